@@ -29,7 +29,7 @@ from bench.crawlers import OUT
 from bench.workers import a_spec
 from crawlyard import Settings, TextMode, Yard
 from crawlyard.clock import SystemClock
-from crawlyard.engine.extract.page import Source, Wanted, extract
+from crawlyard.engine.extract.page import ExtractOptions, PageSource, extract
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.fetch import Fetcher, Response
 from crawlyard.engine.http.guard import spec_guard
@@ -40,7 +40,7 @@ TOOK = "loop.json"
 
 Read = Callable[[str, Response], object]
 
-_WANTED = Wanted(text=TextMode.NONE)
+_WANTED = ExtractOptions(text=TextMode.NONE)
 _CAP = 16 * 1024 * 1024  # bytes of a body: more than the largest page has
 
 
@@ -102,7 +102,7 @@ async def _asked(
 
 
 def _extracted(url: str, response: Response) -> object:
-    return extract(response.body, Source(url=url, charset=response.charset, wanted=_WANTED))
+    return extract(response.body, PageSource(url=url, charset=response.charset, options=_WANTED))
 
 
 def _read(url: str, response: Response) -> object:

@@ -1,10 +1,14 @@
 """Templates for tests: valid as they are, each field to be had otherwise."""
 
-from typing import Any
+from typing import Any, cast
 
 from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.templates.answers import SavedTemplateOut
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.errors import Version
 from crawlyard.ids import new_id
+from crawlyard.services.templates.files import data_of
+from crawlyard.services.templates.templates import Templates
 from tests.builders import NOW
 
 START_URL = Parameter(name="start_url", type=ParameterType.URL, required=True)
@@ -45,3 +49,18 @@ def told_of(template: CrawlTemplate, name: EventName = EventName.TEMPLATE_CREATE
     return Event(
         name=name, subject=template.id, owner=template.owner, at=NOW, actor="ada", data=data
     )
+
+
+async def rewrite(
+    templates: Templates, ref: str, draft: TemplateDraft, version: Version = None
+) -> SavedTemplateOut:
+    """Make a draft the next version of a template, whatever the one before says."""
+    old, new = await templates.get(ref), data_of(draft)
+    changes = {
+        "name": draft.name,
+        "description": draft.description,
+        "spec": {**dict.fromkeys(old.spec), **draft.spec},
+        "parameters": dict.fromkeys(one.name for one in old.parameters)
+        | cast("dict[str, Any]", new.get("parameters", {})),
+    }
+    return await templates.edit(ref, changes, version=version)

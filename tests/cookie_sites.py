@@ -3,11 +3,11 @@
 from collections import Counter, defaultdict
 from http.cookies import SimpleCookie
 
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.site import HTML, Answer
 
 
-def cookies_in(request: Request) -> dict[str, str]:
+def cookies_in(request: HttpRequest) -> dict[str, str]:
     """Return the cookies of a request by name, as another program reads them."""
     read = SimpleCookie(request.headers.get("cookie", ""))
     return {name: morsel.value for name, morsel in read.items()}
@@ -32,7 +32,7 @@ class SessionSite:
     def answer(self, method: str, path: str, host: str) -> Answer:
         raise NotImplementedError
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         number = request.path.removeprefix("/") or "0"
         if not number.isdigit() or int(number) >= self.pages:
             return Answer(404)
@@ -45,13 +45,13 @@ class SessionSite:
         mine[new] += 1
         return self.outside(request, int(number), ("Set-Cookie", f"sid={new}; Path=/; HttpOnly"))
 
-    def inside(self, request: Request, number: int) -> Answer:
+    def inside(self, request: HttpRequest, number: int) -> Answer:
         """Answer who brings a session."""
         ahead = range(number + 1, min(number + 4, self.pages))
         links = "".join(f'<a href="/{to}">{to}</a>' for to in ahead)
         return page(f"<title>Page {number}</title><p>Page {number}</p>{links}")
 
-    def outside(self, request: Request, number: int, cookie: tuple[str, str]) -> Answer:
+    def outside(self, request: HttpRequest, number: int, cookie: tuple[str, str]) -> Answer:
         """Answer who brings none."""
         answer = self.inside(request, number)
         return Answer(answer.status, (*answer.headers, cookie), answer.body)
@@ -64,7 +64,7 @@ class CookieWall(SessionSite):
         super().__init__(pages)
         self.by_way_of_check = by_way_of_check
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         path, _, back = request.path.partition("?")
         if path != "/check":
             return super().answer_request(request)
@@ -72,7 +72,7 @@ class CookieWall(SessionSite):
         self.sessions[request.host][new] = 0
         return to(back, ("Set-Cookie", f"sid={new}; Path=/"))
 
-    def outside(self, request: Request, number: int, cookie: tuple[str, str]) -> Answer:
+    def outside(self, request: HttpRequest, number: int, cookie: tuple[str, str]) -> Answer:
         if not self.by_way_of_check:
             return to(request.path, cookie)
         self.sessions[request.host].popitem()  # it is given by the check

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterable
 from urllib.parse import parse_qs
 
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.site import HTML, Answer
 
 USER, PASSWORD = "alice", "correct horse"
@@ -44,7 +44,7 @@ class LoginSite:
     def answer(self, method: str, path: str, host: str) -> Answer:
         raise NotImplementedError  # `answer_request` is asked instead
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         path = request.path.partition("?")[0]
         if path == "/robots.txt":
             return Answer(404)
@@ -80,7 +80,7 @@ class LoginSite:
             return _page("Log in", self.form_in_place)
         return _to(f"/login?next={path}")
 
-    def answer_post(self, request: Request) -> Answer:
+    def answer_post(self, request: HttpRequest) -> Answer:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         if request.path != "/session" or form.get("csrf") not in self.tokens:
             return Answer(403)
@@ -105,7 +105,7 @@ class HeaderSite:
     def answer(self, method: str, path: str, host: str) -> Answer:
         raise NotImplementedError  # `answer_request` is asked instead
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         if request.path == "/robots.txt":
             return Answer(404)
         if request.headers.get("authorization") != self.value:
@@ -131,6 +131,6 @@ def _to(url: str) -> Answer:
     return Answer(302, (("Location", url),))
 
 
-def _cookies(request: Request) -> dict[str, str]:
+def _cookies(request: HttpRequest) -> dict[str, str]:
     pairs = (pair.partition("=") for pair in request.headers.get("cookie", "").split("; "))
     return {name: value for name, _, value in pairs}

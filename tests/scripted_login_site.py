@@ -3,7 +3,7 @@
 import json
 import secrets
 
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.site import HTML, Answer
 from tests.login_site import PASSWORD, USER, LoginSite
 
@@ -74,7 +74,7 @@ class ScriptedLoginSite(LoginSite):
     ways before it logs in. A redirect after a wrong password has it in its URL.
     """
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         path, _, query = request.path.partition("?")
         scripts = {
             "/login": _FETCHED.replace("LEAK", ""),
@@ -102,7 +102,7 @@ class ScriptedLoginSite(LoginSite):
         cookie = ("Set-Cookie", f"csrf={token}; Path=/; SameSite=Strict")
         return _json(200, token, cookie)
 
-    def answer_post(self, request: Request) -> Answer:
+    def answer_post(self, request: HttpRequest) -> Answer:
         if request.path.startswith("/hop"):
             return self.answer_request(request)
         if not request.path.startswith("/api/login"):

@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 
 from crawlyard.demo.hits import Hit, read_log
-from crawlyard.demo.server import Site, SiteServer
+from crawlyard.demo.server import SiteContent, SiteServer
 from crawlyard.demo.site import HTML, Answer
 
 __all__ = ["read_log"]
@@ -31,7 +31,7 @@ class Serve(Protocol):
     """What the fixture `site_server` gives: call it with a site, get it served."""
 
     def __call__(
-        self, site: Site, *, host: str = ..., latency_s: float = ..., log: Path | None = ...
+        self, site: SiteContent, *, host: str = ..., latency_s: float = ..., log: Path | None = ...
     ) -> Awaitable[SiteServer]: ...
 
 
@@ -41,7 +41,11 @@ async def site_server() -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def serve(
-            site: Site, *, host: str = "127.0.0.1", latency_s: float = 0.0, log: Path | None = None
+            site: SiteContent,
+            *,
+            host: str = "127.0.0.1",
+            latency_s: float = 0.0,
+            log: Path | None = None,
         ) -> SiteServer:
             server = SiteServer(site, host=host, latency_s=latency_s, log=log)
             return await stack.enter_async_context(server)
@@ -171,7 +175,7 @@ def links_of(body: bytes, base: str) -> list[str]:
     return [urljoin(base, href).partition("#")[0] for href in parser.found]
 
 
-def linked_pages(site: Site, start: str = "/") -> dict[str, int]:
+def linked_pages(site: SiteContent, start: str = "/") -> dict[str, int]:
     """Return every path of *site* that links lead to from *start*, with its status.
 
     It asks the site itself, follows redirects and robots.txt not at all: a second

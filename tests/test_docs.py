@@ -148,7 +148,7 @@ def test_a_command_of_the_documents_exists_with_its_options(words: list[str]) ->
     command = words[: 2 if words[0] in GROUPS else 1]
     options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
 
-    shown = CliRunner().invoke(PROGRAM, [*command, "--help"], env=PLAIN)
+    shown = CliRunner().invoke(PROGRAM, [*command, "--help-all"], env=PLAIN)
 
     assert shown.exit_code == 0, shown.output
     assert options <= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", shown.output))

@@ -20,13 +20,12 @@ _codes: list[int] = []
 
 
 def run(command: Callable[[], None] = main) -> None:
-    """Do what `sys.argv` says, and exit with the code of *command*.
+    """Run *command* with `sys.argv`, and exit with its code.
 
-    Once all is done, threads have ended and whoever asked for it has been called, the process
-    ends: Python takes 0.03 s of CPU to take down what it has loaded, a fifteenth of a crawl of
-    one page.
+    After threads have ended and exit handlers have run, the process exits without Python's own
+    shutdown, which takes 0.03 s of CPU: a fifteenth of a crawl of one page.
     """
-    atexit.register(_leave)  # the first one that is registered is the last one that is called
+    atexit.register(_leave)  # handlers run in reverse order, so this one is the last
     try:
         command()
     except SystemExit as end:
@@ -36,7 +35,7 @@ def run(command: Callable[[], None] = main) -> None:
 
 
 def _leave() -> None:
-    for code in _codes:  # none, where it ends by an error: Python tells of that
+    for code in _codes:  # empty after an error, which Python reports
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()

@@ -12,11 +12,11 @@ def install_line(extra: str) -> str:
     It names the packages instead of ``crawlyard[extra]``: Crawlyard is not on PyPI, where anyone
     could register that name.
     """
-    given = (need.partition(";") for need in requires("crawlyard") or ())
-    needs = [name for name, _, marker in given if marker.strip() == f"extra == '{extra}'"]
+    requirements = (need.partition(";") for need in requires("crawlyard") or ())
+    needs = [name for name, _, marker in requirements if marker.strip() == f"extra == '{extra}'"]
     return shlex.join(("pip", "install", *sorted(needs)))
 
 
 def browser_install() -> str:
-    """Return the commands of which each installs a browser for a worker."""
+    """Return the alternative commands that install a browser for a worker."""
     return f"{install_line('render')}, or apt install chromium-headless-shell"

@@ -1,4 +1,4 @@
-"""Children of isolated jobs: `python -m crawlyard.child` is the fork server of a worker process."""
+"""Child processes of isolated jobs: `python -m crawlyard.child` is the fork server of a worker."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ async def _run(connection: socket.socket) -> None:
     channel = await Channel.over(connection)
     start = await channel.receive()
     if not isinstance(start, ChildStart):
-        return  # the parent has died, or needs no child any more
+        return  # the parent has died, or no longer needs a child
     caller, clock, measures = StoreCaller(channel), SystemClock(), Measures()
     if start.course is not None:
         clock.follow(start.course)
@@ -46,11 +46,11 @@ async def _run(connection: socket.socket) -> None:
     factory = child_factory(start.settings, caller.store(), clock, bus, measures)
     context = factory.worker_context()
     context.permit.good = start.may_send
-    context.tools.gate.sit_as(seats_of(start.claim.lease, os.getpid()))
+    context.tools.rate_limiter.set_process_name(seats_of(start.claim.lease, os.getpid()))
     run = JobRun(start.claim, context, alone=True)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, run.drain, start.settings.shutdown_s)
-    beside = (
+    background = (
         asyncio.create_task(_follow(channel, caller, run, context, clock)),
         asyncio.create_task(_report_often(channel, context)),
     )
@@ -59,7 +59,7 @@ async def _run(connection: socket.socket) -> None:
         await factory.close()
     finally:
         _report(channel, context)
-        for task in beside:
+        for task in background:
             task.cancel()
     await channel.close()
 
@@ -67,7 +67,7 @@ async def _run(connection: socket.socket) -> None:
 async def _follow(
     channel: Channel, caller: StoreCaller, run: JobRun, context: WorkerContext, clock: SystemClock
 ) -> None:
-    """Pass on what the parent says, and exit when it dies."""
+    """Apply the messages of the parent, and exit when it dies."""
     while (message := await channel.receive()) is not None:
         match message:
             case CallResult():
@@ -80,7 +80,7 @@ async def _follow(
             case Hold():
                 context.permit.good = not message.held
                 if message.held:
-                    context.tools.gate.forfeit()
+                    context.tools.rate_limiter.expire_slots()
                 run.hold(message.held)
             case Drain():
                 run.drain(message.within_s)
@@ -94,15 +94,15 @@ async def _report_often(channel: Channel, context: WorkerContext) -> None:
 
 
 def _report(channel: Channel, context: WorkerContext) -> None:
-    """Send the parent what happens at hosts, and what was measured since the last report."""
+    """Send the parent the state of hosts, and the measures since the last report."""
     measured = deepcopy(context.measures)
     context.measures.merge(measured, -1)
-    hosts = tuple(context.tools.gate.reports())
+    hosts = tuple(context.tools.rate_limiter.reports())
     channel.send(Report(hosts=hosts, measures=measured, usage=usage_of(os.getpid())))
 
 
 def _exit_after(connection: socket.socket) -> NoReturn:
-    """Run the job that comes over *connection*, and end this process."""
+    """Run the job received over *connection*, and exit."""
     code = 1
     try:
         asyncio.run(_run(connection))
@@ -116,7 +116,7 @@ def _exit_after(connection: socket.socket) -> NoReturn:
 
 
 def main() -> None:
-    """Fork a child for each request of the parent, which passes its socket and its version."""
+    """Fork a child for each request of the parent, which passes a socket and its version."""
     if sys.argv[2:] != [VERSION]:
         sys.exit(OTHER_VERSION)
     # the parent handles Ctrl-C, and a stop of the service
@@ -124,7 +124,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     vars(worker_factory)  # load it, if it is loaded lazily
     gc.collect()
-    gc.freeze()  # else the collector of a child would copy all of it
+    gc.freeze()  # otherwise garbage collection in a child would copy all memory pages
     _exit_after(next_fork(socket.socket(fileno=int(sys.argv[1]))))
 
 

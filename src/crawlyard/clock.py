@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 
 class Clock(Protocol):
-    """The current time, and how to wait."""
+    """Source of the current time, and of waits."""
 
     def now(self) -> datetime:
         """Return the current time, aware and in UTC, for what is stored or shown."""
@@ -30,9 +30,9 @@ class Clock(Protocol):
 
 
 SLEW = 0.02
-"""By how much of itself a second is at most longer or shorter while a clock is steered.
+"""Largest relative change of a second while a clock is steered.
 
-A crystal is wrong by up to 0.0001 of itself; the shortest lease, of 6 s, moves by 0.12 s.
+A crystal is wrong by a factor of up to 0.0001; the shortest lease, of 6 s, moves by 0.12 s.
 """
 
 
@@ -44,7 +44,7 @@ class SystemClock:
     """Wall-clock time read once, then advanced by the monotonic clock.
 
     So a step of the machine's clock (by NTP or an operator) never expires a lease early or extends
-    one, whenever it happens.
+    one.
     """
 
     def __init__(self) -> None:
@@ -64,17 +64,17 @@ class SystemClock:
     def steer(self, by: timedelta) -> None:
         """Approach another clock, *by* ahead of this one, without a step.
 
-        What is left of an earlier correction is dropped.
+        The rest of an earlier correction is dropped.
         """
         at = _elapsed()
         self._course = (self._at(at), at, by.total_seconds())
 
     def course(self) -> Course:
-        """Return what this clock goes by, for `follow`."""
+        """Return the state of this clock, for `follow`."""
         return self._course
 
     def follow(self, course: Course) -> None:
-        """Agree with the clock of another process of this machine, which has this *course*."""
+        """Use the *course* of the clock of another process of this machine."""
         self._course = course
 
     def now(self) -> datetime:

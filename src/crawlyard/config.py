@@ -68,7 +68,7 @@ PREFIX = "CRAWLYARD_"
 FILE = "crawlyard.toml"
 
 _BESIDE = frozenset({"server", "token", "token_file", "webhook_secret", "supervisor"})
-"""Variables that are no settings: for commands, and of a worker process."""
+"""Variables that are not settings: for commands, and of a worker process."""
 
 _FOREIGN = re.compile(r"test_.+|service_.+|port|port_.+")
 """Variables for the tests, and those that Kubernetes makes of a service named crawlyard."""
@@ -97,14 +97,14 @@ _NO = frozenset({"0", "off", "f", "false", "n", "no"})
 
 
 class LogFormat(StrEnum):
-    """How a log line is written."""
+    """Format of a log line."""
 
     LOGFMT = auto()
     JSON = auto()
 
 
 class _Value(Struct, frozen=True):
-    """A value of a setting, and where it is set."""
+    """A value of a setting, with its source."""
 
     value: object
     variable: str = ""  # of the environment
@@ -112,20 +112,20 @@ class _Value(Struct, frozen=True):
 
     @property
     def source(self) -> str:
-        """Where it is set, for the end of an error; empty if a caller passed it."""
+        """Source of the value, for the end of an error; empty if a caller passed it."""
         if self.variable:
             return f" (from {self.variable})"
         return f" (from {FILE})" if self.in_file else ""
 
 
 class _FromAllSources(StructMeta):
-    """Makes settings of what a caller passes, the environment, the file and the defaults."""
+    """Creates settings from arguments, the environment, the file and the defaults."""
 
     def __call__(cls, **options: Any) -> Any:  # noqa: N805 - it is a metaclass
         """Return settings; those in *options* take precedence over the other sources.
 
         Raises:
-            Invalid: a setting is invalid or unknown, wherever it was set; it names all of them.
+            Invalid: settings from any source are invalid or unknown; it names all of these.
         """
         if "named" in options:  # a copy
             return super().__call__(**options)
@@ -162,7 +162,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     data_dir: Annotated[
         Path,
         about(
-            "Where the embedded store and the workers' lock files are kept.",
+            "Folder of the embedded database and the workers' lock files.",
         ),
     ] = Path("crawlyard-data")
     database_url: Annotated[
@@ -174,15 +174,15 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     database_direct_url: Annotated[
         str,
         about(
-            "The same database without a pooler that shares connections between sessions: for "
-            "notifications and for the locks of workers; empty: database_url.",
+            "The same database without a connection pooler, for notifications and the locks of "
+            "workers; empty: database_url.",
         ),
     ] = ""
     database_connections: Annotated[
         int,
         about(
-            "Connections to Postgres that a process has at most, beside the one of a worker's "
-            "lock. `crawlyard work` has 3 unless this is set.",
+            "Maximum Postgres connections of a process, besides the one of a worker's lock. "
+            "`crawlyard work` has 3 unless this is set.",
             least=2,
             most=100,
         ),
@@ -192,16 +192,16 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
         _parsed_by(_secret_key),
         SECRET,
         about(
-            "Seals the cookies and sessions of sites that the store keeps, the same for all "
-            "processes: at least 32 random characters, as `openssl rand -hex 32` prints; empty:"
-            " a key that the store keeps beside them.",
+            "Encrypts stored cookies and site sessions, the same for all processes: at least 32 "
+            "random characters, as `openssl rand -hex 32` prints; empty: a key kept in the same "
+            "database.",
             secret=True,
         ),
     ] = ""
     redis_url: Annotated[
         str,
         about(
-            "redis://… : live progress goes to all processes at once; empty: by the store.",
+            "redis://… : shares live progress between processes; empty: through the database.",
         ),
     ] = ""
     jobs: Annotated[
@@ -215,13 +215,13 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     worker_tags: Annotated[
         Words,
         about(
-            "Tags of a worker, with commas between: it takes jobs that need these.",
+            "Comma-separated tags of a worker, which takes jobs that need these.",
         ),
     ] = ()
     reserve_urgent: Annotated[
         int,
         about(
-            "The last free slots of a worker, so many, take urgent jobs alone.",
+            "Slots of a worker that are reserved for urgent jobs.",
             least=0,
             most=256,
         ),
@@ -229,8 +229,8 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     preempt_after_s: Annotated[
         float,
         about(
-            "Seconds that an urgent job waits for a free slot before it takes that of a low "
-            "one; 0: it never does.",
+            "Seconds that an urgent job waits for a free slot before it preempts a low-priority "
+            "job; 0: never.",
             least=0.0,
             most=86_400.0,
         ),
@@ -238,7 +238,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     age_after_s: Annotated[
         float,
         about(
-            "Seconds of waiting for which a job rises a level in the queue, up to high; 0: never.",
+            "Seconds of waiting after which a job rises one priority level, up to high; 0: never.",
             least=0.0,
             most=31_536_000.0,
         ),
@@ -246,7 +246,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     browsers: Annotated[
         int,
         about(
-            "Browsers that a worker has at most at once; each renders one page at a time.",
+            "Maximum browsers of a worker; each renders one page at a time.",
             least=1,
             most=64,
         ),
@@ -254,8 +254,8 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     browser_cdp: Annotated[
         str,
         about(
-            "ws://… or http://… : where to control a Chromium that runs elsewhere; "
-            "empty: workers start the installed one.",
+            "ws://… or http://… : CDP address of an external Chromium; empty: workers start the "
+            "installed one.",
         ),
     ] = ""
     lease_s: Annotated[
@@ -291,8 +291,8 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     allow_proxies: Annotated[
         Words,
         about(
-            "Proxies at private addresses that jobs may use: HOST, IP or CIDR, each with :PORT "
-            "or not, with commas between.",
+            "Comma-separated proxies at private addresses that jobs may use: HOST, IP or CIDR, "
+            "optionally with :PORT.",
         ),
     ] = ()
     public_url: Annotated[
@@ -305,9 +305,8 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     trusted_proxies: Annotated[
         Networks,
         about(
-            "Addresses or networks of reverse proxies in front of `crawlyard serve`, with "
-            "commas between; X-Forwarded-For and X-Forwarded-Proto from other addresses are "
-            "ignored.",
+            "Comma-separated addresses or networks of reverse proxies in front of `crawlyard "
+            "serve`; X-Forwarded-For and X-Forwarded-Proto from other addresses are ignored.",
         ),
     ] = ()
     max_connections: Annotated[
@@ -329,7 +328,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     retention_days: Annotated[
         Days,
         about(
-            "Days for which ended jobs are kept unless they say otherwise; 0 or forever: no end.",
+            "Days to keep ended jobs that have no retention of their own; 0 or forever: no limit.",
             least=0.0,
             most=3650.0,
         ),
@@ -337,8 +336,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     events_days: Annotated[
         Days,
         about(
-            "Days for which events, deliveries and runs of schedules are kept; 0 or forever: no"
-            " end.",
+            "Days to keep events, deliveries and runs of schedules; 0 or forever: no limit.",
             least=0.0,
             most=3650.0,
         ),
@@ -346,8 +344,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     operations_days: Annotated[
         Days,
         about(
-            "Days for which bulk operations and backfills are kept that have ended; 0 or "
-            "forever: no end.",
+            "Days to keep ended bulk operations and backfills; 0 or forever: no limit.",
             least=0.0,
             most=3650.0,
         ),
@@ -355,8 +352,8 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     credentials_days: Annotated[
         Days,
         about(
-            "Days for which tokens, sessions and sign-in links are listed that have expired or "
-            "were revoked; 0 or forever: no end.",
+            "Days to list expired and revoked tokens, sessions and sign-in links; 0 or forever: "
+            "no limit.",
             least=0.0,
             most=3650.0,
         ),
@@ -364,7 +361,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     usage_days: Annotated[
         Days,
         about(
-            "Days for which it is kept what each user has fetched on a day; 0 or forever: no end.",
+            "Days to keep the daily usage of each user; 0 or forever: no limit.",
             least=0.0,
             most=3650.0,
         ),
@@ -380,7 +377,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     search_index: Annotated[
         bool,
         about(
-            "Index the words of pages for the search; off: each search reads pages one by one.",
+            "Index the words of pages for search; off: each search reads pages one by one.",
         ),
     ] = True
     log_level: Annotated[
@@ -399,47 +396,47 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
 
     @property
     def lease(self) -> timedelta:
-        """Return the lease duration."""
+        """Duration of a lease."""
         return timedelta(seconds=self.lease_s)
 
     @property
     def preempt_after(self) -> timedelta | None:
-        """Return how long an urgent job waits before it preempts a low one; ``None``: never."""
+        """Wait of an urgent job before it preempts a low one; ``None``: never."""
         return _seconds(self.preempt_after_s)
 
     @property
     def age_after(self) -> timedelta | None:
-        """Return how long a job waits for each level it rises; ``None`` means it never rises."""
+        """Wait of a job for each level it rises; ``None``: it never rises."""
         return _seconds(self.age_after_s)
 
     @property
     def paused_ttl(self) -> timedelta | None:
-        """Return how long a job may be paused; ``None`` means forever."""
+        """Longest pause of a job; ``None``: forever."""
         return _days(self.paused_ttl_days)
 
     @property
     def retention(self) -> timedelta | None:
-        """Return how long ended jobs are kept; ``None`` means forever."""
+        """Retention of ended jobs; ``None``: forever."""
         return _days(self.retention_days)
 
     @property
     def events_kept(self) -> timedelta | None:
-        """Return how long events, deliveries and runs are kept; ``None`` means forever."""
+        """Retention of events, deliveries and runs; ``None``: forever."""
         return _days(self.events_days)
 
     @property
     def operations_kept(self) -> timedelta | None:
-        """Return how long ended operations are kept; ``None`` means forever."""
+        """Retention of ended operations; ``None``: forever."""
         return _days(self.operations_days)
 
     @property
     def credentials_kept(self) -> timedelta | None:
-        """Return how long credentials are kept once they are invalid; ``None`` means forever."""
+        """Retention of invalid credentials; ``None``: forever."""
         return _days(self.credentials_days)
 
     @property
     def usage_kept(self) -> timedelta | None:
-        """Return how long daily usage is kept; ``None`` means forever."""
+        """Retention of daily usage; ``None``: forever."""
         return _days(self.usage_days)
 
     def with_values(self, **values: Any) -> "Settings":
@@ -454,7 +451,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
 
 @cache
 def settings_fields() -> Mapping[str, Field]:
-    """Return what is known of each setting, by its name."""
+    """Return the fields of all settings, by name."""
     return {name: field for name, field in fields_of(Settings).items() if name != "named"}
 
 
@@ -475,7 +472,7 @@ def _in_file() -> dict[str, _Value]:
 
 
 def _in_environment(fields: Mapping[str, Field]) -> Iterator[tuple[str, _Value]]:
-    """Yield values of the environment, also those that begin like a setting and are none."""
+    """Yield values of the environment, unknown CRAWLYARD_ variables included."""
     for variable, value in os.environ.items():
         if not variable.upper().startswith(PREFIX):
             continue
@@ -493,7 +490,7 @@ def _unknown(name: str, setting: _Value, fields: Mapping[str, Field]) -> Invalid
 
 
 def _converted(name: str, value: object) -> Any:
-    """Return a value of a setting as its type has it.
+    """Convert a value of a setting to its type.
 
     Raises:
         Invalid: it is of another type.

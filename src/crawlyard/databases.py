@@ -104,20 +104,20 @@ def copy_database(
 ) -> Sequence[CopiedTable]:
     """Copy *source* to *target*, which must be empty or contain the start of the same copy.
 
-    With *restart*, that start is discarded. With *force*, workers may be alive, and what they do
-    from now on is not copied.
+    With *restart*, that start is discarded. With *force*, workers may be alive, and their changes
+    from now on are not copied.
 
     Raises:
-        NotFound: there is no source.
+        NotFound: the source does not exist.
         Invalid: the target is the source, or contains something else.
         Conflict: workers are alive on the source.
-        SchemaMismatch: one of them does not have the tables of this program.
-        StoreUnavailable: one of them cannot be used.
+        SchemaMismatch: a database does not have the tables of this program.
+        StoreUnavailable: a database cannot be used.
     """
     if source.label == target.label:
         raise Invalid("--to", "expected another database than --from")
     if not force:
-        _check_nobody_works(source, now)
+        _check_no_workers(source, now)
     return copy(source, target, Terms(field="--to", restart=restart), tell)
 
 
@@ -128,7 +128,7 @@ def backup(source: DatabaseLocation, file: Path, tell: Tell, *, force: bool) -> 
     once the new one is complete.
 
     Raises:
-        NotFound: there is no source.
+        NotFound: the source does not exist.
         Invalid: the file exists already.
         SchemaMismatch: the source has tables that this program does not know.
         StoreUnavailable: the source cannot be read, or the file not written.
@@ -166,9 +166,9 @@ def restore(
     if target.file is not None and target.file.exists():
         if target.file.samefile(file):
             raise Invalid("FILE", "expected another file than the database itself")
-        _check_nobody_works(target, now)
+        _check_no_workers(target, now)
     if target.file is None:
-        _check_nobody_works(target, now)
+        _check_no_workers(target, now)
         with _up_to_date(file, version) as place:
             terms = Terms(field="database_url", replace=force, hint=" (--force replaces it)")
             copy_of(place, DatabaseLocation.of(file).label, target, terms, tell)
@@ -213,12 +213,12 @@ def alive(place: DatabaseLocation, now: datetime) -> Sequence[str]:
         return [row.id for row in read.execute(lately.order_by(workers.c.id))]
 
 
-def _check_nobody_works(place: DatabaseLocation, now: datetime) -> None:
-    found = alive(place, now)
-    if found:
+def _check_no_workers(place: DatabaseLocation, now: datetime) -> None:
+    worker_ids = alive(place, now)
+    if worker_ids:
         raise Conflict(
-            f"{place.name} is worked on by {', '.join(found)}: stop the workers first "
-            f"(one that was killed counts for {ALIVE.total_seconds():.0f} s)"
+            f"{place.name} has live workers ({', '.join(worker_ids)}); stop them first "
+            f"(a killed worker counts as live for {ALIVE.total_seconds():.0f} s)"
         )
 
 
@@ -227,10 +227,12 @@ def _check_empty(place: DatabaseLocation) -> None:
         return
     with reading(place) as opened, opened.transaction() as read:
         version = version_of(read)
-        found = held(read) if version == SCHEMA else {}
-    if found or version not in (None, SCHEMA):
-        told = listing(found) or f"schema {version}"
-        raise Invalid("--data-dir", f"expected an empty one, got {told} (--force replaces it)")
+        contents = held(read) if version == SCHEMA else {}
+    if contents or version not in (None, SCHEMA):
+        description = listing(contents) or f"schema {version}"
+        raise Invalid(
+            "--data-dir", f"expected an empty one, got {description} (--force replaces it)"
+        )
 
 
 @contextmanager

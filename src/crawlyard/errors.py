@@ -1,4 +1,4 @@
-"""All errors that Crawlyard raises on purpose.
+"""Error classes of Crawlyard.
 
     CrawlyardError
     ├── Refused                 can never succeed as requested: change the request
@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 MAX_FAULTS = 50
-"""Faults of one input that an error names."""
+"""Maximum number of faults of one input in an error."""
 
 
 class CrawlyardError(Exception):
@@ -58,8 +58,8 @@ class Refused(CrawlyardError):
 class Invalid(Refused):
     """A value is invalid; *field* names it, *message* explains why without the name.
 
-    *position* is that of the offending character, if a text cannot be parsed. If more is wrong
-    with the same input, `faults` has all of it, this first.
+    *position* is that of the offending character, if a text cannot be parsed. `faults` has all
+    faults of the same input, this one first.
     """
 
     code = "validation_failed"
@@ -79,7 +79,7 @@ class Invalid(Refused):
 
     @property
     def faults(self) -> "tuple[Invalid, ...]":
-        """Each fault as an error of its own."""
+        """All faults, each as an error of its own."""
         if not self._more:
             return (self,)
         return type(self)(self.field, self.message, self.position), *self._more
@@ -97,7 +97,7 @@ class Invalid(Refused):
 
 
 class NotPublic(Invalid):
-    """A URL has an address that is not public, and the job does not open it."""
+    """A URL has an address that is not public, and the job does not allow it."""
 
 
 class NotFound(Refused):
@@ -165,17 +165,19 @@ class Unconfirmed(Conflict):
 
 
 Version: TypeAlias = int | tuple[int, ...] | None
-"""The version that a change is made to; several: any of them; ``None``: whichever there is."""
+"""The version that a change expects; several: any of these; ``None``: any version."""
 
 
-def check_version(thing: str, current: int, meant: Version) -> None:
-    """Check that *thing* is at the version *meant* by a change.
+def check_version(thing: str, current: int, expected: Version) -> None:
+    """Check that *thing* is at the version *expected* by a change.
 
     Raises:
         Stale: it is not.
     """
-    if meant is not None and current not in (meant if isinstance(meant, tuple) else (meant,)):
-        raise Stale(f"{thing} is at version {current} by now: read it again", current)
+    if expected is not None and current not in (
+        expected if isinstance(expected, tuple) else (expected,)
+    ):
+        raise Stale(f"{thing} is now at version {current}; read it again", current)
 
 
 class RateLimited(CrawlyardError):

@@ -44,7 +44,7 @@ _is_lazy: ContextVar[bool] = ContextVar("is_lazy", default=False)
 
 
 class _Finder:
-    """Finds the modules of a block of `lazily`, and nothing elsewhere."""
+    """Finds modules within a block of `lazily` only."""
 
     @staticmethod
     def find_spec(

@@ -1,4 +1,4 @@
-"""TLS trust: which certificate authorities the clients of an instance accept."""
+"""TLS trust: certificate authorities that the clients of an instance accept."""
 
 import ssl
 from functools import cache
@@ -11,7 +11,7 @@ CA_FILE = "CRAWLYARD_CA_FILE"
 
 
 @cache
-def trusting(ca_file: Path | None = None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     """Return the TLS context with which a client verifies certificates.
 
     It trusts the system's certificate authorities, and those in *ca_file* as well.
@@ -22,11 +22,11 @@ def trusting(ca_file: Path | None = None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:
-        trust_also(context, ca_file)
+        add_trust(context, ca_file)
     return context
 
 
-def trust_also(context: ssl.SSLContext, ca_file: Path) -> None:
+def add_trust(context: ssl.SSLContext, ca_file: Path) -> None:
     """Add the certificate authorities in *ca_file* to those that *context* trusts.
 
     Raises:
@@ -36,7 +36,7 @@ def trust_also(context: ssl.SSLContext, ca_file: Path) -> None:
     try:
         context.load_verify_locations(cafile=ca_file)
     except ssl.SSLError:
-        raise Invalid("ca_file", f"{ca_file} holds no certificate; {hint}") from None
+        raise Invalid("ca_file", f"{ca_file} contains no certificate; {hint}") from None
     except OSError as error:
         message = f"{ca_file} cannot be read: {error.strerror}; {hint}"
         raise Invalid("ca_file", message) from None

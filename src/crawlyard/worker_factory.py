@@ -9,7 +9,7 @@ from crawlyard.config import Settings
 from crawlyard.core.workers.measures import Measures
 from crawlyard.core.workers.tags import check_worker_tags
 from crawlyard.engine.extract.parse_pool import ParsePool
-from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.engine.http.webhook_post import Poster
@@ -31,7 +31,7 @@ from crawlyard.store.store import Store
 
 
 class WorkerFactory:
-    """Creates the workers of an instance, which share a host gate and a robots.txt cache.
+    """Creates the workers of an instance, which share a rate limiter and a robots.txt cache.
 
     With *alone*, nothing is shared with other processes or kept in the data directory.
     """
@@ -54,10 +54,10 @@ class WorkerFactory:
         self._progress = progress
         self._measures = measures
         self._alone = alone
-        seated = worker_id()
-        self._gate = HostGate(clock, store.hosts, seated, settings.lease)
-        # its first worker has the name of its seats: who sees that worker dead frees them
-        self._names = chain((seated,), iter(worker_id, ""))
+        first_id = worker_id()
+        self._rate_limiter = RateLimiter(clock, store.hosts, first_id, settings.lease)
+        # slots have the name of the first worker, so that they are freed when it counts as dead
+        self._names = chain((first_id,), iter(worker_id, ""))
         self._heavy = ParsePool()
         self._renderers = Renderers(
             clock,
@@ -120,12 +120,12 @@ class WorkerFactory:
         )
 
     def worker_context(self) -> WorkerContext:
-        """Return what the jobs of one worker share; the host gate is shared by all workers."""
+        """Return the context that one worker's jobs share; all workers share the rate limiter."""
         store, settings, measures = self._store, self._settings, self._measures
         return WorkerContext(
             store=store,
             clock=self._clock,
-            tools=Tools(self._clock, self._gate, self._heavy, self._renderers),
+            tools=Tools(self._clock, self._rate_limiter, self._heavy, self._renderers),
             robots=self._robots,
             recorder=Recorder(store.frontier, self._clock, settings.lease, measures.checkpoints),
             progress=self._progress,
@@ -139,7 +139,7 @@ class WorkerFactory:
     async def close(self) -> None:
         """Release booked request times and stop helper processes."""
         await self._isolation.forks.close()
-        await self._gate.close()
+        await self._rate_limiter.close()
         await self._robots.close()
         await self._heavy.close()
         await self._renderers.close()

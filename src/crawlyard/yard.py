@@ -24,7 +24,7 @@ from crawlyard.store.db.wakeups import OnDue
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
 from crawlyard.store.open import is_away as store_is_away
 from crawlyard.store.store import Store
-from crawlyard.trust import trusting
+from crawlyard.trust import tls_context
 
 # loading the engine takes longer than reading a list of jobs
 with lazily():
@@ -33,16 +33,15 @@ with lazily():
     from crawlyard.store.db import in_memory
 if TYPE_CHECKING:
     from crawlyard.services.operations.operations import Operations
-    from crawlyard.services.schedules.scheduler import Scheduler
+    from crawlyard.services.schedules.loop import SchedulerLoop
     from crawlyard.services.search.indexer import Indexer
-    from crawlyard.services.templates.manager import TemplateManager
     from crawlyard.services.upkeep.janitor import Janitor
     from crawlyard.services.webhooks.delivery import Deliverer
     from crawlyard.services.workers.run import WorkerContext
     from crawlyard.services.workers.worker import Worker
 
 IN_MEMORY = "memory://"
-"""As a database URL: nothing outlives the process; for tests and trials."""
+"""Database URL of a store that ends with the process; for tests and trials."""
 
 
 class Yard:
@@ -62,7 +61,7 @@ class Yard:
         self.store = store
         self.clock = clock
         self._dispatcher = dispatcher or LocalDispatcher()
-        self._made: worker_factory.WorkerFactory | None = None
+        self._worker_factory: worker_factory.WorkerFactory | None = None
         self.bus = _bus(settings, clock)
         self.progress = ProgressTracker(self.bus)
         self._measures = Measures()
@@ -97,48 +96,43 @@ class Yard:
         """
         settings = settings or Settings()
         if settings.ca_file is not None:
-            trusting(settings.ca_file)
+            tls_context(settings.ca_file)
         async with AsyncExitStack() as stack:
-            given, clock = clock, clock or await _clock(settings)
+            own_clock, clock = clock, clock or await _clock(settings)
             dispatcher, on_due = _dispatching(settings, clock)
             stack.push_async_callback(dispatcher.close)
             store = await _open_store(settings, on_due)
             stack.push_async_callback(store.close)
-            if given is None and isinstance(clock, SystemClock) and _is_on_server(settings):
+            if own_clock is None and isinstance(clock, SystemClock) and _is_on_server(settings):
                 await stack.enter_async_context(clock_sync.followed(store.upkeep, clock))
             yard = cls(settings, store, clock, dispatcher)
             stack.push_async_callback(yard._close)
             yield yard
 
     @property
-    def templates(self) -> "TemplateManager":
-        """Return the templates."""
-        return self.services.templates
-
-    @property
-    def scheduler(self) -> "Scheduler":
-        """Return the schedules."""
+    def scheduler(self) -> "SchedulerLoop":
+        """The loop that fires schedules as they become due."""
         return self.services.scheduler
 
     @property
     def operations(self) -> "Operations":
-        """Return the work in the background."""
+        """Bulk operations in the background."""
         return self.services.operations
 
     @property
     def janitor(self) -> "Janitor":
-        """Return the service that deletes what is kept no longer."""
+        """Service that deletes expired records."""
         return self.services.janitor
 
     @property
     def indexer(self) -> "Indexer":
-        """Return the service that indexes the words of pages."""
+        """Service that indexes the words of pages."""
         return self.services.indexer
 
     @property
     def deliverer(self) -> "Deliverer":
-        """Return the service that delivers events to webhooks."""
-        return self._works.deliverer
+        """Service that delivers events to webhooks."""
+        return self._factory.deliverer
 
     def worker(
         self,
@@ -154,7 +148,7 @@ class Yard:
         many of its slots are *reserved* for urgent jobs.
         """
         over, compare = self.scheduler.nudge, self._compare
-        return self._works.worker(
+        return self._factory.worker(
             over, compare, only=only, slots=slots, tags=tags, reserved=reserved
         )
 
@@ -163,18 +157,18 @@ class Yard:
         await self.worker(only=job_id).run()
 
     def worker_context(self) -> "WorkerContext":
-        """Return what the jobs of one worker share; the host gate is shared by the whole yard."""
-        return self._works.worker_context()
+        """Return the context of one worker's jobs; the whole yard shares the rate limiter."""
+        return self._factory.worker_context()
 
     async def _compare(self, schedule_id: str) -> None:
         await self.services.changes.settle(schedule_id)
 
     @property
-    def _works(self) -> "worker_factory.WorkerFactory":
-        """Return the worker factory, loaded and created at first use."""
-        if self._made is None:
+    def _factory(self) -> "worker_factory.WorkerFactory":
+        """The worker factory, loaded and created at first use."""
+        if self._worker_factory is None:
             self.bus.begin()
-            self._made = worker_factory.WorkerFactory(
+            self._worker_factory = worker_factory.WorkerFactory(
                 self.settings,
                 self.store,
                 self.clock,
@@ -183,11 +177,11 @@ class Yard:
                 self._measures,
                 alone=self.settings.database_url == IN_MEMORY,
             )
-        return self._made
+        return self._worker_factory
 
     async def _close(self) -> None:
-        if self._made is not None:
-            await self._made.close()
+        if self._worker_factory is not None:
+            await self._worker_factory.close()
         await self.bus.close()
 
 
@@ -196,7 +190,7 @@ def child_factory(
 ) -> "worker_factory.WorkerFactory":
     """Return the worker factory of a child process, on the store and the bus of its parent."""
     if settings.ca_file is not None:
-        trusting(settings.ca_file)
+        tls_context(settings.ca_file)
     progress, dispatcher = ProgressTracker(bus), LocalDispatcher()
     return worker_factory.WorkerFactory(
         settings, store, clock, dispatcher, progress, measures, alone=False
@@ -212,14 +206,14 @@ def _bus(settings: Settings, clock: Clock) -> Bus:
 
 
 def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, OnDue]:
-    """Return the dispatcher that wakes workers, and the store's call when work becomes due."""
+    """Return the dispatcher that wakes workers, and the store's callback for work that is due."""
     if settings.database_url == IN_MEMORY:
         local = LocalDispatcher()
         return local, lambda: local.announce(clock.now())
     if _is_on_server(settings):
         url = settings.database_direct_url or settings.database_url
         check_direct_url(url)
-        return PostgresDispatcher(url, clock), None  # the store itself tells all processes
+        return PostgresDispatcher(url, clock), None  # the store itself notifies all processes
     pipes = PipeDispatcher(settings.data_dir / "workers")
     return pipes, pipes.tell
 
@@ -240,7 +234,7 @@ async def _open_store(settings: Settings, on_due: OnDue) -> Store:
 
 
 async def is_away(settings: Settings) -> bool:
-    """Return whether the store is on a server that does not answer, or not yet."""
+    """Return whether the store is on a server that does not respond (yet)."""
     return await store_is_away(settings.database_url)
 
 

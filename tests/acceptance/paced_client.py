@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 from crawlyard.clock import SystemClock
-from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import Guard
@@ -24,20 +24,20 @@ _AT_ONCE = 4
 
 
 class Client:
-    """Sends requests by the engine's own client and gate, as fast as they let it."""
+    """Sends requests by the engine's own client and limiter, as fast as they let it."""
 
-    def __init__(self, gate: HostGate, fetcher: HttpFetcher) -> None:
-        self._gate = gate
+    def __init__(self, limiter: RateLimiter, fetcher: HttpFetcher) -> None:
+        self._limiter = limiter
         self._fetcher = fetcher
         self.sent: list[tuple[str, float]] = []
 
     async def ask(self, host: str) -> NoReturn:
         """Ask a host again and again."""
         while True:
-            slot = await self._gate.acquire(host)
+            slot = await self._limiter.acquire(host)
 
             async def go() -> None:
-                await slot.go()  # noqa: B023 - used in this turn of the loop alone
+                await slot.wait_to_send()  # noqa: B023 - used in this turn of the loop alone
                 self.sent.append((host, time.monotonic()))
 
             try:
@@ -45,7 +45,7 @@ class Client:
                 with suppress(FetchFailed):
                     await self._fetcher.fetch(f"http://{host}/0", {}, 1 << 20, go)
             finally:
-                slot.give()
+                slot.release()
 
 
 async def main(where: str, port: int, hosts: int, delay_s: float) -> None:
@@ -53,12 +53,12 @@ async def main(where: str, port: int, hosts: int, delay_s: float) -> None:
     clock = SystemClock()
     clock.shift(await clock_offset(where, clock))
     store = await open_sql_store(where)
-    gate = HostGate(clock, store.hosts)
+    limiter = RateLimiter(clock, store.hosts)
     fetcher = HttpFetcher(Guard(allow_private=True), timedelta(seconds=30), clock)
-    client = Client(gate, fetcher)
+    client = Client(limiter, fetcher)
     names = [f"{address(number)}:{port}" for number in range(hosts)]
     for name in names:
-        gate.wish("job", name, delay_s, _AT_ONCE)
+        limiter.set_limits("job", name, delay_s, _AT_ONCE)
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(client.ask(name)) for name in names for _ in range(2)]
     await asyncio.to_thread(sys.stdin.read)
@@ -66,7 +66,7 @@ async def main(where: str, port: int, hosts: int, delay_s: float) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await gate.close()
+    await limiter.close()
     await fetcher.close()
     await store.close()
     if failed:

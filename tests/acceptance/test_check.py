@@ -367,7 +367,7 @@ def test_a_check_that_goes_on_asks_no_more_other_sites_in_all(
 def test_a_report_that_cannot_be_written_is_refused_first(shell: Shell, site: Site) -> None:
     nowhere = shell.run("check", f"{site.url}/", *FAST, "--junit", "no/such/links.xml")
     assert nowhere.returncode == 1
-    assert "there is no folder no/such" in nowhere.stderr
+    assert "folder no/such does not exist" in nowhere.stderr
     assert shell.run("check").returncode == 2
 
 

@@ -294,7 +294,7 @@ def test_the_version_is_told_in_three_ways(shell: Shell) -> None:
         (("jobs", "retry", "last", "--kind", "tls"), 5, "no URL of job"),
         (("jobs", "resume", "last", "--out", "x.csv"), 2, "goes with --watch"),
         (("jobs", "export", "last", "--out", "x.txt"), 2, "got 'x.txt'"),
-        (("jobs", "export", "last", "--out", "no/x.csv"), 1, "there is no folder no"),
+        (("jobs", "export", "last", "--out", "no/x.csv"), 1, "folder no does not exist"),
         (
             ("jobs", "export", "last", "--out", "/dev/full", "--format", "csv"),
             1,

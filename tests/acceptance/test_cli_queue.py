@@ -110,3 +110,19 @@ def test_a_command_repeated_with_its_key_does_nothing_again(either: Shell) -> No
     other = either.run(*crawl, "--max-pages", "3", "--idempotency-key", "crawl-d")
     assert other.returncode == 1
     assert "used for another" in other.stderr
+
+
+def test_a_check_and_an_import_repeated_with_their_key_make_nothing_again(
+    shell: Shell, site: str
+) -> None:
+    news = {"name": "Nachrichten für alle", "spec": {"urls": [URL]}}
+    (shell.folder / "news.json").write_text(json.dumps(news))
+    small = (*FAST, "--max-pages", "2", "--allow-incomplete")
+    check = ("check", site, *small, "--idempotency-key", "check")
+    import_ = ("templates", "import", "news.json", "--idempotency-key", "import")
+
+    checks = [one(shell, *check)["job_id"] for _ in range(2)]
+    templates = [one(shell, *import_)["id"] for _ in range(2)]
+
+    assert checks[0] == checks[1]
+    assert templates[0] == templates[1]

@@ -78,7 +78,7 @@ def test_what_was_opened_is_closed_again(either: Shell) -> None:
 
 def test_what_is_not_fit_is_a_usage_error(either: Shell) -> None:
     for options, told in (
-        (("http://127.0.0.1:9/",), "--allow-address 127.0.0.1 opens it"),
+        (("http://127.0.0.1:9/",), "allow it with --allow-address 127.0.0.1"),
         (("ftp://127.0.0.1/",), "http or https"),
         ((*OPENED, "--event", "job.done"), "there are: job.created"),
     ):
@@ -105,12 +105,15 @@ async def test_deliveries_are_listed_and_made_again(shell: Shell) -> None:
         failed = shell.run("webhooks", "deliveries", webhook.id, "--state", "failed")
         plain = shell.run("webhooks", "deliveries", webhook.id, "-o", "plain")
         assert isinstance(listed, list)
+        replay = ("webhooks", "replay", listed[0]["id"], "--idempotency-key", "k")
+        first, second = (shell.json(*replay) for _ in range(2))
         again = shell.run("webhooks", "replay", "-", stdin=listed[0]["id"])
         async with Yard.open(settings) as yard:
             await yard.deliverer.run(drain=True)
         delivered = shell.json("webhooks", "deliveries", webhook.id, "--state", "delivered")
 
     [delivery] = listed
+    assert first == second
     assert (delivery["event"], delivery["state"]) == ("job.created", "pending")
     [attempt] = delivery["attempts"]
     assert (attempt["status"], attempt["excerpt"]) == (500, "oops")

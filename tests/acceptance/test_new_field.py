@@ -111,7 +111,7 @@ def said(source: Path, *words: str) -> str:
 
 
 def test_a_new_field_has_an_option_and_its_bounds(source: Path) -> None:
-    shown = said(source, "-m", "crawlyard", "crawl", "--help")
+    shown = said(source, "-m", "crawlyard", "crawl", "--help-all")
     refused = said(source, "-m", "crawlyard", "crawl", "http://localhost/", "--shoe-size", "99")
 
     assert "--shoe-size" in shown

@@ -144,7 +144,7 @@ def test_a_crawl_waits_for_a_paused_host_and_goes_on_when_it_is_resumed(
 
 def test_what_makes_no_rule_is_refused(either: Shell) -> None:
     for words, says in (
-        (("set", "example.org"), "error: hosts set: expected something to say"),
+        (("set", "example.org"), "error: hosts set: expected something to change"),
         (("set", "a..b", "--delay", "1"), "expected a host"),
         (("set", "example.org", "--per-host", "999"), "256"),
         (("pause", "user@example.org"), "expected a host"),

@@ -12,7 +12,6 @@ from time import monotonic, time
 from typing import TypeVar
 
 from crawlyard import (
-    LOCAL,
     CrawlSchedule,
     Event,
     EventName,
@@ -22,7 +21,6 @@ from crawlyard import (
     Misfire,
     Overlap,
     Priority,
-    ScheduleDraft,
     State,
     Yard,
 )
@@ -38,6 +36,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted
 from tests.chaos.site import FAILING, MEND, asked, fails, hosts_of, reachable, start_path
 from tests.jobs import submit
+from tests.surfaces import as_user
 
 T = TypeVar("T")
 
@@ -127,9 +126,9 @@ class Campaign:
         name = f"s{number}"
         host = hosts_of(self.port, HOSTS)[number % HOSTS]
         now = self.yard.clock.wall()
-        draft = ScheduleDraft(
-            name=name,
-            when=f"every {EVERY_S}s",
+        made = await as_user(self.yard).schedules.create(
+            name,
+            f"every {EVERY_S}s",
             overlap=Overlap.ALLOW,
             misfire=Misfire.RUN_ALL,
             ends_at=now + timedelta(seconds=seconds),
@@ -140,7 +139,7 @@ class Campaign:
                 "allow_private": True,
             },
         )
-        self.schedules.append(await self.yard.scheduler.create(LOCAL, draft))
+        self.schedules.append(await self.yard.store.schedules.get(made.id))
 
     async def under_way(self) -> None:
         """Return once the fleet asks the site."""
@@ -196,10 +195,8 @@ class Campaign:
 
     async def _found(self, standing: Standing) -> Found:
         job = standing.job
-        urls = [
-            stored.page.url
-            async for stored, _ in page_records(self.yard.store, job.id, PageQuery())
-        ]
+        records = page_records(self.yard.store, job.id, PageQuery())
+        urls = [stored.page.url async for stored, _ in records]
         pages = standing.shard.usage.pages
         return Found(job=self._name(job.id), state=job.state, urls=urls, counted=pages)
 
@@ -227,7 +224,7 @@ class Campaign:
         while at is not None and schedule.ends_at is not None and at < schedule.ends_at:
             due.append(at)
             at = table.after(at)
-        ticks = await self.yard.scheduler.runs(LOCAL, schedule.id, limit=10_000)
+        ticks = await self.yard.store.ticks.ticks(schedule.id, limit=10_000)
         origins = (standing.job.origin for standing in jobs)
         ran = [o.tick_at for o in origins if o.schedule_id == schedule.id and o.tick_at]
         return Ledger(

@@ -55,7 +55,7 @@ async def test_what_a_process_that_leaves_did_not_use_is_free_again(store: Store
     free_at = NOW + 2 * SECOND
 
     unused = [Booking(host=host, every_s=10, last=last, free_at=free_at) for host in ("b", "a")]
-    await store.hosts.leave("w1", unused=unused)
+    await store.hosts.release_slots("w1", unused=unused)
 
     assert await booked(store, "a") == free_at
     assert await booked(store, "b") == NOW + 20 * SECOND  # another has booked it since

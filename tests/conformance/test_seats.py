@@ -1,4 +1,4 @@
-"""`HostStore.sit`: however processes come and go, a host never has more requests than seats."""
+"""`HostStore.renew_slots`: a host never has more requests in flight than slots."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ HOST = "a.example"
 async def sat(store: Store, asker: str, now: datetime = NOW, **fields: Any) -> HostTerms:
     defaults: dict[str, Any] = {"host": HOST, "wanted": 4, "at_once": 4}
     wish = SlotRequest(**(defaults | fields))
-    [terms] = await store.hosts.sit(asker, [wish], now, now + LAST)
+    [terms] = await store.hosts.renew_slots(asker, [wish], now, now + LAST)
     return terms
 
 
@@ -83,7 +83,7 @@ async def test_seats_that_are_given_back_are_free_at_once(store: Store) -> None:
     await sat(store, "w1", wanted=0)
     assert (await sat(store, "w2")).seats == 4
 
-    await store.hosts.leave("w2")
+    await store.hosts.release_slots("w2")
     assert (await sat(store, "w3")).seats == 4
 
 
@@ -93,7 +93,7 @@ async def test_the_seats_of_the_dead_and_of_their_children_are_free_but_not_thei
     for asker in ("w1", "w1/20", "w12", "w2", "w3"):
         await sat(store, asker, host=f"{asker}.example", every_s=5.0, book=1)
 
-    await store.hosts.leave("w1", "w2")
+    await store.hosts.release_slots("w1", "w2")
     terms = {
         asker: await sat(store, "w4", host=f"{asker}.example", every_s=5.0, book=1)
         for asker in ("w1", "w1/20", "w12", "w2", "w3")
@@ -267,7 +267,7 @@ async def test_holds_and_refusals_are_told_to_all(store: Store) -> None:
     terms = await sat(store, "w2", NOW + SECOND, book=True, every_s=1)
     assert (terms.held_until, terms.strikes, terms.first_at) == (until, 3, until)
 
-    await store.hosts.forgive(HOST)
+    await store.hosts.reset_refusals(HOST)
     terms = await sat(store, "w2", NOW + SECOND)
     assert (terms.held_until, terms.strikes) == (until, 0)
 
@@ -286,10 +286,10 @@ async def test_terms_come_in_the_order_asked(store: Store) -> None:
     await store.hosts.hold("b", NOW + SECOND, 2, NOW)
     wishes = [SlotRequest(host=host, wanted=1, at_once=n) for n, host in enumerate("cab", 1)]
 
-    terms = await store.hosts.sit("w1", wishes, NOW, NOW + LAST)
+    terms = await store.hosts.renew_slots("w1", wishes, NOW, NOW + LAST)
 
     assert [(one.seats, one.strikes) for one in terms] == [(1, 0), (2, 0), (3, 2)]
-    assert await store.hosts.sit("w1", [], NOW, NOW + LAST) == []
+    assert await store.hosts.renew_slots("w1", [], NOW, NOW + LAST) == []
 
 
 async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_are(
@@ -307,7 +307,7 @@ async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_
                 SlotRequest(host=w.host, wanted=3, at_once=5, keeps=many)
                 for w, many in zip(wishes, keeps, strict=True)
             ]
-            terms = (await mine.hosts.sit(asker, asked[::order], now, now + LAST))[::order]
+            terms = (await mine.hosts.renew_slots(asker, asked[::order], now, now + LAST))[::order]
             keeps = [one.seats for one in terms]
         return terms
 

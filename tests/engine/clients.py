@@ -11,7 +11,7 @@ import pytest
 
 from crawlyard.clock import SystemClock
 from crawlyard.engine.http.client import HttpFetcher
-from crawlyard.engine.http.dns import Look, Resolver, look_up
+from crawlyard.engine.http.dns import LookUp, Resolver, look_up
 from crawlyard.engine.http.fetch import Fetcher, FetchFailed, Response
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import Proxies
@@ -24,14 +24,14 @@ HEADERS = {"User-Agent": "Test/1", "Accept-Encoding": "gzip"}
 
 
 class Make(Protocol):
-    """What the fixture `make` gives: a fetcher, closed when the test ends."""
+    """Factory of fetchers, closed when the test ends; the fixture `make`."""
 
     def __call__(
         self,
         *,
         guard: Guard = ...,
         timeout_s: float = ...,
-        look: Look = ...,
+        look: LookUp = ...,
         proxies: Proxies | None = ...,
         ca_file: Path | None = ...,
     ) -> Fetcher: ...
@@ -43,11 +43,11 @@ async def make() -> AsyncIterator[Make]:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
     async with AsyncExitStack() as stack:
 
-        def made(
+        def make_fetcher(
             *,
             guard: Guard = Guard(allow_private=True),  # noqa: B008 - it has no state
             timeout_s: float = 5.0,
-            look: Look = look_up,
+            look: LookUp = look_up,
             proxies: Proxies | None = None,
             ca_file: Path | None = None,
         ) -> Fetcher:
@@ -56,22 +56,22 @@ async def make() -> AsyncIterator[Make]:
             stack.push_async_callback(fetcher.close)
             return fetcher
 
-        yield made
+        yield make_fetcher
     assert broken == []  # nothing was raised where nobody sees it
 
 
-async def got(fetcher: Fetcher, server: RawServer, cap: int = CAP) -> Response:
+async def fetch_page(fetcher: Fetcher, server: RawServer, cap: int = CAP) -> Response:
     return await fetcher.fetch(server.url, HEADERS, cap)
 
 
-async def failure(asked: Awaitable[Response]) -> FetchFailed:
+async def failure(request: Awaitable[Response]) -> FetchFailed:
     with pytest.raises(FetchFailed) as raised:
-        await asked
+        await request
     return raised.value
 
 
-async def came(asked: Awaitable[T]) -> T | FetchFailed:
+async def came(request: Awaitable[T]) -> T | FetchFailed:
     try:
-        return await asked
+        return await request
     except FetchFailed as failed:
         return failed

@@ -17,7 +17,7 @@ __all__ = ["a_proxy", "make", "raw_server", "site_server"]
 
 @pytest.fixture
 async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    """A yard in memory."""
+    """A yard whose database is in memory."""
     async with opened(tmp_path) as yard:
         yield yard
 

@@ -1,4 +1,4 @@
-"""A server that says exactly the bytes that a test gives it, and remembers what it was asked."""
+"""A server that sends exactly the bytes of a test, and records requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,7 +31,7 @@ class Call:
         self.writer.write(b"".join(parts))
         await self.writer.drain()
 
-    async def gone(self) -> None:
+    async def wait_closed(self) -> None:
         """Return once the client has left."""
         while await self.reader.read(65_536):
             pass
@@ -39,7 +39,7 @@ class Call:
 
 @dataclass
 class RawServer:
-    """What is served, and to whom."""
+    """A raw server, with the requests that it received."""
 
     say: Say
     host: str = "127.0.0.1"
@@ -47,12 +47,12 @@ class RawServer:
     port: int = 0
     asked: list[bytes] = field(default_factory=list)  # the heads of all requests
     connections: int = 0
-    left: int = 0  # connections that have ended
+    ended: int = 0  # connections that have ended
     welcome: bytes = b""  # said to each connection before it asks
 
     @property
     def url(self) -> str:
-        """Return the URL of its only page."""
+        """URL of its only page."""
         return f"{self.scheme}://{self.host}:{self.port}/page?q=1"
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
@@ -72,11 +72,11 @@ class RawServer:
             pass
         finally:
             writer.transport.abort()
-            self.left += 1
+            self.ended += 1
 
 
 class ServeRaw(Protocol):
-    """What the fixture `raw_server` gives: call it with what to say."""
+    """Starts a raw server with a handler; the fixture `raw_server`."""
 
     def __call__(
         self, say: Say, *, welcome: bytes = ..., tls: SSLContext | None = ...

@@ -1,4 +1,4 @@
-"""Rendering, for tests: sites of scripts, and pages of them in a real browser."""
+"""Rendering rig: sites of scripts, whose pages are rendered in a real browser."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class Rig:
     asked: list[SubRequest] = field(default_factory=list)
     refused: list[FetchFailed] = field(default_factory=list)
 
-    async def ask(self, request: SubRequest) -> Response:
+    async def send(self, request: SubRequest) -> Response:
         self.asked.append(request)
         try:
             headers = {**HEADERS, **request.headers}
@@ -67,12 +67,12 @@ class Rig:
         url = f"{self.server.url}{path}"
         response = await self.fetcher.fetch(url, HEADERS, CAP)
         options.setdefault("deadline_s", 20.0)
-        options.setdefault("ask", self.ask)
+        options.setdefault("send", self.send)
         return await self.renderers.of(browser).render(url, response, **options)
 
     @property
     def bodies(self) -> dict[str, str | Answer]:
-        """Return what the site serves by path; to be changed."""
+        """Bodies of the site by path; tests may change them."""
         return self.site.bodies
 
     def paths(self) -> list[str]:
@@ -85,14 +85,14 @@ MakeRig = Callable[[Mapping[str, str | Answer]], Awaitable[Rig]]
 
 @pytest.fixture
 async def rig(make: Make, site_server: Serve) -> AsyncIterator[MakeRig]:
-    """What gives a site with pages, and renders them; its browsers end with the test."""
+    """Factory of sites whose pages can be rendered; its browsers end with the test."""
     renderers = Renderers(SystemClock(), most=2)
 
-    async def made(bodies: Mapping[str, str | Answer]) -> Rig:
+    async def make_rig(bodies: Mapping[str, str | Answer]) -> Rig:
         site = ScriptSite(dict(bodies))
         server = await site_server(site)
         guard = Guard((server.authority,))
         return Rig(site, server, make(guard=guard), renderers)
 
-    yield made
+    yield make_rig
     await renderers.close()

@@ -18,7 +18,7 @@ def answer(kind: str, body: bytes) -> Response:
     return Response(200, [("Content-Type", kind)], body, len(body), "", 1)
 
 
-async def ask(request: SubRequest) -> Response:
+async def send(request: SubRequest) -> Response:
     return answer("application/json", b"{}")
 
 
@@ -30,7 +30,7 @@ async def main(browser: Browser, early: bool) -> None:
     while True:
         pages = (
             renderers.of(browser).render(
-                f"http://site.test/{n}", answer("text/html", PAGE), ask=ask, deadline_s=60.0
+                f"http://site.test/{n}", answer("text/html", PAGE), send=send, deadline_s=60.0
             )
             for n in range(2)
         )

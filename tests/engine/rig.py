@@ -25,7 +25,7 @@ from tests.jobs import submit
 
 @dataclass
 class Outcome:
-    """What a crawl came to."""
+    """Outcome of a crawl."""
 
     job: Job
     usage: Usage
@@ -34,22 +34,22 @@ class Outcome:
 
     @property
     def stored(self) -> Counter[str]:
-        """Return how often each URL has a page record."""
+        """Number of page records by URL."""
         return Counter(page.final_url for page in self.pages)
 
     @property
     def ok(self) -> set[str]:
-        """Return the URLs that were stored without an error."""
+        """URLs that were stored without an error."""
         return {page.final_url for page in self.pages if page.error is None}
 
     @property
     def errors(self) -> dict[str, str]:
-        """Return the kind of error of each failed URL."""
+        """Kind of error by failed URL."""
         return {page.final_url: page.error.kind.value for page in self.pages if page.error}
 
     @property
     def rules(self) -> dict[str, str]:
-        """Return the rule that kept each skipped URL out."""
+        """Rule by skipped URL."""
         return {skipped.url: skipped.rule for skipped in self.skipped}
 
 
@@ -124,8 +124,8 @@ async def begun(yard: Yard, *seeds: str) -> None:
     now, lease = yard.clock.now(), timedelta(seconds=10)
     claim = await yard.store.leases.claim(Asker("before"), now, lease)
     assert claim is not None
-    found = tuple(Target(url, fingerprint(url), host_of(url)) for url in seeds)
-    batch = Batch(found=found, usage=Usage(discovered=len(found)))
+    targets = tuple(Target(url, fingerprint(url), host_of(url)) for url in seeds)
+    batch = Batch(found=targets, usage=Usage(discovered=len(targets)))
     await yard.store.frontier.record([(claim.lease, batch)], now, lease)
     job, event = claim.job.yielded(now, actor="worker:before")
     await yard.store.leases.settle(claim.lease, job, event)

@@ -71,16 +71,16 @@ async def test_a_job_waits_when_the_day_is_used_up_and_goes_on_on_the_next_one(
     await until_state(yard, job.id, State.RUNNING)
     await until_state(yard, job.id, State.PENDING)
 
-    held = await find_job(yard.store, ADA, job.id)
-    shown = await reason(yard, job)
+    current = await find_job(yard.store, ADA, job.id)
+    detail = await reason(yard, job)
     clock.ahead = timedelta(days=1)
     await until_state(yard, job.id, State.COMPLETED)
     worker.stop()
     await working
 
-    assert (held.job.state_reason, shown) == (StateReason.WAITING_QUOTA,) * 2
-    assert held.job.failures == 0
-    assert 0 < held.shard.usage.pages < len(site.reachable())
+    assert (current.job.state_reason, detail) == (StateReason.WAITING_QUOTA,) * 2
+    assert current.job.failures == 0
+    assert 0 < current.shard.usage.pages < len(site.reachable())
     assert paths(server, (await outcome(yard, job.id)).ok) == site.reachable()
     assert not refetched(server.hits)
 
@@ -96,12 +96,12 @@ async def test_a_quota_that_is_raised_lets_it_go_on_at_once(yard: Yard, site_ser
 
     user = replace(await yard.store.users.get("ada"), quota=Quota(pages_per_day=1_000), version=2)
     await yard.store.users.save(user, about(user, EventName.USER_UPDATED))
-    shown = await reason(yard, job)
+    detail = await reason(yard, job)
     await until_state(yard, job.id, State.COMPLETED)
     worker.stop()
     await working
 
-    assert shown is not StateReason.WAITING_QUOTA
+    assert detail is not StateReason.WAITING_QUOTA
     assert paths(server, (await outcome(yard, job.id)).ok) == site.reachable()
 
 
@@ -115,7 +115,7 @@ async def test_a_worker_that_drains_leaves_a_job_that_waits_for_the_quota_of_tom
     async with asyncio.timeout(30):
         await worker.run(drain=True)
 
-    left = await find_job(yard.store, ADA, job.id)
-    assert (left.job.state, left.shard.worker) == (State.PENDING, None)
-    assert left.job.state_reason is StateReason.WAITING_QUOTA
+    current = await find_job(yard.store, ADA, job.id)
+    assert (current.job.state, current.shard.worker) == (State.PENDING, None)
+    assert current.job.state_reason is StateReason.WAITING_QUOTA
     assert await worker.waits() == {WaitReason.QUOTA: 1}

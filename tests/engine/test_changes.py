@@ -56,14 +56,14 @@ async def watched(yard: Yard, site_server: Serve) -> Watched:
 
 
 async def test_each_page_has_the_class_that_the_files_have(watched: Watched) -> None:
-    one = await watched.run()
+    first = await watched.run()
     watched.server.site, kinds = second()
     other = await watched.run()
 
-    found = await watched.diff(one, other)
+    diff = await watched.diff(first, other)
 
-    assert watched.by_kind(found) == kinds
-    assert found.counts == {
+    assert watched.by_kind(diff) == kinds
+    assert diff.counts == {
         "changed": 11,
         "new": 3,
         "seen_first": 0,
@@ -74,10 +74,10 @@ async def test_each_page_has_the_class_that_the_files_have(watched: Watched) -> 
         "unknown": 0,
         "same": PAGES + 1 - 11 - 5 - 2,
     }
-    to = {c.url: c.moved_to for c in found.items if c.moved_to}
+    to = {c.url: c.moved_to for c in diff.items if c.moved_to}
     root = watched.server.url
     assert to == {f"{root}/p15": f"{root}/renamed15", f"{root}/p16": f"{root}/later16"}
-    [one_line] = [c for c in found.items if c.url == f"{root}/p3"]
+    [one_line] = [c for c in diff.items if c.url == f"{root}/p3"]
     assert (one_line.added, one_line.removed) == (1, 1)
     assert 0 < (one_line.share or 0) < 1
 
@@ -85,38 +85,38 @@ async def test_each_page_has_the_class_that_the_files_have(watched: Watched) -> 
 async def test_nothing_is_called_gone_that_the_second_run_may_have_missed(
     watched: Watched,
 ) -> None:
-    one = await watched.run()
+    first = await watched.run()
     site, kinds = second()
     proven = {"/p13", "/p14"}  # answered with 404 and 410
 
     watched.server.site = site
-    limited = await watched.diff(one, await watched.run(limits={"pages": 12}))
+    limited = await watched.diff(first, await watched.run(limits={"pages": 12}))
     assert watched.by_kind(limited).get("gone", set()) <= proven
     assert limited.counts["unknown"] > 20
-    assert "page limit" in {c.kind: c.detail for c in limited.items}["unknown"]
+    assert "page limit" in {str(c.kind): c.detail for c in limited.items}["unknown"]
 
     # another page, which may link to them, answers 503
     broken = {**site.leaves, "/p30": Leaf("", status=503)}
     watched.server.site = VersionedSite(broken, site.moved)
-    failing = await watched.diff(one, await watched.run(limits={"pages": None}))
+    failing = await watched.diff(first, await watched.run(limits={"pages": None}))
     assert watched.by_kind(failing)["gone"] == proven
     assert watched.by_kind(failing)["broken"] == {"/p30"}
     assert watched.by_kind(failing)["unknown"] == (kinds["gone"] - proven) | {"/p15"}
 
     # the start page itself does
     watched.server.site = VersionedSite({**site.leaves, "/": Leaf("", status=500)})
-    nothing = await watched.diff(one, await watched.run())
+    nothing = await watched.diff(first, await watched.run())
     assert "gone" not in watched.by_kind(nothing)
 
     # another scope
     watched.server.site = site
-    other = await watched.diff(one, await watched.run(exclude=["*/p3?"]))
+    other = await watched.diff(first, await watched.run(exclude=["*/p3?"]))
     assert watched.by_kind(other)["gone"] == proven
     assert {f"/p{n}" for n in range(30, 40)} <= watched.by_kind(other)["unknown"]
 
 
 async def test_a_page_beyond_the_depth_is_not_gone(watched: Watched) -> None:
-    one = await watched.run(max_depth=1)
+    shallow = await watched.run(max_depth=1)
     leaves = first()
     start = tuple(path for path in leaves if path not in {"/", "/p9"})
     leaves |= {"/": Leaf("Start here.", start), "/p8": Leaf(leaves["/p8"].text, ("/p9",))}
@@ -124,61 +124,61 @@ async def test_a_page_beyond_the_depth_is_not_gone(watched: Watched) -> None:
 
     other = await watched.run()
 
-    found = await watched.diff(one, other)
-    [page] = [c for c in found.items if c.url.endswith("/p9")]
+    diff = await watched.diff(shallow, other)
+    [page] = [c for c in diff.items if c.url.endswith("/p9")]
     assert (page.kind, page.detail) == ("unknown", "a page links to it")
-    [back] = [c for c in (await watched.diff(other, one)).items if c.url.endswith("/p9")]
+    [back] = [c for c in (await watched.diff(other, shallow)).items if c.url.endswith("/p9")]
     assert back.kind == "seen_first"
 
 
 async def test_pages_that_the_first_run_may_have_missed_are_seen_first(watched: Watched) -> None:
-    one = await watched.run(limits={"pages": 5})
+    first = await watched.run(limits={"pages": 5})
     other = await watched.run(limits={"pages": None})
-    found = await watched.diff(one, other)
-    assert found.counts["seen_first"] == PAGES + 1 - 5
-    assert found.counts["new"] == 0
+    diff = await watched.diff(first, other)
+    assert diff.counts["seen_first"] == PAGES + 1 - 5
+    assert diff.counts["new"] == 0
 
 
 async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_count(
     watched: Watched,
 ) -> None:
-    one = await watched.run()
+    first = await watched.run()
     watched.server.site, _ = second()
     other = await watched.run()
     results = NearSurface(watched.yard.services, LOCAL).results
     url = f"{watched.server.url}/p3"
 
-    page = await results.page_diff(one, other, url)
+    page = await results.page_diff(first, other, url)
     lines = page.text.splitlines()
     assert "-The text of /p3 is [-its own-], with words." in lines
     assert "+The text of /p3 is {+another one+}, with words." in lines
     assert (page.kind, page.added, page.removed) == ("changed", 1, 1)
 
-    quiet = await watched.diff(one, other, ignore_text="re:^The text of /p[3-5]")
+    quiet = await watched.diff(first, other, ignore_text="re:^The text of /p[3-5]")
     assert watched.by_kind(quiet)["noise"] == {"/p3", "/p4", "/p5"}
     assert quiet.counts["changed"] == 8
 
     with pytest.raises(Invalid, match="ignore_text: expected 're:'"):
-        await watched.diff(one, other, ignore_text="*")
+        await watched.diff(first, other, ignore_text="*")
     with pytest.raises(NotFound, match="has no page of"):
-        await results.page_diff(one, other, f"{watched.server.url}/new20")
+        await results.page_diff(first, other, f"{watched.server.url}/new20")
     with pytest.raises(Invalid, match="another job"):
-        await watched.diff(one, one)
+        await watched.diff(first, first)
 
 
 async def test_a_schedule_may_ignore_lines_and_elements(watched: Watched) -> None:
     ignoring = {"ignore_text": ["re:^The text of /p[3-5]", "re:^The text of /p6"]}
-    one = await watched.run(**ignoring)
+    first_id = await watched.run(**ignoring)
     watched.server.site, _ = second()
     other = await watched.run()
 
     schedules = NearSurface(watched.yard.services, LOCAL).schedules
     [run, _] = (await schedules.changes("site")).items
-    found = await watched.diff(one, other)
-    assert run.counts == found.counts
-    assert watched.by_kind(found)["noise"] == {"/p3", "/p4", "/p5", "/p6"}
-    assert (found.counts["changed"], found.counts["noise"]) == (7, 4)
-    more = await watched.diff(one, other, ignore_text="re:^The text of /p7")
+    diff = await watched.diff(first_id, other)
+    assert run.counts == diff.counts
+    assert watched.by_kind(diff)["noise"] == {"/p3", "/p4", "/p5", "/p6"}
+    assert (diff.counts["changed"], diff.counts["noise"]) == (7, 4)
+    more = await watched.diff(first_id, other, ignore_text="re:^The text of /p7")
     assert watched.by_kind(more)["noise"] == {"/p3", "/p4", "/p5", "/p6", "/p7"}
 
     await watched.run(ignore_css=["p:nth-of-type(1)", "ul"])  # of other texts: nothing is known
@@ -194,7 +194,7 @@ async def test_a_schedule_may_ignore_lines_and_elements(watched: Watched) -> Non
 async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(watched: Watched) -> None:
     prices = {"/p1": 10, "/p2": 20}
 
-    async def told(day: int, **price: int) -> dict[str, set[str]]:
+    async def changes_on(day: int, **price: int) -> dict[str, set[str]]:
         prices.update({f"/{page}": costs for page, costs in price.items()})
         leaves = first() | {path: Leaf(f"Costs {costs}.") for path, costs in prices.items()}
         leaves["/p0"] = Leaf(f"It is the day {day}.")
@@ -203,13 +203,13 @@ async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(watched: Wat
         return watched.by_kind(await watched.diff(*runs[-2:])) if day else {}
 
     runs: list[str] = []
-    assert await told(0) == {}
-    assert await told(1) == {"changed": {"/p0"}}
-    assert await told(2, p1=11) == {"changed": {"/p0", "/p1"}}
-    assert await told(3, p1=12) == {"changed": {"/p1"}, "noise": {"/p0"}}
-    assert await told(4, p2=21) == {"changed": {"/p2"}, "noise": {"/p0"}}
-    assert await told(4) == {}
-    assert await told(5) == {"changed": {"/p0"}}  # it was quiet for a run
+    assert await changes_on(0) == {}
+    assert await changes_on(1) == {"changed": {"/p0"}}
+    assert await changes_on(2, p1=11) == {"changed": {"/p0", "/p1"}}
+    assert await changes_on(3, p1=12) == {"changed": {"/p1"}, "noise": {"/p0"}}
+    assert await changes_on(4, p2=21) == {"changed": {"/p2"}, "noise": {"/p0"}}
+    assert await changes_on(4) == {}
+    assert await changes_on(5) == {"changed": {"/p0"}}  # it was quiet for a run
 
     schedules = NearSurface(watched.yard.services, LOCAL).schedules
     counts = [run.counts or {} for run in (await schedules.changes("site")).items]
@@ -221,7 +221,7 @@ async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(watched: Wat
 
 
 async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None:
-    one = await watched.run()
+    first = await watched.run()
     watched.server.site, kinds = second()
     other = await watched.run()
     results = NearSurface(watched.yard.services, LOCAL).results
@@ -229,28 +229,30 @@ async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None
     parts = []
     cursor = None
     while True:
-        part = await results.diff(one, other, limit=4, cursor=cursor)
+        part = await results.diff(first, other, limit=4, cursor=cursor)
         parts += part.items
         cursor = part.next_cursor
         if cursor is None:
             break
-    assert parts == (await watched.diff(one, other)).items
-    gone = [c.url async for c in every(results.diff, one, other, only=("gone", "moved"))]
-    assert {url.removeprefix(watched.server.url) for url in gone} == kinds["gone"] | kinds["moved"]
+    assert parts == (await watched.diff(first, other)).items
+    gone_urls = [c.url async for c in every(results.diff, first, other, only=("gone", "moved"))]
+    assert {url.removeprefix(watched.server.url) for url in gone_urls} == kinds["gone"] | kinds[
+        "moved"
+    ]
     with pytest.raises(Invalid, match="expected one of changed, new"):
-        await results.diff(one, other, only="same")
+        await results.diff(first, other, only="same")
 
 
 async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = await watched.run()
+    first = await watched.run()
     watched.server.site, _ = second()
     other = await watched.run()
     results = NearSurface(watched.yard.services, LOCAL).results
 
-    by_url = (await watched.diff(one, other)).items
-    parts = [c async for c in every(results.diff, one, other, sort="-share")]
+    by_url = (await watched.diff(first, other)).items
+    parts = [c async for c in every(results.diff, first, other, sort="-share")]
 
     changed = [c for c in parts if c.kind == "changed"]
     shares = [c.share or 0 for c in changed]
@@ -260,34 +262,34 @@ async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
     assert sorted(c.url for c in changed) == [c.url for c in by_url if c.kind == "changed"]
     monkeypatch.setattr("crawlyard.services.results.changes.MOST_RANKED", 3)
     with pytest.raises(Invalid, match="where more than 3 pages changed; 11 did"):
-        await results.diff(one, other, sort="-share")
+        await results.diff(first, other, sort="-share")
 
 
 async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched) -> None:
     yard, surface = watched.yard, NearSurface(watched.yard.services, LOCAL)
-    one = await watched.run()
+    first = await watched.run()
     watched.server.site, kinds = second()
     other = await watched.run()
     quiet = await watched.run()
     await yard.services.changes.settle(watched.id)  # again: nothing is told twice
 
     runs = (await surface.schedules.changes("site")).items
-    assert [(r.job_id, r.base_id) for r in runs] == [(quiet, other), (other, one), (one, None)]
+    assert [(r.job_id, r.base_id) for r in runs] == [(quiet, other), (other, first), (first, None)]
     assert [r.counts and r.counts.get("gone", 0) for r in runs] == [0, 5, {}]
-    told = await yard.store.events.events(EventQuery(names=frozenset({EventName.RUN_CHANGED})))
-    assert [(e.subject, e.data["schedule_id"], e.data["base_id"]) for e in told] == [
-        (other, watched.id, one)
+    events = await yard.store.events.events(EventQuery(names=frozenset({EventName.RUN_CHANGED})))
+    assert [(e.subject, e.data["schedule_id"], e.data["base_id"]) for e in events] == [
+        (other, watched.id, first)
     ]
-    assert told[0].data["counts"] == runs[1].counts
+    assert events[0].data["counts"] == runs[1].counts
     [named] = await yard.store.events.events(EventQuery(names=frozenset({EventName.PAGE_CHANGED})))
-    assert (named.subject, named.data["base_id"], named.data["more"]) == (other, one, 0)
+    assert (named.subject, named.data["base_id"], named.data["more"]) == (other, first, 0)
 
     feed = [c async for c in every(surface.changes.list, schedule="site")]
     assert {c.job_id for c in feed} == {other}
-    found: dict[str, set[str]] = {}
+    by_kind: dict[str, set[str]] = {}
     for change in feed:
-        found.setdefault(change.kind, set()).add(change.url.removeprefix(watched.server.url))
-    assert found == kinds
+        by_kind.setdefault(change.kind, set()).add(change.url.removeprefix(watched.server.url))
+    assert by_kind == kinds
     pages = [
         {"kind": c.kind, "url": c.url} | ({"moved_to": c.moved_to} if c.moved_to else {})
         for c in feed
@@ -314,7 +316,7 @@ async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twic
     watched: Watched,
 ) -> None:
     yard, surface = watched.yard, NearSurface(watched.yard.services, LOCAL)
-    one = await watched.run()
+    first = await watched.run()
     watched.server.site, kinds = second()
     other = await watched.run(limits={"pages": 12})
     before = (await surface.changes.list(limit=200)).items
@@ -326,18 +328,18 @@ async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twic
     await run(yard, other)
 
     runs = (await surface.schedules.changes("site")).items
-    assert [(r.job_id, r.base_id) for r in runs] == [(other, one), (one, None)]
+    assert [(r.job_id, r.base_id) for r in runs] == [(other, first), (first, None)]
     assert first_look.counts is not None
     assert runs[0].counts is not None
     assert first_look.counts["unknown"] > 20
     assert (runs[0].counts["unknown"], runs[0].counts["gone"]) == (0, 5)
     after = (await surface.changes.list(limit=200)).items
-    found: dict[str, set[str]] = {}
+    by_kind: dict[str, set[str]] = {}
     for change in after:
-        found.setdefault(change.kind, set()).add(change.url.removeprefix(watched.server.url))
-    assert found == kinds
-    kept = [c for c in before if c in after]
-    assert kept == before  # in their places
+        by_kind.setdefault(change.kind, set()).add(change.url.removeprefix(watched.server.url))
+    assert by_kind == kinds
+    unchanged = [c for c in before if c in after]
+    assert unchanged == before  # in their places
     fresh = (await surface.changes.list(after=before[-1].seq, limit=200)).items
     assert fresh == [c for c in after if c not in before]
     assert not {(c.kind, c.url) for c in fresh} & {(c.kind, c.url) for c in before}
@@ -354,7 +356,7 @@ async def test_a_retried_run_is_compared_again_also_if_others_came_after_it(
     watched: Watched,
 ) -> None:
     surface = NearSurface(watched.yard.services, LOCAL)
-    one = await watched.run()
+    first = await watched.run()
     site, _ = second()
     broken = {**site.leaves, "/p3": Leaf("", status=503)}
     watched.server.site = VersionedSite(broken, site.moved)
@@ -367,13 +369,13 @@ async def test_a_retried_run_is_compared_again_also_if_others_came_after_it(
     await run(watched.yard, other)
 
     runs = (await surface.schedules.changes("site")).items
-    assert [(r.job_id, r.base_id) for r in runs] == [(third, other), (other, one), (one, None)]
+    assert [(r.job_id, r.base_id) for r in runs] == [(third, other), (other, first), (first, None)]
     after = {(c.job_id, c.kind, c.url) for c in (await surface.changes.list(limit=200)).items}
     assert (other, "changed", f"{watched.server.url}/p3") in after - before
 
 
 async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watched) -> None:
-    one = await watched.run()
+    first = await watched.run()
     whole = watched.server.site
     watched.server.site = VersionedSite({"/": Leaf("", status=500)})
     failed = await watched.run()
@@ -382,7 +384,7 @@ async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watch
 
     assert (await find_job(watched.yard.store, LOCAL, failed)).job.state is State.FAILED
     runs = (await NearSurface(watched.yard.services, LOCAL).schedules.changes("site")).items
-    assert [(r.job_id, r.base_id) for r in runs] == [(again, one), (failed, one), (one, None)]
+    assert [(r.job_id, r.base_id) for r in runs] == [(again, first), (failed, first), (first, None)]
     assert runs[1].counts is not None
     assert runs[1].counts["gone"] == 0
     assert (runs[1].counts["unknown"], runs[1].counts["broken"]) == (PAGES, 1)
@@ -393,7 +395,7 @@ async def test_a_run_whose_worker_died_before_it_was_compared_is_compared_after_
 ) -> None:
     yard = watched.yard
     old = await watched.alone()
-    one = await watched.run()
+    first = await watched.run()
     watched.server.site, _ = second()
     lost = await watched.alone()
     last = await watched.run()
@@ -401,8 +403,8 @@ async def test_a_run_whose_worker_died_before_it_was_compared_is_compared_after_
     runs = (await NearSurface(yard.services, LOCAL).schedules.changes("site")).items
     assert [(r.job_id, r.base_id) for r in runs] == [
         (last, lost),
-        (lost, one),
-        (one, old),
+        (lost, first),
+        (first, old),
         (old, None),
     ]
     assert [r.counts and r.counts["changed"] for r in runs] == [0, 11, 0, None]

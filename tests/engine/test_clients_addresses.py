@@ -50,7 +50,7 @@ async def test_a_name_that_leads_inside_at_its_next_look_up_is_blocked(
     failed = await failure(fetcher.fetch(f"http://site.test:{server.port}/", HEADERS, CAP))
 
     assert failed.kind is ErrorKind.BLOCKED_ADDRESS
-    assert "site.test leads to 127.0.0.1" in failed.detail
+    assert "site.test resolves to 127.0.0.1" in failed.detail
     assert server.connections == 0
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.dns import look_up
-from tests.engine.clients import CAP, HEADERS, Make, failure, got
+from tests.engine.clients import CAP, HEADERS, Make, failure, fetch_page
 from tests.engine.raw import CHUNKED, Call, ServeRaw, answer, saying
 
 # --- what is asked
@@ -18,7 +18,7 @@ async def test_a_request_has_one_host_and_the_headers_that_were_given(
 ) -> None:
     server = await raw_server(saying(answer(b"x")))
 
-    await got(make(), server)
+    await fetch_page(make(), server)
 
     line, *fields = server.asked[0].decode().split("\r\n")
     assert line == "GET /page?q=1 HTTP/1.1"
@@ -96,15 +96,15 @@ TAKEN: dict[str, tuple[bytes, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("said", TAKEN.values(), ids=TAKEN)
+@pytest.mark.parametrize("answer_bytes", TAKEN.values(), ids=TAKEN)
 async def test_an_answer_is_taken_that_ends_by(
-    make: Make, raw_server: ServeRaw, said: tuple[bytes, bytes]
+    make: Make, raw_server: ServeRaw, answer_bytes: tuple[bytes, bytes]
 ) -> None:
-    server = await raw_server(saying(said[0], close=True))
+    server = await raw_server(saying(answer_bytes[0], close=True))
 
-    response = await got(make(), server)
+    response = await fetch_page(make(), server)
 
-    assert (response.body, response.truncated) == (said[1], "")
+    assert (response.body, response.truncated) == (answer_bytes[1], "")
     assert response.status in {200, 204, 304}
     assert response.header("link") == response.header("set-cookie") == ""
 
@@ -120,7 +120,7 @@ async def test_an_answer_is_the_same_byte_by_byte(make: Make, raw_server: ServeR
 
     server = await raw_server(slowly)
 
-    response = await got(make(), server)
+    response = await fetch_page(make(), server)
 
     assert response.body == b"<title>Slowly</title>" * 50
     assert response.wire_bytes == len(page)
@@ -134,7 +134,7 @@ async def test_headers_come_as_they_were_sent(make: Make, raw_server: ServeRaw) 
     )
     server = await raw_server(saying(lines))
 
-    response = await got(make(), server)
+    response = await fetch_page(make(), server)
 
     assert response.all_headers("x-twice") == ["1", "2"]
     assert response.header("x-utf") == "caf\u00e9"
@@ -166,11 +166,11 @@ NONSENSE: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("said", NONSENSE.values(), ids=NONSENSE)
-async def test_no_answer_has(make: Make, raw_server: ServeRaw, said: bytes) -> None:
-    server = await raw_server(saying(said, close=True))
+@pytest.mark.parametrize("answer_bytes", NONSENSE.values(), ids=NONSENSE)
+async def test_no_answer_has(make: Make, raw_server: ServeRaw, answer_bytes: bytes) -> None:
+    server = await raw_server(saying(answer_bytes, close=True))
 
-    failed = await failure(got(make(), server))
+    failed = await failure(fetch_page(make(), server))
 
     assert (failed.kind, failed.transient) == (ErrorKind.PROTOCOL, False)
 
@@ -184,15 +184,15 @@ CUT: dict[str, tuple[bytes, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("said", CUT.values(), ids=CUT)
+@pytest.mark.parametrize("answer_bytes", CUT.values(), ids=CUT)
 async def test_a_body_is_told_to_be_cut_that_has(
-    make: Make, raw_server: ServeRaw, said: tuple[bytes, bytes]
+    make: Make, raw_server: ServeRaw, answer_bytes: tuple[bytes, bytes]
 ) -> None:
-    server = await raw_server(saying(said[0], close=True))
+    server = await raw_server(saying(answer_bytes[0], close=True))
 
-    response = await got(make(), server)
+    response = await fetch_page(make(), server)
 
-    assert response.body == said[1]
+    assert response.body == answer_bytes[1]
     assert response.truncated.startswith("the body broke off")
 
 
@@ -204,7 +204,7 @@ async def test_chunks_that_are_none_cut_the_body(
 ) -> None:
     server = await raw_server(saying(CHUNKED + b"4\r\nbody\r\n" + chunk, close=True))
 
-    response = await got(make(), server)
+    response = await fetch_page(make(), server)
 
     assert response.body.startswith(b"body")
     assert response.truncated.startswith("the body broke off")
@@ -216,6 +216,6 @@ async def test_a_connection_that_ends_in_the_head_is_no_answer(
 ) -> None:
     server = await raw_server(saying(beginning, close=True))
 
-    failed = await failure(got(make(), server))
+    failed = await failure(fetch_page(make(), server))
 
     assert (failed.kind, failed.transient) == (ErrorKind.CONNECT, True)

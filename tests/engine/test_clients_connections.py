@@ -6,7 +6,7 @@ import pytest
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.fetch import FetchFailed
-from tests.engine.clients import CAP, HEADERS, Make, came, failure, got
+from tests.engine.clients import CAP, HEADERS, Make, came, failure, fetch_page
 from tests.engine.raw import Call, ServeRaw, answer, saying
 from tests.site import until
 
@@ -16,7 +16,7 @@ async def test_a_connection_is_used_again(make: Make, raw_server: ServeRaw) -> N
     fetcher = make()
 
     for _ in range(3):
-        await got(fetcher, server)
+        await fetch_page(fetcher, server)
 
     assert (server.connections, len(server.asked)) == (1, 3)
 
@@ -33,14 +33,14 @@ PARTING: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("said", PARTING.values(), ids=PARTING)
+@pytest.mark.parametrize("answer_bytes", PARTING.values(), ids=PARTING)
 async def test_no_connection_is_used_again_whose_server(
-    make: Make, raw_server: ServeRaw, said: bytes
+    make: Make, raw_server: ServeRaw, answer_bytes: bytes
 ) -> None:
-    server = await raw_server(saying(said))
+    server = await raw_server(saying(answer_bytes))
     fetcher = make()
 
-    responses = [await came(got(fetcher, server)) for _ in range(2)]
+    responses = [await came(fetch_page(fetcher, server)) for _ in range(2)]
 
     for response in responses:
         if isinstance(response, FetchFailed):
@@ -71,21 +71,21 @@ async def test_a_server_that_closes_what_it_accepts_is_dialled_twice_at_most(mak
 async def test_what_comes_between_two_requests_is_nobodys_answer(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    heard = asyncio.Event()
+    sent_early = asyncio.Event()
 
     async def twice(call: Call) -> None:
         await call.say(answer(b"%d" % call.connection))
         if call.connection == 1:
-            await heard.wait()
+            await sent_early.wait()
             await call.say(answer(b"smuggled"))
 
     server = await raw_server(twice)
     fetcher = make()
 
-    first = await got(fetcher, server)
-    heard.set()
-    await until(lambda: server.left == 1)  # it is closed at once
-    second = await got(fetcher, server)
+    first = await fetch_page(fetcher, server)
+    sent_early.set()
+    await until(lambda: server.ended == 1)  # it is closed at once
+    second = await fetch_page(fetcher, server)
 
     assert (first.body, second.body) == (b"1", b"2")
 
@@ -96,10 +96,10 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_asked(
     server = await raw_server(saying(answer(b"x"), close=True))
     fetcher = make()
 
-    await got(fetcher, server)
-    await until(lambda: server.left == 1)
+    await fetch_page(fetcher, server)
+    await until(lambda: server.ended == 1)
     await asyncio.sleep(0)
-    second = await got(fetcher, server)
+    second = await fetch_page(fetcher, server)
 
     assert second.body == b"x"
     assert (server.connections, len(server.asked)) == (2, 2)
@@ -117,8 +117,8 @@ async def test_a_kept_connection_that_drops_is_not_asked_again_by_itself(
     server = await raw_server(once)
     fetcher = make()
 
-    await got(fetcher, server)
-    failed = await failure(got(fetcher, server))
+    await fetch_page(fetcher, server)
+    failed = await failure(fetch_page(fetcher, server))
 
     assert (failed.kind, failed.transient) == (ErrorKind.CONNECT, True)
     assert len(server.asked) == 2
@@ -127,27 +127,27 @@ async def test_a_kept_connection_that_drops_is_not_asked_again_by_itself(
 async def test_a_request_that_is_given_up_closes_its_connection(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    server = await raw_server(Call.gone)
-    task = asyncio.create_task(got(make(), server))
+    server = await raw_server(Call.wait_closed)
+    task = asyncio.create_task(fetch_page(make(), server))
     await until(lambda: len(server.asked) == 1)
 
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)
 
 
 async def test_a_request_that_takes_too_long_is_given_up_and_its_connection_closed(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    server = await raw_server(Call.gone)
+    server = await raw_server(Call.wait_closed)
 
-    failed = await failure(got(make(timeout_s=0.2), server))
+    failed = await failure(fetch_page(make(timeout_s=0.2), server))
 
     assert (failed.kind, failed.transient) == (ErrorKind.TIMEOUT, True)
-    assert failed.detail == "no whole answer within 0.2 s"
-    await until(lambda: server.left == 1)
+    assert failed.detail == "no complete response within 0.2 s"
+    await until(lambda: server.ended == 1)
 
 
 async def test_closing_ends_what_is_kept_and_what_is_under_way(
@@ -157,17 +157,17 @@ async def test_closing_ends_what_is_kept_and_what_is_under_way(
         if call.connection == 1:
             await call.say(answer(b"x"))
         else:
-            await call.gone()
+            await call.wait_closed()
 
     server = await raw_server(first)
     fetcher = make()
-    kept = await got(fetcher, server)
-    other = await raw_server(Call.gone)
-    waiting = asyncio.create_task(got(fetcher, other))
+    idle = await fetch_page(fetcher, server)
+    other = await raw_server(Call.wait_closed)
+    waiting = asyncio.create_task(fetch_page(fetcher, other))
     await until(lambda: len(other.asked) == 1)
 
     await fetcher.close()
 
-    assert kept.body == b"x"
+    assert idle.body == b"x"
     assert (await failure(waiting)).kind is ErrorKind.CONNECT
-    await until(lambda: server.left == other.left == 1)
+    await until(lambda: server.ended == other.ended == 1)

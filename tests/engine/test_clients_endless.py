@@ -3,7 +3,7 @@
 import pytest
 
 from crawlyard.core.crawl.page import ErrorKind
-from tests.engine.clients import CAP, Make, failure, got
+from tests.engine.clients import CAP, Make, failure, fetch_page
 from tests.engine.raw import CHUNKED, Call, ServeRaw, answer, saying
 from tests.site import until
 
@@ -15,25 +15,25 @@ ENDLESS: dict[str, tuple[bytes, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("said", ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("answer_bytes", ENDLESS.values(), ids=ENDLESS)
 async def test_a_head_without_an_end_is_given_up(
-    make: Make, raw_server: ServeRaw, said: tuple[bytes, bytes]
+    make: Make, raw_server: ServeRaw, answer_bytes: tuple[bytes, bytes]
 ) -> None:
     sent = 0
 
     async def pour(call: Call) -> None:
         nonlocal sent
-        await call.say(said[0])
+        await call.say(answer_bytes[0])
         while True:
-            await call.say(said[1])
-            sent += len(said[1])
+            await call.say(answer_bytes[1])
+            sent += len(answer_bytes[1])
 
     server = await raw_server(pour)
 
-    failed = await failure(got(make(), server))
+    failed = await failure(fetch_page(make(), server))
 
     assert failed.kind is ErrorKind.TOO_LARGE
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)
 
 
 AFTER: dict[str, tuple[bytes, bytes]] = {
@@ -44,24 +44,24 @@ AFTER: dict[str, tuple[bytes, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("said", AFTER.values(), ids=AFTER)
+@pytest.mark.parametrize("answer_bytes", AFTER.values(), ids=AFTER)
 async def test_what_follows_a_chunk_without_an_end_is_given_up(
-    make: Make, raw_server: ServeRaw, said: tuple[bytes, bytes]
+    make: Make, raw_server: ServeRaw, answer_bytes: tuple[bytes, bytes]
 ) -> None:
     async def pour(call: Call) -> None:
         await call.say(CHUNKED + b"4\r\nbody\r\n")
-        await call.say(said[0])
+        await call.say(answer_bytes[0])
         while True:
-            await call.say(said[1])
+            await call.say(answer_bytes[1])
 
     server = await raw_server(pour)
 
-    response = await got(make(), server)
+    response = await fetch_page(make(), server)
 
     assert response.truncated
     assert response.body.startswith(b"body")
     assert response.wire_bytes <= CAP
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)
 
 
 async def test_a_body_beyond_the_cap_is_cut_there_and_its_connection_closed(
@@ -69,12 +69,12 @@ async def test_a_body_beyond_the_cap_is_cut_there_and_its_connection_closed(
 ) -> None:
     server = await raw_server(saying(answer(b"x" * 5_000_000)))
 
-    response = await got(make(), server, 1000)
+    response = await fetch_page(make(), server, 1000)
 
     assert response.body == b"x" * 1000
     assert response.wire_bytes == 1000
     assert response.truncated == "the body is larger than 1000 bytes"
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)
 
 
 async def test_a_coding_that_nobody_knows_is_a_failure_and_its_connection_closed(
@@ -82,17 +82,19 @@ async def test_a_coding_that_nobody_knows_is_a_failure_and_its_connection_closed
 ) -> None:
     server = await raw_server(saying(answer(b"x" * 200_000, "Content-Encoding: rot13")))
 
-    failed = await failure(got(make(), server))
+    failed = await failure(fetch_page(make(), server))
 
     assert failed.kind is ErrorKind.DECODE
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)
 
 
 async def test_a_switch_of_protocols_is_no_page(make: Make, raw_server: ServeRaw) -> None:
-    said = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nxxxx"
-    server = await raw_server(saying(said))
+    answer_bytes = (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nxxxx"
+    )
+    server = await raw_server(saying(answer_bytes))
 
-    failed = await failure(got(make(), server))
+    failed = await failure(fetch_page(make(), server))
 
     assert (failed.kind, failed.transient) == (ErrorKind.PROTOCOL, False)
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)

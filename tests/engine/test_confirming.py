@@ -10,7 +10,6 @@ from crawlyard import LOCAL, Limits, Move, State, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.change_answers import DiffOut
 from crawlyard.core.crawl.page import Body
-from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
@@ -18,6 +17,7 @@ from tests.engine.test_recrawl import a_site, scheduled
 from tests.jobs import submit
 from tests.noisy_site import NoisySite, a_noisy_site
 from tests.site import SHARED_JITTER_S, Serve, hurried, until
+from tests.surfaces import as_user
 
 PAGES = 12
 
@@ -39,12 +39,12 @@ class Noisy:
         self.before = await crawled(self.yard, spec)
         return self.before
 
-    async def diff(self, one: Outcome, other: Outcome, **asked: Any) -> DiffOut:
+    async def diff(self, first: Outcome, second: Outcome, **options: Any) -> DiffOut:
         results = NearSurface(self.yard.services, LOCAL).results
-        return await results.diff(one.job.id, other.job.id, **asked)
+        return await results.diff(first.job.id, second.job.id, **options)
 
-    def changed(self, found: DiffOut, kind: str = "changed") -> set[str]:
-        urls = {change.url for change in found.items if change.kind == kind}
+    def changed(self, diff: DiffOut, kind: str = "changed") -> set[str]:
+        urls = {change.url for change in diff.items if change.kind == kind}
         return {url.removeprefix(self.server.url) for url in urls}
 
 
@@ -55,7 +55,7 @@ async def noisy(yard: Yard, site_server: Serve) -> Noisy:
 
 
 async def test_what_differs_between_two_fetches_of_a_run_is_noise(noisy: Noisy) -> None:
-    one = await noisy.crawled()
+    first = await noisy.crawled()
     assert set(noisy.site.hits.values()) == {1}  # there is nothing to compare with
 
     other = await noisy.crawled()
@@ -63,26 +63,26 @@ async def test_what_differs_between_two_fetches_of_a_run_is_noise(noisy: Noisy) 
     assert set(noisy.site.hits.values()) == {2}
     assert noisy.site.hits.total() == 2 * PAGES
     assert (other.usage.pages, set(other.stored.values())) == (PAGES, {1})
-    found = await noisy.diff(one, other)
-    assert {kind: n for kind, n in found.counts.items() if n} == {"noise": PAGES}
+    diff = await noisy.diff(first, other)
+    assert {kind: n for kind, n in diff.counts.items() if n} == {"noise": PAGES}
 
 
 async def test_a_change_in_a_noisy_page_is_told_without_the_noise(noisy: Noisy) -> None:
-    one = await noisy.crawled()
+    first = await noisy.crawled()
     noisy.site.pages["/p3"] = "The text of /p3 is another one."
 
     other = await noisy.crawled()
 
-    found = await noisy.diff(one, other)
-    assert noisy.changed(found) == {"/p3"}
-    assert noisy.changed(found, "noise") == noisy.site.pages.keys() - {"/p3"}
-    [change] = [c for c in found.items if c.kind == "changed"]
+    diff = await noisy.diff(first, other)
+    assert noisy.changed(diff) == {"/p3"}
+    assert noisy.changed(diff, "noise") == noisy.site.pages.keys() - {"/p3"}
+    [change] = [c for c in diff.items if c.kind == "changed"]
     assert (change.added, change.removed) == (1, 1)
     results = NearSurface(noisy.yard.services, LOCAL).results
-    page = await results.page_diff(one.job.id, other.job.id, change.url)
+    page = await results.page_diff(first.job.id, other.job.id, change.url)
     lines = [line for line in page.text.splitlines() if line[0] in "+-"]
     assert lines == ["-The text of /p3 is [-its own-].", "+The text of /p3 is {+another one+}."]
-    quiet = await results.page_diff(one.job.id, other.job.id, f"{noisy.server.url}/p4")
+    quiet = await results.page_diff(first.job.id, other.job.id, f"{noisy.server.url}/p4")
     assert (quiet.kind, quiet.text, quiet.added) == ("noise", "", 0)
 
 
@@ -93,21 +93,21 @@ async def test_what_the_earlier_run_knew_of_its_noise_counts_as_well(noisy: Nois
 
     three = await noisy.crawled()
 
-    found = await noisy.diff(two, three)
-    assert {kind: n for kind, n in found.counts.items() if n} == {"noise": PAGES}
+    diff = await noisy.diff(two, three)
+    assert {kind: n for kind, n in diff.counts.items() if n} == {"noise": PAGES}
 
 
 async def test_pages_that_have_not_changed_are_asked_once(noisy: Noisy) -> None:
     noisy.site.noisy = False
-    one = await noisy.crawled()
+    first = await noisy.crawled()
     noisy.site.pages["/p1"] = "Another text."
 
     other = await noisy.crawled()
 
     assert noisy.site.hits == Counter(noisy.site.pages.keys()) | {"/p1": 2}
-    found = await noisy.diff(one, other)
-    assert (noisy.changed(found), found.counts["noise"]) == ({"/p1"}, 0)
-    ids = [c.after for c in found.items if c.after is not None]
+    diff = await noisy.diff(first, other)
+    assert (noisy.changed(diff), diff.counts["noise"]) == ({"/p1"}, 0)
+    ids = [c.after for c in diff.items if c.after is not None]
     assert await noisy.yard.store.pages.bodies(ids, [Body.RESTLESS]) == {}
 
 
@@ -130,16 +130,16 @@ async def test_pages_that_have_not_changed_are_asked_once(noisy: Noisy) -> None:
 async def test_a_page_whose_second_answer_is_no_page_stays_as_it_was_first_sent(
     noisy: Noisy, second: Answer
 ) -> None:
-    one = await noisy.crawled()
+    first = await noisy.crawled()
     noisy.site.second = dict.fromkeys(("/", "/p1"), second)
 
     other = await noisy.crawled(url_retries=2)
 
     assert (other.job.state, other.errors) == (State.COMPLETED, {})
-    assert (other.stored, other.usage.pages) == (one.stored, PAGES)
+    assert (other.stored, other.usage.pages) == (first.stored, PAGES)
     assert set(noisy.site.hits.values()) == {2}
-    found = await noisy.diff(one, other)
-    assert noisy.changed(found) == {"/", "/p1"}  # not proven to be noise
+    diff = await noisy.diff(first, other)
+    assert noisy.changed(diff) == {"/", "/p1"}  # not proven to be noise
 
 
 async def test_confirmations_are_no_pages_and_limits_stay_exact(noisy: Noisy) -> None:
@@ -177,10 +177,9 @@ async def test_runs_of_a_schedule_that_fetch_all_are_confirmed_as_well(
         "full_every": 1,
         "confirm_changes": True,
     }
-    draft = ScheduleDraft(name="site", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("site", "@yearly", overrides=overrides)
     for _ in range(3):
-        job = await yard.scheduler.run_now(LOCAL, schedule.id)
+        job = await as_user(yard).schedules.run(schedule.id)
         await run(yard, job.id)
 
     runs = (await NearSurface(yard.services, LOCAL).schedules.changes("site")).items
@@ -199,20 +198,19 @@ async def test_a_run_that_fetches_all_asks_for_no_changes_though_it_is_compared(
         "full_every": 1,
         "confirm_changes": True,
     }
-    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("s", "@yearly", overrides=overrides)
 
     runs = [await scheduled(yard, schedule) for _ in range(2)]
 
-    assert [found.usage.unchanged for found in runs] == [0, 0]
-    assert [len(found.ok) for found in runs] == [4, 4]
+    assert [run.usage.unchanged for run in runs] == [0, 0]
+    assert [len(run.ok) for run in runs] == [4, 4]
     assert not any("if-none-match" in hit.headers for hit in server.hits)
 
 
 async def test_a_job_that_is_paused_between_two_fetches_goes_on_where_it_was(noisy: Noisy) -> None:
-    one = await noisy.crawled()
+    first = await noisy.crawled()
     yard = noisy.yard
-    spec = a_spec(f"{noisy.server.url}/", confirm_changes=True, since=one.job.id, per_host=1)
+    spec = a_spec(f"{noisy.server.url}/", confirm_changes=True, since=first.job.id, per_host=1)
     job = await submit(yard, spec)
     noisy.site.hits.clear()
     worker = asyncio.create_task(run(yard, job.id))
@@ -225,6 +223,6 @@ async def test_a_job_that_is_paused_between_two_fetches_goes_on_where_it_was(noi
     await run(yard, job.id)
 
     other = await outcome(yard, job.id)
-    assert (other.job.state, other.stored) == (State.COMPLETED, one.stored)
+    assert (other.job.state, other.stored) == (State.COMPLETED, first.stored)
     assert other.usage.pages == PAGES
-    assert noisy.changed(await noisy.diff(one, other)) == set()
+    assert noisy.changed(await noisy.diff(first, other)) == set()

@@ -50,13 +50,13 @@ async def test_a_paused_job_asks_no_more_and_goes_on_without_refetching(
     async with running(yard, job.id, done=20):
         await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
         paused_at = monotonic()
-    held = await outcome(yard, job.id)
+    paused = await outcome(yard, job.id)
 
-    assert held.job.state is State.PAUSED
-    assert held.job.state_reason is StateReason.BY_USER
+    assert paused.job.state is State.PAUSED
+    assert paused.job.state_reason is StateReason.BY_USER
     assert not after(server.hits, paused_at + SOON_S)
-    asked = [hit for hit in server.hits if hit.path != "/robots.txt"]
-    assert len(held.pages) == len(asked)  # what was in flight is kept
+    hits = [hit for hit in server.hits if hit.path != "/robots.txt"]
+    assert len(paused.pages) == len(hits)  # pages in flight are stored
 
     await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     await run(yard, job.id)
@@ -169,7 +169,7 @@ async def test_failed_urls_are_retried_in_place_and_nothing_else_is(
     site = Healing(tree(4, 2))
     server = await site_server(site)
     first = await crawled(yard, a_spec(f"{server.url}/"))
-    asked = len(server.hits)
+    request_count = len(server.hits)
     site.faults.clear()
 
     job, count = await yard.services.writer.retry_failed(LOCAL, first.job.id)
@@ -177,7 +177,7 @@ async def test_failed_urls_are_retried_in_place_and_nothing_else_is(
     whole = await outcome(yard, job.id)
 
     assert (first.usage.errors, count) == (3, 3)
-    again = {hit.path for hit in server.hits[asked:]}
+    again = {hit.path for hit in server.hits[request_count:]}
     new = {f"/{n}/{m}" for n in range(3) for m in range(4)}
     assert again - {"/robots.txt"} == {"/0", "/1", "/2"} | new
     assert paths(server, whole.ok) == site.reachable()
@@ -190,13 +190,13 @@ async def test_one_kind_of_failure_is_retried_alone(yard: Yard, site_server: Ser
     site = Healing(tree(4, 2))
     server = await site_server(site)
     first = await crawled(yard, a_spec(f"{server.url}/"))
-    asked = len(server.hits)
+    request_count = len(server.hits)
 
     job, count = await yard.services.writer.retry_failed(LOCAL, first.job.id, {ErrorKind.HTTP_5XX})
     await run(yard, job.id)
 
     assert count == 1
-    assert {h.path for h in server.hits[asked:]} - {"/robots.txt"} == {"/0"}
+    assert {h.path for h in server.hits[request_count:]} - {"/robots.txt"} == {"/0"}
     assert (await outcome(yard, job.id)).usage.errors == 3
     with pytest.raises(IllegalMove, match=r"no URL of job .* failed with \"host not found\""):
         await yard.services.writer.retry_failed(LOCAL, first.job.id, {ErrorKind.DNS})
@@ -242,8 +242,8 @@ async def test_jobs_are_run_in_the_order_of_the_queue(yard: Yard, site_server: S
 
     await yard.worker(slots=1).run(drain=True)
 
-    asked = [hit.path for hit in server.hits if hit.path != "/robots.txt"]
-    assert asked == ["/urgent", "/normal", "/low"]
+    paths = [hit.path for hit in server.hits if hit.path != "/robots.txt"]
+    assert paths == ["/urgent", "/normal", "/low"]
 
 
 async def test_an_operator_who_is_faster_than_the_end_is_obeyed(
@@ -253,9 +253,9 @@ async def test_an_operator_who_is_faster_than_the_end_is_obeyed(
 
     class Holding(GraphSite):
         def answer(self, method: str, path: str, host: str) -> Any:
-            return held if path == "/" else super().answer(method, path, host)
+            return answer_late if path == "/" else super().answer(method, path, host)
 
-    async def held(reader: object, writer: Any) -> None:
+    async def answer_late(reader: object, writer: Any) -> None:
         await gate.wait()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 

@@ -1,4 +1,4 @@
-"""Cookies of a crawl: what sites set comes back to them, and to nobody else."""
+"""Cookies of a crawl: a cookie goes back only to the site that set it."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from crawlyard import LOCAL, Limits, Move, Scope, State, Yard
 from crawlyard.core.crawl.page import Body, ErrorKind
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.site import Answer
 from crawlyard.engine.crawl import BATCH_PAGES
 from crawlyard.services.access.cookies import Sealer
@@ -37,16 +37,16 @@ async def test_a_site_behind_a_cookie_wall_is_crawled_whole(
     site = CookieWall(9, by_way_of_check=by_way_of_check)
     server = await site_server(site)
 
-    found = await crawled(yard, a_spec(f"{server.url}/0"))
+    run = await crawled(yard, a_spec(f"{server.url}/0"))
 
-    assert found.job.state is State.COMPLETED
-    assert found.ok == {f"{server.url}/{n}" for n in range(9)}
-    assert not found.errors
-    assert max(found.stored.values()) == 1
-    assert {p.session for p in found.pages} == {"job"}
+    assert run.job.state is State.COMPLETED
+    assert run.ok == {f"{server.url}/{n}" for n in range(9)}
+    assert not run.errors
+    assert max(run.stored.values()) == 1
+    assert {p.session for p in run.pages} == {"job"}
     [(session, requests)] = site.sessions[server.authority].items()
     assert (session, requests) == (f"{server.authority}-0", 9 + (not by_way_of_check))
-    check = await yard.services.checking.job(LOCAL, found.job.id)
+    check = await yard.services.checking.job(LOCAL, run.job.id)
     assert not check.items
 
 
@@ -54,23 +54,23 @@ async def test_a_crawl_that_keeps_no_cookies_sends_none(yard: Yard, site_server:
     site, wall = SessionSite(4), CookieWall(4)
     server, walled = await site_server(site), await site_server(wall)
 
-    found = await crawled(yard, a_spec(f"{server.url}/0", f"{walled.url}/0", cookies="off"))
+    run = await crawled(yard, a_spec(f"{server.url}/0", f"{walled.url}/0", cookies="off"))
 
-    assert found.errors == {f"{walled.url}/0": ErrorKind.BAD_REDIRECT}
-    [failed] = [p.error.detail for p in found.pages if p.error]
+    assert run.errors == {f"{walled.url}/0": ErrorKind.BAD_REDIRECT}
+    [failed] = [p.error.detail for p in run.pages if p.error]
     assert failed.endswith("leads back to itself; the site sets a cookie, which is not kept")
     assert len(site.sessions[server.authority]) == 4
     assert not any("cookie" in hit.headers for hit in (*server.hits, *walled.hits))
-    assert {p.session for p in found.pages} == {""}
+    assert {p.session for p in run.pages} == {""}
 
 
 class HardWall(CookieWall):
     """A wall that takes no session, but gives a new one each time, until it tires."""
 
-    def answer_request(self, request: Request) -> Answer:
-        asked = len(self.sessions[request.host])
+    def answer_request(self, request: HttpRequest) -> Answer:
+        request_count = len(self.sessions[request.host])
         return super().answer_request(
-            replace(request, headers={} if asked < 9 else request.headers)
+            replace(request, headers={} if request_count < 9 else request.headers)
         )
 
 
@@ -78,9 +78,9 @@ async def test_a_wall_that_no_cookie_opens_is_asked_twice(yard: Yard, site_serve
     site = HardWall(1)
     server = await site_server(site)
 
-    found = await crawled(yard, a_spec(f"{server.url}/0"))
+    run = await crawled(yard, a_spec(f"{server.url}/0"))
 
-    [failed] = found.pages
+    [failed] = run.pages
     assert failed.error is not None
     assert failed.error.detail == (
         "redirect loop: it leads back to itself, also with the cookies that the site sets"
@@ -92,19 +92,19 @@ class Crossing:
     """Hosts that set a cookie each and redirect to one another, in turn."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.by_robots: dict[str, str] = {}
 
     def answer(self, method: str, path: str, host: str) -> Answer:
         raise NotImplementedError
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         if request.path == "/robots.txt":
             self.by_robots |= cookies_in(request)
             return Answer(404, (("Set-Cookie", "robots=1; Path=/"),))
         name, _, port = request.host.partition(":")
         other = "127.0.0.2" if name == "127.0.0.1" else "127.0.0.1"
-        self.asked.append((name, request.path, cookies_in(request)))
+        self.requests.append((name, request.path, cookies_in(request)))
         number = int(request.path.removeprefix("/"))
         if number == 5:
             return page(f'<a href="http://{other}:{port}/6">on</a>')
@@ -122,11 +122,11 @@ async def test_cookies_stay_at_their_host_wherever_redirects_lead(
     mine = ("Cookie", "mine=1; of=me")
 
     spec = a_spec(f"http://127.0.0.1:{server.port}/0", scope=Scope.ANY, headers=(mine,))
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert not found.errors
-    assert [(name, cookies) for name, _, cookies in site.asked] == [
-        # what the spec gives goes before what the site sets, and in place of it
+    assert not run.errors
+    assert [(name, cookies) for name, _, cookies in site.requests] == [
+        # cookies of the spec come first, and replace those of the site
         ("127.0.0.1", {"mine": "1", "of": "me"}),
         ("127.0.0.2", {}),
         ("127.0.0.1", {"mine": "1", "of": "me"}),
@@ -137,7 +137,7 @@ async def test_cookies_stay_at_their_host_wherever_redirects_lead(
         ("127.0.0.2", {"of": "127.0.0.2"}),
     ]
     assert site.by_robots == {"mine": "1", "of": "me"}  # which are the spec's
-    assert {p.final_url[7:16]: p.session for p in found.pages} == {"127.0.0.2": "job"}
+    assert {p.final_url[7:16]: p.session for p in run.pages} == {"127.0.0.2": "job"}
 
 
 async def test_links_out_of_scope_are_checked_without_cookies(
@@ -169,9 +169,9 @@ async def test_a_job_goes_on_elsewhere_with_the_cookies_that_it_had(
         await other.services.writer.edit(LOCAL, job.id, {"limits": Limits()})
         await other.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(other, job.id)
-        found = await outcome(other, job.id)
+        finished = await outcome(other, job.id)
 
-    assert found.usage.pages == 6
+    assert finished.usage.pages == 6
     assert site.sessions[server.authority] == {f"{server.authority}-0": 6}
 
 
@@ -204,8 +204,8 @@ async def test_a_spread_job_has_one_session_with_each_host(
     async with working(stored, 2):
         await until_state(stored, job.id, State.COMPLETED)
 
-    found = await outcome(stored, job.id)
-    assert found.ok == site.urls(server.port)
+    run = await outcome(stored, job.id)
+    assert run.ok == site.urls(server.port)
     assert {host: list(mine.values()) for host, mine in sessions.sessions.items()} == {
         f"{address(number)}:{server.port}": [4] for number in range(12)
     }
@@ -218,22 +218,23 @@ async def test_a_cookie_is_in_no_answer_and_in_the_store_only_sealed(
     site = SessionSite(2)
     server = await site_server(site)
     async with opened(tmp_path, database_url="") as yard:
-        found = await crawled(yard, a_spec(f"{server.url}/0", keep_html=True))
+        run = await crawled(yard, a_spec(f"{server.url}/0", keep_html=True))
         [session] = site.sessions[server.authority]
-        events = await events_of(yard, found.job.id)
-        kept = [
+        events = await events_of(yard, run.job.id)
+        stored_texts = [
             dict(json.loads(bodies[Body.HEADERS]))
-            async for _, bodies in page_records(
-                yard.store, found.job.id, PageQuery(), [Body.HEADERS]
-            )
+            async for _, bodies in page_records(yard.store, run.job.id, PageQuery(), [Body.HEADERS])
         ]
-        [sealed] = await yard.store.cookies.of_job(found.job.id)
-        jar, told = await Sealer(yard.store).jar(found.job.id)
-        lost = await Sealer(yard.store, "another").jar(found.job.id)
-    assert [headers.get("Set-Cookie") for headers in kept] == ["sid=***; Path=/; HttpOnly", None]
-    assert session not in f"{events} {found.pages} {found.job}"
-    assert jar.header(f"{server.url}/1", found.job.created_at) == f"sid={session}"
-    assert not told
+        [sealed] = await yard.store.cookies.of_job(run.job.id)
+        jar, problem = await Sealer(yard.store).jar(run.job.id)
+        lost = await Sealer(yard.store, "another").jar(run.job.id)
+    assert [headers.get("Set-Cookie") for headers in stored_texts] == [
+        "sid=***; Path=/; HttpOnly",
+        None,
+    ]
+    assert session not in f"{events} {run.pages} {run.job}"
+    assert jar.header(f"{server.url}/1", run.job.created_at) == f"sid={session}"
+    assert not problem
     assert len(lost[0]) == 0
     assert lost[1].startswith("the crawl begins without the cookies that it had: it was sealed")
     stored = b"".join(file.read_bytes() for file in (tmp_path / "data").glob("crawlyard.db*"))

@@ -1,4 +1,4 @@
-"""What a crawl finds, and where it stops: judged from the server's side where that can be."""
+"""Crawls: pages found and limits, checked from the server's side where possible."""
 
 from typing import Any
 
@@ -52,18 +52,18 @@ async def test_every_page_that_is_linked_is_stored_once(yard: Yard, site_server:
     site = DemoSite(pages=120)
     server = await site_server(site)
 
-    found = await crawled(yard, a_spec(server.url))
+    run = await crawled(yard, a_spec(server.url))
 
-    assert found.job.state is State.COMPLETED
-    assert found.job.state_reason is StateReason.EXHAUSTED
-    assert paths(server, found.ok) == site.reachable()
-    assert max(found.stored.values()) == 1
-    assert paths(server, set(found.errors)) == set(site.failing)
+    assert run.job.state is State.COMPLETED
+    assert run.job.state_reason is StateReason.EXHAUSTED
+    assert paths(server, run.ok) == site.reachable()
+    assert max(run.stored.values()) == 1
+    assert paths(server, set(run.errors)) == set(site.failing)
     assert not refetched(server.hits)
-    assert found.rules[f"{server.url}/private/"].startswith("robots: Disallow")
-    assert found.usage.pages == len(found.pages)
-    assert found.usage.errors == len(found.errors)
-    assert found.usage.done == found.usage.discovered
+    assert run.rules[f"{server.url}/private/"].startswith("robots: Disallow")
+    assert run.usage.pages == len(run.pages)
+    assert run.usage.errors == len(run.errors)
+    assert run.usage.done == run.usage.discovered
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 16, 64])
@@ -76,10 +76,10 @@ async def test_a_limit_of_pages_is_exact_whatever_the_concurrency(
         server.url, limits=Limits(pages=pages), concurrency=concurrency, per_host=concurrency
     )
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert found.job.state_reason is StateReason.LIMIT_PAGES
-    assert found.usage.pages == len(found.pages) == pages
+    assert run.job.state_reason is StateReason.LIMIT_PAGES
+    assert run.usage.pages == len(run.pages) == pages
     assert len([hit for hit in server.hits if hit.path != "/robots.txt"]) == pages
 
 
@@ -97,11 +97,11 @@ async def test_a_page_that_fails_without_an_answer_gives_its_place_to_another(
 
     server = await site_server(Flaky(tree(4, 3)))
 
-    found = await crawled(yard, a_spec(server.url, limits=Limits(pages=30)))
+    run = await crawled(yard, a_spec(server.url, limits=Limits(pages=30)))
 
-    assert found.usage.pages == 30
-    assert found.usage.errors > 0
-    assert found.job.state_reason is StateReason.LIMIT_PAGES
+    assert run.usage.pages == 30
+    assert run.usage.errors > 0
+    assert run.job.state_reason is StateReason.LIMIT_PAGES
 
 
 async def test_a_raised_limit_continues_the_same_job_without_refetching(
@@ -135,13 +135,13 @@ async def test_a_limit_of_bytes_stops_within_what_is_in_flight_and_says_by_how_m
 ) -> None:
     server = await site_server(GraphSite(tree(4, 4)))
 
-    found = await crawled(yard, a_spec(server.url, limits=Limits(bytes=5000), concurrency=4))
+    run = await crawled(yard, a_spec(server.url, limits=Limits(bytes=5000), concurrency=4))
 
-    largest = max(page.bytes for page in found.pages)
-    assert found.job.state_reason is StateReason.LIMIT_BYTES
-    assert 5000 <= found.usage.bytes < 5000 + 4 * largest
-    over = found.usage.bytes - 5000
-    assert f"passed by {over} bytes" in found.job.detail
+    largest = max(page.bytes for page in run.pages)
+    assert run.job.state_reason is StateReason.LIMIT_BYTES
+    assert 5000 <= run.usage.bytes < 5000 + 4 * largest
+    over = run.usage.bytes - 5000
+    assert f"passed by {over} bytes" in run.job.detail
 
 
 async def test_a_limit_of_duration_stops_the_job_and_pauses_do_not_count(
@@ -150,31 +150,29 @@ async def test_a_limit_of_duration_stops_the_job_and_pauses_do_not_count(
     server = await site_server(GraphSite(tree(8, 5)), latency_s=0.02)
     limit_s = 0.4
 
-    found = await crawled(
-        yard, a_spec(server.url, limits=Limits(duration_s=limit_s), concurrency=2)
-    )
+    run = await crawled(yard, a_spec(server.url, limits=Limits(duration_s=limit_s), concurrency=2))
 
-    assert found.job.state_reason is StateReason.LIMIT_DURATION
-    assert limit_s <= found.usage.duration_s < limit_s + 2
+    assert run.job.state_reason is StateReason.LIMIT_DURATION
+    assert limit_s <= run.usage.duration_s < limit_s + 2
 
 
 async def test_a_limit_of_errors_ends_the_job(yard: Yard, site_server: Serve) -> None:
     links = {"/": [f"/gone/{n}" for n in range(50)]}
     server = await site_server(GraphSite(links))
 
-    found = await crawled(yard, a_spec(server.url, limits=Limits(errors=5), concurrency=1))
+    run = await crawled(yard, a_spec(server.url, limits=Limits(errors=5), concurrency=1))
 
-    assert found.job.state_reason is StateReason.LIMIT_ERRORS
-    assert found.usage.errors == 5
+    assert run.job.state_reason is StateReason.LIMIT_ERRORS
+    assert run.usage.errors == 5
 
 
 async def test_depth_counts_links_from_the_start(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(3, 4)))
 
-    found = await crawled(yard, a_spec(server.url, max_depth=2))
+    run = await crawled(yard, a_spec(server.url, max_depth=2))
 
-    assert len(found.pages) == 1 + 3 + 9
-    assert max(page.depth for page in found.pages) == 2
+    assert len(run.pages) == 1 + 3 + 9
+    assert max(page.depth for page in run.pages) == 2
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
@@ -185,8 +183,8 @@ async def test_the_strategy_orders_the_requests(
 
     await crawled(yard, a_spec(server.url, strategy=strategy, concurrency=1))
 
-    asked = [hit.path for hit in server.hits if hit.path != "/robots.txt"]
-    depths = [0 if path == "/" else path.count("/") for path in asked]
+    paths = [hit.path for hit in server.hits if hit.path != "/robots.txt"]
+    depths = [0 if path == "/" else path.count("/") for path in paths]
     if strategy is Strategy.BREADTH_FIRST:
         assert depths == sorted(depths)
     else:
@@ -196,13 +194,13 @@ async def test_the_strategy_orders_the_requests(
 async def test_patterns_choose_what_is_fetched(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(4, 3)))
 
-    found = await crawled(yard, a_spec(server.url, include=("/0*", "/1*"), exclude=("re:/2$",)))
+    run = await crawled(yard, a_spec(server.url, include=("/0*", "/1*"), exclude=("re:/2$",)))
 
-    fetched = paths(server, found.ok)
+    fetched = paths(server, run.ok)
     assert "/" in fetched
     assert all(path == "/" or path[1] in "01" for path in fetched)
     assert not any(path.endswith("/2") for path in fetched)
-    assert found.rules[f"{server.url}/0/2"] == "exclude: re:/2$"
+    assert run.rules[f"{server.url}/0/2"] == "exclude: re:/2$"
 
 
 async def test_the_start_url_may_lead_elsewhere_and_widens_the_scope(
@@ -216,21 +214,21 @@ async def test_the_start_url_may_lead_elsewhere_and_widens_the_scope(
 
     here = await site_server(Moved())
 
-    found = await crawled(yard, a_spec(here.url))
+    run = await crawled(yard, a_spec(here.url))
 
-    assert found.ok == {f"{there.url}/", f"{there.url}/a"}
-    assert found.pages[0].url == f"{here.url}/"
-    assert found.usage.redirects == 1
+    assert run.ok == {f"{there.url}/", f"{there.url}/a"}
+    assert run.pages[0].url == f"{here.url}/"
+    assert run.usage.redirects == 1
 
 
 async def test_a_start_url_that_cannot_be_fetched_fails_the_job_with_the_reason(
     yard: Yard, site_server: Serve, unused_tcp_port: int
 ) -> None:
-    found = await crawled(yard, a_spec(f"http://127.0.0.1:{unused_tcp_port}/", ignore_robots=True))
+    run = await crawled(yard, a_spec(f"http://127.0.0.1:{unused_tcp_port}/", ignore_robots=True))
 
-    assert found.job.state is State.FAILED
-    assert found.job.state_reason is StateReason.START_FAILED
-    assert "refused" in found.job.detail.lower() or "connect" in found.job.detail.lower()
+    assert run.job.state is State.FAILED
+    assert run.job.state_reason is StateReason.START_FAILED
+    assert "refused" in run.job.detail.lower() or "connect" in run.job.detail.lower()
 
 
 async def test_a_start_url_that_robots_forbids_fails_the_job_and_is_never_asked(
@@ -238,10 +236,10 @@ async def test_a_start_url_that_robots_forbids_fails_the_job_and_is_never_asked(
 ) -> None:
     server = await site_server(DemoSite(pages=10))
 
-    found = await crawled(yard, a_spec(f"{server.url}/private/"))
+    run = await crawled(yard, a_spec(f"{server.url}/private/"))
 
-    assert found.job.state_reason is StateReason.START_FAILED
-    assert "robots" in found.job.detail
+    assert run.job.state_reason is StateReason.START_FAILED
+    assert "robots" in run.job.detail
     assert [hit.path for hit in server.hits] == ["/robots.txt"]
 
 
@@ -252,10 +250,10 @@ async def test_sitemaps_are_read_for_seeds_and_not_kept_as_pages(
     server = await site_server(site)
     spec = a_spec(sitemaps=(f"{server.url}/sitemap.xml",), max_depth=0)
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert paths(server, found.ok) == set(site.pages)
-    assert found.rules[f"{server.url}/sitemap.xml"].startswith("sitemap: ")
+    assert paths(server, run.ok) == set(site.pages)
+    assert run.rules[f"{server.url}/sitemap.xml"].startswith("sitemap: ")
 
 
 async def test_an_index_of_sitemaps_may_name_another_one_and_no_more(
@@ -274,8 +272,8 @@ async def test_an_index_of_sitemaps_may_name_another_one_and_no_more(
 
     await crawled(yard, a_spec(server.url, sitemaps=(f"{server.url}/index/0",)))
 
-    asked = {hit.path for hit in server.hits if hit.path.startswith("/index/")}
-    assert asked == {"/index/0", "/index/1", "/index/2"}
+    paths = {hit.path for hit in server.hits if hit.path.startswith("/index/")}
+    assert paths == {"/index/0", "/index/1", "/index/2"}
 
 
 async def test_sitemaps_that_robots_names_are_read_when_asked_for(
@@ -284,9 +282,9 @@ async def test_sitemaps_that_robots_names_are_read_when_asked_for(
     site = DemoSite(pages=40)
     server = await site_server(site)
 
-    found = await crawled(yard, a_spec(server.url, sitemaps=("robots",), max_depth=0))
+    run = await crawled(yard, a_spec(server.url, sitemaps=("robots",), max_depth=0))
 
-    assert set(site.pages) <= paths(server, found.ok)
+    assert set(site.pages) <= paths(server, run.ok)
 
 
 async def test_what_is_asked_for_is_kept_beside_the_record(yard: Yard, site_server: Serve) -> None:
@@ -295,10 +293,10 @@ async def test_what_is_asked_for_is_kept_beside_the_record(yard: Yard, site_serv
         server.url, text=TextMode.MARKDOWN, keep_html=True, extract=(("words", "p"), ("t", "title"))
     )
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
     kinds = list(Body)
-    records = page_records(yard.store, found.job.id, PageQuery(), kinds)
+    records = page_records(yard.store, run.job.id, PageQuery(), kinds)
     ((stored, bodies),) = [record async for record in records]
     assert stored.page.title == "/"
     assert stored.page.extracted == {"words": ("Page /",), "t": ("/",)}
@@ -320,11 +318,11 @@ async def test_pages_that_need_scripts_are_marked_and_counted(
 
     server = await site_server(Shells({"/": ["/a", "/b", "/gone"]}))
 
-    found = await crawled(yard, a_spec(server.url, text=TextMode.NONE))
+    run = await crawled(yard, a_spec(server.url, text=TextMode.NONE))
 
-    marked = {page.url for page in found.pages if page.needs_scripts}
-    assert paths(server, marked) == {"/a", "/b"}  # what has failed is told by its error
-    assert found.usage.needs_scripts == 2
+    marked = {page.url for page in run.pages if page.needs_scripts}
+    assert paths(server, marked) == {"/a", "/b"}  # failures are described by their error
+    assert run.usage.needs_scripts == 2
 
 
 async def test_pdfs_and_pages_without_readable_content_say_so(
@@ -350,35 +348,35 @@ async def test_pdfs_and_pages_without_readable_content_say_so(
 
     server = await site_server(Mixed({"/": [*documents, "/menu"]}))
 
-    found = await crawled(yard, a_spec(server.url, text=TextMode.MAIN, keep_html=True))
+    run = await crawled(yard, a_spec(server.url, text=TextMode.MAIN, keep_html=True))
 
-    records = page_records(yard.store, found.job.id, PageQuery(), [Body.TEXT, Body.HTML])
-    kept = {stored.page.url: (stored.page, bodies) async for stored, bodies in records}
-    pdf, bodies = kept[f"{server.url}/a.pdf"]
+    records = page_records(yard.store, run.job.id, PageQuery(), [Body.TEXT, Body.HTML])
+    stored_by_url = {stored.page.url: (stored.page, bodies) async for stored, bodies in records}
+    pdf, bodies = stored_by_url[f"{server.url}/a.pdf"]
     assert (pdf.title, pdf.content_rule, bodies) == ("A title", "pdf", {Body.TEXT: b"Hello"})
-    bad, bodies = kept[f"{server.url}/bad.pdf"]
+    bad, bodies = stored_by_url[f"{server.url}/bad.pdf"]
     assert bad.error is not None
     assert (bad.error.kind, bad.status) == (ErrorKind.UNREADABLE, 200)
     assert bad.error.detail.startswith("the PDF is damaged: ")
     assert (bad.truncated, bodies) == (f"not readable: {bad.error.detail}", {})
-    locked, _ = kept[f"{server.url}/locked.pdf"]
+    locked, _ = stored_by_url[f"{server.url}/locked.pdf"]
     assert locked.error is not None
-    assert locked.error.detail == "the PDF is encrypted, and opens only with a password"
-    (group,) = await yard.store.pages.errors(found.job.id)
+    assert locked.error.detail == "the PDF is encrypted and needs a password"
+    (group,) = await yard.store.pages.errors(run.job.id)
     assert (group.kind, group.count, group.answered) == (ErrorKind.UNREADABLE, 2, 2)
-    pictures, bodies = kept[f"{server.url}/scan.pdf"]
+    pictures, bodies = stored_by_url[f"{server.url}/scan.pdf"]
     assert (pictures.error, pictures.nearly_empty, bodies) == (None, True, {Body.TEXT: b""})
-    assert kept[f"{server.url}/menu"][0].nearly_empty
-    lines = await yard.store.journal.lines(found.job.id, Level.INFO, 0, 100)
+    assert stored_by_url[f"{server.url}/menu"][0].nearly_empty
+    lines = await yard.store.journal.lines(run.job.id, Level.INFO, 0, 100)
     messages = [line.message for line in lines]
     assert (
         "main text is nearly empty on 1 page: --text page-markdown keeps all of a page" in messages
     )
-    assert "no text in 1 PDF document: only images, or empty pages" in messages
+    assert "no text in 1 PDF document: only images or empty pages" in messages
 
 
 async def test_credentials_go_to_the_start_host_alone(yard: Yard, site_server: Serve) -> None:
-    seen: dict[str, list[str]] = {"start": [], "other": []}
+    headers_by_host: dict[str, list[str]] = {"start": [], "other": []}
 
     class Recording(GraphSite):
         def __init__(self, name: str, links: dict[str, list[str]]) -> None:
@@ -386,7 +384,7 @@ async def test_credentials_go_to_the_start_host_alone(yard: Yard, site_server: S
             self.name = name
 
         def answer_request(self, request: Any) -> Answer:
-            seen[self.name].append(request.headers.get("authorization", ""))
+            headers_by_host[self.name].append(request.headers.get("authorization", ""))
             return self.answer(request.method, request.path, request.host)
 
     other = await site_server(Recording("other", {"/": []}), host="127.0.0.2")
@@ -395,8 +393,8 @@ async def test_credentials_go_to_the_start_host_alone(yard: Yard, site_server: S
 
     await crawled(yard, spec)
 
-    assert set(seen["start"]) == {"Bearer secret"}
-    assert set(seen["other"]) == {""}
+    assert set(headers_by_host["start"]) == {"Bearer secret"}
+    assert set(headers_by_host["other"]) == {""}
 
 
 @pytest.mark.parametrize(
@@ -429,10 +427,10 @@ async def test_a_frontier_larger_than_memory_is_worked_off_whole(
     site = GraphSite(tree(6, 3))
     server = await site_server(site)
 
-    found = await crawled(yard, a_spec(f"{server.url}/"))
+    run = await crawled(yard, a_spec(f"{server.url}/"))
 
-    assert found.job.state_reason is StateReason.EXHAUSTED
-    assert paths(server, found.ok) == site.reachable()
+    assert run.job.state_reason is StateReason.EXHAUSTED
+    assert paths(server, run.ok) == site.reachable()
     assert not refetched(server.hits)
 
 
@@ -448,7 +446,7 @@ async def test_hosts_beyond_the_window_are_not_held_up_by_a_slow_one(
     slow = await site_server(GraphSite({"/": [*links, f"{quick.url}/"]} | dict.fromkeys(links, ())))
     spec = a_spec(f"{slow.url}/", scope=Scope.ANY, delay_s=0.1)
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert len(found.ok) == 41 + 5
+    assert len(run.ok) == 41 + 5
     assert max(hit.at for hit in quick.hits) < max(hit.at for hit in slow.hits) - 1

@@ -114,8 +114,8 @@ async def test_a_limit_of_pages_is_exact_far_from_the_database(
         job = await submitted(yard, server.port, limits=Limits(pages=300))
         async with distant_workers(tmp_path, postgres_url, 6):
             _, lapsed = await watched(yard, job, 6, 120)
-        found = await outcome(yard, job.id)
+        run = await outcome(yard, job.id)
 
-    assert (found.job.state, found.job.state_reason) == (State.COMPLETED, StateReason.LIMIT_PAGES)
-    assert len(found.pages) == found.usage.pages == 300
+    assert (run.job.state, run.job.state_reason) == (State.COMPLETED, StateReason.LIMIT_PAGES)
+    assert len(run.pages) == run.usage.pages == 300
     assert lapsed == 0

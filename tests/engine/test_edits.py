@@ -1,4 +1,4 @@
-"""An edit holds for the URLs that wait already, whoever crawls the job next."""
+"""An edit applies to URLs already waiting, in any worker that crawls the job next."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -48,11 +48,11 @@ class Holding(GraphSite):
     def __init__(self) -> None:
         super().__init__(LINKS)
         self.is_open = False
-        self._held: list[asyncio.Event] = []
+        self._gates: list[asyncio.Event] = []
 
     def release(self) -> None:
         """Answer what is held."""
-        for gate in self._held:
+        for gate in self._gates:
             gate.set()
 
     def answer(self, method: str, path: str, host: str) -> Any:
@@ -61,7 +61,7 @@ class Holding(GraphSite):
 
     async def _hold(self, reader: object, writer: Any) -> None:
         gate = asyncio.Event()
-        self._held.append(gate)
+        self._gates.append(gate)
         await gate.wait()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
@@ -74,7 +74,7 @@ async def ended(run: asyncio.Task[None], site: Holding) -> None:
     site.is_open = True
 
 
-def asked(server: SiteServer, since: int = 0) -> set[str]:
+def requested_paths(server: SiteServer, since: int = 0) -> set[str]:
     """Return the paths of pages that were requested after the first *since* requests."""
     return {hit.path for hit in server.hits[since:]} - {"/robots.txt"}
 
@@ -109,12 +109,12 @@ async def test_the_next_run_requests_nothing_that_an_edit_keeps_out(
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     await run(yard, job.id)
 
-    found = await outcome(yard, job.id)
-    assert found.job.state is State.COMPLETED
-    assert not asked(server, before) & set(KEPT_OUT)
-    fetched = {urlsplit(url).path for url in found.ok}
+    finished = await outcome(yard, job.id)
+    assert finished.job.state is State.COMPLETED
+    assert not requested_paths(server, before) & set(KEPT_OUT)
+    fetched = {urlsplit(url).path for url in finished.ok}
     assert fetched >= set(LINKS) - set(KEPT_OUT)
-    rules = {urlsplit(url).path: rule for url, rule in found.rules.items()}
+    rules = {urlsplit(url).path: rule for url, rule in finished.rules.items()}
     assert rules == {path: rule for path, rule in KEPT_OUT.items() if path not in fetched}
     assert len(rules) > 5
 
@@ -130,5 +130,5 @@ async def test_a_start_url_that_waits_is_kept_out_by_a_pattern_of_an_edit(
     await yard.services.writer.edit(LOCAL, job.id, {"exclude": ("/b",), "include": ("/c",)})
     await run(yard, job.id)
 
-    assert asked(server) == {"/a", "/c"}  # start URLs need not match `include`
+    assert requested_paths(server) == {"/a", "/c"}  # start URLs need not match `include`
     assert (await outcome(yard, job.id)).rules == {urls[1]: "exclude: /b"}

@@ -1,4 +1,4 @@
-"""What a crawl tells as it goes: each thing once, and one end."""
+"""Events of a crawl: each one once, and a single end."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +25,7 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
         yield yard
 
 
-async def told(yard: Yard, job_id: str) -> Sequence[Event]:
+async def documented_events_of(yard: Yard, job_id: str) -> Sequence[Event]:
     events = await events_of(yard, job_id)
     assert undocumented(events) == []
     return events
@@ -36,9 +36,9 @@ async def test_a_limit_that_is_reached_is_told_before_the_end(
 ) -> None:
     server = await site_server(GraphSite(tree(3, 4)))
 
-    found = await crawled(yard, a_spec(server.url, limits=Limits(pages=7)))
+    run = await crawled(yard, a_spec(server.url, limits=Limits(pages=7)))
 
-    *_, reached, ended = await told(yard, found.job.id)
+    *_, reached, ended = await documented_events_of(yard, run.job.id)
     assert (reached.name, ended.name) == (EventName.LIMIT_REACHED, EventName.COMPLETED)
     assert reached.data["limit"] == "pages"
     assert "7" in str(reached.data["detail"])
@@ -51,9 +51,9 @@ async def test_a_crawl_that_runs_out_of_urls_reaches_no_limit(
 ) -> None:
     server = await site_server(GraphSite({"/": []}))
 
-    found = await crawled(yard, a_spec(server.url, limits=Limits(pages=7)))
+    run = await crawled(yard, a_spec(server.url, limits=Limits(pages=7)))
 
-    names = [e.name for e in await told(yard, found.job.id)]
+    names = [e.name for e in await documented_events_of(yard, run.job.id)]
     assert names == [EventName.CREATED, EventName.STARTED, EventName.COMPLETED]
 
 
@@ -70,10 +70,10 @@ async def test_each_quarter_of_the_way_is_told_once_and_in_order(
     server = await site_server(GraphSite(WIDE))
     spec = a_spec(server.url, delay_s=0.06, per_host=1)
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert percents(await told(yard, found.job.id)) == [25, 50, 75]
-    assert found.job.state is State.COMPLETED
+    assert percents(await documented_events_of(yard, run.job.id)) == [25, 50, 75]
+    assert run.job.state is State.COMPLETED
 
 
 async def test_quarters_of_a_limit_are_told_though_links_still_grow(
@@ -83,9 +83,9 @@ async def test_quarters_of_a_limit_are_told_though_links_still_grow(
     limits = Limits(pages=80)
     spec = a_spec(server.url, delay_s=0.02, per_host=1, limits=limits)
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    events = await told(yard, found.job.id)
+    events = await documented_events_of(yard, run.job.id)
     at = [int(str(e.data["done"])) for e in events if e.name is EventName.PROGRESSED]
     assert percents(events) == [25, 50, 75]
     assert [20 <= at[0] < 40, 40 <= at[1] < 60, 60 <= at[2] < 80] == [True] * 3
@@ -97,15 +97,15 @@ async def test_a_job_that_is_cancelled_with_much_before_it_has_one_end(
     links = {"/": [f"/{n}" for n in range(10_000)]}
     server = await site_server(GraphSite(links))
     spec = a_spec(server.url, limits=Limits(pages=1))
-    found = await crawled(yard, spec)
-    await yard.services.writer.edit(LOCAL, found.job.id, {"limits": Limits()})
-    await yard.services.writer.move(LOCAL, found.job.id, Move.RESUME)
+    finished = await crawled(yard, spec)
+    await yard.services.writer.edit(LOCAL, finished.job.id, {"limits": Limits()})
+    await yard.services.writer.move(LOCAL, finished.job.id, Move.RESUME)
     before = await yard.store.events.last()
 
-    await yard.services.writer.move(LOCAL, found.job.id, Move.CANCEL)
-    await run(yard, found.job.id)
+    await yard.services.writer.move(LOCAL, finished.job.id, Move.CANCEL)
+    await run(yard, finished.job.id)
 
-    after = [e for e in await told(yard, found.job.id) if e.seq > before]
+    after = [e for e in await documented_events_of(yard, finished.job.id) if e.seq > before]
     assert [e.name for e in after] == [EventName.CANCELLED]
 
 
@@ -122,7 +122,7 @@ async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documente
     retried = claim.job.failed_attempt(now, now + timedelta(hours=1), actor="w", detail="no")
     await yard.store.leases.settle(claim.lease, *retried)
 
-    *_, edited, _, requeued = await told(yard, job.id)
+    *_, edited, _, requeued = await documented_events_of(yard, job.id)
     assert edited.data["changed"] == {"name": "new"}
     assert requeued.data["attempt"] == 1
     assert str(requeued.data["due_at"]).endswith("+00:00")
@@ -140,9 +140,9 @@ async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:
     )
     claim = await yard.store.leases.claim(Asker("another", only=job.id), now, lease)
 
-    names = Counter(e.name for e in await told(yard, job.id))
+    names = Counter(e.name for e in await documented_events_of(yard, job.id))
     assert names[EventName.WORKER_LOST] == 1
     assert names[EventName.REQUEUED] == 0
     assert claim is not None
     await yard.store.leases.settle(claim.lease, *claim.job.moved(Move.COMPLETE, now, actor="w"))
-    assert sum(e.name in ENDS for e in await told(yard, job.id)) == 1
+    assert sum(e.name in ENDS for e in await documented_events_of(yard, job.id)) == 1

@@ -41,7 +41,7 @@ class Pair:
 
     @property
     def url(self) -> str:
-        """Return the URL of whichever of the two can be written."""
+        """URL of the server of the two that is writable."""
         hosts = f"{self.primary.folder},{self.standby.folder}"
         return f"postgresql://postgres@/postgres?host={hosts}&target_session_attrs=read-write"
 
@@ -91,20 +91,20 @@ async def test_a_commit_that_the_standby_cannot_know_of_is_neither_repeated_nor_
         pair.fail_over()
         with psycopg.connect(pair.standby.url(), autocommit=True) as other:
             while int(ids[-1]) < int(ids[0]) or len(ids) == 1:  # others get the same id
-                ids.extend(found for (found,) in other.execute(_ID))
+                ids.extend(transaction_id for (transaction_id,) in other.execute(_ID))
         return job.id
 
     try:
         pair.cut_off()
         with pytest.raises(StoreUnavailable, match=r"failed over during a change, which may be"):
             await database.write(work)
-        left = await Store.on(database).jobs.counts()
+        counts = await Store.on(database).jobs.counts()
         again = await Store.on(database).events.events()
     finally:
         await database.close()
 
     assert ids[0] in ids[1:]
-    assert not left
+    assert not counts
     assert not again
 
 
@@ -126,8 +126,8 @@ async def test_a_crawl_whose_last_commits_are_lost_loses_no_page_and_stores_none
         await until(lambda: len(server.hits) > 10)
         if lost == "checkpoints":
             await asyncio.to_thread(pair.cut_off)
-        seen, hits = (await standing()).shard.seq, len(server.hits)
-        while (await standing()).shard.seq < seen + 2:  # noqa: ASYNC110 - a row
+        last_seq, hits = (await standing()).shard.seq, len(server.hits)
+        while (await standing()).shard.seq < last_seq + 2:  # noqa: ASYNC110 - a row
             await asyncio.sleep(0.05)
         assert len(server.hits) > hits
         before = (await standing()).shard.usage.pages
@@ -135,12 +135,12 @@ async def test_a_crawl_whose_last_commits_are_lost_loses_no_page_and_stores_none
         after = (await standing()).shard.usage.pages
         async with asyncio.timeout(400):
             await running
-        found = await outcome(yard, job.id)
+        run = await outcome(yard, job.id)
 
     assert (after < before) == (lost != "nothing")
-    assert found.job.state is State.COMPLETED
-    assert len(found.ok) == found.usage.pages == len(site.reachable())
-    assert max(found.stored.values()) == 1
+    assert run.job.state is State.COMPLETED
+    assert len(run.ok) == run.usage.pages == len(site.reachable())
+    assert max(run.stored.values()) == 1
 
 
 async def test_a_server_that_is_starting_up_is_waited_for(pair: Pair) -> None:
@@ -148,7 +148,7 @@ async def test_a_server_that_is_starting_up_is_waited_for(pair: Pair) -> None:
         standby.execute("ALTER SYSTEM SET hot_standby = off")
     await asyncio.to_thread(pair.standby.stop)
     away = [await is_away(pair.standby.url())]
-    # it accepts nobody before it is promoted, so its start is not waited for
+    # it accepts no connection before it is promoted, so its start is not waited for
     options = f"-k {pair.standby.folder} -h ''"
     pair.standby.run("pg_ctl", "-W", "-D", f"{pair.standby.folder}/data", "start", "-o", options)
     log = pair.standby.folder / "data" / "postmaster.pid"

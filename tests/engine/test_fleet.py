@@ -42,7 +42,7 @@ async def test_a_quiet_worker_ends_its_job_and_takes_no_other_until_it_is_resume
     quiet = await until(yard, worker, lambda report: report.quiet)
     second = await submit(yard, a_spec(f"{server.url}/"))
     await until_state(yard, first.id, State.COMPLETED)
-    left = await until(yard, worker, lambda report: not report.running)
+    idle_report = await until(yard, worker, lambda report: not report.running)
     waits = (await find_job(yard.store, LOCAL, second.id)).job.state
 
     await workers_of(yard).resume(worker.id)
@@ -50,7 +50,7 @@ async def test_a_quiet_worker_ends_its_job_and_takes_no_other_until_it_is_resume
     worker.stop()
     await working
 
-    assert quiet.state(alive=True) is left.state(alive=True) is WorkerState.QUIET
+    assert quiet.state(alive=True) is idle_report.state(alive=True) is WorkerState.QUIET
     assert waits is State.PENDING
     assert "lightpanda" in quiet.browsers
 
@@ -95,17 +95,17 @@ async def test_a_quiet_worker_can_be_stopped(yard: Yard) -> None:
 
 async def test_a_wish_is_of_one_worker_alone(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(2, 1)))
-    one, other = yard.worker(), yard.worker()
-    working = [asyncio.create_task(worker.run()) for worker in (one, other)]
+    first, other = yard.worker(), yard.worker()
+    working = [asyncio.create_task(worker.run()) for worker in (first, other)]
     await until(yard, other, lambda report: True)
-    await until(yard, one, lambda report: True)
+    await until(yard, first, lambda report: True)
 
-    await workers_of(yard).quiet(one.id)
-    await until(yard, one, lambda report: report.quiet)
+    await workers_of(yard).quiet(first.id)
+    await until(yard, first, lambda report: report.quiet)
     job = await submit(yard, a_spec(f"{server.url}/"))
     await until_state(yard, job.id, State.COMPLETED)
     [took] = [e.actor for e in await events_of(yard, job.id) if e.name == "job.started"]
-    for worker in (one, other):
+    for worker in (first, other):
         worker.stop()
     await asyncio.gather(*working)
 
@@ -132,14 +132,14 @@ async def test_a_host_shows_how_many_urls_wait_for_it(yard: Yard, site_server: S
     working = asyncio.create_task(worker.run())
 
     busy = await until(yard, worker, lambda report: any(h.waiting > 1 for h in report.hosts))
-    shown = await Surface(yard.services, LOCAL).hosts.get(busy.hosts[0].host)
+    host_report = await Surface(yard.services, LOCAL).hosts.get(busy.hosts[0].host)
     await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
-    left = await until(yard, worker, lambda report: not report.running)
+    idle_report = await until(yard, worker, lambda report: not report.running)
     worker.stop()
     await working
 
-    assert 20 < shown.waiting <= 30
-    assert not any(host.waiting for host in left.hosts)
+    assert 20 < host_report.waiting <= 30
+    assert not any(host.waiting for host in idle_report.hosts)
 
 
 def _spends(report: WorkerReport) -> bool:

@@ -1,4 +1,4 @@
-"""A grant that is withdrawn holds the jobs that live by it, and loses nothing of them."""
+"""A revoked grant pauses the jobs that need it, and loses no part of them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -51,15 +51,15 @@ async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_ag
     async with running(yard, job.id, done=20):
         await granted(yard)
         withdrawn_at = monotonic()
-    held = await outcome(yard, job.id)
+    paused = await outcome(yard, job.id)
 
-    assert (held.job.state, held.job.state_reason) == (State.PAUSED, StateReason.NOT_GRANTED)
-    assert held.job.detail == TOLD
+    assert (paused.job.state, paused.job.state_reason) == (State.PAUSED, StateReason.NOT_GRANTED)
+    assert paused.job.detail == TOLD
     assert not after(server.hits, withdrawn_at + SOON_S)
-    asked = [hit for hit in server.hits if hit.path != "/robots.txt"]
-    assert len(held.pages) == len(asked)  # what was in flight is kept
-    told = [name for name in await names(yard, job.id) if name != "job.progressed"]
-    assert told == ["job.created", "job.started", "job.paused"]
+    hits = [hit for hit in server.hits if hit.path != "/robots.txt"]
+    assert len(paused.pages) == len(hits)  # pages in flight are stored
+    event_names = [name for name in await names(yard, job.id) if name != "job.progressed"]
+    assert event_names == ["job.created", "job.started", "job.paused"]
     advice = "an admin can grant it: crawlyard settings grants --private$"
     with pytest.raises(Forbidden, match=f"allow_private: not granted on this server; {advice}"):
         await yard.services.writer.move(ADA, job.id, Move.RESUME)
@@ -83,8 +83,8 @@ async def test_a_waiting_job_is_paused_when_its_turn_comes_and_asks_for_nothing(
 
     await run(yard, job.id)
 
-    held = await job_of(yard, job.id)
-    assert (held.state, held.state_reason) == (State.PAUSED, StateReason.NOT_GRANTED)
+    paused = await job_of(yard, job.id)
+    assert (paused.state, paused.state_reason) == (State.PAUSED, StateReason.NOT_GRANTED)
     assert not server.hits
     assert await yard.store.leases.holders() == {}
 
@@ -127,9 +127,9 @@ async def test_what_a_job_ignores_of_robots_txt_is_held_as_well(
     async with running(yard, job.id, done=5):
         await granted(yard, private=True)
 
-    held = await job_of(yard, job.id)
-    assert held.state_reason is StateReason.NOT_GRANTED
-    assert held.detail.startswith("ignore_robots: not granted")
+    paused = await job_of(yard, job.id)
+    assert paused.state_reason is StateReason.NOT_GRANTED
+    assert paused.detail.startswith("ignore_robots: not granted")
 
 
 async def test_an_ended_job_is_not_taken_up_again_without_its_grant(
@@ -143,7 +143,7 @@ async def test_an_ended_job_is_not_taken_up_again_without_its_grant(
     await granted(yard)
 
     for again in (yard.services.writer.retry_failed, yard.services.writer.retry):
-        # not even by who needs no grant for himself: he has not said what it asks for
+        # not even by a user who needs no grant: they have not vouched for the request
         for actor in (over_the_api, LOCAL):
             with pytest.raises(Forbidden, match="allow_private"):
                 await again(actor, job.id)

@@ -41,9 +41,9 @@ async def server() -> AsyncIterator[SiteServer]:
 
 
 def answer(path: str, site: HazardSite | None = None) -> Answer:
-    got = (site or HazardSite()).answer("GET", path, HOST)
-    assert isinstance(got, Answer)
-    return got
+    response = (site or HazardSite()).answer("GET", path, HOST)
+    assert isinstance(response, Answer)
+    return response
 
 
 def header(of: Answer, name: str) -> str:
@@ -173,9 +173,11 @@ def test_pages_are_in_the_encodings_that_they_say() -> None:
 
 def test_what_asks_not_to_be_kept_is_named() -> None:
     for path in links.NOINDEX:
-        got = answer(path)
-        said = f"{dict(got.headers).get('X-Robots-Tag')} {got.body.decode()}".lower()
-        assert "noindex" in said or "none" in said
+        response = answer(path)
+        directives = (
+            f"{dict(response.headers).get('X-Robots-Tag')} {response.body.decode()}".lower()
+        )
+        assert "noindex" in directives or "none" in directives
 
 
 def test_a_sitemap_has_one_url_too_many() -> None:

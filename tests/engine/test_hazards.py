@@ -23,9 +23,9 @@ from tests.jobs import submit
 from tests.site import GraphSite, Serve, refetched
 
 
-def verdict(found: Outcome, url: str) -> str:
+def verdict(run: Outcome, url: str) -> str:
     """Return what became of a URL, in the words of `EXPECTED`."""
-    for page in found.pages:
+    for page in run.pages:
         if url in {page.url, page.final_url}:
             return _word(page)
     return "skipped"  # a redirect that ends at a rule has the rule at its end
@@ -76,23 +76,23 @@ async def test_each_hazard_of_a_group_comes_to_what_it_must(
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert found.job.state_reason is StateReason.EXHAUSTED
-    skipped = {u.removeprefix(server.url) for u, rule in found.rules.items() if "exclude" in rule}
+    assert run.job.state_reason is StateReason.EXHAUSTED
+    skipped = {u.removeprefix(server.url) for u, rule in run.rules.items() if "exclude" in rule}
     expected = {p: EXPECTED[p] for p in GROUPS[group] if p in EXPECTED and p not in skipped}
     expected = {p: words for p, words in expected.items() if "endless" not in words}
-    came = {path: verdict(found, f"{server.url}{path}") for path in expected}
+    came = {path: verdict(run, f"{server.url}{path}") for path in expected}
     assert {p: w for p, w in came.items() if w not in expected[p]} == {}
     if group != "dup":
-        assert f"{server.url}/ok/{group}" in found.ok  # and the pages beside go on
-    asked = {hit.path for hit in server.hits}
-    assert asked >= expected.keys()
+        assert f"{server.url}/ok/{group}" in run.ok  # and the pages beside go on
+    paths = {hit.path for hit in server.hits}
+    assert paths >= expected.keys()
     for path in expected:
-        assert asked.issuperset(FOUND.get(path, ())), path
-    titles = {page.url.removeprefix(server.url): page.title for page in found.pages}
-    told = {path: title for path, title in TITLES.items() if path in titles}
-    assert {path: titles[path] for path in told} == told
+        assert paths.issuperset(FOUND.get(path, ())), path
+    titles = {page.url.removeprefix(server.url): page.title for page in run.pages}
+    group_titles = {path: title for path, title in TITLES.items() if path in titles}
+    assert {path: titles[path] for path in group_titles} == group_titles
     assert not canary.hits
     assert not trespasses(server.hits)
     assert grown_mb(before) < 200  # a bomb of gigabytes, an endless body: capped
@@ -113,12 +113,12 @@ async def test_what_only_a_time_out_ends_comes_to_what_it_must(
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert found.job.state_reason is StateReason.EXHAUSTED
-    came = {path: verdict(found, f"{server.url}{path}") for path in TIMED}
+    assert run.job.state_reason is StateReason.EXHAUSTED
+    came = {path: verdict(run, f"{server.url}{path}") for path in TIMED}
     assert {path: word for path, word in came.items() if word not in EXPECTED[path]} == {}
-    assert f"{server.url}/ok/body" in found.ok
+    assert f"{server.url}/ok/body" in run.ok
     assert grown_mb(before) < 200
 
 
@@ -141,12 +141,12 @@ async def test_hostile_sitemaps_are_read_as_far_as_they_go(yard: Yard, site_serv
         max_depth=0,
     )
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    asked = {hit.path for hit in server.hits}
-    assert found.job.state_reason is StateReason.EXHAUSTED
+    paths = {hit.path for hit in server.hits}
+    assert run.job.state_reason is StateReason.EXHAUSTED
     for path in named:
-        assert asked.issuperset(FOUND.get(path, ())), path
+        assert paths.issuperset(FOUND.get(path, ())), path
     assert not canary.hits
     assert not trespasses(server.hits)
 
@@ -155,9 +155,9 @@ async def test_a_sitemap_that_names_itself_for_ever_ends(yard: Yard, site_server
     server = await site_server(HazardSite(World()))
     spec = a_spec(f"{server.url}/ok/sm", sitemaps=(f"{server.url}/sm/endless.xml",))
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert found.job.state_reason is StateReason.EXHAUSTED
+    assert run.job.state_reason is StateReason.EXHAUSTED
     assert len(server.hits) < 15
 
 
@@ -167,11 +167,11 @@ async def test_endless_traps_end_by_a_limit_and_the_good_pages_come_first(
     server = await site_server(HazardSite(World()))
     spec = a_spec(f"{server.url}/trap/", limits=Limits(pages=300))
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert found.job.state_reason is StateReason.LIMIT_PAGES
-    assert found.usage.pages == 300
-    assert f"{server.url}/ok/trap" in found.ok
+    assert run.job.state_reason is StateReason.LIMIT_PAGES
+    assert run.usage.pages == 300
+    assert f"{server.url}/ok/trap" in run.ok
     assert not refetched(server.hits)
 
 
@@ -186,7 +186,7 @@ async def test_each_kind_of_robots_txt_closes_and_opens_what_it_must(
             f"{servers[kind].url}/",
             timeout_s=60 if must.open else 1,
             crawl_delay_cap_s=0.05,
-            # what never answers is asked again for a minute: it is enough to see it stay closed
+            # a silent host is retried for a minute; it is enough to see it stay closed
             limits=Limits() if must.open else Limits(duration_s=3),
         )
         await submit(yard, spec)
@@ -195,9 +195,9 @@ async def test_each_kind_of_robots_txt_closes_and_opens_what_it_must(
 
     assert servers.keys() == set(Kind)
     for kind, server in servers.items():
-        asked = {hit.path for hit in server.hits}
+        paths = {hit.path for hit in server.hits}
         must = VERDICTS[kind]
-        assert must.open in (None, "/open" in asked), kind
-        assert must.closed in (None, "/closed" in asked), kind
+        assert must.open in (None, "/open" in paths), kind
+        assert must.closed in (None, "/closed" in paths), kind
         if must.open is False:
-            assert "/" not in asked, kind
+            assert "/" not in paths, kind

@@ -13,7 +13,7 @@ import pytest
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.engine.extract import parse_pool
-from crawlyard.engine.extract.page import ExtractError, Source, Wanted, extract
+from crawlyard.engine.extract.page import ExtractError, ExtractOptions, PageSource, extract
 from crawlyard.engine.extract.page_text import DENSE
 from crawlyard.engine.extract.parse_pool import (
     LARGE,
@@ -32,13 +32,13 @@ SENTENCE = (
     b"<p>A sentence of the page, with commas, and with <a href=/x rel=nofollow>links</a>.</p>"
 )
 PAGE = b"<html lang=en><title>t</title><article>" + SENTENCE * (LARGE // len(SENTENCE) + 1)
-WANTED = Wanted(text=TextMode.MAIN, css=(("links", "a@href"), ("title", "title")))
-SOURCE = Source(
+WANTED = ExtractOptions(text=TextMode.MAIN, css=(("links", "a@href"), ("title", "title")))
+SOURCE = PageSource(
     url="http://h.example/",
     charset="utf-8",
     robots_header=("otherbot: none", "\udcff"),  # a header may have bytes that are no UTF-8
     agent_token="crawlyard",
-    wanted=WANTED,
+    options=WANTED,
 )
 
 # Programs that stand in for a parser: one that never answers, one that dies of each page
@@ -53,7 +53,7 @@ async def pool() -> AsyncIterator[ParsePool]:
     await pool.close()
 
 
-def gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -70,32 +70,34 @@ async def test_a_heavy_page_gives_what_it_gives_in_this_process(pool: ParsePool)
 
 async def test_only_a_large_page_is_parsed_in_a_process(pool: ParsePool) -> None:
     for mode in TextMode:
-        wanted = Wanted(text=mode)
-        small = await pool.run(PAGE[:LARGE_IF_SLOW], Source(url="http://h/", wanted=wanted))
+        options = ExtractOptions(text=mode)
+        small = await pool.run(PAGE[:LARGE_IF_SLOW], PageSource(url="http://h/", options=options))
         assert (small.title, pool._idle) == ("t", [])
 
-    large = await pool.run(PAGE, Source(url="http://h/", wanted=Wanted(text=TextMode.NONE)))
+    large = await pool.run(
+        PAGE, PageSource(url="http://h/", options=ExtractOptions(text=TextMode.NONE))
+    )
 
     assert (large.title, len(pool._idle)) == ("t", 1)
 
 
 def test_a_page_whose_parse_may_take_long_is_heavy_sooner() -> None:
-    for wanted, largest in (
-        (Wanted(text=TextMode.NONE), LARGE),
-        (Wanted(text=TextMode.TEXT), LARGE),
-        (Wanted(text=TextMode.MAIN), LARGE_IF_SLOW),
-        (Wanted(text=TextMode.MARKDOWN), LARGE_IF_SLOW),
-        (Wanted(text=TextMode.NONE, css=(("a", "p"),)), LARGE_IF_SLOW),
+    for options, largest in (
+        (ExtractOptions(text=TextMode.NONE), LARGE),
+        (ExtractOptions(text=TextMode.TEXT), LARGE),
+        (ExtractOptions(text=TextMode.MAIN), LARGE_IF_SLOW),
+        (ExtractOptions(text=TextMode.MARKDOWN), LARGE_IF_SLOW),
+        (ExtractOptions(text=TextMode.NONE, css=(("a", "p"),)), LARGE_IF_SLOW),
     ):
-        assert [is_heavy(b"x" * size, wanted) for size in (largest, largest + 1)] == [False, True]
+        assert [is_heavy(b"x" * size, options) for size in (largest, largest + 1)] == [False, True]
 
 
 def test_a_dense_page_is_heavy_sooner_if_its_text_is_laid_out() -> None:
     dense = b"<p>x\n" * (DENSE // 2 + 1)
 
-    assert is_heavy(dense, Wanted(text=TextMode.TEXT))
-    assert not is_heavy(dense, Wanted(text=TextMode.NONE))
-    assert not is_heavy(dense[: len(dense) - 10], Wanted(text=TextMode.TEXT))
+    assert is_heavy(dense, ExtractOptions(text=TextMode.TEXT))
+    assert not is_heavy(dense, ExtractOptions(text=TextMode.NONE))
+    assert not is_heavy(dense[: len(dense) - 10], ExtractOptions(text=TextMode.TEXT))
 
 
 async def test_a_page_that_takes_too_much_memory_is_an_error_of_the_page(pool: ParsePool) -> None:
@@ -103,7 +105,7 @@ async def test_a_page_that_takes_too_much_memory_is_an_error_of_the_page(pool: P
     page = b"<p a=1>x" * (LARGE // 8 + 1)
 
     with pytest.raises(ExtractError, match="takes too much memory"):
-        await pool.run(page, Source(url="http://h/", wanted=Wanted(css=values)))
+        await pool.run(page, PageSource(url="http://h/", options=ExtractOptions(css=values)))
 
     assert (await pool.run(PAGE, SOURCE)).title == "t"  # and its process goes on
 
@@ -130,7 +132,7 @@ async def test_a_page_that_takes_too_long_ends_with_its_process() -> None:
 async def test_a_page_of_which_the_process_dies_is_tried_once_more() -> None:
     pool = ParsePool(size=1, command=DYING)
 
-    with pytest.raises(ExtractError, match="died of it"):
+    with pytest.raises(ExtractError, match="crashed its parser process"):
         await pool.run(PAGE, SOURCE)
 
     assert pool._idle == []
@@ -187,7 +189,7 @@ async def test_a_page_that_is_no_longer_wanted_ends_with_its_process() -> None:
         await task
 
     assert pool._idle == []
-    assert gone(started[0].pid)
+    assert has_exited(started[0].pid)
 
 
 async def test_a_closed_pool_has_no_processes() -> None:
@@ -199,14 +201,14 @@ async def test_a_closed_pool_has_no_processes() -> None:
     await pool.close()
 
     assert len(pids) == 2
-    assert all(gone(pid) for pid in pids)
+    assert all(has_exited(pid) for pid in pids)
 
 
 async def test_an_error_of_the_parser_comes_back_as_such(pool: ParsePool) -> None:
-    wanted = Wanted(css=(("x", "["),))
+    options = ExtractOptions(css=(("x", "["),))
 
     with pytest.raises(ExtractError, match="SelectorSyntaxError"):
-        await pool.run(PAGE, Source(url="http://h/", wanted=wanted))
+        await pool.run(PAGE, PageSource(url="http://h/", options=options))
 
     assert len(pool._idle) == 1  # which is no reason to end its process
 
@@ -231,7 +233,7 @@ class Pieces:
         """Let a piece of work wait for its turn."""
 
         async def piece() -> None:
-            async with self._room.taken(size):
+            async with self._room.reserve(size):
                 self.begun.append(name)
                 await asyncio.Event().wait()
 
@@ -293,7 +295,7 @@ MIB = 1024 * 1024
 
 
 class LargePages:
-    """A site of four pages of 8 MiB, each of which takes 340 MB while it is parsed."""
+    """A site of four pages of 8 MiB, which take 340 MB each while they are parsed."""
 
     page = b"<!doctype html><title>t</title>" + b"<li>a" * ((8 * MIB - 100) // 5)
 
@@ -311,11 +313,11 @@ async def test_large_pages_of_one_crawl_are_not_all_parsed_at_once(
         tree_bytes(os.getpid()),
         threading.Event(),
     )
-    seen = [before]
+    memory = [before]
 
     def look() -> None:
         while not ended.wait(0.05):
-            seen.append(tree_bytes(os.getpid()))
+            memory.append(tree_bytes(os.getpid()))
 
     looking = asyncio.create_task(asyncio.to_thread(look))
     try:
@@ -326,4 +328,4 @@ async def test_large_pages_of_one_crawl_are_not_all_parsed_at_once(
         await looking
 
     assert len(result.ok) == 5
-    assert max(seen) - before < 500 * MIB
+    assert max(memory) - before < 500 * MIB

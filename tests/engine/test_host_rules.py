@@ -1,4 +1,4 @@
-"""What operators say of hosts reaches crawls that are under way, and robots.txt outlives them."""
+"""Rules of operators reach running crawls, and robots.txt files outlive them."""
 
 import asyncio
 from pathlib import Path
@@ -23,9 +23,9 @@ async def rule(yard: Yard, host: str, state: HostState = HostState.OPEN, **field
         version = (await rules.get(host)).version + 1
     except NotFound:
         version = 1
-    said = HostRule(host=host, state=state, version=version, updated_at=now, **fields)
+    host_rule = HostRule(host=host, state=state, version=version, updated_at=now, **fields)
     event = Event(name=EventName.HOST_UPDATED, subject=host, owner=LOCAL.id, at=now, actor=LOCAL.id)
-    await rules.put(said, event)
+    await rules.put(host_rule, event)
 
 
 async def test_the_urls_of_a_blocked_host_are_skipped_and_it_is_not_asked(
@@ -36,13 +36,13 @@ async def test_the_urls_of_a_blocked_host_are_skipped_and_it_is_not_asked(
     server = await site_server(GraphSite(links))
     await rule(yard, shut.authority, HostState.BLOCKED)
 
-    found = await crawled(yard, a_spec(f"{server.url}/", scope=Scope.ANY))
+    run = await crawled(yard, a_spec(f"{server.url}/", scope=Scope.ANY))
 
-    assert found.job.state is State.COMPLETED
-    assert paths(server, found.ok) == {"/", "/1"}
-    assert found.rules == dict.fromkeys((f"{shut.url}/", f"{shut.url}/a"), "host blocked")
+    assert run.job.state is State.COMPLETED
+    assert paths(server, run.ok) == {"/", "/1"}
+    assert run.rules == dict.fromkeys((f"{shut.url}/", f"{shut.url}/a"), "host blocked")
     assert shut.hits == []
-    [group] = await yard.store.pages.skipped_by(found.job.id)
+    [group] = await yard.store.pages.skipped_by(run.job.id)
     assert (group.kind, group.count) == (RuleKind.HOST, 2)
 
 
@@ -52,10 +52,10 @@ async def test_a_job_that_may_ask_no_host_says_why_it_failed(
     server = await site_server(GraphSite({"/": []}))
     await rule(yard, server.authority, HostState.BLOCKED)
 
-    found = await crawled(yard, a_spec(f"{server.url}/"))
+    run = await crawled(yard, a_spec(f"{server.url}/"))
 
-    assert (found.job.state, found.job.state_reason) == (State.FAILED, StateReason.START_FAILED)
-    assert found.job.detail == f"{server.url}/: host blocked"
+    assert (run.job.state, run.job.state_reason) == (State.FAILED, StateReason.START_FAILED)
+    assert run.job.detail == f"{server.url}/: host blocked"
     assert server.hits == []
 
 
@@ -71,15 +71,15 @@ async def test_a_block_meets_a_crawl_that_is_under_way_and_its_end_lets_new_urls
         group.create_task(yard.worker(only=job.id).run())
         await until(lambda: len(server.hits) > 5)
         await rule(yard, server.authority, HostState.BLOCKED)
-    found = await outcome(yard, job.id)
-    asked = len(server.hits)
+    run = await outcome(yard, job.id)
+    request_count = len(server.hits)
     await rule(yard, server.authority)
     again = await crawled(yard, a_spec(f"{server.url}/last"))
 
-    assert found.job.state is State.COMPLETED
-    assert asked < 41
-    assert set(found.rules.values()) == {"host blocked"}
-    assert len(found.ok) + len(found.rules) == 41
+    assert run.job.state is State.COMPLETED
+    assert request_count < 41
+    assert set(run.rules.values()) == {"host blocked"}
+    assert len(run.ok) + len(run.rules) == 41
     assert paths(server, again.ok) == {"/last"}
 
 
@@ -94,15 +94,15 @@ async def test_a_paused_host_is_waited_for_and_its_crawl_goes_on(
     async with asyncio.TaskGroup() as group:
         group.create_task(yard.worker(only=job.id).run())
         async with asyncio.timeout(60):
-            while not (shown := await paused_hosts(yard)):  # noqa: ASYNC110
+            while not (hosts := await paused_hosts(yard)):  # noqa: ASYNC110
                 await asyncio.sleep(0)
-        asked = list(server.hits)
+        hits = list(server.hits)
         await rule(yard, server.authority)
-    found = await outcome(yard, job.id)
+    run = await outcome(yard, job.id)
 
-    assert shown == {server.authority}
-    assert asked == []
-    assert paths(server, found.ok) == site.reachable()
+    assert hosts == {server.authority}
+    assert hits == []
+    assert paths(server, run.ok) == site.reachable()
 
 
 async def paused_hosts(yard: Yard) -> set[str]:
@@ -137,13 +137,13 @@ async def test_robots_txt_is_asked_for_once_and_obeyed_after_a_restart(
 ) -> None:
     server = await site_server(Closing(tree(3, 1)))
 
-    async with opened(tmp_path, database_url="") as one:
-        first = await crawled(one, a_spec(f"{server.url}/"))
+    async with opened(tmp_path, database_url="") as yard:
+        first = await crawled(yard, a_spec(f"{server.url}/"))
     async with opened(tmp_path, database_url="") as two:
         second = await crawled(two, a_spec(f"{server.url}/", user_agent="Other/1.0"))
 
-    for found in (first, second):
-        assert paths(server, found.ok) == {"/", "/1", "/2"}
+    for run in (first, second):
+        assert paths(server, run.ok) == {"/", "/1", "/2"}
     assert [hit.path for hit in server.hits].count("/robots.txt") == 1
 
 
@@ -152,13 +152,13 @@ async def test_a_robots_txt_that_need_not_be_asked_for_costs_no_delay(
 ) -> None:
     server = await site_server(GraphSite({"/": []}))
     spec = a_spec(f"{server.url}/", delay_s=30)
-    async with opened(tmp_path, database_url="") as one:
-        await crawled(one, a_spec(f"{server.url}/nothing"))
+    async with opened(tmp_path, database_url="") as yard:
+        await crawled(yard, a_spec(f"{server.url}/nothing"))
     async with opened(tmp_path, database_url="") as two:
         async with asyncio.timeout(60):
-            found = await crawled(two, spec)
+            run = await crawled(two, spec)
 
-    assert paths(server, found.ok) == {"/"}
+    assert paths(server, run.ok) == {"/"}
 
 
 async def test_a_dot_at_the_end_of_its_name_opens_no_blocked_host(
@@ -168,8 +168,8 @@ async def test_a_dot_at_the_end_of_its_name_opens_no_blocked_host(
     await rule(yard, f"localhost:{server.port}", HostState.BLOCKED)
     dotted = f"http://localhost.:{server.port}/"
 
-    found = await crawled(yard, a_spec(dotted))
+    run = await crawled(yard, a_spec(dotted))
 
-    assert found.job.detail == f"{dotted}: host blocked"
-    assert found.rules == {dotted: "host blocked"}
+    assert run.job.detail == f"{dotted}: host blocked"
+    assert run.rules == {dotted: "host blocked"}
     assert server.hits == []

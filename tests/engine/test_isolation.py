@@ -17,7 +17,7 @@ from crawlyard import LOCAL, Move, State, StateReason, Yard
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import ISOLATED_FROM
 from crawlyard.core.workers.status import WorkerReport
-from crawlyard.engine.render.process import Usage, measured
+from crawlyard.engine.render.process import ProcessUsage, measure
 from crawlyard.errors import StoreUnavailable, Unavailable
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs.lookup import find_job
@@ -42,7 +42,7 @@ SITE = GraphSite(tree(5, 3))
 
 @dataclass
 class Nursery:
-    """A yard with one job, which a child is to run."""
+    """A yard with one job, for a child process to run."""
 
     yard: Yard
     shop: WorkerContext
@@ -110,16 +110,16 @@ async def test_a_child_sends_nothing_while_it_is_held(
 
         nursery.run.hold(True)
         await nursery.after_checkpoints(2)
-        held = len(server.hits)
+        hits_before = len(server.hits)
         await nursery.after_checkpoints(1)
         still = len(server.hits)
         nursery.run.hold(False)
         await running
 
-    assert held == still < len(SITE.reachable())
-    found = await outcome(yard, nursery.run.job_id)
-    assert found.job.state is State.COMPLETED
-    assert len(found.ok) == len(SITE.reachable())
+    assert hits_before == still < len(SITE.reachable())
+    run = await outcome(yard, nursery.run.job_id)
+    assert run.job.state is State.COMPLETED
+    assert len(run.ok) == len(SITE.reachable())
 
 
 async def test_a_child_begins_held_if_nothing_may_be_sent(
@@ -131,12 +131,12 @@ async def test_a_child_begins_held_if_nothing_may_be_sent(
         running = asyncio.create_task(nursery.run.run())
         await until(lambda: nursery.run._channel is not None)  # before, the parent checkpoints
         await nursery.after_checkpoints(2)
-        held = len(server.hits)
+        hits_before = len(server.hits)
 
         nursery.run.hold(False)
         await running
 
-    assert held == 0
+    assert hits_before == 0
     assert (await outcome(yard, nursery.run.job_id)).job.state is State.COMPLETED
 
 
@@ -151,8 +151,8 @@ async def test_a_child_that_hangs_is_blamed_by_its_parent(
         os.kill(only_child(nursery), signal.SIGSTOP)
         await running
 
-    found = await outcome(yard, nursery.run.job_id)
-    assert (found.job.state, found.job.losses) == (State.PENDING, ISOLATED_FROM + 1)
+    run = await outcome(yard, nursery.run.job_id)
+    assert (run.job.state, run.job.losses) == (State.PENDING, ISOLATED_FROM + 1)
 
 
 async def test_a_child_that_is_ended_after_it_gave_its_job_back_has_not_died_of_it(
@@ -187,8 +187,8 @@ async def test_a_child_is_not_blamed_for_time_in_which_its_parent_was_stopped(
             os.kill(child, signal.SIGCONT)
         await running
 
-    found = await outcome(yard, nursery.run.job_id)
-    assert (found.job.state, found.job.losses) == (State.COMPLETED, 0)
+    run = await outcome(yard, nursery.run.job_id)
+    assert (run.job.state, run.job.losses) == (State.COMPLETED, 0)
 
 
 async def test_an_operator_pauses_a_job_in_a_child_at_once(
@@ -202,8 +202,8 @@ async def test_an_operator_pauses_a_job_in_a_child_at_once(
         await yard.services.writer.move(LOCAL, nursery.run.job_id, Move.PAUSE)
         await running
 
-    found = await find_job(yard.store, LOCAL, nursery.run.job_id)
-    assert (found.job.state, found.job.losses, found.shard.worker) == (State.PAUSED, 0, None)
+    current = await find_job(yard.store, LOCAL, nursery.run.job_id)
+    assert (current.job.state, current.job.losses, current.shard.worker) == (State.PAUSED, 0, None)
     assert len(server.hits) < len(SITE.reachable())
 
 
@@ -218,10 +218,10 @@ async def test_a_worker_that_stops_lets_a_child_store_what_is_in_flight(
         nursery.run.drain(4.0)
         await running
 
-    found = await outcome(yard, nursery.run.job_id)
-    assert found.job.state_reason is StateReason.WORKER_STOPPED
-    assert found.job.losses == 0
-    assert len(found.ok) == len(server.hits) - 1  # all but robots.txt
+    run = await outcome(yard, nursery.run.job_id)
+    assert run.job.state_reason is StateReason.WORKER_STOPPED
+    assert run.job.losses == 0
+    assert len(run.ok) == len(server.hits) - 1  # all but robots.txt
 
 
 async def test_a_fork_server_that_dies_takes_its_children_along_and_another_is_started(
@@ -237,12 +237,12 @@ async def test_a_fork_server_that_dies_takes_its_children_along_and_another_is_s
         os.kill(child, signal.SIGSTOP)
         process.kill()
         await running
-        found = await outcome(yard, nursery.run.job_id)
-        ours, theirs = socket.socketpair()
+        run = await outcome(yard, nursery.run.job_id)
+        ours, child_end = socket.socketpair()
         with ours:
-            another = await forks.fork(theirs)
+            another = await forks.fork(child_end)
 
-    assert (found.job.state, found.job.losses) == (State.PENDING, 1)  # not blamed
+    assert (run.job.state, run.job.losses) == (State.PENDING, 1)  # not blamed
     await until(lambda: not Path(f"/proc/{child}").exists())
     assert await another.exit_code == 0  # it has no job
 
@@ -271,8 +271,8 @@ async def test_a_child_is_not_blamed_where_nobody_can_write(
         there.set()
         await running
 
-    found = await outcome(yard, nursery.run.job_id)
-    assert (found.job.state, found.job.losses) == (State.COMPLETED, 0)
+    run = await outcome(yard, nursery.run.job_id)
+    assert (run.job.state, run.job.losses) == (State.COMPLETED, 0)
 
 
 async def reported(yard: Yard, holds: Callable[[WorkerReport], bool]) -> WorkerReport:
@@ -297,8 +297,8 @@ async def test_others_who_find_the_lease_of_a_child_lapsed_do_not_blame_it(yard:
     job = await submit(yard, a_spec("http://127.0.0.1:1/"))
     await lose(yard, 5)
 
-    left = (await find_job(yard.store, LOCAL, job.id)).job
-    assert (left.state, left.losses) == (State.PENDING, ISOLATED_FROM)
+    job_after = (await find_job(yard.store, LOCAL, job.id)).job
+    assert (job_after.state, job_after.losses) == (State.PENDING, ISOLATED_FROM)
 
 
 async def test_what_a_child_does_is_reported_by_its_worker(
@@ -336,20 +336,20 @@ async def test_the_memory_that_children_share_counts_once(
 
         usage, child, process = forks.usage(), only_child(nursery), forks._process
         assert process is not None
-        both = [measured(pid, forks=False) for pid in (child, process.pid)]
+        usages = [measure(pid, forks=False) for pid in (child, process.pid)]
         await nursery.yard.services.writer.move(LOCAL, nursery.run.job_id, Move.PAUSE)
         await running
 
-    assert max(one.rss_bytes for one in both) / 2 < usage.rss_bytes
-    assert usage.rss_bytes < sum(one.rss_bytes for one in both) * 0.8
-    assert 0 < usage.cpu_s <= sum(one.cpu_s for one in both)
+    assert max(own.rss_bytes for own in usages) / 2 < usage.rss_bytes
+    assert usage.rss_bytes < sum(own.rss_bytes for own in usages) * 0.8
+    assert 0 < usage.cpu_s <= sum(own.cpu_s for own in usages)
 
 
 async def test_the_processor_time_of_children_counts_for_their_worker(yard: Yard) -> None:
     clock, spent = LeapingClock(), [0.0]
     reporter = Reporter(
         *("w", yard.store.workers, tuple, Counters(), clock),
-        children=lambda: Usage(cpu_s=spent[0], rss_bytes=0),
+        children=lambda: ProcessUsage(cpu_s=spent[0], rss_bytes=0),
     )
     report = WorkerReport(
         id="w", host="h", pid=1, version="1", slots=1, started_at=clock.now(), beat_at=clock.now()
@@ -381,8 +381,8 @@ async def test_a_worker_whose_program_was_replaced_gives_an_isolated_job_back_an
                     await worker.run()
         finally:
             await old.close()
-        left = (await find_job(yard.store, LOCAL, job.id)).job
+        job_after = (await find_job(yard.store, LOCAL, job.id)).job
 
-    assert (left.state, left.losses) == (State.PENDING, ISOLATED_FROM)
+    assert (job_after.state, job_after.losses) == (State.PENDING, ISOLATED_FROM)
     # twice if the worker was claiming the job again at that moment
     assert caplog.text.count("no child can be started") in {1, 2}

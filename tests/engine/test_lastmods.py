@@ -15,7 +15,6 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Body, Target, Via
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.engine.batch import BatchDraft, Tally
@@ -29,6 +28,7 @@ from crawlyard.export.base import Format
 from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
 from tests.engine.test_recrawl import Edited, a_page, again, bodies, by_path, notes, scheduled
 from tests.site import Serve
+from tests.surfaces import as_user
 
 LONG_AGO = "2001-09-09"
 PAGES = [f"/p{n}" for n in range(10)]
@@ -66,16 +66,16 @@ def _urlset(entries: Iterable[str]) -> bytes:
 
 
 def requested(server: SiteServer, since: int) -> set[str]:
-    known = {"/", "/sitemap.xml", "/robots.txt"}
-    return {hit.path for hit in server.hits[since:]} - known
+    fixed_paths = {"/", "/sitemap.xml", "/robots.txt"}
+    return {hit.path for hit in server.hits[since:]} - fixed_paths
 
 
 def sample(monkeypatch: pytest.MonkeyPatch, one_in: int) -> None:
     monkeypatch.setattr("crawlyard.engine.recrawl.ONE_IN", one_in)
 
 
-async def record(yard: Yard, found: Outcome) -> LastmodRecord | None:
-    return next(iter((await yard.store.pages.lastmods(found.job.id)).values()), None)
+async def record(yard: Yard, run: Outcome) -> LastmodRecord | None:
+    return next(iter((await yard.store.pages.lastmods(run.job.id)).values()), None)
 
 
 async def learned(yard: Yard, site: Dated, server: SiteServer) -> tuple[Outcome, Outcome]:
@@ -99,12 +99,12 @@ async def test_pages_are_not_requested_once_the_dates_have_proved_right(
     site.edit("/p3")
     site.dates |= {"/p4": datetime.now(UTC).isoformat(), "/new": LONG_AGO}
     site.pages["/new"] = a_page("New")
-    seen = len(server.hits)
+    hits_before = len(server.hits)
 
     third = await again(yard, second)
 
     # the first three changed less than a day before they were fetched
-    assert requested(server, seen) == {"/p0", "/p1", "/p2", "/p3", "/p4", "/new"}
+    assert requested(server, hits_before) == {"/p0", "/p1", "/p2", "/p3", "/p4", "/new"}
     spared = PAGES[5:]
     before, after = by_path(second), by_path(third)
     assert after.keys() == before.keys() | {"/new"}
@@ -141,20 +141,20 @@ async def test_a_site_that_lies_loses_no_change_once_that_is_known(
     assert by_path(third)["/p5"].content_hash == by_path(second)["/p5"].content_hash
 
     sample(monkeypatch, ALL)
-    found = await again(yard, third)
+    latest = await again(yard, third)
     sample(monkeypatch, NO_SAMPLE)
 
-    assert by_path(found)["/p5"].content_hash != by_path(third)["/p5"].content_hash
-    [note] = await notes(yard, found.job.id)
-    assert "are not trusted from now on" in note
+    assert by_path(latest)["/p5"].content_hash != by_path(third)["/p5"].content_hash
+    [note] = await notes(yard, latest.job.id)
+    assert "are no longer trusted" in note
     assert f"{server.url}/p5 has changed" in note
     for n, path in enumerate(PAGES[6:]):
-        site.edit(PAGES[n])  # what it dates right makes up for nothing
+        site.edit(PAGES[n])  # correct dates do not restore trust
         site.edit(path, dated=False)
-        before, found = found, await again(yard, found)
-        assert by_path(found)[path].content_hash != by_path(before)[path].content_hash
-        assert found.usage.requests_saved == 0
-        assert await notes(yard, found.job.id) == []
+        before, latest = latest, await again(yard, latest)
+        assert by_path(latest)[path].content_hash != by_path(before)[path].content_hash
+        assert latest.usage.requests_saved == 0
+        assert await notes(yard, latest.job.id) == []
 
 
 @pytest.mark.parametrize(
@@ -194,13 +194,13 @@ async def test_some_pages_are_requested_in_each_run_all_the_same(
     site.dates |= dict.fromkeys((path for path in site.pages if "more" in path), LONG_AGO)
     server = await site_server(site)
     _, second = await learned(yard, site, server)
-    seen = len(server.hits)
+    hits_before = len(server.hits)
 
     third = await again(yard, second)
 
-    asked = requested(server, seen) - {"/p0", "/p1", "/p2"}
-    assert 5 <= len(asked) <= 42  # of 47; otherwise is as likely as one in a million
-    assert third.usage.requests_saved == 47 - len(asked)
+    sampled = requested(server, hits_before) - {"/p0", "/p1", "/p2"}
+    assert 5 <= len(sampled) <= 42  # of 47; otherwise is as likely as one in a million
+    assert third.usage.requests_saved == 47 - len(sampled)
 
 
 async def test_a_run_that_fetches_all_finds_out_that_dates_are_wrong(
@@ -216,8 +216,7 @@ async def test_a_run_that_fetches_all_finds_out_that_dates_are_wrong(
         "delay_s": 0,
         "full_every": 3,
     }
-    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("s", "@yearly", overrides=overrides)
     await scheduled(yard, schedule)
     site.edit(*PAGES[:3])
     second = await scheduled(yard, schedule)
@@ -310,13 +309,13 @@ def test_the_record_of_a_run_goes_before_that_of_the_earlier_one() -> None:
     start = Start(key="job", usage=Usage(), lastmods=own, lastmods_before=before, part=_AllButOne())
     discovery = Discovery(set(), (), draft, lambda _: None)
     recrawl = Recrawl(start, nothing, SystemClock(), draft, discovery)
-    # what this crawl answers for is stored with its first batch, unless it was before
+    # records of this crawl's hosts are stored with its first batch, unless they are stored already
     assert draft.batch(last=False).lastmods == {"b.example": LastmodRecord(told=3)}
     assert draft.batch(last=False).lastmods == {}
     urls = [f"https://{host}/{n}" for host in before for n in range(50)]
     recrawl.read(Sitemap(lastmods=dict.fromkeys(urls, datetime(2001, 9, 9, tzinfo=UTC))))
     targets = [Target(url, fingerprint(url), host_of(url), via=Via.LISTED) for url in urls]
-    spared = Counter(target.host for target in targets if recrawl.may_spare(target))
+    spared = Counter(target.host for target in targets if recrawl.may_reuse(target))
     assert spared.keys() == {"b.example", "c.example"}
     assert all(30 < count < 50 for count in spared.values())  # about one in ten is requested
-    assert not recrawl.may_spare(replace(targets[-1], via=Via.SEED))
+    assert not recrawl.may_reuse(replace(targets[-1], via=Via.SEED))

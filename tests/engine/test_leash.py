@@ -149,7 +149,7 @@ async def test_a_run_that_cannot_read_its_orders_stops_sending_and_goes_on_when_
     run = await a_run(yard, server.url, timedelta(seconds=60))
     running = asyncio.create_task(run.run())
     async with asyncio.timeout(60), watched(run, yard.worker_context()):
-        while len(server.hits) < 30:  # noqa: ASYNC110 - a list tells of nothing
+        while len(server.hits) < 30:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
         hangs.set()
         await asyncio.sleep(1.5)
@@ -166,11 +166,11 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(2, 2)))
-    begun, found = threading.Event(), threading.Event()
+    begun, resolved = threading.Event(), threading.Event()
 
     def slow(_: str, port: int) -> Infos:
         begun.set()
-        found.wait(20)
+        resolved.wait(20)
         return look_up("127.0.0.1", port)
 
     def fetcher(
@@ -186,11 +186,11 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
         await asyncio.to_thread(begun.wait)
         await yard.services.writer.move(LOCAL, run.job_id, Move.PAUSE)
         await running
-    found.set()
+    resolved.set()
 
     assert server.hits == []
-    left = await outcome(yard, run.job_id)
-    assert (left.job.state, left.pages) == (State.PAUSED, [])
+    finished = await outcome(yard, run.job_id)
+    assert (finished.job.state, finished.pages) == (State.PAUSED, [])
 
 
 async def a_run(
@@ -230,7 +230,7 @@ async def test_a_run_whose_store_does_not_answer_stops_sending_when_its_lease_en
     running = asyncio.create_task(run.run())
     async with asyncio.timeout(30), watched(run, yard.worker_context()):
         # the first may come before the lease ends; two more are half a second apart each
-        while len(tried) < 4:  # noqa: ASYNC110 - a list tells of nothing
+        while len(tried) < 4:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
     away.set()
     await running
@@ -258,12 +258,12 @@ async def test_a_run_that_hears_that_its_lease_is_lost_sends_nothing_before_its_
     run = await a_run(yard, server.url, timedelta(seconds=60))
     running = asyncio.create_task(run.run())
     async with asyncio.timeout(30), watched(run, yard.worker_context()):
-        while len(server.hits) < 10:  # noqa: ASYNC110 - a list tells of nothing
+        while len(server.hits) < 10:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
 
         away.set()
         run.obey(Order.LOST, yard.clock.now())
-        while len(tried) < 3:  # noqa: ASYNC110 - a list tells of nothing
+        while len(tried) < 3:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
     away.clear()
     await running
@@ -279,13 +279,13 @@ async def test_a_run_whose_job_was_taken_back_lets_go_without_waiting_for_its_re
     run = await a_run(yard, server.url, timedelta(seconds=60), ignore_robots=True)
     running = asyncio.create_task(run.run())
     async with asyncio.timeout(50), watched(run, yard.worker_context()):
-        while not server.hits:  # noqa: ASYNC110 - a list tells of nothing
+        while not server.hits:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
 
         # as for a worker that was stopped for longer than its lease
-        [taken] = await yard.store.leases.take_back(yard.clock.now(), ["w"], requeued)
+        [lease] = await yard.store.leases.take_back(yard.clock.now(), ["w"], requeued)
         await running
 
     standing = await find_job(yard.store, LOCAL, run.job_id)
-    assert taken.id == run.job_id
+    assert lease.id == run.job_id
     assert (standing.job.state, standing.shard.worker) == (State.PENDING, None)

@@ -1,4 +1,4 @@
-"""What the workers of a process measure, and say without naming a user, a URL or a site."""
+"""Metrics of the workers of a process, which name no user, URL or site."""
 
 import asyncio
 import re
@@ -95,11 +95,11 @@ async def test_labels_tell_nothing_that_changes_with_a_restart_or_is_private(
     await submit(yard, spec)
     await worker.run(drain=True)
 
-    found = await metrics.figures(yard.store, yard.bus, yard.clock, yard.services.measures)
+    text = await metrics.figures(yard.store, yard.bus, yard.clock, yard.services.measures)
 
     values = {
         (name, value)
-        for family in text_string_to_metric_families(metrics.exposed(found))
+        for family in text_string_to_metric_families(metrics.exposed(text))
         for sample in family.samples
         for name, value in sample.labels.items()
     }

@@ -1,4 +1,4 @@
-"""Look-ups of names: in threads of their own, and one for all who ask for the same name."""
+"""Look-ups of names: in threads of their own, shared by all callers with the same name."""
 
 import asyncio
 import threading
@@ -15,11 +15,11 @@ class Slow:
     """Look-ups that last until a test lets them end."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.names: list[str] = []
         self.over = threading.Event()
 
     def look(self, host: str, port: int) -> Infos:
-        self.asked.append(f"{host}:{port}")
+        self.names.append(f"{host}:{port}")
         self.over.wait(20)
         if host == "unknown":
             raise OSError("no such name")
@@ -33,29 +33,29 @@ def slow() -> Iterator[Slow]:
     names.over.set()
 
 
-async def asked(slow: Slow, count: int) -> None:
+async def wait_for_look_ups(slow: Slow, count: int) -> None:
     async with asyncio.timeout(120):
-        while len(slow.asked) < count:  # noqa: ASYNC110 - a thread tells of nothing
+        while len(slow.names) < count:  # noqa: ASYNC110 - a thread sets no event
             await asyncio.sleep(0)
 
 
 async def test_who_asks_for_the_same_name_waits_for_the_same_look_up(slow: Slow) -> None:
     names = Resolver(1, slow.look)
     waiting = [asyncio.create_task(names.addresses("a.example", 80)) for _ in range(5)]
-    await asked(slow, 1)
+    await wait_for_look_ups(slow, 1)
 
     slow.over.set()
 
     assert await asyncio.gather(*waiting) == [FOUND] * 5
-    assert slow.asked == ["a.example:80"]
+    assert slow.names == ["a.example:80"]
     assert await names.addresses("a.example", 80) == FOUND
-    assert len(slow.asked) == 2
+    assert len(slow.names) == 2
 
 
 async def test_one_that_nobody_waits_for_any_more_still_counts(slow: Slow) -> None:
     names = Resolver(1, slow.look)
     given_up = asyncio.create_task(names.addresses("a.example", 80))
-    await asked(slow, 1)
+    await wait_for_look_ups(slow, 1)
     given_up.cancel()
     await asyncio.gather(given_up, return_exceptions=True)
 

@@ -1,4 +1,4 @@
-"""How hosts are treated, judged from the server's own log."""
+"""Politeness to hosts, checked by the server's own log."""
 
 import asyncio
 import time
@@ -41,9 +41,9 @@ async def test_requests_to_a_host_are_never_closer_than_the_delay(
 ) -> None:
     server = await site_server(GraphSite(tree(4, 2)))
 
-    found = await crawled(yard, a_spec(f"{server.url}/", delay_s=0.08))
+    run = await crawled(yard, a_spec(f"{server.url}/", delay_s=0.08))
 
-    assert len(found.pages) == 21
+    assert len(run.pages) == 21
     assert hurried(server.hits, 0.08, SHARED_JITTER_S) == {}  # robots.txt and all
 
 
@@ -93,10 +93,10 @@ async def test_two_processes_on_one_store_obey_one_pace(tmp_path: Path, site_ser
     spec = a_spec(f"{server.url}/", delay_s=0.1)
 
     # two yards on one file share nothing but the file, as two processes would
-    async with opened(tmp_path, database_url="") as one, opened(tmp_path, database_url="") as two:
-        jobs = [await submit(one, spec) for _ in range(2)]
+    async with opened(tmp_path, database_url="") as first, opened(tmp_path, database_url="") as two:
+        jobs = [await submit(first, spec) for _ in range(2)]
         async with asyncio.TaskGroup() as group:
-            for yard, job in zip((one, two), jobs, strict=True):
+            for yard, job in zip((first, two), jobs, strict=True):
                 group.create_task(yard.worker(only=job.id).run())
 
     assert hurried(server.hits, 0.1, SHARED_JITTER_S) == {}
@@ -145,13 +145,13 @@ async def test_retry_after_holds_the_whole_host_and_the_page_is_asked_again(
     site = Busy(tree(4, 2), status, "1")
     server = await site_server(site)
 
-    found = await crawled(yard, a_spec(f"{server.url}/", url_retries=1, concurrency=1))
+    run = await crawled(yard, a_spec(f"{server.url}/", url_retries=1, concurrency=1))
 
     refused = next(hit for hit in server.hits if hit.status == status)
     later = after(server.hits, refused.answered_at or 0.0)
     assert min(hit.at for hit in later) - (refused.answered_at or 0.0) >= 1 - JITTER_S
-    assert paths(server, found.ok) == site.reachable()
-    assert found.usage.errors == 0
+    assert paths(server, run.ok) == site.reachable()
+    assert run.usage.errors == 0
 
 
 async def test_a_host_that_refuses_without_a_time_is_backed_off(
@@ -159,12 +159,12 @@ async def test_a_host_that_refuses_without_a_time_is_backed_off(
 ) -> None:
     server = await site_server(Busy(tree(2, 1), 429, None))
 
-    found = await crawled(yard, a_spec(f"{server.url}/", url_retries=1, concurrency=1))
+    run = await crawled(yard, a_spec(f"{server.url}/", url_retries=1, concurrency=1))
 
     refused = next(hit for hit in server.hits if hit.status == 429)
     later = after(server.hits, refused.answered_at or 0.0)
     assert min(hit.at for hit in later) - (refused.answered_at or 0.0) >= 1 - JITTER_S
-    assert found.usage.errors == 0
+    assert run.usage.errors == 0
 
 
 async def test_a_crawl_delay_is_kept_up_to_a_cap_that_is_told(
@@ -179,11 +179,11 @@ async def test_a_crawl_delay_is_kept_up_to_a_cap_that_is_told(
     server = await site_server(Asking(tree(5, 1)))
     spec = a_spec(f"{server.url}/", crawl_delay_cap_s=0.1)
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
     pages = [hit for hit in server.hits if hit.path != "/robots.txt"]
     assert hurried(pages, 0.1, SHARED_JITTER_S) == {}
-    notes = [e.data.get("note") for e in await events_of(yard, found.job.id)]
+    notes = [e.data.get("note") for e in await events_of(yard, run.job.id)]
     assert any("50 s" in str(note) and "0.1 s" in str(note) for note in notes)
 
 
@@ -198,9 +198,9 @@ async def test_a_robots_txt_that_is_not_there_allows_all(
     site = Without(tree(3, 1))
     server = await site_server(site)
 
-    found = await crawled(yard, a_spec(f"{server.url}/"))
+    run = await crawled(yard, a_spec(f"{server.url}/"))
 
-    assert paths(server, found.ok) == site.reachable()
+    assert paths(server, run.ok) == site.reachable()
 
 
 async def test_a_robots_txt_that_fails_closes_the_host_until_it_answers(
@@ -216,10 +216,10 @@ async def test_a_robots_txt_that_fails_closes_the_host_until_it_answers(
 
     server = await site_server(Late(tree(3, 1)))
 
-    found = await crawled(yard, a_spec(f"{server.url}/"))
+    run = await crawled(yard, a_spec(f"{server.url}/"))
 
     assert [hit.path for hit in server.hits[:3]] == ["/robots.txt", "/robots.txt", "/"]
-    assert paths(server, found.ok) == {"/", "/0", "/2"}
+    assert paths(server, run.ok) == {"/", "/0", "/2"}
 
 
 async def test_ignoring_robots_asks_for_none(yard: Yard, site_server: Serve) -> None:
@@ -242,10 +242,10 @@ async def test_the_client_sends_nothing_again_behind_our_back(
 
     server = await site_server(Dropping(tree(2, 1)))
 
-    found = await crawled(yard, a_spec(f"{server.url}/", concurrency=1))
+    run = await crawled(yard, a_spec(f"{server.url}/", concurrency=1))
 
     assert not refetched(server.hits)
-    assert found.errors == {f"{server.url}/0": "connect"}
+    assert run.errors == {f"{server.url}/0": "connect"}
 
 
 async def test_a_transient_failure_is_tried_again_and_a_lasting_one_is_not(
@@ -266,8 +266,8 @@ async def test_a_transient_failure_is_tried_again_and_a_lasting_one_is_not(
     site = Faulty(tree(3, 1))
     server = await site_server(site)
 
-    found = await crawled(yard, a_spec(f"{server.url}/", url_retries=2))
+    run = await crawled(yard, a_spec(f"{server.url}/", url_retries=2))
 
     assert site.counts == {"/0": 2, "/1": 1}
-    assert f"{server.url}/0" in found.ok
-    assert found.errors == {f"{server.url}/1": "http_4xx"}
+    assert f"{server.url}/0" in run.ok
+    assert run.errors == {f"{server.url}/1": "http_4xx"}

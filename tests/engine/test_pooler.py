@@ -62,14 +62,14 @@ async def test_all_but_the_connection_of_its_lock_goes_through_a_pooler(
         jobs = await asyncio.gather(*(submit(other, spec) for spec in specs))
         for job in jobs:
             await until_state(yard, job.id, State.COMPLETED)
-        seen = sessions(postgres_url)
+        open_sessions = sessions(postgres_url)
 
         worker.stop()
         await run
 
-    assert seen.pop("crawlyard presence") == 1
-    assert seen.pop("crawlyard") <= CONNECTIONS
-    assert seen == {}
+    assert open_sessions.pop("crawlyard presence") == 1
+    assert open_sessions.pop("crawlyard") <= CONNECTIONS
+    assert open_sessions == {}
 
 
 async def test_a_worker_has_four_connections_at_most(
@@ -83,10 +83,10 @@ async def test_a_worker_has_four_connections_at_most(
         jobs = await asyncio.gather(*(submit(yard, spec) for spec in specs))
         for job in jobs:
             await until_state(yard, job.id, State.COMPLETED)
-        seen = sessions(postgres_url)
+        open_sessions = sessions(postgres_url)
         worker.stop()
         await run
 
-    assert seen.pop("crawlyard presence") == 1
-    assert seen.pop("crawlyard") <= 3
-    assert seen == {}
+    assert open_sessions.pop("crawlyard presence") == 1
+    assert open_sessions.pop("crawlyard") <= 3
+    assert open_sessions == {}

@@ -10,9 +10,9 @@ import pytest
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.webhooks.webhook import EXCERPT
 from crawlyard.engine.http.dns import Infos, Resolver, look_up
-from crawlyard.engine.http.fetch import FetchFailed, NotAsked
+from crawlyard.engine.http.fetch import FetchFailed, NotContacted
 from crawlyard.engine.http.guard import Guard
-from crawlyard.engine.http.webhook_post import PostAnswer, Poster
+from crawlyard.engine.http.webhook_post import Poster, PostResponse
 from crawlyard.errors import Invalid
 from tests.engine.raw import CHUNKED, Call, RawServer, Say, ServeRaw, answer, saying
 from tests.site import until
@@ -21,7 +21,7 @@ OPEN = Guard(allow_private=True)
 BODY = b'{"type":"job.created"}'
 
 
-async def posted(server: RawServer, timeout_s: float = 5.0, agent: str = "Test/1") -> PostAnswer:
+async def posted(server: RawServer, timeout_s: float = 5.0, agent: str = "Test/1") -> PostResponse:
     poster = Poster(agent, timedelta(seconds=timeout_s))
     return await poster.post(server.url, {"webhook-id": "msg_1"}, BODY, OPEN)
 
@@ -41,7 +41,7 @@ async def test_a_message_is_one_request_on_a_connection_of_its_own(raw_server: S
 
     server = await raw_server(read)
 
-    said = [await posted(server) for _ in range(2)]
+    responses = [await posted(server) for _ in range(2)]
 
     line, *fields = server.asked[0].decode().split("\r\n")
     assert line == "POST /page?q=1 HTTP/1.1"
@@ -57,9 +57,9 @@ async def test_a_message_is_one_request_on_a_connection_of_its_own(raw_server: S
         "",
     ]
     assert bodies == [BODY, BODY]
-    assert said == [PostAnswer(status=200, retry_after="7", excerpt="thanks")] * 2
+    assert responses == [PostResponse(status=200, retry_after="7", excerpt="thanks")] * 2
     assert (server.connections, len(server.asked)) == (2, 2)
-    await until(lambda: server.left == 2)  # though the server would keep them
+    await until(lambda: server.ended == 2)  # though the server would keep them
 
 
 @pytest.mark.parametrize("text", ["a\r\nX-Smuggled: 1", "a\nX-Smuggled: 1", "a\rb", "a\0b"])
@@ -111,7 +111,7 @@ async def _pouring(call: Call) -> None:
 
 async def _halting(call: Call) -> None:
     await call.say(b"HTTP/1.1 200 OK\r\nRetry-After: 7\r\nContent-Length: 100\r\n\r\nthanks")
-    await call.gone()
+    await call.wait_closed()
 
 
 async def _aborting(call: Call) -> None:
@@ -126,7 +126,7 @@ ANSWERS: dict[str, tuple[Say, str]] = {
     "breaks off": (_aborting, "thanks"),
     "has a broken chunk": (saying(CHUNKED + b"6\r\nthanks\r\nzz\r\n"), "thanks"),
     "is no UTF-8": (saying(answer(b"thanks \xff")), "thanks \ufffd"),
-    "has a coding that nobody knows": (
+    "has an unknown coding": (
         saying(answer(b"thanks", "Content-Encoding: rot13")),
         "thanks",
     ),
@@ -145,21 +145,21 @@ async def test_the_status_decides_though_the_body(
 ) -> None:
     server = await raw_server(say)
 
-    said = await posted(server, timeout_s=0.5 if say is _halting else 5.0)
+    response = await posted(server, timeout_s=0.5 if say is _halting else 5.0)
 
-    assert said.status in {200, 204}
-    assert said.excerpt == excerpt
-    assert said.retry_after == ("7" if say is _halting else "")
-    await until(lambda: server.left == 1)
+    assert response.status in {200, 204}
+    assert response.excerpt == excerpt
+    assert response.retry_after == ("7" if say is _halting else "")
+    await until(lambda: server.ended == 1)
 
 
 async def test_a_compressed_answer_is_not_unpacked(raw_server: ServeRaw) -> None:
     bomb = gzip.compress(b"\0" * 10_000_000)
     server = await raw_server(saying(answer(bomb, "Content-Encoding: gzip")))
 
-    said = await posted(server)
+    response = await posted(server)
 
-    assert said.excerpt == bomb[:EXCERPT].decode(errors="replace")
+    assert response.excerpt == bomb[:EXCERPT].decode(errors="replace")
 
 
 @pytest.mark.parametrize("status", [301, 307, 308])
@@ -168,9 +168,9 @@ async def test_a_redirect_is_an_answer(raw_server: ServeRaw, status: int) -> Non
     moved = answer(b"", f"Location: {inside.url}", status=f"{status} Moved")
     server = await raw_server(saying(moved))
 
-    said = await posted(server)
+    response = await posted(server)
 
-    assert said.status == status
+    assert response.status == status
     assert inside.connections == 0
 
 
@@ -178,12 +178,12 @@ async def test_a_redirect_is_an_answer(raw_server: ServeRaw, status: int) -> Non
 
 
 async def _silent(call: Call) -> None:
-    await call.gone()
+    await call.wait_closed()
 
 
 async def _half_a_head(call: Call) -> None:
     await call.say(b"HTTP/1.1 200 OK\r\nContent-")
-    await call.gone()
+    await call.wait_closed()
 
 
 FAILURES: dict[str, tuple[Say, ErrorKind, bool]] = {
@@ -210,7 +210,7 @@ async def test_there_is_no_answer_from_a_receiver_that(
     failed = await failure(server.url, Poster("Test/1", timedelta(seconds=timeout_s)))
 
     assert (failed.kind, failed.transient) == (kind, transient)
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)
 
 
 async def test_the_time_for_a_message_includes_the_look_up() -> None:
@@ -224,13 +224,13 @@ async def test_the_time_for_a_message_includes_the_look_up() -> None:
     failed = await failure("http://site.test/", poster)
     over.set()
 
-    assert (failed.kind, failed.detail) == (ErrorKind.TIMEOUT, "no whole answer within 0.2 s")
+    assert (failed.kind, failed.detail) == (ErrorKind.TIMEOUT, "no complete response within 0.2 s")
 
 
 async def test_a_receiver_whose_name_cannot_be_looked_up_now_was_not_asked() -> None:
     poster = Poster("Test/1", names=Resolver(0))
 
-    with pytest.raises(NotAsked, match="0 other names are being looked up"):
+    with pytest.raises(NotContacted, match="0 other names are being looked up"):
         await poster.post("http://site.test/", {}, BODY, OPEN)
 
 
@@ -263,7 +263,7 @@ async def test_no_connection_is_made_to_an_address_that_the_guard_refuses(
 
 
 async def test_a_message_that_is_given_up_closes_its_connection(raw_server: ServeRaw) -> None:
-    server = await raw_server(Call.gone)
+    server = await raw_server(Call.wait_closed)
     task = asyncio.create_task(posted(server))
     await until(lambda: len(server.asked) == 1)
 
@@ -271,4 +271,4 @@ async def test_a_message_that_is_given_up_closes_its_connection(raw_server: Serv
 
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)

@@ -1,4 +1,4 @@
-"""An urgent job that has waited takes the slot of a low one, and nothing of that is lost."""
+"""An urgent job that has waited takes the slot of a low one, and no part of that is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ async def submitted(yard: Yard, url: str, priority: Priority, **fields: object) 
     return await submit(yard, a_spec(url, priority=priority, **fields))
 
 
-async def told(yard: Yard, job: Job) -> list[tuple[EventName, object]]:
+async def reasons_of(yard: Yard, job: Job) -> list[tuple[EventName, object]]:
     """Return the events of a job with their reasons."""
     events = await events_of(yard, job.id)
     return [(event.name, event.data.get("reason")) for event in events]
@@ -51,7 +51,7 @@ async def test_a_low_crawl_makes_room_and_goes_on_without_asking_a_page_twice(
     await working
 
     assert come.queued_at == low.queued_at
-    names = [name for name, _ in await told(yard, low)]
+    names = [name for name, _ in await reasons_of(yard, low)]
     assert [name for name in names if name is not EventName.PROGRESSED] == [
         EventName.CREATED,
         EventName.STARTED,
@@ -59,8 +59,11 @@ async def test_a_low_crawl_makes_room_and_goes_on_without_asking_a_page_twice(
         EventName.STARTED,
         EventName.COMPLETED,
     ]
-    assert (EventName.REQUEUED, StateReason.PREEMPTED) in await told(yard, low)
-    assert [name for name, _ in await told(yard, urgent)][1:] == ["job.started", "job.completed"]
+    assert (EventName.REQUEUED, StateReason.PREEMPTED) in await reasons_of(yard, low)
+    assert [name for name, _ in await reasons_of(yard, urgent)][1:] == [
+        "job.started",
+        "job.completed",
+    ]
     assert paths(slow, (await outcome(yard, low.id)).ok) == site.reachable()
     assert not refetched(slow.hits)
 
@@ -97,7 +100,7 @@ async def test_nobody_makes_room_while_a_slot_is_free(yard: Yard, site_server: S
     worker.stop()
     await working
 
-    assert StateReason.PREEMPTED not in [reason for _, reason in await told(yard, low)]
+    assert StateReason.PREEMPTED not in [reason for _, reason in await reasons_of(yard, low)]
 
 
 async def test_a_reserved_slot_is_kept_for_what_is_urgent(yard: Yard, site_server: Serve) -> None:
@@ -125,11 +128,11 @@ async def test_a_job_that_needs_a_tag_is_left_to_a_worker_that_has_it(
     plain = await submitted(yard, f"{server.url}/b", LOW)
 
     await yard.worker(slots=1).run(drain=True)
-    left = (await find_job(yard.store, LOCAL, tagged.id)).job.state
+    state = (await find_job(yard.store, LOCAL, tagged.id)).job.state
     done = (await find_job(yard.store, LOCAL, plain.id)).job.state
     await yard.worker(slots=1, tags=["eu", "large"]).run(drain=True)
 
-    assert (left, done) == (State.PENDING, State.COMPLETED)
+    assert (state, done) == (State.PENDING, State.COMPLETED)
     assert (await find_job(yard.store, LOCAL, tagged.id)).job.state is State.COMPLETED
 
 
@@ -143,5 +146,5 @@ async def test_a_low_crawl_that_waits_for_long_goes_before_a_normal_one(
         await submitted(yard, f"{server.url}/normal", NORMAL)
         await yard.worker(slots=1).run(drain=True)
 
-    asked = [hit.path for hit in server.hits if hit.path != "/robots.txt"]
-    assert asked == ["/low", "/normal"]
+    paths = [hit.path for hit in server.hits if hit.path != "/robots.txt"]
+    assert paths == ["/low", "/normal"]

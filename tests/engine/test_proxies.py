@@ -28,7 +28,7 @@ from tests.engine.clients import CAP, HEADERS, Make, failure
 from tests.engine.raw import ServeRaw, answer, saying
 from tests.engine.rig import a_spec, crawled, opened, outcome
 from tests.engine.test_crawl import tree
-from tests.engine.test_events import told
+from tests.engine.test_events import documented_events_of
 from tests.engine.test_tls import CERTIFICATE, context
 from tests.jobs import submit
 from tests.proxies import ServeProxy, TestProxy
@@ -77,8 +77,8 @@ async def test_a_proxy_is_asked_for_the_address_and_the_server_for_the_name(
 async def test_tls_is_between_us_and_the_server(
     make: Make, raw_server: ServeRaw, a_proxy: ServeProxy, scheme: str
 ) -> None:
-    told: list[str | None] = []
-    server = await raw_server(saying(answer(b"safe")), tls=context(told))
+    server_names: list[str | None] = []
+    server = await raw_server(saying(answer(b"safe")), tls=context(server_names))
     proxy = await a_proxy(scheme)
     trusting = make(look=to_site, proxies=through(proxy), ca_file=CERTIFICATE)
     strict = make(look=to_site, proxies=through(proxy))
@@ -88,7 +88,7 @@ async def test_tls_is_between_us_and_the_server(
     failed = await failure(strict.fetch(url, HEADERS, CAP))
 
     assert response.body == b"safe"
-    assert told[0] == "site.test"
+    assert server_names[0] == "site.test"
     assert failed.kind is ErrorKind.TLS
 
 
@@ -125,7 +125,7 @@ async def test_a_proxy_at_a_private_address_is_not_connected_to(
 ) -> None:
     server = await raw_server(saying(answer(b"x")))
     proxy = await a_proxy("http")
-    named = f"http://proxy.test:{proxy.port}"  # what it leads to is known when it is connected to
+    named = f"http://proxy.test:{proxy.port}"  # its address is known once it is connected
     fetchers = [
         make(look=to_site, proxies=Proxies([url], Guard(), SystemClock()))
         for url in (proxy.url, named)
@@ -133,31 +133,31 @@ async def test_a_proxy_at_a_private_address_is_not_connected_to(
 
     failed = [await failure(fetcher.fetch(server.url, HEADERS, CAP)) for fetcher in fetchers]
 
-    assert {one.kind for one in failed} == {ErrorKind.PROXY}
-    assert all("CRAWLYARD_ALLOW_PROXIES=127.0.0.1:" in one.detail for one in failed)
+    assert {failure.kind for failure in failed} == {ErrorKind.PROXY}
+    assert all("CRAWLYARD_ALLOW_PROXIES=127.0.0.1:" in failure.detail for failure in failed)
     assert (proxy.connections, server.connections) == (0, 0)
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 @pytest.mark.parametrize(
-    ("login", "given"), [("user:right", "user:wrong"), ("user:right", ""), ("", "user:x")]
+    ("login", "credentials"), [("user:right", "user:wrong"), ("user:right", ""), ("", "user:x")]
 )
 async def test_a_login_that_is_refused_is_said_without_the_password(
-    make: Make, raw_server: ServeRaw, a_proxy: ServeProxy, scheme: str, login: str, given: str
+    make: Make, raw_server: ServeRaw, a_proxy: ServeProxy, scheme: str, login: str, credentials: str
 ) -> None:
     server = await raw_server(saying(answer(b"x")))
     proxy = await a_proxy(scheme, login=login)
-    at = f"{given}@" if given else ""
+    at = f"{credentials}@" if credentials else ""
     proxies = Proxies([f"{scheme}://{at}{proxy.address}"], LOOPBACK, SystemClock())
 
     if (scheme, login) == ("http", ""):
         response = await make(proxies=proxies).fetch(server.url, HEADERS, CAP)
-        assert response.body == b"x"  # a login that nobody asks for does no harm
+        assert response.body == b"x"  # an unrequested login does no harm
         return
     failed = await failure(make(proxies=proxies).fetch(server.url, HEADERS, CAP))
 
     assert (failed.kind, failed.transient) == (ErrorKind.PROXY, True)
-    assert f"proxy {scheme}://{proxy.address}: it" in failed.detail
+    assert f"proxy {scheme}://{proxy.address}: " in failed.detail
     assert not any(word in failed.detail for word in ("user:", "wrong", "right"))
     assert server.connections == 0
 
@@ -166,11 +166,11 @@ async def test_what_is_no_proxy_is_said(make: Make, raw_server: ServeRaw) -> Non
     ssh = await raw_server(saying(answer(b"x")))
     ssh.welcome = b"SSH-2.0-OpenSSH_9.2\r\n\r\n"
 
-    for scheme, what in (("http", "HTTP"), ("socks5", "SOCKS5")):
+    for scheme, protocol in (("http", "HTTP"), ("socks5", "SOCKS5")):
         proxies = Proxies([f"{scheme}://127.0.0.1:{ssh.port}"], LOOPBACK, SystemClock())
         failed = await failure(make(proxies=proxies).fetch("http://127.0.0.9:1/", HEADERS, CAP))
 
-        assert failed.detail.endswith(f"it is no {what} proxy")
+        assert failed.detail.endswith(f"{protocol} proxy")
 
 
 async def test_a_server_out_of_reach_does_not_make_the_proxy_rest(
@@ -181,8 +181,8 @@ async def test_a_server_out_of_reach_does_not_make_the_proxy_rest(
     failed = await failure(make(proxies=proxies).fetch("http://127.0.0.9:1/", HEADERS, CAP))
 
     assert failed.kind is ErrorKind.PROXY
-    assert "it did not connect to 127.0.0.9" in failed.detail
-    assert proxies.ready
+    assert "no connection to 127.0.0.9" in failed.detail
+    assert proxies.any_ready
     assert proxies.notes() == ()
 
 
@@ -190,20 +190,20 @@ async def test_a_host_keeps_its_proxy_and_moves_when_that_is_dead(
     make: Make, raw_server: ServeRaw, a_proxy: ServeProxy
 ) -> None:
     server = await raw_server(saying(answer(b"x", "Connection: close")))
-    both = [await a_proxy("http"), await a_proxy("socks5")]
+    proxy_servers = [await a_proxy("http"), await a_proxy("socks5")]
     clock = FakeClock()
-    proxies = through(*both, clock=clock)
+    proxies = through(*proxy_servers, clock=clock)
     fetcher = make(proxies=proxies)
 
     for _ in range(3):
         await fetcher.fetch(server.url, HEADERS, CAP)
-    [first] = [proxy for proxy in both if proxy.asked]
-    [second] = [proxy for proxy in both if proxy is not first]
+    [first] = [proxy for proxy in proxy_servers if proxy.asked]
+    [second] = [proxy for proxy in proxy_servers if proxy is not first]
     await first.close()
     await fetcher.fetch(server.url, HEADERS, CAP)
     await second.close()
     failed = await failure(fetcher.fetch(server.url, HEADERS, CAP))
-    with pytest.raises(NotSent, match="no proxy can be used, for another 2 s"):
+    with pytest.raises(NotSent, match="no proxy is usable; next try in 2 s"):
         await fetcher.fetch(server.url, HEADERS, CAP)
     clock.stall(timedelta(seconds=2))
     await first.open()
@@ -223,10 +223,10 @@ async def test_one_that_does_not_connect_to_a_host_is_passed_over_for_that_host(
     make: Make, raw_server: ServeRaw, a_proxy: ServeProxy
 ) -> None:
     server = await raw_server(saying(answer(b"x", "Connection: close")))
-    both = [await a_proxy("http"), await a_proxy("socks5")]
-    proxies = through(*both)
-    chosen = proxies.chosen("127.0.0.1")
-    [first] = [p for p in both if chosen is not None and p.port == chosen.port]
+    proxy_servers = [await a_proxy("http"), await a_proxy("socks5")]
+    proxies = through(*proxy_servers)
+    chosen = proxies.choose("127.0.0.1")
+    [first] = [p for p in proxy_servers if chosen is not None and p.port == chosen.port]
     first.refuses = "127.0.0.1"
     fetcher = make(proxies=proxies)
 
@@ -241,10 +241,10 @@ async def test_one_that_is_silent_is_passed_over_while_others_answer(
     make: Make, raw_server: ServeRaw, a_proxy: ServeProxy
 ) -> None:
     server = await raw_server(saying(answer(b"x")))
-    both = [await a_proxy("http"), await a_proxy("http")]
-    proxies = through(*both)
-    chosen = proxies.chosen("127.0.0.1")
-    [first] = [p for p in both if chosen is not None and p.port == chosen.port]
+    proxy_servers = [await a_proxy("http"), await a_proxy("http")]
+    proxies = through(*proxy_servers)
+    chosen = proxies.choose("127.0.0.1")
+    [first] = [p for p in proxy_servers if chosen is not None and p.port == chosen.port]
     first.silent = True
     fetcher = make(proxies=proxies, timeout_s=1)
 
@@ -260,37 +260,40 @@ async def test_one_that_is_silent_for_several_hosts_rests(make: Make, a_proxy: S
         proxies = through(proxy)
         fetcher = make(proxies=proxies, timeout_s=0.3)
         for number in range(1, most + 1):
-            assert proxies.ready
+            assert proxies.any_ready
             failed = await failure(fetcher.fetch(f"http://127.0.0.{number}:9/", HEADERS, CAP))
-            assert failed.detail == f"proxy {proxy.url}: it did not answer in time"
-        assert not proxies.ready
+            assert failed.detail == f"proxy {proxy.url}: no response in time"
+        assert not proxies.any_ready
 
 
 async def test_a_crawl_goes_through_the_proxies_that_are_left(
     tmp_path: Path, a_proxy: ServeProxy
 ) -> None:
-    both = [await a_proxy("http", login="me:hunter2"), await a_proxy("socks5", login="me:hunter2")]
+    proxy_servers = [
+        await a_proxy("http", login="me:hunter2"),
+        await a_proxy("socks5", login="me:hunter2"),
+    ]
     async with (
         Watched(GraphSite(tree(4, 2)), latency_s=0.02) as server,
         opened(tmp_path, allow_proxies=("127.0.0.0/8",)) as yard,
     ):
-        proxies = [proxy.url for proxy in both]
+        proxies = [proxy.url for proxy in proxy_servers]
         spec = a_spec(f"{server.url}/", proxies=proxies, url_retries=3, concurrency=4)
         job = await submit(yard, spec)
         running = asyncio.create_task(yard.worker(only=job.id).run())
         await until(lambda: len(server.hits) > 7)
-        [busy] = [proxy for proxy in both if proxy.asked]
+        [busy] = [proxy for proxy in proxy_servers if proxy.asked]
         await busy.close()
         await running
 
         come = await outcome(yard, job.id)
-        events = await told(yard, job.id)
+        events = await documented_events_of(yard, job.id)
         assert len(come.ok) == 21
         assert server.peers == {"127.0.0.99"}
-        assert all(proxy.asked for proxy in both)
+        assert all(proxy.asked for proxy in proxy_servers)
         progress = progress_of_standing(await find_job(yard.store, LOCAL, job.id))
         uses = {use.proxy: use for use in progress.proxies}
-        assert uses.keys() == {f"{proxy.scheme}://{proxy.address}" for proxy in both}
+        assert uses.keys() == {f"{proxy.scheme}://{proxy.address}" for proxy in proxy_servers}
         died = uses[f"{busy.scheme}://{busy.address}"]
         assert died.failures > 0
         assert all(use.connections > 0 for use in uses.values())
@@ -325,14 +328,14 @@ async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
         events: Sequence[Event] = []
         while not _resting(events):
             await asyncio.sleep(0.02)
-            events = await told(yard, job.id)
-        asked = len(server.hits)
+            events = await documented_events_of(yard, job.id)
+        request_count = len(server.hits)
         await only.open()
         await running
 
         come = await outcome(yard, job.id)
         assert len(come.ok) == 13
-        assert asked < len(server.hits)
+        assert request_count < len(server.hits)
         assert len(dialled) < 60  # those that wait are not tried in vain
         assert server.peers == {"127.0.0.99"}
 
@@ -355,7 +358,7 @@ async def test_a_crawl_whose_proxies_are_dead_fails_and_asks_nobody(
         come = await crawled(yard, spec)
 
         assert come.job.state is State.FAILED
-        assert f"proxy http://{dead.address}: it is out of reach" in come.job.detail
+        assert f"proxy http://{dead.address}: unreachable" in come.job.detail
         assert set(come.errors.values()) == {"proxy"}
     assert server.hits == []
 
@@ -366,9 +369,9 @@ async def test_the_login_of_a_proxy_is_in_no_answer(yard: Yard) -> None:
     job = await submit(yard, spec)
 
     standing = await find_job(yard.store, LOCAL, job.id)
-    shown = SpecOut.of(standing.job.spec).proxies
-    assert list(shown) == ["socks5://***@198.41.0.4:1080"]
-    assert "hunter2" not in str(await told(yard, job.id))
+    shown_urls = SpecOut.of(standing.job.spec).proxies
+    assert list(shown_urls) == ["socks5://***@198.41.0.4:1080"]
+    assert "hunter2" not in str(await documented_events_of(yard, job.id))
 
 
 async def test_a_proxy_that_the_operator_does_not_open_is_refused(yard: Yard) -> None:
@@ -416,15 +419,15 @@ async def test_each_host_has_its_proxy_and_only_those_of_a_dead_one_move() -> No
     hosts = [f"host{number}.test" for number in range(200)]
     proxies = Proxies(names, PUBLIC, clock)
 
-    before = {host: proxies.chosen(host) for host in hosts}
+    before = {host: proxies.choose(host) for host in hosts}
     again = Proxies(names[::-1], PUBLIC, clock)  # in another process, perhaps
     dead = before[hosts[0]]
     assert dead is not None
-    proxies.failed(dead, "gone")
-    moved = [host for host in hosts if proxies.chosen(host) is not before[host]]
+    proxies.record_failure(dead, "gone")
+    moved = [host for host in hosts if proxies.choose(host) is not before[host]]
 
     labels = {host: proxy.label for host, proxy in before.items() if proxy is not None}
-    assert {host: p.label for host in hosts if (p := again.chosen(host))} == labels
+    assert {host: p.label for host in hosts if (p := again.choose(host))} == labels
     assert moved == [host for host in hosts if before[host] is dead]
     assert len(set(labels.values())) == 8
 
@@ -435,18 +438,18 @@ async def test_rests_grow_and_one_connection_tries_what_rested() -> None:
     [only] = proxies.ranked("a.test")
     rests = []
     for _ in range(12):
-        proxies.failed(only, "gone")
-        proxies.failed(only, "gone")  # one that was under way at once
-        assert not proxies.ready
+        proxies.record_failure(only, "gone")
+        proxies.record_failure(only, "gone")  # one that was under way at once
+        assert not proxies.any_ready
         rests.append(proxies.rest_s)
         clock.stall(timedelta(seconds=proxies.rest_s))
-        assert proxies.ready
+        assert proxies.any_ready
 
-    with proxies.tried(only):
-        assert not proxies.ready
-        assert proxies.chosen("b.test") is None
-    proxies.opened(only)
-    proxies.failed(only, "gone")
+    with proxies.trial(only):
+        assert not proxies.any_ready
+        assert proxies.choose("b.test") is None
+    proxies.record_tunnel(only)
+    proxies.record_failure(only, "gone")
 
     assert rests == [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]
     assert proxies.rest_s == 2

@@ -15,9 +15,9 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.events.event import EventName
-from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft
+from crawlyard.core.schedules.answers import ScheduleOut
 from crawlyard.demo.hits import Hit
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.errors import Invalid
@@ -29,6 +29,7 @@ from tests.engine.test_spread import working
 from tests.jobs import events_of, submit
 from tests.many_hosts import ManyHosts
 from tests.site import Serve
+from tests.surfaces import as_user
 
 LONG_AGO = formatdate(1_000_000_000, usegmt=True)
 WORDS = " ".join(f"word{n}" for n in range(80))
@@ -103,8 +104,8 @@ def _is_conditional(hit: Hit) -> bool:
     return bool({"if-none-match", "if-modified-since"} & hit.headers.keys())
 
 
-def by_path(found: Outcome) -> dict[str, Page]:
-    return {"/" + page.final_url.split("/", 3)[3]: page for page in found.pages}
+def by_path(run: Outcome) -> dict[str, Page]:
+    return {"/" + page.final_url.split("/", 3)[3]: page for page in run.pages}
 
 
 async def bodies(yard: Yard, job_id: str, *kinds: Body) -> dict[str, Mapping[Body, bytes]]:
@@ -123,11 +124,11 @@ async def test_only_what_has_changed_is_sent_again(yard: Yard, site_server: Serv
     first = await crawled(yard, a_spec(f"{server.url}/", keep_html=True))
     site.pages["/b"] = a_page("B", "/", "/d", extra="news")
     site.pages["/d"] = a_page("D")
-    seen = len(server.hits)
+    hits_before = len(server.hits)
 
     second = await again(yard, first)
 
-    assert answered(server, seen) == Counter(
+    assert answered(server, hits_before) == Counter(
         {("/", 304): 1, ("/a", 304): 1, ("/b", 200): 1, ("/c", 304): 1, ("/d", 200): 1}
     )
     before, after = by_path(first), by_path(second)
@@ -141,7 +142,7 @@ async def test_only_what_has_changed_is_sent_again(yard: Yard, site_server: Serv
     assert after["/c"].parent == f"{server.url}/a"
     saved = sum(before[path].bytes for path in ("/", "/a", "/c"))
     assert (second.usage.pages, second.usage.unchanged, second.usage.bytes_saved) == (5, 3, saved)
-    robots = sum(len(h.path) > 0 for h in server.hits[seen:] if h.path == "/robots.txt")
+    robots = sum(len(h.path) > 0 for h in server.hits[hits_before:] if h.path == "/robots.txt")
     assert robots or second.usage.bytes == after["/b"].bytes + after["/d"].bytes
     kinds = (Body.TEXT, Body.HTML, Body.HEADERS, Body.LINKS)
     old, new = await bodies(yard, first.job.id, *kinds), await bodies(yard, second.job.id, *kinds)
@@ -159,8 +160,8 @@ async def test_a_third_run_still_points_to_the_first_and_outlives_it(
     third = await again(yard, second)
     text = await bodies(yard, first.job.id, Body.TEXT, Body.HTML, Body.LINKS)
 
-    for gone in (first, second):
-        await yard.services.writer.delete(LOCAL, gone.job.id)
+    for old_run in (first, second):
+        await yard.services.writer.delete(LOCAL, old_run.job.id)
         while await yard.store.upkeep.purge(2):
             pass
         assert await bodies(yard, third.job.id, Body.TEXT, Body.HTML, Body.LINKS) == text
@@ -203,11 +204,11 @@ async def test_other_settings_fetch_everything_and_say_why(
 ) -> None:
     server = await site_server(a_site())
     first = await crawled(yard, a_spec(f"{server.url}/"))
-    seen = len(server.hits)
+    hits_before = len(server.hits)
 
     second = await again(yard, first, **change)
 
-    assert asks(server, seen) == set()
+    assert asks(server, hits_before) == set()
     assert (second.usage.pages, second.usage.unchanged) == (4, 0)
     [name] = change
     assert await notes(yard, second.job.id) == [
@@ -240,17 +241,17 @@ async def test_only_whole_answers_of_these_rules_are_asked_for_on_a_condition(
     }
     server = await site_server(site)
     first = await crawled(yard, a_spec(f"{server.url}/", max_body=10_000))
-    seen = len(server.hits)
+    hits_before = len(server.hits)
 
     second = await again(yard, first)
 
-    assert asks(server, seen) == {"/", "/old"} | {"/a", "/c"}
+    assert asks(server, hits_before) == {"/", "/old"} | {"/a", "/c"}
     assert second.ok == first.ok
 
     monkeypatch.setattr("crawlyard.engine.extract.content.VERSION", 99)
-    seen = len(server.hits)
+    hits_before = len(server.hits)
     third = await again(yard, second)
-    assert asks(server, seen) == set()
+    assert asks(server, hits_before) == set()
     assert third.ok == first.ok
 
 
@@ -286,11 +287,11 @@ async def test_a_page_whose_links_are_not_kept_is_sent_again(
     site = Edited({"/": a_page("Home", head=head), "/b": a_page("B")})
     server = await site_server(site)
     first = await crawled(yard, a_spec(f"{server.url}/", text=TextMode.NONE))
-    seen = len(server.hits)
+    hits_before = len(server.hits)
 
     second = await again(yard, first)
 
-    assert asks(server, seen) == {"/b"}
+    assert asks(server, hits_before) == {"/b"}
     assert second.ok == first.ok
 
 
@@ -336,7 +337,7 @@ async def test_redirects_and_retries_lead_to_unchanged_pages(
 class Sloppy(Edited):
     """Answers 304 with the headers of the body that it does not send."""
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         whole = self.answer(request.method, request.path, request.host)
         if whole.status != 200 or "if-none-match" not in request.headers:
             return whole
@@ -364,8 +365,8 @@ async def test_a_304_that_nobody_asked_for_is_what_it_is(yard: Yard, site_server
     first = await crawled(yard, a_spec(f"{server.url}/"))
     second = await again(yard, first)
 
-    for found in (first, second):
-        page = by_path(found)["/a"]
+    for repeated in (first, second):
+        page = by_path(repeated)["/a"]
         assert (page.status, page.unchanged_since, page.content_hash) == (304, None, "")
     assert second.usage.unchanged == second.usage.pages - 1
 
@@ -405,9 +406,9 @@ async def test_what_a_running_job_is_based_on_is_purged_when_it_has_ended(
     first = await crawled(yard, a_spec(f"{server.url}/"))
     text = await bodies(yard, first.job.id, Body.TEXT, Body.LINKS)
     job = await submit(yard, replace(first.job.spec, since=first.job.id))
-    seen = len(server.hits)
+    hits_before = len(server.hits)
     running = asyncio.create_task(run(yard, job.id))
-    while not asks(server, seen):  # noqa: ASYNC110 - a site
+    while not asks(server, hits_before):  # noqa: ASYNC110 - a site
         await asyncio.sleep(0)
 
     await yard.services.writer.delete(LOCAL, first.job.id)
@@ -434,9 +435,9 @@ async def test_another_owners_pages_are_out_of_reach(yard: Yard, site_server: Se
         replace(spec, since="last")
     job = await submit(yard, replace(spec, since=None), actor=other)
     # by a schedule, whose jobs are not looked into one by one
-    draft = ScheduleDraft(
-        name="s",
-        when="@yearly",
+    schedule = await as_user(yard, other).schedules.create(
+        "s",
+        "@yearly",
         overrides={
             "urls": list(spec.urls),
             "since": first.job.id,
@@ -445,18 +446,17 @@ async def test_another_owners_pages_are_out_of_reach(yard: Yard, site_server: Se
             "render": "never",  # as in the first job: only its owner differs
         },
     )
-    schedule = await yard.scheduler.create(other, draft)
-    await yard.scheduler.run_now(other, schedule.id)
-    seen = len(server.hits)
+    await as_user(yard, other).schedules.run(schedule.id)
+    hits_before = len(server.hits)
     await yard.worker().run(drain=True)
 
-    assert asks(server, seen) == set()
+    assert asks(server, hits_before) == set()
     assert (await find_job(yard.store, other, job.id)).job.state is State.COMPLETED
 
 
-async def scheduled(yard: Yard, schedule: CrawlSchedule) -> Outcome:
+async def scheduled(yard: Yard, schedule: ScheduleOut) -> Outcome:
     """Run a schedule now, and return what came of it."""
-    await yard.scheduler.run_now(LOCAL, schedule.id)
+    await as_user(yard).schedules.run(schedule.id)
     await yard.worker().run(drain=True)
     [newest] = await yard.store.jobs.find(JobQuery(), 1)
     return await outcome(yard, newest.job.id)
@@ -476,15 +476,14 @@ async def test_runs_of_a_schedule_are_based_on_the_one_before(
         "delay_s": 0,
         "full_every": full_every,
     }
-    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("s", "@yearly", overrides=overrides)
 
     runs = [await scheduled(yard, schedule) for _ in expected]
 
-    assert [found.usage.unchanged for found in runs] == expected
-    assert [len(found.ok) for found in runs] == [4] * len(expected)
+    assert [run.usage.unchanged for run in runs] == expected
+    assert [len(run.ok) for run in runs] == [4] * len(expected)
     based = [before.job.id for before, n in zip(runs, expected[1:], strict=False) if n]
-    assert [found.job.spec.since for found in runs if found.job.spec.since] == based
+    assert [run.job.spec.since for run in runs if run.job.spec.since] == based
 
 
 async def test_the_shards_of_a_job_share_the_run_before(

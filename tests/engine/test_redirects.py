@@ -33,9 +33,9 @@ def html(body: str) -> Answer:
     return Answer(200, (("Content-Type", HTML),), body.encode())
 
 
-def details(found: Outcome, base: str) -> dict[str, str]:
+def details(run: Outcome, base: str) -> dict[str, str]:
     return {
-        page.final_url.removeprefix(base): page.error.detail for page in found.pages if page.error
+        page.final_url.removeprefix(base): page.error.detail for page in run.pages if page.error
     }
 
 
@@ -49,19 +49,19 @@ async def test_a_redirect_to_itself_is_an_error_that_is_asked_for_once_or_with_i
     }
     server = await site_server(Fixed(answers))
 
-    found = await crawled(yard, a_spec(*(f"{server.url}{path}" for path in answers)))
+    run = await crawled(yard, a_spec(*(f"{server.url}{path}" for path in answers)))
 
-    assert details(found, server.url) == {
+    assert details(run, server.url) == {
         "/cookie": f"redirect loop: it leads back to itself{WITH_COOKIE}",
         "/plain": "redirect loop: it leads back to itself",
         "/dots": "redirect loop: it leads back to itself",
     }
-    assert {page.error and page.error.kind for page in found.pages} == {ErrorKind.BAD_REDIRECT}
-    asked = sorted(hit.path for hit in server.hits if hit.path in answers)
-    assert asked == sorted([*answers, "/cookie"])
-    assert (found.usage.redirects, found.usage.errors, found.usage.done) == (3, 3, 3)
-    assert found.job.state_reason is StateReason.START_FAILED
-    assert "redirect loop: it leads back to itself" in found.job.detail
+    assert {page.error and page.error.kind for page in run.pages} == {ErrorKind.BAD_REDIRECT}
+    paths = sorted(hit.path for hit in server.hits if hit.path in answers)
+    assert paths == sorted([*answers, "/cookie"])
+    assert (run.usage.redirects, run.usage.errors, run.usage.done) == (3, 3, 3)
+    assert run.job.state_reason is StateReason.START_FAILED
+    assert "redirect loop: it leads back to itself" in run.job.detail
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_a_redirect_to_itself_is_an_error_that_is_asked_for_once_or_with_i
     [
         ("nowhere", "/home", "/check", 3),
         ("/", "/home", "/check", 3),  # it was brought everywhere
-        ("/check", "/check", "/home", 4),  # what was asked without it is asked again
+        ("/check", "/check", "/home", 4),  # requests without the cookie are repeated
         ("/home", "/home", "/check", 5),
     ],
 )
@@ -83,14 +83,14 @@ async def test_a_loop_of_several_redirects_is_an_error_of_the_job_too(
         )
     )
 
-    found = await crawled(yard, a_spec(server.url))
+    run = await crawled(yard, a_spec(server.url))
 
-    told = f"redirect loop: it leads back to {server.url}{back}"
-    told += "" if where == "nowhere" else WITH_COOKIE
-    assert details(found, server.url) == {last: told}
-    assert found.errors == {f"{server.url}{last}": ErrorKind.BAD_REDIRECT}
-    assert found.usage.redirects == redirects
-    assert (found.job.state, found.job.detail) == (State.FAILED, f"{server.url}{last}: {told}")
+    detail = f"redirect loop: it leads back to {server.url}{back}"
+    detail += "" if where == "nowhere" else WITH_COOKIE
+    assert details(run, server.url) == {last: detail}
+    assert run.errors == {f"{server.url}{last}": ErrorKind.BAD_REDIRECT}
+    assert run.usage.redirects == redirects
+    assert (run.job.state, run.job.detail) == (State.FAILED, f"{server.url}{last}: {detail}")
 
 
 async def test_a_redirect_to_a_known_url_that_led_nowhere_is_no_loop(
@@ -106,11 +106,11 @@ async def test_a_redirect_to_a_known_url_that_led_nowhere_is_no_loop(
         )
     )
 
-    found = await crawled(yard, a_spec(server.url))
+    run = await crawled(yard, a_spec(server.url))
 
-    assert not found.errors
-    assert found.usage.redirects == 2
-    assert found.job.state is State.COMPLETED
+    assert not run.errors
+    assert run.usage.redirects == 2
+    assert run.job.state is State.COMPLETED
 
 
 async def test_credentials_in_links_are_dropped_and_counted(yard: Yard, site_server: Serve) -> None:
@@ -124,11 +124,11 @@ async def test_credentials_in_links_are_dropped_and_counted(yard: Yard, site_ser
         "/c": html("<p>c"),
     }
 
-    found = await crawled(yard, a_spec(server.url))
+    run = await crawled(yard, a_spec(server.url))
 
-    assert found.ok == {f"{server.url}{path}" for path in ("/", "/a", "/c")}
+    assert run.ok == {f"{server.url}{path}" for path in ("/", "/a", "/c")}
     assert not any("authorization" in map(str.lower, hit.headers) for hit in server.hits)
-    notes = [str(e.data.get("note", "")) for e in await events_of(yard, found.job.id)]
+    notes = [str(e.data.get("note", "")) for e in await events_of(yard, run.job.id)]
     assert [note for note in notes if note] == [
-        "4 links had a user name or password: they were followed without it"
+        "4 links had a user name or password and were followed without it"
     ]

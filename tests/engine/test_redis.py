@@ -1,4 +1,4 @@
-"""Crawls with Redis: others hear of them at once, and without it nothing is lost or slower."""
+"""Crawls with Redis: other processes see them at once; without it, no crawl is lost or slower."""
 
 from pathlib import Path
 
@@ -46,10 +46,10 @@ async def test_a_crawl_is_whole_whatever_becomes_of_redis(
             await published(yard, job.id, done=100)  # it is known here, at least
             await work
 
-        told = await outcome(yard, job.id)
+        run = await outcome(yard, job.id)
 
-    assert told.job.state is State.COMPLETED
-    assert paths(served, told.ok) == site.reachable()
+    assert run.job.state is State.COMPLETED
+    assert paths(served, run.ok) == site.reachable()
     assert not refetched(served.hits)
 
 
@@ -63,10 +63,10 @@ async def test_a_crawl_begins_and_ends_while_redis_hangs(
         job = await submit(yard, a_spec(f"{served.url}/"))
         await yard.worker(only=job.id).run()
 
-        told = await outcome(yard, job.id)
+        run = await outcome(yard, job.id)
 
-    assert told.job.state is State.COMPLETED
-    assert paths(served, told.ok) == site.reachable()
+    assert run.job.state is State.COMPLETED
+    assert paths(served, run.ok) == site.reachable()
 
 
 async def test_other_processes_hear_of_a_crawl(
@@ -82,10 +82,10 @@ async def test_other_processes_hear_of_a_crawl(
         with listens.bus.listen() as ear:
             await until(lambda: listens.bus.reach is BusReach.YARD)
             await works.worker(only=job.id).run()
-            told = await heard(ear, job.id)
+            messages = await heard(ear, job.id)
 
         usage = (await outcome(works, job.id)).usage
         latest = await listens.progress.latest(job.id)
-    assert 0 < told[job.id].done <= usage.done
+    assert 0 < messages[job.id].done <= usage.done
     assert latest is not None
     assert latest.done == usage.done

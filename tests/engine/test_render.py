@@ -114,12 +114,12 @@ async def test_another_site_is_read_only_if_it_allows_that(rig: MakeRig, browser
     moved = Answer(302, (("Location", f"{there}/secret"),))
     site.bodies.update({"/": scripted(script), "/to": moved})
 
-    async def ask(request: SubRequest) -> Response:
+    async def send(request: SubRequest) -> Response:
         site.asked.append(request)
         url = request.url.replace("localhost", "127.0.0.1")
         return await site.fetcher.fetch(url, request.headers, 1000)
 
-    page = await site.render(browser, "/", ask=ask)
+    page = await site.render(browser, "/", send=send)
 
     assert b">open,no,no<" in page.html
     assert [request.same_site for request in site.asked] == [False, False, True, False]
@@ -165,9 +165,9 @@ async def test_a_page_is_waited_for_until_a_selector_finds_something(
     assert b'<b class="late">' in page.html
     failed = await failure(site.render(browser, "/", wait_for="b.never", deadline_s=2.0))
     assert failed.kind is ErrorKind.RENDER
-    assert failed.detail == "not rendered within 2 s: it still had to contain b.never"
+    assert failed.detail == "not rendered within 2 s: waited for it to contain b.never"
     failed = await failure(site.render(browser, "/", wait_for="b[", deadline_s=2.0))
-    assert "the page could not be asked" in failed.detail
+    assert "a script failed in the page" in failed.detail
 
 
 async def test_actions_click_scroll_and_wait(rig: MakeRig, browser: Browser) -> None:
@@ -209,11 +209,11 @@ async def test_a_page_that_sets_a_cookie_and_loads_anew_is_let_in(
     wall = "if (!document.cookie) { document.cookie = 'in=yes; path=/'; location.reload() }"
     site = await rig({"/": scripted(wall), "/data.json": "{}"})
 
-    async def ask(request: SubRequest) -> Response:
+    async def send(request: SubRequest) -> Response:
         site.bodies["/"] = scripted(f"out.textContent = {request.headers.get('cookie')!r}")
-        return await site.ask(request)
+        return await site.send(request)
 
-    assert b">in=yes<" in (await site.render(browser, "/", ask=ask)).html
+    assert b">in=yes<" in (await site.render(browser, "/", send=send)).html
 
 
 async def test_a_page_that_wants_to_leave_its_origin_ends_as_it_is(

@@ -1,4 +1,4 @@
-"""Pages that harm whoever renders them: each ends, as a failed page or as a whole one."""
+"""Pages that harm their renderer: each ends, as a failed page or as a whole one."""
 
 import asyncio
 import os
@@ -23,8 +23,8 @@ ENDLESS = {
     "for (;;);": "not rendered within 5 s",
     "setTimeout(() => { for (;;); }, 50)": "not rendered within 5 s",
     "function again() { Promise.resolve().then(again) } again()": "not rendered within 5 s",
-    "location = '/' + Math.random()": "its scripts went to another page more than 5 times",
-    "location.reload()": "its scripts went to another page more than 5 times",
+    "location = '/' + Math.random()": "its scripts navigated more than 5 times",
+    "location.reload()": "its scripts navigated more than 5 times",
     "setInterval(() => { location = '/?' + Math.random() }, 20)": "more than 5 times",
 }
 BOMBS = (
@@ -114,15 +114,15 @@ async def test_a_browser_that_dies_fails_its_page_alone(rig: MakeRig, browser: B
     site = await rig({"/": scripted(""), "/fine": scripted("out.textContent = 'fine'")})
     await site.render(browser, "/fine")
 
-    async def ask(request: SubRequest) -> Response:
+    async def send(request: SubRequest) -> Response:
         for pid in browsers():
             os.kill(pid, signal.SIGKILL)
         await asyncio.Event().wait()
-        return await site.ask(request)
+        return await site.send(request)
 
     site.bodies["/"] = scripted("fetch('/data.json')")
-    with pytest.raises(FetchFailed, match="the browser died of the page"):
-        await site.render(browser, "/", ask=ask)
+    with pytest.raises(FetchFailed, match="the page crashed the browser"):
+        await site.render(browser, "/", send=send)
 
     assert b">fine<" in (await site.render(browser, "/fine")).html
     measured = site.renderers.of(browser).measured
@@ -132,7 +132,7 @@ async def test_a_browser_that_dies_fails_its_page_alone(rig: MakeRig, browser: B
 async def test_a_selector_that_is_none_is_said_to_be_one(rig: MakeRig, browser: Browser) -> None:
     site = await rig({"/": scripted("")})
 
-    with pytest.raises(FetchFailed, match="the page could not be asked"):
+    with pytest.raises(FetchFailed, match="a script failed in the page"):
         await site.render(browser, "/", actions=actions_of(["click b["]))
 
 

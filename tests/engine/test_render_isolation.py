@@ -82,7 +82,7 @@ ATTACKS = r"""
 
 @dataclass
 class Canary:
-    """Whatever reaches a port of 127.0.0.2, by TCP or UDP."""
+    """Records connections and packets to a port of 127.0.0.2, by TCP and UDP."""
 
     port: int = 0
     heard: list[bytes] = field(default_factory=list)

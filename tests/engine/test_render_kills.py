@@ -102,10 +102,12 @@ async def test_a_window_brings_no_process_but_that_of_its_page(rig: MakeRig) -> 
     site = await rig({"/": scripted("fetch('/data.json')"), "/data.json": "{}"})
     renderers: list[str] = []
 
-    async def ask(request: SubRequest) -> Response:
-        renderers.extend(one for one in commands(os.getpid()) if "--type=renderer" in one)
-        return await site.ask(request)
+    async def send(request: SubRequest) -> Response:
+        renderers.extend(
+            command for command in commands(os.getpid()) if "--type=renderer" in command
+        )
+        return await site.send(request)
 
-    await site.render(Browser.CHROMIUM, "/", ask=ask)
+    await site.render(Browser.CHROMIUM, "/", send=send)
 
     assert len(renderers) == 1

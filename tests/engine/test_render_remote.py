@@ -1,4 +1,4 @@
-"""A Chromium that somebody else runs, used by its CDP address."""
+"""An external Chromium, used by its CDP address."""
 
 import asyncio
 import shutil
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @asynccontextmanager
 async def a_chromium(folder: Path) -> AsyncIterator[str]:
-    """Run a Chromium of somebody else; give its host and port."""
+    """Run an external Chromium; yield its host and port."""
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     assert binary is not None
     process = await asyncio.create_subprocess_exec(

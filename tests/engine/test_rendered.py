@@ -40,22 +40,22 @@ async def test_pages_that_need_scripts_are_rendered_and_their_links_followed(
 ) -> None:
     server = await site_server(AppSite(4))
 
-    found = await crawled(yard, a_spec(server.url, render="auto", keep_html=True))
+    run = await crawled(yard, a_spec(server.url, render="auto", keep_html=True))
 
-    assert found.job.state_reason is StateReason.EXHAUSTED
-    assert {page.title for page in found.pages} == {f"Page {n}" for n in range(4)}
-    assert {page.render_reason for page in found.pages} == {"needs_scripts"}
-    assert all(page.rendered_by.startswith("lightpanda ") for page in found.pages)
-    assert not any(page.needs_scripts for page in found.pages)
-    usage = found.usage
+    assert run.job.state_reason is StateReason.EXHAUSTED
+    assert {page.title for page in run.pages} == {f"Page {n}" for n in range(4)}
+    assert {page.render_reason for page in run.pages} == {"needs_scripts"}
+    assert all(page.rendered_by.startswith("lightpanda ") for page in run.pages)
+    assert not any(page.needs_scripts for page in run.pages)
+    usage = run.usage
     assert (usage.pages, usage.rendered, usage.needs_scripts) == (4, 4, 0)
     assert usage.subrequests == len(server.hits) - 4 - 1  # robots.txt
-    asked = Counter(hit.path for hit in server.hits)
-    assert asked["/app.js"] <= 2  # two pages were rendered at once
+    counts = Counter(hit.path for hit in server.hits)
+    assert counts["/app.js"] <= 2  # two pages were rendered at once
     assert usage.render_s > 0
     assert usage.render_took_s > 0
     assert max(Counter(documents(server.hits)).values()) == 1  # each shell was asked for once
-    records = page_records(yard.store, found.job.id, PageQuery(), list(Body))
+    records = page_records(yard.store, run.job.id, PageQuery(), list(Body))
     async for _, bodies in records:
         assert b"This is page" not in bodies[Body.HTML]  # as it was sent
         assert b"This is page" in bodies[Body.RENDERED]
@@ -67,23 +67,23 @@ async def test_a_job_that_renders_nothing_leaves_shells_alone(
 ) -> None:
     server = await site_server(AppSite(4))
 
-    found = await crawled(yard, a_spec(server.url))
+    run = await crawled(yard, a_spec(server.url))
 
     assert documents(server.hits) == ["/"]
-    assert (found.usage.rendered, found.usage.needs_scripts) == (0, 1)
+    assert (run.usage.rendered, run.usage.needs_scripts) == (0, 1)
 
 
 @pytest.mark.slow
 async def test_a_pattern_says_which_pages_are_rendered(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": ["/a", "/b"], "/a": [], "/b": []}))
 
-    found = await crawled(yard, a_spec(server.url, render="/a*"))
+    run = await crawled(yard, a_spec(server.url, render="/a*"))
     always = await crawled(yard, a_spec(server.url, render="always"))
 
-    why = {page.url.removeprefix(server.url): page.render_reason for page in found.pages}
+    why = {page.url.removeprefix(server.url): page.render_reason for page in run.pages}
     assert why == {"/": "", "/a": "pattern", "/b": ""}
     assert [page.render_reason for page in always.pages] == ["always"] * 3
-    assert found.usage.rendered == 1
+    assert run.usage.rendered == 1
     assert always.usage.rendered == 3
 
 
@@ -109,17 +109,17 @@ async def test_a_page_that_cannot_be_rendered_fails_with_its_plain_content(
 ) -> None:
     server = await site_server(GraphSite({"/": ["/a"], "/a": []}))
 
-    found = await crawled(
+    run = await crawled(
         yard, a_spec(server.url, render="*/", wait_for="#never", timeout_s=1, keep_html=True)
     )
 
-    failed, whole = sorted(found.pages, key=lambda page: page.url)
+    failed, whole = sorted(run.pages, key=lambda page: page.url)
     assert failed.error is not None
     assert failed.error.kind == "render"
     assert "#never" in failed.error.detail
     assert (failed.title, failed.rendered_by) == ("/", "")
     assert whole.error is None  # its link was followed all the same
-    assert (found.usage.pages, found.usage.errors, found.usage.rendered) == (2, 1, 0)
+    assert (run.usage.pages, run.usage.errors, run.usage.rendered) == (2, 1, 0)
 
 
 @pytest.mark.slow
@@ -137,12 +137,12 @@ async def test_documents_that_robots_txt_forbids_are_not_asked_for(
 
     server = await site_server(Framed({"/open": []}))
 
-    found = await crawled(yard, a_spec(server.url, render="always", renderer="chromium"))
+    run = await crawled(yard, a_spec(server.url, render="always", renderer="chromium"))
 
-    asked = {hit.path for hit in server.hits}
-    assert "/open" in asked
-    assert "/private/frame" not in asked
-    assert found.usage.rendered == 2
+    paths = {hit.path for hit in server.hits}
+    assert "/open" in paths
+    assert "/private/frame" not in paths
+    assert run.usage.rendered == 2
 
 
 @pytest.mark.parametrize("pages", [3, pytest.param(100, marks=pytest.mark.slow)])
@@ -151,11 +151,11 @@ async def test_the_limit_of_pages_is_exact_however_many_requests_they_make(
 ) -> None:
     server = await site_server(AppSite(2 * pages))
 
-    found = await crawled(yard, a_spec(server.url, render="auto", limits=Limits(pages=pages)))
+    run = await crawled(yard, a_spec(server.url, render="auto", limits=Limits(pages=pages)))
 
     assert len(documents(server.hits)) == pages
-    assert (found.usage.pages, found.usage.rendered) == (pages, pages)
-    assert found.job.state_reason is StateReason.LIMIT_PAGES
+    assert (run.usage.pages, run.usage.rendered) == (pages, pages)
+    assert run.job.state_reason is StateReason.LIMIT_PAGES
 
 
 @pytest.mark.slow
@@ -170,11 +170,11 @@ async def test_a_job_ends_at_its_limit_of_rendering(yard: Yard, site_server: Ser
     server = await site_server(Busy({"/": ["/a", "/b"], "/a": [], "/b": []}))
     limits = Limits(render_s=0.02)
 
-    found = await crawled(yard, a_spec(server.url, render="always", limits=limits))
+    run = await crawled(yard, a_spec(server.url, render="always", limits=limits))
 
-    assert found.job.state_reason is StateReason.LIMIT_RENDER
-    assert found.usage.rendered == 1  # nothing else was in flight with the first
-    assert "of rendering was reached" in found.job.detail
+    assert run.job.state_reason is StateReason.LIMIT_RENDER
+    assert run.usage.rendered == 1  # nothing else was in flight with the first
+    assert "of rendering was reached" in run.job.detail
 
 
 async def test_a_job_that_must_render_fails_where_nothing_can(
@@ -202,15 +202,15 @@ async def test_chromium_renders_the_pages_of_its_patterns_and_each_browser_is_me
 ) -> None:
     server = await site_server(AppSite(3))
 
-    found = await crawled(yard, a_spec(server.url, render="auto", chromium=("*/p/1", "*/x")))
+    run = await crawled(yard, a_spec(server.url, render="auto", chromium=("*/p/1", "*/x")))
 
-    by = {page.url.removeprefix(server.url): page.rendered_by.split()[0] for page in found.pages}
+    by = {page.url.removeprefix(server.url): page.rendered_by.split()[0] for page in run.pages}
     assert by == {"/": "lightpanda", "/p/1": "chromium", "/p/2": "lightpanda"}
     measured = yard.services.measures.renderings
     cheap, whole = measured[Browser.LIGHTPANDA], measured[Browser.CHROMIUM]
     assert (sum(cheap.took.counts), sum(whole.took.counts)) == (2, 1)
-    assert cheap.subrequests + whole.subrequests == found.usage.subrequests
-    assert cheap.cpu_s + whole.cpu_s == pytest.approx(found.usage.render_s)
+    assert cheap.subrequests + whole.subrequests == run.usage.subrequests
+    assert cheap.cpu_s + whole.cpu_s == pytest.approx(run.usage.render_s)
     assert whole.cpu_s > 0
     assert (cheap.failures, whole.failures) == (0, 0)
 
@@ -252,7 +252,7 @@ async def test_the_pace_of_a_host_counts_from_the_last_request_of_a_page(
     gaps = [hits[n].at - hits[n - 1].at for n in pages if n]
     assert len(gaps) == 2
     assert min(gaps) > 0.6 - SHARED_JITTER_S
-    # what a page asks for waits for no delay
+    # requests of a page have no delay
     assert min(hits[n + 1].at - hits[n].at for n in pages) < 0.6
     assert most_at_once(hits) == {server.authority: 1}
 
@@ -275,10 +275,10 @@ async def test_a_page_reaches_no_address_that_its_job_may_not(
         server.url, render="always", allow_private=False, allow_addresses=(server.authority,)
     )
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
     assert canary.hits == []
-    assert "refused" in (await text_of(yard, found.job.id))[""]
+    assert "refused" in (await text_of(yard, run.job.id))[""]
 
 
 POLLING = """<p>Shell</p><script>
@@ -307,8 +307,8 @@ async def test_a_pause_ends_what_is_being_rendered_and_it_is_visited_again(
     await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
     await asyncio.wait_for(running, 30)
 
-    found = await outcome(yard, job.id)
-    assert (found.job.state, found.usage.pages) == (State.PAUSED, 0)
+    finished = await outcome(yard, job.id)
+    assert (finished.job.state, finished.usage.pages) == (State.PAUSED, 0)
     before = len(server.hits)
     await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     running = asyncio.create_task(run(yard, job.id))
@@ -326,10 +326,10 @@ async def test_the_limit_of_bytes_holds_while_a_page_is_rendered(
         server.url, render="always", wait_for="#never", timeout_s=300, limits=limits, per_host=1
     )
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert found.job.state_reason is StateReason.LIMIT_BYTES
-    assert (found.usage.pages, found.usage.bytes) == (0, len(POLLING) + 5)
+    assert run.job.state_reason is StateReason.LIMIT_BYTES
+    assert (run.usage.pages, run.usage.bytes) == (0, len(POLLING) + 5)
 
 
 async def test_a_host_that_refuses_what_a_page_asks_for_is_left_alone(
@@ -385,5 +385,5 @@ async def test_a_request_of_a_page_has_one_line_of_cookies(yard: Yard, site_serv
 
     await crawled(yard, a_spec(server.url, render="always", headers=(("Cookie", "own=1"),)))
 
-    [asked] = [hit for hit in server.hits if hit.path == "/data.json"]
-    assert sorted(asked.headers["cookie"].split("; ")) == ["own=1", "page=1", "site=1"]
+    [data_hit] = [hit for hit in server.hits if hit.path == "/data.json"]
+    assert sorted(data_hit.headers["cookie"].split("; ")) == ["own=1", "page=1", "site=1"]

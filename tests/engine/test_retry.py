@@ -119,12 +119,12 @@ async def test_a_job_that_fails_twice_and_then_works_waits_as_its_policy_says(
 
     assert waits == [FIRST, FIRST * FACTOR]
     assert (job.state, job.state_reason) == (State.COMPLETED, StateReason.EXHAUSTED)
-    found = await outcome(yard, job.id)
-    assert found.ok == {f"{server.url}/", f"{server.url}/a"}
-    assert (found.usage.pages, found.usage.errors) == (2, 0)
+    run = await outcome(yard, job.id)
+    assert run.ok == {f"{server.url}/", f"{server.url}/a"}
+    assert (run.usage.pages, run.usage.errors) == (2, 0)
     assert [hit.path for hit in server.hits if hit.path != "/robots.txt"] == ["/", "/", "/", "/a"]
-    told = await events_of(yard, job.id)
-    assert [e.name for e in told if e.name is not EventName.STARTED] == [
+    events = await events_of(yard, job.id)
+    assert [e.name for e in events if e.name is not EventName.STARTED] == [
         EventName.CREATED,
         EventName.REQUEUED,
         EventName.REQUEUED,
@@ -176,9 +176,8 @@ async def test_retry_now_skips_the_wait(yard: Yard, site_server: Serve) -> None:
 
     assert (hurried.state, hurried.state_reason) == (State.PENDING, StateReason.WAITING_SLOT)
     assert (hurried.queued_at, hurried.failures) == (waiting.queued_at, 1)
-    assert (
-        await yard.services.writer.move(LOCAL, waiting.id, Move.RETRY_NOW) == hurried
-    )  # nothing left to skip
+    again = await yard.services.writer.move(LOCAL, waiting.id, Move.RETRY_NOW)
+    assert again == hurried  # nothing left to skip
     assert (await attempted(yard, waiting.id)).state is State.COMPLETED
     with pytest.raises(IllegalMove, match="cannot retry now a job that is completed"):
         await yard.services.writer.move(LOCAL, waiting.id, Move.RETRY_NOW)

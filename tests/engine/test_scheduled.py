@@ -2,12 +2,12 @@
 
 import pytest
 
-from crawlyard import LOCAL, Yard
-from crawlyard.core.schedules.schedule import ScheduleDraft
+from crawlyard import Yard
 from tests.engine.rig import a_spec
 from tests.engine.test_crawl import tree
 from tests.jobs import submit
 from tests.site import GraphSite, Serve
+from tests.surfaces import as_user
 
 
 @pytest.mark.parametrize("scheduled", [True, False])
@@ -16,10 +16,9 @@ async def test_the_scheduler_is_woken_by_the_end_of_a_run_of_its_own(
 ) -> None:
     server = await site_server(GraphSite(tree(3, 2)))
     overrides = {"urls": [f"{server.url}/"], "allow_private": True, "delay_s": 0}
-    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("s", "@yearly", overrides=overrides)
     if scheduled:
-        await yard.scheduler.run_now(LOCAL, schedule.id)
+        await as_user(yard).schedules.run(schedule.id)
     else:
         await submit(yard, a_spec(f"{server.url}/"))
     woken = yard.scheduler._nudged

@@ -31,22 +31,24 @@ async def yard(
 ) -> AsyncIterator[Yard]:
     if browser is Browser.LIGHTPANDA:  # Chromium goes first if there is one
         monkeypatch.setattr("crawlyard.engine.render.launch._chromium_binary", lambda: None)
-    async with opened(tmp_path) as one:
-        yield one
-        pools = one._works._renderers._pools.values()
+    async with opened(tmp_path) as opened_yard:
+        yield opened_yard
+        pools = opened_yard._factory._renderers._pools.values()
         assert not any(pool._idle for pool in pools)  # a browser ends with its login
 
 
 def logging_in(yard: Yard, url: str, **more: Any) -> Awaitable[SessionOut]:
-    asked: dict[str, Any] = {"user": USER, "secret": PASSWORD, "fields": FIELDS}
-    return sessions(yard).login("shop", LoginKind.FORM, url=url, allow_private=True, **asked | more)
+    options: dict[str, Any] = {"user": USER, "secret": PASSWORD, "fields": FIELDS}
+    return sessions(yard).login(
+        "shop", LoginKind.FORM, url=url, allow_private=True, **options | more
+    )
 
 
 async def refused(login: Awaitable[SessionOut]) -> str:
-    with pytest.raises(Invalid) as told:
+    with pytest.raises(Invalid) as error:
         await login
-    assert PASSWORD not in str(told.value)
-    return str(told.value)
+    assert PASSWORD not in str(error.value)
+    return str(error.value)
 
 
 @pytest.mark.parametrize("path", ["/login", pytest.param("/bare", marks=pytest.mark.slow)])
@@ -57,11 +59,11 @@ async def test_a_form_that_is_sent_by_fetch_opens_the_site(
     shop = ScriptedLoginSite(4)
     site = await site_server(shop)
 
-    made = await logging_in(yard, f"{site.url}{path}")
-    found = await crawled(yard, a_spec(f"{site.url}/", session="shop"))
+    session = await logging_in(yard, f"{site.url}{path}")
+    run = await crawled(yard, a_spec(f"{site.url}/", session="shop"))
 
-    assert (shop.logins, made.cookies) == (1, 4)  # visit, csrf, sid, and theme of a script
-    assert {page.final_url for page in found.pages} == {f"{site.url}{one}" for one in shop.paths}
+    assert (shop.logins, session.cookies) == (1, 4)  # visit, csrf, sid, and theme of a script
+    assert {page.final_url for page in run.pages} == {f"{site.url}{path}" for path in shop.paths}
     [posted] = [hit for hit in site.hits if hit.method == "POST"]
     assert posted.headers["origin"] == site.url
     assert "HeadlessChrome" not in posted.headers["user-agent"]
@@ -86,10 +88,10 @@ async def test_a_site_that_shows_its_form_again_has_refused_the_login(
 ) -> None:
     site = await site_server(ScriptedLoginSite(2))
 
-    told = await refused(logging_in(yard, f"{site.url}/posted", fields={}, secret="wrong one"))
+    message = await refused(logging_in(yard, f"{site.url}/posted", fields={}, secret="wrong one"))
 
-    assert "shows its login form again" in told
-    assert "pw=***" in told  # a site may put it into its URL
+    assert "shows its login form again" in message
+    assert "pw=***" in message  # a site may put it into its URL
     assert await own_names(yard) == []
 
 
@@ -101,20 +103,24 @@ async def test_a_login_that_fails_says_why_and_leaves_no_session(
     outside = await site_server(GraphSite({"/": []}), host="127.0.0.2")
     site = await site_server(ScriptedLoginSite(2, outside=outside.url))
 
-    async def told(path: str, **more: Any) -> str:
+    async def error_of(path: str, **more: Any) -> str:
         return await refused(logging_in(yard, f"{site.url}{path}", **more))
 
-    assert "answered 401" in await told("/login", secret="wrong one")
-    assert f"is sent to {outside.url}, which is another origin" in await told("/outward", fields={})
+    assert "answered 401" in await error_of("/login", secret="wrong one")
+    assert f"is sent to {outside.url}, which is another origin" in await error_of(
+        "/outward", fields={}
+    )
     if browser is Browser.LIGHTPANDA:  # the same steps in Chromium, which takes long to start
-        assert "shows its login form again" in await told("/soft", secret="wrong one")
-        assert "without a login form, also when its scripts have run" in await told("/empty")
-        assert "'#b' selects no form" in await told("/login", submit="#b")
+        assert "shows its login form again" in await error_of("/soft", secret="wrong one")
+        assert "without a login form, even after its scripts have run" in await error_of("/empty")
+        assert "'#b' selects no form" in await error_of("/login", submit="#b")
         more = FIELDS | {"colour": "red"}
-        assert "fields.colour: the form has no field 'colour'" in await told("/login", fields=more)
-        assert "stays disabled" in await told("/login", secret="", fields={})
-        monkeypatch.setattr("crawlyard.engine.render.page._SENT_S", 0.1)
-        assert "filled in, but not sent" in await told("/login", submit="#mail")
+        assert "fields.colour: the form has no field 'colour'" in await error_of(
+            "/login", fields=more
+        )
+        assert "stays disabled" in await error_of("/login", secret="", fields={})
+        monkeypatch.setattr("crawlyard.engine.render.page._SUBMIT_S", 0.1)
+        assert "filled in, but not sent" in await error_of("/login", submit="#mail")
     assert outside.hits == []
     assert await own_names(yard) == []
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.server import MAX_HEAD, Raw, SiteServer
 from crawlyard.demo.site import EDITED_AT, Answer
 from tests.site import (
@@ -77,9 +77,9 @@ async def test_two_requests_share_a_connection(site_server: Serve) -> None:
 
 async def test_requests_sent_at_once_are_answered_in_turn(site_server: Serve) -> None:
     server = await site_server(SITE)
-    one = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+    first = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 
-    raw = await talk(server, one + one + b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n")
+    raw = await talk(server, first + first + b"GET /none HTTP/1.1\r\nHost: h\r\n\r\n")
 
     assert raw.count(b"HTTP/1.1 200 OK") == 2
     assert raw.count(b"HTTP/1.1 404 Not Found") == 1
@@ -123,7 +123,7 @@ async def test_an_answer_without_a_body_has_no_length(site_server: Serve, status
 
 
 @pytest.mark.parametrize(
-    ("asked", "status"),
+    ("conditions", "status"),
     [
         ({"If-None-Match": '"1"'}, 304),
         ({"If-None-Match": 'W/"0", W/"1"'}, 304),
@@ -136,12 +136,12 @@ async def test_an_answer_without_a_body_has_no_length(site_server: Serve, status
     ],
 )
 async def test_what_has_not_changed_is_not_sent_again(
-    site_server: Serve, asked: dict[str, str], status: int
+    site_server: Serve, conditions: dict[str, str], status: int
 ) -> None:
     headers = (("ETag", '"1"'), ("Last-Modified", EDITED_AT), ("Content-Type", "text/plain"))
     server = await site_server(Given(Answer(200, headers, b"body")))
 
-    reply = await ask(server, "/", *(f"{name}: {value}" for name, value in asked.items()))
+    reply = await ask(server, "/", *(f"{name}: {value}" for name, value in conditions.items()))
 
     assert (reply.status, reply.body) == (status, b"body" if status == 200 else b"")
     assert reply.headers["etag"] == '"1"'
@@ -164,7 +164,7 @@ async def test_a_site_may_look_at_the_headers(site_server: Serve) -> None:
         def answer(self, method: str, path: str, host: str) -> Answer:
             raise AssertionError("answer_request comes first")
 
-        def answer_request(self, request: Request) -> Answer:
+        def answer_request(self, request: HttpRequest) -> Answer:
             return Answer(200, body=request.headers["cookie"].encode())
 
     server = await site_server(Mirror())
@@ -334,11 +334,11 @@ async def test_leaving_drops_open_connections(caplog: pytest.LogCaptureFixture) 
     async with AsyncExitStack() as stack:
         async with server:
             idle, _ = await stack.enter_async_context(connected(server))
-            asked, writer = await stack.enter_async_context(connected(server))
+            reader, writer = await stack.enter_async_context(connected(server))
             writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
             await until(lambda: len(server.hits) == 1)
 
-        ends = await asyncio.gather(idle.read(), asked.read(), return_exceptions=True)
+        ends = await asyncio.gather(idle.read(), reader.read(), return_exceptions=True)
 
     assert all(end == b"" or isinstance(end, ConnectionResetError) for end in ends)
     assert caplog.text == ""

@@ -33,13 +33,13 @@ async def test_a_password_goes_to_its_origin_alone(site_server: Serve, tmp_path:
     other = await site_server(GraphSite({"/": []}))
     site = await site_server(HeaderSite({"/": ["/a", f"{other.url}/"], "/a": ["/"]}))
     async with opened(tmp_path) as yard:
-        made = await sessions(yard).login(
+        session = await sessions(yard).login(
             "shop", LoginKind.BASIC, url=site.url, user=USER, secret=PASSWORD
         )
-        got = await crawled(yard, a_spec(f"{site.url}/", session="shop", scope="any"))
-    assert made.origins == (site.url,)
-    assert got.ok == {f"{site.url}/", f"{site.url}/a", f"{other.url}/"}
-    by_page = {page.final_url: page.session for page in got.pages}
+        run = await crawled(yard, a_spec(f"{site.url}/", session="shop", scope="any"))
+    assert session.origins == (site.url,)
+    assert run.ok == {f"{site.url}/", f"{site.url}/a", f"{other.url}/"}
+    by_page = {page.final_url: page.session for page in run.pages}
     assert by_page == {f"{site.url}/": "shop@1", f"{site.url}/a": "shop@1", f"{other.url}/": ""}
     assert other.hits
     assert not any("authorization" in hit.headers for hit in other.hits)
@@ -62,16 +62,16 @@ async def test_a_job_without_its_session_waits_for_a_login(
         await own.delete("shop")
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
-        gone = (await outcome(yard, job.id)).job
-        assert gone.state_reason is StateReason.LOGGED_OUT
-        assert "there is no session shop" in gone.detail
+        waiting = (await outcome(yard, job.id)).job
+        assert waiting.state_reason is StateReason.LOGGED_OUT
+        assert "there is no session shop" in waiting.detail
         await own.login("shop", LoginKind.BEARER, url=site.url, secret=TOKEN)
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
-        got = await outcome(yard, job.id)
-    assert got.job.state is State.COMPLETED
-    assert got.ok == {f"{site.url}/", f"{site.url}/a"}
-    assert not got.errors
+        finished = await outcome(yard, job.id)
+    assert finished.job.state is State.COMPLETED
+    assert finished.ok == {f"{site.url}/", f"{site.url}/a"}
+    assert not finished.errors
 
 
 async def logged_in(yard: Yard, url: str) -> None:
@@ -100,15 +100,15 @@ async def test_a_crawl_goes_on_after_each_login_and_has_every_page_once(
             assert shop.logins == login
             await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
-        got = await outcome(yard, job.id)
-    assert got.job.state is State.COMPLETED
-    assert got.ok == {f"{site.url}{path}" for path in shop.paths} | {f"{other.url}/"}
-    assert not got.errors
-    assert set(got.stored.values()) == {1}
+        finished = await outcome(yard, job.id)
+    assert finished.job.state is State.COMPLETED
+    assert finished.ok == {f"{site.url}{path}" for path in shop.paths} | {f"{other.url}/"}
+    assert not finished.errors
+    assert set(finished.stored.values()) == {1}
     assert Counter(shop.whole) == Counter(shop.paths)
-    assert {page.session for page in got.pages} == {"shop@1", "shop@2", "shop@3", ""}
-    assert [page.final_url for page in got.pages if not page.session] == [f"{other.url}/"]
-    assert got.rules[f"{site.url}/logout"] == LOGOUT_RULE
+    assert {page.session for page in finished.pages} == {"shop@1", "shop@2", "shop@3", ""}
+    assert [page.final_url for page in finished.pages if not page.session] == [f"{other.url}/"]
+    assert finished.rules[f"{site.url}/logout"] == LOGOUT_RULE
     assert not any(hit.path == "/logout" for hit in site.hits)
     assert not any("cookie" in hit.headers for hit in other.hits)
 
@@ -141,11 +141,11 @@ async def test_a_login_form_answered_with_200_pauses_the_job(
             await logged_in(yard, site.url)
             await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
-        got = await outcome(yard, job.id)
-    assert got.job.state is State.COMPLETED
-    assert got.ok == {f"{site.url}{path}" for path in {*shop.paths, "/login"}}
+        finished = await outcome(yard, job.id)
+    assert finished.job.state is State.COMPLETED
+    assert finished.ok == {f"{site.url}{path}" for path in {*shop.paths, "/login"}}
     assert Counter(shop.whole) == Counter(shop.paths)
-    titles = {page.final_url: page.title for page in got.pages}
+    titles = {page.final_url: page.title for page in finished.pages}
     assert [url for url, title in titles.items() if title == "Log in"] == [f"{site.url}/login"]
 
 
@@ -158,9 +158,9 @@ async def test_other_forms_do_not_look_logged_out(
     async with opened(tmp_path) as yard:
         await logged_in(yard, site.url)
         shop.sessions.clear()
-        got = await crawled(yard, a_spec(f"{site.url}/", session="shop"))
-    assert got.job.state is State.COMPLETED
-    assert got.ok == {f"{site.url}/"}
+        run = await crawled(yard, a_spec(f"{site.url}/", session="shop"))
+    assert run.job.state is State.COMPLETED
+    assert run.ok == {f"{site.url}/"}
 
 
 async def test_a_page_that_looks_logged_out_is_not_stored(
@@ -171,21 +171,21 @@ async def test_a_page_that_looks_logged_out_is_not_stored(
     spec = a_spec(f"{site.url}/", f"{site.url}/public", session="shop")
     async with opened(tmp_path) as yard:
         await logged_in(yard, site.url)
-        shop.sessions.clear()  # nobody is logged in from now on
+        shop.sessions.clear()  # all sessions are logged out from now on
         rules = ("selector:p", "redirect:*/nowhere")
         job = await submit(yard, replace(spec, logged_out=rules))
         await run(yard, job.id)
         paused = await outcome(yard, job.id)
         assert paused.job.state_reason is StateReason.LOGGED_OUT
-        assert f"{site.url}/public has what 'p' selects" in paused.job.detail
+        assert f"{site.url}/public matches 'p'" in paused.job.detail
         assert f"{site.url}/public" not in paused.stored
         fields = {"logged_out": ("never",)}
         await yard.services.writer.edit(LOCAL, job.id, fields)
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
-        got = await outcome(yard, job.id)
-    assert got.job.state is State.COMPLETED
-    assert f"{site.url}/public" in got.ok
+        finished = await outcome(yard, job.id)
+    assert finished.job.state is State.COMPLETED
+    assert f"{site.url}/public" in finished.ok
 
 
 async def test_a_form_is_filled_in_for_its_own_origin_alone(
@@ -196,15 +196,15 @@ async def test_a_form_is_filled_in_for_its_own_origin_alone(
         outside = await site_server(LeadingAway(site.url))
 
         async def login(path: str, **more: str) -> str:
-            asked: dict[str, Any] = {"user": USER, "secret": PASSWORD, "allow_private": True}
+            options: dict[str, Any] = {"user": USER, "secret": PASSWORD, "allow_private": True}
             try:
-                await own.login("shop", LoginKind.FORM, url=path, **asked | more)
+                await own.login("shop", LoginKind.FORM, url=path, **options | more)
             except Invalid as refused:
                 return str(refused)
             return ""
 
         assert "another origin" in await login(f"{outside.url}/form")
-        assert "if the form is there, give that URL" in await login(f"{outside.url}/redirect")
+        assert "if the form is there, use that URL" in await login(f"{outside.url}/redirect")
         assert "shows its login form again" in await login(f"{site.url}/login", secret="no")
         assert "without a login form" in await login(f"{site.url}/public")
         assert "selects no form" in await login(f"{site.url}/login", submit="#other")
@@ -242,18 +242,18 @@ async def test_a_login_asks_through_the_proxy_that_it_names_or_not_at_all(
     async with opened(tmp_path, allow_proxies=(via.address,)) as yard:
         own = sessions(yard)
         login = partial(own.login, "shop", LoginKind.FORM, url=f"{site.url}/login", user=USER)
-        made = await login(secret=PASSWORD, allow_private=True, proxies=(via.url,))
-        asked = len(site.hits)
-        assert made.cookies
+        session = await login(secret=PASSWORD, allow_private=True, proxies=(via.url,))
+        request_count = len(site.hits)
+        assert session.cookies
         assert via.connections
         await via.close()
         with pytest.raises(Invalid):
             await login(secret=PASSWORD, allow_private=True, proxies=(via.url,))
-    assert len(site.hits) == asked
+    assert len(site.hits) == request_count
 
 
 async def own_names(yard: Yard) -> list[str]:
-    return [one.name for one in (await sessions(yard).list()).items]
+    return [session.name for session in (await sessions(yard).list()).items]
 
 
 class LeadingAway:

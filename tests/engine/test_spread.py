@@ -51,8 +51,8 @@ async def working(yard: Yard, count: int) -> AsyncIterator[list[Worker]]:
         await asyncio.gather(*tasks)
 
 
-async def told(yard: Yard, job: Job) -> Counter[EventName]:
-    """Return how often each event of a job was told."""
+async def event_counts(yard: Yard, job: Job) -> Counter[EventName]:
+    """Count the events of a job by name; each should be announced once."""
     return Counter(event.name for event in await events_of(yard, job.id))
 
 
@@ -66,12 +66,12 @@ async def test_three_workers_crawl_one_job_and_ask_every_page_once(
     async with working(yard, 3):
         await until_state(yard, job.id, State.COMPLETED)
 
-    found = await outcome(yard, job.id)
-    assert found.ok == site.urls(server.port)
+    run = await outcome(yard, job.id)
+    assert run.ok == site.urls(server.port)
     assert site.twice() == set()
-    assert found.job.state_reason is StateReason.EXHAUSTED
-    assert found.usage.pages == found.usage.discovered == found.usage.done == 240
-    events = await told(yard, job)
+    assert run.job.state_reason is StateReason.EXHAUSTED
+    assert run.usage.pages == run.usage.discovered == run.usage.done == 240
+    events = await event_counts(yard, job)
     assert events[EventName.STARTED] == events[EventName.COMPLETED] == 1
     shards = await yard.store.spread.shards(job.id)
     assert sum(shard.usage.pages for shard in shards.values()) == 240
@@ -86,7 +86,7 @@ async def test_one_worker_alone_crawls_all_shards_of_a_job(yard: Yard, site_serv
         await until_state(yard, job.id, State.COMPLETED)
 
     assert (await outcome(yard, job.id)).ok == site.urls(server.port)
-    assert (await told(yard, job))[EventName.STARTED] == 1
+    assert (await event_counts(yard, job))[EventName.STARTED] == 1
 
 
 @pytest.mark.parametrize("pages", [1, 57])
@@ -100,11 +100,11 @@ async def test_a_limit_of_pages_is_met_to_the_page_by_all_shards_together(
     async with working(yard, 3):
         await until_state(yard, job.id, State.COMPLETED)
 
-    found = await outcome(yard, job.id)
-    assert len(found.pages) == found.usage.pages == pages
+    run = await outcome(yard, job.id)
+    assert len(run.pages) == run.usage.pages == pages
     assert sum(site.asked.values()) == pages
-    assert found.job.state_reason is StateReason.LIMIT_PAGES
-    assert (await told(yard, job))[EventName.LIMIT_REACHED] == 1
+    assert run.job.state_reason is StateReason.LIMIT_PAGES
+    assert (await event_counts(yard, job))[EventName.LIMIT_REACHED] == 1
 
 
 async def test_a_worker_that_stops_leaves_its_shard_to_the_others(
@@ -121,10 +121,10 @@ async def test_a_worker_that_stops_leaves_its_shard_to_the_others(
         workers[0].stop()
         await until_state(yard, job.id, State.COMPLETED)
 
-    found = await outcome(yard, job.id)
-    assert found.ok == site.urls(server.port)
+    run = await outcome(yard, job.id)
+    assert run.ok == site.urls(server.port)
     assert site.twice() == set()
-    assert (await told(yard, job))[EventName.REQUEUED] == 0
+    assert (await event_counts(yard, job))[EventName.REQUEUED] == 0
 
 
 async def test_a_stop_between_two_shards_is_a_stop(
@@ -134,20 +134,20 @@ async def test_a_stop_between_two_shards_is_a_stop(
     server = await site_server(site, host="0.0.0.0", latency_s=0.02)
     job = await spread(yard, server, site, concurrency=2)
     worker, leave = yard.worker(slots=1), SpreadStore.leave
-    asked: list[int] = []
+    job_numbers: list[int] = []
 
-    async def left(self: SpreadStore, *args: Any, **kwargs: Any) -> Claim | None:
+    async def leave_and_stop(self: SpreadStore, *args: Any, **kwargs: Any) -> Claim | None:
         further = await leave(self, *args, **kwargs)
-        if further is not None and not asked:
-            asked.append(sum(site.asked.values()))
+        if further is not None and not job_numbers:
+            job_numbers.append(sum(site.asked.values()))
             worker.stop()
         return further
 
-    monkeypatch.setattr(SpreadStore, "leave", left)
+    monkeypatch.setattr(SpreadStore, "leave", leave_and_stop)
     async with asyncio.timeout(120):
         await worker.run()
 
-    assert asked == [sum(site.asked.values())]
+    assert job_numbers == [sum(site.asked.values())]
     assert (await outcome(yard, job.id)).job.state is State.PENDING
 
 
@@ -164,11 +164,11 @@ async def test_a_paused_job_stops_in_all_workers_and_goes_on_where_it_stood(
         async with asyncio.timeout(120):
             while await yard.store.leases.holders():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        asked = sum(site.asked.values())
+        request_count = sum(site.asked.values())
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await until_state(yard, job.id, State.COMPLETED)
 
-    assert asked < 480
+    assert request_count < 480
     assert (await outcome(yard, job.id)).ok == site.urls(server.port)
     assert site.twice() == set()
 
@@ -198,31 +198,30 @@ async def test_an_edit_holds_for_the_urls_that_wait_in_all_shards(
             while await yard.store.leases.holders():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
-        await yard.services.writer.edit(
-            LOCAL, job.id, {"exclude": ("/1",), "include": ("/0", "/1")}
-        )
+        changes = {"exclude": ("/1",), "include": ("/0", "/1")}
+        await yard.services.writer.edit(LOCAL, job.id, changes)
         before = Counter(site.asked)
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await until_state(yard, job.id, State.COMPLETED)
 
-    asked = {path for _, path in site.asked - before}
-    assert asked <= {"/0"}
-    found = await outcome(yard, job.id)
-    assert set(found.rules.values()) == {"exclude: /1", "include: no pattern matches"}
-    assert found.usage.waiting == 0
+    paths = {path for _, path in site.asked - before}
+    assert paths <= {"/0"}
+    run = await outcome(yard, job.id)
+    assert set(run.rules.values()) == {"exclude: /1", "include: no pattern matches"}
+    assert run.usage.waiting == 0
 
 
 async def test_a_shard_keeps_no_url_out_that_a_redirect_in_another_has_let_in(
     tmp_path: Path, site_server: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Moved(GraphSite):
-        async def _held(self, reader: object, writer: Any) -> None:
+        async def _answer_late(self, reader: object, writer: Any) -> None:
             await gate.wait()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
         def answer(self, method: str, path: str, host: str) -> Any:
             if host == busy:
-                return self._held
+                return self._answer_late
             if host == old:
                 return Answer(302, (("Location", f"http://{new}/"),))
             return super().answer(method, path, host)
@@ -239,7 +238,7 @@ async def test_a_shard_keeps_no_url_out_that_a_redirect_in_another_has_let_in(
     site = Moved({"/post": []})
     server = await site_server(site)
     old, busy = host_in(1, "old.test"), host_in(3, "busy.test")
-    # a worker has the shard of the blog before anybody knows that the blog belongs to the job
+    # a worker has the shard of the blog before any shard knows that the blog belongs to the job
     new, blog = host_in(2, "new.test"), host_in(3, "new.test")
     site.links = {"/": [f"http://{blog}/post"], "/post": []}
     async with opened(tmp_path) as yard:
@@ -250,6 +249,6 @@ async def test_a_shard_keeps_no_url_out_that_a_redirect_in_another_has_let_in(
             await published(yard, job.id, done=2)
             gate.set()
             await until_state(yard, job.id, State.COMPLETED)
-        found = await outcome(yard, job.id)
+        run = await outcome(yard, job.id)
 
-    assert f"http://{blog}/post" in found.ok
+    assert f"http://{blog}/post" in run.ok

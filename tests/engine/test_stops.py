@@ -1,4 +1,4 @@
-"""Stops of a worker and of what runs beside it: whatever makes it stop, it ends."""
+"""Stops of a worker and its background tasks: it ends for each cause of a stop."""
 
 import asyncio
 import random
@@ -79,15 +79,15 @@ def test_a_worker_ends_whatever_makes_it_stop_and_whenever_that_comes(tmp_path: 
 
     hung: list[str] = []
 
-    async def some_of_them(url: str, left: Iterator[tuple[int, str, float]]) -> None:
-        for n, kind, after_s in left:
+    async def some_of_them(url: str, remaining: Iterator[tuple[int, str, float]]) -> None:
+        for n, kind, after_s in remaining:
             if not await stopped(url, tmp_path / str(n), FAULTS[kind], after_s):
                 hung.append(f"{kind} after {after_s:.3f} s")
 
     async def all_of_them() -> None:
-        left = iter(stops)
+        remaining = iter(stops)
         async with SiteServer(_SITE, latency_s=0.02) as server:
-            lanes = (some_of_them(f"{server.url}/", left) for _ in range(AT_ONCE))
+            lanes = (some_of_them(f"{server.url}/", remaining) for _ in range(AT_ONCE))
             await asyncio.gather(*lanes)
 
     uvloop.run(all_of_them())  # the loop of the command line

@@ -24,19 +24,19 @@ CERTIFICATE = Path(__file__).with_name("site_test.pem")
 """Of site.test, signed by itself, with its key, which guards nothing. Made by openssl x509."""
 
 
-def context(told: list[str | None]) -> ssl.SSLContext:
-    """Return what a server of site.test needs; *told* gets the names that clients ask for."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(CERTIFICATE)
+def context(server_names: list[str | None]) -> ssl.SSLContext:
+    """Return the TLS context of site.test, which adds requested names to *server_names*."""
+    tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls_context.load_cert_chain(CERTIFICATE)
 
     def note(_: ssl.SSLObject, name: str | None, __: ssl.SSLContext) -> None:
-        told.append(name)
+        server_names.append(name)
 
-    made.sni_callback = note
-    return made
+    tls_context.sni_callback = note
+    return tls_context
 
 
-async def asked(url: str, *, trusted: bool) -> str:
+async def fetch_in_process(url: str, *, trusted: bool) -> str:
     """Return what a process says that asks *url*, and trusts the certificate or not."""
     env = {"PATH": "", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     env |= {"SSL_CERT_FILE": str(CERTIFICATE)} if trusted else {}
@@ -54,24 +54,24 @@ async def asked(url: str, *, trusted: bool) -> str:
 async def test_a_server_with_a_trusted_certificate_for_its_name_is_asked(
     raw_server: ServeRaw,
 ) -> None:
-    told: list[str | None] = []
-    server = await raw_server(saying(answer(b"safe")), tls=context(told))
+    server_names: list[str | None] = []
+    server = await raw_server(saying(answer(b"safe")), tls=context(server_names))
 
-    said = await asked(f"https://site.test:{server.port}/", trusted=True)
+    result = await fetch_in_process(f"https://site.test:{server.port}/", trusted=True)
 
-    assert said == "safe"
-    assert told == ["site.test"]
+    assert result == "safe"
+    assert server_names == ["site.test"]
     assert b"\r\nHost: site.test:" in server.asked[0]
 
 
 async def test_a_dot_at_the_end_of_a_name_is_not_asked_for(raw_server: ServeRaw) -> None:
-    told: list[str | None] = []
-    server = await raw_server(saying(answer(b"safe")), tls=context(told))
+    server_names: list[str | None] = []
+    server = await raw_server(saying(answer(b"safe")), tls=context(server_names))
 
-    said = await asked(f"https://site.test.:{server.port}/", trusted=True)
+    result = await fetch_in_process(f"https://site.test.:{server.port}/", trusted=True)
 
-    assert said == "safe"
-    assert told == ["site.test"]
+    assert result == "safe"
+    assert server_names == ["site.test"]
 
 
 @pytest.mark.parametrize(
@@ -82,19 +82,19 @@ async def test_a_server_that_is_not_to_be_trusted_is_not_asked(
 ) -> None:
     server = await raw_server(saying(answer(b"safe")), tls=context([]))
 
-    said = await asked(f"https://{host}:{server.port}/", trusted=trusted)
+    result = await fetch_in_process(f"https://{host}:{server.port}/", trusted=trusted)
 
-    assert said.startswith("tls: no trusted connection: ")
-    assert "certificate verify failed" in said
+    assert result.startswith("tls: no trusted connection: ")
+    assert "certificate verify failed" in result
     assert server.asked == []
 
 
 async def test_a_server_without_tls_is_not_asked_for_a_secure_page(raw_server: ServeRaw) -> None:
     server = await raw_server(saying(answer(b"plain")), welcome=b"HTTP/1.1 400 No\r\n\r\n")
 
-    said = await asked(f"https://site.test:{server.port}/", trusted=True)
+    result = await fetch_in_process(f"https://site.test:{server.port}/", trusted=True)
 
-    assert said.startswith("tls: ")
+    assert result.startswith("tls: ")
     assert server.asked == []
 
 
@@ -116,11 +116,11 @@ async def test_webhooks_trust_the_authorities_of_ca_file(raw_server: ServeRaw) -
     names = Resolver(8, lambda _, port: look_up("127.0.0.1", port))
     poster = Poster("test", names=names, ca_file=CERTIFICATE)
 
-    said = await poster.post(
+    response = await poster.post(
         f"https://site.test:{server.port}/", {}, b"{}", Guard(allow_private=True)
     )
 
-    assert (said.status, said.excerpt) == (200, "heard")
+    assert (response.status, response.excerpt) == (200, "heard")
 
 
 async def test_a_client_trusts_the_authorities_that_the_environment_names(
@@ -128,8 +128,8 @@ async def test_a_client_trusts_the_authorities_that_the_environment_names(
 ) -> None:
     server = await raw_server(saying(answer(b"[]")), tls=context([]))
     there = Server(url=f"https://site.test:{server.port}", token="cyt_x")
-    found = socket.getaddrinfo("127.0.0.1", server.port, type=socket.SOCK_STREAM)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    infos = socket.getaddrinfo("127.0.0.1", server.port, type=socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: infos)
 
     async with Connection(there) as client:
         with pytest.raises(Unavailable, match="certificate verify failed"):
@@ -154,7 +154,7 @@ def test_a_client_with_a_ca_file_trusts_no_fewer_authorities_than_without(
 
 @pytest.mark.parametrize(
     ("content", "wrong"),
-    [(None, "cannot be read: No such file or directory"), ("no PEM", "holds no certificate")],
+    [(None, "cannot be read: No such file or directory"), ("no PEM", "contains no certificate")],
 )
 async def test_a_ca_file_that_is_none_is_refused_by_the_name_of_the_setting(
     tmp_path: Path, content: str | None, wrong: str

@@ -34,8 +34,8 @@ def site(*removed: str, failing: str = "", new: str = "") -> dict[str, Leaf]:
     return {"/": Leaf("Start here.", SECTIONS)} | leaves
 
 
-async def told(watched: Watched, job_id: str) -> dict[str, set[str]]:
-    """Return the paths that a run has changed, by kind: all who tell of it agree."""
+async def changes_of(watched: Watched, job_id: str) -> dict[str, set[str]]:
+    """Return the changed paths of a run, by kind, checking that all sources agree."""
     surface, root = NearSurface(watched.yard.services, LOCAL), watched.server.url
     feed = [c async for c in every(surface.changes.list, schedule="site") if c.job_id == job_id]
     [run] = [r for r in (await surface.schedules.changes("site")).items if r.job_id == job_id]
@@ -70,21 +70,21 @@ async def watched(yard: Yard, site_server: Serve) -> Watched:
 async def test_a_page_that_goes_in_any_night_is_told_once_when_it_is_proven(
     watched: Watched, order: tuple[str, ...]
 ) -> None:
-    nights = [await told(watched, await watched.run())]
+    nights = [await changes_of(watched, await watched.run())]
     removed: list[str] = []
     for night in order:
         removed.append(f"/a/{3 * len(removed)}")
         watched.server.site = VersionedSite(site(*removed, failing="/a" if night == "503" else ""))
         pages = 10 if night == "limit" else None
-        nights.append(await told(watched, await watched.run(limits={"pages": pages})))
+        nights.append(await changes_of(watched, await watched.run(limits={"pages": pages})))
     watched.server.site = VersionedSite(site(*removed, new="/b/new"))
-    nights.append(await told(watched, await watched.run(limits={"pages": None})))
+    nights.append(await changes_of(watched, await watched.run(limits={"pages": None})))
 
-    gone = [night.pop("gone", set()) for night in nights]
-    assert sorted(path for night in gone for path in night) == removed
+    gone_by_night = [night.pop("gone", set()) for night in nights]
+    assert sorted(path for night in gone_by_night for path in night) == removed
     whole = order.index("whole")
     for n, path in enumerate(removed):
-        [told_in] = [place for place, paths in enumerate(gone, start=-1) if path in paths]
+        [told_in] = [place for place, paths in enumerate(gone_by_night, start=-1) if path in paths]
         assert n <= told_in <= (whole if n <= whole else 3), (path, told_in)
     changed = [night.pop("changed", set()) for night in nights]
     assert set().union(*changed[:-1]) == {"/a"}
@@ -105,10 +105,10 @@ async def test_pages_behind_one_that_fails_are_not_new_when_they_come_back(
     watched.server.site = VersionedSite(site(new="/a/new"))
     back = await watched.run()
 
-    assert await told(watched, first) == {"broken": {"/a"}}
-    assert await told(watched, second) == {}
+    assert await changes_of(watched, first) == {"broken": {"/a"}}
+    assert await changes_of(watched, second) == {}
     assert (await watched.diff(first, second)).counts["unknown"] == 20
-    assert await told(watched, back) == {"changed": {"/a"}, "new": {"/a/new"}}
+    assert await changes_of(watched, back) == {"changed": {"/a"}, "new": {"/a/new"}}
     results = NearSurface(watched.yard.services, LOCAL).results
     page = await results.page_diff(second, back, f"{watched.server.url}/a")
     assert (page.kind, page.added, page.removed) == ("changed", 1, 0)
@@ -118,7 +118,7 @@ async def test_pages_behind_one_that_no_run_has_read_are_seen_first(watched: Wat
     watched.server.site = VersionedSite(site(failing="/a"))
     await watched.run()
     watched.server.site = VersionedSite(site(new="/b/new"))
-    back = await told(watched, await watched.run())
+    back = await changes_of(watched, await watched.run())
 
     behind = {path for path in site() if path.startswith("/a")}
     assert back == {"changed": {"/b"}, "new": {"/b/new"}, "seen_first": behind}
@@ -129,12 +129,12 @@ async def test_a_page_that_went_while_another_stays_broken_is_told_if_that_never
 ) -> None:
     await watched.run()
     watched.server.site = VersionedSite(site(failing="/a"))
-    assert await told(watched, await watched.run()) == {"broken": {"/a"}}
+    assert await changes_of(watched, await watched.run()) == {"broken": {"/a"}}
     watched.server.site = VersionedSite(site("/a/0", "/b/1", failing="/a"))
-    other = await told(watched, await watched.run())
+    other = await changes_of(watched, await watched.run())
     assert other == {"changed": {"/b"}, "gone": {"/b/1"}}
     watched.server.site = VersionedSite(site("/a/0", "/b/1"))
-    assert await told(watched, await watched.run()) == {"changed": {"/a"}, "gone": {"/a/0"}}
+    assert await changes_of(watched, await watched.run()) == {"changed": {"/a"}, "gone": {"/a/0"}}
 
 
 async def test_a_page_is_not_gone_if_one_that_stays_broken_led_to_it(watched: Watched) -> None:
@@ -144,11 +144,11 @@ async def test_a_page_is_not_gone_if_one_that_stays_broken_led_to_it(watched: Wa
     watched.server.site = also_linked_from_b(site())
     await watched.run()
     watched.server.site = also_linked_from_b(site(failing="/a"))
-    assert await told(watched, await watched.run()) == {"broken": {"/a"}}
+    assert await changes_of(watched, await watched.run()) == {"broken": {"/a"}}
     watched.server.site = VersionedSite(site(failing="/a"))
-    assert await told(watched, await watched.run()) == {"changed": {"/b"}}
+    assert await changes_of(watched, await watched.run()) == {"changed": {"/b"}}
     watched.server.site = VersionedSite(site())
-    assert await told(watched, await watched.run()) == {}
+    assert await changes_of(watched, await watched.run()) == {}
 
 
 async def test_what_a_run_leaves_unproven_outlives_the_runs_that_had_it(watched: Watched) -> None:
@@ -156,13 +156,13 @@ async def test_what_a_run_leaves_unproven_outlives_the_runs_that_had_it(watched:
     whole = await watched.run()
     limited = await watched.run(limits={"pages": 10})
     last = await watched.run()
-    assert await told(watched, last) == {}
+    assert await changes_of(watched, last) == {}
     for job_id in (whole, limited):
         await surface.jobs.delete(job_id)
     while (await purged(watched.yard.store.upkeep, watched.yard.clock)).rows:
         pass
     watched.server.site = VersionedSite(site("/a/54"))
-    changed = await told(watched, await watched.run(limits={"pages": None}))
+    changed = await changes_of(watched, await watched.run(limits={"pages": None}))
 
     assert changed == {"changed": {"/a"}, "gone": {"/a/54"}}
 
@@ -174,6 +174,6 @@ async def test_a_page_that_a_schedule_does_not_reach_any_more_is_not_gone(
     nights = [await watched.run(max_depth=1) for _ in range(2)]
     back = await watched.run(max_depth=None)
 
-    assert [await told(watched, night) for night in (*nights, back)] == [{}, {}, {}]
+    assert [await changes_of(watched, night) for night in (*nights, back)] == [{}, {}, {}]
     excluded = [await watched.run(exclude=["*/a*"]) for _ in range(2)]
-    assert [await told(watched, night) for night in excluded] == [{}, {}]
+    assert [await changes_of(watched, night) for night in excluded] == [{}, {}]

@@ -1,4 +1,4 @@
-"""What can be looked at while jobs run: workers, hosts, logs, courses."""
+"""Views of running jobs: workers, hosts, logs and courses."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,31 +32,31 @@ def watching(yard: Yard) -> Watching:
 async def test_a_crawl_leaves_a_log_and_a_course(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": ["/a", "/missing"], "/a": []}))
 
-    found = await crawled(yard, a_spec(server.url))
+    run = await crawled(yard, a_spec(server.url))
 
     looks = Surface(yard.services, LOCAL).jobs
-    lines = (await looks.log(found.job.id)).items
+    lines = (await looks.log(run.job.id)).items
     assert [line.message.partition(",")[0] for line in lines] == [
         lines[0].message.partition(",")[0],
         "http_4xx: answered 404",
         "ended: exhausted",
     ]
     assert lines[0].message.startswith("begun by ")
-    course = await looks.metrics(found.job.id)
-    assert sum(point.pages for point in course.points) == found.usage.pages == 3
+    course = await looks.metrics(run.job.id)
+    assert sum(point.pages for point in course.points) == run.usage.pages == 3
     assert course.points[-1].statuses == {"2xx": 2, "4xx": 1}
-    warnings = await looks.log(found.job.id, level=LevelWord.WARNING)
+    warnings = await looks.log(run.job.id, level=LevelWord.WARNING)
     assert [line.url for line in warnings.items] == [f"{server.url}/missing"]
 
 
 async def test_nobody_else_reads_it(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": []}))
-    found = await crawled(yard, a_spec(server.url))
+    run = await crawled(yard, a_spec(server.url))
 
     looks = Surface(yard.services, BOB).jobs
     for look in (looks.log, looks.metrics):
         with pytest.raises(NotFound):
-            await look(found.job.id)
+            await look(run.job.id)
 
 
 async def test_workers_and_hosts_are_seen_while_they_are_at_it(

@@ -15,7 +15,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.connection import ConnectionPool
-from crawlyard.engine.http.dns import Infos, Look, Resolver, look_up
+from crawlyard.engine.http.dns import Infos, LookUp, Resolver, look_up
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.response_parser import ResponseParser
@@ -30,7 +30,7 @@ CAP = 100_000
 
 
 @asynccontextmanager
-async def a_fetcher(guard: Guard = OPEN, look: Look = look_up) -> AsyncIterator[HttpFetcher]:
+async def a_fetcher(guard: Guard = OPEN, look: LookUp = look_up) -> AsyncIterator[HttpFetcher]:
     fetcher = HttpFetcher(guard, timedelta(seconds=5), SystemClock(), Resolver(8, look))
     try:
         yield fetcher
@@ -83,10 +83,10 @@ class Counting(Guard):
 
     def __init__(self) -> None:
         super().__init__(allow_private=True)
-        self.asked = 0
+        self.requests = 0
 
     def check(self, host: str, address: str, port: int) -> None:
-        self.asked += 1
+        self.requests += 1
         super().check(host, address, port)
 
 
@@ -99,7 +99,7 @@ async def test_of_a_name_with_many_addresses_few_are_connected_to() -> None:
         failed = await refused(fetcher, "http://site.test:1/")
 
     assert failed.kind is ErrorKind.CONNECT
-    assert guard.asked <= 32  # 16 of them, before all and before each connection
+    assert guard.requests <= 32  # 16 of them, before all and before each connection
 
 
 async def test_a_name_with_closed_addresses_of_both_families_is_blocked() -> None:
@@ -119,12 +119,12 @@ async def test_a_host_that_is_opened_by_its_name_and_port_can_be_crawled(
     server = await site_server(site)
     host = f"localhost:{server.port}"
     async with opened(tmp_path) as yard:
-        found = await crawled(
+        run = await crawled(
             yard, a_spec(f"http://{host}/", allow_private=False, allow_addresses=(host,))
         )
 
-    assert found.job.state is State.COMPLETED
-    assert len(found.ok) == len(site.reachable())
+    assert run.job.state is State.COMPLETED
+    assert len(run.ok) == len(site.reachable())
 
 
 async def test_a_header_that_is_given_takes_the_place_of_ours_however_it_is_spelled(
@@ -134,28 +134,32 @@ async def test_a_header_that_is_given_takes_the_place_of_ours_however_it_is_spel
     async with opened(tmp_path) as yard:
         await crawled(yard, a_spec(server.url, headers=(("accept", "text/x"),)))
 
-    (asked,) = [head for head in server.asked if b"GET /page" in head]
-    accepts = [line for line in asked.split(b"\r\n") if line.lower().startswith(b"accept:")]
+    (request_head,) = [head for head in server.asked if b"GET /page" in head]
+    accepts = [line for line in request_head.split(b"\r\n") if line.lower().startswith(b"accept:")]
     assert accepts == [b"accept: text/x"]
 
 
 async def test_a_connection_whose_answer_nobody_takes_is_closed(raw_server: ServeRaw) -> None:
-    asked = asyncio.Event()
+    requested = asyncio.Event()
 
     async def wait(call: Call) -> None:
-        asked.set()
-        await call.gone()
+        requested.set()
+        await call.wait_closed()
 
     server = await raw_server(wait)
-    kept = ConnectionPool()
-    connecting = asyncio.get_running_loop().create_connection(kept.made, "127.0.0.1", server.port)
+    pool = ConnectionPool()
+    connecting = asyncio.get_running_loop().create_connection(
+        pool.new_connection, "127.0.0.1", server.port
+    )
     _, wire = await connecting
-    asking = asyncio.create_task(wire.ask(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(CAP), in_5_s()))
-    await asked.wait()
+    asking = asyncio.create_task(
+        wire.send(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(CAP), in_5_s())
+    )
+    await requested.wait()
     wire.data_received(answer(b"x"))  # it is over now, and its task has not woken yet
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
 
     assert asking.cancelled()
     assert not wire.usable
-    await kept.close()
+    await pool.close()

@@ -24,19 +24,19 @@ from tests.site import until
 class Peers:
     """Connections with the far end of each, whose near ends are those of one fetcher."""
 
-    def __init__(self, kept: ConnectionPool) -> None:
-        self.kept = kept
+    def __init__(self, pool: ConnectionPool) -> None:
+        self.pool = pool
         self.ends: list[socket.socket] = []
 
     async def wire(self) -> HttpConnection:
         near, far = socket.socketpair()
         self.ends.append(far)
         loop = asyncio.get_running_loop()
-        _, wire = await loop.create_connection(self.kept.made, sock=near)
+        _, wire = await loop.create_connection(self.pool.new_connection, sock=near)
         return wire
 
     def closed(self) -> list[bool]:
-        """Tell of each far end whether the near one was closed."""
+        """Return for each far end if the near one was closed."""
         return [_closed(end) for end in self.ends]
 
 
@@ -65,7 +65,7 @@ def in_5_s() -> float:
 async def peers(request: pytest.FixtureRequest) -> AsyncIterator[Peers]:
     peers = Peers(ConnectionPool(**getattr(request, "param", {})))
     yield peers
-    await peers.kept.close()
+    await peers.pool.close()
     for end in peers.ends:
         with closing(end):
             pass
@@ -77,7 +77,7 @@ async def test_what_came_before_the_request_is_no_answer_to_it(peers: Peers) -> 
     await until(lambda: not wire.usable)
 
     with pytest.raises(FetchFailed) as raised:
-        await wire.ask(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(1000), in_5_s())
+        await wire.send(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(1000), in_5_s())
 
     assert raised.value.kind is ErrorKind.PROTOCOL
     await until(lambda: peers.closed() == [True])
@@ -87,23 +87,23 @@ async def test_the_connection_that_was_used_last_is_used_next_and_by_its_origin_
     peers: Peers,
 ) -> None:
     first, second, other = [await peers.wire() for _ in range(3)]
-    peers.kept.keep("http://a", first)
-    peers.kept.keep("http://a", second)
-    peers.kept.keep("https://a", other)
+    peers.pool.keep("http://a", first)
+    peers.pool.keep("http://a", second)
+    peers.pool.keep("https://a", other)
 
-    taken = [peers.kept.take("http://a") for _ in range(3)]
+    connections = [peers.pool.take("http://a") for _ in range(3)]
 
-    assert taken == [second, first, None]
+    assert connections == [second, first, None]
 
 
 async def test_a_connection_that_the_far_end_closed_is_forgotten(peers: Peers) -> None:
     wire = await peers.wire()
-    peers.kept.keep("http://a", wire)
+    peers.pool.keep("http://a", wire)
 
     peers.ends[0].close()
     await until(lambda: not wire.usable)
 
-    assert peers.kept.take("http://a") is None
+    assert peers.pool.take("http://a") is None
 
 
 @pytest.mark.parametrize("peers", [{"most": 2}], indirect=True)
@@ -111,40 +111,40 @@ async def test_of_many_idle_connections_the_oldest_is_closed(peers: Peers) -> No
     wires = [await peers.wire() for _ in range(3)]
 
     for number, wire in enumerate(wires):
-        peers.kept.keep(f"http://{number}", wire)
+        peers.pool.keep(f"http://{number}", wire)
 
     await until(lambda: peers.closed() == [True, False, False])
-    assert peers.kept.take("http://0") is None
-    assert peers.kept.take("http://1") is wires[1]
+    assert peers.pool.take("http://0") is None
+    assert peers.pool.take("http://1") is wires[1]
 
 
 @pytest.mark.parametrize("peers", [{"idle_s": 0.05}], indirect=True)
 async def test_a_connection_that_nobody_needs_any_more_is_closed(peers: Peers) -> None:
     for origin in ("http://a", "http://b"):
-        peers.kept.keep(origin, await peers.wire())
+        peers.pool.keep(origin, await peers.wire())
 
     await until(lambda: peers.closed() == [True, True])
 
-    assert peers.kept.take("http://a") is None
+    assert peers.pool.take("http://a") is None
 
 
 @pytest.mark.parametrize("peers", [{"idle_s": 0.0}], indirect=True)
 async def test_a_connection_is_not_used_after_its_time_though_nobody_closed_it_yet(
     peers: Peers,
 ) -> None:
-    peers.kept.keep("http://a", await peers.wire())
+    peers.pool.keep("http://a", await peers.wire())
 
-    assert peers.kept.take("http://a") is None
+    assert peers.pool.take("http://a") is None
 
 
 async def test_a_connection_that_is_made_after_the_end_is_closed_at_once(peers: Peers) -> None:
-    await peers.kept.close()
+    await peers.pool.close()
 
     wire = await peers.wire()
 
     await until(lambda: peers.closed() == [True])
-    peers.kept.keep("http://a", wire)
-    assert peers.kept.take("http://a") is None
+    peers.pool.keep("http://a", wire)
+    assert peers.pool.take("http://a") is None
 
 
 async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) -> None:
@@ -157,7 +157,7 @@ async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) ->
 
     answering = asyncio.create_task(answer())
     incoming = ResponseParser(1000)
-    await wire.ask(b"GET / HTTP/1.1\r\n\r\n", incoming, in_5_s())
+    await wire.send(b"GET / HTTP/1.1\r\n\r\n", incoming, in_5_s())
     await answering
     assert incoming.response(0).body == b"x"
 
@@ -172,15 +172,15 @@ async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) ->
 
 async def _closes_after_a_cancelled_dial(url: str, ticks: int) -> None:
     """Cancel a dial *ticks* rounds of the loop after it began, then close its connections."""
-    kept = ConnectionPool()
+    pool = ConnectionPool()
     guard = spec_guard(JobSpec(urls=(url,), allow_private=True))
-    dialling = asyncio.create_task(Connector(guard, Resolver(1)).dial(url, kept.made))
+    dialling = asyncio.create_task(Connector(guard, Resolver(1)).dial(url, pool.new_connection))
     for _ in range(ticks):
         await asyncio.sleep(0)
     dialling.cancel()
     await asyncio.wait((dialling,))
     async with asyncio.timeout(60):
-        await kept.close()
+        await pool.close()
 
 
 def test_connections_close_whenever_making_one_of_them_was_cancelled() -> None:

@@ -38,9 +38,9 @@ async def yards(
     """Two yards as two processes open them, and where their database is, if that is Postgres."""
     monkeypatch.setattr(working, "POLL_EVERY", AN_HOUR)
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(opened(tmp_path, **where))
-        other = await stack.enter_async_context(opened(tmp_path, **where)) if where else one
-        yield one, other, where.get("database_url", "")
+        opened_yard = await stack.enter_async_context(opened(tmp_path, **where))
+        other = await stack.enter_async_context(opened(tmp_path, **where)) if where else opened_yard
+        yield opened_yard, other, where.get("database_url", "")
 
 
 @asynccontextmanager
@@ -89,14 +89,14 @@ async def test_workers_at_rest_join_a_job_as_soon_as_it_has_something_for_them(
         spec = a_spec(site.start(server.port), **fields)
         job = await submit(yard, spec)
         # on a slow machine a joiner may have a second shard before the third worker asks
-        held: dict[int, str] = {}
+        shard_holders: dict[int, str] = {}
         async with asyncio.timeout(120):
-            while len(held) < 3 or len({*held.values()}) < 2:
-                held |= await holders(yard, job.id)
+            while len(shard_holders) < 3 or len({*shard_holders.values()}) < 2:
+                shard_holders |= await holders(yard, job.id)
                 await asyncio.sleep(0.01)
 
 
 async def holders(yard: Yard, job_id: str) -> dict[int, str]:
-    """Return who has each shard of a job that somebody has."""
+    """Return the holders of the claimed shards of a job."""
     shards = await yard.store.spread.shards(job_id)
-    return {number: one.worker for number, one in shards.items() if one.worker is not None}
+    return {number: shard.worker for number, shard in shards.items() if shard.worker is not None}

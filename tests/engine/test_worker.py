@@ -39,13 +39,13 @@ class Around:
         self._inner, self._method, self._before = inner, method, before
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
+        attribute = getattr(self._inner, name)
         if name != self._method:
-            return found
+            return attribute
 
         async def wrapped(*args: Any, **kwargs: Any) -> Any:
             await self._before()
-            return await found(*args, **kwargs)
+            return await attribute(*args, **kwargs)
 
         return wrapped
 
@@ -81,9 +81,9 @@ async def test_a_stop_during_a_claim_gives_the_job_back(yard: Yard, site_server:
     async with asyncio.timeout(120):
         await worker.run()
 
-    left = await find_job(yard.store, LOCAL, job.id)
-    assert left.job.state is State.PENDING
-    assert left.shard.worker is None
+    current = await find_job(yard.store, LOCAL, job.id)
+    assert current.job.state is State.PENDING
+    assert current.shard.worker is None
 
 
 async def test_an_edit_at_the_very_end_is_no_loss(yard: Yard, site_server: Serve) -> None:
@@ -162,8 +162,8 @@ async def test_a_lease_that_lapsed_while_the_store_was_away_is_no_loss_at_once(y
     around(yard, "leases", "holders", stumble)
     await worker.run()
 
-    held = await find_job(yard.store, LOCAL, job.id)
-    assert (held.job.state, held.shard.worker) == (State.RUNNING, "other")
+    current = await find_job(yard.store, LOCAL, job.id)
+    assert (current.job.state, current.shard.worker) == (State.RUNNING, "other")
 
 
 async def test_a_lease_that_others_had_the_time_to_renew_is_a_loss(yard: Yard) -> None:
@@ -185,11 +185,11 @@ async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
     await submit(yard, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), LAST)
     for asker in ("other", "other/20"):
-        await hosts.sit(asker, [wish], yard.clock.now(), until)
+        await hosts.renew_slots(asker, [wish], yard.clock.now(), until)
     seats: list[int] = []
 
     async def sit() -> None:
-        [terms] = await hosts.sit("w", [wish], yard.clock.now(), until)
+        [terms] = await hosts.renew_slots("w", [wish], yard.clock.now(), until)
         seats.append(terms.seats)
 
     with files:
@@ -204,11 +204,11 @@ async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
 
 async def looks(rescue: Reclaimer, clock: FakeClock) -> list[bool]:
     """Look for lost workers as a worker does, until some seconds after an excuse would be over."""
-    found = [await rescue.take_back()]
-    while not found[-1] and len(found) * LOOK_EVERY < 2 * EXCUSED:
+    rescues = [await rescue.take_back()]
+    while not rescues[-1] and len(rescues) * LOOK_EVERY < 2 * EXCUSED:
         await clock.advance(LOOK_EVERY)
-        found.append(await rescue.take_back())
-    return found
+        rescues.append(await rescue.take_back())
+    return rescues
 
 
 async def test_who_was_stopped_himself_takes_no_lapsed_lease_for_a_loss_at_once(yard: Yard) -> None:
@@ -251,12 +251,12 @@ async def test_who_is_always_slow_takes_lapsed_leases_back_all_the_same(yard: Ya
     await submit(yard, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
 
-    taken = []
+    rescues = []
     for _ in range(3):
         await clock.advance(LATE + LOOK_EVERY)
-        taken.append(await rescue.take_back())
+        rescues.append(await rescue.take_back())
 
-    assert taken == [False, False, True]
+    assert rescues == [False, False, True]
 
 
 async def test_an_edit_keeps_the_scope_that_a_moved_start_url_widened(
@@ -287,9 +287,9 @@ async def test_a_limit_that_is_lifted_as_it_is_reached_lets_the_crawl_go_on(
 
     class Slow(GraphSite):
         def answer(self, method: str, path: str, host: str) -> Any:
-            return held if path == "/0" else super().answer(method, path, host)
+            return answer_late if path == "/0" else super().answer(method, path, host)
 
-    async def held(reader: object, writer: Any) -> None:
+    async def answer_late(reader: object, writer: Any) -> None:
         await hold.wait()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
@@ -304,9 +304,9 @@ async def test_a_limit_that_is_lifted_as_it_is_reached_lets_the_crawl_go_on(
     hold.set()
     await task
 
-    found = await outcome(yard, job.id)
-    assert found.job.state_reason is StateReason.EXHAUSTED
-    assert found.usage.done == found.usage.discovered
+    finished = await outcome(yard, job.id)
+    assert finished.job.state_reason is StateReason.EXHAUSTED
+    assert finished.usage.done == finished.usage.discovered
 
 
 async def test_a_given_up_host_does_not_overrun_the_limit_of_errors(
@@ -316,11 +316,11 @@ async def test_a_given_up_host_does_not_overrun_the_limit_of_errors(
     server = await site_server(GraphSite({"/": dead}))
     spec = a_spec(f"{server.url}/", scope=Scope.ANY, limits=Limits(errors=5))
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert found.job.state_reason is StateReason.LIMIT_ERRORS
-    assert found.usage.errors == 5
-    assert found.usage.waiting == 295
+    assert run.job.state_reason is StateReason.LIMIT_ERRORS
+    assert run.usage.errors == 5
+    assert run.usage.waiting == 295
 
 
 async def test_slow_robots_files_leave_room_for_hosts_that_answer(
@@ -344,9 +344,9 @@ async def test_slow_robots_files_leave_room_for_hosts_that_answer(
         limits=Limits(duration_s=3),
     )
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert paths(quick, found.ok) == site.reachable()
+    assert paths(quick, run.ok) == site.reachable()
     assert sum(bool(mute.hits) for mute in mutes) <= 6  # half of four at a time
 
 
@@ -371,9 +371,9 @@ async def test_nothing_spins_while_a_limit_waits_for_what_is_in_flight(
 
     monkeypatch.setattr(Crawl, "_until_due", counted)
 
-    found = await crawled(yard, spec)
+    run = await crawled(yard, spec)
 
-    assert found.job.state_reason is StateReason.LIMIT_DURATION
+    assert run.job.state_reason is StateReason.LIMIT_DURATION
     assert next(turns) < 50
 
 
@@ -409,9 +409,11 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
         await until(lambda: len(server.hits) > 10)
 
         locks.hold(held=False)
-        await yard.store.hosts.leave(worker.id)  # by who takes it for dead
+        await yard.store.hosts.release_slots(worker.id)  # by who takes it for dead
         wish = SlotRequest(host=host, wanted=16, at_once=16)
-        await yard.store.hosts.sit("other", [wish], yard.clock.now(), yard.clock.now() + LAST)
+        await yard.store.hosts.renew_slots(
+            "other", [wish], yard.clock.now(), yard.clock.now() + LAST
+        )
         await until(lambda: all(hit.answered_at for hit in server.hits))
         before = len(server.hits)
         locks.hold(held=True)
@@ -419,7 +421,7 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
             while worker.id not in await askers(yard):  # noqa: ASYNC110 - a row
                 await asyncio.sleep(0)
         after = len(server.hits)
-        await yard.store.hosts.leave("other")
+        await yard.store.hosts.release_slots("other")
         await running
 
     assert before == after
@@ -429,11 +431,11 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
 @asynccontextmanager
 async def a_yard_with(yard: Yard, dispatcher: LocalDispatcher) -> AsyncIterator[Yard]:
     """Return a yard on the same store whose workers are shown by *dispatcher*."""
-    made = Yard(yard.settings, yard.store, yard.clock, dispatcher)
+    yard_with = Yard(yard.settings, yard.store, yard.clock, dispatcher)
     try:
-        yield made
+        yield yard_with
     finally:
-        await made._close()
+        await yard_with._close()
 
 
 async def test_a_job_whose_claim_a_failover_lost_is_not_run_twice_at_once(

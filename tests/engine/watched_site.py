@@ -9,12 +9,12 @@ from crawlyard import LOCAL, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.change_answers import DiffOut
 from crawlyard.core.jobs.checkpoint import Asker
-from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.services.workers.run import JobRun
 from tests.engine.rig import run
 from tests.site import Serve
+from tests.surfaces import as_user
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Watched:
         if overrides:
             schedules = NearSurface(self.yard.services, LOCAL).schedules
             await schedules.edit(self.id, overrides=overrides)
-        job = await self.yard.scheduler.run_now(LOCAL, self.id)
+        job = await as_user(self.yard).schedules.run(self.id)
         await run(self.yard, job.id)
         return job.id
 
     async def alone(self) -> str:
         """Return the id of a run whose worker died when it had ended."""
-        job = await self.yard.scheduler.run_now(LOCAL, self.id)
+        job = await as_user(self.yard).schedules.run(self.id)
         asker = Asker("w", only=job.id)
         now, lease = self.yard.clock.now(), timedelta(seconds=60)
         claim = await self.yard.store.leases.claim(asker, now, lease)
@@ -77,15 +77,15 @@ class Watched:
         await JobRun(claim, self.yard.worker_context()).run()
         return job.id
 
-    async def diff(self, one: str, other: str, **asked: Any) -> DiffOut:
+    async def diff(self, first: str, second: str, **options: Any) -> DiffOut:
         return await NearSurface(self.yard.services, LOCAL).results.diff(
-            one, other, limit=200, **asked
+            first, second, limit=200, **options
         )
 
-    def by_kind(self, found: DiffOut) -> dict[str, set[str]]:
+    def by_kind(self, diff: DiffOut) -> dict[str, set[str]]:
         """Return the paths that changed, by kind."""
         kinds: dict[str, set[str]] = {}
-        for change in found.items:
+        for change in diff.items:
             kinds.setdefault(change.kind, set()).add(change.url.removeprefix(self.server.url))
         return kinds
 
@@ -100,6 +100,5 @@ async def watch(yard: Yard, serve: Serve, leaves: Mapping[str, Leaf]) -> Watched
         "per_host": 16,
         "url_retries": 0,
     }
-    draft = ScheduleDraft(name="site", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("site", "@yearly", overrides=overrides)
     return Watched(yard, server, schedule.id)

@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.engine.extract.page import Source, Wanted, extract
+from crawlyard.engine.extract.page import ExtractOptions, PageSource, extract
 from tests.gold.score import ThemeScore, score
 from tests.gold.themes import HALVES, Half
 
@@ -17,7 +17,7 @@ DOCS = os.environ.get("CRAWLYARD_TEST_GOLD", "")
 
 
 def markdown(body: bytes, url: str) -> str:
-    source = Source(url=url, wanted=Wanted(text=TextMode.MARKDOWN))
+    source = PageSource(url=url, options=ExtractOptions(text=TextMode.MARKDOWN))
     return extract(body, source).text or ""
 
 

@@ -11,7 +11,7 @@ URL, `FOUND` what a crawl of it must ask for, `TITLES` how a title must be read;
 from collections.abc import Iterable
 
 from crawlyard.demo.hits import Hit
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.server import Raw
 from crawlyard.demo.site import Answer
 from tests.hazards import (
@@ -90,10 +90,10 @@ class HazardSite:
     def answer(self, method: str, path: str, host: str) -> Answer | Raw:
         """Return the answer to a request without further headers."""
         return self.answer_request(
-            Request(method, path, host, headers={}, keep_alive=True, has_body=False)
+            HttpRequest(method, path, host, headers={}, keep_alive=True, has_body=False)
         )
 
-    def answer_request(self, request: Request) -> Answer | Raw:
+    def answer_request(self, request: HttpRequest) -> Answer | Raw:
         """Return the answer to *request*; anything under /found/, /never/, … is a page."""
         path, _, query = request.path.partition("?")
         self.world.asked[path] += 1

@@ -14,7 +14,7 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.webhooks.webhook import Delivery, Webhook
-from crawlyard.engine.http.dns import Look, Resolver, addresses_of, look_up
+from crawlyard.engine.http.dns import LookUp, Resolver, addresses_of, look_up
 from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
 from crawlyard.services.webhooks.receivers import Resolve
@@ -55,7 +55,7 @@ class Rig:
     timeout: timedelta = timedelta(seconds=5)
     options: DeliveryOptions = field(default_factory=DeliveryOptions)
     lookup: Resolve = addresses_of
-    look: Look = look_up  # up a name that is connected to
+    look: LookUp = look_up  # up a name that is connected to
     most_names: int = 256
 
     def webhooks(self, actor: Actor = LOCAL) -> Webhooks:

@@ -10,19 +10,23 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft, Tick
+from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.jobs.submission import Submitter
-from crawlyard.services.schedules.scheduler import Scheduler
-from crawlyard.services.schedules.ticker import TickerOptions
-from crawlyard.services.templates.manager import TemplateManager
+from crawlyard.services.schedules.loop import SchedulerLoop
+from crawlyard.services.schedules.schedules import Schedules
+from crawlyard.services.schedules.ticker import Ticker, TickerOptions
+from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.receivers import Resolve
 from crawlyard.store.queries import EventQuery, JobQuery
 from crawlyard.store.store import Store
+from crawlyard.yard import Yard
 from tests.clock import FakeClock
 from tests.jobs import a_writer
+from tests.services.hooks import yard_of
+from tests.surfaces import as_user
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -37,16 +41,44 @@ class Rig:
 
     store: Store
     clock: FakeClock
-    submitter: Submitter
-    writer: JobWriter
-    templates: TemplateManager
-    scheduler: Scheduler
+    yard: Yard
+
+    @property
+    def submitter(self) -> Submitter:
+        return self.yard.services.submitter
+
+    @property
+    def writer(self) -> JobWriter:
+        return self.yard.services.writer
+
+    @property
+    def ticker(self) -> Ticker:
+        return self.yard.services.ticker
+
+    @property
+    def scheduler(self) -> SchedulerLoop:
+        return self.yard.scheduler
+
+    def schedules(self, actor: Actor = LOCAL) -> Schedules:
+        return as_user(self.yard, actor).schedules
+
+    def templates(self, actor: Actor = LOCAL) -> Templates:
+        return as_user(self.yard, actor).templates
+
+    async def run(self, schedule_id: str, actor: Actor = LOCAL) -> Job:
+        """Run a schedule now, and return its job."""
+        job_id = (await self.schedules(actor).run(schedule_id)).id
+        return (await self.store.jobs.get(job_id)).job
+
+    async def next_runs(self, schedule_id: str, count: int = 5) -> tuple[datetime, ...]:
+        """Return the next instants of a schedule."""
+        ahead = await self.schedules().next(schedule_id, count)
+        return tuple(one.at for one in ahead.next)
 
     async def create(self, when: str = "@hourly", actor: Actor = LOCAL, **fields: Any) -> str:
-        """Return the id of a new schedule."""
+        """Return the id of a new schedule; its fields are those of `POST /schedules`."""
         fields = {"name": "nightly", "overrides": {"urls": ["https://example.com/"]}} | fields
-        draft = ScheduleDraft(when=when, **fields)
-        return (await self.scheduler.create(actor, draft)).id
+        return (await self.schedules(actor)._create(when=when, **fields)).id
 
     async def schedule(self, schedule_id: str) -> CrawlSchedule:
         """Return a schedule as it is stored."""
@@ -80,6 +112,11 @@ class Rig:
                 await self.store.jobs.save(job, event)
         return job
 
+    async def after_run(self, job: Job) -> None:
+        """React to the end of a job of a schedule."""
+        assert job.origin.schedule_id is not None
+        await self.ticker.after_run(job.origin.schedule_id)
+
     async def told(self, schedule_id: str) -> list[str]:
         """Return the names of a schedule's events but its ticks'."""
         events = await self.store.events.events(EventQuery(subject=schedule_id))
@@ -97,13 +134,12 @@ def a_rig(
 ) -> Rig:
     """Return a rig a minute after midnight, unless there is a clock."""
     clock = clock or FakeClock(MIDNIGHT + MINUTE)
-    dispatcher = LocalDispatcher()
-    submitter = Submitter(store, dispatcher, clock, resolve=resolve)
-    writer = a_writer(store, clock, dispatcher, submitter)
-    templates = TemplateManager(store, clock)
-    chosen = TickerOptions(**options)
-    scheduler = Scheduler(store, submitter, templates, dispatcher, clock, chosen)
-    return Rig(store, clock, submitter, writer, templates, scheduler)
+    yard, dispatcher = yard_of(store, clock), LocalDispatcher()
+    services, chosen = yard.services, TickerOptions(**options)
+    services.submitter = Submitter(store, dispatcher, clock, resolve=resolve)
+    services.writer = a_writer(store, clock, dispatcher, services.submitter)
+    services.ticker = Ticker(store, services.submitter, dispatcher, clock, chosen)
+    return Rig(store, clock, yard)
 
 
 ADA = Actor(id="ada")

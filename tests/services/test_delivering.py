@@ -172,16 +172,16 @@ class TestBadAnswers:
         assert words(delivery) == [
             (500, "answered 500"),
             (503, "answered 503"),
-            (None, "the server closed the connection without an answer"),
+            (None, "the server closed the connection without a response"),
             (204, ""),
         ]
         assert delivery.attempts[0].excerpt == "oops"
 
     async def test_without_an_answer_it_is_tried_again(self) -> None:
         for manner, told in [
-            (silent, "no whole answer within 0.25 s"),
-            (dropping, "the server closed the connection without an answer"),
-            (nonsense, "not an HTTP answer"),
+            (silent, "no complete response within 0.25 s"),
+            (dropping, "the server closed the connection without a response"),
+            (nonsense, "not an HTTP response"),
         ]:
             rig = Rig(timeout=SOON)
             async with Receiver(manner) as receiver, rig.delivering():

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.policy import Section, SectionName
-from crawlyard.core.access.user import LOCAL
 from crawlyard.core.events.event import Event
 from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.store.access.settings import SettingStore
 from crawlyard.store.store import Store
 from tests.builders import NOW
+from tests.builders_templates import rewrite
 from tests.services.schedule_rig import HOUR, TO_ONE, a_rig
 
 
@@ -44,7 +44,7 @@ async def test_the_schedules_of_one_batch_ask_for_the_ceilings_once(store: Store
 async def test_the_next_batch_sees_what_has_changed_since(store: Store) -> None:
     rig = a_rig(store)
     spec = {"urls": ["https://example.com/"], "limits": {"pages": 100}}
-    template = await rig.templates.create(LOCAL, TemplateDraft(name="news", spec=spec))
+    template = await rig.templates().create({"name": "news", "spec": spec})
     schedule_id = await rig.create(template=template.id, overrides={})
     await rig.after(TO_ONE)
     await rig.ends((await rig.submitted(schedule_id))[0])
@@ -54,7 +54,7 @@ async def test_the_next_batch_sees_what_has_changed_since(store: Store) -> None:
     )
     await store.settings.save(ceilings)
     named = TemplateDraft(name="news", spec=spec | {"tags": ["new"]})
-    await rig.templates.update(LOCAL, template.id, named)
+    await rewrite(rig.templates(), template.id, named)
     await rig.after(HOUR)
 
     first, second = await rig.submitted(schedule_id)

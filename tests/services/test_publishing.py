@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.access.user import LOCAL, Actor
+from crawlyard.core.access.user import Actor
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec_json import form_of
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.services.templates.files import data_of
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
+from tests.builders_templates import rewrite
 from tests.services.schedule_rig import HOUR, Rig, a_rig
 
 ADA, BOB = Actor(id="ada"), Actor(id="bob")
@@ -32,7 +34,7 @@ def rig(store: Store) -> Rig:
 async def a_template(rig: Rig, *parameters: Parameter, **spec: Any) -> CrawlTemplate:
     """Return a new private template of ada's."""
     draft = TemplateDraft(name="news", spec={"urls": URLS, **spec}, parameters=parameters)
-    return await rig.templates.create(ADA, draft)
+    return await rig.templates(ADA).create(data_of(draft))
 
 
 async def with_token(rig: Rig) -> CrawlTemplate:
@@ -57,11 +59,11 @@ async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: Rig) -
     schedule_id = await a_schedule(rig, template)
     before = await last(rig, schedule_id)
 
-    saved = await rig.templates.publish(ADA, template.id, confirmed=True)
+    saved = await rig.templates(ADA).publish(template.id, confirm=True)
     after = await last(rig, schedule_id)
 
     assert [(one.name, one.fields) for one in saved.kept] == [("nightly", ("params.token",))]
-    assert saved.template.parameters[0].default is None
+    assert saved.parameters[0].default is None
     assert replace(after.spec, since=None) == before.spec
     assert after.spec.headers == (("Authorization", "Bearer s3cret"),)
     assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 ran on_time"]
@@ -75,7 +77,7 @@ async def test_nothing_is_asked_where_no_schedule_changes(rig: Rig) -> None:
     elsewhere = await rig.create(actor=BOB, name="elsewhere")
     before = [await rig.schedule(one) for one in (pinned, said, elsewhere)]
 
-    saved = await rig.templates.publish(ADA, template.id)
+    saved = await rig.templates(ADA).publish(template.id)
     await rig.after(HOUR)
 
     assert saved.kept == ()
@@ -113,7 +115,7 @@ async def test_whatever_else_is_taken_out_stays_in_the_owners_schedules(
     schedule_id = await a_schedule(rig, template, params=params)
     before = await last(rig, schedule_id)
 
-    saved = await rig.templates.publish(ADA, template.id, confirmed=True)
+    saved = await rig.templates(ADA).publish(template.id, confirm=True)
     after = await last(rig, schedule_id)
 
     assert [one.fields for one in saved.kept] == [fields]
@@ -127,7 +129,7 @@ async def test_the_event_of_each_schedule_names_what_changed_in_it(rig: Rig) -> 
     own = {"headers": {"Authorization": "Bearer {{token}}"}}
     second = await a_schedule(rig, template, name="second", overrides=own)
 
-    saved = await rig.templates.publish(ADA, template.id, confirmed=True)
+    saved = await rig.templates(ADA).publish(template.id, confirm=True)
 
     fields = {one.schedule_id: one.fields for one in saved.kept}
     assert fields[first] != fields[second]
@@ -146,10 +148,10 @@ async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: Rig) ->
         spec={"urls": ["https://a.example/{{page}}"], "headers": template.spec["headers"]},
         parameters=(TOKEN, more),
     )
-    await rig.templates.update(ADA, template.id, draft)
+    await rewrite(rig.templates(ADA), template.id, draft)
     before = await rig.schedule(schedule_id)
 
-    saved = await rig.templates.publish(ADA, template.id)
+    saved = await rig.templates(ADA).publish(template.id)
 
     assert saved.kept == ()
     assert await rig.schedule(schedule_id) == before
@@ -158,6 +160,6 @@ async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: Rig) ->
 async def test_an_admin_who_publishes_keeps_the_values_of_the_owner(rig: Rig) -> None:
     template = await with_token(rig)
     schedule_id = await a_schedule(rig, template)
-    await rig.templates.publish(LOCAL, template.id, confirmed=True)
+    await rig.templates().publish(template.id, confirm=True)
     schedule = await rig.schedule(schedule_id)
     assert (schedule.owner, schedule.params) == ("ada", {"token": "s3cret"})

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.calendar import CalendarHours
 from crawlyard.core.schedules.schedule import Misfire, Overlap
-from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import Invalid
 from crawlyard.services.schedules.backfill import MOST_BACKFILLED
+from crawlyard.services.schedules.lookup import is_due
 from crawlyard.store.store import Store
 from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig, broken
 
@@ -30,8 +29,8 @@ class TestBackfill:
         schedule_id = await rig.create(overlap=Overlap.ALLOW)
         await rig.clock.advance(3.5 * HOUR)
 
-        dry = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT + HOUR)
-        done = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT + HOUR, dry_run=False)
+        dry = await rig.schedules().backfill(schedule_id, MIDNIGHT + HOUR)
+        done = await rig.schedules().backfill(schedule_id, MIDNIGHT + HOUR, dry_run=False)
         await rig.scheduler.round()
 
         assert await rig.ledger(schedule_id) == [
@@ -45,13 +44,11 @@ class TestBackfill:
             assert (told.kept, told.until) == (1, rig.clock.wall())
 
     async def test_what_its_jitter_delays_is_left_to_its_time(self, rig: Rig) -> None:
-        schedule_id = await rig.create(jitter=30 * MINUTE, grace=HOUR)
+        schedule_id = await rig.create(jitter_s=1800, grace_s=HOUR.total_seconds())
         await rig.clock.advance(TO_ONE + timedelta(microseconds=1))
 
-        dry = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT + 0.5 * HOUR)
-        done = await rig.scheduler.backfill(
-            LOCAL, schedule_id, MIDNIGHT + 0.5 * HOUR, dry_run=False
-        )
+        dry = await rig.schedules().backfill(schedule_id, MIDNIGHT + 0.5 * HOUR)
+        done = await rig.schedules().backfill(schedule_id, MIDNIGHT + 0.5 * HOUR, dry_run=False)
         await rig.after(HOUR / 2)
 
         assert (dry.runs, done.runs) == ((), ())
@@ -61,10 +58,10 @@ class TestBackfill:
         schedule_id = await rig.create(runs_left=1, overlap=Overlap.ALLOW)
         for _ in range(4):
             await rig.after(HOUR)
-        await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT, dry_run=False)
+        await rig.schedules().backfill(schedule_id, MIDNIGHT, dry_run=False)
         rig.clock.step(-3 * HOUR)
 
-        await rig.scheduler.update(LOCAL, schedule_id, {"runs_left": 9})
+        await rig.schedules().edit(schedule_id, runs_left=9)
         await rig.after(4 * HOUR)
 
         jobs = await rig.submitted(schedule_id)
@@ -75,8 +72,8 @@ class TestBackfill:
         await rig.after(5 * HOUR)
         events = await rig.store.events.last()
 
-        found = await rig.scheduler.backfill(
-            LOCAL, schedule_id, MIDNIGHT + 2 * HOUR, MIDNIGHT + 4 * HOUR
+        found = await rig.schedules().backfill(
+            schedule_id, MIDNIGHT + 2 * HOUR, MIDNIGHT + 4 * HOUR
         )
 
         assert found.dry_run
@@ -89,9 +86,9 @@ class TestBackfill:
         await rig.after(5 * HOUR)
         span = (MIDNIGHT - 2 * HOUR, MIDNIGHT + 5 * HOUR + MINUTE)
 
-        done = await rig.scheduler.backfill(LOCAL, schedule_id, *span, dry_run=False)
-        again = await rig.scheduler.backfill(LOCAL, schedule_id, *span, dry_run=False)
-        dry = await rig.scheduler.backfill(LOCAL, schedule_id, *span)
+        done = await rig.schedules().backfill(schedule_id, *span, dry_run=False)
+        again = await rig.schedules().backfill(schedule_id, *span, dry_run=False)
+        dry = await rig.schedules().backfill(schedule_id, *span)
 
         assert [r.split(" ", 1)[1] for r in await rig.ledger(schedule_id)] == [
             *["caught_up backfill"] * 7,
@@ -109,7 +106,7 @@ class TestBackfill:
         others = [a_rig(rig.store, rig.clock) for _ in range(3)]
 
         done = await asyncio.gather(
-            *(r.scheduler.backfill(LOCAL, schedule_id, *span, dry_run=False) for r in others)
+            *(r.schedules().backfill(schedule_id, *span, dry_run=False) for r in others)
         )
 
         assert sum(len(d.runs) for d in done) == len(await rig.submitted(schedule_id)) == 4
@@ -120,9 +117,12 @@ class TestBackfill:
         await rig.clock.advance(long + MINUTE)
         now = rig.clock.wall()
 
-        for since, until in ((now, now), (now - HOUR, now + MINUTE), (now - long, now)):
-            with pytest.raises(Invalid):
-                await rig.scheduler.backfill(LOCAL, schedule_id, since, until, dry_run=False)
+        for since, until in ((now, now), (now - HOUR, now + MINUTE)):
+            for dry_run in (True, False):
+                with pytest.raises(Invalid, match="expected a range"):
+                    await rig.schedules().backfill(schedule_id, since, until, dry_run=dry_run)
+        with pytest.raises(Invalid, match="1,000 instants"):
+            await rig.schedules().backfill(schedule_id, now - long, now)
 
         assert await rig.submitted(schedule_id) == []
 
@@ -161,7 +161,7 @@ class TestRefusals:
         await rig.after(HOUR)
 
         assert await rig.ledger(schedule_id) == ["1 skipped refused"]
-        [tick] = await rig.scheduler.runs(LOCAL, schedule_id)
+        [tick] = (await rig.schedules().runs(schedule_id)).items
         assert "template" in tick.detail
         assert (await rig.schedule(schedule_id)).paused_at is None
 
@@ -181,11 +181,11 @@ class TestRefusals:
 
 async def shared(rig: Rig, **fields: Any) -> str:
     """Return the id of a schedule whose template is not shared any more."""
-    draft = TemplateDraft(name="news", spec={"urls": ["https://a.example/"]})
-    template = await rig.templates.create(ADA, draft)
-    await rig.templates.publish(ADA, template.id)
+    form = {"name": "news", "spec": {"urls": ["https://a.example/"]}}
+    template = await rig.templates(ADA).create(form)
+    await rig.templates(ADA).publish(template.id)
     schedule_id = await rig.create(template=template.id, overrides={}, **fields)
-    await rig.templates.unpublish(ADA, template.id)
+    await rig.templates(ADA).unpublish(template.id)
     return schedule_id
 
 
@@ -210,15 +210,15 @@ class TestFailures:
         schedule_id = await rig.create(pause_after=2)
         for _ in range(2):
             await rig.after(HOUR)
-            await rig.scheduler.after_run(
+            await rig.after_run(
                 await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
             )
         await rig.clock.advance(MINUTE)
-        await rig.scheduler.toggle(LOCAL, schedule_id, enabled=True)
+        await rig.schedules().resume(schedule_id)
         await rig.after(HOUR)
 
         job = await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
-        await rig.scheduler.after_run(job)
+        await rig.after_run(job)
 
         assert (await rig.schedule(schedule_id)).paused_at is None
 
@@ -238,7 +238,7 @@ class TestFailures:
             await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
             await rig.clock.advance(MINUTE)
             if not n:
-                await rig.scheduler.update(LOCAL, schedule_id, {"description": "why?"})
+                await rig.schedules().edit(schedule_id, description="why?")
 
         await rig.scheduler.round()
 
@@ -250,7 +250,7 @@ class TestFailures:
             await rig.after(HOUR)
             await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
 
-        await rig.scheduler.update(LOCAL, schedule_id, {"pause_after": 1})
+        await rig.schedules().edit(schedule_id, pause_after=1)
         await rig.after(HOUR)
 
         assert (await rig.schedule(schedule_id)).paused_at is None
@@ -259,13 +259,13 @@ class TestFailures:
     @pytest.mark.parametrize("by", [-5 * HOUR, 5 * HOUR])
     async def test_failures_are_counted_whatever_clocks_do(self, rig: Rig, by: timedelta) -> None:
         schedule_id = await rig.create(pause_after=2, overlap=Overlap.ALLOW)
-        await rig.scheduler.toggle(LOCAL, schedule_id, enabled=False)
+        await rig.schedules().pause(schedule_id)
         rig.clock.step(by)
-        await rig.scheduler.toggle(LOCAL, schedule_id, enabled=True)
+        await rig.schedules().resume(schedule_id)
 
         for _ in range(2):
-            job = await rig.scheduler.run_now(LOCAL, schedule_id)
-            await rig.scheduler.after_run(await rig.ends(job, State.FAILED))
+            job = await rig.run(schedule_id)
+            await rig.after_run(await rig.ends(job, State.FAILED))
 
         assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
 
@@ -273,10 +273,10 @@ class TestFailures:
         schedule_id = await rig.create(pause_after=2, misfire=Misfire.SKIP)
         since = rig.clock.wall()
         await rig.after(4 * HOUR)
-        made_up = await rig.scheduler.backfill(LOCAL, schedule_id, since, dry_run=False)
+        made_up = await rig.schedules().backfill(schedule_id, since, dry_run=False)
         for tick in made_up.runs:
             job = (await rig.store.jobs.get(tick.job_id or "")).job
-            await rig.scheduler.after_run(await rig.ends(job, State.FAILED))
+            await rig.after_run(await rig.ends(job, State.FAILED))
 
         await rig.after(HOUR)
 
@@ -299,7 +299,7 @@ class TestFailures:
         job = await rig.ends((await rig.submitted(schedule_id))[0], State.FAILED)
 
         for _ in range(3):
-            await rig.scheduler.after_run(job)
+            await rig.after_run(job)
 
         assert await rig.told(schedule_id) == ["created", "paused"]
 
@@ -308,10 +308,10 @@ class TestFailures:
         await rig.after(HOUR)
         await rig.after(HOUR)
         job = await rig.ends((await rig.submitted(schedule_id))[0])
-        await rig.scheduler.after_run(job)
+        await rig.after_run(job)
         await rig.after(HOUR)
 
-        await rig.scheduler.after_run(job)
+        await rig.after_run(job)
 
         assert await rig.ledger(schedule_id) == [
             "1 ran on_time",
@@ -323,9 +323,9 @@ class TestFailures:
         schedule_id = await rig.create()
         await rig.after(HOUR)
         [job] = await rig.submitted(schedule_id)
-        await rig.scheduler.delete(LOCAL, schedule_id)
+        await rig.schedules().delete(schedule_id)
 
-        await rig.scheduler.after_run(await rig.ends(job))
+        await rig.after_run(await rig.ends(job))
 
         assert [j.id for j in await rig.submitted(schedule_id)] == [job.id]
         assert await rig.told(schedule_id) == ["created", "deleted"]
@@ -336,72 +336,68 @@ class TestLooking:
         schedule_id = await rig.create()
         schedule = await rig.schedule(schedule_id)
 
-        assert not rig.scheduler.is_due(schedule)
-        assert rig.scheduler.is_due(schedule, MIDNIGHT + HOUR)
+        assert not is_due(schedule, rig.clock.wall())
+        assert is_due(schedule, MIDNIGHT + HOUR)
         await rig.clock.advance(TO_ONE)
-        assert rig.scheduler.is_due(schedule)
-        assert not rig.scheduler.is_due(replace(schedule, paused_at=MIDNIGHT))
-        assert not rig.scheduler.is_due(replace(schedule, fire_at=None))
+        assert is_due(schedule, rig.clock.wall())
+        assert not is_due(replace(schedule, paused_at=MIDNIGHT), rig.clock.wall())
+        assert not is_due(replace(schedule, fire_at=None), rig.clock.wall())
 
     async def test_the_next_runs_end_with_the_schedule(self, rig: Rig) -> None:
         until = await rig.create(ends_at=MIDNIGHT + 3 * HOUR)
         counted = await rig.create(name="counted", runs_left=2)
 
-        assert await rig.scheduler.next_runs(LOCAL, until, 9) == tuple(
-            MIDNIGHT + n * HOUR for n in (1, 2, 3)
-        )
-        assert await rig.scheduler.next_runs(LOCAL, until, 1) == (MIDNIGHT + HOUR,)
-        assert len(await rig.scheduler.next_runs(LOCAL, counted, 9)) == 2
+        assert await rig.next_runs(until, 9) == tuple(MIDNIGHT + n * HOUR for n in (1, 2, 3))
+        assert await rig.next_runs(until, 1) == (MIDNIGHT + HOUR,)
+        assert len(await rig.next_runs(counted, 9)) == 2
 
     async def test_the_next_runs_begin_now_and_what_is_overdue_is_told_apart(
         self, rig: Rig
     ) -> None:
         schedule_id = await rig.create()
         await rig.clock.advance(2.5 * HOUR)
-        schedule = await rig.schedule(schedule_id)
 
-        assert await rig.scheduler.next_runs(LOCAL, schedule_id, 2) == (
+        assert await rig.next_runs(schedule_id, 2) == (
             MIDNIGHT + 3 * HOUR,
             MIDNIGHT + 4 * HOUR,
         )
-        assert rig.scheduler.overdue(schedule) == MIDNIGHT + HOUR
+        assert (await rig.schedules().next(schedule_id)).overdue_at == MIDNIGHT + HOUR
         await rig.scheduler.round()
-        assert rig.scheduler.overdue(await rig.schedule(schedule_id)) is None
+        assert (await rig.schedules().next(schedule_id)).overdue_at is None
 
-    @pytest.mark.parametrize("count", [-1, 1001])
-    async def test_no_more_than_a_thousand_are_told(self, rig: Rig, count: int) -> None:
+    @pytest.mark.parametrize("count", [-1, 0, 101])
+    async def test_no_more_than_a_hundred_are_told(self, rig: Rig, count: int) -> None:
         schedule_id = await rig.create()
 
-        with pytest.raises(Invalid, match="1,000"):
-            await rig.scheduler.next_runs(LOCAL, schedule_id, count)
+        with pytest.raises(Invalid, match="count"):
+            await rig.next_runs(schedule_id, count)
 
-        assert len(await rig.scheduler.next_runs(LOCAL, schedule_id, 1000)) == 1000
-        assert await rig.scheduler.next_runs(LOCAL, schedule_id, 0) == ()
+        assert len(await rig.next_runs(schedule_id, 100)) == 100
 
     async def test_one_whose_zone_is_gone_is_left_out_of_the_calendar(self, rig: Rig) -> None:
         gone, other = await rig.create(), await rig.create(name="other")
         await broken(rig, gone)
 
-        calendar = await rig.scheduler.calendar(LOCAL)
+        calendar = await rig.schedules().calendar()
 
         assert {o.schedule_id for o in calendar.occurrences} == {other}
         assert not calendar.whole
         assert calendar.unreadable == (gone,)
         with pytest.raises(Invalid, match="Mars/Olympus"):
-            await rig.scheduler.next_runs(LOCAL, gone)
+            await rig.next_runs(gone)
 
     async def test_no_instant_is_out_of_the_years_that_zones_can_say(self, rig: Rig) -> None:
         schedule_id = await rig.create()
         first = datetime(1, 1, 1, tzinfo=UTC)
 
         with pytest.raises(Invalid, match="1970"):
-            await rig.scheduler.calendar(LOCAL, first, MIDNIGHT)
+            await rig.schedules().calendar(first, MIDNIGHT)
         with pytest.raises(Invalid, match="1970"):
-            await rig.scheduler.calendar(LOCAL, MIDNIGHT, datetime(9999, 1, 1, tzinfo=UTC))
+            await rig.schedules().calendar(MIDNIGHT, datetime(9999, 1, 1, tzinfo=UTC))
         with pytest.raises(Invalid, match="1970"):
-            await rig.scheduler.backfill(LOCAL, schedule_id, first)
+            await rig.schedules().backfill(schedule_id, first)
         with pytest.raises(Invalid, match="1970"):
-            await rig.scheduler.runs(LOCAL, schedule_id, first)
+            await rig.schedules().runs(schedule_id, before=first)
 
     async def test_a_calendar_has_what_became_of_the_past_and_what_is_to_come_of_all(
         self, rig: Rig
@@ -410,7 +406,7 @@ class TestLooking:
         await rig.after(HOUR)
         [job] = await rig.submitted(one)
 
-        calendar = await rig.scheduler.calendar(LOCAL, MIDNIGHT - 9 * HOUR, MIDNIGHT + 3 * HOUR)
+        calendar = await rig.schedules().calendar(MIDNIGHT - 9 * HOUR, MIDNIGHT + 3 * HOUR)
 
         told = [((o.due_at - MIDNIGHT) / HOUR, o.schedule_id, o.fate) for o in calendar.occurrences]
         assert told == [  # nothing before they began; the other one has a run left
@@ -427,13 +423,13 @@ class TestLooking:
     ) -> None:
         one, two = await rig.create(), await rig.create("0,30 * * * *", name="half")
         held = await rig.create(name="held")
-        await rig.scheduler.toggle(LOCAL, held, enabled=False)
+        await rig.schedules().pause(held)
         await rig.after(HOUR)
         first, half_past, other = [await rig.schedule(key) for key in (one, two, held)]
 
-        found = await rig.scheduler.hours(LOCAL, MIDNIGHT, MIDNIGHT + 3 * HOUR)
-        india = await rig.scheduler.hours(
-            LOCAL, MIDNIGHT, MIDNIGHT + 2 * HOUR, zone="Asia/Kolkata", ref=first.id
+        found = await rig.schedules().hours(MIDNIGHT, MIDNIGHT + 3 * HOUR)
+        india = await rig.schedules().hours(
+            MIDNIGHT, MIDNIGHT + 2 * HOUR, zone="Asia/Kolkata", schedule=first.id
         )
 
         assert [half_past.next_at, other.next_at] == [MIDNIGHT + 1.5 * HOUR, MIDNIGHT + 2 * HOUR]
@@ -460,13 +456,13 @@ class TestLooking:
 
         async def hours() -> tuple[CalendarHours, float]:
             begun = process_time()
-            answer = await rig.scheduler.hours(LOCAL, MIDNIGHT - HOUR, MIDNIGHT + 7 * 24 * HOUR)
+            answer = await rig.schedules().hours(MIDNIGHT - HOUR, MIDNIGHT + 7 * 24 * HOUR)
             return answer, process_time() - begun
 
         before, computing_s = await hours()
         await rig.ends(job, State.FAILED)
         after, cached_s = await hours()
-        await rig.scheduler.toggle(LOCAL, often, enabled=False)
+        await rig.schedules().pause(often)
         paused, _ = await hours()
 
         fates = [
@@ -483,8 +479,8 @@ class TestLooking:
             await rig.create("* * * * *", name=f"often{n}")
         week = MIDNIGHT + timedelta(days=7)
 
-        found = await rig.scheduler.hours(LOCAL, MIDNIGHT, week)
-        listed = await rig.scheduler.calendar(LOCAL, MIDNIGHT, week)
+        found = await rig.schedules().hours(MIDNIGHT, week)
+        listed = await rig.schedules().calendar(MIDNIGHT, week)
 
         assert not found.whole
         assert MIDNIGHT + timedelta(days=4) < found.until < MIDNIGHT + timedelta(days=5)
@@ -493,4 +489,4 @@ class TestLooking:
         assert (len(listed.occurrences), listed.whole) == (2_000, False)
         assert listed.until == listed.occurrences[-1].due_at
         with pytest.raises(Invalid, match="31 days"):
-            await rig.scheduler.hours(LOCAL, MIDNIGHT, MIDNIGHT + timedelta(days=32))
+            await rig.schedules().hours(MIDNIGHT, MIDNIGHT + timedelta(days=32))

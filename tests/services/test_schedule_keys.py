@@ -25,7 +25,7 @@ async def test_an_instant_is_skipped_while_there_is_a_job_with_the_key(rig: Rig)
     await rig.after(HOUR)
 
     assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 skipped exists"]
-    [tick, _] = await rig.scheduler.runs(LOCAL, schedule_id)
+    [tick, _] = (await rig.schedules().runs(schedule_id)).items
     assert tick.detail == f"job {job.id} has its unique key"
     assert (await rig.schedule(schedule_id)).paused_at is None  # it is no failure
     await rig.writer.delete(LOCAL, job.id)
@@ -35,10 +35,9 @@ async def test_an_instant_is_skipped_while_there_is_a_job_with_the_key(rig: Rig)
 
 async def test_a_run_that_is_asked_for_is_the_job_that_exists(rig: Rig) -> None:
     schedule_id = await rig.create(overrides=URLS | {"unique_key": "k"}, overlap=Overlap.ALLOW)
-    submitted = await submit_to(
-        rig.submitter, LOCAL, JobSpec(urls=("https://x.example/",), unique_key="k")
-    )
-    assert await rig.scheduler.run_now(LOCAL, schedule_id) == submitted
+    spec = JobSpec(urls=("https://x.example/",), unique_key="k")
+    submitted = await submit_to(rig.submitter, LOCAL, spec)
+    assert await rig.run(schedule_id) == submitted
     assert await rig.ledger(schedule_id) == []
 
 
@@ -53,7 +52,7 @@ async def test_instants_that_are_made_up_for_share_a_key(rig: Rig) -> None:
     ran = ["1 caught_up late", "2 skipped exists", "3 skipped exists"]
     assert sorted(await rig.ledger(schedule_id)) == ran
 
-    done = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT, dry_run=False)
+    done = await rig.schedules().backfill(schedule_id, MIDNIGHT, dry_run=False)
     assert len(await rig.submitted(schedule_id)) == 1
     assert done.runs == ()
 

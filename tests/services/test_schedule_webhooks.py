@@ -8,7 +8,6 @@ import pytest
 from crawlyard import JobQuery
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from crawlyard.store.store import Store
@@ -55,7 +54,7 @@ async def test_a_schedule_whose_webhook_does_not_exist_is_refused(rig: Rig, name
 
 
 async def test_so_is_one_whose_template_names_it(rig: Rig) -> None:
-    template = await rig.templates.create(LOCAL, TemplateDraft(name="news", spec=TELLING))
+    template = await rig.templates().create({"name": "news", "spec": TELLING})
 
     with pytest.raises(Invalid, match=TOLD):
         await rig.create(template=template.id, overrides={})
@@ -73,7 +72,7 @@ async def test_an_edit_that_names_it_is_refused_and_changes_nothing(rig: Rig) ->
     before = await rig.schedule(schedule_id)
 
     with pytest.raises(Invalid, match=TOLD):
-        await rig.scheduler.update(LOCAL, schedule_id, {"overrides": TELLING})
+        await rig.schedules().edit(schedule_id, overrides=TELLING)
 
     assert await rig.schedule(schedule_id) == before
 
@@ -84,7 +83,7 @@ async def test_when_it_runs_no_name_is_waited_for(rig: Rig, names: Names) -> Non
     names.known.clear()
     names.asked = 0
 
-    await rig.scheduler.update(LOCAL, schedule_id, {"description": "as before"})
+    await rig.schedules().edit(schedule_id, description="as before")
     await rig.after(TO_ONE)
     await rig.after(HOUR)
 

@@ -11,7 +11,6 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
-from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.schedules.ticks import TickStore
 from crawlyard.store.store import Store
@@ -41,7 +40,7 @@ class Flawed:
 class TestCreate:
     async def test_a_new_schedule_is_due_at_its_first_instant(self, rig: Rig) -> None:
         schedule_id = await rig.create("0 3 * * *", zone="Europe/Berlin", description="all")
-        schedule = await rig.scheduler.get(LOCAL, schedule_id)
+        schedule = await rig.schedules().get(schedule_id)
         assert (schedule.owner, schedule.name, schedule.description) == ("local", "nightly", "all")
         assert schedule.next_at == schedule.fire_at == MIDNIGHT + 2 * HOUR
         assert await rig.told(schedule_id) == ["created"]
@@ -68,12 +67,12 @@ class TestFire:
         assert ticked.data["outcome"] == "ran"
 
     async def test_the_template_is_filled_as_it_is_when_it_runs(self, rig: Rig) -> None:
-        draft = TemplateDraft(name="news", spec={"urls": ["https://a.example/"], "max_depth": 3})
-        template = await rig.templates.create(LOCAL, draft)
+        form = {"name": "news", "spec": {"urls": ["https://a.example/"], "max_depth": 3}}
+        template = await rig.templates().create(form)
         latest = await rig.create(template="news", overrides={"limits": {"pages": 7}})
         fixed = await rig.create(name="b", template="news", template_version=1, overrides={})
-        changed = replace(draft, spec={"urls": ["https://b.example/"]})
-        await rig.templates.update(LOCAL, template.id, changed)
+        spec = {"urls": ["https://b.example/"], "max_depth": None}
+        await rig.templates().edit(template.id, {"spec": spec}, version=None)
 
         await rig.after(HOUR)
 
@@ -156,7 +155,7 @@ class TestOverlap:
             "2 skipped overlap",
             "3 ran on_time",
         ]
-        skipped = (await rig.scheduler.runs(LOCAL, schedule_id))[1]
+        skipped = ((await rig.schedules().runs(schedule_id)).items)[1]
         assert job.id in skipped.detail
 
     async def test_queue_runs_the_one_that_waits_when_the_job_has_ended(self, rig: Rig) -> None:
@@ -168,11 +167,11 @@ class TestOverlap:
             "2 waiting overlap",
             "3 skipped overlap",
         ]
-        skipped = (await rig.scheduler.runs(LOCAL, schedule_id))[0]
+        skipped = ((await rig.schedules().runs(schedule_id)).items)[0]
         assert "T02:00:00Z waits" in skipped.detail
         [job] = await rig.submitted(schedule_id)
 
-        await rig.scheduler.after_run(await rig.ends(job))
+        await rig.after_run(await rig.ends(job))
 
         assert (await rig.ledger(schedule_id))[1] == "2 ran overlap"
         [_, second] = await rig.submitted(schedule_id)
@@ -209,7 +208,7 @@ class TestOverlap:
         await rig.after(3.5 * HOUR)
         span = (MIDNIGHT + HOUR, MIDNIGHT + 3 * HOUR)
         for schedule_id in schedule_ids:
-            await rig.scheduler.backfill(LOCAL, schedule_id, *span, dry_run=False)
+            await rig.schedules().backfill(schedule_id, *span, dry_run=False)
 
         await rig.after(HOUR / 2)
 
@@ -230,14 +229,14 @@ class TestOverlap:
         assert (await rig.store.jobs.get(retried.id)).job.state is State.CANCELLED
 
     async def test_a_job_that_cannot_be_submitted_cancels_none(self, rig: Rig) -> None:
-        draft = TemplateDraft(name="news", spec={"urls": ["https://a.example/"]})
-        template = await rig.templates.create(ADA, draft)
-        await rig.templates.publish(ADA, template.id)
+        form = {"name": "news", "spec": {"urls": ["https://a.example/"]}}
+        template = await rig.templates(ADA).create(form)
+        await rig.templates(ADA).publish(template.id)
         schedule_id = await rig.create(
             template=template.id, overrides={}, overlap=Overlap.CANCEL_PREVIOUS
         )
         await rig.after(HOUR)
-        await rig.templates.unpublish(ADA, template.id)
+        await rig.templates(ADA).unpublish(template.id)
 
         await rig.after(HOUR)
 

@@ -3,27 +3,27 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
 
-from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, Tick, TickReason
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.errors import Conflict, IllegalMove
+from crawlyard.services.schedules.terms import ScheduleChanges
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend
 from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, Rig, a_rig
 
 TIMES = ("@hourly", "*/20 * * * *", "every 45m", "30 2 * * *", "10,40 * * * *")
-EDITS: tuple[Mapping[str, object], ...] = (
-    *({"when": when} for when in TIMES),
-    *({"zone": zone} for zone in ("UTC", "Europe/Berlin", "Asia/Kathmandu")),
-    *({"jitter": jitter} for jitter in (timedelta(0), 10 * MINUTE)),
+EDITS: tuple[ScheduleChanges, ...] = (
+    *(ScheduleChanges(when=when) for when in TIMES),
+    *(ScheduleChanges(zone=zone) for zone in ("UTC", "Europe/Berlin", "Asia/Kathmandu")),
+    *(ScheduleChanges(jitter_s=jitter_s) for jitter_s in (0, 600)),
     {"description": "changed"},
 )
 JUMPS = (MINUTE, 5 * MINUTE, 20 * MINUTE, HOUR, 5 * HOUR, 30 * HOUR, -HOUR, -4 * HOUR)
@@ -52,7 +52,8 @@ class Watched:
         self.since = to
 
     async def edit(self, rig: Rig) -> None:
-        new = await rig.scheduler.update(LOCAL, self.id, self.chance.choice(EDITS))
+        await rig.schedules().edit(self.id, **self.chance.choice(EDITS))
+        new = await rig.schedule(self.id)
         if (new.when, new.zone, new.jitter) != (
             self.table.when,
             self.table.zone,
@@ -63,21 +64,23 @@ class Watched:
         self.table = new
 
     async def toggle(self, rig: Rig) -> None:
-        await rig.scheduler.toggle(LOCAL, self.id, enabled=self.chance.random() < 0.6)
+        schedules = rig.schedules()
+        on = self.chance.random() < 0.6
+        await (schedules.resume if on else schedules.pause)(self.id)
 
     async def run_now(self, rig: Rig) -> None:
         with suppress(IllegalMove):
-            await rig.scheduler.run_now(LOCAL, self.id)
+            await rig.run(self.id)
 
     async def backfill(self, rig: Rig) -> None:
         until = rig.clock.wall() - self.chance.choice((timedelta(0), HOUR))
         since = until - self.chance.choice((HOUR, 9 * HOUR))
-        await rig.scheduler.backfill(LOCAL, self.id, since, until, dry_run=False)
+        await rig.schedules().backfill(self.id, since, until, dry_run=False)
 
     async def look_before(self, rig: Rig) -> None:
         since = rig.clock.wall() - self.chance.choice((HOUR, 9 * HOUR))
-        would = await rig.scheduler.backfill(LOCAL, self.id, since)
-        done = await rig.scheduler.backfill(LOCAL, self.id, since, dry_run=False)
+        would = await rig.schedules().backfill(self.id, since)
+        done = await rig.schedules().backfill(self.id, since, dry_run=False)
         assert [t.due_at for t in would.runs] == [t.due_at for t in done.runs]
         assert would.kept == done.kept
 
@@ -131,7 +134,7 @@ async def watched(rig: Rig, chance: random.Random, n: int) -> Watched:
         overlap=list(Overlap)[n % 4],
         misfire=misfire,
         catch_up=catch_up,
-        jitter=chance.choice((timedelta(0), 10 * MINUTE)),
+        jitter_s=chance.choice((0, 600)),
     )
     late = {Misfire.SKIP: 0, Misfire.RUN_ONCE: 1, Misfire.RUN_ALL: catch_up}[misfire]
     schedule = await rig.schedule(schedule_id)

@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
+from msgspec import UNSET
 
 from crawlyard import JobQuery
-from crawlyard.core.access.user import LOCAL, Actor, Role
-from crawlyard.core.templates.template import TemplateDraft
+from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.endpoints.endpoint import methods_of
 from crawlyard.errors import Conflict, Forbidden, NotFound
-from crawlyard.services.schedules.scheduler import Scheduler
+from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.services.schedule_rig import HOUR, MIDNIGHT, Rig, a_rig
@@ -17,23 +18,20 @@ ADA = Actor(id="ada")
 BOB = Actor(id="bob")
 WATCHING_ADA = Actor(id="ada", role=Role.VIEWER)
 
-Call = Callable[[Scheduler, Actor, str], Awaitable[object]]
+Call = Callable[[Schedules, str], Awaitable[object]]
 
 CHANGES: Mapping[str, Call] = {
-    "update": lambda s, actor, i: s.update(actor, i, {"when": "@daily"}),
-    "toggle": lambda s, actor, i: s.toggle(actor, i, enabled=False, reason="mine"),
-    "run_now": lambda s, actor, i: s.run_now(actor, i),
-    "backfill": lambda s, actor, i: s.backfill(
-        actor, i, MIDNIGHT - HOUR, MIDNIGHT + HOUR, dry_run=False
-    ),
-    "delete": lambda s, actor, i: s.delete(actor, i),
-    "deletable": lambda s, actor, i: s.deletable(actor, i),
-    "changeable": lambda s, actor, i: s.changeable(actor, i),
+    "edit": lambda s, i: s.edit(i, when="@daily"),
+    "pause": lambda s, i: s.pause(i, "mine"),
+    "resume": lambda s, i: s.resume(i),
+    "run": lambda s, i: s.run(i),
+    "backfill": lambda s, i: s.backfill(i, MIDNIGHT - HOUR, MIDNIGHT + HOUR, dry_run=False),
+    "delete": lambda s, i: s.delete(i),
+    "deletable": lambda s, i: s.deletable(i),
 }
-LOOKS = {"get", "next_runs", "due_between", "runs", "list", "calendar", "hours", "recent"}
+LOOKS = {"get", "next", "runs", "list", "calendar", "hours", "changes", "changes_feed"}
 OWN = {"create"}  # of what is not there yet: tested below
-# they take no actor
-NOBODYS = {"is_due", "overdue", "secret_params", "after_run", "nudge", "round", "run"}
+NONE = {"preview", "convert"}  # of no schedule
 
 
 @pytest.fixture
@@ -50,13 +48,12 @@ async def rig(store: Store) -> Rig:
 
 
 async def adas(rig: Rig) -> str:
-    [schedule] = await rig.scheduler.list(ADA)
+    [schedule] = (await rig.schedules(ADA).list()).items
     return schedule.id
 
 
 def test_every_method_has_its_row() -> None:
-    methods = {name for name in dir(Scheduler) if not name.startswith("_")}
-    assert methods == {*LOOKS, *CHANGES, *OWN, *NOBODYS}
+    assert methods_of(Schedules).keys() == {*LOOKS, *CHANGES, *OWN, *NONE}
 
 
 @pytest.mark.parametrize("call", CHANGES.values(), ids=CHANGES)
@@ -64,72 +61,73 @@ async def test_who_may_only_look_changes_nothing(rig: Rig, call: Call) -> None:
     schedule_id = await adas(rig)
     before, events = await rig.schedule(schedule_id), await rig.store.events.last()
     with pytest.raises(Forbidden):
-        await call(rig.scheduler, WATCHING_ADA, schedule_id)
+        await call(rig.schedules(WATCHING_ADA), schedule_id)
     assert await rig.schedule(schedule_id) == before
     assert await rig.store.events.last() == events
 
 
 async def test_recent_runs_leave_out_what_is_somebody_elses(rig: Rig) -> None:
-    hers = await rig.scheduler.list(ADA)
-    assert set(await rig.scheduler.recent(ADA, hers)) == {one.id for one in hers}
-    assert await rig.scheduler.recent(BOB, hers) == {}
+    [shown] = (await rig.schedules(ADA).list(expand="recent")).items
+    assert shown.expanded is not UNSET
+    assert len(shown.expanded.recent) == 2
+    assert (await rig.schedules(BOB).list(expand="recent")).items == []
 
 
 async def test_names_of_others_mean_nothing(rig: Rig) -> None:
     for word in ("nightly", "ada/nightly"):
         with pytest.raises(NotFound):
-            await rig.scheduler.get(BOB, word)
+            await rig.schedules(BOB).get(word)
 
 
 async def test_who_may_only_look_creates_nothing(rig: Rig) -> None:
     with pytest.raises(Forbidden):
         await rig.create(actor=WATCHING_ADA, name="another")
-    assert len(await rig.scheduler.list(ADA)) == 1
+    assert len((await rig.schedules(ADA).list()).items) == 1
 
 
 async def test_private_templates_of_others_cannot_be_scheduled(rig: Rig) -> None:
-    draft = TemplateDraft(name="secret", spec={"urls": ["https://ada.example/"]})
-    template = await rig.templates.create(ADA, draft)
+    form = {"name": "secret", "spec": {"urls": ["https://ada.example/"]}}
+    template = await rig.templates(ADA).create(form)
     own = await rig.create(actor=BOB)
 
     for ref in (template.id, "ada/secret", "secret"):
         with pytest.raises(NotFound):
             await rig.create(actor=BOB, name="theft", template=ref)
         with pytest.raises(NotFound):
-            await rig.scheduler.update(BOB, own, {"template": ref})
+            await rig.schedules(BOB).edit(own, template=ref)
 
 
 async def test_jobs_belong_to_the_owner_of_the_schedule_whoever_asks(rig: Rig) -> None:
     schedule_id = await adas(rig)
     for job in await rig.submitted(schedule_id):
         await rig.ends(job)
-    job = await rig.scheduler.run_now(LOCAL, schedule_id)
+    job = await rig.run(schedule_id)
     assert job.owner == "ada"
     assert [s.job.owner for s in await rig.store.jobs.find(JobQuery(owner=BOB.id), 50)] == []
 
 
 async def test_an_admin_cannot_make_a_schedule_use_what_its_owner_may_not_see(rig: Rig) -> None:
-    draft = TemplateDraft(name="bobs", spec={"urls": ["https://bob.example/"]})
-    template = await rig.templates.create(BOB, draft)
+    form = {"name": "bobs", "spec": {"urls": ["https://bob.example/"]}}
+    template = await rig.templates(BOB).create(form)
     schedule_id = await adas(rig)
     with pytest.raises(NotFound):
-        await rig.scheduler.update(LOCAL, schedule_id, {"template": template.id, "overrides": {}})
+        await rig.schedules().edit(schedule_id, template=template.id, overrides={})
     assert (await rig.schedule(schedule_id)).template_id is None
 
 
 async def test_who_deletes_a_template_hears_no_names_of_what_others_made_of_it(rig: Rig) -> None:
-    draft = TemplateDraft(name="shared", spec={"urls": ["https://ada.example/"]})
-    template = await rig.templates.create(ADA, draft)
-    await rig.templates.publish(ADA, template.id)
+    form = {"name": "shared", "spec": {"urls": ["https://ada.example/"]}}
+    template = await rig.templates(ADA).create(form)
+    await rig.templates(ADA).publish(template.id)
     theirs = await rig.create(actor=BOB, name="bobs plan", template=template.id, overrides={})
 
     with pytest.raises(Conflict, match="is used by 1 schedule of other users") as alone:
-        await rig.templates.delete(ADA, template.id)
+        await rig.templates(ADA).delete(template.id, version=None)
     await rig.create(actor=ADA, name="mine", template=template.id, overrides={})
     with pytest.raises(Conflict, match="schedules mine and 1 of other users") as beside:
-        await rig.templates.delete(ADA, template.id)
+        await rig.templates(ADA).delete(template.id, version=None)
     with pytest.raises(Conflict, match="schedules bobs plan, mine;"):
-        await rig.templates.delete(LOCAL, template.id)
+        await rig.templates().delete(template.id, version=None)
 
     assert "bobs plan" not in f"{alone.value} {beside.value}"
     assert (await rig.schedule(theirs)).template_id == template.id

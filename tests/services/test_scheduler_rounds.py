@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, TickOutcome
 from crawlyard.core.schedules.timetable import timetable
@@ -191,7 +190,7 @@ async def test_three_at_once_fire_each_instant_of_any_history_once(
             zone="Europe/Berlin",
             overlap=overlap,
             misfire=misfire,
-            jitter=chance.choice((timedelta(0), 5 * MINUTE)),
+            jitter_s=chance.choice((0, 300)),
             catch_up=3,
         )
         for n, (when, overlap, misfire) in enumerate(2 * KINDS)
@@ -221,7 +220,7 @@ async def judged(
     rig: Rig, schedule_id: str, made: datetime, latest: datetime
 ) -> Counter[TickOutcome]:
     """Return the outcomes of a schedule, if each instant up to *latest* has one row."""
-    schedule = await rig.scheduler.get(LOCAL, schedule_id)
+    schedule = await rig.schedule(schedule_id)
     table = timetable(schedule.when, schedule.zone, schedule.anchor)
     expected, at = [], table.after(made)
     while at is not None and (schedule.next_at is None or at < schedule.next_at):

@@ -1,7 +1,6 @@
-"""`TemplateManager`: whose templates are whose, how versions come about, what a job gets."""
+"""`Templates`: whose templates are whose, how versions come about, what a job gets."""
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -9,20 +8,24 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
+from crawlyard.core.endpoints.endpoint import methods_of
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec_json import FIELDS, form_of, spec_of
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType
+from crawlyard.core.templates.answers import TemplateOut
+from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound
-from crawlyard.services.templates.files import check_draft
-from crawlyard.services.templates.manager import TemplateManager
+from crawlyard.services.templates.files import check_draft, data_of
+from crawlyard.services.templates.rendering import render_template
+from crawlyard.services.templates.templates import Templates
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import EVERY_EVENT, TemplateQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW
-from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft
+from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft, rewrite
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend
+from tests.services.schedule_rig import Rig, a_rig
 
 ADA, BOB = Actor(id="ada"), Actor(id="bob")
 VIEWER = Actor(id="ada", role=Role.VIEWER)
@@ -36,35 +39,36 @@ def store() -> Store:
 
 
 @pytest.fixture
-def templates(store: Store, clock: FakeClock) -> TemplateManager:
-    return TemplateManager(store, clock)
+def rig(store: Store, clock: FakeClock) -> Rig:
+    return a_rig(store, clock)
+
+
+async def add(rig: Rig, actor: Actor, draft: TemplateDraft) -> CrawlTemplate:
+    """Return a new template of an actor, as it is stored."""
+    made = await rig.templates(actor).create(data_of(draft))
+    return await rig.store.templates.get(made.id)
 
 
 # --- owner rules: who asks for what over HTTP is in tests/web/test_matrix.py
 
-Call = Callable[[TemplateManager, str], Awaitable[object]]
+Call = Callable[[Templates, str], Awaitable[object]]
 
 CHANGES: dict[str, Call] = {
-    "duplicate": lambda t, ref: t.duplicate(VIEWER, ref),
-    "changeable": lambda t, ref: t.changeable(VIEWER, ref),
-    "update": lambda t, ref: t.update(VIEWER, ref, a_plain_draft(description="x")),
-    "publish": lambda t, ref: t.publish(VIEWER, ref),
-    "unpublish": lambda t, ref: t.unpublish(VIEWER, ref),
-    "restore": lambda t, ref: t.restore(VIEWER, ref, 1),
-    "delete": lambda t, ref: t.delete(VIEWER, ref),
-    "deletable": lambda t, ref: t.deletable(VIEWER, ref),
+    "duplicate": lambda t, ref: t.duplicate(ref),
+    "edit": lambda t, ref: t.edit(ref, {"description": "x"}, version=None),
+    "publish": lambda t, ref: t.publish(ref),
+    "unpublish": lambda t, ref: t.unpublish(ref),
+    "restore": lambda t, ref: t.restore(ref, 1),
+    "delete": lambda t, ref: t.delete(ref, version=None),
+    "deletable": lambda t, ref: t.deletable(ref),
 }
-OTHERS = {"create", "get", "list", "resolve", "versions", "render"}
-
-
-def methods() -> set[str]:
-    """Return the names of all public methods."""
-    found = inspect.getmembers(TemplateManager, inspect.isfunction)
-    return {name for name, _ in found if not name.startswith("_")}
+OTHERS = {"get", "list", "versions", "version", "render", "export"}
+NEW = {"create", "import_"}
+NONE = {"validate", "convert"}  # of no template
 
 
 def test_every_method_has_its_row() -> None:
-    assert CHANGES.keys() | OTHERS == methods()
+    assert methods_of(Templates).keys() == {*CHANGES, *OTHERS, *NEW, *NONE}
 
 
 async def everything(store: Store) -> tuple[list[CrawlTemplate], list[Event]]:
@@ -75,110 +79,107 @@ async def everything(store: Store) -> tuple[list[CrawlTemplate], list[Event]]:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-async def test_who_may_only_look_changes_nothing_of_his_own(
-    templates: TemplateManager, name: str
-) -> None:
-    mine = await templates.create(ADA, a_plain_draft())
+async def test_who_may_only_look_changes_nothing_of_his_own(rig: Rig, name: str) -> None:
+    mine = await add(rig, ADA, a_plain_draft())
     with pytest.raises(Forbidden):
-        await CHANGES[name](templates, mine.id)
+        await CHANGES[name](rig.templates(VIEWER), mine.id)
     with pytest.raises(Forbidden):
-        await templates.create(VIEWER, a_plain_draft(name="other"))
+        await add(rig, VIEWER, a_plain_draft(name="other"))
 
 
-async def test_a_private_template_is_found_by_none_of_its_names(templates: TemplateManager) -> None:
-    mine = await templates.create(ADA, a_plain_draft())
+async def test_a_private_template_is_found_by_none_of_its_names(rig: Rig) -> None:
+    mine = await add(rig, ADA, a_plain_draft())
     for ref in (mine.id, "ada/plain", "plain"):
         with pytest.raises(NotFound) as refused:
-            await templates.resolve(BOB, ref)
+            await rig.templates(BOB).get(ref)
         assert "ada" not in str(refused.value).replace(ref, "")
 
 
 # --- names
 
 
-async def test_a_name_is_first_ones_own(templates: TemplateManager) -> None:
-    theirs = await templates.create(ADA, a_plain_draft())
-    await templates.publish(ADA, "plain")
+async def test_a_name_is_first_ones_own(rig: Rig) -> None:
+    theirs = await add(rig, ADA, a_plain_draft())
+    await rig.templates(ADA).publish("plain")
 
     with pytest.raises(NotFound, match="there is no template plain; there is ada/plain"):
-        await templates.get(BOB, "plain")
-    own = await templates.create(BOB, a_plain_draft())
+        await rig.templates(BOB).get("plain")
+    own = await add(rig, BOB, a_plain_draft())
 
-    assert (await templates.get(BOB, "plain")).id == own.id
-    assert (await templates.get(BOB, "ada/plain")).id == theirs.id
-    assert (await templates.get(BOB, theirs.id.upper())).id == theirs.id
+    assert (await rig.templates(BOB).get("plain")).id == own.id
+    assert (await rig.templates(BOB).get("ada/plain")).id == theirs.id
+    assert (await rig.templates(BOB).get(theirs.id.upper())).id == theirs.id
 
 
-async def test_a_copy_gets_a_name_that_is_free(templates: TemplateManager) -> None:
-    await templates.create(ADA, a_plain_draft(name="x" * 100))
-    names = [(await templates.duplicate(ADA, "x" * 100)).name for _ in range(3)]
+async def test_a_copy_gets_a_name_that_is_free(rig: Rig) -> None:
+    await add(rig, ADA, a_plain_draft(name="x" * 100))
+    names = [(await rig.templates(ADA).duplicate("x" * 100)).name for _ in range(3)]
     stem = "x" * 88
     assert names == [f"{stem} copy", f"{stem} copy 2", f"{stem} copy 3"]
 
 
 async def test_copies_that_are_made_at_once_get_a_name_each(backend: Backend) -> None:
     store = await backend.open()
-    templates = TemplateManager(store, FakeClock())
-    await templates.create(ADA, a_plain_draft())
+    rig = a_rig(store, FakeClock())
+    await add(rig, ADA, a_plain_draft())
 
-    copies = await asyncio.gather(*(templates.duplicate(ADA, "plain") for _ in range(4)))
+    copies = await asyncio.gather(*(rig.templates(ADA).duplicate("plain") for _ in range(4)))
 
     names = {copy.name for copy in copies}
     assert names == {"plain copy", "plain copy 2", "plain copy 3", "plain copy 4"}
     with pytest.raises(Conflict):
-        await templates.duplicate(ADA, "plain", name="plain copy")
+        await rig.templates(ADA).duplicate("plain", name="plain copy")
     await store.close()
 
 
 # --- versions
 
 
-async def test_every_update_is_a_new_version(
-    store: Store, templates: TemplateManager, clock: FakeClock
-) -> None:
-    first = await templates.create(ADA, a_plain_draft())
+async def test_every_update_is_a_new_version(store: Store, rig: Rig, clock: FakeClock) -> None:
+    first = await add(rig, ADA, a_plain_draft())
     await clock.advance(timedelta(hours=1))
 
-    saved = await templates.update(LOCAL, first.id, a_draft(name="other"), version=1)
+    saved = await rewrite(rig.templates(LOCAL), first.id, a_draft(name="other"), version=1)
 
-    second = saved.template
+    second = await store.templates.get(saved.id)
     assert (second.version, second.owner, second.actor) == (2, "ada", "local")
     assert (second.created_at, second.updated_at) == (NOW, NOW + timedelta(hours=1))
-    assert await templates.get(ADA, first.id, 1) == first
+    assert await rig.templates(ADA).version(first.id, 1) == TemplateOut.of(first)
     [created, updated] = await store.events.events()
     assert (created.name, updated.name) == ("template.created", "template.updated")
     assert (updated.subject, updated.owner, updated.actor) == (first.id, "ada", "local")
     assert updated.data == {"name": "other", "version": 2, "public": False}
 
 
-async def test_an_update_that_says_the_same_makes_no_version(
-    store: Store, templates: TemplateManager
-) -> None:
-    first = await templates.create(ADA, a_draft())
-    saved = await templates.update(ADA, first.id, a_draft())
-    assert saved.template == first
+async def test_an_update_that_says_the_same_makes_no_version(store: Store, rig: Rig) -> None:
+    first = await add(rig, ADA, a_draft())
+    saved = await rewrite(rig.templates(ADA), first.id, a_draft())
+    assert saved.version == 1
+    assert await store.templates.get(first.id) == first
     assert len(await store.events.events()) == 1
 
 
 async def test_an_earlier_version_is_restored_under_the_name_of_now(
-    templates: TemplateManager,
+    rig: Rig,
 ) -> None:
-    mine = await templates.create(ADA, a_draft(description="1"))
-    await templates.update(ADA, mine.id, a_plain_draft())
+    mine = await add(rig, ADA, a_draft(description="1"))
+    await rewrite(rig.templates(ADA), mine.id, a_plain_draft())
 
-    restored = (await templates.restore(ADA, mine.id, 1)).template
+    restored = await rig.store.templates.get((await rig.templates(ADA).restore(mine.id, 1)).id)
 
     assert (restored.version, restored.name) == (3, "plain")
     assert restored.draft == a_draft(name="plain", description="1")
-    for none in (9, 0, -1, 10**30):
-        with pytest.raises(NotFound, match=f"no version {none} of"):
-            await templates.restore(ADA, mine.id, none)
+    with pytest.raises(NotFound, match="no version 9 of"):
+        await rig.templates(ADA).restore(mine.id, 9)
+    for none in (0, -1, 10**30):
+        with pytest.raises(Invalid, match="version"):
+            await rig.templates(ADA).restore(mine.id, none)
 
 
 async def test_what_cannot_be_crawled_is_not_kept(
-    store: Store, templates: TemplateManager, subtests: pytest.Subtests
+    store: Store, rig: Rig, subtests: pytest.Subtests
 ) -> None:
-    mine = await templates.create(ADA, a_plain_draft())
+    mine = await add(rig, ADA, a_plain_draft())
     for spec, field in [
         ({"include": ["re:("]}, "include"),
         ({"urls": ["ftp://a.example/"]}, "urls"),
@@ -191,10 +192,10 @@ async def test_what_cannot_be_crawled_is_not_kept(
     ]:
         bad = a_plain_draft(spec=spec)
 
-        for doing in (templates.create(ADA, bad), templates.update(ADA, mine.id, bad)):
+        for doing in (add(rig, ADA, bad), rewrite(rig.templates(ADA), mine.id, bad)):
             with subtests.test(spec=spec), pytest.raises(Invalid) as refused:
                 await doing
-            assert refused.value.field == field, spec
+            assert refused.value.field == f"spec.{field}", spec
 
         assert len((await everything(store))[0]) == 1, spec
 
@@ -216,13 +217,13 @@ def test_a_job_may_open_a_private_address_and_a_webhook_may_be_left_open() -> No
 
 
 async def test_credentials_do_not_come_back_by_an_update_or_an_earlier_version(
-    store: Store, templates: TemplateManager
+    store: Store, rig: Rig
 ) -> None:
-    mine = await templates.create(ADA, a_plain_draft(spec=SECRET))
-    await templates.publish(ADA, mine.id)
+    mine = await add(rig, ADA, a_plain_draft(spec=SECRET))
+    await rig.templates(ADA).publish(mine.id)
 
-    updated = await templates.update(ADA, mine.id, a_plain_draft(spec=SECRET | {"name": "x"}))
-    restored = await templates.restore(ADA, mine.id, 1)
+    updated = await rewrite(rig.templates(ADA), mine.id, a_plain_draft(spec=SECRET | {"name": "x"}))
+    restored = await rig.templates(ADA).restore(mine.id, 1)
 
     assert updated.stripped == restored.stripped == ("headers.Authorization",)
     public = [t for t in await store.templates.versions(mine.id) if t.public]
@@ -230,12 +231,12 @@ async def test_credentials_do_not_come_back_by_an_update_or_an_earlier_version(
     assert "s3cret" not in str(public)
 
 
-async def test_a_webhook_is_not_published(templates: TemplateManager) -> None:
+async def test_a_webhook_is_not_published(rig: Rig) -> None:
     spec = {"urls": ["https://a.example/"], "webhooks": ["https://hooks.example/s3cret"]}
-    await templates.create(ADA, a_plain_draft(spec=spec))
-    saved = await templates.publish(ADA, "plain")
+    await add(rig, ADA, a_plain_draft(spec=spec))
+    saved = await rig.templates(ADA).publish("plain")
     assert saved.stripped == ("webhooks.0",)
-    assert (await templates.render(BOB, "ada/plain")).spec.webhooks == ()
+    assert (await render_template(rig.store, BOB, "ada/plain")).spec.webhooks == ()
 
 
 @pytest.mark.parametrize(
@@ -247,36 +248,38 @@ async def test_a_webhook_is_not_published(templates: TemplateManager) -> None:
     ],
 )
 async def test_what_is_published_can_be_copied_edited_and_restored(
-    templates: TemplateManager, headers: dict[str, str]
+    rig: Rig, headers: dict[str, str]
 ) -> None:
     token = Parameter(name="token", required=True)
     spec = {"urls": ["https://a.example/"], "headers": headers}
-    mine = await templates.create(ADA, a_plain_draft(spec=spec, parameters=(token,)))
-    public = (await templates.publish(ADA, mine.id)).template
+    mine = await add(rig, ADA, a_plain_draft(spec=spec, parameters=(token,)))
+    await rig.templates(ADA).publish(mine.id)
+    public = await rig.store.templates.get(mine.id)
 
-    copy = await templates.duplicate(BOB, "ada/plain")
-    edited = await templates.update(ADA, mine.id, replace(public.draft, description="x"))
-    restored = await templates.restore(ADA, mine.id, 1)
+    copy = await rig.templates(BOB).duplicate("ada/plain")
+    edited = await rig.templates(ADA).edit(mine.id, {"description": "x"}, version=None)
+    await rig.templates(ADA).restore(mine.id, 1)
 
-    assert copy.draft == replace(public.draft, name="plain copy")
-    assert edited.template.version == 3
-    assert restored.template.draft == public.draft
+    copied, restored = [await rig.store.templates.get(key) for key in (copy.id, mine.id)]
+    assert copied.draft == replace(public.draft, name="plain copy")
+    assert edited.version == 3
+    assert restored.draft == public.draft
     params = {"token": "x"} if public.parameters else {}
-    await templates.render(BOB, "ada/plain", params)
+    await render_template(rig.store, BOB, "ada/plain", params)
 
 
 # --- filling
 
 
 async def test_a_job_wins_over_the_template_and_that_over_the_defaults(
-    templates: TemplateManager,
+    rig: Rig,
 ) -> None:
     spec = {"urls": ["{{start_url}}"], "limits": {"pages": "{{pages}}", "errors": 9}, "delay": "2s"}
-    mine = await templates.create(ADA, a_draft(spec=spec))
+    mine = await add(rig, ADA, a_draft(spec=spec))
     params = {"start_url": "https://a.example/", "pages": "7"}
 
-    rendered = await templates.render(
-        ADA, "news", params, {"limits": {"errors": 3}, "delay_s": 5, "name": "mine"}
+    rendered = await render_template(
+        rig.store, ADA, "news", params, {"limits": {"errors": 3}, "delay_s": 5, "name": "mine"}
     )
 
     assert rendered.spec == spec_of(
@@ -301,12 +304,14 @@ async def test_a_job_wins_over_the_template_and_that_over_the_defaults(
     )
 
 
-async def test_an_earlier_version_is_filled_as_it_was(templates: TemplateManager) -> None:
-    mine = await templates.create(ADA, a_plain_draft(spec={"urls": ["https://one.example/"]}))
-    await templates.update(ADA, mine.id, a_plain_draft(spec={"urls": ["https://two.example/"]}))
+async def test_an_earlier_version_is_filled_as_it_was(rig: Rig) -> None:
+    mine = await add(rig, ADA, a_plain_draft(spec={"urls": ["https://one.example/"]}))
+    await rewrite(
+        rig.templates(ADA), mine.id, a_plain_draft(spec={"urls": ["https://two.example/"]})
+    )
 
-    latest = await templates.render(ADA, mine.id)
-    pinned = await templates.render(ADA, mine.id, version=1)
+    latest = await render_template(rig.store, ADA, mine.id)
+    pinned = await render_template(rig.store, ADA, mine.id, version=1)
 
     assert latest.spec.urls == ("https://two.example/",)
     assert pinned.spec.urls == ("https://one.example/",)
@@ -315,7 +320,7 @@ async def test_an_earlier_version_is_filled_as_it_was(templates: TemplateManager
 
 
 async def test_a_value_that_cannot_be_crawled_names_the_parameter(
-    templates: TemplateManager, subtests: pytest.Subtests
+    rig: Rig, subtests: pytest.Subtests
 ) -> None:
     cases: list[tuple[str, object, str]] = [
         ("include", ["{{p}}"], "re:("),
@@ -333,60 +338,62 @@ async def test_a_value_that_cannot_be_crawled_names_the_parameter(
         spec = {"urls": ["https://a.example/"], field: place}
         parameters = (Parameter(name="p", required=True),)
         draft = a_plain_draft(name=f"t{n}", spec=spec, parameters=parameters)
-        await templates.create(ADA, draft)
+        await add(rig, ADA, draft)
 
         with (
             subtests.test(field=field, value=value),
             pytest.raises(Invalid, match=f"as {field}.* of the spec") as refused,
         ):
-            await templates.render(ADA, f"t{n}", {"p": value})
+            await render_template(rig.store, ADA, f"t{n}", {"p": value})
 
         assert refused.value.field == "params.p", (field, value)
 
 
 async def test_what_the_job_says_itself_is_not_blamed_on_a_parameter(
-    templates: TemplateManager,
+    rig: Rig,
 ) -> None:
-    await templates.create(ADA, a_draft())
+    await add(rig, ADA, a_draft())
     with pytest.raises(Invalid) as refused:
-        await templates.render(
-            ADA, "news", {"start_url": "https://a.example/"}, {"urls": ["nonsense"]}
+        await render_template(
+            rig.store, ADA, "news", {"start_url": "https://a.example/"}, {"urls": ["nonsense"]}
         )
     assert refused.value.field == "urls"
 
 
 async def test_a_word_that_the_field_does_not_know_names_the_parameter(
-    templates: TemplateManager,
+    rig: Rig,
 ) -> None:
     spec = {"urls": ["{{start_url}}"], "scope": "{{reach}}"}
-    await templates.create(ADA, a_draft(spec=spec, parameters=(START_URL, Parameter(name="reach"))))
+    await add(rig, ADA, a_draft(spec=spec, parameters=(START_URL, Parameter(name="reach"))))
     params = {"start_url": "https://a.example/", "reach": "near"}
     with pytest.raises(Invalid, match=r"params\.reach: expected one of host, .* got 'near'"):
-        await templates.render(ADA, "news", params)
+        await render_template(rig.store, ADA, "news", params)
 
 
-async def test_a_template_without_a_start_is_filled_by_the_job(templates: TemplateManager) -> None:
-    await templates.create(ADA, a_plain_draft(spec={"scope": "domain"}))
-    rendered = await templates.render(ADA, "plain", overrides={"urls": "https://a.example/"})
+async def test_a_template_without_a_start_is_filled_by_the_job(rig: Rig) -> None:
+    await add(rig, ADA, a_plain_draft(spec={"scope": "domain"}))
+    rendered = await render_template(
+        rig.store, ADA, "plain", overrides={"urls": "https://a.example/"}
+    )
     assert rendered.spec.urls == ("https://a.example/",)
     with pytest.raises(Invalid, match="urls: expected at least one"):
-        await templates.render(ADA, "plain")
+        await render_template(rig.store, ADA, "plain")
 
 
-async def test_a_parameter_that_only_a_header_has_is_filled_in(templates: TemplateManager) -> None:
+async def test_a_parameter_that_only_a_header_has_is_filled_in(rig: Rig) -> None:
     token = Parameter(name="token", type=ParameterType.TEXT, required=True)
     spec = {"urls": ["https://a.example/"], "headers": {"Authorization": "Bearer {{token}}"}}
-    await templates.create(ADA, a_plain_draft(spec=spec, parameters=(token,)))
-    await templates.publish(ADA, "plain")
-    rendered = await templates.render(BOB, "ada/plain", {"token": "mine"})
+    await add(rig, ADA, a_plain_draft(spec=spec, parameters=(token,)))
+    await rig.templates(ADA).publish("plain")
+    rendered = await render_template(rig.store, BOB, "ada/plain", {"token": "mine"})
     assert rendered.spec.headers == (("Authorization", "Bearer mine"),)
 
 
-async def test_what_is_deleted_is_told(store: Store, templates: TemplateManager) -> None:
-    mine = await templates.create(ADA, a_draft(parameters=(START_URL, replace(PAGES, default=1))))
-    await templates.delete(ADA, mine.id)
+async def test_what_is_deleted_is_told(store: Store, rig: Rig) -> None:
+    mine = await add(rig, ADA, a_draft(parameters=(START_URL, replace(PAGES, default=1))))
+    await rig.templates(ADA).delete(mine.id, version=None)
     with pytest.raises(CrawlyardError):
-        await templates.get(ADA, mine.id)
+        await rig.templates(ADA).get(mine.id)
     assert [e.name for e in await store.events.events()] == [
         "template.created",
         "template.deleted",

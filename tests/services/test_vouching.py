@@ -14,7 +14,10 @@ from crawlyard.core.schedules.schedule import Misfire, Overlap, TickReason
 from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.surface import Surface
+from crawlyard.services.templates.files import data_of
+from crawlyard.services.templates.rendering import render_template
 from crawlyard.store.store import Store
+from tests.builders_templates import rewrite
 from tests.jobs import submit_to
 from tests.services.hooks import webhooks_of, yard_of
 from tests.services.schedule_rig import HOUR, TO_ONE, Rig, a_rig
@@ -38,7 +41,7 @@ def a_draft(spec: dict[str, Any], **fields: Any) -> TemplateDraft:
 
 
 async def template(rig: Rig, spec: dict[str, Any], actor: Actor = LOCAL, **fields: Any) -> str:
-    return (await rig.templates.create(actor, a_draft(spec, **fields))).id
+    return (await rig.templates(actor).create(data_of(a_draft(spec, **fields)))).id
 
 
 async def scheduled(rig: Rig, ref: str, actor: Actor = LOCAL, **fields: Any) -> str:
@@ -70,7 +73,7 @@ class TestTemplates:
     async def test_an_edit_opens_nothing_for_a_schedule_that_follows_it(self, rig: Rig) -> None:
         ref = await template(rig, OUTSIDE)
         schedule_id = await scheduled(rig, ref)
-        await rig.templates.update(API, ref, a_draft(INSIDE))
+        await rewrite(rig.templates(API), ref, a_draft(INSIDE))
         assert await next_run(rig, schedule_id) is None
 
     async def test_an_edit_leads_no_opened_address_to_another_use(self, rig: Rig) -> None:
@@ -79,7 +82,7 @@ class TestTemplates:
         pinned = await scheduled(rig, ref, name="pinned", template_version=1)
         elsewhere = INSIDE | {"urls": ["http://10.0.0.5/delete?all"]}
 
-        await rig.templates.update(API, ref, a_draft(elsewhere))
+        await rewrite(rig.templates(API), ref, a_draft(elsewhere))
 
         assert await next_run(rig, follows) is None
         [ran] = await rig.submitted(pinned)
@@ -89,35 +92,35 @@ class TestTemplates:
         ref = await template(rig, INSIDE)
         schedule_id = await scheduled(rig, ref)
         elsewhere = INSIDE | {"urls": ["http://10.0.0.5/delete?all"]}
-        await rig.templates.update(API, ref, a_draft(elsewhere))
-        await rig.templates.update(LOCAL, ref, a_draft(elsewhere | {"name": "mine"}))
+        await rewrite(rig.templates(API), ref, a_draft(elsewhere))
+        await rewrite(rig.templates(), ref, a_draft(elsewhere | {"name": "mine"}))
         assert await next_run(rig, schedule_id) is None
 
     async def test_another_name_or_description_takes_no_trust(self, rig: Rig) -> None:
         ref = await template(rig, INSIDE)
         schedule_id = await scheduled(rig, ref)
-        await rig.templates.update(API, ref, a_draft(INSIDE, name="other", description="why"))
+        await rewrite(rig.templates(API), ref, a_draft(INSIDE, name="other", description="why"))
         assert await next_run(rig, schedule_id) is not None
 
     async def test_an_old_version_is_not_brought_back(self, rig: Rig) -> None:
         ref = await template(rig, INSIDE)
-        await rig.templates.update(LOCAL, ref, a_draft(OUTSIDE))
+        await rewrite(rig.templates(), ref, a_draft(OUTSIDE))
         schedule_id = await scheduled(rig, ref)
 
-        await rig.templates.restore(API, ref, 1)
+        await rig.templates(API).restore(ref, 1)
 
         assert await next_run(rig, schedule_id) is None
-        await rig.templates.restore(LOCAL, ref, 1)
+        await rig.templates().restore(ref, 1)
         assert await next_run(rig, schedule_id) is not None
 
     async def test_publishing_neither_gives_trust_nor_takes_it(self, rig: Rig) -> None:
         mine, theirs = await template(rig, INSIDE), await template(rig, OUTSIDE, name="theirs")
         of_mine = await scheduled(rig, mine)
         of_theirs = await scheduled(rig, theirs, name="theirs")
-        await rig.templates.update(API, theirs, a_draft(INSIDE, name="theirs"))
+        await rewrite(rig.templates(API), theirs, a_draft(INSIDE, name="theirs"))
 
-        await rig.templates.publish(API, mine)
-        await rig.templates.publish(LOCAL, theirs)
+        await rig.templates(API).publish(mine)
+        await rig.templates().publish(theirs)
 
         assert await next_run(rig, of_mine) is not None
         assert await rig.submitted(of_theirs) == []
@@ -125,10 +128,10 @@ class TestTemplates:
     async def test_what_is_imported_or_copied_over_the_api_is_not_trusted(self, rig: Rig) -> None:
         imported = await template(rig, INSIDE, API)
         own = await template(rig, INSIDE, name="own")
-        copied = (await rig.templates.duplicate(API, own)).id
-        copied_from = (await rig.templates.duplicate(LOCAL, imported)).id
+        copied = (await rig.templates(API).duplicate(own)).id
+        copied_from = (await rig.templates().duplicate(imported)).id
         bobs = await template(rig, INSIDE, ADA)
-        await rig.templates.publish(ADA, bobs)
+        await rig.templates(ADA).publish(bobs)
 
         for ref in (imported, copied, copied_from, bobs):
             with pytest.raises(Forbidden, match=NOT_GRANTED):
@@ -137,7 +140,7 @@ class TestTemplates:
     async def test_the_command_line_lends_no_rights_to_a_template_either(self, rig: Rig) -> None:
         for actor in (API, ADA):
             ref = await template(rig, INSIDE, actor)
-            filled = await rig.templates.render(LOCAL, ref)
+            filled = await render_template(rig.store, LOCAL, ref)
             with pytest.raises(Forbidden, match="others may have changed template"):
                 await submit_to(rig.submitter, LOCAL, filled.spec, origin=filled.origin)
 
@@ -145,10 +148,10 @@ class TestTemplates:
         self, rig: Rig
     ) -> None:
         ref = await template(rig, INSIDE)
-        filled = await rig.templates.render(LOCAL, ref)
+        filled = await render_template(rig.store, LOCAL, ref)
         job = await submit_to(rig.submitter, LOCAL, filled.spec, origin=filled.origin)
         await rig.ends(job)
-        await rig.templates.delete(LOCAL, ref)
+        await rig.templates().delete(ref, version=None)
 
         again = await rig.writer.retry(LOCAL, job.id)
 
@@ -171,7 +174,7 @@ class TestSchedules:
     ) -> None:
         schedule_id = await rig.create()
         with pytest.raises(Forbidden, match="not granted on this server"):
-            await rig.scheduler.update(API, schedule_id, {"overrides": overrides})
+            await rig.schedules(API).edit(schedule_id, overrides=overrides)
 
     async def test_nor_can_one_that_is_created_there(self, rig: Rig) -> None:
         with pytest.raises(Forbidden, match=NOT_GRANTED):
@@ -181,28 +184,28 @@ class TestSchedules:
         ref = await template(rig, OUTSIDE)
         schedule_id = await scheduled(rig, ref)
         elsewhere = {"urls": ["http://10.0.0.5/delete?all"]}
-        await rig.scheduler.update(API, schedule_id, {"overrides": {"tags": ["mine"]}})
+        await rig.schedules(API).edit(schedule_id, overrides={"tags": ["mine"]})
 
         with pytest.raises(Forbidden, match=NOT_GRANTED):
-            await rig.scheduler.update(LOCAL, schedule_id, {"overrides": INSIDE})
-        await rig.templates.update(LOCAL, ref, a_draft(INSIDE | elsewhere))
+            await rig.schedules().edit(schedule_id, overrides=INSIDE)
+        await rewrite(rig.templates(), ref, a_draft(INSIDE | elsewhere))
 
         assert await next_run(rig, schedule_id) is None
 
     async def test_another_template_or_version_takes_it_as_well(self, rig: Rig) -> None:
         ref = await template(rig, INSIDE)
-        await rig.templates.update(LOCAL, ref, a_draft(OUTSIDE))
+        await rewrite(rig.templates(), ref, a_draft(OUTSIDE))
         schedule_id = await scheduled(rig, ref)
 
         with pytest.raises(Forbidden, match=NOT_GRANTED):
-            await rig.scheduler.update(API, schedule_id, {"template_version": 1})
-        await rig.scheduler.update(API, schedule_id, {"template_version": 2})
+            await rig.schedules(API).edit(schedule_id, template_version=1)
+        await rig.schedules(API).edit(schedule_id, template_version=2)
 
         assert not (await rig.schedule(schedule_id)).trusted
 
     async def test_when_it_runs_is_not_what_it_runs(self, rig: Rig) -> None:
         schedule_id = await rig.create()
-        await rig.scheduler.update(API, schedule_id, {"when": "@daily", "description": "why"})
+        await rig.schedules(API).edit(schedule_id, when="@daily", description="why")
         assert (await rig.schedule(schedule_id)).trusted
 
     async def test_one_who_may_not_ask_for_it_cannot_change_when_it_is_asked_for(
@@ -210,7 +213,7 @@ class TestSchedules:
     ) -> None:
         schedule_id = await rig.create(overrides=INSIDE)
         with pytest.raises(Forbidden, match=NOT_GRANTED):
-            await rig.scheduler.update(API, schedule_id, {"when": "* * * * *"})
+            await rig.schedules(API).edit(schedule_id, when="* * * * *")
 
     async def test_to_run_it_now_or_to_backfill_it_says_nothing_new(self, rig: Rig) -> None:
         schedule_id = await rig.create(
@@ -219,8 +222,8 @@ class TestSchedules:
         since = rig.clock.wall()
         await rig.after(3 * HOUR)
 
-        now = await rig.scheduler.run_now(API, schedule_id)
-        made_up = await rig.scheduler.backfill(API, schedule_id, since, dry_run=False)
+        now = await rig.run(schedule_id, API)
+        made_up = await rig.schedules(API).backfill(schedule_id, since, dry_run=False)
 
         assert len(made_up.runs) == 2
         jobs = await rig.submitted(schedule_id)
@@ -230,7 +233,7 @@ class TestSchedules:
     async def test_who_changes_anothers_schedule_does_not_vouch_for_him(self, rig: Rig) -> None:
         schedule_id = await rig.create(actor=ADA)
         with pytest.raises(Forbidden, match=NOT_GRANTED):
-            await rig.scheduler.update(LOCAL, schedule_id, {"overrides": INSIDE})
+            await rig.schedules().edit(schedule_id, overrides=INSIDE)
 
 
 class TestWebhooks:
@@ -238,7 +241,7 @@ class TestWebhooks:
         ref = await template(rig, INSIDE)
         schedule_id = await scheduled(rig, ref)
         telling = INSIDE | {"webhooks": [{"url": "http://10.0.0.5/delete?all"}]}
-        await rig.templates.update(API, ref, a_draft(telling))
+        await rewrite(rig.templates(API), ref, a_draft(telling))
         assert await next_run(rig, schedule_id) is None
 
     async def test_another_target_or_secret_keeps_nothing_that_was_opened(self, rig: Rig) -> None:

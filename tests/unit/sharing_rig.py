@@ -11,7 +11,7 @@ from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.core.hosts.slots import LAST, HostTerms, SlotRequest
 from crawlyard.core.jobs.checkpoint import Booking
-from crawlyard.engine.hosts.gate import HostGate, Slot
+from crawlyard.engine.hosts.rate_limiter import RateLimiter, Slot
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
@@ -37,21 +37,21 @@ class Line:
         self._check()
         return await self.store.hosts.book(bookings, now)
 
-    async def sit(
+    async def renew_slots(
         self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
     ) -> list[HostTerms]:
         self._check()
         self.said.append(len(wishes))
         if not self.slow:
-            return await self.store.hosts.sit(asker, wishes, now, until)
+            return await self.store.hosts.renew_slots(asker, wishes, now, until)
         await self.clock.sleep(self.slow)
-        terms = await self.store.hosts.sit(asker, wishes, now, until)
+        terms = await self.store.hosts.renew_slots(asker, wishes, now, until)
         await self.clock.sleep(self.slow)
         return terms
 
-    async def leave(self, *askers: str, unused: Sequence[Booking] = ()) -> None:
+    async def release_slots(self, *askers: str, unused: Sequence[Booking] = ()) -> None:
         self._check()
-        await self.store.hosts.leave(*askers, unused=unused)
+        await self.store.hosts.release_slots(*askers, unused=unused)
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
@@ -59,9 +59,9 @@ class Line:
         self._check()
         await self.store.hosts.hold(host, until, strikes, struck_at)
 
-    async def forgive(self, host: str) -> None:
+    async def reset_refusals(self, host: str) -> None:
         self._check()
-        await self.store.hosts.forgive(host)
+        await self.store.hosts.reset_refusals(host)
 
     def _check(self) -> None:
         if self.cut:
@@ -89,7 +89,7 @@ class Site:
 
 @dataclass
 class Process:
-    """One process: a gate of its own, and crawls that ask the host without a pause."""
+    """One process: a limiter of its own, and crawls that ask the host without a pause."""
 
     clock: FakeClock
     store: Store
@@ -105,8 +105,8 @@ class Process:
 
     def __post_init__(self) -> None:
         self.line = Line(self.store, self.clock)
-        self.gate = HostGate(self.clock, self.line, self.name, self.lease)
-        self.gate.wish("job", HOST, self.delay_s, self.at_once)
+        self.limiter = RateLimiter(self.clock, self.line, self.name, self.lease)
+        self.limiter.set_limits("job", HOST, self.delay_s, self.at_once)
 
     def begin(self, takes_s: float = 0.25) -> None:
         loop = asyncio.get_running_loop()
@@ -114,22 +114,22 @@ class Process:
 
     async def _crawl(self, takes_s: float) -> None:
         while True:
-            slot = await self.gate.acquire(HOST)
+            slot = await self.limiter.acquire(HOST)
             try:
                 if prepares_s := next(self.prepares_s):
                     await self.clock.sleep(timedelta(seconds=prepares_s))
-                await slot.go()
+                await slot.wait_to_send()
                 self.sent += 1
                 await self.site.asked(takes_s)
             finally:
-                slot.give()
+                slot.release()
 
     async def end(self) -> None:
         """End as on a signal: what is under way is broken off, seats are given back."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.gate.close()
+        await self.limiter.close()
 
     async def die(self) -> None:
         """End as by kill -9: nothing is told to anybody."""
@@ -160,9 +160,9 @@ class Rig:
         """Return a process that has heard that the host is blocked."""
         await self.rule(state=HostState.BLOCKED)
         process = self.process()
-        process.gate.ready_in(HOST)
+        process.limiter.ready_in(HOST)
         await settle()
-        assert process.gate.is_blocked(HOST)
+        assert process.limiter.is_blocked(HOST)
         return process
 
     async def sent_in(self, duration: timedelta, *of: Process) -> list[int]:
@@ -173,11 +173,11 @@ class Rig:
 
     async def taken(self, process: Process) -> Slot:
         """Take a slot, which is to be had at once, and send a request."""
-        taking = asyncio.get_running_loop().create_task(process.gate.acquire(HOST))
+        taking = asyncio.get_running_loop().create_task(process.limiter.acquire(HOST))
         await settle()
         assert taking.done()
         slot = await taking
-        await slot.go()
+        await slot.wait_to_send()
         return slot
 
     async def end(self) -> None:

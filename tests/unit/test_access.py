@@ -19,7 +19,7 @@ ROBOTS = f"{ORIGIN}/robots.txt"
 DAY = timedelta(days=1)
 SECRET = b"User-agent: *\nDisallow: /secret\n"
 
-TIMEOUT = FetchFailed(ErrorKind.TIMEOUT, "no whole answer within 30 s", transient=True)
+TIMEOUT = FetchFailed(ErrorKind.TIMEOUT, "no complete response within 30 s", transient=True)
 NO_NAME = FetchFailed(ErrorKind.DNS, "a.example has no address", transient=True)
 REFUSED = FetchFailed(ErrorKind.CONNECT, "connection refused", transient=True)
 BLOCKED = FetchFailed(ErrorKind.BLOCKED_ADDRESS, "10.0.0.1 is private")
@@ -261,9 +261,9 @@ async def test_a_cache_does_not_grow_with_rules_that_are_a_day_old() -> None:
     cache = RobotsCache(clock)
     rules = await rules_of(an_access(an_answer(body=SECRET))[0])
     for name in ("a", "b", "a"):
-        cache.put(f"http://{name}.example", AGENT, rules)
+        cache.add(f"http://{name}.example", AGENT, rules)
         await clock.advance(DAY / 2)
-    cache.put("http://c.example", AGENT, rules)
+    cache.add("http://c.example", AGENT, rules)
 
     assert [origin for origin, _ in cache._rules] == ["http://a.example", "http://c.example"]
 
@@ -343,7 +343,7 @@ async def test_each_agent_reads_its_own_group_of_what_is_kept() -> None:
     await saved(clock)
 
     cache = RobotsCache(clock, kept)
-    await cache.recall(ORIGIN, "Other/1.0")
+    await cache.load(ORIGIN, "Other/1.0")
     rules = cache.get(ORIGIN, "Other/1.0")
 
     assert rules is not None
@@ -416,9 +416,9 @@ async def test_files_that_are_had_at_about_the_same_time_are_written_together() 
     cache = RobotsCache(clock, kept)
 
     for name in "abc":
-        cache.keep(f"http://{name}", 404, b"")
+        cache.save(f"http://{name}", 404, b"")
     await saved(clock)
-    cache.keep("http://d", 404, b"")
+    cache.save("http://d", 404, b"")
     await saved(clock)
 
     assert kept.puts == [["http://a", "http://b", "http://c"], ["http://d"]]
@@ -427,11 +427,11 @@ async def test_files_that_are_had_at_about_the_same_time_are_written_together() 
 async def test_a_file_that_cannot_be_kept_does_not_keep_others_from_it() -> None:
     clock, kept = FakeClock(), Kept(broken=True)
     cache = RobotsCache(clock, kept)
-    cache.keep("http://a", 404, b"")
+    cache.save("http://a", 404, b"")
     await saved(clock)
 
     kept.broken = False
-    cache.keep("http://b", 404, b"")
+    cache.save("http://b", 404, b"")
     await saved(clock)
 
     assert kept.puts == [["http://b"]]
@@ -440,7 +440,7 @@ async def test_a_file_that_cannot_be_kept_does_not_keep_others_from_it() -> None
 async def test_what_was_had_just_now_is_written_before_the_end() -> None:
     clock, kept = FakeClock(), Kept()
     cache = RobotsCache(clock, kept)
-    cache.keep(ORIGIN, 200, SECRET)
+    cache.save(ORIGIN, 200, SECRET)
 
     await cache.close()
 

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from crawlyard.engine.render.cdp import BrowserLost, CommandFailed, Connection, Message
-from crawlyard.engine.render.pipe import PipeWire
-from crawlyard.engine.render.process import BrowserProcess, measured
+from crawlyard.engine.render.cdp import BrowserLost, CdpConnection, CommandFailed, Message
+from crawlyard.engine.render.pipe import PipeTransport
+from crawlyard.engine.render.process import BrowserProcess, measure
 
 Say = Callable[[Message], Awaitable[None]]
 
@@ -23,8 +23,8 @@ class Peer:
         ours, self._out = os.pipe()
         self._ends = (ours, theirs)
 
-    async def connection(self) -> Connection:
-        return Connection(await PipeWire.open(*self._ends))
+    async def connection(self) -> CdpConnection:
+        return CdpConnection(await PipeTransport.open(*self._ends))
 
     async def asked(self) -> Message:
         text = b""
@@ -75,7 +75,7 @@ async def test_events_are_told_to_their_session_alone() -> None:
         if method == "P.last":
             done.set()
 
-    connection.hear("S", hear)
+    connection.subscribe("S", hear)
     peer.say(
         {"method": "P.other", "sessionId": "T"},
         {"method": "P.none"},
@@ -127,9 +127,7 @@ async def test_a_process_is_measured_and_ends_with_all_it_has_started() -> None:
     assert process.directory.is_dir()
     assert not await process.dies_within(0.01)
     assert process.usage().rss_bytes > 1_000_000
-    assert (
-        measured(os.getpid(), forks=True).rss_bytes > measured(os.getpid(), forks=False).rss_bytes
-    )
+    assert measure(os.getpid(), forks=True).rss_bytes > measure(os.getpid(), forks=False).rss_bytes
     assert await process.end() == ""
 
     assert not process.directory.exists()

@@ -412,8 +412,25 @@ def test_help_is_narrow_and_begins_with_examples(
     examples = [line for line in lines if line.strip().startswith("crawlyard ")]
     assert any(begin in line for line in examples)
     assert lines.index(examples[0]) < next(n for n, line in enumerate(lines) if "Options" in line)
+    if not hasattr(COMMANDS[command], "commands"):
+        result = CliRunner().invoke(PROGRAM, [*command, "--help-all"], prog_name="crawlyard")
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
     options = [name for option in COMMANDS[command].params for name in option.opts]
     assert [name for name in options if name.startswith("-") and name not in result.stdout] == []
+
+
+def test_help_of_a_large_command_has_eight_options_and_one_example() -> None:
+    for words, command in COMMANDS.items():
+        options = [option for option in command.params if option.opts[0].startswith("-")]
+        shown = CliRunner().invoke(PROGRAM, [*words, "--help"], prog_name="crawlyard").stdout
+        if len(options) <= 20:
+            assert "more options" not in shown, words
+            continue
+        listed = [name for option in options for name in option.opts[:1] if f" {name} " in shown]
+        assert len(listed) <= 8, words
+        path = " ".join(["crawlyard", *words])
+        assert f"{len(options) - len(listed)} more options: {path} --help-all" in shown
+        assert shown.count(path) == 3, words  # of usage, example and hint
 
 
 OPTIONS = """
@@ -425,7 +442,7 @@ OPTIONS = """
 
 
 def test_crawl_has_the_options_it_promised() -> None:
-    result = CliRunner().invoke(PROGRAM, ["crawl", "--help"])
+    result = CliRunner().invoke(PROGRAM, ["crawl", "--help-all"])
 
     assert [name for name in OPTIONS.split() if f" --{name} " not in result.stdout] == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.engine.extract.content import content_hash
-from crawlyard.engine.extract.page import Extracted, Source, Wanted, extract
+from crawlyard.engine.extract.page import Extracted, ExtractOptions, PageSource, extract
 
 PROSE = "<p>This is a paragraph that says something, at some length, as paragraphs do.</p>"
 LINKS = "".join(f"<li><a href=/{n}>A link to page {n}</a></li>" for n in range(20))
@@ -20,7 +20,7 @@ SHELL = f"<nav>Top menu</nav><div class=sidebar><ul>{LINKS}</ul></div>"
 def read(
     html: str, mode: TextMode = TextMode.MAIN, head: str = "<title>Title</title>"
 ) -> Extracted:
-    source = Source(url="http://h.example/", charset="utf-8", wanted=Wanted(text=mode))
+    source = PageSource(url="http://h.example/", charset="utf-8", options=ExtractOptions(text=mode))
     return extract(f"{head}<body>{html}".encode(), source)
 
 

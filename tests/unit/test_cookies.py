@@ -15,7 +15,7 @@ from crawlyard.core.crawl.cookie import (
     decoded,
     encoded,
 )
-from crawlyard.engine.http.cookies import CookieJar, cookie_date, default_path, parsed
+from crawlyard.engine.http.cookies import CookieJar, cookie_date, default_path, parse_cookie
 from crawlyard.services.access.sealing import NotOpened, Seal
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -187,7 +187,7 @@ def test_a_cookies_path_is_the_folder_of_its_page() -> None:
 
 
 def test_names_of_attributes_have_no_case_and_others_are_passed_over() -> None:
-    cookie = parsed("a=b=c; SECURE ; httponly; samesite=STRICT; what=ever", SITE, NOW)
+    cookie = parse_cookie("a=b=c; SECURE ; httponly; samesite=STRICT; what=ever", SITE, NOW)
     assert cookie is not None
     assert (cookie.name, cookie.value) == ("a", "b=c")
     assert cookie.secure

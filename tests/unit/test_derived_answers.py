@@ -1,13 +1,14 @@
 """Answers that are made from the declaration of their record."""
 
+from datetime import timedelta
 from enum import IntEnum, StrEnum, auto
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Struct
 
-from crawlyard.core.answer import Wire, derived
-from crawlyard.core.fields import HIDDEN, rounded
+from crawlyard.core.answer import Tagged, Wire, derived
+from crawlyard.core.fields import HIDDEN, after, rounded, shown_as
 
 
 class Colour(StrEnum):
@@ -94,3 +95,59 @@ def test_answers_of_other_versions_are_read_without_the_checks_of_the_record() -
     bike = msgspec.convert(sent | {"bell": True}, BikeOut)
 
     assert (str(bike.size), bike.weight_kg) == ("huge", -1)
+
+
+class Trip(Struct, frozen=True, kw_only=True):
+    id: str
+    rider: Annotated[str, shown_as("user")]
+    length: timedelta = timedelta(0)
+    colours: Annotated[frozenset[Colour], HIDDEN] = frozenset()
+    stops: Annotated[frozenset[str], shown_as("places")] = frozenset()
+
+    @property
+    def is_short(self) -> bool:
+        return self.length < timedelta(hours=1)
+
+
+@derived
+class TripOut(Trip, Tagged, frozen=True, kw_only=True, dict=True):
+    """A trip."""
+
+    user: str
+    v: Annotated[int, after("")]
+    object: Literal["trip"] = "trip"
+    is_short: Annotated[bool, after("user")]
+    bell: Annotated[bool, after("is_short")] = False
+
+
+class LongTripOut(TripOut, frozen=True, kw_only=True, dict=True):
+    """A trip, and where it is told of."""
+
+    guide: str
+
+
+TRIP = Trip(id="t1", rider="ada", length=timedelta(seconds=1.23456), stops=frozenset({"b", "a"}))
+
+
+def test_an_added_field_has_the_place_that_it_names_and_the_value_of_a_property() -> None:
+    names = ("v", "id", "object", "user", "is_short", "bell", "length_s", "places")
+    assert TripOut.__struct_fields__ == names
+    assert TripOut.filled(TRIP, v=1, bell=True).is_short
+
+
+def test_renamed_fields_durations_and_sets_are_read_from_the_record() -> None:
+    values = msgspec.to_builtins(TripOut.filled(TRIP, v=1, bell=False))
+
+    assert (values["user"], values["length_s"], values["places"]) == ("ada", 1.235, ("a", "b"))
+    assert "rider" not in values
+    schema = msgspec.json.schema(TripOut)["$defs"]["TripOut"]["properties"]
+    assert schema["length_s"] == {"type": "number"}
+    assert schema["places"] == {"type": "array", "items": {"type": "string"}}
+
+
+def test_an_answer_with_more_fields_is_made_from_another_answer() -> None:
+    trip = TripOut.filled(TRIP, v=1, bell=False).at_beat(7)
+
+    longer = LongTripOut.filled(trip, guide="b").at_beat(trip.beat)
+
+    assert (longer.user, longer.guide, longer.beat) == ("ada", "b", 7)

@@ -73,7 +73,7 @@ def test_links_out_of_scope_are_taken_up_to_a_number_and_lead_back_into_the_scop
     start = Target(START, fingerprint(START), "h")
 
     assert finds.offer("http://a/", start, Via.LINK) == ""
-    assert finds.offer("http://a/", start, Via.LINK) == "known already"
+    assert finds.offer("http://a/", start, Via.LINK) == "already known"
     assert finds.offer("http://listed/", start, Via.LISTED) == "scope: other host"
     assert finds.offer("http://b/no", start, Via.LINK) == "scope: other host"
     assert finds.offer("http://c/", start, Via.LINK) == ""  # the third, with one of before
@@ -107,8 +107,8 @@ def test_links_to_other_shards_are_found_once_and_kept_apart_up_to_a_number(
     unknown = finds.unknown([LINKS[0], *theirs])
     finds.offer(theirs[2], start, Via.LINK)
 
-    assert again == ["known already"] * 3
+    assert again == ["already known"] * 3
     assert unknown == theirs[2:]
     assert finds.offer(theirs[0], start, Via.LINK) == "", "the store knows it"
     assert known == {fingerprint(LINKS[0])}
-    assert [t.url for t in draft.found] == [LINKS[0], theirs[0], theirs[2], theirs[0]]
+    assert [t.url for t in draft.new_targets] == [LINKS[0], theirs[0], theirs[2], theirs[0]]

@@ -245,7 +245,7 @@ def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("none/pages.jsonl", "there is no folder"), (".", "is a folder")],
+    [("none/pages.jsonl", "does not exist"), (".", "is a folder")],
 )
 def test_what_cannot_be_written_is_known_before(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(OSError, match=words) as caught:

@@ -12,13 +12,13 @@ from crawlyard.engine.extract.page import (
     MAX_VALUES,
     Extracted,
     ExtractError,
-    Source,
-    Wanted,
-    check_wanted,
+    ExtractOptions,
+    PageSource,
     decoded,
     extract,
     parse_css,
 )
+from crawlyard.engine.extract.selectors import check_extract_options
 from crawlyard.errors import Invalid
 
 URL = "http://h.example/dir/page.html"
@@ -33,12 +33,12 @@ def read(
     **wanted: Any,
 ) -> Extracted:
     body = html.encode() if isinstance(html, str) else html
-    source = Source(
+    source = PageSource(
         url=url,
         charset=charset,
         robots_header=headers,
         agent_token="crawlyard",
-        wanted=Wanted(**wanted),
+        options=ExtractOptions(**wanted),
     )
     return extract(body, source)
 
@@ -346,9 +346,9 @@ def test_a_selector_that_is_none_is_refused(subtests: pytest.Subtests) -> None:
     for css in ["a[", "", "@href", "h1@", "a:foo", "..", "a >", "::attr(x)"]:
         with (
             subtests.test(css=css),
-            pytest.raises(Invalid, match=r"extract: x: .* is no CSS selector: "),
+            pytest.raises(Invalid, match=r"extract: x: .* is not a CSS selector: "),
         ):
-            check_wanted(Wanted(css=(("ok", "h1"), ("x", css))))
+            check_extract_options(ExtractOptions(css=(("ok", "h1"), ("x", css))))
 
 
 def test_what_is_ignored_is_left_out_of_the_text_and_its_links_are_followed() -> None:
@@ -373,15 +373,15 @@ def test_what_is_ignored_is_left_out_of_the_text_and_its_links_are_followed() ->
 
 
 def test_what_is_ignored_must_be_a_selector() -> None:
-    check_wanted(Wanted(ignored=("a.b > c", ":is(h1, h2)")))
-    with pytest.raises(Invalid, match=r"ignore_css: 'a\[' is no CSS selector: "):
-        check_wanted(Wanted(ignored=("h1", "a[")))
+    check_extract_options(ExtractOptions(ignored=("a.b > c", ":is(h1, h2)")))
+    with pytest.raises(Invalid, match=r"ignore_css: 'a\[' is not a CSS selector: "):
+        check_extract_options(ExtractOptions(ignored=("h1", "a[")))
     with pytest.raises(Invalid, match="ignore_css: expected at most 100 characters each, got 101"):
-        check_wanted(Wanted(ignored=("a" * 101,)))
+        check_extract_options(ExtractOptions(ignored=("a" * 101,)))
 
 
 def test_what_can_be_selected_is_not_refused() -> None:
-    check_wanted(Wanted(css=(("a", "a.b > c:not(d)@href"), ("b", ":is(h1, h2)"))))
+    check_extract_options(ExtractOptions(css=(("a", "a.b > c:not(d)@href"), ("b", ":is(h1, h2)"))))
 
 
 def test_whatever_the_parser_raises_is_one_error() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from crawlyard import Strategy
 from crawlyard.core.crawl.page import Target
 from crawlyard.engine.frontier import Frontier, HostTurns
-from crawlyard.engine.hosts.gate import NEVER, HostGate, Slot
+from crawlyard.engine.hosts.rate_limiter import NEVER, RateLimiter, Slot
 from crawlyard.store.db.in_memory import open_in_memory
 from tests.builders import a_target
 from tests.clock import FakeClock, settle
@@ -84,7 +84,7 @@ def fetch(target: Target) -> bool:
 
 @dataclass
 class Queue:
-    """Turns at a gate with the given delay, driven as a crawl drives them."""
+    """Turns at a limiter with the given delay, driven as a crawl drives them."""
 
     strategy: Strategy = BREADTH
     delay_s: float = 0.0
@@ -94,10 +94,10 @@ class Queue:
     slots: dict[str, Slot] = field(default_factory=dict)  # the last of each host
 
     def __post_init__(self) -> None:
-        self.gate = HostGate(self.clock)
+        self.limiter = RateLimiter(self.clock)
         for host in (A, B, C):
-            self.gate.wish("job", host, self.delay_s, self.at_once)
-        self.turns = HostTurns(Frontier(self.strategy), self.gate, self.clock, self._wake)
+            self.limiter.set_limits("job", host, self.delay_s, self.at_once)
+        self.turns = HostTurns(Frontier(self.strategy), self.limiter, self.clock, self._wake)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -179,12 +179,12 @@ async def test_hosts_that_are_ready_at_a_delay_are_served_in_turn(strategy: Stra
 
 async def test_no_more_hosts_are_asked_of_the_store_than_soon_have_a_slot() -> None:
     clock, store = FakeClock(), open_in_memory()
-    gate = HostGate(clock, store.hosts)
+    limiter = RateLimiter(clock, store.hosts)
     hosts = [f"h{number}.example" for number in range(5)]
     for host in hosts:
-        gate.wish("job", host, 60.0, 1)
-    turns = HostTurns(Frontier(BREADTH), gate, clock, lambda: None)
-    turns.most_asking = 2
+        limiter.set_limits("job", host, 60.0, 1)
+    turns = HostTurns(Frontier(BREADTH), limiter, clock, lambda: None)
+    turns.max_requesting = 2
     for target in targets_of([(host, 0) for host in hosts]):
         turns.push(target)
 
@@ -193,10 +193,10 @@ async def test_no_more_hosts_are_asked_of_the_store_than_soon_have_a_slot() -> N
         served.append([])
         while (turn := turns.next(fetch)) is not None:
             served[-1].append(turn[0].host)
-        asked = [host for host in hosts if gate.asks(host)]
+        asked = [host for host in hosts if limiter.is_booking(host)]
         assert len(asked) <= 2
         await settle()
-    await gate.close()
+    await limiter.close()
 
     assert served == [[], hosts[:2], hosts[2:4], hosts[4:]]
 
@@ -209,7 +209,7 @@ async def test_a_host_with_all_its_slots_taken_is_asked_again_when_one_is_given_
     assert queue.ready() == [first]
     assert queue.turns.wait_s() == NEVER
     assert queue.woken == 0
-    queue.slots[A].give()
+    queue.slots[A].release()
 
     assert queue.woken == 1
     assert queue.ready() == [second]
@@ -220,7 +220,7 @@ async def test_a_host_that_refused_comes_again_when_its_hold_is_over() -> None:
     first, second = targets_of([(A, 0), (A, 0)])
     queue.push(first)
     queue.ready()
-    queue.gate.refused(A, 30.0)
+    queue.limiter.record_refusal(A, 30.0)
     queue.push(second)
 
     assert queue.ready() == []
@@ -340,7 +340,7 @@ async def test_every_target_comes_exactly_once_and_at_the_pace_of_its_host(
         assert len({target.host for target in at_once}) == len(at_once)
         taken += at_once
         for target in at_once:
-            queue.slots[target.host].give()
+            queue.slots[target.host].release()
         await queue.clock.advance(SECOND)
 
     assert sorted(taken, key=targets.index) == targets

@@ -117,16 +117,16 @@ def test_a_host_is_refused_in_every_spelling() -> None:
 
 def test_a_refusal_names_host_address_and_the_way_out() -> None:
     assert refused(Guard(), "127.0.0.1") == (
-        "127.0.0.1 is loopback; --allow-address 127.0.0.1 opens it"
+        "127.0.0.1 is loopback; allow it with --allow-address 127.0.0.1"
     )
     assert refused(Guard(), "intern.example", "::ffff:10.0.0.1") == (
-        "intern.example leads to ::ffff:10.0.0.1, which is private; "
-        "--allow-address 10.0.0.1 opens it"
+        "intern.example resolves to ::ffff:10.0.0.1, which is private; "
+        "allow it with --allow-address 10.0.0.1"
     )
 
 
 def test_what_is_no_address_is_refused() -> None:
-    assert "'name' is no IP address" in refused(Guard(), "h", "name")
+    assert "'name' is not an IP address" in refused(Guard(), "h", "name")
 
 
 def test_an_entry_opens_what_it_names() -> None:

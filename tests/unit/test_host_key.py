@@ -16,10 +16,10 @@ from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import (
     canonical,
+    for_rules,
     host_named,
     host_of,
     hostname_of,
-    judged,
     origin_of,
     port_of,
     spelled_origin_of,
@@ -45,7 +45,7 @@ def test_the_host_of_a_url_has_no_dot_at_its_end() -> None:
         assert (host_of(kept), port_of(kept)) == (host, port), url
         assert hostname_of(kept) == host.removesuffix(":8080").removesuffix(":81").strip("[]"), url
         assert origin_of(kept) == f"{url.partition(':')[0]}://{host}", url
-        assert judged(kept) == origin_of(kept) + kept[kept.index("/", 8) :], url
+        assert for_rules(kept) == origin_of(kept) + kept[kept.index("/", 8) :], url
 
 
 def test_the_url_itself_keeps_its_dot_and_the_origin_that_secrets_go_to() -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from crawlyard.core.hosts.hosts import HostState
-from crawlyard.engine.hosts.gate import NEVER
+from crawlyard.engine.hosts.rate_limiter import NEVER
 from crawlyard.engine.http.fetch import FetchFailed
 from tests.clock import settle
 from tests.unit.sharing_rig import HOST, MINUTE, SECOND, Rig
@@ -62,7 +62,7 @@ async def test_a_paused_host_is_asked_by_nobody_until_it_is_open_again(rig: Rig)
     await rig.rule(state=HostState.PAUSED)
     await rig.clock.advance(SECOND)
     paused = await rig.sent_in(MINUTE, one)
-    [report] = one.gate.reports()
+    [report] = one.limiter.reports()
     await rig.rule(2)
     await rig.clock.advance(SECOND)
 
@@ -79,10 +79,10 @@ async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: Rig)
     await rig.rule(state=HostState.BLOCKED)
     await rig.clock.advance(SECOND)
 
-    assert one.gate.ready_in(HOST) == 0.0
-    assert one.gate.is_blocked(HOST)
+    assert one.limiter.ready_in(HOST) == 0.0
+    assert one.limiter.is_blocked(HOST)
     with pytest.raises(FetchFailed, match=r"an operator has blocked a\.example"):
-        await one.gate.acquire(HOST)
+        await one.limiter.acquire(HOST)
     assert [type(task.exception()) for task in one.tasks] == [FetchFailed] * 4
     assert await rig.sent_in(MINUTE, one) == [0]
 
@@ -100,8 +100,8 @@ async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it
 ) -> None:
     one = await rig.barred()
     await rig.rule(2)
-    one.gate.leave("job")
-    one.gate.wish("another", HOST, 0.0, 4)
+    one.limiter.remove_job("job")
+    one.limiter.set_limits("another", HOST, 0.0, 4)
     await rig.taken(one)
 
 
@@ -111,7 +111,7 @@ async def test_what_was_said_of_a_host_that_nobody_asked_meanwhile_is_looked_up_
 ) -> None:
     await rig.rule(state=state)
     one = rig.process()
-    one.gate.ready_in(HOST)
+    one.limiter.ready_in(HOST)
     await rig.clock.advance(4 * SECOND)
 
     await rig.rule(2)
@@ -130,7 +130,7 @@ async def test_a_refusal_holds_all_processes_within_a_second(rig: Rig, delay_s: 
     two.begin()
     await rig.clock.advance(5 * SECOND)
 
-    one.gate.refused(HOST, 30.0)
+    one.limiter.record_refusal(HOST, 30.0)
     await rig.clock.advance(SECOND)
 
     assert await rig.sent_in(28 * SECOND, one, two) == [0, 0]
@@ -144,7 +144,7 @@ async def test_who_waits_for_a_seat_when_a_refusal_comes_gets_one_after_it(rig: 
     await rig.clock.advance(timedelta(milliseconds=500))
     asking, waiting = ([p for p in processes if bool(p.sent) is sent] for sent in (True, False))
 
-    asking[0].gate.refused(HOST, 8.0)
+    asking[0].limiter.record_refusal(HOST, 8.0)
     await rig.clock.advance(8 * SECOND)
     for process in asking:
         await process.end()
@@ -158,7 +158,7 @@ async def test_a_hold_is_kept_over_a_restart(rig: Rig, delay_s: float) -> None:
     one = rig.process(delay_s=delay_s)
     one.begin()
     await rig.clock.advance(SECOND)
-    one.gate.refused(HOST, 30.0)
+    one.limiter.record_refusal(HOST, 30.0)
     await settle()
     await one.end()
 
@@ -174,8 +174,8 @@ async def test_the_wait_doubles_whichever_process_is_refused(rig: Rig) -> None:
     for _ in range(4):
         process = rig.process()  # each knows of the others by the store alone
         slot = await rig.taken(process)
-        holds.append(process.gate.refused(HOST, None))
-        slot.give()
+        holds.append(process.limiter.record_refusal(HOST, None))
+        slot.release()
         await settle()
         await process.end()
         await rig.clock.advance(timedelta(seconds=holds[-1]))
@@ -186,22 +186,22 @@ async def test_the_wait_doubles_whichever_process_is_refused(rig: Rig) -> None:
 async def test_an_answer_to_one_process_ends_the_refusals_of_all(rig: Rig) -> None:
     one, two = rig.process(), rig.process()
     for _ in range(3):
-        one.gate.refused(HOST, None)
+        one.limiter.record_refusal(HOST, None)
         await rig.clock.advance(8 * SECOND)
-    one.gate.answered(HOST)
+    one.limiter.record_success(HOST)
     await settle()
 
     await rig.taken(two)
 
-    assert two.gate.refused(HOST, None) == 1.0
+    assert two.limiter.record_refusal(HOST, None) == 1.0
 
 
 async def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_it(rig: Rig) -> None:
     one = rig.process()
-    one.gate.refused(HOST, None)
-    one.gate.answered(HOST)
+    one.limiter.record_refusal(HOST, None)
+    one.limiter.record_success(HOST)
     await rig.clock.advance(SECOND)
-    assert one.gate.refused(HOST, None) == 2.0
+    assert one.limiter.record_refusal(HOST, None) == 2.0
 
 
 # --- slots that were not needed
@@ -210,34 +210,34 @@ async def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_it(rig
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
 async def test_a_slot_that_was_not_used_costs_no_delay(rig: Rig, delay_s: float) -> None:
     one = rig.process(delay_s=delay_s, at_once=1)
-    one.gate.ready_in(HOST)
+    one.limiter.ready_in(HOST)
     await settle()
-    assert one.gate.ready_in(HOST) == 0.0
-    slot = one.gate.take(HOST)
+    assert one.limiter.ready_in(HOST) == 0.0
+    slot = one.limiter.take(HOST)
 
-    slot.give_unused()
+    slot.release_unused()
 
-    assert one.gate.ready_in(HOST) == 0.0
-    one.gate.take(HOST).give()
-    assert one.gate.ready_in(HOST) > 0 or not delay_s
+    assert one.limiter.ready_in(HOST) == 0.0
+    one.limiter.take(HOST).release()
+    assert one.limiter.ready_in(HOST) > 0 or not delay_s
 
 
 async def test_a_window_that_is_over_meanwhile_is_not_used_late(rig: Rig) -> None:
     one = rig.process(delay_s=0.5)
-    one.gate.ready_in(HOST)
+    one.limiter.ready_in(HOST)
     await settle()
-    slot = one.gate.take(HOST)
+    slot = one.limiter.take(HOST)
     one.line.cut = True  # no other is booked
     await rig.clock.advance(5 * SECOND)
 
-    slot.give_unused()
+    slot.release_unused()
 
-    assert one.gate.ready_in(HOST) > 0
+    assert one.limiter.ready_in(HOST) > 0
 
 
 async def test_who_asks_after_the_end_begins_nothing_that_nobody_would_end(rig: Rig) -> None:
     one = rig.process()
     await one.end()
-    assert one.gate.ready_in(HOST) == NEVER
+    assert one.limiter.ready_in(HOST) == NEVER
     await settle()
     assert asyncio.all_tasks() == {asyncio.current_task()}

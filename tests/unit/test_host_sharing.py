@@ -67,9 +67,9 @@ async def test_the_seats_of_a_job_that_leaves_are_free_at_once_if_they_are_relea
     for task in first.tasks:
         task.cancel()
     await settle()
-    first.gate.leave("job")
+    first.limiter.remove_job("job")
 
-    first.gate.release()
+    first.limiter.release_unused_slots()
     await settle()
     second.begin()
     await rig.clock.advance(SECOND / 2)
@@ -113,10 +113,10 @@ async def test_who_may_have_been_taken_for_dead_sends_nothing_on_seats_that_othe
     two.begin()
     await rig.clock.advance(5 * SECOND)
 
-    one.gate.forfeit()
+    one.limiter.expire_slots()
     one.line.cut = True
     await rig.clock.advance(SECOND)
-    await rig.store.hosts.leave("one")
+    await rig.store.hosts.release_slots("one")
     alone = await rig.sent_in(3 * SECOND, two)
     one.line.cut = False
     back = await rig.sent_in(10 * SECOND, one)
@@ -194,12 +194,12 @@ async def test_a_process_renews_its_seats_once_a_second_and_only_while_it_asks(r
 async def test_hosts_that_are_met_together_share_a_transaction(rig: Rig) -> None:
     one = rig.process()
     for n in range(20):
-        one.gate.wish("job", f"h{n}.example", 0.0, 2)
-        assert one.gate.ready_in(f"h{n}.example") > 0
+        one.limiter.set_limits("job", f"h{n}.example", 0.0, 2)
+        assert one.limiter.ready_in(f"h{n}.example") > 0
     await settle()
 
     assert one.line.said == [20]
-    assert {one.gate.ready_in(f"h{n}.example") for n in range(20)} == {0.0}
+    assert {one.limiter.ready_in(f"h{n}.example") for n in range(20)} == {0.0}
     await rig.clock.advance(SECOND)
     assert one.line.said == [20, 20]
 
@@ -256,7 +256,7 @@ async def test_seats_that_are_offered_to_others_are_not_used_meanwhile(rig: Rig)
 async def test_seats_that_are_being_given_back_are_not_used_any_more(rig: Rig) -> None:
     one, two = rig.process(crawls=4), rig.process(crawls=4)
     slot = await rig.taken(one)
-    slot.give()
+    slot.release()
     one.line.slow = SECOND / 2
     await rig.clock.advance(3 * SECOND)  # a renewal has begun that wants none
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from crawlyard.core.hosts.hosts import DelaySource, HostRule
 from crawlyard.core.hosts.slots import HostTerms, SlotRequest
 from crawlyard.core.jobs.checkpoint import Booking
-from crawlyard.engine.hosts.gate import LONGEST_HOLD_S, NEVER, HostGate
-from crawlyard.engine.hosts.ledger import Host, Pacer
+from crawlyard.engine.hosts.host import Host
+from crawlyard.engine.hosts.rate_limiter import LONGEST_HOLD_S, NEVER, RateLimiter
+from crawlyard.engine.hosts.shared_limits import Pacer
 from crawlyard.engine.http.fetch import NotSent
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.in_memory import open_in_memory
@@ -27,9 +28,9 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass
 class Requests:
-    """Sends requests through a gate, and remembers when each began."""
+    """Sends requests through a limiter, and remembers when each began."""
 
-    gate: HostGate
+    limiter: RateLimiter
     clock: FakeClock
     prepares_s: Iterator[float] = field(default_factory=lambda: repeat(0.0))
     began: list[float] = field(default_factory=list)
@@ -37,16 +38,16 @@ class Requests:
     most_at_once: int = 0
 
     async def send(self, takes_s: float = 0.0, host: str = HOST) -> None:
-        slot = await self.gate.acquire(host)
+        slot = await self.limiter.acquire(host)
         if prepares_s := next(self.prepares_s):
             await self.clock.sleep(timedelta(seconds=prepares_s))
-        await slot.go()
+        await slot.wait_to_send()
         self.began.append(self.clock.monotonic())
         self.in_flight += 1
         self.most_at_once = max(self.most_at_once, self.in_flight)
         await self.clock.sleep(timedelta(seconds=takes_s))
         self.in_flight -= 1
-        slot.give()
+        slot.release()
 
     def gaps(self) -> list[float]:
         return [later - earlier for earlier, later in pairwise(self.began)]
@@ -66,18 +67,18 @@ class Watched:
         self.booked.append(list(bookings))
         return await self.pacer.book(bookings, now)
 
-    async def sit(
+    async def renew_slots(
         self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
     ) -> list[HostTerms]:
         self._answer()
         self.sat.append(list(wishes))
-        terms = await self.pacer.sit(asker, wishes, now, until)
+        terms = await self.pacer.renew_slots(asker, wishes, now, until)
         booked = [told.booked for told in terms if told.booked is not None]
         self.booked += [booked] if booked else []
         return terms
 
-    async def leave(self, *askers: str, unused: Sequence[Booking] = ()) -> None:
-        await self.pacer.leave(*askers, unused=unused)
+    async def release_slots(self, *askers: str, unused: Sequence[Booking] = ()) -> None:
+        await self.pacer.release_slots(*askers, unused=unused)
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
@@ -85,8 +86,8 @@ class Watched:
         self._answer()
         await self.pacer.hold(host, until, strikes, struck_at)
 
-    async def forgive(self, host: str) -> None:
-        await self.pacer.forgive(host)
+    async def reset_refusals(self, host: str) -> None:
+        await self.pacer.reset_refusals(host)
 
     def _answer(self) -> None:
         if self.away:
@@ -94,24 +95,24 @@ class Watched:
             raise StoreUnavailable("away")
 
 
-_gates: list[HostGate] = []
+_limiters: list[RateLimiter] = []
 
 
 @pytest.fixture(autouse=True)
 async def gates_are_closed() -> AsyncIterator[None]:
     """Close the gates that a test has made: some have seats to renew."""
     yield
-    while _gates:
-        await _gates.pop().close()
+    while _limiters:
+        await _limiters.pop().close()
 
 
-def a_gate(
+def a_limiter(
     clock: FakeClock, *, delay_s: float = 0.0, at_once: int = 2, pacer: Pacer | None = None
-) -> HostGate:
-    gate = HostGate(clock, pacer)
-    _gates.append(gate)
-    gate.wish("job", HOST, delay_s, at_once)
-    return gate
+) -> RateLimiter:
+    limiter = RateLimiter(clock, pacer)
+    _limiters.append(limiter)
+    limiter.set_limits("job", HOST, delay_s, at_once)
+    return limiter
 
 
 async def within(
@@ -132,7 +133,7 @@ async def within(
 
 async def test_never_more_are_under_way_than_wished_for() -> None:
     clock = FakeClock()
-    requests = Requests(a_gate(clock, at_once=2), clock)
+    requests = Requests(a_limiter(clock, at_once=2), clock)
     done = await within(clock, 3 * SECOND, *(requests.send(1.0) for _ in range(6)))
     assert all(done)
     assert requests.most_at_once == 2
@@ -141,7 +142,7 @@ async def test_never_more_are_under_way_than_wished_for() -> None:
 
 async def test_requests_are_a_delay_apart_however_fast_they_are_answered() -> None:
     clock = FakeClock()
-    requests = Requests(a_gate(clock, delay_s=0.5, at_once=16), clock)
+    requests = Requests(a_limiter(clock, delay_s=0.5, at_once=16), clock)
     await within(clock, MINUTE, *(requests.send() for _ in range(5)))
     assert requests.gaps() == [0.5] * 4
 
@@ -150,10 +151,10 @@ async def test_the_delay_counts_from_when_a_request_is_sent() -> None:
     for paced in [False, True]:
         clock = FakeClock()
         pacer = open_in_memory().hosts if paced else None
-        gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
+        limiter = a_limiter(clock, delay_s=0.5, at_once=2, pacer=pacer)
         # a look-up, then connections that are there, then one that is not
         requests = Requests(
-            gate, clock, prepares_s=chain([0.375], repeat(0.0, 3), [0.25], repeat(0.0))
+            limiter, clock, prepares_s=chain([0.375], repeat(0.0, 3), [0.25], repeat(0.0))
         )
         began_at = clock.monotonic()
 
@@ -168,8 +169,8 @@ async def test_connections_are_made_ahead_and_slow_nothing_down() -> None:
     for paced in [False, True]:
         clock = FakeClock()
         pacer = open_in_memory().hosts if paced else None
-        gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
-        requests = Requests(gate, clock, prepares_s=cycle([0.375, 0.25]))
+        limiter = a_limiter(clock, delay_s=0.5, at_once=2, pacer=pacer)
+        requests = Requests(limiter, clock, prepares_s=cycle([0.375, 0.25]))
 
         await within(clock, MINUTE, *(requests.send(0.125) for _ in range(10)))
 
@@ -178,13 +179,13 @@ async def test_connections_are_made_ahead_and_slow_nothing_down() -> None:
 
 async def test_a_hold_that_comes_while_a_request_is_prepared_keeps_it_back() -> None:
     clock = FakeClock()
-    gate = a_gate(clock)
-    soon, patient = [await gate.acquire(HOST) for _ in range(2)]
-    gate.refused(HOST, 30.0)
+    limiter = a_limiter(clock)
+    soon, patient = [await limiter.acquire(HOST) for _ in range(2)]
+    limiter.record_refusal(HOST, 30.0)
 
     with pytest.raises(NotSent):
-        await soon.go_soon()
-    done = await within(clock, 29 * SECOND, patient.go())
+        await soon.wait_briefly_to_send()
+    done = await within(clock, 29 * SECOND, patient.wait_to_send())
 
     assert done == [False]
     assert not patient.sent
@@ -192,9 +193,9 @@ async def test_a_hold_that_comes_while_a_request_is_prepared_keeps_it_back() -> 
 
 async def test_a_request_that_is_prepared_waits_until_it_is_allowed() -> None:
     clock = FakeClock()
-    slot = await a_gate(clock).acquire(HOST)
+    slot = await a_limiter(clock).acquire(HOST)
     may_send = False
-    going = asyncio.get_running_loop().create_task(slot.go(lambda: may_send))
+    going = asyncio.get_running_loop().create_task(slot.wait_to_send(lambda: may_send))
     await clock.advance(SECOND)
     before = slot.sent
 
@@ -207,9 +208,9 @@ async def test_a_request_that_is_prepared_waits_until_it_is_allowed() -> None:
 
 async def test_a_request_that_waits_for_another_connection_is_not_sent_yet() -> None:
     clock = FakeClock()
-    slot = await a_gate(clock, delay_s=1.5).acquire(HOST)
-    await slot.go_soon()  # but its connection was lost
-    going = asyncio.get_running_loop().create_task(slot.go_soon())
+    slot = await a_limiter(clock, delay_s=1.5).acquire(HOST)
+    await slot.wait_briefly_to_send()  # but its connection was lost
+    going = asyncio.get_running_loop().create_task(slot.wait_briefly_to_send())
     await clock.advance(SECOND)
     before = slot.sent
 
@@ -221,25 +222,25 @@ async def test_a_request_that_waits_for_another_connection_is_not_sent_yet() -> 
 
 async def test_a_slow_answer_is_waited_for_without_the_delay_in_addition() -> None:
     clock = FakeClock()
-    requests = Requests(a_gate(clock, delay_s=0.5, at_once=1), clock)
+    requests = Requests(a_limiter(clock, delay_s=0.5, at_once=1), clock)
     await within(clock, MINUTE, *(requests.send(2.0) for _ in range(3)))
     assert requests.gaps() == [2.0, 2.0]
 
 
 async def test_hosts_do_not_wait_for_each_other() -> None:
     clock = FakeClock()
-    gate = a_gate(clock, delay_s=10.0)
-    gate.wish("job", "b.example", 10.0, 2)
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock, delay_s=10.0)
+    limiter.set_limits("job", "b.example", 10.0, 2)
+    requests = Requests(limiter, clock)
     await within(clock, SECOND, requests.send(), requests.send(host="b.example"), requests.send())
     assert requests.gaps() == [0.0]
 
 
 async def test_the_longest_delay_and_the_fewest_at_once_hold_for_all_jobs() -> None:
     clock = FakeClock()
-    gate = a_gate(clock, delay_s=0.25, at_once=1)
-    gate.wish("another", HOST, 2.0, 8)
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock, delay_s=0.25, at_once=1)
+    limiter.set_limits("another", HOST, 2.0, 8)
+    requests = Requests(limiter, clock)
 
     await within(clock, MINUTE, requests.send(), requests.send(3.0), requests.send())
 
@@ -249,12 +250,12 @@ async def test_the_longest_delay_and_the_fewest_at_once_hold_for_all_jobs() -> N
 
 async def test_the_wishes_of_a_job_end_with_it() -> None:
     clock = FakeClock()
-    gate = a_gate(clock, delay_s=0.25)
-    gate.wish("another", HOST, 2.0, 8)
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock, delay_s=0.25)
+    limiter.set_limits("another", HOST, 2.0, 8)
+    requests = Requests(limiter, clock)
     await within(clock, 2 * SECOND, requests.send())
 
-    gate.leave("another")
+    limiter.remove_job("another")
     await within(clock, MINUTE, requests.send(), requests.send())
 
     assert requests.gaps() == [2.0, 0.25]
@@ -262,38 +263,38 @@ async def test_the_wishes_of_a_job_end_with_it() -> None:
 
 async def test_the_last_wish_of_a_job_holds() -> None:
     clock = FakeClock()
-    gate = a_gate(clock, delay_s=5.0)
-    gate.wish("job", HOST, 0.5, 2)
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock, delay_s=5.0)
+    limiter.set_limits("job", HOST, 0.5, 2)
+    requests = Requests(limiter, clock)
     await within(clock, MINUTE, requests.send(), requests.send())
     assert requests.gaps() == [0.5]
 
 
 async def test_the_queue_of_a_host_is_reported_by_job_with_its_shards_together() -> None:
-    gate = a_gate(FakeClock())
+    limiter = a_limiter(FakeClock())
     for key, waiting in {"a/1": 3, "a/2": 4, "b": 2012, "idle": 0}.items():
-        gate.wish(key, HOST, 0.5, 2)
-        gate.queue(key, {HOST: waiting}.__getitem__)
+        limiter.set_limits(key, HOST, 0.5, 2)
+        limiter.register_queue(key, {HOST: waiting}.__getitem__)
 
-    [report] = gate.reports()
+    [report] = limiter.reports()
 
     assert (report.waiting, report.queues) == (2019, {"a": 7, "b": 2012})
 
 
 async def test_what_sets_the_delay_of_a_host_is_reported() -> None:
-    gate = a_gate(FakeClock(), delay_s=0.5)
+    limiter = a_limiter(FakeClock(), delay_s=0.5)
 
     def source() -> tuple[float, DelaySource]:
-        [report] = gate.reports()
+        [report] = limiter.reports()
         return report.delay_s, report.delay_from
 
     own = source()
-    gate.wish("asked", HOST, 5.0, 2, by_robots=True)
+    limiter.set_limits("asked", HOST, 5.0, 2, by_robots=True)
     asked = source()
-    gate.wish("as slow", HOST, 5.0, 2)
+    limiter.set_limits("as slow", HOST, 5.0, 2)
     chosen = source()
-    gate.leave("as slow")
-    gate.leave("asked")
+    limiter.remove_job("as slow")
+    limiter.remove_job("asked")
 
     assert own == source() == (0.5, DelaySource.JOB)
     assert (asked, chosen) == ((5.0, DelaySource.ROBOTS), (5.0, DelaySource.JOB))
@@ -303,7 +304,7 @@ def test_a_delay_is_an_operators_or_another_workers_only_if_it_is_the_longest() 
     host = Host(rule=HostRule(host=HOST, delay_s=2.0, updated_at=NOW))
     found = []
     for wished, others in ((1.0, 1.5), (3.0, 1.5), (1.0, 4.0)):
-        host.wish("job", wished, 1)
+        host.set_limits("job", wished, 1)
         host.others_s = others
         found.append((host.delay_s, host.delay_from))
     assert found == [
@@ -315,31 +316,31 @@ def test_a_delay_is_an_operators_or_another_workers_only_if_it_is_the_longest() 
 
 async def test_a_host_that_nobody_asks_for_is_forgotten_when_its_delay_is_over() -> None:
     clock = FakeClock()
-    gate = a_gate(clock, delay_s=10.0)
-    await within(clock, SECOND, Requests(gate, clock).send())
-    gate.leave("job")
+    limiter = a_limiter(clock, delay_s=10.0)
+    await within(clock, SECOND, Requests(limiter, clock).send())
+    limiter.remove_job("job")
 
-    gate.wish("next", HOST, 10.0, 2)
-    assert gate.ready_in(HOST) == 9.0  # it was asked a second ago, by whomever
+    limiter.set_limits("next", HOST, 10.0, 2)
+    assert limiter.ready_in(HOST) == 9.0  # it was asked a second ago, by whomever
     await clock.advance(MINUTE)
-    gate.leave("next")
+    limiter.remove_job("next")
 
     with pytest.raises(KeyError):
-        gate.ready_in(HOST)
+        limiter.ready_in(HOST)
 
 
 async def test_whoever_waits_for_a_slot_is_called_once_when_one_is_given_back() -> None:
     clock, calls = FakeClock(), []
-    gate = a_gate(clock, at_once=1)
-    slot = gate.take(HOST)
-    assert gate.ready_in(HOST) is NEVER
-    gate.when_ready(HOST, lambda: calls.append(clock.monotonic()))
+    limiter = a_limiter(clock, at_once=1)
+    slot = limiter.take(HOST)
+    assert limiter.ready_in(HOST) is NEVER
+    limiter.when_ready(HOST, lambda: calls.append(clock.monotonic()))
 
-    slot.give()
-    gate.take(HOST).give()
+    slot.release()
+    limiter.take(HOST).release()
 
     assert len(calls) == 1
-    assert gate.ready_in(HOST) == 0.0
+    assert limiter.ready_in(HOST) == 0.0
 
 
 @settings(max_examples=25, deadline=None)
@@ -354,8 +355,8 @@ async def test_neither_delay_nor_number_is_ever_exceeded(
 ) -> None:
     clock = FakeClock()
     pacer = open_in_memory().hosts if paced else None
-    gate = a_gate(clock, delay_s=delay / 8, at_once=at_once, pacer=pacer)
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock, delay_s=delay / 8, at_once=at_once, pacer=pacer)
+    requests = Requests(limiter, clock)
 
     async def sent_after(wait: int, takes: int) -> None:
         await clock.sleep(wait * SECOND / 8)
@@ -373,10 +374,10 @@ async def test_neither_delay_nor_number_is_ever_exceeded(
 
 async def test_a_host_is_left_alone_for_as_long_as_it_asks() -> None:
     clock = FakeClock()
-    gate = a_gate(clock)
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock)
+    requests = Requests(limiter, clock)
 
-    assert gate.refused(HOST, 90.0) == 90.0
+    assert limiter.record_refusal(HOST, 90.0) == 90.0
     done = await within(clock, 90 * SECOND - SECOND / 4, requests.send())
     assert done == [False]
     await within(clock, SECOND, requests.send())
@@ -385,62 +386,62 @@ async def test_a_host_is_left_alone_for_as_long_as_it_asks() -> None:
 
 
 async def test_a_host_is_never_left_alone_for_more_than_an_hour() -> None:
-    gate = a_gate(FakeClock())
-    assert gate.refused(HOST, 10.0**9) == LONGEST_HOLD_S
-    assert gate.ready_in(HOST) == LONGEST_HOLD_S
+    limiter = a_limiter(FakeClock())
+    assert limiter.record_refusal(HOST, 10.0**9) == LONGEST_HOLD_S
+    assert limiter.ready_in(HOST) == LONGEST_HOLD_S
 
 
 async def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
-    gate = a_gate(FakeClock())
-    gate.refused(HOST, 60.0)
-    gate.refused(HOST, 1.0)
-    assert gate.ready_in(HOST) == 60.0
+    limiter = a_limiter(FakeClock())
+    limiter.record_refusal(HOST, 60.0)
+    limiter.record_refusal(HOST, 1.0)
+    assert limiter.ready_in(HOST) == 60.0
 
 
 async def test_each_refusal_in_a_row_doubles_the_wait_up_to_five_minutes() -> None:
     clock = FakeClock()
-    gate = a_gate(clock)
+    limiter = a_limiter(clock)
 
     holds = []
     for _ in range(11):
-        holds.append(gate.refused(HOST, None))
+        holds.append(limiter.record_refusal(HOST, None))
         await clock.advance(timedelta(seconds=holds[-1]))
 
     assert holds == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
 
 
 async def test_the_first_wait_is_at_least_the_delay() -> None:
-    assert a_gate(FakeClock(), delay_s=10.0).refused(HOST, None) == 10.0
+    assert a_limiter(FakeClock(), delay_s=10.0).record_refusal(HOST, None) == 10.0
 
 
 async def test_an_answer_ends_the_refusals() -> None:
-    gate = a_gate(FakeClock())
+    limiter = a_limiter(FakeClock())
     for _ in range(5):
-        gate.refused(HOST, None)
-    gate.answered(HOST)
-    assert gate.refused(HOST, None) == 1.0
+        limiter.record_refusal(HOST, None)
+    limiter.record_success(HOST)
+    assert limiter.record_refusal(HOST, None) == 1.0
 
 
 async def test_thousands_of_refusals_do_not_overflow() -> None:
     clock = FakeClock()
-    gate = a_gate(clock)
+    limiter = a_limiter(clock)
     for _ in range(2000):
-        hold_s = gate.refused(HOST, None)
+        hold_s = limiter.record_refusal(HOST, None)
         await clock.advance(timedelta(seconds=hold_s))
     assert hold_s == 300.0
 
 
 async def test_refusals_of_one_burst_count_once() -> None:
     clock = FakeClock()
-    gate = a_gate(clock)
+    limiter = a_limiter(clock)
 
-    burst = {gate.refused(HOST, None) for _ in range(8)}
-    longer = gate.refused(HOST, 7.0)
+    burst = {limiter.record_refusal(HOST, None) for _ in range(8)}
+    longer = limiter.record_refusal(HOST, 7.0)
     await clock.advance(timedelta(seconds=7))
 
     assert burst == {1.0}
     assert longer == 7.0
-    assert gate.refused(HOST, None) == 2.0
+    assert limiter.record_refusal(HOST, None) == 2.0
 
 
 # --- several processes on one store
@@ -448,11 +449,11 @@ async def test_refusals_of_one_burst_count_once() -> None:
 
 async def test_a_refusal_holds_up_the_other_processes_as_well() -> None:
     clock, store = FakeClock(), open_in_memory()
-    refused, other = (a_gate(clock, delay_s=0.5, pacer=store.hosts) for _ in range(2))
+    refused, other = (a_limiter(clock, delay_s=0.5, pacer=store.hosts) for _ in range(2))
     requests = Requests(other, clock)
     began_at = clock.monotonic()
 
-    refused.refused(HOST, 30.0)
+    refused.record_refusal(HOST, 30.0)
     await settle()
     await within(clock, MINUTE, requests.send())
 
@@ -461,7 +462,7 @@ async def test_a_refusal_holds_up_the_other_processes_as_well() -> None:
 
 async def test_who_is_alone_books_once_a_second_however_fast_the_pace_is() -> None:
     clock, pacer = FakeClock(), Watched()
-    requests = Requests(a_gate(clock, delay_s=1 / 16, pacer=pacer), clock)
+    requests = Requests(a_limiter(clock, delay_s=1 / 16, pacer=pacer), clock)
     await within(clock, 4.5 * SECOND, *(requests.send() for _ in range(64)))
     assert requests.gaps() == [1 / 16] * 63
     assert len(pacer.booked) == len(pacer.sat) == 5  # all with the seats
@@ -470,10 +471,10 @@ async def test_who_is_alone_books_once_a_second_however_fast_the_pace_is() -> No
 async def test_a_request_that_takes_time_to_leave_counts_from_when_it_has_left() -> None:
     for pacer in [None, open_in_memory().hosts]:
         clock = FakeClock()
-        gate = a_gate(clock, delay_s=0.5, pacer=pacer)
-        requests, began_at = Requests(gate, clock), clock.monotonic()
-        slot = await gate.acquire(HOST)
-        await slot.go()
+        limiter = a_limiter(clock, delay_s=0.5, pacer=pacer)
+        requests, began_at = Requests(limiter, clock), clock.monotonic()
+        slot = await limiter.acquire(HOST)
+        await slot.wait_to_send()
         clock.stall(0.25 * SECOND)  # before it is written, in the same step of the loop
 
         await within(clock, MINUTE, requests.send())
@@ -483,7 +484,7 @@ async def test_a_request_that_takes_time_to_leave_counts_from_when_it_has_left()
 
 async def test_time_that_was_booked_and_not_used_is_not_made_up_for() -> None:
     clock, pacer = FakeClock(), Watched()
-    requests = Requests(a_gate(clock, delay_s=1 / 16, pacer=pacer), clock)
+    requests = Requests(a_limiter(clock, delay_s=1 / 16, pacer=pacer), clock)
     await within(clock, MINUTE, requests.send())
     await within(clock, MINUTE, *(requests.send() for _ in range(3)))
     assert requests.gaps() == [60.0, 1 / 16, 1 / 16]
@@ -491,8 +492,8 @@ async def test_time_that_was_booked_and_not_used_is_not_made_up_for() -> None:
 
 async def test_a_request_that_is_late_is_sent_at_once_and_the_next_a_delay_later() -> None:
     clock = FakeClock()
-    gate = a_gate(clock, delay_s=0.5, at_once=1, pacer=Watched())
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock, delay_s=0.5, at_once=1, pacer=Watched())
+    requests = Requests(limiter, clock)
 
     # answers that take too long, as where slots are scarce: each is asked when it may be
     await within(clock, MINUTE, *(requests.send(takes) for takes in (0.75, 0.625, 0.0, 0.0)))
@@ -502,21 +503,21 @@ async def test_a_request_that_is_late_is_sent_at_once_and_the_next_a_delay_later
 
 async def test_hosts_that_need_bookings_at_the_same_time_share_one_transaction() -> None:
     clock, pacer = FakeClock(), Watched()
-    gate = a_gate(clock, delay_s=0.5, pacer=pacer)
-    gate.wish("job", "b.example", 0.25, 2)
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock, delay_s=0.5, pacer=pacer)
+    limiter.set_limits("job", "b.example", 0.25, 2)
+    requests = Requests(limiter, clock)
     await within(clock, SECOND / 2, requests.send(), requests.send(host="b.example"))
     assert [[b.host for b in bookings] for bookings in pacer.booked] == [[HOST, "b.example"]]
 
 
 async def test_hosts_of_a_long_delay_give_seats_back_and_share_transactions() -> None:
     clock, pacer = FakeClock(), Watched()
-    gate = a_gate(clock, delay_s=8.0, pacer=pacer)
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock, delay_s=8.0, pacer=pacer)
+    requests = Requests(limiter, clock)
 
     async def ask(number: int) -> None:
         host = f"h{number}.example"
-        gate.wish("job", host, 8.0, 2)
+        limiter.set_limits("job", host, 8.0, 2)
         await clock.sleep(number * SECOND / 128)
         while True:
             await requests.send(host=host)
@@ -530,7 +531,7 @@ async def test_hosts_of_a_long_delay_give_seats_back_and_share_transactions() ->
 
 async def test_nothing_is_booked_where_there_is_no_delay() -> None:
     clock, pacer = FakeClock(), Watched()
-    requests = Requests(a_gate(clock, pacer=pacer), clock)
+    requests = Requests(a_limiter(clock, pacer=pacer), clock)
     await within(clock, SECOND, *(requests.send() for _ in range(3)))
     assert len(requests.began) == 3
     assert pacer.booked == []
@@ -538,7 +539,7 @@ async def test_nothing_is_booked_where_there_is_no_delay() -> None:
 
 async def test_a_store_that_is_away_is_asked_again_and_nothing_leaves_before() -> None:
     clock, pacer = FakeClock(), Watched(away=3)
-    requests = Requests(a_gate(clock, delay_s=0.25, pacer=pacer), clock)
+    requests = Requests(a_limiter(clock, delay_s=0.25, pacer=pacer), clock)
     began_at = clock.monotonic()
     await within(clock, MINUTE, requests.send())
     assert requests.began == [began_at + 1.5]
@@ -546,11 +547,11 @@ async def test_a_store_that_is_away_is_asked_again_and_nothing_leaves_before() -
 
 async def test_a_refusal_drops_what_was_booked_before_it() -> None:
     clock, pacer = FakeClock(), Watched()
-    gate = a_gate(clock, delay_s=1 / 16, pacer=pacer)
-    requests = Requests(gate, clock)
+    limiter = a_limiter(clock, delay_s=1 / 16, pacer=pacer)
+    requests = Requests(limiter, clock)
     await within(clock, SECOND / 16, requests.send())
 
-    gate.refused(HOST, 8.0)
+    limiter.record_refusal(HOST, 8.0)
     await within(clock, MINUTE, requests.send(), requests.send())
 
     assert requests.gaps() == [8.0 + 1 / 16, 1 / 16]
@@ -558,9 +559,9 @@ async def test_a_refusal_drops_what_was_booked_before_it() -> None:
 
 async def test_a_host_that_is_held_is_not_booked_before_the_end_is_near() -> None:
     clock, pacer = FakeClock(), Watched()
-    gate, began_at = a_gate(clock, delay_s=0.5, pacer=pacer), clock.monotonic()
-    gate.refused(HOST, 30.0)
-    requests = Requests(gate, clock)
+    limiter, began_at = a_limiter(clock, delay_s=0.5, pacer=pacer), clock.monotonic()
+    limiter.record_refusal(HOST, 30.0)
+    requests = Requests(limiter, clock)
 
     await within(clock, 29 * SECOND, requests.send())
     assert pacer.booked == []
@@ -571,8 +572,8 @@ async def test_a_host_that_is_held_is_not_booked_before_the_end_is_near() -> Non
 
 async def test_closing_stops_what_runs_in_the_background() -> None:
     clock = FakeClock()
-    gate = a_gate(clock, delay_s=0.5, pacer=Watched(away=10**9))
-    assert gate.ready_in(HOST) is NEVER
+    limiter = a_limiter(clock, delay_s=0.5, pacer=Watched(away=10**9))
+    assert limiter.ready_in(HOST) is NEVER
     await settle()
-    await gate.close()
+    await limiter.close()
     assert len(asyncio.all_tasks()) == 1

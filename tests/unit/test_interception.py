@@ -10,11 +10,11 @@ import pytest
 
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.engine.http.cookies import parsed
+from crawlyard.engine.http.cookies import parse_cookie
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import Purpose, SubRequest
 from crawlyard.engine.render.cdp import Message
-from crawlyard.engine.render.filling import Shown
+from crawlyard.engine.render.filling import ScriptCookies
 from crawlyard.engine.render.interception import (
     MOST_NAVIGATIONS,
     MOST_REQUESTS,
@@ -49,7 +49,8 @@ class Site:
 
     def shown(self, url: str, response: Response) -> list[Cookie]:
         found = (
-            parsed(value, url, datetime.now(UTC)) for value in response.all_headers("set-cookie")
+            parse_cookie(value, url, datetime.now(UTC))
+            for value in response.all_headers("set-cookie")
         )
         return [cookie for cookie in found if cookie is not None]
 
@@ -67,10 +68,12 @@ class Site:
         return {}
 
     def page(
-        self, *, draws: bool = False, frames: bool = True, shown: Shown | None = None
+        self, *, draws: bool = False, frames: bool = True, shown: ScriptCookies | None = None
     ) -> Interception:
         own, kinds = answer(b"page"), {"draws": draws, "frames": frames}
-        return Interception(PAGE, own, self.ask, self.call, **kinds, frame="F", shown=shown)
+        return Interception(
+            PAGE, own, self.ask, self.call, **kinds, frame="F", script_cookies=shown
+        )
 
 
 def held(

@@ -26,7 +26,7 @@ def test_all_pages_of_a_folder_get_the_links_that_each_would_get_alone() -> None
     for page in (*PAGES, *PAGES):  # the second time, nearly all is known
         alone = [Base(page).join(href.partition("#")[0]) for href in hrefs]
 
-        assert Base(page).joined(hrefs) == tuple(dict.fromkeys(u for u in alone if u))
+        assert Base(page).join_all(hrefs) == tuple(dict.fromkeys(u for u in alone if u))
 
 
 @pytest.mark.parametrize("href", ["http://other/x/", "ftp://h/p/", "../up/?q=/r/"])
@@ -34,20 +34,20 @@ def test_a_base_element_moves_all_links(href: str) -> None:
     base = Base("http://h/a/page", href)
 
     links = ["x", "/y", "?z", "//n/"]
-    assert base.joined(links) == tuple(u for link in links if (u := base.join(link)))
+    assert base.join_all(links) == tuple(u for link in links if (u := base.join(link)))
 
 
 def test_the_oldest_links_are_forgotten_together() -> None:
     joins = LinkCache(most=3)
     known, _ = joins.of("http://h/a/")
     known.update(x="http://h/a/x", y="http://h/a/y")
-    joins.took(2)
+    joins.count_added(2)
 
     now, before = joins.of("http://h/a/")
     assert now == {}
     assert before == {"x": "http://h/a/x", "y": "http://h/a/y"}
 
-    joins.took(3)
+    joins.count_added(3)
     assert joins.of("http://h/a/") == ({}, {})
 
 

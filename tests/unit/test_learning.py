@@ -4,8 +4,8 @@ import asyncio
 
 from crawlyard import JobSpec, Strategy
 from crawlyard.engine.frontier import Frontier, HostTurns
-from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.hosts.politeness import Politeness
+from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.robots.cache import RobotsCache
 from tests.builders import a_target
@@ -16,8 +16,8 @@ HOST = "a.example"
 
 async def test_a_host_comes_again_when_asking_for_its_robots_txt_was_broken_off() -> None:
     clock = FakeClock()
-    gate = HostGate(clock)
-    turns = HostTurns(Frontier(Strategy.BREADTH_FIRST), gate, clock, lambda: None)
+    limiter = RateLimiter(clock)
+    turns = HostTurns(Frontier(Strategy.BREADTH_FIRST), limiter, clock, lambda: None)
 
     async def never(*_: object) -> Response:
         await asyncio.Event().wait()
@@ -26,16 +26,16 @@ async def test_a_host_comes_again_when_asking_for_its_robots_txt_was_broken_off(
     manners = Politeness(
         "job",
         "Test/1",
-        gate,
+        limiter,
         RobotsCache(clock),
         turns,
-        ask=never,
+        send=never,
         spawn=asyncio.get_running_loop().create_task,
-        note=lambda _: None,
-        listed=lambda *_: None,
+        add_note=lambda _: None,
+        add_sitemaps=lambda *_: None,
     )
     manners.adopt(JobSpec(urls=(f"http://{HOST}/",), delay_s=0))
-    manners.wish(HOST)
+    manners.register(HOST)
     target = a_target("1", host=HOST)
     turns.push(target)
     for began in (False, True):
@@ -50,6 +50,6 @@ async def test_a_host_comes_again_when_asking_for_its_robots_txt_was_broken_off(
 
         assert turn is not None, began
         assert turn[0] == target
-        turn[1].give_unused()
+        turn[1].release_unused()
         turns.push(target)
     assert len(manners) == 0

@@ -5,13 +5,13 @@ from functools import reduce
 import pytest
 
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.engine.extract.page import Source, Wanted, extract
+from crawlyard.engine.extract.page import ExtractOptions, PageSource, extract
 
 URL = "http://h.example/dir/page"
 
 
 def markdown(html: str, mode: TextMode = TextMode.MARKDOWN) -> str:
-    source = Source(url=URL, charset="utf-8", wanted=Wanted(text=mode))
+    source = PageSource(url=URL, charset="utf-8", options=ExtractOptions(text=mode))
     return extract(f"<title>t</title><main>{html}</main>".encode(), source).text or ""
 
 

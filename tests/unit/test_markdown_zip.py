@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from crawlyard.engine.urls import canonical
 from crawlyard.errors import Invalid
 from crawlyard.export import markdown
-from crawlyard.export.markdown import Archive, Document, chunks, name_of
+from crawlyard.export.markdown import Document, ZipWriter, chunks, name_of
 from tests.builders import NOW
 
 BASE = "https://docs.example.org"
@@ -36,8 +36,8 @@ def a_document(url: str = f"{BASE}/a", text: bytes = b"# A\n\nText.", **fields: 
 
 
 def zipped(documents: Iterable[Document]) -> bytes:
-    archive = Archive()
-    return b"".join([*map(archive.add, documents), *archive.end()])
+    zip_writer = ZipWriter()
+    return b"".join([*map(zip_writer.add, documents), *zip_writer.end()])
 
 
 def opened(data: bytes) -> zipfile.ZipFile:

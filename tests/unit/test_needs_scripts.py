@@ -3,7 +3,7 @@
 import pytest
 
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.engine.extract.page import Source, Wanted, extract
+from crawlyard.engine.extract.page import ExtractOptions, PageSource, extract
 
 SCRIPT = '<script type="module" src="/assets/index-4f2a.js"></script>'
 ANALYTICS = (
@@ -102,7 +102,7 @@ PAGES = {
 
 
 def needs_scripts(html: str, text: TextMode = TextMode.TEXT) -> bool:
-    source = Source(url="http://h.example/", charset="utf-8", wanted=Wanted(text=text))
+    source = PageSource(url="http://h.example/", charset="utf-8", options=ExtractOptions(text=text))
     return extract(html.encode(), source).needs_scripts
 
 
@@ -119,8 +119,8 @@ def test_a_page_that_says_something_needs_none(mode: TextMode) -> None:
 def test_looking_for_it_changes_nothing_that_is_extracted() -> None:
     body = page('<div id="root"></div><script id="d">one</script><noscript>two</noscript>').encode()
 
-    wanted = Wanted(TextMode.TEXT, (("s", "#d"), ("n", "noscript")))
-    found = extract(body, Source(url="http://h/", charset="utf-8", wanted=wanted))
+    wanted = ExtractOptions(TextMode.TEXT, (("s", "#d"), ("n", "noscript")))
+    found = extract(body, PageSource(url="http://h/", charset="utf-8", options=wanted))
 
     assert found.needs_scripts
     assert (found.title, found.text) == ("A title", "two")

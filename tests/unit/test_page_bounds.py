@@ -9,8 +9,8 @@ from crawlyard.core.crawl.link import MAX_BYTES, decoded
 from crawlyard.core.crawl.page import is_body_cut
 from crawlyard.core.jobs.spec import MAX_URL, TextMode
 from crawlyard.engine.extract import page as page_module
-from crawlyard.engine.extract.page import Extracted, Source, Wanted, extract
-from crawlyard.engine.extract.page_text import DENSE_SIZE, RATIO, SPARE, TextBound
+from crawlyard.engine.extract.page import Extracted, ExtractOptions, PageSource, extract
+from crawlyard.engine.extract.page_text import DENSE_SIZE, RATIO, SLACK, TextBound
 from crawlyard.engine.urls import MAX_URLS, Base
 from tests.hazards.growth import NUMBERED, PAGES, QUOTES, filled
 
@@ -19,7 +19,7 @@ MODES = [mode for mode in TextMode if mode is not TextMode.NONE]
 
 
 def read(body: bytes, mode: TextMode = TextMode.MARKDOWN) -> Extracted:
-    return extract(body, Source(url="http://h.example/", wanted=Wanted(text=mode)))
+    return extract(body, PageSource(url="http://h.example/", options=ExtractOptions(text=mode)))
 
 
 def size(page: Extracted) -> int:
@@ -30,7 +30,7 @@ def size(page: Extracted) -> int:
 def test_no_url_of_a_link_is_longer_than_a_url_may_be(href: str) -> None:
     base = Base(LONG)
 
-    assert all(len(base.each([link])[0]) <= MAX_URL for link in (href, "short"))
+    assert all(len(base.join_each([link])[0]) <= MAX_URL for link in (href, "short"))
     for url in (base.absolute(href), base.absolute("/z#" + "f" * MAX_URL), base.join(href)):
         assert url is None or len(url) <= MAX_URL
     assert base.absolute("short") == f"{LONG}short"
@@ -47,18 +47,18 @@ def test_the_urls_of_a_page_are_bounded_in_characters() -> None:
     base = Base(LONG)
     fits = MAX_URLS // (len(LONG) + 4)
 
-    urls = base.each([f"{n:04}" for n in range(fits + 10)])
+    urls = base.join_each([f"{n:04}" for n in range(fits + 10)])
 
     assert [bool(url) for url in urls] == [True] * (fits + 1) + [False] * 9
     assert base.is_exhausted
-    assert Base(LONG).each([f"{fits + 9:04}"]) == [f"{LONG}{fits + 9:04}"]
+    assert Base(LONG).join_each([f"{fits + 9:04}"]) == [f"{LONG}{fits + 9:04}"]
 
 
 def test_links_of_a_page_that_are_left_out_are_not_left_out_of_the_next() -> None:
     long = [f"{'y' * (MAX_URL - 100)}{n:04}" for n in range(MAX_URLS // (MAX_URL - 100) + 1)]
 
-    assert Base("http://bounded.example/").each([*long, "a"])[-1] == ""
-    assert Base("http://bounded.example/").each(["a"]) == ["http://bounded.example/a"]
+    assert Base("http://bounded.example/").join_each([*long, "a"])[-1] == ""
+    assert Base("http://bounded.example/").join_each(["a"]) == ["http://bounded.example/a"]
 
 
 def test_what_is_left_out_of_the_links_is_noted() -> None:
@@ -87,7 +87,7 @@ def test_a_text_is_bounded_by_its_page_in_each_mode(start: str, mode: TextMode) 
 
     page = read(body, mode)
 
-    most = RATIO * len(body) + SPARE
+    most = RATIO * len(body) + SLACK
     assert most - 4 <= size(page) <= most
     assert page.cut == f"the text is cut at {most:,} bytes, 4 times the page and 64 kB"
 
@@ -143,10 +143,10 @@ def test_elements_beyond_the_bound_are_not_read(monkeypatch: pytest.MonkeyPatch)
 def test_a_page_of_a_kilobyte_takes_little_memory() -> None:
     program = f"""
 import resource, sys
-from crawlyard.engine.extract.page import Source, extract
+from crawlyard.engine.extract.page import PageSource, extract
 page = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-extract(page, Source(url="http://{"h"}.example/"))
+extract(page, PageSource(url="http://{"h"}.example/"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     for name in ("long-base", "repeated-link"):

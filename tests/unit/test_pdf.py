@@ -8,10 +8,12 @@ import pypdf
 import pytest
 
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted
+from crawlyard.engine.extract.page import Extracted, ExtractError, ExtractOptions, PageSource
 from crawlyard.engine.extract.parse_pool import ParsePool
 
-SOURCE = Source(url="http://h.example/a.pdf", is_pdf=True, wanted=Wanted(text=TextMode.MAIN))
+SOURCE = PageSource(
+    url="http://h.example/a.pdf", is_pdf=True, options=ExtractOptions(text=TextMode.MAIN)
+)
 
 
 def document(*pages: bytes, title: str = "A title") -> bytes:
@@ -81,7 +83,7 @@ async def test_what_is_no_pdf_is_an_error(body: bytes) -> None:
 async def test_an_encrypted_pdf_is_an_error_only_if_it_needs_a_password() -> None:
     good = document(said("Hello"))
     assert (await read(encrypted(good, ""))).text == "Hello"
-    with pytest.raises(ExtractError, match=r"^the PDF is encrypted, and opens only with a passw"):
+    with pytest.raises(ExtractError, match=r"^the PDF is encrypted and needs a passw"):
         await read(encrypted(good, "secret"))
 
 
@@ -123,7 +125,7 @@ async def test_a_pdf_that_takes_too_long_is_an_error_and_holds_nobody_up() -> No
         async with asyncio.timeout(20):
             with pytest.raises(ExtractError, match=r"took longer than 0\.3 s"):
                 await pool.run(slow, SOURCE)
-            small = Source(url="http://h.example/")
+            small = PageSource(url="http://h.example/")
             assert (await pool.run(b"<title>t", small)).title == "t"
     finally:
         await pool.close()

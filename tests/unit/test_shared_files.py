@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from crawlyard.engine.http.fetch import Response
-from crawlyard.engine.shared_files import MOST_BYTES, UNTOLD_S, SharedFiles
+from crawlyard.engine.shared_files import DEFAULT_FRESH_S, MOST_BYTES, SharedFiles
 from tests.clock import FakeClock
 
 URL = "https://example.org/app.js"
@@ -19,13 +19,13 @@ def an_answer(body: bytes = b"x", status: int = 200, headers: Mapping[str, str] 
 @pytest.mark.parametrize(
     ("headers", "fresh_s"),
     [
-        ({}, UNTOLD_S),
+        ({}, DEFAULT_FRESH_S),
         ({"cache-control": "public, max-age=600"}, 600),
         ({"cache-control": "max-age=600", "age": "580"}, 20),
         ({"cache-control": "max-age=0"}, 0),
         ({"cache-control": "no-cache"}, 0),
         ({"cache-control": "private, no-store"}, 0),
-        ({"vary": "Accept-Encoding"}, UNTOLD_S),
+        ({"vary": "Accept-Encoding"}, DEFAULT_FRESH_S),
         ({"vary": "Cookie"}, 0),
         ({"vary": "*"}, 0),
     ],
@@ -35,7 +35,7 @@ def test_an_answer_is_used_again_while_it_is_fresh(headers: dict[str, str], fres
     files = SharedFiles(clock)
     answer = an_answer(headers=headers)
 
-    files.put(URL, answer, trusted=True)
+    files.add(URL, answer, trusted=True)
 
     assert (files.get(URL, trusted=True) is answer) == (fresh_s > 0)
     assert files.get(URL, trusted=False) is None  # no credentials went with that
@@ -46,7 +46,7 @@ def test_an_answer_is_used_again_while_it_is_fresh(headers: dict[str, str], fres
 def test_only_whole_answers_are_kept() -> None:
     files = SharedFiles(FakeClock())
 
-    files.put(URL, an_answer(status=404), trusted=True)
+    files.add(URL, an_answer(status=404), trusted=True)
 
     assert files.get(URL, trusted=True) is None
 
@@ -57,7 +57,7 @@ def test_the_oldest_give_way() -> None:
     urls = [f"{URL}?{n}" for n in range(6)]
 
     for url in urls:
-        files.put(url, an_answer(fifth), trusted=True)
+        files.add(url, an_answer(fifth), trusted=True)
 
     kept = [files.get(url, trusted=True) is not None for url in urls]
     assert kept == [False, True, True, True, True, True]

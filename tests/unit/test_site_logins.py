@@ -15,7 +15,7 @@ from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.crawl.page import Target
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.extract.forms import login_form
-from crawlyard.engine.hosts.gate import HostGate, Slot
+from crawlyard.engine.hosts.rate_limiter import RateLimiter, Slot
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.scope import LOGOUT_RULE, Boundary
 from crawlyard.engine.site_session import ActiveSession, LoggedOut, LogoutWatch
@@ -171,7 +171,7 @@ def is_out(watch: LogoutWatch, url: str, status: int, location: str = "") -> boo
     headers = [("Location", location)] if location else []
     try:
         target = Target(url, fingerprint(url), host_of(url))
-        visit = Visit(target, Slot(HostGate(SystemClock()), target.host, 0.0))
+        visit = Visit(target, Slot(RateLimiter(SystemClock()), target.host, 0.0))
         watch.check(visit, Response(status, headers, b"", 0, "", 1))
     except LoggedOut:
         return True
@@ -229,7 +229,7 @@ def test_the_form_with_a_password_is_filled_in_with_all_it_holds() -> None:
     assert form is not None
     assert (form.action, form.post) == (f"{SITE}/session", True)
     assert (form.user, form.password) == ("mail", "pw")
-    sent = form.filled({"mail": "ada", "pw": "s3cret"})
+    sent = form.values_with({"mail": "ada", "pw": "s3cret"})
     assert sorted(sent) == [
         ("csrf", "abc"),
         ("go", "in"),

@@ -125,7 +125,10 @@ def test_what_could_be_read_is_kept_and_the_rest_is_said() -> None:
 
 def test_what_is_no_sitemap_says_so() -> None:
     cases: list[tuple[str | bytes, str]] = [
-        ("<!DOCTYPE html><html><p>Not found</p></html>", "no sitemap: its root is <html>"),
+        (
+            "<!DOCTYPE html><html><p>Not found</p></html>",
+            "not a sitemap: its root element is <html>",
+        ),
         (gzip.compress(b"x" * 99, mtime=0)[:12], "the gzip stream ends early"),
         (b"\x1f\x8bnonsense", "broken gzip stream"),
         (bytes(range(128, 256)) * 9, "1 of 1 entry named no http(s) URL"),
@@ -158,7 +161,7 @@ def test_entities_are_refused() -> None:
         "a harmless one": '<!ENTITY l11 "http://h.example/harmless">',
     }.items():
         found = read(f"<!DOCTYPE urlset [{dtd}]>{urlset(A, '&l11;')}")
-        assert "it declares the entity" in found.problem, name
+        assert "declares the entity" in found.problem, name
         assert found.urls == (), name
 
 

@@ -6,14 +6,22 @@ from typing import Any
 import pytest
 
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.engine.extract.page import Extracted, Source, Wanted, check_wanted, extract
+from crawlyard.engine.extract.page import (
+    Extracted,
+    ExtractOptions,
+    PageSource,
+    extract,
+)
+from crawlyard.engine.extract.selectors import check_extract_options
 from crawlyard.engine.extract.structured import MAX_SIZE
 from crawlyard.errors import Invalid
 
 
 def read(html: str, *, language: str = "", **css: str) -> Extracted:
-    wanted = Wanted(TextMode.MARKDOWN, tuple(css.items()))
-    source = Source(url="http://h.example/d/", charset="utf-8", language=language, wanted=wanted)
+    wanted = ExtractOptions(TextMode.MARKDOWN, tuple(css.items()))
+    source = PageSource(
+        url="http://h.example/d/", charset="utf-8", language=language, options=wanted
+    )
     return extract(html.encode(), source)
 
 
@@ -75,8 +83,8 @@ def test_values_come_from_json_ld_by_their_path() -> None:
 
 def test_a_path_must_be_given() -> None:
     with pytest.raises(Invalid, match=r"x: expected a path after jsonld:, such as jsonld:name"):
-        check_wanted(Wanted(css=(("x", "jsonld: "),)))
-    check_wanted(Wanted(css=(("x", "jsonld:name"),)))
+        check_extract_options(ExtractOptions(css=(("x", "jsonld: "),)))
+    check_extract_options(ExtractOptions(css=(("x", "jsonld:name"),)))
 
 
 def test_urls_are_absolute_and_scripts_are_none() -> None:

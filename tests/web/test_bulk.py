@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.operations.operation import OperationState
-from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.ids import new_id
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.operations import bulk
 from crawlyard.services.operations.operations import LEASE
+from tests.surfaces import as_user
 from tests.web.rig import URL, Rig, pointers, problem
 
 ADA = Actor(id="ada")
@@ -269,8 +269,7 @@ class TestOperations:
 
 class TestBackfills:
     async def test_a_long_one_is_an_operation(self, rig: Rig) -> None:
-        draft = ScheduleDraft(name="s", when="@hourly", overrides={"urls": [URL]})
-        schedule = await rig.yard.scheduler.create(LOCAL, draft)
+        schedule = await as_user(rig.yard).schedules.create("s", "@hourly", URL)
         until = rig.clock.now()
         since = until - timedelta(hours=250)
         body = {"from": since.isoformat(), "to": until.isoformat(), "dry_run": False}
@@ -286,14 +285,13 @@ class TestBackfills:
         assert counts["total"] == 250
 
     async def test_one_that_was_broken_off_makes_no_job_twice(self, rig: Rig) -> None:
-        draft = ScheduleDraft(name="s", when="@hourly", overrides={"urls": [URL]})
-        schedule = await rig.yard.scheduler.create(LOCAL, draft)
+        schedule = await as_user(rig.yard).schedules.create("s", "@hourly", URL)
         until = rig.clock.now()
         since = until - timedelta(hours=250)
         body = {"from": since.isoformat(), "to": until.isoformat(), "dry_run": False}
         await rig.post(f"schedules/{schedule.id}/backfill", body)
         middle = since + timedelta(hours=50)
-        await rig.yard.scheduler.backfill(LOCAL, schedule.id, since, middle, dry_run=False)
+        await as_user(rig.yard).schedules.backfill(schedule.id, since, middle, dry_run=False)
 
         await rig.yard.operations.work_at_one()
 
@@ -302,8 +300,7 @@ class TestBackfills:
 
     async def test_a_quota_ends_it_and_says_so(self, rig: Rig) -> None:
         await rig.user("ada")
-        draft = ScheduleDraft(name="s", when="@hourly", overrides={"urls": [URL]})
-        schedule = await rig.yard.scheduler.create(ADA, draft)
+        schedule = await as_user(rig.yard, ADA).schedules.create("s", "@hourly", URL)
         await rig.ask("PATCH", "users/ada", json={"quota": {"pending": 120}})
         until = rig.clock.now()
         since = until - timedelta(hours=250)

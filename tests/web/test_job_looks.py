@@ -18,6 +18,7 @@ from crawlyard.services.surface import Surface
 from tests.builders import LEASE, a_batch, a_target, done
 from tests.clock import FakeClock
 from tests.conformance.steps import recorded
+from tests.surfaces import as_user
 from tests.web.crawled import crawled, in_state
 from tests.web.rig import URL, Rig, problem
 
@@ -230,7 +231,7 @@ class TestConfig:
     async def test_a_template_that_is_gone_is_still_named_as_the_source(self, rig: Rig) -> None:
         await rig.post("templates", {"name": "news", "spec": {"urls": [URL], "max_depth": 3}})
         job = (await rig.post("jobs", {"template": "news", "name": "mine"})).json()
-        await rig.yard.templates.delete(LOCAL, "news")
+        await as_user(rig.yard).templates.delete("news", version=None)
 
         told = (await rig.get(f"jobs/{job['id']}/config")).json()
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answer import API as PREFIX
+from crawlyard.core.answer import Wire
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.webhooks.webhook import encoded, message
@@ -236,6 +237,33 @@ def test_nothing_that_clients_rely_on_has_gone(document: Document) -> None:
 
 def test_what_is_new_is_agreed_upon(document: Document) -> None:
     assert SNAPSHOT.read_text(encoding="utf-8") == text_of(contract(document)), ANEW
+
+
+BY_HAND = {"FieldErrorOut", "MessageData", "ProblemOut", "WebhookMessage"}
+"""Schemas outside the answers of operations: what a record gains does not get into them."""
+
+
+def test_a_new_field_of_any_record_is_noticed(document: Document) -> None:
+    changed = deepcopy(document)
+    schemas = {k: v for k, v in changed["components"]["schemas"].items() if "properties" in v}
+    for name, schema in schemas.items():
+        schema["properties"][f"of_{name}"] = {"type": "string"}
+
+    names = set(re.findall(r"\bof_(\w+)", text_of(contract(changed))))
+
+    assert schemas.keys() - names == BY_HAND
+    derived = [answer for answer in _answers(Wire) if "_sources" in vars(answer)]
+    assert len(derived) > 30
+    for answer in derived:
+        classes = (answer, *_answers(answer))
+        assert schemas.keys() & {kind.__name__ for kind in classes}, answer
+
+
+def _answers(kind: type[Wire]) -> Iterator[type[Wire]]:
+    for answer in kind.__subclasses__():
+        if answer.__module__.startswith("crawlyard."):
+            yield answer
+            yield from _answers(answer)
 
 
 def test_a_breaking_change_is_noticed(document: Document) -> None:

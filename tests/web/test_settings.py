@@ -10,10 +10,10 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.errors import Forbidden, QuotaExceeded
 from crawlyard.store.queries import EventQuery
 from tests.jobs import submit
+from tests.surfaces import as_user
 from tests.web.rig import URL, Rig, pointers, problem
 
 ADA = Actor(id="ada")
@@ -137,14 +137,13 @@ class TestGrants:
 
     async def test_a_schedule_made_on_the_files_keeps_what_its_flags_said(self, rig: Rig) -> None:
         overrides = {"urls": [URL], "allow_private": True}
-        draft = ScheduleDraft(name="s", when="@daily", overrides=overrides)
 
-        schedule = await rig.yard.scheduler.create(LOCAL, draft)
-        job = await rig.yard.scheduler.run_now(LOCAL, schedule.id)
+        schedule = await as_user(rig.yard).schedules.create("s", "@daily", overrides=overrides)
+        job = await as_user(rig.yard).schedules.run(schedule.id)
 
         assert job.spec.allow_private
         with pytest.raises(Forbidden, match="allow_private"):
-            await rig.yard.scheduler.create(ADA, draft)
+            await as_user(rig.yard, ADA).schedules.create("s", "@daily", overrides=overrides)
 
     async def test_a_webhook_opens_no_address_that_is_not_granted(self, rig: Rig) -> None:
         body = {"url": "http://127.0.0.1:9/", "allow_addresses": ["127.0.0.1"]}
@@ -199,8 +198,7 @@ class TestPending:
 
     async def test_a_retry_and_a_run_of_a_schedule_count_as_well(self, rig: Rig) -> None:
         await rig.user("ada")
-        draft = ScheduleDraft(name="s", when="@hourly", overrides={"urls": [URL]})
-        schedule = await rig.yard.scheduler.create(ADA, draft)
+        schedule = await as_user(rig.yard, ADA).schedules.create("s", "@hourly", URL)
         ended = await rig.job("ada")
         await rig.post(f"jobs/{ended['id']}/cancel", by="ada")
         await quota(rig, "ada", pending=0)
@@ -209,19 +207,18 @@ class TestPending:
 
         assert problem(retried) == (429, "limit_exceeded")
         with pytest.raises(QuotaExceeded):
-            await rig.yard.scheduler.run_now(ADA, schedule.id)
+            await as_user(rig.yard, ADA).schedules.run(schedule.id)
 
     async def test_a_tick_beyond_the_quota_is_skipped_for_it(self, rig: Rig) -> None:
         await rig.user("ada")
         await quota(rig, "ada", pending=1)
-        draft = ScheduleDraft(name="s", when="@hourly", overrides={"urls": [URL]})
-        schedule = await rig.yard.scheduler.create(ADA, draft)
+        schedule = await as_user(rig.yard, ADA).schedules.create("s", "@hourly", URL)
         await rig.job("ada")
 
         await rig.clock.advance(timedelta(hours=1))
         await rig.yard.scheduler.round()
 
-        (tick,) = await rig.yard.scheduler.runs(ADA, schedule.id)
+        (tick,) = (await as_user(rig.yard, ADA).schedules.runs(schedule.id)).items
         assert (tick.outcome, tick.reason) == ("skipped", "quota")
         assert "1 job of ada waits already" in tick.detail
 

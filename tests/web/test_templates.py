@@ -9,7 +9,6 @@ from msgspec import structs
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.events.event import Event
 from crawlyard.core.templates.template import CrawlTemplate
-from crawlyard.services.templates.manager import TemplateManager
 from crawlyard.store.queries import Carry
 from crawlyard.store.store import Store
 from tests.web.rig import URL, Rig, pointers, problem
@@ -168,7 +167,7 @@ class Overtaken:
 def overtaken(rig: Rig) -> Rig:
     templates: Any = Overtaken(rig.yard.store)
     store = structs.replace(rig.yard.store, templates=templates)
-    return rig.with_services(templates=TemplateManager(store, rig.clock))
+    return rig.with_services(store=store)
 
 
 async def test_any_version_is_deleted_although_it_was_changed_meanwhile(rig: Rig) -> None:

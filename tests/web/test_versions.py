@@ -338,7 +338,8 @@ async def test_a_change_that_names_no_version_is_merged_with_one_that_comes_betw
     parts: dict[str, Any] = {"schedules": meddled}
     rig = await a_rig(store)
     slow = await a_rig(replace(store, **parts), clock=rig.clock)
-    for reads in (1, 2, 3):
+    replanned = {"when": "@daily"}
+    for reads, more in ((1, {}), (1, replanned), (2, replanned), (3, replanned)):
         path = f"schedules/{await a_schedule(rig)}"
 
         async def rival(path: str = path) -> None:
@@ -346,10 +347,10 @@ async def test_a_change_that_names_no_version_is_merged_with_one_that_comes_betw
             await rig.ask("PATCH", path, json=limits, headers=ANY)
 
         meddled.let(rival, reads)
-        change = {"overrides": {"tags": ["nightly"]}}
+        change = {"overrides": {"tags": ["nightly"]}, **more}
         answer = await slow.ask("PATCH", path, json=change, headers=ANY)
 
-        with subtests.test(reads=reads):
+        with subtests.test(reads=reads, more=more):
             assert (answer.status_code, meddled.acted) == (200, True), answer.text
             kept = (await rig.get(path)).json()["overrides"]
             assert kept == {"urls": [URL], "limits": {"pages": 7}, "tags": ["nightly"]}

@@ -6,8 +6,8 @@ import pytest
 
 from crawlyard import Move
 from crawlyard.core.access.user import LOCAL, Permit
-from crawlyard.core.schedules.schedule import ScheduleDraft, Tick, TickReason
-from crawlyard.core.templates.template import TemplateDraft
+from crawlyard.core.schedules.schedule import Tick, TickReason
+from tests.surfaces import as_user
 from tests.web.rig import URL, Rig, problem
 
 INSIDE = {"urls": ["http://10.0.0.5/"], "allow_addresses": ["10.0.0.5"]}
@@ -16,10 +16,9 @@ WRITES = frozenset({Permit.TEMPLATES_READ, Permit.TEMPLATES_WRITE})
 
 async def made(rig: Rig, spec: dict[str, Any]) -> tuple[str, str]:
     """Return the ids of a template of the command line's, and of a schedule that follows it."""
-    draft = TemplateDraft(name="news", spec=spec)
-    template = await rig.yard.templates.create(LOCAL, draft)
-    asked = ScheduleDraft(name="hourly", when="@hourly", template=template.id)
-    return template.id, (await rig.yard.scheduler.create(LOCAL, asked)).id
+    local = as_user(rig.yard)
+    template = await local.templates.create({"name": "news", "spec": spec})
+    return template.id, (await local.schedules.create("hourly", "@hourly", template="news")).id
 
 
 async def patched(rig: Rig, template_id: str, patch: dict[str, Any]) -> None:
@@ -32,7 +31,7 @@ async def patched(rig: Rig, template_id: str, patch: dict[str, Any]) -> None:
 
 async def decided(rig: Rig, schedule_id: str) -> Tick:
     """Return what became of the next instant of a schedule."""
-    due_at = (await rig.yard.scheduler.get(LOCAL, schedule_id)).next_at
+    due_at = (await rig.yard.store.schedules.get(schedule_id)).next_at
     assert due_at is not None
     await rig.clock.advance(due_at - rig.clock.wall())
     await rig.yard.scheduler.round()

@@ -231,7 +231,7 @@ class TestURLs:
             done(links["ok"], status=404),
             failed(links["bad"]),
             Outcome(links["moved"], TargetState.REDIRECTED, rule=f"redirect to {URL}new"),
-            Outcome(links["again"], TargetState.SKIPPED, rule=f"redirect to {URL}: known already"),
+            Outcome(links["again"], TargetState.SKIPPED, rule=f"redirect to {URL}: already known"),
             Outcome(links["robots"], TargetState.SKIPPED, rule="robots: Disallow: /robots"),
         )
         found = [seed, *(target for path, target in links.items() if path != "out")]
@@ -257,7 +257,7 @@ class TestURLs:
         assert (said["ok"]["parent"], said["ok"]["via"], said["ok"]["depth"]) == (URL, "link", 1)
         assert (said["bad"]["error"], said["bad"]["status"]) == ("timeout", None)
         assert said["moved"]["redirected_to"] == f"{URL}new"
-        assert (said["again"]["redirected_to"], said["again"]["rule"]) == (URL, "known already")
+        assert (said["again"]["redirected_to"], said["again"]["rule"]) == (URL, "already known")
         assert said["robots"]["rule"] == "robots: Disallow: /robots"
         assert (said["w1"]["position"], said["w2"]["position"]) == (1, 2)
         assert said["out"]["rule"] == "exclude: */out"

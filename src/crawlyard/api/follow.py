@@ -145,19 +145,7 @@ class EventPlace(Place[EventOut]):
         told = msgspec.json.decode(message.data, type=HappenedOut)
         if not self.takes(told.id):
             return []
-        return [
-            EventOut(
-                seq=told.id,
-                name=told.type,
-                subject=told.subject,
-                job_id=told.job_id,
-                owner=told.owner,
-                at=told.at,
-                actor=told.actor,
-                data=told.data,
-                v=PAYLOAD_VERSION,
-            )
-        ]
+        return [EventOut.filled(told, v=PAYLOAD_VERSION, seq=told.id, name=told.type)]
 
     async def listed(self) -> AsyncIterator[EventOut]:
         """Yield the events behind this place."""

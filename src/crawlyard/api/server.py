@@ -10,7 +10,7 @@ import httpx
 
 from crawlyard.about import VERSION
 from crawlyard.errors import Invalid
-from crawlyard.trust import CA_FILE, trust_also
+from crawlyard.trust import CA_FILE, add_trust
 
 PREFIX = "/api/v1"
 
@@ -90,7 +90,7 @@ def verified() -> ssl.SSLContext | bool:
         return True
     context = httpx.create_ssl_context()  # has the authorities of certifi
     context.load_default_certs()
-    trust_also(context, Path(name))
+    add_trust(context, Path(name))
     return context
 
 

@@ -1,18 +1,27 @@
 """`crawlyard tokens | users | settings | whoami`: who may do what."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from msgspec import Struct, defstruct
 from msgspec.structs import asdict
 
 from crawlyard.cli import values
-from crawlyard.cli.invoke import action
+from crawlyard.cli.invoke import PlainCommands, action
 from crawlyard.cli.jobs.crawl_options import reader_of
-from crawlyard.cli.options import Basics, IdempotencyKey, Limit, an_id, choice, flag, group, option
-from crawlyard.cli.render.output import Column, View, fields_of, instant
+from crawlyard.cli.options import (
+    Basics,
+    IdempotencyKey,
+    Limit,
+    an_id,
+    argument,
+    choice,
+    flag,
+    group,
+    option,
+)
+from crawlyard.cli.render.output import Column, View, column, fields_of
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.access.user import Role
 from crawlyard.core.answer import as_dict
@@ -31,21 +40,21 @@ if TYPE_CHECKING:
     from crawlyard.core.access.answers import NewTokenOut, SectionOut, TokenOut, UserOut
 
 tokens_app = group(
-    """Give out tokens, by which programs prove who they are, and take them back.
+    """Create and revoke API tokens.
 
     crawlyard tokens create laptop
     crawlyard tokens revoke laptop
     """
 )
 users_app = group(
-    """Make users, and say what they may do.
+    """Create users, set their roles and quotas.
 
     crawlyard users create ada --role viewer
     crawlyard users set ada --max-running 2
     """
 )
 settings_app = group(
-    """Show and change what the users of a yard may ask for.
+    """Show and change what users may request.
 
     crawlyard settings grants
     crawlyard settings grants --addresses --no-private
@@ -54,24 +63,18 @@ settings_app = group(
 
 _or_none = values.none_or
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Where it is used.", show_default=False)]
-Tokens = Annotated[
-    list[str],
-    typer.Argument(
-        parser=an_id, metavar="TOKEN", help="Ids, names or prefixes.", show_default=False
-    ),
-]
-User = Annotated[str, typer.Argument(metavar="USER", help="Their id.", show_default=False)]
-UserIds = Annotated[
-    list[str], typer.Argument(metavar="USER", help="Their ids.", show_default=False)
-]
+Name = Annotated[str, argument("NAME", "Where it is used.")]
+Tokens = Annotated[list[str], argument("TOKEN", "Ids, names or prefixes.", an_id)]
+User = Annotated[str, argument("USER", "Their id.")]
+UserIds = Annotated[list[str], argument("USER", "Their ids.")]
 Owner = Annotated[str | None, option(values.line, "--user", "USER", "Another user's; for admins.")]
 Scopes = Annotated[
     list[str] | None,
-    option(values.line, "--scope", "SCOPE", "What it is good for: jobs:read, jobs:*. Repeatable."),
+    option(values.line, "--scope", "SCOPE", "What it permits: jobs:read, jobs:*. Repeatable."),
 ]
 Lasts = Annotated[
-    timedelta | None, option(values.duration, "--expires", "DURATION", "Good for so long; else on.")
+    float | None,
+    option(values.span_s, "--expires", "DURATION", "How long it is valid; else without end."),
 ]
 NewRole = Annotated[Role, choice("--role", of=Role, text="What they may do", default=Role.OPERATOR)]
 OtherRole = Annotated[Role | None, choice("--role", of=Role, text="What they may do")]
@@ -155,12 +158,12 @@ _TOKENS: "View[TokenOut]" = View(
     key=lambda token: token.id,
     columns=(
         Column(name="STATE", value=lambda t: "revoked" if t.revoked_at else "good"),
-        Column(name="ID", value=lambda t: t.id),
-        Column(name="USER", value=lambda t: t.user),
-        Column(name="NAME", value=lambda t: t.name, wide=True),
-        Column(name="PREFIX", value=lambda t: t.prefix),
+        column("ID"),
+        column("USER"),
+        column("NAME", wide=True),
+        column("PREFIX"),
         Column(name="SCOPES", value=lambda t: ",".join(t.scopes), wide=True, least=110),
-        Column(name="USED", value=lambda t: instant(t, "last_used_at")),
+        column("USED", "last_used_at"),
     ),
 )
 _MADE: "View[NewTokenOut]" = View(
@@ -173,8 +176,8 @@ _USERS: "View[UserOut]" = View(
     more=lambda u: [*fields_of(u, without={"quota"}), ("quota", _quota_words(u))],
     columns=(
         Column(name="STATE", value=lambda u: "disabled" if u.disabled_at else "active"),
-        Column(name="ID", value=lambda u: u.id),
-        Column(name="ROLE", value=lambda u: u.role),
+        column("ID"),
+        column("ROLE"),
         Column(name="QUOTA", value=_quota_words, wide=True),
     ),
 )
@@ -188,28 +191,47 @@ _GRANTS: "View[SectionOut]" = View(
 )
 
 
-@tokens_app.command("list")
-@action()
-async def list_tokens(session: "Session", *, limit: Limit = None) -> None:
-    """List tokens, newest first; their secrets are not kept.
+async def _token_id(session: "Session", word: str) -> str:
+    """Return the id of a valid token by its id, the end of that, its name or its prefix."""
+    try:
+        tokens = [token async for token in every(session.surface.tokens.list)]
+    except Forbidden:  # without tokens:read, a token can still revoke itself, by its id
+        return word
+    matches = [
+        token.id
+        for token in tokens
+        if token.revoked_at is None
+        and (word in (token.name, token.prefix) or token.id.endswith(word))
+    ]
+    if not matches:
+        raise NotFound(f"there is no token {word}")
+    if len(matches) > 1:
+        raise Invalid("token", f"more than one is called {word!r}; give its id")
+    return matches[0]
+
+
+tokens = PlainCommands(app=tokens_app, noun="tokens", view=lambda _: _TOKENS, find=_token_id)
+users = PlainCommands(app=users_app, noun="users", view=lambda _: _USERS)
+
+
+@tokens.list("there is no token yet")
+def list_tokens(*, limit: Limit = None) -> None:
+    """List tokens, newest first, without their secrets.
 
     crawlyard tokens list
     crawlyard tokens list --json
     """
-    found = every(session.surface.tokens.list, limit=session.most(limit))
-    shown = await session.listed(found, _TOKENS)
-    session.tell_rest(shown, limit, "there is no token yet", "newest")
 
 
 @tokens_app.command("create")
-@action(creates=True, scopes="--scope", expires_in_s="--expires")
+@action(creates=True)
 async def create_token(
     session: "Session",
     name: Name,
     *,
     user: Owner = None,
-    scope: Scopes = None,
-    expires: Lasts = None,
+    scopes: Scopes = None,
+    expires_in_s: Lasts = None,
     idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Make a token; its secret is written this once.
@@ -218,12 +240,11 @@ async def create_token(
     crawlyard tokens create report --scope jobs:read --scope results:read --expires 30d
     crawlyard tokens create ci --user ada > token.txt
     """
-    lasts_s = None if expires is None else expires.total_seconds()
     made = await session.surface.tokens.create(
         name,
         user=user,
-        scopes=tuple(scope or ()),
-        expires_in_s=lasts_s,
+        scopes=tuple(scopes or ()),
+        expires_in_s=expires_in_s,
         idempotency_key=idempotency_key,
     )
     if made.token is None:  # its first answer was lost, and a secret is not kept for a second
@@ -236,45 +257,21 @@ async def create_token(
         write_line(made.token)
 
 
-@tokens_app.command("revoke")
-@action(basics=Basics)
-async def revoke_tokens(session: "Session", tokens: Tokens) -> None:
-    """Revoke tokens at once, and the sessions that were had by them.
+@tokens.change("revoked", basics=Basics)
+def revoke(token: Tokens) -> None:
+    """Revoke tokens at once, and end the sessions opened with them.
 
     crawlyard tokens revoke laptop
     """
-    for word in tokens:
-        try:
-            token = await _token(session, word)
-        except Forbidden:  # without tokens:read, a token can still revoke itself, by its id
-            await session.surface.tokens.revoke(word)
-            session.tell(f"revoked: {word}")
-            continue
-        await session.surface.tokens.revoke(token.id)
-        session.tell(f"revoked: {token.name} of {token.user}, {token.id}")
 
 
-async def _token(session: "Session", word: str) -> "TokenOut":
-    known = every(session.surface.tokens.list)
-    good = [token async for token in known if token.revoked_at is None]
-    found = [t for t in good if word in (t.id, t.name, t.prefix) or t.id.endswith(word)]
-    if not found:
-        raise NotFound(f"there is no token {word}")
-    if len(found) > 1:
-        raise Invalid("token", f"more than one is called {word!r}; give its id")
-    return found[0]
-
-
-@users_app.command("list")
-@action()
-async def list_users(session: "Session", *, limit: Limit = None) -> None:
+@users.list("")
+def list_users(*, limit: Limit = None) -> None:
     """List users by id.
 
     crawlyard users list
     crawlyard users list -o csv
     """
-    found = every(session.surface.users.list, limit=session.most(limit))
-    session.tell_rest(await session.listed(found, _USERS), limit, "")
 
 
 @users_app.command("create")
@@ -330,29 +327,24 @@ async def change_user(
 
 @users_app.command("disable")
 @action()
-async def disable_users(session: "Session", users: UserIds) -> None:
-    """Let nobody sign in as these users any more; what is theirs stays.
+async def disable_users(session: "Session", user: UserIds) -> int:
+    """Refuse the credentials of users; their jobs and templates stay.
 
     crawlyard users disable bob
     """
-    await _switched(session, users, "disabled")
+    disable = partial(session.surface.users.edit, disabled=True)
+    return await users.each(session, user, disable, "disabled")
 
 
 @users_app.command("enable")
 @action()
-async def enable_users(session: "Session", users: UserIds) -> None:
-    """Let disabled users sign in again.
+async def enable_users(session: "Session", user: UserIds) -> int:
+    """Accept the credentials of disabled users again.
 
     crawlyard users enable bob
     """
-    await _switched(session, users, "enabled")
-
-
-async def _switched(session: "Session", users: Sequence[str], word: str) -> None:
-    for user_id in users:
-        changed = await session.surface.users.edit(user_id, disabled=word == "disabled")
-        session.tell(f"{word}: {changed.id}")
-        await _written(session, changed)
+    enable = partial(session.surface.users.edit, disabled=False)
+    return await users.each(session, user, enable, "enabled")
 
 
 async def _written(session: "Session", user: "UserOut") -> None:

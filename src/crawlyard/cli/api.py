@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qsl
 
-import typer
 from msgspec import Struct
 
 from crawlyard.cli.login import server_named, token_for
 from crawlyard.cli.loop import finish, traced
-from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.cli.options import Basics, argument, flag, flat, option
 from crawlyard.cli.stdout import write
 from crawlyard.errors import CrawlyardError, Invalid
 from crawlyard.export.jsonl import dumps
@@ -26,12 +25,8 @@ if TYPE_CHECKING:
 
 _BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")  # below no version
 
-Method = Annotated[
-    str, typer.Argument(metavar="METHOD", help="GET, POST, PATCH, …", show_default=False)
-]
-Path = Annotated[
-    str, typer.Argument(metavar="PATH", help="Below /api/v1, such as jobs.", show_default=False)
-]
+Method = Annotated[str, argument("METHOD", "GET, POST, PATCH, …")]
+Path = Annotated[str, argument("PATH", "Below /api/v1, such as jobs.")]
 Fields = Annotated[
     list[str] | None,
     option(str, "-F", "NAME=VALUE", "A member of the body; of GET, a parameter. Repeatable."),

@@ -35,37 +35,45 @@ with lazily():
     from crawlyard.cli.sites import sessions
     from crawlyard.cli.templates import templates
 
-BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
-    "version": lambda: version_,
-    "crawl": lambda: crawl.crawl,
-    "check": lambda: check.check,
-    "work": lambda: work.work,
-    "serve": lambda: serve.serve,
-    "jobs": lambda: jobs.app,
-    "diff": lambda: diff.diff,
-    "templates": lambda: templates.app,
-    "schedules": lambda: schedules.app,
-    "webhooks": lambda: webhooks.app,
-    "sessions": lambda: sessions.app,
-    "events": lambda: events.events,
-    "pages": lambda: search.pages,
-    "attention": lambda: search.attention,
-    "workers": lambda: workers.app,
-    "hosts": lambda: hosts.app,
-    "ops": lambda: overview.ops_app,
-    "tokens": lambda: accounts.tokens_app,
-    "users": lambda: accounts.users_app,
-    "settings": lambda: accounts.settings_app,
-    "whoami": lambda: accounts.whoami,
-    "login": lambda: login.login,
-    "logout": lambda: login.logout,
-    "api": lambda: api.api,
-    "db": lambda: db.app,
-    "stats": lambda: overview.stats,
-    "health": lambda: overview.health,
-    "demo": lambda: demo.demo,
+PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]]] = {
+    "Crawl": {
+        "demo": lambda: demo.demo,
+        "crawl": lambda: crawl.crawl,
+        "check": lambda: check.check,
+        "jobs": lambda: jobs.app,
+        "pages": lambda: search.pages,
+        "diff": lambda: diff.diff,
+        "templates": lambda: templates.app,
+        "schedules": lambda: schedules.app,
+        "sessions": lambda: sessions.app,
+    },
+    "Operate": {
+        "serve": lambda: serve.serve,
+        "work": lambda: work.work,
+        "workers": lambda: workers.app,
+        "hosts": lambda: hosts.app,
+        "attention": lambda: search.attention,
+        "stats": lambda: overview.stats,
+        "events": lambda: events.events,
+        "ops": lambda: overview.ops_app,
+        "health": lambda: overview.health,
+        "db": lambda: db.app,
+    },
+    "Connect and administer": {
+        "login": lambda: login.login,
+        "logout": lambda: login.logout,
+        "whoami": lambda: accounts.whoami,
+        "users": lambda: accounts.users_app,
+        "tokens": lambda: accounts.tokens_app,
+        "settings": lambda: accounts.settings_app,
+        "webhooks": lambda: webhooks.app,
+        "api": lambda: api.api,
+        "version": lambda: version_,
+    },
 }
-"""What each first word leads to: a command, or a group of them, which help shows after them."""
+"""The first word of each command, in the panels of the help; groups have more of them."""
+
+BRANCHES = {name: branch for panel in PANELS.values() for name, branch in panel.items()}
 
 
 def tree(first: str = "") -> typer.Typer:
@@ -76,12 +84,13 @@ def tree(first: str = "") -> typer.Typer:
         pretty_exceptions_enable=False,  # an error is a sentence; --debug shows more
     )
     app.callback(invoke_without_command=True)(root)
-    for name in [first] if first in BRANCHES else BRANCHES:
-        branch = BRANCHES[name]()
-        if isinstance(branch, typer.Typer):
-            app.add_typer(branch, name=name)
-        else:
-            app.command(name)(branch)
+    for panel, branches in PANELS.items():
+        for name in branches.keys() & {first} if first in BRANCHES else branches:
+            branch = branches[name]()
+            if isinstance(branch, typer.Typer):
+                app.add_typer(branch, name=name, rich_help_panel=panel)
+            else:
+                app.command(name, rich_help_panel=panel)(branch)
     return with_all_faults(app)
 
 

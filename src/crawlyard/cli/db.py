@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from msgspec import Struct
 
 from crawlyard.cli.invoke import check_here
-from crawlyard.cli.options import OBJECTS, Common, flag, flat, group, option
+from crawlyard.cli.options import OBJECTS, Common, argument, flag, flat, group, option
 from crawlyard.cli.render import output, words
 from crawlyard.cli.render.output import Column, M, View
 from crawlyard.cli.render.output import counted as numbers
@@ -41,9 +40,7 @@ From = Annotated[
     str, option(str, "--from", "WHERE", "A data directory, file or URL; else that of this yard.")
 ]
 To = Annotated[str, option(str, "--to", "WHERE", "A data directory, file or URL; empty as yet.")]
-File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="One file with everything.", show_default=False)
-]
+File = Annotated[Path, argument("FILE", "One file with everything.")]
 Restart = Annotated[bool, flag("--restart", text="Throw away what an unfinished copy has left.")]
 AnyWay = Annotated[bool, flag("--force", text="Also while workers are alive: copy this moment.")]
 Replace = Annotated[bool, flag("--force", text="Replace FILE if it exists.")]

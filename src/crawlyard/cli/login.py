@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from crawlyard.cli.loop import finish, traced
-from crawlyard.cli.options import Basics, flat
+from crawlyard.cli.options import Basics, argument, flat
 from crawlyard.errors import Invalid, Unauthenticated
 from crawlyard.lazy import lazily
 
@@ -29,11 +27,7 @@ _OURS_ALONE = 0o600
 
 Url = Annotated[
     str,
-    typer.Argument(
-        metavar="URL",
-        help=f"Of the yard; else --server, else the last one, else {DEFAULT_URL}.",
-        show_default=False,
-    ),
+    argument("URL", f"Of the yard; else --server, else the last one, else {DEFAULT_URL}."),
 ]
 
 

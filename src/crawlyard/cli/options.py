@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum, auto
+from hashlib import blake2s
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -63,6 +64,11 @@ def option(
         rich_help_panel=panel,
         show_default=False,
     )
+
+
+def argument(metavar: str, text: str, parser: Callable[[str], Any] | None = None) -> Any:
+    """Return a Typer argument, whose words *parser* reads."""
+    return typer.Argument(metavar=metavar, help=text, parser=parser, show_default=False)
 
 
 def choice(
@@ -290,19 +296,16 @@ def an_id(word: str) -> str:
 
 Ids = Annotated[
     list[str],
-    typer.Argument(
-        parser=an_id,
-        metavar="ID",
-        help="Ids, unique beginnings or ends, last, SCHEDULE@last, or '-' to read from stdin.",
-        show_default=False,
+    argument(
+        "ID",
+        "Ids, unique beginnings or ends, last, SCHEDULE@last, or '-' to read from stdin.",
+        an_id,
     ),
     Together(read_ids),
 ]
 _ONE_ID = "An id, its unique beginning or end, last, or SCHEDULE@last: its newest run."
-Id = Annotated[str, typer.Argument(parser=an_id, metavar="ID", help=_ONE_ID, show_default=False)]
-MaybeId = Annotated[
-    str | None, typer.Argument(parser=an_id, metavar="[ID]", help=_ONE_ID, show_default=False)
-]
+Id = Annotated[str, argument("ID", _ONE_ID, an_id)]
+MaybeId = Annotated[str | None, argument("[ID]", _ONE_ID, an_id)]
 
 
 Limit = Annotated[
@@ -313,6 +316,16 @@ IdempotencyKey = Annotated[
     str | None,
     option(str, "--idempotency-key", "KEY", "Repeated with the same key, it does nothing again."),
 ]
+
+
+def key_for(idempotency_key: str | None, name: str) -> str | None:
+    """Return the key for one of several calls of a command: that about the thing called *name*."""
+    if not idempotency_key:
+        return idempotency_key
+    # a name may be longer than a key, and of other characters than a header
+    return f"{idempotency_key} {blake2s(name.encode(), digest_size=8).hexdigest()}"
+
+
 Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
 

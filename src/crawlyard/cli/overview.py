@@ -1,16 +1,13 @@
-"""`crawlyard ops | stats | health`: what goes on in a yard."""
+"""`crawlyard ops | stats | health`: operations, counts and the state of an instance."""
 
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from crawlyard.cli.invoke import action
-from crawlyard.cli.options import Basics, Limit, group, option
-from crawlyard.cli.render.output import Column, Facts, View, fields_of
+from crawlyard.cli.invoke import PlainCommands, action
+from crawlyard.cli.options import Basics, Limit, argument, group, option
+from crawlyard.cli.render.output import Facts, View, column, fields_of
 from crawlyard.cli.when import When
-from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.words import STATES, spaced
 from crawlyard.errors import Refused
 from crawlyard.lazy import lazily
@@ -24,16 +21,14 @@ if TYPE_CHECKING:
     from crawlyard.core.stats import StatsOut
 
 ops_app = group(
-    """See what is done to many things in the background, and end it.
+    """List and cancel bulk operations.
 
     crawlyard ops list
     crawlyard ops cancel ID
     """
 )
 
-Operation = Annotated[
-    str, typer.Argument(metavar="ID", help="An operation's id.", show_default=False)
-]
+Operation = Annotated[str, argument("ID", "An operation's id.")]
 Since = Annotated[
     When | None,
     option(When.of, "--since", "WHEN", "What ended from then on: 7d, or 2026-11-24; else 24h."),
@@ -59,13 +54,13 @@ _OPERATIONS: "View[OperationOut]" = View(
     more=fields_of,
     more_shown=_operation_words,
     columns=(
-        Column(name="STATE", value=lambda o: o.state),
-        Column(name="ID", value=lambda o: o.id),
-        Column(name="KIND", value=lambda o: o.kind, shown=_kind),
-        Column(name="DONE", value=lambda o: o.done, right=True),
-        Column(name="TOTAL", value=lambda o: o.total, right=True),
-        Column(name="FAILED", value=lambda o: o.failed, right=True),
-        Column(name="DETAIL", value=lambda o: o.detail, wide=True),
+        column("STATE"),
+        column("ID"),
+        column("KIND", shown=_kind),
+        column("DONE", right=True),
+        column("TOTAL", right=True),
+        column("FAILED", right=True),
+        column("DETAIL", wide=True),
     ),
 )
 
@@ -96,33 +91,30 @@ _REDIS = {
 }
 
 
-@ops_app.command("list")
-@action()
-async def list_operations(session: "Session", *, limit: Limit = None) -> None:
+operations = PlainCommands(app=ops_app, noun="operations", view=lambda _: _OPERATIONS)
+
+
+@operations.list("there is no operation yet")
+def list_operations(*, limit: Limit = None) -> None:
     """List operations, newest first.
 
     crawlyard ops list
     crawlyard ops list --json
     """
-    found = every(session.surface.operations.list, limit=session.most(limit))
-    shown = await session.listed(found, _OPERATIONS)
-    session.tell_rest(shown, limit, "there is no operation yet", "newest")
 
 
-@ops_app.command("show")
-@action()
-async def show_operation(session: "Session", operation: Operation) -> None:
-    """Show how far an operation is, and what could not be done.
+@operations.show()
+def show_operation(operation: Operation) -> None:
+    """Show the progress of an operation, and what it could not do.
 
     crawlyard ops show ID
     """
-    await session.show(await session.surface.operations.get(operation), _OPERATIONS)
 
 
 @ops_app.command("cancel")
 @action()
 async def cancel_operation(session: "Session", operation: Operation) -> None:
-    """End an operation; what it has done stays done.
+    """Cancel an operation; what it has done stays done.
 
     crawlyard ops cancel ID
     """

@@ -5,10 +5,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from crawlyard.cli.invoke import action
-from crawlyard.cli.options import Kinds, Limit, LinksTo, NeedsScripts, Only, OnlyRecords, option
+from crawlyard.cli.options import (
+    Kinds,
+    Limit,
+    LinksTo,
+    NeedsScripts,
+    Only,
+    OnlyRecords,
+    argument,
+    option,
+)
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import status_asked
@@ -27,11 +34,7 @@ if TYPE_CHECKING:
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="WORD",
-        help="Words that are in URL, title or text, all of them; 'two words' stay together.",
-        show_default=False,
-    ),
+    argument("WORD", "Words in URL, title or text, all of them; 'two words' stay together."),
 ]
 Jobs = Annotated[
     list[str] | None,

@@ -177,6 +177,20 @@ class Session(Struct, frozen=True, kw_only=True):
         answer = self.err.input(f"{printable(question)} (y/N) ", markup=False)
         return answer.strip().lower() in {"y", "yes"}
 
+    def agreed_to_delete(self, things: str, about: Sequence[str], rest: str, *, yes: bool) -> bool:
+        """Ask before *things* ("webhooks") and the *rest* that goes with them are deleted.
+
+        *about* has a line for each thing. With *yes*, nothing is asked.
+
+        Raises:
+            Invalid: there is no terminal to ask on.
+        """
+        named = f"this {things[:-1]}" if len(about) == 1 else f"these {len(about):,} {things}"
+        if yes or self.agreed(f"Delete {named} and {rest}?", about):
+            return True
+        self.tell("nothing was deleted")
+        return False
+
     def hint(self, command: str) -> str:
         """Return *command* as the user would type it to act on this same instance."""
         return f"crawlyard {command}{self.where}"

@@ -1,10 +1,25 @@
-"""Usage errors: all values of a command line that cannot be read are named at once."""
+"""Commands as Typer runs them: all usage errors at once, and a short help beside the whole one."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+HELP_ALL = "--help-all"
+
+
+def essential(options: str) -> Callable[[C], C]:
+    """Declare the options of a command that ``--help`` shows; ``--help-all`` shows all of them."""
+
+    def mark(command: C) -> C:
+        command.essential = options.split()  # type: ignore[attr-defined]  # read by `Command`
+        return command
+
+    return mark
 
 
 class UnreadableValues(typer.BadParameter):
@@ -16,7 +31,50 @@ class UnreadableValues(typer.BadParameter):
 
 
 class Command(TyperCommand):
-    """A command that reads all its values before it reports those that cannot be read."""
+    """A command that reads all its values before it reports those that cannot be read.
+
+    One with many options has a short help beside the whole one: see `essential`.
+    """
+
+    _help_all: Any = None  # made once: Typer compares parameters by identity
+
+    @property
+    def _essential(self) -> Sequence[str]:
+        options: Sequence[str] = getattr(self.callback, "essential", ())
+        return options
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, with those that show help."""
+        *parameters, help_option = super().get_params(ctx)
+        help_option.metavar = ""
+        if self._help_all is None:
+            self._help_all = copy.copy(help_option)
+            self._help_all.name, self._help_all.opts = "help_all", [HELP_ALL]
+            self._help_all.help = "Show all options, grouped."
+            self._help_all.hidden = not self._essential
+            self._help_all.callback = _show_all
+        return [*parameters, help_option, self._help_all]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help: the whole one if the command is small, or if that was asked for."""
+        whole = not self._essential or HELP_ALL in ctx.meta
+        command = self if whole else self._shortened(ctx)
+        TyperCommand.format_help(command, ctx, formatter)
+
+    def _shortened(self, ctx: Any) -> "Command":
+        """Return this command with its essential options and its first example."""
+        command = copy.copy(self)
+        options: dict[str, Any] = {name: each for each in self.params for name in each.opts}
+        command.params = [each for each in self.params if not isinstance(each, TyperOption)]
+        for name in self._essential:
+            option = copy.copy(options[name])
+            option.rich_help_panel = None
+            command.params.append(option)
+        summary, examples, *_ = (self.help or "").split("\n\n")
+        command.help = f"{summary}\n\n{examples.splitlines()[0]}"
+        hidden = len(self.params) - len(command.params)
+        command.epilog = f"{hidden} more options: {ctx.command_path} {HELP_ALL}"
+        return command
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the values of all parameters.
@@ -43,6 +101,13 @@ class Command(TyperCommand):
                     parameter.handle_parse_result(ctx, {**values, name: part}, [])
                 except typer.BadParameter as fault:
                     yield fault
+
+
+def _show_all(ctx: Any, _: object, value: bool) -> None:  # noqa: FBT001 - as Typer calls it
+    if value and not ctx.resilient_parsing:
+        ctx.meta[HELP_ALL] = True
+        typer.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
 
 
 def with_all_faults(app: typer.Typer) -> typer.Typer:

@@ -1,4 +1,4 @@
-"""`crawlyard webhooks …`: let other programs hear of what happens."""
+"""`crawlyard webhooks …`: signed messages to other programs."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import typer
 
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
-from crawlyard.cli.invoke import action
+from crawlyard.cli.invoke import PlainCommands, action
 from crawlyard.cli.options import (
     Basics,
     IdempotencyKey,
@@ -18,12 +18,14 @@ from crawlyard.cli.options import (
     Together,
     Yes,
     an_id,
+    argument,
     choice,
     group,
+    key_for,
     option,
 )
 from crawlyard.cli.render import words
-from crawlyard.cli.render.output import Column, View, at, id_of, instant
+from crawlyard.cli.render.output import Column, View, at, column, id_of, instant
 from crawlyard.cli.stdin_args import read_ids
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.webhooks.webhook import EVERYTHING, DeliveryState
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from crawlyard.core.webhooks.answers import DeliveryOut, WebhookOut
 
 app = group(
-    """Let other programs hear of what happens, by signed messages.
+    """Send signed webhooks on events.
 
     crawlyard webhooks create https://hooks.example.org/crawls --event 'job.*'
     crawlyard webhooks test 7f3a91c2
@@ -47,34 +49,21 @@ app = group(
 )
 
 _SECRET = "CRAWLYARD_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
-_LISTS: Any = {"events": "--event", "allow_addresses": "--allow-address"}
 _WHICHEVER = "-"  # in place of a webhook's id: the delivery says which
 
 _ID = "An id, or its unique beginning or end"
-Id = Annotated[str, typer.Argument(parser=an_id, metavar="ID", help=f"{_ID}.", show_default=False)]
+Id = Annotated[str, argument("ID", f"{_ID}.", an_id)]
 Ids = Annotated[
     list[str],
-    typer.Argument(
-        parser=an_id,
-        metavar="ID",
-        help=f"{_ID}s, or '-' to read them from stdin.",
-        show_default=False,
-    ),
+    argument("ID", f"{_ID}s, or '-' to read them from stdin.", an_id),
     Together(read_ids),
 ]
 DeliveryIds = Annotated[
     list[str],
-    typer.Argument(
-        parser=an_id,
-        metavar="ID",
-        help="Ids of deliveries, or '-' to read them from stdin.",
-        show_default=False,
-    ),
+    argument("ID", "Ids of deliveries, or '-' to read them from stdin.", an_id),
     Together(read_ids),
 ]
-Url = Annotated[
-    str, typer.Argument(metavar="URL", help="Where to post messages.", show_default=False)
-]
+Url = Annotated[str, argument("URL", "Where to post messages.")]
 NewUrl = Annotated[str | None, option(values.line, "--url", "URL", "Where to post messages.")]
 Events = Annotated[
     list[str] | None,
@@ -91,9 +80,9 @@ Allowed = Annotated[
     ),
 ]
 NewAllowed = Annotated[
-    list[str] | None,
+    list[Any] | None,
     option(
-        values.line,
+        values.ceiling(values.line),
         "--allow-address",
         "ADDR",
         "Open an address that is not public, in place of those before; none opens none. "
@@ -104,8 +93,13 @@ OfSchedule = Annotated[
     str | None, option(values.line, "--schedule", "NAME", "Only what concerns this schedule.")
 ]
 NewOfSchedule = Annotated[
-    str | None,
-    option(values.line, "--schedule", "NAME", "Only what concerns it; none: everything."),
+    object,
+    option(
+        values.ceiling(values.line),
+        "--schedule",
+        "NAME",
+        "Only what concerns it; none: everything.",
+    ),
 ]
 OfJob = Annotated[str, option(str, "--job", "ID", "Those of this job; else those of none.")]
 OfState = Annotated[DeliveryState | None, choice("--state", of=DeliveryState, text="Only these")]
@@ -134,15 +128,15 @@ def webhooks_view(now: datetime) -> "View[WebhookOut]":
             id_of(lambda w: w.id),
             Column(name="SECRET", value=lambda w: getattr(w, "secret", "")),  # of a new one
             Column(name="STATE", value=state),
-            Column(name="REASON", value=lambda w: w.disabled_reason),
-            Column(name="FAILING SINCE", value=lambda w: instant(w, "failing_since")),
-            Column(name="URL", value=lambda w: w.url, wide=True),
-            Column(name="EVENTS", value=lambda w: ", ".join(w.events), wide=True),
-            Column(name="DESCRIPTION", value=lambda w: w.description, wide=True, least=110),
-            Column(name="OPENED", value=lambda w: ", ".join(w.allow_addresses)),
-            Column(name="OF JOB", value=lambda w: w.job_id),
-            Column(name="OF SCHEDULE", value=lambda w: w.schedule_id),
-            Column(name="OWNER", value=lambda w: w.owner, least=110),
+            column("REASON", "disabled_reason"),
+            column("FAILING SINCE"),
+            column("URL", wide=True),
+            column("EVENTS", wide=True),
+            column("DESCRIPTION", wide=True, least=110),
+            column("OPENED", "allow_addresses"),
+            column("OF JOB", "job_id"),
+            column("OF SCHEDULE", "schedule_id"),
+            column("OWNER", least=110),
             Column(
                 name="AGE",
                 value=lambda w: instant(w, "created_at"),
@@ -151,9 +145,9 @@ def webhooks_view(now: datetime) -> "View[WebhookOut]":
                 least=90,
                 sheet=False,
             ),
-            Column(name="TWO SECRETS UNTIL", value=lambda w: instant(w, "rotated_until")),
-            Column(name="CREATED AT", value=lambda w: instant(w, "created_at")),
-            Column(name="UPDATED AT", value=lambda w: instant(w, "updated_at")),
+            column("TWO SECRETS UNTIL", "rotated_until"),
+            column("CREATED AT"),
+            column("UPDATED AT"),
         ),
     )
 
@@ -163,9 +157,9 @@ def deliveries_view(now: datetime) -> "View[DeliveryOut]":
     return View(
         key=lambda delivery: delivery.id,
         columns=(
-            Column(name="STATE", value=lambda d: d.state),
+            column("STATE"),
             at("AT", "created_at", now),
-            Column(name="EVENT", value=lambda d: d.event),
+            column("EVENT"),
             Column(name="TRIES", value=lambda d: len(d.attempts), right=True),
             Column(name="STATUS", value=lambda d: d.attempts[-1].status if d.attempts else None),
             Column(
@@ -176,7 +170,7 @@ def deliveries_view(now: datetime) -> "View[DeliveryOut]":
                 least=90,
             ),
             at("NEXT", "due_at", now),
-            Column(name="ID", value=lambda d: d.id, least=110),
+            column("ID", least=110),
             Column(name="SAID", value=_said, wide=True),
         ),
     )
@@ -187,6 +181,28 @@ def _said(delivery: "DeliveryOut") -> str:
         return ""
     last = delivery.attempts[-1]
     return " · ".join(part for part in (last.error, last.excerpt) if part)
+
+
+async def _webhook(session: "Session", word: str) -> "WebhookOut":
+    """Return the webhook that *word* means: a whole id, or the unique beginning or end of one.
+
+    Raises:
+        NotFound: no webhook is meant.
+        Invalid: more than one webhook is meant.
+    """
+    webhooks = (await session.surface.webhooks.list(id=word.lower(), limit=2)).items
+    if not webhooks:
+        raise NotFound(f"there is no webhook {word}")
+    if len(webhooks) > 1:
+        raise Invalid("id", f"more than one webhook begins or ends with {word!r}; give more of it")
+    return webhooks[0]
+
+
+async def _id_of(session: "Session", word: str) -> str:
+    return (await _webhook(session, word)).id
+
+
+plain = PlainCommands(app=app, noun="webhooks", view=webhooks_view, find=_id_of)
 
 
 @app.command("list")
@@ -204,26 +220,24 @@ async def list_(session: "Session", *, job: OfJob = "", limit: Limit = None) -> 
     session.tell_rest(shown, limit, none, "newest")
 
 
-@app.command()
-@action()
-async def show(session: "Session", webhook: Id) -> None:
-    """Show a webhook, but not its secret.
+@plain.show()
+def show(webhook: Id) -> None:
+    """Show a webhook, without its secret.
 
     crawlyard webhooks show 7f3a91c2
     crawlyard webhooks show 7f3a91c2 --json
     """
-    await _show(session, await meant(session, webhook))
 
 
 @app.command()
-@action(creates=True, **_LISTS)
+@action(creates=True)
 async def create(
     session: "Session",
     url: Url,
     *,
-    event: Events = None,
+    events: Events = None,
     description: Description = None,
-    allow_address: Allowed = None,
+    allow_addresses: Allowed = None,
     schedule: OfSchedule = None,
     idempotency_key: IdempotencyKey = None,
 ) -> None:
@@ -235,9 +249,9 @@ async def create(
     """
     made = await session.surface.webhooks.create(
         url,
-        events=tuple(event or (EVERYTHING,)),
+        events=tuple(events or (EVERYTHING,)),
         description=description or "",
-        allow_addresses=tuple(allow_address or ()),
+        allow_addresses=tuple(allow_addresses or ()),
         schedule=schedule,
         idempotency_key=idempotency_key,
     )
@@ -246,16 +260,14 @@ async def create(
     await _show(session, made)
 
 
-@app.command()
-@action(**_LISTS)
-async def edit(
-    session: "Session",
+@plain.change("changed", edits=True)
+def edit(
     webhook: Id,
     *,
     url: NewUrl = None,
-    event: Events = None,
+    events: Events = None,
     description: Description = None,
-    allow_address: NewAllowed = None,
+    allow_addresses: NewAllowed = None,
     schedule: NewOfSchedule = None,
 ) -> None:
     """Change a webhook; a list that is given replaces the one before.
@@ -263,21 +275,6 @@ async def edit(
     crawlyard webhooks edit 7f3a91c2 --event 'job.*' --event schedule.paused
     crawlyard webhooks edit 7f3a91c2 --url https://new.example.org/ --allow-address none
     """
-    said = {
-        "url": url,
-        "events": event,
-        "description": description,
-        "allow_addresses": () if allow_address == [values.NONE] else allow_address,
-    }
-    given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
-    if schedule is not None:
-        given["schedule"] = None if schedule == values.NONE else schedule
-    if not given:
-        raise Invalid(
-            "webhooks edit", "expected something to change: --url, --event, --description, …"
-        )
-    found = await meant(session, webhook)
-    await _tell(session, "changed", await session.surface.webhooks.edit(found.id, **given))
 
 
 @app.command()
@@ -287,8 +284,8 @@ async def test(session: "Session", webhook: Id, *, idempotency_key: IdempotencyK
 
     crawlyard webhooks test 7f3a91c2
     """
-    found = await meant(session, webhook)
-    tested = await session.surface.webhooks.test(found.id, idempotency_key=idempotency_key)
+    webhook_id = await _id_of(session, webhook)
+    tested = await session.surface.webhooks.test(webhook_id, idempotency_key=idempotency_key)
     await _tell(session, "a test is on its way to", tested)
     session.tell(session.by_worker("  a worker delivers it"))
     session.tell(f"  what came of it: {session.hint(f'webhooks deliveries {tested.id}')}")
@@ -299,28 +296,33 @@ async def test(session: "Session", webhook: Id, *, idempotency_key: IdempotencyK
 async def deliveries(
     session: "Session", webhook: Id, *, state: OfState = None, limit: Limit = None
 ) -> None:
-    """List what was delivered to a webhook, newest first.
+    """List deliveries to a webhook, newest first.
 
     crawlyard webhooks deliveries 7f3a91c2
     crawlyard webhooks deliveries 7f3a91c2 --state failed -q | crawlyard webhooks replay -
     """
-    webhook_id = (await meant(session, webhook)).id
-    ask = session.surface.webhooks.deliveries
-    found = every(ask, webhook_id, state=state, limit=session.most(limit))
-    count = await session.listed(found, deliveries_view(session.clock.now()))
+    webhook_id = await _id_of(session, webhook)
+    endpoint = session.surface.webhooks.deliveries
+    records = every(endpoint, webhook_id, state=state, limit=session.most(limit))
+    count = await session.listed(records, deliveries_view(session.clock.now()))
     none = "no delivery is like that" if state else "nothing was to be delivered yet"
     session.tell_rest(count, limit, none, "newest")
 
 
 @app.command()
 @action()
-async def replay(session: "Session", delivery: DeliveryIds) -> None:
+async def replay(
+    session: "Session", delivery: DeliveryIds, *, idempotency_key: IdempotencyKey = None
+) -> None:
     """Deliver messages once more, under the same ids.
 
     crawlyard webhooks replay msg_6d1c4f0f3c1f4c0d9a55f7a0c2f3b1aa
     """
-    replay_one = session.surface.webhooks.replay
-    again = [await replay_one(_WHICHEVER, delivery_id) for delivery_id in delivery]
+    again = []
+    for message_id in delivery:
+        key = key_for(idempotency_key, message_id)
+        replayed = session.surface.webhooks.replay(_WHICHEVER, message_id, idempotency_key=key)
+        again.append(await replayed)
     for one in again:
         session.tell(f"due again: {one.id}")
     session.tell(session.by_worker("  a worker delivers it"))
@@ -335,33 +337,25 @@ async def rotate(session: "Session", webhook: Id) -> None:
     crawlyard webhooks rotate 7f3a91c2
     crawlyard webhooks rotate 7f3a91c2 --json
     """
-    made = await session.surface.webhooks.rotate((await meant(session, webhook)).id)
+    rotated = await session.surface.webhooks.rotate(await _id_of(session, webhook))
     session.tell("keep the secret: it is not shown again; the old one signs for a day more")
-    await _show(session, made)
+    await _show(session, rotated)
 
 
-@app.command()
-@action()
-async def enable(session: "Session", webhook: Ids) -> None:
-    """Switch webhooks on; they hear of what happens from now on.
+@plain.change("on")
+def enable(webhook: Ids) -> None:
+    """Switch webhooks on; they are sent what happens from now on.
 
     crawlyard webhooks enable 7f3a91c2
     """
-    for word in webhook:
-        found = await meant(session, word)
-        await _tell(session, "on", await session.surface.webhooks.enable(found.id))
 
 
-@app.command()
-@action()
-async def disable(session: "Session", webhook: Ids) -> None:
-    """Switch webhooks off; what waits for them is given up.
+@plain.change("off")
+def disable(webhook: Ids) -> None:
+    """Switch webhooks off; deliveries that wait are given up.
 
     crawlyard webhooks disable 7f3a91c2
     """
-    for word in webhook:
-        found = await meant(session, word)
-        await _tell(session, "off", await session.surface.webhooks.disable(found.id))
 
 
 @app.command()
@@ -372,31 +366,14 @@ async def delete(session: "Session", webhook: Ids, *, yes: Yes = False) -> int:
     crawlyard webhooks delete 7f3a91c2
     crawlyard webhooks list -q | crawlyard webhooks delete --yes -
     """
-    found = [await meant(session, word) for word in webhook]
-    about = [f"{each.id}  {state(each)}  {each.url}" for each in found]
-    count = "this webhook" if len(found) == 1 else f"these {len(found):,} webhooks"
-    if not yes and not session.agreed(f"Delete {count} and what waits?", about):
-        session.tell("nothing was deleted")
+    webhooks = [await _webhook(session, word) for word in webhook]
+    about = [f"{each.id}  {state(each)}  {each.url}" for each in webhooks]
+    if not session.agreed_to_delete("webhooks", about, "what waits", yes=yes):
         return DECLINED
-    for each in found:
+    for each in webhooks:
         await session.surface.webhooks.delete(each.id)
         session.tell(f"deleted: {each.id}")
     return 0
-
-
-async def meant(session: "Session", word: str) -> "WebhookOut":
-    """Return the webhook that *word* means: a whole id, or the unique beginning or end of one.
-
-    Raises:
-        NotFound: no webhook is meant.
-        Invalid: more than one webhook is meant.
-    """
-    found = (await session.surface.webhooks.list(id=word.lower(), limit=2)).items
-    if not found:
-        raise NotFound(f"there is no webhook {word}")
-    if len(found) > 1:
-        raise Invalid("id", f"more than one webhook begins or ends with {word!r}; give more of it")
-    return found[0]
 
 
 async def _tell(session: "Session", done: str, changed: "WebhookOut") -> None:

@@ -1,15 +1,12 @@
-"""`crawlyard workers …`: who runs jobs, and what is wanted of them."""
+"""`crawlyard workers …`: the processes that run jobs."""
 
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from crawlyard.cli.invoke import action
-from crawlyard.cli.options import Basics, Together, an_id, group
+from crawlyard.cli.invoke import PlainCommands, action
+from crawlyard.cli.options import Basics, Together, an_id, argument, group
 from crawlyard.cli.render import words
-from crawlyard.cli.render.output import Column, View, at, fields_of
+from crawlyard.cli.render.output import Column, View, at, column, fields_of
 from crawlyard.cli.stdin_args import read_ids
 from crawlyard.errors import Invalid, NotFound
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from crawlyard.core.workers.answers import WorkerOut
 
 app = group(
-    """See who runs jobs, and let them be quiet, go on or stop.
+    """List, drain and stop workers.
 
     crawlyard workers list
     crawlyard workers quiet ID
@@ -27,21 +24,11 @@ app = group(
 
 Worker = Annotated[
     str,
-    typer.Argument(
-        parser=an_id,
-        metavar="ID",
-        help="A worker's id, or its beginning or end.",
-        show_default=False,
-    ),
+    argument("ID", "A worker's id, or its beginning or end.", an_id),
 ]
 Workers = Annotated[
     list[str],
-    typer.Argument(
-        parser=an_id,
-        metavar="ID",
-        help="Workers' ids, their beginnings or ends, or '-' to read them from stdin.",
-        show_default=False,
-    ),
+    argument("ID", "Ids, their beginnings or ends, or '-' to read them from stdin.", an_id),
     Together(read_ids),
 ]
 
@@ -52,11 +39,11 @@ def workers_view(now: datetime) -> "View[WorkerOut]":
         key=lambda worker: worker.id,
         more=lambda worker: fields_of(worker, without={"alive", "quiet", "stopping"}),
         columns=(
-            Column(name="STATE", value=lambda w: w.state),
-            Column(name="ID", value=lambda w: w.id, wide=True),
-            Column(name="HOST", value=lambda w: w.host, least=110),
-            Column(name="PID", value=lambda w: w.pid, right=True, least=120),
-            Column(name="VERSION", value=lambda w: w.version, least=120),
+            column("STATE"),
+            column("ID", wide=True),
+            column("HOST", least=110),
+            column("PID", right=True, least=120),
+            column("VERSION", least=120),
             Column(name="JOBS", value=lambda w: f"{len(w.running)}/{w.slots}", right=True),
             Column(
                 name="RATE",
@@ -64,25 +51,12 @@ def workers_view(now: datetime) -> "View[WorkerOut]":
                 shown=lambda w: words.rate(w.pages_per_s) if w.pages_per_s else "",
                 right=True,
             ),
-            Column(
-                name="CPU",
-                value=lambda w: w.cpu,
-                shown=lambda w: f"{w.cpu:.0%}" if w.cpu else "",
-                right=True,
-                least=110,
+            column("CPU", shown=lambda w: f"{w.cpu:.0%}" if w.cpu else "", right=True, least=110),
+            column(
+                "LOAD", shown=lambda w: f"{w.load:.1f}" if w.load else "", right=True, least=110
             ),
-            Column(
-                name="LOAD",
-                value=lambda w: w.load,
-                shown=lambda w: f"{w.load:.1f}" if w.load else "",
-                right=True,
-                least=110,
-            ),
-            Column(
-                name="MEMORY",
-                value=lambda w: w.memory_bytes,
-                shown=lambda w: words.amount(w.memory_bytes),
-                right=True,
+            column(
+                "MEMORY", "memory_bytes", shown=lambda w: words.amount(w.memory_bytes), right=True
             ),
             Column(name="TAGS", value=lambda w: ",".join(w.tags), least=100),
             at("SEEN", "beat_at", now),
@@ -91,109 +65,76 @@ def workers_view(now: datetime) -> "View[WorkerOut]":
     )
 
 
+async def _find(session: "Session", word: str) -> str:
+    """Return the id of the worker that *word* means: a whole id, its beginning or its end."""
+    ids = [worker.id for worker in (await session.surface.workers.list()).items]
+    if word in ids:
+        return word
+    matches = [id_ for id_ in ids if id_.startswith(word) or id_.endswith(word)]
+    if not matches:
+        raise NotFound(f"there is no worker {word}")
+    if len(matches) > 1:
+        raise Invalid("worker", f"{word!r} may be {' or '.join(matches[:3])}")
+    return matches[0]
+
+
+plain = PlainCommands(app=app, noun="workers", view=workers_view, find=_find)
+
+
 @app.command("list")
 @action(empty=True)
 async def list_(session: "Session") -> None:
-    """List the workers, gone ones for a day as well.
+    """List workers, and those that have been gone for less than a day.
 
     crawlyard workers list
     crawlyard workers list --json
     """
-    found = (await session.surface.workers.list()).items
-    await session.listed(found, workers_view(session.clock.now()))
-    if not found:
+    workers = (await session.surface.workers.list()).items
+    await session.listed(workers, workers_view(session.clock.now()))
+    if not workers:
         session.tell(session.by_worker("no worker has been here lately"))
 
 
-@app.command()
-@action()
-async def show(session: "Session", worker: Worker) -> None:
-    """Show all there is to know of a worker.
+@plain.show()
+def show(worker: Worker) -> None:
+    """Show everything about a worker.
 
     crawlyard workers show ID
     crawlyard workers show ID --json
     """
-    await session.show(await _meant(session, worker), workers_view(session.clock.now()))
 
 
-@app.command()
-@action()
-async def quiet(session: "Session", workers: Workers) -> int:
-    """Let workers claim no more jobs; they go on with those they have.
+@plain.change("quiet")
+def quiet(worker: Workers) -> None:
+    """Drain workers: they claim no more jobs, and continue those that they have.
 
     crawlyard workers quiet ID
     crawlyard workers list -q | crawlyard workers quiet -
     """
-    return await _want(session, workers, session.surface.workers.quiet, "quiet")
 
 
-@app.command()
-@action()
-async def resume(session: "Session", workers: Workers) -> int:
-    """Let quiet workers claim jobs again.
+@plain.change("resumed")
+def resume(worker: Workers) -> None:
+    """Let drained workers claim jobs again.
 
     crawlyard workers resume ID
     """
-    return await _want(session, workers, session.surface.workers.resume, "resumed")
 
 
-@app.command()
-@action()
-async def stop(session: "Session", workers: Workers) -> int:
-    """Let workers give their jobs back and end; others go on with them where they stand.
+@plain.change("stopping")
+def stop(worker: Workers) -> None:
+    """Make workers release their jobs and exit; other workers continue the jobs.
 
     crawlyard workers stop ID
 
-    As a SIGTERM would: requests in flight get some seconds. Whatever starts workers where they
-    run (systemd, a container's restart policy) may start another one.
+    As SIGTERM would: requests in flight get some seconds. What starts workers where they run
+    (systemd, a container's restart policy) may start another one.
     """
-    return await _want(session, workers, session.surface.workers.stop, "stopping")
 
 
-@app.command()
-@action(basics=Basics)
-async def forget(session: "Session", workers: Workers) -> int:
+@plain.change("forgotten", basics=Basics)
+def forget(worker: Workers) -> None:
     """Forget workers that are gone.
 
     crawlyard workers forget ID
     """
-
-    async def forgotten(worker_id: str) -> str:
-        await session.surface.workers.forget(worker_id)
-        return f"forgotten: {worker_id}"
-
-    code, _ = await session.each(workers, forgotten, str, find=_finder(session))
-    return code
-
-
-async def _meant(session: "Session", word: str) -> "WorkerOut":
-    known = (await session.surface.workers.list()).items
-    same = [one for one in known if one.id == word]
-    found = same or [one for one in known if one.id.startswith(word) or one.id.endswith(word)]
-    if not found:
-        raise NotFound(f"there is no worker {word}")
-    if len(found) > 1:
-        raise Invalid("worker", f"{word!r} may be {' or '.join(one.id for one in found[:3])}")
-    return found[0]
-
-
-def _finder(session: "Session") -> Callable[[str], Awaitable[str]]:
-    async def find(word: str) -> str:
-        return (await _meant(session, word)).id
-
-    return find
-
-
-async def _want(
-    session: "Session",
-    words: Sequence[str],
-    act: Callable[[str], Awaitable["WorkerOut"]],
-    done: str,
-) -> int:
-    """Act on the workers that *words* mean; then write what they are now, if that was asked."""
-    code, found = await session.each(
-        words, act, lambda one: f"{done}: {one.id}", find=_finder(session)
-    )
-    if not code:
-        await session.changed(found, workers_view(session.clock.now()), one=len(words) == 1)
-    return code

@@ -8,7 +8,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
 from functools import cache, partial
@@ -37,81 +37,81 @@ def whole(text: str) -> str:
 
 
 class Wire(Struct, frozen=True, kw_only=True):
-    """The base of all shapes. Fields that a newer server sends are ignored."""
+    """Base class of all answers. Fields that a newer server sends are ignored."""
 
+    _sources: ClassVar[Mapping[str, str]] = {}
     _converters: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
     @classmethod
     def filled(cls, source: object, /, **other: Any) -> Self:
-        """Return a shape with *other*, and from *source* the fields of the same names.
+        """Return the answer for a record, or one with more fields than the answer *source*.
 
-        `object`, which says what kind of thing a shape is, is always the shape's own.
+        *other* has the fields that are not in *source*, or have another value.
         """
-        names, values = _copied(cls, tuple(other))
+        is_answer = isinstance(source, Wire)
+        names, values = _reader(cls, tuple(other), is_answer=is_answer)
         copied = dict(zip(names, values(source), strict=False))
-        for name, convert in cls._converters.items():
-            if name in copied:
-                copied[name] = convert(copied[name])
+        if not is_answer:
+            for name, convert in cls._converters.items():
+                if name in copied:
+                    copied[name] = convert(copied[name])
         return cls(**copied, **other)
 
 
 @cache
-def _copied(
-    shape: type[Struct], other: tuple[str, ...]
+def _reader(
+    shape: type[Wire], other: tuple[str, ...], *, is_answer: bool
 ) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
-    """Return the fields of a shape that are not *other*, and what reads them from a record."""
+    """Return the fields of an answer that are not *other*, and what reads them from a source."""
     names = tuple(name for name in shape.__struct_fields__ if name not in {"object", *other})
-    return names, attrgetter(*names, "__class__")  # of one name alone, it would return no tuple
-
-
-def fields_as(record: type[Struct], **otherwise: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of the shape of a record, for `defstruct`: none of them has a default.
-
-    The values of an enumeration are text there, so that other versions may have more of them.
-    The fields that are shown *otherwise* have these types.
-    """
-    for name, hint in get_type_hints(record).items():
-        yield name, otherwise[name] if name in otherwise else _as_text(hint)
+    sources = {} if is_answer else shape._sources  # noqa: SLF001 - as `filled`
+    read = [sources.get(name, name) for name in names]
+    return names, attrgetter(*read, "__class__")  # of one name alone, it would return no tuple
 
 
 W = TypeVar("W", bound=Wire)
 
 
 def derived(declared: type[W]) -> type[W]:
-    """Make a shape from the record that is its first base; a class decorator.
+    """Make an answer from the record that is its first base; a class decorator.
 
     It has the fields of the record in their order, without defaults and checks, and then those
-    that the class adds; one that it declares again has that type. Fields marked `HIDDEN` are left
-    out, values of enumerations are text, and `filled` rounds the numbers marked `rounded`.
+    that the class adds; `after` gives one another place. A field that the class declares again has
+    that type. Fields marked `HIDDEN` are left out, those marked `shown_as` have another name, and
+    a duration is in seconds: ``grace`` becomes ``grace_s``. Values of enumerations are text, and
+    `filled` rounds the numbers marked `rounded`.
     """
     record: type[Struct] = declared.__bases__[0]
     annotations = inspect.get_annotations(declared)
     own = {field.name: field for field in fields(declared) if field.name in annotations}
-    hints = get_type_hints(record, include_extras=True)
     members: dict[str, tuple[Any, ...]] = {}
+    sources: dict[str, str] = {}
     converters: dict[str, Callable[[Any], Any]] = {}
-    for name in record.__struct_fields__:
-        hint, marks = hints[name], marks_of(hints[name])
+    hints = get_type_hints(record, include_extras=True)
+    for source in record.__struct_fields__:
+        hint, marks = hints[source], marks_of(hints[source])
         if "hidden" in marks:
             continue
+        name = marks.get("shown_as", f"{source}_s" if hint is timedelta else source)
         members[name] = _member(own[name]) if name in own else (name, _as_text(hint))
+        if name != source:
+            sources[name] = source
         shown = own[name].type if name in own else hint
-        convert = _converter(shown, marks.get("digits")) or _converter(hint)
-        if convert is not None:
+        if "digits" in marks:
+            converters[name] = partial(round, ndigits=marks["digits"])
+        elif (convert := _converter(shown) or _converter(hint)) is not None:
             converters[name] = convert
     added = {name: _member(field) for name, field in own.items() if name not in members}
-    if "object" in added:  # after the key, if that is in front
-        first = {name: members.pop(name) for name in ("id", "n") if name in members}
-        members = first | {"object": added["object"]} | members
-    members |= added
     shape = defstruct(
         declared.__name__,
-        list(members.values()),
-        bases=(Wire,),
-        namespace=_methods(declared, members) | {"_converters": converters},
+        _in_order(members, added),
+        bases=declared.__bases__[1:],
+        namespace=_methods(declared, record, members | added)
+        | {"_sources": sources, "_converters": converters},
         module=declared.__module__,
         frozen=True,
         kw_only=True,
+        dict=declared.__struct_config__.dict,
     )
     return typing.cast("type[W]", shape)
 
@@ -120,50 +120,88 @@ def _member(field: FieldInfo) -> tuple[Any, ...]:
     return (field.name, field.type, *(() if field.required else (field.default,)))
 
 
-def _methods(declared: type, fields_of_it: Collection[str]) -> dict[str, Any]:
+def _in_order(
+    members: Mapping[str, tuple[Any, ...]], added: Mapping[str, tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    """Return all fields: `object` after the key, or first if that is not in front."""
+    names = list(members)
+    of_object = names[0] if names[0] in {"id", "n"} else ""
+    for name, member in added.items():
+        place = marks_of(member[1]).get("after", of_object if name == "object" else None)
+        if place is None:
+            names.append(name)
+        else:
+            names.insert(names.index(place) + 1 if place else 0, name)
+    every = {**members, **added}
+    return [every[name] for name in names]
+
+
+def _methods(declared: type, record: type, fields_of_it: Collection[str]) -> dict[str, Any]:
     """Return the docstring of a class, and what it and its record define beside fields."""
     kinds = (types.FunctionType, classmethod, staticmethod, property)
     methods = {
         name: value
-        for base in reversed(declared.__mro__)
-        if base not in Wire.__mro__
+        for base in (*reversed(record.__mro__), declared)
+        if base not in Struct.__mro__
         for name, value in vars(base).items()
         if isinstance(value, kinds) and not name.startswith("__") and name not in fields_of_it
     }
     return methods | {"__doc__": declared.__doc__}
 
 
-def _converter(hint: Any, digits: int | None = None) -> Callable[[Any], Any] | None:
-    """Return what makes the value of a shape from that of a record; ``None``: it is the same."""
-    if digits is not None:
-        return partial(round, ndigits=digits)
-    if isinstance(hint, type) and issubclass(hint, IntEnum):
-        return str
-    if isinstance(hint, type) and issubclass(hint, Wire):
-        convert: Callable[[Any], Any] = getattr(hint, "of", hint.filled)
-        return convert
+def _converter(hint: Any) -> Callable[[Any], Any] | None:
+    """Return what makes the value of an answer from that of a record; ``None``: it is the same."""
     inner = next((c for c in map(_converter, get_args(hint)) if c), None)
-    match get_origin(hint):
+    convert: Callable[[Any], Any] | None = None
+    match get_origin(hint) or hint:
+        case typing.Annotated:
+            convert = inner
         case types.UnionType | typing.Union if inner is not None:
-            return lambda value: None if value is None else inner(value)
+            convert = partial(_unless_none, inner)
         case origin if origin is tuple and inner is not None:
-            return lambda values: tuple(map(inner, values))
-    return None
+            convert = partial(_each, inner)
+        case origin if origin is frozenset:
+            convert = _in_sequence
+        case kind if kind is timedelta:
+            convert = seconds
+        case type() as kind if issubclass(kind, IntEnum):
+            convert = str
+        case type() as kind if issubclass(kind, Wire):
+            convert = getattr(kind, "of", kind.filled)
+    return convert
+
+
+def _unless_none(convert: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else convert(value)
+
+
+def _each(convert: Callable[[Any], Any], values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(map(convert, values))
+
+
+def _in_sequence(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(sorted(values))
 
 
 def _as_text(hint: Any) -> Any:
+    """Return the type in answers: enumerations are text, durations numbers, sets sequences."""
     if get_origin(hint) is typing.Annotated:
         return _as_text(get_args(hint)[0])
     inside = tuple(map(_as_text, get_args(hint)))
     match get_origin(hint):
-        case None if hint is object:
-            return Any
         case None:
-            return str if isinstance(hint, type) and issubclass(hint, Enum) else hint
+            is_enum = isinstance(hint, type) and issubclass(hint, Enum)
+            return str if is_enum else _PLAIN.get(hint, hint)
         case types.UnionType | typing.Union:
             return Union[inside]  # noqa: UP007 - it has any number of members
+        case origin if origin is frozenset:
+            return _SEQUENCE[inside[0], ...]
         case origin:
             return origin[inside]
+
+
+_PLAIN: Mapping[Any, Any] = {object: Any, timedelta: float}
+_SEQUENCE: Any = tuple
 
 
 def shortened(shape: type[Struct], paths: Collection[str], name: str) -> type[Struct]:
@@ -190,15 +228,15 @@ def shortened(shape: type[Struct], paths: Collection[str], name: str) -> type[St
 
 
 class Tagged(Wire, frozen=True, kw_only=True, dict=True):
-    """A shape whose entity tag has a beat: a number that rises with what its version misses."""
+    """An answer whose entity tag has a beat: a number that rises with what its version misses."""
 
     @property
     def beat(self) -> int | None:
-        """Return the beat; it is not a field, and no answer has it."""
+        """Beat of its version. It is not a field, so JSON does not have it."""
         return self.__dict__.get("_beat")
 
     def at_beat(self, beat: int | None) -> Self:
-        """Return the shape itself, with that beat."""
+        """Set the beat, and return the answer itself."""
         self.__dict__["_beat"] = beat
         return self
 

@@ -72,6 +72,16 @@ def rounded(digits: int) -> Meta:
     return Meta(extra={"digits": digits})
 
 
+def shown_as(name: str) -> Meta:
+    """Return the mark of a field of a record that has another *name* in answers."""
+    return Meta(extra={"shown_as": name})
+
+
+def after(name: str) -> Meta:
+    """Return the mark of a field added by an answer: its place is after *name*; empty: first."""
+    return Meta(extra={"after": name})
+
+
 def marks_of(hint: Any) -> Mapping[str, Any]:
     """Return the metadata of an annotation, outside and inside."""
     return _opened(hint)[1]

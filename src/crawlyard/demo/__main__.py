@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from crawlyard.demo.folder import FolderSite
-from crawlyard.demo.server import Site, SiteServer
+from crawlyard.demo.server import SiteContent, SiteServer
 from crawlyard.demo.site import DemoSite
 from crawlyard.errors import Invalid
 
@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pages", type=int, default=300, help="pages of the site")
     parser.add_argument("--plain", action="store_true", help="without slow and failing pages")
     parser.add_argument(
-        "--edition", type=int, choices=(1, 2), default=1, help="2: as it was edited later"
+        "--edition", type=int, choices=(1, 2), default=1, help="2: the site after later edits"
     )
     parser.add_argument("--folder", type=Path, help="serve the files of this folder instead")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="wait before every answer")
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    site: Site
+    site: SiteContent
     if options.folder is not None:
         site = FolderSite(options.folder)
     else:
@@ -64,8 +64,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         asyncio.run(_serve(options))
-    except (Invalid, NotADirectoryError) as wrong:
-        parser.error(str(wrong))
+    except (Invalid, NotADirectoryError) as error:
+        parser.error(str(error))
     except OSError as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return 1

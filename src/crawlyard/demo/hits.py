@@ -26,8 +26,8 @@ class Hit(Struct):
     connection: int  # from 1; requests on the same connection share the number
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case; not logged
     answered_at: float | None = None  # None: not yet, or never
-    status: int | None = None  # None: not answered, or in raw bytes, which are not parsed
-    gone_at: float | None = None  # when the server noticed that the client left unanswered
+    status: int | None = None  # None: no response, or one of raw bytes, which are not parsed
+    gone_at: float | None = None  # when the server noticed that the client had left
 
 
 _LOGGED = ("seq", "at", "epoch", "method", "path", "host", "user_agent", "connection")
@@ -45,7 +45,7 @@ class Journal:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self._file = None if log is None else os.open(log, flags, 0o644)
 
-    def asked(
+    def record_request(
         self, method: str, path: str, host: str, headers: Mapping[str, str], connection: int
     ) -> Hit:
         """Record a request that has just arrived, and return its hit."""
@@ -65,13 +65,13 @@ class Journal:
             self._write(event="asked", **{name: getattr(hit, name) for name in _LOGGED})
         return hit
 
-    def answered(self, hit: Hit, status: int | None) -> None:
+    def record_response(self, hit: Hit, status: int | None) -> None:
         """Record that the answer to *hit* has been written completely."""
         hit.answered_at = time.monotonic()
         hit.status = status
         self._write(event="answered", seq=hit.seq, at=hit.answered_at, status=status)
 
-    def gone(self, hit: Hit) -> None:
+    def record_disconnect(self, hit: Hit) -> None:
         """Record that the client of *hit* left before its answer was written."""
         hit.gone_at = time.monotonic()
         self._write(event="gone", seq=hit.seq, at=hit.gone_at)
@@ -90,8 +90,8 @@ class Journal:
 def read_log(log: Path) -> list[Hit]:
     """Return the hits that a server has logged so far, in order of arrival.
 
-    An incomplete last line is left for the next call. If several servers wrote the log one
-    after the other, the hits of all of them are returned.
+    An incomplete last line is left for the next call. The log may come from several servers that
+    wrote one after the other.
     """
     hits: list[Hit] = []
     by_seq: dict[int, Hit] = {}

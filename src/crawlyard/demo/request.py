@@ -21,19 +21,19 @@ class BadRequest(Exception):
         self.status = status
 
 
-class Request(Struct, frozen=True):
-    """The head of one request."""
+class HttpRequest(Struct, frozen=True):
+    """Head of a request that a site server received."""
 
     method: str
     path: str  # with its query; for an absolute URL, the part after the host
     host: str
     headers: Mapping[str, str]  # names in lower case, repeated ones joined by ", "
-    keep_alive: bool  # whether another request may follow on the connection
+    keep_alive: bool  # another request may follow on the connection
     has_body: bool
     body: bytes = b""  # if the site takes it
 
 
-def parse(head: bytes) -> Request:
+def parse(head: bytes) -> HttpRequest:
     """Parse *head*, the head of a request including the empty line at its end.
 
     Raises:
@@ -47,8 +47,8 @@ def parse(head: bytes) -> Request:
     method, target, version = parts
     if version not in {"HTTP/1.1", "HTTP/1.0"}:
         raise BadRequest(505 if version.startswith("HTTP/") else 400, "expected HTTP/1.1")
-    found = _TARGET.fullmatch(target)
-    if found is None:
+    match = _TARGET.fullmatch(target)
+    if match is None:
         raise BadRequest(400, "the request target is malformed")
     headers = _fields(rest)
     host = headers.get("host", "")
@@ -57,7 +57,7 @@ def parse(head: bytes) -> Request:
     has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
     asked_to_close = "close" in headers.get("connection", "").lower()
     keep_alive = version == "HTTP/1.1" and not asked_to_close and not has_body
-    return Request(method, found[1], host, headers, keep_alive, has_body)
+    return HttpRequest(method, match[1], host, headers, keep_alive, has_body)
 
 
 def _fields(lines: list[str]) -> dict[str, str]:

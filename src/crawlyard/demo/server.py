@@ -13,11 +13,11 @@ from typing import Protocol, Self, TypeAlias, runtime_checkable
 from msgspec.structs import replace
 
 from crawlyard.demo.hits import Hit, Journal
-from crawlyard.demo.request import BadRequest, Request, parse
+from crawlyard.demo.request import BadRequest, HttpRequest, parse
 from crawlyard.demo.site import Answer
 
 MAX_HEAD = 64 * 1024  # bytes of a request head
-LINGER_S = 1.0  # how long a client may still send after an answer that closes the connection
+LINGER_S = 1.0  # for which a client may still send after a response that closes the connection
 
 Raw: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """An answer that writes its own bytes, possibly none or malformed; the connection then closes."""
@@ -28,7 +28,7 @@ _NO_BODY = frozenset({204, 304})
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
-class Site(Protocol):
+class SiteContent(Protocol):
     """The content that a server serves."""
 
     def answer(self, method: str, path: str, host: str) -> Answer | Raw:
@@ -40,8 +40,8 @@ class Site(Protocol):
 class HeaderSite(Protocol):
     """A site whose answers depend on headers such as cookies; preferred over `Site.answer`."""
 
-    def answer_request(self, request: Request) -> Answer | Raw:
-        """Return the answer to one request."""
+    def answer_request(self, request: HttpRequest) -> Answer | Raw:
+        """Answer a request by its method, path and headers."""
         ...
 
 
@@ -49,8 +49,8 @@ class HeaderSite(Protocol):
 class FormSite(Protocol):
     """A site that takes POST requests, with their bodies."""
 
-    def answer_post(self, request: Request) -> Answer:
-        """Return the answer to one POST request."""
+    def answer_post(self, request: HttpRequest) -> Answer:
+        """Answer a POST request, whose body was read."""
         ...
 
 
@@ -63,7 +63,7 @@ class SiteServer:
 
     def __init__(
         self,
-        site: Site,
+        site: SiteContent,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -83,18 +83,18 @@ class SiteServer:
 
     @property
     def hits(self) -> list[Hit]:
-        """Return every request so far, in order of arrival, as a list that grows."""
+        """All requests so far, in order of arrival; the list grows."""
         return self._journal.hits
 
     @property
     def authority(self) -> str:
-        """Return host and port as in a URL."""
+        """Host and port as in a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Return the site's URL without a trailing slash, so that a path can be appended."""
+        """URL of the site without a trailing slash, so that a path can be appended."""
         return f"http://{self.authority}"
 
     async def __aenter__(self) -> Self:
@@ -138,14 +138,14 @@ class SiteServer:
         # An answer counts as written when the kernel has all of it, not when it is buffered here.
         writer.transport.set_write_buffer_limits(high=0)
         try:
-            while await self._one(reader, writer, connection):
+            while await self._serve_one(reader, writer, connection):
                 pass
         except OSError:
             writer.transport.abort()  # the client has gone
         finally:
             writer.close()
 
-    async def _one(
+    async def _serve_one(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int
     ) -> bool:
         """Answer one request; return whether the connection stays open."""
@@ -157,7 +157,7 @@ class SiteServer:
             return await self._refuse(reader, writer, 431, "the head of the request is too large")
         except BadRequest as bad:
             return await self._refuse(reader, writer, bad.status, str(bad))
-        hit = self._journal.asked(
+        hit = self._journal.record_request(
             request.method, request.path, request.host, request.headers, connection
         )
         try:
@@ -167,31 +167,35 @@ class SiteServer:
             return await self._reply(reader, writer, request, hit)
         finally:
             if hit.answered_at is None:
-                self._journal.gone(hit)
+                self._journal.record_disconnect(hit)
 
     async def _reply(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request, hit: Hit
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        request: HttpRequest,
+        hit: Hit,
     ) -> bool:
         answer = self._answer(request)
         if not isinstance(answer, Answer):
             await answer(reader, writer)
-            self._journal.answered(hit, None)
+            self._journal.record_response(hit, None)
             return False
         delay_s = self.latency_s + answer.delay_s
         if delay_s > 0:
             await asyncio.sleep(delay_s)
         # A client that closed while waiting may have closed only its sending half: it is sent
         # the answer, but whether it read it is unknown.
-        gone = reader.at_eof()
+        is_disconnected = reader.at_eof()
         writer.write(self._wire(answer, request.method, keep_alive=request.keep_alive))
         await writer.drain()
-        if not gone:
-            self._journal.answered(hit, answer.status)
+        if not is_disconnected:
+            self._journal.record_response(hit, answer.status)
         if request.has_body:
-            await _let_go(reader, writer)
-        return request.keep_alive and not gone
+            await _drain_input(reader, writer)
+        return request.keep_alive and not is_disconnected
 
-    def _answer(self, request: Request) -> Answer | Raw:
+    def _answer(self, request: HttpRequest) -> Answer | Raw:
         posted = request.method == "POST" and isinstance(self.site, FormSite)
         if request.method not in {"GET", "HEAD"} and not posted:
             return Answer(405, (("Allow", "GET, HEAD"),))
@@ -202,7 +206,7 @@ class SiteServer:
                 answer = self.site.answer_request(request)
             else:
                 answer = self.site.answer(request.method, request.path, request.host)
-            return _checked(answer, request) if isinstance(answer, Answer) else answer
+            return _apply_conditions(answer, request) if isinstance(answer, Answer) else answer
         except Exception:  # noqa: BLE001 - a faulty site must not stop the server
             _log.exception("the site failed at %s", request.path)
             return Answer(500)
@@ -213,7 +217,7 @@ class SiteServer:
         answer = Answer(status, (("Content-Type", "text/plain"),), f"{words}\n".encode())
         writer.write(self._wire(answer, "GET", keep_alive=False))
         await writer.drain()
-        await _let_go(reader, writer)
+        await _drain_input(reader, writer)
         return False
 
     def _wire(self, answer: Answer, method: str, *, keep_alive: bool) -> bytes:
@@ -237,23 +241,23 @@ class SiteServer:
         return self._date[1]
 
 
-def _checked(answer: Answer, request: Request) -> Answer:
+def _apply_conditions(answer: Answer, request: HttpRequest) -> Answer:
     """Return *answer*, or a 304 in place of a 200 that has not changed.
 
     Source: RFC 9110, section 13.2.2.
     """
     if answer.status != 200 or not _is_unchanged(answer, request):
         return answer
-    kept = tuple(header for header in answer.headers if header[0].lower() in _KEPT_IF_UNCHANGED)
-    return replace(answer, status=304, headers=kept, body=b"")
+    headers = tuple(header for header in answer.headers if header[0].lower() in _KEPT_IF_UNCHANGED)
+    return replace(answer, status=304, headers=headers, body=b"")
 
 
-def _is_unchanged(answer: Answer, request: Request) -> bool:
+def _is_unchanged(answer: Answer, request: HttpRequest) -> bool:
     has = {name.lower(): value for name, value in answer.headers}
-    if (asked := request.headers.get("if-none-match")) is not None:
-        mine = has.get("etag", "").removeprefix("W/")
-        theirs = (tag.strip().removeprefix("W/") for tag in asked.split(","))
-        return bool(mine) and any(tag in {mine, "*"} for tag in theirs)
+    if (if_none_match := request.headers.get("if-none-match")) is not None:
+        etag = has.get("etag", "").removeprefix("W/")
+        tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
+        return bool(etag) and any(tag in {etag, "*"} for tag in tags)
     try:
         since = parsedate_to_datetime(request.headers["if-modified-since"])
         return parsedate_to_datetime(has["last-modified"]) <= since
@@ -261,8 +265,8 @@ def _is_unchanged(answer: Answer, request: Request) -> bool:
         return False
 
 
-async def _let_go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read and discard what the client still sends, so that a reset does not lose the answer.
+async def _drain_input(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read and discard input of the client, so that a reset does not lose the response.
 
     Source: RFC 9112, section 9.6.
     """

@@ -40,9 +40,9 @@ class _Node(Struct, frozen=True):
 
 
 class Edits(Struct, frozen=True):
-    """What differs in the second edition of a site, by path."""
+    """Differences of the second edition of a site, by path."""
 
-    changed: frozenset[str] = frozenset()  # the home page as well: it lists what is new
+    changed: frozenset[str] = frozenset()  # also the home page, which lists new pages
     new: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()  # still linked
     moved: Mapping[str, str] = {}
@@ -51,10 +51,10 @@ class Edits(Struct, frozen=True):
 class DemoSite:
     """A small documentation site: home, sections, and articles below them.
 
-    *pages* is the number of pages that a polite crawl stores. With *faults*, one of them is
-    slow, and the site has the faulty URLs named by the attributes below.
+    *pages* is the number of pages that a polite crawl stores. With *faults*, one page is slow,
+    and the site has the faulty URLs named by the attributes below.
 
-    The second *edition* of a site differs from the first in what `edits` says.
+    The second *edition* differs from the first by `edits`.
 
     Raises:
         Invalid: *pages* is below 1.
@@ -79,22 +79,22 @@ class DemoSite:
 
     @property
     def pages(self) -> tuple[str, ...]:
-        """Return the paths of all regular pages, the home page first."""
+        """Paths of all regular pages, the home page first."""
         return tuple(node.path for node in self._nodes)
 
     @property
     def slow(self) -> str | None:
-        """Return the path of the page that takes `SLOW_S`; ``None`` without faults."""
+        """Path of the page that takes `SLOW_S`; ``None`` without faults."""
         return self._first[-1].path if self.faults else None
 
     @property
     def redirect_target(self) -> str:
-        """Return the path that `redirect` leads to."""
+        """Target path of `redirect`."""
         return self._first[len(self._first) // 2].path
 
     @property
     def failing(self) -> dict[str, int]:
-        """Return the linked paths that fail, with their statuses."""
+        """Linked paths that fail, with their statuses."""
         return {self.missing: 404, self.broken: 500} if self.faults else {}
 
     def reachable(self) -> frozenset[str]:
@@ -157,8 +157,8 @@ class DemoSite:
     def _text(self, node: _Node) -> list[str]:
         paragraphs = prose.paragraphs(node.number)
         if node.path in self.edits.changed:
-            kept, _, _ = paragraphs[0].rstrip(".").rpartition(". ")
-            paragraphs[0] = f"{kept}. {prose.LATER}"
+            text, _, _ = paragraphs[0].rstrip(".").rpartition(". ")
+            paragraphs[0] = f"{text}. {prose.LATER}"
         return paragraphs
 
     def _around(self, node: _Node) -> str:
@@ -182,11 +182,11 @@ class DemoSite:
     def _elsewhere(self, node: _Node) -> str:
         """Return two cross links; one has a fragment, and so is another spelling of a known URL."""
         total = len(self._first)
-        one = self._nodes[(node.number * 7 + 3) % total]
-        two = self._nodes[(node.number * 13 + 5) % total]
+        first = self._nodes[(node.number * 7 + 3) % total]
+        second = self._nodes[(node.number * 13 + 5) % total]
         return (
-            f'<a href="{one.path}">{escape(one.title)}</a> and '
-            f'<a href="{two.path}#notes">{escape(two.title)}</a>'
+            f'<a href="{first.path}">{escape(first.title)}</a> and '
+            f'<a href="{second.path}#notes">{escape(second.title)}</a>'
         )
 
     def _link(self, node: _Node, number: int, attributes: str = "") -> str:
@@ -229,8 +229,8 @@ def _tree(pages: int) -> list[_Node]:
     parents = [0]
     for number in range(1, pages):
         # Within a section, pages are numbered as in a heap: the parent of m is (m - 1) // FANOUT.
-        place, section = divmod(number - 1, sections)
-        parents.append(0 if place == 0 else (place - 1) // FANOUT * sections + section + 1)
+        position, section = divmod(number - 1, sections)
+        parents.append(0 if position == 0 else (position - 1) // FANOUT * sections + section + 1)
     children: list[list[int]] = [[] for _ in range(pages)]
     for number in range(1, pages):
         children[parents[number]].append(number)
@@ -252,11 +252,11 @@ def _edit(nodes: list[_Node]) -> Edits:
     nodes[0] = replace(nodes[0], children=(*nodes[0].children, new.number))
     if len(leaves) < 3:
         return Edits(changed=frozenset({"/"}), new=frozenset({new.path}))
-    *others, removed, moved = leaves
+    *unchanged, removed, moved = leaves
     path = f"{moved.path.removesuffix('.html')}-revised.html"
     nodes[moved.number] = replace(moved, path=path)
     return Edits(
-        changed=frozenset({"/", *(node.path for node in others[::10])}),
+        changed=frozenset({"/", *(node.path for node in unchanged[::10])}),
         new=frozenset({new.path}),
         removed=frozenset({removed.path}),
         moved={moved.path: path},

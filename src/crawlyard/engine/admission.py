@@ -18,7 +18,7 @@ from crawlyard.lazy import lazily
 
 # lazy because it loads the HTML parser, which few specs need at this point
 with lazily():
-    from crawlyard.engine.extract import page
+    from crawlyard.engine.extract import page, selectors
 
 _FORBIDDEN_HEADERS = frozenset(
     {
@@ -67,14 +67,14 @@ def check_spec(spec: JobSpec) -> None:
 
 def _start_urls(spec: JobSpec) -> list[str]:
     named = [url for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
-    found: list[str] = []
+    urls: list[str] = []
     check_all(
-        lambda: found.extend(_canonical("urls", spec.urls)),
-        lambda: found.extend(_canonical("sitemaps", named)),
+        lambda: urls.extend(_canonical("urls", spec.urls)),
+        lambda: urls.extend(_canonical("sitemaps", named)),
     )
-    if not found:
+    if not urls:
         raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
-    return found
+    return urls
 
 
 def _check_patterns(spec: JobSpec) -> None:
@@ -91,7 +91,7 @@ def _check_logged_out(spec: JobSpec) -> None:
 
 def _check_selectors(spec: JobSpec) -> None:
     if spec.extract or spec.ignore_css or spec.logged_out:
-        page.check_wanted(page.wanted_by(spec))
+        selectors.check_extract_options(page.extract_options_of(spec))
 
 
 def _check_user_agent(user_agent: str) -> None:
@@ -101,12 +101,12 @@ def _check_user_agent(user_agent: str) -> None:
 
 def _check_rendering(spec: JobSpec) -> None:
     """Check the pattern and the selectors of pages that are rendered."""
-    selectors = [action.selector for action in actions_of(spec.actions) if action.selector]
+    of_actions = [action.selector for action in actions_of(spec.actions) if action.selector]
     check_all(
         partial(_check_render, spec.render),
         partial(Patterns, "chromium", spec.chromium),
-        *(partial(page.check_css, "wait_for", css) for css in (spec.wait_for,) if css),
-        *(partial(page.check_css, "actions", css) for css in selectors),
+        *(partial(selectors.check_css, "wait_for", css) for css in (spec.wait_for,) if css),
+        *(partial(selectors.check_css, "actions", css) for css in of_actions),
     )
 
 
@@ -116,8 +116,8 @@ def _check_render(render: str) -> None:
     try:
         url_pattern("render", render)
     except Invalid as error:
-        said = f"expected {', '.join(RenderRule)} or a pattern: {error.message}"
-        raise Invalid("render", said) from None
+        message = f"expected {', '.join(RenderRule)} or a pattern: {error.message}"
+        raise Invalid("render", message) from None
 
 
 def _canonical(field: str, urls: Sequence[str]) -> list[str]:
@@ -156,8 +156,8 @@ def _check_addresses(spec: JobSpec, urls: Sequence[str]) -> None:
 def _check_header(name: str, value: str) -> None:
     token = name.replace("-", "").replace("_", "")
     if not token.isalnum() or not token.isascii():
-        raise Invalid("headers", f"{name!r} is no header name")
+        raise Invalid("headers", f"{name!r} is not a valid header name")
     if name.lower() in _FORBIDDEN_HEADERS:
-        raise Invalid("headers", f"{name} is set by Crawlyard itself")
+        raise Invalid("headers", f"{name} is set by Crawlyard")
     if not value.isprintable() or not value.isascii():
         raise Invalid("headers", f"expected printable ASCII for {name}")

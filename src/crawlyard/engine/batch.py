@@ -22,7 +22,7 @@ class Tally(Counters, kw_only=True):
         return cls(**{name: getattr(usage, name) for name in USAGE_NAMES})
 
     def spend(self, wire_bytes: int) -> None:
-        """Count the bytes of a response body, whatever it was requested for."""
+        """Count the bytes of a response body."""
         self.bytes += wire_bytes
 
     def since(self, before: Usage) -> Usage:
@@ -34,24 +34,24 @@ class BatchDraft(Struct):
     """Batch under construction, and the tally of the whole job."""
 
     tally: Tally
-    told: Usage  # the tally as of the last batch
-    found: list[Target] = field(default_factory=list)
+    reported: Usage  # the tally as of the last batch
+    new_targets: list[Target] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     notes: list[Mapping[str, object]] = field(default_factory=list)
-    lastmods: dict[str, LastmodRecord] = field(default_factory=dict)  # by host, if they are new
+    lastmods: dict[str, LastmodRecord] = field(default_factory=dict)  # by host; only new ones
     current_url: str = ""
     notes_made: int = 0
     credentials: int = 0  # links whose user name or password was dropped
-    nearly_empty: int = 0  # pages whose main content is next to nothing
+    nearly_empty: int = 0  # pages with almost no main content
     textless_pdfs: int = 0  # PDF documents without any text
-    unrendered: int = 0  # pages that need scripts, which nothing here can run
-    lack: str = ""  # what could, and how it is installed
+    unrendered: int = 0  # pages that need scripts, without a browser to run them
+    lack: str = ""  # the missing browser, and how to install it
 
     @property
-    def news(self) -> bool:
-        """Return whether the draft has found targets or outcomes."""
-        return bool(self.found or self.outcomes)
+    def has_news(self) -> bool:
+        """True if the draft has new targets or outcomes."""
+        return bool(self.new_targets or self.outcomes)
 
     def note(self, text: str) -> None:
         """Add a note for the job's events, up to `MOST_NOTES` per crawl."""
@@ -60,12 +60,12 @@ class BatchDraft(Struct):
             self.notes.append({"note": text})
 
     def add_found(self, target: Target) -> None:
-        """Add a newly found target."""
-        self.found.append(target)
+        """Add a target and count it as discovered."""
+        self.new_targets.append(target)
         self.tally.discovered += 1
 
     def add_skipped(self, target: Target, rule: str) -> None:
-        """Add a newly found URL that *rule* excludes."""
+        """Add a new URL that *rule* excludes."""
         self.skipped.append(Skipped(target, rule))
         self.tally.skipped += 1
 
@@ -97,29 +97,29 @@ class BatchDraft(Struct):
     def batch(self, *, last: bool) -> Batch:
         """Return the draft as a batch and start the next one."""
         if last and self.credentials:
-            many = counted(self.credentials, "link")
-            told = f"{many} had a user name or password: they were followed without it"
-            self.notes.append({"note": told})
+            links = counted(self.credentials, "link")
+            note = f"{links} had a user name or password and were followed without it"
+            self.notes.append({"note": note})
         if last and self.nearly_empty:
-            told = f"main text is nearly empty on {counted(self.nearly_empty, 'page')}"
-            self.notes.append({"note": f"{told}: --text page-markdown keeps all of a page"})
+            note = f"main text is nearly empty on {counted(self.nearly_empty, 'page')}"
+            self.notes.append({"note": f"{note}: --text page-markdown keeps all of a page"})
         if last and self.textless_pdfs:
             documents = counted(self.textless_pdfs, "PDF document")
-            self.notes.append({"note": f"no text in {documents}: only images, or empty pages"})
+            self.notes.append({"note": f"no text in {documents}: only images or empty pages"})
         if last and self.unrendered:
-            told = f"{counted(self.unrendered, 'page')} need scripts, and were not rendered"
-            self.notes.append({"note": f"{told}: {self.lack}"})
+            note = f"{counted(self.unrendered, 'page')} need scripts and were not rendered"
+            self.notes.append({"note": f"{note}: {self.lack}"})
         batch = Batch(
-            found=tuple(self.found),
+            found=tuple(self.new_targets),
             skipped=tuple(self.skipped),
             outcomes=tuple(self.outcomes),
-            usage=self.tally.since(self.told),
+            usage=self.tally.since(self.reported),
             current_url=self.current_url,
             notes=tuple(self.notes),
             lastmods=self.lastmods,
             last=last,
         )
-        self.told = self.told.plus(batch.usage)
-        self.found, self.skipped, self.outcomes, self.notes = [], [], [], []
+        self.reported = self.reported.plus(batch.usage)
+        self.new_targets, self.skipped, self.outcomes, self.notes = [], [], [], []
         self.lastmods = {}
         return batch

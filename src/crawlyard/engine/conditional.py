@@ -1,4 +1,4 @@
-"""Conditional requests: pages of an earlier run, which a site need not send again.
+"""Conditional requests for pages of an earlier run, which a site need not send again.
 
 Source: RFC 9110, section 13.
 """
@@ -25,18 +25,18 @@ _SAME = (
     *("follow_nofollow", "headers", "cookies", "user_agent", "max_body"),
     *("render", "renderer", "chromium", "wait_for", "actions", "screenshot"),
 )
-"""The fields of a spec that what is kept of an answer depends on."""
+"""The fields of a spec that determine the stored content of a response."""
 
 _OWN = frozenset({"if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "range"})
-"""Request headers with which an answer means something else."""
+"""Request headers that change the meaning of the response."""
 
 _FRESH = timedelta(seconds=2)
-"""A page that was changed so shortly before it was fetched may have changed again in that second,
-which is all that Last-Modified can tell."""
+"""A page that changed so shortly before it was fetched may have changed again in the same second,
+the resolution of Last-Modified."""
 
 
 class Prior(Struct, frozen=True, kw_only=True):
-    """A page of an earlier run, whose content can be used again."""
+    """A page of an earlier run, whose content can be reused."""
 
     page: Page
     body_of: int  # the key of its bodies
@@ -44,11 +44,11 @@ class Prior(Struct, frozen=True, kw_only=True):
 
 
 Earlier: TypeAlias = Callable[[int], Awaitable[Prior | None]]
-"""Returns what an earlier run has of the target with this fingerprint."""
+"""Returns the page that an earlier run has for a fingerprint."""
 
 
 def difference(spec: JobSpec, before: JobSpec) -> str:
-    """Return the field for which pages of *before* cannot be used for *spec*, "" if all can."""
+    """Return the field whose change rules out reusing pages of *before*, "" if none does."""
     for name in _SAME:
         if getattr(spec, name) != getattr(before, name):
             return name
@@ -57,27 +57,27 @@ def difference(spec: JobSpec, before: JobSpec) -> str:
 
 
 def conditions(prior: Prior) -> Mapping[str, str]:
-    """Return the headers that ask for a page only if it has changed; none if it must be sent."""
+    """Return the headers of a conditional request; none if the page must be sent."""
     page = prior.page
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     if _can_be_sent(page.etag):
-        found["If-None-Match"] = page.etag
+        headers["If-None-Match"] = page.etag
     if _can_be_sent(page.last_modified) and (page.etag or _is_settled(page)):
-        found["If-Modified-Since"] = page.last_modified
-    return found
+        headers["If-Modified-Since"] = page.last_modified
+    return headers
 
 
 def is_usable(prior: Prior, spec: JobSpec) -> bool:
-    """Return whether the content of a page can be used again if it has not changed."""
-    return _is_whole(prior, spec) and _is_read_alike(prior.page, spec)
+    """Return whether the content of a page can be reused if it has not changed."""
+    return _is_complete(prior, spec) and _is_read_alike(prior.page, spec)
 
 
-def spared(target: Target, prior: Prior) -> Outcome:
-    """Return the outcome of a target that is not requested: it is known to be as it was.
+def reused(target: Target, prior: Prior) -> Outcome:
+    """Return the outcome of a target that needs no request, as it has not changed.
 
-    Its record says when it was requested last.
+    Its record has the time of its last request.
     """
-    page = _again(target, prior.page)
+    page = _unchanged_page(target, prior.page)
     return Outcome(target, TargetState.DONE, page, body_of=prior.body_of, spared=True)
 
 
@@ -85,7 +85,7 @@ def unchanged(target: Target, prior: Prior, response: Response, now: datetime) -
     """Return the outcome of a target that has not changed since *prior*."""
     before = prior.page
     page = replace(
-        _again(target, before),
+        _unchanged_page(target, before),
         fetched_at=now,
         elapsed_ms=response.elapsed_ms,
         session=record.session_of(response),
@@ -96,7 +96,7 @@ def unchanged(target: Target, prior: Prior, response: Response, now: datetime) -
 
 
 def seems_changed(prior: Prior, outcome: Outcome) -> bool:
-    """Return whether a text differs from that of *prior*, found by the same rule."""
+    """Return whether a text differs from that of *prior*, if both were extracted alike."""
     after = outcome.page
     if after is None or Body.TEXT not in outcome.bodies or not _are_alike(prior.page, after):
         return False
@@ -104,27 +104,27 @@ def seems_changed(prior: Prior, outcome: Outcome) -> bool:
 
 
 def confirmed(first: Outcome, second: Outcome) -> Outcome:
-    """Return the outcome of a page that was fetched twice: the first, with what is restless."""
-    one, other = (fetched.bodies.get(Body.TEXT) for fetched in (first, second))
-    if first.page is None or second.page is None or one is None or other is None:
+    """Return the first of two outcomes of a page, with the positions of its volatile text."""
+    text, second_text = (outcome.bodies.get(Body.TEXT) for outcome in (first, second))
+    if first.page is None or second.page is None or text is None or second_text is None:
         return first
     if not _are_alike(first.page, second.page):
         return first
-    places = restless(lines_of(one), lines_of(other))
+    places = restless(lines_of(text), lines_of(second_text))
     return replace(first, bodies={**first.bodies, Body.RESTLESS: places}) if places else first
 
 
-def _are_alike(one: Page, other: Page) -> bool:
-    """Return whether both are whole, with texts that can be compared."""
-    whole = all(page.error is None and not page.truncated for page in (one, other))
-    return whole and (one.content_rule, one.content_version) == (
-        other.content_rule,
-        other.content_version,
+def _are_alike(first: Page, second: Page) -> bool:
+    """Return whether both pages are complete, with texts that can be compared."""
+    complete = all(page.error is None and not page.truncated for page in (first, second))
+    return complete and (first.content_rule, first.content_version) == (
+        second.content_rule,
+        second.content_version,
     )
 
 
-def _again(target: Target, before: Page) -> Page:
-    """Return the record of a page that has not changed, as a later run found it."""
+def _unchanged_page(target: Target, before: Page) -> Page:
+    """Return the record that a later run gives a page that has not changed."""
     return replace(
         before,
         url=target.origin or target.url,
@@ -134,8 +134,8 @@ def _again(target: Target, before: Page) -> Page:
     )
 
 
-def _is_whole(prior: Prior, spec: JobSpec) -> bool:
-    """Return whether the answer was a 200, and all that it led to is known."""
+def _is_complete(prior: Prior, spec: JobSpec) -> bool:
+    """Return whether the response was a complete 200, and all its links are stored."""
     page = prior.page
     if page.status != 200 or page.error is not None or page.truncated:
         return False
@@ -146,7 +146,7 @@ def _is_whole(prior: Prior, spec: JobSpec) -> bool:
 
 
 def _is_read_alike(page: Page, spec: JobSpec) -> bool:
-    """Return whether this program would find the same text in the same body."""
+    """Return whether this version would extract the same text from the same body."""
     if spec.text is TextMode.NONE:
         return True
     if page.content_version or record.may_have_text(page.content_type):
@@ -165,5 +165,5 @@ def _is_settled(page: Page) -> bool:
 
 
 def _can_be_sent(value: str) -> bool:
-    """Return whether a validator can be sent back; one that was cut is no longer the site's."""
+    """Return whether a validator can be sent back; a truncated one cannot."""
     return 0 < len(value) < record.MOST_VALIDATOR and value.isascii() and value.isprintable()

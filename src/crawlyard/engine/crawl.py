@@ -31,9 +31,9 @@ from crawlyard.engine.batch import BatchDraft, Tally
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.frontier import Frontier, HostTurns
-from crawlyard.engine.hosts.gate import BLOCKED, Seat, Slot
-from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
+from crawlyard.engine.hosts.rate_limiter import BLOCKED, BrowserSlot, Slot
+from crawlyard.engine.hosts.workload import WorkloadTracker
 from crawlyard.engine.http.fetch import Fetcher, NotSent
 from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.rendering import Rendering
@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 
 class Phase(Enum):
-    """Whether a crawl sends requests."""
+    """Phase of a crawl; only an open one sends requests."""
 
     OPEN = auto()
     ENDED = auto()  # by itself: an edit may lift the limit that ended it, and reopen it
@@ -67,12 +67,12 @@ class Phase(Enum):
 
 
 class CrawlState(Struct):
-    """What changes while a crawl runs, apart from its frontier and its draft.
+    """Mutable state of a running crawl, apart from its frontier and its draft.
 
     Instants are monotonic.
     """
 
-    ticked_at: float  # the running time is counted until here
+    ticked_at: float  # the running time is counted up to this instant
     batched_at: float  # of the last batch; -inf: the next one is due at once
     spilled: bool  # the store may hold more targets than memory
     phase: Phase = Phase.OPEN
@@ -85,11 +85,11 @@ class CrawlState(Struct):
     first_page_at: float | None = None  # of the current batch
     give_up_at: float | None = None  # when a stop cancels the requests in flight
     loaded_at: float = -math.inf
-    held: set[int] = field(default_factory=set)  # fingerprints of targets in memory or in flight
-    vetted: set[int] = field(default_factory=set)  # of those, the ones checked by the current spec
+    in_memory: set[int] = field(default_factory=set)  # fingerprints; also of targets in flight
+    validated: set[int] = field(default_factory=set)  # of these, checked by the current spec
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     visits: dict[Slot, asyncio.Task[None]] = field(default_factory=dict)  # targets in flight
-    sparing: int = 0  # targets that are being read from the earlier run
+    reusing: int = 0  # targets whose page is being read from the earlier run
 
 
 class Crawl:
@@ -104,17 +104,17 @@ class Crawl:
         robots: RobotsCache,
         start: Start,
     ) -> None:
-        self._clock, self._gate = tools.clock, tools.gate
+        self._clock, self._rate_limiter = tools.clock, tools.rate_limiter
         self._start, self._part = start, start.part
         now = tools.clock.monotonic()
         self._state = CrawlState(now, now, spilled=len(start.waiting) >= WINDOW)
-        self._event = asyncio.Event()  # something has happened that the loop must look at
+        self._event = asyncio.Event()  # wakes the loop
         self._draft = BatchDraft(Tally.of(start.usage), start.usage)
         self._discovery = Discovery(
             start.known,
             start.roots,
             self._draft,
-            self._found,
+            self._add_discovered,
             start.externals,
             owns=self._part.owns,
         )
@@ -126,7 +126,7 @@ class Crawl:
             Rendering,
             renderers=tools.renderers,
             clock=tools.clock,
-            gate=tools.gate,
+            rate_limiter=tools.rate_limiter,
             permits=self,
             requests=self._requests,
             draft=self._draft,
@@ -135,19 +135,21 @@ class Crawl:
         self._visitor = Visitor(agent, self._requests, tools, self._discovery, hooks)
         if start.note:
             self._draft.note(start.note)
-        self._turns = HostTurns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
-        tools.gate.queue(start.key, self._turns.frontier.waiting)
-        self._lanes = Lanes(self._turns, tools.gate, tools.clock)
+        self._turns = HostTurns(
+            Frontier(spec.strategy), tools.rate_limiter, tools.clock, self._event.set
+        )
+        tools.rate_limiter.register_queue(start.key, self._turns.frontier.waiting)
+        self._workload = WorkloadTracker(self._turns, tools.rate_limiter, tools.clock)
         self._politeness = Politeness(
             start.key,
             agent,
-            tools.gate,
+            tools.rate_limiter,
             robots,
             self._turns,
-            ask=self._requests.send,
+            send=self._requests.send,
             spawn=self._spawn,
-            note=self._draft.note,
-            listed=self._discovery.listed_by_robots,
+            add_note=self._draft.note,
+            add_sitemaps=self._discovery.offer_sitemaps,
         )
         self._adopt(spec)
 
@@ -155,17 +157,17 @@ class Crawl:
         self._spec = spec
         self._part.adopt(spec)
         self._politeness.adopt(spec)
-        self._turns.most_asking = 4 * spec.concurrency
+        self._turns.max_requesting = 4 * spec.concurrency
         self._discovery.adopt(spec)
         self._requests.adopt(spec)
         self._visitor.adopt(spec)
-        self._state.vetted.clear()
+        self._state.validated.clear()
 
-    # -- what the caller asks of it ------------------------------------------------------
+    # -- control by the caller -----------------------------------------------------------
 
     @property
     def end(self) -> CrawlEnd | None:
-        """Return how the crawl ended by itself, ``None`` if it was stopped or still runs."""
+        """The end that the crawl reached by itself, ``None`` if it was stopped or still runs."""
         return self._state.end
 
     def stop(self, within_s: float | None = None) -> None:
@@ -205,7 +207,7 @@ class Crawl:
 
     def share(self, share: Share) -> None:
         """Apply the store's reply to the last batch: the state and limits of the whole job."""
-        self._part.allow(share, self._draft.told)
+        self._part.allow(share, self._draft.reported)
         if share.over is not None and self._state.phase is Phase.OPEN:
             self._finish(CrawlEnd(reason_of(share.over)))
         self._event.set()
@@ -216,7 +218,7 @@ class Crawl:
         """Yield batches of results; the caller records each one before it asks for the next.
 
         A batch is due at 200 pages, 250 ms after its first page or, as a heartbeat, after
-        2 s without a page. The last batch is marked as such; `end` is set by then, unless
+        2 s without a page. The last batch is marked as such; `end` is set before it, unless
         the crawl was stopped.
         """
         try:
@@ -229,14 +231,14 @@ class Crawl:
                 self._dispatch()
             yield self._batch(last=True)
         finally:
-            await self._let_go()
+            await self._shut_down()
 
     def _begin(self) -> None:
         for target in self._start.waiting:
             self._admit(target)
         self._discovery.begin()
-        if self._draft.found and self._part.open:
-            self.nudge()  # other shards wait for the URLs that are theirs
+        if self._draft.new_targets and self._part.open:
+            self.nudge()  # other shards wait for their URLs
         self._dispatch()
 
     def _is_over(self) -> bool:
@@ -244,16 +246,16 @@ class Crawl:
         if state.error is not None:
             raise state.error
         if state.phase is not Phase.OPEN:
-            # robots.txt requests wait as long as their hosts hold us off; cancelling loses no page
+            # robots.txt requests wait as long as their hosts are held; cancelling loses no page
             self._politeness.cancel()
         if state.tasks:
             return False
         if state.phase is Phase.OPEN and not (len(self._turns) or state.spilled or self._part.open):
-            self._finish(self._unreached() or CrawlEnd(StateReason.EXHAUSTED))
+            self._finish(self._failed_end() or CrawlEnd(StateReason.EXHAUSTED))
         return state.phase is not Phase.OPEN
 
-    def _unreached(self) -> CrawlEnd | None:
-        """Return the end of a crawl that got only errors, ``None`` if it got anything else."""
+    def _failed_end(self) -> CrawlEnd | None:
+        """Return the end of a crawl that got only errors, else ``None``."""
         if not self._draft.tally.fruitless:
             return None
         trouble = self._state.trouble or self._discovery.trouble or NO_START
@@ -263,23 +265,23 @@ class Crawl:
         self._state.phase, self._state.end = Phase.ENDED, end
         self._event.set()
 
-    async def _let_go(self) -> None:
+    async def _shut_down(self) -> None:
         self._state.phase = Phase.STOPPED
         tasks = tuple(self._state.tasks)
         _cancel(tasks)
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._gate.leave(self._start.key)
+        self._rate_limiter.remove_job(self._start.key)
 
     # -- requests ------------------------------------------------------------------------
 
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Return whether pages in flight may send further requests; see `Permits`."""
         most, spent = self._spec.limits.bytes, self._draft.tally.bytes
         return self._state.phase is not Phase.STOPPED and (most is None or spent < most)
 
-    async def join(self, url: str, *, document: bool) -> Seat:
-        """Return a seat for a request of a rendered page; see `Permits`."""
-        return await self._politeness.join(url, document=document)
+    async def acquire(self, url: str, *, document: bool) -> BrowserSlot:
+        """Wait for a slot for a request of a rendered page; see `Permits`."""
+        return await self._politeness.acquire_for_browser(url, document=document)
 
     def _dispatch(self) -> None:
         """Start as many requests as hosts, limits and concurrency allow."""
@@ -290,7 +292,7 @@ class Crawl:
             for host in deferred:
                 self._turns.unblock(host)
         while self._has_room():
-            turn = self._turns.next(self._settled)
+            turn = self._turns.next(self._close_unrequested)
             state.idle = turn is None
             if turn is None:
                 return
@@ -302,7 +304,7 @@ class Crawl:
         state = self._state
         if state.phase is not Phase.OPEN or state.error or not self._start.may_send():
             return False
-        in_flight = len(state.visits) + state.sparing
+        in_flight = len(state.visits) + state.reusing
         decision = self._part.decide(self._draft.tally, in_flight)
         if decision.used_up and decision.limit is not None:
             state.limit = decision.limit
@@ -315,55 +317,55 @@ class Crawl:
         self._turns.block(host)
         self._state.deferred.append(host)
 
-    def _settled(self, target: Target) -> bool:
+    def _close_unrequested(self, target: Target) -> bool:
         """Close *target* if it needs no request; return whether it was closed, or will be."""
-        outcome = self._judged(target)
+        outcome = self._known_outcome(target)
         if outcome is None and self._turns.is_blocked(target.host):
-            return False  # until its robots.txt has come
+            return False  # until its robots.txt is fetched
         recrawl = self._recrawl
-        asks = outcome is None and (recrawl is None or not recrawl.may_spare(target))
-        if asks and not self._state.sparing:
+        needs_request = outcome is None and (recrawl is None or not recrawl.may_reuse(target))
+        if needs_request and not self._state.reusing:
             return False
-        if not self._has_room():  # those that are being spared may have used it up
+        if not self._has_room():  # targets that are being reused may have used up the limit
             self._defer(target.host)
             return False
         if outcome is not None:
             self._close(outcome)
-        elif recrawl is not None and not asks:
-            self._state.sparing += 1
-            self._spawn(self._spare(recrawl, target))
-        return not asks
+        elif recrawl is not None and not needs_request:
+            self._state.reusing += 1
+            self._spawn(self._reuse(recrawl, target))
+        return not needs_request
 
-    async def _spare(self, recrawl: Recrawl, target: Target) -> None:
-        """Close *target* as it was in the earlier run, or give it back to be requested."""
+    async def _reuse(self, recrawl: Recrawl, target: Target) -> None:
+        """Close *target* with its page of the earlier run, or return it to the queue."""
         outcome = None
         try:
-            outcome = await recrawl.spare(target)
+            outcome = await recrawl.reuse(target)
         finally:
-            self._state.sparing -= 1
+            self._state.reusing -= 1
         if outcome is None:
             self._turns.push(target)
         else:
             self._close(outcome)
 
-    def _judged(self, target: Target) -> Outcome | None:
+    def _known_outcome(self, target: Target) -> Outcome | None:
         """Return the outcome of *target* if it is known without a request, else ``None``."""
-        if self._gate.is_blocked(target.host):
+        if self._rate_limiter.is_blocked(target.host):
             return Outcome(target, TargetState.SKIPPED, rule=BLOCKED)
-        if target.fp not in self._state.vetted:  # the spec may have been edited since
+        if target.fp not in self._state.validated:  # the spec may have been edited since
             rule = self._discovery.verdict(target)
             if rule is not None:
                 return Outcome(target, TargetState.SKIPPED, rule=rule)
         if self._spec.ignore_robots:
             return None
         origin = origin_of(target.url)
-        known = self._politeness.rules_of(origin, target.host)
-        if isinstance(known, Closed):
-            return record.failed(target, known.kind, known.detail, self._clock.now())
-        if known is not None:
-            line = known.verdict(path_of(target.url))
-            told = f"robots: {line}"
-            return Outcome(target, TargetState.SKIPPED, rule=told) if line is not None else None
+        rules = self._politeness.rules_of(origin, target.host)
+        if isinstance(rules, Closed):
+            return record.failure_outcome(target, rules.kind, rules.detail, self._clock.now())
+        if rules is not None:
+            line = rules.verdict(path_of(target.url))
+            skipped = TargetState.SKIPPED
+            return None if line is None else Outcome(target, skipped, rule=f"robots: {line}")
         # at most 3/4 of the requests may be for robots.txt, so that slow ones don't block pages
         most = max(1, 3 * self._spec.concurrency // 4)
         if len(self._politeness) >= most or not self._has_room():
@@ -383,21 +385,21 @@ class Crawl:
         except VisitAgain:
             self._turns.push_first(target)
             return
-        except LoggedOut as told:
+        except LoggedOut as logged_out:
             self._turns.push(target)
             if self._state.phase is Phase.OPEN:
-                self._finish(CrawlEnd(StateReason.LOGGED_OUT, str(told)))
+                self._finish(CrawlEnd(StateReason.LOGGED_OUT, str(logged_out)))
             return
         except Exception as error:  # noqa: BLE001 - one page must not end a crawl
             _log.exception("a page could not be handled: %s", target.url)
             detail = f"{type(error).__name__}: {error}"[:500]
-            outcome = record.failed(target, ErrorKind.INTERNAL, detail, self._clock.now())
+            outcome = record.failure_outcome(target, ErrorKind.INTERNAL, detail, self._clock.now())
         finally:
             self._state.visits.pop(slot, None)
         took_s = self._clock.monotonic() - began
-        self._lanes.visited(took_s)
+        self._workload.add_request(took_s)
         if outcome.state is TargetState.WAITING:
-            self._lanes.failed(outcome.target, took_s)
+            self._workload.add_failure(outcome.target, took_s)
         self._close(outcome)
 
     def _close(self, outcome: Outcome) -> None:
@@ -408,13 +410,13 @@ class Crawl:
             now = self._clock.now()
             wait_s = ((target.due_at or now) - now).total_seconds()
             if wait_s > LONG_WAIT_S:
-                note = f"{target.host} is not asked again for {wait_s:.0f} s, as it wishes"
+                note = f"next request to {target.host} in {wait_s:.0f} s, after a refusal or errors"
                 self._draft.note(note)
             self._turns.push_later(target, wait_s)
         else:
-            state.held.discard(target.fp)
-            state.vetted.discard(target.fp)
-            self._lanes.closed(target, failed=page is not None and page.error is not None)
+            state.in_memory.discard(target.fp)
+            state.validated.discard(target.fp)
+            self._workload.close(target, failed=page is not None and page.error is not None)
         started = target.via in (Via.SEED, Via.SITEMAP)
         # a redirect's problem is reported by the target that it leads to
         if started and outcome.state is not TargetState.REDIRECTED and not state.trouble:
@@ -438,7 +440,7 @@ class Crawl:
         state.tasks.discard(task)
         if slot is not None:  # the task may have been cancelled before it started
             state.visits.pop(slot, None)
-            slot.give()
+            slot.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             state.error = error
         try:
@@ -450,53 +452,58 @@ class Crawl:
 
     # -- the frontier in memory ----------------------------------------------------------
 
-    def _found(self, target: Target) -> None:
+    def _add_discovered(self, target: Target) -> None:
         state = self._state
         if not self._part.owns(target.host):
-            return  # it belongs to another shard, which loads it from the store
+            return  # another shard owns it, and loads it from the store
         # depth-first crawls continue with the URL found last, so it must stay in memory
         deep = self._spec.strategy is Strategy.DEPTH_FIRST
         if deep or (not state.spilled and len(self._turns) < WINDOW):
-            state.vetted.add(target.fp)
+            state.validated.add(target.fp)
             self._admit(target)
         else:
             state.spilled = True  # keep the order: the store already holds targets found earlier
 
     def _admit(self, target: Target) -> None:
-        self._state.held.add(target.fp)
-        self._lanes.admitted(target)
-        self._discovery.met(target)
-        self._politeness.wish(target.host)
+        self._state.in_memory.add(target.fp)
+        self._workload.add(target)
+        self._discovery.add_known(target)
+        self._politeness.register(target.host)
         wait = (target.due_at - self._clock.now()).total_seconds() if target.due_at else 0.0
         if wait > 0:
             self._turns.push_later(target, wait)
         else:
             self._turns.push(target)
 
-    def _is_short(self) -> bool:
+    def _needs_targets(self) -> bool:
         """Return whether to load more: few targets in memory, or none whose host is ready."""
         state, in_memory = self._state, len(self._turns)
         since_s = self._clock.monotonic() - state.loaded_at
         if not state.spilled:
-            return self._part.looks(in_memory, since_s, idle=state.idle)
+            return self._part.should_load(in_memory, since_s, idle=state.idle)
         return in_memory < REFILL or (state.idle and since_s > REFILL_S)
 
     async def _refill(self) -> None:
-        """Load more of the frontier; everything found so far has been recorded by now."""
+        """Load more of the frontier; all URLs found before are recorded already."""
         state, load = self._state, self._start.load
-        if load is None or state.phase is not Phase.OPEN or not self._is_short():
+        if load is None or state.phase is not Phase.OPEN or not self._needs_targets():
             return
-        held = set(state.held)  # before loading: targets may be closed while the load runs
-        limit, crowded = WINDOW + len(held), tuple(self._turns.frontier.crowded(CROWD))
+        # before loading, as targets may be closed while the load runs
+        fps_before = set(state.in_memory)
+        limit, crowded = WINDOW + len(fps_before), tuple(self._turns.frontier.crowded(CROWD))
         targets = await load(limit, crowded)
         state.loaded_at = self._clock.monotonic()
         closed = {outcome.target.fp for outcome in self._draft.outcomes}
-        state.spilled = len(targets) >= limit or bool(crowded) or bool(self._draft.found)
+        state.spilled = len(targets) >= limit or bool(crowded) or bool(self._draft.new_targets)
         for target in targets:
-            if target.fp not in held and target.fp not in state.held and target.fp not in closed:
+            if (
+                target.fp not in fps_before
+                and target.fp not in state.in_memory
+                and target.fp not in closed
+            ):
                 self._admit(target)
-        dry = not (state.tasks or self._draft.news or len(self._turns))
-        if self._part.looked(state.loaded_at, dry=dry):
+        is_empty = not (state.tasks or self._draft.has_news or len(self._turns))
+        if self._part.record_load(state.loaded_at, is_empty=is_empty):
             self.nudge()
 
     # -- time ----------------------------------------------------------------------------
@@ -512,23 +519,24 @@ class Crawl:
             if now >= give_up_at:
                 _cancel(state.tasks)
             waits.append(give_up_at - now if give_up_at > now else BATCH_S)
-        if is_open and self._spec.limits.duration_s is not None and not self._part.hungry:
+        if is_open and self._spec.limits.duration_s is not None and not self._part.wants_more:
             waits.append(self._spec.limits.duration_s - self._draft.tally.duration_s)
-        held = is_open and not state.tasks and self._lanes.held()
+        is_held = is_open and not state.tasks and self._workload.is_held()
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(waits))):
                 await self._event.wait()
         self._event.clear()
-        if held:
-            self._lanes.waited(now)
+        if is_held:
+            self._workload.add_hold(now)
 
     def _batch_at(self) -> float:
         """Return the time at which the next batch is due."""
         state, part = self._state, self._part
         if state.first_page_at is not None and state.batched_at > -math.inf:
-            dry = part.open and not (state.tasks or len(self._turns))
-            return state.first_page_at + (0 if dry else BATCH_S)  # other shards wait for these
-        if self._is_short() or part.hungry:
+            is_empty = part.open and not (state.tasks or len(self._turns))
+            # other shards wait for these pages
+            return state.first_page_at + (0 if is_empty else BATCH_S)
+        if self._needs_targets() or part.wants_more:
             return state.batched_at + BATCH_S  # targets must be recorded before more are loaded
         return state.batched_at + HEARTBEAT_S
 
@@ -544,9 +552,9 @@ class Crawl:
         if last and state.limit is not None:
             # include requests that were in flight; only errors mean that the site is unreachable
             detail = self._part.limiter.describe(state.limit, tally)
-            reached = CrawlEnd(reason_of(state.limit), detail)
-            state.end = (self._unreached() if state.limit == "errors" else None) or reached
-        workload = self._lanes.workload(self._spec.max_depth, self._spec.url_retries)
+            limit_end = CrawlEnd(reason_of(state.limit), detail)
+            state.end = (self._failed_end() if state.limit == "errors" else None) or limit_end
+        workload = self._workload.workload(self._spec.max_depth, self._spec.url_retries)
         return replace(self._draft.batch(last=last), workload=workload)
 
     def _tick(self) -> None:

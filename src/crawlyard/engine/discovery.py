@@ -37,34 +37,34 @@ class Discovery:
 
     def __init__(
         self,
-        known: set[int],
+        known_fps: set[int],
         roots: Sequence[str],
         draft: BatchDraft,
         admit: Callable[[Target], None],
         externals: int = 0,
         owns: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        self._known = known  # of hosts of its own
+        self._known_fps = known_fps  # of hosts that this crawl owns
         self._owns = owns
-        self._elsewhere: set[int] = set()  # of the hosts of other shards, found lately
+        self._elsewhere: set[int] = set()  # of the hosts of other shards, found recently
         self._roots = dict.fromkeys(roots)  # targets of redirects from start URLs
         self._draft = draft
         self._admit = admit
-        self._externals = externals  # links out of scope that were taken
+        self._externals = externals  # links out of scope that were accepted
         self._recent: set[str] = set()  # known URLs, faster to find than by fingerprint
         self.trouble = ""  # why a start URL was excluded
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the start URLs and the scope of *spec*."""
         self._spec = spec
         self._seeds, self._sitemaps = starts_of(spec)
         self._boundary = Boundary(spec, self._seeds or self._sitemaps)
         for root in self._roots:
             self._boundary.add_seed(root)
 
-    def met(self, target: Target) -> None:
+    def add_known(self, target: Target) -> None:
         """Record a target that was found earlier, perhaps by another shard of the job."""
-        self._known.add(target.fp)
+        self._known_fps.add(target.fp)
         if target.via is Via.SEED and target.hops:
             self.add_roots([target.url])
 
@@ -82,7 +82,7 @@ class Discovery:
         for url in self._sitemaps:
             self._offer_start(url, Via.SITEMAP)
 
-    def listed_by_robots(self, origin: str, sitemaps: Iterable[str]) -> None:
+    def offer_sitemaps(self, origin: str, sitemaps: Iterable[str]) -> None:
         """Offer the sitemaps named in a robots.txt, if the spec asks for that."""
         if NAMED_BY_ROBOTS in self._spec.sitemaps and origin in map(origin_of, self._seeds):
             base = Base(origin)
@@ -97,26 +97,26 @@ class Discovery:
     def unknown(self, urls: Sequence[str]) -> list[str]:
         """Return the *urls* that were not offered before, or may be offered again."""
         recent = self._recent
-        left = [url for url in urls if url not in recent]
-        fps, known, elsewhere = fingerprints(left), self._known, self._elsewhere
-        found = zip(left, fps, strict=True)
-        new = [url for url, fp in found if fp not in known and fp not in elsewhere]
+        uncached = [url for url in urls if url not in recent]
+        fps, known_fps, elsewhere = fingerprints(uncached), self._known_fps, self._elsewhere
+        candidates = zip(uncached, fps, strict=True)
+        new = [url for url, fp in candidates if fp not in known_fps and fp not in elsewhere]
         if len(recent) > MOST_RECENT:
             recent.clear()
-        recent.update([url for url in left if len(url) <= LONGEST_RECENT])
+        recent.update([url for url in uncached if len(url) <= LONGEST_RECENT])
         recent.difference_update(new)
         return new
 
     def offer(
         self, url: str, source: Target, via: Via, *, hop: bool = False, again: bool = False
     ) -> str:
-        """Take a URL found at *source*; return "" if it will be fetched, else why it won't.
+        """Offer a URL found at *source*; return "" if it will be fetched, else why it won't.
 
-        A URL that was fetched can be taken once more *again*, under a key of its own.
+        With *again*, a URL that was fetched is accepted once more, under a key of its own.
         """
         fp = fingerprint(f"{url}#again" if again else url)  # canonical URLs have no fragment
         if self._is_known(fp):
-            return "known already"
+            return "already known"
         target = Target(
             url,
             fp,
@@ -133,18 +133,18 @@ class Discovery:
         rule = self._boundary.verdict(url, 0 if via is Via.SITEMAP else target.depth)
         if rule is None:
             # a link that leads back into the scope is a link of the site
-            return self._take(replace(target, via=Via.LINK) if via is Via.EXTERNAL else target)
+            return self._accept(replace(target, via=Via.LINK) if via is Via.EXTERNAL else target)
         if rule.startswith("depth"):
             return rule  # not final: a shorter path may lead to it later
         if rule.startswith(RuleKind.SCOPE) and self._is_checked(url, via):
-            return self._take(replace(target, via=Via.EXTERNAL))
-        return self._keep_out(target, rule)
+            return self._accept(replace(target, via=Via.EXTERNAL))
+        return self._exclude(target, rule)
 
     def _is_checked(self, url: str, via: Via) -> bool:
         """Return whether to request a URL out of scope; count the links among them."""
         if via not in {Via.LINK, Via.EXTERNAL} or self._boundary.excluded(url):
             return False
-        if via is Via.LINK:  # else it is where such a link redirects to
+        if via is Via.LINK:  # otherwise it is the target of a redirect from such a link
             if self._externals >= self._spec.max_externals:
                 return False
             self._externals += 1
@@ -157,7 +157,7 @@ class Discovery:
         if refresh is not None and source.hops < MAX_HOPS:
             self.offer(refresh, source, Via.REFRESH)
 
-    def lost_credentials(self, count: int) -> None:
+    def count_credentials(self, count: int) -> None:
         """Count links whose user name or password was dropped."""
         self._draft.credentials += count
 
@@ -169,29 +169,29 @@ class Discovery:
         target = Target(url, fp, host_of(url), via=via)
         rule = self.verdict(target)
         if rule is None:
-            self._take(target)
+            self._accept(target)
         else:
             self.trouble = self.trouble or f"{url}: {rule}"
-            self._keep_out(target, rule)
+            self._exclude(target, rule)
 
     def _is_known(self, fp: int) -> bool:
-        return fp in self._known or fp in self._elsewhere
+        return fp in self._known_fps or fp in self._elsewhere
 
     def _remember(self, target: Target) -> None:
         if self._owns(target.host):
-            self._known.add(target.fp)
+            self._known_fps.add(target.fp)
             return
         if len(self._elsewhere) >= MOST_ELSEWHERE:
-            self._elsewhere.clear()  # the store leaves what it knows unchanged
+            self._elsewhere.clear()  # the store ignores URLs that it has
         self._elsewhere.add(target.fp)
 
-    def _take(self, target: Target) -> str:
+    def _accept(self, target: Target) -> str:
         self._remember(target)
         self._draft.add_found(target)
         self._admit(target)
         return ""
 
-    def _keep_out(self, target: Target, rule: str) -> str:
+    def _exclude(self, target: Target, rule: str) -> str:
         self._remember(target)
         self._draft.add_skipped(target, rule)
         return rule

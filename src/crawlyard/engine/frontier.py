@@ -9,13 +9,13 @@ from typing import TypeAlias
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import Target
 from crawlyard.core.jobs.spec import Strategy
-from crawlyard.engine.hosts.gate import NEVER, HostGate, Slot
+from crawlyard.engine.hosts.rate_limiter import NEVER, RateLimiter, Slot
 
 Entry: TypeAlias = tuple[int, int, Target]
 """Sort key (two integers), then the target."""
 
-Place: TypeAlias = tuple[float, int, int]
-"""The turn of a host, then the sort key of its next target."""
+TurnKey: TypeAlias = tuple[float, int, int]
+"""Sort key of a host, then the sort key of its next target."""
 
 _FIRST = -(2**62)
 """The depth of targets that come before all others."""
@@ -32,22 +32,22 @@ class Frontier:
         self._sign = 1 if strategy is Strategy.BREADTH_FIRST else -1
         self._queues: dict[str, list[Entry]] = {}
         self._count = 0
-        self._found = 0
+        self._pushed = 0
 
     def push(self, target: Target) -> None:
-        """Add a target."""
-        self._found += 1
-        self.put_back((self._sign * target.depth, self._sign * self._found, target))
+        """Add a target in the order of the strategy."""
+        self._pushed += 1
+        self.put_back((self._sign * target.depth, self._sign * self._pushed, target))
 
     def push_first(self, target: Target) -> None:
-        """Add a target that comes before all but those added like this."""
-        self._found += 1
-        self.put_back((_FIRST, self._found, target))
+        """Add a target that comes before all others, after those added the same way."""
+        self._pushed += 1
+        self.put_back((_FIRST, self._pushed, target))
 
     def head(self, host: str) -> tuple[int, int]:
         """Return the sort key of the next target of *host*, which must have one."""
-        depth, found, _ = self._queues[host][0]
-        return depth, found
+        depth, number, _ = self._queues[host][0]
+        return depth, number
 
     def pop(self, host: str) -> Entry:
         """Remove and return the next entry of *host*, which must have one."""
@@ -59,7 +59,7 @@ class Frontier:
         return entry
 
     def put_back(self, entry: Entry) -> None:
-        """Put an entry back in its old place."""
+        """Put an entry back in its old position."""
         heapq.heappush(self._queues.setdefault(entry[2].host, []), entry)
         self._count += 1
 
@@ -92,38 +92,38 @@ class Frontier:
 class HostTurns:
     """Scheduler of hosts: picks the next target of the ready host that has waited longest.
 
-    Without a delay, and among hosts that were not asked yet, it picks the first target in order.
+    Without a delay, and among hosts without a request yet, it picks the first target in order.
     A host that must wait does not hold up the others. Each host with targets is in one of four
-    states: ready, timed (until an instant), parked (until the gate calls back) or blocked (until
-    `unblock`, usually because its robots.txt is still being fetched).
+    states: ready, timed (until an instant), parked (until the rate limiter calls
+    back) or blocked (until `unblock`, usually because its robots.txt is still being fetched).
     """
 
     def __init__(
-        self, frontier: Frontier, gate: HostGate, clock: Clock, wake: Callable[[], None]
+        self, frontier: Frontier, rate_limiter: RateLimiter, clock: Clock, wake: Callable[[], None]
     ) -> None:
         self.frontier = frontier
-        self._gate = gate
+        self._rate_limiter = rate_limiter
         self._clock = clock
         self._wake = wake  # called when a parked host becomes ready
-        self._ready: list[tuple[Place, str]] = []
-        self._ready_by: dict[str, Place] = {}  # current keys; other entries are stale
+        self._ready: list[tuple[TurnKey, str]] = []
+        self._ready_by: dict[str, TurnKey] = {}  # current keys; other entries are stale
         self._timed: list[tuple[float, str]] = []
-        self._placed: set[str] = set()  # hosts in one of the two heaps, or parked
+        self._queued: set[str] = set()  # hosts in one of the two heaps, or parked
         self._blocked: set[str] = set()
         self._later: list[tuple[float, int, Target]] = []
         self._order = 0
-        self._asking: set[str] = set()  # parked hosts whose terms are requested from the store
-        self.most_asking = 1  # what is asked of the store too early has lapsed before it is used
+        self._requesting: set[str] = set()  # parked hosts whose terms are requested from the store
+        self.max_requesting = 1  # terms requested too early expire before they are used
 
     def push(self, target: Target) -> None:
         """Add a target that may be fetched as soon as its host is ready."""
         self.frontier.push(target)
-        self._place(target.host)
+        self._enqueue(target.host)
 
     def push_first(self, target: Target) -> None:
         """Add a target that is the next of its host."""
         self.frontier.push_first(target)
-        self._place(target.host)
+        self._enqueue(target.host)
 
     def push_later(self, target: Target, wait_s: float) -> None:
         """Add a target that becomes available only after *wait_s* seconds."""
@@ -141,7 +141,7 @@ class HostTurns:
     def unblock(self, host: str) -> None:
         """Allow targets of *host* again."""
         self._blocked.discard(host)
-        self._place(host)
+        self._enqueue(host)
 
     def block_for(self, host: str, wait_s: float) -> None:
         """Return no target of *host* for *wait_s* seconds."""
@@ -153,44 +153,46 @@ class HostTurns:
         now = self._clock.monotonic()
         return max((due - now for due, *_ in self._later), default=0.0)
 
-    def next(self, settled: Callable[[Target], bool]) -> tuple[Target, Slot] | None:
+    def next(self, close_unrequested: Callable[[Target], bool]) -> tuple[Target, Slot] | None:
         """Return the next target and a slot taken for it, or ``None`` if all must wait.
 
-        Targets for which *settled* returns true need no request and are dropped.
+        Targets for which *close_unrequested* returns true need no request and are dropped.
         """
-        self._release()
-        while self._ready and len(self._asking) < self.most_asking:
-            place, host = heapq.heappop(self._ready)
-            if self._ready_by.get(host) != place:
+        self._requeue_due()
+        while self._ready and len(self._requesting) < self.max_requesting:
+            key, host = heapq.heappop(self._ready)
+            if self._ready_by.get(host) != key:
                 continue  # stale: the host has moved up since
             del self._ready_by[host]
-            self._placed.discard(host)
+            self._queued.discard(host)
             if host in self._blocked or host not in self.frontier:
                 continue
-            if self.frontier.head(host) != place[1:]:
-                self._place(host)  # the target that this key was for is gone
+            if self.frontier.head(host) != key[1:]:
+                self._enqueue(host)  # the target of this key is gone
                 continue
-            wait = self._gate.ready_in(host)
+            wait = self._rate_limiter.ready_in(host)
             if wait > 0:
                 self._wait_for(host, wait)
                 continue
-            target = self._first_to_fetch(host, settled)
+            target = self._first_to_fetch(host, close_unrequested)
             if target is not None:
-                slot = self._gate.take(host)
-                self._place(host)
+                slot = self._rate_limiter.take(host)
+                self._enqueue(host)
                 return target, slot
         return None
 
-    def _first_to_fetch(self, host: str, settled: Callable[[Target], bool]) -> Target | None:
+    def _first_to_fetch(
+        self, host: str, close_unrequested: Callable[[Target], bool]
+    ) -> Target | None:
         """Remove and return the next target of *host* that needs a request, ``None`` if none does.
 
-        Each is removed before it is judged, because targets that arrive meanwhile (such as
+        Each is removed before it is checked, because targets that arrive meanwhile (such as
         the sitemaps of a robots.txt) may sort before it.
         """
         while host in self.frontier:
             entry = self.frontier.pop(host)
             target = entry[2]
-            if settled(target):
+            if close_unrequested(target):
                 continue
             if host not in self._blocked:
                 return target
@@ -210,36 +212,36 @@ class HostTurns:
         )
         return max(0.0, soonest - now)
 
-    def _place(self, host: str) -> None:
+    def _enqueue(self, host: str) -> None:
         if host in self._blocked or host not in self.frontier:
             return
-        first = (self._gate.turn_of(host), *self.frontier.head(host))
-        if host in self._placed and self._ready_by.get(host, first) <= first:
+        first = (self._rate_limiter.queue_key(host), *self.frontier.head(host))
+        if host in self._queued and self._ready_by.get(host, first) <= first:
             return
-        self._placed.add(host)
+        self._queued.add(host)
         self._ready_by[host] = first
         heapq.heappush(self._ready, (first, host))
 
     def _wait_for(self, host: str, wait: float) -> None:
-        self._placed.add(host)
+        self._queued.add(host)
         if wait is NEVER:
-            if self._gate.asks(host):
-                self._asking.add(host)
-            self._gate.when_ready(host, partial(self._unpark, host))
+            if self._rate_limiter.is_booking(host):
+                self._requesting.add(host)
+            self._rate_limiter.when_ready(host, partial(self._unpark, host))
         else:
             heapq.heappush(self._timed, (self._clock.monotonic() + wait, host))
 
     def _unpark(self, host: str) -> None:
-        self._asking.discard(host)
-        self._placed.discard(host)
-        self._place(host)
+        self._requesting.discard(host)
+        self._queued.discard(host)
+        self._enqueue(host)
         self._wake()
 
-    def _release(self) -> None:
+    def _requeue_due(self) -> None:
         now = self._clock.monotonic()
         while self._timed and self._timed[0][0] <= now:
             _, host = heapq.heappop(self._timed)
-            self._placed.discard(host)
-            self._place(host)
+            self._queued.discard(host)
+            self._enqueue(host)
         while self._later and self._later[0][0] <= now:
             self.push(heapq.heappop(self._later)[2])

@@ -1,7 +1,7 @@
-"""Recrawl: which pages of an earlier run are requested, on which condition, and which are not.
+"""Recrawl: reuse of an earlier run, by conditional requests and by the dates of sitemaps.
 
-A page is not requested if a sitemap dates it before it was fetched, and if dates of the site have
-proved right. They are judged by every page that is requested all the same.
+A page is not requested if a sitemap dates it before it was fetched, and if the dates of the site
+have proved right. Every page that is requested anyway checks them.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from crawlyard.engine.conditional import (
     Prior,
     conditions,
     is_usable,
-    spared,
+    reused,
     unchanged,
 )
 from crawlyard.engine.discovery import Discovery
@@ -33,15 +33,14 @@ MOST_DATES = 250_000
 requested."""
 
 _ABSENT = frozenset({404, 410})
-_NO_PAGES = frozenset({Via.EXTERNAL, Via.SITEMAP})  # they have no content to use again
+_NO_PAGES = frozenset({Via.EXTERNAL, Via.SITEMAP})  # they have no content to reuse
 _NONE: Mapping[str, str] = {}
 
 
 class Recrawl:
-    """An earlier run, and what the sitemaps of this one say about its pages.
+    """An earlier run, with the dates that the sitemaps of this one give for its pages.
 
-    If *start* says that all pages are sent again, the earlier run only tells whether dates are
-    right.
+    If *start* requests all pages again, the earlier run only shows whether dates are right.
     """
 
     def __init__(
@@ -54,18 +53,18 @@ class Recrawl:
         self._draft = draft
         self._discovery = discovery
         self._dates: dict[int, float] = {}  # timestamps, by the fp of the page
-        self._changed: set[int] = set()  # fps of those that are dated, and requested all the same
+        self._changed: set[int] = set()  # fps of dated pages that are requested anyway
         before, current = start.lastmods_before, start.lastmods
         self._records = {**before, **current}
         owns = start.part.owns
         draft.lastmods |= {h: r for h, r in before.items() if h not in current and owns(h)}
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the rules of *spec* for reusing pages."""
         self._spec = spec
 
     def read(self, sitemap: Sitemap) -> None:
-        """Add the dates of a sitemap; of several dates of a page, the last one counts."""
+        """Add the dates of a sitemap; the latest of several dates of a page counts."""
         urls, dates = list(sitemap.lastmods), self._dates
         for url, fp in zip(urls, fingerprints(urls), strict=True):
             if fp in dates or len(dates) < MOST_DATES:
@@ -73,13 +72,13 @@ class Recrawl:
                 dates[fp] = max(lastmod, dates.get(fp, lastmod))
 
     async def begin(self, visit: Visit) -> None:
-        """Read the page of the earlier run that a visit is about."""
+        """Load the page that the earlier run has for a visit."""
         visit.prior = visit.baseline = await self._prior(visit.target)
         if visit.baseline is None and self._spec.confirm_changes:
             visit.baseline = await self._page(visit.target)
 
     def conditions(self, visit: Visit, rendering: Rendering | None) -> Mapping[str, str]:
-        """Return the headers that ask for a page only if it has changed; none: it must be sent."""
+        """Return the headers of a conditional request; none if the page must be sent."""
         prior = visit.prior
         if prior is None or self._whole:
             return _NONE
@@ -96,34 +95,34 @@ class Recrawl:
         self._follow(visit.target, visit.prior)
         return unchanged(visit.target, visit.prior, response, self._clock.now())
 
-    def may_spare(self, target: Target) -> bool:
-        """Return whether a target may need no request, by a date that is trusted."""
+    def may_reuse(self, target: Target) -> bool:
+        """Return whether a trusted date may make a request of a target unnecessary."""
         fp, record = target.fp, self._records.get(target.host)
         if self._whole or record is None or not record.is_trusted or target.via is Via.SEED:
             return False
-        is_sample = (fp ^ self._salt) % ONE_IN == 0  # so a site is found out that begins to lie
+        is_sample = (fp ^ self._salt) % ONE_IN == 0  # to notice dates that become wrong
         return fp in self._dates and fp not in self._changed and not is_sample
 
-    async def spare(self, target: Target) -> Outcome | None:
+    async def reuse(self, target: Target) -> Outcome | None:
         """Return the outcome of a target that needs no request, ``None`` if it needs one."""
         prior = await self._prior(target)
-        record = self._records[target.host]  # it may have been lost meanwhile
+        record = self._records[target.host]  # its trust may have been lost meanwhile
         if prior is None or not record.is_trusted or not self._says_unchanged(target, prior.page):
             self._changed.add(target.fp)
             return None
         self._forget(target)
         self._follow(target, prior)
-        return spared(target, prior)
+        return reused(target, prior)
 
     def done(self, visit: Visit, outcome: Outcome) -> None:
-        """Judge the date of a page by what a request has found, and forget it."""
+        """Check the date of a page against its outcome, and drop it."""
         target, prior = outcome.target, visit.prior
         if prior is not None and target.fp in self._dates and _has_changed(prior.page, outcome):
             self._judge(target, missed=self._says_unchanged(target, prior.page))
         self._forget(target)
 
     async def _prior(self, target: Target) -> Prior | None:
-        """Return the page of a target in the earlier run, if its content can be used again."""
+        """Return the page of a target in the earlier run, if its content can be reused."""
         if self._whole and target.fp not in self._dates:
             return None
         prior = await self._page(target)
@@ -145,8 +144,8 @@ class Recrawl:
         before = self._records.get(target.host, LastmodRecord())
         if missed and not before.missed:
             self._draft.note(
-                f"the dates in sitemaps of {target.host} are not trusted from now on: "
-                f"{target.url} has changed, and its lastmod has not"
+                f"dates in the sitemaps of {target.host} are no longer trusted: "
+                f"{target.url} has changed, but its lastmod has not"
             )
         record = before.judged(missed=missed)
         self._records[target.host] = self._draft.lastmods[target.host] = record
@@ -157,7 +156,7 @@ class Recrawl:
 
 
 def _has_changed(before: Page, outcome: Outcome) -> bool:
-    """Return whether an answer proves that a page is no longer what it was."""
+    """Return whether an outcome proves that a page has changed."""
     page = outcome.page
     if page is None:
         return outcome.redirects

@@ -1,4 +1,4 @@
-"""Rendering of one job's pages: which ones, with what, and how their own requests are sent."""
+"""Rendering of one job's pages: choice of pages and browser, and requests of rendered pages."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from crawlyard.core.crawl.rendering import Browser, RenderReason, ScreenshotForm
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.workers.measures import Renderings
 from crawlyard.engine.batch import BatchDraft
-from crawlyard.engine.hosts.gate import HostGate, Seat
+from crawlyard.engine.hosts.rate_limiter import BrowserSlot, RateLimiter
 from crawlyard.engine.http.fetch import FetchFailed, NotSent, Response, is_refusal, retry_after_s
 from crawlyard.engine.render.base import (
     Purpose,
@@ -29,85 +29,85 @@ from crawlyard.engine.visit.requests import RequestSender
 from crawlyard.errors import Invalid
 
 SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
-"""What pages of one site have in common: see `SharedFiles`."""
+"""Files that the pages of a site share; see `SharedFiles`."""
 
 
 class Permits(Protocol):
-    """What a crawl says about the requests of its rendered pages."""
+    """Permission for the requests of rendered pages, given by their crawl."""
 
-    async def join(self, url: str, *, document: bool) -> Seat:
-        """Return a seat at the host of *url*, once there is one.
+    async def acquire(self, url: str, *, document: bool) -> BrowserSlot:
+        """Wait for a slot at the host of *url*.
 
         Raises:
-            FetchFailed: it may not be asked, or robots.txt forbids the *document*.
+            FetchFailed: the host is blocked, or robots.txt forbids the *document*.
         """
         ...
 
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Return whether pages in flight may still send requests."""
         ...
 
 
-_WHOLE = (Browser.CHROMIUM,)
+_CHROMIUM_ONLY = (Browser.CHROMIUM,)
 
 
-def _usual(spec: JobSpec) -> Sequence[Browser]:
-    """Return what can render the pages of a job that it gives to no browser, the best first."""
+def _usual_browsers(spec: JobSpec) -> Sequence[Browser]:
+    """Return the browsers for pages outside the `chromium` patterns, the best first."""
     if spec.renderer is not BrowserChoice.AUTO:
         return (Browser(spec.renderer),)
-    return tuple(Browser) if spec.screenshot is ScreenshotChoice.OFF else _WHOLE
+    return tuple(Browser) if spec.screenshot is ScreenshotChoice.OFF else _CHROMIUM_ONLY
 
 
-def first_of(fit: Sequence[Browser], renderers: Renderers | None) -> BrowserPool | str:
-    """Return the first of these browsers that there is, or what to do to have the first."""
+def first_of(browsers: Sequence[Browser], renderers: Renderers | None) -> BrowserPool | str:
+    """Return the first available browser, or how to install the preferred one."""
     if renderers is None:
         return "no browser"
-    lacks = {browser: renderers.missing(browser) for browser in fit}
-    found = next((browser for browser in fit if not lacks[browser]), None)
-    return renderers.of(found) if found is not None else lacks[fit[0]]
+    missing = {browser: renderers.missing(browser) for browser in browsers}
+    available = next((browser for browser in browsers if not missing[browser]), None)
+    return renderers.of(available) if available is not None else missing[browsers[0]]
 
 
 def lack_of(spec: JobSpec, renderers: Renderers | None) -> str:
-    """Return why a worker with these *renderers* cannot run a job at all; empty: it can."""
+    """Return why a worker with these *renderers* cannot run a job, empty if it can."""
     if spec.render in (RenderRule.NEVER, RenderRule.AUTO):
         return ""
-    wanted = (_usual(spec), _WHOLE) if spec.chromium else (_usual(spec),)
-    lacks = [lack for fit in wanted if isinstance(lack := first_of(fit, renderers), str)]
+    choices = (_usual_browsers(spec), _CHROMIUM_ONLY) if spec.chromium else (_usual_browsers(spec),)
+    lacks = [lack for fit in choices if isinstance(lack := first_of(fit, renderers), str)]
     return f"render is {spec.render}, but: {lacks[0]}" if lacks else ""
 
 
 class Rendering:
-    """Renders the pages of one job for which its spec says so."""
+    """Renders the pages of one job that its spec selects."""
 
     def __init__(
         self,
         spec: JobSpec,
         renderers: Renderers | None,
         clock: Clock,
-        gate: HostGate,
+        rate_limiter: RateLimiter,
         *,
         permits: Permits,
         requests: RequestSender,
         draft: BatchDraft,
     ) -> None:
         self._renderers = renderers
-        self._clock, self._gate = clock, gate
+        self._clock, self._rate_limiter = clock, rate_limiter
         self._permits = permits
         self._requests = requests
         self._draft = draft
         self._shared = SharedFiles(clock)
         self._spec, rule = spec, spec.render
-        self._usual = first_of(_usual(spec), self._renderers)
-        self._whole = first_of(_WHOLE, self._renderers)
-        self._is_whole = url_pattern("chromium", *spec.chromium)
+        self._usual = first_of(_usual_browsers(spec), self._renderers)
+        self._chromium = first_of(_CHROMIUM_ONLY, self._renderers)
+        self._needs_chromium = url_pattern("chromium", *spec.chromium)
         self.decides_by_url = rule not in (RenderRule.NEVER, RenderRule.AUTO)
         self._matches = None if rule in frozenset(RenderRule) else url_pattern("render", rule)
         self._actions = actions_of(spec.actions)
-        drawn = spec.screenshot
-        self._drawn = None if drawn is ScreenshotChoice.OFF else ScreenshotFormat(drawn)
+        choice = spec.screenshot
+        self._screenshot = None if choice is ScreenshotChoice.OFF else ScreenshotFormat(choice)
 
     def reason(self, url: str, *, needs_scripts: bool = False) -> RenderReason | None:
-        """Return why a page is rendered, ``None`` if it is not; *needs_scripts*: by its HTML."""
+        """Return the reason to render a page, ``None`` if none; *needs_scripts*: by its HTML."""
         if self._matches is not None:
             return RenderReason.PATTERN if self._matches(url) else None
         if self._spec.render == RenderRule.ALWAYS:
@@ -121,9 +121,9 @@ class Rendering:
         return RenderReason.NEEDS_SCRIPTS
 
     def renders_again(self, before: Page) -> bool:
-        """Return whether a page is rendered whose record was *before* in an earlier run.
+        """Return whether to render a page whose record in an earlier run is *before*.
 
-        What its server says about the document tells nothing about what its scripts would load.
+        A 304 for the document says nothing about the files and data that its scripts load.
         """
         if isinstance(self._renderer(before.final_url), str):
             return False
@@ -135,22 +135,22 @@ class Rendering:
 
         Raises:
             FetchFailed: there is no whole page.
-            NotSent: the crawl was stopped meanwhile; the page is to be visited again.
+            NotSent: the crawl was stopped meanwhile; the page must be visited again.
         """
         renderer = self._renderer(url)
         if isinstance(renderer, str):
             raise FetchFailed(ErrorKind.RENDER, renderer)
-        if not self._permits.goes_on():
-            raise NotSent(f"{url} is not rendered any more")
+        if not self._permits.continues():
+            raise NotSent(f"{url} is not rendered: the crawl has stopped")
         began = self._clock.monotonic()
         try:
             page = await renderer.render(
                 url,
                 response,
-                ask=partial(self._ask, renderer.measured),
+                send=partial(self._send, renderer.measured),
                 wait_for=self._spec.wait_for,
                 actions=self._actions,
-                screenshot=self._drawn,
+                screenshot=self._screenshot,
                 deadline_s=self._spec.timeout_s,
             )
         except RenderFailed as failure:
@@ -162,38 +162,38 @@ class Rendering:
         try:
             return replace(page, url=canonical(page.url))
         except Invalid:
-            left = f"its scripts left it for {page.url[:200]!r}"
-            raise FetchFailed(ErrorKind.RENDER, left) from None
+            detail = f"its scripts navigated to {page.url[:200]!r}"
+            raise FetchFailed(ErrorKind.RENDER, detail) from None
 
     def _renderer(self, url: str) -> BrowserPool | str:
-        """Return what a page is rendered with, or what is missing for that."""
-        return self._whole if self._is_whole(url) else self._usual
+        """Return the browsers that render a page, or how to install one."""
+        return self._chromium if self._needs_chromium(url) else self._usual
 
-    async def _ask(self, measured: Renderings, sub: SubRequest) -> Response:
-        """Send a request of a page; see `Ask`."""
-        if not self._permits.goes_on():
-            raise NotSent(f"{sub.url} is not asked for any more")
+    async def _send(self, measured: Renderings, sub: SubRequest) -> Response:
+        """Send a request of a page; see `SendSubRequest`."""
+        if not self._permits.continues():
+            raise NotSent(f"{sub.url} is not requested: the crawl has stopped")
         is_shared = sub.purpose in SHARED and sub.method == "GET"
-        if is_shared and (known := self._shared.get(sub.url, trusted=sub.same_site)) is not None:
-            return known
+        if is_shared and (cached := self._shared.get(sub.url, trusted=sub.same_site)) is not None:
+            return cached
         document = sub.purpose is Purpose.DOCUMENT
-        seat = await self._permits.join(sub.url, document=document)
+        slot = await self._permits.acquire(sub.url, document=document)
         try:
-            answer = await self._requests.send(
+            response = await self._requests.send(
                 sub.url,
-                seat.go,
+                slot.wait_to_send,
                 headers=sub.headers,
                 head=sub.method == "HEAD",
                 cookies=True,
                 trusted=sub.same_site,
             )
         finally:
-            seat.give()
+            slot.release()
         self._draft.tally.subrequests += 1
         measured.subrequests += 1
-        if is_refusal(answer):
-            asked_s = retry_after_s(answer.header("retry-after"), self._clock.now())
-            self._gate.refused(host_of(sub.url), asked_s)
+        if is_refusal(response):
+            retry_s = retry_after_s(response.header("retry-after"), self._clock.now())
+            self._rate_limiter.record_refusal(host_of(sub.url), retry_s)
         if is_shared:
-            self._shared.put(sub.url, answer, trusted=sub.same_site)
-        return answer
+            self._shared.add(sub.url, response, trusted=sub.same_site)
+        return response

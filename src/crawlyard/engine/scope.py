@@ -15,14 +15,14 @@ from crawlyard.errors import Invalid
 
 _REGEX = "re:"
 _PATTERN_MEMORY = 256 << 10  # bytes for one pattern; one that needs more is a mistake
-_TOGETHER_MEMORY = 64 << 20  # bytes for a whole list; far above what 1,000 globs take (4 MB)
+_LIST_MEMORY = 64 << 20  # bytes for a whole list; far above what 1,000 globs take (4 MB)
 _SCHEMES = ("http://", "https://")
 
 _LOGOUT = re.compile(r"(?:(?<!b)(?<!ata)log|(?<!de)sign)[-_]?(?:out|off)(?![a-z])", re.IGNORECASE)
-"""What a URL that ends a session has in it: /logout, /users/sign_out, ?do=userLogOff.
+"""Pattern of URLs that end a session: /logout, /users/sign_out, ?do=userLogOff.
 
-One too many is a page less, and one too few ends the session: so only known words, such as
-blog-off and design-out, are left out.
+A false match costs one page, a missed one ends the session: so only known words, such as blog-off
+and design-out, are exempt.
 """
 
 LOGOUT_RULE = "exclude: it logs out of the session"
@@ -49,15 +49,15 @@ class Boundary:
         logouts = [pattern for pattern in spec.include if _LOGOUT.search(pattern)]
         self._logouts = Patterns("include", logouts)
         self._seeds: set[str] = set()
-        self._places: set[str] = set()  # hosts, names, domains or folders, depending on the scope
+        self._bases: set[str] = set()  # hosts, names, domains or folders, depending on the scope
         for url in seeds:
             self.add_seed(url)
 
     def add_seed(self, url: str) -> None:
         """Add a canonical *url* as a seed, for example the target of a seed's redirect."""
-        url = urls.judged(url)
+        url = urls.for_rules(url)
         self._seeds.add(url)
-        self._places.add(_place(self._scope, url))
+        self._bases.add(_base_of(self._scope, url))
 
     def verdict(self, url: str, depth: int) -> str | None:
         """Return the rule that excludes a canonical *url* at *depth*, ``None`` if none does.
@@ -65,7 +65,7 @@ class Boundary:
         Scope, exclude, include and depth are checked in this order. The rule is a short
         text such as "exclude: */private/*".
         """
-        url = urls.judged(url)
+        url = urls.for_rules(url)
         rule = self._outside(url)
         if rule is not None:
             return rule
@@ -88,7 +88,7 @@ class Boundary:
 
     def excluded(self, url: str) -> str | None:
         """Return the exclude rule that matches *url*, ``None`` if none does."""
-        url = urls.judged(url)
+        url = urls.for_rules(url)
         pattern = self._exclude.first(url)
         if pattern is not None:
             return f"exclude: {pattern}"
@@ -102,19 +102,19 @@ class Boundary:
             case Scope.ANY:
                 return None
             case Scope.HOST:
-                return None if urls.host_of(url) in self._places else "scope: other host"
+                return None if urls.host_of(url) in self._bases else "scope: other host"
             case Scope.SUBDOMAINS:
-                inside = any(name in self._places for name in parents_of(urls.hostname_of(url)))
+                inside = any(name in self._bases for name in parents_of(urls.hostname_of(url)))
                 return None if inside else "scope: other host"
             case Scope.DOMAIN:
-                inside = _domain(urls.hostname_of(url)) in self._places
+                inside = _domain(urls.hostname_of(url)) in self._bases
                 return None if inside else "scope: other domain"
             case Scope.PREFIX:
-                inside = any(folder in self._places for folder in _folders(url))
+                inside = any(folder in self._bases for folder in _folders(url))
                 return None if inside else "scope: outside the start folder"
 
 
-def _place(scope: Scope, url: str) -> str:
+def _base_of(scope: Scope, url: str) -> str:
     """Return the part of a seed that other URLs are compared with."""
     match scope:
         case Scope.ANY:
@@ -165,35 +165,37 @@ def _domain(name: str) -> str:
 
 
 def is_public_suffix(name: str) -> bool:
-    """Return whether anybody can register names below *name*: com, co.uk, github.io."""
+    """Return whether names below *name* are open for registration: com, co.uk, github.io."""
     return bool(_suffixes().is_public(name))
 
 
 def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] | None:
-    """Return what tells whether a line of text matches one of *patterns*, ``None`` without any.
+    """Return a function that matches a line of text against *patterns*, ``None`` without any.
 
-    Each is ``re:`` and an expression.
+    Each is ``re:`` and a regular expression.
 
     Raises:
-        Invalid: one is not such a pattern.
+        Invalid: a pattern is malformed.
     """
     for pattern in patterns:
         if not pattern.startswith(_REGEX):
             raise Invalid(field, f"expected 're:' and a regular expression, got {pattern[:100]!r}")
-    ways = [_compiled(field, pattern, _regex(field, pattern)).search for pattern in patterns]
-    if not ways:
+    searches = [_compiled(field, pattern, _regex(field, pattern)).search for pattern in patterns]
+    if not searches:
         return None
-    return lambda line: any(way(line.encode("utf-8", "replace")) is not None for way in ways)
+    return lambda line: any(
+        search(line.encode("utf-8", "replace")) is not None for search in searches
+    )
 
 
 def url_pattern(field: str, *patterns: str) -> Callable[[str], bool]:
-    """Return what tells whether a canonical URL matches one of *patterns*, as `Boundary` does.
+    """Return a function that matches a canonical URL against *patterns*, as `Boundary` does.
 
     Raises:
-        Invalid: one of them is no pattern.
+        Invalid: a pattern is malformed.
     """
-    together = Patterns(field, patterns)
-    return lambda url: together.match(urls.judged(url))
+    pattern_list = Patterns(field, patterns)
+    return lambda url: pattern_list.match(urls.for_rules(url))
 
 
 class Patterns:
@@ -212,9 +214,9 @@ class Patterns:
             raise Invalid.of(errors)
         # RE2's own Set would name the matching pattern directly, but silently misses matches
         # when it runs out of memory; an alternation only gets slower
-        together = "|".join(f"(?:{_regex(field, p)})" for p in patterns)
+        alternation = "|".join(f"(?:{_regex(field, p)})" for p in patterns)
         try:
-            self._any = _compiled(field, "all together", together, _TOGETHER_MEMORY)
+            self._any = _compiled(field, "all together", alternation, _LIST_MEMORY)
             self._together = True
         except Invalid:  # too large, or an unclosed \Q in one: match one by one
             self._any = _compiled(field, "anything", "")

@@ -11,30 +11,30 @@ class Part:
     """Shard *shard* of *of*; shard 0 is the whole job, with all hosts and all of the limits.
 
     The part of a spread job is open while other shards may find targets for it: until no target
-    waits in the whole job, or until soon after it has run dry.
+    waits in the whole job, or until soon after it has run out of targets.
     """
 
     def __init__(self, shard: int = 0, of: int = 0, starts: Starts = ()) -> None:
         self._shard, self._of, self._starts = shard, of, starts
         self._share = Share()
         self._allowance = Allowance(Usage(), self._share)
-        self._dry_since: float | None = None
+        self._empty_since: float | None = None
         self.limiter = ResourceLimiter()
         self.open = shard > 0
-        self.hungry = False  # its portion of a limit is used up, and more may be granted
+        self.wants_more = False  # its allowance of a limit is used up, and more may be granted
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the limits of *spec*."""
         self.limiter = ResourceLimiter(spec.limits)
 
     def owns(self, host: str) -> bool:
         """Return whether targets of *host* belong to this part."""
         return not self._shard or shard_of(host, self._of, self._starts) == self._shard
 
-    def allow(self, share: Share, told: Usage) -> None:
-        """Apply the store's reply to a batch; *told* is this crawl's usage as of that batch."""
+    def allow(self, share: Share, usage: Usage) -> None:
+        """Apply the store's reply to a batch; *usage* is this crawl's usage as of that batch."""
         self._share = share
-        self._allowance = Allowance(told, share)
+        self._allowance = Allowance(usage, share)
 
     def decide(self, usage: Counters, in_flight: int) -> Decision:
         """Return whether one more request may start while *in_flight* others are running.
@@ -44,28 +44,28 @@ class Part:
         if not self._shard:
             return self.limiter.decide(usage, in_flight)
         decision = self._allowance.decide(usage, in_flight)
-        self.hungry = not decision.allowed
+        self.wants_more = not decision.allowed
         return decision
 
-    def looks(self, in_memory: int, since_s: float, *, idle: bool) -> bool:
+    def should_load(self, in_memory: int, since_s: float, *, idle: bool) -> bool:
         """Return whether to load targets that other shards have found from the store.
 
-        That is when nothing is in memory, or when no host in memory is ready (*idle*) and the
+        True when no target is in memory, or when no host in memory is ready (*idle*) and the
         last load was at least `STARVING_S` ago.
         """
         return self.open and (not in_memory or (idle and since_s >= STARVING_S))
 
-    def looked(self, now: float, *, dry: bool) -> bool:
+    def record_load(self, now: float, *, is_empty: bool) -> bool:
         """Record a load; return whether to send a batch at once, to learn the job's state.
 
-        *dry* if the load found nothing and nothing is in flight or unrecorded.
+        *is_empty* if the load found nothing and nothing is in flight or unrecorded.
         """
-        if not dry or not self._shard:
-            self._dry_since = None
+        if not is_empty or not self._shard:
+            self._empty_since = None
             return False
-        self._dry_since = now if self._dry_since is None else self._dry_since
+        self._empty_since = now if self._empty_since is None else self._empty_since
         if self._share.waiting is None:
             return True
-        lingered = now - self._dry_since >= LINGER.total_seconds()
+        lingered = now - self._empty_since >= LINGER.total_seconds()
         self.open = self._share.waiting and self._share.stay and not lingered
         return False

@@ -1,4 +1,4 @@
-"""Site session in a crawl: which requests carry its credentials, and when it is logged out."""
+"""Site session of a crawl: requests with its credentials, and signs of a logout."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,15 +21,15 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class LoggedOut(Exception):
-    """An answer shows that the session is logged out; its target waits again as it was."""
+    """The session is logged out, as a response shows; its target waits again unchanged."""
 
 
 class ActiveSession(Struct, frozen=True, kw_only=True):
-    """The session of a job, opened."""
+    """Decrypted session of a job."""
 
     label: str  # NAME@VERSION
-    made_at: datetime  # cookies that a job was given before are of an earlier login
-    login_url: str = ""  # where one logs in; empty: not known
+    made_at: datetime  # older cookies of a job are from an earlier login
+    login_url: str = ""  # the login page; empty: unknown
     state: SessionState
 
     def headers(self, url: str) -> Mapping[str, str]:
@@ -48,7 +48,7 @@ class ActiveSession(Struct, frozen=True, kw_only=True):
         )
 
     def mark(self, outcome: Outcome) -> Outcome:
-        """Return an outcome whose page names the session, if it was requested with that."""
+        """Return *outcome* with the session's label on its page, if the request used it."""
         page, url = outcome.page, outcome.target.url
         if page is None or not self.covers(url):
             return outcome
@@ -57,7 +57,7 @@ class ActiveSession(Struct, frozen=True, kw_only=True):
 
 
 class LogoutWatch:
-    """Tells from the answers to a job whether its session is logged out."""
+    """Detects from the responses to a job that its session is logged out."""
 
     def __init__(self, spec: JobSpec, session: ActiveSession) -> None:
         self._rules = rules_of(spec.logged_out)
@@ -65,7 +65,7 @@ class LogoutWatch:
         self._session = session
 
     def check(self, visit: Visit, response: Response) -> None:
-        """Check a response; a step.
+        """Check a response.
 
         Raises:
             LoggedOut: it matches a rule.
@@ -88,7 +88,7 @@ class LogoutWatch:
         return SessionSigns(selectors=self._rules.selectors, form=form)
 
     def check_page(self, url: str, sign: str) -> None:
-        """Check a page; *sign* says what in it shows that the session is logged out.
+        """Check a page; *sign* describes a sign of a logout in it, empty if there is none.
 
         Raises:
             LoggedOut: there is such a sign, and the page belongs to the session.

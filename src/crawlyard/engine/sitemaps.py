@@ -22,14 +22,14 @@ MAX_BYTES = 50 * 1024 * 1024
 """Size of a decoded sitemap. Both are limits of the protocol."""
 
 MAX_ELEMENTS = 1_000_000
-"""More than a real sitemap of 50 MB has; parsing a file of nothing but tags takes seconds."""
+"""More than a real sitemap of 50 MB has; parsing a file that has only tags takes seconds."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DECLARED = re.compile(rb"""<\?xml[^>]{1,99}?encoding\s*=\s*["']([\w.-]{1,40})""")
 # The parser handles single-byte encodings itself; these are the multibyte ones of the web
 _MULTIBYTE = {"big5", "euc-jp", "euc-kr", "gb18030", "gb2312", "gbk", "iso-2022-jp", "shift_jis"}
-_READ = {("link", "item"), ("lastmod", "url")}
+_TEXT_ELEMENTS = {("link", "item"), ("lastmod", "url")}
 _ROOTS = {"urlset", "sitemapindex", "rss", "feed", "rdf"}
 
 
@@ -39,7 +39,7 @@ class Sitemap(Struct, frozen=True):
     urls: tuple[str, ...] = ()  # of pages
     sitemaps: tuple[str, ...] = ()  # of further sitemaps, in an index
     credentials: int = 0  # entries whose user name or password was dropped
-    problem: str = ""  # what was wrong with the file; the rest was read anyway
+    problem: str = ""  # the defect of the file; the rest was read anyway
     lastmods: Mapping[str, datetime] = field(default_factory=dict)  # of the pages that have one
 
 
@@ -52,7 +52,7 @@ def parse(body: bytes, url: str) -> Sitemap:
     """
     body, problem = _plain(body)
     entries = _Entries(url)
-    body, encoding = _readable(body)
+    body, encoding = _decoded(body)
     try:
         if body.startswith(b"<"):
             _Reader(entries).read(body, encoding)
@@ -83,7 +83,7 @@ class _Entries:
 
     def __init__(self, url: str) -> None:
         self._base = Base(url)
-        self._room = MAX_BYTES  # for characters of URLs: each can be long in a file of short ones
+        self._room = MAX_BYTES  # for characters of URLs, which can be longer than the file
         self.count = 0
         self.dropped = 0
         self.pages: dict[str, None] = {}
@@ -113,7 +113,7 @@ class _Entries:
         return url
 
     def date(self, url: str, lastmod: datetime) -> None:
-        """Add the date of a page; of several, the last one counts."""
+        """Add the date of a page; the latest of several counts."""
         self.lastmods[url] = max(lastmod, self.lastmods.get(url, lastmod))
 
 
@@ -126,7 +126,7 @@ def _is_absolute(text: str) -> bool:
 
 
 def _plain(body: bytes) -> tuple[bytes, str]:
-    """Return *body* decompressed, up to `MAX_BYTES`, and what was wrong with it."""
+    """Return *body* decompressed, up to `MAX_BYTES`, and its problem."""
     if not body.startswith(_GZIP_MAGIC):
         if len(body) <= MAX_BYTES:
             return body, ""
@@ -139,7 +139,7 @@ def _plain(body: bytes) -> tuple[bytes, str]:
         return b"", str(error)
 
 
-def _readable(body: bytes) -> tuple[bytes, str | None]:
+def _decoded(body: bytes) -> tuple[bytes, str | None]:
     """Return *body* without a BOM and leading white space, and its encoding.
 
     ``None`` leaves the encoding to the XML declaration.
@@ -200,13 +200,13 @@ class _Reader:
         name = name.rpartition(":")[2].lower()
         parent = self._parents[-1] if self._parents else ""
         if not parent and name not in _ROOTS:
-            raise _Stopped(f"no sitemap: its root is <{name[:50]}>")
+            raise _Stopped(f"not a sitemap: its root element is <{name[:50]}>")
         self._elements += 1
         if self._elements > MAX_ELEMENTS:
             raise _Stopped(f"more than {MAX_ELEMENTS:,} elements: the rest was not read")
         self._parents.append(name)
         # an image's <loc> is inside <image:image> and doesn't count
-        if (name == "loc" and parent in {"url", "sitemap"}) or (name, parent) in _READ:
+        if (name == "loc" and parent in {"url", "sitemap"}) or (name, parent) in _TEXT_ELEMENTS:
             self._text = []
         elif (name, parent) == ("link", "entry") and _is_page(attributes):
             self._entries.add(attributes.get("href", ""))
@@ -231,4 +231,4 @@ class _Reader:
 
     @staticmethod
     def _entity(name: str, *_: object) -> None:
-        raise _Stopped(f"it declares the entity {name[:50]!r}: refused")
+        raise _Stopped(f"declares the entity {name[:50]!r}, which is not allowed")

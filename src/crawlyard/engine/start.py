@@ -1,4 +1,4 @@
-"""What a crawl starts from, and how it ends by itself."""
+"""Start and end of a crawl."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
@@ -17,19 +17,19 @@ NO_START = "no start URL could be fetched"
 
 
 class Start(Struct, frozen=True):
-    """Where a crawl starts or resumes."""
+    """State from which a crawl starts or resumes."""
 
-    key: str  # names the job at the host gate
+    key: str  # names the job at the rate limiter
     usage: Usage
     known: set[int] = field(default_factory=set)  # fingerprints of the URLs found; mutated
     waiting: Sequence[Target] = ()  # the first window of the frontier, in its order
     roots: Sequence[str] = ()  # targets of redirects from start URLs
-    externals: int = 0  # links out of scope that were taken so far
+    externals: int = 0  # links out of scope that were accepted so far
     load: Callable[[int, Collection[str]], Awaitable[Sequence[Target]]] | None = None
     part: Part = field(default_factory=Part)
     may_send: Callable[[], bool] = lambda: True  # while false, no request starts
-    earlier: Earlier | None = None  # pages of an earlier run; None: all are sent again
-    whole: bool = False  # all are sent again, and only compared with those of the earlier run
+    earlier: Earlier | None = None  # pages of an earlier run; None: all are requested again
+    whole: bool = False  # request all pages again, only compare them with the earlier run
     lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # of this run, by host
     lastmods_before: Mapping[str, LastmodRecord] = field(default_factory=dict)
     jar: CookieJar = field(default_factory=CookieJar)  # of the job, up to its last checkpoint

@@ -12,14 +12,14 @@ from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.errors import Invalid
 
 _SCHEMES = ("http://", "https://")
-_SHOWN = 200  # characters of a rejected value shown in the message
+_MAX_QUOTED = 200  # characters of a rejected value shown in the message
 _USERINFO = re.compile(r"//[^/?#\s]*@")
 MAX_PORT = 65_535
 MOST_LINKS = 16_000
 """Cached links per generation; at most two generations are kept, about 5 MB."""
 
 MAX_URLS = 16 << 20
-"""Characters of all URLs of one page: a <base> of 8 kB makes 8 kB of a link of one character."""
+"""Characters of all URLs of one page: with a <base> of 8 kB, a link of one character has 8 kB."""
 
 _AUTHORITY = re.compile(
     r"\s*https?:[/\\]*(?:[^/\\?#]*@)?(?P<host>\[[^\]/]*\]?|[^:/\\?#]*)(?::(?P<port>[^/\\?#]*))?",
@@ -31,7 +31,7 @@ _NO_SCHEME = re.compile(
 _SIGN = 1 << 63
 _LONGEST_LINK = 300  # characters of a cached link, or its folder; a data: URL may have a megabyte
 _LONGEST_HREF = 8 * MAX_URL  # with white space and "../" that are not part of the URL
-_FRAGMENT = re.compile(r"[\w.:/()-]*", re.ASCII)  # that no parser changes
+_FRAGMENT = re.compile(r"[\w.:/()-]*", re.ASCII)  # characters that no parser changes
 _SIMPLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-~/")
 _NOTHING: Mapping[str, str] = {}
 _NO_HOST = frozenset("/?#@\\*")  # delimiters of a host in a URL; and hosts have no asterisk
@@ -49,18 +49,18 @@ def canonical(url: str) -> str:
 
     Raises:
         Invalid: *url* is not an absolute http or https URL, its host cannot be a name or
-            an address, or its canonical form is longer than `MAX_URL` characters.
+            an address, or its canonical crawlable is longer than `MAX_URL` characters.
 
     Source: WHATWG URL Standard.
     """
     try:
         parsed = can_ada.parse(url)
     except (ValueError, TypeError):  # TypeError: a lone surrogate
-        raise Invalid("url", f"expected {_parts_expected(url)}") from None
-    kept = _kept(parsed)
-    if kept is None:
-        raise Invalid("url", f"expected {_expected(parsed)}, got {_shown(url)}{_offer(url)}")
-    return kept
+        raise Invalid("url", f"expected {_expected_part(url)}") from None
+    crawlable = _crawlable(parsed)
+    if crawlable is None:
+        raise Invalid("url", f"expected {_expected(parsed)}, got {_quoted(url)}{_suggestion(url)}")
+    return crawlable
 
 
 def has_credentials(url: str) -> bool:
@@ -97,9 +97,9 @@ class LinkCache:
             self._new[folder] = {}
         return self._new[folder], self._old.get(folder, _NOTHING)
 
-    def took(self, many: int) -> None:
-        """Count *many* links as added."""
-        self._room -= many
+    def count_added(self, count: int) -> None:
+        """Count links that were added to the new generation."""
+        self._room -= count
 
 
 def folder_of(base: str) -> str:
@@ -150,7 +150,7 @@ class Base:
         try:
             self._base = can_ada.parse(url)
         except (ValueError, TypeError):
-            raise Invalid("url", f"expected an absolute URL, got {_shown(url)}") from None
+            raise Invalid("url", f"expected an absolute URL, got {_quoted(url)}") from None
         if href is not None:
             self._move(href)
 
@@ -162,11 +162,11 @@ class Base:
     def absolute(self, href: str) -> str | None:
         """Resolve *href* with its fragment; return ``None`` if a browser would not load it.
 
-        As in `join`, a URL that can be crawled is in its canonical form.
+        As in `join`, a URL that can be crawled is in its canonical crawlable.
         """
         stem, sign, fragment = href.partition("#")
-        if (known := self._joined.get(stem)) and (not sign or _FRAGMENT.fullmatch(fragment)):
-            text = f"{known}{sign}{fragment}"
+        if (resolved := self._joined.get(stem)) and (not sign or _FRAGMENT.fullmatch(fragment)):
+            text = f"{resolved}{sign}{fragment}"
         else:
             url = self._resolved(href)
             if url is None or url.protocol in {"javascript:", "vbscript:", "data:"}:
@@ -179,10 +179,10 @@ class Base:
         url = self._resolved(href)
         if url is None:
             return None
-        named = "@" in href and url.has_credentials()
-        kept = _kept(url)
-        self.credentials += named and kept is not None
-        return kept
+        has_credentials = "@" in href and url.has_credentials()
+        crawlable = _crawlable(url)
+        self.credentials += has_credentials and crawlable is not None
+        return crawlable
 
     def _resolved(self, href: str) -> can_ada.URL | None:
         if len(href) > _LONGEST_HREF:
@@ -192,8 +192,8 @@ class Base:
         except (ValueError, TypeError):
             return None
 
-    def each(self, hrefs: Iterable[str]) -> list[str]:
-        """Resolve each of *hrefs* as `join` does; "" stands for what is not an http(s) URL.
+    def join_each(self, hrefs: Iterable[str]) -> list[str]:
+        """Resolve each of *hrefs* as `join` does; "" stands for any other URL.
 
         Links that would exceed `MAX_URLS` are "" as well.
         """
@@ -201,32 +201,32 @@ class Base:
         stems = [h if "#" not in h else h[: h.index("#")] for h in hrefs]
         bare = dict.fromkeys(stems)
         folder = folder_of(self._base.href)
-        known, before = _JOINS.of(folder)
-        had = len(known)
-        # look up all at once, then resolve the misses one by one: usually there are few
-        urls = list(map(known.get, bare))
+        cached, before = _JOINS.of(folder)
+        cached_before = len(cached)
+        # look up all at once, then resolve the few misses one by one
+        urls = list(map(cached.get, bare))
         if None in urls:
             room = MAX_URLS  # cached URLs are short
-            for place, href in enumerate(bare):
-                if urls[place] is None:
+            for position, href in enumerate(bare):
+                if urls[position] is None:
                     url = before.get(href)
                     if url is None and room <= 0:
-                        urls[place] = ""
+                        urls[position] = ""
                         continue
                     if url is None:
                         url = self.join(href) or ""
                     room -= len(url)
                     if folder and is_simple(href) and "@" not in href:  # count credentials
-                        known[href] = url
-                    urls[place] = url
-            _JOINS.took(len(known) - had)
+                        cached[href] = url
+                    urls[position] = url
+            _JOINS.count_added(len(cached) - cached_before)
             self.is_exhausted = room <= 0
         self._joined.update(zip(bare, urls, strict=True))
         return [self._joined[stem] or "" for stem in stems]
 
-    def joined(self, hrefs: Iterable[str]) -> tuple[str, ...]:
+    def join_all(self, hrefs: Iterable[str]) -> tuple[str, ...]:
         """Resolve *hrefs* as `join` does; return the http(s) URLs in order, without duplicates."""
-        return tuple(filter(None, dict.fromkeys(self.each(hrefs))))
+        return tuple(filter(None, dict.fromkeys(self.join_each(hrefs))))
 
 
 def fingerprint(url: str) -> int:
@@ -261,8 +261,8 @@ def host_of(url: str) -> str:
     return host if host[-1] != "." and ".:" not in host else _undotted(host)
 
 
-def judged(url: str) -> str:
-    """Return a canonical *url* as rules see it, with its host as `host_of` returns it."""
+def for_rules(url: str) -> str:
+    """Return a canonical *url* as rules match it, with its host as `host_of` returns it."""
     if "./" not in url and ".:" not in url:  # almost always; this runs for every link
         return url
     return origin_of(url) + path_of(url)
@@ -281,7 +281,7 @@ def host_named(text: str) -> str:
     Raises:
         Invalid: *text* names no host.
     """
-    expected = f"expected a host such as example.org or example.org:8080, got {_shown(text)}"
+    expected = f"expected a host such as example.org or example.org:8080, got {_quoted(text)}"
     if "//" in text:
         try:
             return host_of(canonical(text))
@@ -339,8 +339,8 @@ def port_of(url: str) -> int:
     return 443 if url.startswith("https:") else 80
 
 
-def _kept(url: can_ada.URL) -> str | None:
-    """Return the canonical form of *url*, ``None`` if it cannot be crawled."""
+def _crawlable(url: can_ada.URL) -> str | None:
+    """Return the canonical crawlable of *url*, ``None`` if it cannot be crawled."""
     text: str = url.href
     # hosts that no resolver accepts ("a..b", a label of 64 characters) are rejected here,
     # because some resolvers fail on them with an error that names no cause
@@ -365,25 +365,25 @@ def _expected(url: can_ada.URL) -> str:
     return f"a URL of at most {MAX_URL:,} characters"
 
 
-def _parts_expected(url: str) -> str:
-    """Return what was expected of a URL that cannot be parsed, and the part that is wrong."""
-    found = _AUTHORITY.match(url)
-    if found is None or not url.isprintable():
-        return f"an absolute http or https URL, got {_shown(url)}{_offer(url)}"
-    host, port = found["host"], found["port"]
+def _expected_part(url: str) -> str:
+    """Describe the expected URL for an error, and the part of *url* that is wrong."""
+    match = _AUTHORITY.match(url)
+    if match is None or not url.isprintable():
+        return f"an absolute http or https URL, got {_quoted(url)}{_suggestion(url)}"
+    host, port = match["host"], match["port"]
     if host and port and not (len(port) <= 5 and port.isdecimal() and int(port) <= MAX_PORT):
-        return f"a port from 1 to {MAX_PORT}, got {_shown(port)} in {_shown(url)}"
-    return f"a host name or an IP address, got {_shown(host)} in {_shown(url)}"
+        return f"a port from 1 to {MAX_PORT}, got {_quoted(port)} in {_quoted(url)}"
+    return f"a host name or an IP address, got {_quoted(host)} in {_quoted(url)}"
 
 
-def _offer(url: str) -> str:
-    """Return a "did you mean" suggestion that adds a scheme to *url*, "" if there is none."""
-    found = _NO_SCHEME.fullmatch(url)
-    if found is None or len(url) > _SHOWN:
+def _suggestion(url: str) -> str:
+    """Return a "did you mean" suggestion that adds a scheme to *url*, or ""."""
+    match = _NO_SCHEME.fullmatch(url)
+    if match is None or len(url) > _MAX_QUOTED:
         return ""
-    host = found["host"]
+    host = match["host"]
     named = "." in host and not host.endswith(".localhost") and host.strip("0123456789.") != ""
-    if "." not in host and host != "localhost" and not host.startswith("[") and not found["port"]:
+    if "." not in host and host != "localhost" and not host.startswith("[") and not match["port"]:
         return ""  # a single word could be anything
     try:
         whole = canonical(f"https://{url}" if named else f"http://{url}")
@@ -392,6 +392,6 @@ def _offer(url: str) -> str:
     return f"; did you mean {whole}?"
 
 
-def _shown(url: str) -> str:
+def _quoted(url: str) -> str:
     url = _USERINFO.sub("//***@", url)
-    return repr(url if len(url) <= _SHOWN else url[:_SHOWN] + "…")
+    return repr(url if len(url) <= _MAX_QUOTED else url[:_MAX_QUOTED] + "…")

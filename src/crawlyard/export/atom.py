@@ -1,4 +1,4 @@
-"""Atom feed of what runs of a schedule have changed.
+"""Atom feed of the changes found by the runs of a schedule.
 
 Source: RFC 4287.
 """
@@ -23,13 +23,13 @@ def feed(
     runs: Mapping[str, RunChanges],
     public_url: str = "",
 ) -> str:
-    """Return the feed of a schedule with these *changes*; *runs* are theirs, by the job's id.
+    """Return the feed of a schedule with these *changes*; *runs* has their runs, by job id.
 
     With *public_url*, it links to itself and to the schedule in the dashboard.
     """
-    told = [(change, runs[change.job_id]) for change in changes if change.job_id in runs]
-    latest = max((run.compared_at for _, run in told), default=schedule.created_at)
-    entries = "".join(_entry(change, run.compared_at) for change, run in told)
+    pairs = [(change, runs[change.job_id]) for change in changes if change.job_id in runs]
+    latest = max((run.compared_at for _, run in pairs), default=schedule.created_at)
+    entries = "".join(_entry(change, run.compared_at) for change, run in pairs)
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n'
         '<feed xmlns="http://www.w3.org/2005/Atom">\n'

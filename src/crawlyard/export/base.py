@@ -26,12 +26,12 @@ class Format(StrEnum):
 
     @property
     def is_text(self) -> bool:
-        """Return whether it is readable text."""
+        """True for the formats that are lines of text."""
         return self in {Format.JSONL, Format.CSV}
 
     @property
     def suffix(self) -> str:
-        """Return the suffix of its file names, including the dot."""
+        """Suffix of its file names, including the dot."""
         return {Format.WARC: ".warc.gz", Format.MARKDOWN: ".zip"}.get(self, f".{self}")
 
 
@@ -47,9 +47,9 @@ SUFFIXES = {
 
 
 def format_of(name: str) -> Format | None:
-    """Return the format that a file name indicates; ``None`` if it indicates none."""
-    found = (form for suffix, form in SUFFIXES.items() if name.lower().endswith(suffix))
-    return next(found, None)
+    """Return the format of a file name, ``None`` if the suffix is unknown."""
+    formats = (form for suffix, form in SUFFIXES.items() if name.lower().endswith(suffix))
+    return next(formats, None)
 
 
 class Writer(Protocol):
@@ -67,17 +67,17 @@ class Writer(Protocol):
 class Written(Struct, frozen=True, kw_only=True):
     """The result of an export."""
 
-    records: int | None  # None: the bytes were copied as they came
+    records: int | None  # None: bytes were copied without decoding them
     bytes: int
 
 
 def file_name(title: str, key: str, form: Format, *, gzip: bool = False) -> str:
     """Return a file name for the pages of the job *title* with the id *key*.
 
-    It contains only ASCII letters, digits, "-" and ".", whatever the title is.
+    It contains only ASCII letters, digits, "-" and ".".
     """
-    said = re.sub("[^a-z0-9]+", "-", title.lower())[:40].strip("-")
-    return f"{said or 'pages'}-{key}{form.suffix}{GZIP if gzip else ''}"
+    words = re.sub("[^a-z0-9]+", "-", title.lower())[:40].strip("-")
+    return f"{words or 'pages'}-{key}{form.suffix}{GZIP if gzip else ''}"
 
 
 CHUNK = 256 * 1024  # bytes collected before one write
@@ -97,8 +97,8 @@ async def chunks(records: AsyncGenerator[Record], writer: Writer) -> AsyncIterat
         yield bytes(waiting)
 
 
-async def gzipped(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield *portions* as one gzip file."""
+async def gzip_chunks(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the concatenated *portions* as one gzip file."""
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | _GZIP)
     async for portion in portions:
         yield await asyncio.to_thread(packer.compress, portion)
@@ -106,8 +106,8 @@ async def gzipped(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 @contextlib.contextmanager
-def gzipping(sink: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
-    """Give a function that writes to *sink* as one gzip file."""
+def gzip_sink(sink: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
+    """Yield a function that writes to *sink*, compressed as one gzip file."""
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | _GZIP)
     yield lambda data: sink(packer.compress(data))
     sink(packer.flush())
@@ -116,9 +116,9 @@ def gzipping(sink: Callable[[bytes], object]) -> Iterator[Callable[[bytes], obje
 async def write(
     records: AsyncIterator[Record], writer: Writer, sink: Callable[[bytes], object]
 ) -> Written:
-    """Write *records* to *sink* as they arrive, and return how many there were.
+    """Write *records* to *sink* as they arrive; return their number and size.
 
-    Memory use stays at one chunk, whatever the number of records.
+    Memory use stays at one chunk for any number of records.
     """
     count = total = 0
 

@@ -1,4 +1,4 @@
-"""CSV for spreadsheets: a fixed header, and no cell that a spreadsheet would execute."""
+"""CSV for spreadsheets: a fixed header, and escaped cells that look like formulas."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from crawlyard.export.jsonl import dumps
 COLUMNS = tuple(path.replace(".", "_") for path in fields_of(Page) if path != "extracted")
 """The columns of every export; one `extracted.NAME` per extraction and `text` may follow."""
 
-_RUNS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?")
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -40,7 +40,7 @@ class Csv:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the column names, in order."""
+        """Column names, in order."""
         own = tuple(f"extracted.{name}" for name in self._extracted)
         return self._before + COLUMNS + own + (("text",) if self._text else ())
 
@@ -49,19 +49,19 @@ class Csv:
         return row(self.columns)
 
     def record(self, record: Record) -> bytes:
-        """Return the record as one row."""
+        """Return a record as a row with all columns."""
         error = record["error"] or {"kind": "", "detail": ""}
         flat = dict(record) | {"error_kind": error["kind"], "error_detail": error["detail"]}
         cells = [cell(flat[name]) for name in self._before + COLUMNS]
-        found = record["extracted"]
-        cells += [cell("\n".join(found.get(name, ()))) for name in self._extracted]
+        extracted = record["extracted"]
+        cells += [cell("\n".join(extracted.get(name, ()))) for name in self._extracted]
         if self._text:
             cells.append(cell(record["text"]))
         return row(cells)
 
 
 def cell(value: object) -> str:
-    """Return *value* as cell text that no spreadsheet executes."""
+    """Return *value* as cell text; text that looks like a formula is escaped."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -70,9 +70,9 @@ def cell(value: object) -> str:
         value = dumps(value) if value else ""
     if not isinstance(value, str):
         return str(value)
-    plain = value.isascii() and "\0" not in value  # ten times faster than a search in vain
+    plain = value.isascii() and "\0" not in value  # ten times faster than a search without a match
     text = value if plain else _UNWRITABLE.sub("\ufffd", value)
-    if text.startswith(_RUNS) and not _NUMBER.fullmatch(text):
+    if text.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(text):
         return f"'{text}"
     return text
 

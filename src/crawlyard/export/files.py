@@ -22,7 +22,7 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Sink]:
     directly. Symbolic links are followed. *mode* is the mode of a new file, reduced by the umask.
 
     Raises:
-        OSError: with the name of the file, whatever went wrong (disk full, for example).
+        OSError: with the name of the file, for any failure (disk full, for example).
         Conflict: another process is writing the same file.
     """
     target = path.resolve()
@@ -44,7 +44,7 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Sink]:
         partial.unlink(missing_ok=True)
         raise
     finally:
-        # unwritten data is lost already: closing need not report it again
+        # unwritten data is lost already, so closing need not report it again
         with contextlib.suppress(OSError):
             file.close()
 
@@ -60,9 +60,9 @@ def check_writable(path: Path) -> None:
         if target.is_dir():
             raise IsADirectoryError(None, "is a folder")
         if not target.parent.is_dir():
-            raise FileNotFoundError(None, f"there is no folder {path.parent}")
+            raise FileNotFoundError(None, f"folder {path.parent} does not exist")
         if not os.access(target.parent if not target.exists() else target, os.W_OK):
-            raise PermissionError(None, "may not be written")
+            raise PermissionError(None, "not writable")
 
 
 @contextlib.contextmanager

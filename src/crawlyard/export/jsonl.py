@@ -10,13 +10,13 @@ from crawlyard.export.base import Record
 _RISKY = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Characters that are legal in JSON but not harmless.
 
-Terminals obey C1 controls, some readers treat U+0085, U+2028 and U+2029 as line ends, and unpaired
-surrogates have no UTF-8 encoding.
+Terminals execute C1 controls, some readers treat U+0085, U+2028 and U+2029 as line ends, and
+unpaired surrogates have no UTF-8 encoding.
 """
 
 _MAY_BE_RISKY = (b"\x7f", b"\xc2", b"\xe2\x80")
-"""One of them is in the UTF-8 of each risky character. To look for them is 20 times faster than
-to search for the characters, and most text has none."""
+"""Bytes of which the UTF-8 of each risky character contains one. Searching them is 20 times faster
+than searching the characters, and most text has none."""
 
 
 class JsonLines:
@@ -27,7 +27,7 @@ class JsonLines:
         return b""
 
     def record(self, record: Record) -> bytes:
-        """Return the record as one line."""
+        """Return a record as one line of JSON."""
         return _encoded(record) + b"\n"
 
 
@@ -50,9 +50,9 @@ def _encoded(value: object, indent: int | None = None) -> bytes:
         if not any(byte in written for byte in _MAY_BE_RISKY):
             return written
         text = written.decode()
-    return _RISKY.sub(_escaped, text).encode()
+    return _RISKY.sub(_escape, text).encode()
 
 
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return "\ufffd" if 0xD800 <= code < 0xE000 else f"\\u{code:04x}"

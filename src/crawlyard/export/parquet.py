@@ -19,7 +19,7 @@ from crawlyard.export.jsonl import dumps
 
 MOST_ROWS = 20_000
 MOST_CHARACTERS = 8 << 20
-"""Of all text in a row group. With both limits, memory is bounded whatever the pages contain."""
+"""Size of all text in a row group. Both limits together bound memory for any pages."""
 
 _COMPRESSION = "zstd"
 _EVERY_ROW = 200  # characters counted for a row, in addition to its text
@@ -54,10 +54,10 @@ class Parquet:
         text: bool = False,
         html: bool = False,
         before: Sequence[str] = (),
-        columns: Mapping[str, pa.DataType] | None = None,  # of what are no pages
+        columns: Mapping[str, pa.DataType] | None = None,  # for records other than pages
     ) -> None:
-        asked = {"text": text, "html": html, "headers": html}
-        more = [name for name, wanted in asked.items() if wanted]
+        optional = {"text": text, "html": html, "headers": html}
+        more = [name for name, is_included in optional.items() if is_included]
         of_pages = (
             *((name, pa.string()) for name in before),
             *COLUMNS.items(),
@@ -77,29 +77,29 @@ class Parquet:
 
     @property
     def full(self) -> bool:
-        """Return whether a row group should be written."""
+        """True if a row group should be written."""
         return len(self._records) >= MOST_ROWS or self._characters >= MOST_CHARACTERS
 
     def add(self, record: Record) -> None:
-        """Add one record."""
+        """Add a record to the next row group."""
         self._records.append(record)
         self._characters += _EVERY_ROW + _size(record.values())
 
     def group(self) -> bytes:
         """Return the bytes of the records added since the last call."""
         if self._records:
-            # by column: a dict for each row takes a fifth of the whole time
+            # by column, as a dict per row takes a fifth of the whole time
             columns = {n: list(map(self._reads[n], self._records)) for n in self._schema.names}
             table = pa.Table.from_pydict(columns, schema=self._schema)
             self._writer.write_table(table, row_group_size=len(self._records))
             self._records, self._characters = [], 0
-        return self._sink.taken()
+        return self._sink.take()
 
     def end(self) -> bytes:
         """Return the bytes of the remaining records and of the file footer."""
         data = self.group()
         self._writer.close()
-        return data + self._sink.taken()
+        return data + self._sink.take()
 
 
 async def chunks(records: AsyncGenerator[Record], writer: Parquet) -> AsyncIterator[bytes]:
@@ -113,7 +113,7 @@ async def chunks(records: AsyncGenerator[Record], writer: Parquet) -> AsyncItera
 
 
 def _size(values: Iterable[Any]) -> int:
-    """Return how many characters *values* contain, including nested ones."""
+    """Return the number of characters in *values*, including nested ones."""
     size = 0
     for value in values:
         if isinstance(value, str):
@@ -129,8 +129,8 @@ def _pairs(record: Record) -> list[dict[str, str]] | None:
 
 
 def _extracted(name: str, record: Record) -> Sequence[str]:
-    found: Sequence[str] = record["extracted"].get(name, ())
-    return found
+    values: Sequence[str] = record["extracted"].get(name, ())
+    return values
 
 
 def _instant(name: str, record: Record) -> datetime | None:
@@ -150,11 +150,11 @@ _READS: Mapping[str, Callable[[Record], Any]] = {
         if field.kind is datetime
     },
 }
-"""How the columns are read that are no fields of a record, or are text there."""
+"""Readers of columns that are no fields of a record, or are text in it."""
 
 
 class _Sink:
-    """A file object that Parquet is written to, and whose bytes are taken out as they arrive."""
+    """A file object for pyarrow, whose bytes are taken out as they arrive."""
 
     closed = False
 
@@ -183,7 +183,7 @@ class _Sink:
     def seekable(self) -> bool:
         return False
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         data = bytes(self._data)
         self._data.clear()
         return data

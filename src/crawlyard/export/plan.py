@@ -18,8 +18,8 @@ from crawlyard.lazy import installed, lazily
 with lazily():
     from crawlyard.export import parquet
 
-NO_TEXT = "expected a job that keeps text (--text markdown): there is nothing else to write"
-NO_HTML = "expected a job that keeps HTML (--keep html): there is nothing else to archive"
+NO_TEXT = "expected a job that keeps text (--text markdown); there is nothing else to write"
+NO_HTML = "expected a job that keeps HTML (--keep html); there is nothing else to archive"
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -31,16 +31,16 @@ class Plan(Struct, frozen=True, kw_only=True):
     extracted: tuple[str, ...] = ()  # names
 
     @property
-    def kept(self) -> list[Body]:
-        """Return the page contents that go into a record; CSV has no place for HTML."""
+    def bodies(self) -> list[Body]:
+        """Page contents in a record; CSV has no column for HTML."""
         html = self.html and self.format is not Format.CSV
         text = [Body.TEXT] if self.text is not TextMode.NONE else []
         return text + ([Body.HTML, Body.RENDERED, Body.HEADERS] if html else [])
 
     @property
     def left_out(self) -> Collection[str]:
-        """Return the record fields that are left out."""
-        return frozenset() if Body.HTML in self.kept else frozenset({"html", "headers"})
+        """Record fields that are left out."""
+        return frozenset() if Body.HTML in self.bodies else frozenset({"html", "headers"})
 
     def check(self) -> None:
         """Check that the export is possible.
@@ -60,13 +60,13 @@ class Plan(Struct, frozen=True, kw_only=True):
     def writer(self) -> Writer:
         """Return the writer of a text format."""
         if self.format is Format.CSV:
-            return Csv(self.extracted, text=Body.TEXT in self.kept)
+            return Csv(self.extracted, text=Body.TEXT in self.bodies)
         return JsonLines()
 
     def chunks(self, records: AsyncGenerator[Record]) -> AsyncIterator[bytes]:
         """Yield *records* as they arrive; close them at the end. Not for WARC and Markdown."""
         if self.format is Format.PARQUET:
-            text, html = Body.TEXT in self.kept, Body.HTML in self.kept
+            text, html = Body.TEXT in self.bodies, Body.HTML in self.bodies
             return parquet.chunks(records, parquet.Parquet(self.extracted, text=text, html=html))
         return base.chunks(records, self.writer())
 
@@ -77,11 +77,11 @@ def check_installed(form: Format) -> None:
     Raises:
         Invalid: it is not; the message says how to install it.
     """
-    needed = _NEEDED.get(form)
-    if needed is not None and not installed(needed):
+    package = _PACKAGES.get(form)
+    if package is not None and not installed(package):
         install = install_line(form)  # extras are named after the formats
-        raise Invalid("format", f"{form} needs {needed}, which is not installed: {install}")
+        raise Invalid("format", f"{form} needs {package}, which is not installed: {install}")
 
 
-_NEEDED = {Format.PARQUET: "pyarrow", Format.WARC: "warcio"}
+_PACKAGES = {Format.PARQUET: "pyarrow", Format.WARC: "warcio"}
 """The package that writes each format."""

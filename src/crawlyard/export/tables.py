@@ -1,4 +1,4 @@
-"""Exports of something else than pages: links, and chunks of text."""
+"""Exports of links and of chunks of text."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
@@ -30,7 +30,7 @@ class CsvTable:
         return row(self._columns)
 
     def record(self, record: Record) -> bytes:
-        """Return the record as one row."""
+        """Return a record as a row; lists are joined."""
         values = (record[name] for name in self._columns)
         return row([cell(" > ".join(v) if isinstance(v, list | tuple) else v) for v in values])
 
@@ -44,7 +44,7 @@ def chunk_writer(form: Format) -> Writer:
     """Return the writer of chunks in a format.
 
     Raises:
-        Invalid: the format is no text.
+        Invalid: the format is not a text format.
     """
     if not form.is_text:
         raise Invalid("format", f"expected jsonl or csv of chunks, got {form}")
@@ -59,7 +59,7 @@ def check_links(form: Format) -> None:
     """Check that links can be written in a format.
 
     Raises:
-        Invalid: they cannot, or it needs an extra that is not installed.
+        Invalid: they cannot, or the format needs an extra that is not installed.
     """
     if form in {Format.WARC, Format.MARKDOWN}:
         raise Invalid("format", f"expected jsonl, csv or parquet of links, got {form}")

@@ -24,11 +24,11 @@ from warcio.warcwriter import WARCWriter  # type: ignore[import-untyped]  # it s
 from crawlyard.about import VERSION
 
 REBUILT = (
-    "Rebuilt from what the job kept. Of each response, the headers are as they came; HTTP/1.1 and "
-    "the reason phrase are made up; the body has no content coding and no chunks any more, so that "
-    "Content-Encoding, Transfer-Encoding and Content-Length stand as X-Archive-Orig-*, and "
-    "Content-Length is that of the body here. Requests, redirects, failures and what is no HTML "
-    "are not kept."
+    "Reconstructed from the stored pages of a job. Response headers are as received; HTTP/1.1 "
+    "and the reason phrase are generated. The body has no content coding and no chunks, so the "
+    "original Content-Encoding, Transfer-Encoding and Content-Length are X-Archive-Orig-* "
+    "headers, and Content-Length is that of the stored body. Requests, redirects, failures and "
+    "content other than HTML are not stored."
 )
 
 _NOT_MODIFIED = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
@@ -47,7 +47,7 @@ class Capture(Struct, frozen=True, kw_only=True):
     headers: Sequence[tuple[str, str]] | None  # of the response, in order; None: not stored
     body: bytes  # without content coding
     truncated: bool = False
-    seen_at: datetime | None = None  # when the site said that it had not changed since
+    seen_at: datetime | None = None  # when the site last confirmed that it had not changed
     etag: str = ""
 
 
@@ -57,7 +57,7 @@ class Warc:
     def __init__(self, title: str, name: str, *, robots: bool) -> None:
         self._title = title
         self._name = name  # of the file
-        self._robots = robots  # whether robots.txt was obeyed
+        self._robots = robots  # true if robots.txt was obeyed
         self._data = BytesIO()
         self._writer = WARCWriter(self._data, gzip=True, warc_version="WARC/1.1")
         self._info_id = ""
@@ -74,12 +74,12 @@ class Warc:
         }
         record = self._writer.create_warcinfo_record(self._name, info)
         self._info_id = record.rec_headers.get_header("WARC-Record-ID")
-        return self._written(record)
+        return self._serialize(record)
 
     def record(self, capture: Capture) -> bytes:
         """Return the record of one page: a response, or a resource if there are no headers.
 
-        Of a page that had not changed, a revisit follows, so that the file is complete by itself.
+        For an unchanged page, a revisit record follows, so that the file is complete by itself.
         """
         about = self._about(capture.key, capture.at)
         if capture.truncated:
@@ -94,13 +94,13 @@ class Warc:
             warc_content_type=_line(capture.content_type) if headers is None else "",
             http_headers=headers,
         )
-        sent = self._written(record)
+        data = self._serialize(record)
         if capture.seen_at is None:
-            return sent
-        return sent + self._revisit(capture, capture.seen_at, about)
+            return data
+        return data + self._revisit(capture, capture.seen_at, about)
 
     def _revisit(self, capture: Capture, seen_at: datetime, sent: Mapping[str, str]) -> bytes:
-        """Return the record of a 304, which refers to the one of the body.
+        """Return the record of a 304, which refers to the record of the body.
 
         Source: ISO 28500:2017, section 6.7.3, profile "server not modified".
         """
@@ -117,17 +117,17 @@ class Warc:
             warc_headers_dict=about,
             http_headers=StatusAndHeaders("304 Not Modified", etag, protocol="HTTP/1.1"),
         )
-        return self._written(record)
+        return self._serialize(record)
 
     def _about(self, key: str, at: datetime) -> dict[str, str]:
-        """Return the headers that every record of a page has."""
+        """Return the headers common to all records of a page."""
         return {
             "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, key)}>",
             "WARC-Warcinfo-ID": self._info_id,
             "WARC-Date": f"{at.astimezone(UTC).isoformat('T', 'milliseconds')[:-6]}Z",
         }
 
-    def _written(self, record: object) -> bytes:
+    def _serialize(self, record: object) -> bytes:
         self._writer.write_record(record)
         data = self._data.getvalue()
         self._data.seek(0)

@@ -149,7 +149,7 @@ class Hosts(Noun):
     @endpoint("GET /hosts/{host}/deletion", WRITE)
     async def deletable(self, host: str, *, version: IfMatch = None) -> HostRuleOut:
         """Return the rule that deleting it would delete, or refuse as that would be."""
-        return HostRuleOut.of(await self._guarded(host, version))
+        return HostRuleOut.filled(await self._guarded(host, version))
 
     async def _guarded(self, host: str, version: Version) -> HostRule:
         name = urls.host_named(host)

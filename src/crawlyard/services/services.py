@@ -25,11 +25,10 @@ with lazily():
     from crawlyard.services.jobs import effective_config, preview
     from crawlyard.services.operations import bulk, operations
     from crawlyard.services.results import changes, checking
-    from crawlyard.services.schedules import scheduler, ticker
+    from crawlyard.services.schedules import calendar, loop, ticker
     from crawlyard.services.search import indexer
     from crawlyard.services.search import search as page_search
     from crawlyard.services.templates import files
-    from crawlyard.services.templates import manager as templates
     from crawlyard.services.upkeep import disk, janitor
     from crawlyard.services.workers import status
 if TYPE_CHECKING:
@@ -86,22 +85,25 @@ class Services:
         return janitor.Janitor(self.store, self.clock, self.keeping)
 
     @cached_property
-    def templates(self) -> "templates.TemplateManager":
-        """Return templates."""
-        return templates.TemplateManager(self.store, self.clock)
+    def ticker(self) -> "ticker.Ticker":
+        """The ticker, which fires single schedules."""
+        options = ticker.TickerOptions(backlog=self.settings.schedule_backlog)
+        return ticker.Ticker(self.store, self.submitter, self._dispatcher, self.clock, options)
 
     @cached_property
-    def scheduler(self) -> "scheduler.Scheduler":
-        """Return schedules."""
-        options = ticker.TickerOptions(backlog=self.settings.schedule_backlog)
-        return scheduler.Scheduler(
-            self.store, self.submitter, self.templates, self._dispatcher, self.clock, options
-        )
+    def scheduler(self) -> "loop.SchedulerLoop":
+        """The loop that fires schedules as they become due."""
+        return loop.SchedulerLoop(self.ticker)
+
+    @cached_property
+    def calendars(self) -> "calendar.Calendars":
+        """Calendars with their cache of runs to come."""
+        return calendar.Calendars(self.store, self.clock)
 
     @cached_property
     def operations(self) -> "operations.Operations":
         """Return work in the background."""
-        workers = bulk.workers_of(self.writer, self.scheduler)
+        workers = bulk.workers_of(self.writer, self.ticker)
         return operations.Operations(self.store, self.clock, workers)
 
     async def seal(self) -> "sealing.Seal":
@@ -116,7 +118,7 @@ class Services:
     @cached_property
     def configs(self) -> "effective_config.Configs":
         """Return the settings of jobs in force."""
-        return effective_config.Configs(self.store, self.templates, self.policy)
+        return effective_config.Configs(self.store, self.policy)
 
     @cached_property
     def bulk(self) -> "bulk.Bulk":

@@ -61,7 +61,7 @@ class HostStore(StorePart):
             return []
         return await self._database.write(partial(_book, bookings=bookings, now=now))
 
-    async def sit(
+    async def renew_slots(
         self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
     ) -> list[HostTerms]:
         """Renew the slots of a process until *until*; return its terms for each host, in order.
@@ -75,7 +75,7 @@ class HostStore(StorePart):
         return await self._database.write(work)
 
     @writes
-    def leave(self, conn: Connection, *askers: str, unused: Sequence[Booking] = ()) -> None:
+    def release_slots(self, conn: Connection, *askers: str, unused: Sequence[Booking] = ()) -> None:
         """Release all slots of processes that have ended, and of their children, named NAME/….
 
         What is *unused* of their windows is given back. All else that they booked stays: it may
@@ -114,7 +114,7 @@ class HostStore(StorePart):
         )
 
     @writes
-    def forgive(self, conn: Connection, host: str) -> None:
+    def reset_refusals(self, conn: Connection, host: str) -> None:
         """Reset the consecutive refusals of *host*: it has answered."""
         host = clean(host)
         struck = (hosts.c.host == host, hosts.c.strikes > 0)

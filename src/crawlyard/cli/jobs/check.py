@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 from crawlyard.cli import values
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import CheckOptions, Urls, form_of
-from crawlyard.cli.options import choice, flag, option
+from crawlyard.cli.options import IdempotencyKey, choice, flag, option
 from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.output import counted as count_of
+from crawlyard.cli.usage import essential
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
@@ -89,6 +90,7 @@ AllowIncomplete = Annotated[
 JUnit = Annotated[str, option(str, "--junit", "FILE", "Write the findings as JUnit XML as well.")]
 
 
+@essential("--fail-on --allow-incomplete --externals --junit --exclude --max-pages --json --server")
 @action(creates=True)
 async def check(
     session: "Session",
@@ -99,6 +101,7 @@ async def check(
     junit: JUnit = "",
     externals: Externals = False,
     max_externals: MaxExternals = None,
+    idempotency_key: IdempotencyKey = None,
     asked: CheckOptions,
 ) -> int:
     """Crawl a site and report broken links, with all pages that link to them.
@@ -120,7 +123,7 @@ async def check(
     if externals:
         form["max_externals"] = _MOST_EXTERNALS if max_externals is None else max_externals
     jobs = session.surface.jobs
-    job = await jobs.create(form)
+    job = await jobs.create(form, idempotency_key=idempotency_key)
     code = await run_and_watch.attend(session, job.id, run_and_watch.Wish(works=True, silent=True))
     job = await jobs.get(job.id)
     report = None

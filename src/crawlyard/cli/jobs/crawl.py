@@ -13,6 +13,7 @@ from crawlyard.cli.options import Basics, IdempotencyKey, flag, flat, option
 from crawlyard.cli.sites.logins import LOGIN_LABELS, LoginOptions
 from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.cli.templates.options import Use
+from crawlyard.cli.usage import essential
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.errors import Invalid
@@ -35,6 +36,7 @@ def _check(spec: JobSpec) -> None:
     receivers.check_job_spec(spec)  # loads the engine: only if something is wrong anyway
 
 
+@essential("--max-pages --max-depth --scope --exclude --delay --out --detach --server")
 @flat(params="--param", **LOGIN_LABELS)
 def crawl(
     *,

@@ -24,7 +24,7 @@ from crawlyard.export.base import (
     Writer,
     Written,
     format_of,
-    gzipping,
+    gzip_sink,
     write,
 )
 from crawlyard.export.files import Sink, check_writable, whole_file
@@ -271,4 +271,4 @@ def _opened(where: str, *, compressed: bool = False) -> Iterator[Sink]:
         sink: Sink = stdout.write
         if where != STDOUT:
             sink = opened.enter_context(whole_file(Path(where)))
-        yield opened.enter_context(gzipping(sink)) if compressed else sink
+        yield opened.enter_context(gzip_sink(sink)) if compressed else sink

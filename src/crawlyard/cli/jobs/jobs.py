@@ -24,6 +24,7 @@ from crawlyard.cli.options import (
     Yes,
     flag,
     group,
+    key_for,
     option,
 )
 from crawlyard.cli.render.output import View
@@ -231,7 +232,7 @@ async def retry(
     """
 
     async def again(job_id: str, **options: Any) -> "RetriedOut":
-        key = idempotency_key and f"{idempotency_key} {job_id}"  # one call for each job
+        key = key_for(idempotency_key, job_id)
         retried: RetriedOut = await session.surface.jobs.retry(
             job_id, **options, idempotency_key=key
         )

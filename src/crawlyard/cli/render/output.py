@@ -97,6 +97,22 @@ def instant(item: Struct, field: str) -> str | None:
     return told
 
 
+def column(name: str, field: str = "", **options: Any) -> Column[Any]:
+    """Return a column of a field, which is called as the column unless it is named.
+
+    Instants are written as the API does, the items of a list with commas.
+    """
+    path = field or name.lower().replace(" ", "_")
+
+    def value(item: Any) -> object:
+        content = getattr(item, path)
+        if isinstance(content, datetime):
+            return instant(item, path)
+        return ", ".join(content) if isinstance(content, list | tuple) else content
+
+    return Column(name=name, value=value, **options)
+
+
 def at(
     name: str, field: str, now: datetime, *, right: bool = False, least: int = 0, sheet: bool = True
 ) -> Column[Any]:

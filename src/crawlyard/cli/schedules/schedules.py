@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
 from crawlyard.cli.invoke import action
@@ -20,6 +18,7 @@ from crawlyard.cli.options import (
     Limit,
     Style,
     Yes,
+    argument,
     choice,
     flag,
     flat,
@@ -42,6 +41,7 @@ from crawlyard.cli.schedules.options import (
 )
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.templates.options import Use, params_of
+from crawlyard.cli.usage import essential
 from crawlyard.cli.when import instant_of
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.endpoints.endpoint import every
@@ -78,11 +78,7 @@ _NO_DRY_RUN = "it submits jobs; --dry-run shows what would run"
 
 When = Annotated[
     str,
-    typer.Argument(
-        metavar="WHEN",
-        help="A cron expression, '@daily', 'every 6h' or 'at 2027-01-01T08:00'.",
-        show_default=False,
-    ),
+    argument("WHEN", "A cron expression, '@daily', 'every 6h' or 'at 2027-01-01T08:00'."),
 ]
 Zone = Annotated[
     str, option(str, "--tz", "ZONE", "An IANA time zone such as Europe/Berlin; else UTC.")
@@ -141,9 +137,7 @@ def _check_number(count: int) -> None:
         raise Invalid("-n", f"expected at most {_MOST:,}, got {count:,}")
 
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="Its name, one of a kind.", show_default=False)
-]
+Name = Annotated[str, argument("NAME", "Its name, one of a kind.")]
 WHEN_HELP = "A cron expression, '@daily', 'every 6h' or 'at INSTANT'."
 Due = Annotated[str, option(str, "--when", "WHEN", WHEN_HELP, TIMES)]
 NewDue = Annotated[str | None, option(str, "--when", "WHEN", WHEN_HELP, TIMES)]
@@ -212,6 +206,7 @@ async def show(session: "Session", schedule: Ref) -> None:
 
 
 @app.command()
+@essential("--when --tz --template --param --max-pages --overlap --pause-after --server")
 @action(creates=True, name="NAME", params="--param")
 async def create(
     session: "Session",
@@ -239,6 +234,7 @@ async def create(
 
 
 @app.command()
+@essential("--when --tz --overlap --ends --pause-after --max-pages --unset --server")
 @action(name="--rename", params="--param")
 async def edit(
     session: "Session",
@@ -484,10 +480,7 @@ async def delete(session: "Session", schedules: Refs, *, yes: Yes = False) -> in
     """
     found = [await session.surface.schedules.get(ref) for ref in schedules]
     about = [f"{one.name}  {one.when}  {one.id}" for one in found]
-    count = "this schedule" if len(found) == 1 else f"these {len(found):,} schedules"
-    question = f"Delete {count} and what is known of past runs?"
-    if not yes and not session.agreed(question, about):
-        session.tell("nothing was deleted")
+    if not session.agreed_to_delete("schedules", about, "what is known of past runs", yes=yes):
         return DECLINED
     for one in found:
         await session.surface.schedules.delete(one.id, version=one.version)

@@ -1,4 +1,4 @@
-"""`crawlyard sessions …`: what crawls are logged in to sites with."""
+"""`crawlyard sessions …`: logins at sites, for crawls."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -7,9 +7,9 @@ import typer
 
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
-from crawlyard.cli.invoke import action
-from crawlyard.cli.options import Yes, flag, group, option
-from crawlyard.cli.render.output import Column, View, at, id_of, instant
+from crawlyard.cli.invoke import PlainCommands, action
+from crawlyard.cli.options import Yes, argument, flag, group, option
+from crawlyard.cli.render.output import View, at, column, id_of
 from crawlyard.cli.sites import logins
 from crawlyard.cli.sites.logins import Login, SecretRef
 from crawlyard.core.access.site_session import LoginKind
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crawlyard.core.access.answers import SessionOut
 
 app = group(
-    """Log in to sites: sessions are kept sealed, and used by crawls under their names.
+    """Log in to sites, and crawl with the sessions.
 
     crawlyard sessions login shop form:https://shop.example.org/login --user ada
     crawlyard crawl https://shop.example.org/ --session shop
@@ -29,7 +29,7 @@ app = group(
 
 Name = Annotated[
     str,
-    typer.Argument(parser=values.line, metavar="NAME", help="Of the session.", show_default=False),
+    argument("NAME", "Of the session.", values.line),
 ]
 
 
@@ -42,12 +42,7 @@ def _login(word: str) -> Login:
 
 How = Annotated[
     Login | None,
-    typer.Argument(
-        parser=_login,
-        metavar="[HOW]",
-        help="basic:USER, bearer, cookies:FILE or form:URL; else as the last time.",
-        show_default=False,
-    ),
+    argument("[HOW]", "basic:USER, bearer, cookies:FILE or form:URL; else as before.", _login),
 ]
 Url = Annotated[str, option(str, "--url", "URL", "Any URL of the site; a form has its own.")]
 User = Annotated[str, option(str, "--user", "NAME", "The user name for a form.")]
@@ -73,43 +68,39 @@ def sessions_view(now: datetime) -> "View[SessionOut]":
         key=lambda session: session.name,
         table=("NAME", "VERSION", "KIND", "SENT TO", "MADE", "USED"),
         columns=(
-            Column(name="NAME", value=lambda s: s.name),
-            Column(name="VERSION", value=lambda s: s.version, right=True),
-            Column(name="KIND", value=lambda s: s.kind),
-            Column(name="URL", value=lambda s: s.url, wide=True),
-            Column(name="USER", value=lambda s: s.user),
-            Column(name="SENT TO", value=lambda s: ", ".join(s.origins), wide=True),
-            Column(name="COOKIES", value=lambda s: s.cookies),
+            column("NAME"),
+            column("VERSION", right=True),
+            column("KIND"),
+            column("URL", wide=True),
+            column("USER"),
+            column("SENT TO", "origins", wide=True),
+            column("COOKIES"),
             at("MADE", "made_at", now),
             at("USED", "used_at", now),
-            Column(name="USED BY", value=lambda s: s.used_by),
-            Column(name="CREATED AT", value=lambda s: instant(s, "created_at")),
+            column("USED BY"),
+            column("CREATED AT"),
             id_of(lambda s: s.id),
         ),
     )
 
 
-@app.command("list")
-@action(empty=True)
-async def list_(session: "Session") -> None:
-    """List your sessions, without their secrets.
+plain = PlainCommands(app=app, noun="sessions", view=sessions_view)
+
+
+@plain.list("there is no session yet", empty=True)
+def list_() -> None:
+    """List your sessions, without their credentials.
 
     crawlyard sessions list
     """
-    found = (await session.surface.sessions.list()).items
-    if not await session.listed(found, sessions_view(session.clock.now())):
-        session.tell("there is no session yet")
 
 
-@app.command()
-@action()
-async def show(session: "Session", name: Name) -> None:
-    """Show a session, but not its secrets.
+@plain.show()
+def show(name: Name) -> None:
+    """Show a session, without its credentials.
 
     crawlyard sessions show shop
     """
-    found = await session.surface.sessions.get(name)
-    await session.show(found, sessions_view(session.clock.now()))
 
 
 @app.command()

@@ -18,10 +18,12 @@ from crawlyard.cli.options import (
     IdempotencyKey,
     Limit,
     Yes,
+    argument,
     choice,
     flag,
     flat,
     group,
+    key_for,
     option,
 )
 from crawlyard.cli.stdin_args import STDIN
@@ -34,6 +36,7 @@ from crawlyard.cli.templates.options import (
     parameter_of,
     params_of,
 )
+from crawlyard.cli.usage import essential
 from crawlyard.core.answer import as_dict
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.merge_patch import patch_between
@@ -61,14 +64,14 @@ app = group(
 
 _OURS_ALONE = 0o600  # there may be credentials in a file
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name.", show_default=False)]
+Name = Annotated[str, argument("NAME", "Its name.")]
 Refs = Annotated[
     list[str],
-    typer.Argument(metavar="TEMPLATE", help="Names or ids.", show_default=False),
+    argument("TEMPLATE", "Names or ids."),
 ]
 Number = Annotated[
     int,
-    typer.Argument(metavar="VERSION", help="The number of the version.", show_default=False),
+    argument("VERSION", "The number of the version."),
 ]
 Query = Annotated[
     str, option(str, "--query", "TEXT", "Only where name or description has this in it.")
@@ -91,7 +94,7 @@ Declared = Annotated[
 
 Files = Annotated[
     list[str],
-    typer.Argument(metavar="FILE", help="YAML or JSON; '-' is stdin.", show_default=False),
+    argument("FILE", "YAML or JSON; '-' is stdin."),
 ]
 File = Annotated[
     str, option(str, "--file", "FILE", "Take it from this YAML or JSON; '-' is stdin.")
@@ -151,6 +154,7 @@ async def show(session: "Session", template: Ref, *, version: Version = None) ->
 
 
 @app.command()
+@essential("--param --description --scope --exclude --max-pages --max-depth --tag --server")
 @action(creates=True, name="NAME", parameters="--param")
 async def create(
     session: "Session",
@@ -183,6 +187,7 @@ async def create(
 
 
 @app.command()
+@essential("--file --rename --description --scope --exclude --max-pages --max-depth --server")
 @action(name="--rename", parameters="parameter")
 async def edit(
     session: "Session",
@@ -260,6 +265,7 @@ def validate(files: Files, *, basics: Basics) -> None:
 
 
 @app.command()
+@essential("--param --version --max-pages --json --server")
 @action(params="--param")
 async def render(
     session: "Session",
@@ -383,7 +389,13 @@ async def restore(session: "Session", template: Ref, version: Number) -> None:
 
 @app.command("import")
 @action(creates=True)
-async def import_(session: "Session", paths: Files, *, update: Update = False) -> None:
+async def import_(
+    session: "Session",
+    paths: Files,
+    *,
+    update: Update = False,
+    idempotency_key: IdempotencyKey = None,
+) -> None:
     """Make templates of files.
 
     crawlyard templates import news.yaml docs.json
@@ -393,8 +405,10 @@ async def import_(session: "Session", paths: Files, *, update: Update = False) -
     for draft in found:
         there = await _named(session, draft.name) if update else None
         if there is None:
-            made = await session.surface.templates.create(forms.data_of(draft))
-            await _told(session, "created", made)
+            template = await session.surface.templates.create(
+                forms.data_of(draft), idempotency_key=key_for(idempotency_key, draft.name)
+            )
+            await _told(session, "created", template)
         else:
             old = await drafts.exported(session, there.id, there.version)
             await _changed(session, there, await _saved(session, there, old, draft))
@@ -446,9 +460,7 @@ async def delete(session: "Session", templates: Refs, *, yes: Yes = False) -> in
     """
     found = [await session.surface.templates.get(ref) for ref in templates]
     about = [f"{one.name}  v{one.version}  {one.id}" for one in found]
-    count = "this template" if len(found) == 1 else f"these {len(found):,} templates"
-    if not yes and not session.agreed(f"Delete {count} and all versions?", about):
-        session.tell("nothing was deleted")
+    if not session.agreed_to_delete("templates", about, "all versions", yes=yes):
         return DECLINED
     for template in found:
         await session.surface.templates.delete(template.id, version=template.version)

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from crawlyard.core.access.credential import Credential, Given
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.access.user import NO_DATE, Permit, User
 from crawlyard.core.answer import Wire, derived
+from crawlyard.core.fields import after
 
 
 @derived
@@ -21,12 +22,9 @@ class UserOut(User, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, user: User) -> "UserOut":
-        """Return the shape of *user*."""
-        return cls.filled(
-            user,
-            created_at=_date(user.created_at),
-            updated_at=_date(user.updated_at),
-        )
+        """Return the answer; dates that are not known are null."""
+        dates = {"created_at": _date(user.created_at), "updated_at": _date(user.updated_at)}
+        return cls.filled(user, **dates)
 
 
 class MeOut(Wire, frozen=True, kw_only=True):
@@ -48,7 +46,7 @@ class MeOut(Wire, frozen=True, kw_only=True):
         shown: Credential | None = None,
         admins: Sequence[str] = (),
     ) -> "MeOut":
-        """Return the shape of *user*, who may do what *permits* say by what they have shown."""
+        """Return the answer for *user*, whose credential gives them *permits*."""
         return cls(
             user=UserOut.of(user),
             credential_id="" if shown is None else shown.id,
@@ -59,30 +57,20 @@ class MeOut(Wire, frozen=True, kw_only=True):
         )
 
 
-class TokenOut(Wire, frozen=True, kw_only=True):
+@derived
+class TokenOut(Credential, Wire, frozen=True, kw_only=True):
     """A token, without its secret."""
 
-    id: str
     object: Literal["token"] = "token"
     user: str
     name: str
-    prefix: str  # by which its owner knows it again
     scopes: tuple[str, ...]  # empty: all that the user's role has, now and later
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None  # to the minute
-    revoked_at: datetime | None
+    last_used_at: datetime | None
 
     @classmethod
     def of(cls, token: Credential) -> "TokenOut":
-        """Return the shape of *token*."""
-        return cls.filled(
-            token,
-            user=token.user_id,
-            name=token.label,
-            scopes=tuple(sorted(token.permits or ())),
-            last_used_at=token.used_at,
-        )
+        """Return the answer without the secret."""
+        return cls.filled(token, scopes=tuple(sorted(token.permits or ())))
 
 
 class NewTokenOut(TokenOut, frozen=True, kw_only=True):
@@ -92,32 +80,17 @@ class NewTokenOut(TokenOut, frozen=True, kw_only=True):
 
     @classmethod
     def given(cls, given: Given) -> "NewTokenOut":
-        """Return the shape of a token that was just made."""
+        """Return the answer for a new token, with its secret."""
         return cls.filled(TokenOut.of(given.credential), token=given.secret)
 
 
-class SectionOut(Wire, frozen=True, kw_only=True):
+@derived
+class SectionOut(Section, Wire, frozen=True, kw_only=True):
     """One section: *value* is what was written, *effective* what holds, all fields named."""
 
     object: Literal["settings"] = "settings"
     section: str
-    value: Mapping[str, Any]
-    effective: Mapping[str, Any]
-    version: int  # 0: never written
-    updated_at: datetime | None
-    updated_by: str  # a user's id; empty: nobody has
-
-    @classmethod
-    def of(cls, section: Section, effective: Mapping[str, Any]) -> "SectionOut":
-        """Return the shape of *section* with the values that hold."""
-        return cls(
-            section=section.name,
-            value=section.value,
-            effective=effective,
-            version=section.version,
-            updated_at=section.updated_at,
-            updated_by=section.actor,
-        )
+    effective: Annotated[Mapping[str, Any], after("value")]
 
 
 SECTION_EXAMPLES: Mapping[str, Mapping[str, Any]] = {

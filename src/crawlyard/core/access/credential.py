@@ -9,11 +9,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit, User
+from crawlyard.core.fields import HIDDEN, shown_as
 from crawlyard.errors import Invalid
 
 SECRET_BYTES = 32
@@ -45,16 +46,18 @@ class Credential(Struct, frozen=True, kw_only=True):
     """An issued credential, without its secret."""
 
     id: str
-    kind: CredentialKind
-    user_id: str
-    label: str = ""
+    kind: Annotated[CredentialKind, HIDDEN]
+    user_id: Annotated[str, shown_as("user")]
+    label: Annotated[str, shown_as("name")] = ""
     prefix: str  # the first characters of the secret
-    digest: str  # SHA-256 of the secret, hex
-    permits: frozenset[Permit] | None = None  # None: all of the role's permits
-    parent_id: str | None = None  # of a session: the token or link it was opened with
+    digest: Annotated[str, HIDDEN]  # SHA-256 of the secret, hex
+    # None: all of the role's permits, now and later
+    permits: Annotated[frozenset[Permit] | None, shown_as("scopes")] = None
+    # of a session: the token or link it was opened with
+    parent_id: Annotated[str | None, HIDDEN] = None
     created_at: datetime
     expires_at: datetime | None = None
-    used_at: datetime | None = None
+    used_at: Annotated[datetime | None, shown_as("last_used_at")] = None  # to the minute
     revoked_at: datetime | None = None
 
     def __post_init__(self) -> None:

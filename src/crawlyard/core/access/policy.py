@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct, field
 
 from crawlyard.core.access.user import Grant, Grants
+from crawlyard.core.fields import shown_as
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, spec_with, values_of
@@ -54,11 +55,11 @@ class SectionName(StrEnum):
 class Section(Struct, frozen=True, kw_only=True):
     """One section of the settings, as stored."""
 
-    name: str
+    name: Annotated[str, shown_as("section")]
     value: Mapping[str, object] = field(default_factory=dict)  # JSON
     version: int = 0  # 0: never written
     updated_at: datetime | None = None
-    actor: str = ""
+    actor: Annotated[str, shown_as("updated_by")] = ""  # a user's id; empty: never written
 
 
 def section_read(name: SectionName, value: Mapping[str, object]) -> dict[str, object]:

@@ -4,36 +4,29 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.answer import Wire
-from crawlyard.core.crawl.changes import Change, RunChanges, StoredChange
+from msgspec.structs import asdict
+
+from crawlyard.core.answer import Wire, derived
+from crawlyard.core.crawl.changes import Change, RunChanges
 from crawlyard.core.endpoints.endpoint import Slice
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.text.difference import Amount, Hunk
 
 
-class ChangeOut(Wire, frozen=True, kw_only=True):
+@derived
+class ChangeOut(Change, Wire, frozen=True, kw_only=True):
     """What became of one page between two runs."""
 
-    kind: str  # changed, new, seen_first, moved, gone, broken, noise or unknown
-    url: str  # of a page that moved: the earlier one
-    moved_to: str | None
-    detail: str  # why it is unknown, or how it is known to be gone, broken or moved
-    before: int | None  # its page in the earlier run
-    after: int | None  # its page in the later run
     added: int | None  # lines; null: there is no text to compare
     removed: int | None
     share: float | None  # of the words, those in added and removed lines; 0: in another order
 
     @classmethod
     def of(cls, change: Change, amount: Amount | None) -> "ChangeOut":
-        """Return the shape of *change*."""
-        return cls.filled(
-            change,
-            kind=change.kind.value,
-            added=amount and amount.added,
-            removed=amount and amount.removed,
-            share=amount and amount.share,
-        )
+        """Return the answer for *change*; no *amount*: there is no text to compare."""
+        if amount is None:
+            return cls.filled(change, added=None, removed=None, share=None)
+        return cls.filled(change, **asdict(amount))
 
 
 class DiffOut(Slice[ChangeOut], frozen=True, kw_only=True):
@@ -62,9 +55,8 @@ class PageDiffOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, change: Change, amount: Amount, **shown: Any) -> "PageDiffOut":
-        """Return the shape of a change of which both texts are known."""
-        much = {"added": amount.added, "removed": amount.removed, "share": amount.share}
-        return cls.filled(change, kind=change.kind.value, **much, **shown)
+        """Return the answer for a page with two texts; *amount* is their difference."""
+        return cls.filled(change, **asdict(amount), **shown)
 
 
 class RunChangesOut(Wire, frozen=True, kw_only=True):
@@ -80,7 +72,7 @@ class RunChangesOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, job: Job, run: RunChanges | None) -> "RunChangesOut":
-        """Return the shape of what *job* has changed; ``None``: it is not compared yet."""
+        """Return what *job* has changed; no *run*: it is not compared yet."""
         return cls(
             job_id=job.id,
             state=job.state.value,
@@ -98,8 +90,3 @@ class FeedChangeOut(ChangeOut, frozen=True, kw_only=True):
     seq: int
     job_id: str
     schedule_id: str
-
-    @classmethod
-    def stored(cls, change: StoredChange) -> "FeedChangeOut":
-        """Return the shape of *change*."""
-        return cls.filled(change, kind=change.kind.value)

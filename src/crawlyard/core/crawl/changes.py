@@ -561,18 +561,12 @@ class RunChanges(Struct, frozen=True, kw_only=True):
     counts: Mapping[str, int]  # by `ChangeKind`
 
 
-class StoredChange(Struct, frozen=True, kw_only=True):
+class StoredChange(Change, frozen=True, kw_only=True):
     """A change of a run as it is kept, and how much of the text it is."""
 
     seq: int = 0  # assigned by the store, in commit order
     job_id: str
     schedule_id: str
-    kind: ChangeKind
-    url: str
-    moved_to: str | None = None
-    detail: str = ""
-    before: int | None = None
-    after: int | None = None
     added: int | None = None
     removed: int | None = None
     share: float | None = None

@@ -77,8 +77,18 @@ class Finding(Struct, frozen=True, kw_only=True):
     new: bool | None = None  # not found by the check it is compared with; None: no comparison
 
     @property
+    def links(self) -> int:
+        """Number of links that lead to the URL."""
+        return len(self.linked_from)
+
+    @property
+    def address(self) -> str:
+        """URL with its fragment."""
+        return f"{self.url}#{self.fragment}" if self.fragment else self.url
+
+    @property
     def key(self) -> tuple[str, str, str]:
-        """Return what is the same in another check of the same site."""
+        """Identity of the finding in other checks of the same site."""
         return self.kind, self.url, self.fragment
 
 

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from msgspec.structs import replace
 
-from crawlyard.core.answer import Wire
-from crawlyard.core.crawl.link_check import Finding, LinkCheck, Referrer, UncheckedReason
+from crawlyard.core.answer import Wire, derived
+from crawlyard.core.crawl.link_check import Finding, LinkCheck, UncheckedReason
 from crawlyard.core.endpoints.endpoint import Slice
+from crawlyard.core.fields import after
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.outcome import LIMIT_REASONS
@@ -21,30 +22,11 @@ MOST_UNCHECKED = 1_000
 """URLs not checked for one reason that the whole check names."""
 
 
-class FindingOut(Wire, frozen=True, kw_only=True):
+@derived
+class FindingOut(Finding, Wire, frozen=True, kw_only=True):
     """One thing that is wrong."""
 
-    kind: str  # broken_link, redirect, orphan_page …: a `FindingKind`
-    url: str  # where the links lead, or the page whose title or canonical URL it is
-    fragment: str
-    status: int | None
-    detail: str
-    chain: tuple[str, ...]  # the URLs that redirects lead to, in order
-    links: int  # to it
-    linked_from: tuple[Referrer, ...]  # these links; a list of findings has the first ten
-    sitemap: str  # the sitemap in which the URL was found, before any link to it; or empty
-    pages: tuple[str, ...]  # that have the same title
-    new: bool | None  # null: it was not compared
-
-    @property
-    def address(self) -> str:
-        """Return the URL with its fragment."""
-        return f"{self.url}#{self.fragment}" if self.fragment else self.url
-
-    @classmethod
-    def of(cls, finding: Finding) -> "FindingOut":
-        """Return the shape of *finding*."""
-        return cls.filled(finding, kind=finding.kind.value, links=len(finding.linked_from))
+    links: Annotated[int, after("chain")]
 
 
 class UncheckedOut(Wire, frozen=True, kw_only=True):
@@ -80,7 +62,7 @@ class CheckOut(Wire, frozen=True, kw_only=True):
         check: LinkCheck,
         findings: Sequence[Finding],
     ) -> "CheckOut":
-        """Return the shape of *findings*."""
+        """Return the answer: *findings*, and how much was checked."""
         reason = _incomplete_reason(job, check)
         return cls(
             job_id=job.id,
@@ -94,7 +76,7 @@ class CheckOut(Wire, frozen=True, kw_only=True):
             incomplete_reason=reason,
             fragments=job.spec.keep_anchors,
             counts=Counter(one.kind.value for one in findings),
-            items=tuple(map(FindingOut.of, findings)),
+            items=tuple(map(FindingOut.filled, findings)),
         )
 
     def shortened(self) -> "CheckOut":

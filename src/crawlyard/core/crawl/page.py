@@ -208,7 +208,7 @@ class RuleKind(StrEnum):
     INCLUDE = auto()
     DEPTH = auto()
     ROBOTS = auto()
-    REDIRECT = auto()  # it led to a URL that is kept out, or known already
+    REDIRECT = auto()  # it led to a URL that is excluded or already known
     SITEMAP = auto()  # a sitemap: read, and not kept as a page
     HOST = auto()  # an operator has blocked the host
 

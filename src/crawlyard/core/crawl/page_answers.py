@@ -1,13 +1,12 @@
 """Pages of a job, what happened to its other URLs, and its site, as answers show them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from msgspec import defstruct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, fields
 
-from crawlyard.core.answer import API, Wire, derived, fields_as, json_value, whole
+from crawlyard.core.answer import API, Wire, derived, json_value, whole
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.page import (
     Body,
@@ -21,6 +20,7 @@ from crawlyard.core.crawl.page import (
     UrlOutcome,
 )
 from crawlyard.core.crawl.site_map import Folder, LinkTarget, Neighbours, SiteMap, Step
+from crawlyard.core.fields import after
 
 
 @derived
@@ -28,47 +28,27 @@ class PageErrorOut(PageError, Wire, frozen=True, kw_only=True):
     """Why a URL failed: a kind from the closed list, and a sentence."""
 
 
-_BODIES = {"text": str | None, "html": str | None, "headers": tuple[tuple[str, str], ...] | None}
-"""What is stored beside a record; null: not stored, or not asked for."""
+@derived
+class PageOut(Page, Wire, frozen=True, kw_only=True):
+    """Record of one URL that got a final answer, or was given up."""
 
+    # stored beside the record; null: not stored, or not asked for
+    text: Annotated[str | None, after("nearly_empty")]
+    html: Annotated[str | None, after("text")]
+    headers: Annotated[tuple[tuple[str, str], ...] | None, after("html")]
+    error: PageErrorOut | None
 
-class _PageOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, page: Page, **bodies: Any) -> Self:
-        """Return the shape of a page record; *bodies* are its text, html and headers, if read."""
-        error = None if page.error is None else PageErrorOut.filled(page.error)
-        return cls.filled(page, error=error, **(dict.fromkeys(_BODIES) | bodies))
+        """Return the answer for a page; *bodies* are its text, html and headers, if read."""
+        return cls.filled(page, **(_NO_BODIES | bodies))
 
 
-def _fields() -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a page record, with those of its bodies before what is extracted."""
-    for field in fields_as(Page, error=PageErrorOut | None):
-        if field[0] == "extracted":
-            yield from _BODIES.items()
-        yield field
-
-
-if TYPE_CHECKING:
-
-    class PageOut(_PageOut, Page, frozen=True, kw_only=True):
-        """A page record as answers and exports have it."""
-
-        text: str | None
-        html: str | None
-        headers: tuple[tuple[str, str], ...] | None
-else:
-    PageOut = defstruct(
-        "PageOut",
-        list(_fields()),
-        bases=(_PageOut,),
-        namespace={"__doc__": "What is kept of one URL that was answered for good, or given up."},
-        kw_only=True,
-        frozen=True,
-    )
-
-
+_NO_BODIES = dict.fromkeys(("text", "html", "headers"))
 _READY = frozenset({int, int | None, bool})  # JSON has them as they are
-_TO_WRITE = ("text", "html", *(name for name, kind in fields_as(Page) if kind not in _READY))
+_TO_WRITE = tuple(
+    field.name for field in fields(PageOut) if field.type not in _READY and field.name != "headers"
+)
 _EMPTY = dict.fromkeys(PageOut.__struct_fields__)
 
 
@@ -100,7 +80,7 @@ class StoredPageOut(PageOut, frozen=True, kw_only=True):
 
     @classmethod
     def stored(cls, job_id: str, stored: StoredPage, /, **kept: Any) -> Self:
-        """Return the shape of a page of a job; *kept* as for `PageOut.of`."""
+        """Return the answer for a page of a job; *kept* as for `PageOut.of`."""
         own = f"{API}/jobs/{job_id}/pages/{stored.id}"
         parts = {kind.value: f"{own}?part={kind}" for kind in Body}
         parts[Body.SCREENSHOT.value] = f"{own}/screenshot"
@@ -122,7 +102,7 @@ class LinkOut(FoundLink, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def led(cls, link: FoundLink, source_id: int, target: LinkTarget) -> Self:
-        """Return the shape of *link* on a page, with what is known of its target."""
+        """Return the answer for *link* on a page, with what is known of its target."""
         return cls.filled(
             link,
             source_id=source_id,
@@ -158,7 +138,7 @@ class ErrorsOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, groups: Sequence[ErrorGroup], robots: SkippedGroup | None) -> "ErrorsOut":
-        """Return the shape of *groups*; *robots*: what robots.txt forbids, if anything."""
+        """Return the answer for *groups*; *robots*: what robots.txt forbids, if anything."""
         blocked = BlockedOut(count=0, samples=()) if robots is None else BlockedOut.filled(robots)
         return cls(
             total=sum(group.count for group in groups),
@@ -194,7 +174,7 @@ class FateOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, fate: UrlOutcome) -> "FateOut":
-        """Return the shape of *fate*."""
+        """Return the answer in one level: what is known of the URL, and of its page."""
         known, stored = fate.known, fate.page
         page = stored.page if stored is not None else None
         return cls.filled(
@@ -216,28 +196,14 @@ class FolderOut(Folder, Wire, frozen=True, kw_only=True):
     """The URLs of a job in a folder or on a host, by what happened; `""`: in no folder below."""
 
 
-class SiteMapOut(Wire, frozen=True, kw_only=True):
+@derived
+class SiteMapOut(SiteMap, Wire, frozen=True, kw_only=True):
     """The folders right below a place (a URL without its scheme), the largest in front."""
 
     object: Literal["site_map"] = "site_map"
-    under: str  # empty: all hosts
     total: FolderOut
-    unlisted: int  # folders that are counted in the total alone
-    skipped_elsewhere: int = (
-        0  # URLs on hosts that no request was sent to, beside the total; without `under`
-    )
+    skipped_elsewhere: int = 0  # on hosts that no request was sent to, beside the total
     items: tuple[FolderOut, ...]
-
-    @classmethod
-    def of(cls, found: SiteMap) -> "SiteMapOut":
-        """Return the shape of *found*."""
-        return cls(
-            under=found.under,
-            total=FolderOut.filled(found.total),
-            unlisted=found.unlisted,
-            skipped_elsewhere=found.skipped_elsewhere,
-            items=tuple(map(FolderOut.filled, found.folders)),
-        )
 
 
 class PathStepOut(Step, Wire, frozen=True, kw_only=True):

@@ -1,6 +1,10 @@
 """Site map of a crawl: its hosts and folders, and how many of their URLs were fetched."""
 
+from typing import Annotated
+
 from msgspec import Struct
+
+from crawlyard.core.fields import shown_as
 
 MOST_FOLDERS = 60
 """Folders of a map; the smaller ones are added up."""
@@ -21,10 +25,10 @@ class SiteMap(Struct, frozen=True, kw_only=True):
     """The folders right below a place, the largest in front."""
 
     under: str  # a place is a URL without its scheme; empty: all hosts
-    folders: tuple[Folder, ...]  # at most `MOST_FOLDERS`
     total: Folder  # all of them, also those that are not listed
     unlisted: int  # folders
     skipped_elsewhere: int = 0  # URLs on hosts that no request was sent to; below a place none
+    folders: Annotated[tuple[Folder, ...], shown_as("items")]  # at most `MOST_FOLDERS`
 
 
 class Step(Struct, frozen=True, kw_only=True):

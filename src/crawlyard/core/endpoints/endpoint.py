@@ -62,6 +62,12 @@ class Rest(Struct, frozen=True):
     form: str  # what the body is, for the document: "job", "change", …
 
 
+class Default(Struct, frozen=True):
+    """Marks a member of ``**name: Unpack[Terms]`` that has a value when it is absent."""
+
+    value: Any
+
+
 class Who(Struct, frozen=True):
     """Who may call an endpoint, if not whoever has a permit."""
 
@@ -247,6 +253,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     def _parameter(self, name: str, hint: Any, default: Any) -> Parameter:
         kind, metas = opened(hint)
+        default = next((mark.value for mark in metas if isinstance(mark, Default)), default)
         rest = "query" if self.method in {"GET", "DELETE"} else "body"
         place, alias = rest, name.removesuffix("_")
         header = next((meta for meta in metas if isinstance(meta, Header)), None)

@@ -149,7 +149,7 @@ class RunningJobOut(_Progressing, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, standing: Standing, progress: Progress) -> "RunningJobOut":
-        """Return the shape of *progress*."""
+        """Return the message with the figures of *progress*."""
         return cls(
             id=standing.job.id,
             current_url=progress.current_url,
@@ -179,7 +179,7 @@ class LatestPageOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, stored: StoredPage) -> "LatestPageOut":
-        """Return the shape of *stored*."""
+        """Return the fields of a page that the list of latest pages shows."""
         page = stored.page
         return cls.filled(page, id=stored.id, error=page.error and str(page.error.kind))
 
@@ -225,7 +225,7 @@ class HappenedOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, event: Event, job: JobRowOut | None) -> "HappenedOut":
-        """Return the shape of *event*."""
+        """Return the message about *event*."""
         is_job = event.name.kind == "job"
         return cls.filled(
             event,

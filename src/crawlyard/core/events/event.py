@@ -99,17 +99,17 @@ _PAGES = {"template": "templates", "schedule": "schedules"}
 class Event(Struct, frozen=True, kw_only=True):
     """One change; *data* contains only JSON values."""
 
+    seq: int = 0  # assigned by the store, in commit order; 0 until then
     name: EventName
     subject: str  # id of what it is about; for a host or a settings section, its name
     owner: str  # owner of the subject; if it has none, the actor
     at: datetime
     actor: str  # a user's id, or "worker:…", "scheduler", "janitor", "webhooks"
     data: Mapping[str, object] = field(default_factory=dict)
-    seq: int = 0  # assigned by the store, in commit order; 0 until then
 
     @property
     def job_id(self) -> str | None:
-        """Return the id of the job that it is about, ``None`` if it is about something else."""
+        """Id of the job that it is about; ``None`` if it is about something else."""
         return self.subject if self.name.kind in OF_JOBS else None
 
     @property

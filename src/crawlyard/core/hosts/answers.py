@@ -5,25 +5,15 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from crawlyard.core.answer import Wire
+from crawlyard.core.answer import Wire, derived
 from crawlyard.core.hosts.hosts import HostRule
 
 
-class HostRuleOut(Wire, frozen=True, kw_only=True):
+@derived
+class HostRuleOut(HostRule, Wire, frozen=True, kw_only=True):
     """What operators say of a host, for all jobs of all users."""
 
-    state: str  # open, paused: nobody asks it; blocked: its URLs are skipped
-    delay_s: float | None  # at least; null: as jobs wish
-    at_once: int | None  # requests, at most; null: as jobs wish
-    note: str
-    version: int
-    updated_at: datetime
-    updated_by: str  # a user's id
-
-    @classmethod
-    def of(cls, rule: HostRule) -> "HostRuleOut":
-        """Return the shape of *rule*."""
-        return cls.filled(rule, updated_by=rule.actor)
+    updated_by: str
 
 
 class HostOut(Wire, frozen=True, kw_only=True):
@@ -50,6 +40,5 @@ class HostOut(Wire, frozen=True, kw_only=True):
         """Return the host with its rule."""
         if rule is None:
             return self
-        return replace(
-            self, state=rule.state.value, version=rule.version, rule=HostRuleOut.of(rule)
-        )
+        answer = HostRuleOut.filled(rule)
+        return replace(self, state=answer.state, version=answer.version, rule=answer)

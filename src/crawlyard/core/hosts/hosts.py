@@ -5,9 +5,11 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum, auto
+from typing import Annotated
 
 from msgspec import Struct
 
+from crawlyard.core.fields import HIDDEN, shown_as
 from crawlyard.errors import Invalid
 
 LONGEST_DELAY_S = 86_400.0
@@ -41,14 +43,14 @@ class HostRule(Struct, frozen=True, kw_only=True):
         Invalid: a value is out of its range; the message names the field.
     """
 
-    host: str  # as in a URL, with a port that is not the scheme's own
+    host: Annotated[str, HIDDEN]  # as in a URL, with a port that is not the scheme's own
     state: HostState = HostState.OPEN
     delay_s: float | None = None  # minimum time between two requests; None: as jobs ask
     at_once: int | None = None  # maximum concurrent requests; None: as jobs ask
     note: str = ""  # why
-    actor: str = ""  # who changed it last
     version: int = 1
     updated_at: datetime
+    actor: Annotated[str, shown_as("updated_by")] = ""  # a user's id
 
     def __post_init__(self) -> None:
         if not _HOST.fullmatch(self.host) or self.host != self.host.lower():

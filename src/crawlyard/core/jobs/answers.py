@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zlib import crc32
-
-from msgspec import defstruct
 
 from crawlyard.core.answer import API, Tagged, Wire, derived, seconds
 from crawlyard.core.events.event import Event
-from crawlyard.core.fields import fields_of
+from crawlyard.core.fields import after
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job, Origin, actions_on, damage_of
 from crawlyard.core.jobs.limits import Limits, Usage
@@ -17,7 +15,7 @@ from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import Eta, Progress
 from crawlyard.core.jobs.pulse import ProxyUse
 from crawlyard.core.jobs.retry import RetryPolicy
-from crawlyard.core.jobs.spec import JobSpec, Spread
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.waiting import Wait, reason_shown
 from crawlyard.core.templates.secrets import hidden, hidden_urls
 from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION, JobWebhook
@@ -45,20 +43,9 @@ class ProgressOut(Progress, Wire, frozen=True, kw_only=True):
     proxies: tuple[ProxyUse, ...] = ()
 
 
-class RetryOut(Wire, frozen=True, kw_only=True):
+@derived
+class RetryOut(RetryPolicy, Wire, frozen=True, kw_only=True):
     """How often and when a failed attempt of the whole job is repeated."""
-
-    attempts: int
-    first_s: float
-    factor: float
-    jitter: float
-    cap_s: float
-    reasons: tuple[str, ...]
-
-    @classmethod
-    def of(cls, retry: RetryPolicy) -> "RetryOut":
-        """Return the shape of *retry*."""
-        return cls.filled(retry, reasons=tuple(sorted(retry.reasons)))
 
 
 @derived
@@ -69,56 +56,20 @@ class JobWebhookOut(JobWebhook, Wire, frozen=True, kw_only=True):
 _MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers", "proxies")
 
 
-class _SpecOut(Wire, frozen=True, kw_only=True):
+@derived
+class SpecOut(JobSpec, Wire, frozen=True, kw_only=True):
+    """Settings of a job as requested; credentials show no value."""
+
+    spread: int | Literal["auto"]  # type: ignore[assignment]
+    retry: RetryOut
+    webhooks: tuple[JobWebhookOut, ...]
+
     @classmethod
     def of(cls, spec: JobSpec) -> Self:
-        """Return the shape of *spec*; credentials show no value."""
+        """Return the answer without credentials."""
         # not of the whole form: to write that was half of the time of a job in a list
         shown = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
-        return cls.filled(
-            spec,
-            name=hidden_urls(spec.name),
-            retry=RetryOut.of(spec.retry),
-            spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
-            webhooks=tuple(map(JobWebhookOut.filled, spec.webhooks)),
-            **shown,
-        )
-
-
-_SHAPES: Mapping[str, Any] = {
-    "limits": Limits,
-    "retry": RetryOut,
-    "spread": int | Literal["auto"],
-    "webhooks": tuple[JobWebhookOut, ...],
-}
-"""Of the fields of a spec that are shown otherwise than they are kept."""
-
-
-def _shape(name: str) -> Any:
-    """Return the type in which a field of a spec is shown."""
-    if name in _SHAPES:
-        return _SHAPES[name]
-    field = fields_of(JobSpec)[name]
-    shape: Any = str if field.choices is not None else field.kind
-    shape = tuple[shape, ...] if field.many else shape
-    return shape | None if field.about.null else shape
-
-
-if TYPE_CHECKING:
-
-    class SpecOut(_SpecOut, frozen=True, kw_only=True):
-        """The fields of a spec as answers have them."""
-
-        def __getattr__(self, name: str) -> Any: ...
-else:
-    SpecOut = defstruct(
-        "SpecOut",
-        [(name, _shape(name)) for name in JobSpec.__struct_fields__],
-        bases=(_SpecOut,),
-        namespace={"__doc__": "What was asked for; credentials show no value."},
-        kw_only=True,
-        frozen=True,
-    )
+        return cls.filled(spec, name=hidden_urls(spec.name), **shown)
 
 
 @derived
@@ -176,7 +127,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
     def of(
         cls, standing: Standing, progress: Progress, now: datetime, waits: Sequence[Wait] = ()
     ) -> "JobOut":
-        """Return the shape of a job at *now*, *progress* being that of the same moment."""
+        """Return the answer for a job at *now*, *progress* being that of the same moment."""
         job, shard = standing.job, standing.shard
         due_in = job.due_at - now if job.waits_at(now) else timedelta(0)
         made = cls.filled(
@@ -257,7 +208,7 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
         sources: Mapping[str, str],
         cut: Sequence[str],
     ) -> "JobPlanOut":
-        """Return the shape of a *job* that is not there, and of where its settings come from."""
+        """Return the answer for a *job* that is not stored, and where its settings come from."""
         return cls(
             owner=job.owner,
             name=hidden_urls(job.spec.name),
@@ -287,7 +238,7 @@ class SubmittedOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, answer: Job | Refused | Conflict) -> "SubmittedOut":
-        """Return the shape of *answer*."""
+        """Return the result for a job, or for the error in its place."""
         if isinstance(answer, Job):
             return cls(ok=True, id=answer.id, state=answer.state, code=None, field=None, detail="")
         field = answer.field if isinstance(answer, Invalid) else None
@@ -305,27 +256,21 @@ class BatchOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, answers: Sequence[Job | Refused | Conflict]) -> "BatchOut":
-        """Return the shape of *answers*."""
+        """Return the results, and how many of each kind there are."""
         results = tuple(map(SubmittedOut.of, answers))
         good = sum(result.ok for result in results)
         return cls(count=len(results), succeeded=good, failed=len(results) - good, results=results)
 
 
-class EventOut(Wire, frozen=True, kw_only=True):
+@derived
+class EventOut(Event, Wire, frozen=True, kw_only=True):
     """One thing that happened; *seq* is its place among all events of the yard."""
 
-    v: int  # the version of the shape and of *data*: within it, names are only added
-    seq: int
-    name: str
-    subject: str  # the id of the job, template, schedule or webhook that it is about
-    job_id: str | None  # the same, where it is a job
-    owner: str
-    at: datetime
-    actor: str
-    data: Mapping[str, Any]
+    # the version of the answer and of *data*: within it, names are only added
+    v: Annotated[int, after("")]
+    job_id: Annotated[str | None, after("subject")]  # the subject, if that is a job
 
     @classmethod
     def of(cls, event: Event) -> "EventOut":
-        """Return the shape of *event*."""
-        job_id = event.job_id
-        return cls.filled(event, v=PAYLOAD_VERSION, job_id=job_id)
+        """Return the answer, with the version of its fields."""
+        return cls.filled(event, v=PAYLOAD_VERSION)

@@ -35,7 +35,7 @@ class CountsOut(Wire, frozen=True, kw_only=True):
     def of(
         cls, counts: Mapping[tuple[State, Priority], int], most: int | None = None
     ) -> "CountsOut":
-        """Return the shape of *counts* that stop at *most*."""
+        """Add up *counts* that stop at *most*."""
         states = dict.fromkeys(map(str, State), 0)
         priorities = dict.fromkeys(map(str, reversed(Priority)), 0)
         for (state, priority), count in counts.items():
@@ -68,7 +68,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
 
     @classmethod
     def now(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
-        """Return the shape of a job's *progress*."""
+        """Return the answer for the current *progress* of a job."""
         job, shard = standing.job, standing.shard
         made = cls.filled(
             ProgressOut.filled(progress),
@@ -91,7 +91,7 @@ class AttemptOut(Attempt, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def listed(cls, attempts: Sequence[Attempt], pages: int) -> "list[AttemptOut]":
-        """Return the shapes of *attempts*; *pages* are those of the whole job."""
+        """Return the answers for *attempts*; *pages* are those of the whole job."""
         known = pages if len(attempts) == 1 else None
         return [cls.filled(attempt, pages=known) for attempt in attempts]
 
@@ -113,7 +113,7 @@ class ShardOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, number: int, shard: Shard) -> "ShardOut":
-        """Return the shape of a shard."""
+        """Return the answer for a shard; its usage is flat."""
         used, free = shard.usage, shard.worker is None
         return cls.filled(
             shard,
@@ -196,7 +196,7 @@ class JobTiesOut(Wire, frozen=True, kw_only=True):
 
     @property
     def versions(self) -> tuple[object, ...]:
-        """Return what changes when one of them does."""
+        """Versions of the template and of the schedule."""
         template, schedule = self.template, self.schedule
         return template and template.version, schedule and (schedule.version, schedule.beat)
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from crawlyard.core.answer import Wire
+from crawlyard.core.answer import Wire, derived
+from crawlyard.core.fields import after
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.estimate import Basis, Bound, LimitUse
+from crawlyard.core.jobs.estimate import Basis, Bound, Estimate
 
 
 class TestedOut(Wire, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ class EarlierOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, standing: Standing) -> "EarlierOut":
-        """Return the shape of a job that has ended."""
+        """Return the answer for a job that has ended."""
         job, usage = standing.job, standing.shard.usage
         return cls(
             job_id=job.id,
@@ -63,19 +64,16 @@ class EarlierOut(Wire, frozen=True, kw_only=True):
         )
 
 
-class EstimateOut(Wire, frozen=True, kw_only=True):
+@derived
+class EstimateOut(Estimate, Wire, frozen=True, kw_only=True):
     """What a job would take, by sitemaps, robots.txt and earlier jobs; null: not known."""
 
-    basis: Basis  # of the number of pages
-    bound: Bound  # how that is meant
-    pages: int | None  # without a limit
-    least_s: float | None
-    most_s: float | None
-    bytes: int | None
-    delay_s: float  # between two requests to the host of the first start URL
-    delay_by: Literal["spec", "robots"]  # who asks for it
-    earlier: EarlierOut | None
-    limits: tuple[LimitUse, ...]
+    basis: Basis
+    bound: Bound
+    # between two requests to the host of the first start URL
+    delay_s: Annotated[float, after("bytes")]
+    delay_by: Annotated[Literal["spec", "robots"], after("delay_s")]  # where it is set
+    earlier: Annotated[EarlierOut | None, after("delay_by")]
 
 
 class PreviewOut(Wire, frozen=True, kw_only=True):

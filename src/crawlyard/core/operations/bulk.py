@@ -97,19 +97,34 @@ class Result(Struct, frozen=True, kw_only=True):
     """The result for one job."""
 
     id: str
-    code: str = ""  # empty on success
+    code: str | None = None  # of a problem; None on success
     detail: str = ""
     state: str | None = None  # of the job now; None if deleted, or not visible to the actor
     new_id: str | None = None  # of the job created by a retry
+
+    @property
+    def ok(self) -> bool:
+        """True if there was no problem."""
+        return self.code is None
 
 
 class BulkDone(Struct, frozen=True, kw_only=True):
     """The result of a bulk action, or of its dry run."""
 
-    count: int
     dry_run: bool
+    count: int  # of the selected jobs
     results: tuple[Result, ...]  # of a dry run, the first few
     operation: Operation | None = None  # does the rest in the background, if there are too many
+
+    @property
+    def succeeded(self) -> int:
+        """Number of results without a problem."""
+        return sum(result.ok for result in self.results)
+
+    @property
+    def failed(self) -> int:
+        """Number of results with a problem."""
+        return len(self.results) - self.succeeded
 
 
 def request_of(asked: BulkAction, **jobs: object) -> Mapping[str, object]:

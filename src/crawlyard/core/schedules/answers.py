@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from crawlyard.core.answer import Tagged, Wire, derived, seconds
 from crawlyard.core.crawl.changes import RunChanges
+from crawlyard.core.fields import after
 from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.planning import TimetableWarning
 from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick, TickReason
@@ -19,54 +20,27 @@ from crawlyard.core.words import TICK_REASONS
 from crawlyard.errors import Invalid
 
 
-class ScheduleOut(Tagged, frozen=True, kw_only=True, dict=True):
+@derived
+class ScheduleOut(CrawlSchedule, Tagged, frozen=True, kw_only=True, dict=True):
     """One schedule; credentials in its params and overrides show no value."""
 
-    id: str
     object: Literal["schedule"] = "schedule"
-    owner: str
-    name: str
-    description: str
-    enabled: bool
-    paused_at: datetime | None
-    paused_by: str
-    pause_reason: str
-    when: str
-    when_text: str  # the same as a person would say it
-    zone: str
-    next_at: datetime | None  # null: no instant comes any more
-    fire_at: datetime | None  # the same with its jitter
-    waiting_at: datetime | None  # of a tick that waits for the job before it
-    template_id: str | None
-    template_version: int | None  # null: the latest when it runs
-    params: Mapping[str, Any]
-    overrides: Mapping[str, Any]
-    overlap: str
-    misfire: str
+    enabled: Annotated[bool, after("description")]
+    when_text: Annotated[str, after("when")]  # as a sentence
     grace_s: float
-    catch_up: int
     jitter_s: float
-    starts_at: datetime | None
-    ends_at: datetime | None
-    runs_left: int | None
-    pause_after: int | None
-    version: int
-    created_at: datetime
-    updated_at: datetime
 
     @classmethod
     def of(cls, schedule: CrawlSchedule, secret: Collection[str] | None = None) -> "ScheduleOut":
-        """Return the shape of *schedule*; *secret* is as for `hidden_params`."""
-        made = cls.filled(
+        """Return the answer; *secret* is as for `hidden_params`."""
+        answer = cls.filled(
             schedule,
             enabled=schedule.paused_at is None,
-            when_text=_said(schedule),
-            grace_s=seconds(schedule.grace),
-            jitter_s=seconds(schedule.jitter),
+            when_text=_when_text(schedule),
             params=hidden_params(schedule.params, secret),
             overrides=hidden(schedule.overrides),
         )
-        return made.at_beat(schedule.beat)
+        return answer.at_beat(schedule.beat)
 
 
 class ConvertedScheduleOut(Wire, frozen=True, kw_only=True):
@@ -109,34 +83,25 @@ class TickOut(Tick, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, tick: Tick) -> "TickOut":
-        """Return the shape of *tick*."""
+        """Return the answer without the words that its reason repeats."""
         # rows stored by earlier versions repeat the words of their reason: "asked for by ada"
         detail = tick.detail.removeprefix(f"{TICK_REASONS[TickReason.BY_USER]} ")
         return cls.filled(tick, detail=detail)
 
 
-class TickJobOut(Wire, frozen=True, kw_only=True):
+@derived
+class TickJobOut(RunFacts, Wire, frozen=True, kw_only=True):
     """How far the job of a tick came, and what it has changed."""
 
-    state: str
-    outcome: str  # how it ended, in a sentence; empty: it has not
-    pages: int
-    found: int  # URLs
-    duration_s: float
-    started_at: datetime | None
-    ended_at: datetime | None
     base_id: str | None  # the run that it is compared with; null: none, or it is not compared yet
     changes: Mapping[str, int] | None  # pages by kind of change; null: it is not compared yet
 
     @classmethod
-    def of(cls, facts: RunFacts, changed: RunChanges | None) -> "TickJobOut":
-        """Return the shape of a job; ``None``: it is not compared yet."""
-        return cls.filled(
-            facts,
-            outcome=facts.ended,
-            base_id=changed and changed.base_id,
-            changes=changed and changed.counts,
-        )
+    def of(cls, facts: RunFacts, changes: RunChanges | None) -> "TickJobOut":
+        """Return the answer for a job; without *changes*, it is not compared yet."""
+        if changes is None:
+            return cls.filled(facts, base_id=None, changes=None)
+        return cls.filled(facts, base_id=changes.base_id, changes=changes.counts)
 
 
 class TickTiesOut(Wire, frozen=True, kw_only=True):
@@ -169,7 +134,7 @@ class ComingOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, table: Timetable, zone: ZoneInfo, at: datetime, now: datetime) -> "ComingOut":
-        """Return the shape of an instant of *table*, seen at *now*."""
+        """Return the answer for an instant of *table*, seen at *now*."""
         local = at.astimezone(zone)
         return cls(
             at=at,
@@ -196,7 +161,7 @@ class AheadOut(Wire, frozen=True, kw_only=True):
         instants: Sequence[datetime],
         now: datetime,
     ) -> "AheadOut":
-        """Return the shape of *instants* at which *schedule* will be due, seen at *now*."""
+        """Return the answer for *instants* at which *schedule* will be due, seen at *now*."""
         table = timetable(schedule.when, schedule.zone, schedule.anchor)
         zone = zone_of(schedule.zone)
         coming = tuple(ComingOut.of(table, zone, at, now) for at in instants)
@@ -227,10 +192,10 @@ class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):
         return cls(schedule_id=schedule.id, name=schedule.name, runs=runs)
 
 
-def _said(schedule: CrawlSchedule) -> str:
+def _when_text(schedule: CrawlSchedule) -> str:
     try:
         return timetable(schedule.when, schedule.zone, schedule.anchor).text
-    except Invalid as error:  # its zone is no more: it must not keep the others from being shown
+    except Invalid as error:  # an unknown zone must not fail a whole list
         return str(error)
 
 

@@ -38,7 +38,7 @@ class RunFacts(Struct, frozen=True, kw_only=True):
     """How far the job of a tick came."""
 
     state: str
-    ended: str  # how it ended, in a sentence; empty: it has not
+    outcome: str  # its end in a sentence; empty: it has not ended
     pages: int
     found: int  # URLs
     duration_s: float

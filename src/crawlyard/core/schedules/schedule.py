@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from msgspec import Struct, field
 
 from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.fields import HIDDEN
 from crawlyard.core.parse import shown
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.core.templates.template import MAX_DESCRIPTION
@@ -117,13 +118,20 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
     owner: str
     name: str
     description: str = ""
+    paused_at: datetime | None = None  # None: it is on
+    paused_by: str = ""
+    pause_reason: str = ""
+    when: str  # "0 3 * * *", "@daily", "every 6h", "at 2027-01-01T08:00"
+    zone: str = "UTC"  # IANA
+    next_at: datetime | None = None  # the next instant at which it is due; None: none comes
+    fire_at: datetime | None = None  # next_at with its jitter
+    waiting_at: datetime | None = None  # the instant of a tick that waits for the job before
     template_id: str | None = None  # None: *overrides* say all
     template_version: int | None = None  # None: the latest when it runs
     params: Mapping[str, object] = field(default_factory=dict)
     overrides: Mapping[str, object] = field(default_factory=dict)  # as `CrawlTemplate.spec`
-    trusted: bool = False  # what it crawls was said by one who is `Actor.trusted`
-    when: str  # "0 3 * * *", "@daily", "every 6h", "at 2027-01-01T08:00"
-    zone: str = "UTC"  # IANA
+    # set by a user who is `Actor.trusted`
+    trusted: Annotated[bool, HIDDEN] = False
     overlap: Overlap = Overlap.SKIP
     misfire: Misfire = Misfire.RUN_ONCE
     grace: timedelta = timedelta(minutes=5)  # so late a tick still counts as on time
@@ -133,17 +141,15 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
     ends_at: datetime | None = None
     runs_left: int | None = None  # None: no end
     pause_after: int | None = None  # failed jobs in a row that pause it; None: never
-    paused_at: datetime | None = None  # None: it is on
-    paused_by: str = ""
-    pause_reason: str = ""
-    next_at: datetime | None = None  # the next instant at which it is due; None: none comes
-    fire_at: datetime | None = None  # next_at with its jitter
-    waiting_at: datetime | None = None  # the instant of a tick that waits for the job before
-    decided_to: datetime | None = None  # up to it every instant is decided, whatever clocks say
-    anchored_at: datetime | None = None  # what the clock on the wall said when it was created
-    fresh_beat: int = 0  # failures in a row are counted from this beat on: of the last resume
-    flaw: str = ""  # what of its row could not be read, and has been left out; never stored
-    beat: int = 0
+    # every instant up to this one is decided, even if a clock goes back
+    decided_to: Annotated[datetime | None, HIDDEN] = None
+    # wall clock at its creation
+    anchored_at: Annotated[datetime | None, HIDDEN] = None
+    # failures in a row are counted from this beat on: of the last resume
+    fresh_beat: Annotated[int, HIDDEN] = 0
+    # invalid fields of its row, which have been left out; never stored
+    flaw: Annotated[str, HIDDEN] = ""
+    beat: Annotated[int, HIDDEN] = 0
     version: int = 1
     created_at: datetime
     updated_at: datetime

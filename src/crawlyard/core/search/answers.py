@@ -19,7 +19,7 @@ class FoundPageOut(StoredPageOut, frozen=True, kw_only=True):
 
     @classmethod
     def found(cls, found: FoundPage, **kept: object) -> "FoundPageOut":
-        """Return the shape of *found*; *kept* as for `PageOut.of`."""
+        """Return the answer for a page; *kept* as for `PageOut.of`."""
         of = {
             "job_id": found.job_id,
             "job_name": hidden_urls(found.job_name),

@@ -21,7 +21,7 @@ class ParameterOut(Parameter, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def shown(cls, parameter: Parameter, secret: Collection[str]) -> "ParameterOut":
-        """Return its shape without credentials: it is one if *secret* has its name."""
+        """Return the answer; its values are hidden if *secret* has its name."""
         values = [parameter.default, *parameter.allowed]
         default, *allowed = (hidden_params({parameter.name: v}, secret) for v in values)
         return cls.filled(
@@ -40,7 +40,7 @@ class TemplateOut(CrawlTemplate, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, template: CrawlTemplate) -> "TemplateOut":
-        """Return the shape of *template*."""
+        """Return the answer without credentials."""
         secret = secret_names(template.spec)
         return cls.filled(
             template,
@@ -57,12 +57,9 @@ class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
 
     @classmethod
     def saved(cls, saved: SavedTemplate) -> "SavedTemplateOut":
-        """Return the shape of *saved*."""
-        return cls.filled(
-            TemplateOut.of(saved.template),
-            stripped=saved.stripped,
-            kept=saved.kept,
-        )
+        """Return the answer for a template that has been saved."""
+        template = TemplateOut.of(saved.template)
+        return cls.filled(template, stripped=saved.stripped, kept=saved.kept)
 
 
 class RenderedOut(Wire, frozen=True, kw_only=True):
@@ -77,7 +74,7 @@ class RenderedOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, rendered: Rendered) -> "RenderedOut":
-        """Return the shape of *rendered*; credentials show no value."""
+        """Return the answer for *rendered*; credentials show no value."""
         return cls(
             template_id=rendered.template.id,
             template_name=rendered.template.name,
@@ -87,26 +84,18 @@ class RenderedOut(Wire, frozen=True, kw_only=True):
         )
 
 
-class CheckedTemplateOut(Wire, frozen=True, kw_only=True):
+@derived
+class CheckedTemplateOut(TemplateDraft, Wire, frozen=True, kw_only=True):
     """A template that is well formed and was not kept; credentials show no value."""
 
     object: Literal["checked_template"] = "checked_template"
-    name: str
-    description: str
     parameters: tuple[ParameterOut, ...]
-    spec: Mapping[str, Any]
     credentials: tuple[str, ...]  # the paths of what publishing takes out
 
     @classmethod
     def of(cls, draft: TemplateDraft) -> "CheckedTemplateOut":
-        """Return the shape of *draft*."""
-        return cls(
-            name=draft.name,
-            description=draft.description,
-            parameters=tuple(ParameterOut.filled(parameter) for parameter in draft.parameters),
-            spec=hidden(draft.spec),
-            credentials=credentials(draft),
-        )
+        """Return the answer for *draft*; credentials show no value."""
+        return cls.filled(draft, spec=hidden(draft.spec), credentials=credentials(draft))
 
 
 class ConvertedTemplateOut(Wire, frozen=True, kw_only=True):

@@ -118,8 +118,8 @@ class TemplateDraft(Struct, frozen=True, kw_only=True):
 
     name: str
     description: str = ""
-    spec: Mapping[str, object]
     parameters: tuple[Parameter, ...] = ()
+    spec: Mapping[str, object]
 
 
 class CrawlTemplate(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from crawlyard.core.answer import Wire, derived, seconds
+from crawlyard.core.answer import Wire, derived
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt, DeliveryState, Webhook
 
 
@@ -17,7 +17,7 @@ class WebhookOut(Webhook, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, webhook: Webhook) -> "WebhookOut":
-        """Return the shape of *webhook*."""
+        """Return the answer without the secrets."""
         ends = [s.until for s in webhook.secrets if s.until is not None]
         return WebhookOut.filled(webhook, rotated_until=max(ends, default=None))
 
@@ -29,50 +29,31 @@ class NewSecretOut(WebhookOut, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, webhook: Webhook) -> "NewSecretOut":
-        """Return the shape of *webhook*."""
+        """Return the answer with the current secret."""
         return cls.filled(WebhookOut.of(webhook), secret=webhook.secrets[0].value)
 
 
-class DeliveryAttemptOut(Wire, frozen=True, kw_only=True):
+@derived
+class DeliveryAttemptOut(DeliveryAttempt, Wire, frozen=True, kw_only=True):
     """One try to deliver; a null status is no answer."""
 
-    at: datetime
     latency_s: float
-    status: int | None
-    excerpt: str
-    error: str
-
-    @classmethod
-    def of(cls, attempt: DeliveryAttempt) -> "DeliveryAttemptOut":
-        """Return the shape of *attempt*."""
-        return cls.filled(attempt, latency_s=seconds(attempt.latency))
 
 
-class DeliveryOut(Wire, frozen=True, kw_only=True):
+@derived
+class DeliveryOut(Delivery, Wire, frozen=True, kw_only=True):
     """One event on its way to one webhook; its id is the message's at every attempt."""
 
-    id: str
     object: Literal["delivery"] = "delivery"
-    no: int  # rises: below it is the next page of a list
-    webhook_id: str
-    seq: int  # of the event
     event: str
-    state: str
     attempts: tuple[DeliveryAttemptOut, ...]
-    due_at: datetime | None  # of the next attempt; null: there is none
-    created_at: datetime
-    ended_at: datetime | None
+    due_at: datetime | None  # type: ignore[assignment]  # null: there is no next attempt
 
     @classmethod
     def of(cls, delivery: Delivery) -> "DeliveryOut":
-        """Return the shape of *delivery*."""
-        waits = delivery.state is DeliveryState.PENDING
-        return cls.filled(
-            delivery,
-            event=delivery.name,
-            attempts=tuple(DeliveryAttemptOut.of(attempt) for attempt in delivery.attempts),
-            due_at=delivery.due_at if waits else None,
-        )
+        """Return the answer; only a delivery that is pending has a next attempt."""
+        is_pending = delivery.state is DeliveryState.PENDING
+        return cls.filled(delivery, due_at=delivery.due_at if is_pending else None)
 
 
 class WebhookDeletionOut(Wire, frozen=True, kw_only=True):

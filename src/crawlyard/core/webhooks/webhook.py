@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.fields import HIDDEN, check_types
+from crawlyard.core.fields import HIDDEN, check_types, shown_as
 from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import counted
@@ -244,11 +244,11 @@ class DeliveryAttempt(Struct, frozen=True, kw_only=True):
 class Delivery(Struct, frozen=True, kw_only=True):
     """One event for one webhook. Its id is the message id, which is the same at every attempt."""
 
-    no: int  # the store's own key, increasing
     id: str  # msg_…
+    no: int  # the store's own key, increasing
     webhook_id: str
     seq: int  # of the event
-    name: str  # of the event
+    name: Annotated[str, shown_as("event")]
     state: DeliveryState = DeliveryState.PENDING
     attempts: tuple[DeliveryAttempt, ...] = ()  # oldest first
     due_at: datetime

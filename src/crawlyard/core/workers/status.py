@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum, auto
+from typing import Annotated
 
 from msgspec import Struct, field
 
+from crawlyard.core.fields import HIDDEN
 from crawlyard.core.hosts.hosts import HostReport
 
 
@@ -31,27 +33,28 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
     """A worker, as it reports itself every few seconds; only its wish comes from others."""
 
     id: str
+    wish: WorkerWish = WorkerWish.NONE  # set by the store; a value in its own report is ignored
+    quiet: bool = False  # it claims no more jobs
+    stopping: bool = False
     host: str
     pid: int
     version: str
     slots: int
-    reserved: int = 0  # its last free slots, reserved for urgent jobs
+    reserved: Annotated[int, HIDDEN] = 0  # its last free slots, reserved for urgent jobs
     tags: tuple[str, ...] = ()  # it can run jobs that require these; sorted
     browsers: tuple[str, ...] = ()  # kinds of them that it can render with; of a newer one too
     running: tuple[str, ...] = ()  # ids of jobs
     pages: int = 0  # since its start
     bytes: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)  # by kind
-    waits: tuple[int, ...] = ()  # jobs started, by how long they had been due: `WAIT_BOUNDS_S`
-    waited_s: float = 0.0  # total of these waits
+    # jobs started, by how long they had been due: `WAIT_BOUNDS_S`
+    waits: Annotated[tuple[int, ...], HIDDEN] = ()
+    waited_s: Annotated[float, HIDDEN] = 0.0  # total of these waits
     pages_per_s: float = 0.0  # recently
     memory_bytes: int = 0  # of its process and the children of isolated jobs
     cpu: float = 0.0  # of one processor, recently: 0.5 is half of its time; with those children
     load: float = 0.0  # of its machine, over the last minute
-    quiet: bool = False
-    stopping: bool = False
-    wish: WorkerWish = WorkerWish.NONE  # set by the store; a value in its own report is ignored
-    hosts: tuple[HostReport, ...] = ()
+    hosts: Annotated[tuple[HostReport, ...], HIDDEN] = ()
     started_at: datetime
     beat_at: datetime
 

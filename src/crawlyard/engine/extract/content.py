@@ -1,6 +1,6 @@
-"""Main content of a page: the element that holds it, without what is navigation in it.
+"""Main content of a page: the element that holds it, without navigation.
 
-It works on the tree that links and metadata were read from, and changes it. All of it takes
+Works on the tree that links and metadata were read from, and changes it. All of it takes
 linear time on hostile input.
 """
 
@@ -17,7 +17,7 @@ from turbohtml import Document, Element, Node
 from crawlyard.engine.extract.structured import ARTICLES, says_article
 
 VERSION = 2
-"""Raise it with each change of the rules: hashes of different versions are not comparable."""
+"""Increased with each change of the rules: hashes of different versions are not comparable."""
 
 DENSITY = "density"
 """The rule for pages on which no selector finds the content."""
@@ -26,10 +26,10 @@ NO_BODY = "none"
 """The rule for pages without a <body>."""
 
 WHOLE = "page"
-"""The rule for pages of which all text is kept."""
+"""The rule for pages whose whole text is kept."""
 
 PLAIN = "plain"
-"""The rule for text that is no HTML."""
+"""The rule for text that is not HTML."""
 
 PDF = "pdf"
 """The rule for the text of PDF documents."""
@@ -87,7 +87,7 @@ def _names(words: str) -> re.Pattern[str]:
     return re.compile(rf"(?:^|[-_])(?:{words})(?=$|[-_])", re.IGNORECASE)
 
 
-# Class names that are never content,
+# Class names of elements that are never content.
 _NEVER_NAMES = _names(
     r"nav|navbar|footer|navigation|nav(?:header|footer)|menu|menubar|breadcrumbs?|crumbs|"
     r"sphinxsidebar|copyright|cookies?|consent|gdpr|pager|pagination|prevnext|skip|docnav|"
@@ -96,19 +96,19 @@ _NEVER_NAMES = _names(
     r"id_link|edit-page|back-to-top|logo|lang(?:uage)?-?(?:switch(?:er)?|select(?:or)?|menu|picker)|"
     r"(?:top|bottom)lang"
 )
-# that are none outside of the element of a theme,
+# Class names of elements that are no content outside the element of a theme.
 _AROUND_NAMES = _names(
     r"share|sharing|sharedaddy|socials?|addtoany|related|recommend(?:ed|ations)|more-stories|"
     r"read-?more|newsletter|subscri(?:be|ption)|signup|promo|promotion|sponsored|advert\w*|ads?|"
     r"popup|modal|overlay|paywall|trending|most-read|popular|teasers?|outbrain|taboola|comments|"
     r"comment-?list|reviews|disqus\w*|respond"
 )
-# and that are none on a page that calls itself an article, or with many links or little text.
+# Class names of elements that are no content in an article, or with many links or little text.
 _MAYBE_NAMES = _names(
     r"sidebars?|side|masthead|banner|widgets?|tags?|tagcloud|rating|author|bio|byline|"
     r"latest|meta|toolbar|tools|actions|credit|(?<![-_])comment"  # "rdfs-comment" is content
 )
-_SPARED = re.compile(
+_EXEMPT = re.compile(
     r"^(?:has|with|no|is|not)-|content|article|post-|entry|body|wrap|layout|page|code|highlight",
     re.IGNORECASE,
 )
@@ -122,21 +122,22 @@ _OTHER_SPACES += "\u2028\u2029\u202f\u205f\u3000"
 _MOST_NAMES = 1_000  # characters of a class attribute that are read
 _MOST_MENU_WORDS = 60  # characters beside the links of a menu of languages
 _MOST_MENUS = 20  # of languages, and logos
-_MOST_BARS = 1_000  # children that are looked at for bars of links, from either end
+_MOST_BARS = 1_000  # children checked for bars of links, from either end
 _ENOUGH = 100  # characters: without more beside it, a list of links is the content
 _NEVER, _AROUND, _MAYBE = 3, 2, 1  # verdicts on the class names of an element
 _VERDICTS = ((_NEVER, _NEVER_NAMES), (_AROUND, _AROUND_NAMES), (_MAYBE, _MAYBE_NAMES))
 
 
 def content_hash(text: str) -> str:
-    """Return what tells whether a text has changed: 32 hex digits, empty for an empty text.
+    """Return the hash that shows changes of a text: 32 hex digits, empty for an empty text.
 
-    White space does not count, as markup may have any between two blocks, nor does the composition
-    of characters. Hashes can be compared if they are of one `VERSION`, and found by the same rule.
+    White space is ignored, as markup may have any between two blocks, and so is the composition of
+    characters. Hashes are comparable if they have the same `VERSION` and the same rule.
 
     Source: Unicode Standard Annex #15, form NFC.
     """
-    bare = text.encode("utf-8", "replace").translate(None, _ASCII_SPACES)  # str.split takes twice
+    # str.split takes twice as long
+    bare = text.encode("utf-8", "replace").translate(None, _ASCII_SPACES)
     if not text.isascii():
         letters = bare.decode()
         for space in _OTHER_SPACES:
@@ -146,11 +147,11 @@ def content_hash(text: str) -> str:
 
 
 class Main(Struct, frozen=True):
-    """How the main content of a page was found."""
+    """Rule, heading and hash of the main content of a page."""
 
     rule: str  # the selector of its element, or "density"
-    heading: str = ""  # the page's heading, where it stood outside of the content
-    dropped: int = 0  # characters of text that are not in it
+    heading: str = ""  # the page's heading, if it is outside the content
+    dropped: int = 0  # characters of text outside the content
     hash: str = ""  # its `content_hash`
 
 
@@ -176,7 +177,7 @@ def keep_main(document: Document, title: str, data: Mapping[str, Any]) -> Main |
         if rule == DENSITY:
             _drop_bars(element)
         if rule == DENSITY or article:
-            element = _tightened(element, article=article)
+            element = _narrowed(element, article=article)
     if element is not body:
         body.clear()
         body.append(element)
@@ -192,13 +193,13 @@ def _is_article_item(document: Document) -> bool:
     return any((node.attr("itemtype") or "").endswith(ARTICLES) for node in items)
 
 
-# -- what is no content, wherever it stands --------------------------------------------------
+# -- elements that are never content ---------------------------------------------------------
 
 
 def drop_unseen(document: Document) -> None:
-    """Drop what a reader never sees, and form controls."""
+    """Drop invisible elements and form controls."""
     dead = [node for css in (*_SCRIPTS, *_CONTROLS, *_DOXYGEN) for node in document.select(css)]
-    styled = document.select("[hidden],[style]")  # all is found before the tree is changed
+    styled = document.select("[hidden],[style]")  # all queries run before the tree is changed
     for node in dead:
         node.decompose()
     for node in styled:
@@ -208,10 +209,10 @@ def drop_unseen(document: Document) -> None:
 
 
 def _navigation(document: Document) -> list[Element]:
-    """Return what is navigation unless it holds the content."""
-    found = [node for tag in _MENUS for node in document.select(tag)]
+    """Return elements that are navigation unless they hold the content."""
+    elements = [node for tag in _MENUS for node in document.select(tag)]
     roles = [(node, node.attr("role")) for node in document.select("[role]")]
-    found += [node for node, role in roles if role in _ROLES]
+    elements += [node for node, role in roles if role in _ROLES]
     frames = [node for tag in _FRAMES for node in document.select(tag)]
     content = [node for tag in ("main", "article") for node in document.select(tag)]
     content += [node for node, role in roles if role == "main"]
@@ -219,12 +220,12 @@ def _navigation(document: Document) -> list[Element]:
     for node in frames:
         docutils = node.tag == "aside" and _CONTENT_ASIDE.search(node.attr("class") or "")
         if not docutils and not _is_inside(node, inside):
-            found.append(node)
-    return [*found, *_language_menus(document), *_logos(document)]
+            elements.append(node)
+    return [*elements, *_language_menus(document), *_logos(document)]
 
 
 def _logos(document: Document) -> list[Element]:
-    """Return the pictures called a logo that lead to the home page of a site."""
+    """Return the pictures named logo that link to the home page of a site."""
     pictures = document.select("a img")
     logos = [node for node in pictures if _LOGO.search(_file_name(node.attr("src") or ""))]
     links = [(logo, logo.closest("a")) for logo in logos[:_MOST_MENUS]]
@@ -258,20 +259,20 @@ def _language_menus(document: Document) -> list[Element]:
     ]
 
 
-def _is_inside(node: Node, known: dict[Node, bool]) -> bool:
-    """Return whether *node* is inside of one that is *known* to be; add what it is in."""
+def _is_inside(node: Node, inside_by_node: dict[Node, bool]) -> bool:
+    """Return whether *node* has an ancestor that is inside; extend *inside_by_node*."""
     path = []
     above: Node | None = node
-    while above is not None and above not in known:
+    while above is not None and above not in inside_by_node:
         path.append(above)
         above = above.parent
-    inside = above is not None and known[above]
-    known.update(dict.fromkeys(path, inside))
+    inside = above is not None and inside_by_node[above]
+    inside_by_node.update(dict.fromkeys(path, inside))
     return inside
 
 
 def _is_hidden(node: Element) -> bool:
-    """Return whether a reader never sees *node*: panels of tabs are one click away."""
+    """Return whether *node* is hidden; panels of tabs are not, as they are one click away."""
     hidden = node.attr("hidden")
     return hidden is not None and hidden != "until-found" and node.attr("role") != "tabpanel"
 
@@ -282,14 +283,14 @@ def _is_hidden(node: Element) -> bool:
 def _container(document: Document, body: Element) -> tuple[Element, str]:
     whole = _size(body.text)
     for css in _THEMES:
-        found = document.select(css)
-        if len(found) == 1 and 4 * _size(found[0].text) >= whole:
-            return found[0], css
+        matches = document.select(css)
+        if len(matches) == 1 and 4 * _size(matches[0].text) >= whole:
+            return matches[0], css
     free = max(whole - _linked(body), 0)
     for css in _BODIES:
-        found = document.select(css)
-        if len(found) == 1 and 2 * _free(found[0]) >= free:
-            return found[0], css
+        matches = document.select(css)
+        if len(matches) == 1 and 2 * _free(matches[0]) >= free:
+            return matches[0], css
     for css in _GENERIC:
         best, size = _largest(document.select(css), css)
         if best is not None and size >= 0.4 * free:
@@ -300,15 +301,15 @@ def _container(document: Document, body: Element) -> tuple[Element, str]:
 def _largest(nodes: Iterable[Element], css: str) -> tuple[Element | None, int]:
     """Return the largest of the outermost *nodes*, and its size without links.
 
-    ``None`` if the second is nearly as large: elements of a size are posts or teasers, and what
-    holds them all is the content.
+    ``None`` if the second is nearly as large: elements of equal size are posts or teasers, and
+    their container is the content.
     """
-    outer = [one for one in nodes if one.parent is None or one.parent.closest(css) is None]
-    sizes = sorted(((_free(one), place) for place, one in enumerate(outer)), reverse=True)
+    outer = [node for node in nodes if node.parent is None or node.parent.closest(css) is None]
+    sizes = sorted(((_free(node), position) for position, node in enumerate(outer)), reverse=True)
     if not sizes or (len(sizes) > 1 and sizes[1][0] > 0.3 * sizes[0][0]):
         return None, 0
-    size, place = sizes[0]
-    return outer[place], size
+    size, position = sizes[0]
+    return outer[position], size
 
 
 def _only_article(element: Element, size: int, css: str) -> Element:
@@ -318,12 +319,12 @@ def _only_article(element: Element, size: int, css: str) -> Element:
     return element
 
 
-# -- what is no content in it ----------------------------------------------------------------
+# -- elements of the content to drop ---------------------------------------------------------
 
 
 @lru_cache(maxsize=5_000)
 def _verdict(names: str) -> int:
-    words = [word for word in names.split()[:12] if not _SPARED.search(word)]
+    words = [word for word in names.split()[:12] if not _EXEMPT.search(word)]
     for verdict, pattern in _VERDICTS:
         if any(map(pattern.search, words)):
             return verdict
@@ -331,22 +332,25 @@ def _verdict(names: str) -> int:
 
 
 def _drop_named(root: Element, *, theme: bool, article: bool) -> None:
-    """Drop what its class names, or its id, call something else than content."""
+    """Drop elements whose class names or id mark them as something other than content."""
     named = root.select("[class],[id]")
     names = [node.attr("class") or "" for node in named]
     # most pages have a few dozen names on a thousand elements
     verdicts = {name: _verdict(name[:_MOST_NAMES]) for name in set(names)}
     if theme:
         never = {name for name, verdict in verdicts.items() if verdict == _NEVER}
-        judged = [(node, _NEVER) for node, name in zip(named, names, strict=True) if name in never]
+        candidates = [
+            (node, _NEVER) for node, name in zip(named, names, strict=True) if name in never
+        ]
     else:
         of = map(verdicts.__getitem__, names)
-        judged = [(n, v) for n, v in zip(named, of, strict=True) if v or n.attr("id") in _IDS]
-    if not judged:
+        candidates = [(n, v) for n, v in zip(named, of, strict=True) if v or n.attr("id") in _IDS]
+    if not candidates:
         return
     whole, headings = _size(root.text), len(root.select("h1"))
-    content = _around(root.select(_CONTENT))  # holds when a node's turn comes: parents come first
-    for node, verdict in judged:
+    # still valid for each node, as parents come first
+    content = _ancestors_of(root.select(_CONTENT))
+    for node, verdict in candidates:
         if (verdict == _MAYBE and article) or (verdict < _AROUND and node.attr("id") in _IDS):
             verdict = _AROUND  # noqa: PLW2901  # a worse one
         if node.parent is None or node is root:
@@ -360,12 +364,12 @@ def _drop_named(root: Element, *, theme: bool, article: bool) -> None:
 
 
 def _holds_less(node: Element, headings: int) -> bool:
-    """Return whether a heading of the first level is left without *node*, if there is any."""
+    """Return whether a first-level heading remains without *node*, if there is any."""
     return not headings or len(node.select("h1")) < headings
 
 
 def _is_beside(node: Element, verdict: int, whole: int) -> bool:
-    """Return whether a block that may be content is small beside it, or mostly links."""
+    """Return whether a block is small compared with the content, or mostly links."""
     size = _size(node.text)
     small = size <= (0.2 + 0.2 * verdict) * whole
     if small and (verdict == _AROUND or size < 80):
@@ -399,8 +403,8 @@ def _drop_bars(body: Element) -> None:
             node = following
 
 
-def _tightened(root: Element, *, article: bool) -> Element:
-    """Return the part of *root* with its prose; of an article, without blocks of links."""
+def _narrowed(root: Element, *, article: bool) -> Element:
+    """Return the part of *root* with its prose; for an article, without blocks of links."""
     free = _free(root)
     if free < 400 or (4 if article else 2) * _prose(root) < free:
         return root  # a reference, a table, a hub
@@ -412,11 +416,11 @@ def _tightened(root: Element, *, article: bool) -> Element:
 
 
 def _around_prose(root: Element, *, article: bool) -> Element:
-    """Return the element with the prose, and what is of a piece with it.
+    """Return the element with the prose, widened to related sections.
 
-    The parser's score is right on news, but takes one section for the whole of a manual. So it
-    must hold most paragraphs, and but for an article it is widened for as long as what is won
-    has few links: sections beside each other, not columns of teasers.
+    The parser's score is right on news, but selects a single section of a manual. So the element
+    must hold most paragraphs, and except for an article it is widened as long as the added part has
+    few links: adjacent sections, not columns of teasers.
     """
     best = root.main_content()
     if best is None or _prose(best) < 0.7 * _prose(root):
@@ -448,24 +452,23 @@ def _drop_link_blocks(root: Element, whole: int) -> None:
 
 
 def _drop_but(nodes: Iterable[Element], css: str, document: Document) -> None:
-    """Drop *nodes*, but not those that hold what the selector *css* matches."""
-    kept = None
+    """Drop *nodes*, except those that contain a match of the selector *css*."""
+    ancestors = None
     for node in nodes:
-        if kept is None:  # a walk from each node would take its depth times as long
-            kept = _around(document.select(css))
-        if node.parent is not None and node not in kept:
+        if ancestors is None:  # a walk from each node would take its depth times as long
+            ancestors = _ancestors_of(document.select(css))
+        if node.parent is not None and node not in ancestors:
             node.decompose()
 
 
-def _around(nodes: Iterable[Element]) -> set[Node]:
-    """Return all that one of *nodes* is in."""
-    found: set[Node] = set()
+def _ancestors_of(nodes: Iterable[Element]) -> set[Node]:
+    ancestors: set[Node] = set()
     for node in nodes:
         above = node.parent
-        while above is not None and above not in found:
-            found.add(above)
+        while above is not None and above not in ancestors:
+            ancestors.add(above)
             above = above.parent
-    return found
+    return ancestors
 
 
 # -- measures, in characters other than white space ------------------------------------------

@@ -1,11 +1,11 @@
-"""Login forms: found in a page, with all that a browser would send."""
+"""Login forms of a page, with all values that a browser would send."""
 
 from collections.abc import Collection
 
 import turbohtml
 from msgspec import Struct
 
-from crawlyard.engine.extract.page import parsed
+from crawlyard.engine.extract.page import parse_html
 from crawlyard.engine.urls import Base
 from crawlyard.errors import Invalid
 
@@ -18,42 +18,42 @@ _BUTTONS = "button:not([type]),button[type=submit i],input[type=submit i]"
 
 
 class LoginForm(Struct, frozen=True, kw_only=True):
-    """A form of a page."""
+    """Login form: where it is sent, its values and the fields to fill in."""
 
     action: str | None  # a canonical URL; None: it is not an http(s) URL
     post: bool
-    values: tuple[tuple[str, str], ...]  # what it holds, hidden fields and its button included
+    values: tuple[tuple[str, str], ...]  # initial values, of hidden fields and the button too
     user: str = ""  # the name of the field for a user name
     password: str = ""  # the name of the field for a password
 
-    def filled(self, fields: dict[str, str]) -> list[tuple[str, str]]:
-        """Return what to send, with *fields* in place of what the form holds."""
-        kept = [(name, value) for name, value in self.values if name not in fields]
-        return [*kept, *fields.items()]
+    def values_with(self, fields: dict[str, str]) -> list[tuple[str, str]]:
+        """Return the values to send, with *fields* in place of initial ones."""
+        unchanged = [(name, value) for name, value in self.values if name not in fields]
+        return [*unchanged, *fields.items()]
 
 
 def login_form(
     body: bytes, charset: str | None, url: str, *, submit: str = "", fields: Collection[str] = ()
 ) -> LoginForm | None:
-    """Return the form that *submit* selects, or whose button it does; else the login form.
+    """Return the form or the form of the button that *submit* selects, else the login form.
 
-    That is the first one with a field for a password or, without such a form, with all *fields*.
+    The login form is the first one with a password field or, if there is none, with all *fields*.
 
     Raises:
         Invalid: *submit* is not a selector.
     """
-    document = parsed(body, charset)
+    document = parse_html(body, charset)
     forms, button = document.select("form"), None
     if submit:
         try:
             button = document.select_one(submit)
         except ValueError as error:
-            raise Invalid("submit", f"{submit!r} is no CSS selector: {error}") from None
+            raise Invalid("submit", f"{submit!r} is not a CSS selector: {error}") from None
         form = button if button is None or button.tag == "form" else button.closest("form")
     else:
-        form = next((one for one in forms if one.select_one(_PASSWORD)), None)
+        form = next((candidate for candidate in forms if candidate.select_one(_PASSWORD)), None)
         if form is None and fields:
-            form = next((one for one in forms if _has(one, fields)), None)
+            form = next((candidate for candidate in forms if _has(candidate, fields)), None)
     if form is None:
         return None
     if button is None or button.tag == "form":
@@ -62,8 +62,8 @@ def login_form(
 
 
 def has_scripts(body: bytes, charset: str | None) -> bool:
-    """Return whether scripts may make a form in a page, or send the one that is there."""
-    return parsed(body, charset).select_one("script") is not None
+    """Return whether scripts may create a form in a page, or submit its form."""
+    return parse_html(body, charset).select_one("script") is not None
 
 
 def _has(form: turbohtml.Element, fields: Collection[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Signs in a page that the session of its job is logged out."""
+"""Signs of a logged-out session in a page."""
 
 import turbohtml
 from msgspec import Struct
@@ -8,17 +8,17 @@ from crawlyard.engine.urls import Base
 
 
 class SessionSigns(Struct, frozen=True, kw_only=True):
-    """Signs of a logged-out session in a page."""
+    """Selectors and form that show that a session is logged out."""
 
     selectors: tuple[str, ...] = ()  # CSS
     form: FormMark | None = None  # the form of its login
 
 
 def logout_sign(document: turbohtml.Document, base: Base, signs: SessionSigns) -> str:
-    """Return which sign a page has, "has …"; empty if it has none."""
+    """Return the sign that a page has, "has …", empty if none."""
     for css in signs.selectors:
         if document.select_one(css):
-            return f"has what {css!r} selects"
+            return f"matches {css!r}"
     mark = signs.form
     if mark is not None and any(_is_login_form(f, base, mark) for f in document.select("form")):
         return "has the login form"
@@ -26,7 +26,7 @@ def logout_sign(document: turbohtml.Document, base: Base, signs: SessionSigns) -
 
 
 def _is_login_form(form: turbohtml.Element, base: Base, mark: FormMark) -> bool:
-    """Return whether a form is sent to the same place or has the same fields.
+    """Return whether a form has the same action or the same fields.
 
     A form to change a password may have those fields too, but more than one password.
     """

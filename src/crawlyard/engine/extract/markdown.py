@@ -9,21 +9,21 @@ from turbohtml import Document, Element, Markdown, Node, Text
 from crawlyard.engine.urls import MAX_URLS, Base
 
 MAX_CELLS = 2_000
-"""Cells that spans of one table may unfold to: 40 kB of markup can ask for a million."""
+"""Cells to which the spans of a table may expand: 40 kB of markup can declare a million."""
 
 MAX_GRID = 10_000_000
-"""Characters of all tables of a page as text: 60 kB of markup can ask for 60 million."""
+"""Characters of all tables of a page as text: 60 kB of markup can declare 60 million."""
 
 MAX_GRID_CELLS = 250_000
 """Cells of all tables of a page as text: each takes 1 kB of memory."""
 
 _GAP = 2  # characters between two columns
-_MAX_CODE_LINES = 20  # of a block of code in a cell; the table of a longer one is taken apart
+_MAX_CODE_LINES = 20  # of a block of code in a cell; with a longer one, the table is flattened
 _MAX_NESTED = 8  # tables in tables
 _MAX_SPANS = 200  # of one table
 _MAX_SPAN = 50
-_MAX_MARKED = 10_000  # emphasis of a page that is marked by our own rules
-_MAX_PIECES = 20_000  # that inline code of a page is split into
+_MAX_MARKED = 10_000  # emphasis elements per page that our own rules convert
+_MAX_PIECES = 20_000  # into which inline code of a page is split
 
 _SIGNS = frozenset({"", "¶", "#", "§", "🔗", "permalink", "link", "anchor"})
 _ONLY_SIGNS = frozenset({"¶", "#", "§", "🔗"})
@@ -40,7 +40,7 @@ _BLOCKS = ("td div", "td p", "th div", "th p")
 _PARTS = "tbody,thead,tfoot,tr,td,th,colgroup"
 _UNSEEN = "script,style,noscript,title"
 _NOT_IN_CODE = ("code > a[href]", "code > br")
-_INVISIBLE = "\u200b\u00ad\u2060\ufeff"  # within words: they hide them from a search
+_INVISIBLE = "\u200b\u00ad\u2060\ufeff"  # within words, where they break a search
 
 
 class TooManyCells(Exception):
@@ -51,9 +51,9 @@ def whole_text(document: Document, most: int) -> str:
     """Return all text of *document*, with tables in columns as long as it has *most* characters.
 
     Raises:
-        TooManyCells: there are too many for a layout in columns.
+        TooManyCells: the page has too many for a layout in columns.
     """
-    return _laid_out(document, document, most)
+    return _render_text(document, document, most)
 
 
 def flat_text(document: Document) -> str:
@@ -66,11 +66,11 @@ def to_text(document: Document, most: int) -> str:
     """Return the body of *document* as text, as `whole_text` does; the tree is changed.
 
     Raises:
-        TooManyCells: there are too many for a layout in columns.
+        TooManyCells: the page has too many for a layout in columns.
     """
     lines = [node for css in _LINES for node in document.select(css)]
     blocks = [node for css in _BLOCKS for node in document.select(css)]
-    body = _tidied(document)
+    body = _prepare(document)
     if body is None:
         return ""
     # the renderer would join the words around them
@@ -82,10 +82,10 @@ def to_text(document: Document, most: int) -> str:
             block.insert_before(Element("br"))
         if _has_words(block.next_sibling):
             block.insert_after(Element("br"))
-    return _searchable(_laid_out(document, body, most))
+    return _searchable(_render_text(document, body, most))
 
 
-def _laid_out(document: Document, node: Node, most: int) -> str:
+def _render_text(document: Document, node: Node, most: int) -> str:
     """Return *node* as text; if that is over *most* characters, the largest tables lose columns."""
     _limit_grids(document, MAX_GRID)
     text = node.to_text()
@@ -103,12 +103,12 @@ def to_markdown(document: Document, base: Base) -> str:
     """Return the body of *document* as Markdown with absolute links; the tree is changed."""
     pictures, links = document.select("img"), document.select("a[href]")
     marked = sum(len(document.select(tag)) for tag in _CONVERTERS)
-    body = _tidied(document)
+    body = _prepare(document)
     if body is None:
         return ""
     _resolve(pictures, links, base)
     text = body.to_markdown(_OPTIONS if marked <= _MAX_MARKED else None)
-    if "&#160;" in text and "&#160;" not in body.text:  # the renderer's own, not the page's
+    if "&#160;" in text and "&#160;" not in body.text:  # added by the renderer, not in the page
         text = text.replace("&#160;", " ")
     return _searchable(text)
 
@@ -117,53 +117,53 @@ def _searchable(text: str) -> str:
     if text.isascii():
         return text
     text = text.replace("\u00a0", " ")
-    for letter in _INVISIBLE:  # four searches take a tenth of what one expression takes
+    for letter in _INVISIBLE:  # four searches take a tenth of the time of one expression
         text = text.replace(letter, "")
     return text
 
 
-def _tidied(document: Document) -> Element | None:
+def _prepare(document: Document) -> Element | None:
     """Drop permalinks, name the language of code, unfold tables; return the body."""
     permalinks, blocks = document.select('a[href^="#"]'), document.select("pre")
     fragments = _fragments(document)
-    others = document.select(_OTHER_PERMALINKS)
+    absolute_permalinks = document.select(_OTHER_PERMALINKS)
     codes = {part.closest("code") for css in _NOT_IN_CODE for part in document.select(css)}
     tables, marks = document.select("table"), document.select("dt span.classifier")
     body = document.select_one("body")
-    # all is found before the tree is changed: then the index is gone
-    _drop_permalinks(permalinks, others)
+    # all queries run before the tree is changed, which drops the index
+    _drop_permalinks(permalinks, absolute_permalinks)
     for block in blocks:
         _name_language(block)
     for fragment, lines in fragments.items():
         _fence(fragment, lines)
     parts = _parts(document) if document.select_one("table table") else None
     for table in tables:
-        _unfold(table, None if parts is None else parts.get(table, ()))
-    left = _MAX_PIECES
+        _expand(table, None if parts is None else parts.get(table, ()))
+    pieces_left = _MAX_PIECES
     for code in codes:
         if code is not None and code.parent is not None and not code.closest("pre"):
-            left -= len(code)
-            if left >= 0:
+            pieces_left -= len(code)
+            if pieces_left >= 0:
                 _split(code)
     for mark in marks:
         mark.insert_before(Text(" : "))  # Sphinx draws it with CSS
     return body
 
 
-def _drop_permalinks(own: Iterable[Element], others: Iterable[Element]) -> None:
+def _drop_permalinks(own: Iterable[Element], absolute: Iterable[Element]) -> None:
     """Drop the signs beside headings; *own* are links that begin with "#"."""
     for link in own:
         if link.text.strip().lower() in _SIGNS and not link.select_one("img"):
             link.decompose()
         elif link.closest(_HEADINGS):
             link.unwrap()
-    for link in others:
+    for link in absolute:
         if link.text.strip() in _ONLY_SIGNS:
             link.decompose()
 
 
 def _split(code: Element) -> None:
-    """Split inline code at its links and line breaks: in Markdown it has none."""
+    """Split inline code at links and line breaks, which Markdown does not allow in it."""
     for child in code.children:
         if isinstance(child, Element) and child.tag == "a":
             child.wrap_children(Element("code"))
@@ -173,10 +173,10 @@ def _split(code: Element) -> None:
 
 
 def _name_language(block: Element) -> None:
-    """Put the language of a block of code where the renderer looks for it."""
+    """Set the class from which the renderer reads the language of a block of code."""
     above = block.parent.parent if block.parent is not None else None
-    for one in (block, block.select_one("code"), block.parent, above):
-        if isinstance(one, Element) and (language := _language(one)):
+    for element in (block, block.select_one("code"), block.parent, above):
+        if isinstance(element, Element) and (language := _language(element)):
             block.attrs["class"] = f"language-{language}"
             return
 
@@ -211,63 +211,67 @@ def _language(node: Element) -> str:
 
 @lru_cache(maxsize=1_000)
 def _language_of(names: str) -> str:
-    found = (one for one in _LANGUAGE.findall(names) if one.lower() not in _NO_LANGUAGE)
-    if language := next(found, ""):
+    languages = (
+        language_name
+        for language_name in _LANGUAGE.findall(names)
+        if language_name.lower() not in _NO_LANGUAGE
+    )
+    if language := next(languages, ""):
         return language
     words = names.split()
     if "sourceCode" in words or "hljs" in words or words[:1] == ["rust"]:  # Pandoc, mdBook
-        left = (word for word in words if word not in {"sourceCode", "hljs", "nohighlight"})
-        return next(left, "")
+        other_words = (word for word in words if word not in {"sourceCode", "hljs", "nohighlight"})
+        return next(other_words, "")
     return ""
 
 
 def _resolve(pictures: Iterable[Element], links: Iterable[Element], base: Base) -> None:
-    """Make links absolute; drop what shows nothing, and unwrap what leads nowhere.
+    """Make links absolute; drop empty ones, and unwrap those without a target.
 
-    Once all URLs together have more than `MAX_URLS` characters, the others lead nowhere.
+    Once all URLs together have more than `MAX_URLS` characters, the others are unwrapped.
     """
-    room = MAX_URLS
+    size_left = MAX_URLS
     for picture in pictures:
         source = picture.attr("src") or "data:"
         if source.startswith("data:"):  # loaded by a script later
             source = picture.attr("data-src") or picture.attr("data-lazy-src") or ""
-        url = base.absolute(source) if source and room > 0 else None
+        url = base.absolute(source) if source and size_left > 0 else None
         if url is None:
             picture.decompose()
         else:
-            room -= len(url)
+            size_left -= len(url)
             picture.attrs["src"] = url
     for link in links:
         if link.parent is None:  # a permalink
             continue
-        url = base.absolute(link.attr("href") or "") if room > 0 else None
+        url = base.absolute(link.attr("href") or "") if size_left > 0 else None
         if not link.text.strip() and not link.select_one("img"):
             link.decompose()
         elif url is None:
             link.unwrap()
         else:
-            room -= len(url)
+            size_left -= len(url)
             link.attrs["href"] = url
-    base.is_exhausted |= room <= 0
+    base.is_exhausted |= size_left <= 0
 
 
 def _parts(document: Document) -> dict[Element, list[Element]]:
-    """Return the parts of each table, without those of the tables in it."""
-    found: dict[Element, list[Element]] = {}
+    """Return the parts of each table, without those of nested tables."""
+    parts: dict[Element, list[Element]] = {}
     for part in document.select(_PARTS):
         if (table := part.closest("table")) is not None:
-            found.setdefault(table, []).append(part)
-    return found
+            parts.setdefault(table, []).append(part)
+    return parts
 
 
-def _unfold(table: Element, parts: Sequence[Element] | None) -> None:
-    """Unfold spans, so that the table is a grid; a table that only lays out becomes blocks.
+def _expand(table: Element, parts: Sequence[Element] | None) -> None:
+    """Expand spans, so that the table is a grid; a layout table becomes blocks.
 
-    *parts* are those of the table, if there are tables in tables.
+    *parts* are those of the table, if the document has nested tables.
     """
     layout = bool(table.attr("role") == "presentation" or table.select_one("table,h1,h2,h3"))
     code = [] if layout else table.select("pre")
-    layout = layout or not _has_room_for(code, table)
+    layout = layout or not _fits_in_cells(code, table)
     items = [] if layout else table.select("li")
     if layout or len(items) > MAX_CELLS or len(table.select("td,th")) == 1:
         for part in (*(table.select(_PARTS) if parts is None else parts), table):
@@ -278,18 +282,18 @@ def _unfold(table: Element, parts: Sequence[Element] | None) -> None:
     if items:
         _flatten_lists(table.select("ul,ol"), items)
     spanned = table.select("[colspan],[rowspan]")
-    left = MAX_CELLS if len(spanned) <= _MAX_SPANS else 0
+    cells_left = MAX_CELLS if len(spanned) <= _MAX_SPANS else 0
     for cell in spanned:
         wide, tall = _span(cell, "colspan"), _span(cell, "rowspan")
-        left -= wide * tall
-        if left >= 0 and isinstance(cell.parent, Element):
+        cells_left -= wide * tall
+        if cells_left >= 0 and isinstance(cell.parent, Element):
             _spread(cell, cell.parent, wide, tall)
         for name in ("colspan", "rowspan"):
             if cell.attr(name) is not None:
                 del cell.attrs[name]
 
 
-def _has_room_for(code: Sequence[Element], table: Element) -> bool:
+def _fits_in_cells(code: Sequence[Element], table: Element) -> bool:
     """Return whether blocks of code are short enough for the cells of a table with a header."""
     if not code:
         return True
@@ -318,19 +322,19 @@ def _flatten_lists(lists: Iterable[Element], items: Iterable[Element]) -> None:
     """Turn the lists in a table into lines, as a cell holds no list."""
     for item in items:
         before = (item.previous_sibling, item.parent and item.parent.previous_sibling)
-        if any(one is not None for one in before):
+        if any(sibling is not None for sibling in before):
             item.insert_before(Element("br"), Text("- "))
         else:
             item.insert_before(Text("- "))
         item.unwrap()
-    for one in lists:
-        if one.next_sibling is not None:
-            one.insert_after(Element("br"))
-        one.unwrap()
+    for list_element in lists:
+        if list_element.next_sibling is not None:
+            list_element.insert_after(Element("br"))
+        list_element.unwrap()
 
 
 def _limit_grids(document: Document, most: int) -> None:
-    """Take tables apart if, as text, all together would take over *most* characters."""
+    """Flatten tables if all together would take over *most* characters as text."""
     rows = len(document.select("tr"))
     if not rows:
         return
@@ -341,23 +345,23 @@ def _limit_grids(document: Document, most: int) -> None:
     if not nested and rows * (len(document.text) + _GAP * cells) <= most:
         return
     deep = document.select_one("table " * (_MAX_NESTED + 1)) is not None
-    parts, left = _parts(document), most
+    parts, size_left = _parts(document), most
     within: dict[Node | None, int] = {}  # characters of the tables in a cell
     for table in reversed(document.select("table")):
         of = parts.get(table, [])
         size = 0 if deep else _grid_size([part for part in of if part.tag == "tr"], within)
-        if deep or size > left:
+        if deep or size > size_left:
             for part in (*of, table):
                 part.tag = "div"
         else:
-            left -= size
+            size_left -= size
         if nested and table.parent is not None:
             cell = table.parent.closest("td,th")
             within[cell] = within.get(cell, 0) + size
 
 
 def _grid_size(rows: Sequence[Element], within: Mapping[Node | None, int]) -> int:
-    """Return how many characters a table takes whose columns are as wide as their widest cell."""
+    """Return the characters of a table whose columns are as wide as their widest cell."""
     widths: list[int] = []
     for row in rows:
         sizes = [len(cell.text) + within.get(cell, 0) for cell in _elements(row)]
@@ -373,28 +377,28 @@ def _span(cell: Element, name: str) -> int:
 
 def _spread(cell: Element, row: Element, wide: int, tall: int) -> None:
     """Add the empty cells that *cell* covers."""
-    place = _elements(row).index(cell)
-    below = [one for one in row.next_siblings if isinstance(one, Element)]
-    for number, one in enumerate([row, *below][:tall]):
-        cells = _elements(one)
-        at = place + (number == 0)
+    position = _elements(row).index(cell)
+    below = [sibling for sibling in row.next_siblings if isinstance(sibling, Element)]
+    for number, covered_row in enumerate([row, *below][:tall]):
+        cells = _elements(covered_row)
+        at = position + (number == 0)
         for _ in range(wide - (number == 0)):
             if at < len(cells):
                 cells[at].insert_before(Element("td"))
             else:
-                one.append(Element("td"))
+                covered_row.append(Element("td"))
 
 
 def _elements(node: Element) -> list[Element]:
     return [child for child in node.children if isinstance(child, Element)]
 
 
-def _raised(tag: str) -> Callable[[Element, str], str]:
+def _html_converter(tag: str) -> Callable[[Element, str], str]:
     return lambda _, inner: f"<{tag}>{inner}</{tag}>" if inner.strip() else inner
 
 
-def _stressed(tag: str, mark: str) -> Callable[[Element, str], str]:
-    """Return the converter of an element for emphasis.
+def _emphasis_converter(tag: str, mark: str) -> Callable[[Element, str], str]:
+    """Return the converter of an emphasis element.
 
     The renderer writes HTML wherever the text ends in punctuation; Markdown needs it only between
     punctuation inside and a letter outside.
@@ -402,7 +406,7 @@ def _stressed(tag: str, mark: str) -> Callable[[Element, str], str]:
     Source: CommonMark 0.31 §6.2, left- and right-flanking delimiter runs.
     """
 
-    def rendered(element: Element, inner: str) -> str:
+    def convert(element: Element, inner: str) -> str:
         inner = inner.replace("&#160;", " ")
         text = inner.strip()
         nested = text.startswith(mark) and (mark == "**" or not text.startswith("**"))
@@ -419,15 +423,15 @@ def _stressed(tag: str, mark: str) -> Callable[[Element, str], str]:
             return f"{head}<{tag}>{text}</{tag}>{tail}"
         return f"{head}{mark}{text}{mark}{tail}"
 
-    return rendered
+    return convert
 
 
 _CONVERTERS = {
-    "sup": _raised("sup"),
-    "sub": _raised("sub"),
-    "strong": _stressed("strong", "**"),
-    "b": _stressed("strong", "**"),
-    "em": _stressed("em", "*"),
-    "i": _stressed("em", "*"),
+    "sup": _html_converter("sup"),
+    "sub": _html_converter("sub"),
+    "strong": _emphasis_converter("strong", "**"),
+    "b": _emphasis_converter("strong", "**"),
+    "em": _emphasis_converter("em", "*"),
+    "i": _emphasis_converter("em", "*"),
 }
 _OPTIONS = Markdown(converters=_CONVERTERS)

@@ -1,12 +1,11 @@
 """Page extraction: links, metadata such as the title, and text.
 
-It takes linear time on hostile input. It is CPU-bound and holds the interpreter lock (0.3 ms for
+Takes linear time on hostile input. It is CPU-bound and holds the interpreter lock (0.3 ms for
 a page of 35 kB, 1 ms with its main content; 0.1 s for 6 MB).
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice, repeat
 from typing import Any
 
@@ -18,13 +17,11 @@ from crawlyard.core.crawl.link import MAX_BYTES as MAX_LINK_BYTES
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.crawl.page import ELEMENTS_CUT, LINKS_CUT
-from crawlyard.core.faults import check_all
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, page_text, structured
 from crawlyard.engine.extract.logout_sign import SessionSigns, logout_sign
 from crawlyard.engine.extract.page_text import TextBound, visible_length
 from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints
-from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 with lazily():
@@ -35,31 +32,30 @@ MAX_DESCRIPTION = 2_000
 MAX_LANG = 35  # RFC 5646 §4.4.1: room for every tag in use
 MAX_VALUES = 1_000  # per --extract and page
 MAX_VALUE = 10_000  # characters of one value
-MAX_IGNORED = 100  # characters of one selector: pages name it as part of their rule
 
 MAX_ELEMENTS = 1_000_000
-"""Elements of a page that are read, or one for each 8 bytes: a million take 180 MB of memory."""
+"""Elements read per page, or one for each 8 bytes if more: a million take 180 MB of memory."""
 
 
 class ExtractError(ValueError):
     """The page could not be parsed; the message says why."""
 
 
-class Wanted(Struct, frozen=True):
+class ExtractOptions(Struct, frozen=True):
     """Extraction options of a job."""
 
     text: TextMode = TextMode.MARKDOWN
     css: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
     follow_nofollow: bool = False
     anchors: bool = False
-    ignored: tuple[str, ...] = ()  # CSS of elements that are left out of the text
+    ignored: tuple[str, ...] = ()  # CSS of elements to leave out of the text
     session: SessionSigns | None = None  # None: the job has no session
 
 
-def wanted_by(spec: JobSpec) -> Wanted:
-    """Return what a job wants of its pages."""
+def extract_options_of(spec: JobSpec) -> ExtractOptions:
+    """Return the extraction options of a job."""
     selectors = rules_of(spec.logged_out).selectors
-    return Wanted(
+    return ExtractOptions(
         text=spec.text,
         css=spec.extract,
         follow_nofollow=spec.follow_nofollow,
@@ -69,8 +65,8 @@ def wanted_by(spec: JobSpec) -> Wanted:
     )
 
 
-class Source(Struct, frozen=True, kw_only=True):
-    """Where a page comes from, and what its site and its job say about reading it."""
+class PageSource(Struct, frozen=True, kw_only=True):
+    """Origin of a page, with the hints of its server and the options of its job."""
 
     url: str
     is_pdf: bool = False
@@ -78,7 +74,7 @@ class Source(Struct, frozen=True, kw_only=True):
     language: str = ""  # value of Content-Language
     robots_header: Sequence[str] = ()  # values of X-Robots-Tag
     agent_token: str = ""  # the crawler's name in robots.txt (`robots.token_of`)
-    wanted: Wanted = Wanted()
+    options: ExtractOptions = ExtractOptions()
 
 
 class Extracted(Struct, frozen=True, kw_only=True):
@@ -89,20 +85,20 @@ class Extracted(Struct, frozen=True, kw_only=True):
     lang: str = ""
     canonical: str = ""  # a canonical URL
     links: tuple[str, ...] = ()  # to follow: canonical URLs in document order, no duplicates
-    nofollow: tuple[str, ...] = ()  # the same, but not to be followed
+    nofollow: tuple[str, ...] = ()  # the same, of links that must not be followed
     outgoing: bytes = b""  # all links with their texts, as `link.encoded` returns them
     targets: bytes = b""  # their fingerprints, packed
-    anchors: bytes | None = None  # ids of elements, a JSON list; None if not wanted
+    anchors: bytes | None = None  # ids of elements, a JSON list; None without that option
     refresh: str | None = None  # target of a <meta> refresh
     noindex: bool = False
     needs_scripts: bool = False  # its text is empty or partial without scripts
     logged_out: str = ""  # sign in the page that the session is logged out: "has …"
     credentials: int = 0  # links whose user name or password was dropped
-    text: str | None = None  # None if no text was wanted
-    content_rule: str = ""  # how the text was found; empty: there is none
+    text: str | None = None  # None without text extraction
+    content_rule: str = ""  # the rule that found the text; empty: no text
     content_hash: str = ""
     content_version: int = 0
-    nearly_empty: bool = False  # hardly anything of its text is main content
+    nearly_empty: bool = False  # almost none of its text is main content
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     structured: dict[str, Any] = field(default_factory=dict)
     cut: str = ""  # note on parts of text and links that were left out
@@ -112,7 +108,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
 # Each tag is queried separately: the parser keeps an index by tag, so nine queries take half
 # the time of one that names all nine (12 µs instead of 30 for 100 links).
 _LINKS = "a[href]"
-_RARE = ("area[href]", "iframe[src]", "frame[src]")  # these link to pages as well
+_RARE = ("area[href]", "iframe[src]", "frame[src]")  # they link to pages too
 _ALL_LINKS = ",".join((_LINKS, *_RARE))
 _ATTRIBUTES = {"a": "href", "area": "href", "iframe": "src", "frame": "src"}
 _KINDS = {"area": LinkKind.AREA, "iframe": LinkKind.FRAME, "frame": LinkKind.FRAME}
@@ -141,7 +137,7 @@ _ROOT_TAGS = ("-root", "-app")  # custom elements: app-root, ion-app
 _OTHER_CONTENT = ("img", "iframe", "frame", "video", "audio", "object", "embed", "canvas", "input")
 _URLS = frozenset({"href", "src", "action", "cite", "data", "poster", "formaction"})
 _PREFORMATTED = frozenset({"pre", "textarea"})
-_LEADS_ON = re.compile(r"\blocation(?:\.href)?\s*=[^=]|\blocation\.(?:replace|assign)\(")
+_NAVIGATES = re.compile(r"\blocation(?:\.href)?\s*=[^=]|\blocation\.(?:replace|assign)\(")
 
 # X-Robots-Tag directives with a value after a colon; other names before a colon are agents
 _VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}
@@ -150,7 +146,7 @@ _AGENT = re.compile(r"[\w.*-]+")
 _OPENING = re.compile(rb"<(?!/)")
 
 
-def extract(body: bytes, source: Source) -> Extracted:
+def extract(body: bytes, source: PageSource) -> Extracted:
     """Extract the data of *body*: an HTML page, or the text of a PDF.
 
     The encoding is taken from a byte order mark, the charset named by the server, the page's
@@ -162,16 +158,16 @@ def extract(body: bytes, source: Source) -> Extracted:
     """
     try:
         if source.is_pdf:
-            return _of_pdf(body)
-        return _extracted(body, source)
+            return _extract_pdf(body)
+        return _extract_html(body, source)
     except MemoryError:
         raise ExtractError("it takes too much memory") from None
-    except Exception as error:  # whatever the parser raises: one page must not end a crawl
+    except Exception as error:  # any error of the parser: one page must not end a crawl
         kind = "" if source.is_pdf else f"{type(error).__name__}: "
         raise ExtractError(f"{kind}{error}") from error
 
 
-def _of_pdf(body: bytes) -> Extracted:
+def _extract_pdf(body: bytes) -> Extracted:
     document = pdf.read(body)
     return Extracted(
         text=document.text,
@@ -197,57 +193,8 @@ def parse_css(expression: str) -> tuple[str, str | None]:
     return expression.strip(), None
 
 
-def check_wanted(wanted: Wanted) -> None:
-    """Check that every selector of *wanted* is valid.
-
-    Raises:
-        Invalid: one is not a CSS selector; the message quotes it and says why.
-    """
-    nothing = turbohtml.parse("")
-    check_all(
-        *(partial(_check_extract, nothing, *each) for each in wanted.css),
-        *(partial(_check_ignored, nothing, css) for css in wanted.ignored),
-        *(
-            partial(_check_css, nothing, css, "logged_out", "selector: ")
-            for css in (wanted.session.selectors if wanted.session else ())
-        ),
-    )
-
-
-def _check_extract(nothing: turbohtml.Document, name: str, expression: str) -> None:
-    path = structured.path_of(expression)
-    if path == "":
-        raise Invalid("extract", f"{name}: expected a path after jsonld:, such as jsonld:name")
-    if not path:
-        css, _ = parse_css(expression)
-        _check_css(nothing, css, "extract", f"{name}: ")
-
-
-def _check_ignored(nothing: turbohtml.Document, css: str) -> None:
-    if len(css) > MAX_IGNORED:
-        said = f"expected at most {MAX_IGNORED} characters each, got {len(css)}"
-        raise Invalid("ignore_css", said)
-    _check_css(nothing, css, "ignore_css")
-
-
-def check_css(field: str, css: str) -> None:
-    """Check a selector.
-
-    Raises:
-        Invalid: it is none; the message names *field*, quotes it and says why.
-    """
-    _check_css(turbohtml.parse(""), css, field)
-
-
-def _check_css(nothing: turbohtml.Document, css: str, field: str, where: str = "") -> None:
-    try:
-        nothing.select(css)
-    except ValueError as error:
-        raise Invalid(field, f"{where}{css!r} is no CSS selector: {error}") from None
-
-
-def parsed(body: bytes, charset: str | None) -> turbohtml.Document:
-    """Return the document that a body is, in the charset that its server names, if any."""
+def parse_html(body: bytes, charset: str | None) -> turbohtml.Document:
+    """Parse a body in the charset that its server names, else in the detected one."""
     # a declarative shadow root is parsed as a plain template, so that its links are found
     if charset:
         try:
@@ -272,19 +219,19 @@ def decoded(body: bytes, charset: str | None) -> str:
     try:
         return body.decode(charset or "utf-8")
     except (LookupError, ValueError):
-        return body.decode(parsed(body, charset).encoding or "utf-8", "replace")
+        return body.decode(parse_html(body, charset).encoding or "utf-8", "replace")
 
 
-class _Found(Struct):
+class _PageLinks(Struct):
     """Links of a page in document order."""
 
     nodes: Sequence[turbohtml.Element]
     hrefs: Sequence[str]
-    rels: Sequence[str]  # empty: no link has any
+    rels: Sequence[str]  # empty: no link has a rel
 
 
-def _found(document: turbohtml.Document) -> _Found:
-    rare = any(document.select(one) for one in _RARE)
+def _find_links(document: turbohtml.Document) -> _PageLinks:
+    rare = any(document.select(css) for css in _RARE)
     nodes = document.select(_ALL_LINKS if rare else _LINKS)
     rels: Sequence[str] = ()
     if rare or document.select("a[rel]"):
@@ -293,23 +240,23 @@ def _found(document: turbohtml.Document) -> _Found:
         hrefs = [node.attr(_ATTRIBUTES[node.tag]) or "" for node in nodes]
     else:
         hrefs = [node.attr("href") or "" for node in nodes]
-    return _Found(nodes, hrefs, rels)
+    return _PageLinks(nodes, hrefs, rels)
 
 
 def _outgoing(
-    found: _Found, urls: Sequence[str], refresh: str | None, *, closed: bool, own: bool
+    page_links: _PageLinks, urls: Sequence[str], refresh: str | None, *, closed: bool, own: bool
 ) -> Iterator[tuple[str, str, str, str, str]]:
     """Yield the fields of each link of the page, as `Link` has them; *urls* are its targets.
 
-    *closed* if the whole page says nofollow. Links to a place of the page itself are in it if
-    *own*: every heading of a manual has one.
+    *closed* if the whole page says nofollow. With *own*, links to fragments of the page itself are
+    included: every heading of a manual has one.
     """
     if refresh is not None:
         yield refresh, "", LinkKind.REFRESH, "", ""
-    rels = found.rels or repeat("")
+    rels = page_links.rels or repeat("")
     if closed:
-        rels = [f"{rel} nofollow".lstrip() for rel in found.rels or [""] * len(urls)]
-    for node, href, url, rel in zip(found.nodes, found.hrefs, urls, rels, strict=False):
+        rels = [f"{rel} nofollow".lstrip() for rel in page_links.rels or [""] * len(urls)]
+    for node, href, url, rel in zip(page_links.nodes, page_links.hrefs, urls, rels, strict=False):
         if url and (own or not href.startswith("#")):
             fragment = href.partition("#")[2] if "#" in href else ""
             yield url, fragment, _KINDS.get(node.tag, LinkKind.A), rel, _words_of(node)
@@ -324,7 +271,7 @@ def _words_of(link: turbohtml.Element) -> str:
 
 
 def _anchors(document: turbohtml.Document) -> bytes:
-    """Return what fragments can name: ids, and names of links."""
+    """Return the targets of fragments: ids, and names of links."""
     ids = [node.attr("id") or "" for node in document.select("[id]")]
     names = [node.attr("name") or "" for node in document.select("a[name]")]
     return encoded_ids(filter(None, dict.fromkeys(ids + names)))
@@ -340,9 +287,9 @@ def _href(document: turbohtml.Document, css: str) -> str | None:
     return None if node is None else node.attr("href")
 
 
-def _extracted(body: bytes, source: Source) -> Extracted:
-    wanted, agent_token = source.wanted, source.agent_token
-    document, is_whole = _readable(body, source.charset)
+def _extract_html(body: bytes, source: PageSource) -> Extracted:
+    options, agent_token = source.options, source.agent_token
+    document, is_whole = _parse_capped(body, source.charset)
     if document.select("template"):
         document.remove(_TEMPLATE)
     base = Base(source.url, _href(document, "base[href]"))
@@ -353,32 +300,34 @@ def _extracted(body: bytes, source: Source) -> Extracted:
         *_header_directives(source.robots_header, agent_token),
     }
     closed = bool(directives & {"nofollow", "none"})
-    found = _found(document)
-    urls = base.each(found.hrefs)
-    links, nofollow = _links(urls, found.rels, closed=closed, follow=wanted.follow_nofollow)
+    page_links = _find_links(document)
+    urls = base.join_each(page_links.hrefs)
+    links, nofollow = _links(urls, page_links.rels, closed=closed, follow=options.follow_nofollow)
     after = _refresh(meta, base)
-    each = _outgoing(found, urls, after, closed=closed, own=wanted.anchors)
+    each = _outgoing(page_links, urls, after, closed=closed, own=options.anchors)
     outgoing, sent = _encoded(list(dict.fromkeys(islice(each, MAX_LINKS))))
-    named = _href(document, "link[rel~=canonical i][href]")
+    canonical_href = _href(document, "link[rel~=canonical i][href]")
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
-    anchors = _anchors(document) if wanted.anchors else None
+    anchors = _anchors(document) if options.anchors else None
     # in this order, as each but the first changes the document
-    extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
-    logged_out = logout_sign(document, base, wanted.session) if wanted.session else ""
-    for css in wanted.ignored:
+    extracted = {name: _values(document, data, base, value) for name, value in options.css}
+    logged_out = logout_sign(document, base, options.session) if options.session else ""
+    for css in options.ignored:
         document.remove(css)
-    without = f" without {', '.join(wanted.ignored)}" if wanted.ignored else ""
-    bound, mode = TextBound.of(body), wanted.text
+    without = f" without {', '.join(options.ignored)}" if options.ignored else ""
+    bound, mode = TextBound.of(body), options.text
     read = page_text.whole(document, bound) if mode is TextMode.TEXT else page_text.PageText()
     scripted = after is None and _needs_scripts(document, read.text or "", len(links + nofollow))
     if mode is not TextMode.TEXT:
         read = page_text.read(document, title or "", data, base, mode, bound)
     return Extracted(
-        title=_first((title, *_said(meta, "og:title"), *(h.text for h in heading)), MAX_TITLE),
+        title=_first(
+            (title, *_open_graph(meta, "og:title"), *(h.text for h in heading)), MAX_TITLE
+        ),
         description=_description(meta),
         lang=_lang(document.root, meta, source.language),
-        canonical=(named and base.join(named)) or "",
+        canonical=(canonical_href and base.join(canonical_href)) or "",
         links=links,
         nofollow=nofollow,
         outgoing=sent,
@@ -400,17 +349,17 @@ def _extracted(body: bytes, source: Source) -> Extracted:
     )
 
 
-def _readable(body: bytes, charset: str | None) -> tuple[turbohtml.Document, bool]:
-    """Return the document up to the element that is one too many, and whether that is all."""
+def _parse_capped(body: bytes, charset: str | None) -> tuple[turbohtml.Document, bool]:
+    """Return the document up to the maximum of elements, and whether it is complete."""
     most = max(MAX_ELEMENTS, len(body) // 8)
     if len(body) <= most or body.count(b"<") - body.count(b"</") <= most:
-        return parsed(body, charset), True
+        return parse_html(body, charset), True
     last = next(islice(_OPENING.finditer(body), most, None), None)
-    return parsed(body[: last.start()] if last else body, charset), last is None
+    return parse_html(body[: last.start()] if last else body, charset), last is None
 
 
 def _cuts(text: str, base: Base, *, whole: bool) -> str:
-    """Return what was left out of a page, and why, in one line."""
+    """Describe in one line the parts of a page that were left out."""
     reasons = [text] if text else []
     if not whole:
         reasons.append(ELEMENTS_CUT)
@@ -454,14 +403,14 @@ def _meta(nodes: Iterable[turbohtml.Element]) -> dict[str, list[str]]:
     return contents
 
 
-def _said(meta: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
+def _open_graph(meta: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
     """Return the values of an Open Graph property; many sites write it as a name."""
     return meta.get(f"property={name}") or meta.get(f"name={name}") or ()
 
 
 def _description(meta: Mapping[str, Sequence[str]]) -> str:
     own = meta.get("name=description", ())
-    return _first((*own, *_said(meta, "og:description")), MAX_DESCRIPTION)
+    return _first((*own, *_open_graph(meta, "og:description")), MAX_DESCRIPTION)
 
 
 def _first(texts: Iterable[str | None], most: int) -> str:
@@ -470,14 +419,16 @@ def _first(texts: Iterable[str | None], most: int) -> str:
 
 
 def _lang(root: turbohtml.Element | None, meta: Mapping[str, Sequence[str]], header: str) -> str:
-    """Return the language that the page names, else its server; a list of several names none.
+    """Return the language named by the page or else its server; a list of several is ignored.
 
     Source: WHATWG HTML §4.2.5.3, «content language state».
     """
     own = (root.attr("lang") or root.attr("xml:lang")) if root is not None else None
     listed = (*meta.get("http-equiv=content-language", ()), header)
-    locales = (value.replace("_", "-") for value in _said(meta, "og:locale"))
-    return _first((own, *(one for one in listed if "," not in one), *locales), MAX_LANG)
+    locales = (value.replace("_", "-") for value in _open_graph(meta, "og:locale"))
+    return _first(
+        (own, *(language for language in listed if "," not in language), *locales), MAX_LANG
+    )
 
 
 def _directives(values: Iterable[str]) -> Iterator[str]:
@@ -518,7 +469,7 @@ def _refresh_target(content: str) -> str | None:
 
 
 def _needs_scripts(document: turbohtml.Document, text: str, links: int) -> bool:
-    """Return whether a page has next to no content without scripts.
+    """Return whether a page has almost no content without scripts.
 
     The cheapest checks come first, as most pages have enough *text* or links.
     """
@@ -543,16 +494,18 @@ def _is_shell(
     """Return whether a page with little text is a shell for scripts; modifies the document."""
     hinted = any("javascript" in node.text.lower() for node in document.select("noscript"))
     document.remove("script,style,noscript,title")
-    said = visible_length(document.text)
-    if said <= _PARTIAL and any(visible_length(node.text) <= MAX_SHELL_TEXT for node in roots):
+    text_length = visible_length(document.text)
+    if text_length <= _PARTIAL and any(
+        visible_length(node.text) <= MAX_SHELL_TEXT for node in roots
+    ):
         return True
-    if hinted and said <= _HINTED and links <= _FEW_LINKS:
+    if hinted and text_length <= _HINTED and links <= _FEW_LINKS:
         return True
     if links or any(document.select(tag) for tag in _OTHER_CONTENT):
         return False
-    if said <= MAX_SHELL_TEXT and (not said or sum(map(len, inline)) > _MUCH):
+    if text_length <= MAX_SHELL_TEXT and (not text_length or sum(map(len, inline)) > _MUCH):
         return True
-    return said <= _HINTED and any(map(_LEADS_ON.search, inline))
+    return text_length <= _HINTED and any(map(_NAVIGATES.search, inline))
 
 
 def _roots(document: turbohtml.Document) -> Iterator[turbohtml.Element]:
@@ -570,11 +523,11 @@ def _roots(document: turbohtml.Document) -> Iterator[turbohtml.Element]:
 def _values(
     document: turbohtml.Document, data: Mapping[str, Any], base: Base, expression: str
 ) -> tuple[str, ...]:
-    """Return what an ``--extract`` expression finds, in document order."""
+    """Return the values of an ``--extract`` expression, in document order."""
     path = structured.path_of(expression)
     if path is not None:
-        found = structured.values(data, path)
-        return tuple(value[:MAX_VALUE] for value in islice(found, MAX_VALUES))
+        matches = structured.values(data, path)
+        return tuple(value[:MAX_VALUE] for value in islice(matches, MAX_VALUES))
     css, attribute = parse_css(expression)
     nodes = document.select(css)[:MAX_VALUES]
     if attribute is None:

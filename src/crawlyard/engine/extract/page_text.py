@@ -16,8 +16,8 @@ from crawlyard.engine.extract import content, markdown
 from crawlyard.engine.urls import Base
 
 RATIO = 4
-SPARE = 64 * 1024
-"""A text has at most `RATIO` times the bytes of its page, plus `SPARE`. Pages of documentation
+SLACK = 64 * 1024
+"""A text has at most `RATIO` times the bytes of its page, plus `SLACK`. Pages of documentation
 have less than once; each line of nested quotes or lists could have 87 times its own."""
 
 DENSE_SIZE = 256 * 1024
@@ -35,7 +35,7 @@ _FULL = 600
 
 
 class PageText(Struct, frozen=True):
-    """Text of a page, and how it was found."""
+    """Text of a page, with the rule that found it."""
 
     text: str | None = None
     rule: str = ""
@@ -48,21 +48,21 @@ class TextBound(Struct, frozen=True):
     """Maximum size of a text, and whether it keeps its layout."""
 
     most: int  # bytes
-    is_flat: bool = False  # its layout alone would be larger
+    is_flat: bool = False  # no layout, which alone would be larger
 
     @classmethod
     def of(cls, body: bytes) -> "TextBound":
-        """Return the bound for the page *body*."""
-        return cls(RATIO * len(body) + SPARE, _is_too_deep(body))
+        """Return the bound by the size of *body*, without layout if it is nested too deeply."""
+        return cls(RATIO * len(body) + SLACK, _is_too_deep(body))
 
     def cut(self, text: str) -> tuple[str, str]:
-        """Return *text* up to the bound, and what was cut off."""
+        """Return *text* up to the bound, and a note on the cut."""
         if 4 * len(text) <= self.most:  # a character has up to four bytes
             return text, ""
         encoded = text.encode("utf-8", "replace")
         if len(encoded) <= self.most:
             return text, ""
-        cut = f"{TEXT_CUT} at {self.most:,} bytes, {RATIO} times the page and {SPARE >> 10} kB"
+        cut = f"{TEXT_CUT} at {self.most:,} bytes, {RATIO} times the page and {SLACK >> 10} kB"
         return encoded[: self.most].decode("utf-8", "ignore"), cut
 
 
@@ -150,14 +150,14 @@ def _is_too_deep(body: bytes) -> bool:
     """Return whether nested lists and quotes alone would indent a text beyond its bound."""
     if not is_dense(body):
         return False
-    size = depth = place = 0
+    size = depth = position = 0
     for tag in _INDENTING.finditer(body):
-        size += _lines(body, place, tag.start()) * min(depth, _LEVELS) * _INDENT
-        depth, place = max(depth + (-1 if tag[1] else 1), 0), tag.end()
-    size += _lines(body, place, len(body)) * min(depth, _LEVELS) * _INDENT
-    return size > RATIO * len(body) + SPARE
+        size += _lines(body, position, tag.start()) * min(depth, _LEVELS) * _INDENT
+        depth, position = max(depth + (-1 if tag[1] else 1), 0), tag.end()
+    size += _lines(body, position, len(body)) * min(depth, _LEVELS) * _INDENT
+    return size > RATIO * len(body) + SLACK
 
 
 def _lines(body: bytes, start: int, end: int) -> int:
-    """Return at most how many lines of text a part of a page has."""
+    """Return an upper bound of the lines of text in a part of a page."""
     return body.count(b"\n", start, end) + body.count(b"<", start, end)

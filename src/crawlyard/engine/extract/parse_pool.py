@@ -1,9 +1,8 @@
 """Parse pool: parses large pages in killable child processes, with a bound on memory.
 
 Parsing takes 10 to 20 times the size of the page in memory; hostile markup could take 220 times.
-The processes are plain children
-with a pipe, not `multiprocessing`, which would import the caller's main module again and whose
-pool does not survive a killed worker.
+The processes are plain children with a pipe, not `multiprocessing`, which would import the caller's
+main module again and whose pool does not survive a killed worker.
 """
 
 import asyncio
@@ -23,7 +22,13 @@ import msgspec
 from msgspec.structs import replace
 
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted, extract
+from crawlyard.engine.extract.page import (
+    Extracted,
+    ExtractError,
+    ExtractOptions,
+    PageSource,
+    extract,
+)
 from crawlyard.engine.extract.page_text import is_dense
 
 LARGE = 2 * 1024 * 1024
@@ -36,7 +41,7 @@ AT_ONCE = 4 * LARGE
 """Bytes parsed at once by all processes of a pool: 250 to 310 MB of memory (`memory_for`)."""
 
 MAX_RETAINED = 64 * 1024 * 1024
-"""Bytes that a process may still take after a page; with more, it is replaced."""
+"""Bytes that a process may retain after a page; with more, it is replaced."""
 
 LIMIT_S = 30.0
 """Seconds for one page. Real pages of 6 MB take 0.15 s."""
@@ -46,16 +51,16 @@ _LENGTH = 8  # bytes of the length prefix of each message
 _COMMAND = (sys.executable, "-P", "-m", "crawlyard.engine.extract.parse_pool")
 
 
-def is_heavy(body: bytes, wanted: Wanted) -> bool:
+def is_heavy(body: bytes, options: ExtractOptions) -> bool:
     """Return whether a page should be parsed outside the event loop's thread.
 
     Starting a process costs 35 MB and as much CPU as 500 pages. For pages of 1 to 2 MiB, which
     many sites have a few of, that is worth it only if their parse time has no bound.
     """
-    slow = wanted.text not in {TextMode.NONE, TextMode.TEXT} or bool(wanted.css)
+    slow = options.text not in {TextMode.NONE, TextMode.TEXT} or bool(options.css)
     if len(body) > (LARGE_IF_SLOW if slow else LARGE):
         return True
-    return wanted.text is not TextMode.NONE and is_dense(body)
+    return options.text is not TextMode.NONE and is_dense(body)
 
 
 def memory_for(size: int) -> int:
@@ -73,37 +78,37 @@ class ParseBudget:
     def __init__(self, most: int, total: int) -> None:
         self._most = most
         self._total = total
-        self._taken: list[int] = []
+        self._running: list[int] = []
         self._waiting: dict[asyncio.Future[None], int] = {}  # longest waiting first
-        self._overtaken = False  # the last turn skipped the longest waiting
+        self._skipped_longest = False  # the last piece was not the longest waiting
 
     @asynccontextmanager
-    async def taken(self, size: int) -> AsyncIterator[None]:
-        """Wait for room for *size* bytes and hold it for the block."""
+    async def reserve(self, size: int) -> AsyncIterator[None]:
+        """Wait until *size* bytes are free, and reserve them for the block."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting[turn] = size
         try:
-            self._give()
+            self._start_waiting()
             await turn
             yield
         finally:
             if self._waiting.pop(turn, None) is None:
-                self._taken.remove(size)
-            self._give()
+                self._running.remove(size)
+            self._start_waiting()
 
-    def _give(self) -> None:
+    def _start_waiting(self) -> None:
         while self._waiting:
             longest = next(iter(self._waiting))
             smallest = min(self._waiting, key=self._waiting.__getitem__)
-            turn = longest if self._overtaken else smallest
+            turn = longest if self._skipped_longest else smallest
             size = self._waiting[turn]
-            full = len(self._taken) >= self._most or sum(self._taken) + size > self._total
-            if self._taken and full:
+            full = len(self._running) >= self._most or sum(self._running) + size > self._total
+            if self._running and full:
                 return
-            self._overtaken = turn is not longest
-            self._taken.append(size)
+            self._skipped_longest = turn is not longest
+            self._running.append(size)
             del self._waiting[turn]
-            if not turn.done():  # if done, its task was just cancelled and gives the room back
+            if not turn.done():  # if done, its task was just cancelled and releases its bytes
                 turn.set_result(None)
 
 
@@ -122,54 +127,54 @@ class ParsePool:
         limit_s: float = LIMIT_S,
         command: Sequence[str] = _COMMAND,
     ) -> None:
-        self._room = ParseBudget(size, at_once)
+        self._budget = ParseBudget(size, at_once)
         self._limit_s = limit_s
         self._command = command
         self._idle: list[Process] = []
         self._closed = False
 
-    async def run(self, body: bytes, source: Source) -> Extracted:
+    async def run(self, body: bytes, source: PageSource) -> Extracted:
         """Call `extract` directly, or in a child process for a PDF or a page that `is_heavy`.
 
-        Such a page waits until there is room for it. Cancelling kills its process.
+        Such a page waits until its bytes are free. Cancelling kills its process.
 
         Raises:
             ExtractError: the parser failed, took longer than the limit or crashed.
         """
-        if not (source.is_pdf or is_heavy(body, source.wanted)):
+        if not (source.is_pdf or is_heavy(body, source.options)):
             return extract(body, source)
         # not msgspec.json, which encodes no lone surrogates
-        question = {"source": msgspec.to_builtins(source), "limit_s": self._limit_s}
-        head = _framed(json.dumps(question).encode()) + _length(body)
-        async with self._room.taken(len(body)):
+        request = {"source": msgspec.to_builtins(source), "limit_s": self._limit_s}
+        head = _framed(json.dumps(request).encode()) + _length(body)
+        async with self._budget.reserve(len(body)):
             for _ in range(_TRIES):
-                page = await self._ask(head, body)
+                page = await self._parse_in_child(head, body)
                 if page is not None:
                     return page
-        raise ExtractError("the process that parsed the page died of it")
+        raise ExtractError("the page crashed its parser process")
 
     async def close(self) -> None:
         """Kill the idle processes; busy ones are killed when their `run` ends or is cancelled."""
         self._closed = True
         while self._idle:
-            await _killed(self._idle.pop())
+            await _kill(self._idle.pop())
 
-    async def _ask(self, head: bytes, body: bytes) -> Extracted | None:
+    async def _parse_in_child(self, head: bytes, body: bytes) -> Extracted | None:
         """Send *head* and *body* to a process; return its page, ``None`` if it died."""
         process = await self._process()
         keep = False
         try:
             async with asyncio.timeout(self._limit_s):
-                answer = await _exchanged(process, head, body)
-            keep = answer is not None and not answer[0]["is_last"] and not self._closed
+                reply = await _exchange(process, head, body)
+            keep = reply is not None and not reply[0]["is_last"] and not self._closed
         except TimeoutError:
             raise ExtractError(f"took longer than {self._limit_s:g} s") from None
         finally:
             if keep:
                 self._idle.append(process)
             else:
-                await _killed(process)
-        return None if answer is None else _extracted(*answer)
+                await _kill(process)
+        return None if reply is None else _extracted(*reply)
 
     async def _process(self) -> Process:
         while self._idle:
@@ -186,65 +191,65 @@ class ParsePool:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ExtractError(f"cannot start a process for it: {error}") from error
+            raise ExtractError(f"cannot start a parser process: {error}") from error
 
 
-async def _exchanged(
+async def _exchange(
     process: Process, head: bytes, body: bytes
 ) -> tuple[dict[str, Any], bytes] | None:
-    """Return the answer of a process and the text of the page; ``None`` if it died."""
+    """Return the reply of a process and the text of the page; ``None`` if it died."""
     if process.stdin is None or process.stdout is None:  # both are pipes
         return None
     try:
         process.stdin.write(head)
         process.stdin.write(body)  # separately, to avoid copying it
         await process.stdin.drain()
-        answer: dict[str, Any] = json.loads(await _received(process.stdout))
-        return answer, await _received(process.stdout)
+        reply: dict[str, Any] = json.loads(await _receive(process.stdout))
+        return reply, await _receive(process.stdout)
     except (ConnectionError, asyncio.IncompleteReadError):
         return None
 
 
-async def _received(stream: asyncio.StreamReader) -> bytes:
+async def _receive(stream: asyncio.StreamReader) -> bytes:
     length = int.from_bytes(await stream.readexactly(_LENGTH), "big")
     return await stream.readexactly(length)
 
 
-async def _killed(process: Process) -> None:
+async def _kill(process: Process) -> None:
     if process.returncode is None:
         process.kill()
     await process.wait()
 
 
-def _extracted(answer: dict[str, Any], text: bytes) -> Extracted:
-    if "error" in answer:
-        raise ExtractError(answer["error"])
-    page = msgspec.convert(answer["page"], Extracted)
+def _extracted(reply: dict[str, Any], text: bytes) -> Extracted:
+    if "error" in reply:
+        raise ExtractError(reply["error"])
+    page = msgspec.convert(reply["page"], Extracted)
     return page if page.text is None else replace(page, text=text.decode("utf-8", "surrogatepass"))
 
 
-def serve(questions: BinaryIO, answers: BinaryIO) -> None:
-    """Extract each page read from *questions* and write the result, until end of file."""
-    start = _taken_bytes()
-    while head := _read(questions):
-        answer, text = _answer(json.loads(head), _read(questions), start)
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Extract each page read from *requests* and write the result, until end of file."""
+    start = _used_bytes()
+    while head := _read(requests):
+        reply, text = _reply(json.loads(head), _read(requests), start)
         gc.collect()  # a parsed document is a reference cycle
-        answer["is_last"] = _taken_bytes() - start - 2 * len(text) > MAX_RETAINED
-        answers.write(_framed(json.dumps(answer).encode()))
-        answers.write(_length(text))
-        answers.write(text)
-        answers.flush()
+        reply["is_last"] = _used_bytes() - start - 2 * len(text) > MAX_RETAINED
+        replies.write(_framed(json.dumps(reply).encode()))
+        replies.write(_length(text))
+        replies.write(text)
+        replies.flush()
 
 
-def _answer(question: dict[str, Any], body: bytes, start: int) -> tuple[dict[str, Any], bytes]:
-    """Return the answer and, apart from it, the text: in JSON it could be six times as long.
+def _reply(request: dict[str, Any], body: bytes, start: int) -> tuple[dict[str, Any], bytes]:
+    """Return the reply and, separately, the text: in JSON it could be six times as long.
 
-    *start* is the memory that this process took before its first page.
+    *start* is the memory that this process used before its first page.
     """
     if hasattr(signal, "setitimer"):
         # if the parent is killed meanwhile, nothing else would end a parse that hangs
-        signal.setitimer(signal.ITIMER_REAL, question["limit_s"] + 1)
-    source = msgspec.convert(question["source"], Source)
+        signal.setitimer(signal.ITIMER_REAL, request["limit_s"] + 1)
+    source = msgspec.convert(request["source"], PageSource)
     most = start + memory_for(len(body)) if start and not source.is_pdf else 0
     try:
         with _limited_memory(most):
@@ -259,8 +264,8 @@ def _answer(question: dict[str, Any], body: bytes, start: int) -> tuple[dict[str
     return {"page": msgspec.to_builtins(rest)}, text
 
 
-def _taken_bytes() -> int:
-    """Return the address space that this process takes; 0 where the system does not say."""
+def _used_bytes() -> int:
+    """Return the address space of this process, 0 if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").partition(" ")[0])
     except OSError:
@@ -270,7 +275,7 @@ def _taken_bytes() -> int:
 
 @contextmanager
 def _limited_memory(most: int) -> Iterator[None]:
-    """Let allocations raise MemoryError beyond *most* bytes of address space; 0: no limit."""
+    """Make allocations raise MemoryError beyond *most* bytes of address space; 0: no limit."""
     if not most:
         yield
         return

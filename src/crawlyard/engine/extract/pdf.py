@@ -1,4 +1,4 @@
-"""Text of PDF documents, through pypdf. It runs in a process of the parse pool alone."""
+"""Text of PDF documents, through pypdf; runs only in processes of the parse pool."""
 
 import io
 import logging
@@ -8,7 +8,7 @@ import pypdf
 from msgspec import Struct
 
 MAX_TEXT = 8 << 20
-"""Characters of one document; what follows is left out."""
+"""Characters of one document; the rest is left out."""
 
 MAX_MEMORY = 1 << 30
 """Bytes that a process may use for one document: a stream of 1 kB can unpack to gigabytes."""
@@ -23,8 +23,8 @@ class PdfText(Struct, frozen=True):
     cut: str = ""  # note on pages that were left out
 
 
-class _Flaws(logging.Handler):
-    """Counts the flaws that pypdf logs, as it reads past most of them."""
+class _DefectCounter(logging.Handler):
+    """Counts the defects that pypdf logs and skips."""
 
     count = 0
 
@@ -34,7 +34,7 @@ class _Flaws(logging.Handler):
 
 
 _logger = logging.getLogger("pypdf")
-_logger.addHandler(logging.NullHandler())  # flaws are noted in the record instead
+_logger.addHandler(logging.NullHandler())  # defects are noted in the record instead
 _logger.propagate = False
 
 
@@ -54,7 +54,7 @@ def read(body: bytes) -> PdfText:
     except MemoryError:
         raise ValueError(f"it takes more than {MAX_MEMORY >> 20} MB of memory") from None
     except pypdf.errors.FileNotDecryptedError:
-        raise ValueError("the PDF is encrypted, and opens only with a password") from None
+        raise ValueError("the PDF is encrypted and needs a password") from None
     except Exception as error:  # not only those of pypdf: also KeyError, AttributeError, …
         raise ValueError(f"the PDF is damaged: {error}") from error
     finally:
@@ -64,20 +64,20 @@ def read(body: bytes) -> PdfText:
 def _read_pages(reader: pypdf.PdfReader) -> tuple[str, str]:
     """Return the text of all pages, and a note on those that are damaged or beyond `MAX_TEXT`."""
     texts: list[str] = []
-    room, total, readable = MAX_TEXT, _page_count(reader), 0
-    flaws = _Flaws()
-    _logger.addHandler(flaws)
+    size_left, total, readable = MAX_TEXT, _page_count(reader), 0
+    defects = _DefectCounter()
+    _logger.addHandler(defects)
     try:
         for number, page in enumerate(reader.pages, 1):
-            flaws.count = 0
+            defects.count = 0
             text = page.extract_text().strip()
-            readable += bool(text) or not flaws.count
-            texts += [text[:room]] if text else []
-            room -= len(text)
-            if room < 0:
+            readable += bool(text) or not defects.count
+            texts += [text[:size_left]] if text else []
+            size_left -= len(text)
+            if size_left < 0:
                 return "\n\n".join(texts), f"the text is cut in page {number} of {total}"
     finally:
-        _logger.removeHandler(flaws)
+        _logger.removeHandler(defects)
     if not readable:
         raise ValueError("none of its pages can be read")
     damaged = total - readable
@@ -86,7 +86,7 @@ def _read_pages(reader: pypdf.PdfReader) -> tuple[str, str]:
 
 
 def _page_count(reader: pypdf.PdfReader) -> int:
-    """Return how many pages the document should have; damaged ones are not among those read."""
+    """Return the number of pages that the document declares, damaged ones included."""
     tree = reader.root_object["/Pages"].get_object()
     count = tree.get("/Count") if isinstance(tree, pypdf.generic.DictionaryObject) else None
     return max(count, len(reader.pages)) if isinstance(count, int) else len(reader.pages)

@@ -24,21 +24,21 @@ HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 MOST_VALIDATOR = 1_000  # characters of an ETag
 
 _SAME = frozenset(Extracted.__struct_fields__) & frozenset(Page.__struct_fields__) - {"links"}
-"""What a record has as it was extracted; of links it has the number."""
+"""Fields that a record copies from the extraction; of links it has only the number."""
 
 _SETS_COOKIES = frozenset({"set-cookie", "set-cookie2"})
 
 _READS_PDF = installed("pypdf")
 
 _OF_CONTENT = ("needs_scripts", "nearly_empty")
-"""What is said of pages, but not of errors."""
+"""Fields that are set for pages, but not for errors."""
 
-_SHOWN = frozenset({"lang", "canonical", "noindex", "needs_scripts"})
-"""Of these, what is kept of a page that asks not to be indexed."""
+_IF_NOINDEX = frozenset({"lang", "canonical", "noindex", "needs_scripts"})
+"""The copied fields that a noindex page keeps."""
 
 
-class Rendered(Struct, frozen=True):
-    """A page after its scripts have run, and why they were."""
+class RenderedDocument(Struct, frozen=True):
+    """A rendered page, with the reason for rendering it."""
 
     page: RenderedPage
     reason: RenderReason
@@ -58,7 +58,7 @@ def is_pdf(response: Response) -> bool:
 
 
 def may_have_text(content_type: str) -> bool:
-    """Return whether text is read from bodies of this type; without a type, it depends on them."""
+    """Return whether text is extracted from bodies of this type, or without a type may be."""
     if content_type == "application/pdf":
         return _READS_PDF
     return content_type in HTML_TYPES or content_type.startswith("text/") or not content_type
@@ -75,12 +75,12 @@ def last_modified_of(response: Response) -> str:
 
 
 def session_of(response: Response) -> str:
-    """Return whose cookies went with the request of a response; empty: there were none."""
+    """Return the source of the cookies in the request of a response, empty without cookies."""
     return CookieMode.JOB.value if response.cookies else ""
 
 
 def status_error(status: int) -> PageError | None:
-    """Return the error that a final *status* is; ``None`` below 400."""
+    """Return the error of a final *status*, ``None`` below 400."""
     if status < 400:
         return None
     if status == 429:
@@ -89,30 +89,31 @@ def status_error(status: int) -> PageError | None:
     return PageError(kind=kind, detail=f"answered {status}")
 
 
-def answered(
+def response_outcome(
     target: Target,
     response: Response,
     extracted: Extracted | None,
     spec: JobSpec,
     now: datetime,
     *,
-    rendered: Rendered | None = None,
+    rendered: RenderedDocument | None = None,
     error: PageError | None = None,
 ) -> Outcome:
     """Return the outcome of a target that got its final response.
 
-    *extracted* is the data from its markup, ``None`` if it is neither HTML nor PDF, or from what
-    was *rendered* after its scripts had run; *error* says why they were not. Unless the spec stores
-    noindex pages, their records are marked and have no title, text or body.
+    *extracted* is the data of its markup, or of the *rendered* page, ``None`` if it is neither HTML
+    nor PDF; *error* is that of a failed rendering. Unless the spec stores noindex pages, their
+    records are marked and have no title, text or body.
     """
-    found = extracted or _plain(response, spec)
+    content_data = extracted or _plain(response, spec)
     error = error or status_error(response.status)
-    if found.unreadable and error is None:
-        detail = response.truncated or found.unreadable  # a cut is ours, no flaw of the site
+    if content_data.unreadable and error is None:
+        # a cut is ours, not a defect of the site
+        detail = response.truncated or content_data.unreadable
         error = PageError(kind=ErrorKind.UNREADABLE, detail=detail)
-    hidden = found.noindex and not spec.store_noindex
-    names = _SHOWN & _SAME if hidden else _SAME
-    copied: dict[str, Any] = {name: getattr(found, name) for name in names}
+    hidden = content_data.noindex and not spec.store_noindex
+    names = _IF_NOINDEX & _SAME if hidden else _SAME
+    copied: dict[str, Any] = {name: getattr(content_data, name) for name in names}
     for name in _OF_CONTENT:
         copied[name] = copied.get(name, False) and error is None
     document = None if rendered is None else rendered.page
@@ -128,8 +129,8 @@ def answered(
         sha256=hashlib.sha256(response.body if document is None else document.html).hexdigest(),
         etag=etag_of(response),
         last_modified=last_modified_of(response),
-        links=len(found.links) + len(found.nofollow),
-        truncated="; ".join(filter(None, (response.truncated, found.cut))),
+        links=len(content_data.links) + len(content_data.nofollow),
+        truncated="; ".join(filter(None, (response.truncated, content_data.cut))),
         session=session_of(response),
         rendered_by="" if document is None else document.by,
         render_reason="" if rendered is None else rendered.reason,
@@ -137,18 +138,20 @@ def answered(
         **copied,
     )
     state = TargetState.FAILED if error else TargetState.DONE
-    bodies = {} if hidden else _bodies(response, found, spec, document)
-    if found.anchors is not None and not hidden:
-        bodies[Body.ANCHORS] = found.anchors
-    if hidden or error is not None or not found.outgoing:
+    bodies = {} if hidden else _bodies(response, content_data, spec, document)
+    if content_data.anchors is not None and not hidden:
+        bodies[Body.ANCHORS] = content_data.anchors
+    if hidden or error is not None or not content_data.outgoing:
         return Outcome(target, state, page, bodies)
-    return Outcome(target, state, page, bodies | {Body.LINKS: found.outgoing}, found.targets)
+    return Outcome(
+        target, state, page, bodies | {Body.LINKS: content_data.outgoing}, content_data.targets
+    )
 
 
-def failed(
+def failure_outcome(
     target: Target, kind: ErrorKind, detail: str, now: datetime, status: int | None = None
 ) -> Outcome:
-    """Return the outcome of a target that is given up; *status* is set if there was a response."""
+    """Return the outcome of a target that failed; *status* is set if there was a response."""
     page = Page(
         url=target.origin or target.url,
         final_url=target.url,
@@ -161,11 +164,11 @@ def failed(
 
 
 def _bodies(
-    response: Response, found: Extracted, spec: JobSpec, document: RenderedPage | None
+    response: Response, extracted: Extracted, spec: JobSpec, document: RenderedPage | None
 ) -> dict[Body, bytes]:
     bodies: dict[Body, bytes] = {}
-    if found.text is not None:
-        bodies[Body.TEXT] = found.text.encode("utf-8", "replace")
+    if extracted.text is not None:
+        bodies[Body.TEXT] = extracted.text.encode("utf-8", "replace")
     if spec.keep_html and is_html(response):
         bodies[Body.HTML] = response.body
         bodies[Body.HEADERS] = json.dumps(list(map(_without_value, response.headers))).encode()

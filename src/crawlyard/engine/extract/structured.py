@@ -7,10 +7,10 @@ from typing import Any
 from turbohtml import Document
 
 MAX_SIZE = 64 * 1024
-"""Characters of JSON per page. What goes beyond it is left out, item by item."""
+"""Characters of JSON per page; items beyond it are left out."""
 
 ARTICLES = ("Article", "BlogPosting")
-"""How the types of schema.org end that are articles."""
+"""Suffixes of schema.org types that are articles."""
 
 _SCHEME = "jsonld:"
 _PREFIXES = ("og:", "article:", "product:", "book:", "profile:", "music:", "video:", "twitter:")
@@ -21,50 +21,50 @@ _JSON_LD = "script[type='application/ld+json' i]"
 def data(document: Document, meta: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return the items of JSON-LD under "jsonld" and Open Graph properties under "opengraph".
 
-    *meta* has the contents of <meta> elements by "property=…" and "name=…". What is not there or
-    is not valid JSON is left out. A property with several values has a list.
+    *meta* has the contents of <meta> elements by "property=…" and "name=…". Missing and invalid
+    data is left out. A property with several values has a list.
     """
-    left = MAX_SIZE
+    size_left = MAX_SIZE
     items: list[Any] = []
     for script in document.select(_JSON_LD):
         for item in _items(script.text):
-            left -= len(json.dumps(item))
-            if left >= 0:
+            size_left -= len(json.dumps(item))
+            if size_left >= 0:
                 items.append(item)
     properties: dict[str, Any] = {}
     for key, values in meta.items():
         name = key.partition("=")[2]
         if name.startswith(_PREFIXES) and not key.startswith("http-equiv="):
-            left -= len(name) + sum(map(len, values))
-            if left >= 0:
+            size_left -= len(name) + sum(map(len, values))
+            if size_left >= 0:
                 properties.setdefault(name, values[0] if len(values) == 1 else list(values))
-    found = {"jsonld": items, "opengraph": properties}
-    return {name: value for name, value in found.items() if value}
+    by_source = {"jsonld": items, "opengraph": properties}
+    return {name: value for name, value in by_source.items() if value}
 
 
 def path_of(expression: str) -> str | None:
-    """Return the path of a "jsonld:" expression, ``None`` if it is none but a CSS selector."""
+    """Return the path of a "jsonld:" expression, ``None`` if it is a CSS selector."""
     if not expression.startswith(_SCHEME):
         return None
     return expression.removeprefix(_SCHEME).strip().strip(".")
 
 
-def values(found: Mapping[str, Any], path: str) -> Iterator[str]:
+def values(structured: Mapping[str, Any], path: str) -> Iterator[str]:
     """Yield the values at *path* ("offers.price") in the JSON-LD of `data`, as text.
 
     Each item is tried from its top, and so are the nodes of its @graph. Lists are walked through;
     objects are written as JSON.
     """
-    for item in found.get("jsonld", ()):
+    for item in structured.get("jsonld", ()):
         yield from _at(item, path.split("."))
 
 
-def says_article(found: Mapping[str, Any]) -> bool:
+def says_article(structured: Mapping[str, Any]) -> bool:
     """Return whether a page calls itself an article, in Open Graph or in an item of JSON-LD."""
-    properties = found.get("opengraph", {})
+    properties = structured.get("opengraph", {})
     if properties.get("og:type") == "article" or any(p.startswith("article:") for p in properties):
         return True
-    return any(kind.endswith(ARTICLES) for kind in values(found, "@type"))
+    return any(kind.endswith(ARTICLES) for kind in values(structured, "@type"))
 
 
 def _items(text: str) -> Iterator[Any]:
@@ -82,9 +82,9 @@ def _is_deep(value: Any) -> bool:
     for _ in range(_MAX_DEPTH):
         level = [
             child
-            for one in level
-            if isinstance(one, dict | list)
-            for child in (one.values() if isinstance(one, dict) else one)
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
         ]
         if not level:
             return False
@@ -93,8 +93,8 @@ def _is_deep(value: Any) -> bool:
 
 def _at(value: Any, path: Sequence[str]) -> Iterator[str]:
     if isinstance(value, list):
-        for one in value:
-            yield from _at(one, path)
+        for element in value:
+            yield from _at(element, path)
     elif not path:
         if value is not None:
             yield value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -12,7 +12,7 @@ from crawlyard.core.workers.measures import Requests
 from crawlyard.engine.http.connect import Connector
 from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import MOST_NAMES, Crowded, Resolver
-from crawlyard.engine.http.fetch import FetchFailed, Go, Response, at_once, plain
+from crawlyard.engine.http.fetch import BeforeSend, FetchFailed, Response, at_once, plain
 from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.http.proxied import ProxiedConnector
 from crawlyard.engine.http.proxy import Proxies
@@ -49,7 +49,7 @@ class HttpFetcher:
         url: str,
         headers: Mapping[str, str],
         max_body: int,
-        go: Go = at_once,
+        before_send: BeforeSend = at_once,
         *,
         head: bool = False,
         body: bytes | None = None,
@@ -59,7 +59,7 @@ class HttpFetcher:
         try:
             request = request_of(url, headers, body, method="HEAD" if head else "GET")
             parser = ResponseParser(max_body, decodes=not head, head=head)
-            incoming, waited_s = await self._asked(url, request, parser, go)
+            incoming, waited_s = await self._exchange(url, request, parser, before_send)
         except (OSError, RuntimeError, ValueError) as error:
             failure = failure_of(error, self._timeout_s)
             self._measured.failures[failure.kind] += 1
@@ -70,34 +70,34 @@ class HttpFetcher:
         return response
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, idle and in use."""
         await self._pool.close()
 
-    async def _asked(
-        self, url: str, request: bytes, incoming: ResponseParser, go: Go
+    async def _exchange(
+        self, url: str, request: bytes, incoming: ResponseParser, before_send: BeforeSend
     ) -> tuple[ResponseParser, float]:
         """Return the parsed response, and the seconds that its request waited to be sent."""
         loop = asyncio.get_running_loop()
         until, waited_s = loop.time() + self._timeout_s, 0.0
-        again = False
+        is_retry = False
         while True:
-            connection = self._pool.take(self._connector.place(url))
+            connection = self._pool.take(self._connector.pool_key(url))
             if connection is None:
                 async with asyncio.timeout_at(until + waited_s):
-                    connection = await self._connector.dial(url, self._pool.made)
+                    connection = await self._connector.dial(url, self._pool.new_connection)
             before = loop.time()
             try:
-                await go()
+                await before_send()
             except BaseException:
-                self._pool.keep(connection.place, connection)
+                self._pool.keep(connection.key, connection)
                 raise
             waited_s += loop.time() - before
-            if connection.usable or again:
+            if connection.usable or is_retry:
                 break
-            again = True  # the connection was closed while it waited; twice is a failure
-        await connection.ask(request, incoming, until + waited_s)
+            is_retry = True  # the connection was closed while it waited; twice is a failure
+        await connection.send(request, incoming, until + waited_s)
         if incoming.reusable:
-            self._pool.keep(connection.place, connection)
+            self._pool.keep(connection.key, connection)
         return incoming, waited_s
 
 
@@ -136,7 +136,7 @@ def failure_of(error: Exception, timeout_s: float) -> FetchFailed:
         case ProxyFailed() | NoTunnel():
             kind, detail = ErrorKind.PROXY, str(error)
         case TimeoutError():
-            kind, detail = ErrorKind.TIMEOUT, f"no whole answer within {timeout_s:g} s"
+            kind, detail = ErrorKind.TIMEOUT, f"no complete response within {timeout_s:g} s"
         case ValueError():
             kind, detail, transient = ErrorKind.PROTOCOL, f"not a request: {detail}", False
     return FetchFailed(kind, detail, transient=transient)

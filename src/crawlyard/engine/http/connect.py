@@ -17,7 +17,7 @@ from crawlyard.engine.http.dns import Crowded, Infos, Resolver
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.urls import hostname_of, origin_of, port_of
-from crawlyard.trust import trusting
+from crawlyard.trust import tls_context
 
 AddrInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
 
@@ -29,7 +29,7 @@ _HEAD_START_S = 0.25
 """Delay before the next address is tried in parallel. Source: RFC 8305, section 5."""
 
 _LOOK_UPS = 64  # concurrent DNS look-ups of one job; others wait
-_FRESH_S = 60.0  # how long addresses are cached
+_FRESH_S = 60.0  # for which addresses are cached
 _MOST_KNOWN = 4096  # names with cached addresses
 _MOST_TRIED = 16  # addresses tried per name, as its owner can point it at anyone
 
@@ -41,10 +41,10 @@ class Connector:
         self._guard = guard
         self._ca_file = ca_file
         self._names = names
-        self._turns = asyncio.Semaphore(_LOOK_UPS)
-        self._known: OrderedDict[tuple[str, int], tuple[float, Infos]] = OrderedDict()
+        self._look_ups = asyncio.Semaphore(_LOOK_UPS)
+        self._cache: OrderedDict[tuple[str, int], tuple[float, Infos]] = OrderedDict()
 
-    def place(self, url: str) -> str:
+    def pool_key(self, url: str) -> str:
         """Return the key of the connections that a request for *url* can use."""
         return origin_of(url)
 
@@ -61,17 +61,17 @@ class Connector:
             OSError, RuntimeError: no address could be connected to, or none could be trusted
                 (`ssl.SSLError`).
         """
-        left = await self.targets(url)
+        addresses = await self.targets(url)
         check = partial(self._guard.check, hostname_of(url))
         while True:
-            connected = await self.connected(left, check)
-            there = connected.getpeername()
+            sock = await self.connect(addresses, check)
+            peer = sock.getpeername()
             try:
-                return await self.over(connected, url, make(), origin_of(url))
+                return await self.set_up(sock, url, make(), origin_of(url))
             except OSError:  # the handshake failed; try another address
-                connected.close()
-                aiohappyeyeballs.remove_addr_infos(left, there)
-                if not left:
+                sock.close()
+                aiohappyeyeballs.remove_addr_infos(addresses, peer)
+                if not addresses:
                     raise
 
     async def targets(self, url: str) -> list[AddrInfo]:
@@ -79,8 +79,8 @@ class Connector:
         name, port = hostname_of(url), port_of(url)
         return allowed(await self.addresses(name, port), partial(self._guard.check, name))
 
-    async def connected(self, infos: list[AddrInfo], check: Check) -> socket.socket:
-        """Return a socket that is connected to one of *infos*, each of which passes *check*."""
+    async def connect(self, infos: list[AddrInfo], check: Check) -> socket.socket:
+        """Return a socket that is connected to one of *infos*; each address must pass *check*."""
 
         def socket_for(info: AddrInfo) -> socket.socket:
             family, kind, protocol, _, address = info
@@ -92,26 +92,26 @@ class Connector:
                 infos, happy_eyeballs_delay=_HEAD_START_S, socket_factory=socket_for
             )
 
-    async def over(
-        self, connected: socket.socket, url: str, connection: HttpConnection, place: str
+    async def set_up(
+        self, sock: socket.socket, url: str, connection: HttpConnection, key: str
     ) -> HttpConnection:
         """Set up *connection*, with TLS for https, on a socket that leads to the server of *url*.
 
-        Forsake it if that fails.
+        Abandon it if that fails.
         """
-        connection.place = place
+        connection.key = key
         secure = url.startswith("https:")
-        context = trusting(self._ca_file) if secure else None
+        context = tls_context(self._ca_file) if secure else None
         # a dot at the end only matters to resolvers; certificates have none
         server_name = hostname_of(url).rstrip(".") if secure else None
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT_S):
                 await loop.create_connection(
-                    lambda: connection, sock=connected, ssl=context, server_hostname=server_name
+                    lambda: connection, sock=sock, ssl=context, server_hostname=server_name
                 )
         except BaseException:
-            connection.forsake()
+            connection.abandon()
             raise
         return connection
 
@@ -121,42 +121,42 @@ class Connector:
         if literal is not None:
             return (literal,)
         now = asyncio.get_running_loop().time()
-        held = self._known.get((name, port))
-        if held is not None and now < held[0]:
-            return held[1]
+        cached = self._cache.get((name, port))
+        if cached is not None and now < cached[0]:
+            return cached[1]
         try:
-            async with self._turns:
+            async with self._look_ups:
                 infos = await self._names.addresses(name, port)
         except Crowded:
             raise
         except (OSError, UnicodeError) as error:
-            raise _nameless(name) from error
+            raise _no_address(name) from error
         if not infos:
-            raise _nameless(name)
-        self._known[name, port] = (now + _FRESH_S, infos)
-        self._known.move_to_end((name, port))
-        if len(self._known) > _MOST_KNOWN:
-            self._known.popitem(last=False)
+            raise _no_address(name)
+        self._cache[name, port] = (now + _FRESH_S, infos)
+        self._cache.move_to_end((name, port))
+        if len(self._cache) > _MOST_KNOWN:
+            self._cache.popitem(last=False)
         return infos
 
 
 def allowed(infos: Infos, check: Check) -> list[AddrInfo]:
-    """Return those of the first `_MOST_TRIED` addresses that pass *check*.
+    """Return the addresses that pass *check*, among the first `_MOST_TRIED`.
 
     Raises:
-        BlockedAddress: none of them does.
+        BlockedAddress: no address passes.
     """
-    passed, refused = [], []
+    allowed_infos, refusals = [], []
     for info in infos[:_MOST_TRIED]:
         try:
             check(str(info[4][0]), int(info[4][1]))
         except BlockedAddress as error:
-            refused.append(error)
+            refusals.append(error)
         else:
-            passed.append(info)
-    if refused and not passed:
-        raise refused[0]
-    return passed
+            allowed_infos.append(info)
+    if refusals and not allowed_infos:
+        raise refusals[0]
+    return allowed_infos
 
 
 def _literal(name: str, port: int) -> AddrInfo | None:
@@ -170,5 +170,5 @@ def _literal(name: str, port: int) -> AddrInfo | None:
     return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (name, port, 0, 0)
 
 
-def _nameless(name: str) -> FetchFailed:
+def _no_address(name: str) -> FetchFailed:
     return FetchFailed(ErrorKind.DNS, f"{name} has no address", transient=True)

@@ -23,23 +23,25 @@ class HttpConnection(asyncio.Protocol):
     def __init__(
         self, opened: Callable[["HttpConnection"], None], lost: Callable[["HttpConnection"], None]
     ) -> None:
-        self.place = ""  # the key under which the pool keeps it; set by who opens it
+        self.key = ""  # its key in the pool; set by the connector
         self._opened = opened
         self._on_lost = lost
         self._transport: asyncio.Transport | None = None
         self._incoming: ResponseParser | None = None
-        self._answered: asyncio.Future[None] | None = None
-        self._unasked = False
+        self._done: asyncio.Future[None] | None = None
+        self._is_unsolicited = False
         self._lost = False
         self._error: Exception | None = None
 
     @property
     def usable(self) -> bool:
-        """Return whether another request may be sent on it, as far as is known."""
+        """True if another request may be sent on it, as far as is known."""
         transport = self._transport
-        return not (self._unasked or self._lost or transport is None or transport.is_closing())
+        return not (
+            self._is_unsolicited or self._lost or transport is None or transport.is_closing()
+        )
 
-    async def ask(self, request: bytes, incoming: ResponseParser, until: float) -> None:
+    async def send(self, request: bytes, incoming: ResponseParser, until: float) -> None:
         """Send *request* and return when its response, fed to *incoming*, has ended.
 
         The connection is closed if this fails or is cancelled. Nothing is ever sent twice.
@@ -48,36 +50,36 @@ class HttpConnection(asyncio.Protocol):
             TimeoutError: the response had not ended at *until*, by the loop's clock.
             FetchFailed: data arrived before the request.
         """
-        if self._unasked:
-            detail = "not an HTTP answer: it came before it was asked for"
+        if self._is_unsolicited:
+            detail = "not an HTTP response: data arrived before the request"
             raise FetchFailed(ErrorKind.PROTOCOL, detail)
         loop = asyncio.get_running_loop()
         self._incoming = incoming
-        answered = self._answered = loop.create_future()
-        timer = loop.call_at(until, self._late)
+        done = self._done = loop.create_future()
+        timer = loop.call_at(until, self._time_out)
         try:
             if self._lost or self._transport is None:
                 incoming.end(self._error)
             else:
                 self._transport.write(request)
-                await answered
+                await done
         except BaseException:
-            self.abort()  # even if the response has arrived, since nobody will read it
+            self.abort()  # even if the response has arrived, since it will not be read
             raise
         finally:
             timer.cancel()
             incoming.release()
-            self._incoming = self._answered = None
+            self._incoming = self._done = None
             if not incoming.reusable:
                 self.abort()
 
     def abort(self) -> None:
         """Close it at once; a request in flight gets what has arrived so far."""
         if self._transport is not None:
-            self._error = self._error or ConnectionAbortedError("the connection was given up")
+            self._error = self._error or ConnectionAbortedError("the connection was aborted")
             self._transport.abort()
 
-    def forsake(self) -> None:
+    def abandon(self) -> None:
         """Mark it as lost because opening it was interrupted.
 
         uvloop 0.23 does not call `connection_lost` if that happens between `connection_made`
@@ -86,18 +88,18 @@ class HttpConnection(asyncio.Protocol):
         self.abort()
         self.connection_lost(None)
 
-    def _late(self) -> None:
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_exception(TimeoutError())
+    def _time_out(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(TimeoutError())
 
-    def _settle(self) -> None:
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_result(None)
+    def _finish(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
 
     # --- callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Register the transport."""
+        """Set the transport, or close it if the connection is lost already."""
         self._transport = cast("asyncio.Transport", transport)
         if self._lost:
             self.abort()
@@ -107,10 +109,10 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Feed data to the response parser."""
         if self._incoming is None:
-            self._unasked = True
+            self._is_unsolicited = True
             self.abort()
         elif self._incoming.feed(data):
-            self._settle()
+            self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Mark the connection as lost and end the response in flight."""
@@ -121,7 +123,7 @@ class HttpConnection(asyncio.Protocol):
         self._on_lost(self)
         if self._incoming is not None:
             self._incoming.end(self._error)
-            self._settle()
+            self._finish()
 
 
 class ConnectionPool:
@@ -139,7 +141,7 @@ class ConnectionPool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
 
-    def made(self) -> HttpConnection:
+    def new_connection(self) -> HttpConnection:
         """Return a new connection, not yet opened, that belongs to the pool."""
         return HttpConnection(self._opened, self._lost)
 

@@ -1,7 +1,7 @@
-"""Cookie jar of a crawl: which cookies it takes from responses, and which go with a request.
+"""Cookie jar of a crawl: accepts cookies of responses and selects those of a request.
 
-Source: RFC 6265, section 5, with what its successor (RFC 6265bis) adds for the sake of safety:
-prefixes of names, Secure only from https, a longest life.
+Source: RFC 6265, section 5, with the safety rules of its successor (RFC 6265bis): name prefixes,
+Secure only from https, a maximum life.
 """
 
 import re
@@ -21,10 +21,10 @@ from crawlyard.core.crawl.cookie import (
 from crawlyard.engine.scope import is_public_suffix, parents_of
 from crawlyard.engine.urls import hostname_of, path_of
 
-LONGEST_LIFE = timedelta(days=400)
-MOST_OF_RESPONSE = 100  # Set-Cookie headers that are read of one response
+MAX_LIFE = timedelta(days=400)
+MOST_OF_RESPONSE = 100  # Set-Cookie headers read per response
 
-_Place = tuple[str, str, str, bool]
+_CookieId = tuple[str, str, str, bool]
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # or bytes that are not UTF-8
 _SPACE = " \t"
@@ -39,61 +39,61 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 class CookieJar:
     """Cookies of one job; an empty jar costs a request nothing.
 
-    *begun* is called when the first cookie comes.
+    *on_first* is called when the first cookie is added.
     """
 
     def __init__(self) -> None:
-        self.begun: Callable[[], None] = lambda: None
-        self._all: dict[_Place, Cookie] = {}  # the one used last at the end
-        self._of: dict[str, dict[_Place, Cookie]] = {}  # by domain, the one set last at the end
+        self.on_first: Callable[[], None] = lambda: None
+        self._all: dict[_CookieId, Cookie] = {}  # least recently used first
+        self._by_domain: dict[str, dict[_CookieId, Cookie]] = {}  # least recently set first
         self._bytes = 0
-        self._changed: dict[_Place, tuple[str, Cookie | None]] = {}
+        self._changed: dict[_CookieId, tuple[str, Cookie | None]] = {}
 
     @classmethod
     def of(cls, cookies: Iterable[Cookie]) -> "CookieJar":
-        """Return a jar that begins with *cookies*, which are no changes."""
+        """Return a jar with *cookies*, which don't count as changes."""
         jar = cls()
         for cookie in sorted(cookies, key=lambda cookie: cookie.created):
-            jar._put(cookie)
+            jar._store(cookie)
         jar._changed.clear()
         return jar
 
-    def renewed(self, login: Iterable[Cookie], at: datetime) -> "CookieJar":
-        """Return a jar with the cookies of a *login* made at *at*, and those of ours since then."""
-        own = (cookie for kept in self._of.values() for cookie in kept.values())
+    def after_login(self, login: Iterable[Cookie], at: datetime) -> "CookieJar":
+        """Return a jar with the cookies of a *login* made at *at* and newer ones of this jar."""
+        own = self._all.values()
         return CookieJar.of([*login, *(cookie for cookie in own if cookie.created >= at)])
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def header(self, url: str, now: datetime, without: Collection[str] = ()) -> str:
-        """Return the Cookie header for a canonical *url*, "" if no cookie goes with it.
+    def header(self, url: str, now: datetime, exclude: Collection[str] = ()) -> str:
+        """Return the Cookie header for a canonical *url*, "" if no cookie matches.
 
-        Cookies *without* which it is wanted are those of these names.
+        *exclude*: names of cookies to leave out.
         """
         if not self._all:
             return ""
-        found = [cookie for cookie in self._matching(url, now) if cookie.name not in without]
-        for cookie in found:  # at a cap, those go first that were used longest ago
+        cookies = [cookie for cookie in self._matching(url, now) if cookie.name not in exclude]
+        for cookie in cookies:  # at a cap, the least recently used are dropped first
             self._all[cookie.place] = self._all.pop(cookie.place)
         # the order of section 5.4: some servers take the first of two cookies of one name
-        found.sort(key=lambda cookie: (-len(cookie.path), cookie.created))
-        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in found)
+        cookies.sort(key=lambda cookie: (-len(cookie.path), cookie.created))
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in cookies)
 
     def receive(self, url: str, set_cookie_values: Sequence[str], now: datetime) -> None:
-        """Take the cookies that the response to a canonical *url* sets, and drop those it ends."""
+        """Add the cookies that a response of a canonical *url* sets; remove those it expires."""
         was_empty = not self._all
         for number, value in enumerate(set_cookie_values[:MOST_OF_RESPONSE]):
-            cookie = parsed(value, url, now)
-            if cookie is not None and not self._shields(cookie, url):
+            cookie = parse_cookie(value, url, now)
+            if cookie is not None and not self._would_overwrite_secure(cookie, url):
                 # a microsecond apart, so that their order outlives the process
                 at = now + timedelta(microseconds=number)
-                self._take(replace(cookie, created=at), now)
+                self._add(replace(cookie, created=at), now)
         if was_empty and self._all:
-            self.begun()
+            self.on_first()
 
     def changes(self) -> Mapping[str, Cookie | None]:
-        """Return what has changed since the last call, by `Cookie.key`; ``None``: it is gone."""
+        """Return the changes since the last call, by `Cookie.key`; ``None``: it was removed."""
         if not self._changed:
             return {}
         changed, self._changed = dict(self._changed.values()), {}
@@ -104,27 +104,27 @@ class CookieJar:
         return [
             cookie
             for domain in _domains_of(host)
-            for cookie in self._of.get(domain, {}).values()
+            for cookie in self._by_domain.get(domain, {}).values()
             if (domain == host or not cookie.host_only)
             and (secure or not cookie.secure)
-            and _lives(cookie, now)
+            and _is_valid(cookie, now)
             and path_matches(path, cookie.path)
         ]
 
-    def _shields(self, cookie: Cookie, url: str) -> bool:
-        """Return whether a Secure cookie stands where http would put another of its name."""
+    def _would_overwrite_secure(self, cookie: Cookie, url: str) -> bool:
+        """Return whether an http response tries to replace a Secure cookie (RFC 6265bis)."""
         if url.startswith("https:"):
             return False
         return any(
-            kept.secure
-            and kept.name == cookie.name
-            and domain_matches(cookie.domain, kept.domain)
-            and path_matches(cookie.path, kept.path)
+            other.secure
+            and other.name == cookie.name
+            and domain_matches(cookie.domain, other.domain)
+            and path_matches(cookie.path, other.path)
             for domain in _domains_of(cookie.domain)
-            for kept in self._of.get(domain, {}).values()
+            for other in self._by_domain.get(domain, {}).values()
         )
 
-    def _take(self, cookie: Cookie, now: datetime) -> None:
+    def _add(self, cookie: Cookie, now: datetime) -> None:
         before = self._all.get(cookie.place)
         if before is not None:
             cookie = replace(cookie, created=before.created)
@@ -132,33 +132,34 @@ class CookieJar:
             if before is not None:
                 self._drop(before)
             return
-        self._put(cookie)
-        self._make_room(cookie.domain, now)
+        self._store(cookie)
+        self._evict(cookie.domain, now)
 
-    def _put(self, cookie: Cookie) -> None:
-        place, kept = cookie.place, self._of.setdefault(cookie.domain, {})
-        before = self._all.pop(place, None)
-        kept.pop(place, None)
-        self._all[place] = kept[place] = cookie
-        if cookie != before:  # many sites set the same one with each page
+    def _store(self, cookie: Cookie) -> None:
+        cookie_id, of_domain = cookie.place, self._by_domain.setdefault(cookie.domain, {})
+        before = self._all.pop(cookie_id, None)
+        of_domain.pop(cookie_id, None)
+        self._all[cookie_id] = of_domain[cookie_id] = cookie
+        if cookie != before:  # many sites set the same cookie with each page
             self._bytes += cookie.size - (before.size if before is not None else 0)
-            self._changed[place] = cookie.key, cookie
+            self._changed[cookie_id] = cookie.key, cookie
 
     def _drop(self, cookie: Cookie) -> None:
-        place, kept = cookie.place, self._of[cookie.domain]
-        del self._all[place], kept[place]
-        if not kept:
-            del self._of[cookie.domain]
+        cookie_id, of_domain = cookie.place, self._by_domain[cookie.domain]
+        del self._all[cookie_id], of_domain[cookie_id]
+        if not of_domain:
+            del self._by_domain[cookie.domain]
         self._bytes -= cookie.size
-        self._changed[place] = cookie.key, None
+        self._changed[cookie_id] = cookie.key, None
 
-    def _make_room(self, domain: str, now: datetime) -> None:
-        """Drop what is over the caps: what has expired, then what was used longest ago."""
-        mine = self._of[domain]
-        if len(mine) > MAX_OF_DOMAIN:
-            self._drop(next((c for c in mine.values() if not _lives(c, now)), _first(mine)))
+    def _evict(self, domain: str, now: datetime) -> None:
+        """Drop cookies above the caps: expired ones, then the least recently used."""
+        of_domain = self._by_domain[domain]
+        if len(of_domain) > MAX_OF_DOMAIN:
+            expired = (c for c in of_domain.values() if not _is_valid(c, now))
+            self._drop(next(expired, _first(of_domain)))
         if self._is_over():
-            for cookie in [c for c in self._all.values() if not _lives(c, now)]:
+            for cookie in [c for c in self._all.values() if not _is_valid(c, now)]:
                 self._drop(cookie)
         while self._is_over():
             self._drop(_first(self._all))
@@ -167,30 +168,30 @@ class CookieJar:
         return len(self._all) > MAX_OF_JAR or self._bytes > MAX_BYTES
 
 
-def parsed(text: str, url: str, now: datetime) -> Cookie | None:
-    """Return the cookie that a Set-Cookie header of *url* sets, ``None`` if it is refused."""
+def parse_cookie(text: str, url: str, now: datetime) -> Cookie | None:
+    """Return the cookie that a Set-Cookie header of *url* sets, ``None`` if it is rejected."""
     if _CONTROLS.search(text):
         return None
     pair, *attributes = text.split(";")
     name, sign, value = (part.strip(_SPACE) for part in pair.partition("="))
     if not sign or not name or len(name.encode()) + len(value.encode()) > MAX_PAIR:
         return None
-    given = _attributes(attributes)
-    placed = _domain(given.get("domain", ""), hostname_of(url))
-    if placed is None:
+    attribute_values = _attributes(attributes)
+    scope = _domain_scope(attribute_values.get("domain", ""), hostname_of(url))
+    if scope is None:
         return None
-    path = given.get("path", "")
+    path = attribute_values.get("path", "")
     cookie = Cookie(
         name=name,
         value=value,
-        domain=placed[0],
-        host_only=placed[1],
+        domain=scope[0],
+        host_only=scope[1],
         path=path if path.startswith("/") else default_path(url),
-        secure="secure" in given,
-        expires=_expires(given, now),
+        secure="secure" in attribute_values,
+        expires=_expires(attribute_values, now),
         created=now,
     )
-    return cookie if _may_set(cookie, given, url) else None
+    return cookie if _may_set(cookie, attribute_values, url) else None
 
 
 def domain_matches(host: str, domain: str) -> bool:
@@ -216,14 +217,14 @@ def cookie_date(text: str) -> datetime | None:
     time: tuple[int, int, int] | None = None
     day = month = year = 0
     for token in _DELIMITERS.split(text):
-        if time is None and (found := _TIME.match(token)):
-            time = (int(found[1]), int(found[2]), int(found[3]))
-        elif not day and (found := _DAY.match(token)):
-            day = int(found[1])
+        if time is None and (match := _TIME.match(token)):
+            time = (int(match[1]), int(match[2]), int(match[3]))
+        elif not day and (match := _DAY.match(token)):
+            day = int(match[1])
         elif not month and token[:3].lower() in _MONTHS:
             month = _MONTHS.index(token[:3].lower()) + 1
-        elif not year and (found := _YEAR.match(token)):
-            year = int(found[1])
+        elif not year and (match := _YEAR.match(token)):
+            year = int(match[1])
             year += 1_900 if 70 <= year <= 99 else 2_000 if year <= 69 else 0
     if time is None or year < 1_601:
         return None
@@ -234,49 +235,49 @@ def cookie_date(text: str) -> datetime | None:
 
 
 def _attributes(parts: Iterable[str]) -> dict[str, str]:
-    """Return the attributes of a cookie by their names in lower case; the last of a name counts."""
-    found: dict[str, str] = {}
+    """Return the attributes of a cookie by lower-case name; the last of a name counts."""
+    attributes: dict[str, str] = {}
     for part in parts:
         name, _, value = (piece.strip(_SPACE) for piece in part.partition("="))
         if len(value.encode()) <= MAX_ATTRIBUTE:
-            found[name.lower()] = value
-    return found
+            attributes[name.lower()] = value
+    return attributes
 
 
-def _domain(asked: str, host: str) -> tuple[str, bool] | None:
-    """Return the domain of a cookie of *host*, and whether it is the host's own alone.
+def _domain_scope(domain: str, host: str) -> tuple[str, bool] | None:
+    """Return the domain of a cookie of *host*, and whether it is for that host only.
 
-    ``None``: it is another's, or one under which anybody can have a name, as com and co.uk are.
+    ``None`` for a domain of another host, and for a public suffix such as com and co.uk.
     """
-    asked = asked.removeprefix(".").lower()
-    if not asked:
+    domain = domain.removeprefix(".").lower()
+    if not domain:
         return host, True
-    if not domain_matches(host, asked):
+    if not domain_matches(host, domain):
         return None
-    if _is_address(host) or is_public_suffix(asked):
-        return (host, True) if asked == host else None
-    return asked, False
+    if _is_address(host) or is_public_suffix(domain):
+        return (host, True) if domain == host else None
+    return domain, False
 
 
-def _may_set(cookie: Cookie, given: Mapping[str, str], url: str) -> bool:
-    """Return whether *url* may set a cookie that claims to be Secure, or has a prefix."""
+def _may_set(cookie: Cookie, attributes: Mapping[str, str], url: str) -> bool:
+    """Return whether *url* may set a cookie that is Secure or has a name prefix."""
     if cookie.secure and not url.startswith("https:"):
         return False
     name = cookie.name.lower()
     if name.startswith("__secure-"):
         return cookie.secure
     if name.startswith("__host-"):
-        return cookie.secure and cookie.host_only and given.get("path") == "/"
+        return cookie.secure and cookie.host_only and attributes.get("path") == "/"
     return True
 
 
-def _expires(given: Mapping[str, str], now: datetime) -> datetime | None:
-    latest = now + LONGEST_LIFE
-    age = given.get("max-age", "")
+def _expires(attributes: Mapping[str, str], now: datetime) -> datetime | None:
+    latest = now + MAX_LIFE
+    age = attributes.get("max-age", "")
     if _MAX_AGE.fullmatch(age):  # before Expires
-        seconds = -1 if age.startswith("-") else min(int(age[:12]), LONGEST_LIFE.total_seconds())
+        seconds = -1 if age.startswith("-") else min(int(age[:12]), MAX_LIFE.total_seconds())
         return now + timedelta(seconds=seconds)
-    at = cookie_date(given["expires"]) if "expires" in given else None
+    at = cookie_date(attributes["expires"]) if "expires" in attributes else None
     return None if at is None else min(at, latest)
 
 
@@ -293,9 +294,9 @@ def _domains_of(host: str) -> Iterable[str]:
     return (host,) if _is_address(host) else parents_of(host)
 
 
-def _lives(cookie: Cookie, now: datetime) -> bool:
+def _is_valid(cookie: Cookie, now: datetime) -> bool:
     return cookie.expires is None or cookie.expires > now
 
 
-def _first(kept: Mapping[_Place, Cookie]) -> Cookie:
-    return next(iter(kept.values()))
+def _first(cookies: Mapping[_CookieId, Cookie]) -> Cookie:
+    return next(iter(cookies.values()))

@@ -67,7 +67,7 @@ class Decoder:
         self._names = _codings(header or "")
         self._stages = tuple(_STAGES[name]() for name in self._names)
         self._cap = cap
-        self._made = [0] * len(self._stages)  # bytes of output, by stage
+        self._output_sizes = [0] * len(self._stages)  # bytes of output, by stage
         self._body = bytearray()  # not a list: a body can come in millions of pieces
         self._fed = False
         self._broken = ""
@@ -80,8 +80,8 @@ class Decoder:
             return
         self._fed = True
         try:
-            for piece in self._through(chunk, 0):
-                if not self._keep(piece):
+            for piece in self._decode(chunk, 0):
+                if not self._append(piece):
                     return
         except _FAILURES as error:
             coding = ", ".join(self._names)
@@ -105,26 +105,26 @@ class Decoder:
             raise DecodeError(self.truncated)
         return bytes(self._body)
 
-    def _keep(self, piece: bytes) -> bool:
-        """Append *piece* to the output; return whether all of it fitted."""
-        room = self._cap - len(self._body)
-        self._body += piece[:room]
-        if len(piece) > room:
+    def _append(self, piece: bytes) -> bool:
+        """Append *piece* to the output; return whether it fits below the cap."""
+        remaining = self._cap - len(self._body)
+        self._body += piece[:remaining]
+        if len(piece) > remaining:
             self._overflow()
-        return len(piece) <= room
+        return len(piece) <= remaining
 
-    def _through(self, data: bytes, at: int) -> Iterator[bytes]:
+    def _decode(self, data: bytes, at: int) -> Iterator[bytes]:
         """Yield *data* decoded by the stages from *at* on."""
         if at == len(self._stages):
             yield data
             return
         for piece in self._stages[at].feed(data):
-            self._made[at] += len(piece)
-            if self._made[at] > self._cap + _SLACK and at + 1 < len(self._stages):
+            self._output_sizes[at] += len(piece)
+            if self._output_sizes[at] > self._cap + _SLACK and at + 1 < len(self._stages):
                 # a bomb inside a coding that swallows it would long produce no output
                 self._overflow()
                 return
-            yield from self._through(piece, at + 1)
+            yield from self._decode(piece, at + 1)
 
     def _overflow(self) -> None:
         self.truncated = f"more than {self._cap:,} bytes decoded"
@@ -139,7 +139,7 @@ class _Gzip:
 
     def __init__(self) -> None:
         self.done = False
-        self._held = b""  # incomplete header
+        self._header = b""  # incomplete header
         self._stream: igzip_lib.IgzipDecompressor | None = None
         self._skip = 0  # bytes of the trailer still to come
 
@@ -151,17 +151,17 @@ class _Gzip:
                 data = data[len(skipped) :]
                 continue
             if self._stream is None:
-                data, self._held = self._held + data, b""
+                data, self._header = self._header + data, b""
                 if self.done and not data.startswith(_GZIP_MAGIC[: len(data)]):
                     return  # padding after the last member
                 start = _gzip_header(data)
                 if start is None:
-                    self._held = data
+                    self._header = data
                     return
                 data = data[start:]
                 self._stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
                 self.done = False
-            yield from _drained(self._stream, data)
+            yield from _drain(self._stream, data)
             if not self._stream.eof:
                 return
             data, self._stream = self._stream.unused_data, None
@@ -174,23 +174,23 @@ class _Deflate:
 
     def __init__(self) -> None:
         self.done = False
-        self._held = b""
+        self._header = b""
         self._stream: igzip_lib.IgzipDecompressor | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         if self.done:
             return
         if self._stream is None:
-            data = self._held + data
+            data = self._header + data
             if len(data) < 2:
-                self._held = data
+                self._header = data
                 return
             if data[0] & 0x8F == 0x08 and int.from_bytes(data[:2], "big") % 31 == 0:
                 if data[1] & 0x20:
                     raise _Broken("it needs a dictionary")
                 data = data[2:]
             self._stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
-        yield from _drained(self._stream, data)
+        yield from _drain(self._stream, data)
         self.done = self._stream.eof
 
 
@@ -205,7 +205,7 @@ class _Brotli:
         if self.done:
             return
         piece: bytes = self._stream.process(data, output_buffer_limit=_STEP)
-        # it may still hold output after consuming all input, so ask until there is none
+        # output may remain after all input is consumed
         while piece:
             yield piece
             if self._stream.is_finished():
@@ -225,7 +225,7 @@ class _Zstd:
         while data:
             if self.done:
                 self._stream, self.done = self._frame(), False
-            yield from _drained(self._stream, data)
+            yield from _drain(self._stream, data)
             if not self._stream.eof:
                 return
             self.done = True
@@ -247,7 +247,7 @@ class _Stream(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
-def _drained(stream: _Stream, data: bytes) -> Iterator[bytes]:
+def _drain(stream: _Stream, data: bytes) -> Iterator[bytes]:
     """Yield all output of *stream* for *data*."""
     yield stream.decompress(data, _STEP)
     while not (stream.eof or stream.needs_input):
@@ -263,7 +263,7 @@ def _gzip_header(data: bytes) -> int | None:
     Source: RFC 1952 §2.3.
     """
     if not data.startswith(_GZIP_MAGIC[: len(data)]):
-        raise _Broken("it does not begin like one")
+        raise _Broken("its header is missing")
     if len(data) < 10:
         return None
     flags, at = data[3], 10
@@ -301,5 +301,5 @@ def _codings(header: str) -> tuple[str, ...]:
         if name not in _STAGES:
             raise DecodeError(f"unknown content coding {name[:50]!r}")
     if len(names) > MAX_CODINGS:
-        raise DecodeError(f"{len(names)} content codings, at most {MAX_CODINGS} are undone")
+        raise DecodeError(f"{len(names)} content codings, at most {MAX_CODINGS} are decoded")
     return tuple(reversed(names))

@@ -13,7 +13,7 @@ Infos: TypeAlias = Sequence[tuple[Any, ...]]
 MOST_NAMES = 512
 """Concurrent look-ups of one job, including abandoned ones."""
 
-Look: TypeAlias = Callable[[str, int], Infos]
+LookUp: TypeAlias = Callable[[str, int], Infos]
 
 
 class Crowded(OSError):
@@ -33,10 +33,10 @@ class Resolver:
     0.1 ms, because the process would wait for the threads of an executor when it exits.
     """
 
-    def __init__(self, most: int, look: Look = look_up) -> None:
+    def __init__(self, most: int, look: LookUp = look_up) -> None:
         self._most = most
         self._look = look
-        self._under_way: dict[tuple[str, int], Future[Infos]] = {}
+        self._running: dict[tuple[str, int], Future[Infos]] = {}
 
     async def addresses(self, host: str, port: int) -> Infos:
         """Return the current addresses of *host*.
@@ -45,38 +45,38 @@ class Resolver:
             OSError: it has no address, or no name server responds.
             Crowded: too many look-ups are running.
         """
-        begun = self._under_way.get((host, port))
-        if begun is None:
-            if len(self._under_way) >= self._most:
+        running = self._running.get((host, port))
+        if running is None:
+            if len(self._running) >= self._most:
                 raise Crowded(f"{self._most} other names are being looked up")
-            begun = self._begin(host, port)
-        return await asyncio.wrap_future(begun)
+            running = self._start(host, port)
+        return await asyncio.wrap_future(running)
 
-    def _begin(self, host: str, port: int) -> Future[Infos]:
-        found: Future[Infos] = Future()
-        found.set_running_or_notify_cancel()  # cancelling a waiter must not cancel the look-up
-        self._under_way[host, port] = found
+    def _start(self, host: str, port: int) -> Future[Infos]:
+        future: Future[Infos] = Future()
+        future.set_running_or_notify_cancel()  # cancelling a waiter must not cancel the look-up
+        self._running[host, port] = future
 
         def look() -> None:
             try:
                 infos = self._look(host, port)
             except Exception as error:  # noqa: BLE001 - passed on to the waiters
-                self._under_way.pop((host, port))
-                found.set_exception(error)
+                self._running.pop((host, port))
+                future.set_exception(error)
             else:
-                self._under_way.pop((host, port))
-                found.set_result(infos)
+                self._running.pop((host, port))
+                future.set_result(infos)
 
         try:
             threading.Thread(target=look, name=f"look-up of {host}", daemon=True).start()
         except RuntimeError as error:  # the system allows no more threads
-            del self._under_way[host, port]
+            del self._running[host, port]
             raise Crowded(f"{host} was not looked up: {error}") from error
-        return found
+        return future
 
 
 _RESOLVE_S = 5.0
-_TO_SAVE = Resolver(32)
+_RESOLVER = Resolver(32)
 
 
 async def addresses_of(host: str, port: int) -> Sequence[str]:
@@ -86,5 +86,5 @@ async def addresses_of(host: str, port: int) -> Sequence[str]:
         OSError: it has no address, or no name server responds.
     """
     async with asyncio.timeout(_RESOLVE_S):
-        found = await _TO_SAVE.addresses(host, port)
-    return sorted({str(address[0]) for *_, address in found})
+        infos = await _RESOLVER.addresses(host, port)
+    return sorted({str(address[0]) for *_, address in infos})

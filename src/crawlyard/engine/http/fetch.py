@@ -1,4 +1,4 @@
-"""Fetcher interface, response record, and what a request can fail with.
+"""Fetcher interface, response record, and errors of a request.
 
 A fetcher sends exactly one request per call, to an address that the guard allows, and returns
 the response or raises. It does not handle redirects, retries, politeness or robots.txt.
@@ -38,7 +38,7 @@ class NotSent(Exception):
     """A request was not sent because its host, or every proxy, isn't ready; it is sent later."""
 
 
-class NotAsked(Exception):
+class NotContacted(Exception):
     """The receiver was not contacted, for reasons on our side; don't count it as its failure."""
 
 
@@ -75,7 +75,7 @@ class Response(Struct, frozen=True):
     wire_bytes: int  # size of the body before decoding
     truncated: str  # why the body is incomplete; empty: it is complete
     elapsed_ms: int
-    cookies: str = ""  # the jar's, that went with the request
+    cookies: str = ""  # the Cookie header of the request, if it came from the jar
     _by_name: dict[str, list[str]] = field(default_factory=dict)  # index of the headers
 
     def __post_init__(self) -> None:
@@ -95,12 +95,12 @@ class Response(Struct, frozen=True):
 
     @property
     def content_type(self) -> str:
-        """Return the media type without parameters, in lower case; empty if there is none."""
+        """The media type without parameters, in lower case; empty if there is none."""
         return self.header("content-type").partition(";")[0].strip().lower()
 
     @property
     def charset(self) -> str | None:
-        """Return the charset of the Content-Type, ``None`` if it names none."""
+        """The charset of the Content-Type, ``None`` if it names none."""
         return charset_of(self.header("content-type"))
 
 
@@ -131,13 +131,13 @@ def retry_after_s(value: str, now: datetime) -> float | None:
 
 
 def is_refusal(response: Response) -> bool:
-    """Return whether the whole host is to be left alone for a while."""
+    """Return whether the response asks for a pause of all requests to its host."""
     return response.status == 429 or (
         response.status == 503 and bool(response.header("retry-after"))
     )
 
 
-Go: TypeAlias = Callable[[], Awaitable[None]]
+BeforeSend: TypeAlias = Callable[[], Awaitable[None]]
 """Awaited when the connection is open, directly before the request is written."""
 
 
@@ -153,28 +153,29 @@ class Fetcher(Protocol):
         url: str,
         headers: Mapping[str, str],
         max_body: int,
-        go: Go = at_once,
+        before_send: BeforeSend = at_once,
         *,
         head: bool = False,
         body: bytes | None = None,
     ) -> Response:
-        """Send one GET (or HEAD) for a canonical *url* when *go* returns; return the response.
+        """Send one GET (or HEAD) for a canonical *url*; return the response.
 
-        With a *body* it is a POST. Exceptions of *go* are propagated, and nothing is sent.
+        With a *body* it is a POST. It is sent when *before_send* returns; an exception of that is
+        propagated, and nothing is sent.
 
         Raises:
-            NotSent: all proxies rest.
+            NotSent: no proxy is usable now.
             FetchFailed: there was no response, or no usable one.
         """
         ...
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, idle and in use."""
         ...
 
 
 class MakeFetcher(Protocol):
-    """Creates a fetcher for one job; *timeout* is that of a request.
+    """Creates a fetcher for one job; *timeout* applies to each request.
 
     Fetchers share neither connections nor DNS look-ups, because their guards differ. With
     *proxies*, a fetcher sends nothing directly.

@@ -44,7 +44,7 @@ _CLOSED_V6 = tuple(
     for network, why in (
         ("::/128", "unspecified"),
         ("::1/128", "loopback"),
-        ("::/96", "an IPv4 address in a form given up (IPv4-compatible)"),
+        ("::/96", "an IPv4 address in an obsolete form (IPv4-compatible)"),
         ("64:ff9b:1::/48", "of a local translator (NAT64)"),
         ("2001::/32", "a Teredo tunnel"),
         ("2001::/23", "reserved for protocols"),
@@ -119,18 +119,18 @@ class Guard:
         if self._allow_private:
             return
         try:
-            parsed = _plain(ip_address(address))
+            parsed = _normalized(ip_address(address))
         except ValueError:
-            raise BlockedAddress(f"{host}: {address!r} is no IP address") from None
+            raise BlockedAddress(f"{host}: {address!r} is not an IP address") from None
         why = _closed(parsed)
         if why is None or any(o.covers(host, parsed, port) for o in self._openings):
             return
-        leads = address if host == address else f"{host} leads to {address}, which"
-        raise BlockedAddress(f"{leads} is {why}; --allow-address {parsed} opens it")
+        subject = address if host == address else f"{host} resolves to {address}, which"
+        raise BlockedAddress(f"{subject} is {why}; allow it with --allow-address {parsed}")
 
     def opens(self, host: str, address: str, port: int) -> bool:
         """Return whether an entry allows this address, public or not; see `check`."""
-        parsed = _plain(ip_address(address))
+        parsed = _normalized(ip_address(address))
         return self._allow_private or any(o.covers(host, parsed, port) for o in self._openings)
 
 
@@ -144,20 +144,20 @@ def spec_guard(spec: JobSpec) -> Guard:
 
 
 def _closed(address: Address) -> str | None:
-    """Return why *address* is not public, ``None`` if it is public."""
+    """Return the kind of an address that is not public, ``None`` if it is public."""
     if isinstance(address, IPv4Address):
         return next((why for network, why in _CLOSED_V4 if address in network), None)
     inner = _embedded(address)
     if inner is not None:
         why = _closed(inner)
-        return why and f"a way to {inner}, which is {why}"
+        return why and f"a gateway to {inner}, which is {why}"
     why = next((why for network, why in _CLOSED_V6 if address in network), None)
     if why is None and address not in _PUBLIC_V6:
         return "reserved"
     return why
 
 
-def _plain(address: Address) -> Address:
+def _normalized(address: Address) -> Address:
     """Return an IPv4-mapped address (::ffff:a.b.c.d) as IPv4, and other IPv6 without its zone."""
     if isinstance(address, IPv6Address):
         return address.ipv4_mapped or IPv6Address(int(address))
@@ -179,13 +179,13 @@ def _opening(entry: str) -> _Opening:
         network = ip_network(name)
     except ValueError as error:
         if "/" in name:
-            raise _nonsense(entry, str(error)) from None
+            raise _malformed(entry, str(error)) from None
     else:
-        return _Opening(network=_plain_network(network), port=port)
+        return _Opening(network=_normalized_network(network), port=port)
     try:
         host = urls.hostname_of(urls.canonical(f"http://{name}/"))
     except Invalid:
-        raise _nonsense(entry, "no such name can be") from None
+        raise _malformed(entry, "not a valid host name") from None
     try:  # 127.1 and 0x7f000001 are addresses too
         return _Opening(network=ip_network(host), port=port)
     except ValueError:
@@ -202,18 +202,18 @@ def _split(entry: str) -> tuple[str, int | None]:
         name, closing, rest = text[1:].partition("]")
         bits, colon, port = rest.partition(":")
         if not closing or ":" not in name or (bits and not bits.startswith("/")):
-            raise _nonsense(entry, "brackets hold an IPv6 address")
+            raise _malformed(entry, "brackets need an IPv6 address")
         name += bits
     if not name or any(c in name for c in "@?#\\*% \t") or name.startswith("/"):
-        raise _nonsense(entry, "it names no host")
+        raise _malformed(entry, "it has no host")
     if not colon:
         return name, None
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) <= 65_535):
-        raise _nonsense(entry, f"{port!r} is no port")
+        raise _malformed(entry, f"{port!r} is not a port")
     return name, int(port)
 
 
-def _plain_network(network: Network) -> Network:
+def _normalized_network(network: Network) -> Network:
     """Return a network of IPv4-mapped addresses as IPv4, others unchanged."""
     mapped = network.network_address
     if isinstance(mapped, IPv6Address) and mapped.ipv4_mapped and network.prefixlen >= 96:
@@ -221,8 +221,8 @@ def _plain_network(network: Network) -> Network:
     return network
 
 
-def _nonsense(entry: str, why: str) -> Invalid:
+def _malformed(entry: str, why: str) -> Invalid:
     return Invalid(
         "allow_addresses",
-        f"expected HOST, IP or CIDR, each with :PORT or not, got {entry!r}: {why}",
+        f"expected HOST, IP or CIDR, optionally with :PORT, got {entry!r}: {why}",
     )

@@ -1,4 +1,4 @@
-"""Upstream proxies of one job: their URLs, which of them a host uses, and which ones rest."""
+"""Upstream proxies of one job: their URLs, choice per host, and back-off after failures."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,43 +27,43 @@ _EXPECTED = "expected http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD
 
 
 class Scheme(StrEnum):
-    """How a proxy is asked for a tunnel."""
+    """Protocol by which a proxy opens a tunnel."""
 
     HTTP = "http"  # CONNECT: RFC 9110, section 9.3.6
     SOCKS5 = "socks5"  # RFC 1928
 
 
 class Proxy(Struct, eq=False, kw_only=True):
-    """One proxy, and what is known of it. Instants are monotonic."""
+    """One proxy and its state. Instants are monotonic."""
 
     scheme: Scheme
     host: str  # as `urls.hostname_of` returns it
     port: int
     user: bytes = b""  # empty: no login
     password: bytes = b""
-    label: str = ""  # names it in messages: without user and password
-    key: bytes = b""  # stays the same over processes and restarts
+    label: str = ""  # its name in messages: without user and password
+    key: bytes = b""  # the same in all processes and after restarts
     opened: int = 0  # tunnels
     failed: int = 0
     failures: int = 0  # in a row
     rests_until: float = 0.0
-    silent: set[str] = field(default_factory=set)  # hosts for which it said nothing, in a row
-    on_trial: bool = False  # its rest is over, and one connection tries it
+    silent: set[str] = field(default_factory=set)  # hosts without a response in a row
+    on_trial: bool = False  # its rest is over, and a single connection tests it
 
-    def ready(self, now: float) -> bool:
+    def is_ready(self, now: float) -> bool:
         """Return whether a connection may be made through it."""
         return not self.failures or (now >= self.rests_until and not self.on_trial)
 
 
 class Proxies:
-    """The proxies of one job, which all of its requests go through.
+    """Proxies of one job, which carry all of its requests.
 
-    A host keeps its proxy while that is healthy. One that fails rests, each time twice as long;
-    then a single connection tries it, and the others wait for the result. *guard* judges
-    the addresses of the proxies: what the operator opens, and nothing that a job says.
+    A host keeps its proxy while that is healthy. A failing proxy rests, each time twice as long;
+    then a single connection tests it, and the others wait for the result. *guard* checks the
+    addresses of the proxies by the operator's settings, not by those of a job.
 
     Raises:
-        Invalid: a URL is not that of a proxy.
+        Invalid: a URL is not a proxy URL.
     """
 
     def __init__(self, proxies: Sequence[str], guard: Guard, clock: Clock) -> None:
@@ -84,95 +84,95 @@ class Proxies:
         return cls(spec.proxies, guard, clock) if spec.proxies else None
 
     @property
-    def ready(self) -> bool:
-        """Return whether any of them can be used now."""
+    def any_ready(self) -> bool:
+        """True if any proxy is usable now."""
         now = self._clock.monotonic()
-        return any(proxy.ready(now) for proxy in self._all)
+        return any(proxy.is_ready(now) for proxy in self._all)
 
-    def chosen(self, host: str) -> Proxy | None:
-        """Return the proxy of *host*, ``None`` while all of them rest."""
+    def choose(self, host: str) -> Proxy | None:
+        """Return the proxy of *host*, ``None`` while all proxies rest."""
         return next(self.ranked(host), None)
 
     def ranked(self, host: str) -> Iterator[Proxy]:
-        """Yield the proxies that *host* may use now, the one that it keeps in front."""
+        """Yield the proxies that *host* may use now, its usual one first."""
         ranks = self._ranks.get(host)
         if ranks is None:
             if len(self._ranks) >= _MOST_RANKS:
                 self._ranks.clear()
             ranks = self._ranks[host] = sorted(self._all, key=lambda proxy: _rank(proxy, host))
         for proxy in tuple(ranks):
-            if proxy.ready(self._clock.monotonic()):
+            if proxy.is_ready(self._clock.monotonic()):
                 yield proxy
 
     def avoid(self, host: str, proxies: Collection[Proxy]) -> None:
-        """Try *proxies* last for *host*: they did not connect to it, and another one did."""
+        """Try *proxies* last for *host*, as they could not connect and another one could."""
         if proxies and (ranks := self._ranks.get(host)):
             ranks.sort(key=lambda proxy: proxy in proxies)
 
     @contextmanager
-    def tried(self, proxy: Proxy) -> Iterator[None]:
-        """Let no other connection try *proxy* meanwhile if it comes from a rest."""
+    def trial(self, proxy: Proxy) -> Iterator[None]:
+        """Keep other connections from *proxy* meanwhile if it has just rested."""
         proxy.on_trial = proxy.failures > 0
         try:
             yield
         finally:
             proxy.on_trial = False
 
-    def failed(self, proxy: Proxy, why: str) -> None:
-        """Let a proxy rest that failed by itself."""
+    def record_failure(self, proxy: Proxy, why: str) -> None:
+        """Let a proxy rest after a failure of its own."""
         now = self._clock.monotonic()
         proxy.failed += 1
         if now < proxy.rests_until:
-            return  # connections that were under way at once fail together: that is one failure
+            return  # concurrent connections fail together: that is one failure
         rest_s = min(FIRST_REST_S * 2 ** min(proxy.failures, 16), LONGEST_REST_S)
         proxy.failures += 1
         proxy.rests_until = now + rest_s
         self._note(f"proxy {proxy.label} rests for {rest_s:g} s: {why}")
 
-    def silent(self, proxy: Proxy, host: str) -> None:
-        """Record that a proxy did not say in time whether it can connect to *host*.
+    def record_silence(self, proxy: Proxy, host: str) -> None:
+        """Record that a proxy did not respond in time for *host*.
 
-        For one host, that may be the host's fault; for several in a row, it is the proxy's.
+        For one host, this may be the host's fault; for several in a row, it is the proxy's.
         """
         proxy.silent.add(host)
         if proxy.failures or len(proxy.silent) >= _MOST_SILENT:
-            self.failed(proxy, "it did not answer in time")
+            self.record_failure(proxy, "no response in time")
 
-    def works(self, proxy: Proxy) -> None:
-        """Record that a proxy answers."""
+    def record_response(self, proxy: Proxy) -> None:
+        """Record that a proxy responds, which ends its failures."""
         proxy.silent.clear()
         if proxy.failures:
             self._note(f"proxy {proxy.label} is used again")
         proxy.failures, proxy.rests_until = 0, 0.0
 
-    def opened(self, proxy: Proxy) -> None:
+    def record_tunnel(self, proxy: Proxy) -> None:
         """Record that a proxy has opened a tunnel."""
         proxy.opened += 1
-        self.works(proxy)
+        self.record_response(proxy)
 
     @property
     def rest_s(self) -> float:
-        """Return the seconds until the first of them is tried again; 0 if one can be used."""
-        if self.ready:
+        """The seconds until the next proxy is tried; 0 if one is usable."""
+        if self.any_ready:
             return 0.0
         until = min(proxy.rests_until for proxy in self._all)
-        return max(1.0, until - self._clock.monotonic())  # one is being tried just now
+        return max(1.0, until - self._clock.monotonic())  # one is being tested now
 
     def uses(self) -> tuple[ProxyUse, ...]:
-        """Return how each of them has done so far."""
+        """Return the connections and failures of each proxy so far."""
         now = self._clock.monotonic()
         return tuple(
             ProxyUse(
                 proxy=p.label,
                 connections=p.opened,
                 failures=p.failed,
-                rests_s=0.0 if p.ready(now) else max(1.0, p.rests_until - now),
+                rests_s=0.0 if p.is_ready(now) else max(1.0, p.rests_until - now),
             )
             for p in self._all
         )
 
     def notes(self, *, last: bool = False) -> tuple[str, ...]:
-        """Return what is new for the job's events; the *last* notes sum up the run."""
+        """Return new notes for the job's events; the *last* ones sum up the run."""
         notes, self._notes = self._notes, []
         if last:
             notes += [
@@ -189,7 +189,7 @@ class Proxies:
 
 
 def proxy_guard(allow: Sequence[str]) -> Guard:
-    """Return the guard for the addresses of proxies; *allow* is what the operator opens.
+    """Return the guard for the addresses of proxies; *allow* is the operator's list.
 
     Raises:
         Invalid: an entry is malformed.
@@ -201,21 +201,21 @@ def proxy_of(url: str) -> Proxy:
     """Return the proxy that *url* names.
 
     Raises:
-        Invalid: it names none; the message does not show its user and password.
+        Invalid: it is no proxy URL; the message does not show its user and password.
     """
-    shown = hidden_proxy(url)[:200]
+    redacted = hidden_proxy(url)[:200]
     try:
         parts = urlsplit(url)
         scheme, port = Scheme(parts.scheme), parts.port
         host = urls.hostname_of(urls.canonical(f"http://{parts.netloc.rpartition('@')[2]}/"))
     except (ValueError, Invalid):
-        raise Invalid("proxies", f"{_EXPECTED}, got {shown!r}{_hint(url)}") from None
+        raise Invalid("proxies", f"{_EXPECTED}, got {redacted!r}{_hint(url)}") from None
     if not port or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise Invalid("proxies", f"{_EXPECTED}, got {shown!r}")
+        raise Invalid("proxies", f"{_EXPECTED}, got {redacted!r}")
     user, password = (unquote_to_bytes(part or "") for part in (parts.username, parts.password))
     if "@" in parts.netloc and not _is_login(scheme, user, password, parts.password):
         expected = f"expected USER:PASSWORD, of 1 to {_LONGEST_LOGIN} bytes each"
-        raise Invalid("proxies", f"{expected} and escaped as in URLs, in {shown!r}")
+        raise Invalid("proxies", f"{expected} and escaped as in URLs, in {redacted!r}")
     label = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     key = blake2b(label.encode() + b"\0" + user).digest()
     return Proxy(
@@ -227,33 +227,33 @@ def check_address(guard: Guard, proxy: Proxy, address: str, port: int) -> None:
     """Check that the operator lets jobs connect to *proxy* at *address* and *port*.
 
     Raises:
-        BlockedAddress: the address is not public, and not opened by the settings.
+        BlockedAddress: the address is not public, and the settings do not allow it.
     """
     try:
         guard.check(proxy.host, address, port)
     except BlockedAddress as blocked:
         why = str(blocked).partition(";")[0]
         at = f"[{address}]" if ":" in address else address
-        opened = f"the operator can open it: CRAWLYARD_ALLOW_PROXIES={at}:{port}"
-        raise BlockedAddress(f"{why}; {opened}") from None
+        setting = f"the operator can allow it with CRAWLYARD_ALLOW_PROXIES={at}:{port}"
+        raise BlockedAddress(f"{why}; {setting}") from None
 
 
 async def check_proxies(
     spec: JobSpec, guard: Guard, resolve: Callable[[str, int], Awaitable[Sequence[str]]]
 ) -> None:
-    """Look up the proxies of *spec*, and check that the operator lets jobs connect to them.
+    """Resolve the proxies of *spec*, and check that the operator lets jobs connect to them.
 
     Raises:
-        Invalid: one has no address, or an address that is not opened.
+        Invalid: a proxy has no address, or one that is not allowed.
     """
-    found: dict[str, Sequence[str]] = {}
+    addresses_by_host: dict[str, Sequence[str]] = {}
     for proxy in map(proxy_of, spec.proxies):
         literal = urls.address_in(proxy.host)
         try:
-            if proxy.host not in found:
+            if proxy.host not in addresses_by_host:
                 addresses = [literal] if literal else await resolve(proxy.host, proxy.port)
-                found[proxy.host] = addresses
-            for address in found[proxy.host]:
+                addresses_by_host[proxy.host] = addresses
+            for address in addresses_by_host[proxy.host]:
                 check_address(guard, proxy, address, proxy.port)
         except BlockedAddress as blocked:
             raise Invalid("proxies", f"proxy {proxy.label}: {blocked}") from None
@@ -264,20 +264,20 @@ async def check_proxies(
 def _rank(proxy: Proxy, host: str) -> bytes:
     """Return the rank of a proxy for a host, the same in all processes.
 
-    A proxy that rests moves its own hosts and no others. Source: rendezvous hashing (Thaler and
+    A proxy that rests moves only its own hosts. Source: rendezvous hashing (Thaler and
     Ravishankar, 1998).
     """
     return blake2b(proxy.key + host.encode(), digest_size=8).digest()
 
 
-def _is_login(scheme: Scheme, user: bytes, password: bytes, said: str | None) -> bool:
-    if scheme is Scheme.HTTP:  # RFC 7617, section 2; the password may be empty, if it is said so
-        return bool(user) and b":" not in user and said is not None
+def _is_login(scheme: Scheme, user: bytes, password: bytes, raw_password: str | None) -> bool:
+    if scheme is Scheme.HTTP:  # RFC 7617, section 2; the password may be empty, but not missing
+        return bool(user) and b":" not in user and raw_password is not None
     return all(0 < len(part) <= _LONGEST_LOGIN for part in (user, password))
 
 
 def _hint(url: str) -> str:
     scheme = url.partition("://")[0]
     if scheme == "socks5h":
-        return ": names are looked up here, so that the address guard can judge them; use socks5"
-    return ": proxies over TLS are not supported" if scheme == "https" else ""
+        return "; use socks5, as names are resolved here for the address guard"
+    return "; proxies over TLS are not supported" if scheme == "https" else ""

@@ -35,17 +35,16 @@ class _Refused(Exception):
 class ResponseParser:
     """Parser of one response with at most *max_body* bytes of body, on the wire and decoded.
 
-    Without *decodes*, the body is left as sent, whatever its Content-Encoding. The response to
-    a *head* request has none, and its connection is not used again: servers send one all the
-    same. When *over*
-    is set, the response is complete, truncated or has failed. *reusable* then says whether
-    the connection may carry another request: the response ended as announced and nothing
+    Without *decodes*, the body is left as sent, with any Content-Encoding. The response to
+    a *head* request has none, and its connection is not reused: some servers send one anyway.
+    When *over* is set, the response is complete, truncated or has failed. *reusable* then says
+    whether the connection may carry another request: the response ended as announced and nothing
     followed.
     """
 
     def __init__(self, max_body: int, *, decodes: bool = True, head: bool = False) -> None:
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
-        # errors that servers make and every client accepts; whatever affects framing stays strict
+        # errors that servers make and every client accepts; all that affects framing stays strict
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,
             lenient_optional_cr_before_lf=True,
@@ -58,16 +57,16 @@ class ResponseParser:
         self._decoder: Decoder | None = None  # None until the headers are complete
         self._framed = False  # the headers say where the body ends
         self._status = 0
-        self._head_size = self._wire_bytes = self._pause = 0
+        self._head_size = self._wire_bytes = self._pause_bytes = 0
         self._truncated = ""
         self._failure: FetchFailed | None = None
-        self._whole = False
+        self._is_complete = False
         self.over = False
         self.reusable = False
 
     @property
     def has_head(self) -> bool:
-        """Whether status and headers have arrived and were accepted."""
+        """True once status and headers have arrived and were accepted."""
         return self._decoder is not None
 
     def feed(self, data: bytes) -> bool:
@@ -83,9 +82,9 @@ class ResponseParser:
         except (HttpParserError, HttpParserUpgrade) as error:
             self._reject(error)
         if before != self._wire_bytes:
-            self._pause = 0
+            self._pause_bytes = 0
         elif not self.over:
-            self._wait_longer(len(data))
+            self._count_pause(len(data))
         return self.over
 
     def end(self, error: Exception | None) -> None:
@@ -100,7 +99,7 @@ class ResponseParser:
             # the server's verdict on our handshake arrives after it has ended on our side
             self._failure = FetchFailed(ErrorKind.TLS, f"no trusted connection: {plain(error)}")
         else:
-            why = "the server closed the connection without an answer"
+            why = "the server closed the connection without a response"
             why = plain(error) if error else why
             self._failure = FetchFailed(ErrorKind.CONNECT, why, transient=True)
         self.over = True
@@ -114,7 +113,7 @@ class ResponseParser:
         if self._failure is not None:
             raise self._failure
         if self._decoder is None or not self.over:
-            raise RuntimeError("an answer was asked for before it was there")
+            raise RuntimeError("the response is not complete")
         try:
             body = self._decoder.finish()
         except DecodeError as error:
@@ -136,12 +135,12 @@ class ResponseParser:
 
     def on_message_begin(self) -> None:
         """Detect a second response."""
-        if self._whole:
+        if self._is_complete:
             self.reusable = False  # a second response, to no request
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header, or check the size of a trailer."""
-        if self._whole:
+        if self._is_complete:
             return
         size = len(name) + len(value)
         self._head_size += size
@@ -150,7 +149,7 @@ class ResponseParser:
         if self._decoder is None and len(self._headers) >= MOST_HEADERS:
             self._refuse(ErrorKind.TOO_LARGE, f"headers beyond the cap: {MOST_HEADERS} are read")
         if b"\0" in value:
-            self._refuse(ErrorKind.PROTOCOL, "not an HTTP answer: a zero byte in a header")
+            self._refuse(ErrorKind.PROTOCOL, "not an HTTP response: a zero byte in a header")
         if self._decoder is None:
             # surrogates stand for bytes that are not UTF-8, so that these can be restored
             text = value.rstrip(b" \t").decode("utf-8", "surrogateescape")
@@ -158,13 +157,13 @@ class ResponseParser:
 
     def on_headers_complete(self) -> None:
         """Check the status and headers, and prepare to decode the body."""
-        if self._whole or self._parser is None:
+        if self._is_complete or self._parser is None:
             return
         self._status = self._parser.get_status_code()
         if self._status < 100:
-            self._refuse(ErrorKind.PROTOCOL, f"not an HTTP answer: its status is {self._status}")
+            self._refuse(ErrorKind.PROTOCOL, f"not an HTTP response: its status is {self._status}")
         if 100 <= self._status < 200:
-            self._pass_over()
+            self._skip_interim()
             return
         codings, transfer = [], ""
         for name, value in self._headers:
@@ -199,25 +198,25 @@ class ResponseParser:
         """Mark the response as complete, unless it was an interim response."""
         if self.over or self._decoder is None or self._parser is None:
             return
-        self._whole = self.over = True
+        self._is_complete = self.over = True
         self.reusable = self._parser.should_keep_alive()
 
     # --- rejected data
 
-    def _pass_over(self) -> None:
+    def _skip_interim(self) -> None:
         """Drop an interim response; `LONGEST_HEAD` stops an endless series."""
         if self._status == _UPGRADE:
-            self._refuse(ErrorKind.PROTOCOL, "not an HTTP answer: a switch nobody asked for")
+            self._refuse(ErrorKind.PROTOCOL, "not an HTTP response: an unrequested protocol switch")
         self._headers.clear()
 
-    def _wait_longer(self, size: int) -> None:
+    def _count_pause(self, size: int) -> None:
         """Count *size* bytes without body data: headers, or data between chunks."""
-        self._pause += size
-        if self._decoder is None and self._pause > LONGEST_HEAD:
-            why = "headers beyond the cap: they do not end"
+        self._pause_bytes += size
+        if self._decoder is None and self._pause_bytes > LONGEST_HEAD:
+            why = "headers beyond the cap: no end of the headers"
             self._failure = FetchFailed(ErrorKind.TOO_LARGE, why)
             self.over = True
-        elif self._decoder is not None and self._pause > _LONGEST_PAUSE:
+        elif self._decoder is not None and self._pause_bytes > _LONGEST_PAUSE:
             self._truncated = "the body broke off: what follows is too long to be a trailer"
             self.over = True
 
@@ -227,7 +226,7 @@ class ResponseParser:
         if self.over:
             return
         if self._decoder is None:
-            self._failure = FetchFailed(ErrorKind.PROTOCOL, f"not an HTTP answer: {plain(error)}")
+            self._failure = FetchFailed(ErrorKind.PROTOCOL, f"not an HTTP response: {plain(error)}")
         else:
             self._truncated = f"the body broke off: {plain(error)}"
         self.over = True

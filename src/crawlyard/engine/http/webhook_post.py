@@ -12,7 +12,7 @@ from crawlyard.engine.http.client import failure_of, request_of
 from crawlyard.engine.http.connect import Connector
 from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import Crowded, Resolver
-from crawlyard.engine.http.fetch import NotAsked
+from crawlyard.engine.http.fetch import NotContacted
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.response_parser import ResponseParser
 from crawlyard.engine.urls import canonical
@@ -26,8 +26,8 @@ Source: Standard Webhooks, "Operational considerations": 15 to 30 s.
 _NAMES = 256  # concurrent DNS look-ups, including abandoned ones
 
 
-class PostAnswer(Struct, frozen=True, kw_only=True):
-    """Response of a receiver."""
+class PostResponse(Struct, frozen=True, kw_only=True):
+    """Status and beginning of a receiver's response."""
 
     status: int
     retry_after: str  # the header as received; empty: there was none
@@ -51,14 +51,14 @@ class Poster:
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, guard: Guard
-    ) -> PostAnswer:
+    ) -> PostResponse:
         """Send one POST of *body*, which is JSON, to *url*; return the response.
 
         Only the status matters: a response whose body breaks off or never ends is valid.
 
         Raises:
             FetchFailed: there was no response.
-            NotAsked: the receiver was not contacted, because too many look-ups are running.
+            NotContacted: the receiver was not contacted, because too many look-ups are running.
             Invalid: *url* is not a URL.
         """
         url = canonical(url)
@@ -72,13 +72,13 @@ class Poster:
         try:
             await self._send(url, request_of(url, own | dict(headers), body), guard, incoming)
         except Crowded as error:
-            raise NotAsked(str(error)) from error
+            raise NotContacted(str(error)) from error
         except (OSError, RuntimeError, ValueError) as error:
             if not incoming.has_head:
                 raise failure_of(error, self._timeout_s) from error
             incoming.end(error)
         response = incoming.response(0)
-        return PostAnswer(
+        return PostResponse(
             status=response.status,
             retry_after=response.header("retry-after"),
             excerpt=response.body.decode(errors="replace"),
@@ -90,7 +90,9 @@ class Poster:
         pool = ConnectionPool()
         try:
             async with asyncio.timeout_at(until):
-                connection = await Connector(guard, self._names, self._ca_file).dial(url, pool.made)
-            await connection.ask(request, incoming, until)
+                connection = await Connector(guard, self._names, self._ca_file).dial(
+                    url, pool.new_connection
+                )
+            await connection.send(request, incoming, until)
         finally:
             await pool.close()

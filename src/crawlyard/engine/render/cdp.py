@@ -6,24 +6,24 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 MOST_BYTES = 96 * 1024 * 1024
-"""Of one message: the largest document, escaped as JSON, and what is around it."""
+"""Size of a message: the largest document, escaped as JSON, with its envelope."""
 
 Message: TypeAlias = dict[str, Any]
 
-Heard: TypeAlias = Callable[[str, Message], None]
-"""Is told each event of a session: its method and its parameters."""
+EventHandler: TypeAlias = Callable[[str, Message], None]
+"""Called with each event of a session: its method and its parameters."""
 
 
 class BrowserLost(Exception):
-    """The browser has gone, with everything that was asked of it."""
+    """The connection to the browser is lost, with all pending commands."""
 
 
 class CommandFailed(Exception):
-    """The browser refuses a command, and says why."""
+    """The browser reported an error for a command."""
 
 
-class Wire(Protocol):
-    """Carries messages to a browser and back."""
+class MessageTransport(Protocol):
+    """Transport of messages to a browser and back."""
 
     async def send(self, message: str) -> None:
         """Send *message*.
@@ -42,33 +42,33 @@ class Wire(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close it without waiting for the browser."""
         ...
 
 
-class Connection:
-    """Commands and events of one browser. Answers arrive only while `listen` runs."""
+class CdpConnection:
+    """Commands and events of one browser. Responses arrive only while `listen` runs."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, transport: MessageTransport) -> None:
+        self._transport = transport
         self._number = 0
-        self._asked: dict[int, asyncio.Future[Message]] = {}
-        self._heard: dict[str, Heard] = {}
+        self._pending: dict[int, asyncio.Future[Message]] = {}
+        self._handlers: dict[str, EventHandler] = {}
         self._lost: BrowserLost | None = None
 
-    def hear(self, session: str, heard: Heard | None) -> None:
-        """Have *heard* told the events of *session*; ``None``: nobody any more."""
-        if heard is None:
-            self._heard.pop(session, None)
+    def subscribe(self, session: str, handler: EventHandler | None) -> None:
+        """Call *handler* with the events of *session*; ``None`` unsubscribes."""
+        if handler is None:
+            self._handlers.pop(session, None)
         else:
-            self._heard[session] = heard
+            self._handlers[session] = handler
 
     async def call(self, method: str, session: str = "", **params: Any) -> Message:
         """Send a command; return its result.
 
         Raises:
             BrowserLost: the connection is closed.
-            CommandFailed: the browser does not do it.
+            CommandFailed: the browser reported an error.
         """
         if self._lost is not None:
             raise BrowserLost(str(self._lost))
@@ -77,44 +77,44 @@ class Connection:
         message: Message = {"id": number, "method": method, "params": params}
         if session:
             message["sessionId"] = session
-        asked = self._asked[number] = asyncio.get_running_loop().create_future()
+        future = self._pending[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._wire.send(json.dumps(message, separators=(",", ":")))
-            answer = await asked
+            await self._transport.send(json.dumps(message, separators=(",", ":")))
+            response = await future
         finally:
-            self._asked.pop(number, None)
-        if "error" in answer:
-            raise CommandFailed(f"{method}: {str(answer['error'].get('message'))[:200]}")
-        result: Message = answer.get("result", {})
+            self._pending.pop(number, None)
+        if "error" in response:
+            raise CommandFailed(f"{method}: {str(response['error'].get('message'))[:200]}")
+        result: Message = response.get("result", {})
         return result
 
     async def listen(self) -> None:
-        """Pass on what the browser says, until this is cancelled.
+        """Dispatch the browser's messages until this is cancelled.
 
         Raises:
             BrowserLost: the connection is closed.
         """
         try:
             while True:
-                self._take(json.loads(await self._wire.receive()))
+                self._dispatch(json.loads(await self._transport.receive()))
         except (BrowserLost, ValueError) as error:
             self._lost = BrowserLost(str(error))
-            for asked in self._asked.values():
-                if not asked.done():
-                    asked.set_exception(BrowserLost(str(error)))
+            for future in self._pending.values():
+                if not future.done():
+                    future.set_exception(BrowserLost(str(error)))
             raise self._lost from error
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._wire.close()
+        """Close the transport; commands in flight are lost."""
+        await self._transport.close()
 
-    def _take(self, message: Mapping[str, Any]) -> None:
+    def _dispatch(self, message: Mapping[str, Any]) -> None:
         number = message.get("id")
         if number is None:
-            heard = self._heard.get(message.get("sessionId", ""))
-            if heard is not None:
-                heard(message["method"], message.get("params", {}))
+            handler = self._handlers.get(message.get("sessionId", ""))
+            if handler is not None:
+                handler(message["method"], message.get("params", {}))
             return
-        asked = self._asked.get(number)
-        if asked is not None and not asked.done():  # if not there, nobody waits for it any more
-            asked.set_result(dict(message))
+        future = self._pending.get(number)
+        if future is not None and not future.done():  # otherwise its caller was cancelled
+            future.set_result(dict(message))

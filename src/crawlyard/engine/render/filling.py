@@ -1,4 +1,4 @@
-"""Login forms in a browser: found, filled in and sent by steps of ours in their page."""
+"""Login forms in a browser: scripts that find, fill in and submit them in their page."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -11,18 +11,18 @@ from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.render.cdp import Message
 
-Shown: TypeAlias = Callable[[str, Response], Sequence[Cookie]]
-"""Returns the cookies of an answer, by its URL, that scripts of the page may see."""
+ScriptCookies: TypeAlias = Callable[[str, Response], Sequence[Cookie]]
+"""Returns the cookies of a response, by its URL, that scripts of the page may read."""
 
 
 class Fill(Struct, frozen=True, kw_only=True):
-    """What is filled in, and into which form of a page; see `FormAsk`."""
+    """Values for a login form in a page; see `FormCredentials`."""
 
     user: str
     secret: str
     fields: Mapping[str, str]
     submit: str
-    shown: Shown
+    script_cookies: ScriptCookies
 
     def __repr__(self) -> str:
         """Return a text without secrets, which must not get into logs."""
@@ -30,9 +30,9 @@ class Fill(Struct, frozen=True, kw_only=True):
 
 
 class NotFilled(Exception):
-    """Nothing was filled in, or it cannot be sent.
+    """A form was not filled in, or cannot be submitted.
 
-    *lacks* is what the page does not have: form, submit, enabled (its button is not), user,
+    *lacks* names what the page lacks: form, submit, enabled (its button is disabled), user,
     secret or fields.NAME.
     """
 
@@ -86,41 +86,41 @@ _STEP = """((asked, values, sends) => {
     return 'form';
   }
 })(%s, %s, %s)"""
-# By the setter of the prototype, as frameworks put one of theirs before it. What a page throws is
-# not told: it may hold what was filled in. Sending waits until this has returned, since a step
-# whose answer is lost with its page is taken again.
+# Values are set by the prototype's setter, as frameworks override that of the element. Exceptions
+# of the page are not reported: they may contain the values. Submitting waits until this has
+# returned, since a step whose result is lost with its page is repeated.
 
 
 def step(fill: Fill, *, fills: bool = False, sends: bool = False) -> str:
-    """Return a script that looks for the form, and does what is wanted if all of it is there.
+    """Return a script that finds the form; with *fills* and *sends*, it fills it in and submits it.
 
-    Its value is what the page lacks, see `NotFilled`; empty: nothing.
+    Its value is what the page lacks (see `NotFilled`), empty if nothing.
     """
-    asked = {
+    wanted_fields = {
         "submit": fill.submit,
         "user": bool(fill.user),
         "secret": bool(fill.secret),
         "fields": list(fill.fields),
     }
     values = {"user": fill.user, "secret": fill.secret, "fields": dict(fill.fields)}
-    parts = (asked, values if fills else None, sends)
+    parts = (wanted_fields, values if fills else None, sends)
     return _STEP % tuple(map(json.dumps, parts))
 
 
-def kept(url: str, cookie: Cookie) -> Message:
-    """Return the parameters by which a browser takes a cookie of *url*."""
-    told: Message = {"name": cookie.name, "value": cookie.value, "url": url, "path": cookie.path}
+def cookie_params(url: str, cookie: Cookie) -> Message:
+    """Return the parameters of `Network.setCookie` for a cookie of *url*."""
+    params: Message = {"name": cookie.name, "value": cookie.value, "url": url, "path": cookie.path}
     if not cookie.host_only:
-        told["domain"] = f".{cookie.domain}"
+        params["domain"] = f".{cookie.domain}"
     if cookie.secure:
-        told["secure"] = True
+        params["secure"] = True
     if cookie.expires is not None:
-        told["expires"] = cookie.expires.timestamp()
-    return told
+        params["expires"] = cookie.expires.timestamp()
+    return params
 
 
-def as_set(cookie: Message, host: str) -> str:
-    """Return a cookie of a browser as *host* would set it in a header."""
+def set_cookie_value(cookie: Message, host: str) -> str:
+    """Return the Set-Cookie value with which *host* would set a browser's cookie."""
     parts = [f"{cookie['name']}={cookie['value']}", f"Path={cookie['path']}"]
     if cookie["domain"] != host:
         parts.append(f"Domain={cookie['domain']}")

@@ -1,4 +1,4 @@
-"""Browsers that can be had: how Lightpanda and Chromium are started, without a network."""
+"""Launch of browsers: starts Lightpanda and Chromium without a network."""
 
 import asyncio
 import os
@@ -15,8 +15,8 @@ from crawlyard.about import install_line
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Browser
 from crawlyard.engine.http.fetch import FetchFailed, plain
-from crawlyard.engine.render.cdp import BrowserLost, CommandFailed, Connection, Wire
-from crawlyard.engine.render.pipe import PipeWire
+from crawlyard.engine.render.cdp import BrowserLost, CdpConnection, CommandFailed, MessageTransport
+from crawlyard.engine.render.pipe import PipeTransport
 from crawlyard.engine.render.process import BrowserProcess
 from crawlyard.lazy import installed, installed_in, lazily
 
@@ -25,21 +25,21 @@ with lazily():
 
 MIB = 1024 * 1024
 _START_S = 20.0
-_LOOK_S = 0.01
-_NOWHERE = "http://127.0.0.1:9"  # discard: a proxy that nobody is
+_POLL_S = 0.01
+_NO_PROXY = "http://127.0.0.1:9"  # the discard port: no proxy listens there
 _CHROMIUM = (
     "chromium-headless-shell",  # takes less time for a page, as it has no windows
     *("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"),
 )
-_LINUX = "browsers are started on Linux alone"
+_LINUX = "browsers can be started on Linux only"
 
 
 class RunningBrowser(Struct, frozen=True, kw_only=True):
     """A browser that is ready for pages."""
 
     name: str  # with its version
-    connection: Connection
-    process: BrowserProcess | None = None  # None: somebody else runs it
+    connection: CdpConnection
+    process: BrowserProcess | None = None  # None: it is external
 
     async def end(self) -> None:
         """End it, or the connection to it."""
@@ -49,19 +49,19 @@ class RunningBrowser(Struct, frozen=True, kw_only=True):
 
 
 class Launch(Struct, frozen=True, kw_only=True):
-    """How one kind of browser is had."""
+    """Way to start one kind of browser."""
 
-    missing: Callable[[], str]  # what to do first; empty: nothing
+    missing: Callable[[], str]  # the package to install first; empty: none
     open: Callable[[], Awaitable[RunningBrowser]]
-    whole: bool = True  # it draws, which screenshots need, and has frames
+    is_full: bool = True  # it has a layout, which screenshots need, and frames
     most_rss: int = 2048 * MIB  # of its processes together; they share some of it
 
 
 def launch_of(browser: Browser, endpoint: str = "") -> Launch:
-    """Return how *browser* is had; *endpoint*: the CDP address of a Chromium that runs already."""
+    """Return the launch of *browser*; *endpoint*: the CDP address of an external Chromium."""
     if browser is Browser.LIGHTPANDA:
         return Launch(
-            missing=_lightpanda_missing, open=_lightpanda, whole=False, most_rss=512 * MIB
+            missing=_lightpanda_missing, open=_lightpanda, is_full=False, most_rss=512 * MIB
         )
     if endpoint:
         return Launch(missing=_websockets_missing, open=lambda: _remote(endpoint))
@@ -85,25 +85,25 @@ def _lightpanda_missing() -> str:
 
 
 async def _lightpanda() -> RunningBrowser:
-    """Start a Lightpanda that can connect to no address, and talk to it over a Unix socket."""
+    """Start a Lightpanda without network access, and connect to it over a Unix socket."""
     command = [
         *(str(_lightpanda_binary()), "serve", "--unix-socket", "{dir}/s", "--disable-metrics"),
-        *("--http-proxy", _NOWHERE, "--block-cidrs", "0.0.0.0/0", "--block-cidrs", "::/0"),
+        *("--http-proxy", _NO_PROXY, "--block-cidrs", "0.0.0.0/0", "--block-cidrs", "::/0"),
         *("--cdp-max-message-size", str(256 * MIB), "--v8-max-heap-mb", "256"),
         *("--log-level", "fatal", "--watchdog-ms", "0"),  # the deadline of a page is ours
     ]
-    also = {"LIGHTPANDA_DISABLE_TELEMETRY": "true", "LIGHTPANDA_DISABLE_CORE_DUMP": "true"}
-    process = await BrowserProcess.start(command, also, forks=False)
+    variables = {"LIGHTPANDA_DISABLE_TELEMETRY": "true", "LIGHTPANDA_DISABLE_CORE_DUMP": "true"}
+    process = await BrowserProcess.start(command, variables, forks=False)
     path = process.directory / "s"
 
-    async def wire() -> Wire:
-        while not await process.dies_within(_LOOK_S):
+    async def open_transport() -> MessageTransport:
+        while not await process.dies_within(_POLL_S):
             with suppress(FileNotFoundError, ConnectionRefusedError):
-                return await websocket.SocketWire.open("ws://localhost/", str(path))
+                return await websocket.WebSocketTransport.open("ws://localhost/", str(path))
         raise BrowserLost("it has ended")
 
     # over CDP it presents itself as a Chrome
-    return await _connected(process, wire, f"lightpanda {version('lightpanda')}")
+    return await _connect(process, open_transport, f"lightpanda {version('lightpanda')}")
 
 
 # --- Chromium
@@ -124,15 +124,15 @@ def _chromium_missing() -> str:
     return ""
 
 
-_WITHOUT = (
+_DISABLED_FEATURES = (
     *("IsolateOrigins", "site-per-process", "Translate", "OptimizationHints", "MediaRouter"),
-    # pages of its own interface, for which each window had a process: half of all CPU
+    # pages of its own interface, each with a process per window: half of all CPU
     *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "PreloadTopChromeWebUI"),
 )
 _CHROMIUM_FLAGS = (
     *("--headless", "--remote-debugging-pipe", "--user-data-dir={dir}/profile"),
-    # no network: requests that are not intercepted reach a proxy that is not there
-    *(f"--proxy-server={_NOWHERE}", "--proxy-bypass-list=<-loopback>"),
+    # no network: requests that are not intercepted go to a proxy that does not exist
+    *(f"--proxy-server={_NO_PROXY}", "--proxy-bypass-list=<-loopback>"),
     *("--host-resolver-rules=MAP * ~NOTFOUND", "--dns-prefetch-disable", "--disable-quic"),
     "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -141,74 +141,80 @@ _CHROMIUM_FLAGS = (
     *("--block-new-web-contents", "--disable-notifications", "--deny-permission-prompts"),
     *("--mute-audio", "--hide-scrollbars", "--window-size=1280,800", "--disable-gpu"),
     *("--disable-dev-shm-usage", "--password-store=basic", "--use-mock-keychain"),
-    # timers as in a page that is looked at
+    # timers as in a visible page
     *("--disable-background-timer-throttling", "--disable-renderer-backgrounding"),
     "--disable-backgrounding-occluded-windows",
     # frames of other sites stay in the process of their page, where they are intercepted with it
     *("--disable-site-isolation-trials", "--js-flags=--max-old-space-size=512"),
-    # windows that nobody sees; pages may skip their animations as well
+    # no visible windows, and no animations
     *("--no-startup-window", "--animation-duration-scale=0", "--wm-window-animations-disabled"),
     "--force-prefers-reduced-motion",
-    f"--disable-features={','.join(_WITHOUT)}",
+    f"--disable-features={','.join(_DISABLED_FEATURES)}",
 )
 
 
 async def _chromium() -> RunningBrowser:
-    """Start a Chromium without a network, and talk to it over a pipe."""
-    theirs_in, ours_out = os.pipe()
-    ours_in, theirs_out = os.pipe()
+    """Start a Chromium without a network, and connect to it over a pipe."""
+    browser_in, our_out = os.pipe()
+    our_in, browser_out = os.pipe()
     # as root it refuses to run with its sandbox
     sandbox = () if os.geteuid() else ("--no-sandbox",)
     command = [str(_chromium_binary()), *_CHROMIUM_FLAGS, *sandbox]
     try:
-        process = await BrowserProcess.start(command, {}, (theirs_in, theirs_out), forks=True)
+        process = await BrowserProcess.start(command, {}, (browser_in, browser_out), forks=True)
     except BaseException:
-        os.close(ours_in)
-        os.close(ours_out)
+        os.close(our_in)
+        os.close(our_out)
         raise
     finally:
-        os.close(theirs_in)
-        os.close(theirs_out)
-    return await _connected(process, lambda: PipeWire.open(ours_in, ours_out), "")
+        os.close(browser_in)
+        os.close(browser_out)
+    return await _connect(process, lambda: PipeTransport.open(our_in, our_out), "")
 
 
-# --- one that somebody else runs
+# --- external Chromium
 
 
 def _websockets_missing() -> str:
-    return "" if installed("websockets") else f"no CDP without websockets: {install_line('render')}"
+    return (
+        ""
+        if installed("websockets")
+        else f"the websockets package is not installed: {install_line('render')}"
+    )
 
 
 async def _remote(endpoint: str) -> RunningBrowser:
-    return await _connected(None, lambda: websocket.SocketWire.open(endpoint), "")
+    return await _connect(None, lambda: websocket.WebSocketTransport.open(endpoint), "")
 
 
-async def _connected(
-    process: BrowserProcess | None, wire: Callable[[], Awaitable[Wire]], name: str
+async def _connect(
+    process: BrowserProcess | None,
+    open_transport: Callable[[], Awaitable[MessageTransport]],
+    name: str,
 ) -> RunningBrowser:
-    """Return a browser once it answers; end it if it does not.
+    """Return a browser once it responds; end it if it does not.
 
     Raises:
-        FetchFailed: it does not.
+        FetchFailed: it did not start or respond.
     """
     try:
         async with asyncio.timeout(_START_S):
-            connection = Connection(await wire())
+            connection = CdpConnection(await open_transport())
             listening = asyncio.ensure_future(connection.listen())
             try:
-                told = await connection.call("Browser.getVersion")
+                version_info = await connection.call("Browser.getVersion")
             finally:
                 listening.cancel()
                 await asyncio.wait((listening,))
     except BaseException as error:
-        said = ""
+        output = ""
         if process is not None:
-            said = await process.end()
+            output = await process.end()
         if not isinstance(error, BrowserLost | CommandFailed | OSError):
             raise
-        detail = f"the browser did not start: {said or plain(error)}"
+        detail = f"the browser did not start: {output or plain(error)}"
         raise FetchFailed(ErrorKind.RENDER, detail, transient=True) from error
-    product = str(told.get("product", "")).replace("HeadlessChrome", "Chrome")
+    product = str(version_info.get("product", "")).replace("HeadlessChrome", "Chrome")
     return RunningBrowser(
         name=name or product.replace("Chrome/", "chromium "), connection=connection, process=process
     )

@@ -1,4 +1,4 @@
-"""Pipe to a browser: messages that end with a zero byte, as Chromium has them on descriptors."""
+"""Pipe to a browser: messages that end with a zero byte, Chromium's protocol on descriptors."""
 
 import asyncio
 import os
@@ -6,16 +6,16 @@ import os
 from crawlyard.engine.render.cdp import MOST_BYTES, BrowserLost
 
 
-class PipeWire:
-    """Wire over two descriptors."""
+class PipeTransport:
+    """Message transport over two descriptors."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     @classmethod
-    async def open(cls, read: int, write: int) -> "PipeWire":
-        """Return a wire over two descriptors, which it closes."""
+    async def open(cls, read: int, write: int) -> "PipeTransport":
+        """Return a transport over two descriptors, which it closes."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=MOST_BYTES)
         incoming = os.fdopen(read, "rb", buffering=0)
@@ -27,7 +27,7 @@ class PipeWire:
         return cls(reader, asyncio.StreamWriter(transport, protocol, None, loop))
 
     async def send(self, message: str) -> None:
-        """See `Wire`."""
+        """See `MessageTransport`."""
         try:
             self._writer.write(message.encode() + b"\0")
             await self._writer.drain()
@@ -35,12 +35,12 @@ class PipeWire:
             raise BrowserLost(str(error)) from error
 
     async def receive(self) -> bytes:
-        """See `Wire`."""
+        """See `MessageTransport`."""
         try:
             return (await self._reader.readuntil(b"\0"))[:-1]
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError) as error:
             raise BrowserLost(f"the pipe ended: {error}") from error
 
     async def close(self) -> None:
-        """See `Wire`."""
+        """See `MessageTransport`."""
         self._writer.close()

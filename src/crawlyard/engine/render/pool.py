@@ -9,25 +9,25 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Action, Browser, ScreenshotFormat
 from crawlyard.core.workers.measures import Measures, Renderings
 from crawlyard.engine.http.fetch import FetchFailed, Response
-from crawlyard.engine.render.base import Ask, RenderedPage, RenderFailed
+from crawlyard.engine.render.base import RenderedPage, RenderFailed, SendSubRequest
 from crawlyard.engine.render.cdp import BrowserLost, CommandFailed
 from crawlyard.engine.render.filling import Fill
 from crawlyard.engine.render.launch import Launch, RunningBrowser, launch_of
-from crawlyard.engine.render.page import BrowserPage, Made, Task
-from crawlyard.engine.render.process import Usage
+from crawlyard.engine.render.page import BrowserPage, PageSnapshot, Task
+from crawlyard.engine.render.process import ProcessUsage
 
 MOST_PAGES = 200
-"""Of one browser, before another takes its place."""
+"""Pages rendered by one browser before it is replaced."""
 
-_LOOK_S = 0.5
-_WORN = 0.5  # of the memory that a browser may have: after its page, it is replaced
+_CHECK_S = 0.5
+_WORN = 0.5  # share of its memory limit from which a browser is replaced after its page
 
 
 class Renderers:
-    """All browsers of a worker process, at most *most* at once; none runs before it is needed.
+    """Browsers of a worker process, at most *most* at once, started when needed.
 
-    *endpoint* is the CDP address of a Chromium that somebody else runs, used instead of ours.
-    What they do is added to *measured*.
+    *endpoint* is the CDP address of an external Chromium, used instead of ours. Work is counted in
+    *measured*.
     """
 
     def __init__(
@@ -38,21 +38,21 @@ class Renderers:
         endpoint: str = "",
         measured: Mapping[Browser, Renderings] | None = None,
     ) -> None:
-        room = asyncio.Semaphore(most)
+        slots = asyncio.Semaphore(most)
         measured = measured or Measures().renderings
         self._pools = {
             browser: BrowserPool(
-                browser, launch_of(browser, endpoint), clock, room, measured[browser]
+                browser, launch_of(browser, endpoint), clock, slots, measured[browser]
             )
             for browser in Browser
         }
 
     def of(self, browser: Browser) -> "BrowserPool":
-        """Return the pool of *browser*."""
+        """Return the pool that renders with *browser*."""
         return self._pools[browser]
 
     def missing(self, browser: Browser) -> str:
-        """Return what must be installed before *browser* can be used; empty: nothing."""
+        """Return what to install before *browser* can be used, empty if it can."""
         return self._pools[browser].launch.missing()
 
     def installed(self) -> tuple[Browser, ...]:
@@ -65,13 +65,13 @@ class Renderers:
             await pool.close()
 
 
-class _Seat:
-    """A browser of the pool, how many pages it has rendered, and what it had used then."""
+class _PooledBrowser:
+    """A browser of the pool, with its number of pages and its last measured usage."""
 
     def __init__(self, browser: RunningBrowser) -> None:
         self.browser = browser
         self.pages = 0
-        self.used = _usage(browser)
+        self.usage = _usage(browser)
 
 
 class BrowserPool:
@@ -82,15 +82,15 @@ class BrowserPool:
         kind: Browser,
         launch: Launch,
         clock: Clock,
-        room: asyncio.Semaphore,
+        slots: asyncio.Semaphore,
         measured: Renderings,
     ) -> None:
         self.launch = launch
         self.measured = measured
         self._kind = kind
         self._clock = clock
-        self._room = room
-        self._idle: list[_Seat] = []
+        self._slots = slots
+        self._idle: list[_PooledBrowser] = []
         self._closed = False
 
     async def render(
@@ -98,39 +98,39 @@ class BrowserPool:
         url: str,
         response: Response,
         *,
-        ask: Ask,
+        send: SendSubRequest,
         wait_for: str = "",
         actions: Sequence[Action] = (),
         screenshot: ScreenshotFormat | None = None,
         fill: Fill | None = None,
         deadline_s: float,
     ) -> RenderedPage:
-        """Load *response*, which *url* was answered with, and return the page it becomes.
+        """Load *response*, the response of *url*, and return the rendered page.
 
-        It is ready when it is loaded and makes no requests any more, or as soon as the selector
-        *wait_for* finds something; then the *actions* are taken, and its login form is *fill*ed in.
+        It is complete when it is loaded and makes no more requests, or as soon as the selector
+        *wait_for* matches; then the *actions* are performed, and its login form is *fill*ed in.
 
         Raises:
-            NotFilled: it has no login form that can be sent.
+            NotFilled: it has no login form that can be submitted.
             FetchFailed: there is no whole page, with the kind `RENDER` and the reason.
         """
         problem = self.launch.missing()
-        if screenshot is not None and not self.launch.whole:
-            problem = f"{self._kind} draws nothing: screenshots need chromium"
+        if screenshot is not None and not self.launch.is_full:
+            problem = f"{self._kind} has no screenshots; they need chromium"
         if problem:
             raise FetchFailed(ErrorKind.RENDER, problem)
         task = Task(
             url=url,
             response=response,
-            ask=ask,
+            send=send,
             wait_for=wait_for,
             actions=actions,
             screenshot=screenshot,
             fill=fill,
-            frames=self.launch.whole,
+            frames=self.launch.is_full,
             deadline_s=deadline_s,
         )
-        async with self._room:
+        async with self._slots:
             began = self._clock.monotonic()
             try:
                 page = await self._page(task)
@@ -147,65 +147,65 @@ class BrowserPool:
             await self._end(self._idle.pop())
 
     async def _page(self, task: Task) -> RenderedPage:
-        seat = await self._seat()
+        pooled = await self._take_browser()
         keep = False
         try:
-            page = await self._rendered(seat, task)
-            seat.pages += 1
-            keep = task.fill is None and not self._closed and not self._is_worn(seat)
+            page = await self._render_in(pooled, task)
+            pooled.pages += 1
+            keep = task.fill is None and not self._closed and not self._is_worn(pooled)
         finally:
             if keep:
-                self._idle.append(seat)
+                self._idle.append(pooled)
             else:
-                await asyncio.shield(self._end(seat))
+                await asyncio.shield(self._end(pooled))
         return page
 
-    async def _seat(self) -> _Seat:
+    async def _take_browser(self) -> _PooledBrowser:
         while self._idle:
-            seat = self._idle.pop()
-            process = seat.browser.process
+            pooled = self._idle.pop()
+            process = pooled.browser.process
             if process is None or process.alive:
-                return seat
-            await self._end(seat)
-        seat = _Seat(await self.launch.open())
+                return pooled
+            await self._end(pooled)
+        pooled = _PooledBrowser(await self.launch.open())
         self.measured.running += 1
-        return seat
+        return pooled
 
-    async def _end(self, seat: _Seat) -> None:
+    async def _end(self, pooled: _PooledBrowser) -> None:
         self.measured.running -= 1
-        await seat.browser.end()
+        await pooled.browser.end()
 
-    def _is_worn(self, seat: _Seat) -> bool:
+    def _is_worn(self, pooled: _PooledBrowser) -> bool:
         return (
-            seat.browser.process is None  # a page gets a connection of its own
-            or seat.pages >= MOST_PAGES
-            or seat.used.rss_bytes > self.launch.most_rss * _WORN
+            pooled.browser.process is None  # a page gets a connection of its own
+            or pooled.pages >= MOST_PAGES
+            or pooled.usage.rss_bytes > self.launch.most_rss * _WORN
         )
 
-    async def _rendered(self, seat: _Seat, task: Task) -> RenderedPage:
+    async def _render_in(self, pooled: _PooledBrowser, task: Task) -> RenderedPage:
         try:
-            made = await self._made(seat.browser, task)
+            snapshot = await self._snapshot(pooled.browser, task)
         except FetchFailed as failure:
-            raise RenderFailed(failure, self._spent(seat)) from failure
+            raise RenderFailed(failure, self._measure_cpu(pooled)) from failure
         return RenderedPage(
-            html=made.html,
-            url=made.url,
-            by=seat.browser.name,
-            cpu_s=self._spent(seat),
-            screenshot=made.screenshot,
-            cookies=made.cookies,
-            form_again=made.form_again,
+            html=snapshot.html,
+            url=snapshot.url,
+            by=pooled.browser.name,
+            cpu_s=self._measure_cpu(pooled),
+            screenshot=snapshot.screenshot,
+            cookies=snapshot.cookies,
+            form_again=snapshot.form_again,
         )
 
-    def _spent(self, seat: _Seat) -> float:
-        """Return the CPU time that the browser has used since it was last looked at."""
-        before, seat.used = seat.used, _usage(seat.browser)
-        cpu_s = max(0.0, seat.used.cpu_s - before.cpu_s)
+    def _measure_cpu(self, pooled: _PooledBrowser) -> float:
+        """Return the CPU time of the browser since its last measurement."""
+        before, pooled.usage = pooled.usage, _usage(pooled.browser)
+        cpu_s = max(0.0, pooled.usage.cpu_s - before.cpu_s)
         self.measured.cpu_s += cpu_s
         return cpu_s
 
-    async def _made(self, browser: RunningBrowser, task: Task) -> Made:
-        """Return what becomes of a page, while the browser is listened to and its memory watched.
+    async def _snapshot(self, browser: RunningBrowser, task: Task) -> PageSnapshot:
+        """Render a page while receiving the browser's messages and watching its memory.
 
         Raises:
             FetchFailed: there is no whole page.
@@ -214,36 +214,36 @@ class BrowserPool:
             async with asyncio.TaskGroup() as group:
                 listening = group.create_task(browser.connection.listen())
                 watching = group.create_task(self._watch(browser))
-                made = await BrowserPage(browser.connection, group, task).make()
+                snapshot = await BrowserPage(browser.connection, group, task).render()
                 listening.cancel()
                 watching.cancel()
         except BaseExceptionGroup as errors:
             raise _reason(errors) from errors
-        return made
+        return snapshot
 
     async def _watch(self, browser: RunningBrowser) -> None:
-        """Fail the page if its browser takes more memory than it may have."""
+        """Fail the page if its browser exceeds its memory limit."""
         while browser.process is not None:
-            await self._clock.sleep(timedelta(seconds=_LOOK_S))
-            held = _usage(browser).rss_bytes
-            if held > self.launch.most_rss:
+            await self._clock.sleep(timedelta(seconds=_CHECK_S))
+            rss_bytes = _usage(browser).rss_bytes
+            if rss_bytes > self.launch.most_rss:
                 most = self.launch.most_rss // (1024 * 1024)
-                detail = f"the page made the browser take more than {most} MiB of memory"
+                detail = f"the page used more than {most} MiB of memory in the browser"
                 raise FetchFailed(ErrorKind.RENDER, detail)
 
 
-def _usage(browser: RunningBrowser) -> Usage:
-    return browser.process.usage() if browser.process is not None else Usage()
+def _usage(browser: RunningBrowser) -> ProcessUsage:
+    return browser.process.usage() if browser.process is not None else ProcessUsage()
 
 
 def _reason(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error, as a failure of the page if the browser gave up on it."""
+    """Return the first error, as a failure of the page if the browser failed."""
     first = errors.exceptions[0]
     if isinstance(first, BaseExceptionGroup):
         return _reason(first)
     match first:
         case BrowserLost():
-            return FetchFailed(ErrorKind.RENDER, "the browser died of the page")
+            return FetchFailed(ErrorKind.RENDER, "the page crashed the browser")
         case CommandFailed():
             return FetchFailed(ErrorKind.RENDER, f"the browser failed: {first}")
     return first

@@ -1,4 +1,4 @@
-"""Browser process: starts it under its supervisor, measures it, ends it."""
+"""Browser process: starts, measures and ends it, under a supervisor."""
 
 import asyncio
 import json
@@ -27,8 +27,8 @@ _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
-class Usage(Struct, frozen=True, kw_only=True):
-    """What the processes of a browser have used and hold."""
+class ProcessUsage(Struct, frozen=True, kw_only=True):
+    """CPU time and memory of the processes of a browser."""
 
     cpu_s: float = 0.0
     rss_bytes: int = 0
@@ -40,28 +40,30 @@ class BrowserProcess:
     def __init__(self, process: Process, report: Mapping[str, Any], *, forks: bool) -> None:
         self._process = process
         self._forks = forks
-        self._last: str | None = None  # what it printed last, once it has ended
+        self._output: str | None = None  # the end of its output, once it has ended
         self.pid: int = report["pid"]
         self.directory = Path(report["dir"])
-        self.isolated: bool = report["isolated"]  # it has no network, by the kernel's word
+        self.isolated: bool = report[
+            "isolated"
+        ]  # the kernel gave it a network namespace of its own
 
     @classmethod
     async def start(
         cls,
         command: Sequence[str],
-        also: Mapping[str, str],
+        variables: Mapping[str, str],
         pipe: Sequence[int] = (),
         *,
         forks: bool,
     ) -> "BrowserProcess":
-        """Start *command* with the variables *also*; *pipe* are descriptors it gets as 3 and 4.
+        """Start *command* with environment *variables*; it gets the *pipe* descriptors as 3 and 4.
 
-        *forks*: it has processes of its own, which are measured with it.
+        *forks*: it has child processes, which are measure with it.
 
         Raises:
             FetchFailed: it cannot be started.
         """
-        given = {name: os.environ[name] for name in _SHARED if name in os.environ}
+        environment = {name: os.environ[name] for name in _SHARED if name in os.environ}
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_SUPERVISOR)),
@@ -69,7 +71,7 @@ class BrowserProcess:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=DEVNULL,
-                env={**given, **also},
+                env={**environment, **variables},
                 pass_fds=pipe,
                 start_new_session=True,  # Ctrl-C reaches only us
             )
@@ -80,7 +82,7 @@ class BrowserProcess:
             line = await process.stdout.readline() if process.stdout else b""
             return cls(process, json.loads(line), forks=forks)
         except BaseException as error:
-            await _ended(process)
+            await _stop(process)
             if isinstance(error, ValueError):
                 detail = "the supervisor of the browser did not start"
                 raise FetchFailed(ErrorKind.RENDER, detail, transient=True) from error
@@ -88,7 +90,7 @@ class BrowserProcess:
 
     @property
     def alive(self) -> bool:
-        """Return whether it runs, as far as is known."""
+        """True if it runs, as far as is known."""
         return self._process.returncode is None
 
     async def dies_within(self, seconds: float) -> bool:
@@ -96,25 +98,25 @@ class BrowserProcess:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._last_report()
-        return self._last is not None
+        return self._output is not None
 
-    def usage(self) -> Usage:
-        """Return what it and its processes have used and hold now."""
-        return measured(self.pid, forks=self._forks)
+    def usage(self) -> ProcessUsage:
+        """Measure it, with its child processes."""
+        return measure(self.pid, forks=self._forks)
 
     async def end(self) -> str:
-        """Kill it, with all it has started; return the end of what it has printed."""
-        await _ended(self._process)
+        """Kill it and its children; return the end of its output."""
+        await _stop(self._process)
         return (await self._last_report()).strip()
 
     async def _last_report(self) -> str:
-        if self._last is None:
+        if self._output is None:
             line = await self._process.stdout.readline() if self._process.stdout else b""
-            self._last = str(json.loads(line)["log"]) if line else ""
-        return self._last
+            self._output = str(json.loads(line)["log"]) if line else ""
+        return self._output
 
 
-async def _ended(process: Process) -> None:
+async def _stop(process: Process) -> None:
     if process.stdin is not None:
         process.stdin.close()
     try:
@@ -125,16 +127,17 @@ async def _ended(process: Process) -> None:
         await process.wait()
 
 
-def measured(pid: int, *, forks: bool) -> Usage:
-    """Return the usage of a process; with *forks*, of its descendants too, whether they live."""
+def measure(pid: int, *, forks: bool) -> ProcessUsage:
+    """Measure a process; with *forks*, its descendants too."""
     stats = _stats(None if forks else (pid,))
     tree, waiting = [], [pid]
     while waiting:
-        one = waiting.pop()
-        tree.append(one)
-        waiting += [child for child, stat in stats.items() if stat.parent == one]
-    mine = [stats[one] for one in tree if one in stats]
-    return Usage(cpu_s=sum(one.cpu_s for one in mine), rss_bytes=sum(one.rss for one in mine))
+        parent = waiting.pop()
+        tree.append(parent)
+        waiting += [child for child, stat in stats.items() if stat.parent == parent]
+    in_tree = [stats[pid] for pid in tree if pid in stats]
+    cpu_s, rss_bytes = sum(stat.cpu_s for stat in in_tree), sum(stat.rss for stat in in_tree)
+    return ProcessUsage(cpu_s=cpu_s, rss_bytes=rss_bytes)
 
 
 def memory_share(pid: int) -> int | None:
@@ -162,7 +165,7 @@ def _stats(pids: Iterable[int] | None) -> dict[int, _Stat]:
 
 
 def _stat(pid: int) -> _Stat | None:
-    """Return what ``/proc/PID/stat`` says; ``None``: it has ended. Source: proc_pid_stat(5)."""
+    """Parse ``/proc/PID/stat``; ``None`` if the process has ended. Source: proc_pid_stat(5)."""
     try:  # not by `Path`, which takes three times as long, for each process of the machine
         descriptor = os.open(b"/proc/%d/stat" % pid, os.O_RDONLY)
     except OSError:

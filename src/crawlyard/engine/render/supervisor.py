@@ -1,6 +1,6 @@
-"""Supervisor: the parent of one browser, which ends it with all it started, whatever happens.
+"""Supervisor: the parent of one browser, which ends it with all its children in any case.
 
-Run as a program of its own, with no module of ours: it costs 10 MB and 20 ms. It lives as long as
+Runs as a program of its own, without modules of ours: it costs 10 MB and 20 ms. It lives as long as
 its stdin is open, so that a worker killed by SIGKILL leaves no browser behind. Processes that a
 browser detaches from itself become its children, because it is their subreaper.
 """
@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _NEW_USER, _NEW_NET = 0x10000000, 0x40000000
 _LONGEST_SOCKET = 107  # bytes of the path of a Unix socket
-_LAST_WORDS = 600
+_MAX_OUTPUT = 600
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -36,25 +36,25 @@ def supervise(command: Sequence[str], pipe: Sequence[int], *, without_network: b
     home = _directory()
     try:
         isolated = without_network and _leave_network()
-        pid = _started([part.replace("{dir}", home) for part in command], pipe, home)
+        pid = _start([part.replace("{dir}", home) for part in command], pipe, home)
         for descriptor in pipe:
             os.close(descriptor)
-        _say({"pid": pid, "dir": home, "isolated": isolated})
+        _report({"pid": pid, "dir": home, "isolated": isolated})
         _wait(pid)
         _kill_all()
-        _say({"log": _last_words(home)})
+        _report({"log": _output(home)})
     finally:
         _kill_all()
         shutil.rmtree(home, ignore_errors=True)
 
 
 def _directory() -> str:
-    roomy = len(tempfile.gettempdir()) < _LONGEST_SOCKET - 30
-    return tempfile.mkdtemp(prefix="crawlyard-", dir=None if roomy else "/tmp")  # noqa: S108
+    is_short = len(tempfile.gettempdir()) < _LONGEST_SOCKET - 30
+    return tempfile.mkdtemp(prefix="crawlyard-", dir=None if is_short else "/tmp")  # noqa: S108
 
 
 def _leave_network() -> bool:
-    """Move into a network namespace with nothing in it; return whether the kernel allows that."""
+    """Move into an empty network namespace; return whether the kernel allows that."""
     if _libc.unshare(_NEW_NET) == 0:
         return True
     uid, gid = os.getuid(), os.getgid()
@@ -67,20 +67,20 @@ def _leave_network() -> bool:
     return True
 
 
-def _started(command: list[str], pipe: Sequence[int], home: str) -> int:
+def _start(command: list[str], pipe: Sequence[int], home: str) -> int:
     pid = os.fork()
     if pid:
         return pid
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        with suppress(OSError):  # if memory runs out, the browser is what may go
+        with suppress(OSError):  # if memory runs out, the browser is killed first
             Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
         nothing = os.open(os.devnull, os.O_RDONLY)
         log = os.open(f"{home}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        kept = [os.dup(descriptor) for descriptor in (nothing, log, log, *pipe)]
-        moved = [os.dup2(descriptor, 100 + place) for place, descriptor in enumerate(kept)]
-        for place, descriptor in enumerate(moved):
-            os.dup2(descriptor, place)
+        descriptors = [os.dup(descriptor) for descriptor in (nothing, log, log, *pipe)]
+        moved = [os.dup2(descriptor, 100 + number) for number, descriptor in enumerate(descriptors)]
+        for number, descriptor in enumerate(moved):
+            os.dup2(descriptor, number)
         os.closerange(len(moved), 1024)
         os.chdir(home)
         os.execve(command[0], command, {**os.environ, "HOME": home, "TMPDIR": home})  # noqa: S606
@@ -91,7 +91,7 @@ def _started(command: list[str], pipe: Sequence[int], home: str) -> int:
 
 
 def _wait(pid: int) -> None:
-    """Return when the process has ended, or stdin."""
+    """Wait until the process ends or stdin is closed."""
     poll = select.poll()
     browser = os.pidfd_open(pid)
     poll.register(browser, select.POLLIN)
@@ -102,7 +102,7 @@ def _wait(pid: int) -> None:
 
 
 def _kill_all() -> None:
-    """Kill all children, and theirs as they become ours, until none is left."""
+    """Kill all children, and grandchildren as they become ours, until none is left."""
     me = str(os.getpid())
     while True:
         for pid in filter(str.isdecimal, os.listdir("/proc")):  # noqa: PTH208 - names alone
@@ -116,14 +116,14 @@ def _kill_all() -> None:
             return
 
 
-def _last_words(home: str) -> str:
+def _output(home: str) -> str:
     with suppress(OSError), Path(home, "log").open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS))
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _MAX_OUTPUT))
         return log.read().decode("utf-8", "replace")
     return ""
 
 
-def _say(report: object) -> None:
+def _report(report: object) -> None:
     with suppress(OSError):  # the worker may be gone
         os.write(1, json.dumps(report).encode() + b"\n")
 

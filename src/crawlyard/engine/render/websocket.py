@@ -1,4 +1,4 @@
-"""WebSocket to a browser: that of Lightpanda, or an endpoint that somebody else runs."""
+"""WebSocket to a browser: Lightpanda's, or an external endpoint."""
 
 import asyncio
 import json
@@ -14,26 +14,26 @@ from websockets.exceptions import WebSocketException
 from crawlyard.engine.http.fetch import plain
 from crawlyard.engine.render.cdp import MOST_BYTES, BrowserLost
 
-logging.getLogger("websockets").setLevel(logging.INFO)  # below, it logs what is filled in
+logging.getLogger("websockets").setLevel(logging.INFO)  # below, it logs the values of login forms
 
 _CONNECT_S = 10.0
 _OPTIONS: dict[str, Any] = {
     "compression": None,
     "max_size": MOST_BYTES,
-    "ping_interval": None,  # a page that keeps its browser busy is judged by its deadline
+    "ping_interval": None,  # a page that keeps its browser busy is ended by its deadline
     "proxy": None,
 }
 
 
-class SocketWire:
-    """Messages of a WebSocket."""
+class WebSocketTransport:
+    """Message transport over a WebSocket."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
 
     @classmethod
-    async def open(cls, url: str, path: str = "") -> "SocketWire":
-        """Return a wire to *url*, over the Unix socket *path* if there is one.
+    async def open(cls, url: str, path: str = "") -> "WebSocketTransport":
+        """Return a transport to *url*, over the Unix socket *path* if given.
 
         Raises:
             OSError: there is no connection.
@@ -47,34 +47,34 @@ class SocketWire:
             raise OSError(f"{url}: {plain(error)}") from error
 
     async def send(self, message: str) -> None:
-        """See `Wire`."""
+        """See `MessageTransport`."""
         try:
             await self._socket.send(message)
         except (WebSocketException, OSError) as error:
             raise BrowserLost(str(error)) from error
 
     async def receive(self) -> str | bytes:
-        """See `Wire`."""
+        """See `MessageTransport`."""
         try:
             return await self._socket.recv()
         except (WebSocketException, OSError) as error:
             raise BrowserLost(str(error)) from error
 
     async def close(self) -> None:
-        """See `Wire`."""
-        self._socket.transport.abort()  # a browser that is closed has nothing left to say
+        """See `MessageTransport`."""
+        self._socket.transport.abort()  # no closing handshake: the browser is ended anyway
 
 
 async def _endpoint(url: str) -> str:
-    """Return the WebSocket of a browser that is named by its HTTP address."""
+    """Return the WebSocket URL of a browser, also for its HTTP address."""
     parts = urlsplit(url)
     if parts.scheme in {"ws", "wss"}:
         return url
-    found = await asyncio.to_thread(_asked, f"{parts.scheme}://{parts.netloc}/json/version")
-    return str(found["webSocketDebuggerUrl"])
+    info = await asyncio.to_thread(_fetch_info, f"{parts.scheme}://{parts.netloc}/json/version")
+    return str(info["webSocketDebuggerUrl"])
 
 
-def _asked(url: str) -> dict[str, Any]:
-    with build_opener(ProxyHandler({})).open(url, timeout=_CONNECT_S) as answer:
-        found: dict[str, Any] = json.loads(answer.read(64 * 1024))
-    return found
+def _fetch_info(url: str) -> dict[str, Any]:
+    with build_opener(ProxyHandler({})).open(url, timeout=_CONNECT_S) as response:
+        info: dict[str, Any] = json.loads(response.read(64 * 1024))
+    return info

@@ -49,9 +49,9 @@ class RobotsKeeper(Protocol):
         ...
 
 
-class _Known(Struct, frozen=True):
+class _CachedRules(Struct, frozen=True):
     rules: RobotsRules
-    had_at: float  # when the file was fetched; monotonic, like `until`
+    fetched_at: float  # monotonic, like `until`
     until: float
 
 
@@ -63,7 +63,7 @@ class RobotsCache(Struct):
 
     clock: Clock
     keeper: RobotsKeeper | None = None
-    _rules: dict[tuple[str, str], _Known] = field(default_factory=dict)
+    _rules: dict[tuple[str, str], _CachedRules] = field(default_factory=dict)
     _unsaved: dict[str, RobotsFile] = field(default_factory=dict)
     _saving: asyncio.Task[None] | None = None
 
@@ -72,16 +72,16 @@ class RobotsCache(Struct):
 
         Only rules fetched at *since* (monotonic) or later count.
         """
-        known = self._rules.get((origin, agent))
-        if known is None or known.had_at < since or self.clock.monotonic() >= known.until:
+        entry = self._rules.get((origin, agent))
+        if entry is None or entry.fetched_at < since or self.clock.monotonic() >= entry.until:
             return None
-        return known.rules
+        return entry.rules
 
-    def put(self, origin: str, agent: str, rules: RobotsRules) -> None:
+    def add(self, origin: str, agent: str, rules: RobotsRules) -> None:
         """Cache rules for a day."""
-        self._remember(origin, agent, rules, 0.0, KEPT_S)
+        self._add(origin, agent, rules, 0.0, KEPT_S)
 
-    async def recall(self, origin: str, agent: str) -> None:
+    async def load(self, origin: str, agent: str) -> None:
         """Load the rules of *origin* for *agent* from a saved file, if there is one."""
         if self.keeper is None:
             return
@@ -94,9 +94,9 @@ class RobotsCache(Struct):
             rules = _rules_in(file.status, file.body, agent)
             age_s = (now - file.fetched_at).total_seconds()
             left_s = (file.expires_at - now).total_seconds()
-            self._remember(origin, agent, rules, age_s, left_s)
+            self._add(origin, agent, rules, age_s, left_s)
 
-    def keep(self, origin: str, status: int, body: bytes) -> None:
+    def save(self, origin: str, status: int, body: bytes) -> None:
         """Save the response of *origin* for a day, for all processes."""
         if self.keeper is None:
             return
@@ -130,16 +130,16 @@ class RobotsCache(Struct):
         try:
             await keeper.put(files)
         except Unavailable as error:
-            _log.debug("the robots.txt of %d origins are not kept: %s", len(files), error)
+            _log.debug("the robots.txt of %d origins were not saved: %s", len(files), error)
         except Exception:  # noqa: BLE001 - later files must still be saved
-            _log.exception("the robots.txt of %d origins could not be kept", len(files))
+            _log.exception("the robots.txt of %d origins could not be saved", len(files))
 
-    def _remember(
+    def _add(
         self, origin: str, agent: str, rules: RobotsRules, age_s: float, left_s: float
     ) -> None:
         now = self.clock.monotonic()
         self._rules.pop((origin, agent), None)  # reinsert, to keep the order by expiry
-        self._rules[origin, agent] = _Known(rules, now - age_s, now + left_s)
+        self._rules[origin, agent] = _CachedRules(rules, now - age_s, now + left_s)
         while self._rules[oldest := next(iter(self._rules))].until <= now:
             del self._rules[oldest]
 
@@ -155,11 +155,11 @@ class RobotsAccess:
         self,
         agent: str,
         cache: RobotsCache,
-        ask: Callable[[str], Awaitable[Response]],
+        fetch: Callable[[str], Awaitable[Response]],
     ) -> None:
         self._agent = agent
         self._cache = cache
-        self._ask = ask  # fetches one URL, politely; raises FetchFailed
+        self._fetch = fetch  # fetches one URL, politely; raises FetchFailed
         self._since = cache.clock.monotonic() - FRESH_S
         self._older: set[str] = set()  # origins that use a file from before the job
         self._given_up: dict[str, Closed] = {}
@@ -181,23 +181,23 @@ class RobotsAccess:
         Source: RFC 9309, sections 2.3.1 and 2.4.
         """
         if self._cache.get(origin, self._agent, self._since) is None:
-            await self._cache.recall(origin, self._agent)
-        known = self._cache.get(origin, self._agent, self._since)
-        if known is not None:
-            return known
+            await self._cache.load(origin, self._agent)
+        cached = self._cache.get(origin, self._agent, self._since)
+        if cached is not None:
+            return cached
         try:
-            # a chain that is too long counts as "there is no robots.txt", like a 4xx; the rules
-            # that a redirect leads to, perhaps on another host, apply to this origin
-            answer = await followed(self._ask, f"{origin}/robots.txt")
+            # a chain that is too long counts as "there is no robots.txt", like a 4xx; the rules at
+            # the end of a redirect, perhaps on another host, apply to this origin
+            response = await follow_redirects(self._fetch, f"{origin}/robots.txt")
         except FetchFailed as failure:
             return self._closed(origin, failure)
-        if answer.status >= 500 or answer.status == 429:
-            detail = f"robots.txt answered {answer.status}"
+        if response.status >= 500 or response.status == 429:
+            detail = f"robots.txt answered {response.status}"
             return self._closed(origin, FetchFailed(ErrorKind.ROBOTS, detail, transient=True))
-        rules = _rules_in(answer.status, answer.body, self._agent)
+        rules = _rules_in(response.status, response.body, self._agent)
         self._older.discard(origin)
-        self._cache.put(origin, self._agent, rules)
-        self._cache.keep(origin, answer.status, answer.body)
+        self._cache.add(origin, self._agent, rules)
+        self._cache.save(origin, response.status, response.body)
         self._tries.pop(origin, None)
         return rules
 
@@ -213,23 +213,23 @@ class RobotsAccess:
         kind = ErrorKind.ROBOTS if failure.kind is ErrorKind.TIMEOUT else failure.kind
         detail = f"{origin} is closed: {failure.detail}"
         if not failure.transient or tries >= most:
-            tried = f" ({counted(tries, 'try', 'tries')})" if tries > 1 else ""
-            closed = self._given_up[origin] = Closed(kind, detail + tried, None)
+            attempts = f" ({counted(tries, 'try', 'tries')})" if tries > 1 else ""
+            closed = self._given_up[origin] = Closed(kind, detail + attempts, None)
             return closed
         return Closed(kind, detail, float(2**tries))
 
 
-async def followed(ask: Callable[[str], Awaitable[Response]], url: str) -> Response:
+async def follow_redirects(fetch: Callable[[str], Awaitable[Response]], url: str) -> Response:
     """Return the response after up to five redirects, or the one that leads no further."""
-    answer = await ask(url)
+    response = await fetch(url)
     for _ in range(MAX_HOPS):
-        location = answer.header("location")
+        location = response.header("location")
         target = Base(url).join(location) if location else None
-        if not 300 <= answer.status < 400 or target is None:
+        if not 300 <= response.status < 400 or target is None:
             break
         url = target
-        answer = await ask(url)
-    return answer
+        response = await fetch(url)
+    return response
 
 
 def _rules_in(status: int, body: bytes, agent: str) -> RobotsRules:

@@ -19,7 +19,7 @@ _DISALLOW = {b"disallow", b"dissallow", b"dissalow", b"disalow", b"diasllow", b"
 _CRAWL_DELAY = {b"crawl-delay", b"crawldelay"}
 _SITEMAP = {b"sitemap", b"site-map"}
 
-_ANYONE = "*"
+_ANY_AGENT = "*"
 _TOKEN = frozenset((ascii_letters + digits + "_-.").encode())
 _HEX = frozenset(hexdigits.encode())
 _UNRESERVED = frozenset((ascii_letters + digits + "-._~").encode())
@@ -32,8 +32,8 @@ def token_of(agent: str) -> str:
     It is the first product; for «Mozilla/5.0 (compatible; Name/1.0; …)» it is Name.
     """
     if agent[:8].lower() == "mozilla/":
-        _, found, rest = agent.partition("compatible;")
-        if found:
+        _, separator, rest = agent.partition("compatible;")
+        if separator:
             agent = rest
     return _token(agent.strip().encode("utf-8", "replace"))
 
@@ -49,7 +49,7 @@ class _Rule(Struct, frozen=True):
 
     @property
     def line(self) -> str:
-        """Return the line of the file, for display."""
+        """The line of the file, for display."""
         key = "Allow" if self.allow else "Disallow"
         return f"{key}: {self.value.decode('utf-8', 'replace')}"
 
@@ -176,8 +176,8 @@ class _Reader:
         if self._ruled or self._delayed:
             self._paced = set()
         self._ruled = self._delayed = False
-        name = _ANYONE if value.split()[:1] == [b"*"] else _token(value)
-        if name in {self._token, _ANYONE}:
+        name = _ANY_AGENT if value.split()[:1] == [b"*"] else _token(value)
+        if name in {self._token, _ANY_AGENT}:
             self._sections.setdefault(name, _Section())
             self._group.add(name)
             self._paced.add(name)
@@ -193,11 +193,11 @@ class _Reader:
         self._delayed = True
         for name in self._paced:
             section = self._sections[name]
-            section.delay_s = _slower(section.delay_s, value)
+            section.delay_s = _longer_delay(section.delay_s, value)
 
     def section(self) -> _Section:
         """Return the section of the agent's name, else the one of "*", else an empty one."""
-        return self._sections.get(self._token) or self._sections.get(_ANYONE) or _Section()
+        return self._sections.get(self._token) or self._sections.get(_ANY_AGENT) or _Section()
 
 
 def _records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -258,12 +258,12 @@ def _normalised(text: bytes) -> str:
     return "".join(out)
 
 
-def _slower(known: float | None, value: bytes) -> float | None:
-    """Return the longer of *known* and the crawl-delay in *value*; ignore an invalid *value*."""
+def _longer_delay(current: float | None, value: bytes) -> float | None:
+    """Return the longer of *current* and the crawl-delay in *value*; ignore an invalid *value*."""
     try:
         delay_s = float(value)
     except ValueError:
-        return known
+        return current
     if not math.isfinite(delay_s) or delay_s < 0:
-        return known
-    return delay_s if known is None else max(known, delay_s)
+        return current
+    return delay_s if current is None else max(current, delay_s)

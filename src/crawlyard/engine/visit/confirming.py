@@ -3,7 +3,7 @@
 from crawlyard.core.crawl.page import Outcome
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.conditional import confirmed, seems_changed
-from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.fetch import FetchFailed, is_refusal
 from crawlyard.engine.visit.pages import PageReader
 from crawlyard.engine.visit.requests import RequestSender
@@ -17,23 +17,27 @@ class Confirming:
     """Visits changed pages of one job for the second time."""
 
     def __init__(
-        self, requests: RequestSender, retries: Retries, pages: PageReader, gate: HostGate
+        self,
+        requests: RequestSender,
+        retries: Retries,
+        pages: PageReader,
+        rate_limiter: RateLimiter,
     ) -> None:
         self._requests = requests
         self._retries = retries
         self._pages = pages
-        self._gate = gate
-        self._first: dict[int, Outcome] = {}  # of targets that are requested again, by their fp
+        self._rate_limiter = rate_limiter
+        self._first: dict[int, Outcome] = {}  # by fp of a target that is requested again
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Turn confirmation on or off as *spec* says."""
         self._is_on = spec.confirm_changes
 
     def check(self, visit: Visit, outcome: Outcome) -> None:
-        """Keep the outcome of a page that differs from that of the earlier run.
+        """Keep the outcome of a page that differs from the earlier run.
 
         Raises:
-            VisitAgain: it does; the next visit confirms it.
+            VisitAgain: it differs; the next visit confirms it.
         """
         before = visit.baseline
         if not self._is_on or before is None or len(self._first) >= MOST_UNCONFIRMED:
@@ -47,15 +51,17 @@ class Confirming:
         return visit.target.fp in self._first
 
     async def visit(self, visit: Visit) -> Outcome:
-        """Return the outcome of a second visit; if that fails, it is the first one."""
+        """Return the outcome of a second visit, that of the first if the second fails."""
         target = visit.target
         first = self._first[target.fp]
         try:
-            response = await self._requests.send(target.url, visit.slot.go_soon, cookies=True)
+            response = await self._requests.send(
+                target.url, visit.slot.wait_briefly_to_send, cookies=True
+            )
         except FetchFailed:
             response = None
         finally:
-            visit.slot.give()
+            visit.slot.release()
         del self._first[target.fp]
         if response is None or first.page is None:
             return first
@@ -63,5 +69,5 @@ class Confirming:
             self._retries.hold(target.host, response)
         if response.status != first.page.status:
             return first
-        self._gate.answered(target.host)
+        self._rate_limiter.record_success(target.host)
         return confirmed(first, await self._pages.read(visit, response, follow=False))

@@ -1,4 +1,4 @@
-"""Links out of scope: they are only checked, and nothing is kept of their pages."""
+"""Check of links out of scope; their pages are not kept."""
 
 from datetime import timedelta
 
@@ -24,14 +24,14 @@ class ExternalLinks:
         self._retries = retries
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Record outcomes under *spec* from now on."""
         self._spec = spec
 
     def check(self, visit: Visit, response: Response) -> Outcome:
-        """Return the outcome of a link, or let it wait for a GET; the last step."""
+        """Return the outcome of a link, or schedule a GET; the last step."""
         target = visit.target
         if response.status in _REFUSE_HEAD and not target.tries:
-            return self._retries.again(target, timedelta(0))
+            return self._retries.retry_after(target, timedelta(0))
         head, now = replace(response, body=b"", truncated=""), self._clock.now()
-        outcome = record.answered(target, head, Extracted(), self._spec, now)
+        outcome = record.response_outcome(target, head, Extracted(), self._spec, now)
         return replace(outcome, bodies={})

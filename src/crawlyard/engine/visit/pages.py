@@ -8,7 +8,7 @@ from crawlyard.core.crawl.rendering import RenderReason
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
-from crawlyard.engine.extract.page import Extracted, ExtractError, Source, wanted_by
+from crawlyard.engine.extract.page import Extracted, ExtractError, PageSource, extract_options_of
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.rendering import Rendering
@@ -35,9 +35,9 @@ class PageReader:
         self._spec = spec
         self._rendering = rendering
         self._watch = watch
-        self._wanted = wanted_by(spec)
+        self._options = extract_options_of(spec)
         if watch is not None:
-            self._wanted = replace(self._wanted, session=watch.signs)
+            self._options = replace(self._options, session=watch.signs)
 
     async def read(self, visit: Visit, response: Response, *, follow: bool = True) -> Outcome:
         """Return the outcome of a page; with *follow*, its links are offered to the crawl."""
@@ -63,7 +63,7 @@ class PageReader:
         if follow and visit.extracted is not None:
             self._follow(visit, response, visit.extracted)
         now = self._clock.now()
-        return record.answered(
+        return record.response_outcome(
             visit.target,
             response,
             visit.extracted,
@@ -76,32 +76,32 @@ class PageReader:
     async def _render(
         self, visit: Visit, response: Response, rendering: Rendering, reason: RenderReason
     ) -> None:
-        visit.slot.sent = False  # nothing is under way: a stop need not wait for what follows
+        visit.slot.sent = False  # no request is in flight: a stop need not wait for the rendering
         page = await rendering.render(visit.target.url, response)
-        visit.rendered = record.Rendered(page, reason)
+        visit.rendered = record.RenderedDocument(page, reason)
         await self._extract(visit, response)
 
     def _follow(self, visit: Visit, response: Response, extracted: Extracted) -> None:
         if self._watch is not None:
             self._watch.check_page(visit.target.url, extracted.logged_out)
         if response.status < 400:
-            self._discovery.lost_credentials(extracted.credentials)
+            self._discovery.count_credentials(extracted.credentials)
             self._discovery.follow(visit.target, extracted.links, extracted.refresh)
 
     async def _extract(self, visit: Visit, response: Response) -> None:
-        """Extract a page, as its scripts have left it if it was rendered."""
+        """Extract a page, from its rendered HTML if there is any."""
         is_pdf = record.is_pdf(response) and self._spec.text is not TextMode.NONE
         if not (is_pdf or record.is_html(response)):
             return
         page = None if visit.rendered is None else visit.rendered.page
-        source = Source(
+        source = PageSource(
             url=visit.target.url if page is None else page.url,
             is_pdf=is_pdf,
             charset=response.charset if page is None else "utf-8",
             language=response.header("content-language"),
             robots_header=response.all_headers("x-robots-tag"),
             agent_token=self._token,
-            wanted=self._wanted,
+            options=self._options,
         )
         try:
             visit.extracted = await self._pool.run(

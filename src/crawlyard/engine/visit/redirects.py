@@ -1,4 +1,4 @@
-"""Redirects: chains of targets, each of which leads to the next."""
+"""Redirects: chains of targets, each redirecting to the next."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from crawlyard.engine.urls import Base, fingerprint
 from crawlyard.engine.visit.requests import RequestSender
 from crawlyard.engine.visit.state import Visit, VisitAgain
 
-MOST_CHAINS = 10_000  # in memory; of older ones only the origin is known
+MOST_CHAINS = 10_000  # in memory; for older ones only the origin is known
 _STATUSES = frozenset({301, 302, 303, 307, 308})
 
 
@@ -39,7 +39,7 @@ class Redirects:
         """Offer the URL to which a response redirects; a step.
 
         Raises:
-            VisitAgain: it is the target itself, which gets other cookies now.
+            VisitAgain: it redirects to itself, with other cookies now.
         """
         if response.status not in _STATUSES:
             return None
@@ -47,7 +47,7 @@ class Redirects:
         locations = sorted(set(response.all_headers("location")))
         base = Base(target.url)
         url = base.join(locations[0]) if len(locations) == 1 else None
-        self._discovery.lost_credentials(base.credentials)
+        self._discovery.count_credentials(base.credentials)
         chain = self._chains.get(target.fp, _Chain())
         cookies = {**chain.cookies, target.url: response.cookies}
         sets_cookie = chain.sets_cookie or bool(response.header("set-cookie"))
@@ -61,7 +61,7 @@ class Redirects:
             problem = f"more than {MAX_HOPS} redirects, from {target.origin or target.url}"
         if url is None or problem:
             kind, now = ErrorKind.BAD_REDIRECT, self._clock.now()
-            return record.failed(target, kind, problem, now, status=response.status)
+            return record.failure_outcome(target, kind, problem, now, status=response.status)
         rule = self._discovery.offer(url, target, target.via, hop=True, again=back)
         if rule:  # the new URL won't be fetched, so the chain ends here
             return Outcome(target, TargetState.SKIPPED, rule=f"redirect to {url}: {rule}")
@@ -77,10 +77,10 @@ class Redirects:
         self._repeated.discard(target.fp)
 
     def _may_return(self, url: str, target: Target, cookies: Mapping[str, str]) -> bool:
-        """Return whether a redirect back to *url* is no loop, as other cookies go with it now.
+        """Return whether a redirect back to *url* is no loop, since its cookies have changed.
 
         Raises:
-            VisitAgain: it is the target itself, which is requested once more.
+            VisitAgain: it redirects to itself, and is requested once more.
         """
         if not self._has_cookies(target) or self._requests.cookies_for(url) == cookies.get(url, ""):
             return False

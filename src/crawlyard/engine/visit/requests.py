@@ -9,7 +9,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.batch import BatchDraft
-from crawlyard.engine.hosts.gate import Go
+from crawlyard.engine.hosts.rate_limiter import WaitToSend
 from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.start import Start
 from crawlyard.engine.urls import canonical, spelled_origin_of
@@ -23,8 +23,8 @@ _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 class RequestSender:
     """Sends the requests of one job: for pages, their files and robots.txt.
 
-    Credentials are sent only to the origins of start URLs, and never from https to http, wherever
-    a link or redirect leads.
+    Credentials are sent only to the origins of start URLs, and never from https to http, even
+    if a link or redirect leads elsewhere.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class RequestSender:
         self._may_send, self._jar, self._session = start.may_send, start.jar, start.session
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the headers, cookies and body limit of *spec*."""
         self._max_body = spec.max_body
         self.has_cookies = spec.cookies is CookieMode.JOB
         starts = {spelled_origin_of(canonical(url)) for url in spec.urls}
@@ -59,7 +59,7 @@ class RequestSender:
     async def send(
         self,
         url: str,
-        go: Go,
+        wait_to_send: WaitToSend,
         max_body: int | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
         *,
@@ -67,11 +67,11 @@ class RequestSender:
         cookies: bool = False,
         trusted: bool = True,
     ) -> Response:
-        """Send one request when *go*, a method of its slot, returns; return the response.
+        """Send one request when *wait_to_send*, a method of its slot, returns.
 
-        *headers* are for this request alone. With *cookies*, those of the job go with it, and the
-        job takes those that the response sets. Unless it is *trusted*, no credentials are sent,
-        cookies included.
+        *headers* are for this request alone. With *cookies*, the job's cookies are sent, and those
+        that the response sets are kept. Unless it is *trusted*, no credentials are sent, cookies
+        included.
 
         Raises:
             FetchFailed: there was no usable response.
@@ -83,7 +83,7 @@ class RequestSender:
             url,
             _with_cookie(own, cookie) if cookie or "cookie" in headers else own,
             max_body or self._max_body,
-            partial(go, self._may_send),
+            partial(wait_to_send, self._may_send),
             head=head,
         )
         self._draft.tally.spend(response.wire_bytes)
@@ -105,7 +105,7 @@ class RequestSender:
 
 
 def _with_cookie(headers: Mapping[str, str], cookie: str) -> Mapping[str, str]:
-    """Return *headers* with one Cookie header: that of the spec, of the page's scripts, *cookie*.
+    """Return *headers* with one Cookie header: those of the spec and of scripts, and *cookie*.
 
     Source: RFC 6265, section 5.4: a request has one at most.
     """

@@ -11,7 +11,7 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.quantity import counted
 from crawlyard.engine.extract import record
-from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.fetch import FetchFailed, Response, is_refusal, retry_after_s
 from crawlyard.engine.visit.state import Visit
 
@@ -19,14 +19,14 @@ _TRANSIENT = frozenset({500, 502, 503, 504})
 
 
 class Retries:
-    """Decides for the targets of one job which are requested again, and when."""
+    """Decides which targets of one job are requested again, and when."""
 
-    def __init__(self, clock: Clock, gate: HostGate) -> None:
+    def __init__(self, clock: Clock, rate_limiter: RateLimiter) -> None:
         self._clock = clock
-        self._gate = gate
+        self._rate_limiter = rate_limiter
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the number of retries of *spec*."""
         # the first wait is short, as most transient failures last less than a second
         self._policy = RetryPolicy(
             attempts=spec.url_retries + 1,
@@ -36,13 +36,13 @@ class Retries:
         )
 
     def check_host(self, visit: Visit, response: Response) -> Outcome | None:
-        """Try a target again if its host refuses or is in trouble, else clear the host; a step."""
+        """Retry a target if its host refuses or fails, else record a success; a step."""
         target = visit.target
         if is_refusal(response):
             return self._after_refusal(target, response)
         if response.status in _TRANSIENT and (outcome := self.retry(target)) is not None:
             return outcome
-        self._gate.answered(target.host)
+        self._rate_limiter.record_success(target.host)
         return None
 
     def after_failure(self, target: Target, failure: FetchFailed) -> Outcome:
@@ -50,28 +50,32 @@ class Retries:
         if failure.transient and (outcome := self.retry(target)) is not None:
             return outcome
         tries = f" ({counted(target.tries + 1, 'try', 'tries')})" if target.tries else ""
-        return record.failed(target, failure.kind, failure.detail + tries, self._clock.now())
+        return record.failure_outcome(
+            target, failure.kind, failure.detail + tries, self._clock.now()
+        )
 
     def retry(self, target: Target) -> Outcome | None:
-        """Let *target* wait for another try, ``None`` if it has had all of them."""
+        """Schedule another try of *target*, ``None`` if none is left."""
         wait = self._policy.wait(target.tries + 1, random.random())
-        return None if wait is None else self.again(target, wait)
+        return None if wait is None else self.retry_after(target, wait)
 
-    def again(self, target: Target, wait: timedelta) -> Outcome:
-        """Let *target* wait for *wait*."""
+    def retry_after(self, target: Target, wait: timedelta) -> Outcome:
+        """Schedule another try of *target* after *wait*."""
         due_at = self._clock.now() + wait
         return Outcome(replace(target, tries=target.tries + 1, due_at=due_at), TargetState.WAITING)
 
     def hold(self, host: str, response: Response) -> float:
-        """Hold a host that refused a request; return for how many seconds."""
+        """Hold a host that refused a request; return the seconds."""
         wait_s = retry_after_s(response.header("retry-after"), self._clock.now())
-        return self._gate.refused(host, wait_s)
+        return self._rate_limiter.record_refusal(host, wait_s)
 
     def _after_refusal(self, target: Target, response: Response) -> Outcome:
         wait_s = self.hold(target.host, response)
         if target.tries < self._policy.attempts - 1:
-            return self.again(target, timedelta(seconds=wait_s))
+            return self.retry_after(target, timedelta(seconds=wait_s))
         tries = counted(target.tries + 1, "try", "tries")
         detail = f"answered {response.status} to the last ({tries})"
         now = self._clock.now()
-        return record.failed(target, ErrorKind.RATE_LIMITED, detail, now, status=response.status)
+        return record.failure_outcome(
+            target, ErrorKind.RATE_LIMITED, detail, now, status=response.status
+        )

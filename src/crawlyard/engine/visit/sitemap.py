@@ -28,7 +28,7 @@ class SitemapReader:
         sitemap = sitemaps.parse(response.body, target.url)
         if self._recrawl is not None:
             self._recrawl.read(sitemap)
-        discovery.lost_credentials(sitemap.credentials)
+        discovery.count_credentials(sitemap.credentials)
         if target.depth < MAX_NESTING:
             for url in sitemap.sitemaps:
                 discovery.offer(url, target, Via.SITEMAP)

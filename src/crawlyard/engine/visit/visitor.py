@@ -11,7 +11,7 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine import sitemaps
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract.parse_pool import ParsePool
-from crawlyard.engine.hosts.gate import HostGate, Slot
+from crawlyard.engine.hosts.rate_limiter import RateLimiter, Slot
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.render.pool import Renderers
@@ -27,7 +27,7 @@ from crawlyard.engine.visit.sitemap import SitemapReader
 from crawlyard.engine.visit.state import Step, Visit
 
 _MAX_BODY = {Via.SITEMAP: sitemaps.MAX_BYTES, Via.EXTERNAL: 64 * 1024}
-"""Bytes that are read of what is no page; of pages it is an option of the job."""
+"""Maximum body sizes of targets that are no pages; for pages, an option of the job."""
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -36,7 +36,7 @@ class Tools(Struct, frozen=True):
     """Objects that all visits of a process share."""
 
     clock: Clock
-    gate: HostGate
+    rate_limiter: RateLimiter
     heavy: ParsePool
     renderers: Renderers | None = None
 
@@ -44,7 +44,7 @@ class Tools(Struct, frozen=True):
 class Hooks(Struct, frozen=True):
     """Features that take part in visits; ``None``: the job does not use them."""
 
-    rendering: Callable[[JobSpec], Rendering]  # is called unless nothing is rendered
+    rendering: Callable[[JobSpec], Rendering]  # called unless the job never renders
     recrawl: Recrawl | None = None
     session: ActiveSession | None = None
 
@@ -52,9 +52,8 @@ class Hooks(Struct, frozen=True):
 class Visitor:
     """Visits the targets of one job and returns their outcomes.
 
-    The steps that a response passes depend on how its target was found and on what the job uses:
-    the first one to return an outcome ends the visit. A response that passes all of them is read
-    as a page.
+    The steps of a response depend on how its target was found and on the features of the job: the
+    first step that returns an outcome ends the visit. If none does, the response is read as a page.
     """
 
     def __init__(
@@ -68,17 +67,17 @@ class Visitor:
         self._requests = requests
         self._make_rendering = hooks.rendering
         self._session, self._recrawl = hooks.session, hooks.recrawl
-        self._retries = Retries(tools.clock, tools.gate)
+        self._retries = Retries(tools.clock, tools.rate_limiter)
         self._redirects = Redirects(requests, discovery, tools.clock)
         self._sitemaps = SitemapReader(discovery, hooks.recrawl)
         self._externals = ExternalLinks(tools.clock, self._retries)
         self._pages = PageReader(agent, tools.clock, tools.heavy, discovery, self._retries)
         self._confirming = None
         if hooks.recrawl is not None:
-            self._confirming = Confirming(requests, self._retries, self._pages, tools.gate)
+            self._confirming = Confirming(requests, self._retries, self._pages, tools.rate_limiter)
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Rebuild the steps and hooks for *spec*."""
         recrawl, session = self._recrawl, self._session
         self._rendering = None
         if spec.render != RenderRule.NEVER:
@@ -105,8 +104,8 @@ class Visitor:
 
         Raises:
             NotSent: the host isn't ready yet; nothing has changed.
-            VisitAgain: it is to be requested once more, before others of its host.
-            LoggedOut: the session of the job is; nothing has changed.
+            VisitAgain: it must be requested once more, before others of its host.
+            LoggedOut: the session of the job is logged out; nothing has changed.
         """
         visit = Visit(target, slot)
         try:
@@ -114,7 +113,7 @@ class Visitor:
                 await self._recrawl.begin(visit)
             outcome = await self._outcome(visit)
         finally:
-            slot.give()
+            slot.release()
         if self._session is not None:
             outcome = self._session.mark(outcome)
         if outcome.state is not TargetState.WAITING:
@@ -132,7 +131,7 @@ class Visitor:
         except FetchFailed as failure:
             return self._retries.after_failure(target, failure)
         finally:
-            visit.slot.give()
+            visit.slot.release()
         for step in self._steps.get(target.via, self._page_steps):
             if (outcome := step(visit, response)) is not None:
                 return outcome
@@ -148,9 +147,9 @@ class Visitor:
         is_external = target.via is Via.EXTERNAL
         return await self._requests.send(
             target.url,
-            visit.slot.go_soon,
+            visit.slot.wait_briefly_to_send,
             _MAX_BODY.get(target.via),
             headers,
             head=is_external and not target.tries,
-            cookies=not is_external,  # those of so many hosts would fill the jar
+            cookies=not is_external,  # the cookies of so many hosts would fill the jar
         )

@@ -85,7 +85,7 @@ class SiteSettings(Noun):
             case SectionName.DEFAULTS:
                 whole = form_of(spec_of({"urls": list(_SOMEWHERE), **section.value}))
                 effective = {name: whole[name] for name in whole if name != "urls"}
-        return SectionOut.of(section, effective)
+        return SectionOut.filled(section, effective=effective)
 
 
 def _named(name: str) -> SectionName:

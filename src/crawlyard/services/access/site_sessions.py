@@ -266,13 +266,13 @@ class SiteSessions(Noun):
         fetcher = context.fetcher(guard.spec_guard(spec), timeout, context.clock, proxies=via)
         login = form_login.FormLogin(
             fetcher,
-            context.tools.gate,
+            context.tools.rate_limiter,
             context.clock,
             spec.user_agent or context.agent,
             f"login:{new_id()}",
             context.tools.renderers,
         )
-        ask = form_login.FormAsk(
+        ask = form_login.FormCredentials(
             url=asked.url,
             user=asked.user,
             secret=asked.secret,

@@ -14,7 +14,8 @@ from crawlyard.core.templates.template import PLACE, CrawlTemplate
 from crawlyard.errors import NotFound
 from crawlyard.services.access.policy import CEILING, SETTINGS, Policy
 from crawlyard.services.jobs.lookup import every_event, find_job
-from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
+from crawlyard.services.templates.lookup import find_template
+from crawlyard.services.templates.rendering import DEFAULT, THIS_JOB
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 
@@ -27,11 +28,9 @@ class Configs:
     def __init__(
         self,
         store: Store,
-        templates: TemplateManager,
         policy: Policy,
     ) -> None:
         self._store = store
-        self._templates = templates
         self._policy = policy
 
     async def of(self, actor: Actor, job_id: str) -> ConfigOut:
@@ -73,7 +72,7 @@ class Configs:
             return None
         try:
             made_of, version = job.origin.template_id, job.origin.template_version
-            return await self._templates.get(actor, made_of, version)
+            return await find_template(self._store, actor, made_of, version)
         except NotFound:
             return None
 

@@ -157,7 +157,9 @@ class Jobs(Noun):
         standing = await self._standing(job_id)
         shown = (await self._shown([standing]))[0]
         names = expanded_by(expand, shapes.TIES, self._permits)
-        made_of = await shapes.ties_of(self._services, self._actor, standing.job.origin, names)
+        made_of = await shapes.ties_of(
+            self._services.store, self._actor, standing.job.origin, names
+        )
         return ExpandedJobOut.with_ties(shown, made_of)
 
     @composed
@@ -380,7 +382,7 @@ class Jobs(Noun):
             reply().status = 202
             reply().location = f"/api/v1/operations/{done.operation.id}"
         reply().dry_run = dry_run
-        return BulkOut.of(done)
+        return BulkOut.filled(done)
 
     @endpoint("PATCH /jobs/{job_id}", WRITE)
     async def edit(self, job_id: str, changes: Changes, *, version: IfMatch = None) -> JobOut:

@@ -29,7 +29,7 @@ from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import spec_guard
 from crawlyard.engine.http.proxy import Proxies, check_proxies
-from crawlyard.engine.probe import MOST_ORIGINS, MOST_SITEMAPS, Probe, SeenOrigin
+from crawlyard.engine.probe import MOST_ORIGINS, MOST_SITEMAPS, OriginProbe, Probe
 from crawlyard.engine.urls import canonical, host_of, origin_of, path_of
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.ids import new_id
@@ -125,7 +125,7 @@ class Preview:
             spec=spec,
             agent=spec.user_agent or context.agent,
             fetcher=fetcher,
-            gate=context.tools.gate,
+            rate_limiter=context.tools.rate_limiter,
             robots=context.robots,
             key=f"preview:{new_id()}",
             parser=self._parser,
@@ -137,7 +137,7 @@ class Preview:
             async with self._turns:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LONGEST.total_seconds()):
-                        await scout.look(origins, named)
+                        await scout.run(origins, named)
         finally:
             await fetcher.close()
         return scout, _missing(scout, origins)
@@ -179,7 +179,7 @@ def _missing(scout: Probe, origins: Sequence[str]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _origin(seen: SeenOrigin) -> SeenOriginOut:
+def _origin(seen: OriginProbe) -> SeenOriginOut:
     rules = seen.rules
     line = rules.verdict("/") if rules is not None else None
     return SeenOriginOut(
@@ -200,7 +200,7 @@ def _estimate(spec: JobSpec, judge: _Judge, earlier: Standing | None) -> Estimat
     paces = {}
     for origin in (*(f"https://{host}" for host in scout.named), *origins):
         host = host_of(f"{origin}/")
-        delay_s, answer_s = scout.delay_s(origin), scout.answer_s(host)
+        delay_s, answer_s = scout.delay_s(origin), scout.response_s(host)
         paces[host] = HostPace(delay_s=delay_s, answer_s=answer_s)
     inside = [url for url in dict.fromkeys(map(canonical, spec.urls)) if judge.judged(url).inside]
     read = scout.sitemaps.values()

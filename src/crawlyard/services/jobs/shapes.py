@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.jobs.answers import JobOut
@@ -12,14 +11,13 @@ from crawlyard.core.jobs.detail_answers import JobTiesOut
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.waiting import Wait
-from crawlyard.core.schedules.answers import ScheduleOut
 from crawlyard.core.templates.answers import TemplateOut
 from crawlyard.errors import NotFound
 from crawlyard.services.jobs.waits import waits_of
+from crawlyard.services.schedules.answers import schedule_answer
+from crawlyard.services.schedules.lookup import find_schedule
+from crawlyard.services.templates.lookup import find_template
 from crawlyard.store.store import Store
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
 
 TIES = {"template": Permit.TEMPLATES_READ, "schedule": Permit.SCHEDULES_READ}
 """What a job can be expanded with, and the permit for each."""
@@ -41,7 +39,7 @@ def shown_new(job: Job, now: datetime, waits: Sequence[Wait]) -> JobOut:
 
 
 async def ties_of(
-    services: "Services", actor: Actor, origin: Origin, names: Collection[str]
+    store: Store, actor: Actor, origin: Origin, names: Collection[str]
 ) -> JobTiesOut | None:
     """Return what a job of *origin* belongs to, as far as it is named and visible."""
     if not names:
@@ -49,13 +47,10 @@ async def ties_of(
     template, schedule = None, None
     with suppress(NotFound):
         if "template" in names and origin.template_id is not None:
-            made_of = await services.templates.get(
-                actor, origin.template_id, origin.template_version
-            )
+            made_of = await find_template(store, actor, origin.template_id, origin.template_version)
             template = TemplateOut.of(made_of)
     with suppress(NotFound):
         if "schedule" in names and origin.schedule_id is not None:
-            made_by = await services.scheduler.get(actor, origin.schedule_id)
-            secret = await services.scheduler.secret_params([made_by])
-            schedule = ScheduleOut.of(made_by, secret[made_by.id])
+            made_by = await find_schedule(store, actor, origin.schedule_id)
+            schedule = await schedule_answer(store, made_by)
     return JobTiesOut(template=template, schedule=schedule)

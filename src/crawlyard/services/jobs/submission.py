@@ -42,7 +42,7 @@ from crawlyard.services.access.policy import (
     within_ceilings,
 )
 from crawlyard.services.jobs.intake import HEAVIEST, Intake
-from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
+from crawlyard.services.templates.rendering import DEFAULT, THIS_JOB, render_template
 from crawlyard.services.webhooks.receivers import (
     Resolve,
     check_job_spec,
@@ -222,7 +222,6 @@ class Submitter:
         self._policy = policy or Policy(store)
         self._resolve = resolve
         self._proxies = proxies  # judges the addresses of proxies
-        self._templates = TemplateManager(store, clock)
         self._intake = Intake(store.intake, dispatcher)
 
     async def submit_many(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
@@ -436,8 +435,13 @@ class Submitter:
             }
             origin = DIRECT
         else:
-            rendered = await self._templates.render(
-                actor, request.template, request.params, request.form, request.template_version
+            rendered = await render_template(
+                self._store,
+                actor,
+                request.template,
+                request.params,
+                request.form,
+                request.template_version,
             )
             spec, sources, origin = rendered.spec, rendered.sources, rendered.origin
         # the settings complete it, in the fields that nothing has set

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
 
 from crawlyard.core.access.user import Actor
@@ -31,7 +30,8 @@ from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFo
 from crawlyard.services.jobs.lookup import find_job, visible_query
 from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.operations.operations import Operations, Portion, Worker
-from crawlyard.services.schedules.scheduler import Scheduler
+from crawlyard.services.schedules.backfill import backfill_operation
+from crawlyard.services.schedules.ticker import Ticker
 from crawlyard.store.queries import Entered, JobQuery, Judged
 from crawlyard.store.store import Store
 
@@ -43,8 +43,6 @@ _JOBS = 250
 
 _RETRIED = 25
 """Jobs whose failed URLs are retried at a time: each is a transaction of its own."""
-
-_INSTANTS = 100
 
 _LOOKED_AT = 200  # jobs per read
 
@@ -193,11 +191,11 @@ async def _state(store: Store, actor: Actor, job_id: str) -> str | None:
         return None
 
 
-def workers_of(writer: JobWriter, scheduler: Scheduler) -> dict[OperationKind, Worker]:
+def workers_of(writer: JobWriter, ticker: Ticker) -> dict[OperationKind, Worker]:
     """Return the function that does a portion, for each kind of operation."""
     return {
         OperationKind.JOBS: partial(_jobs_portion, writer),
-        OperationKind.BACKFILL: partial(_backfill_portion, scheduler),
+        OperationKind.BACKFILL: partial(backfill_operation, ticker),
     }
 
 
@@ -240,33 +238,3 @@ async def _retries(store: Store, actor: Actor, since: str) -> set[str]:
         if len(some) < _LOOKED_AT:
             return found
         after = some[-1].id
-
-
-async def _backfill_portion(
-    scheduler: Scheduler,
-    actor: Actor,
-    operation: Operation,
-    again: bool,  # noqa: ARG001, FBT001 - part of `Worker`; instants that have a job are skipped
-) -> Portion:
-    """Backfill the next instants of a schedule."""
-    request = operation.request
-    schedule_id, until = str(request["schedule_id"]), datetime.fromisoformat(str(request["until"]))
-    begin = datetime.fromisoformat(operation.cursor or str(request["since"]))
-    version = request.get("version")
-    ahead = await scheduler.due_between(actor, schedule_id, begin, until, _INSTANTS + 1)
-    end = ahead[_INSTANTS] if len(ahead) > _INSTANTS else until
-    if ahead:
-        await scheduler.backfill(
-            actor,
-            schedule_id,
-            begin,
-            end,
-            dry_run=False,
-            version=version if isinstance(version, int) else None,
-        )
-    return Portion(
-        done=min(len(ahead), _INSTANTS),
-        failures=(),
-        cursor=end.isoformat(),
-        over=len(ahead) <= _INSTANTS,
-    )

@@ -60,7 +60,7 @@ def stream(
         made = exported_links(store, job, asked, form)
     else:
         made = exported(store, job, asked, form)
-    return base.gzipped(made) if gzip else made
+    return base.gzip_chunks(made) if gzip else made
 
 
 def exported_links(store: Store, job: Job, asked: PageQuery, form: Format) -> AsyncIterator[bytes]:
@@ -145,7 +145,7 @@ async def records(
     store: Store, job_id: str, asked: PageQuery, plan: Plan
 ) -> AsyncGenerator[Record]:
     """Yield the pages of a job that are *asked* for, as *plan* writes them."""
-    async with aclosing(page_records(store, job_id, asked, plan.kept)) as found:
+    async with aclosing(page_records(store, job_id, asked, plan.bodies)) as found:
         async for stored, bodies in found:
             kept = readable(bodies) if bodies else {}
             yield record_of(stored.page, kept, plan.left_out)

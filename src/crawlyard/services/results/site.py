@@ -37,7 +37,9 @@ class CrawledSite(Noun):
         Without `under`, by host; if there is one host alone, by its folders. At most 60 are listed.
         """
         job = (await lookup.find_job(self._services.store, self._actor, job_id)).job
-        return SiteMapOut.of(await records.folders(self._services.store, job.id, place_of(under)))
+        return SiteMapOut.filled(
+            await records.folders(self._services.store, job.id, place_of(under))
+        )
 
     @endpoint("GET /jobs/{job_id}/path", RESULTS, noun="site", group="results")
     async def path(self, job_id: str, url: AskedURL) -> Slice[PathStepOut]:

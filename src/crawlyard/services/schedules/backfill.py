@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor
+from crawlyard.core.operations.operation import Operation, OperationKind
 from crawlyard.core.schedules.decision import foreseen
 from crawlyard.core.schedules.schedule import (
     Backfilled,
@@ -17,13 +18,13 @@ from crawlyard.core.schedules.schedule import (
 )
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.errors import Invalid, Version, check_version
-from crawlyard.services.schedules.reader import instants_of
+from crawlyard.services.operations.operations import Operations, Portion
+from crawlyard.services.schedules.lookup import changeable_schedule, find_schedule, instants_of
 from crawlyard.services.schedules.ticker import TRIES, Ticker, keeps_changing
 from crawlyard.store.queries import Firing
-from crawlyard.store.store import Store
 
 MOST_BACKFILLED = 1000
-"""The most instants of a backfill within a request of the library."""
+"""The most instants of one backfill, also of a dry run."""
 
 AT_ONCE = 200
 """The most instants that are backfilled within a request; more start an operation."""
@@ -32,113 +33,173 @@ MOST_INSTANTS = 10_000
 """The most instants of one operation."""
 
 _PORTION = 200  # jobs in one transaction
+_OF_OPERATION = 100  # instants of each portion of an operation
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Backfiller:
-    """Submits jobs for instants that were decided without one; undecided ones are left alone."""
+async def planned_backfill(
+    ticker: Ticker, schedule: CrawlSchedule, since: datetime, until: datetime
+) -> Backfilled:
+    """Return what `backfill` would do if it were called now; write nothing.
 
-    def __init__(self, store: Store, ticker: Ticker, clock: Clock) -> None:
-        self._store = store
-        self._ticker = ticker
-        self._clock = clock
+    Raises:
+        Invalid: the range is too long.
+    """
+    instants = _instants(schedule, since, until)
+    known = dict(await ticker.store.ticks.ticks_between(schedule.id, since, until))
+    after, now = schedule, ticker.clock.wall()
+    if schedule.fire_at is not None and schedule.fire_at <= now and not schedule.flaw:
+        # `backfill` fires what is due first: the policies run some of it, and the rest is open
+        active = await ticker.store.ticks.active([schedule.id])
+        after, rows = foreseen(schedule, now, active.get(schedule.id, ()))
+        known |= rows
+    ticks = [
+        _backfilled(schedule, at, ticker.clock.now())
+        for at in _decided(after, instants)
+        if at not in known or _is_open(known[at])
+    ]
+    kept = len(instants) - len(ticks)
+    return Backfilled(dry_run=True, runs=tuple(ticks), kept=kept, since=since, until=until)
 
-    async def look(
-        self, schedule: CrawlSchedule, since: datetime, until: datetime | None
-    ) -> Backfilled:
-        """Return what `make` would do if it were called now; write nothing.
 
-        Raises:
-            Invalid: the range is not valid, or too long.
-        """
-        end, instants = self._range(schedule, since, until)
-        known = dict(await self._store.ticks.ticks_between(schedule.id, since, end))
-        after, now = schedule, self._clock.wall()
-        if schedule.fire_at is not None and schedule.fire_at <= now and not schedule.flaw:
-            # `make` fires what is due first: the policies run some of it, and the rest is open
-            active = await self._store.ticks.active([schedule.id])
-            after, rows = foreseen(schedule, now, active.get(schedule.id, ()))
-            known |= rows
-        ticks = [
-            _backfilled(schedule, at, self._clock.now())
-            for at in _decided(after, instants)
-            if at not in known or _is_open(known[at])
-        ]
-        kept = len(instants) - len(ticks)
-        return Backfilled(dry_run=True, runs=tuple(ticks), kept=kept, since=since, until=end)
+async def backfill(
+    ticker: Ticker,
+    schedule: CrawlSchedule,
+    since: datetime,
+    until: datetime,
+    by: str,
+    version: Version = None,
+) -> Backfilled:
+    """Fire what is due, then submit a job for each instant that still has none.
 
-    async def make(
-        self,
-        schedule: CrawlSchedule,
-        since: datetime,
-        until: datetime | None,
-        by: str,
-        version: Version = None,
-    ) -> Backfilled:
-        """Fire what is due, then submit a job for each instant that still has none.
+    All jobs are submitted at once, regardless of the overlap policy; the queue and the rate
+    limits of hosts spread them out. Instants that ran, wait to run or are undecided are left as
+    they are. After an error, jobs already submitted are kept, and a second call does the rest.
 
-        Raises:
-            Invalid: the range is not valid, or too long; or a job cannot be submitted.
-            NotFound, Forbidden: a job cannot be submitted.
-            Stale: the schedule is no longer at *version*; jobs submitted before that are kept.
-            Conflict: the schedule keeps changing.
-        """
-        end, instants = self._range(schedule, since, until)
-        await self._ticker.fire(schedule.id)
-        done: list[Tick] = []
-        for start in range(0, len(instants), _PORTION):
-            portion = instants[start : start + _PORTION]
-            done += await self._portion(schedule.id, portion, by, version)
-        kept = len(instants) - len(done)
-        return Backfilled(dry_run=False, runs=tuple(done), kept=kept, since=since, until=end)
+    Raises:
+        Invalid: the range is too long; or a job cannot be submitted.
+        NotFound, Forbidden: a job cannot be submitted.
+        Stale: the schedule is no longer at *version*; jobs submitted before that are kept.
+        Conflict: the schedule keeps changing.
+    """
+    instants = _instants(schedule, since, until)
+    await ticker.fire(schedule.id)
+    done: list[Tick] = []
+    for start in range(0, len(instants), _PORTION):
+        portion = instants[start : start + _PORTION]
+        done += await _backfill_portion(ticker, schedule.id, portion, by, version)
+    kept = len(instants) - len(done)
+    return Backfilled(dry_run=False, runs=tuple(done), kept=kept, since=since, until=until)
 
-    def _range(
-        self, schedule: CrawlSchedule, since: datetime, until: datetime | None
-    ) -> tuple[datetime, list[datetime]]:
-        now = self._clock.wall()
-        end = now if until is None else until
-        for name, instant in (("since", since), ("until", end)):
-            check_instant(name, instant)
-        if not since < end <= now:
-            raise Invalid("until", "expected a range that ends after it begins, and before now")
-        instants = list(instants_of(schedule, since, end, MOST_BACKFILLED + 1))
-        if len(instants) > MOST_BACKFILLED:
-            raise Invalid("since", f"expected at most {MOST_BACKFILLED:,} instants; narrow it")
-        return end, instants
 
-    async def _portion(
-        self, schedule_id: str, instants: Sequence[datetime], by: str, version: Version
-    ) -> Sequence[Tick]:
-        for _ in range(TRIES):
-            schedule = await self._store.schedules.get(schedule_id)
-            check_version(f"schedule {schedule.name}", schedule.version, version)
-            firing = await self._firing(schedule, instants, by)
-            if not firing.ticks or await self._ticker.write([firing]):
-                return firing.ticks
-        raise keeps_changing(schedule_id)
+async def backfill_operation(
+    ticker: Ticker,
+    actor: Actor,
+    operation: Operation,
+    again: bool,  # noqa: ARG001, FBT001 - part of `Worker`; instants that have a job are skipped
+) -> Portion:
+    """Backfill the next instants of the schedule of an operation."""
+    request = operation.request
+    until = datetime.fromisoformat(str(request["until"]))
+    begin = datetime.fromisoformat(operation.cursor or str(request["since"]))
+    version = request.get("version")
+    version = version if isinstance(version, int) else None
+    schedule = await find_schedule(ticker.store, actor, str(request["schedule_id"]))
+    ahead = tuple(instants_of(schedule, begin, until, _OF_OPERATION + 1))
+    end = ahead[_OF_OPERATION] if len(ahead) > _OF_OPERATION else until
+    if ahead:
+        schedule = await changeable_schedule(ticker.store, actor, schedule.id, version)
+        await backfill(ticker, schedule, begin, end, actor.id, version)
+    return Portion(
+        done=min(len(ahead), _OF_OPERATION),
+        failures=(),
+        cursor=end.isoformat(),
+        over=len(ahead) <= _OF_OPERATION,
+    )
 
-    async def _firing(
-        self, schedule: CrawlSchedule, instants: Sequence[datetime], by: str
-    ) -> Firing:
-        """Return what to write for those of *instants* that are decided and still open."""
-        until = instants[-1] + _MICROSECOND
-        known = await self._store.ticks.ticks_between(schedule.id, instants[0], until)
-        missing = [
-            at for at in _decided(schedule, instants) if at not in known or _is_open(known[at])
-        ]
-        await self._ticker.check_room(schedule, len(missing))
-        made = await self._ticker.new_jobs(schedule, missing, by)
-        now = self._clock.now()
-        ticks = tuple(_backfilled(schedule, at, now, job.id) for at, (job, _) in made)
-        # editing an ended schedule must not bring backfilled instants back
-        latest = [tick.due_at for tick in ticks[-1:]]
-        decided_to = max((*latest, *filter(None, [schedule.decided_to])), default=None)
-        return Firing(
-            after=replace(schedule, decided_to=decided_to, beat=schedule.beat + 1),
-            ticks=ticks,
-            jobs=tuple(new for _, new in made),
-            events=tuple(ticked(schedule, tick, by) for tick in ticks),
-        )
+
+async def backfill_in_background(
+    operations: Operations,
+    actor: Actor,
+    schedule: CrawlSchedule,
+    since: datetime,
+    until: datetime,
+    version: Version,
+) -> Operation | None:
+    """Start an operation that backfills a range with more than `AT_ONCE` instants.
+
+    It fails once the schedule is no longer at the *version* that was meant. Return ``None`` if
+    there are fewer: `backfill` does it at once.
+
+    Raises:
+        Invalid: there are more than `MOST_INSTANTS`.
+    """
+    count = sum(1 for _ in instants_of(schedule, since, until, MOST_INSTANTS + 1))
+    if count <= AT_ONCE:
+        return None
+    if count > MOST_INSTANTS:
+        raise Invalid("since", f"expected at most {MOST_INSTANTS:,} instants; narrow it")
+    request: dict[str, object] = {
+        "schedule_id": schedule.id,
+        "since": since.isoformat(),
+        "until": until.isoformat(),
+    }
+    if version is not None:
+        request["version"] = schedule.version
+    return await operations.start(actor, OperationKind.BACKFILL, request, count)
+
+
+def check_range(since: datetime, until: datetime, now: datetime) -> None:
+    """Check the range of a backfill.
+
+    Raises:
+        Invalid: the range is empty, reaches beyond now, or is outside of the supported years.
+    """
+    check_instant("since", since)
+    check_instant("until", until)
+    if not since < until <= now:
+        raise Invalid("until", "expected a range that ends after it begins, and before now")
+
+
+def _instants(schedule: CrawlSchedule, since: datetime, until: datetime) -> list[datetime]:
+    instants = list(instants_of(schedule, since, until, MOST_BACKFILLED + 1))
+    if len(instants) > MOST_BACKFILLED:
+        raise Invalid("since", f"expected at most {MOST_BACKFILLED:,} instants; narrow it")
+    return instants
+
+
+async def _backfill_portion(
+    ticker: Ticker, schedule_id: str, instants: Sequence[datetime], by: str, version: Version
+) -> Sequence[Tick]:
+    for _ in range(TRIES):
+        schedule = await ticker.store.schedules.get(schedule_id)
+        check_version(f"schedule {schedule.name}", schedule.version, version)
+        firing = await _firing(ticker, schedule, instants, by)
+        if not firing.ticks or await ticker.write([firing]):
+            return firing.ticks
+    raise keeps_changing(schedule_id)
+
+
+async def _firing(
+    ticker: Ticker, schedule: CrawlSchedule, instants: Sequence[datetime], by: str
+) -> Firing:
+    """Return what to write for those of *instants* that are decided and still open."""
+    until = instants[-1] + _MICROSECOND
+    known = await ticker.store.ticks.ticks_between(schedule.id, instants[0], until)
+    missing = [at for at in _decided(schedule, instants) if at not in known or _is_open(known[at])]
+    await ticker.check_room(schedule, len(missing))
+    made = await ticker.new_jobs(schedule, missing, by)
+    now = ticker.clock.now()
+    ticks = tuple(_backfilled(schedule, at, now, job.id) for at, (job, _) in made)
+    # editing an ended schedule must not bring backfilled instants back
+    latest = [tick.due_at for tick in ticks[-1:]]
+    decided_to = max((*latest, *filter(None, [schedule.decided_to])), default=None)
+    return Firing(
+        after=replace(schedule, decided_to=decided_to, beat=schedule.beat + 1),
+        ticks=ticks,
+        jobs=tuple(new for _, new in made),
+        events=tuple(ticked(schedule, tick, by) for tick in ticks),
+    )
 
 
 def _decided(schedule: CrawlSchedule, instants: Sequence[datetime]) -> list[datetime]:

@@ -20,6 +20,7 @@ from crawlyard.core.parse import none_of
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
+from crawlyard.services.schedules.lookup import find_schedule
 from crawlyard.store.queries import ChangeQuery
 
 Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -46,10 +47,10 @@ class ChangeFeed(Noun):
         The `seq` of the last one that you have, as `after`, asks for those that came since. Of one
         run, at most 10,000 are kept; all are counted.
         """
-        schedule_id = None
+        schedule_id, store = None, self._services.store
         if schedule is not None:
             try:
-                schedule_id = (await self._services.scheduler.get(self._actor, schedule)).id
+                schedule_id = (await find_schedule(store, self._actor, schedule)).id
             except NotFound as error:
                 raise Invalid("schedule", str(error)) from None
         query = ChangeQuery(
@@ -58,8 +59,8 @@ class ChangeFeed(Noun):
             kinds=frozenset(_kind(word) for word in words_of(only)),
             after=max(after, int(cursor or 0)),
         )
-        found = await self._services.store.changes.changes(query, limit + 1)
-        return sliced(found, limit, FeedChangeOut.stored, lambda change: change.seq)
+        changes = await store.changes.changes(query, limit + 1)
+        return sliced(changes, limit, FeedChangeOut.filled, lambda change: change.seq)
 
 
 def _kind(word: str) -> ChangeKind:

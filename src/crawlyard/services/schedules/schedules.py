@@ -1,11 +1,13 @@
 """Schedules, as one user makes, finds, changes and runs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Unpack
+from functools import partial
+from typing import Annotated, Any, TypeVar, Unpack
 
 from msgspec import UNSET, Meta
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answer import json_value
@@ -27,9 +29,9 @@ from crawlyard.core.endpoints.endpoint import (
     reply,
     sliced,
 )
+from crawlyard.core.events.event import EventName
 from crawlyard.core.faults import blaming
 from crawlyard.core.jobs.answers import JobOut
-from crawlyard.core.operations.operation import Operation, OperationKind
 from crawlyard.core.schedules.answers import (
     AheadOut,
     BackfillOut,
@@ -38,48 +40,54 @@ from crawlyard.core.schedules.answers import (
     ExpandedTickOut,
     ScheduleDeletionOut,
     ScheduleOut,
-    TickJobOut,
     TickOut,
-    TickTiesOut,
     TimetablePreviewOut,
 )
 from crawlyard.core.schedules.calendar import Calendar, CalendarHours
 from crawlyard.core.schedules.planning import ForecastBounds, forecast_of
-from crawlyard.core.schedules.schedule import (
-    CrawlSchedule,
-    Misfire,
-    Overlap,
-    ScheduleDraft,
-    Tick,
-)
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Misfire, Overlap, told
 from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
 from crawlyard.core.templates.template import is_id
-from crawlyard.errors import Invalid, NotFound, Stale, Version
+from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound, Version
 from crawlyard.export import atom
+from crawlyard.ids import new_id
 from crawlyard.services.jobs.crawl_form import Crawl, form_with
 from crawlyard.services.jobs.jobs import Jobs
-from crawlyard.services.jobs.parameters import Reason, TemplateRef
+from crawlyard.services.jobs.parameters import Reason
 from crawlyard.services.noun import Noun, expanded_by
-from crawlyard.services.schedules.backfill import AT_ONCE, MOST_INSTANTS
-from crawlyard.services.schedules.reader import instants_of
+from crawlyard.services.schedules.answers import schedule_answer, schedule_answers, tick_ties
+from crawlyard.services.schedules.backfill import (
+    backfill,
+    backfill_in_background,
+    check_range,
+    planned_backfill,
+)
+from crawlyard.services.schedules.calendar import MOST_SCHEDULES
+from crawlyard.services.schedules.changes import Edit, check_params, first_planned
+from crawlyard.services.schedules.lookup import (
+    changeable_schedule,
+    find_schedule,
+    instants_of,
+    is_due,
+    visible_schedules,
+)
 from crawlyard.services.schedules.terms import (
     PARTS,
-    CatchUp,
-    Description,
-    Failures,
-    Grace,
     Jitter,
     Name,
-    Runs,
+    NewSchedule,
     ScheduleChanges,
-    TemplateVersion,
     When,
     Zone,
     changed_fields,
+    draft_fields,
 )
 from crawlyard.services.schedules.ticker import TRIES, keeps_changing
+from crawlyard.services.templates.lookup import find_template
 from crawlyard.services.templates.templates import Content
 from crawlyard.store.queries import ChangeQuery, ScheduleQuery
+
+T = TypeVar("T")
 
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
 
@@ -87,6 +95,7 @@ MOST_NEXT = 100
 """Runs that are told at once."""
 
 _MOST_ENTRIES = 100  # of a feed
+_PROMPT = timedelta(seconds=10)  # twice the longest time a scheduler takes to see a change
 
 _SECONDS: Mapping[str, str] = {"grace": "grace_s", "jitter": "jitter_s"}
 """Fields of a draft that are parameters in seconds."""
@@ -125,17 +134,18 @@ class Schedules(Noun):
         schedule_id, _, name = (cursor or "").partition(" ")
         query = ScheduleQuery(
             owner=self._actor.id if owner == "me" else owner,
-            template_id=await self._template_id(template),
+            template_id=await self._filter_id(template),
             paused=paused,
             text=q,
             after=(name, schedule_id) if cursor else None,
         )
         hidden = query.owner is not None and not self._actor.may_see(query.owner)
-        found: Sequence[CrawlSchedule] = ()
-        if not hidden:
-            found = await self._services.scheduler.list(self._actor, query, limit + 1)
-        shown = await self._expanded(found[:limit], expanded)
-        return sliced(found, limit, lambda one: shown[one.id], lambda one: f"{one.id} {one.name}")
+        store, actor = self._services.store, self._actor
+        schedules = [] if hidden else await visible_schedules(store, actor, query, limit + 1)
+        shown = await schedule_answers(store, schedules[:limit], expanded)
+        return sliced(
+            schedules, limit, lambda one: shown[one.id], lambda one: f"{one.id} {one.name}"
+        )
 
     @composed
     async def create(
@@ -211,51 +221,32 @@ class Schedules(Noun):
         name: Name,
         when: When,
         *,
-        zone: Zone = "UTC",
-        description: Description = "",
-        template: TemplateRef | None = None,
-        template_version: TemplateVersion | None = None,
-        params: Mapping[str, Any] = _NOTHING,
-        overrides: Annotated[
-            Mapping[str, Any],
-            Meta(
-                description="What differs from the template, as in a job; without one: the spec.",
-                examples=[{"urls": ["https://docs.example.org/"]}],
-            ),
-        ] = _NOTHING,
-        overlap: Overlap = Overlap.SKIP,
-        misfire: Misfire = Misfire.RUN_ONCE,
-        grace_s: Grace = 300,
-        catch_up: CatchUp = 10,
-        jitter_s: Jitter = 0,
-        starts_at: Instant | None = None,
-        ends_at: Instant | None = None,
-        runs_left: Runs | None = None,
-        pause_after: Failures | None = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+        **terms: Unpack[NewSchedule],
     ) -> ScheduleOut:
         """Make a schedule of yours; its job must be one that could be submitted now."""
-        draft = ScheduleDraft(
-            name=name,
-            when=when,
-            zone=zone,
-            description=description,
-            template=template,
-            template_version=template_version,
-            params=params,
-            overrides=overrides,
-            overlap=overlap,
-            misfire=misfire,
-            grace=timedelta(seconds=grace_s),
-            catch_up=catch_up,
-            jitter=timedelta(seconds=jitter_s),
-            starts_at=starts_at,
-            ends_at=ends_at,
-            runs_left=runs_left,
-            pause_after=pause_after,
-        )
+        actor, now, wall = self._actor, self._services.clock.now(), self._services.clock.wall()
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at schedules, not create them")
         with blaming(PARTS, "overrides", _SECONDS):
-            return await self._shown(await self._services.scheduler.create(self._actor, draft))
+            fields = draft_fields({"name": name, "when": when, **terms})
+            schedule = CrawlSchedule(
+                id=new_id(),
+                owner=actor.id,
+                template_id=await self._template_id(fields.pop("template", None)),
+                trusted=actor.trusted,
+                anchored_at=wall,
+                created_at=now,
+                updated_at=now,
+                **fields,
+            )
+            check_params(schedule)
+            schedule = first_planned(schedule, wall)
+            await self._services.ticker.tried(schedule, wall, actor)
+            event = told(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
+            await self._services.store.schedules.add(schedule, event)
+        self._services.scheduler.nudge()
+        return await self._shown(schedule)
 
     @endpoint(
         "POST /schedules/preview",
@@ -281,10 +272,9 @@ class Schedules(Noun):
         bounds = ForecastBounds(
             starts_at=starts_at, ends_at=ends_at, jitter=timedelta(seconds=jitter_s)
         )
-        found = forecast_of(table, now, count, bounds)
-        place = zone_of(zone)
+        forecast, place = forecast_of(table, now, count, bounds), zone_of(zone)
         return TimetablePreviewOut.of(
-            table, when, place, found.instants, now, warnings=found.warnings
+            table, when, place, forecast.instants, now, warnings=forecast.warnings
         )
 
     @endpoint(
@@ -320,7 +310,7 @@ class Schedules(Noun):
         became of it. If there are more, it is not `whole`: all before `until` are there.
         """
         with blaming((), "", _RANGE):
-            return await self._services.scheduler.calendar(self._actor, from_, to)
+            return await self._services.calendars.occurrences(await self._all(), from_, to)
 
     @endpoint("GET /schedules/calendar/hours", READ)
     async def hours(
@@ -341,18 +331,18 @@ class Schedules(Noun):
         """
         with blaming({"zone", "schedule"}, "", _RANGE):
             try:
-                return await self._services.scheduler.hours(
-                    self._actor, from_, to, zone=zone, ref=schedule
-                )
+                schedules = await self._all() if schedule is None else [await self._find(schedule)]
             except NotFound as error:
                 raise Invalid("schedule", str(error)) from None
+            return await self._services.calendars.hours(schedules, from_, to, zone)
 
     @endpoint("GET /schedules/{ref}", READ)
     async def get(self, ref: Ref, *, expand: Expand = ()) -> ExpandedScheduleOut:
         """Return a schedule."""
         expanded = expanded_by(expand, _EXPANSIONS, self._permits)
-        schedule = await self._services.scheduler.get(self._actor, ref)
-        return (await self._expanded([schedule], expanded))[schedule.id]
+        schedule = await self._find(ref)
+        shown = await schedule_answers(self._services.store, [schedule], expanded)
+        return shown[schedule.id]
 
     @endpoint("PATCH /schedules/{ref}", WRITE, example={"when": "every 6h", "pause_after": None})
     async def edit(
@@ -362,28 +352,49 @@ class Schedules(Noun):
 
         With another time table it is due next at the first instant from now on.
         """
-        scheduler = self._services.scheduler
-        for _ in range(TRIES):
-            old = await scheduler.changeable(self._actor, ref, version)
-            ref = old.id  # its name may become another's
-            # params and overrides are merged into those of this version: of no other
-            with suppress(Stale), blaming(PARTS, "overrides", _SECONDS):
-                new = await scheduler.update(
-                    self._actor, ref, changed_fields(old, changes), version=old.version
-                )
-                return await self._shown(new)
-        raise keeps_changing(ref)
+
+        async def attempt(old: CrawlSchedule) -> CrawlSchedule | None:
+            ticker, clock = self._services.ticker, self._services.clock
+            fields = changed_fields(old, changes)
+            names = sorted(fields)
+            if "template" in fields:
+                fields["template_id"] = await self._template_id(fields.pop("template"))
+            edit = Edit(fields, self._actor)
+            new = edit.of(old, clock.wall())
+            await ticker.tried(new, clock.wall(), self._actor, anew=edit.changes_crawl)
+            if edit.replans:
+                # first decide all that is due by the old timetable, also what jitter delays
+                await ticker.fire(old.id, early=True)
+                latest = await self._changeable(old.id, version)
+                has_come = latest.next_at is not None and latest.next_at <= clock.wall()
+                if has_come or latest.version != old.version:
+                    return None
+                old, new = latest, edit.of(latest, clock.wall())
+            return await self._save(old, new, EventName.SCHEDULE_UPDATED, changed=names)
+
+        with blaming(PARTS, "overrides", _SECONDS):
+            return await self._shown(await self._retried(ref, version, attempt))
 
     @endpoint("DELETE /schedules/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch = None) -> None:
         """Delete a schedule with its ledger; jobs that it has submitted stay."""
-        await self._services.scheduler.delete(self._actor, ref, version=version)
+
+        async def delete(schedule: CrawlSchedule) -> CrawlSchedule | None:
+            now, store = self._services.clock.now(), self._services.store.schedules
+            event = told(schedule, EventName.SCHEDULE_DELETED, now, self._actor.id)
+            with suppress(Conflict):
+                await store.delete(schedule.id, schedule.version, event)
+                return schedule
+            return None
+
+        await self._retried(ref, version, delete)
 
     @endpoint("GET /schedules/{ref}/deletion", WRITE)
     async def deletable(self, ref: Ref, *, version: IfMatch = None) -> ScheduleDeletionOut:
         """Return what deleting a schedule would delete, or refuse as that would be."""
-        found = await self._services.scheduler.deletable(self._actor, ref, version=version)
-        return ScheduleDeletionOut.of(*found)
+        schedule = await self._changeable(ref, version)
+        runs = await self._services.store.schedules.runs(schedule.id)
+        return ScheduleDeletionOut.of(schedule, runs)
 
     @endpoint(
         "POST /schedules/{ref}/pause",
@@ -393,17 +404,24 @@ class Schedules(Noun):
     )
     async def pause(self, ref: Ref, reason: Reason = "", *, version: IfMatch = None) -> ScheduleOut:
         """Hold a schedule: its instants are skipped until it is resumed."""
-        schedule = await self._services.scheduler.toggle(
-            self._actor, ref, enabled=False, reason=reason, version=version
-        )
-        return await self._shown(schedule)
+
+        async def pause(schedule: CrawlSchedule) -> CrawlSchedule | None:
+            if schedule.paused_at is not None:
+                reply().unchanged = True
+                return schedule
+            # wall clock, because it is compared with the instants of ticks
+            wall, by = self._services.clock.wall(), self._actor.id
+            paused = replace(schedule, paused_at=wall, paused_by=by, pause_reason=reason)
+            return await self._save(schedule, paused, EventName.SCHEDULE_PAUSED, reason=reason)
+
+        return await self._shown(await self._retried(ref, version, pause))
 
     @endpoint("POST /schedules/{ref}/resume", WRITE, status=202)
     async def resume(self, ref: Ref, *, version: IfMatch = None) -> ScheduleOut:
         """Let a paused schedule go on with its next instant."""
-        schedule = await self._services.scheduler.toggle(
-            self._actor, ref, enabled=True, version=version
-        )
+        resume = partial(self._services.ticker.resume, by=self._actor.id)
+        schedule = await self._retried(ref, version, resume)
+        self._services.scheduler.nudge()
         return await self._shown(schedule)
 
     @endpoint("POST /schedules/{ref}/run", WRITE, "200", status=201)
@@ -418,10 +436,11 @@ class Schedules(Noun):
 
         If there is a job with its `unique_key`, that job is the answer, with 200 instead of 201.
         """
+        run_now = partial(self._services.ticker.run_now, by=self._actor.id)
         with blaming(PARTS, "overrides", _SECONDS):
-            job = await self._services.scheduler.run_now(self._actor, ref, version=version)
-        reply().location = f"/api/v1/jobs/{job.id}"
-        return await Jobs(self._services, self._actor, self._permits).get(job.id)
+            job_id = await self._retried(ref, version, run_now)
+        reply().location = f"/api/v1/jobs/{job_id}"
+        return await Jobs(self._services, self._actor, self._permits).get(job_id)
 
     @endpoint(
         "POST /schedules/{ref}/backfill",
@@ -444,24 +463,23 @@ class Schedules(Noun):
         All jobs are submitted at once; the queue holds them apart. More than 200 instants are
         made up for by an operation.
         """
-        until = to or self._services.clock.wall()
-        schedule = await self._services.scheduler.changeable(self._actor, ref, version)
+        ticker, now = self._services.ticker, self._services.clock.wall()
+        until = to or now
+        schedule = await self._changeable(ref, version)
         with blaming(PARTS, "overrides", {**_SECONDS, **_RANGE}):
-            if not dry_run:
-                many = await self._in_background(schedule, from_, until, version)
+            check_range(from_, until, now)
+            if dry_run:
+                done = await planned_backfill(ticker, schedule, from_, until)
+            else:
+                many = await backfill_in_background(
+                    self._services.operations, self._actor, schedule, from_, until, version
+                )
                 if many is not None:
                     reply().location = f"/api/v1/operations/{many.id}"
-                    return BackfillOut(
-                        dry_run=False,
-                        since=from_,
-                        until=until,
-                        runs=(),
-                        kept=0,
-                        operation_id=many.id,
-                    )
-            done = await self._services.scheduler.backfill(
-                self._actor, schedule.id, from_, until, dry_run=dry_run, version=version
-            )
+                    none = Backfilled(dry_run=False, since=from_, until=until, runs=(), kept=0)
+                    return BackfillOut.filled(none, operation_id=many.id)
+                done = await backfill(ticker, schedule, from_, until, self._actor.id, version)
+                self._services.scheduler.nudge()
         reply().unchanged, reply().dry_run = dry_run or not done.runs, dry_run
         return BackfillOut.filled(done, operation_id=None)
 
@@ -478,8 +496,11 @@ class Schedules(Noun):
         """List what became of the instants at which a schedule was due, the latest first."""
         expanded = expanded_by(expand, _OF_RUNS, self._permits)
         before = datetime.fromisoformat(cursor) if cursor else before
-        found = await self._services.scheduler.runs(self._actor, ref, before, limit + 1)
-        ties = await self._ties(found[:limit]) if expanded else {}
+        schedule = await self._find(ref)
+        if before is not None:
+            check_instant("before", before)
+        found = await self._services.store.ticks.ticks(schedule.id, before, limit + 1)
+        ties = await tick_ties(self._services.store, found[:limit]) if expanded else {}
         return sliced(
             found,
             limit,
@@ -488,14 +509,6 @@ class Schedules(Noun):
             ),
             lambda tick: tick.due_at.isoformat(),
         )
-
-    async def _ties(self, ticks: Sequence[Tick]) -> Mapping[datetime, TickTiesOut]:
-        """Return how far the jobs of ticks came, and what they changed."""
-        store = self._services.store
-        ids = {tick.job_id for tick in ticks if tick.job_id is not None}
-        facts, changed = await store.ticks.runs(ids), await store.changes.runs(ids)
-        jobs = {key: TickJobOut.of(one, changed.get(key)) for key, one in facts.items()}
-        return {tick.due_at: TickTiesOut.of(tick, jobs.get(tick.job_id or "")) for tick in ticks}
 
     @endpoint("GET /schedules/{ref}/changes", READ)
     async def changes(
@@ -506,14 +519,14 @@ class Schedules(Noun):
         A run is compared once, when it has ended, with the one before it that was completed.
         `GET /changes` has the pages.
         """
-        schedule = await self._services.scheduler.get(self._actor, ref)
+        schedule = await self._find(ref)
         found = await self._services.changes.runs(schedule.id, limit + 1, cursor)
         return sliced(found, limit, lambda one: RunChangesOut.of(*one), lambda one: one[0].id)
 
     @endpoint("GET /schedules/{ref}/changes.atom", Permit.RESULTS_READ, "file", group="results")
     async def changes_feed(self, ref: Ref) -> str:
         """Return the newest 100 pages that runs of a schedule have changed, as an Atom feed."""
-        schedule = await self._services.scheduler.get(self._actor, ref)
+        schedule = await self._find(ref)
         store = self._services.store.changes
         query = ChangeQuery(schedule_id=schedule.id, newest_first=True)
         found = await store.changes(query, _MOST_ENTRIES)
@@ -523,66 +536,64 @@ class Schedules(Noun):
     @endpoint("GET /schedules/{ref}/next", READ)
     async def next(self, ref: Ref, count: Annotated[int, Meta(ge=1, le=MOST_NEXT)] = 5) -> AheadOut:
         """Tell the next instants at which a schedule is due, of a paused one as if it were on."""
-        scheduler = self._services.scheduler
-        schedule = await scheduler.get(self._actor, ref)
-        instants = await scheduler.next_runs(self._actor, schedule.id, count)
-        now = self._services.clock.wall()
-        return AheadOut.of(schedule, scheduler.overdue(schedule), instants, now)
+        schedule, now = await self._find(ref), self._services.clock.wall()
+        overdue_at = schedule.next_at if is_due(schedule, now - _PROMPT) else None
+        instants: Sequence[datetime] = ()
+        if schedule.next_at is not None:
+            most = count if schedule.runs_left is None else min(count, schedule.runs_left)
+            instants = tuple(instants_of(schedule, max(schedule.next_at, now), None, most))
+        return AheadOut.of(schedule, overdue_at, instants, now)
 
-    async def _in_background(
-        self, schedule: CrawlSchedule, since: datetime, until: datetime, version: Version
-    ) -> Operation | None:
-        """Start an operation that backfills a range with many instants.
-
-        It fails once the schedule is no longer at the *version* that was meant. Return ``None``
-        if `Scheduler.backfill` is to do it, or to say what is wrong.
-
-        Raises:
-            Invalid: there are more than `MOST_INSTANTS`, or they are outside of supported years.
-        """
-        check_instant("since", since)
-        check_instant("until", until)
-        if not since < until <= self._services.clock.wall():
-            return None
-        count = sum(1 for _ in instants_of(schedule, since, until, MOST_INSTANTS + 1))
-        if count <= AT_ONCE:
-            return None
-        if count > MOST_INSTANTS:
-            raise Invalid("since", f"expected at most {MOST_INSTANTS:,} instants; narrow it")
-        request: dict[str, object] = {
-            "schedule_id": schedule.id,
-            "since": since.isoformat(),
-            "until": until.isoformat(),
-        }
-        if version is not None:
-            request["version"] = schedule.version
-        start = self._services.operations.start
-        return await start(self._actor, OperationKind.BACKFILL, request, count)
-
-    async def _template_id(self, ref: str | None) -> str | None:
+    async def _filter_id(self, ref: str | None) -> str | None:
         """Return the id that a filter means; of a template that is not there, no schedule is."""
         if ref is None or is_id(ref):
             return ref and ref.lower()
         try:
-            return (await self._services.templates.resolve(self._actor, ref)).id
+            return await self._template_id(ref)
         except NotFound:
             return ref
 
-    async def _shown(self, schedule: CrawlSchedule) -> ScheduleOut:
-        secret = await self._services.scheduler.secret_params([schedule])
-        return ScheduleOut.of(schedule, secret[schedule.id])
+    async def _template_id(self, ref: str | None) -> str | None:
+        if ref is None:
+            return None
+        return (await find_template(self._services.store, self._actor, ref)).id
 
-    async def _expanded(
-        self, schedules: Sequence[CrawlSchedule], expanded: frozenset[str]
-    ) -> Mapping[str, ExpandedScheduleOut]:
-        """Return schedules as they are shown, by id, with what is to be added to them."""
-        scheduler = self._services.scheduler
-        secret = await scheduler.secret_params(schedules)
-        shown = {one.id: ScheduleOut.of(one, secret[one.id]) for one in schedules}
-        if "recent" not in expanded:
-            return {key: ExpandedScheduleOut.with_recent(one, None) for key, one in shown.items()}
-        recent = await scheduler.recent(self._actor, schedules)
-        return {
-            key: ExpandedScheduleOut.with_recent(one, recent.get(key, ()))
-            for key, one in shown.items()
-        }
+    async def _find(self, ref: str) -> CrawlSchedule:
+        return await find_schedule(self._services.store, self._actor, ref)
+
+    async def _all(self) -> Sequence[CrawlSchedule]:
+        store, most = self._services.store, MOST_SCHEDULES + 1
+        return await visible_schedules(store, self._actor, ScheduleQuery(), most)
+
+    async def _changeable(self, ref: str, version: Version) -> CrawlSchedule:
+        return await changeable_schedule(self._services.store, self._actor, ref, version)
+
+    async def _retried(
+        self, ref: str, version: Version, attempt: Callable[[CrawlSchedule], Awaitable[T | None]]
+    ) -> T:
+        """Return what *attempt* makes of a schedule; ``None`` means that it lost a race."""
+        for _ in range(TRIES):
+            schedule = await self._changeable(ref, version)
+            ref = schedule.id  # its name may become another's
+            result = await attempt(schedule)
+            if result is not None:
+                return result
+        raise keeps_changing(ref)
+
+    async def _save(
+        self, old: CrawlSchedule, new: CrawlSchedule, name: EventName, **data: object
+    ) -> CrawlSchedule | None:
+        """Save the next version of a schedule; return ``None`` if it changed concurrently."""
+        now, store = self._services.clock.now(), self._services.store.schedules
+        new = replace(new, version=old.version + 1, beat=old.beat + 1, updated_at=now)
+        try:
+            await store.save(new, told(new, name, now, self._actor.id, **data))
+        except Conflict:
+            if (await store.get(old.id)).beat == old.beat:
+                raise  # its new name is taken
+            return None
+        self._services.scheduler.nudge()
+        return new
+
+    async def _shown(self, schedule: CrawlSchedule) -> ScheduleOut:
+        return await schedule_answer(self._services.store, schedule)

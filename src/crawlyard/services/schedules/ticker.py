@@ -5,34 +5,42 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.user import Actor, Quota
+from crawlyard.core.access.user import Actor
+from crawlyard.core.endpoints.endpoint import reply
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.jobs.job import DIRECT, Job, Origin
+from crawlyard.core.jobs.job import DIRECT, Job
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.core.quantity import counted
-from crawlyard.core.schedules.decision import TickDecision, decide, released
+from crawlyard.core.schedules.decision import (
+    TickDecision,
+    decide,
+    released,
+    requested_run,
+    resumed,
+)
 from crawlyard.core.schedules.planning import planned
 from crawlyard.core.schedules.schedule import (
     BY_ITSELF,
     CrawlSchedule,
+    Misfire,
+    Overlap,
     Tick,
     TickReason,
     ticked,
     told,
 )
-from crawlyard.core.templates.template import CrawlTemplate
-from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from crawlyard.errors import Conflict, IllegalMove, Invalid, NotFound, Refused, Unavailable
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.jobs.submission import Submission, Submitter, prepared
-from crawlyard.services.templates.manager import TemplateManager
+from crawlyard.services.templates.rendering import render_template
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 
@@ -45,64 +53,38 @@ _MICROSECOND = timedelta(microseconds=1)
 _log = logging.getLogger(__name__)
 
 
-class _SteadyPolicy(Policy):
-    """A policy that reads everything once and caches it."""
+class _ReadOnce:
+    """A part of the store whose `get` reads each row once."""
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self._sections: dict[SectionName, Mapping[str, object]] = {}
-        self._quotas: dict[str, Quota] = {}
-        self._trusted: dict[tuple[str | None, int | None], bool] = {}
+    def __init__(self, part: Any) -> None:
+        self._part = part
+        self._rows: dict[tuple[Any, ...], Any] = {}
 
-    async def section(self, name: SectionName) -> Mapping[str, object]:
-        """Return a section of the settings, as first read."""
-        if name not in self._sections:
-            self._sections[name] = await super().section(name)
-        return self._sections[name]
-
-    async def quota(self, owner: str) -> Quota:
-        """Return the quota of a user, as first read."""
-        if owner not in self._quotas:
-            self._quotas[owner] = await super().quota(owner)
-        return self._quotas[owner]
-
-    async def is_trusted(self, origin: Origin) -> bool:
-        """Return whether a template is trusted, as first read."""
-        key = (origin.template_id, origin.template_version)
-        if key not in self._trusted:
-            self._trusted[key] = await super().is_trusted(origin)
-        return self._trusted[key]
+    async def get(self, *key: Any) -> Any:
+        """Return a row, or raise `NotFound`, as on the first read."""
+        if key not in self._rows:
+            try:
+                self._rows[key] = await self._part.get(*key)
+            except NotFound as error:
+                self._rows[key] = error
+        row = self._rows[key]
+        if isinstance(row, NotFound):
+            raise row
+        return row
 
 
-class _SteadyTemplates(TemplateManager):
-    """A template manager that reads each template once and caches it."""
-
-    def __init__(self, store: Store, clock: Clock) -> None:
-        super().__init__(store, clock)
-        self._read: dict[tuple[str, str, int | None], CrawlTemplate] = {}
-
-    async def get(self, actor: Actor, ref: str, version: int | None = None) -> CrawlTemplate:
-        """Return a template, as first read; see `TemplateManager.get`."""
-        key = (actor.id, ref, version)
-        if key not in self._read:
-            self._read[key] = await super().get(actor, ref, version)
-        return self._read[key]
-
-
-class Making(Struct, frozen=True):
-    """The policy and templates for a batch of new jobs, each read once.
+def read_once(store: Store) -> Store:
+    """Return *store* with the settings, users and templates of a batch of new jobs read once.
 
     A thousand schedules of one template that fire in the same second read the template once,
     not a thousand times.
     """
-
-    policy: Policy
-    templates: TemplateManager
-
-    @staticmethod
-    def of(store: Store, clock: Clock) -> "Making":
-        """Return the two for *store*; each value is read when it is first needed."""
-        return Making(_SteadyPolicy(store), _SteadyTemplates(store, clock))
+    return replace(
+        store,
+        settings=_ReadOnce(store.settings),
+        users=_ReadOnce(store.users),
+        templates=_ReadOnce(store.templates),
+    )
 
 
 class TickerOptions(Struct, frozen=True, kw_only=True):
@@ -124,10 +106,10 @@ class Ticker:
         clock: Clock,
         options: TickerOptions,
     ) -> None:
-        self._store = store
+        self.store = store
         self._submitter = submitter
         self._dispatcher = dispatcher
-        self._clock = clock
+        self.clock = clock
         self._options = options
         self._policy = Policy(store)
         self._backlog = _Backlog(self._policy, clock, options.backlog)
@@ -140,23 +122,24 @@ class Ticker:
         by: str = BY_ITSELF,
         *,
         trusted: bool = True,
-        making: Making | None = None,
+        reads: Store | None = None,
     ) -> tuple[Job, Event]:
         """Return a new job of a schedule for the instant *tick_at*; it is not stored yet.
 
         The job needs no grants if what it crawls was set by someone with access to the
         store's own files, unless whoever asks for it now lacks that access: then *trusted*
-        is false. Jobs that are made together share *making*.
+        is false. Jobs that are made together share *reads*, of `read_once`.
 
         Raises:
             Invalid, NotFound, Forbidden: the job cannot be submitted.
         """
-        making = making or Making.of(self._store, self._clock)
+        reads = reads or self.store
         owner = Actor(id=schedule.owner, trusted=trusted and schedule.trusted)
         if schedule.template_id is None:
             spec, origin = spec_of(schedule.overrides), DIRECT
         else:
-            rendered = await making.templates.render(
+            rendered = await render_template(
+                reads,
                 owner,
                 schedule.template_id,
                 schedule.params,
@@ -166,10 +149,10 @@ class Ticker:
             spec, origin = rendered.spec, rendered.origin
         origin = replace(origin, schedule_id=schedule.id, tick_at=tick_at)
         if spec.since is None:
-            spec = replace(spec, since=await self._store.ticks.base(schedule.id, spec.full_every))
+            spec = replace(spec, since=await self.store.ticks.base(schedule.id, spec.full_every))
         named = replace(spec, name=spec.name or schedule.name)
         return await prepared(
-            making.policy, self._clock, owner, Submission(spec=named, origin=origin), by=by
+            Policy(reads), self.clock, owner, Submission(spec=named, origin=origin), by=by
         )
 
     async def tried(
@@ -193,16 +176,16 @@ class Ticker:
         Schedules that are paused for their failures count. 0: nothing is due, or another
         scheduler is firing it.
         """
-        now = self._clock.wall()
-        due = await self._store.ticks.due(now, self._options.batch)
+        now = self.clock.wall()
+        due = await self.store.ticks.due(now, self._options.batch)
         if not due:
             return 0
         # the end of a job may have been missed: check the failure limit before each run
         on = await self._failures.passed(due)
-        active = await self._store.ticks.active([schedule.id for schedule in on])
+        active = await self.store.ticks.active([schedule.id for schedule in on])
         most = max(1, self._options.instants // len(due))
-        making = Making.of(self._store, self._clock)
-        firings = [await self._firing(s, now, active.get(s.id, ()), most, making) for s in on]
+        reads = read_once(self.store)
+        firings = [await self._firing(s, now, active.get(s.id, ()), most, reads) for s in on]
         won = await self.write(firings)
         await self._pause_refused(firings)
         return won + len(due) - len(on)
@@ -217,26 +200,26 @@ class Ticker:
         """
         losses = 0
         while losses < TRIES:
-            schedule = await self._store.schedules.get(schedule_id)
-            now = self._clock.wall()
+            schedule = await self.store.schedules.get(schedule_id)
+            now = self.clock.wall()
             fires_at = schedule.next_at if early else schedule.fire_at
             if fires_at is None or fires_at > now:
                 return schedule
-            active = await self._store.ticks.active([schedule_id])
+            active = await self.store.ticks.active([schedule_id])
             own, most = active.get(schedule_id, ()), self._options.instants
-            making = Making.of(self._store, self._clock)
-            firing = await self._firing(schedule, now, own, most, making, early=early)
+            reads = read_once(self.store)
+            firing = await self._firing(schedule, now, own, most, reads, early=early)
             losses += not await self.write([firing])
         raise keeps_changing(schedule_id)
 
     async def release(self) -> int:
         """Run waiting ticks whose previous job has ended; return how many this call won."""
-        waiting = await self._store.ticks.waiting(self._options.batch)
+        waiting = await self.store.ticks.waiting(self._options.batch)
         if not waiting:
             return 0
-        now = self._clock.wall()
-        making = Making.of(self._store, self._clock)
-        firings = [await self.written(s, released(s, now), making) for s in waiting]
+        now = self.clock.wall()
+        reads = read_once(self.store)
+        firings = [await self.written(s, released(s, now), reads) for s in waiting]
         won = await self.write(firings)
         await self._pause_refused(firings)
         return won
@@ -245,21 +228,21 @@ class Ticker:
         """React to the end of a schedule's job: pause the schedule, or release its waiting tick."""
         for _ in range(TRIES):
             try:
-                schedule = await self._store.schedules.get(schedule_id)
+                schedule = await self.store.schedules.get(schedule_id)
                 if await self._failures.pause_if_failing(schedule) or schedule.waiting_at is None:
                     return
             except NotFound:
                 return  # it was deleted
             except Conflict:
                 continue
-            if not await self._store.ticks.active([schedule_id]):
-                decision = released(schedule, self._clock.wall())
+            if not await self.store.ticks.active([schedule_id]):
+                decision = released(schedule, self.clock.wall())
                 await self.write([await self.written(schedule, decision)])
             return
 
     async def write(self, firings: Sequence[Firing]) -> int:
         """Write firings and announce their jobs to workers; return how many won their race."""
-        first = await self._store.ticks.fire(firings)
+        first = await self.store.ticks.fire(firings)
         won = [firing for firing, wins in zip(firings, first, strict=True) if wins]
         for firing in won:
             for job, _ in firing.jobs:
@@ -275,15 +258,15 @@ class Ticker:
         await self._policy.check_room(schedule.owner, more)
 
     async def written(
-        self, schedule: CrawlSchedule, decision: TickDecision, making: Making | None = None
+        self, schedule: CrawlSchedule, decision: TickDecision, reads: Store | None = None
     ) -> Firing:
         """Return what to write for a decision, with a job for each of its runs."""
-        making = making or Making.of(self._store, self._clock)
-        now = self._clock.now()
+        reads = reads or read_once(self.store)
+        now = self.clock.now()
         made: list[tuple[Job, Event]] = []
         ticks: list[Tick] = []
         for run in decision.runs:
-            job = await self._made(schedule, run, making, made)
+            job = await self._made(schedule, run, reads, made)
             if isinstance(job, _Refusal):
                 decision = decision.refused(run, job.reason, job.detail, now)
             else:
@@ -303,13 +286,86 @@ class Ticker:
             events=tuple(events),
         )
 
+    async def run_now(self, schedule: CrawlSchedule, by: str) -> str | None:
+        """Submit a job of a schedule now; return its id, ``None`` if another change was faster.
+
+        If there is a job with its unique key, the id of that is returned, and nothing is written.
+        `runs_left` stays as it is, and so do other ticks, unless `cancel_previous` replaces them.
+
+        Raises:
+            Invalid, NotFound, Forbidden, QuotaExceeded: the job cannot be submitted.
+            IllegalMove: another of its jobs has not ended, and the overlap policy allows one
+                at a time.
+        """
+        active = (await self.store.ticks.active([schedule.id])).get(schedule.id, ())
+        if active and schedule.overlap in {Overlap.SKIP, Overlap.QUEUE}:
+            raise IllegalMove(
+                f"job {active[0].id} of schedule {schedule.name} has not ended; "
+                f"cancel it first (crawlyard jobs cancel {active[0].id})"
+            )
+        firing = await self._requested(schedule, active, by)
+        job, _ = firing.jobs[0]
+        existing = await self.existing(job)
+        reply().unchanged = existing is not None
+        if existing is None and not await self.write([firing]):
+            return None
+        return existing or job.id
+
+    async def _requested(self, schedule: CrawlSchedule, active: Sequence[Job], by: str) -> Firing:
+        now, at = self.clock.now(), self.clock.wall()
+        # the instants of timetables are whole seconds, so this one cannot clash with them
+        while at.microsecond == 0 or await self.store.ticks.ticks_between(
+            schedule.id, at, at + _MICROSECOND
+        ):
+            at += _MICROSECOND
+        await self.check_room(schedule, 1)
+        run, decision = requested_run(schedule, at, active, by)
+        job, created = await self.job(schedule, at, by=by)
+        decided = (*decision.ticks, replace(run, job_id=job.id))
+        ticks = tuple(replace(tick, decided_at=now) for tick in decided)
+        return Firing(
+            after=decision.schedule_after,
+            ticks=ticks,
+            jobs=((job, created),),
+            moved=cancelled(decision.cancels, now, by),
+            events=tuple(ticked(schedule, tick, by) for tick in ticks),
+        )
+
+    async def resume(self, schedule: CrawlSchedule, by: str) -> CrawlSchedule | None:
+        """Resume a schedule; return it, ``None`` if another change was faster.
+
+        Nothing changes if it is active. It continues with its next instant; skipped ticks run
+        only if its misfire policy is `run_all`.
+        """
+        if schedule.paused_at is None:
+            reply().unchanged = True
+            return schedule
+        latest = await self.fire(schedule.id)  # anything due by now is skipped as paused
+        if latest.version != schedule.version:
+            return None
+        schedule = latest
+        wall, now = self.clock.wall(), self.clock.now()
+        skipped: Mapping[datetime, Tick] = {}
+        if schedule.misfire is Misfire.RUN_ALL and schedule.paused_at is not None:
+            skipped = await self.store.ticks.ticks_between(
+                schedule.id, schedule.paused_at, wall + _MICROSECOND
+            )
+        active = await self.store.ticks.active([schedule.id])
+        decision = resumed(schedule, wall, skipped.values(), active.get(schedule.id, ()))
+        firing = await self.written(schedule, decision)
+        after = firing.after if firing.after.next_at is not None else planned(firing.after, wall)
+        after = replace(after, version=schedule.version + 1, updated_at=now)
+        event = told(after, EventName.SCHEDULE_RESUMED, now, by)
+        firing = replace(firing, after=after, events=(event, *firing.events))
+        return after if await self.write([firing]) else None
+
     async def _firing(
         self,
         schedule: CrawlSchedule,
         now: datetime,
         active: Sequence[Job],
         most: int,
-        making: Making,
+        reads: Store,
         *,
         early: bool = False,
     ) -> Firing:
@@ -331,20 +387,20 @@ class Ticker:
         except Exception as error:  # noqa: BLE001 - any error would break every round
             _log.exception("schedule %s cannot be decided", schedule.id)
             return self._broken(schedule, f"{type(error).__name__}: {error}")
-        return await self.written(schedule, decision, making)
+        return await self.written(schedule, decision, reads)
 
     def _broken(self, schedule: CrawlSchedule, why: str) -> Firing:
         after = replace(
             schedule,
             next_at=None,
             fire_at=None,
-            paused_at=self._clock.wall(),
+            paused_at=self.clock.wall(),
             paused_by=BY_ITSELF,
             pause_reason=why,
             flaw="",
             beat=schedule.beat + 1,
         )
-        event = told(after, EventName.SCHEDULE_PAUSED, self._clock.now(), BY_ITSELF, reason=why)
+        event = told(after, EventName.SCHEDULE_PAUSED, self.clock.now(), BY_ITSELF, reason=why)
         return Firing(after=after, events=(event,))
 
     async def new_jobs(
@@ -356,8 +412,9 @@ class Ticker:
             Invalid, NotFound, Forbidden: a job cannot be submitted.
         """
         made: list[tuple[datetime, tuple[Job, Event]]] = []
+        reads = read_once(self.store)
         for at in instants:
-            new = await self.job(schedule, at, by)
+            new = await self.job(schedule, at, by, reads=reads)
             if await self.existing(new[0], [other for _, other in made]) is None:
                 made.append((at, new))
         return made
@@ -371,14 +428,14 @@ class Ticker:
         return next(with_key, None) or await self._submitter.existing(job.owner, key)
 
     async def _made(
-        self, schedule: CrawlSchedule, run: Tick, making: Making, made: Sequence[tuple[Job, Event]]
+        self, schedule: CrawlSchedule, run: Tick, reads: Store, made: Sequence[tuple[Job, Event]]
     ) -> "tuple[Job, Event] | _Refusal":
         if not await self._backlog.has_room(schedule.owner):
             most = self._backlog.most(schedule.owner)
             one, many = f"job of {schedule.owner} waits", f"jobs of {schedule.owner} wait"
             return _Refusal(TickReason.QUOTA, f"{counted(most, one, many)} already")
         try:
-            job = await self.job(schedule, run.due_at, making=making)
+            job = await self.job(schedule, run.due_at, reads=reads)
         except (Unavailable, Conflict):
             raise
         except Refused as error:

@@ -1,11 +1,15 @@
 """Templates, as one user makes, finds, changes and fills them."""
 
 from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from itertools import count
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
+from msgspec.structs import asdict, replace
 
-from crawlyard.core.access.user import Permit
+from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.endpoints.endpoint import (
     Cursor,
     IdempotencyKey,
@@ -20,6 +24,7 @@ from crawlyard.core.endpoints.endpoint import (
     reply,
     sliced,
 )
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.faults import blaming
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.parse import unknown
@@ -35,14 +40,25 @@ from crawlyard.core.templates.secrets import stripped
 from crawlyard.core.templates.template import (
     MAX_CONTENT_BYTES,
     MAX_NAME,
+    CrawlTemplate,
     FileFormat,
+    SavedTemplate,
     TemplateDraft,
 )
-from crawlyard.errors import Conflict, Invalid, Stale
+from crawlyard.errors import Conflict, Forbidden, Invalid, Stale, Unconfirmed, Version
+from crawlyard.ids import new_id
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.parameters import MAX_VERSION, TemplateVersion
 from crawlyard.services.noun import Noun
 from crawlyard.services.races import TRIES
+from crawlyard.services.templates.handover import Handover
+from crawlyard.services.templates.lookup import (
+    changeable_template,
+    find_template,
+    sees_template,
+    visible_templates,
+)
+from crawlyard.services.templates.rendering import render_template
 from crawlyard.store.queries import TemplateQuery
 
 # they load YAML and the engine
@@ -98,7 +114,7 @@ class Templates(Noun):
             text=q,
             after=None if cursor is None else (name, template_id),
         )
-        found = await self._services.templates.list(self._actor, query, limit + 1)
+        found = await visible_templates(self._services.store, self._actor, query, limit + 1)
         return sliced(found, limit, TemplateOut.of, lambda one: f"{one.name}/{one.id}")
 
     @endpoint("POST /templates", WRITE, status=201)
@@ -111,8 +127,7 @@ class Templates(Noun):
         """Make a template of yours; nobody else sees it until you publish it."""
         draft = files.draft_of(template)
         with blaming(_OWN, "spec"):
-            made = await self._services.templates.create(self._actor, draft)
-        return TemplateOut.of(made)
+            return TemplateOut.of(await self._add(draft, trusted=self._actor.trusted))
 
     @endpoint("POST /templates/import", WRITE, status=201, example=_FILE)
     async def import_(
@@ -124,7 +139,7 @@ class Templates(Noun):
     ) -> TemplateOut:
         """Make a template of yours of the text of a YAML or JSON file; nothing in it is fetched."""
         draft = await self._read(content, format_)
-        return TemplateOut.of(await self._services.templates.create(self._actor, draft))
+        return TemplateOut.of(await self._add(draft, trusted=self._actor.trusted))
 
     @endpoint("POST /templates/validate", READ, example=_FILE)
     async def validate(
@@ -169,7 +184,7 @@ class Templates(Noun):
     @endpoint("GET /templates/{ref}", READ)
     async def get(self, ref: Ref) -> TemplateOut:
         """Return a template as it is now."""
-        return TemplateOut.of(await self._services.templates.get(self._actor, ref))
+        return TemplateOut.of(await self._find(ref))
 
     @endpoint("PATCH /templates/{ref}", WRITE)
     async def edit(self, ref: Ref, changes: Changes, *, version: MustMatch) -> SavedTemplateOut:
@@ -177,30 +192,40 @@ class Templates(Noun):
 
         A public one is kept without credentials; `stripped` names those that were in it.
         """
-        templates, actor = self._services.templates, self._actor
         for _ in range(TRIES):
-            old = await templates.changeable(actor, ref, version)
-            draft = files.draft_of(merged_object(files.data_of(old.draft), changes))
+            latest = await self._changeable(ref, version)
+            draft = files.draft_of(merged_object(files.data_of(latest.draft), changes))
+            trusted = latest.trusted and self._actor.vouches_for(latest.owner)
+            wanted = replace(latest, **asdict(draft), trusted=trusted)
             try:
                 with blaming(_OWN, "spec"):
-                    saved = await templates.update(actor, old.id, draft, version=old.version)
+                    files.check_draft(draft)
+                    return await self._save(latest, wanted, latest.version)
             except Stale:  # it was merged with an older version
                 if version is not None:
                     raise
-                continue
-            return SavedTemplateOut.saved(saved)
         raise Conflict(f"template {ref} keeps changing; try again")
 
     @endpoint("DELETE /templates/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch) -> None:
         """Delete a template with all versions; refused while schedules use it, which are named."""
-        await self._services.templates.delete(self._actor, ref, version=version)
+        store = self._services.store.templates
+        for _ in range(TRIES):
+            latest = await self._changeable(ref, version)
+            event = self._event(EventName.TEMPLATE_DELETED, latest, self._services.clock.now())
+            try:
+                return await store.delete(latest.id, latest.version, event, self._named_owner)
+            except Conflict:
+                if (await self._changeable(latest.id, version)).version == latest.version:
+                    raise
+        raise Conflict(f"template {ref} keeps changing; try again")
 
     @endpoint("GET /templates/{ref}/deletion", WRITE)
     async def deletable(self, ref: Ref, *, version: IfMatch = None) -> TemplateDeletionOut:
         """Return what deleting a template would delete, or refuse as that would be."""
-        found = await self._services.templates.deletable(self._actor, ref, version=version)
-        return TemplateDeletionOut.of(*found)
+        store, latest = self._services.store.templates, await self._changeable(ref, version)
+        await store.check_unused(latest.id, self._named_owner)
+        return TemplateDeletionOut.of(latest, len(await store.versions(latest.id)))
 
     @endpoint("GET /templates/{ref}/versions", READ)
     async def versions(
@@ -208,22 +233,28 @@ class Templates(Noun):
     ) -> Slice[TemplateOut]:
         """List the versions of a template that you may see, the newest first."""
         before = int(cursor or MAX_VERSION + 1)
-        found = await self._services.templates.versions(self._actor, ref)
-        older = [one for one in found if one.version < before]
+        latest = await self._find(ref)
+        versions = await self._services.store.templates.versions(latest.id)
+        visible = [one for one in versions if sees_template(self._actor, one)]
+        older = [one for one in visible if one.version < before]
         return sliced(older, limit, TemplateOut.of, lambda one: one.version)
 
     @endpoint("GET /templates/{ref}/versions/{version}", READ)
     async def version(self, ref: Ref, version: TemplateVersion) -> TemplateOut:
         """Return a template as it was at a version."""
-        return TemplateOut.of(await self._services.templates.get(self._actor, ref, version))
+        return TemplateOut.of(await self._find(ref, version))
 
     @endpoint("POST /templates/{ref}/versions/{version}/restore", WRITE, status=202)
     async def restore(
         self, ref: Ref, version: TemplateVersion, *, latest: IfMatch = None
     ) -> SavedTemplateOut:
         """Make what a version said the next one; name and visibility stay as they are."""
-        saved = await self._services.templates.restore(self._actor, ref, version, latest=latest)
-        return SavedTemplateOut.saved(saved)
+        last = await self._changeable(ref, latest)
+        old = await self._services.store.templates.get(last.id, version)
+        draft = replace(old.draft, name=last.name)
+        trusted = old.trusted and self._actor.vouches_for(last.owner)
+        wanted = replace(last, **asdict(draft), trusted=trusted)
+        return await self._save(last, wanted, latest)
 
     @endpoint("POST /templates/{ref}/publish", WRITE, status=202)
     async def publish(
@@ -243,16 +274,16 @@ class Templates(Noun):
         them as params and overrides of their own. If there are any and `confirm` is not set,
         nothing is changed, and the answer is 409 `confirmation_required` with these `schedules`.
         """
-        saved = await self._services.templates.publish(
-            self._actor, ref, version=version, confirmed=confirm
-        )
-        return SavedTemplateOut.saved(saved)
+        latest = await self._changeable(ref, version)
+        handover = None if latest.public else Handover(latest, self._actor, confirm)
+        return await self._save(latest, replace(latest, public=True), version, handover)
 
     @endpoint("POST /templates/{ref}/unpublish", WRITE, status=202)
     async def unpublish(self, ref: Ref, *, version: IfMatch = None) -> TemplateOut:
         """Let others not see or use a template any more, no version of it."""
-        template = await self._services.templates.unpublish(self._actor, ref, version=version)
-        return TemplateOut.of(template)
+        latest = await self._changeable(ref, version)
+        saved = await self._save(latest, replace(latest, public=False), version)
+        return TemplateOut.filled(saved)
 
     @endpoint(
         "POST /templates/{ref}/duplicate", WRITE, status=201, example={"name": "docs of mine"}
@@ -266,11 +297,17 @@ class Templates(Noun):
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> TemplateOut:
         """Make a private template of yours that says what another one does."""
+        source = await self._find(ref, version)
+        trusted = source.trusted and self._actor.trusted
         with blaming(_OWN, "spec"):
-            copy = await self._services.templates.duplicate(
-                self._actor, ref, name=name, version=version
-            )
-        return TemplateOut.of(copy)
+            for _ in range(TRIES):
+                draft = replace(source.draft, name=name or await self._free_name(source.name))
+                try:
+                    return TemplateOut.of(await self._add(draft, trusted=trusted))
+                except Conflict:
+                    if name is not None:
+                        raise  # otherwise the name was taken concurrently
+        raise Conflict(f"copies of {source.name} keep coming; try again")
 
     @endpoint(
         "POST /templates/{ref}/render", READ, example={"overrides": {"limits": {"pages": 100}}}
@@ -292,8 +329,8 @@ class Templates(Noun):
         Nothing is kept.
         """
         with blaming(("params", "version"), "overrides"):
-            rendered = await self._services.templates.render(
-                self._actor, ref, params, overrides, version
+            rendered = await render_template(
+                self._services.store, self._actor, ref, params, overrides, version
             )
         return RenderedOut.of(rendered)
 
@@ -306,7 +343,7 @@ class Templates(Noun):
         version: TemplateVersion | None = None,
     ) -> str:
         """Return the file of a template; with credentials for those alone who may change it."""
-        template = await self._services.templates.get(self._actor, ref, version)
+        template = await self._find(ref, version)
         changes = self._actor.may_change(template.owner) and WRITE in self._permits
         draft = template.draft if changes else stripped(template.draft)[0]
         return await self._services.intake.written(files.data_of(draft), format_)
@@ -315,3 +352,92 @@ class Templates(Noun):
         if form is FileFormat.JSON and not content.lstrip("\ufeff \t\r\n").startswith("{"):
             raise Invalid("content", "expected an object of JSON, as format says")
         return await self._services.intake.read(content)
+
+    async def _find(self, ref: str, version: int | None = None) -> CrawlTemplate:
+        return await find_template(self._services.store, self._actor, ref, version)
+
+    async def _changeable(self, ref: str, version: Version) -> CrawlTemplate:
+        return await changeable_template(self._services.store, self._actor, ref, version)
+
+    async def _add(self, draft: TemplateDraft, *, trusted: bool) -> CrawlTemplate:
+        """Store a new private template of the actor."""
+        actor, now = self._actor, self._services.clock.now()
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at templates, not create them")
+        files.check_draft(draft)
+        template = CrawlTemplate(
+            id=new_id(),
+            owner=actor.id,
+            **asdict(draft),
+            created_at=now,
+            updated_at=now,
+            actor=actor.id,
+            trusted=trusted,
+        )
+        event = self._event(EventName.TEMPLATE_CREATED, template, now)
+        await self._services.store.templates.add(template, event)
+        return template
+
+    async def _save(
+        self,
+        latest: CrawlTemplate,
+        wanted: CrawlTemplate,
+        version: Version,
+        handover: Handover | None = None,
+    ) -> SavedTemplateOut:
+        """Save *wanted* as the version after *latest*, if it differs; a public one is stripped."""
+        draft, removed = stripped(wanted.draft) if wanted.public else (wanted.draft, ())
+        same = (draft.spec, draft.parameters) == (latest.spec, latest.parameters)
+        trusted = wanted.trusted or (same and latest.trusted)
+        if (draft, wanted.public, trusted) == (latest.draft, latest.public, latest.trusted):
+            reply().unchanged = True
+            return SavedTemplateOut.saved(SavedTemplate(template=latest, stripped=removed))
+        now = self._services.clock.now()
+        template = replace(
+            wanted,
+            **asdict(draft),
+            version=latest.version + 1,
+            updated_at=now,
+            actor=self._actor.id,
+            trusted=trusted,
+        )
+        event = self._event(EventName.TEMPLATE_UPDATED, template, now)
+        carry = partial(handover.carry, template) if handover else None
+        try:
+            await self._services.store.templates.save(template, event, carry)
+        except Unconfirmed:
+            raise
+        except Conflict:
+            # the name is taken, or the template changed concurrently
+            await self._changeable(latest.id, version)
+            raise
+        kept = handover.kept if handover else ()
+        return SavedTemplateOut.saved(SavedTemplate(template=template, stripped=removed, kept=kept))
+
+    async def _free_name(self, name: str) -> str:
+        stem = f"{name[: MAX_NAME - 12].rstrip()} copy"
+        for number in count(1):
+            free = stem if number == 1 else f"{stem} {number}"
+            query = TemplateQuery(owner=self._actor.id, name=free)
+            if not await self._services.store.templates.find(query, 1):
+                break
+        return free
+
+    @property
+    def _named_owner(self) -> str | None:
+        """The user whose schedules a message may name; ``None`` for everyone's."""
+        return None if self._actor.role is Role.ADMIN else self._actor.id
+
+    def _event(self, name: EventName, template: CrawlTemplate, now: datetime) -> Event:
+        return Event(
+            name=name,
+            subject=template.id,
+            owner=template.owner,
+            at=now,
+            actor=self._actor.id,
+            data={
+                "name": template.name,
+                "version": template.version,
+                "public": template.public,
+            },
+        )

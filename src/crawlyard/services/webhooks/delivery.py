@@ -20,7 +20,7 @@ from crawlyard.core.webhooks.webhook import (
     encoded,
     message,
 )
-from crawlyard.engine.http.fetch import FetchFailed, NotAsked, retry_after_s
+from crawlyard.engine.http.fetch import FetchFailed, NotContacted, retry_after_s
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.webhook_post import TIMEOUT, Poster
 from crawlyard.errors import Invalid, StoreUnavailable
@@ -156,7 +156,7 @@ class Deliverer:
         guard = Guard(() if closed else webhook.allow_addresses)
         try:
             attempt, retry_after = await self._attempt(webhook, delivery, event, guard)
-        except NotAsked as error:
+        except NotContacted as error:
             _log.warning("delivery %s waits: %s", delivery.id, error)
             await settle(delivery, replace(delivery, due_at=self._clock.now() + _NOT_YET))
             return
@@ -174,7 +174,7 @@ class Deliverer:
         """Send a message once; return the attempt, and how long the receiver asked to wait.
 
         Raises:
-            NotAsked: the message was not sent.
+            NotContacted: the message was not sent.
         """
         at, started = self._clock.now(), self._clock.monotonic()
         status, excerpt, error, wait = None, "", "", None
@@ -186,7 +186,7 @@ class Deliverer:
             status, excerpt, error = answer.status, answer.excerpt, _complaint(answer.status)
             asked_s = retry_after_s(answer.retry_after, self._clock.wall())
             wait = None if asked_s is None else timedelta(seconds=asked_s)
-        except NotAsked:
+        except NotContacted:
             raise
         except FetchFailed as failure:
             error = failure.detail

@@ -45,6 +45,7 @@ from crawlyard.ids import new_id
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.services.races import insisted
+from crawlyard.services.schedules.lookup import find_schedule
 from crawlyard.store.queries import WebhookQuery
 
 # they load the engine
@@ -349,7 +350,7 @@ class Webhooks(Noun):
         if ref is None:
             return None
         try:
-            schedule = await self._services.scheduler.get(self._actor, ref)
+            schedule = await find_schedule(self._services.store, self._actor, ref)
         except NotFound as error:
             raise Invalid("schedule", str(error)) from None
         if schedule.owner != owner:

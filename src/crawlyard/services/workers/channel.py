@@ -23,7 +23,7 @@ from crawlyard.config import Settings
 from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Claim, Order
 from crawlyard.core.workers.measures import Measures
-from crawlyard.engine.render.process import Usage
+from crawlyard.engine.render.process import ProcessUsage
 from crawlyard.errors import CrawlyardError
 from crawlyard.store.store import Store
 
@@ -84,7 +84,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     hosts: tuple[HostReport, ...]
     measures: Measures
-    usage: Usage  # of the child since its start
+    usage: ProcessUsage  # of the child since its start
 
 
 class Channel:

@@ -19,7 +19,7 @@ from typing import NoReturn
 from msgspec import Struct
 
 from crawlyard.about import VERSION
-from crawlyard.engine.render.process import Usage, measured, memory_share
+from crawlyard.engine.render.process import ProcessUsage, measure, memory_share
 
 GONE = os.EX_TEMPFAIL
 """Exit code of a child that did not die of its job: its store or its server was unavailable."""
@@ -37,7 +37,7 @@ class Fork(Struct):
 
     pid: int
     exit_code: asyncio.Future[int]  # set when it has ended
-    usage: Usage = Usage()  # as it last reported
+    usage: ProcessUsage = ProcessUsage()  # as it last reported
 
     def kill(self) -> None:
         """Kill it, unless it has ended."""
@@ -84,14 +84,14 @@ class ForkServer:
                     raise
                 return self._forks[pid]
 
-    def usage(self) -> Usage:
+    def usage(self) -> ProcessUsage:
         """Return what the server and its forks have used; memory that they share counts once."""
         cpu_s = sum(fork.usage.cpu_s for fork in self._forks.values())
         memory = sum(fork.usage.rss_bytes for fork in self._forks.values())
         if self._control is not None and self._process is not None:
             server = usage_of(self._process.pid)  # with its forks that have ended
             cpu_s, memory = cpu_s + server.cpu_s, memory + server.rss_bytes
-        return Usage(cpu_s=cpu_s, rss_bytes=memory)
+        return ProcessUsage(cpu_s=cpu_s, rss_bytes=memory)
 
     async def close(self) -> None:
         """End the server and its forks."""
@@ -146,10 +146,10 @@ class ForkServer:
             self._process.kill()
 
 
-def usage_of(pid: int) -> Usage:
+def usage_of(pid: int) -> ProcessUsage:
     """Return what a process has used, and its share of the memory that it has in common."""
-    usage = measured(pid, forks=False)
-    return Usage(cpu_s=usage.cpu_s, rss_bytes=memory_share(pid) or usage.rss_bytes)
+    usage = measure(pid, forks=False)
+    return ProcessUsage(cpu_s=usage.cpu_s, rss_bytes=memory_share(pid) or usage.rss_bytes)
 
 
 def next_fork(control: socket.socket) -> socket.socket:

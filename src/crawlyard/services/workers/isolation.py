@@ -245,7 +245,7 @@ class IsolatedRun:
         """Count a death of the child, unless the job is no longer ours or no longer running."""
         store, now = self._store, self._clock.now()
         if self._child is not None:
-            await store.hosts.leave(seats_of(self.lease, self._child.pid))
+            await store.hosts.release_slots(seats_of(self.lease, self._child.pid))
         standing = await held(store, self.lease)
         if standing is None:
             return  # the child was done with its job and died while cleaning up

@@ -50,7 +50,7 @@ class PermitKeeper:
             return
         self._context.permit.good = good
         if not good:
-            self._context.tools.gate.forfeit()
+            self._context.tools.rate_limiter.expire_slots()
             _log.warning("this worker's lock is lost: no request is sent until it is held again")
         elif len(self._runs):
             _log.warning("this worker's lock is held again")

@@ -77,7 +77,7 @@ class Reclaimer:
         taken = []
         if dead := self._liveness.dead(others):
             # first, so that who claims one of their jobs finds the hosts free
-            await self._store.hosts.leave(*dead)
+            await self._store.hosts.release_slots(*dead)
             taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost, self._took)
         if now >= self._excused_until:
             taken += await leases.take_back(self._clock.now(), (), self._lost, self._took)

@@ -20,7 +20,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
 from crawlyard.core.workers.measures import Timing
 from crawlyard.core.workers.status import WorkerReport, WorkerWish
-from crawlyard.engine.render.process import Usage
+from crawlyard.engine.render.process import ProcessUsage
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.workers import WorkerStore
 
@@ -80,7 +80,7 @@ class Reporter:
         hosts: Callable[[], Sequence[HostReport]],
         counters: Counters,
         clock: Clock,
-        children: Callable[[], Usage] = Usage,
+        children: Callable[[], ProcessUsage] = ProcessUsage,
     ) -> None:
         self._name = name
         self._store = store

@@ -163,7 +163,7 @@ class JobRun:
     def may_send(self) -> bool:
         """Return whether a request may be sent now."""
         state = self._state
-        return state.guard.good() and (state.proxies is None or state.proxies.ready)
+        return state.guard.good() and (state.proxies is None or state.proxies.any_ready)
 
     def obey(self, order: Order, asked_at: datetime) -> None:
         """Follow an order that was read from the store at *asked_at*, between checkpoints."""
@@ -256,7 +256,8 @@ class JobRun:
             log = await self._opened_log()
             agent = spec.user_agent or context.agent
             crawl = state.crawl = Crawl(spec, agent, fetcher, context.tools, context.robots, start)
-            state.jar.begun = crawl.nudge  # a session with a site that is lost at once is made anew
+            # a session with a site that is lost at once is made anew
+            state.jar.on_first = crawl.nudge
             if state.answer.share is not None:
                 crawl.share(state.answer.share)
             if state.stop:  # it came meanwhile
@@ -269,7 +270,7 @@ class JobRun:
         finally:
             await fetcher.close()
         if self.lease.shard and state.stop:
-            context.tools.gate.release()  # another worker asks for its hosts at once
+            context.tools.rate_limiter.release_unused_slots()  # for the next worker of its hosts
         return await self._settle()
 
     # -- start -----------------------------------------------------------------------------
@@ -280,7 +281,7 @@ class JobRun:
         earlier, why = await self._patiently(lambda: earlier_run(self._store, state.job))
         session = await self._patiently(self._session)
         start = Start(
-            # each shard has a key at the host gate, as its entries there end with it
+            # each shard has a key at the host rate limiter, as its entries there end with it
             key=f"{self.job_id}/{lease.shard}" if lease.shard else self.job_id,
             usage=Usage() if lease.shard else state.answer.usage,
             load=self._load,
@@ -300,7 +301,7 @@ class JobRun:
             sealer = self._context.sealer
             jar, told = await self._patiently(lambda: sealer.jar(self.job_id))
             if session is not None:
-                jar = jar.renewed(session.state.cookies, session.made_at)
+                jar = jar.after_login(session.state.cookies, session.made_at)
             state.jar = jar
             start = replace(start, jar=state.jar, note=told)
         known = await self._known()

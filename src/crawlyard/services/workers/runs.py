@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from crawlyard.about import VERSION
 from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Order
-from crawlyard.engine.hosts.gate import MOST_REPORTED
-from crawlyard.engine.render.process import Usage
+from crawlyard.engine.hosts.rate_limiter import MOST_REPORTED
+from crawlyard.engine.render.process import ProcessUsage
 from crawlyard.errors import StoreUnavailable, Unavailable
 from crawlyard.services.workers.isolation import IsolatedRun, Isolation, Run
 from crawlyard.services.workers.leased_moves import yield_to
@@ -128,14 +128,14 @@ class Runs:
 
     def hosts(self) -> list[HostReport]:
         """Return what this worker does at hosts, its children included."""
-        hosts = self._context.tools.gate.reports()
+        hosts = self._context.tools.rate_limiter.reports()
         for run in self._isolated():
             hosts += run.hosts
         return sorted(hosts, key=lambda host: -host.in_flight)[:MOST_REPORTED]
 
-    def children_usage(self) -> Usage:
+    def children_usage(self) -> ProcessUsage:
         """Return what the child processes of isolated jobs have used."""
-        return Usage() if self._in_use is None else self._in_use.forks.usage()
+        return ProcessUsage() if self._in_use is None else self._in_use.forks.usage()
 
     def _isolated(self) -> Iterator[IsolatedRun]:
         return (run for run in self if isinstance(run, IsolatedRun))

@@ -94,7 +94,7 @@ def run_facts_of(row: Row) -> RunFacts:
     """Return how far the job of a row came."""
     return RunFacts(
         state=row["state"],
-        ended=_ended(row),
+        outcome=_ended(row),
         pages=row["pages"],
         found=row["discovered"],
         duration_s=row["duration_s"],

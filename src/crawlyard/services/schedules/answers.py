@@ -1,0 +1,74 @@
+"""Answers about stored schedules and ticks: credentials hidden, what was requested added."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from crawlyard.core.schedules.answers import (
+    ExpandedScheduleOut,
+    ScheduleOut,
+    TickJobOut,
+    TickTiesOut,
+)
+from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
+from crawlyard.core.secret_names import is_secret
+from crawlyard.core.templates.secrets import secret_names
+from crawlyard.errors import NotFound
+from crawlyard.store.store import Store
+
+MOST_RECENT = 60
+"""How many of the last ticks are shown beside a schedule."""
+
+
+async def schedule_answer(store: Store, schedule: CrawlSchedule) -> ScheduleOut:
+    """Return *schedule* with its credentials hidden."""
+    secret = await _secret_params(store, [schedule])
+    return ScheduleOut.of(schedule, secret[schedule.id])
+
+
+async def schedule_answers(
+    store: Store, schedules: Sequence[CrawlSchedule], expanded: frozenset[str]
+) -> Mapping[str, ExpandedScheduleOut]:
+    """Return schedules by id, with credentials hidden and `recent` added if *expanded* names it."""
+    secret = await _secret_params(store, schedules)
+    shown = {one.id: ScheduleOut.of(one, secret[one.id]) for one in schedules}
+    if "recent" not in expanded:
+        return {key: ExpandedScheduleOut.with_recent(one, None) for key, one in shown.items()}
+    recent = await store.ticks.recent(list(shown), MOST_RECENT)
+    return {
+        key: ExpandedScheduleOut.with_recent(one, recent.get(key, ())) for key, one in shown.items()
+    }
+
+
+async def tick_ties(store: Store, ticks: Sequence[Tick]) -> Mapping[datetime, TickTiesOut]:
+    """Return how far the jobs of ticks came, and what they changed, by instant."""
+    ids = {tick.job_id for tick in ticks if tick.job_id is not None}
+    facts, changed = await store.ticks.runs(ids), await store.changes.runs(ids)
+    jobs = {key: TickJobOut.of(one, changed.get(key)) for key, one in facts.items()}
+    return {tick.due_at: TickTiesOut.of(tick, jobs.get(tick.job_id or "")) for tick in ticks}
+
+
+async def _secret_params(
+    store: Store, schedules: Iterable[CrawlSchedule]
+) -> Mapping[str, set[str]]:
+    """Return the names of the params that are credentials, by schedule id.
+
+    A param is one if it is named like one or fills the place of one in the template.
+    """
+    used: dict[tuple[str, int | None], frozenset[str]] = {}
+    secret: dict[str, set[str]] = {}
+    for schedule in schedules:
+        secret[schedule.id] = {name for name in schedule.params if is_secret(name)}
+        if not schedule.params or schedule.template_id is None:
+            continue
+        key = schedule.template_id, schedule.template_version
+        if key not in used:
+            used[key] = await _secret_places(store, *key)
+        secret[schedule.id] |= used[key]
+    return secret
+
+
+async def _secret_places(store: Store, template_id: str, version: int | None) -> frozenset[str]:
+    try:
+        return secret_names((await store.templates.get(template_id, version)).spec)
+    except NotFound:
+        return frozenset()

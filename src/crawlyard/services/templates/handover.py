@@ -1,0 +1,60 @@
+"""Handover of credentials to the schedules of a template's owner when it is published."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
+from crawlyard.core.access.user import Actor
+from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.quantity import counted
+from crawlyard.core.schedules.schedule import CrawlSchedule, told
+from crawlyard.core.templates.publication import Takeover, takeover
+from crawlyard.core.templates.template import CrawlTemplate, KeptTemplate
+from crawlyard.errors import Unconfirmed
+
+_NAMED = 20  # schedules listed in a message
+
+
+class Handover(Struct):
+    """The values that the owner's schedules take over when a template is published."""
+
+    before: CrawlTemplate
+    actor: Actor
+    confirmed: bool
+    kept: tuple[KeptTemplate, ...] = ()
+
+    def carry(
+        self, after: CrawlTemplate, schedules: Sequence[CrawlSchedule]
+    ) -> Sequence[tuple[CrawlSchedule, Event]]:
+        """Return the schedules that take something over; see `TemplateStore.save`.
+
+        Raises:
+            Unconfirmed: there are some, and *confirmed* is not set.
+        """
+        found = [takeover(one, self.before, after) for one in schedules if not one.flaw]
+        changes = [change for change in found if change is not None]
+        self.kept = tuple(change.kept for change in changes)
+        if changes and not self.confirmed:
+            raise _unconfirmed(self.before, self.kept)
+        return [self._written(change, after.updated_at) for change in changes]
+
+    def _written(self, change: Takeover, now: datetime) -> tuple[CrawlSchedule, Event]:
+        schedule = change.after
+        new = replace(
+            schedule, version=schedule.version + 1, beat=schedule.beat + 1, updated_at=now
+        )
+        changed = sorted({path.partition(".")[0] for path in change.kept.fields})
+        return new, told(new, EventName.SCHEDULE_UPDATED, now, self.actor.id, changed=changed)
+
+
+def _unconfirmed(template: CrawlTemplate, kept: Sequence[KeptTemplate]) -> Unconfirmed:
+    named = ", ".join(f"{one.name} ({', '.join(one.fields)})" for one in kept[:_NAMED])
+    more = f" and {len(kept) - _NAMED:,} more" if kept[_NAMED:] else ""
+    return Unconfirmed(
+        f"publishing template {template.name} removes credentials used by "
+        f"{counted(len(kept), 'schedule')} of {template.owner}; "
+        f"confirm to keep them there: {named}{more}",
+        [asdict(one) for one in kept],
+    )
