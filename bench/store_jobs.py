@@ -27,7 +27,7 @@ from crawlyard import Move
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.store.db.database import Database
-from crawlyard.store.jobs.counts import agree, sum_up
+from crawlyard.store.jobs.counts import repair, sum_up
 from crawlyard.store.tables.jobs import job_hosts, job_tags, job_texts, jobs, shards
 from crawlyard.yard import Yard
 
@@ -73,7 +73,7 @@ async def filled(yard: Yard, database: Database, count: int, *, ended: bool = Fa
 
 def tallied(conn: Connection) -> None:
     """Count what there is: rows that SQL made were not counted."""
-    agree(conn)
+    repair(conn)
     while sum_up(conn):
         pass
 

@@ -17,8 +17,8 @@ from crawlyard.services.jobs.follow import LONGEST as LONGEST_WAIT
 from crawlyard.services.jobs.parameters import MOST_JOBS, MOST_TESTED
 from crawlyard.services.jobs.preview import LONGEST as LONGEST_PREVIEW
 from crawlyard.services.schedules.backfill import MOST_INSTANTS
-from crawlyard.web.live.catch_up import MOST_REPLAYED
-from crawlyard.web.live.hub import MOST_OF_ONE
+from crawlyard.web.live.catch_up import MAX_REPLAYED
+from crawlyard.web.live.hub import MAX_STREAMS_EACH
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
 from crawlyard.web.routes import DEEPEST
@@ -115,8 +115,8 @@ def _things() -> list[list[str]]:
         "seconds of a preview": int(LONGEST_PREVIEW.total_seconds()),
         "seconds of `jobs/{job_id}/wait`": int(LONGEST_WAIT.total_seconds()),
         "saved views of a user": MOST_VIEWS,
-        "streams of a token or session at once": MOST_OF_ONE,
-        "events that a stream makes up for": MOST_REPLAYED,
+        "streams of a token or session at once": MAX_STREAMS_EACH,
+        "events that a stream makes up for": MAX_REPLAYED,
     }
     return [
         [what, f"{most:,}" if isinstance(most, int) else str(most)] for what, most in found.items()

@@ -21,17 +21,17 @@ from crawlyard.core.endpoints.stream_messages import (
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job_log import MOST_LINES
 from crawlyard.services.jobs.follow import PORTION
-from crawlyard.web.live.catch_up import MOST_REPLAYED, REPLAYED_FOR
+from crawlyard.web.live.catch_up import MAX_REPLAY_AGE, MAX_REPLAYED
 from crawlyard.web.live.hub import (
-    HEAR_EVERY,
-    LOOK_EVERY,
-    MOST,
-    MOST_OF_ONE,
+    MAX_STREAMS,
+    MAX_STREAMS_EACH,
     PING_EVERY,
-    PULSE_EVERY,
+    POLL_EVERY,
+    RELAY_EVERY,
+    SNAPSHOT_EVERY,
 )
 from crawlyard.web.live.sse import RETRY, event_word
-from crawlyard.web.live.stream import ROOM
+from crawlyard.web.live.stream import MAX_QUEUED
 
 Table = Callable[[list[str], list[list[str]]], str]
 
@@ -111,12 +111,12 @@ def blocks(table: Table) -> list[str]:
     resync = next(row for row in log if row[0] == "`resync`")
     resync[2] = "lines up to this one are not kept any more"
     looked = _LOOKED.format(
-        look=_ms(LOOK_EVERY),
-        pulse=_ms(PULSE_EVERY),
-        hz=1000 // _ms(HEAR_EVERY),
-        replayed=MOST_REPLAYED,
-        minutes=_s(REPLAYED_FOR) // 60,
-        room=ROOM,
+        look=_ms(POLL_EVERY),
+        pulse=_ms(SNAPSHOT_EVERY),
+        hz=1000 // _ms(RELAY_EVERY),
+        replayed=MAX_REPLAYED,
+        minutes=_s(MAX_REPLAY_AGE) // 60,
+        room=MAX_QUEUED,
     )
     return [
         _SENT.format(retry=_s(RETRY)),
@@ -127,9 +127,9 @@ def blocks(table: Table) -> list[str]:
         "## What a job says",
         _SAYS,
         table(_HEAD, log),
-        _LINES.format(portion=PORTION, hz=1000 // _ms(LOOK_EVERY), kept=MOST_LINES),
+        _LINES.format(portion=PORTION, hz=1000 // _ms(POLL_EVERY), kept=MOST_LINES),
         "## How they end",
-        _ENDS.format(own=MOST_OF_ONE, most=MOST),
+        _ENDS.format(own=MAX_STREAMS_EACH, most=MAX_STREAMS),
         _PROXIES.format(ping=_s(PING_EVERY)),
     ]
 

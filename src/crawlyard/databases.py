@@ -18,10 +18,17 @@ from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.errors import Conflict, Invalid, NotFound
 from crawlyard.services.workers.reporting import ALIVE
-from crawlyard.store.admin.copy import CopiedTable, CopyProgress, Tell, copy, copy_of, save
-from crawlyard.store.admin.files import looked_over, published, put_back, settled, snapshot
-from crawlyard.store.admin.looks import DatabaseReport, TableSize, look, vacuum
-from crawlyard.store.admin.marks import Terms, held, listing
+from crawlyard.store.admin.copy import (
+    CopiedTable,
+    CopyProgress,
+    OnProgress,
+    copy,
+    copy_backup,
+    save,
+)
+from crawlyard.store.admin.files import check_backup, fold_wal, published, restore_file, snapshot
+from crawlyard.store.admin.looks import DatabaseReport, TableSize, check_database, vacuum
+from crawlyard.store.admin.marks import OverwriteTerms, in_words, row_counts
 from crawlyard.store.admin.place import DATABASE, DatabaseLocation, reading, writing
 from crawlyard.store.db.schema import migrate, mismatch, version_of
 from crawlyard.store.open import clock_offset
@@ -35,14 +42,14 @@ __all__ = [
     "CopyProgress",
     "DatabaseLocation",
     "DatabaseReport",
+    "OnProgress",
     "SavedDatabase",
     "TableSize",
-    "Tell",
     "Upgrade",
     "alive",
     "backup",
+    "check_database",
     "copy_database",
-    "look",
     "mismatch",
     "now_at",
     "place_of",
@@ -97,7 +104,7 @@ def copy_database(
     source: DatabaseLocation,
     target: DatabaseLocation,
     now: datetime,
-    tell: Tell,
+    tell: OnProgress,
     *,
     restart: bool,
     force: bool,
@@ -118,10 +125,10 @@ def copy_database(
         raise Invalid("--to", "expected another database than --from")
     if not force:
         _check_no_workers(source, now)
-    return copy(source, target, Terms(field="--to", restart=restart), tell)
+    return copy(source, target, OverwriteTerms(field="--to", restart=restart), tell)
 
 
-def backup(source: DatabaseLocation, file: Path, tell: Tell, *, force: bool) -> SavedDatabase:
+def backup(source: DatabaseLocation, file: Path, tell: OnProgress, *, force: bool) -> SavedDatabase:
     """Save the current state of *source* to *file*.
 
     Processes that use the source keep working meanwhile. With *force*, an existing file is replaced
@@ -142,12 +149,12 @@ def backup(source: DatabaseLocation, file: Path, tell: Tell, *, force: bool) -> 
                 snapshot(source.file, part, tell)
         else:
             save(source, DatabaseLocation.of(part), tell)
-        settled(part)
-        return SavedDatabase(version=looked_over(part, source.name), bytes=part.stat().st_size)
+        fold_wal(part)
+        return SavedDatabase(version=check_backup(part, source.name), bytes=part.stat().st_size)
 
 
 def restore(
-    file: Path, target: DatabaseLocation, now: datetime, tell: Tell, *, force: bool
+    file: Path, target: DatabaseLocation, now: datetime, tell: OnProgress, *, force: bool
 ) -> SavedDatabase:
     """Restore *target* from the backup *file*, which may be of another database.
 
@@ -162,7 +169,7 @@ def restore(
             program.
         StoreUnavailable: the file is damaged, or the target cannot be used.
     """
-    version = looked_over(file, f"the backup {file}")
+    version = check_backup(file, f"the backup {file}")
     if target.file is not None and target.file.exists():
         if target.file.samefile(file):
             raise Invalid("FILE", "expected another file than the database itself")
@@ -170,14 +177,16 @@ def restore(
     if target.file is None:
         _check_no_workers(target, now)
         with _up_to_date(file, version) as place:
-            terms = Terms(field="database_url", replace=force, hint=" (--force replaces it)")
-            copy_of(place, DatabaseLocation.of(file).label, target, terms, tell)
+            terms = OverwriteTerms(
+                field="database_url", replace=force, hint=" (--force replaces it)"
+            )
+            copy_backup(place, DatabaseLocation.of(file).label, target, terms, tell)
     else:
         if not force:
             _check_empty(target)
         # upgrade first: if the upgrade failed after the copy, the target would be lost
         with _up_to_date(file, version) as place:
-            put_back(place.file or file, target.file, tell)
+            restore_file(place.file or file, target.file, tell)
     return SavedDatabase(version=version, bytes=file.stat().st_size)
 
 
@@ -227,9 +236,9 @@ def _check_empty(place: DatabaseLocation) -> None:
         return
     with reading(place) as opened, opened.transaction() as read:
         version = version_of(read)
-        contents = held(read) if version == SCHEMA else {}
+        contents = row_counts(read) if version == SCHEMA else {}
     if contents or version not in (None, SCHEMA):
-        description = listing(contents) or f"schema {version}"
+        description = in_words(contents) or f"schema {version}"
         raise Invalid(
             "--data-dir", f"expected an empty one, got {description} (--force replaces it)"
         )

@@ -194,7 +194,7 @@ def test_a_server_that_does_not_answer_has_a_code(shell: Shell, words: tuple[str
         (("work", "--server", "http://127.0.0.1:9"), 2, "--server"),
         (("serve", "--server", "http://127.0.0.1:9"), 2, "leave the server out"),
         (("demo", "--server", "http://127.0.0.1:9"), 2, "leave the server out"),
-        (("jobs", "list", "--server", "yard"), 2, "is not the URL of a server"),
+        (("jobs", "list", "--server", "yard"), 2, "is not a server URL"),
         (("api", "GET", "jobs"), 2, "--server"),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_copy_that_is_killed_goes_on_and_is_whole(
     went_on = shell.run("db", "copy", "--to", target)
 
     assert refused.returncode == 6
-    assert "has not come to its end" in refused.stderr
+    assert "is an unfinished copy" in refused.stderr
     assert said(went_on).count("\n") == len(metadata.tables)
     assert "hold the same" in went_on.stderr
     assert content(where) == content(yard)
@@ -243,7 +243,10 @@ def test_a_check_says_what_there_is_and_what_is_wrong(shell: Shell, yard: Path) 
     ("stored", "advice"),
     [
         ("0001", "has schema 0001, which was written before the first release"),
-        ("9999", f"has schema 9999, and this Crawlyard knows only {SCHEMA}: install the version"),
+        (
+            "9999",
+            f"has schema 9999, and this Crawlyard supports only {SCHEMA}: install the version",
+        ),
     ],
 )
 def test_a_check_fails_where_the_schema_is_of_another_version(

@@ -352,7 +352,7 @@ def test_a_worker_ends_with_a_clear_word_when_the_tables_are_newer(
     with sqlite3.connect(shell.folder / "crawlyard-data" / "crawlyard.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (old,))
     assert code == 6
-    assert f"has schema 9999, and this Crawlyard knows only {old}" in err
+    assert f"has schema 9999, and this Crawlyard supports only {old}" in err
     assert shell.job()["state"] == "pending"
 
 

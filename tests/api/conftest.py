@@ -27,9 +27,9 @@ async def far_side(rig: Rig) -> AsyncIterator[Surface]:
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    made = await a_rig(open_in_memory())
-    yield made
-    await made.close()
+    new_rig = await a_rig(open_in_memory())
+    yield new_rig
+    await new_rig.close()
 
 
 @pytest.fixture(params=["near", "far"])

@@ -64,8 +64,8 @@ def check_made(
     changes: list[dict[str, Any]], ends: list[BaseException | None], now: Mapping[str, object]
 ) -> None:
     """Check that what ended well was made, and that the rest was refused."""
-    made = [change for change, end in zip(changes, ends, strict=True) if end is None]
+    accepted = [change for change, end in zip(changes, ends, strict=True) if end is None]
     refused = [end for end in ends if end is not None]
-    assert made
-    assert all(now.items() >= change.items() for change in made)
+    assert accepted
+    assert all(now.items() >= change.items() for change in accepted)
     assert all(isinstance(end, Stale) for end in refused), refused

@@ -9,7 +9,7 @@ import pytest
 from crawlyard import connect
 from crawlyard.api.connection import Connection
 from crawlyard.api.far import FarSurface
-from crawlyard.api.follow import parsed
+from crawlyard.api.follow import parse_messages
 from crawlyard.api.server import Server, server_of
 from crawlyard.core.access.user import Permit
 from crawlyard.core.jobs.lifecycle import State
@@ -21,14 +21,14 @@ from tests.web.rig import BASE, URL, Rig
 
 def answering(answers: Iterable[httpx.Response]) -> tuple[Connection, list[httpx.Request]]:
     """Return a connection to a server that gives these answers, and what it is asked."""
-    left, asked = iter(answers), []
+    remaining, requests = iter(answers), []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        return next(left)
+        requests.append(request)
+        return next(remaining)
 
     server = Server(url=BASE, token="cyt_x")
-    return Connection(server, httpx.MockTransport(answer)), asked
+    return Connection(server, httpx.MockTransport(answer)), requests
 
 
 async def test_any_request_can_be_made(rig: Rig) -> None:
@@ -66,53 +66,53 @@ async def test_what_is_refused_is_raised_with_the_whole_problem(rig: Rig) -> Non
 
 async def test_a_busy_server_is_asked_again_with_the_same_key() -> None:
     busy = httpx.Response(503, headers={"Retry-After": "0"})
-    there, asked = answering([busy, busy, httpx.Response(200, json={})])
+    there, requests = answering([busy, busy, httpx.Response(200, json={})])
 
     assert (await there.send("POST", "jobs", body={})).status_code == 200
-    keys = {request.headers["idempotency-key"] for request in asked}
-    assert (len(asked), len(keys)) == (3, 1)
-    assert {request.headers["authorization"] for request in asked} == {"Bearer cyt_x"}
+    keys = {request.headers["idempotency-key"] for request in requests}
+    assert (len(requests), len(keys)) == (3, 1)
+    assert {request.headers["authorization"] for request in requests} == {"Bearer cyt_x"}
 
 
 async def test_nobody_is_asked_for_ever() -> None:
     busy = httpx.Response(503, headers={"Retry-After": "0"})
-    there, asked = answering([busy] * 9)
+    there, requests = answering([busy] * 9)
 
     with pytest.raises(Unavailable):
         await there.send("GET", "jobs")
 
-    assert len(asked) == 4
+    assert len(requests) == 4
 
 
 async def test_what_asks_for_a_long_rest_is_not_waited_for() -> None:
-    there, asked = answering([httpx.Response(429, headers={"Retry-After": "3600"})])
+    there, requests = answering([httpx.Response(429, headers={"Retry-After": "3600"})])
 
     with pytest.raises(Unavailable, match="429"):
         await there.send("GET", "jobs")
 
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 async def test_what_could_be_done_twice_is_not_sent_again(method: str) -> None:
-    asked = []
+    requests = []
 
     def broken(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         raise httpx.ReadError("gone", request=request)
 
     there = Connection(Server(url=BASE, token="cyt_x"), httpx.MockTransport(broken))
     with pytest.raises(Unavailable, match="cannot be reached"):
         await there.send(method, "jobs/x")
 
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 async def test_an_answer_of_something_else_is_no_yard() -> None:
     there, _ = answering([httpx.Response(200, text="<html>"), httpx.Response(200, json={})])
     yard = FarSurface(there)
 
-    with pytest.raises(Unavailable, match="no ExpandedJobOut"):
+    with pytest.raises(Unavailable, match="not answer with a valid ExpandedJobOut"):
         await yard.jobs.get("x")
     with pytest.raises(Unavailable, match="items"):
         await yard.jobs.list()
@@ -122,7 +122,7 @@ async def test_answers_of_another_version_of_the_server_are_read(rig: Rig) -> No
     job = (await rig.get(f"jobs/{await in_state(rig, State.COMPLETED)}")).json()
     newer = job | {"rendered": 3, "usage": job["usage"] | {"words": 5}, "state": "archived"}
     older = {name: value for name, value in job.items() if name not in {"damaged", "waits_for"}}
-    there, _ = answering([httpx.Response(200, json=one) for one in (newer, older)])
+    there, _ = answering([httpx.Response(200, json=body) for body in (newer, older)])
     yard = FarSurface(there)
 
     assert (await yard.jobs.get("x")).state == "archived"
@@ -131,7 +131,7 @@ async def test_answers_of_another_version_of_the_server_are_read(rig: Rig) -> No
 
 async def test_lines_end_at_line_feeds_alone() -> None:
     records = [{"a": "x\u2028y\x85z"}, {"a": "\x0b"}]
-    body = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records).encode()
+    body = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
     there, _ = answering([httpx.Response(200, content=body)])
 
     pieces = await FarSurface(there).results.export("x")
@@ -146,9 +146,11 @@ async def test_messages_are_read_as_the_standard_says() -> None:
         for line in text.split(b"\n"):
             yield line
 
-    told = [message async for message in parsed(lines())]
+    messages = [message async for message in parse_messages(lines())]
 
-    assert [(one.event, one.id, one.data) for one in told] == [("job.created", "7", "{\n }")]
+    assert [(message.event, message.id, message.data) for message in messages] == [
+        ("job.created", "7", "{\n }")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is wanted of workers, and how hosts are to be asked."""
+"""Control of workers and rate limits of hosts."""
 
 import pytest
 
@@ -22,7 +22,7 @@ async def test_workers_are_quiet_resumed_and_stopped(rig: Rig, yard: Surface) ->
     with pytest.raises(NotFound, match="nobody"):
         await yard.workers.quiet("nobody")
 
-    assert [one.state for one in (quiet, resumed, stopped)] == ["quiet", "idle", "stopping"]
+    assert [worker.state for worker in (quiet, resumed, stopped)] == ["quiet", "idle", "stopping"]
     assert await rig.yard.store.workers.wish(ID) is WorkerWish.STOP
 
 
@@ -39,10 +39,10 @@ async def test_hosts_are_slowed_paused_blocked_resumed_and_forgotten(yard: Surfa
     would = await yard.hosts.deletable("a.example")
     listed = [host.host for host in (await yard.hosts.list()).items]
     await yard.hosts.unset("a.example", version=would.version)
-    left = [host.host for host in (await yard.hosts.list()).items]
+    hosts = [host.host for host in (await yard.hosts.list()).items]
 
     assert slow.rule is not None
     assert less.rule is not None
     assert (slow.rule.delay_s, slow.rule.at_once, less.rule.at_once) == (2, 1, None)
-    assert [one.state for one in (paused, blocked, resumed)] == ["paused", "blocked", "open"]
-    assert (would.note, listed, left) == ("down", ["a.example"], [])
+    assert [host.state for host in (paused, blocked, resumed)] == ["paused", "blocked", "open"]
+    assert (would.note, listed, hosts) == ("down", ["a.example"], [])

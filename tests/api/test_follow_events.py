@@ -1,4 +1,4 @@
-"""Events are followed without a gap and without a repeat, whatever happens to the connection."""
+"""Events are followed without gaps or repeats, across broken connections."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from crawlyard import connect, sync
-from crawlyard.api.follow import EventPlace, Message
+from crawlyard.api.follow import EventCursor, Message
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.answers import EventOut
@@ -47,13 +47,13 @@ async def test_what_happens_is_told_from_the_place_that_is_named(live: LiveRig) 
         after = await last(yard)
         first, second = await live.job(), await live.job()
         async with aclosing(yard.events.stream(after=after)) as events:
-            told = await some(events, 2)
+            received = await some(events, 2)
             third = await live.job()
-            told += await some(events, 1)
+            received += await some(events, 1)
 
-    assert [event.job_id for event in told] == [first, second, third]
-    assert {event.name for event in told} == {"job.created"}
-    assert [event.seq for event in told] == sorted({event.seq for event in told})
+    assert [event.job_id for event in received] == [first, second, third]
+    assert {event.name for event in received} == {"job.created"}
+    assert [event.seq for event in received] == sorted({event.seq for event in received})
 
 
 async def test_one_job_can_be_followed(live: LiveRig) -> None:
@@ -65,9 +65,9 @@ async def test_one_job_can_be_followed(live: LiveRig) -> None:
             other = await live.job()
             await yard.jobs.pause(other)
             await yard.jobs.pause(job_id)
-            [told] = await waiting
+            [event] = await waiting
 
-    assert (told.name, told.job_id) == ("job.paused", job_id)
+    assert (event.name, event.job_id) == ("job.paused", job_id)
 
 
 async def test_a_connection_that_breaks_off_costs_nothing(live: LiveRig) -> None:
@@ -75,15 +75,15 @@ async def test_a_connection_that_breaks_off_costs_nothing(live: LiveRig) -> None
     async with connect(*server_of(live)) as yard:
         after = await last(yard)
         async with aclosing(yard.events.stream(after=after)) as events:
-            made = [await live.job()]
-            told = await some(events, 1)
+            jobs = [await live.job()]
+            received = await some(events, 1)
             for _ in range(3):
                 for stream in hub.streams:
                     stream.end()
-                made.append(await live.job())
-                told += await some(events, 1)
+                jobs.append(await live.job())
+                received += await some(events, 1)
 
-    assert [event.job_id for event in told] == made
+    assert [event.job_id for event in received] == jobs
 
 
 async def test_where_nothing_can_stream_the_list_is_asked(live: LiveRig) -> None:
@@ -98,12 +98,12 @@ async def test_where_nothing_can_stream_the_list_is_asked(live: LiveRig) -> None
     async with connect(*server_of(live), transport=Proxy()) as yard:
         after = await last(yard)
         async with aclosing(yard.events.stream(after=after)) as events:
-            made = [await live.job()]
-            told = await some(events, 1)
-            made.append(await live.job())
-            told += await some(events, 1)
+            jobs = [await live.job()]
+            received = await some(events, 1)
+            jobs.append(await live.job())
+            received += await some(events, 1)
 
-    assert [event.job_id for event in told] == made
+    assert [event.job_id for event in received] == jobs
 
 
 async def test_who_may_not_listen_any_more_is_told(live: LiveRig) -> None:
@@ -121,45 +121,45 @@ async def test_who_may_not_listen_any_more_is_told(live: LiveRig) -> None:
 
 
 async def test_without_a_loop_it_is_the_same(live: LiveRig) -> None:
-    told: list[str | None] = []
+    received: list[str | None] = []
     server = server_of(live)
 
     def follow(after: int) -> None:
         with sync.connect(*server) as yard:
             events = yard.events.stream(after=after)
-            told.extend(next(events).job_id for _ in range(2))
+            received.extend(next(events).job_id for _ in range(2))
 
     async with connect(*server) as yard:
         after = await last(yard)
-    made = [await live.job()]
+    jobs = [await live.job()]
     thread = threading.Thread(target=follow, args=(after,))
     thread.start()
-    made.append(await live.job())
+    jobs.append(await live.job())
     await asyncio.to_thread(thread.join, PATIENCE_S)
 
-    assert told == made
+    assert received == jobs
 
 
-def event_place(seq: int) -> EventPlace:
-    return EventPlace(EventFeed.__new__(EventFeed), seq)
+def event_place(seq: int) -> EventCursor:
+    return EventCursor(EventFeed.__new__(EventFeed), seq)
 
 
 def test_numbers_that_begin_anew_are_followed() -> None:
     place = event_place(90)
     hello = '{"seq":5,"server_time":"2027-01-01T00:00:00Z","version":"1","heartbeat_s":15,'
 
-    missed = place.missed(Message(event="hello", id=None, data=hello + '"progress_hz":2}'))
+    missed = place.signals_gap(Message(event="hello", id=None, data=hello + '"progress_hz":2}'))
 
     assert (missed, place.seq) == (False, 5)
-    assert place.takes(6)
-    assert not place.takes(6)
+    assert place.advance(6)
+    assert not place.advance(6)
 
 
 @pytest.mark.parametrize(("id_", "asks"), [("95", True), ("50", False)])
 def test_a_gap_is_read_from_the_list_and_a_restart_is_not(id_: str, asks: bool) -> None:
     place = event_place(90)
 
-    assert place.missed(Message(event="resync", id=id_, data='{"reason":"gap"}')) is asks
+    assert place.signals_gap(Message(event="resync", id=id_, data='{"reason":"gap"}')) is asks
     assert place.seq == (90 if asks else 50)
 
 
@@ -168,9 +168,9 @@ def test_a_connection_that_cannot_be_had_is_tried_more_and_more_seldom() -> None
     tried = []
 
     for _ in range(5):
-        place.failed(Unavailable("away"))
+        place.note_failure(Unavailable("away"))
         skipped = 0
-        while not place.streams():
+        while not place.should_connect():
             skipped += 1
         tried.append(skipped)
 

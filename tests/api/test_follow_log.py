@@ -1,4 +1,4 @@
-"""A job's log is followed to its last line: none is lost or told twice, whatever breaks off."""
+"""A job's log is followed to its last line, without losses or repeats."""
 
 import asyncio
 import threading
@@ -30,7 +30,7 @@ async def live() -> AsyncIterator[LiveRig]:
 
 @pytest.fixture
 async def scribe(live: LiveRig) -> Scribe:
-    """Who writes the log of a new job."""
+    """Return a writer of the log of a new job."""
     yard = live.rig.yard
     return await scribe_of(yard.store, yard.clock, await live.job())
 
@@ -58,14 +58,14 @@ async def test_it_is_told_to_its_end_from_the_place_and_level_that_are_named(
     async with connect(*server_of(live)) as yard:
         followed = yard.jobs.log_stream(scribe.lease.job_id, level=LevelWord.WARNING, after=2)
         async with aclosing(followed) as lines:
-            told = await some(lines, 3)
+            numbers = await some(lines, 3)
             await scribe.say(2)
             await scribe.say(1, Level.ERROR)
-            told += await some(lines, 1)
+            numbers += await some(lines, 1)
             await scribe.end()
-            told += await rest(lines)
+            numbers += await rest(lines)
 
-    assert told == [3, 4, 5, 8]
+    assert numbers == [3, 4, 5, 8]
 
 
 async def test_a_connection_that_breaks_off_costs_nothing(live: LiveRig, scribe: Scribe) -> None:
@@ -74,16 +74,16 @@ async def test_a_connection_that_breaks_off_costs_nothing(live: LiveRig, scribe:
         aclosing(yard.jobs.log_stream(scribe.lease.job_id)) as lines,
     ):
         await scribe.say(150)
-        told = await some(lines, 120)
+        numbers = await some(lines, 120)
         for _ in range(3):
             for stream in live.rig.site.live.streams:
                 stream.end()
             await scribe.say(110)
-            told += await some(lines, 100)
+            numbers += await some(lines, 100)
         await scribe.end(Move.FAIL)
-        told += await rest(lines)
+        numbers += await rest(lines)
 
-    assert told == list(range(1, scribe.said + 1))
+    assert numbers == list(range(1, scribe.said + 1))
 
 
 class Proxy(httpx.AsyncHTTPTransport):
@@ -107,22 +107,22 @@ async def test_where_nothing_can_stream_the_list_is_asked_to_its_end(
         aclosing(yard.jobs.log_stream(scribe.lease.job_id)) as lines,
     ):
         await scribe.say(3)
-        told = await some(lines, 3)
+        numbers = await some(lines, 3)
         await yard.jobs.cancel(scribe.lease.job_id)
         waiting = asyncio.create_task(rest(lines))
-        asked = proxy.lists
-        while proxy.lists < asked + 2 and not waiting.done():
+        list_requests = proxy.lists
+        while proxy.lists < list_requests + 2 and not waiting.done():
             await yard.jobs.get(scribe.lease.job_id)
-        await scribe.say(2, last=True)  # what a worker says once it is told to stop
-        told += await waiting
+        await scribe.say(2, last=True)  # the last batch of a worker that was stopped
+        numbers += await waiting
 
-    assert told == [1, 2, 3, 4, 5]
+    assert numbers == [1, 2, 3, 4, 5]
 
 
 async def test_where_too_many_streams_are_open_the_list_is_asked(
     live: LiveRig, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "MOST_OF_ONE", 0)
+    monkeypatch.setattr(hub, "MAX_STREAMS_EACH", 0)
     await scribe.say(3)
     await scribe.end()
 
@@ -136,14 +136,14 @@ async def test_where_too_many_streams_are_open_the_list_is_asked(
 async def test_who_may_not_listen_any_more_is_told(live: LiveRig, scribe: Scribe) -> None:
     access = live.rig.site.yard.services.access
     secret = await live.rig.token(LOCAL.id)
-    shown = await access.caller(secret, CredentialKind.TOKEN)
+    caller = await access.caller(secret, CredentialKind.TOKEN)
     async with (
         connect(server_of(live)[0], secret) as yard,
         aclosing(yard.jobs.log_stream(scribe.lease.job_id)) as lines,
     ):
         await scribe.say()
         await some(lines, 1)
-        await Surface(live.rig.yard.services, LOCAL).tokens.revoke(shown.credential.id)
+        await Surface(live.rig.yard.services, LOCAL).tokens.revoke(caller.credential.id)
         with pytest.raises(Unauthenticated):
             await rest(lines)
 
@@ -155,19 +155,19 @@ async def test_a_job_that_is_not_there_cannot_be_followed(live: LiveRig) -> None
 
 
 async def test_without_a_loop_it_is_the_same(live: LiveRig, scribe: Scribe) -> None:
-    told: list[int] = []
+    numbers: list[int] = []
 
     def follow() -> None:
         with sync.connect(*server_of(live)) as yard:
-            told.extend(line.n for line in yard.jobs.log_stream(scribe.lease.job_id))
+            numbers.extend(line.n for line in yard.jobs.log_stream(scribe.lease.job_id))
 
     await scribe.say(3)
     thread = threading.Thread(target=follow)
     thread.start()
-    while not told:
+    while not numbers:
         await live.rig.get("auth/me")
     await scribe.say(2)
     await scribe.end()
     await asyncio.to_thread(thread.join, PATIENCE_S)
 
-    assert told == [1, 2, 3, 4, 5]
+    assert numbers == [1, 2, 3, 4, 5]

@@ -70,7 +70,7 @@ async def test_what_is_wrong_is_said_in_the_same_words(yard: Surface) -> None:
 
 async def test_what_is_out_of_bounds_is_said_in_the_same_words(yard: Surface) -> None:
     anything: Any = yard
-    told = []
+    messages = []
     calls: Any = (
         lambda: anything.jobs.list(limit=201),
         lambda: anything.jobs.list(stat="failed"),
@@ -84,9 +84,9 @@ async def test_what_is_out_of_bounds_is_said_in_the_same_words(yard: Surface) ->
     for call in calls:
         with pytest.raises(Invalid) as refused:
             await call()
-        told.append(str(refused.value).replace("got '201'", "got 201"))  # a query is text
+        messages.append(str(refused.value).replace("got '201'", "got 201"))  # a query is text
 
-    assert told == [
+    assert messages == [
         "limit: expected a whole number of at most 200, got 201",
         "stat: there is no such parameter; did you mean state?",
         "level: expected one of debug, info, warning, error, got 'loud'",
@@ -99,7 +99,7 @@ async def test_what_is_out_of_bounds_is_said_in_the_same_words(yard: Surface) ->
 
 
 async def test_lists_are_walked_to_their_end(yard: Surface) -> None:
-    made = [(await yard.jobs.create(FORM | {"tags": ["x"]})).id for _ in range(5)]
+    job_ids = [(await yard.jobs.create(FORM | {"tags": ["x"]})).id for _ in range(5)]
     await yard.jobs.create(FORM)
 
     part = await yard.jobs.list(tag="x", limit=2, count="exact")
@@ -110,18 +110,18 @@ async def test_lists_are_walked_to_their_end(yard: Surface) -> None:
     some = [job.id async for job in every(yard.jobs.list, limit=3)]
 
     assert (len(part.items), part.total, part.has_more) == (2, 5, True)
-    assert [job.id for job in (*part.items, *rest.items)] == walked == made[::-1]
+    assert [job.id for job in (*part.items, *rest.items)] == walked == job_ids[::-1]
     assert len(some) == 3
     assert (await yard.jobs.counts(tag="x")).total == 5
 
 
 async def test_many_jobs_at_once(yard: Surface) -> None:
     batch = await yard.jobs.submit_many([FORM, {"urls": []}, FORM])
-    ids = tuple(one.id for one in batch.results if one.id)
+    ids = tuple(result.id for result in batch.results if result.id)
 
     done = await yard.jobs.bulk(JobAction.CANCEL, ids=ids, reason="no")
 
-    assert [one.ok for one in batch.results] == [True, False, True]
+    assert [result.ok for result in batch.results] == [True, False, True]
     assert (done.count, done.succeeded) == (2, 2)
     assert (await yard.jobs.plan(FORM)).limits.pages == 3
 
@@ -133,12 +133,12 @@ async def test_what_a_job_has_brought(rig: Rig, yard: Surface) -> None:
     pages = [page async for page in every(jobs.pages, job_id)]
     failed = [page async for page in every(jobs.pages, job_id, failed=True)]
     lines = b"".join([piece async for piece in await results.export(job_id, format_=Format.JSONL)])
-    one = await results.page(job_id, pages[0].id)
+    record = await results.page(job_id, pages[0].id)
 
     assert [json.loads(line)["url"] for line in lines.splitlines()] == [p.url for p in pages]
     assert 0 < len(failed) < len(pages)
     assert sum(group.count for group in (await results.errors(job_id)).items) == len(failed)
-    assert (one.url, one.id) == (pages[0].url, pages[0].id)
+    assert (record.url, record.id) == (pages[0].url, pages[0].id)
     assert (await jobs.wait(job_id, timeout_s=0)).state == (await jobs.get(job_id)).state
     assert (await jobs.events(job_id, limit=1)).items[0].name == "job.created"
 
@@ -146,18 +146,18 @@ async def test_what_a_job_has_brought(rig: Rig, yard: Surface) -> None:
 async def test_templates_are_kept_filled_and_used(yard: Surface) -> None:
     parameters = {"start": {"type": "url", "required": True}}
     spec = {"urls": ["{{start}}"]}
-    made = await yard.templates.create({"name": "b c?", "parameters": parameters, "spec": spec})
-    saved = await yard.templates.edit(made.id, {"description": "x"}, version=1)
-    rendered = await yard.templates.render(f"local/{made.name}", params={"start": URL})
-    job = await yard.jobs.create(template=made.id, params={"start": URL})
-    text = await yard.templates.export(made.id)
-    versions = [one.version for one in (await yard.templates.versions(made.id)).items]
+    template = await yard.templates.create({"name": "b c?", "parameters": parameters, "spec": spec})
+    saved = await yard.templates.edit(template.id, {"description": "x"}, version=1)
+    rendered = await yard.templates.render(f"local/{template.name}", params={"start": URL})
+    job = await yard.jobs.create(template=template.id, params={"start": URL})
+    text = await yard.templates.export(template.id)
+    versions = [version.version for version in (await yard.templates.versions(template.id)).items]
 
     assert (saved.version, versions, rendered.spec["urls"]) == (2, [2, 1], [URL])
     assert job.origin.template_version == 2
     assert "{{start}}" in text
     with pytest.raises(Stale):
-        await yard.templates.edit(made.id, {"description": "y"}, version=1)
+        await yard.templates.edit(template.id, {"description": "y"}, version=1)
 
 
 async def test_schedules_and_webhooks_are_kept_and_run(yard: Surface) -> None:
@@ -172,8 +172,8 @@ async def test_schedules_and_webhooks_are_kept_and_run(yard: Surface) -> None:
     assert (len(ahead.next), paused.enabled, paused.pause_reason) == (3, False, "holidays")
     assert str(hook.secret).startswith("whsec_")
     assert not off.active
-    assert [one.id for one in (await yard.webhooks.list()).items] == [hook.id]
-    assert [one.kind for one in (await yard.attention.get()).items] == ["no_worker"]
+    assert [webhook.id for webhook in (await yard.webhooks.list()).items] == [hook.id]
+    assert [item.kind for item in (await yard.attention.get()).items] == ["no_worker"]
 
 
 async def test_accounts_settings_and_views_are_there(yard: Surface) -> None:
@@ -185,9 +185,9 @@ async def test_accounts_settings_and_views_are_there(yard: Surface) -> None:
         ({"pendng": 1}, "quota.pendng", "did you mean pending"),
     ]
     for quota, field, why in wrong:
-        asked: Any = quota
+        quota_change: Any = quota
         with pytest.raises(Invalid, match=why) as refused:
-            await yard.users.edit("ada", quota=asked)
+            await yard.users.edit("ada", quota=quota_change)
         assert refused.value.field == field
     token = await yard.tokens.create("laptop", user="ada", scopes=("jobs:read",))
     section = await yard.settings.put(SectionName.CEILINGS, {"pages": 10}, version=None)
@@ -196,7 +196,7 @@ async def test_accounts_settings_and_views_are_there(yard: Surface) -> None:
 
     assert (user.quota.running, token.user, section.value["pages"]) == (2, "ada", 10)
     assert (await yard.account.me()).user.id == "local"
-    assert {one.id for one in (await yard.users.list()).items} == {"ada", "local"}
+    assert {user.id for user in (await yard.users.list()).items} == {"ada", "local"}
     assert edited.query == "state:paused"
     await yard.tokens.revoke(token.id)
     assert (await yard.tokens.get(token.id)).revoked_at is not None
@@ -224,11 +224,11 @@ async def test_pages_of_all_jobs_are_found_and_exported(rig: Rig, yard: Surface)
     first, _ = await crawled(rig)
     second, _ = await crawled(rig)
 
-    found = [page.job_id async for page in every(yard.pages.find)]
+    job_ids = [page.job_id async for page in every(yard.pages.find)]
     part = await yard.pages.find(limit=2, job=(first,), since=NOW)
     raw = b"".join([piece async for piece in await yard.pages.export(format_="csv", failed=True)])
 
-    assert found == [second] * 3 + [first] * 3
+    assert job_ids == [second] * 3 + [first] * 3
     assert (len(part.items), part.searched.cut_short) == (2, False)
     assert raw.decode().count("\r\n") == 5
 
@@ -249,17 +249,22 @@ async def test_what_is_none_is_taken_away(yard: Surface) -> None:
 
 async def test_webhooks_are_found_by_a_part_of_their_id(yard: Surface) -> None:
     url = "https://93.184.216.34/"
-    one, other = await yard.webhooks.create(url), await yard.webhooks.create(url)
+    first, other = await yard.webhooks.create(url), await yard.webhooks.create(url)
     job = await yard.jobs.create(FORM | {"webhooks": [url]})
 
-    async def found(part: str, job: str = "") -> list[str]:
+    async def webhook_ids(part: str, job: str = "") -> list[str]:
         return [hook.id async for hook in every(yard.webhooks.list, id=part, job=job)]
 
-    assert await found(one.id) == await found(one.id[-12:].upper()) == [one.id]
-    assert (await found(one.id[:2]))[-2:] == [other.id, one.id]
-    assert await found(job.id) == await found(job.id, job=job.id) == [f"{job.id}:0"]
-    assert await found(one.id, job=job.id) == await found(f"{one.id}x") == await found("%") == []
-    assert await found("") == [other.id, one.id]
+    assert await webhook_ids(first.id) == await webhook_ids(first.id[-12:].upper()) == [first.id]
+    assert (await webhook_ids(first.id[:2]))[-2:] == [other.id, first.id]
+    assert await webhook_ids(job.id) == await webhook_ids(job.id, job=job.id) == [f"{job.id}:0"]
+    assert (
+        await webhook_ids(first.id, job=job.id)
+        == await webhook_ids(f"{first.id}x")
+        == await webhook_ids("%")
+        == []
+    )
+    assert await webhook_ids("") == [other.id, first.id]
 
 
 async def test_a_change_may_say_nothing(yard: Surface) -> None:
@@ -271,14 +276,16 @@ async def test_a_change_may_say_nothing(yard: Surface) -> None:
 
 
 async def test_a_ledger_is_read_from_an_instant_back(rig: Rig, yard: Surface) -> None:
-    made = await yard.schedules.create("often", "every 1h", overlap=Overlap.ALLOW, overrides=FORM)
+    schedule = await yard.schedules.create(
+        "often", "every 1h", overlap=Overlap.ALLOW, overrides=FORM
+    )
     for _ in range(4):
         await rig.clock.advance(timedelta(hours=1))
         await rig.yard.scheduler.round()
 
-    whole = [tick.due_at async for tick in every(yard.schedules.runs, made.id)]
-    part = await yard.schedules.runs(made.id, before=whole[1], limit=1)
-    rest = await yard.schedules.runs(made.id, before=whole[1], limit=1, cursor=part.next_cursor)
+    whole = [tick.due_at async for tick in every(yard.schedules.runs, schedule.id)]
+    part = await yard.schedules.runs(schedule.id, before=whole[1], limit=1)
+    rest = await yard.schedules.runs(schedule.id, before=whole[1], limit=1, cursor=part.next_cursor)
 
     assert len(whole) == 4
     assert [tick.due_at for tick in (*part.items, *rest.items)] == whole[2:]
@@ -312,9 +319,9 @@ def plain(shape: Any) -> Any:
 
 
 def test_every_endpoint_says_what_it_does_and_returns() -> None:
-    for one in every_endpoint():
-        assert (one.call.__doc__ or "").strip(), one.name
-        assert one.returns is not Any, one.name
+    for endpoint in every_endpoint():
+        assert (endpoint.call.__doc__ or "").strip(), endpoint.name
+        assert endpoint.returns is not Any, endpoint.name
 
 
 def test_a_connection_loads_no_database_and_no_engine() -> None:
@@ -323,6 +330,8 @@ def test_a_connection_loads_no_database_and_no_engine() -> None:
         "heavy = ('sqlalchemy', 'alembic', 'turbohtml', 'fastapi', 'psycopg')\n"
         "print(sorted(name for name in sys.modules if name.partition('.')[0] in heavy))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
-    assert told.stdout == "[]\n"
+    assert process.stdout == "[]\n"

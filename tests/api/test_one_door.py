@@ -1,4 +1,4 @@
-"""What to crawl, running it and reading it: the same on `open` and `connect`."""
+"""Submitting, running and reading crawls: the same on `open` and `connect`."""
 
 import asyncio
 from datetime import timedelta
@@ -39,10 +39,10 @@ async def test_a_url_keywords_a_spec_and_a_mapping_make_the_same_job(yard: Surfa
 async def test_an_option_over_a_template_takes_its_limit_away(yard: Surface) -> None:
     await yard.templates.create({"name": "docs", "spec": {"urls": [URL], "limits": {"pages": 3}}})
 
-    kept = await yard.jobs.create(template="docs", name="kept")
+    job = await yard.jobs.create(template="docs", name="kept")
     endless = await yard.jobs.create(template="docs", max_pages=None)
 
-    assert (kept.spec.limits.pages, endless.spec.limits.pages) == (3, None)
+    assert (job.spec.limits.pages, endless.spec.limits.pages) == (3, None)
     schedule = await yard.schedules.create("s", "@daily", template="docs", max_pages=None)
     assert (await yard.schedules.run(schedule.id)).spec.limits.pages is None
 
@@ -152,8 +152,8 @@ async def test_a_key_belongs_to_one_call_that_succeeded(yard: Surface) -> None:
 
 
 def test_all_that_creates_takes_an_idempotency_key() -> None:
-    creating = [one for one in every_endpoint() if one.status == 201]
-    missing = [one.name for one in creating if KEY not in one.signature.parameters]
+    creating = [endpoint for endpoint in every_endpoint() if endpoint.status == 201]
+    missing = [endpoint.name for endpoint in creating if KEY not in endpoint.signature.parameters]
 
     assert len(creating) > 7
     assert missing == []

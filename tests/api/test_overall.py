@@ -41,7 +41,7 @@ async def test_pages_are_found_by_what_was_asked(
     quiet = Common(quiet=True)
     places = {"clock": clock, "ready": nobody, "where": "", "stdout": screen, "stderr": screen}
     session = Session(common=quiet, surface=yard, **places)
-    for asked, found in (
+    for filters, paths in (
         ({}, ["gone", "slow", "good"] * 2),
         ({"words": ["alert", "good"]}, ["good", "good"]),
         ({"words": ["Title of https", "gone"]}, ["gone", "gone"]),
@@ -58,10 +58,10 @@ async def test_pages_are_found_by_what_was_asked(
         ({"until": When(ago=HOUR)}, []),
         ({"limit": 2}, ["gone", "slow"]),
     ):
-        await cast("Any", search.pages).__wrapped__(session, **asked)
+        await cast("Any", search.pages).__wrapped__(session, **filters)
 
-        told = capsysbinary.readouterr().out.decode().split()
-        assert [url.rpartition("/")[2] for url in told] == found, asked
+        output = capsysbinary.readouterr().out.decode().split()
+        assert [url.rpartition("/")[2] for url in output] == paths, filters
 
 
 async def test_pages_of_named_jobs_are_found_and_no_more_than_asked(
@@ -77,17 +77,17 @@ async def test_pages_of_named_jobs_are_found_and_no_more_than_asked(
 async def test_what_needs_a_person_is_told(rig: Rig, yard: Surface) -> None:
     await rig.job()
 
-    found = await yard.attention.get()
+    attention = await yard.attention.get()
 
-    assert [notice.kind for notice in found.items] == ["no_worker"]
-    assert search.left_out(found) == []
+    assert [notice.kind for notice in attention.items] == ["no_worker"]
+    assert search.left_out(attention) == []
 
 
 def test_what_is_not_shown_is_counted() -> None:
     many = {"job_paused": 25, "webhook_off": 500}
-    found = Attention(at=NOW, items=(), counts=many, at_least=("webhook_off",), dismissed=0)
+    attention = Attention(at=NOW, items=(), counts=many, at_least=("webhook_off",), dismissed=0)
 
-    assert search.left_out(found) == [
+    assert search.left_out(attention) == [
         "paused job: 0 of 25 are shown",
         "webhook switched off: 0 of at least 500 are shown",
     ]

@@ -20,20 +20,20 @@ def test_an_instance_of_this_process_is_used_without_a_loop(tmp_path: Path) -> N
     with sync.open(Settings(data_dir=tmp_path)) as yard:
         jobs = [yard.jobs.create({"urls": [URL]}) for _ in range(3)]
         assert {job.due_in_s for job in jobs} == {0}  # they are due by now
-        made = [job.id for job in jobs]
-        yard.jobs.cancel(made[0])
+        job_ids = [job.id for job in jobs]
+        yard.jobs.cancel(job_ids[0])
 
-        found = [job.id for job in sync.every(yard.jobs.list, limit=2)]
+        listed_ids = [job.id for job in sync.every(yard.jobs.list, limit=2)]
         states = {job.id: job.state for job in yard.jobs.list().items}
-        csv = b"".join(yard.results.export(made[0]))
-        heard = next(iter(yard.events.stream(after=1)))
+        csv = b"".join(yard.results.export(job_ids[0]))
+        event = next(iter(yard.events.stream(after=1)))
         with pytest.raises(NotFound):
             yard.jobs.get("0192")
 
-    assert found == made[:0:-1]
-    assert states[made[0]] == "cancelled"
+    assert listed_ids == job_ids[:0:-1]
+    assert states[job_ids[0]] == "cancelled"
     assert csv == b""
-    assert (heard.seq, heard.name) == (2, "job.created")
+    assert (event.seq, event.name) == (2, "job.created")
 
 
 def test_a_server_is_asked_without_a_loop() -> None:

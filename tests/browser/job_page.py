@@ -38,8 +38,8 @@ class Crawl:
 async def crawled(stage: Stage, *, pages: int = 30, **form: Any) -> Crawl:
     """Return a job of *pages* pages, five failures, two URLs kept out by rules, 40 that wait."""
     store, now = stage.yard.store, stage.yard.clock.now()
-    made = await stage.job(**{"name": "Docs of the yard", "keep_html": True, **form})
-    claim = await begun(stage, made)
+    job = await stage.job(**{"name": "Docs of the yard", "keep_html": True, **form})
+    claim = await begun(stage, job)
     bodies = {
         Body.TEXT: b"A guide.",
         Body.HTML: b"<h1>A guide</h1>",
@@ -49,7 +49,7 @@ async def crawled(stage: Stage, *, pages: int = 30, **form: Any) -> Crawl:
     targets = [a_target(f"guide/page-{n}", host=HOST, depth=n % 4) for n in range(pages)]
     good = [
         done(
-            one,
+            target,
             bodies if n else hostile,
             title=HOSTILE if n == 0 else f"How to bound a crawl, part {n}",
             content_type="text/html; charset=utf-8",
@@ -57,14 +57,14 @@ async def crawled(stage: Stage, *, pages: int = 30, **form: Any) -> Crawl:
             elapsed_ms=41 + n,
             bytes=18_000 + 311 * n,
         )
-        for n, one in enumerate(targets)
+        for n, target in enumerate(targets)
     ]
     slow = [a_target(f"slow/{n}", host=HOST, depth=2) for n in range(3)]
-    gone = [a_target(f"gone/{n}", host=HOST, depth=1) for n in range(2)]
-    broken = packed_fingerprints(one.url for one in gone)
-    good[1:3] = [replace(one, targets=broken) for one in good[1:3]]
-    bad = [failed(one, fetched_at=now, detail="no answer within 30 s") for one in slow]
-    bad += [failed(one, ErrorKind.HTTP_4XX, status=404, fetched_at=now) for one in gone]
+    missing = [a_target(f"gone/{n}", host=HOST, depth=1) for n in range(2)]
+    broken = packed_fingerprints(target.url for target in missing)
+    good[1:3] = [replace(outcome, targets=broken) for outcome in good[1:3]]
+    bad = [failed(target, fetched_at=now, detail="no answer within 30 s") for target in slow]
+    bad += [failed(target, ErrorKind.HTTP_4XX, status=404, fetched_at=now) for target in missing]
     waiting = [replace(a_target(f"print/{n}", host=HOST), parent=targets[0].fp) for n in range(40)]
     skipped = [
         Skipped(a_target("secret", host=HOST), "robots: Disallow: /secret"),
@@ -96,7 +96,7 @@ async def crawled(stage: Stage, *, pages: int = 30, **form: Any) -> Crawl:
     )
     outcomes = [*good, *bad]
     batch = a_batch(
-        [*targets, *slow, *gone, *waiting],
+        [*targets, *slow, *missing, *waiting],
         outcomes,
         skipped,
         log=tuple(log),
@@ -106,7 +106,7 @@ async def crawled(stage: Stage, *, pages: int = 30, **form: Any) -> Crawl:
     )
     batch = replace(batch, usage=replace(batch.usage, duration_s=95))
     [answer] = await store.frontier.record([(claim.lease, batch)], now, LEASE)
-    return Crawl(made["id"], Claim(lease=answer.lease, job=claim.job, shard=claim.shard))
+    return Crawl(job["id"], Claim(lease=answer.lease, job=claim.job, shard=claim.shard))
 
 
 def button(page: Page, name: str) -> Any:
@@ -134,13 +134,13 @@ async def come(stage: Stage, crawl: Crawl, *paths: str, **fields: Any) -> None:
     """Let pages of these paths come."""
     now = stage.yard.clock.now()
     targets = [a_target(path, host=HOST) for path in paths]
-    outcomes = [done(one, fetched_at=now, **fields) for one in targets]
+    outcomes = [done(target, fetched_at=now, **fields) for target in targets]
     entry = (crawl.claim.lease, a_batch(targets, outcomes))
     [answer] = await stage.yard.store.frontier.record([entry], now, LEASE)
     crawl.claim = replace(crawl.claim, lease=answer.lease)
 
 
-TABS = {  # what is there once a tab is shown
+TABS = {  # content of a visible tab
     "Overview": "#timeline li",
     "Pages": "section[data-tab=pages] tbody tr",
     "Problems": "section[data-tab=problems] .err",

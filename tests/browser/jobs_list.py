@@ -31,18 +31,18 @@ def group(page: Page, title: str) -> Locator:
 
 async def many(stage: Stage, count: int, name: str = "job", **form: Any) -> list[dict[str, Any]]:
     """Make jobs with numbers behind their names, the first from 1."""
-    made = []
+    jobs = []
     for n in range(1, count + 1):
-        asked = JobRequest(
+        request = JobRequest(
             form={"urls": ["https://docs.example.org/"], "name": f"{name} {n}"} | form
         )
         submitter = stage.site.yard.services.submitter
-        draft = await submitter.draft(LOCAL, await submitter.prepare(LOCAL, asked))
-        made.append({"id": (await submitter.enter(draft)).id})
-    return made
+        draft = await submitter.draft(LOCAL, await submitter.prepare(LOCAL, request))
+        jobs.append({"id": (await submitter.enter(draft)).id})
+    return jobs
 
 
-async def ended(stage: Stage, job: dict[str, Any], move: Move, **said: Any) -> None:
-    """Let a job end after some pages, ten of which failed."""
+async def ended(stage: Stage, job: dict[str, Any], move: Move, **params: Any) -> None:
+    """End a job after some pages, ten of them failed."""
     [claim] = await moved_on(stage, [await begun(stage, job)], **FAR)
-    await settled(stage, claim, move, **said)
+    await settled(stage, claim, move, **params)

@@ -1,4 +1,4 @@
-"""What is looked for on every page: faults of accessibility, and what does not fit."""
+"""Checks of every page: accessibility and overflow."""
 
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Page, expect
@@ -17,10 +17,10 @@ async def faults_of(page: Page) -> list[str]:
     The page's context must bypass the policy (``bypass_csp=True``), which refuses axe.
     """
     await expect(page.locator("[aria-busy=true]")).to_have_count(0)  # it has no names yet
-    found = await Axe().run(page, options=_RULES)
+    results = await Axe().run(page, options=_RULES)
     return [
         f"{fault['id']}: {', '.join(str(node['target'][0]) for node in fault['nodes'][:5])}"
-        for fault in found.response["violations"]
+        for fault in results.response["violations"]
     ]
 
 
@@ -34,5 +34,5 @@ async def overflow_of(page: Page) -> int:
 
 async def unfilled_in(page: Page) -> list[str]:
     """Return the fields that are seen without their data, each with the words around it."""
-    found: list[str] = await page.evaluate(_UNFILLED)
-    return found
+    texts: list[str] = await page.evaluate(_UNFILLED)
+    return texts

@@ -96,9 +96,16 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
             "parameters": [{"name": "start", "type": "url", "description": "Where it begins"}],
         },
     )
-    for name, said in (("news", "Front pages, every hour"), ("prices", "Product pages of shops")):
-        made = {"name": name, "description": said, "spec": {"urls": ["https://example.com/"]}}
-        await ask("POST", "/templates", made)
+    for name, description in (
+        ("news", "Front pages, every hour"),
+        ("prices", "Product pages of shops"),
+    ):
+        schedule = {
+            "name": name,
+            "description": description,
+            "spec": {"urls": ["https://example.com/"]},
+        }
+        await ask("POST", "/templates", schedule)
     await ask("POST", f"/templates/{docs['id']}/publish", {})
     whole = {"template": "docs-site", "params": {"start": url}, "name": "Python docs"}
     done = await ask("POST", "/jobs", whole | {"tags": ["docs"]})
@@ -115,11 +122,11 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
         ("Weekly archive", "0 4 * * sun", "America/New_York"),
     ):
         spec = {"urls": [url], "limits": {"pages": 5}, **FAST, **OPENED}
-        asked = {"name": name, "when": when, "zone": zone, "overrides": spec, "pause_after": 3}
-        made = await ask("POST", "/schedules", asked)
-        schedules[name] = made["id"]
+        form = {"name": name, "when": when, "zone": zone, "overrides": spec, "pause_after": 3}
+        schedule = await ask("POST", "/schedules", form)
+        schedules[name] = schedule["id"]
         week = (stage.yard.clock.now() - timedelta(days=7)).isoformat()
-        await ask("POST", f"/schedules/{made['id']}/backfill", {"from": week, "dry_run": False})
+        await ask("POST", f"/schedules/{schedule['id']}/backfill", {"from": week, "dry_run": False})
     await ask(
         "POST", f"/schedules/{schedules['News sweep']}/pause", {"reason": "the site is moving"}
     )
@@ -166,11 +173,11 @@ async def _changed(stage: Stage) -> str:
     async with SiteServer(DemoSite(pages=120, faults=False)) as there:
         spec = {"urls": [f"{there.url}/"], "text": "main", **FAST, **OPENED}
         watch = {"name": "Handbook", "when": "0 4 * * *", "overrides": spec}
-        made = await stage.ask("POST", "/schedules", watch)
+        schedule = await stage.ask("POST", "/schedules", watch)
         runs = []
         for edition in (1, 2):
             there.site = DemoSite(pages=120, faults=False, edition=edition)
-            run = await stage.ask("POST", f"/schedules/{made['id']}/run")
+            run = await stage.ask("POST", f"/schedules/{schedule['id']}/run")
             while not (await stage.ask("GET", f"/jobs/{run['id']}/wait?timeout_s=20"))["ended_at"]:
                 pass
             runs.append(str(run["id"]))
@@ -180,8 +187,8 @@ async def _changed(stage: Stage) -> str:
 
 async def _until_ended(stage: Stage) -> None:
     waiting = "/jobs?state=pending,running&limit=1"
-    while found := (await stage.ask("GET", waiting))["items"]:
-        await stage.ask("GET", f"/jobs/{found[0]['id']}/wait?timeout_s=20")
+    while jobs := (await stage.ask("GET", waiting))["items"]:
+        await stage.ask("GET", f"/jobs/{jobs[0]['id']}/wait?timeout_s=20")
 
 
 async def _take(context: BrowserContext, path: str, file: Path) -> None:

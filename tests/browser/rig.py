@@ -19,7 +19,7 @@ from crawlyard.core.answer import API as PREFIX
 from crawlyard.services.surface import Surface
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.app import create_app
-from crawlyard.web.server import listening, serving
+from crawlyard.web.server import listen, serve
 from crawlyard.web.site import Site, SiteOptions, open_site
 from crawlyard.yard import Yard
 
@@ -31,7 +31,11 @@ _ENDED_WITHIN_S = 10
 PATIENCE_MS = 30_000
 """How long a page may take to be there, or to show something, on a busy machine."""
 
-_TOLD = ("status of 4", "ERR_", 'MIME type ("application/problem+json")')  # pages tell of them
+_TOLD = (
+    "status of 4",
+    "ERR_",
+    'MIME type ("application/problem+json")',
+)  # reported by pages themselves
 _LATE = ("Transition was aborted",)  # the browser gives up to animate a page that came late
 _WATCH = """
   addEventListener("securitypolicyviolation", (event) =>
@@ -63,7 +67,7 @@ class Stage:
     base: str
     secrets: dict[str, str]  # tokens of users
     browser: Browser
-    faults: list[str] = field(default_factory=list)  # what no page may say in its console
+    faults: list[str] = field(default_factory=list)  # errors in the consoles of pages
 
     @property
     def yard(self) -> Yard:
@@ -72,8 +76,8 @@ class Stage:
     async def user(self, name: str, role: Role = Role.OPERATOR) -> None:
         """Make a user, who can then look."""
         await Surface(self.site.yard.services, LOCAL).users.create(name, role)
-        given = await Surface(self.site.yard.services, LOCAL).tokens.create("browser", user=name)
-        self.secrets[name] = given.token or ""
+        token = await Surface(self.site.yard.services, LOCAL).tokens.create("browser", user=name)
+        self.secrets[name] = token.token or ""
 
     async def ask(self, method: str, path: str, body: object = None, by: str = LOCAL.id) -> Any:
         """Return what the API answers to a user; it must be well."""
@@ -85,8 +89,8 @@ class Stage:
 
     async def job(self, by: str = LOCAL.id, **form: Any) -> dict[str, Any]:
         """Return a new job of a user's."""
-        made: dict[str, Any] = await self.ask("POST", "/jobs", {"urls": [_URL]} | form, by)
-        return made
+        job: dict[str, Any] = await self.ask("POST", "/jobs", {"urls": [_URL]} | form, by)
+        return job
 
     @asynccontextmanager
     async def context(
@@ -97,7 +101,7 @@ class Stage:
         dark: bool = False,
         **options: Any,
     ) -> AsyncIterator[BrowserContext]:
-        """Open a browser's window, signed in as a user (empty: as nobody) for the block."""
+        """Open a browser window for the block, signed in as a user (empty: not signed in)."""
         context = await self.browser.new_context(
             base_url=self.base,
             viewport={"width": size[0], "height": size[1]},
@@ -110,9 +114,9 @@ class Stage:
         await context.add_init_script(_WATCH)
         context.on("page", self._listen)
         if by:
-            given = await self.site.yard.services.access.sign_in(self.secrets[by])
+            session = await self.site.yard.services.access.sign_in(self.secrets[by])
             await context.add_cookies(
-                [{"name": "crawlyard", "value": given.secret, "url": self.base, "httpOnly": True}]
+                [{"name": "crawlyard", "value": session.secret, "url": self.base, "httpOnly": True}]
             )
         try:
             yield context
@@ -131,12 +135,12 @@ class Stage:
         page.on("pageerror", lambda error: self._hear(page.url, str(error)))
         page.on(
             "console",
-            lambda said: self._hear(page.url, said.text) if said.type == "error" else None,
+            lambda message: self._hear(page.url, message.text) if message.type == "error" else None,
         )
 
-    def _hear(self, url: str, said: str) -> None:
-        if not any(known in said for known in (*_TOLD, *_LATE)):
-            self.faults.append(f"{url}: {said}")
+    def _hear(self, url: str, message: str) -> None:
+        if not any(expected in message for expected in (*_TOLD, *_LATE)):
+            self.faults.append(f"{url}: {message}")
 
 
 _URL = "https://docs.example.org/"
@@ -158,16 +162,16 @@ async def a_stage(
     At the end no page may have complained of anything.
     """
     store = await open_sql_store(folder / "crawlyard.db")
-    given = Settings(data_dir=folder, **(settings or {}))
-    yard = Yard(given, store, SystemClock())
+    settings_ = Settings(data_dir=folder, **(settings or {}))
+    yard = Yard(settings_, store, SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False, sample=sample))
     secret = (await Surface(yard.services, LOCAL).tokens.create("browser")).token or ""
     app = create_app(site)
     try:
-        with listening("127.0.0.1", port) as sock:
+        with listen("127.0.0.1", port) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             base = f"http://127.0.0.1:{sock.getsockname()[1]}"
-            async with serving(app, sock, site.live.close), _working(yard, works):
+            async with serve(app, sock, site.live.close), _working(yard, works):
                 stage = Stage(site=site, base=base, secrets={LOCAL.id: secret}, browser=browser)
                 yield stage
     finally:

@@ -37,8 +37,8 @@ _MOVES = {
 async def a_schedule(stage: Stage, name: str, by: str = LOCAL.id, **form: Any) -> dict[str, Any]:
     """Return a new schedule, due each hour unless *form* says otherwise."""
     body = {"name": name, "when": "@hourly", "overrides": URLS} | form
-    made: dict[str, Any] = await stage.ask("POST", "/schedules", body, by)
-    return made
+    schedule: dict[str, Any] = await stage.ask("POST", "/schedules", body, by)
+    return schedule
 
 
 async def lived(
@@ -60,8 +60,8 @@ async def lived(
         at = due - n * step
         if word in _WHY:
             outcome, reason, detail = _WHY[word]
-            told: dict[str, Any] = {"outcome": outcome, "reason": reason, "detail": detail}
-            ticks.append(a_tick(stored, at, decided_at=at, **told))
+            fields: dict[str, Any] = {"outcome": outcome, "reason": reason, "detail": detail}
+            ticks.append(a_tick(stored, at, decided_at=at, **fields))
             continue
         origin = Origin(schedule_id=stored.id, tick_at=at)
         times: dict[str, Any] = dict.fromkeys(_TIMES, at)
@@ -87,15 +87,15 @@ async def crawled(
     stage: Stage,
     schedule: Mapping[str, Any],
     texts: Mapping[str, str],
-    gone: Sequence[str] = (),
+    removed: Sequence[str] = (),
     broken: Sequence[str] = (),
 ) -> str:
     """Run a schedule; return the id of its job, which has come to its end with these pages.
 
     Its changes are kept as after any run.
     """
-    made = await stage.ask("POST", f"/schedules/{schedule['id']}/run")
-    claim = await begun(stage, made)
+    run = await stage.ask("POST", f"/schedules/{schedule['id']}/run")
+    claim = await begun(stage, run)
     outcomes = []
     for path, text in texts.items():
         fields: dict[str, Any] = {
@@ -105,7 +105,7 @@ async def crawled(
             "content_version": 1,
         }
         outcomes.append(done(a_target(path), {Body.TEXT: text.encode()}, **fields))
-    outcomes += [failed(a_target(path), ErrorKind.HTTP_4XX, status=404) for path in gone]
+    outcomes += [failed(a_target(path), ErrorKind.HTTP_4XX, status=404) for path in removed]
     outcomes += [failed(a_target(path), ErrorKind.HTTP_5XX, status=500) for path in broken]
     batch = a_batch([outcome.target for outcome in outcomes], outcomes)
     store, now = stage.yard.store, stage.yard.clock.now()
@@ -113,7 +113,7 @@ async def crawled(
     ended = Claim(lease=answer.lease, job=claim.job, shard=claim.shard)
     await settled(stage, ended, reason=StateReason.EXHAUSTED)
     await stage.yard.services.changes.settle(schedule["id"])
-    return str(made["id"])
+    return str(run["id"])
 
 
 async def overdue(stage: Stage, schedule: Mapping[str, Any], by: timedelta) -> None:
@@ -149,11 +149,11 @@ _WEEK: Sequence[tuple[str, str, str, Sequence[str]]] = (
 
 async def week_of_schedules(stage: Stage) -> dict[str, str]:
     """Make schedules as a small company has them; return their ids by name."""
-    made: dict[str, str] = {}
+    schedule_ids: dict[str, str] = {}
     for name, when, zone, past in _WEEK:
         schedule = await a_schedule(stage, name, when=when, zone=zone)
         await lived(stage, schedule, past)
-        made[name] = schedule["id"]
+        schedule_ids[name] = schedule["id"]
     shop = await stage.ask("POST", "/templates", _SHOP)
     watch = await a_schedule(
         stage,
@@ -170,6 +170,6 @@ async def week_of_schedules(stage: Stage) -> dict[str, str]:
     lately = ["running", *["completed"] * 9, "failed", "skipped", *["completed"] * 26, "missed"]
     await lived(stage, watch, [*lately, *["completed"] * 20])
     why = {"reason": "the wiki is being moved to another host, back on Monday"}
-    await stage.ask("POST", f"/schedules/{made['Wiki snapshot']}/pause", why)
-    await overdue(stage, {"id": made["Status pages"]}, timedelta(minutes=6))
-    return made | {"Price watch": watch["id"]}
+    await stage.ask("POST", f"/schedules/{schedule_ids['Wiki snapshot']}/pause", why)
+    await overdue(stage, {"id": schedule_ids["Status pages"]}, timedelta(minutes=6))
+    return schedule_ids | {"Price watch": watch["id"]}

@@ -1,4 +1,4 @@
-"""What changed between two runs: how many pages, which, and what in the text of one."""
+"""Changes between two runs: counts, pages, and text diffs."""
 
 import re
 from typing import Any
@@ -21,9 +21,9 @@ RULES = {"urls": ["https://example.com/"], "ignore_text": ["re:^Updated "]}
 
 
 async def two_runs(stage: Stage, name: str) -> tuple[dict[str, Any], str, str]:
-    made = await a_schedule(stage, name, overrides=RULES)
-    first = await crawled(stage, made, BEFORE)
-    return made, first, await crawled(stage, made, AFTER, gone=["about"], broken=["faq"])
+    schedule = await a_schedule(stage, name, overrides=RULES)
+    first = await crawled(stage, schedule, BEFORE)
+    return schedule, first, await crawled(stage, schedule, AFTER, removed=["about"], broken=["faq"])
 
 
 def page_of(page: Page, path: str) -> Any:
@@ -31,12 +31,12 @@ def page_of(page: Page, path: str) -> Any:
 
 
 async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: Stage) -> None:
-    made, first, second = await two_runs(stage, "Docs nightly")
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule, first, second = await two_runs(stage, "Docs nightly")
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         await page.get_by_role("link", name="5 changes").click()
         lead = page.get_by_role("heading", level=1)
-        said = r"^2 changed, 1 new, 1 gone, 1 broken since .*\d\d:\d\d$"
-        await expect(lead).to_have_text(re.compile(said))
+        summary = r"^2 changed, 1 new, 1 gone, 1 broken since .*\d\d:\d\d$"
+        await expect(lead).to_have_text(re.compile(summary))
         await expect(page.locator("#earlier")).to_have_value(first)
         await expect(page.locator("#share")).to_have_text("6 pages, 16.7% unchanged")
         kinds = page.get_by_role("group", name="Kind of change").get_by_role("button")
@@ -69,7 +69,7 @@ async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: S
             ["2removed: It needs 1 GB of memory.", "2added: It needs 2 GB of memory."]
         )
 
-        # what only one run has is shown as it is, or was
+        # pages of only one run are shown in full
         await page.get_by_role("button", name="1 New").click()
         await expect(diff.locator(".add")).to_have_text([re.compile("Post <img")])
         await page.get_by_role("button", name="1 Gone").click()
@@ -81,13 +81,13 @@ async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: S
         await expect(diff.locator(".del")).to_contain_text("Questions and answers")
         await expect(page.locator("main img")).to_have_count(0)
 
-        # what is ignored and where that is set; who else can be told
+        # ignore rules, their settings, and notifications
         await expect(page.locator("#ignored")).to_contain_text("1 line pattern (re:^Updated )")
         await expect(page.get_by_role("link", name="Edit ignore rules")).to_have_attribute(
-            "href", f"/schedules/{made['id']}#name"
+            "href", f"/schedules/{schedule['id']}#name"
         )
         await expect(page.get_by_role("link", name="Atom feed")).to_have_attribute(
-            "href", f"/api/v1/schedules/{made['id']}/changes.atom"
+            "href", f"/api/v1/schedules/{schedule['id']}/changes.atom"
         )
         await page.get_by_role("link", name="Notify me…").click()
         await expect(page.get_by_label("Events")).to_have_value("run.changed page.changed")
@@ -98,8 +98,8 @@ async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: S
 
 
 async def test_pages_are_gone_through_by_key_and_another_run_is_chosen(stage: Stage) -> None:
-    made, first, second = await two_runs(stage, "By key")
-    third = await crawled(stage, made, {**AFTER, "limits": "Sixty pages\nat most"})
+    schedule, first, second = await two_runs(stage, "By key")
+    third = await crawled(stage, schedule, {**AFTER, "limits": "Sixty pages\nat most"})
     async with stage.page(f"/jobs/{third}/changes") as page:
         lead = page.get_by_role("heading", level=1)
         await expect(lead).to_have_text(re.compile("^1 changed, 1 gone since "))

@@ -118,8 +118,8 @@ async def check_tabs(page: Page, numbers: Mapping[str, int]) -> None:
     assert await total(problems.locator("tbody td.num")) == numbers["skipped"]
 
     await tab(page, "Site map").click()
-    said = page.locator("section[data-tab=map] .said").first
-    await expect(said).to_contain_text(
+    status = page.locator("section[data-tab=map] .said").first
+    await expect(status).to_contain_text(
         f"{numbers['fetched']} fetched, {numbers['failed']} failed, "
         f"{numbers['waiting']} never fetched, {numbers['redirected']} redirected, "
         f"{numbers['skipped']} skipped"

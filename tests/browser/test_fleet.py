@@ -91,7 +91,7 @@ async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stag
     await reported(stage)
     async with stage.page("/workers") as page:
         hosts, dialog = page.get_by_role("table", name="Hosts"), page.get_by_role("dialog")
-        await expect(hosts).to_contain_text("Being asked")
+        await expect(hosts).to_contain_text("Active")
 
         await hosts.get_by_role("button", name=f"Say how {HOST} is asked").click()
         await dialog.get_by_label("At least between two requests").fill("2.5")
@@ -105,7 +105,7 @@ async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stag
         await dialog.get_by_role("button", name="Pause").click()
         await expect(hosts).to_contain_text("Paused")
         await hosts.get_by_role("button", name=f"Resume {HOST}").click()
-        await expect(hosts).to_contain_text("Being asked")
+        await expect(hosts).to_contain_text("Active")
         await hosts.get_by_role("button", name=f"Block {HOST}").click()
         await dialog.get_by_label("Reason").fill("no more")
         await dialog.get_by_role("button", name="Block").click()
@@ -134,7 +134,7 @@ async def test_a_host_that_nobody_asks_shows_what_is_said_as_soon_as_it_is(stage
         await stage.ask("POST", "/hosts/a.example/pause", {"note": "down"})
         await expect(hosts).to_contain_text("Paused")
         await stage.ask("PATCH", "/hosts/b.example", {"delay_s": 2})
-        await expect(hosts).to_contain_text("Not asked now")
+        await expect(hosts).to_contain_text("On hold")
 
 
 async def test_who_is_no_admin_looks_and_changes_nothing(stage: Stage) -> None:

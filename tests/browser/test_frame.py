@@ -1,4 +1,4 @@
-"""What all pages have: signing in, the frame, the policy, the stream."""
+"""Shared parts of all pages: sign-in, frame, policy, stream."""
 
 import re
 from importlib.resources import files
@@ -104,14 +104,14 @@ async def test_the_sign_in_page_is_accessible_and_fits_a_phone(stage: Stage, dar
 
 async def test_a_count_is_exact_and_a_range_of_time_is_rounded_outwards(stage: Stage) -> None:
     async with stage.page("/") as page:
-        said = await page.evaluate(
+        texts = await page.evaluate(
             """async () => {
                 const link = document.querySelector("link[href*='core/fmt.js']");
                 const { counted, eta } = await import(link.href);
                 return [counted(1234567, "page"), eta(59, 61), eta(0, 3599), eta(90000, 91000)];
             }"""
         )
-        assert said == [
+        assert texts == [
             "1,234,567 pages",
             "59s \u2013 2m",
             "0s \u2013 1h 00m",

@@ -74,8 +74,8 @@ async def test_a_paused_job_says_why_and_when_it_is_cancelled_by_itself(stage: S
         await expect(far).to_contain_text("Paused at 35 of 75 found")
         await expect(far).to_contain_text("Moving house")
         # the first within half a second of the pause
-        left = re.compile("cancelled by itself in (7d 0h|6d 23h)")
-        await expect(far).to_contain_text(left)
+        pattern = re.compile("cancelled by itself in (7d 0h|6d 23h)")
+        await expect(far).to_contain_text(pattern)
 
 
 async def test_a_waiting_job_says_for_what_and_how_to_help(stage: Stage) -> None:
@@ -101,13 +101,13 @@ async def test_a_job_that_is_not_there_is_said_to_be_so_with_a_way_back(stage: S
 
 
 async def test_where_a_job_comes_from_is_told_with_links(stage: Stage) -> None:
-    made = await stage.ask(
+    template = await stage.ask(
         "POST", "/templates", {"name": "docs-site", "spec": {"urls": [f"https://{HOST}/"]}}
     )
     job = await stage.job(template="docs-site", urls=[f"https://{HOST}/a"], delay_s=3)
     async with stage.page(f"/jobs/{job['id']}/settings") as page:
         link = page.get_by_role("link", name="template docs-site v1")
-        await expect(link).to_have_attribute("href", f"/templates/{made['id']}")
+        await expect(link).to_have_attribute("href", f"/templates/{template['id']}")
         rows = page.locator("#config tbody tr")
         await expect(rows.filter(has_text="delay_s")).to_contain_text("this job")
         await expect(rows.filter(has_text="delay_s").locator("td").last).to_have_text("0.5")

@@ -1,4 +1,4 @@
-"""What can be done to a job on its page: pause, retry, edit, copy, delete."""
+"""Actions on the page of a job: pause, retry, edit, copy, delete."""
 
 import asyncio
 import gzip
@@ -36,11 +36,11 @@ async def test_a_job_is_paused_resumed_and_cancelled_by_keys_alone(stage: Stage)
         await page.keyboard.press("p")
         await expect(page.locator(".head .pill")).to_have_text("Waiting")
         await page.keyboard.press("c")
-        asked = page.get_by_role("dialog", name="Stop this crawl?")
-        await expect(asked.get_by_label("Keep what is there")).to_be_checked()
-        await expect(asked).to_contain_text("Its 32 pages can be read and downloaded.")
-        await expect(asked).to_contain_text("40 URLs in the queue are not fetched")
-        await asked.get_by_label("Reason").fill("no use")
+        dialog = page.get_by_role("dialog", name="Stop this crawl?")
+        await expect(dialog.get_by_label("Keep what is there")).to_be_checked()
+        await expect(dialog).to_contain_text("Its 32 pages can be read and downloaded.")
+        await expect(dialog).to_contain_text("40 URLs in the queue are not fetched")
+        await dialog.get_by_label("Reason").fill("no use")
         await page.keyboard.press("Enter")
         await expect(page.locator(".head .pill")).to_have_text("Stopped")
         far = page.get_by_label("How far it is")
@@ -68,10 +68,10 @@ async def test_a_crawl_is_stopped_and_what_it_brought_discarded(stage: Stage) ->
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await button(page, "Stop").click()
-        asked = page.get_by_role("dialog", name="Stop this crawl?")
-        await expect(asked).to_contain_text("Its 32 pages and all that is known of 75 URLs go")
-        await asked.get_by_label("Discard it").check()
-        await asked.get_by_role("button", name="Stop").click()
+        dialog = page.get_by_role("dialog", name="Stop this crawl?")
+        await expect(dialog).to_contain_text("Its 32 pages and all that is known of 75 URLs go")
+        await dialog.get_by_label("Discard it").check()
+        await dialog.get_by_role("button", name="Stop").click()
         await page.wait_for_url(f"{stage.base}/jobs")
         await page.goto(f"/jobs/{crawl.id}")
         await expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
@@ -154,8 +154,8 @@ async def test_a_limit_that_stopped_a_job_is_raised_and_the_job_goes_on(stage: S
         await form.get_by_role("button", name="Raise and continue").click()
         await expect(page.locator(".head .pill")).to_have_text("Waiting")
         await expect(far).to_contain_text("Nearest limit: 500 pages")
-    told = await stage.ask("GET", f"/jobs/{crawl.id}")
-    assert told["spec"]["limits"] == {
+    job = await stage.ask("GET", f"/jobs/{crawl.id}")
+    assert job["spec"]["limits"] == {
         "pages": 500,
         "bytes": 2 * 10**9,
         "duration_s": 5400,
@@ -179,9 +179,9 @@ async def test_pace_and_rules_are_changed_while_a_job_runs(stage: Stage) -> None
         await form.get_by_label("Exclude URLs matching").fill("*/print/*\n*.zip")
         await form.get_by_role("button", name="Save").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Other docs")
-    told = await stage.ask("GET", f"/jobs/{crawl.id}")
-    assert (told["spec"]["priority"], told["spec"]["delay_s"]) == ("high", 2)
-    assert told["spec"]["exclude"] == ["*/print/*", "*.zip"]
+    job = await stage.ask("GET", f"/jobs/{crawl.id}")
+    assert (job["spec"]["priority"], job["spec"]["delay_s"]) == ("high", 2)
+    assert job["spec"]["exclude"] == ["*/print/*", "*.zip"]
 
 
 async def test_what_somebody_else_changed_meanwhile_is_told_and_kept(stage: Stage) -> None:
@@ -197,8 +197,8 @@ async def test_what_somebody_else_changed_meanwhile_is_told_and_kept(stage: Stag
         await expect(form.get_by_label("Failed URLs")).to_have_value("9")
         await form.get_by_role("button", name="Save", exact=True).click()
         await expect(form).to_be_hidden()
-    told = await stage.ask("GET", f"/jobs/{crawl.id}")
-    assert (told["spec"]["limits"]["pages"], told["spec"]["limits"]["errors"]) == (200, 9)
+    job = await stage.ask("GET", f"/jobs/{crawl.id}")
+    assert (job["spec"]["limits"]["pages"], job["spec"]["limits"]["errors"]) == (200, 9)
 
 
 async def test_an_exclusion_tells_what_goes_before_it_goes(stage: Stage) -> None:
@@ -278,9 +278,9 @@ async def test_a_job_becomes_a_template_and_is_copied(stage: Stage) -> None:
         await page.get_by_role("dialog").get_by_label("Name").fill("made of a job")
         await page.keyboard.press("Enter")
         await page.wait_for_url(f"{stage.base}/templates/*")
-    [made] = (await stage.ask("GET", "/templates?q=made of a job"))["items"]
-    assert made["spec"]["limits"]["pages"] == 100
-    assert "delay_s" not in made["spec"]
+    [template] = (await stage.ask("GET", "/templates?q=made of a job"))["items"]
+    assert template["spec"]["limits"]["pages"] == 100
+    assert "delay_s" not in template["spec"]
 
 
 async def test_a_download_takes_the_format_that_was_used_last_at_once(stage: Stage) -> None:
@@ -321,9 +321,9 @@ async def test_a_download_takes_the_format_that_was_used_last_at_once(stage: Sta
             await form.get_by_role("button", name="Download Markdown").click()
         saved = await download.value
         assert saved.suggested_filename.endswith(".zip")
-        with zipfile.ZipFile(await saved.path()) as found:
-            assert found.testzip() is None
-            assert found.namelist()
+        with zipfile.ZipFile(await saved.path()) as archive:
+            assert archive.testzip() is None
+            assert archive.namelist()
 
 
 async def test_a_job_is_deleted_once_it_was_said_what_goes(stage: Stage) -> None:
@@ -331,10 +331,10 @@ async def test_a_job_is_deleted_once_it_was_said_what_goes(stage: Stage) -> None
     await settled(stage, crawl.claim)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await menu(page, "More", "Delete")
-        asked = page.get_by_role("dialog", name="Delete this job?")
-        await expect(asked).to_contain_text("Its 32 pages")
-        await expect(asked).to_contain_text("75 URLs")
-        await asked.get_by_role("button", name="Delete for good").click()
+        dialog = page.get_by_role("dialog", name="Delete this job?")
+        await expect(dialog).to_contain_text("Its 32 pages")
+        await expect(dialog).to_contain_text("75 URLs")
+        await dialog.get_by_role("button", name="Delete for good").click()
         await page.wait_for_url(f"{stage.base}/jobs")
 
 

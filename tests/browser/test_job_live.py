@@ -1,4 +1,4 @@
-"""What moves on the page of a job that runs: its latest pages, and its pace at each host."""
+"""Live parts of a running job: latest pages, and pace per host."""
 
 import re
 from datetime import timedelta
@@ -26,10 +26,10 @@ async def test_the_latest_pages_move_and_hold_still_under_the_pointer(stage: Sta
         )
 
         await rows.nth(3).hover()
-        held = await rows.nth(3).text_content()
+        row_text = await rows.nth(3).text_content()
         await come(stage, crawl, "new/2", "new/3")
         await expect(page.locator("#tail header")).to_contain_text("newer pages wait")
-        await expect(rows.nth(3)).to_have_text(held or "")
+        await expect(rows.nth(3)).to_have_text(row_text or "")
         await page.mouse.move(0, 0)
         await expect(rows.first).to_contain_text("/new/3")
         await rows.first.get_by_role("link").click()
@@ -54,7 +54,7 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         queues={crawl.id: 38},
         jobs=(crawl.id,),
     )
-    held = HostReport(
+    held_host = HostReport(
         host="cdn.example.org",
         at_once=2,
         held_until=now + timedelta(hours=1),
@@ -63,13 +63,13 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         queues={crawl.id: 2},
         jobs=(crawl.id,),
     )
-    report = a_report(id="w1", beat_at=now + timedelta(hours=1), hosts=(held, slow))
+    report = a_report(id="w1", beat_at=now + timedelta(hours=1), hosts=(held_host, slow))
     await stage.yard.store.workers.beat(report)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         hosts = page.locator("#pace-now li")
         await expect(hosts).to_have_count(2)
         await expect(hosts.first).to_contain_text(f"{HOST}1 of 2 at once")
-        await expect(hosts.first).to_contain_text("every 50 ms, asked by robots.txt · 38 waiting")
+        await expect(hosts.first).to_contain_text("every 50 ms, set by robots.txt · 38 waiting")
         await expect(hosts.nth(1)).to_contain_text("backoff after 3 refusals (429 or 503)")
         far = page.get_by_label("How far it is")
         await expect(far).to_contain_text(re.compile("cdn.example.org waits until"))
@@ -80,7 +80,7 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         )
         await stage.ask("PATCH", f"/jobs/{crawl.id}", {"name": "Slow docs"})
         await expect(far).to_contain_text(
-            f"Its pace is the delay at {HOST}: every 50 ms, asked by robots.txt."
+            f"Its pace is the delay at {HOST}: every 50 ms, set by robots.txt."
         )
         await page.get_by_role("button", name="Change pace…").click()
         await expect(page.get_by_role("dialog", name="Priority and pace")).to_be_visible()

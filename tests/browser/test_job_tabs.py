@@ -104,8 +104,8 @@ async def test_the_course_of_a_job_whose_only_url_failed_keeps_what_was_found(
         await expect(chart.locator(".limt")).to_have_count(0)
         await chart.get_by_role("slider").focus()
         await page.keyboard.press("End")
-        shown = await stage.ask("GET", f"/jobs/{crawl.id}")
-        discovered = shown["progress"]["discovered"]
+        job = await stage.ask("GET", f"/jobs/{crawl.id}")
+        discovered = job["progress"]["discovered"]
         await expect(chart).to_contain_text(f"{discovered:,}")
 
 
@@ -193,14 +193,14 @@ async def test_problems_are_told_by_what_to_do_and_what_was_skipped_apart(stage:
 async def test_what_became_of_a_url_is_told(stage: Stage) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}/problems") as page:
-        asked = page.locator("#why")
-        await asked.get_by_label("URL").fill(f"https://{HOST}/secret")
+        panel = page.locator("#why")
+        await panel.get_by_label("URL").fill(f"https://{HOST}/secret")
         await page.keyboard.press("Enter")
         fate = page.locator("#fate")
         await expect(fate).to_contain_text("Skipped")
         await expect(fate).to_contain_text("robots: Disallow: /secret")
-        await asked.get_by_label("URL").fill(f"https://{HOST}/guide/page-3")
-        await asked.get_by_role("button", name="Details").click()
+        await panel.get_by_label("URL").fill(f"https://{HOST}/guide/page-3")
+        await panel.get_by_role("button", name="Details").click()
         await expect(fate).to_contain_text("Fetched")
         await fate.get_by_role("link", name="Its page").click()
         title = page.get_by_role("heading", level=1)
@@ -214,8 +214,8 @@ async def test_the_log_is_followed_by_level_and_words_and_can_be_had(stage: Stag
         await expect(lines).to_have_count(3)
         now = stage.yard.clock.now()
         news = LogLine(at=now, level=Level.WARNING, message="a new line", url=f"https://{HOST}/n")
-        said = [(crawl.claim.lease, a_batch(log=(news,)))]
-        await stage.yard.store.frontier.record(said, now, LEASE)
+        batches = [(crawl.claim.lease, a_batch(log=(news,)))]
+        await stage.yard.store.frontier.record(batches, now, LEASE)
         await expect(lines).to_have_count(4)
         await expect(lines.last).to_contain_text(f"a new line https://{HOST}/n")
         await page.get_by_label("Only lines with").fill("slow")

@@ -17,10 +17,10 @@ from tests.builders_serve import a_report
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-async def shown(page: Page) -> list[str]:
+async def listed_texts(page: Page) -> list[str]:
     """Return what the list shows, in its order: headings of groups, and names of jobs."""
-    found = await page.locator("#jobs tr.gh th, #jobs a.main").all_inner_texts()
-    return [" ".join(text.split()) for text in found]
+    texts = await page.locator("#jobs tr.gh th, #jobs a.main").all_inner_texts()
+    return [" ".join(text.split()) for text in texts]
 
 
 async def named(page: Page) -> list[str]:
@@ -41,8 +41,8 @@ async def test_a_row_tells_how_a_job_stands(stage: Stage) -> None:
         await expect(running).to_contain_text("Running")
         await expect(running).to_contain_text("shop.example.com")
         await expect(running).to_contain_text("1,000 of 4,000")
-        left = re.compile(r"\d+[sm] \u2013 \d+m")
-        await expect(running.locator("[data-c=eta]")).to_have_text(left)
+        pattern = re.compile(r"\d+[sm] \u2013 \d+m")
+        await expect(running.locator("[data-c=eta]")).to_have_text(pattern)
         await expect(running.locator("[data-c=started] time")).to_have_text(re.compile("ago|now"))
         await expect(running.locator("[data-c=took]")).to_have_text("50s")
         await expect(running.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
@@ -55,7 +55,7 @@ async def test_a_row_tells_how_a_job_stands(stage: Stage) -> None:
         await expect(docs).to_contain_text("Stopped early")
         await expect(docs.locator("[data-c=pages]")).to_have_text("1,000 of 4,000 URLs, page limit")
         await expect(docs.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
-        assert await shown(page) == [
+        assert await listed_texts(page) == [
             "Running 1", "Price watch", "Waiting 1", "wiki.example.org", "Ended 1", "Docs",
         ]  # fmt: skip
 
@@ -93,8 +93,8 @@ async def test_a_range_of_time_that_begins_at_zero_is_shown(stage: Stage) -> Non
     job = await stage.job(name="Nearly done", tags=["nearly"])
     async with stage.page("/jobs?q=tag:nearly") as page:
         await expect(row(page, "Nearly done")).to_be_visible()
-        left = {"eta_p10_s": 0, "eta_p50_s": 4, "eta_p90_s": 9, "eta_confidence": "high"}
-        await page.evaluate(_TELL, {"id": job["id"], "v": 9, **left})
+        eta = {"eta_p10_s": 0, "eta_p50_s": 4, "eta_p90_s": 9, "eta_confidence": "high"}
+        await page.evaluate(_TELL, {"id": job["id"], "v": 9, **eta})
 
         await expect(row(page, "Nearly done").locator("[data-c=eta] span")).to_be_visible()
         await expect(row(page, "Nearly done").locator("[data-c=eta]")).to_have_text("0s \u2013 9s")
@@ -150,8 +150,8 @@ async def test_pages_of_the_list_are_turned_by_cursor(stage: Stage) -> None:
 
 
 async def test_the_url_carries_filter_and_state_and_counts_follow_the_filter(stage: Stage) -> None:
-    [one, *_] = await many(stage, 3, "url", tags=["url"])
-    await ended(stage, one, Move.FAIL, detail="no start URL could be fetched")
+    [job, *_] = await many(stage, 3, "url", tags=["url"])
+    await ended(stage, job, Move.FAIL, detail="no start URL could be fetched")
     async with stage.page("/jobs") as page:
         await page.keyboard.press("/")
         await page.keyboard.type("tag:url")
@@ -210,8 +210,8 @@ async def test_an_empty_list_says_whether_the_filter_hides_all(empty: Stage) -> 
 
 async def test_heads_sort_and_groups_are_by_what_is_asked(stage: Stage) -> None:
     await stage.user("nina")
-    made = [await stage.job(name=name, tags=["sorts"], by="nina") for name in ("b", "c", "a")]
-    for job, pages in zip(made, (20, 30, 10), strict=True):
+    jobs = [await stage.job(name=name, tags=["sorts"], by="nina") for name in ("b", "c", "a")]
+    for job, pages in zip(jobs, (20, 30, 10), strict=True):
         [claim] = await moved_on(
             stage, [await begun(stage, job)], discovered=40, done=30, pages=pages
         )
@@ -219,7 +219,7 @@ async def test_heads_sort_and_groups_are_by_what_is_asked(stage: Stage) -> None:
     await stage.job(name="mine", tags=["sorts"], urls=["https://other.example.org/"])
     async with stage.page("/jobs?q=tag:sorts&group=") as page:
         await expect(rows(page)).to_have_count(4)
-        assert await shown(page) == ["mine", "a", "c", "b"]
+        assert await listed_texts(page) == ["mine", "a", "c", "b"]
         for head, sorting, expected in [
             ("Pages", "descending", ["c", "b", "a", "mine"]),
             ("Pages", "ascending", ["mine", "a", "b", "c"]),
@@ -229,10 +229,10 @@ async def test_heads_sort_and_groups_are_by_what_is_asked(stage: Stage) -> None:
             is_sorted = page.get_by_role("columnheader", name=head)
             await expect(is_sorted).to_have_attribute("aria-sort", sorting)
             await expect(rows(page)).to_have_count(4)
-            assert await shown(page) == expected
+            assert await listed_texts(page) == expected
         await page.get_by_label("Group").select_option("By owner")
         await expect(group(page, "nina")).to_be_visible()
-        assert await shown(page) == ["local", "mine", "nina", "a", "b", "c"]
+        assert await listed_texts(page) == ["local", "mine", "nina", "a", "b", "c"]
         await page.get_by_label("Group").select_option("By host")
         await expect(group(page, "docs.example.org")).to_be_visible()
 
@@ -298,9 +298,9 @@ async def test_all_rows_of_a_long_list_follow_their_progress(empty: Stage) -> No
         await begun(empty, job)
     async with empty.page("/jobs?limit=200") as page:
         await expect(rows(page)).to_have_count(200)
-        at_once, seen, in_time = await page.evaluate(_CHANGE, _ROUNDS)
+        at_once, visible, in_time = await page.evaluate(_CHANGE, _ROUNDS)
         assert 0 < at_once < 100  # those in sight
-        assert seen
+        assert visible
         assert in_time == 200
 
 

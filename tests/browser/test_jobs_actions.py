@@ -95,7 +95,7 @@ async def test_all_that_match_are_cancelled_by_an_operation_that_shows_how_far_i
 ) -> None:
     count = AT_ONCE + 20
     await many(empty, count, "mass", tags=["mass"])
-    kept = await empty.job(name="kept")
+    job = await empty.job(name="kept")
     async with empty.page("/jobs?q=tag:mass") as page:
         await expect(rows(page)).to_have_count(50)
         await page.get_by_label("Select all on this page").check()
@@ -107,7 +107,7 @@ async def test_all_that_match_are_cancelled_by_an_operation_that_shows_how_far_i
         await expect(page.get_by_text(f"Cancelled: {count} jobs")).to_be_visible(timeout=60_000)
         await expect(page.locator("#operation")).to_be_hidden()
         await expect(group(page, "Ended")).to_contain_text(str(count))
-    assert (await empty.ask("GET", f"/jobs/{kept['id']}"))["state"] == "pending"
+    assert (await empty.ask("GET", f"/jobs/{job['id']}"))["state"] == "pending"
 
 
 async def test_counts_by_a_filter_stop_and_what_is_done_to_all_is_counted_in_full(
@@ -203,15 +203,15 @@ async def test_what_is_done_to_the_selected_is_undone(stage: Stage) -> None:
 async def test_the_selected_are_downloaded_together_and_deleted_once_their_number_is_confirmed(
     stage: Stage,
 ) -> None:
-    made = await many(stage, 2, "leaves", tags=["leaves"])
-    for job in made:
+    jobs = await many(stage, 2, "leaves", tags=["leaves"])
+    for job in jobs:
         await ended(stage, job, Move.COMPLETE)
     async with stage.page("/jobs?q=tag:leaves") as page:
         await expect(rows(page)).to_have_count(2)
         await page.get_by_label("Select all on this page").check()
         link = page.locator("#bulk").get_by_role("link", name="Download")
         href = await link.get_attribute("href") or ""
-        assert all(f"job={job['id']}" in href for job in made)
+        assert all(f"job={job['id']}" in href for job in jobs)
         async with page.expect_download() as begun_to:
             await link.click()
         await (await begun_to.value).path()

@@ -18,13 +18,13 @@ WIDE_SITE = GraphSite({"/": [f"/{n}" for n in range(99)], **{f"/{n}": [] for n i
 MOST_PAGES = 12
 
 
-async def reach(page: Page, wanted: Locator) -> None:
-    """Go to an element by Tab, as somebody without a mouse has to."""
+async def reach(page: Page, target: Locator) -> None:
+    """Reach an element by Tab, as with a keyboard alone."""
     for _ in range(MOST_TABS):
-        if await wanted.evaluate("(el) => el === document.activeElement"):
+        if await target.evaluate("(el) => el === document.activeElement"):
             return
         await page.keyboard.press("Tab")
-    raise AssertionError(f"{wanted} is not reached by Tab")
+    raise AssertionError(f"{target} is not reached by Tab")
 
 
 @pytest.mark.parametrize("path", ["/templates", "/events", "/results"])

@@ -34,12 +34,12 @@ async def test_what_happens_before_the_stream_is_open_is_told(stage: Stage) -> N
     async with stage.context() as context:
         page = await context.new_page()
         await page.add_init_script("delete globalThis.SharedWorker")  # its requests are not routed
-        held: asyncio.Queue[Route] = asyncio.Queue()
-        await page.route("**/events/stream*", held.put)
+        held_routes: asyncio.Queue[Route] = asyncio.Queue()
+        await page.route("**/events/stream*", held_routes.put)
         await page.goto("/events")
         await expect(page.get_by_role("table")).to_contain_text("Token created")
-        stream = await held.get()
-        job = await stage.job(name="Before anybody listened")
+        stream = await held_routes.get()
+        job = await stage.job(name="Before the stream")
         await stream.continue_()
         await expect(page.get_by_role("table")).to_contain_text(job["id"][-8:])
 
@@ -75,7 +75,7 @@ async def test_a_page_is_live_again_when_its_server_is_and_has_missed_nothing(
 ) -> None:
     async with a_stage(tmp_path, browser) as first:
         port = int(first.base.rpartition(":")[2])
-        kept = await first.job(name="Kept")
+        job = await first.job(name="Kept")
         async with first.context() as context:
             signed_in = await context.storage_state()
     context = await browser.new_context(base_url=first.base, storage_state=signed_in)
@@ -88,7 +88,7 @@ async def test_a_page_is_live_again_when_its_server_is_and_has_missed_nothing(
         await expect(page.locator("#live")).to_have_text("Reconnecting…")
         async with a_stage(tmp_path, browser, port=port) as again:
             await expect(page.locator("#live")).to_have_text("Live")
-            await again.ask("POST", f"/jobs/{kept['id']}/cancel", {})
+            await again.ask("POST", f"/jobs/{job['id']}/cancel", {})
             await again.job(name="New since then")
             rows = page.get_by_role("row")
             await expect(rows.filter(has_text="Kept")).to_contain_text("Cancelled")
@@ -114,11 +114,11 @@ async def test_what_could_not_be_read_while_the_server_was_away_is_taken_back(
             await page.goto("/")
             await expect(page.locator("#live")).to_have_text("Live")
         await page.get_by_role("button", name="7 days").click()  # an answer that cannot come
-        said = page.get_by_text("the server does not answer: try again", exact=True)
-        await expect(said).to_be_visible()
+        notice = page.get_by_text("the server does not respond; try again", exact=True)
+        await expect(notice).to_be_visible()
         async with a_stage(tmp_path, browser, port=port):
             await expect(page.locator("#live")).to_have_text("Live")
-            await expect(said).to_have_count(0)
+            await expect(notice).to_have_count(0)
             await expect(page.locator("#unloaded")).to_have_count(0)
     finally:
         await context.close()

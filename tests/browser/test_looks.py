@@ -1,4 +1,4 @@
-"""How every page looks, whatever its window, its theme and its network."""
+"""Layout and accessibility of every page: windows, themes, slow networks."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ LONGER_MS = 12_000
 
 
 class Known(dict[str, str]):
-    """What the places of an address stand for; those of things that are not there, too."""
+    """Path parameters of pages; unknown ones are "none"."""
 
     def __missing__(self, place: str) -> str:
         return "none"
@@ -39,7 +39,7 @@ async def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> A
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def known(stage: Stage) -> Known:
+async def examples(stage: Stage) -> Known:
     """The places of all addresses, of things that are there."""
     crawl = await crawled(stage)
     await stage.job(name="one that waits")
@@ -59,7 +59,7 @@ async def known(stage: Stage) -> Known:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", params=["light", "dark"])
 async def window(stage: Stage, request: pytest.FixtureRequest) -> AsyncIterator[Page]:
-    """One window for all pages of a theme."""
+    """A window shared by all pages of a theme."""
     options: dict[str, Any] = {"bypass_csp": True, "reduced_motion": "reduce"}
     async with stage.context(dark=request.param == "dark", **options) as context:
         yield await context.new_page()
@@ -67,9 +67,9 @@ async def window(stage: Stage, request: pytest.FixtureRequest) -> AsyncIterator[
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_every_page_is_accessible_and_fits_windows_of_all_widths(
-    window: Page, known: Known, path: str
+    window: Page, examples: Known, path: str
 ) -> None:
-    await window.goto(path.format_map(known), wait_until="domcontentloaded")
+    await window.goto(path.format_map(examples), wait_until="domcontentloaded")
     await expect(window.locator("#live")).to_have_attribute("data-is", "live")
     await expect_skeleton(window, False)
     wider = {}
@@ -84,37 +84,37 @@ async def test_every_page_is_accessible_and_fits_windows_of_all_widths(
 
 
 async def test_on_a_slow_network_no_page_shows_what_is_not_filled_yet(
-    stage: Stage, known: Known
+    stage: Stage, examples: Known
 ) -> None:
-    held: list[Route] = []
+    held_routes: list[Route] = []
 
     async def never(route: Route) -> None:
-        held.append(route)
+        held_routes.append(route)
 
     async with stage.context() as context:
         await context.route(API, never)
         page = await context.new_page()
         for path in PATHS:
             # its scripts have run then, and wait for what they have asked
-            await page.goto(path.format_map(known), wait_until="domcontentloaded")
+            await page.goto(path.format_map(examples), wait_until="domcontentloaded")
             assert await unfilled_in(page) == [], path
-        for route in held:  # their tasks would wait for ever
+        for route in held_routes:  # their tasks would wait for ever
             with suppress(Error):  # of a page that was left
                 await route.abort()
         await context.unroute_all(behavior="ignoreErrors")
 
 
 async def test_nothing_of_the_overview_is_shown_before_the_rows_that_would_move_it(
-    stage: Stage, known: Known
+    stage: Stage, examples: Known
 ) -> None:
     async with stage.context() as context:
         page = await context.new_page()
         await page.add_init_script("delete globalThis.SharedWorker")  # its requests are not routed
         await page.route("**/events/stream*", lambda route: route.abort())
-        held: asyncio.Queue[Route] = asyncio.Queue()
-        await page.route("**/jobs?state=running*", held.put)
+        held_routes: asyncio.Queue[Route] = asyncio.Queue()
+        await page.route("**/jobs?state=running*", held_routes.put)
         await page.goto("/", wait_until="domcontentloaded")
-        running = await held.get()
+        running = await held_routes.get()
         await expect(page.locator("#now-title")).to_contain_text("1 crawl running")
         await expect(page.locator("#yard")).to_be_hidden()
         await running.continue_()
@@ -126,21 +126,21 @@ async def test_nothing_of_the_overview_is_shown_before_the_rows_that_would_move_
 async def test_what_is_not_there_yet_is_a_skeleton_and_what_fails_is_tried_again(
     stage: Stage, kind: str
 ) -> None:
-    made = await stage.ask("POST", "/templates", {"name": f"slow {kind}", "spec": SPEC})
-    held: list[Route] = []
+    template = await stage.ask("POST", "/templates", {"name": f"slow {kind}", "spec": SPEC})
+    held_routes: list[Route] = []
 
     async def hold(route: Route) -> None:
-        held.append(route)
+        held_routes.append(route)
 
     async with stage.context() as context:
         page = await context.new_page()
         await page.route(API, hold)
-        path = f"/templates/{made['id']}" if kind == "thing" else "/templates"
+        path = f"/templates/{template['id']}" if kind == "thing" else "/templates"
         await page.goto(path, wait_until="domcontentloaded")
         await expect_skeleton(page, True)
-        await expect(page.get_by_text(made["name"])).to_have_count(0)
+        await expect(page.get_by_text(template["name"])).to_have_count(0)
 
-        for route in held:
+        for route in held_routes:
             await route.fulfill(status=429, json={"detail": "too many at once"})
         await page.unroute_all(behavior="ignoreErrors")
         alert = page.get_by_role("alert").filter(has_text="too many at once")
@@ -148,7 +148,7 @@ async def test_what_is_not_there_yet_is_a_skeleton_and_what_fails_is_tried_again
         await expect_skeleton(page, False)
 
         await alert.get_by_role("button", name="Retry").click()
-        await expect(page.locator(".body").get_by_text(made["name"])).not_to_have_count(0)
+        await expect(page.locator(".body").get_by_text(template["name"])).not_to_have_count(0)
         await expect(alert).to_have_count(0)
 
 
@@ -167,16 +167,16 @@ async def test_a_toast_is_accessible_and_leaves_by_itself_unless_somebody_is_at_
                 toast("It did not work", { bad: true });
             }"""
         )
-        kept = page.locator(".toast").filter(has_text="nightly")
+        toast = page.locator(".toast").filter(has_text="nightly")
         assert await faults_of(page) == []
-        await kept.hover()
+        await toast.hover()
         await page.clock.fast_forward(LONGER_MS)
-        await expect(kept).to_be_visible()  # the pointer is on it
-        await kept.get_by_role("button", name="Undo").focus()
+        await expect(toast).to_be_visible()  # the pointer is on it
+        await toast.get_by_role("button", name="Undo").focus()
         await page.mouse.move(0, 0)
         await page.clock.fast_forward(LONGER_MS)
         await page.keyboard.press("Enter")  # so is the focus
-        await expect(kept).to_have_count(0)
+        await expect(toast).to_have_count(0)
         assert await page.title() == "undone"
 
         await page.evaluate(
@@ -186,7 +186,9 @@ async def test_a_toast_is_accessible_and_leaves_by_itself_unless_somebody_is_at_
             }"""
         )
         await page.clock.fast_forward(LONGER_MS)
-        await expect(page.locator(".toast")).to_have_text("It did not work")  # that is to be read
+        await expect(page.locator(".toast")).to_have_text(
+            "It did not work"
+        )  # an error stays until it is read
         await page.get_by_role("button", name="Close").click()
         await expect(page.locator(".toast")).to_have_count(0)
 
@@ -221,7 +223,7 @@ async def test_a_single_value_is_seen_as_a_dot(stage: Stage) -> None:
         assert (await page.evaluate(_DRAWN, [60, [1, 2, 3]]))[1] == 0
 
 
-async def expect_skeleton(page: Page, shown: bool) -> None:
+async def expect_skeleton(page: Page, visible: bool) -> None:
     """Wait until a skeleton is seen, or none."""
     await page.wait_for_function(
         """(shown) => [...document.querySelectorAll("[data-wait], .scroll")].some((el) => {
@@ -229,5 +231,5 @@ async def expect_skeleton(page: Page, shown: bool) -> None:
             const { content, opacity } = getComputedStyle(el, "::after");
             return content !== "none" && (!shown || Number(opacity) > 0.5);
         }) === shown""",
-        arg=shown,
+        arg=visible,
     )

@@ -1,4 +1,4 @@
-"""What happens while somebody looks, types or clicks: nothing of theirs goes astray."""
+"""Live updates while a user reads, types or clicks: no input is lost."""
 
 from playwright.async_api import Page, expect
 
@@ -20,7 +20,7 @@ async def missed_something(page: Page) -> None:
     """Tell a page that it may have missed events: it reads what it shows again."""
     async with page.expect_response("**/api/v1/**"):
         await page.locator("link[href*='core/live.js']").evaluate(RESYNC)
-        await page.evaluate("() => fetch('/api/v1/auth/me')")  # what comes behind that
+        await page.evaluate("() => fetch('/api/v1/auth/me')")  # requests behind the first
 
 
 async def test_a_key_acts_on_the_row_that_is_marked_whatever_comes_above(stage: Stage) -> None:
@@ -40,11 +40,11 @@ async def test_a_key_acts_on_the_row_that_is_marked_whatever_comes_above(stage: 
 
 
 async def test_a_key_does_nothing_to_a_schedule_that_is_not_there_yet(stage: Stage) -> None:
-    made = await a_schedule(stage, "Not meant")
+    schedule = await a_schedule(stage, "Not meant")
     async with stage.context() as context:
         page = await context.new_page()
         await page.route("**/api/v1/schedules/other*", lambda route: route.abort())
-        await page.goto(f"/schedules/other?id={made['id']}")
+        await page.goto(f"/schedules/other?id={schedule['id']}")
         await expect(page.locator("#live")).to_have_text("Live")
         await page.keyboard.press("p")
         await expect(page.locator("#ask")).to_be_hidden()
@@ -77,9 +77,9 @@ async def test_who_signs_in_again_is_not_told_to_be_signed_out(stage: Stage) -> 
 
 
 async def test_what_is_typed_stays_when_the_page_reads_again(stage: Stage) -> None:
-    asked = {"name": "with a place", "spec": SPEC, "parameters": STARTS}
-    made = await stage.ask("POST", "/templates", asked)
-    async with stage.page(f"/jobs/new?template={made['id']}") as page:
+    form = {"name": "with a place", "spec": SPEC, "parameters": STARTS}
+    template = await stage.ask("POST", "/templates", form)
+    async with stage.page(f"/jobs/new?template={template['id']}") as page:
         place = page.locator("#params input").first
         await place.fill("https://typed.example.org/")
         await missed_something(page)
@@ -94,19 +94,19 @@ async def test_what_is_typed_stays_when_the_page_reads_again(stage: Stage) -> No
 
 
 async def test_a_click_is_not_lost_because_the_list_is_read_again(stage: Stage) -> None:
-    made = await a_schedule(stage, "Clicked")
+    schedule = await a_schedule(stage, "Clicked")
     async with stage.page("/schedules?q=Clicked") as page:
         row = page.locator("tbody tr")
         await row.get_by_role("button", name="Pause Clicked").hover()
         await page.mouse.down()
-        await stage.ask("PATCH", f"/schedules/{made['id']}", {"description": "new since then"})
+        await stage.ask("PATCH", f"/schedules/{schedule['id']}", {"description": "new since then"})
         await expect(row).to_contain_text("new since then")
         await page.mouse.up()
         await expect(row).to_contain_text("Paused")
 
 
 async def test_a_list_in_a_hidden_tab_is_right_when_it_is_looked_at(stage: Stage) -> None:
-    made = await a_schedule(stage, "Hidden")
+    schedule = await a_schedule(stage, "Hidden")
     async with stage.context() as context:
         hidden = "Object.defineProperty(document, 'hidden', { get: () => true })"
         await context.add_init_script(hidden)
@@ -114,7 +114,7 @@ async def test_a_list_in_a_hidden_tab_is_right_when_it_is_looked_at(stage: Stage
         await page.goto("/schedules?q=Hidden")
         row = page.locator("tbody tr")
         await expect(row).to_contain_text("On")
-        await stage.ask("POST", f"/schedules/{made['id']}/pause", {})
+        await stage.ask("POST", f"/schedules/{schedule['id']}/pause", {})
         await expect(row).to_contain_text("Paused")
 
 
@@ -132,8 +132,8 @@ async def test_all_that_match_are_as_many_as_is_said(stage: Stage) -> None:
 
 
 async def test_ones_own_pause_does_not_keep_a_schedule_from_being_saved(stage: Stage) -> None:
-    made = await a_schedule(stage, "Paused and changed")
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule = await a_schedule(stage, "Paused and changed")
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         await expect(page.get_by_label("Name", exact=True)).to_have_value("Paused and changed")
         await page.get_by_label("Description").fill("typed before")
         await page.get_by_role("button", name="Pause", exact=True).click()
@@ -141,8 +141,8 @@ async def test_ones_own_pause_does_not_keep_a_schedule_from_being_saved(stage: S
         await expect(page.get_by_role("button", name="Resume")).to_be_visible()
         await page.get_by_role("button", name="Save").click()
         await expect(page.locator("#toasts")).to_contain_text("Saved")
-    kept = await stage.ask("GET", f"/schedules/{made['id']}")
-    assert kept["description"] == "typed before"
+    stored_schedule = await stage.ask("GET", f"/schedules/{schedule['id']}")
+    assert stored_schedule["description"] == "typed before"
 
 
 async def test_a_page_of_a_list_that_could_not_be_had_is_asked_for_again(stage: Stage) -> None:
@@ -158,8 +158,8 @@ async def test_a_page_of_a_list_that_could_not_be_had_is_asked_for_again(stage: 
 
 
 async def test_links_that_a_viewer_may_not_follow_lead_nowhere(stage: Stage) -> None:
-    made = await stage.ask("POST", "/templates", {"name": "looked at", "spec": {}})
-    await stage.ask("POST", f"/templates/{made['id']}/publish", {})
+    template = await stage.ask("POST", "/templates", {"name": "looked at", "spec": {}})
+    await stage.ask("POST", f"/templates/{template['id']}/publish", {})
     await stage.user("looker", Role.VIEWER)
     async with stage.page("/templates", by="looker") as page:
         await expect(page.get_by_label("Run looked at")).to_have_attribute("aria-disabled", "true")

@@ -44,8 +44,8 @@ async def opened(page: Page) -> None:
 
 
 async def test_a_session_of_ones_own_is_offered(stage: Stage) -> None:
-    made = {"kind": "bearer", "url": "https://ci.example.net/", "secret": "t"}
-    await stage.ask("PUT", "/sessions/build-logs", made)
+    session = {"kind": "bearer", "url": "https://ci.example.net/", "secret": "t"}
+    await stage.ask("PUT", "/sessions/build-logs", session)
     async with stage.page("/jobs/new") as page:
         await unfolded(page, "Access")
         await page.get_by_label("Session").focus()
@@ -57,8 +57,8 @@ async def test_a_session_of_ones_own_is_offered(stage: Stage) -> None:
 async def test_a_crawl_is_estimated_when_asked_and_started(stage: Stage) -> None:
     await granted(stage)
     async with served_elsewhere("--pages", "60") as site, stage.page("/jobs/new") as page:
-        asked: list[str] = []
-        page.on("request", lambda sent: asked.append(sent.url))
+        requests: list[str] = []
+        page.on("request", lambda sent: requests.append(sent.url))
         await opened(page)
         await page.get_by_label(STARTS).fill(site)
         await page.get_by_label("Pages", exact=True).fill("20k")
@@ -67,7 +67,7 @@ async def test_a_crawl_is_estimated_when_asked_and_started(stage: Stage) -> None
         await page.get_by_label("URLs to try").fill(f"{site}a\n{site}b")
         scope = page.locator("summary").filter(has_text="Limits")
         await expect(scope).to_contain_text("Pages: 20k · Running time: 10s")
-        assert not any("preview" in url for url in asked)  # no host is asked before
+        assert not any("preview" in url for url in requests)  # no host is asked before
 
         await page.get_by_role("button", name="Estimate").click()
         await expect(page.locator("#seen .fig")).to_have_text("≈ 60 pages")
@@ -109,13 +109,13 @@ async def test_a_private_address_is_opened_right_there_by_who_may(
     async with a_stage(tmp_path, browser) as stage:
         await stage.user("mara", Role.ADMIN)
         await stage.user("devi")
-        for by, whom in (("devi", "Ask mara."), ("mara", "You are an admin")):
+        for by, hint in (("devi", "Ask mara."), ("mara", "You are an admin")):
             async with stage.page("/jobs/new", by) as page:
                 await page.get_by_label(STARTS).fill(site)
                 await page.get_by_role("button", name="Start crawl").click()
                 refused = page.locator("#refused")
                 await expect(refused).to_contain_text("127.0.0.1 is loopback")
-                await expect(refused).to_contain_text(whom)
+                await expect(refused).to_contain_text(hint)
                 allow = page.get_by_role("button", name="for this crawl")
                 if by == "devi":
                     await expect(allow).to_be_hidden()
@@ -163,8 +163,8 @@ async def test_the_command_that_is_copied_makes_the_same_job(stage: Stage) -> No
         await page.get_by_label("Running time").fill("2h")
         await page.get_by_label("Exclude URLs matching").fill("*/print/*\nre:[0-9]+ $")
         await page.get_by_role("button", name="Copy as command").click()
-        said = shlex.split(await page.evaluate("() => navigator.clipboard.readText()"))
-        assert said == [
+        command = shlex.split(await page.evaluate("() => navigator.clipboard.readText()"))
+        assert command == [
             *("crawlyard", "crawl", "-d", "https://docs.example.org/a'b"),
             *("--exclude", "*/print/*", "--exclude", "re:[0-9]+ $", "--max-duration", "2h"),
             *("--tag", "docs", "--tag", "nightly"),
@@ -173,17 +173,17 @@ async def test_the_command_that_is_copied_makes_the_same_job(stage: Stage) -> No
         curl = shlex.split(await page.evaluate("() => navigator.clipboard.readText()"))
         body = json.loads(curl[curl.index("-d") + 1])
         assert curl[-1] == f"{stage.base}/api/v1/jobs"
-        made = await stage.ask("POST", "/jobs", body)
-        assert made["spec"]["limits"]["duration_s"] == 7200
+        job = await stage.ask("POST", "/jobs", body)
+        assert job["spec"]["limits"]["duration_s"] == 7200
 
 
 async def test_a_template_asks_for_what_it_leaves_open(stage: Stage) -> None:
     spec = {"urls": ["{{start}}"], "limits": {"pages": "{{most}}"}}
     places = {"start": {"type": "url", "required": True}, "most": {"type": "integer", "default": 7}}
-    asked = {"name": "docs <b>", "spec": spec, "parameters": places}
-    made = await stage.ask("POST", "/templates", asked)
-    async with stage.page(f"/jobs/new?template={made['id']}") as page:
-        await expect(page.get_by_label("Template", exact=True)).to_have_value(made["id"])
+    form = {"name": "docs <b>", "spec": spec, "parameters": places}
+    template = await stage.ask("POST", "/templates", form)
+    async with stage.page(f"/jobs/new?template={template['id']}") as page:
+        await expect(page.get_by_label("Template", exact=True)).to_have_value(template["id"])
         await expect(page.get_by_label(STARTS)).to_be_hidden()
         await page.get_by_role("button", name="Start crawl").click()
         await expect(page.locator(".error")).to_contain_text("type url, got none")
@@ -191,7 +191,7 @@ async def test_a_template_asks_for_what_it_leaves_open(stage: Stage) -> None:
         await page.get_by_role("button", name="Start crawl").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("docs.example.org")
         job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
-        assert (job["spec"]["limits"]["pages"], job["origin"]["template_id"]) == (7, made["id"])
+        assert (job["spec"]["limits"]["pages"], job["origin"]["template_id"]) == (7, template["id"])
 
 
 async def test_only_what_changed_since_an_earlier_job_is_fetched(
@@ -231,8 +231,8 @@ async def test_what_is_asked_for_is_kept_as_a_template(stage: Stage) -> None:
         await page.get_by_label("Name of the template").fill("kept")
         await page.get_by_role("button", name="Save", exact=True).click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("kept")
-        kept = await stage.ask("GET", "/templates/kept")
-        assert kept["spec"] == {"urls": ["https://docs.example.org/"], "limits": {"pages": 50}}
+        template = await stage.ask("GET", "/templates/kept")
+        assert template["spec"] == {"urls": ["https://docs.example.org/"], "limits": {"pages": 50}}
 
 
 async def test_a_first_crawl_is_started_by_the_keyboard_alone(

@@ -1,4 +1,4 @@
-"""The first page: what runs, what needs somebody, what was and will be, and the first crawl."""
+"""Overview: running crawls, attention, past and planned runs, and the first crawl."""
 
 import re
 from collections.abc import AsyncIterator
@@ -171,9 +171,9 @@ async def test_running_crawls_move_and_say_why_they_are_slow(empty: Stage) -> No
         await expect(row).to_contain_text("docs.example.org")
         await expect(row).to_contain_text("no URL finished yet")
 
-        held = Pulse(rate=2.5, done=(50, 50), active_s=(20, 20), workload=Workload(hold_s=40))
+        pulse = Pulse(rate=2.5, done=(50, 50), active_s=(20, 20), workload=Workload(hold_s=40))
         usage = {"duration_s": 40.0, "done": 100, "discovered": 400, "errors": 7}
-        [claim] = await moved_on(empty, [claim], held, **usage)
+        [claim] = await moved_on(empty, [claim], pulse, **usage)
         await expect(row).to_contain_text("100 of 400 found")
         await expect(row).to_contain_text("7 failed")
         await expect(row).to_contain_text("2.5 /s")
@@ -184,8 +184,8 @@ async def test_running_crawls_move_and_say_why_they_are_slow(empty: Stage) -> No
         middles = [await middle(el) for el in (row, ring, row.locator(".prog"))]
         assert max(middles) - min(middles) <= 1
         await expect(row.locator(".spark path").last).to_have_attribute("d", re.compile("^M"))
-        await expect(rows(page).first).to_contain_text(HOSTILE)  # of the other nobody knows
-        await moved_on(empty, [claim], held, duration_s=10.0, done=100)
+        await expect(rows(page).first).to_contain_text(HOSTILE)  # the other has no position
+        await moved_on(empty, [claim], pulse, duration_s=10.0, done=100)
         await expect(row).to_contain_text("200 of 400 found")
 
         await row.get_by_role("button", name="Pause").click()
@@ -214,7 +214,7 @@ async def test_eight_rows_are_shown_and_the_queue_says_for_what_it_waits(empty: 
         )
 
 
-# --- what needs somebody
+# --- attention
 
 
 async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:
@@ -326,9 +326,11 @@ async def test_capacity_tells_slots_workers_and_hosts(empty: Stage) -> None:
     await worker(empty, slots=4, running=("a", "b"), pages_per_s=12.5)
     await worker(empty, timedelta(hours=1), id="w2", host="gone.local")
     claim = await begun(empty, await empty.job())
-    gone = [a_target(str(n), host="gone.example") for n in range(3)]
+    targets = [a_target(str(n), host="gone.example") for n in range(3)]
     now = empty.yard.clock.now()
-    batch = a_batch(gone, [failed(one, ErrorKind.TIMEOUT, fetched_at=now) for one in gone])
+    batch = a_batch(
+        targets, [failed(target, ErrorKind.TIMEOUT, fetched_at=now) for target in targets]
+    )
     await empty.yard.store.frontier.record([(claim.lease, batch)], now, timedelta(minutes=1))
     await empty.ask("POST", "/hosts/shut.example/block", {})
     async with empty.page("/") as page:
@@ -343,10 +345,10 @@ async def test_capacity_tells_slots_workers_and_hosts(empty: Stage) -> None:
 
 async def test_past_and_planned_runs_share_an_axis_that_keys_step_along(empty: Stage) -> None:
     form = {"when": "* * * * *", "overrides": {"urls": ["https://docs.example.org/"]}}
-    made = await empty.ask("POST", "/schedules", form | {"name": f"often {HOSTILE}"})
-    held = await empty.ask("POST", "/schedules", form | {"name": "held"})
-    await empty.ask("POST", f"/schedules/{held['id']}/pause")
-    run = await empty.ask("POST", f"/schedules/{made['id']}/run")
+    schedule = await empty.ask("POST", "/schedules", form | {"name": f"often {HOSTILE}"})
+    held_schedule = await empty.ask("POST", "/schedules", form | {"name": "held"})
+    await empty.ask("POST", f"/schedules/{held_schedule['id']}/pause")
+    run = await empty.ask("POST", f"/schedules/{schedule['id']}/run")
     claim = await begun(empty, run)
     await settled(empty, claim, Move.FAIL)
     cut = await ended(empty, Move.COMPLETE, StateReason.LIMIT_PAGES, name="by hand")

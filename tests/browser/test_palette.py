@@ -23,11 +23,11 @@ async def test_a_job_a_schedule_and_a_page_of_the_yard_are_gone_to_by_keys(stage
     await stage.ask("POST", "/templates", {"name": "docs, as ever", "spec": SPEC})
     async with stage.page("/workers") as page:
         await opened(page, "docs")
-        found = page.get_by_role("option")
-        await expect(found.filter(has_text="nightly docs")).to_have_attribute(
+        options = page.get_by_role("option")
+        await expect(options.filter(has_text="nightly docs")).to_have_attribute(
             "aria-selected", "true"
         )
-        await expect(found.filter(has_text="docs, as ever")).to_have_count(1)
+        await expect(options.filter(has_text="docs, as ever")).to_have_count(1)
         chosen = page.get_by_role("combobox")
         first = await chosen.get_attribute("aria-activedescendant")
         await page.keyboard.press("ArrowDown")
@@ -39,11 +39,11 @@ async def test_a_job_a_schedule_and_a_page_of_the_yard_are_gone_to_by_keys(stage
 
         await expect(page.locator("#here")).to_have_text("nightly docs")
         await opened(page, "zzz")
-        await expect(found.filter(has_text="nightly docs")).to_have_count(0)
+        await expect(options.filter(has_text="nightly docs")).to_have_count(0)
         await page.keyboard.press("Escape")
         await expect(page.get_by_role("dialog")).to_have_count(0)
         await opened(page)
-        await expect(found.first).to_have_text(re.compile("nightly docs"))  # been there last
+        await expect(options.first).to_have_text(re.compile("nightly docs"))  # been there last
         await page.keyboard.type("hosts")
         await page.keyboard.press("Enter")
         await page.wait_for_url(f"{stage.base}/workers")
@@ -53,16 +53,16 @@ async def test_an_id_a_filter_and_an_address_are_understood(stage: Stage) -> Non
     job = await stage.job(name="by its id")
     await stage.job(name="unlike", urls=["https://shop.example.com/"])
     async with stage.page("/events") as page:
-        found = page.get_by_role("option")
+        options = page.get_by_role("option")
         await opened(page, job["id"][-8:])
-        await expect(found.filter(has_text="by its id")).to_have_count(1)
+        await expect(options.filter(has_text="by its id")).to_have_count(1)
         await page.keyboard.press("Control+k")
         await opened(page, "host:shop.example.com state:pending")
-        await expect(found.filter(has_text="unlike")).to_have_count(1)
-        await expect(found.filter(has_text="by its id")).to_have_count(0)
+        await expect(options.filter(has_text="unlike")).to_have_count(1)
+        await expect(options.filter(has_text="by its id")).to_have_count(0)
         await page.keyboard.press("Control+k")
         await opened(page, "news.example.org")
-        await found.filter(has_text="Crawl news.example.org").click()
+        await options.filter(has_text="Crawl news.example.org").click()
         await page.wait_for_url(f"{stage.base}/jobs/new?url=news.example.org")
 
 
@@ -130,20 +130,20 @@ async def test_an_answer_to_what_was_typed_before_is_not_shown(stage: Stage) -> 
 
     async with stage.page("/workers") as page:
         await page.route(re.compile(r"/jobs\?q=%22aaa%22"), hold)
-        found = page.get_by_role("option")
+        options = page.get_by_role("option")
         async with page.expect_request(re.compile("aaa")):
             await opened(page, "aaa")
         await page.keyboard.press("Control+a")
         await page.keyboard.type("bbb")
-        await expect(found.filter(has_text="second")).to_have_count(1)
+        await expect(options.filter(has_text="second")).to_have_count(1)
         async with page.expect_response(re.compile("aaa")):
             late.set()
         await answered.wait()
         await expect(page.get_by_role("dialog").get_by_role("status")).to_have_text(
             re.compile("found")
         )
-        await expect(found.filter(has_text="first")).to_have_count(0)
-        await expect(found.filter(has_text="second")).to_have_count(1)
+        await expect(options.filter(has_text="first")).to_have_count(0)
+        await expect(options.filter(has_text="second")).to_have_count(1)
 
 
 async def test_on_a_phone_it_opens_from_the_drawer_and_cuts_no_word(stage: Stage) -> None:

@@ -93,13 +93,13 @@ async def test_a_schedule_is_made_by_keyboard_alone_and_its_ticks_are_seen_as_th
             await keys.press("Enter")
             await expect(page.get_by_text("enough")).to_be_visible()
             await expect(page.get_by_role("button", name="Resume")).to_be_visible()
-        [made] = (await stage.ask("GET", "/schedules"))["items"]
-        assert (made["name"], made["overlap"], made["zone"]) == (
+        [schedule] = (await stage.ask("GET", "/schedules"))["items"]
+        assert (schedule["name"], schedule["overlap"], schedule["zone"]) == (
             "Every moment",
             "allow",
             "Europe/Berlin",
         )
-        assert (made["pause_reason"], made["enabled"]) == ("enough", False)
+        assert (schedule["pause_reason"], schedule["enabled"]) == ("enough", False)
 
 
 # --- what a time table means
@@ -107,9 +107,9 @@ async def test_a_schedule_is_made_by_keyboard_alone_and_its_ticks_are_seen_as_th
 
 async def test_the_form_tells_what_a_time_table_means_and_where_it_is_wrong(stage: Stage) -> None:
     async with stage.page("/schedules/new") as page:
-        when, said = page.get_by_label("When", exact=True), page.locator("#said")
+        when, hint = page.get_by_label("When", exact=True), page.locator("#said")
         await when.fill("30 8,9,10 * * mon-fri")
-        await expect(said).to_have_text(
+        await expect(hint).to_have_text(
             "At 08:30, 09:30, and 10:30 on Monday through Friday (Europe/Berlin)"
         )
         await expect(page.locator("#next li")).to_have_count(5)
@@ -118,10 +118,10 @@ async def test_the_form_tells_what_a_time_table_means_and_where_it_is_wrong(stag
         await expect(page.locator("#week")).to_have_accessible_name(re.compile("^At 08:30"))
 
         await when.fill("61 * * * *")
-        await expect(said).to_contain_text("61")
+        await expect(hint).to_contain_text("61")
         await expect(when).to_have_attribute("aria-invalid", "true")
         await when.fill("0 3 * * *")
-        await expect(said).to_have_text(re.compile("^At 03:00 every day"))
+        await expect(hint).to_have_text(re.compile("^At 03:00 every day"))
         await expect(when).not_to_have_attribute("aria-invalid", "true")
 
         await page.get_by_label("Time zone").fill("Asia/Tokyo")
@@ -192,12 +192,12 @@ async def test_what_is_wrong_is_said_at_its_field_and_nothing_that_was_typed_is_
         await page.get_by_label("Start late by at most").fill("2h 30m")
         await send.click()
         await expect(page.get_by_role("heading", name="Faulty")).to_be_visible()
-    made = await stage.ask("GET", "/schedules/Faulty")
-    assert made["overrides"] == {
+    schedule = await stage.ask("GET", "/schedules/Faulty")
+    assert schedule["overrides"] == {
         "urls": ["https://docs.example.org/", "https://b.example/"],
         "limits": {"pages": 7},
     }
-    assert made["grace_s"] == 9000
+    assert schedule["grace_s"] == 9000
 
 
 async def test_the_form_and_its_yaml_say_the_same_schedule(stage: Stage) -> None:
@@ -215,13 +215,13 @@ async def test_the_form_and_its_yaml_say_the_same_schedule(stage: Stage) -> None
         await expect(file).to_have_value(re.compile("start_url: https://shop.example.org/"))
         await expect(file).to_have_value(re.compile("Authorization: Bearer s3cret"))
         text = await file.input_value()
-        for wrong, said in (
+        for wrong, message in (
             ("nothing: 1\n", "nothing: there is no such field"),
             ("params: {nothing: 1}\n", "params.nothing: the template has no such field"),
         ):
             await file.fill(re.sub(r"params:\n.*\n", "", text) + wrong)
             await page.get_by_role("button", name="Form", exact=True).click()
-            await expect(page.locator("#yaml ~ .error")).to_contain_text(said)
+            await expect(page.locator("#yaml ~ .error")).to_contain_text(message)
         named = text.replace(shop["id"], "shop as yaml").replace("0 3", "30 4")
         await file.fill(named + "runs_left: 2\n")
         await page.get_by_role("button", name="Form", exact=True).click()
@@ -232,9 +232,9 @@ async def test_the_form_and_its_yaml_say_the_same_schedule(stage: Stage) -> None
         await page.get_by_role("button", name="YAML").click()  # and it is created from there
         await page.get_by_role("button", name="Create schedule").click()
         await expect(page.get_by_role("heading", name="Both ways")).to_be_visible()
-        made = await stage.ask("GET", "/schedules/Both ways")
-        assert made["params"] == {"start_url": "https://shop.example.org/"}
-        assert (made["when"], made["runs_left"]) == ("30 4 * * *", 2)
+        schedule = await stage.ask("GET", "/schedules/Both ways")
+        assert schedule["params"] == {"start_url": "https://shop.example.org/"}
+        assert (schedule["when"], schedule["runs_left"]) == ("30 4 * * *", 2)
 
         await page.get_by_role("button", name="YAML").click()  # and changed, beside its secret
         await expect(file).to_have_value(re.compile(r"Authorization: '?\*\*\*"))
@@ -244,7 +244,7 @@ async def test_the_form_and_its_yaml_say_the_same_schedule(stage: Stage) -> None
         await expect(page.locator("#toasts")).to_contain_text("Saved")
         now = await stage.ask("GET", "/schedules/Both ways")
         assert (now["runs_left"], now["jitter_s"], now["when"]) == (None, 60, "30 4 * * *")
-        assert now["overrides"] == made["overrides"]
+        assert now["overrides"] == schedule["overrides"]
 
 
 async def test_a_template_is_chosen_with_its_parameters_and_a_version_pinned(stage: Stage) -> None:
@@ -269,23 +269,23 @@ async def test_a_template_is_chosen_with_its_parameters_and_a_version_pinned(sta
         await page.get_by_role("button", name="Create schedule").click()
         await expect(page.get_by_role("heading", name="Of a shop")).to_be_visible()
         await expect(page.get_by_label("start_url")).to_have_value("https://shop.example/")
-        made = await stage.ask("GET", "/schedules/Of a shop")
-        assert made["template_id"] == shop["id"]
-        assert made["template_version"] == 1
-        assert made["overrides"] == {"priority": "high"}
-        assert made["params"]["only"] == ["/a/*", "/b/*"]
+        schedule = await stage.ask("GET", "/schedules/Of a shop")
+        assert schedule["template_id"] == shop["id"]
+        assert schedule["template_version"] == 1
+        assert schedule["overrides"] == {"priority": "high"}
+        assert schedule["params"]["only"] == ["/a/*", "/b/*"]
 
         # a value that is emptied goes back to the default; none of a template is left
         await page.locator("#params").get_by_label("only").fill("")
         await save(page)
         await expect(page.locator("#toasts")).to_contain_text("Saved")
-        assert "only" not in (await of(stage, made))["params"]
+        assert "only" not in (await of(stage, schedule))["params"]
         await page.locator("#template").select_option("None")
         await expect(page.get_by_label("Version")).to_be_hidden()
         await page.get_by_label("Start URLs").fill("https://own.example/")
         await save(page)
         await expect(page.get_by_text("Saved")).to_have_count(2)
-    now = await of(stage, made)
+    now = await of(stage, schedule)
     assert (now["template_id"], now["template_version"], now["params"]) == (None, None, {})
     assert now["overrides"] == {"priority": "high", "urls": ["https://own.example/"]}
 
@@ -294,8 +294,8 @@ async def test_a_change_sends_only_what_changed_so_that_hidden_credentials_stay(
     stage: Stage,
 ) -> None:
     spec = {"urls": ["https://a.example/"], "headers": {"Authorization": "Bearer s3cret"}}
-    made = await a_schedule(stage, "Secretive", overrides=spec, ends_at="2031-01-01T08:00:30Z")
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule = await a_schedule(stage, "Secretive", overrides=spec, ends_at="2031-01-01T08:00:30Z")
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         await unfolded(page, "Access")
         await expect(page.get_by_label("Headers", exact=True)).to_have_value("Authorization: ***")
         await page.get_by_label("Description").fill("Said anew")
@@ -303,16 +303,16 @@ async def test_a_change_sends_only_what_changed_so_that_hidden_credentials_stay(
         await page.get_by_label("Priority").select_option("Low")
         await save(page)
         await expect(page.locator("#toasts")).to_contain_text("Saved")
-    kept = await stage.yard.store.schedules.get(made["id"])
-    assert kept.overrides["headers"] == {"Authorization": "Bearer s3cret"}
-    assert kept.overrides["priority"] == "low"
-    assert kept.description == "Said anew"
-    assert kept.ends_at == datetime(2031, 1, 1, 8, 0, 30, tzinfo=UTC)
+    stored_schedule = await stage.yard.store.schedules.get(schedule["id"])
+    assert stored_schedule.overrides["headers"] == {"Authorization": "Bearer s3cret"}
+    assert stored_schedule.overrides["priority"] == "low"
+    assert stored_schedule.description == "Said anew"
+    assert stored_schedule.ends_at == datetime(2031, 1, 1, 8, 0, 30, tzinfo=UTC)
 
 
 async def test_how_often_all_pages_are_fetched_is_set_and_unset(stage: Stage) -> None:
-    made = await a_schedule(stage, "whole")
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule = await a_schedule(stage, "whole")
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         await unfolded(page, "Recrawl")
         field = page.get_by_label("Fetch everything")
         for text, stored in (("7", 7), ("", None)):
@@ -320,7 +320,7 @@ async def test_how_often_all_pages_are_fetched_is_set_and_unset(stage: Stage) ->
             await page.get_by_role("button", name="Save", exact=True).click()
             await expect(page.get_by_text("Saved")).to_be_visible()
             await expect(page.get_by_text("Saved")).to_be_hidden()
-            overrides = (await of(stage, made))["overrides"]
+            overrides = (await of(stage, schedule))["overrides"]
             assert overrides.get("full_every") == stored
             assert overrides["urls"] == ["https://docs.example.org/"]
         await field.fill("0")
@@ -329,16 +329,16 @@ async def test_how_often_all_pages_are_fetched_is_set_and_unset(stage: Stage) ->
 
 
 async def test_what_somebody_else_has_changed_meanwhile_is_not_written_over(stage: Stage) -> None:
-    made = await a_schedule(stage, "Shared")
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule = await a_schedule(stage, "Shared")
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         name = page.get_by_label("Description")
         await expect(page.get_by_label("When", exact=True)).to_have_value("@hourly")
         await name.fill("Mine")
-        await stage.ask("PATCH", f"/schedules/{made['id']}", {"when": "@daily"})
+        await stage.ask("PATCH", f"/schedules/{schedule['id']}", {"when": "@daily"})
         await save(page)
-        await expect(page.get_by_text("Somebody has changed this schedule")).to_be_visible()
+        await expect(page.get_by_text("Someone has changed this schedule")).to_be_visible()
         await expect(name).to_have_value("Mine")
-        assert (await of(stage, made))["description"] == ""
+        assert (await of(stage, schedule))["description"] == ""
         await page.get_by_role("link", name="Reload").click()
         await expect(page.get_by_label("When", exact=True)).to_have_value("@daily")
         await expect(name).to_have_value("")
@@ -348,76 +348,76 @@ async def test_what_somebody_else_has_changed_meanwhile_is_not_written_over(stag
 
 
 async def test_it_is_paused_with_a_reason_and_resumed(stage: Stage) -> None:
-    made = await a_schedule(stage, "Held up")
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule = await a_schedule(stage, "Held up")
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         toggle = page.get_by_role("button", name="Pause")
         await toggle.click()
         await page.get_by_role("button", name="Back", exact=True).click()
-        assert (await of(stage, made))["enabled"]
+        assert (await of(stage, schedule))["enabled"]
         await toggle.click()
         await page.get_by_label("Reason").fill("the site is moving")
         await page.get_by_role("dialog").get_by_role("button", name="Pause").click()
         await expect(page.get_by_text("the site is moving")).to_be_visible()
-        assert (await of(stage, made))["pause_reason"] == "the site is moving"
+        assert (await of(stage, schedule))["pause_reason"] == "the site is moving"
         await page.get_by_role("button", name="Resume").click()
         await expect(page.get_by_text("the site is moving")).to_be_hidden()
         await expect(page.locator("#toasts")).to_contain_text("Resumed")
-    assert (await of(stage, made))["enabled"]
+    assert (await of(stage, schedule))["enabled"]
 
 
 async def test_it_is_run_now_and_a_second_run_that_its_policy_forbids_is_explained(
     stage: Stage,
 ) -> None:
-    made = await a_schedule(stage, "Run by hand")
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule = await a_schedule(stage, "Run by hand")
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         await page.get_by_role("button", name="Run now").click()
         row = page.locator("#ledger tbody tr")
         await expect(row).to_contain_text("Asked for by local")
         await expect(row.get_by_role("link", name="Waiting")).to_be_visible()
         await page.get_by_role("button", name="Run now").click()
         await expect(page.locator("#toasts")).to_contain_text("has not ended")
-    assert await total(stage, made) == 1
+    assert await total(stage, schedule) == 1
 
 
 async def test_a_backfill_lists_the_instants_first_and_submits_them_then(stage: Stage) -> None:
-    made = await a_schedule(stage, "Made up for")
-    await lived(stage, made, ["completed", "missed", "missed", "missed"])
+    schedule = await a_schedule(stage, "Made up for")
+    await lived(stage, schedule, ["completed", "missed", "missed", "missed"])
     since = datetime.now() - timedelta(days=1)  # noqa: DTZ005 - a browser's field has no zone
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         await page.get_by_label("More actions").click()
         await page.get_by_role("button", name="Backfill missed runs…").click()
         dialog = page.get_by_role("dialog")
         await dialog.get_by_label("From").fill(f"{since:%Y-%m-%dT%H:00}")
         await dialog.get_by_role("button", name="Show them").click()
         await expect(dialog).to_contain_text(re.compile(r"Submit \d+ jobs\?"))
-        shown = await dialog.locator("li").count()
-        assert shown >= 3
-        assert await total(stage, made) == 1
-        await dialog.get_by_role("button", name=f"Submit {shown}").click()
-        await expect(page.locator("#toasts")).to_contain_text(f"{shown} jobs are on their way")
+        count = await dialog.locator("li").count()
+        assert count >= 3
+        assert await total(stage, schedule) == 1
+        await dialog.get_by_role("button", name=f"Submit {count}").click()
+        await expect(page.locator("#toasts")).to_contain_text(f"{count} jobs submitted")
         await expect(page.locator("#ledger")).to_contain_text("Backfill")
-    assert await total(stage, made) == 1 + shown
+    assert await total(stage, schedule) == 1 + count
 
 
 async def test_deleting_says_what_happens_to_its_jobs_and_leads_to_the_list(stage: Stage) -> None:
-    made = await a_schedule(stage, "Deleted")
-    await lived(stage, made, ["completed", "completed", "failed"])
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule = await a_schedule(stage, "Deleted")
+    await lived(stage, schedule, ["completed", "completed", "failed"])
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         await expect(page.locator("#ledger tbody tr")).to_have_count(3)
         await page.get_by_label("More actions").click()
         await page.get_by_role("button", name="Delete…").click()
         await expect(page.get_by_role("dialog")).to_contain_text("Its 3 jobs stay")
         await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         await page.wait_for_url(f"{stage.base}/schedules")
-    assert await total(stage, made) == 3
+    assert await total(stage, schedule) == 3
 
 
 async def test_one_that_is_not_there_any_more_is_said_to_be_gone(stage: Stage) -> None:
-    made = await a_schedule(stage, "Fleeting")
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule = await a_schedule(stage, "Fleeting")
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         await expect(page.get_by_role("heading", name="Fleeting")).to_be_visible()
         await expect(page.locator("#live")).to_have_text("Live")
-        await stage.ask("DELETE", f"/schedules/{made['id']}")
+        await stage.ask("DELETE", f"/schedules/{schedule['id']}")
         await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
         await page.reload()
         await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
@@ -431,10 +431,10 @@ async def test_one_that_is_not_there_any_more_is_said_to_be_gone(stage: Stage) -
 async def test_runs_say_why_turn_their_pages_and_are_drawn_as_a_trend(
     stage: Stage,
 ) -> None:
-    made = await a_schedule(stage, "Remembered")
+    schedule = await a_schedule(stage, "Remembered")
     past = ["failed", "skipped", "missed", "refused", *["completed"] * 30]
-    [failed, *_] = await lived(stage, made, past)
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    [failed, *_] = await lived(stage, schedule, past)
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         rows = page.locator("#ledger tbody tr")
         await expect(rows).to_have_count(12)
         await expect(rows.first.get_by_role("link", name="Failed")).to_have_attribute(
@@ -456,7 +456,7 @@ async def test_runs_say_why_turn_their_pages_and_are_drawn_as_a_trend(
         await expect(rows.first).not_to_contain_text("Failed")
         await page.get_by_role("button", name="Older").click()
         await expect(rows).to_have_count(10)
-        await stage.ask("POST", f"/schedules/{made['id']}/run")
+        await stage.ask("POST", f"/schedules/{schedule['id']}/run")
         await expect(page.locator("#strip rect.c-pending")).to_have_count(1)
         await expect(rows).to_have_count(10)  # a page that is read does not shift
         await page.get_by_role("button", name="Newer").click()
@@ -465,11 +465,11 @@ async def test_runs_say_why_turn_their_pages_and_are_drawn_as_a_trend(
 
 
 async def test_what_is_typed_stays_while_the_schedule_ticks(stage: Stage) -> None:
-    made = await a_schedule(stage, "Typed in", overlap="allow")
-    async with stage.page(f"/schedules/{made['id']}") as page:
+    schedule = await a_schedule(stage, "Typed in", overlap="allow")
+    async with stage.page(f"/schedules/{schedule['id']}") as page:
         field = page.get_by_label("Description")
         await field.fill("half a sent")
-        await stage.ask("POST", f"/schedules/{made['id']}/run")
+        await stage.ask("POST", f"/schedules/{schedule['id']}/run")
         await expect(page.locator("#ledger tbody tr")).to_have_count(1)
         await expect(field).to_have_value("half a sent")
         await expect(field).to_be_focused()

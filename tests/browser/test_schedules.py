@@ -28,11 +28,11 @@ def row_of(page: Page, name: str) -> Locator:
 
 
 async def test_a_row_says_when_how_it_went_and_when_it_is_next(stage: Stage) -> None:
-    made = await a_schedule(
+    schedule = await a_schedule(
         stage, "Row", when="30 8 * * mon-fri", description="All of it", **BERLIN
     )
     past = ["failed", "skipped", *["completed"] * 40, "missed", *["completed"] * 30]
-    [failed, *_] = await lived(stage, made, past)
+    [failed, *_] = await lived(stage, schedule, past)
 
     async with stage.page("/schedules?q=Row") as page:
         row = row_of(page, "Row")
@@ -96,7 +96,7 @@ async def test_where_there_is_none_the_list_says_what_one_is_and_leads_to_the_fo
 async def test_a_row_is_paused_and_resumed_by_key_and_run_by_button_with_the_focus_kept(
     stage: Stage,
 ) -> None:
-    made = await a_schedule(stage, "Handled")
+    schedule = await a_schedule(stage, "Handled")
     async with stage.page("/schedules?q=Handled") as page:
         row = row_of(page, "Handled")
         await expect(row).to_be_visible()
@@ -114,7 +114,7 @@ async def test_a_row_is_paused_and_resumed_by_key_and_run_by_button_with_the_foc
 
         await row.get_by_role("button", name="Run Handled now").click()
         await expect(row.get_by_role("link", name="Waiting")).to_be_visible()
-    counts = await stage.ask("GET", f"/jobs/counts?schedule={made['id']}")
+    counts = await stage.ask("GET", f"/jobs/counts?schedule={schedule['id']}")
     assert counts["total"] == 1
 
 
@@ -122,17 +122,17 @@ async def test_what_happens_elsewhere_shows_by_itself(stage: Stage) -> None:
     async with stage.page("/schedules?q=Elsewhere") as page:
         await expect(page.locator("#live")).to_have_text("Live")
         await expect(page.get_by_text("No schedule matches")).to_be_visible()
-        made = await a_schedule(stage, "Elsewhere")
+        schedule = await a_schedule(stage, "Elsewhere")
         row = row_of(page, "Elsewhere")
         await expect(row).to_contain_text("Never")
         reason = {"reason": "the site is moving"}
-        await stage.ask("POST", f"/schedules/{made['id']}/pause", reason)
+        await stage.ask("POST", f"/schedules/{schedule['id']}/pause", reason)
         await expect(row).to_contain_text("the site is moving")
-        job = await stage.ask("POST", f"/schedules/{made['id']}/run")
+        job = await stage.ask("POST", f"/schedules/{schedule['id']}/run")
         await expect(row.get_by_role("link", name="Waiting")).to_be_visible()
         await stage.ask("POST", f"/jobs/{job['id']}/cancel")
         await expect(row.get_by_role("link", name="Cancelled")).to_be_visible()
-        await stage.ask("DELETE", f"/schedules/{made['id']}")
+        await stage.ask("DELETE", f"/schedules/{schedule['id']}")
         await expect(row).to_have_count(0)
 
 
@@ -176,13 +176,13 @@ async def test_a_viewer_sees_the_same_with_the_actions_disabled_and_the_reason(
 
 
 async def test_hostile_names_stay_text(stage: Stage) -> None:
-    made = await a_schedule(stage, HOSTILE, description=HOSTILE, when="* * * * *")
-    await stage.ask("POST", f"/schedules/{made['id']}/pause", {"reason": HOSTILE})
-    for path in ("/schedules", f"/schedules/{made['id']}", "/schedules/calendar"):
+    schedule = await a_schedule(stage, HOSTILE, description=HOSTILE, when="* * * * *")
+    await stage.ask("POST", f"/schedules/{schedule['id']}/pause", {"reason": HOSTILE})
+    for path in ("/schedules", f"/schedules/{schedule['id']}", "/schedules/calendar"):
         async with stage.page(path) as page:
             await expect(page.get_by_text(HOSTILE).first).to_be_visible()
             await expect(page.locator("main img:not([role])")).to_have_count(0)
-    await stage.ask("DELETE", f"/schedules/{made['id']}")
+    await stage.ask("DELETE", f"/schedules/{schedule['id']}")
 
 
 # --- the calendar
@@ -199,8 +199,8 @@ async def test_the_calendar_counts_runs_by_hour_and_lists_them_by_arrow_keys_and
     await stage.user("cal")
     await a_schedule(stage, "Early", "cal", when="5 7 * * *", **BERLIN)
     await a_schedule(stage, "Late", "cal", when="0 8 * * mon", **BERLIN)
-    held = await a_schedule(stage, "Held", "cal", when="0 9 * * *", **BERLIN)
-    await stage.ask("POST", f"/schedules/{held['id']}/pause", by="cal")
+    held_schedule = await a_schedule(stage, "Held", "cal", when="0 9 * * *", **BERLIN)
+    await stage.ask("POST", f"/schedules/{held_schedule['id']}/pause", by="cal")
     async with stage.page("/schedules/calendar", by="cal") as page:
         await page.get_by_role("button", name="Week after").click()
         await expect(cell(page, 7, 0)).to_have_text("1")
@@ -224,7 +224,7 @@ async def test_the_calendar_counts_runs_by_hour_and_lists_them_by_arrow_keys_and
         await expect(runs).to_contain_text("Paused")
         await page.keyboard.press("ArrowUp")
         await page.keyboard.press("ArrowRight")
-        await expect(page.get_by_text("Nothing begins.")).to_be_visible()
+        await expect(page.get_by_text("No runs start.")).to_be_visible()
         await page.keyboard.press("ArrowLeft")
         await expect(runs.get_by_role("link", name="Late")).to_be_visible()
         await cell(page, 7, 3).hover()
@@ -239,13 +239,13 @@ async def test_the_calendar_turns_to_other_weeks_and_follows_what_changes(stage:
     await a_schedule(stage, "Sundays", "cal2", when="0 12 * * sun")
     monday = datetime.now(UTC).date() - timedelta(days=datetime.now(UTC).weekday())
     async with stage.page("/schedules/calendar", by="cal2") as page:
-        shown = page.locator("#range")
-        await expect(shown).to_contain_text(f"{monday.day} ")
+        range_label = page.locator("#range")
+        await expect(range_label).to_contain_text(f"{monday.day} ")
         await page.get_by_role("button", name="Week after").click()
-        await expect(shown).to_contain_text(f"{(monday + timedelta(days=7)).day} ")
+        await expect(range_label).to_contain_text(f"{(monday + timedelta(days=7)).day} ")
         await page.keyboard.press("[")
         await page.keyboard.press("[")
-        await expect(shown).to_contain_text(f"{(monday - timedelta(days=7)).day} ")
+        await expect(range_label).to_contain_text(f"{(monday - timedelta(days=7)).day} ")
         await page.get_by_role("button", name="This week").click()
         await expect(page.locator("thead [aria-current=date]")).to_have_count(1)
         await expect(page.locator("#grid [aria-current=time]")).to_have_count(1)
@@ -334,13 +334,13 @@ async def test_few_runs_and_many_differ_and_what_is_not_computed_is_hatched(stag
         await expect(key.last).to_have_text(re.compile(r"^Beyond Fri .*: not computed yet$"))
         await cell(page, 23, 6).focus()
         await expect(page.get_by_text("Not computed yet.")).to_be_visible()
-        await expect(page.get_by_text("Nothing begins.")).to_have_count(0)
+        await expect(page.get_by_text("No runs start.")).to_have_count(0)
 
 
 async def test_an_hour_with_a_failed_run_shows_it_beside_runs_to_come(stage: Stage) -> None:
     await stage.user("cal5")
-    made = await a_schedule(stage, "Each minute", "cal5", when="* * * * *")
-    await lived(stage, made, ["failed"])
+    schedule = await a_schedule(stage, "Each minute", "cal5", when="* * * * *")
+    await lived(stage, schedule, ["failed"])
     now = datetime.now(ZoneInfo("Europe/Berlin"))
     async with stage.page("/schedules/calendar", by="cal5") as page:
         here = cell(page, now.hour, now.weekday())
@@ -352,10 +352,10 @@ async def test_the_past_shows_what_became_of_runs_and_nothing_before_the_start(
     stage: Stage,
 ) -> None:
     await stage.user("cal4")
-    made = await a_schedule(stage, "Young", "cal4", when="0 * * * *")
-    await lived(stage, made, ["failed"])
+    schedule = await a_schedule(stage, "Young", "cal4", when="0 * * * *")
+    await lived(stage, schedule, ["failed"])
     now = datetime.now(ZoneInfo("Europe/Berlin"))
-    for path in ("/schedules/calendar", f"/schedules/{made['id']}"):
+    for path in ("/schedules/calendar", f"/schedules/{schedule['id']}"):
         async with stage.page(path, by="cal4") as page:
             here = cell(page, now.hour, now.weekday())
             await expect(here).to_have_class("was c-failed")
@@ -383,7 +383,7 @@ async def test_more_runs_at_one_moment_than_slots_are_marked_as_likely_to_wait(
         for name in ("One", "Two"):
             await a_schedule(stage, name, when="0 3 * * *", **BERLIN)
         for name in ("Three", "Four"):
-            made = await a_schedule(stage, name, when="0 3 * * tue", **BERLIN)
+            schedule = await a_schedule(stage, name, when="0 3 * * tue", **BERLIN)
         async with stage.page("/schedules/calendar") as page:
             await page.get_by_role("button", name="Week after").click()
             monday, tuesday = cell(page, 3, 0), cell(page, 3, 1)
@@ -394,10 +394,10 @@ async def test_more_runs_at_one_moment_than_slots_are_marked_as_likely_to_wait(
             await expect(monday).to_have_text("2")
             await expect(monday).not_to_have_class(clash)  # two runs, two slots
 
-            await stage.ask("POST", f"/schedules/{made['id']}/pause")
+            await stage.ask("POST", f"/schedules/{schedule['id']}/pause")
             await expect(tuesday).to_have_text("3")
             await expect(tuesday).to_have_class(clash)
-            await stage.ask("DELETE", f"/schedules/{made['id']}")
+            await stage.ask("DELETE", f"/schedules/{schedule['id']}")
             await stage.ask("DELETE", "/schedules/Three")
             await expect(tuesday).not_to_have_class(clash)
 

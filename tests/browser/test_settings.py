@@ -54,8 +54,8 @@ async def test_a_webhook_is_tested_and_its_deliveries_are_seen(
 
 async def _tested(stage: Stage) -> None:
     await stage.ask("PUT", "/settings/grants", {"addresses": True})
-    asked = {"url": HOOK_URL, "allow_addresses": ["127.0.0.1"], "description": "<i>chat</i>"}
-    hook = await stage.ask("POST", "/webhooks", asked)
+    form = {"url": HOOK_URL, "allow_addresses": ["127.0.0.1"], "description": "<i>chat</i>"}
+    hook = await stage.ask("POST", "/webhooks", form)
     async with stage.page("/settings/webhooks") as page:
         row = page.get_by_role("row").filter(has_text=HOOK_URL)
         await expect(row).to_contain_text("<i>chat</i>")
@@ -124,8 +124,8 @@ async def test_a_section_is_saved_and_read_again(stage: Stage) -> None:
         await form.get_by_label("Running time").fill("6h")
         await form.get_by_role("button", name="Save").click()
         await expect(page.locator("#toasts")).to_contain_text("Saved")
-        told = await stage.ask("GET", "/settings/ceilings")
-        assert told["value"] == {
+        ceilings = await stage.ask("GET", "/settings/ceilings")
+        assert ceilings["value"] == {
             "pages": 5000,
             "bytes": 2_000_000_000,
             "duration_s": 21_600,
@@ -166,9 +166,9 @@ async def test_each_section_fits_a_phone(stage: Stage, section: str) -> None:
 
 
 async def test_signing_out_elsewhere_is_said_on_the_page(stage: Stage) -> None:
-    given = await Surface(stage.site.yard.services, LOCAL).tokens.create("short")
-    stage.secrets["short"] = given.token or ""
+    token = await Surface(stage.site.yard.services, LOCAL).tokens.create("short")
+    stage.secrets["short"] = token.token or ""
     async with stage.page("/settings/profile", by="short") as page:
         await expect(page.locator("#live")).to_have_text("Live")
-        await stage.ask("DELETE", f"/tokens/{given.id}")
+        await stage.ask("DELETE", f"/tokens/{token.id}")
         await expect(page.get_by_text("You are signed out")).to_be_visible()

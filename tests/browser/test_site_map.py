@@ -13,19 +13,19 @@ from tests.builders import a_batch, a_target, done, failed
 
 async def mapped(stage: Stage) -> str:
     """Return a job that stopped early, with folders of all outcomes on two hosts."""
-    made = await stage.job(name="A site", urls=[HOME.url])
-    claim, now = await begun(stage, made), stage.yard.clock.now()
+    job = await stage.job(name="A site", urls=[HOME.url])
+    claim, now = await begun(stage, job), stage.yard.clock.now()
     pages = [a_target(f"guide/part-{n % 3}/{n}", host=HOST) for n in range(12)]
     api = [a_target(f"api/{n}", host=HOST) for n in range(6)]
     bad = [a_target(f"<b>&/{n}", host=HOST) for n in range(2)]
     never = [a_target(f"forum/{n}", host=HOST) for n in range(4)]
     other = [a_target("x", host="www.example.org")]
-    outcomes = [done(one, fetched_at=now) for one in [*pages, *api[:3], *other]]
-    outcomes += [failed(one, ErrorKind.HTTP_5XX, status=500, fetched_at=now) for one in bad]
+    outcomes = [done(target, fetched_at=now) for target in [*pages, *api[:3], *other]]
+    outcomes += [failed(target, ErrorKind.HTTP_5XX, status=500, fetched_at=now) for target in bad]
     batch = a_batch([*pages, *api, *bad, *never, *other], outcomes)
     [answer] = await stage.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
     await settled(stage, type(claim)(lease=answer.lease, job=claim.job, shard=claim.shard))
-    return str(made["id"])
+    return str(job["id"])
 
 
 async def test_folders_are_areas_and_rows_that_lead_into_them_and_to_their_pages(
@@ -86,8 +86,8 @@ async def test_the_link_report_names_every_page_that_links_to_what_is_broken(sta
         await expect(rows).to_have_count(1)
         await expect(rows).to_contain_text("Broken link")
         await expect(rows).to_contain_text(GONE.url)
-        said = page.get_by_label("Links", exact=True).get_by_role("status")
-        await expect(said).to_contain_text(
+        status = page.get_by_label("Links", exact=True).get_by_role("status")
+        await expect(status).to_contain_text(
             "5 links on 4 pages lead to 4 URLs. This check is incomplete: the job is running."
         )
         unchecked = page.get_by_text("Not checked: 1 URL beyond a limit, or not reached yet")

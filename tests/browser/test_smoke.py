@@ -16,7 +16,7 @@ async def test_every_page_has_one_heading_and_a_strict_policy(stage: Stage) -> N
     async with stage.context() as context:
         page = await context.new_page()
         for path in sorted({page.path for page in PAGES}):
-            known = path.format(
+            url = path.format(
                 job=job["id"],
                 tab="pages",
                 page="1",
@@ -24,7 +24,7 @@ async def test_every_page_has_one_heading_and_a_strict_policy(stage: Stage) -> N
                 schedule="none",
                 template="none",
             )
-            answer = await page.goto(known)
+            answer = await page.goto(url)
             assert answer is not None, path
             assert answer.status == 200, path
             assert answer.headers["content-security-policy"] == POLICY, path

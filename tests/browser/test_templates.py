@@ -69,13 +69,13 @@ async def test_the_form_and_its_yaml_say_the_same_template(stage: Stage) -> None
         file = page.get_by_label("The template as YAML")
         await expect(file).to_have_value(re.compile("keep_html: '{{html}}'"))
         await expect(file).to_have_value(re.compile("Authorization: Bearer s3cret"))
-        said = await file.input_value()
-        await file.fill(said + "  delay_s: 1m30s\n  nothing: 1\n")
+        yaml_text = await file.input_value()
+        await file.fill(yaml_text + "  delay_s: 1m30s\n  nothing: 1\n")
         await page.get_by_role("button", name="Form", exact=True).click()
         await expect(page.locator("#yaml ~ .error")).to_contain_text(
             "nothing: there is no such field"
         )
-        await file.fill(said + "  delay_s: 1m30s\n  exclude:\n  - '*/a, b/*'\n")
+        await file.fill(yaml_text + "  delay_s: 1m30s\n  exclude:\n  - '*/a, b/*'\n")
         await page.get_by_role("button", name="Form", exact=True).click()
         await expect(page.get_by_label("Exclude URLs matching")).to_have_value("*/a, b/*")
         pace = page.locator("summary").filter(has_text="Pace")
@@ -84,38 +84,38 @@ async def test_the_form_and_its_yaml_say_the_same_template(stage: Stage) -> None
         await page.get_by_role("button", name="YAML").click()  # and it is created from there
         await page.get_by_role("button", name="Create template").click()
         await expect(page.locator("main .st").first).to_have_text("Public")
-    made = await stage.ask("GET", "/templates/shop")
-    assert made["spec"] == {
+    template = await stage.ask("GET", "/templates/shop")
+    assert template["spec"] == {
         "urls": ["https://shop.example.org"],
         "keep_html": "{{html}}",
-        "headers": {"X-A": "b: c"},  # what is published has no credentials
+        "headers": {"X-A": "b: c"},  # published templates have no credentials
         "delay_s": 90,
         "exclude": ["*/a, b/*"],
     }
-    assert made["parameters"][0]["default"] is True
+    assert template["parameters"][0]["default"] is True
 
 
 async def test_what_somebody_else_has_changed_is_not_overwritten(stage: Stage) -> None:
-    made = await stage.ask("POST", "/templates", {"name": "shared", "spec": SPEC})
-    async with stage.page(f"/templates/{made['id']}") as page:
+    template = await stage.ask("POST", "/templates", {"name": "shared", "spec": SPEC})
+    async with stage.page(f"/templates/{template['id']}") as page:
         await expect(page.get_by_label("Description", exact=True)).to_have_value("")
         await page.get_by_label("Description", exact=True).fill("mine")
-        await stage.ask("PATCH", f"/templates/{made['id']}", {"description": "theirs"})
+        await stage.ask("PATCH", f"/templates/{template['id']}", {"description": "theirs"})
         await expect(page.get_by_text("v2", exact=True)).to_be_visible()
         await page.get_by_role("button", name="Save a new version").click()
         await expect(page.locator("#stale")).to_be_visible()
         await expect(page.get_by_label("Description", exact=True)).to_have_value("mine")
-        kept = await stage.ask("GET", f"/templates/{made['id']}")
-        assert kept["description"] == "theirs"
+        stored_template = await stage.ask("GET", f"/templates/{template['id']}")
+        assert stored_template["description"] == "theirs"
 
 
 async def test_publishing_takes_secrets_out_and_others_see_it_then(stage: Stage) -> None:
     spec = SPEC | {"headers": {"Authorization": "Bearer hidden"}}
-    made = await stage.ask("POST", "/templates", {"name": HOSTILE, "spec": spec})
+    template = await stage.ask("POST", "/templates", {"name": HOSTILE, "spec": spec})
     await stage.user("mara")
-    async with stage.page(f"/templates/{made['id']}", by="mara") as page:
+    async with stage.page(f"/templates/{template['id']}", by="mara") as page:
         await expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
-    async with stage.page(f"/templates/{made['id']}") as page:
+    async with stage.page(f"/templates/{template['id']}") as page:
         await page.get_by_role("button", name="Make public").click()
         await page.get_by_role("button", name="Make it public").click()
         await expect(page.locator("#toasts")).to_contain_text("headers")
@@ -130,16 +130,16 @@ async def test_publishing_takes_secrets_out_and_others_see_it_then(stage: Stage)
 async def test_publishing_asks_about_the_schedules_that_keep_secrets(stage: Stage) -> None:
     spec = SPEC | {"headers": {"Authorization": "Bearer {{token}}"}}
     parameters = {"token": {"default": "hidden"}}
-    asked = {"name": "secretive", "spec": spec, "parameters": parameters}
-    made = await stage.ask("POST", "/templates", asked)
-    schedule = {"name": HOSTILE, "when": "0 3 * * *", "template": made["id"]}
+    form = {"name": "secretive", "spec": spec, "parameters": parameters}
+    template = await stage.ask("POST", "/templates", form)
+    schedule = {"name": HOSTILE, "when": "0 3 * * *", "template": template["id"]}
     await stage.ask("POST", "/schedules", schedule)
-    async with stage.page(f"/templates/{made['id']}") as page:
+    async with stage.page(f"/templates/{template['id']}") as page:
         await page.get_by_role("button", name="Make public").click()
         await page.get_by_role("button", name="Make it public").click()
         await expect(page.locator("#ask li")).to_have_text(f"{HOSTILE} (params.token)")
         await page.get_by_role("button", name="Back").click()
-        assert (await stage.ask("GET", f"/templates/{made['id']}"))["public"] is False
+        assert (await stage.ask("GET", f"/templates/{template['id']}"))["public"] is False
 
         await page.get_by_role("button", name="Make public").click()
         await page.get_by_role("button", name="Make it public").click()
@@ -148,10 +148,10 @@ async def test_publishing_asks_about_the_schedules_that_keep_secrets(stage: Stag
 
 
 async def test_one_that_a_schedule_uses_is_not_deleted_and_says_by_which(stage: Stage) -> None:
-    made = await stage.ask("POST", "/templates", {"name": "used", "spec": SPEC})
-    asked = {"name": "Nightly", "when": "0 3 * * *", "template": made["id"]}
-    await stage.ask("POST", "/schedules", asked)
-    async with stage.page(f"/templates/{made['id']}") as page:
+    template = await stage.ask("POST", "/templates", {"name": "used", "spec": SPEC})
+    form = {"name": "Nightly", "when": "0 3 * * *", "template": template["id"]}
+    await stage.ask("POST", "/schedules", form)
+    async with stage.page(f"/templates/{template['id']}") as page:
         await expect(page.locator("#used")).to_contain_text("Nightly")
         await page.get_by_role("button", name="Delete…").click()
         await page.locator("#ask").get_by_role("button", name="Delete").click()
@@ -167,10 +167,10 @@ async def test_a_file_is_imported(stage: Stage, tmp_path: Path) -> None:
 
 
 async def test_a_viewer_sees_templates_and_changes_none(stage: Stage) -> None:
-    made = await stage.ask("POST", "/templates", {"name": "open", "spec": SPEC})
-    await stage.ask("POST", f"/templates/{made['id']}/publish", {})
+    template = await stage.ask("POST", "/templates", {"name": "open", "spec": SPEC})
+    await stage.ask("POST", f"/templates/{template['id']}/publish", {})
     await stage.user("vic", Role.VIEWER)
-    async with stage.page(f"/templates/{made['id']}", by="vic") as page:
+    async with stage.page(f"/templates/{template['id']}", by="vic") as page:
         await expect(page.get_by_role("heading", level=1)).to_have_text("open")
         for name in ("Duplicate", "Save a new version", "Delete…", "Make private"):
             await expect(page.get_by_role("button", name=name)).to_be_disabled()
@@ -182,8 +182,8 @@ async def test_all_pages_are_accessible_and_fit_a_phone(
     stage: Stage, path: str, dark: bool
 ) -> None:
     named = {"name": f"a long name of a template {len(path)} {dark} " + "long" * 9, "spec": SPEC}
-    made = await stage.ask("POST", "/templates", named)
-    address = path.format(id=made["id"])
+    template = await stage.ask("POST", "/templates", named)
+    address = path.format(id=template["id"])
     async with stage.page(address, dark=dark, bypass_csp=True) as page:
         await expect(page.locator("#live")).to_have_text("Live")
         assert await faults_of(page) == []

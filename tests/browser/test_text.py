@@ -38,17 +38,17 @@ async def test_no_page_shows_a_value_by_its_name(browser: Browser, tmp_path: Pat
     await build(tmp_path, datetime.now(UTC))
     async with a_stage(tmp_path, browser) as stage, stage.context() as context:
         page = await context.new_page()
-        found = {
+        raw_names = {
             path: names
             for path in await _paths(stage)
             if (names := names_in(await _read(page, path)))
         }
-    assert found == {}
+    assert raw_names == {}
 
 
 async def _paths(stage: Stage) -> list[str]:
     pages = await stage.ask("GET", f"/jobs/{fixed(DOCS)}/pages?limit=9")
-    known = {"template": fixed(NEWS)}
+    ids = {"template": fixed(NEWS)}
     paths = [
         *(f"/jobs/{fixed(job)}" for job in _JOBS),
         *(f"/jobs/{fixed(job)}/{tab}" for job in (DOCS, SHOP, PROBLEMS) for tab in _TABS),
@@ -60,7 +60,7 @@ async def _paths(stage: Stage) -> list[str]:
         f"/schedules/{fixed(EVERY_TICK)}",
     ]
     paths += [
-        page.path.format_map(known)
+        page.path.format_map(ids)
         for page in PAGES
         if "{" not in page.path.replace("{template}", "")
     ]

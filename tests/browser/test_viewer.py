@@ -56,8 +56,8 @@ LINKS: dict[Target, list[tuple[str, ...]]] = {
 }
 
 
-def kept(target: Target, text: str, **fields: Any) -> Outcome:
-    """Return the outcome of a page of which all is kept."""
+def page_outcome(target: Target, text: str, **fields: Any) -> Outcome:
+    """Return the outcome of a page with all bodies stored."""
     links = LINKS[target]
     bodies = {
         Body.TEXT: text.encode(),
@@ -71,18 +71,20 @@ def kept(target: Target, text: str, **fields: Any) -> Outcome:
 
 async def crawled(stage: Stage) -> tuple[str, dict[str, int]]:
     """Return a job of three pages and one that failed, and their ids by URL."""
-    made = await stage.job(name="docs-full", urls=[HOME.url], keep_html=True)
-    claim, now = await begun(stage, made), stage.yard.clock.now()
+    job = await stage.job(name="docs-full", urls=[HOME.url], keep_html=True)
+    claim, now = await begun(stage, job), stage.yard.clock.now()
     outcomes = [
-        kept(HOME, "plain", fetched_at=now),
-        kept(GUIDE, TEXT, title=HOSTILE, structured={"og": {"title": "Guide"}}, fetched_at=now),
-        kept(PART, "x" * 250_000, fetched_at=now),
+        page_outcome(HOME, "plain", fetched_at=now),
+        page_outcome(
+            GUIDE, TEXT, title=HOSTILE, structured={"og": {"title": "Guide"}}, fetched_at=now
+        ),
+        page_outcome(PART, "x" * 250_000, fetched_at=now),
         failed(GONE, ErrorKind.HTTP_4XX, "answered 404", status=404, fetched_at=now),
     ]
     batch = a_batch([HOME, GUIDE, PART, GONE], outcomes)
     await stage.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
-    pages = await stage.ask("GET", f"/jobs/{made['id']}/pages")
-    return made["id"], {page["url"]: page["id"] for page in pages["items"]}
+    pages = await stage.ask("GET", f"/jobs/{job['id']}/pages")
+    return job["id"], {page["url"]: page["id"] for page in pages["items"]}
 
 
 async def test_a_page_is_read_with_links_to_other_pages_and_what_is_hostile_stays_text(
@@ -129,9 +131,9 @@ async def test_what_is_kept_of_a_page_is_a_tab_each(stage: Stage) -> None:
         await page.get_by_role("tab", name="Preview").press("ArrowRight")
         await expect(page.get_by_role("tabpanel", name="Headers")).to_contain_text("<b>bold</b>")
         await page.get_by_role("tab", name="Links 3 out").click()
-        found = page.get_by_role("table", name="Links to this page").locator("tbody tr")
-        await expect(found.first).to_contain_text(HOME.url)
-        await expect(found.first).to_contain_text(HOSTILE[:60])
+        link_rows = page.get_by_role("table", name="Links to this page").locator("tbody tr")
+        await expect(link_rows.first).to_contain_text(HOME.url)
+        await expect(link_rows.first).to_contain_text(HOSTILE[:60])
         own = page.get_by_role("table", name="Links from this page").locator("tbody tr")
         await expect(own).to_have_count(3)
         await expect(own.nth(1)).to_contain_text("404 broken")
@@ -173,7 +175,7 @@ async def test_the_pages_beside_one_are_those_of_the_list_that_it_was_opened_fro
 
         await page.goto(f"/jobs/{job}/pages/{ids[GONE.url]}")
         await expect(page.locator("#place")).to_have_text("4 of 4")
-        await expect(page.get_by_text("No text is kept of this page.")).to_be_visible()
+        await expect(page.get_by_text("No text is stored of this page.")).to_be_visible()
         await expect(page.get_by_text("answered 404")).to_be_visible()
         await page.goto(f"/jobs/{job}/pages/{2**40}")
         await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
@@ -181,8 +183,8 @@ async def test_the_pages_beside_one_are_those_of_the_list_that_it_was_opened_fro
 
 async def test_what_changed_since_the_run_before_is_a_tab(stage: Stage) -> None:
     _, first, second = await two_runs(stage, "Read nightly")
-    [found] = (await stage.ask("GET", f"/jobs/{second}/pages?q=install"))["items"]
-    async with stage.page(f"/jobs/{second}/pages/{found['id']}#changes") as page:
+    [listed_pages] = (await stage.ask("GET", f"/jobs/{second}/pages?q=install"))["items"]
+    async with stage.page(f"/jobs/{second}/pages/{listed_pages['id']}#changes") as page:
         diff = page.get_by_role("region", name="What changed in the text")
         await expect(diff.locator("del")).to_have_text(["1 "])
         await expect(diff.locator("ins")).to_have_text(["2 "])
@@ -219,15 +221,17 @@ def a_picture() -> bytes:
 async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture(
     stage: Stage,
 ) -> None:
-    made = await stage.job(urls=[HOME.url], keep_html=True, render="always", screenshot="png")
-    claim, now = await begun(stage, made), stage.yard.clock.now()
-    outcome = kept(HOME, "text", rendered_by="chromium 156", render_reason="always", fetched_at=now)
-    made_of_it = {Body.RENDERED: b"<h1>Made</h1>", Body.SCREENSHOT: a_picture()}
+    job = await stage.job(urls=[HOME.url], keep_html=True, render="always", screenshot="png")
+    claim, now = await begun(stage, job), stage.yard.clock.now()
+    outcome = page_outcome(
+        HOME, "text", rendered_by="chromium 156", render_reason="always", fetched_at=now
+    )
+    made_of_it = {Body.RENDERED: b"<h1>Created</h1>", Body.SCREENSHOT: a_picture()}
     bodies = {**outcome.bodies, **made_of_it}
     batch = a_batch([HOME], [replace(outcome, bodies=bodies)])
     await stage.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
-    [stored] = (await stage.ask("GET", f"/jobs/{made['id']}/pages"))["items"]
-    async with stage.page(f"/jobs/{made['id']}/pages/{stored['id']}#screenshot") as page:
+    [stored] = (await stage.ask("GET", f"/jobs/{job['id']}/pages"))["items"]
+    async with stage.page(f"/jobs/{job['id']}/pages/{stored['id']}#screenshot") as page:
         picture = page.get_by_role("img", name="The page as chromium 156 drew it")
         await expect(picture).to_be_visible()
         await expect(picture).to_have_js_property("naturalWidth", 1)
@@ -237,8 +241,8 @@ async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture
         await page.keyboard.press("[")
         await expect(page.locator("iframe").content_frame.get_by_text("Made")).to_be_visible()
         await page.get_by_role("tab", name="Source").click()
-        await expect(page.get_by_role("region", name="Source")).to_contain_text("<h1>Made</h1>")
-        await expect(page.get_by_role("link", name="As it was sent")).to_be_visible()
+        await expect(page.get_by_role("region", name="Source")).to_contain_text("<h1>Created</h1>")
+        await expect(page.get_by_role("link", name="As sent by the server")).to_be_visible()
         await expect(page.locator("[data-if=needs_scripts]")).to_be_hidden()
 
 

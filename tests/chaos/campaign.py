@@ -11,6 +11,8 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TypeVar
 
+from crawlyard.services.jobs.results import every_event
+
 from crawlyard import (
     CrawlSchedule,
     Event,
@@ -29,12 +31,11 @@ from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.demo.hits import read_log
 from crawlyard.errors import Conflict, StoreUnavailable
-from crawlyard.services.jobs.lookup import every_event
 from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import EventQuery, PageQuery
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted
-from tests.chaos.site import FAILING, MEND, asked, fails, hosts_of, reachable, start_path
+from tests.chaos.site import FAILING, MEND, fails, hosts_of, reachable, request_of, start_path
 from tests.jobs import submit
 from tests.surfaces import as_user
 
@@ -55,7 +56,7 @@ _SETTLE_S = 420.0
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a job is to crawl."""
+    """Expected pages of a job."""
 
     pages: int  # of each host
     hosts: int
@@ -65,7 +66,7 @@ class Size:
 
 @dataclass(slots=True)
 class Campaign:
-    """What was asked of the yard, and of which site."""
+    """Orders given to the yard, and the site that it crawls."""
 
     yard: Yard
     log: Path
@@ -164,13 +165,15 @@ class Campaign:
         jobs = await self.yard.store.jobs.find(JobQuery(), 1_000_000)
         events = await every_event(self.yard.store.events, EventQuery())
         apart = time() - monotonic()
-        told = [one for event in events if (one := self._told(event, fleet, apart)) is not None]
+        entries = [
+            entry for event in events if (entry := self._entry_of(event, fleet, apart)) is not None
+        ]
         ledgers = [await self._ledger(schedule, jobs) for schedule in self.schedules]
         return History(
             wanted=[*self.wanted.values(), *self._ticked(jobs)],
-            found=[await self._found(standing) for standing in jobs],
-            told=told,
-            asked=self._asked(),
+            found=[await self._result_of(standing) for standing in jobs],
+            told=entries,
+            asked=self._requests(),
             faults=fleet.faults,
             said=self.said,
             ledgers=ledgers,
@@ -183,24 +186,26 @@ class Campaign:
     def _ticked(self, jobs: Sequence[Standing]) -> list[Wanted]:
         """Return what the jobs of schedules are to reach."""
         sites = {s.id: s for s in self.schedules}
-        wanted = []
+        expected = []
         for standing in jobs:
             schedule = sites.get(standing.job.origin.schedule_id or "")
             if schedule is not None:
                 number = int(schedule.name[1:])
                 hosts = [hosts_of(self.port, HOSTS)[number % HOSTS]]
                 urls = reachable(schedule.name, 3, hosts)
-                wanted.append(Wanted(job=standing.job.id, urls=urls))
-        return wanted
+                expected.append(Wanted(job=standing.job.id, urls=urls))
+        return expected
 
-    async def _found(self, standing: Standing) -> Found:
+    async def _result_of(self, standing: Standing) -> Found:
         job = standing.job
-        records = page_records(self.yard.store, job.id, PageQuery())
-        urls = [stored.page.url async for stored, _ in records]
+        urls = [
+            stored.page.url
+            async for stored, _ in page_records(self.yard.store, job.id, PageQuery())
+        ]
         pages = standing.shard.usage.pages
         return Found(job=self._name(job.id), state=job.state, urls=urls, counted=pages)
 
-    def _told(self, event: Event, fleet: Fleet, apart: float) -> Told | None:
+    def _entry_of(self, event: Event, fleet: Fleet, apart: float) -> Told | None:
         if event.name.kind != "job" or event.name is EventName.DELETED:
             return None
         kind, _, worker = event.actor.partition(":")
@@ -214,9 +219,9 @@ class Campaign:
             reason=StateReason(str(event.data["reason"])),
         )
 
-    def _asked(self) -> list[Asked]:
+    def _requests(self) -> list[Asked]:
         hits = read_log(self.log)
-        return [asked(hit) for hit in hits if not hit.path.startswith(MEND)]
+        return [request_of(hit) for hit in hits if not hit.path.startswith(MEND)]
 
     async def _ledger(self, schedule: CrawlSchedule, jobs: Sequence[Standing]) -> Ledger:
         table = timetable(schedule.when, schedule.zone, schedule.anchor)

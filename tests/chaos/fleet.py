@@ -40,11 +40,11 @@ def faketime() -> Mapping[str, str] | None:
         return None
     command = [wrapper, "-m", "-f", "+0", "env"]
     for _ in range(20):  # the name has the process id in it: the next try has another
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not told.returncode:
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not process.returncode:
             break
-    told.check_returncode()
-    lines = (line.partition("=") for line in told.stdout.splitlines())
+    process.check_returncode()
+    lines = (line.partition("=") for line in process.stdout.splitlines())
     preload = {name: value for name, _, value in lines if name == "LD_PRELOAD"}
     # a step of the wall clock leaves the monotonic one alone
     return preload | {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
@@ -56,7 +56,7 @@ class Place:
 
     number: int
     options: Sequence[str]
-    clock: Path | None = None  # what its processes read the wall clock from
+    clock: Path | None = None  # file that its processes read the wall clock from
     step_s: int = STEP_S
     process: asyncio.subprocess.Process | None = None
     worker: str = ""  # the name of that process
@@ -77,7 +77,7 @@ class Fleet:
     shared: bool = False  # one data directory for all, as on one machine
     faults: list[Fault] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)  # by pid
-    ended: list[tuple[str, int]] = field(default_factory=list)  # who ended by himself
+    ended: list[tuple[str, int]] = field(default_factory=list)  # workers that ended by themselves
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -164,7 +164,7 @@ class Fleet:
             await asyncio.sleep(max(0.0, rest))
         finally:
             self._note(Kind.STOP, since, place.worker)
-            if locks:  # what the others have meanwhile is in no checkpoint
+            if locks:  # pages fetched by other workers meanwhile are in no checkpoint
                 self._note(Kind.LOCK, since, "")
             place.process.send_signal(signal.SIGCONT)
             place.busy = False
@@ -200,7 +200,7 @@ class Fleet:
         self.faults.append(Fault(kind=kind, since=since, until=monotonic(), worker=worker))
 
     async def _some_place(self, kind: Kind, chance: random.Random) -> Place | None:
-        """Return a place to do something to, now taken; one is left alone: jobs are to get on.
+        """Reserve and return a worker to harass; one is always left alone, so that jobs progress.
 
         Where there is none, wait for it if nothing of *kind* was done yet, else let it be.
         """
@@ -221,12 +221,12 @@ async def harass(deeds: Sequence[Deed], seconds: float, chance: random.Random) -
 
     What comes when is left to chance.
     """
-    end, left = monotonic() + seconds, chance.sample(deeds, len(deeds))
+    end, remaining = monotonic() + seconds, chance.sample(deeds, len(deeds))
     async with asyncio.TaskGroup() as group:
-        while left or monotonic() < end:
+        while remaining or monotonic() < end:
             await asyncio.sleep(chance.uniform(0.3, 1.5))
             # each draws from a chance of its own: the next ones do not depend on how long it takes
-            deed = left.pop() if left else chance.choice(deeds)
+            deed = remaining.pop() if remaining else chance.choice(deeds)
             group.create_task(_whole(deed(random.Random(chance.random()))))
 
 

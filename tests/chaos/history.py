@@ -1,4 +1,4 @@
-"""What a run under faults has left: the log of the server, the events, the store.
+"""Traces of a run under faults: the log of the server, the events, the store.
 
 Instants are seconds of the monotonic clock, which all processes of a machine share.
 """
@@ -36,7 +36,7 @@ class Told:
     name: EventName
     state: State  # after it
     at: float
-    worker: str = ""  # who started the job, or let it go
+    worker: str = ""  # the worker that started or released the job
     reason: StateReason | None = None  # of the state
 
 
@@ -50,11 +50,13 @@ class Said:
 
 
 class Kind(StrEnum):
-    """What is done to a fleet."""
+    """Kinds of faults injected into a fleet."""
 
     KILL = auto()  # SIGKILL; another process takes its place
     STOP = auto()  # SIGSTOP for longer than a lease, then SIGCONT
-    LOCK = auto()  # that, in a transaction: until SIGCONT, nobody else can write to the SQLite file
+    LOCK = (
+        auto()
+    )  # SIGSTOP within a transaction: until SIGCONT, no other process can write to the SQLite file
     RESTART = auto()  # of Postgres, immediate
     CUT = auto()  # all connections to Postgres, by pg_terminate_backend
     STEP = auto()  # of the wall clock of one process
@@ -74,7 +76,7 @@ class Fault:
     kind: Kind
     since: float
     until: float
-    worker: str = ""  # whom it befell; empty: all
+    worker: str = ""  # the affected worker; empty: all
 
     def befell(self, worker: str) -> bool:
         """Tell whether it may have kept a worker from its store, or ended it."""
@@ -95,7 +97,7 @@ class Wanted:
 
     @property
     def due_pages(self) -> int:
-        """Return how many pages it must have in the end."""
+        """Number of pages that it must have in the end."""
         reach = len(self.urls)
         return reach if self.pages is None else min(self.pages, reach)
 
@@ -122,7 +124,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How all hosts may be asked."""
+    """Rate limits of all hosts."""
 
     delay_s: float
     at_once: int
@@ -140,7 +142,7 @@ class History:
     said: Sequence[Said] = ()
     ledgers: Sequence[Ledger] = ()
     pace: Pace | None = None
-    slowness: float = 1.0  # how much longer than the processor time it needs a process took
+    slowness: float = 1.0  # delay of a process beyond its processor time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,22 +155,22 @@ class Hold:
     until: float = field(default=float("inf"))
 
 
-def holds(told: Sequence[Told]) -> Mapping[str, Sequence[Hold]]:
+def holds(events: Sequence[Told]) -> Mapping[str, Sequence[Hold]]:
     """Return who held each job, the earliest first."""
-    held: dict[str, list[Hold]] = {}
+    holds_by_job: dict[str, list[Hold]] = {}
     running: dict[str, Told] = {}
-    for event in told:
+    for event in events:
         begun = running.get(event.job)
         ends = event.name is EventName.STARTED or event.state is not State.RUNNING
         if begun is not None and ends:
             del running[event.job]
-            held.setdefault(event.job, []).append(
+            holds_by_job.setdefault(event.job, []).append(
                 Hold(job=event.job, worker=begun.worker, since=begun.at, until=event.at)
             )
         if event.name is EventName.STARTED:
             running[event.job] = event
     for begun in running.values():
-        held.setdefault(begun.job, []).append(
+        holds_by_job.setdefault(begun.job, []).append(
             Hold(job=begun.job, worker=begun.worker, since=begun.at)
         )
-    return held
+    return holds_by_job

@@ -1,4 +1,4 @@
-"""What must hold of a history, whatever was done to the fleet. Pure: it reads nothing else."""
+"""Invariants of a history under any faults. Pure: they read nothing else."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ from tests.chaos.judge_moves import (
     disobeyed,
     heard_at,
     not_retried,
+    observed_moves,
     retried_between,
-    seen,
     shared_hosts,
     wrongly_lost,
     wrongly_yielded,
@@ -39,14 +39,14 @@ _Held = Mapping[str, Sequence[Hold]]
 
 def broken(history: History) -> list[str]:
     """Return all that must not have been, in sentences; empty: all is well."""
-    held = holds(history.told)
+    holds_by_job = holds(history.told)
     return [
         *_lost(history),
         *_run_twice_at_once(history),
         *_wrong_pages(history),
-        *_asked_by_losers(history, held),
-        *_asked_again(history, held),
-        *_kept_waiting(history, held),
+        *_asked_by_losers(history, holds_by_job),
+        *_asked_again(history, holds_by_job),
+        *_kept_waiting(history, holds_by_job),
         *_wrong_ticks(history),
         *_too_fast(history),
         *_too_many_at_once(history),
@@ -62,9 +62,9 @@ def summary(history: History) -> str:
     """Return in one line how much happened."""
     names = Counter(event.name for event in history.told)
     faults = Counter(fault.kind for fault in history.faults)
-    asked = Counter((hit.job, hit.url) for hit in history.asked)
-    again = sum(times - 1 for (job, _), times in asked.items() if job)
-    pages = sum(len(found.urls) for found in history.found)
+    requests = Counter((hit.job, hit.url) for hit in history.asked)
+    again = sum(times - 1 for (job, _), times in requests.items() if job)
+    pages = sum(len(result.urls) for result in history.found)
     return (
         f"{len(history.found)} jobs, {pages} pages, {len(history.asked)} requests, "
         f"{again} of them again; {sum(len(ledger.rows) for ledger in history.ledgers)} ticks; "
@@ -77,26 +77,28 @@ def summary(history: History) -> str:
 def _moves(history: History) -> str:
     names = Counter(event.name for event in history.told)
     preempted = sum(event.reason is StateReason.PREEMPTED for event in history.told)
-    told = (EventName.PAUSED, EventName.CANCELLED, EventName.RESUMED, EventName.RETRIED)
-    made = [f"{name.rpartition('.')[2]} {names[name]}" for name in told]
-    return ", ".join((*made, f"preempted {preempted}", f"seen: {' '.join(sorted(seen(history)))}"))
+    move_names = (EventName.PAUSED, EventName.CANCELLED, EventName.RESUMED, EventName.RETRIED)
+    parts = [f"{name.rpartition('.')[2]} {names[name]}" for name in move_names]
+    return ", ".join(
+        (*parts, f"preempted {preempted}", f"seen: {' '.join(sorted(observed_moves(history)))}")
+    )
 
 
 def _lost(history: History) -> Iterator[str]:
     """Every job has completed, or was cancelled by an operator, and there are no others."""
-    found = {one.job: one.state for one in history.found}
-    wanted = {one.job: one.ends for one in history.wanted}
-    for job in sorted(wanted.keys() - found.keys()):
+    states = {result.job: result.state for result in history.found}
+    expected = {expectation.job: expectation.ends for expectation in history.wanted}
+    for job in sorted(expected.keys() - states.keys()):
         yield f"job {job} is gone"
-    for job in sorted(found.keys() - wanted.keys()):
+    for job in sorted(states.keys() - expected.keys()):
         yield f"job {job} was submitted by nobody"
-    for job, state in found.items():
-        if job in wanted and state is not wanted[job]:
+    for job, state in states.items():
+        if job in expected and state is not expected[job]:
             yield f"job {job} is {state} in the end"
 
 
 def _run_twice_at_once(history: History) -> Iterator[str]:
-    """A job is started only while nobody has it."""
+    """A job is started only while no worker has it."""
     running: dict[str, str] = {}
     for event in history.told:
         if event.name is EventName.STARTED:
@@ -109,33 +111,35 @@ def _run_twice_at_once(history: History) -> Iterator[str]:
 
 def _wrong_pages(history: History) -> Iterator[str]:
     """Each page is recorded once, exactly as many as the limit says, and counted right."""
-    found = {one.job: one for one in history.found}
-    for wanted in history.wanted:
-        one = found.get(wanted.job)
-        if one is None:
+    results = {job_result.job: job_result for job_result in history.found}
+    for expectation in history.wanted:
+        result = results.get(expectation.job)
+        if result is None:
             continue
-        for url, times in Counter(one.urls).items():
+        for url, times in Counter(result.urls).items():
             if times > 1:
-                yield f"job {one.job} has {url} {times} times"
-            if url not in wanted.urls:
-                yield f"job {one.job} has {url}, which it cannot reach"
-        cut_short = wanted.ends is State.CANCELLED and len(set(one.urls)) < wanted.due_pages
-        if len(set(one.urls)) != wanted.due_pages and not cut_short:
-            yield f"job {one.job} has {len(set(one.urls))} pages, not {wanted.due_pages}"
-        if one.counted != len(one.urls):
-            yield f"job {one.job} counts {one.counted} pages and has {len(one.urls)}"
+                yield f"job {result.job} has {url} {times} times"
+            if url not in expectation.urls:
+                yield f"job {result.job} has {url}, which it cannot reach"
+        cut_short = (
+            expectation.ends is State.CANCELLED and len(set(result.urls)) < expectation.due_pages
+        )
+        if len(set(result.urls)) != expectation.due_pages and not cut_short:
+            yield f"job {result.job} has {len(set(result.urls))} pages, not {expectation.due_pages}"
+        if result.counted != len(result.urls):
+            yield f"job {result.job} counts {result.counted} pages and has {len(result.urls)}"
 
 
-def _asked_by_losers(history: History, held: _Held) -> Iterator[str]:
-    """Nobody asks for a job before he has it, or later than a checkpoint after he lost it."""
-    spread = {one.job: one.spread for one in history.wanted}
+def _asked_by_losers(history: History, holds_by_job: _Held) -> Iterator[str]:
+    """A worker sends requests for a job only while it holds it, or a checkpoint longer."""
+    spread = {expectation.job: expectation.spread for expectation in history.wanted}
     for hit in history.asked:
         if hit.job not in spread:
             continue
-        # who has a part of a spread job is told by no event: as long as anybody may
+        # no event names the holder of a shard of a spread job: as long as any worker may
         his = [
             replace(hold, worker=hit.worker) if spread[hit.job] else hold
-            for hold in held.get(hit.job, ())
+            for hold in holds_by_job.get(hit.job, ())
             if spread[hit.job] or hold.worker == hit.worker
         ]
         if not any(_allows(hold, hit, history.faults) for hold in his):
@@ -145,34 +149,36 @@ def _asked_by_losers(history: History, held: _Held) -> Iterator[str]:
 
 
 def _allows(hold: Hold, hit: Asked, faults: Sequence[Fault]) -> bool:
-    heard = heard_at(hold.until, hold.worker, faults, CHECKPOINT_S)
-    return hold.since - SLACK_S <= hit.at <= heard + CHECKPOINT_S
+    notified_at = heard_at(hold.until, hold.worker, faults, CHECKPOINT_S)
+    return hold.since - SLACK_S <= hit.at <= notified_at + CHECKPOINT_S
 
 
-def _asked_again(history: History, held: _Held) -> Iterator[str]:
+def _asked_again(history: History, holds_by_job: _Held) -> Iterator[str]:
     """A URL is asked again only if its answer was under way, or not recorded, at a fault."""
     by_url: dict[tuple[str, str], list[Asked]] = {}
-    known = {one.job for one in history.wanted}
+    job_ids = {expectation.job for expectation in history.wanted}
     for hit in sorted(history.asked, key=lambda hit: hit.at):
-        if hit.job in known:
+        if hit.job in job_ids:
             by_url.setdefault((hit.job, hit.url), []).append(hit)
     for (job, url), hits in by_url.items():
         for first, second in pairwise(hits):
             if retried_between(first, second, history):
                 continue
-            if not _excused(first, second, held.get(job, ()), history):
-                both = f"{first.worker} and again by {second.worker}"
-                yield f"{url} was asked for job {job} by {both}"
+            if not _excused(first, second, holds_by_job.get(job, ()), history):
+                workers = f"{first.worker} and again by {second.worker}"
+                yield f"{url} was asked for job {job} by {workers}"
 
 
-def _excused(first: Asked, second: Asked, held: Sequence[Hold], history: History) -> bool:
-    spread = any(one.spread for one in history.wanted if one.job == first.job)
-    taken = spread or any(
+def _excused(first: Asked, second: Asked, holds_of_job: Sequence[Hold], history: History) -> bool:
+    spread = any(
+        expectation.spread for expectation in history.wanted if expectation.job == first.job
+    )
+    was_reclaimed = spread or any(
         hold.worker == first.worker and first.at <= hold.until + CHECKPOINT_S
-        for hold in held
+        for hold in holds_of_job
         if hold.until <= second.at + SLACK_S
     )
-    return taken and any(
+    return was_reclaimed and any(
         fault.befell(first.worker)
         and fault.since < second.at
         and first.at < fault.until + SLACK_S
@@ -181,13 +187,13 @@ def _excused(first: Asked, second: Asked, held: Sequence[Hold], history: History
     )
 
 
-def _kept_waiting(history: History, held: _Held) -> Iterator[str]:
+def _kept_waiting(history: History, holds_by_job: _Held) -> Iterator[str]:
     """The hosts that a killed worker asked are soon asked again where its jobs have begun."""
     waits = [
         wait
         for fault in history.faults
         if fault.kind is Kind.KILL
-        for job, of_it in held.items()
+        for job, of_it in holds_by_job.items()
         for dead, heir in pairwise(of_it)
         if dead.worker == fault.worker
         and dead.since < fault.since <= dead.until + SLACK_S
@@ -214,8 +220,8 @@ def _waited(job: str, fault: Fault, heir: Hold, history: History) -> float | Non
         return None
     to_it = [hit for hit in history.asked if hit.host == first.host]
     if not any(h.worker == fault.worker and 0 < fault.since - h.at < RECORDED_S for h in to_it):
-        return None  # nothing of the dead is in the way there
-    # whoever it was: seats of a host may be those of other workers
+        return None  # there, a dead worker blocks nothing
+    # any worker: slots of a host may belong to other workers
     return min(hit.at for hit in to_it if hit.at >= heir.since) - heir.since
 
 

@@ -1,4 +1,4 @@
-"""What must hold of what operators did, of urgent jobs, and of jobs that several workers share."""
+"""Invariants of operator actions, urgent jobs, and jobs shared by several workers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -25,81 +25,93 @@ CHANGES = 3
 
 
 def heard_at(since: float, worker: str, faults: Sequence[Fault], within_s: float) -> float:
-    """Return when *worker* could at last hear of what became true at *since*.
+    """Return the latest time at which *worker* could learn of a change at *since*.
 
     Who is stopped, or has no store, hears of it afterwards. A lock keeps nobody from reading.
     """
-    heard = since
+    notified_at = since
     for fault in sorted(faults, key=lambda fault: fault.since):
         deaf = fault.befell(worker) and fault.kind is not Kind.LOCK
-        if deaf and fault.since <= heard + within_s:
-            heard = max(heard, fault.until)
-    return heard
+        if deaf and fault.since <= notified_at + within_s:
+            notified_at = max(notified_at, fault.until)
+    return notified_at
 
 
 def disobeyed(history: History) -> Iterator[str]:
     """Nothing is asked for a job later than that after it was paused or cancelled."""
     within_s = OBEYED_S + BUSY_S
-    for said in history.said:
-        again = (t.at for t in history.told if t.job == said.job and t.name is EventName.STARTED)
-        until = min((at for at in again if at > said.at), default=float("inf"))
+    for order in history.said:
+        again = (t.at for t in history.told if t.job == order.job and t.name is EventName.STARTED)
+        until = min((at for at in again if at > order.at), default=float("inf"))
         for hit in history.asked:
-            if hit.job != said.job or not said.at < hit.at < until:
+            if hit.job != order.job or not order.at < hit.at < until:
                 continue
-            if hit.at > heard_at(said.at, hit.worker, history.faults, within_s) + within_s:
-                late = f"{hit.at - said.at:.1f} s after it was {said.state}"
+            if hit.at > heard_at(order.at, hit.worker, history.faults, within_s) + within_s:
+                late = f"{hit.at - order.at:.1f} s after it was {order.state}"
                 yield f"{hit.worker} asked {hit.url} for job {hit.job} {late}"
 
 
 def not_retried(history: History) -> Iterator[str]:
-    """What had failed of a job was asked again once an operator wanted it."""
-    for wanted in history.wanted:
-        if not wanted.fails or wanted.ends is not State.COMPLETED:
+    """Failed URLs of a job were requested again after an operator retried it."""
+    for expectation in history.wanted:
+        if not expectation.fails or expectation.ends is not State.COMPLETED:
             continue
-        told = [t.at for t in history.told if (t.job, t.name) == (wanted.job, EventName.RETRIED)]
-        if len(told) != 1:
-            yield f"job {wanted.job} was retried {len(told)} times"
+        retried_at = [
+            t.at for t in history.told if (t.job, t.name) == (expectation.job, EventName.RETRIED)
+        ]
+        if len(retried_at) != 1:
+            yield f"job {expectation.job} was retried {len(retried_at)} times"
             continue
-        again = {hit.url for hit in history.asked if hit.job == wanted.job and hit.at > told[0]}
-        for url in sorted(wanted.fails - again):
-            yield f"{url} was not asked again for job {wanted.job}, which was retried"
+        again = {
+            hit.url
+            for hit in history.asked
+            if hit.job == expectation.job and hit.at > retried_at[0]
+        }
+        for url in sorted(expectation.fails - again):
+            yield f"{url} was not asked again for job {expectation.job}, which was retried"
 
 
 def retried_between(first: Asked, second: Asked, history: History) -> bool:
     """Tell whether an operator had a URL that fails retried between two requests for it."""
-    fails = any(first.url in one.fails for one in history.wanted if one.job == first.job)
+    fails = any(
+        first.url in expectation.fails
+        for expectation in history.wanted
+        if expectation.job == first.job
+    )
     return fails and any(
-        told.name is EventName.RETRIED and first.at < told.at < second.at
-        for told in history.told
-        if told.job == first.job
+        event.name is EventName.RETRIED and first.at < event.at < second.at
+        for event in history.told
+        if event.job == first.job
     )
 
 
 def wrongly_yielded(history: History) -> Iterator[str]:
     """A job makes room only if it is a low one, for an urgent one that begins at that instant."""
-    priorities = {one.job: one.priority for one in history.wanted}
-    for told in history.told:
-        if told.reason is not StateReason.PREEMPTED or told.name is not EventName.REQUEUED:
+    priorities = {expectation.job: expectation.priority for expectation in history.wanted}
+    for event in history.told:
+        if event.reason is not StateReason.PREEMPTED or event.name is not EventName.REQUEUED:
             continue
-        if priorities.get(told.job) is not Priority.LOW:
-            yield f"job {told.job}, which is not low, was to make room"
-        if not any(_takes_its_place(one, told, priorities) for one in history.told):
-            yield f"job {told.job} made room for nobody"
+        if priorities.get(event.job) is not Priority.LOW:
+            yield f"job {event.job}, which is not low, was to make room"
+        if not any(
+            _takes_its_place(other_event, event, priorities) for other_event in history.told
+        ):
+            yield f"job {event.job} made room for nobody"
 
 
-def _takes_its_place(one: Told, told: Told, priorities: Mapping[str, Priority]) -> bool:
-    together = abs(one.at - told.at) < TOGETHER_S and one.worker == told.worker
-    urgent = priorities.get(one.job) is Priority.URGENT
-    return together and urgent and one.name is EventName.STARTED
+def _takes_its_place(other_event: Told, event: Told, priorities: Mapping[str, Priority]) -> bool:
+    together = abs(other_event.at - event.at) < TOGETHER_S and other_event.worker == event.worker
+    urgent = priorities.get(other_event.job) is Priority.URGENT
+    return together and urgent and other_event.name is EventName.STARTED
 
 
 def shared_hosts(history: History) -> Iterator[str]:
-    """Of a spread job, each host is one worker's at a time, until a fault takes it from him."""
+    """In a spread job, one worker at a time has a host, until a fault removes it."""
     for (job, host), hits in _by_host(history).items():
         for first, second in _overlaps(hits):
             if not _struck(first, second.at, history.faults):
-                both = f"{first.worker} and {second.worker}"
-                yield f"{host} was asked for job {job} by {both} at once"
+                workers = f"{first.worker} and {second.worker}"
+                yield f"{host} was asked for job {job} by {workers} at once"
         for n, hit in enumerate(hits):
             span = [h for h in hits[n:] if h.at < hit.at + CHECKPOINT_S]
             changes = sum(a.worker != b.worker for a, b in pairwise(span))
@@ -119,7 +131,7 @@ def _overlaps(hits: Sequence[Asked]) -> Iterator[tuple[Asked, Asked]]:
 
 
 def _struck(hit: Asked, at: float, faults: Sequence[Fault]) -> bool:
-    """Tell whether a fault may have cost a worker its shard, of which it has yet to hear."""
+    """Return whether a worker may have lost its shard to a fault without knowing yet."""
     return any(
         fault.befell(hit.worker) and fault.since <= at <= fault.until + 2 * CHECKPOINT_S
         for fault in faults
@@ -128,14 +140,14 @@ def _struck(hit: Asked, at: float, faults: Sequence[Fault]) -> bool:
 
 def wrongly_lost(history: History) -> Iterator[str]:
     """A spread job is not told to be lost while an unharmed worker asks for it."""
-    spread = {one.job for one in history.wanted if one.spread}
-    for told in history.told:
-        if told.job not in spread or told.name is not EventName.WORKER_LOST:
+    spread = {expectation.job for expectation in history.wanted if expectation.spread}
+    for event in history.told:
+        if event.job not in spread or event.name is not EventName.WORKER_LOST:
             continue
         for hit in history.asked:
-            under_way = hit.at < told.at and (hit.ended_at is None or hit.ended_at > told.at)
-            if hit.job == told.job and under_way and not _harmed(hit.worker, told.at, history):
-                yield f"job {told.job} was lost while {hit.worker} went on with it"
+            under_way = hit.at < event.at and (hit.ended_at is None or hit.ended_at > event.at)
+            if hit.job == event.job and under_way and not _harmed(hit.worker, event.at, history):
+                yield f"job {event.job} was lost while {hit.worker} went on with it"
                 break
 
 
@@ -150,7 +162,7 @@ def _harmed(worker: str, at: float, history: History) -> bool:
 
 
 def _by_host(history: History) -> Mapping[tuple[str, str], Sequence[Asked]]:
-    spread = {one.job for one in history.wanted if one.spread}
+    spread = {expectation.job for expectation in history.wanted if expectation.spread}
     hosts: dict[tuple[str, str], list[Asked]] = {}
     for hit in sorted(history.asked, key=lambda hit: hit.at):
         if hit.job in spread:
@@ -158,19 +170,19 @@ def _by_host(history: History) -> Mapping[tuple[str, str], Sequence[Asked]]:
     return hosts
 
 
-def seen(history: History) -> frozenset[str]:
+def observed_moves(history: History) -> frozenset[str]:
     """Return which of the things that a run is to show did happen in it."""
     workers = {
         (a.job, frozenset((a.worker, b.worker)))
         for a, b in _all_overlaps(history)
         if a.worker != b.worker
     }
-    names = {told.name for told in history.told}
-    preempted = any(told.reason is StateReason.PREEMPTED for told in history.told)
+    names = {event.name for event in history.told}
+    preempted = any(event.reason is StateReason.PREEMPTED for event in history.told)
     happened = {
         "spread": bool(workers),
-        "paused": any(said.state is State.PAUSED for said in history.said),
-        "cancelled": any(one.ends is State.CANCELLED for one in history.wanted),
+        "paused": any(order.state is State.PAUSED for order in history.said),
+        "cancelled": any(expectation.ends is State.CANCELLED for expectation in history.wanted),
         "resumed": EventName.RESUMED in names,
         "retried": EventName.RETRIED in names,
         "preempted": preempted,

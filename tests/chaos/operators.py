@@ -1,4 +1,4 @@
-"""What operators do to jobs while the fleet is harassed: pause, resume, cancel, mend and retry."""
+"""Operator actions on jobs under faults: pause, resume, cancel, mend and retry."""
 
 import asyncio
 import urllib.request
@@ -37,7 +37,7 @@ async def operate(campaign: Campaign, seconds: float) -> None:
 
 
 async def _running(campaign: Campaign) -> str | None:
-    """Return the id of a job that runs, of those that were not cancelled, or of any such."""
+    """Return the id of a running job that was not cancelled, or of any job not cancelled."""
     live = [i for i, n in campaign.names.items() if campaign.wanted[n].ends is State.COMPLETED]
     job_id = None
     for _ in range(_STRIKES):
@@ -50,22 +50,22 @@ async def _running(campaign: Campaign) -> str | None:
 async def _hold(campaign: Campaign, job_id: str) -> None:
     """Pause a job for a while."""
     writer = campaign.yard.services.writer
-    if await _said(campaign, lambda: writer.move(LOCAL, job_id, Move.PAUSE)):
+    if await _try_move(campaign, lambda: writer.move(LOCAL, job_id, Move.PAUSE)):
         await asyncio.sleep(campaign.chance.uniform(*_HELD_S))
         await _resume(campaign, job_id)
 
 
 async def _cancel(campaign: Campaign, job_id: str) -> None:
-    """Cancel a job for good."""
+    """Cancel a job; it is not resumed or retried afterwards."""
     writer = campaign.yard.services.writer
-    if await _said(campaign, lambda: writer.move(LOCAL, job_id, Move.CANCEL)):
+    if await _try_move(campaign, lambda: writer.move(LOCAL, job_id, Move.CANCEL)):
         _ends_cancelled(campaign, job_id)
 
 
 async def _regret(campaign: Campaign, job_id: str) -> None:
     """Cancel a job, and let it go on after all where something is left of it."""
     writer = campaign.yard.services.writer
-    if await _said(campaign, lambda: writer.move(LOCAL, job_id, Move.CANCEL)):
+    if await _try_move(campaign, lambda: writer.move(LOCAL, job_id, Move.CANCEL)):
         await asyncio.sleep(campaign.chance.uniform(*_HELD_S))
         await _resume(campaign, job_id)
 
@@ -96,8 +96,12 @@ async def _retry(campaign: Campaign, job_id: str) -> None:
 
 def _failing(campaign: Campaign) -> set[str]:
     """Return the jobs that fail, and are not cancelled."""
-    wanted = campaign.wanted.values()
-    return {one.job for one in wanted if one.fails and one.ends is State.COMPLETED}
+    expectations = campaign.wanted.values()
+    return {
+        expectation.job
+        for expectation in expectations
+        if expectation.fails and expectation.ends is State.COMPLETED
+    }
 
 
 def _ends_cancelled(campaign: Campaign, job_id: str) -> None:
@@ -105,7 +109,7 @@ def _ends_cancelled(campaign: Campaign, job_id: str) -> None:
     campaign.wanted[name] = replace(campaign.wanted[name], ends=State.CANCELLED)
 
 
-async def _said(campaign: Campaign, move: Callable[[], Awaitable[Job]]) -> bool:
+async def _try_move(campaign: Campaign, move: Callable[[], Awaitable[Job]]) -> bool:
     """Make a move and note when it was answered; tell whether it was made."""
     job = await _allowed(move)
     if job is None:

@@ -45,11 +45,11 @@ def fails(job: str, size: int, hosts: Sequence[str]) -> frozenset[str]:
 
 
 def mend_url(job: str, port: int) -> str:
-    """Return what is to be asked for, so that no URL of *job* fails any more."""
+    """Return the path whose request makes all URLs of *job* succeed."""
     return f"http://127.0.0.1:{port}{MEND}{job}"
 
 
-def asked(hit: Hit) -> Asked:
+def request_of(hit: Hit) -> Asked:
     """Return a hit of the log as the judge wants it; its user agent is the worker's name."""
     folder = hit.path.split("/")[1]
     return Asked(
@@ -63,7 +63,7 @@ def asked(hit: Hit) -> Asked:
 
 
 class ChaosSite:
-    """What all hosts serve."""
+    """Pages that all hosts serve."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._next = dict(zip(hosts, (*hosts[1:], *hosts[:1]), strict=True))

@@ -27,7 +27,7 @@ from tests.chaos.campaign import FIRST, Campaign, later, site
 from tests.chaos.fleet import LEASE_S, STEP_S, TICKER_STEP_S, Deed, Fleet, Place, faketime, harass
 from tests.chaos.history import History, Kind
 from tests.chaos.judge import broken, summary
-from tests.chaos.judge_moves import seen
+from tests.chaos.judge_moves import observed_moves
 from tests.chaos.operators import operate
 from tests.engine.rig import opened
 from tests.postgres import NoPostgres, Server, a_server
@@ -44,7 +44,7 @@ if SECONDS >= 300:  # an urgent job finds a free slot, now and then
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How long a fleet is harassed, with how many jobs at first and how many schedules."""
+    """Duration of the faults, and the initial numbers of jobs and schedules."""
 
     seconds: float
     first: int = FIRST
@@ -80,18 +80,18 @@ def own_redis() -> Iterator[redis_server.Server | None]:
 
 
 def in_turn(fleet: Fleet) -> Callable[[Kind, Callable[[], Awaitable[None]]], Awaitable[None]]:
-    """Return how something is done to one server: never two things at once."""
+    """Return a function that runs faults on one server one at a time."""
     alone = asyncio.Lock()
 
-    async def one(kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
+    async def run_alone(kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
         async with alone:
             await fleet.done(kind, work)
 
-    return one
+    return run_alone
 
 
 def of_postgres(server: Server, fleet: Fleet) -> list[Deed]:
-    """Return what can be done to the database."""
+    """Return the faults that can be injected into the database."""
 
     def restarted() -> None:
         server.stop()
@@ -104,12 +104,12 @@ def of_postgres(server: Server, fleet: Fleet) -> list[Deed]:
         async with await psycopg.AsyncConnection.connect(server.url(), autocommit=True) as admin:
             await admin.execute(_CUT)
 
-    one = in_turn(fleet)
-    return [lambda _: one(Kind.RESTART, restart), lambda _: one(Kind.CUT, cut)]
+    run_action = in_turn(fleet)
+    return [lambda _: run_action(Kind.RESTART, restart), lambda _: run_action(Kind.CUT, cut)]
 
 
 def of_redis(server: redis_server.Server, fleet: Fleet) -> list[Deed]:
-    """Return what can be done to Redis."""
+    """Return the faults that can be injected into Redis."""
 
     async def kill() -> None:
         server.kill()
@@ -125,11 +125,11 @@ def of_redis(server: redis_server.Server, fleet: Fleet) -> list[Deed]:
         async with redis.asyncio.from_url(server.url) as client:
             await client.flushall()
 
-    one = in_turn(fleet)
+    run_action = in_turn(fleet)
     return [
-        lambda _: one(Kind.REDIS_KILL, kill),
-        lambda _: one(Kind.REDIS_FLUSH, flush),
-        lambda chance: one(Kind.REDIS_STOP, lambda: hang(chance)),
+        lambda _: run_action(Kind.REDIS_KILL, kill),
+        lambda _: run_action(Kind.REDIS_FLUSH, flush),
+        lambda chance: run_action(Kind.REDIS_STOP, lambda: hang(chance)),
     ]
 
 
@@ -181,15 +181,15 @@ async def a_campaign(folder: Path, database_url: str) -> AsyncIterator[Campaign]
         yield Campaign(yard, log, port, random.Random(SEED))
 
 
-def judged(history: History, fleet: Fleet) -> list[str]:
-    """Return what is wrong with a history, and with the ends of those who were let end."""
+def verdicts(history: History, fleet: Fleet) -> list[str]:
+    """Return the violations in a history, and in the exits of workers that ended."""
     bad = [f"{worker} ended with {code}" for worker, code in fleet.ended if code]
     bad = broken(history) + bad
     print(summary(history), *bad, sep="\n")  # noqa: T201 - whole, where pytest shortens
     if bad:  # the times of all that happened, to find the cause
-        kept = fleet.folder / "history.json"
-        kept.write_bytes(msgspec.json.encode(history))
-        print(kept)  # noqa: T201
+        history_file = fleet.folder / "history.json"
+        history_file.write_bytes(msgspec.json.encode(history))
+        print(history_file)  # noqa: T201
     return bad
 
 
@@ -221,9 +221,9 @@ async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
     async with a_campaign(tmp_path, url) as campaign:
         history = await fought(campaign, fleet, deeds, Size(SECONDS))
 
-    assert judged(history, fleet) == []
+    assert verdicts(history, fleet) == []
     assert kinds(fleet) >= {Kind.KILL, Kind.STOP, Kind.RESTART, Kind.CUT}
-    assert seen(history) >= SHOWN
+    assert observed_moves(history) >= SHOWN
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ async def test_two_workers_on_one_file_lose_nothing_when_they_are_killed_and_sto
     async with a_campaign(tmp_path, "") as campaign:
         history = await fought(campaign, fleet, deeds, size)
 
-    assert judged(history, fleet) == []
+    assert verdicts(history, fleet) == []
     assert kinds(fleet) - {Kind.LOCK} == {Kind.KILL, Kind.STOP}
 
 
@@ -255,14 +255,14 @@ def test_the_wall_clock_of_a_process_is_stepped_while_the_other_clock_goes_on(
     if clock is None or fake is None:
         pytest.skip("no faketime: apt install faketime")
     clock.write_text(f"+{STEP_S}")
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", "import time; print(time.time(), time.monotonic())"],
         env={**os.environ, **fake, "FAKETIME_TIMESTAMP_FILE": str(clock)},
         capture_output=True,
         text=True,
         check=True,
     )
-    wall, monotonic = map(float, told.stdout.split())
+    wall, monotonic = map(float, process.stdout.split())
 
     assert wall - time.time() > STEP_S / 2
     assert abs(monotonic - time.monotonic()) < STEP_S / 2

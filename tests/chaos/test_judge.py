@@ -18,12 +18,12 @@ URLS = tuple(f"http://{HOST}{path}" for path in PATHS)
 A, B = "worker-a", "worker-b"
 
 
-def asked(path: str, worker: str, at: float, **more: Any) -> Asked:
+def a_request(path: str, worker: str, at: float, **more: Any) -> Asked:
     fields: dict[str, Any] = {"job": "j", "host": HOST, "ended_at": at + 0.05} | more
     return Asked(path=path, worker=worker, at=at, **fields)
 
 
-def told(name: EventName, at: float, worker: str = "", job: str = "j") -> Told:
+def an_event(name: EventName, at: float, worker: str = "", job: str = "j") -> Told:
     states = {
         EventName.STARTED: State.RUNNING,
         EventName.PROGRESSED: State.RUNNING,
@@ -42,19 +42,19 @@ WELL = History(
     wanted=[Wanted(job="j", urls=frozenset(URLS))],
     found=[Found(job="j", state=State.COMPLETED, urls=URLS, counted=3)],
     told=[
-        told(EventName.CREATED, 9),
-        told(EventName.STARTED, 10, A),
-        told(EventName.PROGRESSED, 19),
-        told(EventName.WORKER_LOST, 22),
-        told(EventName.STARTED, 22.1, B),
-        told(EventName.COMPLETED, 30),
+        an_event(EventName.CREATED, 9),
+        an_event(EventName.STARTED, 10, A),
+        an_event(EventName.PROGRESSED, 19),
+        an_event(EventName.WORKER_LOST, 22),
+        an_event(EventName.STARTED, 22.1, B),
+        an_event(EventName.COMPLETED, 30),
     ],
     asked=[
-        asked("/robots.txt", A, 10.1, job=""),
-        asked("/j/0", A, 11),
-        asked("/j/1", A, 19.9, ended_at=20.01),
-        asked("/j/1", B, 23),
-        asked("/j/2", B, 24),
+        a_request("/robots.txt", A, 10.1, job=""),
+        a_request("/j/0", A, 11),
+        a_request("/j/1", A, 19.9, ended_at=20.01),
+        a_request("/j/1", B, 23),
+        a_request("/j/2", B, 24),
     ],
     faults=[KILLED],
     ledgers=[ledger()],
@@ -68,28 +68,28 @@ def test_a_history_in_which_all_is_well_passes() -> None:
 
 def test_a_limit_that_is_reached_exactly_passes() -> None:
     limited = replace(WELL.wanted[0], pages=2)
-    found = replace(WELL.found[0], urls=URLS[:2], counted=2)
+    result = replace(WELL.found[0], urls=URLS[:2], counted=2)
 
-    assert broken(replace(WELL, wanted=[limited], found=[found])) == []
+    assert broken(replace(WELL, wanted=[limited], found=[result])) == []
 
 
 def test_what_was_stopped_may_ask_until_a_checkpoint_after_it_went_on() -> None:
     stopped = Fault(kind=Kind.STOP, worker=A, since=20, until=40)
-    late = asked("/j/2", A, 41)
+    late = a_request("/j/2", A, 41)
     ended = replace(WELL.told[-1], at=50)
     hits = [*WELL.asked[:-1], late]
 
     assert broken(replace(WELL, asked=hits, faults=[stopped], told=[*WELL.told[:-1], ended])) == []
     later = replace(late, at=43, ended_at=43.1)
-    found = broken(replace(WELL, asked=[*hits[:-1], later], faults=[stopped]))
-    assert found == [f"{A} asked {URLS[2]} for job j 21.0 s too late"]
+    findings = broken(replace(WELL, asked=[*hits[:-1], later], faults=[stopped]))
+    assert findings == [f"{A} asked {URLS[2]} for job j 21.0 s too late"]
 
 
 def test_what_was_answered_while_the_file_was_locked_is_in_no_checkpoint() -> None:
     # stopped over its transaction, C keeps A from writing until just before A is killed
     stopped = Fault(kind=Kind.STOP, worker="worker-c", since=12, until=19.9)
     locked = replace(stopped, kind=Kind.LOCK, worker="")
-    twice = [*WELL.asked, asked("/j/2", A, 13)]
+    twice = [*WELL.asked, a_request("/j/2", A, 13)]
     named = f"{URLS[2]} was asked for job j by {A} and again by {B}"
 
     assert broken(replace(WELL, asked=twice, faults=[KILLED, stopped, locked])) == []
@@ -98,22 +98,22 @@ def test_what_was_answered_while_the_file_was_locked_is_in_no_checkpoint() -> No
 
 def test_a_lock_keeps_nobody_from_hearing_that_he_lost_a_job() -> None:
     locked = Fault(kind=Kind.LOCK, since=21, until=29)
-    late = [*WELL.asked, asked("/j/2", A, 26)]
+    late = [*WELL.asked, a_request("/j/2", A, 26)]
 
-    found = broken(replace(WELL, asked=late, faults=[KILLED, locked]))
-    assert f"{A} asked {URLS[2]} for job j 4.0 s too late" in found
+    findings = broken(replace(WELL, asked=late, faults=[KILLED, locked]))
+    assert f"{A} asked {URLS[2]} for job j 4.0 s too late" in findings
 
 
 def test_the_host_of_a_killed_worker_is_asked_again_soon_after_its_job_has_begun() -> None:
     late = [replace(hit, at=hit.at + 4, ended_at=hit.at + 4.05) for hit in WELL.asked[3:]]
     idle = replace(WELL, asked=[*WELL.asked[:3], *late])
     befell = Fault(kind=Kind.CUT, since=23, until=23)
-    others = asked("/k/1", "worker-c", 25, job="k")
+    later_hit = a_request("/k/1", "worker-c", 25, job="k")
 
     assert broken(idle) == ["hosts waited 4.9 s where the jobs of killed workers had begun"]
     assert broken(replace(idle, slowness=1.5)) == []
     assert broken(replace(idle, faults=[KILLED, befell])) == []
-    assert "hosts waited" not in str(broken(replace(idle, asked=[*idle.asked, others])))
+    assert "hosts waited" not in str(broken(replace(idle, asked=[*idle.asked, later_hit])))
 
 
 def hits(*more: Asked) -> Sequence[Asked]:
@@ -170,20 +170,20 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         f"stranger asked {URLS[0]} for job j without having it",
     ),
     "a request long after the job was lost": (
-        {"asked": [*WELL.asked[:-1], asked("/j/2", A, 25)]},
+        {"asked": [*WELL.asked[:-1], a_request("/j/2", A, 25)]},
         f"{A} asked {URLS[2]} for job j 3.0 s too late",
     ),
     "a page that was recorded and is asked again": (
-        {"asked": hits(asked("/j/0", B, 25))},
+        {"asked": hits(a_request("/j/0", B, 25))},
         f"{URLS[0]} was asked for job j by {A} and again by {B}",
     ),
     "a page that is asked again without a fault": (
-        {"asked": hits(asked("/j/2", B, 25))},
+        {"asked": hits(a_request("/j/2", B, 25))},
         f"{URLS[2]} was asked for job j by {B} and again by {B}",
     ),
     "a page that is asked again while its worker goes on": (
         {
-            "asked": hits(asked("/j/2", B, 25)),
+            "asked": hits(a_request("/j/2", B, 25)),
             "faults": [KILLED, Fault(kind=Kind.CUT, since=24.1, until=24.1)],
         },
         f"{URLS[2]} was asked for job j by {B} and again by {B}",
@@ -209,16 +209,20 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "schedule s has a job of 9:00 and no row",
     ),
     "a burst": (
-        {"asked": hits(*(asked("/robots.txt", B, 26 + n / 100, job="") for n in range(5)))},
+        {"asked": hits(*(a_request("/robots.txt", B, 26 + n / 100, job="") for n in range(5)))},
         f"{HOST} was asked 3.6 requests ahead of its pace",
     ),
     "three requests at once": (
-        {"asked": hits(*(asked("/robots.txt", B, 26 + n, job="", ended_at=29) for n in range(3)))},
+        {
+            "asked": hits(
+                *(a_request("/robots.txt", B, 26 + n, job="", ended_at=29) for n in range(3))
+            )
+        },
         f"{HOST} had 3 requests at once",
     ),
 }
 
 
-@pytest.mark.parametrize(("changes", "said"), WRONG.values(), ids=WRONG)
-def test_the_judge_sees(changes: dict[str, Any], said: str) -> None:
-    assert said in broken(replace(WELL, **changes))
+@pytest.mark.parametrize(("changes", "message"), WRONG.values(), ids=WRONG)
+def test_the_judge_sees(changes: dict[str, Any], message: str) -> None:
+    assert message in broken(replace(WELL, **changes))

@@ -11,7 +11,7 @@ from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.spec import Priority
 from tests.chaos.history import Asked, Fault, Found, History, Kind, Said, Told, Wanted
 from tests.chaos.judge import broken
-from tests.chaos.judge_moves import seen
+from tests.chaos.judge_moves import observed_moves
 
 HOST, OTHER = "127.0.0.2:80", "127.0.0.3:80"
 URLS = tuple(f"http://{HOST}/j/{n}" for n in range(3))
@@ -30,12 +30,12 @@ STATES = {
 }
 
 
-def asked(number: int, worker: str, at: float, **more: Any) -> Asked:
+def a_request(number: int, worker: str, at: float, **more: Any) -> Asked:
     fields: dict[str, Any] = {"job": "j", "host": HOST, "ended_at": at + 0.25} | more
     return Asked(path=f"/j/{number}", worker=worker, at=at, **fields)
 
 
-def told(name: EventName, at: float, worker: str = "", job: str = "j", **more: Any) -> Told:
+def an_event(name: EventName, at: float, worker: str = "", job: str = "j", **more: Any) -> Told:
     return Told(job=job, name=name, at=at, worker=worker, state=STATES[name], **more)
 
 
@@ -50,15 +50,15 @@ HELD = History(
     wanted=[Wanted(job="j", urls=frozenset(URLS))],
     found=[Found(job="j", state=State.COMPLETED, urls=URLS, counted=3)],
     told=[
-        told(EventName.CREATED, 9),
-        told(EventName.STARTED, 10, A),
-        told(EventName.PAUSED, 12),
-        told(EventName.RESUMED, 15),
-        told(EventName.STARTED, 15.1, B),
-        told(EventName.COMPLETED, 20),
+        an_event(EventName.CREATED, 9),
+        an_event(EventName.STARTED, 10, A),
+        an_event(EventName.PAUSED, 12),
+        an_event(EventName.RESUMED, 15),
+        an_event(EventName.STARTED, 15.1, B),
+        an_event(EventName.COMPLETED, 20),
     ],
     said=[Said(job="j", state=State.PAUSED, at=12.1)],
-    asked=[asked(0, A, 11), asked(1, A, 12.5), asked(2, B, 16)],
+    asked=[a_request(0, A, 11), a_request(1, A, 12.5), a_request(2, B, 16)],
     faults=[],
 )
 
@@ -68,7 +68,7 @@ def test_a_job_that_is_held_and_goes_on_passes() -> None:
 
 
 def late(at: float) -> Sequence[Asked]:
-    return [HELD.asked[0], asked(1, A, at), HELD.asked[2]]
+    return [HELD.asked[0], a_request(1, A, at), HELD.asked[2]]
 
 
 def test_a_request_long_after_a_job_was_paused_is_named() -> None:
@@ -89,13 +89,13 @@ def test_clocks_and_redis_excuse_nothing(kind: Kind) -> None:
     fault = Fault(kind=kind, since=11.5, until=13.5)
 
     assert len(seen_wrong(HELD, asked=late(14), faults=[fault])) == 1
-    again = [*HELD.asked, asked(1, B, 17)]
+    again = [*HELD.asked, a_request(1, B, 17)]
     named = f"{URLS[1]} was asked for job j by {A} and again by {B}"
     assert named in seen_wrong(HELD, asked=again, faults=[fault])
 
 
 def test_a_page_that_is_asked_again_for_a_job_that_went_on_is_named() -> None:
-    again = [*HELD.asked, asked(1, B, 17)]
+    again = [*HELD.asked, a_request(1, B, 17)]
 
     named = f"{URLS[1]} was asked for job j by {A} and again by {B}"
     assert seen_wrong(HELD, asked=again) == [named]
@@ -106,7 +106,7 @@ CANCELLED = replace(
     HELD,
     wanted=[replace(HELD.wanted[0], ends=State.CANCELLED)],
     found=[Found(job="j", state=State.CANCELLED, urls=URLS[:2], counted=2)],
-    told=[*HELD.told[:2], told(EventName.CANCELLED, 12)],
+    told=[*HELD.told[:2], an_event(EventName.CANCELLED, 12)],
     said=[Said(job="j", state=State.CANCELLED, at=12.1)],
     asked=HELD.asked[:2],
 )
@@ -132,7 +132,7 @@ def test_a_job_that_was_cancelled_passes_with_the_pages_that_it_had() -> None:
             "job j counts 3 pages and has 2",
         ),
         (
-            {"asked": [*CANCELLED.asked, asked(2, A, 16)]},
+            {"asked": [*CANCELLED.asked, a_request(2, A, 16)]},
             f"{A} asked {URLS[2]} for job j 3.9 s after it was cancelled",
         ),
     ],
@@ -147,15 +147,15 @@ RETRIED = replace(
     HELD,
     wanted=[replace(HELD.wanted[0], fails=frozenset(URLS[1:2]))],
     told=[
-        told(EventName.CREATED, 9),
-        told(EventName.STARTED, 10, A),
-        told(EventName.COMPLETED, 12),
-        told(EventName.RETRIED, 13),
-        told(EventName.STARTED, 13.1, B),
-        told(EventName.COMPLETED, 20),
+        an_event(EventName.CREATED, 9),
+        an_event(EventName.STARTED, 10, A),
+        an_event(EventName.COMPLETED, 12),
+        an_event(EventName.RETRIED, 13),
+        an_event(EventName.STARTED, 13.1, B),
+        an_event(EventName.COMPLETED, 20),
     ],
     said=[],
-    asked=[asked(0, A, 11), asked(1, A, 11.5), asked(1, B, 14), asked(2, B, 16)],
+    asked=[a_request(0, A, 11), a_request(1, A, 11.5), a_request(1, B, 14), a_request(2, B, 16)],
 )
 
 
@@ -172,11 +172,11 @@ def test_a_url_that_failed_is_asked_again_for_an_operator() -> None:
             f"{URLS[1]} was not asked again for job j, which was retried",
         ),
         (
-            {"asked": [*RETRIED.asked, asked(2, B, 18)]},
+            {"asked": [*RETRIED.asked, a_request(2, B, 18)]},
             f"{URLS[2]} was asked for job j by {B} and again by {B}",
         ),
         (
-            {"asked": [*RETRIED.asked, asked(1, B, 18)]},
+            {"asked": [*RETRIED.asked, a_request(1, B, 18)]},
             f"{URLS[1]} was asked for job j by {B} and again by {B}",
         ),
     ],
@@ -198,10 +198,10 @@ YIELDED = replace(
     found=[*HELD.found, Found(job="u", state=State.COMPLETED, urls=(), counted=0)],
     told=[
         *HELD.told[:2],
-        told(EventName.CREATED, 10.5, job="u"),
-        told(EventName.REQUEUED, 12, A, reason=StateReason.PREEMPTED),
-        told(EventName.STARTED, 12, A, job="u"),
-        told(EventName.COMPLETED, 14, job="u"),
+        an_event(EventName.CREATED, 10.5, job="u"),
+        an_event(EventName.REQUEUED, 12, A, reason=StateReason.PREEMPTED),
+        an_event(EventName.STARTED, 12, A, job="u"),
+        an_event(EventName.COMPLETED, 14, job="u"),
         *HELD.told[4:],
     ],
     said=[],
@@ -254,17 +254,17 @@ SPREAD = History(
         )
     ],
     told=[
-        told(EventName.CREATED, 9),
-        told(EventName.STARTED, 10, A),
-        told(EventName.COMPLETED, 20),
+        an_event(EventName.CREATED, 9),
+        an_event(EventName.STARTED, 10, A),
+        an_event(EventName.COMPLETED, 20),
     ],
     asked=[
-        asked(0, A, 11),
-        asked(0, B, 11.1, host=OTHER),
-        asked(1, B, 11.5, host=OTHER),
-        asked(1, A, 13.9, ended_at=14.0),
-        asked(1, B, 17),
-        asked(2, B, 18),
+        a_request(0, A, 11),
+        a_request(0, B, 11.1, host=OTHER),
+        a_request(1, B, 11.5, host=OTHER),
+        a_request(1, A, 13.9, ended_at=14.0),
+        a_request(1, B, 17),
+        a_request(2, B, 18),
     ],
     faults=[Fault(kind=Kind.KILL, worker=A, since=14, until=14)],
 )
@@ -272,12 +272,12 @@ SPREAD = History(
 
 def test_a_spread_job_whose_shard_moves_passes() -> None:
     assert broken(SPREAD) == []
-    assert "spread" in seen(SPREAD)
+    assert "spread" in observed_moves(SPREAD)
 
 
 def test_who_was_stopped_may_overlap_with_the_next_one_until_he_hears_of_it() -> None:
     stopped = Fault(kind=Kind.STOP, worker=A, since=12, until=18)
-    overlap = [*SPREAD.asked[:-1], asked(2, A, 18.2), asked(2, B, 18.3)]
+    overlap = [*SPREAD.asked[:-1], a_request(2, A, 18.2), a_request(2, B, 18.3)]
 
     wrong = seen_wrong(SPREAD, asked=overlap, faults=[stopped])
 
@@ -286,14 +286,14 @@ def test_who_was_stopped_may_overlap_with_the_next_one_until_he_hears_of_it() ->
 
 def turns(*workers: str) -> Sequence[Asked]:
     """Return requests to one host, one after the other."""
-    return [asked(n, worker, 11 + n / 3) for n, worker in enumerate(workers)]
+    return [a_request(n, worker, 11 + n / 3) for n, worker in enumerate(workers)]
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         (
-            {"asked": [*SPREAD.asked, asked(2, "worker-c", 18.1)]},
+            {"asked": [*SPREAD.asked, a_request(2, "worker-c", 18.1)]},
             f"{HOST} was asked for job j by {B} and worker-c at once",
         ),
         (
@@ -301,23 +301,23 @@ def turns(*workers: str) -> Sequence[Asked]:
             f"{HOST} changed its worker for job j 4 times in no time",
         ),
         (
-            {"told": [*SPREAD.told[:2], told(EventName.STARTED, 12, B), SPREAD.told[2]]},
+            {"told": [*SPREAD.told[:2], an_event(EventName.STARTED, 12, B), SPREAD.told[2]]},
             f"{B} started job j while {A} had it",
         ),
         (
-            {"asked": [*SPREAD.asked, asked(2, B, 24)]},
+            {"asked": [*SPREAD.asked, a_request(2, B, 24)]},
             f"{B} asked {URLS[2]} for job j 4.0 s too late",
         ),
         (
-            {"asked": [*SPREAD.asked, asked(0, B, 19)]},
+            {"asked": [*SPREAD.asked, a_request(0, B, 19)]},
             f"{URLS[0]} was asked for job j by {A} and again by {B}",
         ),
         (
             {
                 "told": [
                     *SPREAD.told[:2],
-                    told(EventName.WORKER_LOST, 17.1),
-                    told(EventName.STARTED, 17.2, B),
+                    an_event(EventName.WORKER_LOST, 17.1),
+                    an_event(EventName.STARTED, 17.2, B),
                     SPREAD.told[2],
                 ]
             },
@@ -348,7 +348,7 @@ def test_what_is_wrong_with_a_spread_job_is_named(changes: dict[str, Any], named
 
 
 @pytest.mark.parametrize(
-    ("history", "what"),
+    ("history", "shown_moves"),
     [
         (HELD, {"paused", "resumed"}),
         (CANCELLED, {"cancelled"}),
@@ -358,11 +358,11 @@ def test_what_is_wrong_with_a_spread_job_is_named(changes: dict[str, Any], named
     ],
     ids=["held", "cancelled", "retried", "yielded", "spread"],
 )
-def test_what_a_run_has_shown_is_told(history: History, what: set[str]) -> None:
-    assert seen(history) == what
+def test_what_a_run_has_shown_is_told(history: History, shown_moves: set[str]) -> None:
+    assert observed_moves(history) == shown_moves
 
 
 def test_two_workers_one_after_the_other_have_shared_nothing() -> None:
     alone = [hit for hit in SPREAD.asked if hit.host == HOST]
 
-    assert "spread" not in seen(replace(SPREAD, asked=alone))
+    assert "spread" not in observed_moves(replace(SPREAD, asked=alone))

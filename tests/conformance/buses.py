@@ -33,14 +33,14 @@ async def until_latest(bus: Bus, job_id: str, progress: Progress) -> None:
             await asyncio.sleep(_TURN_S)
 
 
-async def heard(ear: Ear, *jobs: str) -> Mapping[str, Progress]:
-    """Return what has come over the bus, once something of each of *jobs* has."""
-    found: dict[str, Progress] = {}
+async def receive_progress(ear: Ear, *jobs: str) -> Mapping[str, Progress]:
+    """Return the progress received over the bus, once there is some of each of *jobs*."""
+    progress: dict[str, Progress] = {}
     async with asyncio.timeout(PATIENCE_S):
-        while not found.keys() >= set(jobs):
+        while not progress.keys() >= set(jobs):
             await ear.news()
-            found.update(ear.take()[0])
-    return found
+            progress.update(ear.take()[0])
+    return progress
 
 
 def at_once(work: Awaitable[None]) -> None:

@@ -20,7 +20,7 @@ STORES = ("memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgre
 class Backend:
     """Where a store's data is: it may be opened again and again, also at the same time."""
 
-    where: str  # empty: in memory, where opening again is to go on
+    where: str  # empty: in memory, where a second `open` returns the same store
     memory: Store = field(default_factory=open_in_memory)
 
     @property

@@ -1,4 +1,4 @@
-"""What tests of the index of words do before they come to their point."""
+"""Helpers for tests of the word index."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -28,7 +28,7 @@ async def timed(clock: FakeClock, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def index(store: Store) -> None:
-    """Index all pages, once the turn of whoever has done so is over."""
+    """Index all pages, once the turn of the last indexer is over."""
     clock = FakeClock(max(NOW, (await store.page_index.state()).until))
     await timed(clock, Indexer(store, clock).catch_up())
 
@@ -38,7 +38,7 @@ async def stored(store: Store, texts: dict[str, str], **job: Any) -> Claim:
     claim = await claimed(store, await added(store, a_job(**job)))
     targets = {path: a_target(path) for path in texts}
     outcomes = [
-        done(targets[path], {Body.TEXT: said.encode()}, title="") for path, said in texts.items()
+        done(targets[path], {Body.TEXT: text.encode()}, title="") for path, text in texts.items()
     ]
     await recorded(store, claim.lease, a_batch(list(targets.values()), outcomes))
     return claim
@@ -49,18 +49,18 @@ async def postings(store: Store, term: str) -> int:
 
     def count(conn: Any) -> int:
         where = "page_search MATCH :q"
-        asked = f'"{term}"'
+        term_literal = f'"{term}"'
         if is_postgres(conn):
-            where, asked = "words @@ CAST(:q AS tsquery)", f"'{term}'"
+            where, term_literal = "words @@ CAST(:q AS tsquery)", f"'{term}'"
         query = f"SELECT count(*) FROM page_search WHERE {where}"
-        return int(conn.execute(text(query), {"q": asked}).scalar_one())
+        return int(conn.execute(text(query), {"q": term_literal}).scalar_one())
 
-    found: int = await database_of(store).read(count)
-    return found
+    hits: int = await database_of(store).read(count)
+    return hits
 
 
 async def vocabulary(store: Store) -> set[str]:
     """Return all terms that words are looked for in."""
     query = text("SELECT term FROM page_search_terms")
-    found: set[str] = await database_of(store).read(lambda conn: set(conn.scalars(query)))
-    return found
+    terms: set[str] = await database_of(store).read(lambda conn: set(conn.scalars(query)))
+    return terms

@@ -1,4 +1,4 @@
-"""What a store has to be like, in a hundred lines without a store: jobs, leases, targets.
+"""Reference model of a store, in a hundred lines: jobs, leases, targets.
 
 Written from the Protocols alone and sharing no code with any store, so that a rule
 that is wrong in all of them is still found.
@@ -20,7 +20,7 @@ from tests.builders import LEASE
 
 
 class Fate(Enum):
-    """What happens to a batch."""
+    """Expected fate of a batch."""
 
     WRITTEN = auto()
     ANSWERED = auto()
@@ -86,22 +86,22 @@ class ModelJob:
         for target in batch.found:
             self.targets.setdefault(target.fp, ModelTarget(target))
         for outcome in batch.outcomes:
-            known = self.targets[outcome.target.fp]
-            known.state = outcome.state
+            stored_target = self.targets[outcome.target.fp]
+            stored_target.state = outcome.state
             if outcome.page is not None:
                 error = outcome.page.error
-                known.error = None if error is None else error.kind
-                known.answered = outcome.page.status is not None
+                stored_target.error = None if error is None else error.kind
+                stored_target.answered = outcome.page.status is not None
                 self.pages.append(outcome.page.url)
 
     def retry(self, kinds: frozenset[ErrorKind]) -> int:
         again = [t for t in self.targets.values() if t.error and (not kinds or t.error in kinds)]
-        for known in again:
-            self.counts["pages"] -= known.answered
+        for target in again:
+            self.counts["pages"] -= target.answered
             self.counts["errors"] -= 1
             self.counts["done"] -= 1
-            self.pages.remove(known.target.url)
-            known.state, known.error, known.answered = TargetState.WAITING, None, False
+            self.pages.remove(target.target.url)
+            target.state, target.error, target.answered = TargetState.WAITING, None, False
         return len(again)
 
     def waiting(self) -> list[str]:
@@ -139,10 +139,10 @@ class Model:
         turn = turn_of(job, None, (j.job for j in self.there()))
         self.jobs[job.id] = ModelJob(replace(job, turn=turn))
 
-    def save(self, known: ModelJob, job: Job) -> None:
-        job = replace(job, turn=known.job.turn)
-        turn = turn_of(job, known.job, (j.job for j in self.there()))
-        known.job = replace(job, turn=turn)
+    def save(self, model_job: ModelJob, job: Job) -> None:
+        job = replace(job, turn=model_job.job.turn)
+        turn = turn_of(job, model_job.job, (j.job for j in self.there()))
+        model_job.job = replace(job, turn=turn)
 
     def there(self) -> list[ModelJob]:
         return [j for j in self.jobs.values() if not j.deleted]

@@ -1,4 +1,4 @@
-"""What tests of the upkeep do before they come to their point."""
+"""Helpers for tests of the upkeep."""
 
 import os
 

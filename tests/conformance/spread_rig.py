@@ -19,7 +19,7 @@ HOSTS = tuple(f"h{n}.example" for n in range(12))
 
 
 def of(shard: int) -> list[str]:
-    """Return the hosts of a shard."""
+    """Pick the test hosts whose bucket belongs to a shard."""
     return [host for host in HOSTS if shard_of(host, SHARDS) == shard]
 
 
@@ -37,17 +37,17 @@ async def begun(store: Store, worker: str = "w1", **fields: object) -> Claim:
 
 
 async def joined(store: Store, worker: str, now: datetime = NOW) -> Claim | None:
-    """Return the shard that a worker is given of whatever job."""
+    """Return the shard of any job that a worker gets."""
     return await store.spread.join(Asker(worker), now, LEASE, in_turn=False)
 
 
 async def sent(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) -> Checkpoint:
-    """Return the answer to one batch."""
+    """Record one batch and return its checkpoint."""
     [answer] = await store.frontier.record([(lease, batch)], now, LEASE)
     return answer
 
 
-async def left(
+async def leave_shard(
     store: Store,
     lease: Lease,
     now: datetime = NOW,
@@ -67,11 +67,11 @@ async def left(
 
 
 async def state(store: Store, lease: Lease) -> Job:
-    """Return the job of a lease."""
+    """Read the stored state of a shard's job."""
     return (await store.jobs.get(lease.job_id)).job
 
 
 async def state_of_lease(store: Store, lease: Lease) -> Lease:
-    """Return a lease as it is to be used after its last checkpoint."""
+    """Return a lease with the sequence number after its last checkpoint."""
     shard = (await store.spread.shards(lease.job_id))[lease.shard]
     return replace(lease, seq=shard.seq)

@@ -1,4 +1,4 @@
-"""What a store sends to SQLite, and the steps in which SQLite runs it."""
+"""Statements that a store sends to SQLite, and their query plans."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
@@ -21,7 +21,9 @@ async def planned(file: str, ask: Callable[[Store], Awaitable[object]]) -> list[
     """Return what a store on *file* sends while *ask* asks it, in order."""
     sent: list[tuple[str, Any]] = []
 
-    def connect(_dialect: object, _record: object, _given: object, named: dict[str, Any]) -> None:
+    def connect(
+        _dialect: object, _record: object, _arguments: object, named: dict[str, Any]
+    ) -> None:
         named["factory"] = _noting(sent)
 
     event.listen(Engine, "do_connect", connect)
@@ -36,8 +38,8 @@ async def planned(file: str, ask: Callable[[Store], Awaitable[object]]) -> list[
         event.remove(Engine, "do_connect", connect)
     with closing(sqlite3.connect(file)) as conn:
         return [
-            (statement, _steps(conn, statement, given))
-            for statement, given in sent
+            (statement, _steps(conn, statement, parameters))
+            for statement, parameters in sent
             if statement.startswith(_READERS)
         ]
 
@@ -46,9 +48,9 @@ def _noting(sent: list[tuple[str, Any]]) -> type[sqlite3.Connection]:
     """Return a kind of connection that notes what is sent, by SQLAlchemy or past it."""
 
     class Cursor(sqlite3.Cursor):
-        def execute(self, statement: str, given: Any = (), /) -> "Cursor":
-            sent.append((statement, given))
-            super().execute(statement, given)
+        def execute(self, statement: str, parameters: Any = (), /) -> "Cursor":
+            sent.append((statement, parameters))
+            super().execute(statement, parameters)
             return self
 
         def executemany(self, statement: str, rows: Iterable[Any], /) -> "Cursor":
@@ -61,8 +63,8 @@ def _noting(sent: list[tuple[str, Any]]) -> type[sqlite3.Connection]:
         def cursor(self, _factory: object = None) -> Cursor:  # type: ignore[override]
             return super().cursor(Cursor)
 
-        def execute(self, statement: str, given: Any = (), /) -> sqlite3.Cursor:
-            return self.cursor().execute(statement, given)
+        def execute(self, statement: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            return self.cursor().execute(statement, parameters)
 
         def executemany(self, statement: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
             return self.cursor().executemany(statement, rows)
@@ -70,5 +72,5 @@ def _noting(sent: list[tuple[str, Any]]) -> type[sqlite3.Connection]:
     return Noting
 
 
-def _steps(conn: sqlite3.Connection, statement: str, given: Any) -> list[str]:
-    return [row[-1] for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
+def _steps(conn: sqlite3.Connection, statement: str, parameters: Any) -> list[str]:
+    return [row[-1] for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]

@@ -1,4 +1,4 @@
-"""What tests of stores do before they come to their point."""
+"""Helpers for tests of stores: common steps."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -33,15 +33,15 @@ async def claimed(store: Store, job: Job | None = None, worker: str = "w1") -> C
 
 
 async def recorded(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) -> Checkpoint:
-    """Return the answer to one batch."""
+    """Record one batch and return its checkpoint."""
     [answer] = await store.frontier.record([(lease, batch)], now, LEASE)
     return answer
 
 
-async def moved(store: Store, job_id: str, move: Move, **said: Any) -> Job:
+async def moved(store: Store, job_id: str, move: Move, **extra: Any) -> Job:
     """Return a job after an operator's move."""
     standing = await store.jobs.get(job_id)
-    job, event = standing.job.moved(move, NOW, actor="local", **said)
+    job, event = standing.job.moved(move, NOW, actor="local", **extra)
     await store.jobs.save(job, event)
     return job
 
@@ -70,19 +70,19 @@ async def stored(store: Store, job_id: str) -> list[str]:
 
 
 def whole(job_no: int) -> Lease:
-    """Return a lease that says of which job something is asked, and no more."""
+    """Return a lease that only identifies a job."""
     return Lease(job_id="", job_no=job_no, worker="", attempt=0, seq=0, version=0)
 
 
-async def waiting(store: Store, job_no: int, **asked: Any) -> list[str]:
+async def waiting(store: Store, job_no: int, **options: Any) -> list[str]:
     """Return the URLs that wait, breadth first unless asked otherwise."""
-    asked = {"limit": 100, "depth_first": False} | asked
-    return [target.url for target in await store.frontier.load(whole(job_no), **asked)]
+    options = {"limit": 100, "depth_first": False} | options
+    return [target.url for target in await store.frontier.load(whole(job_no), **options)]
 
 
 async def fingerprints(store: Store, job_no: int) -> list[int]:
     """Return all that is known, sorted."""
-    return sorted([fp async for chunk in store.frontier.known(whole(job_no)) for fp in chunk])
+    return sorted([fp async for chunk in store.frontier.known_fps(whole(job_no)) for fp in chunk])
 
 
 async def names(store: Store, job_id: str) -> list[str]:
@@ -93,7 +93,7 @@ async def names(store: Store, job_id: str) -> list[str]:
 
 
 def in_state(state: State, **fields: Any) -> Job:
-    """Return a job in *state*."""
+    """Build a job that has reached *state* by legal moves."""
     reason = {
         State.PENDING: StateReason.WAITING_SLOT,
         State.RUNNING: StateReason.CRAWLING,
@@ -106,5 +106,5 @@ def in_state(state: State, **fields: Any) -> Job:
 
 
 def urls(records: Iterable[Any]) -> list[str]:
-    """Return the URL of each."""
+    """List the URLs of pages."""
     return [record.url for record in records]

@@ -38,44 +38,49 @@ async def look(store: Store, query: ArchiveQuery = NOTHING, rows: int = 100) -> 
 
 
 def paths(pages: Sequence[FoundPage]) -> list[str]:
-    return [found.page.url.rpartition("/")[2] for found in pages]
+    return [found_page.page.url.rpartition("/")[2] for found_page in pages]
 
 
 async def walked(store: Store, query: ArchiveQuery, rows: int) -> tuple[list[str], int]:
     """Return all pages that fit, looked at so many at once, and how many were looked at."""
-    found: list[str] = []
+    walked_paths: list[str] = []
     count = 0
     while True:
         piece = await store.archive.look(query, rows)
-        found += paths(piece.pages)
+        walked_paths += paths(piece.pages)
         count += piece.looked_at
         assert piece.looked_at <= rows
         if piece.reached is None:
-            return found, count
+            return walked_paths, count
         query = replace(query, before=piece.reached)
 
 
 async def test_pages_of_all_jobs_come_the_last_stored_first(store: Store) -> None:
-    one = await crawl(store, "a", "b", spec=a_spec(name="first"))
+    first_claim = await crawl(store, "a", "b", spec=a_spec(name="first"))
     two = await crawl(store, "c")
-    await recorded(store, one.lease, a_batch([a_target("d")], [done(a_target("d"))]))
+    await recorded(store, first_claim.lease, a_batch([a_target("d")], [done(a_target("d"))]))
 
-    found = await store.archive.look(NOTHING, 100)
+    step = await store.archive.look(NOTHING, 100)
 
-    assert paths(found.pages) == ["d", "c", "b", "a"]
-    assert [page.job_id for page in found.pages] == [one.job.id, two.job.id, one.job.id, one.job.id]
-    assert [page.job_name for page in found.pages] == ["first", "", "first", "first"]
+    assert paths(step.pages) == ["d", "c", "b", "a"]
+    assert [page.job_id for page in step.pages] == [
+        first_claim.job.id,
+        two.job.id,
+        first_claim.job.id,
+        first_claim.job.id,
+    ]
+    assert [page.job_name for page in step.pages] == ["first", "", "first", "first"]
     [stored] = await store.pages.pages(two.job.id, PageQuery(), 10)
-    assert (found.pages[1].id, found.pages[1].page) == (stored.id, stored.page)
-    assert (found.looked_at, found.reached, found.reached_at) == (4, None, NOW)
+    assert (step.pages[1].id, step.pages[1].page) == (stored.id, stored.page)
+    assert (step.looked_at, step.reached, step.reached_at) == (4, None, NOW)
 
 
 async def test_where_there_is_nothing_nothing_is_looked_at(store: Store) -> None:
     for query in (NOTHING, ArchiveQuery(jobs=JobQuery(owner="ada"))):
-        found = await store.archive.look(query, 10)
+        step = await store.archive.look(query, 10)
 
-        assert (found.pages, found.looked_at, found.reached) == ((), 0, None)
-        assert found.reached_at is None
+        assert (step.pages, step.looked_at, step.reached) == ((), 0, None)
+        assert step.reached_at is None
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
@@ -100,20 +105,22 @@ async def test_pages_of_more_jobs_than_are_joined_come_in_their_order(
         targets = [a_target(f"{part}{n}") for n in range(60)]
         batches = [a_batch([target], [done(target)]) for target in targets]
         entries = list(zip(leases, batches, strict=True))
-        leases = [one.lease for one in await store.frontier.record(entries, NOW, LEASE)]
+        leases = [
+            checkpoint.lease for checkpoint in await store.frontier.record(entries, NOW, LEASE)
+        ]
 
-    found, count = await walked(store, ArchiveQuery(jobs=JobQuery(owner="ada")), rows)
+    walked_paths, count = await walked(store, ArchiveQuery(jobs=JobQuery(owner="ada")), rows)
 
-    assert found == [f"{part}{n}" for part in "ba" for n in reversed(range(60))]
+    assert walked_paths == [f"{part}{n}" for part in "ba" for n in reversed(range(60))]
     assert count == 120
 
 
 async def test_what_does_not_fit_is_looked_at_and_left_out(store: Store) -> None:
     await crawl(store, "a", "b")
     claim = await claimed(store)
-    gone = a_target("gone")
-    outcome = failed(gone, ErrorKind.HTTP_4XX, status=404)
-    await recorded(store, claim.lease, a_batch([gone], [outcome]))
+    absent = a_target("gone")
+    outcome = failed(absent, ErrorKind.HTTP_4XX, status=404)
+    await recorded(store, claim.lease, a_batch([absent], [outcome]))
     await crawl(store, "c")
     missing = ArchiveQuery(pages=PageQuery(statuses=frozenset({404})))
 
@@ -171,7 +178,7 @@ async def test_a_page_that_was_stored_long_after_its_fetch_is_found_by_its_fetch
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("filters", "expected"),
     [
         ({"min_depth": 1}, ["2", "1"]),
         ({"max_depth": 1}, ["1", "0"]),
@@ -181,17 +188,17 @@ async def test_a_page_that_was_stored_long_after_its_fetch_is_found_by_its_fetch
     ],
 )
 async def test_pages_are_asked_for_by_what_they_are(
-    store: Store, asked: dict[str, Any], found: list[str]
+    store: Store, filters: dict[str, Any], expected: list[str]
 ) -> None:
     claim = await claimed(store)
     targets = [a_target(str(depth), depth=depth) for depth in range(3)]
     await recorded(store, claim.lease, a_batch(targets, [done(t) for t in targets]))
 
-    query = PageQuery(**asked)
+    query = PageQuery(**filters)
 
-    assert await look(store, ArchiveQuery(pages=query)) == found
+    assert await look(store, ArchiveQuery(pages=query)) == expected
     own = await store.pages.pages(claim.job.id, query, 10)
-    assert [s.page.url for s in own] == [a_target(path).url for path in reversed(found)]
+    assert [s.page.url for s in own] == [a_target(path).url for path in reversed(expected)]
 
 
 async def test_pages_of_a_deleted_job_are_gone(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""A database saved to one file and put back, also while somebody works on it."""
+"""A database is saved to one file and restored, also while it is in use."""
 
 import os
 import shutil
@@ -17,8 +17,8 @@ from crawlyard.databases import (
     CopyProgress,
     DatabaseLocation,
     backup,
+    check_database,
     copy_database,
-    look,
     restore,
     upgrade,
     vacuum,
@@ -52,7 +52,7 @@ KINDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 @pytest.fixture
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database with all tables and no rows of anybody's."""
+    """A database with all tables and no user data."""
     if request.param == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
         return str(shutil.copy(template, tmp_path / "yard.db"))
@@ -108,9 +108,9 @@ def test_a_database_is_restored_as_it_was_saved(way: tuple[str, str], tmp_path: 
     assert content(target) == before
     on_store(target, nothing)
     numbers = dict(next_numbers(target))
-    unread, told = numbers.pop("new_events") - 1, numbers.pop("events") - 1
+    unread, events = numbers.pop("new_events") - 1, numbers.pop("events") - 1
     assert {n - 1 for n in numbers.values()} == {19}  # of the last of seven rows
-    assert (unread, told) in {(19, 19), (0, 26)}  # an open SQLite file has none that are unread
+    assert (unread, events) in {(19, 19), (0, 26)}  # an open SQLite file has none that are unread
 
 
 def test_a_backup_is_on_the_disk_before_it_has_its_name_and_its_name_is_too(
@@ -149,17 +149,19 @@ def test_what_is_written_meanwhile_neither_stops_a_backup_nor_gets_into_it(
     fill(yard, seed=3)
     large(yard)
     before = content(yard)
-    told: list[CopyProgress] = []
+    progress_reports: list[CopyProgress] = []
 
     def write(progress: CopyProgress) -> None:
-        told.append(progress)
-        run_on(yard, f"INSERT INTO bodies VALUES ({len(told)}, 'new', zeroblob(100000))")
+        progress_reports.append(progress)
+        run_on(
+            yard, f"INSERT INTO bodies VALUES ({len(progress_reports)}, 'new', zeroblob(100000))"
+        )
 
     backup(DatabaseLocation.of(yard), tmp_path / "yard.backup", write, force=False)
 
     assert content(tmp_path / "yard.backup") == before
-    assert len(told) > 4
-    assert [p.share for p in told] == sorted(p.share for p in told)
+    assert len(progress_reports) > 4
+    assert [p.share for p in progress_reports] == sorted(p.share for p in progress_reports)
 
 
 WRITER = """
@@ -189,9 +191,9 @@ def test_a_backup_beside_a_busy_writer_holds_whole_transactions(yard: Path, tmp_
 
     counts = []
     for file in files:
-        held = content(file)
-        assert len(held["workers"]) == len(held["bodies"]) - 40
-        counts.append(len(held["workers"]))
+        saved_content = content(file)
+        assert len(saved_content["workers"]) == len(saved_content["bodies"]) - 40
+        counts.append(len(saved_content["workers"]))
     assert first < counts[0] < counts[2] <= written + 1
 
 
@@ -230,14 +232,14 @@ def test_what_a_killed_backup_left_goes_with_the_next(yard: Path, tmp_path: Path
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     mine = f".yard.backup.{gethostname()}."
-    left = [f"{mine}{ended.pid}.part", f"{mine}{ended.pid}.part-journal"]
-    kept = [f"{mine}{os.getppid()}.part", f".other.{gethostname()}.{ended.pid}.part"]
-    for name in (*left, *kept):
+    stale_parts = [f"{mine}{ended.pid}.part", f"{mine}{ended.pid}.part-journal"]
+    live_parts = [f"{mine}{os.getppid()}.part", f".other.{gethostname()}.{ended.pid}.part"]
+    for name in (*stale_parts, *live_parts):
         (folder / name).touch()
 
     saved(yard, folder / "yard.backup")
 
-    assert listed(folder) == sorted([*kept, "yard.backup"])
+    assert listed(folder) == sorted([*live_parts, "yard.backup"])
 
 
 def test_a_database_is_not_saved_onto_itself(yard: Path) -> None:
@@ -247,12 +249,12 @@ def test_a_database_is_not_saved_onto_itself(yard: Path) -> None:
     on_store(yard, nothing)
 
 
-@pytest.mark.parametrize("made", [Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
 def test_what_is_no_file_is_not_replaced_by_one(
-    yard: Path, tmp_path: Path, made: Callable[[Path], None]
+    yard: Path, tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     there = tmp_path / "there"
-    made(there)
+    make(there)
 
     with pytest.raises(Invalid, match="something else"):
         backup(DatabaseLocation.of(yard), there, silent, force=True)
@@ -290,7 +292,7 @@ def test_an_older_database_is_saved_as_it_is(yard: Path, tmp_path: Path) -> None
     done = backup(DatabaseLocation.of(yard), tmp_path / "old.backup", silent, force=False)
 
     assert done.version == OLDER
-    assert look(DatabaseLocation.of(tmp_path / "old.backup")).version == OLDER
+    assert check_database(DatabaseLocation.of(tmp_path / "old.backup")).version == OLDER
 
 
 def test_a_database_from_before_the_first_release_is_not_saved(yard: Path, tmp_path: Path) -> None:
@@ -308,7 +310,7 @@ def test_a_yard_that_holds_something_is_given_up_only_if_that_was_asked_for(
     where: str, tmp_path: Path
 ) -> None:
     fill(where, seed=5)
-    run_on(where, "DELETE FROM workers")  # whose last beats are in the future
+    run_on(where, "DELETE FROM workers")  # their last heartbeats are in the future
     file = saved(where, tmp_path / "yard.backup")
     before = content(where)
     run_on(where, "DELETE FROM pages")
@@ -410,7 +412,7 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(
     restored(file, where)
 
     assert ("upgraded", 7) in content(where)["cursors"]
-    assert look(DatabaseLocation.of(where)).version == SCHEMA
+    assert check_database(DatabaseLocation.of(where)).version == SCHEMA
     assert file.read_bytes() == before
 
 
@@ -466,7 +468,7 @@ def _unfinished(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (_cut, "is damaged"),
         (_garbled, "is damaged"),
@@ -476,14 +478,14 @@ def _unfinished(file: Path) -> None:
         (_of_another_program_at_our_version, "but those of something else"),
         (_older_with_a_table_that_is_gone, "no such table: cursors"),
         (_from_before_the_first_release, "schema 0011, .* before the first release"),
-        (_newer, "schema 0999, .* knows only"),
+        (_newer, "schema 0999, .* supports only"),
         (_unfinished, "not come to its end"),
         (Path.unlink, "there is no file"),
     ],
 )
 @pytest.mark.usefixtures("older")
 def test_what_is_no_whole_backup_is_refused(
-    yard: Path, tmp_path: Path, spoil: Callable[[Path], None], said: str
+    yard: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     fill(yard, seed=6)
     run_on(yard, "DELETE FROM workers")
@@ -492,7 +494,7 @@ def test_what_is_no_whole_backup_is_refused(
     spoil(file)
 
     refusals = (StoreUnavailable, SchemaMismatch, NotFound, OperationalError)
-    with pytest.raises(refusals, match=said):
+    with pytest.raises(refusals, match=message):
         restored(file, yard, force=True)
 
     assert content(yard) == before
@@ -505,16 +507,16 @@ def test_what_is_no_whole_backup_is_refused(
 def test_a_look_tells_the_schema_and_what_each_table_takes(where: str) -> None:
     fill(where, seed=7)
 
-    found = look(DatabaseLocation.of(where))
+    report = check_database(DatabaseLocation.of(where))
 
-    assert (found.version, list(found.damage)) == (SCHEMA, [])
-    assert {t.table: t.rows for t in found.tables} == {
+    assert (report.version, list(report.damage)) == (SCHEMA, [])
+    assert {t.table: t.rows for t in report.tables} == {
         name: len(rows) for name, rows in content(where).items()
     }
-    taken = {t.table: t.bytes or 0 for t in found.tables}
-    assert taken.keys() == metadata.tables.keys()
-    assert all(size >= 4096 for size in taken.values())
-    assert sum(taken.values()) <= found.bytes
+    bytes_by_table = {t.table: t.bytes or 0 for t in report.tables}
+    assert bytes_by_table.keys() == metadata.tables.keys()
+    assert all(size >= 4096 for size in bytes_by_table.values())
+    assert sum(bytes_by_table.values()) <= report.bytes
 
 
 def test_a_look_tells_what_is_damaged(yard: Path) -> None:
@@ -522,10 +524,10 @@ def test_a_look_tells_what_is_damaged(yard: Path) -> None:
     run_on(yard, "DELETE FROM jobs WHERE no = 1")
     _garbled(yard)
 
-    found = look(DatabaseLocation.of(yard))
+    report = check_database(DatabaseLocation.of(yard))
 
-    assert found.damage
-    assert list(found.tables) == []
+    assert report.damage
+    assert list(report.tables) == []
 
 
 @pytest.mark.postgres

@@ -1,4 +1,4 @@
-"""What every bus does, between those who share it."""
+"""Contract of every bus between its participants."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +12,14 @@ from crawlyard.ids import new_id
 from crawlyard.messaging.bus import Bus, BusReach
 from crawlyard.messaging.memory_bus import MemoryBus
 from crawlyard.messaging.redis_bus import RedisBus
-from tests.conformance.buses import PATIENCE_S, a_progress, at_once, heard, until, until_latest
+from tests.conformance.buses import (
+    PATIENCE_S,
+    a_progress,
+    at_once,
+    receive_progress,
+    until,
+    until_latest,
+)
 
 BUSES = ("memory", pytest.param("redis", marks=pytest.mark.redis))
 
@@ -35,15 +42,15 @@ async def join(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], Bus
 
 
 async def test_the_last_progress_of_each_job_is_known_to_all(join: Callable[[], Bus]) -> None:
-    ours, theirs, one, other = join(), join(), new_id(), new_id()
-    await ours.publish(one, a_progress(1))
+    ours, their_bus, first_job, other = join(), join(), new_id(), new_id()
+    await ours.publish(first_job, a_progress(1))
     await ours.publish(other, a_progress(2))
-    theirs.begin()
+    their_bus.begin()
 
-    await ours.publish(one, a_progress(3))
+    await ours.publish(first_job, a_progress(3))
 
-    await until_latest(theirs, one, a_progress(3))
-    await until_latest(theirs, other, a_progress(2))
+    await until_latest(their_bus, first_job, a_progress(3))
+    await until_latest(their_bus, other, a_progress(2))
 
 
 async def test_nothing_is_known_of_a_job_that_never_told(join: Callable[[], Bus]) -> None:
@@ -55,29 +62,29 @@ async def test_nothing_is_known_of_a_job_that_never_told(join: Callable[[], Bus]
 
 
 async def test_who_listens_hears_how_far_jobs_have_come(join: Callable[[], Bus]) -> None:
-    ours, theirs, one, other = join(), join(), new_id(), new_id()
-    with theirs.listen() as ear:
-        await until(lambda: theirs.reach is not BusReach.AWAY)
+    ours, their_bus, first_job, other = join(), join(), new_id(), new_id()
+    with their_bus.listen() as ear:
+        await until(lambda: their_bus.reach is not BusReach.AWAY)
 
-        await ours.publish(one, a_progress(1))
+        await ours.publish(first_job, a_progress(1))
         await ours.publish(other, a_progress(2))
 
-        told = await heard(ear, one, other)
-        assert told == {one: a_progress(1), other: a_progress(2)}
+        progress = await receive_progress(ear, first_job, other)
+        assert progress == {first_job: a_progress(1), other: a_progress(2)}
 
 
 async def test_of_each_job_the_last_word_alone_waits(join: Callable[[], Bus]) -> None:
-    ours, theirs, job, last = join(), join(), new_id(), new_id()
-    with theirs.listen() as slow, theirs.listen() as quick:
-        await until(lambda: theirs.reach is not BusReach.AWAY)
+    ours, their_bus, job, last = join(), join(), new_id(), new_id()
+    with their_bus.listen() as slow, their_bus.listen() as quick:
+        await until(lambda: their_bus.reach is not BusReach.AWAY)
         for done in range(1, 100):
             await ours.publish(job, a_progress(done))
         await ours.publish(last, a_progress())
-        await heard(quick, last)
+        await receive_progress(quick, last)
 
-        told, _ = slow.take()
+        progress, _ = slow.take()
 
-    assert told == {job: a_progress(99), last: a_progress()}
+    assert progress == {job: a_progress(99), last: a_progress()}
 
 
 async def test_who_publishes_hears_it_as_well(join: Callable[[], Bus]) -> None:
@@ -89,9 +96,9 @@ async def test_who_publishes_hears_it_as_well(join: Callable[[], Bus]) -> None:
 
 
 async def test_who_listens_hears_that_events_were_stored(join: Callable[[], Bus]) -> None:
-    ours, theirs = join(), join()
-    with theirs.listen() as ear:
-        await until(lambda: theirs.reach is not BusReach.AWAY)
+    ours, their_bus = join(), join()
+    with their_bus.listen() as ear:
+        await until(lambda: their_bus.reach is not BusReach.AWAY)
         ear.take()
 
         await ours.happened()
@@ -105,13 +112,13 @@ async def test_who_listens_hears_that_events_were_stored(join: Callable[[], Bus]
 
 
 async def test_who_listens_no_more_hears_nothing(join: Callable[[], Bus]) -> None:
-    ours, theirs, job = join(), join(), new_id()
-    with theirs.listen() as first:
-        await until(lambda: theirs.reach is not BusReach.AWAY)
-    with theirs.listen() as second:
-        await until(lambda: theirs.reach is not BusReach.AWAY)
+    ours, their_bus, job = join(), join(), new_id()
+    with their_bus.listen() as first:
+        await until(lambda: their_bus.reach is not BusReach.AWAY)
+    with their_bus.listen() as second:
+        await until(lambda: their_bus.reach is not BusReach.AWAY)
         await ours.publish(job, a_progress(1))
-        await heard(second, job)
+        await receive_progress(second, job)
 
     assert first.take() == ({}, False)
 

@@ -1,4 +1,4 @@
-"""What two runs are compared by, and the changes of runs that are kept."""
+"""Facts by which two runs are compared, and the stored changes of runs."""
 
 from datetime import timedelta
 from typing import Any
@@ -50,12 +50,12 @@ async def test_pages_are_read_in_the_order_of_their_keys_part_by_part(store: Sto
     pages = [done(t, title=t.url, content_hash=str(t.fp)) for t in targets[:-1]]
     await recorded(store, claim.lease, a_batch(targets, [*pages, failed(targets[-1])]))
 
-    found: list[PageFacts] = []
-    while part := await store.changes.facts(claim.job.id, found[-1].fp if found else None, 3):
+    facts: list[PageFacts] = []
+    while part := await store.changes.facts(claim.job.id, facts[-1].fp if facts else None, 3):
         assert len(part) <= 3
-        found += part
+        facts += part
 
-    assert [page.fp for page in found] == sorted(t.fp for t in targets)
+    assert [page.fp for page in facts] == sorted(t.fp for t in targets)
     some = await store.changes.facts_of(claim.job.id, [targets[0].fp, 12345])
     assert [(p.url, p.title, p.content_hash, p.error) for p in some] == [
         (targets[0].url, targets[0].url, str(targets[0].fp), None)
@@ -79,7 +79,7 @@ async def test_what_is_known_of_urls_without_a_page_is_read(store: Store) -> Non
     await recorded(store, claim.lease, batch)
 
     fps = [waits.fp, shut.fp, fp_of("https://example.com/never")]
-    assert await store.changes.known(claim.job.id, fps) == {
+    assert await store.changes.known_urls(claim.job.id, fps) == {
         waits.fp: Known(TargetState.WAITING, ""),
         shut.fp: Known(TargetState.SKIPPED, "robots: Disallow: /shut"),
     }
@@ -88,14 +88,14 @@ async def test_what_is_known_of_urls_without_a_page_is_read(store: Store) -> Non
 
 async def test_links_of_all_pages_are_searched(store: Store) -> None:
     claim = await claimed(store)
-    one, two = a_target("one"), a_target("two")
+    first_target, two = a_target("one"), a_target("two")
     urls = [f"https://example.com/{n}" for n in range(5)]
     bodies = {Body.TEXT: b"text"}
     outcomes = [
-        replace(done(one, bodies), targets=packed_fingerprints(urls[:2])),
+        replace(done(first_target, bodies), targets=packed_fingerprints(urls[:2])),
         replace(done(two, bodies), targets=packed_fingerprints(urls[1:3])),
     ]
-    await recorded(store, claim.lease, a_batch([one, two], outcomes))
+    await recorded(store, claim.lease, a_batch([first_target, two], outcomes))
 
     fps = [fp_of(url) for url in urls]
     assert await store.pages.linked(claim.job.id, fps) == set(fps[:3])
@@ -106,14 +106,14 @@ async def test_the_changes_of_a_run_are_kept_once_with_their_event(store: Store)
     job = await added(store, a_job(origin=Origin(schedule_id=SCHEDULE)))
     event = job.event(EventName.RUN_CHANGED, NOW, "changes", counts={})
     moved = a_change(job.id, "b", kind=ChangeKind.MOVED, moved_to="https://example.com/c")
-    told = [a_change(job.id), replace(moved, added=None, removed=None, share=None)]
+    stored_changes = [a_change(job.id), replace(moved, added=None, removed=None, share=None)]
 
-    assert await store.changes.save(a_run(job.id), told, [event])
-    assert not await store.changes.save(a_run(job.id, counts={}), told, [event])
+    assert await store.changes.save(a_run(job.id), stored_changes, [event])
+    assert not await store.changes.save(a_run(job.id, counts={}), stored_changes, [event])
 
     assert await store.changes.runs([job.id, SCHEDULE]) == {job.id: a_run(job.id)}
-    found = await store.changes.changes(ChangeQuery(), 10)
-    assert [replace(change, seq=0) for change in found] == told
+    changes_read = await store.changes.changes(ChangeQuery(), 10)
+    assert [replace(change, seq=0) for change in changes_read] == stored_changes
     names = frozenset({EventName.RUN_CHANGED})
     assert len(await store.events.events(EventQuery(names=names))) == 1
 
@@ -185,21 +185,25 @@ async def test_changes_are_filtered_and_read_from_a_place_on(store: Store) -> No
         job = await added(store, owner=owner)
         kinds = (ChangeKind.NEW, ChangeKind.GONE, ChangeKind.NEW)
         of = {"schedule_id": schedule_id}
-        told = [a_change(job.id, str(n), kind=kind, **of) for n, kind in enumerate(kinds)]
-        await store.changes.save(a_run(job.id, **of), told, ())
+        stored_changes = [a_change(job.id, str(n), kind=kind, **of) for n, kind in enumerate(kinds)]
+        await store.changes.save(a_run(job.id, **of), stored_changes, ())
 
-    async def asked(limit: int = 10, **query: Any) -> list[tuple[str, str]]:
-        found = await store.changes.changes(ChangeQuery(**query), limit)
-        return [(change.schedule_id[-1], change.url[-1]) for change in found]
+    async def read_changes(limit: int = 10, **query: Any) -> list[tuple[str, str]]:
+        changes_read = await store.changes.changes(ChangeQuery(**query), limit)
+        return [(change.schedule_id[-1], change.url[-1]) for change in changes_read]
 
     every = [("a", "0"), ("a", "1"), ("a", "2"), ("b", "0"), ("b", "1"), ("b", "2")]
-    assert await asked() == every
-    assert await asked(2) == every[:2]
-    assert await asked(newest_first=True) == every[::-1]
-    assert await asked(owner="bob") == await asked(schedule_id=f"{SCHEDULE[:-1]}b") == every[3:]
-    assert await asked(kinds=frozenset({ChangeKind.GONE})) == [every[1], every[4]]
+    assert await read_changes() == every
+    assert await read_changes(2) == every[:2]
+    assert await read_changes(newest_first=True) == every[::-1]
+    assert (
+        await read_changes(owner="bob")
+        == await read_changes(schedule_id=f"{SCHEDULE[:-1]}b")
+        == every[3:]
+    )
+    assert await read_changes(kinds=frozenset({ChangeKind.GONE})) == [every[1], every[4]]
     second = (await store.changes.changes(ChangeQuery(), 2))[-1]
-    assert await asked(after=second.seq) == every[2:]
+    assert await read_changes(after=second.seq) == every[2:]
 
 
 async def test_lines_that_recur_are_kept_beside_the_text_of_pages_that_exist(

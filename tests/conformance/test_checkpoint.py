@@ -250,9 +250,9 @@ class TestTheLast:
         claim = await claimed(store)
 
         await recorded(store, claim.lease, a_batch([a_target()], last=True))
-        held = await store.leases.holders()
+        holders = await store.leases.holders()
         await ended(store, claim.lease)
 
-        assert held == {"w1": 1}
+        assert holders == {"w1": 1}
         standing = await store.jobs.get(claim.job.id)
         assert (standing.job.state, standing.shard.worker) == (State.COMPLETED, None)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from crawlyard.databases import CopyProgress, DatabaseLocation, copy_database
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch
 from crawlyard.services.workers.reporting import ALIVE
-from crawlyard.store.admin.copy import Tell, copy
-from crawlyard.store.admin.marks import Terms
+from crawlyard.store.admin.copy import OnProgress, copy
+from crawlyard.store.admin.marks import OverwriteTerms
 from crawlyard.store.store import Store
 from crawlyard.store.tables import metadata
 from tests.builders import NOW, a_job
@@ -38,13 +38,13 @@ from tests.conformance.whole import (
     two_databases,
 )
 
-TERMS = Terms(field="--to")
+TERMS = OverwriteTerms(field="--to")
 SMALL = 2  # rows of a batch, so that there are many
 
 
 @pytest.fixture
 def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Two databases with all tables and no rows of anybody's: from where, and to where."""
+    """Two databases with all tables and no user data: source and target."""
     yield from two_databases(request, tmp_path)
 
 
@@ -57,7 +57,7 @@ def files(sqlite_template: Path, tmp_path: Path) -> tuple[Path, Path]:
     )
 
 
-def copied(source: str | Path, target: str | Path, tell: Tell = silent) -> list[str]:
+def copied(source: str | Path, target: str | Path, tell: OnProgress = silent) -> list[str]:
     """Copy in small batches; return the names of the tables."""
     done = copy(
         DatabaseLocation.of(source), DatabaseLocation.of(target), TERMS, tell, most_rows=SMALL
@@ -134,8 +134,8 @@ async def _three_told_and_one_read(store: Store) -> None:
 
 
 async def _all_three_in_order(store: Store) -> None:
-    found = await store.events.events()
-    assert [(event.seq, event.owner) for event in found] == [(1, "a"), (2, "b"), (3, "c")]
+    events = await store.events.events()
+    assert [(event.seq, event.owner) for event in events] == [(1, "a"), (2, "b"), (3, "c")]
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
@@ -218,16 +218,16 @@ def test_a_copy_that_was_broken_off_goes_on_where_it_was(way: tuple[str, str], a
     with pytest.raises(Stopped):
         copied(source, target, stopping_after(after, last))
     before = sum(map(len, content(target).values()))
-    told: list[CopyProgress] = []
+    progress_reports: list[CopyProgress] = []
 
-    copied(source, target, told.append)
+    copied(source, target, progress_reports.append)
 
     assert content(target) == content(source)
     whole = sum(map(len, content(source).values()))
-    assert max(progress.rows for progress in told) == whole - before
-    assert [p.share for p in told] == sorted(p.share for p in told)
-    assert told[0].share == pytest.approx(last[-1].share, abs=0.1)
-    assert told[-1].share > 0.9
+    assert max(progress.rows for progress in progress_reports) == whole - before
+    assert [p.share for p in progress_reports] == sorted(p.share for p in progress_reports)
+    assert progress_reports[0].share == pytest.approx(last[-1].share, abs=0.1)
+    assert progress_reports[-1].share > 0.9
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
@@ -256,9 +256,9 @@ def test_nobody_opens_a_copy_before_it_is_complete(way: tuple[str, str]) -> None
     with pytest.raises(Stopped):
         copied(source, target, stopping_after(10))
 
-    with pytest.raises(SchemaMismatch, match="has not come to its end"):
+    with pytest.raises(SchemaMismatch, match="is an unfinished copy"):
         on_store(target, nothing)
-    with pytest.raises(SchemaMismatch, match="has not come to its end"):
+    with pytest.raises(SchemaMismatch, match="is an unfinished copy"):
         copied(target, f"{source}.db")
 
 
@@ -273,7 +273,7 @@ def test_a_copy_of_something_else_is_not_gone_on_with(
 
     with pytest.raises(Invalid, match="--restart") as refused:
         copied(other, target)
-    restarted = Terms(field="--to", restart=True)
+    restarted = OverwriteTerms(field="--to", restart=True)
     copy(DatabaseLocation.of(other), DatabaseLocation.of(target), restarted, silent)
 
     assert str(source) in str(refused.value)
@@ -283,11 +283,11 @@ def test_a_copy_of_something_else_is_not_gone_on_with(
 def test_two_copies_into_one_database_do_not_mix(files: tuple[Path, Path]) -> None:
     source, target = files
     fill(source, seed=9)
-    told: list[CopyProgress] = []
+    progress_reports: list[CopyProgress] = []
 
     def rival(progress: CopyProgress) -> None:
-        told.append(progress)
-        if len(told) == 1:
+        progress_reports.append(progress)
+        if len(progress_reports) == 1:
             with pytest.raises(Stopped):
                 copied(source, target, stopping_after(3))
 
@@ -317,14 +317,14 @@ def test_what_is_written_after_the_beginning_is_not_copied(way: tuple[str, str])
     assert content(source) != before
 
 
-def once(tell: Tell) -> Tell:
-    """Return what tells of the first progress alone."""
+def once(tell: OnProgress) -> OnProgress:
+    """Return a callback that reports only the first progress."""
     tells = itertools.chain([tell], itertools.repeat(silent))
 
-    def told(progress: CopyProgress) -> None:
+    def report_once(progress: CopyProgress) -> None:
         next(tells)(progress)
 
-    return told
+    return report_once
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
@@ -387,14 +387,14 @@ OF_ANOTHER_SCHEMA = [
 
 
 @pytest.mark.usefixtures("older")
-@pytest.mark.parametrize(("version", "said"), OF_ANOTHER_SCHEMA)
+@pytest.mark.parametrize(("version", "message"), OF_ANOTHER_SCHEMA)
 @pytest.mark.parametrize("which", [0, 1], ids=["source", "target"])
 def test_a_database_of_another_schema_is_refused(
-    files: tuple[Path, Path], which: int, version: str, said: str
+    files: tuple[Path, Path], which: int, version: str, message: str
 ) -> None:
     run_on(files[which], f"UPDATE alembic_version SET version_num = '{version}'")
 
-    with pytest.raises(SchemaMismatch, match=said):
+    with pytest.raises(SchemaMismatch, match=message):
         copied(*files)
 
 

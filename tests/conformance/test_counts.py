@@ -16,7 +16,7 @@ from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.jobs import counts
 from crawlyard.store.jobs import jobs as counting
-from crawlyard.store.jobs.counts import agrees, sum_up
+from crawlyard.store.jobs.counts import is_consistent, sum_up
 from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.store.store import Store
 from crawlyard.store.tables.tallies import tally_steps
@@ -51,8 +51,8 @@ KEPT = (
 
 async def counted(store: Store, query: JobQuery = EVERY_JOB) -> Counts:
     """Return the counts, one job after the other."""
-    found = await store.jobs.find(query, 1000)
-    return dict(Counter((s.job.state, s.job.priority) for s in found))
+    standings = await store.jobs.find(query, 1000)
+    return dict(Counter((s.job.state, s.job.priority) for s in standings))
 
 
 async def check(store: Store) -> None:
@@ -167,14 +167,14 @@ async def test_counts_follow_jobs_through_their_lives(
     await happens(store, jobs)
 
     await check(store)
-    assert await database_of(store).read(agrees)
+    assert await database_of(store).read(is_consistent)
     await store.upkeep.tidy()
     await check(store)
 
 
 async def test_at_no_moment_does_a_count_miss_what_others_write(backend: Backend) -> None:
     stores = [await backend.open() for _ in range(3)]
-    seen: list[tuple[int, ...]] = []
+    sums_read: list[tuple[int, ...]] = []
 
     async def work(store: Store, owner: str) -> None:
         for _ in range(8):
@@ -187,13 +187,15 @@ async def test_at_no_moment_does_a_count_miss_what_others_write(backend: Backend
         for _ in range(12):
             queries = (JobQuery(owner="ada"), JobQuery(owner="bob"), EVERY_JOB)
             counts = [sum((await store.jobs.counts(query)).values()) for query in queries]
-            seen.append(tuple(counts))
+            sums_read.append(tuple(counts))
             await store.upkeep.tidy()
 
     await asyncio.gather(work(stores[0], "ada"), work(stores[1], "bob"), look(stores[2]))
 
-    assert all(a + b <= every for a, b, every in seen)  # each is asked later than the one before
-    assert all(max(numbers) <= 16 and min(numbers) >= 0 for numbers in seen)
+    assert all(
+        a + b <= every for a, b, every in sums_read
+    )  # each is asked later than the one before
+    assert all(max(numbers) <= 16 and min(numbers) >= 0 for numbers in sums_read)
     await check(stores[0])
     for store in stores[1:] if backend.sql else ():
         await store.close()
@@ -247,9 +249,9 @@ async def test_counts_that_read_jobs_stop_at_the_bound(
         query = JobQuery(where=parse(text))
         every = await counted(store, query)
         for most in (1, 3, 8, 9):
-            found = await store.jobs.counts(query, most)
-            assert sum(found.values()) == most, (text, most)
-            assert all(count <= every[group] for group, count in found.items())
+            counts_read = await store.jobs.counts(query, most)
+            assert sum(counts_read.values()) == most, (text, most)
+            assert all(count <= every[group] for group, count in counts_read.items())
         for bound in (10, 100, None):
             assert await store.jobs.counts(query, bound) == every
     assert sum((await store.jobs.counts(JobQuery(owner="ada"), 1)).values()) == 9

@@ -24,7 +24,7 @@ async def revoked_at(store: Store, *credentials: Credential) -> list[object]:
     return [(await store.credentials.get(c.id)).revoked_at for c in credentials]
 
 
-async def told(store: Store, token: Credential) -> list[str]:
+async def event_names(store: Store, token: Credential) -> list[str]:
     return [e.name for e in await store.events.events(EventQuery(subject=token.id))]
 
 
@@ -46,7 +46,7 @@ async def test_a_credential_comes_back_as_it_was_added(store: Store) -> None:
 
     assert await store.credentials.get(token.id) == token
     assert await store.credentials.get(bare.id) == bare
-    assert await told(store, token) == ["token.created"]
+    assert await event_names(store, token) == ["token.created"]
 
 
 async def test_what_is_shown_is_known_by_its_digest_good_or_not(store: Store) -> None:
@@ -55,8 +55,8 @@ async def test_what_is_shown_is_known_by_its_digest_good_or_not(store: Store) ->
     await given(store)
     await store.credentials.revoke(token.id, NOW)
 
-    proof = await store.credentials.shown(token.digest)
-    none = await store.credentials.shown("ff" * 32)
+    proof = await store.credentials.get_by_digest(token.digest)
+    none = await store.credentials.get_by_digest("ff" * 32)
 
     assert proof == Proof(credential=replace(token, revoked_at=NOW), user=user)
     assert none is None
@@ -70,7 +70,7 @@ async def test_an_id_and_a_digest_are_taken_once(store: Store) -> None:
             await store.credentials.add(other, of_token(other))
 
     assert await store.credentials.find(None, TOKEN, None, 10) == [token]
-    assert await told(store, token) == []
+    assert await event_names(store, token) == []
 
 
 async def test_nobody_has_no_credentials(store: Store) -> None:
@@ -83,15 +83,15 @@ async def test_nobody_has_no_credentials(store: Store) -> None:
 
 async def test_the_newest_of_a_kind_come_first(store: Store) -> None:
     await kept_user(store)
-    one, two, three = await given(store), await given(store, user_id="ada"), await given(store)
+    first, two, three = await given(store), await given(store, user_id="ada"), await given(store)
     await given(store, SESSION)
 
     find = store.credentials.find
 
-    assert await find(None, TOKEN, None, 10) == [three, two, one]
+    assert await find(None, TOKEN, None, 10) == [three, two, first]
     assert await find(None, TOKEN, None, 2) == [three, two]
-    assert await find(None, TOKEN, three.id, 10) == [two, one]
-    assert await find("local", TOKEN, None, 10) == [three, one]
+    assert await find(None, TOKEN, three.id, 10) == [two, first]
+    assert await find("local", TOKEN, None, 10) == [three, first]
     assert await find("ada", SESSION, None, 10) == []
 
 
@@ -109,13 +109,13 @@ class TestRevoke:
     async def test_what_was_had_by_it_goes_with_it(self, store: Store) -> None:
         token, other = await given(store), await given(store)
         own = [await given(store, SESSION, parent_id=token.id) for _ in range(2)]
-        others = await given(store, SESSION, parent_id=other.id)
+        siblings = await given(store, SESSION, parent_id=other.id)
 
         await store.credentials.revoke(token.id, NOW, of_token(token, EventName.TOKEN_REVOKED))
 
         assert await revoked_at(store, token, *own) == [NOW, NOW, NOW]
-        assert await revoked_at(store, other, others) == [None, None]
-        assert await told(store, token) == ["token.revoked"]
+        assert await revoked_at(store, other, siblings) == [None, None]
+        assert await event_names(store, token) == ["token.revoked"]
 
     async def test_a_session_that_ends_takes_its_token_not_with_it(self, store: Store) -> None:
         token = await given(store)
@@ -133,14 +133,14 @@ class TestRevoke:
         await store.credentials.revoke(token.id, LATER, event)
 
         assert await revoked_at(store, token) == [NOW]
-        assert await told(store, token) == ["token.revoked"]
+        assert await event_names(store, token) == ["token.revoked"]
 
     async def test_of_one_that_never_was_nothing_is_told(self, store: Store) -> None:
         token = a_credential()
 
         await store.credentials.revoke(token.id, NOW, of_token(token, EventName.TOKEN_REVOKED))
 
-        assert await told(store, token) == []
+        assert await event_names(store, token) == []
 
     async def test_nothing_is_had_by_what_is_revoked(self, store: Store) -> None:
         token = await given(store)
@@ -157,13 +157,13 @@ class TestRevoke:
         token = await given(store)
         other = await backend.open()
 
-        async def had(number: int) -> None:
+        async def add_child(number: int) -> None:
             if number == 10:
                 await other.credentials.revoke(token.id, NOW)
             else:
                 await given(store, SESSION, parent_id=token.id)
 
-        await asyncio.gather(*(had(n) for n in range(20)), return_exceptions=True)
+        await asyncio.gather(*(add_child(n) for n in range(20)), return_exceptions=True)
         if backend.sql:
             await other.close()
 
@@ -186,8 +186,8 @@ class TestSpend:
             await other.close()
 
         assert sorted(won) == [False] * 19 + [True]
-        kept = await store.credentials.find(None, SESSION, None, 100)
-        assert kept == [sessions[won.index(True)]]
+        remaining = await store.credentials.find(None, SESSION, None, 100)
+        assert remaining == [sessions[won.index(True)]]
         assert await revoked_at(store, link) == [NOW]
 
     async def test_a_link_that_has_expired_is_not_spent(self, store: Store) -> None:
@@ -225,7 +225,7 @@ async def test_what_ended_long_ago_is_swept(store: Store) -> None:
         {"revoked_at": old, "expires_at": NOW},
     ):
         await given(store, SESSION, **fields)
-    left = [
+    remaining = [
         await given(store, SESSION, **fields)
         for fields in ({"revoked_at": NOW}, {"expires_at": NOW}, {})
     ]
@@ -234,5 +234,5 @@ async def test_what_ended_long_ago_is_swept(store: Store) -> None:
     rest = await store.credentials.sweep(NOW)
 
     assert (few, rest) == (2, 1)
-    assert await store.credentials.find(None, SESSION, None, 10) == left[::-1]
+    assert await store.credentials.find(None, SESSION, None, 10) == remaining[::-1]
     assert await store.credentials.sweep(NOW) == 0

@@ -1,4 +1,4 @@
-"""Rows that cannot be read: they are shown as damaged, and keep nobody from all the others."""
+"""Unreadable rows are shown as damaged, and don't hide the other rows."""
 
 import json
 from collections.abc import Mapping
@@ -85,15 +85,15 @@ async def test_a_list_shows_the_damaged_job_beside_all_others(store: Store) -> N
         job = await added(store, a_job(spec=a_spec(name="news")))
         await damaged(store, job, columns)
 
-        found = {s.job.id: s.job for s in await store.jobs.find(JobQuery(), 100)}
+        jobs_by_id = {s.job.id: s.job for s in await store.jobs.find(JobQuery(), 100)}
 
-        assert found[sound.id] == sound
-        assert found[job.id].damaged[: len(reason)] == reason, columns
-        assert found[job.id].spec.urls, columns
-        assert (found[job.id].spec.name, found[job.id].state) == ("news", State.PENDING)
+        assert jobs_by_id[sound.id] == sound
+        assert jobs_by_id[job.id].damaged[: len(reason)] == reason, columns
+        assert jobs_by_id[job.id].spec.urls, columns
+        assert (jobs_by_id[job.id].spec.name, jobs_by_id[job.id].state) == ("news", State.PENDING)
         assert (await store.jobs.get(job.id)).job.damaged
         assert sum((await store.jobs.counts()).values()) == 2
-        event = its_event(found[job.id], EventName.DELETED)
+        event = its_event(jobs_by_id[job.id], EventName.DELETED)
         await store.jobs.delete(job.id, job.version, event)
         with pytest.raises(NotFound):
             await store.jobs.get(job.id)
@@ -134,8 +134,8 @@ async def test_everything_that_reads_jobs_gets_past_a_damaged_one(store: Store) 
         job = a_job(state=state, state_reason=reason, ended_at=ended, origin=origin)
         await added(store, job)
         await damaged(store, job, {"spec": "{"})
-    held = (await claimed(store)).job
-    await damaged(store, held, {"spec": "{"})
+    claimed_job = (await claimed(store)).job
+    await damaged(store, claimed_job, {"spec": "{"})
 
     assert len(await store.jobs.find(JobQuery(), 10)) == 4
     assert len(await store.upkeep.expired(later, timedelta(days=1), 10)) == 1
@@ -145,7 +145,7 @@ async def test_everything_that_reads_jobs_gets_past_a_damaged_one(store: Store) 
     [back] = await store.leases.take_back(
         NOW + LEASE, ("w1",), lambda job: job.lost(NOW + LEASE, actor="janitor", in_child=False)
     )
-    assert (back.id, back.state) == (held.id, State.PENDING)
+    assert (back.id, back.state) == (claimed_job.id, State.PENDING)
     assert [job.id for job in await store.overview.damaged(10, 100)] == [
         s.job.id for s in await store.jobs.find(JobQuery(), 10)
     ]
@@ -185,11 +185,13 @@ async def test_a_damaged_template_is_listed_with_what_is_wrong_and_no_job_can_be
         broken = update(template_versions).where(template_versions.c.template_id == template.id)
         await database_of(store).write(lambda conn: conn.execute(broken.values(columns)))  # noqa: B023
 
-        found = {t.id: t for t in await store.templates.find(TemplateQuery(), 10)}
+        templates_by_id = {t.id: t for t in await store.templates.find(TemplateQuery(), 10)}
 
-        assert found[sound.id] == sound
-        assert found[template.id].description.startswith("damaged: its row cannot be read (")
-        assert found[template.id].spec == {}
+        assert templates_by_id[sound.id] == sound
+        assert templates_by_id[template.id].description.startswith(
+            "damaged: its row cannot be read ("
+        )
+        assert templates_by_id[template.id].spec == {}
         await store.templates.delete(template.id, 1, told_of(template, EventName.TEMPLATE_DELETED))
 
 

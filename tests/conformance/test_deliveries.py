@@ -1,4 +1,4 @@
-"""`DeliveryStore`: every event reaches each webhook that wants it, whoever is killed."""
+"""`DeliveryStore`: every event reaches each webhook that wants it, even if processes are killed."""
 
 import asyncio
 import sqlite3
@@ -44,13 +44,13 @@ async def due(store: Store, events: int = 1, **fields: object) -> Webhook:
 
 
 async def claimed(store: Store, now: datetime = NOW, limit: int = 100) -> list[Delivery]:
-    return [each.delivery for each in await taken(store, now, in_all=limit)]
+    return [each.delivery for each in await claim_beside(store, now, in_all=limit)]
 
 
-async def taken(
+async def claim_beside(
     store: Store, now: datetime = NOW, under_way: Sequence[Webhook] = (), **room: int
 ) -> list[Claimed]:
-    """Return what is claimed beside the messages to *under_way*."""
+    """Claim deliveries while messages to *under_way* are being sent."""
     return await store.deliveries.claim(
         now, LEASE, Traffic(DeliveryRoom(**(ROOMY | room)), under_way)
     )
@@ -89,14 +89,14 @@ class TestFanOut:
 
         # two webhooks of the local user, one of Bob's, one job
         assert looked_at == 4
-        found = await of(store, every)
-        assert [d.name for d in found] == ["webhook.created", "job.created"]
+        delivery_list = await of(store, every)
+        assert [d.name for d in delivery_list] == ["webhook.created", "job.created"]
         assert await of(store, failures) == await of(store, stranger) == []
-        [event] = await store.deliveries.events(found[1:])
+        [event] = await store.deliveries.events(delivery_list[1:])
         assert event is not None
         assert event.subject == job.id
-        assert found[1] == Delivery(
-            no=found[1].no,
+        assert delivery_list[1] == Delivery(
+            no=delivery_list[1].no,
             id=message_id(every.id, event.seq),
             webhook_id=every.id,
             seq=event.seq,
@@ -139,36 +139,38 @@ class TestFanOut:
         assert await of(store, webhook) == []
 
     async def test_a_test_reaches_the_webhook_that_it_is_about_alone(self, store: Store) -> None:
-        one = await kept(store, events=("job.failed",))
+        tested = await kept(store, events=("job.failed",))
         other = await kept(store, events=("*",))
-        event = one.event(EventName.WEBHOOK_TEST, NOW, "local")
+        event = tested.event(EventName.WEBHOOK_TEST, NOW, "local")
 
-        await store.webhooks.save(replace(one, version=2), event)
+        await store.webhooks.save(replace(tested, version=2), event)
         await store.deliveries.fan_out(NOW)
 
-        assert [d.name for d in await of(store, one)] == ["webhook.test"]
+        assert [d.name for d in await of(store, tested)] == ["webhook.test"]
         assert await of(store, other) == []
 
     async def test_webhooks_of_jobs_that_nothing_happened_to_are_not_read(
         self, store: Store, backend: Backend
     ) -> None:
-        asked = (JobWebhook(url="https://a.example/", events=("job.*",), secret=SECRET),)
+        job_webhooks = (JobWebhook(url="https://a.example/", events=("job.*",), secret=SECRET),)
         for _ in range(30):
-            await added(store, spec=a_spec(webhooks=asked))
+            await added(store, spec=a_spec(webhooks=job_webhooks))
         await store.deliveries.fan_out(NOW)
         if backend.where.endswith(".db"):
             with closing(sqlite3.connect(backend.where)) as database, database:
                 database.execute("UPDATE webhooks SET secrets = 'what cannot be read'")
 
-        job = await added(store, spec=a_spec(webhooks=asked))
+        job = await added(store, spec=a_spec(webhooks=job_webhooks))
 
         assert await store.deliveries.fan_out(NOW) == 1
-        [found] = await store.deliveries.find(f"{job.id}:0", None, None, 10)
-        assert found.name == "job.created"
+        [delivery] = await store.deliveries.find(f"{job.id}:0", None, None, 10)
+        assert delivery.name == "job.created"
 
     async def test_a_test_reaches_the_webhook_of_a_job(self, store: Store) -> None:
-        asked = (JobWebhook(url="https://a.example/", events=("job.failed",), secret=SECRET),)
-        job = await added(store, spec=a_spec(webhooks=asked))
+        job_webhooks = (
+            JobWebhook(url="https://a.example/", events=("job.failed",), secret=SECRET),
+        )
+        job = await added(store, spec=a_spec(webhooks=job_webhooks))
         webhook = await store.webhooks.get(f"{job.id}:0")
 
         event = webhook.event(EventName.WEBHOOK_TEST, NOW, "local")
@@ -181,7 +183,7 @@ class TestFanOut:
         self, store: Store, backend: Backend
     ) -> None:
         webhook = await kept(store, events=("job.*",))
-        others = [await backend.open() for _ in range(4)]
+        other_stores = [await backend.open() for _ in range(4)]
 
         async def look(other: Store) -> int:
             looked_at = 0
@@ -190,13 +192,13 @@ class TestFanOut:
                 looked_at += await other.deliveries.fan_out(NOW, limit=4)
             return looked_at
 
-        looked_at = sum(await asyncio.gather(*(look(other) for other in others)))
+        looked_at = sum(await asyncio.gather(*(look(other) for other in other_stores)))
         while count := await store.deliveries.fan_out(NOW):
             looked_at += count
 
         assert len(await of(store, webhook)) == 20
         assert looked_at == 21  # the webhook's own beginning as well
-        for other in others:
+        for other in other_stores:
             await other.close()
 
     async def test_a_webhook_misses_nothing_of_what_is_written_after_it(
@@ -234,10 +236,12 @@ class TestClaim:
         later = replace(first, attempts=(BAD,), due_at=NOW + SECOND)
         await store.deliveries.settle(first, later)
 
-        found = await claimed(store, NOW + SECOND)
+        claimed_deliveries = await claimed(store, NOW + SECOND)
 
-        assert [d.id for d in found] == [d.id for d in (await of(store, webhook))[1:]] + [first.id]
-        assert found[-1] == later
+        assert [d.id for d in claimed_deliveries] == [
+            d.id for d in (await of(store, webhook))[1:]
+        ] + [first.id]
+        assert claimed_deliveries[-1] == later
 
     async def test_what_is_not_due_is_left(self, store: Store) -> None:
         await due(store)
@@ -254,19 +258,19 @@ class TestClaim:
     async def test_a_claim_says_where_it_goes(self, store: Store) -> None:
         webhook = await due(store)
 
-        [found] = await taken(store)
+        [claim] = await claim_beside(store)
 
-        assert (found.webhook, [found.delivery]) == (webhook, await of(store, webhook))
+        assert (claim.webhook, [claim.delivery]) == (webhook, await of(store, webhook))
 
     async def test_to_one_receiver_no_more_come_than_it_has_room_for(self, store: Store) -> None:
-        one = await due(store, events=9, url="https://slow.example/a")
+        first_hook = await due(store, events=9, url="https://slow.example/a")
         two = await due(store, events=2, url="https://slow.example/b?c")
         quick = await due(store, events=2, url="https://slow.example:8443/a")
 
-        found = await taken(store, under_way=[one, two], to_receiver=4, in_all=20)
+        claims = await claim_beside(store, under_way=[first_hook, two], to_receiver=4, in_all=20)
 
-        assert [c.webhook.id for c in found] == [quick.id, one.id, two.id, quick.id]
-        assert await taken(store, under_way=[one] * 4, to_receiver=4, in_all=4) == []
+        assert [c.webhook.id for c in claims] == [quick.id, first_hook.id, two.id, quick.id]
+        assert await claim_beside(store, under_way=[first_hook] * 4, to_receiver=4, in_all=4) == []
 
     async def test_a_burst_of_one_webhook_does_not_hold_up_another(self, store: Store) -> None:
         burst = await due(store, events=30, owner="ada", url="https://same.example/a")
@@ -290,22 +294,22 @@ class TestClaim:
             await due(store, owner="ada", url=f"https://{number}.example/")
         other = await due(store, owner="bob", url="https://bob.example/")
 
-        found = await taken(store, under_way=[replace(other, owner="ada")], of_owner=3)
+        claims = await claim_beside(store, under_way=[replace(other, owner="ada")], of_owner=3)
 
-        assert [c.webhook.owner for c in found] == ["ada", "ada", "bob"]
+        assert [c.webhook.owner for c in claims] == ["ada", "ada", "bob"]
 
     async def test_to_one_that_fails_a_single_one_goes(self, store: Store) -> None:
         webhook = await due(store, events=5)
-        [first] = await taken(store, in_all=1)
+        [first] = await claim_beside(store, in_all=1)
         await settled(store, first.delivery, BAD)
         failing = await store.webhooks.get(webhook.id)
 
-        assert await taken(store, under_way=[webhook], to_failing=1) == []
+        assert await claim_beside(store, under_way=[webhook], to_failing=1) == []
         assert await next_at(store, under_way=[webhook], to_failing=1) is None
-        [second] = await taken(store, to_failing=1)
+        [second] = await claim_beside(store, to_failing=1)
         assert second.webhook == failing
         await settled(store, second.delivery, GOOD)
-        assert len(await taken(store, under_way=[webhook], to_failing=1)) == 3
+        assert len(await claim_beside(store, under_way=[webhook], to_failing=1)) == 3
 
     async def test_one_that_asked_for_a_rest_gets_nothing_before_its_end(
         self, store: Store
@@ -314,7 +318,7 @@ class TestClaim:
         rest = NOW + timedelta(hours=1)
         first, second, third = await claimed(store)
         await settled(store, first, BAD, rest)
-        await settled(store, second, BAD)  # what was under way does not shorten it
+        await settled(store, second, BAD)  # deliveries under way do not shorten it
         await settled(store, third, GOOD)
         await added(store)
         await store.deliveries.fan_out(NOW)
@@ -333,13 +337,13 @@ class TestClaim:
 
     async def test_twenty_at_once_never_get_the_same(self, store: Store, backend: Backend) -> None:
         await due(store, events=12)
-        others = [await backend.open() for _ in range(4)]
+        other_stores = [await backend.open() for _ in range(4)]
 
-        found = await asyncio.gather(*(claimed(others[n % 4], limit=1) for n in range(20)))
+        claims = await asyncio.gather(*(claimed(other_stores[n % 4], limit=1) for n in range(20)))
 
-        ids = [d.id for some in found for d in some]
+        ids = [d.id for some in claims for d in some]
         assert len(ids) == len(set(ids)) == 12
-        for other in others:
+        for other in other_stores:
             await other.close()
 
 
@@ -353,10 +357,14 @@ class TestSettle:
 
         after = await settled(store, delivery, attempt)
 
-        [found] = await of(store, webhook)
-        assert replace(found, attempts=()) == replace(after, attempts=())
-        assert found.attempts == (replace(attempt, excerpt=attempt.excerpt.replace("\0", "�")),)
-        assert await claimed(store, NOW + timedelta(days=3)) == ([found] if attempt is BAD else [])
+        [delivery_settled] = await of(store, webhook)
+        assert replace(delivery_settled, attempts=()) == replace(after, attempts=())
+        assert delivery_settled.attempts == (
+            replace(attempt, excerpt=attempt.excerpt.replace("\0", "�")),
+        )
+        assert await claimed(store, NOW + timedelta(days=3)) == (
+            [delivery_settled] if attempt is BAD else []
+        )
 
     async def test_its_webhook_fails_since_the_first_failure_until_a_success(
         self, store: Store
@@ -452,9 +460,9 @@ class TestSettle:
         assert (off.active, off.version) == (False, 2)
         assert off.disabled_reason == "the receiver answered 410 (gone)"
         assert event is not None
-        told = await store.events.events(EventQuery(subject=webhook.id))
-        assert [e.name for e in told] == ["webhook.created", "webhook.disabled"]
-        assert told[-1] == replace(event, seq=told[-1].seq)
+        events = await store.events.events(EventQuery(subject=webhook.id))
+        assert [e.name for e in events] == ["webhook.created", "webhook.disabled"]
+        assert events[-1] == replace(event, seq=events[-1].seq)
         states = {d.state for d in await of(store, webhook)}
         assert states == {DeliveryState.FAILED}
 
@@ -531,7 +539,7 @@ class TestNextAt:
         assert await next_at(store) is None
 
     async def test_it_is_when_claim_will_find_something(self, store: Store) -> None:
-        one = await due(store, url="https://one.example/")
+        first_hook = await due(store, url="https://one.example/")
         two = await due(store, url="https://two.example/", owner="bob")
         [delivery, other] = await claimed(store)
 
@@ -539,19 +547,19 @@ class TestNextAt:
         later = replace(delivery, attempts=(BAD,), due_at=NOW + SECOND)
         await store.deliveries.settle(delivery, later)
         assert await next_at(store) == NOW + SECOND
-        assert await next_at(store, under_way=[one], to_receiver=1) == NOW + LEASE
-        assert await next_at(store, under_way=[one], of_owner=1) == NOW + LEASE
-        assert await next_at(store, under_way=[one, two], of_owner=1) is None
-        assert await next_at(store, under_way=[one], in_all=1) is None
+        assert await next_at(store, under_way=[first_hook], to_receiver=1) == NOW + LEASE
+        assert await next_at(store, under_way=[first_hook], of_owner=1) == NOW + LEASE
+        assert await next_at(store, under_way=[first_hook, two], of_owner=1) is None
+        assert await next_at(store, under_way=[first_hook], in_all=1) is None
         await settled(store, other, GOOD)
-        assert await next_at(store, under_way=[one], to_receiver=1) is None
+        assert await next_at(store, under_way=[first_hook], to_receiver=1) is None
 
 
 async def test_an_event_that_has_been_forgotten_is_none(store: Store) -> None:
     webhook = await due(store)
     [delivery] = await of(store, webhook)
 
-    found = await store.deliveries.events([delivery, replace(delivery, seq=10**9), delivery])
+    events = await store.deliveries.events([delivery, replace(delivery, seq=10**9), delivery])
 
-    assert [event and event.seq for event in found] == [delivery.seq, None, delivery.seq]
+    assert [event and event.seq for event in events] == [delivery.seq, None, delivery.seq]
     assert await store.deliveries.events([]) == []

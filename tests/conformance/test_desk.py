@@ -24,10 +24,10 @@ MOMENT = timedelta(microseconds=1)
 class TestDismissals:
     async def test_each_user_has_their_own(self, store: Store) -> None:
         dismissals = store.dismissals
-        await dismissals.put("ada", "disk_full", NOW, NOW - DAY)
-        await dismissals.put("ada", "job_failed job Ü", NOW, NOW - DAY)
-        await dismissals.put("ada", "disk_full", LATER, NOW - DAY)
-        await dismissals.put("bob", "disk_full", NOW, NOW - DAY)
+        await dismissals.add("ada", "disk_full", NOW, NOW - DAY)
+        await dismissals.add("ada", "job_failed job Ü", NOW, NOW - DAY)
+        await dismissals.add("ada", "disk_full", LATER, NOW - DAY)
+        await dismissals.add("bob", "disk_full", NOW, NOW - DAY)
 
         assert await dismissals.find("ada") == {"disk_full": LATER, "job_failed job Ü": NOW}
         await dismissals.drop("ada", "disk_full")
@@ -41,11 +41,11 @@ class TestDismissals:
     ) -> None:
         monkeypatch.setattr("crawlyard.store.attention.dismissals.MOST_DISMISSED", 2)
         for n in range(3):
-            await store.dismissals.put("ada", f"n{n}", NOW + n * MOMENT, NOW - DAY)
-        await store.dismissals.put("bob", "n0", NOW - DAY, NOW - DAY)
+            await store.dismissals.add("ada", f"n{n}", NOW + n * MOMENT, NOW - DAY)
+        await store.dismissals.add("bob", "n0", NOW - DAY, NOW - DAY)
         assert sorted(await store.dismissals.find("ada")) == ["n1", "n2"]
 
-        await store.dismissals.put("bob", "n1", NOW, NOW - DAY + MOMENT)
+        await store.dismissals.add("bob", "n1", NOW, NOW - DAY + MOMENT)
         assert sorted(await store.dismissals.find("bob")) == ["n1"]
         assert sorted(await store.dismissals.find("ada")) == ["n1", "n2"]
 
@@ -64,7 +64,7 @@ class TestViews:
 
         with pytest.raises(Conflict, match=view.id):
             await store.views.add(a_view(id=view.id, name="other"))
-        with pytest.raises(Conflict, match="there is a view mine already"):
+        with pytest.raises(Conflict, match="a view named mine already exists"):
             await store.views.add(a_view())
         await store.views.add(a_view(page="schedules"))
         await store.views.add(a_view(owner="ada"))
@@ -97,7 +97,7 @@ class TestViews:
         await store.views.add(a_view(name="first"))
         await store.views.add(view)
 
-        with pytest.raises(Conflict, match="there is a view first already"):
+        with pytest.raises(Conflict, match="a view named first already exists"):
             await store.views.save(replace(view, name="first", version=2))
 
         assert await store.views.get(view.id) == view
@@ -164,10 +164,10 @@ class TestOperations:
         failures = (Failure(id="1", code="x", detail="\ud800"),)
         operation = await begun(store, request={"a\x00": ("\udfff",)}, failures=failures)
 
-        kept = await store.operations.get(operation.id)
+        stored = await store.operations.get(operation.id)
 
-        assert kept.request == {"a\ufffd": ["\ufffd"]}
-        assert kept.failures[0].detail == "\ufffd"
+        assert stored.request == {"a\ufffd": ["\ufffd"]}
+        assert stored.failures[0].detail == "\ufffd"
 
     async def test_one_that_is_not_there_is_not_found(self, store: Store) -> None:
         with pytest.raises(NotFound, match="no operation 0192"):
@@ -188,21 +188,21 @@ class TestOperations:
         assert (await store.operations.get(operation.id)).done == winner
 
     async def test_the_newest_come_first(self, store: Store) -> None:
-        one, two = await begun(store), await begun(store, owner="ada")
+        first, two = await begun(store), await begun(store, owner="ada")
         three = await begun(store)
 
         find = store.operations.find
 
-        assert await find(None, None, 10) == [three, two, one]
+        assert await find(None, None, 10) == [three, two, first]
         assert await find(None, None, 1) == [three]
-        assert await find("local", three.id, 10) == [one]
+        assert await find("local", three.id, 10) == [first]
 
     async def test_those_that_have_not_ended_are_under_way(self, store: Store) -> None:
         for state in set(OperationState) - {OperationState.RUNNING}:
             await begun(store, state=state, ended_at=NOW)
-        one, two = await begun(store), await begun(store, version=7, leased_until=LATER)
+        first, two = await begun(store), await begun(store, version=7, leased_until=LATER)
 
-        assert await store.operations.under_way() == {one.id: 1, two.id: 7}
+        assert await store.operations.under_way() == {first.id: 1, two.id: 7}
 
 
 class TestSweepOfOperations:
@@ -212,7 +212,7 @@ class TestSweepOfOperations:
         done = OperationState.COMPLETED
         for _ in range(3):
             await begun(store, state=done, ended_at=LATER - MOMENT)
-        left = [
+        remaining = [
             await begun(store, state=done, ended_at=LATER),
             await begun(store, state=OperationState.RUNNING),
         ]
@@ -221,7 +221,7 @@ class TestSweepOfOperations:
         rest = await store.operations.sweep(LATER)
 
         assert (few, rest, await store.operations.sweep(LATER)) == (2, 1, 0)
-        assert await store.operations.find(None, None, 10) == left[::-1]
+        assert await store.operations.find(None, None, 10) == remaining[::-1]
 
 
 class TestClaimOfAnOperation:
@@ -232,9 +232,9 @@ class TestClaimOfAnOperation:
 
         claims = [await store.operations.claim(NOW, LATER) for _ in range(3)]
 
-        taken = [replace(o, leased_until=LATER, version=2) for o in (first, second)]
-        assert claims == [*taken, None]
-        assert await store.operations.get(first.id) == taken[0]
+        leased = [replace(o, leased_until=LATER, version=2) for o in (first, second)]
+        assert claims == [*leased, None]
+        assert await store.operations.get(first.id) == leased[0]
 
     async def test_ten_at_once_never_get_the_same_one(self, store: Store, backend: Backend) -> None:
         for _ in range(3):
@@ -288,8 +288,8 @@ class TestSettings:
 
         assert written == first
         assert await store.settings.get("crawling") == second
-        told = await store.events.events(EventQuery(subject="crawling"))
-        assert [e.name for e in told] == ["settings.updated"]
+        events = await store.events.events(EventQuery(subject="crawling"))
+        assert [e.name for e in events] == ["settings.updated"]
 
     @pytest.mark.parametrize("version", [1, 3])
     async def test_only_the_next_version_is_taken(self, store: Store, version: int) -> None:

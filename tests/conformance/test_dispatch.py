@@ -69,15 +69,15 @@ async def station(backend: Backend, tmp_path: Path) -> AsyncIterator[Station]:
 @asynccontextmanager
 async def listening(dispatcher: Dispatcher, worker: str, *tags: str) -> AsyncIterator[Bell]:
     """Yield the bell of a worker that has looked once, and hears of work from then on."""
-    shown = asyncio.Event()
+    is_listening = asyncio.Event()
     listener = Listener(worker=worker, tags=frozenset(tags))
     async with (
-        dispatcher.presence(worker, shown.set) as presence,
+        dispatcher.presence(worker, is_listening.set) as presence,
         dispatcher.bell(listener) as bell,
     ):
         if not presence.holding:
             async with asyncio.timeout(SOON_S):
-                await shown.wait()
+                await is_listening.wait()
         yield bell
 
 
@@ -136,13 +136,13 @@ async def test_a_shard_that_waits_for_somebody_wakes_who_waits(station: Station)
     job = await submitted(store, dispatcher, urls=("https://h0.example/",), spread=2)
     claim = await store.leases.claim(Asker("another", only=job.id), job.due_at, LEASE)
     async with listening(here[1], "w") as bell:
-        await bell.wait(A_MOMENT)  # whatever was told of the job itself
+        await bell.wait(A_MOMENT)  # in addition to the wake-up for the job itself
         waiting = asyncio.create_task(woken(bell))
         await asyncio.sleep(0)
 
-        found = [a_target(host=host) for host in ("h0.example", "h2.example")]  # one is ours
+        targets = [a_target(host=host) for host in ("h0.example", "h2.example")]  # one is ours
         assert claim is not None
-        await store.frontier.record([(claim.lease, a_batch(found=found))], job.due_at, LEASE)
+        await store.frontier.record([(claim.lease, a_batch(found=targets))], job.due_at, LEASE)
 
         await waiting
 
@@ -158,12 +158,12 @@ async def test_nobody_is_woken_when_nothing_happens(station: Station) -> None:
 
 async def test_a_ring_wakes_one_worker_alone(station: Station) -> None:
     _, dispatcher = await station.another()
-    async with listening(dispatcher, "a") as one, listening(dispatcher, "b") as two:
+    async with listening(dispatcher, "a") as first_bell, listening(dispatcher, "b") as two:
         other = asyncio.create_task(two.wait(LONG))
-        waiting = asyncio.create_task(woken(one))
+        waiting = asyncio.create_task(woken(first_bell))
         await asyncio.sleep(0)
 
-        one.ring()
+        first_bell.ring()
 
         await waiting
         assert not other.done()
@@ -172,8 +172,8 @@ async def test_a_ring_wakes_one_worker_alone(station: Station) -> None:
 
 async def test_an_announcement_wakes_all_workers_of_its_process(station: Station) -> None:
     _, dispatcher = await station.another()
-    async with listening(dispatcher, "a") as one, listening(dispatcher, "b") as two:
-        waiting = asyncio.gather(woken(one), woken(two))
+    async with listening(dispatcher, "a") as first_bell, listening(dispatcher, "b") as two:
+        waiting = asyncio.gather(woken(first_bell), woken(two))
         await asyncio.sleep(0)
 
         dispatcher.announce(SystemClock().now())
@@ -182,27 +182,30 @@ async def test_an_announcement_wakes_all_workers_of_its_process(station: Station
 
 
 def test_the_pipe_of_a_dead_worker_goes_with_the_next_word(tmp_path: Path) -> None:
-    left = tmp_path / "dead.wake"
-    os.mkfifo(left)
+    stale_pipe = tmp_path / "dead.wake"
+    os.mkfifo(stale_pipe)
 
     PipeDispatcher(tmp_path).tell()
 
-    assert not left.exists()
+    assert not stale_pipe.exists()
 
 
 def test_the_pipe_of_another_user_stops_nobody() -> None:
     with readable_folder() as folder:
-        left = folder / "dead.wake"
-        os.mkfifo(left)
-        left.chmod(0o666)
+        stale_pipe = folder / "dead.wake"
+        os.mkfifo(stale_pipe)
+        stale_pipe.chmod(0o666)
         with unprivileged(folder):
             PipeDispatcher(folder).tell()
 
-        assert left.exists()
+        assert stale_pipe.exists()
 
 
 async def test_a_job_that_waits_again_wakes_who_waits(station: Station) -> None:
-    (store, dispatcher), (other, theirs) = await station.another(), await station.another()
+    (store, dispatcher), (other, their_dispatcher) = (
+        await station.another(),
+        await station.another(),
+    )
     now = SystemClock().now()
     job = a_job(created_at=now, due_at=now + timedelta(hours=1), queued_at=now, since=now)
     await store.jobs.add(job, its_event(job))
@@ -212,6 +215,6 @@ async def test_a_job_that_waits_again_wakes_who_waits(station: Station) -> None:
 
         hurried = job.moved(Move.RETRY_NOW, SystemClock().now(), actor="local")
         await other.jobs.save(*hurried)
-        theirs.announce(now)
+        their_dispatcher.announce(now)
 
         await waiting

@@ -1,4 +1,4 @@
-"""A worker with free slots asks for a shard of whoever has more, and that one gives it back."""
+"""A worker with free slots requests a shard of a worker that has several, which gives it back."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from tests.conformance.spread_rig import (
     SHARDS,
     begun,
     joined,
-    left,
+    leave_shard,
     sent,
     state,
     state_of_lease,
@@ -51,9 +51,11 @@ async def moving(store: Store, leases: list[Lease]) -> list[str | None]:
     """Return for which workers the holders of *leases* have to let go."""
     orders = await store.leases.orders(leases)
     shards = await store.spread.shards(leases[0].job_id)
-    found = [shards[lease.shard].asked_by for lease in leases]
-    assert [order is Order.STOP for order in orders] == [worker is not None for worker in found]
-    return found
+    requesters = [shards[lease.shard].asked_by for lease in leases]
+    assert [order is Order.STOP for order in orders] == [
+        worker is not None for worker in requesters
+    ]
+    return requesters
 
 
 async def test_one_worker_with_all_shards_keeps_one_for_each_that_comes_later(
@@ -61,9 +63,9 @@ async def test_one_worker_with_all_shards_keeps_one_for_each_that_comes_later(
 ) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w1")
 
-    asked = [await asks(store, worker) for worker in ("w2", "w3", "w4", "w5")]
+    requested = [await asks(store, worker) for worker in ("w2", "w3", "w4", "w5")]
 
-    assert asked == [True, True, True, False]
+    assert requested == [True, True, True, False]
     assert await moving(store, leases) == [None, "w4", "w3", "w2"]
     job = await state(store, leases[0])
     assert (job.state, job.version) == (State.RUNNING, leases[0].version)
@@ -72,9 +74,9 @@ async def test_one_worker_with_all_shards_keeps_one_for_each_that_comes_later(
 async def test_nobody_is_asked_twice_for_the_same_slot(store: Store) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w1")
 
-    asked = [await asks(store, "w2"), await asks(store, "w2"), await asks(store, "w2", free=5)]
+    requested = [await asks(store, "w2"), await asks(store, "w2"), await asks(store, "w2", free=5)]
 
-    assert asked == [True, False, True]
+    assert requested == [True, False, True]
     assert not await asks(store, "w2", free=5), "both have two then"
     assert await moving(store, leases) == [None, None, "w2", "w2"]
 
@@ -94,11 +96,11 @@ async def test_the_shards_of_a_drained_worker_are_taken_at_once_by_who_has_a_fre
     await asks(store, "w2")
 
     for lease in leases[:3]:
-        await left(store, lease, LATER, drained=True)
+        await leave_shard(store, lease, LATER, drained=True)
     claims = [await joined(store, worker, LATER) for worker in ("w3", "w3", "w3", "w2")]
 
-    taken = [claim.lease.shard if claim is not None else None for claim in claims]
-    assert taken == [leases[0].shard, leases[1].shard, None, leases[2].shard]
+    shard_numbers = [claim.lease.shard if claim is not None else None for claim in claims]
+    assert shard_numbers == [leases[0].shard, leases[1].shard, None, leases[2].shard]
 
 
 async def test_who_has_one_more_is_asked_for_nothing(store: Store) -> None:
@@ -119,11 +121,11 @@ async def test_it_is_given_back_with_its_last_batch_and_joined_by_the_one_that_a
 
     early = await joined(store, "w2", LATER)
     answer = await sent(store, leases[3], a_batch((), [done(first)], last=True), LATER)
-    further = await left(store, answer.lease, LATER, further=True)
-    others = [await joined(store, worker, LATER) for worker in ("w1", "w3")]
+    further = await leave_shard(store, answer.lease, LATER, further=True)
+    claims = [await joined(store, worker, LATER) for worker in ("w1", "w3")]
     claim = await joined(store, "w2", LATER)
 
-    assert (early, answer.order, further, others) == (None, Order.STOP, None, [None, None])
+    assert (early, answer.order, further, claims) == (None, Order.STOP, None, [None, None])
     assert claim is not None
     assert (claim.lease.shard, claim.shard.usage.pages) == (leases[3].shard, 1)
     assert await store.leases.orders([claim.lease]) == [Order.GO_ON]
@@ -134,7 +136,7 @@ async def test_it_is_given_back_with_its_last_batch_and_joined_by_the_one_that_a
 async def test_it_is_anybodys_if_the_one_that_asked_does_not_come(store: Store) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w1")
     await asks(store, "w2")
-    await left(store, leases[3], LATER)
+    await leave_shard(store, leases[3], LATER)
 
     early = await joined(store, "w3", JUST_AFTER)
     claim = await joined(store, "w1", LATER + REST)
@@ -178,8 +180,8 @@ async def test_a_job_whose_other_shards_end_first_waits_and_was_not_preempted(
     leases = await crowded(store, "w1", "w1")
     await asks(store, "w2")
 
-    await left(store, leases[0], LATER)
-    await left(store, leases[1], LATER)
+    await leave_shard(store, leases[0], LATER)
+    await leave_shard(store, leases[1], LATER)
 
     job = await state(store, leases[0])
     assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_SLOT)

@@ -16,18 +16,18 @@ from tests.conformance.steps import added, moved
 
 
 async def test_events_come_oldest_first_of_one_job_or_of_all(store: Store) -> None:
-    one, two = await added(store), await added(store)
-    await moved(store, one.id, Move.PAUSE)
+    first, two = await added(store), await added(store)
+    await moved(store, first.id, Move.PAUSE)
 
     every = await store.events.events()
 
     assert [(e.subject, e.name) for e in every] == [
-        (one.id, "job.created"),
+        (first.id, "job.created"),
         (two.id, "job.created"),
-        (one.id, "job.paused"),
+        (first.id, "job.paused"),
     ]
     assert [e.seq for e in every] == sorted({e.seq for e in every})
-    assert await store.events.events(EventQuery(subject=one.id)) == [every[0], every[2]]
+    assert await store.events.events(EventQuery(subject=first.id)) == [every[0], every[2]]
     assert await store.events.events(EventQuery(subject="0192")) == []
 
 
@@ -50,9 +50,9 @@ async def test_they_are_found_by_who_did_it(store: Store) -> None:
     paused, event = job.moved(Move.PAUSE, NOW, actor="ada")
     await store.jobs.save(paused, event)
 
-    found = await store.events.events(EventQuery(actor="ada"))
+    events = await store.events.events(EventQuery(actor="ada"))
 
-    assert [e.name for e in found] == [EventName.PAUSED]
+    assert [e.name for e in events] == [EventName.PAUSED]
 
 
 async def test_a_walk_back_from_the_newest_meets_each_once(store: Store) -> None:
@@ -82,8 +82,8 @@ async def test_a_change_may_have_several_events(store: Store) -> None:
 
     await store.jobs.save(paused, noted(job), event)
 
-    told = await store.events.events(EventQuery(subject=job.id))
-    assert [e.name for e in told] == [EventName.CREATED, EventName.NOTED, EventName.PAUSED]
+    events = await store.events.events(EventQuery(subject=job.id))
+    assert [e.name for e in events] == [EventName.CREATED, EventName.NOTED, EventName.PAUSED]
 
 
 async def test_they_are_read_on_from_the_last_that_was_seen(store: Store) -> None:
@@ -106,39 +106,39 @@ async def test_what_an_event_tells_comes_back_as_json_has_it(store: Store) -> No
 
     await store.jobs.save(paused, replace(event, data=data))
 
-    told = (await store.events.events(EventQuery(subject=job.id)))[1]
-    assert told.data == {
+    stored_event = (await store.events.events(EventQuery(subject=job.id)))[1]
+    assert stored_event.data == {
         "tuple": [1, 2],
         "deep": {"ü": [None, True, 1.5, 2**60]},
         "nul": "\ufffd",
     }
-    assert (told.actor, told.at) == ("ada\ufffd", NOW)
+    assert (stored_event.actor, stored_event.at) == ("ada\ufffd", NOW)
 
 
 @pytest.mark.parametrize("writers", [8])
 async def test_a_reader_that_reads_on_misses_nothing_while_many_write(
     store: Store, backend: Backend, writers: int
 ) -> None:
-    others = [await backend.open() for _ in range(writers)]
+    other_stores = [await backend.open() for _ in range(writers)]
     for _ in range(5 * writers):
         await added(store)
-    seen: list[Event] = await store.events.events()
+    events_read: list[Event] = await store.events.events()
     writing = asyncio.gather(
         *(
             other.leases.claim(Asker(f"w{n}"), NOW, LEASE)
-            for n, other in enumerate(others)
+            for n, other in enumerate(other_stores)
             for _ in range(5)
         )
     )
 
     while not writing.done():
-        seen += await store.events.events(after=seen[-1].seq)
+        events_read += await store.events.events(after=events_read[-1].seq)
         await asyncio.sleep(0)  # a store in memory never waits, and others want their turn
     claims = await writing
-    seen += await store.events.events(after=seen[-1].seq)
-    for other in others:
+    events_read += await store.events.events(after=events_read[-1].seq)
+    for other in other_stores:
         await other.close()
 
     assert all(claims)
-    assert seen == await store.events.events()
-    assert len(seen) == 10 * writers
+    assert events_read == await store.events.events()
+    assert len(events_read) == 10 * writers

@@ -68,9 +68,9 @@ async def test_hosts_are_left_out_that_are_named(store: Store) -> None:
     targets = [a_target("", host=host) for host in ("a.example", "b.example", "c.example:81")]
     await recorded(store, claim.lease, a_batch(targets))
 
-    left = await waiting(store, claim.lease.job_no, without={"a.example", "c.example:81", "x"})
+    remaining = await waiting(store, claim.lease.job_no, without={"a.example", "c.example:81", "x"})
 
-    assert left == ["https://b.example/"]
+    assert remaining == ["https://b.example/"]
 
 
 async def test_links_out_of_scope_are_counted_if_they_were_taken(store: Store) -> None:
@@ -83,8 +83,8 @@ async def test_links_out_of_scope_are_counted_if_they_were_taken(store: Store) -
 
 
 async def test_jobs_do_not_see_each_others_targets(store: Store) -> None:
-    one, two = await claimed(store), await claimed(store)
-    await recorded(store, one.lease, a_batch([a_target("1", via=Via.SEED, hops=1)]))
+    first, two = await claimed(store), await claimed(store)
+    await recorded(store, first.lease, a_batch([a_target("1", via=Via.SEED, hops=1)]))
 
     assert await waiting(store, two.lease.job_no) == []
     assert await fingerprints(store, two.lease.job_no) == []
@@ -96,13 +96,15 @@ async def test_everything_ever_found_or_skipped_is_known_in_chunks(
 ) -> None:
     monkeypatch.setattr(frontier, "CHUNK", 3)
     claim = await claimed(store)
-    found = [a_target(str(n)) for n in range(7)]
+    targets = [a_target(str(n)) for n in range(7)]
     skipped = [Skipped(a_target(f"s{n}"), "scope") for n in range(2)]
 
-    await recorded(store, claim.lease, a_batch(found, [done(found[0]), failed(found[1])], skipped))
+    await recorded(
+        store, claim.lease, a_batch(targets, [done(targets[0]), failed(targets[1])], skipped)
+    )
 
-    known = sorted([*(t.fp for t in found), *(s.target.fp for s in skipped)])
-    assert await fingerprints(store, claim.lease.job_no) == known
+    fps = sorted([*(t.fp for t in targets), *(s.target.fp for s in skipped)])
+    assert await fingerprints(store, claim.lease.job_no) == fps
 
 
 async def test_roots_are_where_redirects_of_seeds_led(store: Store) -> None:

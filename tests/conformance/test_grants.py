@@ -1,4 +1,4 @@
-"""What lives by a grant, and what is trusted, comes back from every store as it was written."""
+"""Fields of grants and trust come back from every store as written."""
 
 from msgspec.structs import replace
 

@@ -23,42 +23,42 @@ class Disk:
     """A database whose writer can be held up, so that work gathers behind it."""
 
     def __init__(self, path: Path) -> None:
-        self.told = 0  # that work is due
+        self.wakeups = 0  # calls of the callback for due work
         self.commits = 0
         self.database = SqliteDatabase(path, on_due=self._after)
         self._free = threading.Event()
-        self._held = threading.Event()
+        self._blocked = threading.Event()
         event.listen(self.database._writer, "commit", self._committed)
 
     async def hold(self) -> "asyncio.Future[Any]":
         """Let all that is asked from now on wait for `go_on`."""
 
         def waits(_: Connection) -> None:
-            self._held.set()
+            self._blocked.set()
             self._free.wait(10)
 
         first = asyncio.ensure_future(self.database.write(waits))
-        assert await asyncio.to_thread(self._held.wait, 10)
+        assert await asyncio.to_thread(self._blocked.wait, 10)
         self.commits = 0
         return first
 
     async def together(self, *works: Callable[[Connection], Any]) -> list[Any]:
         """Return what came of works that were all asked while one was written."""
-        held = await self.hold()
-        asked = [asyncio.ensure_future(self.database.write(work)) for work in works]
+        is_blocked = await self.hold()
+        writes = [asyncio.ensure_future(self.database.write(work)) for work in works]
         await asyncio.sleep(0)  # each has been asked
         self._free.set()
-        came = await asyncio.gather(*asked, return_exceptions=True)
-        await held
+        came = await asyncio.gather(*writes, return_exceptions=True)
+        await is_blocked
         return came
 
     async def numbers(self) -> list[int]:
         """Return what is written."""
-        found = await self.database.read(lambda c: c.exec_driver_sql("SELECT n FROM t").all())
-        return [n for (n,) in found]
+        rows = await self.database.read(lambda c: c.exec_driver_sql("SELECT n FROM t").all())
+        return [n for (n,) in rows]
 
     def _after(self) -> None:
-        self.told += 1
+        self.wakeups += 1
 
     def _committed(self, _: Connection) -> None:
         self.commits += 1
@@ -66,11 +66,11 @@ class Disk:
 
 @pytest.fixture
 async def disk(tmp_path: Path) -> AsyncIterator[Disk]:
-    made = Disk(tmp_path / "yard.db")
-    await made.database.create()
-    await made.database.write(lambda c: c.exec_driver_sql("CREATE TABLE t (n INTEGER UNIQUE)"))
-    yield made
-    await made.database.close()
+    new_disk = Disk(tmp_path / "yard.db")
+    await new_disk.database.create()
+    await new_disk.database.write(lambda c: c.exec_driver_sql("CREATE TABLE t (n INTEGER UNIQUE)"))
+    yield new_disk
+    await new_disk.database.close()
 
 
 def adds(number: int) -> Callable[[Connection], int]:
@@ -94,7 +94,7 @@ async def test_what_is_asked_while_another_is_written_shares_one_commit(disk: Di
     came = await disk.together(*(adds(n) for n in range(MOST)))
 
     assert came == list(range(MOST))
-    assert disk.commits == 2  # that of what held them up, and theirs
+    assert disk.commits == 2  # one commit of the blocking write, one of the group
 
 
 async def test_no_more_than_a_group_keeps_other_processes_waiting(disk: Disk) -> None:
@@ -106,8 +106,8 @@ async def test_no_more_than_a_group_keeps_other_processes_waiting(disk: Disk) ->
 
 async def test_each_sees_what_those_before_it_wrote(disk: Disk) -> None:
     def counts(conn: Connection) -> int:
-        found: int = conn.exec_driver_sql("SELECT count(*) FROM t").scalar_one()
-        return found
+        count: int = conn.exec_driver_sql("SELECT count(*) FROM t").scalar_one()
+        return count
 
     assert await disk.together(counts, adds(1), counts, adds(2), counts) == [0, 1, 1, 2, 2]
 
@@ -115,7 +115,7 @@ async def test_each_sees_what_those_before_it_wrote(disk: Disk) -> None:
 async def test_what_fails_takes_nobody_along_and_leaves_nothing_behind(disk: Disk) -> None:
     came = await disk.together(adds(1), fails_with(Conflict("moved on"), 2), adds(1), adds(3))
 
-    assert [type(one) for one in came] == [int, Conflict, IntegrityError, int]
+    assert [type(answer) for answer in came] == [int, Conflict, IntegrityError, int]
     assert await disk.numbers() == [1, 3]
     assert disk.commits == 2
 
@@ -128,7 +128,7 @@ async def test_where_the_database_undoes_everything_each_is_written_by_itself(di
 
     came = await disk.together(adds(1), breaks, adds(2))
 
-    assert [type(one) for one in came] == [int, OperationalError, int]
+    assert [type(answer) for answer in came] == [int, OperationalError, int]
     assert await disk.numbers() == [1, 2]
 
 
@@ -144,7 +144,7 @@ async def test_a_commit_that_fails_is_told_to_those_alone_whose_work_it_was(disk
 
     came = await disk.together(adds(1), orphan)
 
-    assert [type(one) for one in came] == [int, IntegrityError]
+    assert [type(answer) for answer in came] == [int, IntegrityError]
     assert await disk.numbers() == [1]
     assert await disk.database.write(adds(2)) == 2
 
@@ -154,21 +154,21 @@ async def test_workers_are_told_of_a_group_once_and_of_what_failed_not_at_all(di
         gather(conn, a_job(state=State.PENDING))
 
     await disk.together(fails_with(Conflict("moved on"), 1), adds(2))
-    told_of_failed = disk.told
+    told_of_failed = disk.wakeups
     await asyncio.gather(disk.database.write(due), disk.database.write(adds(3)))
 
     assert told_of_failed == 0
-    assert disk.told == 1
+    assert disk.wakeups == 1
 
 
 async def test_what_nobody_waits_for_any_more_is_written_all_the_same(disk: Disk) -> None:
-    held = await disk.hold()
-    asked = asyncio.ensure_future(disk.database.write(adds(1)))
+    release = await disk.hold()
+    write = asyncio.ensure_future(disk.database.write(adds(1)))
     await asyncio.sleep(0)
-    asked.cancel()
+    write.cancel()
 
     disk._free.set()
-    await held
+    await release
     await disk.database.write(adds(2))
 
     assert await disk.numbers() == [1, 2]

@@ -22,7 +22,7 @@ def its_event(host: str = "example.org") -> Event:
     return Event(name=EventName.HOST_UPDATED, subject=host, owner="ada", at=NOW, actor="ada")
 
 
-async def put(store: Store, *rules: HostRule) -> None:
+async def save_rules(store: Store, *rules: HostRule) -> None:
     for rule in rules:
         await store.host_rules.put(rule, its_event(rule.host))
 
@@ -30,7 +30,7 @@ async def put(store: Store, *rules: HostRule) -> None:
 async def test_a_rule_comes_back_as_it_was_put_with_its_event(store: Store) -> None:
     rule = a_rule("[2001:db8::1]:8080", state=HostState.PAUSED, delay_s=2.5, at_once=3, note="Ü")
 
-    await put(store, rule, a_rule())
+    await save_rules(store, rule, a_rule())
 
     assert await store.host_rules.get(rule.host) == rule
     assert await store.host_rules.get("example.org") == a_rule()
@@ -39,7 +39,7 @@ async def test_a_rule_comes_back_as_it_was_put_with_its_event(store: Store) -> N
 
 async def test_rules_are_found_by_host_from_one_on(store: Store) -> None:
     names = ("b.example", "a.example", "a-b.example", "a.example:81", "c.example")
-    await put(store, *map(a_rule, names))
+    await save_rules(store, *map(a_rule, names))
 
     every = [rule.host for rule in await store.host_rules.find("", 10)]
     behind = [rule.host for rule in await store.host_rules.find("a.example", 2)]
@@ -49,29 +49,29 @@ async def test_rules_are_found_by_host_from_one_on(store: Store) -> None:
 
 
 async def test_a_rule_is_replaced_by_its_next_version_alone(store: Store) -> None:
-    await put(store, a_rule())
+    await save_rules(store, a_rule())
     later = NOW + timedelta(seconds=1)
     second = a_rule(state=HostState.BLOCKED, delay_s=1, actor="bob", version=2, updated_at=later)
 
-    await put(store, second)
+    await save_rules(store, second)
 
     for version in (1, 2, 4):
         with pytest.raises(Conflict, match=r"rule of host example\.org is not at version"):
-            await put(store, replace(second, note="too late", version=version))
+            await save_rules(store, replace(second, note="too late", version=version))
     assert await store.host_rules.get("example.org") == second
     assert len(await store.events.events()) == 2
 
 
 async def test_only_a_first_version_makes_a_rule(store: Store) -> None:
     with pytest.raises(Conflict):
-        await put(store, a_rule(version=2))
+        await save_rules(store, a_rule(version=2))
 
     assert await store.host_rules.find("", 10) == []
     assert await store.events.events() == []
 
 
 async def test_a_rule_is_deleted_at_the_version_that_was_seen(store: Store) -> None:
-    await put(store, a_rule(), a_rule("other.example"), a_rule(version=2))
+    await save_rules(store, a_rule(), a_rule("other.example"), a_rule(version=2))
 
     for version in (1, 3):
         with pytest.raises(Conflict):
@@ -82,4 +82,4 @@ async def test_a_rule_is_deleted_at_the_version_that_was_seen(store: Store) -> N
 
     assert [rule.host for rule in await store.host_rules.find("", 10)] == ["other.example"]
     assert len(await store.events.events()) == 4
-    await put(store, a_rule())
+    await save_rules(store, a_rule())

@@ -1,4 +1,4 @@
-"""`HostStore`: bookings of one host never overlap, whoever makes them."""
+"""`HostStore`: bookings of one host never overlap, across all processes."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -125,18 +125,22 @@ async def test_what_is_booked_beyond_the_hold_stays_booked(store: Store) -> None
 
 
 async def test_processes_that_book_at_once_never_overlap(store: Store, backend: Backend) -> None:
-    others = [await backend.open() for _ in range(3)]
+    other_stores = [await backend.open() for _ in range(3)]
     wishes = [Booking(host=host, every_s=1, for_s=1) for host in ("a", "b")]
 
     starts = await asyncio.gather(
-        *(s.hosts.book(wishes[::step], NOW) for s in (store, *others) for step in (1, -1, 1, -1))
+        *(
+            s.hosts.book(wishes[::step], NOW)
+            for s in (store, *other_stores)
+            for step in (1, -1, 1, -1)
+        )
     )
-    for other in others:
+    for other in other_stores:
         await other.close()
 
     expected = [NOW + n * 2 * SECOND for n in range(16)]
-    told = [pair[::step] for pair, step in zip(starts, (1, -1) * 8, strict=True)]
-    assert sorted(a for a, _ in told) == sorted(b for _, b in told) == expected
+    pairs = [pair[::step] for pair, step in zip(starts, (1, -1) * 8, strict=True)]
+    assert sorted(a for a, _ in pairs) == sorted(b for _, b in pairs) == expected
 
 
 @settings(
@@ -170,9 +174,9 @@ async def test_what_is_booked_and_held_can_be_looked_at(store: Store) -> None:
     await store.hosts.book([Booking(host="a.example", every_s=2.0, for_s=4.0)], NOW)
     await store.hosts.hold("b.example", NOW + timedelta(minutes=5))
 
-    found = await store.hosts.booked(["a.example", "b.example", "c.example"])
+    bookings = await store.hosts.booked(["a.example", "b.example", "c.example"])
 
-    assert found == {
+    assert bookings == {
         "a.example": HostBooking(booked_until=NOW + timedelta(seconds=6)),
         "b.example": HostBooking(held_until=NOW + timedelta(minutes=5)),
     }
@@ -190,8 +194,8 @@ async def test_hosts_that_nobody_has_asked_for_long_are_swept(store: Store) -> N
     rest = await store.hosts.sweep(NOW)
 
     assert (few, rest, await store.hosts.sweep(NOW)) == (1, 1, 0)
-    left = await store.hosts.booked(["booked", "held", "still booked", "still held"])
-    assert sorted(left) == ["still booked", "still held"]
+    remaining = await store.hosts.booked(["booked", "held", "still booked", "still held"])
+    assert sorted(remaining) == ["still booked", "still held"]
 
 
 async def test_a_host_that_is_swept_while_it_is_booked_is_booked_none_the_less(

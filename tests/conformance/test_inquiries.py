@@ -39,7 +39,7 @@ class TestTheQueue:
     ) -> None:
         async def check() -> None:
             store = await backend.open()
-            made = [
+            stored_jobs = [
                 await added(
                     store,
                     a_job(
@@ -51,11 +51,13 @@ class TestTheQueue:
                 )
                 for priority, turn, queued, due in jobs
             ]
-            ids = {job.id for job in made}
-            made = [(await store.jobs.get(job.id)).job for job in made]  # with their turns
+            ids = {job.id for job in stored_jobs}
+            stored_jobs = [
+                (await store.jobs.get(job.id)).job for job in stored_jobs
+            ]  # with their turns
 
             front = [i for i in await store.queue.front(NOW, 10_000) if i in ids]
-            waiting = sorted((j for j in made if claimable(j, NOW)), key=claim_key)
+            waiting = sorted((j for j in stored_jobs if claimable(j, NOW)), key=claim_key)
             before = [await store.queue.ahead(job, NOW, 10_000) for job in waiting]
 
             assert front == [job.id for job in waiting]
@@ -133,11 +135,11 @@ class TestURLs:
 
         for deep in (False, True):
             order = await store.frontier.load(claim.lease, 10, depth_first=deep)
-            known = [await store.frontier.find(claim.job.id, t.fp) for t in order]
+            urls = [await store.frontier.find(claim.job.id, t.fp) for t in order]
             places = [
-                await store.inquiries.before(claim.job.id, one, depth_first=deep)
-                for one in known
-                if one is not None
+                await store.inquiries.before(claim.job.id, url, depth_first=deep)
+                for url in urls
+                if url is not None
             ]
             assert places == [0, 1, 2, 3]
 
@@ -149,9 +151,9 @@ class TestURLs:
         await recorded(store, claim.lease, a_batch([seed, hop, link]))
 
         assert await store.inquiries.roots(claim.job.id) == [hop.url]
-        known = await store.frontier.find(claim.job.id, hop.fp)
-        assert known is not None
-        assert known.state is TargetState.WAITING
+        url = await store.frontier.find(claim.job.id, hop.fp)
+        assert url is not None
+        assert url.state is TargetState.WAITING
 
 
 class TestEnded:
@@ -186,7 +188,7 @@ class TestEnded:
         for minutes, move, reason, fetched in (
             (5, Move.COMPLETE, StateReason.LIMIT_PAGES, 3),
             (70, Move.COMPLETE, StateReason.LIMIT_DURATION, 3),
-            (80, Move.COMPLETE, StateReason.LIMIT_PAGES, 9),  # it had fetched all by then
+            (80, Move.COMPLETE, StateReason.LIMIT_PAGES, 9),  # all its URLs were fetched
             (90, Move.COMPLETE, StateReason.EXHAUSTED, 3),
             (65, Move.CANCEL, StateReason.BY_USER, 3),
             (66, Move.CANCEL, StateReason.BY_USER, 0),  # it had fetched nothing
@@ -220,9 +222,9 @@ class TestFailing:
         return (await recorded(store, claim.lease, batch)).lease
 
     async def test_hosts_are_told_by_how_often_they_failed(self, store: Store) -> None:
-        slow, gone = ErrorKind.TIMEOUT, ErrorKind.HTTP_4XX
-        await self.failing(store, "ada", "a.example", gone, minutes=1)
-        await self.failing(store, "ada", "b.example:8080", slow, gone, gone, minutes=2)
+        slow, missing = ErrorKind.TIMEOUT, ErrorKind.HTTP_4XX
+        await self.failing(store, "ada", "a.example", missing, minutes=1)
+        await self.failing(store, "ada", "b.example:8080", slow, missing, missing, minutes=2)
         await self.failing(store, "bob", "a.example", slow, slow, minutes=3)
         await self.failing(store, "bob", "c.example", slow, minutes=4)
         await self.failing(store, "bob", "late.example", slow, slow, minutes=60)
@@ -241,7 +243,7 @@ class TestFailing:
             host("b.example:8080", 2, http_4xx=2, timeout=1),
             host("c.example", 4, timeout=1),
         ]
-        assert [*every[1].kinds] == [gone, slow]
+        assert [*every[1].kinds] == [missing, slow]
         assert own == [
             host("b.example:8080", 2, http_4xx=2, timeout=1),
             host("a.example", 1, http_4xx=1),
@@ -252,9 +254,9 @@ class TestFailing:
         await self.failing(store, "ada", "first.example", slow, slow, slow)
         await self.failing(store, "ada", "last.example", slow, slow, minutes=1)
 
-        [found] = await store.stats.failing(None, NOW, NOW + HOUR, 2)
+        [host] = await store.stats.failing(None, NOW, NOW + HOUR, 2)
 
-        assert (found.host, found.errors) == ("last.example", 2)
+        assert (host.host, host.errors) == ("last.example", 2)
 
     async def test_what_is_deleted_or_tried_again_does_not_count(self, store: Store) -> None:
         slow = ErrorKind.TIMEOUT

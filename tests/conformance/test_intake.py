@@ -69,10 +69,10 @@ async def test_they_are_queued_as_if_they_had_come_one_by_one(store: Store) -> N
 
     await entered(store, *(a_job(owner=o) for o in ("ada", "ada", "bob", "ada", "cleo", "bob")))
 
-    taken = ""
+    owners = ""
     while claim := await store.leases.claim(Asker("w1"), NOW, LEASE):
-        taken += claim.job.owner[0]
-    assert taken == "bacabab"
+        owners += claim.job.owner[0]
+    assert owners == "bacabab"
 
 
 async def test_a_job_has_its_tags_and_webhooks(store: Store) -> None:
@@ -93,8 +93,8 @@ async def test_text_that_no_database_takes_is_made_fit_and_all_other_kept(store:
 
     await store.intake.enter([entrant(job)])
 
-    [found] = await stored(store, JobQuery(tags=frozenset({fit}), text=fit))
-    assert (found.owner, found.spec.name, found.spec.tags) == (fit, fit, (fit,))
+    [job_id] = await stored(store, JobQuery(tags=frozenset({fit}), text=fit))
+    assert (job_id.owner, job_id.spec.name, job_id.spec.tags) == (fit, fit, (fit,))
     [event] = await store.events.events()
     assert (event.owner, event.subject) == (fit, job.id)
 
@@ -109,11 +109,11 @@ class TestWhoIsRefused:
 
         answers = await entered(store, *jobs)
 
-        let = [isinstance(answer, Job) for answer in answers]
-        assert let == [True, True, True, False, True, False]
+        admitted = [isinstance(answer, Job) for answer in answers]
+        assert admitted == [True, True, True, False, True, False]
         assert [str(answers[n]) for n in (3, 5)] == ["3 wait", "3 wait"]
         assert [job.id for job in (await stored(store))[1:]] == [
-            job.id for job, is_in in zip(jobs, let, strict=True) if is_in
+            job.id for job, is_in in zip(jobs, admitted, strict=True) if is_in
         ]
 
     async def test_only_what_waits_counts(self, store: Store) -> None:
@@ -139,12 +139,12 @@ class TestWhoIsRefused:
     async def test_one_like_a_job_that_has_changed_is_answered_by_itself(
         self, store: Store
     ) -> None:
-        kept, changed = await added(store), await added(store)
+        unchanged, changed = await added(store), await added(store)
         await claimed(store, changed)
-        gone = a_job()
+        deleted = a_job()
         news = [a_job() for _ in range(4)]
 
-        likes = (kept, changed, gone, None)
+        likes = (unchanged, changed, deleted, None)
         answers = await store.intake.enter(
             [entrant(job, like) for job, like in zip(news, likes, strict=True)]
         )
@@ -163,19 +163,19 @@ class TestWhoIsRefused:
 
 
 class TestWhatTheyAreJudgedBy:
-    async def seen(self, store: Store, owner: str) -> IntakeRules:
-        """Return what a new job of *owner* is judged by."""
-        seen: list[IntakeRules] = []
+    async def rules_for(self, store: Store, owner: str) -> IntakeRules:
+        """Return the rules that apply to a new job of *owner*."""
+        rules_seen: list[IntakeRules] = []
 
         def judge(rules: IntakeRules) -> tuple[Job, Event]:
-            seen.append(rules)
+            rules_seen.append(rules)
             raise Forbidden("only looking")
 
         await store.intake.enter([Entrant(owner=owner, level=Priority.NORMAL, judge=judge)])
-        return seen[-1]
+        return rules_seen[-1]
 
     async def test_nobody_has_said_anything(self, store: Store) -> None:
-        rules = await self.seen(store, "nobody")
+        rules = await self.rules_for(store, "nobody")
 
         assert rules == IntakeRules(ceilings=Limits(), grants=GRANTED_NONE, quota=NO_QUOTA)
 
@@ -189,7 +189,7 @@ class TestWhatTheyAreJudgedBy:
             await store.settings.save(section)
         await added(store, owner="ada")
 
-        rules = await self.seen(store, "ada")
+        rules = await self.rules_for(store, "ada")
 
         assert rules.quota == Quota(pending=5, ceilings=Limits(pages=7))
         assert (rules.ceilings, rules.waiting) == (Limits(pages=9), 1)
@@ -204,7 +204,7 @@ async def test_no_two_yards_let_in_more_than_a_quota_says(backend: Backend) -> N
         *(entered(yards[n % 3], *(a_job(owner="ada") for _ in range(2))) for n in range(12))
     )
 
-    let = [answer for group in answers for answer in group if isinstance(answer, Job)]
-    assert len(let) == len(await stored(yards[0])) == 7
+    admitted = [answer for group in answers for answer in group if isinstance(answer, Job)]
+    assert len(admitted) == len(await stored(yards[0])) == 7
     for yard in yards:
         await yard.close()

@@ -20,7 +20,7 @@ from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs, shards
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed
-from tests.conformance.spread_rig import begun, left, of, sent, targets
+from tests.conformance.spread_rig import begun, leave_shard, of, sent, targets
 from tests.conformance.steps import (
     added,
     claimed,
@@ -154,7 +154,7 @@ async def test_the_index_has_the_pages_of_a_spread_job_that_has_stopped(
     await moved(store, first.job.id, Move.PAUSE)
     outcomes = [done(target) for target in own[1:]]
     answer = await sent(store, answer.lease, a_batch(outcomes=outcomes, last=True))
-    await left(store, answer.lease)
+    await leave_shard(store, answer.lease)
 
     assert (await store.jobs.get(first.job.id)).shard.usage.pages == 3
     in_order = await walked_by_pages(store, monkeypatch, 100)
@@ -215,15 +215,15 @@ async def test_more_jobs_than_can_be_sorted_are_listed_by_what_an_index_has_each
     by_end = JobOrder(by=SortKey.ENDED_AT)
     first = await store.jobs.find_ordered(JobQuery(), by_end, 50, None)
     late = await added(store, in_state(State.FAILED, ended_at=NOW + timedelta(days=1)))
-    seen = [standing.job for standing, _ in first]
+    jobs_read = [standing.job for standing, _ in first]
     position: str | None = first[-1][1]
     while position is not None:
         part = await store.jobs.find_ordered(JobQuery(), by_end, 2_000, position)
-        seen += [standing.job for standing, _ in part]
+        jobs_read += [standing.job for standing, _ in part]
         position = part[-1][1] if len(part) == 2_000 else None
-    assert len({job.id for job in seen}) == len(seen) == count
-    assert late.id not in {job.id for job in seen}
-    keys = [(job.ended_at or NOW, job.id) for job in seen]
+    assert len({job.id for job in jobs_read}) == len(jobs_read) == count
+    assert late.id not in {job.id for job in jobs_read}
+    keys = [(job.ended_at or NOW, job.id) for job in jobs_read]
     assert all(before > after for before, after in pairwise(keys))
 
     by_owner = JobOrder(group=GroupKey.OWNER)

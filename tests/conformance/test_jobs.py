@@ -33,8 +33,8 @@ from tests.conformance.steps import (
 MOVES = [(state, move) for state in State for move in LIFECYCLE[state]]
 
 
-async def found(store: Store, limit: int = 100, **asked: object) -> list[str]:
-    return [s.job.id for s in await store.jobs.find(JobQuery(**asked), limit)]  # type: ignore[arg-type]  # fields by name
+async def find_ids(store: Store, limit: int = 100, **filters: object) -> list[str]:
+    return [s.job.id for s in await store.jobs.find(JobQuery(**filters), limit)]  # type: ignore[arg-type]  # fields by name
 
 
 async def test_a_job_comes_back_as_it_was_added(store: Store) -> None:
@@ -76,14 +76,14 @@ class _Link(str):
 
 
 async def test_what_a_caller_without_types_gave_can_be_read_again(store: Store) -> None:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "urls": (_Link("https://a.example/"),),
         "name": _Link("with a \x00"),
         "tags": ["docs"],
         "limits": Limits(bytes=1e9, pages=5.0),  # type: ignore[arg-type]  # the very test
         "keep_html": 1,
     }
-    job = a_job(spec=JobSpec(**given))
+    job = a_job(spec=JobSpec(**fields))
     await store.jobs.add(job, its_event(job))
 
     [standing] = await store.jobs.find(JobQuery(), 10)
@@ -145,8 +145,8 @@ async def test_every_move_and_its_event_are_stored_together(
     await store.jobs.save(after, event)
 
     assert (await store.jobs.get(job.id)).job == after
-    [_, told] = await store.events.events(EventQuery(subject=job.id))
-    assert told == replace(event, seq=told.seq)
+    [_, stored_event] = await store.events.events(EventQuery(subject=job.id))
+    assert stored_event == replace(event, seq=stored_event.seq)
 
 
 async def test_a_job_that_has_moved_on_is_not_overwritten(store: Store) -> None:
@@ -175,8 +175,8 @@ async def test_of_twenty_that_save_the_same_version_one_succeeds(store: Store) -
 async def test_a_tag_that_a_job_names_twice_is_one(store: Store) -> None:
     job = await added(store, spec=a_spec(tags=("a", "b", "a", "nul\x00", "nul\ufffd")))
 
-    assert await found(store, tags=frozenset({"a"})) == [job.id]
-    assert await found(store, tags=frozenset({"b", "nul\ufffd"})) == [job.id]
+    assert await find_ids(store, tags=frozenset({"a"})) == [job.id]
+    assert await find_ids(store, tags=frozenset({"b", "nul\ufffd"})) == [job.id]
 
 
 async def test_an_edit_replaces_spec_and_tags(store: Store) -> None:
@@ -187,19 +187,19 @@ async def test_an_edit_replaces_spec_and_tags(store: Store) -> None:
     await store.jobs.save(edited, event)
 
     assert (await store.jobs.get(job.id)).job == edited
-    assert await found(store, tags=frozenset({"new"})) == [job.id]
-    assert await found(store, tags=frozenset({"old"})) == []
-    assert await found(store, text="NEW NAME") == [job.id]
+    assert await find_ids(store, tags=frozenset({"new"})) == [job.id]
+    assert await find_ids(store, tags=frozenset({"old"})) == []
+    assert await find_ids(store, text="NEW NAME") == [job.id]
     assert await store.jobs.counts() == {(State.PENDING, Priority.URGENT): 1}
-    [_, told] = await store.events.events(EventQuery(subject=job.id))
-    assert told.data["changed"] == {"tags": ["new"]}
+    [_, stored_event] = await store.events.events(EventQuery(subject=job.id))
+    assert stored_event.data["changed"] == {"tags": ["new"]}
 
 
 class TestFind:
     async def test_the_newest_come_first(self, store: Store) -> None:
         jobs = [await added(store) for _ in range(5)]
 
-        assert await found(store) == [j.id for j in reversed(jobs)]
+        assert await find_ids(store) == [j.id for j in reversed(jobs)]
 
     async def test_at_most_limit_come_and_the_rest_before_the_last_of_them(
         self, store: Store
@@ -207,31 +207,31 @@ class TestFind:
         ids = [(await added(store)).id for _ in range(7)]
 
         pages, before = [], None
-        while page := await found(store, limit=3, before=before):
+        while page := await find_ids(store, limit=3, before=before):
             pages.append(page)
             before = page[-1]
 
         assert pages == [ids[6:3:-1], ids[3:0:-1], ids[:1]]
 
     async def test_each_field_narrows(self, store: Store) -> None:
-        one = await added(store, in_state(State.PAUSED, owner="ada", priority=Priority.HIGH))
+        paused_job = await added(store, in_state(State.PAUSED, owner="ada", priority=Priority.HIGH))
         two = await added(store, in_state(State.FAILED, owner="bob", priority=Priority.LOW))
 
-        assert await found(store, owner="ada") == [one.id]
-        assert await found(store, states=frozenset({State.FAILED})) == [two.id]
-        assert await found(store, states=frozenset({State.FAILED, State.PAUSED})) == [
+        assert await find_ids(store, owner="ada") == [paused_job.id]
+        assert await find_ids(store, states=frozenset({State.FAILED})) == [two.id]
+        assert await find_ids(store, states=frozenset({State.FAILED, State.PAUSED})) == [
             two.id,
-            one.id,
+            paused_job.id,
         ]
-        assert await found(store, priorities=frozenset({Priority.HIGH})) == [one.id]
-        assert await found(store, owner="ada", states=frozenset({State.FAILED})) == []
+        assert await find_ids(store, priorities=frozenset({Priority.HIGH})) == [paused_job.id]
+        assert await find_ids(store, owner="ada", states=frozenset({State.FAILED})) == []
 
     async def test_all_tags_have_to_fit(self, store: Store) -> None:
-        both = await added(store, spec=a_spec(tags=("a", "b")))
+        with_both_tags = await added(store, spec=a_spec(tags=("a", "b")))
         await added(store, spec=a_spec(tags=("a",)))
 
-        assert await found(store, tags=frozenset({"a", "b"})) == [both.id]
-        assert await found(store, tags=frozenset({"A"})) == []
+        assert await find_ids(store, tags=frozenset({"a", "b"})) == [with_both_tags.id]
+        assert await find_ids(store, tags=frozenset({"A"})) == []
 
     @pytest.mark.parametrize("text", ["50%", "Ünter", "ünTER", "docs.EXAMPLE", "a_b", "/path\\x"])
     async def test_text_is_a_part_of_the_name_or_of_a_start_url(
@@ -246,16 +246,16 @@ class TestFind:
         )
         await added(store, spec=a_spec(name="500 unterwegs aXb"))
 
-        assert await found(store, text=text) == [job.id]
+        assert await find_ids(store, text=text) == [job.id]
 
     async def test_an_id_is_found_by_its_beginning_or_end(self, store: Store) -> None:
         job = await added(store, id="01990000-0000-7000-8000-0000000000ab")
         await added(store, id="01991111-0000-7000-8000-0000000000cd")
 
-        assert await found(store, id_part="01990") == [job.id]
-        assert await found(store, id_part="00AB") == [job.id]
-        assert await found(store, id_part="0000-7000") == []
-        assert await found(store, id_part="%ab") == []
+        assert await find_ids(store, id_part="01990") == [job.id]
+        assert await find_ids(store, id_part="00AB") == [job.id]
+        assert await find_ids(store, id_part="0000-7000") == []
+        assert await find_ids(store, id_part="%ab") == []
 
     async def test_how_far_a_job_has_come_is_found_with_it(self, store: Store) -> None:
         claim = await claimed(store)
@@ -275,8 +275,10 @@ class TestDelete:
     async def test_a_deleted_job_is_gone_for_every_method(self, store: Store) -> None:
         claim = await claimed(store, await added(store, spec=a_spec(tags=("t",))))
         no, body = claim.lease.job_no, {Body.TEXT: b"text"}
-        one, two = a_target("1"), a_target("2")
-        batch = a_batch([one, two], [done(one, body)], [Skipped(a_target("3"), "scope")])
+        first_target, two = a_target("1"), a_target("2")
+        batch = a_batch(
+            [first_target, two], [done(first_target, body)], [Skipped(a_target("3"), "scope")]
+        )
         answer = await recorded(store, claim.lease, batch)
         [page] = await store.pages.pages(claim.job.id, PageQuery(), 10)
 
@@ -286,7 +288,7 @@ class TestDelete:
             await store.jobs.get(claim.job.id)
         with pytest.raises(Conflict):
             await store.jobs.save(*claim.job.moved(Move.PAUSE, NOW, actor="ada"))
-        assert await found(store) == await found(store, tags=frozenset({"t"})) == []
+        assert await find_ids(store) == await find_ids(store, tags=frozenset({"t"})) == []
         assert await store.jobs.counts() == {}
         assert await waiting(store, no) == await store.frontier.roots(no) == []
         assert await fingerprints(store, no) == []
@@ -331,19 +333,19 @@ class TestPurge:
         await added(store)
 
         assert not await store.upkeep.purge()
-        assert len(await found(store)) == 1
+        assert len(await find_ids(store)) == 1
 
     @pytest.mark.parametrize("step", [1, 3, 7, 1000])
     async def test_space_is_freed_in_steps_until_nothing_is_left(
         self, store: Store, step: int
     ) -> None:
-        kept, gone = await claimed(store), await claimed(store)
+        remaining, to_delete = await claimed(store), await claimed(store)
         targets = [a_target(str(n)) for n in range(10)]
         bodies = {Body.TEXT: b"text", Body.HTML: b"<p>text"}
         batch = a_batch(targets, [done(t, bodies) for t in targets[:4]])
-        for claim in (kept, gone):
+        for claim in (remaining, to_delete):
             await recorded(store, claim.lease, batch)
-        await deleted(store, gone.job)
+        await deleted(store, to_delete.job)
 
         counts = []
         while count := (await store.upkeep.purge(step)).rows:
@@ -351,8 +353,8 @@ class TestPurge:
 
         assert all(count <= step for count in counts)
         assert sum(counts) >= 1 + len(targets) + 4 + 8  # the job, targets, pages, bodies
-        assert len(await store.pages.pages(kept.job.id, PageQuery(), 100)) == 4
-        assert len(await fingerprints(store, kept.lease.job_no)) == 10
+        assert len(await store.pages.pages(remaining.job.id, PageQuery(), 100)) == 4
+        assert len(await fingerprints(store, remaining.lease.job_no)) == 10
 
     async def test_a_new_job_never_gets_the_key_of_a_purged_one(self, store: Store) -> None:
         old = await claimed(store)
@@ -367,7 +369,7 @@ class TestPurge:
 
 
 class TestConditions:
-    """A store finds what `core.jobs.filter.fits` says, whatever is asked."""
+    """A store finds the jobs that `core.jobs.filter.fits` accepts, for any filter."""
 
     @pytest.fixture
     async def jobs(self, store: Store) -> list[Job]:
@@ -428,16 +430,16 @@ class TestConditions:
         turned = tuple(replace(term, negated=not term.negated) for term in terms)
 
         for where in (terms, turned):
-            fitting = [job.id for job in jobs if all(fits(one, job) for one in where)]
-            assert await found(store, where=where) == fitting[::-1]
+            fitting = [job.id for job in jobs if all(fits(term, job) for term in where)]
+            assert await find_ids(store, where=where) == fitting[::-1]
             counts = await store.jobs.counts(JobQuery(where=where))
             assert sum(counts.values()) == len(fitting)
 
     async def test_no_word_fits_nothing(self, store: Store, jobs: list[Job]) -> None:
         for key in FilterKey:
             none = Condition(key=key, words=())
-            assert await found(store, where=(none,)) == []
-            assert len(await found(store, where=(replace(none, negated=True),))) == len(jobs)
+            assert await find_ids(store, where=(none,)) == []
+            assert len(await find_ids(store, where=(replace(none, negated=True),))) == len(jobs)
 
     async def test_no_text_breaks_a_store(self, store: Store) -> None:
         odd = "a\x00\ud800%_\\"
@@ -447,10 +449,10 @@ class TestConditions:
         keys = (FilterKey.OWNER, FilterKey.TEXT, FilterKey.TAG, FilterKey.HOST)
 
         for key in keys:
-            asked = condition(key, [odd.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")])
-            assert len(await found(store, where=(asked,))) == 1, key
-            await found(store, where=(condition(key, [odd]),))
-        assert await found(store) == [job.id]
+            term = condition(key, [odd.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")])
+            assert len(await find_ids(store, where=(term,))) == 1, key
+            await find_ids(store, where=(condition(key, [odd]),))
+        assert await find_ids(store) == [job.id]
 
     async def test_an_edit_changes_the_hosts_and_the_text(self, store: Store) -> None:
         job = await added(store)
@@ -458,16 +460,16 @@ class TestConditions:
         spec = a_spec(urls=("https://new.example/",))
         await store.jobs.save(*job.edited(spec, NOW, actor="ada", changed={}))
 
-        assert await found(store, where=parse("host:new.example")) == [job.id]
-        assert await found(store, where=parse("host:example.com")) == []
-        assert await found(store, where=parse("new.example/")) == [job.id]
-        assert await found(store, where=parse("example.com")) == []
+        assert await find_ids(store, where=parse("host:new.example")) == [job.id]
+        assert await find_ids(store, where=parse("host:example.com")) == []
+        assert await find_ids(store, where=parse("new.example/")) == [job.id]
+        assert await find_ids(store, where=parse("example.com")) == []
 
 
 async def test_the_oldest_come_first_if_asked(store: Store) -> None:
     ids = [(await added(store)).id for _ in range(5)]
 
-    first = await found(store, limit=3, oldest_first=True)
-    rest = await found(store, limit=3, oldest_first=True, after=first[-1])
+    first = await find_ids(store, limit=3, oldest_first=True)
+    rest = await find_ids(store, limit=3, oldest_first=True, after=first[-1])
 
     assert first + rest == ids

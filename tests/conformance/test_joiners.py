@@ -1,4 +1,4 @@
-"""When a shard waits for somebody: those who may join are told of it once, on every store."""
+"""Free shards of running jobs: workers that may join are notified once, on every store."""
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -26,25 +26,25 @@ HOSTS = tuple(f"h{n}.example" for n in range(12))
 
 @dataclass
 class Herald:
-    """A store, and how often it has told that something is due."""
+    """A store that counts its wake-ups."""
 
-    told: int = 0
+    wakeups: int = 0
     store: Store = field(init=False)
 
     def tell(self) -> None:
-        self.told += 1
+        self.wakeups += 1
 
-    def heard(self) -> int:
-        """Return how often it told since this was asked the last time."""
-        told, self.told = self.told, 0
-        return told
+    def take_wakeups(self) -> int:
+        """Return the number of wake-ups since the last call."""
+        count, self.wakeups = self.wakeups, 0
+        return count
 
     async def begun(self, worker: str = "w1", **fields: Any) -> Claim:
         """Return the claim of a spread job that was just submitted: its first shard."""
         job = await added(self.store, spec=a_spec(spread=SHARDS, **fields))
         claim = await self.store.leases.claim(Asker(worker, only=job.id), NOW, LEASE)
         assert claim is not None
-        self.told = 0
+        self.wakeups = 0
         return claim
 
     async def joined(self, worker: str) -> Claim:
@@ -53,8 +53,8 @@ class Herald:
         assert claim is not None
         return claim
 
-    async def left(self, claim: Claim) -> None:
-        """Give a shard back, as a worker that ends does."""
+    async def leave(self, claim: Claim) -> None:
+        """Release a shard, as a worker that shuts down does."""
         last = Last(actor="worker:w1", stopped=True)
 
         def decide(leaving: AttemptEnd) -> Verdict:
@@ -66,23 +66,23 @@ class Herald:
 
 @pytest.fixture
 async def herald(backend: Backend) -> AsyncIterator[Herald]:
-    made = Herald()
+    new_herald = Herald()
     if backend.sql:
-        made.store = await open_sql_store(backend.where, on_due=made.tell)
+        new_herald.store = await open_sql_store(backend.where, on_due=new_herald.tell)
     else:
-        made.store = open_in_memory(made.tell)
-    yield made
-    await made.store.close()
+        new_herald.store = open_in_memory(new_herald.tell)
+    yield new_herald
+    await new_herald.store.close()
 
 
-def others(claim: Claim) -> list[int]:
-    """Return the shards of a job but that of the claim."""
+def other_shards(claim: Claim) -> list[int]:
+    """Return the shards of a job except that of the claim."""
     return [n for n in range(1, SHARDS + 1) if n != claim.lease.shard]
 
 
-def found(*numbers: int, page: str = "1") -> Batch:
+def batch_for(*numbers: int, page: str = "1") -> Batch:
     """Return a batch with links to all hosts of some shards."""
-    return a_batch(found=targets(numbers, page))
+    return a_batch(batch_for=targets(numbers, page))
 
 
 def targets(numbers: Iterable[int], page: str = "1") -> list[Target]:
@@ -91,72 +91,72 @@ def targets(numbers: Iterable[int], page: str = "1") -> list[Target]:
 
 async def test_the_first_urls_of_a_free_shard_are_told_once(herald: Herald) -> None:
     claim = await herald.begun()
-    first, second = others(claim)
+    first, second = other_shards(claim)
 
-    answer = await recorded(herald.store, claim.lease, found(claim.lease.shard))
-    own = herald.heard()
-    answer = await recorded(herald.store, answer.lease, found(first))
-    opened = herald.heard()
-    answer = await recorded(herald.store, answer.lease, found(first, page="2"))
-    more = herald.heard()
-    answer = await recorded(herald.store, answer.lease, found(first, second, page="3"))
-    another = herald.heard()
-    await recorded(herald.store, answer.lease, found(first, second, page="3"))
+    answer = await recorded(herald.store, claim.lease, batch_for(claim.lease.shard))
+    own = herald.take_wakeups()
+    answer = await recorded(herald.store, answer.lease, batch_for(first))
+    opened = herald.take_wakeups()
+    answer = await recorded(herald.store, answer.lease, batch_for(first, page="2"))
+    more = herald.take_wakeups()
+    answer = await recorded(herald.store, answer.lease, batch_for(first, second, page="3"))
+    another = herald.take_wakeups()
+    await recorded(herald.store, answer.lease, batch_for(first, second, page="3"))
 
-    assert (own, opened, more, another, herald.heard()) == (0, 1, 0, 1, 0)
+    assert (own, opened, more, another, herald.take_wakeups()) == (0, 1, 0, 1, 0)
 
 
 async def test_urls_for_a_shard_that_somebody_has_are_told_to_nobody(herald: Herald) -> None:
     claim = await herald.begun()
-    first, _ = others(claim)
-    answer = await recorded(herald.store, claim.lease, found(first))
+    first, _ = other_shards(claim)
+    answer = await recorded(herald.store, claim.lease, batch_for(first))
     other = await herald.joined("w2")
     ended = [done(target) for target in targets([first])]
     await recorded(herald.store, other.lease, a_batch(outcomes=ended))
-    herald.heard()
+    herald.take_wakeups()
 
-    await recorded(herald.store, answer.lease, found(first, page="2"))
+    await recorded(herald.store, answer.lease, batch_for(first, page="2"))
 
     assert other.lease.shard == first
-    assert herald.heard() == 0
+    assert herald.take_wakeups() == 0
 
 
 async def test_who_joins_hands_the_word_on_as_long_as_a_shard_waits(herald: Herald) -> None:
     claim = await herald.begun()
-    await recorded(herald.store, claim.lease, found(*others(claim)))
-    herald.heard()
+    await recorded(herald.store, claim.lease, batch_for(*other_shards(claim)))
+    herald.take_wakeups()
 
     await herald.joined("w2")
-    second = herald.heard()
+    second = herald.take_wakeups()
     await herald.joined("w3")
 
-    assert (second, herald.heard()) == (1, 0)
+    assert (second, herald.take_wakeups()) == (1, 0)
 
 
 async def test_who_begins_a_job_tells_of_the_shards_that_it_leaves(herald: Herald) -> None:
     claim = await herald.begun()
-    await recorded(herald.store, claim.lease, found(*others(claim)))
-    await herald.left(claim)
-    herald.heard()
+    await recorded(herald.store, claim.lease, batch_for(*other_shards(claim)))
+    await herald.leave(claim)
+    herald.take_wakeups()
 
     again = await herald.store.leases.claim(Asker("w2"), NOW, LEASE)
 
     assert again is not None
     assert again.lease.shard
-    assert herald.heard() == 1
+    assert herald.take_wakeups() == 1
 
 
 @pytest.mark.parametrize("way", ["left", "freed", "lost", "taken back"])
 async def test_a_shard_that_is_freed_while_others_go_on_is_told(herald: Herald, way: str) -> None:
     store, claim = herald.store, await herald.begun()
-    await recorded(store, claim.lease, found(*others(claim)))
+    await recorded(store, claim.lease, batch_for(*other_shards(claim)))
     other = await herald.joined("w2")
     await herald.joined("w3")
-    herald.heard()
+    herald.take_wakeups()
 
     match way:
         case "left":
-            await herald.left(other)
+            await herald.leave(other)
         case "freed":
             await store.leases.free(other.lease)
         case "lost":
@@ -164,46 +164,46 @@ async def test_a_shard_that_is_freed_while_others_go_on_is_told(herald: Herald, 
         case _:
             await store.leases.take_back(NOW, {"w2"}, requeued)
 
-    assert herald.heard() == 1
+    assert herald.take_wakeups() == 1
 
 
 async def test_a_shard_that_has_run_dry_is_left_without_a_word(herald: Herald) -> None:
     claim = await herald.begun()
-    first, _ = others(claim)
-    await recorded(herald.store, claim.lease, found(first))
+    first, _ = other_shards(claim)
+    await recorded(herald.store, claim.lease, batch_for(first))
     other = await herald.joined("w2")
     ended = [done(target) for target in targets([first])]
     await recorded(herald.store, other.lease, a_batch(outcomes=ended))
-    herald.heard()
+    herald.take_wakeups()
 
-    await herald.left(other)
+    await herald.leave(other)
 
     assert other.lease.shard == first
-    assert herald.heard() == 0
+    assert herald.take_wakeups() == 0
 
 
 async def test_what_is_found_for_a_job_that_was_stopped_is_told_to_nobody(herald: Herald) -> None:
     claim = await herald.begun()
     await moved(herald.store, claim.job.id, Move.PAUSE)
-    herald.heard()
+    herald.take_wakeups()
 
-    await recorded(herald.store, claim.lease, found(*others(claim)))
+    await recorded(herald.store, claim.lease, batch_for(*other_shards(claim)))
 
-    assert herald.heard() == 0
+    assert herald.take_wakeups() == 0
 
 
 async def test_a_shard_of_a_job_that_was_stopped_is_given_back_without_a_word(
     herald: Herald,
 ) -> None:
     claim = await herald.begun()
-    await recorded(herald.store, claim.lease, found(*others(claim)))
+    await recorded(herald.store, claim.lease, batch_for(*other_shards(claim)))
     other = await herald.joined("w2")
     await moved(herald.store, claim.job.id, Move.PAUSE)
-    herald.heard()
+    herald.take_wakeups()
 
-    await herald.left(other)
+    await herald.leave(other)
 
-    assert herald.heard() == 0
+    assert herald.take_wakeups() == 0
 
 
 @pytest.mark.postgres
@@ -213,7 +213,7 @@ async def test_postgres_reads_no_table_to_see_that_nothing_waits(postgres_url: s
     claim = await store.leases.claim(Asker("w1", only=job.id), NOW, LEASE)
     assert claim is not None
     many = [a_target(str(n), host=host) for host in HOSTS for n in range(400)]
-    await recorded(store, claim.lease, a_batch(found=many))
+    await recorded(store, claim.lease, a_batch(batch_for=many))
     await store.close()
 
     engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))

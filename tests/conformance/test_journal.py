@@ -68,18 +68,18 @@ class TestTheLog:
         )
         await recorded(store, claim.lease, a_batch(log=log))
 
-        async def asked(
+        async def read_messages(
             least: Level = Level.DEBUG, after: int = 0, limit: int = 9, text: str = ""
         ) -> list[int]:
-            found = await store.journal.lines(claim.job.id, least, after, limit, text)
-            return [line.n for line in found]
+            lines = await store.journal.lines(claim.job.id, least, after, limit, text)
+            return [line.n for line in lines]
 
-        assert await asked() == [1, 2, 3, 4]
-        assert await asked(Level.WARNING) == [2, 3, 4]
-        assert await asked(after=2) == [3, 4]
-        assert await asked(Level.WARNING, limit=2) == [2, 3]
-        assert await asked(text="no_") == [1, 2]
-        assert await asked(Level.ERROR, text="no") == []
+        assert await read_messages() == [1, 2, 3, 4]
+        assert await read_messages(Level.WARNING) == [2, 3, 4]
+        assert await read_messages(after=2) == [3, 4]
+        assert await read_messages(Level.WARNING, limit=2) == [2, 3]
+        assert await read_messages(text="no_") == [1, 2]
+        assert await read_messages(Level.ERROR, text="no") == []
 
     async def test_a_job_without_any_has_none(self, store: Store) -> None:
         job = await added(store)
@@ -110,7 +110,7 @@ class TestTheLog:
             batch = a_batch(log=some_lines(100, 100 * n + 1))
             lease = (await recorded(store, lease, batch)).lease
 
-        lines, _ = await left(backend, lease.job_no)
+        lines, _ = await count_rows(backend, lease.job_no)
 
         assert lines <= MOST_LINES + 250
 
@@ -127,14 +127,14 @@ class TestTheEndOfTheLog:
     async def test_it_is_told_of_many_jobs_together(self, store: Store) -> None:
         waiting, claim, other = await added(store), await claimed(store), await claimed(store)
         await recorded(store, claim.lease, a_batch(log=some_lines(3)))
-        gone = await claimed(store)
-        await deleted(store, gone.job)
+        absent = await claimed(store)
+        await deleted(store, absent.job)
         running = (claim.job.id, other.job.id)
 
-        found = await store.journal.ends([waiting.id, gone.job.id, "0192", *running])
+        ends = await store.journal.ends([waiting.id, absent.job.id, "0192", *running])
 
         until = NOW + LEASE
-        assert found == {
+        assert ends == {
             waiting.id: LogEnd(n=0, state=State.PENDING, held_until=None),
             claim.job.id: LogEnd(n=3, state=State.RUNNING, held_until=until),
             other.job.id: LogEnd(n=0, state=State.RUNNING, held_until=until),
@@ -146,13 +146,13 @@ class TestTheEndOfTheLog:
     ) -> None:
         claim = await claimed(store)
         await moved(store, claim.job.id, Move.CANCEL)
-        held = await store.journal.ends([claim.job.id])
+        ends = await store.journal.ends([claim.job.id])
 
         await recorded(store, claim.lease, a_batch(log=some_lines(1), last=True))
 
         free = await store.journal.ends([claim.job.id])
         job_id = claim.job.id
-        assert held[job_id] == LogEnd(n=0, state=State.CANCELLED, held_until=NOW + LEASE)
+        assert ends[job_id] == LogEnd(n=0, state=State.CANCELLED, held_until=NOW + LEASE)
         assert free[job_id] == LogEnd(n=1, state=State.CANCELLED, held_until=None)
 
     async def test_the_numbers_of_what_was_forgotten_are_counted(self, store: Store) -> None:
@@ -167,15 +167,15 @@ class TestTheEndOfTheLog:
 
 class TestTheCourse:
     async def test_it_is_replaced_and_stays_without_a_new_one(self, store: Store) -> None:
-        one, two = await claimed(store), await claimed(store)
+        first, two = await claimed(store), await claimed(store)
         answers = await store.frontier.record(
-            [(c.lease, Batch(course=a_course(n))) for n, c in enumerate((one, two))], NOW, LEASE
+            [(c.lease, Batch(course=a_course(n))) for n, c in enumerate((first, two))], NOW, LEASE
         )
 
         answer = await recorded(store, answers[0].lease, Batch(course=a_course(9)))
         await recorded(store, answer.lease, Batch())
 
-        assert await store.journal.course(one.job.id) == a_course(9)
+        assert await store.journal.course(first.job.id) == a_course(9)
         assert await store.journal.course(two.job.id) == a_course(1)
 
 
@@ -189,13 +189,16 @@ class TestTheDay:
         tomorrow = [(a.lease, Batch(usage=Usage(errors=1))) for a in answers[1:]]
         await store.frontier.record(tomorrow, NOW + DAY, LEASE)
 
-        one, two = Usage(pages=2, bytes=2**40, errors=1), Usage(pages=4, bytes=2**41, errors=2)
-        assert await store.users.day("bob", TODAY) == one
+        first_usage, two = (
+            Usage(pages=2, bytes=2**40, errors=1),
+            Usage(pages=4, bytes=2**41, errors=2),
+        )
+        assert await store.users.day("bob", TODAY) == first_usage
         assert await store.users.day("ada", TODAY) == two
         assert await store.users.day("ada", TODAY - DAY) == Usage()
         assert await store.users.days("ada", TODAY) == {TODAY: two, TODAY + DAY: Usage(errors=2)}
         every = await store.users.days(None, TODAY)
-        assert every == {TODAY: one.plus(two), TODAY + DAY: Usage(errors=2)}
+        assert every == {TODAY: first_usage.plus(two), TODAY + DAY: Usage(errors=2)}
         assert list(every) == [TODAY, TODAY + DAY]
         assert await store.users.days(None, TODAY + DAY) == {TODAY + DAY: Usage(errors=2)}
 
@@ -276,10 +279,10 @@ class TestOnce:
         old = await claimed(store)
         await store.leases.take_back(NOW + LEASE, [], requeued)
         await claimed(store, old.job, "w2")
-        gone = await claimed(store)
-        await deleted(store, gone.job)
+        absent = await claimed(store)
+        await deleted(store, absent.job)
 
-        for claim in (old, gone):
+        for claim in (old, absent):
             await recorded(store, claim.lease, all_of_it())
 
         assert await logged(store, old.job.id) == []
@@ -305,10 +308,10 @@ async def test_a_deleted_job_takes_its_log_and_course_with_it(
     assert sum(rows) >= 20 + 1
     assert len(await logged(store, claims[1].job.id)) == 20
     assert await store.journal.course(claims[1].job.id) == a_course()
-    assert await left(backend, claims[0].lease.job_no) == (0, 0)
+    assert await count_rows(backend, claims[0].lease.job_no) == (0, 0)
 
 
-async def left(backend: Backend, no: int) -> tuple[int, int]:
+async def count_rows(backend: Backend, no: int) -> tuple[int, int]:
     """Return how many rows a job has in the tables of logs and courses."""
     if not backend.sql:
         return 0, 0
@@ -329,16 +332,16 @@ async def with_urls(store: Store) -> Claim:
     """Return the claim of a job that knows a URL in each state, "seed" naming the others."""
     claim = await claimed(store)
     seed = a_target("seed")
-    found = [a_target(p, depth=1, via=Via.LINK, parent=seed.fp) for p in ("a", "b", "c", "d")]
-    tried = replace(found[0], tries=2, due_at=NOW + SECOND)
+    targets = [a_target(p, depth=1, via=Via.LINK, parent=seed.fp) for p in ("a", "b", "c", "d")]
+    tried = replace(targets[0], tries=2, due_at=NOW + SECOND)
     outcomes = [
         done(seed),
         Outcome(tried, TargetState.WAITING),
-        failed(found[1]),
-        Outcome(found[2], TargetState.REDIRECTED, rule="301"),
+        failed(targets[1]),
+        Outcome(targets[2], TargetState.REDIRECTED, rule="301"),
     ]
-    skipped = [Skipped(a_target("e", depth=2, parent=found[1].fp), "robots")]
-    await recorded(store, claim.lease, a_batch([seed, *found], outcomes, skipped))
+    skipped = [Skipped(a_target("e", depth=2, parent=targets[1].fp), "robots")]
+    await recorded(store, claim.lease, a_batch([seed, *targets], outcomes, skipped))
     return claim
 
 
@@ -346,11 +349,11 @@ class TestKnown:
     async def test_a_url_is_told_with_the_page_that_named_it(self, store: Store) -> None:
         claim = await with_urls(store)
 
-        known = await store.frontier.find(claim.job.id, fp_of("https://example.com/a"))
+        url = await store.frontier.find(claim.job.id, fp_of("https://example.com/a"))
 
-        assert known is not None
-        assert known == KnownURL(
-            key=known.key,
+        assert url is not None
+        assert url == KnownURL(
+            key=url.key,
             url="https://example.com/a",
             host="example.com",
             depth=1,
@@ -377,10 +380,10 @@ class TestKnown:
     ) -> None:
         claim = await with_urls(store)
 
-        known = await store.frontier.find(claim.job.id, fp_of(f"https://example.com/{path}"))
+        url = await store.frontier.find(claim.job.id, fp_of(f"https://example.com/{path}"))
 
-        assert known is not None
-        assert (known.state, known.rule) == (state, rule)
+        assert url is not None
+        assert (url.state, url.rule) == (state, rule)
 
     async def test_what_was_never_found_is_not_known(self, store: Store) -> None:
         claim, other = await with_urls(store), await claimed(store)
@@ -399,13 +402,13 @@ class TestUpcoming:
         rest = await store.frontier.upcoming(claim.job.id, every[1].key, 2, ALL)
         waiting = await store.frontier.upcoming(claim.job.id, 0, 10, [TargetState.WAITING])
         ended = (TargetState.FAILED, TargetState.SKIPPED)
-        both = await store.frontier.upcoming(claim.job.id, 0, 10, ended)
+        ended_urls = await store.frontier.upcoming(claim.job.id, 0, 10, ended)
 
         assert [k.url[-1] for k in every] == ["d", "a", "b", "c", "d", "e"]
         assert [k.parent for k in every][:2] == [None, "https://example.com/seed"]
         assert rest == every[2:4]
         assert [k.url[-1] for k in waiting] == ["a", "d"]
-        assert [k.url[-1] for k in both] == ["b", "e"]
+        assert [k.url[-1] for k in ended_urls] == ["b", "e"]
         assert await store.frontier.upcoming(claim.job.id, 0, 10, []) == []
 
     async def test_those_of_a_deleted_job_are_gone(self, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""`LeaseStore`: who crawls what, and until when; nobody else meanwhile."""
+"""`LeaseStore`: one worker crawls a job until its lease ends."""
 
 import asyncio
 from datetime import timedelta
@@ -96,16 +96,16 @@ class TestClaim:
     ) -> None:
         for _ in range(12):
             await added(store)
-        others = [await backend.open() for _ in range(4)]
+        other_stores = [await backend.open() for _ in range(4)]
 
         claims = await asyncio.gather(
             *(
                 other.leases.claim(Asker(f"w{n}"), NOW, LEASE)
-                for n, other in enumerate(others)
+                for n, other in enumerate(other_stores)
                 for _ in range(5)
             )
         )
-        for other in others:
+        for other in other_stores:
             await other.close()
 
         won = [claim.job.id for claim in claims if claim]
@@ -136,11 +136,11 @@ class TestClaim:
         await moved(store, claim.job.id, Move.PAUSE)
         await moved(store, claim.job.id, Move.RESUME)
 
-        held = await store.leases.claim(Asker("w2"), NOW, LEASE)
+        second_claim = await store.leases.claim(Asker("w2"), NOW, LEASE)
         answer = await recorded(store, claim.lease, a_batch(last=True))
         free = await store.leases.claim(Asker("w2"), NOW, LEASE)
 
-        assert held is None
+        assert second_claim is None
         assert answer.order is Order.STOP
         assert free is not None
         assert free.lease.attempt == 2
@@ -167,9 +167,9 @@ class TestOrders:
         await moved(store, paused.job.id, Move.PAUSE)
         await ended(store, lost.lease, Move.REQUEUE)
         await claimed(store, lost.job, "w2")
-        asked = [c.lease for c in (lost, paused, edited, running, paused)]
+        leases = [c.lease for c in (lost, paused, edited, running, paused)]
 
-        orders = await store.leases.orders(asked)
+        orders = await store.leases.orders(leases)
 
         assert orders == [Order.LOST, Order.STOP, Order.CHANGED, Order.GO_ON, Order.STOP]
 

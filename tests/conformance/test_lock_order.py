@@ -1,4 +1,4 @@
-"""On Postgres, all who lock several things do so in one order: nobody waits in a circle."""
+"""On Postgres, transactions lock rows in one order, so that there are no deadlocks."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -58,21 +58,21 @@ async def store(postgres_url: str) -> AsyncIterator[Store]:
 
 @asynccontextmanager
 async def locked(
-    url: str, statement: str, *given: object
+    url: str, statement: str, *arguments: object
 ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """Keep what *statement* locks as long as the block lasts."""
     async with await psycopg.AsyncConnection.connect(url) as connection:
-        await connection.execute(statement.encode(), given)
+        await connection.execute(statement.encode(), arguments)
         yield connection
 
 
 async def somebody_waits(url: str) -> None:
-    """Return once somebody waits for a lock."""
+    """Return once a session waits for a lock."""
     async with asyncio.timeout(SOON_S), await psycopg.AsyncConnection.connect(url) as connection:
         while True:
-            found = await (await connection.execute(WAITING.encode())).fetchone()
+            row = await (await connection.execute(WAITING.encode())).fetchone()
             await connection.rollback()
-            if found and found[0]:
+            if row and row[0]:
                 return
 
 
@@ -94,11 +94,11 @@ async def test_claims_for_a_user_with_a_quota_hold_up_no_claims_for_others(
         claim = asyncio.create_task(store.leases.claim(Asker("w1"), NOW, LEASE))
         await somebody_waits(postgres_url)
         async with asyncio.timeout(SOON_S):
-            theirs = await store.leases.claim(Asker("w2"), NOW, LEASE)
+            their_claim = await store.leases.claim(Asker("w2"), NOW, LEASE)
     mine = await claim
 
-    assert theirs is not None
-    assert theirs.job.id == other.id
+    assert their_claim is not None
+    assert their_claim.job.id == other.id
     assert mine is not None
     assert mine.job.id == job.id
 
@@ -168,8 +168,8 @@ async def test_totals_that_could_not_be_locked_are_added_up_later(
     assert (await store.jobs.get(job_id)).shard.usage.pages == 3
     lines = await store.journal.lines(job_id, Level.DEBUG, 0, 10)
     assert [line.n for line in lines] == [1, 2, 3]
-    told = await store.events.events(EventQuery(subject=job_id))
-    assert [e.name for e in told].count(EventName.PROGRESSED) == 1
+    events = await store.events.events(EventQuery(subject=job_id))
+    assert [e.name for e in events].count(EventName.PROGRESSED) == 1
     assert answer.milestone == 50
 
 
@@ -223,11 +223,11 @@ async def test_the_lease_of_a_shard_is_renewed_while_its_checkpoint_waits(
     await sent(store, first.lease, a_batch(found=targets()))
     recorder = Recorder(store.frontier, clock, lease)
     until: list[datetime] = []
-    found = a_batch(found=[a_target("new", host=HOSTS[0])])
+    batch = a_batch(found=[a_target("new", host=HOSTS[0])])
 
-    async with locked(postgres_url, FOUND, found.found[0].fp, first.job.id) as connection:
+    async with locked(postgres_url, FOUND, batch.found[0].fp, first.job.id) as connection:
         recorded = asyncio.create_task(
-            recorder.record(await state_of_lease(store, first.lease), found, until.append)
+            recorder.record(await state_of_lease(store, first.lease), batch, until.append)
         )
         async with asyncio.timeout(SOON_S):
             while len(until) < 2:  # noqa: ASYNC110

@@ -20,24 +20,24 @@ SOON_S = 20.0
 
 @dataclass
 class Seen:
-    """A worker's lock, and how often it was told that something has changed."""
+    """A worker's lock that counts notifications of changes."""
 
     presence: LockPresence = field(init=False)
-    told: int = 0
+    notified: int = 0
     was: list[bool] = field(default_factory=list)
 
     def changed(self) -> None:
-        self.told += 1
+        self.notified += 1
         self.was.append(self.presence.holding)
 
 
 @asynccontextmanager
-async def shown(url: str, worker: str) -> AsyncIterator[Seen]:
-    seen = Seen()
-    seen.presence = LockPresence(url, worker, SystemClock(), seen.changed)
-    async with seen.presence.shown():
-        await until(lambda: seen.presence.holding)
-        yield seen
+async def watching(url: str, worker: str) -> AsyncIterator[Seen]:
+    watcher = Seen()
+    watcher.presence = LockPresence(url, worker, SystemClock(), watcher.changed)
+    async with watcher.presence.shown():
+        await until(lambda: watcher.presence.holding)
+        yield watcher
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -46,9 +46,9 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def ask(url: str, query: str, *given: object) -> None:
+def ask(url: str, query: str, *arguments: object) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(query.encode(), given)
+        connection.execute(query.encode(), arguments)
 
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
@@ -59,42 +59,42 @@ def cut(url: str, worker: str) -> None:
 
 
 async def test_workers_know_how_many_they_are(postgres_url: str) -> None:
-    async with shown(postgres_url, "me") as me:
+    async with watching(postgres_url, "me") as me:
         assert me.presence.fleet == 1
 
-        async with shown(postgres_url, "other") as other:
+        async with watching(postgres_url, "other") as other:
             await until(lambda: me.presence.fleet == other.presence.fleet == 2)
 
 
 async def test_who_holds_his_lock_is_alive_and_who_ends_is_dead(postgres_url: str) -> None:
-    async with shown(postgres_url, "me") as me:
-        async with shown(postgres_url, "other"):
+    async with watching(postgres_url, "me") as me:
+        async with watching(postgres_url, "other"):
             await until(lambda: me.presence.known({"other"}) == {"other"})
-            told = me.told
+            notified = me.notified
             assert me.presence.dead({"other"}) == set()
         await until(lambda: me.presence.dead({"other"}) == {"other"})
 
-        assert me.told > told
+        assert me.notified > notified
         assert me.presence.dead({"me"}) == set()
 
 
 async def test_who_was_never_seen_is_dead_after_a_while(postgres_url: str) -> None:
-    async with shown(postgres_url, "me") as me:
+    async with watching(postgres_url, "me") as me:
         assert me.presence.dead({"other"}) == set()
 
         await until(lambda: me.presence.dead({"other"}) == {"other"})
 
 
 async def test_who_comes_is_alive_though_he_was_missed_before(postgres_url: str) -> None:
-    async with shown(postgres_url, "me") as me:
+    async with watching(postgres_url, "me") as me:
         await until(lambda: me.presence.dead({"other"}) == {"other"})
 
-        async with shown(postgres_url, "other"):
+        async with watching(postgres_url, "other"):
             await until(lambda: me.presence.dead({"other"}) == set())
 
 
 async def test_who_loses_his_lock_knows_it_and_takes_it_again(postgres_url: str) -> None:
-    async with shown(postgres_url, "me") as me:
+    async with watching(postgres_url, "me") as me:
         cut(postgres_url, "me")
         await until(lambda: len(me.was) == 3)
 
@@ -106,22 +106,22 @@ async def test_who_loses_his_lock_knows_it_and_takes_it_again(postgres_url: str)
 async def test_a_lock_is_taken_again_whatever_goes_wrong_while_it_is_watched(
     postgres_url: str, error: type[BaseException]
 ) -> None:
-    told: list[bool] = []
+    holding_states: list[bool] = []
 
     def changed() -> None:
-        told.append(presence.holding)
-        if len(told) == 1:
+        holding_states.append(presence.holding)
+        if len(holding_states) == 1:
             raise error("a descriptor is in use by somebody else")
 
     presence = LockPresence(postgres_url, "me", SystemClock(), changed)
     async with presence.shown():
-        await until(lambda: len(told) > 2 and presence.holding)
+        await until(lambda: len(holding_states) > 2 and presence.holding)
 
-    assert told[:3] == [True, False, True]
+    assert holding_states[:3] == [True, False, True]
 
 
 async def test_who_has_lost_his_lock_judges_nobody_for_a_while(postgres_url: str) -> None:
-    async with shown(postgres_url, "me") as me:
+    async with watching(postgres_url, "me") as me:
         await until(lambda: me.presence.dead({"other"}) == {"other"})
         lost_at = asyncio.get_running_loop().time()
 
@@ -137,13 +137,13 @@ async def test_a_session_of_ours_that_its_server_still_keeps_is_ended(postgres_u
     with psycopg.connect(postgres_url, autocommit=True) as former:
         former.execute("SELECT pg_advisory_lock(%s)", (key_of("me"),))
 
-        async with shown(postgres_url, "me"):
+        async with watching(postgres_url, "me"):
             with pytest.raises(psycopg.OperationalError):
                 former.execute("SELECT 1")
 
 
 async def test_who_cannot_have_a_lock_says_once_why(caplog: pytest.LogCaptureFixture) -> None:
-    seen, refused = Seen(), 0
+    watcher, refused = Seen(), 0
 
     def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal refused
@@ -153,8 +153,8 @@ async def test_who_cannot_have_a_lock_says_once_why(caplog: pytest.LogCaptureFix
     with tempfile.TemporaryDirectory(prefix="crawlyard-none-") as folder:
         listener = await asyncio.start_unix_server(refuse, f"{folder}/.s.PGSQL.5432")
         where = f"postgresql://nobody@/nothing?host={folder}"
-        seen.presence = LockPresence(where, "me", SystemClock(), seen.changed)
-        async with seen.presence.shown():
+        watcher.presence = LockPresence(where, "me", SystemClock(), watcher.changed)
+        async with watcher.presence.shown():
             await until(lambda: refused > 3)
         listener.close()
 
@@ -166,7 +166,7 @@ async def test_a_database_that_does_not_answer_is_no_lock_for_a_reason(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "_ANSWER_S", 0.1)
-    seen, clients = Seen(), list[asyncio.StreamWriter]()
+    watcher, clients = Seen(), list[asyncio.StreamWriter]()
 
     def ignore(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         clients.append(writer)
@@ -174,8 +174,8 @@ async def test_a_database_that_does_not_answer_is_no_lock_for_a_reason(
     with tempfile.TemporaryDirectory(prefix="crawlyard-none-") as folder:
         listener = await asyncio.start_unix_server(ignore, f"{folder}/.s.PGSQL.5432")
         where = f"postgresql://nobody@/nothing?host={folder}"
-        seen.presence = LockPresence(where, "me", SystemClock(), seen.changed)
-        async with seen.presence.shown():
+        watcher.presence = LockPresence(where, "me", SystemClock(), watcher.changed)
+        async with watcher.presence.shown():
             await until(lambda: bool(caplog.messages))
         listener.close()
         for client in clients:
@@ -187,10 +187,10 @@ async def test_a_database_that_does_not_answer_is_no_lock_for_a_reason(
 
 
 async def test_nobody_is_judged_while_the_database_is_away(postgres_url: str) -> None:
-    seen = Seen()
+    watcher = Seen()
     nowhere = "postgresql://nobody@/nothing?host=/nowhere"
-    seen.presence = LockPresence(nowhere, "me", SystemClock(), seen.changed)
+    watcher.presence = LockPresence(nowhere, "me", SystemClock(), watcher.changed)
 
-    async with seen.presence.shown():
-        assert not seen.presence.holding
-        assert seen.presence.known({"other"}) == seen.presence.dead({"other"}) == set()
+    async with watcher.presence.shown():
+        assert not watcher.presence.holding
+        assert watcher.presence.known({"other"}) == watcher.presence.dead({"other"}) == set()

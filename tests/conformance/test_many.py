@@ -43,7 +43,7 @@ def writer(store: Store, clock: FakeClock) -> JobWriter:
     return a_writer(store, clock)
 
 
-async def made(writer: JobWriter, count: int, by: Actor = LOCAL, **fields: Any) -> list[str]:
+async def submit_jobs(writer: JobWriter, count: int, by: Actor = LOCAL, **fields: Any) -> list[str]:
     """Return the ids of new jobs, the oldest first."""
     spec = JobSpec(urls=("https://example.com/",), **fields)
     entered = await a_submitter(writer.store, FakeClock()).submit_many(
@@ -52,16 +52,16 @@ async def made(writer: JobWriter, count: int, by: Actor = LOCAL, **fields: Any) 
     return [job.id for job in entered if isinstance(job, Job)]
 
 
-async def told(store: Store, job_id: str) -> list[tuple[EventName, int]]:
-    """Return the events of a job, each with the version of the job that it tells of."""
-    found = await every_event(store.events, EventQuery(subject=job_id))
-    return [(event.name, int(str(event.data["version"]))) for event in found]
+async def events_with_versions(store: Store, job_id: str) -> list[tuple[EventName, int]]:
+    """Return the events of a job, each with the version of the job that it describes."""
+    events = await every_event(store.events, EventQuery(subject=job_id))
+    return [(event.name, int(str(event.data["version"]))) for event in events]
 
 
 async def test_five_hundred_are_cancelled_in_a_dozen_transactions(
     store: Store, clock: FakeClock, writer: JobWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = await made(writer, 500)
+    ids = await submit_jobs(writer, 500)
     workers = {OperationKind.JOBS: partial(_jobs_portion, writer)}
     operations = Operations(store, clock, workers)
     written = []
@@ -74,8 +74,8 @@ async def test_five_hundred_are_cancelled_in_a_dozen_transactions(
 
     monkeypatch.setattr(database, "write", counting)
 
-    asked = BulkAction(action=JobAction.CANCEL, reason="too many")
-    begun = await Bulk(writer, operations).act(LOCAL, asked, Chosen(where=EVERY))
+    action = BulkAction(action=JobAction.CANCEL, reason="too many")
+    begun = await Bulk(writer, operations).act(LOCAL, action, Chosen(where=EVERY))
     assert begun.operation is not None
     await operations.drain()
 
@@ -85,15 +85,15 @@ async def test_five_hundred_are_cancelled_in_a_dozen_transactions(
     counts = await writer.store.jobs.counts(JobQuery())
     assert counts == {(State.CANCELLED, Priority.NORMAL): 500}
     events = await every_event(store.events, EventQuery())
-    cancelled = [one.subject for one in events if one.name is EventName.CANCELLED]
+    cancelled = [event.subject for event in events if event.name is EventName.CANCELLED]
     assert sorted(cancelled) == sorted(ids)
-    assert {one.data["version"] for one in events if one.name is EventName.CANCELLED} == {2}
+    assert {event.data["version"] for event in events if event.name is EventName.CANCELLED} == {2}
     ended = (await find_job(writer.store, LOCAL, ids[0])).job
     assert (ended.detail, ended.ended_at) == ("too many", clock.now())
 
 
 async def test_what_others_change_meanwhile_is_not_lost(store: Store, writer: JobWriter) -> None:
-    ids = await made(writer, 12)
+    ids = await submit_jobs(writer, 12)
 
     async def renamed(job_id: str) -> bool:
         try:
@@ -103,41 +103,44 @@ async def test_what_others_change_meanwhile_is_not_lost(store: Store, writer: Jo
         return True
 
     async with asyncio.TaskGroup() as group:
-        before = [group.create_task(renamed(one)) for one in ids[:6]]
+        before = [group.create_task(renamed(job_id)) for job_id in ids[:6]]
         cancelling = group.create_task(writer.move_all(LOCAL, ids, Move.CANCEL))
-        after = [group.create_task(renamed(one)) for one in ids[6:]]
+        after = [group.create_task(renamed(job_id)) for job_id in ids[6:]]
 
-    assert all(one.refused is None for one in cancelling.result().values())
+    assert all(answer.refused is None for answer in cancelling.result().values())
     for job_id, task in zip(ids, before + after, strict=True):
-        job, events = (await find_job(writer.store, LOCAL, job_id)).job, await told(store, job_id)
+        job, events = (
+            (await find_job(writer.store, LOCAL, job_id)).job,
+            await events_with_versions(store, job_id),
+        )
         assert job.state is State.CANCELLED
         assert (job.spec.name == "new") is task.result()
         assert [version for _, version in events] == list(range(1, job.version + 1))
 
 
 async def test_each_is_judged_alone(store: Store, writer: JobWriter) -> None:
-    mine, theirs = await made(writer, 2), await made(writer, 1, ADA)
+    mine, their_ids = await submit_jobs(writer, 2), await submit_jobs(writer, 1, ADA)
     await writer.move(LOCAL, mine[1], Move.CANCEL)
     nobody = new_id()
 
-    by_all = await writer.move_all(LOCAL, [*mine, *theirs, nobody], Move.PAUSE)
-    by_ada = await writer.move_all(ADA, [*mine, *theirs], Move.RESUME)
+    by_all = await writer.move_all(LOCAL, [*mine, *their_ids, nobody], Move.PAUSE)
+    by_ada = await writer.move_all(ADA, [*mine, *their_ids], Move.RESUME)
 
-    assert {job_id: one.job.state for job_id, one in by_all.items()} == {
+    assert {job_id: answer.job.state for job_id, answer in by_all.items()} == {
         mine[0]: State.PAUSED,
         mine[1]: State.CANCELLED,
-        theirs[0]: State.PAUSED,
+        their_ids[0]: State.PAUSED,
     }
-    assert [job_id for job_id, one in by_all.items() if one.refused] == [mine[1]]
+    assert [job_id for job_id, answer in by_all.items() if answer.refused] == [mine[1]]
     assert isinstance(by_all[mine[1]].refused, IllegalMove)
-    assert list(by_ada) == theirs
+    assert list(by_ada) == their_ids
     assert (await find_job(writer.store, LOCAL, mine[0])).job.state is State.PAUSED
 
 
 async def test_a_running_one_is_given_an_order_and_keeps_its_lease(
     store: Store, clock: FakeClock, writer: JobWriter
 ) -> None:
-    ids = await made(writer, 2)
+    ids = await submit_jobs(writer, 2)
     claim = await store.leases.claim(Asker("w"), clock.now(), LEASE)
     assert claim is not None
 
@@ -151,10 +154,10 @@ async def test_a_running_one_is_given_an_order_and_keeps_its_lease(
 async def test_paused_and_resumed_together_they_are_claimed_as_before(
     store: Store, clock: FakeClock, writer: JobWriter
 ) -> None:
-    ids = [*await made(writer, 3, ADA), *await made(writer, 2)]
+    ids = [*await submit_jobs(writer, 3, ADA), *await submit_jobs(writer, 2)]
 
     async def queued() -> list[str]:
-        return [one.job.id for one in await store.queue.pending(clock.now(), 10, None)]
+        return [standing.job.id for standing in await store.queue.pending(clock.now(), 10, None)]
 
     before = await queued()
     await writer.move_all(LOCAL, ids, Move.PAUSE)
@@ -166,7 +169,7 @@ async def test_paused_and_resumed_together_they_are_claimed_as_before(
 
 
 async def test_tags_that_are_added_are_found_and_removed_again(writer: JobWriter) -> None:
-    ids = await made(writer, 3, tags=("a",))
+    ids = await submit_jobs(writer, 3, tags=("a",))
     add = BulkAction(action=JobAction.ADD_TAGS, tags=("b", "a"))
     remove = BulkAction(action=JobAction.REMOVE_TAGS, tags=("b",))
     of_b = JobQuery(tags=frozenset({"b"}))
@@ -177,7 +180,9 @@ async def test_tags_that_are_added_are_found_and_removed_again(writer: JobWriter
     await writer.edit_all(LOCAL, ids, remove.changes_of)
 
     assert tagged == ids[1::-1]
-    assert {(one.job.spec.tags, one.job.version) for one in twice.values()} == {(("a", "b"), 2)}
+    assert {(answer.job.spec.tags, answer.job.version) for answer in twice.values()} == {
+        (("a", "b"), 2)
+    }
     assert await writer.store.jobs.ids(of_b, 10) == []
     assert (await find_job(writer.store, LOCAL, ids[0])).job.spec.tags == ("a",)
 
@@ -185,12 +190,16 @@ async def test_tags_that_are_added_are_found_and_removed_again(writer: JobWriter
 async def test_deleted_together_they_are_gone_with_their_counts(
     store: Store, writer: JobWriter
 ) -> None:
-    ids = await made(writer, 3)
+    ids = await submit_jobs(writer, 3)
     await writer.move_all(LOCAL, ids[:2], Move.CANCEL)
 
-    judged = await writer.delete_all(LOCAL, ids)
+    answers = await writer.delete_all(LOCAL, ids)
 
-    assert [one.refused is None for one in map(judged.__getitem__, ids)] == [True, True, False]
+    assert [answer.refused is None for answer in map(answers.__getitem__, ids)] == [
+        True,
+        True,
+        False,
+    ]
     assert await writer.store.jobs.ids(JobQuery(), 10) == ids[2:]
     assert await writer.store.jobs.counts(JobQuery()) == {(State.PENDING, Priority.NORMAL): 1}
-    assert (await told(store, ids[0]))[-1] == (EventName.DELETED, 2)
+    assert (await events_with_versions(store, ids[0]))[-1] == (EventName.DELETED, 2)

@@ -10,7 +10,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from crawlyard.databases import DatabaseLocation
 from crawlyard.store.admin.copy import copy
-from crawlyard.store.admin.marks import Terms
+from crawlyard.store.admin.marks import OverwriteTerms
 from tests.conformance.conftest import Backend
 from tests.conformance.test_walks import WALKS, Walk
 from tests.conformance.whole import silent
@@ -27,7 +27,7 @@ class MovingWalk(Walk):
     def move(self) -> None:
         self.run(self.store.close())
         where = self.places[self.backend.where == self.places[0]]
-        terms = Terms(field="--to", replace=True)
+        terms = OverwriteTerms(field="--to", replace=True)
         copy(
             DatabaseLocation.of(self.backend.where),
             DatabaseLocation.of(where),
@@ -47,8 +47,8 @@ def test_any_walk_goes_on_in_a_copy_as_it_would_have_gone(
     places = (str(tmp_path / "yard.db"), postgres_url)
 
     def fresh() -> Backend:
-        for left in tmp_path.iterdir():
-            left.unlink()
+        for leftover in tmp_path.iterdir():
+            leftover.unlink()
         return Backend(str(shutil.copy(sqlite_template, places[0])))
 
     class Here(MovingWalk):

@@ -61,10 +61,10 @@ class Wire:
     @asynccontextmanager
     async def bell(self, worker: str, *tags: str) -> AsyncIterator[Bell]:
         """Yield the bell of a worker that hears of work from now on."""
-        shown = asyncio.Event()
+        is_listening = asyncio.Event()
         listener = Listener(worker=worker, tags=frozenset(tags))
         async with (
-            self.dispatcher.presence(worker, shown.set) as presence,
+            self.dispatcher.presence(worker, is_listening.set) as presence,
             self.dispatcher.bell(listener) as bell,
         ):
             await self.until(lambda: presence.holding)
@@ -75,9 +75,9 @@ class Wire:
 async def wire(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
     monkeypatch.setattr(random, "random", lambda: 0.0)  # everybody is the first in line
     store = await open_sql_store(postgres_url)
-    made = Wire(postgres_url, store, PostgresDispatcher(postgres_url, SystemClock()))
+    new_wire = Wire(postgres_url, store, PostgresDispatcher(postgres_url, SystemClock()))
     try:
-        yield made
+        yield new_wire
     finally:
         await store.close()
 
@@ -87,14 +87,14 @@ async def overheard(wire: Wire) -> AsyncIterator[list[Notice]]:
     """Yield the notices that are told in the block."""
     async with await psycopg.AsyncConnection.connect(wire.url, autocommit=True) as connection:
         await connection.execute(f"LISTEN {CHANNEL}".encode())
-        told: list[Notice] = []
+        notices: list[Notice] = []
 
         async def listen() -> None:
             async for notice in connection.notifies():
-                told.extend(filter(None, [read(notice.payload)]))
+                notices.extend(filter(None, [read(notice.payload)]))
 
         listening = asyncio.create_task(listen())
-        yield told
+        yield notices
         listening.cancel()
         await asyncio.wait((listening,))
 
@@ -107,27 +107,27 @@ async def look(bell: Bell, least: Priority | None = Priority.LOW) -> None:
 
 @pytest.mark.postgres
 async def test_a_job_is_told_of_once_it_is_there_and_one_that_is_refused_is_not(wire: Wire) -> None:
-    async with overheard(wire) as told:
+    async with overheard(wire) as notices:
         job = await wire.submit(worker_tags=("gpu",), priority=Priority.URGENT)
         with pytest.raises(Conflict):
             await wire.store.jobs.add(job, its_event(job))
         await wire.submit(timedelta(hours=1))
-        await wire.until(lambda: len(told) == 2)
+        await wire.until(lambda: len(notices) == 2)
 
-    assert [(n.needs, n.urgent, n.shard, n.count) for n in told] == [
+    assert [(n.needs, n.urgent, n.shard, n.count) for n in notices] == [
         ("gpu", True, False, 1),
         ("", False, False, 1),
     ]
-    assert told[0].at == pytest.approx(job.due_at.timestamp())
+    assert notices[0].at == pytest.approx(job.due_at.timestamp())
 
 
 @pytest.mark.postgres
 async def test_what_becomes_due_while_a_notice_is_sent_goes_together(wire: Wire) -> None:
-    async with overheard(wire) as told:
+    async with overheard(wire) as notices:
         await asyncio.gather(*(wire.submit() for _ in range(30)))
-        await wire.until(lambda: sum(notice.count for notice in told) == 30)
+        await wire.until(lambda: sum(notice.count for notice in notices) == 30)
 
-    assert len(told) < 25
+    assert len(notices) < 25
 
 
 @pytest.mark.postgres
@@ -154,29 +154,29 @@ async def test_a_full_worker_hears_of_nothing_and_a_reserved_slot_of_urgent_jobs
 async def test_word_of_a_job_goes_to_workers_that_may_have_it(wire: Wire) -> None:
     async with (
         wire.bell("plain") as plain,
-        wire.bell("one", "eu") as one,
-        wire.bell("both", "eu", "gpu", "x") as both,
+        wire.bell("one", "eu") as tagless,
+        wire.bell("both", "eu", "gpu", "x") as well_tagged,
     ):
-        others = [asyncio.create_task(bell.wait(LONG)) for bell in (plain, one)]
+        waits = [asyncio.create_task(bell.wait(LONG)) for bell in (plain, tagless)]
         await asyncio.sleep(0)
 
-        await asyncio.gather(look(both), wire.submit(worker_tags=("gpu", "eu")))
+        await asyncio.gather(look(well_tagged), wire.submit(worker_tags=("gpu", "eu")))
 
-        assert not any(task.done() for task in others)
-        for task in others:
+        assert not any(task.done() for task in waits)
+        for task in waits:
             task.cancel()
 
 
 @pytest.mark.postgres
 async def test_word_that_comes_while_a_worker_looks_is_not_missed(wire: Wire) -> None:
-    async with wire.bell("w") as bell, overheard(wire) as told:
+    async with wire.bell("w") as bell, overheard(wire) as notices:
         full = asyncio.create_task(look(bell, None))
         await asyncio.sleep(0)
         bell.ring()
         await full
 
         await wire.submit()  # too late for the look that has begun
-        await wire.until(lambda: bool(told))
+        await wire.until(lambda: bool(notices))
         await look(bell)
 
 
@@ -236,14 +236,14 @@ async def test_a_bell_rings_for_what_its_worker_takes_now() -> None:
 
 
 def test_a_bell_rings_for_notices_at_once_that_follow_each_other() -> None:
-    async def heard() -> None:
+    async def wait_for_notice() -> None:
         bell = NoticeBell(Listener(worker="w", tags=frozenset()))
         for within_s in (0, 0.0001, 60, 0):
             bell.hear(Notice(at=0), within_s)
         await bell.wait(LONG)
 
     for run in (asyncio.run, uvloop.run):
-        run(asyncio.wait_for(heard(), SOON_S))
+        run(asyncio.wait_for(wait_for_notice(), SOON_S))
 
 
 def test_dues_of_a_kind_in_a_second_are_one_notice() -> None:
@@ -251,10 +251,10 @@ def test_dues_of_a_kind_in_a_second_are_one_notice() -> None:
     dues = [Wakeup(NOW + timedelta(milliseconds=n)) for n in (30, 20, 10)]
     dues += [Wakeup(NOW, gpu), Wakeup(NOW + timedelta(seconds=1)), Wakeup(NOW, shard=True)]
 
-    told = [read(text) for text in written(dues)]
+    notices = [read(text) for text in written(dues)]
 
     at = NOW.timestamp()
-    assert sorted((n.at, n.needs, n.shard, n.count) for n in told if n is not None) == [
+    assert sorted((n.at, n.needs, n.shard, n.count) for n in notices if n is not None) == [
         (at, "", True, 1),
         (at, "gpu", False, 1),
         (pytest.approx(at + 0.01), "", False, 3),
@@ -266,10 +266,10 @@ def test_a_notice_is_never_longer_than_postgres_accepts() -> None:
     many = needs_text({f"tag-{n:0250}" for n in range(40)})
     every_second = [Wakeup(NOW + timedelta(seconds=n)) for n in range(1000)]
 
-    [told] = written([Wakeup(NOW, many)])
+    [notice] = written([Wakeup(NOW, many)])
 
-    assert len(told.encode()) < 8000
-    assert read(told) == Notice(at=NOW.timestamp())
+    assert len(notice.encode()) < 8000
+    assert read(notice) == Notice(at=NOW.timestamp())
     assert len(written(every_second)) == 100
 
 

@@ -1,4 +1,4 @@
-"""On Postgres, what several transactions append is numbered and added up by who reads it."""
+"""On Postgres, rows appended by several transactions are numbered and added up by readers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +14,7 @@ from crawlyard.core.jobs.limits import Usage
 from crawlyard.store.access.usage import add_usage
 from crawlyard.store.crawl import frontier
 from crawlyard.store.events.numbering import number
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_target, done, its_event
@@ -44,10 +44,10 @@ def transaction(url: str) -> Iterator[Connection]:
     engine.dispose()
 
 
-def told(conn: Connection, owner: str) -> Event:
-    """Tell an event of *owner* in an open transaction."""
+def add_event(conn: Connection, owner: str) -> Event:
+    """Add an event of *owner* in an open transaction."""
     event = its_event(a_job(owner=owner))
-    tell(conn, [event])
+    add_events(conn, [event])
     return event
 
 
@@ -60,35 +60,35 @@ async def test_a_long_transaction_delays_its_own_events_and_no_others(
     store: Store, postgres_url: str
 ) -> None:
     with transaction(postgres_url) as long:
-        told(long, "long")
+        add_event(long, "long")
         async with asyncio.timeout(SOON_S):
             await added(store, a_job(owner="short"))
             first = await owners(store)
-        seen = await store.events.last()
+        last_seq = await store.events.last()
         await added(store, a_job(owner="later"))
-        then = await owners(store, after=seen)
-        seen = await store.events.last()
+        then = await owners(store, after=last_seq)
+        last_seq = await store.events.last()
 
     assert (first, then) == (["short"], ["later"])
-    assert await owners(store, after=seen) == ["long"]
+    assert await owners(store, after=last_seq) == ["long"]
     assert await owners(store) == ["short", "later", "long"]
 
 
 async def test_transactions_are_numbered_in_the_order_of_their_commits(
     store: Store, postgres_url: str
 ) -> None:
-    seen, found = 0, []
+    last_seq, owners_read = 0, []
     with transaction(postgres_url) as first:
-        told(first, "began first")
+        add_event(first, "began first")
         with transaction(postgres_url) as second:
-            told(second, "began second")
-            told(second, "began second, too")
-        found += await owners(store, seen)
-        seen = await store.events.last()
-    found += await owners(store, seen)
+            add_event(second, "began second")
+            add_event(second, "began second, too")
+        owners_read += await owners(store, last_seq)
+        last_seq = await store.events.last()
+    owners_read += await owners(store, last_seq)
 
-    assert found == ["began second", "began second, too", "began first"]
-    assert found == await owners(store)
+    assert owners_read == ["began second", "began second, too", "began first"]
+    assert owners_read == await owners(store)
 
 
 async def test_events_that_nobody_has_read_have_the_order_in_which_they_were_told(
@@ -130,8 +130,8 @@ async def test_nothing_is_locked_where_there_is_nothing_to_number(
 
 def _locks(url: str) -> int:
     with psycopg.connect(url) as conn:
-        held = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
-        mine = f"{held} WHERE locktype = 'advisory' AND datname = current_database()"
+        lock_query = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+        mine = f"{lock_query} WHERE locktype = 'advisory' AND datname = current_database()"
         [(count,)] = conn.execute(mine.encode()).fetchall()
         return int(count)
 
@@ -140,14 +140,14 @@ async def test_a_new_webhook_hears_what_is_committed_after_it_and_nothing_before
     store: Store, postgres_url: str
 ) -> None:
     with transaction(postgres_url) as long:
-        late = told(long, "local")
+        late = add_event(long, "local")
         await added(store)
         webhook = await kept(store)
 
     assert await store.deliveries.fan_out(NOW) > 0
     sent = await store.deliveries.find(webhook.id, None, None, 10)
-    heard = [each.subject for each in await store.deliveries.events(sent) if each is not None]
-    assert heard == [late.subject]
+    subjects = [each.subject for each in await store.deliveries.events(sent) if each is not None]
+    assert subjects == [late.subject]
 
 
 async def test_checkpoints_of_one_owner_do_not_wait_for_each_other(

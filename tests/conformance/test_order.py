@@ -45,31 +45,31 @@ async def filled(store: Store, count: int) -> None:
 async def worked(stores: list[Store]) -> list[Taken]:
     """Let as many workers as stores claim until nothing is left."""
     ticks = count()
-    taken: list[Taken] = []
+    claims: list[Taken] = []
 
     async def work(store: Store, name: str) -> None:
         while True:
-            asked = next(ticks)
+            tick = next(ticks)
             claim = await store.leases.claim(Asker(name), NOW, LEASE)
             if claim is None:
                 return
-            taken.append(Taken(asked=asked, answered=next(ticks), job=claim.job))
+            claims.append(Taken(asked=tick, answered=next(ticks), job=claim.job))
 
     await asyncio.gather(*(work(store, f"w{n}") for n, store in enumerate(stores)))
-    return taken
+    return claims
 
 
-def inversions(taken: list[Taken]) -> list[tuple[Taken, Key]]:
+def inversions(claims: list[Taken]) -> list[tuple[Taken, Key]]:
     """Return the claims that came after another had ended that took a job behind theirs."""
-    by_end = sorted(taken, key=lambda one: one.answered)
-    ends = [one.answered for one in by_end]
-    furthest = list(accumulate((claim_key(one.job) for one in by_end), max))
-    found = []
-    for one in taken:
-        ended = bisect_left(ends, one.asked)
-        if ended and furthest[ended - 1] > claim_key(one.job):
-            found.append((one, furthest[ended - 1]))
-    return found
+    by_end = sorted(claims, key=lambda claim: claim.answered)
+    ends = [claim.answered for claim in by_end]
+    furthest = list(accumulate((claim_key(claim.job) for claim in by_end), max))
+    inverted = []
+    for claim in claims:
+        ended = bisect_left(ends, claim.asked)
+        if ended and furthest[ended - 1] > claim_key(claim.job):
+            inverted.append((claim, furthest[ended - 1]))
+    return inverted
 
 
 async def test_eight_workers_claim_ten_thousand_jobs_in_their_order(backend: Backend) -> None:
@@ -78,10 +78,10 @@ async def test_eight_workers_claim_ten_thousand_jobs_in_their_order(backend: Bac
     stores = [await backend.open() for _ in range(WORKERS)]
     await filled(stores[0], many)
 
-    taken = await worked(stores)
+    claims = await worked(stores)
 
-    assert len({one.job.id for one in taken}) == len(taken) == many
-    assert inversions(taken) == []
+    assert len({claim.job.id for claim in claims}) == len(claims) == many
+    assert inversions(claims) == []
     if backend.sql:
         for store in stores:
             await store.close()
@@ -93,10 +93,10 @@ async def test_the_queue_is_listed_in_the_order_of_claims(store: Store) -> None:
     for job in later:
         await store.jobs.add(job, its_event(job))
 
-    every = [one.job for one in await store.queue.pending(NOW, 200)]
-    some = [one.job.id for one in await store.queue.pending(NOW, 7)]
-    adas = [one.job.id for one in await store.queue.pending(NOW, 200, "ada")]
-    claimed = [one.job.id for one in await worked([store])]
+    every = [standing.job for standing in await store.queue.pending(NOW, 200)]
+    some = [standing.job.id for standing in await store.queue.pending(NOW, 7)]
+    adas = [standing.job.id for standing in await store.queue.pending(NOW, 200, "ada")]
+    claimed = [claim.job.id for claim in await worked([store])]
 
     assert [job.id for job in every] == [*claimed, *(job.id for job in later[::-1])]
     assert some == claimed[:7]
@@ -110,9 +110,9 @@ async def test_the_queue_has_those_first_that_are_due_and_not_marked_yet(store: 
     for job in (*low, urgent):
         await store.jobs.add(job, its_event(job))
 
-    found = await store.queue.pending(NOW + timedelta(minutes=5), 3)
+    standings = await store.queue.pending(NOW + timedelta(minutes=5), 3)
 
-    assert [one.job.id for one in found] == [urgent.id, *(job.id for job in low[:2])]
+    assert [standing.job.id for standing in standings] == [urgent.id, *(job.id for job in low[:2])]
 
 
 def test_a_claim_that_was_passed_over_is_an_inversion() -> None:
@@ -127,5 +127,5 @@ def test_a_claim_that_was_passed_over_is_an_inversion() -> None:
         Taken(asked=1, answered=3, job=first),
     ]
 
-    assert [one.job for one, _ in inversions(one_by_one)] == [first]
+    assert [claim.job for claim, _ in inversions(one_by_one)] == [first]
     assert inversions(overlapping) == []

@@ -41,23 +41,23 @@ class TestRecent:
     async def test_the_last_ticks_of_each_schedule_come_with_the_states_of_their_jobs(
         self, store: Store
     ) -> None:
-        one, two, idle = [await a_kept_schedule(store) for _ in range(3)]
-        job = its_job(one, NOW)
-        skipped = a_tick(one, NOW - MINUTE)
+        first, two, idle = [await a_kept_schedule(store) for _ in range(3)]
+        job = its_job(first, NOW)
+        skipped = a_tick(first, NOW - MINUTE)
         other = a_tick(two, NOW)
         await store.ticks.fire(
-            [a_firing(one, [skipped, ran(one, job)], [job]), a_firing(two, [other])]
+            [a_firing(first, [skipped, ran(first, job)], [job]), a_firing(two, [other])]
         )
         await moved(store, job.id, Move.PAUSE)
 
-        found = await store.ticks.recent([one.id, two.id, idle.id, new_id()], 60)
+        ticks = await store.ticks.recent([first.id, two.id, idle.id, new_id()], 60)
 
-        assert set(found) == {one.id, two.id}
-        assert [(r.due_at, r.job_id, r.job_state) for r in found[one.id]] == [
+        assert set(ticks) == {first.id, two.id}
+        assert [(r.due_at, r.job_id, r.job_state) for r in ticks[first.id]] == [
             (NOW, job.id, State.PAUSED),
             (NOW - MINUTE, None, None),
         ]
-        [last] = found[two.id]
+        [last] = ticks[two.id]
         assert (last.due_at, last.outcome, last.reason) == (NOW, other.outcome, other.reason)
 
     async def test_no_more_of_each_come_than_were_asked_for(self, store: Store) -> None:
@@ -66,10 +66,10 @@ class TestRecent:
             ticks = [a_tick(schedule, NOW - n * MINUTE) for n in range(5)]
             await store.ticks.fire([a_firing(schedule, ticks)])
 
-        found = await store.ticks.recent([s.id for s in schedules], 2)
+        recent_ticks = await store.ticks.recent([s.id for s in schedules], 2)
 
-        assert {len(ticks) for ticks in found.values()} == {2}
-        assert [r.due_at for r in found[schedules[1].id]] == [NOW, NOW - MINUTE]
+        assert {len(ticks) for ticks in recent_ticks.values()} == {2}
+        assert [r.due_at for r in recent_ticks[schedules[1].id]] == [NOW, NOW - MINUTE]
 
     async def test_a_job_that_was_deleted_has_no_state(self, store: Store) -> None:
         schedule = await a_kept_schedule(store)
@@ -85,9 +85,9 @@ class TestRecent:
         schedules = [await a_kept_schedule(store) for _ in range(205)]
         await store.ticks.fire([a_firing(s, [a_tick(s)]) for s in schedules])
 
-        found = await store.ticks.recent([s.id for s in schedules], 60)
+        ticks = await store.ticks.recent([s.id for s in schedules], 60)
 
-        assert len(found) == 205
+        assert len(ticks) == 205
         assert await store.ticks.recent([], 60) == {}
 
 
@@ -112,16 +112,16 @@ async def test_jobs_that_are_paused_for_long_or_for_a_reason_come_the_longest_fi
 
     long = await added(store, paused(NOW - 2 * DAY))
     full = await added(store, paused(NOW, state_reason=StateReason.DISK_FULL))
-    others = await added(store, paused(NOW - 3 * DAY, owner="bob"))
+    bobs = await added(store, paused(NOW - 3 * DAY, owner="bob"))
     await added(store, paused(NOW - DAY + MINUTE))
-    gone = await added(store, paused(NOW - 4 * DAY))
-    await store.jobs.delete(gone.id, gone.version, its_event(gone))
+    deleted = await added(store, paused(NOW - 4 * DAY))
+    await store.jobs.delete(deleted.id, deleted.version, its_event(deleted))
     await added(store, in_state(State.RUNNING, since=NOW - 2 * DAY))
-    asked = (NOW - DAY, [StateReason.DISK_FULL, StateReason.NOT_GRANTED])
+    criteria = (NOW - DAY, [StateReason.DISK_FULL, StateReason.NOT_GRANTED])
 
-    assert await store.overview.paused(None, *asked, 10) == [others, long, full]
-    assert await store.overview.paused("ada", *asked, 10) == [long, full]
-    assert await store.overview.paused("ada", *asked, 1) == [long]
+    assert await store.overview.paused(None, *criteria, 10) == [bobs, long, full]
+    assert await store.overview.paused("ada", *criteria, 10) == [long, full]
+    assert await store.overview.paused("ada", *criteria, 1) == [long]
     assert await store.overview.paused("ada", NOW - DAY, [], 10) == [long]
 
 
@@ -178,7 +178,7 @@ class TestLines:
 
         every = await store.overview.ends({own: NOW}, 10)
         late = await store.overview.ends({own: NOW + MINUTE}, 1)
-        both = await store.overview.ends(
+        ends = await store.overview.ends(
             {own: NOW, NoticeLine(kind=kind, key="?", owner="x"): NOW}, 10
         )
 
@@ -186,7 +186,7 @@ class TestLines:
         assert [end.job_id for end in every[own]] == [fourth, second, first]
         assert every[own][0].ended_at == NOW + 3 * MINUTE
         assert [end.job_id for end in late[own]] == [fourth]
-        assert set(both) == {own}
+        assert set(ends) == {own}
         assert await store.overview.ends({}, 10) == {}
 
     async def test_each_of_many_lines_has_its_own_last_ends(self, store: Store) -> None:
@@ -205,9 +205,9 @@ class TestLines:
         t = NoticeLine(kind=SubjectKind.TEMPLATE, key=template, owner="local")
         his = NoticeLine(kind=SubjectKind.JOB, key="a", owner="bob")
 
-        found = await store.overview.ends({a: NOW + 2 * MINUTE, b: NOW, t: NOW, his: NOW}, 2)
+        line_ends = await store.overview.ends({a: NOW + 2 * MINUTE, b: NOW, t: NOW, his: NOW}, 2)
 
-        assert {line: [end.job_id for end in ends] for line, ends in found.items()} == {
+        assert {line: [end.job_id for end in ends] for line, ends in line_ends.items()} == {
             a: ids["a"][:1:-1],
             b: ids["b"][:0:-1],
             t: ids["t"][:0:-1],
@@ -243,39 +243,39 @@ async def test_jobs_that_ended_badly_of_late_come_the_last_first(store: Store) -
     await ended(1, State.COMPLETED, StateReason.EXHAUSTED)
     await ended(99, State.FAILED, StateReason.START_FAILED)
 
-    async def found(owner: str | None, among: int = 10) -> list[str]:
+    async def bad_ids(owner: str | None, among: int = 10) -> list[str]:
         bad = await store.overview.ended(owner, NOW - 9 * MINUTE, 10, among)
-        return [one.job.id for one in bad]
+        return [standing.job.id for standing in bad]
 
-    assert await found(None) == [limited, failed]
-    assert await found("ada") == [failed]
-    assert await found(None, among=2) == [limited]
+    assert await bad_ids(None) == [limited, failed]
+    assert await bad_ids("ada") == [failed]
+    assert await bad_ids(None, among=2) == [limited]
 
 
 async def test_what_ran_in_a_range_comes_the_last_begun_first(store: Store) -> None:
-    async def one(state: State, began: int | None, ends: int | None, **more: Any) -> str:
+    async def add_run(state: State, began: int | None, ends: int | None, **more: Any) -> str:
         started = None if began is None else NOW + began * MINUTE
         ended_at = None if ends is None else NOW + ends * MINUTE
         fields = {"started_at": started, "ended_at": ended_at, "owner": "ada"} | more
         return (await added(store, a_job(state=state, **fields))).id
 
     limit = StateReason.LIMIT_PAGES
-    cut = await one(State.COMPLETED, 1, 5, state_reason=limit, spec=a_spec(name="news"))
-    held = await one(State.PAUSED, -9, None)
-    goes = await one(State.RUNNING, 3, None, owner="bob")
-    failed = await one(State.FAILED, -2, 0)
-    await one(State.COMPLETED, -9, -1)  # ended before
-    await one(State.COMPLETED, 10, 11)  # begun after
-    await one(State.PENDING, None, None)
-    await one(State.CANCELLED, None, 5)  # it never ran
+    cut = await add_run(State.COMPLETED, 1, 5, state_reason=limit, spec=a_spec(name="news"))
+    paused_id = await add_run(State.PAUSED, -9, None)
+    goes = await add_run(State.RUNNING, 3, None, owner="bob")
+    failed = await add_run(State.FAILED, -2, 0)
+    await add_run(State.COMPLETED, -9, -1)  # ended before
+    await add_run(State.COMPLETED, 10, 11)  # begun after
+    await add_run(State.PENDING, None, None)
+    await add_run(State.CANCELLED, None, 5)  # it never ran
 
-    async def found(owner: str | None, limit: int = 9) -> list[str]:
+    async def ran_ids(owner: str | None, limit: int = 9) -> list[str]:
         ran = await store.stats.runs(owner, NOW, NOW + 10 * MINUTE, limit)
         return [run.job_id for run in ran]
 
-    assert await found(None) == [goes, cut, failed, held]
-    assert await found("ada") == [cut, failed, held]
-    assert await found(None, 2) == [goes, cut]
+    assert await ran_ids(None) == [goes, cut, failed, paused_id]
+    assert await ran_ids("ada") == [cut, failed, paused_id]
+    assert await ran_ids(None, 2) == [goes, cut]
     [news] = await store.stats.runs("ada", NOW, NOW + 10 * MINUTE, 1)
     assert (news.name, news.state, news.stopped) == ("news", "completed", False)
     assert (news.started_at, news.ended_at) == (NOW + MINUTE, NOW + 5 * MINUTE)
@@ -306,13 +306,13 @@ async def test_courses_are_those_of_jobs_that_run_or_ended_since(store: Store) -
             )
             await store.leases.settle(answer.lease, job, event)
 
-    async def found(owner: str | None, limit: int = 9) -> list[int]:
+    async def course_pages(owner: str | None, limit: int = 9) -> list[int]:
         courses = await store.stats.courses(owner, NOW, limit)
         return [course.points[0].pages for course in courses]
 
-    assert await found(None) == [4, 3, 2]
-    assert await found(None, 2) == [4, 3]
-    assert await found("nobody") == []
+    assert await course_pages(None) == [4, 3, 2]
+    assert await course_pages(None, 2) == [4, 3]
+    assert await course_pages("nobody") == []
 
 
 async def test_due_jobs_that_need_tags_come_the_longest_due_first(store: Store) -> None:

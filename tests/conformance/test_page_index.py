@@ -1,4 +1,4 @@
-"""The index of words: it finds what reading all pages finds, whatever happens beside it."""
+"""The word index finds what reading all pages finds, under concurrent changes."""
 
 import asyncio
 import shutil
@@ -20,7 +20,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.services.search.indexer import EVERY, OTHERS_EVERY, TURN, Indexer
 from crawlyard.services.search.search import Archive
 from crawlyard.store.admin.copy import copy
-from crawlyard.store.admin.marks import Terms
+from crawlyard.store.admin.marks import OverwriteTerms
 from crawlyard.store.admin.place import DatabaseLocation
 from crawlyard.store.crawl.frontier import reopen
 from crawlyard.store.db.database import is_postgres
@@ -68,21 +68,21 @@ QUERIES = (
 
 async def with_a_failure(store: Store) -> tuple[Claim, Target]:
     """Return the claim of a job with a page and a failed one, and the target of that."""
-    claim, (good, gone) = await claimed(store), (a_target("good"), a_target("gone"))
-    outcomes = [done(good, title=""), failed(gone, ErrorKind.HTTP_4XX, status=404)]
-    answer = await recorded(store, claim.lease, a_batch([good, gone], outcomes))
-    return replace(claim, lease=answer.lease), gone
+    claim, (good, failing) = await claimed(store), (a_target("good"), a_target("gone"))
+    outcomes = [done(good, title=""), failed(failing, ErrorKind.HTTP_4XX, status=404)]
+    answer = await recorded(store, claim.lease, a_batch([good, failing], outcomes))
+    return replace(claim, lease=answer.lease), failing
 
 
-async def paths(store: Store, query: str, *, indexed: bool, **asked: Any) -> list[str]:
+async def paths(store: Store, query: str, *, indexed: bool, **filters: Any) -> list[str]:
     """Return the paths of all pages found, in order; and check that each is found once."""
-    archive, archived = Archive(store, FakeClock(), indexed=indexed), ArchiveQuery(**asked)
-    found: list[str] = []
+    archive, archived = Archive(store, FakeClock(), indexed=indexed), ArchiveQuery(**filters)
+    urls: list[str] = []
     while True:
         answer = await archive.search(LOCAL, archived, 5, words_of(query))
-        found += [page.page.url.removeprefix("https://example.com/") for page in answer.pages]
+        urls += [page.page.url.removeprefix("https://example.com/") for page in answer.pages]
         if answer.further is None:
-            return found
+            return urls
         archived = replace(archived, before=answer.further)
 
 
@@ -127,14 +127,14 @@ async def test_what_is_not_indexed_yet_is_read_and_the_answer_says_so(store: Sto
     await index(store)
     await stored(store, {"b": "needle", "c": "hay"})
 
-    found = await search(store, "needle")
+    answer = await search(store, "needle")
 
-    assert [page.page.url[-1] for page in found.pages] == ["b", "a"]
-    assert (found.index, found.unindexed) == (IndexUse.BEHIND, 2)
+    assert [page.page.url[-1] for page in answer.pages] == ["b", "a"]
+    assert (answer.index, answer.unindexed) == (IndexUse.BEHIND, 2)
     await index(store)
-    found = await search(store, "needle")
-    assert [page.page.url[-1] for page in found.pages] == ["b", "a"]
-    assert (found.index, found.unindexed, found.looked_at) == (IndexUse.COMPLETE, 0, 2)
+    answer = await search(store, "needle")
+    assert [page.page.url[-1] for page in answer.pages] == ["b", "a"]
+    assert (answer.index, answer.unindexed, answer.looked_at) == (IndexUse.COMPLETE, 0, 2)
 
 
 async def test_pages_from_before_the_index_are_indexed_from_the_newest_on(
@@ -224,10 +224,10 @@ async def test_the_turn_of_who_was_stopped_ends_though_the_clock_is_set_back(
 async def test_of_several_one_indexes_each_page(store: Store) -> None:
     await stored(store, {f"{n}": "needle" for n in range(50)})
     clock = FakeClock()
-    both = asyncio.gather(*(Indexer(store, clock).catch_up() for _ in range(3)))
+    indexing = asyncio.gather(*(Indexer(store, clock).catch_up() for _ in range(3)))
 
     async def all_of_them() -> None:
-        await both
+        await indexing
 
     await timed(clock, all_of_them())
 
@@ -261,9 +261,9 @@ async def test_a_job_that_is_deleted_while_its_pages_are_read_is_not_indexed(
     job = await ended(store, claim.lease)
     write = page_index._write
 
-    def late(conn: Connection, **given: Any) -> bool:
+    def late(conn: Connection, **arguments: Any) -> bool:
         conn.execute(update(jobs).values(deleted_at=job.updated_at))
-        return write(conn, **given)
+        return write(conn, **arguments)
 
     monkeypatch.setattr(page_index, "_write", late)
     await index(store)
@@ -310,9 +310,9 @@ async def test_what_is_retried_while_its_page_is_read_is_not_indexed(
     await ended(store, claim.lease)
     write = page_index._write
 
-    def late(conn: Connection, **given: Any) -> bool:
+    def late(conn: Connection, **arguments: Any) -> bool:
         reopen(conn, claim.lease.job_no, claim.shard, ())
-        return write(conn, **given)
+        return write(conn, **arguments)
 
     monkeypatch.setattr(page_index, "_write", late)
     await index(store)
@@ -323,11 +323,11 @@ async def test_what_is_retried_while_its_page_is_read_is_not_indexed(
 async def test_runs_that_share_a_text_and_are_deleted_together_leave_nothing_behind(
     store: Store,
 ) -> None:
-    one = await stored(store, {"a": "secret"})
-    two = await later(store, one, [a_target("a")])
+    first_job = await stored(store, {"a": "secret"})
+    two = await later(store, first_job, [a_target("a")])
     await index(store)
     assert await postings(store, "secret") == 2
-    for claim in (one, two):
+    for claim in (first_job, two):
         await deleted(store, await ended(store, claim.lease))
 
     await purged(store, 1)
@@ -339,10 +339,10 @@ async def test_switched_off_pages_are_read_and_the_answer_says_so(store: Store) 
     await stored(store, {"a": "needle"})
     await index(store)
 
-    found = await search(store, "needle", indexed=False)
+    answer = await search(store, "needle", indexed=False)
 
-    assert len(found.pages) == 1
-    assert found.index is IndexUse.OFF
+    assert len(answer.pages) == 1
+    assert answer.index is IndexUse.OFF
 
 
 async def test_what_is_too_common_for_the_index_is_read(
@@ -354,8 +354,8 @@ async def test_what_is_too_common_for_the_index_is_read(
 
     assert (await search(store, "common")).index is IndexUse.UNDECIDED
     assert len((await search(store, "common")).pages) == 9
-    both = await search(store, "common5 rare")
-    assert (len(both.pages), both.looked_at) == (1, 1)
+    answer = await search(store, "common5 rare")
+    assert (len(answer.pages), answer.looked_at) == (1, 1)
 
 
 async def test_a_phrase_of_common_words_is_read_only_where_it_may_be(
@@ -368,9 +368,9 @@ async def test_a_phrase_of_common_words_is_read_only_where_it_may_be(
 
     phrase = '"ar of the y"'  # "ar" ends a word, and "y" begins one
     assert await paths(store, phrase, indexed=True) == []
-    found = await search(store, phrase)
+    answer = await search(store, phrase)
     # on Postgres, all pages with these words are read
-    assert found.looked_at == (2 if await database_of(store).read(is_postgres) else 1)
+    assert answer.looked_at == (2 if await database_of(store).read(is_postgres) else 1)
     assert await paths(store, '"of, the year"', indexed=True) == ["there"]
     assert await paths(store, '"the a of the"', indexed=True) == ["long"]
 
@@ -399,7 +399,7 @@ async def test_a_copy_is_indexed_anew_from_its_newest_page_on(
         await store.close()
 
     origin, place = map(DatabaseLocation.of, files)
-    terms = Terms(field="--to", replace=True)
+    terms = OverwriteTerms(field="--to", replace=True)
     await asyncio.to_thread(copy, origin, place, terms, lambda _: None)
 
     store = await open_sql_store(files[1])

@@ -24,8 +24,8 @@ from tests.conformance.purging import deleted, with_pages
 from tests.conformance.steps import claimed, recorded, urls
 
 
-async def found(store: Store, claim: Claim, **asked: object) -> list[str]:
-    query = PageQuery(**asked)  # type: ignore[arg-type]  # fields by name
+async def find_urls(store: Store, claim: Claim, **filters: object) -> list[str]:
+    query = PageQuery(**filters)  # type: ignore[arg-type]  # fields by name
     return urls(p.page for p in await store.pages.pages(claim.job.id, query, 100))
 
 
@@ -70,9 +70,11 @@ async def test_a_page_comes_back_as_it_was_stored(store: Store) -> None:
 
 async def test_pages_are_found_by_what_they_link_to(store: Store) -> None:
     claim = await claimed(store)
-    one, two, three = (a_target(name) for name in ("one", "two", "three"))
+    first, two, three = (a_target(name) for name in ("one", "two", "three"))
     links = {
-        one: encoded([(two.url, "x", "a", "", "Two"), ("https://other.example/", "", "a", "", "")]),
+        first: encoded(
+            [(two.url, "x", "a", "", "Two"), ("https://other.example/", "", "a", "", "")]
+        ),
         two: encoded([(three.url, "", "a", "nofollow", "")]),
     }
     outcomes = [
@@ -85,25 +87,25 @@ async def test_pages_are_found_by_what_they_link_to(store: Store) -> None:
             if target in links
             else b"",
         )
-        for target in (one, two, three)
+        for target in (first, two, three)
     ]
 
-    await recorded(store, claim.lease, a_batch([one, two, three], outcomes))
+    await recorded(store, claim.lease, a_batch([first, two, three], outcomes))
 
-    assert await found(store, claim, links_to=two.fp) == [one.url]
-    assert await found(store, claim, links_to=three.fp) == [two.url]
-    assert await found(store, claim, links_to=one.fp) == []
+    assert await find_urls(store, claim, links_to=two.fp) == [first.url]
+    assert await find_urls(store, claim, links_to=three.fp) == [two.url]
+    assert await find_urls(store, claim, links_to=first.fp) == []
     other = fingerprint("https://other.example/")
-    assert await found(store, claim, links_to=other, failed=False) == [one.url]
-    assert await found(store, claim, page=(two.fp, "")) == [two.url]
-    assert await found(store, claim, page=(0, one.url)) == [one.url]
+    assert await find_urls(store, claim, links_to=other, failed=False) == [first.url]
+    assert await find_urls(store, claim, page=(two.fp, "")) == [two.url]
+    assert await find_urls(store, claim, page=(0, first.url)) == [first.url]
     [stored, after, _] = await store.pages.pages(claim.job.id, PageQuery(), 10)
-    rows = [(stored.id, one.url, (two.fp, other)), (after.id, two.url, (three.fp,))]
+    rows = [(stored.id, first.url, (two.fp, other)), (after.id, two.url, (three.fp,))]
     assert await store.pages.targets(claim.job.id, 0, 10) == rows
     assert await store.pages.targets(claim.job.id, stored.id, 10) == rows[1:]
     assert await store.pages.targets(claim.job.id, 0, 1) == rows[:1]
-    kept = await store.pages.bodies([stored.id], [Body.LINKS])
-    assert decoded(kept[stored.id, Body.LINKS])[0] == Link(two.url, "x", text="Two")
+    bodies = await store.pages.bodies([stored.id], [Body.LINKS])
+    assert decoded(bodies[stored.id, Body.LINKS])[0] == Link(two.url, "x", text="Two")
 
 
 async def test_the_parent_is_the_page_that_named_it(store: Store) -> None:
@@ -136,11 +138,11 @@ async def test_pages_come_in_the_order_they_were_stored_a_part_at_a_time(store: 
 
 
 async def test_pages_of_two_jobs_are_kept_apart(store: Store) -> None:
-    one, two = await claimed(store), await claimed(store)
-    for claim, path in ((one, "1"), (two, "2")):
+    first, two = await claimed(store), await claimed(store)
+    for claim, path in ((first, "1"), (two, "2")):
         await recorded(store, claim.lease, a_batch([a_target(path)], [failed(a_target(path))]))
 
-    assert await found(store, one) == [a_target("1").url]
+    assert await find_urls(store, first) == [a_target("1").url]
     assert [g.samples for g in await store.pages.errors(two.job.id)] == [(a_target("2").url,)]
 
 
@@ -154,22 +156,22 @@ class TestQuery:
     @pytest.fixture
     async def claim(self, store: Store) -> Claim:
         claim = await claimed(store)
-        good, slow, gone = a_target("good"), a_target("slow"), a_target("gone")
+        good, slow, missing = a_target("good"), a_target("slow"), a_target("gone")
         outcomes = [
             done(good, title="100% ÄPFEL_"),
             failed(slow, ErrorKind.TIMEOUT, title=""),
-            failed(gone, ErrorKind.HTTP_4XX, status=404, title="1000 Apfelx"),
+            failed(missing, ErrorKind.HTTP_4XX, status=404, title="1000 Apfelx"),
         ]
-        await recorded(store, claim.lease, a_batch([good, slow, gone], outcomes))
+        await recorded(store, claim.lease, a_batch([good, slow, missing], outcomes))
         return claim
 
     async def test_failed_or_not(self, store: Store, claim: Claim) -> None:
-        assert await found(store, claim, failed=True) == [
+        assert await find_urls(store, claim, failed=True) == [
             a_target("slow").url,
             a_target("gone").url,
         ]
-        assert await found(store, claim, failed=False) == [a_target("good").url]
-        assert len(await found(store, claim)) == 3
+        assert await find_urls(store, claim, failed=False) == [a_target("good").url]
+        assert len(await find_urls(store, claim)) == 3
 
     async def test_of_those_that_need_scripts(self, store: Store) -> None:
         claim = await claimed(store)
@@ -177,19 +179,19 @@ class TestQuery:
         outcomes = [done(shell, needs_scripts=True), done(page)]
         await recorded(store, claim.lease, a_batch([shell, page], outcomes))
 
-        assert await found(store, claim, needs_scripts=True) == [shell.url]
-        assert await found(store, claim, needs_scripts=False) == [page.url]
-        assert await found(store, claim) == [shell.url, page.url]
+        assert await find_urls(store, claim, needs_scripts=True) == [shell.url]
+        assert await find_urls(store, claim, needs_scripts=False) == [page.url]
+        assert await find_urls(store, claim) == [shell.url, page.url]
 
     async def test_by_kind(self, store: Store, claim: Claim) -> None:
         kinds = frozenset({ErrorKind.HTTP_4XX, ErrorKind.DNS})
 
-        assert await found(store, claim, kinds=kinds) == [a_target("gone").url]
-        assert await found(store, claim, kinds=kinds, failed=False) == []
+        assert await find_urls(store, claim, kinds=kinds) == [a_target("gone").url]
+        assert await find_urls(store, claim, kinds=kinds, failed=False) == []
 
     @pytest.mark.parametrize("text", ["äpfel", "100%", "EXAMPLE.com/Good", "L_"])
     async def test_by_a_part_of_url_or_title(self, store: Store, claim: Claim, text: str) -> None:
-        assert await found(store, claim, text=text) == [a_target("good").url]
+        assert await find_urls(store, claim, text=text) == [a_target("good").url]
 
     @pytest.fixture
     async def various(self, store: Store) -> Claim:
@@ -209,15 +211,15 @@ class TestQuery:
 
     async def test_by_whatever_text(self, store: Store, various: Claim) -> None:
         odd = "a\x00\ud800%_\\"
-        for asked in (
+        for text in (
             {"text": odd},
             {"hosts": frozenset({odd})},
             {"content_types": frozenset({odd, f"{odd}/*"})},
         ):
-            assert await found(store, various, **asked) == []
+            assert await find_urls(store, various, **text) == []
 
     @pytest.mark.parametrize(
-        ("asked", "paths"),
+        ("filters", "paths"),
         [
             ({"statuses": {404}}, ["moved"]),
             ({"statuses": {2}}, ["html", "pdf"]),
@@ -237,14 +239,16 @@ class TestQuery:
         ],
     )
     async def test_by_what_the_answer_was_like(
-        self, store: Store, various: Claim, asked: dict[str, object], paths: list[str]
+        self, store: Store, various: Claim, filters: dict[str, object], paths: list[str]
     ) -> None:
-        asked = {
+        filters = {
             name: frozenset(value) if isinstance(value, set) else value
-            for name, value in asked.items()
+            for name, value in filters.items()
         }
 
-        assert [url.rpartition("/")[2] for url in await found(store, various, **asked)] == paths
+        assert [
+            url.rpartition("/")[2] for url in await find_urls(store, various, **filters)
+        ] == paths
 
     async def test_a_class_of_statuses_ends_before_the_next(self, store: Store) -> None:
         claim = await claimed(store)
@@ -252,9 +256,12 @@ class TestQuery:
         outcomes = [failed(t, ErrorKind.HTTP_4XX, status=n) for n, t in targets.items()]
         await recorded(store, claim.lease, a_batch([*targets.values()], outcomes))
 
-        asked = frozenset({4})
+        statuses = frozenset({4})
 
-        assert await found(store, claim, statuses=asked) == [targets[400].url, targets[499].url]
+        assert await find_urls(store, claim, statuses=statuses) == [
+            targets[400].url,
+            targets[499].url,
+        ]
 
 
 class TestBodies:
@@ -269,12 +276,14 @@ class TestBodies:
 
     async def test_what_is_asked_for_comes(self, store: Store) -> None:
         claim = await claimed(store)
-        one, two, three = a_target("1"), a_target("2"), a_target("3")
+        first_target, two, three = a_target("1"), a_target("2"), a_target("3")
         text, html = {Body.TEXT: b"text"}, {Body.TEXT: b"2", Body.HTML: b"<p>"}
         await recorded(
             store,
             claim.lease,
-            a_batch([one, two, three], [done(one, text), done(two, html), done(three)]),
+            a_batch(
+                [first_target, two, three], [done(first_target, text), done(two, html), done(three)]
+            ),
         )
         first, second, third = [
             p.id for p in await store.pages.pages(claim.job.id, PageQuery(), 10)
@@ -293,10 +302,12 @@ class TestBodies:
 
     async def test_a_page_that_is_told_twice_keeps_its_first_body(self, store: Store) -> None:
         claim = await claimed(store)
-        one, two = a_target("1"), a_target("2")
-        first = await recorded(store, claim.lease, a_batch([one, two], [done(one)]))
+        first_target, two = a_target("1"), a_target("2")
+        first = await recorded(
+            store, claim.lease, a_batch([first_target, two], [done(first_target)])
+        )
 
-        again = [done(one, {Body.TEXT: b"late"}), done(two, {Body.TEXT: b"two"})]
+        again = [done(first_target, {Body.TEXT: b"late"}), done(two, {Body.TEXT: b"two"})]
         await recorded(store, first.lease, a_batch([], again))
 
         pages = await store.pages.pages(claim.job.id, PageQuery(), 10)
@@ -308,15 +319,15 @@ class TestBodies:
 async def test_errors_are_grouped_by_kind_the_most_frequent_first(store: Store) -> None:
     claim = await claimed(store)
     slow = [a_target(f"slow{n}") for n in range(7)]
-    gone = [a_target(f"gone{n}") for n in range(2)]
+    missing = [a_target(f"gone{n}") for n in range(2)]
     good = a_target("good")
     hour = timedelta(hours=1)
     outcomes = [
-        *(failed(t, ErrorKind.DNS, fetched_at=NOW) for t in gone),
+        *(failed(t, ErrorKind.DNS, fetched_at=NOW) for t in missing),
         *(failed(t, fetched_at=NOW - n * hour) for n, t in enumerate(slow)),
         done(good),
     ]
-    await recorded(store, claim.lease, a_batch([*slow, *gone, good], outcomes))
+    await recorded(store, claim.lease, a_batch([*slow, *missing, good], outcomes))
 
     groups = await store.pages.errors(claim.job.id)
 
@@ -329,25 +340,25 @@ async def test_errors_are_grouped_by_kind_the_most_frequent_first(store: Store) 
             samples=tuple(urls(slow[:1:-1])),
         ),
         ErrorGroup(
-            kind=ErrorKind.DNS, count=2, first_at=NOW, last_at=NOW, samples=tuple(urls(gone))
+            kind=ErrorKind.DNS, count=2, first_at=NOW, last_at=NOW, samples=tuple(urls(missing))
         ),
     ]
 
 
 async def test_the_statuses_of_one_kind_of_errors_are_told_apart_if_asked(store: Store) -> None:
     claim = await claimed(store)
-    gone, shut, slow = ([a_target(f"{name}{n}") for n in range(2)] for name in ("g", "f", "s"))
+    missing, shut, slow = ([a_target(f"{name}{n}") for n in range(2)] for name in ("g", "f", "s"))
     outcomes = [
-        *(failed(t, ErrorKind.HTTP_4XX, status=404) for t in gone),
+        *(failed(t, ErrorKind.HTTP_4XX, status=404) for t in missing),
         *(failed(t, ErrorKind.HTTP_4XX, status=403) for t in shut[:1]),
         *(failed(t) for t in slow),
     ]
-    await recorded(store, claim.lease, a_batch([*gone, *shut, *slow], outcomes))
+    await recorded(store, claim.lease, a_batch([*missing, *shut, *slow], outcomes))
 
     groups = await store.pages.errors(claim.job.id, by_status=True)
 
     assert [(group.kind, group.status, group.samples) for group in groups] == [
-        (ErrorKind.HTTP_4XX, 404, tuple(urls(gone))),
+        (ErrorKind.HTTP_4XX, 404, tuple(urls(missing))),
         (ErrorKind.TIMEOUT, None, tuple(urls(slow))),
         (ErrorKind.HTTP_4XX, 403, tuple(urls(shut[:1]))),
     ]
@@ -356,13 +367,13 @@ async def test_the_statuses_of_one_kind_of_errors_are_told_apart_if_asked(store:
 async def test_the_latest_pages_are_read_back_to_where_somebody_was(store: Store) -> None:
     claim, other = await claimed(store), await claimed(store)
     targets = [a_target(str(n)) for n in range(5)]
-    await recorded(store, claim.lease, a_batch(targets, [done(one) for one in targets]))
+    await recorded(store, claim.lease, a_batch(targets, [done(target) for target in targets]))
     await recorded(store, other.lease, a_batch([a_target("x")], [done(a_target("x"))]))
     *_, second, first = await store.pages.pages(claim.job.id, PageQuery(), 10)
 
     latest = await store.pages.latest(claim.job.id, 0, 3)
 
-    assert urls(one.page for one in latest) == [a_target(n).url for n in "432"]
+    assert urls(stored_page.page for stored_page in latest) == [a_target(n).url for n in "432"]
     assert await store.pages.latest(claim.job.id, second.id, 3) == [first]
     assert await store.pages.latest(claim.job.id, first.id, 3) == []
 

@@ -30,15 +30,15 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows are as many as a claim looks at, or marks, before it goes on otherwise."""
     monkeypatch.setattr(claims, "NEAR", 2)
     monkeypatch.setattr(claims, "PORTION", 2)
-    claims.near.cache_clear()
+    claims.first_near_head.cache_clear()
 
 
-async def taken(store: Store, asker: Asker = Asker("w1"), most: int = 100) -> list[str]:  # noqa: B008
-    """Claim until nothing is left; return the jobs in the order of their claims."""
-    found: list[str] = []
-    while len(found) < most and (claim := await store.leases.claim(asker, LATER, LEASE)):
-        found.append(claim.job.id)
-    return found
+async def claim_all(store: Store, asker: Asker = Asker("w1"), most: int = 100) -> list[str]:  # noqa: B008
+    """Claim all jobs; return their ids in the order of the claims."""
+    job_ids: list[str] = []
+    while len(job_ids) < most and (claim := await store.leases.claim(asker, LATER, LEASE)):
+        job_ids.append(claim.job.id)
+    return job_ids
 
 
 async def owned(store: Store, owner: str, *priorities: Priority, **fields: Any) -> list[Job]:
@@ -56,7 +56,7 @@ async def test_the_first_job_of_all_other_owners_is_found_behind_those_of_one_wh
     low, high = await owned(store, "bob", LOW, HIGH)
     (normal,) = await owned(store, "eve", NORMAL)
 
-    assert await taken(store) == [high.id, normal.id, low.id]
+    assert await claim_all(store) == [high.id, normal.id, low.id]
 
 
 async def test_what_a_claim_asks_for_holds_behind_them_too(store: Store) -> None:
@@ -65,16 +65,16 @@ async def test_what_a_claim_asks_for_holds_behind_them_too(store: Store) -> None
     await kept_user(store, id="bob")
     tagged = await added(store, owner="bob", spec=a_spec(priority=HIGH, worker_tags=("eu",)))
     normal, second, _ = await owned(store, "bob", NORMAL, NORMAL, LOW)
-    held = await claimed(store, second, "w9")
+    claim = await claimed(store, second, "w9")
 
-    urgent_alone = await taken(store, Asker("w1", least=URGENT))
-    normal_at_least = await taken(store, Asker("w1", least=NORMAL))
-    with_tag = await taken(store, Asker("w2", frozenset({"eu"}), least=NORMAL))
+    urgent_alone = await claim_all(store, Asker("w1", least=URGENT))
+    normal_at_least = await claim_all(store, Asker("w1", least=NORMAL))
+    with_tag = await claim_all(store, Asker("w2", frozenset({"eu"}), least=NORMAL))
 
     assert urgent_alone == []
     assert normal_at_least == [normal.id]
     assert with_tag == [tagged.id]
-    assert held.job.id == second.id
+    assert claim.job.id == second.id
 
 
 async def test_an_urgent_job_behind_them_takes_a_slot_as_well(store: Store) -> None:
@@ -85,10 +85,10 @@ async def test_an_urgent_job_behind_them_takes_a_slot_as_well(store: Store) -> N
     await owned(store, "ada", *[URGENT] * 5)
     (urgent,) = await owned(store, "bob", URGENT)
 
-    made = await store.queue.preempt(Asker("w1", least=URGENT), NOW + SECOND, LEASE, SECOND)
+    preemption = await store.queue.preempt(Asker("w1", least=URGENT), NOW + SECOND, LEASE, SECOND)
 
-    assert made is not None
-    assert (made.claim.job.id, made.yielded.id) == (urgent.id, low.id)
+    assert preemption is not None
+    assert (preemption.claim.job.id, preemption.yielded.id) == (urgent.id, low.id)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -110,10 +110,10 @@ async def test_they_are_passed_over_in_the_order_of_all_others(store: Store, see
         for there in (store, plain):
             await there.jobs.add(job, its_event(job))
 
-    found = [await taken(there, Asker("w1", frozenset(), LOW)) for there in (store, plain)]
+    orders = [await claim_all(there, Asker("w1", frozenset(), LOW)) for there in (store, plain)]
 
-    assert found[0] == found[1]
-    assert len(found[0]) > 5
+    assert orders[0] == orders[1]
+    assert len(orders[0]) > 5
 
 
 async def test_no_level_is_left_out_when_more_become_due_than_one_claim_marks(
@@ -123,10 +123,10 @@ async def test_no_level_is_left_out_when_more_become_due_than_one_claim_marks(
     urgents = await owned(store, "local", *[URGENT] * 5, due_at=LATER)
     (at_once,) = await owned(store, "local", NORMAL)
 
-    found = await taken(store)
+    job_ids = await claim_all(store)
 
-    assert found[:6] == [*(job.id for job in urgents), at_once.id]
-    assert sorted(found[6:]) == sorted(job.id for job in lows)
+    assert job_ids[:6] == [*(job.id for job in urgents), at_once.id]
+    assert sorted(job_ids[6:]) == sorted(job.id for job in lows)
 
 
 async def test_jobs_that_a_worker_cannot_take_do_not_hide_others_that_became_due_with_them(
@@ -137,14 +137,14 @@ async def test_jobs_that_a_worker_cannot_take_do_not_hide_others_that_became_due
     (high,) = await owned(store, "local", HIGH, due_at=LATER)
     (low,) = await owned(store, "local", LOW)
 
-    assert await taken(store) == [high.id, low.id]
+    assert await claim_all(store) == [high.id, low.id]
 
 
 async def test_one_job_alone_is_claimed_whatever_became_due_with_it(store: Store) -> None:
     await owned(store, "local", *[URGENT] * 5, due_at=LATER)
     (low,) = await owned(store, "local", LOW, due_at=LATER)
 
-    assert await taken(store, Asker("w1", only=low.id)) == [low.id]
+    assert await claim_all(store, Asker("w1", only=low.id)) == [low.id]
 
 
 async def test_a_claim_marks_a_portion_of_what_becomes_due_the_highest_and_first_due_of_all(
@@ -156,7 +156,7 @@ async def test_a_claim_marks_a_portion_of_what_becomes_due_the_highest_and_first
         (sooner,) = await owned(store, "local", HIGH, due_at=LATER - SECOND)
         await owned(store, "local", *[LOW] * 5, due_at=LATER - 2 * SECOND)
 
-        assert sooner.id not in await taken(store, most=1)  # it has the later turn
+        assert sooner.id not in await claim_all(store, most=1)  # it has the later turn
     finally:
         await store.close()
     with closing(sqlite3.connect(tmp_path / "crawlyard.db")) as conn:

@@ -26,19 +26,19 @@ FEW = ("jobs_retries", "jobs_undated")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def found(store: Store, query: JobQuery, limit: int = 100) -> list[str]:
+async def find_ids(store: Store, query: JobQuery, limit: int = 100) -> list[str]:
     return [s.job.id for s in await store.jobs.find(query, limit)]
 
 
 async def jobs_in_turns(store: Store) -> list[Job]:
     """Add twelve jobs: of two states, users, templates and schedules in turns; newest first."""
     ids = a_job().id, a_job().id
-    made = []
+    jobs = []
     for n in range(12):
         state = (State.FAILED, State.PENDING)[n // 2 % 2]
         origin = Origin(template_id=ids[n % 2], template_version=1, schedule_id=ids[n // 4 % 2])
-        made.append(await added(store, in_state(state, owner="ab"[n % 2], origin=origin)))
-    return sorted(made, key=lambda job: job.id, reverse=True)
+        jobs.append(await added(store, in_state(state, owner="ab"[n % 2], origin=origin)))
+    return sorted(jobs, key=lambda job: job.id, reverse=True)
 
 
 @pytest.mark.parametrize("of", ["states", "owner", "template", "schedule"])
@@ -56,20 +56,20 @@ async def test_of_several_words_the_newest_are_shown_whichever_word_they_fit(
     }[of]
     query = JobQuery(where=parse(words))
 
-    assert await found(store, query) == ids
-    assert await found(store, query, 5) == ids[:5]
+    assert await find_ids(store, query) == ids
+    assert await find_ids(store, query, 5) == ids[:5]
     assert sum((await store.jobs.counts(query, 100)).values()) == len(ids)
     behind = JobQuery(where=parse(words), before=ids[4])
-    assert await found(store, behind, 4) == ids[5:9]
+    assert await find_ids(store, behind, 4) == ids[5:9]
     oldest = JobQuery(where=parse(words), oldest_first=True)
-    assert await found(store, oldest, 3) == ids[::-1][:3]
+    assert await find_ids(store, oldest, 3) == ids[::-1][:3]
 
 
 async def test_the_filter_takes_the_words_that_jobs_are_shown_with(store: Store) -> None:
     done, rest = Usage(discovered=9, done=3), Usage(discovered=9, done=9)
     for move, reason, usage in (
         (Move.COMPLETE, StateReason.LIMIT_PAGES, done),
-        (Move.COMPLETE, StateReason.LIMIT_PAGES, rest),  # it had fetched all by then
+        (Move.COMPLETE, StateReason.LIMIT_PAGES, rest),  # all its URLs were fetched
         (Move.COMPLETE, StateReason.EXHAUSTED, done),
         (Move.CANCEL, StateReason.BY_USER, done),
         (Move.CANCEL, StateReason.BY_USER, Usage()),
@@ -95,11 +95,11 @@ async def test_the_filter_takes_the_words_that_jobs_are_shown_with(store: Store)
         "state:stopped state:cancelled": 1,
     }.items():
         query = JobQuery(where=parse(text))
-        wanted = [
+        conditions = [
             s.job.id for s in every if all(fits(c, s.job, s.shard.usage) for c in query.where)
         ]
-        assert len(wanted) == count, text
-        assert await found(store, query) == wanted, text
+        assert len(conditions) == count, text
+        assert await find_ids(store, query) == conditions, text
         assert sum((await store.jobs.counts(query)).values()) == count, text
 
 
@@ -110,9 +110,9 @@ async def test_states_of_a_query_and_words_of_its_filter_must_both_fit(store: St
         where=parse("owner:a,c state:failed,paused"),
     )
 
-    shown = await found(store, query)
+    job_ids = await find_ids(store, query)
 
-    assert shown == [j.id for j in jobs if j.owner == "a" and j.state is State.FAILED]
+    assert job_ids == [j.id for j in jobs if j.owner == "a" and j.state is State.FAILED]
 
 
 async def test_tags_that_few_jobs_have_are_found_among_many(
@@ -127,14 +127,16 @@ async def test_tags_that_few_jobs_have_are_found_among_many(
 
     for text in ("tag:all", "tag:half", "tag:few", "tag:none", "tag:few,none", "tag:all tag:few"):
         query = JobQuery(where=parse(text))
-        fit = [j.id for j in reversed(jobs) if all(fits(one, j) for one in query.where)]
-        assert await found(store, query) == fit
+        fit = [j.id for j in reversed(jobs) if all(fits(term, j) for term in query.where)]
+        assert await find_ids(store, query) == fit
         assert sum((await store.jobs.counts(query)).values()) == len(fit)
         assert sum((await store.jobs.counts(query, 100)).values()) == len(fit)
     few = frozenset({"all", "few"})
-    assert await found(store, JobQuery(tags=few)) == [jobs[4].id, jobs[0].id]
+    assert await find_ids(store, JobQuery(tags=few)) == [jobs[4].id, jobs[0].id]
     without = JobQuery(where=parse("-tag:few"))
-    assert len(await found(store, without)) == sum((await store.jobs.counts(without)).values()) == 6
+    assert (
+        len(await find_ids(store, without)) == sum((await store.jobs.counts(without)).values()) == 6
+    )
 
 
 async def test_hosts_and_words_that_few_jobs_have_are_found_among_many(
@@ -165,25 +167,29 @@ async def test_hosts_and_words_that_few_jobs_have_are_found_among_many(
         "-few",
     ):
         query = JobQuery(where=parse(text))
-        fit = [j.id for j in reversed(jobs) if all(fits(one, j) for one in query.where)]
-        assert await found(store, query) == fit, text
-        assert await found(store, query, 2) == fit[:2]
+        fit = [j.id for j in reversed(jobs) if all(fits(term, j) for term in query.where)]
+        assert await find_ids(store, query) == fit, text
+        assert await find_ids(store, query, 2) == fit[:2]
         assert sum((await store.jobs.counts(query)).values()) == len(fit)
         assert sum((await store.jobs.counts(query, 100)).values()) == len(fit)
-    assert await found(store, JobQuery(text="JOB 4")) == [jobs[4].id]
+    assert await find_ids(store, JobQuery(text="JOB 4")) == [jobs[4].id]
 
 
-def id_of(made: datetime, number: int) -> str:
+def id_of(created_at: datetime, number: int) -> str:
     """Return the id of a job of that instant."""
-    ms = f"{(made - EPOCH) // timedelta(milliseconds=1):012x}"
+    ms = f"{(created_at - EPOCH) // timedelta(milliseconds=1):012x}"
     return f"{ms[:8]}-{ms[8:]}-7000-8000-{number:012}"
 
 
 async def test_jobs_are_found_by_when_they_were_made_whatever_their_ids_say(store: Store) -> None:
     hour = timedelta(hours=1)
     jobs = [
-        await added(store, a_job(id=id_of(NOW + said * hour, n), created_at=NOW + made * hour))
-        for n, (said, made) in enumerate([(0, 0), (1, 1), (2, 2), (3, 3), (4, 1), (9, 2), (-9, 3)])
+        await added(
+            store, a_job(id=id_of(NOW + said_days * hour, n), created_at=NOW + made_days * hour)
+        )
+        for n, (said_days, made_days) in enumerate(
+            [(0, 0), (1, 1), (2, 2), (3, 3), (4, 1), (9, 2), (-9, 3)]
+        )
     ]
     second = timedelta(seconds=1)
     for n, late in enumerate((-90, -59, 59, 90), start=10):
@@ -206,10 +212,10 @@ async def test_jobs_are_found_by_when_they_were_made_whatever_their_ids_say(stor
         "created_after:9999-12-31",
     ):
         query = JobQuery(where=parse(text))
-        fit = [j.id for j in newest if all(fits(one, j) for one in query.where)]
-        assert await found(store, query) == fit, text
-        assert await found(store, query, 3) == fit[:3]
-        assert await found(store, replace(query, oldest_first=True), 3) == fit[::-1][:3]
+        fit = [j.id for j in newest if all(fits(term, j) for term in query.where)]
+        assert await find_ids(store, query) == fit, text
+        assert await find_ids(store, query, 3) == fit[:3]
+        assert await find_ids(store, replace(query, oldest_first=True), 3) == fit[::-1][:3]
         assert sum((await store.jobs.counts(query)).values()) == len(fit)
         assert sum((await store.jobs.counts(query, 100)).values()) == len(fit)
 
@@ -229,11 +235,11 @@ async def test_a_job_is_found_by_any_part_that_its_id_begins_or_ends_with(
     for job_id in ids:
         await added(store, a_job(id=job_id))
 
-    for asked in (part, part + "7", part + "8"):
-        fit = [i for i in sorted(ids, reverse=True) if i.startswith(asked) or i.endswith(asked)]
-        assert await found(store, JobQuery(id_part=asked.upper())) == fit
-        assert await found(store, JobQuery(id_part=asked), 1) == fit[:1]
-        assert sum((await store.jobs.counts(JobQuery(id_part=asked), 100)).values()) == len(fit)
+    for id_part in (part, part + "7", part + "8"):
+        fit = [i for i in sorted(ids, reverse=True) if i.startswith(id_part) or i.endswith(id_part)]
+        assert await find_ids(store, JobQuery(id_part=id_part.upper())) == fit
+        assert await find_ids(store, JobQuery(id_part=id_part), 1) == fit[:1]
+        assert sum((await store.jobs.counts(JobQuery(id_part=id_part), 100)).values()) == len(fit)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +275,7 @@ async def test_a_list_is_read_along_an_index(
         read = [step for step in ordered if not step.startswith("SEARCH jobs")]
         assert all(step.endswith(FEW) for step in read)
     assert "SCAN shards" not in " ".join(plan)
-    # what is shown is sorted, and nothing else
+    # only the listed rows are sorted
     assert sum("ORDER BY" in step for step in plan) == 1
     if "schedule" in words:  # of its own few jobs, not of all that failed
         assert any("INDEX jobs_schedule (schedule_id=?" in step for step in ordered)

@@ -8,10 +8,10 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from crawlyard.store.db.postgres import RESTED_S, ping_rested
+from crawlyard.store.db.postgres import IDLE_S, ping_idle
 from tests.clock import FakeClock
 
-LONG = timedelta(seconds=RESTED_S)
+LONG = timedelta(seconds=IDLE_S)
 
 pytestmark = pytest.mark.postgres
 
@@ -23,7 +23,7 @@ END_OTHERS = text(
 
 
 @pytest.fixture
-async def made(postgres_url: str) -> AsyncIterator[Callable[[], AsyncEngine]]:
+async def new_engine(postgres_url: str) -> AsyncIterator[Callable[[], AsyncEngine]]:
     """Pools of one connection each."""
     engines: list[AsyncEngine] = []
 
@@ -39,8 +39,8 @@ async def made(postgres_url: str) -> AsyncIterator[Callable[[], AsyncEngine]]:
 
 async def session(engine: AsyncEngine) -> int:
     async with engine.connect() as connection:
-        found: int = (await connection.execute(ME)).scalar_one()
-        return found
+        pid: int = (await connection.execute(ME)).scalar_one()
+        return pid
 
 
 async def end_others(engine: AsyncEngine) -> None:
@@ -49,10 +49,10 @@ async def end_others(engine: AsyncEngine) -> None:
 
 
 async def test_one_that_was_ended_while_it_rested_is_replaced(
-    made: Callable[[], AsyncEngine],
+    new_engine: Callable[[], AsyncEngine],
 ) -> None:
-    engine, other, clock = made(), made(), FakeClock()
-    ping_rested(engine.sync_engine, clock)
+    engine, other, clock = new_engine(), new_engine(), FakeClock()
+    ping_idle(engine.sync_engine, clock)
     before = await session(engine)
 
     await end_others(other)
@@ -62,10 +62,10 @@ async def test_one_that_was_ended_while_it_rested_is_replaced(
 
 
 async def test_one_that_has_just_been_used_is_used_again_without_a_question(
-    made: Callable[[], AsyncEngine],
+    new_engine: Callable[[], AsyncEngine],
 ) -> None:
-    engine, other, clock = made(), made(), FakeClock()
-    ping_rested(engine.sync_engine, clock)
+    engine, other, clock = new_engine(), new_engine(), FakeClock()
+    ping_idle(engine.sync_engine, clock)
     before = await session(engine)
     assert await session(engine) == before
 
@@ -76,10 +76,10 @@ async def test_one_that_has_just_been_used_is_used_again_without_a_question(
     assert await session(engine) != before
 
 
-async def test_one_that_answers_is_kept(made: Callable[[], AsyncEngine]) -> None:
-    engine, connected, clock = made(), list[object](), FakeClock()
+async def test_one_that_answers_is_kept(new_engine: Callable[[], AsyncEngine]) -> None:
+    engine, connected, clock = new_engine(), list[object](), FakeClock()
     event.listen(engine.sync_engine, "connect", lambda _, record: connected.append(record))
-    ping_rested(engine.sync_engine, clock)
+    ping_idle(engine.sync_engine, clock)
     before = await session(engine)
 
     await clock.advance(LONG)

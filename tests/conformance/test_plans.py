@@ -1,4 +1,4 @@
-"""What workers ask again and again reads few rows, however many jobs there are or ever were."""
+"""Frequent queries of workers read few rows, regardless of the number of jobs."""
 
 import shutil
 from datetime import timedelta

@@ -28,7 +28,7 @@ from crawlyard.store.open import clock_offset, open_sql_store
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, its_event, noted
-from tests.conformance.spread_rig import begun, left, sent, targets
+from tests.conformance.spread_rig import begun, leave_shard, sent, targets
 from tests.conformance.steps import added, claimed, recorded
 from tests.jobs import a_submitter, submit_to
 from tests.postgres import Server
@@ -48,9 +48,9 @@ END_OTHERS = text(
 
 @pytest.fixture
 async def database(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    made = PostgresDatabase(make_url(postgres_url))
-    yield made
-    await made.close()
+    new_database = PostgresDatabase(make_url(postgres_url))
+    yield new_database
+    await new_database.close()
 
 
 @pytest.fixture
@@ -75,13 +75,13 @@ async def test_waits_for_a_connection_and_for_a_lock_are_measured(postgres_url: 
         assert store.waits is not None
         with psycopg.connect(postgres_url) as other:
             other.execute("LOCK TABLE settings")
-            held = asyncio.create_task(database.write(lambda conn: conn.execute(lock).close()))
+            blocked = asyncio.create_task(database.write(lambda conn: conn.execute(lock).close()))
             while other.execute(LOCK_WAITS).fetchone() != (1,):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             counted = sum(store.waits.counts)
             queued = asyncio.create_task(store.upkeep.lock_waits())  # the only one is taken
             await asyncio.sleep(0.05)
-        await held
+        await blocked
         assert await queued == 0
         assert sum(store.waits.counts) == counted + 1
         assert store.waits.total_s > 0.04
@@ -123,14 +123,16 @@ async def test_work_that_stands_in_the_way_of_other_work_is_done_again(
     database: PostgresDatabase,
 ) -> None:
     runs: list[str] = []
-    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = {}"
+    lock_query = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = {}"
+    )
 
     def locking(first: int, second: int, name: str) -> Callable[[Connection], None]:
         def work(conn: Connection) -> None:
             runs.append(name)
             conn.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
             conn.execute(text(f"SELECT pg_advisory_xact_lock({first})"))
-            while runs.count(name) == 1 and not conn.scalar(text(held.format(second))):
+            while runs.count(name) == 1 and not conn.scalar(text(lock_query.format(second))):
                 conn.execute(text("SELECT pg_sleep(0.01)"))  # until both have their first
             conn.execute(text(f"SELECT pg_advisory_xact_lock({second})"))
 
@@ -156,20 +158,20 @@ async def test_a_claim_does_not_wait_for_what_another_session_has_locked(
     assert (claim.job.id, none) == (second.id, None)
 
 
-async def statements_of(database: PostgresDatabase, asked: Awaitable[T]) -> tuple[T, list[str]]:
-    """Return what came of *asked*, and what was sent for it between BEGIN and COMMIT."""
+async def statements_of(database: PostgresDatabase, work: Awaitable[T]) -> tuple[T, list[str]]:
+    """Return what came of *work*, and what was sent for it between BEGIN and COMMIT."""
     statements: list[str] = []
 
-    def note(_conn: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
+    def note(_conn: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         # the driver keeps what it made of those that are no longer, for the next time
-        assert (len(statement) <= 4096, len(given) <= 50) == (True, True)
+        assert (len(statement) <= 4096, len(parameters) <= 50) == (True, True)
         if "pg_notify" not in statement:  # a notice follows when its transaction is over
             statements.append(statement.partition(" ")[0])
 
     engine = database._engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     try:
-        return await asked, statements
+        return await work, statements
     finally:
         event.remove(engine, "before_cursor_execute", note)
 
@@ -181,10 +183,14 @@ async def test_a_submit_a_claim_and_an_end_send_few_statements(
     spec, soon = a_spec(tags=("one", "two")), SystemClock().now() + LEASE
 
     _, submit = await statements_of(database, submit_to(submitter, LOCAL, spec))
-    found, claim = await statements_of(database, store.leases.claim(Asker("w1"), soon, LEASE))
-    assert found is not None
-    ended, told = found.job.moved(Move.COMPLETE, soon, actor="worker:w1")
-    _, end = await statements_of(database, store.leases.settle(found.lease, ended, told))
+    claim_result, claim = await statements_of(
+        database, store.leases.claim(Asker("w1"), soon, LEASE)
+    )
+    assert claim_result is not None
+    ended, move_event = claim_result.job.moved(Move.COMPLETE, soon, actor="worker:w1")
+    _, end = await statements_of(
+        database, store.leases.settle(claim_result.lease, ended, move_event)
+    )
 
     assert submit == ["SELECT", "WITH"]
     assert claim == ["SELECT", "SELECT", "WITH"]
@@ -198,7 +204,7 @@ class Wire:
 
     server: Server
     armed: bool = False
-    refusing: int = 0  # once it was cut: so many that connect find nobody
+    refusing: int = 0  # connections that are refused once it was cut
     cut: int = 0
     lines: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -210,9 +216,11 @@ class Wire:
         self.lines.add(asyncio.ensure_future(self.carry(reader, writer)))
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_unix_connection(self.server.folder / ".s.PGSQL.5432")
+        server_reader, ours = await asyncio.open_unix_connection(
+            self.server.folder / ".s.PGSQL.5432"
+        )
         silent = asyncio.Event()
-        back = asyncio.ensure_future(self.copy(theirs, writer, silent))
+        back = asyncio.ensure_future(self.copy(server_reader, writer, silent))
         while data := await reader.read(65536):
             last = self.armed and b"COMMIT\x00" in data  # the statement, as it travels
             if last:
@@ -234,7 +242,7 @@ class Wire:
     ) -> None:
         while data := await reader.read(65536):
             if silent.is_set():
-                return  # what it says is done, and nobody hears of it
+                return  # the statement runs, but its answer is lost
             writer.write(data)
 
 
@@ -285,11 +293,13 @@ class TestACommitWithoutAnAnswer:
         async with wired(server, postgres_url) as (wire, store):
             submitter = a_submitter(store, SystemClock())
             wire.armed = True
-            made = await asyncio.gather(*(submit_to(submitter, LOCAL, a_spec()) for _ in range(5)))
+            answers = await asyncio.gather(
+                *(submit_to(submitter, LOCAL, a_spec()) for _ in range(5))
+            )
 
             assert wire.cut == 1
-            found = await store.jobs.find(JobQuery(oldest_first=True), 10)
-            assert [standing.job for standing in found] == made
+            standings = await store.jobs.find(JobQuery(oldest_first=True), 10)
+            assert [standing.job for standing in standings] == answers
             assert len(await store.events.events()) == 5
 
     async def test_a_claim_is_known_to_its_worker(self, server: Server, postgres_url: str) -> None:
@@ -309,12 +319,12 @@ class TestACommitWithoutAnAnswer:
             first = await begun(store)
             await sent(store, first.lease, a_batch(found=targets()))
             wire.armed = True
-            next_one = await left(store, first.lease, further=True)
+            next_one = await leave_shard(store, first.lease, further=True)
 
             assert wire.cut == 1
             assert next_one is not None
-            held = await store.spread.shards(first.job.id)
-            assert [n for n, shard in held.items() if shard.worker == "w1"] == [
+            shards = await store.spread.shards(first.job.id)
+            assert [n for n, shard in shards.items() if shard.worker == "w1"] == [
                 next_one.lease.shard
             ]
 
@@ -338,13 +348,13 @@ class TestACommitWithoutAnAnswer:
 
         def work(conn: Connection) -> str:
             job = a_job()
-            add_jobs(conn, [job], told=[its_event(job)])
+            add_jobs(conn, [job], events=[its_event(job)])
             if len(ids) < 2:
                 ids.append(conn.execute(text(its_id)).scalar_one())
                 server.stop()
                 server.start()
                 with psycopg.connect(postgres_url, autocommit=True) as other:
-                    ids.extend(found for (found,) in other.execute(its_id))
+                    ids.extend(row_id for (row_id,) in other.execute(its_id))
             return job.id
 
         for _ in range(10):  # the server may have written its log just then
@@ -482,12 +492,12 @@ def test_a_process_whose_clock_drifts_stays_with_that_of_the_database(
     if wrapper is None:
         pytest.skip("no faketime: apt install faketime")
     program = [sys.executable, "-c", _DRIFTED, str(tmp_path), postgres_url]
-    told = subprocess.run(
+    process = subprocess.run(
         [wrapper, "-f", f"+0 x{rate}", *program], capture_output=True, text=True, check=True
     )
-    apart_s, alone_s = map(float, told.stdout.split())
+    apart_s, alone_s = map(float, process.stdout.split())
 
-    assert abs(alone_s) > 0.08  # what its clock would be off
+    assert abs(alone_s) > 0.08  # drift of its clock
     assert abs(apart_s) < abs(alone_s) / 2
 
 

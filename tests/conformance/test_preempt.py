@@ -34,40 +34,44 @@ async def urgent(store: Store, **fields: Any) -> Job:
 
 
 async def test_the_urgent_job_runs_and_the_low_one_waits_where_it_was(store: Store) -> None:
-    low, wanted = await running(store), await urgent(store)
+    low, urgent_job = await running(store), await urgent(store)
     behind = await added(store, priority=Priority.LOW)
 
-    made = await store.queue.preempt(W1, LATER, LEASE, SECOND)
+    preemption = await store.queue.preempt(W1, LATER, LEASE, SECOND)
 
-    assert made is not None
-    assert made.claim.job.id == wanted.id
-    assert (made.claim.lease.worker, made.claim.lease.attempt) == ("w1", 1)
-    assert made.claim.job.state is (await store.jobs.get(wanted.id)).job.state is State.RUNNING
-    left = await store.jobs.get(low.id)
-    assert left.job == made.yielded
-    assert (left.job.state, left.job.state_reason) == (State.PENDING, StateReason.PREEMPTED)
-    assert left.job.queued_at == low.queued_at
-    assert await store.queue.ahead(left.job, LATER, 10) == 0
+    assert preemption is not None
+    assert preemption.claim.job.id == urgent_job.id
+    assert (preemption.claim.lease.worker, preemption.claim.lease.attempt) == ("w1", 1)
+    assert (
+        preemption.claim.job.state
+        is (await store.jobs.get(urgent_job.id)).job.state
+        is State.RUNNING
+    )
+    standing = await store.jobs.get(low.id)
+    assert standing.job == preemption.yielded
+    assert (standing.job.state, standing.job.state_reason) == (State.PENDING, StateReason.PREEMPTED)
+    assert standing.job.queued_at == low.queued_at
+    assert await store.queue.ahead(standing.job, LATER, 10) == 0
     assert await store.queue.ahead(behind, LATER, 10) == 0  # the low one is still held
     assert await names(store, low.id) == ["created", "started", "requeued"]
-    assert await names(store, wanted.id) == ["created", "started"]
+    assert await names(store, urgent_job.id) == ["created", "started"]
 
 
 async def test_what_the_low_one_has_in_flight_is_still_taken(store: Store) -> None:
     claim = await claimed(store, await added(store, priority=Priority.LOW))
     await urgent(store)
     target = a_target("late")
-    made = await store.queue.preempt(W1, LATER, LEASE, SECOND)
+    preemption = await store.queue.preempt(W1, LATER, LEASE, SECOND)
 
     order = await store.leases.orders([claim.lease])
-    held = await store.leases.claim(Asker("w2"), LATER, LEASE)
+    new_claim = await store.leases.claim(Asker("w2"), LATER, LEASE)
     batch = a_batch([target], [done(target)], last=True)
     answer = await recorded(store, claim.lease, batch, LATER)
     free = await store.leases.claim(Asker("w2"), LATER, LEASE)
 
-    assert made is not None
+    assert preemption is not None
     assert order == [Order.STOP]
-    assert held is None
+    assert new_claim is None
     assert answer.order is Order.STOP
     assert free is not None
     assert free.job.id == claim.job.id
@@ -130,10 +134,10 @@ async def test_of_several_the_one_that_began_last_yields(store: Store) -> None:
         assert await store.leases.claim(asker, NOW + after * SECOND, LEASE) is not None
     await urgent(store)
 
-    made = await store.queue.preempt(W1, NOW + 3 * SECOND, LEASE, SECOND)
+    preemption = await store.queue.preempt(W1, NOW + 3 * SECOND, LEASE, SECOND)
 
-    assert made is not None
-    assert made.yielded.id == jobs[1].id
+    assert preemption is not None
+    assert preemption.yielded.id == jobs[1].id
 
 
 async def test_tags_and_quotas_hold_for_it_as_for_any_claim(store: Store) -> None:
@@ -151,18 +155,18 @@ async def test_only_one_of_many_workers_yields_to_one_urgent_job(backend: Backen
     stores = [await backend.open() for _ in range(4)]
     for n, store in enumerate(stores):
         await running(store, f"w{n}")
-    wanted = await urgent(stores[0])
+    urgent_job = await urgent(stores[0])
 
-    made = await asyncio.gather(
+    preemptions = await asyncio.gather(
         *(
             store.queue.preempt(Asker(f"w{n}", least=Priority.URGENT), LATER, LEASE, SECOND)
             for n, store in enumerate(stores)
         )
     )
-    told = await stores[0].events.events(EventQuery(), limit=100)
+    events = await stores[0].events.events(EventQuery(), limit=100)
 
-    assert [m.claim.job.id for m in made if m is not None] == [wanted.id]
-    assert sum(event.data["reason"] == "preempted" for event in told) == 1
+    assert [m.claim.job.id for m in preemptions if m is not None] == [urgent_job.id]
+    assert sum(event.data["reason"] == "preempted" for event in events) == 1
     if backend.sql:
         for store in stores:
             await store.close()
@@ -170,9 +174,13 @@ async def test_only_one_of_many_workers_yields_to_one_urgent_job(backend: Backen
 
 async def test_each_of_two_urgent_jobs_takes_a_slot_of_its_own(store: Store) -> None:
     lows = [await running(store), await running(store)]
-    wanted = [await urgent(store), await urgent(store)]
+    urgent_jobs = [await urgent(store), await urgent(store)]
 
-    made = [await store.queue.preempt(W1, LATER, LEASE, SECOND) for _ in range(3)]
+    preemptions = [await store.queue.preempt(W1, LATER, LEASE, SECOND) for _ in range(3)]
 
-    assert [m and m.claim.job.id for m in made] == [wanted[0].id, wanted[1].id, None]
-    assert {m.yielded.id for m in made if m is not None} == {low.id for low in lows}
+    assert [m and m.claim.job.id for m in preemptions] == [
+        urgent_jobs[0].id,
+        urgent_jobs[1].id,
+        None,
+    ]
+    assert {m.yielded.id for m in preemptions if m is not None} == {low.id for low in lows}

@@ -9,7 +9,15 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import REST
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, done
-from tests.conformance.spread_rig import begun, joined, left, sent, state, state_of_lease, targets
+from tests.conformance.spread_rig import (
+    begun,
+    joined,
+    leave_shard,
+    sent,
+    state,
+    state_of_lease,
+    targets,
+)
 from tests.conformance.steps import added, names, requeued
 
 LATER = NOW + timedelta(seconds=2)
@@ -39,25 +47,25 @@ async def preempted(store: Store, worker: str) -> Preemption | None:
     return await store.queue.preempt(asker, LATER, LEASE, PATIENCE)
 
 
-async def taken(store: Store, worker: str) -> Preemption:
-    """Return how an urgent job took the slot of a shard of *worker*."""
+async def preempt_for_urgent(store: Store, worker: str) -> Preemption:
+    """Preempt a shard of *worker* by an urgent job."""
     await urgent(store)
-    made = await preempted(store, worker)
-    assert made is not None
-    return made
+    preemption = await preempted(store, worker)
+    assert preemption is not None
+    return preemption
 
 
 async def test_one_shard_of_the_worker_that_asks_yields_and_the_others_go_on(
     store: Store,
 ) -> None:
     leases = await low(store, "w1", "w2", "w3")
-    wanted = await urgent(store)
+    urgent_job = await urgent(store)
 
-    made = await preempted(store, "w2")
+    preemption = await preempted(store, "w2")
 
-    assert made is not None
-    assert (made.claim.job.id, made.claim.lease.worker) == (wanted.id, "w2")
-    assert (made.yielded.id, made.shard) == (leases[0].job_id, leases[1].shard)
+    assert preemption is not None
+    assert (preemption.claim.job.id, preemption.claim.lease.worker) == (urgent_job.id, "w2")
+    assert (preemption.yielded.id, preemption.shard) == (leases[0].job_id, leases[1].shard)
     assert await store.leases.orders(leases) == [Order.GO_ON, Order.STOP, Order.GO_ON]
     job = await state(store, leases[0])
     assert (job.state, job.version) == (State.RUNNING, leases[0].version)
@@ -70,19 +78,19 @@ async def test_its_last_batch_is_taken_and_the_rest_waits_for_whoever_has_a_slot
     leases = await low(store, "w1", "w2")
     shard = leases[1].shard
     [first, *_] = await store.frontier.load(leases[1], 100, depth_first=False)
-    await taken(store, "w2")
+    await preempt_for_urgent(store, "w2")
 
     nobody = [
         c for w in ("w2", "w3") if (c := await joined(store, w, LATER)) and c.lease.shard == shard
     ]
     answer = await sent(store, leases[1], a_batch((), [done(first)], last=True), LATER)
-    further = await left(store, answer.lease, LATER, further=True)
-    others = [await joined(store, w, LATER) for w in ("w4", "w5")]
+    further = await leave_shard(store, answer.lease, LATER, further=True)
+    claims = [await joined(store, w, LATER) for w in ("w4", "w5")]
 
     assert nobody == []
     assert answer.order is Order.STOP
     assert further is None
-    [again] = [c for c in others if c is not None and c.lease.shard == shard]
+    [again] = [c for c in claims if c is not None and c.lease.shard == shard]
     assert again.lease.attempt == leases[1].attempt + 1
     rest = await store.frontier.load(again.lease, 100, depth_first=False)
     assert first.url not in {t.url for t in rest}
@@ -93,7 +101,7 @@ async def test_its_last_batch_is_taken_and_the_rest_waits_for_whoever_has_a_slot
 async def test_who_has_several_shards_gives_up_one_for_each_urgent_job(store: Store) -> None:
     leases = await low(store, "w1", "w1", "w2")
 
-    first, second = await taken(store, "w1"), await taken(store, "w1")
+    first, second = await preempt_for_urgent(store, "w1"), await preempt_for_urgent(store, "w1")
     await urgent(store)
     third = await preempted(store, "w1")
 
@@ -107,21 +115,21 @@ async def test_a_job_of_which_one_shard_is_under_way_waits_again_as_a_whole(
 ) -> None:
     [lease] = await low(store, "w1")
 
-    made = await taken(store, "w1")
+    preemption = await preempt_for_urgent(store, "w1")
 
     job = await state(store, lease)
-    assert (made.shard, made.yielded) == (0, job)
+    assert (preemption.shard, preemption.yielded) == (0, job)
     assert (job.state, job.state_reason) == (State.PENDING, StateReason.PREEMPTED)
     assert await store.leases.orders([lease]) == [Order.STOP]
 
 
 async def test_shards_that_yield_already_keep_no_job_running(store: Store) -> None:
     leases = await low(store, "w1", "w2")
-    await taken(store, "w1")
+    await preempt_for_urgent(store, "w1")
 
-    made = await taken(store, "w2")
+    preemption = await preempt_for_urgent(store, "w2")
 
-    assert made.shard == 0
+    assert preemption.shard == 0
     assert (await state(store, leases[0])).state_reason is StateReason.PREEMPTED
 
 
@@ -129,11 +137,11 @@ async def test_a_job_whose_other_shards_end_before_the_one_that_yields_says_that
     store: Store,
 ) -> None:
     leases = await low(store, "w1", "w2")
-    await taken(store, "w2")
+    await preempt_for_urgent(store, "w2")
 
-    await left(store, leases[0], LATER)
+    await leave_shard(store, leases[0], LATER)
     still = await state(store, leases[0])
-    await left(store, leases[1], LATER)
+    await leave_shard(store, leases[1], LATER)
 
     assert still.state is State.RUNNING
     job = await state(store, leases[1])
@@ -145,7 +153,7 @@ async def test_a_worker_that_dies_while_a_shard_of_it_yields_costs_nothing_but_t
     store: Store,
 ) -> None:
     leases = await low(store, "w1", "w2")
-    await taken(store, "w2")
+    await preempt_for_urgent(store, "w2")
 
     back = await store.leases.take_back(LATER, {"w2"}, requeued)
 
@@ -159,8 +167,8 @@ async def test_a_worker_that_dies_while_a_shard_of_it_yields_costs_nothing_but_t
 
 async def test_a_shard_that_was_taken_again_yields_no_more(store: Store) -> None:
     leases = await low(store, "w1", "w2")
-    await taken(store, "w2")
-    await left(store, leases[1], LATER)
+    await preempt_for_urgent(store, "w2")
+    await leave_shard(store, leases[1], LATER)
 
     again = [c for w in ("w3", "w4", "w5") if (c := await joined(store, w, LATER)) is not None]
 

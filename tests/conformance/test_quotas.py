@@ -25,8 +25,8 @@ from tests.conformance.steps import added, claimed, ended, in_state, moved, reco
 DAY = timedelta(days=1)
 
 
-async def taken(store: Store, most: int = 100) -> list[str]:
-    """Claim until nothing is left; return the owners, in the order of the claims."""
+async def claim_owners(store: Store, most: int = 100) -> list[str]:
+    """Claim all jobs; return their owners in the order of the claims."""
     owners: list[str] = []
     while len(owners) < most and (claim := await store.leases.claim(Asker("w1"), NOW, LEASE)):
         owners.append(claim.job.owner)
@@ -51,18 +51,18 @@ class TestRunning:
         ):
             await added(store, a_job(owner=owner, priority=priority))
 
-        assert await taken(store) == ["ada", "bob", "local"]
+        assert await claim_owners(store) == ["ada", "bob", "local"]
 
     async def test_the_next_begins_when_one_has_ended(self, store: Store) -> None:
         await quoted(store, running=1)
         first, _ = await added(store, owner="ada"), await added(store, owner="ada")
         claim = await claimed(store, first)
 
-        held = await taken(store)
+        owners = await claim_owners(store)
         await ended(store, claim.lease)
 
-        assert held == []
-        assert await taken(store) == ["ada"]
+        assert owners == []
+        assert await claim_owners(store) == ["ada"]
 
     @pytest.mark.parametrize("move", [Move.PAUSE, Move.CANCEL])
     async def test_what_no_longer_runs_does_not_count(self, store: Store, move: Move) -> None:
@@ -72,7 +72,7 @@ class TestRunning:
 
         await moved(store, first.id, move)
 
-        assert await taken(store) == ["ada"]
+        assert await claim_owners(store) == ["ada"]
 
     async def test_a_deleted_job_does_not_count(self, store: Store) -> None:
         await quoted(store, running=1)
@@ -81,7 +81,7 @@ class TestRunning:
 
         await deleted(store, claim.job)
 
-        assert await taken(store) == ["ada"]
+        assert await claim_owners(store) == ["ada"]
 
     async def test_it_holds_for_one_job_by_name_too(self, store: Store) -> None:
         await quoted(store, running=1)
@@ -97,7 +97,7 @@ class TestRunning:
 
         await store.users.save(free, about(free, EventName.USER_UPDATED))
 
-        assert await taken(store) == ["ada"]
+        assert await claim_owners(store) == ["ada"]
 
     async def test_workers_of_several_processes_do_not_pass_it_together(
         self, store: Store, backend: Backend
@@ -106,17 +106,17 @@ class TestRunning:
         await quoted(store, "bob", running=2)
         for owner in ("ada", "bob") * 10:
             await added(store, owner=owner)
-        others = [await backend.open() for _ in range(4)]
+        other_stores = [await backend.open() for _ in range(4)]
 
         claims = await asyncio.gather(
             *(
                 o.leases.claim(Asker(f"w{n}"), NOW, LEASE)
-                for n, o in enumerate(others)
+                for n, o in enumerate(other_stores)
                 for _ in range(5)
             )
         )
         if backend.sql:
-            for other in others:
+            for other in other_stores:
                 await other.close()
 
         owners = [claim.job.owner for claim in claims if claim]
@@ -133,7 +133,7 @@ class TestPagesPerDay:
         await recorded(store, claim.lease, Batch(usage=Usage(pages=1)))
         await added(store, owner="local")
 
-        assert await taken(store) == ["local"]
+        assert await claim_owners(store) == ["local"]
 
     async def test_they_are_there_again_on_the_next_day(self, store: Store) -> None:
         await quoted(store, pages_per_day=10)
@@ -152,7 +152,7 @@ class TestPagesPerDay:
         await fetched(store, "local", 100)
         await added(store, owner="ada")
 
-        assert await taken(store) == ["ada"]
+        assert await claim_owners(store) == ["ada"]
 
 
 class TestBytesPerDay:
@@ -161,12 +161,12 @@ class TestBytesPerDay:
         claim = await claimed(store, await added(store, owner="ada"))
         await added(store, owner="ada")
 
-        before = await taken(store, 1)
+        before = await claim_owners(store, 1)
         await recorded(store, claim.lease, Batch(usage=Usage(bytes=1_000)))
         await added(store, owner="ada")
 
         assert before == ["ada"]
-        assert await taken(store) == []
+        assert await claim_owners(store) == []
 
 
 class TestSpent:
@@ -210,8 +210,8 @@ QUOTAS = st.builds(
 @given(quota=QUOTAS, running=st.integers(0, 4))
 async def test_a_claim_agrees_with_the_rule(store: Store, quota: Quota, running: int) -> None:
     for standing in await store.jobs.find(JobQuery(), 100):
-        left = standing.job
-        await store.jobs.delete(left.id, left.version, its_event(left, EventName.DELETED))
+        job = standing.job
+        await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
     local = await store.users.get("local")
     changed = replace(local, quota=quota, version=local.version + 1)
     await store.users.save(changed, about(changed, EventName.USER_UPDATED))

@@ -50,30 +50,30 @@ class TestWhatIsWritten:
 
     async def test_a_target_that_is_known_is_left_as_it_is(self, store: Store) -> None:
         claim = await claimed(store)
-        known = a_target("known", depth=1)
-        answer = await recorded(store, claim.lease, a_batch([known]))
+        known_target = a_target("known", depth=1)
+        answer = await recorded(store, claim.lease, a_batch([known_target]))
 
-        again = replace(known, depth=0, tries=5)
+        again = replace(known_target, depth=0, tries=5)
         await recorded(store, answer.lease, a_batch([again, a_target("new", depth=1)]))
 
         [first, _] = await store.frontier.load(claim.lease, 10, depth_first=False)
-        assert first == known
+        assert first == known_target
 
     async def test_how_dates_proved_is_replaced_by_host(self, store: Store) -> None:
         claim, other = await claimed(store), await claimed(store)
-        told = {"a.example": LastmodRecord(told=1), "b.example": LastmodRecord(missed=2)}
-        answer = await recorded(store, claim.lease, Batch(lastmods=told))
+        lastmods = {"a.example": LastmodRecord(told=1), "b.example": LastmodRecord(missed=2)}
+        answer = await recorded(store, claim.lease, Batch(lastmods=lastmods))
         await recorded(store, other.lease, Batch(lastmods={"a.example": LastmodRecord(told=9)}))
 
         now = {"a.example": LastmodRecord(told=1, missed=1)}
         await recorded(store, answer.lease, Batch(lastmods=now))
         # its answer was lost, or it comes from an attempt that is over
-        await recorded(store, claim.lease, Batch(lastmods=told))
+        await recorded(store, claim.lease, Batch(lastmods=lastmods))
 
-        assert await store.pages.lastmods(claim.job.id) == told | now
+        assert await store.pages.lastmods(claim.job.id) == lastmods | now
         mine = [claim.job.id, other.job.id]
-        found = [(await store.pages.lastmods(job_id))["a.example"].told for job_id in mine]
-        assert found == [1, 9]
+        counts = [(await store.pages.lastmods(job_id))["a.example"].told for job_id in mine]
+        assert counts == [1, 9]
         assert await store.pages.lastmods(new_id()) == {}
 
     async def test_cookies_are_replaced_by_key_until_they_end(self, store: Store) -> None:
@@ -91,16 +91,16 @@ class TestWhatIsWritten:
         assert await store.cookies.of_job(new_id()) == []
 
     async def test_the_key_of_the_instance_is_kept_once(self, store: Store) -> None:
-        assert await store.keys.kept("first") == "first"
-        assert await store.keys.kept("second") == "first"
+        assert await store.keys.get_or_create("first") == "first"
+        assert await store.keys.get_or_create("second") == "first"
 
     async def test_two_jobs_may_know_the_same_target(self, store: Store) -> None:
-        one, two = await claimed(store), await claimed(store)
+        first, two = await claimed(store), await claimed(store)
 
-        for claim in (one, two):
+        for claim in (first, two):
             await recorded(store, claim.lease, a_batch([a_target()], [done(a_target())]))
 
-        assert await stored(store, one.job.id) == await stored(store, two.job.id)
+        assert await stored(store, first.job.id) == await stored(store, two.job.id)
 
     async def test_what_is_done_no_longer_waits_and_has_its_page(self, store: Store) -> None:
         claim = await claimed(store)
@@ -191,25 +191,27 @@ class TestWhatIsWritten:
         self, store: Store
     ) -> None:
         claim = await claimed(store)
-        known, unknown = a_target("known"), a_target("unknown")
-        answer = await recorded(store, claim.lease, a_batch([known]))
+        known_target, unknown = a_target("known"), a_target("unknown")
+        answer = await recorded(store, claim.lease, a_batch([known_target]))
 
-        await recorded(store, answer.lease, a_batch([], [done(known), done(unknown)]))
+        await recorded(store, answer.lease, a_batch([], [done(known_target), done(unknown)]))
 
         assert await waiting(store, claim.lease.job_no) == []
-        assert await fingerprints(store, claim.lease.job_no) == sorted([known.fp, unknown.fp])
-        assert await stored(store, claim.job.id) == [known.url, unknown.url]
+        assert await fingerprints(store, claim.lease.job_no) == sorted(
+            [known_target.fp, unknown.fp]
+        )
+        assert await stored(store, claim.job.id) == [known_target.url, unknown.url]
 
     async def test_bodies_come_back_byte_for_byte(self, store: Store) -> None:
         claim = await claimed(store)
         target = a_target()
-        kept = {Body.TEXT: b"", Body.HTML: bytes(range(256)) * 400}
+        bodies = {Body.TEXT: b"", Body.HTML: bytes(range(256)) * 400}
 
-        await recorded(store, claim.lease, a_batch([target], [done(target, kept)]))
+        await recorded(store, claim.lease, a_batch([target], [done(target, bodies)]))
 
         [page] = await store.pages.pages(claim.job.id, PageQuery(), 10)
-        found = await store.pages.bodies([page.id], list(Body))
-        assert found == {(page.id, kind): data for kind, data in kept.items()}
+        bodies_read = await store.pages.bodies([page.id], list(Body))
+        assert bodies_read == {(page.id, kind): data for kind, data in bodies.items()}
 
     async def test_what_databases_refuse_in_text_is_replaced(self, store: Store) -> None:
         claim = await claimed(store)
@@ -240,8 +242,8 @@ class TestWhatIsWritten:
         [(_, listed)] = await store.pages.skipped(claim.job.id, 0, 10)
         assert listed.rule == "re:\ufffd"
         assert (await shard_of(store, claim.job.id)).current_url == "\ufffd"
-        [*_, told] = await store.events.events(EventQuery(subject=claim.job.id))
-        assert told.data["n\ufffd"] == ["\ufffd"]
+        [*_, event] = await store.events.events(EventQuery(subject=claim.job.id))
+        assert event.data["n\ufffd"] == ["\ufffd"]
 
     async def test_its_events_are_written_with_it(self, store: Store) -> None:
         claim = await claimed(store)
@@ -249,5 +251,5 @@ class TestWhatIsWritten:
 
         await recorded(store, claim.lease, Batch(events=events), LATER)
 
-        told = (await store.events.events(EventQuery(subject=claim.job.id)))[2:]
-        assert [replace(e, seq=0) for e in told] == list(events)
+        stored_events = (await store.events.events(EventQuery(subject=claim.job.id)))[2:]
+        assert [replace(e, seq=0) for e in stored_events] == list(events)

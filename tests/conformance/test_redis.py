@@ -19,7 +19,7 @@ from crawlyard.errors import Invalid
 from crawlyard.ids import new_id
 from crawlyard.messaging.bus import KEPT, BusReach
 from crawlyard.messaging.redis_bus import CHANNEL, PREFIX, RedisBus
-from tests.conformance.buses import a_progress, at_once, heard, until, until_latest
+from tests.conformance.buses import a_progress, at_once, receive_progress, until, until_latest
 from tests.redis_server import Server
 
 pytestmark = pytest.mark.redis
@@ -48,10 +48,12 @@ def raw(redis_server: Server) -> Redis:
     return Redis(port=redis_server.port)
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was said of Redis, each in its first three words."""
-    told = [record for record in caplog.records if record.name == "crawlyard.messaging.redis_bus"]
-    return [" ".join(r.getMessage().split()[:3]) for r in told if r.levelno >= logging.WARNING]
+def first_words(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the first three words of each logged warning about Redis."""
+    records = [
+        record for record in caplog.records if record.name == "crawlyard.messaging.redis_bus"
+    ]
+    return [" ".join(r.getMessage().split()[:3]) for r in records if r.levelno >= logging.WARNING]
 
 
 def strike(server: Server, fault: str) -> None:
@@ -70,13 +72,13 @@ async def away(bus: RedisBus) -> None:
     await until(lambda: bus.reach is BusReach.AWAY)
 
 
-async def speaks(ours: RedisBus, theirs: RedisBus) -> None:
+async def speaks(ours: RedisBus, their_bus: RedisBus) -> None:
     """Check that what one publishes comes to the other's ears."""
     job = new_id()
-    with theirs.listen() as ear:
-        await there(theirs)
+    with their_bus.listen() as ear:
+        await there(their_bus)
         await ours.publish(job, a_progress(7))
-        assert (await heard(ear, job))[job] == a_progress(7)
+        assert (await receive_progress(ear, job))[job] == a_progress(7)
 
 
 @pytest.mark.parametrize("fault", ["", "kill", "hang"])
@@ -90,34 +92,34 @@ async def test_who_asks_is_told_how_it_is(join: Join, redis_server: Server, faul
 async def test_a_redis_that_is_away_makes_nobody_wait_and_is_used_again_when_it_is_back(
     join: Join, redis_server: Server, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ours, theirs, job = join(), join(), new_id()
-    await speaks(ours, theirs)
+    ours, their_bus, job = join(), join(), new_id()
+    await speaks(ours, their_bus)
     await there(ours)
 
     strike(redis_server, fault)
     await away(ours)
-    await away(theirs)
+    await away(their_bus)
     for done in range(1, 1000):
         at_once(ours.publish(job, a_progress(done)))
         at_once(ours.happened())
-    known = await ours.latest(job)
+    progress = await ours.latest(job)
     redis_server.go_on()
 
-    assert known == a_progress(999)
-    await until_latest(theirs, job, a_progress(999))
-    await speaks(ours, theirs)
+    assert progress == a_progress(999)
+    await until_latest(their_bus, job, a_progress(999))
+    await speaks(ours, their_bus)
     await there(ours)
-    assert sorted(set(said(caplog))) == ["Redis is away", "Redis is back"]
-    assert len(said(caplog)) == 4  # once of each, by either of the two
+    assert sorted(set(first_words(caplog))) == ["Redis is away", "Redis is back"]
+    assert len(first_words(caplog)) == 4  # once of each, by either of the two
 
 
 async def test_a_redis_that_is_not_there_at_the_start_is_found_when_it_comes(
     join: Join, redis_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_server.kill()
-    ours, theirs, job = join(), join(), new_id()
+    ours, their_bus, job = join(), join(), new_id()
     ours.begin()
-    await until(lambda: bool(said(caplog)))
+    await until(lambda: bool(first_words(caplog)))
     at_once(ours.publish(job, a_progress(1)))
     with ours.listen() as ear:
         at_once(ours.publish(job, a_progress(2)))
@@ -129,81 +131,81 @@ async def test_a_redis_that_is_not_there_at_the_start_is_found_when_it_comes(
 
     redis_server.start()
 
-    await until_latest(theirs, job, a_progress(2))
-    await speaks(ours, theirs)
+    await until_latest(their_bus, job, a_progress(2))
+    await speaks(ours, their_bus)
 
 
 @asynccontextmanager
 async def nonsense() -> AsyncIterator[tuple[str, list[int]]]:
     """A server that answers, but not as Redis does; its URL, and how often it was asked."""
-    asked: list[int] = []
+    connections: list[int] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(len(await reader.read(100)))
+        connections.append(len(await reader.read(100)))
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        yield f"redis://:secret-word@127.0.0.1:{port}", asked
+        yield f"redis://:secret-word@127.0.0.1:{port}", connections
 
 
 async def test_it_is_said_once_that_redis_is_away_and_never_with_its_password(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with nonsense() as (url, asked):
+    async with nonsense() as (url, connections):
         bus = RedisBus(url, SystemClock())
         bus.begin()
-        await until(lambda: len(asked) >= 4)
+        await until(lambda: len(connections) >= 4)
         await bus.close()
 
-    assert said(caplog) == ["Redis is away"]
+    assert first_words(caplog) == ["Redis is away"]
     assert "secret-word" not in caplog.text
 
 
 async def test_what_redis_has_forgotten_is_known_here_and_told_again(
     join: Join, raw: Redis
 ) -> None:
-    ours, theirs, job = join(), join(), new_id()
-    theirs.begin()
+    ours, their_bus, job = join(), join(), new_id()
+    their_bus.begin()
     await ours.publish(job, a_progress(1))
-    await until_latest(theirs, job, a_progress(1))
+    await until_latest(their_bus, job, a_progress(1))
 
     raw.flushall()
 
     assert await ours.latest(job) == a_progress(1)
-    assert await theirs.latest(job) is None
+    assert await their_bus.latest(job) is None
     await ours.publish(job, a_progress(2))
-    await until_latest(theirs, job, a_progress(2))
-    await speaks(ours, theirs)
+    await until_latest(their_bus, job, a_progress(2))
+    await speaks(ours, their_bus)
 
 
 async def test_every_key_is_ours_by_its_name_and_goes_after_a_day(join: Join, raw: Redis) -> None:
     raw.flushall()
-    ours, theirs, jobs = join(), join(), [new_id() for _ in range(3)]
-    theirs.begin()
+    ours, their_bus, jobs = join(), join(), [new_id() for _ in range(3)]
+    their_bus.begin()
     for job in jobs:
         await ours.publish(job, a_progress(1))
     for job in jobs:
-        await until_latest(theirs, job, a_progress(1))
-    await speaks(ours, theirs)
+        await until_latest(their_bus, job, a_progress(1))
+    await speaks(ours, their_bus)
 
     keys = list(raw.scan_iter())
-    left = [raw.ttl(key) for key in keys]
+    ttls = [raw.ttl(key) for key in keys]
 
     assert len(keys) > len(jobs)
     assert all(key.startswith(PREFIX.encode()) for key in keys)
     assert CHANNEL.startswith(PREFIX)
     day = KEPT.total_seconds()
-    assert all(day - 600 < seconds <= day for seconds in left)
+    assert all(day - 600 < seconds <= day for seconds in ttls)
 
 
 async def test_what_cannot_be_read_is_skipped(
     join: Join, raw: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ours, theirs, job = join(), join(), new_id()
-    with theirs.listen() as ear:
-        await there(theirs)
+    ours, their_bus, job = join(), join(), new_id()
+    with their_bus.listen() as ear:
+        await there(their_bus)
         for word in (
             b"\xff",
             b"[]",
@@ -216,21 +218,21 @@ async def test_what_cannot_be_read_is_skipped(
             raw.publish(CHANNEL, word)
         for word in (b'{"done": "many"}', b'{"later": ' + b"[" * 100_000):
             raw.set(f"{PREFIX}progress:{job}", word, ex=60)
-            assert await theirs.latest(job) is None
+            assert await their_bus.latest(job) is None
 
         await ours.publish(job, a_progress(7))
-        assert (await heard(ear, job))[job] == a_progress(7)
-    assert not said(caplog)
+        assert (await receive_progress(ear, job))[job] == a_progress(7)
+    assert not first_words(caplog)
 
 
 async def test_fields_of_another_version_are_ignored(join: Join, raw: Redis) -> None:
     bus, job = join(), new_id()
-    told = msgspec.to_builtins(a_progress(7)) | {"later": [1]}
+    message = msgspec.to_builtins(a_progress(7)) | {"later": [1]}
     with bus.listen() as ear:
         await there(bus)
-        raw.publish(CHANNEL, json.dumps({"origin": "a", "progress": {job: told}, "later": {}}))
-        assert (await heard(ear, job))[job] == a_progress(7)
-    raw.set(f"{PREFIX}progress:{job}", json.dumps(told), ex=60)
+        raw.publish(CHANNEL, json.dumps({"origin": "a", "progress": {job: message}, "later": {}}))
+        assert (await receive_progress(ear, job))[job] == a_progress(7)
+    raw.set(f"{PREFIX}progress:{job}", json.dumps(message), ex=60)
     assert await bus.latest(job) == a_progress(7)
 
 
@@ -240,32 +242,32 @@ async def test_the_user_of_the_docs_may_do_all_that_is_needed(
     (line,) = re.findall(r"^user crawlyard on >SECRET (.*)$", DOCS.read_text(), re.MULTILINE)
     raw.execute_command("ACL", "SETUSER", "crawlyard", "reset", "on", ">SECRET", *line.split())  # type: ignore[no-untyped-call]  # it has no types
     url = redis_server.url.replace("redis://", "redis://crawlyard:SECRET@")
-    ours, theirs = RedisBus(url, SystemClock()), RedisBus(url, SystemClock())
+    ours, their_bus = RedisBus(url, SystemClock()), RedisBus(url, SystemClock())
 
-    await speaks(ours, theirs)
+    await speaks(ours, their_bus)
     await there(ours)
     await ours.close()
-    await theirs.close()
+    await their_bus.close()
 
     with pytest.raises(NoPermissionError):
         Redis.from_url(url).get("another's")
 
 
 async def test_a_subscription_that_is_cut_off_is_made_again(join: Join, raw: Redis) -> None:
-    ours, theirs = join(), join()
-    with theirs.listen():
-        await there(theirs)
+    ours, their_bus = join(), join()
+    with their_bus.listen():
+        await there(their_bus)
         cut = raw.execute_command("CLIENT KILL TYPE pubsub")  # type: ignore[no-untyped-call]  # it has no types
 
         assert cut >= 1
-        await away(theirs)
-        await there(theirs)
-        await speaks(ours, theirs)
+        await away(their_bus)
+        await there(their_bus)
+        await speaks(ours, their_bus)
 
 
 @dataclass(slots=True)
 class Proxy:
-    """What stands between a bus and its Redis."""
+    """A proxy between a bus and its Redis."""
 
     port: int
     muted: bool = False
@@ -308,16 +310,16 @@ async def test_a_subscription_over_which_nothing_comes_any_more_is_made_again(
 ) -> None:
     ours, proxy = join(), Proxy(redis_server.port)
     async with proxy.url() as url:
-        theirs = RedisBus(url, SystemClock())
-        with theirs.listen():
-            await there(theirs)
+        their_bus = RedisBus(url, SystemClock())
+        with their_bus.listen():
+            await there(their_bus)
             proxy.muted = True
-            await away(theirs)
+            await away(their_bus)
             proxy.muted = False
             await until(lambda: proxy.subscribed >= 2)
 
-            await speaks(ours, theirs)
-        await theirs.close()
+            await speaks(ours, their_bus)
+        await their_bus.close()
 
 
 async def test_jobs_that_ended_while_redis_is_away_do_not_pile_up(

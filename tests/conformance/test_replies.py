@@ -66,11 +66,11 @@ async def test_what_is_forgotten_begins_anew(store: Store) -> None:
     await begun(store, a_reply())
     await store.replies.settle(answer)
 
-    kept = await begun(store, a_reply(), NOW + DAY)
+    recent = await begun(store, a_reply(), NOW + DAY)
     anew = await begun(store, a_reply(request="cd" * 32), NOW + DAY + timedelta(microseconds=1))
     after = await begun(store, a_reply(), NOW + DAY + MINUTE)
 
-    assert kept == answer
+    assert recent == answer
     assert anew is None
     assert after is not None
     assert (after.status, after.body, after.request) == (0, b"", "cd" * 32)

@@ -24,10 +24,10 @@ LATER = NOW + timedelta(hours=1)
 
 async def claims(store: Store, now: datetime) -> list[str]:
     """Return the jobs that are claimed until none is left, in their order."""
-    taken = []
+    job_ids = []
     while (claim := await store.leases.claim(Asker("w1"), now, LEASE)) is not None:
-        taken.append(claim.job.id)
-    return taken
+        job_ids.append(claim.job.id)
+    return job_ids
 
 
 async def test_jobs_that_become_due_are_claimed_in_the_order_of_all(store: Store) -> None:
@@ -54,8 +54,8 @@ async def test_a_claim_on_sqlite_reads_indexes_of_what_is_due_alone(
 ) -> None:
     file = str(shutil.copy(sqlite_template, tmp_path))
 
-    asked = await planned(file, lambda store: store.leases.claim(Asker("w1"), NOW, LEASE))
-    plans = [step for _, steps in asked for step in steps if "jobs" in step]
+    plan_steps = await planned(file, lambda store: store.leases.claim(Asker("w1"), NOW, LEASE))
+    plans = [step for _, steps in plan_steps for step in steps if "jobs" in step]
 
     assert "SEARCH jobs USING INDEX jobs_ready (ready=?)" in plans
     assert any("USING COVERING INDEX jobs_unready (due_at<?)" in plan for plan in plans)
@@ -72,14 +72,14 @@ async def test_a_claim_on_postgres_passes_by_what_is_due_later_whatever_is_plann
     engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
     look = re.sub(r"%\(param_\d+\)s", "1", str(FIRST_LOOK.compile(engine)))  # of LIMIT
     look = look.replace("%(now)s", "$1")
-    others = ", ".join(column.name for column in jobs.c if column.name not in {"no", "id"})
+    other_columns = ", ".join(column.name for column in jobs.c if column.name not in {"no", "id"})
     with engine.begin() as conn:
         conn.exec_driver_sql(
-            f"INSERT INTO jobs (id, {others})"
-            f" SELECT gen_random_uuid()::text, {others} FROM jobs, generate_series(1, 5000)"
+            f"INSERT INTO jobs (id, {other_columns})"
+            f" SELECT gen_random_uuid()::text, {other_columns} FROM jobs, generate_series(1, 5000)"
         )
         conn.exec_driver_sql("ANALYZE jobs")
-        # as after some runs: one plan for whatever is given
+        # as after some runs: one plan for all parameters
         conn.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
         conn.exec_driver_sql(f"PREPARE look (bigint) AS {look}")
         plan = conn.exec_driver_sql("EXPLAIN EXECUTE look (1)")

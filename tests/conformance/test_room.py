@@ -1,4 +1,4 @@
-"""How much room a purge gives back: measured on the disk, and told as it is."""
+"""Space freed by a purge: measured on disk and reported."""
 
 import asyncio
 import shutil
@@ -64,9 +64,11 @@ async def test_it_is_given_back_in_steps_of_so_many_pages(
 
     steps = await purged(store)
 
-    given = [freed.bytes for freed in steps if not freed.rows]
-    assert len(given) > 5
-    assert max(given) <= 51 * 4096  # with one of the pages in which SQLite notes who uses which
+    freed_bytes = [freed.bytes for freed in steps if not freed.rows]
+    assert len(freed_bytes) > 5
+    assert (
+        max(freed_bytes) <= 51 * 4096
+    )  # with one of the pages in which SQLite notes who uses which
 
 
 async def test_what_a_killed_janitor_has_left_is_given_back_by_the_next(
@@ -104,11 +106,11 @@ async def test_a_reader_in_its_way_is_not_waited_for(store: Store, file: Path) -
 @pytest.mark.postgres
 async def test_a_job_that_another_janitor_purges_is_left_to_it(postgres_url: str) -> None:
     store = await open_sql_store(postgres_url)
-    theirs, ours = await with_pages(store, 10), await with_pages(store, 10)
-    for claim in (theirs, ours):
+    their_job, ours = await with_pages(store, 10), await with_pages(store, 10)
+    for claim in (their_job, ours):
         await deleted(store, claim.job)
     other = await psycopg.AsyncConnection.connect(postgres_url)
-    await other.execute("SELECT 1 FROM jobs WHERE no = %s FOR UPDATE", [theirs.lease.job_no])
+    await other.execute("SELECT 1 FROM jobs WHERE no = %s FOR UPDATE", [their_job.lease.job_no])
 
     async with asyncio.timeout(60):
         while_locked = sum(await purged(store), PurgeResult())

@@ -1,4 +1,4 @@
-"""`ScheduleStore`: schedules are added, changed by one at a time, found and deleted."""
+"""`ScheduleStore`: schedules are added, changed by one caller at a time, found and deleted."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,8 +28,8 @@ async def added(store: Store, **fields: Any) -> CrawlSchedule:
     return schedule
 
 
-async def found(store: Store, limit: int = 100, **asked: Any) -> list[str]:
-    return [s.name for s in await store.schedules.find(ScheduleQuery(**asked), limit)]
+async def find_names(store: Store, limit: int = 100, **filters: Any) -> list[str]:
+    return [s.name for s in await store.schedules.find(ScheduleQuery(**filters), limit)]
 
 
 async def names(store: Store, schedule: CrawlSchedule) -> list[str]:
@@ -91,9 +91,9 @@ class TestAdd:
     async def test_text_that_a_database_refuses_is_made_fit(self, store: Store) -> None:
         schedule = await added(store, name="a\x00b", params={"x": "\ud800"})
 
-        kept = await store.schedules.get(schedule.id)
+        stored = await store.schedules.get(schedule.id)
 
-        assert (kept.name, kept.params) == ("a\ufffdb", {"x": "\ufffd"})
+        assert (stored.name, stored.params) == ("a\ufffdb", {"x": "\ufffd"})
 
     async def test_names_are_unique_for_each_owner(self, store: Store) -> None:
         await added(store, name="nightly", owner="ada")
@@ -102,7 +102,7 @@ class TestAdd:
         with pytest.raises(Conflict, match="nightly"):
             await added(store, name="nightly", owner="ada")
 
-        assert await found(store) == ["nightly", "nightly"]
+        assert await find_names(store) == ["nightly", "nightly"]
 
     async def test_its_template_must_be_there(self, store: Store) -> None:
         schedule = a_schedule(template_id=new_id())
@@ -110,7 +110,7 @@ class TestAdd:
         with pytest.raises(NotFound):
             await store.schedules.add(schedule, told(schedule))
 
-        assert await found(store) == await names(store, schedule) == []
+        assert await find_names(store) == await names(store, schedule) == []
 
 
 class TestSave:
@@ -121,8 +121,8 @@ class TestSave:
         await store.schedules.save(changed, told(changed, EventName.SCHEDULE_UPDATED))
 
         assert await store.schedules.get(schedule.id) == changed
-        assert await found(store, text="AFTER") == ["new"]
-        assert await found(store, text="before") == []
+        assert await find_names(store, text="AFTER") == ["new"]
+        assert await find_names(store, text="before") == []
         assert await names(store, schedule) == ["schedule.created", "schedule.updated"]
 
     async def test_an_edit_is_refused_after_the_schedule_has_fired(self, store: Store) -> None:
@@ -139,7 +139,7 @@ class TestSave:
         with pytest.raises(Conflict, match="one"):
             await store.schedules.save(edited(two, name="one"), told(two))
 
-        assert await found(store) == ["one", "two"]
+        assert await find_names(store) == ["one", "two"]
         assert await names(store, two) == ["schedule.created"]
 
     async def test_a_template_that_is_gone_is_refused(self, store: Store) -> None:
@@ -169,45 +169,45 @@ class TestFind:
             for name in ("a", "b"):
                 await added(store, name=name, owner=owner)
 
-        seen: list[CrawlSchedule] = []
+        names_read: list[CrawlSchedule] = []
         after = None
         while page := await store.schedules.find(ScheduleQuery(after=after), 2):
             assert len(page) <= 2
-            seen += page
+            names_read += page
             after = (page[-1].name, page[-1].id)
 
-        assert seen == await store.schedules.find(ScheduleQuery(), 100)
-        assert len({s.id for s in seen}) == 6
+        assert names_read == await store.schedules.find(ScheduleQuery(), 100)
+        assert len({s.id for s in names_read}) == 6
 
     async def test_each_field_narrows(self, store: Store) -> None:
         template = await a_template(store)
         await added(store, name="one", owner="ada", template_id=template)
         await added(store, name="two", owner="bob", paused_at=NOW, description="50% of ÜBER")
 
-        assert await found(store, owner="ada") == ["one"]
-        assert await found(store, template_id=template) == ["one"]
-        assert await found(store, paused=True) == ["two"]
-        assert await found(store, paused=False) == ["one"]
-        assert await found(store, name="two") == ["two"]
-        assert await found(store, name="tw") == []
-        assert await found(store, text="50% of über") == ["two"]
-        assert await found(store, text="50_") == []
-        assert await found(store, owner="ada", paused=True) == []
+        assert await find_names(store, owner="ada") == ["one"]
+        assert await find_names(store, template_id=template) == ["one"]
+        assert await find_names(store, paused=True) == ["two"]
+        assert await find_names(store, paused=False) == ["one"]
+        assert await find_names(store, name="two") == ["two"]
+        assert await find_names(store, name="tw") == []
+        assert await find_names(store, text="50% of über") == ["two"]
+        assert await find_names(store, text="50_") == []
+        assert await find_names(store, owner="ada", paused=True) == []
 
 
 class TestDelete:
     async def test_a_deleted_schedule_is_gone_with_its_ledger(self, store: Store) -> None:
-        gone, kept = await added(store), await added(store)
-        for schedule in (gone, kept):
+        deleted, remaining = await added(store), await added(store)
+        for schedule in (deleted, remaining):
             await store.ticks.fire([a_firing(schedule, [a_tick(schedule)])])
 
-        await store.schedules.delete(gone.id, 1, told(gone, EventName.SCHEDULE_DELETED))
+        await store.schedules.delete(deleted.id, 1, told(deleted, EventName.SCHEDULE_DELETED))
 
         with pytest.raises(NotFound):
-            await store.schedules.get(gone.id)
-        assert await store.ticks.ticks(gone.id) == []
-        assert len(await store.ticks.ticks(kept.id)) == 1
-        assert (await names(store, gone))[-1] == "schedule.deleted"
+            await store.schedules.get(deleted.id)
+        assert await store.ticks.ticks(deleted.id) == []
+        assert len(await store.ticks.ticks(remaining.id)) == 1
+        assert (await names(store, deleted))[-1] == "schedule.deleted"
 
     async def test_the_rows_of_its_ledger_are_counted(self, store: Store) -> None:
         schedule, other = await added(store), await added(store)
@@ -234,7 +234,7 @@ async def test_what_cannot_be_read_is_left_out_and_keeps_nothing_else_from_being
     backend: Backend, plan: str, field: str
 ) -> None:
     if not backend.sql:
-        return  # what is in memory is there, and was checked when it was made
+        return  # an in-memory store exists once created, and was checked then
     store = await backend.open()
     broken, other = await added(store, name="broken"), await added(store, name="other")
     database = database_of(store)
@@ -244,7 +244,7 @@ async def test_what_cannot_be_read_is_left_out_and_keeps_nothing_else_from_being
     await database.write(lambda conn: conn.execute(update(table).where(same).values(values)))
     read = await store.schedules.get(broken.id)
     due = await store.ticks.due(NOW, 10)
-    listed = await found(store)
+    listed = await find_names(store)
     await store.close()
 
     assert (read.id, read.name, read.next_at) == (broken.id, "broken", NOW)

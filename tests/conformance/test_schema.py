@@ -115,8 +115,8 @@ def differences(conn: Connection) -> list[object]:
 
     context = MigrationContext.configure(conn, opts={"include_name": is_known})
     # its type does not know that it takes several
-    found: list[object] = compare_metadata(context, [metadata, page_search.INDEX])  # type: ignore[arg-type]
-    return found
+    diffs: list[object] = compare_metadata(context, [metadata, page_search.INDEX])  # type: ignore[arg-type]
+    return diffs
 
 
 async def test_a_new_database_has_what_the_tables_say(new: str) -> None:
@@ -126,11 +126,11 @@ async def test_a_new_database_has_what_the_tables_say(new: str) -> None:
 async def test_indexes_of_some_rows_are_so_on_both(new: str) -> None:
     indexes = {index for table in metadata.tables.values() for index in table.indexes}
     some = {i.name for i in indexes if i.dialect_options["sqlite"]["where"] is not None}
-    made = "SELECT indexname, indexdef FROM pg_indexes"
+    query = "SELECT indexname, indexdef FROM pg_indexes"
     if not is_postgres(new):
-        made = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
 
-    partial = {name for name, statement in rows(new, made) if " WHERE " in str(statement)}
+    partial = {name for name, statement in rows(new, query) if " WHERE " in str(statement)}
 
     assert partial == some
     assert len(some) > 20
@@ -138,10 +138,10 @@ async def test_indexes_of_some_rows_are_so_on_both(new: str) -> None:
 
 async def test_indexes_are_created_in_the_order_of_their_definitions(tmp_path: Path) -> None:
     await (await open_sql_store(tmp_path / "yard.db")).close()
-    made = "SELECT name FROM sqlite_master WHERE tbl_name = 'jobs' AND sql LIKE 'CREATE%INDEX%'"
+    query = "SELECT name FROM sqlite_master WHERE tbl_name = 'jobs' AND sql LIKE 'CREATE%INDEX%'"
 
     names = [
-        name for (name,) in rows(f"sqlite:///{tmp_path / 'yard.db'}", f"{made} ORDER BY rowid")
+        name for (name,) in rows(f"sqlite:///{tmp_path / 'yard.db'}", f"{query} ORDER BY rowid")
     ]
 
     assert names == re.findall(r'Index\(\s*"(jobs_\w+)"', getsource(jobs))
@@ -206,8 +206,8 @@ def content(conn: Connection) -> dict[str, Rows]:
 
 
 def rows_of(conn: Connection, name: str) -> Rows:
-    found = conn.execute(text(f"SELECT * FROM {name}")).mappings()
-    return [dict(row) for row in found]
+    result = conn.execute(text(f"SELECT * FROM {name}")).mappings()
+    return [dict(row) for row in result]
 
 
 def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
@@ -243,10 +243,10 @@ def test_a_database_of_commit_dea59534_is_upgraded_row_for_row(old: str) -> None
 
     after = on(old, content)
     expected = upgraded(before)
-    assert all(before.values()), [name for name, found in before.items() if not found]
+    assert all(before.values()), [name for name, rows in before.items() if not rows]
     assert after.keys() == expected.keys()
-    for name, found in after.items():
-        assert sorted(found, key=in_order) == sorted(expected[name], key=in_order), name
+    for name, rows in after.items():
+        assert sorted(rows, key=in_order) == sorted(expected[name], key=in_order), name
 
 
 def in_order(row: dict[str, object]) -> str:
@@ -255,13 +255,13 @@ def in_order(row: dict[str, object]) -> str:
 
 def objects(conn: Connection) -> set[tuple[str, str]]:
     """Return the names and definitions of indexes and functions."""
-    made = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     if conn.dialect.name == "postgresql":
-        made = (
+        query = (
             "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' UNION ALL"
             " SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
         )
-    return {(name, " ".join(sql.split())) for name, sql in conn.execute(text(made))}
+    return {(name, " ".join(sql.split())) for name, sql in conn.execute(text(query))}
 
 
 def test_an_upgraded_database_has_the_schema_of_a_new_one(
@@ -328,7 +328,7 @@ async def test_a_schema_from_before_the_first_release_is_refused_and_left_alone(
 async def test_a_newer_schema_refuses_an_older_program(new: str) -> None:
     on(new, lambda conn: stamp(conn, "0999"))
 
-    with pytest.raises(SchemaMismatch, match=f"schema 0999, .* knows only {SCHEMA}"):
+    with pytest.raises(SchemaMismatch, match=f"schema 0999, .* supports only {SCHEMA}"):
         await open_sql_store(new)
 
     on(new, lambda conn: stamp(conn, SCHEMA))

@@ -54,12 +54,12 @@ async def test_a_newcomer_has_what_is_left_and_his_share_once_the_others_know_of
     await sat(store, "w1")
 
     first = await sat(store, "w2")
-    told = await sat(store, "w1", keeps=4)
+    renewed = await sat(store, "w1", keeps=4)
     waits = await sat(store, "w2")
     freed = await sat(store, "w1", keeps=2)
     second = await sat(store, "w2")
 
-    assert [terms.seats for terms in (first, told, waits, freed, second)] == [0, 2, 0, 2, 2]
+    assert [terms.seats for terms in (first, renewed, waits, freed, second)] == [0, 2, 0, 2, 2]
 
 
 async def test_who_wants_less_than_his_share_leaves_it_to_the_others(store: Store) -> None:
@@ -99,7 +99,7 @@ async def test_the_seats_of_the_dead_and_of_their_children_are_free_but_not_thei
         for asker in ("w1", "w1/20", "w12", "w2", "w3")
     }
 
-    assert {asker: one.seats for asker, one in terms.items()} == {
+    assert {asker: host_terms.seats for asker, host_terms in terms.items()} == {
         "w1": 4,
         "w1/20": 4,
         "w2": 4,
@@ -208,9 +208,9 @@ async def test_a_window_that_could_not_be_replaced_stays(store: Store) -> None:
     last, free_at = NOW + (ALONE_S + 0.5) * SECOND, NOW + SECOND / 4
     await ruled(store, state=HostState.PAUSED)
 
-    told = await sat(store, "w1", book=True, every_s=0.5, last=last, free_at=free_at)
+    terms = await sat(store, "w1", book=True, every_s=0.5, last=last, free_at=free_at)
 
-    assert told.booked is None
+    assert terms.booked is None
     assert (await store.hosts.booked([HOST]))[HOST].booked_until == last
 
 
@@ -237,10 +237,10 @@ async def test_the_longest_delay_of_the_others_is_told_and_booked(store: Store) 
     await sat(store, "w1", wanted=0, every_s=8.0)
     await sat(store, "w2", wanted=0, every_s=3.0)
 
-    told = await sat(store, "w3", every_s=0.5, book=True)
+    terms = await sat(store, "w3", every_s=0.5, book=True)
 
-    assert told.booked is not None
-    assert (told.others_s, told.booked.every_s) == (8.0, 8.0)
+    assert terms.booked is not None
+    assert (terms.others_s, terms.booked.every_s) == (8.0, 8.0)
     assert (await sat(store, "w1", every_s=8.0)).others_s == 3.0
 
 
@@ -288,7 +288,7 @@ async def test_terms_come_in_the_order_asked(store: Store) -> None:
 
     terms = await store.hosts.renew_slots("w1", wishes, NOW, NOW + LAST)
 
-    assert [(one.seats, one.strikes) for one in terms] == [(1, 0), (2, 0), (3, 2)]
+    assert [(host.seats, host.strikes) for host in terms] == [(1, 0), (2, 0), (3, 2)]
     assert await store.hosts.renew_slots("w1", [], NOW, NOW + LAST) == []
 
 
@@ -303,21 +303,23 @@ async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_
         keeps, terms = [0, 0], []
         for second in range(3):
             now, order = NOW + second * SECOND, (1, -1)[number % 2]
-            asked = [
+            requests = [
                 SlotRequest(host=w.host, wanted=3, at_once=5, keeps=many)
                 for w, many in zip(wishes, keeps, strict=True)
             ]
-            terms = (await mine.hosts.renew_slots(asker, asked[::order], now, now + LAST))[::order]
-            keeps = [one.seats for one in terms]
+            terms = (await mine.hosts.renew_slots(asker, requests[::order], now, now + LAST))[
+                ::order
+            ]
+            keeps = [host_terms.seats for host_terms in terms]
         return terms
 
-    told = await asyncio.gather(*(sit(number) for number in range(8)))
+    answers = await asyncio.gather(*(sit(number) for number in range(8)))
     for other in stores[1:]:
         if backend.sql:
             await other.close()
 
     for host in (0, 1):
-        assert 0 < sum(terms[host].seats for terms in told) <= 5
+        assert 0 < sum(terms[host].seats for terms in answers) <= 5
 
 
 async def test_seats_that_have_lapsed_are_swept(store: Store) -> None:
@@ -350,9 +352,9 @@ class Asker:
     limits=st.lists(st.integers(1, 4), min_size=2, max_size=3),
     steps=st.lists(
         st.tuples(
-            st.integers(0, 2),  # who
-            st.integers(0, 4),  # how many it wants
-            st.integers(0, 4),  # how many it has under way when it renews
+            st.integers(0, 2),  # the worker
+            st.integers(0, 4),  # slots that it wants
+            st.integers(0, 4),  # requests under way when it renews
             st.integers(0, 6),  # seconds that pass before
         ),
         max_size=14,
@@ -363,14 +365,14 @@ async def test_no_order_of_events_gives_out_more_seats_than_there_are(
 ) -> None:
     now, host = NOW, new_id()
     askers = [Asker(f"w{n}", at_once) for n, at_once in enumerate(limits)]
-    for who, wanted, under_way, passes_s in steps:
+    for worker, slots, under_way, passes_s in steps:
         now += passes_s * SECOND
         for asker in askers:
             asker.in_use = asker.in_use if asker.until > now else 0
-        mine = askers[who % len(askers)]
+        mine = askers[worker % len(askers)]
         keeps = min(mine.in_use, under_way)
         terms = await sat(
-            store, mine.name, now, host=host, wanted=wanted, at_once=mine.at_once, keeps=keeps
+            store, mine.name, now, host=host, wanted=slots, at_once=mine.at_once, keeps=keeps
         )
         mine.in_use, mine.until = max(keeps, terms.seats), now + LAST
 

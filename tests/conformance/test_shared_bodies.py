@@ -39,9 +39,9 @@ async def first(store: Store) -> Claim:
 async def later(store: Store, before: Claim, targets: Sequence[Target] = TARGETS) -> Claim:
     """Return the claim of a job that has found *targets* as they were in an earlier one."""
     claim = await claimed(store, await added(store, spec=a_spec(since=before.job.id)))
-    found = await store.pages.of_targets(before.job.id, [t.fp for t in targets])
+    stored_pages = await store.pages.of_targets(before.job.id, [t.fp for t in targets])
     outcomes = [
-        Outcome(t, TargetState.DONE, a_page(t, unchanged_since=NOW), body_of=found[t.fp][1])
+        Outcome(t, TargetState.DONE, a_page(t, unchanged_since=NOW), body_of=stored_pages[t.fp][1])
         for t in targets
     ]
     answer = await recorded(store, claim.lease, a_batch(targets, outcomes))
@@ -65,10 +65,10 @@ async def count(store: Store) -> int:
 
 
 async def test_a_page_is_found_by_its_target_with_the_key_of_its_bodies(store: Store) -> None:
-    one = await first(store)
-    two = await later(store, one)
+    first_run = await first(store)
+    two = await later(store, first_run)
 
-    old = await store.pages.of_targets(one.job.id, [t.fp for t in TARGETS])
+    old = await store.pages.of_targets(first_run.job.id, [t.fp for t in TARGETS])
     new = await store.pages.of_targets(two.job.id, [TARGETS[0].fp, TARGETS[2].fp, 1])
 
     assert {fp: key for fp, (_, key) in old.items()} == {fp: s.id for fp, (s, _) in old.items()}
@@ -80,8 +80,8 @@ async def test_a_page_is_found_by_its_target_with_the_key_of_its_bodies(store: S
 
 
 async def test_shared_bodies_are_read_and_searched_as_any_other(store: Store) -> None:
-    one = await first(store)
-    two = await later(store, one, TARGETS[:2])
+    first_run = await first(store)
+    two = await later(store, first_run, TARGETS[:2])
 
     assert await read(store, two) == texts(TARGETS[:2])
     linking = await store.pages.pages(two.job.id, PageQuery(links_to=TARGETS[0].fp), 100)
@@ -94,34 +94,34 @@ async def test_shared_bodies_are_read_and_searched_as_any_other(store: Store) ->
 async def test_a_body_lives_as_long_as_any_run_has_it(
     store: Store, step: int, order: tuple[int, ...]
 ) -> None:
-    one = await first(store)
-    two = await later(store, one, TARGETS[:3])
+    first_run = await first(store)
+    two = await later(store, first_run, TARGETS[:3])
     three = await later(store, two, TARGETS[:2])
-    runs = [one, two, three]
+    runs = [first_run, two, three]
     jobs = [await ended(store, run.lease) for run in runs]
-    theirs = [texts(TARGETS), texts(TARGETS[:3]), texts(TARGETS[:2])]
+    expected_texts = [texts(TARGETS), texts(TARGETS[:3]), texts(TARGETS[:2])]
 
-    for n, gone in enumerate(order):
-        await deleted(store, jobs[gone])
+    for n, deleted_run in enumerate(order):
+        await deleted(store, jobs[deleted_run])
         assert max(freed.rows for freed in await purged(store, step)) <= step
-        left = order[n + 1 :]
-        for other in left:
-            assert await read(store, runs[other]) == theirs[other]
-        needed = max((len(theirs[other]) for other in left), default=0)
+        remaining_runs = order[n + 1 :]
+        for other in remaining_runs:
+            assert await read(store, runs[other]) == expected_texts[other]
+        needed = max((len(expected_texts[other]) for other in remaining_runs), default=0)
         assert await count(store) == 3 * needed
 
 
 async def test_a_job_is_purged_when_no_run_is_based_on_it_any_more(store: Store) -> None:
-    one = await first(store)
-    waits = await added(store, spec=a_spec(since=one.job.id))
-    job = await ended(store, one.lease)
-    two = await claimed(store, await added(store, spec=a_spec(since=one.job.id)))
-    found = await store.pages.of_targets(one.job.id, [t.fp for t in TARGETS])
+    first_run = await first(store)
+    waits = await added(store, spec=a_spec(since=first_run.job.id))
+    job = await ended(store, first_run.lease)
+    two = await claimed(store, await added(store, spec=a_spec(since=first_run.job.id)))
+    pages = await store.pages.of_targets(first_run.job.id, [t.fp for t in TARGETS])
     await deleted(store, job)
 
     assert await purged(store) == []
     outcomes = [
-        Outcome(t, TargetState.DONE, a_page(t), body_of=found[t.fp][1]) for t in TARGETS[:2]
+        Outcome(t, TargetState.DONE, a_page(t), body_of=pages[t.fp][1]) for t in TARGETS[:2]
     ]
     await moved(store, two.job.id, Move.CANCEL)
     assert await purged(store) == []  # its last pages are still to come
@@ -136,9 +136,9 @@ async def test_a_job_is_purged_when_no_run_is_based_on_it_any_more(store: Store)
 
 async def test_two_janitors_leave_no_body_behind(backend: Backend) -> None:
     store = await backend.open()
-    one = await first(store)
-    two = await later(store, one)
-    for run in (one, two):
+    first_run = await first(store)
+    two = await later(store, first_run)
+    for run in (first_run, two):
         await deleted(store, await ended(store, run.lease))
 
     assert await purged(store, 2)
@@ -148,45 +148,45 @@ async def test_two_janitors_leave_no_body_behind(backend: Backend) -> None:
 
 async def test_the_next_run_is_based_on_the_last_that_completed(store: Store) -> None:
     base, since = store.ticks.base, None
-    made: list[str] = []
+    job_ids: list[str] = []
 
     async def run(move: Move, *, full: bool = False) -> None:
         nonlocal since
         spec = a_spec(since=None if full else since)
-        at = NOW + timedelta(minutes=len(made))
+        at = NOW + timedelta(minutes=len(job_ids))
         job = a_job(spec=spec, created_at=at)
         job = replace(job, origin=replace(job.origin, schedule_id="s", tick_at=at))
         claim = await claimed(store, await added(store, job))
         await ended(store, claim.lease, move)
-        made.append(job.id)
+        job_ids.append(job.id)
         if move is Move.COMPLETE:
             since = job.id
 
     assert await base("s", None) is None
     await run(Move.COMPLETE)
     await run(Move.FAIL)
-    assert await base("s", None) == await base("s", 2) == await base("s", 3) == made[0]
+    assert await base("s", None) == await base("s", 2) == await base("s", 3) == job_ids[0]
     assert await base("s", 1) is await base("other", None) is None
     await run(Move.COMPLETE)
-    assert await base("s", None) == await base("s", 3) == made[2]
+    assert await base("s", None) == await base("s", 3) == job_ids[2]
     assert await base("s", 2) is None
     await run(Move.COMPLETE)
-    assert await base("s", 4) == made[3]
+    assert await base("s", 4) == job_ids[3]
     assert await base("s", 3) is await base("s", 2) is None
     await run(Move.COMPLETE, full=True)
-    assert await base("s", 3) == await base("s", 2) == made[4]
-    await deleted(store, (await store.jobs.get(made[4])).job)
-    assert await base("s", None) == made[3]
+    assert await base("s", 3) == await base("s", 2) == job_ids[4]
+    await deleted(store, (await store.jobs.get(job_ids[4])).job)
+    assert await base("s", None) == job_ids[3]
 
 
 async def test_the_links_of_a_page_that_has_not_changed_are_those_of_the_earlier_one(
     store: Store,
 ) -> None:
-    one = await first(store)
-    two = await later(store, one)
+    first_run = await first(store)
+    two = await later(store, first_run)
 
     fps = [TARGETS[0].fp, TARGETS[1].fp]
-    for claim in (one, two):
+    for claim in (first_run, two):
         assert await store.pages.linked(claim.job.id, fps) == {TARGETS[0].fp}
         linking = await store.pages.pages(claim.job.id, PageQuery(links_to=fps[0]), 10)
         assert urls(stored.page for stored in linking) == urls(TARGETS)

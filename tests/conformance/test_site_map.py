@@ -71,13 +71,13 @@ async def test_hosts_and_folders_are_counted_the_largest_in_front(store: Store) 
 
 async def test_small_folders_are_added_up_and_an_unknown_place_is_empty(store: Store) -> None:
     claim = await crawled(store)
-    found = await store.site_map.folders(claim.job.id, HOST, 1)
+    site_map = await store.site_map.folders(claim.job.id, HOST, 1)
     none = await store.site_map.folders(claim.job.id, "example.com/none/", 10)
     of_nobody = await store.site_map.folders("00000000-0000-7000-8000-000000000000", "", 10)
 
-    assert [folder.name for folder in found.folders] == ["guide/"]
-    assert found.unlisted == 4
-    assert found.total == a_folder("", 7, 1, waiting=1, redirected=1, skipped=1)
+    assert [folder.name for folder in site_map.folders] == ["guide/"]
+    assert site_map.unlisted == 4
+    assert site_map.total == a_folder("", 7, 1, waiting=1, redirected=1, skipped=1)
     for nothing in (none, of_nobody):
         assert (nothing.folders, nothing.unlisted, nothing.total) == ((), 0, a_folder(""))
 
@@ -93,8 +93,8 @@ async def test_a_job_is_counted_alone_however_many_urls_of_others_lie_in_between
     await recorded(store, replace(claim.lease, seq=1), a_batch([last]))
 
     for job, count in ((claim.job, 2), (other.job, 40)):
-        found = await store.site_map.folders(job.id, HOST, 10)
-        assert found.folders == (a_folder("a/", waiting=count),)
+        site_map = await store.site_map.folders(job.id, HOST, 10)
+        assert site_map.folders == (a_folder("a/", waiting=count),)
 
 
 async def test_pages_are_found_by_their_folder_whatever_the_scheme(store: Store) -> None:
@@ -115,11 +115,11 @@ async def test_pages_are_found_by_their_folder_whatever_the_scheme(store: Store)
 
 async def test_a_page_has_neighbours_in_the_list_that_it_is_found_in(store: Store) -> None:
     claim = await crawled(store)
-    found = await store.pages.pages(claim.job.id, PageQuery(), 100)
-    ids = [page.id for page in found]
+    stored_pages = await store.pages.pages(claim.job.id, PageQuery(), 100)
+    ids = [page.id for page in stored_pages]
 
-    async def beside(place: int, **asked: object) -> Neighbours:
-        query = PageQuery(**asked)  # type: ignore[arg-type]  # fields by name
+    async def beside(place: int, **filters: object) -> Neighbours:
+        query = PageQuery(**filters)  # type: ignore[arg-type]  # fields by name
         return await store.pages.neighbours(claim.job.id, ids[place], query)
 
     assert len(ids) == len(await stored(store, claim.job.id)) == 8

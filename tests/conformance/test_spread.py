@@ -19,7 +19,7 @@ from tests.conformance.spread_rig import (
     SHARDS,
     begun,
     joined,
-    left,
+    leave_shard,
     of,
     sent,
     state,
@@ -34,11 +34,11 @@ async def test_a_spread_job_is_claimed_with_one_shard_and_others_join_it(store: 
     first = await begun(store)
     await sent(store, first.lease, a_batch(found=targets()))
 
-    others = [await joined(store, f"w{n}") for n in range(2, 7)]
+    joined_claims = [await joined(store, f"w{n}") for n in range(2, 7)]
 
-    taken = [first.lease.shard, *(c.lease.shard for c in others if c is not None)]
-    assert sorted(taken) == [1, 2, 3, 4]
-    assert others[-1] is None
+    shard_numbers = [first.lease.shard, *(c.lease.shard for c in joined_claims if c is not None)]
+    assert sorted(shard_numbers) == [1, 2, 3, 4]
+    assert joined_claims[-1] is None
     assert (await store.jobs.get(first.job.id)).shard.worker is None
     assert await store.leases.holders() == {"w1": 1, "w2": 1, "w3": 1, "w4": 1}
     assert [e.name for e in await store.events.events(EventQuery(subject=first.job.id))] == [
@@ -55,7 +55,9 @@ async def test_a_job_says_how_many_workers_have_it_or_parts_of_it(store: Store) 
     assert await store.leases.claim(Asker("w3", only=whole.id), NOW, LEASE) is not None
     waits = await added(store, spec=a_spec())
 
-    listed = {one.job.id: one.workers for one in await store.jobs.find(EVERY_JOB, 10)}
+    listed = {
+        standing.job.id: standing.workers for standing in await store.jobs.find(EVERY_JOB, 10)
+    }
 
     assert listed == {first.job.id: 2, whole.id: 1, waits.id: 0}
     assert [(await store.jobs.get(job_id)).workers for job_id in listed] == list(listed.values())
@@ -72,7 +74,7 @@ async def test_the_log_of_a_job_that_has_ended_goes_on_while_a_shard_of_it_is_he
     await moved(store, first.job.id, Move.CANCEL)
 
     meanwhile = (await store.journal.ends([first.job.id]))[first.job.id]
-    await left(store, first.lease)
+    await leave_shard(store, first.lease)
     afterwards = (await store.journal.ends([first.job.id]))[first.job.id]
 
     assert not meanwhile.over(NOW)
@@ -122,10 +124,12 @@ async def test_targets_that_waited_before_a_job_was_spread_are_dealt(store: Stor
 
     first = await store.leases.claim(Asker("w1", only=job.id), NOW, LEASE)
     assert first is not None
-    others = [await joined(store, f"w{n}") for n in range(2, 5)]
+    joined_claims = [await joined(store, f"w{n}") for n in range(2, 5)]
 
-    leases = [first.lease, *(c.lease for c in others if c is not None)]
-    loaded = [t for one in leases for t in await store.frontier.load(one, 100, depth_first=False)]
+    leases = [first.lease, *(c.lease for c in joined_claims if c is not None)]
+    loaded = [
+        t for lease in leases for t in await store.frontier.load(lease, 100, depth_first=False)
+    ]
     assert sorted(t.url for t in loaded) == sorted(t.url for t in targets())
 
 
@@ -137,7 +141,7 @@ async def test_a_shard_knows_the_urls_of_its_hosts_and_no_others(
     monkeypatch.setattr("crawlyard.store.crawl.frontier.CHUNK", chunk)
     plain = await claimed(store) if before else None
     old = targets(pages=1)
-    if plain is not None:  # what was closed before the job was cut has no bucket
+    if plain is not None:  # targets closed before the job was cut have no bucket
         await sent(store, plain.lease, a_batch(old, [done(target) for target in old]))
         await moved(store, plain.job.id, Move.PAUSE)
         await cut_into(store, plain.job.id, SHARDS)
@@ -150,9 +154,9 @@ async def test_a_shard_knows_the_urls_of_its_hosts_and_no_others(
     batch = a_batch(waiting, [done(target) for target in untold], skipped=kept_out)
     await sent(store, first.lease, batch, LATER)
 
-    every = {t.fp: t.host for t in (*waiting, *untold, *(one.target for one in kept_out))}
+    every = {t.fp: t.host for t in (*waiting, *untold, *(lease.target for lease in kept_out))}
     for shard in range(1, SHARDS + 1):
-        chunks = [c async for c in store.frontier.known(replace(first.lease, shard=shard))]
+        chunks = [c async for c in store.frontier.known_fps(replace(first.lease, shard=shard))]
         read = [fp for some in chunks for fp in some]
         assert sorted(read) == sorted(fp for fp, host in every.items() if host in of(shard))
     some = [*list(every)[:3], 1, 2]
@@ -168,8 +172,8 @@ async def test_start_hosts_are_dealt_to_the_shards_evenly_and_stay_there(store: 
     seeds = [a_target("", host=f"127.0.0.{n}:8080") for n in range(1, 9)]
     await sent(store, claim.lease, a_batch(found=seeds))
 
-    others = [await joined(store, f"j{n}") for n in range(3)]
-    leases = [claim.lease, *(other.lease for other in others if other is not None)]
+    joined_claims = [await joined(store, f"j{n}") for n in range(3)]
+    leases = [claim.lease, *(other.lease for other in joined_claims if other is not None)]
     of_each = [
         [t.host for t in await store.frontier.load(lease, 100, depth_first=False)]
         for lease in leases
@@ -179,7 +183,7 @@ async def test_start_hosts_are_dealt_to_the_shards_evenly_and_stay_there(store: 
     for lease, hosts in zip(leases, of_each, strict=True):
         part = Part(lease.shard, lease.of, lease.starts)
         assert [t.host for t in seeds if part.owns(t.host)] == sorted(hosts)
-        await left(store, lease)
+        await leave_shard(store, lease)
     await moved(store, job.id, Move.PAUSE)
     await cut_into(store, job.id, 2)
     again = await store.leases.claim(Asker("w1", only=job.id), NOW, LEASE)
@@ -189,14 +193,14 @@ async def test_start_hosts_are_dealt_to_the_shards_evenly_and_stay_there(store: 
 
 async def test_what_two_shards_find_is_counted_once(store: Store) -> None:
     first = await begun(store)
-    found = targets()
-    await sent(store, first.lease, a_batch(found=found))
+    links = targets()
+    await sent(store, first.lease, a_batch(found=links))
     second = await joined(store, "w2")
     assert second is not None
 
-    answer = await sent(store, second.lease, a_batch(found=[*found[:5], a_target("new")]))
+    answer = await sent(store, second.lease, a_batch(found=[*links[:5], a_target("new")]))
 
-    assert answer.usage.discovered == len(found) + 1
+    assert answer.usage.discovered == len(links) + 1
 
 
 async def test_running_time_is_that_of_the_job_whoever_runs_it(store: Store) -> None:
@@ -217,16 +221,16 @@ async def test_running_time_is_that_of_the_job_whoever_runs_it(store: Store) -> 
 
 async def test_the_shards_together_never_have_more_than_is_left_of_a_limit(store: Store) -> None:
     first = await begun(store, limits=Limits(pages=10, bytes=12_000))
-    found = targets()
-    await sent(store, first.lease, a_batch(found=found))
+    links = targets()
+    await sent(store, first.lease, a_batch(found=links))
     claims = [first, *[await joined(store, f"w{n}") for n in range(2, 5)]]
 
     shards = await store.spread.shards(first.job.id)
-    given = [shard.budget for shard in shards.values() if shard.worker]
+    budgets = [shard.budget for shard in shards.values() if shard.worker]
     assert all(c is not None for c in claims)
-    assert sum(budget["pages"] for budget in given) <= 10
-    assert sum(budget["bytes"] for budget in given) <= 12_000
-    assert all(budget["pages"] > 0 for budget in given)
+    assert sum(budget["pages"] for budget in budgets) <= 10
+    assert sum(budget["bytes"] for budget in budgets) <= 12_000
+    assert all(budget["pages"] > 0 for budget in budgets)
 
 
 async def test_a_shard_that_leaves_gives_its_part_of_a_limit_back(store: Store) -> None:
@@ -236,21 +240,21 @@ async def test_a_shard_that_leaves_gives_its_part_of_a_limit_back(store: Store) 
     assert second is not None
     assert second.share is not None
 
-    await left(store, first.lease)
-    got = [second.share.budget["pages"]]
+    await leave_shard(store, first.lease)
+    page_budgets = [second.share.budget["pages"]]
     for _ in range(10):  # a batch with a page each: until the limit is used up
         [target, *_] = await store.frontier.load(second.lease, 1, depth_first=False)
         answer = await sent(store, second.lease, a_batch(outcomes=[done(target)]))
         assert answer.share is not None
         second = replace(second, lease=answer.lease)
-        got.append(answer.share.budget["pages"])
+        page_budgets.append(answer.share.budget["pages"])
         if answer.share.over:
             break
         if not await store.frontier.load(second.lease, 1, depth_first=False):
             break
 
     assert sum(s.usage.pages for s in (await store.spread.shards(first.job.id)).values()) <= 10
-    assert all(left_over >= 1 for left_over in got[:-1])
+    assert all(left_over >= 1 for left_over in page_budgets[:-1])
 
 
 async def test_the_answer_says_which_limit_of_the_job_is_used_up(store: Store) -> None:
@@ -265,19 +269,19 @@ async def test_the_answer_says_which_limit_of_the_job_is_used_up(store: Store) -
 
 async def test_the_job_ends_with_its_last_shard_when_nothing_waits(store: Store) -> None:
     first = await begun(store)
-    found = targets(pages=1)
-    await sent(store, first.lease, a_batch(found=found))
+    links = targets(pages=1)
+    await sent(store, first.lease, a_batch(found=links))
     second = await joined(store, "w2")
     assert second is not None
-    mine = [t for t in found if t.host in of(second.lease.shard)]
-    rest = [t for t in found if t not in mine]
+    mine = [t for t in links if t.host in of(second.lease.shard)]
+    rest = [t for t in links if t not in mine]
     await sent(store, second.lease, a_batch(outcomes=[done(t) for t in mine]))
-    await left(store, second.lease)
+    await leave_shard(store, second.lease)
     still = await state(store, first.lease)
     [lease] = [(await state_of_lease(store, first.lease))]
 
     await sent(store, lease, a_batch(outcomes=[done(t) for t in rest]))
-    await left(store, lease)
+    await leave_shard(store, lease)
 
     ended = await state(store, first.lease)
     assert still.state is State.RUNNING
@@ -291,7 +295,7 @@ async def test_a_shard_that_leaves_goes_on_with_another_in_which_something_waits
     first = await begun(store)
     await sent(store, first.lease, a_batch(found=targets(of(first.lease.shard % SHARDS + 1))))
 
-    onward = await left(store, await state_of_lease(store, first.lease), further=True)
+    onward = await leave_shard(store, await state_of_lease(store, first.lease), further=True)
 
     assert onward is not None
     assert onward.lease.shard == first.lease.shard % SHARDS + 1
@@ -304,7 +308,7 @@ async def test_a_job_whose_last_shard_is_left_while_something_waits_is_queued_ag
     first = await begun(store)
     await sent(store, first.lease, a_batch(found=targets()))
 
-    await left(store, await state_of_lease(store, first.lease))
+    await leave_shard(store, await state_of_lease(store, first.lease))
 
     assert (await state(store, first.lease)).state is State.PENDING
     again = await store.leases.claim(Asker("w2"), NOW, LEASE)

@@ -1,4 +1,4 @@
-"""Jobs that are cut otherwise than before, while somebody from before comes back too late."""
+"""Jobs that are cut anew, while a worker with an old shard returns too late."""
 
 from datetime import timedelta
 
@@ -11,14 +11,14 @@ from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, its_event
-from tests.conformance.spread_rig import begun, left, sent, state, targets
+from tests.conformance.spread_rig import begun, leave_shard, sent, state, targets
 from tests.conformance.steps import added, claimed, moved, requeued
 
 LATER = NOW + LEASE * 2
 
 
 async def cut_into(store: Store, job_id: str, spread: int) -> Job:
-    """Return a paused job that is to be cut into so many, and waits."""
+    """Return a paused job with a new number of shards that waits in the queue."""
     paused = (await store.jobs.get(job_id)).job
     spec = replace(paused.spec, spread=spread)
     edited, event = paused.edited(spec, NOW, actor="local", changed={"spread": spread})
@@ -45,7 +45,7 @@ async def test_who_leaves_a_shard_too_late_does_not_end_a_job_that_another_has_w
 ) -> None:
     late, whole = await whole_again(store)
 
-    assert await left(store, late.lease, further=True) is None
+    assert await leave_shard(store, late.lease, further=True) is None
 
     assert (await state(store, whole.lease)).state is State.RUNNING
     assert await store.leases.orders([whole.lease]) == [Order.GO_ON]
@@ -66,11 +66,11 @@ async def test_a_lease_on_a_whole_job_that_lapsed_is_gone_once_it_is_cut(store: 
     await cut_into(store, claim.job.id, 4)
 
     first = await store.leases.claim(Asker("w2"), LATER, LEASE)
-    taken = await store.leases.take_back(LATER, {"w1"}, requeued)
+    reclaimed = await store.leases.take_back(LATER, {"w1"}, requeued)
 
     assert first is not None
     assert first.lease.shard > 0
-    assert taken == []
+    assert reclaimed == []
     assert await store.leases.holders() == {"w2": 1}
     assert (await state(store, first.lease)).state is State.RUNNING
 

@@ -14,7 +14,7 @@ from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, done
-from tests.conformance.spread_rig import SHARDS, begun, joined, left, of, sent, targets
+from tests.conformance.spread_rig import SHARDS, begun, joined, leave_shard, of, sent, targets
 from tests.conformance.steps import added, moved
 from tests.conformance.test_spread_edges import cut_into
 
@@ -25,9 +25,9 @@ WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 @pytest.fixture
 async def database(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
-    made = PostgresDatabase(make_url(postgres_url))
-    yield made
-    await made.close()
+    new_database = PostgresDatabase(make_url(postgres_url))
+    yield new_database
+    await new_database.close()
 
 
 @pytest.fixture
@@ -89,19 +89,19 @@ async def test_a_job_that_is_whole_again_has_the_usage_of_its_shards(
     store: Store, postgres_url: str
 ) -> None:
     first = await begun(store)
-    found = targets(of(first.lease.shard))
-    answer = await sent(store, first.lease, a_batch(found=found))
+    links = targets(of(first.lease.shard))
+    answer = await sent(store, first.lease, a_batch(found=links))
     await moved(store, first.job.id, Move.PAUSE)
     with psycopg.connect(postgres_url) as other:  # the last checkpoint cannot add up the totals
         other.execute("SELECT FROM shards WHERE shard = 0 FOR NO KEY UPDATE")
-        await sent(store, answer.lease, a_batch(outcomes=[done(found[0])], last=True))
+        await sent(store, answer.lease, a_batch(outcomes=[done(links[0])], last=True))
     await cut_into(store, first.job.id, 0)
 
     whole = await store.leases.claim(Asker("w2", only=first.job.id), NOW, LEASE)
 
     assert whole is not None
     usage = (await store.jobs.get(first.job.id)).shard.usage
-    assert (usage.pages, usage.discovered) == (1, len(found))
+    assert (usage.pages, usage.discovered) == (1, len(links))
     assert whole.shard.usage == usage
 
 
@@ -123,7 +123,7 @@ async def test_a_job_that_changes_while_its_shards_are_prepared_is_claimed_as_it
 
     assert claim is not None
     assert (len(prepared), claim.job.version) == (2, job.version + 2)
-    assert claim.lease.attempt == 1  # what was prepared the first time is rolled back
+    assert claim.lease.attempt == 1  # shards prepared the first time are rolled back
 
 
 async def test_workers_that_claim_at_the_same_time_get_different_jobs(store: Store) -> None:
@@ -148,13 +148,13 @@ async def test_a_join_a_request_and_a_leave_send_one_statement_under_the_lock_of
 
     with statements_under_lock(database) as ask:
         assert await store.spread.ask(Asker("w2"), NOW, 2)
-    asked = [n for n, s in (await store.spread.shards(first.job.id)).items() if s.asked_by]
+    requested = [n for n, s in (await store.spread.shards(first.job.id)).items() if s.asked_by]
     with statements_under_lock(database) as leave:
-        await left(store, last)
+        await leave_shard(store, last)
     with statements_under_lock(database) as join:
         assert await joined(store, "w2") is not None
 
-    assert len(asked) == 2
+    assert len(requested) == 2
     assert [len(statements) for statements in (*ask, *leave, *join)] == [1, 1, 1]
 
 

@@ -23,7 +23,7 @@ from tests.conformance.spread_rig import (
     SHARDS,
     begun,
     joined,
-    left,
+    leave_shard,
     of,
     sent,
     state,
@@ -40,11 +40,11 @@ async def test_a_lost_shard_moves_while_the_others_go_on(store: Store) -> None:
     assert second is not None
 
     counts: list[int] = []
-    taken = await store.leases.take_back(NOW, {"w2"}, requeued, counts.append)
+    reclaimed = await store.leases.take_back(NOW, {"w2"}, requeued, counts.append)
     free = await store.spread.free()
     third = await joined(store, "w3")
 
-    assert taken == []
+    assert reclaimed == []
     assert counts == [1]
     assert third is not None
     assert third.lease.shard == second.lease.shard
@@ -60,7 +60,7 @@ async def test_a_lost_shard_moves_while_the_others_go_on(store: Store) -> None:
 
 
 async def test_what_a_lost_worker_might_have_used_is_refused_at_once(store: Store) -> None:
-    """Its part of the limit is another's by then, though nobody has the shard yet."""
+    """Its portion of the limit is granted to another, though no worker has the shard yet."""
     first = await begun(store, limits=Limits(pages=10))
     await sent(store, first.lease, a_batch(found=targets()))
     second = await joined(store, "w2")
@@ -80,10 +80,10 @@ async def test_a_job_that_loses_its_last_worker_is_queued_again(store: Store) ->
     second = await joined(store, "w2")
     assert second is not None
 
-    [taken] = await store.leases.take_back(NOW + LEASE * 2, (), requeued)
+    [reclaimed] = await store.leases.take_back(NOW + LEASE * 2, (), requeued)
 
-    assert taken.state is State.PENDING
-    assert taken.state_reason is StateReason.WORKER_LOST
+    assert reclaimed.state is State.PENDING
+    assert reclaimed.state_reason is StateReason.WORKER_LOST
     assert await store.leases.take_back(NOW + LEASE * 2, (), requeued) == []
 
 
@@ -244,8 +244,10 @@ class Walk:
         self.store, self.chance, self.limits = store, chance, limits
         self.now = NOW
         self.world = {t.url: t for t in targets(pages=4)}
-        self.held: list[tuple[Lease, float | None]] = []  # with what each may use of the pages
-        self.gone: list[Lease] = []
+        self.leases_held: list[
+            tuple[Lease, float | None]
+        ] = []  # with what each may use of the pages
+        self.lost_leases: list[Lease] = []
         self.names = 0
         self.job_id = ""
 
@@ -253,9 +255,9 @@ class Walk:
         job = await added(self.store, spec=a_spec(spread=SHARDS, limits=self.limits))
         self.job_id = job.id
         await self.claim()
-        lease, budget = self.held[0]
+        lease, budget = self.leases_held[0]
         answer = await sent(self.store, lease, a_batch(found=targets(HOSTS[:3], 1)), self.now)
-        self.held[0] = (answer.lease, budget)
+        self.leases_held[0] = (answer.lease, budget)
 
     async def job(self) -> Job:
         return (await self.store.jobs.get(self.job_id)).job
@@ -281,45 +283,45 @@ class Walk:
 
     def hold(self, claim: Claim) -> None:
         budget = claim.share.budget.get("pages") if claim.share is not None else None
-        self.held.append((claim.lease, budget))
+        self.leases_held.append((claim.lease, budget))
 
     async def record(self) -> None:
-        if not self.held:
+        if not self.leases_held:
             return
-        n = self.chance.randrange(len(self.held))
-        lease, budget = self.held[n]
+        n = self.chance.randrange(len(self.leases_held))
+        lease, budget = self.leases_held[n]
         most = 3 if budget is None else int(min(3, budget))
         waiting = await self.store.frontier.load(lease, most, depth_first=False)
-        found = self.chance.sample(list(self.world.values()), 4)
-        batch = a_batch(found, [done(t) for t in waiting[:most]])
+        targets = self.chance.sample(list(self.world.values()), 4)
+        batch = a_batch(targets, [done(t) for t in waiting[:most]])
         answer = await sent(self.store, lease, batch, self.now)
         share = answer.share
         if answer.order is Order.LOST:
-            self.held.pop(n)
+            self.leases_held.pop(n)
         else:
             left_over = share.budget.get("pages") if share is not None else None
-            self.held[n] = (answer.lease, left_over)
+            self.leases_held[n] = (answer.lease, left_over)
 
     async def leave(self) -> None:
-        if self.held:
-            lease, _ = self.held.pop(self.chance.randrange(len(self.held)))
+        if self.leases_held:
+            lease, _ = self.leases_held.pop(self.chance.randrange(len(self.leases_held)))
             further = self.chance.random() < 0.5
-            claim = await left(self.store, lease, self.now, further=further)
+            claim = await leave_shard(self.store, lease, self.now, further=further)
             if claim is not None:
                 self.hold(claim)
 
     async def die(self) -> None:
-        if self.held:
-            lease, _ = self.held.pop(self.chance.randrange(len(self.held)))
-            self.gone.append(lease)
+        if self.leases_held:
+            lease, _ = self.leases_held.pop(self.chance.randrange(len(self.leases_held)))
+            self.lost_leases.append(lease)
             dead = {lease.worker} if self.chance.random() < 0.5 else set()
             if not dead:
                 self.now += LEASE
             await self.store.leases.take_back(self.now, dead, requeued)
 
     async def haunt(self) -> None:
-        """Let a worker that was taken for dead send what it has."""
-        for lease in self.gone:
+        """Let a worker that was declared dead send its batch."""
+        for lease in self.lost_leases:
             answer = await sent(self.store, lease, a_batch(outcomes=[done(targets()[0])]))
             assert answer.order is Order.LOST
 
@@ -332,8 +334,8 @@ class Walk:
         pages = await self.store.pages.pages(self.job_id, PageQuery(), 1000)
         assert len(pages) == standing.shard.usage.pages
         if self.limits.pages is not None:
-            given = sum(s.budget.get("pages", 0) for s in shards)
-            assert standing.shard.usage.pages + given <= self.limits.pages
+            granted_pages = sum(s.budget.get("pages", 0) for s in shards)
+            assert standing.shard.usage.pages + granted_pages <= self.limits.pages
         if standing.job.state is State.RUNNING:
             assert any(s.worker is not None for s in shards)
 
@@ -345,10 +347,12 @@ class Walk:
                 return
             await self.store.leases.take_back(self.now, (), requeued)
             await self.claim()
-            for lease, _ in list(self.held):
+            for lease, _ in list(self.leases_held):
                 batch = a_batch(found=list(self.world.values()))
                 await sent(self.store, lease, batch, self.now)
-            self.held = [(await self.fresh(lease), budget) for lease, budget in self.held]
+            self.leases_held = [
+                (await self.fresh(lease), budget) for lease, budget in self.leases_held
+            ]
             await self.record()
             await self.check()
             await self.leave()

@@ -15,7 +15,7 @@ from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreFull, StoreUnavailable
 from crawlyard.store.db.database import SqliteDatabase
-from crawlyard.store.db.faults import told
+from crawlyard.store.db.faults import store_error
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import JobQuery
@@ -31,11 +31,11 @@ IMPATIENT = timedelta(milliseconds=50)
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    made = SqliteDatabase(tmp_path / "yard.db", busy=IMPATIENT)
-    await made.create()
-    await bring_up(made, made.name)
-    yield made
-    await made.close()
+    new_database = SqliteDatabase(tmp_path / "yard.db", busy=IMPATIENT)
+    await new_database.create()
+    await bring_up(new_database, new_database.name)
+    yield new_database
+    await new_database.close()
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ async def test_nothing_is_left_of_the_bodies_of_what_is_retried(
 ) -> None:
     claim = await claimed(store)
     error = PageError(kind=ErrorKind.HTTP_4XX)
-    gone = Outcome(a_target(), TargetState.FAILED, a_page(error=error), TEXT)
-    answer = await recorded(store, claim.lease, a_batch([a_target()], [gone]))
+    failure = Outcome(a_target(), TargetState.FAILED, a_page(error=error), TEXT)
+    answer = await recorded(store, claim.lease, a_batch([a_target()], [failure]))
     job = await ended(store, answer.lease)
 
     await store.jobs.retry_failed(*job.moved(Move.RETRY_FAILED, NOW, actor="ada"), [])
@@ -115,14 +115,14 @@ async def test_a_full_disk_is_named_and_the_transaction_leaves_nothing_behind(
     batch = a_batch(targets, [done(t) for t in targets])
     await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1"))
 
-    with pytest.raises(StoreFull, match=r"yard\.db has no room left"):
+    with pytest.raises(StoreFull, match=r"yard\.db has no space left"):
         await recorded(store, claim.lease, batch)
     before = await store.jobs.get(claim.job.id)
-    left = await store.frontier.load(claim.lease, 10, depth_first=False)
+    remaining = await store.frontier.load(claim.lease, 10, depth_first=False)
     await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000"))
     answer = await recorded(store, claim.lease, batch)
 
-    assert (before.shard, left) == (claim.shard, [])
+    assert (before.shard, remaining) == (claim.shard, [])
     assert answer.usage.pages == 300
 
 
@@ -134,34 +134,34 @@ async def test_a_file_that_may_only_be_read_is_named(tmp_path: Path) -> None:
         connection.exec_driver_sql("DELETE FROM jobs")
     engine.dispose()
 
-    assert str(told(raised.value, "the database yard.db")) == (
+    assert str(store_error(raised.value, "the database yard.db")) == (
         "the database yard.db cannot be written; make the file and its folder writable"
     )
 
 
 @pytest.mark.parametrize(
-    ("where", "said"),
+    ("where", "message"),
     [
         ("junk.db", "junk.db is not a SQLite database"),
         ("folder", "folder cannot be opened"),
         ("junk.db/yard.db", "yard.db cannot be used"),
     ],
 )
-async def test_what_cannot_be_opened_is_named(tmp_path: Path, where: str, said: str) -> None:
+async def test_what_cannot_be_opened_is_named(tmp_path: Path, where: str, message: str) -> None:
     (tmp_path / "junk.db").write_bytes(b"not a database, but a file of some length\n" * 100)
     (tmp_path / "folder").mkdir()
 
-    with pytest.raises(StoreUnavailable, match=said):
+    with pytest.raises(StoreUnavailable, match=message):
         await open_sql_store(tmp_path / where)
 
 
 async def test_a_sqlite_without_full_text_search_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = tuple(made.replace("fts5", "fts9") for made in page_search.ON_SQLITE)
+    other = tuple(statement.replace("fts5", "fts9") for statement in page_search.ON_SQLITE)
     monkeypatch.setattr(page_search, "ON_SQLITE", other)
 
-    with pytest.raises(StoreUnavailable, match="needs a SQLite with FTS5"):
+    with pytest.raises(StoreUnavailable, match="needs SQLite with FTS5"):
         await open_sql_store(tmp_path / "yard.db")
 
 

@@ -1,4 +1,4 @@
-"""`LeaseStore.take_back`: the jobs of dead workers go on, each of them once."""
+"""`LeaseStore.take_back`: the jobs of dead workers are reclaimed, each once."""
 
 import asyncio
 from datetime import timedelta
@@ -40,18 +40,20 @@ class TestTakeBack:
     async def test_a_lease_is_left_until_it_lapses(self, store: Store) -> None:
         await claimed(store)
 
-        taken = await store.leases.take_back(LAPSED - timedelta(microseconds=1), ["w2"], requeued)
+        reclaimed = await store.leases.take_back(
+            LAPSED - timedelta(microseconds=1), ["w2"], requeued
+        )
 
-        assert taken == []
+        assert reclaimed == []
         assert await store.leases.holders() == {"w1": 1}
 
     async def test_dead_workers_lose_theirs_at_once(self, store: Store) -> None:
         dead = [await claimed(store, worker="dead") for _ in range(2)]
         await claimed(store, worker="alive")
 
-        taken = await store.leases.take_back(NOW, ["dead"], requeued)
+        reclaimed = await store.leases.take_back(NOW, ["dead"], requeued)
 
-        assert {job.id for job in taken} == {claim.job.id for claim in dead}
+        assert {job.id for job in reclaimed} == {claim.job.id for claim in dead}
         assert await store.leases.holders() == {"alive": 1}
 
     @pytest.mark.parametrize("move", [Move.PAUSE, Move.CANCEL])
@@ -59,9 +61,9 @@ class TestTakeBack:
         claim = await claimed(store)
         job = await moved(store, claim.job.id, move)
 
-        taken = await store.leases.take_back(LAPSED, [], requeued)
+        reclaimed = await store.leases.take_back(LAPSED, [], requeued)
 
-        assert taken == []
+        assert reclaimed == []
         standing = await store.jobs.get(job.id)
         assert (standing.job, standing.shard.worker) == (job, None)
         assert len(await names(store, job.id)) == 3
@@ -72,12 +74,12 @@ class TestTakeBack:
         claims = [await claimed(store) for _ in range(6)]
         other = await backend.open()
 
-        taken = await asyncio.gather(
+        reclaimed = await asyncio.gather(
             *(s.leases.take_back(LAPSED, [], requeued) for s in (store, other) for _ in range(3))
         )
         await other.close()
 
-        ids = [job.id for jobs in taken for job in jobs]
+        ids = [job.id for jobs in reclaimed for job in jobs]
         assert sorted(ids) == sorted(claim.job.id for claim in claims)
 
     async def test_a_job_that_somebody_has_claimed_again_is_left_to_him(
@@ -155,5 +157,5 @@ class TestTakeBack:
         assert (await store.jobs.get(claim.job.id)).job.state is state
         assert [*orders, answer.order] == [Order.LOST, Order.LOST]
         assert (await shard_of(store, claim.job.id)).worker is None
-        taken = await store.leases.claim(Asker("w2"), LAPSED, LEASE)
-        assert (taken is not None) == (state is State.PENDING)
+        new_claim = await store.leases.claim(Asker("w2"), LAPSED, LEASE)
+        assert (new_claim is not None) == (state is State.PENDING)

@@ -62,13 +62,13 @@ async def test_what_is_handed_out_is_not_what_is_kept(store: Store) -> None:
     assert await store.templates.get(template.id) == template
 
 
-async def found(store: Store, limit: int = 100, **asked: Any) -> list[str]:
-    """Return the names of the templates that are asked for."""
-    return [t.name for t in await store.templates.find(TemplateQuery(**asked), limit)]
+async def find_names(store: Store, limit: int = 100, **filters: Any) -> list[str]:
+    """Return the names of the templates that match *filters*."""
+    return [t.name for t in await store.templates.find(TemplateQuery(**filters), limit)]
 
 
-async def told(store: Store, template: CrawlTemplate) -> list[str]:
-    """Return the names of its events, without their common beginning."""
+async def event_names(store: Store, template: CrawlTemplate) -> list[str]:
+    """Return the names of its events, without their common prefix."""
     events = await store.events.events(EventQuery(subject=template.id))
     return [event.name.removeprefix("template.") for event in events]
 
@@ -117,19 +117,19 @@ async def test_a_template_comes_back_as_it_was_added(store: Store) -> None:
 async def test_what_no_database_takes_is_replaced(store: Store) -> None:
     template = await added(store, description="a\x00b", spec={"name": "\ud800"})
 
-    kept = await store.templates.get(template.id)
+    stored = await store.templates.get(template.id)
 
-    assert (kept.description, kept.spec) == ("a\ufffdb", {"name": "\ufffd"})
+    assert (stored.description, stored.spec) == ("a\ufffdb", {"name": "\ufffd"})
 
 
 async def test_a_name_is_taken_once_by_each_owner(store: Store) -> None:
     await added(store, owner="ada", name="news")
     await added(store, owner="bob", name="news")
 
-    with pytest.raises(Conflict, match="there is a template news already"):
+    with pytest.raises(Conflict, match="a template named news already exists"):
         await added(store, owner="ada", name="news")
 
-    assert await found(store) == ["news", "news"]
+    assert await find_names(store) == ["news", "news"]
 
 
 class TestSave:
@@ -143,24 +143,24 @@ class TestSave:
         assert await store.templates.get(first.id) == third
         assert await store.templates.versions(first.id) == [third, second, first]
         assert await store.templates.get(first.id, 2) == second
-        assert await told(store, first) == ["created", "updated", "updated"]
+        assert await event_names(store, first) == ["created", "updated", "updated"]
 
     async def test_a_name_of_another_is_not_taken(self, store: Store) -> None:
         await added(store, name="one")
         two = await added(store, name="two")
 
-        with pytest.raises(Conflict, match="there is a template one already"):
+        with pytest.raises(Conflict, match="a template named one already exists"):
             await saved(store, two, name="one")
 
         assert await store.templates.versions(two.id) == [two]
-        assert await told(store, two) == ["created"]
+        assert await event_names(store, two) == ["created"]
 
     async def test_a_name_that_was_given_up_is_free(self, store: Store) -> None:
         await saved(store, await added(store, name="one"), name="two")
 
         await added(store, name="one")
 
-        assert await found(store) == ["one", "two"]
+        assert await find_names(store) == ["one", "two"]
 
 
 class TestFind:
@@ -168,7 +168,7 @@ class TestFind:
         for name in ("b", "a", "Z", "é", "_", "a b", "aa"):
             await added(store, name=name)
 
-        assert await found(store) == ["Z", "_", "a", "a b", "aa", "b", "é"]
+        assert await find_names(store) == ["Z", "_", "a", "a b", "aa", "b", "é"]
 
     async def test_at_most_limit_come_and_the_rest_behind_the_last_of_them(
         self, store: Store
@@ -189,30 +189,30 @@ class TestFind:
         await added(store, name="shared", owner="bob", public=True)
         await added(store, name="theirs", owner="bob")
 
-        assert await found(store, owner="bob") == ["shared", "theirs"]
-        assert await found(store, seen_by="ada") == ["mine", "shared"]
-        assert await found(store, seen_by="bob") == ["shared", "theirs"]
-        assert await found(store, seen_by="eve") == ["shared"]
-        assert await found(store, public=True) == ["shared"]
-        assert await found(store, public=False) == ["mine", "theirs"]
-        assert await found(store, name="mine") == ["mine"]
-        assert await found(store, name="min") == []
-        assert await found(store, seen_by="ada", owner="bob", name="theirs") == []
+        assert await find_names(store, owner="bob") == ["shared", "theirs"]
+        assert await find_names(store, seen_by="ada") == ["mine", "shared"]
+        assert await find_names(store, seen_by="bob") == ["shared", "theirs"]
+        assert await find_names(store, seen_by="eve") == ["shared"]
+        assert await find_names(store, public=True) == ["shared"]
+        assert await find_names(store, public=False) == ["mine", "theirs"]
+        assert await find_names(store, name="mine") == ["mine"]
+        assert await find_names(store, name="min") == []
+        assert await find_names(store, seen_by="ada", owner="bob", name="theirs") == []
 
     @pytest.mark.parametrize("text", ["50%", "ünTER", "a_b", "WHY", "path\\x"])
     async def test_text_is_a_part_of_the_name_or_description(self, store: Store, text: str) -> None:
         await added(store, name="50% ÜNTER a_b", description="Why path\\x")
         await added(store, name="500 unter aXb")
 
-        assert await found(store, text=text) == ["50% ÜNTER a_b"]
+        assert await find_names(store, text=text) == ["50% ÜNTER a_b"]
 
     async def test_the_latest_version_decides(self, store: Store) -> None:
         first = await added(store, name="old", public=True, description="old words")
         second = await saved(store, first, name="new", public=False, description="new words")
 
         assert await store.templates.find(TemplateQuery(), 10) == [second]
-        assert await found(store, text="old") == await found(store, public=True) == []
-        assert await found(store, text="new words") == ["new"]
+        assert await find_names(store, text="old") == await find_names(store, public=True) == []
+        assert await find_names(store, text="new words") == ["new"]
 
     @given(names=st.lists(st.text(min_size=1, max_size=5), max_size=6, unique=True))
     @settings(
@@ -224,7 +224,7 @@ class TestFind:
         for name in ours:
             await added(store, name=name, owner=owner)
 
-        assert await found(store, owner=owner) == sorted(ours)
+        assert await find_names(store, owner=owner) == sorted(ours)
 
 
 class TestDelete:
@@ -237,8 +237,8 @@ class TestDelete:
             with pytest.raises(NotFound):
                 await store.templates.get(template.id, version)
         assert await store.templates.versions(template.id) == []
-        assert await found(store) == []
-        assert await told(store, template) == ["created", "updated", "deleted"]
+        assert await find_names(store) == []
+        assert await event_names(store, template) == ["created", "updated", "deleted"]
 
     async def test_its_name_is_free_again(self, store: Store) -> None:
         template = await added(store)
@@ -246,7 +246,7 @@ class TestDelete:
 
         await added(store, name=template.name)
 
-        assert await found(store) == [template.name]
+        assert await find_names(store) == [template.name]
 
     async def test_a_template_that_schedules_use_stays_and_they_are_named(
         self, store: Store
@@ -264,7 +264,7 @@ class TestDelete:
             await store.templates.check_unused(template.id, "somebody")
 
         assert await store.templates.get(template.id) == template
-        assert await told(store, template) == ["created"]
+        assert await event_names(store, template) == ["created"]
 
     async def test_a_template_that_no_schedule_uses_any_more_can_go(self, store: Store) -> None:
         template = await added(store)
@@ -275,7 +275,7 @@ class TestDelete:
         await store.templates.check_unused(template.id)
         await store.templates.delete(template.id, 1, told_of(template, DELETED))
 
-        assert await found(store) == []
+        assert await find_names(store) == []
 
     async def test_a_schedule_and_a_delete_at_once_leave_both_or_neither(
         self, store: Store

@@ -1,4 +1,4 @@
-"""`TickStore`: what is due is found, and each instant is fired once, whoever tries."""
+"""`TickStore`: due schedules are found, and each instant fires once among concurrent callers."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -79,15 +79,15 @@ class TestDue:
 
 class TestActive:
     async def test_jobs_that_have_not_ended_are_active_the_oldest_first(self, store: Store) -> None:
-        one, two, idle = await added(store), await added(store), await added(store)
+        first, two, idle = await added(store), await added(store), await added(store)
         jobs = [
-            await submitted(store, one, state, NOW + n * HOUR) for n, state in enumerate(ENDINGS)
+            await submitted(store, first, state, NOW + n * HOUR) for n, state in enumerate(ENDINGS)
         ]
         other = await submitted(store, two)
 
-        active = await store.ticks.active([one.id, two.id, idle.id, new_id()])
+        active = await store.ticks.active([first.id, two.id, idle.id, new_id()])
 
-        assert active == {one.id: [jobs[3], jobs[4]], two.id: [other]}
+        assert active == {first.id: [jobs[3], jobs[4]], two.id: [other]}
         assert await store.ticks.active([two.id]) == {two.id: [other]}
         assert await store.ticks.active([]) == {}
 
@@ -139,11 +139,11 @@ class TestFailures:
         without_runs = a_tick(now, NOW + 11 * HOUR, reason=TickReason.NO_RUNS)
         await store.ticks.fire([a_firing(now, [refused, paused, without_runs])])
 
-        found = [
+        failures = [
             (await store.ticks.failures([schedule.id], last))[schedule.id] for last in range(1, 6)
         ]
 
-        assert found == [1, 2, 2, 3, 3]
+        assert failures == [1, 2, 2, 3, 3]
 
     async def test_what_was_backfilled_says_nothing_about_now(self, store: Store) -> None:
         schedule = await added(store)
@@ -166,9 +166,9 @@ class TestFailures:
             await submitted(store, failing, State.FAILED, NOW + n * HOUR)
         await submitted(store, fine, State.COMPLETED)
 
-        found = await store.ticks.failures([failing.id, fine.id, idle.id, new_id()], 2)
+        failures = await store.ticks.failures([failing.id, fine.id, idle.id, new_id()], 2)
 
-        assert {key: count for key, count in found.items() if count} == {failing.id: 2}
+        assert {key: count for key, count in failures.items() if count} == {failing.id: 2}
         assert await store.ticks.failures([], 2) == {}
 
     async def test_what_was_written_before_the_last_resume_is_left_out(self, store: Store) -> None:
@@ -414,12 +414,12 @@ class TestLedger:
     async def test_those_of_several_come_in_order_with_how_their_jobs_ended(
         self, store: Store
     ) -> None:
-        one, other, left_out = [await added(store) for _ in range(3)]
-        cut, running = its_job(one, NOW), its_job(one, NOW + HOUR)
-        gone = its_job(one, NOW + 2 * HOUR)
+        first, other, left_out = [await added(store) for _ in range(3)]
+        cut, running = its_job(first, NOW), its_job(first, NOW + HOUR)
+        deleted = its_job(first, NOW + 2 * HOUR)
         skipped = [a_tick(each, NOW) for each in (other, left_out)]
-        ticks = [ran(one, job) for job in (cut, running, gone)]
-        await store.ticks.fire([a_firing(one, ticks, [cut, running, gone])])
+        ticks = [ran(first, job) for job in (cut, running, deleted)]
+        await store.ticks.fire([a_firing(first, ticks, [cut, running, deleted])])
         await store.ticks.fire([a_firing(other, skipped[:1]), a_firing(left_out, skipped[1:])])
         claim = await store.leases.claim(Asker("w1", only=cut.id), NOW, timedelta(minutes=5))
         assert claim is not None
@@ -428,30 +428,30 @@ class TestLedger:
         job = (await store.jobs.get(cut.id)).job
         limit = job.moved(Move.COMPLETE, NOW, actor="w1", reason=StateReason.LIMIT_PAGES)
         await store.leases.settle(answer.lease, *limit)
-        job = (await store.jobs.get(gone.id)).job
+        job = (await store.jobs.get(deleted.id)).job
         away = job.moved(Move.CANCEL, NOW, actor="local")
         await store.jobs.save(*away)
-        await store.jobs.delete(gone.id, away[0].version, its_event(away[0]))
-        these, until = [one.id, other.id], NOW + 3 * HOUR
+        await store.jobs.delete(deleted.id, away[0].version, its_event(away[0]))
+        schedule_ids, until = [first.id, other.id], NOW + 3 * HOUR
 
-        found = await store.ticks.between(these, NOW, until, 9)
-        assert sorted((t.due_at, t.fate, t.pages) for _, t in found) == [
+        recent = await store.ticks.between(schedule_ids, NOW, until, 9)
+        assert sorted((t.due_at, t.fate, t.pages) for _, t in recent) == [
             (NOW, "skipped", None),
             (NOW, "stopped", 3),
             (NOW + HOUR, "pending", 0),
             (NOW + 2 * HOUR, "ran", None),
         ]
-        ended = {tick.ended for schedule_id, tick in found if schedule_id == one.id}
+        ended = {tick.ended for schedule_id, tick in recent if schedule_id == first.id}
         assert ended == {"Stopped at its page limit: 5 of 8 found", ""}
-        assert [t.due_at for _, t in await store.ticks.between(these, NOW + HOUR, until, 1)] == [
-            NOW + HOUR
-        ]
-        counted = await store.ticks.counted([one.id, other.id, left_out.id], NOW, NOW + HOUR)
+        assert [
+            t.due_at for _, t in await store.ticks.between(schedule_ids, NOW + HOUR, until, 1)
+        ] == [NOW + HOUR]
+        counted = await store.ticks.counted([first.id, other.id, left_out.id], NOW, NOW + HOUR)
         assert sorted((c.fate, c.count) for c in counted) == [("skipped", 2), ("stopped", 1)]
-        runs = await store.ticks.runs([cut.id, gone.id])
+        runs = await store.ticks.runs([cut.id, deleted.id])
         assert set(runs) == {cut.id}
         assert (runs[cut.id].state, runs[cut.id].pages, runs[cut.id].found) == ("completed", 3, 8)
-        [latest] = (await store.ticks.recent([one.id], 3))[one.id][2:]
+        [latest] = (await store.ticks.recent([first.id], 3))[first.id][2:]
         assert (latest.fate, latest.pages) == ("stopped", 3)
 
     async def test_a_tick_keeps_all_of_its_fields(self, store: Store) -> None:

@@ -43,8 +43,8 @@ async def many(store: Store, owner: str, count: int, **fields: Any) -> list[Job]
 async def emptied(store: Store) -> None:
     """Delete all jobs."""
     for standing in await store.jobs.find(JobQuery(), 100):
-        left = standing.job
-        await store.jobs.delete(left.id, left.version, its_event(left, EventName.DELETED))
+        job = standing.job
+        await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
 
 
 class TestTurns:
@@ -108,9 +108,9 @@ class TestTurns:
     async def test_jobs_that_are_paused_and_resumed_hold_up_nobody_elses_first(
         self, store: Store
     ) -> None:
-        theirs = await many(store, "ada", 5)
+        their_jobs = await many(store, "ada", 5)
         for move in (Move.PAUSE, Move.RESUME):
-            for job in theirs:
+            for job in their_jobs:
                 await moved(store, job.id, move)
         await many(store, "bob", 2)
 
@@ -119,12 +119,12 @@ class TestTurns:
     async def test_ended_jobs_that_are_tried_again_hold_up_nobody_elses_first(
         self, store: Store
     ) -> None:
-        theirs = await many(store, "ada", 4)
-        for job in theirs:
+        their_jobs = await many(store, "ada", 4)
+        for job in their_jobs:
             await moved(store, job.id, Move.CANCEL)
         await many(store, "bob", 8)
         before = await owners(store, 6)
-        for job in theirs:
+        for job in their_jobs:
             await moved(store, job.id, Move.RETRY_FAILED)
 
         assert before + await owners(store) == "bbbbbb" + "ababaa"
@@ -144,8 +144,8 @@ class TestTurns:
         low = await many(store, "ada", 2, priority=Priority.LOW)
         await many(store, "ada", 2)
         await many(store, "bob", 3)
-        for one in low:
-            job = (await store.jobs.get(one.id)).job
+        for low_job in low:
+            job = (await store.jobs.get(low_job.id)).job
             raised = replace(job.spec, priority=Priority.NORMAL)
             await store.jobs.save(*job.edited(raised, NOW, actor="ada", changed={}))
 
@@ -193,8 +193,8 @@ class Queue:
 
     jobs: dict[str, Job] = field(default_factory=dict)
 
-    def put(self, job: Job) -> None:
-        """Take a job as it is saved, with the turn that it has to get."""
+    def save(self, job: Job) -> None:
+        """Save a job with its expected turn."""
         turn = turn_of(job, self.jobs.get(job.id), self.jobs.values())
         self.jobs[job.id] = replace(job, turn=turn)
 
@@ -221,28 +221,28 @@ async def stepped(store: Store, queue: Queue, step: tuple[Any, ...]) -> None:
         case ("add", owner, priority, tags):
             job = a_job(owner=owner, spec=a_spec(priority=priority, worker_tags=tags))
             await added(store, job)
-            queue.put(job)
+            queue.save(job)
         case ("claim", least, tags):
             asker = Asker("w", frozenset(tags), least)
             claim = await store.leases.claim(asker, NOW, LEASE)
             expected = PriorityQueue(j for j in queue.jobs.values() if takes(asker, j)).next(NOW)
             assert (claim and claim.job.id) == (expected and expected.id)
             if claim is not None:
-                queue.put(claim.job)
+                queue.save(claim.job)
                 await store.leases.free(claim.lease)  # so that nothing keeps it from coming back
         case ("move", pick, move) if move is not Move.CLAIM:
             picked = queue.pick(pick, *(s for s in State if move in LIFECYCLE[s]))
             if picked is not None:
                 after, event = picked.moved(move, NOW, actor="ada")
                 await store.jobs.save(after, event)
-                queue.put(after)
+                queue.save(after)
         case ("edit", pick, priority):
             picked = queue.pick(pick, State.PENDING, State.PAUSED)
             if picked is not None:
                 spec = replace(picked.spec, priority=priority)
                 after, event = picked.edited(spec, NOW, actor="ada", changed={})
                 await store.jobs.save(after, event)
-                queue.put(after)
+                queue.save(after)
 
 
 @settings(
@@ -276,9 +276,9 @@ class TestAgeing:
             await store.queue.age(NOW + steps * SECOND, SECOND)
             levels.append((await store.jobs.get(low.id)).job.level)
 
-        others = [(await store.jobs.get(job.id)).job.level for job in (high, urgent)]
+        other_levels = [(await store.jobs.get(job.id)).job.level for job in (high, urgent)]
         assert levels == [Priority.LOW, Priority.NORMAL, *[Priority.HIGH] * 3]
-        assert others == [Priority.HIGH, Priority.URGENT]
+        assert other_levels == [Priority.HIGH, Priority.URGENT]
 
     async def test_it_comes_behind_what_waits_there_and_before_what_comes_later(
         self, store: Store
@@ -292,9 +292,9 @@ class TestAgeing:
         assert await store.queue.age(NOW + SECOND, SECOND) == 0
 
         claims = [await store.leases.claim(Asker("w"), NOW, LEASE) for _ in range(6)]
-        taken = [(c.job.owner[0], c.job.priority) for c in claims if c is not None]
+        claimed_jobs = [(c.job.owner[0], c.job.priority) for c in claims if c is not None]
         low, normal = Priority.LOW, Priority.NORMAL
-        assert taken == [
+        assert claimed_jobs == [
             ("a", normal),
             ("b", normal),
             ("a", low),
@@ -341,5 +341,5 @@ class TestAgeing:
 
         assert counts == [2, 2, 1, 0]
         claims = [await store.leases.claim(Asker("w"), NOW, LEASE) for _ in range(7)]
-        taken = [c.job.id for c in claims if c is not None]
-        assert taken == [job.id for job in (*high, *jobs)]
+        job_ids = [c.job.id for c in claims if c is not None]
+        assert job_ids == [job.id for job in (*high, *jobs)]

@@ -20,25 +20,25 @@ SOON = NOW + timedelta(seconds=1)
 
 
 class Question:
-    """How many numbers there are, and how often that was asked."""
+    """A count query that counts its own runs."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.runs = 0
 
     def __call__(self, conn: Connection, above: int = 0) -> int:
-        self.asked += 1
-        found = conn.exec_driver_sql("SELECT count(*) FROM t WHERE n > ?", (above,)).scalar()
-        assert isinstance(found, int)
-        return found
+        self.runs += 1
+        count = conn.exec_driver_sql("SELECT count(*) FROM t WHERE n > ?", (above,)).scalar()
+        assert isinstance(count, int)
+        return count
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    made = SqliteDatabase(tmp_path / "yard.db", busy=timedelta(milliseconds=50))
-    await made.create()
-    await made.write(lambda c: c.exec_driver_sql("CREATE TABLE t (n INTEGER UNIQUE)"))
-    yield made
-    await made.close()
+    new_database = SqliteDatabase(tmp_path / "yard.db", busy=timedelta(milliseconds=50))
+    await new_database.create()
+    await new_database.write(lambda c: c.exec_driver_sql("CREATE TABLE t (n INTEGER UNIQUE)"))
+    yield new_database
+    await new_database.close()
 
 
 def adds(conn: Connection) -> None:
@@ -54,45 +54,45 @@ async def test_what_is_known_is_asked_again_only_once_somebody_has_written(
     database: SqliteDatabase,
 ) -> None:
     count = Question()
-    assert [await database.known(count) for _ in range(3)] == [0, 0, 0]
-    assert count.asked == 1
+    assert [await database.read_cached(count) for _ in range(3)] == [0, 0, 0]
+    assert count.runs == 1
 
     await database.write(adds)
 
-    assert [await database.known(count) for _ in range(3)] == [1, 1, 1]
-    assert count.asked == 2
+    assert [await database.read_cached(count) for _ in range(3)] == [1, 1, 1]
+    assert count.runs == 2
 
 
 async def test_what_another_process_writes_is_seen_at_once(
     database: SqliteDatabase, tmp_path: Path
 ) -> None:
     count = Question()
-    assert await database.known(count) == 0
+    assert await database.read_cached(count) == 0
     other = sqlite3.connect(tmp_path / "yard.db", isolation_level=None)
 
     other.execute("INSERT INTO t VALUES (7)")
     other.close()
 
-    assert await database.known(count) == 1
+    assert await database.read_cached(count) == 1
 
 
 async def test_each_question_has_its_own_answer(database: SqliteDatabase) -> None:
     count, other = Question(), Question()
     await database.write(adds)
 
-    assert [await database.known(count, above) for above in (6, 7, 6, 7)] == [1, 0, 1, 0]
-    assert await database.known(other) == 1
-    assert (count.asked, other.asked) == (2, 1)
+    assert [await database.read_cached(count, above) for above in (6, 7, 6, 7)] == [1, 0, 1, 0]
+    assert await database.read_cached(other) == 1
+    assert (count.runs, other.runs) == (2, 1)
 
 
 async def test_what_was_undone_changes_no_answer(database: SqliteDatabase) -> None:
     count = Question()
-    assert await database.known(count) == 0
+    assert await database.read_cached(count) == 0
 
     with pytest.raises(RuntimeError, match="undone"):
         await database.write(fails)
 
-    assert await database.known(count) == 0
+    assert await database.read_cached(count) == 0
 
 
 async def test_what_is_written_while_a_question_is_answered_is_not_taken_for_known(
@@ -101,22 +101,22 @@ async def test_what_is_written_while_a_question_is_answered_is_not_taken_for_kno
     count = Question()
 
     def slow(conn: Connection) -> int:
-        found = count(conn)
-        if count.asked == 1:
+        rows_before = count(conn)
+        if count.runs == 1:
             other = sqlite3.connect(tmp_path / "yard.db", isolation_level=None)
             other.execute("INSERT INTO t VALUES (7)")
             other.close()
-        return found
+        return rows_before
 
-    assert await database.known(slow) == 0
-    assert await database.known(slow) == 1
+    assert await database.read_cached(slow) == 0
+    assert await database.read_cached(slow) == 1
 
 
 async def test_a_file_that_somebody_has_locked_is_waited_for_beside_the_loop(
     database: SqliteDatabase, tmp_path: Path
 ) -> None:
     count = Question()
-    assert await database.known(count) == 0
+    assert await database.read_cached(count) == 0
     await database.close()
     alone = sqlite3.connect(tmp_path / "yard.db", isolation_level=None)
     alone.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -124,10 +124,10 @@ async def test_a_file_that_somebody_has_locked_is_waited_for_beside_the_loop(
     again = SqliteDatabase(tmp_path / "yard.db", busy=timedelta(milliseconds=50))
 
     with pytest.raises(StoreUnavailable):
-        await again.known(count)
+        await again.read_cached(count)
     alone.close()
 
-    assert await again.known(count) == 1
+    assert await again.read_cached(count) == 1
     await again.close()
 
 
@@ -173,13 +173,13 @@ async def test_after_a_claim_in_vain_a_job_that_lost_its_worker_is_claimed(store
 
 async def test_the_last_event_is_heard_of_whoever_tells_it(store: Store, backend: Backend) -> None:
     other = await backend.open()
-    heard = []
+    seqs = []
     for teller in (store, other, store, other):
         await added(teller)
-        heard.append(await store.events.last())
-        assert await store.events.last() == heard[-1]
+        seqs.append(await store.events.last())
+        assert await store.events.last() == seqs[-1]
 
-    assert len(set(heard)) == 4
-    assert [await each.events.last() for each in (store, other)] == [heard[-1]] * 2
+    assert len(set(seqs)) == 4
+    assert [await each.events.last() for each in (store, other)] == [seqs[-1]] * 2
     if backend.sql:
         await other.close()

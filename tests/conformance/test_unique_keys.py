@@ -1,4 +1,4 @@
-"""Jobs with a unique key: an owner has one with each, whoever submits at the same time."""
+"""Unique keys: an owner has one job with each, also under concurrent submits."""
 
 import asyncio
 
@@ -66,14 +66,14 @@ async def test_of_many_callers_at_once_one_makes_the_job(backend: Backend) -> No
         *(entered(stores[n % 3], job, keyed(f"k{(n + 3) % 5}")) for n, job in enumerate(jobs))
     )
 
-    found = await stored(stores[0])
-    assert len(found) == 5
+    job_ids = await stored(stores[0])
+    assert len(job_ids) == 5
     by_key: dict[str | None, set[str]] = {}
-    for answer in (one for pair in answers for one in pair):
+    for answer in (answer for pair in answers for answer in pair):
         assert isinstance(answer, Job)
         by_key.setdefault(answer.spec.unique_key, set()).add(answer.id)
     assert {len(ids) for ids in by_key.values()} == {1}
-    assert set().union(*by_key.values()) == set(found)
+    assert set().union(*by_key.values()) == set(job_ids)
     if backend.sql:
         for store in stores:
             await store.close()

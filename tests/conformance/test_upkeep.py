@@ -1,4 +1,4 @@
-"""`UpkeepStore`: what has had its time is found, deleted in small steps, and its room freed."""
+"""`UpkeepStore`: expired rows are found, deleted in small steps, and their space freed."""
 
 import asyncio
 from collections.abc import Iterable
@@ -54,12 +54,12 @@ class TestExpired:
         young = await ended_at(store, NOW - MONTH + SECOND)
         old, older = await ended_at(store, NOW - MONTH), await ended_at(store, NOW - 2 * MONTH)
 
-        found = await store.upkeep.expired(NOW, MONTH, 10)
+        jobs = await store.upkeep.expired(NOW, MONTH, 10)
 
-        assert ids(found) == [older.id, old.id]
+        assert ids(jobs) == [older.id, old.id]
         assert ids(await store.upkeep.expired(NOW, MONTH, 1)) == [older.id]
         assert ids(await store.upkeep.expired(NOW + SECOND, MONTH, 10))[-1] == young.id
-        assert found == [older, old]
+        assert jobs == [older, old]
 
     async def test_a_jobs_own_retention_counts_more_than_the_yards(self, store: Store) -> None:
         await ended_at(store, NOW - 2 * MONTH, retention_s=(3 * MONTH).total_seconds())
@@ -67,9 +67,9 @@ class TestExpired:
         short = await ended_at(store, NOW - DAY, retention_s=DAY.total_seconds())
         at_once = await ended_at(store, NOW, retention_s=0)
 
-        found = await store.upkeep.expired(NOW, MONTH, 10)
+        jobs = await store.upkeep.expired(NOW, MONTH, 10)
 
-        assert ids(found) == [short.id, at_once.id]
+        assert ids(jobs) == [short.id, at_once.id]
 
     async def test_without_a_retention_of_the_yard_only_those_with_their_own_expire(
         self, store: Store
@@ -77,9 +77,9 @@ class TestExpired:
         await ended_at(store, NOW - 100 * MONTH)
         own = await ended_at(store, NOW - DAY, retention_s=DAY.total_seconds())
 
-        found = await store.upkeep.expired(NOW, None, 10)
+        jobs = await store.upkeep.expired(NOW, None, 10)
 
-        assert ids(found) == [own.id]
+        assert ids(jobs) == [own.id]
 
     @pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.PAUSED])
     async def test_a_job_that_goes_on_never_expires(self, store: Store, state: State) -> None:
@@ -108,23 +108,23 @@ class TestPaused:
         await added(store, in_state(State.CANCELLED, since=NOW - DAY, ended_at=NOW - DAY))
         now = await added(store, in_state(State.PAUSED, since=NOW))
         long = await added(store, in_state(State.PAUSED, since=NOW - DAY))
-        gone = await added(store, in_state(State.PAUSED, since=NOW - DAY))
-        await deleted(store, gone)
+        deleted_job = await added(store, in_state(State.PAUSED, since=NOW - DAY))
+        await deleted(store, deleted_job)
 
-        found = await store.upkeep.paused(NOW, 10)
+        jobs = await store.upkeep.paused(NOW, 10)
 
-        assert found == [long, now]
+        assert jobs == [long, now]
 
     async def test_they_are_read_on_behind_the_last_one(self, store: Store) -> None:
         since = [NOW - DAY, NOW - DAY, NOW - DAY, NOW]
         every = [await added(store, in_state(State.PAUSED, since=at)) for at in since]
 
-        found, after = [], None
+        jobs, after = [], None
         while portion := await store.upkeep.paused(NOW, 2, after):
-            found += portion
+            jobs += portion
             after = portion[-1]
 
-        assert ids(found) == [*sorted(ids(every[:3])), every[3].id]
+        assert ids(jobs) == [*sorted(ids(every[:3])), every[3].id]
 
 
 class TestForget:
@@ -152,13 +152,13 @@ class TestForget:
     async def test_a_reader_goes_on_where_it_was(self, store: Store) -> None:
         for _ in range(3):
             await added(store)
-        seen = await store.events.last()
+        last_seq = await store.events.last()
 
         await store.upkeep.forget(NOW + DAY)
         job = await added(store)
 
-        assert await store.events.last() == seen + 1
-        assert [e.subject for e in await store.events.events(after=seen)] == [job.id]
+        assert await store.events.last() == last_seq + 1
+        assert [e.subject for e in await store.events.events(after=last_seq)] == [job.id]
 
     async def test_a_delivery_that_waits_keeps_its_event(self, store: Store) -> None:
         webhook = await kept(store, events=("job.created",))
@@ -183,12 +183,12 @@ class TestForget:
         for _ in range(3):
             await added(store)
 
-        seen = await store.upkeep.forget(NOW + DAY)
-        left = len(await store.events.events())
+        forgotten = await store.upkeep.forget(NOW + DAY)
+        remaining = len(await store.events.events())
         await store.deliveries.fan_out(NOW)
         waiting = await store.deliveries.find(webhook.id, None, None, 10)
 
-        assert (seen, left, len(waiting)) == (2, 3, 3)
+        assert (forgotten, remaining, len(waiting)) == (2, 3, 3)
         assert None not in await store.deliveries.events(waiting)
 
     async def test_they_go_where_nobody_is_to_hear_of_them(self, store: Store) -> None:
@@ -239,8 +239,8 @@ class TestForget:
         job = await added(store)
         await store.deliveries.fan_out(NOW)
 
-        found = await store.deliveries.find(webhook.id, None, None, 10)
-        [event] = await store.deliveries.events(found)
+        deliveries = await store.deliveries.find(webhook.id, None, None, 10)
+        [event] = await store.deliveries.events(deliveries)
         assert event is not None
         assert event.subject == job.id
 
@@ -296,21 +296,23 @@ class TestPurge:
     @pytest.mark.parametrize("step", [1, 2, 5, 1000])
     async def test_the_webhooks_of_a_job_go_with_it(self, store: Store, step: int) -> None:
         other = await kept(store, events=("job.created",))
-        asked = tuple(JobWebhook(url=f"https://a.example/{n}", events=("*",)) for n in range(2))
-        gone = await added(store, spec=a_spec(webhooks=asked))
-        left = await added(store, spec=a_spec(webhooks=asked))
+        job_webhooks = tuple(
+            JobWebhook(url=f"https://a.example/{n}", events=("*",)) for n in range(2)
+        )
+        deleted_job = await added(store, spec=a_spec(webhooks=job_webhooks))
+        remaining = await added(store, spec=a_spec(webhooks=job_webhooks))
         await store.deliveries.fan_out(NOW)
-        assert await of(store, f"{gone.id}:0") == await of(store, f"{gone.id}:1") == 1
+        assert await of(store, f"{deleted_job.id}:0") == await of(store, f"{deleted_job.id}:1") == 1
 
-        await deleted(store, gone)
+        await deleted(store, deleted_job)
         steps = await purged(store, step)
 
         rows = [freed.rows for freed in steps]
         assert max(rows) <= step
         assert sum(rows) >= 1 + 2 + 2  # the job, its webhooks, a delivery for each
-        assert await store.webhooks.find(WebhookQuery(job_id=gone.id), 10) == []
-        assert len(await store.webhooks.find(WebhookQuery(job_id=left.id), 10)) == 2
-        assert await of(store, f"{left.id}:0") == 1
+        assert await store.webhooks.find(WebhookQuery(job_id=deleted_job.id), 10) == []
+        assert len(await store.webhooks.find(WebhookQuery(job_id=remaining.id), 10)) == 2
+        assert await of(store, f"{remaining.id}:0") == 1
         assert await of(store, other.id) == 2
 
     async def test_cookies_go_with_their_job(self, store: Store) -> None:

@@ -23,7 +23,7 @@ TODAY = day_of(NOW)
 DAY = timedelta(days=1)
 
 
-async def told(store: Store, user: User) -> list[str]:
+async def event_names(store: Store, user: User) -> list[str]:
     return [e.name for e in await store.events.events(EventQuery(subject=user.id))]
 
 
@@ -41,7 +41,7 @@ async def test_a_user_comes_back_as_it_was_added(store: Store) -> None:
     await store.users.add(user, about(user))
 
     assert await store.users.get(user.id) == user
-    assert await told(store, user) == ["user.created"]
+    assert await event_names(store, user) == ["user.created"]
 
 
 async def test_the_local_user_is_there_from_the_beginning(store: Store) -> None:
@@ -56,11 +56,11 @@ async def test_the_local_user_is_there_from_the_beginning(store: Store) -> None:
 async def test_an_id_is_taken_once(store: Store) -> None:
     user = await kept_user(store)
 
-    with pytest.raises(Conflict, match="there is a user ada already"):
+    with pytest.raises(Conflict, match="a user ada already exists"):
         await kept_user(store, role=Role.ADMIN)
 
     assert await store.users.get("ada") == user
-    assert await told(store, user) == ["user.created"]
+    assert await event_names(store, user) == ["user.created"]
 
 
 async def test_a_user_is_replaced_together_with_the_event(store: Store) -> None:
@@ -70,7 +70,7 @@ async def test_a_user_is_replaced_together_with_the_event(store: Store) -> None:
     await store.users.save(after, about(after, UPDATED))
 
     assert await store.users.get("ada") == after
-    assert await told(store, before) == ["user.created", "user.updated"]
+    assert await event_names(store, before) == ["user.created", "user.updated"]
 
 
 async def test_they_are_listed_by_the_code_points_of_their_ids(store: Store) -> None:
@@ -99,9 +99,9 @@ async def test_usage_counts_before_and_after_it_is_added_up(store: Store) -> Non
     ]
     await database_of(store).write(lambda conn: insert_new(conn, day_steps, steps))
 
-    found = []
+    usages = []
     for _ in range(2):
-        found.append(
+        usages.append(
             (
                 await store.users.day("ada", TODAY),
                 await store.users.days(None, TODAY - DAY),
@@ -111,9 +111,9 @@ async def test_usage_counts_before_and_after_it_is_added_up(store: Store) -> Non
             )
         )
         await store.upkeep.tidy()
-    left = await database_of(store).read(lambda conn: conn.execute(select(day_steps)).all())
+    open_steps = await database_of(store).read(lambda conn: conn.execute(select(day_steps)).all())
 
-    assert found[0] == (
+    assert usages[0] == (
         Usage(pages=5, bytes=50, errors=2),
         {
             TODAY - DAY: Usage(pages=7, bytes=70, errors=1),
@@ -123,5 +123,5 @@ async def test_usage_counts_before_and_after_it_is_added_up(store: Store) -> Non
         {"ada": "pages_per_day"},
         {"ada": "pages_per_day"},
     )
-    assert found[1] == found[0]
-    assert left == []
+    assert usages[1] == usages[0]
+    assert open_steps == []

@@ -1,4 +1,4 @@
-"""Any walk through a store's methods, step by step beside a model of what has to come of it."""
+"""Random walks through a store's methods, compared with a model after each step."""
 
 import asyncio
 import os
@@ -67,9 +67,9 @@ class Walk(RuleBasedStateMachine):
         self.backend = fresh()
         self.store: Store = self.run(self.backend.open())
         self.model = Model(NOW)
-        self.held: list[Held] = []
+        self.leases_held: list[Held] = []
         self.copies: list[Job] = []  # of jobs as somebody has read them, long ago perhaps
-        self.found = 0
+        self.targets_made = 0
 
     def run(self, work: Awaitable[T]) -> T:
         async def waited() -> T:
@@ -87,7 +87,7 @@ class Walk(RuleBasedStateMachine):
 
     def some_lease(self, pick: int) -> Held:
         # the newest are picked more often: old ones are good for little but being refused
-        newest = self.held[::-1]
+        newest = self.leases_held[::-1]
         return newest[pick % min(len(newest), 1 + pick % 5)]
 
     # Jobs and operators
@@ -106,45 +106,45 @@ class Walk(RuleBasedStateMachine):
 
     @rule(pick=PICK, move=st.sampled_from([Move.PAUSE, Move.RESUME, Move.CANCEL]))
     def operate(self, pick: int, move: Move) -> None:
-        known = self.some_job(pick, *(s for s in State if move in LIFECYCLE[s]))
-        if known is not None:
-            job, event = known.job.moved(move, self.model.now, actor="ada")
+        model_job = self.some_job(pick, *(s for s in State if move in LIFECYCLE[s]))
+        if model_job is not None:
+            job, event = model_job.job.moved(move, self.model.now, actor="ada")
             self.run(self.store.jobs.save(job, event))
-            self.model.save(known, job)
-            self.copies.append(known.job)
+            self.model.save(model_job, job)
+            self.copies.append(model_job.job)
 
     @rule(pick=PICK)
     def save_an_old_copy(self, pick: int) -> None:
         copy = self.copies[pick % len(self.copies)]
-        known, moves = self.model.jobs[copy.id], list(LIFECYCLE[copy.state])
+        model_job, moves = self.model.jobs[copy.id], list(LIFECYCLE[copy.state])
         job, event = copy.moved(moves[pick % len(moves)], self.model.now, actor="bob")
-        if known.deleted or known.job.version != copy.version:
+        if model_job.deleted or model_job.job.version != copy.version:
             with pytest.raises(Conflict):
                 self.run(self.store.jobs.save(job, event))
         elif job.state is not State.RUNNING:
             self.run(self.store.jobs.save(job, event))
-            self.model.save(known, job)
+            self.model.save(model_job, job)
 
     @rule(pick=PICK, kinds=st.frozensets(KINDS))
     def retry_failed(self, pick: int, kinds: frozenset[ErrorKind]) -> None:
-        known = self.some_job(pick, State.COMPLETED, State.FAILED, State.CANCELLED)
-        if known is None:
+        model_job = self.some_job(pick, State.COMPLETED, State.FAILED, State.CANCELLED)
+        if model_job is None:
             return
-        moved = known.job.moved(Move.RETRY_FAILED, self.model.now, actor="ada")
-        if not known.is_free(self.model.now):
+        moved = model_job.job.moved(Move.RETRY_FAILED, self.model.now, actor="ada")
+        if not model_job.is_free(self.model.now):
             with pytest.raises(Conflict):
                 self.run(self.store.jobs.retry_failed(*moved, kinds))
             return
-        assert self.run(self.store.jobs.retry_failed(*moved, kinds)) == known.retry(kinds)
-        self.model.save(known, moved[0])
+        assert self.run(self.store.jobs.retry_failed(*moved, kinds)) == model_job.retry(kinds)
+        self.model.save(model_job, moved[0])
 
     @rule(pick=PICK, rows=st.integers(1, 50))
     def delete(self, pick: int, rows: int) -> None:
-        known = self.some_job(pick)
-        if known is not None and pick % 4 == 0:
-            event = its_event(known.job, EventName.DELETED)
-            self.run(self.store.jobs.delete(known.job.id, known.job.version, event))
-            known.deleted = True
+        model_job = self.some_job(pick)
+        if model_job is not None and pick % 4 == 0:
+            event = its_event(model_job.job, EventName.DELETED)
+            self.run(self.store.jobs.delete(model_job.job.id, model_job.job.version, event))
+            model_job.deleted = True
         assert self.run(self.store.upkeep.purge(rows)).rows <= rows
 
     # Workers
@@ -160,9 +160,9 @@ class Walk(RuleBasedStateMachine):
             expected.claim(job, worker, self.model.now)
             assert claim.job == job
             assert (claim.lease.attempt, claim.lease.seq) == (expected.attempt, expected.seq)
-            self.held.append(Held(claim.lease, claim.job))
+            self.leases_held.append(Held(claim.lease, claim.job))
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.leases_held)
     @rule(
         pick=PICK,
         depths=st.lists(st.integers(0, 2), max_size=4),
@@ -170,26 +170,26 @@ class Walk(RuleBasedStateMachine):
         last=st.booleans(),
     )
     def record(self, pick: int, depths: list[int], ends: list[str], last: bool) -> None:
-        held = self.some_lease(pick)
-        known = self.model.jobs[held.lease.job_id]
-        found = [self.new_target(depth) for depth in depths]
-        waits = [t.target for t in known.targets.values() if t.state is TargetState.WAITING]
-        outcomes = [_outcome(t, end) for t, end in zip(waits + found, ends, strict=False)]
-        batch = a_batch(found, outcomes, last=last)
-        self.send([(held, held.lease, batch)])
+        held_lease = self.some_lease(pick)
+        model_job = self.model.jobs[held_lease.lease.job_id]
+        targets = [self.new_target(depth) for depth in depths]
+        waits = [t.target for t in model_job.targets.values() if t.state is TargetState.WAITING]
+        outcomes = [_outcome(t, end) for t, end in zip(waits + targets, ends, strict=False)]
+        batch = a_batch(targets, outcomes, last=last)
+        self.send([(held_lease, held_lease.lease, batch)])
 
-    @precondition(lambda self: any(h.sent for h in self.held))
+    @precondition(lambda self: any(h.sent for h in self.leases_held))
     @rule(pick=PICK)
     def record_again(self, pick: int) -> None:
-        sent = [h for h in self.held if h.sent is not None]
-        held = sent[::-1][pick % len(sent)]
-        if held.sent is not None:
-            self.send([(held, *held.sent)])
+        sent = [h for h in self.leases_held if h.sent is not None]
+        held_lease = sent[::-1][pick % len(sent)]
+        if held_lease.sent is not None:
+            self.send([(held_lease, *held_lease.sent)])
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.leases_held)
     @rule()
     def beat_for_all(self) -> None:
-        newest = {h.lease.job_id: h for h in self.held}
+        newest = {h.lease.job_id: h for h in self.leases_held}
         self.send([(h, h.lease, Batch()) for h in newest.values()])
 
     def send(self, entries: list[tuple[Held, Lease, Batch]]) -> None:
@@ -198,54 +198,63 @@ class Walk(RuleBasedStateMachine):
                 [(lease, batch) for _, lease, batch in entries], self.model.now, LEASE
             )
         )
-        for (held, lease, batch), answer in zip(entries, answers, strict=True):
+        for (held_lease, lease, batch), answer in zip(entries, answers, strict=True):
             self.check(lease, batch, answer)
-            if answer.order is not Order.LOST and held.lease == lease:
-                held.lease, held.sent = answer.lease, (lease, batch)
-                held.job = answer.job or held.job
+            if answer.order is not Order.LOST and held_lease.lease == lease:
+                held_lease.lease, held_lease.sent = answer.lease, (lease, batch)
+                held_lease.job = answer.job or held_lease.job
                 if batch.pages:
-                    held.job = replace(held.job, losses=min(held.job.losses, LOSSES_KEPT))
+                    held_lease.job = replace(
+                        held_lease.job, losses=min(held_lease.job.losses, LOSSES_KEPT)
+                    )
 
     def check(self, lease: Lease, batch: Batch, answer: Checkpoint) -> None:
-        known = self.model.jobs[lease.job_id]
-        fate, order = known.fate(lease), known.order(lease)
+        model_job = self.model.jobs[lease.job_id]
+        fate, order = model_job.fate(lease), model_job.order(lease)
         if fate is Fate.WRITTEN:
-            known.write(lease, batch, self.model.now)
+            model_job.write(lease, batch, self.model.now)
             if batch.pages:
-                known.job = replace(known.job, losses=min(known.job.losses, LOSSES_KEPT))
+                model_job.job = replace(
+                    model_job.job, losses=min(model_job.job.losses, LOSSES_KEPT)
+                )
         assert answer.order is order
         if fate is not Fate.LOST:
-            assert (answer.lease.seq, answer.lease.version) == (known.seq, known.job.version)
+            assert (answer.lease.seq, answer.lease.version) == (
+                model_job.seq,
+                model_job.job.version,
+            )
             quiet = order in {Order.GO_ON, Order.LOST}
-            assert answer.job == (None if quiet else known.job)
-            told = {name: getattr(answer.usage, name) for name in known.counts}
-            assert told == known.counts
+            assert answer.job == (None if quiet else model_job.job)
+            counts = {name: getattr(answer.usage, name) for name in model_job.counts}
+            assert counts == model_job.counts
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.leases_held)
     @rule(pick=PICK, move=st.sampled_from([Move.COMPLETE, Move.FAIL, Move.REQUEUE]))
     def settle(self, pick: int, move: Move) -> None:
-        held = self.some_lease(pick)
-        if held.job.state is not State.RUNNING:
+        held_lease = self.some_lease(pick)
+        if held_lease.job.state is not State.RUNNING:
             return  # it was told to stop, and does
-        known = self.model.jobs[held.lease.job_id]
-        job, event = held.job.moved(move, self.model.now, actor=f"worker:{held.lease.worker}")
-        moved_on = known.job.version != held.job.version
-        if known.fate(held.lease) is Fate.LOST or moved_on:
+        model_job = self.model.jobs[held_lease.lease.job_id]
+        job, event = held_lease.job.moved(
+            move, self.model.now, actor=f"worker:{held_lease.lease.worker}"
+        )
+        moved_on = model_job.job.version != held_lease.job.version
+        if model_job.fate(held_lease.lease) is Fate.LOST or moved_on:
             with pytest.raises(Conflict):
-                self.run(self.store.leases.settle(held.lease, job, event))
+                self.run(self.store.leases.settle(held_lease.lease, job, event))
         else:
-            self.run(self.store.leases.settle(held.lease, job, event))
-            self.model.save(known, job)
-            known.free()
+            self.run(self.store.leases.settle(held_lease.lease, job, event))
+            self.model.save(model_job, job)
+            model_job.free()
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.leases_held)
     @rule(pick=PICK)
     def free(self, pick: int) -> None:
-        held = self.some_lease(pick)
-        known = self.model.jobs[held.lease.job_id]
-        self.run(self.store.leases.free(held.lease))
-        if known.fate(held.lease) is not Fate.LOST:
-            known.free()
+        held_lease = self.some_lease(pick)
+        model_job = self.model.jobs[held_lease.lease.job_id]
+        self.run(self.store.leases.free(held_lease.lease))
+        if model_job.fate(held_lease.lease) is not Fate.LOST:
+            model_job.free()
 
     @rule(dead=st.sets(WORKERS, max_size=2), in_child=st.booleans())
     def take_back(self, dead: set[str], in_child: bool) -> None:
@@ -255,13 +264,13 @@ class Walk(RuleBasedStateMachine):
         def decide(job: Job) -> tuple[Job, Event]:
             return job.lost(self.model.now, actor="worker:w9", in_child=in_child)
 
-        taken = self.run(self.store.leases.take_back(self.model.now, dead, decide))
+        reclaimed = self.run(self.store.leases.take_back(self.model.now, dead, decide))
 
-        for known in lapsed:
-            known.free()
-        for known in running:
-            self.model.save(known, decide(known.job)[0])
-        assert {job.id: job for job in taken} == {j.job.id: j.job for j in running}
+        for model_job in lapsed:
+            model_job.free()
+        for model_job in running:
+            self.model.save(model_job, decide(model_job.job)[0])
+        assert {job.id: job for job in reclaimed} == {j.job.id: j.job for j in running}
 
     # Time and trouble
 
@@ -277,37 +286,39 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def jobs_and_leases_are_as_the_model_says(self) -> None:
         standings = self.run(self.store.jobs.find(JobQuery(), 1000))
-        told = {
+        stored_states = {
             s.job.id: (s.job, s.shard.worker, s.shard.lease_until, s.shard.seq) for s in standings
         }
-        assert told == {j.job.id: (j.job, j.worker, j.until, j.seq) for j in self.model.there()}
-        if self.held:
-            leases = [h.lease for h in self.held]
+        assert stored_states == {
+            j.job.id: (j.job, j.worker, j.until, j.seq) for j in self.model.there()
+        }
+        if self.leases_held:
+            leases = [h.lease for h in self.leases_held]
             orders = [self.model.jobs[lease.job_id].order(lease) for lease in leases]
             assert self.run(self.store.leases.orders(leases)) == orders
 
     @invariant()
     def targets_and_pages_are_those_that_were_accepted(self) -> None:
-        for known in self.model.there():
-            pages = self.run(self.store.pages.pages(known.job.id, PageQuery(), 10_000))
-            assert [p.page.url for p in pages] == known.pages
-        numbers = {h.lease.job_id: h.lease.job_no for h in self.held}
+        for model_job in self.model.there():
+            pages = self.run(self.store.pages.pages(model_job.job.id, PageQuery(), 10_000))
+            assert [p.page.url for p in pages] == model_job.pages
+        numbers = {h.lease.job_id: h.lease.job_no for h in self.leases_held}
         for job_id, no in numbers.items():
-            known = self.model.jobs[job_id]
+            model_job = self.model.jobs[job_id]
             waiting = self.run(self.store.frontier.load(whole(no), 10_000, depth_first=False))
-            assert [t.url for t in waiting] == ([] if known.deleted else known.waiting())
+            assert [t.url for t in waiting] == ([] if model_job.deleted else model_job.waiting())
 
     @invariant()
     def every_version_has_its_event_and_follows_the_lifecycle(self) -> None:
-        for known in self.model.there():
-            events = self.run(self.store.events.events(EventQuery(subject=known.job.id)))
-            assert [e.data["version"] for e in events] == list(range(1, known.job.version + 1))
+        for model_job in self.model.there():
+            events = self.run(self.store.events.events(EventQuery(subject=model_job.job.id)))
+            assert [e.data["version"] for e in events] == list(range(1, model_job.job.version + 1))
             states = [State(str(e.data["state"])) for e in events]
             assert all(after in LIFECYCLE[before].values() for before, after in pairwise(states))
 
     def new_target(self, depth: int) -> Target:
-        self.found += 1
-        return a_target(str(self.found), depth=depth)
+        self.targets_made += 1
+        return a_target(str(self.targets_made), depth=depth)
 
 
 def _outcome(target: Target, end: str) -> Outcome:
@@ -330,8 +341,8 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Backen
     """Makes the data of an empty store, one for each walk."""
 
     def on_sqlite() -> Backend:
-        for left in tmp_path.iterdir():
-            left.unlink()
+        for leftover in tmp_path.iterdir():
+            leftover.unlink()
         return Backend(str(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path)))
 
     def on_postgres() -> Backend:

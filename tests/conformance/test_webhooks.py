@@ -26,7 +26,7 @@ GOOD = DeliveryAttempt(at=NOW, latency=SECOND, status=204)
 BAD = DeliveryAttempt(at=NOW, latency=SECOND, status=500)
 
 
-async def told(store: Store, webhook: Webhook) -> list[str]:
+async def event_names(store: Store, webhook: Webhook) -> list[str]:
     return [e.name for e in await store.events.events(EventQuery(subject=webhook.id))]
 
 
@@ -50,7 +50,7 @@ async def test_a_webhook_comes_back_as_it_was_added(store: Store) -> None:
     await store.webhooks.add(webhook, webhook.event(EventName.WEBHOOK_CREATED, NOW, "ada"))
 
     assert await store.webhooks.get(webhook.id) == webhook
-    assert await told(store, webhook) == ["webhook.created"]
+    assert await event_names(store, webhook) == ["webhook.created"]
 
 
 async def test_a_webhook_is_replaced_together_with_its_event(store: Store) -> None:
@@ -60,28 +60,28 @@ async def test_a_webhook_is_replaced_together_with_its_event(store: Store) -> No
     await store.webhooks.save(after, after.event(UPDATED, NOW, "local"))
 
     assert await store.webhooks.get(before.id) == after
-    assert await told(store, before) == ["webhook.created", "webhook.updated"]
+    assert await event_names(store, before) == ["webhook.created", "webhook.updated"]
 
 
 async def test_the_newest_come_first_and_each_field_narrows(store: Store) -> None:
     job_id = a_job().id
-    one = await kept(store, owner="ada")
+    first = await kept(store, owner="ada")
     two = await kept(store, owner="bob")
     three = await kept(store, owner="bob", job_id=job_id)
 
-    async def found(limit: int = 10, **asked: str) -> list[str]:
-        return [w.id for w in await store.webhooks.find(WebhookQuery(**asked), limit)]
+    async def find_ids(limit: int = 10, **filters: str) -> list[str]:
+        return [w.id for w in await store.webhooks.find(WebhookQuery(**filters), limit)]
 
-    assert await found() == [three.id, two.id, one.id]
-    assert await found(limit=2) == [three.id, two.id]
-    assert await found(owner="ada") == [one.id]
-    assert await found(job_id=job_id) == [three.id]
-    assert await found(job_id="") == [two.id, one.id]
-    assert await found(owner="ada", job_id=job_id) == []
-    assert await found(job_id="", before=two.id) == [one.id]
-    assert await found(id_part=one.id[-12:].upper()) == [one.id]
-    assert await found(id_part=two.id[:8], owner="bob") == [three.id, two.id]
-    assert await found(id_part="%") == await found(id_part="_") == []
+    assert await find_ids() == [three.id, two.id, first.id]
+    assert await find_ids(limit=2) == [three.id, two.id]
+    assert await find_ids(owner="ada") == [first.id]
+    assert await find_ids(job_id=job_id) == [three.id]
+    assert await find_ids(job_id="") == [two.id, first.id]
+    assert await find_ids(owner="ada", job_id=job_id) == []
+    assert await find_ids(job_id="", before=two.id) == [first.id]
+    assert await find_ids(id_part=first.id[-12:].upper()) == [first.id]
+    assert await find_ids(id_part=two.id[:8], owner="bob") == [three.id, two.id]
+    assert await find_ids(id_part="%") == await find_ids(id_part="_") == []
 
 
 async def test_an_edit_does_not_undo_what_became_of_a_delivery_meanwhile(store: Store) -> None:
@@ -89,20 +89,23 @@ async def test_an_edit_does_not_undo_what_became_of_a_delivery_meanwhile(store: 
     for _ in range(2):
         await added(store)
     await store.deliveries.fan_out(NOW)
-    one, two = await store.deliveries.claim(NOW, SECOND, Traffic())
+    first, two = await store.deliveries.claim(NOW, SECOND, Traffic())
     rest = NOW + timedelta(hours=1)
 
-    found = []
-    for claimed, attempt in ((one, BAD), (two, GOOD)):
+    standings = []
+    for claimed, attempt in ((first, BAD), (two, GOOD)):
         before = await store.webhooks.get(webhook.id)
         after = claimed.delivery.tried(attempt, chance=0)
         await store.deliveries.settle(claimed.delivery, after, rest)
         edited = replace(before, description="new", version=before.version + 1)
         await store.webhooks.save(edited, edited.event(UPDATED, NOW, "local"))
-        found.append(await store.webhooks.get(webhook.id))
+        standings.append(await store.webhooks.get(webhook.id))
 
-    assert [(w.failing_since, w.failures) for w in found] == [(NOW, 1), (None, 0)]
-    assert [w.held_until for w in found] == [None, None]  # who repairs it does not wait
+    assert [(w.failing_since, w.failures) for w in standings] == [(NOW, 1), (None, 0)]
+    assert [w.held_until for w in standings] == [
+        None,
+        None,
+    ]  # a repaired receiver gets messages at once
 
 
 async def test_an_edit_ends_a_rest_that_its_receiver_asked_for(store: Store) -> None:
@@ -112,12 +115,12 @@ async def test_an_edit_ends_a_rest_that_its_receiver_asked_for(store: Store) -> 
     [claimed] = await store.deliveries.claim(NOW, SECOND, Traffic())
     after = claimed.delivery.tried(BAD, chance=0)
     await store.deliveries.settle(claimed.delivery, after, NOW + timedelta(hours=1))
-    held = await store.webhooks.get(webhook.id)
-    edited = replace(held, url="https://other.example/", version=2)
+    stored = await store.webhooks.get(webhook.id)
+    edited = replace(stored, url="https://other.example/", version=2)
 
     await store.webhooks.save(edited, edited.event(UPDATED, NOW, "local"))
 
-    assert held.held_until == NOW + timedelta(hours=1)
+    assert stored.held_until == NOW + timedelta(hours=1)
     assert await store.webhooks.get(webhook.id) == replace(edited, held_until=None)
 
 
@@ -135,7 +138,7 @@ class TestDelete:
         await store.webhooks.delete(webhook.id, 1, event)
 
         assert await store.deliveries.find(webhook.id, None, None, 10) == []
-        assert await told(store, webhook) == ["webhook.created", "webhook.deleted"]
+        assert await event_names(store, webhook) == ["webhook.created", "webhook.deleted"]
 
     async def test_it_goes_with_its_deliveries(self, store: Store) -> None:
         webhook, other = await kept(store), await kept(store)
@@ -150,7 +153,7 @@ class TestDelete:
             await store.webhooks.get(webhook.id)
         assert await store.deliveries.find(webhook.id, None, None, 10) == []
         assert await store.deliveries.get(delivery.id) == delivery
-        assert await told(store, webhook) == ["webhook.created", "webhook.deleted"]
+        assert await event_names(store, webhook) == ["webhook.created", "webhook.deleted"]
 
     async def test_its_deliveries_are_counted_by_their_states(self, store: Store) -> None:
         webhook = await kept(store, events=("job.created",))
@@ -158,8 +161,8 @@ class TestDelete:
         for _ in range(3):
             await added(store)
         await store.deliveries.fan_out(NOW)
-        one, *_ = await store.deliveries.claim(NOW, SECOND, Traffic())
-        await store.deliveries.settle(one.delivery, one.delivery.tried(GOOD, chance=0))
+        first, *_ = await store.deliveries.claim(NOW, SECOND, Traffic())
+        await store.deliveries.settle(first.delivery, first.delivery.tried(GOOD, chance=0))
 
         counted = await store.webhooks.deliveries(webhook.id)
 
@@ -190,8 +193,8 @@ class TestSwitching:
 
         await switched(store, webhook, on=False)
 
-        found = await store.deliveries.find(webhook.id, None, None, 10)
-        assert [d.state for d in found] == [DeliveryState.FAILED] * 7
+        deliveries = await store.deliveries.find(webhook.id, None, None, 10)
+        assert [d.state for d in deliveries] == [DeliveryState.FAILED] * 7
 
     async def test_one_that_is_switched_on_begins_anew(self, store: Store) -> None:
         webhook = await kept(store)
@@ -222,8 +225,8 @@ class TestSwitching:
         job = await added(store)
         await store.deliveries.fan_out(NOW)
 
-        found = await store.deliveries.find(webhook.id, None, None, 10)
-        [event] = await store.deliveries.events(found)
+        deliveries = await store.deliveries.find(webhook.id, None, None, 10)
+        [event] = await store.deliveries.events(deliveries)
         assert event is not None
         assert event.subject == job.id
 
@@ -241,26 +244,26 @@ class TestSwitching:
 
 class TestOfAJob:
     async def test_they_are_added_with_it(self, store: Store) -> None:
-        asked = (
+        job_webhooks = (
             JobWebhook(url="https://a.example/", secret=SECRET),
             JobWebhook(url="https://b.example/", events=("job.*",), secret=SECRET),
         )
 
-        job = await added(store, spec=a_spec(webhooks=asked, allow_addresses=("10.0.0.1",)))
+        job = await added(store, spec=a_spec(webhooks=job_webhooks, allow_addresses=("10.0.0.1",)))
 
-        found = await store.webhooks.find(WebhookQuery(job_id=job.id), 10)
-        assert found == list(reversed(job.webhooks()))
-        assert [w.url for w in found] == ["https://b.example/", "https://a.example/"]
-        assert {w.allow_addresses for w in found} == {("10.0.0.1",)}
+        stored_webhooks = await store.webhooks.find(WebhookQuery(job_id=job.id), 10)
+        assert stored_webhooks == list(reversed(job.webhooks()))
+        assert [w.url for w in stored_webhooks] == ["https://b.example/", "https://a.example/"]
+        assert {w.allow_addresses for w in stored_webhooks} == {("10.0.0.1",)}
 
     async def test_they_hear_of_their_job_alone_and_from_its_beginning(self, store: Store) -> None:
-        asked = (JobWebhook(url="https://a.example/", events=("job.*",), secret=SECRET),)
-        job = await added(store, spec=a_spec(webhooks=asked))
+        job_webhooks = (JobWebhook(url="https://a.example/", events=("job.*",), secret=SECRET),)
+        job = await added(store, spec=a_spec(webhooks=job_webhooks))
         await added(store)
 
         await store.deliveries.fan_out(NOW)
 
-        found = await store.deliveries.find(f"{job.id}:0", None, None, 10)
-        [event] = await store.deliveries.events(found)
+        deliveries = await store.deliveries.find(f"{job.id}:0", None, None, 10)
+        [event] = await store.deliveries.events(deliveries)
         assert event is not None
         assert (event.name, event.subject) == ("job.created", job.id)

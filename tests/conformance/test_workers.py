@@ -1,4 +1,4 @@
-"""What operators want of workers, beside what those say of themselves."""
+"""Requests of operators to workers, beside the reports of workers."""
 
 from datetime import timedelta
 

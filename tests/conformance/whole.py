@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.databases import CopyProgress, Tell
+from crawlyard.databases import CopyProgress, OnProgress
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.store.tables import SCHEMA, metadata
@@ -107,7 +107,7 @@ def next_numbers(where: str | Path) -> Mapping[str, int]:
     numbers = {}
     for table in metadata.sorted_tables:
         key = table.autoincrement_column
-        if key is None or table.name == "courses":  # whose keys are those of jobs
+        if key is None or table.name == "courses":  # keyed by jobs
             continue
         with engine.connect() as conn:
             values = dict(_values(table, 99, conn, random.Random(99)))
@@ -134,8 +134,8 @@ def _all(conn: Any, names: Sequence[str]) -> Content:
 def _rows(conn: Any, name: str) -> Sequence[tuple[Any, ...]]:
     # in quotes: "user" is a word of SQL
     columns = [f'"{column.name}"' for column in metadata.tables[name].columns]
-    found = conn.execute(f"SELECT {', '.join(columns)} FROM {name}").fetchall()
-    return sorted((tuple(map(_plain, row)) for row in found), key=repr)
+    rows = conn.execute(f"SELECT {', '.join(columns)} FROM {name}").fetchall()
+    return sorted((tuple(map(_plain, row)) for row in rows), key=repr)
 
 
 def _plain(value: object) -> object:
@@ -199,20 +199,20 @@ def _text(n: int, chance: random.Random, most: int) -> str:
 
 
 class Stopped(BaseException):
-    """What a test breaks a copy off with."""
+    """Raised by tests to interrupt a copy."""
 
 
 def silent(_progress: CopyProgress) -> None:
     """Tell nobody."""
 
 
-def stopping_after(times: int, told: list[CopyProgress] | None = None) -> Tell:
+def stopping_after(times: int, reports: list[CopyProgress] | None = None) -> OnProgress:
     """Return what breaks a copy off when it has told of its progress so many times."""
-    told = [] if told is None else told
+    reports = [] if reports is None else reports
 
     def tell(progress: CopyProgress) -> None:
-        told.append(progress)
-        if len(told) == times:
+        reports.append(progress)
+        if len(reports) == times:
             raise Stopped
 
     return tell

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from crawlyard import LOCAL, Job, Limits, Move, Scope, State, StateReason, Yard
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.store.jobs.shard_rules import held
+from crawlyard.store.jobs.shard_rules import is_leased
 from tests.acceptance.test_faults import a_worker
 from tests.distance import distant
 from tests.engine.rig import a_spec, opened, outcome
@@ -61,7 +61,7 @@ async def watched(yard: Yard, job: Job, until_workers: int, seconds: float) -> t
         while began is None or yard.clock.monotonic() - began < seconds:
             shards = await yard.store.spread.shards(job.id)
             now, leased = yard.clock.now(), [n for n, s in shards.items() if s.worker is not None]
-            lapsed |= {(n, shards[n].attempt) for n in leased if not held(shards[n], now)}
+            lapsed |= {(n, shards[n].attempt) for n in leased if not is_leased(shards[n], now)}
             pages = sum(shard.usage.pages for shard in shards.values())
             at_work = [n for n in leased if shards[n].usage.pages]
             if began is None and len(at_work) >= until_workers:

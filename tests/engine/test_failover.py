@@ -86,7 +86,7 @@ async def test_a_commit_that_the_standby_cannot_know_of_is_neither_repeated_nor_
 
     def work(conn: Connection) -> str:
         job = a_job()
-        add_jobs(conn, [job], told=[its_event(job)])
+        add_jobs(conn, [job], events=[its_event(job)])
         ids.append(conn.execute(text(_ID)).scalar_one())
         pair.fail_over()
         with psycopg.connect(pair.standby.url(), autocommit=True) as other:

@@ -165,7 +165,7 @@ async def test_a_process_known_to_be_gone_costs_no_try(
 async def test_a_command_that_cannot_be_started_is_an_error_of_the_page() -> None:
     pool = ParsePool(command=("/nonexistent/python",))
 
-    with pytest.raises(ExtractError, match="cannot start a process"):
+    with pytest.raises(ExtractError, match="cannot start a parser process"):
         await pool.run(PAGE, SOURCE)
 
 

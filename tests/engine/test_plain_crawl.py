@@ -96,7 +96,7 @@ async def trace_of(serve: Serve, yard: Yard, pages: int) -> Trace:
             yard, a_spec(f"{site.url}/0", render="auto", limits=Limits(pages=pages))
         )
     assert crawl.usage.pages == pages
-    assert trace.calls["engine/extract/record.py:answered"] == pages
+    assert trace.calls["engine/extract/record.py:response_outcome"] == pages
     return trace
 
 

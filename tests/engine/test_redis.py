@@ -7,7 +7,7 @@ from redis import Redis
 
 from crawlyard import State
 from crawlyard.messaging.bus import BusReach
-from tests.conformance.buses import heard, until
+from tests.conformance.buses import receive_progress, until
 from tests.engine.rig import a_spec, opened, outcome, published
 from tests.engine.test_control import running
 from tests.engine.test_crawl import paths, tree
@@ -82,7 +82,7 @@ async def test_other_processes_hear_of_a_crawl(
         with listens.bus.listen() as ear:
             await until(lambda: listens.bus.reach is BusReach.YARD)
             await works.worker(only=job.id).run()
-            messages = await heard(ear, job.id)
+            messages = await receive_progress(ear, job.id)
 
         usage = (await outcome(works, job.id)).usage
         latest = await listens.progress.latest(job.id)

@@ -12,7 +12,7 @@ import pytest
 
 from crawlyard import Settings, Yard
 from crawlyard.api.connection import Connection
-from crawlyard.api.server import Server, verified
+from crawlyard.api.server import Server, tls_context
 from crawlyard.engine.http.dns import Resolver, look_up
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.webhook_post import Poster
@@ -145,7 +145,7 @@ def test_a_client_with_a_ca_file_trusts_no_fewer_authorities_than_without(
     without = httpx.create_ssl_context().get_ca_certs(binary_form=True)
     monkeypatch.setenv("CRAWLYARD_CA_FILE", str(CERTIFICATE))
 
-    context = verified()
+    context = tls_context()
 
     assert isinstance(context, ssl.SSLContext)
     assert without

@@ -85,6 +85,7 @@ class TestSaving:
             ("http://hooks.example.org/", "expected https://"),
             ("https://ada:secret@hooks.example.org/", "no user name"),
             ("https://ada@hooks.example.org/", "no user name"),
+            ("https://:secret@hooks.example.org/", "no user name"),
             ("https://nowhere.example.org/", "has no address"),
             ("https://inside.example.org/", "10.0.0.1, which is private"),
             ("https://127.0.0.1/", "loopback"),

@@ -81,7 +81,7 @@ def test_a_server_that_is_no_url_is_refused_before_a_token_is_asked_for(
 
         for source, said in told.items():
             assert (said.code, said.out) == (2, "")
-            assert said.err.startswith(f"error: {source}: '{url}' is not the URL of a server: ")
+            assert said.err.startswith(f"error: {source}: '{url}' is not a server URL: ")
             assert "such as http://127.0.0.1:8700" in said.err
 
 

@@ -422,15 +422,15 @@ def test_help_is_narrow_and_begins_with_examples(
 def test_help_of_a_large_command_has_eight_options_and_one_example() -> None:
     for words, command in COMMANDS.items():
         options = [option for option in command.params if option.opts[0].startswith("-")]
-        shown = CliRunner().invoke(PROGRAM, [*words, "--help"], prog_name="crawlyard").stdout
+        text = CliRunner().invoke(PROGRAM, [*words, "--help"], prog_name="crawlyard").stdout
         if len(options) <= 20:
-            assert "more options" not in shown, words
+            assert "more options" not in text, words
             continue
-        listed = [name for option in options for name in option.opts[:1] if f" {name} " in shown]
-        assert len(listed) <= 8, words
+        names = [name for option in options for name in option.opts[:1] if f" {name} " in text]
+        assert len(names) <= 8, words
         path = " ".join(["crawlyard", *words])
-        assert f"{len(options) - len(listed)} more options: {path} --help-all" in shown
-        assert shown.count(path) == 3, words  # of usage, example and hint
+        assert f"{len(options) - len(names)} more options: {path} --help-all" in text
+        assert text.count(path) == 3, words  # of usage, example and hint
 
 
 OPTIONS = """

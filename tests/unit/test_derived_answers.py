@@ -121,7 +121,7 @@ class TripOut(Trip, Tagged, frozen=True, kw_only=True, dict=True):
 
 
 class LongTripOut(TripOut, frozen=True, kw_only=True, dict=True):
-    """A trip, and where it is told of."""
+    """A trip with a guide."""
 
     guide: str
 

@@ -242,5 +242,5 @@ def test_the_form_with_a_password_is_filled_in_with_all_it_holds() -> None:
     assert (chosen.action, chosen.post, chosen.password) == (f"{SITE}/search", False, "")
     assert login_form(b"<p>nothing", None, f"{SITE}/login") is None
     assert login_form(PAGE, None, f"{SITE}/login", submit="#missing") is None
-    with pytest.raises(Invalid, match="no CSS selector"):
+    with pytest.raises(Invalid, match="not a CSS selector"):
         login_form(PAGE, None, f"{SITE}/login", submit="[")

@@ -300,7 +300,7 @@ def test_what_is_ignored_is_checked_before_the_crawl() -> None:
     for field, wrong, said in (
         ("ignore_text", "Now", "expected 're:'"),
         ("ignore_text", "re:(", "missing"),
-        ("ignore_css", "a[", "no CSS selector"),
+        ("ignore_css", "a[", "not a CSS selector"),
     ):
         with pytest.raises(Invalid, match=said) as refused:
             check_spec(a_spec(**{field: ("re:x" if field == "ignore_text" else "p", wrong)}))

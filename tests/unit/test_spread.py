@@ -27,7 +27,7 @@ from crawlyard.core.jobs.spread import (
     usable,
 )
 from crawlyard.errors import Invalid
-from crawlyard.store.jobs.shard_rules import Parts, carry, cut, follow
+from crawlyard.store.jobs.shard_rules import Parts, apply_part_batch, cut, follow
 from tests.builders import NOW, a_spec
 
 SECOND = timedelta(seconds=1)
@@ -192,7 +192,7 @@ def test_shards_that_work_at_the_same_time_count_their_running_time_once(
         last_of[number], pages = now, pages + 1
         lease = Lease(job_id="", job_no=1, worker="w", attempt=0, seq=0, version=0, shard=number)
         batch = Batch(usage=Usage(pages=1, duration_s=worked_s))
-        carry(parts, lease, batch, 0, 0, now)
+        apply_part_batch(parts, lease, batch, 0, 0, now)
         if is_free:  # the row with the totals: others may have added them up later than now
             follow(parts, batch, now - timedelta(seconds=0.1))
         assert parts.usage().pages == pages

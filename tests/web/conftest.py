@@ -14,6 +14,6 @@ __all__ = ["apps_are_used_again", "backend", "sqlite_template", "store"]
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     """A server on a store in memory, with a token of the admin's."""
-    made = await a_rig(open_in_memory())
-    yield made
-    await made.close()
+    new_rig = await a_rig(open_in_memory())
+    yield new_rig
+    await new_rig.close()

@@ -25,10 +25,10 @@ async def crawled(rig: Rig, by: str = LOCAL.id, **form: Any) -> tuple[str, Check
 
     "good" is answered, "slow" and "gone" fail, "next" waits, two URLs are skipped.
     """
-    made = await rig.job(by, **form)
+    job = await rig.job(by, **form)
     store = rig.yard.store
-    claim = await claimed(store, (await store.jobs.get(made["id"])).job)
-    good, slow, gone, waiting = (a_target(p) for p in ("good", "slow", "gone", "next"))
+    claim = await claimed(store, (await store.jobs.get(job["id"])).job)
+    good, slow, missing, waiting = (a_target(p) for p in ("good", "slow", "gone", "next"))
     bodies = {
         Body.TEXT: HOSTILE.encode(),
         Body.HTML: HOSTILE.encode(),
@@ -44,14 +44,14 @@ async def crawled(rig: Rig, by: str = LOCAL.id, **form: Any) -> tuple[str, Check
             needs_scripts=True,
         ),
         failed(slow),
-        failed(gone, ErrorKind.HTTP_4XX, status=404),
+        failed(missing, ErrorKind.HTTP_4XX, status=404),
     ]
     skipped = [
         Skipped(a_target("secret"), "robots: Disallow: /secret"),
         Skipped(a_target("x", host="other.example"), "scope: other host"),
     ]
-    batch = a_batch([good, slow, gone, replace(waiting, parent=good.fp)], outcomes, skipped)
-    return made["id"], await recorded(store, claim.lease, batch)
+    batch = a_batch([good, slow, missing, replace(waiting, parent=good.fp)], outcomes, skipped)
+    return job["id"], await recorded(store, claim.lease, batch)
 
 
 async def in_state(rig: Rig, state: State, by: str = LOCAL.id, **form: Any) -> str:

@@ -1,4 +1,4 @@
-"""What no writer of a test would think of: requests made of the OpenAPI document itself."""
+"""Fuzzing: requests generated from the OpenAPI document."""
 
 import asyncio
 from collections import defaultdict
@@ -76,7 +76,7 @@ _CHECKS: Mapping[str, Any] = {
 
 @schemathesis.check
 def every_error_is_a_problem(_ctx: CheckContext, answer: Response, _case: Case[Any]) -> bool | None:
-    """Check that whatever is refused is refused in one shape, under its own status."""
+    """Check that errors have one shape and the documented status."""
     if answer.status_code >= 400:
         kinds = answer.headers.get("content-type", [])
         assert kinds == ["application/problem+json"], f"an error is sent as {kinds}"
@@ -86,7 +86,7 @@ def every_error_is_a_problem(_ctx: CheckContext, answer: Response, _case: Case[A
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fuzzed:
-    """What came of it."""
+    """Outcome of a run."""
 
     failures: list[str]
     answers: Mapping[str, set[int]]  # statuses by operations: "GET /api/v1/jobs"
@@ -94,7 +94,7 @@ class Fuzzed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """How to ask: in which phases, and how often in those that could go on for ever."""
+    """Phases of a run, and limits of the open-ended ones."""
 
     role: Role
     phases: frozenset[str]
@@ -157,8 +157,8 @@ class _Served:
 
     def token(self) -> str:
         """Return the secret of a new token of ada's."""
-        made = asyncio.run_coroutine_threadsafe(self._rig.token("ada"), self._loop)
-        return made.result(timeout=30)
+        token_future = asyncio.run_coroutine_threadsafe(self._rig.token("ada"), self._loop)
+        return token_future.result(timeout=30)
 
 
 def _gathered(happened: Iterable[events.EngineEvent]) -> Fuzzed:
@@ -173,11 +173,11 @@ def _gathered(happened: Iterable[events.EngineEvent]) -> Fuzzed:
             if sent.response is not None:
                 label = event.recorder.cases[case_id].value.operation.label
                 answers[label].add(sent.response.status_code)
-        for check in (one for found in event.recorder.checks.values() for one in found):
+        for check in (check_ for checks in event.recorder.checks.values() for check_ in checks):
             if (info := check.failure_info) is not None:
                 key = (check.name, info.failure.operation, info.failure.title)
-                told = f"{check.name}, {info.failure.operation}: {info.failure.message}"
-                failures.setdefault(key, f"{told[:1000]}\n{info.code_sample[:1000]}\n")
+                message = f"{check.name}, {info.failure.operation}: {info.failure.message}"
+                failures.setdefault(key, f"{message[:1000]}\n{info.code_sample[:1000]}\n")
     return Fuzzed(failures=list(failures.values()), answers=answers)
 
 
@@ -211,7 +211,7 @@ def _config(ids: Mapping[str, list[str]], wish: Wish) -> SchemathesisConfig:
             },
             "phases": phases,
             "checks": dict(_CHECKS),
-            "dictionaries": {name: {"values": sorted(set(found))} for name, found in ids.items()},
+            "dictionaries": {name: {"values": sorted(set(values))} for name, values in ids.items()},
             "parameters": {
                 f"path.{name}": {"dictionary": name, "probability": _REAL} for name in ids
             },

@@ -19,8 +19,8 @@ from crawlyard.web.server import (
     IDLE_S,
     MAX_CONNECTIONS,
     REQUEST_S,
-    listening,
-    serving,
+    listen,
+    serve,
     url_of,
 )
 from crawlyard.web.site import SiteOptions, open_site
@@ -33,7 +33,7 @@ PATIENCE_S = 120  # more than anything here takes; a hang fails instead of block
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a stream."""
+    """A server-sent event, decoded."""
 
     event: str
     data: Any
@@ -41,7 +41,7 @@ class Message:
 
     @property
     def subject(self) -> str:
-        """Return what it is about."""
+        """Id of the resource in the data."""
         subject: str = self.data["subject"]
         return subject
 
@@ -51,7 +51,7 @@ class Listener:
 
     def __init__(self, answer: httpx.Response) -> None:
         self.answer = answer
-        self.heard: list[Message] = []
+        self.messages: list[Message] = []
         self._lines = answer.aiter_lines()
 
     async def next(self) -> Message:
@@ -64,7 +64,7 @@ class Listener:
                     fields[name] = value
         number = int(fields["id"]) if "id" in fields else None
         message = Message(fields["event"], json.loads(fields["data"]), number)
-        self.heard.append(message)
+        self.messages.append(message)
         return message
 
     async def until(self, event: str) -> Message:
@@ -75,12 +75,12 @@ class Listener:
 
     async def durable(self, count: int) -> list[Message]:
         """Return the next messages that have an id."""
-        found: list[Message] = []
-        while len(found) < count:
+        durable: list[Message] = []
+        while len(durable) < count:
             message = await self.next()
             if message.id is not None:
-                found.append(message)
-        return found
+                durable.append(message)
+        return durable
 
     async def ended(self) -> Sequence[Message]:
         """Return all messages that were heard, once the stream has ended."""
@@ -88,7 +88,7 @@ class Listener:
             while True:
                 await self.next()
         except StopAsyncIteration:
-            return self.heard
+            return self.messages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +142,12 @@ async def a_live_rig(
     site = await open_site(yard, options or SiteOptions(rate_limits=False))
     rig = Rig(site=site, app=an_app(site), clock=FakeClock())
     await rig.token(LOCAL.id)
-    with listening(host, 0) as sock:
+    with listen(host, 0) as sock:
         if send_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         base = url_of(host, sock.getsockname()[1])
         async with (
-            serving(
+            serve(
                 rig.app,
                 sock,
                 site.live.close,

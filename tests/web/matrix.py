@@ -1,4 +1,4 @@
-"""Who may do what to whose: one row for each route. A route without a row fails the test.
+"""Authorization matrix: one row for each route. A route without a row fails the test.
 
 To add a route: add its row below, and if its path has a parameter of a kind that is new,
 a maker of such a thing to `MAKERS`.
@@ -24,7 +24,7 @@ from tests.web.rig import URL, Rig
 
 
 class Who(StrEnum):
-    """Who asks."""
+    """Callers of a route."""
 
     OWNER = auto()  # ada, an operator
     OTHER = auto()  # bob, another one
@@ -36,7 +36,7 @@ class Who(StrEnum):
 
 
 class Whose(StrEnum):
-    """What is asked for: something of ada's, or of nobody's."""
+    """Targets of a request: a resource of ada's, a public one, or a missing one."""
 
     PRIVATE = auto()
     PUBLIC = auto()  # for kinds of things that can be
@@ -56,7 +56,7 @@ OF_MISSING = {"version": "1", "page_id": "1", "kind": "timeout"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What is asked, and what is to be answered."""
+    """A route, and the expected statuses."""
 
     method: str
     path: str
@@ -77,11 +77,11 @@ class Row:
 def looks(ok: int = 200) -> Rule:
     """To be seen by its owner and admins, and by all once it is public."""
 
-    def rule(who: Who, whose: Whose) -> int:
-        if who in UNPROVED:
+    def rule(caller: Who, whose: Whose) -> int:
+        if caller in UNPROVED:
             return 401
-        seen = whose is Whose.PUBLIC or (whose is Whose.PRIVATE and who in OWNERS)
-        return ok if seen else 404
+        visible = whose is Whose.PUBLIC or (whose is Whose.PRIVATE and caller in OWNERS)
+        return ok if visible else 404
 
     return rule
 
@@ -89,10 +89,10 @@ def looks(ok: int = 200) -> Rule:
 def personal(ok: int = 200) -> Rule:
     """To be seen by its owner alone, not by admins either."""
 
-    def rule(who: Who, whose: Whose) -> int:
-        if who in UNPROVED:
+    def rule(caller: Who, whose: Whose) -> int:
+        if caller in UNPROVED:
             return 401
-        return ok if who is Who.OWNER and whose is Whose.PRIVATE else 404
+        return ok if caller is Who.OWNER and whose is Whose.PRIVATE else 404
 
     return rule
 
@@ -100,8 +100,8 @@ def personal(ok: int = 200) -> Rule:
 def kept_wide(rule: Rule) -> Rule:
     """As *rule*, but not by a token that is good for less than its user's role."""
 
-    def narrowed(who: Who, whose: Whose) -> int:
-        return 403 if who is Who.READER else rule(who, whose)
+    def narrowed(caller: Who, whose: Whose) -> int:
+        return 403 if caller is Who.READER else rule(caller, whose)
 
     return narrowed
 
@@ -109,7 +109,7 @@ def kept_wide(rule: Rule) -> Rule:
 def own(ok: int) -> Rule:
     """To be done by its owner alone, with leave to write."""
     mine = personal(ok)
-    return lambda who, whose: 403 if who in LOOKERS else mine(who, whose)
+    return lambda caller, whose: 403 if caller in LOOKERS else mine(caller, whose)
 
 
 def changes(ok: int = 202, public: int | None = None) -> Rule:
@@ -118,14 +118,14 @@ def changes(ok: int = 202, public: int | None = None) -> Rule:
     *public*: the answer where it is public, if that is another one.
     """
 
-    def rule(who: Who, whose: Whose) -> int:
-        if who in UNPROVED:
+    def rule(caller: Who, whose: Whose) -> int:
+        if caller in UNPROVED:
             return 401
-        if who in LOOKERS:
+        if caller in LOOKERS:
             return 403
         if whose is Whose.MISSING:
             return 404
-        if who in OWNERS:
+        if caller in OWNERS:
             return ok if whose is Whose.PRIVATE or public is None else public
         return 403 if whose is Whose.PUBLIC else 404
 
@@ -133,28 +133,30 @@ def changes(ok: int = 202, public: int | None = None) -> Rule:
 
 
 def uses(ok: int = 201) -> Rule:
-    """To be done, with leave to write, by whoever may see it."""
-    seen = looks(ok)
-    return lambda who, whose: 403 if who in LOOKERS else seen(who, whose)
+    """Require a write permit, and visibility of the resource."""
+    look_rule = looks(ok)
+    return lambda caller, whose: 403 if caller in LOOKERS else look_rule(caller, whose)
 
 
 def makes(ok: int = 201) -> Rule:
-    """To be done by whoever may write."""
-    return lambda who, _: 401 if who in UNPROVED else 403 if who in LOOKERS else ok
+    """Require a write permit."""
+    return lambda caller, _: 401 if caller in UNPROVED else 403 if caller in LOOKERS else ok
 
 
 def signed_in(ok: int = 200, missing: int = 404) -> Rule:
-    """Everybody's who has proved who he is."""
-    return lambda who, whose: 401 if who in UNPROVED else missing if whose is Whose.MISSING else ok
+    """Allow every authenticated caller."""
+    return lambda caller, whose: (
+        401 if caller in UNPROVED else missing if whose is Whose.MISSING else ok
+    )
 
 
 def admins(ok: int = 200) -> Rule:
-    """The admins' alone."""
+    """Allow admins only."""
 
-    def rule(who: Who, whose: Whose) -> int:
-        if who in UNPROVED:
+    def rule(caller: Who, whose: Whose) -> int:
+        if caller in UNPROVED:
             return 401
-        if who is not Who.ADMIN:
+        if caller is not Who.ADMIN:
             return 403
         return 404 if whose is Whose.MISSING else ok
 
@@ -162,13 +164,13 @@ def admins(ok: int = 200) -> Rule:
 
 
 def admins_of_any(ok: int = 200) -> Rule:
-    """The admins' alone, also of what nobody has named before."""
+    """Allow admins only, also for resources that do not exist yet."""
     rule = admins(ok)
-    return lambda who, _: rule(who, Whose.PRIVATE)
+    return lambda caller, _: rule(caller, Whose.PRIVATE)
 
 
 def anybody(ok: int = 200, missing: int = 404) -> Rule:
-    """Everybody's, whatever he shows."""
+    """Allow all callers, authenticated or not."""
     return lambda _, whose: missing if whose is Whose.MISSING else ok
 
 
@@ -178,8 +180,8 @@ def anybody(ok: int = 200, missing: int = 404) -> Rule:
 async def _posted(rig: Rig, path: str, body: Mapping[str, object]) -> dict[str, Any]:
     answer = await rig.post(path, body, by="ada")
     assert answer.status_code in {200, 201, 202}, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
+    content: dict[str, Any] = answer.json()
+    return content
 
 
 async def _job(rig: Rig, _public: bool) -> Mapping[str, str]:
@@ -187,15 +189,15 @@ async def _job(rig: Rig, _public: bool) -> Mapping[str, str]:
 
 
 async def _ended_job(rig: Rig, public: bool) -> Mapping[str, str]:
-    made = await _job(rig, public)
-    await _posted(rig, f"jobs/{made['job_id']}/cancel", {})
-    return made
+    job = await _job(rig, public)
+    await _posted(rig, f"jobs/{job['job_id']}/cancel", {})
+    return job
 
 
 async def _paused_job(rig: Rig, public: bool) -> Mapping[str, str]:
-    made = await _job(rig, public)
-    await _posted(rig, f"jobs/{made['job_id']}/pause", {})
-    return made
+    job = await _job(rig, public)
+    await _posted(rig, f"jobs/{job['job_id']}/pause", {})
+    return job
 
 
 async def _crawled(rig: Rig, _public: bool) -> Mapping[str, str]:
@@ -221,18 +223,18 @@ async def _changed_run(rig: Rig, _public: bool) -> Mapping[str, str]:
 
 
 async def _operation(rig: Rig, _public: bool) -> Mapping[str, str]:
-    asked = {"action": "pause", "reason": SECRET}
-    begun = await rig.yard.operations.start(Actor(id="ada"), OperationKind.JOBS, asked, 1)
+    form = {"action": "pause", "reason": SECRET}
+    begun = await rig.yard.operations.start(Actor(id="ada"), OperationKind.JOBS, form, 1)
     return {"operation_id": begun.id}
 
 
 async def _template(rig: Rig, public: bool) -> Mapping[str, str]:
     count = len((await rig.get("templates")).json()["items"])
     spec = {"urls": [URL]}
-    made = await _posted(rig, "templates", {"name": f"{SECRET} {count}", "spec": spec})
+    template = await _posted(rig, "templates", {"name": f"{SECRET} {count}", "spec": spec})
     if public:
-        made = await _posted(rig, f"templates/{made['id']}/publish", {})
-    return {"ref": made["id"], "version": str(made["version"])}
+        template = await _posted(rig, f"templates/{template['id']}/publish", {})
+    return {"ref": template["id"], "version": str(template["version"])}
 
 
 async def _schedule(rig: Rig, _public: bool) -> Mapping[str, str]:
@@ -242,9 +244,9 @@ async def _schedule(rig: Rig, _public: bool) -> Mapping[str, str]:
 
 
 async def _paused_schedule(rig: Rig, public: bool) -> Mapping[str, str]:
-    made = await _schedule(rig, public)
-    await _posted(rig, f"schedules/{made['ref']}/pause", {})
-    return made
+    schedule = await _schedule(rig, public)
+    await _posted(rig, f"schedules/{schedule['ref']}/pause", {})
+    return schedule
 
 
 async def _webhook(rig: Rig, _public: bool) -> Mapping[str, str]:
@@ -252,12 +254,12 @@ async def _webhook(rig: Rig, _public: bool) -> Mapping[str, str]:
 
 
 async def _delivery(rig: Rig, public: bool) -> Mapping[str, str]:
-    made = await _webhook(rig, public)
-    await _posted(rig, f"webhooks/{made['webhook_id']}/test", {})
+    webhook = await _webhook(rig, public)
+    await _posted(rig, f"webhooks/{webhook['webhook_id']}/test", {})
     await rig.yard.store.deliveries.fan_out(rig.clock.now())
-    path = f"webhooks/{made['webhook_id']}/deliveries"
+    path = f"webhooks/{webhook['webhook_id']}/deliveries"
     listed = (await rig.get(path, by="ada")).json()["items"]
-    return {**made, "delivery_id": listed[0]["id"]}
+    return {**webhook, "delivery_id": listed[0]["id"]}
 
 
 async def _token(rig: Rig, _public: bool) -> Mapping[str, str]:
@@ -277,8 +279,8 @@ async def _view(rig: Rig, _public: bool) -> Mapping[str, str]:
 async def _session(rig: Rig, _public: bool) -> Mapping[str, str]:
     count = len((await rig.get("sessions", by="ada")).json()["items"])
     body = {"kind": "bearer", "url": URL, "secret": SECRET}
-    made = await rig.ask("PUT", f"sessions/{SECRET}-{count}", by="ada", json=body)
-    assert made.status_code == 200, made.text
+    response = await rig.ask("PUT", f"sessions/{SECRET}-{count}", by="ada", json=body)
+    assert response.status_code == 200, response.text
     return {"name": f"{SECRET}-{count}"}
 
 
@@ -292,19 +294,19 @@ async def _alive_worker(rig: Rig, _public: bool) -> Mapping[str, str]:
 
 
 async def _quiet_worker(rig: Rig, public: bool) -> Mapping[str, str]:
-    made = await _alive_worker(rig, public)
+    worker = await _alive_worker(rig, public)
     assert (await rig.post("workers/w1/quiet", {})).status_code == 202
-    return made
+    return worker
 
 
 async def _worker(rig: Rig, public: bool) -> Mapping[str, str]:
-    made = await _alive_worker(rig, public)
+    worker = await _alive_worker(rig, public)
     await rig.clock.advance(timedelta(minutes=1))  # gone by now
-    return made
+    return worker
 
 
 async def _host(rig: Rig, public: bool) -> Mapping[str, str]:
-    made = await _job(rig, public)
+    job = await _job(rig, public)
     await rig.yard.store.leases.claim(Asker("w1"), rig.clock.now(), LEASE)
     report = WorkerReport(
         id="w1",
@@ -312,19 +314,19 @@ async def _host(rig: Rig, public: bool) -> Mapping[str, str]:
         pid=7,
         version="1",
         slots=4,
-        running=(made["job_id"],),
-        hosts=(HostReport(host="a.example", jobs=(made["job_id"],)),),
+        running=(job["job_id"],),
+        hosts=(HostReport(host="a.example", jobs=(job["job_id"],)),),
         started_at=NOW,
         beat_at=rig.clock.now(),
     )
     await rig.yard.store.workers.beat(report)
-    return {"host": "a.example", **made}
+    return {"host": "a.example", **job}
 
 
 async def _ruled_host(rig: Rig, public: bool) -> Mapping[str, str]:
-    made = await _host(rig, public)
+    host = await _host(rig, public)
     assert (await rig.ask("PATCH", "hosts/a.example", json={"at_once": 1})).status_code == 200
-    return made
+    return host
 
 
 async def _section(_rig: Rig, _public: bool) -> Mapping[str, str]:

@@ -66,7 +66,7 @@ ROWS: tuple[Row, ...] = (
     _row("GET /jobs/{job_id}/events/stream", looks(), "job", streams=True),
     _row("GET /jobs/counts", signed_in()),
     _row("GET /jobs/queue", signed_in(), "job"),
-    _row("POST /jobs/preview", makes(422), body={}),  # without a URL it asks nobody
+    _row("POST /jobs/preview", makes(422), body={}),  # without a URL it sends no request
     _row("POST /jobs/plan", makes(422), body={}),
     _row("GET /jobs/{job_id}/deletion", changes(200), "ended job"),
     _row("PATCH /jobs/{job_id}", changes(200), "job", {"name": "x"}),

@@ -1,4 +1,4 @@
-"""A client that sends whatever bytes it likes, as no library would."""
+"""A raw socket client that can send any bytes."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ END = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came before the connection was closed, or one whole answer."""
+    """Bytes received before the connection closed, or one complete response."""
 
     status: int
     headers: dict[str, str]
@@ -23,16 +23,16 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """Return the code of an answer that must be a problem."""
+        """Code of the problem in the response."""
         assert self.headers["content-type"] == "application/problem+json", self
-        told = json.loads(self.body)
-        assert told["status"] == self.status
-        code: str = told["code"]
+        problem = json.loads(self.body)
+        assert problem["status"] == self.status
+        code: str = problem["code"]
         return code
 
 
 class Wire:
-    """One connection."""
+    """A raw connection with its unread bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -81,7 +81,7 @@ async def wire(live: LiveRig) -> AsyncIterator[Wire]:
 
 
 class Deaf:
-    """One connection whose answers nobody reads, and the system takes little of them."""
+    """A connection with a small receive buffer that is never read."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

@@ -39,18 +39,18 @@ class Rig:
         return self.site.yard
 
     async def user(self, name: str, role: Role = Role.OPERATOR) -> str:
-        """Make a user, and return the secret of a token of his."""
+        """Create a user, and return the secret of a token of theirs."""
         if name != LOCAL.id:
             await Surface(self.yard.services, LOCAL).users.create(name, role)
         return await self.token(name)
 
     async def token(self, name: str, permits: frozenset[Permit] | None = None) -> str:
-        """Return the secret of a new token of a user's; the first is his from now on."""
+        """Return the secret of a new token of a user, who uses the first one by default."""
         tokens = Surface(self.yard.services, LOCAL).tokens
-        made = await tokens.create("test", user=name, scopes=tuple(permits or ()))
-        assert made.token is not None
-        self.secrets.setdefault(name, made.token)
-        return made.token
+        token = await tokens.create("test", user=name, scopes=tuple(permits or ()))
+        assert token.token is not None
+        self.secrets.setdefault(name, token.token)
+        return token.token
 
     async def ask(
         self,
@@ -62,7 +62,7 @@ class Rig:
         headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> httpx.Response:
-        """Return the answer to a request by a user (``None``: by nobody), or with a token."""
+        """Send a request as a user (``None``: without credentials), or with a token."""
         sent = dict(headers or {})
         if secret is None and by is not None:
             secret = self.secrets[by]
@@ -85,8 +85,8 @@ class Rig:
         """Return a new job of a user's."""
         answer = await self.post("jobs", {"urls": [URL]} | form, by=by)
         assert answer.status_code == 201, answer.text
-        made: dict[str, Any] = answer.json()
-        return made
+        job: dict[str, Any] = answer.json()
+        return job
 
     def with_services(self, **parts: object) -> "Rig":
         """Return the same server with services of its own, by their names."""
@@ -139,9 +139,9 @@ async def a_rig(
 def problem(answer: httpx.Response) -> tuple[int, str]:
     """Return status and code of an answer that is a problem."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
-    told = answer.json()
-    assert told["status"] == answer.status_code
-    return answer.status_code, told["code"]
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    return answer.status_code, body["code"]
 
 
 def pointers(answer: httpx.Response) -> list[str]:

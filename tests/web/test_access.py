@@ -1,4 +1,4 @@
-"""Who asks, and what he may do: tokens, sessions, links, users."""
+"""Authentication and authorization: tokens, sessions, links, users."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,43 +22,43 @@ async def test_what_proves_nothing_is_refused_and_told_how_to(rig: Rig) -> None:
     answer = await rig.get("jobs", by=None)
     assert problem(answer) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    for shown in ["Bearer cyt_wrong", "Basic abc", "Bearer", "cyt_x"]:
-        answer = await rig.get("jobs", by=None, headers={"Authorization": shown})
-        assert problem(answer) == (401, "unauthenticated"), shown
+    for credential in ["Bearer cyt_wrong", "Basic abc", "Bearer", "cyt_x"]:
+        answer = await rig.get("jobs", by=None, headers={"Authorization": credential})
+        assert problem(answer) == (401, "unauthenticated"), credential
 
 
 async def test_a_token_is_shown_once_and_kept_as_its_hash(rig: Rig) -> None:
-    made = (await rig.post("tokens", {"name": "ci"})).json()
-    assert made["token"].startswith("cyt_")
-    assert "token" not in (await rig.get(f"tokens/{made['id']}")).json()
-    credential = await rig.yard.store.credentials.get(made["id"])
-    assert made["token"] not in repr(credential)
-    assert (await rig.get("auth/me", secret=made["token"])).json()["user"]["id"] == LOCAL.id
+    token = (await rig.post("tokens", {"name": "ci"})).json()
+    assert token["token"].startswith("cyt_")
+    assert "token" not in (await rig.get(f"tokens/{token['id']}")).json()
+    credential = await rig.yard.store.credentials.get(token["id"])
+    assert token["token"] not in repr(credential)
+    assert (await rig.get("auth/me", secret=token["token"])).json()["user"]["id"] == LOCAL.id
 
 
 async def test_a_revoked_token_and_its_sessions_prove_nothing_at_once(rig: Rig) -> None:
-    made = (await rig.post("tokens", {"name": "ci"})).json()
-    cookie = await signed_in(rig, made["token"])
+    token = (await rig.post("tokens", {"name": "ci"})).json()
+    cookie = await signed_in(rig, token["token"])
 
-    revoked = await rig.ask("DELETE", f"tokens/{made['id']}")
+    revoked = await rig.ask("DELETE", f"tokens/{token['id']}")
 
     assert revoked.status_code == 204
-    assert problem(await rig.get("jobs", secret=made["token"])) == (401, "unauthenticated")
+    assert problem(await rig.get("jobs", secret=token["token"])) == (401, "unauthenticated")
     answer = await rig.get("jobs", by=None, headers={"Cookie": cookie})
     assert problem(answer) == (401, "unauthenticated")
 
 
 async def test_a_token_expires(rig: Rig) -> None:
-    made = (await rig.post("tokens", {"name": "ci", "expires_in_s": 60})).json()
-    before = await rig.get("auth/me", secret=made["token"])
+    token = (await rig.post("tokens", {"name": "ci", "expires_in_s": 60})).json()
+    before = await rig.get("auth/me", secret=token["token"])
     await rig.clock.advance(timedelta(seconds=60))
     assert before.status_code == 200
-    assert problem(await rig.get("auth/me", secret=made["token"])) == (401, "unauthenticated")
+    assert problem(await rig.get("auth/me", secret=token["token"])) == (401, "unauthenticated")
 
 
 async def test_a_session_ends_with_the_token_that_it_was_had_by(rig: Rig) -> None:
-    made = (await rig.post("tokens", {"name": "ci", "expires_in_s": 60})).json()
-    cookie = await signed_in(rig, made["token"])
+    token = (await rig.post("tokens", {"name": "ci", "expires_in_s": 60})).json()
+    cookie = await signed_in(rig, token["token"])
     await rig.clock.advance(timedelta(seconds=60))
     answer = await rig.get("auth/me", by=None, headers={"Cookie": cookie})
     assert problem(answer) == (401, "unauthenticated")
@@ -165,15 +165,15 @@ async def test_a_token_lists_tokens_and_users_by_scopes_made_for_that(rig: Rig) 
         assert problem(answer) == (403, "forbidden"), (method, path)
 
     areas = frozenset({Permit.TOKENS_READ, Permit.TOKENS_WRITE, Permit.USERS_READ})
-    for permits, seen, status in [
+    for permits, visible, status in [
         (areas, {LOCAL.id}, 404),
         (areas | {Permit.ADMIN}, {LOCAL.id, "ada"}, 200),
     ]:
         secret = await rig.token(LOCAL.id, permits)
         tokens = (await rig.get("tokens", secret=secret)).json()["items"]
         users = (await rig.get("users", secret=secret)).json()["items"]
-        assert {token["user"] for token in tokens} == seen, permits
-        assert {user["id"] for user in users} == seen, permits
+        assert {token["user"] for token in tokens} == visible, permits
+        assert {user["id"] for user in users} == visible, permits
         assert (await rig.get("users/ada", secret=secret)).status_code == status, permits
         assert (await rig.get(f"tokens/{adas}", secret=secret)).status_code == status, permits
         revoked = await rig.ask("DELETE", f"tokens/{adas}", secret=secret)
@@ -196,14 +196,17 @@ async def test_any_token_may_revoke_itself_and_so_may_a_session_had_by_it(rig: R
     for way in ("token", "session"):
         secret = await rig.token(LOCAL.id, frozenset({Permit.WORKERS_READ}))
         own = (await rig.get("auth/me", secret=secret)).json()["credential_id"]
-        shown: dict[str, Any] = {"secret": secret}
+        session: dict[str, Any] = {"secret": secret}
         if way == "session":
-            shown = {"by": None, "headers": SAME_ORIGIN | {"Cookie": await signed_in(rig, secret)}}
+            session = {
+                "by": None,
+                "headers": SAME_ORIGIN | {"Cookie": await signed_in(rig, secret)},
+            }
 
-        kept = await rig.ask("DELETE", f"tokens/{other}", **shown)
-        revoked = await rig.ask("DELETE", f"tokens/{own}", **shown)
+        refusal = await rig.ask("DELETE", f"tokens/{other}", **session)
+        revoked = await rig.ask("DELETE", f"tokens/{own}", **session)
 
-        assert problem(kept) == (403, "forbidden"), way
+        assert problem(refusal) == (403, "forbidden"), way
         assert revoked.status_code == 204, way
         assert problem(await rig.get("auth/me", secret=secret)) == (401, "unauthenticated"), way
 
@@ -261,12 +264,12 @@ async def test_what_a_disabled_user_shows_proves_nothing(rig: Rig) -> None:
 async def test_users_are_the_admins_to_change(rig: Rig) -> None:
     await rig.user("ada")
 
-    made = await rig.post("users", {"id": "bob"}, by="ada")
-    seen = await rig.get("users", by="ada")
+    response = await rig.post("users", {"id": "bob"}, by="ada")
+    answer = await rig.get("users", by="ada")
     own = await rig.ask("PATCH", "users/local", json={"role": "viewer"})
 
-    assert problem(made) == (403, "forbidden")
-    assert [user["id"] for user in seen.json()["items"]] == ["ada"]
+    assert problem(response) == (403, "forbidden")
+    assert [user["id"] for user in answer.json()["items"]] == ["ada"]
     assert problem(await rig.get("users/local", by="ada")) == (404, "not_found")
     assert problem(own) == (409, "invalid_transition")
 
@@ -298,7 +301,7 @@ async def test_nobody_but_an_admin_makes_tokens_of_others(rig: Rig) -> None:
         refused = await rig.post("tokens", {"name": "x", "user": other}, by="ada")
         assert problem(refused) == (403, "forbidden")
     own = await rig.post("tokens", {"name": "x", "user": "ada"}, by="ada")
-    given = await rig.post("tokens", {"name": "x", "user": "bob"})
+    response = await rig.post("tokens", {"name": "x", "user": "bob"})
 
-    assert (own.status_code, given.status_code) == (201, 201)
-    assert (await rig.get("auth/me", secret=given.json()["token"])).json()["user"]["id"] == "bob"
+    assert (own.status_code, response.status_code) == (201, 201)
+    assert (await rig.get("auth/me", secret=response.json()["token"])).json()["user"]["id"] == "bob"

@@ -1,4 +1,4 @@
-"""What comes over the bus is told before the store is looked at, and never instead of it."""
+"""Progress from the bus is sent ahead of polls of the store, and never replaces them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +19,7 @@ from crawlyard.store.db.database import Database
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.jobs.jobs import JobStore
 from crawlyard.store.queries import JobQuery
-from crawlyard.web.live.hub import HEAR_EVERY, LOOK_EVERY, PULSE_EVERY
+from crawlyard.web.live.hub import POLL_EVERY, RELAY_EVERY, SNAPSHOT_EVERY
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
@@ -33,13 +33,13 @@ AN_INSTANT = timedelta(microseconds=1)
 async def publish(rig: Rig, claim: Claim, done: int, seconds: float = 0.0) -> None:
     """Say over the bus that *done* URLs of a job are done."""
     usage = Usage(done=done, discovered=done, duration_s=seconds)
-    told = progress_of(Limits(), usage, Pulse(), State.RUNNING)
-    await rig.yard.bus.publish(claim.job.id, told)
+    update = progress_of(Limits(), usage, Pulse(), State.RUNNING)
+    await rig.yard.bus.publish(claim.job.id, update)
 
 
 async def settled(rig: Rig, *ears: Ear) -> None:
-    """Let all be told that is to be told, and forget it."""
-    await rig.clock.advance(3 * PULSE_EVERY + AN_INSTANT)
+    """Deliver all pending messages, and clear them."""
+    await rig.clock.advance(3 * SNAPSHOT_EVERY + AN_INSTANT)
     for ear in ears:
         ear.told.clear()
 
@@ -60,7 +60,7 @@ async def test_much_progress_is_told_ten_times_a_second(rig: Rig) -> None:
 
         for done in range(1, 11):
             await publish(rig, claim, done)
-            await rig.clock.advance(HEAR_EVERY / 5)
+            await rig.clock.advance(RELAY_EVERY / 5)
 
         assert progress(ear) == [[(claim.job.id, done)] for done in (1, 5, 10)]
 
@@ -71,11 +71,11 @@ async def test_what_was_heard_is_not_told_again_by_the_store(rig: Rig) -> None:
         await settled(rig, ear)
         claims = await checkpoint(rig, [claim], "a")
         await publish(rig, claim, 1)
-        await rig.clock.advance(2 * PULSE_EVERY)
+        await rig.clock.advance(2 * SNAPSHOT_EVERY)
         first = progress(ear)
 
         await checkpoint(rig, claims, "b")
-        await rig.clock.advance(2 * PULSE_EVERY)
+        await rig.clock.advance(2 * SNAPSHOT_EVERY)
 
         assert (first, progress(ear)) == ([[(claim.job.id, 1)]], [[(claim.job.id, 2)]])
 
@@ -87,7 +87,7 @@ async def test_what_is_behind_what_was_told_is_left_out(rig: Rig) -> None:
         await settled(rig, ear)
 
         await publish(rig, claim, 1)
-        await rig.clock.advance(PULSE_EVERY)
+        await rig.clock.advance(SNAPSHOT_EVERY)
 
         assert progress(ear) == []
 
@@ -98,11 +98,11 @@ async def test_a_look_that_is_behind_what_was_heard_does_not_take_it_back(rig: R
         await settled(rig, ear)
         await checkpoint(rig, [claim], "a")
         await publish(rig, claim, 5)
-        await rig.clock.advance(2 * PULSE_EVERY)
+        await rig.clock.advance(2 * SNAPSHOT_EVERY)
         first = progress(ear)
 
         await publish(rig, claim, 4)
-        await rig.clock.advance(2 * PULSE_EVERY)
+        await rig.clock.advance(2 * SNAPSHOT_EVERY)
 
         assert (first, progress(ear)) == ([[(claim.job.id, 5)]], [])
 
@@ -129,7 +129,7 @@ async def test_a_job_that_nobody_has_seen_run_is_not_told_of(rig: Rig) -> None:
         other = replace(claim.job, id="01890000-0000-7000-8000-000000000000")
 
         await publish(rig, Claim(lease=claim.lease, job=other, shard=claim.shard), 9)
-        await rig.clock.advance(4 * PULSE_EVERY)
+        await rig.clock.advance(4 * SNAPSHOT_EVERY)
 
         assert progress(ear) == []
 
@@ -146,7 +146,7 @@ async def test_what_nobody_has_told_of_is_found_at_the_next_look(rig: Rig) -> No
     async with listening(rig) as ear:
         await settled(rig, ear)
         job = await added(rig.yard.store)
-        await rig.clock.advance(LOOK_EVERY)
+        await rig.clock.advance(POLL_EVERY)
         assert [data["job_id"] for data in ear.take("job.created")] == [job.id]
 
 
@@ -161,7 +161,7 @@ class Wide(MemoryBus):
 
 
 class CountedJobs(JobStore):
-    """The jobs of a store, counting how often somebody looks at those that run."""
+    """Job store that counts reads of the running jobs."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -182,7 +182,7 @@ class WideRig:
     jobs: CountedJobs
 
     async def looks(self, during: timedelta) -> int:
-        """Return how often somebody looks at the running jobs meanwhile."""
+        """Return the number of reads of the running jobs meanwhile."""
         self.jobs.looks.clear()
         await self.rig.clock.advance(during)
         return len(self.jobs.looks)
@@ -204,9 +204,9 @@ async def wide() -> WideRig:
 async def test_while_the_bus_reaches_all_the_store_is_looked_at_less(wide: WideRig) -> None:
     async with listening(wide.rig) as ear:
         await settled(wide.rig, ear)
-        while_well = await wide.looks(8 * PULSE_EVERY)
+        while_well = await wide.looks(8 * SNAPSHOT_EVERY)
         wide.bus.away = True
-        while_away = await wide.looks(8 * PULSE_EVERY)
+        while_away = await wide.looks(8 * SNAPSHOT_EVERY)
     assert (while_well, while_away) == (2, 8)
 
 
@@ -216,13 +216,13 @@ async def test_a_job_that_is_new_is_looked_at_and_then_followed(wide: WideRig) -
         claim = await running(wide.rig)
 
         await publish(wide.rig, claim, 1)
-        looks = await wide.looks(PULSE_EVERY)
-        found = progress(ear)
+        looks = await wide.looks(SNAPSHOT_EVERY)
+        progress_messages = progress(ear)
         await publish(wide.rig, claim, 2)
-        await wide.rig.clock.advance(HEAR_EVERY)
+        await wide.rig.clock.advance(RELAY_EVERY)
 
     assert looks == 1
-    assert found == [[(claim.job.id, 0)]]
+    assert progress_messages == [[(claim.job.id, 0)]]
     assert progress(ear) == [[(claim.job.id, 2)]]
 
 
@@ -231,7 +231,7 @@ async def test_who_comes_is_told_how_all_jobs_stand(wide: WideRig) -> None:
     async with listening(wide.rig) as first:
         await settled(wide.rig, first)
         async with listening(wide.rig) as second:
-            await wide.rig.clock.advance(PULSE_EVERY)
+            await wide.rig.clock.advance(SNAPSHOT_EVERY)
             assert progress(second) == [[(claim.job.id, 0)]]
 
 
@@ -240,5 +240,5 @@ async def test_a_process_that_says_nothing_is_found_by_the_store(wide: WideRig) 
     async with listening(wide.rig) as ear:
         await settled(wide.rig, ear)
         await checkpoint(wide.rig, [claim], "a")
-        await wide.rig.clock.advance(4 * PULSE_EVERY)
+        await wide.rig.clock.advance(4 * SNAPSHOT_EVERY)
         assert progress(ear) == [[(claim.job.id, 1)]]

@@ -1,4 +1,4 @@
-"""What needs a person over HTTP, and the figures of this moment."""
+"""Attention notices and current figures over HTTP."""
 
 from datetime import timedelta
 from typing import Any
@@ -66,7 +66,7 @@ async def test_each_thing_is_told_with_what_helps(rig: Rig) -> None:
     ]
     last = failed[0]
 
-    items = {one["kind"]: one for one in (await attention(rig))["items"]}
+    items = {item["kind"]: item for item in (await attention(rig))["items"]}
 
     assert list(items) == [
         "schedule_overdue",
@@ -85,7 +85,7 @@ async def test_each_thing_is_told_with_what_helps(rig: Rig) -> None:
     assert overdue["since"] == "2026-01-02T02:04:05.678901Z"
     assert "pass" not in str(items["runs_failing"])
     assert items["runs_failing"]["job_id"] == last.id
-    helps = {kind: one["help"]["path"].removeprefix("/api/v1/") for kind, one in items.items()}
+    helps = {kind: item["help"]["path"].removeprefix("/api/v1/") for kind, item in items.items()}
     assert helps == {
         "schedule_overdue": f"schedules/{late.id}/run",
         "schedule_paused": f"schedules/{paused.id}/resume",
@@ -93,8 +93,10 @@ async def test_each_thing_is_told_with_what_helps(rig: Rig) -> None:
         "job_paused": f"jobs/{full.id}/resume",
         "webhook_off": f"webhooks/{webhook.id}/enable",
     }
-    for one in items.values():
-        assert (await rig.ask(one["help"]["method"], one["help"]["path"])).is_success, one
+    for attention_item in items.values():
+        assert (
+            await rig.ask(attention_item["help"]["method"], attention_item["help"]["path"])
+        ).is_success, attention_item
 
 
 async def test_the_paths_of_subjects_lead_to_them(rig: Rig) -> None:
@@ -115,7 +117,7 @@ def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:
     shape = notice(Trouble.HOST_REFUSING, "", SubjectKind.HOST, "[::1]:80", "x")
     assert shape.subject is not None
     assert shape.subject.path == "/api/v1/hosts/%5B%3A%3A1%5D%3A80"
-    assert shape.help is None  # of no job of his
+    assert shape.help is None  # not a job of this user
 
 
 async def test_everybody_dismisses_for_themselves_until_it_begins_anew(rig: Rig) -> None:
@@ -129,7 +131,7 @@ async def test_everybody_dismisses_for_themselves_until_it_begins_anew(rig: Rig)
     assert answer.status_code == 204
     hidden = await attention(rig)
     assert (hidden["items"], hidden["counts"], hidden["dismissed"]) == ([], {}, 1)
-    assert [one["id"] for one in (await attention(rig, by="ada"))["items"]] == [notice["id"]]
+    assert [item["id"] for item in (await attention(rig, by="ada"))["items"]] == [notice["id"]]
 
     await rig.post("attention/restore", {"notice": "another"})
     assert (await attention(rig))["dismissed"] == 1
@@ -143,7 +145,7 @@ async def test_everybody_dismisses_for_themselves_until_it_begins_anew(rig: Rig)
     await rig.clock.advance(HOUR)
     again = replace(job, ended_at=rig.clock.now(), version=job.version + 1)
     await rig.yard.store.jobs.save(again, its_event(again))
-    assert [one["id"] for one in (await attention(rig))["items"]] == [notice["id"]]
+    assert [item["id"] for item in (await attention(rig))["items"]] == [notice["id"]]
 
 
 async def test_a_disk_is_for_admins(rig: Rig) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from crawlyard.core.jobs.job import Job
-from crawlyard.services.jobs.parameters import MOST_JOBS
+from crawlyard.services.jobs.jobs import MOST_JOBS
 from crawlyard.store.queries import JobQuery
 from tests.builders_serve import quoted
 from tests.web.rig import URL, Rig, problem
@@ -12,36 +12,41 @@ GOOD: dict[str, Any] = {"urls": [URL]}
 
 
 async def there(rig: Rig) -> list[Job]:
-    found = await rig.yard.store.jobs.find(JobQuery(oldest_first=True), 100)
-    return [standing.job for standing in found]
+    standings = await rig.yard.store.jobs.find(JobQuery(oldest_first=True), 100)
+    return [standing.job for standing in standings]
 
 
 async def test_each_job_is_there_in_the_order_asked(rig: Rig) -> None:
-    asked = [GOOD | {"name": f"n{number}", "priority": "high"} for number in range(5)]
+    forms = [GOOD | {"name": f"n{number}", "priority": "high"} for number in range(5)]
 
-    answer = await rig.post("jobs/batch", {"jobs": asked})
+    answer = await rig.post("jobs/batch", {"jobs": forms})
 
-    told = answer.json()
-    assert (answer.status_code, told["count"], told["succeeded"], told["failed"]) == (200, 5, 5, 0)
+    batch = answer.json()
+    assert (answer.status_code, batch["count"], batch["succeeded"], batch["failed"]) == (
+        200,
+        5,
+        5,
+        0,
+    )
     jobs = await there(rig)
     assert [job.spec.name for job in jobs] == [f"n{number}" for number in range(5)]
-    assert told["results"] == [
+    assert batch["results"] == [
         {"ok": True, "id": job.id, "state": "pending", "code": None, "field": None, "detail": ""}
         for job in jobs
     ]
 
 
 async def test_what_is_wrong_with_one_is_said_in_its_place(rig: Rig) -> None:
-    asked = [
+    forms = [
         GOOD,
         {"urls": ["ftp://example.com/"]},
         GOOD | {"template_version": "x"},
         {"template": "none", "params": {}},
         GOOD | {"start_at": "2030-01-01T00:00:00Z"},
     ]
-    told = (await rig.post("jobs/batch", {"jobs": asked})).json()
-    assert (told["succeeded"], told["failed"]) == (2, 3)
-    assert [(r["ok"], r["code"], r["field"]) for r in told["results"]] == [
+    batch = (await rig.post("jobs/batch", {"jobs": forms})).json()
+    assert (batch["succeeded"], batch["failed"]) == (2, 3)
+    assert [(r["ok"], r["code"], r["field"]) for r in batch["results"]] == [
         (True, None, None),
         (False, "validation_failed", "urls"),
         (False, "validation_failed", "template_version"),

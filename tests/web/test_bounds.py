@@ -1,4 +1,4 @@
-"""Whatever comes over a socket is bounded in time and in space, and the server lives on."""
+"""Limits on time and size of socket input; the server survives."""
 
 import asyncio
 import json

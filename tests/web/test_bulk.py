@@ -45,10 +45,10 @@ class TestAtOnce:
             "jobs/bulk", {"action": "pause", "ids": [first, second, nobody, first], "reason": "x"}
         )
 
-        told = answer.json()
-        assert (answer.status_code, told["count"]) == (200, 3)
-        assert (told["succeeded"], told["failed"], told["operation"]) == (1, 2, None)
-        assert [(r["id"], r["ok"], r["code"], r["state"]) for r in told["results"]] == [
+        batch = answer.json()
+        assert (answer.status_code, batch["count"]) == (200, 3)
+        assert (batch["succeeded"], batch["failed"], batch["operation"]) == (1, 2, None)
+        assert [(r["id"], r["ok"], r["code"], r["state"]) for r in batch["results"]] == [
             (first, True, None, "paused"),
             (second, False, "invalid_transition", "cancelled"),
             (nobody, False, "not_found", None),
@@ -102,9 +102,9 @@ class TestAtOnce:
             {"action": "pause", "filter": {"created_before": ["2100-01-01"]}, "dry_run": True},
         )
 
-        told = answer.json()
-        assert (answer.status_code, told["dry_run"], told["count"]) == (200, True, 2)
-        assert {r["id"]: r["ok"] for r in told["results"]} == {ids[0]: False, ids[1]: True}
+        batch = answer.json()
+        assert (answer.status_code, batch["dry_run"], batch["count"]) == (200, True, 2)
+        assert {r["id"]: r["ok"] for r in batch["results"]} == {ids[0]: False, ids[1]: True}
         assert await states(rig, ids) == ["cancelled", "pending"]
 
     async def test_the_count_must_be_about_as_expected(self, rig: Rig) -> None:
@@ -124,18 +124,18 @@ class TestAtOnce:
         await rig.user("ada")
         await rig.user("bob")
         await rig.user("vera", Role.VIEWER)
-        own, theirs = await some(rig, 1, "ada"), await some(rig, 1, "bob")
+        own, foreign = await some(rig, 1, "ada"), await some(rig, 1, "bob")
 
-        by_id = await rig.post("jobs/bulk", {"action": "cancel", "ids": theirs}, by="ada")
+        by_id = await rig.post("jobs/bulk", {"action": "cancel", "ids": foreign}, by="ada")
         by_filter = await rig.post(
             "jobs/bulk", {"action": "cancel", "filter": {"state": ["pending"]}}, by="ada"
         )
-        looked = await rig.post("jobs/bulk", {"action": "cancel", "ids": theirs}, by="vera")
+        looked = await rig.post("jobs/bulk", {"action": "cancel", "ids": foreign}, by="vera")
 
         assert by_id.json()["results"][0]["code"] == "not_found"
         assert [result["id"] for result in by_filter.json()["results"]] == own
         assert problem(looked) == (403, "forbidden")
-        assert await states(rig, theirs) == ["pending"]
+        assert await states(rig, foreign) == ["pending"]
 
     async def test_what_is_wrong_is_named(self, rig: Rig) -> None:
         for body, pointer in [
@@ -160,9 +160,9 @@ class TestOperations:
     async def started(self, rig: Rig, by: str = LOCAL.id, **body: Any) -> dict[str, Any]:
         answer = await rig.post("jobs/bulk", body, by=by)
         assert answer.status_code == 202, answer.text
-        told: dict[str, Any] = answer.json()["operation"]
-        assert answer.headers["location"] == f"/api/v1/operations/{told['id']}"
-        return told
+        operation: dict[str, Any] = answer.json()["operation"]
+        assert answer.headers["location"] == f"/api/v1/operations/{operation['id']}"
+        return operation
 
     async def test_many_jobs_are_worked_off_in_the_background(self, rig: Rig) -> None:
         ids = await some(rig, 7)
@@ -173,12 +173,16 @@ class TestOperations:
         assert set(await states(rig, ids)) == {"pending", "cancelled"}
         assert await rig.yard.operations.work_at_one()
 
-        told = (await rig.get(f"operations/{operation['id']}")).json()
-        assert (told["state"], told["done"], told["failed"]) == ("completed", 7, 1)
-        assert [(one["id"], one["code"]) for one in told["failures"]] == [
+        current_operation = (await rig.get(f"operations/{operation['id']}")).json()
+        assert (
+            current_operation["state"],
+            current_operation["done"],
+            current_operation["failed"],
+        ) == ("completed", 7, 1)
+        assert [(failure["id"], failure["code"]) for failure in current_operation["failures"]] == [
             (ids[2], "invalid_transition")
         ]
-        assert told["ended_at"] is not None
+        assert current_operation["ended_at"] is not None
         assert (await states(rig, ids)).count("paused") == 6
         assert not await rig.yard.operations.work_at_one()
 
@@ -192,8 +196,11 @@ class TestOperations:
         await rig.yard.operations.work_at_one()
 
         assert await states(rig, ids + later) == ["cancelled"] * 5 + ["pending"]
-        told = (await rig.get(f"operations/{operation['id']}")).json()
-        assert (told["done"], told["request"]["where"][0]["words"]) == (5, ["pending"])
+        current_operation = (await rig.get(f"operations/{operation['id']}")).json()
+        assert (current_operation["done"], current_operation["request"]["where"][0]["words"]) == (
+            5,
+            ["pending"],
+        )
 
     async def test_one_that_was_broken_off_goes_on_where_it_was(self, rig: Rig) -> None:
         ids = await some(rig, 5)
@@ -212,8 +219,12 @@ class TestOperations:
         await rig.clock.advance(LEASE)
         assert await rig.yard.operations.work_at_one()
 
-        told = (await rig.get(f"operations/{operation['id']}")).json()
-        assert (told["state"], told["done"], told["failed"]) == ("completed", 5, 0)
+        current_operation = (await rig.get(f"operations/{operation['id']}")).json()
+        assert (
+            current_operation["state"],
+            current_operation["done"],
+            current_operation["failed"],
+        ) == ("completed", 5, 0)
         jobs = (await rig.get("jobs?limit=50&origin=retry&fields=retry_of")).json()["items"]
         assert sorted(job["retry_of"] for job in jobs) == sorted(ids)
 
@@ -243,8 +254,8 @@ class TestOperations:
 
         assert after is None
         assert (await states(rig, ids)).count("cancelled") == 2
-        kept = await rig.yard.store.operations.get(operation["id"])
-        assert kept.state is OperationState.CANCELLED
+        stored_operation = await rig.yard.store.operations.get(operation["id"])
+        assert stored_operation.state is OperationState.CANCELLED
 
     async def test_it_acts_as_its_owner_as_he_is_by_then(self, rig: Rig) -> None:
         await rig.user("ada")
@@ -254,17 +265,20 @@ class TestOperations:
 
         await rig.yard.operations.work_at_one()
 
-        told = (await rig.get(f"operations/{operation['id']}")).json()
-        assert (told["state"], told["detail"]) == ("failed", "the user ada is disabled")
+        current_operation = (await rig.get(f"operations/{operation['id']}")).json()
+        assert (current_operation["state"], current_operation["detail"]) == (
+            "failed",
+            "the user ada is disabled",
+        )
         assert set(await states(rig, ids)) == {"pending"}
 
     async def test_they_come_in_pages(self, rig: Rig) -> None:
         ids = await some(rig, 4)
-        made = [(await self.started(rig, action="pause", ids=ids))["id"] for _ in range(3)]
+        operation_ids = [(await self.started(rig, action="pause", ids=ids))["id"] for _ in range(3)]
         first = (await rig.get("operations?limit=2")).json()
         rest = await rig.get("operations", params={"limit": 2, "cursor": first["next_cursor"]})
-        listed = [one["id"] for one in first["items"] + rest.json()["items"]]
-        assert listed == made[::-1]
+        listed = [operation["id"] for operation in first["items"] + rest.json()["items"]]
+        assert listed == operation_ids[::-1]
 
 
 class TestBackfills:

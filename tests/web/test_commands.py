@@ -143,7 +143,7 @@ COMMANDS = dict(commands(typer.main.get_command(tree())))
 
 
 def routes() -> set[str]:
-    return {f"{one.method} {one.path}" for one in by_hand.ENDPOINTS}
+    return {f"{endpoint.method} {endpoint.path}" for endpoint in by_hand.ENDPOINTS}
 
 
 def test_every_command_has_a_row() -> None:

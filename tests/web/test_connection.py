@@ -1,4 +1,4 @@
-"""One connection: whose time runs when, and what becomes of answers that nobody reads."""
+"""Connections: time limits, and responses that clients do not read."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def idle() -> AsyncIterator[LiveRig]:
 
 async def test_the_time_of_the_first_request_runs_from_its_first_byte(idle: LiveRig) -> None:
     async with wire(idle) as peer:
-        await asyncio.sleep(2 * SOON_S)  # as who connects before he asks: the wait is the test
+        await asyncio.sleep(2 * SOON_S)  # an idle new connection: the wait is the test
         await peer.send(head(idle, GET))
         first = await peer.answer()
         await peer.send(b"GET /api")
@@ -84,10 +84,10 @@ async def test_a_head_that_is_refused_has_no_body_and_ends_the_connection(
     async with wire(hasty) as peer:
         first = head(hasty, "HEAD /api/v1/meta HTTP/1.1", "Transfer-Encoding: chunked")
         await peer.send(first + b"zz\r\n")
-        told = await peer.closed()
+        answer = await peer.closed()
 
-    assert told.startswith(b"HTTP/1.1 400 ")
-    assert told.index(END) == len(told) - len(END)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.index(END) == len(answer) - len(END)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
@@ -115,7 +115,7 @@ async def test_beyond_the_most_connections_a_request_is_refused_until_one_has_en
         async with wire(live) as later, asyncio.timeout(PATIENCE_S):
             await later.send(head(live, GET))
             assert (await later.answer()).status == 200
-            await peers[1].send(head(live, GET))  # who was there before stays
+            await peers[1].send(head(live, GET))  # earlier connections stay
             assert (await peers[1].answer()).status == 200
 
 
@@ -146,10 +146,10 @@ async def test_of_a_flood_of_connections_a_few_are_kept_and_the_others_refused_a
                 assert await silent.closed() == b""
 
 
-# --- answers that nobody reads
+# --- responses that are not read
 
 
-async def gone(peer: Deaf, data: bytes) -> None:
+async def send_until_closed(peer: Deaf, data: bytes) -> None:
     """Send *data* again and again until the other side has broken off."""
     async with asyncio.timeout(120):
         for _ in count():
@@ -160,7 +160,7 @@ async def gone(peer: Deaf, data: bytes) -> None:
 
 async def test_who_asks_again_and_again_and_reads_nothing_is_let_go(hasty: LiveRig) -> None:
     async with deaf(hasty) as peer:
-        await gone(peer, head(hasty, LARGE))
+        await send_until_closed(peer, head(hasty, LARGE))
 
 
 async def test_who_does_not_read_a_stream_is_let_go(hasty: LiveRig) -> None:
@@ -185,7 +185,7 @@ async def test_who_reads_an_answer_slowly_gets_all_of_it() -> None:
     assert read.endswith(END + whole.content)
 
 
-@pytest.mark.parametrize("way", ["he ends it", "it was to end", "it is idle"])
+@pytest.mark.parametrize("way", ["the client ends it", "it was to end", "it is idle"])
 async def test_a_connection_that_ends_does_not_wait_for_who_reads_nothing(
     hasty: LiveRig, way: str
 ) -> None:
@@ -195,7 +195,7 @@ async def test_a_connection_that_ends_does_not_wait_for_who_reads_nothing(
     async with deaf(hasty) as peer:
         await peer.send(head(hasty, LARGE, *lines))
         begin = await peer.read(1000)
-        if way == "he ends it":
+        if way == "the client ends it":
             peer.end()
         await asyncio.sleep((1 if way == "it is idle" else 0) + 3 * SOON_S)  # the wait is the test
         rest = await peer.rest()

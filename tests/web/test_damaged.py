@@ -18,9 +18,9 @@ REASON = "spec: tags: Expected `array`, got `str`"
 
 @pytest.fixture
 async def on_sql(store: Store) -> AsyncIterator[Rig]:
-    made = await a_rig(store)
-    yield made
-    await made.close()
+    new_rig = await a_rig(store)
+    yield new_rig
+    await new_rig.close()
 
 
 async def damaged(rig: Rig) -> str:
@@ -33,17 +33,17 @@ async def damaged(rig: Rig) -> str:
 
 async def test_lists_show_it_as_damaged_beside_the_others(on_sql: Rig) -> None:
     sound, job_id = (await on_sql.job())["id"], await damaged(on_sql)
-    shown = "id,damaged,allowed_actions,detail"
-    found = {job["id"]: job for job in (await on_sql.get(f"jobs?fields={shown}")).json()["items"]}
-    assert (found[sound]["damaged"], found[job_id]["damaged"]) == ("", REASON)
-    assert found[job_id]["allowed_actions"] == ["delete"]
-    assert "it can only be deleted" in found[job_id]["detail"]
+    fields = "id,damaged,allowed_actions,detail"
+    jobs = {job["id"]: job for job in (await on_sql.get(f"jobs?fields={fields}")).json()["items"]}
+    assert (jobs[sound]["damaged"], jobs[job_id]["damaged"]) == ("", REASON)
+    assert jobs[job_id]["allowed_actions"] == ["delete"]
+    assert "it can only be deleted" in jobs[job_id]["detail"]
 
 
 async def test_it_is_told_of_where_one_looks_for_trouble_with_what_helps(on_sql: Rig) -> None:
     job_id = await damaged(on_sql)
     items = (await on_sql.get("attention")).json()["items"]
-    [notice] = [one for one in items if one["kind"] == "job_damaged"]
+    [notice] = [item for item in items if item["kind"] == "job_damaged"]
     assert (notice["subject"]["id"], REASON in notice["detail"]) == (job_id, True)
     assert (await on_sql.ask(notice["help"]["method"], notice["help"]["path"])).is_success
     assert (await on_sql.get(f"jobs/{job_id}")).status_code == 404

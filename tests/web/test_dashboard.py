@@ -1,4 +1,4 @@
-"""What the dashboard asks for is what the document of the API has."""
+"""Requests of the dashboard match the OpenAPI document."""
 
 import re
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ _SECTION = "/settings/{section}"  # the one place that scripts name by a word
 _METHODS = {"remove": "DELETE"}
 
 
-def _asked() -> Iterator[tuple[str, str, str]]:
+def _requests_of_scripts() -> Iterator[tuple[str, str, str]]:
     """Yield file, method and path of all that markup and scripts name; places are ``{}``."""
     web = files("crawlyard.web")
     for entry in web.joinpath("templates").iterdir():
@@ -49,11 +49,11 @@ def _asked() -> Iterator[tuple[str, str, str]]:
                 yield entry.name, _METHODS.get(verb, verb.upper()), plain
 
 
-def _fits(path: str, known: str) -> bool:
-    known = known.removeprefix(PREFIX)
-    ours, theirs = path.split("/"), known.split("/")
-    same = (a in ("{}", b) for a, b in zip(ours, theirs, strict=False))
-    return len(ours) == len(theirs) and (all(same) or known == _SECTION == _named(path))
+def _fits(path: str, pattern: str) -> bool:
+    pattern = pattern.removeprefix(PREFIX)
+    ours, pattern_parts = path.split("/"), pattern.split("/")
+    same = (a in ("{}", b) for a, b in zip(ours, pattern_parts, strict=False))
+    return len(ours) == len(pattern_parts) and (all(same) or pattern == _SECTION == _named(path))
 
 
 def _named(path: str) -> str:
@@ -89,16 +89,20 @@ async def test_an_address_without_a_page_says_so_to_people_and_to_programs(rig: 
 
 
 def test_every_button_list_and_form_is_an_endpoint_of_the_document(rig: Rig) -> None:
-    known = [
+    documented = [
         (method.upper(), path) for path, item in document()["paths"].items() for method in item
     ]
-    asked = set(_asked())
-    assert len(asked) > 40
-    assert not [one for one in asked if not any(_fits(one[2], p) for m, p in known if m == one[1])]
+    requests = set(_requests_of_scripts())
+    assert len(requests) > 40
+    assert not [
+        request
+        for request in requests
+        if not any(_fits(request[2], p) for m, p in documented if m == request[1])
+    ]
 
 
 def test_scripts_are_sent_with_the_spaces_of_their_texts() -> None:
-    # what leaves comments out would take a template literal within another for code
+    # the minifier would take a template literal within another for code
     folder = files("crawlyard.web").joinpath("static")
     scripts = [path for path in ASSETS if path.endswith(".js") and folder.joinpath(path).is_file()]
     for path in scripts:

@@ -14,7 +14,7 @@ INVALID = (422, "validation_failed")
 KEY = {"Idempotency-Key": "k1"}
 
 
-async def told(rig: Rig) -> int:
+async def last_event_seq(rig: Rig) -> int:
     """Return how much has happened so far."""
     return await rig.yard.store.events.last()
 
@@ -22,18 +22,18 @@ async def told(rig: Rig) -> int:
 async def planned(rig: Rig, body: Mapping[str, object], **more: Any) -> dict[str, Any]:
     answer = await rig.post("jobs/plan", body, **more)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    plan: dict[str, Any] = answer.json()
+    return plan
 
 
-async def put(rig: Rig, section: str, value: dict[str, object]) -> None:
+async def put_section(rig: Rig, section: str, value: dict[str, object]) -> None:
     answer = await rig.ask("PUT", f"settings/{section}", json=value, headers={"If-Match": "*"})
     assert answer.status_code == 200, answer.text
 
 
 class TestJobs:
     async def test_a_job_is_told_as_it_would_be_and_is_not_made(self, rig: Rig) -> None:
-        before = await told(rig)
+        before = await last_event_seq(rig)
 
         plan = await planned(rig, {"urls": [URL], "name": "docs", "priority": "high"})
 
@@ -43,19 +43,19 @@ class TestJobs:
         assert (plan["sources"]["name"], plan["sources"]["scope"]) == ("this job", "default")
         assert [wait["reason"] for wait in plan["waits_for"]] == ["no_worker", "queue"]
         assert (await rig.get("jobs")).json()["items"] == []
-        assert await told(rig) == before
+        assert await last_event_seq(rig) == before
 
     async def test_what_is_told_is_what_is_made(self, rig: Rig) -> None:
-        await put(rig, "defaults", {"delay_s": 3})
+        await put_section(rig, "defaults", {"delay_s": 3})
         spec = {"urls": ["{{start}}"], "limits": {"pages": 7}}
         parameters = {"start": {"type": "url"}}
-        made: dict[str, object] = {"name": "t", "spec": spec, "parameters": parameters}
-        await rig.post("templates", made)
+        template: dict[str, object] = {"name": "t", "spec": spec, "parameters": parameters}
+        await rig.post("templates", template)
         at = "2026-01-03T00:00:00Z"
-        asked = {"template": "t", "params": {"start": URL}, "max_depth": 2, "start_at": at}
+        form = {"template": "t", "params": {"start": URL}, "max_depth": 2, "start_at": at}
 
-        plan = await planned(rig, asked)
-        job = (await rig.post("jobs", asked)).json()
+        plan = await planned(rig, form)
+        job = (await rig.post("jobs", form)).json()
         config = (await rig.get(f"jobs/{job['id']}/config")).json()
 
         assert plan["due_at"] == job["due_at"] == "2026-01-03T00:00:00Z"
@@ -66,10 +66,10 @@ class TestJobs:
 
     async def test_limits_are_told_as_the_ceilings_cut_them(self, rig: Rig) -> None:
         await rig.user("ada")
-        await put(rig, "ceilings", {"pages": 100, "duration_s": 60})
-        asked = {"urls": [URL], "limits": {"pages": 5000, "errors": 3}}
+        await put_section(rig, "ceilings", {"pages": 100, "duration_s": 60})
+        form = {"urls": [URL], "limits": {"pages": 5000, "errors": 3}}
 
-        plan = await planned(rig, asked, by="ada")
+        plan = await planned(rig, form, by="ada")
 
         assert plan["limits"] == {
             "pages": 100,
@@ -146,29 +146,29 @@ async def deletable(rig: Rig, path: str, **more: Any) -> httpx.Response:
 
 class TestDeletions:
     async def test_of_a_template_its_versions_are_told(self, rig: Rig) -> None:
-        made = (await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})).json()
-        path = f"templates/{made['id']}"
+        template = (await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})).json()
+        path = f"templates/{template['id']}"
         await rig.ask("PATCH", path, json={"description": "x"}, headers={"If-Match": "*"})
-        before = await told(rig)
+        before = await last_event_seq(rig)
 
         answer = await deletable(rig, path)
 
         assert answer.status_code == 200
         assert answer.json() == {
             "object": "template_deletion",
-            "template_id": made["id"],
+            "template_id": template["id"],
             "name": "t",
             "dry_run": True,
             "versions": 2,
         }
-        assert await told(rig) == before
+        assert await last_event_seq(rig) == before
         assert (await deleted(rig, path, "")).status_code == 204
 
     async def test_of_a_template_the_schedules_that_use_it_are_told(self, rig: Rig) -> None:
-        made = (await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})).json()
+        template = (await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})).json()
         await rig.post("schedules", {"name": "nightly", "when": "@daily", "template": "t"})
 
-        path = f"templates/{made['id']}"
+        path = f"templates/{template['id']}"
 
         dry, real = await deletable(rig, path), await deleted(rig, path, "")
 
@@ -178,21 +178,21 @@ class TestDeletions:
 
     async def test_of_a_schedule_the_rows_of_its_ledger_are_told(self, rig: Rig) -> None:
         body = {"name": "nightly", "when": "@daily", "overrides": {"urls": [URL]}}
-        made = (await rig.post("schedules", body)).json()
+        schedule = (await rig.post("schedules", body)).json()
         job = (await rig.post("schedules/nightly/run")).json()
-        before = await told(rig)
+        before = await last_event_seq(rig)
 
         answer = await deleted(rig, "schedules/nightly")
 
         assert answer.status_code == 200
         assert answer.json() == {
             "object": "schedule_deletion",
-            "schedule_id": made["id"],
+            "schedule_id": schedule["id"],
             "name": "nightly",
             "dry_run": True,
             "runs": 1,
         }
-        assert await told(rig) == before
+        assert await last_event_seq(rig) == before
         assert (await deleted(rig, "schedules/nightly", "")).status_code == 204
         assert (await rig.get(f"jobs/{job['id']}")).status_code == 200
 
@@ -204,25 +204,25 @@ class TestDeletions:
         assert (await rig.get("schedules/nightly")).status_code == 200
 
     async def test_of_a_webhook_its_deliveries_are_told(self, rig: Rig) -> None:
-        made = (await rig.post("webhooks", {"url": HOOK, "events": ["job.created"]})).json()
+        webhook = (await rig.post("webhooks", {"url": HOOK, "events": ["job.created"]})).json()
         for _ in range(2):
             await rig.job()
         await rig.yard.store.deliveries.fan_out(rig.clock.now())
-        before = await told(rig)
+        before = await last_event_seq(rig)
 
-        answer = await deletable(rig, f"webhooks/{made['id']}")
+        answer = await deletable(rig, f"webhooks/{webhook['id']}")
 
         assert answer.status_code == 200
         assert answer.json() == {
             "object": "webhook_deletion",
-            "webhook_id": made["id"],
+            "webhook_id": webhook["id"],
             "url": HOOK,
             "dry_run": True,
             "deliveries": 2,
             "waiting": 2,
         }
-        assert await told(rig) == before
-        assert (await deleted(rig, f"webhooks/{made['id']}", "")).status_code == 204
+        assert await last_event_seq(rig) == before
+        assert (await deleted(rig, f"webhooks/{webhook['id']}", "")).status_code == 204
 
     async def test_it_may_depend_on_the_version_that_was_seen(self, rig: Rig) -> None:
         await rig.user("ada")
@@ -232,8 +232,8 @@ class TestDeletions:
             "webhooks": {"url": HOOK},
         }
         for kind in ["templates", "schedules", "webhooks"]:
-            made = (await rig.post(kind, bodies[kind], by="ada")).json()
-            path = f"{kind}/{made['id']}"
+            resource = (await rig.post(kind, bodies[kind], by="ada")).json()
+            path = f"{kind}/{resource['id']}"
             stale = await deletable(rig, path, by="ada", headers={"If-Match": '"v7"'})
 
             assert problem(stale) == (412, "precondition_failed"), kind

@@ -1,4 +1,4 @@
-"""What has happened, over HTTP."""
+"""Events over HTTP."""
 
 from datetime import timedelta
 from typing import Any
@@ -71,9 +71,9 @@ async def test_those_about_what_is_others_are_not_listed(rig: Rig) -> None:
     his = await rig.job("bob")
     await rig.job("ada")
 
-    found = (await rig.get("events", by="ada")).json()["items"]
+    events = (await rig.get("events", by="ada")).json()["items"]
 
-    assert {event["owner"] for event in found} == {"ada"}
+    assert {event["owner"] for event in events} == {"ada"}
     assert await names(rig, by="ada", job=his["id"]) == []
     assert await names(rig, by="ada", owner="bob") == []
 
@@ -83,10 +83,10 @@ async def test_a_limited_token_sees_those_of_what_it_may_read(rig: Rig) -> None:
     reader = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ}))
     writer = await rig.token(LOCAL.id, frozenset({Permit.JOBS_WRITE}))
 
-    seen = (await rig.get("events", secret=reader)).json()["items"]
+    visible_events = (await rig.get("events", secret=reader)).json()["items"]
     unseen = (await rig.get("events", secret=writer)).json()["items"]
 
-    assert {event["name"] for event in seen} == {"job.created"}
+    assert {event["name"] for event in visible_events} == {"job.created"}
     assert unseen == []
 
 

@@ -29,10 +29,10 @@ async def test_a_dry_run_counts_what_waits_and_changes_nothing(rig: Rig) -> None
         f"jobs/{job['id']}/exclusions", {"pattern": "*/print/*", "dry_run": True}
     )
 
-    told = answer.json()
-    assert (answer.status_code, told["dry_run"], told["pending_removed"]) == (200, True, 22)
-    assert told["samples"][:2] == [f"{URL}print/1", f"{URL}print/2"]
-    assert (len(told["samples"]), told["exclude"]) == (10, [])
+    dry_run = answer.json()
+    assert (answer.status_code, dry_run["dry_run"], dry_run["pending_removed"]) == (200, True, 22)
+    assert dry_run["samples"][:2] == [f"{URL}print/1", f"{URL}print/2"]
+    assert (len(dry_run["samples"]), dry_run["exclude"]) == (10, [])
     assert (await rig.get(f"jobs/{job['id']}")).json() == before
 
 

@@ -17,8 +17,8 @@ WHOLE = "template,schedule"
 
 async def a_template(rig: Rig, name: str = "t", by: str = LOCAL.id) -> dict[str, Any]:
     body = {"name": name, "spec": {"urls": [URL]}}
-    made: dict[str, Any] = (await rig.post("templates", body, by=by)).json()
-    return made
+    template: dict[str, Any] = (await rig.post("templates", body, by=by)).json()
+    return template
 
 
 async def a_scheduled_job(rig: Rig, by: str = LOCAL.id) -> str:
@@ -40,30 +40,30 @@ async def a_scheduled_job(rig: Rig, by: str = LOCAL.id) -> str:
 async def expanded(rig: Rig, path: str, **more: Any) -> dict[str, Any]:
     answer = await rig.get(path, **more)
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()["expanded"]
-    return found
+    expansion: dict[str, Any] = answer.json()["expanded"]
+    return expansion
 
 
 class TestJobs:
     async def test_what_is_named_is_there_as_by_itself(self, rig: Rig) -> None:
         await rig.user("ada")
         job_id = await a_scheduled_job(rig, "ada")
-        found = await expanded(rig, f"jobs/{job_id}?expand={WHOLE}", by="ada")
-        assert found == {
+        expansion = await expanded(rig, f"jobs/{job_id}?expand={WHOLE}", by="ada")
+        assert expansion == {
             "template": (await rig.get("templates/t", by="ada")).json(),
             "schedule": (await rig.get("schedules/nightly", by="ada")).json(),
         }
-        assert found["schedule"]["params"] == {"token": "***"}
+        assert expansion["schedule"]["params"] == {"token": "***"}
 
     async def test_what_is_not_named_is_not(self, rig: Rig) -> None:
         job_id = await a_scheduled_job(rig)
 
         plain = (await rig.get(f"jobs/{job_id}")).json()
-        one = await expanded(rig, f"jobs/{job_id}?expand=template")
+        expansion = await expanded(rig, f"jobs/{job_id}?expand=template")
         two = await expanded(rig, f"jobs/{job_id}?expand=schedule&expand=template")
 
         assert "expanded" not in plain
-        assert (one["template"]["name"], one["schedule"]) == ("t", None)
+        assert (expansion["template"]["name"], expansion["schedule"]) == ("t", None)
         assert (two["template"]["name"], two["schedule"]["name"]) == ("t", "nightly")
 
     async def test_the_template_is_the_version_that_the_job_was_made_of(self, rig: Rig) -> None:
@@ -71,27 +71,27 @@ class TestJobs:
         job = (await rig.post("jobs", {"template": "t"})).json()
         change = {"description": "new"}
         await rig.ask("PATCH", "templates/t", json=change, headers={"If-Match": "*"})
-        found = await expanded(rig, f"jobs/{job['id']}?expand=template")
-        assert (found["template"]["version"], found["template"]["description"]) == (1, "")
+        expansion = await expanded(rig, f"jobs/{job['id']}?expand=template")
+        assert (expansion["template"]["version"], expansion["template"]["description"]) == (1, "")
 
     async def test_what_belongs_to_nothing_has_nothing_added(self, rig: Rig) -> None:
         job = await rig.job()
-        found = await expanded(rig, f"jobs/{job['id']}?expand=template,schedule")
-        assert found == {"template": None, "schedule": None}
+        expansion = await expanded(rig, f"jobs/{job['id']}?expand=template,schedule")
+        assert expansion == {"template": None, "schedule": None}
 
     async def test_what_may_not_be_seen_any_more_is_null(self, rig: Rig) -> None:
         await rig.user("ada")
-        made = await a_template(rig)
+        template = await a_template(rig)
         await rig.post("templates/t/publish")
-        job = (await rig.post("jobs", {"template": made["id"]}, by="ada")).json()
+        job = (await rig.post("jobs", {"template": template["id"]}, by="ada")).json()
         path = f"jobs/{job['id']}?expand=template"
 
-        seen = await expanded(rig, path, by="ada")
+        expansion = await expanded(rig, path, by="ada")
         await rig.post("templates/t/unpublish")
         unseen = await expanded(rig, path, by="ada")
         by_admin = await expanded(rig, path)
 
-        assert seen["template"]["owner"] == by_admin["template"]["owner"] == LOCAL.id
+        assert expansion["template"]["owner"] == by_admin["template"]["owner"] == LOCAL.id
         assert unseen["template"] is None
 
     async def test_a_token_sees_what_it_is_good_for(self, rig: Rig) -> None:
@@ -99,10 +99,10 @@ class TestJobs:
         path = f"jobs/{job_id}?expand="
         some = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ, Permit.TEMPLATES_READ}))
 
-        seen = await expanded(rig, f"{path}template", secret=some)
+        expansion = await expanded(rig, f"{path}template", secret=some)
         refused = await rig.get(f"{path}{WHOLE}", secret=some)
 
-        assert seen["template"]["name"] == "t"
+        assert expansion["template"]["name"] == "t"
         assert problem(refused) == (403, "forbidden")
         assert "expand needs schedules:read, which" in refused.json()["detail"]
 
@@ -170,11 +170,11 @@ class TestRecent:
         [listed] = (await rig.get("schedules?expand=recent")).json()["items"]
         first = await rig.get(path)
 
-        seen = {"If-None-Match": first.headers["etag"]}
-        same = await rig.get(path, headers=seen)
-        plain = await rig.get("schedules/nightly", headers=seen)
+        headers = {"If-None-Match": first.headers["etag"]}
+        same = await rig.get(path, headers=headers)
+        plain = await rig.get("schedules/nightly", headers=headers)
         await rig.post(f"jobs/{job_id}/pause")
-        other = await rig.get(path, headers=seen)
+        other = await rig.get(path, headers=headers)
 
         assert first.json() == listed
         assert (same.status_code, plain.status_code, other.status_code) == (304, 200, 200)
@@ -185,13 +185,13 @@ class TestRecent:
         for name in ("a", "b", "c"):
             body = {"name": name, "when": "@daily", "overrides": {"urls": [URL]}}
             await rig.post("schedules", body)
-        asked = Counted(rig.yard.store.ticks)
-        rig = await a_rig(replace(rig.yard.store, ticks=asked))
+        counted_store = CountedTicks(rig.yard.store.ticks)
+        rig = await a_rig(replace(rig.yard.store, ticks=counted_store))
 
         items = (await rig.get("schedules?expand=recent&limit=2")).json()["items"]
 
         assert len(items) == 2
-        assert [len(ids) for ids in asked.asked] == [2]
+        assert [len(ids) for ids in counted_store.queries] == [2]
 
     async def test_a_token_sees_states_of_jobs_if_it_is_good_for_jobs(self, rig: Rig) -> None:
         await a_scheduled_job(rig)
@@ -202,16 +202,16 @@ class TestRecent:
 
 
 @dataclass
-class Counted:
+class CountedTicks:
     """A store that counts what it is asked for."""
 
     of: TickStore
-    asked: list[Collection[str]] = field(default_factory=list)
+    queries: list[Collection[str]] = field(default_factory=list)
 
     async def recent(
         self, schedule_ids: Collection[str], limit: int
     ) -> Mapping[str, Sequence[RecentTick]]:
-        self.asked.append(schedule_ids)
+        self.queries.append(schedule_ids)
         return await self.of.recent(schedule_ids, limit)
 
     def __getattr__(self, name: str) -> Any:
@@ -220,10 +220,10 @@ class Counted:
 
 async def test_what_cannot_be_is_refused_with_what_can(rig: Rig) -> None:
     job_id = await a_scheduled_job(rig)
-    for path, known in [("jobs/{job}", "template, schedule"), ("schedules", "recent")]:
+    for path, accepted in [("jobs/{job}", "template, schedule"), ("schedules", "recent")]:
         answer = await rig.get(path.format(job=job_id) + "?expand=colour")
 
         assert problem(answer) == (422, "validation_failed"), path
         [error] = answer.json()["errors"]
         assert error["parameter"] == "expand", path
-        assert error["detail"] == f"expected {known}, got 'colour'", path
+        assert error["detail"] == f"expected {accepted}, got 'colour'", path

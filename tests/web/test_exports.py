@@ -25,18 +25,20 @@ PARQUET = "application/vnd.apache.parquet"
 WARC = "application/warc"
 
 
-@pytest.mark.parametrize("asked", ["format=parquet", PARQUET])
-async def test_parquet_has_the_records_of_json_lines(rig: Rig, asked: str) -> None:
+@pytest.mark.parametrize("query_or_type", ["format=parquet", PARQUET])
+async def test_parquet_has_the_records_of_json_lines(rig: Rig, query_or_type: str) -> None:
     job_id, _ = await crawled(rig, name="Docs", keep_html=True)
     path = f"jobs/{job_id}/export"
     lines = pd.read_json(io.BytesIO((await rig.get(path)).content), lines=True)
 
-    query, accept = (asked, "*/*") if "=" in asked else ("", asked)
-    told = await rig.get(f"{path}?{query}", headers={"Accept": accept})
+    query, accept = (query_or_type, "*/*") if "=" in query_or_type else ("", query_or_type)
+    response = await rig.get(f"{path}?{query}", headers={"Accept": accept})
 
-    assert told.headers["content-type"] == PARQUET
-    assert told.headers["content-disposition"] == f'attachment; filename="docs-{job_id}.parquet"'
-    frame = pd.read_parquet(io.BytesIO(told.content))
+    assert response.headers["content-type"] == PARQUET
+    assert (
+        response.headers["content-disposition"] == f'attachment; filename="docs-{job_id}.parquet"'
+    )
+    frame = pd.read_parquet(io.BytesIO(response.content))
     assert frame["url"].tolist() == lines["url"].tolist()
     assert frame["text"].tolist()[0] == lines["text"].tolist()[0] == HOSTILE
     assert frame["html"].tolist()[0] == HOSTILE
@@ -46,9 +48,9 @@ async def test_parquet_has_the_records_of_json_lines(rig: Rig, asked: str) -> No
 
 async def test_filters_hold_for_every_format_and_warc_is_cut_into_records(rig: Rig) -> None:
     job_id, _ = await crawled(rig, keep_html=True)
-    told = await rig.get(f"jobs/{job_id}/export?format=parquet&failed=true")
+    response = await rig.get(f"jobs/{job_id}/export?format=parquet&failed=true")
     archived = await rig.get(f"jobs/{job_id}/export?format=warc&failed=true")
-    assert len(pd.read_parquet(io.BytesIO(told.content))) == 2
+    assert len(pd.read_parquet(io.BytesIO(response.content))) == 2
     assert [record.rec_type for record in ArchiveIterator(io.BytesIO(archived.content))] == [
         "warcinfo"
     ]
@@ -56,63 +58,65 @@ async def test_filters_hold_for_every_format_and_warc_is_cut_into_records(rig: R
     job = (await find_job(rig.yard.store, LOCAL, job_id)).job
     stream = exported(rig.yard.store, job, PageQuery(), Format.WARC)
     portions = [portion async for portion in stream]
-    assert len(portions) == 2  # what the file is, and the page that was answered
+    assert len(portions) == 2  # metadata of the file, and the response
 
 
-@pytest.mark.parametrize("asked", ["format=warc", WARC])
-async def test_warc_has_the_html_that_was_kept(rig: Rig, asked: str) -> None:
+@pytest.mark.parametrize("query_or_type", ["format=warc", WARC])
+async def test_warc_has_the_html_that_was_kept(rig: Rig, query_or_type: str) -> None:
     job_id, _ = await crawled(rig, name="Docs", keep_html=True)
 
-    query, accept = (asked, "*/*") if "=" in asked else ("", asked)
-    told = await rig.get(f"jobs/{job_id}/export?{query}", headers={"Accept": accept})
+    query, accept = (query_or_type, "*/*") if "=" in query_or_type else ("", query_or_type)
+    response = await rig.get(f"jobs/{job_id}/export?{query}", headers={"Accept": accept})
 
-    assert told.headers["content-type"] == WARC
-    assert told.headers["content-disposition"] == f'attachment; filename="docs-{job_id}.warc.gz"'
-    found = [
+    assert response.headers["content-type"] == WARC
+    assert (
+        response.headers["content-disposition"] == f'attachment; filename="docs-{job_id}.warc.gz"'
+    )
+    targets = [
         (record.rec_type, record.rec_headers.get_header("WARC-Target-URI"), record.raw_stream)
-        for record in ArchiveIterator(io.BytesIO(told.content), check_digests="raise")
+        for record in ArchiveIterator(io.BytesIO(response.content), check_digests="raise")
         if record.rec_type != "warcinfo" and (record.content_stream().read() == HOSTILE.encode())
     ]
-    assert [(kind, url) for kind, url, _ in found] == [("response", "https://example.com/good")]
+    assert [(kind, url) for kind, url, _ in targets] == [("response", "https://example.com/good")]
 
 
 async def test_a_record_of_a_warc_is_truncated_only_if_its_body_is(rig: Rig) -> None:
     job_id, _ = await crawled(rig, keep_html=True)
-    found = []
+    lengths = []
     for truncated in ("the text is cut at 100 bytes", "the body broke off: reset"):
         await database_of(rig.yard.store).write(
             lambda conn, note=truncated: conn.execute(update(pages).values(truncated=note))
         )
         answer = await rig.get(f"jobs/{job_id}/export?format=warc")
-        found += [
+        lengths += [
             record.rec_headers.get_header("WARC-Truncated")
             for record in ArchiveIterator(io.BytesIO(answer.content))
             if record.rec_type == "response"
         ]
 
-    assert found == [None, "unspecified"]
+    assert lengths == [None, "unspecified"]
 
 
 async def test_a_job_that_keeps_no_html_has_no_warc(rig: Rig) -> None:
     job_id, _ = await crawled(rig)
-    told = await rig.get(f"jobs/{job_id}/export?format=warc")
-    assert problem(told) == (422, "validation_failed")
-    assert "expected a job that keeps HTML" in told.json()["errors"][0]["detail"]
+    response = await rig.get(f"jobs/{job_id}/export?format=warc")
+    assert problem(response) == (422, "validation_failed")
+    assert "expected a job that keeps HTML" in response.json()["errors"][0]["detail"]
 
 
-@pytest.mark.parametrize("asked", ["format=markdown", "application/zip"])
-async def test_markdown_is_a_zip_with_the_text_of_each_page(rig: Rig, asked: str) -> None:
+@pytest.mark.parametrize("query_or_type", ["format=markdown", "application/zip"])
+async def test_markdown_is_a_zip_with_the_text_of_each_page(rig: Rig, query_or_type: str) -> None:
     job_id, _ = await crawled(rig, name="Docs")
-    query, accept = (asked, "*/*") if "=" in asked else ("", asked)
+    query, accept = (query_or_type, "*/*") if "=" in query_or_type else ("", query_or_type)
 
-    told = await rig.get(f"jobs/{job_id}/export?{query}", headers={"Accept": accept})
+    response = await rig.get(f"jobs/{job_id}/export?{query}", headers={"Accept": accept})
 
-    assert told.headers["content-type"] == "application/zip"
-    assert told.headers["content-disposition"] == f'attachment; filename="docs-{job_id}.zip"'
-    with zipfile.ZipFile(io.BytesIO(told.content)) as found:
-        assert found.testzip() is None
-        [name] = found.namelist()  # two others have no text
-        assert HOSTILE in found.read(name).decode()
+    assert response.headers["content-type"] == "application/zip"
+    assert response.headers["content-disposition"] == f'attachment; filename="docs-{job_id}.zip"'
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.testzip() is None
+        [name] = archive.namelist()  # two others have no text
+        assert HOSTILE in archive.read(name).decode()
     links = await rig.get(f"jobs/{job_id}/export?format=markdown&links=true")
     assert "expected jsonl, csv or parquet of links" in links.text
     bare, _ = await crawled(rig, text="none")
@@ -124,10 +128,10 @@ async def test_text_comes_as_a_gzip_file_if_asked_for(rig: Rig) -> None:
     job_id, _ = await crawled(rig, name="Docs")
     for form in ("jsonl", "csv"):
         plain = await rig.get(f"jobs/{job_id}/export?format={form}")
-        told = await rig.get(f"jobs/{job_id}/export?format={form}&gzip=true")
-        assert told.headers["content-type"] == "application/gzip"
-        assert f'filename="docs-{job_id}.{form}.gz"' in told.headers["content-disposition"]
-        assert gzip.decompress(told.content) == plain.content
+        response = await rig.get(f"jobs/{job_id}/export?format={form}&gzip=true")
+        assert response.headers["content-type"] == "application/gzip"
+        assert f'filename="docs-{job_id}.{form}.gz"' in response.headers["content-disposition"]
+        assert gzip.decompress(response.content) == plain.content
     refused = await rig.get(f"jobs/{job_id}/export?format=markdown&gzip=true")
     assert "markdown is compressed already" in refused.text
 
@@ -136,10 +140,10 @@ async def test_the_pages_of_all_jobs_are_one_parquet(rig: Rig) -> None:
     first, _ = await crawled(rig, name="One", extract={"head": "h1"})
     second, _ = await crawled(rig, name="Two")
 
-    told = await rig.get("pages/export?format=parquet&text=true")
+    response = await rig.get("pages/export?format=parquet&text=true")
 
-    assert told.headers["content-disposition"] == 'attachment; filename="pages.parquet"'
-    frame = pd.read_parquet(io.BytesIO(told.content))
+    assert response.headers["content-disposition"] == 'attachment; filename="pages.parquet"'
+    frame = pd.read_parquet(io.BytesIO(response.content))
     assert list(frame.columns[:3]) == ["job_id", "job_name", "extracted_json"]
     assert set(frame["job_id"]) == {first, second}
     assert set(frame["job_name"]) == {"One", "Two"}
@@ -147,8 +151,8 @@ async def test_the_pages_of_all_jobs_are_one_parquet(rig: Rig) -> None:
 
 
 async def test_there_is_no_warc_of_all_jobs(rig: Rig) -> None:
-    asked = await rig.get("pages/export?format=warc")
+    response = await rig.get("pages/export?format=warc")
     accepted = await rig.get("pages/export", headers={"Accept": WARC})
-    assert problem(asked) == (422, "validation_failed")
+    assert problem(response) == (422, "validation_failed")
     assert problem(accepted) == (406, "not_acceptable")
     assert PARQUET in accepted.json()["detail"]

@@ -62,7 +62,7 @@ async def test_the_visitors_of_a_proxy_are_counted_one_by_one(
     host: str, visitors: tuple[str, ...]
 ) -> None:
     # each visitor forges another address, which the proxy leaves in front of their own
-    headers = [f"X-Forwarded-For: 198.51.100.{n}, {who}" for n, who in enumerate(visitors)]
+    headers = [f"X-Forwarded-For: 198.51.100.{n}, {visitor}" for n, visitor in enumerate(visitors)]
     async with behind(host, host) as live:
         assert await allowed(live, headers) == len(visitors) * MOST
 
@@ -85,7 +85,7 @@ async def test_a_header_that_is_forged_elsewhere_is_ignored(
 
 
 async def test_the_scheme_is_what_a_trusted_proxy_says() -> None:
-    for proxies, said, name in [
+    for proxies, forwarded_proto, name in [
         ((V4,), "https", "__Host-crawlyard"),
         ((V4,), "http", "crawlyard"),
         ((V4,), "gopher", "crawlyard"),
@@ -93,8 +93,8 @@ async def test_the_scheme_is_what_a_trusted_proxy_says() -> None:
         (("10.0.0.0/8",), "https", "crawlyard"),
     ]:
         async with behind(V4, *proxies) as live:
-            answer = await sign_in(live, f"X-Forwarded-Proto: {said}")
-        assert answer.headers["set-cookie"].startswith(f"{name}="), (proxies, said)
+            answer = await sign_in(live, f"X-Forwarded-Proto: {forwarded_proto}")
+        assert answer.headers["set-cookie"].startswith(f"{name}="), (proxies, forwarded_proto)
 
 
 def test_the_client_is_the_right_most_address_that_is_not_trusted() -> None:

@@ -1,4 +1,4 @@
-"""Whatever is sent: no error of the server, and every answer is as the document says.
+"""No request causes a server error, and every response matches the OpenAPI document.
 
 The default run asks each operation a few times, the tests marked slow many times.
 """
@@ -23,7 +23,7 @@ async def in_memory() -> Store:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    """What opens a database: it has bounds that Python does not have."""
+    """Open a database: it has bounds that Python does not have."""
     if request.param == "postgres":
         url: str = request.getfixturevalue("postgres_url")
         return lambda: open_sql_store(url)

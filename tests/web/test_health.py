@@ -1,4 +1,4 @@
-"""Whether a server lives and can work, and the pages of its problems."""
+"""Health checks of a server, and the pages of its problems."""
 
 from html import unescape
 from html.parser import HTMLParser
@@ -28,29 +28,29 @@ async def test_a_server_lives_and_is_ready_for_whoever_asks(rig: Rig) -> None:
 
 
 class Switched(MemoryBus):
-    """A bus that reaches whom a test says."""
+    """A bus with the reach that a test sets."""
 
-    told = BusReach.PROCESS
+    current_reach = BusReach.PROCESS
 
     @property
     def reach(self) -> BusReach:
-        return self.told
+        return self.current_reach
 
 
 async def test_how_redis_is_is_told_and_a_server_is_ready_without_it() -> None:
-    for reach, said, figure in [(BusReach.YARD, "well", "1.0"), (BusReach.AWAY, "away", "0.0")]:
+    for reach, word, figure in [(BusReach.YARD, "well", "1.0"), (BusReach.AWAY, "away", "0.0")]:
         clock = FakeClock()
         yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), clock)
         bus = Switched(clock)
         yard.bus = yard.services.bus = bus
-        bus.told = reach
+        bus.current_reach = reach
         site = await open_site(yard, SiteOptions(rate_limits=False))
         rig = Rig(site=site, app=an_app(site), clock=clock)
         await rig.token(LOCAL.id)
 
         ready, figures = await rig.get("/readyz", by=None), await rig.get("/metrics")
 
-        assert (ready.status_code, ready.json()) == (200, {"status": "ok", "redis": said}), reach
+        assert (ready.status_code, ready.json()) == (200, {"status": "ok", "redis": word}), reach
         assert f"crawlyard_redis_up {figure}\n" in figures.text, reach
 
 
@@ -125,10 +125,10 @@ async def test_the_type_of_a_problem_is_a_page_without_anything_to_load(rig: Rig
 
 
 async def test_the_type_of_a_problem_that_was_met_can_be_read_as_json(rig: Rig) -> None:
-    met = (await rig.get("jobs/none")).json()
-    told = (await rig.get(met["type"], by=None, headers={"Accept": "application/json"})).json()
-    assert {name: told[name] for name in ("type", "code", "status", "title")} == {
-        name: met[name] for name in ("type", "code", "status", "title")
+    problem = (await rig.get("jobs/none")).json()
+    kind = (await rig.get(problem["type"], by=None, headers={"Accept": "application/json"})).json()
+    assert {name: kind[name] for name in ("type", "code", "status", "title")} == {
+        name: problem[name] for name in ("type", "code", "status", "title")
     }
 
 

@@ -1,4 +1,4 @@
-"""What is done to hosts, and what an admin says of them, over HTTP."""
+"""Hosts and their rules over HTTP."""
 
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from tests.web.rig import Rig, a_rig, pointers, problem
 from tests.web.test_versions import Meddled
 
 
-async def asked(rig: Rig, *hosts: HostReport, running: tuple[str, ...] = ()) -> None:
+async def report_host(rig: Rig, *hosts: HostReport, running: tuple[str, ...] = ()) -> None:
     await rig.yard.store.workers.beat(
         a_report(beat_at=rig.clock.now(), hosts=hosts, running=running)
     )
@@ -33,24 +33,24 @@ async def names(rig: Rig) -> list[EventName]:
 async def test_a_rule_is_said_of_a_host_that_nobody_asks(rig: Rig) -> None:
     body = {"delay_s": 2, "at_once": 1, "note": "as they asked"}
 
-    said = await rig.ask("PATCH", "hosts/example.org", json=body)
+    response = await rig.ask("PATCH", "hosts/example.org", json=body)
 
-    found = (await rig.get("hosts/example.org")).json()
+    host = (await rig.get("hosts/example.org")).json()
     [listed] = (await rig.get("hosts")).json()["items"]
-    assert said.status_code == 200
-    assert said.headers["ETag"] == '"v1"'
-    assert found == listed == said.json()
-    assert (found["state"], found["in_flight"], found["jobs"]) == ("open", 0, [])
-    assert (found["delay_s"], found["at_once"]) == (2, 1)
-    assert found["rule"] | body == found["rule"]
-    assert found["rule"]["updated_by"] == "local"
+    assert response.status_code == 200
+    assert response.headers["ETag"] == '"v1"'
+    assert host == listed == response.json()
+    assert (host["state"], host["in_flight"], host["jobs"]) == ("open", 0, [])
+    assert (host["delay_s"], host["at_once"]) == (2, 1)
+    assert host["rule"] | body == host["rule"]
+    assert host["rule"]["updated_by"] == "local"
     assert await names(rig) == [EventName.HOST_UPDATED]
 
 
 async def test_null_takes_a_part_of_a_rule_away_and_nothing_else(rig: Rig) -> None:
     await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 2, "at_once": 1, "note": "why"})
-    left = await rig.ask("PATCH", "hosts/a.example", json={"delay_s": None, "note": None})
-    rule = left.json()["rule"]
+    response = await rig.ask("PATCH", "hosts/a.example", json={"delay_s": None, "note": None})
+    rule = response.json()["rule"]
     assert (rule["delay_s"], rule["at_once"], rule["note"], rule["version"]) == (None, 1, "", 2)
 
 
@@ -81,8 +81,8 @@ async def test_what_a_rule_says_already_is_no_change(rig: Rig) -> None:
         await rig.post("hosts/a.example/pause"),
         await rig.post("hosts/a.example/pause", {"note": "down"}),
     ]
-    assert [one.status_code for one in again] == [200] * 4
-    assert {one.json()["version"] for one in again} == {2}
+    assert [answer.status_code for answer in again] == [200] * 4
+    assert {answer.json()["version"] for answer in again} == {2}
     assert len(await names(rig)) == 2
 
 
@@ -91,10 +91,10 @@ async def test_a_rule_that_is_deleted_is_gone(rig: Rig) -> None:
 
     would = await rig.get("hosts/a.example/deletion")
     still = await rig.get("hosts/a.example")
-    gone = await rig.ask("DELETE", "hosts/a.example")
+    response = await rig.ask("DELETE", "hosts/a.example")
 
     assert (would.status_code, would.json()["delay_s"], still.status_code) == (200, 2, 200)
-    assert gone.status_code == 204
+    assert response.status_code == 204
     assert problem(await rig.get("hosts/a.example")) == (404, "not_found")
     assert problem(await rig.ask("DELETE", "hosts/a.example")) == (404, "not_found")
     assert problem(await rig.post("hosts/a.example/resume")) == (404, "not_found")
@@ -102,7 +102,7 @@ async def test_a_rule_that_is_deleted_is_gone(rig: Rig) -> None:
 
 
 async def test_a_host_that_is_asked_shows_its_rule_beside_what_is_done(rig: Rig) -> None:
-    await asked(rig, HostReport(host="a.example", in_flight=2, at_once=3, delay_s=0.5))
+    await report_host(rig, HostReport(host="a.example", in_flight=2, at_once=3, delay_s=0.5))
 
     bare = (await rig.get("hosts/a.example")).json()
     await rig.post("hosts/a.example/pause")
@@ -126,8 +126,8 @@ async def test_a_host_that_is_asked_shows_its_rule_beside_what_is_done(rig: Rig)
     ],
 )
 async def test_a_host_has_one_rule_however_it_is_spelled(rig: Rig, spelled: str, host: str) -> None:
-    said = await rig.post(f"hosts/{spelled}/pause")
-    assert (said.status_code, said.json()["host"]) == (200, host)
+    response = await rig.post(f"hosts/{spelled}/pause")
+    assert (response.status_code, response.json()["host"]) == (200, host)
     assert (await rig.get(f"hosts/{spelled}")).json()["state"] == "paused"
     assert (await rig.yard.store.host_rules.get(host)).host == host
 
@@ -160,22 +160,22 @@ async def test_a_value_that_is_none_is_refused_by_its_name(rig: Rig) -> None:
 
 
 async def test_hosts_are_listed_in_pages_rules_and_all(rig: Rig) -> None:
-    await asked(rig, *(HostReport(host=f"{name}.example") for name in "bdf"))
+    await report_host(rig, *(HostReport(host=f"{name}.example") for name in "bdf"))
     for name in "aceg":
         await rig.post(f"hosts/{name}.example/pause")
     await rig.post("hosts/b.example/pause")
 
-    found: list[tuple[str, str]] = []
+    listed: list[tuple[str, str]] = []
     cursor: str | None = None
     while True:
-        given = {"limit": 2} | ({"cursor": cursor} if cursor else {})
-        page = (await rig.get("hosts", params=given)).json()
-        found += [(host["host"][0], host["state"]) for host in page["items"]]
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await rig.get("hosts", params=params)).json()
+        listed += [(host["host"][0], host["state"]) for host in page["items"]]
         if (cursor := page["next_cursor"]) is None:
             break
 
     paused = set("abceg")
-    assert found == [(name, "paused" if name in paused else "open") for name in "abcdefg"]
+    assert listed == [(name, "paused" if name in paused else "open") for name in "abcdefg"]
 
 
 async def test_a_user_sees_what_is_said_of_the_hosts_of_his_jobs_alone(rig: Rig) -> None:
@@ -183,13 +183,13 @@ async def test_a_user_sees_what_is_said_of_the_hosts_of_his_jobs_alone(rig: Rig)
     job = (await rig.job("ada"))["id"]
     await rig.yard.store.leases.claim(Asker("w1"), rig.clock.now(), LEASE)
     hers = HostReport(host="a.example", jobs=(job,))
-    await asked(rig, hers, HostReport(host="b.example", jobs=("another",)), running=(job,))
+    await report_host(rig, hers, HostReport(host="b.example", jobs=("another",)), running=(job,))
     for name in "abc":
         await rig.post(f"hosts/{name}.example/pause", {"note": f"why {name}"})
 
-    [seen] = (await rig.get("hosts", by="ada")).json()["items"]
+    [host] = (await rig.get("hosts", by="ada")).json()["items"]
 
-    assert (seen["host"], seen["state"], seen["rule"]["note"]) == ("a.example", "paused", "why a")
+    assert (host["host"], host["state"], host["rule"]["note"]) == ("a.example", "paused", "why a")
     assert (await rig.get("hosts/a.example", by="ada")).json()["state"] == "paused"
     for name in "bc":
         answer = await rig.get(f"hosts/{name}.example", by="ada")
@@ -208,7 +208,7 @@ async def test_a_job_shows_its_hosts_with_their_pace_the_longest_queue_first(rig
         queues={job: 7, "another": 2012},
         jobs=(job, "another"),
     )
-    held = HostReport(
+    held_host = HostReport(
         host="b.example",
         held_until=until,
         refusals=2,
@@ -216,24 +216,24 @@ async def test_a_job_shows_its_hosts_with_their_pace_the_longest_queue_first(rig
         queues={job: 90},
         jobs=(job,),
     )
-    others = HostReport(host="c.example", waiting=500, jobs=("another",))
-    await asked(rig, slow, held, others, running=(job,))
+    other_host = HostReport(host="c.example", waiting=500, jobs=("another",))
+    await report_host(rig, slow, held_host, other_host, running=(job,))
     await rig.ask("PATCH", "hosts/b.example", json={"delay_s": 2, "note": "as they asked"})
 
-    told = (await rig.get(f"jobs/{job}/hosts")).json()
+    page = (await rig.get(f"jobs/{job}/hosts")).json()
     first = (await rig.get(f"jobs/{job}/hosts?limit=1")).json()
 
-    [b, a] = told["items"]
+    [b, a] = page["items"]
     assert (a["host"], a["delay_s"], a["delay_from"], a["waiting"]) == ("a.example", 5, "robots", 7)
     assert (b["host"], b["refusals"], b["waiting"]) == ("b.example", 2, 90)
     assert b["rule"]["note"] == "as they asked"
     assert b["held_until"] is not None
-    assert (told["total"], told["has_more"]) == (2, False)
-    assert ([one["host"] for one in first["items"]], first["has_more"]) == (["b.example"], True)
+    assert (page["total"], page["has_more"]) == (2, False)
+    assert ([host["host"] for host in first["items"]], first["has_more"]) == (["b.example"], True)
 
 
 async def test_a_host_that_was_asked_before_shows_no_more(rig: Rig) -> None:
-    await asked(rig, HostReport(host="a.example"))
+    await report_host(rig, HostReport(host="a.example"))
     await rig.clock.advance(timedelta(minutes=1))
     assert (await rig.get("hosts")).json()["items"] == []
 
@@ -243,7 +243,7 @@ async def test_what_another_admin_says_meanwhile_is_not_lost(rig: Rig) -> None:
     rules = Meddled(rig.yard.store.host_rules)
     parts: dict[str, Any] = {"host_rules": rules}
     slow = await a_rig(replace(rig.yard.store, **parts), clock=rig.clock)
-    rules.let(lambda: rig.ask("PATCH", "hosts/a.example", json={"at_once": 4}), reads=1)
+    rules.schedule(lambda: rig.ask("PATCH", "hosts/a.example", json={"at_once": 4}), reads=1)
 
     changed = await slow.ask("PATCH", "hosts/a.example", json={"delay_s": 3})
 

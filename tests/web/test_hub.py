@@ -23,9 +23,9 @@ from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
-from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY, PULSE_EVERY
+from crawlyard.web.live.hub import PING_EVERY, POLL_EVERY, SNAPSHOT_EVERY
 from crawlyard.web.live.sse import Frame, frame
-from crawlyard.web.live.stream import ROOM, Stream, Wish
+from crawlyard.web.live.stream import MAX_QUEUED, Stream, Subscription
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done
 from tests.builders_serve import a_report
 from tests.conformance.steps import added
@@ -49,10 +49,10 @@ class Ear:
                 self.told.append((fields["event"], json.loads(fields["data"])))
 
     def take(self, event: str) -> list[dict[str, object]]:
-        """Return what was told of that kind since the last time, and forget all."""
-        found = [data for name, data in self.told if name == event]
+        """Return the messages of an event since the last call, and clear them."""
+        messages = [data for name, data in self.told if name == event]
         self.told.clear()
-        return found
+        return messages
 
 
 async def caller(rig: Rig, name: str = LOCAL.id) -> Caller:
@@ -69,7 +69,9 @@ async def listening(
     after: int | None = None,
 ) -> AsyncIterator[Ear]:
     hub = rig.site.live
-    ear = Ear(await hub.open(await caller(rig, name), Wish(topics=topics, job=job, after=after)))
+    ear = Ear(
+        await hub.open(await caller(rig, name), Subscription(topics=topics, job=job, after=after))
+    )
     task = asyncio.create_task(ear.listen(hub.messages(ear.stream)))
     await rig.clock.advance(timedelta(0))
     try:
@@ -102,12 +104,12 @@ async def checkpoint(rig: Rig, claims: Sequence[Claim], path: str) -> list[Claim
 
 def progress(ear: Ear) -> list[list[tuple[object, object]]]:
     """Return id and pages done of each message of progress since the last time."""
-    found: list[list[tuple[object, object]]] = []
+    updates: list[list[tuple[object, object]]] = []
     for data in ear.take("jobs.progress"):
         jobs = data["jobs"]
         assert isinstance(jobs, list)
-        found.append([(job["id"], job["done"]) for job in jobs])
-    return found
+        updates.append([(job["id"], job["done"]) for job in jobs])
+    return updates
 
 
 async def test_progress_is_told_twice_a_second_and_only_what_has_changed(rig: Rig) -> None:
@@ -117,11 +119,11 @@ async def test_progress_is_told_twice_a_second_and_only_what_has_changed(rig: Ri
         moving = [busy]
         for n in range(5):
             moving = await checkpoint(rig, moving, str(n))
-            await rig.clock.advance(PULSE_EVERY / 10)
+            await rig.clock.advance(SNAPSHOT_EVERY / 10)
         early = progress(ear)
-        await rig.clock.advance(PULSE_EVERY / 2)
+        await rig.clock.advance(SNAPSHOT_EVERY / 2)
         changed = progress(ear)
-        await rig.clock.advance(4 * PULSE_EVERY)
+        await rig.clock.advance(4 * SNAPSHOT_EVERY)
         later = progress(ear)
 
     assert [sorted(jobs, key=repr) for jobs in first] == [
@@ -139,11 +141,11 @@ async def test_progress_is_of_what_one_may_see(rig: Rig) -> None:
         listening(rig, "ada") as ada,
         listening(rig, job=his.job.id) as follower,
     ):
-        await rig.clock.advance(2 * PULSE_EVERY)
+        await rig.clock.advance(2 * SNAPSHOT_EVERY)
         for ear in (admin, ada, follower):
             ear.told.clear()
         await checkpoint(rig, [hers, his], "x")
-        await rig.clock.advance(PULSE_EVERY)
+        await rig.clock.advance(SNAPSHOT_EVERY)
 
         assert progress(ada) == [[(hers.job.id, 1)]]
         assert progress(follower) == [[(his.job.id, 1)]]
@@ -152,12 +154,12 @@ async def test_progress_is_of_what_one_may_see(rig: Rig) -> None:
 
 def tails(ear: Ear) -> list[list[object]]:
     """Return the paths of each message of latest pages since the last time."""
-    found: list[list[object]] = []
+    pages_by_message: list[list[object]] = []
     for data in ear.take("job.pages"):
         pages = data["pages"]
         assert isinstance(pages, list)
-        found.append([page["url"].rpartition("/")[2] for page in pages])
-    return found
+        pages_by_message.append([page["url"].rpartition("/")[2] for page in pages])
+    return pages_by_message
 
 
 async def test_who_follows_one_job_is_told_its_latest_pages_twice_a_second(rig: Rig) -> None:
@@ -167,27 +169,27 @@ async def test_who_follows_one_job_is_told_its_latest_pages_twice_a_second(rig: 
         first = tails(ear)
         for n in range(10):
             claims = await checkpoint(rig, claims, str(n))
-            await rig.clock.advance(PULSE_EVERY / 5)
-        told = tails(ear)
-        await rig.clock.advance(4 * PULSE_EVERY)
+            await rig.clock.advance(SNAPSHOT_EVERY / 5)
+        messages = tails(ear)
+        await rig.clock.advance(4 * SNAPSHOT_EVERY)
         async with listening(rig, job=job) as late:
-            await rig.clock.advance(PULSE_EVERY)
+            await rig.clock.advance(SNAPSHOT_EVERY)
             assert tails(late) == [list("98765432")]
 
         assert first == [["old"]]
-        assert 2 <= len(told) <= 3
-        assert told[-1] == list("98765432")
+        assert 2 <= len(messages) <= 3
+        assert messages[-1] == list("98765432")
         assert tails(ear) == tails(all_jobs) == []
 
 
 async def test_latest_pages_are_for_those_who_may_read_pages(rig: Rig) -> None:
     [claim] = await checkpoint(rig, [await running(rig)], "x")
-    given = await Surface(rig.yard.services, LOCAL).tokens.create(
+    token = await Surface(rig.yard.services, LOCAL).tokens.create(
         "narrow", scopes=(Permit.JOBS_READ,)
     )
-    rig.secrets["narrow"] = given.token or ""
+    rig.secrets["narrow"] = token.token or ""
     async with listening(rig, "narrow", job=claim.job.id) as ear:
-        await rig.clock.advance(2 * PULSE_EVERY)
+        await rig.clock.advance(2 * SNAPSHOT_EVERY)
         assert [name for name, _ in ear.told if name == "jobs.progress"]
         assert tails(ear) == []
 
@@ -206,10 +208,10 @@ async def test_pages_of_jobs_that_nobody_follows_are_not_read(
     monkeypatch.setattr(PageStore, "latest", noted)
     async with listening(rig):
         await checkpoint(rig, [followed, other], "x")
-        await rig.clock.advance(4 * PULSE_EVERY)
+        await rig.clock.advance(4 * SNAPSHOT_EVERY)
         unasked = list(read)
         async with listening(rig, job=followed.job.id), listening(rig, job=followed.job.id):
-            await rig.clock.advance(4 * PULSE_EVERY)
+            await rig.clock.advance(4 * SNAPSHOT_EVERY)
 
     assert unasked == []
     assert set(read) == {followed.job.id}
@@ -218,14 +220,16 @@ async def test_pages_of_jobs_that_nobody_follows_are_not_read(
 
 async def test_those_who_see_the_same_are_sent_the_same_bytes(rig: Rig) -> None:
     await running(rig)
-    streams = [await rig.site.live.open(await caller(rig), Wish(topics=JOBS)) for _ in range(3)]
+    streams = [
+        await rig.site.live.open(await caller(rig), Subscription(topics=JOBS)) for _ in range(3)
+    ]
     await rig.clock.advance(timedelta(0))
 
-    sent = [[kept.data for kept in stream._waiting] for stream in streams]
+    sent = [[message.data for message in stream._waiting] for stream in streams]
 
     assert len(sent[0]) == 2
-    for one, *others in zip(*sent, strict=True):
-        assert all(other is one for other in others)
+    for first, *rest in zip(*sent, strict=True):
+        assert all(other is first for other in rest)
     for stream in streams:
         rig.site.live.leave(stream)
 
@@ -250,7 +254,7 @@ def test_counts_have_a_number_for_each_state() -> None:
     assert list(StateCountsOut.__struct_fields__) == [state.value for state in State]
 
 
-def shown(data: dict[str, object], name: str) -> list[object]:
+def worker_states(data: dict[str, object], name: str) -> list[object]:
     """Return a field of each worker."""
     workers = data["workers"]
     assert isinstance(workers, list)
@@ -267,12 +271,12 @@ async def test_workers_are_told_when_one_comes_or_goes(rig: Rig) -> None:
         await rig.clock.advance(timedelta(seconds=5))
         quiet = ear.take("workers")
         await rig.clock.advance(timedelta(minutes=1))
-        gone = ear.take("workers")
+        departures = ear.take("workers")
 
     assert first == [{"workers": []}]
-    assert [shown(data, "id") for data in come] == [["w1"]]
+    assert [worker_states(data, "id") for data in come] == [["w1"]]
     assert quiet == []
-    assert [shown(data, "alive") for data in gone] == [[False]]
+    assert [worker_states(data, "alive") for data in departures] == [[False]]
 
 
 async def test_a_ping_comes_every_fifteen_seconds(rig: Rig) -> None:
@@ -289,13 +293,13 @@ async def test_with_nobody_listening_nothing_is_read(rig: Rig) -> None:
     woken = len(rig.clock._sleepers)
     await rig.clock.advance(timedelta(hours=1))
 
-    assert rig.site.live._work is None
+    assert rig.site.live._task is None
     assert len(rig.clock._sleepers) <= woken
 
 
 async def test_a_token_that_expires_ends_its_streams_within_a_second(rig: Rig) -> None:
-    given = await Surface(rig.yard.services, LOCAL).tokens.create("short", expires_in_s=30)
-    rig.secrets["short"] = given.token or ""
+    token = await Surface(rig.yard.services, LOCAL).tokens.create("short", expires_in_s=30)
+    rig.secrets["short"] = token.token or ""
     async with listening(rig, "short") as ear, listening(rig) as other:
         await rig.clock.advance(timedelta(seconds=29))
         before = [name for name, _ in ear.told]
@@ -326,21 +330,21 @@ async def test_who_knows_more_than_the_hub_has_told_hears_none_of_it_again(rig: 
         last = await rig.yard.store.events.last()
         async with listening(rig, after=last) as second, listening(rig, after=last - 1) as third:
             jobs.append(await added(rig.yard.store))
-            await rig.clock.advance(LOOK_EVERY)
+            await rig.clock.advance(POLL_EVERY)
 
-            heard = [
+            subjects = [
                 [data["job_id"] for data in ear.take("job.created")]
                 for ear in (first, second, third)
             ]
 
     ids = [job.id for job in jobs]
-    assert heard == [ids, ids[3:], ids[2:]]
+    assert subjects == [ids, ids[3:], ids[2:]]
 
 
 async def test_a_session_that_was_ended_elsewhere_ends_its_streams(rig: Rig) -> None:
     session = await rig.site.yard.services.access.sign_in(rig.secrets[LOCAL.id])
-    shown = await rig.site.yard.services.access.caller(session.secret, CredentialKind.SESSION)
-    stream = await rig.site.live.open(shown, Wish(topics=JOBS))
+    caller = await rig.site.yard.services.access.caller(session.secret, CredentialKind.SESSION)
+    stream = await rig.site.live.open(caller, Subscription(topics=JOBS))
 
     await rig.yard.store.credentials.revoke(session.credential.id, rig.clock.now())
     await rig.clock.advance(timedelta(seconds=6))
@@ -387,10 +391,10 @@ async def test_a_table_that_begins_anew_is_noticed(faulty: Rig, log: Log) -> Non
     async with listening(faulty) as ear:
         log.inner = other.events
         await added(other)
-        await faulty.clock.advance(LOOK_EVERY)
+        await faulty.clock.advance(POLL_EVERY)
         resync = ear.take("resync")
         job = await added(other)
-        await faulty.clock.advance(LOOK_EVERY)
+        await faulty.clock.advance(POLL_EVERY)
 
         assert resync == [{"reason": "restart"}]
         assert [data["job_id"] for data in ear.take("job.created")] == [job.id]
@@ -409,7 +413,7 @@ async def test_a_store_that_is_away_delays_streams_and_loses_nothing(
 
         assert meanwhile == []
         assert [data["job_id"] for data in ear.take("job.created")] == [job.id]
-    assert "the store is away" in caplog.text
+    assert "store unavailable" in caplog.text
 
 
 async def test_a_ping_says_at_once_that_the_store_is_away_or_back(faulty: Rig, log: Log) -> None:
@@ -431,17 +435,17 @@ async def test_a_failure_ends_all_streams_so_that_clients_come_again(
         assert ear.stream.ended
     async with listening(faulty) as again:
         assert again.take("counts")
-    assert "has failed" in caplog.text
+    assert "stream loop failed" in caplog.text
 
 
 class TestRoom:
-    """What becomes of messages that a client does not read."""
+    """Messages that a client does not read."""
 
     PING = frame("ping", PingOut(at=NOW))
 
     @pytest.fixture
     async def stream(self, rig: Rig) -> Stream:
-        return Stream(await caller(rig), Wish(topics=JOBS), 0, 0.0)
+        return Stream(await caller(rig), Subscription(topics=JOBS), 0, 0.0)
 
     @staticmethod
     def durable(seq: int) -> Frame:
@@ -453,35 +457,35 @@ class TestRoom:
 
     async def test_what_is_not_durable_is_left_out_first(self, stream: Stream) -> None:
         stream.fresh = False
-        for seq in range(1, ROOM):
-            stream.put(self.durable(seq))
-        stream.put(self.PING)
-        stream.put(self.PING)
-        stream.put(self.durable(ROOM))
+        for seq in range(1, MAX_QUEUED):
+            stream.enqueue(self.durable(seq))
+        stream.enqueue(self.PING)
+        stream.enqueue(self.PING)
+        stream.enqueue(self.durable(MAX_QUEUED))
 
-        assert self.seqs(stream) == list(range(1, ROOM + 1))
+        assert self.seqs(stream) == list(range(1, MAX_QUEUED + 1))
         assert stream.fresh
 
     async def test_then_all_gives_way_to_the_word_that_something_is_missing(
         self, stream: Stream
     ) -> None:
-        for seq in range(1, 2 * ROOM):
-            stream.put(self.durable(seq))
+        for seq in range(1, 2 * MAX_QUEUED):
+            stream.enqueue(self.durable(seq))
         first, *rest = stream._waiting
         assert b'"slow_consumer"' in first.data
-        assert first.seq == ROOM + 1
-        assert [frame.seq for frame in rest] == list(range(ROOM + 2, 2 * ROOM))
+        assert first.seq == MAX_QUEUED + 1
+        assert [frame.seq for frame in rest] == list(range(MAX_QUEUED + 2, 2 * MAX_QUEUED))
 
     async def test_it_never_takes_more(self, stream: Stream) -> None:
-        for seq in range(1, 5 * ROOM):
-            stream.put(self.durable(seq))
-            stream.put(self.PING)
-            assert stream.waiting <= ROOM
+        for seq in range(1, 5 * MAX_QUEUED):
+            stream.enqueue(self.durable(seq))
+            stream.enqueue(self.PING)
+            assert stream.waiting <= MAX_QUEUED
 
     async def test_what_one_may_not_see_any_more_is_not_sent(self, stream: Stream) -> None:
-        stream.put(self.durable(1))
+        stream.enqueue(self.durable(1))
         stream.end(because_of_auth=True)
-        stream.put(self.durable(2))
+        stream.enqueue(self.durable(2))
         sent = b"".join([portion async for portion in stream.messages()])
         assert sent.startswith(b"event: bye\n")
         assert sent.count(b"event:") == 1

@@ -87,7 +87,7 @@ async def test_every_action_in_every_state_is_answered_as_the_lifecycle_says(
 
 
 @pytest.mark.parametrize(
-    ("change", "shown"),
+    ("change", "expected"),
     [
         ({"name": "n", "tags": ["a", "b"]}, {"name": "n", "tags": ["a", "b"]}),
         ({"priority": "urgent"}, {"priority": "urgent"}),
@@ -103,7 +103,7 @@ async def test_every_action_in_every_state_is_answered_as_the_lifecycle_says(
     ],
 )
 async def test_a_job_is_changed(
-    rig: Rig, change: dict[str, object], shown: dict[str, object]
+    rig: Rig, change: dict[str, object], expected: dict[str, object]
 ) -> None:
     job = await rig.job(name="old", limits={"pages": 5, "errors": 9})
 
@@ -111,11 +111,11 @@ async def test_a_job_is_changed(
 
     assert answer.status_code == 200, answer.text
     assert answer.json()["version"] == 2
-    for path, value in shown.items():
-        found = answer.json()["spec"]
+    for path, value in expected.items():
+        part_value = answer.json()["spec"]
         for part in path.split("."):
-            found = found[part]
-        assert found == value, path
+            part_value = part_value[part]
+        assert part_value == value, path
     assert (await rig.get(f"jobs/{job['id']}")).json() == answer.json()
 
 
@@ -171,10 +171,10 @@ class TestDelete:
     async def test_a_dry_run_says_what_would_go(self, rig: Rig) -> None:
         job_id = await in_state(rig, State.COMPLETED)
 
-        told = await rig.get(f"jobs/{job_id}/deletion")
+        response = await rig.get(f"jobs/{job_id}/deletion")
 
-        assert told.status_code == 200
-        assert told.json() == {
+        assert response.status_code == 200
+        assert response.json() == {
             "object": "job_deletion",
             "job_id": job_id,
             "dry_run": True,

@@ -36,21 +36,21 @@ def linking(target: Target, **fields: Any) -> Outcome:
 
 async def linked(rig: Rig) -> str:
     """Return the id of a job of two pages with links, and one that failed."""
-    made = await rig.job()
-    claim = await claimed(rig.yard.store, (await rig.yard.store.jobs.get(made["id"])).job)
+    job = await rig.job()
+    claim = await claimed(rig.yard.store, (await rig.yard.store.jobs.get(job["id"])).job)
     outcomes = [
         linking(HOME),
         linking(PART, url=OLD),
         failed(GONE, ErrorKind.HTTP_4XX, status=404),
     ]
     await recorded(rig.yard.store, claim.lease, a_batch([HOME, PART, GONE], outcomes))
-    return str(made["id"])
+    return str(job["id"])
 
 
-async def listed(rig: Rig, job_id: str, **asked: object) -> list[tuple[str, str, str]]:
-    answer = await rig.get(f"jobs/{job_id}/links", params=asked)
+async def listed(rig: Rig, job_id: str, **params: object) -> list[tuple[str, str, str]]:
+    answer = await rig.get(f"jobs/{job_id}/links", params=params)
     assert answer.status_code == 200, answer.text
-    return [(one["source"], one["target"], one["text"]) for one in answer.json()["items"]]
+    return [(link["source"], link["target"], link["text"]) for link in answer.json()["items"]]
 
 
 ALL = [(source.url, link[0], link[4]) for source, links in LINKS.items() for link in links]
@@ -73,14 +73,14 @@ async def test_links_are_listed_from_a_page_and_to_a_url(rig: Rig) -> None:
 
 async def test_a_list_of_links_goes_on_within_a_page(rig: Rig) -> None:
     job_id = await linked(rig)
-    found: list[tuple[str, str, str]] = []
+    links: list[tuple[str, str, str]] = []
     cursor: dict[str, str] = {}
     for _ in range(len(ALL)):
         part = (await rig.get(f"jobs/{job_id}/links", params={"limit": 1} | cursor)).json()
-        found += [(one["source"], one["target"], one["text"]) for one in part["items"]]
+        links += [(link["source"], link["target"], link["text"]) for link in part["items"]]
         cursor = {"cursor": part["next_cursor"]}
 
-    assert found == ALL
+    assert links == ALL
     assert not part["has_more"]
 
 
@@ -111,13 +111,13 @@ async def test_the_links_of_one_page_are_a_part_of_it(rig: Rig) -> None:
 async def test_links_are_exported_as_lines_and_rows(rig: Rig) -> None:
     job_id = await linked(rig)
 
-    async def exported(**asked: object) -> str:
-        answer = await rig.get(f"jobs/{job_id}/export", params={"links": True} | asked)
+    async def exported(**params: object) -> str:
+        answer = await rig.get(f"jobs/{job_id}/export", params={"links": True} | params)
         assert answer.status_code == 200, answer.text
         return answer.text
 
     lines = [json.loads(line) for line in (await exported()).splitlines()]
-    assert [(one["source"], one["target"], one["text"]) for one in lines] == ALL
+    assert [(link["source"], link["target"], link["text"]) for link in lines] == ALL
     rows = list(csv.DictReader(io.StringIO(await exported(format="csv"))))
     assert [row["target"] for row in rows] == [line["target"] for line in lines]
     assert rows[0]["text"] == "'=the part"  # no formula

@@ -18,7 +18,7 @@ from tests.web.crawled import in_state
 from tests.web.rig import URL, Rig, problem
 
 
-async def found(rig: Rig, query: str, by: str = LOCAL.id) -> list[str]:
+async def job_names(rig: Rig, query: str, by: str = LOCAL.id) -> list[str]:
     """Return the names of the jobs that a query finds, sorted."""
     answer = await rig.get(f"jobs?{query}", by=by)
     assert answer.status_code == 200, answer.text
@@ -69,7 +69,7 @@ async def test_a_filter_finds(various: Rig) -> None:
         ('q="a.example/docs"+tag:y', "a"),
         ("q=owner:me&state=pending", "a"),
     ]:
-        assert await found(various, query) == list(names), query
+        assert await job_names(various, query) == list(names), query
         counts = (await various.get(f"jobs/counts?{query}")).json()
         assert counts["total"] == sum(counts["states"].values()) == len(names), query
 
@@ -78,22 +78,22 @@ async def test_jobs_are_found_by_what_they_were_made_of(rig: Rig) -> None:
     await rig.user("ada")
     spec = {"urls": [URL], "name": "made"}
     template = (await rig.post("templates", {"name": "news", "spec": spec})).json()["id"]
-    asked = {"name": "hourly", "when": "@hourly", "template": "news"}
-    schedule = (await rig.post("schedules", asked)).json()["id"]
+    draft = {"name": "hourly", "when": "@hourly", "template": "news"}
+    schedule = (await rig.post("schedules", draft)).json()["id"]
     await rig.post("jobs", {"template": "news", "name": "once"})
     assert (await rig.post("schedules/hourly/run")).status_code == 201
     retried = await in_state(rig, State.FAILED, name="failed")
     await rig.post(f"jobs/{retried}/retry")
 
     for word in (template, "news", "local/news", template.upper()):
-        assert await found(rig, f"template={word}") == ["made", "once"]
+        assert await job_names(rig, f"template={word}") == ["made", "once"]
     for word in (schedule, "hourly", "local/hourly"):
-        assert await found(rig, f"q=schedule:{word}") == ["made"]
-    assert await found(rig, "origin=template") == ["once"]
-    assert await found(rig, "origin=schedule") == ["made"]
-    assert await found(rig, "origin=retry") == ["failed"]
-    assert await found(rig, "q=-template:news") == ["failed", "failed"]
-    assert await found(rig, f"template={template}", by="ada") == []
+        assert await job_names(rig, f"q=schedule:{word}") == ["made"]
+    assert await job_names(rig, "origin=template") == ["once"]
+    assert await job_names(rig, "origin=schedule") == ["made"]
+    assert await job_names(rig, "origin=retry") == ["failed"]
+    assert await job_names(rig, "q=-template:news") == ["failed", "failed"]
+    assert await job_names(rig, f"template={template}", by="ada") == []
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ async def test_counts_by_a_tag_stop_and_those_that_are_kept_do_not(
 ) -> None:
     monkeypatch.setattr(queries, "COUNTED_TO", 2)
     monkeypatch.setattr(jobs, "COUNTED_TO", 2)
-    made = [await rig.job(tags=["odd"], priority="high") for _ in range(4)]
-    await rig.post(f"jobs/{made[0]['id']}/pause")
+    other_job = [await rig.job(tags=["odd"], priority="high") for _ in range(4)]
+    await rig.post(f"jobs/{other_job[0]['id']}/pause")
 
-    kept = (await rig.get("jobs/counts?owner=me&priority=high")).json()
+    counts = (await rig.get("jobs/counts?owner=me&priority=high")).json()
     tagged = (await rig.get("jobs/counts?tag=odd")).json()
     totals = [
         (await rig.get(f"jobs?tag=odd&count={count}")).json()["total"]
@@ -168,16 +168,16 @@ async def test_counts_by_a_tag_stop_and_those_that_are_kept_do_not(
     ]
     chosen = {"action": "cancel", "filter": {"tag": ["odd"]}, "dry_run": True}
 
-    assert (kept["total"], kept["states"]["pending"], kept["priorities"]["high"]) == (4, 3, 4)
+    assert (counts["total"], counts["states"]["pending"], counts["priorities"]["high"]) == (4, 3, 4)
     assert (tagged["total"], tagged["states"]["pending"], tagged["priorities"]["high"]) == (2, 2, 2)
     assert totals == [4, 2]
     assert (await rig.post("jobs/bulk", chosen)).json()["count"] == 4
 
 
 async def test_others_are_in_no_list_and_no_count(various: Rig) -> None:
-    assert await found(various, "", by="ada") == ["c"]
-    assert await found(various, "owner=local", by="ada") == []
-    assert await found(various, "q=-owner:ada", by="ada") == []
+    assert await job_names(various, "", by="ada") == ["c"]
+    assert await job_names(various, "owner=local", by="ada") == []
+    assert await job_names(various, "q=-owner:ada", by="ada") == []
     assert (await various.get("jobs/counts", by="ada")).json()["total"] == 1
     assert (await various.get("jobs?count=exact", by="ada")).json()["total"] == 1
     assert (await various.get("jobs?count=estimate", by="ada")).json()["total"] == 1
@@ -197,8 +197,8 @@ async def test_a_walk_while_a_thousand_arrive_yields_each_old_job_once(rig: Rig,
     walked: list[str] = []
     cursor, new = None, 0
     while cursor is not None or not walked:
-        asked = {"limit": "100", "sort": sort, "fields": "id"}
-        page = await rig.get("jobs", params=asked | ({"cursor": cursor} if cursor else {}))
+        params = {"limit": "100", "sort": sort, "fields": "id"}
+        page = await rig.get("jobs", params=params | ({"cursor": cursor} if cursor else {}))
         walked += [job["id"] for job in page.json()["items"]]
         cursor = page.json()["next_cursor"]
         if new < 1_000:
@@ -218,9 +218,9 @@ async def test_a_walk_goes_on_from_a_cursor_of_the_version_before(
     ids = sorted([(await rig.job())["id"] for _ in range(3)], reverse=descending)
 
     every, by_age = queries.JobQuery(), JobOrder(descending=descending)
-    found = await rig.yard.store.jobs.find_ordered(every, by_age, 10, ids[0])
+    standings = await rig.yard.store.jobs.find_ordered(every, by_age, 10, ids[0])
 
-    assert [standing.job.id for standing, _ in found] == ids[1:]
+    assert [standing.job.id for standing, _ in standings] == ids[1:]
 
 
 async def test_a_cursor_of_one_order_is_none_of_the_other(rig: Rig) -> None:
@@ -244,7 +244,7 @@ async def walked(rig: Rig, query: str) -> str:
 
 @pytest.fixture
 async def sortable(rig: Rig) -> Rig:
-    """Jobs a to f, of which d has not ended, and e and f have not started."""
+    """Jobs a to f: d has not ended, e and f have not started."""
     await rig.user("ada")
     store = rig.yard.store
     for name, pages, took in [("a", 5, 9), ("c", 7, 2), ("b", 1, 30), ("d", 3, 4)]:

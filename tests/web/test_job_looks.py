@@ -1,4 +1,4 @@
-"""What there is to know about a job over HTTP: progress, settings, attempts, shards, events."""
+"""Details of a job over HTTP: progress, settings, attempts, shards, events."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from crawlyard.api.follow import stands_still
+from crawlyard.api.follow import is_quiet
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.checkpoint import Asker, Lease
@@ -39,22 +39,22 @@ async def test_the_links_of_a_job_lead_somewhere(rig: Rig) -> None:
 class TestProgress:
     async def test_it_is_small_and_says_how_far_the_job_has_come(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig, limits={"pages": 9})
-        told = (await rig.get(f"jobs/{job_id}/progress")).json()
-        assert told["object"] == "job_progress"
-        assert (told["id"], told["state"], told["pages"]) == (job_id, "running", 2)
-        assert (told["discovered"], told["done"], told["failed"]) == (4, 3, 2)
-        assert told["limits"]["pages"] == 9
+        progress = (await rig.get(f"jobs/{job_id}/progress")).json()
+        assert progress["object"] == "job_progress"
+        assert (progress["id"], progress["state"], progress["pages"]) == (job_id, "running", 2)
+        assert (progress["discovered"], progress["done"], progress["failed"]) == (4, 3, 2)
+        assert progress["limits"]["pages"] == 9
 
     async def test_it_is_not_sent_again_until_it_changes(self, rig: Rig) -> None:
         job_id, answer = await crawled(rig)
         path = f"jobs/{job_id}/progress"
-        seen = {"If-None-Match": (await rig.get(path)).headers["etag"]}
+        headers = {"If-None-Match": (await rig.get(path)).headers["etag"]}
 
-        same = await rig.get(path, headers=seen)
+        same = await rig.get(path, headers=headers)
         await recorded(
             rig.yard.store, answer.lease, a_batch([a_target("5")], [done(a_target("5"))])
         )
-        other = await rig.get(path, headers=seen)
+        other = await rig.get(path, headers=headers)
 
         assert (same.status_code, same.content) == (304, b"")
         assert (other.status_code, other.json()["done"]) == (200, 4)
@@ -66,12 +66,12 @@ class Waits:
 
     task: asyncio.Task[httpx.Response]
     clock: FakeClock
-    others: int  # who wait for the clock as well
+    others: int  # other sleepers of the clock
 
     @classmethod
     async def begun(cls, rig: Rig, path: str) -> "Waits":
-        others = rig.clock.sleepers
-        waits = cls(asyncio.create_task(rig.get(path)), rig.clock, others)
+        sleepers = rig.clock.sleepers
+        waits = cls(asyncio.create_task(rig.get(path)), rig.clock, sleepers)
         await waits.answered()
         return waits
 
@@ -148,10 +148,10 @@ class TestWait:
 
     async def test_whoever_has_gone_is_not_waited_for(self, rig: Rig) -> None:
         job = await rig.job()
-        gone = asyncio.Event()
+        disconnected = asyncio.Event()
 
         async def has_gone() -> bool:
-            return gone.is_set()
+            return disconnected.is_set()
 
         minute = timedelta(seconds=60)
         yard = rig.site.yard
@@ -159,7 +159,7 @@ class TestWait:
         task = asyncio.create_task(waiting)
         await rig.clock.advance(timedelta(seconds=5))
         assert not task.done()
-        gone.set()
+        disconnected.set()
         await rig.clock.advance(timedelta(milliseconds=300))
 
         assert (await task).job.state is State.PENDING
@@ -177,20 +177,20 @@ class TestConfig:
         job = await rig.job(limits={"pages": 5})
         await rig.ask("PATCH", f"jobs/{job['id']}", json={"delay_s": 0.5, "limits": {"errors": 3}})
 
-        told = (await rig.get(f"jobs/{job['id']}/config")).json()
+        config = (await rig.get(f"jobs/{job['id']}/config")).json()
 
-        assert (told["object"], told["job_id"]) == ("job_config", job["id"])
-        assert told["config"]["limits"] == {
+        assert (config["object"], config["job_id"]) == ("job_config", job["id"])
+        assert config["config"]["limits"] == {
             "pages": 5,
             "bytes": None,
             "duration_s": None,
             "errors": 3,
             "render_s": None,
         }
-        own = {path for path, source in told["sources"].items() if source == "this job"}
+        own = {path for path, source in config["sources"].items() if source == "this job"}
         assert own == {"urls", "limits.pages", "limits.errors", "delay_s"}
-        assert told["sources"]["timeout_s"] == "default"
-        assert (told["template"], told["differences"]) == (None, [])
+        assert config["sources"]["timeout_s"] == "default"
+        assert (config["template"], config["differences"]) == (None, [])
 
     async def test_it_says_what_differs_from_the_template(self, rig: Rig) -> None:
         spec = {"urls": ["https://{{host}}/"], "limits": {"pages": 10, "duration": "1h"}}
@@ -199,8 +199,8 @@ class TestConfig:
             "spec": spec | {"headers": {"Authorization": "Bearer s3cret"}},
             "parameters": [{"name": "host", "required": True}],
         }
-        made = await rig.post("templates", draft)
-        assert made.status_code == 201, made.text
+        response = await rig.post("templates", draft)
+        assert response.status_code == 201, response.text
         body = {
             "template": "news",
             "params": {"host": "a.example"},
@@ -210,35 +210,35 @@ class TestConfig:
         answer = await rig.post("jobs", body)
         assert answer.status_code == 201, answer.text
 
-        told = (await rig.get(f"jobs/{answer.json()['id']}/config")).json()
+        config = (await rig.get(f"jobs/{answer.json()['id']}/config")).json()
 
-        sources = told["sources"]
+        sources = config["sources"]
         assert [sources[p] for p in ("urls", "limits.duration_s", "headers")] == ["template v1"] * 3
         assert [sources[p] for p in ("limits.pages", "priority")] == ["this job"] * 2
-        assert told["template"] == {
-            "id": made.json()["id"],
+        assert config["template"] == {
+            "id": response.json()["id"],
             "name": "news",
             "owner": "local",
             "version": 1,
         }
-        assert told["differences"] == [
+        assert config["differences"] == [
             {"path": "urls", "template": ["https://{{host}}/"], "job": ["https://a.example/"]},
             {"path": "priority", "template": "normal", "job": "high"},
             {"path": "limits.pages", "template": 10, "job": 20},
         ]
-        assert "s3cret" not in str(told)
+        assert "s3cret" not in str(config)
 
     async def test_a_template_that_is_gone_is_still_named_as_the_source(self, rig: Rig) -> None:
         await rig.post("templates", {"name": "news", "spec": {"urls": [URL], "max_depth": 3}})
         job = (await rig.post("jobs", {"template": "news", "name": "mine"})).json()
         await as_user(rig.yard).templates.delete("news", version=None)
 
-        told = (await rig.get(f"jobs/{job['id']}/config")).json()
+        config = (await rig.get(f"jobs/{job['id']}/config")).json()
 
-        assert told["template"] is None
-        assert told["sources"]["max_depth"] == "template v1"
-        assert told["sources"]["name"] == "this job"
-        assert told["sources"]["per_host"] == "default"
+        assert config["template"] is None
+        assert config["sources"]["max_depth"] == "template v1"
+        assert config["sources"]["name"] == "this job"
+        assert config["sources"]["per_host"] == "default"
 
     async def test_settings_and_ceilings_are_sources_as_well(self, rig: Rig) -> None:
         settings = Surface(rig.yard.services, LOCAL).settings
@@ -246,11 +246,11 @@ class TestConfig:
         await settings.put("ceilings", {"pages": 100})
         job = await rig.job(limits={"pages": 500})
 
-        told = (await rig.get(f"jobs/{job['id']}/config")).json()
+        config = (await rig.get(f"jobs/{job['id']}/config")).json()
 
-        assert told["sources"]["per_host"] == "settings"
-        assert told["sources"]["limits.pages"] == "ceiling"
-        assert told["config"]["limits"]["pages"] == 100
+        assert config["sources"]["per_host"] == "settings"
+        assert config["sources"]["limits.pages"] == "ceiling"
+        assert config["config"]["limits"]["pages"] == 100
 
 
 class TestAttempts:
@@ -261,22 +261,22 @@ class TestAttempts:
         async def settled(lease: Lease, move: Move) -> None:
             await rig.clock.advance(timedelta(seconds=60))
             job = (await store.jobs.get(job_id)).job
-            told = job.moved(move, rig.clock.now(), actor=f"worker:{lease.worker}", detail="why")
-            await store.leases.settle(lease, *told)
+            event = job.moved(move, rig.clock.now(), actor=f"worker:{lease.worker}", detail="why")
+            await store.leases.settle(lease, *event)
 
         await settled(first.lease, Move.REQUEUE)
         claim = await store.leases.claim(Asker("w2"), rig.clock.now(), LEASE)
         assert claim is not None
 
-        told = (await rig.get(f"jobs/{job_id}/attempts")).json()["items"]
+        attempts = (await rig.get(f"jobs/{job_id}/attempts")).json()["items"]
 
-        assert [(a["number"], a["worker"], a["outcome"]) for a in told] == [
+        assert [(a["number"], a["worker"], a["outcome"]) for a in attempts] == [
             (1, "w1", "requeued"),
             (2, "w2", "running"),
         ]
-        assert (told[0]["detail"], told[0]["reason"]) == ("why", "waiting_slot")
-        assert told[0]["ended_at"] == told[1]["begun_at"]
-        assert (told[1]["ended_at"], told[1]["pages"]) == (None, None)
+        assert (attempts[0]["detail"], attempts[0]["reason"]) == ("why", "waiting_slot")
+        assert attempts[0]["ended_at"] == attempts[1]["begun_at"]
+        assert (attempts[1]["ended_at"], attempts[1]["pages"]) == (None, None)
 
     @pytest.mark.parametrize(
         ("state", "outcome"),
@@ -290,8 +290,8 @@ class TestAttempts:
     )
     async def test_the_only_one_has_all_pages(self, rig: Rig, state: State, outcome: str) -> None:
         job_id = await in_state(rig, state)
-        [told] = (await rig.get(f"jobs/{job_id}/attempts")).json()["items"]
-        assert (told["outcome"], told["pages"]) == (outcome, 2)
+        [attempt] = (await rig.get(f"jobs/{job_id}/attempts")).json()["items"]
+        assert (attempt["outcome"], attempt["pages"]) == (outcome, 2)
 
     async def test_a_job_that_was_moved_while_it_waited_had_none(self, rig: Rig) -> None:
         job = await rig.job()
@@ -304,13 +304,13 @@ class TestShards:
     async def test_each_part_of_a_job_that_is_spread_says_who_has_it(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig, spread=2)
 
-        told = (await rig.get(f"jobs/{job_id}/shards")).json()["items"]
+        shards = (await rig.get(f"jobs/{job_id}/shards")).json()["items"]
         job = (await rig.get(f"jobs/{job_id}")).json()
 
-        held, free = sorted(told, key=lambda shard: shard["worker"] is None)
-        assert sorted(shard["number"] for shard in told) == [1, 2]
-        assert (held["worker"], held["free_since"]) == ("w1", None)
-        assert (held["pages"], held["errors"], held["attempt"]) == (2, 2, 1)
+        leased, free = sorted(shards, key=lambda shard: shard["worker"] is None)
+        assert sorted(shard["number"] for shard in shards) == [1, 2]
+        assert (leased["worker"], leased["free_since"]) == ("w1", None)
+        assert (leased["pages"], leased["errors"], leased["attempt"]) == (2, 2, 1)
         assert (free["worker"], free["pages"], free["updated_at"]) == (None, 0, None)
         assert free["free_since"] is not None
         assert (job["worker"], job["workers"]) == (None, 1)
@@ -326,7 +326,7 @@ class TestShards:
         afterwards = msgspec.convert((await rig.get(f"jobs/{job_id}")).json(), JobOut)
 
         assert (meanwhile.state, afterwards.state) == ("cancelled", "cancelled")
-        assert [stands_still(meanwhile), stands_still(afterwards)] == [False, True]
+        assert [is_quiet(meanwhile), is_quiet(afterwards)] == [False, True]
 
     async def test_a_job_that_one_worker_has_is_in_no_parts(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig)
@@ -345,6 +345,6 @@ async def test_events_come_in_pages_oldest_first(rig: Rig) -> None:
         f"jobs/{job['id']}/events", params={"limit": 3, "cursor": first["next_cursor"]}
     )
 
-    told = [event["name"] for event in first["items"] + second.json()["items"]]
-    assert told == ["job.created", "job.paused", "job.resumed", "job.cancelled"]
+    names = [event["name"] for event in first["items"] + second.json()["items"]]
+    assert names == ["job.created", "job.paused", "job.resumed", "job.cancelled"]
     assert second.json()["has_more"] is False

@@ -1,4 +1,4 @@
-"""What a job has brought over HTTP: pages, errors, skipped URLs, what waits, exports."""
+"""Results of a job over HTTP: pages, errors, skipped URLs, queue, exports."""
 
 import asyncio
 import json
@@ -75,7 +75,7 @@ class TestPages:
         assert (sent.content, sent.headers["content-type"]) == (PICTURE, "image/png")
         assert sent.headers["x-content-type-options"] == "nosniff"
         assert problem(missing) == (404, "not_found")
-        # what generated clients can read has no image type
+        # generated clients accept no image type
         sent = await rig.get(
             good["parts"]["screenshot"].removeprefix(f"{PREFIX}/"),
             headers={"Accept": "application/octet-stream"},
@@ -96,7 +96,7 @@ class TestPages:
         page = first.json()["items"][0]
         assert (page["object"], page["text"], page["html"]) == ("page", None, None)
 
-        for query, found in [
+        for query, paths in [
             ("failed=true", ["slow", "gone"]),
             ("failed=false", ["good"]),
             ("needs_scripts=true", ["good"]),
@@ -116,7 +116,7 @@ class TestPages:
             ("q=GOO", ["good"]),
             ("q=o&failed=true", ["slow", "gone"]),
         ]:
-            assert paths_of(await rig.get(f"jobs/{job_id}/pages?{query}")) == found, query
+            assert paths_of(await rig.get(f"jobs/{job_id}/pages?{query}")) == paths, query
 
         for query in [
             "status=x",
@@ -152,23 +152,23 @@ class TestPage:
         return f"jobs/{job_id}/pages/{good['id']}"
 
     async def test_it_has_its_headers_also_as_a_part(self, rig: Rig, page: str) -> None:
-        told = (await rig.get(page)).json()
-        assert told["url"] == a_target("good").url
-        assert told["headers"] == [list(pair) for pair in HEADERS]
-        told = await rig.get(f"{page}?part=headers")
-        assert told.headers["content-type"] == "text/plain; charset=utf-8"
-        assert json.loads(told.text) == [list(pair) for pair in HEADERS]
+        response = (await rig.get(page)).json()
+        assert response["url"] == a_target("good").url
+        assert response["headers"] == [list(pair) for pair in HEADERS]
+        response = await rig.get(f"{page}?part=headers")
+        assert response.headers["content-type"] == "text/plain; charset=utf-8"
+        assert json.loads(response.text) == [list(pair) for pair in HEADERS]
 
     async def test_a_part_never_becomes_markup(self, rig: Rig, page: str) -> None:
         for part in ["text", "headers"]:
             link = (await rig.get(page)).json()["parts"][part]
 
-            told = await rig.get(link)
+            response = await rig.get(link)
 
-            assert told.status_code == 200, part
-            assert told.headers["content-type"] == "text/plain; charset=utf-8", part
-            assert told.headers["x-content-type-options"] == "nosniff", part
-            assert policy_of(told) == {
+            assert response.status_code == 200, part
+            assert response.headers["content-type"] == "text/plain; charset=utf-8", part
+            assert response.headers["x-content-type-options"] == "nosniff", part
+            assert policy_of(response) == {
                 "sandbox": [],
                 "default-src": ["'none'"],
                 "frame-ancestors": ["'none'"],
@@ -179,11 +179,11 @@ class TestPage:
     ) -> None:
         link = (await rig.get(page)).json()["parts"]["html"]
 
-        told = await rig.get(link)
+        response = await rig.get(link)
 
-        assert (told.status_code, told.text) == (200, HOSTILE)
-        assert told.headers["content-type"] == "text/html; charset=utf-8"
-        assert policy_of(told) == {
+        assert (response.status_code, response.text) == (200, HOSTILE)
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        assert policy_of(response) == {
             "sandbox": [],  # no script, no form, no window, no origin of ours
             "default-src": ["'none'"],
             "style-src": ["'unsafe-inline'"],
@@ -192,14 +192,14 @@ class TestPage:
             "form-action": ["'none'"],
             "frame-ancestors": ["'self'"],
         }
-        kept = {
+        parts = {
             "x-content-type-options": "nosniff",
             "referrer-policy": "no-referrer",
             "cross-origin-resource-policy": "same-origin",
             "x-dns-prefetch-control": "off",
             "cache-control": "no-store",
         }
-        assert kept.items() <= told.headers.items()
+        assert parts.items() <= response.headers.items()
 
     async def test_half_a_character_of_a_page_breaks_nothing(self, rig: Rig) -> None:
         job_id, answer = await crawled(rig, keep_html=True)
@@ -207,12 +207,12 @@ class TestPage:
         html = b"<meta charset=utf-16>\xff\xfe\x00<p>"
         outcome = done(odd, {Body.HTML: html}, content_type="text/html")
         await recorded(rig.yard.store, answer.lease, a_batch([odd], [outcome]))
-        [found] = (await rig.get(f"jobs/{job_id}/pages?q=odd")).json()["items"]
+        [page] = (await rig.get(f"jobs/{job_id}/pages?q=odd")).json()["items"]
 
-        told = await rig.get(found["parts"]["html"])
+        response = await rig.get(page["parts"]["html"])
 
-        assert told.headers["content-type"] == "text/html; charset=utf-8"
-        assert told.content.decode("utf-8")
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        assert response.content.decode("utf-8")
 
     async def test_no_other_answer_may_be_framed(self, rig: Rig, page: str) -> None:
         job = page.rpartition("/pages/")[0]
@@ -246,14 +246,14 @@ class TestPage:
 async def test_errors_are_told_by_kinds_and_robots_apart(rig: Rig) -> None:
     job_id, _ = await crawled(rig)
 
-    told = (await rig.get(f"jobs/{job_id}/errors")).json()
+    errors = (await rig.get(f"jobs/{job_id}/errors")).json()
 
-    assert (told["object"], told["total"]) == ("job_errors", 2)
-    groups = {group["kind"]: group for group in told["items"]}
+    assert (errors["object"], errors["total"]) == ("job_errors", 2)
+    groups = {group["kind"]: group for group in errors["items"]}
     assert set(groups) == {"timeout", "http_4xx"}
     assert groups["http_4xx"]["samples"] == [a_target("gone").url]
     assert groups["http_4xx"]["first_at"] == groups["http_4xx"]["last_at"]
-    assert told["robots_blocked"] == {"count": 1, "samples": [a_target("secret").url]}
+    assert errors["robots_blocked"] == {"count": 1, "samples": [a_target("secret").url]}
     assert paths_of(await rig.get(f"jobs/{job_id}/errors/timeout/pages")) == ["slow"]
     assert paths_of(await rig.get(f"jobs/{job_id}/errors/dns/pages")) == []
     unknown = await rig.get(f"jobs/{job_id}/errors/nonsense/pages")
@@ -262,9 +262,9 @@ async def test_errors_are_told_by_kinds_and_robots_apart(rig: Rig) -> None:
 
 async def test_a_job_without_errors_has_none(rig: Rig) -> None:
     job = await rig.job()
-    told = (await rig.get(f"jobs/{job['id']}/errors")).json()
-    assert (told["total"], told["items"]) == (0, [])
-    assert told["robots_blocked"] == {"count": 0, "samples": []}
+    errors = (await rig.get(f"jobs/{job['id']}/errors")).json()
+    assert (errors["total"], errors["items"]) == (0, [])
+    assert errors["robots_blocked"] == {"count": 0, "samples": []}
 
 
 async def test_skipped_urls_are_told_by_rules(rig: Rig) -> None:
@@ -277,8 +277,8 @@ async def test_skipped_urls_are_told_by_rules(rig: Rig) -> None:
     groups = (await rig.get(f"jobs/{job_id}/skipped/rules")).json()["items"]
 
     assert paths_of(every) + paths_of(rest) == ["secret", "x"]
-    assert [one["rule"] for one in robots.json()["items"]] == ["robots: Disallow: /secret"]
-    assert [(one["kind"], one["count"]) for one in groups] == [("robots", 1), ("scope", 1)]
+    assert [url["rule"] for url in robots.json()["items"]] == ["robots: Disallow: /secret"]
+    assert [(group["kind"], group["count"]) for group in groups] == [("robots", 1), ("scope", 1)]
     wrong = await rig.get(f"jobs/{job_id}/skipped?rule=law")
     assert problem(wrong) == (422, "validation_failed")
 
@@ -310,13 +310,13 @@ class TestExport:
         assert (chunk["headings"], chunk["text"], chunk["words"]) == ([], HOSTILE, 2)
         assert header == "id,url,title,lang,headings,words,text,fetched_at"
         assert row.startswith(f"{chunk['id']},{chunk['url']},'=good,")
-        for query, said in [
+        for query, expected in [
             ("chunks=49", "chunks"),
             ("chunks=50&format=parquet", "expected jsonl or csv of chunks, got parquet"),
         ]:
             refused = await rig.get(f"jobs/{job_id}/export?{query}")
             assert problem(refused) == (422, "validation_failed"), query
-            assert said in refused.text
+            assert expected in refused.text
         other, _ = await crawled(rig, text="none")
         refused = await rig.get(f"jobs/{other}/export?chunks=50")
         assert "expected a job that keeps text" in refused.text
@@ -324,9 +324,9 @@ class TestExport:
     async def test_chunks_are_of_pages_without_an_error_and_cut_at_headings_of_markdown(
         self, rig: Rig
     ) -> None:
-        made = await rig.job(text="markdown")
+        job = await rig.job(text="markdown")
         store = rig.yard.store
-        claim = await claimed(store, (await store.jobs.get(made["id"])).job)
+        claim = await claimed(store, (await store.jobs.get(job["id"])).job)
         body = {Body.TEXT: b"Before\n\n# Comment\n\nafter"}
         outcomes = [
             done(a_target("page.py"), body, content_type="text/html", content_rule="main"),
@@ -336,7 +336,7 @@ class TestExport:
         ]
         batch = a_batch([outcome.target for outcome in outcomes], outcomes)
         await recorded(store, claim.lease, batch)
-        path = f"jobs/{made['id']}/export?chunks=50"
+        path = f"jobs/{job['id']}/export?chunks=50"
 
         chunks = [json.loads(line) for line in (await rig.get(path)).text.splitlines()]
         errors = (await rig.get(f"{path}&failed=true")).text.splitlines()
@@ -353,23 +353,23 @@ class TestExport:
     async def test_json_lines_have_all_that_is_kept(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig, name="Ünïcode / “Docs”\r\nX: 1", keep_html=True)
 
-        told = await rig.get(f"jobs/{job_id}/export")
+        response = await rig.get(f"jobs/{job_id}/export")
 
-        assert told.headers["content-type"] == "application/jsonl"
+        assert response.headers["content-type"] == "application/jsonl"
         name = f"n-code-docs-x-1-{job_id}.jsonl"
-        assert told.headers["content-disposition"] == f'attachment; filename="{name}"'
-        good, slow, _ = [json.loads(line) for line in told.text.splitlines()]
+        assert response.headers["content-disposition"] == f'attachment; filename="{name}"'
+        good, slow, _ = [json.loads(line) for line in response.text.splitlines()]
         assert (good["text"], good["html"]) == (HOSTILE, HOSTILE)
         assert slow["error"]["kind"] == "timeout"
 
     async def test_csv_has_no_formulas(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig)
 
-        told = await rig.get(f"jobs/{job_id}/export?format=csv&failed=false")
+        response = await rig.get(f"jobs/{job_id}/export?format=csv&failed=false")
 
-        assert told.headers["content-type"] == "text/csv; charset=utf-8"
-        assert told.headers["content-disposition"].endswith(f'"pages-{job_id}.csv"')
-        header, row = told.text.rstrip("\r\n").split("\r\n")
+        assert response.headers["content-type"] == "text/csv; charset=utf-8"
+        assert response.headers["content-disposition"].endswith(f'"pages-{job_id}.csv"')
+        header, row = response.text.rstrip("\r\n").split("\r\n")
         assert header.startswith("url,final_url,status")
         assert ",'=good," in row
 
@@ -381,8 +381,8 @@ class TestExport:
             ("text/csv", "text/csv; charset=utf-8"),
             ("text/html, */*", "application/jsonl"),
         ]:
-            told = await rig.get(f"jobs/{job_id}/export", headers={"Accept": accept})
-            assert told.headers["content-type"] == kind, accept
+            response = await rig.get(f"jobs/{job_id}/export", headers={"Accept": accept})
+            assert response.headers["content-type"] == kind, accept
 
         html = await rig.get(f"jobs/{job_id}/export", headers={"Accept": "text/html"})
         xml = await rig.get(f"jobs/{job_id}/export?format=xml")
@@ -405,7 +405,7 @@ class TestExport:
 
 
 @dataclass
-class Counted:
+class CountedPages:
     """A store of pages that counts how often it is read."""
 
     pages_: PageStore
@@ -414,9 +414,9 @@ class Counted:
 
     async def pages(self, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
         self.reads += 1
-        found = await self.pages_.pages(job_id, query, limit)
-        self.at_once.append(len(found))
-        return found
+        page_list = await self.pages_.pages(job_id, query, limit)
+        self.at_once.append(len(page_list))
+        return page_list
 
     async def bodies(
         self, page_ids: Sequence[int], kinds: Collection[Body]
@@ -429,26 +429,26 @@ class Counted:
 
 async def test_an_export_ends_when_its_reader_has_gone() -> None:
     store = open_in_memory()
-    counted = Counted(store.pages)
+    counted = CountedPages(store.pages)
     rig = await a_rig(replace(store, pages=counted))
     job_id, answer = await crawled(rig)
     targets = [a_target(f"p{n}") for n in range(5_000)]
     text = {Body.TEXT: b"x" * 1_000}
     await recorded(store, answer.lease, a_batch(targets, [done(t, text) for t in targets]))
     sent: list[bytes] = []
-    gone = asyncio.Event()
+    disconnected = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
         if not sent:
             sent.append(b"")
             return {"type": "http.request", "body": b"", "more_body": False}
-        await gone.wait()
+        await disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.body":
             sent.append(message["body"])
-            gone.set()
+            disconnected.set()
             await asyncio.sleep(0)  # a slow reader: others get their turn
 
     headers = {"host": "127.0.0.1", "authorization": f"Bearer {rig.secrets[LOCAL.id]}"}

@@ -84,7 +84,7 @@ def test_what_is_left_out_of_an_answer_is_not_encoded() -> None:
 
 
 def test_the_fields_of_a_list_are_fields_of_its_items() -> None:
-    [listed] = [one for one in endpoints_of(Jobs).values() if one.listed]
+    [listed] = [endpoint for endpoint in endpoints_of(Jobs).values() if endpoint.listed]
     assert get_args(listed.returns) == (JobOut,)
     for path in listed.listed:
         kind = JobOut

@@ -103,7 +103,7 @@ async def test_unknown_jobs_and_sessions_are_named_beside_the_other_faults(rig: 
 
 async def test_a_refused_value_is_given_unless_its_field_is_secret(rig: Rig) -> None:
     hook = {"url": "https://a.example/", "secret": 90210}
-    asked = [
+    answers = [
         await rig.get("jobs", params={"limit": "90210x"}),
         await rig.post("schedules", {"name": "s", "when": "@daily", "jitter_s": "90210"}),
         await rig.ask("PATCH", "hosts/a.example", json={"delay_s": "90210"}),
@@ -119,8 +119,8 @@ async def test_a_refused_value_is_given_unless_its_field_is_secret(rig: Rig) -> 
         await rig.ask("PUT", "sessions/s", json={"kind": "form", "fields": {"pin": 90210}}),
         await rig.post("auth/login", {"code": 90210}),
     ]
-    given = ["90210" in answer.text for answer in asked if pointers(answer)]
-    assert given == [True] * 5 + [False] * 9
+    discloses = ["90210" in answer.text for answer in answers if pointers(answer)]
+    assert discloses == [True] * 5 + [False] * 9
 
 
 async def test_what_is_wrong_is_named(rig: Rig) -> None:
@@ -144,14 +144,14 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
 
 
 async def test_a_list_comes_in_pages(rig: Rig) -> None:
-    made = [(await rig.job(name=f"n{n}"))["id"] for n in range(5)]
+    job_ids = [(await rig.job(name=f"n{n}"))["id"] for n in range(5)]
 
     first = (await rig.get("jobs?limit=2")).json()
     second = (await rig.get("jobs", params={"limit": 2, "cursor": first["next_cursor"]})).json()
     third = (await rig.get("jobs", params={"limit": 2, "cursor": second["next_cursor"]})).json()
 
     walked = [job["id"] for page in (first, second, third) for job in page["items"]]
-    assert walked == made[::-1]
+    assert walked == job_ids[::-1]
     assert (first["has_more"], third["has_more"], third["next_cursor"]) == (True, False, None)
 
 
@@ -217,9 +217,9 @@ async def test_a_refused_request_may_be_mended_under_its_key(rig: Rig) -> None:
 
 async def test_an_answer_has_the_fields_alone_that_were_asked_for(rig: Rig) -> None:
     job = await rig.job(limits={"pages": 5})
-    one = await rig.get(f"jobs/{job['id']}?fields=id,spec.limits.pages")
+    response = await rig.get(f"jobs/{job['id']}?fields=id,spec.limits.pages")
     many = await rig.get("jobs?fields=state")
-    assert one.json() == {"id": job["id"], "spec": {"limits": {"pages": 5}}}
+    assert response.json() == {"id": job["id"], "spec": {"limits": {"pages": 5}}}
     assert many.json()["items"] == [{"state": "pending"}]
 
 
@@ -243,11 +243,11 @@ async def test_fields_and_a_status_that_there_are_not_are_refused(rig: Rig) -> N
 
 async def test_each_field_of_an_answer_can_be_asked_for(rig: Rig) -> None:
     await rig.job(template=None)
-    asked = 0
-    for one in every_endpoint():
-        if one.method != "GET" or "{" in one.path or one.yields is not None:
+    count = 0
+    for endpoint in every_endpoint():
+        if endpoint.method != "GET" or "{" in endpoint.path or endpoint.yields is not None:
             continue
-        path = one.path.removeprefix("/")
+        path = endpoint.path.removeprefix("/")
         answer = await rig.get(path)
         if answer.headers.get("content-type") != "application/json" or answer.status_code != 200:
             continue
@@ -260,8 +260,8 @@ async def test_each_field_of_an_answer_can_be_asked_for(rig: Rig) -> None:
             same = again.json()
             same = same["items"] if content.get("object") == "list" else [same]
             assert [set(thing) for thing in same] == [set(thing) for thing in things], path
-            asked += 1
-    assert asked > 10
+            count += 1
+    assert count > 10
 
 
 async def test_a_body_that_is_none_is_told_so(rig: Rig) -> None:
@@ -295,9 +295,9 @@ async def test_a_new_job_is_answered_and_planned_with_its_place_among_the_turns_
     await rig.job()
 
     plan = (await rig.post("jobs/plan", {"urls": [URL]})).json()
-    made = await rig.job()
+    job = await rig.job()
 
-    read = (await rig.get(f"jobs/{made['id']}")).json()
-    assert plan["waits_for"] == made["waits_for"] == read["waits_for"]
+    read = (await rig.get(f"jobs/{job['id']}")).json()
+    assert plan["waits_for"] == job["waits_for"] == read["waits_for"]
     places = [w["position"] for w in read["waits_for"] if w["reason"] == "queue"]
     assert places == [4]  # ann's third job has a later turn

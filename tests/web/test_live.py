@@ -15,7 +15,7 @@ from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.live import catch_up, hub
-from crawlyard.web.live.stream import ROOM
+from crawlyard.web.live.stream import MAX_QUEUED
 from tests.builders import a_job, a_spec, its_event
 from tests.jobs import a_submitter, submit_to
 from tests.web.live_rig import Listener, LiveRig, a_live_rig
@@ -29,7 +29,7 @@ async def live() -> AsyncIterator[LiveRig]:
 
 
 def ids(listener: Listener) -> list[int]:
-    return [message.id for message in listener.heard if message.id is not None]
+    return [message.id for message in listener.messages if message.id is not None]
 
 
 async def test_a_stream_begins_with_hello_and_how_things_stand(live: LiveRig) -> None:
@@ -72,7 +72,7 @@ async def test_an_event_comes_with_its_id_and_the_row_of_its_job(live: LiveRig) 
 
 async def test_who_breaks_off_and_comes_again_hears_each_event_once(live: LiveRig) -> None:
     seq = int((await live.rig.get("jobs")).headers["x-event-seq"])
-    heard: list[int] = []
+    seqs: list[int] = []
 
     async def write() -> None:
         for _ in range(60):
@@ -81,20 +81,20 @@ async def test_who_breaks_off_and_comes_again_hears_each_event_once(live: LiveRi
     async with asyncio.TaskGroup() as group:
         group.create_task(write())
         async with live.listen(after=seq) as listener:
-            heard += [m.id or 0 for m in await listener.durable(3)]
-        while len(heard) < 60:
+            seqs += [m.id or 0 for m in await listener.durable(3)]
+        while len(seqs) < 60:
             # as a browser does: the URL is that of the first time
-            again = {"Last-Event-ID": str(heard[-1])}
+            again = {"Last-Event-ID": str(seqs[-1])}
             async with live.listen(headers=again, after=seq) as listener:
-                heard += [m.id or 0 for m in await listener.durable(min(7, 60 - len(heard)))]
+                seqs += [m.id or 0 for m in await listener.durable(min(7, 60 - len(seqs)))]
 
-    assert heard == list(range(seq + 1, seq + 61))
+    assert seqs == list(range(seq + 1, seq + 61))
 
 
 async def test_what_another_process_writes_is_heard_as_well(tmp_path: Path) -> None:
     server, other = [await open_sql_store(tmp_path / "yard.db") for _ in range(2)]
     submitter = a_submitter(other, SystemClock())
-    heard: list[str] = []
+    subjects: list[str] = []
     async with a_live_rig(server) as live:
         last = await server.events.last()
 
@@ -103,15 +103,15 @@ async def test_what_another_process_writes_is_heard_as_well(tmp_path: Path) -> N
 
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(write())
-            while len(heard) < 40:
+            while len(subjects) < 40:
                 async with live.listen(after=last) as listener:
-                    found = await listener.durable(min(9, 40 - len(heard)))
-                heard += [message.subject for message in found]
-                last = found[-1].id or 0
+                    new_messages = await listener.durable(min(9, 40 - len(subjects)))
+                subjects += [message.subject for message in new_messages]
+                last = new_messages[-1].id or 0
     for store in (server, other):
         await store.close()
 
-    assert heard == writing.result()
+    assert subjects == writing.result()
 
 
 async def test_what_is_others_is_never_heard(live: LiveRig) -> None:
@@ -131,25 +131,25 @@ async def test_what_is_others_is_never_heard(live: LiveRig) -> None:
 
     assert created.subject == hers
     assert counts.data["pending"] == 1
-    told = repr(listener.heard)
-    assert his not in told
-    assert before not in told
-    assert "bob" not in told
+    transcript = repr(listener.messages)
+    assert his not in transcript
+    assert before not in transcript
+    assert "bob" not in transcript
     assert everything == [his, hers]
 
 
 async def test_a_stream_ends_when_its_token_is_revoked(live: LiveRig) -> None:
-    made = (await live.rig.post("tokens", {"name": "ci"})).json()
-    live.rig.secrets["ci"] = made["token"]
+    token = (await live.rig.post("tokens", {"name": "ci"})).json()
+    live.rig.secrets["ci"] = token["token"]
 
     async with live.listen(by="ci") as listener, live.listen() as other:
         await listener.until("hello")
-        await live.rig.ask("DELETE", f"tokens/{made['id']}")
-        heard = await listener.ended()
+        await live.rig.ask("DELETE", f"tokens/{token['id']}")
+        messages = await listener.ended()
         await live.job()
         await other.until("job.created")
 
-    assert (heard[-1].event, heard[-1].data) == ("bye", {"reason": "auth"})
+    assert (messages[-1].event, messages[-1].data) == ("bye", {"reason": "auth"})
     async with live.listen(by="ci") as listener:
         assert problem(listener.answer) == (401, "unauthenticated")
 
@@ -162,8 +162,8 @@ async def test_a_stream_ends_when_its_user_has_lost_a_right(
     async with live.listen(by="ada") as listener:
         await listener.until("hello")
         await live.rig.ask("PATCH", "users/ada", json=change)
-        heard = await listener.ended()
-    assert heard[-1].event == "bye"
+        messages = await listener.ended()
+    assert messages[-1].event == "bye"
 
 
 async def test_a_stream_ends_when_its_session_is_signed_out(live: LiveRig) -> None:
@@ -176,17 +176,17 @@ async def test_a_stream_ends_when_its_session_is_signed_out(live: LiveRig) -> No
             "/api/v1/auth/logout",
             headers=cookie | {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/json"},
         )
-        heard = await listener.ended()
+        messages = await listener.ended()
 
     assert out.status_code == 204
     assert session.credential.kind is CredentialKind.SESSION
-    assert heard[-1].event == "bye"
+    assert messages[-1].event == "bye"
 
 
 async def test_who_was_away_for_too_much_reads_anew(
     live: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catch_up, "MOST_REPLAYED", 2)
+    monkeypatch.setattr(catch_up, "MAX_REPLAYED", 2)
     first = await live.rig.yard.store.events.last()
     for _ in range(3):
         await live.job()
@@ -253,7 +253,7 @@ async def test_only_the_topics_that_were_asked_for_are_heard(live: LiveRig) -> N
         await live.job()
         await live.rig.post("tokens", {"name": "ci"})
         await listener.until("token.created")
-    assert {m.event for m in listener.heard} == {"hello", "workers", "token.created"}
+    assert {m.event for m in listener.messages} == {"hello", "workers", "token.created"}
 
 
 async def test_what_a_token_is_not_good_for_is_not_heard(live: LiveRig) -> None:
@@ -269,7 +269,7 @@ async def test_what_a_token_is_not_good_for_is_not_heard(live: LiveRig) -> None:
         await listener.until("job.created")
 
     assert refused == (403, "forbidden")
-    assert "token.created" not in {m.event for m in listener.heard}
+    assert "token.created" not in {m.event for m in listener.messages}
 
 
 @pytest.mark.parametrize("path", ["events/stream?job={}", "jobs/{}/events/stream"])
@@ -283,28 +283,28 @@ async def test_one_job_can_be_followed_alone(live: LiveRig, path: str) -> None:
         paused = await listener.until("job.state")
 
     assert paused.subject == mine
-    assert "counts" not in {m.event for m in listener.heard}
+    assert "counts" not in {m.event for m in listener.messages}
 
 
 async def test_what_cannot_be_listened_to_is_refused(live: LiveRig) -> None:
     job_id = await live.job()
-    for asked in ["topics=job", "topics=,", "after=-1", "after=x", "topics=workers&job={}"]:
-        async with live.listen(f"events/stream?{asked.format(job_id)}") as listener:
-            assert problem(listener.answer) == (422, "validation_failed"), asked
+    for query in ["topics=job", "topics=,", "after=-1", "after=x", "topics=workers&job={}"]:
+        async with live.listen(f"events/stream?{query.format(job_id)}") as listener:
+            assert problem(listener.answer) == (422, "validation_failed"), query
             [fault] = listener.answer.json()["errors"]
 
-        wrong = asked.rpartition("&")[2].partition("=")[0]
-        assert (fault["parameter"], fault["pointer"]) == (wrong, None), asked
+        wrong = query.rpartition("&")[2].partition("=")[0]
+        assert (fault["parameter"], fault["pointer"]) == (wrong, None), query
 
 
 async def test_one_token_has_so_many_streams_and_gets_their_places_back(
     live: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "MOST_OF_ONE", 2)
+    monkeypatch.setattr(hub, "MAX_STREAMS_EACH", 2)
     await live.rig.user("ada")
 
-    async with live.listen() as one:
-        await one.next()
+    async with live.listen() as first:
+        await first.next()
         async with live.listen() as two:
             await two.next()
             async with live.listen() as three, live.listen(by="ada") as hers:
@@ -317,9 +317,9 @@ async def test_one_token_has_so_many_streams_and_gets_their_places_back(
 
 
 async def test_a_server_has_so_many_streams(live: LiveRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "MOST", 1)
-    async with live.listen() as one:
-        await one.next()
+    monkeypatch.setattr(hub, "MAX_STREAMS", 1)
+    async with live.listen() as first:
+        await first.next()
         async with live.listen() as two:
             assert problem(two.answer) == (503, "unavailable")
             assert two.answer.headers["retry-after"]
@@ -336,7 +336,7 @@ async def test_who_reads_slowly_is_told_to_read_anew_and_takes_little_room(
         while not stream.fresh:  # all is told at first
             await live.job()
         most = 0
-        for _ in range(3 * ROOM):
+        for _ in range(3 * MAX_QUEUED):
             await live.job()
             most = max(most, stream.waiting)
         last = await live.rig.yard.store.events.last()
@@ -349,7 +349,7 @@ async def test_who_reads_slowly_is_told_to_read_anew_and_takes_little_room(
     resync = text.rpartition(b"event: resync")
     number = int(resync[0].rpartition(b"id: ")[2])
     after = [int(line[4:]) for line in resync[2].split(b"\n") if line.startswith(b"id: ")]
-    assert most <= ROOM
+    assert most <= MAX_QUEUED
     assert b"slow_consumer" in resync[2][:80]
     assert after == list(range(number + 1, last + 1))
 
@@ -384,10 +384,10 @@ async def test_a_server_that_ends_closes_its_streams_first() -> None:
         async with live.listen() as listener:
             await listener.until("hello")
             live.rig.site.live.close()
-            heard = await listener.ended()
+            messages = await listener.ended()
         ready = await live.rig.get("/readyz", by=None)
         async with live.listen() as late:
             assert problem(late.answer) == (503, "unavailable")
 
-    assert "bye" not in {m.event for m in heard}
+    assert "bye" not in {m.event for m in messages}
     assert problem(ready) == (503, "unavailable")

@@ -1,4 +1,4 @@
-"""Every route, asked by everybody, for what is whoever's: as its row says."""
+"""Authorization matrix: every route, for every caller and owner."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ NAMED = {row.name: row for row in ROWS}
 def routes() -> Iterator[tuple[str, str]]:
     """Yield method and whole path of every route, with its name in the table."""
     yield from ((f"{e.method} {e.path}", path_of(PREFIX, e)) for e in ENDPOINTS)
-    yield from ((f"GET {one.path.removeprefix(PREFIX)}", one.path) for one in ROUTES)
+    yield from ((f"GET {endpoint.path.removeprefix(PREFIX)}", endpoint.path) for endpoint in ROUTES)
 
 
 PATHS = dict(routes())
@@ -116,17 +116,17 @@ async def thing_of(rig: Rig, row: Row, whose: Whose) -> Mapping[str, str]:
 
 
 async def answered(
-    rig: Rig, row: Row, who: Who, secrets: Mapping[Who, str | None], url: str
+    rig: Rig, row: Row, caller: Who, secrets: Mapping[Who, str | None], url: str
 ) -> tuple[int, str]:
     """Return status and text of an answer."""
-    secret = secrets[who]
+    secret = secrets[caller]
     if row.streams:
         return await begun(rig, url, secret), ""
     headers = {} if row.method == "GET" else {"If-Match": "*"}
     more: dict[str, Any] = {}
     if row.body is not None:
         headers["Content-Type"] = "application/json"
-        more["content"] = json.dumps(row.body).replace("{who}", who)
+        more["content"] = json.dumps(row.body).replace("{who}", caller)
     answer = await rig.ask(row.method, url, by=None, secret=secret, headers=headers, **more)
     return answer.status_code, answer.text
 
@@ -142,18 +142,18 @@ def cells(row: Row) -> Iterator[Whose]:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 async def test_everybody_gets_what_is_his(rig: Rig, row: Row) -> None:
     secrets = await asking(rig)
-    found, expected = {}, {}
+    statuses, expected = {}, {}
 
     for whose in cells(row):
-        for who in Who:
+        for caller in Who:
             url = PATHS[row.name].format(**await thing_of(rig, row, whose)) + row.query
             before = await rig.yard.store.events.last()
-            found[who, whose], _ = await answered(rig, row, who, secrets, url)
-            expected[who, whose] = row.rule(who, whose)
-            if expected[who, whose] >= 400:
-                assert await rig.yard.store.events.last() == before, (who, whose)
+            statuses[caller, whose], _ = await answered(rig, row, caller, secrets, url)
+            expected[caller, whose] = row.rule(caller, whose)
+            if expected[caller, whose] >= 400:
+                assert await rig.yard.store.events.last() == before, (caller, whose)
 
-    assert found == expected
+    assert statuses == expected
 
 
 ANY_TOKEN = {
@@ -180,7 +180,7 @@ async def test_each_route_needs_the_scope_that_openapi_names_and_no_other(rig: R
     every = frozenset(Permit)
     alone = {scope: await rig.token(LOCAL.id, frozenset({scope})) for scope in Permit}
     without = {scope: await rig.token(LOCAL.id, every - {scope}) for scope in Permit}
-    found, expected = {}, {}
+    statuses, expected = {}, {}
 
     for method, path, operation in scoped(document()):
         [scope] = operation["security"][0]["token"]
@@ -188,16 +188,16 @@ async def test_each_route_needs_the_scope_that_openapi_names_and_no_other(rig: R
         url = path.format(**await thing_of(rig, row, Whose.MISSING)) + row.query
         for tokens, may in ((alone, True), (without, False)):
             status, _ = await answered(rig, row, Who.ADMIN, {Who.ADMIN: tokens[scope]}, url)
-            found[row.name, may] = status not in {401, 403}
+            statuses[row.name, may] = status not in {401, 403}
             expected[row.name, may] = may
 
-    assert found == expected
-    assert len(found) > 200
+    assert statuses == expected
+    assert len(statuses) > 200
 
 
-def scoped(told: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def scoped(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Yield method, path and declaration of each operation that needs a scope."""
-    for path, methods in told["paths"].items():
+    for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if any(way.get("token") for way in operation.get("security", ())):
                 yield method, path, operation
@@ -209,14 +209,14 @@ LISTS = [row for row in ROWS if row.method == "GET" and row.thing and "{" not in
 @pytest.mark.parametrize("row", LISTS, ids=lambda row: row.name)
 async def test_no_list_shows_what_is_somebody_elses(rig: Rig, row: Row) -> None:
     secrets = await asking(rig)
-    made = await MAKERS[row.thing](rig, False)
-    marks = {SECRET, *(value for value in made.values() if len(value) > 2)}
+    resource = await MAKERS[row.thing](rig, False)
+    marks = {SECRET, *(value for value in resource.values() if len(value) > 2)}
 
-    shown = {}
-    for who in Who:
-        _, text = await answered(rig, row, who, secrets, PATHS[row.name] + row.query)
-        shown[who] = {mark for mark in marks if mark in text}
+    visible = {}
+    for caller in Who:
+        _, text = await answered(rig, row, caller, secrets, PATHS[row.name] + row.query)
+        visible[caller] = {mark for mark in marks if mark in text}
 
-    assert shown[Who.OWNER]
-    assert bool(shown[Who.ADMIN]) is (row.thing not in PERSONAL)
-    assert not any(shown[who] for who in Who if who not in OWNERS)
+    assert visible[Who.OWNER]
+    assert bool(visible[Who.ADMIN]) is (row.thing not in PERSONAL)
+    assert not any(visible[caller] for caller in Who if caller not in OWNERS)

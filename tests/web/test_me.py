@@ -1,4 +1,4 @@
-"""Who asks, over HTTP."""
+"""The current user over HTTP."""
 
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ async def test_a_user_that_was_always_there_has_no_dates_until_it_is_changed(rig
 async def test_in_the_process_of_a_yard_nothing_has_to_be_shown(rig: Rig) -> None:
     surface = Surface(rig.yard.services, LOCAL)
     me = await surface.account.me()
-    made = await surface.tokens.create("ci", expires_in_s=60)
+    token = await surface.tokens.create("ci", expires_in_s=60)
     assert (me.user.id, me.kind, me.credential_id, me.expires_at) == (LOCAL.id, "", "", None)
     assert me.scopes == tuple(sorted(Permit))
-    assert made.expires_at == made.created_at + timedelta(seconds=60)
+    assert token.expires_at == token.created_at + timedelta(seconds=60)

@@ -56,8 +56,8 @@ def document() -> Document:
 
 
 def named(document: Document) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, method, told in operations(document):
-        yield f"{method.upper()} {path}", told
+    for path, method, operation in operations(document):
+        yield f"{method.upper()} {path}", operation
 
 
 def test_it_is_of_version_3_1_and_says_how_to_sign_in(document: Document) -> None:
@@ -70,22 +70,22 @@ def test_it_is_of_version_3_1_and_says_how_to_sign_in(document: Document) -> Non
 
 def test_every_operation_has_a_sentence_a_tag_and_an_id(document: Document) -> None:
     tags = {tag["name"] for tag in document["tags"]}
-    ids = [told["operationId"] for _, told in named(document)]
+    ids = [operation["operationId"] for _, operation in named(document)]
 
-    for name, told in named(document):
-        assert re.fullmatch(r"[A-Z].{9,}\.", told["summary"]), name
-        assert set(told["tags"]) <= tags, name
-        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", told["operationId"]), name
+    for name, operation in named(document):
+        assert re.fullmatch(r"[A-Z].{9,}\.", operation["summary"]), name
+        assert set(operation["tags"]) <= tags, name
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"]), name
     assert len(ids) == len(set(ids)) > 100
     assert {"jobs_list", "jobs_create", "jobs_pause", "templates_import"} <= set(ids)
 
 
 def test_whoever_must_show_something_is_told_what(document: Document) -> None:
-    free = {name for name, told in named(document) if not told.get("security")}
+    free = {name for name, operation in named(document) if not operation.get("security")}
     scopes = {
         scope
-        for _, told in named(document)
-        for way in told.get("security", ())
+        for _, operation in named(document)
+        for way in operation.get("security", ())
         for scope in (*way.get("token", ()), *way.get("session", ()))
     }
     assert free == {"GET /healthz", "GET /readyz", "GET /problems/{kind}"} | {
@@ -96,13 +96,15 @@ def test_whoever_must_show_something_is_told_what(document: Document) -> None:
 
 def test_every_error_is_told_of_in_one_shape(document: Document) -> None:
     problem = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
-    for name, told in named(document):
-        statuses = {int(status) for status in told["responses"]}
-        errors = [answer for status, answer in told["responses"].items() if status >= "400"]
+    for name, operation in named(document):
+        statuses = {int(status) for status in operation["responses"]}
+        errors = [answer for status, answer in operation["responses"].items() if status >= "400"]
 
         assert {400, 408, 413, 415, 421, 431, 500, 503} <= statuses, name
-        assert not told.get("security") or {401, 429} <= statuses, name
-        assert all(one["content"] == {"application/problem+json": problem} for one in errors), name
+        assert not operation.get("security") or {401, 429} <= statuses, name
+        assert all(error["content"] == {"application/problem+json": problem} for error in errors), (
+            name
+        )
         assert any(status < 400 for status in statuses), name
     assert "HTTPValidationError" not in json.dumps(document)
 
@@ -127,7 +129,7 @@ def test_every_event_is_a_webhook_with_the_schema_of_what_is_sent(document: Docu
     assert document["webhooks"].keys() == set(EventName)
     for name in EventName:
         request = document["webhooks"][name]["post"]
-        assert [one["name"] for one in request["parameters"]] == list(
+        assert [parameter["name"] for parameter in request["parameters"]] == list(
             signed("m1", NOW, b"{}", [new_secret()])
         )
     event = replace(its_event(a_job(), EventName.COMPLETED), seq=42)
@@ -154,20 +156,20 @@ def example_lists(place: Any, path: str = "") -> Iterator[tuple[str, Mapping[str
 
 
 def test_every_example_is_one_of_its_own_schema(document: Document) -> None:
-    found = list(example_lists(document))
-    for path, schema in found:
+    schemas = list(example_lists(document))
+    for path, schema in schemas:
         whole = {**schema, "components": document["components"]}
         validator = jsonschema_rs.Draft202012Validator(whole)
-        for one in schema["examples"]:
-            assert validator.is_valid(one), f"{path}: {one}"
-    assert len(found) > 30
+        for example in schema["examples"]:
+            assert validator.is_valid(example), f"{path}: {example}"
+    assert len(schemas) > 30
 
 
-def bodies_of(document: Document, told: Mapping[str, Any]) -> Iterator[Any]:
-    for kind, content in told.get("requestBody", {}).get("content", {}).items():
+def bodies_of(document: Document, operation: Mapping[str, Any]) -> Iterator[Any]:
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         for named_one in content.get("examples", {}).values():
             yield kind, named_one["value"]
-        yield from ((kind, one) for one in _examples(document, content["schema"]))
+        yield from ((kind, example) for example in _examples(document, content["schema"]))
 
 
 def _examples(document: Document, schema: Mapping[str, Any]) -> Iterator[Any]:
@@ -181,19 +183,19 @@ def _examples(document: Document, schema: Mapping[str, Any]) -> Iterator[Any]:
 def test_every_body_has_an_example(document: Document) -> None:
     without = [
         name
-        for name, told in named(document)
-        if "requestBody" in told and not list(bodies_of(document, told))
+        for name, operation in named(document)
+        if "requestBody" in operation and not list(bodies_of(document, operation))
     ]
     assert without == []
 
 
 @pytest.mark.slow
 async def test_every_example_of_a_body_is_taken(document: Document) -> None:
-    for name, told in named(document):
-        for kind, body in bodies_of(document, told):
+    for name, operation in named(document):
+        for kind, body in bodies_of(document, operation):
             if name == ASKS_HOSTS:
-                kept = {field: value for field, value in body.items() if field != "test_urls"}
-                assert await answered(f"POST {PREFIX}/jobs", kept, kind) == 201
+                fields = {field: value for field, value in body.items() if field != "test_urls"}
+                assert await answered(f"POST {PREFIX}/jobs", fields, kind) == 201
                 continue
             status = await answered(name, body, kind)
             assert status == UNTRUE.get(name, status), name
@@ -294,13 +296,13 @@ def test_a_breaking_change_is_noticed(document: Document) -> None:
 # --- bounds
 
 
-def asked(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def request_schemas(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Return each schema of a body and of a parameter, with a name."""
-    for name, told in named(document):
-        for one in told.get("parameters", ()):
-            if one["in"] == "query":
-                yield f"{name} ?{one['name']}", one["schema"]
-        for content in told.get("requestBody", {}).get("content", {}).values():
+    for name, operation in named(document):
+        for parameter in operation.get("parameters", ()):
+            if parameter["in"] == "query":
+                yield f"{name} ?{parameter['name']}", parameter["schema"]
+        for content in operation.get("requestBody", {}).get("content", {}).values():
             yield from _parts(document, name, content["schema"])
 
 
@@ -331,5 +333,7 @@ def unbounded(document: Document, schema: Mapping[str, Any]) -> bool:
 
 
 def test_all_that_is_asked_for_has_bounds(document: Document) -> None:
-    found = sorted({name for name, schema in asked(document) if unbounded(document, schema)})
-    assert found == []
+    unbounded_names = sorted(
+        {name for name, schema in request_schemas(document) if unbounded(document, schema)}
+    )
+    assert unbounded_names == []

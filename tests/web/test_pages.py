@@ -23,39 +23,39 @@ async def test_pages_of_all_jobs_come_the_last_stored_first(rig: Rig) -> None:
     late = a_target("late")
     await recorded(rig.yard.store, answer.lease, a_batch([late], [done(late)]))
 
-    told = await rig.get("pages")
+    response = await rig.get("pages")
 
-    assert paths_of(told) == ["late", "gone", "slow", "good", "gone", "slow", "good"]
-    items = told.json()["items"]
+    assert paths_of(response) == ["late", "gone", "slow", "good", "gone", "slow", "good"]
+    items = response.json()["items"]
     assert [page["job_id"] for page in items] == [first, *[second] * 3, *[first] * 3]
     assert (items[0]["job_name"], items[1]["job_name"]) == ("first", "")
     assert items[3]["parts"]["html"] == f"/api/v1/jobs/{second}/pages/{items[3]['id']}?part=html"
-    assert told.json()["searched"]["pages"] == 7
-    assert told.json()["searched"]["cut_short"] is False
-    assert told.json()["has_more"] is False
+    assert response.json()["searched"]["pages"] == 7
+    assert response.json()["searched"]["cut_short"] is False
+    assert response.json()["has_more"] is False
 
 
 async def test_a_walk_along_the_cursor_yields_each_page_once_while_others_come(rig: Rig) -> None:
     _, answer = await crawled(rig)
     params: dict[str, Any] = {"limit": 1}
-    seen: list[str] = []
+    paths: list[str] = []
 
     for n in range(10):
-        told = await rig.get("pages", params=params)
-        seen += paths_of(told)
+        response = await rig.get("pages", params=params)
+        paths += paths_of(response)
         new = a_target(f"new{n}")
         answer = await recorded(rig.yard.store, answer.lease, a_batch([new], [done(new)]))
-        if not told.json()["has_more"]:
+        if not response.json()["has_more"]:
             break
-        params["cursor"] = told.json()["next_cursor"]
-        assert f"cursor={params['cursor']}" in told.headers["link"]
+        params["cursor"] = response.json()["next_cursor"]
+        assert f"cursor={params['cursor']}" in response.headers["link"]
 
-    assert seen == ["gone", "slow", "good"]
+    assert paths == ["gone", "slow", "good"]
 
 
 async def test_a_filter_finds(rig: Rig) -> None:
     await crawled(rig, tags=["news"])
-    for query, found in [
+    for query, paths in [
         ("status=404", ["gone"]),
         ("status=4xx,200", ["gone", "good"]),
         ("failed=true", ["gone", "slow"]),
@@ -79,14 +79,14 @@ async def test_a_filter_finds(rig: Rig) -> None:
         ("q=alert+gone", []),
         ("job=nonsense", []),
     ]:
-        assert paths_of(await rig.get(f"pages?{query}")) == found, query
+        assert paths_of(await rig.get(f"pages?{query}")) == paths, query
 
 
 async def test_a_job_is_asked_for_by_its_id(rig: Rig) -> None:
     first, _ = await crawled(rig)
     await crawled(rig)
-    told = (await rig.get("pages", params={"job": first.upper(), "status": "404"})).json()
-    assert [page["job_id"] for page in told["items"]] == [first]
+    matches = (await rig.get("pages", params={"job": first.upper(), "status": "404"})).json()
+    assert [page["job_id"] for page in matches["items"]] == [first]
 
 
 async def test_the_excerpt_shows_the_words_as_text(rig: Rig) -> None:
@@ -117,14 +117,14 @@ async def test_everybody_finds_what_is_his_and_an_admin_all(rig: Rig) -> None:
     job_id, _ = await crawled(rig, "ada")
 
     own = (await rig.get("pages?q=good", by="ada")).json()
-    others = (await rig.get("pages", by="bob")).json()
-    asked = (await rig.get(f"pages?job={job_id}", by="bob")).json()
+    foreign = (await rig.get("pages", by="bob")).json()
+    by_job = (await rig.get(f"pages?job={job_id}", by="bob")).json()
     named = (await rig.get("pages?owner=ada", by="bob")).json()
     every = (await rig.get("pages?owner=ada")).json()
 
     assert len(own["items"]) == 1
-    for told in (others, asked, named):
-        assert (told["items"], told["searched"]["pages"]) == ([], 0)
+    for page in (foreign, by_job, named):
+        assert (page["items"], page["searched"]["pages"]) == ([], 0)
     assert len(every["items"]) == 3
 
 
@@ -161,12 +161,12 @@ class TestExport:
     async def test_json_lines_have_the_job_and_the_text_that_is_asked_for(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig, name="first")
 
-        told = await rig.get("pages/export?text=true&status=2xx")
+        response = await rig.get("pages/export?text=true&status=2xx")
         bare = await rig.get("pages/export?q=good")
 
-        assert told.headers["content-type"] == "application/jsonl"
-        assert told.headers["content-disposition"] == 'attachment; filename="pages.jsonl"'
-        [line] = map(json.loads, told.text.splitlines())
+        assert response.headers["content-type"] == "application/jsonl"
+        assert response.headers["content-disposition"] == 'attachment; filename="pages.jsonl"'
+        [line] = map(json.loads, response.text.splitlines())
         assert (line["job_id"], line["job_name"], line["text"]) == (job_id, "first", HOSTILE)
         assert not {"html", "headers", "parts"} & set(line)
         assert [json.loads(line)["text"] for line in bare.text.splitlines()] == [None]
@@ -177,10 +177,10 @@ class TestExport:
         outcome = done(priced, {Body.TEXT: b"x"}, extracted={"price": ("1", "2")})
         await recorded(rig.yard.store, answer.lease, a_batch([priced], [outcome]))
 
-        told = await rig.get("pages/export?failed=false", headers={"Accept": "text/csv"})
+        response = await rig.get("pages/export?failed=false", headers={"Accept": "text/csv"})
 
-        assert told.headers["content-type"] == "text/csv; charset=utf-8"
-        header, first, second = told.text.rstrip("\r\n").split("\r\n")
+        assert response.headers["content-type"] == "text/csv; charset=utf-8"
+        header, first, second = response.text.rstrip("\r\n").split("\r\n")
         assert header.startswith("job_id,job_name,extracted_json,url,final_url,status")
         assert first.startswith(f'{job_id},,"{{""price"":[""1"",""2""]}}",')
         assert ",'=good," in second

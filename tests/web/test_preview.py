@@ -19,10 +19,10 @@ class Paths:
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self.answers = dict(answers)
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def answer(self, method: str, path: str, host: str) -> Answer:
-        self.asked.append(path)
+        self.requests.append(path)
         return self.answers.get(path, Answer(404))
 
 
@@ -61,8 +61,8 @@ async def granted(rig: Rig) -> None:
 async def previewed(rig: Rig, **body: Any) -> dict[str, Any]:
     answer = await rig.post("jobs/preview", {"delay_s": 0, **body})
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    content: dict[str, Any] = answer.json()
+    return content
 
 
 async def in_time(rig: Rig, **body: Any) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class TestASite:
                 "/b.xml": Answer(500),
             }
             begun = rig.clock.now()
-            told = await in_time(
+            preview = await in_time(
                 rig,
                 urls=[f"{url}/x/..#top"],
                 sitemaps=["robots"],
@@ -108,18 +108,18 @@ class TestASite:
                 ],
             )
 
-        assert [(start["url"], start["inside"]) for start in told["start_urls"]] == [
+        assert [(start["url"], start["inside"]) for start in preview["start_urls"]] == [
             (f"{url}/", True)
         ]
-        (origin,) = told["origins"]
+        (origin,) = preview["origins"]
         assert (origin["robots"], origin["crawl_delay_s"], origin["start_allowed"]) == (
             "had",
             7,
             True,
         )
         assert origin["sitemaps"] == [f"{url}/index.xml"]
-        maps = {seen["url"].removeprefix(url): seen for seen in told["sitemaps"]}
-        assert {path: (seen["urls"], seen["sitemaps"]) for path, seen in maps.items()} == {
+        maps = {sitemap["url"].removeprefix(url): sitemap for sitemap in preview["sitemaps"]}
+        assert {path: (sitemap["urls"], sitemap["sitemaps"]) for path, sitemap in maps.items()} == {
             "/index.xml": (0, 3),
             "/a.xml": (2, 0),
             "/b.xml": (None, 0),
@@ -127,9 +127,9 @@ class TestASite:
         }
         assert maps["/b.xml"]["problem"] == "answered 500"
         assert maps["/private/c.xml"]["problem"] == "robots: Disallow: /private/"
-        tested = told["tested"]
-        assert [one["inside"] for one in tested] == [True, False, False, False, False]
-        assert [one["rule"] for one in tested[:4]] == [
+        tested = preview["tested"]
+        assert [result["inside"] for result in tested] == [True, False, False, False, False]
+        assert [result["rule"] for result in tested[:4]] == [
             "",
             "robots: Disallow: /private/",
             "exclude: *.pdf",
@@ -137,7 +137,7 @@ class TestASite:
         ]
         assert "expected an http or https URL" in tested[4]["rule"]
         assert rig.clock.now() - begun >= timedelta(seconds=2 * 7)  # the crawl-delay is kept
-        assert sorted(site.asked) == ["/a.xml", "/b.xml", "/index.xml", "/robots.txt"]
+        assert sorted(site.requests) == ["/a.xml", "/b.xml", "/index.xml", "/robots.txt"]
         assert (await rig.get("jobs")).json()["items"] == []
 
     async def test_settings_say_where_they_come_from(self, rig: Rig) -> None:
@@ -147,7 +147,7 @@ class TestASite:
         await granted(rig)
         async with served(site) as (url,):
             await rig.post("templates", {"name": "t", "spec": {"urls": [url], "concurrency": 3}})
-            told = await previewed(
+            preview = await previewed(
                 rig,
                 template="t",
                 limits={"pages": 50},
@@ -155,26 +155,26 @@ class TestASite:
                 allow_addresses=opened(url),
             )
 
-        config, sources = told["config"], told["sources"]
+        config, sources = preview["config"], preview["sources"]
         assert (config["limits"]["pages"], sources["limits.pages"]) == (10, "ceiling")
         assert (config["per_host"], sources["per_host"]) == (1, "settings")
         assert (config["concurrency"], sources["concurrency"]) == (3, "template v1")
         assert (config["delay_s"], sources["delay_s"]) == (0, "this job")
         assert sources["timeout_s"] == "default"
-        assert "s3cret" not in str(told)
+        assert "s3cret" not in str(preview)
 
     async def test_what_could_not_be_had_is_said(self, rig: Rig) -> None:
         await granted(rig)
         site = Paths({"/robots.txt": Answer(503)})
         async with served(site) as (url,):
-            told = await previewed(
+            preview = await previewed(
                 rig, urls=[url], sitemaps=[f"{url}/a.xml"], allow_addresses=opened(url)
             )
 
-        (origin,) = told["origins"]
+        (origin,) = preview["origins"]
         assert (origin["robots"], origin["start_allowed"]) == ("missing", None)
         assert "robots.txt answered 503" in origin["problem"]
-        assert len(told["missing"]) == 2
+        assert len(preview["missing"]) == 2
 
     async def test_what_does_not_end_is_bounded(self, rig: Rig) -> None:
         await granted(rig)
@@ -182,19 +182,19 @@ class TestASite:
         async with served(site) as (url,):
             many = [f"{url}/{n}.xml" for n in range(100)]
             site.answers = {"/index.xml": index(f"{url}/index.xml", *many)}
-            told = await previewed(
+            preview = await previewed(
                 rig, urls=[url], sitemaps=[f"{url}/index.xml"], allow_addresses=opened(url)
             )
 
-        assert len(told["sitemaps"]) == MOST_SITEMAPS
-        assert f"at most {MOST_SITEMAPS} sitemaps were read" in told["missing"]
+        assert len(preview["sitemaps"]) == MOST_SITEMAPS
+        assert f"at most {MOST_SITEMAPS} sitemaps were read" in preview["missing"]
 
     async def test_what_is_slow_is_given_up(self, rig: Rig) -> None:
         await granted(rig)
         site = Paths({"/robots.txt": Answer(200, (), b"", delay_s=60)})
         async with served(site) as (url,):
-            told = await previewed(rig, urls=[url], timeout_s=0.2, allow_addresses=opened(url))
-        assert "0.2 s" in told["origins"][0]["problem"]
+            preview = await previewed(rig, urls=[url], timeout_s=0.2, allow_addresses=opened(url))
+        assert "0.2 s" in preview["origins"][0]["problem"]
 
 
 class TestEstimates:
@@ -212,19 +212,23 @@ class TestEstimates:
                 "/a.xml": urlset(*named),
                 "/b.xml": urlset(*named[:50], "https://other.example/"),
             }
-            told = await in_time(
+            preview = await in_time(
                 rig,
                 urls=[url],
                 exclude=["*/print/*"],
                 limits={"pages": 1000, "duration_s": 60, "bytes": 10**6},
                 allow_addresses=opened(url),
             )
-            found = told["estimate"]
-            assert [seen["inside"] for seen in told["sitemaps"]] == [200, 0]
-            assert (found["basis"], found["bound"], found["pages"]) == ("sitemaps", "about", 200)
-            assert (found["least_s"], found["most_s"]) == (400, 400)  # the delay rules
-            assert (found["delay_s"], found["delay_by"]) == (2, "robots")
-            assert {one["limit"]: one["verdict"] for one in found["limits"]} == {
+            estimate = preview["estimate"]
+            assert [sitemap["inside"] for sitemap in preview["sitemaps"]] == [200, 0]
+            assert (estimate["basis"], estimate["bound"], estimate["pages"]) == (
+                "sitemaps",
+                "about",
+                200,
+            )
+            assert (estimate["least_s"], estimate["most_s"]) == (400, 400)  # the delay rules
+            assert (estimate["delay_s"], estimate["delay_by"]) == (2, "robots")
+            assert {limit["limit"]: limit["verdict"] for limit in estimate["limits"]} == {
                 "pages": "no",
                 "duration": "yes",
                 "bytes": "unknown",  # no earlier crawl tells
@@ -236,22 +240,31 @@ class TestEstimates:
         await granted(rig)
         site = Paths({})
         async with served(site) as (url,):
-            told = await previewed(rig, urls=[url], allow_addresses=opened(url))
-            found = told["estimate"]
-            assert (found["basis"], found["pages"], found["least_s"], found["bytes"]) == (
+            preview = await previewed(rig, urls=[url], allow_addresses=opened(url))
+            estimate = preview["estimate"]
+            assert (
+                estimate["basis"],
+                estimate["pages"],
+                estimate["least_s"],
+                estimate["bytes"],
+            ) == (
                 "unknown",
                 None,
                 None,
                 None,
             )
-            assert found["earlier"] is None
+            assert estimate["earlier"] is None
             starts = [f"{url}/{n}" for n in range(3)]
             alone = await previewed(
                 rig, urls=starts, max_depth=0, limits={"pages": 3}, allow_addresses=opened(url)
             )
-            found = alone["estimate"]
-            assert (found["basis"], found["bound"], found["pages"]) == ("start_urls", "exact", 3)
-            assert found["limits"][0]["verdict"] == "no"
+            estimate = alone["estimate"]
+            assert (estimate["basis"], estimate["bound"], estimate["pages"]) == (
+                "start_urls",
+                "exact",
+                3,
+            )
+            assert estimate["limits"][0]["verdict"] == "no"
 
 
 class TestClosedAddresses:
@@ -277,7 +290,7 @@ class TestClosedAddresses:
             private = await rig.post("jobs/preview", {"urls": [url], "allow_private": True})
 
         assert problem(refused) == problem(private) == (403, "forbidden")
-        assert inside.asked == []
+        assert inside.requests == []
 
     async def test_none_is_asked_through_redirects_and_indexes(self, rig: Rig) -> None:
         await granted(rig)
@@ -288,7 +301,7 @@ class TestClosedAddresses:
                 "/moved.xml": moved(f"{secret}/s.xml"),
                 "/index.xml": index(f"{secret}/s.xml"),
             }
-            told = await previewed(
+            preview = await previewed(
                 rig,
                 urls=[url],
                 sitemaps=[f"{url}/moved.xml", f"{url}/index.xml"],
@@ -303,9 +316,9 @@ class TestClosedAddresses:
                 allow_addresses=opened(url),
             )
 
-        assert inside.asked == []
-        assert "loopback" in told["origins"][0]["problem"]
-        maps = {seen["url"]: seen["problem"] for seen in more["sitemaps"]}
+        assert inside.requests == []
+        assert "loopback" in preview["origins"][0]["problem"]
+        maps = {sitemap["url"]: sitemap["problem"] for sitemap in more["sitemaps"]}
         assert "blocked_address" in maps[f"{url}/moved.xml"]
         assert "loopback" in maps[f"{secret}/s.xml"]
 
@@ -330,4 +343,4 @@ class TestRequests:
             every = await asyncio.gather(
                 *(previewed(rig, urls=[url], allow_addresses=opened(url)) for _ in range(12))
             )
-        assert {told["origins"][0]["robots"] for told in every} == {"had"}
+        assert {preview["origins"][0]["robots"] for preview in every} == {"had"}

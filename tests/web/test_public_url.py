@@ -1,4 +1,4 @@
-"""How people reach the server: its own URL in answers, whatever the proxy in front of it says."""
+"""Public URL of the server in responses, behind any proxy."""
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.store.db.in_memory import open_in_memory
@@ -18,10 +18,10 @@ async def a_public_rig() -> Rig:
 
 async def test_openapi_and_the_reference_name_it(rig: Rig) -> None:
     public = await a_public_rig()
-    told = (await public.get("openapi.json", by=None)).json()
+    openapi = (await public.get("openapi.json", by=None)).json()
     page = await public.get("docs", by=None)
 
-    assert told["servers"] == [{"url": PUBLIC}]
+    assert openapi["servers"] == [{"url": PUBLIC}]
     assert f"{PUBLIC}/api/v1/jobs" in page.text
     assert (await rig.get("openapi.json", by=None)).json()["servers"] == [{"url": "/"}]
     assert f"{BASE}/api/v1/jobs" in (await rig.get("docs", by=None)).text

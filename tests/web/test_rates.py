@@ -1,4 +1,4 @@
-"""How many requests of each kind one asker may make in a minute."""
+"""Rate limits of requests by kind."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ async def test_so_many_may_come_at_once_and_then_one_as_soon_as_its_time_has_com
     for bucket, most in PER_MINUTE.items():
         clock = FakeClock()
         rates = Rates(clock)
-        left = [rates.take("ada", bucket)["RateLimit"] for _ in range(most)]
+        remaining = [rates.take("ada", bucket)["RateLimit"] for _ in range(most)]
 
         with pytest.raises(Problem) as refused:
             rates.take("ada", bucket)
@@ -23,8 +23,8 @@ async def test_so_many_may_come_at_once_and_then_one_as_soon_as_its_time_has_com
             rates.take("ada", bucket)
 
         wait_s = max(1, round(60 / most))
-        assert left[0].startswith(f'"{bucket}";r={most - 1};')
-        assert left[-1] == f'"{bucket}";r=0;t=60'
+        assert remaining[0].startswith(f'"{bucket}";r={most - 1};')
+        assert remaining[-1] == f'"{bucket}";r=0;t=60'
         assert refused.value.code == "rate_limited"
         assert refused.value.headers["Retry-After"] == str(wait_s)
 

@@ -9,9 +9,11 @@ from tests.web.rig import Rig
 async def test_the_page_has_every_operation_and_loads_nothing_from_elsewhere(rig: Rig) -> None:
     answer = await rig.get("docs", by=None)
 
-    told = document()
+    openapi = document()
     operations = [
-        operation["operationId"] for item in told["paths"].values() for operation in item.values()
+        operation["operationId"]
+        for item in openapi["paths"].values()
+        for operation in item.values()
     ]
     assert answer.status_code == 200
     assert sorted(re.findall(r'<details id="([^"]+)"', answer.text)) == sorted(operations)

@@ -1,4 +1,4 @@
-"""A job in a list, and its row in a stream: whoever patches one by the other shows no lie."""
+"""Jobs in lists and their rows in streams have the same values."""
 
 import json
 from datetime import timedelta
@@ -13,7 +13,7 @@ from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery
-from crawlyard.web.live.sse import Teller
+from crawlyard.web.live.sse import EventEncoder
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_serve import quoted
 from tests.conformance.steps import added, claimed, recorded
@@ -30,9 +30,9 @@ async def rows(rig: Rig, job_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     every = ",".join(JobOut.__struct_fields__)
     [listed] = (await rig.get(f"jobs?id={job_id}&fields={every}")).json()["items"]
     event = (await rig.yard.store.events.events(EventQuery(subject=job_id)))[-1]
-    [frame] = await Teller(rig.yard.store, rig.clock).told([event])
-    told = json.loads(frame.data.decode().partition("data: ")[2])
-    return listed, told["job"]
+    [frame] = await EventEncoder(rig.yard.store, rig.clock).encode([event])
+    message = json.loads(frame.data.decode().partition("data: ")[2])
+    return listed, message["job"]
 
 
 def as_row(job: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def as_row(job: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         **{n: progress[n] for n in ("done", "failed", "pages", "bytes", "elapsed_s", "rate")},
     }
     of_spec = {name: job["spec"][name] for name in ("name", "tags", "priority", "limits")}
-    told = job | of_spec | renamed
-    return {name: told[name] for name in row}
+    list_row = job | of_spec | renamed
+    return {name: list_row[name] for name in row}
 
 
 @pytest.mark.parametrize("state", State)
@@ -89,8 +89,8 @@ async def test_both_say_that_a_quota_holds_a_job_back(rig: Rig) -> None:
     due = await added(store, a_job(owner="ada"))
     later = await added(store, a_job(owner="ada", due_at=NOW + timedelta(hours=1)))
 
-    for held in (due, later):
-        job, row = await rows(rig, held.id)
+    for stored_job in (due, later):
+        job, row = await rows(rig, stored_job.id)
         assert row == as_row(job, row)
 
     assert (await rows(rig, due.id))[1]["state_reason"] == "waiting_quota"
@@ -108,17 +108,17 @@ async def test_both_say_that_a_quota_holds_a_job_back(rig: Rig) -> None:
 async def test_both_say_where_a_job_comes_from(
     rig: Rig, fields: dict[str, Any], source: Source
 ) -> None:
-    made = await added(rig.yard.store, a_job(**fields))
-    job, row = await rows(rig, made.id)
+    stored_job = await added(rig.yard.store, a_job(**fields))
+    job, row = await rows(rig, stored_job.id)
     assert row == as_row(job, row)
-    assert (row["source"], row["retry_of"]) == (source, made.retry_of)
-    assert row["origin"]["template_id"] == made.origin.template_id
+    assert (row["source"], row["retry_of"]) == (source, stored_job.retry_of)
+    assert row["origin"]["template_id"] == stored_job.origin.template_id
 
 
 async def test_a_job_that_begins_with_a_sitemap_alone_has_its_url(rig: Rig) -> None:
-    made = await rig.job(urls=[], sitemaps=["https://example.com/sitemap.xml"])
-    assert (await rows(rig, made["id"]))[1]["url"] == "https://example.com/sitemap.xml"
-    assert made["url"] == "https://example.com/sitemap.xml"
+    job = await rig.job(urls=[], sitemaps=["https://example.com/sitemap.xml"])
+    assert (await rows(rig, job["id"]))[1]["url"] == "https://example.com/sitemap.xml"
+    assert job["url"] == "https://example.com/sitemap.xml"
 
 
 @pytest.mark.parametrize("state", State)

@@ -16,8 +16,8 @@ HOURLY: dict[str, Any] = {"name": "nightly", "when": "@hourly", "overrides": {"u
 async def a_schedule(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, Any]:
     answer = await rig.post("schedules", HOURLY | fields, by=by)
     assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
+    schedule: dict[str, Any] = answer.json()
+    return schedule
 
 
 async def patched(rig: Rig, ref: str, change: object, **more: Any) -> httpx.Response:
@@ -27,21 +27,23 @@ async def patched(rig: Rig, ref: str, change: object, **more: Any) -> httpx.Resp
 async def test_a_schedule_is_made_and_found_by_id_and_name(rig: Rig) -> None:
     answer = await rig.post("schedules", HOURLY | {"zone": "Europe/Berlin", "jitter_s": 60})
 
-    made = answer.json()
+    schedule = answer.json()
     assert answer.status_code == 201, answer.text
-    assert answer.headers["location"] == f"/api/v1/schedules/{made['id']}"
-    told = {name: made[name] for name in ("zone", "jitter_s", "grace_s", "enabled", "overlap")}
-    assert told == {
+    assert answer.headers["location"] == f"/api/v1/schedules/{schedule['id']}"
+    defaults = {
+        name: schedule[name] for name in ("zone", "jitter_s", "grace_s", "enabled", "overlap")
+    }
+    assert defaults == {
         "zone": "Europe/Berlin",
         "jitter_s": 60.0,
         "grace_s": 300.0,
         "enabled": True,
         "overlap": "skip",
     }
-    for ref in (made["id"], "nightly", "local%2Fnightly"):
-        found = await rig.get(f"schedules/{ref}")
-        assert found.json() == made
-        assert found.headers["etag"] == answer.headers["etag"]
+    for ref in (schedule["id"], "nightly", "local%2Fnightly"):
+        response = await rig.get(f"schedules/{ref}")
+        assert response.json() == schedule
+        assert response.headers["etag"] == answer.headers["etag"]
 
 
 async def test_what_is_wrong_is_named(rig: Rig) -> None:
@@ -73,8 +75,8 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         ({"cron": "@daily"}, "/cron"),
     ]
     for change, pointer in cases:
-        made = await rig.post("schedules", HOURLY | change)
-        assert pointers(made) == [pointer], change
+        response = await rig.post("schedules", HOURLY | change)
+        assert pointers(response) == [pointer], change
     assert (await rig.get("schedules")).json()["items"] == []
 
     await a_schedule(rig)
@@ -90,19 +92,19 @@ async def test_a_template_is_named_and_its_parameters_are_blamed(rig: Rig) -> No
         "parameters": {"pages": {"type": "integer", "required": True}},
         "spec": {"urls": [URL], "limits": {"pages": "{{pages}}"}},
     }
-    made = (await rig.post("templates", template)).json()
-    asked = {"name": "nightly", "when": "@daily", "template": "news"}
+    new_template = (await rig.post("templates", template)).json()
+    form = {"name": "nightly", "when": "@daily", "template": "news"}
 
-    missing = await rig.post("schedules", asked)
-    unknown = await rig.post("schedules", asked | {"template": "olds"})
-    fine = await rig.post("schedules", asked | {"params": {"pages": 5}})
+    missing = await rig.post("schedules", form)
+    unknown = await rig.post("schedules", form | {"template": "olds"})
+    fine = await rig.post("schedules", form | {"params": {"pages": 5}})
 
     assert pointers(missing) == ["/params/pages"]
     assert problem(unknown) == (404, "not_found")
-    assert (fine.status_code, fine.json()["template_id"]) == (201, made["id"])
-    for ref in ("news", "local/news", made["id"]):
-        found = await rig.get("schedules", params={"template": ref})
-        assert [one["id"] for one in found.json()["items"]] == [fine.json()["id"]]
+    assert (fine.status_code, fine.json()["template_id"]) == (201, new_template["id"])
+    for ref in ("news", "local/news", new_template["id"]):
+        response = await rig.get("schedules", params={"template": ref})
+        assert [schedule["id"] for schedule in response.json()["items"]] == [fine.json()["id"]]
     assert (await rig.get("schedules?template=olds")).json()["items"] == []
 
 
@@ -116,12 +118,12 @@ async def test_fields_and_a_file_are_converted_both_ways_and_keep_what_was_sent(
         "starts_at": "2027-01-01T08:00:00+01:00",
     }
 
-    told = (await rig.post("schedules/convert", body | more)).json()
-    back = (await rig.post("schedules/convert", {"content": told["content"]})).json()
+    conversion = (await rig.post("schedules/convert", body | more)).json()
+    back = (await rig.post("schedules/convert", {"content": conversion["content"]})).json()
 
-    assert told["schedule"] == back["schedule"]
-    assert told["schedule"].pop("starts_at") == "2027-01-01T07:00:00.000Z"
-    assert told["schedule"] == body
+    assert conversion["schedule"] == back["schedule"]
+    assert conversion["schedule"].pop("starts_at") == "2027-01-01T07:00:00.000Z"
+    assert conversion["schedule"] == body
     assert (await rig.get("schedules")).json()["items"] == []  # nothing is kept
     once = {"headers": {"Idempotency-Key": "k"}}
     for _ in range(2):  # an answer with credentials is not kept for a repetition
@@ -130,7 +132,7 @@ async def test_fields_and_a_file_are_converted_both_ways_and_keep_what_was_sent(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("name: x\nwhenn: 0 3 * * *\n", "whenn: there is no such field; did you mean when?"),
         ("overrides: {pages: 1}\n", "pages: there is no such field"),
@@ -140,13 +142,13 @@ async def test_fields_and_a_file_are_converted_both_ways_and_keep_what_was_sent(
     ],
 )
 async def test_what_is_wrong_in_the_file_of_a_schedule_is_named(
-    rig: Rig, content: str, said: str
+    rig: Rig, content: str, message: str
 ) -> None:
     answer = await rig.post("schedules/convert", {"content": content})
     assert pointers(answer) == ["/content"]
-    assert said in answer.json()["errors"][0]["detail"]
-    both = await rig.post("schedules/convert", {"content": content, "name": "x"})
-    assert pointers(both) == ["/name"]
+    assert message in answer.json()["errors"][0]["detail"]
+    response = await rig.post("schedules/convert", {"content": content, "name": "x"})
+    assert pointers(response) == ["/name"]
 
 
 async def test_a_list_comes_by_name_in_pages_and_narrows(rig: Rig) -> None:
@@ -156,15 +158,17 @@ async def test_a_list_comes_by_name_in_pages_and_narrows(rig: Rig) -> None:
     await a_schedule(rig, "ada", name="d")
     await rig.post("schedules/b/pause")
 
-    async def names(by: str = LOCAL.id, **asked: Any) -> list[str]:
-        found = (await rig.get("schedules", params=asked, by=by)).json()["items"]
-        return [one["name"] for one in found]
+    async def names(by: str = LOCAL.id, **params: Any) -> list[str]:
+        schedules = (await rig.get("schedules", params=params, by=by)).json()["items"]
+        return [schedule["name"] for schedule in schedules]
 
     first = (await rig.get("schedules?limit=3")).json()
     behind = {"limit": 3, "cursor": first["next_cursor"]}
     second = (await rig.get("schedules", params=behind)).json()
 
-    assert [one["name"] for page in (first, second) for one in page["items"]] == list("abcd")
+    assert [schedule["name"] for page in (first, second) for schedule in page["items"]] == list(
+        "abcd"
+    )
     assert await names(paused=True) == ["b"]
     assert await names(paused=False) == ["a", "c", "d"]
     assert await names(owner="me") == ["a", "b", "c"]
@@ -197,8 +201,8 @@ async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
     }
     changed = (await patched(rig, "nightly", change)).json()
 
-    told = {name: changed[name] for name in [*change, "jitter_s", "pause_after", "name"]}
-    assert told == {
+    fields = {name: changed[name] for name in [*change, "jitter_s", "pause_after", "name"]}
+    assert fields == {
         "description": "",
         "grace_s": 300.0,
         "ends_at": None,
@@ -215,11 +219,11 @@ async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
 
 async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> None:
     secret = {"urls": [URL], "headers": {"Authorization": "Bearer hunter2"}}
-    made = await a_schedule(rig, overrides=secret)
+    schedule = await a_schedule(rig, overrides=secret)
     changed = (await patched(rig, "nightly", {"overrides": {"max_depth": 2}})).json()
-    assert "hunter2" not in str(made) + str(changed)
-    kept = await rig.yard.store.schedules.get(made["id"])
-    assert kept.overrides["headers"] == {"Authorization": "Bearer hunter2"}
+    assert "hunter2" not in str(schedule) + str(changed)
+    stored_schedule = await rig.yard.store.schedules.get(schedule["id"])
+    assert stored_schedule.overrides["headers"] == {"Authorization": "Bearer hunter2"}
 
 
 async def test_a_schedule_is_paused_for_a_reason_and_resumed(rig: Rig) -> None:
@@ -231,17 +235,21 @@ async def test_a_schedule_is_paused_for_a_reason_and_resumed(rig: Rig) -> None:
     on = await rig.post("schedules/nightly/resume")
     stale = await rig.post("schedules/nightly/pause", headers={"If-Match": '"v1"'})
 
-    told = paused.json()
-    assert (paused.status_code, told["enabled"], told["pause_reason"]) == (202, False, "lunch")
-    assert (told["paused_by"], again.status_code) == ("local", 200)
+    schedule = paused.json()
+    assert (paused.status_code, schedule["enabled"], schedule["pause_reason"]) == (
+        202,
+        False,
+        "lunch",
+    )
+    assert (schedule["paused_by"], again.status_code) == ("local", 200)
     assert (resumed.status_code, resumed.json()["enabled"], on.status_code) == (202, True, 200)
     assert problem(stale) == (412, "precondition_failed")
     assert pointers(await rig.post("schedules/nightly/pause", {"reason": "x" * 501})) == ["/reason"]
 
 
 async def test_what_has_fired_is_another_answer_at_the_same_version(rig: Rig) -> None:
-    made = await a_schedule(rig)
-    path = f"schedules/{made['id']}"
+    schedule = await a_schedule(rig)
+    path = f"schedules/{schedule['id']}"
     tag = (await rig.get(path)).headers["etag"]
     same = await rig.get(path, headers={"If-None-Match": tag})
 
@@ -250,13 +258,13 @@ async def test_what_has_fired_is_another_answer_at_the_same_version(rig: Rig) ->
     fired = await rig.get(path, headers={"If-None-Match": tag})
 
     assert (same.status_code, fired.status_code) == (304, 200)
-    assert fired.json()["version"] == made["version"]
-    changed = await patched(rig, made["id"], {"description": "x"}, headers={"If-Match": tag})
+    assert fired.json()["version"] == schedule["version"]
+    changed = await patched(rig, schedule["id"], {"description": "x"}, headers={"If-Match": tag})
     assert changed.status_code == 200
 
 
 async def test_a_run_now_is_a_job_and_waits_for_the_one_before(rig: Rig) -> None:
-    made = await a_schedule(rig)
+    schedule = await a_schedule(rig)
 
     run = await rig.post("schedules/nightly/run")
     second = await rig.post("schedules/nightly/run")
@@ -264,7 +272,7 @@ async def test_a_run_now_is_a_job_and_waits_for_the_one_before(rig: Rig) -> None
 
     job = run.json()
     assert (run.status_code, job["object"]) == (201, "job")
-    assert job["origin"]["schedule_id"] == made["id"]
+    assert job["origin"]["schedule_id"] == schedule["id"]
     assert run.headers["location"] == f"/api/v1/jobs/{job['id']}"
     assert (await rig.get(f"jobs/{job['id']}")).status_code == 200
     assert problem(second) == (409, "invalid_transition")
@@ -296,24 +304,24 @@ async def test_a_backfill_says_what_it_would_do_until_it_is_told_to(rig: Rig) ->
     await a_schedule(rig)
     begun = rig.clock.wall()
     await rig.clock.advance(timedelta(hours=3))
-    asked = {"from": (begun - timedelta(hours=2)).isoformat(), "to": begun.isoformat()}
+    form = {"from": (begun - timedelta(hours=2)).isoformat(), "to": begun.isoformat()}
 
-    dry = await rig.post("schedules/nightly/backfill", asked)
+    dry = await rig.post("schedules/nightly/backfill", form)
     none = (await rig.get("jobs")).json()["items"]
-    done = await rig.post("schedules/nightly/backfill", asked | {"dry_run": False})
-    again = await rig.post("schedules/nightly/backfill", asked | {"dry_run": False})
+    done = await rig.post("schedules/nightly/backfill", form | {"dry_run": False})
+    again = await rig.post("schedules/nightly/backfill", form | {"dry_run": False})
 
     assert (dry.status_code, dry.json()["dry_run"], len(dry.json()["runs"])) == (200, True, 2)
     assert none == []
     assert (done.status_code, len(done.json()["runs"])) == (202, 2)
-    # beside the two, the latest of those that nobody had fired
+    # beside the two, the latest of the missed ones
     assert len((await rig.get("jobs")).json()["items"]) == 3
     assert (again.status_code, again.json()["runs"], again.json()["kept"]) == (200, [], 2)
 
 
 async def test_a_range_that_is_none_is_named(rig: Rig) -> None:
     await a_schedule(rig)
-    for asked, pointer in [
+    for range_, pointer in [
         ({}, "/from"),
         ({"from": "2020-01-01T00:00:00Z", "to": "2019-01-01T00:00:00Z"}, "/to"),
         ({"from": "2020-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}, "/to"),
@@ -322,8 +330,8 @@ async def test_a_range_that_is_none_is_named(rig: Rig) -> None:
         ({"from": "0001-01-01T00:00:00Z", "dry_run": False}, "/from"),
         ({"since": "2020-01-01T00:00:00Z"}, "/from"),
     ]:
-        answer = await rig.post("schedules/nightly/backfill", asked)
-        assert pointer in pointers(answer), asked
+        answer = await rig.post("schedules/nightly/backfill", range_)
+        assert pointer in pointers(answer), range_
 
 
 async def test_the_next_runs_are_told(rig: Rig) -> None:
@@ -331,7 +339,7 @@ async def test_the_next_runs_are_told(rig: Rig) -> None:
 
     ahead = (await rig.get("schedules/nightly/next?count=3")).json()
 
-    instants = [datetime.fromisoformat(one["at"]) for one in ahead["next"]]
+    instants = [datetime.fromisoformat(plan["at"]) for plan in ahead["next"]]
     assert len(instants) == 3
     assert instants[1] - instants[0] == timedelta(hours=1)
     assert ahead["next"][0]["zone"] in {"CET", "CEST"}
@@ -340,22 +348,22 @@ async def test_the_next_runs_are_told(rig: Rig) -> None:
         assert problem(refused) == (422, "validation_failed")
 
 
-async def looked(rig: Rig, **asked: Any) -> dict[str, Any]:
-    answer = await rig.post("schedules/preview", asked)
+async def looked(rig: Rig, **params: Any) -> dict[str, Any]:
+    answer = await rig.post("schedules/preview", params)
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 async def test_a_time_table_is_told_in_words_and_instants(rig: Rig) -> None:
-    told = await looked(rig, when="30 8 * * mon-fri", zone="Europe/Berlin", count=2)
-    assert (told["kind"], len(told["next"]), told["warnings"]) == ("cron", 2, [])
-    assert told["text"].endswith("(Europe/Berlin)")
-    assert all("T08:30:00" in one["local"] for one in told["next"])
+    preview = await looked(rig, when="30 8 * * mon-fri", zone="Europe/Berlin", count=2)
+    assert (preview["kind"], len(preview["next"]), preview["warnings"]) == ("cron", 2, [])
+    assert preview["text"].endswith("(Europe/Berlin)")
+    assert all("T08:30:00" in plan["local"] for plan in preview["next"])
 
 
 @pytest.mark.parametrize(
-    ("asked", "code"),
+    ("params", "code"),
     [
         ({"when": "* * * * *"}, "too_often"),
         ({"when": "every 10s"}, "too_often"),
@@ -373,14 +381,14 @@ async def test_a_time_table_is_told_in_words_and_instants(rig: Rig) -> None:
     ],
 )
 async def test_what_to_think_of_is_told_before_it_is_kept(
-    rig: Rig, asked: dict[str, Any], code: str
+    rig: Rig, params: dict[str, Any], code: str
 ) -> None:
-    told = await looked(rig, **asked)
-    assert [warning["code"] for warning in told["warnings"]] == [code]
+    preview = await looked(rig, **params)
+    assert [warning["code"] for warning in preview["warnings"]] == [code]
 
 
 async def test_a_time_table_that_is_none_is_named(rig: Rig) -> None:
-    for asked, pointer in [
+    for params, pointer in [
         ({}, "/when"),
         ({"when": "61 * * * *"}, "/when"),
         ({"when": "0 0 31 2 *"}, "/when"),
@@ -390,7 +398,7 @@ async def test_a_time_table_that_is_none_is_named(rig: Rig) -> None:
         ({"when": "every 6h", "starts_at": "0001-01-01T00:00:00Z"}, "/starts_at"),
         ({"when": "@daily", "ends_at": "9999-12-31T23:59:59Z"}, "/ends_at"),
     ]:
-        assert pointers(await rig.post("schedules/preview", asked)) == [pointer], asked
+        assert pointers(await rig.post("schedules/preview", params)) == [pointer], params
 
 
 async def test_a_calendar_shows_ones_own_and_says_if_it_is_not_whole(rig: Rig) -> None:
@@ -406,7 +414,7 @@ async def test_a_calendar_shows_ones_own_and_says_if_it_is_not_whole(rig: Rig) -
         )
     ).json()
 
-    assert [one["schedule_name"] for one in week["occurrences"]] == ["adas"] * 7
+    assert [occurrence["schedule_name"] for occurrence in week["occurrences"]] == ["adas"] * 7
     assert week["whole"] is True
     assert (len(year["occurrences"]), year["whole"]) == (2_000, False)
 
@@ -416,14 +424,20 @@ async def test_the_hours_of_a_calendar_are_of_one_schedule_or_of_all(rig: Rig) -
     await a_schedule(rig, name="daily", when="@daily")
     day = {"from": "2030-01-01T00:00:00Z", "to": "2030-01-02T00:00:00Z", "zone": "Asia/Kolkata"}
 
-    both = (await rig.get("schedules/calendar/hours", params=day)).json()
-    one = (await rig.get("schedules/calendar/hours", params=day | {"schedule": "daily"})).json()
+    all_hours = (await rig.get("schedules/calendar/hours", params=day)).json()
+    daily_hours = (
+        await rig.get("schedules/calendar/hours", params=day | {"schedule": "daily"})
+    ).json()
 
-    assert sum(hour["runs"] for hour in both["hours"]) == 25
-    assert max(hour["together"] for hour in both["hours"]) == 2
-    assert both["hours"][0]["at"] == "2029-12-31T23:30:00Z"  # an hour there begins at half past
-    assert [(hour["at"], hour["runs"]) for hour in one["hours"]] == [("2029-12-31T23:30:00Z", 1)]
-    assert (both["until"], both["whole"]) == ("2030-01-02T00:00:00Z", True)
+    assert sum(hour["runs"] for hour in all_hours["hours"]) == 25
+    assert max(hour["together"] for hour in all_hours["hours"]) == 2
+    assert (
+        all_hours["hours"][0]["at"] == "2029-12-31T23:30:00Z"
+    )  # an hour there begins at half past
+    assert [(hour["at"], hour["runs"]) for hour in daily_hours["hours"]] == [
+        ("2029-12-31T23:30:00Z", 1)
+    ]
+    assert (all_hours["until"], all_hours["whole"]) == ("2030-01-02T00:00:00Z", True)
     for wrong in ("zone", "schedule"):
         answer = await rig.get("schedules/calendar/hours", params=day | {wrong: "nowhere"})
         assert problem(answer) == (422, "validation_failed"), answer.text
@@ -431,18 +445,18 @@ async def test_the_hours_of_a_calendar_are_of_one_schedule_or_of_all(rig: Rig) -
 
 
 async def test_runs_come_with_how_far_their_jobs_came_and_what_they_changed(rig: Rig) -> None:
-    made = await a_schedule(rig)
-    job = (await rig.post(f"schedules/{made['id']}/run")).json()
+    schedule = await a_schedule(rig)
+    job = (await rig.post(f"schedules/{schedule['id']}/run")).json()
     await rig.post(f"jobs/{job['id']}/cancel")
 
-    path = f"schedules/{made['id']}/runs"
+    path = f"schedules/{schedule['id']}/runs"
     [bare] = (await rig.get(path)).json()["items"]
     [run] = (await rig.get(f"{path}?expand=job")).json()["items"]
 
     assert run == bare | {"expanded": run["expanded"]}
     assert run["expanded"]["fate"] == "cancelled"
-    told = {name: run["expanded"]["job"][name] for name in ("outcome", "pages", "changes")}
-    assert told == {"outcome": "Cancelled", "pages": 0, "changes": None}
+    run_result = {name: run["expanded"]["job"][name] for name in ("outcome", "pages", "changes")}
+    assert run_result == {"outcome": "Cancelled", "pages": 0, "changes": None}
 
 
 async def test_a_calendar_of_no_range_is_refused(rig: Rig) -> None:

@@ -11,7 +11,7 @@ TOKEN = {"kind": "bearer", "url": URL, "secret": SECRET}
 COOKIES = f".a.example\tTRUE\t/\tTRUE\t0\tsid\t{SECRET}\n"
 
 
-async def put(rig: Rig, name: str, body: object, by: str = "ada", status: int = 200) -> str:
+async def put_session(rig: Rig, name: str, body: object, by: str = "ada", status: int = 200) -> str:
     answer = await rig.ask("PUT", f"sessions/{name}", by=by, json=body)
     assert answer.status_code == status, answer.text
     return answer.text
@@ -19,23 +19,23 @@ async def put(rig: Rig, name: str, body: object, by: str = "ada", status: int = 
 
 async def test_no_answer_event_or_row_has_a_secret(rig: Rig) -> None:
     await rig.user("ada")
-    told = await put(rig, "wiki", {**TOKEN, "kind": "basic", "user": "ada"})
-    told += await put(rig, "shop", {"kind": "cookies", "cookies": COOKIES})
-    told += await put(rig, "wiki", TOKEN)
-    told += await put(
+    texts = await put_session(rig, "wiki", {**TOKEN, "kind": "basic", "user": "ada"})
+    texts += await put_session(rig, "shop", {"kind": "cookies", "cookies": COOKIES})
+    texts += await put_session(rig, "wiki", TOKEN)
+    texts += await put_session(
         rig, "shop", {"kind": "cookies", "cookies": f"{COOKIES}\n{SECRET}"}, status=422
     )
-    told += await put(rig, "wiki", {**TOKEN, "secret": f"{SECRET}\n"}, status=422)
-    told += await put(rig, "wiki", {**TOKEN, "secrets": SECRET}, status=422)
+    texts += await put_session(rig, "wiki", {**TOKEN, "secret": f"{SECRET}\n"}, status=422)
+    texts += await put_session(rig, "wiki", {**TOKEN, "secrets": SECRET}, status=422)
     job = await rig.job("ada", session="wiki")
     for path in ("sessions", "sessions/wiki", f"jobs/{job['id']}", "events"):
-        told += (await rig.get(path, by="ada")).text
-    assert '"wiki"' in told
-    assert SECRET not in told
+        texts += (await rig.get(path, by="ada")).text
+    assert '"wiki"' in texts
+    assert SECRET not in texts
     [shop, wiki] = (await rig.get("sessions", by="ada")).json()["items"]
     assert (shop["version"], shop["origins"], shop["cookies"]) == (1, ["*.a.example"], 1)
     assert (wiki["version"], wiki["kind"], wiki["user"]) == (2, "bearer", "")
-    stored = await rig.yard.store.site_sessions.named("ada", "wiki")
+    stored = await rig.yard.store.site_sessions.get_by_name("ada", "wiki")
     assert stored is not None
     assert SECRET.encode() not in stored.sealed
     names = [e["name"] for e in (await rig.get("events?type=session.*", by="ada")).json()["items"]]
@@ -45,38 +45,38 @@ async def test_no_answer_event_or_row_has_a_secret(rig: Rig) -> None:
 async def test_a_server_follows_no_reference(rig: Rig) -> None:
     await rig.user("ada")
     for secret in ("env:HOME", "file:/etc/hostname", "file:~/.ssh/id"):
-        told = await put(rig, "wiki", {**TOKEN, "secret": secret}, status=422)
-        assert "only the command line follows references" in told
+        problem_ = await put_session(rig, "wiki", {**TOKEN, "secret": secret}, status=422)
+        assert "only the command line follows references" in problem_
     form = {"kind": "form", "url": URL, "fields": {"pw": "env:HOME"}}
-    assert "fields/pw" in await put(rig, "wiki", form, status=422)
-    await put(rig, "wiki", {**TOKEN, "secret": "env:not/a/name"})
+    assert "fields/pw" in await put_session(rig, "wiki", form, status=422)
+    await put_session(rig, "wiki", {**TOKEN, "secret": "env:not/a/name"})
 
 
 async def test_a_job_takes_a_session_of_its_owner_alone(rig: Rig) -> None:
     for name in ("ada", "bob"):
         await rig.user(name, Role.OPERATOR)
-    await put(rig, "wiki", TOKEN)
-    asked = {"urls": [URL], "session": "wiki"}
+    await put_session(rig, "wiki", TOKEN)
+    form = {"urls": [URL], "session": "wiki"}
     for other in ("bob", "local"):
-        refused = await rig.post("jobs", asked, by=other)
+        refused = await rig.post("jobs", form, by=other)
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["pointer"] == "/session"
-    assert (await rig.post("jobs", asked, by="ada")).status_code == 201
-    rules = await rig.post("jobs", asked | {"logged_out": ["teapot"]}, by="ada")
+    assert (await rig.post("jobs", form, by="ada")).status_code == 201
+    rules = await rig.post("jobs", form | {"logged_out": ["teapot"]}, by="ada")
     assert rules.json()["errors"][0]["pointer"].startswith("/logged_out")
 
 
 async def test_a_form_at_a_private_address_needs_a_grant(rig: Rig) -> None:
     await rig.user("ada")
     form = {"kind": "form", "url": "http://127.0.0.1:9/login", "user": "ada", "secret": SECRET}
-    assert "is loopback" in await put(rig, "wiki", form, status=422)
-    assert "grant" in await put(rig, "wiki", {**form, "allow_private": True}, status=403)
+    assert "is loopback" in await put_session(rig, "wiki", form, status=422)
+    assert "grant" in await put_session(rig, "wiki", {**form, "allow_private": True}, status=403)
 
 
 async def test_logins_are_as_rare_as_all_that_asks_hosts() -> None:
     rig = await a_rig(open_in_memory(), SiteOptions(rate_limits=True))
     for _ in range(PER_MINUTE[Bucket.PREVIEW]):
-        await put(rig, "wiki", TOKEN, by="local")
-    assert "(preview)" in await put(rig, "wiki", TOKEN, by="local", status=429)
+        await put_session(rig, "wiki", TOKEN, by="local")
+    assert "preview requests" in await put_session(rig, "wiki", TOKEN, by="local", status=429)
     assert (await rig.get("sessions")).status_code == 200
     assert (await rig.ask("DELETE", "sessions/wiki")).status_code == 204

@@ -19,7 +19,7 @@ from tests.web.rig import URL, Rig, pointers, problem
 ADA = Actor(id="ada")
 
 
-async def put(rig: Rig, section: str, value: dict[str, Any], **more: Any) -> Any:
+async def put_section(rig: Rig, section: str, value: dict[str, Any], **more: Any) -> Any:
     answer = await rig.ask(
         "PUT", f"settings/{section}", json=value, headers={"If-Match": "*"}, **more
     )
@@ -35,13 +35,13 @@ async def quota(rig: Rig, user: str, **fields: Any) -> None:
 class TestSections:
     async def test_what_was_never_written_is_empty_and_says_what_holds(self, rig: Rig) -> None:
         listed = (await rig.get("settings")).json()["items"]
-        assert [one["section"] for one in listed] == [
+        assert [section["section"] for section in listed] == [
             "grants",
             "ceilings",
             "retention",
             "defaults",
         ]
-        assert [(one["version"], one["value"]) for one in listed] == [(0, {})] * 4
+        assert [(section["version"], section["value"]) for section in listed] == [(0, {})] * 4
         assert listed[0]["effective"] == {
             "addresses": False,
             "private": False,
@@ -58,15 +58,15 @@ class TestSections:
         assert listed[3]["effective"]["per_host"] == 2
 
     async def test_a_section_is_replaced_whole_and_told_of(self, rig: Rig) -> None:
-        await put(rig, "ceilings", {"pages": "20k", "bytes": "1GB"})
-        second = await put(rig, "ceilings", {"duration_s": 60})
+        await put_section(rig, "ceilings", {"pages": "20k", "bytes": "1GB"})
+        second = await put_section(rig, "ceilings", {"duration_s": 60})
 
         assert second["value"] == dict.fromkeys(Limits.__struct_fields__) | {"duration_s": 60}
         assert (second["version"], second["updated_by"]) == (2, LOCAL.id)
         assert (await rig.get("settings/ceilings")).json() == second
         query = EventQuery(names=frozenset({EventName.SETTINGS_UPDATED}))
-        told = await rig.yard.store.events.events(query)
-        assert [event.data["version"] for event in told] == [1, 2]
+        events = await rig.yard.store.events.events(query)
+        assert [event.data["version"] for event in events] == [1, 2]
 
     async def test_what_is_wrong_is_named(self, rig: Rig) -> None:
         for section, value, pointer in [
@@ -92,7 +92,7 @@ class TestSections:
             assert (await rig.get(f"settings/{section}")).json()["version"] == 0, value
 
     async def test_without_a_body_a_section_stays_as_it_is(self, rig: Rig) -> None:
-        await put(rig, "grants", {"private": True})
+        await put_section(rig, "grants", {"private": True})
         answer = await rig.ask("PUT", "settings/grants", headers={"If-Match": "*"})
         assert problem(answer) == (422, "validation_failed")
         assert (await rig.get("settings/grants")).json()["value"]["private"] is True
@@ -105,7 +105,7 @@ class TestSections:
 
 class TestGrants:
     @pytest.mark.parametrize(
-        ("asked", "grant"),
+        ("form", "grant"),
         [
             ({"allow_addresses": ["127.0.0.1"]}, "addresses"),
             ({"allow_private": True}, "private"),
@@ -113,18 +113,18 @@ class TestGrants:
         ],
     )
     async def test_what_opens_a_way_inside_is_granted_first(
-        self, rig: Rig, asked: dict[str, Any], grant: str
+        self, rig: Rig, form: dict[str, Any], grant: str
     ) -> None:
-        body = {"urls": [URL], **asked}
+        body = {"urls": [URL], **form}
         scheduled = {"name": "s", "when": "@daily", "overrides": body}
 
         refused = await rig.post("jobs", body)
         by_schedule = await rig.post("schedules", scheduled)
-        await put(rig, "grants", {grant: True})
+        await put_section(rig, "grants", {grant: True})
         granted = await rig.post("jobs", body)
 
         assert problem(refused) == problem(by_schedule) == (403, "forbidden")
-        assert next(iter(asked)) in refused.json()["detail"]
+        assert next(iter(form)) in refused.json()["detail"]
         assert granted.status_code == 201, granted.text
 
     async def test_the_command_on_the_stores_own_files_is_granted_all(self, rig: Rig) -> None:
@@ -148,7 +148,7 @@ class TestGrants:
     async def test_a_webhook_opens_no_address_that_is_not_granted(self, rig: Rig) -> None:
         body = {"url": "http://127.0.0.1:9/", "allow_addresses": ["127.0.0.1"]}
         refused = await rig.post("webhooks", body)
-        await put(rig, "grants", {"addresses": True})
+        await put_section(rig, "grants", {"addresses": True})
         granted = await rig.post("webhooks", body)
         assert problem(refused) == (403, "forbidden")
         assert granted.status_code == 201, granted.text
@@ -157,25 +157,25 @@ class TestGrants:
 class TestCeilings:
     async def test_the_smaller_wins_and_the_event_says_what_was_cut(self, rig: Rig) -> None:
         await rig.user("ada")
-        await put(rig, "ceilings", {"pages": 100, "duration_s": 3600})
+        await put_section(rig, "ceilings", {"pages": 100, "duration_s": 3600})
         await quota(rig, "ada", ceilings={"pages": 500, "errors": 5})
 
         job = await rig.job("ada", limits={"pages": 1000, "bytes": 10, "errors": 3})
 
         cut = {"pages": 100, "bytes": 10, "duration_s": 3600, "errors": 3}
         assert job["spec"]["limits"] == dict.fromkeys(Limits.__struct_fields__) | cut
-        (told,) = await rig.yard.store.events.events(EventQuery(subject=job["id"]))
-        assert told.data["cut"] == {"limits.pages": 100, "limits.duration_s": 3600}
+        (event,) = await rig.yard.store.events.events(EventQuery(subject=job["id"]))
+        assert event.data["cut"] == {"limits.pages": 100, "limits.duration_s": 3600}
 
     async def test_what_is_within_is_left_as_it_is(self, rig: Rig) -> None:
-        await put(rig, "ceilings", {"pages": 100})
+        await put_section(rig, "ceilings", {"pages": 100})
         job = await rig.job(limits={"pages": 99})
-        (told,) = await rig.yard.store.events.events(EventQuery(subject=job["id"]))
+        (event,) = await rig.yard.store.events.events(EventQuery(subject=job["id"]))
         assert job["spec"]["limits"]["pages"] == 99
-        assert "cut" not in told.data
+        assert "cut" not in event.data
 
     async def test_an_edit_does_not_lift_a_limit_over_a_ceiling(self, rig: Rig) -> None:
-        await put(rig, "ceilings", {"pages": 100})
+        await put_section(rig, "ceilings", {"pages": 100})
         job = await submit(rig.yard, JobSpec(urls=(URL,), limits=Limits(pages=5)))
         edited = await rig.yard.services.writer.edit(LOCAL, job.id, {"limits.pages": 10**6})
         assert edited.limits.pages == 100
@@ -225,26 +225,28 @@ class TestPending:
 
 class TestDefaults:
     async def test_they_lie_under_what_a_job_says(self, rig: Rig) -> None:
-        await put(rig, "defaults", {"delay_s": 3, "limits": {"pages": 7}, "user_agent": "us/1"})
+        await put_section(
+            rig, "defaults", {"delay_s": 3, "limits": {"pages": 7}, "user_agent": "us/1"}
+        )
         job = await rig.job(delay=1)
         assert job["spec"]["delay_s"] == 1
         assert (job["spec"]["limits"]["pages"], job["spec"]["user_agent"]) == (7, "us/1")
 
     async def test_a_template_lies_over_them(self, rig: Rig) -> None:
-        await put(rig, "defaults", {"delay_s": 3, "per_host": 1, "limits": {"pages": 7}})
+        await put_section(rig, "defaults", {"delay_s": 3, "per_host": 1, "limits": {"pages": 7}})
         spec = {"urls": [URL], "delay_s": 2, "limits": {"errors": 4}}
-        made = await rig.post("templates", {"name": "t", "spec": spec})
-        assert made.status_code == 201, made.text
+        response = await rig.post("templates", {"name": "t", "spec": spec})
+        assert response.status_code == 201, response.text
 
         job = await rig.post("jobs", {"template": "t", "concurrency": 5})
 
-        told = job.json()
-        assert (told["spec"]["delay_s"], told["spec"]["per_host"]) == (2, 1)
-        assert (told["spec"]["limits"]["pages"], told["spec"]["limits"]["errors"]) == (7, 4)
-        assert told["spec"]["concurrency"] == 5
+        body = job.json()
+        assert (body["spec"]["delay_s"], body["spec"]["per_host"]) == (2, 1)
+        assert (body["spec"]["limits"]["pages"], body["spec"]["limits"]["errors"]) == (7, 4)
+        assert body["spec"]["concurrency"] == 5
 
     async def test_the_command_line_goes_without_them(self, rig: Rig) -> None:
-        await put(rig, "defaults", {"delay_s": 3})
+        await put_section(rig, "defaults", {"delay_s": 3})
         job = await submit(rig.yard, JobSpec(urls=(URL,)))
         assert job.spec.delay_s == 0.5
 
@@ -262,9 +264,9 @@ class TestRetention:
             return sweeping.result().deleted
 
         before = await swept()
-        told = await put(rig, "retention", {"retention_days": 1})
+        section = await put_section(rig, "retention", {"retention_days": 1})
         after = await swept()
 
         assert (before, after) == (0, 1)
-        assert told["effective"]["retention_days"] == 1
+        assert section["effective"]["retention_days"] == 1
         assert problem(await rig.get(f"jobs/{job['id']}")) == (404, "not_found")

@@ -66,10 +66,10 @@ class Paths:
 
     def __init__(self, answers: Mapping[str, Answer] | None = None) -> None:
         self.answers = dict(answers or {})
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def answer(self, method: str, path: str, host: str) -> Answer:
-        self.asked.append(path)
+        self.requests.append(path)
         return self.answers.get(path, Answer(404))
 
 
@@ -78,11 +78,11 @@ async def rig() -> AsyncIterator[Rig]:
     """A server whose time goes on; ada is an operator."""
     yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False))
-    made = Rig(site=site, app=an_app(site), clock=FakeClock())
-    await made.token(LOCAL.id)
-    await made.user("ada")
-    yield made
-    await made.close()
+    new_rig = Rig(site=site, app=an_app(site), clock=FakeClock())
+    await new_rig.token(LOCAL.id)
+    await new_rig.user("ada")
+    yield new_rig
+    await new_rig.close()
 
 
 # --- when a URL is taken
@@ -98,22 +98,22 @@ def https(url: str) -> str:
 
 
 async def changes_a_webhook(rig: Rig, url: str) -> httpx.Response:
-    made = (await rig.post("webhooks", {"url": HOOK}, by="ada")).json()
-    return await rig.ask("PATCH", f"webhooks/{made['id']}", json={"url": https(url)}, by="ada")
+    webhook = (await rig.post("webhooks", {"url": HOOK}, by="ada")).json()
+    return await rig.ask("PATCH", f"webhooks/{webhook['id']}", json={"url": https(url)}, by="ada")
 
 
 async def changes_a_schedule(rig: Rig, url: str) -> httpx.Response:
     body = {"name": "s", "when": "@daily", "overrides": {"urls": [URL]}}
-    made = (await rig.post("schedules", body, by="ada")).json()
+    schedule = (await rig.post("schedules", body, by="ada")).json()
     change = {"overrides": {"urls": [url]}}
-    path, headers = f"schedules/{made['id']}", {"If-Match": "*"}
+    path, headers = f"schedules/{schedule['id']}", {"If-Match": "*"}
     return await rig.ask("PATCH", path, json=change, headers=headers, by="ada")
 
 
 async def imports_a_template_and_uses_it(rig: Rig, url: str) -> httpx.Response:
     file = {"content": f"name: t\nspec:\n  urls: ['{url}']\n"}
-    made = await rig.post("templates/import", file, by="ada")
-    return await rig.post("jobs", {"template": "t"}, by="ada") if made.is_success else made
+    response = await rig.post("templates/import", file, by="ada")
+    return await rig.post("jobs", {"template": "t"}, by="ada") if response.is_success else response
 
 
 async def fills_a_place_of_a_template(rig: Rig, url: str) -> httpx.Response:
@@ -147,12 +147,12 @@ async def test_no_url_of_the_inside_is_taken(rig: Rig) -> None:
     let_in = []
     for name, door in DOORS.items():
         for url in INSIDE:
-            told = await door(rig, url)
-            if problem(told) != (422, "validation_failed"):
+            response = await door(rig, url)
+            if problem(response) != (422, "validation_failed"):
                 let_in.append(url)
             for path in ("templates", "schedules"):  # the next one may have the same name
-                for one in (await rig.get(path, by="ada")).json()["items"]:
-                    await rig.ask("DELETE", f"{path}/{one['id']}", headers={"If-Match": "*"})
+                for item in (await rig.get(path, by="ada")).json()["items"]:
+                    await rig.ask("DELETE", f"{path}/{item['id']}", headers={"If-Match": "*"})
 
         assert let_in == [], name
 
@@ -163,7 +163,7 @@ async def test_who_asks_cannot_open_it_by_himself(rig: Rig) -> None:
         form = {"urls": ["http://10.0.0.1/"], **opening}
         body = {"name": "s", "when": "@daily", "overrides": form}
         await rig.post("templates", {"name": "t", "spec": form}, by="ada")
-        told = [
+        responses = [
             await rig.post("jobs", form, by="ada"),
             await rig.post("jobs", {"template": "t"}, by="ada"),
             await rig.post("jobs", form),  # an admin grants it in the settings, not in passing
@@ -171,7 +171,9 @@ async def test_who_asks_cannot_open_it_by_himself(rig: Rig) -> None:
             await rig.post("schedules", body, by="ada"),
         ]
 
-        assert [problem(one) for one in told] == [(403, "forbidden")] * len(told), opening
+        assert [problem(response) for response in responses] == [(403, "forbidden")] * len(
+            responses
+        ), opening
 
 
 # --- when a URL is asked
@@ -179,7 +181,7 @@ async def test_who_asks_cannot_open_it_by_himself(rig: Rig) -> None:
 
 @pytest.fixture
 async def inside() -> AsyncIterator[tuple[str, Paths]]:
-    """A site that nobody has opened, with its URL."""
+    """A site on a blocked address, with its URL."""
     secret = Paths({"/secret": Answer(200, (("Content-Type", HTML),), b"<p>secret")})
     async with SiteServer(secret) as server:
         yield server.url, secret
@@ -194,7 +196,7 @@ async def crawled(rig: Rig, outside: Paths, **form: Any) -> dict[str, Any]:
         form["sitemaps"] = [
             path if path == "robots" else server.url + path for path in form["sitemaps"]
         ]
-        asked = {
+        request = {
             "urls": [f"{server.url}/"],
             "scope": "any",
             "delay_s": 0,
@@ -202,11 +204,11 @@ async def crawled(rig: Rig, outside: Paths, **form: Any) -> dict[str, Any]:
             "allow_addresses": [server.authority],
             **form,
         }
-        made = await rig.post("jobs", asked, by="ada")
-        assert made.status_code == 201, made.text
+        response = await rig.post("jobs", request, by="ada")
+        assert response.status_code == 201, response.text
         async with asyncio.timeout(PATIENCE_S):
-            await rig.yard.worker(only=made.json()["id"]).run()
-    job: dict[str, Any] = (await rig.get(f"jobs/{made.json()['id']}", by="ada")).json()
+            await rig.yard.worker(only=response.json()["id"]).run()
+    job: dict[str, Any] = (await rig.get(f"jobs/{response.json()['id']}", by="ada")).json()
     assert job["state"] in {"completed", "failed"}
     return job
 
@@ -268,9 +270,9 @@ async def test_no_site_leads_a_crawl_inside(
 
     pages = (await rig.get(f"jobs/{job['id']}/pages", by="ada")).json()["items"]
 
-    assert secret.asked == []
-    assert "/robots.txt" in outside.asked  # it has been crawled
-    kinds = {one["error"]["kind"] for one in pages if one["url"].endswith("/secret")}
+    assert secret.requests == []
+    assert "/robots.txt" in outside.requests  # it has been crawled
+    kinds = {page["error"]["kind"] for page in pages if page["url"].endswith("/secret")}
     assert kinds <= {"blocked_address", "robots"}
 
 
@@ -281,25 +283,25 @@ async def test_the_same_ways_lead_to_what_is_opened(
     url, secret = inside
     opened = ["127.0.0.0/8", "::1"]
     await crawled(rig, Paths(way(url)), sitemaps=["robots", "/map.xml"], allow_addresses=opened)
-    assert secret.asked != []  # so that the test above says something
+    assert secret.requests != []  # so that the test above says something
 
 
 async def test_a_message_is_not_sent_inside_though_its_name_led_elsewhere_before(rig: Rig) -> None:
     async with Receiver() as receiver:
-        made = (await rig.post("webhooks", {"url": HOOK}, by="ada")).json()
+        created = (await rig.post("webhooks", {"url": HOOK}, by="ada")).json()
         webhooks = rig.yard.store.webhooks
-        kept = await webhooks.get(made["id"])
+        webhook = await webhooks.get(created["id"])
         url = f"https://localhost:{receiver.port}/"
-        now_inside = replace(kept, url=url, version=kept.version + 1)
-        told = Event(
+        now_inside = replace(webhook, url=url, version=webhook.version + 1)
+        event = Event(
             name=EventName.WEBHOOK_UPDATED,
-            subject=kept.id,
-            owner=kept.owner,
-            at=kept.updated_at,
+            subject=webhook.id,
+            owner=webhook.owner,
+            at=webhook.updated_at,
             actor="ada",
         )
-        await webhooks.save(now_inside, told)
-        delivery = await delivered(rig, made["id"])
+        await webhooks.save(now_inside, event)
+        delivery = await delivered(rig, created["id"])
 
     assert receiver.connections == 0
     assert "loopback" in str(delivery["attempts"])
@@ -311,9 +313,9 @@ async def test_a_message_is_not_sent_after_a_redirect(rig: Rig) -> None:
         body = {"addresses": True}
         await rig.ask("PUT", "settings/grants", json=body, headers={"If-Match": "*"})
         opened = {"url": receiver.url, "allow_addresses": [receiver.authority]}
-        made = await rig.post("webhooks", opened, by="ada")
-        assert made.status_code == 201, made.text
-        delivery = await delivered(rig, made.json()["id"])
+        response = await rig.post("webhooks", opened, by="ada")
+        assert response.status_code == 201, response.text
+        delivery = await delivered(rig, response.json()["id"])
 
     assert len(receiver.messages) == 1
     assert secret.connections == 0
@@ -328,9 +330,9 @@ async def delivered(rig: Rig, webhook_id: str) -> dict[str, Any]:
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 path = f"webhooks/{webhook_id}/deliveries"
-                found: list[dict[str, Any]] = (await rig.get(path, by="ada")).json()["items"]
-                if found and found[0]["attempts"]:
-                    return found[0]
+                deliveries: list[dict[str, Any]] = (await rig.get(path, by="ada")).json()["items"]
+                if deliveries and deliveries[0]["attempts"]:
+                    return deliveries[0]
                 await asyncio.sleep(0.05)  # it is sent by another task, at its own pace
     finally:
         sending.cancel()

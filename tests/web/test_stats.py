@@ -28,8 +28,8 @@ async def used(rig: Rig, job_id: str, pages: int) -> None:
 async def figures(rig: Rig, query: str = "", **more: Any) -> dict[str, Any]:
     answer = await rig.get(f"stats{query}", **more)
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    figures_: dict[str, Any] = answer.json()
+    return figures_
 
 
 class TestStats:
@@ -42,9 +42,9 @@ class TestStats:
         now = rig.clock.now()
         await rig.yard.store.workers.beat(a_report(beat_at=now, started_at=now))
 
-        told = await figures(rig)
+        stats = await figures(rig)
 
-        cards = told["cards"]
+        cards = stats["cards"]
         assert cards["jobs"] == dict.fromkeys(map(str, State), 0) | {
             "pending": 1,
             "running": 1,
@@ -52,10 +52,10 @@ class TestStats:
         }
         assert cards["ended"] == {"cancelled": 1, "completed": 0, "failed": 0}
         assert (cards["workers"], cards["pages_today"], cards["bytes_today"]) == (1, 7, 7000)
-        assert (len(told["finished"]), told["step_s"]) == (24, 3600)
-        assert [step["ended"]["cancelled"] for step in told["finished"]] == [0] * 23 + [1]
-        assert [step["stopped"] for step in told["finished"]] == [0] * 24
-        assert [day["pages"] for day in told["days"]] == [0, 7]
+        assert (len(stats["finished"]), stats["step_s"]) == (24, 3600)
+        assert [step["ended"]["cancelled"] for step in stats["finished"]] == [0] * 23 + [1]
+        assert [step["stopped"] for step in stats["finished"]] == [0] * 24
+        assert [day["pages"] for day in stats["days"]] == [0, 7]
 
     async def test_runs_tell_when_jobs_ran_and_how_they_ended(self, rig: Rig) -> None:
         await rig.user("ada")
@@ -64,10 +64,10 @@ class TestStats:
         await rig.clock.advance(timedelta(minutes=1))
         assert (await rig.get("stats/runs", by="ada")).json()["items"] == []
 
-        told = (await rig.get("stats/runs")).json()
+        runs = (await rig.get("stats/runs")).json()
 
-        [run] = told["items"]
-        assert (told["object"], told["whole"]) == ("runs", True)
+        [run] = runs["items"]
+        assert (runs["object"], runs["whole"]) == ("runs", True)
         assert (run["job_id"], run["state"], run["stopped"]) == (job, "running", False)
         assert (run["ended_at"], run["schedule_id"]) == (None, None)
         for query in ("?since=2030-01-01T00:00:00Z", "?until=1970-01-01T00:00:00Z"):
@@ -88,13 +88,13 @@ class TestStats:
             batch = Batch(course=Course(points=tuple(points)))
             await rig.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
 
-        told = (await rig.get("stats/pace", by="ada")).json()
+        pace = (await rig.get("stats/pace", by="ada")).json()
         every = (await rig.get("stats/pace")).json()
 
-        last = [(step["pages"], step["latency_ms"]) for step in told["steps"][-4:]]
+        last = [(step["pages"], step["latency_ms"]) for step in pace["steps"][-4:]]
         assert last == [(0, None), (299, 0.5), (61, 2.0), (59, 3.0)]
         assert [step["pages"] for step in every["steps"][-4:]] == [0, 598, 122, 118]
-        assert (len(told["steps"]), told["step_s"], told["whole"]) == (24, 3600, True)
+        assert (len(pace["steps"]), pace["step_s"], pace["whole"]) == (24, 3600, True)
 
     async def test_everybody_counts_what_is_his(self, rig: Rig) -> None:
         await rig.user("ada")
@@ -137,8 +137,8 @@ class TestStats:
         assert (every[1]["host"], every[1]["errors"]) == ("example.com", 2)
         assert every[1]["kinds"] == {"http_4xx": 1, "timeout": 1}
         assert len(every) == len(own) == 10
-        assert "example.com" not in [one["host"] for one in own]
-        assert [one["host"] for one in mine] == ["example.com"]
+        assert "example.com" not in [host["host"] for host in own]
+        assert [host["host"] for host in mine] == ["example.com"]
 
     async def test_what_failed_before_the_range_is_left_out(self, rig: Rig) -> None:
         await crawled(rig)
@@ -151,9 +151,9 @@ class TestStats:
         until = rig.clock.now()
         since = until - timedelta(minutes=150)
         params = {"since": since.isoformat(), "until": until.isoformat(), "step_s": 3600}
-        told = (await rig.get("stats", params=params)).json()
-        assert len(told["finished"]) == 3
-        assert told["finished"][0]["at"] == told["since"]
+        stats = (await rig.get("stats", params=params)).json()
+        assert len(stats["finished"]) == 3
+        assert stats["finished"][0]["at"] == stats["since"]
 
     async def test_a_long_range_is_told_by_days(self, rig: Rig) -> None:
         until = rig.clock.now()
@@ -183,10 +183,10 @@ class TestStats:
 
 class TestMeta:
     async def test_a_server_says_what_it_is(self, rig: Rig) -> None:
-        told = (await rig.get("meta")).json()
-        assert (told["version"], told["api"]) == (VERSION, "v1")
-        assert "preview" in told["features"]
-        assert told["limits"]["page_items"] == 200
+        meta = (await rig.get("meta")).json()
+        assert (meta["version"], meta["api"]) == (VERSION, "v1")
+        assert "preview" in meta["features"]
+        assert meta["limits"]["page_items"] == 200
         assert problem(await rig.get("meta", by=None)) == (401, "unauthenticated")
 
     async def test_every_word_of_a_list_has_its_meaning(self, rig: Rig) -> None:

@@ -26,8 +26,8 @@ SECRET = {"urls": [URL], "headers": {"Authorization": "Bearer hunter2"}}
 async def a_template(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, Any]:
     answer = await rig.post("templates", {"name": "plain", "spec": {"urls": [URL]}} | fields, by=by)
     assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
+    template: dict[str, Any] = answer.json()
+    return template
 
 
 async def patched(rig: Rig, ref: str, change: object, **more: Any) -> Any:
@@ -37,34 +37,34 @@ async def patched(rig: Rig, ref: str, change: object, **more: Any) -> Any:
 async def test_a_template_is_made_and_found_by_id_and_name(rig: Rig) -> None:
     answer = await rig.post("templates", NEWS)
 
-    made = answer.json()
+    template = answer.json()
     assert answer.status_code == 201, answer.text
-    assert answer.headers["location"] == f"/api/v1/templates/{made['id']}"
-    assert (answer.headers["etag"], made["version"], made["public"]) == ('"v1"', 1, False)
-    for ref in (made["id"], made["id"].upper(), "news", "local%2Fnews", "local%2fnews"):
-        assert (await rig.get(f"templates/{ref}")).json() == made
+    assert answer.headers["location"] == f"/api/v1/templates/{template['id']}"
+    assert (answer.headers["etag"], template["version"], template["public"]) == ('"v1"', 1, False)
+    for ref in (template["id"], template["id"].upper(), "news", "local%2Fnews", "local%2fnews"):
+        assert (await rig.get(f"templates/{ref}")).json() == template
 
 
 @pytest.mark.parametrize("name", ["50% off", "größe 日本", "a+b&c=d?e#f", "x%2Fy"])
 async def test_any_name_that_a_template_can_have_is_found(rig: Rig, name: str) -> None:
-    made = await a_template(rig, name=name)
+    template = await a_template(rig, name=name)
     quoted = name.replace("%", "%25").replace("#", "%23").replace("?", "%3F")
     for ref in (quoted, f"local%2F{quoted}"):
-        found = await rig.get(f"templates/{ref}/versions?limit=1")
-        assert [one["id"] for one in found.json()["items"]] == [made["id"]]
+        response = await rig.get(f"templates/{ref}/versions?limit=1")
+        assert [version["id"] for version in response.json()["items"]] == [template["id"]]
 
 
 @pytest.mark.parametrize("ref", ["größe 日本 <50%25>", "local%2Fgröße 日本 <50%25>"])
 async def test_a_link_to_the_next_page_leads_there_whatever_the_name(rig: Rig, ref: str) -> None:
-    made = await a_template(rig, name="größe 日本 <50%>")
-    await patched(rig, made["id"], {"description": "two"})
+    template = await a_template(rig, name="größe 日本 <50%>")
+    await patched(rig, template["id"], {"description": "two"})
 
     first = await rig.get(f"templates/{ref}/versions?limit=1")
     link = first.headers["link"].removeprefix("<").partition(">")[0]
     second = await rig.get(link)
 
-    assert [one["version"] for one in first.json()["items"]] == [2]
-    assert [one["version"] for one in second.json()["items"]] == [1]
+    assert [version["version"] for version in first.json()["items"]] == [2]
+    assert [version["version"] for version in second.json()["items"]] == [1]
 
 
 async def test_what_is_wrong_is_named(rig: Rig) -> None:
@@ -81,10 +81,10 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         ({"name": "a", "parameters": {"x": {}}}, "/parameters/x"),
         ({"name": "a", "parameters": [{}]}, "/parameters/0/name"),
     ]:
-        made = await rig.post("templates", body)
+        response = await rig.post("templates", body)
         checked = await rig.post("templates/validate", body)
 
-        for answer in (made, checked):
+        for answer in (response, checked):
             assert pointers(answer) == [pointer], body
         assert (await rig.get("templates")).json()["items"] == [], body
 
@@ -92,14 +92,14 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
 async def test_fields_and_a_file_are_converted_both_ways_and_keep_what_was_sent(rig: Rig) -> None:
     body = {"name": "x", "spec": SECRET}
 
-    told = (await rig.post("templates/convert", body)).json()
-    back = (await rig.post("templates/convert", {"content": told["content"]})).json()
+    conversion = (await rig.post("templates/convert", body)).json()
+    back = (await rig.post("templates/convert", {"content": conversion["content"]})).json()
     faulty = await rig.post("templates/convert", {"content": "name: x\nspec: {pages: 1}\n"})
 
-    assert told["template"] == back["template"] == body
+    assert conversion["template"] == back["template"] == body
     assert pointers(faulty) == ["/content"]
-    both = await rig.post("templates/convert", {"content": told["content"], **body})
-    assert pointers(both) == ["/name"]
+    response = await rig.post("templates/convert", {"content": conversion["content"], **body})
+    assert pointers(response) == ["/name"]
     once = {"headers": {"Idempotency-Key": "k"}}
     for _ in range(2):  # an answer with credentials is not kept for a repetition
         answer = await rig.post("templates/convert", body, **once)
@@ -114,7 +114,9 @@ async def test_a_list_comes_by_name_in_pages(rig: Rig) -> None:
     behind = {"limit": 3, "cursor": first["next_cursor"]}
     second = (await rig.get("templates", params=behind)).json()
 
-    assert [one["name"] for page in (first, second) for one in page["items"]] == list("abcd")
+    assert [template["name"] for page in (first, second) for template in page["items"]] == list(
+        "abcd"
+    )
     assert second["has_more"] is False
 
 
@@ -126,8 +128,8 @@ async def test_a_list_has_ones_own_and_what_others_have_published(rig: Rig) -> N
         await rig.post(f"templates/{name}%20public/publish", by=name)
 
     async def names(query: str, by: str = "ada") -> list[str]:
-        found = (await rig.get(f"templates{query}", by=by)).json()["items"]
-        return [one["name"] for one in found]
+        templates = (await rig.get(f"templates{query}", by=by)).json()["items"]
+        return [template["name"] for template in templates]
 
     assert await names("") == ["ada private", "ada public", "bob public"]
     assert await names("?owner=me") == ["ada private", "ada public"]
@@ -139,7 +141,7 @@ async def test_a_list_has_ones_own_and_what_others_have_published(rig: Rig) -> N
 
 
 class Overtaken:
-    """Templates that somebody else describes anew just before they are first saved."""
+    """Template store with a concurrent change just before the first save."""
 
     def __init__(self, store: Store) -> None:
         self._templates = store.templates
@@ -179,27 +181,32 @@ async def test_any_version_is_deleted_although_it_was_changed_meanwhile(rig: Rig
 
 
 async def test_a_change_of_any_version_keeps_what_was_changed_meanwhile(rig: Rig) -> None:
-    made = await a_template(rig)
+    template = await a_template(rig)
     for version, status, depth in (('"v1"', 412, None), ("*", 200, 3)):
         change = {"spec": {"max_depth": 3}}
 
-        answer = await patched(overtaken(rig), made["id"], change, headers={"If-Match": version})
+        answer = await patched(
+            overtaken(rig), template["id"], change, headers={"If-Match": version}
+        )
 
         assert answer.status_code == status, answer.text
-        kept = (await rig.get(f"templates/{made['id']}")).json()
-        assert (kept["description"], kept["spec"].get("max_depth")) == ("theirs", depth)
+        stored_template = (await rig.get(f"templates/{template['id']}")).json()
+        assert (stored_template["description"], stored_template["spec"].get("max_depth")) == (
+            "theirs",
+            depth,
+        )
 
 
 async def test_a_change_says_what_it_was_made_from(rig: Rig) -> None:
-    made = await a_template(rig)
-    path = made["id"]
-    seen = {"If-Match": '"v1"'}
+    template = await a_template(rig)
+    path = template["id"]
+    headers = {"If-Match": '"v1"'}
 
     without = await patched(rig, path, {"description": "x"}, headers={})
-    first = await patched(rig, path, {"description": "x"}, headers=seen)
-    late = await patched(rig, path, {"description": "y"}, headers=seen)
+    first = await patched(rig, path, {"description": "x"}, headers=headers)
+    late = await patched(rig, path, {"description": "y"}, headers=headers)
     undeleted = await rig.ask("DELETE", f"templates/{path}")
-    deleted_late = await rig.ask("DELETE", f"templates/{path}", headers=seen)
+    deleted_late = await rig.ask("DELETE", f"templates/{path}", headers=headers)
 
     assert problem(without) == (428, "precondition_required")
     assert (first.status_code, first.headers["etag"], first.json()["version"]) == (200, '"v2"', 2)
@@ -223,7 +230,7 @@ async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
 
     changed = answer.json()
     assert changed["description"] == ""
-    assert [one["name"] for one in changed["parameters"]] == ["start_url"]
+    assert [parameter["name"] for parameter in changed["parameters"]] == ["start_url"]
     assert changed["spec"] == {"urls": ["{{start_url}}"], "limits": {"bytes": 1000}}
     assert changed["stripped"] == []
     nameless = await patched(rig, "news", {"name": None})
@@ -231,10 +238,10 @@ async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
 
 
 async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> None:
-    made = await a_template(rig, spec=SECRET)
-    changed = (await patched(rig, made["id"], {"spec": {"limits": {"pages": 5}}})).json()
-    file = (await rig.get(f"templates/{made['id']}/export?format=json")).json()
-    assert made["spec"]["headers"] == {"Authorization": "***"}
+    template = await a_template(rig, spec=SECRET)
+    changed = (await patched(rig, template["id"], {"spec": {"limits": {"pages": 5}}})).json()
+    file = (await rig.get(f"templates/{template['id']}/export?format=json")).json()
+    assert template["spec"]["headers"] == {"Authorization": "***"}
     assert changed["spec"]["headers"] == {"Authorization": "***"}
     assert file["spec"]["headers"] == {"Authorization": "Bearer hunter2"}
 
@@ -242,9 +249,9 @@ async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> No
 async def test_a_parameter_that_fills_a_credential_shows_no_values(rig: Rig) -> None:
     key = {"name": "key", "default": "one", "allowed": ["one", "two"]}
     spec = {"urls": [URL], "headers": {"Authorization": "Bearer {{key}}"}}
-    made = await a_template(rig, spec=spec, parameters=[key])
-    [shown] = made["parameters"]
-    assert (shown["default"], shown["allowed"]) == ("***", ["***", "***"])
+    template = await a_template(rig, spec=spec, parameters=[key])
+    [parameter] = template["parameters"]
+    assert (parameter["default"], parameter["allowed"]) == ("***", ["***", "***"])
 
 
 async def test_a_name_that_is_taken_is_a_conflict(rig: Rig) -> None:
@@ -289,8 +296,8 @@ async def test_publishing_names_the_credentials_that_it_takes_out(rig: Rig) -> N
     assert (published.status_code, published.headers["etag"]) == (202, '"v2"')
     assert published.json()["stripped"] == ["headers.Authorization"]
     assert again.status_code == 200
-    seen = await rig.get("templates/local%2Fplain", by="bob")
-    assert "headers" not in seen.json()["spec"] or seen.json()["spec"]["headers"] == {}
+    response = await rig.get("templates/local%2Fplain", by="bob")
+    assert "headers" not in response.json()["spec"] or response.json()["spec"]["headers"] == {}
     for earlier in (
         await rig.get("templates/local%2Fplain/versions/1", by="bob"),
         await rig.post("templates/local%2Fplain/render", {"version": 1}, by="bob"),
@@ -309,22 +316,22 @@ async def test_publishing_lists_the_schedules_that_keep_credentials_and_is_confi
     rig: Rig,
 ) -> None:
     spec = {"urls": [URL], "headers": {"Authorization": "Bearer {{token}}"}}
-    made = await a_template(rig, spec=spec, parameters={"token": {"default": "hunter2"}})
+    template = await a_template(rig, spec=spec, parameters={"token": {"default": "hunter2"}})
     schedule = {"name": "nightly", "when": "@daily", "template": "plain"}
     scheduled = (await rig.post("schedules", schedule)).json()
 
-    asked = await rig.post("templates/plain/publish")
-    same = await rig.get(f"templates/{made['id']}")
+    response = await rig.post("templates/plain/publish")
+    same = await rig.get(f"templates/{template['id']}")
     confirmed = await rig.post("templates/plain/publish?confirm=true")
 
-    kept = [{"schedule_id": scheduled["id"], "name": "nightly", "fields": ["params.token"]}]
-    assert problem(asked) == (409, "confirmation_required")
-    assert asked.json()["schedules"] == kept
+    schedules = [{"schedule_id": scheduled["id"], "name": "nightly", "fields": ["params.token"]}]
+    assert problem(response) == (409, "confirmation_required")
+    assert response.json()["schedules"] == schedules
     assert same.json()["public"] is False
-    assert (confirmed.status_code, confirmed.json()["kept"]) == (202, kept)
+    assert (confirmed.status_code, confirmed.json()["kept"]) == (202, schedules)
     after = await rig.get(f"schedules/{scheduled['id']}")
     assert after.json()["params"] == {"token": "***"}
-    assert "hunter2" not in asked.text + confirmed.text + after.text
+    assert "hunter2" not in response.text + confirmed.text + after.text
 
 
 async def test_anybody_may_copy_what_he_sees(rig: Rig) -> None:
@@ -334,17 +341,17 @@ async def test_anybody_may_copy_what_he_sees(rig: Rig) -> None:
 
     copy = await rig.post("templates/local%2Fplain/duplicate", by="bob")
     named = await rig.post("templates/local%2Fplain/duplicate", {"name": "mine"}, by="bob")
-    taken = await rig.post("templates/local%2Fplain/duplicate", {"name": "mine"}, by="bob")
+    response = await rig.post("templates/local%2Fplain/duplicate", {"name": "mine"}, by="bob")
     wrong = await rig.post("templates/local%2Fplain/duplicate", {"name": "a/b"}, by="bob")
 
     assert copy.status_code == 201
     assert copy.headers["location"] == f"/api/v1/templates/{copy.json()['id']}"
     names = ("owner", "name", "public", "version", "spec")
-    told = {name: copy.json()[name] for name in names}
+    fields = {name: copy.json()[name] for name in names}
     own = {"owner": "bob", "name": "plain copy", "public": False, "version": 1}
-    assert told == own | {"spec": {"urls": [URL]}}
+    assert fields == own | {"spec": {"urls": [URL]}}
     assert named.json()["name"] == "mine"
-    assert problem(taken) == (409, "conflict")
+    assert problem(response) == (409, "conflict")
     assert wrong.json()["errors"][0]["pointer"] == "/name"
 
 
@@ -385,18 +392,18 @@ async def test_what_a_template_cannot_be_filled_with_is_named(rig: Rig) -> None:
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
 async def test_what_is_given_out_can_be_taken_in(rig: Rig, form: str) -> None:
-    made = (await rig.post("templates", NEWS | {"name": "Größe: etc passwd"})).json()
+    template = (await rig.post("templates", NEWS | {"name": "Größe: etc passwd"})).json()
 
-    file = await rig.get(f"templates/{made['id']}/export?format={form}")
-    await rig.ask("DELETE", f"templates/{made['id']}", headers=ANY)
-    taken = await rig.post("templates/import", {"content": file.text, "format": form})
+    file = await rig.get(f"templates/{template['id']}/export?format={form}")
+    await rig.ask("DELETE", f"templates/{template['id']}", headers=ANY)
+    response = await rig.post("templates/import", {"content": file.text, "format": form})
 
     assert file.headers["content-type"].partition(";")[0] == f"application/{form}"
     name = f'attachment; filename="gr-e-etc-passwd-v1.{form}"'
     assert file.headers["content-disposition"] == name
-    assert taken.status_code == 201, taken.text
+    assert response.status_code == 201, response.text
     for field in ("name", "spec", "parameters"):
-        assert taken.json()[field] == made[field]
+        assert response.json()[field] == template[field]
 
 
 async def test_a_file_has_credentials_for_those_alone_who_may_change_it(rig: Rig) -> None:
@@ -416,7 +423,7 @@ async def test_a_file_has_credentials_for_those_alone_who_may_change_it(rig: Rig
 
 
 async def test_a_file_that_is_none_is_told_so(rig: Rig) -> None:
-    for content, said in [
+    for content, message in [
         ("name: [", "no YAML"),
         ('{"name": "a", "name": "b"}', "twice"),
         ("a: &a [1]\nb: *a\n", "alias"),
@@ -433,7 +440,7 @@ async def test_a_file_that_is_none_is_told_so(rig: Rig) -> None:
             answer = await rig.post(path, {"content": content})
 
             assert pointers(answer) == ["/content"], content
-            assert said in answer.json()["detail"], content
+            assert message in answer.json()["detail"], content
         assert (await rig.get("templates")).json()["items"] == [], content
 
 
@@ -442,11 +449,11 @@ async def test_a_file_may_be_larger_than_other_bodies_and_not_without_end(rig: R
     file = json.dumps({"name": "large", "spec": {"urls": urls[:1]}, "description": "x"})
     padded = file + " " * 600_000 + "\n" * 300_000
 
-    taken = await rig.post("templates/validate", {"content": padded[:999_000]})
+    response = await rig.post("templates/validate", {"content": padded[:999_000]})
     beside = await rig.post("templates", {"name": "large", "spec": {"urls": urls * 2}})
     without_end = await rig.post("templates/import", {"content": " " * (5 << 20)})
 
-    assert taken.status_code == 200, taken.text
+    assert response.status_code == 200, response.text
     assert problem(beside) == (413, "payload_too_large")
     assert problem(without_end) == (413, "payload_too_large")
 
@@ -478,9 +485,9 @@ async def test_what_is_taken_in_opens_no_way_inside(rig: Rig) -> None:
 
     for number, url in enumerate(urls):
         content = json.dumps({"name": f"t{number}", "spec": {"urls": [url]}})
-        taken = await rig.post("templates/import", {"content": content}, by="ada")
-        assert taken.status_code in {201, 422}
-        if taken.status_code == 201:
+        response = await rig.post("templates/import", {"content": content}, by="ada")
+        assert response.status_code in {201, 422}
+        if response.status_code == 201:
             submitted = await rig.post("jobs", {"template": f"t{number}"}, by="ada")
             assert problem(submitted) == (422, "validation_failed")
             scheduled = {"name": "s", "when": "@daily", "template": f"t{number}"}

@@ -91,9 +91,14 @@ async def test_a_plan_names_the_job_that_would_be_returned_whatever_the_quota(ri
 async def test_a_batch_has_one_job_for_each_key(rig: Rig) -> None:
     first = await rig.job(**KEYED)
     other = KEYED | {"unique_key": "other"}
-    told = (await rig.post("jobs/batch", {"jobs": [other, KEYED, other, {"urls": [URL]}]})).json()
-    ids = [result["id"] for result in told["results"]]
-    assert (told["succeeded"], ids[1], ids[0] == ids[2], len(set(ids))) == (4, first["id"], True, 3)
+    batch = (await rig.post("jobs/batch", {"jobs": [other, KEYED, other, {"urls": [URL]}]})).json()
+    ids = [result["id"] for result in batch["results"]]
+    assert (batch["succeeded"], ids[1], ids[0] == ids[2], len(set(ids))) == (
+        4,
+        first["id"],
+        True,
+        3,
+    )
 
 
 async def test_a_retry_makes_a_job_without_the_key(rig: Rig) -> None:

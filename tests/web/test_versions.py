@@ -21,42 +21,42 @@ ANY = {"If-Match": "*"}
 
 
 class Meddled:
-    """A part of a store where somebody acts right after a thing has been read."""
+    """Part of a store with a concurrent change right after a read."""
 
     def __init__(self, inner: object) -> None:
         self._inner = inner
-        self._left = 0
+        self._changes_left = 0
         self._rival: Callable[[], Awaitable[object]] | None = None
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
-    def let(self, rival: Callable[[], Awaitable[object]], reads: int) -> None:
+    def schedule(self, rival: Callable[[], Awaitable[object]], reads: int) -> None:
         """Let *rival* act once, after so many reads from now on."""
-        self._rival, self._left = rival, reads
+        self._rival, self._changes_left = rival, reads
 
     @property
     def acted(self) -> bool:
         return self._rival is None
 
     async def get(self, *which: object) -> object:
-        return await self._found(self._inner.get(*which))  # type: ignore[attr-defined]
+        return await self._read(self._inner.get(*which))  # type: ignore[attr-defined]
 
     async def named(self, *which: object) -> object:
-        return await self._found(self._inner.named(*which))  # type: ignore[attr-defined]
+        return await self._read(self._inner.named(*which))  # type: ignore[attr-defined]
 
-    async def _found(self, reading: Awaitable[object]) -> object:
-        found = await reading
-        self._left -= 1
-        if self._rival is not None and self._left == 0:
+    async def _read(self, reading: Awaitable[object]) -> object:
+        record = await reading
+        self._changes_left -= 1
+        if self._rival is not None and self._changes_left == 0:
             rival, self._rival = self._rival, None
             await rival()
-        return found
+        return record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of things that have versions, and how one of them is changed."""
+    """A kind of versioned resource, and how to change one."""
 
     part: str  # of the store
     path: str
@@ -80,23 +80,23 @@ SESSION = Kind(
 )
 
 
-async def made(rig: Rig, path: str, body: Mapping[str, object]) -> str:
+async def create(rig: Rig, path: str, body: Mapping[str, object]) -> str:
     answer = await rig.post(path, body)
     assert answer.status_code in {200, 201, 202}, answer.text
     return str(answer.json()["id"])
 
 
 async def a_job(rig: Rig) -> str:
-    return await made(rig, "jobs", {"urls": [URL]})
+    return await create(rig, "jobs", {"urls": [URL]})
 
 
 async def a_late_job(rig: Rig) -> str:
     start = rig.clock.now() + timedelta(hours=1)
-    return await made(rig, "jobs", {"urls": [URL], "start_at": start.isoformat()})
+    return await create(rig, "jobs", {"urls": [URL], "start_at": start.isoformat()})
 
 
 async def a_paused_job(rig: Rig) -> str:
-    return await made(rig, f"jobs/{await a_job(rig)}/pause", {})
+    return await create(rig, f"jobs/{await a_job(rig)}/pause", {})
 
 
 async def an_ended_job(rig: Rig) -> str:
@@ -105,7 +105,7 @@ async def an_ended_job(rig: Rig) -> str:
 
 async def a_template(rig: Rig) -> str:
     count = len((await rig.get("templates")).json()["items"])
-    return await made(rig, "templates", {"name": f"t{count}", "spec": {"urls": [URL]}})
+    return await create(rig, "templates", {"name": f"t{count}", "spec": {"urls": [URL]}})
 
 
 async def a_changed_template(rig: Rig) -> str:
@@ -124,11 +124,11 @@ async def a_public_template(rig: Rig) -> str:
 async def a_schedule(rig: Rig) -> str:
     count = len((await rig.get("schedules")).json()["items"])
     body = {"name": f"s{count}", "when": "every 1h", "overrides": {"urls": [URL]}}
-    return await made(rig, "schedules", body)
+    return await create(rig, "schedules", body)
 
 
 async def a_paused_schedule(rig: Rig) -> str:
-    return await made(rig, f"schedules/{await a_schedule(rig)}/pause", {})
+    return await create(rig, f"schedules/{await a_schedule(rig)}/pause", {})
 
 
 async def an_old_schedule(rig: Rig) -> str:
@@ -140,21 +140,21 @@ async def an_old_schedule(rig: Rig) -> str:
 
 
 async def a_webhook(rig: Rig) -> str:
-    return await made(rig, "webhooks", {"url": HOOK})
+    return await create(rig, "webhooks", {"url": HOOK})
 
 
 async def a_webhook_that_is_off(rig: Rig) -> str:
-    return await made(rig, f"webhooks/{await a_webhook(rig)}/disable", {})
+    return await create(rig, f"webhooks/{await a_webhook(rig)}/disable", {})
 
 
 async def a_view(rig: Rig) -> str:
     count = len((await rig.get("views")).json()["items"])
-    return await made(rig, "views", {"name": f"v{count}", "query": "state:failed"})
+    return await create(rig, "views", {"name": f"v{count}", "query": "state:failed"})
 
 
 async def a_user(rig: Rig) -> str:
     count = len((await rig.get("users")).json()["items"])
-    return await made(rig, "users", {"id": f"u{count}"})
+    return await create(rig, "users", {"id": f"u{count}"})
 
 
 async def a_host(rig: Rig) -> str:
@@ -255,13 +255,13 @@ NEEDING = {
 
 
 def test_every_operation_that_heeds_a_version_has_its_row(rig: Rig) -> None:
-    told = document()
+    openapi = document()
     prefix = "/api/v1"
     heeding = {
         f"{method.upper()} {path.removeprefix(prefix)}"
-        for path, operations in told["paths"].items()
-        for method, told in operations.items()
-        if "412" in told["responses"] and method != "get"  # what a change would do
+        for path, operations in openapi["paths"].items()
+        for method, operation in operations.items()
+        if "412" in operation["responses"] and method != "get"  # dry runs of changes
     }
     assert heeding == {row.operation for row in ROWS}
 
@@ -292,18 +292,18 @@ class Scene:
         kind, rig = self.row.kind, self.rig
         thing = await self.row.make(rig)
         path = f"{kind.path}/{thing}"
-        seen = (await rig.get(path)).headers["etag"]
+        etag = (await rig.get(path)).headers["etag"]
         before = len(await all_told(rig))
         after: dict[str, Any] = {}
 
         async def rival() -> None:
-            made = await changed(rig, kind, thing, reads)
+            response = await changed(rig, kind, thing, reads)
             after["told"] = await all_told(rig)
-            after["first"] = made.is_success and len(after["told"]) <= before + 1
-            after["version"] = made.json().get("version")
+            after["first"] = response.is_success and len(after["told"]) <= before + 1
+            after["version"] = response.json().get("version")
 
-        self.meddled.let(rival, reads)
-        answer = await self.row.ask(self.slow, thing, headers={"If-Match": seen})
+        self.meddled.schedule(rival, reads)
+        answer = await self.row.ask(self.slow, thing, headers={"If-Match": etag})
 
         if not self.meddled.acted or not after["first"]:
             # it does not read so often, or reads once more what it has written
@@ -328,7 +328,7 @@ async def test_a_change_that_comes_between_is_not_overwritten(store: Store, row:
     while await scene.came_between(reads):
         reads += 1
 
-    assert reads > 1  # whoever writes has read it
+    assert reads > 1  # a write reads first
 
 
 async def test_a_change_that_names_no_version_is_merged_with_one_that_comes_between(
@@ -346,23 +346,23 @@ async def test_a_change_that_names_no_version_is_merged_with_one_that_comes_betw
             limits = {"overrides": {"limits": {"pages": 7}}}
             await rig.ask("PATCH", path, json=limits, headers=ANY)
 
-        meddled.let(rival, reads)
+        meddled.schedule(rival, reads)
         change = {"overrides": {"tags": ["nightly"]}, **more}
         answer = await slow.ask("PATCH", path, json=change, headers=ANY)
 
         with subtests.test(reads=reads, more=more):
             assert (answer.status_code, meddled.acted) == (200, True), answer.text
-            kept = (await rig.get(path)).json()["overrides"]
-            assert kept == {"urls": [URL], "limits": {"pages": 7}, "tags": ["nightly"]}
+            overrides = (await rig.get(path)).json()["overrides"]
+            assert overrides == {"urls": [URL], "limits": {"pages": 7}, "tags": ["nightly"]}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 async def test_a_change_to_what_has_changed_since_is_refused(rig: Rig, row: Row) -> None:
     thing = await row.make(rig)
-    seen = (await rig.get(f"{row.kind.path}/{thing}")).headers["etag"]
+    etag = (await rig.get(f"{row.kind.path}/{thing}")).headers["etag"]
     other = await changed(rig, row.kind, thing, 1)
 
-    late = await row.ask(rig, thing, headers={"If-Match": seen})
+    late = await row.ask(rig, thing, headers={"If-Match": etag})
 
     assert problem(late) == (412, "precondition_failed")
     assert late.json()["current_version"] == other.json()["version"]
@@ -388,16 +388,16 @@ SAME = (
 )
 
 
-@pytest.mark.parametrize(("kind", "make"), SAME, ids=lambda one: getattr(one, "path", ""))
+@pytest.mark.parametrize(("kind", "make"), SAME, ids=lambda value: getattr(value, "path", ""))
 async def test_of_many_changes_to_one_version_one_is_made(
     store: Store, kind: Kind, make: Callable[[Rig], Awaitable[str]]
 ) -> None:
     rig = await a_rig(store)
     thing = await make(rig)
-    seen = (await rig.get(f"{kind.path}/{thing}")).headers["etag"]
+    etag = (await rig.get(f"{kind.path}/{thing}")).headers["etag"]
 
     answers = await asyncio.gather(
-        *(changed(rig, kind, thing, n, headers={"If-Match": seen}) for n in range(1, 9))
+        *(changed(rig, kind, thing, n, headers={"If-Match": etag}) for n in range(1, 9))
     )
 
     assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
@@ -405,16 +405,16 @@ async def test_of_many_changes_to_one_version_one_is_made(
     assert (await rig.get(f"{kind.path}/{thing}")).json()["version"] == won["version"]
 
 
-@pytest.mark.parametrize(("kind", "make"), SAME, ids=lambda one: getattr(one, "path", ""))
+@pytest.mark.parametrize(("kind", "make"), SAME, ids=lambda value: getattr(value, "path", ""))
 async def test_what_was_seen_is_not_sent_again(
     rig: Rig, kind: Kind, make: Callable[[Rig], Awaitable[str]]
 ) -> None:
     path = f"{kind.path}/{await make(rig)}"
-    seen = {"If-None-Match": (await rig.get(path)).headers["etag"]}
+    headers = {"If-None-Match": (await rig.get(path)).headers["etag"]}
 
-    same = await rig.get(path, headers=seen)
+    same = await rig.get(path, headers=headers)
     await rig.ask(kind.method, path, json=kind.change(1), headers=ANY)
-    other = await rig.get(path, headers=seen)
+    other = await rig.get(path, headers=headers)
 
     if kind is HOST:  # it shows what goes on at it as well
         assert same.status_code == 200

@@ -12,11 +12,11 @@ from tests.web.rig import Rig, pointers, problem
 FAILED = {"name": "failed", "query": "state:failed"}
 
 
-async def kept(rig: Rig, by: str = LOCAL.id, **body: str) -> str:
+async def saved_view(rig: Rig, by: str = LOCAL.id, **body: str) -> str:
     answer = await rig.post("views", FAILED | body, by=by)
     assert answer.status_code == 201, answer.text
-    made: str = answer.json()["id"]
-    return made
+    view_id: str = answer.json()["id"]
+    return view_id
 
 
 async def test_a_view_is_kept_changed_and_deleted(rig: Rig) -> None:
@@ -56,7 +56,7 @@ class Overtaken:
 
 
 async def test_a_change_keeps_what_was_changed_meanwhile(rig: Rig) -> None:
-    path = f"views/{await kept(rig)}"
+    path = f"views/{await saved_view(rig)}"
     for headers, name, status in (({"If-Match": '"v1"'}, "mine", 412), ({}, "ours", 200)):
         views: Any = Overtaken(rig.yard.store, query="state:lost")
         racing = rig.with_services(store=structs.replace(rig.yard.store, views=views))
@@ -66,14 +66,14 @@ async def test_a_change_keeps_what_was_changed_meanwhile(rig: Rig) -> None:
         assert answer.status_code == status, answer.text
     view = (await rig.get(path)).json()
     assert (view["name"], view["query"], view["version"]) == ("ours", "state:lost", 4)
-    await kept(rig, name="taken")
-    taken = await rig.ask("PATCH", path, json={"name": "taken"})
-    assert problem(taken) == (409, "conflict")
+    await saved_view(rig, name="taken")
+    response = await rig.ask("PATCH", path, json={"name": "taken"})
+    assert problem(response) == (409, "conflict")
 
 
 async def test_they_are_listed_by_page_and_name(rig: Rig) -> None:
     for name, page in (("b", "jobs"), ("a", "jobs"), ("c", "events")):
-        await kept(rig, name=name, page=page)
+        await saved_view(rig, name=name, page=page)
     every = (await rig.get("views")).json()["items"]
     assert [(view["page"], view["name"]) for view in every] == [
         ("events", "c"),
@@ -85,14 +85,14 @@ async def test_they_are_listed_by_page_and_name(rig: Rig) -> None:
 
 async def test_a_name_is_there_once_for_each_page(rig: Rig) -> None:
     await rig.user("ada")
-    await kept(rig)
-    other = await kept(rig, name="other")
+    await saved_view(rig)
+    other = await saved_view(rig, name="other")
 
     assert problem(await rig.post("views", FAILED)) == (409, "conflict")
-    taken = await rig.ask("PATCH", f"views/{other}", json={"name": "failed"})
-    assert problem(taken) == (409, "conflict")
-    await kept(rig, page="events")
-    await kept(rig, "ada")
+    response = await rig.ask("PATCH", f"views/{other}", json={"name": "failed"})
+    assert problem(response) == (409, "conflict")
+    await saved_view(rig, page="events")
+    await saved_view(rig, "ada")
 
 
 async def test_what_is_wrong_is_named(rig: Rig) -> None:
@@ -112,5 +112,5 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
 
 async def test_a_user_has_only_so_many(rig: Rig) -> None:
     for n in range(200):
-        await kept(rig, name=str(n))
+        await saved_view(rig, name=str(n))
     assert problem(await rig.post("views", FAILED)) == (429, "limit_exceeded")

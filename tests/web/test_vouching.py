@@ -14,7 +14,7 @@ INSIDE = {"urls": ["http://10.0.0.5/"], "allow_addresses": ["10.0.0.5"]}
 WRITES = frozenset({Permit.TEMPLATES_READ, Permit.TEMPLATES_WRITE})
 
 
-async def made(rig: Rig, spec: dict[str, Any]) -> tuple[str, str]:
+async def create_template_and_schedule(rig: Rig, spec: dict[str, Any]) -> tuple[str, str]:
     """Return the ids of a template of the command line's, and of a schedule that follows it."""
     local = as_user(rig.yard)
     template = await local.templates.create({"name": "news", "spec": spec})
@@ -50,7 +50,7 @@ async def decided(rig: Rig, schedule_id: str) -> Tick:
 async def test_a_token_for_templates_opens_nothing_for_the_schedules_of_its_user(
     rig: Rig, patch: dict[str, Any]
 ) -> None:
-    template_id, schedule_id = await made(rig, {"urls": [URL]})
+    template_id, schedule_id = await create_template_and_schedule(rig, {"urls": [URL]})
     await patched(rig, template_id, patch)
     tick = await decided(rig, schedule_id)
     assert (tick.job_id, tick.reason) == (None, TickReason.REFUSED)
@@ -58,7 +58,7 @@ async def test_a_token_for_templates_opens_nothing_for_the_schedules_of_its_user
 
 
 async def test_it_leads_no_address_that_was_opened_to_another_use(rig: Rig) -> None:
-    template_id, schedule_id = await made(rig, INSIDE)
+    template_id, schedule_id = await create_template_and_schedule(rig, INSIDE)
 
     before = await decided(rig, schedule_id)
     await patched(rig, template_id, {"spec": {"urls": ["http://10.0.0.5/delete?all"]}})
@@ -74,7 +74,7 @@ async def test_an_admin_lets_one_crawl_have_an_address_and_nobody_else_does(rig:
     await rig.user("devi")
     narrow = await rig.token(LOCAL.id, frozenset({Permit.JOBS_WRITE}))
 
-    made = await rig.post("jobs", form | {"grant": True})
+    response = await rig.post("jobs", form | {"grant": True})
     refused = [
         await rig.post("jobs", form | {"grant": True}, by="devi"),
         await rig.post("jobs/preview", form | {"grant": True}, by="devi"),
@@ -82,14 +82,14 @@ async def test_an_admin_lets_one_crawl_have_an_address_and_nobody_else_does(rig:
         await rig.post("jobs", form),  # only where it is said
     ]
 
-    assert made.status_code == 201
-    assert [problem(one) for one in refused] == [(403, "forbidden")] * 4
+    assert response.status_code == 201
+    assert [problem(response) for response in refused] == [(403, "forbidden")] * 4
     many = (await rig.post("jobs/batch", {"jobs": [form | {"grant": True}]})).json()
-    assert [(one["code"], one["field"]) for one in many["results"]] == [
+    assert [(result["code"], result["field"]) for result in many["results"]] == [
         ("validation_failed", "grant")
     ]
-    told = (await rig.get(f"jobs/{made.json()['id']}/events")).json()["items"]
-    assert [one["data"].get("granted") for one in told] == [["addresses"]]
+    events = (await rig.get(f"jobs/{response.json()['id']}/events")).json()["items"]
+    assert [event["data"].get("granted") for event in events] == [["addresses"]]
     assert (await rig.get("settings/grants")).json()["value"] == {}
 
 

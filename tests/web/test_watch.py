@@ -43,22 +43,22 @@ async def crawled(rig: Rig, by: str) -> str:
     course = Course(points=(Point(at=NOW, seconds=5, pages=3, statuses={"2xx": 3}),))
     batch = a_batch([a_target()], [done(a_target())], log=lines, course=course)
     await rig.yard.store.frontier.record([(claim.lease, batch)], rig.clock.now(), LEASE)
-    made: str = job["id"]
-    return made
+    job_id: str = job["id"]
+    return job_id
 
 
 async def test_a_log_is_read_by_level_text_and_from_where_it_was_left(rig: Rig) -> None:
     job = await crawled(rig, LOCAL.id)
 
-    def shown(answer: dict[str, list[dict[str, object]]]) -> list[object]:
+    def messages_of(answer: dict[str, list[dict[str, object]]]) -> list[object]:
         return [line["message"] for line in answer["items"]]
 
-    assert shown((await rig.get(f"jobs/{job}/log")).json()) == ["line 0", "line 1", "line 3"]
-    assert shown((await rig.get(f"jobs/{job}/log?level=debug&q=line 2")).json()) == ["line 2"]
-    assert shown((await rig.get(f"jobs/{job}/log?after=2")).json()) == ["line 3"]
+    assert messages_of((await rig.get(f"jobs/{job}/log")).json()) == ["line 0", "line 1", "line 3"]
+    assert messages_of((await rig.get(f"jobs/{job}/log?level=debug&q=line 2")).json()) == ["line 2"]
+    assert messages_of((await rig.get(f"jobs/{job}/log?after=2")).json()) == ["line 3"]
     first = (await rig.get(f"jobs/{job}/log?limit=2")).json()
     rest = await rig.get(f"jobs/{job}/log", params={"limit": 2, "cursor": first["next_cursor"]})
-    assert shown(rest.json()) == ["line 3"]
+    assert messages_of(rest.json()) == ["line 3"]
 
 
 async def test_a_course_is_shown(rig: Rig) -> None:
@@ -82,11 +82,11 @@ async def test_workers_are_shown_and_gone_ones_forgotten(rig: Rig) -> None:
     [worker] = (await rig.get("workers")).json()["items"]
     alive = await rig.ask("DELETE", "workers/w1")
     await rig.clock.advance(timedelta(minutes=1))
-    gone = (await rig.get("workers/w1")).json()
+    current_worker = (await rig.get("workers/w1")).json()
 
     assert (worker["alive"], worker["slots"], worker["errors"]) == (True, 4, {"timeout": 2})
     assert problem(alive) == (409, "invalid_transition")
-    assert gone["alive"] is False
+    assert current_worker["alive"] is False
     assert (await rig.ask("DELETE", "workers/w1")).status_code == 204
     assert problem(await rig.get("workers/w1")) == (404, "not_found")
 

@@ -32,8 +32,8 @@ def yard(rig: Rig) -> Rig:
 async def a_webhook(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, Any]:
     answer = await rig.post("webhooks", {"url": HOOK} | fields, by=by)
     assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
+    webhook: dict[str, Any] = answer.json()
+    return webhook
 
 
 async def a_delivery(rig: Rig, webhook: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,21 +41,21 @@ async def a_delivery(rig: Rig, webhook: Mapping[str, Any]) -> dict[str, Any]:
     await rig.post(f"webhooks/{webhook['id']}/test")
     await rig.yard.store.deliveries.fan_out(rig.clock.now())
     listed = (await rig.get(f"webhooks/{webhook['id']}/deliveries")).json()["items"]
-    made: dict[str, Any] = listed[0]
-    return made
+    delivery: dict[str, Any] = listed[0]
+    return delivery
 
 
 async def test_a_secret_is_shown_once(yard: Rig) -> None:
     answer = await yard.post("webhooks", {"url": HOOK, "events": ["job.*"]})
 
-    made = answer.json()
+    webhook = answer.json()
     assert answer.status_code == 201, answer.text
-    assert answer.headers["location"] == f"/api/v1/webhooks/{made['id']}"
-    assert made["secret"].startswith("whsec_")
-    found = await yard.get(f"webhooks/{made['id']}")
-    assert found.json() == {name: made[name] for name in made if name != "secret"}
-    for path in ("webhooks", f"webhooks/{made['id']}", "events"):
-        assert made["secret"] not in (await yard.get(path)).text
+    assert answer.headers["location"] == f"/api/v1/webhooks/{webhook['id']}"
+    assert webhook["secret"].startswith("whsec_")
+    response = await yard.get(f"webhooks/{webhook['id']}")
+    assert response.json() == {name: webhook[name] for name in webhook if name != "secret"}
+    for path in ("webhooks", f"webhooks/{webhook['id']}", "events"):
+        assert webhook["secret"] not in (await yard.get(path)).text
 
 
 async def test_a_token_with_scopes_makes_webhooks_for_the_events_it_may_read(yard: Rig) -> None:
@@ -66,8 +66,8 @@ async def test_a_token_with_scopes_makes_webhooks_for_the_events_it_may_read(yar
 
     refused = await yard.post("webhooks", everything, secret=blind)
     named = await yard.post("webhooks", everything | {"events": ["token.created"]}, secret=sees)
-    made = await yard.post("webhooks", {"url": HOOK}, secret=sees)
-    path = f"webhooks/{made.json()['id']}"
+    response = await yard.post("webhooks", {"url": HOOK}, secret=sees)
+    path = f"webhooks/{response.json()['id']}"
     widened = await yard.ask(
         "PATCH", path, json={"events": ["*.created", "job.failed"]}, secret=sees
     )
@@ -81,19 +81,19 @@ async def test_a_token_with_scopes_makes_webhooks_for_the_events_it_may_read(yar
 
     assert [answer.status_code for answer in (refused, named, moved)] == [422, 422, 403]
     assert pointers(refused) == ["/events"]
-    assert made.json()["events"] == ["job.*"]
+    assert response.json()["events"] == ["job.*"]
     assert widened.json()["events"] == ["job.created", "job.failed"]
     assert by_session.json()["events"] == ["*"]
     assert noted.status_code == 200
 
 
 async def test_a_rotated_secret_is_shown_once_and_the_one_before_signs_on(yard: Rig) -> None:
-    made = await a_webhook(yard)
-    rotated = await yard.post(f"webhooks/{made['id']}/rotate")
+    webhook = await a_webhook(yard)
+    rotated = await yard.post(f"webhooks/{webhook['id']}/rotate")
     assert rotated.status_code == 202
-    assert rotated.json()["secret"] not in ("", made["secret"])
+    assert rotated.json()["secret"] not in ("", webhook["secret"])
     assert rotated.json()["rotated_until"] is not None
-    assert "secret" not in (await yard.get(f"webhooks/{made['id']}")).json()
+    assert "secret" not in (await yard.get(f"webhooks/{webhook['id']}")).json()
 
 
 async def test_what_is_wrong_is_named(yard: Rig) -> None:
@@ -115,30 +115,32 @@ async def test_what_is_wrong_is_named(yard: Rig) -> None:
         ({"active": False}, "/active"),
     ]
     for change, pointer in cases:
-        made = await yard.post("webhooks", {"url": HOOK} | change)
-        assert pointers(made) == [pointer], change
+        response = await yard.post("webhooks", {"url": HOOK} | change)
+        assert pointers(response) == [pointer], change
 
-        kept = await a_webhook(yard)
-        changed = await yard.ask("PATCH", f"webhooks/{kept['id']}", json=change)
+        webhook = await a_webhook(yard)
+        changed = await yard.ask("PATCH", f"webhooks/{webhook['id']}", json=change)
 
         assert pointers(changed) == [pointer], change
-        assert (await yard.get(f"webhooks/{kept['id']}")).json()["version"] == 1, change
+        assert (await yard.get(f"webhooks/{webhook['id']}")).json()["version"] == 1, change
 
 
 async def test_no_way_leads_inside(yard: Rig) -> None:
     for host in ("10.1.2.3", *INSIDE):  # all other spellings are in test_ssrf.py
         url = f"https://{host}/"
-        made = await yard.post("webhooks", {"url": url})
-        kept = await a_webhook(yard)
-        changed = await yard.ask("PATCH", f"webhooks/{kept['id']}", json={"url": url})
+        response = await yard.post("webhooks", {"url": url})
+        webhook = await a_webhook(yard)
+        changed = await yard.ask("PATCH", f"webhooks/{webhook['id']}", json={"url": url})
         opened = await yard.post("webhooks", {"url": url, "allow_addresses": ["10.0.0.0/8"]})
         reopened = await yard.ask(
-            "PATCH", f"webhooks/{kept['id']}", json={"url": url, "allow_addresses": ["127.0.0.1"]}
+            "PATCH",
+            f"webhooks/{webhook['id']}",
+            json={"url": url, "allow_addresses": ["127.0.0.1"]},
         )
 
-        assert [pointers(answer) for answer in (made, changed)] == [["/url"], ["/url"]], url
+        assert [pointers(answer) for answer in (response, changed)] == [["/url"], ["/url"]], url
         assert [problem(answer) for answer in (opened, reopened)] == [(403, "forbidden")] * 2, url
-        assert (await yard.get(f"webhooks/{kept['id']}")).json()["url"] == HOOK, url
+        assert (await yard.get(f"webhooks/{webhook['id']}")).json()["url"] == HOOK, url
 
 
 async def test_an_address_is_opened_where_the_yard_grants_it(yard: Rig) -> None:
@@ -158,15 +160,15 @@ async def test_one_may_hear_of_a_schedule_alone(yard: Rig) -> None:
     nightly = {"name": "nightly", "when": "@daily", "overrides": {"urls": ["https://a.example/"]}}
     schedule = (await yard.post("schedules", nightly)).json()["id"]
 
-    made = await a_webhook(yard, schedule="nightly", events=["job.*"])
+    webhook = await a_webhook(yard, schedule="nightly", events=["job.*"])
     await yard.post(f"schedules/{schedule}/run")
     await yard.post("jobs", {"urls": ["https://b.example/"]})
     await yard.yard.store.deliveries.fan_out(yard.clock.now())
 
-    assert made["schedule_id"] == schedule
-    told = (await yard.get(f"webhooks/{made['id']}/deliveries")).json()["items"]
-    assert [delivery["event"] for delivery in told] == ["job.created"]
-    every = await yard.ask("PATCH", f"webhooks/{made['id']}", json={"schedule": None})
+    assert webhook["schedule_id"] == schedule
+    deliveries = (await yard.get(f"webhooks/{webhook['id']}/deliveries")).json()["items"]
+    assert [delivery["event"] for delivery in deliveries] == ["job.created"]
+    every = await yard.ask("PATCH", f"webhooks/{webhook['id']}", json={"schedule": None})
     assert every.json()["schedule_id"] is None
     nowhere = await yard.post("webhooks", {"url": HOOK, "schedule": "weekly"})
     another = await yard.post("webhooks", {"url": HOOK, "schedule": schedule}, by="ada")
@@ -175,22 +177,22 @@ async def test_one_may_hear_of_a_schedule_alone(yard: Rig) -> None:
 
 async def test_a_list_comes_in_pages_the_newest_first(yard: Rig) -> None:
     await yard.user("ada")
-    made = [(await a_webhook(yard))["id"] for _ in range(3)]
+    webhook_ids = [(await a_webhook(yard))["id"] for _ in range(3)]
     adas = (await a_webhook(yard, "ada"))["id"]
 
-    async def ids(by: str = LOCAL.id, **asked: Any) -> list[str]:
-        found = (await yard.get("webhooks", params=asked, by=by)).json()["items"]
-        return [one["id"] for one in found]
+    async def ids(by: str = LOCAL.id, **params: Any) -> list[str]:
+        webhooks = (await yard.get("webhooks", params=params, by=by)).json()["items"]
+        return [webhook["id"] for webhook in webhooks]
 
     first = (await yard.get("webhooks?limit=3")).json()
     second = (
         await yard.get("webhooks", params={"limit": 3, "cursor": first["next_cursor"]})
     ).json()
 
-    walked = [one["id"] for page in (first, second) for one in page["items"]]
-    assert walked == [adas, *made[::-1]]
+    walked = [webhook["id"] for page in (first, second) for webhook in page["items"]]
+    assert walked == [adas, *webhook_ids[::-1]]
     assert await ids("ada") == [adas]
-    assert await ids(owner="me") == made[::-1]
+    assert await ids(owner="me") == webhook_ids[::-1]
     assert await ids(owner="ada") == [adas]
     assert await ids("ada", owner="local") == []
 
@@ -199,37 +201,37 @@ async def test_those_of_a_job_are_listed_by_it(yard: Rig) -> None:
     job = await yard.job(webhooks=[{"url": "https://1.1.1.1/hook"}])  # no name to look up
     await a_webhook(yard)
 
-    found = (await yard.get(f"webhooks?job={job['id']}")).json()["items"]
+    webhooks = (await yard.get(f"webhooks?job={job['id']}")).json()["items"]
 
-    assert [one["job_id"] for one in found] == [job["id"]]
-    path = f"webhooks/{found[0]['id']}"
-    assert (await yard.get(path)).json() == found[0]
-    assert "secret" not in found[0]
+    assert [webhook["job_id"] for webhook in webhooks] == [job["id"]]
+    path = f"webhooks/{webhooks[0]['id']}"
+    assert (await yard.get(path)).json() == webhooks[0]
+    assert "secret" not in webhooks[0]
 
 
 async def test_absent_stays_and_null_is_the_default(yard: Rig) -> None:
-    made = await a_webhook(yard, description="x", events=["job.*"])
-    path = f"webhooks/{made['id']}"
+    webhook = await a_webhook(yard, description="x", events=["job.*"])
+    path = f"webhooks/{webhook['id']}"
 
     described = await yard.ask("PATCH", path, json={"description": "y"})
     cleared = await yard.ask("PATCH", path, json={"description": None, "events": None})
 
-    told = described.json()
-    assert (told["description"], told["events"], told["url"]) == ("y", ["job.*"], HOOK)
+    body = described.json()
+    assert (body["description"], body["events"], body["url"]) == ("y", ["job.*"], HOOK)
     assert (cleared.json()["description"], cleared.json()["events"]) == ("", ["*"])
     assert cleared.headers["etag"] == '"v3"'
 
 
 async def test_a_change_without_a_body_is_none(yard: Rig) -> None:
-    made = await a_webhook(yard)
-    answer = await yard.ask("PATCH", f"webhooks/{made['id']}")
+    webhook = await a_webhook(yard)
+    answer = await yard.ask("PATCH", f"webhooks/{webhook['id']}")
     assert pointers(answer) == [""]
-    assert (await yard.get(f"webhooks/{made['id']}")).json()["version"] == 1
+    assert (await yard.get(f"webhooks/{webhook['id']}")).json()["version"] == 1
 
 
 async def test_a_webhook_is_switched_off_and_on(yard: Rig) -> None:
-    made = await a_webhook(yard)
-    path = f"webhooks/{made['id']}"
+    webhook = await a_webhook(yard)
+    path = f"webhooks/{webhook['id']}"
 
     off = await yard.post(f"{path}/disable")
     still_off = await yard.post(f"{path}/disable")
@@ -241,21 +243,21 @@ async def test_a_webhook_is_switched_off_and_on(yard: Rig) -> None:
     assert "local" in off.json()["disabled_reason"]
     assert problem(untested) == (409, "invalid_transition")
     assert (on.status_code, on.json()["active"], still_on.status_code) == (202, True, 200)
-    told = (await yard.get(f"events?subject={made['id']}")).json()["items"]
-    assert [one["name"] for one in told] == [*["webhook.updated"] * 2, "webhook.created"]
+    events = (await yard.get(f"events?subject={webhook['id']}")).json()["items"]
+    assert [event["name"] for event in events] == [*["webhook.updated"] * 2, "webhook.created"]
 
 
 async def test_deliveries_are_listed_by_state_in_pages(yard: Rig) -> None:
-    made = await a_webhook(yard)
+    webhook = await a_webhook(yard)
     for _ in range(3):
-        await a_delivery(yard, made)
-    path = f"webhooks/{made['id']}/deliveries"
+        await a_delivery(yard, webhook)
+    path = f"webhooks/{webhook['id']}/deliveries"
 
     first = (await yard.get(f"{path}?limit=2&state=pending")).json()
     behind = {"limit": 2, "state": "pending", "cursor": first["next_cursor"]}
     second = (await yard.get(path, params=behind)).json()
 
-    numbers = [one["no"] for page in (first, second) for one in page["items"]]
+    numbers = [delivery["no"] for page in (first, second) for delivery in page["items"]]
     assert len(numbers) >= 3
     assert numbers == sorted(numbers, reverse=True)
     assert (await yard.get(f"{path}?state=delivered")).json()["items"] == []
@@ -266,43 +268,45 @@ async def failed(rig: Rig, delivery_id: str) -> Delivery:
     """Return a delivery after an attempt in vain, and its end."""
     now = rig.clock.now()
     claimed = await rig.yard.store.deliveries.claim(now, timedelta(seconds=30), Traffic())
-    for one in claimed:
+    for delivery in claimed:
         attempt = DeliveryAttempt(at=now, latency=timedelta(seconds=1), status=500, excerpt="no")
-        ended = one.delivery.tried(attempt, chance=0.5).given_up(now)
-        await rig.yard.store.deliveries.settle(one.delivery, ended, None)
+        ended = delivery.delivery.tried(attempt, chance=0.5).given_up(now)
+        await rig.yard.store.deliveries.settle(delivery.delivery, ended, None)
     return await rig.yard.store.deliveries.get(delivery_id)
 
 
 async def test_a_delivery_is_made_once_more(yard: Rig) -> None:
-    made = await a_webhook(yard)
-    delivery = await a_delivery(yard, made)
+    webhook = await a_webhook(yard)
+    delivery = await a_delivery(yard, webhook)
     await failed(yard, delivery["id"])
-    path = f"webhooks/{made['id']}/deliveries"
+    path = f"webhooks/{webhook['id']}/deliveries"
 
     before = (await yard.get(f"{path}?state=failed")).json()["items"]
-    await yard.post(f"webhooks/{made['id']}/enable")  # its failed delivery has switched it off
+    await yard.post(f"webhooks/{webhook['id']}/enable")  # its failed delivery has switched it off
     replayed = await yard.post(f"{path}/{delivery['id']}/replay")
 
-    assert [one["attempts"][0]["status"] for one in before if one["id"] == delivery["id"]] == [500]
+    assert [
+        listed["attempts"][0]["status"] for listed in before if listed["id"] == delivery["id"]
+    ] == [500]
     assert (replayed.status_code, replayed.json()["state"]) == (202, "pending")
     assert replayed.json()["id"] == delivery["id"]
 
 
 async def test_a_delivery_is_its_own_webhooks_alone(yard: Rig) -> None:
-    one, other = await a_webhook(yard), await a_webhook(yard)
-    delivery = await a_delivery(yard, one)
+    first, other = await a_webhook(yard), await a_webhook(yard)
+    delivery = await a_delivery(yard, first)
     wrong = await yard.post(f"webhooks/{other['id']}/deliveries/{delivery['id']}/replay")
-    missing = await yard.post(f"webhooks/{one['id']}/deliveries/msg_x/replay")
+    missing = await yard.post(f"webhooks/{first['id']}/deliveries/msg_x/replay")
     assert [problem(answer) for answer in (wrong, missing)] == [(404, "not_found")] * 2
 
 
 async def test_a_deleted_webhook_is_gone_with_its_deliveries(yard: Rig) -> None:
-    made = await a_webhook(yard)
-    await a_delivery(yard, made)
+    webhook = await a_webhook(yard)
+    await a_delivery(yard, webhook)
 
-    deleted = await yard.ask("DELETE", f"webhooks/{made['id']}")
+    deleted = await yard.ask("DELETE", f"webhooks/{webhook['id']}")
 
     assert deleted.status_code == 204
-    for path in (f"webhooks/{made['id']}", f"webhooks/{made['id']}/deliveries"):
+    for path in (f"webhooks/{webhook['id']}", f"webhooks/{webhook['id']}/deliveries"):
         assert problem(await yard.get(path)) == (404, "not_found")
-    assert problem(await yard.ask("DELETE", f"webhooks/{made['id']}")) == (404, "not_found")
+    assert problem(await yard.ask("DELETE", f"webhooks/{webhook['id']}")) == (404, "not_found")

@@ -45,12 +45,12 @@ class TestJobs:
         await alive(rig)
         job = await rig.job(start_at=(rig.clock.now() + HOUR).isoformat())
 
-        told = (await rig.get(f"jobs/{job['id']}")).json()
+        current_job = (await rig.get(f"jobs/{job['id']}")).json()
 
-        (wait,) = told["waits_for"]
-        assert (wait["reason"], wait["until"]) == ("due_time", told["due_at"])
+        (wait,) = current_job["waits_for"]
+        assert (wait["reason"], wait["until"]) == ("due_time", current_job["due_at"])
         assert wait["detail"] == "its start is due in 1h"
-        assert told["state_reason"] == "scheduled"
+        assert current_job["state_reason"] == "scheduled"
 
     async def test_a_job_says_its_place_in_the_queue(self, rig: Rig) -> None:
         await alive(rig)
@@ -73,11 +73,11 @@ class TestJobs:
         await alive(rig)
         somebody = await reasons(rig, job["id"])
         await rig.clock.advance(HOUR)
-        gone = await reasons(rig, job["id"])
+        without_workers = await reasons(rig, job["id"])
         await alive(rig, stopping=True)
         stopping = await reasons(rig, job["id"])
 
-        assert nobody == gone == stopping == ["no_worker", "queue"]
+        assert nobody == without_workers == stopping == ["no_worker", "queue"]
         assert somebody == ["queue"]
 
     async def test_the_queue_says_who_is_next_and_what_holds_the_others_back(
@@ -124,7 +124,7 @@ class TestJobs:
 
         nobody = (await rig.get(f"jobs/{job['id']}")).json()["waits_for"]
         await alive(rig, id="w2", tags=("eu", "gpu"), slots=1, running=("a",))
-        taken = await reasons(rig, job["id"])
+        reasons_then = await reasons(rig, job["id"])
         await alive(rig, id="w2", tags=("eu", "gpu"), slots=2, running=("a",))
         free = await reasons(rig, job["id"])
 
@@ -132,7 +132,7 @@ class TestJobs:
         assert nobody[0]["detail"] == (
             "no worker has eu and gpu (crawlyard work --tag eu --tag gpu runs one)"
         )
-        assert taken == ["slot", "queue"]
+        assert reasons_then == ["slot", "queue"]
         assert free == ["queue"]
 
     @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ class TestJobs:
         job = await rig.job("ada")
         other = await rig.job()
 
-        told = (await rig.get(f"jobs/{job['id']}", by="ada")).json()
+        current_job = (await rig.get(f"jobs/{job['id']}", by="ada")).json()
         listed = (await rig.get("jobs", by="ada")).json()["items"]
 
-        assert (told["state"], told["state_reason"]) == ("pending", "waiting_quota")
-        (wait,) = told["waits_for"]
+        assert (current_job["state"], current_job["state_reason"]) == ("pending", "waiting_quota")
+        (wait,) = current_job["waits_for"]
         assert (wait["reason"], wait["quota"]) == ("quota", part)
         assert (wait["until"] is None) == (part == "running")
         assert listed[0]["state_reason"] == "waiting_quota"
@@ -176,20 +176,20 @@ class TestJobs:
         job = await rig.job()
         await claim(rig, job["id"])
         until = rig.clock.now() + timedelta(seconds=30)
-        held = HostReport(host="a.example", held_until=until, jobs=(job["id"],))
+        held_host = HostReport(host="a.example", held_until=until, jobs=(job["id"],))
         free = HostReport(host="b.example", jobs=(job["id"],))
-        theirs = HostReport(host="c.example", jobs=("another",))
+        other_host = HostReport(host="c.example", jobs=("another",))
 
-        await alive(rig, hosts=(held, free, theirs))
+        await alive(rig, hosts=(held_host, free, other_host))
         some = await reasons(rig, job["id"])
-        await alive(rig, hosts=(held, theirs))
-        told = (await rig.get(f"jobs/{job['id']}")).json()["waits_for"]
-        await alive(rig, hosts=(replace(held, in_flight=1),))
+        await alive(rig, hosts=(held_host, other_host))
+        waits_for = (await rig.get(f"jobs/{job['id']}")).json()["waits_for"]
+        await alive(rig, hosts=(replace(held_host, in_flight=1),))
         asking = await reasons(rig, job["id"])
 
         assert (some, asking) == ([], [])
-        assert [(w["reason"], w["hosts"]) for w in told] == [("host", ["a.example"])]
-        assert told[0]["detail"] == "a.example refused requests; asked again in 30s"
+        assert [(w["reason"], w["hosts"]) for w in waits_for] == [("host", ["a.example"])]
+        assert waits_for[0]["detail"] == "a.example refused requests; asked again in 30s"
 
     async def test_a_job_that_has_ended_or_is_paused_waits_for_nothing(self, rig: Rig) -> None:
         job = await rig.job()
@@ -213,11 +213,11 @@ class TestJobs:
 
 
 class TestURLs:
-    async def told(self, rig: Rig, job_id: str, url: str) -> dict[str, Any]:
+    async def explain(self, rig: Rig, job_id: str, url: str) -> dict[str, Any]:
         answer = await rig.get(f"jobs/{job_id}/why", params={"url": url})
         assert answer.status_code == 200, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
+        body: dict[str, Any] = answer.json()
+        return body
 
     async def test_what_became_of_each_url_is_told(self, rig: Rig) -> None:
         job = await rig.job(max_depth=5)
@@ -234,13 +234,15 @@ class TestURLs:
             Outcome(links["again"], TargetState.SKIPPED, rule=f"redirect to {URL}: already known"),
             Outcome(links["robots"], TargetState.SKIPPED, rule="robots: Disallow: /robots"),
         )
-        found = [seed, *(target for path, target in links.items() if path != "out")]
+        targets = [seed, *(target for path, target in links.items() if path != "out")]
         skipped = [Skipped(links["out"], "exclude: */out")]
-        await crawled(rig, job["id"], a_batch(found, outcomes, skipped))
+        await crawled(rig, job["id"], a_batch(targets, outcomes, skipped))
 
-        said = {path: await self.told(rig, job["id"], t.url) for path, t in links.items()}
+        explanations = {
+            path: await self.explain(rig, job["id"], t.url) for path, t in links.items()
+        }
 
-        assert {path: one["outcome"] for path, one in said.items()} == {
+        assert {path: explanation["outcome"] for path, explanation in explanations.items()} == {
             "ok": "fetched",
             "bad": "failed",
             "moved": "redirected",
@@ -252,15 +254,24 @@ class TestURLs:
         }
         pages = (await rig.get(f"jobs/{job['id']}/pages")).json()
         ids = {page["url"]: page["id"] for page in pages.get("items", ())}
-        assert said["ok"]["status"] == 404
-        assert said["ok"]["page_id"] == ids.get(links["ok"].url, said["ok"]["page_id"])
-        assert (said["ok"]["parent"], said["ok"]["via"], said["ok"]["depth"]) == (URL, "link", 1)
-        assert (said["bad"]["error"], said["bad"]["status"]) == ("timeout", None)
-        assert said["moved"]["redirected_to"] == f"{URL}new"
-        assert (said["again"]["redirected_to"], said["again"]["rule"]) == (URL, "already known")
-        assert said["robots"]["rule"] == "robots: Disallow: /robots"
-        assert (said["w1"]["position"], said["w2"]["position"]) == (1, 2)
-        assert said["out"]["rule"] == "exclude: */out"
+        assert explanations["ok"]["status"] == 404
+        assert explanations["ok"]["page_id"] == ids.get(
+            links["ok"].url, explanations["ok"]["page_id"]
+        )
+        assert (
+            explanations["ok"]["parent"],
+            explanations["ok"]["via"],
+            explanations["ok"]["depth"],
+        ) == (URL, "link", 1)
+        assert (explanations["bad"]["error"], explanations["bad"]["status"]) == ("timeout", None)
+        assert explanations["moved"]["redirected_to"] == f"{URL}new"
+        assert (explanations["again"]["redirected_to"], explanations["again"]["rule"]) == (
+            URL,
+            "already known",
+        )
+        assert explanations["robots"]["rule"] == "robots: Disallow: /robots"
+        assert (explanations["w1"]["position"], explanations["w2"]["position"]) == (1, 2)
+        assert explanations["out"]["rule"] == "exclude: */out"
 
     async def test_a_waiting_url_that_an_edit_keeps_out_says_so(self, rig: Rig) -> None:
         job = await rig.job()
@@ -269,8 +280,8 @@ class TestURLs:
         await crawled(rig, job["id"], a_batch([a_target(), *waiting, maps]))
         await rig.post(f"jobs/{job['id']}/exclusions", {"pattern": "*/out*"})
 
-        out, kept = [await self.told(rig, job["id"], target.url) for target in waiting]
-        sitemap = await self.told(rig, job["id"], maps.url)
+        out, remaining = [await self.explain(rig, job["id"], target.url) for target in waiting]
+        sitemap = await self.explain(rig, job["id"], maps.url)
 
         assert (out["outcome"], out["rule"], out["position"]) == (
             "waiting",
@@ -278,20 +289,24 @@ class TestURLs:
             None,
         )
         assert out["detail"] == "it is waiting and will be skipped (exclude: */out*)"
-        assert (kept["outcome"], kept["rule"], kept["position"]) == ("waiting", "", 4)
+        assert (remaining["outcome"], remaining["rule"], remaining["position"]) == (
+            "waiting",
+            "",
+            4,
+        )
         assert (sitemap["outcome"], sitemap["rule"]) == ("waiting", "")
 
     async def test_a_url_that_was_never_found_is_judged(self, rig: Rig) -> None:
         job = await rig.job(exclude=["*/private/*"], include=["*/docs/*"])
 
-        inside = await self.told(rig, job["id"], f"{URL}docs/a")
-        excluded = await self.told(rig, job["id"], f"{URL}docs/private/a")
-        not_included = await self.told(rig, job["id"], f"{URL}blog")
-        elsewhere = await self.told(rig, job["id"], "https://other.example/docs/")
+        inside = await self.explain(rig, job["id"], f"{URL}docs/a")
+        excluded = await self.explain(rig, job["id"], f"{URL}docs/private/a")
+        not_included = await self.explain(rig, job["id"], f"{URL}blog")
+        elsewhere = await self.explain(rig, job["id"], "https://other.example/docs/")
 
         every = (inside, excluded, not_included, elsewhere)
-        assert {one["outcome"] for one in every} == {"never_found"}
-        assert [one["rule"] for one in every] == [
+        assert {explanation["outcome"] for explanation in every} == {"never_found"}
+        assert [explanation["rule"] for explanation in every] == [
             "",
             "exclude: */private/*",
             "include: no pattern matches",
@@ -303,14 +318,14 @@ class TestURLs:
         job = await rig.job()
         hop = a_target(host="www.example.com", via=Via.SEED, hops=1)
         await crawled(rig, job["id"], a_batch([a_target(), hop]))
-        told = await self.told(rig, job["id"], "https://www.example.com/x")
-        assert (told["outcome"], told["rule"]) == ("never_found", "")
+        explanation = await self.explain(rig, job["id"], "https://www.example.com/x")
+        assert (explanation["outcome"], explanation["rule"]) == ("never_found", "")
 
     async def test_a_url_is_known_in_any_spelling_and_refused_if_it_is_none(self, rig: Rig) -> None:
         job = await rig.job()
         await crawled(rig, job["id"], a_batch([a_target()], [done(a_target())]))
-        told = await self.told(rig, job["id"], "HTTPS://Example.com:443/a/..#top")
-        assert (told["url"], told["outcome"]) == (URL, "fetched")
+        explanation = await self.explain(rig, job["id"], "HTTPS://Example.com:443/a/..#top")
+        assert (explanation["url"], explanation["outcome"]) == (URL, "fetched")
         for url in ["ftp://a.example/", "nothing", "", "x" * 9000]:
             answer = await rig.get(f"jobs/{job['id']}/why", params={"url": url})
             assert problem(answer) == (422, "validation_failed"), url

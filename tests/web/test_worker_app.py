@@ -1,4 +1,4 @@
-"""What a worker process shows over HTTP: its metrics to who may see them, its health to all."""
+"""Web application of a worker process: metrics for admins, health for all."""
 
 from dataclasses import replace
 
@@ -17,15 +17,15 @@ def of_worker(rig: Rig, *, looks: bool = True) -> Rig:
 
 
 async def test_metrics_need_a_token_of_an_admin_as_those_of_a_server_do(rig: Rig) -> None:
-    shown = of_worker(rig)
+    worker = of_worker(rig)
     await rig.user("ada", Role.OPERATOR)
     narrow = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ}))
 
-    for asked in [rig, shown]:
-        assert problem(await asked.get("/metrics", by=None)) == (401, "unauthenticated")
-        assert problem(await asked.get("/metrics", by="ada")) == (403, "forbidden")
-        assert problem(await asked.get("/metrics", secret=narrow)) == (403, "forbidden")
-        assert (await asked.get("/metrics")).status_code == 200
+    for target in [rig, worker]:
+        assert problem(await target.get("/metrics", by=None)) == (401, "unauthenticated")
+        assert problem(await target.get("/metrics", by="ada")) == (403, "forbidden")
+        assert problem(await target.get("/metrics", secret=narrow)) == (403, "forbidden")
+        assert (await target.get("/metrics")).status_code == 200
 
 
 async def test_metrics_are_of_this_process_alone(rig: Rig) -> None:
@@ -58,7 +58,7 @@ async def test_it_is_well_while_its_worker_looks_for_work_and_its_store_answers(
 
 
 async def test_nothing_else_is_there(rig: Rig) -> None:
-    shown = of_worker(rig)
+    worker = of_worker(rig)
     for path in ["jobs", "/", "/readyz"]:
-        assert problem(await shown.get(path)) == (404, "not_found")
-    assert problem(await shown.ask("POST", "/metrics")) == (405, "method_not_allowed")
+        assert problem(await worker.get(path)) == (404, "not_found")
+    assert problem(await worker.ask("POST", "/metrics")) == (405, "method_not_allowed")

@@ -1,4 +1,4 @@
-"""What is wanted of workers, over HTTP."""
+"""Control of workers over HTTP."""
 
 from datetime import timedelta
 
@@ -20,26 +20,26 @@ async def beat(rig: Rig, **fields: object) -> None:
 
 
 async def state(rig: Rig) -> str:
-    shown: str = (await rig.get(f"workers/{ID}")).json()["state"]
-    return shown
+    worker_state: str = (await rig.get(f"workers/{ID}")).json()["state"]
+    return worker_state
 
 
-async def told(rig: Rig) -> list[Event]:
+async def worker_events(rig: Rig) -> list[Event]:
     return await rig.yard.store.events.events(EventQuery(names=Topic.WORKERS.names))
 
 
 async def names(rig: Rig) -> list[EventName]:
-    return [event.name for event in await told(rig)]
+    return [event.name for event in await worker_events(rig)]
 
 
 async def test_a_worker_is_quiet_and_goes_on_as_is_wanted(rig: Rig) -> None:
     await beat(rig)
 
     quiet = await rig.post(f"workers/{ID}/quiet")
-    wanted = await rig.yard.store.workers.wish(ID)
+    wish = await rig.yard.store.workers.wish(ID)
     resumed = await rig.post(f"workers/{ID}/resume")
 
-    assert (quiet.status_code, quiet.json()["state"], wanted) == (202, "quiet", WorkerWish.QUIET)
+    assert (quiet.status_code, quiet.json()["state"], wish) == (202, "quiet", WorkerWish.QUIET)
     assert (resumed.status_code, resumed.json()["state"]) == (202, "idle")
     assert await names(rig) == [EventName.WORKER_QUIETED, EventName.WORKER_RESUMED]
 
@@ -47,9 +47,9 @@ async def test_a_worker_is_quiet_and_goes_on_as_is_wanted(rig: Rig) -> None:
 async def test_what_is_wanted_already_is_no_change(rig: Rig) -> None:
     await beat(rig)
     fresh = await rig.post(f"workers/{ID}/resume")
-    for what in ("quiet", "stop"):
-        await rig.post(f"workers/{ID}/{what}")
-        again = await rig.post(f"workers/{ID}/{what}")
+    for action in ("quiet", "stop"):
+        await rig.post(f"workers/{ID}/{action}")
+        again = await rig.post(f"workers/{ID}/{action}")
         assert again.status_code == 200
 
     assert fresh.status_code == 200
@@ -60,26 +60,26 @@ async def test_who_stops_does_nothing_else_any_more(rig: Rig) -> None:
     await beat(rig)
     stopped = await rig.post(f"workers/{ID}/stop")
     assert (stopped.status_code, stopped.json()["state"]) == (202, "stopping")
-    for what in ("quiet", "resume"):
-        assert problem(await rig.post(f"workers/{ID}/{what}")) == (409, "invalid_transition")
+    for action in ("quiet", "resume"):
+        assert problem(await rig.post(f"workers/{ID}/{action}")) == (409, "invalid_transition")
     assert await state(rig) == "stopping"
 
 
-@pytest.mark.parametrize("what", ["quiet", "resume"])
-async def test_one_that_a_signal_stops_is_told_nothing_else(rig: Rig, what: str) -> None:
+@pytest.mark.parametrize("action", ["quiet", "resume"])
+async def test_one_that_a_signal_stops_is_told_nothing_else(rig: Rig, action: str) -> None:
     await beat(rig, stopping=True)
-    assert problem(await rig.post(f"workers/{ID}/{what}")) == (409, "invalid_transition")
+    assert problem(await rig.post(f"workers/{ID}/{action}")) == (409, "invalid_transition")
     assert (await rig.post(f"workers/{ID}/stop")).status_code == 200
     assert await names(rig) == []
 
 
-@pytest.mark.parametrize("what", ["quiet", "resume", "stop"])
-async def test_nothing_is_wanted_of_one_that_is_gone(rig: Rig, what: str) -> None:
+@pytest.mark.parametrize("action", ["quiet", "resume", "stop"])
+async def test_nothing_is_wanted_of_one_that_is_gone(rig: Rig, action: str) -> None:
     await beat(rig)
     await rig.clock.advance(timedelta(minutes=1))
     assert await state(rig) == "gone"
-    assert problem(await rig.post(f"workers/{ID}/{what}")) == (409, "invalid_transition")
-    assert problem(await rig.post(f"workers/nobody/{what}")) == (404, "not_found")
+    assert problem(await rig.post(f"workers/{ID}/{action}")) == (409, "invalid_transition")
+    assert problem(await rig.post(f"workers/nobody/{action}")) == (404, "not_found")
     assert await names(rig) == []
 
 
@@ -110,7 +110,7 @@ async def test_jobs_wait_for_workers_that_are_quiet(rig: Rig) -> None:
 async def test_an_event_says_who_wanted_what_of_whom(rig: Rig) -> None:
     await beat(rig)
     await rig.post(f"workers/{ID}/stop")
-    [event] = await told(rig)
+    [event] = await worker_events(rig)
     assert (event.subject, event.actor) == (ID, LOCAL.id)
     assert event.data == {"host": "host", "pid": 1}
     assert undocumented([event]) == []

@@ -1,1 +1,1 @@
-"""What carries the surface to where it is used: the far side of a connection."""
+"""Python API: the surface, in this process or over HTTP."""

@@ -1,4 +1,4 @@
-"""The surface without async: each call is made in the loop of a thread of its own."""
+"""Blocking API: each call runs in the event loop of a separate thread."""
 
 import inspect
 from collections.abc import Callable, Generator, Iterator
@@ -17,14 +17,14 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.services.surface import Surface, nouns
 
-# whoever connects needs no database
+# a client needs no database
 with lazily():
     from crawlyard.api import near
 
 
 @contextmanager
 def connect(url: str | None = None, token: str | None = None, **options: Any) -> Iterator[Any]:
-    """Connect to an instance that is served at *url*, as `crawlyard.connect` does."""
+    """Connect to the instance at *url*; see `crawlyard.connect`."""
     with _blocking(far.connect(url, token, **options)) as surface:
         yield surface
 
@@ -33,7 +33,7 @@ def connect(url: str | None = None, token: str | None = None, **options: Any) ->
 def open(  # noqa: A001 - `crawlyard.sync.open`
     settings: Settings | None = None, actor: Actor = LOCAL
 ) -> Iterator[Any]:
-    """Open an instance in this process, as `crawlyard.open` does.
+    """Open an instance in this process; see `crawlyard.open`.
 
     `jobs.run` crawls in this process; all other jobs need a worker: ``crawlyard work``.
     """
@@ -42,21 +42,21 @@ def open(  # noqa: A001 - `crawlyard.sync.open`
 
 
 def every(
-    ask: Callable[..., Any], *args: Any, limit: int | None = None, **asked: Any
+    ask: Callable[..., Any], *args: Any, limit: int | None = None, **filters: Any
 ) -> Iterator[Any]:
-    """Yield the items of a list, at most *limit*, part by part.
+    """Yield the items of a list, at most *limit*, page by page.
 
     For example ``every(yard.jobs.list, state="failed")``.
     """
-    if inspect.isasyncgenfunction(inspect.unwrap(ask)):  # it walks by itself
-        yield from ask(*args, **asked, limit=limit)
+    if inspect.isasyncgenfunction(inspect.unwrap(ask)):  # it paginates itself
+        yield from ask(*args, **filters, limit=limit)
         return
-    left, cursor = limit, None
-    while left is None or left > 0:
-        size = LARGEST_PART if left is None else min(left, LARGEST_PART)
-        part = ask(*args, **asked, limit=size, cursor=cursor)
+    remaining, cursor = limit, None
+    while remaining is None or remaining > 0:
+        size = LARGEST_PART if remaining is None else min(remaining, LARGEST_PART)
+        part = ask(*args, **filters, limit=size, cursor=cursor)
         yield from part.items
-        left = None if left is None else left - len(part.items)
+        remaining = None if remaining is None else remaining - len(part.items)
         cursor = part.next_cursor
         if cursor is None:
             return
@@ -76,14 +76,14 @@ def _blocking(opened: AbstractAsyncContextManager[Surface]) -> Iterator["_Surfac
 
 
 class _Loop:
-    """The loop of another thread, and the iterators that are open in it."""
+    """Event loop in another thread, and its open iterators."""
 
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
         self._open = WeakSet[Generator[Any]]()
 
     def call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Return the result of *call*, awaited; an iterator where it is one."""
+        """Return the awaited result of *call*, or an iterator for an async one."""
         result = self._portal.call(partial(_result, call, *args, **kwargs))
         if not hasattr(result, "__anext__"):
             return result
@@ -92,7 +92,7 @@ class _Loop:
         return items
 
     def close(self) -> None:
-        """Close what is still open."""
+        """Close the open iterators."""
         for items in list(self._open):
             items.close()
 
@@ -109,7 +109,7 @@ class _Loop:
 
 
 class _Surface:
-    """The nouns of a surface, each with methods that block."""
+    """Nouns of a surface with blocking methods."""
 
     def __init__(self, loop: _Loop, surface: Surface) -> None:
         for name in nouns():
@@ -117,7 +117,7 @@ class _Surface:
 
 
 def _noun(loop: _Loop, noun: Noun) -> object:
-    """Return the methods of *noun*, made to block, on an object that `help` describes."""
+    """Return an object with blocking methods of *noun*, documented for `help`."""
     kind = type(noun)
     methods = {n: staticmethod(_method(loop, getattr(noun, n))) for n in methods_of(kind)}
     return type(kind.__name__, (), {"__doc__": inspect.getdoc(kind), **methods})()

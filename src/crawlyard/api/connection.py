@@ -1,4 +1,4 @@
-"""Requests to one server: sent, sent again where that is right, and answered."""
+"""HTTP client of one server, with retries."""
 
 import asyncio
 import random
@@ -10,12 +10,12 @@ from typing import Self
 
 import httpx
 
-from crawlyard.api.problems import checked
-from crawlyard.api.server import Server, server_of, verified
+from crawlyard.api.problems import check_answer
+from crawlyard.api.server import Server, server_of, tls_context
 from crawlyard.errors import Unavailable
 from crawlyard.ids import new_id
 
-_TRIES = 4
+_MAX_ATTEMPTS = 4
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 30.0
 
 _NOTHING: Mapping[str, object] = {}
@@ -23,13 +23,13 @@ _PLAIN: Mapping[str, str] = {}
 
 
 class Connection:
-    """Asks one server. What it refuses is raised as the errors of `crawlyard.errors`.
+    """Sends requests to one server; its problems are raised as `crawlyard.errors`.
 
-    Use it as an async context manager. Without a *server*, the environment names it. A *transport*
-    takes the place of the network.
+    Use it as an async context manager. *server* defaults to the environment. A *transport*
+    replaces the network.
 
     Raises:
-        Invalid: nobody names a server or a token for it, or it cannot be right.
+        Invalid: no server or token is set, or one is malformed.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Connection:
     ) -> None:
         self.server = own = server or server_of()
         self._http = httpx.AsyncClient(
-            headers=own.headers, timeout=own.timeout_s, transport=transport, verify=verified()
+            headers=own.headers, timeout=own.timeout_s, transport=transport, verify=tls_context()
         )
 
     async def __aenter__(self) -> Self:
@@ -56,14 +56,14 @@ class Connection:
         headers: Mapping[str, str] = _PLAIN,
         silence_s: float | None = None,
     ) -> httpx.Response:
-        """Return the answer to a request, sent again while the server asks to wait.
+        """Send a request, and retry while the server responds that it is busy.
 
-        *path* is below ``/api/v1`` unless it begins with a slash. A POST carries the same
-        Idempotency-Key each time: it is done once. *silence_s* is for how long nothing may come;
-        ``None``: as long as the server is said to take.
+        *path* is below ``/api/v1`` unless it begins with a slash. A POST is retried with the same
+        Idempotency-Key, so it is carried out once. *silence_s* is the read timeout; it defaults
+        to the server's timeout.
 
         Raises:
-            CrawlyardError: what the server answered, or `Unavailable` if nobody did.
+            CrawlyardError: the problem in the response, or `Unavailable` if there was none.
         """
         request = self._request(method, path, params, body, headers, silence_s)
         attempt = 0
@@ -72,13 +72,13 @@ class Connection:
             try:
                 answer = await self._http.send(request)
             except httpx.TransportError as error:
-                wait = _wait_s(attempt, None) if _again(method, error) else None
+                wait = _wait_s(attempt, None) if _may_retry(method, error) else None
                 if wait is None:
                     raise self._unreachable(error) from None
             else:
                 wait = _wait_s(attempt, answer)
                 if wait is None:
-                    return checked(answer)
+                    return check_answer(answer)
             await asyncio.sleep(wait)
             attempt += 1
 
@@ -91,27 +91,27 @@ class Connection:
         headers: Mapping[str, str] = _PLAIN,
         silence_s: float | None = None,
     ) -> AsyncGenerator[httpx.Response]:
-        """Give out an answer to GET that is read piece by piece.
+        """Open a response to GET that is read in pieces.
 
         Raises:
-            CrawlyardError: as for `send`; `Unavailable` as well if the answer breaks off.
+            CrawlyardError: as for `send`; `Unavailable` also if the response breaks off.
         """
         request = self._request("GET", path, params, None, headers, silence_s)
         try:
-            answer = await self._opened(request)
+            answer = await self._open(request)
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
         try:
             if not answer.is_success:
                 await answer.aread()
-                checked(answer)
+                check_answer(answer)
             yield answer
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
         finally:
             await answer.aclose()
 
-    async def _opened(self, request: httpx.Request) -> httpx.Response:
+    async def _open(self, request: httpx.Request) -> httpx.Response:
         attempt = 0
         while True:
             answer = await self._http.send(request, stream=True)
@@ -144,28 +144,28 @@ class Connection:
         )
 
     def _unreachable(self, error: httpx.HTTPError) -> Unavailable:
-        said = str(error) or type(error).__name__
-        return Unavailable(f"{self.server.url} cannot be reached: {said}")
+        reason = str(error) or type(error).__name__
+        return Unavailable(f"{self.server.url} cannot be reached: {reason}")
 
 
 def _wait_s(attempt: int, answer: httpx.Response | None) -> float | None:
-    """Return how long to wait before a request is sent again; ``None``: it is not.
+    """Return the seconds before a retry; ``None``: no retry.
 
-    *attempt* counts from 0; *answer* of ``None``: nobody answered.
+    *attempt* counts from 0; *answer* is ``None`` if there was none.
     """
-    if attempt + 1 >= _TRIES:
+    if attempt + 1 >= _MAX_ATTEMPTS:
         return None
     if answer is not None:
-        if answer.status_code not in {429, 503} and not _under_way(answer):
+        if answer.status_code not in {429, 503} and not _is_in_progress(answer):
             return None
-        asked = _seconds(answer.headers.get("retry-after", ""))
-        if asked is not None:
-            return asked if asked <= _LONGEST_WAIT_S else None
+        retry_after_s = _seconds(answer.headers.get("retry-after", ""))
+        if retry_after_s is not None:
+            return retry_after_s if retry_after_s <= _LONGEST_WAIT_S else None
     return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**attempt) * (0.75 + random.random() / 2)
 
 
-def _under_way(answer: httpx.Response) -> bool:
-    """Tell whether the first of two requests with one key is still being answered."""
+def _is_in_progress(answer: httpx.Response) -> bool:
+    """Return whether an earlier request with the same key is still in progress."""
     return answer.status_code == 409 and "idempotency-in-progress" in answer.text[:300]
 
 
@@ -176,29 +176,29 @@ def _seconds(header: str) -> float | None:
         parsedate_to_datetime(header)
     except (ValueError, OverflowError, TypeError):
         return None
-    return _LONGEST_WAIT_S + 1  # a date: our clocks need not agree
+    return _LONGEST_WAIT_S + 1  # a date: the clocks may differ
 
 
-def _again(method: str, error: httpx.TransportError) -> bool:
-    """Tell whether a request without an answer may be sent once more.
+def _may_retry(method: str, error: httpx.TransportError) -> bool:
+    """Return whether a request without a response may be retried.
 
-    It may where nobody was there to take it, and where a second time does no harm: GET, and POST,
-    which is known again by its key.
+    It may if there was no connection, or if repeating it is safe: GET, and POST with its
+    idempotency key.
     """
-    found_nobody = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-    return found_nobody or method in {"GET", "HEAD", "POST"}
+    not_connected = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+    return not_connected or method in {"GET", "HEAD", "POST"}
 
 
-def _query(given: Mapping[str, object]) -> httpx.QueryParams | None:
-    """Return the query of a URL: no ``None``, a pair for each of several values.
+def _query(params: Mapping[str, object]) -> httpx.QueryParams | None:
+    """Return query parameters without ``None``, with a pair for each value of a list.
 
-    Without any it is ``None``: an empty list would wipe the query that the path has.
+    Returns ``None`` if there are none: an empty list would remove the query of the path.
     """
     pairs: list[tuple[str, str | int | float | bool | None]] = []
-    for name, value in given.items():
+    for name, value in params.items():
         several = isinstance(value, Iterable) and not isinstance(value, str)
-        values: Iterable[object] = value if several else (value,)  # type: ignore[assignment]  # told apart above
-        pairs += [(name, _word(one)) for one in values if one is not None]
+        values: Iterable[object] = value if several else (value,)  # type: ignore[assignment]  # checked above
+        pairs += [(name, _word(item)) for item in values if item is not None]
     return httpx.QueryParams(pairs) if pairs else None
 
 

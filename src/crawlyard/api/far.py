@@ -1,4 +1,4 @@
-"""The far side: the surface of an instance that is served elsewhere, asked over HTTP."""
+"""Remote surface: an instance served elsewhere, called over HTTP."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from crawlyard.api.connection import Connection
-from crawlyard.api.follow import EventPlace, LogPlace, Place, followed
+from crawlyard.api.follow import Cursor, EventCursor, LogCursor, follow
 from crawlyard.api.server import server_of
 from crawlyard.core.endpoints.endpoint import KEY, Endpoint, Header, Parameter, endpoints_of, reply
 from crawlyard.core.instance import ReadyOut
@@ -19,11 +19,11 @@ from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid, Unavailable, Version
 from crawlyard.services.surface import N, Surface
 
-_PATIENT = "timeout_s"
-"""The parameter for how long an endpoint may wait before it answers."""
+_TIMEOUT = "timeout_s"
+"""Name of the parameter for the longest wait of an endpoint."""
 
-_PLACE = frozenset({"after", "last_event_id"})
-"""Parameters for where to begin to follow."""
+_CURSORS = frozenset({"after", "last_event_id"})
+"""Parameters for the start of a stream."""
 
 
 @asynccontextmanager
@@ -33,29 +33,32 @@ async def connect(
     *,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Surface]:
-    """Connect to an instance that is served at *url*; *token* says who asks.
+    """Connect to the instance at *url* with *token*.
 
-    Without them, ``CRAWLYARD_SERVER`` and ``CRAWLYARD_TOKEN`` (or the file that
-    ``CRAWLYARD_TOKEN_FILE`` names) say it. The certificate authorities in the file that
+    They default to ``CRAWLYARD_SERVER`` and ``CRAWLYARD_TOKEN`` (or the file that
+    ``CRAWLYARD_TOKEN_FILE`` names). The certificate authorities in the file that
     ``CRAWLYARD_CA_FILE`` names are trusted in addition to the system's. Nothing is sent before the
-    first call. *transport* takes the place of the network, for tests.
+    first call. *transport* takes the cursor of the network, for tests.
 
     Raises:
-        Invalid: nobody says where and who, or it cannot be right.
+        Invalid: no server or token is set, or one is malformed.
     """
     async with Connection(server_of(url, token), transport) as connection:
         yield FarSurface(connection)
 
 
 class FarSurface(Surface):
-    """The surface of the instance that a connection reaches, in the name of its token."""
+    """Surface of a remote instance, with the rights of a token."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def _made(self, noun: type[N]) -> N:
-        """Return a *noun* whose endpoints are requests."""
-        methods = {n: _asked(one, self._connection) for n, one in endpoints_of(noun).items()}
+        """Return a *noun* whose methods send requests."""
+        methods = {
+            n: _remote_method(endpoint, self._connection)
+            for n, endpoint in endpoints_of(noun).items()
+        }
         members = {**methods, "_here": False}
         return cast("N", object.__new__(type(noun.__name__, (noun,), members)))
 
@@ -64,103 +67,109 @@ async def ready(connection: Connection) -> ReadyOut:
     """Check that the server can work.
 
     Raises:
-        Unavailable: it cannot, or nobody answered.
+        Unavailable: it cannot, or did not answer.
     """
     answer = await connection.send("GET", "/readyz")
     return msgspec.json.decode(answer.content, type=ReadyOut)
 
 
-def _asked(one: Endpoint, connection: Connection) -> Callable[..., Any]:
-    @wraps(one.call)
-    def ask(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if one.yields in (None, bytes):
-            return _sent(one, connection, args, kwargs)
-        return _followed(self, one, connection, _given(one, args, kwargs))
+def _remote_method(endpoint: Endpoint, connection: Connection) -> Callable[..., Any]:
+    @wraps(endpoint.call)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if endpoint.yields in (None, bytes):
+            return _send(endpoint, connection, args, kwargs)
+        return _open_stream(self, endpoint, connection, _bind_arguments(endpoint, args, kwargs))
 
-    return ask
+    return call
 
 
-async def _sent(
-    one: Endpoint, connection: Connection, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+async def _send(
+    endpoint: Endpoint, connection: Connection, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
-    given = _given(one, args, kwargs)
-    request = _request(one, given)
-    if one.yields is bytes:
+    arguments = _bind_arguments(endpoint, args, kwargs)
+    request = _request(endpoint, arguments)
+    if endpoint.yields is bytes:
         return _pieces(connection, request)
-    waits = [given.get(_PATIENT, each.default) for each in one.parameters if each.name == _PATIENT]
+    waits = [
+        arguments.get(_TIMEOUT, each.default)
+        for each in endpoint.parameters
+        if each.name == _TIMEOUT
+    ]
     silence = waits[0] + connection.server.timeout_s if waits else None
-    answer = await connection.send(one.method, **request, silence_s=silence)
-    reply().unchanged = answer.status_code == 200 and one.status != 200
-    if one.returns is str:
+    answer = await connection.send(endpoint.method, **request, silence_s=silence)
+    reply().unchanged = answer.status_code == 200 and endpoint.status != 200
+    if endpoint.returns is str:
         return answer.text
-    if one.returns in (None, type(None)):
+    if endpoint.returns in (None, type(None)):
         return None
     try:
-        return msgspec.json.decode(answer.content, type=one.returns)
+        return msgspec.json.decode(answer.content, type=endpoint.returns)
     except msgspec.DecodeError as error:
-        shape = getattr(one.returns, "__name__", str(one.returns))
-        said = f"{answer.request.url} answered with what is no {shape}: {error}"
-        raise Unavailable(said) from None
+        shape = getattr(endpoint.returns, "__name__", str(endpoint.returns))
+        detail = f"{answer.request.url} did not answer with a valid {shape}: {error}"
+        raise Unavailable(detail) from None
 
 
-def _followed(
-    noun: Any, one: Endpoint, connection: Connection, given: dict[str, Any]
+def _open_stream(
+    noun: Any, endpoint: Endpoint, connection: Connection, arguments: dict[str, Any]
 ) -> AsyncIterator[Any]:
-    after = next((given.pop(name) for name in sorted(_PLACE & given.keys())), None)
-    request = _request(one, given)
-    place: Place[Any]
-    if one.yields is EventOut:
-        job = given.get("job") or given.get("job_id")
-        place = EventPlace(noun, after, job, given.get("topics"))
+    after = next((arguments.pop(name) for name in sorted(_CURSORS & arguments.keys())), None)
+    request = _request(endpoint, arguments)
+    cursor: Cursor[Any]
+    if endpoint.yields is EventOut:
+        job = arguments.get("job") or arguments.get("job_id")
+        cursor = EventCursor(noun, after, job, arguments.get("topics"))
     else:
-        place = LogPlace(noun, after or 0, **given)
-    return followed(place, connection, request["path"], request["params"])
+        cursor = LogCursor(noun, after or 0, **arguments)
+    return follow(cursor, connection, request["path"], request["params"])
 
 
-def _request(one: Endpoint, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request that a call of an endpoint stands for."""
-
+def _request(endpoint: Endpoint, arguments: Mapping[str, Any]) -> dict[str, Any]:
     def at(place: str) -> list[tuple[Parameter, Any]]:
-        return [(each, given[each.name]) for each in one.at(place) if each.name in given]
+        return [
+            (each, arguments[each.name]) for each in endpoint.at(place) if each.name in arguments
+        ]
 
-    body: dict[str, Any] | None = {} if one.needs_body else None
+    body: dict[str, Any] | None = {} if endpoint.needs_body else None
     for _, rest in at("rest"):
         body = {**_plain(rest)}
     members = {each.alias: _plain(value) for each, value in at("body")}
     if members:
         body = {**(body or {}), **members}
     headers: dict[str, str] = {}
-    for each in one.at("header"):
-        headers |= _header(each.mark(Header), given.get(each.name))
-    if KEY in given:
-        headers["Idempotency-Key"] = given[KEY]
+    for each in endpoint.at("header"):
+        headers |= _header(each.mark(Header), arguments.get(each.name))
+    if KEY in arguments:
+        headers["Idempotency-Key"] = arguments[KEY]
     parts = {each.alias: quote(str(value), safe="") for each, value in at("path")}
-    path = one.path.format_map(parts)
+    path = endpoint.path.format_map(parts)
     params = {each.alias: _plain(value) for each, value in at("query")}
-    if one.listed:  # unless they are named, a list has some of the fields alone
-        params["fields"] = ",".join(one.item.__struct_fields__)
+    if endpoint.listed:  # by default, a list has only some of the fields
+        params["fields"] = ",".join(endpoint.item.__struct_fields__)
     return {
-        "path": path if "root" in one.marks else path.removeprefix("/"),
+        "path": path if "root" in endpoint.marks else path.removeprefix("/"),
         "params": params,
         "body": body,
         "headers": headers,
     }
 
 
-def _given(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call that are not what they are anyway, by their names."""
-    known = {each.name: each for each in one.parameters}
-    given: dict[str, Any] = {}
-    for name, value in list(one.signature.bind(None, *args, **kwargs).arguments.items())[1:]:
+def _bind_arguments(
+    endpoint: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of a call that differ from their defaults, by name."""
+    parameters = {each.name: each for each in endpoint.parameters}
+    arguments: dict[str, Any] = {}
+    for name, value in list(endpoint.signature.bind(None, *args, **kwargs).arguments.items())[1:]:
         if name == KEY:
-            given |= {} if value is None else {name: value}
-        elif name not in known:  # what ``**terms`` collected: there, None is something to say
-            if strange := [*strange_names(value, list(known), "parameter")]:
+            arguments |= {} if value is None else {name: value}
+        elif name not in parameters:  # collected by ``**terms``, where None has a meaning
+            if strange := [*strange_names(value, list(parameters), "parameter")]:
                 raise Invalid.of(Invalid(path, message) for path, _, message in strange)
-            given |= value
-        elif value is not known[name].default:
-            given[name] = value
-    return given
+            arguments |= value
+        elif value is not parameters[name].default:
+            arguments[name] = value
+    return arguments
 
 
 def _header(mark: Header | None, value: Any) -> dict[str, str]:
@@ -172,9 +181,9 @@ def _header(mark: Header | None, value: Any) -> dict[str, str]:
 
 
 def _if_match(version: Version, *, required: bool) -> dict[str, str]:
-    """Return the header by which a change is made to one version alone.
+    """Return the If-Match header for a change to a version.
 
-    ``None`` is whichever there is; where a server wants it said (*required*), it is said.
+    ``None`` is any version; it is sent only where the server *required* the header.
     """
     if version is None:
         return {"If-Match": "*"} if required else {}
@@ -188,7 +197,10 @@ def _plain(value: Any) -> Any:
 
 async def _pieces(connection: Connection, request: Mapping[str, Any]) -> AsyncIterator[bytes]:
     path, params = request["path"], request["params"]
-    headers = {"Accept": "*/*", **request["headers"]}  # a file, in the format of its endpoint
+    headers = {
+        "Accept": "*/*",
+        **request["headers"],
+    }  # a file, in the default format of its endpoint
     async with connection.stream(path, params=params, headers=headers) as answer:
         async for piece in answer.aiter_bytes():
             yield piece

@@ -1,7 +1,7 @@
-"""What a server tells as it happens: every event or line once, whatever happens to a connection.
+"""Streams of events and log lines: each exactly once, across reconnections.
 
-Messages are read from one connection after another; what was missed between two is read from the
-list. Where nothing can stream, the list is asked every second.
+Messages missed between two connections are read from the list. If streaming is not possible, the
+list is polled every second.
 """
 
 import asyncio
@@ -33,103 +33,103 @@ T = TypeVar("T")
 _STREAM = "text/event-stream"
 
 _SILENCE_S = 45.0
-"""After which a connection is taken for dead: a server says something every 15."""
+"""Seconds without data before a connection is dropped: a server sends a ping every 15."""
 
 _AWAY = (Unavailable, RateLimited, QuotaExceeded)
-"""What a connection may fail with for now; where there are too many, the list will do."""
+"""Temporary errors of a connection; the list is polled meanwhile."""
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 1.0
-_MOST_SKIPPED = 60  # looks at the list, until a connection is tried again
+_MAX_POLLS = 60  # polls of the list before the next connection attempt
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """One server-sent event: its kind, its number if it has one, and JSON."""
+    """A server-sent event: name, id if any, and JSON."""
 
     event: str
     id: str | None
     data: str
 
 
-class Unstreamed(Unavailable):
-    """What answers cannot stream: a proxy, perhaps."""
+class NotStreaming(Unavailable):
+    """The response is not an event stream, perhaps because of a proxy."""
 
 
-class Place(ABC, Generic[T]):
-    """The number up to which everything was told; ``None`` until a server has named one."""
+class Cursor(ABC, Generic[T]):
+    """Sequence number of the last item yielded; ``None`` until the server has sent one."""
 
     def __init__(self, seq: int | None) -> None:
         self.seq = seq
         self.failures = 0  # in a row
-        self.over = False  # nothing follows
-        self._skipped = 0  # looks at the list, still, before a connection is tried
+        self.over = False  # no more items follow
+        self._polls_left = 0  # polls of the list before the next connection attempt
 
     async def begin(self, connection: Connection) -> None:
-        """Find where to begin, unless somebody said it."""
+        """Set the start of the stream unless it is set."""
 
     @abstractmethod
-    def told(self, message: Message) -> list[T]:
-        """Return what a message brings and is new."""
+    def parse(self, message: Message) -> list[T]:
+        """Return the new items of a message."""
 
     @abstractmethod
-    def listed(self) -> AsyncIterator[T]:
-        """Yield what the list has behind this place."""
+    def list_new(self) -> AsyncIterator[T]:
+        """Yield the items of the list after this cursor."""
 
-    def missed(self, message: Message) -> bool:
-        """Tell whether a message says that the list must be asked for what is missing."""
+    def signals_gap(self, message: Message) -> bool:
+        """Return whether a message reports missing items, to be read from the list."""
         del message
         return False
 
-    def takes(self, seq: int) -> bool:
-        """Go on to *seq*; tell whether it is new."""
+    def advance(self, seq: int) -> bool:
+        """Advance to *seq*; return whether it is new."""
         if self.seq is not None and seq <= self.seq:
             return False
         self.seq = seq
         return True
 
-    def streams(self) -> bool:
-        """Tell whether a connection is to be tried now; else the list is asked meanwhile."""
-        if self._skipped:
-            self._skipped -= 1
-        return not self._skipped
+    def should_connect(self) -> bool:
+        """Return whether to connect now rather than poll the list."""
+        if self._polls_left:
+            self._polls_left -= 1
+        return not self._polls_left
 
-    def failed(self, error: CrawlyardError) -> None:
-        """Note that there was no connection, or that it broke off."""
+    def note_failure(self, error: CrawlyardError) -> None:
+        """Count a failed or broken connection."""
         self.failures += 1
-        cannot = isinstance(error, Unstreamed)
-        self._skipped = _MOST_SKIPPED if cannot else min(_MOST_SKIPPED, 2**self.failures)
+        cannot = isinstance(error, NotStreaming)
+        self._polls_left = _MAX_POLLS if cannot else min(_MAX_POLLS, 2**self.failures)
 
     @property
     def pause_s(self) -> float:
-        """Return how long to wait before whatever is next."""
+        """Seconds before the next attempt."""
         longest = min(_LONGEST_PAUSE_S, _SHORTEST_PAUSE_S * 2.0 ** min(self.failures, 5))
         return longest * (0.75 + random.random() / 2)
 
 
-class EventPlace(Place[EventOut]):
-    """A place among the events, those of *topics* and of one *job* if they are named."""
+class EventCursor(Cursor[EventOut]):
+    """Cursor in the events, optionally of *topics* or of one *job*."""
 
     def __init__(
         self, feed: EventFeed, seq: int | None, job: str | None = None, topics: Any = None
     ) -> None:
         super().__init__(seq)
         self._feed = feed
-        self._asked: dict[str, Any] = {"job": job, "sort": "seq"}
+        self._filters: dict[str, Any] = {"job": job, "sort": "seq"}
         if topics is not None:
-            wanted = frozenset(Topic(word) for word in words_of(topics))
-            self._asked["type"] = tuple(sorted(names_of(wanted)))
+            enabled = frozenset(Topic(word) for word in words_of(topics))
+            self._filters["type"] = tuple(sorted(names_of(enabled)))
 
     async def begin(self, connection: Connection) -> None:
-        """Begin behind the newest event there is."""
+        """Begin after the newest event."""
         if self.seq is None:
             answer = await connection.send("GET", "events", params={"limit": 1})
             self.seq = int(answer.headers.get("x-event-seq", "0"))
 
-    def missed(self, message: Message) -> bool:
-        """Tell whether a message says that the list must be asked for what is missing."""
+    def signals_gap(self, message: Message) -> bool:
+        """Return whether a message reports missing items, to be read from the list."""
         if message.event == "hello":
-            begun = msgspec.json.decode(message.data, type=HelloOut).seq
-            if self.seq is None or begun < self.seq:
-                self.seq = begun  # another store: its numbers have begun anew
+            start_seq = msgspec.json.decode(message.data, type=HelloOut).seq
+            if self.seq is None or start_seq < self.seq:
+                self.seq = start_seq  # another store: its numbers have start_seq anew
             return False
         if message.event != "resync":
             return False
@@ -138,121 +138,121 @@ class EventPlace(Place[EventOut]):
             return False
         return True
 
-    def told(self, message: Message) -> list[EventOut]:
-        """Return the event that a message tells of, if it is one and new."""
+    def parse(self, message: Message) -> list[EventOut]:
+        """Return the event of a message, if it has a new one."""
         if message.id is None or message.event == "resync":
             return []
-        told = msgspec.json.decode(message.data, type=HappenedOut)
-        if not self.takes(told.id):
+        event = msgspec.json.decode(message.data, type=HappenedOut)
+        if not self.advance(event.id):
             return []
-        return [EventOut.filled(told, v=PAYLOAD_VERSION, seq=told.id, name=told.type)]
+        return [EventOut.filled(event, v=PAYLOAD_VERSION, seq=event.id, name=event.type)]
 
-    async def listed(self) -> AsyncIterator[EventOut]:
-        """Yield the events behind this place."""
-        async for event in every(self._feed.list, after=self.seq or 0, **self._asked):
-            if self.takes(event.seq):
+    async def list_new(self) -> AsyncIterator[EventOut]:
+        """Yield the events after this cursor."""
+        async for event in every(self._feed.list, after=self.seq or 0, **self._filters):
+            if self.advance(event.seq):
                 yield event
 
 
-class LogPlace(Place[LineOut]):
-    """A place in the log of a job; it is over when all of a job that has ended was told."""
+class LogCursor(Cursor[LineOut]):
+    """Cursor in the log of a job; over once the job has ended and all lines were yielded."""
 
-    def __init__(self, jobs: Jobs, seq: int, job_id: str, **asked: Any) -> None:
+    def __init__(self, jobs: Jobs, seq: int, job_id: str, **filters: Any) -> None:
         super().__init__(seq)
-        self._jobs, self._job_id, self._asked = jobs, job_id, asked
+        self._jobs, self._job_id, self._filters = jobs, job_id, filters
 
-    def told(self, message: Message) -> list[LineOut]:
-        """Return the lines that a message brings and that are new."""
+    def parse(self, message: Message) -> list[LineOut]:
+        """Return the lines of a message that are new."""
         if message.event == "end":
             self.over = True
         if message.event != "job.log":
             return []
-        told = msgspec.json.decode(message.data, type=LogLinesOut)
-        return [line for line in told.lines if self.takes(line.n)]
+        chunk = msgspec.json.decode(message.data, type=LogLinesOut)
+        return [line for line in chunk.lines if self.advance(line.n)]
 
-    async def listed(self) -> AsyncIterator[LineOut]:
-        """Yield the lines behind this place."""
+    async def list_new(self) -> AsyncIterator[LineOut]:
+        """Yield the lines after this cursor."""
         job = await self._jobs.get(self._job_id)
-        async for line in every(self._jobs.log, self._job_id, after=self.seq, **self._asked):
-            if self.takes(line.n):
+        async for line in every(self._jobs.log, self._job_id, after=self.seq, **self._filters):
+            if self.advance(line.n):
                 yield line
-        self.over = stands_still(job)  # asked first: what it said last is listed by now
+        self.over = is_quiet(job)  # read first: its last lines are in the list by now
 
 
-def stands_still(job: JobOut) -> bool:
-    """Tell whether a job says nothing more: it has ended, and no worker is at its last batch."""
+def is_quiet(job: JobOut) -> bool:
+    """Return whether a job logs no more: it has ended, and no worker has a batch of it."""
     return job.state in ENDED and not job.workers
 
 
-async def followed(
-    place: Place[T], connection: Connection, path: str, params: Mapping[str, object]
+async def follow(
+    cursor: Cursor[T], connection: Connection, path: str, params: Mapping[str, object]
 ) -> AsyncGenerator[T]:
-    """Yield what happens from *place* on: nothing is lost, and nothing comes twice.
+    """Yield the items after *cursor*, each exactly once.
 
     Raises:
-        Refused: the server does not let you listen.
+        Refused: the server does not permit the stream.
     """
-    await place.begin(connection)
+    await cursor.begin(connection)
     while True:
-        if place.streams():
-            async with aclosing(_heard(place, connection, path, params)) as heard:
-                async for one in heard:
-                    yield one
-        if place.failures and not place.over:
-            async with aclosing(_listed(place)) as listed:
-                async for one in listed:
-                    yield one
-        if place.over:
+        if cursor.should_connect():
+            async with aclosing(_read_stream(cursor, connection, path, params)) as items:
+                async for item in items:
+                    yield item
+        if cursor.failures and not cursor.over:
+            async with aclosing(_read_list(cursor)) as listed:
+                async for item in listed:
+                    yield item
+        if cursor.over:
             return
-        await asyncio.sleep(place.pause_s)
+        await asyncio.sleep(cursor.pause_s)
 
 
-async def _heard(
-    place: Place[T], connection: Connection, path: str, params: Mapping[str, object]
+async def _read_stream(
+    cursor: Cursor[T], connection: Connection, path: str, params: Mapping[str, object]
 ) -> AsyncGenerator[T]:
-    """Yield what one connection tells, and what it says was missed."""
+    """Yield the items of one connection, and those it reports as missed."""
     try:
-        async with aclosing(_messages(connection, path, params, place.seq)) as messages:
+        async with aclosing(_messages(connection, path, params, cursor.seq)) as messages:
             async for message in messages:
-                place.failures = 0
-                if place.missed(message):
-                    async with aclosing(_listed(place)) as listed:
-                        async for one in listed:
-                            yield one
-                for one in place.told(message):
-                    yield one
-                if place.over:
+                cursor.failures = 0
+                if cursor.signals_gap(message):
+                    async with aclosing(_read_list(cursor)) as listed:
+                        async for item in listed:
+                            yield item
+                for item in cursor.parse(message):
+                    yield item
+                if cursor.over:
                     return
     except _AWAY as error:
-        place.failed(error)
+        cursor.note_failure(error)
 
 
-async def _listed(place: Place[T]) -> AsyncGenerator[T]:
-    """Yield what the list has behind *place*; while nobody answers, nothing."""
+async def _read_list(cursor: Cursor[T]) -> AsyncGenerator[T]:
+    """Yield the items of the list after *cursor*; none while the server is unavailable."""
     try:
-        async for one in place.listed():
-            yield one
+        async for item in cursor.list_new():
+            yield item
     except _AWAY as error:
-        place.failed(error)
+        cursor.note_failure(error)
 
 
 async def _messages(
     connection: Connection, path: str, params: Mapping[str, object], after: int | None
 ) -> AsyncGenerator[Message]:
-    """Yield the messages of one connection until it ends; *after* is the last id that is known."""
+    """Yield the messages of one connection until it ends; *after* is the last known id."""
     headers = {"Accept": _STREAM}
     if after is not None:
         headers["Last-Event-ID"] = str(after)
-    streamed = connection.stream(path, params=params, headers=headers, silence_s=_SILENCE_S)
-    async with streamed as answer:
+    stream = connection.stream(path, params=params, headers=headers, silence_s=_SILENCE_S)
+    async with stream as answer:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != _STREAM:
-            raise Unstreamed(f"{answer.request.url} answered with no stream of events")
-        async for message in parsed(_lines(answer)):
+            raise NotStreaming(f"{answer.request.url} is not an event stream")
+        async for message in parse_messages(_lines(answer)):
             yield message
 
 
-async def parsed(lines: AsyncIterator[bytes]) -> AsyncGenerator[Message]:
+async def parse_messages(lines: AsyncIterator[bytes]) -> AsyncGenerator[Message]:
     """Yield the messages of a stream.
 
     Source: the HTML standard, section 9.2.6, "Interpreting an event stream".
@@ -281,8 +281,8 @@ async def _lines(answer: httpx.Response) -> AsyncGenerator[bytes]:
     """
     parts: list[bytes] = []
     async for chunk in answer.aiter_bytes():
-        first, *others = chunk.split(b"\n")
+        first, *rest = chunk.split(b"\n")
         parts.append(first)
-        for other in others:
+        for other in rest:
             yield b"".join(parts)
             parts = [other]

@@ -1,4 +1,4 @@
-"""The near side: the surface of an instance in this process."""
+"""Local surface: an instance in this process."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
@@ -32,7 +32,7 @@ from crawlyard.yard import Yard
 async def open(  # noqa: A001 - `crawlyard.open`
     settings: Settings | None = None, actor: Actor = LOCAL
 ) -> AsyncIterator[Surface]:
-    """Open an instance in this process, creating its store if there is none, for one actor.
+    """Open an instance in this process for one actor, creating its store if none exists.
 
     Without *settings*, they come from the environment and `crawlyard.toml`. `jobs.run` crawls in
     this process. Jobs of `jobs.create` and of schedules stay queued until a worker runs them:
@@ -46,72 +46,74 @@ async def open(  # noqa: A001 - `crawlyard.open`
 
 
 class NearSurface(Surface):
-    """A surface that checks what it is asked as a server does, in the same words."""
+    """Surface that validates arguments as a server does, with the same messages."""
 
     def _made(self, noun: type[N]) -> N:
-        checks = {name: _checked(one) for name, one in endpoints_of(noun).items()}
-        return super()._made(type(noun.__name__, (noun,), checks))
+        methods = {name: _local_method(endpoint) for name, endpoint in endpoints_of(noun).items()}
+        return super()._made(type(noun.__name__, (noun,), methods))
 
 
-def _checked(one: Endpoint) -> Callable[..., Any]:
-    @wraps(one.call)
+def _local_method(endpoint: Endpoint) -> Callable[..., Any]:
+    @wraps(endpoint.call)
     def call(self: object, *args: Any, **kwargs: Any) -> Any:
-        known = {each.name: each for each in one.parameters}  # of few endpoints is it asked
-        bound = one.signature.bind(self, *args, **kwargs)
+        parameters = {
+            each.name: each for each in endpoint.parameters
+        }  # only when called: few endpoints are
+        bound = endpoint.signature.bind(self, *args, **kwargs)
         key = bound.arguments.pop(KEY, None)
         for name, value in list(bound.arguments.items())[1:]:
-            if name in known:
-                bound.arguments[name] = _converted(known[name], value)
-            else:  # what ``**terms`` collected
-                if strange := [*strange_names(value, list(known), "parameter")]:
+            if name in parameters:
+                bound.arguments[name] = _convert(parameters[name], value)
+            else:  # collected by ``**terms``
+                if strange := [*strange_names(value, list(parameters), "parameter")]:
                     raise Invalid.of(Invalid(path, message) for path, _, message in strange)
-                given = {each: _converted(known[each], value[each]) for each in value}
-                bound.arguments[name] = given
+                arguments = {each: _convert(parameters[each], value[each]) for each in value}
+                bound.arguments[name] = arguments
         if key is None:
-            return one.call(*bound.args, **bound.kwargs)
-        return _once(one, key, bound)
+            return endpoint.call(*bound.args, **bound.kwargs)
+        return _call_once(endpoint, key, bound)
 
     return call
 
 
-async def _once(one: Endpoint, key: str, bound: BoundArguments) -> Any:
-    """Call an endpoint, or return what a call with the same key and arguments did.
+async def _call_once(endpoint: Endpoint, key: str, bound: BoundArguments) -> Any:
+    """Call an endpoint, or return the result of an earlier call with the same key and arguments.
 
     Raises:
-        Invalid: it is no key.
+        Invalid: the key is malformed.
         Refused: the key was used for another call.
         Conflict: the first call is still in progress.
     """
     if not is_key(key):
         raise Invalid(KEY, f"expected 1 to {MAX_KEY} printable characters, got {key[:50]!r}")
     bound.apply_defaults()
-    if bound.arguments.get("dry_run"):  # nothing is done: the key may be used again
-        return await one.call(*bound.args, **bound.kwargs)
+    if bound.arguments.get("dry_run"):  # changes nothing: the key may be used again
+        return await endpoint.call(*bound.args, **bound.kwargs)
     noun, *arguments = bound.args
     services, now = noun._services, noun._services.clock.now()  # noqa: SLF001 - of our own noun
-    said = msgspec.to_builtins([one.name, arguments, bound.kwargs])
+    content = msgspec.to_builtins([endpoint.name, arguments, bound.kwargs])
     call = Reply(
         asker=_digest(noun._actor.id)[:36],  # noqa: SLF001 - as above
         key=key,
-        request=_digest(msgspec.json.encode(said, order="deterministic").decode()),
+        request=_digest(msgspec.json.encode(content, order="deterministic").decode()),
         created_at=now,
     )
     replies = services.store.replies
-    known = await replies.begin(call, now - REPLIES_LAST, now - DEAD_AFTER)
-    if known is not None:
-        if known.request != call.request:
+    earlier = await replies.begin(call, now - REPLIES_LAST, now - DEAD_AFTER)
+    if earlier is not None:
+        if earlier.request != call.request:
             raise Refused("the idempotency key was used for another call; use another")
-        if not known.status:
+        if not earlier.status:
             raise Conflict("the first call with this idempotency key is in progress")
-        return msgspec.json.decode(known.body, type=one.returns)
+        return msgspec.json.decode(earlier.body, type=endpoint.returns)
     try:
-        result = await one.call(*bound.args, **bound.kwargs)
+        result = await endpoint.call(*bound.args, **bound.kwargs)
     except BaseException:
-        await replies.drop(call.asker, key)  # it may be made again, corrected
+        await replies.drop(call.asker, key)  # the key may be used again, with a corrected call
         raise
-    shown_once = {name: None for name in SHOWN_ONCE if name in one.returns.__struct_fields__}
+    shown_once = {name: None for name in SHOWN_ONCE if name in endpoint.returns.__struct_fields__}
     body = msgspec.json.encode(replace(result, **shown_once))
-    await replies.settle(replace(call, status=one.status, body=body))
+    await replies.settle(replace(call, status=endpoint.status, body=body))
     return result
 
 
@@ -119,23 +121,23 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _converted(parameter: Parameter, value: Any) -> Any:
-    """Return an argument as its parameter takes it.
+def _convert(parameter: Parameter, value: Any) -> Any:
+    """Convert an argument to the type of its parameter.
 
     Raises:
-        Invalid: it does not.
+        Invalid: it has another type.
     """
     if value is parameter.default or parameter.place in {"rest", "header"}:
         return value
     plain = msgspec.to_builtins(value) if value is not None else None
     try:
-        given = msgspec.convert(plain, parameter.hint)
+        converted = msgspec.convert(plain, parameter.hint)
     except msgspec.ValidationError as error:
         name = parameter.alias
         faults = faults_of(plain, parameter.hint, error)
         raise Invalid.of(
             Invalid(f"{name}.{path}" if path else name, message) for path, _, message in faults
         ) from None
-    if parameter.many and given is not None:  # as in a query, where commas separate words too
-        return split_words((given,) if isinstance(given, str) else given)
-    return given
+    if parameter.many and converted is not None:  # as in a query, where commas separate values
+        return split_words((converted,) if isinstance(converted, str) else converted)
+    return converted

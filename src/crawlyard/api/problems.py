@@ -1,4 +1,4 @@
-"""What a server refuses, as the errors of `crawlyard.errors`."""
+"""Problems of a server as errors of `crawlyard.errors`."""
 
 import json
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ from crawlyard.errors import (
 )
 
 
-def checked(answer: httpx.Response) -> httpx.Response:
-    """Return an answer that is no problem.
+def check_answer(answer: httpx.Response) -> httpx.Response:
+    """Return *answer* if it is a success.
 
     Raises:
-        CrawlyardError: the one that the problem stands for; ``problem`` of it is the whole body.
+        CrawlyardError: the error for its problem; the attribute ``problem`` is the whole body.
     """
     if answer.is_success or answer.status_code == 304:
         return answer
@@ -35,16 +35,16 @@ def checked(answer: httpx.Response) -> httpx.Response:
 
 
 def error_of(answer: httpx.Response) -> CrawlyardError:
-    """Return the error that an answer tells of."""
+    """Return the error for a problem response."""
     try:
-        told: Any = json.loads(answer.content)
+        body: Any = json.loads(answer.content)
     except ValueError:
-        told = {}
-    problem: dict[str, Any] = told if isinstance(told, dict) else {}
+        body = {}
+    problem: dict[str, Any] = body if isinstance(body, dict) else {}
     code, detail = str(problem.get("code", "")), str(problem.get("detail", ""))
     if not code:
         url = f"{answer.request.method} {answer.request.url}"
-        detail = f"{url} answered {answer.status_code}, and not as a yard does"
+        detail = f"{url} returned {answer.status_code}, not from a Crawlyard server"
     error = _error(code, detail, problem)
     error.problem = problem
     return error
@@ -58,7 +58,7 @@ _KINDS: Mapping[str, type[CrawlyardError]] = {
     "idempotency_in_progress": Conflict,
     "rate_limited": RateLimited,
     "unavailable": Unavailable,
-    "internal": CrawlyardError,  # to try again is of no use
+    "internal": CrawlyardError,  # retrying is of no use
     "": Unavailable,
 }
 

@@ -1,4 +1,4 @@
-"""A server: its URL, the token for it, and the certificates that it is trusted by."""
+"""Address of a server: URL, token and trusted certificates."""
 
 import os
 import ssl
@@ -17,7 +17,7 @@ PREFIX = "/api/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where a yard is served, and what proves who asks."""
+    """URL of a server, and the token for it."""
 
     url: str  # http://127.0.0.1:8700
     token: str = field(repr=False)
@@ -26,16 +26,16 @@ class Server:
     def __post_init__(self) -> None:
         check_url(self.url)
         if not self.token.isascii() or not self.token.isprintable() or " " in self.token:
-            raise Invalid("token", "expected a token: cyt_ and letters; got something else")
+            raise Invalid("token", "expected a token such as cyt_…")
 
     @property
     def base(self) -> str:
-        """Return the URL that paths are added to."""
+        """Base URL of API paths."""
         return self.url.rstrip("/") + PREFIX
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return what is sent with every request."""
+        """Headers of every request."""
         return {
             "Authorization": f"Bearer {self.token}",
             "User-Agent": f"crawlyard-client/{VERSION}",
@@ -44,46 +44,46 @@ class Server:
 
 
 def check_url(url: str, source: str = "server") -> None:
-    """Check that *url* can be that of a server.
+    """Check that *url* is a valid server URL.
 
     Raises:
-        Invalid: it cannot; *source* is the option or setting that it came from.
+        Invalid: it is not; *source* is the option or setting that it came from.
     """
     try:
         parts = urlsplit(url)
         whole = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        why = "" if whole and parts.port != 0 else "expected"
+        error_text = "" if whole and parts.port != 0 else "expected a URL"
     except ValueError as error:  # a port out of range, an address without its bracket
-        why = f"{error}; expected"
-    if why:
-        said = f"{url!r} is not the URL of a server: {why} one such as http://127.0.0.1:8700"
-        raise Invalid(source, said)
+        error_text = f"{error}; expected a URL"
+    if error_text:
+        detail = f"{url!r} is not a server URL: {error_text} such as http://127.0.0.1:8700"
+        raise Invalid(source, detail)
 
 
 def server_of(url: str | None = None, token: str | None = None) -> Server:
-    """Return the server that is meant: what is given, else ``CRAWLYARD_SERVER`` and its token.
+    """Return the server at *url*, by default that of ``CRAWLYARD_SERVER``.
 
-    A token comes from ``CRAWLYARD_TOKEN``, else from the file that ``CRAWLYARD_TOKEN_FILE`` names.
+    The token defaults to ``CRAWLYARD_TOKEN`` or the file that ``CRAWLYARD_TOKEN_FILE`` names.
 
     Raises:
         Invalid: no server is named, or no token for it.
     """
     url = url or os.environ.get("CRAWLYARD_SERVER", "")
     if not url:
-        raise Invalid("server", "expected the URL of a yard; CRAWLYARD_SERVER names one as well")
-    token = token or token_given()
+        raise Invalid("server", "expected the URL of a server; set CRAWLYARD_SERVER")
+    token = token or environment_token()
     if not token:
-        raise Invalid("token", "expected a token; CRAWLYARD_TOKEN or CRAWLYARD_TOKEN_FILE has one")
+        raise Invalid("token", "expected a token; set CRAWLYARD_TOKEN or CRAWLYARD_TOKEN_FILE")
     return Server(url=url, token=token)
 
 
-def verified() -> ssl.SSLContext | bool:
-    """Return what certificates are verified with.
+def tls_context() -> ssl.SSLContext | bool:
+    """Return the authorities to verify certificates with.
 
-    It is what httpx trusts; with ``CRAWLYARD_CA_FILE``, also the system's and those of the file.
+    The default of httpx; with ``CRAWLYARD_CA_FILE``, also the system's and those of the file.
 
     Raises:
-        Invalid: ``CRAWLYARD_CA_FILE`` names no file of certificates.
+        Invalid: ``CRAWLYARD_CA_FILE`` is not a file of certificates.
     """
     name = os.environ.get(CA_FILE, "")
     if not name:
@@ -94,16 +94,16 @@ def verified() -> ssl.SSLContext | bool:
     return context
 
 
-def token_given() -> str:
-    """Return the token that the environment has, or names a file of; nothing: there is none.
+def environment_token() -> str:
+    """Return the token from the environment or the file that it names; empty if none.
 
     Raises:
-        Invalid: that file cannot be read.
+        Invalid: the file cannot be read.
     """
-    return os.environ.get("CRAWLYARD_TOKEN", "") or _filed()
+    return os.environ.get("CRAWLYARD_TOKEN", "") or _token_from_file()
 
 
-def _filed() -> str:
+def _token_from_file() -> str:
     name = os.environ.get("CRAWLYARD_TOKEN_FILE", "")
     if not name:
         return ""

@@ -267,7 +267,7 @@ def check(*, common: Common) -> None:
     """
     with _opened(common) as settings:
         place = databases.place_of(settings)
-        found = databases.look(place)
+        found = databases.check_database(place)
         current = found.version == databases.SCHEMA
         tables = [TableTaken(table=str(t.table), rows=t.rows, bytes=t.bytes) for t in found.tables]
         checked = Checked(

@@ -141,7 +141,7 @@ def token_for(url: str) -> str:
     Raises:
         Unauthenticated: there is none.
     """
-    token = server.token_given()
+    token = server.environment_token()
     if not token:
         kept = _read()
         token = kept.token if kept.server == _key(url) else ""

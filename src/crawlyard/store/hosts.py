@@ -26,15 +26,15 @@ from crawlyard.core.hosts.slots import (
 )
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.store.codec.base import RecordCodec
-from crawlyard.store.codec.jobs import compressed, decompressed
+from crawlyard.store.codec.jobs import compress, decompress
 from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql, sqlite
-from crawlyard.store.db.rows import drop_version, plainly, put_version
+from crawlyard.store.db.rows import by_code_points, drop_version, put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.hosts import host_rules, host_seats, hosts, robots
 
@@ -54,7 +54,7 @@ class HostStore(StorePart):
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
         """Book windows; return when the first request of each may be sent, in order.
 
-        Windows of one host never overlap, no matter who booked them: two requests in different
+        Windows of one host never overlap, whichever process booked them: two requests in different
         ones are at least the delay apart. None starts before the host's hold ends.
         """
         if not bookings:
@@ -71,22 +71,22 @@ class HostStore(StorePart):
         """
         if not wishes:
             return []
-        work = partial(_sit, asker=asker, wishes=wishes, now=now, until=until)
+        work = partial(_renew_slots, asker=asker, wishes=wishes, now=now, until=until)
         return await self._database.write(work)
 
     @writes
     def release_slots(self, conn: Connection, *askers: str, unused: Sequence[Booking] = ()) -> None:
         """Release all slots of processes that have ended, and of their children, named NAME/….
 
-        What is *unused* of their windows is given back. All else that they booked stays: it may
-        have been sent.
+        The *unused* parts of their windows are given back. Other bookings stay: requests may
+        have been sent in them.
         """
         if unused:
             names = [clean(booking.host) for booking in unused]
-            kept = _locked(conn, names)
+            records = _locked(conn, names)
             for name, booking in zip(names, unused, strict=True):
-                kept[name] = kept[name].returned(booking.last, booking.free_at)
-            _keep_booked(conn, {name: one.booked_until for name, one in kept.items()})
+                records[name] = records[name].returned(booking.last, booking.free_at)
+            _write_booked(conn, {name: record.booked_until for name, record in records.items()})
         seated = host_seats.c.worker
         children = (seated.startswith(f"{asker}/", autoescape=True) for asker in askers)
         conn.execute(delete(host_seats).where(or_(seated.in_(askers), *children)))
@@ -100,17 +100,19 @@ class HostStore(StorePart):
         strikes: int = 0,
         struck_at: datetime | None = None,
     ) -> None:
-        """Let no booking of *host* start before *until*; an earlier hold changes nothing.
+        """Start no booking of *host* before *until*; an earlier hold changes nothing.
 
-        *strikes* is the number of consecutive refusals that led to it, the last of them at
-        *struck_at*. A number lower than the one that still counts changes nothing.
+        *strikes* is the number of consecutive refusals that led to it, the last one at
+        *struck_at*. A number lower than the current one changes nothing.
         """
         host = clean(host)
-        kept = _locked(conn, [host])[host].held(until, strikes, struck_at)
+        record = _locked(conn, [host])[host].held(until, strikes, struck_at)
         conn.execute(
             update(hosts)
             .where(hosts.c.host == host)
-            .values(held_until=kept.held_until, strikes=kept.strikes, struck_at=kept.struck_at)
+            .values(
+                held_until=record.held_until, strikes=record.strikes, struck_at=record.struck_at
+            )
         )
 
     @writes
@@ -122,7 +124,7 @@ class HostStore(StorePart):
 
     @reads
     def booked(self, conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:
-        """Return how far ahead these hosts are booked or held; hosts without a row are left out."""
+        """Return until when these hosts are booked or held; hosts without a row are left out."""
         rows = conn.execute(select(hosts).where(hosts.c.host.in_([clean(name) for name in names])))
         return {
             row.host: HostBooking(booked_until=row.booked_until, held_until=row.held_until)
@@ -138,37 +140,37 @@ class HostStore(StorePart):
         """
         ends = (hosts.c.booked_until, hosts.c.held_until)
         over = and_(*(or_(end.is_(None), end < before) for end in ends))
-        gone = delete_first(conn, (hosts.c.host,), over, rows)
-        if gone == rows:
-            return gone
+        deleted = delete_first(conn, (hosts.c.host,), over, rows)
+        if deleted == rows:
+            return deleted
         seat = (host_seats.c.host, host_seats.c.worker)
-        return gone + delete_first(conn, seat, host_seats.c.until < before, rows - gone)
+        return deleted + delete_first(conn, seat, host_seats.c.until < before, rows - deleted)
 
 
 def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
     names = [clean(b.host) for b in bookings]
-    kept = _locked(conn, names)
+    records = _locked(conn, names)
     starts: list[datetime] = []
     for name, booking in zip(names, bookings, strict=True):
-        start = kept[name].free_at(now, booking)
-        kept[name] = replace(kept[name], booked_until=booking.until(start))
+        start = records[name].free_at(now, booking)
+        records[name] = replace(records[name], booked_until=booking.until(start))
         starts.append(start)
-    _keep_booked(conn, {name: one.booked_until for name, one in kept.items()})
+    _write_booked(conn, {name: record.booked_until for name, record in records.items()})
     return starts
 
 
-def _keep_booked(conn: Connection, free_at: Mapping[str, datetime | None]) -> None:
+def _write_booked(conn: Connection, free_at: Mapping[str, datetime | None]) -> None:
     rows = [{"host": host, "booked_until": until} for host, until in free_at.items()]
     update_rows(conn, hosts, rows, ("host",))
 
 
 def _locked(conn: Connection, names: Collection[str]) -> dict[str, HostKept]:
-    """Return what is stored about each host, with the rows locked."""
-    found: dict[str, HostKept] = {}
+    """Lock the rows of hosts, creating missing ones; return their records by name."""
+    records: dict[str, HostKept] = {}
     unique = sorted(set(names))
-    while len(found) < len(unique):  # a row may be swept between the two statements
+    while len(records) < len(unique):  # a row may be swept between the two statements
         insert_new(conn, hosts, [{"host": h, "booked_until": None} for h in unique])
-        found = {
+        records = {
             row.host: HostKept(
                 booked_until=row.booked_until,
                 held_until=row.held_until,
@@ -177,31 +179,35 @@ def _locked(conn: Connection, names: Collection[str]) -> dict[str, HostKept]:
             )
             for row in conn.execute(_OWN, {"names": unique})
         }
-    return found
+    return records
 
 
-def _sit(
+def _renew_slots(
     conn: Connection, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
 ) -> list[HostTerms]:
     names = [clean(wish.host) for wish in wishes]
-    kept, rules = _locked(conn, names), _rules(conn, names)
-    slot_holders = _sitters(conn, names, now)
-    found = {
-        name: settled(asker, wish, kept[name], slot_holders[name], rules.get(name), now)
+    records, rules = _locked(conn, names), _rules(conn, names)
+    slot_holders = _slot_holders(conn, names, now)
+    settlements = {
+        name: settled(asker, wish, records[name], slot_holders[name], rules.get(name), now)
         for name, wish in zip(names, wishes, strict=True)
     }
-    _keep_seats(conn, found, asker, until)
-    booked = {n: one.booked_until for n, one in found.items() if one.booked_until is not None}
-    _keep_booked(conn, booked)
-    return [found[name].terms for name in names]
+    _write_seats(conn, settlements, asker, until)
+    booked = {
+        n: settlement.booked_until
+        for n, settlement in settlements.items()
+        if settlement.booked_until is not None
+    }
+    _write_booked(conn, booked)
+    return [settlements[name].terms for name in names]
 
 
 def _rules(conn: Connection, names: Collection[str]) -> dict[str, HostRule]:
-    found = conn.execute(_RULES, {"names": names}).mappings()
-    return {row["host"]: HOST_RULES.record(row) for row in found}
+    rows = conn.execute(_RULES, {"names": names}).mappings()
+    return {row["host"]: HOST_RULES.record(row) for row in rows}
 
 
-def _sitters(
+def _slot_holders(
     conn: Connection, names: Collection[str], now: datetime
 ) -> dict[str, list[SlotHolder]]:
     """Return the unexpired slot holders of each host."""
@@ -220,27 +226,27 @@ def _sitters(
     return slot_holders
 
 
-def _keep_seats(
-    conn: Connection, found: Mapping[str, Settled], asker: str, until: datetime
+def _write_seats(
+    conn: Connection, settlements: Mapping[str, Settled], asker: str, until: datetime
 ) -> None:
     rows = [
         {
             "host": name,
             "worker": asker,
-            "wanted": one.seat.wanted,
-            "at_once": one.seat.at_once,
-            "granted": one.seat.granted,
-            "since": one.seat.since,
-            "every_s": one.seat.every_s,
-            "until": one.seat.lasts(until),
+            "wanted": settlement.seat.wanted,
+            "at_once": settlement.seat.at_once,
+            "granted": settlement.seat.granted,
+            "since": settlement.seat.since,
+            "every_s": settlement.seat.every_s,
+            "until": settlement.seat.lasts(until),
         }
-        for name, one in sorted(found.items())
-        if not one.seat.gone
+        for name, settlement in sorted(settlements.items())
+        if not settlement.seat.gone
     ]
     put_rows(conn, host_seats, rows)
-    gone = [name for name, one in found.items() if one.seat.gone]
-    if gone:
-        own = (host_seats.c.worker == asker, host_seats.c.host.in_(gone))
+    ended = [name for name, settlement in settlements.items() if settlement.seat.gone]
+    if ended:
+        own = (host_seats.c.worker == asker, host_seats.c.host.in_(ended))
         conn.execute(delete(host_seats).where(*own))
 
 
@@ -250,9 +256,9 @@ class HostRuleStore(StorePart):
     @reads
     def find(self, conn: Connection, after: str, limit: int) -> list[HostRule]:
         """Return at most *limit* rules of hosts that sort after *after*, by host."""
-        host = plainly(conn, host_rules.c.host)
-        found = select(host_rules).where(host > clean(after)).order_by(host).limit(limit)
-        return HOST_RULES.all(conn, found)
+        host = by_code_points(conn, host_rules.c.host)
+        query = select(host_rules).where(host > clean(after)).order_by(host).limit(limit)
+        return HOST_RULES.all(conn, query)
 
     @reads
     def get(self, conn: Connection, host: str) -> HostRule:
@@ -261,8 +267,8 @@ class HostRuleStore(StorePart):
         Raises:
             NotFound: the host has no rule.
         """
-        found = select(host_rules).where(host_rules.c.host == host)
-        return HOST_RULES.one(conn, found, f"rule for host {host}")
+        query = select(host_rules).where(host_rules.c.host == host)
+        return HOST_RULES.get(conn, query, f"rule for host {host}")
 
     @writes
     def put(self, conn: Connection, rule: HostRule, event: Event) -> None:
@@ -273,7 +279,7 @@ class HostRuleStore(StorePart):
         """
         row = HOST_RULES.row(rule)
         put_version(conn, host_rules, row, f"the rule of host {rule.host} is")
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @writes
     def delete(self, conn: Connection, host: str, version: int, event: Event) -> None:
@@ -283,7 +289,7 @@ class HostRuleStore(StorePart):
             Conflict: the stored version is another, or the host has no rule.
         """
         drop_version(conn, host_rules, host, version, f"the rule of host {host} is")
-        tell(conn, [event])
+        add_events(conn, [event])
 
 
 _FILES = RecordCodec(RobotsFile)
@@ -295,9 +301,9 @@ class RobotsStore(StorePart):
     @reads
     def get(self, conn: Connection, origin: str, now: datetime) -> RobotsFile | None:
         """Return the cached file of an origin, ``None`` if there is none that is valid at *now*."""
-        found = select(robots).where(robots.c.origin == clean(origin), robots.c.expires_at > now)
-        file = _FILES.first(conn, found)
-        return None if file is None else replace(file, body=decompressed(file.body))
+        query = select(robots).where(robots.c.origin == clean(origin), robots.c.expires_at > now)
+        file = _FILES.first(conn, query)
+        return None if file is None else replace(file, body=decompress(file.body))
 
     async def put(self, files: Sequence[RobotsFile]) -> None:
         """Store files, each replacing one fetched no later; each origin may occur once."""
@@ -311,17 +317,17 @@ class RobotsStore(StorePart):
 
 
 def _row(file: RobotsFile) -> dict[str, Any]:
-    return _FILES.row(replace(file, body=compressed(file.body)))
+    return _FILES.row(replace(file, body=compress(file.body)))
 
 
 def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:
     # sorted by origin, so that two writers of the same files don't deadlock
     rows = sorted((_row(file) for file in files), key=lambda row: str(row["origin"]))
     insert = postgresql.insert(robots) if is_postgres(conn) else sqlite.insert(robots)
-    given = insert.excluded
+    inserted = insert.excluded
     statement = insert.on_conflict_do_update(
         index_elements=["origin"],
-        set_={name: given[name] for name in rows[0] if name != "origin"},
-        where=robots.c.fetched_at <= given.fetched_at,
+        set_={name: inserted[name] for name in rows[0] if name != "origin"},
+        where=robots.c.fetched_at <= inserted.fetched_at,
     )
     conn.execute(statement, rows)

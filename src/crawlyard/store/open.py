@@ -26,7 +26,7 @@ CONNECTIONS = 10
 """To Postgres, of a process that runs no worker of its own; see the setting."""
 
 BUSY = timedelta(seconds=30)
-"""How long SQLite waits for a write lock that another process holds."""
+"""Longest wait of SQLite for a write lock that another process holds."""
 
 
 async def open_sql_store(
@@ -47,7 +47,7 @@ async def open_sql_store(
     of workers, before whose end the server ends a transaction of a frozen process.
 
     Raises:
-        Invalid: *where* is none of these.
+        Invalid: *where* has another form.
         StoreUnavailable: it cannot be opened; the message says why.
         SchemaMismatch: its schema is not one that this program can use or upgrade.
     """
@@ -98,10 +98,10 @@ async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
 
 async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelta]:
     """Return the duration of the query, and the offset."""
-    asked_at = clock.now()
-    theirs = await UpkeepStore(database).server_time()
-    took = clock.now() - asked_at
-    return took, theirs - (asked_at + took / 2)
+    sent_at = clock.now()
+    server_now = await UpkeepStore(database).server_time()
+    took = clock.now() - sent_at
+    return took, server_now - (sent_at + took / 2)
 
 
 def _database(
@@ -120,13 +120,13 @@ def _database(
     if backend in _POSTGRES:
         try:
             module = import_module("crawlyard.store.db.postgres")
-            made: Database = module.PostgresDatabase(
+            database: Database = module.PostgresDatabase(
                 url, connections=connections, on_due=on_due, pooled=pooled, lease_s=lease_s
             )
         except ModuleNotFoundError as error:
             install = install_line("postgres")
             raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
-        return made
+        return database
     expected = "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE"
     raise Invalid("database_url", f"{expected}, got {url.render_as_string(hide_password=True)}")
 

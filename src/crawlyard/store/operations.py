@@ -35,7 +35,7 @@ class OperationStore(StorePart):
             NotFound: no operation has that id.
         """
         query = select(operations).where(operations.c.id == operation_id)
-        return OPERATIONS.one(conn, query, f"operation {operation_id}")
+        return OPERATIONS.get(conn, query, f"operation {operation_id}")
 
     @writes
     def save(self, conn: Connection, operation: Operation) -> None:
@@ -67,7 +67,7 @@ class OperationStore(StorePart):
         lasts.
         """
         database = self._database
-        if not await database.known(_is_any_under_way):
+        if not await database.read_cached(_is_any_under_way):
             return None
         if not await database.read(partial(_is_any_free, now=now)):
             return None

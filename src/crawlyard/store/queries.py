@@ -31,9 +31,11 @@ COUNTED_TO = 10_000
 _KEPT = frozenset({FilterKey.OWNER, FilterKey.STATE, FilterKey.PRIORITY, FilterKey.PRIORITY_GTE})
 
 
-def _is_counted(one: Condition) -> bool:
-    """Return whether the maintained counts tell apart what a condition does."""
-    return one.key in _KEPT and not (one.key is FilterKey.STATE and STOPPED in one.words)
+def _is_counted(condition: Condition) -> bool:
+    """Return whether the maintained counts are split by what a condition filters."""
+    return condition.key in _KEPT and not (
+        condition.key is FilterKey.STATE and STOPPED in condition.words
+    )
 
 
 class JobQuery(Struct, frozen=True, kw_only=True):
@@ -54,10 +56,10 @@ class JobQuery(Struct, frozen=True, kw_only=True):
 
     @property
     def counts_are_kept(self) -> bool:
-        """Whether it filters by owner, state and priority alone: those counts are maintained."""
+        """True if it filters by owner, state and priority alone: those counts are maintained."""
         none: frozenset[Any] = frozenset()
-        kept = {"owner": None, "states": none, "priorities": none, "where": ()}
-        rest = replace(self, **kept, oldest_first=False)
+        maintained = {"owner": None, "states": none, "priorities": none, "where": ()}
+        rest = replace(self, **maintained, oldest_first=False)
         return rest == EVERY_JOB and all(map(_is_counted, self.where))
 
     @property
@@ -84,7 +86,7 @@ class PageQuery(Struct, frozen=True, kw_only=True):
     max_depth: int | None = None
     hosts: frozenset[str] = frozenset()  # of the URL; without a port: any port
     links_to: int | None = None  # fp of a target that they link to
-    under: str = ""  # how the URL begins after its scheme: docs.example.org/guide/
+    under: str = ""  # prefix of the URL after its scheme: docs.example.org/guide/
     after: int = 0  # ids above this one
 
 
@@ -103,7 +105,7 @@ class EventQuery(Struct, frozen=True, kw_only=True):
 
     subject: str | None = None  # the id of the object they are about
     owner: str | None = None
-    actor: str | None = None  # who did it
+    actor: str | None = None  # the user or part of Crawlyard that caused it
     names: frozenset[EventName] = frozenset()
     since: datetime | None = None  # at or after
     before: int | None = None  # a seq below this one
@@ -132,7 +134,7 @@ class ArchiveQuery(Struct, frozen=True, kw_only=True):
 
     @property
     def of_all(self) -> bool:
-        """Return whether it covers the pages of all jobs, whenever they were fetched."""
+        """True if it covers the pages of all jobs, regardless of when they were fetched."""
         return self == ArchiveQuery(pages=self.pages, before=self.before)
 
 
@@ -165,14 +167,14 @@ Entered: TypeAlias = Job | Refused | Conflict
 
 
 Verdict: TypeAlias = Callable[[Standing], tuple[Job, Event] | None]
-"""Returns a job as it is to be, and the event; ``None``: it is left as it is. It may raise
+"""Returns the changed job and the event; ``None`` leaves it as it is. It may raise
 `Refused`. It may be called more than once."""
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """A job about which a `Verdict` was given."""
+    """A job that a `Verdict` was applied to."""
 
-    job: Job  # as it is now
+    job: Job  # after the verdict
     refused: Refused | None = None  # why it was left as it is
 
 
@@ -190,7 +192,7 @@ class ScheduleQuery(Struct, frozen=True, kw_only=True):
 class Firing(Struct, frozen=True, kw_only=True):
     """Decisions about one schedule at one moment, written all or nothing."""
 
-    after: CrawlSchedule  # its new state: the beat is one more than the stored one's
+    after: CrawlSchedule  # its new state: its beat is the stored beat plus one
     ticks: tuple[Tick, ...] = ()  # replace those of the same instant, which must have no other job
     jobs: tuple[tuple[Job, Event], ...] = ()  # new ones
     moved: tuple[tuple[Job, Event], ...] = ()  # saved as by `JobStore.save`
@@ -198,7 +200,7 @@ class Firing(Struct, frozen=True, kw_only=True):
 
 
 Carry: TypeAlias = Callable[[Sequence[CrawlSchedule]], Sequence[tuple[CrawlSchedule, Event]]]
-"""Returns those of the given schedules that a new version of their template changes, changed."""
+"""Returns the schedules that a new version of their template changes, in their changed form."""
 
 
 class TemplateQuery(Struct, frozen=True, kw_only=True):
@@ -216,8 +218,8 @@ class WebhookQuery(Struct, frozen=True, kw_only=True):
     """Filter of webhooks; an empty field does not filter."""
 
     owner: str | None = None
-    job_id: str | None = None  # those of this job; "" : those of no job
-    before: str | None = None  # an id: those after it in the order of `find`
+    job_id: str | None = None  # webhooks of this job; "": of no job
+    before: str | None = None  # an id: webhooks after it in the order of `find`
     id_part: str = ""  # the beginning or the end of an id
 
 

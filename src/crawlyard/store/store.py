@@ -1,7 +1,7 @@
 """The store: everything that is persisted. Each method is one transaction.
 
-The caller passes in every instant. A method either does everything it says or raises:
-`Conflict` means that somebody else was faster, `StoreUnavailable` that nothing was written.
+The caller passes in every instant. A method either does all of its work or raises:
+`Conflict` means that another caller was faster, `StoreUnavailable` that nothing was written.
 """
 
 from collections.abc import Awaitable, Callable
@@ -100,5 +100,5 @@ class Store(Struct, frozen=True, kw_only=True):
             for field in fields(cls)
             if field.name not in {"waits", "check", "close"}
         }
-        asked = partial(check, database, database.name)
-        return cls(**parts, waits=database.waits, check=asked, close=database.close)
+        check_schema = partial(check, database, database.name)
+        return cls(**parts, waits=database.waits, check=check_schema, close=database.close)

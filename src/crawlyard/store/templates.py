@@ -12,9 +12,9 @@ from crawlyard.core.templates.template import CrawlTemplate, Parameter
 from crawlyard.errors import Conflict, Invalid, NotFound
 from crawlyard.store.codec.base import Row, decoder_of, object_of, to_json
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
-from crawlyard.store.db.rows import add_row, behind, by_name, equal, taken
+from crawlyard.store.db.rows import add_row, behind, by_name, equal, name_taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import Carry, TemplateQuery
 from crawlyard.store.tables.schedules import schedules
 from crawlyard.store.tables.templates import template_versions, templates
@@ -39,7 +39,7 @@ class TemplateStore(StorePart):
         """
         add_row(conn, templates, _row(template), "a template")
         conn.execute(insert(template_versions).values(_version_row(template)))
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @reads
     def get(self, conn: Connection, template_id: str, version: int | None = None) -> CrawlTemplate:
@@ -51,8 +51,8 @@ class TemplateStore(StorePart):
         which = _LATEST
         if version is not None:
             # databases refuse integers that are too large for the column
-            asked = version if 1 <= version < _BEYOND else 0
-            which = _OF_ITS_TEMPLATE & (template_versions.c.version == asked)
+            stored_version = version if 1 <= version < _BEYOND else 0
+            which = _OF_ITS_TEMPLATE & (template_versions.c.version == stored_version)
         row = conn.execute(_read(which).where(templates.c.id == template_id)).mappings().first()
         if row is not None:
             return _template_of(row)
@@ -72,7 +72,7 @@ class TemplateStore(StorePart):
         must not change their ids, names or templates. Nothing is written if it raises.
 
         Raises:
-            Conflict: the latest is another, the template is gone, or the name is taken.
+            Conflict: the latest version is another, the template is gone, or the name is taken.
         """
         _lock(conn, template.id, template.version - 1)
         carried = carry(_following(conn, template)) if carry else ()
@@ -81,25 +81,25 @@ class TemplateStore(StorePart):
         try:
             conn.execute(update(templates).where(templates.c.id == template.id).values(row))
         except IntegrityError:
-            raise taken("a template", template.name) from None
+            raise name_taken("a template", template.name) from None
         conn.execute(insert(template_versions).values(_version_row(template)))
         for schedule, _ in carried:
             same = update(schedules).where(schedules.c.id == schedule.id)
             conn.execute(same.values(schedule_row(schedule)))
-        tell(conn, [event, *(about for _, about in carried)])
+        add_events(conn, [event, *(about for _, about in carried)])
 
     @reads
     def find(self, conn: Connection, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
         """Return the latest versions that match *query*, by (name, id), at most *limit*."""
-        found = _read(_LATEST).where(*_conditions(conn, query))
-        rows = conn.execute(found.order_by(*by_name(conn, templates)).limit(limit)).mappings()
+        latest = _read(_LATEST).where(*_conditions(conn, query))
+        rows = conn.execute(latest.order_by(*by_name(conn, templates)).limit(limit)).mappings()
         return [_template_of(row) for row in rows]
 
     @reads
     def versions(self, conn: Connection, template_id: str) -> Sequence[CrawlTemplate]:
         """Return all versions of a template, newest first; empty if there is no template."""
-        found = _read(_OF_ITS_TEMPLATE).where(templates.c.id == template_id)
-        rows = conn.execute(found.order_by(template_versions.c.version.desc())).mappings()
+        matching = _read(_OF_ITS_TEMPLATE).where(templates.c.id == template_id)
+        rows = conn.execute(matching.order_by(template_versions.c.version.desc())).mappings()
         return [_template_of(row) for row in rows]
 
     @reads
@@ -107,7 +107,7 @@ class TemplateStore(StorePart):
         """Check that no schedule uses a template.
 
         Raises:
-            Conflict: one does, as for `delete`.
+            Conflict: a schedule uses it, as for `delete`.
         """
         _check_unused(conn, template_id, seen_by)
 
@@ -134,7 +134,7 @@ class TemplateStore(StorePart):
         own = template_versions.c.template_id == template_id
         conn.execute(delete(template_versions).where(own))
         conn.execute(delete(templates).where(templates.c.id == template_id))
-        tell(conn, [event])
+        add_events(conn, [event])
 
 
 def _read(which: ColumnElement[bool]) -> Select[Any]:
@@ -146,29 +146,29 @@ def _read(which: ColumnElement[bool]) -> Select[Any]:
 def _following(conn: Connection, template: CrawlTemplate) -> list[CrawlSchedule]:
     """Lock and return the schedules of its owner that follow its latest version."""
     own = (schedules.c.template_id == template.id, schedules.c.owner == template.owner)
-    found = select(schedules).where(*own).order_by(schedules.c.id)
-    rows = conn.execute(found.with_for_update(key_share=True)).mappings()
+    query = select(schedules).where(*own).order_by(schedules.c.id)
+    rows = conn.execute(query.with_for_update(key_share=True)).mappings()
     every = [schedule_of(row) for row in rows]
     return [schedule for schedule in every if schedule.template_version is None]
 
 
 def _conditions(conn: Connection, query: TemplateQuery) -> list[ColumnElement[bool]]:
-    asked = equal((templates.c.owner, query.owner), (templates.c.name, query.name))
+    filters = equal((templates.c.owner, query.owner), (templates.c.name, query.name))
     if query.seen_by is not None:
-        asked.append(or_(templates.c.owner == query.seen_by, templates.c.public))
+        filters.append(or_(templates.c.owner == query.seen_by, templates.c.public))
     if query.public is not None:
-        asked.append(templates.c.public.is_(query.public))
+        filters.append(templates.c.public.is_(query.public))
     if query.text:
-        asked.append(templates.c.search.contains(query.text.casefold(), autoescape=True))
+        filters.append(templates.c.search.contains(query.text.casefold(), autoescape=True))
     if query.after is not None:
-        asked.append(behind(conn, templates, query.after))
-    return asked
+        filters.append(behind(conn, templates, query.after))
+    return filters
 
 
 def _check_unused(conn: Connection, template_id: str, seen_by: str | None) -> None:
     using = select(schedules.c.owner, schedules.c.name)
-    found = conn.execute(using.where(schedules.c.template_id == template_id))
-    users = [(row.owner, row.name) for row in found]
+    rows = conn.execute(using.where(schedules.c.template_id == template_id))
+    users = [(row.owner, row.name) for row in rows]
     if users:
         raise _in_use(template_id, users, seen_by)
 
@@ -220,7 +220,7 @@ def _row(template: CrawlTemplate) -> dict[str, Any]:
 
 
 def _version_row(template: CrawlTemplate) -> dict[str, Any]:
-    """Return all columns of a row of `template_versions`."""
+
     row = {name: getattr(template, name) for name in _OF_VERSION}
     return row | {
         "template_id": template.id,

@@ -31,7 +31,7 @@ from crawlyard.store.crawl.purge import fold, purge
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.transactions import StorePart, reads, write_freeing
 from crawlyard.store.events.numbering import number
-from crawlyard.store.jobs.counts import agree, agrees, sum_up
+from crawlyard.store.jobs.counts import is_consistent, repair, sum_up
 from crawlyard.store.tables.base import Instant
 from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, events, jobs
 from crawlyard.store.tables.schedules import ticks
@@ -48,13 +48,13 @@ class UpkeepStore(StorePart):
 
     @reads
     def server_time(self, conn: Connection) -> datetime:
-        """Return the time by the clock of the database server; SQLite has none."""
-        theirs: datetime = conn.scalars(select(func.clock_timestamp())).one()
-        return theirs
+        """Read the clock of the database server (Postgres only)."""
+        server_now: datetime = conn.scalars(select(func.clock_timestamp())).one()
+        return server_now
 
     @reads
     def lock_waits(self, conn: Connection) -> int | None:
-        """Return how many sessions of the database wait for a lock; ``None``: it has none."""
+        """Return the number of sessions that wait for a lock, ``None`` on SQLite."""
         return conn.scalar(_LOCK_WAITS) if is_postgres(conn) else None
 
     @reads
@@ -66,13 +66,16 @@ class UpkeepStore(StorePart):
         *retention* applies to jobs whose spec has none; ``None`` keeps those forever.
         """
         # both as microseconds: SQLAlchemy has no type for an instant plus a duration
-        ended_at, kept = (type_coerce(c, BigInteger) for c in (jobs.c.ended_at, jobs.c.retention))
-        had_its_time = and_(jobs.c.retention.is_not(None), ended_at + kept <= literal(now, Instant))
+        ended_at, retention_us = (
+            type_coerce(c, BigInteger) for c in (jobs.c.ended_at, jobs.c.retention)
+        )
+        is_over = ended_at + retention_us <= literal(now, Instant)
+        is_expired = and_(jobs.c.retention.is_not(None), is_over)
         if retention is not None:
             by_default = and_(jobs.c.retention.is_(None), jobs.c.ended_at <= now - retention)
-            had_its_time = or_(had_its_time, by_default)
-        found = select(jobs).where(ENDED, jobs.c.ended_at <= now, had_its_time)
-        rows = conn.execute(found.order_by(jobs.c.ended_at, jobs.c.id).limit(limit)).mappings()
+            is_expired = or_(is_expired, by_default)
+        expired = select(jobs).where(ENDED, jobs.c.ended_at <= now, is_expired)
+        rows = conn.execute(expired.order_by(jobs.c.ended_at, jobs.c.id).limit(limit)).mappings()
         return [job_of(row) for row in rows]
 
     @reads
@@ -84,11 +87,11 @@ class UpkeepStore(StorePart):
         With *after*, only jobs that follow that one in this order.
         """
         since, id_ = jobs.c.since, jobs.c.id
-        found = select(jobs).where(HELD_BACK, PRESENT, since <= before)
+        paused = select(jobs).where(HELD_BACK, PRESENT, since <= before)
         if after is not None:
             behind = or_(since > after.since, id_ > after.id)
-            found = found.where(since >= after.since, behind)
-        rows = conn.execute(found.order_by(since, id_).limit(limit)).mappings()
+            paused = paused.where(since >= after.since, behind)
+        rows = conn.execute(paused.order_by(since, id_).limit(limit)).mappings()
         return [job_of(row) for row in rows]
 
     async def forget(self, before: datetime, rows: int = 1000) -> int:
@@ -98,7 +101,7 @@ class UpkeepStore(StorePart):
         while a webhook is active, events that `DeliveryStore.fan_out` has not processed. The newest
         event is always kept: readers continue from its seq.
         """
-        await self._database.known(number)  # also those that nobody has read
+        await self._database.read_cached(number)  # so that unread events are deleted as well
         return await write_freeing(self._database, partial(_forget, before=before, rows=rows))
 
     async def tidy(self) -> None:
@@ -107,8 +110,8 @@ class UpkeepStore(StorePart):
             while await self._database.write(steps):
                 pass
         # checked in a read: on SQLite, a write transaction would block writers for a second
-        if not await self._database.read(agrees):
-            await self._database.write(agree)
+        if not await self._database.read(is_consistent):
+            await self._database.write(repair)
 
     async def purge(self, rows: int = 1000) -> PurgeResult:
         """Delete up to *rows* rows of deleted jobs, or return free space to the disk.
@@ -125,7 +128,7 @@ class UpkeepStore(StorePart):
         return freed
 
     async def keep_reserve(self) -> None:
-        """Make the reserve of a SQLite file, unless it is there or the disk has no room for it."""
+        """Create the reserve of a SQLite file, unless it exists or the disk lacks space for it."""
         if (reserve := self._database.reserve) is not None:
             await self._database.compute(reserve.make)
 
@@ -152,11 +155,11 @@ def _file(conn: Connection) -> Path | None:
 
 
 def _forget(conn: Connection, before: datetime, rows: int) -> int:
-    left = rows
-    left -= _deliveries(conn, before, left)
-    left -= _ticks(conn, before, left)
-    left -= _events(conn, before, left)
-    return rows - left
+    remaining = rows
+    remaining -= _deliveries(conn, before, remaining)
+    remaining -= _ticks(conn, before, remaining)
+    remaining -= _events(conn, before, remaining)
+    return rows - remaining
 
 
 def _deliveries(conn: Connection, before: datetime, most: int) -> int:
@@ -166,7 +169,7 @@ def _deliveries(conn: Connection, before: datetime, most: int) -> int:
         .order_by(deliveries.c.created_at)
         .limit(most)
     )
-    return _delete(conn, deliveries.c.no, gone=conn.scalars(old).all())
+    return _delete(conn, deliveries.c.no, keys=conn.scalars(old).all())
 
 
 def _ticks(conn: Connection, before: datetime, most: int) -> int:
@@ -177,27 +180,31 @@ def _ticks(conn: Connection, before: datetime, most: int) -> int:
         .order_by(ticks.c.decided_at)
         .limit(most)
     )
-    gone = [tuple(row) for row in conn.execute(old)]
-    return conn.execute(delete(ticks).where(key.in_(gone))).rowcount if gone else 0
+    keys = [tuple(row) for row in conn.execute(old)]
+    return conn.execute(delete(ticks).where(key.in_(keys))).rowcount if keys else 0
 
 
 def _events(conn: Connection, before: datetime, most: int) -> int:
     waits = select(deliveries.c.seq).where(UNDELIVERED)
     newest = select(func.max(events.c.seq)).scalar_subquery()
-    heard = select(webhooks.c.id).where(webhooks.c.active).exists()
+    has_active_webhook = select(webhooks.c.id).where(webhooks.c.active).exists()
     # while a webhook is active, events that were not fanned out yet stay
-    seen = conn.scalar(select(cursors.c.seq)) or 0
+    processed_seq = conn.scalar(select(cursors.c.seq)) or 0
     # Reads the first events by seq and deletes the old ones among them: events are numbered in
     # the order of time, which saves an index by time.
     first = (
         select(events.c.seq, events.c.at)
-        .where(events.c.seq.not_in(waits), events.c.seq < newest, or_(~heard, events.c.seq <= seen))
+        .where(
+            events.c.seq.not_in(waits),
+            events.c.seq < newest,
+            or_(~has_active_webhook, events.c.seq <= processed_seq),
+        )
         .order_by(events.c.seq)
         .limit(most)
     )
-    return _delete(conn, events.c.seq, gone=[s for s, at in conn.execute(first) if at < before])
+    return _delete(conn, events.c.seq, keys=[s for s, at in conn.execute(first) if at < before])
 
 
-def _delete(conn: Connection, key: Column[int], gone: Sequence[int]) -> int:
+def _delete(conn: Connection, key: Column[int], keys: Sequence[int]) -> int:
     """Delete rows by their keys; return how many were still there."""
-    return conn.execute(delete(key.table).where(key.in_(gone))).rowcount if gone else 0
+    return conn.execute(delete(key.table).where(key.in_(keys))).rowcount if keys else 0

@@ -1,4 +1,4 @@
-"""Worker reports and requests to workers."""
+"""Worker reports, and operator requests to workers."""
 
 from datetime import datetime
 
@@ -11,50 +11,50 @@ from crawlyard.errors import Conflict
 from crawlyard.store.codec.base import Row, decoder_of, to_json
 from crawlyard.store.db.bulk_rows import put_rows
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.watch import workers
 
 _REPORT = decoder_of(WorkerReport)
 
 
 class WorkerStore(StorePart):
-    """Reports of workers, and what operators request of them."""
+    """Reports of workers, and the requests of operators to them."""
 
     @writes
     def beat(self, conn: Connection, report: WorkerReport) -> WorkerWish:
-        """Store the report of a worker in place of its last one; return what is requested of it.
+        """Replace the report of a worker; return the operator's request to it.
 
         The wish in *report* itself is not stored.
         """
-        said = to_json(replace(report, wish=WorkerWish.NONE))
-        row = {"id": report.id, "report": said, "beat_at": report.beat_at}
+        report_json = to_json(replace(report, wish=WorkerWish.NONE))
+        row = {"id": report.id, "report": report_json, "beat_at": report.beat_at}
         put_rows(conn, workers, [row])  # leaves the `wish` column unchanged
         return _wish(conn, report.id)
 
     async def wish(self, worker_id: str) -> WorkerWish:
-        """Return what is requested of a worker: nothing if it has no report."""
-        return await self._database.known(_wish, worker_id)
+        """Return the operator's request to a worker: none if it has no report."""
+        return await self._database.read_cached(_wish, worker_id)
 
     @writes
     def ask(
         self, conn: Connection, worker_id: str, wish: WorkerWish, was: WorkerWish, event: Event
     ) -> None:
-        """Change what is requested of a worker from *was* to *wish*, and add the event.
+        """Change the request to a worker from *was* to *wish*, and add the event.
 
         Raises:
-            Conflict: something other than *was* is requested by now, or the worker has no report.
+            Conflict: the request is no longer *was*, or the worker has no report.
         """
         of_it = (workers.c.id == worker_id, workers.c.wish == was.value)
-        asked = update(workers).where(*of_it).values(wish=wish.value)
-        if not conn.execute(asked).rowcount:
-            raise Conflict(f"of worker {worker_id} something else is wanted by now")
-        tell(conn, [event])
+        statement = update(workers).where(*of_it).values(wish=wish.value)
+        if not conn.execute(statement).rowcount:
+            raise Conflict(f"another request to worker {worker_id} was made meanwhile")
+        add_events(conn, [event])
 
     @reads
     def find(self, conn: Connection) -> list[WorkerReport]:
         """Return all reports, sorted by the start of the worker."""
-        found = [_worker_of(row) for row in conn.execute(select(workers)).mappings()]
-        return sorted(found, key=lambda r: (r.started_at, r.id))
+        reports = [_worker_of(row) for row in conn.execute(select(workers)).mappings()]
+        return sorted(reports, key=lambda r: (r.started_at, r.id))
 
     @writes
     def forget(self, conn: Connection, worker_id: str) -> bool:

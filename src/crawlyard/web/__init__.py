@@ -1,1 +1,1 @@
-"""HTTP, and the shapes that travel over it."""
+"""HTTP server: API, live updates and dashboard."""

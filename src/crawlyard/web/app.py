@@ -1,4 +1,4 @@
-"""The application: all routes, behind the middleware, with one shape of errors."""
+"""Web application: all routes behind the middleware, with uniform errors."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -20,8 +20,8 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 async def _not_found(request: Request, error: Exception) -> Response:
     if pages.is_for_people(request):
-        return pages.nowhere(request)
-    return await problems.of_http(request, error)
+        return pages.not_found_page(request)
+    return await problems.answer_http_error(request, error)
 
 
 def create_app(site: Site, lifespan: Lifespan | None = None) -> Starlette:

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: the first thing that every route does."""
+"""Authentication and authorization: the first step of every route."""
 
 from urllib.parse import urlsplit
 
@@ -20,42 +20,44 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def site_of(request: Request) -> Site:
-    """Return what all routes share."""
+    """Return the state that all routes share."""
     site: Site = request.app.state.site
     return site
 
 
 def cookie_name(request: Request) -> str:
-    """Return what the session cookie is called: browsers take ``__Host-`` over TLS alone."""
+    """Return the name of the session cookie: browsers accept ``__Host-`` over TLS only."""
     return "__Host-crawlyard" if request.url.scheme == "https" else "crawlyard"
 
 
 def address_of(request: Request) -> str:
-    """Return the address that asks."""
+    """Return the IP address of the client; empty if unknown."""
     return request.client.host if request.client is not None else ""
 
 
-async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
-    """Return who asks, if they may do what *who* says; the request counts against their rate.
+async def authorize(request: Request, site: Site, *needs: Permit | Who) -> Caller:
+    """Return the caller, who must have what the route *needs*; counts against their rate limit.
 
     Raises:
-        Unauthenticated: nobody has proved anything.
-        Forbidden: what they showed does not permit it.
-        Problem: they ask too often, or a page of another site asks in their name.
+        Unauthenticated: no valid credential was sent.
+        Forbidden: the credential does not permit the request.
+        Problem: too many requests, or a page of another site sent the request.
     """
-    caller = await proved(request, site)
+    caller = await authenticate(request, site)
     bucket = Bucket.READ if request.method in _SAFE else Bucket.WRITE
     if request.url.path == _PREVIEW or (bucket is Bucket.WRITE and _logs_in(request)):
         bucket = Bucket.PREVIEW
     count(request, site, caller.credential.id, bucket)
-    missing = [one for one in who if isinstance(one, Permit) and one not in caller.permits]
+    missing = [
+        permit for permit in needs if isinstance(permit, Permit) and permit not in caller.permits
+    ]
     if missing and not _revokes_itself(request, caller):
         why = f"needs {', '.join(missing)}, which the role {caller.user.role}"
         if caller.credential.permits is not None:
             why += " or this token"
         raise Forbidden(f"{request.method} {request.url.path} {why} does not have")
-    if OWN_ACCOUNT in who and caller.credential.permits is not None:
-        raise Forbidden("a token with scopes of its own cannot make tokens or keep views")
+    if OWN_ACCOUNT in needs and caller.credential.permits is not None:
+        raise Forbidden("a token with its own scopes cannot create tokens or save views")
     return caller
 
 
@@ -66,33 +68,33 @@ def _revokes_itself(request: Request, caller: Caller) -> bool:
 
 
 def _logs_in(request: Request) -> bool:
-    """Return whether a request may ask the site that a session is for."""
+    """Return whether a request may sign in to the site that a session is for."""
     return request.method == "PUT" and request.url.path.startswith(_SESSIONS)
 
 
-def count(request: Request, site: Site, asker: str, bucket: Bucket) -> None:
-    """Count a request against its asker's rate; its answer will say what is left.
+def count(request: Request, site: Site, client: str, bucket: Bucket) -> None:
+    """Count a request against the rate limit of *client*, and note the headers of its response.
 
     Raises:
-        Problem: there were too many.
+        Problem: too many requests.
     """
-    request.state.rate_headers = site.rates.take(asker, bucket)
+    request.state.rate_headers = site.rates.take(client, bucket)
 
 
-async def proved(request: Request, site: Site) -> Caller:
-    """Return who asks, whatever they may do; looked up once for each request.
+async def authenticate(request: Request, site: Site) -> Caller:
+    """Return the caller, with any permits; looked up once per request.
 
     Raises:
-        Unauthenticated: nobody has proved anything.
-        Problem: a page of another site asks in their name.
+        Unauthenticated: no valid credential was sent.
+        Problem: a page of another site sent the request.
     """
-    known: Caller | None = getattr(request.state, "caller", None)
-    if known is None:
-        known = request.state.caller = await _looked_up(request, site)
-    return known
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if caller is None:
+        caller = request.state.caller = await _check_credentials(request, site)
+    return caller
 
 
-async def _looked_up(request: Request, site: Site) -> Caller:
+async def _check_credentials(request: Request, site: Site) -> Caller:
     header = request.headers.get("authorization")
     if header is not None:
         scheme, _, secret = header.partition(" ")
@@ -109,15 +111,15 @@ async def _looked_up(request: Request, site: Site) -> Caller:
 
 
 def check_same_origin(request: Request) -> None:
-    """Check that no page of another site makes a browser ask in its user's name.
+    """Check that the request was not sent by a page of another site (CSRF).
 
     Raises:
-        Problem: it may be so.
+        Problem: it may have been.
     """
     fetched_by = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     names = (request.headers.get("host"), urlsplit(site_of(request).options.public_url).netloc)
-    netloc = urlsplit(origin).netloc if origin else ""  # none either of the origin "null"
+    netloc = urlsplit(origin).netloc if origin else ""  # empty for the origin "null" too
     same = bool(netloc) and netloc in names
     if fetched_by is not None:
         same = fetched_by == "same-origin"

@@ -1,4 +1,4 @@
-"""Endpoints with answers of their own: files, parts of pages, streams, cookies."""
+"""Handlers of endpoints that do not answer in plain JSON: files, streams, cookies."""
 
 import re
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -31,10 +31,10 @@ from crawlyard.services.results.site import CrawledSite
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.search.pages import Pages
 from crawlyard.services.templates.templates import Templates
-from crawlyard.web.auth import count, proved, site_of
+from crawlyard.web.auth import authenticate, count, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments, tag_of
 from crawlyard.web.live.hub import Hub
-from crawlyard.web.live.stream import LogWish, Stream, Wish
+from crawlyard.web.live.stream import LogSubscription, Stream, Subscription
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.problems import Problem
 from crawlyard.web.rates import PER_MINUTE, Bucket
@@ -56,7 +56,7 @@ MEDIA_TYPES = {
     Format.MARKDOWN: "application/zip",
 }
 
-_ASKED = {
+_BY_MEDIA_TYPE = {
     "application/jsonl": Format.JSONL,
     "application/x-ndjson": Format.JSONL,
     "text/csv": Format.CSV,
@@ -70,22 +70,22 @@ _ASKED = {
 
 _GZIP = "application/gzip"  # RFC 6713
 
-_OF_ALL = (Format.JSONL, Format.CSV, Format.PARQUET)
-"""The formats that pages of all jobs are exported in."""
+_ALL_JOBS_FORMATS = (Format.JSONL, Format.CSV, Format.PARQUET)
+"""Export formats for pages of all jobs."""
 
 _INERT = {
     "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
 _FRAMED = {
-    # Whatever the page says: as if it came from nowhere, it runs nothing, sends no form,
-    # opens no window, moves no frame but its own and asks nobody for anything.
+    # A stored page has an opaque origin; it runs no script, sends no form, opens no
+    # window, navigates no other frame and loads nothing.
     "Content-Security-Policy": (
         "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "X-DNS-Prefetch-Control": "off",  # a look-up of a host of its own would tell who looks
+    "X-DNS-Prefetch-Control": "off",  # a DNS lookup of its own host would reveal the reader
 }
 _TEMPLATES = {FileFormat.YAML: "application/yaml", FileFormat.JSON: "application/json"}  # RFC 9512
 EVENTS = "text/event-stream"
@@ -96,25 +96,25 @@ _UNNAMEABLE = re.compile(r"[^a-z0-9]+")
 _PART = endpoints_of(Results)["part"]
 
 
-async def page(request: Request, one: Endpoint, results: Results) -> Response:
-    """Answer with a page record, or with one part of it as a document."""
+async def page(request: Request, endpoint: Endpoint, results: Results) -> Response:
+    """Answer with a page record, or one part of it as a document."""
     if "part" not in request.query_params:
-        return await answer(request, one, results)
-    given = await arguments(request, _PART)
-    data = (await results.part(**given)).encode("utf-8", "replace")
-    if given["part"] in (Body.HTML, Body.RENDERED):
-        # what it says of its encoding is not heeded where the answer says one
+        return await answer(request, endpoint, results)
+    args = await arguments(request, _PART)
+    data = (await results.part(**args)).encode("utf-8", "replace")
+    if args["part"] in (Body.HTML, Body.RENDERED):
+        # the charset of the response overrides the one in the document
         return HTMLResponse(data, headers=_FRAMED)
     return PlainTextResponse(data, headers=_INERT)
 
 
-async def screenshot(request: Request, one: Endpoint, results: Results) -> Response:
+async def screenshot(request: Request, endpoint: Endpoint, results: Results) -> Response:
     """Answer with the screenshot of a page.
 
-    Clients that accept application/octet-stream but no image, as generated ones do, get that type.
+    Generated clients accept application/octet-stream but no image, and get that type.
     """
-    given = await arguments(request, one)
-    data = b"".join([piece async for piece in await results.screenshot(**given)])
+    args = await arguments(request, endpoint)
+    data = b"".join([piece async for piece in await results.screenshot(**args)])
     png, webp = _PICTURES
     kind = png if data.startswith(b"\x89PNG") else webp
     accept = request.headers.get("accept", "")
@@ -123,51 +123,51 @@ async def screenshot(request: Request, one: Endpoint, results: Results) -> Respo
     return Response(data, media_type=kind, headers=_INERT)
 
 
-async def check(request: Request, one: Endpoint, crawled: CrawledSite) -> Response:
-    """Answer with the check of a job; it reads all of its pages, so it counts as an export."""
+async def check(request: Request, endpoint: Endpoint, crawled: CrawledSite) -> Response:
+    """Answer with the check of a job; it reads all its pages, so it counts as an export."""
     site = site_of(request)
-    count(request, site, (await proved(request, site)).credential.id, Bucket.EXPORT)
-    return await answer(request, one, crawled)
+    count(request, site, (await authenticate(request, site)).credential.id, Bucket.EXPORT)
+    return await answer(request, endpoint, crawled)
 
 
-async def findings(request: Request, one: Endpoint, crawled: CrawledSite) -> Response:
-    """Answer with a part of the check of a job; the parts after the first are at hand."""
-    return await (answer if "cursor" in request.query_params else check)(request, one, crawled)
+async def findings(request: Request, endpoint: Endpoint, crawled: CrawledSite) -> Response:
+    """Answer with part of the check of a job; parts after the first cost no new check."""
+    return await (answer if "cursor" in request.query_params else check)(request, endpoint, crawled)
 
 
-async def export(request: Request, one: Endpoint, results: Results) -> Response:
+async def export(request: Request, endpoint: Endpoint, results: Results) -> Response:
     """Answer with the pages of a job as a file."""
-    given, form = await _export(request, one)
-    job = await _job(request, given["job_id"])
-    chunks = await results.export(**given, format_=form)
-    gzip = given.get("gzip", False)
+    args, form = await _export(request, endpoint)
+    job = await _job(request, args["job_id"])
+    chunks = await results.export(**args, format_=form)
+    gzip = args.get("gzip", False)
     kind = _GZIP if gzip else MEDIA_TYPES[form]
     return _file(chunks, kind, file_name(job.spec.name, job.id, form, gzip=gzip))
 
 
 async def _job(request: Request, job_id: str) -> Job:
     site = site_of(request)
-    actor = (await proved(request, site)).actor
+    actor = (await authenticate(request, site)).actor
     return (await find_job(site.yard.store, actor, job_id)).job
 
 
-async def export_all(request: Request, one: Endpoint, pages: Pages) -> Response:
+async def export_all(request: Request, endpoint: Endpoint, pages: Pages) -> Response:
     """Answer with the pages of all jobs as a file."""
-    given, form = await _export(request, one, _OF_ALL)
-    chunks = await pages.export(**given | {"format_": form.value})
+    args, form = await _export(request, endpoint, _ALL_JOBS_FORMATS)
+    chunks = await pages.export(**args | {"format_": form.value})
     return _file(chunks, MEDIA_TYPES[form], f"pages{form.suffix}")
 
 
 async def _export(
-    request: Request, one: Endpoint, forms: Collection[Format] = tuple(Format)
+    request: Request, endpoint: Endpoint, forms: Collection[Format] = tuple(Format)
 ) -> tuple[dict[str, Any], Format]:
-    """Return the arguments for an export but for its format, and that; it counts as one."""
-    given = await arguments(request, one)
+    """Return the arguments and the format of an export, and count it against its limit."""
+    args = await arguments(request, endpoint)
     site = site_of(request)
-    count(request, site, (await proved(request, site)).credential.id, Bucket.EXPORT)
-    asked = given.pop("format_", None)
-    form = Format(asked) if asked else accepted(request.headers.get("accept", ""), forms)
-    return given, form
+    count(request, site, (await authenticate(request, site)).credential.id, Bucket.EXPORT)
+    name = args.pop("format_", None)
+    form = Format(name) if name else negotiate(request.headers.get("accept", ""), forms)
+    return args, form
 
 
 def _file(chunks: AsyncIterator[bytes], media_type: str, name: str) -> Response:
@@ -175,12 +175,12 @@ def _file(chunks: AsyncIterator[bytes], media_type: str, name: str) -> Response:
     return StreamingResponse(chunks, media_type=media_type, headers=disposition)
 
 
-async def meta(request: Request, one: Endpoint, service: Meta) -> Response:
-    """Answer with what there is and how much may be sent, over HTTP as well."""
-    await arguments(request, one)
-    told = await service.get()
-    shown = replace(told, limits={**_limits(site_of(request)), **told.limits})
-    return json_answer(request, shown)
+async def meta(request: Request, endpoint: Endpoint, service: Meta) -> Response:
+    """Answer with features and limits, those of HTTP included."""
+    await arguments(request, endpoint)
+    answered = await service.get()
+    with_limits = replace(answered, limits={**_limits(site_of(request)), **answered.limits})
+    return json_answer(request, with_limits)
 
 
 def _limits(site: Site) -> dict[str, int]:
@@ -195,52 +195,52 @@ def _limits(site: Site) -> dict[str, int]:
     }
 
 
-async def template_file(request: Request, one: Endpoint, templates: Templates) -> Response:
-    """Answer with a template as a file."""
-    given = await arguments(request, one)
-    form = given.setdefault("format_", FileFormat.YAML)
-    ref, version = given["ref"], given.get("version")
-    shown = await (templates.get(ref) if version is None else templates.version(ref, version))
-    text = await templates.export(**given | {"ref": shown.id, "version": shown.version})
-    stem = _UNNAMEABLE.sub("-", shown.name.lower()).strip("-") or "template"
-    name = f"{stem}-v{shown.version}.{form.value}"
+async def template_file(request: Request, endpoint: Endpoint, templates: Templates) -> Response:
+    """Answer with a version of a template, by default the current one, as a YAML or JSON file."""
+    args = await arguments(request, endpoint)
+    form = args.setdefault("format_", FileFormat.YAML)
+    ref, version = args["ref"], args.get("version")
+    template = await (templates.get(ref) if version is None else templates.version(ref, version))
+    text = await templates.export(**args | {"ref": template.id, "version": template.version})
+    stem = _UNNAMEABLE.sub("-", template.name.lower()).strip("-") or "template"
+    name = f"{stem}-v{template.version}.{form.value}"
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
-        "ETag": tag_of(shown.version),
+        "ETag": tag_of(template.version),
     }
     return Response(text, media_type=_TEMPLATES[form], headers=headers)
 
 
-async def metrics(_request: Request, _one: Endpoint, monitoring: Monitoring) -> Response:
-    """Answer with the figures of the yard, whatever else a scraper adds to the URL."""
+async def metrics(_request: Request, _endpoint: Endpoint, monitoring: Monitoring) -> Response:
+    """Answer with Prometheus metrics; unknown parameters are ignored."""
     return Response(await monitoring.metrics(), media_type=EXPOSITION)
 
 
-async def changes_feed(request: Request, one: Endpoint, schedules: Schedules) -> Response:
-    """Answer with what runs of a schedule have changed, as an Atom feed.
+async def changes_feed(request: Request, endpoint: Endpoint, schedules: Schedules) -> Response:
+    """Answer with the changes between runs of a schedule, as an Atom feed.
 
-    Who accepts text/xml alone, as generated clients do, is told that it is that.
+    Generated clients accept text/xml only, and get that type.
     """
-    given = await arguments(request, one)
+    args = await arguments(request, endpoint)
     accept = request.headers.get("accept", "")
     plain = _XML in accept and atom.MEDIA_TYPE not in accept
     kind = _XML if plain else atom.MEDIA_TYPE
-    return Response(await schedules.changes_feed(**given), media_type=kind)
+    return Response(await schedules.changes_feed(**args), media_type=kind)
 
 
-def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
-    """Return the first format of *forms* that a header `Accept` names.
+def negotiate(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
+    """Return the first format of *forms* in an Accept header.
 
     Raises:
-        Problem: it names none of them.
+        Problem: it has none of them.
     """
     named = [word.partition(";")[0].strip().lower() for word in accept.split(",") if word.strip()]
     for word in named:
-        if _ASKED.get(word) in forms:
-            return _ASKED[word]
+        if _BY_MEDIA_TYPE.get(word) in forms:
+            return _BY_MEDIA_TYPE[word]
     if named:
-        known = ", ".join(MEDIA_TYPES[form] for form in forms)
-        raise Problem("not_acceptable", f"expected one of {known}")
+        expected = ", ".join(MEDIA_TYPES[form] for form in forms)
+        raise Problem("not_acceptable", f"expected one of {expected}")
     return Format.JSONL
 
 
@@ -248,7 +248,7 @@ def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events, until the stream ends or its client is gone."""
+    """Server-sent events, until the stream ends or the client disconnects."""
 
     media_type = EVENTS
 
@@ -257,53 +257,57 @@ class EventStream(StreamingResponse):
         self._leave = partial(hub.leave, stream)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send events, and close the stream in the end."""
         try:
             await super().__call__(scope, receive, send)
         finally:
             self._leave()
 
 
-async def _events(request: Request, one: Endpoint, feed: EventFeed) -> Response:
-    given = await arguments(request, one)
-    topics, job = await feed.audible(given.get("topics"), given.get("job"))
-    return await _opened(request, Wish(topics=topics, job=job, after=_place(given)))
+async def _events(request: Request, endpoint: Endpoint, feed: EventFeed) -> Response:
+    args = await arguments(request, endpoint)
+    topics, job = await feed.audible(args.get("topics"), args.get("job"))
+    return await _open_stream(
+        request, Subscription(topics=topics, job=job, after=_resume_after(args))
+    )
 
 
-async def _events_of_job(request: Request, one: Endpoint, feed: EventFeed) -> Response:
-    given = await arguments(request, one)
-    topics, job = await feed.audible((Topic.JOBS,), given["job_id"])
-    return await _opened(request, Wish(topics=topics, job=job, after=_place(given)))
+async def _events_of_job(request: Request, endpoint: Endpoint, feed: EventFeed) -> Response:
+    args = await arguments(request, endpoint)
+    topics, job = await feed.audible((Topic.JOBS,), args["job_id"])
+    return await _open_stream(
+        request, Subscription(topics=topics, job=job, after=_resume_after(args))
+    )
 
 
-async def _log(request: Request, one: Endpoint, _: Noun) -> Response:
-    given = await arguments(request, one)
-    job = await _job(request, given["job_id"])
-    least = Level[given.get("level", LevelWord.INFO).name]
-    log = LogWish(job=job.id, least=least, after=_place(given) or 0)
-    return await _opened(request, Wish(log=log))
+async def _log(request: Request, endpoint: Endpoint, _: Noun) -> Response:
+    args = await arguments(request, endpoint)
+    job = await _job(request, args["job_id"])
+    least = Level[args.get("level", LevelWord.INFO).name]
+    log = LogSubscription(job=job.id, least=least, after=_resume_after(args) or 0)
+    return await _open_stream(request, Subscription(log=log))
 
 
-def _place(given: Mapping[str, Any]) -> int | None:
-    """Return where to go on: a browser that comes again repeats the URL of its first time."""
-    last: int | None = given.get("last_event_id")
-    return given.get("after") if last is None else last
+def _resume_after(args: Mapping[str, Any]) -> int | None:
+    """Return the cursor to resume after: a browser that reconnects repeats its first URL."""
+    last: int | None = args.get("last_event_id")
+    return args.get("after") if last is None else last
 
 
-async def _opened(request: Request, wish: Wish) -> Response:
+async def _open_stream(request: Request, subscription: Subscription) -> Response:
     site = site_of(request)
-    caller = await proved(request, site)
-    return EventStream(site.live, await site.live.open(caller, wish))
+    caller = await authenticate(request, site)
+    return EventStream(site.live, await site.live.open(caller, subscription))
 
 
-# --- all of them, for the routes and the OpenAPI document
+# --- tables, for the routes and the OpenAPI document
 
 
 _BYTES = {"type": "string", "format": "binary"}
 
 
 def files_of(*forms: Format) -> dict[str, Any]:
-    """Return the content of an answer in one of *forms*, for the document."""
+    """Return the content of a response in one of *forms*, for the document."""
     text = {"type": "string"}
     return {MEDIA_TYPES[form]: {"schema": text if form.is_text else _BYTES} for form in forms}
 
@@ -318,7 +322,7 @@ _STREAMS: Mapping[str, ByHand] = {
 
 FILES = {
     "results_export": files_of(*Format) | {_GZIP: {"schema": _BYTES}},
-    "results_find_all": files_of(*_OF_ALL),
+    "results_find_all": files_of(*_ALL_JOBS_FORMATS),
     "results_screenshot": {kind: {"schema": _BYTES} for kind in (*_PICTURES, _BINARY)},
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
     "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
@@ -327,7 +331,7 @@ FILES = {
     },
     **{name: {EVENTS: {"schema": {"type": "string"}}} for name in _STREAMS},
 }
-"""The content of answers that are no JSON, by the names of their endpoints."""
+"""Content of responses that are not JSON, by endpoint name."""
 
 BY_HAND: Mapping[str, ByHand] = {
     "results_page": page,
@@ -347,11 +351,11 @@ BY_HAND: Mapping[str, ByHand] = {
     "monitoring_readyz": answer_health,
     "problems_get": answer_problem,
 }
-"""By the names of their endpoints."""
+"""Handlers by endpoint name."""
 
 ENDPOINTS = (
     *endpoints_of(SigningIn).values(),
     *surface.every_endpoint(),
     *endpoints_of(ServerStatus).values(),
 )
-"""All endpoints of a server: those of its surface, and its own."""
+"""All endpoints of a server: its own and those of the surface."""

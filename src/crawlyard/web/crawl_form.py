@@ -1,7 +1,7 @@
-"""Form of a crawl: groups of controls, made from the fields that a spec declares.
+"""Crawl form: groups of controls, made from the fields that a spec declares.
 
-New crawl, templates and schedules show the same form. A field has its label, help, choices and
-default from its declaration; what no panel has is under Advanced.
+New crawl, templates and schedules show the same form. The declaration of a field has its label,
+help, choices and default; fields without a panel are under Advanced.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from crawlyard.core.quantity import duration_text, size_text
 
 ADVANCED = "Advanced"
 _BOOLEAN = (("true", "Yes"), ("false", "No"))
-_MANY = 1000  # a higher bound tells a reader nothing
-_SPELLED = {"keep_html": ("--keep=html", "--keep=none")}  # of a boolean that is no --x/--no-x
+_MANY = 1000  # a higher bound is not worth showing
+_SPELLED = {"keep_html": ("--keep=html", "--keep=none")}  # booleans without --x/--no-x
 
 
 class Choice(Struct, frozen=True):
@@ -25,22 +25,22 @@ class Choice(Struct, frozen=True):
 
     value: str
     text: str
-    flag: str  # words of the command line that ask for it; empty: there are none
+    flag: str  # its command-line option; empty: none
 
 
 class Control(Struct, frozen=True, kw_only=True):
     """One field of the form."""
 
     path: str  # "limits.pages"
-    also: str  # another path that a spec may name it by; empty: none
+    also: str  # another path of it in a spec; empty: none
     label: str
     help: str
-    read_as: str  # how its text becomes a value: READ in core/form.js
+    read_as: str  # name of its parser: PARSERS in core/form.js
     rows: int  # of a text area; 0: one line
     default: str  # in words; empty: nothing
     choices: tuple[Choice, ...] = ()
-    offers: tuple[str, ...] = ()  # of a text: what it often is
-    flag: str = ""  # the option of the command line; empty: there is none
+    offers: tuple[str, ...] = ()  # suggestions for a text
+    flag: str = ""  # its command-line option; empty: none
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -68,7 +68,7 @@ def _control(of: FormField) -> Control:
 
 
 def _reading(field: Field) -> tuple[str, int]:
-    """Return how the text of a field is read, and in how many rows it is written."""
+    """Return the parser of a field's text and the rows of its text area; 0: one line."""
     if field.path == "webhooks":
         return "hooks", 2
     if get_origin(field.kind) is tuple:
@@ -78,7 +78,7 @@ def _reading(field: Field) -> tuple[str, int]:
             return "words", 0
         return ("urls", 2) if field.about.of.startswith("URLs") else ("lines", 2)
     if field.kind is bool:
-        return "number", 0  # reads true and false as well
+        return "number", 0  # parses true and false as well
     units = {"s": "span", "bytes": "size", "": "quantity"}
     plain = "text" if field.kind is str or field.choices is not None else "quantity"
     return units.get(field.unit or "", plain) if field.unit is not None else plain, 0
@@ -86,11 +86,11 @@ def _reading(field: Field) -> tuple[str, int]:
 
 def _help(field: Field, rows: int) -> Iterator[str]:
     doc = field.about.doc
-    said = f"{doc[:1].upper()}{doc[1:]}"
-    if said != field.label:
-        yield f"{said}."
+    summary = f"{doc[:1].upper()}{doc[1:]}"
+    if summary != field.label:
+        yield f"{summary}."
     if field.path == "webhooks":
-        yield "A URL, and after it the events, if not all that end a job."
+        yield "A URL, then its events; by default all that end a job."
     elif field.many and field.choices is not None:
         yield f"Of {', '.join(field.choices)}."
     if rows:
@@ -132,13 +132,13 @@ def _in_words(word: str) -> str:
 
 
 def _groups() -> Iterator[Group]:
-    fields = [field for path, field in FIELDS.items() if path != "urls"]  # they stand above
+    fields = [field for path, field in FIELDS.items() if path != "urls"]  # shown above the groups
     for panel in (*Panel, None):
         own = [_control(field) for field in fields if field.field.about.panel is panel]
         # one-line controls first, so that they share rows
-        shown = tuple(sorted(own, key=lambda control: control.rows > 0))
-        if shown:
-            yield Group(title=panel or ADVANCED, controls=shown)
+        controls = tuple(sorted(own, key=lambda control: control.rows > 0))
+        if controls:
+            yield Group(title=panel or ADVANCED, controls=controls)
 
 
 GROUPS = tuple(_groups())

@@ -1,4 +1,4 @@
-"""Endpoints over HTTP: what a request asks, and how the result is answered."""
+"""Endpoints over HTTP: arguments of requests, and responses."""
 
 import re
 import typing
@@ -29,105 +29,115 @@ from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.parse import strange_names
 from crawlyard.errors import MAX_FAULTS, Invalid, NotFound, Version
 from crawlyard.services.surface import Surface
-from crawlyard.web.auth import admitted, site_of
-from crawlyard.web.middleware import was_undivided
+from crawlyard.web.auth import authorize, site_of
+from crawlyard.web.middleware import has_encoded_slashes
 from crawlyard.web.paging import next_page, position_of
 from crawlyard.web.problems import Problem, pointer
-from crawlyard.web.routes import OneMethod, answered, json_answer
+from crawlyard.web.routes import OneMethod, json_answer, respond
 
 ByHand = Callable[[Request, Endpoint, Any], Awaitable[Response]]
-"""Answers a request in its own way, with the service that is asked."""
+"""A handler with its own kind of response; its last argument is the service."""
 
-_ALWAYS = frozenset({"fields"})
-"""Parameters that every GET takes."""
+_COMMON_PARAMETERS = frozenset({"fields"})
+"""Parameters of all GET requests."""
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION = re.compile(r"v(\d{1,18})(?:\.\d+)?")
 
-_FIRST_YEAR, _LAST_YEAR = 1970, 9900  # a calendar from there on has room for a week
+_FIRST_YEAR, _LAST_YEAR = 1970, 9900  # leaves room for a week in calendars
 
 
 def routes_of(
     prefix: str, endpoints: Iterable[Endpoint], by_hand: Mapping[str, ByHand]
 ) -> list[OneMethod]:
-    """Return the routes of endpoints; *by_hand* answers some of them, by their names."""
+    """Return the routes of endpoints; *by_hand* has special handlers by endpoint name."""
     return [
-        OneMethod(path_of(prefix, one), _endpoint(one, by_hand.get(one.name)), one.method)
-        for one in sorted(endpoints, key=lambda one: "{" in one.path)  # /jobs/counts is no id
-        if "same" not in one.marks  # its route is that of another
+        OneMethod(
+            path_of(prefix, endpoint),
+            _endpoint(endpoint, by_hand.get(endpoint.name)),
+            endpoint.method,
+        )
+        for endpoint in sorted(endpoints, key=_has_path_parameter)  # /jobs/counts is not an id
+        if "same" not in endpoint.marks  # shares the route of another
     ]
 
 
-def path_of(prefix: str, one: Endpoint) -> str:
-    """Return the whole path of an endpoint of the API below *prefix*."""
-    return one.path if "root" in one.marks else prefix + one.path
+def _has_path_parameter(endpoint: Endpoint) -> bool:
+    return "{" in endpoint.path
+
+
+def path_of(prefix: str, endpoint: Endpoint) -> str:
+    """Return the full path of an endpoint; *prefix* is that of the API."""
+    return endpoint.path if "root" in endpoint.marks else prefix + endpoint.path
 
 
 async def surface_of(request: Request, needs: Permit | Who) -> Surface:
     """Return the surface for the sender of *request*, if it has the permit that it *needs*."""
     site = site_of(request)
-    caller = await admitted(request, site, needs)
+    caller = await authorize(request, site, needs)
     permits = None if caller.credential.permits is None else caller.permits
     return Surface(site.yard.services, caller.actor, permits, caller)
 
 
-def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(
+    endpoint: Endpoint, by_hand: ByHand | None
+) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
-        if one.who is NOBODY:
-            return await (by_hand or answer)(request, one, None)
-        surface = await surface_of(request, one.who)
-        service = getattr(surface, one.noun, None)  # some endpoints are of the server alone
+        if endpoint.who is NOBODY:
+            return await (by_hand or answer)(request, endpoint, None)
+        surface = await surface_of(request, endpoint.who)
+        service = getattr(surface, endpoint.noun, None)  # None: an endpoint of the server itself
         if by_hand is None:
-            return await answer(request, one, service)
+            return await answer(request, endpoint, service)
         try:
-            return await by_hand(request, one, service)
+            return await by_hand(request, endpoint, service)
         except Invalid as error:
-            raise _blamed(error, one, {}) from None
+            raise _parameter_error(error, endpoint, {}) from None
 
-    async def endpoint(request: Request) -> Response:
-        return await answered(request, handler, signed_in=one.who is not NOBODY)
+    async def handle(request: Request) -> Response:
+        return await respond(request, handler, signed_in=endpoint.who is not NOBODY)
 
-    return endpoint
+    return handle
 
 
-async def answer(request: Request, one: Endpoint, service: Any) -> Response:
-    """Return the answer to a request: the result of the endpoint, as JSON."""
-    given = await arguments(request, one)
+async def answer(request: Request, endpoint: Endpoint, service: Any) -> Response:
+    """Return the result of the endpoint as JSON."""
+    args = await arguments(request, endpoint)
     headers: dict[str, str] = {}
-    if "seq" in one.marks:  # read first: what happens meanwhile comes in the stream again
+    if "seq" in endpoint.marks:  # read first: the stream may repeat later events
         headers["X-Event-Seq"] = str(await site_of(request).yard.store.events.last())
-    said = replying(request.is_disconnected)
+    overrides = replying(request.is_disconnected)
     try:
-        result = await one.call(service, **given)
+        result = await endpoint.call(service, **args)
     except Invalid as error:
-        raise _blamed(error, one, given) from None
+        raise _parameter_error(error, endpoint, args) from None
     if isinstance(result, Slice) and result.next_cursor is not None:
         cursor, headers["Link"] = next_page(request, result.next_cursor)
         result = replace(result, next_cursor=cursor)
-    if said.location or (one.status == 201 and hasattr(result, "id")):
-        headers["Location"] = said.location or f"/api/v1/{one.noun}/{result.id}"
+    if overrides.location or (endpoint.status == 201 and hasattr(result, "id")):
+        headers["Location"] = overrides.location or f"/api/v1/{endpoint.noun}/{result.id}"
     version = getattr(result, "version", None)
-    if isinstance(version, int):  # that of a worker is a text
+    if isinstance(version, int):  # a worker has a version of text
         headers["ETag"] = tag_of(version, getattr(result, "beat", None))
         if (
             request.method == "GET"
-            and "live" not in one.marks
-            and _is_known(request, headers["ETag"])
+            and "live" not in endpoint.marks
+            and _is_current(request, headers["ETag"])
         ):
             return Response(status_code=304, headers={"ETag": headers["ETag"]})
     if result is None:
         return Response(status_code=204, headers=headers)
-    status = said.status or (200 if said.unchanged else one.status)
-    return json_answer(request, result, one.listed, status, headers)
+    status = overrides.status or (200 if overrides.unchanged else endpoint.status)
+    return json_answer(request, result, endpoint.listed, status, headers)
 
 
-def _blamed(error: Invalid, one: Endpoint, given: Mapping[str, Any]) -> Exception:
-    """Return the error to raise: a parameter of the URL is named as one."""
+def _parameter_error(error: Invalid, endpoint: Endpoint, args: Mapping[str, Any]) -> Exception:
+    """Return the error to raise: one that names a parameter if it is of the URL."""
     name = error.field.partition(".")[0]
-    if all(name != each.alias for each in one.at("query", "path")):
+    if all(name != each.alias for each in endpoint.at("query", "path")):
         return error
-    if any(name in given.get(each.name, ()) for each in one.at("rest")):
-        return error  # a member of the body has that name too
+    if any(name in args.get(each.name, ()) for each in endpoint.at("rest")):
+        return error  # a member of the body has the same name
     fault = FieldErrorOut(
         parameter=error.field, code="invalid", detail=error.message, position=error.position
     )
@@ -136,74 +146,76 @@ def _blamed(error: Invalid, one: Endpoint, given: Mapping[str, Any]) -> Exceptio
     )
 
 
-# --- what a request asks
+# --- arguments of a request
 
 
 async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     """Return the arguments for an endpoint.
 
     Raises:
-        Problem: a value is not what is expected; all faults of the request are named.
+        Problem: a value is not valid; it lists all faults of the request.
     """
     faults: list[FieldErrorOut] = []
-    given = dict(_path(request, endpoint))
-    for one in endpoint.at("header"):
-        header = one.mark(Header)
+    args = dict(_path(request, endpoint))
+    for parameter in endpoint.at("header"):
+        header = parameter.mark(Header)
         if header is not None and header.name == "If-Match":
-            given[one.name] = _expected(request, required=header.required)
-        elif one.alias in request.headers:
-            values = {one.alias: request.headers[one.alias]}
-            given |= _converted([one], values, faults, query=True)
-    given |= _converted(endpoint.at("query"), _query(request, endpoint, faults), faults, query=True)
+            args[parameter.name] = _if_match(request, required=header.required)
+        elif parameter.alias in request.headers:
+            values = {parameter.alias: request.headers[parameter.alias]}
+            args |= _convert([parameter], values, faults, query=True)
+    args |= _convert(endpoint.at("query"), _query(request, endpoint, faults), faults, query=True)
     if request.method not in {"GET", "DELETE"}:
         body = await _body(request, needed=endpoint.needs_body)
         rest = endpoint.at("rest")
-        known = endpoint.at("body")
-        names = [one.alias for one in known]
+        members = endpoint.at("body")
+        names = [member.alias for member in members]
         if rest:
-            given[rest[0].name] = {n: v for n, v in body.items() if n not in names}
+            args[rest[0].name] = {n: v for n, v in body.items() if n not in names}
         else:
             faults += [_fault(*fault, query=False) for fault in strange_names(body, names, "field")]
-        given |= _converted(known, body, faults, query=False)
+        args |= _convert(members, body, faults, query=False)
     if faults:
-        said = "; ".join(f"{e.pointer or e.parameter}: {e.detail}" for e in faults[:3])
-        raise Problem("validation_failed", said, more={"errors": tuple(faults[:MAX_FAULTS])})
-    return given
+        summary = "; ".join(f"{e.pointer or e.parameter}: {e.detail}" for e in faults[:3])
+        raise Problem("validation_failed", summary, more={"errors": tuple(faults[:MAX_FAULTS])})
+    return args
 
 
 def _path(request: Request, endpoint: Endpoint) -> Iterator[tuple[str, Any]]:
-    """Return the parts of the path. Raises `NotFound` if nothing can be called so."""
-    for one in endpoint.at("path"):
-        text = str(request.path_params[one.alias])
-        if was_undivided(request):
+    """Yield the parameters in the path. Raises `NotFound` for an impossible name."""
+    for parameter in endpoint.at("path"):
+        text = str(request.path_params[parameter.alias])
+        if has_encoded_slashes(request):
             text = unquote(text)
         if not text.isprintable():
-            raise NotFound("nothing has a name that cannot be printed")
+            raise NotFound("expected a name of printable characters")
         try:
-            yield one.name, msgspec.convert(text, one.hint, strict=False)
+            yield parameter.name, msgspec.convert(text, parameter.hint, strict=False)
         except msgspec.ValidationError as error:
-            fault = FieldErrorOut(parameter=one.alias, code="invalid", detail=in_words(error, text))
-            detail = f"{one.alias}: {fault.detail}"
+            fault = FieldErrorOut(
+                parameter=parameter.alias, code="invalid", detail=in_words(error, text)
+            )
+            detail = f"{parameter.alias}: {fault.detail}"
             raise Problem("validation_failed", detail, more={"errors": (fault,)}) from None
 
 
 def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) -> dict[str, Any]:
-    """Return the values in a URL by the names of their parameters."""
-    known = {one.alias: one for one in endpoint.at("query")}
-    asked = request.query_params
-    beside = _ALWAYS if request.method == "GET" else frozenset()
-    strange = strange_names([n for n in asked if n not in beside], list(known), "parameter")
+    """Return the query parameters by name."""
+    parameters = {parameter.alias: parameter for parameter in endpoint.at("query")}
+    query = request.query_params
+    common = _COMMON_PARAMETERS if request.method == "GET" else frozenset()
+    strange = strange_names([n for n in query if n not in common], list(parameters), "parameter")
     faults += [_fault(*fault, query=True) for fault in strange]
-    if "fields" in asked and "fields" in beside and "fields" not in known:
-        faults += _unknown_fields(asked["fields"], endpoint)
+    if "fields" in query and "fields" in common and "fields" not in parameters:
+        faults += _unknown_fields(query["fields"], endpoint)
     values: dict[str, Any] = {}
-    for name, one in known.items():
-        if name not in asked:
+    for name, parameter in parameters.items():
+        if name not in query:
             continue
-        if not one.many:
-            values[name] = asked[name]
+        if not parameter.many:
+            values[name] = query[name]
             continue
-        values[name] = words = split_words(asked.getlist(name))
+        values[name] = words = split_words(query.getlist(name))
         wrong = ""
         if len(words) > MOST_VALUES:
             wrong = f"expected at most {MOST_VALUES} values, got {len(words)}"
@@ -217,22 +229,22 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
     return values
 
 
-def _unknown_fields(asked: str, endpoint: Endpoint) -> Iterator[FieldErrorOut]:
-    """Yield what is wrong with ``?fields=a,b.c``; of a list it names fields of the items."""
+def _unknown_fields(fields: str, endpoint: Endpoint) -> Iterator[FieldErrorOut]:
+    """Yield the faults of ``?fields=a,b.c``; for a list they are fields of its items."""
     answer = endpoint.returns
     record = typing.get_args(answer)[0] if typing.get_origin(answer) is Slice else answer
     if endpoint.yields is not None or record in (bytes, str, None):
         return
-    for path in filter(None, (word.strip() for word in asked.split(","))):
-        if said := path_fault(path, record):
-            yield FieldErrorOut(parameter="fields", code="unknown", detail=said)
+    for path in filter(None, (word.strip() for word in fields.split(","))):
+        if detail := path_fault(path, record):
+            yield FieldErrorOut(parameter="fields", code="unknown", detail=detail)
 
 
 async def _body(request: Request, *, needed: bool) -> dict[str, Any]:
     """Return the members of a body; none if there is no body.
 
     Raises:
-        Problem: it is no JSON object, or is missing though *needed*.
+        Problem: not a JSON object, or missing though *needed*.
     """
     raw = await request.body()
     if not raw and needed:
@@ -243,68 +255,74 @@ async def _body(request: Request, *, needed: bool) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
-        raise Problem("malformed", f"the body is no JSON: {error}") from None
+        raise Problem("malformed", f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
         fault = FieldErrorOut(pointer="", code="invalid", detail="expected an object")
         raise Problem("validation_failed", "expected an object", more={"errors": (fault,)})
     return body
 
 
-def _converted(
+def _convert(
     parameters: Iterable[Parameter],
     values: Mapping[str, Any],
     faults: list[FieldErrorOut],
     *,
     query: bool,
 ) -> dict[str, Any]:
-    """Return *values* as the types of their parameters; what is wrong is added to *faults*."""
-    given: dict[str, Any] = {}
-    for one in parameters:
-        if one.alias not in values:
-            if one.required:
+    """Convert *values* to the types of their parameters; errors are added to *faults*."""
+    converted: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.alias not in values:
+            if parameter.required:
                 faults.append(
-                    _fault(one.alias, "missing", "expected a value, got none", query=query)
+                    _fault(parameter.alias, "missing", "expected a value, got none", query=query)
                 )
             continue
-        value = values[one.alias]
-        terms = next(filter(typing.is_typeddict, choices_of(one.hint)), None)
+        value = values[parameter.alias]
+        terms = next(filter(typing.is_typeddict, choices_of(parameter.hint)), None)
         if terms is not None and isinstance(value, Mapping):
-            for name, code, said in strange_names(value, [*terms.__annotations__], "field"):
-                faults.append(_fault(f"{one.alias}.{name}", code, said, query=query))
+            for name, code, detail in strange_names(value, [*terms.__annotations__], "field"):
+                faults.append(_fault(f"{parameter.alias}.{name}", code, detail, query=query))
         try:
-            # else a number would be an instant, that many seconds after 1970
-            strict = not query or datetime in _bare(one.hint)
-            given[one.name] = _checked(msgspec.convert(value, one.hint, strict=strict))
+            # otherwise a number would be seconds since 1970
+            strict = not query or datetime in _plain_types(parameter.hint)
+            converted[parameter.name] = _check_year(
+                msgspec.convert(value, parameter.hint, strict=strict)
+            )
         except msgspec.ValidationError as error:
-            for path, code, said in faults_of(value, one.hint, error):
-                name = f"{one.alias}.{path}" if path else one.alias
-                faults.append(_fault(name, code, said, query=query))
+            for path, code, detail in faults_of(value, parameter.hint, error):
+                name = f"{parameter.alias}.{path}" if path else parameter.alias
+                faults.append(_fault(name, code, detail, query=query))
         except Invalid as error:
             faults += [
                 _fault(fault.field, "invalid", str(fault), query=query) for fault in error.faults
             ]
-    return given
+    return converted
 
 
-def _checked(value: Any) -> Any:
-    """Return a value; an instant that calendars and databases have no room for is refused."""
+def _check_year(value: Any) -> Any:
+    """Return *value*; refuse instants out of range of calendars and databases."""
     if isinstance(value, datetime) and not _FIRST_YEAR <= value.year <= _LAST_YEAR:
         raise msgspec.ValidationError(f"Expected a year from {_FIRST_YEAR} to {_LAST_YEAR}")
     return value
 
 
-def _bare(hint: Any) -> set[Any]:
-    """Return the types among which *hint* leaves a choice, without what is noted of them."""
+def _plain_types(hint: Any) -> set[Any]:
+    """Return the types of a union, without annotations."""
     if typing.get_origin(hint) is typing.Annotated:
-        return _bare(typing.get_args(hint)[0])
+        return _plain_types(typing.get_args(hint)[0])
     choices = choices_of(hint)
-    return set(choices) if choices == (hint,) else {b for one in choices for b in _bare(one)}
+    return (
+        set(choices)
+        if choices == (hint,)
+        else {b for choice in choices for b in _plain_types(choice)}
+    )
 
 
-def _fault(name: str, code: str, said: str, *, query: bool) -> FieldErrorOut:
+def _fault(name: str, code: str, detail: str, *, query: bool) -> FieldErrorOut:
     if query:
-        return FieldErrorOut(parameter=name, code=code, detail=said)
-    return FieldErrorOut(pointer=pointer(name), code=code, detail=said)
+        return FieldErrorOut(parameter=name, code=code, detail=detail)
+    return FieldErrorOut(pointer=pointer(name), code=code, detail=detail)
 
 
 # --- versions as entity tags
@@ -312,34 +330,36 @@ def _fault(name: str, code: str, said: str, *, query: bool) -> FieldErrorOut:
 
 
 def tag_of(version: int, beat: int | None = None) -> str:
-    """Return the tag of a thing: ``"v17"``; *beat* rises with what changes beside its version."""
+    """Return an entity tag such as ``"v17"``; *beat* counts changes without a new version."""
     return f'"v{version}"' if beat is None else f'"v{version}.{beat}"'
 
 
-def _is_known(request: Request, tag: str) -> bool:
-    """Return whether the client has the version of *tag* already."""
-    asked = request.headers.get("if-none-match")
-    return asked is not None and (asked.strip() == "*" or _opaque(tag) in _TAG.findall(asked))
+def _is_current(request: Request, tag: str) -> bool:
+    """Return whether the client already has the version of *tag*."""
+    header = request.headers.get("if-none-match")
+    return header is not None and (
+        header.strip() == "*" or _opaque_tag(tag) in _TAG.findall(header)
+    )
 
 
-def _expected(request: Request, *, required: bool = False) -> Version:
-    """Return the versions that a change may be made to; ``None``: to any.
+def _if_match(request: Request, *, required: bool = False) -> Version:
+    """Return the versions that If-Match allows; ``None``: any.
 
-    A tag that is of no version is -1: nothing has it.
+    An unknown tag is -1, which no resource has.
 
     Raises:
         Problem: If-Match is missing though *required*.
     """
-    asked = request.headers.get("if-match")
-    if asked is None and required:
-        detail = 'send If-Match with the ETag of what you saw, or "*" to change it anyway'
+    header = request.headers.get("if-match")
+    if header is None and required:
+        detail = 'send If-Match with the ETag that you read, or "*" for any version'
         raise Problem("precondition_required", detail)
-    if asked is None or asked.strip() == "*":
+    if header is None or header.strip() == "*":
         return None
-    found = (_VERSION.fullmatch(word) for word in _TAG.findall(asked))
-    versions = {int(one[1]) for one in found if one is not None}
+    matches = (_VERSION.fullmatch(word) for word in _TAG.findall(header))
+    versions = {int(match[1]) for match in matches if match is not None}
     return versions.pop() if len(versions) == 1 else tuple(versions) or -1
 
 
-def _opaque(tag: str) -> str:
+def _opaque_tag(tag: str) -> str:
     return tag.strip('"')

@@ -15,7 +15,7 @@ _SCHEMES = frozenset({"http", "https"})
 
 
 def networks_of(words: Iterable[str]) -> Networks:
-    """Return the networks of addresses and networks as `trusted_proxies` has them."""
+    """Parse addresses and networks as in the setting `trusted_proxies`."""
     return tuple(ip_network(word) for word in words)
 
 
@@ -24,7 +24,7 @@ def with_client(
 ) -> MutableMapping[str, Any]:
     """Return *scope* with the client's address and scheme, if a *trusted* proxy sent it.
 
-    A request for the host of *public_url* has its scheme, unless such a proxy says otherwise.
+    A request for the host of *public_url* gets its scheme unless such a proxy sent another.
     """
     public_scheme, _, public_host = public_url.partition("://")
     if public_host and headers.get("host", "").lower() == public_host:
@@ -62,7 +62,7 @@ def _is_trusted(address: str, trusted: Networks) -> bool:
 
 
 def _address(hop: str) -> str:
-    """Return the address of a hop, without its port, as it is usually written; else nothing."""
+    """Return the address of a hop in canonical form, without its port; empty if it is none."""
     text = hop.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,7 +1,7 @@
 """Markdown of crawled pages as a tree of elements, which the dashboard builds node by node.
 
-The text comes from strangers: raw HTML stays text, links lead to http and https alone, and an image
-is a link to it.
+The text is untrusted: raw HTML stays text, links lead only to http and https, and an image is
+shown as a link.
 """
 
 import re
@@ -21,10 +21,10 @@ MAX_BRACKETS = 10_000
 """Opening brackets of one text; paragraphs after that many are shown as they are written."""
 
 MAX_BLOCKS = 16
-"""Quotes and lists in each other; what is deeper is one paragraph. A list counts twice."""
+"""Nested quotes and lists; deeper ones become one paragraph. A list counts twice."""
 
 MAX_DEPTH = 50
-"""Elements in each other; what is deeper goes to the last of them."""
+"""Nested elements; deeper ones are added to the last."""
 
 _TAG = re.compile(r"<(sup|sub|em|strong)>|<br ?/?>")  # the extractor writes these itself
 _WINDOW = 2_000  # characters in which a tag is closed

@@ -15,23 +15,25 @@ from crawlyard.web.forwarded import with_client
 from crawlyard.web.site import MAX_HEAD_BYTES, Site, SiteOptions
 
 _FILES = re.compile(r"/api/v\d+/templates/(import|validate)")
-"""Paths that take whole files, as text in JSON."""
+"""Paths that accept whole files, as text in JSON."""
 
 _VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-_ALWAYS = {
+_SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_CLOSE = {"Connection": "close"}  # where its body ends, and the next request begins, is not sure
-_STRICT = "default-src 'none'; frame-ancestors 'none'"
+_CLOSE = {"Connection": "close"}  # the end of its body is uncertain, so the next request is too
+_DEFAULT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 _SLASH = re.compile(rb"%(2f|25)", re.IGNORECASE)
-_MARK = "crawlyard.undivided"  # of a request whose path still has its encoded slashes
+_ENCODED_SLASHES = (
+    "crawlyard.encoded_slashes"  # of a request whose path still has its encoded slashes
+)
 
 
 class _TooLarge(Exception):
@@ -39,52 +41,56 @@ class _TooLarge(Exception):
 
 
 class Gate:
-    """Gives requests an id, refuses foreign hosts and large bodies, adds headers to answers."""
+    """Adds request ids and response headers; refuses unknown hosts and large bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = undivided(scope)
+        scope = keep_encoded_slashes(scope)
         site: Site = scope["app"].state.site
         headers = Headers(scope=scope)
         options = site.options
         if options.trusted_proxies or options.public_url:
             scope = with_client(scope, headers, options.trusted_proxies, options.public_url)
-        given = headers.get("x-request-id", "")
+        client_id = headers.get("x-request-id", "")
         scope.setdefault("state", {})["request_id"] = (
-            given if _SAFE_ID.fullmatch(given) else f"req_{new_id()}"
+            client_id if _SAFE_ID.fullmatch(client_id) else f"req_{new_id()}"
         )
         request = Request(scope, receive)
         begun = False
 
-        async def told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                _close_up(request, MutableHeaders(scope=message))
+                _add_headers(request, MutableHeaders(scope=message))
             await send(message)
 
         if (refusal := _refusal(scope, headers, site)) is not None:
-            code, said = refusal
+            code, detail = refusal
             closing = _CLOSE if code == "malformed" else None
-            await problems.answer(request, code, said, headers=closing)(scope, receive, told)
+            await problems.answer(request, code, detail, headers=closing)(
+                scope, receive, send_with_headers
+            )
             return
-        most = _most(scope["path"], options)
+        most = _body_limit(scope["path"], options)
         try:
             _check_length(headers, most)
-            await self._app(scope, _bounded(receive, most), told)
+            await self._app(scope, _bounded(receive, most), send_with_headers)
         except ClientDisconnect:
-            return  # in the middle of its body: nobody is there to be answered
+            return  # disconnected within its body: there is no client to answer
         except _TooLarge:
             if begun:
                 raise
-            said = f"expected at most {most:,} bytes"
-            await problems.answer(request, "payload_too_large", said)(scope, receive, told)
+            detail = f"expected at most {most:,} bytes"
+            await problems.answer(request, "payload_too_large", detail)(
+                scope, receive, send_with_headers
+            )
 
 
 def _refusal(scope: Scope, headers: Headers, site: Site) -> tuple[str, str] | None:
@@ -92,22 +98,22 @@ def _refusal(scope: Scope, headers: Headers, site: Site) -> tuple[str, str] | No
     url = (scope.get("raw_path") or b"") + scope.get("query_string", b"")
     size = len(url) + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
     if size > MAX_HEAD_BYTES:
-        said = f"expected a URL and headers of at most {MAX_HEAD_BYTES:,} bytes"
-        return "head_too_large", said
-    if (spoken := scope.get("http_version", "1.1")) not in _VERSIONS:
-        return "malformed", f"HTTP/{spoken[:10]} is not spoken here"
+        detail = f"expected a URL and headers of at most {MAX_HEAD_BYTES:,} bytes"
+        return "head_too_large", detail
+    if (version := scope.get("http_version", "1.1")) not in _VERSIONS:
+        return "malformed", f"HTTP/{version[:10]} is not version here"
     if "transfer-encoding" in headers and "content-length" in headers:
         return "malformed", "expected Transfer-Encoding or Content-Length, not both"
     host = headers.get("host", "")
     if not _is_known(host, site):
-        return "misdirected", f"{host!r} is not a name of this server (--allow-host adds one)"
+        return "misdirected", f"{host!r} is not a name of this server"
     if b"%00" in url:
-        return "malformed", "expected a URL without NUL (%00)"  # Postgres has no text with it
+        return "malformed", "expected a URL without NUL (%00)"  # Postgres cannot store it in text
     return None
 
 
 def _is_known(host: str, site: Site) -> bool:
-    """Tell whether a Host header names this server: a page elsewhere may rebind its own name.
+    """Return whether a Host header names this server: other pages may rebind their own names.
 
     Source: "DNS rebinding", Jackson et al., 2007.
     """
@@ -117,11 +123,10 @@ def _is_known(host: str, site: Site) -> bool:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return False
-    return name.lower() in {known.strip("[]").lower() for known in site.options.hosts}
+    return name.lower() in {allowed_host.strip("[]").lower() for allowed_host in site.options.hosts}
 
 
-def _most(path: str, options: SiteOptions) -> int:
-    """Return the bytes that a body may have."""
+def _body_limit(path: str, options: SiteOptions) -> int:
     return options.max_file_bytes if _FILES.fullmatch(path) else options.max_body_bytes
 
 
@@ -132,25 +137,25 @@ def _check_length(headers: Headers, most: int) -> None:
 
 
 def _bounded(receive: Receive, most: int) -> Receive:
-    """Return *receive*, which fails once more than *most* bytes have come."""
-    came = 0
+    """Wrap *receive* to fail after more than *most* bytes of a body."""
+    received = 0
 
-    async def counted() -> Message:
-        nonlocal came
+    async def receive_counted() -> Message:
+        nonlocal received
         message = await receive()
-        came += len(message.get("body", b""))
-        if came > most:
+        received += len(message.get("body", b""))
+        if received > most:
             raise _TooLarge
         return message
 
-    return counted
+    return receive_counted
 
 
-def _close_up(request: Request, headers: MutableHeaders) -> None:
+def _add_headers(request: Request, headers: MutableHeaders) -> None:
     headers["X-Request-Id"] = request.state.request_id
-    for name, value in _ALWAYS.items():
+    for name, value in _SECURITY_HEADERS.items():
         headers.setdefault(name, value)
-    headers.setdefault("Content-Security-Policy", _STRICT)
+    headers.setdefault("Content-Security-Policy", _DEFAULT_POLICY)
     headers.setdefault("Cache-Control", "no-store")
     for name, value in getattr(request.state, "rate_headers", {}).items():
         headers.setdefault(name, value)
@@ -159,18 +164,18 @@ def _close_up(request: Request, headers: MutableHeaders) -> None:
 # --- paths with encoded slashes: ``OWNER%2FNAME``
 
 
-def undivided(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def keep_encoded_slashes(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Return *scope* with a path in which encoded slashes don't separate segments.
 
-    Source: RFC 3986, section 2.2: ``%2F`` is data, ``/`` parts segments.
+    Source: RFC 3986, section 2.2: ``%2F`` is data, ``/`` separates segments.
     """
     raw: bytes = scope.get("raw_path") or b""
     if b"%2f" not in raw.lower():
         return scope
     path = unquote(_SLASH.sub(rb"%25\1", raw).decode("ascii", "replace"))
-    return {**scope, "path": path, _MARK: True}
+    return {**scope, "path": path, _ENCODED_SLASHES: True}
 
 
-def was_undivided(request: Request) -> bool:
-    """Return whether the path of a request still has its encoded slashes."""
-    return bool(request.scope.get(_MARK))
+def has_encoded_slashes(request: Request) -> bool:
+    """Return whether the path of a request still has encoded slashes."""
+    return bool(request.scope.get(_ENCODED_SLASHES))

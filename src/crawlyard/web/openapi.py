@@ -1,6 +1,6 @@
-"""The OpenAPI document, made from the declarations of the endpoints.
+"""OpenAPI document, made from the declarations of the endpoints.
 
-Whatever the middleware, the routes or a rate limit add to every endpoint is written here once.
+It adds what middleware, routes and rate limits add to every endpoint.
 """
 
 import inspect
@@ -36,25 +36,25 @@ _PROBLEM = {"$ref": f"{_SCHEMAS}{ProblemOut.__name__}"}
 _MESSAGE = {"$ref": f"{_SCHEMAS}{WebhookMessage.__name__}"}
 
 TAGS: Mapping[str, str] = {
-    "auth": "Signing in and out, and who asks.",
-    "users": "Who may ask, and how much of the yard each may use.",
-    "tokens": "What programs show to prove who they are.",
-    "jobs": "Crawls: submitted, watched, changed, moved.",
-    "results": "What jobs have brought.",
-    "templates": "Specs with open places, kept in versions.",
-    "schedules": "Jobs that are submitted again and again.",
-    "sessions": "What your crawls are logged in to sites with; each user sees their own alone.",
-    "webhooks": "Messages to endpoints of yours, and what became of them.",
+    "auth": "Sign in and out, and read your own account.",
+    "users": "User accounts, roles and quotas.",
+    "tokens": "API tokens.",
+    "jobs": "Submit, watch, edit and control crawls.",
+    "results": "Pages and exports of jobs.",
+    "templates": "Versioned specs with parameters.",
+    "schedules": "Recurring jobs.",
+    "sessions": "Logins of your crawls to sites; each user sees only their own.",
+    "webhooks": "Signed messages to your endpoints, and their deliveries.",
     "workers": "The processes that run jobs.",
-    "hosts": "What is done to each host that is asked.",
-    "events": "What has happened, as a list and as a stream.",
-    "settings": "What holds for the whole yard.",
-    "operations": "Work that goes on after its request is answered.",
-    "views": "Filters that were given a name.",
+    "hosts": "Rate limits and state of crawled hosts.",
+    "events": "Activity, as a list and as a stream.",
+    "settings": "Settings of the server.",
+    "operations": "Bulk operations in the background.",
+    "views": "Saved filters.",
     "stats": "Figures for a dashboard.",
-    "meta": "What the server says of itself.",
-    "monitoring": "Whether it lives, and its figures for Prometheus.",
-    "problems": "What each type of problem means.",
+    "meta": "Features and limits of the server.",
+    "monitoring": "Health checks and Prometheus metrics.",
+    "problems": "Meaning of each type of problem.",
 }
 
 _ABOUT = """\
@@ -62,9 +62,9 @@ Send `Authorization: Bearer cyt_…` with each request, or sign in for a session
 
 Every error is `application/problem+json` (RFC 9457); its `code` is for programs. Lists come
 in pages: `next_cursor` of one is `cursor` of the next. `fields=a,b.c` on a GET of JSON leaves
-the other fields out. A POST may be sent again with its `Idempotency-Key` within a day: it is
-done once (signing in ignores the key). Things with an `ETag` change under `If-Match`. Answers
-carry `X-Request-Id`.
+the other fields out. A POST can be repeated with its `Idempotency-Key` within a day: it is
+carried out once (sign-in ignores the key). Resources with an `ETag` are changed with `If-Match`.
+Responses have an `X-Request-Id`.
 """
 
 _SCHEMES: Mapping[str, Mapping[str, str]] = {
@@ -73,21 +73,21 @@ _SCHEMES: Mapping[str, Mapping[str, str]] = {
         "type": "apiKey",
         "in": "cookie",
         "name": "__Host-crawlyard",
-        "description": "The session of a browser, had by `POST /auth/login`",
+        "description": "The session of a browser, from `POST /auth/login`",
     },
 }
 
 _HEADERS: Mapping[str, Mapping[str, Any]] = {
     "If-Match": {
-        "description": "The `ETag` of what you saw; `*`: whatever it is by now.",
+        "description": "The `ETag` that you read; `*` for any version.",
         "schema": {"type": "string"},
     },
     "If-None-Match": {
-        "description": "The `ETag` of what you have: 304 if it is still that.",
+        "description": "The `ETag` that you have: 304 if it is unchanged.",
         "schema": {"type": "string"},
     },
     "Idempotency-Key": {
-        "description": "Your name for this request, which is then done once.",
+        "description": "Your key for this request, which is then carried out once.",
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
     },
 }
@@ -140,7 +140,7 @@ _HTML = {"text/html": {"schema": {"type": "string"}}}
 def document() -> Document:
     """Return the OpenAPI document."""
     paths, components = _paths(ENDPOINTS)
-    told: Document = {
+    openapi: Document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Crawlyard",
@@ -149,27 +149,27 @@ def document() -> Document:
             "description": _ABOUT,
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
+        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": paths,
         "webhooks": {name.value: {"post": _webhook(name)} for name in EventName},
         "components": {"schemas": _tidy(components), "securitySchemes": _SCHEMES},
     }
     components[WebhookMessage.__name__]["examples"] = [_EXAMPLE_MESSAGE]
-    for methods in told["paths"].values():
-        for method, one in methods.items():
+    for methods in openapi["paths"].values():
+        for method, operation in methods.items():
             for status in _EVERYWHERE:
-                one["responses"].setdefault(str(status), {})
-            for status, answer in one["responses"].items():
-                one["responses"][status] = answer or _told(int(status))
-            _complete(method, one)
-    return told
+                operation["responses"].setdefault(str(status), {})
+            for status, answer in operation["responses"].items():
+                operation["responses"][status] = answer or _problem_response(int(status))
+            _complete(method, operation)
+    return openapi
 
 
 def _tidy(schema: Any) -> Any:
-    """Return *schema* in the words that client generators understand, changed in place.
+    """Adapt *schema* in place for client generators.
 
-    An object without properties has any, an array has items of some kind, and a tuple has none
-    beside its own.
+    An object without properties allows any, an array has a schema of items, and a tuple has no
+    items beyond its own.
     """
     if isinstance(schema, dict):
         if schema.get("items") is False:
@@ -178,23 +178,23 @@ def _tidy(schema: Any) -> Any:
             schema.setdefault("additionalProperties", True)
         if schema.get("type") == "array" and "prefixItems" not in schema:
             schema.setdefault("items", {})
-        for one in schema.values():
-            _tidy(one)
+        for member in schema.values():
+            _tidy(member)
     elif isinstance(schema, list):
-        for one in schema:
-            _tidy(one)
+        for member in schema:
+            _tidy(member)
     return schema
 
 
 def _complete(method: str, operation: dict[str, Any]) -> None:
-    said = operation.pop("description", "")
-    first, _, rest = said.partition("\n\n")
+    docstring = operation.pop("description", "")
+    first, _, rest = docstring.partition("\n\n")
     operation["summary"] = " ".join(first.split())
     if rest:
         operation["description"] = rest.strip()
     responses = operation["responses"]
     if "202" in responses:
-        responses.setdefault("200", responses["202"] | {"description": "It was so already."})
+        responses.setdefault("200", responses["202"] | {"description": "No change was needed."})
     operation["responses"] = dict(sorted(responses.items()))
     if headers := list(_headers(method, operation)):
         operation["parameters"] = [*operation.get("parameters", ()), *headers]
@@ -214,7 +214,7 @@ def _header(name: str, *, required: bool = False) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": required, **_HEADERS[name]}
 
 
-def _told(status: int) -> dict[str, Any]:
+def _problem_response(status: int) -> dict[str, Any]:
     codes = [code for code, kind in KINDS.items() if kind.status == status]
     titles = "; ".join(f"`{code}`: {KINDS[code].title}" for code in codes)
     return {"description": titles, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
@@ -224,7 +224,7 @@ def _told(status: int) -> dict[str, Any]:
 
 
 def _webhook(name: EventName) -> dict[str, Any]:
-    """Return the request that is sent to webhooks about an event."""
+    """Return the request to webhooks for an event."""
     content = {"type": {"const": name.value}}
     details = {"properties": {"details": data_of(name).schema()}}
     schema = {"allOf": [_MESSAGE, {"properties": content | {"data": details}}]}
@@ -255,139 +255,150 @@ def _webhook(name: EventName) -> dict[str, Any]:
 
 
 def _paths(endpoints: Sequence[Endpoint]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the paths of endpoints, and the schemas that they refer to."""
+    """Return the paths of endpoints, and the schemas they refer to."""
     kinds = {
-        one.name: _answer_of(one)
-        for one in endpoints
-        if one.name not in FILES and one.yields is None and one.returns not in (None, type(None))
+        endpoint.name: _answer_type(endpoint)
+        for endpoint in endpoints
+        if endpoint.name not in FILES
+        and endpoint.yields is None
+        and endpoint.returns not in (None, type(None))
     }
-    asked = [each for one in endpoints for each in one.at(*_PLACES)]
-    found, components = msgspec.json.schema_components(
-        [*kinds.values(), *(each.hint for each in asked), ProblemOut, WebhookMessage],
+    parameters = [each for endpoint in endpoints for each in endpoint.at(*_PLACES)]
+    schemas, components = msgspec.json.schema_components(
+        [*kinds.values(), *(each.hint for each in parameters), ProblemOut, WebhookMessage],
         ref_template=_SCHEMAS + "{name}",
     )
     answers = {
         name: {"application/json": {"schema": schema}}
-        for name, schema in zip(kinds, found, strict=False)
+        for name, schema in zip(kinds, schemas, strict=False)
     }
-    of_hints = {id(each): schema for each, schema in zip(asked, found[len(kinds) :], strict=False)}
+    of_hints = {
+        id(each): schema for each, schema in zip(parameters, schemas[len(kinds) :], strict=False)
+    }
     paths: dict[str, Any] = {}
-    for one in endpoints:
-        content = FILES.get(one.name) or answers.get(one.name)
-        if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
-            components[_ask(one)] = body_of(one, of_hints)
-        told = _described(one, of_hints, content)
-        place = paths.setdefault(path_of(API, one), {})
-        if "same" in one.marks:
-            _add(place[one.method.lower()], told)
+    for endpoint in endpoints:
+        content = FILES.get(endpoint.name) or answers.get(endpoint.name)
+        if endpoint.method not in {"GET", "DELETE"} and endpoint.at("body", "rest"):
+            components[_body_name(endpoint)] = body_of(endpoint, of_hints)
+        operation = _operation(endpoint, of_hints, content)
+        place = paths.setdefault(path_of(API, endpoint), {})
+        if "same" in endpoint.marks:
+            _add(place[endpoint.method.lower()], operation)
         else:
-            place[one.method.lower()] = told
+            place[endpoint.method.lower()] = operation
     return paths, components
 
 
-def _answer_of(one: Endpoint) -> Any:
-    """Return the type of an answer over HTTP."""
-    if not one.listed:
-        return one.returns
-    name = one.item.__name__.removesuffix("Out") + "ItemOut"
-    return Slice[shortened(one.item, one.listed, name)]  # type: ignore[misc]  # made at run time
+def _answer_type(endpoint: Endpoint) -> Any:
+    if not endpoint.listed:
+        return endpoint.returns
+    name = endpoint.item.__name__.removesuffix("Out") + "ItemOut"
+    return Slice[shortened(endpoint.item, endpoint.listed, name)]  # type: ignore[misc]  # made at run time
 
 
-def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[str, Any]:
-    said = inspect.getdoc(one.call) or ""
-    answer: dict[str, Any] = {"description": "Done" if content is None else "As asked"}
+def _operation(endpoint: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[str, Any]:
+    docstring = inspect.getdoc(endpoint.call) or ""
+    answer: dict[str, Any] = {"description": "Done" if content is None else "Success"}
     if content is not None:
-        answer["content"] = content | (_HTML if "html" in one.marks else {})
-    told: dict[str, Any] = {
-        "operationId": one.name,
-        "tags": [one.group],
-        "description": said.partition("\n\nRaises:")[0],
+        answer["content"] = content | (_HTML if "html" in endpoint.marks else {})
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "tags": [endpoint.group],
+        "description": docstring.partition("\n\nRaises:")[0],
         "parameters": [
             _parameter(p, schemas[id(p)])
-            for p in one.at("path", "query", "header")
-            if p.alias != "If-Match"  # all that may answer 412 take it
+            for p in endpoint.at("path", "query", "header")
+            if p.alias != "If-Match"  # in all operations with a 412
         ],
-        "security": _security(one),
-        "responses": {str(one.status): answer} | {str(s): {} for s in _problems(one)},
+        "security": _security(endpoint),
+        "responses": {str(endpoint.status): answer} | {str(s): {} for s in _problems(endpoint)},
     }
-    if one.listed:
-        told["parameters"].append(_FIELDS)
-    if "200" in one.marks:
-        there = "Nothing was made: there is a job with the same `unique_key`."
-        told["responses"]["200"] = answer | {"description": there}
-    if "202" in one.marks:
-        told["responses"]["202"] = answer | {"description": "An operation does it."}
-    if one.method == "GET" and _is_versioned(one.returns) and "live" not in one.marks:
-        told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
-    if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
-        required = one.needs_body or any(p.required for p in one.at("body"))
+    if endpoint.listed:
+        operation["parameters"].append(_FIELDS)
+    if "200" in endpoint.marks:
+        unchanged = "No job was created: one with the same `unique_key` exists."
+        operation["responses"]["200"] = answer | {"description": unchanged}
+    if "202" in endpoint.marks:
+        operation["responses"]["202"] = answer | {
+            "description": "An operation carries it out in the background."
+        }
+    if (
+        endpoint.method == "GET"
+        and _is_versioned(endpoint.returns)
+        and "live" not in endpoint.marks
+    ):
+        operation["responses"]["304"] = {"description": "Unchanged since `If-None-Match`."}
+    if endpoint.method not in {"GET", "DELETE"} and endpoint.at("body", "rest"):
+        required = endpoint.needs_body or any(p.required for p in endpoint.at("body"))
         # PATCH takes application/merge-patch+json too: with both, openapi-python-client 0.29
         # writes modules that cannot be imported
-        schema = {"$ref": _SCHEMAS + _ask(one)}
-        told["requestBody"] = {
+        schema = {"$ref": _SCHEMAS + _body_name(endpoint)}
+        operation["requestBody"] = {
             "required": required,
             "content": {"application/json": {"schema": schema}},
         }
-    return told
+    return operation
 
 
-def _ask(one: Endpoint) -> str:
+def _body_name(endpoint: Endpoint) -> str:
     """Return the name of the schema of a body: ``JobsPauseAsk``."""
-    return "".join(word.capitalize() for word in one.name.split("_")) + "Ask"
+    return "".join(word.capitalize() for word in endpoint.name.split("_")) + "Ask"
 
 
-def _parameter(one: Parameter, schema: Any) -> dict[str, Any]:
-    shown = dict(_MANY) if one.many else with_default(one, schema)
-    if one.place == "path" and shown.get("type") == "string":
-        shown.setdefault("maxLength", 200)
-    told = {
-        "name": one.alias,
-        "in": one.place,
-        "required": one.place == "path" or one.required,
-        "schema": shown,
+def _parameter(parameter: Parameter, schema: Any) -> dict[str, Any]:
+    value_schema = dict(_MANY) if parameter.many else with_default(parameter, schema)
+    if parameter.place == "path" and value_schema.get("type") == "string":
+        value_schema.setdefault("maxLength", 200)
+    described = {
+        "name": parameter.alias,
+        "in": parameter.place,
+        "required": parameter.place == "path" or parameter.required,
+        "schema": value_schema,
     }
     inner: dict[str, Any] = next((s for s in schema.get("anyOf", ()) if "description" in s), {})
-    description = shown.pop("description", None) or (schema | inner).get("description")
-    return told | ({"description": description} if description else {})
+    description = value_schema.pop("description", None) or (schema | inner).get("description")
+    return described | ({"description": description} if description else {})
 
 
-def _security(one: Endpoint) -> list[dict[str, Any]]:
-    if one.who is NOBODY:
+def _security(endpoint: Endpoint) -> list[dict[str, Any]]:
+    if endpoint.who is NOBODY:
         return []
-    scopes = [str(one.who)] if isinstance(one.who, Permit) else []
+    scopes = [str(endpoint.who)] if isinstance(endpoint.who, Permit) else []
     return [{"token": scopes}, {"session": scopes}]
 
 
-def _problems(one: Endpoint) -> set[int]:
-    """Return the problems that an endpoint may be answered with, beside those of all."""
-    found = set() if one.who is NOBODY else {401, 403, 429}
-    if one.parameters or one.who is not NOBODY:
-        found.add(422)
-    if one.at("path") or one.at("rest"):
-        found.add(404)
-    if one.method != "GET" or str(one.who).endswith(":write"):
-        found.add(409)
-    for each in one.at("header"):
+def _problems(endpoint: Endpoint) -> set[int]:
+    """Return the statuses of errors of an endpoint, besides those of all endpoints."""
+    statuses = set() if endpoint.who is NOBODY else {401, 403, 429}
+    if endpoint.parameters or endpoint.who is not NOBODY:
+        statuses.add(422)
+    if endpoint.at("path") or endpoint.at("rest"):
+        statuses.add(404)
+    if endpoint.method != "GET" or str(endpoint.who).endswith(":write"):
+        statuses.add(409)
+    for each in endpoint.at("header"):
         mark = each.mark(Header)
         if mark is not None and mark.name == "If-Match":
-            found |= {412, 428} if mark.required else {412}
-    if "file" in one.marks:
-        found.add(406)
-    return found | {int(mark) for mark in one.marks if mark.isdecimal() and mark >= "400"}
+            statuses |= {412, 428} if mark.required else {412}
+    if "file" in endpoint.marks:
+        statuses.add(406)
+    return statuses | {int(mark) for mark in endpoint.marks if mark.isdecimal() and mark >= "400"}
 
 
 def _is_versioned(kind: Any) -> bool:
-    """Return whether answers of a kind have an entity tag."""
+    """Return whether responses of a type have an entity tag."""
     if hasattr(kind, "beat"):
         return True
     named = "version" in getattr(kind, "__struct_fields__", ())
     return named and typing.get_type_hints(kind)["version"] is int
 
 
-def _add(told: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add the parameters of an endpoint on the same route, which are optional there."""
-    known = {one["name"] for one in told["parameters"]}
-    told["parameters"] += [
-        one | {"required": False} for one in more["parameters"] if one["name"] not in known
+def _add(operation: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Merge an endpoint on the same route; its parameters become optional."""
+    names = {parameter["name"] for parameter in operation["parameters"]}
+    operation["parameters"] += [
+        parameter | {"required": False}
+        for parameter in more["parameters"]
+        if parameter["name"] not in names
     ]
-    told["responses"]["200"]["content"] |= {"text/plain": _HTML["text/html"], **_HTML}
+    operation["responses"]["200"]["content"] |= {"text/plain": _HTML["text/html"], **_HTML}

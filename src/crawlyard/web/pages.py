@@ -1,4 +1,4 @@
-"""The dashboard: one page for each address, which its scripts fill from the public API."""
+"""Dashboard pages: a shell for each path, filled by its scripts from the public API."""
 
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -26,7 +26,7 @@ from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
 from crawlyard.core.templates.template import ParameterType
 from crawlyard.core.words import STATES, TABLES
 from crawlyard.errors import NotFound, StoreUnavailable, Unauthenticated
-from crawlyard.web.auth import proved, site_of
+from crawlyard.web.auth import authenticate, site_of
 from crawlyard.web.crawl_form import GROUPS, STARTS
 from crawlyard.web.live.sse import event_word
 from crawlyard.web.routes import OneMethod
@@ -42,64 +42,64 @@ _IMPORT = re.compile(r'\b(?:import|export)\s*(?:[\w{},$*\s]+?from\s*)?"(\.[^"]+)
 
 
 class Asset(Struct, frozen=True):
-    """One file, as it is sent."""
+    """A static file as served."""
 
     media_type: str
     content: bytes
 
 
-def _sent(ending: str, content: bytes) -> bytes:
-    """Return *content* without what only the readers of scripts need: comments, indentation."""
+def _minify(ending: str, content: bytes) -> bytes:
+    """Remove comments and indentation from scripts."""
     return rjsmin.jsmin(content) if ending == ".js" else content
 
 
-def _found(folder: Traversable, inside: str = "") -> Iterator[tuple[str, Asset]]:
-    for entry in sorted(folder.iterdir(), key=lambda one: one.name):
-        path = f"{inside}{entry.name}"
+def _assets_in(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Asset]]:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        path = f"{prefix}{entry.name}"
         ending = f".{entry.name.rpartition('.')[2]}"
         if entry.is_dir():
-            yield from _found(entry, f"{path}/")
+            yield from _assets_in(entry, f"{path}/")
         elif ending in _MEDIA:
-            yield path, Asset(_MEDIA[ending], _sent(ending, entry.read_bytes()))
+            yield path, Asset(_MEDIA[ending], _minify(ending, entry.read_bytes()))
 
 
 _WORDS_JS = f"export const WORDS = {msgspec.json.encode(TABLES).decode()};"
 
 ASSETS: Mapping[str, Asset] = {
-    **dict(_found(files("crawlyard.web").joinpath("static"))),
-    "js/core/words.js": Asset("text/javascript", _WORDS_JS.encode()),  # no file: `core.words`
+    **dict(_assets_in(files("crawlyard.web").joinpath("static"))),
+    "js/core/words.js": Asset("text/javascript", _WORDS_JS.encode()),  # generated from `core.words`
 }
-"""By path."""
+"""Static files by path."""
 
-_TOLD = b"".join(path.encode() + asset.content for path, asset in ASSETS.items())
-VERSION = sha256(_TOLD).hexdigest()[:12]
-"""A hash of all of them: what is cached under it is never stale."""
+_CONTENT = b"".join(path.encode() + asset.content for path, asset in ASSETS.items())
+VERSION = sha256(_CONTENT).hexdigest()[:12]
+"""Hash of all static files: URLs with it can be cached forever."""
 
 ROOT = f"/static/{VERSION}"
-"""The path under which they are served."""
+"""Path prefix of static files."""
 
 
 def modules_of(entry: str) -> tuple[str, ...]:
-    """Return the paths of the scripts that *entry* imports, and those that they import.
+    """Return the paths of the scripts that *entry* imports, directly and indirectly.
 
-    A page names them, so that a browser asks for all at once and not for one after the other.
+    A page preloads them, so that a browser requests all at once and not one after the other.
     """
-    seen: dict[str, None] = {}
+    modules: dict[str, None] = {}
     waiting = [entry]
     while waiting:
         path = waiting.pop()
-        for found in _IMPORT.findall(ASSETS[path].content.decode()):
-            imported = normpath(join(dirname(path), found))
-            if imported not in seen:
-                seen[imported] = None
+        for specifier in _IMPORT.findall(ASSETS[path].content.decode()):
+            imported = normpath(join(dirname(path), specifier))
+            if imported not in modules:
+                modules[imported] = None
                 waiting.append(imported)
-    return tuple(sorted(seen))
+    return tuple(sorted(modules))
 
 
 def sheets_of(entry: str) -> tuple[str, ...]:
-    """Return the paths of the style sheets of the page of *entry*: of all, its own, of its scripts.
+    """Return the paths of the style sheets of a page: the common one, its own, its scripts'.
 
-    What ``js/parts/diff.js`` draws looks as ``css/parts/diff.css`` says, if there is one.
+    ``css/parts/diff.css`` styles the elements of ``js/parts/diff.js``.
     """
     scripts = (path.removeprefix("js/").removesuffix(".js") for path in modules_of(entry))
     own = entry.removeprefix("js/pages/").removesuffix(".js")
@@ -109,19 +109,19 @@ def sheets_of(entry: str) -> tuple[str, ...]:
 
 # --- pages
 
-_MAY = {
+_DIRECTIVES = {
     "default-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",
     "img-src": "'self' data:",
     "connect-src": "'self'",
-    "frame-src": "'self'",  # of pages that a crawl has kept, which are sandboxed
+    "frame-src": "'self'",  # stored pages, which are sandboxed
     "form-action": "'self'",
     "base-uri": "'none'",
     "frame-ancestors": "'none'",
 }
-POLICY = "; ".join(f"{what} {whence}" for what, whence in _MAY.items())
-"""What a page may load: what is ours. Nothing inline, nothing of others.
+POLICY = "; ".join(f"{name} {sources}" for name, sources in _DIRECTIVES.items())
+"""Content-Security-Policy of pages: own files only, nothing inline.
 
 Source: Content Security Policy Level 3, W3C.
 """
@@ -129,7 +129,7 @@ Source: Content Security Policy Level 3, W3C.
 _FOREVER = "public, max-age=31536000, immutable"
 _THEMES = frozenset({"light", "dark"})
 _HEADERS = {"Content-Security-Policy": POLICY, "Vary": "Cookie"}
-_AGAIN_S = "5"  # a page tries again by itself while the store is away
+_RELOAD_S = "5"  # a page reloads itself while the store is unavailable
 _SNAPSHOTS = ("hello", "ping", "bye", "resync", "counts", "workers", "jobs.progress")
 _WORDS = dict.fromkeys((*_SNAPSHOTS, *map(event_word, EventName)))
 _ACTIONS = " ".join(
@@ -151,14 +151,14 @@ _JOB_ROW = ",".join(
 
 
 class Page(Struct, frozen=True):
-    """A page: its address, what fills it, and where it stands in the navigation."""
+    """A page of the dashboard: path, script, place in the navigation."""
 
     path: str
-    module: str  # of its script and its template
+    module: str  # name of its script and its template
     nav: str
     title: str
-    asks: tuple[str, ...] = ()  # of the API at once, before its script is there
-    passes: tuple[str, ...] = ()  # parameters of its address that go with that, or "name=default"
+    asks: tuple[str, ...] = ()  # API paths that the shell preloads for its script
+    passes: tuple[str, ...] = ()  # parameters passed on to them, or "name=default"
 
 
 PAGES = (
@@ -207,7 +207,7 @@ PAGES = (
     Page("/settings", "settings", "Settings", "Settings"),
     Page("/settings/{section}", "settings", "Settings", "Settings"),
 )
-"""All pages for those who have signed in; of two that fit, the first."""
+"""Pages that need a sign-in; the first match is served."""
 
 SIGN_IN = Page("/signin", "signin", "", "Sign in")
 _FIRST = {page.nav: page for page in reversed(PAGES)}
@@ -215,25 +215,25 @@ _NAV = tuple(
     {"name": name, "href": _FIRST[name].path, "icon": _FIRST[name].module}
     for name in dict.fromkeys(page.nav for page in PAGES)
 )
-"""What the navigation leads to: of each name in it, the first page."""
+"""Entries of the navigation: the first page of each name."""
 
-_shells = Environment(
+_templates = Environment(
     loader=PackageLoader("crawlyard.web"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_shells.globals |= {"states": STATES}
-_shells.globals |= {"overlaps": OVERLAP_HELP, "misfires": MISFIRE_HELP}
-_shells.globals |= {"crawl_groups": GROUPS, "crawl_starts": STARTS}
-_shells.globals |= {"parameter_types": tuple(ParameterType)}
-_shells.globals |= {"browser_install": browser_install()}
+_templates.globals |= {"states": STATES}
+_templates.globals |= {"overlaps": OVERLAP_HELP, "misfires": MISFIRE_HELP}
+_templates.globals |= {"crawl_groups": GROUPS, "crawl_starts": STARTS}
+_templates.globals |= {"parameter_types": tuple(ParameterType)}
+_templates.globals |= {"browser_install": browser_install()}
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the HTML of a file in `templates`."""
-    return _shells.get_template(template).render(**values)
+    """Return a file in `templates` as HTML."""
+    return _templates.get_template(template).render(**values)
 
 
 def _shell(page: Page, request: Request, **more: Any) -> Response:
@@ -251,48 +251,52 @@ def _shell(page: Page, request: Request, **more: Any) -> Response:
     return HTMLResponse(html, headers=_HEADERS)
 
 
-def _told(page: Page, request: Request, caller: Caller) -> dict[str, Any]:
-    """Return what a page says to its script of who looks at what."""
+def _page_values(page: Page, request: Request, caller: Caller) -> dict[str, Any]:
+    """Return the values that a page passes to its script."""
     path_params, query = request.path_params, request.query_params
     named = {name: quote(value, safe="") for name, value in path_params.items()}
-    named_so = (one.partition("=") for one in page.passes)
-    given = {name: value for name, _, to in named_so if (value := query.get(name, to))}
-    passed = f"?{urlencode(given)}" if given else ""
+    defaults = (param.partition("=") for param in page.passes)
+    params = {name: value for name, _, to in defaults if (value := query.get(name, to))}
+    passed = f"?{urlencode(params)}" if params else ""
     return {
         "asks": tuple(path.format_map(named) + passed for path in page.asks),
-        "fields": given.get("fields", ""),
+        "fields": params.get("fields", ""),
         "path_params": path_params,
         "user": caller.user,
         "permits": " ".join(sorted(caller.permits)),
         "events": " ".join(_WORDS),
         "actions": _ACTIONS,
-        # only an admin may let a job have an address that is not public
+        # only an admin may allow a non-public address
         "sample": site_of(request).options.sample if Permit.ADMIN in caller.permits else "",
     }
 
 
-def _showing(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
+def _handler_of(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
     async def show(request: Request) -> Response:
         try:
-            caller = await proved(request, site_of(request))
+            caller = await authenticate(request, site_of(request))
             seq = await site_of(request).yard.store.events.last()
         except Unauthenticated:
-            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            place = site_of(request).options.public_url + SIGN_IN.path
-            return RedirectResponse(f"{place}?next={quote(asked, safe='/')}", 303)
+            target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            url = site_of(request).options.public_url + SIGN_IN.path
+            return RedirectResponse(f"{url}?next={quote(target, safe='/')}", 303)
         except StoreUnavailable as error:
-            again = {"Refresh": _AGAIN_S, "Retry-After": _AGAIN_S}
+            reload_headers = {"Refresh": _RELOAD_S, "Retry-After": _RELOAD_S}
             detail = f"{str(error)[:1].upper()}{str(error)[1:]}."
-            return _plain(request, 503, "Not available now", detail, again)
-        return _shell(page, request, seq=seq, **_told(page, request, caller))
+            return _message_page(request, 503, "Not available now", detail, reload_headers)
+        return _shell(page, request, seq=seq, **_page_values(page, request, caller))
 
     return show
 
 
-def _plain(
-    request: Request, status: int, title: str, detail: str, again: Mapping[str, str] | None = None
+def _message_page(
+    request: Request,
+    status: int,
+    title: str,
+    detail: str,
+    reload_headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a page of one sentence, which needs neither a store nor a script."""
+    """Return a page with one sentence, without store or scripts."""
     theme = request.cookies.get("crawlyard_theme", "")
     html = render(
         "plain.html",
@@ -300,29 +304,29 @@ def _plain(
         theme=theme if theme in _THEMES else "",
         title=title,
         detail=detail,
-        again=again,
+        reload_headers=reload_headers,
     )
-    return HTMLResponse(html, status, _HEADERS | {**(again or {})})
+    return HTMLResponse(html, status, _HEADERS | {**(reload_headers or {})})
 
 
 def is_for_people(request: Request) -> bool:
-    """Return whether a browser asks for a page of ours, there or not."""
+    """Return whether a browser requests a page of the dashboard, existing or not."""
     accepts = "text/html" in request.headers.get("accept", "")
     return request.method == "GET" and accepts and not request.url.path.startswith("/api/")
 
 
-def nowhere(request: Request) -> Response:
-    """Return the page of an address that has none."""
-    return _plain(request, 404, "Not found", "There is no page at this address.")
+def not_found_page(request: Request) -> Response:
+    """Return the 404 page."""
+    return _message_page(request, 404, "Not found", "There is no page at this address.")
 
 
 async def sign_in(request: Request) -> Response:
-    """Return the page where a token or a link's code is given for a session."""
+    """Serve the page that exchanges a token or a link's code for a session."""
     return _shell(SIGN_IN, request)
 
 
 async def static(request: Request) -> Response:
-    """Return what pages load."""
+    """Serve a static file."""
     version, path = request.path_params["version"], request.path_params["path"]
     asset = ASSETS.get(path)
     if asset is None or version != VERSION:
@@ -335,8 +339,8 @@ async def static(request: Request) -> Response:
 
 
 ROUTES = (
-    *(OneMethod(page.path, _showing(page), "GET") for page in PAGES),
+    *(OneMethod(page.path, _handler_of(page), "GET") for page in PAGES),
     OneMethod(SIGN_IN.path, sign_in, "GET"),
     OneMethod("/static/{version}/{path:path}", static, "GET"),
 )
-"""The routes of all pages and of what they load."""
+"""Routes of all pages and static files."""

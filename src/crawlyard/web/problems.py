@@ -1,4 +1,4 @@
-"""Problems: every error that the API answers with, and their pages.
+"""Problem details: all errors of the API, and their pages.
 
 Source: RFC 9457, Problem Details for HTTP APIs.
 """
@@ -39,16 +39,16 @@ from crawlyard.errors import (
 MEDIA_TYPE = "application/problem+json"
 
 RETRY_AFTER_S = "2"
-"""While the store is away, the server has all the connections it takes, or the yard drains."""
+"""Retry-After while the store is unavailable, connections are exhausted, or a yard drains."""
 
-_LONGEST = 2_000  # characters of a detail: an answer must not grow with what was sent
+_LONGEST = 2_000  # characters of a detail: a response must not grow with the request
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What all problems of one code share."""
+    """Status, title and meaning of a problem code."""
 
     status: int
     title: str
@@ -87,7 +87,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "not_found": Kind(
         404,
-        "There is no such thing",
+        "Not found",
         "There is no such resource, or it belongs to another user.",
     ),
     "method_not_allowed": Kind(
@@ -108,8 +108,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "conflict": Kind(
         409,
-        "It was changed meanwhile",
-        "It was changed at the same time, or the name is taken. Read it again, and decide anew.",
+        "Conflict with another change",
+        "It was changed at the same time, or the name is taken. Read it again and retry.",
     ),
     "confirmation_required": Kind(
         409,
@@ -119,24 +119,24 @@ KINDS: Mapping[str, Kind] = {
     ),
     "idempotency_in_progress": Kind(
         409,
-        "A request with this Idempotency-Key is under way",
-        "The first request with this key has not been answered yet. Wait as long as Retry- "
-        "After says, and send it again.",
+        "A request with this Idempotency-Key is in progress",
+        "The first request with this key has not been answered yet. Wait as long as "
+        "Retry-After says, and send it again.",
     ),
     "gone": Kind(
         410,
-        "It is no longer here",
-        "It existed, and has been deleted for good.",
+        "Deleted",
+        "The resource existed and has been deleted.",
     ),
     "precondition_failed": Kind(
         412,
-        "It is at another version",
+        "The version does not match",
         "If-Match names another version than the current one, which is in `current_version`. "
-        "Read it again, and decide anew.",
+        "Read it again and retry.",
     ),
     "too_slow": Kind(
         408,
-        "The request did not come in time",
+        "The request took too long to arrive",
         "The whole request must arrive within a minute. Send it again, over a faster "
         "connection or in smaller parts.",
     ),
@@ -159,29 +159,29 @@ KINDS: Mapping[str, Kind] = {
     "misdirected": Kind(
         421,
         "The Host is not one of this server's",
-        "The Host header is not a name of this server. Whoever runs it can add one: crawlyard "
-        "serve --allow-host NAME.",
+        "The Host header is not a name of this server. The operator of the server can allow "
+        "more names.",
     ),
     "precondition_required": Kind(
         428,
         "If-Match is missing",
-        "Send If-Match with the ETag of what you saw, so that nobody's change is lost; * "
-        "changes it whatever its version.",
+        "Send If-Match with the ETag that you read, so that no other change is lost; * "
+        "matches every version.",
     ),
     "limit_exceeded": Kind(
         429,
         "A quota is used up",
-        "You have as many as your quota allows, or too many open streams. `quota` says which.",
+        "You have reached a quota or the limit of open streams. `quota` names it.",
     ),
     "rate_limited": Kind(
         429,
         "Too many requests",
-        "You send requests too often. Wait as long as Retry-After says.",
+        "Too many requests. Wait as long as Retry-After says.",
     ),
     "refused": Kind(
         409,
         "It cannot be done",
-        "It cannot be done as asked; the detail says why.",
+        "The request cannot be carried out; the detail says why.",
     ),
     "head_too_large": Kind(
         431,
@@ -191,22 +191,22 @@ KINDS: Mapping[str, Kind] = {
     ),
     "internal": Kind(
         500,
-        "An error of the server",
+        "Internal server error",
         "The server has a bug. Its log has the details, under the `request_id`.",
     ),
     "unavailable": Kind(
         503,
         "Not available now",
-        "The store is unreachable, the server is shutting down, or it has all it can take. "
+        "The store is unreachable, the server is shutting down, or it has too many connections. "
         "Wait as long as Retry-After says, and send the request again.",
     ),
 }
-"""All codes; their pages are served under ``/problems/``."""
+"""All codes; their pages are under ``/problems/``."""
 
 
 @dataclass(slots=True)
 class Problem(Exception):
-    """An error that only HTTP knows of."""
+    """An error of HTTP alone."""
 
     code: str
     detail: str
@@ -215,11 +215,11 @@ class Problem(Exception):
 
 
 def install(app: Starlette) -> None:
-    """Let *app* answer every error as a problem, Starlette's own included."""
-    app.add_exception_handler(Problem, _of_problem)
-    app.add_exception_handler(CrawlyardError, _of_ours)
-    app.add_exception_handler(HTTPException, of_http)
-    app.add_exception_handler(Exception, _of_bug)
+    """Make *app* answer all errors as problems, including Starlette's own."""
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(CrawlyardError, _answer_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(Exception, _answer_bug)
 
 
 def answer(
@@ -230,20 +230,20 @@ def answer(
     more: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the answer that tells of a problem; *more* are members of its own."""
+    """Return the response for a problem; *more* are additional members."""
     request_id = getattr(request.state, "request_id", "")
-    content = told(code, detail, request.url.path, request_id, more)
+    content = problem_body(code, detail, request.url.path, request_id, more)
     return JSONResponse(content, KINDS[code].status, dict(headers or {}), MEDIA_TYPE)
 
 
-def told(
+def problem_body(
     code: str,
     detail: str,
     instance: str,
     request_id: str,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the body of the answer that tells of a problem."""
+    """Return the JSON members of a problem, without empty ones."""
     kind = KINDS[code]
     shape = ProblemOut(
         type=_type_of(code),
@@ -259,7 +259,7 @@ def told(
 
 
 def code_of(error: CrawlyardError) -> str:
-    """Return the code that *error* is answered with."""
+    """Map *error* to a code of `KINDS`."""
     match error:
         case Invalid() | NotFound() | Forbidden() | Unauthenticated() | IllegalMove():
             return error.code
@@ -279,12 +279,12 @@ def pointer(path: str | Iterable[str | int]) -> str:
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts if part)
 
 
-async def _of_problem(request: Request, error: Exception) -> Response:
+async def _answer_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - as it was registered
     return answer(request, error.code, error.detail, more=error.more, headers=error.headers)
 
 
-async def _of_ours(request: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CrawlyardError)  # noqa: S101 - as it was registered
     code = code_of(error)
     more: dict[str, Any] = {}
@@ -329,8 +329,8 @@ _CODES_OF_STATUS = {
 }
 
 
-async def of_http(request: Request, error: Exception) -> Response:
-    """Return the answer to what Starlette itself refuses."""
+async def answer_http_error(request: Request, error: Exception) -> Response:
+    """Return the response to an error raised by Starlette."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as it was registered
     code = _CODES_OF_STATUS.get(error.status_code, "internal")
     headers = dict(error.headers or {})
@@ -340,7 +340,7 @@ async def of_http(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> list[str]:
-    """Return the methods that a path takes: of all its routes, not of the first alone."""
+    """Return the methods of all routes of a path, not of the first only."""
     methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
     scopes = ({**request.scope, "method": method} for method in methods)
     return [
@@ -350,9 +350,11 @@ def _methods_of(request: Request) -> list[str]:
     ]
 
 
-async def _of_bug(request: Request, error: Exception) -> Response:
+async def _answer_bug(request: Request, error: Exception) -> Response:
     _log.error("request %s %s failed", request.method, request.url.path, exc_info=error)
-    return answer(request, "internal", "an error of the server, which its log tells of")
+    return answer(
+        request, "internal", "internal server error; its log has the details under the request_id"
+    )
 
 
 # --- the pages of problems
@@ -371,7 +373,7 @@ def kind_of(code: str) -> ProblemKindOut:
 
 
 def page_of(kind: ProblemKindOut) -> str:
-    """Return the page of a kind, in HTML that loads nothing."""
+    """Render the page of a kind, in HTML that loads nothing."""
     title, detail = html.escape(kind.title), html.escape(kind.detail)
     return (
         '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'

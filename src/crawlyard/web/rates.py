@@ -1,4 +1,4 @@
-"""How often one asker may ask, and the headers that say what is left.
+"""Rate limits per client, and the headers that report them.
 
 Source: draft-ietf-httpapi-ratelimit-headers.
 """
@@ -12,17 +12,17 @@ from crawlyard.clock import Clock
 from crawlyard.web.problems import Problem
 
 WINDOW_S = 60
-_MOST_ASKERS = 10_000  # remembered; the longest idle go first
+_MAX_CLIENTS = 10_000  # remembered; the longest idle are dropped first
 
 
 class Bucket(StrEnum):
-    """What is counted together."""
+    """Requests that share one limit."""
 
     READ = auto()
     WRITE = auto()
     EXPORT = auto()
-    PREVIEW = auto()  # asks hosts
-    LOGIN = auto()  # by address: nobody is known yet
+    PREVIEW = auto()  # sends requests to hosts
+    LOGIN = auto()  # by address: there is no user yet
 
 
 PER_MINUTE: Mapping[Bucket, int] = {
@@ -40,37 +40,37 @@ class _Level(Struct):
 
 
 class Rates(Struct):
-    """A bucket of tokens for each asker, in this process; off, it lets everything through."""
+    """A token bucket for each client, in this process; nothing is limited while it is off."""
 
     clock: Clock
     on: bool = True
     _levels: dict[tuple[str, Bucket], _Level] = field(default_factory=dict)
 
-    def take(self, asker: str, bucket: Bucket) -> dict[str, str]:
-        """Count one request, and return the headers that go with its answer.
+    def take(self, client: str, bucket: Bucket) -> dict[str, str]:
+        """Count one request, and return the headers of its response.
 
         Raises:
-            Problem: there were too many.
+            Problem: too many requests.
         """
         if not self.on:
             return {}
         most, now = PER_MINUTE[bucket], self.clock.monotonic()
-        level = self._levels.pop((asker, bucket), None) or _Level(float(most), now)
+        level = self._levels.pop((client, bucket), None) or _Level(float(most), now)
         level.tokens = min(most, level.tokens + (now - level.at) * most / WINDOW_S)
         level.at = now
-        self._levels[asker, bucket] = level  # last of all: in the order of their use
-        while len(self._levels) > _MOST_ASKERS:
+        self._levels[client, bucket] = level  # at the end: the dict is in order of use
+        while len(self._levels) > _MAX_CLIENTS:
             del self._levels[next(iter(self._levels))]
-        told = {"RateLimit-Policy": f'"{bucket}";q={most};w={WINDOW_S}'}
+        headers = {"RateLimit-Policy": f'"{bucket}";q={most};w={WINDOW_S}'}
         if level.tokens < 1:
             wait_s = max(1, round((1 - level.tokens) * WINDOW_S / most))
             raise Problem(
                 "rate_limited",
-                f"expected at most {most} requests a minute of this kind ({bucket})",
+                f"expected at most {most} {bucket} requests per minute",
                 more={"violated_policies": (str(bucket),)},
-                headers=told
+                headers=headers
                 | {"Retry-After": str(wait_s), "RateLimit": f'"{bucket}";r=0;t={wait_s}'},
             )
         level.tokens -= 1
         full_s = round((most - level.tokens) * WINDOW_S / most)
-        return told | {"RateLimit": f'"{bucket}";r={int(level.tokens)};t={full_s}'}
+        return headers | {"RateLimit": f'"{bucket}";r={int(level.tokens)};t={full_s}'}

@@ -14,11 +14,11 @@ from crawlyard.services.results.terms import PageId
 from crawlyard.web.endpoints import surface_of
 from crawlyard.web.routes import OneMethod
 
-with lazily():  # most servers never show a page
+with lazily():  # most servers show no page
     from crawlyard.web import markdown
 
 MAX_CHARACTERS = 200_000
-"""Characters of a page that are shown; the script of the viewer has the same number."""
+"""Limit of characters shown; the script of the viewer has the same number."""
 
 
 async def _reader(request: Request) -> Response:
@@ -28,7 +28,7 @@ async def _reader(request: Request) -> Response:
     except msgspec.ValidationError:
         raise NotFound(f"no page {request.path_params['page'][:100]!r}") from None
     text = await results.part(request.path_params["job"], page_id, Body.TEXT)
-    nodes_of = markdown.nodes_of  # loads it here: two threads must not load it at once
+    nodes_of = markdown.nodes_of  # loads the module here: two threads must not import it at once
     nodes = await asyncio.to_thread(nodes_of, text[:MAX_CHARACTERS])
     answer = {"nodes": nodes, "whole": len(text) <= MAX_CHARACTERS}
     return Response(msgspec.json.encode(answer), media_type="application/json")

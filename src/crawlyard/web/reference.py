@@ -1,4 +1,4 @@
-"""The OpenAPI document, and a page made of it that loads no script."""
+"""OpenAPI document, and a reference page made from it without scripts."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -25,8 +25,8 @@ _POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-ur
 
 async def _document(request: Request) -> Response:
     public_url = site_of(request).options.public_url
-    shown = document() | ({"servers": [{"url": public_url}]} if public_url else {})
-    return Response(msgspec.json.encode(shown), media_type="application/json")
+    openapi = document() | ({"servers": [{"url": public_url}]} if public_url else {})
+    return Response(msgspec.json.encode(openapi), media_type="application/json")
 
 
 async def _page(request: Request) -> Response:
@@ -37,7 +37,7 @@ async def _page(request: Request) -> Response:
 
 @lru_cache(maxsize=4)
 def _html(server: str) -> str:
-    """Return the page; *server* is the URL in its example."""
+    """Render the page; *server* is the URL in its example."""
     tags: dict[str, list[tuple[str, str, Schema]]] = {}
     for path, operations in document()["paths"].items():
         for method, operation in operations.items():
@@ -48,7 +48,7 @@ def _html(server: str) -> str:
         tags=tags,
         server=server,
         kind=_kind,
-        body=lambda operation: _resolved(_schema(operation.get("requestBody", {}))),
+        body=lambda operation: _resolve(_schema(operation.get("requestBody", {}))),
         shape=lambda response: _name(_schema(response)).replace("_", " ").strip(),
     )
 
@@ -70,13 +70,13 @@ def _schema(part: Schema) -> Schema:
 
 
 def _name(schema: Schema) -> str:
-    """Return the name of the schema that *schema* refers to; empty: it refers to none."""
+    """Return the name of the schema that *schema* refers to; empty if none."""
     return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
 def _kind(schema: Schema) -> str:
-    """Return the type of a value in a few words."""
-    schema = _resolved(schema)
+    """Describe the type of a value in a few words."""
+    schema = _resolve(schema)
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(map(_kind, schema["anyOf"])))
     if "enum" in schema:
@@ -88,7 +88,7 @@ def _kind(schema: Schema) -> str:
     return f"{kind} {least} to {most}" if least is not None and most is not None else kind
 
 
-def _resolved(schema: Schema) -> Schema:
+def _resolve(schema: Schema) -> Schema:
     name = _name(schema)
     resolved: Schema = document()["components"]["schemas"][name] if name else schema
     return resolved

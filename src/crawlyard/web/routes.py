@@ -1,4 +1,4 @@
-"""What the routes of the API have in common: bodies, repeated requests, fewer fields."""
+"""Shared behaviour of API routes: body checks, idempotency, field selection."""
 
 import hashlib
 import json
@@ -23,24 +23,24 @@ from crawlyard.core.endpoints.idempotency import (
     Reply,
     is_key,
 )
-from crawlyard.web.auth import proved, site_of
+from crawlyard.web.auth import authenticate, site_of
 from crawlyard.web.problems import Problem
 
 MAX_FIELDS = 200
-"""Fields that `fields` names."""
+"""Limit of the fields that `fields` names."""
 
 DEEPEST = 32
-"""Levels of a JSON body."""
+"""Limit of the nesting of a JSON body."""
 
 
 _JSON = frozenset({"application/json", "application/merge-patch+json"})
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 _NO_NUMBERS = re.compile(r"NaN|Infinity|\d[eE]\+?\d{3}|\d{300}")
-"""Perhaps what Python takes for numbers, and no JSON or database does."""
+"""Possible numbers that Python parses but JSON or the database does not allow."""
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""A NUL as JSON writes it, behind an even number of backslashes."""
+"""An escaped NUL in JSON, after an even number of backslashes."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -55,17 +55,17 @@ class OneMethod(Route):
         self.methods = {method}
 
 
-async def answered(request: Request, handler: Handler, *, signed_in: bool = True) -> Response:
-    """Return the answer of *handler*, with what all routes have in common.
+async def respond(request: Request, handler: Handler, *, signed_in: bool = True) -> Response:
+    """Return the response of *handler*, after body checks and idempotency.
 
-    An Idempotency-Key belongs to whoever is *signed_in*; otherwise it is ignored.
+    An Idempotency-Key belongs to the *signed_in* caller; otherwise it is ignored.
     """
     if request.method == "GET":
         return await handler(request)
     await _check_body(request)
     once = signed_in and request.method == "POST" and "idempotency-key" in request.headers
-    answer = await (_once(request, handler) if once else handler(request))
-    await site_of(request).yard.bus.happened()  # there may be an event of it
+    answer = await (_answer_once(request, handler) if once else handler(request))
+    await site_of(request).yard.bus.happened()  # it may have stored an event
     return answer
 
 
@@ -73,7 +73,7 @@ async def _check_body(request: Request) -> None:
     """Check a body before it is parsed.
 
     Raises:
-        Problem: it is no JSON, nested too deep, or has text that no encoding can hold.
+        Problem: not JSON, nested too deeply, or with text that cannot be encoded.
     """
     body = await request.body()
     if not body:
@@ -84,37 +84,35 @@ async def _check_body(request: Request) -> None:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        raise Problem("malformed", f"the body is no UTF-8: {error.reason}") from None
+        raise Problem("malformed", f"the body is not UTF-8: {error.reason}") from None
     if depth_of(text) > DEEPEST:
         raise Problem("malformed", f"expected at most {DEEPEST} levels of JSON")
     if _NUL.search(text):
-        raise Problem("malformed", "NUL (\\u0000) in the body")  # Postgres has no text with it
+        raise Problem("malformed", "NUL (\\u0000) in the body")  # Postgres cannot store it in text
     if _NO_NUMBERS.search(text):
         _check_numbers(text)
     if "\\u" in text:
         try:
             json.dumps(json.loads(text), ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise Problem("malformed", "half a character (a lone surrogate) in the body") from None
+            raise Problem("malformed", "lone surrogate (half a character) in the body") from None
         except ValueError:
-            pass  # no JSON: whoever parses it says so
+            pass  # not JSON: the parser reports it
 
 
 def _check_numbers(text: str) -> None:
     def number(word: str) -> float:
         value = float(word)
         if not isfinite(value):
-            raise Problem(
-                "malformed", f"{word[:40]} is no number of JSON, or none that we can keep"
-            )
+            raise Problem("malformed", f"{word[:40]} is not a JSON number, or is too large")
         return value
 
-    with suppress(ValueError):  # no JSON: whoever parses it says so
+    with suppress(ValueError):  # not JSON: the parser reports it
         json.loads(text, parse_constant=number, parse_float=number)
 
 
 def depth_of(text: str) -> int:
-    """Return how deep JSON is nested, in time linear in its length; strings do not count."""
+    """Return the nesting depth of JSON, in linear time; brackets in strings do not count."""
     deepest = depth = 0
     quoted = escaped = False
     for char in text:
@@ -135,7 +133,7 @@ def depth_of(text: str) -> int:
     return deepest
 
 
-async def _once(request: Request, handler: Handler) -> Response:
+async def _answer_once(request: Request, handler: Handler) -> Response:
     """Answer a request that may be sent again with the same Idempotency-Key.
 
     Source: draft-ietf-httpapi-idempotency-key-header.
@@ -145,28 +143,30 @@ async def _once(request: Request, handler: Handler) -> Response:
         raise Problem("malformed", f"expected an Idempotency-Key of 1 to {MAX_KEY} characters")
     site = site_of(request)
     replies, now = site.yard.store.replies, site.yard.clock.now()
-    # first of all: what was answered to a token that is revoked by now is nobody's to read
-    asker = (await proved(request, site)).credential.id
-    asked = Reply(asker=asker, key=key, request=await _digest(request), created_at=now)
-    known = await replies.begin(asked, now - REPLIES_LAST, now - DEAD_AFTER)
-    if known is not None:
-        return _known(asked, known)
+    # authenticate first: a revoked token must not read its earlier responses
+    asker = (await authenticate(request, site)).credential.id
+    request_key = Reply(asker=asker, key=key, request=await _digest(request), created_at=now)
+    earlier = await replies.begin(request_key, now - REPLIES_LAST, now - DEAD_AFTER)
+    if earlier is not None:
+        return _replay(request_key, earlier)
     try:
         answer = await handler(request)
     except BaseException:
-        await replies.drop(asked.asker, asked.key)  # refused: it may be sent again, mended
+        await replies.drop(
+            request_key.asker, request_key.key
+        )  # refused: the key may be used again, with a corrected request
         raise
     if reply().dry_run:
-        await replies.drop(asked.asker, asked.key)
+        await replies.drop(request_key.asker, request_key.key)
         return answer
     body = bytes(getattr(answer, "body", b""))
-    kept = tuple((n, v) for n, v in answer.headers.items() if n in _KEPT_HEADERS)
+    headers = tuple((n, v) for n, v in answer.headers.items() if n in _KEPT_HEADERS)
     done = Reply(
-        asker=asked.asker,
+        asker=request_key.asker,
         key=key,
-        request=asked.request,
+        request=request_key.request,
         status=answer.status_code,
-        headers=kept,
+        headers=headers,
         body=_without_secrets(body),
         created_at=now,
     )
@@ -181,7 +181,7 @@ async def _digest(request: Request) -> str:
 
 
 def _without_secrets(body: bytes) -> bytes:
-    """Return what is kept of an answer: a secret is in the first one alone."""
+    """Remove secrets from a response before it is stored: only the first response has them."""
     if not any(f'"{name}"'.encode() in body for name in SHOWN_ONCE):
         return body
     data = json.loads(body)
@@ -190,14 +190,14 @@ def _without_secrets(body: bytes) -> bytes:
     return json.dumps(data, ensure_ascii=False).encode()
 
 
-def _known(asked: Reply, known: Reply) -> Response:
-    if known.request != asked.request:
+def _replay(call: Reply, earlier: Reply) -> Response:
+    if earlier.request != call.request:
         raise Problem("idempotency_key_reused", "the key was used for another request; use another")
-    if not known.status:
-        detail = "the first request with this key is under way; wait for its answer"
+    if not earlier.status:
+        detail = "the first request with this key is in progress; wait for its response"
         raise Problem("idempotency_in_progress", detail, headers={"Retry-After": "1"})
-    headers = dict(known.headers) | {"Idempotency-Replayed": "true"}
-    return Response(known.body, known.status, headers)
+    headers = dict(earlier.headers) | {"Idempotency-Replayed": "true"}
+    return Response(earlier.body, earlier.status, headers)
 
 
 def json_answer(
@@ -207,7 +207,7 @@ def json_answer(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return *result* as JSON, with the fields alone that ``?fields=a,b.c`` of a GET names.
+    """Return *result* as JSON; ``?fields=a,b.c`` of a GET selects fields.
 
     The items of a list have the fields *listed* unless the request names others.
     """

@@ -1,4 +1,4 @@
-"""Endpoints of the server itself: signing in and out, health, the pages of problems."""
+"""Endpoints of the server itself: sign-in, health, pages of problems."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from crawlyard.core.fields import SECRET
 from crawlyard.core.instance import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.errors import NotFound, Unavailable
 from crawlyard.services.instance.meta import ready
-from crawlyard.web.auth import address_of, cookie_name, count, proved, site_of
+from crawlyard.web.auth import address_of, authenticate, cookie_name, count, site_of
 from crawlyard.web.endpoints import answer
 from crawlyard.web.problems import KINDS, kind_of, page_of
 from crawlyard.web.rates import Bucket
@@ -49,15 +49,17 @@ class SigningIn:
     async def login(self, code: Code) -> MeOut:
         """Sign in with a token, or once with the code of a sign-in link: sets a session cookie."""
         count(self._request, self._site, address_of(self._request), Bucket.LOGIN)
-        given = await self._site.yard.services.access.sign_in(code)
-        self._secret = given.secret
-        caller = await self._site.yard.services.access.caller(given.secret, CredentialKind.SESSION)
+        session = await self._site.yard.services.access.sign_in(code)
+        self._secret = session.secret
+        caller = await self._site.yard.services.access.caller(
+            session.secret, CredentialKind.SESSION
+        )
         return MeOut.of(caller.user, caller.permits, caller.credential)
 
     @endpoint("POST /auth/logout", ANYBODY, status=204, noun="account", group="auth")
     async def logout(self) -> None:
-        """End the session; a token stays good."""
-        caller = await proved(self._request, self._site)
+        """End the session; a token stays valid."""
+        caller = await authenticate(self._request, self._site)
         if caller.credential.kind is CredentialKind.SESSION:
             await self._site.yard.services.access.sign_out(caller)
             self._site.live.drop(caller.credential.id)
@@ -81,59 +83,59 @@ class SigningIn:
 
 
 class ServerStatus:
-    """Health of the server, and what its problems mean: for everybody, signed in or not."""
+    """Health of the server and meaning of its problems; needs no credential."""
 
     def __init__(self, request: Request) -> None:
         self._site = site_of(request)
 
     @endpoint("GET /healthz", NOBODY, "root", noun="monitoring")
     async def healthz(self) -> HealthOut:
-        """Tell that the process lives."""
+        """Check that the process is alive."""
         return HealthOut()
 
     @endpoint("GET /readyz", NOBODY, "root", noun="monitoring")
     async def readyz(self) -> ReadyOut:
-        """Tell that requests can be answered: the store is there, with the tables that it needs.
+        """Check that the server can answer requests: the store is reachable and has its tables.
 
-        Without its Redis, a server is slower but ready.
+        Without Redis, a server is slower but ready.
         """
         if self._site.live.closed:
-            raise Unavailable("the server is to end")
+            raise Unavailable("the server is shutting down")
         try:
             async with asyncio.timeout(_READY_WITHIN_S):
                 await self._site.yard.store.check()
         except (Unavailable, TimeoutError) as error:
-            # anybody may ask: the name of the store is not for everybody
+            # this endpoint is public: don't disclose the name of the store
             _log.warning("not ready: %s", str(error) or "the store does not answer in time")
-            raise Unavailable("the store does not answer, or is not as it must be") from None
+            raise Unavailable("the store does not answer, or has another schema") from None
         return ready(self._site.yard.bus.reach)
 
     @endpoint("GET /problems/{kind}", NOBODY, "root", "html", noun="problems", name="get")
     async def problem(self, kind: str) -> ProblemKindOut:
-        """Return what a type of problem means and what to do: a page, or JSON by Accept."""
+        """Explain a type of problem and what to do about it: a page, or JSON by Accept."""
         code = kind.replace("-", "_")
         if code not in KINDS:
             raise NotFound(f"no problem {kind[:64]}")
         return kind_of(code)
 
 
-async def answer_with_cookie(request: Request, one: Endpoint, _service: Any) -> Response:
-    """Answer a browser that signs in or out."""
+async def answer_with_cookie(request: Request, endpoint: Endpoint, _service: Any) -> Response:
+    """Answer a sign-in or sign-out, with its cookie."""
     signing = SigningIn(request)
-    response = await answer(request, one, signing)
+    response = await answer(request, endpoint, signing)
     signing.mark(response)
     return response
 
 
-async def answer_health(request: Request, one: Endpoint, _service: Any) -> Response:
-    """Answer a monitor, whatever it adds to the URL."""
-    return json_answer(request, await one.call(ServerStatus(request)))
+async def answer_health(request: Request, endpoint: Endpoint, _service: Any) -> Response:
+    """Answer a health check; unknown parameters are ignored."""
+    return json_answer(request, await endpoint.call(ServerStatus(request)))
 
 
-async def answer_problem(request: Request, _one: Endpoint, _service: Any) -> Response:
-    """Answer with an explanation as JSON, or as a page."""
-    told = await ServerStatus(request).problem(str(request.path_params["kind"]))
+async def answer_problem(request: Request, _endpoint: Endpoint, _service: Any) -> Response:
+    """Answer with an explanation, as JSON if Accept prefers it."""
+    kind = await ServerStatus(request).problem(str(request.path_params["kind"]))
     accept = request.headers.get("accept", "")
     if "json" in accept and "text/html" not in accept:
-        return json_answer(request, told)
-    return HTMLResponse(page_of(told), headers={"Vary": "Accept"})
+        return json_answer(request, kind)
+    return HTMLResponse(page_of(kind), headers={"Vary": "Accept"})

@@ -1,4 +1,4 @@
-"""What all routes of one server share."""
+"""State that all routes of a server share."""
 
 import contextlib
 import secrets
@@ -13,22 +13,22 @@ from crawlyard.web.paging import Cursors
 from crawlyard.web.rates import Rates
 from crawlyard.yard import Yard
 
-_SEAL = "seal"  # a section that no route shows
+_SEAL = "seal"  # a settings section that no route shows
 MAX_HEAD_BYTES = 64 * 1024
-"""Of the URL and all headers of a request together."""
+"""Limit of the URL and all headers of a request together."""
 
 MAX_BODY_BYTES = 1 << 20
-"""Of a request; imports of templates may be larger by themselves."""
+"""Limit of a request body; template imports have their own limit."""
 
 MAX_FILE_BYTES = 4 << 20
-"""Of a request with the file of a template: of 2 MiB, as text in JSON."""
+"""Limit of a request with a template file: 2 MiB, as text in JSON."""
 
 
 class SiteOptions(Struct, frozen=True, kw_only=True):
-    """How a server is reached, and what it takes."""
+    """Names, limits and proxies of a server."""
 
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")  # names without a port
-    any_host: bool = False  # whatever Host says will do: a proxy has checked it
+    any_host: bool = False  # accept every Host header: a proxy has checked it
     max_body_bytes: int = MAX_BODY_BYTES
     max_file_bytes: int = MAX_FILE_BYTES
     rate_limits: bool = True
@@ -39,7 +39,7 @@ class SiteOptions(Struct, frozen=True, kw_only=True):
 
 
 class Site(Struct, frozen=True, kw_only=True):
-    """The yard, as it is opened to others."""
+    """The yard, its streams, cursors and rate limits."""
 
     yard: Yard
     live: Hub
@@ -49,7 +49,7 @@ class Site(Struct, frozen=True, kw_only=True):
 
 
 async def open_site(yard: Yard, options: SiteOptions) -> Site:
-    """Return the site of a yard: what seals its cursors is made once, and kept in the store."""
+    """Return the site of a yard; the key of its cursors is created once and kept in the store."""
     return Site(
         yard=yard,
         live=Hub(yard, yard.services.access, yard.services.watching),
@@ -62,13 +62,13 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
 async def _sealing_key(yard: Yard) -> bytes:
     section = await yard.store.settings.get(_SEAL)
     if not section.version:
-        made = replace(
+        new_section = replace(
             section,
             value={"key": secrets.token_hex(32)},
             version=1,
             updated_at=yard.clock.now(),
         )
         with contextlib.suppress(Conflict):  # another server was faster
-            await yard.store.settings.save(made)
+            await yard.store.settings.save(new_section)
         section = await yard.store.settings.get(_SEAL)
     return bytes.fromhex(str(section.value["key"]))

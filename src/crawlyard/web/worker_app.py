@@ -1,4 +1,4 @@
-"""The application of a worker process: its metrics and its health, and nothing else."""
+"""Web application of a worker process: its metrics and its health."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from crawlyard.core.instance import HealthOut
 from crawlyard.errors import Unavailable
 from crawlyard.services.instance import metrics
 from crawlyard.web import problems
-from crawlyard.web.auth import admitted
+from crawlyard.web.auth import authorize
 from crawlyard.web.middleware import Gate
 from crawlyard.web.routes import OneMethod
 from crawlyard.web.site import Site
@@ -22,27 +22,27 @@ _ANSWERS_WITHIN_S = 5
 
 
 def create_worker_app(site: Site, looks: Callable[[], bool]) -> Starlette:
-    """Return the application of a process whose worker *looks* for work, or does not."""
+    """Return the application of a worker process; *looks* reports whether it polls for jobs."""
 
     async def show_metrics(request: Request) -> Response:
-        await admitted(request, site, Permit.ADMIN)  # as /metrics of a server
+        await authorize(request, site, Permit.ADMIN)  # as /metrics of a server
         services = site.yard.services
-        found = await metrics.process_figures(services.store, services.measures)
-        return Response(metrics.exposed(found), media_type=metrics.MEDIA_TYPE)
+        figures = await metrics.process_figures(services.store, services.measures)
+        return Response(metrics.exposed(figures), media_type=metrics.MEDIA_TYPE)
 
-    async def tell_health(_request: Request) -> Response:
+    async def show_health(_request: Request) -> Response:
         if not looks():
-            raise Unavailable("the worker does not look for work")
+            raise Unavailable("the worker does not poll for jobs")
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN_S):
                 await site.yard.store.check()
         except (Unavailable, TimeoutError):
-            # anybody may ask: the name of the store is not for everybody
-            raise Unavailable("the store does not answer, or is not as it must be") from None
+            # this endpoint is public: don't disclose the name of the store
+            raise Unavailable("the store does not answer, or has another schema") from None
         return Response(encoded(HealthOut()), media_type="application/json")
 
-    shown = {"/metrics": show_metrics, "/healthz": tell_health}
-    app = Starlette(routes=[OneMethod(path, answer, "GET") for path, answer in shown.items()])
+    handlers = {"/metrics": show_metrics, "/healthz": show_health}
+    app = Starlette(routes=[OneMethod(path, answer, "GET") for path, answer in handlers.items()])
     app.router.redirect_slashes = False
     app.state.site = site
     problems.install(app)

@@ -44,11 +44,11 @@ async def shown(
     if at is None:
         yield
         return
-    with servers.listening(at.host, at.port) as sock:
+    with servers.listen(at.host, at.port) as sock:
         # a page that rebinds its name to this address has no token
         site = await sites.open_site(session.yard, sites.SiteOptions(any_host=True))
         app = worker_app.create_worker_app(site, lambda: worker.looks)
-        async with servers.serving(app, sock):
+        async with servers.serve(app, sock):
             port = sock.getsockname()[1]
             session.tell(f"metrics: {servers.url_of(at.host, port)}/metrics")
             yield

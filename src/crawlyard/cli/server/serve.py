@@ -113,13 +113,13 @@ async def _serve(session: "LocalSession", *, wish: Wish) -> int:
     async with _sample(session, wish) as sample:
         options = _options(wish, session.settings, sample, local=local)
         site = await sites.open_site(yard, options)
-        with servers.listening(wish.host, wish.port) as sock:
+        with servers.listen(wish.host, wish.port) as sock:
             port = sock.getsockname()[1]
             url = servers.url_of(wish.host, port)
             app, live = web.create_app(site), site.live
             most = session.settings.max_connections
             async with (
-                servers.serving(app, sock, live.close, max_connections=most) as end,
+                servers.serve(app, sock, live.close, max_connections=most) as end,
                 _processes(wish, session),
             ):
                 session.tell(f"serving {url}/api/v1")

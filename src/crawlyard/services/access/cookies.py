@@ -27,7 +27,7 @@ class Sealer:
             StoreUnavailable: the key cannot be read now.
         """
         if self._seal is None:
-            key = self._given or await self._store.keys.kept(sealing.new_key())
+            key = self._given or await self._store.keys.get_or_create(sealing.new_key())
             self._seal = sealing.Seal(key)
         return self._seal
 

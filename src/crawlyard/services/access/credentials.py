@@ -36,7 +36,7 @@ class Credentials:
         """
         proof = None
         if kind_of(secret) is kind:
-            proof = await self._store.credentials.shown(digest_of(secret))
+            proof = await self._store.credentials.get_by_digest(digest_of(secret))
         now = self._clock.now()
         if proof is None or proof.credential.kind is not kind or not proof.credential.good(now):
             raise Unauthenticated(f"this {kind} is not known, expired, or revoked")
@@ -55,7 +55,7 @@ class Credentials:
 
         False if the credential or its user is no longer valid, or the role has changed.
         """
-        proof = await self._store.credentials.shown(caller.credential.digest)
+        proof = await self._store.credentials.get_by_digest(caller.credential.digest)
         if proof is None or not proof.credential.good(self._clock.now()):
             return False
         return proof.user.disabled_at is None and proof.user.role is caller.user.role

@@ -205,7 +205,7 @@ class SiteSessions(Noun):
         return await self._services.store.site_sessions.find(self._actor.id)
 
     async def _found(self, name: str, version: Version = None) -> SiteSession | None:
-        session = await self._services.store.site_sessions.named(self._actor.id, name)
+        session = await self._services.store.site_sessions.get_by_name(self._actor.id, name)
         if session is not None:
             check_version(f"session {name}", session.version, version)
         return session

@@ -41,7 +41,7 @@ class Attention(Noun):
         A notice that tells no beginning is hidden for a day.
         """
         now, dismissals = self._services.clock.now(), self._services.store.dismissals
-        await dismissals.put(self._actor.id, notice, now, now - attention.DISMISSED_FOR)
+        await dismissals.add(self._actor.id, notice, now, now - attention.DISMISSED_FOR)
 
     @endpoint(
         "POST /attention/restore",

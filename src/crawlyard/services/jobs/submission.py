@@ -314,7 +314,7 @@ class Submitter:
         if since and not await self._owns_job(owner, since):
             message = f"expected a job of your own, and there is no job {since}"
             faults.append(Invalid("since", message))
-        stored = await self._store.site_sessions.named(owner, session) if session else None
+        stored = await self._store.site_sessions.get_by_name(owner, session) if session else None
         if stored is not None and stored.cookies and cookies is CookieMode.OFF:
             faults.append(Invalid("cookies", f"expected job, as session {session} has cookies"))
         if session and stored is None:

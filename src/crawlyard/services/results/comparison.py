@@ -106,8 +106,8 @@ class _Reader(Struct):
         carried: Mapping[int, Carried],
     ) -> None:
         """Add some pages of both jobs, by fp."""
-        known_before = await self.store.changes.known(self._earlier, new.keys() - old.keys())
-        known_after = await self.store.changes.known(self._later, old.keys() - new.keys())
+        known_before = await self.store.changes.known_urls(self._earlier, new.keys() - old.keys())
+        known_after = await self.store.changes.known_urls(self._later, old.keys() - new.keys())
         landings = await self._landings(known_after)
         for fp in old.keys() | new.keys():
             self.comparison.add(
@@ -130,7 +130,7 @@ class _Reader(Struct):
             targets = set(ways.values())
             pages = {p.fp: p for p in await changes.facts_of(job_id, targets)}
             landed |= {fp: pages[to] for fp, to in ways.items() if to in pages}
-            on = dict(_ways(await changes.known(job_id, targets - pages.keys())))
+            on = dict(_ways(await changes.known_urls(job_id, targets - pages.keys())))
             ways = {fp: on[to] for fp, to in ways.items() if to in on}
         return landed
 
@@ -168,7 +168,7 @@ class _Reader(Struct):
     async def _urls(self, job_id: str, fps: Collection[int]) -> Mapping[int, Known]:
         urls: dict[int, Known] = {}
         for part in _parts(fps):
-            urls |= await self.store.changes.known(job_id, part)
+            urls |= await self.store.changes.known_urls(job_id, part)
         return urls
 
     async def _reached(

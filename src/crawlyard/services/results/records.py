@@ -89,7 +89,7 @@ async def link_targets(
 ) -> Mapping[str, LinkTarget]:
     """Return what a job knows of URLs that links lead to."""
     fps = {url: fingerprint(url) for url in urls}
-    known = await store.changes.known(job_id, fps.values())
+    known = await store.changes.known_urls(job_id, fps.values())
     stored = await store.pages.of_targets(job_id, fps.values())
     return {url: _target(known.get(fp), stored.get(fp)) for url, fp in fps.items()}
 

@@ -64,7 +64,7 @@ class Indexer:
         state = await self._index.state()
         if state.holder != self._name:
             self._known.clear()  # another may have deleted some of them
-            if state.is_others(self._turn()):
+            if state.is_taken(self._turn()):
                 return OTHERS_EVERY
         began = self._clock.monotonic()
         if state.newest > state.high or not state.begun:

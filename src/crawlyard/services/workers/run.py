@@ -336,7 +336,7 @@ class JobRun:
         if lease.shard:
             starts = [fingerprint(url) for urls in starts_of(self.job.spec) for url in urls]
             known |= await self._patiently(lambda: frontier.known_among(lease.job_no, starts))
-        async for chunk in frontier.known(lease):
+        async for chunk in frontier.known_fps(lease):
             known.update(chunk)
             if clock.monotonic() - beaten >= BEAT_EVERY_S:
                 await self._beat()

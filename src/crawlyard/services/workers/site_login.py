@@ -28,14 +28,14 @@ async def session_of(store: Store, sealer: Sealer, job: Job, now: datetime) -> A
     name = job.spec.session
     if not name:
         return None
-    session = await store.site_sessions.named(job.owner, name)
+    session = await store.site_sessions.get_by_name(job.owner, name)
     if session is None:
         raise NoSession(f"there is no session {name}; {how_to_go_on(name)}")
     try:
         opened = (await sealer.seal()).open(session.sealed)
     except sealing.NotOpened as error:
         raise NoSession(f"session {name}: {error}; {how_to_go_on(name)}") from None
-    await store.site_sessions.used(session.id, job.id, now)
+    await store.site_sessions.record_use(session.id, job.id, now)
     return ActiveSession(
         label=session.label,
         made_at=session.made_at,

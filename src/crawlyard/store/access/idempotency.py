@@ -34,8 +34,8 @@ class ReplyStore(StorePart):
             # one of several concurrent requests inserts or takes over; the others wait, see its row
             if _first(conn, reply, over):
                 return None
-            found = select(replies).where(_of(reply.asker, reply.key))
-            row = conn.execute(found).mappings().first()
+            query = select(replies).where(_of(reply.asker, reply.key))
+            row = conn.execute(query).mappings().first()
             if row is not None:
                 return REPLIES.record(row)
             # the row was deleted between the two statements: try again

@@ -1,4 +1,4 @@
-"""The key of an instance, if its settings have none."""
+"""Key of an instance whose settings have none."""
 
 from sqlalchemy import Connection, select
 
@@ -11,8 +11,8 @@ class KeyStore(StorePart):
     """The key that seals what the store keeps secret."""
 
     @writes
-    def kept(self, conn: Connection, new: str) -> str:
-        """Return the key of the instance: the one that is kept, or *new*, which is from now on."""
+    def get_or_create(self, conn: Connection, new: str) -> str:
+        """Return the stored key of the instance; store *new* first if there is none."""
         insert_new(conn, instance_keys, [{"id": 1, "key": new}])
         key: str = conn.scalars(select(instance_keys.c.key)).one()
         return key

@@ -7,7 +7,7 @@ from crawlyard.core.events.event import Event
 from crawlyard.store.codec.records import SECTIONS
 from crawlyard.store.db.rows import put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.desk import settings
 
 
@@ -28,4 +28,4 @@ class SettingStore(StorePart):
             Conflict: the stored version is another.
         """
         put_version(conn, settings, SECTIONS.row(section), f"settings {section.name} are")
-        tell(conn, [event] if event else [])
+        add_events(conn, [event] if event else [])

@@ -7,9 +7,9 @@ from sqlalchemy import Connection, select, update
 from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.events.event import Event
 from crawlyard.store.codec.records import SITE_SESSIONS
-from crawlyard.store.db.rows import add_row, drop_version, plainly, put_version
+from crawlyard.store.db.rows import add_row, by_code_points, drop_version, put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.access import site_sessions
 
 
@@ -24,7 +24,7 @@ class SiteSessionStore(StorePart):
             Conflict: the id is taken, or the owner has a session of that name.
         """
         add_row(conn, site_sessions, SITE_SESSIONS.row(session), "a session")
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @writes
     def save(self, conn: Connection, session: SiteSession, event: Event) -> None:
@@ -34,23 +34,23 @@ class SiteSessionStore(StorePart):
             Conflict: the stored version is another, or the session is gone.
         """
         put_version(conn, site_sessions, SITE_SESSIONS.row(session), f"session {session.name} is")
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @reads
     def find(self, conn: Connection, owner: str) -> list[SiteSession]:
         """Return the sessions of a user, sorted by name."""
-        found = select(site_sessions).where(site_sessions.c.owner == owner)
-        return SITE_SESSIONS.all(conn, found.order_by(plainly(conn, site_sessions.c.name)))
+        owned = select(site_sessions).where(site_sessions.c.owner == owner)
+        return SITE_SESSIONS.all(conn, owned.order_by(by_code_points(conn, site_sessions.c.name)))
 
     @reads
-    def named(self, conn: Connection, owner: str, name: str) -> SiteSession | None:
-        """Return the session of that name, ``None`` if the user has none."""
+    def get_by_name(self, conn: Connection, owner: str, name: str) -> SiteSession | None:
+        """Return the user's session of that name, ``None`` if there is none."""
         its = (site_sessions.c.owner == owner, site_sessions.c.name == name)
         return SITE_SESSIONS.first(conn, select(site_sessions).where(*its))
 
     @writes
-    def used(self, conn: Connection, session_id: str, job_id: str, now: datetime) -> None:
-        """Note that a job begins with a session; nothing happens if that is gone."""
+    def record_use(self, conn: Connection, session_id: str, job_id: str, now: datetime) -> None:
+        """Record that a job starts with a session; does nothing if the session is gone."""
         same = update(site_sessions).where(site_sessions.c.id == session_id)
         conn.execute(same.values(used_at=now, used_by=job_id))
 
@@ -61,6 +61,6 @@ class SiteSessionStore(StorePart):
         Raises:
             Conflict: the stored version is another, or the session is gone.
         """
-        called = f"session {session.name} is"
-        drop_version(conn, site_sessions, session.id, session.version, called)
-        tell(conn, [event])
+        subject = f"session {session.name} is"
+        drop_version(conn, site_sessions, session.id, session.version, subject)
+        add_events(conn, [event])

@@ -12,13 +12,13 @@ from crawlyard.store.db.sums import add_up
 from crawlyard.store.tables.access import day_steps, days
 
 
-def _both() -> Subquery:
+def _days_and_steps() -> Subquery:
     steps = select(*(day_steps.c[each.name] for each in days.c))
     return union_all(select(*days.c), steps).subquery("used")
 
 
-used = _both()
-"""What owners used, by day, in several rows: only their sum is the usage of a day."""
+used = _days_and_steps()
+"""Usage by owner and day, in several rows: only their sum is the usage of a day."""
 
 USAGE: Sequence[Label[int]] = tuple(
     func.coalesce(func.sum(used.c[name]), 0).label(name) for name in ("pages", "bytes", "errors")
@@ -27,20 +27,20 @@ USAGE: Sequence[Label[int]] = tuple(
 
 
 def usage_in(row: RowMapping) -> Usage:
-    """Return the usage in a row with the columns `USAGE`."""
+    """Decode a row with the columns `USAGE`."""
     # Postgres returns the sum of a BIGINT column as NUMERIC
     return Usage(**{each.name: int(row[each.name]) for each in USAGE})
 
 
 def add_usage(conn: Connection, of: Mapping[str, Usage], day: date) -> None:
-    """Add what each owner has used to the usage of *day*."""
+    """Add the usage of each owner *of* the mapping to that of *day*."""
     rows = [
         {"owner": owner, "day": day, "pages": u.pages, "bytes": u.bytes, "errors": u.errors}
         for owner, u in sorted(of.items())
     ]
     if is_postgres(conn):
         insert_new(conn, day_steps, rows)
-    else:  # nobody waits for the row: there is one writer at a time
+    else:  # no transaction waits for the row: there is one writer at a time
         put_rows(conn, days, rows, adding=True)
 
 

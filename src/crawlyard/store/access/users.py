@@ -13,9 +13,9 @@ from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.access.usage import USAGE, usage_in, used
 from crawlyard.store.codec.records import CREDENTIALS, USERS
 from crawlyard.store.db.bulk_rows import delete_first, insert_new
-from crawlyard.store.db.rows import add_row, equal, plainly, put_version
+from crawlyard.store.db.rows import add_row, by_code_points, equal, put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import Proof
 from crawlyard.store.tables.access import credentials, days, users
 
@@ -31,7 +31,7 @@ class UserStore(StorePart):
             Conflict: the id is taken.
         """
         add_row(conn, users, USERS.row(user), "a user")
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @reads
     def get(self, conn: Connection, user_id: str) -> User:
@@ -40,7 +40,7 @@ class UserStore(StorePart):
         Raises:
             NotFound: no user has that id.
         """
-        return USERS.one(conn, select(users).where(users.c.id == user_id), f"user {user_id}")
+        return USERS.get(conn, select(users).where(users.c.id == user_id), f"user {user_id}")
 
     @writes
     def save(self, conn: Connection, user: User, event: Event) -> None:
@@ -50,12 +50,12 @@ class UserStore(StorePart):
             Conflict: the stored version is another.
         """
         put_version(conn, users, USERS.row(user), f"user {user.id} is")
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @reads
     def find(self, conn: Connection, after: str, limit: int) -> list[User]:
         """Return at most *limit* users with an id above *after*, sorted by id."""
-        id_ = plainly(conn, users.c.id)
+        id_ = by_code_points(conn, users.c.id)
         return USERS.all(conn, select(users).where(id_ > after).order_by(id_).limit(limit))
 
     @reads
@@ -70,10 +70,10 @@ class UserStore(StorePart):
 
         Days without usage are left out.
         """
-        found = select(used.c.day, *USAGE).where(used.c.day >= since)
+        query = select(used.c.day, *USAGE).where(used.c.day >= since)
         if owner is not None:
-            found = found.where(used.c.owner == owner)
-        rows = conn.execute(found.group_by(used.c.day).order_by(used.c.day)).mappings()
+            query = query.where(used.c.owner == owner)
+        rows = conn.execute(query.group_by(used.c.day).order_by(used.c.day)).mappings()
         return {row["day"]: usage_in(row) for row in rows}
 
     @writes
@@ -96,15 +96,15 @@ class CredentialStore(StorePart):
         if credential.parent_id is not None:
             _check_parent(conn, credential.parent_id)
         _insert(conn, credential)
-        tell(conn, [event] if event else [])
+        add_events(conn, [event] if event else [])
 
     @reads
-    def shown(self, conn: Connection, digest: str) -> Proof | None:
+    def get_by_digest(self, conn: Connection, digest: str) -> Proof | None:
         """Return the credential with this digest, valid or not, and its user, if there is one."""
         # both tables have columns of the same names: label those of the user
-        theirs = [c.label(f"its_{c.name}") for c in users.c]
-        found = select(*credentials.c, *theirs).join_from(credentials, users)
-        row = conn.execute(found.where(credentials.c.digest == digest)).mappings().first()
+        user_columns = [c.label(f"its_{c.name}") for c in users.c]
+        query = select(*credentials.c, *user_columns).join_from(credentials, users)
+        row = conn.execute(query.where(credentials.c.digest == digest)).mappings().first()
         if row is None:
             return None
         user = USERS.record({c.name: row[f"its_{c.name}"] for c in users.c})
@@ -117,8 +117,8 @@ class CredentialStore(StorePart):
         Raises:
             NotFound: no credential has that id.
         """
-        found = select(credentials).where(credentials.c.id == credential_id)
-        return CREDENTIALS.one(conn, found, f"credential {credential_id}")
+        query = select(credentials).where(credentials.c.id == credential_id)
+        return CREDENTIALS.get(conn, query, f"credential {credential_id}")
 
     @reads
     def find(
@@ -133,11 +133,11 @@ class CredentialStore(StorePart):
 
         *user_id* ``None`` means all users, *before* ``None`` the newest credentials.
         """
-        asked = equal((credentials.c.kind, kind.value), (credentials.c.user_id, user_id))
-        found = select(credentials).where(*asked)
+        filters = equal((credentials.c.kind, kind.value), (credentials.c.user_id, user_id))
+        query = select(credentials).where(*filters)
         if before is not None:
-            found = found.where(credentials.c.id < before)
-        return CREDENTIALS.all(conn, found.order_by(credentials.c.id.desc()).limit(limit))
+            query = query.where(credentials.c.id < before)
+        return CREDENTIALS.all(conn, query.order_by(credentials.c.id.desc()).limit(limit))
 
     @writes
     def touch(self, conn: Connection, credential_id: str, now: datetime) -> None:
@@ -151,12 +151,12 @@ class CredentialStore(StorePart):
         self, conn: Connection, credential_id: str, now: datetime, event: Event | None = None
     ) -> None:
         """Permanently revoke a credential and all credentials that were created with it."""
-        # Its own row first: a transaction that adds a child credential either has ended by then, so
-        # that its row is seen below, or finds the parent revoked.
-        first = _revoked(conn, credentials.c.id == credential_id, now)
-        _revoked(conn, credentials.c.parent_id == credential_id, now)
-        if event is not None and first:
-            tell(conn, [event])
+        # Its own row first: a transaction that adds a child credential either has ended before, and
+        # its row is seen below, or finds the parent revoked.
+        revoked = _revoke(conn, credentials.c.id == credential_id, now)
+        _revoke(conn, credentials.c.parent_id == credential_id, now)
+        if event is not None and revoked:
+            add_events(conn, [event])
 
     @writes
     def spend(self, conn: Connection, link: str, session: Credential) -> bool:
@@ -170,7 +170,7 @@ class CredentialStore(StorePart):
             credentials.c.kind == CredentialKind.LINK.value,
             or_(ends.is_(None), ends > now),
         )
-        if not _revoked(conn, good, now):
+        if not _revoke(conn, good, now):
             return False
         _insert(conn, session)
         return True
@@ -201,10 +201,10 @@ def _insert(conn: Connection, credential: Credential) -> None:
     if conn.scalar(user) is None:
         raise NotFound(f"no user {credential.user_id}")
     if not insert_new(conn, credentials, [CREDENTIALS.row(credential)]):
-        raise Conflict(f"there is a credential {credential.id} already, or one of its digest")
+        raise Conflict(f"a credential {credential.id}, or one with its digest, already exists")
 
 
-def _revoked(conn: Connection, which: ColumnElement[bool], now: datetime) -> int:
+def _revoke(conn: Connection, which: ColumnElement[bool], now: datetime) -> int:
     """Revoke the credentials that are not revoked yet; return how many."""
     good = credentials.c.revoked_at.is_(None)
     return conn.execute(update(credentials).where(which, good).values(revoked_at=now)).rowcount

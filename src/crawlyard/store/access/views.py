@@ -5,7 +5,14 @@ from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.access.view import SavedView
 from crawlyard.store.codec.records import VIEWS
-from crawlyard.store.db.rows import add_row, drop_version, equal, plainly, put_version, taken
+from crawlyard.store.db.rows import (
+    add_row,
+    by_code_points,
+    drop_version,
+    equal,
+    name_taken,
+    put_version,
+)
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.tables.desk import views
 
@@ -29,7 +36,7 @@ class ViewStore(StorePart):
         Raises:
             NotFound: no view has that id.
         """
-        return VIEWS.one(conn, select(views).where(views.c.id == view_id), f"view {view_id}")
+        return VIEWS.get(conn, select(views).where(views.c.id == view_id), f"view {view_id}")
 
     @writes
     def save(self, conn: Connection, view: SavedView) -> None:
@@ -41,13 +48,13 @@ class ViewStore(StorePart):
         try:
             put_version(conn, views, VIEWS.row(view), f"view {view.id} is")
         except IntegrityError:  # the name is the only unique value that can change
-            raise taken("a view", view.name) from None
+            raise name_taken("a view", view.name) from None
 
     @reads
     def find(self, conn: Connection, owner: str, page: str | None = None) -> list[SavedView]:
         """Return the views of a user, sorted by page and name; *page* ``None`` means all pages."""
         query = select(views).where(*equal((views.c.owner, owner), (views.c.page, page)))
-        order = (plainly(conn, views.c.page), plainly(conn, views.c.name))
+        order = (by_code_points(conn, views.c.page), by_code_points(conn, views.c.name))
         return VIEWS.all(conn, query.order_by(*order))
 
     @writes

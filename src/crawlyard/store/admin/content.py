@@ -16,10 +16,10 @@ Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 
 TABLES: Sequence[Table] = metadata.sorted_tables
-"""All tables, each after those it refers to."""
+"""All tables, each after those that it refers to."""
 
 AT_ONCE = 100
-"""Rows fetched at a time: few, as there are page bodies among them."""
+"""Rows fetched at a time: few, as some hold page bodies."""
 
 _SAMPLE = 100
 _MODULUS = 2**128
@@ -33,7 +33,7 @@ def _plain(of: Column[Any]) -> Column[Any]:
     return Column(of.name, kind, primary_key=of.primary_key, autoincrement=False)
 
 
-class Stored:
+class StoredTable:
     """A table with its columns in their stored form: instants are numbers."""
 
     def __init__(self, of: Table) -> None:
@@ -41,28 +41,28 @@ class Stored:
         self.of = of
         self.plain = Table(of.name, _PLAIN, *map(_plain, of.columns))
         self.key: Sequence[Column[Any]] = [self.plain.c[c.name] for c in of.primary_key]
-        self._places = [list(of.columns.keys()).index(c.name) for c in of.primary_key]
+        self._key_indexes = [list(of.columns.keys()).index(c.name) for c in of.primary_key]
 
     def key_of(self, row: Row) -> Key:
-        """Return the primary key of a row."""
-        return tuple(row[place] for place in self._places)
+        """Pick the values of the primary key, in its order of columns."""
+        return tuple(row[index] for index in self._key_indexes)
 
-    def dumped(self, key: Key) -> str:
-        """Return a key as text that `loaded` reads."""
+    def dump_key(self, key: Key) -> str:
+        """Encode a key as text for `load_key`."""
         return json.dumps([v.isoformat() if isinstance(v, date) else v for v in key])
 
-    def loaded(self, text: str) -> Key:
-        """Return the key in a text written by `dumped`."""
-        found = zip(self.key, json.loads(text), strict=True)
-        return tuple(date.fromisoformat(v) if isinstance(c.type, Date) else v for c, v in found)
+    def load_key(self, text: str) -> Key:
+        """Decode a key written by `dump_key`."""
+        values = zip(self.key, json.loads(text), strict=True)
+        return tuple(date.fromisoformat(v) if isinstance(c.type, Date) else v for c, v in values)
 
     def rows(self, conn: Connection, after: Key | None = None) -> Generator[Row]:
-        """Yield the rows in the order of keys, from the one after *after*; few are held at once."""
-        asked = self._in_order()
+        """Yield the rows after the key *after* in the order of keys, fetching few at a time."""
+        query = self._in_order()
         if after is not None:
-            asked = asked.where(tuple_of(*self.key) > tuple_of(*after, types=self._types))
-        with conn.execute(asked, execution_options={"yield_per": AT_ONCE}) as found:
-            for part in found.partitions():
+            query = query.where(tuple_of(*self.key) > tuple_of(*after, types=self._types))
+        with conn.execute(query, execution_options={"yield_per": AT_ONCE}) as result:
+            for part in result.partitions():
                 yield from map(tuple, part)
 
     def count(self, conn: Connection) -> int:
@@ -99,7 +99,7 @@ class Sum:
 
     def add(self, row: Row) -> int:
         """Add a row; return its approximate size in bytes."""
-        text = _encoded(row)
+        text = _encode(row)
         digest = hashlib.blake2b(text, digest_size=16).digest()
         self._sum = (self._sum + int.from_bytes(digest, "big")) % _MODULUS
         self.rows += 1
@@ -107,7 +107,7 @@ class Sum:
 
     @property
     def digest(self) -> str:
-        """Return the checksum as 32 hexadecimal digits."""
+        """Checksum as 32 hexadecimal digits."""
         return f"{self._sum:032x}"
 
     def __eq__(self, other: object) -> bool:
@@ -123,18 +123,18 @@ def size(row: Row) -> int:
     return Sum().add(row)
 
 
-def _encoded(row: Row) -> bytes:
+def _encode(row: Row) -> bytes:
     return _JSON.encode(row).encode("utf-8", "surrogatepass")
 
 
-def _other(value: object) -> list[str]:
+def _encode_other(value: object) -> list[str]:
     """Encode a date, or the hash of bytes, as a list, since no column can contain a list."""
     if isinstance(value, date):
         return [value.isoformat()]
     return [hashlib.blake2b(bytes(value), digest_size=16).hexdigest()]  # type: ignore[call-overload]  # bytes of either driver
 
 
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_other)
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_encode_other)
 
-STORED: Mapping[str, Stored] = {each.name: Stored(each) for each in TABLES}
+STORED: Mapping[str, StoredTable] = {table.name: StoredTable(table) for table in TABLES}
 """All tables by name, each after those it refers to."""

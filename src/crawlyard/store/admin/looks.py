@@ -9,7 +9,14 @@ from msgspec import Struct
 from sqlalchemy import Connection, func, select, text
 
 from crawlyard.store.admin.content import STORED
-from crawlyard.store.admin.place import BUSY_S, DatabaseLocation, Opened, reading, telling, writing
+from crawlyard.store.admin.place import (
+    BUSY_S,
+    DatabaseLocation,
+    Opened,
+    named_errors,
+    reading,
+    writing,
+)
 from crawlyard.store.db.schema import version_of
 from crawlyard.store.tables import SCHEMA
 
@@ -21,7 +28,7 @@ _AT_ONCE = 2048  # pages freed per transaction: 8 MiB
 
 
 class TableSize(Struct, frozen=True, kw_only=True):
-    """Size of one table."""
+    """Rows of one table, and its space on disk."""
 
     table: str
     rows: int
@@ -37,7 +44,7 @@ class DatabaseReport(Struct, frozen=True, kw_only=True):
     tables: Sequence[TableSize]  # empty if damaged, or the schema is not that of this program
 
 
-def look(place: DatabaseLocation) -> DatabaseReport:
+def check_database(place: DatabaseLocation) -> DatabaseReport:
     """Check the database at *place*.
 
     Raises:
@@ -77,7 +84,7 @@ def vacuum(place: DatabaseLocation) -> tuple[int, int]:
     Others may use the database meanwhile.
 
     Raises:
-        NotFound, StoreUnavailable: as for `look`.
+        NotFound, StoreUnavailable: as for `check_database`.
     """
     with reading(place) as opened:
         before = _measured(opened)
@@ -100,10 +107,16 @@ def _vacuum_postgres(place: DatabaseLocation) -> None:
 
 
 def _vacuum_sqlite(place: DatabaseLocation) -> None:
-    with telling(place.name), closing(sqlite3.connect(place.file or "", timeout=BUSY_S)) as file:
-        free, left = -1, 0
-        while (left := file.execute("PRAGMA freelist_count").fetchone()[0]) not in (0, free):
-            free = left
+    with (
+        named_errors(place.name),
+        closing(sqlite3.connect(place.file or "", timeout=BUSY_S)) as file,
+    ):
+        previous, free_pages = -1, 0
+        while (free_pages := file.execute("PRAGMA freelist_count").fetchone()[0]) not in (
+            0,
+            previous,
+        ):
+            previous = free_pages
             # as a script: executed as a statement, it would stop after its first page
             file.executescript(f"PRAGMA incremental_vacuum({_AT_ONCE})")
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -113,28 +126,26 @@ def _damage(place: DatabaseLocation) -> Sequence[str]:
     """Return the problems that SQLite finds: in its pages, or if none, in its foreign keys."""
     if place.file is None:
         return ()
-    with telling(place.name), closing(sqlite3.connect(place.file, timeout=BUSY_S)) as file:
+    with named_errors(place.name), closing(sqlite3.connect(place.file, timeout=BUSY_S)) as file:
         try:
-            said = [str(line) for (line,) in file.execute("PRAGMA quick_check(20)")]
+            problems = [str(line) for (line,) in file.execute("PRAGMA quick_check(20)")]
         except sqlite3.DatabaseError as error:
             if not error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
                 raise
             return [str(error)]  # too damaged to check further
-        if said != ["ok"]:
-            return said
+        if problems != ["ok"]:
+            return problems
         torn = file.execute("PRAGMA foreign_key_check").fetchmany(20)
-    return [
-        f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is not there" for row in torn
-    ]
+    return [f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in torn]
 
 
 def _size(read: Connection, name: str, place: DatabaseLocation) -> TableSize:
     rows = read.scalar(select(func.count()).select_from(STORED[name].plain)) or 0
     if place.file is None:
-        taken = read.scalar(select(func.pg_total_relation_size(name)))
+        disk_bytes = read.scalar(select(func.pg_total_relation_size(name)))
     else:
-        taken = _of_sqlite(read, name)
-    return TableSize(table=name, rows=rows, bytes=taken)
+        disk_bytes = _of_sqlite(read, name)
+    return TableSize(table=name, rows=rows, bytes=disk_bytes)
 
 
 def _of_sqlite(read: Connection, name: str) -> int | None:

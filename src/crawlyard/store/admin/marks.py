@@ -1,4 +1,4 @@
-"""Marks of a database that a copy is being written to: its source, and how far each table is."""
+"""Marks of a database that is the target of a copy: its source, and the position per table."""
 
 from collections.abc import Mapping
 
@@ -43,19 +43,19 @@ MARKS = Table(
 _SOURCE = ""
 
 
-class Terms(Struct, frozen=True, kw_only=True):
-    """What may be done to the existing content of a target."""
+class OverwriteTerms(Struct, frozen=True, kw_only=True):
+    """Permissions over the existing content of a target."""
 
     field: str  # the option or field that names the target, for messages
-    restart: bool = False  # delete what an unfinished copy left, rather than resume it
-    replace: bool = False  # delete whatever is there
+    restart: bool = False  # delete the rows of an unfinished copy instead of resuming it
+    replace: bool = False  # delete any content
     hint: str = ""  # appended to the message: how to request *replace*
 
 
-def mark(conn: Connection, name: str, source: str, terms: Terms) -> None:
+def mark(conn: Connection, name: str, source: str, terms: OverwriteTerms) -> None:
     """Mark the database *name* as the target of a copy from *source*, or resume such a copy.
 
-    From then on nobody else can open it until `unmark`.
+    From then on no process can open it until `unmark`.
 
     Raises:
         Invalid: it has content that the terms do not allow to be deleted.
@@ -66,46 +66,46 @@ def mark(conn: Connection, name: str, source: str, terms: Terms) -> None:
         migrate(conn, name)  # also locks others out until the transaction ends
         version = version_of(conn)
     if version == UNFINISHED:
-        begun = conn.scalar(select(MARKS.c.position).where(MARKS.c.name == _SOURCE))
-        if begun == source and not terms.restart:
+        label = conn.scalar(select(MARKS.c.position).where(MARKS.c.name == _SOURCE))
+        if label == source and not terms.restart:
             return
         if not (terms.restart or terms.replace):
-            said = f"expected a copy of {begun} to be gone on with, or --restart"
-            raise Invalid(terms.field, said)
+            expected = f"expected to resume the unfinished copy of {label}, or --restart"
+            raise Invalid(terms.field, expected)
     elif version == SCHEMA:
-        found = held(conn)
-        if found and not terms.replace:
-            said = f"expected an empty database, got {listing(found)}"
-            raise Invalid(terms.field, f"{said}{terms.hint}")
+        counts = row_counts(conn)
+        if counts and not terms.replace:
+            expected = f"expected an empty database, got {in_words(counts)}"
+            raise Invalid(terms.field, f"{expected}{terms.hint}")
     else:
         raise SchemaMismatch(mismatch(name, version))
     _begin(conn, source)
 
 
 def unmark(conn: Connection) -> None:
-    """Remove the marks of a complete copy, so that everybody can open the database."""
+    """Remove the marks of a complete copy, so that the database can be opened again."""
     MARKS.drop(conn)
     conn.execute(update(versions).values(version_num=SCHEMA))
 
 
-def held(conn: Connection) -> Mapping[str, int]:
+def row_counts(conn: Connection) -> Mapping[str, int]:
     """Return the row counts of non-empty tables, without the rows a database is created with.
 
     The tables must be those of this program.
     """
     counts = {}
     for name, of in STORED.items():
-        own = _MADE_WITH.get(name, false())
+        own = _INITIAL_ROWS.get(name, false())
         counts[name] = conn.scalar(select(func.count()).select_from(of.of).where(not_(own))) or 0
     return {name: count for name, count in counts.items() if count}
 
 
-def listing(found: Mapping[str, int]) -> str:
-    """Return the result of `held` in words."""
-    return ", ".join(f"{counted(count, 'row')} in {table}" for table, count in found.items())
+def in_words(counts: Mapping[str, int]) -> str:
+    """Format the result of `row_counts` for a message."""
+    return ", ".join(f"{counted(count, 'row')} in {table}" for table, count in counts.items())
 
 
-_MADE_WITH: Mapping[str, ColumnElement[bool]] = {
+_INITIAL_ROWS: Mapping[str, ColumnElement[bool]] = {
     "users": users.c.id == LOCAL.id,
     "cursors": cursors.c.name.is_not(None),  # all: they hold the position in the events
 }
@@ -117,7 +117,7 @@ def _begin(conn: Connection, source: str) -> None:
     MARKS.create(conn)
     for of in reversed(list(STORED.values())):
         conn.execute(of.plain.delete())
-    clear(conn)  # what is copied is indexed once the copy is in use
+    clear(conn)  # the copied pages are indexed once the copy is in use
     positions = {_SOURCE: source, **dict.fromkeys(STORED, BEGUN)}
     conn.execute(insert(MARKS), [{"name": n, "position": p} for n, p in positions.items()])
     conn.execute(update(versions).values(version_num=UNFINISHED))

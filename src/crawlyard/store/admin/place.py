@@ -14,11 +14,11 @@ from sqlalchemy.exc import DBAPIError
 
 from crawlyard.about import install_line
 from crawlyard.errors import Invalid, NotFound, StoreUnavailable
-from crawlyard.store.db.faults import told
+from crawlyard.store.db.faults import store_error
 from crawlyard.store.open import url_of
 
 BUSY_S = 30.0
-"""How long SQLite waits for a write lock that another process holds."""
+"""Longest wait of SQLite for a write lock that another process holds."""
 
 DATABASE = "crawlyard.db"
 """Name of the database file in a data directory."""
@@ -48,26 +48,26 @@ class DatabaseLocation(Struct, frozen=True):
             return cls(url.set(database=os.fspath(file / DATABASE if file.is_dir() else file)))
         if backend in {"postgresql", "postgres"}:
             return cls(url.set(drivername="postgresql+psycopg"))
-        shown = url.render_as_string(hide_password=True)
+        shown_url = url.render_as_string(hide_password=True)
         expected = "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE"
-        raise Invalid(field, f"{expected}, got {shown}")
+        raise Invalid(field, f"{expected}, got {shown_url}")
 
     @property
     def file(self) -> Path | None:
-        """Return the file of a SQLite database, ``None`` for Postgres."""
+        """File of a SQLite database, ``None`` for Postgres."""
         is_file = self.url.get_backend_name() == "sqlite"
         return Path(self.url.database or "") if is_file else None
 
     @property
     def name(self) -> str:
-        """Return the name used in messages."""
+        """Label for error messages, such as "the database yard.db"."""
         if self.file is not None:
             return f"the database {self.file}"
         return f"the database {self.url.database or 'postgres'} on {self._host}"
 
     @property
     def label(self) -> str:
-        """Return a string that identifies the location, without a password."""
+        """String that identifies the location, without a password."""
         if self.file is not None:
             return os.fspath(self.file.resolve())
         return f"postgresql://{self._host}:{self.url.port or 5432}/{self.url.database or ''}"
@@ -90,9 +90,9 @@ class Opened:
         """Yield the connection in a transaction that ends with the block.
 
         Raises:
-            StoreUnavailable: the database cannot be used; nothing of the block is written.
+            StoreUnavailable: the database cannot be used; the block is rolled back.
         """
-        with telling(self.name), self._connection.begin():
+        with named_errors(self.name), self._connection.begin():
             yield self._connection
 
     @contextmanager
@@ -102,7 +102,7 @@ class Opened:
         Raises:
             StoreUnavailable: the database cannot be used.
         """
-        with telling(self.name):
+        with named_errors(self.name):
             yield self._connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -115,40 +115,42 @@ def reading(place: DatabaseLocation) -> Iterator[Opened]:
         StoreUnavailable: it cannot be opened.
     """
     if place.file is not None and not place.file.is_file():
-        raise NotFound(f"there is no database {place.file}")
-    with _opened(place, "BEGIN") as opened:
+        raise NotFound(f"no database at {place.file}")
+    with _open(place, "BEGIN") as opened:
         yield opened
 
 
 @contextmanager
-def writing(place: DatabaseLocation, *, kept: bool = True) -> Iterator[Opened]:
-    """Open a database for writing; if not *kept*, a file that is discarded on failure.
+def writing(place: DatabaseLocation, *, durable: bool = True) -> Iterator[Opened]:
+    """Open a database for writing; if not *durable*, a file that is discarded on failure.
 
     Raises:
         StoreUnavailable: it cannot be opened.
     """
-    with _opened(place, "BEGIN IMMEDIATE", kept=kept) as opened:
+    with _open(place, "BEGIN IMMEDIATE", durable=durable) as opened:
         yield opened
 
 
 @contextmanager
-def telling(name: str) -> Iterator[None]:
+def named_errors(name: str) -> Iterator[None]:
     """Turn driver errors into messages about the database *name*.
 
     Raises:
-        StoreUnavailable: for each error that is not a bug of ours.
+        StoreUnavailable: for each error that is not a bug in Crawlyard.
     """
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
-        raise told(error, name) or error from error
+        raise store_error(error, name) or error from error
 
 
 @contextmanager
-def _opened(place: DatabaseLocation, begin: str, *, kept: bool = True) -> Iterator[Opened]:
-    engine = _postgres(place, begin) if place.file is None else _sqlite(place, begin, kept=kept)
+def _open(place: DatabaseLocation, begin: str, *, durable: bool = True) -> Iterator[Opened]:
+    engine = (
+        _postgres(place, begin) if place.file is None else _sqlite(place, begin, durable=durable)
+    )
     try:
-        with telling(place.name):
+        with named_errors(place.name):
             connection = engine.connect()
         with connection:
             yield Opened(place, connection)
@@ -156,7 +158,7 @@ def _opened(place: DatabaseLocation, begin: str, *, kept: bool = True) -> Iterat
         engine.dispose()
 
 
-def _sqlite(place: DatabaseLocation, begin: str, *, kept: bool) -> Engine:
+def _sqlite(place: DatabaseLocation, begin: str, *, durable: bool) -> Engine:
     engine = create_engine(
         place.url, poolclass=NullPool, connect_args={"timeout": BUSY_S, "check_same_thread": False}
     )
@@ -164,7 +166,7 @@ def _sqlite(place: DatabaseLocation, begin: str, *, kept: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # we issue BEGIN ourselves
-        connection.execute(f"PRAGMA synchronous={'FULL' if kept else 'OFF'}")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
         connection.execute("PRAGMA cache_size=-65536")  # KiB
 
     @event.listens_for(engine, "begin")

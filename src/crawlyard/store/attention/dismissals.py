@@ -11,7 +11,7 @@ from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.tables.desk import dismissals
 
 MOST_DISMISSED = 500
-"""The most dismissals of one user that are kept, latest first."""
+"""Most dismissals kept per user; the latest are kept."""
 
 
 class DismissalStore(StorePart):
@@ -19,15 +19,15 @@ class DismissalStore(StorePart):
 
     @reads
     def find(self, conn: Connection, owner: str) -> Mapping[str, datetime]:
-        """Return when a user dismissed which notices, by their ids."""
+        """Return the times at which a user dismissed notices, by notice id."""
         own = select(dismissals.c.notice, dismissals.c.dismissed_at).where(_of(owner))
         return {row.notice: row.dismissed_at for row in conn.execute(own)}
 
     @writes
-    def put(
+    def add(
         self, conn: Connection, owner: str, notice: str, now: datetime, before: datetime
     ) -> None:
-        """Keep that a user dismisses a notice *now*; forget what they did so *before*."""
+        """Record that a user dismisses a notice *now*; delete dismissals made *before*."""
         row = {"owner": owner, "notice": notice, "dismissed_at": now}
         put_rows(conn, dismissals, [row])
         latest = (
@@ -41,7 +41,7 @@ class DismissalStore(StorePart):
 
     @writes
     def drop(self, conn: Connection, owner: str, notice: str | None) -> None:
-        """Forget that a user dismissed a notice; all of theirs if it is ``None``."""
+        """Delete a user's dismissal of a notice, or of all notices if *notice* is ``None``."""
         conn.execute(delete(dismissals).where(_of(owner), *equal((dismissals.c.notice, notice))))
 
 

@@ -1,4 +1,4 @@
-"""Overview queries: what needs attention, such as overdue schedules and failed jobs."""
+"""Overview queries: items that need attention, such as overdue schedules and failed jobs."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -55,7 +55,7 @@ _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
 
 
 class OverviewStore(StorePart):
-    """What needs attention, for the things of one owner, or of all if *owner* is ``None``."""
+    """Items that need attention, of one owner, or of all owners if *owner* is ``None``."""
 
     @reads
     def overdue(
@@ -89,7 +89,7 @@ class OverviewStore(StorePart):
     ) -> list[Job]:
         """Return jobs paused before *before*, or for one of *reasons*, longest pause first."""
         short = jobs.c.state_reason.in_([reason.value for reason in reasons])
-        held = (
+        paused = (
             select(jobs)
             .where(
                 HELD_BACK, PRESENT, or_(jobs.c.since < before, short), *equal((jobs.c.owner, owner))
@@ -97,13 +97,13 @@ class OverviewStore(StorePart):
             .order_by(jobs.c.since, jobs.c.id)
             .limit(limit)
         )
-        return [job_of(row) for row in conn.execute(held).mappings()]
+        return [job_of(row) for row in conn.execute(paused).mappings()]
 
     @reads
     def ended(
         self, conn: Connection, owner: str | None, since: datetime, limit: int, among: int
     ) -> list[Standing]:
-        """Return at most *limit* jobs that ended since *since* in a way that somebody should see.
+        """Return at most *limit* jobs that ended since *since* with a result worth attention.
 
         They failed, a limit ended them, or some of their pages need scripts; latest first. Searches
         the latest *among* jobs that ended.
@@ -117,8 +117,8 @@ class OverviewStore(StorePart):
             jobs.c.state_reason.in_(reason.value for reason in LIMIT_REASONS),
             shards.c.needs_scripts > 0,
         )
-        found = standing(jobs.c.no.in_(lately.order_by(*latest).limit(among)), bad)
-        rows = conn.execute(found.order_by(*latest).limit(limit)).mappings()
+        query = standing(jobs.c.no.in_(lately.order_by(*latest).limit(among)), bad)
+        rows = conn.execute(query.order_by(*latest).limit(limit)).mappings()
         return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
 
     @reads
@@ -155,19 +155,19 @@ class OverviewStore(StorePart):
     def ends(
         self, conn: Connection, lines: Mapping[NoticeLine, datetime], last: int
     ) -> Mapping[NoticeLine, Sequence[JobEnd]]:
-        """Return how the jobs of each line ended since the instant given for it, latest first.
+        """Return the ends of the jobs of each line since its instant in *lines*, latest first.
 
         At most *last* jobs of each line; cancelled jobs are left out.
         """
-        found: dict[NoticeLine, list[JobEnd]] = {}
+        ends_by_line: dict[NoticeLine, list[JobEnd]] = {}
         for kind in _KEYS:
-            asked = {line: since for line, since in lines.items() if line.kind is kind}
-            for part in _parts(list(asked)):
-                since = min(asked[line] for line in part)
+            since_by_line = {line: since for line, since in lines.items() if line.kind is kind}
+            for part in _parts(list(since_by_line)):
+                since = min(since_by_line[line] for line in part)
                 for line, end in _ends_of(conn, kind, part, since, last):
-                    if line in asked and end.ended_at >= asked[line]:
-                        found.setdefault(line, []).append(end)
-        return found
+                    if line in since_by_line and end.ended_at >= since_by_line[line]:
+                        ends_by_line.setdefault(line, []).append(end)
+        return ends_by_line
 
     @reads
     def backlog(self, conn: Connection, owner: str | None, now: datetime) -> OwnerBacklog:
@@ -187,29 +187,29 @@ class OverviewStore(StorePart):
 
         Searches the newest *among* jobs, a portion at a time.
         """
-        found: list[Job] = []
+        damaged: list[Job] = []
         newest = select(jobs).where(PRESENT).order_by(jobs.c.no.desc())
         part = newest
-        while among > 0 and len(found) < limit:
-            asked = part.limit(min(among, _AT_ONCE))
-            rows = await self._database.read(partial(_rows, query=asked))
+        while among > 0 and len(damaged) < limit:
+            query = part.limit(min(among, _AT_ONCE))
+            rows = await self._database.read(partial(_rows, query=query))
             if not rows:
                 break
-            found += [job for job in map(job_of, rows) if job.damaged]
+            damaged += [job for job in map(job_of, rows) if job.damaged]
             part, among = newest.where(jobs.c.no < rows[-1]["no"]), among - len(rows)
-        return found[:limit]
+        return damaged[:limit]
 
     @reads
     def unheard(self, conn: Connection, owner: str | None, limit: int) -> list[Webhook]:
         """Return at most *limit* webhooks that are off or failing, most recently changed first."""
         bad = or_(~webhooks.c.active, webhooks.c.failing_since.is_not(None))
-        found = (
+        query = (
             select(webhooks)
             .where(bad, *equal((webhooks.c.owner, owner)))
             .order_by(webhooks.c.updated_at.desc(), webhooks.c.id.desc())
             .limit(limit)
         )
-        return WEBHOOKS.all(conn, found)
+        return WEBHOOKS.all(conn, query)
 
 
 def _rows(conn: Connection, query: Select[Any]) -> Sequence[RowMapping]:
@@ -220,7 +220,7 @@ def _ends_of(
     conn: Connection, kind: SubjectKind, lines: Sequence[NoticeLine], since: datetime, last: int
 ) -> Iterator[tuple[NoticeLine | None, JobEnd]]:
     """Yield the *last* job ends since *since* of each of *lines*, which are all of one kind."""
-    key, *others = _KEYS[kind]
+    key, *null_columns = _KEYS[kind]
     latest = (jobs.c.ended_at.desc(), jobs.c.id.desc())
     place = func.row_number().over(partition_by=(jobs.c.owner, key), order_by=latest)
     # one pass over the jobs of these owners for all lines: names have no index
@@ -229,17 +229,17 @@ def _ends_of(
         .where(
             jobs.c.owner.in_({line.owner for line in lines}),
             key.in_([line.key for line in lines]),
-            *(other.is_(None) for other in others),
+            *(other.is_(None) for other in null_columns),
             PRESENT,
             jobs.c.state.in_([State.COMPLETED.value, State.FAILED.value]),
             jobs.c.ended_at >= since,
         )
         .subquery()
     )
-    shown = (
+    latest_ends = (
         select(each).where(each.c.place <= last).order_by(each.c.ended_at.desc(), each.c.id.desc())
     )
-    for row in conn.execute(shown).mappings():
+    for row in conn.execute(latest_ends).mappings():
         yield _line_of(row), _end_of(row)
 
 

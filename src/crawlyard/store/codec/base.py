@@ -14,7 +14,7 @@ from msgspec.structs import fields
 from sqlalchemy import Connection, Select
 
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.store.db.clean_text import scrubbed
+from crawlyard.store.db.clean_text import scrub
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Struct)
@@ -40,7 +40,7 @@ def to_json(value: object) -> str:
     except UnicodeEncodeError:  # a lone surrogate
         text = _NUL
     # there is hardly ever anything to clean, and checking each value took longer than encoding it
-    return (_ENCODER.encode(scrubbed(value)) if _NUL in text else text).decode()
+    return (_ENCODER.encode(scrub(value)) if _NUL in text else text).decode()
 
 
 def decoder_of(kind: type[T]) -> Decoder[T]:
@@ -60,16 +60,16 @@ def object_of(text: str) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def flaws(kind: type[Struct], values: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is wrong with those *values* that the fields of *kind* reject, by field name."""
-    found = {}
+def field_errors(kind: type[Struct], values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the errors of those *values* that the fields of *kind* reject, by field name."""
+    errors = {}
     for name, of in _types(kind).items():
         try:
             if name in values:
                 convert(values[name], of, strict=False)
         except (ValidationError, Invalid) as error:
-            found[name] = str(error) if isinstance(error, Invalid) else f"{name}: {error}"
-    return found
+            errors[name] = str(error) if isinstance(error, Invalid) else f"{name}: {error}"
+    return errors
 
 
 @cache
@@ -95,7 +95,7 @@ class RecordCodec(Generic[R]):
         self._enums: dict[str, type[Enum]] = {}
         self._json: dict[str, Callable[[str], Any]] = {}
         for name, of in _types(kind).items():
-            main = _bare(of)
+            main = _bare_type(of)
             if isinstance(main, type) and issubclass(main, Enum):
                 self._enums[name] = main
             elif main not in _COLUMNS:
@@ -132,22 +132,22 @@ class RecordCodec(Generic[R]):
         row = conn.execute(query).mappings().first()
         return None if row is None else self.record(row)
 
-    def one(self, conn: Connection, query: Select[Any], called: str) -> R:
+    def get(self, conn: Connection, query: Select[Any], label: str) -> R:
         """Return the record of the row that *query* finds.
 
         Raises:
-            NotFound: there is no such row; *called* is what messages call it.
+            NotFound: there is no such row; *label* names it in the message.
         """
-        found = self.first(conn, query)
-        if found is None:
-            raise NotFound(f"no {called}")
-        return found
+        record = self.first(conn, query)
+        if record is None:
+            raise NotFound(f"no {label}")
+        return record
 
 
-def _bare(of: Any) -> Any:
+def _bare_type(of: Any) -> Any:
     """Return a type without its metadata and ``None``."""
     if get_origin(of) is Annotated:
-        return _bare(get_args(of)[0])
+        return _bare_type(get_args(of)[0])
     parts = get_args(of)
     return next(part for part in parts if part is not NoneType) if NoneType in parts else of
 
@@ -159,7 +159,7 @@ _COLUMNS = frozenset({str, int, float, bool, bytes, datetime})
 def _plain(value: object) -> str:
     if isinstance(value, str):  # a subclass, as parsers return them
         return str(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
 
 
 _ENCODER = Encoder(enc_hook=_plain)

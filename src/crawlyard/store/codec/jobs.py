@@ -34,7 +34,7 @@ from crawlyard.store.codec.base import (
     UNREADABLE,
     Row,
     decoder_of,
-    flaws,
+    field_errors,
     object_of,
     to_json,
 )
@@ -45,7 +45,7 @@ else:
     from backports import zstd
 
 
-_NOWHERE = "(unreadable)"  # in place of a start URL
+_NOWHERE = "(unreadable)"  # placeholder for a start URL
 _INSTANTS = (
     *("created_at", "updated_at", "since", "queued_at", "due_at"),
     *("started_at", "ended_at"),
@@ -64,12 +64,12 @@ _PULSE = decoder_of(Pulse)
 _LIMITS = decoder_of(Limits)
 
 
-def compressed(data: bytes) -> bytes:
+def compress(data: bytes) -> bytes:
     """Return *data* as a zstd frame."""
     return zstd.compress(data)
 
 
-def decompressed(data: bytes) -> bytes:
+def decompress(data: bytes) -> bytes:
     """Return the content of a zstd frame."""
     return zstd.decompress(data)
 
@@ -82,7 +82,7 @@ def text_in(data: bytes | None) -> bytes:
 def body_in(data: bytes) -> bytes | None:
     """Return the content of a zstd frame, ``None`` if it is damaged."""
     try:
-        return decompressed(data)
+        return decompress(data)
     except zstd.ZstdError:
         return None
 
@@ -126,7 +126,7 @@ def text_of(spec: JobSpec) -> str:
 
 
 def limits_of(text: str) -> Limits:
-    """Return the limits in the JSON of a spec, no limits if they are damaged.
+    """Return the limits in the JSON of a spec, or no limits if they are damaged.
 
     A running job goes on, as do the others of its worker; the next claim finds the damage.
     """
@@ -217,7 +217,7 @@ def _job_of(row: Row) -> Job:
     )
 
 
-_READ_AS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
+_READERS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
     "state": (State, State.FAILED),
     "state_reason": (StateReason, StateReason.INTERNAL_ERROR),
     "level": (Priority.ranked, Priority.NORMAL.rank),
@@ -225,42 +225,42 @@ _READ_AS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
     "given": (json.loads, "[]"),
     "by_grant": (lambda text: [Grant(word) for word in json.loads(text)], "[]"),
 }
-"""How to read columns that may hold an invalid value, and what to use in place of one."""
+"""Columns that may hold an invalid value: their reader, and the replacement."""
 
 
 def _damaged(row: Row) -> Job:
-    """Return the readable parts of a row as a job; `Job.damaged` says what is wrong."""
-    spec, flaws_found = _rest_of(row)
-    instead: dict[str, Any] = {"spec": to_json(spec)}
-    for name, (read, other) in _READ_AS.items():
+    """Return the readable parts of a row as a job; `Job.damaged` lists the problems."""
+    spec, problems = _readable_spec(row)
+    replaced: dict[str, Any] = {"spec": to_json(spec)}
+    for name, (read, other) in _READERS.items():
         try:
             read(row[name])
         except (ValueError, TypeError) as error:
-            flaws_found.append(f"{name}: {error}")
-            instead[name] = other
-    flaws_found += [f"{name}: not a timestamp" for name in _INSTANTS if row[name] == UNREADABLE]
-    instead["level"] = instead["priority"] = spec.priority.rank  # not aged
-    values = {name: row[name] for name in _OF_JOB} | instead
-    told = "; ".join(flaws_found) or "level: does not match the priority"
-    return replace(_job_of(values), damaged=told)
+            problems.append(f"{name}: {error}")
+            replaced[name] = other
+    problems += [f"{name}: not a timestamp" for name in _INSTANTS if row[name] == UNREADABLE]
+    replaced["level"] = replaced["priority"] = spec.priority.rank  # not aged
+    values = {name: row[name] for name in _OF_JOB} | replaced
+    damage = "; ".join(problems) or "level: does not match the priority"
+    return replace(_job_of(values), damaged=damage)
 
 
-def _rest_of(row: Row) -> tuple[JobSpec, list[str]]:
-    """Return the readable parts of a row's spec, and what is wrong with the rest."""
+def _readable_spec(row: Row) -> tuple[JobSpec, list[str]]:
+    """Return the readable parts of a row's spec, and the problems of its other parts."""
     stored = object_of(row["spec"])
     values: dict[str, Any] = dict(stored or {})
-    wrong = flaws(JobSpec, values)
-    found = [f"spec: {flaw}" for flaw in wrong.values()]
+    wrong = field_errors(JobSpec, values)
+    problems = [f"spec: {flaw}" for flaw in wrong.values()]
     if stored is None:
-        found.append("spec: not a JSON object")
+        problems.append("spec: not a JSON object")
     for name in wrong:
         del values[name]
     values = {"urls": [_NOWHERE], "name": str(row["name"])[:200]} | values
     while True:
         try:
-            return convert(values, JobSpec, strict=False), found
+            return convert(values, JobSpec, strict=False), problems
         except Invalid as error:  # of the right type, but out of range
-            found += [f"spec: {fault}" for fault in error.faults]
+            problems += [f"spec: {fault}" for fault in error.faults]
             names = {fault.field.partition(".")[0] for fault in error.faults}
             values = {n: v for n, v in values.items() if n not in names}
             values.setdefault("urls", [_NOWHERE])
@@ -285,7 +285,7 @@ def shard_row(shard: Shard) -> dict[str, Any]:
 
 
 def shard_of(row: Row) -> Shard:
-    """Return the shard of a row of `shards`."""
+    """Decode a row of `shards`; a damaged pulse or budget is empty."""
     return Shard(
         worker=row["worker"],
         attempt=row["attempt"],
@@ -329,7 +329,7 @@ def target_row(job_no: int, target: Target, state: TargetState, rule: str) -> di
 
 
 def target_of(row: Row) -> Target:
-    """Return the target of a row of `frontier`."""
+    """Decode a row of `frontier`, without its state and rule."""
     return Target(
         url=row["url"],
         fp=row["fp"],
@@ -344,12 +344,12 @@ def target_of(row: Row) -> Target:
     )
 
 
-_OTHERWISE = ("parent", "extracted", "structured", "error")  # what its columns do not hold as it is
-_COPIED = tuple(name for name in Page.__struct_fields__ if name not in _OTHERWISE)
+_CONVERTED = ("parent", "extracted", "structured", "error")  # fields that need a conversion
+_COPIED = tuple(name for name in Page.__struct_fields__ if name not in _CONVERTED)
 
 _copied = attrgetter(*_COPIED)
 
-PAGE_READ = ("id", *_COPIED, *_OTHERWISE, "error_detail")
+PAGE_READ = ("id", *_COPIED, *_CONVERTED, "error_detail")
 """The columns that `page_of` takes, in this order."""
 
 
@@ -367,13 +367,13 @@ def page_row(job_no: int, target: Target, page: Page, body_of: int | None = None
     return row
 
 
-def page_of(found: Sequence[Any]) -> StoredPage:
+def page_of(values: Sequence[Any]) -> StoredPage:
     """Return the page of a row of the columns `PAGE_READ`; `parent` is the URL of its parent.
 
     A row that cannot be read gives a page with what is readable, and an error that says what is
     not, so that it does not fail a whole list.
     """
-    row = dict(zip(PAGE_READ, found, strict=True))
+    row = dict(zip(PAGE_READ, values, strict=True))
     key, detail = row.pop("id"), row.pop("error_detail")
     try:
         row["extracted"] = _extracted_in(row["extracted"]) if row["extracted"] else {}
@@ -394,7 +394,7 @@ def _object_in(text: str) -> Mapping[str, Any]:
     return dict(json.loads(text))
 
 
-_PAGE_READ_AS: Mapping[str, Callable[[Any], object]] = {
+_PAGE_READERS: Mapping[str, Callable[[Any], object]] = {
     "extracted": _extracted_in,
     "structured": _object_in,
     "error": ErrorKind,
@@ -404,7 +404,7 @@ _PAGE_READ_AS: Mapping[str, Callable[[Any], object]] = {
 def _damage_in(row: dict[str, Any]) -> PageError:
     """Empty the unreadable columns of a row of `pages`; return an error that names them."""
     names = [name for name in ("fetched_at", "unchanged_since") if row[name] == UNREADABLE]
-    for name, read in _PAGE_READ_AS.items():
+    for name, read in _PAGE_READERS.items():
         try:
             if isinstance(row[name], str):
                 row[name] = read(row[name])
@@ -417,7 +417,7 @@ def _damage_in(row: dict[str, Any]) -> PageError:
 
 
 def error_kind_of(text: str) -> ErrorKind:
-    """Return the kind of error in a row of `pages`; `INTERNAL` if it is none."""
+    """Return the kind of error in a row of `pages`; `INTERNAL` if it is unknown."""
     try:
         return ErrorKind(text)
     except ValueError:

@@ -11,7 +11,7 @@ from crawlyard.core.jobs.outcome import outcome_at
 from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
 from crawlyard.errors import Invalid
-from crawlyard.store.codec.base import Row, flaws, object_of, to_json
+from crawlyard.store.codec.base import Row, field_errors, object_of, to_json
 
 _STATE = (
     *("runs_left", "paused_at", "next_at", "fire_at", "waiting_at"),
@@ -31,8 +31,8 @@ def state_row(schedule: CrawlSchedule) -> dict[str, Any]:
 
 
 def schedule_row(schedule: CrawlSchedule) -> dict[str, Any]:
-    """Return all columns of a row of `schedules`."""
-    named: dict[str, Any] = {
+    """Encode a schedule with the text that filters search."""
+    identity: dict[str, Any] = {
         "id": schedule.id,
         "owner": schedule.owner,
         "name": schedule.name,
@@ -40,7 +40,7 @@ def schedule_row(schedule: CrawlSchedule) -> dict[str, Any]:
         "trusted": schedule.trusted,
         "search": f"{schedule.name}\n{schedule.description}".casefold(),
     }
-    return named | state_row(schedule)
+    return identity | state_row(schedule)
 
 
 def schedule_of(row: Row) -> CrawlSchedule:
@@ -53,22 +53,22 @@ def schedule_of(row: Row) -> CrawlSchedule:
     try:
         return convert(json.loads(row["plan"]) | columns, CrawlSchedule, strict=False)
     except (ValueError, TypeError, Invalid) as error:
-        return _mended(row["plan"], columns, error)
+        return _without_invalid_fields(row["plan"], columns, error)
 
 
-def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedule:
-    """Return the schedule of a row without its invalid fields."""
+def _without_invalid_fields(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedule:
+
     fallback: dict[str, Any] = {"when": _NEVER, "name": str(columns["id"])}
     values = fallback | (object_of(plan) or {}) | columns
-    wrong = flaws(CrawlSchedule, values)
+    wrong = field_errors(CrawlSchedule, values)
     for name in wrong:
         del values[name]
     why = f"it could not be read: {next(iter(wrong.values()), first)}"
     paused = {"paused_at": columns["paused_at"] or columns["updated_at"]}
-    told = {"paused_by": BY_ITSELF, "pause_reason": why, "flaw": why}
+    pause = {"paused_by": BY_ITSELF, "pause_reason": why, "flaw": why}
     while True:
         try:
-            return convert(fallback | values | paused | told, CrawlSchedule, strict=False)
+            return convert(fallback | values | paused | pause, CrawlSchedule, strict=False)
         except Invalid as error:  # of the right type, but out of range
             if error.field not in values:
                 raise
@@ -91,7 +91,7 @@ def recent_tick_of(row: Row) -> RecentTick:
 
 
 def run_facts_of(row: Row) -> RunFacts:
-    """Return how far the job of a row came."""
+    """Return the state and progress of the job of a row."""
     return RunFacts(
         state=row["state"],
         outcome=_ended(row),
@@ -111,7 +111,7 @@ def _ended(row: Row) -> str:
 def ended_of(
     state: str | None, reason: str | None, *, discovered: int | None, done: int | None = 0
 ) -> str:
-    """Return how a job ended, as `outcome_of`; "" if there is none."""
+    """Return the outcome of a job, as `outcome_of`; "" if there is no job."""
     try:
         there = State(state or ""), StateReason(reason or "")
     except ValueError:  # no job, or a damaged one

@@ -1,1 +1,1 @@
-"""What crawls leave: frontier, pages, checkpoints, logs."""
+"""Results of crawls: frontier, pages, checkpoints, logs."""

@@ -1,4 +1,4 @@
-"""Store of changes: reads what two runs are compared by, and keeps what a run has changed."""
+"""Store of changes: the facts by which runs are compared, and the changes that were detected."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -24,12 +24,12 @@ from crawlyard.core.crawl.changes import (
 )
 from crawlyard.core.crawl.page import Body, TargetState, Via
 from crawlyard.core.events.event import Event
-from crawlyard.store.codec.jobs import compressed
+from crawlyard.store.codec.jobs import compress
 from crawlyard.store.codec.records import CHANGES, RUN_CHANGES
 from crawlyard.store.db.bulk_rows import put_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import no_of, tell
+from crawlyard.store.jobs.job_rows import add_events, no_of
 from crawlyard.store.queries import ChangeQuery
 from crawlyard.store.tables.changes import changes, run_changes, unproven_pages
 from crawlyard.store.tables.jobs import PRESENT, bodies, frontier, jobs, pages
@@ -54,7 +54,7 @@ _UNPROVEN: Select[Any] = select(
 
 
 class ChangeStore(StorePart):
-    """What two runs are compared by, and the changes of runs of schedules."""
+    """Facts by which two runs are compared, and the changes of runs of schedules."""
 
     @reads
     def facts(
@@ -68,9 +68,9 @@ class ChangeStore(StorePart):
 
     @reads
     def facts_of(self, conn: Connection, job_id: str, fps: Collection[int]) -> list[PageFacts]:
-        """Return the pages of a job with these fps."""
-        found = conn.execute(_of(job_id).where(pages.c.fp.in_(sorted(fps))))
-        return [PageFacts(**row) for row in found.mappings()]
+        """Look up pages of a job by the fingerprints of their targets."""
+        rows = conn.execute(_of(job_id).where(pages.c.fp.in_(sorted(fps))))
+        return [PageFacts(**row) for row in rows.mappings()]
 
     @reads
     def unproven(
@@ -91,8 +91,10 @@ class ChangeStore(StorePart):
         return _unproven(conn, query)
 
     @reads
-    def known(self, conn: Connection, job_id: str, fps: Collection[int]) -> Mapping[int, Known]:
-        """Return what a job knows of URLs with these fps; what it never found is left out."""
+    def known_urls(
+        self, conn: Connection, job_id: str, fps: Collection[int]
+    ) -> Mapping[int, Known]:
+        """Return the state and rule of a job's URLs with these fps; unknown fps are left out."""
         rows = conn.execute(
             select(frontier.c.fp, frontier.c.state, frontier.c.rule).where(
                 frontier.c.job_no == no_of(job_id).scalar_subquery(),
@@ -111,7 +113,7 @@ class ChangeStore(StorePart):
                 frontier.c.state != int(TargetState.REDIRECTED),
             )
         )
-        # a problem is told in brackets
+        # the rule has a problem in brackets
         whole = int(TargetState.SKIPPED)
         return frozenset(fp for fp, state, rule in rows if state != whole or "(" in rule)
 
@@ -120,18 +122,18 @@ class ChangeStore(StorePart):
         self,
         conn: Connection,
         run: RunChanges,
-        found: Sequence[StoredChange],
+        detected: Sequence[StoredChange],
         events: Sequence[Event],
         unproven: Mapping[int, bool] | None = None,
         reach: str = "",
     ) -> bool:
-        """Keep what a run has changed, and tell of it if any of it is new.
+        """Store the changes of a run, and add *events* if any change is new.
 
-        Return false if that was done before, or if the run does not end there any more. Of a run
-        that was compared before, what is found again keeps its place in the feed.
+        Return false if the run was stored before, or no longer ends at that instant. If the run
+        was compared before, changes that are detected again keep their place in the feed.
 
         *unproven*: pages of its base that the run neither proves to exist nor to be gone, by fp,
-        and whether they were told as broken. *reach*: what the base could reach.
+        and whether they were reported as broken. *reach*: the reach of the base.
         """
         ends = jobs.c.ended_at == run.ended_at
         job = conn.execute(
@@ -142,32 +144,36 @@ class ChangeStore(StorePart):
         before = select(run_changes.c.ended_at).where(run_changes.c.job_no == job.no)
         if run.ended_at in conn.scalars(before).all():
             return False
-        put_rows(conn, run_changes, [_placed(RUN_CHANGES.row(run), job.no)])
+        put_rows(conn, run_changes, [_with_job_no(RUN_CHANGES.row(run), job.no)])
         conn.execute(delete(unproven_pages).where(unproven_pages.c.job_no == job.no))
         if unproven and run.base_id is not None:
-            _carry(conn, job.no, run.base_id, unproven, reach)
-        fresh = _unknown(conn, job.no, found)
-        rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in fresh]
+            _copy_unproven(conn, job.no, run.base_id, unproven, reach)
+        fresh = _replace_obsolete(conn, job.no, detected)
+        rows = [
+            _with_job_no(CHANGES.row(change), job.no) | {"owner": job.owner} for change in fresh
+        ]
         if rows:
-            tell(conn, events)
+            add_events(conn, events)
             if is_postgres(conn):  # late: from here to the commit others wait
                 conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             conn.execute(insert(changes), rows)
         return True
 
     @writes
-    def keep_recurring(self, conn: Connection, found: Mapping[int, bytes]) -> None:
+    def keep_recurring(self, conn: Connection, lines_by_page: Mapping[int, bytes]) -> None:
         """Keep the lines of pages that differed in each of the last runs."""
-        there = conn.execute(select(pages.c.id).where(pages.c.id.in_(sorted(found)))).scalars()
+        there = conn.execute(
+            select(pages.c.id).where(pages.c.id.in_(sorted(lines_by_page)))
+        ).scalars()
         rows = [
-            {"page_id": page, "kind": Body.RECURRING.value, "data": compressed(found[page])}
+            {"page_id": page, "kind": Body.RECURRING.value, "data": compress(lines_by_page[page])}
             for page in there
         ]
         put_rows(conn, bodies, rows)
 
     @reads
     def runs(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, RunChanges]:
-        """Return what these jobs have changed, by id; those not compared yet are left out."""
+        """Return the changes of these jobs, by id; jobs not compared yet are left out."""
         query = (
             select(jobs.c.id.label("job_id"), *run_changes.c)
             .join(run_changes, run_changes.c.job_no == jobs.c.no)
@@ -178,48 +184,48 @@ class ChangeStore(StorePart):
     @reads
     def changes(self, conn: Connection, query: ChangeQuery, limit: int) -> list[StoredChange]:
         """Return changes of runs in the order in which they were found."""
-        asked: list[ColumnElement[bool]] = [PRESENT, changes.c.seq > query.after]
+        filters: list[ColumnElement[bool]] = [PRESENT, changes.c.seq > query.after]
         if query.schedule_id is not None:
-            asked.append(changes.c.schedule_id == query.schedule_id)
+            filters.append(changes.c.schedule_id == query.schedule_id)
         if query.owner is not None:
-            asked.append(changes.c.owner == query.owner)
+            filters.append(changes.c.owner == query.owner)
         if query.kinds:
-            asked.append(changes.c.kind.in_(sorted(query.kinds)))
+            filters.append(changes.c.kind.in_(sorted(query.kinds)))
         order = changes.c.seq.desc() if query.newest_first else changes.c.seq
-        found = (
+        matching = (
             select(jobs.c.id.label("job_id"), *changes.c)
             .join(jobs, jobs.c.no == changes.c.job_no)
-            .where(*asked)
+            .where(*filters)
             .order_by(order)
             .limit(limit)
         )
-        return CHANGES.all(conn, found)
+        return CHANGES.all(conn, matching)
 
 
-def _unknown(
-    conn: Connection, job_no: int, found: Sequence[StoredChange]
+def _replace_obsolete(
+    conn: Connection, job_no: int, detected: Sequence[StoredChange]
 ) -> Sequence[StoredChange]:
-    """Return the changes that are not stored yet, and delete those that are no longer found."""
+    """Return the changes that are not stored yet; delete stored changes that are not detected."""
     names = ("kind", "url", "moved_to", "before", "after")
     key_of = attrgetter(*names)
     columns = (changes.c[name] for name in names)
     stored = conn.execute(select(changes.c.seq, *columns).where(changes.c.job_no == job_no))
-    left = {tuple(key): seq for seq, *key in stored}
-    fresh = [change for change in found if left.pop(key_of(change), None) is None]
-    if left:
-        conn.execute(delete(changes).where(changes.c.seq.in_(left.values())))
+    obsolete = {tuple(key): seq for seq, *key in stored}
+    fresh = [change for change in detected if obsolete.pop(key_of(change), None) is None]
+    if obsolete:
+        conn.execute(delete(changes).where(changes.c.seq.in_(obsolete.values())))
     return fresh
 
 
 def _unproven(conn: Connection, query: Select[Any]) -> list[UnprovenPage]:
-    found = []
+    unproven = []
     for row in map(dict, conn.execute(query).mappings()):
         origin = {name: row.pop(name) for name in ("read_by", "reach", "is_broken")}
-        found.append(UnprovenPage(page=PageFacts(**row), **origin))
-    return found
+        unproven.append(UnprovenPage(page=PageFacts(**row), **origin))
+    return unproven
 
 
-def _carry(
+def _copy_unproven(
     conn: Connection, job_no: int, base_id: str, unproven: Mapping[int, bool], reach: str
 ) -> None:
     """Copy unproven pages of the base: the copies that it has, and pages that it read itself."""
@@ -263,7 +269,7 @@ def _of_job(job_id: str) -> ColumnElement[bool]:
     return pages.c.job_no == no_of(job_id).scalar_subquery()
 
 
-def _placed(row: dict[str, Any], job_no: int) -> dict[str, Any]:
+def _with_job_no(row: dict[str, Any], job_no: int) -> dict[str, Any]:
     """Return a row that names its job by the key."""
     del row["job_id"]
     return row | {"job_no": job_no}

@@ -1,4 +1,4 @@
-"""Cookies of jobs, sealed: written with checkpoints, and read by whoever goes on with a job."""
+"""Cookies of jobs, sealed: written with checkpoints, read by the next worker of a job."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from crawlyard.store.tables.jobs import job_cookies
 
 
 class CookieStore(StorePart):
-    """The cookies of jobs, as they were sealed."""
+    """Sealed cookies of jobs."""
 
     @reads
     def of_job(self, conn: Connection, job_id: str) -> list[bytes]:
@@ -22,7 +22,7 @@ class CookieStore(StorePart):
 
 
 def write_cookies(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> None:
-    """Write the cookies that batches have changed; of two shards, the later one counts."""
+    """Write the cookies that batches have changed; of two shards, the later batch wins."""
     changed = {
         (lease.job_no, key): sealed
         for lease, batch in written

@@ -28,7 +28,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.codec.records import KNOWN_URLS
-from crawlyard.store.crawl.record import packed, record
+from crawlyard.store.crawl.record import compress_bodies, record
 from crawlyard.store.db.bulk_rows import update_rows
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads, writes
@@ -79,7 +79,7 @@ class FrontierStore(StorePart):
         lease is renewed until ``now + lease``. The last batch releases the lease, unless the job
         still runs: then `settle` releases it.
 
-        A batch is accepted while its attempt is the current one, whatever the job's state;
+        A batch is accepted while its attempt is the current one, in any state of the job;
         otherwise all of it is refused and its answer is LOST, without affecting the other entries.
         A batch that was already written (the answer to its commit got lost) is answered without
         being written again. A recorded page reduces the job's losses to `LOSSES_KEPT`.
@@ -87,13 +87,15 @@ class FrontierStore(StorePart):
         if not entries:
             return []
         # Compression is a third of the work of a batch with bodies: do it before blocking writers.
-        bodies = await self._database.compute(partial(packed, entries)) if _big(entries) else {}
-        work = partial(record, entries=entries, given=bodies, now=now, until=now + lease)
+        bodies = (
+            await self._database.compute(partial(compress_bodies, entries)) if _big(entries) else {}
+        )
+        work = partial(record, entries=entries, packed_bodies=bodies, now=now, until=now + lease)
         answers = await self._database.write(work)
         self._recorded += 1
         if self._recorded >= ADD_UP_AFTER:
             self._recorded = 0
-            with suppress(StoreUnavailable):  # not essential: others do it, and the janitor
+            with suppress(StoreUnavailable):  # not essential: other processes and the janitor do it
                 await self._database.write(add_up_usage)
         return answers
 
@@ -110,7 +112,7 @@ class FrontierStore(StorePart):
             }
             for lease in leases
         ]
-        update_rows(conn, shards, rows, ("job_no", "shard", "attempt", "worker"), noting=True)
+        update_rows(conn, shards, rows, ("job_no", "shard", "attempt", "worker"), with_receipt=True)
 
     @reads
     def load(
@@ -140,7 +142,7 @@ class FrontierStore(StorePart):
             statement = statement.where(frontier.c.host.not_in(sorted(without)))
         return [target_of(row) for row in conn.execute(statement).mappings()]
 
-    async def known(self, lease: Lease) -> AsyncIterator[Sequence[int]]:
+    async def known_fps(self, lease: Lease) -> AsyncIterator[Sequence[int]]:
         """Yield the fp of every target ever found or skipped, in chunks, in no particular order.
 
         They are those of a job, or of the hosts of a shard.
@@ -157,7 +159,7 @@ class FrontierStore(StorePart):
             after: int | None = None
             while True:
                 own = lease if of_hosts else None
-                work = partial(_known, job_no=job_no, buckets=walk, own=own, after=after)
+                work = partial(_known_chunk, job_no=job_no, buckets=walk, own=own, after=after)
                 fps, after = await self._database.read(work)
                 if after is not None and len(walk) > 1:
                     walks = [[bucket] for bucket in walk]  # too many for one chunk
@@ -169,11 +171,11 @@ class FrontierStore(StorePart):
 
     async def known_among(self, job_no: int, fps: Sequence[int]) -> set[int]:
         """Return those of *fps* that were ever found or skipped."""
-        found: set[int] = set()
+        known_fps: set[int] = set()
         for first in range(0, len(fps), FPS_AT_ONCE):
             some = fps[first : first + FPS_AT_ONCE]
-            found.update(await self._database.read(partial(_among, job_no=job_no, fps=some)))
-        return found
+            known_fps.update(await self._database.read(partial(_among, job_no=job_no, fps=some)))
+        return known_fps
 
     @reads
     def roots(self, conn: Connection, job_no: int) -> list[str]:
@@ -188,7 +190,7 @@ class FrontierStore(StorePart):
 
     @reads
     def find(self, conn: Connection, job_id: str, fp: int) -> KnownURL | None:
-        """Return what became of the URL with this fingerprint, ``None`` if the job never found it.
+        """Return the outcome of the URL with this fingerprint, ``None`` if the job never found it.
 
         *fp* is the `engine.urls.fingerprint` of the URL: URLs themselves have no index.
         """
@@ -211,8 +213,8 @@ class FrontierStore(StorePart):
 
 def roots(conn: Connection, job_no: Select[int]) -> list[str]:
     """Return the URLs that seeds of a job redirected to, in the order they were found."""
-    found = select(frontier.c.url).where(frontier.c.job_no == job_no.scalar_subquery(), SEED_HOP)
-    return list(conn.scalars(found.order_by(frontier.c.id)))
+    query = select(frontier.c.url).where(frontier.c.job_no == job_no.scalar_subquery(), SEED_HOP)
+    return list(conn.scalars(query.order_by(frontier.c.id)))
 
 
 _PARENT = frontier.alias("parent")
@@ -234,17 +236,17 @@ def _first(job_id: str, state: TargetState, after: int, limit: int) -> Select[in
         # `+ 0` makes SQLite walk the keys: with the index on fp, it looks up and sorts every row
         # of the job, which takes 3.7 s for a million rows instead of 0.15 s
         no = no + 0
-    found = select(frontier.c.id).where(
+    keys = select(frontier.c.id).where(
         no == no_of(job_id).scalar_subquery(), same, frontier.c.id > after
     )
-    return select(found.order_by(frontier.c.id).limit(limit).subquery())
+    return select(keys.order_by(frontier.c.id).limit(limit).subquery())
 
 
 def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
     return any(outcome.bodies for _, batch in entries for outcome in batch.outcomes)
 
 
-def _known(
+def _known_chunk(
     conn: Connection,
     job_no: int,
     buckets: Sequence[int],
@@ -305,9 +307,9 @@ def reopen(
 
 
 def requeue(conn: Connection, parts: Parts, kinds: Collection[ErrorKind]) -> int:
-    """Do the same for a job that may have shards; return the number of targets."""
+    """Requeue as `reopen` does, for a job that may have shards; return the number of targets."""
     total, targets = reopen(conn, parts.no, parts.total, kinds)
-    parts.put(0, total)
+    parts.set(0, total)
     parts.rebase()
     return targets
 

@@ -150,7 +150,7 @@ class JournalStore(StorePart):
         """
         its_own = log_lines.c.job_no == no_of(job_id).scalar_subquery()
         newest = select(func.max(log_lines.c.n)).where(its_own).scalar_subquery()
-        asked = [
+        filters = [
             its_own,
             log_lines.c.n > after,
             # more lines may be stored, until the next time that old ones are deleted
@@ -158,9 +158,9 @@ class JournalStore(StorePart):
             log_lines.c.level >= int(least),
         ]
         if text:
-            asked.append(_has(clean(text).lower()))
-        found = select(log_lines).where(*asked).order_by(log_lines.c.n).limit(limit)
-        return LOG_LINES.all(conn, found)
+            filters.append(_has(clean(text).lower()))
+        matching = select(log_lines).where(*filters).order_by(log_lines.c.n).limit(limit)
+        return LOG_LINES.all(conn, matching)
 
     @reads
     def ends(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
@@ -172,11 +172,11 @@ class JournalStore(StorePart):
             return {}
         newest = select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no)
         part = shards.alias()  # the shards of a spread job have their own leases
-        held = select(func.max(part.c.lease_until)).where(part.c.job_no == jobs.c.no)
-        found = (
+        held_until = select(func.max(part.c.lease_until)).where(part.c.job_no == jobs.c.no)
+        query = (
             select(
                 *(jobs.c.id, jobs.c.state),
-                held.scalar_subquery().label("held_until"),
+                held_until.scalar_subquery().label("held_until"),
                 newest.scalar_subquery().label("n"),
             )
             .select_from(STANDING)
@@ -184,7 +184,7 @@ class JournalStore(StorePart):
         )
         return {
             row.id: LogEnd(n=max(row.n or 0, 0), state=State(row.state), held_until=row.held_until)
-            for row in conn.execute(found)
+            for row in conn.execute(query)
         }
 
     @reads
@@ -197,5 +197,5 @@ class JournalStore(StorePart):
 
 
 def _has(part: str) -> ColumnElement[bool]:
-    shown = (log_lines.c.message, log_lines.c.url)
-    return or_(*(func.lower(c).contains(part, autoescape=True) for c in shown))
+    searched = (log_lines.c.message, log_lines.c.url)
+    return or_(*(func.lower(c).contains(part, autoescape=True) for c in searched))

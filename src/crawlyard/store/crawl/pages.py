@@ -37,7 +37,7 @@ from crawlyard.core.crawl.site_map import Neighbours
 from crawlyard.store.codec.jobs import PAGE_READ, body_in, error_kind_of, page_of
 from crawlyard.store.crawl.site_map import is_under
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.dialects import Place
+from crawlyard.store.db.dialects import Position
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.queries import PageQuery
@@ -75,7 +75,7 @@ class PageStore(StorePart):
             PAGES.where(
                 pages.c.job_no == no_of(job_id).scalar_subquery(),
                 pages.c.id > query.after,
-                *asked_of(query),
+                *page_conditions(query),
             )
             .order_by(pages.c.id)
             .limit(limit)
@@ -93,8 +93,8 @@ class PageStore(StorePart):
         self, page_ids: Sequence[int], kinds: Collection[Body]
     ) -> Mapping[tuple[int, Body], bytes]:
         """Return the stored bodies of these pages; missing and damaged ones are left out."""
-        found = await self._database.read(partial(_bodies, page_ids=page_ids, kinds=kinds))
-        return await self._database.compute(lambda: _decompressed(found))
+        frames = await self._database.read(partial(_bodies, page_ids=page_ids, kinds=kinds))
+        return await self._database.compute(lambda: _decompressed(frames))
 
     @reads
     def targets(
@@ -104,35 +104,35 @@ class PageStore(StorePart):
 
         At most *limit* pages with ids above *after*, in the order they were stored.
         """
-        asked = (
+        query = (
             select(pages.c.id, pages.c.final_url, bodies.c.data)
             .join(bodies, (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS))
             .where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.id > after)
             .order_by(pages.c.id)
             .limit(limit)
         )
-        return [(id_, url, _fps(data)) for id_, url, data in conn.execute(asked)]
+        return [(id_, url, _fps(data)) for id_, url, data in conn.execute(query)]
 
     async def linked(self, job_id: str, fps: Collection[int]) -> set[int]:
-        """Return those of *fps* to which a page of a job links."""
-        left, found, after = set(fps), set[int](), 0
-        while left and (part := await self.targets(job_id, after, _LINKING_AT_ONCE)):
-            found.update(*(left.intersection(keys) for _, _, keys in part))
-            left -= found
+        """Return the subset of *fps* to which a page of a job links."""
+        remaining, linked_fps, after = set(fps), set[int](), 0
+        while remaining and (part := await self.targets(job_id, after, _LINKING_AT_ONCE)):
+            linked_fps.update(*(remaining.intersection(keys) for _, _, keys in part))
+            remaining -= linked_fps
             after = part[-1][0]
-        return found
+        return linked_fps
 
     @reads
     def links_of(
         self, conn: Connection, page_ids: Collection[int]
     ) -> list[tuple[int, tuple[int, ...]]]:
-        """Return the fps to which pages link, with the id of each page that has links."""
-        asked = (
+        """Return the link targets of pages, with the id of each page that has links."""
+        query = (
             select(pages.c.id, bodies.c.data)
             .join(bodies, (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS))
             .where(pages.c.id.in_(sorted(page_ids)))
         )
-        return [(id_, _fps(data)) for id_, data in conn.execute(asked)]
+        return [(id_, _fps(data)) for id_, data in conn.execute(query)]
 
     @reads
     def of_targets(
@@ -154,7 +154,7 @@ class PageStore(StorePart):
 
         The page itself need not be among them.
         """
-        filters = asked_of(query)
+        filters = page_conditions(query)
         own = (pages.c.job_no == no_of(job_id).scalar_subquery(), *filters)
         before, after = pages.c.id < page_id, pages.c.id > page_id
         ids = select(pages.c.id).where(*own)
@@ -169,18 +169,18 @@ class PageStore(StorePart):
 
     @reads
     def lastmods(self, conn: Connection, job_id: str) -> Mapping[str, LastmodRecord]:
-        """Return how dates in sitemaps proved up to a job, by host."""
+        """Return the reliability of dates in sitemaps up to a job, by host."""
         query = select(lastmods.c.host, lastmods.c.told, lastmods.c.missed).where(
             lastmods.c.job_no == no_of(job_id).scalar_subquery()
         )
         rows = conn.execute(query)
-        return {host: LastmodRecord(told=told, missed=missed) for host, told, missed in rows}
+        return {host: LastmodRecord(told=count, missed=missed) for host, count, missed in rows}
 
     @reads
     def errors(self, conn: Connection, job_id: str, *, by_status: bool = False) -> list[ErrorGroup]:
         """Return the failed URLs grouped by kind of error, the most frequent first.
 
-        If asked, the statuses of a kind are groups of their own.
+        With *by_status*, each status of a kind is a group of its own.
         """
         oldest_first = (pages.c.fetched_at, pages.c.id)
         status = pages.c.status if by_status else literal_column("NULL")
@@ -205,7 +205,9 @@ class PageStore(StorePart):
             .order_by(ranked.c.count_.desc(), ranked.c.error, ranked.c.status, ranked.c.rank)
         )
         kinds = groupby(rows, key=lambda row: (row.error, row.status))
-        return [_group(error_kind_of(kind), list(found)) for (kind, _), found in kinds]
+        return [
+            _group(error_kind_of(kind), list(rows_of_kind)) for (kind, _), rows_of_kind in kinds
+        ]
 
     @reads
     def skipped(
@@ -259,14 +261,14 @@ PAGES: Select[Any] = select(
 """Query for all pages, with the columns that `page_of` takes."""
 
 
-def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
+def page_conditions(query: PageQuery) -> list[ColumnElement[bool]]:
     """Return the conditions of *query* on the rows of `pages`, except `after`."""
-    asked = [*_flagged(query), *_linked(query)]
+    filters = [*_flagged(query), *_linked(query)]
     if query.kinds:
-        asked.append(pages.c.error.in_([k.value for k in query.kinds]))
+        filters.append(pages.c.error.in_([k.value for k in query.kinds]))
     if query.text:
         part = clean(query.text).lower()
-        asked.append(
+        filters.append(
             or_(
                 *(
                     func.lower(c).contains(part, autoescape=True)
@@ -275,21 +277,21 @@ def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
             )
         )
     if query.depths:
-        asked.append(pages.c.depth.in_(sorted(query.depths)))
+        filters.append(pages.c.depth.in_(sorted(query.depths)))
     if query.min_depth is not None:
-        asked.append(pages.c.depth >= query.min_depth)
+        filters.append(pages.c.depth >= query.min_depth)
     if query.max_depth is not None:
-        asked.append(pages.c.depth <= query.max_depth)
+        filters.append(pages.c.depth <= query.max_depth)
     if query.statuses:
-        asked.append(or_(*(_of_status(status) for status in sorted(query.statuses))))
+        filters.append(or_(*(_of_status(status) for status in sorted(query.statuses))))
     if query.hosts:
         begins = [begin for host in sorted(query.hosts) for begin in starts_of(host)]
-        asked.append(or_(*(pages.c.url.startswith(b, autoescape=True) for b in begins)))
+        filters.append(or_(*(pages.c.url.startswith(b, autoescape=True) for b in begins)))
     if query.under:
-        asked.append(is_under(pages.c.final_url, clean(query.under)))
+        filters.append(is_under(pages.c.final_url, clean(query.under)))
     if query.content_types:
-        asked.append(or_(*(_of_type(kind) for kind in sorted(map(clean, query.content_types)))))
-    return asked
+        filters.append(or_(*(_of_type(kind) for kind in sorted(map(clean, query.content_types)))))
+    return filters
 
 
 def _linking(fp: int) -> ColumnElement[bool]:
@@ -298,9 +300,9 @@ def _linking(fp: int) -> ColumnElement[bool]:
     It reads the keys of all links of the job, so that links need no index of their own.
     """
     key = literal(struct.pack("<q", fp), LargeBinary)
-    found = Place(key, bodies.c.data) > literal_column("0")
+    contains_key = Position(key, bodies.c.data) > literal_column("0")
     own = (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS)
-    return exists().where(own, found)
+    return exists().where(own, contains_key)
 
 
 def _linked(query: PageQuery) -> Iterator[ColumnElement[bool]]:
@@ -325,12 +327,12 @@ def _of_status(status: int) -> ColumnElement[bool]:
 
 
 def _of_type(kind: str) -> ColumnElement[bool]:
-    told = func.lower(pages.c.content_type)
+    content_type = func.lower(pages.c.content_type)
     if kind.endswith("/*"):
-        return told.startswith(kind[:-1], autoescape=True)
+        return content_type.startswith(kind[:-1], autoescape=True)
     # with or without parameters after it
-    parts = [told.startswith(f"{kind}{end}", autoescape=True) for end in (";", " ")]
-    return or_(told == kind, *parts)
+    parts = [content_type.startswith(f"{kind}{end}", autoescape=True) for end in (";", " ")]
+    return or_(content_type == kind, *parts)
 
 
 def _fps(data: bytes) -> tuple[int, ...]:

@@ -59,25 +59,25 @@ def purge(conn: Connection, rows: int) -> PurgeResult:
         conn.exec_driver_sql("PRAGMA secure_delete=FAST")
     freed = PurgeResult()
     while freed.rows < rows and (job := _first_deleted(conn)) is not None:
-        part, more = _part(conn, job.no, job.id, rows - freed.rows)
+        part, more = _purge_job(conn, job.no, job.id, rows - freed.rows)
         freed += part
         if more:
             break
     if not freed and not is_postgres(conn):
-        return PurgeResult(bytes=_given_back(conn, max(1, MOST_PAGES * rows // 1000)))
+        return PurgeResult(bytes=_shrink_file(conn, max(1, MOST_PAGES * rows // 1000)))
     return freed
 
 
 def fold(file: Path) -> None:
     """Checkpoint the write-ahead log of a SQLite file, without waiting for readers or writers.
 
-    Only this shrinks the file. What a reader blocks is left to the next call.
+    Only this shrinks the file. Pages blocked by a reader are left to the next call.
     """
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
-def _given_back(conn: Connection, most: int) -> int:
+def _shrink_file(conn: Connection, most: int) -> int:
     """Return at most *most* free pages to the disk; return the number of bytes."""
     free: int = conn.exec_driver_sql("PRAGMA freelist_count").scalar_one()
     before: int = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -136,10 +136,10 @@ def _first_deleted(conn: Connection) -> Row[int, str] | None:
     ).first()
 
 
-def _part(conn: Connection, no: int, job_id: str, most: int) -> tuple[PurgeResult, bool]:
+def _purge_job(conn: Connection, no: int, job_id: str, most: int) -> tuple[PurgeResult, bool]:
     """Delete up to *most* rows of a job, its own row last; also return whether it was cut short."""
     freed = _webhooks(conn, job_id, most)
-    if rows := unindex(conn, no, most - freed.rows):  # before what it is told from is deleted
+    if rows := unindex(conn, no, most - freed.rows):  # needs the texts, which are deleted below
         return freed + PurgeResult(rows), True
     part, more = _bodies(conn, no, most - freed.rows)
     freed += part
@@ -147,10 +147,10 @@ def _part(conn: Connection, no: int, job_id: str, most: int) -> tuple[PurgeResul
         return freed, True
     for table, key in _CHILDREN:
         first = select(key).where(table.c.job_no == no).order_by(key).limit(most - freed.rows)
-        freed += _gone(conn, table, table.c.job_no == no, key.in_(first))
+        freed += _delete_rows(conn, table, table.c.job_no == no, key.in_(first))
     if freed.rows < most:
         unindexed(conn, no)
-        freed += _gone(conn, jobs, jobs.c.no == no)
+        freed += _delete_rows(conn, jobs, jobs.c.no == no)
     return freed, False
 
 
@@ -161,11 +161,11 @@ def _webhooks(conn: Connection, job_id: str, most: int) -> PurgeResult:
     ids = conn.scalars(own.with_for_update()).all()
     if not ids:
         return PurgeResult()
-    theirs = select(deliveries.c.no).where(deliveries.c.webhook_id.in_(ids))
-    first = theirs.order_by(deliveries.c.no).limit(most)
-    freed = _gone(conn, deliveries, deliveries.c.no.in_(first))
+    delivery_nos = select(deliveries.c.no).where(deliveries.c.webhook_id.in_(ids))
+    first = delivery_nos.order_by(deliveries.c.no).limit(most)
+    freed = _delete_rows(conn, deliveries, deliveries.c.no.in_(first))
     if freed.rows < most:
-        freed += _gone(conn, webhooks, webhooks.c.id.in_(ids[: most - freed.rows]))
+        freed += _delete_rows(conn, webhooks, webhooks.c.id.in_(ids[: most - freed.rows]))
     return freed
 
 
@@ -180,21 +180,21 @@ def _bodies(conn: Connection, no: int, most: int) -> tuple[PurgeResult, bool]:
     keys = select(BODIES_OF).where(pages.c.job_no == no).order_by(pages.c.id).limit(most)
     own = bodies.c.page_id.in_(keys) & ~_shared(conn, no)
     first = select(*key, size(bodies.c.data)).where(own).order_by(*key).limit(most + 1)
-    found = conn.execute(first).all()
-    sums = accumulate(stored for _, _, stored in found)
+    sizes = conn.execute(first).all()
+    sums = accumulate(stored for _, _, stored in sizes)
     fitting = sum(1 for _ in takewhile(lambda upto: upto <= MOST_BYTES, sums))
-    taken = found[: min(most, max(1, fitting))]
-    if not taken:
+    batch = sizes[: min(most, max(1, fitting))]
+    if not batch:
         return PurgeResult(), False
-    page_id, kind, _ = taken[-1]
-    freed = _gone(conn, bodies, own, tuple_(*key) <= tuple_(page_id, kind))
-    return freed, len(found) > len(taken)
+    page_id, kind, _ = batch[-1]
+    freed = _delete_rows(conn, bodies, own, tuple_(*key) <= tuple_(page_id, kind))
+    return freed, len(sizes) > len(batch)
 
 
 def _shared(conn: Connection, no: int) -> ColumnElement[bool]:
-    """Return the condition for bodies of a job that jobs that are here to stay have as well.
+    """Return the condition for bodies of a job that remaining jobs share.
 
-    On SQLite, those that are purged later have them, too: their texts tell what the index has.
+    On SQLite, jobs purged later share them, too: their texts are needed to clean the index.
     """
     stay = (jobs.c.no == pages.c.job_no) & (~_PURGEABLE if is_postgres(conn) else jobs.c.no != no)
     # two look-ups by index: together, no index serves them
@@ -204,7 +204,7 @@ def _shared(conn: Connection, no: int) -> ColumnElement[bool]:
     )
 
 
-def _gone(conn: Connection, table: Table, *which: ColumnElement[bool]) -> PurgeResult:
+def _delete_rows(conn: Connection, table: Table, *which: ColumnElement[bool]) -> PurgeResult:
     """Delete rows; return how many, and on Postgres how many bytes they took."""
     statement = delete(table).where(*which)
     if not is_postgres(conn):

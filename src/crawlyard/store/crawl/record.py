@@ -44,7 +44,7 @@ from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spread import Share, bucket_of
 from crawlyard.store.access.usage import add_usage
 from crawlyard.store.codec.jobs import (
-    compressed,
+    compress,
     job_of,
     limits_of,
     page_row,
@@ -62,18 +62,18 @@ from crawlyard.store.db.bulk_rows import insert_keyed, insert_new, put_rows, upd
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
-from crawlyard.store.jobs.job_rows import STANDING, locked, settle_pages, standing, tell
-from crawlyard.store.jobs.shard_rules import Parts, Worth, order_of, worth
+from crawlyard.store.jobs.job_rows import STANDING, add_events, locked, settle_pages, standing
+from crawlyard.store.jobs.shard_rules import Parts, Worth, assess, order_of
 from crawlyard.store.jobs.shards import (
     FOR_JOINING,
-    dry_shards,
+    empty_shards,
     first_waiting,
+    has_waiting,
     lock_totals,
     parts_in,
     parts_of,
     shard_due,
     waiting_shards,
-    waits,
     write_parts,
 )
 from crawlyard.store.tables.jobs import (
@@ -90,7 +90,7 @@ from crawlyard.store.tables.jobs import (
 
 Entry = tuple[Lease, Batch]
 
-Packed = Mapping[tuple[int, int], Mapping[str, bytes]]
+PackedBodies = Mapping[tuple[int, int], Mapping[str, bytes]]
 """Compressed bodies by the key of the job and the fp of the target, and `TARGETS` as they are."""
 
 _OF_JOB = (
@@ -107,27 +107,27 @@ class _Job(Struct):
     version: int
     losses: int
     settled_pages: int
-    parts: Parts  # with the shards besides 0 only if one of them has a batch
+    parts: Parts  # with the shards besides 0 only if such a shard has a batch
     limits: Limits  # likewise
     unnumbered: bool  # its shards have log lines without numbers
     free_shard: Wakeup
 
 
 class _Entry(Struct):
-    """A batch, and what becomes of it."""
+    """A batch with the decision about it."""
 
     lease: Lease
     batch: Batch
-    job: _Job | None  # None: it is gone
+    job: _Job | None  # None: the job is gone
     before: Shard | None  # as it was read
     worth: Worth
 
 
-def packed(entries: Sequence[Entry]) -> Packed:
+def compress_bodies(entries: Sequence[Entry]) -> PackedBodies:
     """Return the compressed bodies of all pages."""
     return {
         (lease.job_no, outcome.target.fp): {
-            kind.value: compressed(data) for kind, data in outcome.bodies.items()
+            kind.value: compress(data) for kind, data in outcome.bodies.items()
         }
         | ({TARGETS: outcome.targets} if outcome.targets else {})
         for lease, batch in entries
@@ -137,18 +137,22 @@ def packed(entries: Sequence[Entry]) -> Packed:
 
 
 def record(
-    conn: Connection, entries: Sequence[Entry], given: Packed, now: datetime, until: datetime
+    conn: Connection,
+    entries: Sequence[Entry],
+    packed_bodies: PackedBodies,
+    now: datetime,
+    until: datetime,
 ) -> list[Checkpoint]:
     """Write batches of several jobs and shards; see `FrontierStore.record`."""
-    judged = _judged(conn, entries)
-    written = [each for each in judged if each.worth is Worth.WRITE]
+    assessed = _assess(conn, entries)
+    written = [each for each in assessed if each.worth is Worth.WRITE]
     whole = [each for each in written if not each.lease.shard]
     parts = [each for each in written if each.lease.shard]
     batches = [(each.lease, each.batch) for each in written]
-    told = [event for each in whole for event in each.batch.events]
+    events = [event for each in whole for event in each.batch.events]
     for each in whole:
         _carry(each, now, until)
-    _write(conn, [(each.lease, each.batch) for each in whole], given)
+    _write(conn, [(each.lease, each.batch) for each in whole], packed_bodies)
     _reduce_losses(conn, written)
     _write_lastmods(conn, batches)
     write_cookies(conn, batches)
@@ -157,15 +161,15 @@ def record(
     used = [(each.job.owner, each.batch.usage) for each in written if each.job]
     add_usage(conn, _by_owner(used), day_of(now))
     for each in parts:
-        _carry_part(conn, each, given, now, until)
-    told += _add_up(conn, parts, now)
-    answers = _with_jobs(conn, [_answer(conn, each) for each in judged])
+        _carry_part(conn, each, packed_bodies, now, until)
+    events += _add_up(conn, parts, now)
+    answers = _with_jobs(conn, [_answer(conn, each) for each in assessed])
     jobs_written = {each.lease.job_no: each.job for each in written if each.job}
     write_parts(conn, *(job.parts for _, job in sorted(jobs_written.items())))
     for job in (each.job for each in whole):
         if job is not None and job.state is not State.RUNNING:
             settle_pages(conn, job.parts.no, job.settled_pages, job.parts.total.usage.pages)
-    tell(conn, told)
+    add_events(conn, events)
     return answers
 
 
@@ -178,8 +182,8 @@ _LOCKED = locked(
 )
 
 
-def _judged(conn: Connection, entries: Sequence[Entry]) -> list[_Entry]:
-    """Return what to do with each batch. The rows of whole jobs are locked, others only read."""
+def _assess(conn: Connection, entries: Sequence[Entry]) -> list[_Entry]:
+    """Decide about each batch. The rows of whole jobs are locked, others only read."""
     whole = {lease.job_no for lease, _ in entries if not lease.shard}
     cut = {lease.job_no for lease, _ in entries if lease.shard} - whole
     rows: list[RowMapping] = []
@@ -187,16 +191,16 @@ def _judged(conn: Connection, entries: Sequence[Entry]) -> list[_Entry]:
         rows += conn.execute(_LOCKED, {"numbers": sorted(whole)}).mappings()
     if cut:
         rows += conn.execute(_spread_jobs(is_postgres(conn)), {"numbers": sorted(cut)}).mappings()
-    found = {
+    jobs_by_no = {
         no: _job_in(no, list(own), spread=no in cut)
         for no, own in groupby(rows, key=itemgetter("no"))
     }
-    judged = []
+    assessed = []
     for lease, batch in entries:
-        job = found.get(lease.job_no)
+        job = jobs_by_no.get(lease.job_no)
         mine = job.parts.get(lease.shard) if job else None
-        judged.append(_Entry(lease, batch, job, mine, worth(lease, mine)))
-    return judged
+        assessed.append(_Entry(lease, batch, job, mine, assess(lease, mine)))
+    return assessed
 
 
 def _job_in(no: int, rows: Sequence[RowMapping], *, spread: bool) -> _Job:
@@ -216,7 +220,7 @@ def _job_in(no: int, rows: Sequence[RowMapping], *, spread: bool) -> _Job:
 
 @cache
 def _spread_jobs(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of the cache
-    """Return a query for jobs with all their shards, of which none is locked.
+    """Return a query for jobs with all their shards, without locks.
 
     If a shard is changed meanwhile, the transaction begins again: see `write_parts`.
     """
@@ -239,12 +243,12 @@ def _carry(entry: _Entry, now: datetime, until: datetime) -> None:
     """Apply a batch to its whole job."""
     if (job := entry.job) is not None:
         total, state = job.parts.total, job.state
-        shard = shard_rules.carried(total, entry.lease, entry.batch, state, now, until)
-        job.parts.put(0, shard)
+        shard = shard_rules.apply_batch(total, entry.lease, entry.batch, state, now, until)
+        job.parts.set(0, shard)
 
 
 def _carry_part(
-    conn: Connection, entry: _Entry, given: Packed, now: datetime, until: datetime
+    conn: Connection, entry: _Entry, packed_bodies: PackedBodies, now: datetime, until: datetime
 ) -> None:
     """Write a batch of a shard, whose usage depends on what is new to the store."""
     job, lease, batch = entry.job, entry.lease, entry.batch
@@ -252,13 +256,15 @@ def _carry_part(
         return
     parts = job.parts
     dry = (
-        dry_shards(conn, parts, batch.found, lease.starts) if job.state is State.RUNNING else set()
+        empty_shards(conn, parts, batch.found, lease.starts)
+        if job.state is State.RUNNING
+        else set()
     )
-    found, skipped = _write(conn, [(lease, batch)], given, dealt=True)
-    if dry and found and dry & waiting_shards(conn, parts.no, parts.of):
+    new_found, skipped = _write(conn, [(lease, batch)], packed_bodies, dealt=True)
+    if dry and new_found and dry & waiting_shards(conn, parts.no, parts.of):
         gather_due(conn, job.free_shard)
-    shard_rules.carry(parts, lease, batch, found, skipped, now)
-    shard_rules.renewed(parts, lease, batch, job.state, now, until)
+    shard_rules.apply_part_batch(parts, lease, batch, new_found, skipped, now)
+    shard_rules.renew(parts, lease, batch, job.state, now, until)
 
 
 def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[Event]:
@@ -267,7 +273,7 @@ def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[
     If they are locked, a later checkpoint does so. Return the events to add: of each milestone,
     that of the first shard that passes it.
     """
-    told = [
+    events = [
         event
         for each in entries
         for event in each.batch.events
@@ -282,18 +288,18 @@ def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[
             continue
         fresh = parts_of(conn, job.parts.no, job.parts.of)  # read once they are locked
         for number in job.parts.touched:
-            fresh.put(number, job.parts.by[number])
+            fresh.set(number, job.parts.by[number])
             fresh.stored[number] = job.parts.stored[number]
         job.parts = fresh
         if job.unnumbered or any(each.batch.log for each in mine):
             number_lines(conn, fresh.no)
         write_courses(conn, [(each.lease, each.batch) for each in mine])
         for each in mine:
-            told += shard_rules.untold(each.batch.events, fresh.total.pulse.milestone)
+            events += shard_rules.new_milestones(each.batch.events, fresh.total.pulse.milestone)
             shard_rules.follow(fresh, each.batch, now)
             if fresh.by[each.lease.shard].worker is not None:
                 fresh.grant(each.lease.shard, job.limits)
-    return told
+    return events
 
 
 def _no(entry: _Entry) -> int:
@@ -301,7 +307,7 @@ def _no(entry: _Entry) -> int:
 
 
 def _wants_totals(job: _Job, entry: _Entry) -> bool:
-    """Return whether a checkpoint of a shard is to lock the totals of its job, if it can."""
+    """Return whether a checkpoint of a shard should lock the totals of its job, if it can."""
     lease, batch = entry.lease, entry.batch
     return (
         batch.last
@@ -312,7 +318,7 @@ def _wants_totals(job: _Job, entry: _Entry) -> bool:
 
 
 def _answer(conn: Connection, entry: _Entry) -> Checkpoint:
-    """Return the answer to a batch."""
+
     job, lease, before = entry.job, entry.lease, entry.before
     if job is None or before is None or entry.worth is Worth.REFUSE:
         usage = job.parts.usage() if job else Usage()
@@ -339,13 +345,13 @@ def _share(conn: Connection, job: _Job, lease: Lease, batch: Batch) -> Share:
     share = parts.share(lease.shard, job.limits)
     if batch.outcomes or batch.found:
         return share  # it has enough to do
-    others = any(n != lease.shard for n, _ in parts.leased())
-    stay = others and first_waiting(conn, no, parts.free(), parts.of) is None
-    return replace(share, waiting=waits(conn, no), stay=stay)
+    has_others = any(n != lease.shard for n, _ in parts.leased())
+    stay = has_others and first_waiting(conn, no, parts.free(), parts.of) is None
+    return replace(share, waiting=has_waiting(conn, no), stay=stay)
 
 
 def _write(
-    conn: Connection, written: Sequence[Entry], given: Packed, *, dealt: bool = False
+    conn: Connection, written: Sequence[Entry], packed_bodies: PackedBodies, *, dealt: bool = False
 ) -> tuple[int, int]:
     """Write targets and pages; return how many found and skipped targets were new to the store.
 
@@ -360,7 +366,7 @@ def _write(
     shut: list[dict[str, Any]] = []
     closed: list[dict[str, Any]] = []
     late: list[dict[str, Any]] = []  # ends of fresh targets
-    kept: list[dict[str, Any]] = []
+    page_rows: list[dict[str, Any]] = []
     for lease, batch in written:
         no, ends = lease.job_no, _ends_of(batch.outcomes)
         new = {target.fp for target in batch.found}
@@ -372,16 +378,16 @@ def _write(
         shut += [row_of(lease, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
         for fp, end in ends.items():
             (late if fp in new else closed).append(_end_row(no, end) | {"fp": fp})
-        kept += [
+        page_rows += [
             page_row(no, o.target, o.page, o.body_of) for o in batch.outcomes if o.page is not None
         ]
-    _write_pages(conn, kept, given)
+    _write_pages(conn, page_rows, packed_bodies)
     changed = update_rows(conn, frontier, closed, ("job_no", "fp"), only=WAITING)
     if dealt:  # in one order: of two shards that find the same URLs, none waits for the other twice
         fresh.sort(key=itemgetter("fp"))
         shut.sort(key=itemgetter("fp"))
-    found, skipped = insert_new(conn, frontier, fresh), insert_new(conn, frontier, shut)
-    if found < len(fresh):  # some were known, so their outcomes were not inserted
+    new_found, skipped = insert_new(conn, frontier, fresh), insert_new(conn, frontier, shut)
+    if new_found < len(fresh):  # some were known, so their outcomes were not inserted
         changed += update_rows(conn, frontier, late, ("job_no", "fp"), only=WAITING)
         closed += late
     if changed < len(closed):
@@ -392,7 +398,7 @@ def _write(
             for end in _ends_of(batch.outcomes).values()
         ]
         insert_new(conn, frontier, rest)
-    return found, skipped
+    return new_found, skipped
 
 
 def _ends_of(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
@@ -416,18 +422,20 @@ def _end_row(no: int, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed) -> None:
-    """Write page records, and their bodies from *given*."""
-    if not given or not kept:
-        insert_new(conn, pages, kept)
+def _write_pages(
+    conn: Connection, page_rows: Sequence[dict[str, Any]], packed_bodies: PackedBodies
+) -> None:
+    """Write page records, and their bodies from *packed_bodies*."""
+    if not packed_bodies or not page_rows:
+        insert_new(conn, pages, page_rows)
         return
     inserted: Iterable[Sequence[Any]]
     if is_postgres(conn):
-        inserted = insert_keyed(conn, pages, kept, ("id", "job_no", "fp"))
+        inserted = insert_keyed(conn, pages, page_rows, ("id", "job_no", "fp"))
     else:
         newest = conn.scalar(select(func.max(pages.c.id))) or 0
-        insert_new(conn, pages, kept)
-        numbers = {row["job_no"] for row in kept}
+        insert_new(conn, pages, page_rows)
+        numbers = {row["job_no"] for row in page_rows}
         inserted = conn.execute(
             select(pages.c.id, pages.c.job_no, pages.c.fp).where(
                 pages.c.job_no.in_(sorted(numbers)), pages.c.id > newest
@@ -436,7 +444,7 @@ def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed
     rows = [
         {"page_id": page_id, "kind": kind, "data": data}
         for page_id, no, fp in inserted
-        for kind, data in given.get((no, fp), {}).items()
+        for kind, data in packed_bodies.get((no, fp), {}).items()
     ]
     if rows:
         conn.execute(insert(bodies), rows)
@@ -455,11 +463,11 @@ def _reduce_losses(conn: Connection, written: Sequence[_Entry]) -> None:
 
 
 def _write_lastmods(conn: Connection, written: Sequence[Entry]) -> None:
-    """Write how dates in sitemaps proved; hosts of a spread job belong to one shard each."""
+    """Write the reliability of dates in sitemaps; each host belongs to one shard."""
     rows = [
-        {"job_no": lease.job_no, "host": host, "told": found.told, "missed": found.missed}
+        {"job_no": lease.job_no, "host": host, "told": lastmod.told, "missed": lastmod.missed}
         for lease, batch in written
-        for host, found in batch.lastmods.items()
+        for host, lastmod in batch.lastmods.items()
     ]
     put_rows(conn, lastmods, sorted(rows, key=lambda row: (row["job_no"], row["host"])))
 
@@ -474,10 +482,10 @@ def _by_owner(used: Sequence[tuple[str, Usage]]) -> Mapping[str, Usage]:
 
 def _with_jobs(conn: Connection, answers: Sequence[Checkpoint]) -> list[Checkpoint]:
     """Return the answers, with the job added to those that order the holder to reload it."""
-    asked = {a.lease.job_no for a in answers if a.order in {Order.CHANGED, Order.STOP}}
-    if not asked:
+    reloads = {a.lease.job_no for a in answers if a.order in {Order.CHANGED, Order.STOP}}
+    if not reloads:
         return list(answers)
-    rows = conn.execute(standing(jobs.c.no.in_(sorted(asked)))).mappings()
+    rows = conn.execute(standing(jobs.c.no.in_(sorted(reloads)))).mappings()
     read = {row["no"]: job_of(row) for row in rows}
     return [
         a if a.order in {Order.GO_ON, Order.LOST} else replace(a, job=read[a.lease.job_no])

@@ -18,7 +18,7 @@ from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.crawl.site_map import Folder, SiteMap
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.dialects import Place
+from crawlyard.store.db.dialects import Position
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.tables.jobs import frontier
@@ -41,15 +41,16 @@ class SiteMapStore(StorePart):
 
     @reads
     def folders(self, conn: Connection, job_id: str, under: str, limit: int) -> SiteMap:
-        """Return the *limit* largest folders right below a place, in one read of a job's URLs.
+        """Return the *limit* largest folders right below *under*, in one read of a job's URLs.
 
-        Of the hosts, only those of which a URL was requested or waits; what was skipped on others
-        is counted on its own.
+        Lists only hosts with a URL that was requested or waits; URLs skipped on other hosts
+        are counted separately.
         """
         under = clean(under)
         state = frontier.c.state
         counts = [
-            func.count(case((state == int(one), 1))).label(word) for word, one in _COUNTS.items()
+            func.count(case((state == int(target_state), 1))).label(word)
+            for word, target_state in _COUNTS.items()
         ]
         name = (_folder_below(under) if under else frontier.c.host).label("name")
         grouped = select(name, *counts).where(*_own(conn, job_id)).group_by(name)
@@ -68,14 +69,14 @@ class SiteMapStore(StorePart):
             _sum(of.skipped, not_(inside)).label("elsewhere"),
         )
         order = (inside.desc(), size.desc(), (of.redirected + of.skipped).desc(), of.name)
-        found = conn.execute(listed.order_by(*order).limit(limit)).all()
-        rows = [row for row in found if row.inside]
+        listed_rows = conn.execute(listed.order_by(*order).limit(limit)).all()
+        rows = [row for row in listed_rows if row.inside]
         return SiteMap(
             under=under,
             folders=tuple(_folder(row, row.name if under else f"{row.name}/") for row in rows),
-            total=_folder(found[0], "", "all_") if found else _NOTHING,
-            unlisted=int(found[0].groups) - len(rows) if found else 0,
-            skipped_elsewhere=int(found[0].elsewhere) if found else 0,
+            total=_folder(listed_rows[0], "", "all_") if listed_rows else _NOTHING,
+            unlisted=int(listed_rows[0].groups) - len(rows) if listed_rows else 0,
+            skipped_elsewhere=int(listed_rows[0].elsewhere) if listed_rows else 0,
         )
 
 
@@ -85,7 +86,7 @@ def _sum(count: ColumnElement[int], condition: ColumnElement[bool]) -> ColumnEle
 
 
 def _own(conn: Connection, job_id: str) -> Sequence[ColumnElement[bool]]:
-    """Return the condition for the URLs of a job, so that they are read as they lie on disk."""
+    """Return the condition for the URLs of a job, so that they are read in the order on disk."""
     no = frontier.c.job_no
     own = no == no_of(job_id).scalar_subquery()
     if is_postgres(conn):  # it sorts what it has found in the index by itself
@@ -102,10 +103,10 @@ def _own(conn: Connection, job_id: str) -> Sequence[ColumnElement[bool]]:
 
 
 def _folder_below(under: str) -> ColumnElement[str]:
-    """Return the text of a URL's place from *under* to the next slash, with it; without, none."""
+    """Return the part of a URL from *under* through the next slash; empty without a slash."""
     url = frontier.c.url
     below = func.substr(url, _begin(url) + len(under))
-    slash, query = Place(_SLASH, below), Place(_QUERY, below)
+    slash, query = Position(_SLASH, below), Position(_QUERY, below)
     is_in_query = (query > 0) & (query < slash)
     return case((is_in_query, ""), else_=func.substr(below, 1, slash))
 
@@ -114,14 +115,14 @@ _NOTHING = Folder(name="", **dict.fromkeys(_COUNTS, 0))
 
 
 def is_under(url: ColumnElement[str], under: str) -> ColumnElement[bool]:
-    """Return the condition for URLs that begin with *under* after their scheme, exactly so."""
-    # no LIKE: on SQLite it takes upper case for lower case
+    """Return the condition for URLs that begin with exactly *under* after their scheme."""
+    # no LIKE: on SQLite it ignores case
     return func.substr(url, _begin(url), len(under)) == under
 
 
 def _begin(url: ColumnElement[str]) -> ColumnElement[int]:
-    """Return where the place of a URL begins: behind its scheme."""
-    return Place(_SCHEME, url) + 3
+    """Return the position behind the scheme of a URL."""
+    return Position(_SCHEME, url) + 3
 
 
 def _folder(row: Row[Any], name: str, prefix: str = "") -> Folder:

@@ -72,14 +72,14 @@ def update_rows(
     only: ColumnElement[bool] = ALL,
     was: tuple[str, ...] = (),
     *,
-    noting: bool = False,
+    with_receipt: bool = False,
 ) -> int:
     """Update the rows that match on the columns *by*: set the other columns.
 
     Rows that don't satisfy *only* are left unchanged. Return how many changed. Of the columns
-    *was*, rows also have the value as it was read, as "was_NAME": on Postgres, those that have
-    another value by now are left unchanged. With *noting*, the statement brings the receipt of
-    the transaction as well, which saves a round trip before its commit.
+    *was*, rows also have the value as it was read, as "was_NAME": on Postgres, rows that have
+    another value by now are left unchanged. With *with_receipt*, the statement returns the receipt
+    of the transaction as well, which saves a round trip before its commit.
     """
     if not rows:
         return 0
@@ -88,13 +88,17 @@ def update_rows(
     names = tuple(rows[0])
     if is_postgres(conn):
         statement = _update_arrays(table, names, by, only, was)
-        if noting:
-            found = conn.execute(_noting(statement), arrays(conn, table, rows)).scalars().all()
-            if found:
-                note_receipt(conn, found[0])
-            return len(found)
+        if with_receipt:
+            receipts = (
+                conn.execute(_returning_receipt(statement), arrays(conn, table, rows))
+                .scalars()
+                .all()
+            )
+            if receipts:
+                note_receipt(conn, receipts[0])
+            return len(receipts)
         return conn.execute(statement, arrays(conn, table, rows), **_COUNTED).rowcount
-    return run_each(conn, _update_each(table, names, by, only), rows, prefix=_given(""))
+    return run_each(conn, _update_each(table, names, by, only), rows, prefix=_parameter(""))
 
 
 def put_rows(conn: Connection, table: Table, rows: Rows, *, adding: bool = False) -> None:
@@ -119,10 +123,10 @@ def delete_first(
     Rows locked by others are left for the next call.
     """
     first = select(*key).where(over).limit(rows).with_for_update(skip_locked=True)
-    gone = [tuple(row) for row in conn.execute(first)]
-    if not gone:
+    keys = [tuple(row) for row in conn.execute(first)]
+    if not keys:
         return 0
-    which = tuple_(*key).in_(gone)
+    which = tuple_(*key).in_(keys)
     return conn.execute(delete(key[0].table).where(which)).rowcount
 
 
@@ -134,7 +138,7 @@ def arrays(conn: Connection, table: Table, rows: Rows) -> Mapping[str, str]:
     Source: PostgreSQL manual, "Array Input and Output Syntax".
     """
     return {
-        _given(name): _array(_processor(conn.dialect, _type_of(table, name)), name, rows)
+        _parameter(name): _array(_processor(conn.dialect, _type_of(table, name)), name, rows)
         for name in rows[0]
     }
 
@@ -173,7 +177,7 @@ def _type_of(table: Table, name: str) -> TypeEngine[Any]:
     return table.c[name.removeprefix(_WAS)].type
 
 
-def _given(name: str) -> str:
+def _parameter(name: str) -> str:
     return f"given_{name}"  # a parameter of an UPDATE must not have the name of its column
 
 
@@ -186,8 +190,8 @@ def _insert_each(table: Table) -> UpdateBase:
 @cache
 def _insert_arrays(table: Table, names: tuple[str, ...]) -> UpdateBase:
     rows = unnested(table, names)
-    given = select(*(rows.c[name] for name in names))
-    return postgresql.insert(table).from_select(names, given).on_conflict_do_nothing()
+    values = select(*(rows.c[name] for name in names))
+    return postgresql.insert(table).from_select(names, values).on_conflict_do_nothing()
 
 
 @cache
@@ -198,17 +202,17 @@ def _put_each(table: Table, names: tuple[str, ...], *, adding: bool) -> UpdateBa
 @cache
 def _put_arrays(table: Table, names: tuple[str, ...], *, adding: bool) -> UpdateBase:
     rows = unnested(table, names)
-    given = select(*(rows.c[name] for name in names))
-    return _putting(postgresql.insert(table).from_select(names, given), names, adding=adding)
+    values = select(*(rows.c[name] for name in names))
+    return _putting(postgresql.insert(table).from_select(names, values), names, adding=adding)
 
 
 def _putting(
     statement: "sqlite.Insert | postgresql.Insert", names: tuple[str, ...], *, adding: bool
 ) -> UpdateBase:
-    given, stored = statement.excluded, statement.table.c
+    inserted, stored = statement.excluded, statement.table.c
     key = [column.name for column in statement.table.primary_key]
     values = {
-        name: stored[name] + given[name] if adding else given[name]
+        name: stored[name] + inserted[name] if adding else inserted[name]
         for name in names
         if name not in key
     }
@@ -219,11 +223,11 @@ def _putting(
 def _update_each(
     table: Table, names: tuple[str, ...], by: tuple[str, ...], only: ColumnElement[bool]
 ) -> UpdateBase:
-    given = {name: bindparam(_given(name), type_=table.c[name].type) for name in names}
+    parameters = {name: bindparam(_parameter(name), type_=table.c[name].type) for name in names}
     return (
         update(table)
-        .where(*(table.c[key] == given[key] for key in by), only)
-        .values({name: given[name] for name in names if name not in by})
+        .where(*(table.c[key] == parameters[key] for key in by), only)
+        .values({name: parameters[name] for name in names if name not in by})
     )
 
 
@@ -245,7 +249,7 @@ def _update_arrays(
 
 
 @lru_cache(maxsize=256)
-def _noting(statement: Update) -> UpdateBase:
+def _returning_receipt(statement: Update) -> UpdateBase:
     return statement.returning(receipt())
 
 
@@ -257,34 +261,34 @@ def as_json(conn: Connection, table: Table, rows: Rows) -> str:
     if not rows:
         return "[]"
     names = tuple(name for name in rows[0] if name in table.c)
-    ways = _ways(conn.dialect, table, names)
-    given = [dict(row) for row in rows]
-    for row in given:
-        for name, way in ways:
-            row[name] = way(row[name])
-    return to_json(given)
+    converters = _converters(conn.dialect, table, names)
+    encoded = [dict(row) for row in rows]
+    for row in encoded:
+        for name, convert in converters:
+            row[name] = convert(row[name])
+    return to_json(encoded)
 
 
 @lru_cache(maxsize=256)
-def _ways(
+def _converters(
     dialect: Dialect, table: Table, names: tuple[str, ...]
 ) -> Sequence[tuple[str, Callable[[Any], Any]]]:
     """Return the functions that convert values for storage, of the columns that need one."""
-    found = ((name, _processor(dialect, table.c[name].type)) for name in names)
-    return [(name, way) for name, way in found if way is not None]
+    converters = ((name, _processor(dialect, table.c[name].type)) for name in names)
+    return [(name, convert) for name, convert in converters if convert is not None]
 
 
 def rows_of(table: Table, columns: Iterable[ColumnClause[Any]]) -> FromClause:
     """Return the rows encoded by `as_json`, from the parameter named like *table*."""
-    given = cast(bindparam(table.name, type_=Text), JSON)
+    recordset = cast(bindparam(table.name, type_=Text), JSON)
     typed = [column(each.name, each.type) for each in columns]
-    return func.json_to_recordset(given).table_valued(*typed).render_derived(with_types=True)
+    return func.json_to_recordset(recordset).table_valued(*typed).render_derived(with_types=True)
 
 
 def unnested(table: Table, names: tuple[str, ...]) -> FromClause:
     """Return the rows encoded by `arrays`, from its parameters, on Postgres."""
     arrays = (
-        cast(bindparam(_given(name), type_=Text), postgresql.ARRAY(_type_of(table, name)))
+        cast(bindparam(_parameter(name), type_=Text), postgresql.ARRAY(_type_of(table, name)))
         for name in names
     )
     columns = (column(name, _type_of(table, name)) for name in names)

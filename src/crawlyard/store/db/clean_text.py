@@ -32,20 +32,20 @@ def is_clean(text: str) -> bool:
     return text.isascii() and "\x00" not in text
 
 
-def scrubbed(value: T) -> T:
+def scrub(value: T) -> T:
     """Return *value* with all text in its mappings, sequences and records cleaned."""
-    fresh: Any = _scrubbed(value)
+    fresh: Any = _scrub(value)
     return fresh  # type: ignore[no-any-return]  # the same type as came in
 
 
-def _scrubbed(value: Any) -> Any:
-    way = _way(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever it makes
-    return value if way is None else way(value)
+def _scrub(value: Any) -> Any:
+    clean_value = _cleaner(type(value))  # type: ignore[arg-type]  # every class is hashable
+    return value if clean_value is None else clean_value(value)
 
 
 # Cached: for a batch of 200 pages, half the time would go into type checks of 10,000 values.
 @cache
-def _way(kind: type[Any]) -> Callable[[Any], Any] | None:
+def _cleaner(kind: type[Any]) -> Callable[[Any], Any] | None:
     """Return the function that cleans a value of *kind*, ``None`` if it needs no cleaning."""
     if issubclass(kind, str) and not issubclass(kind, Enum):  # enum values are our own
         return clean
@@ -56,15 +56,19 @@ def _way(kind: type[Any]) -> Callable[[Any], Any] | None:
     if not issubclass(kind, Struct):
         return None
     names = kind.__struct_fields__
-    return partial(_record, names, attrgetter(*names)) if len(names) > 1 else partial(_one, names)
+    return (
+        partial(_record, names, attrgetter(*names))
+        if len(names) > 1
+        else partial(_one_field_record, names)
+    )
 
 
 def _mapping(value: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {_scrubbed(k): _scrubbed(v) for k, v in value.items()}
+    return {_scrub(k): _scrub(v) for k, v in value.items()}
 
 
 def _sequence(value: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
-    return type(value)([_scrubbed(v) for v in value])
+    return type(value)([_scrub(v) for v in value])
 
 
 def _record(names: Sequence[str], read: Callable[[Any], Sequence[Any]], value: Any) -> Any:
@@ -74,7 +78,7 @@ def _record(names: Sequence[str], read: Callable[[Any], Sequence[Any]], value: A
         kind = type(before)
         if kind is str and before.isascii() and "\x00" not in before:
             continue  # `is_clean`, inlined: it would be called for 40 texts per page
-        way = _way(kind)  # type: ignore[arg-type]  # as above
+        way = _cleaner(kind)  # type: ignore[arg-type]  # as above
         if way is None:
             continue
         after = way(before)
@@ -83,5 +87,5 @@ def _record(names: Sequence[str], read: Callable[[Any], Sequence[Any]], value: A
     return replace(value, **changed) if changed else value
 
 
-def _one(names: Sequence[str], value: Any) -> Any:
+def _one_field_record(names: Sequence[str], value: Any) -> Any:
     return _record(names, lambda it: [getattr(it, name) for name in names], value)

@@ -1,13 +1,13 @@
-"""Whether a Postgres transaction was committed, asked after its COMMIT got no answer.
+"""Outcome of a Postgres transaction whose COMMIT got no answer.
 
 The id of a transaction is not enough. Postgres assigns ids in memory: a crash loses those whose
-first log record had not reached the disk, and assigns them again. `pg_xact_status` then tells of
-another transaction. So a transaction notes where the log and its last checkpoint were, too: a
+first log record had not reached the disk, and assigns them again. `pg_xact_status` then describes
+another transaction. So a transaction also notes the positions of the log and its last checkpoint: a
 later checkpoint at an earlier position means that a crash cut the log off before that point.
 
 A standby that takes over assigns ids again as well, after the last that it has received. It begins
 a new timeline, which each transaction notes, with the identifier of its cluster: on another
-timeline or cluster, nobody can tell.
+timeline or cluster, the outcome is unknown.
 """
 
 from sqlalchemy import ColumnElement, Connection, Text, literal_column, text
@@ -19,7 +19,7 @@ _HISTORY = """
     || (SELECT system_identifier FROM pg_control_system())
 """
 
-# in this order: a checkpoint that ends between two of them must not look like a crash
+# in this order: a checkpoint that ends between two expressions must not look like a crash
 _RECEIPT = f"""
     SELECT concat_ws(
       ' ',
@@ -47,29 +47,31 @@ FATE = text(f"""
     END
     FROM pg_control_checkpoint()
 """)  # noqa: S608 - all of it is ours
-"""Return what became of the transaction of a receipt: ``in progress``, ``committed`` or else.
+"""Return the outcome of the transaction of a receipt: ``in progress``, ``committed`` or other.
 
-`UNKNOWN` if another server has taken over, `STANDBY` if the one that answers may yet do so.
+`UNKNOWN` if another server has taken over, `STANDBY` if the answering server may yet do so.
 """
 
 
 def receipt() -> ColumnElement[str]:
-    """Return the expression for what `FATE` needs to know of the current transaction.
+    """Return the expression for the receipt of the current transaction, as `FATE` takes it.
 
     It must be evaluated after the transaction has written something.
     """
-    return literal_column(f"({_RECEIPT})", Text)  # in parentheses: once, whatever the rows
+    return literal_column(
+        f"({_RECEIPT})", Text
+    )  # in parentheses: evaluated once, for any number of rows
 
 
 _NOTED = "crawlyard_receipt"
 
 
-def note_receipt(conn: Connection, given: str) -> None:
+def note_receipt(conn: Connection, receipt_: str) -> None:
     """Note the receipt of the transaction, which Postgres returned with its last statement."""
-    conn.info[_NOTED] = given
+    conn.info[_NOTED] = receipt_
 
 
-def noted_receipt(conn: Connection) -> str | None:
+def pop_receipt(conn: Connection) -> str | None:
     """Return the receipt noted since the last call, and forget it; ``None`` if there is none."""
-    found: str | None = conn.info.pop(_NOTED, None)
-    return found
+    receipt_: str | None = conn.info.pop(_NOTED, None)
+    return receipt_

@@ -1,4 +1,4 @@
-"""Transactions: runs a plain function of a connection as one, on SQLite or Postgres."""
+"""Transactions: run a plain function of a connection as one, on SQLite or Postgres."""
 
 import asyncio
 import fcntl
@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from crawlyard.core.workers.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.dialects import SqliteCompiler, driver_of
-from crawlyard.store.db.faults import told
+from crawlyard.store.db.faults import store_error
 from crawlyard.store.db.group_commit import GroupWriter
 from crawlyard.store.db.reserve import Reserve
 from crawlyard.store.db.wakeups import OnDue
@@ -42,17 +42,17 @@ class Database(Protocol):
 
     name: str  # for messages
     waits: Timing | None  # for a connection of a pool; None: there is no pool
-    reserve: Reserve | None  # None: the disk is not this database's business
+    reserve: Reserve | None  # None: Crawlyard does not manage the disk
 
     async def read(self, work: Work[T]) -> T:
         """Return the result of *work*, a single query."""
         ...
 
-    async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
-        """Return the result of *ask*, called with a connection and *given*, or a cached one.
+    async def read_cached(self, query: Callable[..., T], *arguments: Hashable) -> T:
+        """Return the result of *query*, called with a connection and *arguments*, maybe cached.
 
         A cached result is never older than the last commit. For the few queries of polls: the
-        result must depend on the stored data alone, not on the time, and nobody may mutate it.
+        result must depend on the stored data alone, not on the time, and must never be mutated.
         """
         ...
 
@@ -69,7 +69,7 @@ class Database(Protocol):
         ...
 
     async def close(self) -> None:
-        """Return when all work that was begun has ended."""
+        """Wait for all work that has begun."""
         ...
 
 
@@ -77,10 +77,10 @@ Stamp: TypeAlias = int
 """State of the file; changes with each commit of any process."""
 
 
-class Unchanged:
+class QueryCache:
     """Cache of query results on a SQLite file, valid until the next commit.
 
-    An idle server runs a dozen polling queries a second, and most of them find nothing new. A query
+    An idle server runs a dozen polling queries a second, and most find nothing new. A query
     through a thread and a transaction takes 0.5 ms; checking whether the file has changed, 3 µs.
     """
 
@@ -90,11 +90,11 @@ class Unchanged:
         # It never writes: data_version changes only with the commits of other connections.
         self._connection: sqlite3.Connection | None = None
         self._stamp: Stamp | None = None  # of the cached results
-        self._kept: dict[Hashable, Any] = {}
+        self._results: dict[Hashable, Any] = {}
 
     @property
     def is_open(self) -> bool:
-        """Return whether `open` has been called, so that changes can be detected."""
+        """True once `open` has been called, so that changes can be detected."""
         return self._connection is not None
 
     def open(self) -> None:
@@ -121,24 +121,24 @@ class Unchanged:
         if self._connection is None:
             return None
         with suppress(sqlite3.Error):
-            found: Stamp = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            if found != self._stamp:
-                self._stamp = found
-                self._kept.clear()
-            return found
+            stamp: Stamp = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._results.clear()
+            return stamp
         return None
 
-    def kept(self, question: Hashable) -> list[Any]:
-        """Return a list of the one result cached for the last `stamp`, empty if there is none."""
-        return [self._kept[question]] if question in self._kept else []
+    def lookup(self, key: Hashable) -> list[Any]:
+        """Return a list of the result cached for the last `stamp`, empty if there is none."""
+        return [self._results[key]] if key in self._results else []
 
-    def keep(self, question: Hashable, answer: object, stamp: Stamp | None) -> None:
+    def store(self, key: Hashable, answer: object, stamp: Stamp | None) -> None:
         """Cache a result that was read after *stamp* was returned."""
         if stamp is not None and stamp == self._stamp:
-            self._kept[question] = answer
+            self._results[key] = answer
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the file; the cache can be opened again."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -167,27 +167,27 @@ class SqliteDatabase:
         self._reader = self._engine("BEGIN", connections=readers)
         self._writes = GroupWriter(self._writer, on_due)
         self._read_threads = ThreadPoolExecutor(readers, "crawlyard-read")
-        self._unchanged = Unchanged(path)
+        self._cache = QueryCache(path)
 
     async def create(self) -> None:
         """Create the file, or set the modes that must be set before its first table."""
         await self._run(self._read_threads, self._create)
 
     async def read(self, work: Work[T]) -> T:
-        """Return the result of *work*."""
+        """Run *work* in a reader thread, in a read transaction."""
         return await self._run(self._read_threads, partial(_transaction, self._reader, work))
 
-    async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
-        """Return the result of *ask*, which is run again only after a commit."""
-        if not self._unchanged.is_open:
-            await self._run(self._read_threads, self._unchanged.open)
-        stamp, question = self._unchanged.stamp(), (ask, given)
-        for answer in self._unchanged.kept(question) if stamp is not None else ():
-            found: T = answer
-            return found
-        found = await self.read(lambda conn: ask(conn, *given))
-        self._unchanged.keep(question, found, stamp)
-        return found
+    async def read_cached(self, query: Callable[..., T], *arguments: Hashable) -> T:
+        """Return the result of *query*, which is run again only after a commit."""
+        if not self._cache.is_open:
+            await self._run(self._read_threads, self._cache.open)
+        stamp, key = self._cache.stamp(), (query, arguments)
+        for answer in self._cache.lookup(key) if stamp is not None else ():
+            result: T = answer
+            return result
+        result = await self.read(lambda conn: query(conn, *arguments))
+        self._cache.store(key, result, stamp)
+        return result
 
     async def write(self, work: Work[T]) -> T:
         """Run *work* in a transaction and return its result once it is on disk."""
@@ -206,7 +206,7 @@ class SqliteDatabase:
         """Wait for the threads; closing the last connection checkpoints the WAL into the file."""
         for close in (self._read_threads.shutdown, self._writes.close):
             await asyncio.to_thread(close)
-        self._unchanged.close()
+        self._cache.close()
         self._reader.dispose()
         self._writer.dispose()
 
@@ -215,7 +215,7 @@ class SqliteDatabase:
             begun = asyncio.get_running_loop().run_in_executor(threads, work)
         except RuntimeError:
             raise StoreUnavailable(f"{self.name} has been closed") from None
-        begun.add_done_callback(heard)
+        begun.add_done_callback(retrieve_exception)
         with self._faults():
             return await asyncio.shield(begun)
 
@@ -224,7 +224,7 @@ class SqliteDatabase:
         try:
             yield
         except (DBAPIError, sqlite3.Error, OSError) as error:
-            raise told(error, self.name) or error from error
+            raise store_error(error, self.name) or error from error
 
     def _engine(self, begin: str, connections: int) -> Engine:
         engine = create_engine(
@@ -247,8 +247,8 @@ class SqliteDatabase:
 
         @event.listens_for(engine, "begin")
         def start(connection: Connection) -> None:
-            # A read transaction that upgrades to a write gets SQLITE_BUSY at once, whatever the
-            # timeout (measured: 3 of 100), so writers start with BEGIN IMMEDIATE.
+            # A read transaction that upgrades to a write gets SQLITE_BUSY at once, regardless of
+            # the timeout (measured: 3 of 100), so writers start with BEGIN IMMEDIATE.
             driver_of(connection).execute(begin)
 
         return engine
@@ -264,7 +264,7 @@ def create_file(path: Path, busy: timedelta) -> None:
         OSError, sqlite3.Error: it cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.with_name(path.name + ".lock")):
+    with _exclusive_lock(path.with_name(path.name + ".lock")):
         # Readable by the owner alone, like a backup: it holds token digests and webhook secrets.
         # An existing file keeps its mode; SQLite creates the files beside it with the same.
         with suppress(FileExistsError):
@@ -290,14 +290,14 @@ def _transaction(engine: Engine, work: Work[T]) -> T:
         return work(connection)
 
 
-def heard(begun: "asyncio.Future[Any]") -> None:
+def retrieve_exception(begun: "asyncio.Future[Any]") -> None:
     """Retrieve the exception of a future, so that asyncio doesn't log it if the caller is gone."""
     if not begun.cancelled():
         begun.exception()
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusive_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on *path* during the block, to keep other processes out."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed or the process ends

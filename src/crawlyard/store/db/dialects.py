@@ -39,20 +39,20 @@ def driver_of(conn: Connection) -> sqlite3.Connection:
     return raw
 
 
-class Place(FunctionElement[int]):
-    """The place of some bytes or letters in others, from 1; 0: they are not there."""
+class Position(FunctionElement[int]):
+    """Position of a part in bytes or text, counted from 1; 0: not contained."""
 
     type = Integer()
     inherit_cache = True
 
 
-@compiles(Place)
-def _place(element: Place, compiler: SQLCompiler, **how: Any) -> str:
+@compiles(Position)
+def _position(element: Position, compiler: SQLCompiler, **options: Any) -> str:
     part, whole = element.clauses
-    return f"position({compiler.process(part, **how)} IN {compiler.process(whole, **how)})"
+    return f"position({compiler.process(part, **options)} IN {compiler.process(whole, **options)})"
 
 
-@compiles(Place, "sqlite")
-def _place_on_sqlite(element: Place, compiler: SQLCompiler, **how: Any) -> str:
+@compiles(Position, "sqlite")
+def _position_on_sqlite(element: Position, compiler: SQLCompiler, **options: Any) -> str:
     part, whole = element.clauses
-    return f"instr({compiler.process(whole, **how)}, {compiler.process(part, **how)})"
+    return f"instr({compiler.process(whole, **options)}, {compiler.process(part, **options)})"

@@ -1,4 +1,4 @@
-"""Database errors, translated into messages that say what to do."""
+"""Database errors, translated into messages with a remedy."""
 
 import errno
 import sqlite3
@@ -8,14 +8,14 @@ from sqlalchemy.exc import DBAPIError
 
 from crawlyard.errors import StoreFull, StoreUnavailable
 
-_NO_ROOM = "has no room left on its disk; free some and try again"
+_DISK_FULL = "has no space left on its disk; free some and try again"
 
-_NO_FTS5 = "needs a SQLite with FTS5, which this Python has not; use another build of Python"
+_NO_FTS5 = "needs SQLite with FTS5, which this build of Python lacks; use another build"
 
 _SQLITE = {
-    "SQLITE_BUSY": "is locked by another process; stop what holds it, or try again",
-    "SQLITE_LOCKED": "is locked by another process; stop what holds it, or try again",
-    "SQLITE_FULL": _NO_ROOM,
+    "SQLITE_BUSY": "is locked by another process; stop that process, or try again",
+    "SQLITE_LOCKED": "is locked by another process; stop that process, or try again",
+    "SQLITE_FULL": _DISK_FULL,
     "SQLITE_READONLY": "cannot be written; make the file and its folder writable",
     "SQLITE_CANTOPEN": "cannot be opened; check that its folder exists and can be written",
     "SQLITE_PERM": "cannot be opened; check its permissions",
@@ -23,7 +23,7 @@ _SQLITE = {
     "SQLITE_IOERR": "cannot be read or written; check its disk, and whether it is full",
     "SQLITE_CORRUPT": "is damaged; restore it from a backup",
     "SQLITE_NOTADB": "is not a SQLite database; name another file or move it away",
-    "SQLITE_PROTOCOL": "is locked by another process; stop what holds it, or try again",
+    "SQLITE_PROTOCOL": "is locked by another process; stop that process, or try again",
     "SQLITE_NOLFS": "has grown beyond what its file system allows; move it to another",
 }
 
@@ -32,7 +32,7 @@ _SQLITE = {
 _POSTGRES = {
     "28": "refuses the user or the password; check the database URL",
     "3D000": "has no such database; create it or check the database URL",
-    "53100": _NO_ROOM,
+    "53100": _DISK_FULL,
     "53300": "has no free connection; raise max_connections or run fewer workers",
     "53": "is out of resources; try again later",
     "57P03": "is starting up or shutting down; try again in a moment",
@@ -50,44 +50,44 @@ _POSTGRES = {
 
 
 class Overtaken(Exception):
-    """A row was changed by another transaction after this one read it: begin again."""
+    """A row was changed by another transaction after this one read it: retry from the start."""
 
 
 class TransactionAborted(Enum):
-    """Whether and when a transaction may be retried after an error on Postgres."""
+    """Retry rule for a transaction after an error on Postgres."""
 
     NO = auto()
     NOW = auto()  # it conflicted with another transaction and was rolled back
     RECONNECTED = auto()  # the connection or the server went away
 
 
-def told(error: DBAPIError | sqlite3.Error | OSError, name: str) -> StoreUnavailable | None:
-    """Return *error* as a message about the store *name*; ``None`` if it is a bug of ours."""
+def store_error(error: DBAPIError | sqlite3.Error | OSError, name: str) -> StoreUnavailable | None:
+    """Translate *error* for users of the store *name*; ``None`` if it is a bug in Crawlyard."""
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        said: str | None = _NO_ROOM if full else f"cannot be used: {error.strerror or error}"
+        message: str | None = _DISK_FULL if full else f"cannot be used: {error.strerror or error}"
     elif isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error):
-        said = _said_by_postgres(error)
+        message = _postgres_message(error)
     else:
         cause = error.orig if isinstance(error, DBAPIError) else error
         # extended codes, such as SQLITE_IOERR_WRITE, begin with the primary one
         code = "_".join(getattr(cause, "sqlite_errorname", "").split("_")[:2])
-        said = _NO_FTS5 if "no such module: fts" in str(cause) else _SQLITE.get(code)
-    if not said:
+        message = _NO_FTS5 if "no such module: fts" in str(cause) else _SQLITE.get(code)
+    if not message:
         return None
-    kind = StoreFull if said == _NO_ROOM else StoreUnavailable
-    return kind(f"{name} {said}")
+    kind = StoreFull if message == _DISK_FULL else StoreUnavailable
+    return kind(f"{name} {message}")
 
 
-def _said_by_postgres(error: DBAPIError) -> str | None:
+def _postgres_message(error: DBAPIError) -> str | None:
     state = sqlstate(error)
-    if said := _POSTGRES.get(state) or _POSTGRES.get(state[:2]):
-        return said
-    hope = again(error)
-    if hope is TransactionAborted.NO:
+    if message := _POSTGRES.get(state) or _POSTGRES.get(state[:2]):
+        return message
+    retry = retryability(error)
+    if retry is TransactionAborted.NO:
         return None
-    if hope is TransactionAborted.NOW:
-        return "is too busy: transactions undo each other; try again"
+    if retry is TransactionAborted.NOW:
+        return "is too busy: transactions conflict with each other; try again"
     if state:
         return f"ended the connection: {error.orig}"
     # a refused connection comes with a message, but without a code
@@ -102,7 +102,7 @@ def sqlstate(error: DBAPIError) -> str:
     return getattr(error.orig, "sqlstate", None) or ""
 
 
-def again(error: DBAPIError) -> TransactionAborted:
+def retryability(error: DBAPIError) -> TransactionAborted:
     """Return whether and when the transaction may be retried after *error*."""
     state = sqlstate(error)
     if state in {"40001", "40P01"}:  # serialization failure, deadlock

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.store.db.dialects import driver_of
-from crawlyard.store.db.wakeups import gathered
+from crawlyard.store.db.wakeups import pop_wakeups
 
 T = TypeVar("T")
 
@@ -29,8 +29,8 @@ MOST = 16
 """Most pieces of work in one transaction: other processes that want to write wait for all of it."""
 
 
-class _Asked(Struct):
-    """A piece of work, and its outcome."""
+class _Task(Struct):
+    """A piece of work with its outcome."""
 
     work: Callable[[Connection], Any]
     answer: "asyncio.Future[Any]"
@@ -45,8 +45,8 @@ class _UndoneError(Exception):
 class GroupWriter:
     """Runs pieces of work in the order of their arrival; each is written completely or not at all.
 
-    Each sees the writes of those before it, and gets its result once it is on disk. A piece that
-    fails does not affect the others. *after* is called when work that is due has been written.
+    Each piece sees the writes of earlier pieces, and gets its result once it is on disk. A piece
+    that fails does not affect the others. *after* is called when work that is due has been written.
     """
 
     def __init__(self, engine: Engine, after: Callable[[], None] | None) -> None:
@@ -54,13 +54,13 @@ class GroupWriter:
         self._after = after
         self._thread = ThreadPoolExecutor(1, "crawlyard-write")
         self._lock = threading.Lock()  # of the three below
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_Task] = deque()
         self._busy = False
         self._closed = False
         self._connection: Connection | None = None  # the thread's own
 
     def begin(self, work: Callable[[Connection], T]) -> "asyncio.Future[T]":
-        """Queue *work* and return a future of its result; it runs even if nobody waits for it.
+        """Queue *work* and return a future of its result; it runs even if the future is dropped.
 
         Raises:
             RuntimeError: the writer has been closed.
@@ -69,7 +69,7 @@ class GroupWriter:
         with self._lock:
             if self._closed:
                 raise RuntimeError("closed")
-            self._waiting.append(_Asked(work, answer))
+            self._waiting.append(_Task(work, answer))
             if not self._busy:
                 self._thread.submit(self._work)
                 self._busy = True
@@ -80,104 +80,106 @@ class GroupWriter:
         with self._lock:
             self._closed = True
         self._thread.shutdown()
-        self._let_go()
+        self._drop_connection()
 
     def _work(self) -> None:
-        while asked := self._taken():
+        while tasks := self._next_tasks():
             try:
-                due = self._written(asked)
+                due = self._run_together(tasks)
             except Exception as error:  # noqa: BLE001 - it is passed on to the callers
-                for one in asked:
-                    one.result, one.error = None, error
+                for task in tasks:
+                    task.result, task.error = None, error
             else:
                 if due:
-                    self._tell()
-            _answer(asked)
+                    self._announce()
+            _answer(tasks)
 
-    def _tell(self) -> None:
+    def _announce(self) -> None:
         try:
             if self._after is not None:
                 self._after()
         except Exception:  # noqa: BLE001 - what was written stays written
-            _log.exception("nobody could be told of work that is due")
+            _log.exception("announcing due work failed; workers find it by polling")
 
-    def _taken(self) -> Sequence[_Asked]:
+    def _next_tasks(self) -> Sequence[_Task]:
         with self._lock:
-            taken = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
-            self._busy = bool(taken)
-            return taken
+            tasks = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
+            self._busy = bool(tasks)
+            return tasks
 
-    def _written(self, asked: Sequence[_Asked]) -> bool:
+    def _run_together(self, tasks: Sequence[_Task]) -> bool:
         """Run all pieces in one transaction; return whether any made work that is due."""
         try:
-            return bool(self._done_by(asked))
+            return bool(self._commit(tasks))
         except _UndoneError:
             # run each in a transaction of its own, so that only the one at fault fails
-            due = [self._alone(one) for one in asked]
+            due = [self._run_alone(task) for task in tasks]
             return any(due)
 
-    def _alone(self, one: _Asked) -> bool:
-        one.result, one.error = None, None
+    def _run_alone(self, task: _Task) -> bool:
+        task.result, task.error = None, None
         try:
-            return bool(self._done_by((one,)))
+            return bool(self._commit((task,)))
         except Exception as error:  # noqa: BLE001 - it is passed on to the caller
-            one.error = error
+            task.error = error
             return False
 
-    def _done_by(self, asked: Sequence[_Asked]) -> set[Wakeup]:
+    def _commit(self, tasks: Sequence[_Task]) -> set[Wakeup]:
         done = False
         try:
             # kept open: checking it out of the pool and in again takes as long as five statements
             connection = self._connection = self._connection or self._engine.connect()
             with connection.begin():
-                gathered(connection)  # drop those of a transaction that was rolled back
-                if len(asked) == 1:
-                    asked[0].result = asked[0].work(connection)
-                    due = set(gathered(connection))
+                pop_wakeups(connection)  # drop those of a transaction that was rolled back
+                if len(tasks) == 1:
+                    tasks[0].result = tasks[0].work(connection)
+                    due = set(pop_wakeups(connection))
                 else:
-                    due = {each for one in asked for each in _tried(connection, one)}
+                    due = {
+                        wakeup for task in tasks for wakeup in _run_in_savepoint(connection, task)
+                    }
                 done = True
         except Exception as error:
-            self._let_go()
-            if done and len(asked) > 1:  # the commit failed, as it does when the disk is full
+            self._drop_connection()
+            if done and len(tasks) > 1:  # the commit failed, as it does when the disk is full
                 raise _UndoneError from error
             raise
         return due
 
-    def _let_go(self) -> None:
+    def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
-def _tried(connection: Connection, one: _Asked) -> set[Wakeup]:
+def _run_in_savepoint(connection: Connection, task: _Task) -> set[Wakeup]:
     """Run one of several pieces of work in a savepoint; return the wakeups it causes."""
     raw = driver_of(connection)
     raw.execute("SAVEPOINT piece")  # through SQLAlchemy, that takes twenty times as long
     try:
-        one.result = one.work(connection)
+        task.result = task.work(connection)
     except Exception as error:
         if not raw.in_transaction:
             raise _UndoneError from error
         raw.execute("ROLLBACK TO piece")
-        one.error = error
+        task.error = error
     raw.execute("RELEASE piece")
-    due = set(gathered(connection))
-    return set() if one.error is not None else due
+    due = set(pop_wakeups(connection))
+    return set() if task.error is not None else due
 
 
-def _answer(asked: Sequence[_Asked]) -> None:
+def _answer(tasks: Sequence[_Task]) -> None:
     """Resolve the futures; an event loop is woken once for all of its own."""
-    for loop, theirs in groupby(asked, key=lambda one: one.answer.get_loop()):
-        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
-            loop.call_soon_threadsafe(_settle, list(theirs))
+    for loop, loop_tasks in groupby(tasks, key=lambda task: task.answer.get_loop()):
+        with suppress(RuntimeError):  # the loop is closed: its callers are gone
+            loop.call_soon_threadsafe(_settle, list(loop_tasks))
 
 
-def _settle(asked: Sequence[_Asked]) -> None:
-    for one in asked:
-        if one.answer.done():
+def _settle(tasks: Sequence[_Task]) -> None:
+    for task in tasks:
+        if task.answer.done():
             continue
-        if one.error is not None:
-            one.answer.set_exception(one.error)
+        if task.error is not None:
+            task.answer.set_exception(task.error)
         else:
-            one.answer.set_result(one.result)
+            task.answer.set_result(task.result)

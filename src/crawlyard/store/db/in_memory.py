@@ -14,10 +14,10 @@ from sqlalchemy.util import LRUCache
 from crawlyard.core.workers.measures import Timing
 from crawlyard.store.db.database import Work, lower
 from crawlyard.store.db.dialects import SqliteCompiler, driver_of
-from crawlyard.store.db.faults import told
+from crawlyard.store.db.faults import store_error
 from crawlyard.store.db.reserve import Reserve
 from crawlyard.store.db.schema import create_tables
-from crawlyard.store.db.wakeups import OnDue, gathered
+from crawlyard.store.db.wakeups import OnDue, pop_wakeups
 from crawlyard.store.store import Store
 
 T = TypeVar("T")
@@ -44,12 +44,12 @@ class MemoryDatabase:
             driver_of(connection).deserialize(_empty())
 
     async def read(self, work: Work[T]) -> T:
-        """Return the result of *work*."""
+        """Run *work* in a transaction, as `write` does; any changes would be kept."""
         return self._run(work)[0]
 
-    async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
-        """Return the result of *ask*, which is not cached."""
-        return self._run(lambda connection: ask(connection, *given))[0]
+    async def read_cached(self, query: Callable[..., T], *arguments: Hashable) -> T:
+        """Return the result of *query*, which is not cached."""
+        return self._run(lambda connection: query(connection, *arguments))[0]
 
     async def write(self, work: Work[T]) -> T:
         """Run *work* in a transaction and return its result; roll back if it raises."""
@@ -68,11 +68,11 @@ class MemoryDatabase:
     def _run(self, work: Work[T]) -> tuple[T, bool]:
         try:
             with self._one_at_a_time, self._engine.begin() as connection:
-                gathered(connection)  # drop those of a transaction that was rolled back
+                pop_wakeups(connection)  # drop those of a transaction that was rolled back
                 result = work(connection)
-                return result, bool(gathered(connection))
+                return result, bool(pop_wakeups(connection))
         except (DBAPIError, sqlite3.Error) as error:
-            raise told(error, self.name) or error from error
+            raise store_error(error, self.name) or error from error
 
 
 _COMPILED: LRUCache[Any, Any] = LRUCache(1000)

@@ -32,19 +32,25 @@ from crawlyard.core.jobs.notices import CHANNEL, written
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.workers.measures import Timing
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, noted_receipt
-from crawlyard.store.db.database import Work, heard
-from crawlyard.store.db.faults import Overtaken, TransactionAborted, again, sqlstate, told
+from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, pop_receipt
+from crawlyard.store.db.database import Work, retrieve_exception
+from crawlyard.store.db.faults import (
+    Overtaken,
+    TransactionAborted,
+    retryability,
+    sqlstate,
+    store_error,
+)
 from crawlyard.store.db.reserve import Reserve
-from crawlyard.store.db.wakeups import OnDue, gathered
+from crawlyard.store.db.wakeups import OnDue, pop_wakeups
 
 T = TypeVar("T")
 
 # Delays before the second and third attempt: a server that restarts is back within a second.
-_PATIENCE_S = (0.1, 1.0)
+_RETRY_DELAYS_S = (0.1, 1.0)
 
 # Delays between queries for the outcome of a commit, while the server is unreachable: 10 s in all.
-_FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
+_FATE_RETRY_DELAYS_S = (0.1, 0.4, *(0.5,) * 19)
 
 _MOST_OVERTAKEN = 10  # attempts at a transaction while its rows change
 
@@ -56,16 +62,16 @@ _UNKNOWN_ID = "22023"  # the id is in the future of this server
 _LONGEST_IDLE_S = 30.0
 
 _RENEWAL_S = 3.0
-"""How much of its lease a worker may have used when it begins to wait for a lock: 2 s, and 1 s
+"""Part of its lease that a worker may have used when it begins to wait for a lock: 2 s, and 1 s
 in which it renews the lease after that."""
 
 
 def longest_idle_s(lease_s: float) -> float:
-    """Return after how long the server ends a transaction in which its client sends nothing.
+    """Return the idle time after which the server ends a transaction.
 
     A process that is frozen, or whose machine is lost, in the middle of a transaction keeps its
-    locks. Those who wait for them must get them before their leases lapse. A process that only
-    runs slowly keeps its transaction as long as that allows: with longer leases, for longer.
+    locks. Transactions that wait for them must get them before their leases lapse. A process that
+    only runs slowly keeps its transaction as long as that allows: with longer leases, for longer.
     """
     return min(_LONGEST_IDLE_S, lease_s - _RENEWAL_S)
 
@@ -113,7 +119,7 @@ class PostgresDatabase:
         self._clock = SystemClock()
         self._waits = Timing()
         self.waits: Timing | None = self._waits
-        ping_rested(self._engine.sync_engine, self._clock)
+        ping_idle(self._engine.sync_engine, self._clock)
         # a single query needs no BEGIN and ROLLBACK, which are two round trips
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._on_due = on_due
@@ -124,15 +130,15 @@ class PostgresDatabase:
 
     async def read(self, work: Work[T]) -> T:
         """Return the result of *work*; it may be run more than once."""
-        return await self._shielded(self._tried(partial(self._look, work)))
+        return await self._shielded(self._retry(partial(self._run_query, work)))
 
-    async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
-        """Return the result of *ask*; not cached, as a check for changes would cost as much."""
-        return await self.read(lambda conn: ask(conn, *given))
+    async def read_cached(self, query: Callable[..., T], *arguments: Hashable) -> T:
+        """Return the result of *query*; not cached, as a check for changes would cost as much."""
+        return await self.read(lambda conn: query(conn, *arguments))
 
     async def write(self, work: Work[T]) -> T:
         """Return the result of *work* once it is committed; it may be run more than once."""
-        return await self._shielded(self._tried(partial(self._change, work)))
+        return await self._shielded(self._retry(partial(self._run_transaction, work)))
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Return the result of *work*, run in a thread."""
@@ -154,25 +160,25 @@ class PostgresDatabase:
         begun = asyncio.ensure_future(work)
         self._begun.add(begun)
         begun.add_done_callback(self._begun.discard)
-        begun.add_done_callback(heard)
+        begun.add_done_callback(retrieve_exception)
         return await asyncio.shield(begun)
 
-    async def _tried(self, once: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        waits, overtaken = iter(_PATIENCE_S), 0
+    async def _retry(self, once: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        waits, overtaken = iter(_RETRY_DELAYS_S), 0
         while True:
             try:
                 return await once()
             except Overtaken as error:
                 overtaken += 1
                 if overtaken == _MOST_OVERTAKEN:
-                    raise StoreUnavailable(f"{self.name} is too busy; try again") from error
+                    raise StoreUnavailable(f"{self.name} is too busy; try retryability") from error
             except PoolTimeout as error:
                 raise StoreUnavailable(f"{self.name} is too slow: no connection is free") from error
             except DBAPIError as error:
-                hope, wait_s = again(error), next(waits, None)
-                if hope is TransactionAborted.NO or wait_s is None:
-                    raise told(error, self.name) or error from error
-                if hope is TransactionAborted.RECONNECTED:
+                retry, wait_s = retryability(error), next(waits, None)
+                if retry is TransactionAborted.NO or wait_s is None:
+                    raise store_error(error, self.name) or error from error
+                if retry is TransactionAborted.RECONNECTED:
                     await asyncio.sleep(wait_s)
 
     @asynccontextmanager
@@ -182,13 +188,13 @@ class PostgresDatabase:
             self._waits.add(self._clock.monotonic() - began)
             yield connection
 
-    async def _look(self, work: Work[T]) -> T:
+    async def _run_query(self, work: Work[T]) -> T:
         async with self._connection(self._reader) as connection:
             return await connection.run_sync(work)
 
-    async def _change(self, work: Work[T]) -> T:
+    async def _run_transaction(self, work: Work[T]) -> T:
         async with self._connection(self._engine) as connection:
-            result, due, receipt = await connection.run_sync(partial(_done, work))
+            result, due, receipt = await connection.run_sync(partial(_run_work, work))
             receipt = receipt or await connection.scalar(ITS_RECEIPT)
             try:
                 await connection.commit()
@@ -206,9 +212,9 @@ class PostgresDatabase:
         return result
 
     async def _notify(self, notices: Sequence[str]) -> None:
-        given = {"channel": CHANNEL, "notices": list(notices)}
-        work = partial(Connection.execute, statement=text(NOTIFY), parameters=given)
-        await self._tried(partial(self._look, work))
+        parameters = {"channel": CHANNEL, "notices": list(notices)}
+        work = partial(Connection.execute, statement=text(NOTIFY), parameters=parameters)
+        await self._retry(partial(self._run_query, work))
 
     async def _committed(self, receipt: str, error: DBAPIError) -> bool:
         """Return whether a transaction whose commit failed with *error* was committed.
@@ -219,23 +225,23 @@ class PostgresDatabase:
             StoreUnavailable: the outcome is unknown: the server stays unreachable, or another
                 has taken over.
         """
-        for wait_s in _FATE_PATIENCE_S:
+        for wait_s in _FATE_RETRY_DELAYS_S:
             try:
                 fate = await self._fate(receipt)
                 if fate == UNKNOWN:
-                    said = (
-                        "failed over during a change, which may be lost; look before repeating it"
+                    message = (
+                        "failed over during a change, which may be lost; check before repeating it"
                     )
-                    raise StoreUnavailable(f"{self.name} {said}") from error
+                    raise StoreUnavailable(f"{self.name} {message}") from error
                 if fate != STANDBY:
                     return fate == "committed"
             except DBAPIError as lost:
                 if sqlstate(lost) == _UNKNOWN_ID:
                     return False  # a standby took over that never received the transaction
-                if again(lost) is not TransactionAborted.RECONNECTED:
+                if retryability(lost) is not TransactionAborted.RECONNECTED:
                     raise
             await asyncio.sleep(wait_s)
-        raise told(error, self.name) or error
+        raise store_error(error, self.name) or error
 
     async def _fate(self, receipt: str) -> str | None:
         async with self._reader.connect() as connection:
@@ -249,20 +255,20 @@ class PostgresDatabase:
 def answers(url: URL) -> bool:
     """Return whether a server accepts connections, though perhaps not to this database or user.
 
-    libpq tells these apart by the code of the refusal, which it gives to nobody else.
+    libpq tells these apart by the code of the refusal, which it keeps to itself.
     """
     libpq = url.set(drivername="postgresql+psycopg").get_dialect().import_dbapi().pq
-    asked = url.set(drivername="postgresql").update_query_dict({"connect_timeout": _PING_S})
-    told = libpq.PGconn.ping(asked.render_as_string(hide_password=False).encode())
-    return bool(told == libpq.Ping.OK)
+    direct_url = url.set(drivername="postgresql").update_query_dict({"connect_timeout": _PING_S})
+    status = libpq.PGconn.ping(direct_url.render_as_string(hide_password=False).encode())
+    return bool(status == libpq.Ping.OK)
 
 
-def _done(work: Work[T], connection: Connection) -> tuple[T, Collection[Wakeup], str | None]:
+def _run_work(work: Work[T], connection: Connection) -> tuple[T, Collection[Wakeup], str | None]:
     """Return the result of *work*, the wakeups it causes, and its receipt if it is known."""
-    for left in (gathered, noted_receipt):
-        left(connection)  # drop those of a transaction that was rolled back
+    for pop in (pop_wakeups, pop_receipt):
+        pop(connection)  # drop those of a transaction that was rolled back
     result = work(connection)
-    return result, gathered(connection), noted_receipt(connection)
+    return result, pop_wakeups(connection), pop_receipt(connection)
 
 
 def _prepare(idle_s: float, connection: Any, _record: object) -> None:
@@ -272,23 +278,23 @@ def _prepare(idle_s: float, connection: Any, _record: object) -> None:
     connection.commit()
 
 
-RESTED_S = 5.0
+IDLE_S = 5.0
 """A connection that has been idle for longer than this is pinged first."""
 
-_LEFT_AT = "crawlyard_left_at"
+_RETURNED_AT = "crawlyard_left_at"
 
 
-def ping_rested(engine: Engine, clock: Clock) -> None:
+def ping_idle(engine: Engine, clock: Clock) -> None:
     """Make *engine* ping idle connections at checkout, and replace those that are dead."""
 
     @event.listens_for(engine, "checkin")
-    def leave(_: object, record: Any) -> None:
-        record.info[_LEFT_AT] = clock.monotonic()
+    def note_return(_: object, record: Any) -> None:
+        record.info[_RETURNED_AT] = clock.monotonic()
 
     @event.listens_for(engine, "checkout")
     def take(connection: Any, record: Any, _: object) -> None:
-        left_at = record.info.get(_LEFT_AT)
-        if left_at is None or clock.monotonic() - left_at < RESTED_S:
+        returned_at = record.info.get(_RETURNED_AT)
+        if returned_at is None or clock.monotonic() - returned_at < IDLE_S:
             return
         if not _answers(engine, connection):
             raise DisconnectionError  # makes the pool reconnect
@@ -303,7 +309,7 @@ def _answers(engine: Engine, connection: Any) -> bool:
 
 NOTIFY = "SELECT pg_notify(:channel, notice) FROM unnest(CAST(:notices AS text[])) AS notice"
 
-_BREATH_S = 0.02
+_SEND_PAUSE_S = 0.02
 """Pause between two sends of one process. Each wakes every listening session on the server."""
 
 _log = logging.getLogger(__name__)
@@ -322,18 +328,18 @@ class Notices:
         self._sending: asyncio.Task[None] | None = None
 
     def add(self, dues: Collection[Wakeup]) -> None:
-        """Send *dues* soon, together with what else becomes due until then."""
+        """Send *dues* soon, together with wakeups that are added until then."""
         self._waiting.update(dues)
         if self._waiting and self._sending is None:
-            self._sending = asyncio.create_task(self._all())
-            self._sending.add_done_callback(self._over)
+            self._sending = asyncio.create_task(self._send_waiting())
+            self._sending.add_done_callback(self._report_failure)
 
     async def close(self) -> None:
-        """Send what is left."""
+        """Wait until all waiting wakeups are sent."""
         if self._sending is not None:
             await asyncio.wait((self._sending,))
 
-    async def _all(self) -> None:
+    async def _send_waiting(self) -> None:
         while self._waiting:
             dues, self._waiting = self._waiting, set()
             try:
@@ -341,9 +347,9 @@ class Notices:
             except StoreUnavailable as error:
                 _log.debug("a notice was lost: %s", error)
             if self._waiting:
-                await asyncio.sleep(_BREATH_S)
+                await asyncio.sleep(_SEND_PAUSE_S)
 
-    def _over(self, task: "asyncio.Task[None]") -> None:
+    def _report_failure(self, task: "asyncio.Task[None]") -> None:
         self._sending = None
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("notices cannot be sent; workers find work by polling", exc_info=error)

@@ -25,7 +25,7 @@ _DIALECT = sqlite.dialect(paramstyle="qmark")
 _TEXTS = frozenset({str, type(None)})
 
 
-class _Driven(Struct, frozen=True):
+class _RawStatement(Struct, frozen=True):
     """The text of a statement, and the order and conversion of its parameters."""
 
     text: str
@@ -34,14 +34,14 @@ class _Driven(Struct, frozen=True):
     row: Any  # a named tuple of the columns that a query returns
 
     def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return the parameters for one row."""
+        """Convert one row to parameters, in the order of the statement."""
         if self.fixed:
             row = {**self.fixed, **row}
         return tuple(
             [row[name] if stored is None else stored(row[name]) for name, stored in self.takes]
         )
 
-    def given(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[Any, ...]]:
+    def parameters(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[Any, ...]]:
         """Return the parameters for all rows; column by column takes two thirds of the time."""
         if len(rows) == 1:
             return (self.values(rows[0]),)
@@ -62,16 +62,16 @@ def run_each(
     value for each of its parameters, whose names start with *prefix*, or for each column of an
     INSERT without VALUES.
     """
-    driven = _driven(statement, tuple(rows[0]), prefix)
-    return driver_of(conn).executemany(driven.text, driven.given(rows)).rowcount
+    raw = _compile(statement, tuple(rows[0]), prefix)
+    return driver_of(conn).executemany(raw.text, raw.parameters(rows)).rowcount
 
 
-def _column(found: list[Any], stored: Callable[[Any], Any] | None) -> Sequence[Any]:
-    if stored is None or found.count(None) == len(found):
-        return found
-    if stored is cleaned and _is_clean(found):
-        return found
-    return list(map(stored, found))
+def _column(values: list[Any], stored: Callable[[Any], Any] | None) -> Sequence[Any]:
+    if stored is None or values.count(None) == len(values):
+        return values
+    if stored is cleaned and _is_clean(values):
+        return values
+    return list(map(stored, values))
 
 
 def _is_clean(values: Sequence[Any]) -> bool:
@@ -80,49 +80,49 @@ def _is_clean(values: Sequence[Any]) -> bool:
 
 
 def keys_of(conn: Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Insert *rows* on SQLite, and return the keys of those that broke no unique constraint.
+    """Insert *rows* on SQLite, and return the keys of the rows that broke no unique constraint.
 
     The caller must keep and reuse the statement. The key of its table is an integer.
     """
-    driven = _driven(statement, tuple(rows[0]))
-    cursor, found = driver_of(conn).cursor(), []
-    for values in driven.given(rows):
-        cursor.execute(driven.text, values)
+    raw = _compile(statement, tuple(rows[0]))
+    cursor, keys = driver_of(conn).cursor(), []
+    for values in raw.parameters(rows):
+        cursor.execute(raw.text, values)
         if cursor.rowcount and cursor.lastrowid is not None:
-            found.append(cursor.lastrowid)
-    return found
+            keys.append(cursor.lastrowid)
+    return keys
 
 
-def one_row(conn: Connection, statement: Query, given: Mapping[str, Any]) -> Any:
+def one_row(conn: Connection, statement: Query, parameters: Mapping[str, Any]) -> Any:
     """Return the one row that a query finds, its columns by name, on either database.
 
     The caller must keep and reuse the query, which may return only numbers and texts.
     """
     if is_postgres(conn):
-        return conn.execute(statement, given).one()
-    driven = _driven(statement, tuple(given))
-    return driven.row._make(driver_of(conn).execute(driven.text, driven.values(given)).fetchone())
+        return conn.execute(statement, parameters).one()
+    raw = _compile(statement, tuple(parameters))
+    return raw.row._make(driver_of(conn).execute(raw.text, raw.values(parameters)).fetchone())
 
 
-def changed(conn: Connection, statement: Update, given: Mapping[str, Any]) -> int:
+def run_update(conn: Connection, statement: Update, parameters: Mapping[str, Any]) -> int:
     """Run an UPDATE on either database and return how many rows changed.
 
     The caller must keep and reuse the statement.
     """
     if is_postgres(conn):
-        return conn.execute(statement, given).rowcount
-    return run_each(conn, statement, (given,))
+        return conn.execute(statement, parameters).rowcount
+    return run_each(conn, statement, (parameters,))
 
 
 @cache
-def _driven(statement: ClauseElement, names: tuple[str, ...], prefix: str = "") -> _Driven:
+def _compile(statement: ClauseElement, names: tuple[str, ...], prefix: str = "") -> _RawStatement:
     compiled = statement.compile(dialect=_DIALECT, column_keys=[prefix + name for name in names])
     order: Sequence[str] = compiled.positiontup  # type: ignore[attr-defined]  # of SQL, it has one
     binds = compiled.binds  # type: ignore[attr-defined]
     takes = ((name.removeprefix(prefix), _stored(binds[name].type)) for name in order)
     fixed = {n: compiled.params[n] for n in order if n.removeprefix(prefix) not in names}
-    found = statement.selected_columns.keys() if isinstance(statement, Select) else ()
-    return _Driven(str(compiled), tuple(takes), fixed, namedtuple("Row", found))  # noqa: PYI024
+    column_names = statement.selected_columns.keys() if isinstance(statement, Select) else ()
+    return _RawStatement(str(compiled), tuple(takes), fixed, namedtuple("Row", column_names))  # noqa: PYI024
 
 
 def _stored(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:

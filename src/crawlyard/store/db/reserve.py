@@ -1,4 +1,4 @@
-"""Reserve: a file beside a SQLite database, whose room lets rows be deleted on a full disk.
+"""Reserve: a file beside a SQLite database, whose space lets rows be deleted on a full disk.
 
 Even a deletion is written to the write-ahead log first. The log can only be reused once its pages
 are in the database file, for which that file may have to grow by as much as the log has.
@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 RESERVE_BYTES = 8 * 2**20
-"""The write-ahead log has up to 5 MB, by which the file may have to grow; the rest is to spare."""
+"""The write-ahead log has up to 5 MB, by which the file may have to grow; the rest is a margin."""
 
 _BUSY_S = 1.0  # readers may keep the log from being shortened; its pages are copied all the same
 
@@ -24,7 +24,7 @@ class Reserve:
         self._path = database.with_name(f"{database.name}.reserve")
 
     def make(self) -> None:
-        """Create the file if it is missing and the disk has room to spare."""
+        """Create the file if it is missing and the disk has enough free space."""
         with suppress(OSError):
             if self._path.exists() and self._path.stat().st_size == RESERVE_BYTES:
                 return
@@ -37,9 +37,10 @@ class Reserve:
             self._remove()
 
     def release(self) -> None:
-        """Remove the file, and write the log to the database so that its room can be used again.
+        """Remove the file, and write the log to the database so that its space can be used again.
 
-        If the database would have to grow by more than the reserve, the log gets this room instead.
+        If the database would have to grow by more than the reserve, the log gets this space
+        instead.
         """
         self._remove()
         with suppress(sqlite3.Error):

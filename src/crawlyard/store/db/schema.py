@@ -75,17 +75,17 @@ def is_upgradable(version: str) -> bool:
 
 
 def mismatch(name: str, version: str | None) -> str:
-    """Return why the database *name* with another *version* cannot be used, and what to do."""
+    """Return the message for a database *name* with another *version*, with the remedy."""
     if version is None:
         return f"{name} has no tables of Crawlyard; crawlyard db upgrade creates them"
     if version == UNFINISHED:
         return (
-            f"{name} is a copy that has not come to its end: run the same crawlyard db copy again, "
-            "or start it anew with --restart"
+            f"{name} is an unfinished copy: run the same crawlyard db copy again, "
+            "or start over with --restart"
         )
     if version > SCHEMA:
         return (
-            f"{name} has schema {version}, and this Crawlyard knows only {SCHEMA}: "
+            f"{name} has schema {version}, and this Crawlyard supports only {SCHEMA}: "
             "install the version that wrote it, or a later one"
         )
     if is_upgradable(version):
@@ -138,10 +138,10 @@ def create_tables(conn: Connection) -> None:
         conn.execute(CreateTable(table))
     if is_postgres(conn):
         conn.exec_driver_sql(SHARDS_OF_JOB)
-    for made in page_search.ON_POSTGRES if is_postgres(conn) else page_search.ON_SQLITE:
-        conn.exec_driver_sql(made)
-    nobody = {"holder": "", "until": _EPOCH, "loose": False}
-    conn.execute(insert(page_search.marks).values(id=1, low=0, high=0, **nobody))
+    for statement in page_search.ON_POSTGRES if is_postgres(conn) else page_search.ON_SQLITE:
+        conn.exec_driver_sql(statement)
+    no_turn = {"holder": "", "until": _EPOCH, "loose": False}
+    conn.execute(insert(page_search.marks).values(id=1, low=0, high=0, **no_turn))
     local = {"id": LOCAL.id, "role": LOCAL.role, "quota": "{}", "limited": False, "version": 1}
     conn.execute(insert(users).values(created_at=_EPOCH, updated_at=_EPOCH, **local))
     conn.execute(insert(cursors).values(name="webhooks", seq=0))

@@ -1,7 +1,7 @@
 """Sums that are maintained by appending: rows of steps, which are added to the sums later.
 
 Transactions that append never wait for each other; those that update one row of the sums would.
-Who reads adds the steps to the sums, in one statement.
+Readers add the steps to the sums, in one statement.
 """
 
 from collections import Counter
@@ -32,8 +32,8 @@ def add_up(conn: Connection, steps: Table, sums: Table, most: int = AT_ONCE) -> 
             total[name] += row[name]
     # in the order of keys: all callers lock the sums in this order
     summed = [
-        dict(zip(key, of, strict=True)) | {name: total[name] for name in counted}
-        for of, total in sorted(totals.items())
+        dict(zip(key, key_values, strict=True)) | {name: total[name] for name in counted}
+        for key_values, total in sorted(totals.items())
         if any(total.values())
     ]
     put_rows(conn, sums, summed, adding=True)

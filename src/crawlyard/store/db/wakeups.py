@@ -30,7 +30,7 @@ def gather_due(conn: Connection, due: Wakeup) -> None:
     conn.info.setdefault(_GATHERED, set()).add(due)
 
 
-def gathered(conn: Connection) -> Collection[Wakeup]:
+def pop_wakeups(conn: Connection) -> Collection[Wakeup]:
     """Return the distinct wakeups noted since the last call, and forget them."""
-    found: Collection[Wakeup] = conn.info.pop(_GATHERED, frozenset())
-    return found
+    wakeups: Collection[Wakeup] = conn.info.pop(_GATHERED, frozenset())
+    return wakeups

@@ -29,19 +29,19 @@ class EventLog(StorePart):
 
     async def last(self) -> int:
         """Return the seq of the newest event, 0 if there is none."""
-        return await self._database.known(number)
+        return await self._database.read_cached(number)
 
 
 def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:
-    asked = equal(
+    filters = equal(
         (events.c.subject, query.subject),
         (events.c.owner, query.owner),
         (events.c.actor, query.actor),
     )
     if query.names:
-        asked.append(events.c.name.in_(sorted(query.names)))
+        filters.append(events.c.name.in_(sorted(query.names)))
     if query.since is not None:
-        asked.append(events.c.at >= query.since)
+        filters.append(events.c.at >= query.since)
     if query.before is not None:
-        asked.append(events.c.seq < query.before)
-    return asked
+        filters.append(events.c.seq < query.before)
+    return filters

@@ -1,11 +1,11 @@
-"""Numbers of events on Postgres: given after the commit, by who reads.
+"""Numbers of events on Postgres: assigned after the commit, by readers.
 
 A number that a transaction takes for itself says nothing about when it commits: a reader that
 continues after the last number it saw would miss an event committed late. If transactions took
 turns from there to their commits, claims and submits of a whole fleet would be one queue. So
-they append to `new_events`, and readers move what is committed to `events`, in one statement
-that numbers it under a lock. What is numbered later gets a higher number: nothing that a reader
-has passed comes up behind it. A transaction that takes long delays its own events, no others.
+they append to `new_events`, and readers move committed rows to `events`, in one statement
+that numbers them under a lock. An event numbered later gets a higher number: no event that a reader
+has passed appears behind it. A transaction that takes long delays its own events, no others.
 
 On SQLite, which has one writer at a time, transactions add to `events` themselves. Only a copy of
 a database on Postgres brings other events, which are numbered when it is opened.
@@ -46,10 +46,10 @@ def number(conn: Connection) -> int:
     """Number the events that are committed, and return the seq of the newest; 0: there is none."""
     if not is_postgres(conn):
         return conn.scalar(_LAST) or 0
-    found = conn.execute(_NUMBER).one()
-    if found.mine is None and found.waited:  # another call has numbered them meanwhile
+    result = conn.execute(_NUMBER).one()
+    if result.mine is None and result.waited:  # another call has numbered them meanwhile
         return conn.scalar(_LAST) or 0
-    newest: int = found.mine or found.before or 0
+    newest: int = result.mine or result.before or 0
     return newest
 
 

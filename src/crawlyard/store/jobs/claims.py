@@ -1,4 +1,4 @@
-"""Claims: which pending job a worker takes next, and its lease."""
+"""Claims: the next pending job for a worker, and its lease."""
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -35,15 +35,15 @@ from crawlyard.store.db.raw_sqlite import one_row
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
 from crawlyard.store.jobs.queue_position import (
     ANY_LIMITED,
-    PLACE,
-    UNNEEDY,
+    NEEDS_NO_TAGS,
+    POSITION,
     limited_quotas,
     may_start,
-    met,
+    needs_met,
     parts_held_back,
 )
-from crawlyard.store.jobs.shard_rules import leased
-from crawlyard.store.jobs.shards import untouched
+from crawlyard.store.jobs.shard_rules import lease_to
+from crawlyard.store.jobs.shards import has_no_leased_parts
 from crawlyard.store.jobs.spread import begin, is_to_cut
 from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.jobs import (
@@ -74,66 +74,68 @@ class ClaimKind(NamedTuple):
     waited: bool = False  # restricted to jobs that have waited since a given instant
 
 
-def asked_by(
+def claim_conditions(
     conn: Connection, asker: Asker, now: datetime, out: Collection[str]
 ) -> tuple[ClaimKind, Mapping[str, object]]:
     """Return the conditions of a claim by *asker* that skips owners in *out*, and their values."""
-    needs = met(conn, asker.tags)
+    needs = needs_met(conn, asker.tags)
     kind = ClaimKind(asker.only is not None, asker.least, bool(needs), bool(out))
     return kind, {"now": now, "only": asker.only, "needs": needs, "out": list(out)}
 
 
-def on_offer(kind: ClaimKind) -> list[ColumnElement[bool]]:
+def claimable_conditions(kind: ClaimKind) -> list[ColumnElement[bool]]:
     """Return the SQL conditions for claimable jobs, in agreement with `core.jobs.queue.takes`."""
     now = bindparam("now", type_=Instant)
     free = or_(~HELD, shards.c.lease_until <= now)
-    asked = [PENDING, PRESENT, jobs.c.due_at <= now, free, untouched(now)]
+    filters = [PENDING, PRESENT, jobs.c.due_at <= now, free, has_no_leased_parts(now)]
     if kind.waited:
         waited = bindparam("waited", type_=Instant)
-        asked += [jobs.c.since <= waited, jobs.c.due_at <= waited]
+        filters += [jobs.c.since <= waited, jobs.c.due_at <= waited]
     if kind.out:
-        asked.append(jobs.c.owner.not_in(_out()))
+        filters.append(jobs.c.owner.not_in(_skipped_owners()))
     if kind.only:
-        return [*asked, jobs.c.id == bindparam("only", type_=String)]
+        return [*filters, jobs.c.id == bindparam("only", type_=String)]
     if kind.least > Priority.LOW:
-        asked.append(_least(kind))
+        filters.append(_least(kind))
     if kind.needs:
-        had = jobs.c.needs.in_(bindparam("needs", type_=CleanText, expanding=True))
-        return [*asked, or_(UNNEEDY, had)]
-    return [*asked, UNNEEDY]
+        has_needs = jobs.c.needs.in_(bindparam("needs", type_=CleanText, expanding=True))
+        return [*filters, or_(NEEDS_NO_TAGS, has_needs)]
+    return [*filters, NEEDS_NO_TAGS]
 
 
-def first_of_others(conn: Connection, kind: ClaimKind, given: Mapping[str, object]) -> int | None:
+def first_of_other_owners(
+    conn: Connection, kind: ClaimKind, parameters: Mapping[str, object]
+) -> int | None:
     """Return the key of the first job in the queue whose owner isn't skipped.
 
     The skipped owners may have a hundred thousand jobs, all at a higher level than the rest, and
     no claim may walk them all. So only the head of the queue is scanned. If it holds nothing but
     their jobs, the first job of each other owner is looked up, level by level.
     """
-    found: int | None = conn.scalar(near(kind), given)
+    job_no: int | None = conn.scalar(first_near_head(kind), parameters)
     for level in _LEVELS:
-        if found is not None or level < kind.least:
+        if job_no is not None or level < kind.least:
             break
-        heads = conn.scalars(_heads(kind), {**given, "level": level.rank}).all()
+        heads = conn.scalars(_heads(kind), {**parameters, "level": level.rank}).all()
         # A second statement, by key: in a single statement Postgres would read all jobs.
         mine = jobs.c.no.in_([no for no in heads if no is not None])
-        found = conn.scalar(select(jobs.c.no).where(mine).order_by(*CLAIM_ORDER).limit(1))
-    return found
+        job_no = conn.scalar(select(jobs.c.no).where(mine).order_by(*CLAIM_ORDER).limit(1))
+    return job_no
 
 
 @cache
-def near(kind: ClaimKind) -> Select[int]:
+def first_near_head(kind: ClaimKind) -> Select[int]:
     """Return a query for the first claimable job among the `NEAR` jobs at the head of the queue."""
     there = _marked(kind)
     if kind.least > Priority.LOW:
         there &= _least(kind)
     # No condition on deletion: it leaves SQLite only the indexes of the claim order to choose from.
-    ahead = select(jobs.c.no, *PLACE).where(there).order_by(*CLAIM_ORDER).limit(NEAR).subquery()
-    level, *rest = (ahead.c[column.name] for column in PLACE)
+    ahead = select(jobs.c.no, *POSITION).where(there).order_by(*CLAIM_ORDER).limit(NEAR).subquery()
+    level, *rest = (ahead.c[column.name] for column in POSITION)
     return (
         select(ahead.c.no)
         .select_from(STANDING.join(ahead, ahead.c.no == jobs.c.no))
-        .where(*on_offer(kind))
+        .where(*claimable_conditions(kind))
         .order_by(level.desc(), *rest)
         .limit(1)
     )
@@ -148,7 +150,7 @@ def _heads(kind: ClaimKind) -> Select[Any]:
         .select_from(STANDING)
         .where(
             *_of_owner(kind),
-            *on_offer(kind._replace(out=False)),
+            *claimable_conditions(kind._replace(out=False)),
             jobs.c.level == bindparam("level", type_=SmallInteger),
             jobs.c.owner == owners.c.owner,
         )
@@ -157,7 +159,7 @@ def _heads(kind: ClaimKind) -> Select[Any]:
         .correlate(owners)
         .scalar_subquery()
     )
-    return select(own).where(owners.c.owner.not_in(_out()))
+    return select(own).where(owners.c.owner.not_in(_skipped_owners()))
 
 
 def _owners() -> CTE:
@@ -168,9 +170,9 @@ def _owners() -> CTE:
     other = jobs.alias("other")
     waits = other.c.state == literal_column("'pending'")
     first: Select[Any] = select(func.min(jobs.c.owner).label("owner")).where(PENDING)
-    found = first.cte("owners", recursive=True)
-    after = select(func.min(other.c.owner)).where(waits, other.c.owner > found.c.owner)
-    return found.union_all(select(after.scalar_subquery()).where(found.c.owner.is_not(None)))
+    owners = first.cte("owners", recursive=True)
+    after = select(func.min(other.c.owner)).where(waits, other.c.owner > owners.c.owner)
+    return owners.union_all(select(after.scalar_subquery()).where(owners.c.owner.is_not(None)))
 
 
 def _marked(kind: ClaimKind) -> ColumnElement[bool]:
@@ -188,52 +190,52 @@ def _least(kind: ClaimKind) -> ColumnElement[bool]:
     return jobs.c.level >= literal_column(str(kind.least.rank))
 
 
-def _out() -> BindParameter[Any]:
+def _skipped_owners() -> BindParameter[Any]:
     return bindparam("out", type_=CleanText, expanding=True)
 
 
 PORTION = 500
 """Number of jobs that one claim marks: marking 50,000 that become due at once takes seconds."""
 
-_RIPE = (UNREADY, jobs.c.due_at <= bindparam("now", type_=Instant))
+_DUE_UNMARKED = (UNREADY, jobs.c.due_at <= bindparam("now", type_=Instant))
 # ORDER BY makes Postgres use the index even when it expects many rows.
-ANY_RIPE = select(jobs.c.no).where(*_RIPE).order_by(jobs.c.due_at).limit(1)
+ANY_UNMARKED = select(jobs.c.no).where(*_DUE_UNMARKED).order_by(jobs.c.due_at).limit(1)
 """Query for a job that is due but not marked; almost always there is none."""
 
 _DUE = (
     select(jobs.c.no)
-    .where(*_RIPE, jobs.c.level == bindparam("of_level", type_=SmallInteger))
+    .where(*_DUE_UNMARKED, jobs.c.level == bindparam("of_level", type_=SmallInteger))
     .order_by(jobs.c.due_at)
     .limit(bindparam("rows", type_=Integer))
     # the transaction that has locked a row changes or marks it itself
     .with_for_update(skip_locked=True, key_share=True)
 )
 # Postgres may run the inner query more than once and mark more jobs, which does no harm.
-_RIPEN = update(jobs).where(jobs.c.no.in_(_DUE)).values(ready=1)
+_MARK_DUE = update(jobs).where(jobs.c.no.in_(_DUE)).values(ready=1)
 _SOONEST = select(
     select(jobs.c.no).where(READY).exists(),
     select(jobs.c.due_at).where(UNREADY).order_by(jobs.c.due_at).limit(1).scalar_subquery(),
 )
 
 
-def soonest(conn: Connection) -> tuple[bool, datetime | None]:
-    """Return whether a pending job is marked as due, and when the first of the others is due."""
+def next_due(conn: Connection) -> tuple[bool, datetime | None]:
+    """Return whether a pending job is marked as due, and when the first unmarked job is due."""
     marked, first = conn.execute(_SOONEST).one()
     return bool(marked), first
 
 
-def ripen(conn: Connection, now: datetime) -> Priority | None:
+def mark_due(conn: Connection, now: datetime) -> Priority | None:
     """Mark pending jobs that are due at *now*, up to `PORTION`.
 
     The highest level comes first, and within a level the jobs that became due first. Return the
     level that may have more due jobs (lower levels have not been searched), ``None`` if all due
     jobs are marked.
     """
-    room = PORTION
+    remaining = PORTION
     for level in _LEVELS:
-        given = {"now": now, "of_level": level.rank, "rows": room}
-        room -= conn.execute(_RIPEN, given).rowcount
-        if room <= 0:
+        parameters = {"now": now, "of_level": level.rank, "rows": remaining}
+        remaining -= conn.execute(_MARK_DUE, parameters).rowcount
+        if remaining <= 0:
             return level
     return None
 
@@ -259,21 +261,25 @@ def claim(
 ) -> Claim | ClaimAgain | Uncut | None:
     """Lease the first job in the queue for *asker* until *until*.
 
-    Each call marks one portion of the due jobs. As long as *asker* can take none of them and the
+    Each call marks one portion of the due jobs. While *asker* can take no marked job and the
     same level may hold more due jobs, nothing is leased, so that others can write before the
-    next call. The *last* call leases what it finds.
+    next call. The *last* call leases the first job that it finds.
     """
     # Two workers never win the same job: SQLite has one writer at a time, and Postgres
     # skips the rows that another claim has locked. Lock order, to avoid deadlocks: the job, then
     # its owner.
-    seen = one_row(conn, FIRST_LOOK, {"now": now})
-    quotas = limited_quotas(conn) if seen.limited else {}
+    state = one_row(conn, FIRST_LOOK, {"now": now})
+    quotas = limited_quotas(conn) if state.limited else {}
     out = parts_held_back(conn, now, quotas)
-    kind, given = asked_by(conn, asker, now, out)
-    left = ripen(conn, now) if seen.ripe and not kind.only else None
+    kind, parameters = claim_conditions(conn, asker, now, out)
+    unmarked_level = mark_due(conn, now) if state.ripe and not kind.only else None
     past = kind.out and not kind.only
-    row = _past(conn, kind, given) if past else _head(conn, kind, given)
-    if left is not None and not last and (row is None or row["level"] < left.rank):
+    row = _first_past_skipped(conn, kind, parameters) if past else _head(conn, kind, parameters)
+    if (
+        unmarked_level is not None
+        and not last
+        and (row is None or row["level"] < unmarked_level.rank)
+    ):
         return ClaimAgain.AGAIN
     if row is None:
         return None
@@ -295,7 +301,7 @@ def claim_cut(
     """
     quotas = limited_quotas(conn)
     out = parts_held_back(conn, now, quotas)
-    kind, parameters = asked_by(conn, replace(asker, only=job_id), now, out)
+    kind, parameters = claim_conditions(conn, replace(asker, only=job_id), now, out)
     row = conn.execute(_first(kind), parameters).mappings().first()
     if row is None:
         return ClaimAgain.AGAIN
@@ -311,17 +317,21 @@ def claim_cut(
 
 
 # EXISTS would drop the ORDER BY and take 25 ms on Postgres with 100,000 jobs due tomorrow.
-FIRST_LOOK = select(ANY_LIMITED.exists().label("limited"), ANY_RIPE.scalar_subquery().label("ripe"))
+FIRST_LOOK = select(
+    ANY_LIMITED.exists().label("limited"), ANY_UNMARKED.scalar_subquery().label("ripe")
+)
 """The first query of a claim: are there quotas to check, and jobs to mark as due?"""
 
 
-def _head(conn: Connection, kind: ClaimKind, given: Mapping[str, object]) -> RowMapping | None:
-    return conn.execute(_line(kind), given).mappings().first()
+def _head(conn: Connection, kind: ClaimKind, parameters: Mapping[str, object]) -> RowMapping | None:
+    return conn.execute(_locked_head(kind), parameters).mappings().first()
 
 
-def _past(conn: Connection, kind: ClaimKind, given: Mapping[str, object]) -> RowMapping | None:
-    while (no := first_of_others(conn, kind, given)) is not None:
-        row = conn.execute(_still(kind), {**given, "no": no}).mappings().first()
+def _first_past_skipped(
+    conn: Connection, kind: ClaimKind, parameters: Mapping[str, object]
+) -> RowMapping | None:
+    while (no := first_of_other_owners(conn, kind, parameters)) is not None:
+        row = conn.execute(_locked_if_claimable(kind), {**parameters, "no": no}).mappings().first()
         if row is not None:
             return row
         # the transaction that had locked the row has changed it
@@ -329,7 +339,7 @@ def _past(conn: Connection, kind: ClaimKind, given: Mapping[str, object]) -> Row
 
 
 @cache
-def _line(kind: ClaimKind) -> Select[Any]:
+def _locked_head(kind: ClaimKind) -> Select[Any]:
     # cached for each kind: building the query took a third of the time of a claim
     return locked(_first(kind), skip=True)
 
@@ -337,12 +347,14 @@ def _line(kind: ClaimKind) -> Select[Any]:
 @cache
 def _first(kind: ClaimKind) -> Select[Any]:
     marked = PENDING if kind.only else READY
-    return standing(marked, *on_offer(kind)).order_by(*CLAIM_ORDER).limit(1)
+    return standing(marked, *claimable_conditions(kind)).order_by(*CLAIM_ORDER).limit(1)
 
 
 @cache
-def _still(kind: ClaimKind) -> Select[Any]:
-    return locked(standing(jobs.c.no == bindparam("no", type_=BigInteger), *on_offer(kind)))
+def _locked_if_claimable(kind: ClaimKind) -> Select[Any]:
+    return locked(
+        standing(jobs.c.no == bindparam("no", type_=BigInteger), *claimable_conditions(kind))
+    )
 
 
 @cache
@@ -370,7 +382,7 @@ def take(
             return part
         whole = part
     job, event = waiting.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
-    shard = leased(whole, asker.worker, until)
+    shard = lease_to(whole, asker.worker, until)
     change(conn, job, event, before=waiting, shard=(no, shard))
     lease = Lease(
         job_id=job.id,

@@ -59,12 +59,12 @@ _SQL: Mapping[FilterKey, Callable[[Subquery, Sequence[str]], ColumnElement[bool]
 }
 
 
-def came(new: Iterable[Job]) -> Rows:
+def steps_of_new(new: Iterable[Job]) -> Rows:
     """Return the steps that count new jobs."""
     return _rows(Counter(map(_group, new)))
 
 
-def moved(before: Group | None, job: Job) -> Rows:
+def steps_of_move(before: Group | None, job: Job) -> Rows:
     """Return the steps that move a job from its group *before* to its current one.
 
     *before* is ``None`` if the stored version is another one: then there are no steps.
@@ -73,8 +73,8 @@ def moved(before: Group | None, job: Job) -> Rows:
     return [] if before is None or before == now else _rows({before: -1, now: 1})
 
 
-def moved_all(pairs: Iterable[tuple[Job, Job]]) -> Rows:
-    """Return the steps that move jobs, each as it was and as it is, few steps for many jobs."""
+def steps_of_moves(pairs: Iterable[tuple[Job, Job]]) -> Rows:
+    """Return the steps for (old, new) pairs of jobs, few steps for many jobs."""
     steps = Counter[Group]()
     for before, job in pairs:
         steps[_group(before)] -= 1
@@ -82,10 +82,10 @@ def moved_all(pairs: Iterable[tuple[Job, Job]]) -> Rows:
     return _rows(steps)
 
 
-def went(conn: Connection, gone: Iterable[Job]) -> None:
-    """Remove jobs from the counts."""
-    left = Counter(map(_group, gone))
-    insert_new(conn, tally_steps, _rows({group: -count for group, count in left.items()}))
+def remove_from_counts(conn: Connection, removed: Iterable[Job]) -> None:
+    """Add the steps that subtract deleted jobs."""
+    counts = Counter(map(_group, removed))
+    insert_new(conn, tally_steps, _rows({group: -count for group, count in counts.items()}))
 
 
 def counting() -> Insert:
@@ -94,7 +94,7 @@ def counting() -> Insert:
     return insert(tally_steps).from_select(_STEP, select(rows))
 
 
-def counted_as(conn: Connection, job: Job, before: Job | None) -> Group | None:
+def stored_group(conn: Connection, job: Job, before: Job | None) -> Group | None:
     """Return the group of the version before *job*, ``None`` if that version isn't the stored one.
 
     *before* is that version, if it was read in this transaction.
@@ -132,19 +132,19 @@ def sum_up(conn: Connection) -> bool:
     return add_up(conn, tally_steps, tallies, AT_ONCE)
 
 
-def agrees(conn: Connection) -> bool:
+def is_consistent(conn: Connection) -> bool:
     """Return whether the sums match the stored jobs; takes half a second for a million jobs."""
-    return not _missed(conn)
+    return not _differences(conn)
 
 
-def agree(conn: Connection) -> None:
+def repair(conn: Connection) -> None:
     """Add the steps that make the sums match the jobs again, after manual changes by SQL."""
     if is_postgres(conn):  # two concurrent calls would add the steps twice
         conn.execute(select(func.pg_advisory_xact_lock(_AGREE_LOCK)))
-    insert_new(conn, tally_steps, _rows(_missed(conn)))
+    insert_new(conn, tally_steps, _rows(_differences(conn)))
 
 
-def _missed(conn: Connection) -> Mapping[Group, int]:
+def _differences(conn: Connection) -> Mapping[Group, int]:
     """Return the difference between the stored jobs and the maintained sums, by group."""
     there = select(*_columns(jobs), func.count().label("jobs")).where(PRESENT)
     parts = (
@@ -152,10 +152,10 @@ def _missed(conn: Connection) -> Mapping[Group, int]:
         select(*_columns(tallies), -tallies.c.jobs),
         select(*_columns(tally_steps), -tally_steps.c.jobs),
     )
-    both = union_all(*parts).subquery("both_of_them")
-    count = func.sum(both.c.jobs)
-    asked = select(*_columns(both), count.label("missed")).group_by(*_columns(both))
-    rows = conn.execute(asked.having(count != 0))
+    differences = union_all(*parts).subquery("both_of_them")
+    count = func.sum(differences.c.jobs)
+    query = select(*_columns(differences), count.label("missed")).group_by(*_columns(differences))
+    rows = conn.execute(query.having(count != 0))
     return {(row.owner, row.state, row.priority): int(row.missed) for row in rows}
 
 
@@ -176,16 +176,16 @@ def _columns(of: FromClause) -> tuple[ColumnElement[Any], ...]:
 
 
 def _conditions(counted: Subquery, query: JobQuery) -> list[ColumnElement[bool]]:
-    found = [_condition(counted, one) for one in query.where]
+    filters = [_condition(counted, condition) for condition in query.where]
     if query.owner is not None:
-        found.append(counted.c.owner == query.owner)
+        filters.append(counted.c.owner == query.owner)
     if query.states:
-        found.append(counted.c.state.in_([state.value for state in query.states]))
+        filters.append(counted.c.state.in_([state.value for state in query.states]))
     if query.priorities:
-        found.append(counted.c.priority.in_([priority.rank for priority in query.priorities]))
-    return found
+        filters.append(counted.c.priority.in_([priority.rank for priority in query.priorities]))
+    return filters
 
 
-def _condition(counted: Subquery, asked: Condition) -> ColumnElement[bool]:
-    found = _SQL[asked.key](counted, asked.words)
-    return not_(found) if asked.negated else found
+def _condition(counted: Subquery, condition: Condition) -> ColumnElement[bool]:
+    expression = _SQL[condition.key](counted, condition.words)
+    return not_(expression) if condition.negated else expression

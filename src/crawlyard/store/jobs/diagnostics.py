@@ -1,4 +1,4 @@
-"""Diagnostics: what became of the URLs of a job."""
+"""Diagnostics: outcomes of the URLs of a job."""
 
 from sqlalchemy import (
     Connection,
@@ -22,29 +22,35 @@ from crawlyard.store.tables.jobs import (
 
 
 class InquiryStore(StorePart):
-    """Queries that explain what became of URLs."""
+    """Queries for the outcomes of URLs."""
 
     @reads
     def page_of(self, conn: Connection, job_id: str, fp: int) -> StoredPage | None:
         """Return the page record of a target, ``None`` if it has none."""
-        asked = PAGES.where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.fp == fp)
-        row = conn.execute(asked).first()
+        query = PAGES.where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.fp == fp)
+        row = conn.execute(query).first()
         return None if row is None else page_of(row)
 
     @reads
-    def before(self, conn: Connection, job_id: str, known: KnownURL, *, depth_first: bool) -> int:
+    def before(
+        self, conn: Connection, job_id: str, known_url: KnownURL, *, depth_first: bool
+    ) -> int:
         """Return how many URLs of a job `FrontierStore.load` returns before a waiting one."""
         depth, key = frontier.c.depth, frontier.c.id
         if depth_first:
-            first = or_(depth > known.depth, and_(depth == known.depth, key > known.key))
+            first = or_(
+                depth > known_url.depth, and_(depth == known_url.depth, key > known_url.key)
+            )
         else:
-            first = or_(depth < known.depth, and_(depth == known.depth, key < known.key))
-        asked = (
+            first = or_(
+                depth < known_url.depth, and_(depth == known_url.depth, key < known_url.key)
+            )
+        query = (
             select(func.count())
             .select_from(frontier)
             .where(frontier.c.job_no == no_of(job_id).scalar_subquery(), WAITING, first)
         )
-        return conn.scalar(asked) or 0
+        return conn.scalar(query) or 0
 
     @reads
     def roots(self, conn: Connection, job_id: str) -> list[str]:

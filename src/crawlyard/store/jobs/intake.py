@@ -42,9 +42,9 @@ from crawlyard.store.db.dialects import postgresql, sqlite
 from crawlyard.store.db.raw_sqlite import keys_of, one_row, run_each
 from crawlyard.store.db.transactions import StorePart, writes
 from crawlyard.store.db.wakeups import gather
-from crawlyard.store.jobs.counts import came, counting
-from crawlyard.store.jobs.job_rows import tell, telling_of, versions
-from crawlyard.store.jobs.queue_position import LINE, OwnerTurns, line_in
+from crawlyard.store.jobs.counts import counting, steps_of_new
+from crawlyard.store.jobs.job_rows import add_events, insert_events, versions
+from crawlyard.store.jobs.queue_position import QUEUE_ENTRY, OwnerTurns, queue_entry_of
 from crawlyard.store.jobs.unique_keys import UniqueKeyOf, with_keys
 from crawlyard.store.queries import Entered, Entrant, IntakeRules
 from crawlyard.store.tables.access import users
@@ -83,60 +83,62 @@ class IntakeStore(StorePart):
             Conflict: an id is taken; nothing is written.
         """
         # Lock order, to avoid deadlocks: jobs by key, then unique keys, then users by key.
-        there = versions(conn, {one.like.id for one in entrants if one.like is not None})
+        there = versions(
+            conn, {entrant.like.id for entrant in entrants if entrant.like is not None}
+        )
         keys = {(e.owner, e.unique_key) for e in entrants if e.unique_key is not None}
-        taken = with_keys(conn, keys) if keys else {}
-        lines, rules = _first_look(conn, entrants)
+        holders = with_keys(conn, keys) if keys else {}
+        lines, rules = _read_rules(conn, entrants)
         limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
         if limited:
             rules |= _counted(conn, limited, rules)
-        answers, made = _judged(entrants, there, rules, taken)
-        if made:
-            new, told = [job for job, _ in made], [event for _, event in made]
-            add_jobs(conn, new, OwnerTurns(conn, lines), told)
+        answers, admitted = _admit(entrants, there, rules, holders)
+        if admitted:
+            new, events = [job for job, _ in admitted], [event for _, event in admitted]
+            add_jobs(conn, new, OwnerTurns(conn, lines), events)
         return answers
 
 
-def _judged(
+def _admit(
     entrants: Sequence[Entrant],
     there: Mapping[str, int],
     rules: dict[str, IntakeRules],
-    taken: dict[UniqueKeyOf, Job],
+    holders: dict[UniqueKeyOf, Job],
 ) -> tuple[list[Entered], list[tuple[Job, Event]]]:
     """Return the answer to each entrant, and the job and event to write for each admitted one."""
     answers: list[Entered] = []
-    made: list[tuple[Job, Event]] = []
+    admitted: list[tuple[Job, Event]] = []
     for entrant in entrants:
         key = entrant.owner, entrant.unique_key
-        if key in taken:
-            answers.append(taken[key])
+        if key in holders:
+            answers.append(holders[key])
             continue
-        held, like = rules[entrant.owner], entrant.like
+        rule, like = rules[entrant.owner], entrant.like
         if like is not None and there.get(like.id) != like.version:
             answers.append(Conflict(f"job {like.id} is not at version {like.version} any more"))
             continue
         try:
-            job, event = entrant.judge(held)
+            job, event = entrant.judge(rule)
         except Refused as refusal:
             answers.append(refusal)
         else:
-            rules[entrant.owner] = replace(held, waiting=held.waiting + 1)
-            made.append((job, event))
+            rules[entrant.owner] = replace(rule, waiting=rule.waiting + 1)
+            admitted.append((job, event))
             answers.append(job)
             if entrant.unique_key is not None:
-                taken[key] = job
-    return answers, made
+                holders[key] = job
+    return answers, admitted
 
 
-def _first_look(
+def _read_rules(
     conn: Connection, entrants: Sequence[Entrant]
 ) -> tuple[Mapping[tuple[str, Priority], QueueEntry], dict[str, IntakeRules]]:
-    """Return what most entrants need, with one statement per owner and level."""
+    """Read queue entries and rules, with one statement per owner and level."""
     lines: dict[tuple[str, Priority], QueueEntry] = {}
     rules: dict[str, IntakeRules] = {}
-    for owner, level in dict.fromkeys((one.owner, one.level) for one in entrants):
-        row = one_row(conn, _FIRST_LOOK, {"owner": owner, "level": level.rank})
-        lines[owner, level] = line_in(row)
+    for owner, level in dict.fromkeys((entrant.owner, entrant.level) for entrant in entrants):
+        row = one_row(conn, _RULES_QUERY, {"owner": owner, "level": level.rank})
+        lines[owner, level] = queue_entry_of(row)
         rules[owner] = _rules(row.ceilings or "{}", row.grants or "{}", row.quota)
     return lines, rules
 
@@ -154,19 +156,19 @@ def _counted(
     conn: Connection, limited: Collection[str], rules: Mapping[str, IntakeRules]
 ) -> dict[str, IntakeRules]:
     """Return the *rules* of owners whose quota limits pending jobs, with their current number."""
-    found: dict[str, IntakeRules] = {}
+    counted: dict[str, IntakeRules] = {}
     if is_postgres(conn):
         # Otherwise two concurrent transactions count the same jobs, and both add one.
-        theirs = select(users.c.id, users.c.quota).where(users.c.id.in_(limited))
-        alone = theirs.order_by(users.c.id).with_for_update(key_share=True)
-        quotas = {row["id"]: quota_of(row) for row in conn.execute(alone).mappings()}
+        quotas_of_limited = select(users.c.id, users.c.quota).where(users.c.id.in_(limited))
+        locked_quotas = quotas_of_limited.order_by(users.c.id).with_for_update(key_share=True)
+        quotas = {row["id"]: quota_of(row) for row in conn.execute(locked_quotas).mappings()}
     else:
         quotas = {}
     for owner in limited:
         waiting = conn.scalar(_WAITING, {"owner": owner}) or 0
         quota = quotas.get(owner, rules[owner].quota)
-        found[owner] = replace(rules[owner], quota=quota, waiting=waiting)
-    return found
+        counted[owner] = replace(rules[owner], quota=quota, waiting=waiting)
+    return counted
 
 
 def _section(name: SectionName) -> ScalarSelect[Any]:
@@ -176,7 +178,7 @@ def _section(name: SectionName) -> ScalarSelect[Any]:
 
 _WAITING = select(func.count()).where(PENDING, PRESENT, jobs.c.owner == _ITS_OWNER)
 
-_FIRST_LOOK = LINE.add_columns(
+_RULES_QUERY = QUEUE_ENTRY.add_columns(
     _section(SectionName.CEILINGS).label("ceilings"),
     _section(SectionName.GRANTS).label("grants"),
     select(users.c.quota).where(users.c.id == _ITS_OWNER).scalar_subquery().label("quota"),
@@ -186,7 +188,7 @@ _ALL_COLUMNS: ColumnElement[Any] = literal_column("*")
 
 _JOB = "of_job"  # column with the id of a job, next to the value that belongs to it
 
-_HAS: tuple[tuple[Table, str, Callable[[JobSpec], Iterable[str]]], ...] = (
+_CHILD_TABLES: tuple[tuple[Table, str, Callable[[JobSpec], Iterable[str]]], ...] = (
     (job_hosts, "host", lambda spec: hosts_in(spec.urls)),
     (job_texts, "text", lambda spec: (text_of(spec),)),
     # without duplicates after cleaning: Postgres rejects a key that occurs twice
@@ -199,9 +201,9 @@ def add_jobs(
     conn: Connection,
     new: Sequence[Job],
     turns: OwnerTurns | None = None,
-    told: Sequence[Event] = (),
+    events: Sequence[Event] = (),
 ) -> None:
-    """Insert new jobs with their shards, tags and webhooks, then add the events *told*.
+    """Insert new jobs with their shards, tags and webhooks, then add the events *events*.
 
     Raises:
         Conflict: an id is taken; the caller must roll the transaction back.
@@ -209,53 +211,59 @@ def add_jobs(
     turns = turns or OwnerTurns(conn)
     rows = [new_job_row(job) | {"turn": turns.next(job.owner, job.level)} for job in new]
     # since_seq 0: a job's own webhook receives every event of its job, from the first on
-    asked = [WEBHOOKS.row(webhook) | {"since_seq": 0} for job in new for webhook in job.webhooks()]
+    webhook_rows = [
+        WEBHOOKS.row(webhook) | {"since_seq": 0} for job in new for webhook in job.webhooks()
+    ]
     at_once: Sequence[Event] = ()
     if is_postgres(conn):
-        at_once = () if asked else told
-        count = _arrived_at_once(conn, rows, new, at_once)
+        at_once = () if webhook_rows else events
+        count = _insert_jobs_at_once(conn, rows, new, at_once)
     else:
-        count = _arrived(conn, rows, new)
+        count = _insert_jobs(conn, rows, new)
     if count != len(new):
-        raise Conflict(f"there is a job {' or '.join(job.id for job in new)} already")
+        raise Conflict(f"a job {' or '.join(job.id for job in new)} already exists")
     for job in new:
         gather(conn, job)
-    insert_new(conn, webhooks, asked)
+    insert_new(conn, webhooks, webhook_rows)
     if not at_once:
-        tell(conn, told)
+        add_events(conn, events)
 
 
-def _arrived(conn: Connection, rows: Rows, new: Sequence[Job]) -> int:
+def _insert_jobs(conn: Connection, rows: Rows, new: Sequence[Job]) -> int:
     """Insert jobs with their child rows and count them; return how many were new."""
     keys = keys_of(conn, _insert_of(jobs), rows)
     if len(keys) != len(rows):
         return len(keys)
     run_each(conn, _first_shard(), [{"its_no": no} for no in keys])
-    for table, name, has in _HAS:
-        theirs = [
+    for table, name, has in _CHILD_TABLES:
+        child_rows = [
             {"job_no": no, name: value}
             for no, job in zip(keys, new, strict=True)
             for value in has(job.spec)
         ]
-        if theirs:
-            run_each(conn, _insert_of(table), theirs)
-    insert_new(conn, tally_steps, came(new))
+        if child_rows:
+            run_each(conn, _insert_of(table), child_rows)
+    insert_new(conn, tally_steps, steps_of_new(new))
     return len(keys)
 
 
-def _arrived_at_once(
-    conn: Connection, rows: Rows, new: Sequence[Job], told: Sequence[Event]
+def _insert_jobs_at_once(
+    conn: Connection, rows: Rows, new: Sequence[Job], events: Sequence[Event]
 ) -> int:
-    """Do the same as `_arrived` and add events, in one statement to save round trips."""
-    given = {jobs.name: as_json(conn, jobs, rows)}
-    for table, name, has in _HAS:
-        theirs = [{_JOB: job.id, name: value} for job in new for value in has(job.spec)]
-        given[table.name] = as_json(conn, table, theirs)
-    given[tally_steps.name] = as_json(conn, tally_steps, came(new))
-    if told:
-        given[new_events.name] = as_json(conn, new_events, [EVENTS.row(each) for each in told])
-    row = conn.execute(_arrival(tuple(rows[0]), telling=bool(told)), given).one()
-    if told:
+    """Insert as `_insert_jobs` does and add events, in one statement to save round trips."""
+    parameters = {jobs.name: as_json(conn, jobs, rows)}
+    for table, name, has in _CHILD_TABLES:
+        child_rows = [{_JOB: job.id, name: value} for job in new for value in has(job.spec)]
+        parameters[table.name] = as_json(conn, table, child_rows)
+    parameters[tally_steps.name] = as_json(conn, tally_steps, steps_of_new(new))
+    if events:
+        parameters[new_events.name] = as_json(
+            conn, new_events, [EVENTS.row(each) for each in events]
+        )
+    row = conn.execute(
+        _insert_statement(tuple(rows[0]), with_events=bool(events)), parameters
+    ).one()
+    if events:
         note_receipt(conn, row.receipt)
     count: int = row.rows
     return count
@@ -273,33 +281,33 @@ def _first_shard() -> Insert:
 
 
 @cache
-def _arrival(names: tuple[str, ...], *, telling: bool) -> Select[Any]:
+def _insert_statement(names: tuple[str, ...], *, with_events: bool) -> Select[Any]:
     rows = rows_of(jobs, [jobs.c[name] for name in names])
-    given = select(_ALL_COLUMNS).select_from(rows)
-    putting = postgresql.insert(jobs).from_select(names, given).on_conflict_do_nothing()
+    values = select(_ALL_COLUMNS).select_from(rows)
+    putting = postgresql.insert(jobs).from_select(names, values).on_conflict_do_nothing()
     new = putting.returning(jobs.c.no, jobs.c.id).cte("new")
     first = insert(shards).from_select(_SHARD_NAMES, _shard_of(new.c.no)).cte("first")
     parts = [first, counting().cte("steps")]
-    for table, name, _ in _HAS:
+    for table, name, _ in _CHILD_TABLES:
         its = rows_of(table, [column(_JOB, CleanText), table.c[name]])
-        theirs = select(new.c.no, its.c[name]).join(new, new.c.id == its.c[_JOB])
-        parts.append(insert(table).from_select(["job_no", name], theirs).cte(f"its_{name}"))
+        values_of_new = select(new.c.no, its.c[name]).join(new, new.c.id == its.c[_JOB])
+        parts.append(insert(table).from_select(["job_no", name], values_of_new).cte(f"its_{name}"))
     count = select(func.count().label("rows")).select_from(new)
-    if not telling:
+    if not with_events:
         return count.add_cte(*parts)
-    told = telling_of(count.subquery("all_new")).cte("told")
-    return count.add_columns(receipt().label("receipt")).add_cte(*parts, told)
+    added_events = insert_events(count.subquery("all_new")).cte("told")
+    return count.add_columns(receipt().label("receipt")).add_cte(*parts, added_events)
 
 
-def _said(name: str, value: object) -> ColumnElement[Any]:
+def _literal_column(name: str, value: object) -> ColumnElement[Any]:
     # Literals instead of parameters: psycopg caches a parsed statement only if it has at most
     # 50 parameters.
-    said = literal(value, shards.c[name].type)
-    words = said.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+    literal_value = literal(value, shards.c[name].type)
+    words = literal_value.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
     return literal_column(str(words))
 
 
-_SHARD = {name: _said(name, v) for name, v in {"shard": 0, **shard_row(Shard())}.items()}
+_SHARD = {name: _literal_column(name, v) for name, v in {"shard": 0, **shard_row(Shard())}.items()}
 
 _SHARD_NAMES = ["job_no", *_SHARD]
 

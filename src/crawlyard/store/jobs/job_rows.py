@@ -50,10 +50,10 @@ from crawlyard.store.db.bulk_rows import (
 )
 from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.raw_sqlite import changed, run_each
+from crawlyard.store.db.raw_sqlite import run_each, run_update
 from crawlyard.store.db.wakeups import gather
-from crawlyard.store.jobs.counts import counted_as, counting, moved, moved_all
-from crawlyard.store.jobs.queue_position import OwnerTurns, back_in_line
+from crawlyard.store.jobs.counts import counting, steps_of_move, steps_of_moves, stored_group
+from crawlyard.store.jobs.queue_position import OwnerTurns, with_turn
 from crawlyard.store.tables.jobs import (
     PRESENT,
     events,
@@ -66,11 +66,11 @@ from crawlyard.store.tables.jobs import (
 )
 from crawlyard.store.tables.tallies import tally_steps
 
-_TELL = insert(events)
+_INSERT_EVENTS = insert(events)
 
 # only used in the conditions and orders of lists, and therefore never read
-_SOUGHT = frozenset({"tail", "dated", "unique_key", "settled_pages"})
-_READ = (*(c for c in jobs.c if c.name not in _SOUGHT), *shards.c)
+_QUERY_ONLY = frozenset({"tail", "dated", "unique_key", "settled_pages"})
+_READ = (*(c for c in jobs.c if c.name not in _QUERY_ONLY), *shards.c)
 
 _PAGES = (
     select(shards.c.pages)
@@ -98,7 +98,7 @@ def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
 def change(
     conn: Connection,
     job: Job,
-    *told: Event,
+    *events: Event,
     before: Job | None = None,
     shard: tuple[int, Shard] | None = None,
     cut: Mapping[str, Any] | None = None,
@@ -108,34 +108,34 @@ def change(
     *before* is the job as read in this transaction, if it was read: a spec that is still the
     same object is not written again, nor is a damaged one. *shard*, the key of the job and its
     new shard, is replaced as well; the caller has locked the row of the job then. *cut* has the
-    columns of the job that say how it is cut into shards, if they change.
+    columns of the job that describe its shards, if they change.
 
     Raises:
         Conflict: the stored version is another, or the job is gone.
     """
-    job = back_in_line(conn, job)
-    steps = moved(counted_as(conn, job, before), job)
+    job = with_turn(conn, job)
+    steps = steps_of_move(stored_group(conn, job, before), job)
     # the readable rest of a damaged spec must not replace the stored one
     same = bool(job.damaged) or (before is not None and before.spec is job.spec)
     row = job_row(job) | ({} if same else spec_row(job.spec)) | dict(cut or {})
     if job.state is not State.RUNNING:
         row["settled_pages"] = shard and shard[1].usage.pages
-    at_once = told if same and is_postgres(conn) else ()
+    at_once = events if same and is_postgres(conn) else ()
     if is_postgres(conn):
-        count = _changed_at_once(conn, job, row, shard, steps, at_once)
+        count = _update_job_at_once(conn, job, row, shard, steps, at_once)
     else:
-        count = _changed(conn, job, row, shard, steps)
+        count = _update_job(conn, job, row, shard, steps)
     if not count:
         raise Conflict(f"job {job.id} is not at version {job.version - 1} any more")
     gather(conn, job, before)
     if not same:
         no = conn.execute(no_of(job.id)).scalar_one()
-        _index_anew(conn, {no: job})
+        _replace_indexed_values(conn, {no: job})
     if not at_once:
-        tell(conn, told)
+        add_events(conn, events)
 
 
-def _changed(
+def _update_job(
     conn: Connection,
     job: Job,
     row: Mapping[str, Any],
@@ -145,43 +145,45 @@ def _changed(
     """Write a job, its shard and its counts; return the number of changed jobs, 1 or 0."""
     if shard is not None:
         set_shard(conn, *shard)
-    count = changed(conn, _change(tuple(row)), _of_version(job) | _given(row))
+    count = run_update(conn, _update_statement(tuple(row)), _of_version(job) | _parameters(row))
     insert_new(conn, tally_steps, steps)
     return count
 
 
-def _changed_at_once(
+def _update_job_at_once(
     conn: Connection,
     job: Job,
     row: Mapping[str, Any],
     shard: tuple[int, Shard] | None,
     steps: Rows,
-    told: Sequence[Event],
+    events: Sequence[Event],
 ) -> int:
-    """Do the same as `_changed` and add events, in one statement to save round trips."""
+    """Write as `_update_job` does and add events, in one statement to save round trips."""
     # jobs and shards share no column name, so their parameters don't clash
     of_shard = {} if shard is None else shard_row(shard[1])
-    given = _of_version(job) | _given(row) | _given(of_shard)
+    parameters = _of_version(job) | _parameters(row) | _parameters(of_shard)
     if shard is not None:
-        given["its_no"] = shard[0]
-    given[tally_steps.name] = as_json(conn, tally_steps, steps)
-    if told:
-        given[new_events.name] = as_json(conn, new_events, [EVENTS.row(each) for each in told])
-    statement = _change_at_once(tuple(row), tuple(of_shard), telling=bool(told))
-    found = conn.execute(statement, given).one()
-    if told:
-        note_receipt(conn, found.receipt)
-    rows: int = found.rows
+        parameters["its_no"] = shard[0]
+    parameters[tally_steps.name] = as_json(conn, tally_steps, steps)
+    if events:
+        parameters[new_events.name] = as_json(
+            conn, new_events, [EVENTS.row(each) for each in events]
+        )
+    statement = _update_statement_at_once(tuple(row), tuple(of_shard), with_events=bool(events))
+    result = conn.execute(statement, parameters).one()
+    if events:
+        note_receipt(conn, result.receipt)
+    rows: int = result.rows
     return rows
 
 
 def change_all(
-    conn: Connection, changes: Sequence[tuple[int, Standing, Job]], told: Sequence[Event]
+    conn: Connection, changes: Sequence[tuple[int, Standing, Job]], events: Sequence[Event]
 ) -> None:
     """Replace jobs and add the events, with a few statements for all of them.
 
-    Each is given by its key, as it was and as it is to be. The caller has read and locked them
-    in this transaction.
+    Each change has the key of the job, its old and its new state. The caller has read and locked
+    the jobs in this transaction.
     """
     if not changes:
         return
@@ -198,14 +200,14 @@ def change_all(
     # the readable rest of a damaged spec must not replace the stored one
     anew = {n: job for n, old, job in ready if job.spec is not old.spec and not job.damaged}
     update_rows(conn, jobs, [{"no": no} | spec_row(job.spec) for no, job in anew.items()], ("no",))
-    _index_anew(conn, anew)
-    insert_new(conn, tally_steps, moved_all((old, job) for _, old, job in ready))
+    _replace_indexed_values(conn, anew)
+    insert_new(conn, tally_steps, steps_of_moves((old, job) for _, old, job in ready))
     for _, old, job in ready:
         gather(conn, job, old)
-    tell(conn, told)
+    add_events(conn, events)
 
 
-def _index_anew(conn: Connection, changed: Mapping[int, Job]) -> None:
+def _replace_indexed_values(conn: Connection, changed: Mapping[int, Job]) -> None:
     """Replace the indexed tags, hosts and text of jobs, by their keys."""
     if not changed:
         return
@@ -222,11 +224,11 @@ def _index_anew(conn: Connection, changed: Mapping[int, Job]) -> None:
 def set_shard(conn: Connection, no: int, shard: Shard) -> None:
     """Replace shard 0 of a job, whose row is locked."""
     row = shard_row(shard)
-    changed(conn, _set_shard(tuple(row)), {"its_no": no} | _given(row))
+    run_update(conn, _set_shard(tuple(row)), {"its_no": no} | _parameters(row))
 
 
 @cache
-def _change(names: tuple[str, ...]) -> Update:
+def _update_statement(names: tuple[str, ...]) -> Update:
     # Cached: building the statements each time took half of the time of a claim.
     its = jobs.c.id == bindparam("its_id", type_=String)
     before = jobs.c.version == bindparam("before", type_=Integer)
@@ -237,18 +239,18 @@ def _change(names: tuple[str, ...]) -> Update:
 
 
 @cache
-def _change_at_once(
-    names: tuple[str, ...], of_shard: tuple[str, ...], *, telling: bool
+def _update_statement_at_once(
+    names: tuple[str, ...], of_shard: tuple[str, ...], *, with_events: bool
 ) -> Select[Any]:
-    job = _change(names).returning(jobs.c.no).cte("job")
+    job = _update_statement(names).returning(jobs.c.no).cte("job")
     parts = [counting().cte("steps")]
     if of_shard:
         parts.append(_set_shard(of_shard).cte("shard"))
     count = select(func.count().label("rows")).select_from(job)
-    if not telling:
+    if not with_events:
         return count.add_cte(*parts)
-    told = telling_of(count.subquery("all_changed")).cte("told")
-    return count.add_columns(receipt().label("receipt")).add_cte(*parts, told)
+    added_events = insert_events(count.subquery("all_changed")).cte("told")
+    return count.add_columns(receipt().label("receipt")).add_cte(*parts, added_events)
 
 
 @cache
@@ -266,7 +268,7 @@ def _values(table: Table, names: Iterable[str]) -> dict[str, BindParameter[Any]]
     return {name: bindparam(f"given_{name}", type_=table.c[name].type) for name in names}
 
 
-def _given(row: Mapping[str, object]) -> dict[str, object]:
+def _parameters(row: Mapping[str, object]) -> dict[str, object]:
     # a parameter of an UPDATE must not have the name of its column
     return {f"given_{name}": value for name, value in row.items()}
 
@@ -275,38 +277,38 @@ def versions(conn: Connection, ids: Collection[str]) -> dict[str, int]:
     """Return the versions of jobs by id, and lock the jobs until the transaction ends."""
     if not ids:
         return {}
-    found = (
+    query = (
         select(jobs.c.id, jobs.c.version)
         .where(jobs.c.id.in_(sorted(ids)), PRESENT)
         .order_by(jobs.c.no)
         .with_for_update(key_share=True)
     )
-    return {row.id: row.version for row in conn.execute(found)}
+    return {row.id: row.version for row in conn.execute(query)}
 
 
-def tell(conn: Connection, happened: Sequence[Event]) -> None:
+def add_events(conn: Connection, events: Sequence[Event]) -> None:
     """Add events, once the rows that they are about are locked.
 
-    On Postgres they get their seq later (`numbering`), so nobody waits for another transaction.
+    On Postgres they get their seq later (`numbering`), so no transaction waits for another.
     """
-    if not happened:
+    if not events:
         return
-    rows = [EVENTS.row(e) for e in happened]
+    rows = [EVENTS.row(e) for e in events]
     if is_postgres(conn):
-        told = conn.execute(_tell_later(tuple(rows[0])), arrays(conn, new_events, rows))
-        note_receipt(conn, told.scalars().all()[0])
+        receipts = conn.execute(_insert_new_events(tuple(rows[0])), arrays(conn, new_events, rows))
+        note_receipt(conn, receipts.scalars().all()[0])
     else:
-        run_each(conn, _TELL, rows)
+        run_each(conn, _INSERT_EVENTS, rows)
 
 
 @cache
-def _tell_later(names: tuple[str, ...]) -> Executable:
+def _insert_new_events(names: tuple[str, ...]) -> Executable:
     rows = unnested(new_events, names)
-    given = select(*(rows.c[name] for name in names))
-    return insert(new_events).from_select(names, given).returning(receipt())
+    values = select(*(rows.c[name] for name in names))
+    return insert(new_events).from_select(names, values).returning(receipt())
 
 
-def telling_of(written: FromClause) -> Insert:
+def insert_events(written: FromClause) -> Insert:
     """Return the part of a Postgres statement that adds events after *written*, which is one row.
 
     The parameter with the events is made by `as_json`.
@@ -314,8 +316,8 @@ def telling_of(written: FromClause) -> Insert:
     named = [each for each in new_events.c if each is not new_events.c.no]
     rows = rows_of(new_events, named)
     # after that row: events of one job get their keys in the order of its changes
-    given = select(rows).select_from(written.join(rows, true()))
-    return insert(new_events).from_select([each.name for each in named], given)
+    values = select(rows).select_from(written.join(rows, true()))
+    return insert(new_events).from_select([each.name for each in named], values)
 
 
 def settle_pages(conn: Connection, no: int, stored: int, pages: int) -> None:

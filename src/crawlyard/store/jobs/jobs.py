@@ -18,19 +18,19 @@ from crawlyard.errors import Conflict, NotFound, Refused, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.crawl.frontier import requeue
 from crawlyard.store.db.transactions import StorePart, frees, reads, write_freeing, writes
-from crawlyard.store.jobs.counts import has_many_steps, sum_up, sums, went
+from crawlyard.store.jobs.counts import has_many_steps, remove_from_counts, sum_up, sums
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import (
+    add_events,
     change,
     change_all,
     locked,
     standing,
-    tell,
 )
 from crawlyard.store.jobs.order import ordered
-from crawlyard.store.jobs.shard_rules import fenced, held
+from crawlyard.store.jobs.shard_rules import fence, is_leased
 from crawlyard.store.jobs.shards import SHARERS, all_parts, parts_of, write_parts
-from crawlyard.store.jobs.where import conditions, picked, rarely, when
+from crawlyard.store.jobs.where import conditions, creation_bounds, first_keys, rare_condition
 from crawlyard.store.queries import EVERY_JOB, JobQuery, Judged, Verdict
 from crawlyard.store.tables.jobs import PRESENT, UNIQUE, jobs
 
@@ -52,7 +52,7 @@ class JobStore(StorePart):
         """
         if like is not None:
             _at(conn, like.id, like.version)
-        add_jobs(conn, [job], told=[event])
+        add_jobs(conn, [job], events=[event])
 
     @reads
     def with_unique_key(self, conn: Connection, owner: str, key: str) -> str | None:
@@ -67,11 +67,11 @@ class JobStore(StorePart):
         Raises:
             NotFound: no job has that id.
         """
-        found = standing(jobs.c.id == job_id).add_columns(SHARERS)
-        row = conn.execute(found).mappings().first()
+        query = standing(jobs.c.id == job_id).add_columns(SHARERS)
+        row = conn.execute(query).mappings().first()
         if row is None:
             raise NotFound(f"no job {job_id}")
-        return _seen(row)
+        return _standing_of(row)
 
     async def save(self, job: Job, *events: Event) -> None:
         """Replace version ``job.version - 1`` of the job and add the events.
@@ -92,13 +92,13 @@ class JobStore(StorePart):
     def change_all(
         self, conn: Connection, ids: Collection[str], verdict: Verdict
     ) -> Mapping[str, Judged]:
-        """Change jobs as *verdict* says, in one transaction; return what became of each.
+        """Change jobs as *verdict* says, in one transaction; return the outcome of each.
 
-        Each is read in that transaction, so nobody else's change is lost. A refusal harms no
-        other. Ids of no job are missing in the answer.
+        Each is read in that transaction, so no concurrent change is lost. A refusal does not affect
+        other jobs. Unknown ids are missing in the answer.
         """
-        changes, answers = _judged(conn, ids, verdict)
-        change_all(conn, [(no, before, job) for no, before, job, _ in changes], _told(changes))
+        changes, answers = _apply_verdict(conn, ids, verdict)
+        change_all(conn, [(no, before, job) for no, before, job, _ in changes], _events_of(changes))
         return answers
 
     @frees
@@ -107,29 +107,29 @@ class JobStore(StorePart):
     ) -> Mapping[str, Judged]:
         """Delete the jobs for which *verdict* has an event, as `delete` does, in one transaction.
 
-        Ids of no job are missing in the answer.
+        Unknown ids are missing in the answer.
         """
-        changes, answers = _judged(conn, ids, verdict)
+        changes, answers = _apply_verdict(conn, ids, verdict)
         if changes:
-            numbers, told = [no for no, *_ in changes], _told(changes)
-            gone = update(jobs).where(jobs.c.no.in_(numbers))
-            conn.execute(gone.values(deleted_at=told[0].at))
-            went(conn, [before.job for _, before, _, _ in changes])
-            _take_back(conn, numbers)
-            tell(conn, told)
+            numbers, events = [no for no, *_ in changes], _events_of(changes)
+            hidden = update(jobs).where(jobs.c.no.in_(numbers))
+            conn.execute(hidden.values(deleted_at=events[0].at))
+            remove_from_counts(conn, [before.job for _, before, _, _ in changes])
+            _fence_off(conn, numbers)
+            add_events(conn, events)
         return answers
 
     @reads
     def owners(self, conn: Connection, ids: Collection[str]) -> set[str]:
-        """Return the owners of jobs."""
+        """Return the distinct owners of these jobs; unknown ids are ignored."""
         return set(conn.scalars(select(jobs.c.owner).where(jobs.c.id.in_(ids), PRESENT)))
 
     @reads
     def ids(self, conn: Connection, query: JobQuery, limit: int) -> list[str]:
-        """Return the ids of what `find` finds, in its order; it costs a tenth of that."""
-        these = jobs.c.no.in_(picked(conn, query, limit))
-        found = select(jobs.c.id).where(these).order_by(_order(query)).limit(limit)
-        return list(conn.scalars(found))
+        """Return the ids of the jobs that `find` returns, in its order, at a tenth of the cost."""
+        matching = jobs.c.no.in_(first_keys(conn, query, limit))
+        ids = select(jobs.c.id).where(matching).order_by(_order(query)).limit(limit)
+        return list(conn.scalars(ids))
 
     @reads
     def find(self, conn: Connection, query: JobQuery, limit: int) -> list[Standing]:
@@ -137,9 +137,9 @@ class JobStore(StorePart):
 
         Jobs are ordered by id: a job that is added later is newer.
         """
-        these = jobs.c.no.in_(picked(conn, query, limit))
-        found = standing(these).add_columns(SHARERS).order_by(_order(query)).limit(limit)
-        return [_seen(row) for row in conn.execute(found).mappings()]
+        matching = jobs.c.no.in_(first_keys(conn, query, limit))
+        rows = standing(matching).add_columns(SHARERS).order_by(_order(query)).limit(limit)
+        return [_standing_of(row) for row in conn.execute(rows).mappings()]
 
     @reads
     def find_ordered(
@@ -151,12 +151,14 @@ class JobStore(StorePart):
             Invalid: no index has the order, and too many jobs match to sort them.
         """
         positions = ordered(conn, query, order, limit, after)
-        found = _named(conn, positions)
-        return [(found[one], at) for one, at in positions.items() if one in found]
+        jobs_by_id = _named(conn, positions)
+        return [
+            (jobs_by_id[job_id], at) for job_id, at in positions.items() if job_id in jobs_by_id
+        ]
 
     @reads
     def named(self, conn: Connection, ids: Collection[str]) -> Mapping[str, Standing]:
-        """Return jobs by their ids; those of no job are missing."""
+        """Return jobs by their ids; unknown ids are missing."""
         return _named(conn, ids)
 
     async def counts(
@@ -169,11 +171,11 @@ class JobStore(StorePart):
         """
         if not query.counts_are_kept:
             return await self._database.read(partial(_counted, query=query, most=most))
-        found, many_steps = await self._database.read(partial(_kept, query=query))
+        counts, many_steps = await self._database.read(partial(_maintained_counts, query=query))
         if many_steps:
             with suppress(StoreUnavailable):  # not essential: the janitor sums them up, too
                 await self._database.write(sum_up)
-        return found
+        return counts
 
     @writes
     def retry_failed(
@@ -191,9 +193,9 @@ class JobStore(StorePart):
         if row is None:
             raise Conflict(f"job {job.id} is gone")
         parts = parts_of(conn, row["no"], row["spread"])
-        if held(parts.total, event.at) or parts.held(event.at):
-            who = parts.total.worker or "workers of its shards"
-            raise Conflict(f"job {job.id} is still held by {who}")
+        if is_leased(parts.total, event.at) or parts.is_leased(event.at):
+            holder = parts.total.worker or "workers of its shards"
+            raise Conflict(f"job {job.id} is still held by {holder}")
         if parts.of:
             parts.add_up()
         targets = requeue(conn, parts, kinds)
@@ -210,26 +212,26 @@ class JobStore(StorePart):
         """
         row = _at(conn, job_id, version)
         conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
-        went(conn, [job_of(row)])
-        _take_back(conn, [row["no"]])
-        tell(conn, [event])
+        remove_from_counts(conn, [job_of(row)])
+        _fence_off(conn, [row["no"]])
+        add_events(conn, [event])
 
 
-def _take_back(conn: Connection, numbers: Collection[int]) -> None:
-    """Fence off the holders of deleted jobs: else they seem to work on them until the purge."""
+def _fence_off(conn: Connection, numbers: Collection[int]) -> None:
+    """Fence off the holders of deleted jobs: otherwise the jobs count as leased until the purge."""
     parts = all_parts(conn, numbers)
-    for one in parts:
-        one.put(0, fenced(one.total))
-        for number, shard in one.leased():
-            one.put(number, fenced(shard))
+    for parts_of_job in parts:
+        parts_of_job.set(0, fence(parts_of_job.total))
+        for number, shard in parts_of_job.leased():
+            parts_of_job.set(number, fence(shard))
     write_parts(conn, *parts)
 
 
 _Change = tuple[int, Standing, Job, Event]
-"""A job by its key, as it was and as it is to be, and its event."""
+"""The key of a job, its old and its new state, and its event."""
 
 
-def _judged(
+def _apply_verdict(
     conn: Connection, ids: Collection[str], verdict: Verdict
 ) -> tuple[list[_Change], dict[str, Judged]]:
     """Return the changes to jobs, whose rows are locked, and the answer for each by its id."""
@@ -240,17 +242,17 @@ def _judged(
         old, refused = Standing(job=job_of(row), shard=shard_of(row)), None
         job = old.job
         try:
-            found = verdict(old)
+            decision = verdict(old)
         except Refused as refusal:
-            found, refused = None, refusal
-        if found is not None:
-            job, event = found
+            decision, refused = None, refusal
+        if decision is not None:
+            job, event = decision
             changes.append((row["no"], old, job, event))
         answers[job.id] = Judged(job=job, refused=refused)
     return changes, answers
 
 
-def _told(changes: Sequence[_Change]) -> list[Event]:
+def _events_of(changes: Sequence[_Change]) -> list[Event]:
     return [event for *_, event in changes]
 
 
@@ -259,25 +261,25 @@ def _order(query: JobQuery) -> ColumnElement[str]:
 
 
 def _named(conn: Connection, ids: Collection[str]) -> Mapping[str, Standing]:
-    found = standing(jobs.c.id.in_(list(ids))).add_columns(SHARERS)
-    return {row["id"]: _seen(row) for row in conn.execute(found).mappings()}
+    query = standing(jobs.c.id.in_(list(ids))).add_columns(SHARERS)
+    return {row["id"]: _standing_of(row) for row in conn.execute(query).mappings()}
 
 
-def _seen(row: RowMapping) -> Standing:
+def _standing_of(row: RowMapping) -> Standing:
     return Standing(job=job_of(row), shard=shard_of(row), sharers=row[SHARERS.name])
 
 
-def _kept(conn: Connection, query: JobQuery) -> tuple[_Counts, bool]:
+def _maintained_counts(conn: Connection, query: JobQuery) -> tuple[_Counts, bool]:
     """Return the counts, and whether so many steps are pending that they should be summed up."""
     return sums(conn, query), has_many_steps(conn)
 
 
 def _counted(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
     if most is None:
-        few = rarely(conn, query, _FEW_TO_COUNT)
-        parts = [[PRESENT, *few, *conditions(query), *dated] for dated in when(query)]
+        few = rare_condition(conn, query, _FEW_TO_COUNT)
+        parts = [[PRESENT, *few, *conditions(query), *dated] for dated in creation_bounds(query)]
     else:
-        parts = [[jobs.c.no.in_(picked(conn, query, most, _FEW_TO_COUNT))]]
+        parts = [[jobs.c.no.in_(first_keys(conn, query, most, _FEW_TO_COUNT))]]
     group, counts = (jobs.c.state, jobs.c.priority), Counter[tuple[State, Priority]]()
     for part in parts:
         rows = conn.execute(select(*group, func.count()).where(*part).group_by(*group))

@@ -32,7 +32,7 @@ from crawlyard.store.jobs.claims import (
     Uncut,
     claim,
     claim_cut,
-    soonest,
+    next_due,
 )
 from crawlyard.store.jobs.job_rows import (
     STANDING,
@@ -42,27 +42,27 @@ from crawlyard.store.jobs.job_rows import (
     settle_pages,
     standing,
 )
-from crawlyard.store.jobs.shard_rules import freed, is_current, order_of
-from crawlyard.store.jobs.shards import others_hold
+from crawlyard.store.jobs.shard_rules import is_current, order_of, release
+from crawlyard.store.jobs.shards import has_leased_parts
 from crawlyard.store.jobs.spread import free_part, settle_part, take_parts_back
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
 
-_LOOKS = 20
+_CLAIM_ATTEMPTS = 20
 """Number of portions of due jobs that one claim searches for a job that it may take.
 
 The lease starts before the first portion: more of them would use it up.
 """
 
-FORGOTTEN = RUNNING & ~HELD & ~others_hold()
+UNLEASED = RUNNING & ~HELD & ~has_leased_parts()
 """Jobs that run without a lease: the holder released it too early, so no lease would expire."""
 
 
 class LeaseStore(StorePart):
-    """Leases: which worker crawls which job, and until when."""
+    """Leases: the worker of each job, and the end of its right to crawl it."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._in_vain = False  # the last claim of this process found nothing
+        self._found_nothing = False  # the last claim of this process found nothing
 
     async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
         # An idle worker claims every second: it reads first, so that it doesn't block writers.
@@ -72,18 +72,18 @@ class LeaseStore(StorePart):
         may take. Two callers never get the same job. Jobs of users whose quota is used up are
         skipped, as decided by `core.access.user.held_back`.
         """
-        if self._in_vain:
-            marked, first = await self._database.known(soonest)
+        if self._found_nothing:
+            marked, first = await self._database.read_cached(next_due)
             if not marked and (first is None or first > now):
                 return None
-        got = await self._claimed(asker, now, lease)
-        self._in_vain = got is None
-        return got
+        claimed = await self._claim(asker, now, lease)
+        self._found_nothing = claimed is None
+        return claimed
 
-    async def _claimed(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
+    async def _claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
         until = now + lease
-        for look in range(_LOOKS + 1):
-            last = look == _LOOKS
+        for attempt in range(_CLAIM_ATTEMPTS + 1):
+            last = attempt == _CLAIM_ATTEMPTS
             work = partial(claim, asker=asker, now=now, until=until, last=last)
             result = await self._database.write(work)
             if isinstance(result, Uncut):
@@ -121,15 +121,15 @@ class LeaseStore(StorePart):
         if lease.shard:
             settle_part(conn, lease, job, events, again)
             return
-        found = _mine(conn, lease)
-        if found is None:
+        current = _locked_shard(conn, lease)
+        if current is None:
             raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
-        state, shard = found
+        state, shard = current
         if again:
             shard, _ = reopen(conn, lease.job_no, shard, again)
         # the same spec object, so that it isn't written again: that took a third of the time
         before = replace(job, state=state, version=job.version - 1)
-        change(conn, job, *events, before=before, shard=(lease.job_no, freed(shard)))
+        change(conn, job, *events, before=before, shard=(lease.job_no, release(shard)))
 
     @writes
     def free(self, conn: Connection, lease: Lease) -> None:
@@ -137,9 +137,9 @@ class LeaseStore(StorePart):
         if lease.shard:
             free_part(conn, lease)
             return
-        if (found := _mine(conn, lease)) is not None:
-            _, shard = found
-            set_shard(conn, lease.job_no, freed(shard))
+        if (current := _locked_shard(conn, lease)) is not None:
+            _, shard = current
+            set_shard(conn, lease.job_no, release(shard))
 
     async def take_back(
         self,
@@ -152,25 +152,25 @@ class LeaseStore(StorePart):
 
         Jobs that were running under them are saved as *decide* returns them, each in its own
         transaction with its event, and returned; jobs in other states are only
-        released. Two callers never take back the same job. *took* is told how many leases were
-        released with each running job, including shards of jobs that go on.
+        released. Two callers never take back the same job. *took* is called with the number of
+        leases released with each running job, including shards of jobs that go on.
         """
-        if not await self._database.known(_is_any_at_work):
+        if not await self._database.read_cached(_is_any_at_work):
             return []
         lapsed = HELD & or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead)))
-        found = await self._database.read(partial(_takeable, lapsed=lapsed))
-        taken: list[Job] = []
-        for no in found:
-            still = (jobs.c.no == no, or_(lapsed, FORGOTTEN))
-            job = await self._database.write(partial(_take, still=still, decide=decide))
+        numbers = await self._database.read(partial(_takeable, lapsed=lapsed))
+        reclaimed: list[Job] = []
+        for no in numbers:
+            still = (jobs.c.no == no, or_(lapsed, UNLEASED))
+            job = await self._database.write(partial(_reclaim, still=still, decide=decide))
             if job is not None:
                 took(1)
-                taken.append(job)
-        return taken + await take_parts_back(self._database, now, dead, decide, took)
+                reclaimed.append(job)
+        return reclaimed + await take_parts_back(self._database, now, dead, decide, took)
 
     async def holders(self) -> Mapping[str, int]:
         """Return the number of leases that each worker holds."""
-        return await self._database.known(_holders)
+        return await self._database.read_cached(_holders)
 
 
 # built once, and without the spec of the job, which may be megabytes
@@ -196,20 +196,20 @@ def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
         .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
         .where(PRESENT, jobs.c.no.in_([lease.job_no for lease in leases]))
     )
-    found = {(row.no, row.shard): row for row in conn.execute(statement)}
-    told = ((lease, found.get((lease.job_no, lease.shard))) for lease in leases)
+    rows_by_shard = {(row.no, row.shard): row for row in conn.execute(statement)}
+    pairs = ((lease, rows_by_shard.get((lease.job_no, lease.shard))) for lease in leases)
     return [
         Order.LOST
         if r is None
         else order_of(lease, r.attempt, r.worker, State(r.state), r.version, yields=r.yields)
-        for lease, r in told
+        for lease, r in pairs
     ]
 
 
-def _mine(conn: Connection, lease: Lease) -> tuple[State, Shard] | None:
+def _locked_shard(conn: Connection, lease: Lease) -> tuple[State, Shard] | None:
     """Return the state and shard of a leased job, locked; ``None`` if another attempt has it."""
-    given = {"its_no": lease.job_no, "attempt": lease.attempt}
-    row = conn.execute(_MINE, given).mappings().first()
+    parameters = {"its_no": lease.job_no, "attempt": lease.attempt}
+    row = conn.execute(_MINE, parameters).mappings().first()
     if row is None or not is_current(lease, row["attempt"], row["worker"]):
         return None
     return State(row["state"]), shard_of(row)
@@ -229,12 +229,12 @@ def _is_any_at_work(conn: Connection) -> bool:
 
 def _takeable(conn: Connection, lapsed: ColumnElement[bool]) -> list[int]:
     # a union of two queries: each uses a small index, but their OR would use none
-    held = select(shards.c.job_no).where(lapsed, shards.c.shard == 0)
-    forgotten = select(jobs.c.no).select_from(STANDING).where(PRESENT, FORGOTTEN)
-    return sorted(conn.scalars(held.union(forgotten)))
+    expired = select(shards.c.job_no).where(lapsed, shards.c.shard == 0)
+    forgotten = select(jobs.c.no).select_from(STANDING).where(PRESENT, UNLEASED)
+    return sorted(conn.scalars(expired.union(forgotten)))
 
 
-def _take(
+def _reclaim(
     conn: Connection,
     still: Sequence[ColumnElement[bool]],
     decide: Callable[[Job], tuple[Job, Event]],
@@ -243,7 +243,7 @@ def _take(
     row = conn.execute(locked(query, skip=True)).mappings().first()
     if row is None:
         return None  # another process has locked it, or its lease was renewed
-    shard = freed(shard_of(row))
+    shard = release(shard_of(row))
     if State(row["state"]) is not State.RUNNING:
         set_shard(conn, row["no"], shard)
         settle_pages(conn, row["no"], row["settled_pages"], shard.usage.pages)

@@ -33,7 +33,7 @@ from crawlyard.core.jobs.order import (
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 from crawlyard.store.jobs.job_rows import STANDING
-from crawlyard.store.jobs.where import conditions, numbered, picked
+from crawlyard.store.jobs.where import conditions, first_keys, numbered
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.tables.jobs import ENDED, HELD, PRESENT, RUNNING, job_hosts, jobs, shards
 
@@ -60,26 +60,26 @@ def ordered(
 ) -> dict[str, str]:
     """Return the ids of the first jobs of *query* in *order*, each with its position.
 
-    Those of a list come behind the position *after*.
+    With *after*, only jobs behind that position.
 
     Raises:
         Invalid: no index has the order, and too many jobs match to sort them.
     """
     parts = STATE_GROUPS if order.group is GroupKey.STATE else (frozenset[Any](),)
     first, *place = _read(after)
-    found: dict[str, str] = {}
+    positions: dict[str, str] = {}
     for number, states in enumerate(parts[first:], first):
         part = replace(query, states=states)
         behind: Place | None = tuple(place) if place and number == first else None
-        for one in _places(conn, part, order, limit - len(found), behind):
-            found[one[-1]] = json.dumps([number, *one])
-        if len(found) == limit:
+        for place_of_job in _places(conn, part, order, limit - len(positions), behind):
+            positions[place_of_job[-1]] = json.dumps([number, *place_of_job])
+        if len(positions) == limit:
             break
-    return found
+    return positions
 
 
 def _read(after: str | None) -> list[Any]:
-    """Return the number of a part, and a place in it if there is one."""
+    """Decode a cursor: the number of a part, and a position in it if there is one."""
     if after is None:
         return [0]
     if not after.startswith("["):
@@ -128,7 +128,7 @@ def _next_owner(conn: Connection, query: JobQuery, owner: str | None) -> str | N
 
 def _is_long(conn: Connection, query: JobQuery) -> bool:
     """Return whether more jobs match than are sorted."""
-    matching = select(picked(conn, query, SORTED_MOST + 1).subquery()).limit(SORTED_MOST + 1)
+    matching = select(first_keys(conn, query, SORTED_MOST + 1).subquery()).limit(SORTED_MOST + 1)
     count = conn.scalar(select(func.count()).select_from(matching.subquery()))
     return (count or 0) > SORTED_MOST
 
@@ -153,7 +153,7 @@ def _by_end(
 def _by_pages(
     conn: Connection, query: JobQuery, limit: int, after: Place | None, *, descending: bool
 ) -> Sequence[Place]:
-    """Return the places of jobs in the order of an index, among them those that workers have."""
+    """Return the positions of jobs in the order of an index, including those that workers have."""
     # First, and as a list: a job that a worker takes or ends meanwhile is in one of the two parts.
     at_work = numbered(conn, conn.scalars(_AT_WORK).all())
     settled = select(jobs.c.settled_pages, jobs.c.id).where(PRESENT, *conditions(query))
@@ -167,13 +167,13 @@ def _by_pages(
 
 
 _AT_WORK = union(select(shards.c.job_no).where(HELD), select(jobs.c.no).where(RUNNING))
-"""Keys of the jobs whose pages may change: those that run, or whose worker is about to stop."""
+"""Keys of the jobs whose pages may change: running, or with a worker that is about to stop."""
 
 _LONG: Mapping[SortKey, Callable[..., Sequence[Place]]] = {
     SortKey.ENDED_AT: _by_end,
     SortKey.PAGES: _by_pages,
 }
-"""How more jobs than are sorted are listed, by the keys of which an index has the order."""
+"""Listing functions for more jobs than are sorted, by sort keys that an index covers."""
 
 
 def _along(
@@ -206,8 +206,8 @@ def _by_age(
         query, by = replace(query, before=edge), jobs.c.id.desc()
     else:
         query, by = replace(query, after=edge, oldest_first=True), jobs.c.id.asc()
-    these = jobs.c.no.in_(picked(conn, query, limit))
-    ids = conn.scalars(select(jobs.c.id).where(these).order_by(by).limit(limit))
+    matching = jobs.c.no.in_(first_keys(conn, query, limit))
+    ids = conn.scalars(select(jobs.c.id).where(matching).order_by(by).limit(limit))
     return [(None, None, job_id) for job_id in ids]
 
 
@@ -215,10 +215,12 @@ def _sorted(
     conn: Connection, query: JobQuery, order: JobOrder, limit: int, after: Place | None
 ) -> Sequence[Place]:
     group = null() if order.group in (None, GroupKey.STATE) else _GROUPS[order.group]
-    these = jobs.c.no.in_(picked(conn, query, SORTED_MOST + 1))
+    matching = jobs.c.no.in_(first_keys(conn, query, SORTED_MOST + 1))
     columns = group.label("group_"), _VALUES[order.by].label("value"), jobs.c.id
-    asked = select(*columns).select_from(STANDING).where(PRESENT, these, shards.c.shard == 0)
-    rows = [(row.group_, row.value, row.id) for row in conn.execute(asked.limit(SORTED_MOST + 1))]
+    selected = select(*columns).select_from(STANDING).where(PRESENT, matching, shards.c.shard == 0)
+    rows = [
+        (row.group_, row.value, row.id) for row in conn.execute(selected.limit(SORTED_MOST + 1))
+    ]
     if len(rows) > SORTED_MOST:
         raise Invalid(
             "sort" if order.by is not SortKey.CREATED_AT else "group",

@@ -28,7 +28,13 @@ from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.bulk_rows import update_rows
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.claims import ClaimKind, asked_by, first_of_others, on_offer, take
+from crawlyard.store.jobs.claims import (
+    ClaimKind,
+    claim_conditions,
+    claimable_conditions,
+    first_of_other_owners,
+    take,
+)
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
 from crawlyard.store.jobs.queue_position import (
     OwnerTurns,
@@ -38,8 +44,8 @@ from crawlyard.store.jobs.queue_position import (
     parts_spent,
     runnable,
 )
-from crawlyard.store.jobs.shard_rules import held
-from crawlyard.store.jobs.shards import give_up_part, worked_at_by
+from crawlyard.store.jobs.shard_rules import is_leased
+from crawlyard.store.jobs.shards import give_up_part, is_worked_on_by
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
     HELD,
@@ -68,8 +74,8 @@ class QueueStore(StorePart):
 
         `core.jobs.queue.may_preempt` and `core.jobs.queue.yields` decide. The urgent job is the
         one that a claim by *asker* would take, if it has waited for *patience*; the low job is the
-        one that started last. It returns to its place in the queue, with reason ``preempted``, and
-        its worker keeps the lease until the last batch is recorded, as after a pause. Two
+        one that started last. It returns to its position in the queue, with reason ``preempted``,
+        and its worker keeps the lease until the last batch is recorded, as after a pause. Two
         workers never yield to the same urgent job. Return ``None`` if nothing was preempted.
         """
         # Usually there is nothing to preempt: check that without a lock first.
@@ -85,7 +91,7 @@ class QueueStore(StorePart):
         Each becomes the last job of its owner in its new level. Return the number of raised jobs,
         0 if none is left. Aging is not a move: it changes no version and adds no event.
         """
-        due = partial(_ripe, now=now, step=step, rows=rows)
+        due = partial(_old_enough, now=now, step=step, rows=rows)
         if not await self._database.read(lambda conn: conn.execute(due()).first()):
             return 0
         return await self._database.write(lambda conn: _age(conn, now, step, rows))
@@ -98,14 +104,14 @@ class QueueStore(StorePart):
 
         Jobs of users in *without* are skipped.
         """
-        asked = (
+        query = (
             select(jobs.c.id)
             .select_from(STANDING)
             .where(*_claimable(now, without))
             .order_by(*CLAIM_ORDER)
             .limit(limit)
         )
-        return list(conn.scalars(asked))
+        return list(conn.scalars(query))
 
     @reads
     def ahead(
@@ -130,8 +136,8 @@ class QueueStore(StorePart):
             .where(*_claimable(now, without), _comes_before(replace(job, turn=turn)))
             .limit(limit)
         )
-        asked = select(func.count()).select_from(counted.subquery())
-        return conn.scalar(asked) or 0
+        query = select(func.count()).select_from(counted.subquery())
+        return conn.scalar(query) or 0
 
     @reads
     def held_back(self, conn: Connection, now: datetime) -> Mapping[str, str]:
@@ -163,13 +169,15 @@ class QueueStore(StorePart):
         unmarked = unready.where(jobs.c.due_at <= now).order_by(*CLAIM_ORDER)  # by the next claim
         early = unready.where(jobs.c.due_at > now).order_by(jobs.c.due_at, jobs.c.id)
 
-        def found(*asked: Select[int]) -> list[Standing]:
-            keys = [key for one in asked for key in conn.scalars(one)]
+        def standings(*queries: Select[int]) -> list[Standing]:
+            keys = [key for key_query in queries for key in conn.scalars(key_query)]
             rows = conn.execute(standing(jobs.c.no.in_(keys))).mappings()
             return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
 
-        due = sorted(found(ready, unmarked), key=lambda one: claim_key(one.job))
-        later = sorted(found(early), key=lambda one: (one.job.due_at, one.job.id))
+        due = sorted(standings(ready, unmarked), key=lambda waiting_job: claim_key(waiting_job.job))
+        later = sorted(
+            standings(early), key=lambda waiting_job: (waiting_job.job.due_at, waiting_job.job.id)
+        )
         return [*due, *later][:limit]
 
     @reads
@@ -212,9 +220,9 @@ def _pair(
 ) -> tuple[int, int] | None:
     """Return the keys of the urgent job and of the low job that would yield to it, if any."""
     out = parts_held_back(conn, now, limited_quotas(conn))
-    kind, given = asked_by(conn, asker, now, out)
+    kind, parameters = claim_conditions(conn, asker, now, out)
     kind = kind._replace(waited=True)
-    given = {**given, "waited": now - patience}
+    parameters = {**parameters, "waited": now - patience}
     low = (
         select(jobs.c.no)
         .select_from(STANDING)
@@ -222,22 +230,22 @@ def _pair(
             RUNNING,
             PRESENT,
             jobs.c.level == Priority.LOW.rank,
-            worked_at_by(asker.worker),
+            is_worked_on_by(asker.worker),
         )
         .order_by(jobs.c.since.desc(), jobs.c.id.desc())
         .limit(1)
     )
-    first = _urgent(conn, kind, given)
+    first = _urgent(conn, kind, parameters)
     last = None if first is None else conn.scalar(low)
     return None if first is None or last is None else (first, last)
 
 
-def _urgent(conn: Connection, kind: ClaimKind, given: Mapping[str, object]) -> int | None:
+def _urgent(conn: Connection, kind: ClaimKind, parameters: Mapping[str, object]) -> int | None:
     kind = kind._replace(least=max(kind.least, Priority.URGENT))
     if kind.out:
-        return first_of_others(conn, kind, given)
-    urgent = select(jobs.c.no).select_from(STANDING).where(*on_offer(kind))
-    return conn.scalar(urgent.order_by(*CLAIM_ORDER).limit(1), given)
+        return first_of_other_owners(conn, kind, parameters)
+    urgent = select(jobs.c.no).select_from(STANDING).where(*claimable_conditions(kind))
+    return conn.scalar(urgent.order_by(*CLAIM_ORDER).limit(1), parameters)
 
 
 def _preempt(
@@ -248,12 +256,12 @@ def _preempt(
         return None
     # Lock both in the order of their keys, then check again: another worker may have claimed
     # the urgent job, or the low job may have ended, since they were found.
-    both = locked(standing(jobs.c.no.in_(pair)).order_by(jobs.c.no))
-    rows = {row["no"]: row for row in conn.execute(both).mappings()}
-    if len(rows) < len(pair) or not _still(rows[pair[0]], rows[pair[1]], asker, now, patience):
+    pair_query = locked(standing(jobs.c.no.in_(pair)).order_by(jobs.c.no))
+    rows = {row["no"]: row for row in conn.execute(pair_query).mappings()}
+    if len(rows) < len(pair) or not _may_swap(rows[pair[0]], rows[pair[1]], asker, now, patience):
         return None
     mine = select(jobs.c.no).select_from(STANDING).where(jobs.c.no == pair[1])
-    if conn.scalar(mine.where(worked_at_by(asker.worker))) is None:
+    if conn.scalar(mine.where(is_worked_on_by(asker.worker))) is None:
         return None
     if not may_start(conn, rows[pair[0]]["owner"], now):
         return None
@@ -268,14 +276,14 @@ def _preempt(
     return Preemption(claim=claim, yielded=yielded)
 
 
-def _still(
+def _may_swap(
     urgent: RowMapping, low: RowMapping, asker: Asker, now: datetime, patience: timedelta
 ) -> bool:
     """Return whether the urgent job may take the slot of the low one, as both are stored now."""
     waiting, running = job_of(urgent), job_of(low)
     return (
         claimable(waiting, now)
-        and not held(shard_of(urgent), now)
+        and not is_leased(shard_of(urgent), now)
         and takes(asker, waiting)
         and may_preempt(waiting, now, patience)
         and yields(running)
@@ -284,9 +292,9 @@ def _still(
 
 def _age(conn: Connection, now: datetime, step: timedelta, rows: int) -> int:
     # skip jobs that another worker is raising at the same time
-    found = _ripe(now, step, rows).with_for_update(skip_locked=True, key_share=True)
+    candidates = _old_enough(now, step, rows).with_for_update(skip_locked=True, key_share=True)
     turns, risen = OwnerTurns(conn), []
-    for row in conn.execute(found):
+    for row in conn.execute(candidates):
         priority, since = Priority.ranked(row.priority), max(row.since, row.due_at)
         level = Priority.ranked(priority.rank + aged(priority, since, now, step))
         if level.rank > row.level:
@@ -295,7 +303,7 @@ def _age(conn: Connection, now: datetime, step: timedelta, rows: int) -> int:
     return update_rows(conn, jobs, risen, ("no",), only=PENDING)
 
 
-def _ripe(now: datetime, step: timedelta, rows: int) -> Select[Any]:
+def _old_enough(now: datetime, step: timedelta, rows: int) -> Select[Any]:
     risen = jobs.c.level - jobs.c.priority
     return (
         select(
@@ -323,8 +331,8 @@ def _waited(there: ColumnElement[bool], since: datetime) -> ColumnElement[bool]:
 
 def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:
     free = or_(~HELD, shards.c.lease_until <= now)
-    asked = [PENDING, PRESENT, jobs.c.due_at <= now, free]
-    return [*asked, jobs.c.owner.not_in(sorted(without))] if without else asked
+    filters = [PENDING, PRESENT, jobs.c.due_at <= now, free]
+    return [*filters, jobs.c.owner.not_in(sorted(without))] if without else filters
 
 
 def _comes_before(job: Job) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""Queue positions: the turns of jobs, the tags that they need, and whom a quota holds back."""
+"""Queue positions: turns of jobs, tags that they need, and users held back by quotas."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -34,31 +34,31 @@ from crawlyard.store.tables.access import LIMITED, users
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.jobs import NEEDY, PENDING, PRESENT, RUNNING, jobs
 
-PLACE = (jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id)
+POSITION = (jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id)
 """The columns that decide when a pending job is claimed."""
 
-UNNEEDY = jobs.c.needs == literal_column("''")
+NEEDS_NO_TAGS = jobs.c.needs == literal_column("''")
 """Condition: the job needs no tags, so any worker may take it."""
 
 
 class OwnerTurns:
     """Assigns turns to jobs that are new in their level, within one transaction.
 
-    *lines* are the queue entries that the caller has already read in that transaction.
+    *entries* are the queue entries that the caller has already read in that transaction.
     """
 
     def __init__(
-        self, conn: Connection, lines: Mapping[tuple[str, Priority], QueueEntry] | None = None
+        self, conn: Connection, entries: Mapping[tuple[str, Priority], QueueEntry] | None = None
     ) -> None:
         self._conn = conn
-        self._lines = dict(lines or {})
-        self._heads = dict[Priority, int]()  # the lowest turn of those that came back
+        self._entries = dict(entries or {})
+        self._heads = dict[Priority, int]()  # the lowest turn of returned jobs
 
     def next(self, owner: str, level: Priority) -> int:
         """Return the turn of the next job of *owner* in *level*."""
-        line = self._line(owner, level)
-        turn = turn_of_new(line)
-        self._lines[owner, level] = replace(line, last=turn)
+        entry = self._entry(owner, level)
+        turn = turn_of_new(entry)
+        self._entries[owner, level] = replace(entry, last=turn)
         return turn
 
     def back(self, job: Job, before: State, level: int) -> Job:
@@ -71,43 +71,43 @@ class OwnerTurns:
             return job
         if before.ended or before is State.PENDING:
             return replace(job, turn=self.next(job.owner, job.level))
-        line = self._line(job.owner, job.level)
-        turn = turn_of_returned(job.turn, line)
-        last = turn if line.last is None else max(line.last, turn)
-        self._lines[job.owner, job.level] = replace(line, last=last)
+        entry = self._entry(job.owner, job.level)
+        turn = turn_of_returned(job.turn, entry)
+        last = turn if entry.last is None else max(entry.last, turn)
+        self._entries[job.owner, job.level] = replace(entry, last=last)
         self._heads[job.level] = min(turn, self._heads.get(job.level, turn))
         return replace(job, turn=turn)
 
-    def _line(self, owner: str, level: Priority) -> QueueEntry:
-        line = self._lines.get((owner, level)) or line_of(self._conn, owner, level)
-        came = self._heads.get(level)
-        if came is None:
-            return line
-        return replace(line, head=came if line.head is None else min(came, line.head))
+    def _entry(self, owner: str, level: Priority) -> QueueEntry:
+        entry = self._entries.get((owner, level)) or queue_entry(self._conn, owner, level)
+        returned = self._heads.get(level)
+        if returned is None:
+            return entry
+        return replace(entry, head=returned if entry.head is None else min(returned, entry.head))
 
 
-def back_in_line(conn: Connection, job: Job) -> Job:
+def with_turn(conn: Connection, job: Job) -> Job:
     """Return *job*, about to be saved, with its turn; the turn is new if the job enters a level."""
     if job.state is not State.PENDING:
         return job
-    found = select(jobs.c.state, jobs.c.level).where(jobs.c.id == job.id)
-    stored = conn.execute(found).first()
+    query = select(jobs.c.state, jobs.c.level).where(jobs.c.id == job.id)
+    stored = conn.execute(query).first()
     if stored is None:
         return job  # saving it raises `Conflict`
     return OwnerTurns(conn).back(job, State(stored.state), stored.level)
 
 
-def line_of(conn: Connection, owner: str, level: Priority) -> QueueEntry:
+def queue_entry(conn: Connection, owner: str, level: Priority) -> QueueEntry:
     """Return the current turns of a level and of *owner* in it."""
-    return line_in(one_row(conn, LINE, {"owner": owner, "level": level.rank}))
+    return queue_entry_of(one_row(conn, QUEUE_ENTRY, {"owner": owner, "level": level.rank}))
 
 
-def line_in(row: Row[Any]) -> QueueEntry:
-    """Return the queue entry of a row of `LINE`."""
+def queue_entry_of(row: Row[Any]) -> QueueEntry:
+    """Decode a row of the query `QUEUE_ENTRY`."""
     return QueueEntry(head=row.head, served=row.served, last=row.last)
 
 
-def _line() -> Select[Any]:
+def _entry() -> Select[Any]:
     lowest, highest = func.min(jobs.c.turn), func.max(jobs.c.turn)
     here = (PRESENT, jobs.c.level == bindparam("level", type_=SmallInteger))
     own = jobs.c.owner == bindparam("owner", type_=CleanText)
@@ -117,24 +117,24 @@ def _line() -> Select[Any]:
     return select(head.label("head"), served.label("served"), last.label("last"))
 
 
-LINE = _line()
+QUEUE_ENTRY = _entry()
 """Query for the current turns of a *level*, and of the jobs of *owner* in it."""
 
 
 def runnable(conn: Connection, tags: frozenset[str]) -> ColumnElement[bool]:
     """Return the condition that a worker with *tags* has all tags that a job needs."""
-    found = met(conn, tags)
-    return or_(UNNEEDY, jobs.c.needs.in_(found)) if found else UNNEEDY
+    needs = needs_met(conn, tags)
+    return or_(NEEDS_NO_TAGS, jobs.c.needs.in_(needs)) if needs else NEEDS_NO_TAGS
 
 
-def met(conn: Connection, tags: frozenset[str]) -> list[str]:
+def needs_met(conn: Connection, tags: frozenset[str]) -> list[str]:
     """Return the needs of pending jobs that a worker with *tags* meets, as stored in their rows."""
     if not tags:
         return []
     return [needs for needs in conn.scalars(_NEEDED) if can_run(tags, needs_of(needs))]
 
 
-def _needed() -> Select[Any]:
+def _needed_query() -> Select[Any]:
     """Return a query for the distinct sets of tags that pending jobs need.
 
     A recursive query hops from set to set in their index: each set is read once, however many
@@ -143,17 +143,17 @@ def _needed() -> Select[Any]:
     other = jobs.alias("other")
     waits = other.c.state == literal_column("'pending'")
     first = select(func.min(jobs.c.needs)).where(NEEDY)
-    found = first.cte("needed", recursive=True)
-    (needs,) = found.c
+    sets = first.cte("needed", recursive=True)
+    (needs,) = sets.c
     after = select(func.min(other.c.needs)).where(waits, other.c.needs != literal_column("''"))
-    found = found.union_all(
+    sets = sets.union_all(
         select(after.where(other.c.needs > needs).scalar_subquery()).where(needs.is_not(None))
     )
-    (needs,) = found.c
+    (needs,) = sets.c
     return select(needs).where(needs.is_not(None))
 
 
-_NEEDED = _needed()
+_NEEDED = _needed_query()
 
 
 # --- quotas
@@ -164,8 +164,8 @@ ANY_LIMITED = select(users.c.id).where(LIMITED).limit(1)
 
 def limited_quotas(conn: Connection) -> Mapping[str, Quota]:
     """Return the quotas that claims must check, by user."""
-    found = conn.execute(select(users.c.id, users.c.quota).where(LIMITED)).mappings()
-    return {row["id"]: quota_of(row) for row in found}
+    rows = conn.execute(select(users.c.id, users.c.quota).where(LIMITED)).mappings()
+    return {row["id"]: quota_of(row) for row in rows}
 
 
 def may_start(conn: Connection, owner: str, now: datetime) -> bool:

@@ -28,11 +28,11 @@ from crawlyard.core.jobs.spread import (
 _NO_PACE = Pulse()
 
 _ADD_UP_AT_ONCE = 4
-"""So many workers add up the totals of their job at each checkpoint: they take turns at one row."""
+"""Number of workers that add up the totals of their job at each checkpoint: they share one row."""
 
 
 class Worth(Enum):
-    """What to do with a batch that arrives under a lease."""
+    """Decision about a batch that arrives under a lease."""
 
     WRITE = auto()
     ANSWER = auto()  # already written, but the holder didn't get the answer
@@ -48,8 +48,8 @@ def is_current(lease: Lease, attempt: int, worker: str | None) -> bool:
     return attempt == lease.attempt and worker in {None, lease.worker}
 
 
-def worth(lease: Lease, shard: Shard | None) -> Worth:
-    """Return what to do with a batch that arrives under *lease*.
+def assess(lease: Lease, shard: Shard | None) -> Worth:
+    """Decide about a batch that arrives under *lease*.
 
     *shard* is ``None`` if the job is gone. Only the next claim fences off old holders: a lease
     that expired or was released stays valid until then, so that no work in flight is thrown
@@ -73,7 +73,7 @@ def order_of(
 ) -> Order:
     """Return the order to the holder of *lease*, given the stored state of the job.
 
-    *yields*: the shard was given up for an urgent job. If nobody holds a job that isn't
+    *yields*: the shard was given up for an urgent job. If no worker holds a job that isn't
     running, it was taken back from a worker that stalled for longer than its lease. Other
     workers may claim it now, so the old holder must not finish its requests first.
     """
@@ -85,27 +85,27 @@ def order_of(
     return Order.GO_ON if version == lease.version else Order.CHANGED
 
 
-def held(shard: Shard, now: datetime) -> bool:
+def is_leased(shard: Shard, now: datetime) -> bool:
     """Return whether a lease on the shard is in force at *now*."""
     return shard.worker is not None and shard.lease_until is not None and shard.lease_until > now
 
 
-def leased(shard: Shard, worker: str, until: datetime) -> Shard:
+def lease_to(shard: Shard, worker: str, until: datetime) -> Shard:
     """Return the shard leased to *worker* until *until*, under its next attempt."""
     return replace(shard, worker=worker, attempt=shard.attempt + 1, lease_until=until)
 
 
-def freed(shard: Shard) -> Shard:
+def release(shard: Shard) -> Shard:
     """Return the shard without a lease; its last holder may still write."""
     return replace(shard, worker=None, lease_until=None)
 
 
-def fenced(shard: Shard) -> Shard:
+def fence(shard: Shard) -> Shard:
     """Return the shard without a lease, under a new attempt that fences off its last holder."""
-    return replace(freed(shard), attempt=shard.attempt + 1)
+    return replace(release(shard), attempt=shard.attempt + 1)
 
 
-def carried(
+def apply_batch(
     shard: Shard, lease: Lease, batch: Batch, state: State, now: datetime, until: datetime
 ) -> Shard:
     """Return the shard after *batch*.
@@ -147,7 +147,7 @@ class Parts(Struct):
     total: Shard
     before: Shard | None = None  # `BEFORE`; None: never cut
     by: dict[int, Shard] = field(default_factory=dict)  # in use, or left over from a wider cut
-    of: int = 0  # how many are in use
+    of: int = 0  # the number of shards in use
     in_turn: bool = False  # its start hosts have buckets in turn
     touched: set[int] = field(default_factory=set)
     stored: dict[int, Shard] = field(default_factory=dict)  # as read or written last
@@ -158,7 +158,7 @@ class Parts(Struct):
             return self.by.get(number)
         return self.total if number == 0 else self.before
 
-    def put(self, number: int, shard: Shard) -> None:
+    def set(self, number: int, shard: Shard) -> None:
         """Replace a shard; number 0 is the shard of the job as a whole."""
         if number > 0:
             self.by[number] = shard
@@ -191,16 +191,16 @@ class Parts(Struct):
         """Bring the totals up to date. The caller has locked the row of shard 0."""
         usage = self.usage()
         if usage != self.total.usage:
-            self.put(0, replace(self.total, usage=usage, updated_at=self._recorded_at()))
+            self.set(0, replace(self.total, usage=usage, updated_at=self._recorded_at()))
             self.rebase()
 
     def rebase(self) -> None:
-        """Let the totals stand as they are; only what shards use from now on is added to them."""
+        """Fix the totals at their current values; only later usage of shards is added to them."""
         if not self.by:
             return
         before = self.total.usage.minus(self._usage_of_shards())
         if self.before is None or self.before.usage != before:
-            self.put(BEFORE, Shard(usage=before))
+            self.set(BEFORE, Shard(usage=before))
 
     def _usage_of_shards(self) -> Usage:
         usage = Usage()
@@ -223,9 +223,9 @@ class Parts(Struct):
         """Yield the shards with a lease, even if it has expired."""
         return ((n, s) for n, s in sorted(self.by.items()) if s.worker is not None)
 
-    def held(self, now: datetime) -> bool:
+    def is_leased(self, now: datetime) -> bool:
         """Return whether a lease on any shard is in force at *now*."""
-        return any(held(shard, now) for shard in self.by.values())
+        return any(is_leased(shard, now) for shard in self.by.values())
 
     def grant(self, number: int, limits: Limits, *, first: bool = False) -> None:
         """Grant a shard its next portion of the limits; the totals have been added up.
@@ -234,7 +234,7 @@ class Parts(Struct):
         as the workers that are there allow: where the store is distant, they must last for long.
         """
         portion = self._portion(number, limits, self.of if first else self._leases())
-        self.put(number, replace(self.by[number], budget=portion))
+        self.set(number, replace(self.by[number], budget=portion))
 
     def is_short(self, number: int, limits: Limits) -> bool:
         """Return whether a shard has less than half of the portion that it would be granted now.
@@ -244,26 +244,26 @@ class Parts(Struct):
         budget = self.by[number].budget
         portion = self._portion(number, limits, self._leases())
         return budget.keys() != portion.keys() or any(
-            not left <= portion[name] <= 2 * left for name, left in budget.items()
+            not remaining <= portion[name] <= 2 * remaining for name, remaining in budget.items()
         )
 
     def _leases(self) -> int:
         return sum(1 for _ in self.leased())
 
     def _portion(self, number: int, limits: Limits, of: int) -> Budget:
-        others = [shard.budget for n, shard in self.by.items() if n != number]
+        other_budgets = [shard.budget for n, shard in self.by.items() if n != number]
         mine = self.by[number].budget
-        return granted(limits, self.usage(), mine, others, max(1, of))
+        return granted(limits, self.usage(), mine, other_budgets, max(1, of))
 
     def share(self, number: int, limits: Limits) -> Share:
-        """Return what the holder of a shard learns about the limits of the job."""
+        """Return the share of the job's limits for the holder of a shard."""
         usage, left_s = self.usage(), limits.duration_s
         left_s = None if left_s is None else left_s - usage.duration_s
         return Share(budget=self.by[number].budget, left_s=left_s, over=breach(limits, usage))
 
 
 def cut(parts: Parts, of: int, now: datetime) -> None:
-    """Cut a job, of which no worker has a shard, into *of* shards.
+    """Cut a job into *of* shards; no worker has a shard of it.
 
     New shards start from the job's own attempt number, so that their attempts are above any
     that was given before the job had shards.
@@ -271,7 +271,7 @@ def cut(parts: Parts, of: int, now: datetime) -> None:
     parts.of = of
     for number in range(1, of + 1):
         if number not in parts.by:
-            parts.put(number, Shard(attempt=parts.total.attempt, freed_at=now))
+            parts.set(number, Shard(attempt=parts.total.attempt, freed_at=now))
 
 
 def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
@@ -289,7 +289,7 @@ def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
     return [n for n, shard in parts.in_use() if shard.worker is None and may_take(shard)]
 
 
-def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> Claim | None:
+def lease_shard(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> Claim | None:
     """Lease a free shard; return ``None`` if a limit leaves nothing for it to use."""
     shard = parts.by[number]
     mine = replace(
@@ -300,11 +300,11 @@ def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> 
         freed_at=None,
         asked_by=None,
     )
-    parts.put(number, replace(mine, budget={}))
+    parts.set(number, replace(mine, budget={}))
     parts.grant(number, job.limits, first=True)
     share = parts.share(number, job.limits)
     if share.over is not None or not usable(share.budget):
-        parts.put(number, shard)
+        parts.set(number, shard)
         return None
     lease = Lease(
         job_id=job.id,
@@ -334,17 +334,17 @@ def to_yield(parts: Parts, worker: str) -> int | None:
 
 
 def to_ask_for(parts: Parts, worker: str, waiting: Collection[int]) -> int | None:
-    """Return the shard that its holder is to give back for *worker*, if any.
+    """Return the shard that its holder should give back for *worker*, if any.
 
     *waiting* are the shards in which something waits.
     """
     there = [(n, shard) for n, shard in parts.in_use() if n in waiting]
-    held = {n: s.worker for n, s in there if s.worker is not None and not s.yields}
+    holders = {n: s.worker for n, s in there if s.worker is not None and not s.yields}
     coming = [s.asked_by for _, s in there if s.asked_by is not None]
-    return to_give_back(held, coming, worker)
+    return to_give_back(holders, coming, worker)
 
 
-def back(shard: Shard, now: datetime | None) -> Shard:
+def release_part(shard: Shard, now: datetime | None) -> Shard:
     """Return a shard released by its holder; its unused budget returns to the job.
 
     *now* ``None`` means that any worker may take it at once, without waiting for `REST`.
@@ -352,26 +352,26 @@ def back(shard: Shard, now: datetime | None) -> Shard:
     return replace(shard, worker=None, lease_until=None, budget={}, freed_at=now)
 
 
-def lost(shard: Shard, now: datetime) -> Shard:
+def fence_part(shard: Shard, now: datetime) -> Shard:
     """Return a shard taken from its holder, who is fenced off; its budget returns to the job."""
-    return replace(fenced(shard), budget={}, freed_at=now)
+    return replace(fence(shard), budget={}, freed_at=now)
 
 
-def carry(
-    parts: Parts, lease: Lease, batch: Batch, found: int, skipped: int, now: datetime
+def apply_part_batch(
+    parts: Parts, lease: Lease, batch: Batch, new_found: int, skipped: int, now: datetime
 ) -> None:
     """Apply *batch* to a shard.
 
-    *found* and *skipped* count the URLs of the batch that were new to the store: several
+    *new_found* and *skipped* count the URLs of the batch that were new to the store: several
     shards may find the same URL.
     """
     mine = parts.by[lease.shard]
     own = replace(
         batch.usage,
-        discovered=batch.usage.discovered - len(batch.found) + found,
+        discovered=batch.usage.discovered - len(batch.found) + new_found,
         skipped=batch.usage.skipped - len(batch.skipped) + skipped,
     )
-    parts.put(
+    parts.set(
         lease.shard,
         replace(
             mine,
@@ -391,7 +391,7 @@ def follow(parts: Parts, batch: Batch, now: datetime) -> None:
     total = parts.total
     pulse = total.pulse if batch.pulse == _NO_PACE else batch.pulse
     milestone = max(total.pulse.milestone, pulse.milestone)
-    parts.put(
+    parts.set(
         0,
         replace(
             total,
@@ -412,18 +412,18 @@ def adds_up(parts: Parts, lease: Lease) -> bool:
     return lease.seq % max(1, sum(1 for _ in parts.leased()) // _ADD_UP_AT_ONCE) == 0
 
 
-def renewed(
+def renew(
     parts: Parts, lease: Lease, batch: Batch, job: State, now: datetime, until: datetime
 ) -> None:
     """Renew the lease of a shard; the last batch of a job that isn't running releases it."""
     mine = parts.by[lease.shard]
     if batch.last and job is not State.RUNNING:
-        parts.put(lease.shard, back(mine, now))
+        parts.set(lease.shard, release_part(mine, now))
     else:
-        parts.put(lease.shard, replace(mine, worker=lease.worker, lease_until=until))
+        parts.set(lease.shard, replace(mine, worker=lease.worker, lease_until=until))
 
 
-def untold(events: Sequence[Event], milestone: int) -> list[Event]:
+def new_milestones(events: Sequence[Event], milestone: int) -> list[Event]:
     """Return the milestones of *events* above *milestone*: other shards have reported the rest."""
     return [event for event in events if is_milestone(event) and _percent(event) > milestone]
 
@@ -450,13 +450,13 @@ def after_loss(
     for number in numbers:
         shard = parts.by[number]
         after, event = decide(replace(job, losses=max(job.losses, shard.deaths)))
-        parts.put(number, replace(shard, deaths=after.losses))
+        parts.set(number, replace(shard, deaths=after.losses))
         if worst is None or not _goes_on(after):
             worst = after, event
     if worst is None:
         return None
-    others = any(shard.worker is not None for shard in parts.by.values())
-    return None if others and _goes_on(worst[0]) else worst
+    others_work = any(shard.worker is not None for shard in parts.by.values())
+    return None if others_work and _goes_on(worst[0]) else worst
 
 
 def _goes_on(job: Job) -> bool:

@@ -114,8 +114,8 @@ def lock_totals(conn: Connection, no: int) -> bool:
 
 def parts_of(conn: Connection, no: int, of: int) -> Parts:
     """Return the stored shards of a job that is cut into *of*."""
-    found = conn.execute(select(shards).where(shards.c.job_no == no)).mappings()
-    return parts_in(no, found, of)
+    rows = conn.execute(select(shards).where(shards.c.job_no == no)).mappings()
+    return parts_in(no, rows, of)
 
 
 def parts_in(no: int, rows: Iterable[RowMapping], of: int = 0) -> Parts:
@@ -128,21 +128,21 @@ def parts_in(no: int, rows: Iterable[RowMapping], of: int = 0) -> Parts:
 
 
 def all_parts(conn: Connection, numbers: Collection[int]) -> list[Parts]:
-    """Return the stored shards of jobs, which are locked; not how many of them are in use."""
-    found = select(shards).where(shards.c.job_no.in_(numbers)).order_by(shards.c.job_no)
-    rows = groupby(conn.execute(found).mappings(), key=itemgetter("job_no"))
+    """Return the stored shards of jobs, which are locked; the number in use is not read."""
+    query = select(shards).where(shards.c.job_no.in_(numbers)).order_by(shards.c.job_no)
+    rows = groupby(conn.execute(query).mappings(), key=itemgetter("job_no"))
     return [parts_in(no, own) for no, own in rows]
 
 
 _WAS = ("attempt", "seq", "worker", "freed_at")
-"""Columns that tell whether a shard has changed: who has it, its checkpoints, whether it yields."""
+"""Columns that show whether a shard has changed: its worker, its checkpoints, whether it yields."""
 
 
 def write_parts(conn: Connection, *written: Parts) -> None:
     """Write the changed shards of jobs, and insert new ones.
 
     Raises:
-        Overtaken: one of them has changed since it was read.
+        Overtaken: a shard has changed since it was read.
     """
     rows, new = [], []
     for parts in written:
@@ -158,7 +158,9 @@ def write_parts(conn: Connection, *written: Parts) -> None:
                 rows.append(row | {f"was_{name}": was[name] for name in _WAS})
             parts.stored[n] = shard
         parts.touched.clear()
-    if update_rows(conn, shards, rows, ("job_no", "shard"), was=_WAS, noting=True) < len(rows):
+    if update_rows(conn, shards, rows, ("job_no", "shard"), was=_WAS, with_receipt=True) < len(
+        rows
+    ):
         raise Overtaken
     if insert_new(conn, shards, new) < len(new):
         raise Overtaken
@@ -198,17 +200,17 @@ def give_up(conn: Connection, parts: Parts, numbers: Collection[int]) -> None:
         for n in numbers
     ]
     was = ("attempt", "worker")
-    if update_rows(conn, shards, rows, ("job_no", "shard"), was=was, noting=True) < len(rows):
+    if update_rows(conn, shards, rows, ("job_no", "shard"), was=was, with_receipt=True) < len(rows):
         raise Overtaken
 
 
-def recut(conn: Connection, parts: Parts) -> None:
+def store_cut(conn: Connection, parts: Parts) -> None:
     """Store the number of shards that a job is cut into, and how its start hosts are dealt."""
     values = {"spread": parts.of, "in_turn": int(parts.in_turn)}
     conn.execute(update(jobs).where(jobs.c.no == parts.no).values(values))
 
 
-def deal(conn: Connection, no: int, starts: Starts) -> bool:
+def assign_buckets(conn: Connection, no: int, starts: Starts) -> bool:
     """Set the bucket of each waiting target of a job that has none, by its host.
 
     Return whether all targets have one: those that were closed before the job was spread don't.
@@ -221,8 +223,8 @@ def deal(conn: Connection, no: int, starts: Starts) -> bool:
         return True
     undealt = (frontier.c.job_no == no, WAITING, frontier.c.bucket.is_(None))
     statement = select(frontier.c.id, frontier.c.host).where(*undealt).limit(DEAL_AT_ONCE)
-    while found := conn.execute(statement).all():
-        rows = [{"id": row_id, "bucket": bucket_of(host, starts)} for row_id, host in found]
+    while batch := conn.execute(statement).all():
+        rows = [{"id": row_id, "bucket": bucket_of(host, starts)} for row_id, host in batch]
         update_rows(conn, frontier, rows, ("id",))
     return False
 
@@ -236,7 +238,7 @@ def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) ->
     return Extent(hosts=distinct or len(hosts), waiting=waiting or len(hosts), rate=rate)
 
 
-def waits(conn: Connection, no: int) -> bool:
+def has_waiting(conn: Connection, no: int) -> bool:
     """Return whether a job has waiting targets."""
     # ORDER BY makes Postgres use the index even when it expects many rows
     first = select(frontier.c.id).where(frontier.c.job_no == no, WAITING)
@@ -270,21 +272,21 @@ def waiting_buckets() -> Select[Any]:
     """Return a query for the buckets of the job *its_no* that have waiting targets."""
     # One index lookup per bucket, however many targets wait: a join may read all of them.
     # Without ORDER BY, Postgres may read the whole table for each empty bucket.
-    one: ColumnElement[int] = literal_column("1")
+    literal_one: ColumnElement[int] = literal_column("1")
     buckets = select(literal_column("0").label("bucket")).cte("buckets", recursive=True)
-    after = select(buckets.c.bucket + one).where(
+    after = select(buckets.c.bucket + literal_one).where(
         buckets.c.bucket < literal_column(f"{BUCKETS - 1}")
     )
     buckets = buckets.union_all(after)
     first = (
-        select(one)
+        select(literal_one)
         .where(
             frontier.c.job_no == bindparam("its_no", type_=BigInteger),
             DEALT,
             frontier.c.bucket == buckets.c.bucket,
         )
         .order_by(frontier.c.depth, frontier.c.id)
-        .limit(one)
+        .limit(literal_one)
         .correlate(buckets)
         .scalar_subquery()
     )
@@ -296,22 +298,22 @@ def dealt_to(shard: int, of: int) -> ColumnElement[bool]:
     return DEALT & frontier.c.bucket.in_(buckets_of(shard, of))
 
 
-def others_hold() -> ColumnElement[bool]:
+def has_leased_parts() -> ColumnElement[bool]:
     """Return the condition that a shard of a job other than 0 has a lease, expired or not."""
     return _leased().exists()
 
 
-def worked_at_by(worker: str) -> ColumnElement[bool]:
+def is_worked_on_by(worker: str) -> ColumnElement[bool]:
     """Return the condition that *worker* has a job or a shard of it, for a query on `STANDING`.
 
     A shard that it has already given up for an urgent job doesn't count.
     """
-    kept = (_part.c.worker == worker, _part.c.freed_at.is_(None))
-    part = (jobs.c.spread > 0) & _leased(*kept).exists()
+    not_given_up = (_part.c.worker == worker, _part.c.freed_at.is_(None))
+    part = (jobs.c.spread > 0) & _leased(*not_given_up).exists()
     return or_(shards.c.worker == worker, part)
 
 
-def untouched(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+def has_no_leased_parts(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     """Return the condition that no lease on a shard of a job is in force at *now*."""
     return or_(jobs.c.spread == 0, ~_leased(_part.c.lease_until > now).exists())
 
@@ -344,7 +346,7 @@ def shard_due(row: Mapping[str, Any] | RowMapping) -> Wakeup:
     return Wakeup(at=row["due_at"], needs=row["needs"], urgent=urgent, shard=True)
 
 
-def tell_open(
+def announce_free_shards(
     conn: Connection,
     row: Mapping[str, Any] | RowMapping,
     parts: Parts,
@@ -364,14 +366,18 @@ def tell_open(
         gather_due(conn, shard_due(row))
 
 
-def dry_shards(conn: Connection, parts: Parts, found: Iterable[Target], starts: Starts) -> set[int]:
-    """Return the free shards without waiting targets that get their first ones from *found*.
+def empty_shards(
+    conn: Connection, parts: Parts, targets: Iterable[Target], starts: Starts
+) -> set[int]:
+    """Return the free shards without waiting targets that get their first ones from *targets*.
 
-    Assumes that the targets in *found* are new.
+    Assumes that the targets in *targets* are new.
     """
     free = set(parts.free())
     hit = (
-        {shard_of_host(target.host, parts.of, starts) for target in found} & free if free else set()
+        {shard_of_host(target.host, parts.of, starts) for target in targets} & free
+        if free
+        else set()
     )
     return hit - waiting_shards(conn, parts.no, parts.of) if hit else hit
 

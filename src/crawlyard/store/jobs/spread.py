@@ -26,33 +26,33 @@ from crawlyard.store.crawl.journal import number_lines
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
-from crawlyard.store.jobs.queue_position import PLACE, parts_spent, runnable
+from crawlyard.store.jobs.queue_position import POSITION, parts_spent, runnable
 from crawlyard.store.jobs.shard_rules import (
     Parts,
     after_loss,
-    back,
     cut,
-    fenced,
+    fence,
+    fence_part,
     is_current,
-    lost,
+    lease_shard,
+    release_part,
     takeable,
-    taken,
     to_ask_for,
 )
 from crawlyard.store.jobs.shards import (
     PART,
+    announce_free_shards,
+    assign_buckets,
     buckets_waiting,
     count_free,
-    deal,
     extent_of,
     give_up,
+    has_waiting,
     in_shards,
     locked_parts,
     parts_of,
-    recut,
-    tell_open,
+    store_cut,
     waiting_shards,
-    waits,
     write_parts,
 )
 from crawlyard.store.tables.jobs import (
@@ -68,7 +68,7 @@ from crawlyard.store.tables.jobs import (
 
 T = TypeVar("T")
 
-_Found: TypeAlias = tuple[list[int], int | None]
+_JobsPage: TypeAlias = tuple[list[int], int | None]
 """Keys of jobs, and how many of them to pass over the next time, ``None`` if there are no more."""
 
 
@@ -89,7 +89,7 @@ class SpreadStore(StorePart):
         per day left, and each limit of the job must leave something to use. `REST` is for how
         long some free shards are left to others.
         """
-        look = partial(_open, asker=asker, now=now, in_turn=in_turn)
+        look = partial(_joinable, asker=asker, now=now, in_turn=in_turn)
         work = partial(_join, asker=asker, now=now, until=now + lease)
         return await self._first_of(look, work)
 
@@ -105,18 +105,18 @@ class SpreadStore(StorePart):
         return bool(await self._first_of(look, partial(_ask, asker=asker, now=now, free=free)))
 
     async def _first_of(
-        self, look: Callable[..., _Found], work: Callable[..., T | None]
+        self, look: Callable[..., _JobsPage], work: Callable[..., T | None]
     ) -> T | None:
         """Return the first result of *work* on the jobs that *look* finds."""
         # Usually there is nothing to do: find that out without blocking writers.
-        if not await self._database.known(_is_any_spread):
+        if not await self._database.read_cached(_is_any_spread):
             return None
         passed: int | None = 0
         while passed is not None:
-            found, passed = await self._database.read(partial(look, passed=passed))
-            for no in found:
-                if (got := await self._database.write(partial(work, no=no))) is not None:
-                    return got
+            numbers, passed = await self._database.read(partial(look, passed=passed))
+            for no in numbers:
+                if (result := await self._database.write(partial(work, no=no))) is not None:
+                    return result
         return None
 
     @writes
@@ -133,7 +133,7 @@ class SpreadStore(StorePart):
     ) -> Claim | None:
         """Release a shard and its unused budget, in one transaction.
 
-        If its worker is *drained*, whoever has a free slot may take it at once, also a worker that
+        If its worker is *drained*, any worker with a free slot may take it at once, also one that
         has other shards of the job.
 
         With *further*, another shard of the job that has waiting targets is leased to
@@ -142,10 +142,10 @@ class SpreadStore(StorePart):
         attempt has the shard.
         """
         buckets = buckets_waiting(conn, lease.job_no)  # before the job is locked
-        found = _mine(conn, lease)
-        if found is None:
+        current = _locked_part(conn, lease)
+        if current is None:
             return None
-        row, parts = found
+        row, parts = current
         _number_lines(conn, row)
         if parts.by[lease.shard].worker is None:
             write_parts(conn, parts)
@@ -153,18 +153,20 @@ class SpreadStore(StorePart):
         # if it yields, the slot belongs to an urgent job, or the shard to another worker
         # of no worker in particular, unless one has asked for it
         yields, urgent = parts.by[lease.shard].yields, parts.by[lease.shard].asked_by is None
-        parts.put(lease.shard, back(parts.by[lease.shard], None if drained and urgent else now))
+        parts.set(
+            lease.shard, release_part(parts.by[lease.shard], None if drained and urgent else now)
+        )
         claim: Claim | None = None
         if State(row["state"]) is State.RUNNING:
             job = job_of(row)
             if further and not yields and breach(job.limits, parts.total.usage) is None:
                 number = _first(parts.free(), in_shards(buckets, parts.of))
                 if number is not None:
-                    claim = taken(parts, number, job, lease.worker, until)
+                    claim = lease_shard(parts, number, job, lease.worker, until)
             if claim is None and not any(parts.leased()):
                 _end(conn, job, parts, decide, yields=yields and urgent)
         write_parts(conn, parts)
-        _tell_if_freed(conn, row, parts, [lease.shard], buckets)
+        _announce_if_freed(conn, row, parts, [lease.shard], buckets)
         return claim
 
     @writes
@@ -180,13 +182,13 @@ class SpreadStore(StorePart):
         Return the job if it was saved as *decide* returns it, because this was its last leased
         shard or the shard has killed too many workers; otherwise ``None``.
         """
-        held = (shards.c.attempt == lease.attempt, shards.c.worker == lease.worker)
-        mine = (shards.c.shard == lease.shard, *held)
+        is_held = (shards.c.attempt == lease.attempt, shards.c.worker == lease.worker)
+        mine = (shards.c.shard == lease.shard, *is_held)
         return _take(conn, lease.job_no, mine, now, decide)[1]
 
     async def free(self) -> int:
         """Return the number of shards of running jobs that wait for a worker."""
-        if not await self._database.known(_is_any_spread):
+        if not await self._database.read_cached(_is_any_spread):
             return 0
         return await self._database.read(count_free)
 
@@ -217,19 +219,19 @@ def begin(
 ) -> Claim | Shard:
     """Claim a pending *job* that `is_to_cut`, by leasing one of its shards.
 
-    *row* is the job's row, `untouched` and either locked or locked by *lock*, which is called once
-    all but the job is written. If one worker runs the whole job, or a limit leaves nothing to use,
-    return the totals, with which the caller saves it.
+    *row* is the row of the job, which has no leased shards and is either locked or locked by
+    *lock*, which is called once all but the job is written. If one worker runs the whole job, or a
+    limit leaves nothing to use, return the totals, with which the caller saves it.
     """
     parts = parts_of(conn, row["no"], row["spread"])
     parts.in_turn = bool(row["in_turn"]) or not parts.by
     if parts.of:
         parts.add_up()
     for number, shard in parts.leased():
-        parts.put(number, lost(shard, now))
-    cut(parts, _wanted(conn, row["no"], job, parts), now)
+        parts.set(number, fence_part(shard, now))
+    cut(parts, _shard_count(conn, row["no"], job, parts), now)
     parts.rebase()
-    claim = _begun(conn, row, job, parts, asker, now, until, lock) if parts.of else None
+    claim = _claim_shard(conn, row, job, parts, asker, now, until, lock) if parts.of else None
     if claim is not None:
         return claim
     if lock is not None:
@@ -237,11 +239,11 @@ def begin(
     parts.of = 0
     write_parts(conn, parts)
     if (0, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
-        recut(conn, parts)
+        store_cut(conn, parts)
     return parts.total
 
 
-def _begun(
+def _claim_shard(
     conn: Connection,
     row: Mapping[str, Any] | RowMapping,
     job: Job,
@@ -251,12 +253,12 @@ def _begun(
     until: datetime,
     lock: Callable[[], None] | None,
 ) -> Claim | None:
-    dealt = deal(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
+    dealt = assign_buckets(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
     buckets = buckets_waiting(conn, parts.no)
     number = _first(range(1, parts.of + 1), in_shards(buckets, parts.of)) or 1
     moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
-    parts.put(0, fenced(parts.total))  # an expired lease on the whole job may still be stored
-    claim = taken(parts, number, moved, asker.worker, until)
+    parts.set(0, fence(parts.total))  # an expired lease on the whole job may still be stored
+    claim = lease_shard(parts, number, moved, asker.worker, until)
     if claim is None:
         return None
     parts.touched.remove(0)  # written with the job
@@ -265,19 +267,21 @@ def _begun(
         lock()
     columns = {"spread": parts.of, "in_turn": int(parts.in_turn), "dealt": int(dealt)}
     change(conn, moved, event, before=job, shard=(parts.no, parts.total), cut=columns)
-    tell_open(conn, row, parts, buckets=buckets)
+    announce_free_shards(conn, row, parts, buckets=buckets)
     return claim
 
 
-def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
-    asked = job.spec.spread
-    if not isinstance(asked, Spread):
-        return shards_for(asked, Extent(hosts=0, waiting=0))  # counting a large frontier takes long
+def _shard_count(conn: Connection, no: int, job: Job, parts: Parts) -> int:
+    spread = job.spec.spread
+    if not isinstance(spread, Spread):
+        return shards_for(
+            spread, Extent(hosts=0, waiting=0)
+        )  # counting a large frontier takes long
     hosts = hosts_in(job.spec.urls)
-    return shards_for(asked, extent_of(conn, no, hosts, parts.total.pulse.rate))
+    return shards_for(spread, extent_of(conn, no, hosts, parts.total.pulse.rate))
 
 
-def _tell_if_freed(
+def _announce_if_freed(
     conn: Connection,
     row: Mapping[str, Any] | RowMapping,
     parts: Parts,
@@ -286,12 +290,12 @@ def _tell_if_freed(
 ) -> None:
     """Add a wakeup for shards that were released or taken back, if the job goes on."""
     if State(row["state"]) is State.RUNNING and any(parts.leased()):
-        tell_open(conn, row, parts, numbers, buckets)
+        announce_free_shards(conn, row, parts, numbers, buckets)
 
 
 def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bool) -> None:
     """Save a job whose last shard was released, as *decide* returns it."""
-    waiting, usage = waits(conn, parts.no), parts.total.usage
+    waiting, usage = has_waiting(conn, parts.no), parts.total.usage
     verdict = decide(AttemptEnd(job=job, usage=usage, waiting=waiting, yields=yields))
     if verdict.again:
         requeue(conn, parts, verdict.again)
@@ -307,28 +311,28 @@ def settle_part(
     again: Collection[ErrorKind],
 ) -> None:
     """Save the job of a shard and release the shard; see `LeaseStore.settle`."""
-    found = _mine(conn, lease)
-    if found is None:
+    current = _locked_part(conn, lease)
+    if current is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
-    row, parts = found
+    row, parts = current
     _number_lines(conn, row)
-    parts.put(lease.shard, back(parts.by[lease.shard], None))
+    parts.set(lease.shard, release_part(parts.by[lease.shard], None))
     if again:
         requeue(conn, parts, again)
     write_parts(conn, parts)
     change(conn, job, *events)
-    _tell_if_freed(conn, {**row, "state": job.state}, parts, [lease.shard])
+    _announce_if_freed(conn, {**row, "state": job.state}, parts, [lease.shard])
 
 
 def free_part(conn: Connection, lease: Lease) -> None:
     """Release the lease of a shard, unless another attempt has it."""
-    found = _mine(conn, lease)
-    if found is not None and found[1].by[lease.shard].worker is not None:
-        row, parts = found
+    current = _locked_part(conn, lease)
+    if current is not None and current[1].by[lease.shard].worker is not None:
+        row, parts = current
         _number_lines(conn, row)
-        parts.put(lease.shard, back(parts.by[lease.shard], None))
+        parts.set(lease.shard, release_part(parts.by[lease.shard], None))
         write_parts(conn, parts)
-        _tell_if_freed(conn, row, parts, [lease.shard])
+        _announce_if_freed(conn, row, parts, [lease.shard])
 
 
 def _number_lines(conn: Connection, row: Mapping[str, Any] | RowMapping) -> None:
@@ -336,17 +340,17 @@ def _number_lines(conn: Connection, row: Mapping[str, Any] | RowMapping) -> None
         number_lines(conn, row["no"])
 
 
-def _mine(conn: Connection, lease: Lease) -> tuple[RowMapping, Parts] | None:
+def _locked_part(conn: Connection, lease: Lease) -> tuple[RowMapping, Parts] | None:
     """Return the job row and shards of a lease, locked; ``None`` if another attempt has its shard.
 
     Also ``None`` if the job is gone.
     """
-    found = locked_parts(conn, lease.job_no)
-    if found is None:
+    locked_job = locked_parts(conn, lease.job_no)
+    if locked_job is None:
         return None
-    mine = found[1].by.get(lease.shard)
+    mine = locked_job[1].by.get(lease.shard)
     is_mine = mine is not None and is_current(lease, mine.attempt, mine.worker)
-    return found if is_mine else None
+    return locked_job if is_mine else None
 
 
 async def take_parts_back(
@@ -357,13 +361,13 @@ async def take_parts_back(
     took: Callable[[int], object],
 ) -> list[Job]:
     """Take back the shards of lost workers; return the jobs that were saved as *decide* says."""
-    gone = (PART, HELD, or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead))))
-    statement = select(shards.c.job_no).where(*gone)
+    lapsed = (PART, HELD, or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead))))
+    statement = select(shards.c.job_no).where(*lapsed)
     # deduplicated here: with DISTINCT, SQLite reads the shards of all jobs
     jobs_hit = await database.read(lambda conn: sorted(set(conn.scalars(statement))))
     taken_back = []
     for no in jobs_hit:
-        work = partial(_take, no=no, gone=gone, now=now, decide=decide)
+        work = partial(_take, no=no, lapsed=lapsed, now=now, decide=decide)
         leases, job = await database.write(work)
         took(leases)
         if job is not None:
@@ -374,18 +378,18 @@ async def take_parts_back(
 def _take(
     conn: Connection,
     no: int,
-    gone: Sequence[ColumnElement[bool]],
+    lapsed: Sequence[ColumnElement[bool]],
     now: datetime,
     decide: Callable[[Job], tuple[Job, Event]],
 ) -> tuple[int, Job | None]:
-    found = locked_parts(conn, no)
-    if found is None:
+    locked_job = locked_parts(conn, no)
+    if locked_job is None:
         return 0, None
-    row, parts = found
+    row, parts = locked_job
     _number_lines(conn, row)
-    numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *gone)))
+    numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *lapsed)))
     for number in numbers:
-        parts.put(number, lost(parts.by[number], now))
+        parts.set(number, fence_part(parts.by[number], now))
     after: tuple[Job, Event] | None = None
     if numbers and State(row["state"]) is State.RUNNING:
         job = job_of(row)
@@ -395,7 +399,7 @@ def _take(
             change(conn, *after, before=job)
     write_parts(conn, parts)
     if after is None:
-        _tell_if_freed(conn, row, parts, numbers)
+        _announce_if_freed(conn, row, parts, numbers)
     return len(numbers), None if after is None else after[0]
 
 
@@ -409,7 +413,9 @@ def _is_any_spread(conn: Connection) -> bool:
     return conn.scalar(_ANY_SPREAD) is not None
 
 
-def _open(conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passed: int) -> _Found:
+def _joinable(
+    conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passed: int
+) -> _JobsPage:
     """Return the running jobs with a free shard that *asker* may take, in claim order."""
     rows = _running(conn, asker, exists().where(*_ITS_PARTS, ~HELD), passed)
     head = _head(conn, asker, now) if rows and in_turn else None
@@ -421,9 +427,9 @@ def _open(conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passe
     return _allowed(conn, before, asker, now, first), _next(passed, before)
 
 
-def _uneven(conn: Connection, asker: Asker, now: datetime, *, free: int, passed: int) -> _Found:
-    """Return the running jobs with a shard that its holder is to give back for *asker*."""
-    if _coming_to(conn, asker) >= free:
+def _uneven(conn: Connection, asker: Asker, now: datetime, *, free: int, passed: int) -> _JobsPage:
+    """Return the running jobs with a shard that its holder should give back for *asker*."""
+    if _count_coming(conn, asker) >= free:
         return [], None
     several = select(shards.c.worker).where(*_ITS_PARTS, HELD, shards.c.freed_at.is_(None))
     several = several.group_by(shards.c.worker).having(func.count() > 1)
@@ -447,7 +453,7 @@ def _running(
     """
     mine = jobs.c.level >= asker.least.rank if asker.only is None else jobs.c.id == asker.only
     statement = (
-        select(jobs.c.no, jobs.c.owner, jobs.c.needs, jobs.c.spread, *PLACE)
+        select(jobs.c.no, jobs.c.owner, jobs.c.needs, jobs.c.spread, *POSITION)
         .where(RUNNING, PRESENT, jobs.c.spread > 0, which, mine)
         .order_by(*CLAIM_ORDER)
         .limit(JOBS_AT_ONCE)
@@ -489,27 +495,27 @@ def _key(row: Row[*tuple[Any, ...]]) -> tuple[int, int, datetime, str]:
 def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, datetime, str] | None:
     """Return the queue position of the first job that *asker* could claim instead."""
     mine = runnable(conn, asker.tags) if asker.only is None else jobs.c.id == asker.only
-    due = select(*PLACE).where(PRESENT, jobs.c.due_at <= now, mine)
+    due = select(*POSITION).where(PRESENT, jobs.c.due_at <= now, mine)
     # READY and UNREADY each have an index; due jobs not marked yet are seldom more than one row
     firsts = (due.where(marked).order_by(*CLAIM_ORDER).limit(1) for marked in (READY, UNREADY))
     rows = [row for first in firsts if (row := conn.execute(first).first()) is not None]
     return min(map(_key, rows), default=None)
 
 
-def _coming_to(conn: Connection, asker: Asker) -> int:
+def _count_coming(conn: Connection, asker: Asker) -> int:
     """Return the number of shards that are being given back for *asker*."""
     coming = select(func.count()).where(HELD, shards.c.asked_by == asker.worker)
     return conn.scalar(coming) or 0
 
 
 def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> bool | None:
-    """Order the holders of shards to give them back for *asker*; ``None`` if none is to."""
+    """Order the holders of shards to give them back for *asker*; ``None`` if there are none."""
     buckets = buckets_waiting(conn, no)
-    most = free - _coming_to(conn, asker)
-    found = locked_parts(conn, no)
-    if found is None or State(found[0]["state"]) is not State.RUNNING:
+    most = free - _count_coming(conn, asker)
+    locked_job = locked_parts(conn, no)
+    if locked_job is None or State(locked_job[0]["state"]) is not State.RUNNING:
         return None
-    _, parts = found
+    _, parts = locked_job
     waiting, numbers = in_shards(buckets, parts.of), list[int]()
     while len(numbers) < most:
         number = to_ask_for(parts, asker.worker, waiting)
@@ -523,16 +529,16 @@ def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> b
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
     buckets = buckets_waiting(conn, no)  # before the job is locked, as others wait for that
-    found = locked_parts(conn, no)
-    if found is None or State(found[0]["state"]) is not State.RUNNING:
+    locked_job = locked_parts(conn, no)
+    if locked_job is None or State(locked_job[0]["state"]) is not State.RUNNING:
         return None
-    row, parts = found
+    row, parts = locked_job
     number = _first(takeable(parts, asker.worker, now), in_shards(buckets, parts.of))
-    claim = None if number is None else taken(parts, number, job_of(row), asker.worker, until)
+    claim = None if number is None else lease_shard(parts, number, job_of(row), asker.worker, until)
     if claim is not None:
         write_parts(conn, parts)
         # wake another worker: this one takes no second shard yet
-        tell_open(conn, row, parts, buckets=buckets)
+        announce_free_shards(conn, row, parts, buckets=buckets)
     return claim
 
 

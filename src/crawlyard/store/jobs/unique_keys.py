@@ -1,4 +1,4 @@
-"""Unique keys of jobs: which job of an owner has a key."""
+"""Unique keys of jobs: the job of an owner with a key."""
 
 import hashlib
 from collections.abc import Collection
@@ -18,15 +18,15 @@ UniqueKeyOf: TypeAlias = tuple[str, str | None]
 def with_keys(conn: Connection, keys: Collection[UniqueKeyOf]) -> dict[UniqueKeyOf, Job]:
     """Return the jobs that have these unique keys, by owner and key.
 
-    Until the transaction ends, no other one adds a job with any of them.
+    Until the transaction ends, no other transaction adds a job with any of these keys.
     """
-    wanted = [key for key in keys if key[1] is not None]
-    if not wanted:
+    present = [key for key in keys if key[1] is not None]
+    if not present:
         return {}
     if is_postgres(conn):  # on SQLite, a transaction that writes is alone
-        for number in sorted(map(_lock_of, wanted)):  # in order, to avoid deadlocks
+        for number in sorted(map(_lock_of, present)):  # in order, to avoid deadlocks
             conn.execute(select(func.pg_advisory_xact_lock(number)))
-    query = select(jobs).where(tuple_(jobs.c.owner, jobs.c.unique_key).in_(wanted), UNIQUE)
+    query = select(jobs).where(tuple_(jobs.c.owner, jobs.c.unique_key).in_(present), UNIQUE)
     rows = conn.execute(query).mappings()
     return {(row["owner"], row["unique_key"]): job_of(row) for row in rows}
 

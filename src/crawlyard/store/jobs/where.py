@@ -50,34 +50,34 @@ from crawlyard.store.tables.jobs import (
 
 def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
     """Return the conditions of *query* on the rows of `jobs`."""
-    asked = [_tagged(tag) for tag in sorted(query.tags)]
-    asked += [_condition(one) for one in query.where]
+    filters = [_tagged(tag) for tag in sorted(query.tags)]
+    filters += [_condition(condition) for condition in query.where]
     if query.owner is not None:
-        asked.append(jobs.c.owner == query.owner)
+        filters.append(jobs.c.owner == query.owner)
     if query.states:
-        asked.append(_in_state(query.states))
+        filters.append(_in_state(query.states))
     if query.priorities:
-        asked.append(jobs.c.priority.in_([p.rank for p in query.priorities]))
+        filters.append(jobs.c.priority.in_([p.rank for p in query.priorities]))
     if query.text:
-        asked.append(_has(query.text))
+        filters.append(_has(query.text))
     if query.id_part:
         part = query.id_part.lower()
         begins = jobs.c.id.startswith(part, autoescape=True)
-        asked.append(or_(begins, jobs.c.id.endswith(part, autoescape=True)))
+        filters.append(or_(begins, jobs.c.id.endswith(part, autoescape=True)))
     if query.template_id is not None:
-        asked.append(jobs.c.template_id == query.template_id)
+        filters.append(jobs.c.template_id == query.template_id)
     if query.schedule_id is not None:
-        asked.append(jobs.c.schedule_id == query.schedule_id)
+        filters.append(jobs.c.schedule_id == query.schedule_id)
     if query.before is not None:
-        asked.append(jobs.c.id < query.before)
+        filters.append(jobs.c.id < query.before)
     if query.after is not None:
-        asked.append(jobs.c.id > query.after)
-    return asked
+        filters.append(jobs.c.id > query.after)
+    return filters
 
 
-def _condition(asked: Condition) -> ColumnElement[bool]:
-    found = _SQL[asked.key](asked.words)
-    return not_(found) if asked.negated else found
+def _condition(condition: Condition) -> ColumnElement[bool]:
+    expression = _SQL[condition.key](condition.words)
+    return not_(expression) if condition.negated else expression
 
 
 _BY_USER = and_(
@@ -101,10 +101,10 @@ def _in_state(words: Collection[str]) -> ColumnElement[bool]:
     states: list[ColumnElement[str]] = [
         literal_column(f"'{State(word).value}'") for word in sorted(words) if word != STOPPED
     ]
-    found = jobs.c.state == states[0] if len(states) == 1 else jobs.c.state.in_(states)
+    in_states = jobs.c.state == states[0] if len(states) == 1 else jobs.c.state.in_(states)
     if STOPPED not in words:
-        return found
-    return or_(found, IS_STOPPED) if states else IS_STOPPED
+        return in_states
+    return or_(in_states, IS_STOPPED) if states else IS_STOPPED
 
 
 def _of_priority(words: Sequence[str]) -> ColumnElement[bool]:
@@ -119,10 +119,10 @@ def _tagged(*tags: str) -> ColumnElement[bool]:
 
 
 def _has(text: str) -> ColumnElement[bool]:
-    return exists().where(job_texts.c.job_no == jobs.c.no, says(text))
+    return exists().where(job_texts.c.job_no == jobs.c.no, text_contains(text))
 
 
-def says(*words: str) -> ColumnElement[bool]:
+def text_contains(*words: str) -> ColumnElement[bool]:
     """Return the condition on `job_texts` that the text contains any of *words*."""
     having = (job_texts.c.text.contains(word.casefold(), autoescape=True) for word in words)
     return or_(false(), *having)
@@ -138,9 +138,9 @@ def _in(column: Column[str]) -> Callable[[Sequence[str]], ColumnElement[bool]]:
 
 
 def _each(
-    one: Callable[[str], ColumnElement[bool]],
+    condition_of: Callable[[str], ColumnElement[bool]],
 ) -> Callable[[Sequence[str]], ColumnElement[bool]]:
-    return lambda words: or_(false(), *(one(word) for word in words))
+    return lambda words: or_(false(), *(condition_of(word) for word in words))
 
 
 _RETRIED, _TIMED, _MADE = (
@@ -186,17 +186,19 @@ _BELONGING: Mapping[FilterKey, tuple[Column[int], Column[str]]] = {
 }
 
 
-def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[ColumnElement[bool]]:
+def rare_condition(
+    conn: Connection, query: JobQuery, rare: int | None = None
+) -> list[ColumnElement[bool]]:
     """Return a condition that *query* implies and fewer than *rare* jobs meet, or an empty list.
 
     *rare* ``None`` means `RARE`.
     """
     rare = RARE if rare is None else rare
-    asked: list[tuple[FilterKey, tuple[str, ...]]] = [
+    candidates: list[tuple[FilterKey, tuple[str, ...]]] = [
         (FilterKey.TAG, (tag,)) for tag in sorted(query.tags)
     ]
-    asked += [(c.key, c.words) for c in query.where if c.key in _BELONGING and not c.negated]
-    for key, words in asked:
+    candidates += [(c.key, c.words) for c in query.where if c.key in _BELONGING and not c.negated]
+    for key, words in candidates:
         no, word = _BELONGING[key]
         with_it = select(no).where(word.in_(words))
         some = with_it.limit(rare).subquery()
@@ -204,9 +206,11 @@ def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[C
             return [jobs.c.no.in_(with_it)]
     for words in _texts(query):
         # run this only once: a search that finds nothing reads all texts
-        found = conn.scalars(select(job_texts.c.job_no).where(says(*words)).limit(rare)).all()
-        if len(found) < rare:
-            return [jobs.c.no.in_(numbered(conn, found))]
+        numbers = conn.scalars(
+            select(job_texts.c.job_no).where(text_contains(*words)).limit(rare)
+        ).all()
+        if len(numbers) < rare:
+            return [jobs.c.no.in_(numbered(conn, numbers))]
     return []
 
 
@@ -214,9 +218,9 @@ def _texts(query: JobQuery) -> Iterator[tuple[str, ...]]:
     """Yield groups of words; the text of each job of *query* contains one word of each group."""
     if query.text:
         yield (query.text,)
-    for one in query.where:
-        if one.key is FilterKey.TEXT and not one.negated:
-            yield one.words
+    for condition in query.where:
+        if condition.key is FilterKey.TEXT and not condition.negated:
+            yield condition.words
 
 
 def numbered(conn: Connection, numbers: Sequence[int]) -> Select[int]:
@@ -227,36 +231,40 @@ def numbered(conn: Connection, numbers: Sequence[int]) -> Select[int]:
     return select(func.json_each(f"[{listed}]").table_valued(column("value", Integer)).c.value)
 
 
-def picked(conn: Connection, query: JobQuery, limit: int, rare: int | None = None) -> Select[int]:
+def first_keys(
+    conn: Connection, query: JobQuery, limit: int, rare: int | None = None
+) -> Select[int]:
     """Return a query for the keys of the first *limit* jobs of *query*, possibly of more.
 
     If *query* implies a condition that fewer than *rare* jobs meet (`RARE` if it is ``None``),
     only those jobs are read.
     """
-    few = rarely(conn, query, rare)
+    few = rare_condition(conn, query, rare)
     order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
     parts = [
-        select(jobs.c.no).where(PRESENT, *few, *asked, *dated).order_by(order).limit(limit)
-        for one in _split(query)
-        for asked in _with_part(one)
-        for dated in when(one)
+        select(jobs.c.no).where(PRESENT, *few, *filters, *dated).order_by(order).limit(limit)
+        for part_query in _split(query)
+        for filters in _with_part(part_query)
+        for dated in creation_bounds(part_query)
     ]
     if len(parts) == 1:
         return parts[0]
     return select(union_all(*(select(part.subquery().c.no) for part in parts)).subquery().c.no)
 
 
-def when(query: JobQuery) -> Sequence[list[ColumnElement[bool]]]:
+def creation_bounds(query: JobQuery) -> Sequence[list[ColumnElement[bool]]]:
     """Return alternatives of conditions on the creation time; each job of *query* meets one.
 
     Nearly all ids contain the creation time, so that jobs created before or after the range
     are not read; jobs whose id doesn't contain it are the second alternative.
     """
     bounds: list[ColumnElement[bool]] = []
-    for one in query.where:
-        instants = [datetime.fromisoformat(word) for word in one.words if one.key in _DATES]
-        if instants and not one.negated:
-            if one.key is FilterKey.CREATED_AFTER:
+    for condition in query.where:
+        instants = [
+            datetime.fromisoformat(word) for word in condition.words if condition.key in _DATES
+        ]
+        if instants and not condition.negated:
+            if condition.key is FilterKey.CREATED_AFTER:
                 bounds.append(jobs.c.id >= least_id(min(instants)))
             else:
                 bounds.append(jobs.c.id <= most_id(max(instants)))
@@ -269,11 +277,11 @@ def _split(query: JobQuery) -> Iterator[JobQuery]:
         for state in sorted(query.states):
             yield replace(query, states=frozenset({state}))
         return
-    for place, one in enumerate(query.where):
-        if one.key in _SPLIT and not one.negated and len(one.words) > 1:
+    for place, condition in enumerate(query.where):
+        if condition.key in _SPLIT and not condition.negated and len(condition.words) > 1:
             before, behind = query.where[:place], query.where[place + 1 :]
-            for word in dict.fromkeys(one.words):
-                yield replace(query, where=(*before, replace(one, words=(word,)), *behind))
+            for word in dict.fromkeys(condition.words):
+                yield replace(query, where=(*before, replace(condition, words=(word,)), *behind))
             return
     yield query
 
@@ -281,7 +289,7 @@ def _split(query: JobQuery) -> Iterator[JobQuery]:
 def _with_part(query: JobQuery) -> Iterator[list[ColumnElement[bool]]]:
     """Yield alternatives of conditions for *query*: the id begins or ends with its `id_part`."""
     part, rest = query.id_part.lower(), conditions(replace(query, id_part=""))
-    keys = {one.key for one in query.where if not one.negated}
+    keys = {condition.key for condition in query.where if not condition.negated}
     scheduled = query.schedule_id is not None or FilterKey.SCHEDULE in keys
     # for a schedule, its own few jobs are walked, not all jobs in that state
     if (query.states or FilterKey.STATE in keys) and not scheduled:

@@ -7,9 +7,9 @@ from crawlyard.core.events.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
-from crawlyard.store.db.rows import add_row, behind, by_name, drop_version, equal, taken
+from crawlyard.store.db.rows import add_row, behind, by_name, drop_version, equal, name_taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.tables.schedules import schedules, ticks
 from crawlyard.store.tables.templates import templates
@@ -29,9 +29,9 @@ class ScheduleStore(StorePart):
             Conflict: the id is taken, or the owner has a schedule of that name.
             NotFound: the template is gone.
         """
-        _hold_template(conn, schedule)
+        _lock_template(conn, schedule)
         add_row(conn, schedules, schedule_row(schedule), "a schedule")
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @reads
     def get(self, conn: Connection, schedule_id: str) -> CrawlSchedule:
@@ -55,7 +55,7 @@ class ScheduleStore(StorePart):
             Conflict: the schedule was edited or fired meanwhile, is gone, or the name is taken.
             NotFound: the template is gone.
         """
-        _hold_template(conn, schedule)
+        _lock_template(conn, schedule)
         statement = (
             update(schedules)
             .where(
@@ -68,18 +68,18 @@ class ScheduleStore(StorePart):
         try:
             saved = conn.execute(statement).rowcount
         except IntegrityError:  # the name is the only unique value that can change
-            raise taken("a schedule", schedule.name) from None
+            raise name_taken("a schedule", schedule.name) from None
         if not saved:
             raise Conflict(
                 f"schedule {schedule.id} is not at version {schedule.version - 1} any more"
             )
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @reads
     def find(self, conn: Connection, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
         """Return at most *limit* schedules that match *query*, sorted by name and id."""
-        found = select(schedules).where(*_conditions(conn, query))
-        rows = conn.execute(found.order_by(*by_name(conn, schedules)).limit(limit)).mappings()
+        matching = select(schedules).where(*_conditions(conn, query))
+        rows = conn.execute(matching.order_by(*by_name(conn, schedules)).limit(limit)).mappings()
         return [schedule_of(row) for row in rows]
 
     @reads
@@ -97,10 +97,10 @@ class ScheduleStore(StorePart):
         """
         drop_version(conn, schedules, schedule_id, version, f"schedule {schedule_id} is")
         conn.execute(delete(ticks).where(ticks.c.schedule_id == schedule_id))
-        tell(conn, [event])
+        add_events(conn, [event])
 
 
-def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:
+def _lock_template(conn: Connection, schedule: CrawlSchedule) -> None:
     """Lock the template of a schedule, so that it isn't deleted until the transaction ends."""
     if schedule.template_id is None:
         return
@@ -110,16 +110,16 @@ def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:
 
 
 def _conditions(conn: Connection, query: ScheduleQuery) -> list[ColumnElement[bool]]:
-    asked = equal(
+    filters = equal(
         (schedules.c.owner, query.owner),
         (schedules.c.template_id, query.template_id),
         (schedules.c.name, query.name),
     )
     if query.paused is not None:
         paused = schedules.c.paused_at
-        asked.append(paused.is_not(None) if query.paused else paused.is_(None))
+        filters.append(paused.is_not(None) if query.paused else paused.is_(None))
     if query.text:
-        asked.append(schedules.c.search.contains(query.text.casefold(), autoescape=True))
+        filters.append(schedules.c.search.contains(query.text.casefold(), autoescape=True))
     if query.after is not None:
-        asked.append(behind(conn, schedules, query.after))
-    return asked
+        filters.append(behind(conn, schedules, query.after))
+    return filters

@@ -25,7 +25,7 @@ from crawlyard.store.codec.schedules import (
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.intake import add_jobs
-from crawlyard.store.jobs.job_rows import STANDING, change, tell, versions
+from crawlyard.store.jobs.job_rows import STANDING, add_events, change, versions
 from crawlyard.store.jobs.unique_keys import UniqueKeyOf, with_keys
 from crawlyard.store.queries import Firing
 from crawlyard.store.tables.jobs import PRESENT, jobs, shards
@@ -42,14 +42,14 @@ ACTIVE = jobs.c.ended_at.is_(None) & PRESENT & ~_BACKFILLED
 REFUSED = ticks.c.reason == TickReason.REFUSED.value
 
 FIRST_SHARD = (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0)
-CAME_TO = (
+RESULT_COLUMNS = (
     jobs.c.state,
     jobs.c.state_reason,
     shards.c.pages,
     shards.c.discovered,
     shards.c.done,
 )
-"""What tells how far a job came, and how it ended."""
+"""Columns that show how far a job came, and its outcome."""
 
 _PORTION = 1000  # ledger keys in one statement
 _JOINED = 200  # queries in one UNION: SQLite takes at most 500
@@ -91,12 +91,12 @@ class TickStore(StorePart):
         Jobs of backfilled ticks are left out, as they don't block other runs. Schedules
         without active jobs are left out.
         """
-        found = (
+        query = (
             select(jobs)
             .where(jobs.c.schedule_id.in_(sorted(schedule_ids)), ACTIVE)
             .order_by(jobs.c.schedule_id, jobs.c.id)
         )
-        rows = conn.execute(found).mappings()
+        rows = conn.execute(query).mappings()
         by_schedule = groupby(rows, key=lambda row: str(row["schedule_id"]))
         return {schedule_id: [job_of(row) for row in own] for schedule_id, own in by_schedule}
 
@@ -130,8 +130,8 @@ class TickStore(StorePart):
         failed = or_(latest.c.state.is_(None), latest.c.state == State.FAILED.value)
         count = select(func.count()).select_from(latest).where(failed).scalar_subquery()
         of = schedules.c.id.in_(sorted(schedule_ids))
-        found = select(schedules.c.id, count.label("failures")).where(of)
-        return {row.id: row.failures for row in conn.execute(found)}
+        counts = select(schedules.c.id, count.label("failures")).where(of)
+        return {row.id: row.failures for row in conn.execute(counts)}
 
     @reads
     def base(self, conn: Connection, schedule_id: str, full_every: int | None) -> str | None:
@@ -146,11 +146,11 @@ class TickStore(StorePart):
             .order_by(jobs.c.id.desc())
             .limit(full_every - 1 if full_every else 1)
         )
-        found = conn.execute(latest).all()
-        if not found:
+        newest = conn.execute(latest).all()
+        if not newest:
             return None
-        is_due = full_every == len(found) + 1 and all(row.based_on for row in found)
-        return None if is_due else str(found[0].id)
+        is_due = full_every == len(newest) + 1 and all(row.based_on for row in newest)
+        return None if is_due else str(newest[0].id)
 
     async def fire(self, firings: Sequence[Firing]) -> list[bool]:
         """Write firings in ONE transaction; return for each whether it was written.
@@ -166,20 +166,20 @@ class TickStore(StorePart):
         self, conn: Connection, schedule_id: str, before: datetime | None = None, limit: int = 100
     ) -> list[Tick]:
         """Return at most *limit* ticks due before *before* (``None``: all), latest first."""
-        found = select(ticks).where(ticks.c.schedule_id == schedule_id)
+        matching = select(ticks).where(ticks.c.schedule_id == schedule_id)
         if before is not None:
-            found = found.where(ticks.c.due_at < before)
-        return TICKS.all(conn, found.order_by(ticks.c.due_at.desc()).limit(limit))
+            matching = matching.where(ticks.c.due_at < before)
+        return TICKS.all(conn, matching.order_by(ticks.c.due_at.desc()).limit(limit))
 
     @reads
     def ticks_between(
         self, conn: Connection, schedule_id: str, since: datetime, until: datetime
     ) -> Mapping[datetime, Tick]:
         """Return the ticks due from *since* up to but excluding *until*, by due time."""
-        found = select(ticks).where(
+        query = select(ticks).where(
             ticks.c.schedule_id == schedule_id, ticks.c.due_at >= since, ticks.c.due_at < until
         )
-        return {tick.due_at: tick for tick in TICKS.all(conn, found.order_by(ticks.c.due_at))}
+        return {tick.due_at: tick for tick in TICKS.all(conn, query.order_by(ticks.c.due_at))}
 
     @reads
     def between(
@@ -194,19 +194,21 @@ class TickStore(StorePart):
 
         Each comes with the id of its schedule.
         """
-        query = _with_jobs(since, until, ticks, *CAME_TO).order_by(ticks.c.due_at).limit(limit)
-        found = [
+        query = (
+            _with_jobs(since, until, ticks, *RESULT_COLUMNS).order_by(ticks.c.due_at).limit(limit)
+        )
+        ticks_by_schedule = [
             (str(row["schedule_id"]), recent_tick_of(row))
             for part in _parts(schedule_ids)
             for row in conn.execute(query.where(ticks.c.schedule_id.in_(part))).mappings()
         ]
-        return sorted(found, key=lambda one: one[1].due_at)[:limit]
+        return sorted(ticks_by_schedule, key=lambda pair: pair[1].due_at)[:limit]
 
     @reads
     def counted(
         self, conn: Connection, schedule_ids: Collection[str], since: datetime, until: datetime
     ) -> list[TickCount]:
-        """Return what became of the ticks of these schedules due in [*since*, *until*)."""
+        """Count the fates of the ticks of these schedules due in [*since*, *until*)."""
         more = case((shards.c.discovered > shards.c.done, 1), else_=0)
         begun = case((shards.c.done > 0, 1), else_=0)
         by = (ticks.c.due_at, ticks.c.outcome, jobs.c.state, jobs.c.state_reason, begun, more)
@@ -227,9 +229,11 @@ class TickStore(StorePart):
 
     @reads
     def runs(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, RunFacts]:
-        """Return how far these jobs came, by id; those that are not there are left out."""
+        """Return the progress of these jobs, by id; unknown ids are left out."""
         query = (
-            select(jobs.c.id, jobs.c.started_at, jobs.c.ended_at, shards.c.duration_s, *CAME_TO)
+            select(
+                jobs.c.id, jobs.c.started_at, jobs.c.ended_at, shards.c.duration_s, *RESULT_COLUMNS
+            )
             .select_from(STANDING)
             .where(jobs.c.id.in_(sorted(job_ids)), PRESENT)
         )
@@ -243,7 +247,7 @@ class TickStore(StorePart):
 
         The states are from a single snapshot. Schedules without ticks are left out.
         """
-        found: dict[str, list[RecentTick]] = {}
+        ticks_by_schedule: dict[str, list[RecentTick]] = {}
         for part in _parts(set(schedule_ids), _JOINED):
             # reads only the returned ticks of each schedule, along the primary key
             last = [
@@ -254,16 +258,16 @@ class TickStore(StorePart):
                 .subquery()
                 for schedule_id in part
             ]
-            every = union_all(*(select(one) for one in last)).subquery()
+            every = union_all(*(select(latest_ticks) for latest_ticks in last)).subquery()
             its_job = (jobs.c.id == every.c.job_id) & PRESENT
-            asked = (
-                select(every, *CAME_TO)
+            query = (
+                select(every, *RESULT_COLUMNS)
                 .select_from(every.outerjoin(jobs, its_job).outerjoin(shards, FIRST_SHARD))
                 .order_by(every.c.schedule_id, every.c.due_at.desc())
             )
-            for row in conn.execute(asked).mappings():
-                found.setdefault(row["schedule_id"], []).append(recent_tick_of(row))
-        return found
+            for row in conn.execute(query).mappings():
+                ticks_by_schedule.setdefault(row["schedule_id"], []).append(recent_tick_of(row))
+        return ticks_by_schedule
 
 
 def _parts(schedule_ids: Collection[str], size: int = _PORTION) -> Iterable[Sequence[str]]:
@@ -272,7 +276,7 @@ def _parts(schedule_ids: Collection[str], size: int = _PORTION) -> Iterable[Sequ
 
 
 def _with_jobs(since: datetime, until: datetime, *columns: Any) -> Select[Any]:
-    """Return a query for the ticks due in [*since*, *until*), with their jobs that are there."""
+    """Return a query for the ticks due in [*since*, *until*), with their existing jobs."""
     its_job = (jobs.c.id == ticks.c.job_id) & PRESENT
     return (
         select(*columns)
@@ -286,14 +290,14 @@ def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
     # unique keys, then the lock of the events.
     there, moving = _locked_schedules(conn, firings), _locked_jobs(conn, firings)
     # ticks need no lock of their own: they are only written under the lock of their schedule
-    held = _jobs_of_rows(conn, [tick for f in firings for tick in f.ticks])
-    taken = set(with_keys(conn, {_unique_key(job) for f in firings for job, _ in f.jobs}))
+    stored_jobs = _jobs_of_rows(conn, [tick for f in firings for tick in f.ticks])
+    used_keys = set(with_keys(conn, {_unique_key(job) for f in firings for job, _ in f.jobs}))
     first = [
         # `pop`, so that of two firings of one schedule only the first is written
         there.pop(f.after.id, None) == f.after.beat - 1
         and all(moving.get(job.id) == job.version - 1 for job, _ in f.moved)
-        and all(held.get((t.schedule_id, t.due_at), t.job_id) == t.job_id for t in f.ticks)
-        and _are_free(taken, f)
+        and all(stored_jobs.get((t.schedule_id, t.due_at), t.job_id) == t.job_id for t in f.ticks)
+        and _reserve_keys(used_keys, f)
         for f in firings
     ]
     won = [firing for firing, wins in zip(firings, first, strict=True) if wins]
@@ -306,7 +310,7 @@ def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
     for firing in won:
         for job, _ in firing.moved:
             change(conn, job)
-    tell(conn, [event for f in won for event in _told(f)])
+    add_events(conn, [event for f in won for event in _events_of(f)])
     return first
 
 
@@ -314,12 +318,12 @@ def _unique_key(job: Job) -> UniqueKeyOf:
     return job.owner, job.spec.unique_key
 
 
-def _are_free(taken: set[UniqueKeyOf], firing: Firing) -> bool:
-    """Take the unique keys of a firing's jobs; return whether all of them were free."""
-    wanted = [key for job, _ in firing.jobs if (key := _unique_key(job))[1] is not None]
-    are_free = taken.isdisjoint(wanted) and len(set(wanted)) == len(wanted)
+def _reserve_keys(used_keys: set[UniqueKeyOf], firing: Firing) -> bool:
+    """Reserve the unique keys of a firing's jobs; return whether all were free."""
+    keys = [key for job, _ in firing.jobs if (key := _unique_key(job))[1] is not None]
+    are_free = used_keys.isdisjoint(keys) and len(set(keys)) == len(keys)
     if are_free:
-        taken.update(wanted)
+        used_keys.update(keys)
     return are_free
 
 
@@ -342,14 +346,14 @@ def _locked_jobs(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
 def _jobs_of_rows(conn: Connection, new: Sequence[Tick]) -> dict[tuple[str, datetime], str]:
     """Return the job ids of stored ticks with the same schedule and due time as those in *new*."""
     key = tuple_(ticks.c.schedule_id, ticks.c.due_at)
-    found: dict[tuple[str, datetime], str] = {}
+    job_ids: dict[tuple[str, datetime], str] = {}
     for start in range(0, len(new), _PORTION):
         keys = [(tick.schedule_id, tick.due_at) for tick in new[start : start + _PORTION]]
         rows = select(ticks.c.schedule_id, ticks.c.due_at, ticks.c.job_id).where(
             key.in_(keys), ticks.c.job_id.is_not(None)
         )
-        found |= {(row.schedule_id, row.due_at): row.job_id for row in conn.execute(rows)}
-    return found
+        job_ids |= {(row.schedule_id, row.due_at): row.job_id for row in conn.execute(rows)}
+    return job_ids
 
 
 def _write_ticks(conn: Connection, won: Sequence[Firing]) -> None:
@@ -365,7 +369,7 @@ def _write_ticks(conn: Connection, won: Sequence[Firing]) -> None:
     update_rows(conn, ticks, with_job, ("schedule_id", "due_at", "job_id"))
 
 
-def _told(firing: Firing) -> Iterable[Event]:
+def _events_of(firing: Firing) -> Iterable[Event]:
     yield from (event for _, event in firing.jobs)
     yield from (event for _, event in firing.moved)
     yield from firing.events

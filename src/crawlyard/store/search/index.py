@@ -1,4 +1,4 @@
-"""The index of words in pages: filled in portions, searched, and emptied with its jobs.
+"""Index of words in pages: filled in portions, searched, and emptied with its jobs.
 
 It has all pages with ids above one mark up to another, of jobs that are not being purged. New pages
 move the upper mark up; those that were there before the index, the newest first, move the lower
@@ -48,7 +48,7 @@ from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.tables.jobs import BODIES_OF, PRESENT, bodies, jobs, pages
-from crawlyard.store.tables.page_search import gone, marks, terms
+from crawlyard.store.tables.page_search import marks, purged, terms
 
 _PAGES = 500  # of a portion
 _BYTES = 8 << 20  # of its pages as transferred
@@ -61,15 +61,15 @@ _TERMS_SWEPT = 500
 MOST_TERMS = 300
 """Terms with a part of a word: above that the word is so common that reading pages is fast."""
 
-_PIECES = 3  # that are looked up in the terms: each may take a look at all of them
+_PIECES = 3  # word parts looked up in the terms: each lookup may read all terms
 
-_MOST_PHRASES = 100  # that the index is asked for in place of one
+_MOST_PHRASES = 100  # alternatives of a phrase in one index query
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class IndexState(Struct, frozen=True, kw_only=True):
-    """How far the index has come, and who makes it."""
+    """State of the index: its marks, and the process that fills it."""
 
     newest: int = 0  # the last page that is stored
     begun: bool = False
@@ -82,16 +82,16 @@ class IndexState(Struct, frozen=True, kw_only=True):
 
     @property
     def unindexed(self) -> int:
-        """Return about how many pages the index does not have, at most."""
+        """Approximate number of pages missing in the index, an upper bound."""
         return max(0, self.newest - self.high) + self.low if self.begun else self.newest
 
-    def is_others(self, turn: "Turn") -> bool:
-        """Return whether it is not the turn of who asks."""
+    def is_taken(self, turn: "Turn") -> bool:
+        """Return whether another process has the turn."""
         return self.holder != turn.holder and turn.now < self.until <= turn.at_most
 
 
 class Turn(Struct, frozen=True, kw_only=True):
-    """Who indexes a portion, and until when nobody else does."""
+    """Exclusive right of a process to index a portion, until an instant."""
 
     holder: str
     now: datetime
@@ -99,9 +99,9 @@ class Turn(Struct, frozen=True, kw_only=True):
 
     @property
     def at_most(self) -> datetime:
-        """Return when the turn of another ends at the latest.
+        """Latest possible end of another process's turn.
 
-        One that ends later began before the clock was set back.
+        A turn that ends later began before the clock was set back.
         """
         return self.until + (self.until - self.now)
 
@@ -113,11 +113,11 @@ class _Document(Struct, frozen=True):
 
 
 class PageIndexStore(StorePart):
-    """The index of words in pages."""
+    """Operations on the index: progress, search, filling and cleaning."""
 
     async def state(self) -> IndexState:
-        """Return how far the index is."""
-        return await self._database.known(_state)
+        """Return the current marks of the index."""
+        return await self._database.read_cached(_state)
 
     @reads
     def writers(self, conn: Connection) -> frozenset[str]:
@@ -130,18 +130,18 @@ class PageIndexStore(StorePart):
 
     @reads
     def match(self, conn: Connection, words: Sequence[str]) -> Match | None:
-        """Return what pages with all *words* have in the index.
+        """Return the index entries that pages with all *words* must have.
 
         ``None`` if the index cannot narrow them down, as the words are parts of too many terms.
         """
         state = _state(conn)
         each = [pieces_of(word) for word in words]
-        found = _found(conn, list(dict.fromkeys(chain(*each))))
-        if not found:
+        groups = _terms_by_piece(conn, list(dict.fromkeys(chain(*each))))
+        if not groups:
             return None
-        phrases = (_phrase(phrase, found) for pieces in each for phrase in phrases_of(pieces))
+        phrases = (_phrase(phrase, groups) for pieces in each for phrase in phrases_of(pieces))
         return Match(
-            groups=tuple(found.values()),
+            groups=tuple(groups.values()),
             phrases=tuple(filter(None, phrases)),
             low=state.low,
             high=state.high,
@@ -149,50 +149,52 @@ class PageIndexStore(StorePart):
         )
 
     async def advance(
-        self, state: IndexState, upto: int, turn: Turn, known: set[bytes]
+        self, state: IndexState, upto: int, turn: Turn, known_terms: set[bytes]
     ) -> IndexState | None:
-        """Index the next portion, and return the new state: of the pages up to *upto*, if new.
+        """Index the next portion of the pages up to *upto*, if new, and return the new state.
 
-        Else those below the lower mark. ``None``: another process has been faster or has its turn,
-        and nothing was done. *known* are terms that have been stored; it grows.
+        Otherwise index pages below the lower mark. ``None``: another process was faster or has
+        the turn, and nothing was done. *known_terms* are terms already stored; the set grows.
         """
         if not state.begun:
             begun = replace(state, begun=True, low=upto, high=upto, holder=turn.holder)
             done = await self._database.write(partial(_begin, upto=upto, turn=turn))
             return begun if done else None
         rising = upto > state.high
-        ids, whole = await self._database.read(partial(_portion, state=state, upto=upto))
+        ids, whole = await self._database.read(partial(_next_portion, state=state, upto=upto))
         if rising:
             after = replace(state, high=upto if whole else ids[-1])
             between = (state.high, after.high)
         else:
             after = replace(state, low=0 if whole else ids[-1] - 1)
             between = (after.low, state.low)
-        found = await self._database.read(partial(_texts, between=between))
-        documents, fresh = await self._database.compute(partial(_documents, found, known))
-        work = partial(_write, state=state, after=after, turn=turn, found=documents, fresh=fresh)
+        texts = await self._database.read(partial(_texts, between=between))
+        documents, fresh = await self._database.compute(partial(_documents, texts, known_terms))
+        work = partial(
+            _write, state=state, after=after, turn=turn, documents=documents, fresh=fresh
+        )
         if not await self._database.write(work):
             return None
-        known |= fresh
+        known_terms |= fresh
         return replace(after, holder=turn.holder, until=turn.until)
 
     async def sweep(self, state: IndexState, turn: Turn) -> IndexState | None:
-        """Delete terms that no page has any more, some at a time; the result is as of `advance`."""
+        """Delete a portion of the terms that no page has any more; returns as `advance` does."""
         return await self._database.write(partial(_sweep, state=state, turn=turn))
 
 
 def matching(
     conn: Connection, match: Match, job_numbers: Sequence[int], before: int, rows: int
 ) -> list[int]:
-    """Return the ids below *before* of the newest pages that may match, of these jobs if any."""
-    asked = _asked(match, tuple(map(job_term, job_numbers)), postgres=is_postgres(conn))
-    given = {"asked": asked, "low": match.low, "before": before, "rows": rows}
-    return list(conn.scalars(_MATCHING[is_postgres(conn)], given))
+    """Return the newest ids below *before* that may match, only of *job_numbers* if any."""
+    expression = _expression(match, tuple(map(job_term, job_numbers)), postgres=is_postgres(conn))
+    parameters = {"asked": expression, "low": match.low, "before": before, "rows": rows}
+    return list(conn.scalars(_MATCHING[is_postgres(conn)], parameters))
 
 
 def unindex(conn: Connection, no: int, most: int) -> int:
     """Delete the first pages of a job, at most *most*, from the index; return how many."""
-    last = conn.scalar(select(gone.c.page_id).where(gone.c.job_no == no)) or 0
+    last = conn.scalar(select(purged.c.page_id).where(purged.c.job_no == no)) or 0
     rows = min(most, _GONE_AT_ONCE)
     if is_postgres(conn):
         state = _state(conn)
@@ -202,51 +204,51 @@ def unindex(conn: Connection, no: int, most: int) -> int:
         conn.execute(_REMOVE, {"ids": ids})
     else:
         # A page that the index does not have must not be taken out of it: one that was skipped, as
-        # its job was being purged when its turn came, for example. So the index itself is asked.
-        asked = {"asked": f'"{job_term(no)}"', "after": last, "rows": rows}
-        ids = list(conn.scalars(_OF_JOB, asked))
-        _take_out(conn, pages.c.id.in_(ids))
+        # its job was being purged when its turn came, for example. So the index itself is queried.
+        parameters = {"asked": f'"{job_term(no)}"', "after": last, "rows": rows}
+        ids = list(conn.scalars(_OF_JOB, parameters))
+        _remove_on_sqlite(conn, pages.c.id.in_(ids))
     if ids:
-        put_rows(conn, gone, [{"job_no": no, "page_id": ids[-1]}])
-        _loosen(conn)
+        put_rows(conn, purged, [{"job_no": no, "page_id": ids[-1]}])
+        _mark_loose(conn)
     return len(ids)
 
 
 def unindex_some(conn: Connection, which: ColumnElement[bool]) -> None:
     """Delete pages that are about to be deleted, of a job that stays, from the index."""
     if is_postgres(conn):
-        # locked in the order of `_write`, so that none of them is added meanwhile
-        these = select(pages.c.id).where(which).order_by(pages.c.id).with_for_update()
-        conn.execute(_REMOVE, {"ids": conn.scalars(these).all()})
+        # locked in the order of `_write`, so that no page is added meanwhile
+        ids = select(pages.c.id).where(which).order_by(pages.c.id).with_for_update()
+        conn.execute(_REMOVE, {"ids": conn.scalars(ids).all()})
     else:
         state = _state(conn)
-        _take_out(conn, which & (pages.c.id > state.low) & (pages.c.id <= state.high))
-    _loosen(conn)
+        _remove_on_sqlite(conn, which & (pages.c.id > state.low) & (pages.c.id <= state.high))
+    _mark_loose(conn)
 
 
-def _take_out(conn: Connection, which: ColumnElement[bool]) -> None:
-    """Delete pages, which it has, from the index of SQLite."""
-    # the index has not kept what it has of a page: that is told again
-    found, _ = _documents(conn.execute(_TEXTS.where(which)).all())
+def _remove_on_sqlite(conn: Connection, which: ColumnElement[bool]) -> None:
+    """Delete pages that are indexed from the index of SQLite."""
+    # the index does not store its words per page: they must be passed again to be deleted
+    documents, _ = _documents(conn.execute(_TEXTS.where(which)).all())
     driver_of(conn).executemany(
         "INSERT INTO page_search (page_search, rowid, words) VALUES ('delete', ?, ?)",
-        [(document.page_id, document.words) for document in found],
+        [(document.page_id, document.words) for document in documents],
     )
 
 
-def _loosen(conn: Connection) -> None:
-    """Note that pages have gone."""
+def _mark_loose(conn: Connection) -> None:
+    """Mark that pages were deleted, so that the next sweep checks the terms."""
     conn.execute(update(marks).where(~marks.c.loose).values(loose=True))
 
 
 def unindexed(conn: Connection, no: int) -> None:
-    """Forget how far a job had been deleted from the index: the job is gone."""
-    conn.execute(delete(gone).where(gone.c.job_no == no))
+    """Delete the purge position of a job in the index: the job is gone."""
+    conn.execute(delete(purged).where(purged.c.job_no == no))
 
 
 def clear(conn: Connection) -> None:
-    """Empty the index, so that it is made anew."""
-    for table in (marks, terms, gone):
+    """Empty the index, so that it is rebuilt."""
+    for table in (marks, terms, purged):
         conn.execute(delete(table))
     if is_postgres(conn):
         conn.execute(text("DELETE FROM page_search"))
@@ -270,7 +272,7 @@ _MATCHING: Mapping[bool, Executable] = {
         " AND page_id > :low AND page_id < :before ORDER BY page_id DESC LIMIT :rows"
     ).bindparams(bindparam("asked", type_=String, literal_execute=True)),
 }
-"""By whether it is for Postgres: there words are no parameter; its generic plan reads all pages."""
+"""By dialect (True: Postgres, where words are literals: the generic plan reads all pages)."""
 
 _OF_JOB = text(
     "SELECT rowid FROM page_search WHERE page_search MATCH :asked AND rowid > :after"
@@ -329,18 +331,18 @@ def _begin(conn: Connection, upto: int, turn: Turn) -> bool:
     return bool(insert_new(conn, marks, [row | {"loose": False, "swept": None}]))
 
 
-def _portion(conn: Connection, state: IndexState, upto: int) -> tuple[Sequence[int], bool]:
-    """Return the ids of the next pages to index, and whether there are no others in the way."""
-    asked = select(pages.c.id, pages.c.bytes).limit(_PAGES)
+def _next_portion(conn: Connection, state: IndexState, upto: int) -> tuple[Sequence[int], bool]:
+    """Return the ids of the next pages to index, and whether they are all that remain."""
+    query = select(pages.c.id, pages.c.bytes).limit(_PAGES)
     if upto > state.high:
         between = (pages.c.id > state.high) & (pages.c.id <= upto)
-        asked = asked.where(between).order_by(pages.c.id)
+        query = query.where(between).order_by(pages.c.id)
     else:
-        asked = asked.where(pages.c.id <= state.low).order_by(pages.c.id.desc())
-    found = conn.execute(asked).all()
-    sums = accumulate(size for _, size in found)
-    taken = max(1, sum(1 for _ in takewhile(lambda upto: upto <= _BYTES, sums)))
-    return [id_ for id_, _ in found[:taken]], taken >= len(found) < _PAGES
+        query = query.where(pages.c.id <= state.low).order_by(pages.c.id.desc())
+    sizes = conn.execute(query).all()
+    sums = accumulate(size for _, size in sizes)
+    count = max(1, sum(1 for _ in takewhile(lambda upto: upto <= _BYTES, sums)))
+    return [id_ for id_, _ in sizes[:count]], count >= len(sizes) < _PAGES
 
 
 def _texts(conn: Connection, between: tuple[int, int]) -> _Texts:
@@ -350,19 +352,19 @@ def _texts(conn: Connection, between: tuple[int, int]) -> _Texts:
 
 
 def _documents(
-    found: _Texts, known: Collection[bytes] = frozenset()
+    texts: _Texts, known_terms: Collection[bytes] = frozenset()
 ) -> tuple[Sequence[_Document], set[bytes]]:
-    """Return what the index takes of these pages, and their terms that are not *known*."""
-    documents, seen = [], set[bytes]()
-    for page_id, job_no, url, final_url, title, data in found:
+    """Return the documents to index for these pages, and their terms that are not *known_terms*."""
+    documents, all_terms = [], set[bytes]()
+    for page_id, job_no, url, final_url, title, data in texts:
         terms = terms_of(head_of(url, final_url, title), text_in(data))
-        seen.update(terms.each)
+        all_terms.update(terms.each)
         documents.append(_Document(page_id, job_no, f"{terms.words} {job_term(job_no)}"))
-    return documents, seen.difference(known, [HUGE.encode()])
+    return documents, all_terms.difference(known_terms, [HUGE.encode()])
 
 
-def _takes_turn(conn: Connection, state: IndexState, turn: Turn, **changed: object) -> bool:
-    """Change the marks; return whether nobody else has changed them or has the turn."""
+def _take_turn(conn: Connection, state: IndexState, turn: Turn, **changed: object) -> bool:
+    """Change the marks; return ``False`` if another process changed them or has the turn."""
     same = (
         marks.c.low == state.low,
         marks.c.high == state.high,
@@ -374,8 +376,8 @@ def _takes_turn(conn: Connection, state: IndexState, turn: Turn, **changed: obje
             marks.c.until > turn.at_most,
         ),
     )
-    given = {"holder": turn.holder, "until": turn.until} | changed
-    return bool(conn.execute(update(marks).where(*same).values(given)).rowcount)
+    values = {"holder": turn.holder, "until": turn.until} | changed
+    return bool(conn.execute(update(marks).where(*same).values(values)).rowcount)
 
 
 def _write(
@@ -383,34 +385,36 @@ def _write(
     state: IndexState,
     after: IndexState,
     turn: Turn,
-    found: Sequence[_Document],
+    documents: Sequence[_Document],
     fresh: Collection[bytes],
 ) -> bool:
     # The jobs before the marks, as a purge locks them: a job that is being purged is deleted, and
     # one that is not stays until this is committed; so do the pages, which a retry deletes.
-    own = jobs.c.no.in_({document.job_no for document in found})
+    own = jobs.c.no.in_({document.job_no for document in documents})
     there = select(jobs.c.no).where(own, PRESENT).order_by(jobs.c.no)
-    of_these = pages.c.job_no.in_(_kept(conn, there))
-    found_ids = pages.c.id.in_([document.page_id for document in found])
-    stay = set(_kept(conn, select(pages.c.id).where(found_ids, of_these).order_by(pages.c.id)))
-    if not _takes_turn(conn, state, turn, low=after.low, high=after.high):
+    of_these = pages.c.job_no.in_(_lock_keys(conn, there))
+    found_ids = pages.c.id.in_([document.page_id for document in documents])
+    stay = set(_lock_keys(conn, select(pages.c.id).where(found_ids, of_these).order_by(pages.c.id)))
+    if not _take_turn(conn, state, turn, low=after.low, high=after.high):
         return False
-    kept = [(document.page_id, document.words) for document in found if document.page_id in stay]
+    entries = [
+        (document.page_id, document.words) for document in documents if document.page_id in stay
+    ]
     sought = sorted(term.decode() for term in fresh)
     if is_postgres(conn):
-        ids, words = [id_ for id_, _ in kept], [words for _, words in kept]
+        ids, words = [id_ for id_, _ in entries], [words for _, words in entries]
         conn.execute(_ADD, {"ids": ids, "words": words})
         insert_new(conn, terms, [{"term": term} for term in sought])
     else:
         driver = driver_of(conn)
-        driver.executemany("INSERT INTO page_search (rowid, words) VALUES (?, ?)", kept)
+        driver.executemany("INSERT INTO page_search (rowid, words) VALUES (?, ?)", entries)
         added = "INSERT OR IGNORE INTO page_search_terms (term) VALUES (?)"
         driver.executemany(added, zip(sought, strict=True))
     return True
 
 
-def _kept(conn: Connection, rows: Select[Any]) -> Sequence[int]:
-    """Return the keys of rows that nobody deletes until the transaction ends."""
+def _lock_keys(conn: Connection, rows: Select[Any]) -> Sequence[int]:
+    """Lock rows against deletion until the transaction ends; return their keys."""
     return conn.scalars(rows.with_for_update(read=True, key_share=True)).all()
 
 
@@ -421,38 +425,40 @@ def _sweep(conn: Connection, state: IndexState, turn: Turn) -> IndexState | None
     upto = some[-1] if some else None
     changed: dict[str, object] = {"swept": upto}
     if state.swept is None:
-        changed["loose"] = False  # of what goes from now on, the next sweep knows
-    if not _takes_turn(conn, state, turn, **changed):
+        changed["loose"] = False  # the next sweep handles pages deleted from now on
+    if not _take_turn(conn, state, turn, **changed):
         return None
     if some:
-        given = {"after": after, "upto": upto}
-        unused = conn.scalars(_UNUSED[is_postgres(conn)], given).all()
+        parameters = {"after": after, "upto": upto}
+        unused = conn.scalars(_UNUSED[is_postgres(conn)], parameters).all()
         conn.execute(delete(terms).where(terms.c.term.in_(unused)))
     return _state(conn)
 
 
-def _found(conn: Connection, pieces: Sequence[Piece]) -> Mapping[Piece, tuple[str, ...]]:
-    """Return the terms with each of *pieces*: a page must have one of each.
+def _terms_by_piece(conn: Connection, pieces: Sequence[Piece]) -> Mapping[Piece, tuple[str, ...]]:
+    """Return the terms that contain each of *pieces*: a page must have one term of each.
 
-    Those that too many terms have are left out. If there is none, no page has what is needed.
+    Pieces in too many terms are left out. A piece without terms means that no page matches.
     """
     groups = {piece: (piece.text,) for piece in pieces if piece.is_term}
     parts = sorted((p for p in pieces if not p.is_term), key=lambda p: len(p.text), reverse=True)
     for part in parts[:_PIECES]:
-        found = conn.scalars(select(terms.c.term).where(_has(part)).limit(MOST_TERMS + 1)).all()
-        if len(found) <= MOST_TERMS:
-            groups[part] = tuple(found)
-        if not found:
+        matches = conn.scalars(select(terms.c.term).where(_has(part)).limit(MOST_TERMS + 1)).all()
+        if len(matches) <= MOST_TERMS:
+            groups[part] = tuple(matches)
+        if not matches:
             break
     return groups
 
 
-def _phrase(phrase: Sequence[Piece], found: Mapping[Piece, Sequence[str]]) -> tuple[str, ...]:
-    """Return the sequences of terms one of which a page has that has *phrase*; empty if unknown."""
-    known = [found[piece] for piece in phrase if piece in found]  # the others are at the ends
-    while prod(map(len, known)) > _MOST_PHRASES:
-        known.pop(0 if len(known[0]) > len(known[-1]) else -1)
-    return tuple(map(" ".join, product(*known))) if len(known) > 1 else ()
+def _phrase(phrase: Sequence[Piece], groups: Mapping[Piece, Sequence[str]]) -> tuple[str, ...]:
+    """Return the term sequences for *phrase*: a page with it has one; empty if unknown."""
+    alternatives = [
+        groups[piece] for piece in phrase if piece in groups
+    ]  # missing pieces are at the ends
+    while prod(map(len, alternatives)) > _MOST_PHRASES:
+        alternatives.pop(0 if len(alternatives[0]) > len(alternatives[-1]) else -1)
+    return tuple(map(" ".join, product(*alternatives))) if len(alternatives) > 1 else ()
 
 
 def _has(piece: Piece) -> ColumnElement[bool]:
@@ -462,17 +468,17 @@ def _has(piece: Piece) -> ColumnElement[bool]:
     return terms.c.term.like(bindparam(None, pattern, literal_execute=True), escape="/")
 
 
-def _asked(match: Match, job_terms: Sequence[str], *, postgres: bool) -> str:
-    """Return the query of the index; terms have letters, digits, "_" and "#" only."""
-    quote, both, either = ("'", "&", "|") if postgres else ('"', " AND ", " OR ")
+def _expression(match: Match, job_terms: Sequence[str], *, postgres: bool) -> str:
+    """Return the full-text query; terms have letters, digits, "_" and "#" only."""
+    quote, conjunction, either = ("'", "&", "|") if postgres else ('"', " AND ", " OR ")
 
     def any_of(some: Iterable[str]) -> str:
         return f"({either.join(f'{quote}{term}{quote}' for term in some)})"
 
     needed = list(match.groups)
-    if not postgres:  # whose index does not have the order: it would read each page for that
+    if not postgres:  # its index does not store the order: it would read each page for phrases
         needed += [(LONG, *phrase) for phrase in match.phrases]
-    asked = any_of([HUGE])
+    expression = any_of([HUGE])
     if all(needed):
-        asked = f"({both.join(map(any_of, needed))}{either}{asked})"
-    return f"{asked}{both}{any_of(job_terms)}" if job_terms else asked
+        expression = f"({conjunction.join(map(any_of, needed))}{either}{expression})"
+    return f"{expression}{conjunction}{any_of(job_terms)}" if job_terms else expression

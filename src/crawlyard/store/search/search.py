@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, union_al
 
 from crawlyard.core.search.search import FoundPage, Match, SearchStep
 from crawlyard.store.codec.jobs import page_of
-from crawlyard.store.crawl.pages import PAGES, asked_of
+from crawlyard.store.crawl.pages import PAGES, page_conditions
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import STANDING
 from crawlyard.store.jobs.where import conditions
@@ -49,7 +49,7 @@ class ArchiveStore(StorePart):
             return SearchStep(reached=beyond)
         last = conn.scalar(select(pages.c.fetched_at).where(pages.c.id == looked[-1]))
         return SearchStep(
-            pages=tuple(_fitting(conn, query, looked, also)),
+            pages=tuple(_matching_pages(conn, query, looked, also)),
             looked_at=len(looked),
             reached=looked[-1] if more else beyond,
             reached_at=last,
@@ -104,10 +104,10 @@ def _next_ids(
         floor = sources[_SOURCES][1]
         beyond = floor + 1
     between = (pages.c.id < before) & (pages.c.id > floor)
-    each = [_first_ids((pages.c.job_no == no) & between, rows) for no, _ in sources[:_SOURCES]]
-    if not each:
+    queries = [_first_ids((pages.c.job_no == no) & between, rows) for no, _ in sources[:_SOURCES]]
+    if not queries:
         return [], beyond
-    merged = union_all(*(select(one.subquery()) for one in each)).subquery()
+    merged = union_all(*(select(source.subquery()) for source in queries)).subquery()
     newest = select(merged.c.id).order_by(merged.c.id.desc()).limit(rows)
     return list(conn.scalars(newest)), beyond
 
@@ -135,36 +135,36 @@ def _sources(conn: Connection, query: ArchiveQuery, before: int) -> list[tuple[i
 
 def _of_jobs(query: ArchiveQuery) -> list[ColumnElement[bool]]:
     """Return the conditions of *query* on jobs, on the rows of `STANDING`."""
-    asked = [PRESENT, shards.c.recorded_at.is_not(None), *conditions(query.jobs)]
+    filters = [PRESENT, shards.c.recorded_at.is_not(None), *conditions(query.jobs)]
     if query.job_ids:
-        asked.append(jobs.c.id.in_(sorted(query.job_ids)))
+        filters.append(jobs.c.id.in_(sorted(query.job_ids)))
     # a page is fetched after its job has started and before it is recorded
     if query.since is not None:
-        asked.append(shards.c.recorded_at >= query.since - _APART)
+        filters.append(shards.c.recorded_at >= query.since - _APART)
     if query.until is not None:
-        asked.append(jobs.c.started_at < query.until + _APART)
-    return asked
+        filters.append(jobs.c.started_at < query.until + _APART)
+    return filters
 
 
-def _fitting(
+def _matching_pages(
     conn: Connection,
     query: ArchiveQuery,
     ids: Sequence[int],
     also: Sequence[ColumnElement[bool]],
 ) -> list[FoundPage]:
-    asked = [PRESENT, pages.c.id.in_(ids), *asked_of(query.pages), *also]
+    filters = [PRESENT, pages.c.id.in_(ids), *page_conditions(query.pages), *also]
     if query.since is not None:
-        asked.append(pages.c.fetched_at >= query.since)
+        filters.append(pages.c.fetched_at >= query.since)
     if query.until is not None:
-        asked.append(pages.c.fetched_at < query.until)
+        filters.append(pages.c.fetched_at < query.until)
     statement: Select[Any] = (
         PAGES.add_columns(jobs.c.id.label("job_id"), jobs.c.name.label("job_name"))
         .join(jobs, jobs.c.no == pages.c.job_no)
-        .where(*asked)
+        .where(*filters)
         .order_by(pages.c.id.desc())
     )
-    found = []
+    matches = []
     for *row, job_id, job_name in conn.execute(statement).all():
         stored = page_of(row)
-        found.append(FoundPage(id=stored.id, page=stored.page, job_id=job_id, job_name=job_name))
-    return found
+        matches.append(FoundPage(id=stored.id, page=stored.page, job_id=job_id, job_name=job_name))
+    return matches

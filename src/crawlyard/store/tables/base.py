@@ -56,7 +56,7 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Return the stored value."""
+        """Convert for the driver."""
         return _microseconds(value)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], int | None]:
@@ -81,22 +81,22 @@ class Span(TypeDecorator[timedelta]):
     cache_ok = True
 
     def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
-        """Return the stored value."""
+        """Convert for the driver."""
         return None if value is None else value // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:
-        """Return the duration."""
+        """Convert from microseconds."""
         return None if value is None else timedelta(microseconds=value)
 
 
 class CleanText(TypeDecorator[str]):
-    """Text, cleaned of characters that a database refuses; other values, as enums, become text."""
+    """Text, cleaned of characters that a database refuses; enums and other values become text."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Return the stored value."""
+        """Convert for the driver."""
         return cleaned(value)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:

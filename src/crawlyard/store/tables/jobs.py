@@ -333,7 +333,7 @@ bodies = Table(
     PrimaryKeyConstraint("page_id", "kind"),
 )
 
-lastmods = Table(  # how the dates in sitemaps of each host proved, in this run and those before
+lastmods = Table(  # reliability of the dates in sitemaps of each host, in this and earlier runs
     "lastmods",
     metadata,
     Column("job_no", BigInteger, nullable=False),
@@ -343,7 +343,7 @@ lastmods = Table(  # how the dates in sitemaps of each host proved, in this run 
     PrimaryKeyConstraint("job_no", "host"),
 )
 
-job_cookies = Table(  # that sites have set in a job
+job_cookies = Table(  # cookies set by sites in a job
     "job_cookies",
     metadata,
     Column("job_no", BigInteger, nullable=False),
@@ -359,7 +359,7 @@ TARGETS = "targets"
 """The kind of body that finds the pages with a link to a URL: the fps of a page's links, packed."""
 
 
-def _told() -> tuple[Column[Any], ...]:
+def _event_columns() -> tuple[Column[Any], ...]:
     """Return the columns of an event, without its number."""
     return (
         Column("subject", String(48), nullable=False),
@@ -375,13 +375,13 @@ events = Table(
     "events",
     metadata,
     Column("seq", Key, primary_key=True),
-    *_told(),
+    *_event_columns(),
     sqlite_autoincrement=True,
 )
 
 Index("events_subject", events.c.subject, events.c.seq)
 Index("events_owner", events.c.owner, events.c.seq)
 
-# On Postgres, events are added here, and moved to `events` by who reads them: numbers that were
+# On Postgres, events are added here, and moved to `events` by readers: numbers that were
 # given before the commit would not follow the order of commits.
-new_events = Table("new_events", metadata, Column("no", Key, primary_key=True), *_told())
+new_events = Table("new_events", metadata, Column("no", Key, primary_key=True), *_event_columns())

@@ -11,26 +11,26 @@ from crawlyard.store.tables.base import CleanText, Instant
 
 INDEX = MetaData()
 
-marks = Table(  # one row: how far the index has come
+marks = Table(  # one row: the progress of the index
     "page_search_marks",
     INDEX,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("low", BigInteger, nullable=False),  # the index has the pages with ids above this one
     Column("high", BigInteger, nullable=False),  # up to this one
-    Column("holder", String(64), nullable=False),  # who indexes
-    Column("until", Instant, nullable=False),  # others may take over from then on
-    Column("loose", Boolean, nullable=False),  # pages have gone: some terms may be of none any more
-    Column("swept", CleanText),  # the last term that was looked at for that; NULL: none is to be
+    Column("holder", String(64), nullable=False),  # the process that indexes
+    Column("until", Instant, nullable=False),  # end of its turn: other processes may take over
+    Column("loose", Boolean, nullable=False),  # pages were deleted: some terms may be unused
+    Column("swept", CleanText),  # the last term checked for that; NULL: no check is due
 )
 
-terms = Table(  # all that pages are indexed by, to find words by a part of them
+terms = Table(  # all indexed terms, to find words by a part
     "page_search_terms",
     INDEX,
     Column("term", Text, primary_key=True),
     sqlite_with_rowid=False,
 )
 
-gone = Table(  # of jobs that are being purged: up to where the index has lost their pages
+purged = Table(  # of jobs that are being purged: the last page deleted from the index
     "page_search_gone",
     INDEX,
     Column("job_no", BigInteger, primary_key=True, autoincrement=False),

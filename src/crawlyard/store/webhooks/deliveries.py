@@ -38,7 +38,7 @@ from crawlyard.store.db.database import Database
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.events.numbering import number
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import Claimed
 from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
@@ -57,34 +57,34 @@ class DeliveryStore(StorePart):
         how many callers there are; an active webhook gets each event that it `wants` once. Return
         the number of processed events; events that concern no active webhook are skipped.
         """
-        # not in the transaction below: others that number events would wait for its commit
-        last = await self._database.known(number)
+        # not in the transaction below: other callers that number events would wait for its commit
+        last = await self._database.read_cached(number)
         return await self._database.write(partial(_fan_out, now=now, last=last, limit=limit))
 
     @writes
     def claim(
         self, conn: Connection, now: datetime, lease: timedelta, traffic: Traffic
     ) -> list[Claimed]:
-        """Lease due deliveries as far as *traffic* has room for them.
+        """Lease due deliveries as far as *traffic* has capacity.
 
         Webhooks take turns, so that a burst of one does not hold up another; of each, the earliest
         come first. Only deliveries of active webhooks that their receiver has not put on hold. They
         are counted in *traffic*. Two callers never get the same delivery until its lease expires.
         """
         claimed: list[Claimed] = []
-        # another round if some deliveries did not fit, to use the remaining room
+        # another round if some deliveries did not fit, to use the remaining capacity
         while traffic.free:
-            hooks = {each.id: each for each in _in_turn(conn, now, traffic)}
-            found = _due(conn, now, list(hooks), traffic.free)
+            hooks = {each.id: each for each in _webhooks_with_due(conn, now, traffic)}
+            due = _due(conn, now, list(hooks), traffic.free)
             fitting = [
                 Claimed(delivery=delivery, webhook=hooks[delivery.webhook_id])
-                for delivery in found
+                for delivery in due
                 if traffic.take(hooks[delivery.webhook_id])
             ]
             mine = deliveries.c.no.in_([each.delivery.no for each in fitting])
             conn.execute(update(deliveries).where(mine).values(leased_until=now + lease))
             claimed += fitting
-            if len(fitting) == len(found):
+            if len(fitting) == len(due):
                 break
         return claimed
 
@@ -95,7 +95,7 @@ class DeliveryStore(StorePart):
 
         If that switches the webhook off, as decided by `Webhook.heard`, return the event that was
         written for it. Nothing is written if the delivery is no longer as it was claimed:
-        another caller settled it, it is to be redelivered, or it is gone.
+        another caller settled it, it was queued again, or it is gone.
         """
         work = partial(_settle, claimed=claimed, after=after, held_until=held_until)
         event = await self._database.write(work)
@@ -125,19 +125,19 @@ class DeliveryStore(StorePart):
 
         *state* ``None`` means all states, *before* ``None`` the newest deliveries.
         """
-        asked = equal(
+        filters = equal(
             (deliveries.c.webhook_id, webhook_id), (deliveries.c.state, state and state.value)
         )
         if before is not None:
-            asked.append(deliveries.c.no < before)
-        found = select(deliveries).where(*asked).order_by(deliveries.c.no.desc()).limit(limit)
-        return DELIVERIES.all(conn, found)
+            filters.append(deliveries.c.no < before)
+        matching = select(deliveries).where(*filters).order_by(deliveries.c.no.desc()).limit(limit)
+        return DELIVERIES.all(conn, matching)
 
     @writes
     def again(self, conn: Connection, delivery_id: str, now: datetime) -> Delivery:
-        """Make a delivery due again at *now*, whatever its state; its attempts start from zero.
+        """Make a delivery due again at *now*, in any state; its attempts start from zero.
 
-        A hold that its receiver asked for is lifted.
+        A hold requested by its receiver is lifted.
 
         Raises:
             NotFound: no delivery has that id.
@@ -158,11 +158,11 @@ class DeliveryStore(StorePart):
 
     async def next_at(self, now: datetime, traffic: Traffic) -> datetime | None:
         # Called every second, usually with nothing to deliver: then at most one short query runs.
-        """Return when `claim` will find something again, ``None`` if nothing waits.
+        """Return when `claim` will find a delivery again, ``None`` if none waits.
 
-        The instant may be in the past. Deliveries that *traffic* has no room for are left out.
+        The instant may be in the past. Deliveries beyond the capacity of *traffic* are left out.
         """
-        if not await self._database.known(_is_any_undelivered):
+        if not await self._database.read_cached(_is_any_undelivered):
             return None
         return await self._database.read(partial(_next_at, now=now, traffic=traffic))
 
@@ -170,20 +170,20 @@ class DeliveryStore(StorePart):
     def events(self, conn: Connection, sent: Sequence[Delivery]) -> list[Event | None]:
         """Return the event of each delivery, ``None`` if it was deleted by retention."""
         seqs = [delivery.seq for delivery in sent]
-        found = EVENTS.all(conn, select(events).where(events.c.seq.in_(seqs)))
-        of_seq = {event.seq: event for event in found}
+        sent_events = EVENTS.all(conn, select(events).where(events.c.seq.in_(seqs)))
+        of_seq = {event.seq: event for event in sent_events}
         return [of_seq.get(seq) for seq in seqs]
 
 
 def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
     """Create deliveries of the unprocessed events up to *last*; return how many were processed."""
-    seen = _locked_cursor(conn)
-    if last <= seen:
+    cursor = _locked_cursor(conn)
+    if last <= cursor:
         return 0
     # Read the events first: webhooks that an event is meant for were committed before it, so
     # the query of webhooks below sees them.
-    looked_at = _events_between(conn, seen, last, limit)
-    audience = Subscribers(_endpoints(conn, looked_at))
+    looked_at = _events_between(conn, cursor, last, limit)
+    audience = Subscribers(_concerned_webhooks(conn, looked_at))
     new = [
         _new_row(webhook.id, event, now) for event in looked_at for webhook in audience.of(event)
     ]
@@ -201,20 +201,20 @@ def _locked_cursor(conn: Connection) -> int:
     return int(conn.scalars(mine).one())
 
 
-def _events_between(conn: Connection, seen: int, last: int, limit: int) -> list[Event]:
-    """Return the events after *seen* up to *last* that concern an active webhook."""
+def _events_between(conn: Connection, after: int, last: int, limit: int) -> list[Event]:
+    """Return the events after *after* up to *last* that concern an active webhook."""
     concerned = or_(
         and_(webhooks.c.job_id.is_(None), webhooks.c.owner == events.c.owner),
         webhooks.c.job_id == events.c.subject,
         webhooks.c.id == events.c.subject,
     )
-    heard = select(webhooks.c.id).where(webhooks.c.active, concerned).exists()
-    found = select(events).where(events.c.seq > seen, events.c.seq <= last, heard)
-    return EVENTS.all(conn, found.order_by(events.c.seq).limit(limit))
+    has_webhook = select(webhooks.c.id).where(webhooks.c.active, concerned).exists()
+    query = select(events).where(events.c.seq > after, events.c.seq <= last, has_webhook)
+    return EVENTS.all(conn, query.order_by(events.c.seq).limit(limit))
 
 
-def _endpoints(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhook, int]]:
-    """Return the active webhooks that one of these events concerns, each with its `since_seq`."""
+def _concerned_webhooks(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhook, int]]:
+    """Return the active webhooks that any of these events concerns, each with its `since_seq`."""
     owners, subjects = ({e.owner for e in happened}, {e.subject for e in happened})
     concerned = or_(
         and_(webhooks.c.job_id.is_(None), webhooks.c.owner.in_(sorted(owners))),
@@ -243,21 +243,23 @@ def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
 _SENT = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
 
 
-def _in_turn(conn: Connection, now: datetime, traffic: Traffic) -> list[Webhook]:
-    """Return the webhooks that may be sent what is due, whose turn it is first.
+def _webhooks_with_due(conn: Connection, now: datetime, traffic: Traffic) -> list[Webhook]:
+    """Return the webhooks with due deliveries, in the order of their turns.
 
     A recursive query hops from webhook to webhook in an index, however many deliveries each has.
     """
     first = select(func.min(deliveries.c.webhook_id).label("id")).where(UNDELIVERED)
-    found = first.cte("found", recursive=True)
+    webhook_ids = first.cte("found", recursive=True)
     after = select(func.min(deliveries.c.webhook_id))
-    after = after.where(UNDELIVERED, deliveries.c.webhook_id > found.c.id)
-    found = found.union_all(select(after.scalar_subquery()).where(found.c.id.is_not(None)))
+    after = after.where(UNDELIVERED, deliveries.c.webhook_id > webhook_ids.c.id)
+    webhook_ids = webhook_ids.union_all(
+        select(after.scalar_subquery()).where(webhook_ids.c.id.is_not(None))
+    )
     rested = or_(webhooks.c.held_until.is_(None), webhooks.c.held_until <= now)
     due = select(deliveries.c.no).where(deliveries.c.webhook_id == webhooks.c.id, *_is_due(now))
-    asked = select(webhooks).join(found, found.c.id == webhooks.c.id)
+    query = select(webhooks).join(webhook_ids, webhook_ids.c.id == webhooks.c.id)
     hooks = WEBHOOKS.all(
-        conn, asked.where(*_may_be_sent(traffic), rested, due.exists()).order_by(webhooks.c.id)
+        conn, query.where(*_may_be_sent(traffic), rested, due.exists()).order_by(webhooks.c.id)
     )
     return sorted(hooks, key=traffic.turn)[: min(traffic.free, _AT_A_TIME)]
 
@@ -276,16 +278,18 @@ def _due(conn: Connection, now: datetime, hooks: Sequence[str], most: int) -> li
         .subquery()
         for hook in hooks
     ]
-    chosen = union_all(*(select(one.c.no) for one in each)).subquery()
-    found = (
+    chosen = union_all(*(select(due_of_hook.c.no) for due_of_hook in each)).subquery()
+    query = (
         select(deliveries)
         .where(deliveries.c.no.in_(select(chosen.c.no)))
         .order_by(deliveries.c.due_at, deliveries.c.no)
     )
     of: dict[str, list[Delivery]] = {hook: [] for hook in hooks}
-    for delivery in DELIVERIES.all(conn, found):
+    for delivery in DELIVERIES.all(conn, query):
         of[delivery.webhook_id].append(delivery)
-    return [one for row in zip_longest(*of.values()) for one in row if one is not None]
+    return [
+        delivery for row in zip_longest(*of.values()) for delivery in row if delivery is not None
+    ]
 
 
 def _is_due(now: datetime) -> Sequence[ColumnElement[bool]]:
@@ -294,7 +298,7 @@ def _is_due(now: datetime) -> Sequence[ColumnElement[bool]]:
 
 
 def _waiting(traffic: Traffic) -> ColumnElement[bool]:
-    """Return the condition for undelivered deliveries of active webhooks with room in *traffic*."""
+    """Return the condition for undelivered deliveries that *traffic* has capacity for."""
     return and_(UNDELIVERED, *_may_be_sent(traffic))
 
 
@@ -322,20 +326,20 @@ def _settle(
     )
     if len(after.attempts) == len(claimed.attempts):
         return None
-    heard, event = webhook.heard(after, held_until)
-    if heard != webhook:
+    updated, event = webhook.heard(after, held_until)
+    if updated != webhook:
         changed = update(webhooks).where(webhooks.c.id == webhook.id)
-        conn.execute(changed.values(WEBHOOKS.row(heard)))
+        conn.execute(changed.values(WEBHOOKS.row(updated)))
     if event is not None:
         give_up(conn, webhook.id, event.at)
-        tell(conn, [event])
+        add_events(conn, [event])
     return event
 
 
 def _get(conn: Connection, delivery_id: str, *, lock: bool = False) -> Delivery:
     mine = select(deliveries).where(deliveries.c.id == delivery_id)
     mine = mine.with_for_update() if lock else mine
-    return DELIVERIES.one(conn, mine, f"delivery {delivery_id}")
+    return DELIVERIES.get(conn, mine, f"delivery {delivery_id}")
 
 
 _ANY_UNDELIVERED = select(deliveries.c.no).where(UNDELIVERED).limit(1)
@@ -348,11 +352,11 @@ def _is_any_undelivered(conn: Connection) -> bool:
 def _next_at(conn: Connection, now: datetime, traffic: Traffic) -> datetime | None:
     if not traffic.free:
         return None
-    waiting, held = _waiting(traffic), webhooks.c.held_until > now
+    waiting, is_held = _waiting(traffic), webhooks.c.held_until > now
     free = select(deliveries.c.due_at).select_from(_SENT)
-    free = free.where(waiting, deliveries.c.leased_until.is_(None), ~func.coalesce(held, False))
+    free = free.where(waiting, deliveries.c.leased_until.is_(None), ~func.coalesce(is_held, False))
     leased = select(func.min(deliveries.c.leased_until)).select_from(_SENT).where(waiting)
-    rests = select(func.min(webhooks.c.held_until)).select_from(_SENT).where(waiting, held)
+    rests = select(func.min(webhooks.c.held_until)).select_from(_SENT).where(waiting, is_held)
     instants = (
         conn.scalar(free.order_by(deliveries.c.due_at).limit(1)),
         conn.scalar(leased),

@@ -12,7 +12,7 @@ from crawlyard.store.codec.records import WEBHOOKS
 from crawlyard.store.db.rows import add_row, equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.events.numbering import number
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.store.tables.webhooks import deliveries, webhooks
 from crawlyard.store.webhooks.deliveries import drop, give_up, give_up_all, locked
@@ -29,7 +29,7 @@ class WebhookStore(StorePart):
             Conflict: the id is taken.
         """
         add_row(conn, webhooks, WEBHOOKS.row(webhook) | {"since_seq": 0}, "a webhook")
-        tell(conn, [event])
+        add_events(conn, [event])
         _from_now_on(conn, webhook.id)
 
     @reads
@@ -39,14 +39,14 @@ class WebhookStore(StorePart):
         Raises:
             NotFound: no webhook has that id.
         """
-        found = select(webhooks).where(webhooks.c.id == webhook_id)
-        return WEBHOOKS.one(conn, found, f"webhook {webhook_id}")
+        query = select(webhooks).where(webhooks.c.id == webhook_id)
+        return WEBHOOKS.get(conn, query, f"webhook {webhook_id}")
 
     async def save(self, webhook: Webhook, event: Event) -> None:
         """Replace version ``webhook.version - 1`` and add the event.
 
         The failure state that `DeliveryStore.settle` writes is kept; it is reset only when the
-        webhook is switched on. A hold that its receiver asked for is lifted.
+        webhook is switched on. A hold requested by its receiver is lifted.
 
         If the webhook is switched off, its waiting deliveries are marked as failed. If it is
         switched on, it gets the events that are written from then on. If many deliveries wait,
@@ -62,18 +62,18 @@ class WebhookStore(StorePart):
     @reads
     def find(self, conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
         """Return at most *limit* webhooks that match *query*, newest first."""
-        asked = equal((webhooks.c.owner, query.owner))
+        filters = equal((webhooks.c.owner, query.owner))
         if query.job_id is not None:
             none, of_job = webhooks.c.job_id.is_(None), webhooks.c.job_id == query.job_id
-            asked.append(of_job if query.job_id else none)
+            filters.append(of_job if query.job_id else none)
         if query.id_part:
             part = query.id_part.lower()
             begins = webhooks.c.id.startswith(part, autoescape=True)
-            asked.append(or_(begins, webhooks.c.id.endswith(part, autoescape=True)))
+            filters.append(or_(begins, webhooks.c.id.endswith(part, autoescape=True)))
         if query.before is not None:
-            asked.append(webhooks.c.id < query.before)
-        found = select(webhooks).where(*asked).order_by(webhooks.c.id.desc()).limit(limit)
-        return WEBHOOKS.all(conn, found)
+            filters.append(webhooks.c.id < query.before)
+        matching = select(webhooks).where(*filters).order_by(webhooks.c.id.desc()).limit(limit)
+        return WEBHOOKS.all(conn, matching)
 
     async def deliveries(self, webhook_id: str) -> Mapping[DeliveryState, int]:
         """Return the number of deliveries of a webhook in each state, without zeros."""
@@ -91,7 +91,7 @@ class WebhookStore(StorePart):
         Raises:
             Conflict: the stored version is another, or the webhook is gone.
         """
-        emptied = partial(_emptied, webhook_id=webhook_id, version=version)
+        emptied = partial(_delete_deliveries, webhook_id=webhook_id, version=version)
         while await self._database.write(emptied):
             pass
         await self._database.write(
@@ -116,28 +116,28 @@ def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
     row = WEBHOOKS.row(webhook) | {"held_until": None}
     for name in _SETTLED:
         if begins:
-            row[name] = _ANEW[name]
+            row[name] = _RESET[name]
         else:
             del row[name]
     conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(row))
     more = False
     if begins:
-        # what is left if switching it off was interrupted
+        # deliveries that remain if switching it off was interrupted
         while give_up(conn, webhook.id, webhook.updated_at):
             pass
     elif not webhook.active:
         more = give_up(conn, webhook.id, webhook.updated_at)
-    tell(conn, [event])
+    add_events(conn, [event])
     if begins:
         _from_now_on(conn, webhook.id)
     return more
 
 
-_ANEW = {"failing_since": None, "failures": 0}
-_SETTLED = tuple(_ANEW)  # written by `settle`, which doesn't change the version
+_RESET = {"failing_since": None, "failures": 0}
+_SETTLED = tuple(_RESET)  # written by `settle`, which doesn't change the version
 
 
-def _emptied(conn: Connection, webhook_id: str, version: int) -> bool:
+def _delete_deliveries(conn: Connection, webhook_id: str, version: int) -> bool:
     """Delete some deliveries of a webhook; return whether there may be more."""
     _at(conn, webhook_id, version)
     return drop(conn, webhook_id)
@@ -145,10 +145,10 @@ def _emptied(conn: Connection, webhook_id: str, version: int) -> bool:
 
 def _delete(conn: Connection, webhook_id: str, version: int, event: Event) -> None:
     _at(conn, webhook_id, version, to_delete=True)
-    while drop(conn, webhook_id):  # those added since `_emptied`
+    while drop(conn, webhook_id):  # those added since `_delete_deliveries`
         pass
     conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
-    tell(conn, [event])
+    add_events(conn, [event])
 
 
 def _at(conn: Connection, webhook_id: str, version: int, *, to_delete: bool = False) -> Webhook:

@@ -1,7 +1,7 @@
 """Hub of all event streams of this server.
 
-Events are read from their table, so that those of other processes are sent as well. While
-there is no stream, nothing is read.
+Events are read from their table, so that those of other processes are sent as well. Without
+open streams, nothing is read.
 """
 
 import asyncio
@@ -29,36 +29,37 @@ from crawlyard.services.jobs.lookup import visible_query
 from crawlyard.services.workers.status import Watching
 from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.web.live.catch_up import CatchUp
-from crawlyard.web.live.logs import Logs
+from crawlyard.web.live.logs import LogStreams
 from crawlyard.web.live.snapshots import Board, ProgressBoard
-from crawlyard.web.live.sse import Frame, Teller, beginning, frame
-from crawlyard.web.live.stream import Stream, Wish
-from crawlyard.web.live.tails import Tails
+from crawlyard.web.live.sse import EventEncoder, Frame, first_frame, frame
+from crawlyard.web.live.stream import Stream, Subscription
+from crawlyard.web.live.tails import LatestPages
 from crawlyard.yard import Yard
 
-MOST_OF_ONE = 20
-"""Streams that one token or session may have open."""
+MAX_STREAMS_EACH = 20
+"""Limit of open streams per token or session."""
 
-MOST = 1_000
-"""Streams of this server."""
+MAX_STREAMS = 1_000
+"""Limit of open streams of this server."""
 
-HEAR_EVERY = timedelta(milliseconds=100)
-"""News are taken from the bus at most this often; the first do not wait."""
+RELAY_EVERY = timedelta(milliseconds=100)
+"""Shortest interval between reads of the bus; the first is immediate."""
 
-LOOK_EVERY = timedelta(milliseconds=200)
-"""Between two looks at the events and at the logs that are followed."""
+POLL_EVERY = timedelta(milliseconds=200)
+"""Interval of polls of events and followed logs."""
 
-PULSE_EVERY = timedelta(milliseconds=500)
-"""Between two messages on the progress of running jobs."""
+SNAPSHOT_EVERY = timedelta(milliseconds=500)
+"""Interval of progress messages of running jobs."""
 
 PING_EVERY = timedelta(seconds=15)
 
-_PORTION = 100  # events at once: fewer than a stream has room for
-_PULSES_BEHIND = 4  # while progress comes over the bus, the store is asked this many pulses apart
-_PULSES_A_LOOK = 2  # counts and workers are told half as often as progress
-_PULSES_A_CHECK = 10  # an end without an event, such as signing out elsewhere, is seen by then
-_PINGS_LOOKED_FOR = timedelta(seconds=1)
-_MOST_RUNNING = 1_000  # jobs whose progress is told
+_BATCH = 100  # events per read: fewer than the queue of a stream holds
+# while the bus delivers progress, the store is read only every fourth tick
+_TICKS_PER_PROGRESS_READ = 4
+_TICKS_PER_POLL = 2  # counts and workers are sent half as often as progress
+_TICKS_PER_CHECK = 10  # detects ends without an event, such as a sign-out elsewhere
+_PING_CHECK_EVERY = timedelta(seconds=1)
+_MAX_RUNNING = 1_000  # jobs with progress messages
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ _RUNNING = JobQuery(states=frozenset({State.RUNNING}))
 
 
 class Hub:
-    """Opens streams, and sends them what happens."""
+    """Opens streams, and publishes events, logs and snapshots to them."""
 
     def __init__(self, yard: Yard, access: Credentials, watching: Watching) -> None:
         self._yard = yard
@@ -74,71 +75,71 @@ class Hub:
         self._clock = yard.clock
         self._access = access
         self._watching = watching
-        self._teller = Teller(yard.store, yard.clock)
-        self._past = CatchUp(yard.store.events, self._teller, yard.clock)
-        self._logs = Logs(yard.store.journal, yard.clock, PING_EVERY.total_seconds())
+        self._encoder = EventEncoder(yard.store, yard.clock)
+        self._catch_up = CatchUp(yard.store.events, self._encoder, yard.clock)
+        self._logs = LogStreams(yard.store.journal, yard.clock, PING_EVERY.total_seconds())
         self._streams: set[Stream] = set()
-        self._seq = 0  # events up to this one were told
-        self._work: asyncio.Task[None] | None = None
+        self._seq = 0  # events up to this one were sent
+        self._task: asyncio.Task[None] | None = None
         self._relay = _Relay(yard.bus, yard.clock)
         self._progress = ProgressBoard()
         self._counts = Board("counts", Topic.JOBS, self._read_counts)
         self._workers = Board("workers", Topic.WORKERS, self._read_workers)
-        self._tails = Tails(yard.store.pages)
-        self._seen_workers: Sequence[object] = ()
+        self._latest_pages = LatestPages(yard.store.pages)
+        self._worker_states: Sequence[object] = ()
         self._closed = False
-        self._stale = False  # the store is away
+        self._stale = False  # the store is unavailable
 
     @property
     def closed(self) -> bool:
-        """Return whether the server is shutting down."""
+        """True while the server shuts down."""
         return self._closed
 
     @property
     def streams(self) -> Collection[Stream]:
-        """Return the open streams, in no order."""
+        """Open streams, in no order."""
         return frozenset(self._streams)
 
-    async def open(self, caller: Caller, wish: Wish) -> Stream:
+    async def open(self, caller: Caller, subscription: Subscription) -> Stream:
         """Open a stream for *caller*, until `leave`.
 
         Raises:
-            QuotaExceeded: their credential has as many streams as it may have.
-            Unavailable: the server has as many as it may have, or is shutting down.
+            QuotaExceeded: the credential is at its limit of streams.
+            Unavailable: the server is at its limit of streams, or is shutting down.
         """
-        self._check_room(caller)
+        self._check_limits(caller)
         last = await self._events.last()
-        self._check_room(caller)  # others have come meanwhile, perhaps
+        self._check_limits(caller)  # more may have been opened meanwhile
         if not self._streams:
             self._seq = last
-        stream = Stream(caller, wish, max(self._seq, last), self._clock.monotonic())
-        if wish.after is None:
+        stream = Stream(caller, subscription, max(self._seq, last), self._clock.monotonic())
+        if subscription.after is None:
             pass
-        elif wish.after > last:
+        elif subscription.after > last:
             stream.restart(last)
         else:
-            # what is between the two comes from the table, what follows from the hub
+            # events in between come from the table, later ones from the hub
             stream.replay_to = self._seq
-            stream.seen = max(self._seq, wish.after)
+            stream.last_seq = max(self._seq, subscription.after)
         self._streams.add(stream)
-        if self._work is None:
-            self._work = asyncio.create_task(self._run(), name="hub")
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="hub")
         return stream
 
     def leave(self, stream: Stream) -> None:
-        """Remove a stream whose client is gone."""
+        """Remove a stream whose client has disconnected."""
         stream.end()
         self._streams.discard(stream)
         self._logs.leave(stream)
         if not self._streams:
-            self._rest()
+            self._stop_loops()
 
     def close(self) -> None:
-        """End all streams, and open no more."""
+        """End all streams and refuse new ones."""
         self._closed = True
         for stream in self._streams:
             stream.end()
-        self._rest()
+        self._stop_loops()
 
     def drop(self, credential_id: str) -> None:
         """End the streams of a token or session that is no longer valid."""
@@ -147,154 +148,165 @@ class Hub:
                 stream.end(because_of_auth=True)
 
     async def messages(self, stream: Stream) -> AsyncIterator[bytes]:
-        """Yield the messages of *stream*, from the first to the last, in portions."""
-        if stream.wish.log is not None:
-            async for portion in self._logs.of(stream, stream.wish.log):
+        """Yield the messages of *stream* in batches."""
+        if stream.subscription.log is not None:
+            async for portion in self._logs.of(stream, stream.subscription.log):
                 yield portion
             return
         hello = HelloOut(
-            seq=stream.seen,
+            seq=stream.last_seq,
             server_time=self._clock.now(),
             version=VERSION,
             heartbeat_s=PING_EVERY.total_seconds(),
-            progress_hz=1 / HEAR_EVERY.total_seconds(),
+            progress_hz=1 / RELAY_EVERY.total_seconds(),
         )
-        yield beginning(hello).data
-        async for portion in self._past.of(stream):
+        yield first_frame(hello).data
+        async for portion in self._catch_up.of(stream):
             yield portion
         async for portion in stream.messages():
             yield portion
 
-    def _check_room(self, caller: Caller) -> None:
+    def _check_limits(self, caller: Caller) -> None:
         if self._closed:
-            raise Unavailable("the server is to end: come again")
-        if len(self._streams) >= MOST:
-            raise Unavailable(f"the server has {MOST:,} streams open, and takes no more")
+            raise Unavailable("the server is shutting down; reconnect")
+        if len(self._streams) >= MAX_STREAMS:
+            raise Unavailable(f"too many open streams (limit {MAX_STREAMS:,}); retry later")
         own = Counter(stream.caller.credential.id for stream in self._streams)
-        if own[caller.credential.id] >= MOST_OF_ONE:
-            raise QuotaExceeded("streams", f"expected at most {MOST_OF_ONE} streams at once")
+        if own[caller.credential.id] >= MAX_STREAMS_EACH:
+            raise QuotaExceeded("streams", f"expected at most {MAX_STREAMS_EACH} streams at once")
 
-    # --- while there are streams
+    # --- loops while streams are open
 
-    def _rest(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
-            self._work = None
+    def _stop_loops(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
         self._progress, self._stale = ProgressBoard(), False
 
     async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for loop in (self._hear, self._follow, self._pulse, self._ping):
+                for loop in (
+                    self._relay_progress,
+                    self._poll,
+                    self._send_snapshots,
+                    self._send_pings,
+                ):
                     group.create_task(loop())
-        except Exception:  # noqa: BLE001 - whatever it is, clients must come again, not wait
-            _log.exception("what tells the streams has failed: all of them end")
-            self._work = None
+        except Exception:  # noqa: BLE001 - after any error, clients must reconnect, not wait
+            _log.exception("stream loop failed; closing all streams")
+            self._task = None
             for stream in self._streams:
                 stream.end()
 
-    async def _hear(self) -> None:
-        def tell(progress: Mapping[str, Progress]) -> None:
-            self._progress.hear(progress, self._streams, self._clock.now())
+    async def _relay_progress(self) -> None:
+        def publish(progress: Mapping[str, Progress]) -> None:
+            self._progress.relay(progress, self._streams, self._clock.now())
 
-        await self._relay.hear(tell)
+        await self._relay.run(publish)
 
-    async def _follow(self) -> None:
+    async def _poll(self) -> None:
         while True:
-            self._stale = not await _unless_away(self._look())
-            await _unless_away(self._logs.look())
-            await self._relay.until_events(LOOK_EVERY)
+            self._stale = not await _while_available(self._poll_events())
+            await _while_available(self._logs.poll())
+            await self._relay.until_events(POLL_EVERY)
 
-    async def _look(self) -> None:
+    async def _poll_events(self) -> None:
         last = await self._events.last()
         if last < self._seq:
             self._seq = last
             for stream in self._streams:
-                if stream.wish.log is None:  # it hears no events
+                if stream.subscription.log is None:  # log streams get no events
                     stream.restart(last)
         while last > self._seq:
-            found = await self._events.events(after=self._seq, limit=_PORTION)
-            if not found:
+            events = await self._events.events(after=self._seq, limit=_BATCH)
+            if not events:
                 return
-            heard = [e for e in found if any(stream.wants(e) for stream in self._streams)]
-            messages = await self._teller.told(heard)
-            # nothing waits from here on: who comes now, comes before all of it or behind
-            self._tell(found, dict(zip((e.seq for e in heard), messages, strict=True)))
-            self._seq = found[-1].seq
-            await self._recheck(found)
-            await asyncio.sleep(0)  # a store in memory never waits, and who listens wants a turn
+            wanted_events = [e for e in events if any(stream.wants(e) for stream in self._streams)]
+            messages = await self._encoder.encode(wanted_events)
+            # no await from here on: a new stream opens before all of these events or after
+            self._dispatch(events, dict(zip((e.seq for e in wanted_events), messages, strict=True)))
+            self._seq = events[-1].seq
+            await self._recheck(events)
+            await asyncio.sleep(0)  # an in-memory store never waits; let the streams send
 
-    def _tell(self, found: Sequence[Event], messages: dict[int, Frame]) -> None:
-        for event in found:
+    def _dispatch(self, events: Sequence[Event], messages: dict[int, Frame]) -> None:
+        for event in events:
             message = messages.get(event.seq)
             if message is not None:
                 for stream in self._streams:
                     if stream.wants(event):
-                        stream.put(message)
-        owners = {event.owner for event in found if event.name.kind == "job"}
+                        stream.enqueue(message)
+        owners = {event.owner for event in events if event.name.kind == "job"}
         if owners:
-            self._counts.stain(*owners)
+            self._counts.invalidate(*owners)
 
-    async def _recheck(self, found: Sequence[Event]) -> None:
+    async def _recheck(self, events: Sequence[Event]) -> None:
         """End the streams of users who lost their rights by one of these events."""
-        users = {event.owner for event in found if event.name.kind in {"token", "user"}}
-        await self._check([s for s in self._streams if s.caller.user.id in users])
+        users = {event.owner for event in events if event.name.kind in {"token", "user"}}
+        await self._check_credentials([s for s in self._streams if s.caller.user.id in users])
 
-    async def _pulse(self) -> None:
-        for beat in itertools.count(1):
-            behind = self._yard.bus.reach is not BusReach.YARD or beat % _PULSES_BEHIND == 0
-            await _unless_away(self._stand(look=beat % _PULSES_A_LOOK == 0, behind=behind))
-            now, every = self._clock.now(), beat % _PULSES_A_CHECK == 0
+    async def _send_snapshots(self) -> None:
+        for tick in itertools.count(1):
+            read_progress = (
+                self._yard.bus.reach is not BusReach.YARD or tick % _TICKS_PER_PROGRESS_READ == 0
+            )
+            await _while_available(
+                self._publish_snapshots(
+                    poll=tick % _TICKS_PER_POLL == 0, read_progress=read_progress
+                )
+            )
+            now, every = self._clock.now(), tick % _TICKS_PER_CHECK == 0
             suspects = [s for s in self._streams if every or not s.caller.credential.good(now)]
-            await _unless_away(self._check(suspects))
-            await self._clock.sleep(PULSE_EVERY)
+            await _while_available(self._check_credentials(suspects))
+            await self._clock.sleep(SNAPSHOT_EVERY)
 
-    async def _check(self, suspects: Collection[Stream]) -> None:
+    async def _check_credentials(self, suspects: Collection[Stream]) -> None:
         """End the streams whose credentials are no longer good; each is checked once."""
         proofs = {(s.caller.credential.id, s.caller.user.role): s.caller for s in suspects}
         for (credential, role), caller in proofs.items():
             if not await self._access.still_good(caller):
                 for stream in suspects:
-                    shown = stream.caller
-                    if (shown.credential.id, shown.user.role) == (credential, role):
+                    subscriber = stream.caller
+                    if (subscriber.credential.id, subscriber.user.role) == (credential, role):
                         stream.end(because_of_auth=True)
 
-    async def _stand(self, *, look: bool, behind: bool) -> None:
-        """Send the current state: all of it to fresh streams, what has changed to the others.
+    async def _publish_snapshots(self, *, poll: bool, read_progress: bool) -> None:
+        """Send snapshots: everything to fresh streams, changes to the others.
 
         Without *behind*, progress is read only if a stream is fresh or a job is new.
         """
         streams = list(self._streams)
         fresh = {stream for stream in streams if stream.fresh}
         for stream in fresh:
-            stream.fresh = False  # until it loses something again
+            stream.fresh = False  # until it loses messages again
         try:
-            if look and any(map(self._workers.is_for, streams)):
-                await self._look_at_workers()
+            if poll and any(map(self._workers.is_for, streams)):
+                await self._poll_workers()
             for board in (self._counts, self._workers):
-                await board.tell(streams, fresh, look=look)
-            if behind or fresh or self._progress.wants_a_look:
+                await board.publish(streams, fresh, poll=poll)
+            if read_progress or fresh or self._progress.needs_poll:
                 running = await self._running(streams)
-                self._progress.tell(running, streams, fresh, self._clock.now())
-            await self._tails.tell(streams, fresh)
+                self._progress.publish(running, streams, fresh, self._clock.now())
+            await self._latest_pages.publish(streams, fresh)
         except StoreUnavailable:
             for stream in fresh:
                 stream.fresh = True
             raise
 
     async def _running(self, streams: Collection[Stream]) -> Sequence[Standing]:
-        """Return the running jobs, if a stream wants to know."""
-        if not any(Topic.JOBS in stream.wish.topics for stream in streams):
+        """Return the running jobs, if a stream has the topic of jobs."""
+        if not any(Topic.JOBS in stream.subscription.topics for stream in streams):
             return ()
-        return await self._yard.store.jobs.find(_RUNNING, _MOST_RUNNING)
+        return await self._yard.store.jobs.find(_RUNNING, _MAX_RUNNING)
 
-    async def _look_at_workers(self) -> None:
+    async def _poll_workers(self) -> None:
         reports = await self._yard.store.workers.find()
         state = self._watching.state
-        seen = [(r.id, state(r), r.quiet, r.stopping, r.slots, r.running) for r in reports]
-        if seen != self._seen_workers:
-            self._seen_workers = seen
-            self._workers.stain()
+        states = [(r.id, state(r), r.quiet, r.stopping, r.slots, r.running) for r in reports]
+        if states != self._worker_states:
+            self._worker_states = states
+            self._workers.invalidate()
 
     async def _read_counts(self, actor: Actor) -> StateCountsOut:
         counted: Counter[str] = Counter()
@@ -304,61 +316,61 @@ class Hub:
         return StateCountsOut(**counted)
 
     async def _read_workers(self, actor: Actor) -> WorkersOut:
-        found = await self._watching.workers(actor)
+        reports = await self._watching.workers(actor)
         alive = self._watching.is_alive
-        return WorkersOut(workers=[WorkerOut.of(report, alive=alive(report)) for report in found])
+        return WorkersOut(workers=[WorkerOut.of(report, alive=alive(report)) for report in reports])
 
-    async def _ping(self) -> None:
-        told = False
+    async def _send_pings(self) -> None:
+        stale = False
         while True:
-            await self._clock.sleep(_PINGS_LOOKED_FOR)
-            now, before, told = self._clock.monotonic(), told, self._stale
-            soonest = 0.0 if told is not before else PING_EVERY.total_seconds()
-            message = frame("ping", PingOut(at=self._clock.now(), stale=told))
-            for stream in [s for s in self._streams if now - s.beat_at >= soonest]:
-                stream.beat_at = now
-                stream.put(message)
+            await self._clock.sleep(_PING_CHECK_EVERY)
+            now, before, stale = self._clock.monotonic(), stale, self._stale
+            interval_s = 0.0 if stale is not before else PING_EVERY.total_seconds()
+            message = frame("ping", PingOut(at=self._clock.now(), stale=stale))
+            for stream in [s for s in self._streams if now - s.pinged_at >= interval_s]:
+                stream.pinged_at = now
+                stream.enqueue(message)
 
 
 class _Relay:
-    """Takes news from the bus, ahead of the next look at the store."""
+    """Relays news from the bus, ahead of the next poll of the store."""
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
-        self._prompt = asyncio.Event()
+        self._events_stored = asyncio.Event()
 
-    async def hear(self, tell: Callable[[Mapping[str, Progress]], None]) -> None:
-        """Pass the progress of jobs, by id, to *tell* as it arrives, until cancelled."""
-        with self._bus.listen() as ear:
+    async def run(self, publish: Callable[[Mapping[str, Progress]], None]) -> None:
+        """Pass the progress of jobs, by id, to *publish* as it arrives, until cancelled."""
+        with self._bus.listen() as subscriber:
             while True:
-                await ear.news()
-                progress, happened = ear.take()
+                await subscriber.news()
+                progress, happened = subscriber.take()
                 if progress:
-                    tell(progress)
+                    publish(progress)
                 if happened:
-                    self._prompt.set()
-                await self._clock.sleep(HEAR_EVERY)
+                    self._events_stored.set()
+                await self._clock.sleep(RELAY_EVERY)
 
     async def until_events(self, at_most: timedelta) -> None:
-        """Return when the bus says that events were stored, or after *at_most*."""
+        """Wait until the bus reports new events, or for *at_most*."""
         waits = (
             asyncio.ensure_future(self._clock.sleep(at_most)),
-            asyncio.ensure_future(self._prompt.wait()),
+            asyncio.ensure_future(self._events_stored.wait()),
         )
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-        self._prompt.clear()
+        self._events_stored.clear()
 
 
-async def _unless_away(work: Coroutine[Any, Any, None]) -> bool:
-    """Do *work*, and return true; if the store is away, leave it to the next time."""
+async def _while_available(work: Coroutine[Any, Any, None]) -> bool:
+    """Await *work* and return true, or return false if the store is unavailable."""
     try:
         await work
     except StoreUnavailable as error:
-        _log.warning("the store is away, streams wait: %s", error)
+        _log.warning("store unavailable, streams are waiting: %s", error)
         return False
     return True

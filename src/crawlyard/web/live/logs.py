@@ -1,8 +1,8 @@
-"""What jobs say, told to those who follow their logs.
+"""Streams of job logs.
 
-A client is sent lines when it has taken those before: where it reads slowly, nothing of
-them waits here. What is new is looked for once for all, and read once for all who follow
-the same log from the same place.
+A client is sent lines when it has taken the previous ones, so none are queued for a slow
+client. New lines are polled once for all streams, and read once for all streams at the same
+cursor of the same log.
 """
 
 import asyncio
@@ -17,142 +17,145 @@ from crawlyard.core.endpoints.stream_messages import LogEndedOut, LogHelloOut, L
 from crawlyard.core.jobs.job_log import Level, LogEnd
 from crawlyard.core.jobs.log_answers import LineOut
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.jobs.follow import stretch
+from crawlyard.services.jobs.follow import stretch as read_stretch
 from crawlyard.store.crawl.journal import JournalStore
-from crawlyard.web.live.sse import beginning, frame
-from crawlyard.web.live.stream import LogWish, Stream, missed
+from crawlyard.web.live.sse import first_frame, frame
+from crawlyard.web.live.stream import LogSubscription, Stream, missed
 
 _log = logging.getLogger(__name__)
 
 
-class _Portion(Struct, frozen=True):
-    """What comes next behind a place."""
+class _LogChunk(Struct, frozen=True):
+    """Encoded log lines after a cursor; empty if none has the wanted level."""
 
-    data: bytes  # perhaps nothing: what is there is below the level
-    place: int  # where to go on
+    data: bytes
+    next_cursor: int
 
 
-class _Tail(Struct):
-    """One log that is followed."""
+class _FollowedLog(Struct):
+    """Subscribers of one job's log, and the chunks they share."""
 
-    end: LogEnd | None = None  # as it was seen last; None: the job is not there
-    streams: set[Stream] = field(default_factory=set)
+    end: LogEnd | None = None  # as of the last poll; None: no such job
+    subscribers: set[Stream] = field(default_factory=set)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    read: dict[Level, tuple[int, _Portion]] = field(default_factory=dict)  # behind which place
+    chunks: dict[Level, tuple[int, _LogChunk]] = field(
+        default_factory=dict
+    )  # by level: (cursor, chunk)
 
 
-class Logs:
-    """Tells streams what the jobs say that they follow."""
+class LogStreams:
+    """Sends job log lines to the streams that follow them."""
 
     def __init__(self, journal: JournalStore, clock: Clock, heartbeat_s: float) -> None:
         self._journal = journal
         self._clock = clock
         self._heartbeat_s = heartbeat_s
-        self._tails: dict[str, _Tail] = {}
+        self._logs: dict[str, _FollowedLog] = {}
 
-    async def look(self) -> None:
-        """See which logs have gone on or come to their end, and wake who follows those."""
-        asked = list(self._tails)
-        if not asked:
+    async def poll(self) -> None:
+        """Wake the subscribers of logs that grew or ended since the last poll."""
+        job_ids = list(self._logs)
+        if not job_ids:
             return
-        found, now = await self._journal.ends(asked), self._clock.now()
-        for job_id in asked:
-            tail, end = self._tails.get(job_id), found.get(job_id)
-            if tail is None or (end is not None and end == tail.end and not end.over(now)):
+        ends, now = await self._journal.ends(job_ids), self._clock.now()
+        for job_id in job_ids:
+            log, end = self._logs.get(job_id), ends.get(job_id)
+            if log is None or (end is not None and end == log.end and not end.over(now)):
                 continue
-            tail.end = end
-            for stream in tail.streams:
+            log.end = end
+            for stream in log.subscribers:
                 stream.wake()
 
     def leave(self, stream: Stream) -> None:
-        """Take note that *stream* follows nothing any more."""
-        job_id = stream.wish.log.job if stream.wish.log is not None else ""
-        tail = self._tails.get(job_id)
-        if tail is not None:
-            tail.streams.discard(stream)
-            if not tail.streams:
-                del self._tails[job_id]
+        """Remove *stream* from its log, and drop logs without subscribers."""
+        job_id = stream.subscription.log.job if stream.subscription.log is not None else ""
+        log = self._logs.get(job_id)
+        if log is not None:
+            log.subscribers.discard(stream)
+            if not log.subscribers:
+                del self._logs[job_id]
 
-    async def of(self, stream: Stream, wish: LogWish) -> AsyncIterator[bytes]:
-        """Yield what *stream* is told: its lines, each once, and the word that no more come."""
-        place = wish.after
-        yield beginning(self._hello(wish)).data
-        tail = await self._joined(stream, wish.job)
+    async def of(self, stream: Stream, subscription: LogSubscription) -> AsyncIterator[bytes]:
+        """Yield the messages of *stream*: each line once, then the end."""
+        cursor = subscription.after
+        yield first_frame(self._hello(subscription)).data
+        log = await self._follow(stream, subscription.job)
         while True:
-            if portion := stream.take():
-                yield portion
-            if stream.ended or tail is None:
+            if messages := stream.take():
+                yield messages
+            if stream.ended or log is None:
                 return
-            end = tail.end
-            if end is not None and end.n > place:
-                found = await self._next(stream, tail, wish, place)
-                if found is not None:
-                    place = found.place
-                    if found.data and not stream.ended:
-                        yield found.data
+            end = log.end
+            if end is not None and end.n > cursor:
+                chunk = await self._next(stream, log, subscription, cursor)
+                if chunk is not None:
+                    cursor = chunk.next_cursor
+                    if chunk.data and not stream.ended:
+                        yield chunk.data
             elif end is None or end.over(self._clock.now()):
-                yield _ended(wish.job, end)
+                yield _end_message(subscription.job, end)
                 return
             else:
                 await stream.news()
 
-    async def _joined(self, stream: Stream, job_id: str) -> _Tail | None:
-        """Return the log of a job, which *stream* follows from now on."""
+    async def _follow(self, stream: Stream, job_id: str) -> _FollowedLog | None:
         try:
             end = (await self._journal.ends([job_id])).get(job_id)
         except StoreUnavailable as error:
-            _give_up(stream, error)
+            _end_stream(stream, error)
             return None
         if stream.ended:
             return None
-        tail = self._tails.setdefault(job_id, _Tail())
-        tail.end = end
-        tail.streams.add(stream)
-        return tail
+        log = self._logs.setdefault(job_id, _FollowedLog())
+        log.end = end
+        log.subscribers.add(stream)
+        return log
 
     async def _next(
-        self, stream: Stream, tail: _Tail, wish: LogWish, place: int
-    ) -> _Portion | None:
-        async with tail.reading:
-            before, portion = tail.read.get(wish.least, (-1, None))
-            if portion is not None and before == place:
-                return portion
-            end = tail.end
+        self, stream: Stream, log: _FollowedLog, subscription: LogSubscription, cursor: int
+    ) -> _LogChunk | None:
+        async with log.reading:
+            before, chunk = log.chunks.get(subscription.least, (-1, None))
+            if chunk is not None and before == cursor:
+                return chunk
+            end = log.end
             if end is None:
                 return None
             try:
-                portion = await self._read(wish, place, end)
+                chunk = await self._read(subscription, cursor, end)
             except StoreUnavailable as error:
-                _give_up(stream, error)
+                _end_stream(stream, error)
                 return None
-            tail.read[wish.least] = place, portion
-            return portion
+            log.chunks[subscription.least] = cursor, chunk
+            return chunk
 
-    async def _read(self, wish: LogWish, place: int, end: LogEnd) -> _Portion:
-        found = await stretch(self._journal, wish.job, wish.least, place, end)
-        data = missed("gap", end.forgotten).data if found.lost else b""
-        if found.lines:
-            lines = [LineOut.filled(line) for line in found.lines]
-            shape = LogLinesOut(job_id=wish.job, lines=lines)
-            data += frame("job.log", shape, found.lines[-1].n).data
-        return _Portion(data, found.place)
+    async def _read(self, subscription: LogSubscription, cursor: int, end: LogEnd) -> _LogChunk:
+        stretch = await read_stretch(
+            self._journal, subscription.job, subscription.least, cursor, end
+        )
+        data = missed("gap", end.forgotten).data if stretch.lost else b""
+        if stretch.lines:
+            lines = [LineOut.filled(line) for line in stretch.lines]
+            shape = LogLinesOut(job_id=subscription.job, lines=lines)
+            data += frame("job.log", shape, stretch.lines[-1].n).data
+        return _LogChunk(data, stretch.place)
 
-    def _hello(self, wish: LogWish) -> LogHelloOut:
+    def _hello(self, subscription: LogSubscription) -> LogHelloOut:
         return LogHelloOut(
-            job_id=wish.job,
-            after=wish.after,
+            job_id=subscription.job,
+            after=subscription.after,
             server_time=self._clock.now(),
             version=VERSION,
             heartbeat_s=self._heartbeat_s,
         )
 
 
-def _ended(job_id: str, end: LogEnd | None) -> bytes:
+def _end_message(job_id: str, end: LogEnd | None) -> bytes:
     state = None if end is None else end.state.value
     return frame("end", LogEndedOut(job_id=job_id, state=state)).data
 
 
-def _give_up(stream: Stream, error: StoreUnavailable) -> None:
-    """End a stream, so that its client comes again."""
-    _log.warning("the store is away, a stream ends: %s", error)
+def _end_stream(stream: Stream, error: StoreUnavailable) -> None:
+    """End a stream, so that its client reconnects."""
+    _log.warning("store unavailable, closing a stream: %s", error)
     stream.end()

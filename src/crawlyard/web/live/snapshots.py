@@ -15,123 +15,128 @@ from crawlyard.web.live.sse import Frame, frame
 from crawlyard.web.live.stream import Group, Stream
 
 _View = tuple[Group, str | None, bool]
-"""Whose jobs, which of them, and all running ones or only those that have progressed."""
+"""Owner, job id, and whether all running jobs are included or only those that progressed."""
 
-_Way = tuple[float, int, int]
-"""Progress of a job: running time, URLs done and found; it only ever rises."""
+_Position = tuple[float, int, int]
+"""Progress of a job: running time, URLs done and discovered; it only rises."""
 
 
 class ProgressBoard:
-    """Sends the progress of running jobs: what has changed, in one message per look.
+    """Sends the progress of running jobs: changes, in one message per poll.
 
-    Which jobs run, and who owns them, is known from the last look at the store.
+    The running jobs and their owners are those of the last poll of the store.
     """
 
     def __init__(self) -> None:
         self._running: Mapping[str, Standing] = {}
-        self._told: dict[str, tuple[int, _Way]] = {}  # version of the job, and how far
-        self._strangers = False
+        self._sent: dict[str, tuple[int, _Position]] = {}  # version and position of a job, by id
+        self._has_unknown_jobs = False
 
     @property
-    def wants_a_look(self) -> bool:
-        """Return whether there was news of a job that did not run at the last look."""
-        return self._strangers
+    def needs_poll(self) -> bool:
+        """True after progress of a job that did not run at the last poll."""
+        return self._has_unknown_jobs
 
-    def tell(
+    def publish(
         self,
         running: Sequence[Standing],
         streams: Collection[Stream],
         fresh: Collection[Stream],
         at: datetime,
     ) -> None:
-        """Send *streams* those of the *running* jobs that have progressed since the last look.
+        """Send the *running* jobs that have progressed since the last poll to *streams*.
 
-        The *fresh* get all that they may see. Streams that may see the same share one message.
+        *fresh* streams get all jobs they may see. Streams with the same view share a message.
         """
-        moved = [one for one in running if self._has_moved(one)]
-        self._running = {one.job.id: one for one in running}
-        self._told = {one.job.id: (one.job.version, self._furthest(one)) for one in running}
-        self._strangers = False
+        progressed = [standing for standing in running if self._has_progressed(standing)]
+        self._running = {standing.job.id: standing for standing in running}
+        self._sent = {
+            standing.job.id: (standing.job.version, self._latest_position(standing))
+            for standing in running
+        }
+        self._has_unknown_jobs = False
 
-        def made(view: _View) -> Frame | None:
-            found = running if view[2] else moved
-            return _progress(((one, None) for one in found), view, at)
+        def make_message(view: _View) -> Frame | None:
+            standings = running if view[2] else progressed
+            return _progress_message(((standing, None) for standing in standings), view, at)
 
-        _share(streams if moved else fresh, fresh, made)
+        _send_by_view(streams if progressed else fresh, fresh, make_message)
 
-    def hear(
-        self, heard: Mapping[str, Progress], streams: Collection[Stream], at: datetime
+    def relay(
+        self, updates: Mapping[str, Progress], streams: Collection[Stream], at: datetime
     ) -> None:
-        """Send *streams* what was *heard* of running jobs, by id, before the next look.
+        """Send *updates* of running jobs, by id, ahead of the next poll.
 
-        What is not ahead of what was sent is left out: the store may be faster.
+        Updates that are not ahead of the last message are dropped: the store may be faster.
         """
-        further: list[tuple[Standing, Progress]] = []
-        for job_id, progress in heard.items():
-            one = self._running.get(job_id)
-            if one is None:
-                self._strangers = True
+        advanced: list[tuple[Standing, Progress]] = []
+        for job_id, progress in updates.items():
+            standing = self._running.get(job_id)
+            if standing is None:
+                self._has_unknown_jobs = True
                 continue
-            way = progress.elapsed_s, progress.done, progress.discovered
-            if way > self._told[job_id][1]:
-                self._told[job_id] = self._told[job_id][0], way
-                further.append((one, progress))
-        if further:
-            _share(streams, (), lambda view: _progress(further, view, at))
+            position = progress.elapsed_s, progress.done, progress.discovered
+            if position > self._sent[job_id][1]:
+                self._sent[job_id] = self._sent[job_id][0], position
+                advanced.append((standing, progress))
+        if advanced:
+            _send_by_view(streams, (), lambda view: _progress_message(advanced, view, at))
 
-    def _has_moved(self, one: Standing) -> bool:
-        known = self._told.get(one.job.id)
-        if known is None:
+    def _has_progressed(self, standing: Standing) -> bool:
+        sent = self._sent.get(standing.job.id)
+        if sent is None:
             return True
-        version, way = known
-        return one.job.version != version or _way(one.shard.usage) > way
+        version, position = sent
+        return standing.job.version != version or _position(standing.shard.usage) > position
 
-    def _furthest(self, one: Standing) -> _Way:
-        """Return its progress as read or as heard: a look may have begun before the news came."""
-        way, known = _way(one.shard.usage), self._told.get(one.job.id)
-        return way if known is None or known[0] != one.job.version else max(way, known[1])
+    def _latest_position(self, standing: Standing) -> _Position:
+        """Return the later of the stored and the sent position: a poll may predate an update."""
+        position, sent = _position(standing.shard.usage), self._sent.get(standing.job.id)
+        return (
+            position if sent is None or sent[0] != standing.job.version else max(position, sent[1])
+        )
 
 
-def _share(
+def _send_by_view(
     streams: Collection[Stream], fresh: Collection[Stream], make: Callable[[_View], Frame | None]
 ) -> None:
-    """Send streams with the topic of jobs the message for their view, each made once."""
-    made: dict[_View, Frame | None] = {}
+    """Send the message of its view to each stream with the topic of jobs; each is made once."""
+    messages: dict[_View, Frame | None] = {}
     for stream in streams:
-        if Topic.JOBS not in stream.wish.topics:
+        if Topic.JOBS not in stream.subscription.topics:
             continue
-        view = (stream.group, stream.wish.job, stream in fresh)
-        if view not in made:
-            made[view] = make(view)
-        message = made[view]
+        view = (stream.group, stream.subscription.job, stream in fresh)
+        if view not in messages:
+            messages[view] = make(view)
+        message = messages[view]
         if message is not None:
-            stream.put(message)
+            stream.enqueue(message)
 
 
-def _way(usage: Usage) -> _Way:
+def _position(usage: Usage) -> _Position:
     return usage.duration_s, usage.done, usage.discovered
 
 
-def _progress(
-    found: Iterable[tuple[Standing, Progress | None]], view: _View, at: datetime
+def _progress_message(
+    running: Iterable[tuple[Standing, Progress | None]], view: _View, at: datetime
 ) -> Frame | None:
-    """Return the message of what is found and in *view*; one of nothing only of the whole.
+    """Return the message of the jobs in *view*, or ``None`` if it would be an empty update.
 
-    A progress that is ``None`` is that of the standing.
+    A progress of ``None`` is that of the standing.
     """
     group, job, whole = view
-    shown = [
-        RunningJobOut.of(one, progress or progress_of_standing(one))
-        for one, progress in found
-        if group in (None, one.job.owner) and job in (None, one.job.id)
+    jobs = [
+        RunningJobOut.of(standing, progress or progress_of_standing(standing))
+        for standing, progress in running
+        if group in (None, standing.job.owner) and job in (None, standing.job.id)
     ]
-    if not shown and not whole:
+    if not jobs and not whole:
         return None
-    return frame("jobs.progress", JobsProgressOut(at=at, jobs=shown))
+    return frame("jobs.progress", JobsProgressOut(at=at, jobs=jobs))
 
 
 class Board:
-    """Sends something that is the same for all who may see the same, when it has changed."""
+    """Sends a snapshot to all streams with the same rights, when it has changed."""
 
     def __init__(self, event: str, topic: Topic, read: Callable[[Actor], Awaitable[Wire]]) -> None:
         self._event = event
@@ -140,38 +145,38 @@ class Board:
         self._last: dict[Group, Frame] = {}
         self._stale: set[Group] = set()
 
-    def stain(self, *owners: str) -> None:
-        """Mark the state of these owners as changed; without any: everybody's."""
+    def invalidate(self, *owners: str) -> None:
+        """Mark the snapshots of these owners as changed; without any, of all."""
         self._stale |= {None, *(owners or self._last)}
 
     def is_for(self, stream: Stream) -> bool:
-        """Return whether a stream gets it; one that follows a single job does not."""
-        return self._topic in stream.wish.topics and stream.wish.job is None
+        """Return whether a stream gets the snapshot; one of a single job does not."""
+        return self._topic in stream.subscription.topics and stream.subscription.job is None
 
-    def _listeners(self, streams: Collection[Stream]) -> Mapping[Group, Sequence[Stream]]:
-        """Return the streams that get it, by what they may see."""
-        found: dict[Group, list[Stream]] = defaultdict(list)
+    def _subscribers(self, streams: Collection[Stream]) -> Mapping[Group, Sequence[Stream]]:
+        """Return the streams that get the snapshot, by group."""
+        subscribers: dict[Group, list[Stream]] = defaultdict(list)
         for stream in streams:
             if self.is_for(stream):
-                found[stream.group].append(stream)
-        return found
+                subscribers[stream.group].append(stream)
+        return subscribers
 
-    async def tell(
-        self, streams: Collection[Stream], fresh: Collection[Stream], *, look: bool
+    async def publish(
+        self, streams: Collection[Stream], fresh: Collection[Stream], *, poll: bool
     ) -> None:
-        """Send it to the *fresh*; with *look*, also to the others if it has changed."""
-        if not look and not fresh:
+        """Send the snapshot to *fresh* streams; with *poll*, to all if it has changed."""
+        if not poll and not fresh:
             return
-        groups = self._listeners(streams)
-        self._last = {group: told for group, told in self._last.items() if group in groups}
-        for group, listening in groups.items():
-            known = self._last.get(group)
-            if known is None or (look and group in self._stale):
+        groups = self._subscribers(streams)
+        self._last = {group: message for group, message in self._last.items() if group in groups}
+        for group, members in groups.items():
+            previous = self._last.get(group)
+            if previous is None or (poll and group in self._stale):
                 self._stale.discard(group)
-                shape = await self._read(listening[0].caller.actor)
+                shape = await self._read(members[0].caller.actor)
                 self._last[group] = frame(self._event, shape)
-            told = self._last[group]
-            changed = known is None or told.data != known.data
-            for stream in listening:
+            message = self._last[group]
+            changed = previous is None or message.data != previous.data
+            for stream in members:
                 if changed or stream in fresh:
-                    stream.put(told)
+                    stream.enqueue(message)

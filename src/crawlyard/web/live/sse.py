@@ -1,4 +1,4 @@
-"""Server-sent events as bytes: made once, sent to many streams."""
+"""Server-sent events: encoded once, sent to many streams."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -18,56 +18,56 @@ from crawlyard.errors import NotFound
 from crawlyard.store.store import Store
 
 RETRY = timedelta(seconds=2)
-"""How long a browser waits before it reconnects."""
+"""Delay before a browser reconnects."""
 
-_MOVED = frozenset(EVENT_OF.values()) | {EventName.WORKER_LOST}
+_MOVES = frozenset(EVENT_OF.values()) | {EventName.WORKER_LOST}
 
 
 class Frame(Struct, frozen=True):
-    """One message. With a *seq* it is durable: a reconnecting client names the last one it has."""
+    """A message; durable if it has a *seq*, which a reconnecting client sends back."""
 
     data: bytes
     seq: int | None = None
 
     @property
     def durable(self) -> bool:
-        """Return whether it must not be dropped silently."""
+        """True if it must not be dropped silently."""
         return self.seq is not None
 
 
 def frame(event: str, shape: Wire, seq: int | None = None) -> Frame:
-    """Return a message; JSON has no line breaks, so that one line of data is enough."""
+    """Encode a message; JSON has no line breaks, so one line of data is enough."""
     number = "" if seq is None else f"id: {seq}\n"
     return Frame(
         b"%bevent: %b\ndata: %b\n\n" % (number.encode(), event.encode(), encoded(shape)), seq
     )
 
 
-def beginning(shape: Wire) -> Frame:
-    """Return the first message of a stream, which says how long to wait after its end."""
+def first_frame(shape: Wire) -> Frame:
+    """Encode the first message of a stream, with the delay before reconnecting."""
     hello = frame("hello", shape)
     return Frame(f"retry: {round(RETRY.total_seconds() * 1000)}\n".encode() + hello.data)
 
 
 def event_word(name: EventName) -> str:
-    """Return what a browser listens for: of jobs one of four words, else the event's name."""
+    """Return the event type for browsers: one of four for jobs, otherwise the event's name."""
     if name.kind != "job" or name in {EventName.CREATED, EventName.DELETED}:
         return name.value
-    return "job.state" if name in _MOVED else "job.updated"
+    return "job.state" if name in _MOVES else "job.updated"
 
 
-class Teller:
-    """Makes messages of events, with the rows of the jobs that they are about."""
+class EventEncoder:
+    """Encodes events, with the rows of their jobs."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
-    async def told(self, events: list[Event]) -> list[Frame]:
-        """Return the messages of *events*; each job is read once."""
+    async def encode(self, events: list[Event]) -> list[Frame]:
+        """Encode *events*; each job is read once."""
         subjects = {event.subject for event in events if event.name.kind == "job"}
-        found = [await self._standing(job_id) for job_id in sorted(subjects)]
-        rows = await self._rows([one for one in found if one is not None])
+        standings = [await self._standing(job_id) for job_id in sorted(subjects)]
+        rows = await self._rows([standing for standing in standings if standing is not None])
         return [
             frame(event_word(e.name), HappenedOut.of(e, rows.get(e.subject)), e.seq) for e in events
         ]
@@ -79,13 +79,15 @@ class Teller:
             return None
 
     async def _rows(self, standings: Sequence[Standing]) -> Mapping[str, JobRowOut]:
-        """Return the rows of jobs by their ids; of all that wait, quotas are asked for once."""
+        """Return the rows of jobs by id; the quotas of waiting jobs are read once."""
         now = self._clock.now()
         waiting = any(s.job.state is State.PENDING for s in standings)
         quotas = await self._store.queue.held_back(now) if waiting else {}
         return {
-            one.job.id: JobRowOut.of(
-                one, progress_of_standing(one), reason_at(one.job, now, quotas.get(one.job.owner))
+            standing.job.id: JobRowOut.of(
+                standing,
+                progress_of_standing(standing),
+                reason_at(standing.job, now, quotas.get(standing.job.owner)),
             )
-            for one in standings
+            for standing in standings
         }

@@ -1,4 +1,4 @@
-"""One client that listens: what it wants to hear, and what it has yet to be sent."""
+"""Stream of one client: its subscription, and the queue of its messages."""
 
 import asyncio
 from collections import deque
@@ -15,98 +15,99 @@ from crawlyard.core.jobs.job_log import Level
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.sse import Frame, frame
 
-ROOM = 256
-"""Messages that may wait for a client that reads slowly."""
+MAX_QUEUED = 256
+"""Limit of messages queued for a slow client."""
 
 Group = str | None
-"""Whose things are shown: a user's, or (``None``) everybody's."""
+"""Owner whose resources are visible: a user id, or ``None`` for all."""
 
 
-class LogWish(Struct, frozen=True, kw_only=True):
-    """Which lines of a job's log a client wants to hear."""
+class LogSubscription(Struct, frozen=True, kw_only=True):
+    """Lines of a job's log that a client wants."""
 
     job: str
     least: Level = Level.INFO
-    after: int = 0  # lines above this *n*; 0: all that are kept
+    after: int = 0  # lines above this *n*; 0: all stored lines
 
 
-class Wish(Struct, frozen=True, kw_only=True):
-    """What a client wants to hear: what happens, or what one job says."""
+class Subscription(Struct, frozen=True, kw_only=True):
+    """Subscription to events, or to the log of a job."""
 
     topics: frozenset[Topic] = frozenset()
-    job: str | None = None  # of this job alone
-    after: int | None = None  # the last that it has heard of; None: from now on
-    log: LogWish | None = None
+    job: str | None = None  # only events of this job
+    after: int | None = None  # last event received; None: only new events
+    log: LogSubscription | None = None
 
 
 class Stream:
-    """The messages for one client, in their order. Those that wait are bounded."""
+    """Ordered messages for one client, in a bounded queue."""
 
-    def __init__(self, caller: Caller, wish: Wish, seen: int, now: float) -> None:
+    def __init__(
+        self, caller: Caller, subscription: Subscription, last_seq: int, now: float
+    ) -> None:
         self.caller = caller
-        self.wish = wish
-        self.seen = seen  # events up to this one are not for its queue
-        self.replay_to: int | None = None  # those it has missed are told first, up to this one
-        self.fresh = True  # it has not been told how everything stands, or has lost some of it
-        self.beat_at = now  # when the last ping was due, in seconds of the clock
+        self.subscription = subscription
+        self.last_seq = last_seq  # events up to this one are not queued
+        self.replay_to: int | None = None  # missed events are replayed up to this one
+        self.fresh = True  # needs complete snapshots: new, or has lost messages
+        self.pinged_at = now  # when the last ping was due, in seconds of the clock
         self.ended = False
-        # whose things it may show: somebody whose role changes is not listened to any more
+        # fixed: a stream ends when the role of its user changes
         self.group: Group = None if caller.user.role is Role.ADMIN else caller.user.id
-        self._names = names_of(wish.topics)
+        self._names = names_of(subscription.topics)
         self._waiting: deque[Frame] = deque()
         self._news = asyncio.Event()
 
     @property
     def waiting(self) -> int:
-        """Return how many messages wait."""
+        """Number of queued messages."""
         return len(self._waiting)
 
     @property
     def query(self) -> EventQuery:
-        """Return what it wants, as it is asked of the event log."""
-        return EventQuery(subject=self.wish.job, owner=self.group, names=self._names)
+        """Filter of the event log for this stream."""
+        return EventQuery(subject=self.subscription.job, owner=self.group, names=self._names)
 
     @property
-    def hears_any(self) -> bool:
-        """Tell whether there is any event that it wants: a query without names asks for all."""
+    def wants_events(self) -> bool:
+        """True if it subscribes to any event: a query without names would match all."""
         return bool(self._names)
 
     def wants(self, event: Event) -> bool:
-        """Tell whether *event* is for this client."""
+        """Return whether *event* is for this client."""
         return (
-            event.seq > self.seen
+            event.seq > self.last_seq
             and self.group in (None, event.owner)
             and event.name in self._names
-            and self.wish.job in (None, event.subject)
+            and self.subscription.job in (None, event.subject)
         )
 
-    def put(self, message: Frame) -> None:
-        """Let a message follow. Without room, what is not durable is left out first.
+    def enqueue(self, message: Frame) -> None:
+        """Queue a message. If the queue is full, messages that are not durable are dropped first.
 
-        If that is not enough, all that waits gives way to the word that something is
-        missing.
+        If that is not enough, a message that some are missing replaces the whole queue.
         """
         if self.ended:
             return
-        if len(self._waiting) >= ROOM:
-            self.fresh = True  # how things stand is told anew, once it reads again
+        if len(self._waiting) >= MAX_QUEUED:
+            self.fresh = True  # gets complete snapshots once it reads again
             if message.seq is None:
                 return
-            self._waiting = deque(kept for kept in self._waiting if kept.durable)
-            if len(self._waiting) >= ROOM:
+            self._waiting = deque(message for message in self._waiting if message.durable)
+            if len(self._waiting) >= MAX_QUEUED:
                 message = missed("slow_consumer", message.seq)
                 self._waiting.clear()
         self._waiting.append(message)
         self._news.set()
 
     def restart(self, seq: int) -> None:
-        """Say that the numbers of events have begun anew, and are at *seq* now."""
+        """Report that event numbers have restarted and are at *seq* now."""
         self._waiting.clear()
-        self.seen = seq
-        self.put(missed("restart", seq))
+        self.last_seq = seq
+        self.enqueue(missed("restart", seq))
 
     def end(self, *, because_of_auth: bool = False) -> None:
-        """Let nothing follow; what its client may not see any more is not sent either."""
+        """End the stream; with *because_of_auth*, discard queued messages too."""
         if self.ended:
             return
         if because_of_auth:
@@ -116,22 +117,22 @@ class Stream:
         self._news.set()
 
     def wake(self) -> None:
-        """End the wait for `news` that is under way, or the next."""
+        """End the current or the next wait for `news`."""
         self._news.set()
 
     async def news(self) -> None:
-        """Wait until a message waits, the end has come, or somebody says `wake`."""
+        """Wait for a message, the end, or a call of `wake`."""
         await self._news.wait()
         self._news.clear()
 
     def take(self) -> bytes:
-        """Return all that waits, in its order; it does not wait any more."""
+        """Remove and return all queued messages, in order."""
         portion = b"".join(message.data for message in self._waiting)
         self._waiting.clear()
         return portion
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """Yield what waits, as soon as something does, until the end."""
+        """Yield queued messages as they arrive, until the end."""
         while True:
             await self.news()
             if portion := self.take():
@@ -141,5 +142,5 @@ class Stream:
 
 
 def missed(reason: Literal["gap", "restart", "slow_consumer"], seq: int) -> Frame:
-    """Return the word that something is missing; all up to *seq* is to be read again."""
+    """Return a message that events up to *seq* are missing and must be read again."""
     return frame("resync", ResyncOut(reason=reason), seq)

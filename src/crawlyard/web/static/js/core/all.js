@@ -1,4 +1,4 @@
-/** All that a page is made with, but for forms. */
+/** All core modules except forms. */
 export * from "./api.js";
 export * from "./dom.js";
 export * from "./fmt.js";

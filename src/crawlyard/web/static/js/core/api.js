@@ -1,20 +1,20 @@
-/** The public API, as any other client has it. */
+/** Client of the public API. */
 const BASE = "/api/v1";
 
-/** What the server refuses: *code*, *detail*, perhaps *errors* with a pointer each (RFC 9457). */
+/** A problem (RFC 9457): *code*, *detail*, and *errors* with pointers if any. */
 export class Problem extends Error {
-  constructor(status, told) {
-    super(told.detail || told.title || `HTTP ${status}`);
-    Object.assign(this, told, { status });
+  constructor(status, problem) {
+    super(problem.detail || problem.title || `HTTP ${status}`);
+    Object.assign(this, problem, { status });
   }
 }
 
-// crypto.randomUUID is there over TLS and on loopback alone
+// crypto.randomUUID exists only over TLS and on loopback
 const key = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /**
- * Ask for *path*; resolves to the object of the answer, null where it has none.
- * With a *version*, the change is made to that one alone ("*": to any).
+ * Send a request; resolves to the JSON of the response, null if empty.
+ * With a *version*, the change applies only to it ("*": to any).
  */
 export async function api(method, path, body, version) {
   const headers = { accept: "application/json" };
@@ -25,12 +25,12 @@ export async function api(method, path, body, version) {
   try {
     answer = await fetch(BASE + path, { method, headers, body: body && JSON.stringify(body) });
   } catch {
-    throw new Problem(0, { code: "away", detail: "the server does not answer: try again", read: method === "GET" });
+    throw new Problem(0, { code: "away", detail: "the server does not respond; try again", read: method === "GET" });
   }
-  const told = answer.status === 204 ? null : await answer.json().catch(() => ({}));
-  if (answer.ok) return told;
+  const content = answer.status === 204 ? null : await answer.json().catch(() => ({}));
+  if (answer.ok) return content;
   if (answer.status === 401) dispatchEvent(new Event("signedout"));
-  throw new Problem(answer.status, told ?? {});
+  throw new Problem(answer.status, content ?? {});
 }
 
 export const get = (path) => api("GET", path);
@@ -39,7 +39,7 @@ export const patch = (path, body, version) => api("PATCH", path, body, version);
 export const put = (path, body, version) => api("PUT", path, body, version);
 export const remove = (path, version) => api("DELETE", path, undefined, version);
 
-/** A query string of what is set: {state: "", q: "x"} is "?q=x". */
+/** A query string without empty values: {state: "", q: "x"} is "?q=x". */
 export function query(values) {
   const set = Object.entries(values).filter(([, value]) => value != null && value !== "");
   return set.length ? `?${new URLSearchParams(set)}` : "";

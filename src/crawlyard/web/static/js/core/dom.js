@@ -1,4 +1,4 @@
-/** Elements: found, made, filled. What a crawl brings goes in as text, and is never markup. */
+/** DOM helpers: query, create, fill. Crawled content is inserted as text, never as markup. */
 import * as fmt from "./fmt.js";
 
 export const $ = (query, root = document) => root.querySelector(query);
@@ -27,7 +27,7 @@ export function svg(tag, attributes, ...children) {
   return el;
 }
 
-/** One of icons.html, which says nothing: what is beside it does. */
+/** A decorative icon of icons.html; the text beside it has the meaning. */
 export const icon = (name) => svg("svg", { class: "i", "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
 
 /** Write *text* only where it differs: an unchanged cell costs no layout. */
@@ -48,8 +48,8 @@ export const located = (pattern, item) =>
  * the press and the release of a button gets no click.
  */
 export function arrange(el, children) {
-  const kept = new Set(children);
-  for (const child of [...el.childNodes]) if (!kept.has(child)) child.remove();
+  const staying = new Set(children);
+  for (const child of [...el.childNodes]) if (!staying.has(child)) child.remove();
   const focused = document.activeElement;
   let place = el.firstChild;
   for (const child of children) {
@@ -59,19 +59,19 @@ export function arrange(el, children) {
   if (el.contains(focused)) focused.focus({ preventScroll: true });
 }
 
-/** What an attribute of a template means: what it writes, made of its value. */
+/** Bindings by template attribute: how to read the value and how to write it. */
 const BINDINGS = {
   f: (el, spec) => {
     const [path, format = "str"] = spec.split("|");
     const [name, ...words] = format.split(":");
-    const said = fmt[name];
-    if (el.localName !== "time") return [(item) => said(at(item, path), ...(words.length ? words : [item])), (text) => write(el, text)];
+    const formatter = fmt[name];
+    if (el.localName !== "time") return [(item) => formatter(at(item, path), ...(words.length ? words : [item])), (text) => write(el, text)];
     return [
       (item) => at(item, path) ?? "",
       (when) => {
         el.dateTime = when;
         el.title = fmt.exact(when);
-        write(el, said(when));
+        write(el, formatter(when));
       },
     ];
   },
@@ -86,12 +86,12 @@ const BINDINGS = {
   ],
   if: (el, spec) => [
     (item) => (spec[0] === "!" ? !at(item, spec.slice(1)) : Boolean(at(item, spec))),
-    (shown) => { el.hidden = !shown; },
+    (visible) => { el.hidden = !visible; },
   ],
 };
 
 /**
- * Return what fills *root* with an item, by its attributes: data-f="path|format" or "path|format:word:…",
+ * Return a function that fills *root* with an item, by its attributes: data-f="path|format" or "path|format:word:…",
  * data-href="/jobs/{id}", data-out="url" (of another site), data-tip and data-label="Select {name}", data-s="state" (which
  * sets data-is), data-icon="state", data-if="path" or "!path". Only what has changed is written.
  */
@@ -109,7 +109,7 @@ export function bind(root) {
   };
 }
 
-/** Show what waited in *root* for its first data (data-wait). */
+/** Show elements of *root* that waited for their first data (data-wait). */
 export function unveil(root) {
   for (const el of [root, ...$$("[data-wait]", root)]) el.removeAttribute?.("data-wait");
   return false;

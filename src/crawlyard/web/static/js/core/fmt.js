@@ -1,4 +1,4 @@
-/** How values are said: numbers, sizes, times. Each takes a value and returns a string. */
+/** Formatters of numbers, sizes and times. Each takes a value and returns a string. */
 import { WORDS } from "./words.js"; // made of the tables in core/words.py
 
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
@@ -11,14 +11,14 @@ const NONE = "–";
 export const STOP = 10_000;
 
 export const int = (n) => (n == null ? NONE : whole.format(n));
-/** The same where there is little room: "12.3M" of millions. */
+/** A compact count: "12.3M". */
 export const few = (n) => (n < 1e6 ? int(n) : n == null ? NONE : compact.format(n));
 /** A count with its noun: "1 job", "2 jobs". */
-export const counted = (n, one, many = `${one}s`) => `${int(n)} ${n === 1 ? one : many}`;
-/** The same where there is little room: "12.3M pages". */
-export const countedFew = (n, one, many = `${one}s`) => `${few(n)} ${n === 1 ? one : many}`;
+export const counted = (n, singular, many = `${singular}s`) => `${int(n)} ${n === 1 ? singular : many}`;
+/** A compact count with its noun: "12.3M pages". */
+export const countedFew = (n, singular, many = `${singular}s`) => `${few(n)} ${n === 1 ? singular : many}`;
 /** A total of jobs by a filter, which the API counts to 10,000: "10,000+ jobs". */
-export const total = (n, one, many = `${one}s`) => (n === STOP ? `${int(n)}+ ${many}` : counted(n, one, many));
+export const total = (n, singular, many = `${singular}s`) => (n === STOP ? `${int(n)}+ ${many}` : counted(n, singular, many));
 export const rate = (n) => (n ? tenths.format(n) : NONE);
 export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)}%`);
 export const most = (n) => (n == null ? "no limit" : int(n));
@@ -29,7 +29,7 @@ export const list = (words) => (words?.length ? words.join(", ") : NONE);
 export const cap = (word) => (word ? word[0].toUpperCase() + word.slice(1).replaceAll("_", " ") : NONE);
 
 const from = (table) => (value) => cap(table[value] ?? value);
-/** The words for a state of a job, the reason of it, the kind of an error, what became of a planned run, and why. */
+/** Words for the states of jobs, their reasons, kinds of errors, outcomes of planned runs, and their reasons. */
 export const stateWord = from(WORDS.state);
 export const reasonWord = from({ ...WORDS.wait, ...WORDS.reason });
 export const errorWord = from(WORDS.error);
@@ -58,7 +58,7 @@ export function dur(seconds) {
   return `${Math.floor(s / 86400)}d ${Math.floor(s / 3600) % 24}h`.replace(/ 0h$/, "");
 }
 
-/** The same of what may be short: "400 ms". */
+/** A duration that may be short: "400 ms". */
 export const brief = (s) => (s > 0 && s < 1 ? `${int(s * 1000)} ms` : dur(s));
 
 /** A range of seconds: one of ten such jobs ends before *p10*, nine of ten before *p90*. */
@@ -74,7 +74,7 @@ export function eta(p10, p90) {
 const passed = (at) => (Date.now() - Date.parse(at)) / 1000;
 const coarse = (s) => dur(s < 60 ? s : s < 3600 ? Math.floor(s / 60) * 60 : s).replace(/ 00s$/, "");
 
-/** How long ago, or in how long. */
+/** A time relative to now. */
 export function ago(at) {
   if (!at) return NONE;
   const s = passed(at);
@@ -92,10 +92,10 @@ export function at(when) {
 export const time = (when) => (when ? new Date(when).toLocaleTimeString(undefined, { hourCycle: "h23" }) : NONE);
 export const date = (when) => (when ? day.format(new Date(when)) : NONE);
 
-/** The instant with its zone, for those who want to know. */
+/** A time with its zone. */
 export const exact = (when) => (when ? moment.format(new Date(when)) : "");
 
-/** What is shown of a URL in a list: its host. */
+/** The host of a URL. */
 export function host(url) {
   try {
     return new URL(url).host;

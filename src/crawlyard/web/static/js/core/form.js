@@ -1,10 +1,10 @@
-/** Forms: what they say as an object, and what the server finds wrong with it, at its field. */
+/** Forms: their values as an object, and the server's errors at their fields. */
 import { $, $$, h } from "./dom.js";
 
 const SIZES = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
 const SPANS = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 
-/** "2h 30m" or "90" in seconds; what is not understood goes to the server as it is. */
+/** "2h 30m" or "90" in seconds; other text goes to the server unchanged. */
 export function span(text) {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
   const part = /(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*/gi;
@@ -34,20 +34,20 @@ const pairs = (sign) => (text) => Object.fromEntries(lines(text).map((line) => {
 /** "URL event event" a line; secrets that are known by their URL stay. */
 const hooks = (text, el) => lines(text).map((line) => {
   const [url, ...events] = line.split(/\s+/);
-  return { ...el.hooks?.find((one) => one.url === url), url, ...(events.length && { events }) };
+  return { ...el.hooks?.find((hook) => hook.url === url), url, ...(events.length && { events }) };
 });
 const number = (text) => (/^(true|false)$/.test(text) ? text === "true" : Number.isNaN(Number(text)) ? text : Number(text));
 
-/** A JSON object; what is none is a fault of the field *el*. */
+/** A JSON object; other text is an error of the field *el*. */
 function json(text, el) {
-  let told;
+  let hookText;
   try {
-    told = JSON.parse(text);
+    hookText = JSON.parse(text);
   } catch (error) {
-    told = error.message;
+    hookText = error.message;
   }
-  if (told && typeof told === "object" && !Array.isArray(told)) return told;
-  const detail = typeof told === "string" ? told : "expected an object: {…}";
+  if (hookText && typeof hookText === "object" && !Array.isArray(hookText)) return hookText;
+  const detail = typeof hookText === "string" ? hookText : "expected an object: {…}";
   throw Object.assign(new Error(detail), { code: "json", errors: [{ pointer: `/${el.name}`, detail }] });
 }
 
@@ -74,7 +74,7 @@ const SHOW = {
   headers: listed(": "),
   pairs: listed("="),
   hooks: (value, el) => {
-    el.hooks = [value].flat().map((one) => (typeof one === "string" ? { url: one } : one));
+    el.hooks = [value].flat().map((hook) => (typeof hook === "string" ? { url: hook } : hook));
     return el.hooks.map(({ url, events = [] }) => [url, ...events].join(" ")).join("\n");
   },
   size: (value) => {
@@ -91,7 +91,7 @@ const SHOW = {
 /** The text of *value* in the field *el*. */
 export const show = (el, value) => (value == null ? "" : (SHOW[el.dataset.as] ?? String)(value, el));
 
-/** What *el* says, one text for each of its lines or words. */
+/** The values of *el*, one text per line or word. */
 export function values(el) {
   const { as } = el.dataset;
   const text = el.value.trim();
@@ -101,9 +101,9 @@ export function values(el) {
 
 const fields = (form) => $$("[name]", form).filter((el) => !el.disabled && !el.closest("[hidden]"));
 
-/** Return what *form* says: names with dots are objects; with *all*, empty fields are null. */
+/** Return the values of *form*: names with dots are objects; with *all*, empty fields are null. */
 export function read(form, all = false) {
-  const told = {};
+  const values = {};
   for (const el of fields(form)) {
     if (el.type === "radio" && !el.checked) continue;
     let value = el.type === "checkbox" ? el.checked : el.value.trim();
@@ -113,48 +113,48 @@ export function read(form, all = false) {
     } else if (typeof value === "string") value = READ[el.dataset.as ?? "text"](value, el);
     const path = el.name.split(".");
     const last = path.pop();
-    path.reduce((at, key) => (at[key] ??= {}), told)[last] = value;
+    path.reduce((at, key) => (at[key] ??= {}), values)[last] = value;
   }
-  return told;
+  return values;
 }
 
-/** The merge patch (RFC 7396) that makes *now* of *old*: what has not changed is not sent. */
+/** The merge patch (RFC 7396) from *old* to *now*, without unchanged fields. */
 export function changes(old, now) {
-  const told = {};
+  const diff = {};
   for (const name in { ...old, ...now }) {
     const [was, is] = [old[name] ?? null, now[name] ?? null];
-    const both = [was, is].every((one) => one?.constructor === Object);
-    if (JSON.stringify(was) !== JSON.stringify(is)) told[name] = both ? changes(was, is) : is;
+    const objects = [was, is].every((value) => value?.constructor === Object);
+    if (JSON.stringify(was) !== JSON.stringify(is)) diff[name] = objects ? changes(was, is) : is;
   }
-  return told;
+  return diff;
 }
 
 /** Write *values* into the fields of *form*. */
 export function write(form, values) {
-  const at = (name) => name.split(".").reduce((found, key) => found?.[key], values);
+  const at = (name) => name.split(".").reduce((value, key) => value?.[key], values);
   for (const el of $$("[name]", form)) {
     const { also } = el.dataset;
-    if (also && at(also) !== undefined) el.name = also; // its author spelled it so
+    if (also && at(also) !== undefined) el.name = also; // as in the spec
     const value = at(el.name);
     if (value === undefined) continue;
     if (el.type === "checkbox") el.checked = Boolean(value);
     else if (el.type === "radio") el.checked = el.value === String(value);
     else {
       const text = show(el, value);
-      if (el.localName === "select" && ![...el.options].some((one) => one.value === text)) el.append(h("option", {}, text));
+      if (el.localName === "select" && ![...el.options].some((option) => option.value === text)) el.append(h("option", {}, text));
       el.value = text;
     }
   }
 }
 
-/** Show at its field what *problem* finds; what has no field is told above the form's buttons. */
+/** Show the errors of *problem* at their fields; others above the form's buttons. */
 export function blame(form, problem) {
   clear(form);
   const rest = [];
   for (const { pointer = "", parameter = "", detail } of problem.errors ?? [{ detail: problem.message }]) {
     const name = (pointer.slice(1) || parameter).replaceAll("/", ".");
     const own = fields(form);
-    const el = own.find((one) => name === one.name) ?? own.find((one) => name.startsWith(`${one.name}.`) || name.endsWith(`.${one.name}`));
+    const el = own.find((field) => name === field.name) ?? own.find((field) => name.startsWith(`${field.name}.`) || name.endsWith(`.${field.name}`));
     if (!el) rest.push(detail);
     else point(el, name.startsWith(`${el.name}.`) ? detail : detail.replace(`${name}: `, ""));
   }
@@ -166,9 +166,9 @@ function point(el, text) {
   const folded = el.closest("details");
   if (folded) folded.open = true;
   const id = `e-${el.name}`;
-  const told = [el.dataset.help, id].filter(Boolean).join(" ");
+  const ids = [el.dataset.help, id].filter(Boolean).join(" ");
   el.ariaInvalid = true;
-  el.setAttribute("aria-describedby", told);
+  el.setAttribute("aria-describedby", ids);
   el.after(h("small.bad.error", { id }, text));
 }
 
@@ -178,7 +178,7 @@ export function clear(form) {
   $(".errors", form)?.replaceChildren();
 }
 
-/** Call *work* when *form* is sent, with its errors cleared; what the server refuses is shown. */
+/** Call *work* when *form* is submitted, with its errors cleared; show the server's errors. */
 export function submits(form, work) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -1,4 +1,4 @@
-/** What happens, as it happens: events by their names, on `live`. */
+/** Live events, dispatched by name on `live`. */
 import { listen } from "./stream.js";
 
 export const live = new EventTarget();
@@ -28,6 +28,6 @@ function start() {
 start();
 
 /** Call *hear(data)* at each event of one of these names; "schedule.*" are all of schedules. */
-export function on(heard, hear) {
-  for (const name of heard.split(" ").flatMap((word) => (word.endsWith("*") ? names.filter((one) => one.startsWith(word.slice(0, -1))) : word))) live.addEventListener(name, ({ detail }) => hear(detail, name));
+export function on(patterns, hear) {
+  for (const name of patterns.split(" ").flatMap((word) => (word.endsWith("*") ? names.filter((name) => name.startsWith(word.slice(0, -1))) : word))) live.addEventListener(name, ({ detail }) => hear(detail, name));
 }

@@ -2,12 +2,12 @@
 import { listen } from "./stream.js";
 
 const ports = new Set();
-const standing = new Map(); // what a tab that comes later wants to know: the last of each
+const standing = new Map(); // the last message of each kind, for new tabs
 const KEPT = new Set(["hello", "counts", "workers", "status"]);
 let stream;
 
 function tell(name, data) {
-  if (data.is === "out") standing.clear(); // whoever comes next may be somebody else
+  if (data.is === "out") standing.clear(); // the next user may be another one
   else if (KEPT.has(name)) standing.set(name, data);
   for (const port of ports) port.postMessage([name, data]);
 }
@@ -17,7 +17,7 @@ onconnect = ({ ports: [port] }) => {
     if (data === "bye") return ports.delete(port);
     const { names, seq } = data;
     ports.add(port);
-    for (const said of standing) port.postMessage(said);
+    for (const message of standing) port.postMessage(message);
     if (stream?.past(seq)) port.postMessage(["resync", {}]); // its page may have been read before the last events
     if (stream) stream.reopen();
     else stream = listen(names, tell, seq);

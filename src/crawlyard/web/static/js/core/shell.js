@@ -1,4 +1,4 @@
-/** What every page has: keys, theme, the badge, dialogs and toasts. */
+/** Shared behaviour of all pages: keys, theme, badge, dialogs and toasts. */
 import { $, $$, copy, h, icon, write } from "./dom.js";
 import { Problem, post } from "./api.js";
 import * as fmt from "./fmt.js";
@@ -6,31 +6,31 @@ import { read } from "./form.js";
 import { on } from "./live.js";
 import { forgetRecent, lock, recent } from "./user.js";
 
-// --- what is said
+// --- messages
 
 /**
- * Say *text* for some seconds; what went *bad* stays until it is closed, and is said once until then. With *undo*, a button does that instead of
- * leaving. Time does not run while the pointer or the focus is on it.
+ * Show *text* for some seconds; a *bad* one stays until closed, and is not shown twice. With *undo*, it has a button instead of
+ * leaving. The timer stops while the toast has pointer or focus.
  */
 export function toast(text, { bad = false, undo, id = "", passing } = {}) {
-  if (bad && !undo && $$(".toast.bad").some((one) => one.dataset.said === text)) return;
+  if (bad && !undo && $$(".toast.bad").some((open) => open.dataset.said === text)) return;
   const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, icon("x"));
   const back = undo && h("button.btn.ghost", { type: "button", onclick: () => act(back, () => undo().then(() => el.remove())) }, "Undo");
   const el = h(bad ? "p.toast.bad" : "p.toast", { data: { said: text, ...(passing && { passing }) } }, h("span", {}, text, id && ` (${id})`), back, close);
   $("#toasts").append(el);
-  const held = () => el.matches(":hover, :focus-within");
-  const leave = () => (held() ? setTimeout(leave, 1000) : el.remove());
+  const isHeld = () => el.matches(":hover, :focus-within");
+  const leave = () => (isHeld() ? setTimeout(leave, 1000) : el.remove());
   if (!bad) setTimeout(leave, undo ? 10000 : 6000);
 }
 
-/** Say what a problem is, and how to find it in the server's log. */
+/** Show a problem, with its id in the server's log. */
 export function complain(error) {
   if (!(error instanceof Problem)) throw error;
-  // what could not be read is read again once the server is back
+  // failed reads are repeated once the server is back
   toast(error.message, { bad: true, id: error.status >= 500 ? error.request_id : "", passing: error.code === "away" && error.read });
 }
 
-/** Do *work* while *button* waits; say *done*, or what went wrong. Resolves to its result. */
+/** Do *work* with *button* disabled; show *done* or the error. Resolves to the result. */
 export async function act(button, work, done) {
   const focused = button === document.activeElement;
   if (button) button.disabled = true;
@@ -48,8 +48,8 @@ export async function act(button, work, done) {
 }
 
 /**
- * Ask in a dialog; resolves to what its form says ({} if it has no fields), null if it is
- * closed. *fields* is the id of a <template> with what is asked, or an element.
+ * Open a dialog; resolves to the values of its form ({} without fields), null if it is
+ * closed. *fields* is the id of a <template> with the fields, or an element.
  */
 export function ask({ title, text, verb, bad, fields }) {
   const dialog = $("#ask");
@@ -72,7 +72,7 @@ export function ask({ title, text, verb, bad, fields }) {
 }
 
 /** Copy *text*; where the browser gives no clipboard (plain HTTP), by a selection. */
-export async function clip(text, what) {
+export async function clip(text, noun) {
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
   else {
     const area = h("textarea.vh", {}, text);
@@ -81,7 +81,7 @@ export async function clip(text, what) {
     document.execCommand("copy");
     area.remove();
   }
-  toast(`${what} copied`);
+  toast(`${noun} copied`);
 }
 
 // --- keys
@@ -98,7 +98,7 @@ keys({
   g: () => { going = Date.now(); },
 });
 
-let ahead = null; // what is typed until the palette is there: it is meant for it
+let ahead = null; // keys typed until the palette has loaded
 let openPalette; // of its module, once that is loaded
 
 async function palette() {
@@ -110,7 +110,7 @@ async function palette() {
     ({ open: openPalette } = await import("../parts/palette.js"));
     openPalette(ahead);
   } catch {
-    toast("The server does not answer: try again", { bad: true });
+    toast("The server does not respond; try again", { bad: true });
   }
   ahead = null;
 }
@@ -181,7 +181,7 @@ async function signedOut() {
   if ($("#ask").open || location.pathname === "/signin") return;
   badge("out");
   const next = encodeURIComponent(location.pathname + location.search);
-  const yes = await ask({ title: "You are signed out", text: "What you see may be old.", verb: "Sign in" });
+  const yes = await ask({ title: "You are signed out", text: "The data shown may be out of date.", verb: "Sign in" });
   if (yes) location.assign(`/signin?next=${next}`);
 }
 
@@ -223,9 +223,9 @@ $("#keys").onchange = (event) => { localStorage.cyKeys = event.target.checked ? 
 for (const el of $$("[data-close]")) el.onclick = () => el.closest("dialog").close();
 lock();
 
-const unloaded = new Map(); // what has never been loaded, and why not
+const unloaded = new Map(); // loads that never succeeded, with their errors
 
-/** Say in the page what could not be loaded, with a button that tries again. */
+/** Show failed loads in the page, with a Retry button. */
 function failing() {
   const [why] = unloaded.values();
   $("#unloaded")?.remove();
@@ -235,7 +235,7 @@ function failing() {
   $(".body").prepend(h("div.banner.bad", { id: "unloaded", role: "alert" }, h("span.grow", {}, h("b", {}, "This could not be loaded. "), why.message), retry));
 }
 
-/** Load something, and again whenever the stream says that something may have been missed. */
+/** Do *work* now, and again whenever the stream reports missed events. */
 export function load(work) {
   let loaded = false;
   const again = async () => {

@@ -1,8 +1,8 @@
-/** The stream of what happens: opened again whenever it breaks, from where it broke. */
+/** Event stream: reconnects from the last event. */
 const AGAIN_MS = 1000;
-const SILENT_MS = 45000; // the server says something every 15 s
+const SILENT_MS = 45000; // the server sends a ping every 15 s
 
-/** Listen to the events of these *names* after number *last*; *tell(name, data)* hears them, and of "status". */
+/** Listen to the events of these *names* after number *last*; *tell(name, data)* receives them, and "status". */
 export function listen(names, tell, last) {
   let source, timer;
   let activeAt; // last message or connection attempt
@@ -13,23 +13,23 @@ export function listen(names, tell, last) {
     activeAt = Date.now();
     source?.close();
     source = new EventSource(`/api/v1/events/stream?after=${last}`);
-    for (const name of names) source.addEventListener(name, heard);
-    source.onerror = lost;
+    for (const name of names) source.addEventListener(name, receive);
+    source.onerror = reconnect;
   }
 
-  function heard({ type, data, lastEventId }) {
+  function receive({ type, data, lastEventId }) {
     activeAt = Date.now();
-    const told = JSON.parse(data);
+    const content = JSON.parse(data);
     if (lastEventId) last = +lastEventId;
-    if (!(told.stale ?? stale)) freshAt = activeAt;
-    tell(type, told);
-    if (type === "hello" || (type === "ping" && told.stale !== stale)) {
-      stale = told.stale ?? false;
+    if (!(content.stale ?? stale)) freshAt = activeAt;
+    tell(type, content);
+    if (type === "hello" || (type === "ping" && content.stale !== stale)) {
+      stale = content.stale ?? false;
       tell("status", stale ? { is: "away", since: freshAt } : { is: "live" });
     }
   }
 
-  async function lost() {
+  async function reconnect() {
     source.close();
     clearTimeout(timer);
     tell("status", { is: "away", since: freshAt });
@@ -39,9 +39,9 @@ export function listen(names, tell, last) {
   }
 
   open();
-  setInterval(() => Date.now() - activeAt > SILENT_MS && source.readyState === 1 && lost(), 5000);
+  setInterval(() => Date.now() - activeAt > SILENT_MS && source.readyState === 1 && reconnect(), 5000);
   return {
-    /** Tell whether anything has happened after *seq*. */
+    /** Return whether there were events after *seq*. */
     past: (seq) => last > seq,
     reopen: () => source.readyState === 2 && (clearTimeout(timer), open()),
   };

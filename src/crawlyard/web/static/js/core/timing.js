@@ -1,6 +1,6 @@
 /** Debounce and throttle. */
 
-/** Return what calls *work* once nobody has called it for *ms*. */
+/** Debounce: call *work* after *ms* without calls. */
 export function later(ms, work) {
   let timer;
   return () => {
@@ -9,7 +9,7 @@ export function later(ms, work) {
   };
 }
 
-/** Return what calls *work* *ms* after it is called, once for all calls until then, and *apart_ms* after the last time. */
+/** Throttle: call *work* *ms* after the first call, once for all calls until then, at least *apart_ms* apart. */
 export function soon(ms, work, apart_ms = 0) {
   let timer;
   let last = -Infinity;

@@ -5,10 +5,10 @@ const { dataset } = document.body;
 export const user = { id: dataset.user, role: dataset.role };
 const permits = new Set(dataset.permits.split(" "));
 
-/** Tell whether the user may do what needs *permit*, such as "jobs:write". */
+/** Return whether the user has *permit*, such as "jobs:write". */
 export const may = (permit) => permits.has(permit);
 
-/** Disable what the user may not do in *root* (data-needs), and say why. */
+/** Disable controls in *root* that the user has no permit for (data-needs), with the reason. */
 export function lock(root = document) {
   for (const el of $$("[data-needs]", root)) {
     if (may(el.dataset.needs)) continue;
@@ -26,7 +26,7 @@ export function lock(root = document) {
 const RECENT = `cyRecent:${user.id}`;
 const MOST_RECENT = 6;
 
-/** What the user has been to, the last first; with a *place* ({name, href, sign}), that, too. */
+/** Recently visited places, latest first; add *place* ({name, href, sign}) if given. */
 export function recent(place) {
   const old = JSON.parse(localStorage[RECENT] ?? "[]");
   if (!place) return old;

@@ -1,47 +1,47 @@
-/** A week of all schedules: what became of it, what is to come, and what begins in one hour. */
+/** Calendar: a week of all schedules, with past and planned runs by hour. */
 import { $, complain, copy, get, keys, later, load, on, query, soon, write } from "../core/all.js";
 import { fate } from "../parts/schedules.js";
 import { turns, Week } from "../parts/week.js";
 
-const known = new Map(); // what begins in an hour, by its label
+const hoursByLabel = new Map(); // runs of an hour, by its label
 let hour;
 
 const EMPTY = { beyond: "Not computed yet.", before: "Before its start." };
 
-/** Tell what begins in the hour that is pointed at. */
-function told(one) {
-  const there = !["none", "before", "beyond"].includes(one.is);
-  if (hour?.label !== one.label) listed(known.get(one.label) ?? []);
-  hour = one;
-  write($("#which"), one.label);
-  write($("#runs + p"), there ? "Looking…" : EMPTY[one.is] ?? "Nothing begins.");
-  if (there && !known.has(one.label)) look();
+/** List the runs of the hour under the pointer. */
+function describe(slot) {
+  const there = !["none", "before", "beyond"].includes(slot.is);
+  if (hour?.label !== slot.label) listed(hoursByLabel.get(slot.label) ?? []);
+  hour = slot;
+  write($("#which"), slot.label);
+  write($("#runs + p"), there ? "Looking…" : EMPTY[slot.is] ?? "No runs start.");
+  if (there && !hoursByLabel.has(slot.label)) look();
 }
 const look = later(120, async () => {
   const { from, to, label } = hour;
   const { occurrences } = await get(`/schedules/calendar${query({ from: from.toISOString(), to: to.toISOString() })}`);
-  known.set(label, occurrences);
+  hoursByLabel.set(label, occurrences);
   if (label !== hour.label) return;
   listed(occurrences);
-  write($("#runs + p"), "Nothing begins."); // shown if the list is empty
+  write($("#runs + p"), "No runs start."); // shown if the list is empty
 });
 function listed(runs) {
   const body = runs.map((run) => copy("run", { ...run, is: run.fate, said: run.fate && fate(run.fate), planned: !run.fate && run.enabled, held: !run.fate && !run.enabled }));
   $("#runs").replaceChildren(...body);
 }
 
-const week = new Week($("#grid"), { told, range: (text) => write($("#range"), text) });
+const week = new Week($("#grid"), { onHour: describe, range: (text) => write($("#range"), text) });
 const again = (to) => {
-  known.clear();
+  hoursByLabel.clear();
   return week.show(to).catch(complain);
 };
 keys(turns(document, week, again));
 load(() => {
-  known.clear();
+  hoursByLabel.clear();
   return week.show();
 });
 on("schedule.* job.state", soon(1000, () => again(), 10_000));
 on("workers", ({ workers }) => {
-  week.slots = workers.reduce((sum, one) => sum + (one.alive && one.slots), 0);
+  week.slots = workers.reduce((sum, worker) => sum + (worker.alive && worker.slots), 0);
   week.draw();
 });

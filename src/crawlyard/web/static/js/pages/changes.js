@@ -1,7 +1,7 @@
-/** What changed from one run to another: how many pages of each kind, which, and what in the text of one. */
+/** Changes between two runs: counts by kind, pages, and text diffs. */
 import { $, $$, at, complain, copy, counted, get, h, host, icon, int, keys, load, lock, pct, query, segment, write } from "../core/all.js";
 import { diff } from "../parts/diff.js";
-import { KINDS, MOST, shown, trend } from "../parts/schedules.js";
+import { KINDS, MOST, runView, trend } from "../parts/schedules.js";
 
 const { job: id } = document.body.dataset;
 const address = new URLSearchParams(location.search);
@@ -13,9 +13,9 @@ let base; // the id of the earlier run
 let kind; // that is listed
 let sort = "url"; // by which it is
 let cursor;
-let found = []; // changes of that kind, as far as they are listed
+let changes = []; // changes of that kind, as far as they are listed
 let page; // the one that is shown
-let asked = 0;
+let requests = 0;
 let trends = () => {}; // shown when all above it is
 
 const between = () => `/jobs/${segment(base)}/diff/${segment(id)}`;
@@ -29,19 +29,19 @@ async function runs() {
   const { schedule_id: schedule } = job.origin;
   if (schedule) {
     const { items } = await get(`/schedules/${segment(schedule)}/runs?expand=job&limit=${MOST}`).catch(() => ({ items: [] }));
-    const told = items.map(shown).filter((run) => run.job);
+    const runs = items.map(runView).filter((run) => run.job);
     trends = () => {
-      $("#trend").hidden = !told.some(({ changed }) => changed);
-      if (!$("#trend").hidden) trend({ changes: $("#changes"), pages: $("#pages"), took: $("#took") }, told);
+      $("#trend").hidden = !runs.some(({ changed }) => changed);
+      if (!$("#trend").hidden) trend({ changes: $("#changes"), pages: $("#pages"), took: $("#took") }, runs);
     };
-    if (told.length > 1) return told.map((run) => ({ id: run.job_id, when: run.due_at, said: run.said, base: run.job.base_id, whole: run.job.state === "completed" }));
+    if (runs.length > 1) return runs.map((run) => ({ id: run.job_id, when: run.due_at, said: run.said, base: run.job.base_id, whole: run.job.state === "completed" }));
   }
   const [url] = [...job.spec.urls, ...job.spec.sitemaps];
   const { items } = await get(`/jobs${query({ host: host(url), limit: MOST })}`);
-  return items.map((one) => ({ id: one.id, when: one.created_at, said: one.outcome || one.state, whole: one.state === "completed" }));
+  return items.map((job) => ({ id: job.id, when: job.created_at, said: job.outcome || job.state, whole: job.state === "completed" }));
 }
 
-/** The run that *all* offer to compare with, if nobody says: the one it was compared with, else the one before. */
+/** Default base run among *all*: the one of the stored comparison, otherwise the previous one. */
 function before(all) {
   const mine = all.findIndex((run) => run.id === id);
   const rest = all.slice(mine + 1);
@@ -50,19 +50,19 @@ function before(all) {
 
 const option = (run) => h("option", { value: run.id }, `${at(run.when)} · ${run.said.split(":")[0]}`);
 function choices(all) {
-  const known = (one) => (all.some((run) => run.id === one) ? all : [...all, { id: one, when: null, said: one }]);
-  $("#later").replaceChildren(...known(id).map(option));
+  const withRun = (runId) => (all.some((run) => run.id === runId) ? all : [...all, { id: runId, when: null, said: runId }]);
+  $("#later").replaceChildren(...withRun(id).map(option));
   $("#later").value = id;
-  $("#earlier").replaceChildren(...known(base).filter((run) => run.id !== id).map(option));
+  $("#earlier").replaceChildren(...withRun(base).filter((run) => run.id !== id).map(option));
   $("#earlier").value = base;
 }
 $("#later").onchange = ({ target }) => location.assign(`/jobs/${segment(target.value)}/changes`);
 $("#earlier").onchange = ({ target }) => location.assign(`${location.pathname}${query({ with: target.value })}`);
 
-// --- what changed
+// --- changes
 
 function lead(counts, all) {
-  const parts = [["changed", "changed"], ["new", "new"], ["gone", "gone"], ["moved", "moved"], ["broken", "broken"]].filter(([one]) => counts[one]).map(([one, word]) => `${int(counts[one])} ${word}`);
+  const parts = [["changed", "changed"], ["new", "new"], ["gone", "gone"], ["moved", "moved"], ["broken", "broken"]].filter(([kindName]) => counts[kindName]).map(([kindName, word]) => `${int(counts[kindName])} ${word}`);
   const since = at(all.find((run) => run.id === base)?.when);
   const sum = Object.values(counts).reduce((all_, n) => all_ + n, 0);
   const none = counts.seen_first ? `${int(counts.seen_first)} seen first` : counts.unknown ? `No change found, ${int(counts.unknown)} unknown,` : "Nothing changed";
@@ -71,18 +71,18 @@ function lead(counts, all) {
 }
 
 function tiles(counts) {
-  const drawn = Object.entries(KINDS).filter(([one]) => ALWAYS.has(one) || counts[one]).map(([one, [name, means, shape, is]]) => {
-    const inner = [h("b", {}, int(counts[one] ?? 0)), h("span", {}, icon(shape), name)];
-    if (one === "same") return h(`div.kind.c-${is}`, { title: means }, inner);
-    return h(`button.kind.c-${is}`, { type: "button", title: means, data: { kind: one }, "aria-pressed": String(one === kind), onclick: () => list(one).catch(complain) }, inner);
+  const drawn = Object.entries(KINDS).filter(([name]) => ALWAYS.has(name) || counts[name]).map(([key, [name, means, shape, is]]) => {
+    const inner = [h("b", {}, int(counts[key] ?? 0)), h("span", {}, icon(shape), name)];
+    if (key === "same") return h(`div.kind.c-${is}`, { title: means }, inner);
+    return h(`button.kind.c-${is}`, { type: "button", title: means, data: { kind: key }, "aria-pressed": String(key === kind), onclick: () => list(key).catch(complain) }, inner);
   });
   $(".kinds").replaceChildren(...drawn);
 }
 
-/** List the pages of a kind, and show the first; or *wanted*, if it is there. */
-async function list(one, wanted) {
-  kind = one;
-  found = [];
+/** List the pages of a kind, and show the first; or the change *after*, if listed. */
+async function list(kindName, after) {
+  kind = kindName;
+  changes = [];
   cursor = null;
   page = null;
   for (const el of $$(".kind[data-kind]")) el.ariaPressed = String(el.dataset.kind === kind);
@@ -92,25 +92,25 @@ async function list(one, wanted) {
   write($("#kind"), `${KINDS[kind][0]} `);
   $("#kind").append(h("span.mut", {}, int(counts[kind] ?? 0)));
   $(".master").hidden = false;
-  const first = found.find(({ url }) => url === wanted) ?? found[0];
+  const first = changes.find(({ url }) => url === after) ?? changes[0];
   if (first) return pick(first);
   $(".one").hidden = true;
   remember();
 }
 
 async function further() {
-  const [turn, of] = [++asked, kind];
+  const [turn, of] = [++requests, kind];
   const more = await get(`${between()}${query({ only: kind, sort: kind === "changed" ? sort : null, limit: 50, cursor })}`);
-  if (turn !== asked || of !== kind) return more; // another kind was chosen
+  if (turn !== requests || of !== kind) return more; // another kind was chosen
   cursor = more.next_cursor;
   $("#further").hidden = !cursor;
-  found.push(...more.items);
+  changes.push(...more.items);
   $("#list").append(...more.items.map(row));
   return more;
 }
 $("#further").onclick = () => further().catch(complain);
 
-/** Say by what the pages are sorted, where there is a choice. */
+/** Show the sort order, where there is a choice. */
 function order({ changed }) {
   $("#orders").hidden = kind !== "changed" || changed < 2 || changed > MOST_RANKED;
   for (const el of $$("#orders button")) el.ariaPressed = String(el.dataset.sort === sort);
@@ -135,7 +135,7 @@ function row(change) {
 /** Show one page. */
 async function pick(change) {
   page = change;
-  for (const one of found) one.el.ariaCurrent = one === change ? "true" : null;
+  for (const row of changes) row.el.ariaCurrent = row === change ? "true" : null;
   change.el.scrollIntoView({ block: "nearest" });
   remember();
   $(".one").hidden = false;
@@ -145,9 +145,9 @@ async function pick(change) {
   const shows = ["changed", "noise"].includes(change.kind);
   $("#ways").hidden = $("#diff").hidden = true;
   try {
-    const told = shows ? await get(`${between()}/page${query({ url: change.url })}`) : await alone(change);
-    if (page !== change || !told) return;
-    change.told = told;
+    const pageDiff = shows ? await get(`${between()}/page${query({ url: change.url })}`) : await alone(change);
+    if (page !== change || !pageDiff) return;
+    change.diff = pageDiff;
     $("#ways").hidden = !shows;
     $("#diff").hidden = false;
     draw();
@@ -159,8 +159,8 @@ async function pick(change) {
 
 function about({ detail, moved_to, url, kind: is }) {
   const out = (to) => h("a", { href: /^https?:/.test(to) ? to : null, target: "_blank", rel: "noreferrer" }, to);
-  const said = { new: "This page was not there before. Its text:", seen_first: "The earlier run may have missed this page. Its text:", gone: `It is gone (${detail}). Its text in the earlier run:`, broken: `It ${detail}. Its text in the earlier run:`, unknown: `Not known: ${detail}.`, noise: "Only lines differ that are ignored." }[is];
-  return [out(url), moved_to ? h("span", {}, " is now at ", out(moved_to)) : "", said ? h("span", {}, ` ${said}`) : ""];
+  const note = { new: "This page was not there before. Its text:", seen_first: "The earlier run may have missed this page. Its text:", gone: `The page is gone (${detail}). Its text in the earlier run:`, broken: `It ${detail}. Its text in the earlier run:`, unknown: `Not known: ${detail}.`, noise: "Only ignored lines differ." }[is];
+  return [out(url), moved_to ? h("span", {}, " is now at ", out(moved_to)) : "", note ? h("span", {}, ` ${note}`) : ""];
 }
 
 /** The text of a page that only one run has, as a diff in which all of it is new or gone. */
@@ -179,7 +179,7 @@ async function alone({ kind: is, before: old, after }) {
 function draw() {
   const apart = localStorage.cyApart === "1" && !$("#ways").hidden;
   for (const el of $$("#ways button")) el.ariaPressed = String(Boolean(el.dataset.apart) === apart);
-  if (page.told) diff($("#diff"), page.told, apart);
+  if (page.diff) diff($("#diff"), page.diff, apart);
 }
 for (const el of $$("#ways button"))
   el.onclick = () => {
@@ -187,17 +187,17 @@ for (const el of $$("#ways button"))
     draw();
   };
 
-// --- what is ignored, and who is told
+// --- ignore rules and notifications
 
 function rules({ ignore_text: patterns = [], noise_after: after, confirm_changes: confirms }) {
-  const told = [
+  const lines = [
     patterns.length && `${counted(patterns.length, "line pattern")} (${patterns.join(", ")})`,
     after && `lines that differ in ${after} runs in a row`,
     confirms && "lines that differ between two fetches",
   ].filter(Boolean);
   const { schedule_id: schedule } = job.origin;
   const where = schedule ? `/schedules/${segment(schedule)}#name` : `/jobs/${segment(id)}/config`;
-  $("#ignored").replaceChildren(told.length ? `Ignored: ${told.join("; ")}. ` : "Nothing is ignored. ", h("a", { href: where }, "Edit ignore rules"));
+  $("#ignored").replaceChildren(lines.length ? `Ignored: ${lines.join("; ")}. ` : "Nothing is ignored. ", h("a", { href: where }, "Edit ignore rules"));
 }
 
 function follow(name) {
@@ -211,16 +211,16 @@ function follow(name) {
 // --- by key
 
 function step(by) {
-  const n = found.indexOf(page) + by;
+  const n = changes.indexOf(page) + by;
   if (n < 0) return;
-  if (found[n]) pick(found[n]).then(() => $("a", found[n].el).focus({ preventScroll: true }), complain);
-  else if (cursor) further().then(() => found[n] && step(by), complain);
+  if (changes[n]) pick(changes[n]).then(() => $("a", changes[n].el).focus({ preventScroll: true }), complain);
+  else if (cursor) further().then(() => changes[n] && step(by), complain);
 }
 keys({ j: () => step(1), k: () => step(-1) });
 $("#list").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
-  const change = found.find(({ el }) => el.contains(event.target));
+  const change = changes.find(({ el }) => el.contains(event.target));
   pick(change).then(() => $("#diff").focus(), complain);
 });
 
@@ -247,7 +247,7 @@ load(async () => {
   const { counts } = await get(`${between()}?limit=1`);
   lead(counts, all);
   if (counts.changed <= MOST_RANKED) sort = localStorage.cyChanged ?? "-share";
-  kind = [address.get("kind"), ...Object.keys(KINDS)].find((one) => one !== "same" && KINDS[one] && counts[one]);
+  kind = [address.get("kind"), ...Object.keys(KINDS)].find((name) => name !== "same" && KINDS[name] && counts[name]);
   tiles(counts);
   if (kind) await list(kind, page?.url ?? address.get("page"));
   trends();

@@ -1,14 +1,14 @@
-/** What has happened, and who did it. */
+/** Activity: events and their actors. */
 import { $, at, cap, complain, fateWord, live, reasonWord, soon, tickWord } from "../core/all.js";
-import { list } from "../parts/told.js";
+import { list } from "../parts/declarative.js";
 
 const PLACES = { job: "jobs", schedule: "schedules", template: "templates" };
 const ICONS = { page: "results", run: "diff", session: "tokens" };
 const KNOWN = /^(state|version|.*_id)$/; // or empty: not worth a word
 const words = (kind) => ({ reason: kind === "schedule" ? tickWord : reasonWord, outcome: fateWord });
-function said(value) {
-  if (Array.isArray(value)) return value.map(said).join(", ");
-  if (typeof value === "object") return Object.entries(value).map(([name, one]) => `${name} ${said(one ?? "none")}`).join(", ");
+function describe(value) {
+  if (Array.isArray(value)) return value.map(describe).join(", ");
+  if (typeof value === "object") return Object.entries(value).map(([name, member]) => `${name} ${describe(member ?? "none")}`).join(", ");
   return /^\d{4}-\d\d-\d\dT/.test(value) ? at(value) : String(value).replaceAll("_", " ");
 }
 
@@ -16,8 +16,8 @@ const table = list($("#events"), {
   id: "seq",
   view: (event) => {
     const [kind, verb] = event.name.split(".");
-    const told = Object.entries(event.data).filter(([name, value]) => value !== "" && value != null && !KNOWN.test(name));
-    const detail = told.map(([name, value]) => `${name.replaceAll("_", " ")}: ${typeof value === "string" && words(kind)[name] ? words(kind)[name](value) : said(value)}`);
+    const details = Object.entries(event.data).filter(([name, value]) => value !== "" && value != null && !KNOWN.test(name));
+    const detail = details.map(([name, value]) => `${name.replaceAll("_", " ")}: ${typeof value === "string" && words(kind)[name] ? words(kind)[name](value) : describe(value)}`);
     return {
       ...event,
       kind: ICONS[kind] ?? `${kind}s`.replace("ss", "s"),

@@ -45,16 +45,16 @@ export function charts({ points, step_s }, events, job) {
   let sum = base;
   const fetched = points.map((point) => (sum += point.pages));
   let most = 0;
-  const found = points.map((point, n) => (most = Math.max(most, fetched[n] + point.waiting)));
-  found[found.length - 1] = Math.max(most, job.found); // points do not count URLs without a response
-  const limits = job.limits.pages != null && job.limits.pages <= FAR * Math.max(...found) ? [{ at: job.limits.pages, name: `page limit ${int(job.limits.pages)}` }] : [];
+  const discovered = points.map((point, n) => (most = Math.max(most, fetched[n] + point.waiting)));
+  discovered[discovered.length - 1] = Math.max(most, job.found); // points do not count URLs without a response
+  const limits = job.limits.pages != null && job.limits.pages <= FAR * Math.max(...discovered) ? [{ at: job.limits.pages, name: `page limit ${int(job.limits.pages)}` }] : [];
   lines($("#course"), {
     said: `Pages and found URLs: ${counted(fetched.at(-1) ?? 0, "page")}, ${int(points.at(-1)?.waiting ?? 0)} in the queue`,
     x: [...points.slice(0, 1).map(({ at }) => at), ...points.map((point) => new Date(end(point)).toISOString())],
     from, to, limits, say: int,
     series: [
       { name: "Pages", is, values: [base, ...fetched], area: true },
-      { name: "Found", is: "waiting", values: [null, ...found], dash: true },
+      { name: "Found", is: "waiting", values: [null, ...discovered], dash: true },
     ],
   });
 

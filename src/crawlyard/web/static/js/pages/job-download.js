@@ -3,7 +3,7 @@ import { $, $$ } from "../core/all.js";
 
 const panel = $("#dl");
 const form = $("form", panel);
-const shown = (on) => {
+const setVisible = (on) => {
   panel.hidden = !on;
   for (const el of $$("[data-dl]")) el.ariaExpanded = on;
 };
@@ -20,11 +20,11 @@ if (!$("input[name=format]:checked", form)) form.format.value = "jsonl"; // a fo
 named();
 form.onchange = named;
 form.onsubmit = () => { localStorage.cyFormat = form.format.value; };
-for (const el of $$("[data-dl]")) el.onclick = () => (panel.hidden ? begin() : shown(false));
+for (const el of $$("[data-dl]")) el.onclick = () => (panel.hidden ? begin() : setVisible(false));
 $("#save-pages").onclick = () => form.requestSubmit();
 
 /** Open the choice. */
 export function begin() {
-  shown(true);
+  setVisible(true);
   $("input:checked", form).focus();
 }

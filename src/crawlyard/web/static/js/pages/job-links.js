@@ -1,4 +1,4 @@
-/** The link report of a job: what is wrong with its links, titles and canonical URLs, and who links there. */
+/** Link report of a job: problems with links, titles and canonical URLs, with referrers. */
 import { $, act, cap, counted, get, h, int, query, write } from "../core/all.js";
 import { lead } from "../parts/links.js";
 import { Table } from "../parts/table.js";
@@ -12,7 +12,7 @@ let of; // its id
 
 class Findings extends Table {
   items(items) {
-    super.items(items.map((one) => ({ ...one, key: `${one.kind} ${one.url}#${one.fragment}` })));
+    super.items(items.map((link) => ({ ...link, key: `${link.kind} ${link.url}#${link.fragment}` })));
   }
 }
 
@@ -21,10 +21,10 @@ export async function linkReport(path, job) {
   [at, of] = [path, job.id];
   findings ??= new Findings({ root: box, row: "finding", id: "key", dress, shown: summary });
   const kind = new URLSearchParams(location.search).get("kind");
-  const wanted = `${path}/check/findings${query({ kind, limit: 50 })}`;
-  if (findings.path === wanted) return; // it takes long, and what is open stays open
+  const url = `${path}/check/findings${query({ kind, limit: 50 })}`;
+  if (findings.path === url) return; // it takes long, and what is open stays open
   write($(".said", box), "Checking every link of this crawl…");
-  await findings.show(wanted).catch((error) => {
+  await findings.show(url).catch((error) => {
     findings.path = null;
     write($(".said", box), "");
     throw error;

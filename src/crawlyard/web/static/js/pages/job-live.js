@@ -1,18 +1,18 @@
-/** What moves while a job runs: its latest pages, and its pace at each host. */
+/** Live parts of a running job: latest pages, and pace per host. */
 import { $, copy, fill, get, write } from "../core/all.js";
-import { thing as job } from "../parts/told.js";
+import { thing as job } from "../parts/declarative.js";
 import { path } from "./job-tabs.js";
-import { delay, held } from "./job-words.js";
+import { delay, holdReason } from "./job-words.js";
 
 const [tail, paces] = [$("#tail"), $("#pace-now")]; // held: a job that is deleted takes them away
 const log = $("#latest").parentElement;
 const still = () => log.matches(":hover, :focus, :focus-within");
 let source, waiting;
 
-/** Follow the latest pages while they are *wanted* and seen. */
-export function follow(wanted) {
+/** Follow the latest pages while they are *followed* and visible. */
+export function follow(followed) {
   tail.hidden = Boolean(job.ended_at);
-  if (wanted && !job.ended_at && !document.hidden) {
+  if (followed && !job.ended_at && !document.hidden) {
     source ??= listening();
     return;
   }
@@ -30,23 +30,23 @@ function listening() {
   return stream;
 }
 
-const kept = new Map(); // rows, by the ids of pages
+const rowsById = new Map(); // rows, by the ids of pages
 
-/** Show those that have come; rows that were there stay. */
+/** Show new pages; existing rows stay. */
 function show() {
   if (!waiting) return;
-  const first = kept.size > 0;
+  const first = rowsById.size > 0;
   const rows = waiting.map((page) => {
-    const row = kept.get(page.id) ?? drawn(page);
-    if (first && !kept.has(page.id)) row.classList.add("new");
+    const row = rowsById.get(page.id) ?? drawn(page);
+    if (first && !rowsById.has(page.id)) row.classList.add("new");
     return [page.id, row];
   });
   waiting = null;
   write($("#tail-is", tail), "Live");
-  kept.clear();
-  for (const [id, row] of rows) kept.set(id, row);
-  log.firstElementChild.replaceChildren(...kept.values());
-  log.nextElementSibling.hidden = kept.size > 0;
+  rowsById.clear();
+  for (const [id, row] of rows) rowsById.set(id, row);
+  log.firstElementChild.replaceChildren(...rowsById.values());
+  log.nextElementSibling.hidden = rowsById.size > 0;
 }
 for (const name of ["pointerleave", "focusout"]) log.addEventListener(name, () => setTimeout(() => still() || show()));
 
@@ -54,13 +54,13 @@ function drawn(page) {
   const { url, final_url, status, error } = page;
   const { pathname, search } = new URL(url);
   const to = final_url && final_url !== url ? ` → ${new URL(final_url).pathname}` : "";
-  const said = status ?? error;
-  return copy("latest-page", { ...page, said, is: error ? "failed" : "completed", name: pathname + search + to });
+  const status_text = status ?? error;
+  return copy("latest-page", { ...page, said: status_text, is: error ? "failed" : "completed", name: pathname + search + to });
 }
 
 const MOST_SHOWN = 10;
 
-/** Show the pace at the hosts that it crawls now; resolves to them. */
+/** Show the pace at the current hosts; resolves to them. */
 export async function pace() {
   const runs = job.state === "running";
   const { items } = runs ? await get(`${path}/hosts?limit=${MOST_SHOWN}`) : { items: [] };
@@ -68,9 +68,9 @@ export async function pace() {
   paces.hidden = !items.length;
   while (list.children.length > items.length) list.lastChild.remove();
   items.forEach((host, n) => {
-    const seen = { ...host, delay: delay(host, job), held: held(host) };
-    if (list.children[n]) fill(list.children[n], seen);
-    else list.append(copy("pace-at", seen));
+    const view = { ...host, delay: delay(host, job), held: holdReason(host) };
+    if (list.children[n]) fill(list.children[n], view);
+    else list.append(copy("pace-at", view));
   });
   return items;
 }

@@ -1,4 +1,4 @@
-/** The site map of a job: its folders as areas and as a table, one level at a time, which the address names. */
+/** Site map of a job: folders as areas and as a table; the level is in the URL. */
 import { $, counted, get, h, int, query, write } from "../core/all.js";
 import { treeMap } from "../parts/tree-map.js";
 
@@ -7,7 +7,7 @@ const COUNTS = ["fetched", "failed", "waiting", "redirected", "skipped"];
 const added = (folders) => Object.fromEntries(COUNTS.map((count) => [count, folders.reduce((sum, folder) => sum + folder[count], 0)]));
 const sizeOf = ({ fetched, failed, waiting }) => fetched + failed + waiting;
 
-/** What happened to the URLs of a folder: a word of state, which is a colour, and a few words. */
+/** State of a folder's URLs: a word that sets the colour, and a text. */
 function state(folder, ended) {
   const { fetched, failed, waiting } = folder;
   if (failed) return { is: "failed", said: `${int(failed)} failed` };
@@ -17,19 +17,19 @@ function state(folder, ended) {
   return { is: ended ? "stopped" : "running", said: `${Math.floor((fetched / sizeOf(folder)) * 100)}% fetched` };
 }
 
-/** Show the level of the job at *path* that the address asks for. */
+/** Show the level in the URL of the job at *path*. */
 export async function siteMap(path, { ended_at }) {
   const { under, items, total, unlisted, skipped_elsewhere: elsewhere } = await get(`${path}/map${query({ under: new URLSearchParams(location.search).get("under") })}`);
   const there = (place) => `${path}/map${query({ under: place })}`;
-  const seen = (folder, name, into) => ({ ...folder, ...state(folder, ended_at), name, into, size: sizeOf(folder), list: `${path}/pages${query({ under: under + (into ? folder.name : "") })}` });
-  const folders = items.map((folder) => seen(folder, folder.name || "(directly here)", folder.name && there(under + folder.name)));
+  const viewOf = (folder, name, into) => ({ ...folder, ...state(folder, ended_at), name, into, size: sizeOf(folder), list: `${path}/pages${query({ under: under + (into ? folder.name : "") })}` });
+  const folders = items.map((folder) => viewOf(folder, folder.name || "(directly here)", folder.name && there(under + folder.name)));
   if (unlisted) {
-    const shown = added(items);
-    const left = Object.fromEntries(COUNTS.map((count) => [count, total[count] - shown[count]]));
-    folders.push(seen(left, counted(unlisted, "smaller folder")));
+    const sums = added(items);
+    const remainder = Object.fromEntries(COUNTS.map((count) => [count, total[count] - sums[count]]));
+    folders.push(viewOf(remainder, counted(unlisted, "smaller folder")));
   }
   const area = (folder) => ({ ...folder, said: `${int(folder.size)} · ${folder.said}`, href: folder.into || folder.list, data: folder.into ? { tab: "map" } : {} });
-  treeMap($(".tree", box), folders.map(area), (rest) => area(seen(added(rest), counted(rest.length, "more folder"))));
+  treeMap($(".tree", box), folders.map(area), (rest) => area(viewOf(added(rest), counted(rest.length, "more folder"))));
   $("tbody", box).replaceChildren(...folders.map(row));
   $("nav", box).replaceChildren(...way(under, there));
   const away = elsewhere ? `, ${int(elsewhere)} of them on hosts not requested` : "";
@@ -47,7 +47,7 @@ function row(folder) {
     h("td", { role: "cell" }, h("a", { href: folder.list, "aria-label": `Pages: ${folder.name}` }, "Pages")));
 }
 
-/** The way from all hosts down to a place; each part leads there. */
+/** Breadcrumbs from all hosts to a folder. */
 function way(under, there) {
   const parts = under.split("/").slice(0, -1);
   return parts.map((name, n) => {

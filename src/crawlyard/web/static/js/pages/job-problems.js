@@ -2,7 +2,7 @@
 import { $, $$, arrange, h, int, lock } from "../core/all.js";
 import { keyed } from "../parts/keyed.js";
 import { grouped } from "../parts/problems.js";
-import { thing as job } from "../parts/told.js";
+import { thing as job } from "../parts/declarative.js";
 
 /** What can be done about a group: the words of its button, when there is one, and its data. */
 const ACTS = {
@@ -40,10 +40,10 @@ function dress(el, group) {
   if (el.text !== text) $("ul", el).replaceChildren(...samples.map(sample)); // an open one stays open
   el.text = text;
   el.buttons ??= { pages: h("a.btn.sm.ghost", {}, "Show pages") };
-  const shown = group.acts.filter((name) => ACTS[name].when?.(group) ?? true);
-  for (const name of shown) Object.assign((el.buttons[name] ??= button(ACTS[name])).dataset, ACTS[name].data?.(group));
+  const actions = group.acts.filter((name) => ACTS[name].when?.(group) ?? true);
+  for (const name of actions) Object.assign((el.buttons[name] ??= button(ACTS[name])).dataset, ACTS[name].data?.(group));
   el.buttons.pages.href = group.href ?? `${here}/pages?kind=${group.kinds.join(",")}`;
-  arrange($(".row", el), [...shown, "pages"].map((name) => el.buttons[name]));
+  arrange($(".row", el), [...actions, "pages"].map((name) => el.buttons[name]));
   lock(el);
 }
 

@@ -3,7 +3,7 @@ import { $, $$, complain, copy, errorWord, fill, get, h, may, query, segment, st
 import { read, submits } from "../core/form.js";
 import { keyed } from "../parts/keyed.js";
 import { Table } from "../parts/table.js";
-import { list, thing as job } from "../parts/told.js";
+import { list, thing as job } from "../parts/declarative.js";
 import { charts } from "./job-charts.js";
 import { linkReport } from "./job-links.js";
 import { siteMap } from "./job-map.js";
@@ -13,15 +13,15 @@ import { ends } from "./job-words.js";
 export const path = `/jobs/${segment(document.body.dataset.job)}`;
 const lists = new Map();
 
-function told(value) {
-  if (Array.isArray(value)) return value.map(told).join("\n");
+function describe(value) {
+  if (Array.isArray(value)) return value.map(describe).join("\n");
   return value && typeof value === "object" ? JSON.stringify(value) : value;
 }
 
 /** A row of any list, as it is shown. */
 function view(item) {
   const { state, reason, detail, version, name, schedule_id, changed, ...rest } = item.data ?? {};
-  const more = Object.entries({ ...changed, ...rest }).map(([what, value]) => `${what}: ${told(value)}`);
+  const more = Object.entries({ ...changed, ...rest }).map(([name, value]) => `${name}: ${describe(value)}`);
   return {
     ...item,
     ended_at: job.ended_at,
@@ -62,8 +62,8 @@ function drawn(name, item) {
 const statuses = keyed($("#statuses"), "status-tag", ({ word }) => word);
 
 async function overview() {
-  const asked = [`${path}/metrics`, `/events?job=${job.id}&limit=200`];
-  const [course, { items }] = await Promise.all([...asked.map(get), failures()]);
+  const urls = [`${path}/metrics`, `/events?job=${job.id}&limit=200`];
+  const [course, { items }] = await Promise.all([...urls.map(get), failures()]);
   job.latency_ms = charts(course, items, job);
   const sums = {};
   for (const { statuses } of course.points) for (const word in statuses) sums[word] = (sums[word] ?? 0) + statuses[word];
@@ -94,7 +94,7 @@ async function failures() {
   return items;
 }
 
-/** Return whether a worker can run the scripts that pages need; who may not ask is not told otherwise. */
+/** Return whether a worker can run the scripts that pages need; true if the user may not know. */
 async function rendering() {
   if (!job.usage?.needs_scripts || !may("workers:read")) return true;
   const { items } = await get("/workers");
@@ -122,15 +122,15 @@ let source;
 let last = 0;
 
 /** Follow the log, while it is *wanted* and seen. */
-export function listen(wanted) {
+export function listen(following) {
   source?.close();
-  if (!wanted || document.hidden) return;
+  if (!following || document.hidden) return;
   source = new EventSource(`/api/v1${path}/log/stream?level=${level.value}&after=${last}`);
-  source.addEventListener("job.log", heard);
+  source.addEventListener("job.log", receive);
   source.addEventListener("end", () => source.close());
 }
 
-function heard({ data }) {
+function receive({ data }) {
   for (const { n, at, level: is, message, url } of JSON.parse(data).lines) {
     const el = h("div", { data: { is } }, `${time(at)} ${is.padEnd(7)} ${message} ${url}\n`);
     fits(el);
@@ -154,9 +154,9 @@ $("#download").onclick = ({ currentTarget: link }) => { link.href = URL.createOb
 const table = new Table({ root: $("#config"), row: "setting" });
 async function settings() {
   const { config: all, sources, differences } = await get(`${path}/config`);
-  const was = Object.fromEntries(differences.map((one) => [one.path, told(one.template)]));
+  const was = Object.fromEntries(differences.map((difference) => [difference.path, describe(difference.template)]));
   table.items(Object.entries(sources).map(([id, source]) =>
-    ({ id, source, template: was[id], value: told(id.split(".").reduce((form, name) => form[name], all)) })));
+    ({ id, source, template: was[id], value: describe(id.split(".").reduce((form, name) => form[name], all)) })));
 }
 
 /** What it says itself, as POST /jobs takes it. */

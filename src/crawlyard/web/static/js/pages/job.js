@@ -1,21 +1,21 @@
-/** A job: how far it has come, what can be done about it, and its tabs, which are addresses. */
+/** A job: progress, actions, and tabs with their own URLs. */
 import { $, $$, act, ask, bind, clip, complain, copy, counted, dur, fill, get, keys, later, load, on, patch, post, remove, rows, toast } from "../core/all.js";
 import { clear, read, submits, write } from "../core/form.js";
 import { merged } from "../parts/job.js";
-import { thing } from "../parts/told.js";
+import { thing } from "../parts/declarative.js";
 import { begin as downloads } from "./job-download.js";
 import { follow, pace } from "./job-live.js";
 import { listen, open, path, spec } from "./job-tabs.js";
-import { raised, told } from "./job-words.js";
+import { headline, raised } from "./job-words.js";
 
 const { job: id } = document.body.dataset;
-const EVERY_MS = 5000; // what no event tells of: its place in the queue, its course
+const EVERY_MS = 5000; // position in the queue and metrics have no events
 const show = bind($("#job"));
 const proxies = $("#proxies"); // held: a job that is deleted takes it away
 let tab;
 let hosts = [];
 
-/** Take *news* of it, and show how it stands. */
+/** Merge *news* into the job, and show its state. */
 function take(news) {
   if (!$("#bar")) return; // it was deleted meanwhile
   const job = Object.assign(thing, merged(thing, news));
@@ -36,28 +36,28 @@ function take(news) {
     reopens: resumes && !(job.shown === "stopped" && state === "cancelled"),
     amends: ended_at && allowed_actions.includes("edit"),
   });
-  job.told = told(job, hosts);
+  job.headline = headline(job, hosts);
   show(job);
   draw(job);
   list(job);
   document.title = `${job.title} · Crawlyard`;
 }
 
-/** List how its proxies do. */
+/** List the state of its proxies. */
 function list({ uses = [], ended_at }) {
   proxies.hidden = !uses.length;
   rows($("ul", proxies), "proxy-at", uses.map(({ proxy, connections, failures, rests_s }) => ({
     proxy,
     done: `${counted(connections, "connection")} · ${counted(failures, "failure")}`,
-    rests: rests_s && !ended_at ? `Rests for another ${dur(rests_s)}` : "",
+    rests: rests_s && !ended_at ? `Paused for another ${dur(rests_s)}` : "",
   })));
 }
 
-/** Draw what was fetched, and what of it failed, of all that was found: of no limit. */
+/** Draw fetched and failed URLs as shares of the discovered ones, not of a limit. */
 function draw({ done, found, failed, ended_at }) {
   const share = (n) => (found ? Math.min(1, n / found) * 100 : 0);
-  const [got, bad] = $$("#bar rect");
-  got.setAttribute("width", share(done - failed).toFixed(2));
+  const [fetchedBar, bad] = $$("#bar rect");
+  fetchedBar.setAttribute("width", share(done - failed).toFixed(2));
   bad.setAttribute("x", share(done - failed).toFixed(2));
   bad.setAttribute("width", share(failed).toFixed(2));
   $("#bar").ariaValueNow = ended_at && !found ? 100 : Math.floor(share(done));
@@ -89,14 +89,14 @@ const refresh = () => thing.id && open(tab)?.then(() => take({})).catch(complain
 
 const OLD = { errors: "problems", events: "history", config: "settings" }; // earlier names of tabs
 
-/** Show the tab that the address names. */
+/** Show the tab in the URL. */
 function go() {
   const sections = $$("section[data-tab]");
   const names = sections.map((el) => el.dataset.tab);
-  const asked = location.pathname.split("/")[3];
-  if (OLD[asked]) history.replaceState(null, "", `/jobs/${id}/${OLD[asked]}${location.search}`);
-  if (asked === "download") downloads();
-  tab = names[Math.max(0, names.indexOf(OLD[asked] ?? asked))];
+  const tabName = location.pathname.split("/")[3];
+  if (OLD[tabName]) history.replaceState(null, "", `/jobs/${id}/${OLD[tabName]}${location.search}`);
+  if (tabName === "download") downloads();
+  tab = names[Math.max(0, names.indexOf(OLD[tabName] ?? tabName))];
   for (const el of sections) el.hidden = el.dataset.tab !== tab;
   for (const el of $$(".tabs a")) el.ariaCurrent = el.dataset.tab === tab ? "page" : null;
   $(".tabs").scrollLeft = current().offsetLeft - 60; // of a phone
@@ -105,18 +105,18 @@ function go() {
 }
 addEventListener("popstate", go);
 
-/** Keep open the streams that the tab needs, while it is seen. */
+/** Keep the streams of the tab open while it is visible. */
 function watch() {
   listen(tab === "log");
   follow(tab === "overview");
 }
 document.onvisibilitychange = watch;
 
-// --- what can be changed
+// --- edits
 
 const texts = (form) => Object.fromEntries(new FormData(form));
 
-/** Let the fields of *form* say how the job is. */
+/** Fill *form* from the job. */
 function begin(form) {
   write(form, thing);
   Object.assign(form, { was: texts(form), v: thing.v });
@@ -134,7 +134,7 @@ function edit(name, button) {
   dialog.showModal();
 }
 
-/** Say what it would cost to raise its limits to what the form says. */
+/** Show the cost of raising the limits to those of the form. */
 function price() {
   const form = $("#limits form");
   const pages = form.elements["limits.pages"].value.trim();
@@ -142,18 +142,18 @@ function price() {
 }
 $("#limits form").addEventListener("input", price);
 
-/** Say what somebody else has changed; what was typed here stays, and can be saved over it. */
+/** Report changes by someone else; input stays and can be saved over them. */
 async function stale(form) {
   const [mine, { was }] = [texts(form), form];
   await reload();
   begin(form);
-  const told = [];
+  const changes = [];
   for (const name in was) {
     const [old, now] = [was[name], form.was[name]];
-    if (now !== old) told.push(`${name} ${old || "none"} → ${now || "none"}`);
+    if (now !== old) changes.push(`${name} ${old || "none"} → ${now || "none"}`);
     if (mine[name] !== old) form.elements[name].value = mine[name];
   }
-  return `Changed meanwhile by somebody else: ${told.join(", ") || "nothing of this form"}. Save again if yours still holds.`;
+  return `Changed meanwhile by someone else: ${changes.join(", ") || "nothing in this form"}. Save again to apply your changes.`;
 }
 
 for (const form of $$("[data-edit]"))
@@ -171,31 +171,31 @@ for (const form of $$("[data-edit]"))
 
 const exclusion = $("#exclusion");
 submits(exclusion, async (how) => {
-  const told = await post(`${path}/exclusions`, { pattern: exclusion.pattern.value, dry_run: how !== "add" });
-  fill(exclusion, { ...told, list: told.samples.join("\n") });
-  if (told.dry_run) return;
+  const exclusion_result = await post(`${path}/exclusions`, { pattern: exclusion.pattern.value, dry_run: how !== "add" });
+  fill(exclusion, { ...exclusion_result, list: exclusion_result.samples.join("\n") });
+  if (exclusion_result.dry_run) return;
   $("#exclude").close();
-  toast(`Excluded: ${counted(told.pending_removed, "waiting URL")} will be skipped`);
+  toast(`Excluded: ${counted(exclusion_result.pending_removed, "waiting URL")} will be skipped`);
 });
 
 $("#save").onclick = async ({ target }) => {
-  const said = await ask({ title: "Save as template", verb: "Save", fields: "ask-template" });
-  const save = async () => post("/templates", { ...said, spec: await spec() });
-  const made = said && (await act(target, save));
-  if (made) location.assign(`/templates/${made.id}`);
+  const answers = await ask({ title: "Save as template", verb: "Save", fields: "ask-template" });
+  const save = async () => post("/templates", { ...answers, spec: await spec() });
+  const template = answers && (await act(target, save));
+  if (template) location.assign(`/templates/${template.id}`);
 };
 
 $("#pause").onclick = ({ currentTarget }) =>
   act(currentTarget, async () => {
     take(await post(`${path}/pause`));
     const undo = async () => take(await post(`${path}/resume`));
-    toast(`Paused ${thing.title}: what is in flight is finished`, { undo });
+    toast(`Paused ${thing.title}: requests in flight are finished`, { undo });
   });
 
 $("#stop").onclick = async ({ currentTarget }) => {
-  const said = await ask({ title: "Stop this crawl?", verb: "Stop", bad: true, fields: copy("ask-stop", thing) });
-  if (!said) return;
-  const { then, ...reason } = said;
+  const answers = await ask({ title: "Stop this crawl?", verb: "Stop", bad: true, fields: copy("ask-stop", thing) });
+  if (!answers) return;
+  const { then, ...reason } = answers;
   await act(currentTarget, async () => {
     take(await post(`${path}/cancel`, reason));
     if (then === "discard") {
@@ -205,7 +205,7 @@ $("#stop").onclick = async ({ currentTarget }) => {
   });
 };
 
-// --- what happens
+// --- events
 
 addEventListener("click", (event) => {
   const { target, ctrlKey, metaKey, shiftKey } = event;
@@ -233,7 +233,7 @@ const current = () => $(".tabs [aria-current]");
 keys({ "[": () => current().previousElementSibling?.click(), "]": () => current().nextElementSibling?.click() });
 
 const again = later(100, () => thing.id && reload().then(refresh).then(watch).catch(complain));
-on("progress", (jobs) => thing.id && jobs.filter((one) => one.id === id).forEach(take));
+on("progress", (jobs) => thing.id && jobs.filter((job) => job.id === id).forEach(take));
 on("job.state job.updated", (event) => event.job_id === id && again());
 on("job.deleted", (event) => event.job_id === id && nowhere());
 setInterval(() => {

@@ -1,20 +1,20 @@
-/** Jobs: found by a filter that the URL carries, watched, acted on one by one or all together. */
+/** Jobs: a live list with a filter in the URL, and actions on one or many. */
 import { $, $$, bind, complain, counted, dur, fill, get, h, int, keys, load, on, query, soon, stateWord, STOP, write } from "../core/all.js";
 import { bar } from "../parts/bulk.js";
 import { Peek } from "../parts/peek.js";
 import { Table } from "../parts/table.js";
-import { tables } from "../parts/told.js";
+import { tables } from "../parts/declarative.js";
 import { can, draw, merged } from "../parts/job.js";
 
 const address = new URLSearchParams(location.search);
 const { q = "", state = "", sort = "", limit = "" } = Object.fromEntries(address);
 const group = address.get("group") ?? "state";
 const { fields } = $("#jobs").dataset;
-const asked = { q, state, sort, group, limit, fields }; // as the page has asked for it ahead
+const params = { q, state, sort, group, limit, fields }; // as preloaded by the page
 const form = $("#filter");
-const whole = [q, state && `state:${state}`].filter(Boolean).join(" "); // an old link has a state of its own
+const whole = [q, state && `state:${state}`].filter(Boolean).join(" "); // old links have a separate state
 const named = [...form.elements].filter((field) => field.name);
-for (const field of named) field.value = field.name === "q" ? whole : asked[field.name];
+for (const field of named) field.value = field.name === "q" ? whole : params[field.name];
 form.onsubmit = () => {
   for (const field of named) field.disabled = field === form.group ? field.value === "state" : !field.value;
 };
@@ -43,10 +43,10 @@ const terms = whole.match(TERM) ?? [];
 function asChip(term) {
   const [, not, key, value] = /^(-?)(?:(\w+):)?(.*)$/s.exec(term);
   const since = key === "created_after" && new Date(value);
-  const said = since > 0 ? `Since ${since.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}` : [key, key === "state" ? value.split(",").map(stateWord).join(", ") : value === "me" ? "Me" : value].filter(Boolean).join(": ");
-  const text = not ? `not ${said}` : said;
+  const label = since > 0 ? `Since ${since.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}` : [key, key === "state" ? value.split(",").map(stateWord).join(", ") : value === "me" ? "Me" : value].filter(Boolean).join(": ");
+  const text = not ? `not ${label}` : label;
   const chip = h("button.chip", { type: "button", "aria-pressed": "true", "aria-label": `Remove the filter ${text}` }, text, " ×");
-  chip.onclick = () => search(terms.filter((one) => one !== term));
+  chip.onclick = () => search(terms.filter((other) => other !== term));
   return chip;
 }
 
@@ -59,13 +59,13 @@ $("#chips").replaceChildren(...terms.map(asChip));
 for (const menu of $$("[data-term]")) {
   const add = (value) => {
     const term = `${menu.dataset.term}:${/[\s,:"]/.test(value) ? JSON.stringify(value) : value}`;
-    search([...terms.filter((one) => !one.startsWith("created_after:") || menu.dataset.term !== "created_after"), term]);
+    search([...terms.filter((other) => !other.startsWith("created_after:") || menu.dataset.term !== "created_after"), term]);
   };
   menu.addEventListener("click", ({ target }) => {
     const button = target.closest("button");
     if (!button) return;
     const { hours } = button.dataset;
-    if (hours) search([...terms.filter((one) => !one.startsWith("created_after:")), `created_after:${new Date(Date.now() - hours * 36e5).toISOString().slice(0, 16)}Z`]);
+    if (hours) search([...terms.filter((other) => !other.startsWith("created_after:")), `created_after:${new Date(Date.now() - hours * 36e5).toISOString().slice(0, 16)}Z`]);
     else add(button.value);
   });
   const field = $("input", menu);
@@ -99,8 +99,8 @@ const GROUPS = { running: { title: "Running", is: "running" }, waiting: { title:
 const rank = ({ state: is }) => (is === "running" ? 0 : is === "pending" || is === "paused" ? 1 : 2);
 let sizes = {}; // of the groups by state
 
-/** What stands where the bar is: how far it is, and why it is no further. */
-function said({ state: is, shown, found, done, pages, reason, why }) {
+/** Text in place of the bar: the progress, and why it waits. */
+function describe({ state: is, shown, found, done, pages, reason, why }) {
   if (is === "pending") return why || reason;
   const far = found && (pages || is !== "failed") ? `${int(done)} of ${counted(found, "URL")}` : "";
   if (shown === "running") return far || "Starting";
@@ -124,7 +124,7 @@ function view(item) {
     word: stateWord(job.shown),
     way: job.found ? Math.min(1, job.done / job.found) : job.state === "completed" ? 1 : 0,
     bar: job.state !== "pending" && job.found > 0 && (job.pages > 0 || job.state !== "failed"),
-    said: said(job),
+    said: describe(job),
     took: took(job),
     began: job.started_at ?? (job.due_in_s > 0 ? job.due_at : null),
     pace: job.state === "running" && job.rate,
@@ -161,7 +161,7 @@ function dress(tr, job, row = {}) {
 const table = new Table({
   root: $("#jobs"),
   row: "row",
-  path: `/jobs${query(asked)}`,
+  path: `/jobs${query(params)}`,
   view,
   dress,
   group: group ? (item) => groupOf(group === "host" ? { ...item, host: hostOf(item) } : item) : undefined,
@@ -177,16 +177,16 @@ const hostOf = (item) => merged({}, item).host || merged({}, item).title;
 async function count() {
   const { total, states } = await get(`/jobs/counts${query({ q })}`);
   stopped = Boolean(q) && total === STOP; // without a filter, no count stops
-  const told = (n) => `${int(n)}${stopped ? "+" : ""}`;
-  totals(Object.fromEntries(Object.entries(states).map(([name, n]) => [name, told(n)])));
-  const shown = state ? { [state]: states[state] } : states;
-  const sum = (...names) => told(names.reduce((all, name) => all + (shown[name] ?? 0), 0));
+  const totalOf = (n) => `${int(n)}${stopped ? "+" : ""}`;
+  totals(Object.fromEntries(Object.entries(states).map(([name, n]) => [name, totalOf(n)])));
+  const visible = state ? { [state]: states[state] } : states;
+  const sum = (...names) => totalOf(names.reduce((all, name) => all + (visible[name] ?? 0), 0));
   sizes = { running: sum("running"), waiting: sum("pending", "paused"), ended: sum("completed", "failed", "cancelled") };
   table.head();
   await bulk.counted(state ? states[state] : total, stopped);
 }
 
-/** Read the list; a filter that cannot be read is shown its fault, under the character to blame. */
+/** Load the list; an invalid filter shows its error below the character. */
 async function read() {
   if (group === "schedule") await nameSchedules();
   const wrong = (problem) => problem.errors?.find(({ parameter }) => ["q", "sort", "group"].includes(parameter)) ?? complain(problem);
@@ -222,15 +222,15 @@ on("job.state job.updated", ({ job }) => job && news(job));
 on("job.deleted", ({ job_id }) => table.drop(job_id));
 on("counts", () => count().catch(complain));
 
-/** See what fits the filter by now, and what waits for what: the list itself does not shift. */
+/** Refresh counts and waiting reasons; rows do not move. */
 async function look() {
   if (!table.rows.size) return read();
-  const { items } = await get(`/jobs${query({ ...asked, fields: "id,version,state_reason,waits_for" })}`);
-  const known = [...table.rows.keys()];
+  const { items } = await get(`/jobs${query({ ...params, fields: "id,version,state_reason,waits_for" })}`);
+  const ids = [...table.rows.keys()];
   for (const item of items) {
     news(item);
     // what moves up because others have left is no news: it is older than all that there are
-    if (sort || item.id > known.reduce((a, b) => (a < b ? a : b)) || items.length < (limit || 50)) table.offer(item.id);
+    if (sort || item.id > ids.reduce((a, b) => (a < b ? a : b)) || items.length < (limit || 50)) table.offer(item.id);
   }
   if (group === "state") table.regroup(rank);
 }

@@ -6,24 +6,24 @@ import { chosen, params } from "../parts/params.js";
 
 const form = $("#form");
 const { template, urls, allow_addresses: opened } = form.elements;
-const asked = new URLSearchParams(location.search);
+const address = new URLSearchParams(location.search);
 const templates = new Map();
 const summed = summaries(form);
 let turn = 0;
 let granted = false; // an admin has opened an address for this crawl
 
 /** The body of `POST /jobs`. */
-const said = () => ({ ...forms.read(form), ...(granted && { grant: true }) });
+const values = () => ({ ...forms.read(form), ...(granted && { grant: true }) });
 
 template.onchange = () => {
-  const one = templates.get(template.value);
-  params($("#params"), one);
-  under(form, one?.spec);
+  const preset = templates.get(template.value);
+  params($("#params"), preset);
+  under(form, preset?.spec);
   summed();
-  write($("#about"), one?.description ?? "");
-  $("#start").hidden = Boolean(one?.spec.urls);
-  $("[data-alone]").hidden = Boolean(one);
-  $("#repeat").href = one ? `/schedules/new?template=${segment(one.id)}` : "/schedules/new";
+  write($("#about"), preset?.description ?? "");
+  $("#start").hidden = Boolean(preset?.spec.urls);
+  $("[data-alone]").hidden = Boolean(preset);
+  $("#repeat").href = preset ? `/schedules/new?template=${segment(preset.id)}` : "/schedules/new";
 };
 
 urls.onkeydown = (event) => {
@@ -34,27 +34,27 @@ urls.onkeydown = (event) => {
 
 // --- what it would take: asked for by the button alone, as hosts are asked then
 
-/** What no word of *told* says is not known. */
+/** Unknown parts of the estimate. */
 const unknown = (value, word) => (value == null ? "unknown" : word(value));
 const about = (n) => int(n < 100 ? n : Number(n.toPrecision(2)));
 const long = (s) => (s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`);
 const between = (a, b) => (long(a) === long(b) ? long(a) : `${long(a)} to ${long(b)}`);
 const SIGN = { exact: "", about: "≈ ", at_least: "at least ", at_most: "up to " };
-const FROM = { start_urls: "follows no links", sitemaps: "by the sitemaps", earlier: "as many as last time", unknown: "no sitemap and no earlier crawl tell" };
-const VERDICT = { yes: "Yes: ", perhaps: "Perhaps: ", unknown: "Not known for: ", no: "No, it should finish on its own." };
+const FROM = { start_urls: "follows no links", sitemaps: "by the sitemaps", earlier: "as many as last time", unknown: "no sitemap and no earlier crawl to estimate from" };
+const VERDICT = { yes: "Yes: ", perhaps: "Perhaps: ", unknown: "Unknown for: ", no: "No, it should finish on its own." };
 const LIMITS = { pages: ["Pages", int], duration: ["Running time", long], bytes: ["Data", bytes] };
 
 async function look() {
-  const body = said();
+  const body = values();
   const mine = ++turn;
   const test_urls = $("#test").value.split("\n").map((url) => url.trim()).filter(Boolean).map(forms.address);
   write($("#checked"), "asking…");
   try {
-    const told = await post("/jobs/preview", { ...body, start_at: undefined, test_urls });
+    const preview = await post("/jobs/preview", { ...body, start_at: undefined, test_urls });
     if (mine !== turn) return;
     write($("#checked"), "just now");
-    show(told);
-    exists(told);
+    show(preview);
+    exists(preview);
   } catch (error) {
     write($("#checked"), "");
     $("#seen").hidden = true;
@@ -63,13 +63,13 @@ async function look() {
   }
 }
 
-const judged = ({ inside, ...one }) => ({ ...one, is: inside ? "completed" : "failed", said: inside ? "in" : "out" });
+const judged = ({ inside, ...result }) => ({ ...result, is: inside ? "completed" : "failed", said: inside ? "in" : "out" });
 
 /** One meter: how much of a limit is used for certain, and perhaps. */
 function meter({ limit, most, least_used: least, most_used: used, verdict }) {
   const [name, word] = LIMITS[limit];
-  const left = used == null ? "unknown" : (least === used ? "" : "up to ") + word(used);
-  const el = copy("meter", { name, said: most == null ? `${left}, no limit` : `${left} of ${word(most)}` });
+  const usage = used == null ? "unknown" : (least === used ? "" : "up to ") + word(used);
+  const el = copy("meter", { name, said: most == null ? `${usage}, no limit` : `${usage} of ${word(most)}` });
   const parts = verdict === "yes" ? [0, 1] : most && used != null ? [least / most, (used - least) / most] : [0, 0];
   let x = 0;
   for (const rect of el.querySelectorAll("rect")) {
@@ -83,8 +83,8 @@ function meter({ limit, most, least_used: least, most_used: used, verdict }) {
 
 function judgement(limits) {
   for (const word of ["yes", "perhaps", "unknown"]) {
-    const found = limits.filter((one) => one.verdict === word);
-    if (found.length) return `${VERDICT[word]}${found.map(({ limit }) => LIMITS[limit][0].toLowerCase()).join(", ")}.`;
+    const stopping = limits.filter((limit) => limit.verdict === word);
+    if (stopping.length) return `${VERDICT[word]}${stopping.map(({ limit }) => LIMITS[limit][0].toLowerCase()).join(", ")}.`;
   }
   return VERDICT.no;
 }
@@ -100,12 +100,12 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
   $("#ahead").hidden = true;
   $("#seen").hidden = false;
   const { basis, bound, pages, least_s, most_s, bytes: size, delay_s, delay_by, earlier, limits } = estimate;
-  const read = sitemaps.filter((one) => one.urls);
-  const sum = (name) => read.reduce((n, one) => n + one[name], 0);
+  const read = sitemaps.filter((sitemap) => sitemap.urls);
+  const sum = (name) => read.reduce((n, sitemap) => n + sitemap[name], 0);
   const takes = unknown(least_s, (s) => between(s, most_s)) + (least_s == null ? " time" : "");
   const data = size == null ? "data unknown" : `about ${bytes(size)}`;
   const gap = brief(delay_s);
-  const by = delay_by === "robots" ? "as robots.txt asks" : "as set here";
+  const by = delay_by === "robots" ? "from robots.txt" : "as set here";
   fill($("#seen"), {
     size: pages == null ? "Size unknown" : `${SIGN[bound]}${counted(Number(about(pages).replace(/\D/g, "")), "page")}`,
     takes: pages == null ? FROM.unknown : `${takes}, ${data} · ${FROM[basis]}`,
@@ -119,9 +119,9 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
   $("#meters").replaceChildren(...limits.map(meter));
   rows($("#starts"), "tested-url", start_urls.slice(0, 10).map(judged));
   if (start_count > 10) $("#starts").append(h("li.mut", {}, `and ${int(start_count - 10)} more`));
-  rows($("#origins"), "origin", origins.map((one) => {
-    const no = one.start_allowed === false;
-    return { ...one, is: no ? "failed" : one.robots === "had" ? "completed" : "warning", said: no ? "forbids" : one.robots === "had" ? "allows" : "unknown", problem: one.problem || one.rule };
+  rows($("#origins"), "origin", origins.map((origin) => {
+    const no = origin.start_allowed === false;
+    return { ...origin, is: no ? "failed" : origin.robots === "had" ? "completed" : "warning", said: no ? "forbids" : origin.robots === "had" ? "allows" : "unknown", problem: origin.problem || origin.rule };
   }));
   $("#maps").hidden = !sitemaps.length;
   rows($("#sitemaps-seen"), "map", sitemaps);
@@ -156,7 +156,7 @@ $("#estimate").onclick = ({ currentTarget }) => trying(currentTarget, look);
 
 function fault(error) {
   if (!error.code) throw error;
-  const closed = error.errors?.find((one) => one.code === "not_public");
+  const closed = error.errors?.find((fault) => fault.code === "not_public");
   if (!closed) return forms.blame(form, error);
   const [, url, why] = /(\S+): ([^;]*)/.exec(closed.detail.replace("urls: ", ""));
   return refuse(new URL(url).host, why);
@@ -164,15 +164,15 @@ function fault(error) {
 
 async function refuse(host, title) {
   const admin = may("admin");
-  const more = "Crawls reach public addresses alone until an admin allows others, so that this server cannot be used to probe your network.";
-  const why = `${more} ${admin ? "You are an admin: you can allow it here." : await whom()}`;
+  const more = "Crawls reach only public addresses until an admin allows others, so that this server cannot be used to probe your network.";
+  const why = `${more} ${admin ? "You are an admin: you can allow it here." : await adminNames()}`;
   fill($("#refused"), { host, admin, title, why });
   $("#refused").dataset.host = host;
   $("#refused").hidden = false;
 }
 
 /** Whom to ask: the admins, if the user may see who they are. */
-async function whom() {
+async function adminNames() {
   const { admins } = await get("/auth/me");
   return admins.length ? `Ask ${admins.join(" or ")}.` : "Ask an admin.";
 }
@@ -189,11 +189,11 @@ $("#link").onclick = () => clip(`${location.origin}/jobs/new?url=${encodeURIComp
 
 // --- sent
 
-forms.submits(form, async (what) => {
+forms.submits(form, async (action) => {
   $("#refused").hidden = true;
-  if (what === "start") {
+  if (action === "start") {
     try {
-      const body = said();
+      const body = values();
       if ((body.unique_key || body.template) && exists(await post("/jobs/plan", body))) return;
       return location.assign(`/jobs/${(await post("/jobs", body)).id}`);
     } catch (error) {
@@ -201,7 +201,7 @@ forms.submits(form, async (what) => {
     }
   }
   const named = await ask({ title: "Save as template", verb: "Save", fields: "name-it" });
-  const { start_at, template: _, grant, ...spec } = said();
+  const { start_at, template: _, grant, ...spec } = values();
   if (named) location.assign(`/templates/${(await post("/templates", { ...named, spec })).id}`);
 });
 
@@ -219,32 +219,32 @@ since.onfocus = async () => {
   since.onfocus = null;
   const { items } = await get("/jobs?state=completed&limit=50");
   const of = ({ id, spec: { name }, url, ended_at }) => h("option", { value: id }, `${name || url} · ${at(ended_at)}`);
-  $("#earlier").append(...items.filter((one) => one.owner === user.id).map(of));
+  $("#earlier").append(...items.filter((job) => job.owner === user.id).map(of));
 };
 
 // --- the same elsewhere
 
 $("#cli").onclick = () => {
   const { words, unsaid } = command(form);
-  const { template: ref, params: given = {} } = said();
+  const { template: ref, params: params = {} } = values();
   if (ref) words.push("--template", quoted(ref));
-  for (const [name, value] of Object.entries(given)) for (const one of [value].flat()) words.push("-p", quoted(`${name}=${one}`));
+  for (const [name, value] of Object.entries(params)) for (const item of [value].flat()) words.push("-p", quoted(`${name}=${item}`));
   clip(["crawlyard", "crawl", "-d", ...words].join(" "), unsaid.length ? `Command without ${unsaid.join(", ")}` : "Command");
 };
-$("#curl").onclick = () => clip(curl("/jobs", said()), "Command");
+$("#curl").onclick = () => clip(curl("/jobs", values()), "Command");
 
-if (asked.get("url")) urls.value = asked.get("url"); // at once: the command can be copied before the templates are had
+if (address.get("url")) urls.value = address.get("url"); // at once: the command can be copied before the templates are had
 load(async () => {
-  if (templates.size) return; // what is typed stays
+  if (templates.size) return; // input stays
   const { items } = await get("/templates?limit=200");
-  for (const one of items) {
-    if (!templates.has(one.id)) template.append(h("option", { value: one.id }, chosen(one, user.id)));
-    templates.set(one.id, one);
+  for (const preset of items) {
+    if (!templates.has(preset.id)) template.append(h("option", { value: preset.id }, chosen(preset, user.id)));
+    templates.set(preset.id, preset);
   }
   $("#from").hidden = !items.length;
-  const job = asked.get("job");
+  const job = address.get("job");
   if (job) again(await get(`/jobs/${segment(job)}/config`));
-  form.elements.render.value = asked.get("render") ?? form.elements.render.value;
-  template.value = asked.get("template") ?? template.value;
+  form.elements.render.value = address.get("render") ?? form.elements.render.value;
+  template.value = address.get("template") ?? template.value;
   template.onchange();
 });

@@ -1,4 +1,4 @@
-/** The yard at a glance: what runs, what needs somebody, what was and will be; in an empty one, the first crawl. */
+/** Overview: running crawls, attention, past and planned runs; the first crawl on an empty server. */
 import { $, $$, act, at, bind, bytes, complain, counted, dur, few, get, int, load, on, post, query, soon, stateWord } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { attention } from "../parts/attention.js";
@@ -11,37 +11,37 @@ const HOUR = 36e5;
 const HALF = 12 * HOUR; // of the axis of runs: as long ago as ahead
 const MOST_LANES = 10;
 const MOST_NEEDS = 8; // notices that are shown at first
-const SIDE = 6; // workers and hosts that are told beside the rest
+const SIDE = 6; // workers and hosts listed in the side column
 
-const shown = { jobs: {}, counts: null };
+const view = { jobs: {}, counts: null };
 let ready = false;
 const paint = bind($("#main"));
 
-/** Show *news* of the yard, and what follows from it. */
+/** Merge *news* into the view, and update what depends on it. */
 function tell(news) {
-  Object.assign(shown, news);
-  const { jobs, slots, slots_used: used, disk_free_bytes: free, disk_total_bytes: total, listed = 0, items = null } = shown;
+  Object.assign(view, news);
+  const { jobs, slots, slots_used: used, disk_free_bytes: free, disk_total_bytes: total, listed = 0, items = null } = view;
   if (jobs.running === undefined) return;
   const busy = Object.values(jobs).some(Boolean);
   ready ||= listed > 0 || !jobs.running; // before its first rows are there, all below them would jump
   const waiting = jobs.pending ? `, ${int(jobs.pending)} waiting` : "";
-  paint(Object.assign(shown, {
+  paint(Object.assign(view, {
     busy: busy && ready,
     empty: !busy,
-    idle: !shown.workers,
+    idle: !view.workers,
     headline: (jobs.running ? `${counted(jobs.running, "crawl")} running` : "Nothing is running") + waiting,
     more: Math.max(0, jobs.running - listed),
     full: slots > 0 && used >= slots,
     disk_used: total && total - free,
     clear: items && !items.length,
   }));
-  const meters = { slots: [used, slots], flying: [shown.flying, shown.allowed], disk: [shown.disk_used, total] };
+  const meters = { slots: [used, slots], flying: [view.flying, view.allowed], disk: [view.disk_used, total] };
   for (const [name, [n, of]] of Object.entries(meters)) draw($(`#m-${name}`), { way: of ? Math.min(1, n / of) : 0, state: "running" });
 }
 
 running($("#running"), (listed, pace) => tell({ listed, ...(pace && { pages_per_s: pace }) }));
 
-// --- how it stands: figures, workers, hosts
+// --- status: figures, workers, hosts
 
 const pair = (id) => keyed($(id), "pair", ({ name }) => name);
 const [workers, hosts, failing] = ["#workers", "#hosts", "#failing"].map(pair);
@@ -49,8 +49,8 @@ const chosen = () => $(".seg [aria-pressed=true]");
 
 const STATES = { idle: "idle", running: "", quiet: "draining", stopping: "stopping" };
 function crew(all) {
-  const alive = all.filter((one) => one.alive);
-  const several = (host) => alive.filter((one) => one.host === host).length > 1;
+  const alive = all.filter((worker) => worker.alive);
+  const several = (host) => alive.filter((worker) => worker.host === host).length > 1;
   workers(alive.slice(0, SIDE).map(({ host, pid, state, running: busy, slots }) => ({
     name: several(host) ? `${host}, process ${pid}` : host,
     said: [`${busy.length} of ${counted(slots, "slot")}`, STATES[state]].filter(Boolean).join(", "),
@@ -59,9 +59,9 @@ function crew(all) {
 }
 
 function pace({ state, held_until: until, delay_s: delay }) {
-  const held = until && Date.parse(until) - Date.now();
+  const holdMs = until && Date.parse(until) - Date.now();
   if (state !== "open") return { said: state, is: state };
-  if (held > 0) return { said: `backs off for ${dur(held / 1000)}`, is: "late" };
+  if (holdMs > 0) return { said: `backs off for ${dur(holdMs / 1000)}`, is: "late" };
   return delay >= 0.5 ? { said: `${delay} s between requests`, is: "" } : null;
 }
 
@@ -70,15 +70,15 @@ async function figures() {
   const ms = dataset.step * 1000;
   const since = new Date(Math.ceil((Date.now() - value * 1000) / ms) * ms).toISOString();
   const range = query({ since, step_s: dataset.step });
-  const [stats, course, crewed, asked] = await Promise.all([`/stats${range}`, `/stats/pace${range}`, "/workers", "/hosts?limit=200"].map(get));
+  const [stats, course, crewed, hostList] = await Promise.all([`/stats${range}`, `/stats/pace${range}`, "/workers", "/hosts?limit=200"].map(get));
   crew(crewed.items);
-  const slow = asked.items.map((host) => ({ name: host.host, ...pace(host), slow: pace(host) })).filter((one) => one.slow);
+  const slow = hostList.items.map((host) => ({ name: host.host, ...pace(host), slow: pace(host) })).filter((host) => host.slow);
   hosts(slow.slice(0, SIDE));
   failing(stats.failing_hosts.slice(0, SIDE).map(({ host, errors }) => ({ name: host, said: `${int(errors)} failed`, is: "" })));
-  const sum = (name) => asked.items.reduce((total, host) => total + host[name], 0);
+  const sum = (name) => hostList.items.reduce((total, host) => total + host[name], 0);
   tell({ ...stats.cards, period, held: slow.length, failing: stats.failing_hosts.length, flying: sum("in_flight"), allowed: sum("at_once") });
   trends(stats, course, ms);
-  if (shown.empty) tell({ silent: !(await get("/webhooks?limit=1")).items.length });
+  if (view.empty) tell({ silent: !(await get("/webhooks?limit=1")).items.length });
 }
 
 const PER = { 1: "hour", 6: "6 hours", 24: "day" };
@@ -91,7 +91,7 @@ function trends({ cards, days, finished, until }, { steps, whole }, step) {
     stopped: stopped + by_user,
   }));
   const outcomes = ["completed", "stopped", "cancelled", "failed"].map((is) => [is, stateWord(is)]);
-  const said = outcomes.map(([is, name]) => `${int(ends.reduce((sum, one) => sum + one[is], 0))} ${name.toLowerCase()}`).join(", ");
+  const summary = outcomes.map(([is, name]) => `${int(ends.reduce((sum, point) => sum + point[is], 0))} ${name.toLowerCase()}`).join(", ");
   tell({
     ended_said: counted(Object.values(cards.ended).reduce((a, b) => a + b, 0), "job"),
     pages_title: `Pages per ${whole ? PER[step / HOUR] : "day"}`,
@@ -99,39 +99,39 @@ function trends({ cards, days, finished, until }, { steps, whole }, step) {
     latency_said: answered(steps, whole),
   });
   bars($("#ended"), {
-    said: `Jobs ended: ${said}`,
-    x: finished.map((one) => one.at),
+    said: `Jobs ended: ${summary}`,
+    x: finished.map((point) => point.at),
     step,
     to: until,
-    series: outcomes.map(([is, name]) => ({ is, name, values: ends.map((one) => one[is]) })).filter(({ is, values }) => ["completed", "failed"].includes(is) || values.some(Boolean)),
+    series: outcomes.map(([is, name]) => ({ is, name, values: ends.map((point) => point[is]) })).filter(({ is, values }) => ["completed", "failed"].includes(is) || values.some(Boolean)),
   });
   // of very many jobs, only the days are known to the last page
-  const pages = whole ? { x: steps.map((one) => one.at), step, to: until, values: steps } : { x: days.map(({ day }) => day), step: 24 * HOUR, values: days };
-  bars($("#pages"), { ...pages, said: `${shown.pages_title}: ${shown.pages_said}`, series: [{ is: "running", name: "Pages", values: pages.values.map((one) => one.pages) }] });
-  const waited = steps.map((one) => one.latency_ms);
-  const said_of = `Response time: ${shown.latency_said}`;
-  lines($("#latency"), { said: said_of, x: steps.map((one) => one.at), step, to: until, say: (n) => `${int(n)} ms`, series: [{ is: "running", name: "Mean", values: waited }] });
+  const pages = whole ? { x: steps.map((point) => point.at), step, to: until, values: steps } : { x: days.map(({ day }) => day), step: 24 * HOUR, values: days };
+  bars($("#pages"), { ...pages, said: `${view.pages_title}: ${view.pages_said}`, series: [{ is: "running", name: "Pages", values: pages.values.map((value) => value.pages) }] });
+  const waited = steps.map((point) => point.latency_ms);
+  const said_of = `Response time: ${view.latency_said}`;
+  lines($("#latency"), { said: said_of, x: steps.map((point) => point.at), step, to: until, say: (n) => `${int(n)} ms`, series: [{ is: "running", name: "Mean", values: waited }] });
 }
 
-/** How fast sites answered on the whole. */
+/** Average response time of sites. */
 function answered(steps, whole) {
   const [pages, ms] = steps.reduce(([n, sum], step) => [n + step.pages, sum + step.pages * (step.latency_ms ?? 0)], [0, 0]);
   return pages ? `${int(ms / pages)} ms on average${whole ? "" : ", of the latest jobs"}` : "no responses";
 }
 for (const button of $$(".seg button"))
   button.onclick = () => {
-    for (const one of $$(".seg button")) one.ariaPressed = String(one === button);
+    for (const other of $$(".seg button")) other.ariaPressed = String(other === button);
     figures().catch(complain);
   };
 
 async function queue() {
-  if (!shown.jobs.pending) return;
-  const found = await get("/jobs/queue?limit=50");
-  const oldest = shown.oldest_wait_s ? `for up to ${dur(shown.oldest_wait_s)}: ` : "";
-  tell({ waits: oldest + reasons(found) });
+  if (!view.jobs.pending) return;
+  const queued = await get("/jobs/queue?limit=50");
+  const oldest = view.oldest_wait_s ? `for up to ${dur(view.oldest_wait_s)}: ` : "";
+  tell({ waits: oldest + reasons(queued) });
 }
 
-// --- what needs somebody
+// --- attention
 
 const needs = attention($("#attention"), () => look().catch(complain));
 let folded = true;
@@ -149,7 +149,7 @@ $("#unfold").onclick = async () => {
 };
 $("#restore").onclick = () => post("/attention/restore").then(look).catch(complain);
 
-// --- what ran and what will run
+// --- past and planned runs
 
 const LOOKS = { failed: "hatched" };
 const KEY = [...["completed", "stopped", "failed", "cancelled", "running"].map((is) => [is, stateWord(is), LOOKS[is]]), ["", "Planned", "planned"]];
@@ -161,12 +161,12 @@ async function runs() {
   const [past, plan] = await Promise.all([get(`/stats/runs${query({ since: from })}`), get(`/schedules/calendar${query({ to })}`)]);
   const lanes = new Map();
   const lane = (id, name) => lanes.get(id) ?? lanes.set(id, { id, name, past: [], next: [] }).get(id);
-  for (const one of plan.occurrences) if (one.enabled) lane(one.schedule_id, one.schedule_name).next.push({ from: one.due_at });
+  for (const occurrence of plan.occurrences) if (occurrence.enabled) lane(occurrence.schedule_id, occurrence.schedule_name).next.push({ from: occurrence.due_at });
   for (const { job_id, schedule_id, name, state, stopped, pages, started_at, ended_at } of past.items) {
     const is = stopped ? "stopped" : state;
-    const who = schedule_id ? "" : `${name || "Job"}: `;
-    const what = `${who}${stateWord(is)}, ${counted(pages, "page")}`;
-    lane(schedule_id, schedule_id ? name : "Runs by hand").past.push({ from: started_at, to: ended_at ?? now, is, what, href: `/jobs/${job_id}` });
+    const prefix = schedule_id ? "" : `${name || "Job"}: `;
+    const label = `${prefix}${stateWord(is)}, ${counted(pages, "page")}`;
+    lane(schedule_id, schedule_id ? name : "Runs by hand").past.push({ from: started_at, to: ended_at ?? now, is, what: label, href: `/jobs/${job_id}` });
   }
   const every = [...lanes.values()].sort((a, b) => !a.id - !b.id || soonest(a, now) - soonest(b, now));
   const all = every.length > MOST_LANES ? [...every.slice(0, MOST_LANES - 1), ...every.slice(-1)] : every;
@@ -181,19 +181,19 @@ async function runs() {
     from, to, now, lanes: all, key: KEY.filter(([is]) => !is || used.has(is)),
   });
 }
-/** How near its nearest run is. */
+/** Distance of the nearest run. */
 const soonest = ({ past, next }, now) => Math.min(...[...past, ...next].map((run) => Math.abs(Date.parse(run.from) - now)));
 
-// --- kept right
+// --- updates
 
-/** Load, and again at most every two seconds when one of *events* says so, and every *ms*. */
+/** Load, then reload on *events* (at most every two seconds) and every *ms*. */
 function keep(work, events, ms) {
   const again = () => work().catch(complain);
   load(work);
   on(events, soon(2000, again));
   setInterval(() => document.hidden || again(), ms);
 }
-on("counts", (jobs) => tell({ jobs: { ...shown.jobs, ...jobs } }));
+on("counts", (jobs) => tell({ jobs: { ...view.jobs, ...jobs } }));
 keep(() => figures().then(queue), "counts workers", 15e3);
 keep(look, "counts workers schedule.* webhook.*", 60e3);
 keep(runs, "schedule.* job.state", 60e3);
@@ -209,6 +209,6 @@ const form = $("#start");
 const scheme = /^[a-z][a-z\d+.-]*:/i;
 submits(form, async () => {
   const { urls, ...more } = read(form);
-  const made = await post("/jobs", { ...more, urls: urls.map((url) => (scheme.test(url) && !/^[^/]+:\d/.test(url) ? url : `https://${url}`)) });
-  location.assign(`/jobs/${made.id}`);
+  const job = await post("/jobs", { ...more, urls: urls.map((url) => (scheme.test(url) && !/^[^/]+:\d/.test(url) ? url : `https://${url}`)) });
+  location.assign(`/jobs/${job.id}`);
 });

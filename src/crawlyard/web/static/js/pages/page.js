@@ -1,23 +1,23 @@
-/** A page of a job: what it says, what is kept of it, its links, what changed, and those beside it in its list. */
+/** A page of a job: its text, stored parts, links, changes, and neighbours in its list. */
 import { $, $$, Problem, act, bind, clip, complain, copy, counted, errorWord, exact, get, h, int, keys, load, query, segment, write } from "../core/all.js";
 import { diff } from "../parts/diff.js";
-import { attribute, lead, told } from "../parts/links.js";
+import { attribute, lead, linkStatus } from "../parts/links.js";
 import { Table } from "../parts/table.js";
 
 const { job: of, page: id } = document.body.dataset;
 const path = `/jobs/${segment(of)}`;
 const MOST = 200_000; // characters of a part that are shown
-const MOST_LINKS = 1000; // whose pages are known to the reader
+const MOST_LINKS = 1000; // links whose pages open in the reader
 const show = bind($("#main"));
 let page;
 let job;
 
-// --- what is kept of it
+// --- stored parts
 
-const kept = {};
+const cache = {};
 
-/** The beginning of a part, at most MOST characters: {text, whole}; null: nothing is kept as that. */
-const part = (name) => (kept[name] ??= begin(name));
+/** The beginning of a part, at most MOST characters: {text, whole}; null: no such part is stored. */
+const part = (name) => (cache[name] ??= begin(name));
 async function begin(name) {
   const answer = await fetch(page.parts[name]);
   if (!answer.ok) return null;
@@ -32,25 +32,25 @@ async function begin(name) {
   return { text: text.slice(0, MOST), whole: false };
 }
 
-/** The part that has the document which the record is about. */
+/** The part with the document of the record. */
 const document_of = () => (page.rendered_by ? "rendered" : "html");
 
-const nothing = (what) => h("p.none", {}, `No ${what} is kept of this page.`);
-const cut = ({ whole }) => !whole && h("p.mut", {}, `Only the first ${int(MOST)} characters are shown. Download has all.`);
+const nothing = (noun) => h("p.none", {}, `No ${noun} is stored of this page.`);
+const cut = ({ whole }) => !whole && h("p.mut", {}, `Only the first ${int(MOST)} characters are shown. Download to see the rest.`);
 
 /** The pages that this one links to, by their URLs. */
 async function linked() {
-  const found = new Map();
+  const pageIds = new Map();
   let cursor;
-  for (let seen = 0; seen < MOST_LINKS; seen += 200) {
+  for (let offset = 0; offset < MOST_LINKS; offset += 200) {
     const { items, next_cursor } = await get(`${path}/links${query({ from: page.final_url, limit: 200, cursor })}`);
-    for (const { target, target_id } of items) if (target_id) found.set(target, target_id);
+    for (const { target, target_id } of items) if (target_id) pageIds.set(target, target_id);
     if (!(cursor = next_cursor)) break;
   }
-  return found;
+  return pageIds;
 }
 
-/** The Markdown of the page, as nodes: {nodes, whole}; null: no text is kept. */
+/** The Markdown of the page, as nodes: {nodes, whole}; null: no text is stored. */
 async function read() {
   const answer = await fetch(`${location.pathname}/reader`);
   if (answer.status === 404) return null;
@@ -73,9 +73,9 @@ const PANELS = {
     const markdown = job.spec.text.endsWith("markdown");
     const [text, pages] = await Promise.all([markdown ? read() : part("text"), linked()]);
     const plain = () => text.text.trim() && text.text.split(/\n\s*\n/).map((lines) => h("p.lines", {}, lines));
-    const shown = text && (text.nodes?.map((node) => build(node, pages)) ?? plain());
-    if (!shown?.length) return panel.append(nothing("text"));
-    panel.append(...shown, cut(text) || "");
+    const nodes = text && (text.nodes?.map((node) => build(node, pages)) ?? plain());
+    if (!nodes?.length) return panel.append(nothing("text"));
+    panel.append(...nodes, cut(text) || "");
   },
   async text(panel) {
     const text = await part("text");
@@ -84,7 +84,7 @@ const PANELS = {
   async source(panel) {
     const source = await part(document_of());
     if (!source) return panel.append(nothing("source"));
-    if (page.rendered_by) panel.append(h("p.mut", {}, "After its scripts have run. ", h("a", { href: page.parts.html, target: "_blank" }, "As it was sent")));
+    if (page.rendered_by) panel.append(h("p.mut", {}, "After its scripts have run. ", h("a", { href: page.parts.html, target: "_blank" }, "As sent by the server")));
     const lines = source.text.split("\n").length;
     const numbers = Array.from({ length: lines }, (_, n) => n + 1).join("\n");
     panel.append(h("div.kept.source", { tabindex: 0, role: "region", "aria-label": "Source" }, h("pre", { "aria-hidden": "true" }, numbers), h("pre", {}, source.text)), cut(source) || "");
@@ -112,14 +112,14 @@ const PANELS = {
     const { items } = await get(`/schedules/${schedule}/changes?limit=200`);
     const base = items.find(({ job_id }) => job_id === of)?.base_id;
     if (!base) return say("There is no earlier run to compare with, or this one has not ended.");
-    const found = await get(`/jobs/${base}/diff/${segment(of)}/page${query({ url: page.final_url })}`).catch((error) => error);
-    if (found instanceof Problem) return say(found.status === 404 ? "The run before has no text of this page." : found.message);
-    const before = h("a", { href: `/jobs/${base}/pages/${found.before}` }, "the run before");
-    const much = found.hunks.length ? `${counted(found.added, "line")} added, ${int(found.removed)} removed` : "nothing that counts has changed";
+    const change = await get(`/jobs/${base}/diff/${segment(of)}/page${query({ url: page.final_url })}`).catch((error) => error);
+    if (change instanceof Problem) return say(change.status === 404 ? "The run before has no text of this page." : change.message);
+    const before = h("a", { href: `/jobs/${base}/pages/${change.before}` }, "the run before");
+    const much = change.hunks.length ? `${counted(change.added, "line")} added, ${int(change.removed)} removed` : "no relevant change";
     const drawn = h("div.diff", { role: "region", "aria-label": "What changed in the text", tabindex: 0 });
     const all = h("a", { href: `/jobs/${segment(of)}/changes${query({ with: base, page: page.final_url })}` }, "All changes");
     panel.append(h("p.mut", {}, "Compared with ", before, `: ${much}. `, all), drawn);
-    diff(drawn, found, false);
+    diff(drawn, change, false);
   },
 };
 
@@ -127,7 +127,7 @@ const PANELS = {
 
 class Links extends Table {
   constructor(way, url, at) {
-    const view = (link) => ({ ...link, ...told(link) });
+    const view = (link) => ({ ...link, ...linkStatus(link) });
     const dress = (tr, link) => {
       const a = $("a", tr);
       attribute(a, lead(of, link[url], link[at]));
@@ -188,7 +188,7 @@ keys({ "[": () => turn(-1), "]": () => turn(1), j: () => $("#next").click(), k: 
 
 // --- around it
 
-const VIA = { seed: "start URL", sitemap: "sitemap", listed: "listed in a sitemap", refresh: "sent on by the page before", external: "a link out of scope", link: "link" };
+const VIA = { seed: "start URL", sitemap: "sitemap", listed: "listed in a sitemap", refresh: "redirected from the previous page", external: "a link out of scope", link: "link" };
 async function way() {
   const { items } = await get(`${path}/path${query({ url: page.final_url })}`);
   const { origin } = new URL(page.final_url);
@@ -203,13 +203,13 @@ async function way() {
 
 async function beside() {
   const filter = new URLSearchParams(location.search);
-  const found = await get(`${path}/pages/${id}/neighbours${location.search}`);
+  const neighbours = await get(`${path}/pages/${id}/neighbours${location.search}`);
   for (const name of ["previous", "next"]) {
     const el = $(`#${name}`);
-    el.hidden = !found[name];
-    if (found[name]) el.href = `${path}/pages/${found[name]}${location.search}${location.hash}`;
+    el.hidden = !neighbours[name];
+    if (neighbours[name]) el.href = `${path}/pages/${neighbours[name]}${location.search}${location.hash}`;
   }
-  write($("#place"), found.total ? `${int(found.position)} of ${int(found.total)}` : filter.size ? "in a filtered list" : "");
+  write($("#place"), neighbours.total ? `${int(neighbours.position)} of ${int(neighbours.total)}` : filter.size ? "in a filtered list" : "");
 }
 
 const WHY = { needs_scripts: "as it needs scripts", always: "as all pages of the job", pattern: "by the pattern of the job" };
@@ -242,14 +242,14 @@ for (const button of $$("[data-take]"))
   button.onclick = () => act(button, async () => {
     if (button.dataset.take === "url") return clip(page.final_url, "URL");
     const answer = await fetch(page.parts.text);
-    if (!answer.ok) throw new Problem(404, { detail: "No text is kept of this page." });
+    if (!answer.ok) throw new Problem(404, { detail: "No text is stored of this page." });
     await clip(await answer.text(), "Text");
   });
 
 load(async () => {
   if (page) return;
   const around = beside();
-  around.catch(() => {}); // said below, or the page is not there either
+  around.catch(() => {}); // reported below, or the page does not exist either
   try {
     [page, job] = await Promise.all([get(`${path}/pages/${segment(id)}`), get(path)]);
   } catch (error) {

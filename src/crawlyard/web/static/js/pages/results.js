@@ -1,10 +1,10 @@
-/** The pages of all jobs: found by words, host, status and type. */
+/** Search of the pages of all jobs by words, host, status and type. */
 import { $, $$, complain, counted, errorWord, get, int, later, load, query, write } from "../core/all.js";
 import { read, write as put } from "../core/form.js";
 import { Table } from "../parts/table.js";
 
 const LIMIT = 50; // pages that are shown at once
-const ANSWERS = 25; // that pages are searched for one by one before it waits to be told to go on
+const ANSWERS = 25; // answers of a page-by-page search before it waits for the user
 
 const root = $("#results");
 const form = $("form", root);
@@ -24,7 +24,7 @@ const table = new Table({
 
 let search = { turn: 0 };
 
-/** An excerpt without the signs of Markdown that say nothing to a reader. */
+/** An excerpt without Markdown syntax. */
 const plain = (text) => text?.replace(/\[([^\]]*)\]\([^)]*\)?/g, "$1").replace(/\\([_*[\]])/g, "$1").replaceAll("<br>", " ");
 
 const WAYS = {
@@ -33,7 +33,7 @@ const WAYS = {
   behind: (n) => `About ${counted(n, "page")} ${n === 1 ? "is" : "are"} not indexed yet and searched one by one.`,
 };
 
-/** Say what has been found so far, and offer what can be done now. */
+/** Show the state of the search, and the buttons that apply. */
 function tell({ found, looked, cursor, answer, running }) {
   const { stored, cut_short, index, unindexed } = answer.searched;
   const matches = counted(found.length, "match", "matches");
@@ -42,37 +42,37 @@ function tell({ found, looked, cursor, answer, running }) {
   write($("#looked"), cut_short ? `Searched ${how}, ${matches}${running ? " so far" : ""}` : ended);
   stop.hidden = !running;
   more.hidden = running || !cursor;
-  write(more, cut_short ? "Search on" : "Show more");
+  write(more, cut_short ? "Keep searching" : "Show more");
   progress.toggleAttribute("hidden", !(cut_short && stored));
   if (stored) $("rect", progress).setAttribute("width", (100 * Math.min(1, looked / stored)).toFixed(2));
   const way = (cut_short || index === "behind") && WAYS[index];
   $("#index").hidden = !way;
   if (way) write($("#index"), way(unindexed));
   const none = !found.length && !cursor;
-  const asked = Object.values(read(form)).some(Boolean);
-  $("#none").hidden = !(none && asked);
-  $("#first").hidden = !(none && !asked);
-  if (none && asked) write($("#none p"), read(form).q ? "All pages were searched. Try fewer words, or a part of one." : "All pages were searched.");
+  const filtered = Object.values(read(form)).some(Boolean);
+  $("#none").hidden = !(none && filtered);
+  $("#first").hidden = !(none && !filtered);
+  if (none && filtered) write($("#none p"), read(form).q ? "All pages were searched. Try fewer words, or a part of one." : "All pages were searched.");
 }
 
-/** Ask for more of what the search is after, until there are enough, all is searched or it is stopped. */
-async function go(one) {
-  const enough = one.found.length + LIMIT;
-  one.running = true;
-  for (let n = 0; one.running && search === one; n++) {
-    const answer = await get(`/pages${query({ limit: enough - one.found.length, cursor: one.cursor, ...one.asked })}`);
-    if (search !== one) return;
-    one.found = [...one.found, ...answer.items];
-    one.cursor = answer.next_cursor;
-    one.looked += answer.searched.pages;
-    one.answer = answer;
-    one.running &&= answer.searched.cut_short && one.found.length < enough && n < ANSWERS;
-    table.items(one.found);
-    tell(one);
+/** Fetch more matches until there are enough, all pages are searched or the search is stopped. */
+async function go(wanted_page) {
+  const enough = wanted_page.found.length + LIMIT;
+  wanted_page.running = true;
+  for (let n = 0; wanted_page.running && search === wanted_page; n++) {
+    const answer = await get(`/pages${query({ limit: enough - wanted_page.found.length, cursor: wanted_page.cursor, ...wanted_page.asked })}`);
+    if (search !== wanted_page) return;
+    wanted_page.found = [...wanted_page.found, ...answer.items];
+    wanted_page.cursor = answer.next_cursor;
+    wanted_page.looked += answer.searched.pages;
+    wanted_page.answer = answer;
+    wanted_page.running &&= answer.searched.cut_short && wanted_page.found.length < enough && n < ANSWERS;
+    table.items(wanted_page.found);
+    tell(wanted_page);
   }
 }
 
-/** Search anew for what the form says. */
+/** Start a new search from the form. */
 function begin() {
   search = { found: [], looked: 0, cursor: null, asked: read(form) };
   for (const link of $$("[data-export]")) link.href = `/api/v1/pages/export${query({ format: link.dataset.export, ...search.asked })}`;

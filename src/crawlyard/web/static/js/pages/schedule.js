@@ -1,11 +1,11 @@
-/** One schedule, or a new one: what it says, with what that means at once; what became of it. */
+/** A schedule or a new one: its form with a preview of its runs, and its past runs. */
 import { $, $$, act, ask, bind, complain, copy, counted, get, h, host, keys, later, load, on, patch, post, query, remove, rows, segment, soon, toast, user, write } from "../core/all.js";
 import * as forms from "../core/form.js";
 import { summaries, under } from "../parts/crawl.js";
 import { chosen, params } from "../parts/params.js";
 import { Table } from "../parts/table.js";
-import { thing } from "../parts/told.js";
-import { drawn, MOST as LAST, shown, standing, trend } from "../parts/schedules.js";
+import { thing } from "../parts/declarative.js";
+import { drawn, MOST as LAST, runView, standing, trend } from "../parts/schedules.js";
 import { turns, Week } from "../parts/week.js";
 import { views } from "../parts/yaml.js";
 
@@ -15,68 +15,68 @@ const form = $("#form");
 const { when, zone, template, jitter_s } = form.elements;
 const paint = bind($("#page"));
 const summed = summaries(form);
-const MOST = 100; // runs that a preview tells
+const MOST = 100; // runs of a preview
 let templates;
 let schedule;
-let version; // that the form was filled with
-let before; // what it said then
+let version; // version in the form
+let before; // values of that version
 let typed = false;
 let looks = 0;
 
 // --- the form
 
-/** What the form says, as the API takes it. */
-function said() {
-  const { overrides = {} } = forms.read($("#crawl")); // what is empty is the template's, or the default
+/** The values of the form, as the API accepts them. */
+function values() {
+  const { overrides = {} } = forms.read($("#crawl")); // empty fields use the template or the default
   return { params: {}, template_version: null, ...forms.read(form, Boolean(ref)), overrides };
 }
 
-/** Show what the chosen template leaves open. */
+/** Show the parameters of the chosen template. */
 function choose() {
-  const found = templates.find((one) => one.id === template.value);
-  $("#pin").hidden = $("#over").hidden = !found;
-  write($("#newest"), String(found?.version));
-  params($("#params"), found);
-  under($("#crawl"), found?.spec, "overrides.");
+  const selected = templates.find((candidate) => candidate.id === template.value);
+  $("#pin").hidden = $("#over").hidden = !selected;
+  write($("#newest"), String(selected?.version));
+  params($("#params"), selected);
+  under($("#crawl"), selected?.spec, "overrides.");
   summed();
   explain();
 }
 
-/** Show the sentence of what is chosen. */
+/** Show the explanation of the selected option. */
 const explain = () => ["template", "overlap", "misfire"].forEach((name) => write($(`#${name}-help`), form.elements[name].selectedOptions[0].title));
 
-/** Fill the form with a schedule, as `POST /schedules` takes it; what it does not say is as by default. */
-function fill({ template: named = "", params: given = {}, ...told }) {
+/** Fill the form with a schedule, as `POST /schedules` takes it; missing fields get their defaults. */
+function fill({ template: named = "", params: params = {}, ...fields }) {
   form.reset();
-  const found = templates.find((one) => [one.id, chosen(one, user.id), `${one.owner}/${one.name}`].includes(named));
-  forms.write(form, { zone: "UTC", ...told, template: found?.id ?? named }); // one that is not found is somebody else's
+  const selected = templates.find((candidate) => [candidate.id, chosen(candidate, user.id), `${candidate.owner}/${candidate.name}`].includes(named));
+  forms.write(form, { zone: "UTC", ...fields, template: selected?.id ?? named }); // a template that is not listed belongs to another user
   choose();
-  forms.write(form, { params: given });
+  forms.write(form, { params: params });
 }
 
 function refill() {
   fill({ ...schedule, template: schedule.template_id ?? "" });
-  before = said();
+  before = values();
   ({ version } = schedule);
 }
 
-/** Fill the form with what has been written as YAML: nothing of it may have no field. */
-function written(told) {
-  fill(told);
+/** Fill the form from YAML; every value must have a field. */
+function written(saved) {
+  fill(saved);
   looking();
-  const detail = Object.keys(told.params ?? {}).filter((name) => !form.elements[`params.${name}`]).map((name) => `params.${name}: the template has no such field`).join("; ");
+  const detail = Object.keys(saved.params ?? {}).filter((name) => !form.elements[`params.${name}`]).map((name) => `params.${name}: the template has no such field`).join("; ");
   if (detail) throw Object.assign(new Error(detail), { code: "params", errors: [{ pointer: "/content", detail }] });
 }
-const view = views(form, { kind: "schedule", said, refill: written });
+const view = views(form, { kind: "schedule", said: values, refill: written });
 
 template.onchange = choose;
 form.onchange = explain;
 forms.submits(form, async () => {
   await view.turn("form");
-  const told = said();
-  if (!ref) return location.assign(`/schedules/${(await post("/schedules", told)).id}`);
+  const fields = values();
+  if (!ref) return location.assign(`/schedules/${(await post("/schedules", fields)).id}`);
   try {
-    await patch(path, forms.changes(before, told), version);
+    await patch(path, forms.changes(before, fields), version);
   } catch (error) {
     $("#stale").hidden = error.status !== 412;
     throw error;
@@ -86,27 +86,27 @@ forms.submits(form, async () => {
   toast("Saved");
 });
 
-// --- what it means
+// --- preview
 
-/** Tell what the time table means, when it is due next, and in which hours of the week. */
+/** Describe the times, the next runs, and the hours of the week. */
 async function look() {
-  if (view.is("yaml")) return; // the form may say something else
+  if (view.is("yaml")) return; // the form may differ
   const mine = ++looks;
   // intervals are counted from the beginning of the schedule
   const { runs_left = MOST, ...times } = forms.read($("#times"));
-  const told = { starts_at: schedule?.created_at, jitter_s: forms.span(jitter_s.value || "0"), count: MOST, ...times };
-  const found = await post("/schedules/preview", told).catch((error) => error);
+  const draft = { starts_at: schedule?.created_at, jitter_s: forms.span(jitter_s.value || "0"), count: MOST, ...times };
+  const preview = await post("/schedules/preview", draft).catch((error) => error);
   if (mine !== looks) return; // the user has typed on
-  const { text, next, warnings, message, errors = [{ detail: message }] } = found;
+  const { text, next, warnings, message, errors = [{ detail: message }] } = preview;
   when.ariaInvalid = text ? null : "true";
-  write($("#said"), text ?? errors.map((one) => one.detail).join("; "));
+  write($("#said"), text ?? errors.map((error) => error.detail).join("; "));
   if (!text) return;
   const coming = next.slice(0, runs_left);
   const end = new Date(Date.now() + 7 * 864e5).toISOString();
   const hours = $$("#week i"); // of Monday, of Tuesday, …; none of a schedule that is there
   for (const hour of hours) hour.className = hour.title = "";
   coming.forEach((run, i) => {
-    const clock = new Date(`${run.local.slice(0, 19)}Z`); // what it says in the zone, as if of UTC
+    const clock = new Date(`${run.local.slice(0, 19)}Z`); // local time in the zone, parsed as UTC
     run.wall = clock.toUTCString().slice(0, 22);
     run.change = run.remark || (i && run.local.slice(19) !== coming[i - 1].local.slice(19));
     const hour = hours[((clock.getUTCDay() + 6) % 7) * 24 + clock.getUTCHours()];
@@ -124,19 +124,19 @@ form.oninput = () => {
   looking();
 };
 
-// --- what became of it
+// --- past runs
 
 const ledger = ref && new Table({
   root: $("#ledger"),
   row: "tick",
   id: "due_at",
   path: `${path}/runs?expand=job&limit=12`,
-  view: shown,
+  view: runView,
 });
 const plan = ref && new Week($("#plan"), { range: (text) => write($("#days"), text) });
 const turned = (to) => plan.show(to).catch(complain);
 
-/** What is said where the last runs have failed, one after the other. */
+/** The warning after consecutive failures. */
 function failing(runs) {
   const ended = runs.filter(({ job }) => job?.ended_at);
   const n = ended.findIndex(({ is }) => is !== "failed");
@@ -160,7 +160,7 @@ async function refresh() {
   document.title = `${schedule.name} · Crawlyard`;
   plan.schedule = schedule;
   const { items } = await get(`${path}/runs?expand=job&limit=${LAST}`);
-  const runs = items.map(shown);
+  const runs = items.map(runView);
   Object.assign(thing, standing(schedule), failing(runs), { host: schedule.overrides.urls?.map(host)[0] });
   paint(thing);
   $("#page").inert = false;
@@ -171,27 +171,27 @@ async function refresh() {
   $("#trend .none").hidden = runs.length > 0;
   await Promise.all([plan.show(), ledger.reload()]);
 }
-setInterval(() => schedule && paint(Object.assign(thing, standing(schedule))), 10000); // what is late is so without an event
+setInterval(() => schedule && paint(Object.assign(thing, standing(schedule))), 10000); // lateness has no event
 on("schedule.paused schedule.resumed", ({ subject, data }) => {
   if (subject === schedule?.id && data.version === version + 1) version++; // its settings are as they were
 });
 on("schedule.* job.state", soon(300, () => schedule && refresh().catch(complain)));
 
-// --- what can be done
+// --- actions
 
 async function backfill({ currentTarget: button }) {
   const range = await ask({ title: "Backfill missed runs", verb: "Show them", fields: "range" });
   if (!range) return;
   for (const name in range) range[name] = range[name] ? new Date(range[name]) : null;
   const send = (body, done) => act(button, () => post(`${path}/backfill`, body), done);
-  const found = await send(range);
-  if (!found) return;
-  const n = found.runs.length;
+  const backfill = await send(range);
+  if (!backfill) return;
+  const n = backfill.runs.length;
   if (!n) return toast("No run was missed in that range");
-  const fields = copy("instants", found);
-  rows($("ol", fields), "instant", found.runs);
+  const fields = copy("instants", backfill);
+  rows($("ol", fields), "instant", backfill.runs);
   if (await ask({ title: `Submit ${counted(n, "job")}?`, verb: `Submit ${n}`, fields }))
-    await send({ ...range, to: found.until, dry_run: false }, counted(n, "job is on its way", "jobs are on their way"));
+    await send({ ...range, to: backfill.until, dry_run: false }, counted(n, "job submitted", "jobs submitted"));
 }
 
 async function drop({ currentTarget: button }) {
@@ -207,9 +207,9 @@ if (ref) keys(turns(document, plan, turned));
 keys({ p: () => $("[data-key]:not([hidden])")?.click() });
 
 load(async () => {
-  if (templates) return ref && refresh(); // what is typed stays
+  if (templates) return ref && refresh(); // input stays
   templates = (await get("/templates?limit=200")).items;
-  template.append(...templates.map((one) => h("option", { value: one.id, title: one.description }, chosen(one, user.id))));
+  template.append(...templates.map((candidate) => h("option", { value: candidate.id, title: candidate.description }, chosen(candidate, user.id))));
   if (ref) return refresh();
   zone.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
   template.value ||= new URLSearchParams(location.search).get("template") ?? "";

@@ -1,13 +1,13 @@
-/** All schedules: when they run and how their last runs went; paused, resumed and run from here. */
+/** Schedules: times and outcomes of runs; pause, resume and run. */
 import { $, host, keys, query } from "../core/all.js";
 import { read } from "../core/form.js";
-import { list } from "../parts/told.js";
-import { drawn, fate, shown, standing } from "../parts/schedules.js";
+import { list } from "../parts/declarative.js";
+import { drawn, fate, runView, standing } from "../parts/schedules.js";
 
 const table = list($("#list"), {
   view(schedule) {
-    const ticks = (schedule.expanded?.recent ?? []).map(shown);
-    const { pages = null } = ticks.find((one) => one.pages != null) ?? {};
+    const ticks = (schedule.expanded?.recent ?? []).map(runView);
+    const { pages = null } = ticks.find((tick) => tick.pages != null) ?? {};
     const urls = schedule.overrides.urls ?? [];
     const hosts = [...new Set(urls.map(host))];
     const about = schedule.description || (hosts.length > 1 ? `${hosts.length} hosts` : hosts[0]);
@@ -16,7 +16,7 @@ const table = list($("#list"), {
     return { ...standing(schedule), when_text, ticks, last, pages, fetched: pages != null, about };
   },
   dress(tr, { ticks, expanded = {} }, row) {
-    if (row.drawn === expanded) return; // thirty bars are not drawn anew for nothing
+    if (row.drawn === expanded) return; // redrawing thirty bars is expensive
     row.drawn = expanded;
     $(".ticks", tr).replaceChildren(drawn(ticks));
   },
@@ -26,5 +26,5 @@ const table = list($("#list"), {
     $("#filtered").hidden = !filtered;
   },
 });
-setInterval(() => table.rows.forEach((_, id) => table.patch(id, {})), 10000); // what is late is so without an event
+setInterval(() => table.rows.forEach((_, id) => table.patch(id, {})), 10000); // lateness has no event
 keys({ p: () => table.current && $(".toggle", table.current.tr).click() });

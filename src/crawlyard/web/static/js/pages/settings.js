@@ -1,22 +1,22 @@
-/** Tokens, webhooks, sessions at sites, users, and what the yard lets crawls do. */
+/** Settings: tokens, webhooks, site logins, users, and grants for crawls. */
 import { $, $$, get, load, put, segment, toast, user } from "../core/all.js";
 import { read, submits, write } from "../core/form.js";
-import { list } from "../parts/told.js";
+import { list } from "../parts/declarative.js";
 
 const past = (when) => when && Date.parse(when) < Date.now();
 const HOW = { form: "login form", cookies: "cookies", basic: "password", bearer: "token" };
 const VIEWS = {
   tokens: (token) => {
     const is = token.revoked_at ? "revoked" : past(token.expires_at) ? "expired" : "on";
-    return { ...token, is, gone: is !== "on", other: token.user !== user.id, may: token.scopes.join(" ") || "all that the role may" };
+    return { ...token, is, gone: is !== "on", other: token.user !== user.id, may: token.scopes.join(" ") || "all permissions of the role" };
   },
   webhooks: (hook) => ({ ...hook, is: !hook.active ? "disabled" : hook.failing_since ? "late" : "on" }),
   deliveries: (delivery) => {
     const last = delivery.attempts.at(-1);
     return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "not tried yet" };
   },
-  sessions: (one) => ({ ...one, how: HOW[one.kind] ?? one.kind, places: one.origins.join(", ") }),
-  users: (one) => ({ ...one, is: one.disabled_at ? "disabled" : "on" }),
+  sessions: (session) => ({ ...session, how: HOW[session.kind] ?? session.kind, places: session.origins.join(", ") }),
+  users: (user) => ({ ...user, is: user.disabled_at ? "disabled" : "on" }),
 };
 for (const root of $$("[data-list][data-own]")) {
   if (root.id === "deliveries" && !new URLSearchParams(location.search).get("webhook")) continue;
@@ -24,7 +24,7 @@ for (const root of $$("[data-list][data-own]")) {
   list(root, { view: VIEWS[root.id] });
 }
 
-// "Notify me" of a page says which events; where they go is for the user to say
+// "Notify me" of a page sets the events; the user enters the URL
 const { events, description, schedule } = Object.fromEntries(new URLSearchParams(location.search));
 const hooking = $("form[data-send='POST /webhooks']");
 if (hooking && events) {
@@ -32,33 +32,33 @@ if (hooking && events) {
   $("#url").focus();
 }
 
-/** Let *form* make and renew sessions; its secrets leave it with the request. */
+/** Create and replace sessions with *form*; secrets are cleared from it when sent. */
 function loggingIn(form) {
   const kind = $("#session-kind");
-  const shown = () => {
+  const updateFields = () => {
     for (const el of $$("[data-kinds]", form)) el.hidden = !el.dataset.kinds.split(" ").includes(kind.value);
   };
-  kind.onchange = shown;
+  kind.onchange = updateFields;
   $("#session-file").onchange = async ({ target: { files: [file] } }) => {
     if (file) $("#session-cookies").value = await file.text();
   };
   const { name: renewed } = Object.fromEntries(new URLSearchParams(location.search));
   load(async () => {
     if (renewed && !$("#session-name").value) write(form, await get(`/sessions/${segment(renewed)}`).then(({ fields, cookies, ...rest }) => rest));
-    shown();
+    updateFields();
   });
   submits(form, async () => {
-    const { name, ...asked } = read(form);
+    const { name, ...fields } = read(form);
     const secret = $("#session-secret").value; // as typed, blanks and all
-    const made = await put(`/sessions/${segment(name)}`, { ...asked, ...(asked.secret && { secret }) });
+    const session = await put(`/sessions/${segment(name)}`, { ...fields, ...(fields.secret && { secret }) });
     form.reset();
-    shown();
-    toast(`Logged in: ${made.name}`);
+    updateFields();
+    toast(`Logged in: ${session.name}`);
   });
 }
 $$("#login").forEach(loggingIn);
 
-/** Let a form say and change one section of the settings. */
+/** Show and edit a section of the settings in a form. */
 function section(form) {
   const path = `/settings/${form.dataset.section}`;
   const whole = "whole" in form.dataset;
@@ -68,10 +68,10 @@ function section(form) {
     write(form, whole ? { whole: value } : { ...value, ...(form.dataset.section === "grants" && effective) });
     for (const el of $$("input", form)) el.placeholder ||= effective[el.name] ?? "no limit";
   };
-  load(async () => version ?? show(await get(path))); // what is typed stays
+  load(async () => version ?? show(await get(path))); // input stays
   submits(form, async () => {
-    const said = read(form);
-    show(await put(path, whole ? (said.whole ?? {}) : said, version));
+    const values = read(form);
+    show(await put(path, whole ? (values.whole ?? {}) : values, version));
     toast("Saved");
   });
 }

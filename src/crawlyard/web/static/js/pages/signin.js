@@ -7,9 +7,9 @@ const form = $("#signin");
 
 /** Only a path of this server: "//elsewhere" would be another's. */
 function next() {
-  const wanted = new URLSearchParams(location.search).get("next") ?? "/";
-  const url = new URL(wanted, location.origin);
-  return url.origin === location.origin && wanted.startsWith("/") ? url.href : "/";
+  const target = new URLSearchParams(location.search).get("next") ?? "/";
+  const url = new URL(target, location.origin);
+  return url.origin === location.origin && target.startsWith("/") ? url.href : "/";
 }
 
 submits(form, async () => {

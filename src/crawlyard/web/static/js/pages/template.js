@@ -2,14 +2,14 @@
 import { $, $$, act, ask, copy, get, h, patch, post, query, rows, segment, toast } from "../core/all.js";
 import * as forms from "../core/form.js";
 import { offer, summaries } from "../parts/crawl.js";
-import { list, show, thing } from "../parts/told.js";
+import { list, show, thing } from "../parts/declarative.js";
 import { views } from "../parts/yaml.js";
 
 const { template: ref } = document.body.dataset;
 const path = ref && `/templates/${segment(ref)}`;
 const form = $("#form");
-let version; // that the form was filled with
-let before = "{}"; // what it said then
+let version; // version in the form
+let before = "{}"; // values of that version
 
 /** The parameters by name, as their author writes them: without what is as it is anyway. */
 const named = (parameters) =>
@@ -31,13 +31,13 @@ function rename(row) {
   $("[data-remove]", row).ariaLabel = `Remove ${key || "this field"}`;
 }
 
-let made = 0;
+let parameterCount = 0;
 function add(key = "") {
   const row = copy("parameter");
   for (const label of $$("[data-for]", row)) {
     const { for: part } = label.dataset;
     const el = $(part === "key" ? "[data-key]" : `[data-part=${part}]`, row);
-    label.htmlFor = el.id = `parameter-${++made}`;
+    label.htmlFor = el.id = `parameter-${++parameterCount}`;
   }
   $("[data-key]", row).value = key;
   row.oninput = () => {
@@ -70,28 +70,28 @@ function refill({ name, description = "", parameters = {}, spec = {} }) {
   typed();
 }
 
-function said() {
-  const { content, visibility, ...told } = forms.read(form);
-  return { name: "", description: "", parameters: {}, spec: {}, ...told };
+function values() {
+  const { content, visibility, ...fields } = forms.read(form);
+  return { name: "", description: "", parameters: {}, spec: {}, ...fields };
 }
 
-const shown = views(form, { kind: "template", said, refill });
+const yamlView = views(form, { kind: "template", said: values, refill });
 
-forms.submits(form, async (what) => {
-  await shown.turn("form");
+forms.submits(form, async (action) => {
+  await yamlView.turn("form");
   const { visibility } = form.elements;
-  const told = said();
-  if (what === "check") {
-    const { credentials } = await post("/templates/validate", { content: JSON.stringify(told), format: "json" });
+  const draft = values();
+  if (action === "check") {
+    const { credentials } = await post("/templates/validate", { content: JSON.stringify(draft), format: "json" });
     return toast(credentials.length ? `Valid; publishing removes ${credentials.join(", ")}` : "Valid");
   }
   if (!ref) {
-    const { id } = await post("/templates", told);
+    const { id } = await post("/templates", draft);
     if (visibility.value === "public") await post(`/templates/${id}/publish`);
     return location.assign(`/templates/${id}`);
   }
   try {
-    await patch(path, forms.changes(JSON.parse(before), told), version);
+    await patch(path, forms.changes(JSON.parse(before), draft), version);
   } catch (error) {
     $("#stale").hidden = error.status !== 412;
     throw error;
@@ -102,18 +102,18 @@ forms.submits(form, async (what) => {
 });
 const typed = summaries(form);
 
-const again = ref && show($("#page"), async (one) => {
-  document.title = `${one.name} · Crawlyard`;
-  const edited = version && (shown.is("yaml") || JSON.stringify(said()) !== before);
-  if (version !== one.version && !edited) {
-    refill({ ...one, parameters: named(one.parameters) });
-    before = JSON.stringify(said());
-    ({ version } = one);
+const again = ref && show($("#page"), async (template) => {
+  document.title = `${template.name} · Crawlyard`;
+  const edited = version && (yamlView.is("yaml") || JSON.stringify(values()) !== before);
+  if (version !== template.version && !edited) {
+    refill({ ...template, parameters: named(template.parameters) });
+    before = JSON.stringify(values());
+    ({ version } = template);
   }
-  rows($("#used"), "use", (await get(`/schedules${query({ template: one.id, limit: 50 })}`)).items);
-}, (one) => ({ ...one, is: one.public ? "public" : "private", icon: one.public ? "public" : "lock", private: !one.public }));
+  rows($("#used"), "use", (await get(`/schedules${query({ template: template.id, limit: 50 })}`)).items);
+}, (template) => ({ ...template, is: template.public ? "public" : "private", icon: template.public ? "public" : "lock", private: !template.public }));
 
-if (ref) list($("#versions"), { view: (one) => ({ ...one, number: one.version, old: one.version < thing.version, version: thing.version }) });
+if (ref) list($("#versions"), { view: (version) => ({ ...version, number: version.version, old: version.version < thing.version, version: thing.version }) });
 
 // --- published
 
@@ -129,8 +129,8 @@ async function publish(button, confirm) {
     toast(`Public; removed: ${done.stripped.join(", ") || "nothing"}`);
     return again();
   }
-  const fields = h("ul", {}, ...done.schedules.map((one) => h("li", {}, `${one.name} (${one.fields.join(", ")})`)));
-  const text = "These schedules use its secrets and will keep them as values of their own:";
+  const fields = h("ul", {}, ...done.schedules.map((schedule) => h("li", {}, `${schedule.name} (${schedule.fields.join(", ")})`)));
+  const text = "These schedules use its secrets and will store their own copies:";
   if (await ask({ title: "Keep the secrets in its schedules?", text, verb: "Keep them and make it public", fields })) await publish(button, true);
 }
 
@@ -145,15 +145,15 @@ addEventListener("click", async ({ target }) => {
 
 /** All values of *form* by their paths, as JSON. */
 const flat = (form, path) => (form?.constructor === Object ? Object.entries(form).flatMap(([name, value]) => flat(value, path ? `${path}.${name}` : name)) : [[path, JSON.stringify(form)]]);
-const told = ({ spec, parameters, description }) => new Map(flat({ description, ...spec, parameters: named(parameters) }));
+const fieldsOf = ({ spec, parameters, description }) => new Map(flat({ description, ...spec, parameters: named(parameters) }));
 
 addEventListener("click", async ({ target }) => {
   const button = target.closest("[data-diff]");
   if (!button) return;
   const number = Number(button.closest("tr").dataset.id);
-  const both = await act(button, () => Promise.all([number - 1, number].map((n) => (n ? get(`${path}/versions/${n}`) : { spec: {}, parameters: [] }))));
-  if (!both) return;
-  const [old, now] = both.map(told);
+  const versions = await act(button, () => Promise.all([number - 1, number].map((n) => (n ? get(`${path}/versions/${n}`) : { spec: {}, parameters: [] }))));
+  if (!versions) return;
+  const [old, now] = versions.map(fieldsOf);
   const lines = [...new Set([...old.keys(), ...now.keys()])].filter((at) => old.get(at) !== now.get(at)).map((at) => ({ at, old: old.get(at), now: now.get(at) }));
   const fields = copy("diff", { same: !lines.length });
   rows($("tbody", fields), "changed", lines);

@@ -1,14 +1,14 @@
-/** The templates: one's own, and the public ones. */
+/** Templates: own and public ones. */
 import { $, act, post, query } from "../core/all.js";
 import { read } from "../core/form.js";
-import { list } from "../parts/told.js";
+import { list } from "../parts/declarative.js";
 
 list($("#templates"), {
-  view: (one) => ({
-    ...one,
-    is: one.public ? "public" : "private",
-    icon: one.public ? "public" : "lock",
-    asks: one.parameters.map(({ name }) => name).join(", "),
+  view: (template) => ({
+    ...template,
+    is: template.public ? "public" : "private",
+    icon: template.public ? "public" : "lock",
+    asks: template.parameters.map(({ name }) => name).join(", "),
   }),
   shown() {
     const filtered = Boolean(query(read($("form[data-find]"))));
@@ -21,6 +21,6 @@ const file = $("#file");
 $("#import").onclick = () => file.click();
 file.onchange = () =>
   act($("#import"), async () => {
-    const made = await post("/templates/import", { content: await file.files[0].text() });
-    location.assign(`/templates/${made.id}`);
+    const template = await post("/templates/import", { content: await file.files[0].text() });
+    location.assign(`/templates/${template.id}`);
   });

@@ -1,6 +1,6 @@
 /** Who works, and what all of them together do to each host; the words are in the markup. */
 import { $ } from "../core/all.js";
-import { list } from "../parts/told.js";
+import { list } from "../parts/declarative.js";
 
 list($("#workers"), {
   view: (worker) => ({
@@ -15,9 +15,9 @@ list($("#workers"), {
 list($("#hosts"), {
   view: (host) => {
     const { held_until, in_flight, others, state } = host;
-    const held = Date.parse(held_until) > Date.now();
+    const onHold = Date.parse(held_until) > Date.now();
     const all = host.jobs.length + others;
-    const is = state !== "open" ? state : held ? "late" : in_flight ? "running" : all ? "idle" : "ended";
+    const is = state !== "open" ? state : onHold ? "late" : in_flight ? "running" : all ? "idle" : "ended";
     return { ...host, [state]: 1, [is]: 1, is, all };
   },
 });

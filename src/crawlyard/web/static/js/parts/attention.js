@@ -13,7 +13,7 @@ const again = ({ id }) => post(`/jobs/${id}/cancel`); // undoes a retry
 const KINDS = {
   no_worker: { is: "waiting", title: () => "Jobs wait, and no worker takes any", go: "Workers and hosts", where: () => "workers" },
   no_worker_tag: { is: "waiting", title: (name) => `${name} waits for a worker`, verb: "Change the tag…", fix: retag },
-  disk_full: { is: "stopped", title: () => "The disk is nearly full", go: "What is kept", where: () => "settings/system" },
+  disk_full: { is: "stopped", title: () => "The disk is nearly full", go: "Retention", where: () => "settings/system" },
   job_damaged: { is: "failed", title: (name) => `${name} cannot be read`, verb: "Delete…", fix: drop },
   schedule_overdue: { is: "late", title: (name) => `${name} is overdue`, verb: "Run now", needs: "schedules:write", said: "Running" },
   schedule_paused: { is: "paused", title: (name) => `${name} was paused`, verb: "Resume", needs: "schedules:write", said: "Resumed" },
@@ -23,7 +23,7 @@ const KINDS = {
   logged_out: { is: "paused", title: (name) => `${name} is logged out`, go: "Log in again", where: () => "settings/sessions", verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
   host_refusing: { is: "late", title: (name) => `${name} refuses requests`, verb: "Slow down…", fix: slow },
   webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
-  webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "A test is on its way to", where: () => "settings/webhooks" },
+  webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "Test sent to", where: () => "settings/webhooks" },
   job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, many: (n, name) => `${n} crawls of ${name} stopped early`, verb: "Raise and continue…", fix: raise },
   needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, many: (n, name) => `${n} crawls of ${name}: some pages need scripts`, helped: true, go: "Render them…", where: ({ job_id: id }) => `jobs/new?job=${id}&render=auto` },
 };
@@ -54,13 +54,13 @@ const of = ({ help }) => help.path.slice("/api/v1".length);
 async function value(title, verb, label, note, was) {
   const fields = copy("ask-value", { label, note });
   $("input", fields).value = was;
-  const said = await ask({ title, verb, fields });
-  return said && String(said.value ?? "");
+  const answers = await ask({ title, verb, fields });
+  return answers && String(answers.value ?? "");
 }
 
 async function retag(notice) {
   const { spec, version } = await get(`/jobs/${notice.job_id}`);
-  const tags = await value(`${notice.subject.name}: worker tags`, "Save", "Only workers with these tags", "Separated by blanks; empty: any worker", spec.worker_tags.join(" "));
+  const tags = await value(`${notice.subject.name}: worker tags`, "Save", "Only workers with these tags", "Separated by spaces; empty: any worker", spec.worker_tags.join(" "));
   if (tags === null) return;
   await patch(of(notice), { worker_tags: tags.split(/[\s,]+/).filter(Boolean) }, version);
   return { said: "Saved", undo: () => patch(of(notice), { worker_tags: spec.worker_tags }, "*") };
@@ -86,16 +86,16 @@ const LIMITS = { limit_pages: ["pages", "Page limit", Number, String], limit_byt
 /** Raise the limit that stopped a job, having said what that costs, and let it go on. */
 async function raise(notice) {
   const { state_reason: reason, spec, usage, version } = await get(`/jobs/${notice.job_id}`);
-  const [field, label, parse, shown] = LIMITS[reason];
-  const left = usage.discovered - usage.done;
-  const share = left / Math.max(1, usage.done); // as much again as this part of what was done
-  const wanted = (spec.limits[field] ?? 0) + Math.ceil((field === "errors" ? usage.errors : usage[field]) * share);
-  const note = `${counted(left, "URL was", "URLs were")} never fetched: about ${dur(usage.duration_s * share)} more at the pace so far`;
-  const said = await value(`Raise the limit of ${notice.subject.name || "this job"} and continue`, "Raise and continue", label, note, shown(wanted));
-  if (said === null) return;
-  await patch(of(notice), { limits: { [field]: said === "" ? null : parse(said) } }, version);
+  const [field, label, parse, format] = LIMITS[reason];
+  const remaining = usage.discovered - usage.done;
+  const share = remaining / Math.max(1, usage.done); // as much again as this part of what was done
+  const suggestion = (spec.limits[field] ?? 0) + Math.ceil((field === "errors" ? usage.errors : usage[field]) * share);
+  const note = `${counted(remaining, "URL was", "URLs were")} never fetched: about ${dur(usage.duration_s * share)} more at the pace so far`;
+  const limit = await value(`Raise the limit of ${notice.subject.name || "this job"} and continue`, "Raise and continue", label, note, format(suggestion));
+  if (limit === null) return;
+  await patch(of(notice), { limits: { [field]: limit === "" ? null : parse(limit) } }, version);
   await post(`/jobs/${notice.job_id}/resume`);
-  return { said: `Continues: ${counted(left, "URL")} in the queue`, undo: () => post(`/jobs/${notice.job_id}/cancel`) };
+  return { said: `Continues: ${counted(remaining, "URL")} in the queue`, undo: () => post(`/jobs/${notice.job_id}/cancel`) };
 }
 
 /** Show notices in *el*; *changed()* is called when one was dealt with. Returns what takes them. */
@@ -107,10 +107,10 @@ export function attention(el, changed) {
     const name = { notice: notice.id };
     const done = await act(button, async () => {
       if (own) return (await own(notice)) ?? null;
-      const made = await post(of(notice), {}, "*");
+      const result = await post(of(notice), {}, "*");
       if (over) await post("/attention/dismiss", name);
-      const back = () => undo(made).then(() => over && post("/attention/restore", name));
-      return { said: `${said} ${notice.subject.name}`, undo: undo && made?.id && back };
+      const back = () => undo(result).then(() => over && post("/attention/restore", name));
+      return { said: `${said} ${notice.subject.name}`, undo: undo && result?.id && back };
     });
     if (!done) return;
     toast(done.said, { undo: done.undo && undoing(done.undo) });
@@ -119,8 +119,8 @@ export function attention(el, changed) {
 
   async function dismiss(button, { id, title }) {
     const name = { notice: id };
-    const gone = await act(button, () => post("/attention/dismiss", name).then(() => true));
-    if (gone) toast(`Dismissed: ${title}`, { undo: undoing(() => post("/attention/restore", name)) });
+    const dismissed = await act(button, () => post("/attention/dismiss", name).then(() => true));
+    if (dismissed) toast(`Dismissed: ${title}`, { undo: undoing(() => post("/attention/restore", name)) });
     changed();
   }
 

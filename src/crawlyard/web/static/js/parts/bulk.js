@@ -1,11 +1,11 @@
-/** What is done to all jobs that are chosen, or that match a filter; taken back where that loses nothing. */
+/** Bulk actions on selected or all matching jobs, with undo where nothing is lost. */
 import { $, act, ask, complain, counted, filled, fill, get, int, load, post, query, toast, write } from "../core/all.js";
 import { draw } from "./job.js";
 
 const AT_ONCE = 200; // more are done by an operation
 const DOWNLOADED = 50; // jobs in one file: their ids are in its address
 
-/** What takes an action back, for each of the jobs as they were; null: nothing does. */
+/** The reverse of an action, for each job as it was; null: none. */
 const BACK = {
   pause: ({ state }) => (state === "paused" ? [] : ["resume"]),
   resume: ({ state }) => (state === "paused" ? ["pause"] : null),
@@ -17,14 +17,14 @@ export function bar(table, which, count) {
   const root = $("#bulk");
   let [matching, stopped, every] = [0, false, false]; // every: all that match, not only what is on this page
   let followed = ""; // the operation that is shown
-  const told = () => `${int(matching)}${stopped ? "+" : ""}`;
+  const matchCount = () => `${int(matching)}${stopped ? "+" : ""}`;
 
   function chose(chosen, all = false) {
     every = all;
     root.hidden = !chosen.size;
     write($("strong", root), all ? `All ${int(matching)} that match are selected` : `${int(chosen.size)} selected`);
     $("#match").hidden = all || chosen.size < table.rows.size || (chosen.size >= matching && !stopped);
-    write($("#match"), `Select all ${told()} that match this filter`);
+    write($("#match"), `Select all ${matchCount()} that match this filter`);
     const few = !all && chosen.size <= DOWNLOADED;
     const link = $("#download");
     if (few) link.href = `/api/v1/pages/export?${new URLSearchParams([...chosen].map((id) => ["job", id]))}`;
@@ -45,10 +45,10 @@ export function bar(table, which, count) {
     const { bulk: action, ask: title, text, verb, fields } = button.dataset;
     const number = every ? matching : table.chosen.size;
     const chosen = every ? [] : [...table.chosen].map((id) => table.rows.get(id).seen);
-    const back = taken(action, chosen);
+    const back = undoOf(action, chosen);
     const asks = title && !(action === "cancel" && back);
-    const said = { number: counted(number, "job") };
-    const more = asks ? await ask({ title: filled(title, said), text, fields, verb, bad: ["cancel", "delete"].includes(action) }) : {};
+    const words = { number: counted(number, "job") };
+    const more = asks ? await ask({ title: filled(title, words), text, fields, verb, bad: ["cancel", "delete"].includes(action) }) : {};
     if (!more) return;
     if (back && number > AT_ONCE) return; // a page has no more rows
     // all that there are is a filter, too
@@ -66,21 +66,21 @@ export function bar(table, which, count) {
   });
 
   /** Return what takes *action* back for each of *jobs*, undefined where it cannot be for one of them. */
-  function taken(action, jobs) {
-    const found = jobs.map((job) => (job.due_in_s > 0 ? null : BACK[action]?.(job)));
+  function undoOf(action, jobs) {
+    const reversals = jobs.map((job) => (job.due_in_s > 0 ? null : BACK[action]?.(job)));
     // what waits for its time would start at once
-    return jobs.length && found.every(Boolean) ? new Map(jobs.map((job, n) => [job.id, found[n]])) : undefined;
+    return jobs.length && reversals.every(Boolean) ? new Map(jobs.map((job, n) => [job.id, reversals[n]])) : undefined;
   }
 
   function undo({ action, tags }, { results }, chosen) {
     const good = new Set(results.filter(({ ok }) => ok).map(({ id }) => id));
     const steps = new Map(); // by action, in their order: the ids
     const step = (name, id) => steps.set(name, [...(steps.get(name) ?? []), id]);
-    const back = taken(action, chosen);
-    for (const { id, tags: had = [] } of chosen.filter((job) => good.has(job.id))) {
+    const back = undoOf(action, chosen);
+    for (const { id, tags: oldTags = [] } of chosen.filter((job) => good.has(job.id))) {
       for (const name of back?.get(id) ?? []) step(name, id);
-      if (action === "add_tags") for (const tag of tags) if (!had.includes(tag)) step(`remove_tags ${tag}`, id);
-      if (action === "remove_tags") for (const tag of tags) if (had.includes(tag)) step(`add_tags ${tag}`, id);
+      if (action === "add_tags") for (const tag of tags) if (!oldTags.includes(tag)) step(`remove_tags ${tag}`, id);
+      if (action === "remove_tags") for (const tag of tags) if (oldTags.includes(tag)) step(`add_tags ${tag}`, id);
     }
     if (!steps.size) return undefined;
     return async () => {
@@ -94,9 +94,9 @@ export function bar(table, which, count) {
   }
 
   function say(action, good, bad, first, back) {
-    const said = action === "remove_tags" ? "Tags removed" : $(`[data-bulk=${action}]`).dataset.said;
-    if (bad) toast(`${said}: ${int(good)} of ${counted(good + bad, "job")}. ${first.detail}`, { bad: true, undo: good ? back : undefined });
-    else toast(`${said}: ${counted(good, "job")}`, { undo: back });
+    const done = action === "remove_tags" ? "Tags removed" : $(`[data-bulk=${action}]`).dataset.said;
+    if (bad) toast(`${done}: ${int(good)} of ${counted(good + bad, "job")}. ${first.detail}`, { bad: true, undo: good ? back : undefined });
+    else toast(`${done}: ${counted(good, "job")}`, { undo: back });
     if (action === "delete") table.reload().catch(complain);
   }
 

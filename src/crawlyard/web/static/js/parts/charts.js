@@ -74,8 +74,8 @@ class Chart {
     this.i = i;
     const stop = this.stops[i];
     if (!stop) return;
-    const said = `${stop.head}: ${stop.rows.map(([, name, value]) => [name, value].filter(Boolean).join(" ")).join(", ")}`;
-    Object.assign(this.svg, { ariaValueNow: i + 1, ariaValueText: said });
+    const summary = `${stop.head}: ${stop.rows.map(([, name, value]) => [name, value].filter(Boolean).join(" ")).join(", ")}`;
+    Object.assign(this.svg, { ariaValueNow: i + 1, ariaValueText: summary });
   }
 
   /** Show what is at point *i*. */
@@ -122,8 +122,8 @@ class Chart {
     const on = (by) => lane[Math.max(0, Math.min(lane.length - 1, lane.indexOf(i) + by))];
     const over = (by) => {
       const next = stops.map(({ lane: l }) => l).filter((l) => (l - here.lane) * by > 0).sort((a, b) => (a - b) * by)[0];
-      const those = stops.map((_, n) => n).filter((n) => stops[n].lane === next);
-      return those.sort((a, b) => Math.abs(stops[a].x - here.x) - Math.abs(stops[b].x - here.x))[0] ?? i;
+      const laneStops = stops.map((_, n) => n).filter((n) => stops[n].lane === next);
+      return laneStops.sort((a, b) => Math.abs(stops[a].x - here.x) - Math.abs(stops[b].x - here.x))[0] ?? i;
     };
     const far = Math.max(2, Math.round(lane.length / 10));
     const to = { ArrowLeft: () => on(-1), ArrowRight: () => on(1), ArrowUp: () => over(-1), ArrowDown: () => over(1), Home: () => lane[0], End: () => lane.at(-1), PageUp: () => on(-far), PageDown: () => on(far) }[key];
@@ -163,20 +163,20 @@ const label = (text, x, y, anchor = "start", is = "") => svg("text", { x, y, "te
 
 /** Return the whole hours, days … of the user's clock between two times, at most *most* of them. */
 function ticks(from, to, most) {
-  const step = STEPS.find((one) => one * Math.max(1, most) >= to - from) ?? STEPS.at(-1);
+  const step = STEPS.find((candidate) => candidate * Math.max(1, most) >= to - from) ?? STEPS.at(-1);
   const base = Date.UTC(2024, 0, 1); // a Monday
   const begun = new Date(from);
   const wall = Date.UTC(begun.getFullYear(), begun.getMonth(), begun.getDate(), begun.getHours(), begun.getMinutes());
   const first = Math.floor((wall - base) / step) - 1;
-  const found = [];
+  const ticks = [];
   for (let n = first; n < first + 1e4; n++) {
     const when = step < DAY ? new Date(2024, 0, 1, 0, 0, 0, n * step) : new Date(2024, 0, 1 + (n * step) / DAY);
     if (+when > to) break;
-    if (+when >= from && +when !== found.at(-1)?.at) found.push({ at: +when, text: said(when, step) });
+    if (+when >= from && +when !== ticks.at(-1)?.at) ticks.push({ at: +when, text: tickLabel(when, step) });
   }
-  return found;
+  return ticks;
 }
-function said(when, step) {
+function tickLabel(when, step) {
   if (step >= DAY || (step >= HOUR && !when.getHours())) return days.format(when);
   return step < MINUTE ? time(when) : clock.format(when);
 }
@@ -215,28 +215,28 @@ function plot(width, data) {
   const from = data.from ? ms(data.from) : xs[0];
   const to = Math.max(data.to ? ms(data.to) : (xs.at(-1) ?? 0) + (step ?? 0), from + 1);
   const slot = (right - left) * (even ? 1 / Math.max(1, xs.length) : step / (to - from));
-  const place = (when) => (even ? x(xs.findLastIndex((one) => one <= ms(when))) : left + ((right - left) * (ms(when) - from)) / (to - from));
+  const place = (when) => (even ? x(xs.findLastIndex((tick) => tick <= ms(when))) : left + ((right - left) * (ms(when) - from)) / (to - from));
   const x = (i) => (even ? left + slot * (i + 0.5) : place(xs[i]) + (stacked ? slot / 2 : 0));
   const room = Math.floor((right - left) / 76);
   const every = Math.ceil(xs.length / Math.max(1, room));
-  const below = even ? xs.map((when, i) => ({ x: x(i), text: i >= every && days.format(when) === days.format(xs[i - every]) ? clock.format(when) : days.format(when) })).filter((_, i) => i % every === 0) : xs.length ? ticks(from, to, room).map((one) => ({ ...one, x: place(one.at) })) : [];
+  const below = even ? xs.map((when, i) => ({ x: x(i), text: i >= every && days.format(when) === days.format(xs[i - every]) ? clock.format(when) : days.format(when) })).filter((_, i) => i % every === 0) : xs.length ? ticks(from, to, room).map((tick) => ({ ...tick, x: place(tick.at) })) : [];
 
   const drawn = [
     ...scale.flatMap((text, n) => [line(n ? "g" : "g g0", left, right, y((top * n) / 2), y((top * n) / 2)), label(text, left - 8, y((top * n) / 2) + 4, "end")]),
-    ...below.map((one) => label(one.text, Math.min(one.x, width - 16), height - 5, "middle")),
+    ...below.map((tick) => label(tick.text, Math.min(tick.x, width - 16), height - 5, "middle")),
     ...marks.flatMap(({ at: when, name }) => {
       const late = place(when) > (left + right) / 2;
       return [line("mk", place(when), place(when), up, down), label(name, place(when) + (late ? -5 : 5), up + 9, late ? "end" : "start")];
     }),
-    ...(stacked ? stacks(series, xs.length, x, y, slot) : series.flatMap((one) => course(one, xs.length, x, y))),
+    ...(stacked ? stacks(series, xs.length, x, y, slot) : series.flatMap((line) => course(line, xs.length, x, y))),
     ...limits.flatMap((limit) => [line("lim", left, right, y(limit.at), y(limit.at)), label(limit.name, right, y(limit.at) - 5, "end", "limt")]),
   ];
   const stops = xs.map((when, i) => {
-    const told = series.map(({ is, name, values }) => [is, name, values[i]]).filter(([, , n]) => !stacked || n || series.length === 1);
+    const rows = series.map(({ is, name, values }) => [is, name, values[i]]).filter(([, , n]) => !stacked || n || series.length === 1);
     return {
       id: when, lane: 0, x: x(i), href: hrefs[i],
       head: data.heads?.[i] ?? (step >= DAY ? days.format(when) : at(when)),
-      rows: told.length ? told.map(([is, name, n]) => [is, name, n == null ? "–" : say(n)]).reverse() : [["", "nothing", ""]],
+      rows: rows.length ? rows.map(([is, name, n]) => [is, name, n == null ? "–" : say(n)]).reverse() : [["", "nothing", ""]],
       box: [i ? (x(i - 1) + x(i)) / 2 : 0, i < xs.length - 1 ? (x(i) + x(i + 1)) / 2 : width, 0, height],
       mark: () => [line("cur", x(i), x(i), up, down), ...(stacked ? [] : series.filter(({ values }) => values[i] != null).map(({ is, values }) => svg("circle", { class: `dot c-${is}`, r: 4, cx: x(i), cy: y(values[i]) })))],
     };
@@ -276,7 +276,7 @@ function course({ is, values, area, dash }, count, x, y) {
   return [...(area ? [svg("path", { class: `ar c-${is}`, d: ground })] : []), svg("path", { class: `ln c-${is}${dash ? " dash" : ""}`, d: path }), ...alone.map(([cx, cy]) => svg("circle", { class: `dot c-${is}`, r: 4, cx, cy }))];
 }
 
-// --- what ran and what will run
+// --- past and planned runs
 
 /**
  * Lanes on one time axis: {said, from, to, now, lanes: [{name, past: [{from, to, is, what, href}], next: [{from, to,
@@ -301,10 +301,10 @@ function runs(width, data) {
   data.lanes.forEach(({ name, past = [], next = [] }, n) => {
     const [above, middle] = [top + n * lane, top + (n + 0.5) * lane + (narrow ? 8 : 0)];
     const most = narrow ? width / 7 : 22;
-    const shown = name.length > most ? `${name.slice(0, most - 1)}…` : name;
+    const shortName = name.length > most ? `${name.slice(0, most - 1)}…` : name;
     if (n) drawn.push(line("g", 0, width, above, above));
-    drawn.push(svg("text", { x: 0, y: narrow ? above + 14 : middle + 4, class: "lane" }, svg("title", {}, name), shown));
-    const put = (run, planned) => {
+    drawn.push(svg("text", { x: 0, y: narrow ? above + 14 : middle + 4, class: "lane" }, svg("title", {}, name), shortName));
+    const drawRun = (run, planned) => {
       const [a, b] = [ms(run.from), ms(run.to ?? run.from)];
       if (b < from || a > to) return;
       const [l, w] = [x(a), Math.max(4, x(b) - x(a))];
@@ -317,8 +317,8 @@ function runs(width, data) {
         mark: () => [svg("rect", { class: "cur", x: l - 2, y: middle - 9, width: w + 4, height: 18, rx: 4 })],
       });
     };
-    for (const run of past) put(run, false);
-    for (const run of next) put(run, true);
+    for (const run of past) drawRun(run, false);
+    for (const run of next) drawRun(run, true);
   });
   drawn.push(line("now", x(now), x(now), top - 6, height), label(`Now ${clock.format(now)}`, Math.max(30, Math.min(width - 32, x(now))), 12, "middle", "nowt"));
   const first = stops.findLastIndex(({ planned }) => !planned);
@@ -337,14 +337,14 @@ runs.table = ({ lanes, now }) => {
  * The last runs of a schedule, the newest at the right: [{is: "completed", share, tip}]. *share* (of 1) is the height; one
  * of 0 is a line. What failed has a cross too.
  */
-export function strip(told, saying, most) {
+export function strip(runs, saying, most) {
   hatch();
-  const cells = told.slice(-most);
+  const cells = runs.slice(-most);
   const drawn = cells.map(({ is, tip, share }, i) => {
-    const left = (most - cells.length + i) * 6;
+    const x = (most - cells.length + i) * 6;
     const high = is === "failed" ? 4 : share ? Math.max(3, 20 * share) : 2;
-    const cross = is === "failed" ? [svg("path", { class: "cross", d: `M${left + 0.5},9l3.5,3.5m0,-3.5l-3.5,3.5` })] : [];
-    return svg("g", {}, svg("title", {}, tip), svg("rect", { class: `bx c-${is}`, x: left, y: 20 - high, width: 4.5, height: high, rx: 1 }), ...cross);
+    const cross = is === "failed" ? [svg("path", { class: "cross", d: `M${x + 0.5},9l3.5,3.5m0,-3.5l-3.5,3.5` })] : [];
+    return svg("g", {}, svg("title", {}, tip), svg("rect", { class: `bx c-${is}`, x: x, y: 20 - high, width: 4.5, height: high, rx: 1 }), ...cross);
   });
   return svg("svg", { class: "strip", viewBox: `0 0 ${most * 6} 20`, role: "img", "aria-label": saying }, ...drawn);
 }

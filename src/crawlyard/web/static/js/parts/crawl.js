@@ -5,17 +5,17 @@ import { show, values } from "../core/form.js";
 const MOST_SAID = 3;
 
 /** What a control says, in words: empty if it leaves that to what is under it. */
-const said = (el) => (el.localName === "select" ? (el.value && el.selectedOptions[0].text) : el.value.trim().replaceAll("\n", ", "));
+const textOf = (el) => (el.localName === "select" ? (el.value && el.selectedOptions[0].text) : el.value.trim().replaceAll("\n", ", "));
 
 /** Let each group of *form* say what it holds, also while it is closed; returns what does that again. */
 export function summaries(form) {
   const groups = $$("details.more", form).map((group) => [$(".sum", group), $$("[data-label]", group)]);
   const again = () => {
     for (const [sum, all] of groups) {
-      const set = all.filter(said);
-      const shown = set.length ? set : all.filter((el) => defaults(el)).slice(0, 2);
-      const more = shown.length - MOST_SAID;
-      const words = shown.slice(0, MOST_SAID).map((el) => `${el.dataset.label}: ${said(el) || defaults(el)}`);
+      const set = all.filter(textOf);
+      const controls = set.length ? set : all.filter((el) => defaults(el)).slice(0, 2);
+      const more = controls.length - MOST_SAID;
+      const words = controls.slice(0, MOST_SAID).map((el) => `${el.dataset.label}: ${textOf(el) || defaults(el)}`);
       write(sum, words.join(" · ") + (more > 0 ? ` · ${more} more` : ""));
       sum.classList.toggle("set", set.length > 0);
     }
@@ -45,10 +45,10 @@ export function under(form, spec = {}, prefix = "") {
   for (const el of $$("[data-label]", form)) {
     const value = [el.name, el.dataset.also ?? el.name]
       .map((name) => name.slice(prefix.length).split(".").reduce((at, key) => at?.[key], spec))
-      .find((found) => found != null);
+      .find((value) => value != null);
     const at = choice(el);
     if (value == null) delete at.dataset.under;
-    else at.dataset.under = el === at ? show(el, value) : ([...el.options].find((one) => one.value === String(value))?.text ?? String(value));
+    else at.dataset.under = el === at ? show(el, value) : ([...el.options].find((option) => option.value === String(value))?.text ?? String(value));
     if (el !== at) at.textContent = `${value == null ? "Default" : "Template"}: ${defaults(el)}`;
     else el.placeholder = defaults(el);
   }
@@ -57,8 +57,8 @@ export function under(form, spec = {}, prefix = "") {
 /** Offer the places of a template, {{name}}, in each choice of *form*. */
 export function offer(form, names) {
   for (const el of $$("select[data-label]", form)) {
-    for (const one of [...el.options]) if (one.value.startsWith("{{") && !one.selected) one.remove();
-    const has = [...el.options].map((one) => one.value);
+    for (const option of [...el.options]) if (option.value.startsWith("{{") && !option.selected) option.remove();
+    const has = [...el.options].map((option) => option.value);
     el.append(...names.map((name) => `{{${name}}}`).filter((text) => !has.includes(text)).map((text) => h("option", {}, text)));
   }
 }
@@ -72,10 +72,10 @@ export function command(form) {
   for (const el of $$("[data-label]", form)) {
     const chosen = el.localName === "select" && el.value ? el.selectedOptions[0] : el;
     const { flag } = chosen.dataset;
-    const given = el.closest("[hidden]") ? [] : values(el);
-    if (given.length && flag === undefined && el.name !== "urls") unsaid.push(el.dataset.label);
+    const values_ = el.closest("[hidden]") ? [] : values(el);
+    if (values_.length && flag === undefined && el.name !== "urls") unsaid.push(el.dataset.label);
     else if (chosen !== el) words.push(flag);
-    else for (const value of given) words.push(...(flag ? [flag] : []), quoted(value));
+    else for (const value of values_) words.push(...(flag ? [flag] : []), quoted(value));
   }
   return { words, unsaid };
 }

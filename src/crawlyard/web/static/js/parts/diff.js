@@ -9,30 +9,30 @@ const SIDES = {
 const side = ({ before, after }) => (after == null ? "del" : before == null ? "add" : "same");
 
 /** Draw *found*, a page_diff of the API, into *el*; *apart* has the two texts side by side. */
-export function diff(el, found, apart) {
-  const gaps = folds(found);
+export function diff(el, change, apart) {
+  const gaps = folds(change);
   const hunk = apart ? halves : inline;
   el.classList.toggle("apart", apart);
-  el.replaceChildren(...found.hunks.flatMap((lines, n) => [fold(gaps[n]), ...hunk(lines)]), fold(gaps.at(-1)));
+  el.replaceChildren(...change.hunks.flatMap((lines, n) => [fold(gaps[n]), ...hunk(lines)]), fold(gaps.at(-1)));
 }
 
 /** How many lines are the same above each hunk, and below the last. */
 function folds({ hunks, lines }) {
-  let seen = 0;
+  let shownLines = 0;
   const gaps = hunks.map((hunk) => {
-    const first = hunk.find(({ after }) => after != null)?.after ?? seen + 1;
-    const above = first - 1 - seen;
-    seen = hunk.findLast(({ after }) => after != null)?.after ?? seen;
+    const first = hunk.find(({ after }) => after != null)?.after ?? shownLines + 1;
+    const above = first - 1 - shownLines;
+    shownLines = hunk.findLast(({ after }) => after != null)?.after ?? shownLines;
     return above;
   });
-  return [...gaps, lines - seen];
+  return [...gaps, lines - shownLines];
 }
 const fold = (n) => (n > 0 ? h("div.fold", {}, `… ${counted(n, "line")} without a change`) : "");
 
 /** The text of a line; every second piece differs from the line in its place. */
 function text(line, is) {
-  const [, said, mark] = SIDES[is];
-  return h("span", {}, said && h("span.vh", {}, said), line.parts.map((part, n) => (n % 2 ? h(mark, {}, part) : part)));
+  const [, label, mark] = SIDES[is];
+  return h("span", {}, label && h("span.vh", {}, label), line.parts.map((part, n) => (n % 2 ? h(mark, {}, part) : part)));
 }
 const number = (n) => h("span.no", {}, n == null ? "" : String(n));
 
@@ -57,8 +57,8 @@ function halves(lines) {
       while (n < lines.length && side(lines[n]) === is) n++;
       return lines.slice(from, n);
     };
-    const [gone, come] = [run("del"), run("add")];
-    for (let i = 0; i < Math.max(gone.length, come.length); i++) drawn.push(h("div", {}, half(gone[i], "del", "before"), half(come[i], "add", "after")));
+    const [removed, come] = [run("del"), run("add")];
+    for (let i = 0; i < Math.max(removed.length, come.length); i++) drawn.push(h("div", {}, half(removed[i], "del", "before"), half(come[i], "add", "after")));
   }
   return drawn;
 }

@@ -29,18 +29,18 @@ function reason({ state, state_reason, outcome, detail, waits_for, damaged }) {
  * (done, found, eta_p50_s, …), and so are the fields of its spec; title, host, reason, way,
  * eta and shown (its state, or "stopped": by a limit, before all was fetched) are to be shown.
  */
-export function merged(known, news) {
+export function merged(current, news) {
   const { progress, spec, version, ...more } = news;
-  const v = news.v ?? version ?? known.v;
-  if (v < known.v) return known;
+  const v = news.v ?? version ?? current.v;
+  if (v < current.v) return current;
   if (progress) {
     const { p10_s = null, p50_s = null, p90_s = null, confidence, limit } = progress.eta ?? {};
     const ends = { eta_p10_s: p10_s, eta_p50_s: p50_s, eta_p90_s: p90_s, eta_confidence: confidence, eta_limit: limit };
     Object.assign(more, progress, ends, { found: progress.discovered, uses: progress.proxies });
   }
   Object.assign(more, spec, spec?.urls && { url: [...spec.urls, ...spec.sitemaps][0] });
-  if (news.state && v > known.v) more.waits_for ??= []; // what is known of them is of before
-  const job = { ...known, ...more, v, version: v, progress: undefined, spec: undefined };
+  if (news.state && v > current.v) more.waits_for ??= []; // what is known of them is of before
+  const job = { ...current, ...more, v, version: v, progress: undefined, spec: undefined };
   const at = host(job.url);
   return Object.assign(job, {
     title: job.name || at,

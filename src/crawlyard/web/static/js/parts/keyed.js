@@ -11,17 +11,17 @@ export function keyed(el, row, id, { dress, begun } = {}) {
     const old = rows;
     rows = new Map();
     for (const item of items) {
-      let one = old.get(id(item));
-      if (!one) {
+      let entry = old.get(id(item));
+      if (!entry) {
         const li = copy(row);
-        one = { li, update: bind(li) };
+        entry = { li, update: bind(li) };
         lock(li);
-        begun?.(li, () => one.item);
+        begun?.(li, () => entry.item);
       }
-      one.item = item;
-      one.update(item);
-      dress?.(one.li, item);
-      rows.set(id(item), one);
+      entry.item = item;
+      entry.update(item);
+      dress?.(entry.li, item);
+      rows.set(id(item), entry);
     }
     arrange(el, [...rows.values()].map(({ li }) => li));
   };

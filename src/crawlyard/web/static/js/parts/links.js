@@ -1,4 +1,4 @@
-/** Where a URL that a crawl has found leads in the dashboard: to its page, or out. */
+/** Links for crawled URLs: to their page in the dashboard, or to the site. */
 import { segment } from "../core/all.js";
 
 /** The attributes of a link to the page *id* of a job, or, without one, to *url* itself; null: it leads nowhere. */
@@ -11,8 +11,8 @@ export function attribute(el, attributes) {
   for (const [name, value] of Object.entries(attributes ?? {})) el.setAttribute(name, value);
 }
 
-/** What is said of the target of a link, as the API tells of one, and the word of its state. */
-export function told({ outcome, status }) {
+/** Text and state of a link's target. */
+export function linkStatus({ outcome, status }) {
   if (outcome === "fetched") return { said: String(status), is: "completed" };
   if (outcome === "failed") return { said: status ? `${status} broken` : "failed", is: "failed" };
   return { said: { redirected: "redirects", waiting: "not fetched", skipped: "skipped", never_found: "not in this crawl" }[outcome], is: outcome };

@@ -1,4 +1,4 @@
-/** The command palette: one field that finds what there is, goes there, and does what can be done. */
+/** Command palette: search, navigation and actions in one field. */
 import { get, query, segment } from "../core/api.js";
 import { $, $$, h, icon, write } from "../core/dom.js";
 import { stateWord } from "../core/fmt.js";
@@ -16,11 +16,11 @@ const place = (name, href, sign, hint = "") => ({ name, href, sign, hint });
 const press = (name, query, sign, hint = "") => ({ name, sign, hint, run: () => $(query).click() });
 const word = (el) => (el.ariaLabel || el.firstChild.nextSibling?.textContent || el.textContent).trim();
 
-/** What can be done and gone to wherever one is; of this page, what its own buttons do. */
+/** Global commands and places, and the buttons of this page. */
 function commands() {
   const here = $$("main > .bar .btn, .body .btn").filter((el) => !el.matches(APART) && (el.closest(".drop:not([open])") ?? el).checkVisibility({ visibilityProperty: true }));
   const pages = $$("#side .to").map((el) => place(word(el), el.getAttribute("href"), $("use", el).getAttribute("href").slice(3), el.dataset.go && `g ${el.dataset.go}`));
-  const made = [["jobs:write", "New crawl", "/jobs/new", "plus", "n"], ["schedules:write", "New schedule", "/schedules/new", "schedules"], ["templates:write", "New template", "/templates/new", "templates"]];
+  const commands = [["jobs:write", "New crawl", "/jobs/new", "plus", "n"], ["schedules:write", "New schedule", "/schedules/new", "schedules"], ["templates:write", "New template", "/templates/new", "templates"]];
   return [
     ["This page", here.map((el) => ({ name: el.ariaLabel || el.textContent.trim(), sign: "more", hint: el.dataset.key, run: () => el.click() }))],
     ["Go to", [
@@ -29,7 +29,7 @@ function commands() {
       ...["Tokens", "Webhooks", "System"].map((name) => place(name, `/settings/${name.toLowerCase()}`, "settings", "Settings")),
     ]],
     ["Do", [
-      ...made.filter(([permit]) => may(permit)).map(([, ...told]) => place(...told)),
+      ...commands.filter(([permit]) => may(permit)).map(([, ...command]) => place(...command)),
       press("Switch between light and dark", "#theme", "theme", "theme"),
       { name: "Show all keys", sign: "menu", hint: "?", run: () => $("#help").showModal() },
       press("Sign out", "#signout", "signout"),
@@ -41,13 +41,13 @@ function commands() {
 const filter = (text) => (/^-?\w+:[^/]/.test(text) ? text : text.split(/\s+/).map((part) => JSON.stringify(part)).join(" "));
 
 function job(item) {
-  const { id, title, host, shown } = merged({}, item);
-  return place(title, `/jobs/${segment(id)}`, shown, [stateWord(shown), host].filter(Boolean).join(" · "));
+  const { id, title, host, shown: job } = merged({}, item);
+  return place(title, `/jobs/${segment(id)}`, job, [stateWord(job), host].filter(Boolean).join(" · "));
 }
 const named = (kind) => ({ id, name }) => place(name, `/${kind}/${segment(id)}`, kind);
 const page = ({ id, job_id, title, url }) => place(title || url, `/jobs/${segment(job_id)}/pages/${segment(id)}`, "results", url);
 
-/** What the API finds: each is asked by itself, and shown once it is there. */
+/** Results of the API: each source is queried separately and shown when it answers. */
 const SOURCES = [
   ["Jobs by id", (text) => ID.test(text) && get(`/jobs${query({ id: text, limit: MOST })}`), job],
   ["Jobs", (text) => get(`/jobs${query({ q: filter(text), limit: MOST })}`), job],
@@ -60,12 +60,12 @@ const SOURCES = [
 
 const list = h("div", { id: "found", role: "listbox", "aria-label": "Results" });
 const input = h("input", { role: "combobox", "aria-expanded": "true", "aria-controls": "found", "aria-autocomplete": "list", "aria-label": "Search or jump to", placeholder: "A job, a host, a page, or what you want to do", autocomplete: "off", autocapitalize: "off", spellcheck: "false", enterkeyhint: "go", maxlength: 200 });
-const said = h("span", { role: "status" });
+const status = h("span", { role: "status" });
 const key = (name) => h("kbd", {}, name);
 const dialog = h("dialog.palette", { "aria-label": "Search or jump to" },
   h("div.q", {}, icon("search"), input, h("button.btn.sm.bare", { type: "button", "aria-label": "Close", onclick: () => dialog.close() }, "Esc")),
   list,
-  h("footer", {}, said, h("span.end", {}, key("↑"), " ", key("↓"), " choose"), h("span", {}, key("Enter"), " open"), h("span", {}, key("Ctrl"), " ", key("Enter"), " new tab")));
+  h("footer", {}, status, h("span.end", {}, key("↑"), " ", key("↓"), " choose"), h("span", {}, key("Enter"), " open"), h("span", {}, key("Ctrl"), " ", key("Enter"), " new tab")));
 document.body.append(dialog);
 
 let options = []; // as shown: {el, item}
@@ -113,21 +113,21 @@ function show(groups) {
 const ask = later(WAIT_MS, async () => {
   const mine = turn;
   const text = input.value.trim();
-  const known = local(text);
-  const found = SOURCES.map(([name]) => [name, []]);
-  write(said, "Searching…");
+  const matches = local(text);
+  const results = SOURCES.map(([name]) => [name, []]);
+  write(status, "Searching…");
   await Promise.all(SOURCES.map(async ([, look, view], n) => {
     try {
-      found[n][1] = ((await look(text)) || { items: [] }).items.map(view);
+      results[n][1] = ((await look(text)) || { items: [] }).items.map(view);
     } catch (error) {
-      if (mine === turn && error.status !== 422) write(said, error.message); // what is half typed is no fault
+      if (mine === turn && error.status !== 422) write(status, error.message); // what is half typed is no fault
     }
-    if (mine === turn && found[n][1].length) show([...known.slice(0, -1), ...found, known.at(-1)]);
+    if (mine === turn && results[n][1].length) show([...matches.slice(0, -1), ...results, matches.at(-1)]);
   }));
-  if (mine === turn && said.textContent === "Searching…") write(said, `${options.length} found`);
+  if (mine === turn && status.textContent === "Searching…") write(status, `${options.length} found`);
 });
 
-/** What needs no answer of the server: commands with all words of *text*, and where to look on. */
+/** Results without the server: commands with all words of *text*, and further searches. */
 function local(text) {
   const words = text.toLowerCase().split(/\s+/);
   const fits = ({ name, hint }) => words.every((part) => `${name} ${hint}`.toLowerCase().includes(part));
@@ -148,7 +148,7 @@ function typed() {
   at = 0;
   const text = input.value.trim();
   show(local(text));
-  write(said, "");
+  write(status, "");
   if (text) ask();
 }
 input.oninput = typed;
@@ -162,7 +162,7 @@ input.onkeydown = (event) => {
 dialog.onclick = ({ target }) => target === dialog && dialog.close();
 dialog.onclose = () => { turn += 1; };
 
-/** Show it with *text*; where it is there already, close it. */
+/** Open the palette with *text*, or close it if open. */
 export function open(text) {
   if (dialog.open) return dialog.close();
   if ($("dialog[open]")) return; // what is asked there comes first

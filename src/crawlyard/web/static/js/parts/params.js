@@ -1,9 +1,9 @@
-/** The open places of a template, as fields of a form. */
+/** Parameters of a template, as fields of a form. */
 import { $$, rows } from "../core/all.js";
 
 const AS = { url: "url", list: "words", integer: "number", number: "number", boolean: "number" };
 
-/** Show in *root* what *template* leaves open; without one, nothing. */
+/** Show the parameters of *template* in *root*; nothing without a template. */
 export function params(root, { parameters = [] } = {}) {
   rows(root, "param", parameters);
   $$("input", root).forEach((el, n) => {
@@ -14,5 +14,5 @@ export function params(root, { parameters = [] } = {}) {
   });
 }
 
-/** What a template is called where it is chosen. */
+/** Name of a template in a list of options. */
 export const chosen = (template, user) => (template.owner === user ? template.name : `${template.owner}/${template.name}`);

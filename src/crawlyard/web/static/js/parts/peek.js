@@ -32,15 +32,15 @@ export class Peek {
       lock(this.root);
       this.paint = bind(this.root);
     }
-    const told = job.outcome?.startsWith("Stopped") ? job.outcome : job.why || job.detail || "";
+    const reason = job.outcome?.startsWith("Stopped") ? job.outcome : job.why || job.detail || "";
     this.id = job.id;
-    this.paint({ ...job, told, place: [job.host || job.title, job.by].join(" · ") });
+    this.paint({ ...job, reason, place: [job.host || job.title, job.by].join(" · ") });
     this.dress(this.root.firstElementChild, { ...job, id: null });
     this.root.hidden = false;
-    const asked = `${job.id} ${job.failed}`;
-    if (asked === this.#asked) return;
-    if (!asked.startsWith(this.#asked.split(" ")[0]) || !job.failed) $(".troubles", this.root).hidden = true;
-    this.#asked = asked;
+    const key = `${job.id} ${job.failed}`;
+    if (key === this.#asked) return;
+    if (!key.startsWith(this.#asked.split(" ")[0]) || !job.failed) $(".troubles", this.root).hidden = true;
+    this.#asked = key;
     if (job.failed && may("results:read")) this.#look();
   }
 
@@ -51,7 +51,7 @@ export class Peek {
     try {
       const { items } = await get(`/jobs/${id}/errors?by_status=true`);
       if (id !== this.id) return;
-      rows($(".troubles ul", this.root), "trouble", grouped(items, {}).slice(0, MOST).map(({ samples: [first], ...one }) => ({ ...one, first: first?.[0] ?? "" })));
+      rows($(".troubles ul", this.root), "trouble", grouped(items, {}).slice(0, MOST).map(({ samples: [first], ...problem }) => ({ ...problem, first: first?.[0] ?? "" })));
       $(".troubles", this.root).hidden = !items.length;
     } catch (error) {
       complain(error);

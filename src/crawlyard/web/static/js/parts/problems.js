@@ -42,6 +42,6 @@ export function grouped(items, linked) {
 }
 
 function words(some) {
-  const said = [...new Set(some.map(({ kind, status }) => status ?? (some.length > 1 ? errorWord(kind).toLowerCase() : null)))].filter(Boolean);
-  return said.length ? ` (${said.join(", ")})` : "";
+  const causes = [...new Set(some.map(({ kind, status }) => status ?? (some.length > 1 ? errorWord(kind).toLowerCase() : null)))].filter(Boolean);
+  return causes.length ? ` (${causes.join(", ")})` : "";
 }

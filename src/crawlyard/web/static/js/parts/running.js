@@ -9,27 +9,27 @@ const SAMPLES = 24; // of a spark
 const SAMPLE_MS = 1000;
 const SORT_MS = 5000; // rows that change their places with each message cannot be clicked
 
-const known = new Map(); // all that run, by id
+const jobsById = new Map(); // all that run, by id
 const paces = new Map(); // their rates, the latest last
 let first = []; // ids of those that are shown
 
-/** Show them in *el*, and call *told(shown, pagesPerSecond)* whenever they have changed. */
-export function running(el, told) {
+/** Show them in *el*, and call *changed(shown, pagesPerSecond)* whenever they have changed. */
+export function running(el, changed) {
   const show = keyed(el, "running-row", ({ id }) => id, { dress, begun });
 
   function paint() {
-    const jobs = first.map((id) => known.get(id)).filter((job) => job?.title);
+    const jobs = first.map((id) => jobsById.get(id)).filter((job) => job?.title);
     show(jobs.map(view));
-    told(jobs.length, [...known.values()].reduce((sum, job) => sum + (job.rate ?? 0), 0));
+    changed(jobs.length, [...jobsById.values()].reduce((sum, job) => sum + (job.rate ?? 0), 0));
   }
 
   /** Choose those that end first; of whom only a number is known, ask for the rest. */
   function sort() {
-    const left = ({ eta_p50_s: s }) => s ?? Infinity;
-    const jobs = [...known.values()].sort((a, b) => left(a) - left(b) || (a.id < b.id ? -1 : 1));
+    const remainingS = ({ eta_p50_s: s }) => s ?? Infinity;
+    const jobs = [...jobsById.values()].sort((a, b) => remainingS(a) - remainingS(b) || (a.id < b.id ? -1 : 1));
     first = jobs.slice(0, MOST).map(({ id }) => id);
     for (const id of first) {
-      if (known.get(id).url === undefined) get(`/jobs/${segment(id)}`).then(take).then(paint).catch(() => known.delete(id));
+      if (jobsById.get(id).url === undefined) get(`/jobs/${segment(id)}`).then(take).then(paint).catch(() => jobsById.delete(id));
       if (!paces.has(id)) begin(id);
     }
     paint();
@@ -44,14 +44,14 @@ export function running(el, told) {
   }
 
   on("progress", (jobs) => {
-    const fresh = jobs.some(({ id }) => !known.has(id));
+    const fresh = jobs.some(({ id }) => !jobsById.has(id));
     jobs.forEach(take);
     fresh ? sort() : paint();
   });
   on("job.state job.deleted", ({ job_id: id, to, job }) => {
     if (to === "running" && job) take(job);
     else {
-      known.delete(id);
+      jobsById.delete(id);
       paces.delete(id);
     }
     sort();
@@ -59,16 +59,16 @@ export function running(el, told) {
   setInterval(() => el.matches(":hover, :focus-within") || sort(), SORT_MS);
   return load(async () => {
     const { items } = await get("/jobs?state=running&limit=50&fields=id,version,owner,state,url,progress,spec.name");
-    known.clear();
+    jobsById.clear();
     items.forEach(take);
     sort();
   });
 }
 
 function take(news) {
-  if (news.state && news.state !== "running") return known.delete(news.id);
-  const job = merged(known.get(news.id) ?? {}, news);
-  known.set(news.id, job.url === undefined ? { ...job, title: "" } : job);
+  if (news.state && news.state !== "running") return jobsById.delete(news.id);
+  const job = merged(jobsById.get(news.id) ?? {}, news);
+  jobsById.set(news.id, job.url === undefined ? { ...job, title: "" } : job);
 }
 
 /** A job as its row tells it. Its bar is of what was found: a limit is no way to go. */
@@ -118,6 +118,6 @@ export function reasons({ items, has_more: more }) {
     counts[word] = (counts[word] ?? 0) + 1;
   }
   const each = Object.entries(counts);
-  const told = each.map(([word, n]) => (each.length > 1 ? `${n} for ${word}` : `for ${word}`)).join(", ");
-  return more ? `of the first ${items.length}: ${told}` : told;
+  const reasons = each.map(([word, n]) => (each.length > 1 ? `${n} for ${word}` : `for ${word}`)).join(", ");
+  return more ? `of the first ${items.length}: ${reasons}` : reasons;
 }

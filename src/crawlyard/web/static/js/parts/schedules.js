@@ -35,13 +35,13 @@ export function standing(schedule) {
 export const fate = (is) => GONE[is] ?? fateWord(is);
 
 /** A run as pages show it: by its job, if that is known, else by what became of its time. */
-export function shown(run) {
-  const { fate: told, job } = run.expanded ?? {};
-  const is = run.fate ?? told ?? run.outcome;
-  const said = run.ended || job?.outcome || fate(is);
+export function runView(run) {
+  const { fate: runFate, job } = run.expanded ?? {};
+  const is = run.fate ?? runFate ?? run.outcome;
+  const label = run.ended || job?.outcome || fate(is);
   const late = job?.started_at && run.reason !== "backfill" && Math.max(0, (Date.parse(job.started_at) - Date.parse(run.due_at)) / 1000);
   const compared = job?.changes && job.base_id;
-  return { ...run, is, said, job, jobless: !run.job_id, late, changed: compared && `${news(job.changes)}` };
+  return { ...run, is, said: label, job, jobless: !run.job_id, late, changed: compared && `${news(job.changes)}` };
 }
 
 /** The last *runs*, the latest first, as a strip: the higher, the more pages. */
@@ -52,29 +52,29 @@ export function drawn(runs) {
     is, share: pages == null ? 0 : Math.max(0.15, pages / most),
     tip: [at(due_at), said, pages != null && counted(pages, "page")].filter(Boolean).join(" · "),
   }));
-  const count = (is) => last.filter((one) => one.is === is).length;
+  const count = (is) => last.filter((run) => run.is === is).length;
   return strip(cells.reverse(), `Last ${counted(last.length, "run")}: ${count("failed")} failed, ${count("stopped")} stopped early`, MOST);
 }
 
 /** Draw what the last *runs* (expanded with their jobs, the latest first) changed, fetched and took, each into its figure. */
 export function trend({ changes, pages, took }, runs) {
-  const told = runs.filter(({ job }) => job?.started_at).reverse();
-  const x = told.map(({ due_at }) => due_at);
-  const of = (values) => ({ x, hrefs: told.map(({ job_id }) => `/jobs/${job_id}`), first: "Run", ...values });
-  const compared = told.filter(({ changed }) => changed);
+  const started = runs.filter(({ job }) => job?.started_at).reverse();
+  const x = started.map(({ due_at }) => due_at);
+  const of = (values) => ({ x, hrefs: started.map(({ job_id }) => `/jobs/${job_id}`), first: "Run", ...values });
+  const compared = started.filter(({ changed }) => changed);
   const kinds = ["new", "changed", "gone", "broken"];
-  const sum = (one, kind) => (one.changes?.[kind] ?? 0) + (kind === "new" ? (one.changes?.seen_first ?? 0) : 0);
+  const sum = (run, kind) => (run.changes?.[kind] ?? 0) + (kind === "new" ? (run.changes?.seen_first ?? 0) : 0);
   changes.hidden = !compared.some(({ changed }) => Number(changed)); // no empty axes
   if (!changes.hidden) {
-    const series = kinds.map((kind) => ({ is: KINDS[kind][3], name: KINDS[kind][0], values: told.map(({ job, changed }) => (changed ? sum(job, kind) : null)) }));
-    bars(changes, of({ said: `Changes per run: ${int(Number(compared.at(-1).changed))} in the last`, series, hrefs: told.map(({ job_id, changed }) => changed && `/jobs/${job_id}/changes`) }));
+    const series = kinds.map((kind) => ({ is: KINDS[kind][3], name: KINDS[kind][0], values: started.map(({ job, changed }) => (changed ? sum(job, kind) : null)) }));
+    bars(changes, of({ said: `Changes per run: ${int(Number(compared.at(-1).changed))} in the last`, series, hrefs: started.map(({ job_id, changed }) => changed && `/jobs/${job_id}/changes`) }));
   }
   const course = (el, name, value, say) => {
-    const values = told.map(({ job }) => value(job));
+    const values = started.map(({ job }) => value(job));
     lines(el, of({ said: `${name}: ${say(values.at(-1))} in the last run, ${say(Math.max(...values))} at most`, series: [{ is: "running", name, values, area: true }], say }));
   };
-  for (const el of [pages, took]) el.hidden = !told.length;
-  if (!told.length) return;
+  for (const el of [pages, took]) el.hidden = !started.length;
+  if (!started.length) return;
   course(pages, "Pages", (job) => job.pages, few);
   course(took, "Duration", (job) => job.duration_s, brief);
 }

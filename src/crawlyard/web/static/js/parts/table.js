@@ -2,8 +2,8 @@
 import { $, arrange, bind, complain, copy, get, int, keys, lock, write } from "../core/all.js";
 
 const tables = [];
-/** Of several, the keys are for the first that is seen. */
-const seen = () => tables.find(({ root }) => root.checkVisibility());
+/** Keys act on the first visible table. */
+const visibleTable = () => tables.find(({ root }) => root.checkVisibility());
 
 /**
  * In *root*: a <table> with an empty <tbody>, a .none for when there is nothing, and .newer,
@@ -35,10 +35,10 @@ export class Table {
     if (all) all.onchange = () => this.chooseAll(all.checked);
     tables.push(this);
     keys({
-      j: () => seen()?.#move(1),
-      k: () => seen()?.#move(-1),
-      x: ({ shiftKey }) => seen()?.#toggle(shiftKey),
-      X: () => seen()?.#toggle(true),
+      j: () => visibleTable()?.#move(1),
+      k: () => visibleTable()?.#move(-1),
+      x: ({ shiftKey }) => visibleTable()?.#toggle(shiftKey),
+      X: () => visibleTable()?.#toggle(true),
     });
   }
 
@@ -75,8 +75,8 @@ export class Table {
   }
 
   async #fetch() {
-    const [path, asked, turn] = [this.path, this.#cursor, ++this.#asked];
-    const url = asked ? `${path}${path.includes("?") ? "&" : "?"}cursor=${encodeURIComponent(asked)}` : path;
+    const [path, cursor, turn] = [this.path, this.#cursor, ++this.#asked];
+    const url = cursor ? `${path}${path.includes("?") ? "&" : "?"}cursor=${encodeURIComponent(cursor)}` : path;
     const list = await get(url);
     if (turn !== this.#asked) return; // it was asked for again since then
     this.#next = list.next_cursor;
@@ -100,7 +100,7 @@ export class Table {
     const none = $(".none", this.root);
     if (none) none.hidden = items.length > 0;
     for (const id of this.chosen) if (!this.rows.has(id)) this.chosen.delete(id);
-    this.#told();
+    this.#reportChosen();
   }
 
   /** Put the rows in place, each group below its heading. */
@@ -150,11 +150,11 @@ export class Table {
 
   #update(row, item) {
     row.item = item;
-    const seen = this.view(item);
-    row.seen = seen;
+    const view = this.view(item);
+    row.seen = view;
     const focused = row.tr.contains(document.activeElement) && document.activeElement;
-    row.update(seen);
-    this.dress?.(row.tr, seen, row);
+    row.update(view);
+    this.dress?.(row.tr, view, row);
     if (focused?.hidden) $("a", row.tr)?.focus();
   }
 
@@ -166,7 +166,7 @@ export class Table {
     return true;
   }
 
-  /** Take note of one that is not in the list: it is offered, not pushed in. */
+  /** Offer a new item with a button instead of inserting it. */
   offer(id) {
     if (!this.rows.has(id)) this.#unseen.add(id);
     this.#pager();
@@ -175,13 +175,13 @@ export class Table {
   drop(id) {
     this.rows.get(id)?.tr.remove();
     this.rows.delete(id);
-    if (this.chosen.delete(id)) this.#told();
+    if (this.chosen.delete(id)) this.#reportChosen();
   }
 
   #pager() {
-    const set = (name, shown) => {
+    const set = (name, visible) => {
       const el = $(`.${name}`, this.root);
-      if (el) el.hidden = !shown;
+      if (el) el.hidden = !visible;
       return el;
     };
     set("newer", this.#cursor !== null);
@@ -198,21 +198,21 @@ export class Table {
     const ids = [...this.rows.keys()];
     const [from, to] = [ids.indexOf(this.#anchor), ids.indexOf(id)].sort((a, b) => a - b);
     const range = this.shift && from >= 0 ? ids.slice(from, to + 1) : [id];
-    for (const one of range) this.chosen[box.checked ? "add" : "delete"](one);
+    for (const id of range) this.chosen[box.checked ? "add" : "delete"](id);
     this.#anchor = id;
-    this.#told();
+    this.#reportChosen();
   }
 
   choose(ids) {
     this.chosen = new Set(ids);
-    this.#told();
+    this.#reportChosen();
   }
 
   chooseAll(on) {
     this.choose(on ? this.rows.keys() : []);
   }
 
-  #told() {
+  #reportChosen() {
     for (const [id, { tr }] of this.rows) {
       const on = this.chosen.has(id);
       tr.ariaSelected = on;

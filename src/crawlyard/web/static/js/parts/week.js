@@ -20,7 +20,7 @@ export function shades(most) {
 }
 
 /**
- * A week in *root*: of all schedules, or of its `schedule`, before whose beginning nothing was. *told(hour)* is called
+ * A week in *root*: of all schedules, or of its `schedule`, before whose beginning nothing was. *onHour(hour)* is called
  * for the hour that the pointer or the keys are at: {from, to, is, said, label}; *range(text)* for the week that is shown.
  */
 export class Week {
@@ -30,8 +30,8 @@ export class Week {
   #current;
   slots = 0;
 
-  constructor(root, { told = () => {}, range } = {}) {
-    Object.assign(this, { root, told, range, shown: new Date() });
+  constructor(root, { onHour = () => {}, range } = {}) {
+    Object.assign(this, { root, onHour, range, shown: new Date() });
     this.#current = this.#place(this.shown);
     const body = Array.from({ length: 24 }, (_, hour) =>
       h("tr", {}, h("th", { scope: "row" }, h(hour % 3 ? "span.vh" : "span", {}, `${pad(hour)}:00`)), Array.from({ length: 7 }, () => h("td", {}, h("button", { type: "button", tabindex: -1 })))));
@@ -61,8 +61,8 @@ export class Week {
   async show(to = this.shown) {
     if (to !== this.shown) this.#answer = null; // it is of another week
     this.shown = to;
-    const asked = { from: this.day(0).toISOString(), to: this.day(7).toISOString(), zone, schedule: this.schedule?.id };
-    const answer = await get(`/schedules/calendar/hours${query(asked)}`);
+    const params = { from: this.day(0).toISOString(), to: this.day(7).toISOString(), zone, schedule: this.schedule?.id };
+    const answer = await get(`/schedules/calendar/hours${query(params)}`);
     if (to !== this.shown) return; // the user has gone on
     this.#answer = answer;
     this.range?.(`${date(this.day(0))} – ${date(this.day(6))}`);
@@ -80,27 +80,27 @@ export class Week {
       const from = new Date(day.getFullYear(), day.getMonth(), day.getDate(), Math.floor(i / 7));
       return { from, to: new Date(+from + HOUR_MS), runs: 0, held: 0, together: 0, fates: {} };
     });
-    for (const one of hours) {
-      const hour = this.#hours[this.#place(new Date(one.at))];
-      for (const name of ["runs", "held"]) hour[name] += one[name];
-      hour.together = Math.max(hour.together, one.together);
-      for (const is in one.fates) hour.fates[is] = (hour.fates[is] ?? 0) + one.fates[is];
+    for (const cell of hours) {
+      const hour = this.#hours[this.#place(new Date(cell.at))];
+      for (const name of ["runs", "held"]) hour[name] += cell[name];
+      hour.together = Math.max(hour.together, cell.together);
+      for (const is in cell.fates) hour.fates[is] = (hour.fates[is] ?? 0) + cell.fates[is];
     }
     const steps = shades(Math.max(0, ...this.#hours.map(({ runs }) => runs)));
     this.#hours.forEach((hour, i) => {
       const was = worst(hour.fates);
-      const told = Object.entries(hour.fates).map(([is, n]) => `${int(n)} ${fate(is).toLowerCase()}`);
+      const fates = Object.entries(hour.fates).map(([is, n]) => `${int(n)} ${fate(is).toLowerCase()}`);
       const [end, cell] = [+hour.to, this.#cells[i]];
       if (end > horizon) Object.assign(hour, { is: "beyond", text: "", said: "not computed yet" });
       else if (hour.runs || was) {
         const clash = this.slots > 0 && hour.together > this.slots;
-        if (hour.runs) told.push(`${counted(hour.runs, "run")} planned${clash ? ", likely to wait for a slot" : ""}`);
+        if (hour.runs) fates.push(`${counted(hour.runs, "run")} planned${clash ? ", likely to wait for a slot" : ""}`);
         const many = sum(hour.fates);
         const shade = steps.findLastIndex((step) => hour.runs >= step) + 1;
         const planned = hour.runs && !SIGNS[was]; // what went wrong shows, also where more is to come
         if (planned) Object.assign(hour, { is: `next n${shade}${clash ? " clash" : ""}`, text: int(hour.runs) });
         else Object.assign(hour, { is: `was c-${was}`, text: `${many > 1 ? int(many) : ""}${SIGNS[was] ?? ""}` });
-        hour.said = told.join(", ");
+        hour.said = fates.join(", ");
       } else if (hour.held) Object.assign(hour, { is: "held", text: "", said: `${counted(hour.held, "run")} of paused schedules` });
       else if (end <= begins) Object.assign(hour, { is: "before", text: "", said: "before its start" });
       else Object.assign(hour, { is: "none", text: "", said: +hour.from > now ? "no run" : "no run was due" });
@@ -140,7 +140,7 @@ export class Week {
     this.#cells[this.#current].tabIndex = -1;
     this.#cells[(this.#current = i)].tabIndex = 0;
     const hour = this.#hours[i];
-    if (hour) this.told({ ...hour, label: this.#cells[i].ariaLabel });
+    if (hour) this.onHour({ ...hour, label: this.#cells[i].ariaLabel });
   }
 
   #tabulate() {

@@ -19,14 +19,14 @@ export function views(form, { kind, said, refill }) {
   /** Show the form, or the same as YAML: what has been typed goes along. */
   async function turn(to) {
     if (to === shows) return;
-    const told = await convert[kind](to === "yaml" ? said() : { content: yaml.value });
-    if (to === "yaml") yaml.value = told.content;
-    else refill(told[kind]);
+    const converted = await convert[kind](to === "yaml" ? said() : { content: yaml.value });
+    if (to === "yaml") yaml.value = converted.content;
+    else refill(converted[kind]);
     shows = to;
     yaml.disabled = to !== "yaml";
     $("#file").hidden = to !== "yaml";
     $("#fields").hidden = to === "yaml";
-    for (const one of ["form", "yaml"]) $(`#as-${one}`).ariaPressed = one === to;
+    for (const name of ["form", "yaml"]) $(`#as-${name}`).ariaPressed = name === to;
   }
   for (const to of ["form", "yaml"])
     $(`#as-${to}`).onclick = async () => {

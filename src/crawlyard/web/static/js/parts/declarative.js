@@ -1,9 +1,9 @@
 /**
- * Pages that their HTML tells alone. In a list, a button and a form it says which endpoint is
- * meant; "{name}" is a field of the row, of the page's thing, or of the page's address:
+ * Declarative pages. The HTML of a list, a button or a form names the endpoint that is
+ * used; "{name}" is a field of the row, of the page's thing, or of the page's address:
  *
  *   <section data-list="/tokens?limit=50" data-row="token" data-live="token.*"> a Table;
- *     data-every="3000" reads it again, in ms, where no event tells of changes
+ *     data-every="3000" reads it again, in ms, where changes have no events
  *   <form data-find>                         in a list: its fields are the query, kept in the URL
  *   <section data-of="/templates/{template}">  the page's thing, by data-f and so on
  *   <button data-do="DELETE /tokens/{id}">   a row's or the page's; perhaps with
@@ -20,7 +20,7 @@ const address = { ...Object.fromEntries(new URLSearchParams(location.search)), .
 export const tables = [];
 export const thing = {}; // the page's own
 
-/** The row's object, or the page's, with what the address says. */
+/** The row's object or the page's, with the parameters of the URL. */
 function about(el) {
   const tr = el.closest("tr[data-id], li[data-id]");
   const table = tr && tables.find(({ root }) => root.contains(tr));
@@ -33,25 +33,25 @@ export function list(root, more = {}) {
   const table = new Table({ root, row, id: key, ...more });
   const form = $("form[data-find]", root);
   const base = located(path, address);
-  const wanted = () => (form ? base + query({ limit: 50, ...read(form) }).replace("?", base.includes("?") ? "&" : "?") : base);
+  const listUrl = () => (form ? base + query({ limit: 50, ...read(form) }).replace("?", base.includes("?") ? "&" : "?") : base);
   if (form) {
     write(form, address);
     form.onsubmit = (event) => event.preventDefault();
     form.oninput = later(250, () => {
       history.replaceState(null, "", location.pathname + query(read(form)));
-      table.show(wanted()).catch(complain);
+      table.show(listUrl()).catch(complain);
     });
   }
   tables.push(table);
-  load(() => table.show(wanted()));
+  load(() => table.show(listUrl()));
   const again = () => table.reload().catch(complain);
   if (live) on(live, soon(400, again));
   if (every) setInterval(() => document.hidden || again(), every);
   return table;
 }
 
-/** Show the page's thing in *root*, as *view* sees it, also when it changes; then *shown(thing)*. */
-export function show(root, shown, view = (one) => one) {
+/** Show the page's thing in *root* through *view*, also when it changes; then call *changed(thing)*. */
+export function show(root, changed, view = (item) => item) {
   const paint = bind(root);
   const again = async () => {
     try {
@@ -61,17 +61,17 @@ export function show(root, shown, view = (one) => one) {
       return root.replaceWith(copy("missing"));
     }
     paint(view(thing));
-    root.inert = false; // until then its buttons were nobody's
-    await shown?.(thing);
+    root.inert = false; // its buttons were inert until now
+    await changed?.(thing);
   };
   load(again);
   if (root.dataset.live) on(root.dataset.live, soon(400, () => again().catch(complain)));
   return again;
 }
 
-/** Ask what *dataset* says of *item*; then show what came of it. Resolves to the answer. */
-async function send({ do: what, said, next, undo }, item, body) {
-  const [method, pattern] = what.split(" ");
+/** Send the request in *dataset* for *item*, and show its result. Resolves to the response. */
+async function send({ do: verb, said, next, undo }, item, body) {
+  const [method, pattern] = verb.split(" ");
   const answer = await api(method, located(pattern, item), method === "DELETE" ? undefined : body, item.version);
   const back = undo && (() => send({ do: undo }, { ...item, ...answer }, {}));
   if (said) toast(filled(said, { ...item, ...answer }), { undo: back });
@@ -94,14 +94,14 @@ addEventListener("click", async ({ target }) => {
   if (!button) return;
   const { ask: title, text, verb, fields, body = "{}" } = button.dataset;
   const item = about(button);
-  const asked = title ? await ask({ title: filled(title, item), text: text && filled(text, item), verb, bad: button.classList.contains("bad"), fields }) : {};
-  if (asked) await act(button, () => send(button.dataset, item, { ...JSON.parse(filled(body, item)), ...asked }));
+  const answers = title ? await ask({ title: filled(title, item), text: text && filled(text, item), verb, bad: button.classList.contains("bad"), fields }) : {};
+  if (answers) await act(button, () => send(button.dataset, item, { ...JSON.parse(filled(body, item)), ...answers }));
 });
 
 for (const form of $$("form[data-send]"))
   submits(form, async () => {
-    const { send: what, said, next } = form.dataset;
-    await send({ do: what, said, next }, about(form), read(form));
+    const { send: method, said, next } = form.dataset;
+    await send({ do: method, said, next }, about(form), read(form));
     form.reset();
   });
 
