@@ -47,8 +47,7 @@ IN_MEMORY = "memory://"
 class Yard:
     """Jobs, their results and the workers that run them, on one store.
 
-    The actors passed to `jobs` and `results` decide what may be seen and changed; the actor of the
-    embedded yard is `crawlyard.LOCAL`.
+    `services` act for any actor; `services.surface.Surface` has the nouns of one.
     """
 
     def __init__(
@@ -77,8 +76,6 @@ class Yard:
             self._measures,
         )
         self.policy = self.services.policy
-        self.jobs = self.services.jobs
-        self.results = self.services.results
         self.events = self.services.events
 
     @classmethod

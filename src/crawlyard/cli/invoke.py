@@ -32,6 +32,7 @@ with lazily():
     from crawlyard.api import connection, far, near, server
     from crawlyard.cli import login, logs, loop, session
     from crawlyard.services.instance import meta
+    from crawlyard.services.upkeep import janitor
 if TYPE_CHECKING:
     from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
     from crawlyard.config import Settings
@@ -329,7 +330,7 @@ async def _ready(yard: "yards.Yard") -> Any:
 
 async def _purge(yard: "yards.Yard") -> Any:
     """Free the space of deleted jobs now: nobody else may do it."""
-    return await yard.jobs.purge(user.LOCAL)
+    return await janitor.purged(yard.store.upkeep, yard.clock)
 
 
 async def _far(url: str, basics: Basics, act: "Action") -> int | None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.attention.attention import Attention, Notice
     from crawlyard.core.search.answers import FoundPageOut
-    from crawlyard.services.jobs.terms import ArchiveTerms
+    from crawlyard.services.results.terms import ArchiveTerms
 
 Words = Annotated[
     list[str] | None,

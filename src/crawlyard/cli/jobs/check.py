@@ -131,11 +131,11 @@ async def check(
     if job.state in ENDED:
         if fail_on is FailOn.NEW:
             before, skipped = await _last_complete(session, job)
-            report = await jobs.check(job.id, since=before)
+            report = await session.surface.site.check(job.id, since=before)
             await _write(session, report)
             _tell_comparison(session, report, skipped)
         else:
-            report = await jobs.check(job.id)
+            report = await session.surface.site.check(job.id)
             await _write(session, report)
     if junit:
         with files.whole_file(Path(junit)) as sink:
@@ -162,13 +162,15 @@ async def _last_complete(session: "Session", job: "JobOut") -> tuple[str | None,
 
     The number is how many later ones are incomplete: what these did not reach would seem new.
     """
-    jobs, incomplete = session.surface.jobs, 0
-    async for one in every(jobs.list, limit=_MOST_CHECKS, tag=TAG, state="completed"):
+    site, incomplete = session.surface.site, 0
+    async for one in every(
+        session.surface.jobs.list, limit=_MOST_CHECKS, tag=TAG, state="completed"
+    ):
         same = one.id != job.id and not one.damaged and one.spec.urls == job.spec.urls
         if not (same and one.spec.keep_anchors):
             continue
         # a stop at a limit is known without reading all links of that job
-        if not (one.outcome.startswith("Stopped") or (await jobs.check(one.id)).incomplete):
+        if not (one.outcome.startswith("Stopped") or (await site.check(one.id)).incomplete):
             return one.id, incomplete
         incomplete += 1
     return None, incomplete

@@ -44,7 +44,8 @@ from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.lazy import lazily
 from crawlyard.messaging.bus import BusReach
 from crawlyard.services.access.views import MOST_VIEWS
-from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
+from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.jobs.parameters import MOST_TESTED
 from crawlyard.services.noun import Noun
 from crawlyard.services.operations import bulk
 from crawlyard.services.schedules.schedules import Schedules
