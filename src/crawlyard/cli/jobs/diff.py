@@ -66,10 +66,10 @@ async def diff(
     """
     if page and only:
         raise Invalid("--only", "picks pages of a list; --page shows one")
-    jobs = session.surface.jobs
+    results = session.surface.results
     base, other = await job_id_of(session, earlier), await job_id_of(session, later)
     if page:
-        text = await jobs.page_diff(base, other, page, ignore_text=ignore_text)
+        text = await results.page_diff(base, other, page, ignore_text=ignore_text)
         if session.whole:
             session.write(text)
             return
@@ -82,7 +82,7 @@ async def diff(
 
     async def ask(**part: Any) -> "DiffOut":
         kinds = tuple(only or ())
-        diff_part = await jobs.diff(base, other, only=kinds, ignore_text=ignore_text, **part)
+        diff_part = await results.diff(base, other, only=kinds, ignore_text=ignore_text, **part)
         counts.update(diff_part.counts)
         return diff_part
 

@@ -138,12 +138,12 @@ class Crew:
     ) -> None:
         """Run what the *first* ran beside its jobs, from its end until the *others* have ended."""
         await asyncio.wait((first,))
-        if all(task.done() for task in more_tasks):
+        if all(task.done() for task in others):
             return
         self._session.tell("the first worker process has ended; this one does what it did beside")
         beside = asyncio.create_task(self._again(run))
         try:
-            await asyncio.wait(more_tasks)
+            await asyncio.wait(others)
         finally:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
