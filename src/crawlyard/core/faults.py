@@ -1,4 +1,4 @@
-"""Faults of input: what is wrong with a value, in words, and which part of a body has it."""
+"""Input faults: error messages for invalid values, and the part of a body they are in."""
 
 import re
 import types
@@ -21,9 +21,9 @@ _NO_OTHER: Mapping[str, str] = {}
 def faults_of(
     value: Any, hint: Any, error: msgspec.ValidationError
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield path, code and sentence of everything that is wrong with *value*.
+    """Yield path, code and message of each fault of *value*.
 
-    The sentence has the value, unless *hint* marks it as secret.
+    The message quotes the value, unless *hint* marks it as secret.
     """
     if words := _words_in(hint):
         yield "", "invalid", none_of(value, words)
@@ -49,7 +49,7 @@ def faults_of(
 
 
 def _words_in(hint: Any) -> list[str]:
-    """Return the words of a closed list, none if a value may be something else than one."""
+    """Return the words of a closed list; empty if a value may be something else."""
     words: list[str] = []
     for choice in choices_of(hint):
         if typing.get_origin(choice) is typing.Literal:
@@ -62,13 +62,13 @@ def _words_in(hint: Any) -> list[str]:
 
 
 def _record_in(hint: Any) -> type[Struct] | None:
-    """Return the record that a value must be, ``None`` if it need not be one."""
+    """Return the record type that a value must have; ``None`` if it need not be a record."""
     records = (k for k in choices_of(hint) if isinstance(k, type) and issubclass(k, Struct))
     return next(records, None)
 
 
 def choices_of(hint: Any) -> tuple[Any, ...]:
-    """Return the types among which *hint* leaves a choice."""
+    """Return the alternatives of a union type."""
     if typing.get_origin(hint) is typing.Annotated:
         return choices_of(typing.get_args(hint)[0])
     unions = (typing.Union, types.UnionType)
@@ -93,7 +93,7 @@ _STEP = re.compile(r"\[(\d+)\]|\.([^.\[\]]+)")
 
 
 def _at(value: Any, path: str) -> Any:
-    """Return what *value* has at a path of msgspec, such as ``.a[0].b``.
+    """Return the part of *value* at a path of msgspec, such as ``.a[0].b``.
 
     Raises:
         LookupError: the path does not name one place; ``[...]`` is any value of an object.
@@ -123,9 +123,9 @@ def _kinds_in_words(kinds: re.Match[str]) -> str:
 
 
 def path_fault(path: str, hint: Any) -> str:
-    """Return what is wrong with the path of a field, such as ``spec.name``, in an answer.
+    """Return the error in the path of a field, such as ``spec.name``, of an answer.
 
-    Empty: nothing is, or only the answer itself shows it. *hint* is the type of the answer.
+    Empty if there is none, or only the answer itself can show it. *hint* is the answer's type.
     """
     records = [hint]
     for name in path.split("."):
@@ -145,7 +145,7 @@ def path_fault(path: str, hint: Any) -> str:
 
 
 def _members_of(hint: Any) -> list[Any]:
-    """Return the types of the things in *hint*: its choices, and members of a list."""
+    """Return the types of the parts of *hint*: its alternatives, and items of a list."""
     members: list[Any] = []
     for choice in choices_of(hint):
         if typing.get_origin(choice) is typing.Annotated:
@@ -158,12 +158,12 @@ def _members_of(hint: Any) -> list[Any]:
 
 
 def _is_open(hint: Any) -> bool:
-    """Return whether *hint* may have any members."""
+    """Return whether *hint* allows any member name."""
     return hint is Any or hint is object or typing.get_origin(hint) in (dict, Mapping)
 
 
 def in_words(error: msgspec.ValidationError, value: object, *, secret: bool = False) -> str:
-    """Return what is wrong in our words, with what *value* has there unless it is *secret*."""
+    """Return our wording of *error*, with the offending part of *value* unless it is *secret*."""
     message, _, path = str(error).partition(" - at `$")
     if message.startswith("Invalid RFC3339"):
         message = "Expected `datetime`"
@@ -183,10 +183,10 @@ def in_words(error: msgspec.ValidationError, value: object, *, secret: bool = Fa
 
 
 def check_all(*checks: Callable[[], object]) -> None:
-    """Run all *checks*, and raise their faults as one error.
+    """Run all *checks*, and raise all their faults as one error.
 
     Raises:
-        Invalid: a check failed; `Invalid.faults` has what each of them raised.
+        Invalid: a check failed; `Invalid.faults` has the faults of all of them.
     """
     errors: list[Invalid] = []
     for check in checks:
@@ -198,14 +198,14 @@ def check_all(*checks: Callable[[], object]) -> None:
         raise Invalid.of(errors) from None
 
 
-# --- which part of a body
+# --- parts of a body
 
 
 @contextmanager
 def blaming(
     own: Collection[str], inside: str, renamed: Mapping[str, str] = _NO_OTHER
 ) -> Iterator[None]:
-    """Let `Invalid` name the members of a body.
+    """Translate the fields of `Invalid` to members of the request body.
 
     A field that begins with one of *own* keeps its name, or gets that in *renamed*; all others
     are in the member *inside*: ``limits.pages`` is ``overrides.limits.pages``.

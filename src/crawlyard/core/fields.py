@@ -1,4 +1,4 @@
-"""Fields of records: what people need to know about each, declared in its annotation, and checks.
+"""Record fields: their documentation, labels, options and bounds, declared in annotations.
 
 The command line, the JSON form, the API's schema and the reference pages are made from it.
 """
@@ -39,19 +39,19 @@ class About(Struct, frozen=True, kw_only=True):
 
     doc: str  # for the reference, without a full stop
     label: str = ""  # in forms; empty: the name in words
-    words: Mapping[str, str] = {}  # in forms, what to call each choice; of a text, what is offered
-    help: str = ""  # for the option of the command line, a sentence; empty: as the doc
-    panel: Panel | None = None  # None: there is no option; forms have it under Advanced
+    words: Mapping[str, str] = {}  # in forms: label of each choice; for a text, suggestions
+    help: str = ""  # text of the command-line option, a sentence; empty: derived from doc
+    panel: Panel | None = None  # None: no option; forms show it under Advanced
     flag: str = ""  # by default "--" and the field's name
     metavar: str = ""
-    of: str = ""  # what a list consists of: "URLs"
-    null: str = ""  # what null means; empty: null is not accepted
-    editable: bool = False  # while the job is not over
-    above: float | None = None  # a number must be greater
+    of: str = ""  # items of a list: "URLs"
+    null: str = ""  # meaning of null; empty: null is not accepted
+    editable: bool = False  # until the job is over
+    above: float | None = None  # exclusive lower bound
     least: float | None = None
     most: float | None = None
     longest: int | None = None  # characters of a text, members of a list
-    secret: bool = False  # may have credentials: no error repeats its value
+    secret: bool = False  # may contain credentials: errors do not quote it
 
 
 def about(doc: str, **metadata: Any) -> Meta:
@@ -60,30 +60,30 @@ def about(doc: str, **metadata: Any) -> Meta:
 
 
 SECRET = Meta(extra={"secret": True})
-"""Marks a parameter of an endpoint that has credentials: no error repeats its value."""
+"""Marks a parameter of an endpoint that contains credentials: errors do not quote it."""
 
 
 HIDDEN = Meta(extra={"hidden": True})
-"""Marks a field of a record that no answer has."""
+"""Marks a field of a record that is never part of an answer."""
 
 
 def rounded(digits: int) -> Meta:
-    """Return the mark of a number that answers have with so many *digits* after the point."""
+    """Return the mark of a number that answers round to *digits* after the point."""
     return Meta(extra={"digits": digits})
 
 
 def shown_as(name: str) -> Meta:
-    """Return the mark of a field of a record that has another *name* in answers."""
+    """Return the mark of a field of a record that is called *name* in answers."""
     return Meta(extra={"shown_as": name})
 
 
 def after(name: str) -> Meta:
-    """Return the mark of a field added by an answer: its place is after *name*; empty: first."""
+    """Return the mark of a field added by an answer: it follows *name*; empty: it comes first."""
     return Meta(extra={"after": name})
 
 
 def marks_of(hint: Any) -> Mapping[str, Any]:
-    """Return the metadata of an annotation, outside and inside."""
+    """Return the metadata of an annotation, outer and inner."""
     return _opened(hint)[1]
 
 
@@ -98,10 +98,10 @@ Seconds = Annotated[float, unit("s", "TIME")]
 
 
 class Field(Struct, frozen=True, kw_only=True):
-    """A field as its record declares it, or as a record inside that record does."""
+    """A field of a record, or of a record inside that record."""
 
     path: str  # "limits.pages"
-    kind: Any  # the type, without None and metadata; of a tuple or a frozenset that of its members
+    kind: Any  # the type, without None and metadata; of a tuple or a frozenset that of its items
     many: bool  # a tuple or a frozenset of it
     default: Any
     about: About
@@ -110,29 +110,29 @@ class Field(Struct, frozen=True, kw_only=True):
 
     @property
     def group(self) -> str:
-        """Return the object that it is in: "limits", "retry", or nothing."""
+        """The object that contains it: "limits", "retry", or nothing."""
         return self.path.rpartition(".")[0]
 
     @property
     def name(self) -> str:
-        """Return its name in that object, which is that in the record."""
+        """Its name in that object, and in the record."""
         return self.path.rpartition(".")[2]
 
     @property
     def label(self) -> str:
-        """Return what forms call it."""
+        """Its label in forms."""
         return self.about.label or self.name.removesuffix("_s").replace("_", " ").capitalize()
 
     @property
     def flag(self) -> str:
-        """Return the option that sets it; empty if there is none."""
+        """The option that sets it; empty if there is none."""
         if self.about.panel is None:
             return ""
         return self.about.flag or f"--{self.name.removesuffix('_s').replace('_', '-')}"
 
     @property
     def choices(self) -> type[Enum] | None:
-        """Return the enumeration that it takes its values from, ``None`` if there is none."""
+        """The enumeration of its values; ``None`` if it is not an enumeration."""
         return self.kind if isinstance(self.kind, type) and issubclass(self.kind, Enum) else None
 
 
@@ -141,9 +141,9 @@ _stored: ContextVar[bool] = ContextVar("stored", default=False)
 
 @contextmanager
 def as_stored() -> Iterator[None]:
-    """Let records be read from a store, where a newer program may have higher bounds.
+    """Allow records read from a store to exceed their upper bounds: a newer program may raise them.
 
-    What is below its bound stays an error: zero requests at a time have no meaning.
+    Values below a lower bound stay errors: zero requests at a time have no meaning.
     """
     token = _stored.set(True)
     try:
@@ -155,7 +155,7 @@ def as_stored() -> Iterator[None]:
 def check_bounds(record: Struct, group: str = "") -> None:
     """Check that each field of *record* is within the bounds of its metadata.
 
-    *group* is put before the names of fields in errors.
+    *group* is a prefix of field names in errors.
 
     Raises:
         Invalid: a value is out of its bounds; the message names the field.
@@ -244,7 +244,7 @@ def _opened(hint: Any) -> tuple[Any, dict[str, Any], bool]:
         if origin is Annotated:
             hint, *metas = typing.get_args(hint)
             for meta in metas:
-                extra = (meta.extra or {}) | extra  # what stands further out counts
+                extra = (meta.extra or {}) | extra  # outer metadata takes precedence
         elif origin in (typing.Union, types.UnionType):
             members = [arg for arg in typing.get_args(hint) if arg is not type(None)]
             if len(members) > 1:
@@ -270,7 +270,7 @@ def check_types(record: Struct, group: str = "") -> None:
     """Check that each field of *record* has a value of its type; call it in ``__post_init__``.
 
     A value with only one possible meaning is converted: a list to a tuple, "prefix" to
-    `Scope.PREFIX`, 1e9 to a whole number. *group* is put before field names in errors.
+    `Scope.PREFIX`, 1e9 to a whole number. *group* is a prefix of field names in errors.
 
     Raises:
         Invalid: a value has the wrong type; the message says what is accepted.
@@ -315,7 +315,7 @@ def _converted_one_by_one(
 
 def _converted(value: Any, kind: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # where a float is expected, it becomes one again
+        value = int(value)  # becomes a float again where one is expected
     if _bare(kind) is bool and type(value) is int and value in (0, 1):
         return bool(value)
     return convert(value, kind)
@@ -327,7 +327,7 @@ def _bare(kind: Any) -> Any:
 
 
 def _accepted(kind: Any) -> str:
-    """Return what a field of type *kind* takes, in words."""
+    """Return a phrase for the values that a field of type *kind* accepts."""
     kind = _bare(kind)
     if kind in _ONE:
         return _ONE[kind]

@@ -1,4 +1,4 @@
-"""Base class of records that people write by hand: a misspelt option suggests the near one."""
+"""Base class of records that people write by hand: a misspelt option gets a suggestion."""
 
 from typing import Any
 
@@ -25,4 +25,4 @@ class _NamesChecked(StructMeta):
 
 
 class OptionRecord(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
-    """A record whose constructor names the option that a misspelt one is near to."""
+    """A record whose constructor suggests the closest option for a misspelt one."""

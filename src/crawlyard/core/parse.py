@@ -134,10 +134,10 @@ _LONGEST_COMPARED = 100  # characters
 
 
 def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """Return the one of *names* that *name* is near to; empty if there is none.
+    """Return the most similar of *names*; empty if none is similar.
 
-    Names are compared without *prefix*, which all have, and without the group that ``job.done``
-    and ``job.paused`` have in common: what they share makes any two names alike.
+    Names are compared without *prefix*, which all share, and without the group that ``job.done``
+    and ``job.paused`` share: a common prefix makes any two names similar.
     """
     words = list(names)
     group = name[: name.rfind(".") + 1]
@@ -149,7 +149,7 @@ def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
 
 
 def suggestion(name: object, names: Iterable[str], prefix: str = "") -> str:
-    """Return ``; did you mean …?`` for the end of a message; empty if nothing is near."""
+    """Return ``; did you mean …?`` for the end of a message; empty if no name is similar."""
     near = nearest(name, names, prefix) if isinstance(name, str) else ""
     return f"; did you mean {near}?" if near else ""
 
@@ -157,7 +157,7 @@ def suggestion(name: object, names: Iterable[str], prefix: str = "") -> str:
 def unknown(path: str, name: str, names: Sequence[str], kind: str, prefix: str = "") -> Invalid:
     """Return the error about *name* at *path*, with a suggestion from *names*."""
     hint = suggestion(name, names, prefix) or f"; there are {', '.join(names) or 'none'}"
-    return Invalid(path, f"there is no such {kind}{hint}")
+    return Invalid(path, f"unknown {kind}{hint}")
 
 
 def none_of(value: object, choices: Iterable[str]) -> str:

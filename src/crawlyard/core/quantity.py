@@ -23,7 +23,7 @@ LARGEST = 2**63 - 1  # what a database column holds
 FOREVER_S = 36_500 * 86_400
 """As a retention: a hundred years."""
 
-_DIGITS = 60  # more than any number has that is taken
+_DIGITS = 60  # more than any accepted number has
 
 _COUNT = re.compile(r"([0-9]+(?:[_,][0-9]{3})*)(k|m)?", re.IGNORECASE)
 

@@ -1,6 +1,6 @@
-"""Endpoints: what can be asked of an instance, declared on the service method that does it.
+"""Endpoints: operations of an instance, declared on the service methods that implement them.
 
-A web route, the OpenAPI document, the far side of a connection and the synchronous client are all
+A web route, the OpenAPI document, the remote method and the synchronous client are all
 made from the declaration. A parameter that is named in the path is in the path; one marked with
 `Header` is a header; one marked with `REST` is the rest of the JSON body; all others are in the
 query of GET and DELETE, and members of the JSON body otherwise. Parameters collected by
@@ -37,12 +37,12 @@ S = TypeVar("S")
 
 
 class Slice(Struct, Generic[T], frozen=True, kw_only=True, tag_field="object", tag="list"):
-    """A part of a list; *next_cursor* asks for the next part, ``None``: there is none."""
+    """A part of a list; *next_cursor* identifies the next part, ``None``: this is the last."""
 
     items: list[T]
     next_cursor: str | None = None
     has_more: bool = False
-    total: int | None = None  # if it was asked for
+    total: int | None = None  # if requested
 
 
 KEY = "idempotency_key"
@@ -59,7 +59,7 @@ class Header(Struct, frozen=True):
 class Rest(Struct, frozen=True):
     """Marks a mapping that takes all members of the body that no other parameter takes."""
 
-    form: str  # what the body is, for the document: "job", "change", …
+    form: str  # schema of the body: "job", "change", …
 
 
 class Default(Struct, frozen=True):
@@ -69,23 +69,23 @@ class Default(Struct, frozen=True):
 
 
 class Who(Struct, frozen=True):
-    """Who may call an endpoint, if not whoever has a permit."""
+    """Access rule of an endpoint that needs no particular permit."""
 
     doc: str
 
 
-NOBODY = Who("everybody, whoever they are")
-ANYBODY = Who("whoever is signed in")
-OWN_ACCOUNT = Who("whoever is signed in, but not by a token made for less than their role")
+NOBODY = Who("no sign-in needed")
+ANYBODY = Who("any signed-in user")
+OWN_ACCOUNT = Who("any signed-in user, but not with a token limited to some permits")
 
 IfMatch = Annotated[Version, Header("If-Match")]
-"""The version that may be changed; several: any of them; ``None``: whichever there is."""
+"""The expected version; several: any of them; ``None``: any version."""
 
 MustMatch = Annotated[Version, Header("If-Match", required=True)]
-"""The same, but over HTTP the header must be sent (``*``: whichever there is)."""
+"""The same, but over HTTP the header is required (``*``: any version)."""
 
 IdempotencyKey = Annotated[str | None, Header("Idempotency-Key")]
-"""A key of the caller's: a second call with it, within a day, returns what the first did.
+"""A key chosen by the caller: a repeated call within a day returns the first result.
 
 `crawlyard.open` reads it in this process, and the web for all endpoints: methods ignore it.
 """
@@ -98,18 +98,18 @@ Instant = Annotated[datetime, Meta(tz=True, examples=["2027-01-01T08:00:00Z"])]
 
 LONGEST_REF = 200
 Ref = Annotated[
-    str, Meta(max_length=LONGEST_REF, description="An id, a name of yours, or `OWNER%2FNAME`.")
+    str, Meta(max_length=LONGEST_REF, description="An id, a name of your own, or `OWNER%2FNAME`.")
 ]
-"""What names a template or a schedule in a path."""
+"""Reference to a template or a schedule in a path."""
 
-Owner = Annotated[str, Meta(max_length=64, description="`me`, or a user.")]
+Owner = Annotated[str, Meta(max_length=64, description="`me`, or a user id.")]
 
 LARGEST_PART = 200
-"""Items of a list that are answered at once, at most."""
+"""Maximum items of one part of a list."""
 
-Limit = Annotated[int, Meta(ge=1, le=LARGEST_PART, description="Items of a page.")]
+Limit = Annotated[int, Meta(ge=1, le=LARGEST_PART, description="Maximum items per page.")]
 Cursor = (
-    Annotated[str, Meta(max_length=1000, description="`next_cursor` of the page before.")] | None
+    Annotated[str, Meta(max_length=1000, description="`next_cursor` of the previous page.")] | None
 )
 
 
@@ -130,112 +130,112 @@ def split_words(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 class Reply(Struct):
-    """What an endpoint says about its answer beside the result; HTTP: by status and headers."""
+    """Properties of a response beside its result; over HTTP, its status and headers."""
 
-    unchanged: bool = False  # nothing had to be done
-    dry_run: bool = False  # nothing was done: its Idempotency-Key may be used again
-    status: int | None = None  # in place of that of its endpoint
+    unchanged: bool = False  # nothing changed
+    dry_run: bool = False  # nothing changed: its Idempotency-Key may be used again
+    status: int | None = None  # replaces that of its endpoint
     location: str = ""
-    gone: Callable[[], Awaitable[bool]] | None = None  # whether nobody waits any more
+    gone: Callable[[], Awaitable[bool]] | None = None  # whether the client has disconnected
 
 
 _reply: ContextVar[Reply | None] = ContextVar("reply", default=None)
 
 
 def reply() -> Reply:
-    """Return where the endpoint under way may say something about its answer."""
+    """Return the reply of the current call, for the endpoint to fill in."""
     return _reply.get() or Reply()
 
 
 def replying(is_disconnected: Callable[[], Awaitable[bool]] | None = None) -> Reply:
-    """Begin a call of an endpoint, near or far, whose `reply` is looked at."""
+    """Begin a call of an endpoint, local or remote, whose `reply` is used afterwards."""
     begun = Reply(gone=is_disconnected)
     _reply.set(begun)
     return begun
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """A parameter of an endpoint, and where a request has it."""
+    """A parameter of an endpoint, and its place in a request."""
 
     name: str  # of the method
     alias: str  # in the request
     hint: Any  # its type, without None and marks
-    default: Any  # `inspect.Parameter.empty`: it must be given
+    default: Any  # `inspect.Parameter.empty`: it is required
     place: str  # path, header, rest, query or body
     metas: tuple[Any, ...]
 
     @property
     def required(self) -> bool:
-        """Return whether it must be given."""
+        """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
     def mark(self, kind: type[S]) -> S | None:
-        """Return its mark of a kind, ``None`` if it has none."""
+        """Return its mark of a kind; ``None`` if it has none."""
         return next((meta for meta in self.metas if isinstance(meta, kind)), None)
 
     @property
     def many(self) -> bool:
-        """Return whether a query may have it several times."""
+        """Whether a query may repeat it."""
         return "words" in self.metas
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
-    """One method of a service as it is asked for."""
+    """One method of a service, as an operation of the API."""
 
     noun: str  # "jobs": the attribute of the surface
     group: str  # in the document
-    named: str = ""  # there, if not as the method
+    named: str = ""  # name in the document, if not that of the method
     method: str
     path: str  # "/jobs/{job_id}"
     who: Permit | Who
     status: int
     call: Callable[..., Any]
     marks: frozenset[str] = frozenset()
-    """``seq``: its answer tells the seq of the last event; ``root``: it stands beside the API;
-    ``live``: it changes while its version stays; ``file``: it is a file; ``html``: also a page;
-    ``same``: its route is another's. A number, such as ``404``: that may be the status as well."""
+    """``seq``: its answer has the seq of the last event; ``root``: its path is outside the API;
+    ``live``: it changes while its version stays; ``file``: it is a file; ``html``: also a web page;
+    ``same``: it shares another's route. A number, such as ``404``: an alternative status."""
 
     example: Mapping[str, Any] | None = None  # of a body
     listed: tuple[str, ...] = ()  # fields of an item that HTTP sends unless `fields` names others
 
     @property
     def name(self) -> str:
-        """Return its name in the document: ``jobs_pause``."""
+        """Its name in the document: ``jobs_pause``."""
         return f"{self.group}_{self.named or self.call.__name__.strip('_')}"
 
     @cached_property
     def signature(self) -> inspect.Signature:
-        """Return how its method is called."""
+        """Signature of its method."""
         return inspect.signature(self.call)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Return its parameters, in their order."""
+        """Its parameters, in order."""
         return tuple(self._parameters())
 
     def at(self, *places: str) -> list[Parameter]:
-        """Return the parameters in one of *places*."""
+        """Return the parameters in these *places* of a request, such as path and query."""
         return [parameter for parameter in self.parameters if parameter.place in places]
 
     @property
     def needs_body(self) -> bool:
-        """Return whether a request without a body is wrong, whatever members that may have."""
+        """Whether a request must have a body, even an empty object."""
         return self.method == "PATCH" or any(parameter.required for parameter in self.at("rest"))
 
     @cached_property
     def returns(self) -> Any:
-        """Return the type of its result."""
+        """Type of its result."""
         return typing.get_type_hints(self.call, include_extras=True)["return"]
 
     @property
     def item(self) -> type[Struct]:
-        """Return the type of the items of the list that it returns."""
+        """Type of the items, if it returns a list."""
         kind: type[Struct] = get_args(self.returns)[0]
         return kind
 
     @cached_property
     def yields(self) -> Any:
-        """Return the type of what it yields one by one; ``None`` if it answers at once."""
+        """Type of the items that it streams; ``None`` if it is not a stream."""
         streams = get_origin(self.returns) in (AsyncIterator, AsyncGenerator)
         return get_args(self.returns)[0] if streams else None
 
@@ -299,7 +299,7 @@ def endpoint(
     example: Mapping[str, Any] | None = None,
     listed: tuple[str, ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Declare that a method of a service is asked for by *route*, such as ``GET /jobs/{job_id}``.
+    """Declare a method of a service as the endpoint of *route*, such as ``GET /jobs/{job_id}``.
 
     The noun is the first part of the path unless it is named, and the group in the document is
     the noun. There, *name* is that of the method unless it is given. Over HTTP, items of a list
@@ -328,9 +328,9 @@ def endpoint(
 
 
 def composed(call: Callable[P, R]) -> Callable[P, R]:
-    """Declare that a public method of a noun calls its endpoints and is none itself.
+    """Declare a public method that calls endpoints of its noun but is not one.
 
-    It is the same near and far, and has no route of its own.
+    It is the same locally and remotely, and has no route.
     """
     call.composed = True  # type: ignore[attr-defined]  # read by `methods_of`
     return call
@@ -359,7 +359,7 @@ def sliced(
     position: Callable[[S], str | int],
     total: int | None = None,
 ) -> Slice[T]:
-    """Return the first *limit* of what was found with a limit of one more."""
+    """Return a list part from *records*, which were read with a limit of one more than *limit*."""
     more = len(records) > limit
     first_records = records[:limit]
     cursor = str(position(first_records[-1])) if more else None
@@ -377,7 +377,7 @@ async def every(
 
     For example ``every(yard.jobs.list, state="failed")``.
     """
-    if inspect.isasyncgenfunction(ask):  # it walks by itself
+    if inspect.isasyncgenfunction(ask):  # it pages by itself
         async for item in ask(*args, **terms, limit=limit):
             yield item
         return

@@ -1,4 +1,4 @@
-"""JSON Schemas of the bodies that endpoints take: parameters, specs, templates, settings."""
+"""JSON Schemas of request bodies: parameters, specs, templates, settings."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ _SPECIAL: Mapping[str, dict[str, Any]] = {
 
 
 def form_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the form of a spec, as its reader takes it."""
+    """Return the JSON Schema of a spec in its JSON form."""
     return _object({path: _schema(field) for path, field in FIELDS.items()})
 
 
@@ -162,7 +162,7 @@ def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 _OBJECT: Mapping[str, Any] = {"type": "object"}
 _PARAMETERS = {
-    "description": "Open places, by name; or a list of objects with a name.",
+    "description": "Parameters by name; or a list of objects with a name.",
     "anyOf": [
         {"type": "object", "additionalProperties": _OBJECT},
         {"type": "array", "items": _OBJECT, "maxItems": MAX_PARAMETERS},
@@ -176,7 +176,7 @@ _OF_TEMPLATES: Mapping[str, Any] = {
     "parameters": _PARAMETERS,
     "spec": {
         "type": "object",
-        "description": "As the body of a job; any text may have places such as {{start_url}}.",
+        "description": "As the body of a job; any text may use placeholders like {{start_url}}.",
         "examples": [{"urls": ["{{start_url}}"], "limits": {"pages": 200}}],
     },
 }
@@ -189,12 +189,12 @@ def template_schema() -> dict[str, Any]:
 
 
 def template_change_schema() -> dict[str, Any]:
-    """Return the JSON Schema of what is to be changed of a template."""
+    """Return the JSON Schema of a change of a template."""
     return _of_template({"spec": {"limits": {"pages": 500, "bytes": None}}})
 
 
 def checked_template_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a template that may be in a file as well."""
+    """Return the JSON Schema of a template to check, which may be a file as well."""
     return _of_template(*template_schema()["examples"])
 
 
@@ -217,7 +217,7 @@ FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "checked template": checked_template_schema,
     "section": section_schema,
 }
-"""The JSON Schemas of bodies that take what no parameter takes."""
+"""JSON Schemas of bodies that a `Rest` parameter takes, by its form."""
 
 _EMPTY = inspect.Parameter.empty
 
@@ -248,7 +248,7 @@ def body_of(endpoint: Endpoint, schemas: Mapping[int, Any]) -> dict[str, Any]:
 
 
 def with_default(parameter: Parameter, schema: Any) -> dict[str, Any]:
-    """Return the schema of a parameter with its default."""
+    """Return *schema* with the default value of *parameter*."""
     with_default_value = dict(schema)
     if (
         parameter.default is not _EMPTY

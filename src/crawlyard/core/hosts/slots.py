@@ -19,7 +19,7 @@ from crawlyard.core.jobs.checkpoint import Booking
 LAST = timedelta(seconds=10)
 """How long a row lasts after a renewal, at most: then the slots of a silent process are free.
 
-It lasts no longer than a lease, so that who takes over a job finds the slots free as well.
+It is no longer than a lease, so a worker that takes over a job finds the slots free as well.
 """
 
 MARGIN = timedelta(seconds=1)
@@ -29,33 +29,33 @@ TURN = timedelta(seconds=10)
 """If there are fewer slots than processes, one that has had a slot this long gives it up."""
 
 ALONE_S = 1.5
-"""How long a process may send after it has booked a host that no other process wants."""
+"""How long a process may send after booking a host that no other process needs."""
 
 SLICE_S = 1.0
-"""A process that shares a host sends for about so long, and is followed by the next one."""
+"""How long a process that shares a host sends before the next process takes over."""
 
 SPARE_S = 0.15
-"""So much longer lasts a window than its requests need, as timers and connections are late."""
+"""Extra length of a window beyond its requests, as timers and connections are late."""
 
 GUARD_S = 0.05
-"""A window is not used in its last moments: clocks of machines differ, and threads take turns."""
+"""Unused end of a window: clocks of machines differ, and threads take turns."""
 
 STRIKES_LAST = timedelta(hours=1)
 """How long refusals count, after the last one or the end of its hold; then backoff starts over."""
 
 
 class SlotRequest(Struct, frozen=True, kw_only=True):
-    """What a process asks of a host, on behalf of all its jobs."""
+    """Request of a process for slots of a host, on behalf of all its jobs."""
 
     host: str
     wanted: int  # concurrent requests it could use now; 0: it returns its slots
     at_once: int  # maximum concurrent requests of all processes together
-    keeps: int = 0  # those of its slots that may be in use meanwhile
+    keeps: int = 0  # slots that may be in use until the renewal
     every_s: float = 0.0  # the delay
     book: bool = False  # whether to book a window, if there is a delay
-    ahead: int = 0  # requests that are prepared for it already
+    ahead: int = 0  # requests that are already prepared
     spare_s: float = 0.0  # added to the window of a process that is alone
-    last: datetime | None = None  # see `Booking`; without `book`, the rest is given back
+    last: datetime | None = None  # see `Booking`; without `book`, the remaining time is returned
     free_at: datetime | None = None
 
 
@@ -66,12 +66,12 @@ class SlotHolder(Struct, frozen=True, kw_only=True):
     wanted: int
     at_once: int
     granted: int
-    since: datetime  # since when it has had slots, or has waited for one
-    every_s: float = 0.0  # the delay its jobs ask for; applies to all processes
+    since: datetime  # since when it has had slots, or waited for one
+    every_s: float = 0.0  # the delay requested by its jobs; applies to all processes
 
     @property
     def gone(self) -> bool:
-        """Return whether the row holds nothing that other processes need to know."""
+        """Whether the row holds nothing that other processes need to know."""
         return not (self.wanted or self.granted or self.every_s)
 
     def renewed(self, requests: int, granted: int, now: datetime) -> "SlotHolder":
@@ -81,10 +81,10 @@ class SlotHolder(Struct, frozen=True, kw_only=True):
         return replace(self, wanted=requests, granted=granted, since=since)
 
     def lasts(self, until: datetime) -> datetime:
-        """Return when the row, renewed until *until*, expires.
+        """Return when the row expires after a renewal until *until*.
 
         A row without slots only carries the delay, and lasts one delay longer, until its process
-        asks again.
+        requests slots again.
         """
         return until if self.granted else until + timedelta(seconds=self.every_s)
 
@@ -103,7 +103,7 @@ class HostTerms(Struct, frozen=True, kw_only=True):
     rule: HostRule | None = None
     held_until: datetime | None = None
     strikes: int = 0  # consecutive refusals, seen by any process
-    others_s: float = 0.0  # the longest delay that other processes ask for
+    others_s: float = 0.0  # the longest delay that other processes request
     alone: bool = True  # no other process wants to send requests
     first_at: datetime | None = None  # the start of the booked window
     booked: Booking | None = None
@@ -205,7 +205,7 @@ def booking_of(
     )
 
 
-# --- what is written
+# --- stored state
 
 
 class HostKept(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Attempts of a job: what a job becomes at the end of one, and all of them from its events."""
+"""Attempts of a job: the outcome at the end of an attempt, and all attempts from its events."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -16,12 +16,12 @@ from crawlyard.core.jobs.retry import RetryReason
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended."""
+    """Outcomes of an attempt."""
 
-    RUNNING = auto()  # it has not
+    RUNNING = auto()  # it has not ended
     COMPLETED = auto()
-    FAILED = auto()  # and no other follows
-    REQUEUED = auto()  # it failed and another follows, or its worker was stopped
+    FAILED = auto()  # and there is no further attempt
+    REQUEUED = auto()  # it failed and is retried, or its worker was stopped
     WORKER_LOST = auto()
     PAUSED = auto()
     CANCELLED = auto()
@@ -74,7 +74,7 @@ def attempts_of(events: Iterable[Event]) -> list[Attempt]:
 
 
 class AttemptEnd(Struct, frozen=True, kw_only=True):
-    """A running job that no worker crawls any more."""
+    """End of an attempt: a running job that its worker has released."""
 
     job: Job
     usage: Usage  # total of the job
@@ -83,7 +83,7 @@ class AttemptEnd(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What the job becomes."""
+    """Next state of the job."""
 
     job: Job
     events: tuple[Event, ...]
@@ -94,7 +94,7 @@ Decide = Callable[[AttemptEnd], Verdict]
 
 
 class Last(Struct, frozen=True, kw_only=True):
-    """What the worker that had the job last knows about it."""
+    """Facts that the last worker of the job knows."""
 
     actor: str
     stopped: bool = False  # whether the worker was stopped
@@ -104,7 +104,7 @@ class Last(Struct, frozen=True, kw_only=True):
 
 
 def verdict_on(end: AttemptEnd, last: Last, now: datetime) -> Verdict:
-    """Return what a job becomes: completed by a limit or for lack of URLs, failed, or queued."""
+    """Return the next state of a job: completed by a limit or without URLs left, failed, queued."""
     job, usage, actor = end.job, end.usage, last.actor
     limit = breach(job.limits, usage)
     if limit is not None and not (limit == "errors" and usage.fruitless):

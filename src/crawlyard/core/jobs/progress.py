@@ -1,4 +1,4 @@
-"""Progress of a job: what is done, how fast it goes, and the time left."""
+"""Progress of a job: work done, pace, and time left."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from crawlyard.core.quantity import counted
 
 
 class Confidence(StrEnum):
-    """How far an estimate can be trusted, by the width of its range."""
+    """Confidence in an estimate, by the width of its range."""
 
     LOW = auto()
     MEDIUM = auto()
@@ -106,7 +106,7 @@ def eta_of(limits: Limits, usage: Usage, pulse: Pulse) -> Eta | None:
     if not ends:
         return None
     limit = min(ends, key=lambda name: ends[name].mid)
-    # whatever comes first ends the job; products of extremes are clamped
+    # the first event ends the job; products of extremes are clamped
     low, mid, high = (
         min(max(0.0, min(each)), _LONGEST_S) for each in zip(*ends.values(), strict=True)
     )
@@ -130,7 +130,7 @@ def _frontier(usage: Usage, pulse: Pulse) -> Range:
         sooner, later = _LANE
         lane = Range(sooner * lane_s, lane_s, later * lane_s)
         lane = lane.times(work.scaled(1 / usage.waiting))
-        # a host that waits for others to make room gets faster once they are done
+        # a host that waits for others to free slots gets faster once they are done
         span = lane if workload.lane_full else span._replace(high=max(span.high, lane.high))
     if workload.least_s > span.mid / 2:  # if delays set the pace, a slowdown is not a trend
         span = span._replace(low=min(span.low, math.sqrt(span.low * workload.least_s)))
@@ -140,7 +140,7 @@ def _frontier(usage: Usage, pulse: Pulse) -> Range:
 
 
 def _last_host_s(usage: Usage, pulse: Pulse) -> float:
-    """Return the seconds of the slowest host, if it will be asked when the others are done; or 0.
+    """Return the seconds of the slowest host, if it will be the last one; or 0.
 
     It is so if it takes longer than all waiting URLs would at the overall pace.
     """
@@ -276,7 +276,7 @@ def _limits(limits: Limits, usage: Usage, pulse: Pulse) -> Iterator[tuple[str, R
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """The progress of a job."""
+    """Progress of a job, as shown to users."""
 
     done: int
     discovered: int
@@ -285,14 +285,14 @@ class Progress(Struct, frozen=True, kw_only=True):
     bytes: int
     elapsed_s: Annotated[float, rounded(3)]  # running time
     rate: Annotated[float, rounded(3)]  # targets done per second, recently
-    current_url: Annotated[str, HIDDEN]  # beside the progress of a job in answers
+    current_url: Annotated[str, HIDDEN]  # shown beside the progress of a job in answers
     eta: Eta | None  # None: unknown so far, or not running
     eta_unknown: str = ""  # why there is no estimate
     remark: str = ""  # why it is slow, or its estimate rough; empty: neither
     proxies: tuple[ProxyUse, ...] = ()  # of the run, as of its last checkpoint
 
 
-_FAILING = 0.2  # of the requests: with more that are repeated, they set the pace
+_FAILING = 0.2  # of the requests: if more than this are repeated, they set the pace
 
 
 def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
@@ -301,7 +301,7 @@ def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
     rest_s = min((proxy.rests_s for proxy in workload.proxies), default=0.0)
     held_s = rest_s or workload.hold_s
     if held_s:
-        why = "no proxy can be used" if rest_s else "every host asks for a break"
+        why = "no proxy can be used" if rest_s else "every host asked for a pause"
         return f"Held back: {why}, for another {counted(math.ceil(held_s), 'second')}"
     failing = workload.failed / max(1, usage.done + workload.failed)
     if failing >= _FAILING:
@@ -346,7 +346,7 @@ def progress_of_standing(standing: Standing) -> Progress:
 
 
 MILESTONES = (25, 50, 75)
-"""Percent of a job's way to its end."""
+"""Percentages of a job's progress that are announced."""
 
 
 def milestones(limits: Limits, usage: Usage, pulse: Pulse, last_milestone: int) -> tuple[int, ...]:

@@ -43,25 +43,25 @@ ENDLESS = "forever"
 """The written form of `FOREVER_S`."""
 
 NO_LIMIT = "none"
-"""Another written form of null in a limit: in a merge patch, null takes the limit away."""
+"""Another form of null in a limit: in a merge patch, null would remove the limit."""
 
 
 class FormField(Struct, frozen=True, kw_only=True):
-    """How one field is written; *read* raises `ValueError` that says what was expected."""
+    """JSON form of one field; *read* raises `ValueError` with what was expected."""
 
     field: Field
-    accepts: str  # in words, as Markdown
+    accepts: str  # accepted values, as Markdown
     read: Callable[[object], Any]
     write: Callable[[Any], object]
 
     @property
     def path(self) -> str:
-        """Return where it is in the form: "limits.duration_s"."""
+        """Its path in the form: "limits.duration_s"."""
         return self.field.path
 
     @property
     def also(self) -> str:
-        """Return another path that is accepted ("limits.duration"), or nothing."""
+        """Another accepted path ("limits.duration"), or nothing."""
         return self.path.removesuffix("_s") if self.field.unit == "s" else ""
 
 
@@ -186,12 +186,12 @@ _SPECIAL: Mapping[str, _Way] = {
     "retention_s": ("seconds, a duration or `forever`", _retention, _kept),
     "unique_key": ("text", text, lambda key: key),
     "webhooks": (
-        "a list of URLs, or of objects with `url` and, if wished, `events` and `secret`",
+        "a list of URLs, or of objects with `url` and, optionally, `events` and `secret`",
         _webhooks,
         lambda hooks: [_webhook_form(hook) for hook in hooks],
     ),
 }
-"""What fields accept, and how it is read and written, where their type does not determine it."""
+"""Accepted values, reader and writer of fields whose type does not determine them."""
 
 
 def _same(value: Any) -> Any:
@@ -210,7 +210,7 @@ def _form_field(field: Field) -> FormField:
 
 
 def _by_type(field: Field) -> _Way:
-    """Return what a field accepts, and how it is read and written, as its type says."""
+    """Return the accepted values, reader and writer of a field, as its type determines them."""
     of, kind = field.about.of, field.choices
     if kind is not None:
         words = ", ".join(f"`{word}`" for word in kind)
@@ -368,18 +368,18 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     """A request for a job: a form, which may override fields of a template."""
 
     form: Mapping[str, object]
-    template: str | None = None  # a reference to a template
+    template: str | None = None  # id or name
     template_version: int | None = None
     params: Mapping[str, object] = struct_field(default_factory=dict)
     start_at: datetime | None = None
-    grant: bool = False  # an admin lets this job have what the settings do not grant
+    grant: bool = False  # an admin allows this job what the settings do not grant
 
 
 def read_request(body: Mapping[str, Any]) -> JobRequest:
-    """Return what the body of a request for a job says.
+    """Return the request for a job in *body*.
 
     Raises:
-        Invalid: one of the fields that are not the form's is not what is expected.
+        Invalid: a field beside the form is invalid.
     """
     rest = dict(body)
     template, version = rest.pop("template", None), rest.pop("template_version", None)
@@ -401,7 +401,7 @@ def read_request(body: Mapping[str, Any]) -> JobRequest:
 
 
 def instant_of(field: str, value: object) -> datetime:
-    """Return an instant as RFC 3339 writes it.
+    """Return the instant in RFC 3339 text.
 
     Raises:
         Invalid: it is none, or has no offset.

@@ -17,11 +17,11 @@ BUCKETS = MOST_SHARDS
 """The number of hash buckets for hosts. Each shard has some of them; more shards would get none."""
 
 REST = timedelta(seconds=2)
-"""For this long, a free shard is left to workers that have none of its job, and one that was given
-back for a worker to that worker."""
+"""How long a free shard is left to workers that have no other shard of its job, and a shard that
+was given back for a certain worker to that worker."""
 
 LINGER = timedelta(seconds=2)
-"""A shard that has run dry waits this long for links from other shards before it is released."""
+"""How long a shard without URLs waits for links from other shards before it is released."""
 
 COUNTED = ("pages", "bytes", "errors", "render_s")
 """The limits that are handed out in portions; running time belongs to the job, not to a shard."""
@@ -94,7 +94,7 @@ def to_give_back(holders: Mapping[int, str], coming: Iterable[str], asker: str) 
 
 
 class Extent(Struct, frozen=True, kw_only=True):
-    """How large a job is, as far as known before it starts or continues."""
+    """Size of a job, as far as known before it starts or continues."""
 
     hosts: int  # with waiting URLs
     waiting: int  # URLs
@@ -159,7 +159,7 @@ def once(duration_s: float, apart_s: float | None) -> float:
 
 
 class Share(Struct, frozen=True, kw_only=True):
-    """What the holder of a shard learns about the job in addition to its order."""
+    """Facts about the job that the holder of a shard gets in addition to its order."""
 
     budget: Budget = field(default_factory=dict)  # everything it has recorded is already counted
     left_s: float | None = None  # running time left for the job; None: no limit

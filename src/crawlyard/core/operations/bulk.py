@@ -15,11 +15,11 @@ from crawlyard.core.operations.operation import Operation
 from crawlyard.errors import IllegalMove, Invalid
 
 MOST_IDS = 10_000
-"""Jobs that can be named by id."""
+"""Maximum jobs named by id."""
 
 
 class JobAction(StrEnum):
-    """What can be done to many jobs."""
+    """Bulk actions on jobs."""
 
     PAUSE = auto()
     RESUME = auto()
@@ -32,11 +32,11 @@ class JobAction(StrEnum):
 
 
 class RetryScope(StrEnum):
-    """What part of a job is retried."""
+    """Parts of a job to retry."""
 
     ALL = auto()  # a new job with the same spec
     FAILED = auto()  # the same job, its failed URLs
-    NOW = auto()  # the wait of a pending one is over
+    NOW = auto()  # a pending job stops waiting
 
 
 class BulkAction(Struct, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ class BulkAction(Struct, frozen=True, kw_only=True):
 
     @property
     def doubles(self) -> bool:
-        """Return whether repeating it would create something twice."""
+        """Whether repeating it would create something twice."""
         return self.action is JobAction.RETRY and self.scope is RetryScope.ALL
 
 
@@ -94,7 +94,7 @@ class Chosen(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """The result for one job."""
+    """Outcome of a bulk action for one job."""
 
     id: str
     code: str | None = None  # of a problem; None on success
@@ -134,12 +134,12 @@ def request_of(action: BulkAction, **jobs: object) -> Mapping[str, object]:
 
 
 def action_in(request: Mapping[str, object]) -> BulkAction:
-    """Return the action in the request of an operation."""
+    """Return the action that `request_of` encoded in *request*."""
     return convert(request, BulkAction)
 
 
 def conditions_in(request: Mapping[str, object]) -> tuple[Condition, ...]:
-    """Return the conditions in the request of an operation."""
+    """Return the conditions that select the jobs of a bulk request; none if it names ids."""
     return convert(request["where"], tuple[Condition, ...])
 
 

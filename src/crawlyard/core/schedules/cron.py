@@ -44,7 +44,7 @@ class Field(Struct, frozen=True):
 
     @property
     def allowed(self) -> str:
-        """Return the allowed values, in words."""
+        """The allowed values, in words."""
         names = f", {self.names[0]}-{self.names[-1]}" if self.names else ""
         return f"{self.first}-{self.last}{names}{self.specials}"
 
@@ -89,10 +89,10 @@ class Cron(Struct, frozen=True, kw_only=True):
 
     @property
     def fixed(self) -> bool:
-        """Return whether it names fixed times of day: neither minute nor hour starts with "*".
+        """Whether it names fixed times of day: neither minute nor hour starts with "*".
 
-        Source: cron(8) of Debian, "Special considerations": such jobs run once whatever
-        the clocks do; the others follow the wall clock.
+        Source: cron(8) of Debian, "Special considerations": such jobs run once regardless of
+        clock changes; the others follow the wall clock.
         """
         return not (self.minutes[0].star or self.hours[0].star)
 
@@ -124,9 +124,9 @@ def parse_cron(when: str) -> Cron:
 
 def _alias(word: str) -> str:
     if word.lower() == "@reboot":
-        raise Invalid("when", "@reboot has no meaning here: a schedule outlives its machines")
+        raise Invalid("when", "@reboot is not supported: a schedule is not tied to a machine")
     if word.lower() not in ALIASES:
-        raise Invalid("when", f"there is no {word!r}; there are {', '.join(ALIASES)}")
+        raise Invalid("when", f"unknown name {word!r}; the names are {', '.join(ALIASES)}")
     return ALIASES[word.lower()]
 
 
@@ -189,7 +189,7 @@ def _special(field: Field, base: str, at: int) -> Term | None:
         if which not in tuple("12345"):
             text = repr(which) if which else "nothing"
             place = at + len(name) + 1
-            raise _refused(field, place, f"expected 1-5 behind the '#', got {text}")
+            raise _refused(field, place, f"expected 1-5 after the '#', got {text}")
         return Term(first=weekday, last=weekday, nth=int(which))
     return None
 
@@ -197,7 +197,7 @@ def _special(field: Field, base: str, at: int) -> Term | None:
 def _step(field: Field, text: str, at: int) -> int:
     most = field.last
     if not _NUMBER.fullmatch(text):
-        raise _refused(field, at, f"expected a step of 1-{most} behind the '/', got {text!r}")
+        raise _refused(field, at, f"expected a step of 1-{most} after the '/', got {text!r}")
     if not 1 <= int(text) <= most:
         hint = "; 'every 90m' counts on over the hour" if field is MINUTE and int(text) else ""
         raise _refused(field, at, f"step {text} is out of 1-{most}{hint}")
@@ -208,9 +208,9 @@ def _value(field: Field, text: str, at: int) -> int:
     if text.upper() in field.names:
         return field.names_from + field.names.index(text.upper())
     if not text:
-        raise _refused(field, at, f"misses a value ({field.allowed})")
+        raise _refused(field, at, f"has no value; expected {field.allowed}")
     if not _NUMBER.fullmatch(text):
-        raise _refused(field, at, f"does not know {text!r}: expected {field.allowed}")
+        raise _refused(field, at, f"does not accept {text!r}; expected {field.allowed}")
     if not field.first <= int(text) <= field.last:
         raise _refused(field, at, f"{text} is out of {field.first}-{field.last}")
     return int(text)

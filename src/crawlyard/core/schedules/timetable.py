@@ -53,10 +53,10 @@ def check_instant(field: str, instant: datetime) -> None:
 
 
 class TimetableKind(StrEnum):
-    """What a timetable is made of."""
+    """Kinds of timetables."""
 
-    CRON = auto()  # times of the clock on the wall
-    EVERY = auto()  # an interval, whatever the clocks do
+    CRON = auto()  # wall-clock times
+    EVERY = auto()  # an interval, unaffected by clock changes
     AT = auto()  # one instant
 
 
@@ -65,12 +65,12 @@ class Timetable(Protocol):
 
     @property
     def kind(self) -> TimetableKind:
-        """Return what it is made of."""
+        """Kind of this timetable."""
         ...
 
     @property
     def text(self) -> str:
-        """Return a readable description with its zone."""
+        """Readable description with its zone."""
         ...
 
     def after(self, instant: datetime) -> datetime | None:
@@ -130,7 +130,7 @@ def zone_of(name: str) -> ZoneInfo:
         low for low in sorted(zones) if low.rpartition("/")[2] == sought
     ]
     hint = f"did you mean {zones[near[0]]}?" if near else "an example is Europe/Berlin"
-    raise Invalid("zone", f"there is no time zone {name!r}; {hint}")
+    raise Invalid("zone", f"unknown time zone {name!r}; {hint}")
 
 
 # --- cron: matched in local time without a zone, then converted to UTC
@@ -252,7 +252,7 @@ class _Every(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        return f"Every {duration_text(self.length)}, counted from {_said(self.anchor, self.zone)}"
+        return f"Every {duration_text(self.length)}, counted from {_instant_text(self.anchor, self.zone)}"
 
     def after(self, instant: datetime) -> datetime | None:
         if instant < self.anchor:
@@ -279,7 +279,7 @@ class _At(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        return f"Once, at {_said(self._at, self.zone)}"
+        return f"Once, at {_instant_text(self._at, self.zone)}"
 
     @property
     def _at(self) -> datetime:
@@ -309,7 +309,7 @@ def _written(text: str, at: int) -> datetime:
     try:
         written = datetime.fromisoformat(text.upper())
     except ValueError as error:
-        raise Invalid("when", f"{text!r} is no instant: {error}, at position {at}") from None
+        raise Invalid("when", f"{text!r} is not a valid time: {error}, at position {at}") from None
     if not FIRST_YEAR <= written.year <= LAST_YEAR:
         years = f"{FIRST_YEAR} to {LAST_YEAR}"
         raise Invalid("when", f"{text!r} is out of the years {years}, at position {at}")
@@ -370,7 +370,7 @@ def _skipped(local: datetime) -> str:
     return f"in place of {local:%H:%M}: the clocks go forward"
 
 
-def _said(instant: datetime, zone: ZoneInfo) -> str:
+def _instant_text(instant: datetime, zone: ZoneInfo) -> str:
     local = instant.astimezone(zone)
     time = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     return f"{local:%Y-%m-%d} {time} {local.tzname()} ({zone.key})"

@@ -171,12 +171,13 @@ def _check_places(draft: TemplateDraft) -> None:
     for name in declared:
         if name not in used:
             raise Invalid(
-                f"parameters.{name}", f"no {{{{{name}}}}} in the spec; use it, or take it away"
+                f"parameters.{name}",
+                f"{{{{{name}}}}} is not used in the spec; use it, or remove it",
             )
 
 
 def _check_nothing_hidden(draft: TemplateDraft) -> None:
-    message = f"{HIDDEN} stands for a value that was hidden; give the value itself"
+    message = f"{HIDDEN} stands for a hidden value; give the value itself"
     for field in ("headers", "webhooks"):
         if HIDDEN in texts_in(draft.spec.get(field)):
             raise Invalid(field, message)

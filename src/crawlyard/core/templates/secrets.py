@@ -30,7 +30,7 @@ _ANY = "\0"  # stands for a placeholder while the text around it is checked
 _SCHEME = re.compile(
     r"\s*(?:(?:basic|bearer|token|apikey|negotiate)\s+\S+\s*$|digest\s+\w+=)", re.IGNORECASE
 )
-"""How a header value that is a credential starts, whatever the header's name.
+"""Beginnings of header values that are credentials, under any header name.
 Source: RFC 9110, section 11.4, with the schemes of the IANA registry and two common others.
 """
 _FRAME = re.compile(
@@ -38,14 +38,14 @@ _FRAME = re.compile(
     r'(?:(?>[;,:&\s]*)(?:[A-Za-z_][\w.-]{0,39}=)?"?\0"?)*(?>[;,:&\s]*)',
     re.IGNORECASE,
 )
-"""What may surround placeholders for credentials: a scheme, names as in ``session={{token}}``."""
+"""Text around placeholders for credentials: a scheme, names as in ``session={{token}}``."""
 
 
 def stripped(draft: TemplateDraft) -> tuple[TemplateDraft, tuple[str, ...]]:
     """Return *draft* without credentials, and the paths of what was removed.
 
-    Credentials are the values of headers with such a name or such a beginning, webhooks (whoever
-    knows the URL may post to it), and user and password in a URL. If a parameter fills such a
+    Credentials are the values of headers with such a name or such a beginning, webhooks (the URL
+    alone permits posting to it), and user and password in a URL. If a parameter fills such a
     place, the placeholder stays, and the parameter loses its default and its allowed values. A
     parameter whose placeholders are all gone is removed.
     """
@@ -96,7 +96,7 @@ def secret_names(spec: Mapping[str, object]) -> frozenset[str]:
 
 
 def credentials(draft: TemplateDraft) -> tuple[str, ...]:
-    """Return the paths of the credentials in *draft*."""
+    """Return the paths of everything in *draft* that publishing would remove."""
     return stripped(draft)[1]
 
 
@@ -255,5 +255,5 @@ class _Cleaner(Struct):
 
 
 def _names(text: str) -> list[str]:
-    """Return the names in the placeholders of *text*."""
+    """Return the parameters used in *text*, in order."""
     return [name.strip() for name in PLACE.findall(text)]

@@ -62,7 +62,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
     description: str = ""
     required: bool = False
     default: object = None  # None: no default
-    allowed: tuple[object, ...] = ()  # empty: whatever the type allows
+    allowed: tuple[object, ...] = ()  # empty: any value of the type
 
     def __post_init__(self) -> None:
         path = f"parameters.{self.name}"
@@ -136,7 +136,7 @@ class CrawlTemplate(Struct, frozen=True, kw_only=True):
     created_at: datetime  # of version 1
     updated_at: datetime  # of this version
     actor: str = ""  # who made this version
-    trusted: Annotated[bool, HIDDEN] = False  # what it says was said by one who is `Actor.trusted`
+    trusted: Annotated[bool, HIDDEN] = False  # its author is `Actor.trusted`
 
     @property
     def draft(self) -> TemplateDraft:
@@ -162,7 +162,7 @@ def check_name(name: str) -> None:
     if "/" in name:
         raise Invalid("name", f"expected a name without '/', which follows an owner, got {name!r}")
     if is_id(name):
-        raise Invalid("name", f"expected a name that is no id, got {name!r}")
+        raise Invalid("name", f"expected a name that does not look like an id, got {name!r}")
 
 
 def is_id(word: str) -> bool:
@@ -172,7 +172,7 @@ def is_id(word: str) -> bool:
 
 def _url(value: object) -> str:
     url = text(value).strip()
-    expected = f"expected a URL of http or https, got {shown(value)}"
+    expected = f"expected an http or https URL, got {shown(value)}"
     try:
         parts = urlsplit(url)
     except ValueError:

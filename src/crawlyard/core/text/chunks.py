@@ -1,4 +1,4 @@
-"""Chunks of text, for search and retrieval: by heading, with ids that stay."""
+"""Text chunks for search and retrieval: split by heading, with stable ids."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ _NO_WORDS = re.compile(r"[|:*_\s-]*")  # such a rule, empty cells, or a thematic
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
-    """A part of a page's text below one heading.
+    """A part of a page's text under one heading.
 
     The id comes from the page's URL, the headings and the number of the chunk below them. It stays
     when the text changes, so that a new version replaces the old one in an index.
@@ -91,7 +91,7 @@ def _blocks(text: str, *, markdown: bool = True) -> Iterator[str]:
 
 
 def _packed(blocks: Sequence[str], most: int) -> Iterator[str]:
-    """Yield texts of as many whole blocks as fit."""
+    """Yield texts of as many whole blocks as fit in *most* words."""
     chunk_lines: list[str] = []
     words = 0
     for block in blocks:

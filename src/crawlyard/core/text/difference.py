@@ -1,4 +1,4 @@
-"""Difference of two texts: how much, which lines, and as a unified diff with marked words."""
+"""Difference of two texts: its extent, its lines, and a unified diff with marked words."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ from msgspec import Struct
 from crawlyard.core.quantity import counted
 
 MOST_LINES = 20_000
-"""Lines of a text that are compared one by one; of a longer one, the first."""
+"""Maximum lines of a text to compare; the rest of a longer text is ignored."""
 
 _MOST_WORDS = 400  # of a line whose words are compared
 _CONTEXT = 3
@@ -21,7 +21,7 @@ Ignored = Callable[[str], bool]
 
 
 class Amount(Struct, frozen=True, kw_only=True):
-    """How much two texts differ. It sorts changes, and decides nothing: a price is one word."""
+    """Extent of the difference of two texts. It only sorts changes: a price is one word."""
 
     added: int  # lines
     removed: int
@@ -35,12 +35,12 @@ def lines_of(text: bytes) -> list[str]:
 
 
 def counting(lines: Sequence[str], ignored: Ignored | None) -> list[str]:
-    """Return the lines that count."""
+    """Return the lines to compare."""
     return [line for line in lines if not (ignored and ignored(line))]
 
 
 def amount(before: Sequence[str], after: Sequence[str]) -> Amount:
-    """Return how much two texts differ, given their lines."""
+    """Return the extent of the difference of two texts, given their lines."""
     old, new = Counter(before), Counter(after)
     removed, come = old - new, new - old
     words = _words(old) + _words(new)
@@ -61,11 +61,11 @@ class DiffLine(Struct, frozen=True, kw_only=True):
 
 
 Hunk: TypeAlias = tuple[DiffLine, ...]
-"""Lines that differ, with some around them that do not."""
+"""Lines that differ, with some equal lines around them."""
 
 
 def hunks_of(before: Sequence[str], after: Sequence[str]) -> tuple[Hunk, ...]:
-    """Return where two texts differ; a line in place of another one has its words marked."""
+    """Return the differences of two texts; in a line that replaces another, words are marked."""
     old, new = before[:MOST_LINES], after[:MOST_LINES]
     groups = SequenceMatcher(None, old, new).get_grouped_opcodes(_CONTEXT)
     return tuple(
@@ -87,7 +87,7 @@ def unified(before: Sequence[str], after: Sequence[str]) -> str:
 
 
 def as_text(hunks: Sequence[Hunk], cut: int = 0) -> str:
-    """Return *hunks* as a unified diff; so many lines are *cut* from the end of the text."""
+    """Return *hunks* as a unified diff; *cut* lines at the end of the text were not compared."""
     lines: list[str] = []
     for hunk in hunks:
         old = [line.before for line in hunk if line.before is not None]

@@ -1,7 +1,7 @@
-"""Restless places: lines of a text that differ each time the page is fetched.
+"""Volatile places: lines of a text that differ in each fetch of the page.
 
-A clock, a counter, an advertisement or a token is found by its place, as it never reads the
-same: whatever stands between the same lines is the same place. All of it takes linear time, but
+A clock, a counter, an advertisement or a token is identified by its place, as its text is never
+the same: lines between the same two lines are the same place. All of it takes linear time, except
 for sorting.
 """
 
@@ -15,11 +15,11 @@ from msgspec import Struct, json
 from crawlyard.core.text.difference import MOST_LINES
 
 MOST_PLACES = 1_000
-"""Restless places of one text; with more, the text as a whole is another one each time."""
+"""Maximum volatile places of a text; with more, the whole text is considered different."""
 
 
 class Place(Struct, frozen=True, array_like=True):
-    """Lines of a text, *start* to *end* (exclusive), and how many lines at most stand there."""
+    """Lines of a text, *start* to *end* (exclusive), and the maximum number of lines there."""
 
     start: int
     end: int
@@ -32,7 +32,7 @@ class Place(Struct, frozen=True, array_like=True):
 
 
 class Gap(Struct, frozen=True):
-    """Lines of one text, and those of another that stand in their place."""
+    """Lines of one text, and the lines of another in their place."""
 
     start: int
     end: int
@@ -43,7 +43,7 @@ class Gap(Struct, frozen=True):
 def restless(lines: Sequence[str], later_lines: Sequence[str]) -> bytes:
     """Return the places of *lines* at which another fetch of the page differs, encoded.
 
-    Nothing if they are alike, or so long that a comparison would hold up others.
+    Empty if the texts are equal, or so long that a comparison would block other work.
     """
     if max(len(lines), len(later_lines)) > MOST_LINES:
         return b""
@@ -54,7 +54,7 @@ def restless(lines: Sequence[str], later_lines: Sequence[str]) -> bytes:
 
 
 def ever_restless(versions: Sequence[Sequence[str]]) -> Sequence[Place]:
-    """Return the places of the last of *versions* that differ from each of them to the next."""
+    """Return the places of the last of *versions* that differ between all consecutive versions."""
     volatile: Sequence[Place] | None = None
     for earlier, other in pairwise(versions):
         if max(len(earlier), len(other)) > MOST_LINES:
@@ -68,7 +68,7 @@ def ever_restless(versions: Sequence[Sequence[str]]) -> Sequence[Place]:
 
 
 def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
-    """Yield what of a gap is in *places* of its first text: all, or lines one by one."""
+    """Yield the part of a gap that is in *places* of its first text: all, or single lines."""
     if _within(places, gap.start, gap.end, gap.other_end - gap.other_start):
         yield gap
     elif gap.end - gap.start == gap.other_end - gap.other_start:
@@ -79,13 +79,13 @@ def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
 
 
 def encoded(places: Iterable[Place]) -> bytes:
-    """Return places for `places_of`; nothing for none or too many."""
+    """Return places for `places_of`; empty if there are none or too many."""
     sorted_places = list(places)
     return json.encode(sorted_places) if 0 < len(sorted_places) <= MOST_PLACES else b""
 
 
 def places_of(*encoded_ones: bytes) -> Sequence[Place]:
-    """Return the places that were `encoded`, joined where they overlap."""
+    """Return the places that `encoded` wrote, merged if they overlap."""
     places = [place for data in encoded_ones for place in json.decode(data, type=list[Place])]
     joined: list[Place] = []
     for place in sorted(places, key=lambda place_key: (place_key.start, place_key.end)):
@@ -105,9 +105,9 @@ def calmed(
     of_before: Sequence[Place],
     of_after: Sequence[Place],
 ) -> Sequence[str]:
-    """Return the earlier text as it would be if its restless places read as in the later one.
+    """Return the earlier text with its volatile places replaced by those of the later one.
 
-    What still differs from *after* is a change. The places are those of either text.
+    Remaining differences from *after* are changes. The places are those of either text.
     """
     if not of_before and not of_after:
         return before
@@ -127,7 +127,7 @@ def _calmed(
     of_after: Sequence[Place],
     gap: Gap,
 ) -> Sequence[str]:
-    """Return what *before* has in a gap, as far as it is no restless place."""
+    """Return the lines of *before* in a gap, except those in volatile places."""
     old, new = before[gap.start : gap.end], after[gap.other_start : gap.other_end]
     if _within(of_after, gap.other_start, gap.other_end, len(old)):
         return new
@@ -154,8 +154,8 @@ def _within(places: Sequence[Place], start: int, end: int, other: int) -> bool:
 def gaps(lines: Sequence[str], other: Sequence[str]) -> Iterator[Gap]:
     """Yield the places at which two texts differ, in order.
 
-    Lines that each text has once hold them together, with what is equal around them. Between two
-    such lines, as many lines on both sides are compared one by one.
+    Lines that occur once in each text anchor it, with the equal lines around them. Between two
+    anchors, equal numbers of lines are compared one by one.
     """
     anchors = [(-1, -1), *_anchors(lines, other), (len(lines), len(other))]
     for (before, other_before), (after, other_after) in pairwise(anchors):
@@ -174,7 +174,7 @@ def gaps(lines: Sequence[str], other: Sequence[str]) -> Iterator[Gap]:
 def _line_by_line(
     before: Sequence[str], other: Sequence[str], start: int, end: int, shift: int
 ) -> Iterator[Gap]:
-    """Yield the runs of lines that differ, where each stands *shift* lines further in *other*."""
+    """Yield the runs of lines that differ, each *shift* lines later in *other*."""
     begun = None
     for place in range(start, end + 1):
         if place < end and before[place] != other[place + shift]:
@@ -185,9 +185,9 @@ def _line_by_line(
 
 
 def _anchors(lines: Sequence[str], other: Sequence[str]) -> Sequence[tuple[int, int]]:
-    """Return places of lines that each text has once, as much text as is in the same order.
+    """Return pairs of places of lines that each text has once, maximizing the text in equal order.
 
-    By its length, since an advertisement may be in another place of each text.
+    Weighted by length, as an advertisement may be in another place of each text.
     """
     once = {line for line, count in Counter(lines).items() if count == 1}
     once &= {line for line, count in Counter(other).items() if count == 1}
@@ -199,7 +199,7 @@ def _anchors(lines: Sequence[str], other: Sequence[str]) -> Sequence[tuple[int, 
 
 
 def _rising(pairs: Sequence[tuple[int, int]], weights: Sequence[int]) -> Sequence[tuple[int, int]]:
-    """Return the heaviest run of *pairs* in which the second number rises as the first does.
+    """Return the heaviest subsequence of *pairs* in which the second number increases.
 
     Source: Fenwick, A new data structure for cumulative frequency tables, 1994; for maxima.
     """

@@ -47,7 +47,7 @@ LONGEST_HOLD = timedelta(hours=24)
 """The longest Retry-After that is honoured."""
 
 GONE = 410
-"""The status with which a receiver says that it wants no more messages."""
+"""The status with which a receiver declines further messages."""
 
 ROTATION = timedelta(hours=24)
 """How long the previous secret also signs."""
@@ -120,16 +120,16 @@ class Webhook(Struct, frozen=True, kw_only=True):
 
     @property
     def receiver(self) -> str:
-        """Return the host and port that messages are sent to, as written in the URL."""
+        """The host and port that messages are sent to, as written in the URL."""
         return self.url.partition("://")[2].partition("/")[0].partition("?")[0]
 
     @property
     def off_by_itself(self) -> bool:
-        """Return whether it was disabled, but not by a user."""
+        """Whether it was disabled, but not by a user."""
         return not self.active and not self.disabled_reason.startswith(BY_HAND)
 
     def wants(self, event: Event) -> bool:
-        """Return whether *event* is to be delivered here.
+        """Return whether *event* should be delivered to it.
 
         The event must have the same owner, belong to the webhook's job and schedule if it has them,
         and match a pattern. A test event goes only to the webhook that it is about.
@@ -202,7 +202,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
         """Return an event about this webhook in its current state, with *data* added.
 
-        It contains only the host: whoever knows the rest of the URL may post to it.
+        It contains only the host: the rest of the URL alone permits posting to it.
         """
         event_data: dict[str, object] = {
             "host": self.receiver,
@@ -224,11 +224,11 @@ class Webhook(Struct, frozen=True, kw_only=True):
 
 
 class DeliveryState(StrEnum):
-    """The state of a delivery."""
+    """States of a delivery."""
 
     PENDING = auto()  # waits for its next attempt
     DELIVERED = auto()  # answered with 2xx
-    FAILED = auto()  # given up after the last attempt, or its webhook was switched off
+    FAILED = auto()  # given up after the last attempt, or its webhook was disabled
 
 
 class DeliveryAttempt(Struct, frozen=True, kw_only=True):
@@ -242,7 +242,7 @@ class DeliveryAttempt(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Return whether the receiver accepted the message."""
+        """Whether the receiver accepted the message."""
         return self.status is not None and 200 <= self.status < 300
 
 
@@ -341,7 +341,7 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
         if not fits:
             hint = suggestion(pattern, names) or f"; there are: {', '.join(names)}"
             text = pattern[:_LONGEST_PATTERN]
-            raise Invalid("events", f"no event is named like {text!r}{hint}")
+            raise Invalid("events", f"no event matches {text!r}{hint}")
 
 
 def narrowed(patterns: Iterable[str], names: Collection[EventName]) -> tuple[str, ...]:
