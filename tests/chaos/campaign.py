@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TypeVar
 
-from crawlyard.services.jobs.results import every_event
+from crawlyard.services.jobs.lookup import every_event
 
 from crawlyard import (
     CrawlSchedule,
