@@ -140,7 +140,7 @@ class _FromAllSources(StructMeta):
                 faults.append(_unknown(name, setting, fields))
                 continue
             try:
-                values[name] = _converted(name, setting.value)
+                values[name] = _convert_value(name, setting.value)
             except Invalid as error:
                 faults.append(Invalid(name, error.message + setting.source))
         settings = super().__call__(**values, named=frozenset(values))
@@ -489,7 +489,7 @@ def _unknown(name: str, setting: _Value, fields: Mapping[str, Field]) -> Invalid
     return unknown(name, name, [*fields], "setting")
 
 
-def _converted(name: str, value: object) -> Any:
+def _convert_value(name: str, value: object) -> Any:
     """Convert a value of a setting to its type.
 
     Raises:

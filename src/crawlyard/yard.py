@@ -20,6 +20,7 @@ from crawlyard.messaging.postgres_dispatcher import PostgresDispatcher
 from crawlyard.services.services import Services
 from crawlyard.services.upkeep import clock_sync
 from crawlyard.services.workers.progress import ProgressTracker
+from crawlyard.store.db import in_memory
 from crawlyard.store.db.wakeups import OnDue
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
 from crawlyard.store.open import is_away as store_is_away
@@ -30,7 +31,6 @@ from crawlyard.trust import tls_context
 with lazily():
     from crawlyard import worker_factory
     from crawlyard.messaging import redis_bus as redis
-    from crawlyard.store.db import in_memory
 if TYPE_CHECKING:
     from crawlyard.services.operations.operations import Operations
     from crawlyard.services.schedules.loop import SchedulerLoop

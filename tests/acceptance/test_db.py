@@ -125,8 +125,8 @@ def test_workers_at_work_are_in_the_way_of_a_copy_and_not_of_a_backup(shell: She
         refused_too = shell.run("db", "restore", "yard.backup", "--force")
 
     assert (refused.returncode, saved.returncode, refused_too.returncode) == (5, 0, 5)
-    assert "stop the workers first" in refused.stderr
-    assert "stop the workers first" in refused_too.stderr
+    assert "has live workers" in refused.stderr
+    assert "has live workers" in refused_too.stderr
     assert not (shell.folder / "copy.db").exists()
 
 

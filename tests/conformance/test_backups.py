@@ -479,7 +479,7 @@ def _unfinished(file: Path) -> None:
         (_older_with_a_table_that_is_gone, "no such table: cursors"),
         (_from_before_the_first_release, "schema 0011, .* before the first release"),
         (_newer, "schema 0999, .* supports only"),
-        (_unfinished, "not come to its end"),
+        (_unfinished, "is an unfinished copy"),
         (Path.unlink, "there is no file"),
     ],
 )

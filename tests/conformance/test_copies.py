@@ -291,7 +291,7 @@ def test_two_copies_into_one_database_do_not_mix(files: tuple[Path, Path]) -> No
             with pytest.raises(Stopped):
                 copied(source, target, stopping_after(3))
 
-    with pytest.raises(Conflict, match="another command copies"):
+    with pytest.raises(Conflict, match="another command is copying"):
         copied(source, target, rival)
     copied(source, target)
 

@@ -82,7 +82,7 @@ def other_shards(claim: Claim) -> list[int]:
 
 def batch_for(*numbers: int, page: str = "1") -> Batch:
     """Return a batch with links to all hosts of some shards."""
-    return a_batch(batch_for=targets(numbers, page))
+    return a_batch(found=targets(numbers, page))
 
 
 def targets(numbers: Iterable[int], page: str = "1") -> list[Target]:
@@ -213,7 +213,7 @@ async def test_postgres_reads_no_table_to_see_that_nothing_waits(postgres_url: s
     claim = await store.leases.claim(Asker("w1", only=job.id), NOW, LEASE)
     assert claim is not None
     many = [a_target(str(n), host=host) for host in HOSTS for n in range(400)]
-    await recorded(store, claim.lease, a_batch(batch_for=many))
+    await recorded(store, claim.lease, a_batch(found=many))
     await store.close()
 
     engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))

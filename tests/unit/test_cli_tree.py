@@ -1,5 +1,6 @@
 """One branch of the commands is what it is among all of them."""
 
+import inspect
 import shlex
 import subprocess
 import sys
@@ -11,9 +12,13 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from crawlyard.cli import search
+from crawlyard.cli import accounts, hosts, overview, search, webhooks, workers
 from crawlyard.cli.commands import BRANCHES, tree
+from crawlyard.cli.invoke import PlainCommands
+from crawlyard.cli.sites import sessions
 from crawlyard.core.attention.trouble import Trouble
+from crawlyard.core.endpoints.endpoint import endpoints_of
+from crawlyard.services.surface import nouns
 
 EVERYTHING = typer.main.get_command(tree())
 PLAIN = {"COLUMNS": "100", "TERM": "dumb"}
@@ -64,3 +69,22 @@ def test_what_helps_with_a_notice_is_a_command_that_exists() -> None:
             command, words = command.commands[words[0]], words[1:]
         assert not hasattr(command, "commands"), line
         command.make_context("crawlyard", words)
+
+
+def test_a_plain_command_has_an_endpoint_that_takes_its_options() -> None:
+    number = 0
+    for module in (accounts, hosts, overview, webhooks, workers, sessions):
+        for plain in vars(module).values():
+            if not isinstance(plain, PlainCommands):
+                continue
+            endpoints = endpoints_of(nouns()[plain.noun])
+            for command in plain.app.registered_commands:
+                declared = inspect.unwrap(command.callback or print)
+                if inspect.iscoroutinefunction(declared) or command.name is None:
+                    continue  # it has code of its own
+                endpoint = endpoints["get" if command.name == "show" else command.name]
+                number += 1
+                options = inspect.signature(declared).parameters.values()
+                names = {option.name for option in options if option.kind is option.KEYWORD_ONLY}
+                assert names <= {each.name for each in endpoint.parameters}, command.name
+    assert number > 15

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli.invoke import action
+from crawlyard.cli.jobs import lookup
 from crawlyard.cli.options import (
     Kinds,
     Limit,
@@ -23,8 +24,8 @@ from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.words import NOTICES, error_words
 from crawlyard.lazy import lazily
 
+# only a query with words needs it
 with lazily():
-    from crawlyard.cli.jobs import lookup
     from crawlyard.core.search import search as page_search
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session

@@ -19,19 +19,19 @@ SECTIONS = (
 )
 
 
-def _listed(words: str) -> tuple[str, ...]:
+def _split_words(words: str) -> tuple[str, ...]:
     """Split *words* at the bars; a literal list would take a line per word."""
     return tuple(words.split("|"))
 
 
 # 40 and 36 words: as 41 and 36 are coprime, `title` repeats a pair only after 40 x 36.
-_DOING = _listed(
+_DOING = _split_words(
     "Reading|Planning|Checking|Sharing|Opening|Closing|Moving|Counting|Naming|Lighting|"
     "Testing|Drawing|Raising|Lowering|Booking|Clearing|Guarding|Leaving|Finding|Keeping|"
     "Marking|Measuring|Mending|Noting|Ordering|Painting|Passing|Placing|Raking|Recording|"
     "Replacing|Reporting|Securing|Sorting|Steering|Storing|Teaching|Turning|Watching|Weighing"
 )
-_THINGS = _listed(
+_THINGS = _split_words(
     "tide table|harbour gate|north pier|south pier|signal mast|fog horn|pilot boat|ferry ramp|"
     "lock chamber|stone quay|fish market|rope store|coal bunker|grain silo|dry dock|slipway|"
     "boat house|lamp room|weather glass|chart room|anchor field|buoy line|breakwater|crane track|"

@@ -59,7 +59,7 @@ class BatchDraft(Struct):
             self.notes_made += 1
             self.notes.append({"note": text})
 
-    def add_found(self, target: Target) -> None:
+    def add_target(self, target: Target) -> None:
         """Add a target and count it as discovered."""
         self.new_targets.append(target)
         self.tally.discovered += 1

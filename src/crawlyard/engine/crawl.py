@@ -432,10 +432,10 @@ class Crawl:
     ) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._state.tasks.add(task)
-        task.add_done_callback(partial(self._ended, slot))
+        task.add_done_callback(partial(self._on_task_end, slot))
         return task
 
-    def _ended(self, slot: Slot | None, task: asyncio.Task[None]) -> None:
+    def _on_task_end(self, slot: Slot | None, task: asyncio.Task[None]) -> None:
         state = self._state
         state.tasks.discard(task)
         if slot is not None:  # the task may have been cancelled before it started

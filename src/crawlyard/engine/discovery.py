@@ -187,7 +187,7 @@ class Discovery:
 
     def _accept(self, target: Target) -> str:
         self._remember(target)
-        self._draft.add_found(target)
+        self._draft.add_target(target)
         self._admit(target)
         return ""
 

@@ -119,7 +119,7 @@ class Probe(Struct):
         """Read one sitemap; return the sitemaps that it names."""
         result = self.sitemaps[url]
         try:
-            rule = await self._forbidden(access, url)
+            rule = await self._robots_problem(access, url)
             if rule:
                 result.problem = rule
                 return ()
@@ -159,7 +159,7 @@ class Probe(Struct):
         times_s = self._responses_s.get(host)
         return sum(times_s) / len(times_s) if times_s else None
 
-    async def _forbidden(self, access: RobotsAccess, url: str) -> str:
+    async def _robots_problem(self, access: RobotsAccess, url: str) -> str:
         """Return why a sitemap may not be fetched, "" if it may."""
         if self.spec.ignore_robots:
             return ""

@@ -180,7 +180,7 @@ def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] |
     for pattern in patterns:
         if not pattern.startswith(_REGEX):
             raise Invalid(field, f"expected 're:' and a regular expression, got {pattern[:100]!r}")
-    searches = [_compiled(field, pattern, _regex(field, pattern)).search for pattern in patterns]
+    searches = [_compile(field, pattern, _regex(field, pattern)).search for pattern in patterns]
     if not searches:
         return None
     return lambda line: any(
@@ -206,7 +206,7 @@ class Patterns:
         errors: list[Invalid] = []
         for pattern in patterns:
             try:
-                regex = _compiled(field, pattern, _regex(field, pattern))
+                regex = _compile(field, pattern, _regex(field, pattern))
                 self._patterns.append((pattern, regex))
             except Invalid as error:
                 errors.append(error)
@@ -216,10 +216,10 @@ class Patterns:
         # when it runs out of memory; an alternation only gets slower
         alternation = "|".join(f"(?:{_regex(field, p)})" for p in patterns)
         try:
-            self._any = _compiled(field, "all together", alternation, _LIST_MEMORY)
+            self._any = _compile(field, "all together", alternation, _LIST_MEMORY)
             self._together = True
         except Invalid:  # too large, or an unclosed \Q in one: match one by one
-            self._any = _compiled(field, "anything", "")
+            self._any = _compile(field, "anything", "")
             self._together = False
 
     def __bool__(self) -> bool:
@@ -277,7 +277,7 @@ def _glob(character: str) -> str:
             return str(re2.escape(raw.replace(" ", "%20")))
 
 
-def _compiled(field: str, pattern: str, regex: str, memory: int = _PATTERN_MEMORY) -> re2._Regexp:
+def _compile(field: str, pattern: str, regex: str, memory: int = _PATTERN_MEMORY) -> re2._Regexp:
     options = re2.Options()
     options.max_mem = memory
     options.log_errors = False  # errors would go to stderr

@@ -52,7 +52,7 @@ def parse(body: bytes, url: str) -> Sitemap:
     """
     body, problem = _plain(body)
     entries = _Entries(url)
-    body, encoding = _decoded(body)
+    body, encoding = _decode_text(body)
     try:
         if body.startswith(b"<"):
             _Reader(entries).read(body, encoding)
@@ -139,7 +139,7 @@ def _plain(body: bytes) -> tuple[bytes, str]:
         return b"", str(error)
 
 
-def _decoded(body: bytes) -> tuple[bytes, str | None]:
+def _decode_text(body: bytes) -> tuple[bytes, str | None]:
     """Return *body* without a BOM and leading white space, and its encoding.
 
     ``None`` leaves the encoding to the XML declaration.

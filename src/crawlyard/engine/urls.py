@@ -155,7 +155,7 @@ class Base:
             self._move(href)
 
     def _move(self, href: str) -> None:
-        base = self._resolved(href)
+        base = self._resolve(href)
         if base is not None and base.protocol not in {"data:", "javascript:"}:
             self._base = base if len(base.href) <= MAX_URL else self._base
 
@@ -168,7 +168,7 @@ class Base:
         if (resolved := self._joined.get(stem)) and (not sign or _FRAGMENT.fullmatch(fragment)):
             text = f"{resolved}{sign}{fragment}"
         else:
-            url = self._resolved(href)
+            url = self._resolve(href)
             if url is None or url.protocol in {"javascript:", "vbscript:", "data:"}:
                 return None
             text = str(url.href)
@@ -176,7 +176,7 @@ class Base:
 
     def join(self, href: str) -> str | None:
         """Resolve *href* to a canonical URL; return ``None`` if it is not an http(s) URL."""
-        url = self._resolved(href)
+        url = self._resolve(href)
         if url is None:
             return None
         has_credentials = "@" in href and url.has_credentials()
@@ -184,7 +184,7 @@ class Base:
         self.credentials += has_credentials and crawlable is not None
         return crawlable
 
-    def _resolved(self, href: str) -> can_ada.URL | None:
+    def _resolve(self, href: str) -> can_ada.URL | None:
         if len(href) > _LONGEST_HREF:
             return None
         try:
@@ -258,7 +258,7 @@ def host_of(url: str) -> str:
     Source: RFC 1034 §3.1 (the dot stands for the root, above every name).
     """
     host = url[url.index("/") + 2 : url.index("/", 8)]
-    return host if host[-1] != "." and ".:" not in host else _undotted(host)
+    return host if host[-1] != "." and ".:" not in host else _strip_dot(host)
 
 
 def for_rules(url: str) -> str:
@@ -268,7 +268,7 @@ def for_rules(url: str) -> str:
     return origin_of(url) + path_of(url)
 
 
-def _undotted(host: str) -> str:
+def _strip_dot(host: str) -> str:
     name, colon, port = host.partition(":")
     return f"{name.removesuffix('.')}{colon}{port}"
 

@@ -122,13 +122,13 @@ async def write(
     """
     count = total = 0
 
-    async def counted() -> AsyncGenerator[Record]:
+    async def count_records() -> AsyncGenerator[Record]:
         nonlocal count
         async for record in records:
             count += 1
             yield record
 
-    async for data in chunks(counted(), writer):
+    async for data in chunks(count_records(), writer):
         total += len(data)
         sink(data)
     return Written(records=count, bytes=total)

@@ -33,7 +33,7 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Sink]:
             yield _sink(direct, path)
         return
     partial = target.with_name(f".{target.name}.partial")
-    file = _locked(partial, path, mode)
+    file = _open_locked(partial, path, mode)
     try:
         yield _sink(file, path)
         with _naming(path):
@@ -86,7 +86,7 @@ def _sink(file: BinaryIO, path: Path) -> Sink:
     return write
 
 
-def _locked(partial: Path, path: Path, mode: int) -> BinaryIO:
+def _open_locked(partial: Path, path: Path, mode: int) -> BinaryIO:
     """Return *partial* opened empty and locked for this process."""
     with _naming(path):
         opened = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)

@@ -28,7 +28,7 @@ class JsonLines:
 
     def record(self, record: Record) -> bytes:
         """Return a record as one line of JSON."""
-        return _encoded(record) + b"\n"
+        return _encode(record) + b"\n"
 
 
 def dumps(value: object, indent: int | None = None) -> str:
@@ -36,10 +36,10 @@ def dumps(value: object, indent: int | None = None) -> str:
 
     Non-finite numbers such as NaN become ``null``.
     """
-    return _encoded(value, indent).decode()
+    return _encode(value, indent).decode()
 
 
-def _encoded(value: object, indent: int | None = None) -> bytes:
+def _encode(value: object, indent: int | None = None) -> bytes:
     try:
         written = msgspec.json.encode(value)
         written = msgspec.json.format(written, indent=indent) if indent else written

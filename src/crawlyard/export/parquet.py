@@ -68,7 +68,7 @@ class Parquet:
         self._reads: dict[str, Callable[[Record], Any]] = {
             **{name: itemgetter(name) for name in self._schema.names},
             **_READS,
-            **{f"extracted.{name}": partial(_extracted, name) for name in extracted},
+            **{f"extracted.{name}": partial(_extracted_values, name) for name in extracted},
         }
         self._records: list[Record] = []
         self._characters = 0
@@ -128,7 +128,7 @@ def _pairs(record: Record) -> list[dict[str, str]] | None:
     return headers and [{"name": name, "value": value} for name, value in headers]
 
 
-def _extracted(name: str, record: Record) -> Sequence[str]:
+def _extracted_values(name: str, record: Record) -> Sequence[str]:
     values: Sequence[str] = record["extracted"].get(name, ())
     return values
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from crawlyard.cli import values
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import CheckOptions, Urls, form_of
+from crawlyard.cli.jobs.summary import ENDED
 from crawlyard.cli.options import IdempotencyKey, choice, flag, option
 from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.output import counted as count_of
@@ -14,13 +15,13 @@ from crawlyard.cli.usage import essential
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
+from crawlyard.export import files
 from crawlyard.lazy import lazily
 
+# help needs none of them: 30 ms
 with lazily():
     from crawlyard.cli.jobs import junit as junit_file
     from crawlyard.cli.jobs import run_and_watch
-    from crawlyard.cli.jobs.summary import ENDED
-    from crawlyard.export import files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -34,6 +34,7 @@ from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
 
+# a command needs one or two of them: 50 ms
 with lazily():
     from crawlyard.cli.jobs import exports, views
     from crawlyard.cli.templates import views as template_views

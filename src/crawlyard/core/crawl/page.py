@@ -34,7 +34,7 @@ class TargetState(IntEnum):
 class ErrorKind(StrEnum):
     """Why a URL failed; this list is closed."""
 
-    TIMEOUT = auto()  # no whole answer in time
+    TIMEOUT = auto()  # no complete response in time
     DNS = auto()  # the name has no address
     CONNECT = auto()  # refused, reset, unreachable
     TLS = auto()  # no trusted encrypted connection

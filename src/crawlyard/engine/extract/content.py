@@ -165,7 +165,7 @@ def keep_main(document: Document, title: str, data: Mapping[str, Any]) -> Main |
     if body is None:
         return None
     article = says_article(data) or _is_article_item(document)
-    headings = [_folded(node.text) for node in document.select("h1")]
+    headings = [_fold_spaces(node.text) for node in document.select("h1")]
     around = _navigation(document)
     drop_unseen(document)
     whole = _size(body.text)
@@ -177,13 +177,13 @@ def keep_main(document: Document, title: str, data: Mapping[str, Any]) -> Main |
         if rule == DENSITY:
             _drop_bars(element)
         if rule == DENSITY or article:
-            element = _narrowed(element, article=article)
+            element = _narrow(element, article=article)
     if element is not body:
         body.clear()
         body.append(element)
     alone = headings[0] if len(headings) == 1 and not document.select("h1") else ""
     text = element.text
-    heading = alone if alone in _folded(title) else ""
+    heading = alone if alone in _fold_spaces(title) else ""
     return Main(rule, heading, whole - _size(text), content_hash(f"{heading} {text}"))
 
 
@@ -403,7 +403,7 @@ def _drop_bars(body: Element) -> None:
             node = following
 
 
-def _narrowed(root: Element, *, article: bool) -> Element:
+def _narrow(root: Element, *, article: bool) -> Element:
     """Return the part of *root* with its prose; for an article, without blocks of links."""
     free = _free(root)
     if free < 400 or (4 if article else 2) * _prose(root) < free:
@@ -490,5 +490,5 @@ def _prose(node: Element) -> int:
     return _size("".join([paragraph.text for paragraph in node.select("p")]))
 
 
-def _folded(text: str) -> str:
+def _fold_spaces(text: str) -> str:
     return " ".join(text.split())

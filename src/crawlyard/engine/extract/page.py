@@ -24,6 +24,7 @@ from crawlyard.engine.extract.page_text import TextBound, visible_length
 from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints
 from crawlyard.lazy import lazily
 
+# it needs an extra
 with lazily():
     from crawlyard.engine.extract import pdf
 
@@ -305,7 +306,7 @@ def _extract_html(body: bytes, source: PageSource) -> Extracted:
     links, nofollow = _links(urls, page_links.rels, closed=closed, follow=options.follow_nofollow)
     after = _refresh(meta, base)
     each = _outgoing(page_links, urls, after, closed=closed, own=options.anchors)
-    outgoing, sent = _encoded(list(dict.fromkeys(islice(each, MAX_LINKS))))
+    outgoing, sent = _encode_links(list(dict.fromkeys(islice(each, MAX_LINKS))))
     canonical_href = _href(document, "link[rel~=canonical i][href]")
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
@@ -368,7 +369,7 @@ def _cuts(text: str, base: Base, *, whole: bool) -> str:
     return "; ".join(reasons)
 
 
-def _encoded(links: Sequence[tuple[str, ...]]) -> tuple[Sequence[tuple[str, ...]], bytes]:
+def _encode_links(links: Sequence[tuple[str, ...]]) -> tuple[Sequence[tuple[str, ...]], bytes]:
     """Return the first of *links* that fit into `MAX_LINK_BYTES`, also encoded for the store."""
     data = encoded(links) if links else b""
     while len(data) > MAX_LINK_BYTES:

@@ -145,7 +145,7 @@ class ParsePool:
             return extract(body, source)
         # not msgspec.json, which encodes no lone surrogates
         request = {"source": msgspec.to_builtins(source), "limit_s": self._limit_s}
-        head = _framed(json.dumps(request).encode()) + _length(body)
+        head = _frame(json.dumps(request).encode()) + _length(body)
         async with self._budget.reserve(len(body)):
             for _ in range(_TRIES):
                 page = await self._parse_in_child(head, body)
@@ -235,7 +235,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         reply, text = _reply(json.loads(head), _read(requests), start)
         gc.collect()  # a parsed document is a reference cycle
         reply["is_last"] = _used_bytes() - start - 2 * len(text) > MAX_RETAINED
-        replies.write(_framed(json.dumps(reply).encode()))
+        replies.write(_frame(json.dumps(reply).encode()))
         replies.write(_length(text))
         replies.write(text)
         replies.flush()
@@ -287,7 +287,7 @@ def _limited_memory(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def _framed(message: bytes) -> bytes:
+def _frame(message: bytes) -> bytes:
     return _length(message) + message
 
 

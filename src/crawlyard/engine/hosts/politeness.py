@@ -83,7 +83,7 @@ class Politeness:
         slot = self._slots[host] = self._rate_limiter.take(host)
         task = self._spawn(self._learn(origin, host))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, host, slot))
+        task.add_done_callback(partial(self._on_task_end, host, slot))
 
     async def acquire_for_browser(self, url: str, *, document: bool) -> BrowserSlot:
         """Wait for a slot at the host of *url*, for a request of a rendered page.
@@ -110,7 +110,7 @@ class Politeness:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def _ended(self, host: str, slot: Slot, task: asyncio.Task[None]) -> None:
+    def _on_task_end(self, host: str, slot: Slot, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         slot.release()
         if task.cancelled():  # perhaps before it started; an edit may resume the crawl

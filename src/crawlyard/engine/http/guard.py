@@ -119,10 +119,10 @@ class Guard:
         if self._allow_private:
             return
         try:
-            parsed = _normalized(ip_address(address))
+            parsed = _normalize(ip_address(address))
         except ValueError:
             raise BlockedAddress(f"{host}: {address!r} is not an IP address") from None
-        why = _closed(parsed)
+        why = _non_public_kind(parsed)
         if why is None or any(o.covers(host, parsed, port) for o in self._openings):
             return
         subject = address if host == address else f"{host} resolves to {address}, which"
@@ -130,7 +130,7 @@ class Guard:
 
     def opens(self, host: str, address: str, port: int) -> bool:
         """Return whether an entry allows this address, public or not; see `check`."""
-        parsed = _normalized(ip_address(address))
+        parsed = _normalize(ip_address(address))
         return self._allow_private or any(o.covers(host, parsed, port) for o in self._openings)
 
 
@@ -143,13 +143,13 @@ def spec_guard(spec: JobSpec) -> Guard:
     return Guard(spec.allow_addresses, allow_private=spec.allow_private)
 
 
-def _closed(address: Address) -> str | None:
+def _non_public_kind(address: Address) -> str | None:
     """Return the kind of an address that is not public, ``None`` if it is public."""
     if isinstance(address, IPv4Address):
         return next((why for network, why in _CLOSED_V4 if address in network), None)
     inner = _embedded(address)
     if inner is not None:
-        why = _closed(inner)
+        why = _non_public_kind(inner)
         return why and f"a gateway to {inner}, which is {why}"
     why = next((why for network, why in _CLOSED_V6 if address in network), None)
     if why is None and address not in _PUBLIC_V6:
@@ -157,7 +157,7 @@ def _closed(address: Address) -> str | None:
     return why
 
 
-def _normalized(address: Address) -> Address:
+def _normalize(address: Address) -> Address:
     """Return an IPv4-mapped address (::ffff:a.b.c.d) as IPv4, and other IPv6 without its zone."""
     if isinstance(address, IPv6Address):
         return address.ipv4_mapped or IPv6Address(int(address))
@@ -181,7 +181,7 @@ def _opening(entry: str) -> _Opening:
         if "/" in name:
             raise _malformed(entry, str(error)) from None
     else:
-        return _Opening(network=_normalized_network(network), port=port)
+        return _Opening(network=_normalize_network(network), port=port)
     try:
         host = urls.hostname_of(urls.canonical(f"http://{name}/"))
     except Invalid:
@@ -213,7 +213,7 @@ def _split(entry: str) -> tuple[str, int | None]:
     return name, int(port)
 
 
-def _normalized_network(network: Network) -> Network:
+def _normalize_network(network: Network) -> Network:
     """Return a network of IPv4-mapped addresses as IPv4, others unchanged."""
     mapped = network.network_address
     if isinstance(mapped, IPv6Address) and mapped.ipv4_mapped and network.prefixlen >= 96:

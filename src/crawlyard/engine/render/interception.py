@@ -216,7 +216,7 @@ class Interception:
                 target = _target(request.url, response)
                 if target is None:
                     break
-                request = _redirected(request, response.status, target, self._url)
+                request = _follow_redirect(request, response.status, target, self._url)
             else:
                 await self._refuse(request_id, "Failed")
                 return
@@ -291,7 +291,7 @@ def _target(url: str, response: Response) -> str | None:
     return Base(url).join(locations[0])
 
 
-def _redirected(request: SubRequest, status: int, target: str, page: str) -> SubRequest:
+def _follow_redirect(request: SubRequest, status: int, target: str, page: str) -> SubRequest:
     """Return the request that follows a redirect; Authorization goes to the same origin only."""
     same = _same_origin(target, request.url)
     repeats = request.method != "POST" or status in _AS_POST

@@ -129,7 +129,9 @@ class BrowserPage:
                 result = await self._in_context()
         except TimeoutError:
             within = f"within {self._task.deadline_s:g} s"
-            raise _failed(f"not rendered {within}: waited for it {self._expectation}") from None
+            raise _render_error(
+                f"not rendered {within}: waited for it {self._expectation}"
+            ) from None
         for task in tuple(self._tasks):  # the browser does not respond to them any more
             task.cancel()
         return result
@@ -170,7 +172,7 @@ class BrowserPage:
         await self._call("Page.addScriptToEvaluateOnNewDocument", source=_NO_RTC)
         navigated = await self._call("Page.navigate", url=task.url)
         if navigated.get("errorText"):
-            raise _failed(f"the page did not load: {navigated['errorText']}")
+            raise _render_error(f"the page did not load: {navigated['errorText']}")
         await self._wait_ready()
         for action in task.actions:
             await self._act(action)
@@ -194,7 +196,7 @@ class BrowserPage:
 
     async def _find(self, selector: str) -> None:
         self._expectation = f"to contain {selector}"
-        while not await self._evaluate(_FOUND % _quoted(selector)):
+        while not await self._evaluate(_FOUND % _quote(selector)):
             await self._pause(_POLL_S)
 
     async def _wait_quiet(self, quiet_s: float = QUIET_S) -> None:
@@ -221,7 +223,7 @@ class BrowserPage:
             return
         if action.kind is ActionKind.CLICK:
             await self._find(action.selector)
-            await self._evaluate(_CLICK % _quoted(action.selector))
+            await self._evaluate(_CLICK % _quote(action.selector))
             await self._wait_quiet()
             return
         height = -1
@@ -274,11 +276,11 @@ class BrowserPage:
         url = str(await self._evaluate("location.href"))
         html = await self._evaluate(_HTML % MOST_HTML)
         if html is False:
-            raise _failed(f"its document has more than {MOST_HTML:,} characters")
+            raise _render_error(f"its document has more than {MOST_HTML:,} characters")
         if not url.startswith(("http:", "https:")):
-            raise _failed(f"its scripts navigated to {url[:100]}")
+            raise _render_error(f"its scripts navigated to {url[:100]}")
         if not html:
-            raise _failed("no document is left after its scripts")
+            raise _render_error("no document is left after its scripts")
         text = str(html).encode("utf-8", "replace")
         return PageSnapshot(
             html=text,
@@ -320,7 +322,7 @@ class BrowserPage:
             case "Page.javascriptDialogOpening":
                 self._spawn(self._dismiss())
             case "Inspector.targetCrashed":
-                self._spawn(_raise(_failed("the page crashed the browser")))
+                self._spawn(_raise(_render_error("the page crashed the browser")))
         self._changed.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -365,10 +367,10 @@ class BrowserPage:
             if exception is None:
                 return response["result"].get("value")
             message = response["result"].get("description") or exception.get("text", "")
-            raise _failed(
+            raise _render_error(
                 f"a script failed in the page: {str(message).partition(chr(10))[0][:200]}"
             )
-        raise _failed("its scripts kept it from being read")
+        raise _render_error("its scripts kept it from being read")
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -385,7 +387,7 @@ class BrowserPage:
         return True
 
 
-def _failed(detail: str) -> FetchFailed:
+def _render_error(detail: str) -> FetchFailed:
     return FetchFailed(ErrorKind.RENDER, detail)
 
 
@@ -393,5 +395,5 @@ async def _raise(error: Exception) -> None:
     raise error
 
 
-def _quoted(selector: str) -> str:
+def _quote(selector: str) -> str:
     return json.dumps(selector)

@@ -190,10 +190,10 @@ class RobotsAccess:
             # the end of a redirect, perhaps on another host, apply to this origin
             response = await follow_redirects(self._fetch, f"{origin}/robots.txt")
         except FetchFailed as failure:
-            return self._closed(origin, failure)
+            return self._close_origin(origin, failure)
         if response.status >= 500 or response.status == 429:
             detail = f"robots.txt answered {response.status}"
-            return self._closed(origin, FetchFailed(ErrorKind.ROBOTS, detail, transient=True))
+            return self._close_origin(origin, FetchFailed(ErrorKind.ROBOTS, detail, transient=True))
         rules = _rules_in(response.status, response.body, self._agent)
         self._older.discard(origin)
         self._cache.add(origin, self._agent, rules)
@@ -201,7 +201,7 @@ class RobotsAccess:
         self._tries.pop(origin, None)
         return rules
 
-    def _closed(self, origin: str, failure: FetchFailed) -> RobotsRules | Closed:
+    def _close_origin(self, origin: str, failure: FetchFailed) -> RobotsRules | Closed:
         older = self._cache.get(origin, self._agent)
         if older is not None and failure.transient:
             self._older.add(origin)

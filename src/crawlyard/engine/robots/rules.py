@@ -108,7 +108,7 @@ class RobotsRules:
         """Return the line that disallows *path* (with its query), ``None`` if it is allowed."""
         if path == "/robots.txt" or not (self._lengths or self._wild):
             return None
-        path = _normalised(path.encode("utf-8", "replace"))
+        path = _normalise(path.encode("utf-8", "replace"))
         best: _Rule | None = None
         size = len(path)
         for length in self._lengths:
@@ -223,7 +223,7 @@ def _rule(value: bytes, *, allow: bool) -> _Rule:
     if _PLAIN.issuperset(value):  # nearly always true, and twice as fast
         return _Rule(allow, value, len(value), (value.decode("ascii"),), anchored=False)
     anchored = value.endswith(b"$")
-    head, *rest = [_normalised(part) for part in value.removesuffix(b"$").split(b"*")]
+    head, *rest = [_normalise(part) for part in value.removesuffix(b"$").split(b"*")]
     # "a**b" equals "a*b", and a final asterisk has no effect, with "$" or without:
     # "/a*" equals "/a" and has the same length
     if rest and not rest[-1]:
@@ -234,7 +234,7 @@ def _rule(value: bytes, *, allow: bool) -> _Rule:
     return _Rule(allow, value, octets, parts, anchored)
 
 
-def _normalised(text: bytes) -> str:
+def _normalise(text: bytes) -> str:
     """Return *text* with each octet in one canonical spelling.
 
     Escaped unreserved characters are decoded; all other octets without a meaning in URLs

@@ -47,6 +47,7 @@ from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.jobs.parameters import MOST_TESTED
 from crawlyard.services.noun import Noun
+from crawlyard.services.operations import bulk
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.webhooks import Webhooks
@@ -55,7 +56,6 @@ from crawlyard.services.webhooks.webhooks import Webhooks
 with lazily():
     from crawlyard.core.endpoints import schema as endpoint_schema
     from crawlyard.services.jobs import preview
-    from crawlyard.services.operations import bulk
 
 _FEATURES = (
     "jobs",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from crawlyard.core.schedules.answers import (
     ExpandedScheduleOut,
@@ -13,20 +14,22 @@ from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
 from crawlyard.core.secret_names import is_secret
 from crawlyard.core.templates.secrets import secret_names
 from crawlyard.errors import NotFound
-from crawlyard.store.store import Store
+
+if TYPE_CHECKING:
+    from crawlyard.store.store import Store
 
 MOST_RECENT = 60
 """How many of the last ticks are shown beside a schedule."""
 
 
-async def schedule_answer(store: Store, schedule: CrawlSchedule) -> ScheduleOut:
+async def schedule_answer(store: "Store", schedule: CrawlSchedule) -> ScheduleOut:
     """Return *schedule* with its credentials hidden."""
     secret = await _secret_params(store, [schedule])
     return ScheduleOut.of(schedule, secret[schedule.id])
 
 
 async def schedule_answers(
-    store: Store, schedules: Sequence[CrawlSchedule], expanded: frozenset[str]
+    store: "Store", schedules: Sequence[CrawlSchedule], expanded: frozenset[str]
 ) -> Mapping[str, ExpandedScheduleOut]:
     """Return schedules by id, with credentials hidden and `recent` added if *expanded* names it."""
     secret = await _secret_params(store, schedules)
@@ -39,7 +42,7 @@ async def schedule_answers(
     }
 
 
-async def tick_ties(store: Store, ticks: Sequence[Tick]) -> Mapping[datetime, TickTiesOut]:
+async def tick_ties(store: "Store", ticks: Sequence[Tick]) -> Mapping[datetime, TickTiesOut]:
     """Return how far the jobs of ticks came, and what they changed, by instant."""
     ids = {tick.job_id for tick in ticks if tick.job_id is not None}
     facts, changed = await store.ticks.runs(ids), await store.changes.runs(ids)
@@ -48,7 +51,7 @@ async def tick_ties(store: Store, ticks: Sequence[Tick]) -> Mapping[datetime, Ti
 
 
 async def _secret_params(
-    store: Store, schedules: Iterable[CrawlSchedule]
+    store: "Store", schedules: Iterable[CrawlSchedule]
 ) -> Mapping[str, set[str]]:
     """Return the names of the params that are credentials, by schedule id.
 
@@ -67,7 +70,7 @@ async def _secret_params(
     return secret
 
 
-async def _secret_places(store: Store, template_id: str, version: int | None) -> frozenset[str]:
+async def _secret_places(store: "Store", template_id: str, version: int | None) -> frozenset[str]:
     try:
         return secret_names((await store.templates.get(template_id, version)).spec)
     except NotFound:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -12,12 +13,14 @@ from crawlyard.core.schedules.timetable import instants, timetable
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Forbidden, NotFound, Version, check_version
 from crawlyard.store.queries import ScheduleQuery
-from crawlyard.store.store import Store
+
+if TYPE_CHECKING:
+    from crawlyard.store.store import Store
 
 _MICROSECOND = timedelta(microseconds=1)
 
 
-async def find_schedule(store: Store, actor: Actor, ref: str) -> CrawlSchedule:
+async def find_schedule(store: "Store", actor: Actor, ref: str) -> CrawlSchedule:
     """Return a schedule.
 
     Raises:
@@ -37,7 +40,7 @@ async def find_schedule(store: Store, actor: Actor, ref: str) -> CrawlSchedule:
 
 
 async def changeable_schedule(
-    store: Store, actor: Actor, ref: str, version: Version = None
+    store: "Store", actor: Actor, ref: str, version: Version = None
 ) -> CrawlSchedule:
     """Return a schedule that the actor may change.
 
@@ -52,7 +55,7 @@ async def changeable_schedule(
 
 
 async def visible_schedules(
-    store: Store, actor: Actor, query: ScheduleQuery, limit: int
+    store: "Store", actor: Actor, query: ScheduleQuery, limit: int
 ) -> Sequence[CrawlSchedule]:
     """Return the schedules matching *query* that the actor may see, ordered by (name, id)."""
     if actor.role is not Role.ADMIN:

@@ -5,6 +5,7 @@ public now; anything else is `NotFound`.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -12,11 +13,13 @@ from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.templates.template import CrawlTemplate, is_id
 from crawlyard.errors import Forbidden, NotFound, Version, check_version
 from crawlyard.store.queries import TemplateQuery
-from crawlyard.store.store import Store
+
+if TYPE_CHECKING:
+    from crawlyard.store.store import Store
 
 
 async def find_template(
-    store: Store, actor: Actor, ref: str, version: int | None = None
+    store: "Store", actor: Actor, ref: str, version: int | None = None
 ) -> CrawlTemplate:
     """Return *version* of a template, by default the latest.
 
@@ -33,7 +36,7 @@ async def find_template(
 
 
 async def changeable_template(
-    store: Store, actor: Actor, ref: str, version: Version = None
+    store: "Store", actor: Actor, ref: str, version: Version = None
 ) -> CrawlTemplate:
     """Return the latest version of a template that the actor may change.
 
@@ -48,7 +51,7 @@ async def changeable_template(
 
 
 async def visible_templates(
-    store: Store, actor: Actor, query: TemplateQuery, limit: int
+    store: "Store", actor: Actor, query: TemplateQuery, limit: int
 ) -> Sequence[CrawlTemplate]:
     """Return the templates matching *query* that the actor may see, ordered by (name, id)."""
     if actor.role is not Role.ADMIN:
@@ -61,7 +64,7 @@ def sees_template(actor: Actor, template: CrawlTemplate) -> bool:
     return template.public or actor.may_see(template.owner)
 
 
-async def _latest(store: Store, actor: Actor, ref: str) -> CrawlTemplate:
+async def _latest(store: "Store", actor: Actor, ref: str) -> CrawlTemplate:
     if is_id(ref):
         template = await store.templates.get(ref.lower())
         if not sees_template(actor, template):
