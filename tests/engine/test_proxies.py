@@ -15,7 +15,7 @@ from crawlyard.core.jobs.answers import SpecOut
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.demo.server import SiteServer
-from crawlyard.engine.http.connection import HttpConnection
+from crawlyard.engine.http.connection import ClientConnection
 from crawlyard.engine.http.dns import Infos, look_up
 from crawlyard.engine.http.fetch import NotSent
 from crawlyard.engine.http.guard import Guard
@@ -309,8 +309,8 @@ async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
     dial = ProxiedConnector.dial
 
     async def counted(
-        connector: ProxiedConnector, url: str, make: Callable[[], HttpConnection]
-    ) -> HttpConnection:
+        connector: ProxiedConnector, url: str, make: Callable[[], ClientConnection]
+    ) -> ClientConnection:
         dialled.append(url)
         return await dial(connector, url, make)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from crawlyard.core.jobs.job import Job
-from crawlyard.services.jobs.jobs import MOST_JOBS
+from crawlyard.services.jobs.parameters import MOST_JOBS
 from crawlyard.store.queries import JobQuery
 from tests.builders_serve import quoted
 from tests.web.rig import URL, Rig, problem
