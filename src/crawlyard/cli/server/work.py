@@ -110,7 +110,12 @@ def work(
             host=metrics_host or metrics.LOOPBACK, port=metrics_port
         )
     doing = partial(
-        run_worker, slots=jobs, drain=drain, beside=beside, count=count, metrics_address=metrics_address
+        run_worker,
+        slots=jobs,
+        drain=drain,
+        beside=beside,
+        count=count,
+        metrics_address=metrics_address,
     )
     flags = {"worker_tags": tag, "reserve_urgent": reserve_urgent}
     invoke.run_here(

@@ -306,7 +306,9 @@ class _Deciding(Struct):
         if self.active:
             return f"job {self.active[0].id} was {self.active[0].state}"
         return (
-            f"the tick of {_instant_text(self.runs[-1].due_at)} ran at the same moment" if self.runs else ""
+            f"the tick of {_instant_text(self.runs[-1].due_at)} ran at the same moment"
+            if self.runs
+            else ""
         )
 
     def _start(self, run: Tick) -> None:

@@ -252,7 +252,7 @@ class _Every(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        return f"Every {duration_text(self.length)}, counted from {_instant_text(self.anchor, self.zone)}"
+        return f"Every {duration_text(self.length)}, counted from {_clock_text(self.anchor, self.zone)}"
 
     def after(self, instant: datetime) -> datetime | None:
         if instant < self.anchor:
@@ -279,7 +279,7 @@ class _At(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        return f"Once, at {_instant_text(self._at, self.zone)}"
+        return f"Once, at {_clock_text(self._at, self.zone)}"
 
     @property
     def _at(self) -> datetime:
@@ -370,7 +370,7 @@ def _skipped(local: datetime) -> str:
     return f"in place of {local:%H:%M}: the clocks go forward"
 
 
-def _instant_text(instant: datetime, zone: ZoneInfo) -> str:
+def _clock_text(instant: datetime, zone: ZoneInfo) -> str:
     local = instant.astimezone(zone)
     time = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     return f"{local:%Y-%m-%d} {time} {local.tzname()} ({zone.key})"

@@ -36,9 +36,7 @@ class SearchedOut(Wire, frozen=True, kw_only=True):
     back_to: datetime | None  # when the last of them was fetched; null: there was none
     cut_short: bool  # time ran out: there may be more than `items`, see `next_cursor`
     stored: int | None  # pages of these jobs, if it was cut short; null: not counted
-    index: (
-        str | None
-    )  # use of the word index: complete, behind, undecided, off; null: no words in the query
+    index: str | None  # use: complete, behind, undecided, off; null: no words in the query
     unindexed: int  # pages not indexed yet, approximately: they are read one by one
 
     @classmethod

@@ -99,9 +99,7 @@ def terms_of(head: str, text: bytes) -> Terms:
     if any(letter != letter.lower() for letter in letters) or "\ufffd" in letters:
         page = lowered(page.decode(errors="replace")).encode()
     ordered = page.translate(_WORDS_ONLY).split()
-    alone = [
-        letter.encode() for letter in letters if _IS_CJK(letter)
-    ]  # searched for by single letters
+    alone = [letter.encode() for letter in letters if _IS_CJK(letter)]  # may be a whole query
     each: list[bytes] | set[bytes] = ordered if len(ordered) <= MOST_ORDERED else set(ordered)
     if letters or max(map(len, each), default=0) > _SPAN:
         if isinstance(each, set):

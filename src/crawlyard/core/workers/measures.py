@@ -59,9 +59,7 @@ class Requests(Struct):
 class Renderings(Struct):
     """Pages rendered by browsers of one kind."""
 
-    took: Timing = field(
-        default_factory=lambda: Timing(bounds_s=_RENDER_BOUNDS_S)
-    )  # of complete renderings
+    took: Timing = field(default_factory=lambda: Timing(bounds_s=_RENDER_BOUNDS_S))  # if complete
     failures: int = 0  # pages that were not rendered completely
     subrequests: int = 0
     cpu_s: float = 0.0  # of the browsers, without their start

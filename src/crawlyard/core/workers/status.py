@@ -42,9 +42,7 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
     slots: int
     reserved: Annotated[int, HIDDEN] = 0  # its last free slots, reserved for urgent jobs
     tags: tuple[str, ...] = ()  # it can run jobs that require these; sorted
-    browsers: tuple[
-        str, ...
-    ] = ()  # kinds that it can render with, perhaps unknown to older programs
+    browsers: tuple[str, ...] = ()  # kinds that it can render with; may include unknown ones
     running: tuple[str, ...] = ()  # ids of jobs
     pages: int = 0  # since its start
     bytes: int = 0
