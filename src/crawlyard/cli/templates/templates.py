@@ -404,10 +404,8 @@ async def import_(
     crawlyard templates import news.yaml docs.json
     crawlyard templates import --update news.yaml
     """
-    draft_list = [
-        drafts.draft_from(path) for path in paths
-    ]  # all can be read, or nothing is changed
-    for draft in draft_list:
+    checked = [drafts.draft_from(path) for path in paths]  # all are valid, or none is imported
+    for draft in checked:
         there = await _named(session, draft.name) if update else None
         if there is None:
             template = await session.surface.templates.create(
