@@ -149,7 +149,7 @@ class Output(Struct, frozen=True, kw_only=True):
         choice(
             "--format",
             of=Format,
-            text="Format of --out, by default by its suffix",
+            text="Format of --out; default: by suffix",
             panel=Panel.OUTPUT,
         ),
     ] = None
