@@ -110,9 +110,9 @@ def test_the_page_on_retention_says_what_each_setting_is_by_default() -> None:
     [
         ("role", [role.value for role in Role]),
         ("scope", [permit.value for permit in Permit]),
-        ("of `quota`", list(Quota.__struct_fields__)),
+        ("field of `quota`", list(Quota.__struct_fields__)),
         ("section", [name.value for name in SectionName]),
-        ("of `grants`", [grant.value for grant in Grant]),
+        ("field of `grants`", [grant.value for grant in Grant]),
     ],
 )
 def test_the_page_on_users_names_all_there_are(column: str, names: list[str]) -> None:
