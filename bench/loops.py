@@ -23,15 +23,18 @@ from pathlib import Path
 import can_ada
 import turbohtml
 import uvloop
+from tests.jobs import submit
 
 from bench.crawlers import OUT
 from bench.workers import a_spec
-from crawlyard import LOCAL, Settings, TextMode, Yard
+from crawlyard import Settings, TextMode, Yard
 from crawlyard.clock import SystemClock
 from crawlyard.engine.extract.page import ExtractOptions, PageSource, extract
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.fetch import Fetcher, Response
 from crawlyard.engine.http.guard import spec_guard
+from crawlyard.services.results.records import page_records
+from crawlyard.store.queries import PageQuery
 
 TOOK = "loop.json"
 
@@ -58,11 +61,11 @@ def _cpu_s() -> float:
 async def engine(url: str, at_once: int) -> None:
     """Crawl a site by a yard in memory."""
     async with Yard.open(Settings(database_url="memory://")) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(url, at_once))
+        job = await submit(yard, a_spec(url, at_once))
         worker = yard.worker(only=job.id)
         with _timed():
             await worker.run()
-        pages = [stored.page async for stored in yard.results.pages(LOCAL, job.id)]
+        pages = [stored.page async for stored, _ in page_records(yard.store, job.id, PageQuery())]
     # with what is no page: the loops without logic are to ask for the same
     _write((p.final_url, p.status, p.content_type) for p in pages if p.status is not None)
 

@@ -24,12 +24,13 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+from tests.jobs import submit
 from tests.many_hosts import address
 
 from bench.child import serving
 from bench.pace_site import START
 from bench.workers import environment
-from crawlyard import LOCAL, JobSpec, Scope, Settings, TextMode, Yard
+from crawlyard import JobSpec, Scope, Settings, TextMode, Yard
 
 _PEERS = Path(__file__).with_name("peers")
 _OURS = "Crawlyard"
@@ -139,7 +140,7 @@ async def command(who: str, row: Row, site: Served, options: argparse.Namespace)
                 text=TextMode.NONE,
                 allow_private=True,
             )
-            await yard.jobs.submit(LOCAL, spec)
+            await submit(yard, spec)
     slots = str(max(row.jobs, 1))
     work = ("work", "--jobs", slots, "--no-scheduler", "--no-webhooks", "--no-janitor")
     return [sys.executable, "-m", "crawlyard", *work]

@@ -24,6 +24,8 @@ from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
+from tests.jobs import submit
+
 from bench.child import serving
 from crawlyard import LOCAL, JobSpec, Settings, Yard
 from crawlyard.core.crawl.page import Body, Outcome, Page, Target, TargetState
@@ -31,6 +33,7 @@ from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.search.search import words_of
 from crawlyard.engine.urls import fingerprint
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.search.indexer import Indexer
 from crawlyard.services.search.search import Archive
 from crawlyard.store.queries import ArchiveQuery
@@ -82,7 +85,7 @@ async def fill(yard: Yard, count: int) -> None:
     """Store *count* pages of made-up jobs, as crawls do."""
     texts, store = Texts(), yard.store
     for first in range(0, count, _OF_JOB):
-        job = await yard.jobs.submit(LOCAL, JobSpec(urls=("https://bench.example/",)))
+        job = await submit(yard, JobSpec(urls=("https://bench.example/",)))
         now = yard.clock.now()
         claim = await store.leases.claim(Asker("bench", only=job.id), now, _LEASE)
         if claim is None:
@@ -243,7 +246,7 @@ async def child(url: str, folder: str, *, indexed: bool, watched: bool) -> None:
     """Crawl a site to its end, and index it; write what that took."""
     async with Yard.open(Settings(data_dir=Path(folder))) as yard:
         spec = JobSpec(urls=(url,), concurrency=16, per_host=16, delay_s=0, allow_private=True)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         ages: list[float] = []
         began, spent = time.monotonic(), _spent()
         indexer = Indexer(yard.store, yard.clock)
@@ -260,7 +263,7 @@ async def child(url: str, folder: str, *, indexed: bool, watched: bool) -> None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        done = await yard.jobs.get(LOCAL, job.id)
+        done = await find_job(yard.store, LOCAL, job.id)
         told = {"cpu_s": cpu, "index_s": later, "took_s": took}
         told["behind_s"] = max(ages, default=0.0)
         sys.stdout.write(json.dumps(told | {"pages": done.shard.usage.pages}))

@@ -41,7 +41,9 @@ async def done_to_many(yard: Yard, database: Database, count: int) -> list[str]:
         RuntimeError: an operation did not do all of it.
     """
     specs = (JobSpec(urls=(f"https://site-{n}.example/",), tags=(_TAG,)) for n in range(count))
-    made = await yard.jobs.submit_many(LOCAL, [Submission(spec=spec) for spec in specs])
+    made = await yard.services.submitter.submit_many(
+        LOCAL, [Submission(spec=spec) for spec in specs]
+    )
     ids = [job.id for job in made if isinstance(job, Job)]
     return [await _row(yard, database, name, asked, ids) for name, asked in _ASKED]
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import psutil
 from sqlalchemy import Connection, text
+from tests.jobs import submit
 
 from bench.workers import command, environment
 from crawlyard.config import Settings
-from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.spec import JobSpec, Scope, TextMode
 from crawlyard.core.jobs.spread import bucket_of
 from crawlyard.store.db.database import Database
@@ -156,7 +156,7 @@ async def resumed(
                 allow_private=True,
             )
             idle = await _idle(settings, log)
-            job = await yard.jobs.submit(LOCAL, spec)
+            job = await submit(yard, spec)
             no = await database.read(lambda conn: _number(conn, job.id))
             before = await yard.store.upkeep.size()
             hosts = [_host(n, site.port) for n in range(_HOSTS if spread else 1)]

@@ -21,7 +21,9 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy import func as sql
+from tests.jobs import submit
 
+from crawlyard import Move
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.store.db.database import Database
@@ -59,8 +61,8 @@ async def filled(yard: Yard, database: Database, count: int, *, ended: bool = Fa
     copied by the database itself.
     """
     spec = JobSpec(urls=(f"https://{_MARK}.example/",), name=f"{_NAME}{_MARK}")
-    job = await yard.jobs.submit(LOCAL, spec)
-    await yard.jobs.cancel(LOCAL, job.id)
+    job = await submit(yard, spec)
+    await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
     step = (_RECENTLY if ended else _SPAN) / count
     for first in range(1, count, _PORTION):
         span = first, min(first + _PORTION, count)
@@ -87,7 +89,7 @@ async def submitted_per_s(yard: Yard, count: int) -> float:
     spec = JobSpec(urls=(f"https://{_MARK}.example/",), name="One of many", tags=("one",))
     began = time.perf_counter()
     for _ in range(count):
-        await yard.jobs.submit(LOCAL, spec)
+        await submit(yard, spec)
     return count / (time.perf_counter() - began)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 from bench.store_jobs import OWNERS, SITES, schedule_id, template_id
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.jobs.filter import parse
+from crawlyard.services.jobs.lookup import visible_query
 from crawlyard.store.db.database import Database
 from crawlyard.store.queries import COUNTED_TO, JobQuery
 from crawlyard.yard import Yard
@@ -68,7 +69,6 @@ class Timed:
 
 def questions(yard: Yard, middle: str, day: tuple[str, str]) -> Iterator[tuple[str, Ask]]:
     """Yield what is asked, by name: lists first, then counts."""
-    jobs = yard.jobs
     queries = {word or "all": JobQuery(where=parse(word)) for word in FILTERS}
     dated = f"created_after:{day[0]} created_before:{day[1]}"
     queries[f"created on {day[0]}"] = JobQuery(where=parse(dated))
@@ -80,26 +80,28 @@ def questions(yard: Yard, middle: str, day: tuple[str, str]) -> Iterator[tuple[s
         "by the beginning of an id": JobQuery(id_part=middle[:-4]),
     }
     for name, query in (queries | walks).items():
-        yield f"list {name}", _found(jobs.find, LOCAL, query)
-    yield "list a user's own", _found(jobs.find, USER, JobQuery())
-    yield "list a user's own state:running", _found(jobs.find, USER, queries["state:running"])
+        yield f"list {name}", _found(yard, LOCAL, query)
+    yield "list a user's own", _found(yard, USER, JobQuery())
+    yield "list a user's own state:running", _found(yard, USER, queries["state:running"])
     for name, query in queries.items():
-        yield f"count {name}", _counted(jobs.counts, LOCAL, query)
+        yield f"count {name}", _counted(yard, LOCAL, query)
         if query.counted_to is not None:
-            yield f"count to {COUNTED_TO:,} {name}", _counted(jobs.counts, LOCAL, query, COUNTED_TO)
-    yield "count a user's own", _counted(jobs.counts, USER, JobQuery())
+            yield f"count to {COUNTED_TO:,} {name}", _counted(yard, LOCAL, query, COUNTED_TO)
+    yield "count a user's own", _counted(yard, USER, JobQuery())
 
 
-def _found(find: Callable[..., Awaitable[list[Any]]], actor: Actor, query: JobQuery) -> Ask:
+def _found(yard: Yard, actor: Actor, query: JobQuery) -> Ask:
     async def ask() -> int:
-        return len(await find(actor, query, SHOWN))
+        visible = await visible_query(yard.store, actor, query)
+        return len(await yard.store.jobs.find(visible, SHOWN))
 
     return ask
 
 
-def _counted(count: Callable[..., Awaitable[Any]], *asked: object) -> Ask:
+def _counted(yard: Yard, actor: Actor, query: JobQuery, most: int | None = None) -> Ask:
     async def ask() -> int:
-        return sum((await count(*asked)).values())
+        visible = await visible_query(yard.store, actor, query)
+        return sum((await yard.store.jobs.counts(visible, most)).values())
 
     return ask
 

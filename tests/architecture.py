@@ -67,6 +67,7 @@ NOUNS: Mapping[str, tuple[str, ...]] = {
     "instance": ("core", "services"),
     "jobs": ("core", "services", "store", "cli"),
     "operations": ("core", "services", "store"),
+    "results": ("services",),
     "schedules": ("core", "services", "store", "cli"),
     "search": ("core", "services", "store"),
     "stats": ("core", "services", "store"),

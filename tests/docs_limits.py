@@ -14,7 +14,7 @@ from crawlyard.core.search.search import MAX_WORD as MAX_SOUGHT
 from crawlyard.core.templates.template import MAX_CONTENT_BYTES, MAX_PARAMETERS
 from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.jobs.follow import LONGEST as LONGEST_WAIT
-from crawlyard.services.jobs.jobs import MOST_JOBS, MOST_TESTED
+from crawlyard.services.jobs.parameters import MOST_JOBS, MOST_TESTED
 from crawlyard.services.jobs.preview import LONGEST as LONGEST_PREVIEW
 from crawlyard.services.schedules.backfill import MOST_INSTANTS
 from crawlyard.web.live.catch_up import MAX_REPLAYED

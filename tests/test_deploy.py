@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from crawlyard import LOCAL, Yard
+from crawlyard import Yard
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.services.instance.metrics import exposed, figures, process_figures
 from tests.docs_metrics import all_values, families
 from tests.engine.rig import a_spec, opened
+from tests.jobs import submit
 from tests.site import GraphSite, Serve, site_server
 from tests.test_docs import blocks
 
@@ -218,7 +219,7 @@ def test_each_alert_goes_off_when_it_should_and_not_otherwise(tmp_path: Path) ->
 
 async def exposed_by(yard: Yard, url: str) -> tuple[set[str], set[str]]:
     """Crawl a page; return the metrics that its server and its worker show after that."""
-    await yard.jobs.submit(LOCAL, a_spec(url))
+    await submit(yard, a_spec(url))
     await yard.worker().run(drain=True)
     measures = yard.services.measures
     server = await figures(yard.store, yard.bus, yard.clock, measures)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     )
     from crawlyard.core.webhooks.webhook import JobWebhook, Webhook
     from crawlyard.services.jobs.jobs import Jobs as JobManager
-    from crawlyard.services.jobs.results import Results
     from crawlyard.services.jobs.submission import Submission
+    from crawlyard.services.results.results import Results
     from crawlyard.services.schedules.schedules import Schedules as Scheduler
     from crawlyard.services.templates.templates import Templates as TemplateManager
     from crawlyard.services.webhooks.webhooks import Webhooks
@@ -161,7 +161,7 @@ _HOME = {
     ),
     "crawlyard.services.jobs.jobs": ("JobManager",),
     "crawlyard.services.workers.progress": ("ProgressTracker",),
-    "crawlyard.services.jobs.results": ("Results",),
+    "crawlyard.services.results.results": ("Results",),
     "crawlyard.services.schedules.schedules": ("Scheduler",),
     "crawlyard.services.jobs.submission": ("Submission",),
     "crawlyard.services.templates.templates": ("TemplateManager",),

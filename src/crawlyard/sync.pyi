@@ -54,7 +54,7 @@ from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.log_answers import CourseOut, LineOut
 from crawlyard.core.jobs.order import GroupKey
 from crawlyard.core.jobs.preview_answers import PreviewOut
-from crawlyard.core.jobs.spec import JobSpec, Priority
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.operations.answers import BulkOut, OperationOut
 from crawlyard.core.operations.bulk import JobAction, RetryScope
 from crawlyard.core.schedules.answers import (
@@ -90,8 +90,9 @@ from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.core.workers.answers import WorkerOut
 from crawlyard.export.base import Format
 from crawlyard.services.hosts import HostChanges
-from crawlyard.services.jobs.jobs import Asked
-from crawlyard.services.jobs.terms import ArchiveTerms, JobTerms, SearchTerms
+from crawlyard.services.jobs.parameters import FormTerms
+from crawlyard.services.jobs.terms import BulkTerms, JobTerms
+from crawlyard.services.results.terms import ArchiveTerms, SearchTerms
 from crawlyard.services.schedules.terms import ScheduleChanges
 
 _T = TypeVar("_T")
@@ -145,20 +146,88 @@ class _Tokens:
     def revoke(self, token_id: str) -> None: ...
 
 class _Jobs:
-    def site_map(self, job_id: str, *, under: str = "") -> SiteMapOut: ...
-    def path(self, job_id: str, url: str) -> Slice[PathStepOut]: ...
-    def neighbours(
-        self, job_id: str, page_id: int, **terms: Unpack[SearchTerms]
-    ) -> NeighboursOut: ...
-    def findings(
+    def list(
+        self,
+        *,
+        id: str = "",
+        sort: Literal[
+            "-created_at",
+            "created_at",
+            "-started_at",
+            "started_at",
+            "-ended_at",
+            "ended_at",
+            "-duration",
+            "duration",
+            "-pages",
+            "pages",
+            "name",
+            "-name",
+        ] = "-created_at",
+        group: GroupKey | None = None,
+        count: Literal["exact", "estimate"] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        **terms: Unpack[JobTerms],
+    ) -> Slice[JobOut]: ...
+    def counts(self, **terms: Unpack[JobTerms]) -> CountsOut: ...
+    def queue(self, *, limit: int = 50) -> QueueOut: ...
+    def get(self, job_id: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedJobOut: ...
+    def plan(self, form: Mapping[str, Any] = ..., **terms: Unpack[FormTerms]) -> JobPlanOut: ...
+    def preview(
+        self,
+        form: Mapping[str, Any] = ...,
+        *,
+        test_urls: tuple[str, ...] = (),
+        **terms: Unpack[FormTerms],
+    ) -> PreviewOut: ...
+    def submit_many(
+        self, jobs: Sequence[dict[str, Any]], *, idempotency_key: str | None = None
+    ) -> BatchOut: ...
+    def bulk(
+        self,
+        action: JobAction,
+        *,
+        expected_count: int | None = None,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+        **terms: Unpack[BulkTerms],
+    ) -> BulkOut: ...
+    def edit(
+        self,
+        job_id: str,
+        changes: Mapping[str, Any],
+        *,
+        version: int | tuple[int, ...] | None = None,
+    ) -> JobOut: ...
+    def exclude(
+        self,
+        job_id: str,
+        pattern: str,
+        *,
+        dry_run: bool = False,
+        version: int | tuple[int, ...] | None = None,
+    ) -> ExclusionOut: ...
+    def delete(self, job_id: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
+    def deletable(
+        self, job_id: str, *, version: int | tuple[int, ...] | None = None
+    ) -> DeletionOut: ...
+    def pause(
+        self, job_id: str, reason: str = "", *, version: int | tuple[int, ...] | None = None
+    ) -> JobOut: ...
+    def cancel(
+        self, job_id: str, reason: str = "", *, version: int | tuple[int, ...] | None = None
+    ) -> JobOut: ...
+    def resume(self, job_id: str, *, version: int | tuple[int, ...] | None = None) -> JobOut: ...
+    def retry(
         self,
         job_id: str,
         *,
-        kind: str | tuple[str, ...] = (),
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> FindingsOut: ...
-    def get(self, job_id: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedJobOut: ...
+        scope: RetryScope = ...,
+        kinds: tuple[ErrorKind, ...] = (),
+        version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
+    ) -> RetriedOut: ...
     def progress(self, job_id: str) -> JobProgressOut: ...
     def config(self, job_id: str) -> ConfigOut: ...
     def attempts(self, job_id: str) -> Slice[AttemptOut]: ...
@@ -185,16 +254,47 @@ class _Jobs:
         last_event_id: int | None = None,
     ) -> Iterator[LineOut]: ...
     def metrics(self, job_id: str) -> CourseOut: ...
-    def why(self, job_id: str, url: str) -> FateOut: ...
-    def exclude(
+    def create(
+        self,
+        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
+        *,
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        start_at: datetime | None = None,
+        grant: bool = False,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> JobOut: ...
+    def run(
+        self,
+        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
+        *,
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> JobOut: ...
+    def wait(
         self,
         job_id: str,
-        pattern: str,
         *,
-        dry_run: bool = False,
-        version: int | tuple[int, ...] | None = None,
-    ) -> ExclusionOut: ...
-    def list_pages(
+        timeout_s: float | None = 30.0,
+        states: str | tuple[str, ...] = (),
+        without_worker: bool = False,
+    ) -> JobOut: ...
+    def pages(
+        self,
+        job_id: str,
+        *,
+        include: str | tuple[str, ...] = "text",
+        limit: int | None = None,
+        **terms: Unpack[SearchTerms],
+    ) -> Iterator[StoredPageOut]: ...
+
+class _Results:
+    def pages(
         self,
         job_id: str,
         *,
@@ -206,6 +306,9 @@ class _Jobs:
     def page(self, job_id: str, page_id: int) -> StoredPageOut: ...
     def part(self, job_id: str, page_id: int, part: Body) -> str: ...
     def screenshot(self, job_id: str, page_id: int) -> Iterator[bytes]: ...
+    def neighbours(
+        self, job_id: str, page_id: int, **terms: Unpack[SearchTerms]
+    ) -> NeighboursOut: ...
     def links(
         self,
         job_id: str,
@@ -215,7 +318,6 @@ class _Jobs:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[LinkOut]: ...
-    def check(self, job_id: str, *, since: str | None = None) -> CheckOut: ...
     def errors(
         self, job_id: str, *, referrers: bool = False, by_status: bool = False
     ) -> ErrorsOut: ...
@@ -258,123 +360,20 @@ class _Jobs:
     def page_diff(
         self, job_id: str, other: str, url: str, *, ignore_text: str = ""
     ) -> PageDiffOut: ...
-    def list(
+
+class _CrawledSite:
+    def map(self, job_id: str, *, under: str = "") -> SiteMapOut: ...
+    def path(self, job_id: str, url: str) -> Slice[PathStepOut]: ...
+    def why(self, job_id: str, url: str) -> FateOut: ...
+    def check(self, job_id: str, *, since: str | None = None) -> CheckOut: ...
+    def findings(
         self,
+        job_id: str,
         *,
-        id: str = "",
-        sort: Literal[
-            "-created_at",
-            "created_at",
-            "-started_at",
-            "started_at",
-            "-ended_at",
-            "ended_at",
-            "-duration",
-            "duration",
-            "-pages",
-            "pages",
-            "name",
-            "-name",
-        ] = "-created_at",
-        group: GroupKey | None = None,
-        count: Literal["exact", "estimate"] | None = None,
+        kind: str | tuple[str, ...] = (),
         limit: int = 50,
         cursor: str | None = None,
-        **terms: Unpack[JobTerms],
-    ) -> Slice[JobOut]: ...
-    def counts(self, **terms: Unpack[JobTerms]) -> CountsOut: ...
-    def queue(self, *, limit: int = 50) -> QueueOut: ...
-    def plan(self, form: Mapping[str, Any] = ..., **asked: Unpack[Asked]) -> JobPlanOut: ...
-    def preview(
-        self,
-        form: Mapping[str, Any] = ...,
-        *,
-        test_urls: tuple[str, ...] = (),
-        **asked: Unpack[Asked],
-    ) -> PreviewOut: ...
-    def submit_many(
-        self, jobs: Sequence[dict[str, Any]], *, idempotency_key: str | None = None
-    ) -> BatchOut: ...
-    def bulk(
-        self,
-        action: JobAction,
-        *,
-        ids: tuple[str, ...] | None = None,
-        filter: JobTerms | None = None,
-        reason: str = "",
-        priority: Priority | None = None,
-        tags: tuple[str, ...] = (),
-        scope: RetryScope = ...,
-        kinds: tuple[ErrorKind, ...] = (),
-        expected_count: int | None = None,
-        dry_run: bool = False,
-        idempotency_key: str | None = None,
-    ) -> BulkOut: ...
-    def edit(
-        self,
-        job_id: str,
-        changes: Mapping[str, Any],
-        *,
-        version: int | tuple[int, ...] | None = None,
-    ) -> JobOut: ...
-    def delete(self, job_id: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
-    def deletable(
-        self, job_id: str, *, version: int | tuple[int, ...] | None = None
-    ) -> DeletionOut: ...
-    def pause(
-        self, job_id: str, reason: str = "", *, version: int | tuple[int, ...] | None = None
-    ) -> JobOut: ...
-    def cancel(
-        self, job_id: str, reason: str = "", *, version: int | tuple[int, ...] | None = None
-    ) -> JobOut: ...
-    def resume(self, job_id: str, *, version: int | tuple[int, ...] | None = None) -> JobOut: ...
-    def retry(
-        self,
-        job_id: str,
-        *,
-        scope: RetryScope = ...,
-        kinds: tuple[ErrorKind, ...] = (),
-        version: int | tuple[int, ...] | None = None,
-        idempotency_key: str | None = None,
-    ) -> RetriedOut: ...
-    def create(
-        self,
-        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
-        *,
-        template: str | None = None,
-        template_version: int | None = None,
-        params: Mapping[str, Any] | None = None,
-        start_at: datetime | None = None,
-        grant: bool = False,
-        idempotency_key: str | None = None,
-        **options: Any,
-    ) -> JobOut: ...
-    def run(
-        self,
-        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
-        *,
-        template: str | None = None,
-        template_version: int | None = None,
-        params: Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
-        **options: Any,
-    ) -> JobOut: ...
-    def wait(
-        self,
-        job_id: str,
-        *,
-        timeout_s: float | None = 30.0,
-        states: str | tuple[str, ...] = (),
-        without_worker: bool = False,
-    ) -> JobOut: ...
-    def pages(
-        self,
-        job_id: str,
-        *,
-        include: str | tuple[str, ...] = "text",
-        limit: int | None = None,
-        **terms: Unpack[SearchTerms],
-    ) -> Iterator[StoredPageOut]: ...
+    ) -> FindingsOut: ...
 
 class _Pages:
     def find(
@@ -788,6 +787,8 @@ class Surface:
     users: _Users
     tokens: _Tokens
     jobs: _Jobs
+    results: _Results
+    site: _CrawledSite
     pages: _Pages
     templates: _Templates
     schedules: _Schedules

@@ -20,6 +20,7 @@ from crawlyard.messaging.postgres_dispatcher import PostgresDispatcher
 from crawlyard.services.services import Services
 from crawlyard.services.upkeep import clock_sync
 from crawlyard.services.workers.progress import ProgressTracker
+from crawlyard.store.db import in_memory
 from crawlyard.store.db.wakeups import OnDue
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
 from crawlyard.store.open import is_away as store_is_away
@@ -30,7 +31,6 @@ from crawlyard.trust import tls_context
 with lazily():
     from crawlyard import worker_factory
     from crawlyard.messaging import redis_bus as redis
-    from crawlyard.store.db import in_memory
 if TYPE_CHECKING:
     from crawlyard.services.operations.operations import Operations
     from crawlyard.services.schedules.loop import SchedulerLoop
@@ -47,8 +47,7 @@ IN_MEMORY = "memory://"
 class Yard:
     """Jobs, their results and the workers that run them, on one store.
 
-    The actors passed to `jobs` and `results` decide what may be seen and changed; the actor of the
-    embedded yard is `crawlyard.LOCAL`.
+    `services` act for any actor; `services.surface.Surface` has the nouns of one.
     """
 
     def __init__(
@@ -77,8 +76,6 @@ class Yard:
             self._measures,
         )
         self.policy = self.services.policy
-        self.jobs = self.services.jobs
-        self.results = self.services.results
         self.events = self.services.events
 
     @classmethod

@@ -385,7 +385,7 @@ def test_what_changed_while_the_editor_was_open_is_not_overwritten(news: Shell) 
     ran = news.run("templates", "edit", "news", env=env)
 
     assert ran.returncode == 5
-    assert "template news is at version 3 by now" in ran.stderr
+    assert "template news is now at version 3" in ran.stderr
     assert shown(news, "show", "news")["description"] == "theirs"
 
 

@@ -14,8 +14,10 @@ import pytest
 from crawlyard import LOCAL, EventName, State, StateReason
 from crawlyard.core.jobs.job import DEATHS_ALLOWED
 from crawlyard.demo.server import SiteServer
+from crawlyard.services.jobs.lookup import find_job
 from tests.acceptance.test_faults import a_worker
 from tests.engine.rig import a_spec, opened, outcome, until_state
+from tests.jobs import events_of, submit
 from tests.many_hosts import ManyHosts, address
 from tests.site import Serve, site_server, until
 from tests.times import slowness
@@ -78,11 +80,11 @@ async def test_all_jobs_of_a_killed_worker_continue_within_seconds_with_four_ses
     async with AsyncExitStack() as stack:
         database = stack.enter_context(psycopg.connect(postgres_url, autocommit=True))
 
-        async def submit(numbers: range, per_host: int) -> None:
+        async def fill(numbers: range, per_host: int) -> None:
             async with opened(tmp_path, database_url=postgres_url) as yard:
                 for number in numbers:
                     url = f"http://{address(number)}:{server.port}/0"
-                    await yard.jobs.submit(LOCAL, a_spec(url, per_host=per_host))
+                    await submit(yard, a_spec(url, per_host=per_host))
 
         async def started(name: str, jobs: int = JOBS) -> asyncio.subprocess.Process:
             named = environment | {"CRAWLYARD_USER_AGENT": name}
@@ -96,7 +98,7 @@ async def test_all_jobs_of_a_killed_worker_continue_within_seconds_with_four_ses
             first = hosts_asked(server, name)
             return max(first[host] for host in hosts)
 
-        await submit(of_killed, per_host=1)
+        await fill(of_killed, per_host=1)
         holder = await started("0")
         await requested("0", of_killed)
         slow = slowness()
@@ -105,7 +107,7 @@ async def test_all_jobs_of_a_killed_worker_continue_within_seconds_with_four_ses
             survivor = await started(name, 2 * JOBS if fully else JOBS)
             await until_there(database, survivor)
             if fully:
-                await submit(of_survivor, per_host=8)
+                await fill(of_survivor, per_host=8)
                 await requested(name, of_survivor)
             killed_at = time.monotonic()
             holder.kill()
@@ -173,7 +175,7 @@ async def test_a_job_that_kills_each_process_takes_its_company_with_it_at_most_t
     server = await site_server(site, host="0.0.0.0")
     async with opened(tmp_path, database_url="") as yard:
         innocent = [
-            await yard.jobs.submit(LOCAL, a_spec(f"http://{address(number)}:{server.port}/0"))
+            await submit(yard, a_spec(f"http://{address(number)}:{server.port}/0"))
             for number in range(1, JOBS)
         ]
         for loss in (1, 2):
@@ -181,15 +183,15 @@ async def test_a_job_that_kills_each_process_takes_its_company_with_it_at_most_t
                 if loss == 1:
                     await until(lambda: sum(hit.path == "/2" for hit in server.hits) == JOBS - 1)
                     spec = a_spec(f"http://{address(0)}:{server.port}/poison")
-                    poison = await yard.jobs.submit(LOCAL, spec)
+                    poison = await submit(yard, spec)
                 await worker.wait()
         async with a_worker(tmp_path / "data", *OPTIONS, "--jobs", str(JOBS)) as worker:
             await until_state(yard, poison.id, State.FAILED)
             for job in innocent:
                 await until_state(yard, job.id, State.COMPLETED)
             assert worker.returncode is None
-        found = await yard.jobs.get(LOCAL, poison.id)
-        events = [await yard.results.events(LOCAL, job.id) for job in innocent]
+        found = await find_job(yard.store, LOCAL, poison.id)
+        events = [await events_of(yard, job.id) for job in innocent]
         pages = [(await outcome(yard, job.id)).usage.pages for job in innocent]
 
     assert found.job.state_reason is StateReason.WORKER_LOST

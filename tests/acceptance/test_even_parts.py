@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard import LOCAL, Scope, State, StateReason, Yard
+from crawlyard import Scope, State, StateReason, Yard
 from crawlyard.demo.site import Answer
 from tests.acceptance.test_faults import a_worker
 from tests.acceptance.test_spread import DATABASES, until_ended, where
 from tests.engine.rig import a_spec, opened, outcome
+from tests.jobs import submit
 from tests.many_hosts import ManyHosts, address
 from tests.site import Serve, site_server
 
@@ -87,7 +88,7 @@ async def test_four_workers_have_a_shard_each_though_three_come_later_and_all_ar
             delay_s=DELAY_S,
             per_host=1,
         )
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         workers = [await started()]
         await until_shared(yard, job.id, [SHARDS])
         workers += [await started() for _ in range(SHARDS - 1)]

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from crawlyard import LOCAL, State, StateReason, Yard
+from crawlyard import LOCAL, Move, State, StateReason, Yard
 from crawlyard.errors import StoreUnavailable
+from crawlyard.services.jobs.lookup import find_job
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve, refetched, site_server, until
 
 __all__ = ["site_server"]
@@ -82,14 +84,14 @@ async def asked(server: Any, times: int) -> None:
 async def until_attempt(yard: Yard, job_id: str, attempt: int) -> None:
     """Return once a job was claimed for the *attempt*-th time."""
     async with asyncio.timeout(120):
-        while (await yard.jobs.get(LOCAL, job_id)).shard.attempt < attempt:  # noqa: ASYNC110
+        while (await find_job(yard.store, LOCAL, job_id)).shard.attempt < attempt:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def until_seq(yard: Yard, job_id: str, seq: int) -> None:
     """Return once a job has made so many checkpoints."""
     async with asyncio.timeout(120):
-        while (await yard.jobs.get(LOCAL, job_id)).shard.seq < seq:  # noqa: ASYNC110
+        while (await find_job(yard.store, LOCAL, job_id)).shard.seq < seq:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -115,7 +117,7 @@ async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
 ) -> None:
     server = await site_server(Holding({"/": []}))
     async with opened(tmp_path, database_url="") as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+        job = await submit(yard, a_spec(f"{server.url}/"))
         for life in range(1, 3):
             async with a_worker(tmp_path / "data") as worker:
                 await asked(server, life)
@@ -132,8 +134,8 @@ async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
             await until_state(yard, job.id, State.FAILED)
             assert worker.returncode is None  # it outlives the job that killed its children
 
-        ended = await yard.jobs.get(LOCAL, job.id)
-        events = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
+        ended = await find_job(yard.store, LOCAL, job.id)
+        events = [event.data.get("reason") for event in await events_of(yard, job.id)]
 
     assert ended.job.state_reason is StateReason.WORKER_LOST
     assert events.count("worker_lost") == 5
@@ -143,7 +145,7 @@ async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
 async def test_a_child_that_hangs_ends_with_its_worker(tmp_path: Path, site_server: Serve) -> None:
     server = await site_server(Holding({"/": []}))
     async with opened(tmp_path, database_url="") as yard:
-        await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+        await submit(yard, a_spec(f"{server.url}/"))
         for life in range(1, 4):
             async with a_worker(tmp_path / "data") as worker:
                 await asked(server, life)
@@ -166,13 +168,13 @@ async def test_a_child_that_starts_for_longer_than_a_lease_keeps_its_job(
     server = await site_server(site, latency_s=0.05)
     lease = {"CRAWLYARD_LEASE_S": "6"}
     async with opened(tmp_path, database_url="", lease_s=6.0) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+        job = await submit(yard, a_spec(f"{server.url}/", concurrency=1))
         for life in range(1, 3):
             async with a_worker(tmp_path / "data", **lease) as worker:
                 await until(lambda life=life: len(server.hits) > 3 * life)  # type: ignore[misc]
                 worker.kill()
                 await worker.wait()
-        begun = (await yard.jobs.get(LOCAL, job.id)).shard
+        begun = (await find_job(yard.store, LOCAL, job.id)).shard
         async with a_worker(tmp_path / "data", **lease) as worker:
             await until_attempt(yard, job.id, begun.attempt + 1)
             fork_server = await first_child(worker.pid)
@@ -181,7 +183,7 @@ async def test_a_child_that_starts_for_longer_than_a_lease_keeps_its_job(
             os.kill(fork_server, signal.SIGCONT)
             await until_state(yard, job.id, State.COMPLETED)
         found = await outcome(yard, job.id)
-        standing = await yard.jobs.get(LOCAL, job.id)
+        standing = await find_job(yard.store, LOCAL, job.id)
 
     assert standing.shard.attempt == begun.attempt + 1
     assert paths(server, found.ok) == site.reachable()
@@ -193,12 +195,12 @@ async def test_the_job_of_a_killed_worker_goes_on_at_once_on_the_same_host(
     site = GraphSite(tree(4, 3))
     server = await site_server(site, latency_s=0.02)
     async with opened(tmp_path, database_url="") as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+        job = await submit(yard, a_spec(f"{server.url}/", concurrency=2))
         async with a_worker(tmp_path / "data") as worker:
             await until(lambda: len(server.hits) > 15)
             worker.kill()
             await worker.wait()
-        left = await yard.jobs.get(LOCAL, job.id)
+        left = await find_job(yard.store, LOCAL, job.id)
         task = asyncio.create_task(run(yard, job.id))
         await until_attempt(yard, job.id, left.shard.attempt + 1)
         taken_at = yard.clock.now()
@@ -219,11 +221,11 @@ async def test_a_worker_that_slept_past_its_lease_is_refused_when_it_wakes(
     server = await site_server(site, latency_s=0.05)
     lease = {"CRAWLYARD_LEASE_S": "6"}
     async with opened(tmp_path, database_url="", lease_s=6.0) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+        job = await submit(yard, a_spec(f"{server.url}/", concurrency=4))
         async with a_worker(tmp_path / "data", **lease) as sleeper:
             await until(lambda: len(server.hits) > 20)
             await stopped_between_writes(sleeper, tmp_path / "data")
-            before = await yard.jobs.get(LOCAL, job.id)
+            before = await find_job(yard.store, LOCAL, job.id)
             worker = yard.worker()
             task = asyncio.create_task(worker.run())
             await until_attempt(yard, job.id, before.shard.attempt + 1)
@@ -245,14 +247,14 @@ async def test_a_full_disk_pauses_the_job_whole_and_it_goes_on_when_there_is_roo
     site = GraphSite(tree(6, 3))
     server = await site_server(site)
     async with opened(tmp_path, database_url="") as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", keep_html=True))
+        job = await submit(yard, a_spec(f"{server.url}/", keep_html=True))
         database: Any = yard.store.jobs._database
         await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1"))
         with suppress(StoreUnavailable):
             await run(yard, job.id)
         held = await outcome(yard, job.id)
         await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000"))
-        await yard.jobs.resume(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
         found = await outcome(yard, job.id)
 
@@ -270,7 +272,7 @@ async def test_a_database_that_another_process_locks_delays_and_loses_nothing(
     site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.01)
     async with opened(tmp_path, database_url="") as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+        job = await submit(yard, a_spec(f"{server.url}/", concurrency=4))
         task = asyncio.create_task(run(yard, job.id))
         await published(yard, job.id, done=10)
         with sqlite3.connect(tmp_path / "data" / "crawlyard.db", isolation_level=None) as other:
@@ -292,7 +294,7 @@ async def test_a_dead_postgres_delays_and_loses_nothing(
     site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.03)
     async with opened(tmp_path, database_url=postgres_url) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+        job = await submit(yard, a_spec(f"{server.url}/", concurrency=4))
         task = asyncio.create_task(run(yard, job.id))
         await published(yard, job.id, done=10)
         await asyncio.to_thread(postgres_server.stop)

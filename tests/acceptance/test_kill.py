@@ -19,7 +19,7 @@ from time import time
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, State
+from crawlyard import LOCAL, Move, State
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.jobs.lifecycle import StateReason
@@ -30,6 +30,7 @@ from crawlyard.services.surface import Surface
 from tests.app_site import AppSite
 from tests.cookie_sites import SessionSite
 from tests.engine.rig import a_spec, crawled, opened, outcome
+from tests.jobs import submit
 from tests.login_site import PASSWORD, USER, LoginSite
 from tests.noisy_site import a_noisy_site
 from tests.site import served_elsewhere
@@ -161,7 +162,7 @@ async def test_kills_lose_no_page_and_refetch_only_what_was_in_flight(
         opened(tmp_path, database_url=database_url) as yard,
     ):
         spec = a_spec(site, concurrency=CONCURRENCY, per_host=CONCURRENCY)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         kills = [kill async for kill in killed(log, tmp_path / "data", database_url, times)]
         slow = slowness()
         found = await outcome(yard, job.id)
@@ -189,7 +190,7 @@ async def test_a_kill_between_a_304_and_its_checkpoint_loses_nothing(tmp_path: P
         spec = a_spec(site, concurrency=CONCURRENCY, per_host=CONCURRENCY)
         first = await crawled(yard, spec)
         seen = hits_so_far(log)
-        job = await yard.jobs.submit(LOCAL, replace(spec, since=first.job.id))
+        job = await submit(yard, replace(spec, since=first.job.id))
         async for _ in killed(log, tmp_path / "data", "", times):
             pass
         found = await outcome(yard, job.id)
@@ -215,7 +216,7 @@ async def test_a_kill_between_a_page_and_its_confirmation_loses_nothing(
         spec = a_spec(f"{server.url}/", confirm_changes=True, concurrency=2, per_host=2)
         first = await crawled(yard, spec)
         seen = hits_so_far(log)
-        job = await yard.jobs.submit(LOCAL, replace(spec, since=first.job.id))
+        job = await submit(yard, replace(spec, since=first.job.id))
         async for _ in killed(log, tmp_path / "data", "", times):
             pass
         found = await outcome(yard, job.id)
@@ -247,7 +248,7 @@ async def test_a_crawl_keeps_its_session_with_a_site_over_kills(
         opened(tmp_path, database_url=database_url) as yard,
     ):
         spec = a_spec(f"{server.url}/0", concurrency=3, per_host=3)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         for _ in range(times):
             before = (await outcome(yard, job.id)).usage.pages
             process = await a_worker(tmp_path / "data", database_url)
@@ -280,7 +281,7 @@ async def test_a_crawl_behind_a_login_goes_on_over_kills_and_logins(tmp_path: Pa
         login = partial(own.login, "shop", LoginKind.FORM, url=f"{server.url}/login", user=USER)
         await login(secret=PASSWORD, allow_private=True)
         spec = a_spec(f"{server.url}/", session="shop", concurrency=3, per_host=3)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         for _ in range(2):
             before = (await outcome(yard, job.id)).usage.pages
             process = await a_worker(tmp_path / "data", "")
@@ -294,7 +295,7 @@ async def test_a_crawl_behind_a_login_goes_on_over_kills_and_logins(tmp_path: Pa
         paused = (await outcome(yard, job.id)).job
         assert paused.state_reason is StateReason.LOGGED_OUT
         await login(secret=PASSWORD, allow_private=True)
-        await yard.jobs.resume(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await (await a_worker(tmp_path / "data", "")).wait()
         found = await outcome(yard, job.id)
 
@@ -320,7 +321,7 @@ async def test_a_kill_while_pages_are_rendered_loses_none_and_the_limit_is_exact
     ):
         limits = Limits(pages=pages)
         spec = a_spec(f"{server.url}/", render="auto", limits=limits, concurrency=4, per_host=4)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         async for _ in killed(log, tmp_path / "data", "", times):
             pass
         found = await outcome(yard, job.id)

@@ -25,7 +25,7 @@ async def main():
         pages = [page async for page in yard.jobs.pages(job.id)]
         print(len(pages), all(page.text for page in pages))
         # 3. export them
-        file = await yard.jobs.export(job.id, q="/")
+        file = await yard.results.export(job.id, q="/")
         print(len([part async for part in file]) > 0)
         # 4. queue a job, and list what is queued
         queued = await yard.jobs.create([SITE], tag="later", start_at=FAR_OFF, **QUICK)

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Priority, Scope, State, StateReason
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.store.queries import EventQuery
 from tests.acceptance.test_faults import a_worker
 from tests.acceptance.test_spread import ALONE, DATABASES, until_all_work, until_ended, where
 from tests.engine.rig import a_spec, opened, outcome
+from tests.jobs import submit
 from tests.many_hosts import ManyHosts
 from tests.site import Serve, site_server
 
@@ -36,17 +38,17 @@ async def test_one_of_two_workers_takes_the_urgent_job_and_no_page_is_asked_for_
             concurrency=AT_ONCE,
             priority=Priority.LOW,
         )
-        low = await yard.jobs.submit(LOCAL, spec)
+        low = await submit(yard, spec)
         environment = {"CRAWLYARD_DATABASE_URL": where} if where else {}
         for _ in range(2):
             await stack.enter_async_context(a_worker(tmp_path / "data", *ALONE, **environment))
         await until_all_work(yard, low.id, 2)
 
-        urgent = await yard.jobs.submit(
-            LOCAL, a_spec(other.start(quick.port), ignore_robots=True, priority=Priority.URGENT)
+        urgent = await submit(
+            yard, a_spec(other.start(quick.port), ignore_robots=True, priority=Priority.URGENT)
         )
         await until_ended(yard, urgent.id)
-        meanwhile = (await yard.jobs.get(LOCAL, low.id)).job
+        meanwhile = (await find_job(yard.store, LOCAL, low.id)).job
         await until_ended(yard, low.id)
 
         found, first = await outcome(yard, low.id), await outcome(yard, urgent.id)

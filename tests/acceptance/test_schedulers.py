@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard import LOCAL, CrawlSchedule, EventName, JobQuery, Misfire, Overlap, Settings, Yard
+from crawlyard import CrawlSchedule, EventName, JobQuery, Misfire, Overlap, Settings, Yard
 from crawlyard.core.schedules.planning import planned
 from crawlyard.core.schedules.schedule import TickOutcome
 from crawlyard.core.schedules.timetable import timetable
@@ -137,7 +137,7 @@ async def judged(yard: Yard, schedule: CrawlSchedule, begun: datetime) -> set[Ti
         expected.append(at)
         at = table.after(at)
     ticks = await yard.store.ticks.ticks(schedule.id, limit=10_000)
-    found = await yard.jobs.find(LOCAL, JobQuery(schedule_id=schedule.id), 10_000)
+    found = await yard.store.jobs.find(JobQuery(schedule_id=schedule.id), 10_000)
     ran = {t.due_at: t.job_id for t in ticks}
     by_instant = {s.job.origin.tick_at: s.job.id for s in found}
 

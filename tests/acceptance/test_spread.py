@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Limits, Scope, State, StateReason, Yard
+from crawlyard.services.jobs.lookup import find_job
 from tests.acceptance.test_faults import a_worker
 from tests.engine.rig import a_spec, opened, outcome
+from tests.jobs import submit
 from tests.many_hosts import ManyHosts
 from tests.site import Serve, site_server
 
@@ -44,7 +46,7 @@ async def until_all_work(yard: Yard, job_id: str, count: int) -> dict[str, int]:
 async def until_ended(yard: Yard, job_id: str) -> None:
     """Return once a job has ended."""
     async with asyncio.timeout(120):
-        while not (await yard.jobs.get(LOCAL, job_id)).job.state.ended:  # noqa: ASYNC110
+        while not (await find_job(yard.store, LOCAL, job_id)).job.state.ended:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -65,7 +67,7 @@ async def test_a_killed_worker_of_three_costs_no_page_and_no_limit_is_passed(
             concurrency=AT_ONCE,
             limits=Limits(pages=most),
         )
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         environment = {"CRAWLYARD_DATABASE_URL": where} if where else {}
         processes = [
             await stack.enter_async_context(a_worker(tmp_path / "data", *ALONE, **environment))

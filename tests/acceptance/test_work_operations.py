@@ -14,6 +14,7 @@ from crawlyard.services.operations.bulk import AT_ONCE, Bulk
 from crawlyard.services.surface import Surface
 from tests.acceptance.shell import FAST, GRANTS, Shell
 from tests.builders_serve import a_retry
+from tests.jobs import submit
 
 
 @asynccontextmanager
@@ -34,8 +35,8 @@ async def test_an_operation_that_waits_comes_before_the_jobs_that_it_is_about(
 ) -> None:
     spec = JobSpec(urls=("http://127.0.0.1:9/",), allow_private=True)
     async with its_yard(shell) as yard:
-        made = [(await yard.jobs.submit(LOCAL, spec)).id for _ in range(AT_ONCE + 1)]
-        bulk = Bulk(yard.jobs, yard.operations)
+        made = [(await submit(yard, spec)).id for _ in range(AT_ONCE + 1)]
+        bulk = Bulk(yard.services.writer, yard.operations)
         asked = BulkAction(action=JobAction.CANCEL, reason="too many")
         begun = await bulk.act(LOCAL, asked, Chosen(ids=tuple(made)))
 

@@ -45,7 +45,7 @@ async def test_two_jobs_are_compared_alike_near_and_far(rig: Rig, yard: Surface)
     first = await crawled(rig, {"": "start", "a": "a word\nand more", "b": "b", "c": "c"})
     other = await crawled(rig, {"": "start", "a": "a line\nand more", "n": "n"}, missing="b")
 
-    diff = await yard.jobs.diff(first, other)
+    diff = await yard.results.diff(first, other)
 
     changes = [(c.kind, c.url.removeprefix(URL), c.added, c.removed, c.share) for c in diff.items]
     assert changes == [
@@ -57,19 +57,19 @@ async def test_two_jobs_are_compared_alike_near_and_far(rig: Rig, yard: Surface)
     assert (diff.earlier, diff.later, diff.has_more) == (first, other, False)
     counts = {kind: count for kind, count in diff.counts.items() if count}
     assert counts == {"changed": 1, "new": 1, "gone": 2, "same": 1}
-    removed_urls = [c.url async for c in every(yard.jobs.diff, first, other, only="gone")]
+    removed_urls = [c.url async for c in every(yard.results.diff, first, other, only="gone")]
     assert removed_urls == [f"{URL}b", f"{URL}c"]
-    quiet = await yard.jobs.diff(first, other, ignore_text="re:^a, |^a ")
+    quiet = await yard.results.diff(first, other, ignore_text="re:^a, |^a ")
     assert (quiet.counts["noise"], quiet.counts["changed"]) == (1, 0)
 
-    page = await yard.jobs.page_diff(first, other, f"{URL}a")
+    page = await yard.results.page_diff(first, other, f"{URL}a")
     assert page.text.splitlines() == ["@@ -1,2 +1,2 @@", "-a [-word-]", "+a {+line+}", " and more"]
     with pytest.raises(NotFound):
-        await yard.jobs.page_diff(first, other, f"{URL}nowhere")
+        await yard.results.page_diff(first, other, f"{URL}nowhere")
     with pytest.raises(Invalid, match="only"):
-        await yard.jobs.diff(first, other, only="other")
+        await yard.results.diff(first, other, only="other")
     with pytest.raises(Invalid, match="ignore_text"):
-        await yard.jobs.diff(first, other, ignore_text="re:[")
+        await yard.results.diff(first, other, ignore_text="re:[")
 
 
 async def test_a_list_that_was_begun_is_read_on_though_others_are_compared(
@@ -77,10 +77,10 @@ async def test_a_list_that_was_begun_is_read_on_though_others_are_compared(
 ) -> None:
     base_id = await crawled(rig, {str(n): "text" for n in range(9)})
     other_ids = [await crawled(rig, {str(n): f"{i}" for n in range(9)}) for i in range(4)]
-    first = await yard.jobs.diff(base_id, other_ids[0], limit=5)
+    first = await yard.results.diff(base_id, other_ids[0], limit=5)
     for other in other_ids:
-        await yard.jobs.diff(base_id, other)
-    rest = await yard.jobs.diff(base_id, other_ids[0], limit=5, cursor=first.next_cursor)
+        await yard.results.diff(base_id, other)
+    rest = await yard.results.diff(base_id, other_ids[0], limit=5, cursor=first.next_cursor)
     assert len({c.url for c in first.items + rest.items}) == 9
     assert rest.next_cursor is None
 

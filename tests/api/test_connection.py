@@ -134,7 +134,7 @@ async def test_lines_end_at_line_feeds_alone() -> None:
     body = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
     there, _ = answering([httpx.Response(200, content=body)])
 
-    pieces = await FarSurface(there).jobs.export("x")
+    pieces = await FarSurface(there).results.export("x")
 
     assert b"".join([piece async for piece in pieces]) == body
 

@@ -128,16 +128,16 @@ async def test_many_jobs_at_once(yard: Surface) -> None:
 
 async def test_what_a_job_has_brought(rig: Rig, yard: Surface) -> None:
     job_id, _ = await crawled(rig)
-    jobs = yard.jobs
+    jobs, results = yard.jobs, yard.results
 
     pages = [page async for page in every(jobs.pages, job_id)]
     failed = [page async for page in every(jobs.pages, job_id, failed=True)]
-    lines = b"".join([piece async for piece in await jobs.export(job_id, format_=Format.JSONL)])
-    record = await jobs.page(job_id, pages[0].id)
+    lines = b"".join([piece async for piece in await results.export(job_id, format_=Format.JSONL)])
+    record = await results.page(job_id, pages[0].id)
 
     assert [json.loads(line)["url"] for line in lines.splitlines()] == [p.url for p in pages]
     assert 0 < len(failed) < len(pages)
-    assert sum(group.count for group in (await jobs.errors(job_id)).items) == len(failed)
+    assert sum(group.count for group in (await results.errors(job_id)).items) == len(failed)
     assert (record.url, record.id) == (pages[0].url, pages[0].id)
     assert (await jobs.wait(job_id, timeout_s=0)).state == (await jobs.get(job_id)).state
     assert (await jobs.events(job_id, limit=1)).items[0].name == "job.created"
@@ -293,7 +293,7 @@ async def test_a_ledger_is_read_from_an_instant_back(rig: Rig, yard: Surface) ->
 
 async def test_a_retry_says_how_many_urls_wait_again(rig: Rig, yard: Surface) -> None:
     job_id = await in_state(rig, State.COMPLETED)
-    failed = (await yard.jobs.errors(job_id)).total
+    failed = (await yard.results.errors(job_id)).total
 
     again = await yard.jobs.retry(job_id, scope=RetryScope.FAILED)
 
@@ -304,10 +304,14 @@ async def test_both_sides_answer_alike(rig: Rig) -> None:
     job_id, _ = await crawled(rig)
     near = Surface(rig.yard.services, LOCAL)
     async with far_side(rig) as far:
-        for name in ("get", "progress", "config", "attempts", "shards", "errors", "skipped_rules"):
-            here = await getattr(near.jobs, name)(job_id)
-            there = await getattr(far.jobs, name)(job_id)
-            assert plain(there) == plain(here), name
+        for here, there, names in (
+            (near.jobs, far.jobs, ("get", "progress", "config", "attempts", "shards")),
+            (near.results, far.results, ("errors", "skipped_rules")),
+            (near.site, far.site, ("map", "check")),
+        ):
+            for name in names:
+                answer = await getattr(there, name)(job_id)
+                assert plain(answer) == plain(await getattr(here, name)(job_id)), name
 
 
 def plain(shape: Any) -> Any:

@@ -104,7 +104,7 @@ async def test_pages_come_with_the_text_that_the_job_kept(rig: Rig, yard: Surfac
     job_id, _ = await crawled(rig)
 
     pages = [page async for page in yard.jobs.pages(job_id)]
-    listed = [page async for page in every(yard.jobs.list_pages, job_id)]
+    listed = [page async for page in every(yard.results.pages, job_id)]
     bare = [page async for page in yard.jobs.pages(job_id, include=())]
     some = [page async for page in every(yard.jobs.pages, job_id, limit=2, failed=False)]
 

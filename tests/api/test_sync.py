@@ -25,7 +25,7 @@ def test_an_instance_of_this_process_is_used_without_a_loop(tmp_path: Path) -> N
 
         listed_ids = [job.id for job in sync.every(yard.jobs.list, limit=2)]
         states = {job.id: job.state for job in yard.jobs.list().items}
-        csv = b"".join(yard.jobs.export(job_ids[0]))
+        csv = b"".join(yard.results.export(job_ids[0]))
         event = next(iter(yard.events.stream(after=1)))
         with pytest.raises(NotFound):
             yard.jobs.get("0192")

@@ -36,9 +36,9 @@ async def many(stage: Stage, count: int, name: str = "job", **form: Any) -> list
         request = JobRequest(
             form={"urls": ["https://docs.example.org/"], "name": f"{name} {n}"} | form
         )
-        services = stage.site.yard.services
-        draft = await services.jobs.draft(LOCAL, await services.requests.prepare(LOCAL, request))
-        jobs.append({"id": (await services.jobs.enter(draft)).id})
+        submitter = stage.site.yard.services.submitter
+        draft = await submitter.draft(LOCAL, await submitter.prepare(LOCAL, request))
+        jobs.append({"id": (await submitter.enter(draft)).id})
     return jobs
 
 

@@ -12,7 +12,6 @@ from time import monotonic, time
 from typing import TypeVar
 
 from crawlyard import (
-    LOCAL,
     CrawlSchedule,
     Event,
     EventName,
@@ -30,11 +29,13 @@ from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.demo.hits import read_log
 from crawlyard.errors import Conflict, StoreUnavailable
-from crawlyard.services.jobs.results import every_event
-from crawlyard.store.queries import EventQuery
+from crawlyard.services.jobs.lookup import every_event
+from crawlyard.services.results.records import page_records
+from crawlyard.store.queries import EventQuery, PageQuery
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted
 from tests.chaos.site import FAILING, MEND, fails, hosts_of, reachable, request_of, start_path
+from tests.jobs import submit
 from tests.surfaces import as_user
 
 T = TypeVar("T")
@@ -109,7 +110,7 @@ class Campaign:
             spread=size.spread,
             allow_private=True,
         )
-        job = await patiently(lambda: self.yard.jobs.submit(LOCAL, spec))
+        job = await patiently(lambda: submit(self.yard, spec))
         self.wanted[name] = Wanted(
             job=name,
             urls=reach,
@@ -196,7 +197,10 @@ class Campaign:
 
     async def _result_of(self, standing: Standing) -> Found:
         job = standing.job
-        urls = [stored.page.url async for stored in self.yard.results.pages(LOCAL, job.id)]
+        urls = [
+            stored.page.url
+            async for stored, _ in page_records(self.yard.store, job.id, PageQuery())
+        ]
         pages = standing.shard.usage.pages
         return Found(job=self._name(job.id), state=job.state, urls=urls, counted=pages)
 

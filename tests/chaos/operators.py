@@ -7,8 +7,9 @@ from dataclasses import replace
 from time import monotonic
 from typing import TypeVar
 
-from crawlyard import LOCAL, Job, State
+from crawlyard import LOCAL, Job, Move, State
 from crawlyard.errors import IllegalMove
+from crawlyard.services.jobs.lookup import find_job
 from tests.chaos.campaign import Campaign, patiently
 from tests.chaos.history import Said
 from tests.chaos.site import mend_url
@@ -48,29 +49,29 @@ async def _running(campaign: Campaign) -> str | None:
 
 async def _hold(campaign: Campaign, job_id: str) -> None:
     """Pause a job for a while."""
-    jobs = campaign.yard.jobs
-    if await _try_move(campaign, lambda: jobs.pause(LOCAL, job_id, "")):
+    writer = campaign.yard.services.writer
+    if await _try_move(campaign, lambda: writer.move(LOCAL, job_id, Move.PAUSE)):
         await asyncio.sleep(campaign.chance.uniform(*_HELD_S))
         await _resume(campaign, job_id)
 
 
 async def _cancel(campaign: Campaign, job_id: str) -> None:
     """Cancel a job; it is not resumed or retried afterwards."""
-    jobs = campaign.yard.jobs
-    if await _try_move(campaign, lambda: jobs.cancel(LOCAL, job_id, "")):
+    writer = campaign.yard.services.writer
+    if await _try_move(campaign, lambda: writer.move(LOCAL, job_id, Move.CANCEL)):
         _ends_cancelled(campaign, job_id)
 
 
 async def _regret(campaign: Campaign, job_id: str) -> None:
     """Cancel a job, and let it go on after all where something is left of it."""
-    jobs = campaign.yard.jobs
-    if await _try_move(campaign, lambda: jobs.cancel(LOCAL, job_id, "")):
+    writer = campaign.yard.services.writer
+    if await _try_move(campaign, lambda: writer.move(LOCAL, job_id, Move.CANCEL)):
         await asyncio.sleep(campaign.chance.uniform(*_HELD_S))
         await _resume(campaign, job_id)
 
 
 async def _resume(campaign: Campaign, job_id: str) -> None:
-    await _allowed(lambda: campaign.yard.jobs.resume(LOCAL, job_id))
+    await _allowed(lambda: campaign.yard.services.writer.move(LOCAL, job_id, Move.RESUME))
     if await _state(campaign, job_id) is State.CANCELLED:  # nothing is left of it
         _ends_cancelled(campaign, job_id)
 
@@ -90,7 +91,7 @@ async def _retry_failing(campaign: Campaign, end: float) -> None:
 async def _retry(campaign: Campaign, job_id: str) -> None:
     url = mend_url(campaign.names[job_id], campaign.port)
     await asyncio.to_thread(lambda: urllib.request.urlopen(url).close())
-    await _allowed(lambda: campaign.yard.jobs.retry_failed(LOCAL, job_id))
+    await _allowed(lambda: campaign.yard.services.writer.retry_failed(LOCAL, job_id))
 
 
 def _failing(campaign: Campaign) -> set[str]:
@@ -119,7 +120,7 @@ async def _try_move(campaign: Campaign, move: Callable[[], Awaitable[Job]]) -> b
 
 
 async def _state(campaign: Campaign, job_id: str) -> State:
-    standing = await patiently(lambda: campaign.yard.jobs.get(LOCAL, job_id))
+    standing = await patiently(lambda: find_job(campaign.yard.store, LOCAL, job_id))
     return standing.job.state
 
 

@@ -18,9 +18,8 @@ from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
 from crawlyard.core.operations.operation import OperationKind, OperationState
 from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.ids import new_id
-from crawlyard.messaging.local_dispatcher import LocalDispatcher
-from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.results import every_event
+from crawlyard.services.jobs.lookup import every_event, find_job
+from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.jobs.submission import Submission
 from crawlyard.services.operations.bulk import Bulk, _jobs_portion
 from crawlyard.services.operations.operations import Operations
@@ -28,6 +27,7 @@ from crawlyard.store.queries import EventQuery, JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE
 from tests.clock import FakeClock
+from tests.jobs import a_submitter, a_writer
 
 EVERY = (condition(FilterKey.CREATED_BEFORE, ["2999-01-01"]),)
 ADA = Actor(id="ada")
@@ -39,16 +39,16 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def manager(store: Store, clock: FakeClock) -> JobManager:
-    return JobManager(store, LocalDispatcher(), clock)
+def writer(store: Store, clock: FakeClock) -> JobWriter:
+    return a_writer(store, clock)
 
 
-async def submit_jobs(
-    manager: JobManager, count: int, by: Actor = LOCAL, **fields: Any
-) -> list[str]:
+async def submit_jobs(writer: JobWriter, count: int, by: Actor = LOCAL, **fields: Any) -> list[str]:
     """Return the ids of new jobs, the oldest first."""
     spec = JobSpec(urls=("https://example.com/",), **fields)
-    entered = await manager.submit_many(by, [Submission(spec=spec)] * count)
+    entered = await a_submitter(writer.store, FakeClock()).submit_many(
+        by, [Submission(spec=spec)] * count
+    )
     return [job.id for job in entered if isinstance(job, Job)]
 
 
@@ -59,10 +59,10 @@ async def events_with_versions(store: Store, job_id: str) -> list[tuple[EventNam
 
 
 async def test_five_hundred_are_cancelled_in_a_dozen_transactions(
-    store: Store, clock: FakeClock, manager: JobManager, monkeypatch: pytest.MonkeyPatch
+    store: Store, clock: FakeClock, writer: JobWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = await submit_jobs(manager, 500)
-    workers = {OperationKind.JOBS: partial(_jobs_portion, manager)}
+    ids = await submit_jobs(writer, 500)
+    workers = {OperationKind.JOBS: partial(_jobs_portion, writer)}
     operations = Operations(store, clock, workers)
     written = []
     database = store.jobs._database
@@ -75,42 +75,42 @@ async def test_five_hundred_are_cancelled_in_a_dozen_transactions(
     monkeypatch.setattr(database, "write", counting)
 
     action = BulkAction(action=JobAction.CANCEL, reason="too many")
-    begun = await Bulk(manager, operations).act(LOCAL, action, Chosen(where=EVERY))
+    begun = await Bulk(writer, operations).act(LOCAL, action, Chosen(where=EVERY))
     assert begun.operation is not None
     await operations.drain()
 
     assert len(written) <= 12
     after = await operations.get(LOCAL, begun.operation.id)
     assert (after.state, after.done, after.failed) == (OperationState.COMPLETED, 500, 0)
-    counts = await manager.counts(LOCAL)
+    counts = await writer.store.jobs.counts(JobQuery())
     assert counts == {(State.CANCELLED, Priority.NORMAL): 500}
     events = await every_event(store.events, EventQuery())
     cancelled = [event.subject for event in events if event.name is EventName.CANCELLED]
     assert sorted(cancelled) == sorted(ids)
     assert {event.data["version"] for event in events if event.name is EventName.CANCELLED} == {2}
-    ended = (await manager.get(LOCAL, ids[0])).job
+    ended = (await find_job(writer.store, LOCAL, ids[0])).job
     assert (ended.detail, ended.ended_at) == ("too many", clock.now())
 
 
-async def test_what_others_change_meanwhile_is_not_lost(store: Store, manager: JobManager) -> None:
-    ids = await submit_jobs(manager, 12)
+async def test_what_others_change_meanwhile_is_not_lost(store: Store, writer: JobWriter) -> None:
+    ids = await submit_jobs(writer, 12)
 
     async def renamed(job_id: str) -> bool:
         try:
-            await manager.edit(LOCAL, job_id, {"name": "new"})
+            await writer.edit(LOCAL, job_id, {"name": "new"})
         except (IllegalMove, Conflict):  # it was cancelled before
             return False
         return True
 
     async with asyncio.TaskGroup() as group:
         before = [group.create_task(renamed(job_id)) for job_id in ids[:6]]
-        cancelling = group.create_task(manager.move_all(LOCAL, ids, Move.CANCEL))
+        cancelling = group.create_task(writer.move_all(LOCAL, ids, Move.CANCEL))
         after = [group.create_task(renamed(job_id)) for job_id in ids[6:]]
 
     assert all(answer.refused is None for answer in cancelling.result().values())
     for job_id, task in zip(ids, before + after, strict=True):
         job, events = (
-            (await manager.get(LOCAL, job_id)).job,
+            (await find_job(writer.store, LOCAL, job_id)).job,
             await events_with_versions(store, job_id),
         )
         assert job.state is State.CANCELLED
@@ -118,13 +118,13 @@ async def test_what_others_change_meanwhile_is_not_lost(store: Store, manager: J
         assert [version for _, version in events] == list(range(1, job.version + 1))
 
 
-async def test_each_is_judged_alone(store: Store, manager: JobManager) -> None:
-    mine, their_ids = await submit_jobs(manager, 2), await submit_jobs(manager, 1, ADA)
-    await manager.cancel(LOCAL, mine[1])
+async def test_each_is_judged_alone(store: Store, writer: JobWriter) -> None:
+    mine, their_ids = await submit_jobs(writer, 2), await submit_jobs(writer, 1, ADA)
+    await writer.move(LOCAL, mine[1], Move.CANCEL)
     nobody = new_id()
 
-    by_all = await manager.move_all(LOCAL, [*mine, *their_ids, nobody], Move.PAUSE)
-    by_ada = await manager.move_all(ADA, [*mine, *their_ids], Move.RESUME)
+    by_all = await writer.move_all(LOCAL, [*mine, *their_ids, nobody], Move.PAUSE)
+    by_ada = await writer.move_all(ADA, [*mine, *their_ids], Move.RESUME)
 
     assert {job_id: answer.job.state for job_id, answer in by_all.items()} == {
         mine[0]: State.PAUSED,
@@ -134,72 +134,72 @@ async def test_each_is_judged_alone(store: Store, manager: JobManager) -> None:
     assert [job_id for job_id, answer in by_all.items() if answer.refused] == [mine[1]]
     assert isinstance(by_all[mine[1]].refused, IllegalMove)
     assert list(by_ada) == their_ids
-    assert (await manager.get(LOCAL, mine[0])).job.state is State.PAUSED
+    assert (await find_job(writer.store, LOCAL, mine[0])).job.state is State.PAUSED
 
 
 async def test_a_running_one_is_given_an_order_and_keeps_its_lease(
-    store: Store, clock: FakeClock, manager: JobManager
+    store: Store, clock: FakeClock, writer: JobWriter
 ) -> None:
-    ids = await submit_jobs(manager, 2)
+    ids = await submit_jobs(writer, 2)
     claim = await store.leases.claim(Asker("w"), clock.now(), LEASE)
     assert claim is not None
 
-    await manager.move_all(LOCAL, ids, Move.CANCEL)
+    await writer.move_all(LOCAL, ids, Move.CANCEL)
 
     [order] = await store.leases.orders([claim.lease])
-    standing = await manager.get(LOCAL, claim.job.id)
+    standing = await find_job(writer.store, LOCAL, claim.job.id)
     assert (order, standing.shard.worker) == (Order.STOP, "w")
 
 
 async def test_paused_and_resumed_together_they_are_claimed_as_before(
-    store: Store, clock: FakeClock, manager: JobManager
+    store: Store, clock: FakeClock, writer: JobWriter
 ) -> None:
-    ids = [*await submit_jobs(manager, 3, ADA), *await submit_jobs(manager, 2)]
+    ids = [*await submit_jobs(writer, 3, ADA), *await submit_jobs(writer, 2)]
 
     async def queued() -> list[str]:
         return [standing.job.id for standing in await store.queue.pending(clock.now(), 10, None)]
 
     before = await queued()
-    await manager.move_all(LOCAL, ids, Move.PAUSE)
+    await writer.move_all(LOCAL, ids, Move.PAUSE)
     assert await queued() == []
-    await manager.move_all(LOCAL, ids[::-1], Move.RESUME)
+    await writer.move_all(LOCAL, ids[::-1], Move.RESUME)
 
     assert await queued() == before
     assert before != sorted(before)  # owners take turns
 
 
-async def test_tags_that_are_added_are_found_and_removed_again(manager: JobManager) -> None:
-    ids = await submit_jobs(manager, 3, tags=("a",))
+async def test_tags_that_are_added_are_found_and_removed_again(writer: JobWriter) -> None:
+    ids = await submit_jobs(writer, 3, tags=("a",))
     add = BulkAction(action=JobAction.ADD_TAGS, tags=("b", "a"))
     remove = BulkAction(action=JobAction.REMOVE_TAGS, tags=("b",))
     of_b = JobQuery(tags=frozenset({"b"}))
 
-    await manager.edit_all(LOCAL, ids[:2], add.changes_of)
-    tagged = await manager.ids(LOCAL, of_b, 10)
-    twice = await manager.edit_all(LOCAL, ids[:2], add.changes_of)
-    await manager.edit_all(LOCAL, ids, remove.changes_of)
+    await writer.edit_all(LOCAL, ids[:2], add.changes_of)
+    tagged = await writer.store.jobs.ids(of_b, 10)
+    twice = await writer.edit_all(LOCAL, ids[:2], add.changes_of)
+    await writer.edit_all(LOCAL, ids, remove.changes_of)
 
     assert tagged == ids[1::-1]
     assert {(answer.job.spec.tags, answer.job.version) for answer in twice.values()} == {
         (("a", "b"), 2)
     }
-    assert await manager.ids(LOCAL, of_b, 10) == []
-    assert (await manager.get(LOCAL, ids[0])).job.spec.tags == ("a",)
+    assert await writer.store.jobs.ids(of_b, 10) == []
+    assert (await find_job(writer.store, LOCAL, ids[0])).job.spec.tags == ("a",)
 
 
 async def test_deleted_together_they_are_gone_with_their_counts(
-    store: Store, manager: JobManager
+    store: Store, writer: JobWriter
 ) -> None:
-    ids = await submit_jobs(manager, 3)
-    await manager.move_all(LOCAL, ids[:2], Move.CANCEL)
+    ids = await submit_jobs(writer, 3)
+    await writer.move_all(LOCAL, ids[:2], Move.CANCEL)
 
-    answers = await manager.delete_all(LOCAL, ids)
+    answers = await writer.delete_all(LOCAL, ids)
 
     assert [answer.refused is None for answer in map(answers.__getitem__, ids)] == [
         True,
         True,
         False,
     ]
-    assert await manager.ids(LOCAL, JobQuery(), 10) == ids[2:]
-    assert await manager.counts(LOCAL) == {(State.PENDING, Priority.NORMAL): 1}
+    assert await writer.store.jobs.ids(JobQuery(), 10) == ids[2:]
+    assert await writer.store.jobs.counts(JobQuery()) == {(State.PENDING, Priority.NORMAL): 1}
     assert (await events_with_versions(store, ids[0]))[-1] == (EventName.DELETED, 2)

@@ -22,8 +22,6 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.messaging.local_dispatcher import LocalDispatcher
-from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.open import clock_offset, open_sql_store
@@ -32,6 +30,7 @@ from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, its_event, noted
 from tests.conformance.spread_rig import begun, leave_shard, sent, targets
 from tests.conformance.steps import added, claimed, recorded
+from tests.jobs import a_submitter, submit_to
 from tests.postgres import Server
 
 pytestmark = pytest.mark.postgres
@@ -180,10 +179,10 @@ async def statements_of(database: PostgresDatabase, work: Awaitable[T]) -> tuple
 async def test_a_submit_a_claim_and_an_end_send_few_statements(
     database: PostgresDatabase, store: Store
 ) -> None:
-    jobs = JobManager(store, LocalDispatcher(), SystemClock())
+    submitter = a_submitter(store, SystemClock())
     spec, soon = a_spec(tags=("one", "two")), SystemClock().now() + LEASE
 
-    _, submit = await statements_of(database, jobs.submit(LOCAL, spec))
+    _, submit = await statements_of(database, submit_to(submitter, LOCAL, spec))
     claim_result, claim = await statements_of(
         database, store.leases.claim(Asker("w1"), soon, LEASE)
     )
@@ -292,9 +291,11 @@ class TestACommitWithoutAnAnswer:
         self, server: Server, postgres_url: str
     ) -> None:
         async with wired(server, postgres_url) as (wire, store):
-            jobs = JobManager(store, LocalDispatcher(), SystemClock())
+            submitter = a_submitter(store, SystemClock())
             wire.armed = True
-            answers = await asyncio.gather(*(jobs.submit(LOCAL, a_spec()) for _ in range(5)))
+            answers = await asyncio.gather(
+                *(submit_to(submitter, LOCAL, a_spec()) for _ in range(5))
+            )
 
             assert wire.cut == 1
             standings = await store.jobs.find(JobQuery(oldest_first=True), 10)

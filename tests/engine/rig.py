@@ -14,9 +14,13 @@ from crawlyard.core.crawl.page import SkippedURL, Target
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.engine.urls import fingerprint, host_of
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.results.records import page_records
 from crawlyard.services.workers.order_watch import watch_orders
 from crawlyard.services.workers.run import JobRun, WorkerContext
+from crawlyard.store.queries import PageQuery
 from crawlyard.yard import IN_MEMORY
+from tests.jobs import submit
 
 
 @dataclass
@@ -74,18 +78,18 @@ async def opened(
 
 async def outcome(yard: Yard, job_id: str) -> Outcome:
     """Return what a job has come to so far."""
-    standing = await yard.jobs.get(LOCAL, job_id)
+    standing = await find_job(yard.store, LOCAL, job_id)
     return Outcome(
         standing.job,
         standing.shard.usage,
-        [stored.page async for stored in yard.results.pages(LOCAL, job_id)],
-        [skipped async for skipped in yard.results.skipped(LOCAL, job_id)],
+        [stored.page async for stored, _ in page_records(yard.store, job_id, PageQuery())],
+        [skipped for _, skipped in await yard.store.pages.skipped(job_id, 0, 100_000)],
     )
 
 
 async def crawled(yard: Yard, spec: JobSpec) -> Outcome:
     """Submit a job, run it to its end and return what came of it."""
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     await run(yard, job.id)
     return await outcome(yard, job.id)
 
@@ -102,7 +106,7 @@ async def published(yard: Yard, job_id: str, *, done: int) -> Progress:
             latest = await yard.progress.latest(job_id)
             if latest is not None and latest.done >= done:
                 return latest
-            if (await yard.jobs.get(LOCAL, job_id)).job.state.ended:
+            if (await find_job(yard.store, LOCAL, job_id)).job.state.ended:
                 message = f"the job ended before {done} were done"
                 raise AssertionError(message)
             await asyncio.sleep(0)
@@ -111,7 +115,7 @@ async def published(yard: Yard, job_id: str, *, done: int) -> Progress:
 async def until_state(yard: Yard, job_id: str, state: State) -> None:
     """Return once a job is in *state*."""
     async with asyncio.timeout(120):
-        while (await yard.jobs.get(LOCAL, job_id)).job.state is not state:  # noqa: ASYNC110
+        while (await find_job(yard.store, LOCAL, job_id)).job.state is not state:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
 

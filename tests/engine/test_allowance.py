@@ -13,10 +13,12 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.access.user import Actor, Quota
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.waiting import WaitReason, reason_shown
-from crawlyard.services.jobs.why import Why
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.jobs.waits import waits_of
 from tests.builders_serve import about, kept_user
 from tests.engine.rig import a_spec, outcome, until_state
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import submit
 from tests.site import GraphSite, Serve, refetched
 
 ADA = Actor(id="ada", trusted=True)
@@ -47,13 +49,13 @@ async def yard(tmp_path: Path, clock: LateClock) -> AsyncIterator[Yard]:
 async def begun(yard: Yard, url: str, quota: Quota) -> Job:
     """Return a job of Ada's with that quota, which a worker runs until she has no more."""
     await kept_user(yard.store, id="ada", quota=quota)
-    return await yard.jobs.submit(ADA, a_spec(url, concurrency=1))
+    return await submit(yard, a_spec(url, concurrency=1), actor=ADA)
 
 
 async def reason(yard: Yard, job: Job) -> StateReason:
     """Return why a job waits, as it is shown."""
-    standing = await yard.jobs.get(ADA, job.id)
-    waits = await Why(yard.store, yard.jobs, yard.clock).waits([standing])
+    standing = await find_job(yard.store, ADA, job.id)
+    waits = await waits_of(yard.store, yard.clock.now(), [standing])
     return reason_shown(standing.job, waits.get(job.id, ()))
 
 
@@ -69,7 +71,7 @@ async def test_a_job_waits_when_the_day_is_used_up_and_goes_on_on_the_next_one(
     await until_state(yard, job.id, State.RUNNING)
     await until_state(yard, job.id, State.PENDING)
 
-    current = await yard.jobs.get(ADA, job.id)
+    current = await find_job(yard.store, ADA, job.id)
     detail = await reason(yard, job)
     clock.ahead = timedelta(days=1)
     await until_state(yard, job.id, State.COMPLETED)
@@ -113,7 +115,7 @@ async def test_a_worker_that_drains_leaves_a_job_that_waits_for_the_quota_of_tom
     async with asyncio.timeout(30):
         await worker.run(drain=True)
 
-    current = await yard.jobs.get(ADA, job.id)
+    current = await find_job(yard.store, ADA, job.id)
     assert (current.job.state, current.shard.worker) == (State.PENDING, None)
     assert current.job.state_reason is StateReason.WAITING_QUOTA
     assert await worker.waits() == {WaitReason.QUOTA: 1}

@@ -4,11 +4,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from crawlyard import LOCAL, Limits, State, Yard
+from crawlyard import LOCAL, Limits, Move, State, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.events.event import EventName
 from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.upkeep.janitor import purged
 from crawlyard.store.queries import EventQuery
 from tests.engine.rig import run
 from tests.engine.watched_site import Leaf, VersionedSite, Watched, watch
@@ -143,10 +145,10 @@ async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_co
     first = await watched.run()
     watched.server.site, _ = second()
     other = await watched.run()
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+    results = NearSurface(watched.yard.services, LOCAL).results
     url = f"{watched.server.url}/p3"
 
-    page = await jobs.page_diff(first, other, url)
+    page = await results.page_diff(first, other, url)
     lines = page.text.splitlines()
     assert "-The text of /p3 is [-its own-], with words." in lines
     assert "+The text of /p3 is {+another one+}, with words." in lines
@@ -159,7 +161,7 @@ async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_co
     with pytest.raises(Invalid, match="ignore_text: expected 're:'"):
         await watched.diff(first, other, ignore_text="*")
     with pytest.raises(NotFound, match="has no page of"):
-        await jobs.page_diff(first, other, f"{watched.server.url}/new20")
+        await results.page_diff(first, other, f"{watched.server.url}/new20")
     with pytest.raises(Invalid, match="another job"):
         await watched.diff(first, first)
 
@@ -213,8 +215,8 @@ async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(watched: Wat
     counts = [run.counts or {} for run in (await schedules.changes("site")).items]
     assert [c.get("noise", 0) for c in counts] == [0, 0, 1, 1, 0, 0, 0]
     url = f"{watched.server.url}/p0"
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
-    page = await jobs.page_diff(runs[3], runs[4], url)
+    results = NearSurface(watched.yard.services, LOCAL).results
+    page = await results.page_diff(runs[3], runs[4], url)
     assert (page.kind, page.text) == ("noise", "")
 
 
@@ -222,23 +224,23 @@ async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None
     first = await watched.run()
     watched.server.site, kinds = second()
     other = await watched.run()
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+    results = NearSurface(watched.yard.services, LOCAL).results
 
     parts = []
     cursor = None
     while True:
-        part = await jobs.diff(first, other, limit=4, cursor=cursor)
+        part = await results.diff(first, other, limit=4, cursor=cursor)
         parts += part.items
         cursor = part.next_cursor
         if cursor is None:
             break
     assert parts == (await watched.diff(first, other)).items
-    gone_urls = [c.url async for c in every(jobs.diff, first, other, only=("gone", "moved"))]
+    gone_urls = [c.url async for c in every(results.diff, first, other, only=("gone", "moved"))]
     assert {url.removeprefix(watched.server.url) for url in gone_urls} == kinds["gone"] | kinds[
         "moved"
     ]
     with pytest.raises(Invalid, match="expected one of changed, new"):
-        await jobs.diff(first, other, only="same")
+        await results.diff(first, other, only="same")
 
 
 async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
@@ -247,10 +249,10 @@ async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
     first = await watched.run()
     watched.server.site, _ = second()
     other = await watched.run()
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+    results = NearSurface(watched.yard.services, LOCAL).results
 
     by_url = (await watched.diff(first, other)).items
-    parts = [c async for c in every(jobs.diff, first, other, sort="-share")]
+    parts = [c async for c in every(results.diff, first, other, sort="-share")]
 
     changed = [c for c in parts if c.kind == "changed"]
     shares = [c.share or 0 for c in changed]
@@ -258,9 +260,9 @@ async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
     assert len(set(shares)) > 1
     assert parts[len(changed) :] == [c for c in by_url if c.kind != "changed"]
     assert sorted(c.url for c in changed) == [c.url for c in by_url if c.kind == "changed"]
-    monkeypatch.setattr("crawlyard.services.jobs.changes.MOST_RANKED", 3)
+    monkeypatch.setattr("crawlyard.services.results.changes.MOST_RANKED", 3)
     with pytest.raises(Invalid, match="where more than 3 pages changed; 11 did"):
-        await jobs.diff(first, other, sort="-share")
+        await results.diff(first, other, sort="-share")
 
 
 async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched) -> None:
@@ -307,7 +309,7 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
 
     await surface.jobs.delete(other)
     assert (await surface.changes.list()).items == []
-    await yard.jobs.purge(LOCAL)
+    await purged(yard.store.upkeep, yard.clock)
 
 
 async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twice(
@@ -321,8 +323,8 @@ async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twic
     assert {c.kind for c in before} >= {"changed"}
     [_, first_look] = (await surface.schedules.changes("site")).items[::-1]
 
-    await yard.jobs.edit(LOCAL, other, {"limits": Limits()})
-    await yard.jobs.resume(LOCAL, other)
+    await yard.services.writer.edit(LOCAL, other, {"limits": Limits()})
+    await yard.services.writer.move(LOCAL, other, Move.RESUME)
     await run(yard, other)
 
     runs = (await surface.schedules.changes("site")).items
@@ -363,7 +365,7 @@ async def test_a_retried_run_is_compared_again_also_if_others_came_after_it(
     third = await watched.run()
     before = {(c.job_id, c.kind, c.url) for c in (await surface.changes.list(limit=200)).items}
 
-    await watched.yard.jobs.retry_failed(LOCAL, other)
+    await watched.yard.services.writer.retry_failed(LOCAL, other)
     await run(watched.yard, other)
 
     runs = (await surface.schedules.changes("site")).items
@@ -380,7 +382,7 @@ async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watch
     watched.server.site = whole
     again = await watched.run()
 
-    assert (await watched.yard.jobs.get(LOCAL, failed)).job.state is State.FAILED
+    assert (await find_job(watched.yard.store, LOCAL, failed)).job.state is State.FAILED
     runs = (await NearSurface(watched.yard.services, LOCAL).schedules.changes("site")).items
     assert [(r.job_id, r.base_id) for r in runs] == [(again, first), (failed, first), (first, None)]
     assert runs[1].counts is not None

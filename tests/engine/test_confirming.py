@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard import LOCAL, Limits, State, Yard
+from crawlyard import LOCAL, Limits, Move, State, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.change_answers import DiffOut
 from crawlyard.core.crawl.page import Body
@@ -14,6 +14,7 @@ from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
 from tests.engine.test_recrawl import a_site, scheduled
+from tests.jobs import submit
 from tests.noisy_site import NoisySite, a_noisy_site
 from tests.site import SHARED_JITTER_S, Serve, hurried, until
 from tests.surfaces import as_user
@@ -39,8 +40,8 @@ class Noisy:
         return self.before
 
     async def diff(self, first: Outcome, second: Outcome, **options: Any) -> DiffOut:
-        jobs = NearSurface(self.yard.services, LOCAL).jobs
-        return await jobs.diff(first.job.id, second.job.id, **options)
+        results = NearSurface(self.yard.services, LOCAL).results
+        return await results.diff(first.job.id, second.job.id, **options)
 
     def changed(self, diff: DiffOut, kind: str = "changed") -> set[str]:
         urls = {change.url for change in diff.items if change.kind == kind}
@@ -77,11 +78,11 @@ async def test_a_change_in_a_noisy_page_is_told_without_the_noise(noisy: Noisy) 
     assert noisy.changed(diff, "noise") == noisy.site.pages.keys() - {"/p3"}
     [change] = [c for c in diff.items if c.kind == "changed"]
     assert (change.added, change.removed) == (1, 1)
-    jobs = NearSurface(noisy.yard.services, LOCAL).jobs
-    page = await jobs.page_diff(first.job.id, other.job.id, change.url)
+    results = NearSurface(noisy.yard.services, LOCAL).results
+    page = await results.page_diff(first.job.id, other.job.id, change.url)
     lines = [line for line in page.text.splitlines() if line[0] in "+-"]
     assert lines == ["-The text of /p3 is [-its own-].", "+The text of /p3 is {+another one+}."]
-    quiet = await jobs.page_diff(first.job.id, other.job.id, f"{noisy.server.url}/p4")
+    quiet = await results.page_diff(first.job.id, other.job.id, f"{noisy.server.url}/p4")
     assert (quiet.kind, quiet.text, quiet.added) == ("noise", "", 0)
 
 
@@ -210,15 +211,15 @@ async def test_a_job_that_is_paused_between_two_fetches_goes_on_where_it_was(noi
     first = await noisy.crawled()
     yard = noisy.yard
     spec = a_spec(f"{noisy.server.url}/", confirm_changes=True, since=first.job.id, per_host=1)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     noisy.site.hits.clear()
     worker = asyncio.create_task(run(yard, job.id))
     await until(lambda: noisy.site.hits["/p2"] == 1)
-    await yard.jobs.pause(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
     await worker
     assert (await outcome(yard, job.id)).job.state is State.PAUSED
 
-    await yard.jobs.resume(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     await run(yard, job.id)
 
     other = await outcome(yard, job.id)

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from crawlyard import LOCAL, ErrorKind, Limits, Priority, State, StateReason, Yard
+from crawlyard import LOCAL, ErrorKind, Limits, Move, Priority, State, StateReason, Yard
 from crawlyard.demo.site import Answer
 from crawlyard.errors import IllegalMove
+from crawlyard.services.jobs.lookup import find_job
 from tests.engine.rig import a_spec, crawled, opened, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve, after, refetched
 
 SOON_S = 0.5 + 0.5  # by our promise, and what a busy machine may add to it
@@ -44,9 +46,9 @@ async def test_a_paused_job_asks_no_more_and_goes_on_without_refetching(
 ) -> None:
     site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.05)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=4))
     async with running(yard, job.id, done=20):
-        await yard.jobs.pause(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
         paused_at = monotonic()
     paused = await outcome(yard, job.id)
 
@@ -56,7 +58,7 @@ async def test_a_paused_job_asks_no_more_and_goes_on_without_refetching(
     hits = [hit for hit in server.hits if hit.path != "/robots.txt"]
     assert len(paused.pages) == len(hits)  # pages in flight are stored
 
-    await yard.jobs.resume(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     await run(yard, job.id)
     whole = await outcome(yard, job.id)
 
@@ -69,9 +71,9 @@ async def test_a_cancelled_job_asks_no_more_and_keeps_its_pages(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(5, 4)), latency_s=0.02)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=4))
     async with running(yard, job.id, done=20):
-        await yard.jobs.cancel(LOCAL, job.id, "enough")
+        await yard.services.writer.move(LOCAL, job.id, Move.CANCEL, "enough")
         cancelled_at = monotonic()
     ended = await outcome(yard, job.id)
 
@@ -79,18 +81,18 @@ async def test_a_cancelled_job_asks_no_more_and_keeps_its_pages(
     assert ended.job.detail == "enough"
     assert len(ended.pages) >= 20
     assert not after(server.hits, cancelled_at + SOON_S)
-    events = [event.name.value for event in await yard.results.events(LOCAL, job.id)]
+    events = [event.name.value for event in await events_of(yard, job.id)]
     assert events == ["job.created", "job.started", "job.cancelled"]
 
 
 async def test_a_cancelled_job_can_go_on_where_it_stood(yard: Yard, site_server: Serve) -> None:
     site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.05)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=4))
     async with running(yard, job.id, done=10):
-        await yard.jobs.cancel(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
 
-    await yard.jobs.resume(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     await run(yard, job.id)
 
     whole = await outcome(yard, job.id)
@@ -100,9 +102,9 @@ async def test_a_cancelled_job_can_go_on_where_it_stood(yard: Yard, site_server:
 
 async def test_a_limit_lowered_while_it_runs_ends_the_job(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(5, 5)), latency_s=0.02)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=4))
     async with running(yard, job.id, done=10):
-        await yard.jobs.edit(LOCAL, job.id, {"limits": Limits(pages=15)})
+        await yard.services.writer.edit(LOCAL, job.id, {"limits": Limits(pages=15)})
 
     ended = await outcome(yard, job.id)
     assert ended.job.state_reason is StateReason.LIMIT_PAGES
@@ -112,9 +114,9 @@ async def test_a_limit_lowered_while_it_runs_ends_the_job(yard: Yard, site_serve
 async def test_a_limit_raised_while_it_runs_is_kept_exactly(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(5, 4)), latency_s=0.02)
     spec = a_spec(f"{server.url}/", concurrency=4, limits=Limits(pages=60))
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     async with running(yard, job.id, done=10):
-        await yard.jobs.edit(LOCAL, job.id, {"limits": Limits(pages=90)})
+        await yard.services.writer.edit(LOCAL, job.id, {"limits": Limits(pages=90)})
 
     ended = await outcome(yard, job.id)
     assert ended.usage.pages == len(ended.pages) == 90
@@ -124,9 +126,9 @@ async def test_an_exclusion_made_while_it_runs_keeps_waiting_urls_out(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(6, 3)), latency_s=0.02)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=2))
     async with running(yard, job.id, done=8):
-        await yard.jobs.edit(LOCAL, job.id, {"exclude": ("/5/*",)})
+        await yard.services.writer.edit(LOCAL, job.id, {"exclude": ("/5/*",)})
         excluded_at = monotonic()
 
     whole = await outcome(yard, job.id)
@@ -136,14 +138,14 @@ async def test_an_exclusion_made_while_it_runs_keeps_waiting_urls_out(
 
 
 async def test_edits_of_different_limits_do_not_undo_each_other(yard: Yard) -> None:
-    job = await yard.jobs.submit(LOCAL, a_spec("http://site.test/", limits=Limits(errors=7)))
+    job = await submit(yard, a_spec("http://site.test/", limits=Limits(errors=7)))
 
     await asyncio.gather(
-        yard.jobs.edit(LOCAL, job.id, {"limits.pages": 10}),
-        yard.jobs.edit(LOCAL, job.id, {"limits.bytes": 1000}),
+        yard.services.writer.edit(LOCAL, job.id, {"limits.pages": 10}),
+        yard.services.writer.edit(LOCAL, job.id, {"limits.bytes": 1000}),
     )
 
-    edited = await yard.jobs.get(LOCAL, job.id)
+    edited = await find_job(yard.store, LOCAL, job.id)
     assert edited.job.limits == Limits(pages=10, bytes=1000, errors=7)
     assert edited.job.version == 3
 
@@ -170,7 +172,7 @@ async def test_failed_urls_are_retried_in_place_and_nothing_else_is(
     request_count = len(server.hits)
     site.faults.clear()
 
-    job, count = await yard.jobs.retry_failed(LOCAL, first.job.id)
+    job, count = await yard.services.writer.retry_failed(LOCAL, first.job.id)
     await run(yard, job.id)
     whole = await outcome(yard, job.id)
 
@@ -190,21 +192,21 @@ async def test_one_kind_of_failure_is_retried_alone(yard: Yard, site_server: Ser
     first = await crawled(yard, a_spec(f"{server.url}/"))
     request_count = len(server.hits)
 
-    job, count = await yard.jobs.retry_failed(LOCAL, first.job.id, {ErrorKind.HTTP_5XX})
+    job, count = await yard.services.writer.retry_failed(LOCAL, first.job.id, {ErrorKind.HTTP_5XX})
     await run(yard, job.id)
 
     assert count == 1
     assert {h.path for h in server.hits[request_count:]} - {"/robots.txt"} == {"/0"}
     assert (await outcome(yard, job.id)).usage.errors == 3
     with pytest.raises(IllegalMove, match=r"no URL of job .* failed with \"host not found\""):
-        await yard.jobs.retry_failed(LOCAL, first.job.id, {ErrorKind.DNS})
+        await yard.services.writer.retry_failed(LOCAL, first.job.id, {ErrorKind.DNS})
 
 
 async def test_a_retry_of_the_whole_job_is_a_new_one(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(2, 1)))
     first = await crawled(yard, a_spec(f"{server.url}/"))
 
-    again = await yard.jobs.retry(LOCAL, first.job.id)
+    again = await yard.services.writer.retry(LOCAL, first.job.id)
     await run(yard, again.id)
 
     assert again.retry_of == first.job.id
@@ -216,7 +218,7 @@ async def test_a_stopped_worker_gives_its_job_back_and_another_goes_on(
 ) -> None:
     site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.02)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=4))
     worker = yard.worker(only=job.id)
     task = asyncio.create_task(worker.run())
     await published(yard, job.id, done=20)
@@ -224,7 +226,7 @@ async def test_a_stopped_worker_gives_its_job_back_and_another_goes_on(
     worker.stop()
     await task
 
-    given_back = await yard.jobs.get(LOCAL, job.id)
+    given_back = await find_job(yard.store, LOCAL, job.id)
     assert given_back.job.state is State.PENDING
     assert given_back.job.state_reason is StateReason.WORKER_STOPPED
     assert given_back.shard.worker is None
@@ -236,7 +238,7 @@ async def test_a_stopped_worker_gives_its_job_back_and_another_goes_on(
 async def test_jobs_are_run_in_the_order_of_the_queue(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({f"/{p}": [] for p in ("low", "urgent", "normal")}))
     for priority in (Priority.LOW, Priority.URGENT, Priority.NORMAL):
-        await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/{priority}", priority=priority))
+        await submit(yard, a_spec(f"{server.url}/{priority}", priority=priority))
 
     await yard.worker(slots=1).run(drain=True)
 
@@ -258,10 +260,10 @@ async def test_an_operator_who_is_faster_than_the_end_is_obeyed(
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
     server = await site_server(Holding({"/": []}))
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    job = await submit(yard, a_spec(f"{server.url}/"))
     task = asyncio.create_task(run(yard, job.id))
     await until_state(yard, job.id, State.RUNNING)
-    await yard.jobs.pause(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
     gate.set()
     await task
 

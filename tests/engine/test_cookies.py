@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, Limits, Scope, State, Yard
+from crawlyard import LOCAL, Limits, Move, Scope, State, Yard
 from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.site import Answer
 from crawlyard.engine.crawl import BATCH_PAGES
 from crawlyard.services.access.cookies import Sealer
+from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import PageQuery
 from tests.cookie_sites import CookieWall, SessionSite, cookies_in, page, to
 from tests.engine.rig import a_spec, crawled, opened, outcome, run, until_state
 from tests.engine.test_spread import spread, working
+from tests.jobs import events_of, submit
 from tests.many_hosts import ManyHosts, address
 from tests.site import Serve
 
@@ -164,8 +166,8 @@ async def test_a_job_goes_on_elsewhere_with_the_cookies_that_it_had(
     assert site.sessions[server.authority] == {f"{server.authority}-0": 2}
 
     async with opened(tmp_path, database_url=stored.settings.database_url) as other:
-        await other.jobs.edit(LOCAL, job.id, {"limits": Limits()})
-        await other.jobs.resume(LOCAL, job.id)
+        await other.services.writer.edit(LOCAL, job.id, {"limits": Limits()})
+        await other.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(other, job.id)
         finished = await outcome(other, job.id)
 
@@ -180,13 +182,13 @@ async def test_a_session_is_stored_as_soon_as_it_is_given(
     monkeypatch.setattr("crawlyard.engine.crawl.HEARTBEAT_S", 3600.0)
     site = SessionSite(500)
     server = await site_server(site, latency_s=0.05)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/0", concurrency=1))
+    job = await submit(yard, a_spec(f"{server.url}/0", concurrency=1))
     working = asyncio.create_task(run(yard, job.id))
     async with asyncio.timeout(60):
         while not await yard.store.cookies.of_job(job.id):  # noqa: ASYNC110 - a store
             await asyncio.sleep(0)
     assert sum(site.sessions[server.authority].values()) < BATCH_PAGES
-    await yard.jobs.cancel(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
     await working
 
 
@@ -218,12 +220,10 @@ async def test_a_cookie_is_in_no_answer_and_in_the_store_only_sealed(
     async with opened(tmp_path, database_url="") as yard:
         run = await crawled(yard, a_spec(f"{server.url}/0", keep_html=True))
         [session] = site.sessions[server.authority]
-        events = await yard.results.events(LOCAL, run.job.id)
+        events = await events_of(yard, run.job.id)
         stored_texts = [
             dict(json.loads(bodies[Body.HEADERS]))
-            async for _, bodies in yard.results.records(
-                LOCAL, run.job.id, PageQuery(), [Body.HEADERS]
-            )
+            async for _, bodies in page_records(yard.store, run.job.id, PageQuery(), [Body.HEADERS])
         ]
         [sealed] = await yard.store.cookies.of_job(run.job.id)
         jar, problem = await Sealer(yard.store).jar(run.job.id)

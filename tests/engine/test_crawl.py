@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from crawlyard import (
     LOCAL,
     Limits,
+    Move,
     Scope,
     State,
     StateReason,
@@ -21,9 +22,11 @@ from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer, DemoSite
 from crawlyard.engine import crawl
 from crawlyard.errors import IllegalMove, Invalid
+from crawlyard.services.results.records import page_records
 from crawlyard.services.workers import run as services_run
 from crawlyard.store.queries import PageQuery
 from tests.engine.rig import a_spec, crawled, outcome, run
+from tests.jobs import submit
 from tests.site import GraphSite, Serve, refetched
 from tests.unit.test_pdf import document, encrypted, said, scan
 
@@ -108,14 +111,14 @@ async def test_a_raised_limit_continues_the_same_job_without_refetching(
     server = await site_server(site)
     first = await crawled(yard, a_spec(server.url, limits=Limits(pages=20)))
     with pytest.raises(IllegalMove, match=r"limits\.pages"):
-        await yard.jobs.resume(LOCAL, first.job.id)
+        await yard.services.writer.move(LOCAL, first.job.id, Move.RESUME)
 
-    await yard.jobs.edit(LOCAL, first.job.id, {"limits": Limits(pages=60)})
-    await yard.jobs.resume(LOCAL, first.job.id)
+    await yard.services.writer.edit(LOCAL, first.job.id, {"limits": Limits(pages=60)})
+    await yard.services.writer.move(LOCAL, first.job.id, Move.RESUME)
     await run(yard, first.job.id)
     second = await outcome(yard, first.job.id)
-    await yard.jobs.edit(LOCAL, first.job.id, {"limits": Limits()})
-    await yard.jobs.resume(LOCAL, first.job.id)
+    await yard.services.writer.edit(LOCAL, first.job.id, {"limits": Limits()})
+    await yard.services.writer.move(LOCAL, first.job.id, Move.RESUME)
     await run(yard, first.job.id)
     last = await outcome(yard, first.job.id)
 
@@ -124,7 +127,7 @@ async def test_a_raised_limit_continues_the_same_job_without_refetching(
     assert paths(server, last.ok) == site.reachable()
     assert not refetched(server.hits)
     with pytest.raises(IllegalMove, match="nothing left"):
-        await yard.jobs.resume(LOCAL, first.job.id)
+        await yard.services.writer.move(LOCAL, first.job.id, Move.RESUME)
 
 
 async def test_a_limit_of_bytes_stops_within_what_is_in_flight_and_says_by_how_much(
@@ -293,7 +296,7 @@ async def test_what_is_asked_for_is_kept_beside_the_record(yard: Yard, site_serv
     run = await crawled(yard, spec)
 
     kinds = list(Body)
-    records = yard.results.records(LOCAL, run.job.id, PageQuery(), kinds)
+    records = page_records(yard.store, run.job.id, PageQuery(), kinds)
     ((stored, bodies),) = [record async for record in records]
     assert stored.page.title == "/"
     assert stored.page.extracted == {"words": ("Page /",), "t": ("/",)}
@@ -347,7 +350,7 @@ async def test_pdfs_and_pages_without_readable_content_say_so(
 
     run = await crawled(yard, a_spec(server.url, text=TextMode.MAIN, keep_html=True))
 
-    records = yard.results.records(LOCAL, run.job.id, PageQuery(), [Body.TEXT, Body.HTML])
+    records = page_records(yard.store, run.job.id, PageQuery(), [Body.TEXT, Body.HTML])
     stored_by_url = {stored.page.url: (stored.page, bodies) async for stored, bodies in records}
     pdf, bodies = stored_by_url[f"{server.url}/a.pdf"]
     assert (pdf.title, pdf.content_rule, bodies) == ("A title", "pdf", {Body.TEXT: b"Hello"})
@@ -359,7 +362,7 @@ async def test_pdfs_and_pages_without_readable_content_say_so(
     locked, _ = stored_by_url[f"{server.url}/locked.pdf"]
     assert locked.error is not None
     assert locked.error.detail == "the PDF is encrypted and needs a password"
-    (group,) = await yard.results.errors(LOCAL, run.job.id)
+    (group,) = await yard.store.pages.errors(run.job.id)
     assert (group.kind, group.count, group.answered) == (ErrorKind.UNREADABLE, 2, 2)
     pictures, bodies = stored_by_url[f"{server.url}/scan.pdf"]
     assert (pictures.error, pictures.nearly_empty, bodies) == (None, True, {Body.TEXT: b""})
@@ -412,7 +415,7 @@ async def test_a_spec_that_cannot_be_crawled_is_refused_at_once(
     yard: Yard, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(Invalid, match=message):
-        await yard.jobs.submit(LOCAL, replace(a_spec("http://example.org/"), **changes))
+        await submit(yard, replace(a_spec("http://example.org/"), **changes))
 
 
 async def test_a_frontier_larger_than_memory_is_worked_off_whole(

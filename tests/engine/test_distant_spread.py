@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from crawlyard import LOCAL, Job, Limits, Scope, State, StateReason, Yard
+from crawlyard import LOCAL, Job, Limits, Move, Scope, State, StateReason, Yard
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.store.jobs.shard_rules import is_leased
 from tests.acceptance.test_faults import a_worker
 from tests.distance import distant
 from tests.engine.rig import a_spec, opened, outcome
+from tests.jobs import submit
 from tests.many_hosts import ManyHosts, address
 from tests.site import Serve
 
@@ -45,7 +47,7 @@ async def submitted(yard: Yard, port: int, **fields: Any) -> Job:
     """Submit a job that is spread over many hosts."""
     urls = (f"http://{address(host)}:{port}/0" for host in range(HOSTS))
     fields |= {"scope": Scope.ANY, "spread": SHARDS, "ignore_robots": True, "concurrency": 1}
-    return await yard.jobs.submit(LOCAL, a_spec(*urls, **fields))
+    return await submit(yard, a_spec(*urls, **fields))
 
 
 async def watched(yard: Yard, job: Job, until_workers: int, seconds: float) -> tuple[int, int]:
@@ -64,7 +66,7 @@ async def watched(yard: Yard, job: Job, until_workers: int, seconds: float) -> t
             at_work = [n for n in leased if shards[n].usage.pages]
             if began is None and len(at_work) >= until_workers:
                 began, before = yard.clock.monotonic(), pages
-            if (await yard.jobs.get(LOCAL, job.id)).job.state.ended:
+            if (await find_job(yard.store, LOCAL, job.id)).job.state.ended:
                 break
             await asyncio.sleep(0.1)
     return pages - before, len(lapsed)
@@ -84,7 +86,7 @@ async def test_pages_rise_with_the_number_of_processes_and_no_lease_lapses(
                     worker = a_worker(tmp_path / f"{count}-{n}", *ALONE, CRAWLYARD_DATABASE_URL=far)
                     await up.enter_async_context(worker)
                 pages[count], lapsed[count] = await watched(yard, job, count, SECONDS)
-                await yard.jobs.cancel(LOCAL, job.id)
+                await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
 
     assert lapsed == {2: 0, 8: 0}
     assert pages[8] > 1.5 * pages[2]
@@ -98,7 +100,7 @@ async def test_all_of_eight_workers_store_pages_and_no_lease_lapses(
         job = await submitted(yard, server.port)
         async with distant_workers(tmp_path, postgres_url, 8):
             pages, lapsed = await watched(yard, job, 8, SECONDS)
-            await yard.jobs.cancel(LOCAL, job.id)
+            await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
 
     assert lapsed == 0
     assert pages > 0

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from crawlyard import LOCAL, Settings, State, Yard
+from crawlyard import LOCAL, Move, Settings, State, Yard
 from crawlyard.demo.server import SiteServer
 from tests.clock import SteppedClock
 from tests.engine.rig import a_spec, begun, outcome, published, run
+from tests.jobs import submit
 from tests.site import GraphSite, Serve
 
 LINKS = {
@@ -84,18 +85,18 @@ async def test_the_next_run_requests_nothing_that_an_edit_keeps_out(
 ) -> None:
     site = Holding()
     server = await site_server(site)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=2))
     worker = yard.worker(only=job.id)
     task = asyncio.create_task(worker.run())
     await published(yard, job.id, done=2)
 
     if end == "paused first":
-        await yard.jobs.pause(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
         await ended(task, site)
-    await yard.jobs.edit(LOCAL, job.id, EDIT)
+    await yard.services.writer.edit(LOCAL, job.id, EDIT)
     match end:
         case "paused after":
-            await yard.jobs.pause(LOCAL, job.id)
+            await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
         case "stopped":
             worker.stop()
         case "killed":
@@ -105,7 +106,7 @@ async def test_the_next_run_requests_nothing_that_an_edit_keeps_out(
     if end == "killed":
         clock.jump(yard.settings.lease)
     elif end != "stopped":
-        await yard.jobs.resume(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     await run(yard, job.id)
 
     finished = await outcome(yard, job.id)
@@ -123,10 +124,10 @@ async def test_a_start_url_that_waits_is_kept_out_by_a_pattern_of_an_edit(
 ) -> None:
     server = await site_server(GraphSite({"/a": [], "/b": [], "/c": []}))
     urls = [f"{server.url}/{name}" for name in "abc"]
-    job = await yard.jobs.submit(LOCAL, a_spec(*urls, concurrency=1))
+    job = await submit(yard, a_spec(*urls, concurrency=1))
     await begun(yard, *urls)
 
-    await yard.jobs.edit(LOCAL, job.id, {"exclude": ("/b",), "include": ("/c",)})
+    await yard.services.writer.edit(LOCAL, job.id, {"exclude": ("/b",), "include": ("/c",)})
     await run(yard, job.id)
 
     assert requested_paths(server) == {"/a", "/c"}  # start URLs need not match `include`

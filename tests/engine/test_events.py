@@ -13,6 +13,7 @@ from crawlyard.core.jobs.lifecycle import Move
 from tests.docs import undocumented
 from tests.engine.rig import a_spec, crawled, opened, run
 from tests.engine.test_crawl import tree
+from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve
 
 ENDS = {EventName.COMPLETED, EventName.FAILED, EventName.CANCELLED}
@@ -24,8 +25,8 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
         yield yard
 
 
-async def events_of(yard: Yard, job_id: str) -> Sequence[Event]:
-    events = await yard.results.events(LOCAL, job_id)
+async def documented_events_of(yard: Yard, job_id: str) -> Sequence[Event]:
+    events = await events_of(yard, job_id)
     assert undocumented(events) == []
     return events
 
@@ -37,7 +38,7 @@ async def test_a_limit_that_is_reached_is_told_before_the_end(
 
     run = await crawled(yard, a_spec(server.url, limits=Limits(pages=7)))
 
-    *_, reached, ended = await events_of(yard, run.job.id)
+    *_, reached, ended = await documented_events_of(yard, run.job.id)
     assert (reached.name, ended.name) == (EventName.LIMIT_REACHED, EventName.COMPLETED)
     assert reached.data["limit"] == "pages"
     assert "7" in str(reached.data["detail"])
@@ -52,7 +53,7 @@ async def test_a_crawl_that_runs_out_of_urls_reaches_no_limit(
 
     run = await crawled(yard, a_spec(server.url, limits=Limits(pages=7)))
 
-    names = [e.name for e in await events_of(yard, run.job.id)]
+    names = [e.name for e in await documented_events_of(yard, run.job.id)]
     assert names == [EventName.CREATED, EventName.STARTED, EventName.COMPLETED]
 
 
@@ -71,7 +72,7 @@ async def test_each_quarter_of_the_way_is_told_once_and_in_order(
 
     run = await crawled(yard, spec)
 
-    assert percents(await events_of(yard, run.job.id)) == [25, 50, 75]
+    assert percents(await documented_events_of(yard, run.job.id)) == [25, 50, 75]
     assert run.job.state is State.COMPLETED
 
 
@@ -84,7 +85,7 @@ async def test_quarters_of_a_limit_are_told_though_links_still_grow(
 
     run = await crawled(yard, spec)
 
-    events = await events_of(yard, run.job.id)
+    events = await documented_events_of(yard, run.job.id)
     at = [int(str(e.data["done"])) for e in events if e.name is EventName.PROGRESSED]
     assert percents(events) == [25, 50, 75]
     assert [20 <= at[0] < 40, 40 <= at[1] < 60, 60 <= at[2] < 80] == [True] * 3
@@ -97,14 +98,14 @@ async def test_a_job_that_is_cancelled_with_much_before_it_has_one_end(
     server = await site_server(GraphSite(links))
     spec = a_spec(server.url, limits=Limits(pages=1))
     finished = await crawled(yard, spec)
-    await yard.jobs.edit(LOCAL, finished.job.id, {"limits": Limits()})
-    await yard.jobs.resume(LOCAL, finished.job.id)
+    await yard.services.writer.edit(LOCAL, finished.job.id, {"limits": Limits()})
+    await yard.services.writer.move(LOCAL, finished.job.id, Move.RESUME)
     before = await yard.store.events.last()
 
-    await yard.jobs.cancel(LOCAL, finished.job.id)
+    await yard.services.writer.move(LOCAL, finished.job.id, Move.CANCEL)
     await run(yard, finished.job.id)
 
-    after = [e for e in await events_of(yard, finished.job.id) if e.seq > before]
+    after = [e for e in await documented_events_of(yard, finished.job.id) if e.seq > before]
     assert [e.name for e in after] == [EventName.CANCELLED]
 
 
@@ -112,8 +113,8 @@ async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documente
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite({"/": []}))
-    job = await yard.jobs.submit(LOCAL, a_spec(server.url))
-    await yard.jobs.edit(LOCAL, job.id, {"name": "new"})
+    job = await submit(yard, a_spec(server.url))
+    await yard.services.writer.edit(LOCAL, job.id, {"name": "new"})
     now = yard.clock.now()
     claim = await yard.store.leases.claim(Asker("w", only=job.id), now, timedelta(seconds=8))
     assert claim is not None
@@ -121,7 +122,7 @@ async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documente
     retried = claim.job.failed_attempt(now, now + timedelta(hours=1), actor="w", detail="no")
     await yard.store.leases.settle(claim.lease, *retried)
 
-    *_, edited, _, requeued = await events_of(yard, job.id)
+    *_, edited, _, requeued = await documented_events_of(yard, job.id)
     assert edited.data["changed"] == {"name": "new"}
     assert requeued.data["attempt"] == 1
     assert str(requeued.data["due_at"]).endswith("+00:00")
@@ -129,7 +130,7 @@ async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documente
 
 async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": []}))
-    job = await yard.jobs.submit(LOCAL, a_spec(server.url))
+    job = await submit(yard, a_spec(server.url))
     lease = timedelta(seconds=8)
     now = yard.clock.now()
     await yard.store.leases.claim(Asker("a-worker-that-dies", only=job.id), now, lease)
@@ -139,9 +140,9 @@ async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:
     )
     claim = await yard.store.leases.claim(Asker("another", only=job.id), now, lease)
 
-    names = Counter(e.name for e in await events_of(yard, job.id))
+    names = Counter(e.name for e in await documented_events_of(yard, job.id))
     assert names[EventName.WORKER_LOST] == 1
     assert names[EventName.REQUEUED] == 0
     assert claim is not None
     await yard.store.leases.settle(claim.lease, *claim.job.moved(Move.COMPLETE, now, actor="w"))
-    assert sum(e.name in ENDS for e in await events_of(yard, job.id)) == 1
+    assert sum(e.name in ENDS for e in await documented_events_of(yard, job.id)) == 1

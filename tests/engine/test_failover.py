@@ -13,6 +13,7 @@ from sqlalchemy import Connection, make_url, text
 from crawlyard import LOCAL, State
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.errors import StoreUnavailable
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.open import is_away, open_sql_store
@@ -20,6 +21,7 @@ from crawlyard.store.store import Store
 from tests.builders import a_job, its_event
 from tests.engine.rig import a_spec, opened, outcome
 from tests.engine.test_crawl import tree
+from tests.jobs import submit
 from tests.postgres import NoPostgres, Server, a_server, a_standby
 from tests.site import GraphSite, Serve, until
 
@@ -113,10 +115,10 @@ async def test_a_crawl_whose_last_commits_are_lost_loses_no_page_and_stores_none
     site = GraphSite(tree(6, 3))
     server = await site_server(site, latency_s=0.1)
     async with opened(tmp_path, database_url=pair.url, lease_s=6) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+        job = await submit(yard, a_spec(f"{server.url}/", concurrency=2))
 
         async def standing() -> Standing:
-            return await yard.jobs.get(LOCAL, job.id)
+            return await find_job(yard.store, LOCAL, job.id)
 
         if lost != "checkpoints":
             await asyncio.to_thread(pair.cut_off if lost == "claim" else pair.synchronize)

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable
 
-from crawlyard import LOCAL, State, Yard
+from crawlyard import LOCAL, Move, State, Yard
 from crawlyard.core.workers.status import WorkerReport, WorkerState
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.surface import Surface
 from crawlyard.services.workers.worker import Worker
 from crawlyard.services.workers.workers import Workers
 from tests.engine.rig import a_spec, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve
 
 
@@ -31,17 +33,17 @@ async def test_a_quiet_worker_ends_its_job_and_takes_no_other_until_it_is_resume
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(4, 2)), latency_s=0.02)
-    first = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+    first = await submit(yard, a_spec(f"{server.url}/", concurrency=1))
     worker = yard.worker(slots=2)
     working = asyncio.create_task(worker.run())
     await published(yard, first.id, done=1)
 
     await workers_of(yard).quiet(worker.id)
     quiet = await until(yard, worker, lambda report: report.quiet)
-    second = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    second = await submit(yard, a_spec(f"{server.url}/"))
     await until_state(yard, first.id, State.COMPLETED)
     idle_report = await until(yard, worker, lambda report: not report.running)
-    waits = (await yard.jobs.get(LOCAL, second.id)).job.state
+    waits = (await find_job(yard.store, LOCAL, second.id)).job.state
 
     await workers_of(yard).resume(worker.id)
     await until_state(yard, second.id, State.COMPLETED)
@@ -58,7 +60,7 @@ async def test_a_worker_that_is_told_to_stop_gives_its_job_back_and_ends(
 ) -> None:
     site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.02)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=1))
     worker = yard.worker()
     working = asyncio.create_task(worker.run())
     await published(yard, job.id, done=3)
@@ -67,7 +69,7 @@ async def test_a_worker_that_is_told_to_stop_gives_its_job_back_and_ends(
     async with asyncio.timeout(120):
         await working
 
-    given_back = await yard.jobs.get(LOCAL, job.id)
+    given_back = await find_job(yard.store, LOCAL, job.id)
     assert given_back.job.state is State.PENDING
     assert given_back.shard.worker is None
     assert await yard.store.workers.find() == []
@@ -100,9 +102,9 @@ async def test_a_wish_is_of_one_worker_alone(yard: Yard, site_server: Serve) -> 
 
     await workers_of(yard).quiet(first.id)
     await until(yard, first, lambda report: report.quiet)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    job = await submit(yard, a_spec(f"{server.url}/"))
     await until_state(yard, job.id, State.COMPLETED)
-    [took] = [e.actor for e in await yard.results.events(LOCAL, job.id) if e.name == "job.started"]
+    [took] = [e.actor for e in await events_of(yard, job.id) if e.name == "job.started"]
     for worker in (first, other):
         worker.stop()
     await asyncio.gather(*working)
@@ -125,13 +127,13 @@ async def test_a_host_shows_how_many_urls_wait_for_it(yard: Yard, site_server: S
     links = [f"/{n}" for n in range(30)]
     server = await site_server(GraphSite({"/": links, **{link: [] for link in links}}))
     spec = a_spec(f"{server.url}/", delay_s=1, per_host=1)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     worker = yard.worker()
     working = asyncio.create_task(worker.run())
 
     busy = await until(yard, worker, lambda report: any(h.waiting > 1 for h in report.hosts))
     host_report = await Surface(yard.services, LOCAL).hosts.get(busy.hosts[0].host)
-    await yard.jobs.cancel(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
     idle_report = await until(yard, worker, lambda report: not report.running)
     worker.stop()
     await working

@@ -7,13 +7,15 @@ from time import monotonic
 
 import pytest
 
-from crawlyard import LOCAL, Actor, Role, State, StateReason, Yard
+from crawlyard import LOCAL, Actor, Move, Role, State, StateReason, Yard
 from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Forbidden
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.surface import Surface
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_control import SOON_S, running
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve, after, refetched
 
 ADA = Actor(id="ada")
@@ -33,11 +35,11 @@ async def granted(yard: Yard, **grants: bool) -> None:
 
 
 async def job_of(yard: Yard, job_id: str) -> Job:
-    return (await yard.jobs.get(LOCAL, job_id)).job
+    return (await find_job(yard.store, LOCAL, job_id)).job
 
 
 async def names(yard: Yard, job_id: str) -> list[str]:
-    return [event.name.value for event in await yard.results.events(LOCAL, job_id)]
+    return [event.name.value for event in await events_of(yard, job_id)]
 
 
 async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_again(
@@ -45,7 +47,7 @@ async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_ag
 ) -> None:
     site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.05)
-    job = await yard.jobs.submit(ADA, a_spec(f"{server.url}/", concurrency=4))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=4), actor=ADA)
     async with running(yard, job.id, done=20):
         await granted(yard)
         withdrawn_at = monotonic()
@@ -60,10 +62,10 @@ async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_ag
     assert event_names == ["job.created", "job.started", "job.paused"]
     advice = "an admin can grant it: crawlyard settings grants --private$"
     with pytest.raises(Forbidden, match=f"allow_private: not granted on this server; {advice}"):
-        await yard.jobs.resume(ADA, job.id)
+        await yard.services.writer.move(ADA, job.id, Move.RESUME)
 
     await granted(yard, private=True)
-    await yard.jobs.resume(ADA, job.id)
+    await yard.services.writer.move(ADA, job.id, Move.RESUME)
     await run(yard, job.id)
 
     whole = await outcome(yard, job.id)
@@ -76,7 +78,7 @@ async def test_a_waiting_job_is_paused_when_its_turn_comes_and_asks_for_nothing(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(2, 2)))
-    job = await yard.jobs.submit(ADA, a_spec(f"{server.url}/"))
+    job = await submit(yard, a_spec(f"{server.url}/"), actor=ADA)
     await granted(yard)
 
     await run(yard, job.id)
@@ -87,7 +89,7 @@ async def test_a_waiting_job_is_paused_when_its_turn_comes_and_asks_for_nothing(
     assert await yard.store.leases.holders() == {}
 
     await granted(yard, private=True)
-    await yard.jobs.resume(ADA, job.id)
+    await yard.services.writer.move(ADA, job.id, Move.RESUME)
     await run(yard, job.id)
     assert (await job_of(yard, job.id)).state is State.COMPLETED
 
@@ -99,9 +101,9 @@ async def test_only_the_jobs_that_need_what_is_withdrawn_are_held(
     await granted(yard, private=True, addresses=True)
     asks = {"allow_private": False, "allow_addresses": (server.authority,)}
     url, few = f"{server.url}/", {"concurrency": 3}
-    needs_it = await yard.jobs.submit(ADA, a_spec(url, **few))
-    needs_another = await yard.jobs.submit(ADA, a_spec(url, **few, **asks))
-    needs_none = await yard.jobs.submit(LOCAL, a_spec(url, **few))
+    needs_it = await submit(yard, a_spec(url, **few), actor=ADA)
+    needs_another = await submit(yard, a_spec(url, **few, **asks), actor=ADA)
+    needs_none = await submit(yard, a_spec(url, **few))
     worker = yard.worker()
     working = asyncio.create_task(worker.run(drain=True))
     for job in (needs_it, needs_another, needs_none):
@@ -121,7 +123,7 @@ async def test_what_a_job_ignores_of_robots_txt_is_held_as_well(
     server = await site_server(GraphSite(tree(4, 3)), latency_s=0.05)
     await granted(yard, private=True, ignore_robots=True)
     spec = a_spec(f"{server.url}/", ignore_robots=True, concurrency=3)
-    job = await yard.jobs.submit(ADA, spec)
+    job = await submit(yard, spec, actor=ADA)
     async with running(yard, job.id, done=5):
         await granted(yard, private=True)
 
@@ -135,12 +137,12 @@ async def test_an_ended_job_is_not_taken_up_again_without_its_grant(
 ) -> None:
     server = await site_server(GraphSite({"/": ["/gone"]}))
     over_the_api = Actor(id=LOCAL.id, role=Role.ADMIN)
-    job = await yard.jobs.submit(over_the_api, a_spec(f"{server.url}/"))
+    job = await submit(yard, a_spec(f"{server.url}/"), actor=over_the_api)
     await run(yard, job.id)
     ended = await names(yard, job.id)
     await granted(yard)
 
-    for again in (yard.jobs.retry_failed, yard.jobs.retry):
+    for again in (yard.services.writer.retry_failed, yard.services.writer.retry):
         # not even by a user who needs no grant: they have not vouched for the request
         for actor in (over_the_api, LOCAL):
             with pytest.raises(Forbidden, match="allow_private"):

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from crawlyard import LOCAL, Limits, Scope, StateReason, Yard
+from crawlyard import Limits, Scope, StateReason, Yard
 from crawlyard.core.crawl.page import Page
 from tests.engine.rig import Outcome, a_spec, crawled
 from tests.hazards import (
@@ -19,6 +19,7 @@ from tests.hazards import (
     World,
     trespasses,
 )
+from tests.jobs import submit
 from tests.site import GraphSite, Serve, refetched
 
 
@@ -188,7 +189,7 @@ async def test_each_kind_of_robots_txt_closes_and_opens_what_it_must(
             # a silent host is retried for a minute; it is enough to see it stay closed
             limits=Limits() if must.open else Limits(duration_s=3),
         )
-        await yard.jobs.submit(LOCAL, spec)
+        await submit(yard, spec)
 
     await yard.worker(slots=len(servers)).run(drain=True)
 

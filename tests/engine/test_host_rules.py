@@ -12,6 +12,7 @@ from crawlyard.demo.site import Answer
 from crawlyard.errors import NotFound
 from tests.engine.rig import a_spec, crawled, opened, outcome
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import submit
 from tests.site import GraphSite, Serve, until
 
 
@@ -41,7 +42,7 @@ async def test_the_urls_of_a_blocked_host_are_skipped_and_it_is_not_asked(
     assert paths(server, run.ok) == {"/", "/1"}
     assert run.rules == dict.fromkeys((f"{shut.url}/", f"{shut.url}/a"), "host blocked")
     assert shut.hits == []
-    [group] = await yard.results.skipped_by(LOCAL, run.job.id)
+    [group] = await yard.store.pages.skipped_by(run.job.id)
     assert (group.kind, group.count) == (RuleKind.HOST, 2)
 
 
@@ -64,7 +65,7 @@ async def test_a_block_meets_a_crawl_that_is_under_way_and_its_end_lets_new_urls
     pages = [f"/{n}" for n in range(40)]
     links = {"/": pages} | {page: [] for page in pages[:-1]} | {pages[-1]: ["/last"], "/last": []}
     server = await site_server(GraphSite(links), latency_s=0.1)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", per_host=1))
+    job = await submit(yard, a_spec(f"{server.url}/", per_host=1))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(yard.worker(only=job.id).run())
@@ -88,7 +89,7 @@ async def test_a_paused_host_is_waited_for_and_its_crawl_goes_on(
     site = GraphSite(tree(4, 2))
     server = await site_server(site, latency_s=0.05)
     await rule(yard, server.authority, HostState.PAUSED)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    job = await submit(yard, a_spec(f"{server.url}/"))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(yard.worker(only=job.id).run())

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, State, StateReason, Yard
+from crawlyard import LOCAL, Move, State, StateReason, Yard
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import ISOLATED_FROM
 from crawlyard.core.workers.status import WorkerReport
 from crawlyard.engine.render.process import ProcessUsage, measure
 from crawlyard.errors import StoreUnavailable, Unavailable
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.workers.fork_server import Fork, ForkServer
 from crawlyard.services.workers.isolation import IsolatedRun, Isolation
 from crawlyard.services.workers.liveness import Liveness
@@ -32,6 +33,7 @@ from tests.clock import LeapingClock
 from tests.engine.rig import a_spec, opened, outcome, until_state
 from tests.engine.test_crawl import tree
 from tests.engine.test_worker import around
+from tests.jobs import submit
 from tests.site import GraphSite, Serve, until
 
 LEASE = timedelta(seconds=60)
@@ -48,7 +50,7 @@ class Nursery:
     clock: LeapingClock  # of the parent
 
     async def seq(self) -> int:
-        return (await self.yard.jobs.get(LOCAL, self.run.job_id)).shard.seq
+        return (await find_job(self.yard.store, LOCAL, self.run.job_id)).shard.seq
 
     async def after_checkpoints(self, count: int) -> None:
         """Return when the child has made so many checkpoints more."""
@@ -75,7 +77,7 @@ async def forks() -> AsyncIterator[ForkServer]:
 async def a_nursery(
     yard: Yard, forks: ForkServer, url: str, lease: timedelta = LEASE
 ) -> AsyncIterator[Nursery]:
-    await yard.jobs.submit(LOCAL, a_spec(f"{url}/", concurrency=2))
+    await submit(yard, a_spec(f"{url}/", concurrency=2))
     clock = LeapingClock()
     recorder = Recorder(yard.store.frontier, clock, lease)
     shop = replace(yard.worker_context(), recorder=recorder, clock=clock)
@@ -197,10 +199,10 @@ async def test_an_operator_pauses_a_job_in_a_child_at_once(
         running = asyncio.create_task(nursery.run.run())
         await until(lambda: len(server.hits) > 10)
 
-        await yard.jobs.pause(LOCAL, nursery.run.job_id)
+        await yard.services.writer.move(LOCAL, nursery.run.job_id, Move.PAUSE)
         await running
 
-    current = await yard.jobs.get(LOCAL, nursery.run.job_id)
+    current = await find_job(yard.store, LOCAL, nursery.run.job_id)
     assert (current.job.state, current.job.losses, current.shard.worker) == (State.PAUSED, 0, None)
     assert len(server.hits) < len(SITE.reachable())
 
@@ -292,10 +294,10 @@ async def lose(yard: Yard, times: int) -> None:
 
 
 async def test_others_who_find_the_lease_of_a_child_lapsed_do_not_blame_it(yard: Yard) -> None:
-    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    job = await submit(yard, a_spec("http://127.0.0.1:1/"))
     await lose(yard, 5)
 
-    job_after = (await yard.jobs.get(LOCAL, job.id)).job
+    job_after = (await find_job(yard.store, LOCAL, job.id)).job
     assert (job_after.state, job_after.losses) == (State.PENDING, ISOLATED_FROM)
 
 
@@ -304,7 +306,7 @@ async def test_what_a_child_does_is_reported_by_its_worker(
 ) -> None:
     server = await site_server(SITE, latency_s=0.05)
     async with opened(tmp_path, database_url="") as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+        job = await submit(yard, a_spec(f"{server.url}/", concurrency=2))
         await lose(yard, ISOLATED_FROM)
         worker = yard.worker()
         working = asyncio.create_task(worker.run())
@@ -335,7 +337,7 @@ async def test_the_memory_that_children_share_counts_once(
         usage, child, process = forks.usage(), only_child(nursery), forks._process
         assert process is not None
         usages = [measure(pid, forks=False) for pid in (child, process.pid)]
-        await nursery.yard.jobs.pause(LOCAL, nursery.run.job_id)
+        await nursery.yard.services.writer.move(LOCAL, nursery.run.job_id, Move.PAUSE)
         await running
 
     assert max(own.rss_bytes for own in usages) / 2 < usage.rss_bytes
@@ -368,7 +370,7 @@ async def test_a_worker_whose_program_was_replaced_gives_an_isolated_job_back_an
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(tmp_path, database_url="") as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+        job = await submit(yard, a_spec("http://127.0.0.1:1/"))
         await lose(yard, ISOLATED_FROM)
         old = ForkServer("crawlyard.child", version="0.0.1")
         worker = yard.worker()
@@ -379,7 +381,7 @@ async def test_a_worker_whose_program_was_replaced_gives_an_isolated_job_back_an
                     await worker.run()
         finally:
             await old.close()
-        job_after = (await yard.jobs.get(LOCAL, job.id)).job
+        job_after = (await find_job(yard.store, LOCAL, job.id)).job
 
     assert (job_after.state, job_after.losses) == (State.PENDING, ISOLATED_FROM)
     # twice if the worker was claiming the job again at that moment

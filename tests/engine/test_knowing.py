@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, State, Yard
+from crawlyard import LOCAL, Move, State, Yard
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease
 from crawlyard.core.jobs.limits import Limits
@@ -18,6 +18,7 @@ from tests.clock import LeapingClock
 from tests.conformance.steps import requeued
 from tests.engine.rig import a_spec, begun, outcome
 from tests.engine.test_crawl import tree
+from tests.jobs import submit
 from tests.site import GraphSite, Serve
 
 LEASE = timedelta(seconds=5)
@@ -56,7 +57,7 @@ class Long:
 
 async def a_long_run(yard: Yard, url: str, meanwhile: Callable[[Long], Awaitable[None]]) -> Long:
     """Return a run whose job has been recorded before; *meanwhile* is called after each chunk."""
-    job = await yard.jobs.submit(LOCAL, a_spec(url))
+    job = await submit(yard, a_spec(url))
     clock = LeapingClock()
     await begun(yard)
     claim = await yard.store.leases.claim(Asker("w1"), clock.now() + timedelta(minutes=1), LEASE)
@@ -137,7 +138,7 @@ async def test_a_job_that_is_paused_meanwhile_sends_nothing(yard: Yard, site_ser
 
     async def pause(long: Long) -> None:
         if long.frontier.read == 1:
-            await yard.jobs.pause(LOCAL, long.run.job_id)
+            await yard.services.writer.move(LOCAL, long.run.job_id, Move.PAUSE)
 
     long = await a_long_run(yard, f"{server.url}/", pause)
     await long.run.run()

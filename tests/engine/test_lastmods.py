@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, Limits, Yard
+from crawlyard import LOCAL, Limits, Move, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.lastmod import LastmodRecord
@@ -121,7 +121,7 @@ async def test_pages_are_not_requested_once_the_dates_have_proved_right(
         old[server.url + path] for path in spared
     ]
     assert await record(yard, third) == LastmodRecord(told=4)
-    portions = await NearSurface(yard.services, LOCAL).jobs.export(
+    portions = await NearSurface(yard.services, LOCAL).results.export(
         third.job.id, format_=Format.WARC
     )
     warc = gzip.decompress(b"".join([portion async for portion in portions]))
@@ -284,8 +284,8 @@ async def test_limits_count_pages_that_were_not_requested(
     assert third.job.state_reason == "limit_pages"
 
     # of what a crawl has read before it is resumed, the dates are lost, but not how they proved
-    await yard.jobs.edit(LOCAL, third.job.id, {"limits": Limits()})
-    await yard.jobs.resume(LOCAL, third.job.id)
+    await yard.services.writer.edit(LOCAL, third.job.id, {"limits": Limits()})
+    await yard.services.writer.move(LOCAL, third.job.id, Move.RESUME)
     site.edit("/p9", dated=False)
     await run(yard, third.job.id)
     whole = await outcome(yard, third.job.id)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, State, Yard
+from crawlyard import LOCAL, Move, State, Yard
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Order
 from crawlyard.engine.http.client import HttpFetcher
@@ -18,6 +18,7 @@ from crawlyard.engine.http.fetch import Fetcher
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import Proxies
 from crawlyard.errors import StoreUnavailable
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.workers.lease_guard import LeaseGuard, RoundTrip, SendPermit
 from crawlyard.services.workers.order_watch import read_orders
 from crawlyard.services.workers.recorder import Recorder
@@ -27,6 +28,7 @@ from tests.conformance.steps import requeued
 from tests.engine.rig import a_spec, outcome, watched
 from tests.engine.test_crawl import tree
 from tests.engine.test_worker import around
+from tests.jobs import submit
 from tests.site import JITTER_S, GraphSite, Serve
 
 SECOND = timedelta(seconds=1)
@@ -87,7 +89,7 @@ def test_orders_may_be_older_where_the_store_is_far_away_but_not_where_it_was_sl
 
 @pytest.mark.parametrize("away_s", [0.0, 0.1, 0.2, 0.5])
 async def test_a_distant_store_does_not_make_a_run_stutter(yard: Yard, away_s: float) -> None:
-    await yard.jobs.submit(LOCAL, a_spec("https://example.com/"))
+    await submit(yard, a_spec("https://example.com/"))
     clock = FakeClock(yard.clock.now())
     claim = await yard.store.leases.claim(Asker("w"), clock.now(), 60 * SECOND)
     assert claim is not None
@@ -107,7 +109,7 @@ async def test_a_distant_store_does_not_make_a_run_stutter(yard: Yard, away_s: f
 
 
 async def test_the_age_of_orders_counts_from_the_start_of_their_read(yard: Yard) -> None:
-    await yard.jobs.submit(LOCAL, a_spec("https://example.com/"))
+    await submit(yard, a_spec("https://example.com/"))
     clock = FakeClock(yard.clock.now())
     claim = await yard.store.leases.claim(Asker("w"), clock.now(), 60 * SECOND)
     assert claim is not None
@@ -182,7 +184,7 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
     running = asyncio.create_task(run.run())
     async with asyncio.timeout(60), watched(run, shop):
         await asyncio.to_thread(begun.wait)
-        await yard.jobs.pause(LOCAL, run.job_id)
+        await yard.services.writer.move(LOCAL, run.job_id, Move.PAUSE)
         await running
     resolved.set()
 
@@ -200,7 +202,7 @@ async def a_run(
     **changes: Any,
 ) -> JobRun:
     """Return a run of a job that was just claimed."""
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server_url}/", concurrency=2, **changes))
+    job = await submit(yard, a_spec(f"{server_url}/", concurrency=2, **changes))
     clock = SystemClock()
     recorder = Recorder(yard.store.frontier, clock, lease)
     shop = replace(shop or yard.worker_context(), clock=clock, recorder=recorder)
@@ -284,6 +286,6 @@ async def test_a_run_whose_job_was_taken_back_lets_go_without_waiting_for_its_re
         [lease] = await yard.store.leases.take_back(yard.clock.now(), ["w"], requeued)
         await running
 
-    standing = await yard.jobs.get(LOCAL, run.job_id)
+    standing = await find_job(yard.store, LOCAL, run.job_id)
     assert lease.id == run.job_id
     assert (standing.job.state, standing.shard.worker) == (State.PENDING, None)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from msgspec.structs import force_setattr
 from prometheus_client.parser import text_string_to_metric_families
 
-from crawlyard import LOCAL, Yard
+from crawlyard import Yard
 from crawlyard.clock import SystemClock
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.workers.measures import Requests
@@ -20,6 +20,7 @@ from crawlyard.services.workers.liveness import Liveness
 from crawlyard.services.workers.reclaim import Reclaimer
 from tests.engine.rig import a_spec, crawled
 from tests.engine.test_worker import around
+from tests.jobs import submit
 from tests.site import GraphSite, Serve, until
 
 
@@ -53,7 +54,7 @@ async def test_a_fetch_is_timed_without_its_wait_for_the_turn_of_its_host(
 
 async def test_jobs_that_are_taken_back_from_a_lost_worker_are_counted(yard: Yard) -> None:
     for _ in range(2):
-        await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+        await submit(yard, a_spec("http://127.0.0.1:1/"))
         await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
     measured = yard.services.measures
     liveness = Liveness("w", LocalDispatcher(), None)
@@ -91,7 +92,7 @@ async def test_labels_tell_nothing_that_changes_with_a_restart_or_is_private(
     served = await site_server(GraphSite({"/": ["/missing"]}))
     worker = yard.worker()
     spec = a_spec(f"{served.url}/", "http://127.0.0.1:1/", ignore_robots=True)
-    await yard.jobs.submit(LOCAL, spec)
+    await submit(yard, spec)
     await worker.run(drain=True)
 
     text = await metrics.figures(yard.store, yard.bus, yard.clock, yard.services.measures)

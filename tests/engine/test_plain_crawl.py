@@ -9,8 +9,9 @@ from types import CodeType, FrameType
 from typing import Any
 
 import crawlyard
-from crawlyard import LOCAL, Limits, Yard
+from crawlyard import Limits, Yard
 from tests.engine.rig import a_spec, crawled, opened
+from tests.jobs import submit
 from tests.site import GraphSite, Serve
 
 SRC = str(Path(crawlyard.__file__).parent) + "/"
@@ -112,7 +113,7 @@ async def test_a_worker_calls_no_feature_that_is_off_or_that_its_job_does_not_us
     tmp_path: Path, site_server: Serve
 ) -> None:
     async with opened(tmp_path, database_url="", preempt_after_s=0, age_after_s=0) as yard:
-        await yard.jobs.submit(LOCAL, a_spec((await site_server(GraphSite({"/": []}))).url))
+        await submit(yard, a_spec((await site_server(GraphSite({"/": []}))).url))
         with traced() as trace:
             await yard.worker(slots=1).run(drain=True)
     assert trace.calls["services/workers/runs.py:Runs.begin"] == 1

@@ -19,9 +19,11 @@ from crawlyard.engine.http.dns import Infos, Resolver, look_up
 from crawlyard.engine.http.fetch import Fetcher
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import Proxies
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.workers.run import JobRun
 from tests.engine.rig import a_spec, crawled, opened, watched
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of, submit
 from tests.site import (
     JITTER_S,
     SHARED_JITTER_S,
@@ -60,7 +62,7 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
         return HttpFetcher(guard, timeout, clock, Resolver(8, slow), proxies=proxies)
 
     url = f"http://site.test:{server.port}/"
-    await yard.jobs.submit(LOCAL, a_spec(url, delay_s=0.5))
+    await submit(yard, a_spec(url, delay_s=0.5))
     claim = await yard.store.leases.claim(Asker("w"), yard.clock.now(), yard.settings.lease)
     assert claim is not None
     run = JobRun(claim, replace(yard.worker_context(), fetcher=fetcher))
@@ -76,11 +78,11 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
 async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(4, 2)))
     spec = a_spec(f"{server.url}/", delay_s=0.08)
-    jobs = [await yard.jobs.submit(LOCAL, spec) for _ in range(2)]
+    jobs = [await submit(yard, spec) for _ in range(2)]
 
     await yard.worker(slots=2).run(drain=True)
 
-    states = {(await yard.jobs.get(LOCAL, job.id)).job.state for job in jobs}
+    states = {(await find_job(yard.store, LOCAL, job.id)).job.state for job in jobs}
     assert states == {State.COMPLETED}
     assert len(server.hits) >= 42
     assert hurried(server.hits, 0.08, SHARED_JITTER_S) == {}
@@ -92,7 +94,7 @@ async def test_two_processes_on_one_store_obey_one_pace(tmp_path: Path, site_ser
 
     # two yards on one file share nothing but the file, as two processes would
     async with opened(tmp_path, database_url="") as first, opened(tmp_path, database_url="") as two:
-        jobs = [await first.jobs.submit(LOCAL, spec) for _ in range(2)]
+        jobs = [await submit(first, spec) for _ in range(2)]
         async with asyncio.TaskGroup() as group:
             for yard, job in zip((first, two), jobs, strict=True):
                 group.create_task(yard.worker(only=job.id).run())
@@ -181,7 +183,7 @@ async def test_a_crawl_delay_is_kept_up_to_a_cap_that_is_told(
 
     pages = [hit for hit in server.hits if hit.path != "/robots.txt"]
     assert hurried(pages, 0.1, SHARED_JITTER_S) == {}
-    notes = [e.data.get("note") for e in await yard.results.events(LOCAL, run.job.id)]
+    notes = [e.data.get("note") for e in await events_of(yard, run.job.id)]
     assert any("50 s" in str(note) and "0.1 s" in str(note) for note in notes)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crawlyard import LOCAL, State
+from crawlyard import State
 from crawlyard.services.workers import worker as working
 from tests.engine.rig import a_spec, opened, until_state
 from tests.engine.test_crawl import tree
+from tests.jobs import submit
 from tests.listening import heard
 from tests.pooler import CONNECTIONS, NoPooler, a_pooler
 from tests.site import GraphSite, Serve
@@ -58,7 +59,7 @@ async def test_all_but_the_connection_of_its_lock_goes_through_a_pooler(
         await heard(postgres_url, 1)
 
         specs = [a_spec(f"{server.url}/{page}", concurrency=1) for page in ("", "0", "1")]
-        jobs = await asyncio.gather(*(other.jobs.submit(LOCAL, spec) for spec in specs))
+        jobs = await asyncio.gather(*(submit(other, spec) for spec in specs))
         for job in jobs:
             await until_state(yard, job.id, State.COMPLETED)
         open_sessions = sessions(postgres_url)
@@ -79,7 +80,7 @@ async def test_a_worker_has_four_connections_at_most(
         worker = yard.worker(slots=8)
         run = asyncio.create_task(worker.run())
         specs = [a_spec(f"{server.url}/{page}", concurrency=1) for page in 4 * [0, 1]]
-        jobs = await asyncio.gather(*(yard.jobs.submit(LOCAL, spec) for spec in specs))
+        jobs = await asyncio.gather(*(submit(yard, spec) for spec in specs))
         for job in jobs:
             await until_state(yard, job.id, State.COMPLETED)
         open_sessions = sessions(postgres_url)

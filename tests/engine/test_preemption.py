@@ -9,8 +9,10 @@ import pytest
 
 from crawlyard import LOCAL, Job, Priority, State, StateReason, Yard
 from crawlyard.core.events.event import EventName
+from crawlyard.services.jobs.lookup import find_job
 from tests.engine.rig import a_spec, opened, outcome, published, until_state
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve, refetched
 
 LOW, URGENT, NORMAL = Priority.LOW, Priority.URGENT, Priority.NORMAL
@@ -24,12 +26,12 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
 
 async def submitted(yard: Yard, url: str, priority: Priority, **fields: object) -> Job:
     """Return a job that was just submitted."""
-    return await yard.jobs.submit(LOCAL, a_spec(url, priority=priority, **fields))
+    return await submit(yard, a_spec(url, priority=priority, **fields))
 
 
-async def events_of(yard: Yard, job: Job) -> list[tuple[EventName, object]]:
+async def reasons_of(yard: Yard, job: Job) -> list[tuple[EventName, object]]:
     """Return the events of a job with their reasons."""
-    events = await yard.results.events(LOCAL, job.id)
+    events = await events_of(yard, job.id)
     return [(event.name, event.data.get("reason")) for event in events]
 
 
@@ -45,11 +47,11 @@ async def test_a_low_crawl_makes_room_and_goes_on_without_asking_a_page_twice(
 
     urgent = await submitted(yard, f"{other.url}/", URGENT)
     await until_state(yard, urgent.id, State.COMPLETED)
-    come = (await yard.jobs.get(LOCAL, low.id)).job
+    come = (await find_job(yard.store, LOCAL, low.id)).job
     await working
 
     assert come.queued_at == low.queued_at
-    names = [name for name, _ in await events_of(yard, low)]
+    names = [name for name, _ in await reasons_of(yard, low)]
     assert [name for name in names if name is not EventName.PROGRESSED] == [
         EventName.CREATED,
         EventName.STARTED,
@@ -57,8 +59,8 @@ async def test_a_low_crawl_makes_room_and_goes_on_without_asking_a_page_twice(
         EventName.STARTED,
         EventName.COMPLETED,
     ]
-    assert (EventName.REQUEUED, StateReason.PREEMPTED) in await events_of(yard, low)
-    assert [name for name, _ in await events_of(yard, urgent)][1:] == [
+    assert (EventName.REQUEUED, StateReason.PREEMPTED) in await reasons_of(yard, low)
+    assert [name for name, _ in await reasons_of(yard, urgent)][1:] == [
         "job.started",
         "job.completed",
     ]
@@ -79,7 +81,7 @@ async def test_of_two_low_crawls_the_one_that_began_last_makes_room(
 
     urgent = await submitted(yard, f"{server.url}/", URGENT, concurrency=1)
     await until_state(yard, urgent.id, State.RUNNING)
-    states = [(await yard.jobs.get(LOCAL, job.id)).job.state for job in (older, younger)]
+    states = [(await find_job(yard.store, LOCAL, job.id)).job.state for job in (older, younger)]
     worker.stop()
     await working
 
@@ -98,7 +100,7 @@ async def test_nobody_makes_room_while_a_slot_is_free(yard: Yard, site_server: S
     worker.stop()
     await working
 
-    assert StateReason.PREEMPTED not in [reason for _, reason in await events_of(yard, low)]
+    assert StateReason.PREEMPTED not in [reason for _, reason in await reasons_of(yard, low)]
 
 
 async def test_a_reserved_slot_is_kept_for_what_is_urgent(yard: Yard, site_server: Serve) -> None:
@@ -111,7 +113,7 @@ async def test_a_reserved_slot_is_kept_for_what_is_urgent(yard: Yard, site_serve
 
     urgent = await submitted(yard, f"{server.url}/2", URGENT, concurrency=1)
     await until_state(yard, urgent.id, State.RUNNING)
-    states = [(await yard.jobs.get(LOCAL, job.id)).job.state for job in (first, second)]
+    states = [(await find_job(yard.store, LOCAL, job.id)).job.state for job in (first, second)]
     worker.stop()
     await working
 
@@ -126,12 +128,12 @@ async def test_a_job_that_needs_a_tag_is_left_to_a_worker_that_has_it(
     plain = await submitted(yard, f"{server.url}/b", LOW)
 
     await yard.worker(slots=1).run(drain=True)
-    state = (await yard.jobs.get(LOCAL, tagged.id)).job.state
-    done = (await yard.jobs.get(LOCAL, plain.id)).job.state
+    state = (await find_job(yard.store, LOCAL, tagged.id)).job.state
+    done = (await find_job(yard.store, LOCAL, plain.id)).job.state
     await yard.worker(slots=1, tags=["eu", "large"]).run(drain=True)
 
     assert (state, done) == (State.PENDING, State.COMPLETED)
-    assert (await yard.jobs.get(LOCAL, tagged.id)).job.state is State.COMPLETED
+    assert (await find_job(yard.store, LOCAL, tagged.id)).job.state is State.COMPLETED
 
 
 async def test_a_low_crawl_that_waits_for_long_goes_before_a_normal_one(

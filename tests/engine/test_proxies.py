@@ -15,20 +15,22 @@ from crawlyard.core.jobs.answers import SpecOut
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.demo.server import SiteServer
-from crawlyard.engine.http.connection import HttpConnection
+from crawlyard.engine.http.connection import ClientConnection
 from crawlyard.engine.http.dns import Infos, look_up
 from crawlyard.engine.http.fetch import NotSent
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxied import ProxiedConnector
 from crawlyard.engine.http.proxy import Proxies, proxy_guard
 from crawlyard.errors import Invalid
+from crawlyard.services.jobs.lookup import find_job
 from tests.clock import FakeClock
 from tests.engine.clients import CAP, HEADERS, Make, failure
 from tests.engine.raw import ServeRaw, answer, saying
 from tests.engine.rig import a_spec, crawled, opened, outcome
 from tests.engine.test_crawl import tree
-from tests.engine.test_events import events_of
+from tests.engine.test_events import documented_events_of
 from tests.engine.test_tls import CERTIFICATE, context
+from tests.jobs import submit
 from tests.proxies import ServeProxy, TestProxy
 from tests.site import GraphSite, Serve, until
 
@@ -277,7 +279,7 @@ async def test_a_crawl_goes_through_the_proxies_that_are_left(
     ):
         proxies = [proxy.url for proxy in proxy_servers]
         spec = a_spec(f"{server.url}/", proxies=proxies, url_retries=3, concurrency=4)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         running = asyncio.create_task(yard.worker(only=job.id).run())
         await until(lambda: len(server.hits) > 7)
         [busy] = [proxy for proxy in proxy_servers if proxy.asked]
@@ -285,11 +287,11 @@ async def test_a_crawl_goes_through_the_proxies_that_are_left(
         await running
 
         come = await outcome(yard, job.id)
-        events = await events_of(yard, job.id)
+        events = await documented_events_of(yard, job.id)
         assert len(come.ok) == 21
         assert server.peers == {"127.0.0.99"}
         assert all(proxy.asked for proxy in proxy_servers)
-        progress = progress_of_standing(await yard.jobs.get(LOCAL, job.id))
+        progress = progress_of_standing(await find_job(yard.store, LOCAL, job.id))
         uses = {use.proxy: use for use in progress.proxies}
         assert uses.keys() == {f"{proxy.scheme}://{proxy.address}" for proxy in proxy_servers}
         died = uses[f"{busy.scheme}://{busy.address}"]
@@ -307,8 +309,8 @@ async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
     dial = ProxiedConnector.dial
 
     async def counted(
-        connector: ProxiedConnector, url: str, make: Callable[[], HttpConnection]
-    ) -> HttpConnection:
+        connector: ProxiedConnector, url: str, make: Callable[[], ClientConnection]
+    ) -> ClientConnection:
         dialled.append(url)
         return await dial(connector, url, make)
 
@@ -319,14 +321,14 @@ async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
         opened(tmp_path, allow_proxies=(only.address,)) as yard,
     ):
         spec = a_spec(f"{server.url}/", proxies=[only.url], url_retries=2, concurrency=3)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         running = asyncio.create_task(yard.worker(only=job.id).run())
         await until(lambda: len(server.hits) > 4)
         await only.close()
         events: Sequence[Event] = []
         while not _resting(events):
             await asyncio.sleep(0.02)
-            events = await events_of(yard, job.id)
+            events = await documented_events_of(yard, job.id)
         request_count = len(server.hits)
         await only.open()
         await running
@@ -364,19 +366,19 @@ async def test_a_crawl_whose_proxies_are_dead_fails_and_asks_nobody(
 async def test_the_login_of_a_proxy_is_in_no_answer(yard: Yard) -> None:
     spec = a_spec("https://site.test/", proxies=["socks5://me:hunter2@198.41.0.4:1080"])
 
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
 
-    standing = await yard.jobs.get(LOCAL, job.id)
+    standing = await find_job(yard.store, LOCAL, job.id)
     shown_urls = SpecOut.of(standing.job.spec).proxies
     assert list(shown_urls) == ["socks5://***@198.41.0.4:1080"]
-    assert "hunter2" not in str(await events_of(yard, job.id))
+    assert "hunter2" not in str(await documented_events_of(yard, job.id))
 
 
 async def test_a_proxy_that_the_operator_does_not_open_is_refused(yard: Yard) -> None:
     for at in ("127.0.0.1:3128", "[::1]:1080", "10.0.0.7:8080", "localhost:3128", "2130706433:80"):
         spec = a_spec("https://site.test/", proxies=[f"http://me:hunter2@{at}"])
         with pytest.raises(Invalid, match="CRAWLYARD_ALLOW_PROXIES=") as refused:
-            await yard.jobs.submit(LOCAL, spec)
+            await submit(yard, spec)
         assert refused.value.field == "proxies"
         assert "hunter2" not in str(refused.value)
     for wrong in (
@@ -391,7 +393,7 @@ async def test_a_proxy_that_the_operator_does_not_open_is_refused(yard: Yard) ->
         f"socks5://me:{'hunter2' * 40}@198.41.0.4:80",
     ):
         with pytest.raises(Invalid, match="expected") as refused:
-            await yard.jobs.submit(LOCAL, a_spec("https://site.test/", proxies=[wrong]))
+            await submit(yard, a_spec("https://site.test/", proxies=[wrong]))
         assert "ter2" not in str(refused.value), wrong
 
 

@@ -21,9 +21,12 @@ from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.errors import Invalid
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import JobQuery, PageQuery
 from tests.engine.rig import Outcome, a_spec, crawled, opened, outcome, run, until_state
 from tests.engine.test_spread import working
+from tests.jobs import events_of, submit
 from tests.many_hosts import ManyHosts
 from tests.site import Serve
 from tests.surfaces import as_user
@@ -106,12 +109,12 @@ def by_path(run: Outcome) -> dict[str, Page]:
 
 
 async def bodies(yard: Yard, job_id: str, *kinds: Body) -> dict[str, Mapping[Body, bytes]]:
-    records = yard.results.records(LOCAL, job_id, PageQuery(), kinds)
+    records = page_records(yard.store, job_id, PageQuery(), kinds)
     return {stored.page.final_url: dict(own) async for stored, own in records}
 
 
 async def notes(yard: Yard, job_id: str) -> list[str]:
-    events = await yard.results.events(LOCAL, job_id)
+    events = await events_of(yard, job_id)
     return [str(e.data["note"]) for e in events if e.name is EventName.NOTED]
 
 
@@ -158,7 +161,7 @@ async def test_a_third_run_still_points_to_the_first_and_outlives_it(
     text = await bodies(yard, first.job.id, Body.TEXT, Body.HTML, Body.LINKS)
 
     for old_run in (first, second):
-        await yard.jobs.delete(LOCAL, old_run.job.id)
+        await yard.services.writer.delete(LOCAL, old_run.job.id)
         while await yard.store.upkeep.purge(2):
             pass
         assert await bodies(yard, third.job.id, Body.TEXT, Body.HTML, Body.LINKS) == text
@@ -169,8 +172,8 @@ async def test_a_third_run_still_points_to_the_first_and_outlives_it(
     fourth = await again(yard, third)
     assert fourth.usage.unchanged == 4
     assert await bodies(yard, fourth.job.id, Body.TEXT, Body.HTML, Body.LINKS) == text
-    await yard.jobs.delete(LOCAL, third.job.id)
-    await yard.jobs.delete(LOCAL, fourth.job.id)
+    await yard.services.writer.delete(LOCAL, third.job.id)
+    await yard.services.writer.delete(LOCAL, fourth.job.id)
     while await yard.store.upkeep.purge(1):
         pass
     assert await yard.store.pages._database.read(_count_bodies) == 0
@@ -384,8 +387,8 @@ async def test_a_job_whose_base_is_deleted_fetches_everything(
 ) -> None:
     server = await site_server(a_site())
     first = await crawled(yard, a_spec(f"{server.url}/"))
-    job = await yard.jobs.submit(LOCAL, replace(first.job.spec, since=first.job.id))
-    await yard.jobs.delete(LOCAL, first.job.id)
+    job = await submit(yard, replace(first.job.spec, since=first.job.id))
+    await yard.services.writer.delete(LOCAL, first.job.id)
 
     await run(yard, job.id)
 
@@ -402,13 +405,13 @@ async def test_what_a_running_job_is_based_on_is_purged_when_it_has_ended(
     server = await site_server(a_site(), latency_s=0.05)
     first = await crawled(yard, a_spec(f"{server.url}/"))
     text = await bodies(yard, first.job.id, Body.TEXT, Body.LINKS)
-    job = await yard.jobs.submit(LOCAL, replace(first.job.spec, since=first.job.id))
+    job = await submit(yard, replace(first.job.spec, since=first.job.id))
     hits_before = len(server.hits)
     running = asyncio.create_task(run(yard, job.id))
     while not asks(server, hits_before):  # noqa: ASYNC110 - a site
         await asyncio.sleep(0)
 
-    await yard.jobs.delete(LOCAL, first.job.id)
+    await yard.services.writer.delete(LOCAL, first.job.id)
     assert not (await yard.store.upkeep.purge(1000)).rows
     await running
 
@@ -427,10 +430,10 @@ async def test_another_owners_pages_are_out_of_reach(yard: Yard, site_server: Se
 
     for wrong in (spec, replace(spec, since="01900000-0000-7000-8000-000000000000")):
         with pytest.raises(Invalid, match="since"):
-            await yard.jobs.submit(other, wrong)
+            await submit(yard, wrong, actor=other)
     with pytest.raises(Invalid, match="since"):
         replace(spec, since="last")
-    job = await yard.jobs.submit(other, replace(spec, since=None))
+    job = await submit(yard, replace(spec, since=None), actor=other)
     # by a schedule, whose jobs are not looked into one by one
     schedule = await as_user(yard, other).schedules.create(
         "s",
@@ -448,14 +451,14 @@ async def test_another_owners_pages_are_out_of_reach(yard: Yard, site_server: Se
     await yard.worker().run(drain=True)
 
     assert asks(server, hits_before) == set()
-    assert (await yard.jobs.get(other, job.id)).job.state is State.COMPLETED
+    assert (await find_job(yard.store, other, job.id)).job.state is State.COMPLETED
 
 
 async def scheduled(yard: Yard, schedule: ScheduleOut) -> Outcome:
     """Run a schedule now, and return what came of it."""
     await as_user(yard).schedules.run(schedule.id)
     await yard.worker().run(drain=True)
-    [newest] = await yard.jobs.find(LOCAL, JobQuery(), 1)
+    [newest] = await yard.store.jobs.find(JobQuery(), 1)
     return await outcome(yard, newest.job.id)
 
 
@@ -491,7 +494,7 @@ async def test_the_shards_of_a_job_share_the_run_before(
     async with opened(tmp_path, database_url=database_url) as yard:
         spec = a_spec(site.start(server.port), scope="any", spread=3, ignore_robots=True)
         first = await crawled(yard, spec)
-        job = await yard.jobs.submit(LOCAL, replace(spec, since=first.job.id))
+        job = await submit(yard, replace(spec, since=first.job.id))
         async with working(yard, 2):
             await until_state(yard, job.id, State.COMPLETED)
 

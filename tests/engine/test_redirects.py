@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from crawlyard import LOCAL, State, StateReason, Yard
+from crawlyard import State, StateReason, Yard
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.demo.site import HTML, Answer
 from tests.engine.rig import Outcome, a_spec, crawled
+from tests.jobs import events_of
 from tests.site import Serve
 
 COOKIE = ("Set-Cookie", "seen=1")
@@ -127,7 +128,7 @@ async def test_credentials_in_links_are_dropped_and_counted(yard: Yard, site_ser
 
     assert run.ok == {f"{server.url}{path}" for path in ("/", "/a", "/c")}
     assert not any("authorization" in map(str.lower, hit.headers) for hit in server.hits)
-    notes = [str(e.data.get("note", "")) for e in await yard.results.events(LOCAL, run.job.id)]
+    notes = [str(e.data.get("note", "")) for e in await events_of(yard, run.job.id)]
     assert [note for note in notes if note] == [
         "4 links had a user name or password and were followed without it"
     ]

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from crawlyard import LOCAL, State
+from crawlyard import State
 from crawlyard.messaging.bus import BusReach
 from tests.conformance.buses import receive_progress, until
 from tests.engine.rig import a_spec, opened, outcome, published
 from tests.engine.test_control import running
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import submit
 from tests.redis_server import Server
 from tests.site import GraphSite, Serve, refetched
 
@@ -39,7 +40,7 @@ async def test_a_crawl_is_whole_whatever_becomes_of_redis(
     site = GraphSite(tree(5, 3))
     served = await site_server(site, latency_s=0.02)
     async with opened(tmp_path, redis_url=redis_server.url) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{served.url}/", concurrency=4))
+        job = await submit(yard, a_spec(f"{served.url}/", concurrency=4))
         async with running(yard, job.id, done=20) as work:
             strike(redis_server, fault)
             await published(yard, job.id, done=100)  # it is known here, at least
@@ -59,7 +60,7 @@ async def test_a_crawl_begins_and_ends_while_redis_hangs(
     site = GraphSite(tree(3, 3))
     served = await site_server(site)
     async with opened(tmp_path, redis_url=redis_server.url) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{served.url}/"))
+        job = await submit(yard, a_spec(f"{served.url}/"))
         await yard.worker(only=job.id).run()
 
         run = await outcome(yard, job.id)
@@ -77,7 +78,7 @@ async def test_other_processes_hear_of_a_crawl(
         opened(tmp_path, database_url=where, redis_url=url) as works,
         opened(tmp_path, database_url=where, redis_url=url) as listens,
     ):
-        job = await works.jobs.submit(LOCAL, a_spec(f"{served.url}/"))
+        job = await submit(works, a_spec(f"{served.url}/"))
         with listens.bus.listen() as ear:
             await until(lambda: listens.bus.reach is BusReach.YARD)
             await works.worker(only=job.id).run()

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, State, Yard
+from crawlyard import LOCAL, Move, State, Yard
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.rendering import Browser
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.demo.hits import Hit
 from crawlyard.demo.site import HTML, Answer
+from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import PageQuery
 from tests.app_site import AppSite
 from tests.engine.rig import a_spec, crawled, outcome, published, run
+from tests.jobs import events_of, submit
 from tests.site import SHARED_JITTER_S, GraphSite, Serve, most_at_once, until
 
 
@@ -26,7 +28,7 @@ def documents(hits: Sequence[Hit]) -> list[str]:
 
 async def text_of(yard: Yard, job_id: str) -> dict[str, str]:
     """Return the text of each page of a job by the last part of its URL."""
-    records = yard.results.records(LOCAL, job_id, PageQuery(), [Body.TEXT])
+    records = page_records(yard.store, job_id, PageQuery(), [Body.TEXT])
     return {
         stored.page.url.rpartition("/")[2]: bodies[Body.TEXT].decode()
         async for stored, bodies in records
@@ -53,7 +55,7 @@ async def test_pages_that_need_scripts_are_rendered_and_their_links_followed(
     assert usage.render_s > 0
     assert usage.render_took_s > 0
     assert max(Counter(documents(server.hits)).values()) == 1  # each shell was asked for once
-    records = yard.results.records(LOCAL, run.job.id, PageQuery(), list(Body))
+    records = page_records(yard.store, run.job.id, PageQuery(), list(Body))
     async for _, bodies in records:
         assert b"This is page" not in bodies[Body.HTML]  # as it was sent
         assert b"This is page" in bodies[Body.RENDERED]
@@ -189,7 +191,7 @@ async def test_a_job_that_must_render_fails_where_nothing_can(
     assert "pip install" in must.job.detail
     assert must.usage.pages == 0
     assert (may.usage.pages, may.usage.needs_scripts) == (1, 1)
-    events = await yard.results.events(LOCAL, may.job.id)
+    events = await events_of(yard, may.job.id)
     noted = [str(event.data["note"]) for event in events if "note" in event.data]
     assert any("1 page need" in note and "pip install" in note for note in noted)
 
@@ -226,7 +228,7 @@ async def test_pages_of_a_pattern_need_chromium_where_there_is_another_browser(
     assert "apt install chromium" in must.job.detail
     rendered = {page.url.removeprefix(server.url): bool(page.rendered_by) for page in may.pages}
     assert rendered == {"/": True, "/p/1": False}
-    events = await yard.results.events(LOCAL, may.job.id)
+    events = await events_of(yard, may.job.id)
     noted = [str(event.data["note"]) for event in events if "note" in event.data]
     assert any("1 page need" in note and "apt install chromium" in note for note in noted)
 
@@ -298,20 +300,20 @@ async def test_a_pause_ends_what_is_being_rendered_and_it_is_visited_again(
 ) -> None:
     server = await site_server(Polling({}))
     spec = a_spec(server.url, render="always", wait_for="#never", timeout_s=300)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     running = asyncio.create_task(run(yard, job.id))
     await until(lambda: len(server.hits) > 5)
 
-    await yard.jobs.pause(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
     await asyncio.wait_for(running, 30)
 
     finished = await outcome(yard, job.id)
     assert (finished.job.state, finished.usage.pages) == (State.PAUSED, 0)
     before = len(server.hits)
-    await yard.jobs.resume(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     running = asyncio.create_task(run(yard, job.id))
     await until(lambda: "/" in {hit.path for hit in server.hits[before:]})
-    await yard.jobs.cancel(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
     await asyncio.wait_for(running, 60)
 
 
@@ -341,12 +343,12 @@ async def test_a_host_that_refuses_what_a_page_asks_for_is_left_alone(
 
     server = await site_server(Refusing(1))
     spec = a_spec(server.url, f"{server.url}/p/1", render="auto", concurrency=1)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     running = asyncio.create_task(run(yard, job.id))
 
     await published(yard, job.id, done=1)
 
-    await yard.jobs.cancel(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
     await running
     assert [hit.path for hit in server.hits if hit.path == "/p/1"] == []
 

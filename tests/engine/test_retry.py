@@ -30,10 +30,12 @@ from crawlyard.demo.site import Answer
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.robots.rules import RobotsRules
 from crawlyard.errors import IllegalMove
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.workers.run import JobRun
 from crawlyard.store.crawl.frontier import FrontierStore
 from tests.clock import SteppedClock
 from tests.engine.rig import a_spec, outcome
+from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve
 
 FIRST, FACTOR = timedelta(hours=1), 3
@@ -62,11 +64,11 @@ async def yard(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Yard]:
 async def attempted(yard: Yard, job_id: str) -> Job:
     """Run one attempt of a job that is due, and return the job as it is then."""
     worker = yard.worker(only=job_id)
-    attempts = (await yard.jobs.get(LOCAL, job_id)).shard.attempt + 1
+    attempts = (await find_job(yard.store, LOCAL, job_id)).shard.attempt + 1
     running = asyncio.create_task(worker.run())
     async with asyncio.timeout(120):
         while True:
-            standing = await yard.jobs.get(LOCAL, job_id)
+            standing = await find_job(yard.store, LOCAL, job_id)
             if standing.shard.attempt == attempts and standing.job.state is not State.RUNNING:
                 break
             await asyncio.sleep(0)
@@ -103,7 +105,7 @@ async def test_a_job_that_fails_twice_and_then_works_waits_as_its_policy_says(
     yard: Yard, clock: SteppedClock, site_server: Serve
 ) -> None:
     server = await site_server(TroubledSite(503, 500))
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT))
+    job = await submit(yard, a_spec(f"{server.url}/", retry=PATIENT))
 
     waits = []
     for _ in range(2):
@@ -121,7 +123,7 @@ async def test_a_job_that_fails_twice_and_then_works_waits_as_its_policy_says(
     assert run.ok == {f"{server.url}/", f"{server.url}/a"}
     assert (run.usage.pages, run.usage.errors) == (2, 0)
     assert [hit.path for hit in server.hits if hit.path != "/robots.txt"] == ["/", "/", "/", "/a"]
-    events = await yard.results.events(LOCAL, job.id)
+    events = await events_of(yard, job.id)
     assert [e.name for e in events if e.name is not EventName.STARTED] == [
         EventName.CREATED,
         EventName.REQUEUED,
@@ -135,7 +137,7 @@ async def test_a_host_that_refuses_connections_is_tried_again_and_then_given_up(
 ) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}/"
     spec = a_spec(url, retry=PATIENT, ignore_robots=True)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
 
     states = []
     for _ in range(3):
@@ -155,7 +157,7 @@ async def test_a_host_that_comes_back_is_crawled(
 ) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}/"
     spec = a_spec(url, retry=PATIENT, ignore_robots=True)
-    job = await attempted(yard, (await yard.jobs.submit(LOCAL, spec)).id)
+    job = await attempted(yard, (await submit(yard, spec)).id)
     clock.jump(job.due_at - clock.now())
 
     async with SiteServer(TroubledSite(), port=unused_tcp_port):
@@ -167,28 +169,29 @@ async def test_a_host_that_comes_back_is_crawled(
 
 async def test_retry_now_skips_the_wait(yard: Yard, site_server: Serve) -> None:
     server = await site_server(TroubledSite(503))
-    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT))
+    submitted = await submit(yard, a_spec(f"{server.url}/", retry=PATIENT))
     waiting = await attempted(yard, submitted.id)
 
-    hurried = await yard.jobs.retry_now(LOCAL, waiting.id)
+    hurried = await yard.services.writer.move(LOCAL, waiting.id, Move.RETRY_NOW)
 
     assert (hurried.state, hurried.state_reason) == (State.PENDING, StateReason.WAITING_SLOT)
     assert (hurried.queued_at, hurried.failures) == (waiting.queued_at, 1)
-    assert await yard.jobs.retry_now(LOCAL, waiting.id) == hurried  # nothing left to skip
+    again = await yard.services.writer.move(LOCAL, waiting.id, Move.RETRY_NOW)
+    assert again == hurried  # nothing left to skip
     assert (await attempted(yard, waiting.id)).state is State.COMPLETED
     with pytest.raises(IllegalMove, match="cannot retry now a job that is completed"):
-        await yard.jobs.retry_now(LOCAL, waiting.id)
+        await yard.services.writer.move(LOCAL, waiting.id, Move.RETRY_NOW)
 
 
 async def test_a_job_of_later_can_be_told_to_begin_now(yard: Yard) -> None:
     later = yard.clock.now() + timedelta(days=1)
-    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1/"), start_at=later)
+    job = await submit(yard, a_spec("http://127.0.0.1/"), start_at=later)
     assert not await claimable(yard, job.id)
 
-    await yard.jobs.retry_now(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.RETRY_NOW)
 
     assert await claimable(yard, job.id)
-    assert (await yard.jobs.get(LOCAL, job.id)).shard.worker is None
+    assert (await find_job(yard.store, LOCAL, job.id)).shard.worker is None
 
 
 @pytest.mark.parametrize("status", [404, 403, 410])
@@ -196,7 +199,7 @@ async def test_what_the_site_says_for_good_is_not_worth_a_retry(
     yard: Yard, site_server: Serve, status: int
 ) -> None:
     server = await site_server(TroubledSite(*[status] * 9))
-    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT))
+    submitted = await submit(yard, a_spec(f"{server.url}/", retry=PATIENT))
 
     job = await attempted(yard, submitted.id)
 
@@ -214,7 +217,7 @@ class ClosedSite(GraphSite):
 
 async def test_what_robots_forbid_is_not_worth_a_retry(yard: Yard, site_server: Serve) -> None:
     server = await site_server(ClosedSite({"/": []}))
-    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT))
+    submitted = await submit(yard, a_spec(f"{server.url}/", retry=PATIENT))
 
     job = await attempted(yard, submitted.id)
 
@@ -234,7 +237,7 @@ class InwardSite(GraphSite):
 async def test_a_blocked_address_is_not_worth_a_retry(yard: Yard, site_server: Serve) -> None:
     server = await site_server(InwardSite({}))
     opened = {"allow_private": False, "allow_addresses": (server.authority,), "scope": Scope.ANY}
-    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT, **opened))
+    submitted = await submit(yard, a_spec(f"{server.url}/", retry=PATIENT, **opened))
 
     job = await attempted(yard, submitted.id)
 
@@ -247,7 +250,7 @@ async def test_a_reason_that_the_policy_does_not_name_is_not_worth_a_retry(
 ) -> None:
     server = await site_server(TroubledSite(503))
     policy = RetryPolicy(attempts=3, reasons=frozenset({RetryReason.INTERNAL_ERROR}))
-    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=policy))
+    submitted = await submit(yard, a_spec(f"{server.url}/", retry=policy))
 
     job = await attempted(yard, submitted.id)
 
@@ -260,7 +263,7 @@ async def test_a_limit_of_errors_does_not_take_the_attempts_away(
     url = f"http://127.0.0.1:{unused_tcp_port}/"
     spec = a_spec(url, f"{url}b", retry=PATIENT, limits=Limits(errors=1), ignore_robots=True)
 
-    job = await attempted(yard, (await yard.jobs.submit(LOCAL, spec)).id)
+    job = await attempted(yard, (await submit(yard, spec)).id)
 
     assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)
     assert url in job.detail
@@ -273,7 +276,7 @@ async def test_what_is_too_broken_after_a_page_is_not_tried_again(
     server = await site_server(GraphSite({"/": ["/gone"]}))
     spec = a_spec(f"{server.url}/", retry=PATIENT, limits=Limits(errors=1))
 
-    job = await attempted(yard, (await yard.jobs.submit(LOCAL, spec)).id)
+    job = await attempted(yard, (await submit(yard, spec)).id)
 
     assert (job.state, job.state_reason) == (State.COMPLETED, StateReason.LIMIT_ERRORS)
 
@@ -293,13 +296,13 @@ class BrokenRobots(RobotsCache):
 
 async def broken(yard: Yard, policy: RetryPolicy) -> Job:
     """Return a job after an attempt that an error of ours ended."""
-    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:9/", retry=policy))
+    job = await submit(yard, a_spec("http://127.0.0.1:9/", retry=policy))
     claim = await yard.store.leases.claim(
         Asker("w", only=job.id), yard.clock.now(), timedelta(seconds=8)
     )
     assert claim is not None
     await JobRun(claim, replace(yard.worker_context(), robots=BrokenRobots(yard.clock))).run()
-    standing = await yard.jobs.get(LOCAL, job.id)
+    standing = await find_job(yard.store, LOCAL, job.id)
     assert standing.shard.worker is None
     return standing.job
 
@@ -336,14 +339,14 @@ async def test_a_job_that_is_edited_as_its_errors_end_it_is_tried_again(
     url = f"http://127.0.0.1:{unused_tcp_port}/"
     few = Limits(errors=1)
     spec = a_spec(url, f"{url}b", retry=PATIENT, limits=few, ignore_robots=True)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     record = FrontierStore.record
     edited: list[str] = []
 
     async def recorded(self: FrontierStore, entries: Any, *args: Any) -> Any:
         if not edited and any(each.page for _, batch in entries for each in batch.outcomes):
             edited.append(job.id)
-            await yard.jobs.edit(LOCAL, job.id, {"name": "other"})
+            await yard.services.writer.edit(LOCAL, job.id, {"name": "other"})
         return await record(self, entries, *args)
 
     monkeypatch.setattr(FrontierStore, "record", recorded)

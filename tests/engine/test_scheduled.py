@@ -2,9 +2,10 @@
 
 import pytest
 
-from crawlyard import LOCAL, Yard
+from crawlyard import Yard
 from tests.engine.rig import a_spec
 from tests.engine.test_crawl import tree
+from tests.jobs import submit
 from tests.site import GraphSite, Serve
 from tests.surfaces import as_user
 
@@ -19,7 +20,7 @@ async def test_the_scheduler_is_woken_by_the_end_of_a_run_of_its_own(
     if scheduled:
         await as_user(yard).schedules.run(schedule.id)
     else:
-        await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+        await submit(yard, a_spec(f"{server.url}/"))
     woken = yard.scheduler._nudged
     woken.clear()
 

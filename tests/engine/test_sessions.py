@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, State
+from crawlyard import LOCAL, Move, State
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.demo.site import HTML, Answer
@@ -18,6 +18,7 @@ from crawlyard.services.access.site_sessions import SiteSessions
 from crawlyard.services.surface import Surface
 from crawlyard.yard import Yard
 from tests.engine.rig import a_spec, crawled, opened, outcome, run
+from tests.jobs import submit
 from tests.login_site import PASSWORD, TOKEN, USER, HeaderSite, LoginSite
 from tests.proxies import ServeProxy
 from tests.scripted_login_site import ScriptedLoginSite
@@ -50,22 +51,22 @@ async def test_a_job_without_its_session_waits_for_a_login(
     site = await site_server(HeaderSite({"/": ["/a"], "/a": []}, value=f"Bearer {TOKEN}"))
     async with opened(tmp_path) as yard:
         with pytest.raises(Invalid, match="there is no shop"):
-            await yard.jobs.submit(LOCAL, a_spec(f"{site.url}/", session="shop"))
+            await submit(yard, a_spec(f"{site.url}/", session="shop"))
         own = sessions(yard)
         await own.login("shop", LoginKind.BEARER, url=site.url, secret="wrong")
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{site.url}/", session="shop"))
+        job = await submit(yard, a_spec(f"{site.url}/", session="shop"))
         await run(yard, job.id)
         paused = (await outcome(yard, job.id)).job
         assert (paused.state, paused.state_reason) == (State.PAUSED, StateReason.LOGGED_OUT)
         assert "answered 401; log in again (crawlyard sessions login shop)" in paused.detail
         await own.delete("shop")
-        await yard.jobs.resume(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
         waiting = (await outcome(yard, job.id)).job
         assert waiting.state_reason is StateReason.LOGGED_OUT
         assert "there is no session shop" in waiting.detail
         await own.login("shop", LoginKind.BEARER, url=site.url, secret=TOKEN)
-        await yard.jobs.resume(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
         finished = await outcome(yard, job.id)
     assert finished.job.state is State.COMPLETED
@@ -89,7 +90,7 @@ async def test_a_crawl_goes_on_after_each_login_and_has_every_page_once(
     spec = a_spec(f"{site.url}/", session="shop", scope="any", spread=spread)
     async with opened(tmp_path) as yard:
         await logged_in(yard, site.url)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         for login in (2, 3):
             await run(yard, job.id)
             paused = (await outcome(yard, job.id)).job
@@ -97,7 +98,7 @@ async def test_a_crawl_goes_on_after_each_login_and_has_every_page_once(
             assert "/login?next=" in paused.detail
             await logged_in(yard, site.url)
             assert shop.logins == login
-            await yard.jobs.resume(LOCAL, job.id)
+            await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
         finished = await outcome(yard, job.id)
     assert finished.job.state is State.COMPLETED
@@ -131,14 +132,14 @@ async def test_a_login_form_answered_with_200_pauses_the_job(
     spec = a_spec(f"{site.url}/", f"{site.url}/login", session="shop")
     async with opened(tmp_path) as yard:
         await logged_in(yard, site.url)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         for _ in range(2):
             await run(yard, job.id)
             paused = (await outcome(yard, job.id)).job
             assert paused.state_reason is StateReason.LOGGED_OUT
             assert "has the login form" in paused.detail
             await logged_in(yard, site.url)
-            await yard.jobs.resume(LOCAL, job.id)
+            await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
         finished = await outcome(yard, job.id)
     assert finished.job.state is State.COMPLETED
@@ -172,15 +173,15 @@ async def test_a_page_that_looks_logged_out_is_not_stored(
         await logged_in(yard, site.url)
         shop.sessions.clear()  # all sessions are logged out from now on
         rules = ("selector:p", "redirect:*/nowhere")
-        job = await yard.jobs.submit(LOCAL, replace(spec, logged_out=rules))
+        job = await submit(yard, replace(spec, logged_out=rules))
         await run(yard, job.id)
         paused = await outcome(yard, job.id)
         assert paused.job.state_reason is StateReason.LOGGED_OUT
         assert f"{site.url}/public matches 'p'" in paused.job.detail
         assert f"{site.url}/public" not in paused.stored
         fields = {"logged_out": ("never",)}
-        await yard.jobs.edit(LOCAL, job.id, fields)
-        await yard.jobs.resume(LOCAL, job.id)
+        await yard.services.writer.edit(LOCAL, job.id, fields)
+        await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
         finished = await outcome(yard, job.id)
     assert finished.job.state is State.COMPLETED

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard import LOCAL, Job, Limits, Scope, State, StateReason, Yard
+from crawlyard import LOCAL, Job, Limits, Move, Scope, State, StateReason, Yard
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.spec import Spread
@@ -21,6 +21,7 @@ from crawlyard.demo.site import Answer
 from crawlyard.services.workers.worker import Worker
 from crawlyard.store.jobs.spread import SpreadStore
 from tests.engine.rig import a_spec, opened, outcome, published, until_state
+from tests.jobs import events_of, submit
 from tests.many_hosts import ManyHosts
 from tests.site import GraphSite, Serve
 
@@ -34,7 +35,7 @@ async def yard(database_url: str, tmp_path: Path) -> AsyncIterator[Yard]:
 async def spread(yard: Yard, server: SiteServer, site: ManyHosts, **fields: Any) -> Job:
     """Return a job over all hosts of a site, just submitted."""
     fields = {"scope": Scope.ANY, "spread": 4, "ignore_robots": True} | fields
-    return await yard.jobs.submit(LOCAL, a_spec(site.start(server.port), **fields))
+    return await submit(yard, a_spec(site.start(server.port), **fields))
 
 
 @asynccontextmanager
@@ -52,7 +53,7 @@ async def working(yard: Yard, count: int) -> AsyncIterator[list[Worker]]:
 
 async def event_counts(yard: Yard, job: Job) -> Counter[EventName]:
     """Count the events of a job by name; each should be announced once."""
-    return Counter(event.name for event in await yard.results.events(LOCAL, job.id))
+    return Counter(event.name for event in await events_of(yard, job.id))
 
 
 async def test_three_workers_crawl_one_job_and_ask_every_page_once(
@@ -159,12 +160,12 @@ async def test_a_paused_job_stops_in_all_workers_and_goes_on_where_it_stood(
     async with working(yard, 3):
         await published(yard, job.id, done=60)
 
-        await yard.jobs.pause(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
         async with asyncio.timeout(120):
             while await yard.store.leases.holders():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         request_count = sum(site.asked.values())
-        await yard.jobs.resume(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await until_state(yard, job.id, State.COMPLETED)
 
     assert request_count < 480
@@ -192,14 +193,15 @@ async def test_an_edit_holds_for_the_urls_that_wait_in_all_shards(
     job = await spread(yard, server, site, concurrency=2)
     async with working(yard, 2):
         await published(yard, job.id, done=15)
-        await yard.jobs.pause(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
         async with asyncio.timeout(120):
             while await yard.store.leases.holders():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
-        await yard.jobs.edit(LOCAL, job.id, {"exclude": ("/1",), "include": ("/0", "/1")})
+        changes = {"exclude": ("/1",), "include": ("/0", "/1")}
+        await yard.services.writer.edit(LOCAL, job.id, changes)
         before = Counter(site.asked)
-        await yard.jobs.resume(LOCAL, job.id)
+        await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await until_state(yard, job.id, State.COMPLETED)
 
     paths = {path for _, path in site.asked - before}
@@ -242,7 +244,7 @@ async def test_a_shard_keeps_no_url_out_that_a_redirect_in_another_has_let_in(
     async with opened(tmp_path) as yard:
         seeds = (f"http://{old}/", f"http://{busy}/")
         spec = a_spec(*seeds, scope=Scope.DOMAIN, spread=4, ignore_robots=True)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         async with working(yard, 3):
             await published(yard, job.id, done=2)
             gate.set()

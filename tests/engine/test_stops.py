@@ -12,11 +12,12 @@ from pathlib import Path
 
 import uvloop
 
-from crawlyard import LOCAL, Settings, Yard
+from crawlyard import Settings, Yard
 from crawlyard.cli.server.work import Beside, run_together
 from crawlyard.cli.signals import Interrupts
 from crawlyard.demo.server import SiteServer
 from tests.engine.rig import a_spec
+from tests.jobs import submit
 from tests.site import GraphSite
 
 STOPS = 20
@@ -58,7 +59,7 @@ FAULTS: dict[str, Fault] = {
 async def stopped(url: str, folder: Path, fault: Fault, after_s: float) -> bool:
     """Run a worker with a job until *fault*, and tell whether it ended."""
     async with Yard.open(Settings(data_dir=folder, shutdown_s=0.1)) as yard:
-        await yard.jobs.submit(LOCAL, a_spec(url, per_host=4))
+        await submit(yard, a_spec(url, per_host=4))
         worker, stop = yard.worker(), Interrupts(lambda: None)
         doing = run_together(worker.run, Beside().services(yard), stop, worker.stop)
         running = asyncio.create_task(doing)

@@ -11,6 +11,7 @@ from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.changes import TOLD
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.events.event import EventName
+from crawlyard.services.upkeep.janitor import purged
 from crawlyard.store.queries import EventQuery
 from tests.engine.watched_site import Leaf, VersionedSite, Watched, watch
 from tests.site import Serve
@@ -108,8 +109,8 @@ async def test_pages_behind_one_that_fails_are_not_new_when_they_come_back(
     assert await changes_of(watched, second) == {}
     assert (await watched.diff(first, second)).counts["unknown"] == 20
     assert await changes_of(watched, back) == {"changed": {"/a"}, "new": {"/a/new"}}
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
-    page = await jobs.page_diff(second, back, f"{watched.server.url}/a")
+    results = NearSurface(watched.yard.services, LOCAL).results
+    page = await results.page_diff(second, back, f"{watched.server.url}/a")
     assert (page.kind, page.added, page.removed) == ("changed", 1, 0)
 
 
@@ -158,7 +159,7 @@ async def test_what_a_run_leaves_unproven_outlives_the_runs_that_had_it(watched:
     assert await changes_of(watched, last) == {}
     for job_id in (whole, limited):
         await surface.jobs.delete(job_id)
-    while (await watched.yard.jobs.purge(LOCAL)).rows:
+    while (await purged(watched.yard.store.upkeep, watched.yard.clock)).rows:
         pass
     watched.server.site = VersionedSite(site("/a/54"))
     changed = await changes_of(watched, await watched.run(limits={"pages": None}))

@@ -13,6 +13,7 @@ from crawlyard.services.surface import Surface
 from crawlyard.services.workers.status import Watching
 from tests.engine.rig import a_spec, crawled, opened, published
 from tests.engine.test_crawl import tree
+from tests.jobs import submit
 from tests.site import GraphSite, Serve
 
 BOB = Actor(id="bob")
@@ -25,7 +26,7 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
 
 
 def watching(yard: Yard) -> Watching:
-    return Watching(yard.store, yard.jobs, yard.clock)
+    return Watching(yard.store, yard.clock)
 
 
 async def test_a_crawl_leaves_a_log_and_a_course(yard: Yard, site_server: Serve) -> None:
@@ -62,7 +63,7 @@ async def test_workers_and_hosts_are_seen_while_they_are_at_it(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(3, 6)))
-    job = await yard.jobs.submit(LOCAL, a_spec(server.url, per_host=3, delay_s=0.2))
+    job = await submit(yard, a_spec(server.url, per_host=3, delay_s=0.2))
     worker = yard.worker(reserved=1)
     running = asyncio.create_task(worker.run())
     await published(yard, job.id, done=3)

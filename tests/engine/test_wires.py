@@ -13,7 +13,7 @@ import uvloop
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.http.connect import Connector
-from crawlyard.engine.http.connection import ConnectionPool, HttpConnection
+from crawlyard.engine.http.connection import ClientConnection, ConnectionPool
 from crawlyard.engine.http.dns import Resolver
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import spec_guard
@@ -28,7 +28,7 @@ class Peers:
         self.pool = pool
         self.ends: list[socket.socket] = []
 
-    async def wire(self) -> HttpConnection:
+    async def wire(self) -> ClientConnection:
         near, far = socket.socketpair()
         self.ends.append(far)
         loop = asyncio.get_running_loop()

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from crawlyard import LOCAL, Priority, Scope, State, Yard
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.workers import worker as working
 from tests.engine.rig import a_spec, opened, until_state
 from tests.engine.test_crawl import tree
+from tests.jobs import submit
 from tests.listening import heard
 from tests.many_hosts import ManyHosts
 from tests.site import GraphSite, Serve
@@ -62,13 +64,13 @@ async def test_a_reserved_slot_hears_of_an_urgent_job(
     server = await site_server(GraphSite(tree(7, 3)), latency_s=0.05)
 
     async with at_work(url, 1, yard.worker(slots=2, reserved=1)):
-        first = await other.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+        first = await submit(other, a_spec(f"{server.url}/", concurrency=1))
         await until_state(yard, first.id, State.RUNNING)
-        second = await other.jobs.submit(LOCAL, a_spec(f"{server.url}/1"))
+        second = await submit(other, a_spec(f"{server.url}/1"))
         spec = a_spec(f"{server.url}/2", priority=Priority.URGENT, concurrency=1)
-        urgent = await other.jobs.submit(LOCAL, spec)
+        urgent = await submit(other, spec)
         await until_state(yard, urgent.id, State.RUNNING)
-        waits = (await yard.jobs.get(LOCAL, second.id)).job.state
+        waits = (await find_job(yard.store, LOCAL, second.id)).job.state
 
     assert waits is State.PENDING
 
@@ -85,7 +87,7 @@ async def test_workers_at_rest_join_a_job_as_soon_as_it_has_something_for_them(
     async with at_work(url, 3, *workers):
         fields = {"scope": Scope.ANY, "spread": 3, "ignore_robots": True}
         spec = a_spec(site.start(server.port), **fields)
-        job = await yard.jobs.submit(LOCAL, spec)
+        job = await submit(yard, spec)
         # on a slow machine a joiner may have a second shard before the third worker asks
         shard_holders: dict[int, str] = {}
         async with asyncio.timeout(120):

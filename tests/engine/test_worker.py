@@ -20,6 +20,7 @@ from crawlyard.engine.crawl import Crawl
 from crawlyard.errors import StoreUnavailable
 from crawlyard.messaging.dispatcher import Presence
 from crawlyard.messaging.local_dispatcher import LocalDispatcher, NoPresence
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.workers import worker as worker_module
 from crawlyard.services.workers.liveness import HostLocks, Liveness
 from crawlyard.services.workers.reclaim import EXCUSED, LATE, LOOK_EVERY, Reclaimer
@@ -27,6 +28,7 @@ from crawlyard.store.tables.hosts import host_seats
 from tests.clock import FakeClock
 from tests.engine.rig import a_spec, begun, crawled, outcome, published, run
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve, until
 
 
@@ -59,7 +61,7 @@ async def test_a_worker_claims_as_soon_as_others_see_it_and_not_at_its_next_poll
 ) -> None:
     monkeypatch.setattr(worker_module, "POLL_EVERY", timedelta(hours=1))
     server = await site_server(GraphSite(tree(2, 1)))
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    job = await submit(yard, a_spec(f"{server.url}/"))
 
     async with asyncio.timeout(120):
         await run(yard, job.id)
@@ -69,7 +71,7 @@ async def test_a_worker_claims_as_soon_as_others_see_it_and_not_at_its_next_poll
 
 async def test_a_stop_during_a_claim_gives_the_job_back(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(6, 4)), latency_s=0.02)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=1))
     worker = yard.worker()
 
     async def stop() -> None:
@@ -79,25 +81,25 @@ async def test_a_stop_during_a_claim_gives_the_job_back(yard: Yard, site_server:
     async with asyncio.timeout(120):
         await worker.run()
 
-    current = await yard.jobs.get(LOCAL, job.id)
+    current = await find_job(yard.store, LOCAL, job.id)
     assert current.job.state is State.PENDING
     assert current.shard.worker is None
 
 
 async def test_an_edit_at_the_very_end_is_no_loss(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(2, 1)))
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    job = await submit(yard, a_spec(f"{server.url}/"))
     edits = iter(["late"])
 
     async def edit() -> None:
         for name in edits:
-            await yard.jobs.edit(LOCAL, job.id, {"name": name})
+            await yard.services.writer.edit(LOCAL, job.id, {"name": name})
 
     around(yard, "leases", "settle", edit)
     await run(yard, job.id)
 
-    ended = await yard.jobs.get(LOCAL, job.id)
-    reasons = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
+    ended = await find_job(yard.store, LOCAL, job.id)
+    reasons = [event.data.get("reason") for event in await events_of(yard, job.id)]
     assert ended.job.state is State.COMPLETED
     assert "worker_lost" not in reasons
 
@@ -105,7 +107,7 @@ async def test_an_edit_at_the_very_end_is_no_loss(yard: Yard, site_server: Serve
 async def test_a_store_that_stumbles_once_ends_no_crawl(yard: Yard, site_server: Serve) -> None:
     site = GraphSite(tree(4, 2))
     server = await site_server(site, latency_s=0.05)
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+    job = await submit(yard, a_spec(f"{server.url}/", concurrency=1))
     await begun(yard)
     stumbled = []
     for part, method in (("leases", "holders"), ("frontier", "load"), ("leases", "settle")):
@@ -127,7 +129,7 @@ async def test_a_job_that_was_let_go_for_want_of_the_store_is_no_loss(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(2, 1)))
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    job = await submit(yard, a_spec(f"{server.url}/"))
     await begun(yard)
     tried = count()
 
@@ -139,14 +141,14 @@ async def test_a_job_that_was_let_go_for_want_of_the_store_is_no_loss(
     async with asyncio.timeout(yard.settings.lease_s):  # it need not lapse
         await yard.worker().run(drain=True)
 
-    ended = await yard.jobs.get(LOCAL, job.id)
-    reasons = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
+    ended = await find_job(yard.store, LOCAL, job.id)
+    reasons = [event.data.get("reason") for event in await events_of(yard, job.id)]
     assert (ended.job.state, ended.shard.attempt) == (State.COMPLETED, 3)
     assert "worker_lost" not in reasons
 
 
 async def test_a_lease_that_lapsed_while_the_store_was_away_is_no_loss_at_once(yard: Yard) -> None:
-    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    job = await submit(yard, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
     worker, looks = yard.worker(), count()
 
@@ -160,19 +162,19 @@ async def test_a_lease_that_lapsed_while_the_store_was_away_is_no_loss_at_once(y
     around(yard, "leases", "holders", stumble)
     await worker.run()
 
-    current = await yard.jobs.get(LOCAL, job.id)
+    current = await find_job(yard.store, LOCAL, job.id)
     assert (current.job.state, current.shard.worker) == (State.RUNNING, "other")
 
 
 async def test_a_lease_that_others_had_the_time_to_renew_is_a_loss(yard: Yard) -> None:
-    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    job = await submit(yard, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
     clock = FakeClock(yard.clock.now())
     rescue = Reclaimer("w", yard.store, clock, Liveness("w", LocalDispatcher(), None))
     rescue.excuse()
 
     assert await looks(rescue, clock) == [False] * (EXCUSED // LOOK_EVERY) + [True]
-    assert (await yard.jobs.get(LOCAL, job.id)).job.state is State.PENDING
+    assert (await find_job(yard.store, LOCAL, job.id)).job.state is State.PENDING
 
 
 async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
@@ -180,7 +182,7 @@ async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
 ) -> None:
     files, hosts, host = HostLocks(tmp_path, "w"), yard.store.hosts, "a.example"
     wish, until = SlotRequest(host=host, wanted=4, at_once=4), yard.clock.now() + LAST
-    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await submit(yard, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), LAST)
     for asker in ("other", "other/20"):
         await hosts.renew_slots(asker, [wish], yard.clock.now(), until)
@@ -213,7 +215,7 @@ async def test_who_was_stopped_himself_takes_no_lapsed_lease_for_a_loss_at_once(
     clock = FakeClock(yard.clock.now())
     rescue = Reclaimer("w", yard.store, clock, Liveness("w", LocalDispatcher(), None))
     await rescue.take_back()
-    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await submit(yard, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
 
     await clock.advance(LATE + LOOK_EVERY)  # the other could not renew it meanwhile, perhaps
@@ -231,7 +233,7 @@ async def test_one_of_many_workers_looks_less_often_unless_it_notices_a_death(ya
     clock = FakeClock(yard.clock.now())
     rescue = Reclaimer("w", yard.store, clock, OfMany("w", LocalDispatcher(), None))
     await rescue.take_back()
-    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await submit(yard, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
 
     await clock.advance(2 * LOOK_EVERY)
@@ -246,7 +248,7 @@ async def test_who_is_always_slow_takes_lapsed_leases_back_all_the_same(yard: Ya
     clock = FakeClock(yard.clock.now())
     rescue = Reclaimer("w", yard.store, clock, Liveness("w", LocalDispatcher(), None))
     await rescue.take_back()
-    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await submit(yard, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
 
     rescues = []
@@ -268,11 +270,11 @@ async def test_an_edit_keeps_the_scope_that_a_moved_start_url_widened(
             return Answer(301 if path == "/" else 404, (("Location", f"{there.url}/"),))
 
     here = await site_server(Moved())
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{here.url}/", concurrency=2))
+    job = await submit(yard, a_spec(f"{here.url}/", concurrency=2))
     task = asyncio.create_task(run(yard, job.id))
     await published(yard, job.id, done=8)
 
-    await yard.jobs.edit(LOCAL, job.id, {"name": "renamed"})
+    await yard.services.writer.edit(LOCAL, job.id, {"name": "renamed"})
     await task
 
     assert paths(there, (await outcome(yard, job.id)).ok) == site.reachable()
@@ -294,11 +296,11 @@ async def test_a_limit_that_is_lifted_as_it_is_reached_lets_the_crawl_go_on(
     site = Slow(tree(4, 2))
     server = await site_server(site)
     spec = a_spec(f"{server.url}/", limits=Limits(bytes=500), concurrency=2)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     task = asyncio.create_task(run(yard, job.id))
     await published(yard, job.id, done=2)
 
-    await yard.jobs.edit(LOCAL, job.id, {"limits.bytes": None})
+    await yard.services.writer.edit(LOCAL, job.id, {"limits.bytes": None})
     hold.set()
     await task
 
@@ -401,7 +403,7 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
     async with a_yard_with(yard, locks) as mine:
         server = await site_server(site, latency_s=0.02)
         host = server.url.removeprefix("http://").partition(":")[0]
-        job = await mine.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+        job = await submit(mine, a_spec(f"{server.url}/", concurrency=2))
         worker = mine.worker()
         running = asyncio.create_task(worker.run(drain=True))
         await until(lambda: len(server.hits) > 10)
@@ -440,7 +442,7 @@ async def test_a_job_whose_claim_a_failover_lost_is_not_run_twice_at_once(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(2, 1)))
-    await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    await submit(yard, a_spec(f"{server.url}/"))
     worker = yard.worker()
     claim = await yard.store.leases.claim(Asker(worker.id), yard.clock.now(), LAST)
     assert claim is not None

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import force_setattr, replace
 
-from crawlyard import LOCAL, State, Yard
+from crawlyard import LOCAL, Move, State, Yard
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.errors import StoreUnavailable, Unavailable
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.workers.claiming import ClaimRules
 from crawlyard.services.workers.completion import Completion
 from crawlyard.services.workers.liveness import Liveness
@@ -21,6 +22,7 @@ from crawlyard.services.workers.scheduled_runs import ScheduledRuns
 from tests.engine.rig import a_spec
 from tests.engine.test_crawl import tree
 from tests.engine.test_worker import Locks, around
+from tests.jobs import submit
 from tests.site import GraphSite, Serve, until
 
 LEASE = timedelta(seconds=30)
@@ -52,7 +54,7 @@ def runs_of(context: WorkerContext, calls: Calls) -> Runs:
 
 async def claimed(yard: Yard, url: str = "http://127.0.0.1:1/") -> Claim:
     """Return the claim of a new job."""
-    await yard.jobs.submit(LOCAL, a_spec(url))
+    await submit(yard, a_spec(url))
     claim = await yard.store.leases.claim(Asker("w"), yard.clock.now(), LEASE)
     assert claim is not None
     return claim
@@ -76,7 +78,7 @@ async def test_a_job_whose_store_was_unavailable_is_given_back_once_it_answers(y
     assert isinstance(failure, StoreUnavailable)
     assert again is None
     assert (was_busy, runs.busy) == (True, False)
-    job = (await yard.jobs.get(LOCAL, claim.job.id)).job
+    job = (await find_job(yard.store, LOCAL, claim.job.id)).job
     assert (job.state, job.losses) == (State.PENDING, 0)
 
 
@@ -157,7 +159,7 @@ async def test_a_single_job_worker_is_done_unless_its_job_may_still_run_there(ya
     job, event = claim.job.yielded(yard.clock.now(), actor="worker:w")
     await yard.store.leases.settle(claim.lease, job, event)
     assert not await completion.is_reached(None, drain=False), "it waits in the queue"
-    await yard.jobs.pause(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
     assert await completion.is_reached(None, drain=False), "it is paused"
 
 
@@ -169,5 +171,5 @@ async def test_a_worker_is_done_once_the_queue_is_empty_only_if_it_drains(yard: 
 
     assert await completion.is_reached(ZeroDivisionError(), drain=True)
     assert not await completion.is_reached(None, drain=False)
-    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await submit(yard, a_spec("http://127.0.0.1:1/"))
     assert not await completion.is_reached(None, drain=True)

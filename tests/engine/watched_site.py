@@ -78,7 +78,7 @@ class Watched:
         return job.id
 
     async def diff(self, first: str, second: str, **options: Any) -> DiffOut:
-        return await NearSurface(self.yard.services, LOCAL).jobs.diff(
+        return await NearSurface(self.yard.services, LOCAL).results.diff(
             first, second, limit=200, **options
         )
 

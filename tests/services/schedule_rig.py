@@ -13,7 +13,8 @@ from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.moves import JobWriter
+from crawlyard.services.jobs.submission import Submitter
 from crawlyard.services.schedules.loop import SchedulerLoop
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.schedules.ticker import Ticker, TickerOptions
@@ -23,6 +24,7 @@ from crawlyard.store.queries import EventQuery, JobQuery
 from crawlyard.store.store import Store
 from crawlyard.yard import Yard
 from tests.clock import FakeClock
+from tests.jobs import a_writer
 from tests.services.hooks import yard_of
 from tests.surfaces import as_user
 
@@ -42,8 +44,12 @@ class Rig:
     yard: Yard
 
     @property
-    def jobs(self) -> JobManager:
-        return self.yard.services.jobs
+    def submitter(self) -> Submitter:
+        return self.yard.services.submitter
+
+    @property
+    def writer(self) -> JobWriter:
+        return self.yard.services.writer
 
     @property
     def ticker(self) -> Ticker:
@@ -130,8 +136,9 @@ def a_rig(
     clock = clock or FakeClock(MIDNIGHT + MINUTE)
     yard, dispatcher = yard_of(store, clock), LocalDispatcher()
     services, chosen = yard.services, TickerOptions(**options)
-    services.jobs = JobManager(store, dispatcher, clock, resolve=resolve)
-    services.ticker = Ticker(store, services.jobs, dispatcher, clock, chosen)
+    services.submitter = Submitter(store, dispatcher, clock, resolve=resolve)
+    services.writer = a_writer(store, clock, dispatcher, services.submitter)
+    services.ticker = Ticker(store, services.submitter, dispatcher, clock, chosen)
     return Rig(store, clock, yard)
 
 

@@ -11,17 +11,19 @@ from sqlalchemy import update
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.errors import IllegalMove, NotFound
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.tables.jobs import jobs
 from crawlyard.yard import Yard
 from tests.builders import a_spec
 from tests.conformance.steps import database_of
+from tests.jobs import submit
 
 
 async def a_damaged_job(yard: Yard) -> Job:
-    job = await yard.jobs.submit(LOCAL, a_spec(urls=("http://127.0.0.1:9/",), allow_private=True))
+    job = await submit(yard, a_spec(urls=("http://127.0.0.1:9/",), allow_private=True))
     broken = update(jobs).where(jobs.c.id == job.id).values(spec='{"urls": "docs"}')
     await database_of(yard.store).write(lambda conn: conn.execute(broken))
     return job
@@ -33,17 +35,17 @@ async def test_a_worker_fails_it_once_and_goes_on_with_the_other_jobs(
     async with Yard.open(Settings(data_dir=tmp_path)) as yard:
         damaged = await a_damaged_job(yard)
         spec = a_spec(urls=("http://127.0.0.1:9/",), allow_private=True)
-        sound = await yard.jobs.submit(LOCAL, spec)
+        sound = await submit(yard, spec)
         worker = yard.worker()
 
         with caplog.at_level(logging.ERROR):
             await worker.run(drain=True)
 
-        failed = (await yard.jobs.get(LOCAL, damaged.id)).job
+        failed = (await find_job(yard.store, LOCAL, damaged.id)).job
         events = await yard.store.events.events(EventQuery(subject=damaged.id))
         assert (failed.state, failed.state_reason) == (State.FAILED, StateReason.INTERNAL_ERROR)
         assert [event.name for event in events] == ["job.created", "job.started", "job.failed"]
-        assert (await yard.jobs.get(LOCAL, sound.id)).job.state.ended
+        assert (await find_job(yard.store, LOCAL, sound.id)).job.state.ended
     reason = "spec: urls: Expected `array`, got `str`"
     assert f"job {damaged.id} is damaged and set aside: {reason}" in caplog.text
 
@@ -51,10 +53,11 @@ async def test_a_worker_fails_it_once_and_goes_on_with_the_other_jobs(
 async def test_nothing_can_be_done_with_it_but_to_delete_it(tmp_path: Path) -> None:
     async with Yard.open(Settings(data_dir=tmp_path)) as yard:
         job = await a_damaged_job(yard)
-        of = yard.jobs
+        writer, moves = yard.services.writer, (Move.PAUSE, Move.RESUME, Move.RETRY_NOW)
         asks: tuple[Any, ...] = (
-            partial(of.edit, changes={"name": "n"}),
-            *(of.pause, of.resume, of.retry, of.retry_failed, of.retry_now),
+            partial(writer.edit, changes={"name": "n"}),
+            *(partial(writer.move, move=move) for move in moves),
+            *(writer.retry, writer.retry_failed),
         )
         told = f"{job.id} is damaged: .+; it can only be deleted"
         for ask in asks:
@@ -62,7 +65,7 @@ async def test_nothing_can_be_done_with_it_but_to_delete_it(tmp_path: Path) -> N
                 await ask(LOCAL, job.id)
             assert refused.value.allowed == ("delete",)
 
-        await yard.jobs.delete(LOCAL, job.id)
+        await yard.services.writer.delete(LOCAL, job.id)
 
         with pytest.raises(NotFound):
-            await yard.jobs.get(LOCAL, job.id)
+            await find_job(yard.store, LOCAL, job.id)

@@ -12,11 +12,12 @@ from typing import TextIO
 
 import pytest
 
-from crawlyard import LOCAL, Settings, Yard
+from crawlyard import Settings, Yard
 from crawlyard.cli.server.deadline import Deadline
 from crawlyard.yard import IN_MEMORY
 from tests.builders import a_spec
 from tests.clock import settle
+from tests.jobs import submit
 
 PROGRAM = """
 import asyncio, sys
@@ -100,7 +101,7 @@ async def test_a_stop_that_ends_in_time_ends_nothing() -> None:
 
 async def test_a_worker_says_that_it_begins_to_stop_whoever_wants_it_to() -> None:
     async with Yard.open(Settings(database_url=IN_MEMORY)) as yard:
-        await yard.jobs.submit(LOCAL, a_spec())
+        await submit(yard, a_spec())
         for cancelled in (False, True):
             worker, told = yard.worker(), list[str]()
             worker.on_stop = partial(told.append, "stops")

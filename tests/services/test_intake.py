@@ -12,15 +12,15 @@ from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Forbidden, NotPublic, QuotaExceeded, StoreUnavailable
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
-from crawlyard.services.jobs import submission
-from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.submission import PORTION, Submission
+from crawlyard.services.jobs import intake, submission
+from crawlyard.services.jobs.submission import PORTION, Submission, Submitter
 from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant, JobQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_spec
 from tests.builders_serve import quoted
 from tests.clock import FakeClock
+from tests.jobs import submit_to
 
 ADA, BOB = Actor(id="ada"), Actor(id="bob")
 GOOD = a_spec()
@@ -51,7 +51,7 @@ class Yard:
 
     store: Store
     door: Door
-    jobs: JobManager
+    submitter: Submitter
     told: list[datetime]
 
     async def stored(self) -> list[Job]:
@@ -74,13 +74,13 @@ class Announced(LocalDispatcher):
 @pytest.fixture
 def yard(store: Store) -> Yard:
     door, dispatcher = Door(store.intake), Announced()
-    jobs = JobManager(replace(store, intake=door), dispatcher, FakeClock())
-    return Yard(store, door, jobs, dispatcher.told)
+    submitter = Submitter(replace(store, intake=door), dispatcher, FakeClock())
+    return Yard(store, door, submitter, dispatcher.told)
 
 
 class TestAtTheSameTime:
     async def test_all_are_let_in_together_in_their_order(self, yard: Yard) -> None:
-        made = await asyncio.gather(*(yard.jobs.submit(LOCAL, GOOD) for _ in range(16)))
+        made = await asyncio.gather(*(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(16)))
         assert await yard.stored() == made
         assert (sum(yard.door.came), len(yard.door.came) <= 2) == (16, True)
 
@@ -89,7 +89,8 @@ class TestAtTheSameTime:
         asked = [(ADA, GOOD), (BOB, BAD), (ADA, GOOD), (ADA, GOOD), (BOB, GOOD)]
 
         answers = await asyncio.gather(
-            *(yard.jobs.submit(actor, spec) for actor, spec in asked), return_exceptions=True
+            *(submit_to(yard.submitter, actor, spec) for actor, spec in asked),
+            return_exceptions=True,
         )
 
         kinds = [type(answer) for answer in answers]
@@ -98,7 +99,7 @@ class TestAtTheSameTime:
         assert await yard.stored() == [answers[n] for n in (0, 2, 4)]
 
     async def test_who_is_cancelled_before_it_begins_takes_nobody_along(self, yard: Yard) -> None:
-        tasks = [asyncio.ensure_future(yard.jobs.submit(LOCAL, GOOD)) for _ in range(5)]
+        tasks = [asyncio.ensure_future(submit_to(yard.submitter, LOCAL, GOOD)) for _ in range(5)]
         await asyncio.sleep(0)  # all have asked, and nothing was begun
         tasks[2].cancel()
 
@@ -111,7 +112,7 @@ class TestAtTheSameTime:
     async def test_a_defect_in_one_is_no_others_affair(self, yard: Yard) -> None:
         yard.door.hates = "bob"
         answers = await asyncio.gather(
-            *(yard.jobs.submit(actor, GOOD) for actor in (ADA, BOB, LOCAL)),
+            *(submit_to(yard.submitter, actor, GOOD) for actor in (ADA, BOB, LOCAL)),
             return_exceptions=True,
         )
         assert [type(answer) for answer in answers] == [Job, RuntimeError, Job]
@@ -120,18 +121,18 @@ class TestAtTheSameTime:
     async def test_all_hear_of_a_store_that_is_away_and_may_try_again(self, yard: Yard) -> None:
         yard.door.shut = True
         answers = await asyncio.gather(
-            *(yard.jobs.submit(LOCAL, GOOD) for _ in range(4)), return_exceptions=True
+            *(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(4)), return_exceptions=True
         )
         yard.door.shut = False
 
-        again = await yard.jobs.submit(LOCAL, GOOD)
+        again = await submit_to(yard.submitter, LOCAL, GOOD)
 
         assert [type(answer) for answer in answers] == [StoreUnavailable] * 4
         assert sum(yard.door.came) == 5
         assert await yard.stored() == [again]
 
     async def test_workers_are_told_once_for_all_of_them(self, yard: Yard) -> None:
-        await asyncio.gather(*(yard.jobs.submit(LOCAL, GOOD) for _ in range(9)))
+        await asyncio.gather(*(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(9)))
         assert yard.told == [NOW] * len(yard.door.came)
 
 
@@ -143,7 +144,7 @@ class TestMany:
             for n in range(6)
         ]
 
-        answers = await yard.jobs.submit_many(LOCAL, wanted)
+        answers = await yard.submitter.submit_many(LOCAL, wanted)
 
         assert answers == await yard.stored()
         made = [answer for answer in answers if isinstance(answer, Job)]
@@ -152,24 +153,27 @@ class TestMany:
         assert (yard.door.came, yard.told) == ([6], [NOW])
 
     async def test_more_than_a_transaction_holds_take_several(self, yard: Yard) -> None:
-        answers = await yard.jobs.submit_many(LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
+        answers = await yard.submitter.submit_many(LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
         assert yard.door.came == [PORTION, 10]
         assert await yard.stored() == answers
 
     async def test_those_with_many_urls_take_more_of_them(
         self, yard: Yard, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(submission, "HEAVIEST", 5)
+        for module in (intake, submission):
+            monkeypatch.setattr(module, "HEAVIEST", 5)
         heavy = a_spec(urls=tuple(f"https://example.com/{n}" for n in range(4)))
-        await yard.jobs.submit_many(LOCAL, [Submission(spec=s) for s in (GOOD, heavy, GOOD, heavy)])
-        many = await asyncio.gather(*(yard.jobs.submit(LOCAL, heavy) for _ in range(3)))
+        await yard.submitter.submit_many(
+            LOCAL, [Submission(spec=s) for s in (GOOD, heavy, GOOD, heavy)]
+        )
+        many = await asyncio.gather(*(submit_to(yard.submitter, LOCAL, heavy) for _ in range(3)))
         assert yard.door.came == [2, 2, 1, 1, 1]
         assert len(many) == 3
 
     async def test_one_that_is_refused_is_answered_in_its_place(self, yard: Yard) -> None:
         await quoted(yard.store, pending=2)
         specs = (GOOD, BAD, GOOD, a_spec(allow_private=True), GOOD)
-        answers = await yard.jobs.submit_many(ADA, [Submission(spec=spec) for spec in specs])
+        answers = await yard.submitter.submit_many(ADA, [Submission(spec=spec) for spec in specs])
         assert [type(answer) for answer in answers] == [
             Job,
             NotPublic,
@@ -182,12 +186,12 @@ class TestMany:
     async def test_of_what_is_refused_or_empty_the_store_hears_nothing(self, yard: Yard) -> None:
         viewer = Actor(id="eve", role=Role.VIEWER)
         with pytest.raises(Forbidden, match="eve may look at jobs, not submit them"):
-            await yard.jobs.submit_many(viewer, [Submission(spec=GOOD)] * 2)
+            await yard.submitter.submit_many(viewer, [Submission(spec=GOOD)] * 2)
         assert yard.door.came == []
 
-        answers = await yard.jobs.submit_many(LOCAL, [Submission(spec=BAD)] * 2)
+        answers = await yard.submitter.submit_many(LOCAL, [Submission(spec=BAD)] * 2)
         assert [type(answer) for answer in answers] == [NotPublic, NotPublic]
         assert (yard.door.came, yard.told) == ([], [])
 
-        assert await yard.jobs.submit_many(LOCAL, []) == []
+        assert await yard.submitter.submit_many(LOCAL, []) == []
         assert (yard.door.came, yard.told) == ([], [])

@@ -1,6 +1,7 @@
-"""`JobManager`, over every store: what is refused before anything of a job is lost."""
+"""`JobWriter`, over every store: what is refused before anything of a job is lost."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,16 +11,17 @@ from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job, Origin
-from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.errors import Forbidden, IllegalMove, NotFound
-from crawlyard.messaging.local_dispatcher import LocalDispatcher
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_spec, a_target, done, failed
 from tests.clock import FakeClock
 from tests.conformance.steps import added, claimed, ended, recorded
+from tests.jobs import a_writer
 
 ADA = Actor(id="ada")
 GOOD, SLOW, GONE = (a_target(path) for path in ("good", "slow", "gone"))
@@ -27,8 +29,8 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def jobs(store: Store) -> JobManager:
-    return JobManager(store, LocalDispatcher(), FakeClock())
+def writer(store: Store) -> JobWriter:
+    return a_writer(store, FakeClock())
 
 
 async def crawled(store: Store, limits: Limits) -> Job:
@@ -64,12 +66,12 @@ async def whole(store: Store, job: Job) -> tuple[Standing, Any]:
     ],
 )
 async def test_failed_urls_are_not_lost_for_a_job_that_would_end_at_once(
-    store: Store, jobs: JobManager, limits: Limits, kinds: tuple[ErrorKind, ...]
+    store: Store, writer: JobWriter, limits: Limits, kinds: tuple[ErrorKind, ...]
 ) -> None:
     job = await crawled(store, limits)
     before = await whole(store, job)
     with pytest.raises(IllegalMove, match=r"has used up limits\.\w+; raise it first") as refused:
-        await jobs.retry_failed(ADA, job.id, kinds)
+        await writer.retry_failed(ADA, job.id, kinds)
     assert refused.value.allowed == ("edit",)
     assert await whole(store, job) == before
 
@@ -87,41 +89,41 @@ async def test_failed_urls_are_not_lost_for_a_job_that_would_end_at_once(
     ],
 )
 async def test_what_failed_urls_used_is_theirs_again(
-    store: Store, jobs: JobManager, limits: Limits, kinds: tuple[ErrorKind, ...]
+    store: Store, writer: JobWriter, limits: Limits, kinds: tuple[ErrorKind, ...]
 ) -> None:
     job = await crawled(store, limits)
-    retried, count = await jobs.retry_failed(ADA, job.id, kinds)
+    retried, count = await writer.retry_failed(ADA, job.id, kinds)
     assert (retried.state, count) == (State.PENDING, len(kinds) or 2)
 
 
 async def test_a_job_that_an_admin_runs_again_is_still_its_owners(
-    store: Store, jobs: JobManager
+    store: Store, writer: JobWriter
 ) -> None:
     origin = Origin(template_id="a-template", template_version=3, given=("urls",))
     old = await added(store, owner="ada", state=State.FAILED, origin=origin)
 
-    new = await jobs.retry(LOCAL, old.id)
+    new = await writer.retry(LOCAL, old.id)
 
     assert (new.owner, new.retry_of, new.origin, new.spec) == ("ada", old.id, origin, old.spec)
     [created] = await store.events.events(EventQuery(subject=new.id))
     assert (created.owner, created.actor) == ("ada", "local")
-    assert (await jobs.get(ADA, new.id)).job == new
+    assert (await find_job(store, ADA, new.id)).job == new
 
 
 async def test_a_job_in_which_nothing_failed_is_not_said_to_be_retried_so(
-    store: Store, jobs: JobManager
+    store: Store, writer: JobWriter
 ) -> None:
     job = await crawled(store, Limits())
     with pytest.raises(IllegalMove) as other_kind:
-        await jobs.retry_failed(ADA, job.id, (ErrorKind.TLS, ErrorKind.DNS))
+        await writer.retry_failed(ADA, job.id, (ErrorKind.TLS, ErrorKind.DNS))
     flawless = await added(store, owner="ada")
     claim = await claimed(store, flawless)
     answer = await recorded(store, claim.lease, a_batch([GOOD], [done(GOOD)]))
     await ended(store, answer.lease)
     with pytest.raises(IllegalMove) as none:
-        await jobs.retry_failed(ADA, flawless.id)
+        await writer.retry_failed(ADA, flawless.id)
     with pytest.raises(IllegalMove) as no_rest:
-        await jobs.resume(ADA, flawless.id)
+        await writer.move(ADA, flawless.id, Move.RESUME)
 
     wanted = '"host not found" or "no trusted connection"'
     failures = "1 refused by the server (4xx), 1 timed out"
@@ -134,25 +136,29 @@ async def test_a_job_in_which_nothing_failed_is_not_said_to_be_retried_so(
 
 
 async def test_a_job_is_shown_to_its_owner_and_admins_and_changed_by_nobody_who_only_looks(
-    store: Store, jobs: JobManager
+    store: Store, writer: JobWriter
 ) -> None:
     job = await added(store, owner="ada")
-    changes = (jobs.pause, jobs.resume, jobs.cancel, jobs.retry, jobs.retry_now, jobs.delete)
+    moves = (Move.PAUSE, Move.RESUME, Move.CANCEL, Move.RETRY_NOW)
+    changes: list[Any] = [
+        *(partial(writer.move, move=move) for move in moves),
+        *(writer.retry, writer.delete),
+    ]
 
-    for act in (jobs.get, *changes):
+    for act in [partial(find_job, store), *changes]:
         with pytest.raises(NotFound):
             await act(Actor(id="eve"), job.id)
     for act in changes:
         with pytest.raises(Forbidden):
             await act(Actor(id="ada", role=Role.VIEWER), job.id)
     for actor in (ADA, LOCAL, Actor(id="ada", role=Role.VIEWER)):
-        assert (await jobs.get(actor, job.id)).job == job
+        assert (await find_job(store, actor, job.id)).job == job
 
 
-async def test_a_job_that_waits_or_runs_is_not_deleted(store: Store, jobs: JobManager) -> None:
+async def test_a_job_that_waits_or_runs_is_not_deleted(store: Store, writer: JobWriter) -> None:
     job = await added(store, owner="ada")
     with pytest.raises(IllegalMove, match="cannot delete a job that is waiting; cancel it first"):
-        await jobs.delete(ADA, job.id)
+        await writer.delete(ADA, job.id)
     await claimed(store, job)
     with pytest.raises(IllegalMove, match="cannot delete a job that is running; cancel it first"):
-        await jobs.delete(ADA, job.id)
+        await writer.delete(ADA, job.id)

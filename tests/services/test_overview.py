@@ -21,9 +21,7 @@ from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.ids import new_id
-from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.attention.overview import MOST, Overview, Snapshot
-from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.upkeep import disk
 from crawlyard.services.workers.status import Watching
 from crawlyard.store.store import Store
@@ -46,8 +44,7 @@ async def room() -> Disk | None:
 
 
 def made(store: Store, clock: FakeClock, most: int = MOST) -> Overview:
-    jobs = JobManager(store, LocalDispatcher(), clock)
-    return Overview(store, clock, Watching(store, jobs, clock), room, most)
+    return Overview(store, clock, Watching(store, clock), room, most)
 
 
 @pytest.fixture

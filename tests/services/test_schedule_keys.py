@@ -6,6 +6,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.schedules.schedule import Misfire, Overlap
 from crawlyard.store.store import Store
+from tests.jobs import submit_to
 from tests.services.schedule_rig import HOUR, MIDNIGHT, Rig, a_rig
 
 URLS = {"urls": ["https://example.com/"]}
@@ -27,14 +28,15 @@ async def test_an_instant_is_skipped_while_there_is_a_job_with_the_key(rig: Rig)
     [tick, _] = (await rig.schedules().runs(schedule_id)).items
     assert tick.detail == f"job {job.id} has its unique key"
     assert (await rig.schedule(schedule_id)).paused_at is None  # it is no failure
-    await rig.jobs.delete(LOCAL, job.id)
+    await rig.writer.delete(LOCAL, job.id)
     await rig.after(HOUR)
     assert (await rig.ledger(schedule_id))[-1] == "3 ran on_time"
 
 
 async def test_a_run_that_is_asked_for_is_the_job_that_exists(rig: Rig) -> None:
     schedule_id = await rig.create(overrides=URLS | {"unique_key": "k"}, overlap=Overlap.ALLOW)
-    submitted = await rig.jobs.submit(LOCAL, JobSpec(urls=("https://x.example/",), unique_key="k"))
+    spec = JobSpec(urls=("https://x.example/",), unique_key="k")
+    submitted = await submit_to(rig.submitter, LOCAL, spec)
     assert await rig.run(schedule_id) == submitted
     assert await rig.ledger(schedule_id) == []
 

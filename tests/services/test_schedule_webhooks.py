@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from crawlyard import JobQuery
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from crawlyard.store.store import Store
 from tests.builders import a_spec
+from tests.jobs import submit_to
 from tests.services.schedule_rig import HOUR, TO_ONE, Rig, a_rig
 
 HOOK = "hooks.example.org"
@@ -92,12 +94,12 @@ async def test_when_it_runs_no_name_is_waited_for(rig: Rig, names: Names) -> Non
 async def test_a_retry_whose_webhook_has_gone_is_refused(rig: Rig, names: Names) -> None:
     names.known[HOOK] = "93.184.216.34"
     spec = a_spec(webhooks=(JobWebhook(url=f"https://{HOOK}/x"),))
-    job = await rig.ends(await rig.jobs.submit(LOCAL, spec), State.FAILED)
+    job = await rig.ends(await submit_to(rig.submitter, LOCAL, spec), State.FAILED)
     names.known.clear()
 
     with pytest.raises(Invalid, match=TOLD):
-        await rig.jobs.retry(LOCAL, job.id)
+        await rig.writer.retry(LOCAL, job.id)
 
-    assert len(await rig.jobs.find(LOCAL)) == 1
+    assert len(await rig.store.jobs.find(JobQuery(), 50)) == 1
     names.known[HOOK] = "93.184.216.34"
-    assert (await rig.jobs.retry(LOCAL, job.id)).retry_of == job.id
+    assert (await rig.writer.retry(LOCAL, job.id)).retry_of == job.id

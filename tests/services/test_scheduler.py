@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.events.event import EventName
-from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.schedules.ticks import TickStore
@@ -183,7 +183,7 @@ class TestOverlap:
         await rig.after(HOUR)
         await rig.after(HOUR)
         [job] = await rig.submitted(schedule_id)
-        await rig.jobs.cancel(LOCAL, job.id)
+        await rig.writer.move(LOCAL, job.id, Move.CANCEL)
 
         await a_rig(rig.store, rig.clock).scheduler.round()
 
@@ -221,7 +221,7 @@ class TestOverlap:
         await rig.after(HOUR)
         [first] = await rig.submitted(schedule_id)
         await rig.ends(first, State.FAILED)
-        retried = await rig.jobs.retry(LOCAL, first.id)
+        retried = await rig.writer.retry(LOCAL, first.id)
 
         await rig.after(HOUR)
 

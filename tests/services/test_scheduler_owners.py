@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import pytest
 from msgspec import UNSET
 
+from crawlyard import JobQuery
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.endpoints.endpoint import methods_of
 from crawlyard.errors import Conflict, Forbidden, NotFound
@@ -102,7 +103,7 @@ async def test_jobs_belong_to_the_owner_of_the_schedule_whoever_asks(rig: Rig) -
         await rig.ends(job)
     job = await rig.run(schedule_id)
     assert job.owner == "ada"
-    assert [s.job.owner for s in await rig.jobs.find(BOB)] == []
+    assert [s.job.owner for s in await rig.store.jobs.find(JobQuery(owner=BOB.id), 50)] == []
 
 
 async def test_an_admin_cannot_make_a_schedule_use_what_its_owner_may_not_see(rig: Rig) -> None:

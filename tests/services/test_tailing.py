@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,9 +13,7 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.errors import StoreUnavailable
-from crawlyard.messaging.local_dispatcher import LocalDispatcher
-from crawlyard.services.jobs.follow import LOOK_EVERY, PORTION, Tailing, stretch
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.follow import LOOK_EVERY, PORTION, follow_log, stretch
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW
@@ -25,10 +24,6 @@ from tests.scribe import Scribe, scribe_of
 
 ADA = Actor(id="ada")
 SECOND = timedelta(seconds=1)
-
-
-def tailing(store: Store, clock: FakeClock) -> Tailing:
-    return Tailing(store.journal, JobManager(store, LocalDispatcher(), clock), clock)
 
 
 async def a_scribe(store: Store, clock: FakeClock) -> Scribe:
@@ -67,7 +62,7 @@ async def test_what_is_there_comes_first_then_what_is_said_up_to_the_end(
 ) -> None:
     scribe = await a_scribe(store, clock)
     await scribe.say(2 * PORTION + 1)
-    reader = Reader(tailing(store, clock).follow(LOCAL, scribe.lease.job_id), clock)
+    reader = Reader(follow_log(store, clock, LOCAL, scribe.lease.job_id), clock)
     await reader.until(2 * PORTION + 1)
 
     for count in (1, 7, PORTION):
@@ -86,7 +81,7 @@ async def test_level_and_place_are_kept_to(clock: FakeClock) -> None:
         await scribe.say(1, level)
     await scribe.end()
 
-    follow = tailing(store, clock).follow
+    follow = partial(follow_log, store, clock)
     found = [line.n async for line in follow(LOCAL, scribe.lease.job_id, least=Level.WARNING)]
     behind = [line.n async for line in follow(LOCAL, scribe.lease.job_id, after=1)]
 
@@ -96,7 +91,7 @@ async def test_level_and_place_are_kept_to(clock: FakeClock) -> None:
 async def test_a_cancelled_job_is_followed_to_its_last_batch(clock: FakeClock) -> None:
     store = open_in_memory()
     scribe = await a_scribe(store, clock)
-    reader = Reader(tailing(store, clock).follow(LOCAL, scribe.lease.job_id), clock)
+    reader = Reader(follow_log(store, clock, LOCAL, scribe.lease.job_id), clock)
     await moved(store, scribe.lease.job_id, Move.CANCEL)
     await clock.advance(5 * LOOK_EVERY)
     waits = not reader.task.done()
@@ -111,14 +106,14 @@ async def test_an_id_in_capitals_is_the_same_job(clock: FakeClock) -> None:
     scribe = await a_scribe(store, clock)
     await scribe.say(2)
     await scribe.end()
-    follow = tailing(store, clock).follow(LOCAL, scribe.lease.job_id.upper())
+    follow = follow_log(store, clock, LOCAL, scribe.lease.job_id.upper())
     assert [line.n async for line in follow] == [1, 2]
 
 
 async def test_a_job_that_is_deleted_is_followed_no_more(clock: FakeClock) -> None:
     store = open_in_memory()
     scribe = await a_scribe(store, clock)
-    reader = Reader(tailing(store, clock).follow(LOCAL, scribe.lease.job_id), clock)
+    reader = Reader(follow_log(store, clock, LOCAL, scribe.lease.job_id), clock)
     await scribe.say()
     await reader.until(1)
     await scribe.end(Move.PAUSE)
@@ -135,7 +130,7 @@ async def test_a_store_that_is_away_is_waited_for(
     scribe = await a_scribe(store, clock)
     journal = Away(store)
     faulty = replace(store, journal=journal)
-    reader = Reader(tailing(faulty, clock).follow(LOCAL, scribe.lease.job_id), clock)
+    reader = Reader(follow_log(faulty, clock, LOCAL, scribe.lease.job_id), clock)
     await scribe.say(2)
     await reader.until(2)
     journal.away = True

@@ -18,6 +18,7 @@ from crawlyard.services.templates.files import data_of
 from crawlyard.services.templates.rendering import render_template
 from crawlyard.store.store import Store
 from tests.builders_templates import rewrite
+from tests.jobs import submit_to
 from tests.services.hooks import webhooks_of, yard_of
 from tests.services.schedule_rig import HOUR, TO_ONE, Rig, a_rig
 
@@ -141,22 +142,22 @@ class TestTemplates:
             ref = await template(rig, INSIDE, actor)
             filled = await render_template(rig.store, LOCAL, ref)
             with pytest.raises(Forbidden, match="others may have changed template"):
-                await rig.jobs.submit(LOCAL, filled.spec, origin=filled.origin)
+                await submit_to(rig.submitter, LOCAL, filled.spec, origin=filled.origin)
 
     async def test_a_retry_asks_for_what_was_granted_then_also_without_the_template(
         self, rig: Rig
     ) -> None:
         ref = await template(rig, INSIDE)
         filled = await render_template(rig.store, LOCAL, ref)
-        job = await rig.jobs.submit(LOCAL, filled.spec, origin=filled.origin)
+        job = await submit_to(rig.submitter, LOCAL, filled.spec, origin=filled.origin)
         await rig.ends(job)
         await rig.templates().delete(ref, version=None)
 
-        again = await rig.jobs.retry(LOCAL, job.id)
+        again = await rig.writer.retry(LOCAL, job.id)
 
         assert (again.spec, again.by_grant) == (job.spec, ())
         with pytest.raises(Forbidden, match=NOT_GRANTED):
-            await rig.jobs.retry(API, job.id)
+            await rig.writer.retry(API, job.id)
 
 
 class TestSchedules:

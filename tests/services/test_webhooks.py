@@ -17,12 +17,13 @@ from crawlyard.core.webhooks.webhook import ROTATION, Delivery, DeliveryState, J
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.submission import Submitter
 from crawlyard.services.webhooks.webhooks import Webhooks
 from crawlyard.store.queries import EventQuery
 from tests.builders import NOW, a_spec
 from tests.builders_webhooks import SECRET
 from tests.hazards import ssrf
+from tests.jobs import submit_to
 from tests.receiver import Receiver
 from tests.services.hooks import Forgetful, Rig
 
@@ -244,29 +245,24 @@ class TestOfJobs:
             ("https://nowhere.example.org/", "has no address"),
         ]:
             rig = a_rig()
-            jobs = JobManager(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
+            submitter = Submitter(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
             spec = a_spec(webhooks=(JobWebhook(url=URL), JobWebhook(url=url)))
 
             with subtests.test(url=url), pytest.raises(Invalid, match=why) as refused:
-                await jobs.submit(ADA, spec)
+                await submit_to(submitter, ADA, spec)
 
             assert refused.value.field == "webhooks.1.url", url
             assert await rig.store.events.events() == [], url
 
     async def test_what_the_job_opens_its_webhooks_may_use(self) -> None:
         rig = a_rig()
-        jobs = JobManager(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
+        submitter = Submitter(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
         asked = (JobWebhook(url="https://inside.example.org/"),)
         for opened in ({"allow_addresses": ("10.0.0.0/8",)}, {"allow_private": True}):
-            job = await jobs.submit(replace(ADA, trusted=True), a_spec(webhooks=asked, **opened))
+            job = await submit_to(
+                submitter, replace(ADA, trusted=True), a_spec(webhooks=asked, **opened)
+            )
             assert job.spec.webhooks[0].url == "https://inside.example.org/"
-
-    async def test_who_only_looks_frees_no_room(self) -> None:
-        rig = a_rig()
-        jobs = JobManager(rig.store, LocalDispatcher(), rig.clock)
-        with pytest.raises(Forbidden):
-            await jobs.purge(VIEWER)
-        assert not await jobs.purge(ADA)
 
 
 class TestDeliveries:

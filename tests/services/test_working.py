@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from crawlyard import JobQuery, Move
 from crawlyard.cli.server.work import Beside, run_dry, run_together
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.config import Settings
@@ -14,6 +15,7 @@ from crawlyard.yard import IN_MEMORY, Yard
 from tests.builders import a_spec
 from tests.builders_serve import a_retry
 from tests.clock import settle
+from tests.jobs import submit
 
 
 class Jobs:
@@ -102,12 +104,12 @@ async def test_what_an_operation_makes_at_the_last_moment_is_not_left_behind() -
             nonlocal looks
             looks += 1
             if looks == 1:  # there was none, and then somebody starts what makes one
-                ended = await yard.jobs.submit(LOCAL, a_spec())
-                await yard.jobs.cancel(LOCAL, ended.id)
+                ended = await submit(yard, a_spec())
+                await yard.services.writer.move(LOCAL, ended.id, Move.CANCEL)
                 await yard.operations.start(LOCAL, OperationKind.JOBS, a_retry(ended.id), 1)
             else:
-                [made, _] = await yard.jobs.find(LOCAL)
-                await yard.jobs.cancel(LOCAL, made.job.id)
+                [made, _] = await yard.store.jobs.find(JobQuery(), 50)
+                await yard.services.writer.move(LOCAL, made.job.id, Move.CANCEL)
 
         await run_dry(yard, jobs, Interrupts(lambda: None), lambda: None, yard.worker().waits)
         [operation] = await yard.operations.list(LOCAL)

@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from crawlyard import Settings, Yard
 from crawlyard import open as open_surface
-from crawlyard.core.access.user import LOCAL
 from crawlyard.core.crawl.link import encoded
 from crawlyard.core.crawl.page import Body, Skipped
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.engine.urls import packed_fingerprints
 from tests.builders import a_batch, a_spec, a_target, done
+from tests.jobs import submit
 from tests.unit.test_cli_commands import Crawlyard, crawlyard
 from tests.unit.test_cli_output import COMMANDS
 
@@ -49,7 +49,7 @@ async def fill() -> None:
 
         await asyncio.gather(*map(add, range(COUNT)))
     async with Yard.open(Settings()) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec())
+        job = await submit(yard, a_spec())
         now, lease = datetime.now(UTC), timedelta(minutes=5)
         claim = await yard.store.leases.claim(Asker("w1", only=job.id), now, lease)
         assert claim is not None

@@ -210,7 +210,7 @@ def test_a_yard_on_a_file_loads_nothing_that_is_for_postgres(tmp_path: Path) -> 
         "from crawlyard import LOCAL, JobSpec, Yard\n"
         "async def main():\n"
         "    async with Yard.open() as yard:\n"
-        "        await yard.jobs.submit(LOCAL, JobSpec(urls=('https://example.org/',)))\n"
+        "        await submit(yard, JobSpec(urls=('https://example.org/',)))\n"
         "asyncio.run(main())\n"
         "loaded = 'sqlalchemy.dialects.postgresql.'\n"  # its modules; it stands there as a promise
         "print([name for name in sys.modules if name.startswith(loaded)])\n"

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.job import Job
-from crawlyard.services.jobs.jobs import MOST_JOBS
+from crawlyard.services.jobs.parameters import MOST_JOBS
 from crawlyard.store.queries import JobQuery
 from tests.builders_serve import quoted
 from tests.web.rig import URL, Rig, problem
@@ -13,7 +12,7 @@ GOOD: dict[str, Any] = {"urls": [URL]}
 
 
 async def there(rig: Rig) -> list[Job]:
-    standings = await rig.yard.jobs.find(LOCAL, JobQuery(oldest_first=True), 100)
+    standings = await rig.yard.store.jobs.find(JobQuery(oldest_first=True), 100)
     return [standing.job for standing in standings]
 
 

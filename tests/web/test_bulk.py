@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.operations.operation import OperationState
 from crawlyard.ids import new_id
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.operations import bulk
 from crawlyard.services.operations.operations import LEASE
 from tests.surfaces import as_user
@@ -24,7 +25,7 @@ async def some(rig: Rig, count: int, by: str = LOCAL.id, **form: Any) -> list[st
 
 
 async def states(rig: Rig, ids: Sequence[str]) -> list[str]:
-    return [(await rig.yard.jobs.get(LOCAL, job_id)).job.state for job_id in ids]
+    return [(await find_job(rig.yard.store, LOCAL, job_id)).job.state for job_id in ids]
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ class TestOperations:
         assert mine is not None
         # the server dies after it has retried two, and written down one
         for job_id in ids[:2]:
-            await rig.yard.jobs.retry(LOCAL, job_id)
+            await rig.yard.services.writer.retry(LOCAL, job_id)
         await store.save(replace(mine, cursor="1", done=1, version=mine.version + 1))
 
         assert not await rig.yard.operations.work_at_one()

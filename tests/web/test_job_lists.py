@@ -218,7 +218,7 @@ async def test_a_walk_goes_on_from_a_cursor_of_the_version_before(
     ids = sorted([(await rig.job())["id"] for _ in range(3)], reverse=descending)
 
     every, by_age = queries.JobQuery(), JobOrder(descending=descending)
-    standings = await rig.yard.jobs.find_ordered(LOCAL, every, by_age, 10, ids[0])
+    standings = await rig.yard.store.jobs.find_ordered(every, by_age, 10, ids[0])
 
     assert [standing.job.id for standing, _ in standings] == ids[1:]
 

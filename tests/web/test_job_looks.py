@@ -13,6 +13,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.checkpoint import Asker, Lease
 from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.services.jobs.follow import wait_for
 from crawlyard.services.surface import Surface
 from tests.builders import LEASE, a_batch, a_target, done
 from tests.clock import FakeClock
@@ -95,7 +96,7 @@ class TestWait:
         await rig.clock.advance(timedelta(seconds=10))
         assert await waits.answered() is None
 
-        await rig.yard.jobs.pause(LOCAL, job["id"])
+        await rig.yard.services.writer.move(LOCAL, job["id"], Move.PAUSE)
         await rig.clock.advance(timedelta(milliseconds=300))
 
         answer = await waits.answer()
@@ -106,7 +107,7 @@ class TestWait:
         job = await rig.job()
         waits = await Waits.begun(rig, f"jobs/{job['id']}/wait?timeout_s=5")
 
-        await rig.yard.jobs.edit(LOCAL, job["id"], {"name": "n"})
+        await rig.yard.services.writer.edit(LOCAL, job["id"], {"name": "n"})
         await rig.clock.advance(timedelta(seconds=4))
         assert await waits.answered() is None
         await rig.clock.advance(timedelta(seconds=1))
@@ -118,11 +119,11 @@ class TestWait:
         job = await rig.job()
         path = f"jobs/{job['id']}/wait?states=running,completed&timeout_s=60"
         waits = await Waits.begun(rig, path)
-        await rig.yard.jobs.pause(LOCAL, job["id"])
+        await rig.yard.services.writer.move(LOCAL, job["id"], Move.PAUSE)
         await rig.clock.advance(timedelta(seconds=1))
         assert await waits.answered() is None
 
-        await rig.yard.jobs.cancel(LOCAL, job["id"])
+        await rig.yard.services.writer.move(LOCAL, job["id"], Move.CANCEL)
         await rig.clock.advance(timedelta(milliseconds=300))
 
         answer = await waits.answer()
@@ -140,7 +141,7 @@ class TestWait:
     async def test_a_deleted_job_is_not_waited_for(self, rig: Rig) -> None:
         job_id = await in_state(rig, State.PAUSED)
         waits = await Waits.begun(rig, f"jobs/{job_id}/wait")
-        await rig.yard.jobs.delete(LOCAL, job_id)
+        await rig.yard.services.writer.delete(LOCAL, job_id)
         await rig.clock.advance(timedelta(milliseconds=300))
         answer = await waits.answer()
         assert problem(answer) == (404, "not_found")
@@ -153,7 +154,8 @@ class TestWait:
             return disconnected.is_set()
 
         minute = timedelta(seconds=60)
-        waiting = rig.site.yard.services.waiting.until(LOCAL, job["id"], (), minute, has_gone)
+        yard = rig.site.yard
+        waiting = wait_for(yard.store, yard.clock, LOCAL, job["id"], (), minute, has_gone)
         task = asyncio.create_task(waiting)
         await rig.clock.advance(timedelta(seconds=5))
         assert not task.done()

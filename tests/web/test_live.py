@@ -12,13 +12,12 @@ import pytest
 from crawlyard.clock import SystemClock
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL, Permit
-from crawlyard.messaging.local_dispatcher import LocalDispatcher
-from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.live import catch_up, hub
 from crawlyard.web.live.stream import MAX_QUEUED
 from tests.builders import a_job, a_spec, its_event
+from tests.jobs import a_submitter, submit_to
 from tests.web.live_rig import Listener, LiveRig, a_live_rig
 from tests.web.rig import problem
 
@@ -94,13 +93,13 @@ async def test_who_breaks_off_and_comes_again_hears_each_event_once(live: LiveRi
 
 async def test_what_another_process_writes_is_heard_as_well(tmp_path: Path) -> None:
     server, other = [await open_sql_store(tmp_path / "yard.db") for _ in range(2)]
-    jobs = JobManager(other, LocalDispatcher(), SystemClock())
+    submitter = a_submitter(other, SystemClock())
     subjects: list[str] = []
     async with a_live_rig(server) as live:
         last = await server.events.last()
 
         async def write() -> list[str]:
-            return [(await jobs.submit(LOCAL, a_spec())).id for _ in range(40)]
+            return [(await submit_to(submitter, LOCAL, a_spec())).id for _ in range(40)]
 
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(write())

@@ -12,6 +12,7 @@ from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Forbidden, QuotaExceeded
 from crawlyard.store.queries import EventQuery
+from tests.jobs import submit
 from tests.surfaces import as_user
 from tests.web.rig import URL, Rig, pointers, problem
 
@@ -128,7 +129,7 @@ class TestGrants:
 
     async def test_the_command_on_the_stores_own_files_is_granted_all(self, rig: Rig) -> None:
         spec = JobSpec(urls=(URL,), allow_private=True, ignore_robots=True)
-        job = await rig.yard.jobs.submit(LOCAL, spec)
+        job = await submit(rig.yard, spec)
         again = await rig.post(f"jobs/{job.id}/cancel")
         retried = await rig.post(f"jobs/{job.id}/retry")
         assert again.status_code == 202
@@ -175,8 +176,8 @@ class TestCeilings:
 
     async def test_an_edit_does_not_lift_a_limit_over_a_ceiling(self, rig: Rig) -> None:
         await put_section(rig, "ceilings", {"pages": 100})
-        job = await rig.yard.jobs.submit(LOCAL, JobSpec(urls=(URL,), limits=Limits(pages=5)))
-        edited = await rig.yard.jobs.edit(LOCAL, job.id, {"limits.pages": 10**6})
+        job = await submit(rig.yard, JobSpec(urls=(URL,), limits=Limits(pages=5)))
+        edited = await rig.yard.services.writer.edit(LOCAL, job.id, {"limits.pages": 10**6})
         assert edited.limits.pages == 100
 
 
@@ -246,7 +247,7 @@ class TestDefaults:
 
     async def test_the_command_line_goes_without_them(self, rig: Rig) -> None:
         await put_section(rig, "defaults", {"delay_s": 3})
-        job = await rig.yard.jobs.submit(LOCAL, JobSpec(urls=(URL,)))
+        job = await submit(rig.yard, JobSpec(urls=(URL,)))
         assert job.spec.delay_s == 0.5
 
 

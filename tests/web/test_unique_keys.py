@@ -6,6 +6,7 @@ from typing import Any
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.lifecycle import Move
+from crawlyard.services.jobs.lookup import find_job
 from tests.builders_serve import quoted
 from tests.web.rig import URL, Rig, pointers
 
@@ -13,7 +14,7 @@ KEYED: dict[str, Any] = {"urls": [URL], "unique_key": "report 2026-12"}
 
 
 async def ended(rig: Rig, job_id: str) -> None:
-    job = (await rig.yard.jobs.get(LOCAL, job_id)).job
+    job = (await find_job(rig.yard.store, LOCAL, job_id)).job
     for move in (Move.CLAIM, Move.COMPLETE):
         job, event = job.moved(move, rig.clock.now(), actor="worker:w")
         await rig.yard.store.jobs.save(job, event)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from crawlyard import Move
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.schedules.schedule import Tick, TickReason
 from tests.surfaces import as_user
@@ -61,7 +62,7 @@ async def test_it_leads_no_address_that_was_opened_to_another_use(rig: Rig) -> N
 
     before = await decided(rig, schedule_id)
     await patched(rig, template_id, {"spec": {"urls": ["http://10.0.0.5/delete?all"]}})
-    await rig.yard.jobs.cancel(LOCAL, before.job_id or "")
+    await rig.yard.services.writer.move(LOCAL, before.job_id or "", Move.CANCEL)
     tick = await decided(rig, schedule_id)
 
     assert before.job_id is not None

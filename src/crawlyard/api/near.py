@@ -3,27 +3,22 @@
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import wraps
+from functools import partial, wraps
 from inspect import BoundArguments
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.endpoints.endpoint import KEY, Endpoint, Parameter, endpoints_of, split_words
-from crawlyard.core.endpoints.idempotency import (
-    DEAD_AFTER,
-    MAX_KEY,
-    REPLIES_LAST,
-    SHOWN_ONCE,
-    Reply,
-    is_key,
-)
+from crawlyard.core.endpoints.idempotency import MAX_KEY, SHOWN_ONCE, Reply, is_key
 from crawlyard.core.faults import faults_of
 from crawlyard.core.parse import strange_names
 from crawlyard.errors import Conflict, Invalid, Refused
+from crawlyard.services.idempotency import run_once
 from crawlyard.services.surface import N, Surface
 from crawlyard.yard import Yard
 
@@ -98,23 +93,21 @@ async def _call_once(endpoint: Endpoint, key: str, bound: BoundArguments) -> Any
         request=_digest(msgspec.json.encode(content, order="deterministic").decode()),
         created_at=now,
     )
-    replies = services.store.replies
-    earlier = await replies.begin(call, now - REPLIES_LAST, now - DEAD_AFTER)
-    if earlier is not None:
-        if earlier.request != call.request:
-            raise Refused("the idempotency key was used for another call; use another")
-        if not earlier.status:
-            raise Conflict("the first call with this idempotency key is in progress")
-        return msgspec.json.decode(earlier.body, type=endpoint.returns)
-    try:
-        result = await endpoint.call(*bound.args, **bound.kwargs)
-    except BaseException:
-        await replies.drop(call.asker, key)  # the key may be used again, with a corrected call
-        raise
-    shown_once = {name: None for name in SHOWN_ONCE if name in endpoint.returns.__struct_fields__}
-    body = msgspec.json.encode(replace(result, **shown_once))
-    await replies.settle(replace(call, status=endpoint.status, body=body))
-    return result
+
+    def reply_of(result: Struct) -> Reply:
+        shown_once = {name: None for name in SHOWN_ONCE if name in result.__struct_fields__}
+        body = msgspec.json.encode(replace(result, **shown_once))
+        return replace(call, status=endpoint.status, body=body)
+
+    run = partial(endpoint.call, *bound.args, **bound.kwargs)
+    result = await run_once(services.store.replies, call, run, reply_of)
+    if not isinstance(result, Reply):
+        return result
+    if result.request != call.request:
+        raise Refused("the idempotency key was used for another call; use another")
+    if not result.status:
+        raise Conflict("the first call with this idempotency key is in progress")
+    return msgspec.json.decode(result.body, type=endpoint.returns)
 
 
 def _digest(text: str) -> str:

@@ -23,6 +23,7 @@ from crawlyard.cli.options import (
 )
 from crawlyard.cli.render.output import Column, View, column, fields_of
 from crawlyard.cli.stdout import write_line
+from crawlyard.core.access import policy
 from crawlyard.core.access.user import Role
 from crawlyard.core.answer import as_dict
 from crawlyard.core.endpoints.endpoint import every
@@ -31,10 +32,7 @@ from crawlyard.core.fields import fields_of as declared
 from crawlyard.core.jobs.limits import LIMITS, Limits
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.errors import Forbidden, Invalid, NotFound, Unavailable
-from crawlyard.lazy import lazily
 
-with lazily():
-    from crawlyard.core.access import policy
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.access.answers import NewTokenOut, SectionOut, TokenOut, UserOut

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Struct
 
+from crawlyard import clock as clocks
 from crawlyard.cli.invoke import check_here
 from crawlyard.cli.options import OBJECTS, Common, argument, flag, flat, group, option
 from crawlyard.cli.render import output, words
@@ -21,7 +22,6 @@ from crawlyard.lazy import lazily
 
 # help needs none of them
 with lazily():
-    from crawlyard import clock as clocks
     from crawlyard import databases
     from crawlyard.cli import loop, session
     from crawlyard.cli.render import progress

@@ -10,6 +10,7 @@ from crawlyard.cli.render.output import Column, Facts, View, at, column, fields_
 from crawlyard.cli.stdin_args import read_ids
 from crawlyard.lazy import lazily
 
+# it loads the URL parser: 4 ms
 with lazily():
     from crawlyard.engine import urls
 if TYPE_CHECKING:

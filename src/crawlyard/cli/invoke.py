@@ -16,22 +16,23 @@ import typer
 from msgspec import Struct
 from msgspec.structs import replace
 
+from crawlyard import clock as clocks
 from crawlyard.cli.options import Basics, Command, Common, flattened
 from crawlyard.cli.render.output import View
+from crawlyard.cli.server import deadline
 from crawlyard.cli.values import Ceiling
+from crawlyard.core.access import user
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.errors import Invalid, NotFound, StoreUnavailable
 from crawlyard.lazy import lazily
 
 # each loads much, and a command needs some of them
 with lazily():
-    from crawlyard import clock as clocks
     from crawlyard import yard as yards
     from crawlyard.api import connection, far, near, server
     from crawlyard.cli import login, logs, loop, session
-    from crawlyard.cli.server import deadline
-    from crawlyard.core.access import user
     from crawlyard.services.instance import meta
+    from crawlyard.services.upkeep import janitor
 if TYPE_CHECKING:
     from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
     from crawlyard.config import Settings
@@ -329,7 +330,7 @@ async def _ready(yard: "yards.Yard") -> Any:
 
 async def _purge(yard: "yards.Yard") -> Any:
     """Free the space of deleted jobs now: nobody else may do it."""
-    return await yard.jobs.purge(user.LOCAL)
+    return await janitor.purged(yard.store.upkeep, yard.clock)
 
 
 async def _far(url: str, basics: Basics, act: "Action") -> int | None:

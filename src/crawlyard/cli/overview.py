@@ -5,16 +5,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli.invoke import PlainCommands, action
+from crawlyard.cli.jobs import lookup
 from crawlyard.cli.options import Basics, Limit, argument, group, option
 from crawlyard.cli.render.output import Facts, View, column, fields_of
 from crawlyard.cli.when import When
+from crawlyard.core.attention import trouble
 from crawlyard.core.words import STATES, spaced
 from crawlyard.errors import Refused
-from crawlyard.lazy import lazily
 
-with lazily():
-    from crawlyard.cli.jobs import lookup
-    from crawlyard.core.attention import trouble
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.operations.answers import OperationOut

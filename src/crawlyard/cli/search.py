@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli.invoke import action
+from crawlyard.cli.jobs import lookup
 from crawlyard.cli.options import (
     Kinds,
     Limit,
@@ -23,14 +24,14 @@ from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.words import NOTICES, error_words
 from crawlyard.lazy import lazily
 
+# only a query with words needs it
 with lazily():
-    from crawlyard.cli.jobs import lookup
     from crawlyard.core.search import search as page_search
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.attention.attention import Attention, Notice
     from crawlyard.core.search.answers import FoundPageOut
-    from crawlyard.services.jobs.terms import ArchiveTerms
+    from crawlyard.services.results.terms import ArchiveTerms
 
 Words = Annotated[
     list[str] | None,

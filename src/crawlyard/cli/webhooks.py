@@ -11,6 +11,7 @@ import typer
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
 from crawlyard.cli.invoke import PlainCommands, action
+from crawlyard.cli.jobs import lookup
 from crawlyard.cli.options import (
     Basics,
     IdempotencyKey,
@@ -32,8 +33,8 @@ from crawlyard.core.webhooks.webhook import EVERYTHING, DeliveryState
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
+# it loads a library that few commands need: 4 ms
 with lazily():
-    from crawlyard.cli.jobs import lookup
     from crawlyard.services.webhooks import signing
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session

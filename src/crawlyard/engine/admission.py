@@ -56,7 +56,7 @@ def check_spec(spec: JobSpec) -> None:
         partial(_check_patterns, spec),
         partial(_check_logged_out, spec),
         partial(_check_selectors, spec),
-        lambda: line_pattern("ignore_text", spec.ignore_text),
+        partial(_check_ignored_text, spec),
         *(partial(proxy_of, proxy) for proxy in spec.proxies),
         partial(_check_rendering, spec),
         lambda: _check_addresses(spec, urls),
@@ -94,6 +94,11 @@ def _check_selectors(spec: JobSpec) -> None:
         selectors.check_extract_options(page.extract_options_of(spec))
 
 
+def _check_ignored_text(spec: JobSpec) -> None:
+    if spec.ignore_text:
+        line_pattern("ignore_text", spec.ignore_text)
+
+
 def _check_user_agent(user_agent: str) -> None:
     if not user_agent.isprintable() or not user_agent.isascii():
         raise Invalid("user_agent", f"expected printable ASCII, got {user_agent!r}")
@@ -101,10 +106,11 @@ def _check_user_agent(user_agent: str) -> None:
 
 def _check_rendering(spec: JobSpec) -> None:
     """Check the pattern and the selectors of pages that are rendered."""
-    of_actions = [action.selector for action in actions_of(spec.actions) if action.selector]
+    actions = actions_of(spec.actions) if spec.actions else ()
+    of_actions = [action.selector for action in actions if action.selector]
     check_all(
         partial(_check_render, spec.render),
-        partial(Patterns, "chromium", spec.chromium),
+        *(partial(Patterns, "chromium", patterns) for patterns in (spec.chromium,) if patterns),
         *(partial(selectors.check_css, "wait_for", css) for css in (spec.wait_for,) if css),
         *(partial(selectors.check_css, "actions", css) for css in of_actions),
     )

@@ -27,6 +27,7 @@ from crawlyard.services.races import TRIES
 # it loads the parser of URLs
 with lazily():
     from crawlyard.engine import urls
+    from crawlyard.services.jobs import lookup
 
 READ, WRITE = Permit.JOBS_READ, Permit.WORKERS_WRITE
 
@@ -74,7 +75,7 @@ class Hosts(Noun):
     @endpoint("GET /jobs/{job_id}/hosts", READ, noun="hosts")
     async def of_job(self, job_id: str, *, limit: Limit = 10) -> Slice[HostOut]:
         """List the hosts that a job is crawling, with their pace, the longest queue first."""
-        job = (await self._services.jobs.get(self._actor, job_id)).job
+        job = (await lookup.find_job(self._services.store, self._actor, job_id)).job
         asked = await self._services.watching.hosts(self._actor, job.id)
         asked.sort(key=lambda one: (-one.waiting, one.host))
         shown = [_ruled(one, one.host, await self._rule(one.host)) for one in asked[:limit]]

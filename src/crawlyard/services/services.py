@@ -14,25 +14,17 @@ from crawlyard.messaging.bus import Bus
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.events.events import Events
-from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.results import Results
+from crawlyard.services.jobs.moves import JobWriter
+from crawlyard.services.jobs.submission import Submitter
 from crawlyard.store.store import Store
 
 # a command needs few of them
 with lazily():
     from crawlyard.services.access import cookies, credentials
     from crawlyard.services.attention import overview
-    from crawlyard.services.jobs import (
-        changes,
-        checking,
-        effective_config,
-        exclusions,
-        follow,
-        preview,
-        submission,
-        why,
-    )
+    from crawlyard.services.jobs import effective_config, preview
     from crawlyard.services.operations import bulk, operations
+    from crawlyard.services.results import changes, checking
     from crawlyard.services.schedules import calendar, loop, ticker
     from crawlyard.services.search import indexer
     from crawlyard.services.search import search as page_search
@@ -68,10 +60,10 @@ class Services:
         self.worker_context = worker_context
         self.run_job = run_job  # by a worker of this process, until the job stands still
         self.policy = Policy(store)
-        self.jobs = JobManager(
+        self.submitter = Submitter(
             store, dispatcher, clock, self.policy, proxies=proxy_guard(settings.allow_proxies)
         )
-        self.results = Results(store)
+        self.writer = JobWriter(store, dispatcher, clock, self.policy, self.submitter)
         self.events = Events(store.events, clock)
         self.resolve: Resolve = addresses_of  # of the receivers of webhooks
 
@@ -96,7 +88,7 @@ class Services:
     def ticker(self) -> "ticker.Ticker":
         """The ticker, which fires single schedules."""
         options = ticker.TickerOptions(backlog=self.settings.schedule_backlog)
-        return ticker.Ticker(self.store, self.jobs, self._dispatcher, self.clock, options)
+        return ticker.Ticker(self.store, self.submitter, self._dispatcher, self.clock, options)
 
     @cached_property
     def scheduler(self) -> "loop.SchedulerLoop":
@@ -111,13 +103,8 @@ class Services:
     @cached_property
     def operations(self) -> "operations.Operations":
         """Return work in the background."""
-        workers = bulk.workers_of(self.jobs, self.ticker)
+        workers = bulk.workers_of(self.writer, self.ticker)
         return operations.Operations(self.store, self.clock, workers)
-
-    @cached_property
-    def requests(self) -> "submission.Requests":
-        """Return what makes jobs of what is asked for."""
-        return submission.Requests(self.jobs, self.store, self.policy)
 
     async def seal(self) -> "sealing.Seal":
         """Return what seals the secrets of sites."""
@@ -129,39 +116,24 @@ class Services:
         return credentials.Credentials(self.store, self.clock)
 
     @cached_property
-    def waiting(self) -> "follow.Waiting":
-        """Return what waits for jobs."""
-        return follow.Waiting(self.jobs, self.store.events, self.clock)
-
-    @cached_property
     def configs(self) -> "effective_config.Configs":
         """Return the settings of jobs in force."""
-        return effective_config.Configs(self.jobs, self.store, self.policy)
-
-    @cached_property
-    def why(self) -> "why.Why":
-        """Return what explains waits and URLs."""
-        return why.Why(self.store, self.jobs, self.clock)
-
-    @cached_property
-    def exclusions(self) -> "exclusions.Exclusions":
-        """Return what excludes URLs from jobs."""
-        return exclusions.Exclusions(self.store, self.jobs)
+        return effective_config.Configs(self.store, self.policy)
 
     @cached_property
     def bulk(self) -> "bulk.Bulk":
         """Return what acts on many jobs."""
-        return bulk.Bulk(self.jobs, self.operations)
+        return bulk.Bulk(self.writer, self.operations)
 
     @cached_property
     def preview(self) -> "preview.Preview":
         """Return what tries a spec before there is a job."""
-        return preview.Preview(self.store, self.requests, self.policy, self.worker_context())
+        return preview.Preview(self.store, self.submitter, self.policy, self.worker_context())
 
     @cached_property
     def checking(self) -> "checking.Checking":
         """Return what checks the links of jobs."""
-        return checking.Checking(self.store, self.results, self.clock)
+        return checking.Checking(self.store, self.clock)
 
     @cached_property
     def archive(self) -> "page_search.Archive":
@@ -181,12 +153,7 @@ class Services:
     @cached_property
     def watching(self) -> "status.Watching":
         """Return what workers report."""
-        return status.Watching(self.store, self.jobs, self.clock)
-
-    @cached_property
-    def tailing(self) -> "follow.Tailing":
-        """Return what follows the logs of jobs."""
-        return follow.Tailing(self.store.journal, self.jobs, self.clock)
+        return status.Watching(self.store, self.clock)
 
     @cached_property
     def overview(self) -> "overview.Overview":

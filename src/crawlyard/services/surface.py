@@ -20,6 +20,7 @@ with lazily():
     from crawlyard.services.instance import meta, monitoring
     from crawlyard.services.jobs import jobs
     from crawlyard.services.operations import reader as operations
+    from crawlyard.services.results import results, site
     from crawlyard.services.schedules import change_feed, schedules
     from crawlyard.services.search import pages
     from crawlyard.services.templates import templates
@@ -63,8 +64,20 @@ class Surface:
 
     @cached_property
     def jobs(self) -> "jobs.Jobs":
-        """Return jobs and what they have brought."""
-        return self._made(jobs.Jobs)
+        """Jobs, from their submission to their end."""
+        noun = self._made(jobs.Jobs)
+        noun.results = self.results
+        return noun
+
+    @cached_property
+    def results(self) -> "results.Results":
+        """Pages, links, errors and changes of jobs."""
+        return self._made(results.Results)
+
+    @cached_property
+    def site(self) -> "site.CrawledSite":
+        """The sites that jobs crawl: folders, paths, broken links."""
+        return self._made(site.CrawledSite)
 
     @cached_property
     def pages(self) -> "pages.Pages":

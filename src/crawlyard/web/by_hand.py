@@ -14,6 +14,7 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoints.endpoint import Endpoint, endpoints_of
 from crawlyard.core.endpoints.idempotency import REPLIES_LAST
 from crawlyard.core.events.event import Topic
+from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.export import atom
@@ -23,7 +24,10 @@ from crawlyard.services.events.event_feed import EventFeed
 from crawlyard.services.instance.meta import Meta
 from crawlyard.services.instance.metrics import MEDIA_TYPE as EXPOSITION
 from crawlyard.services.instance.monitoring import Monitoring
-from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.noun import Noun
+from crawlyard.services.results.results import Results
+from crawlyard.services.results.site import CrawledSite
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.search.pages import Pages
 from crawlyard.services.templates.templates import Templates
@@ -89,28 +93,28 @@ _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # ng
 _PICTURES = ("image/png", "image/webp")
 _BINARY = "application/octet-stream"
 _UNNAMEABLE = re.compile(r"[^a-z0-9]+")
-_PART = endpoints_of(Jobs)["part"]
+_PART = endpoints_of(Results)["part"]
 
 
-async def page(request: Request, endpoint: Endpoint, jobs: Jobs) -> Response:
+async def page(request: Request, endpoint: Endpoint, results: Results) -> Response:
     """Answer with a page record, or one part of it as a document."""
     if "part" not in request.query_params:
-        return await answer(request, endpoint, jobs)
+        return await answer(request, endpoint, results)
     args = await arguments(request, _PART)
-    data = (await jobs.part(**args)).encode("utf-8", "replace")
+    data = (await results.part(**args)).encode("utf-8", "replace")
     if args["part"] in (Body.HTML, Body.RENDERED):
         # the charset of the response overrides the one in the document
         return HTMLResponse(data, headers=_FRAMED)
     return PlainTextResponse(data, headers=_INERT)
 
 
-async def screenshot(request: Request, endpoint: Endpoint, jobs: Jobs) -> Response:
+async def screenshot(request: Request, endpoint: Endpoint, results: Results) -> Response:
     """Answer with the screenshot of a page.
 
     Generated clients accept application/octet-stream but no image, and get that type.
     """
     args = await arguments(request, endpoint)
-    data = b"".join([piece async for piece in await jobs.screenshot(**args)])
+    data = b"".join([piece async for piece in await results.screenshot(**args)])
     png, webp = _PICTURES
     kind = png if data.startswith(b"\x89PNG") else webp
     accept = request.headers.get("accept", "")
@@ -119,26 +123,32 @@ async def screenshot(request: Request, endpoint: Endpoint, jobs: Jobs) -> Respon
     return Response(data, media_type=kind, headers=_INERT)
 
 
-async def check(request: Request, endpoint: Endpoint, jobs: Jobs) -> Response:
+async def check(request: Request, endpoint: Endpoint, crawled: CrawledSite) -> Response:
     """Answer with the check of a job; it reads all its pages, so it counts as an export."""
     site = site_of(request)
     count(request, site, (await authenticate(request, site)).credential.id, Bucket.EXPORT)
-    return await answer(request, endpoint, jobs)
+    return await answer(request, endpoint, crawled)
 
 
-async def findings(request: Request, endpoint: Endpoint, jobs: Jobs) -> Response:
+async def findings(request: Request, endpoint: Endpoint, crawled: CrawledSite) -> Response:
     """Answer with part of the check of a job; parts after the first cost no new check."""
-    return await (answer if "cursor" in request.query_params else check)(request, endpoint, jobs)
+    return await (answer if "cursor" in request.query_params else check)(request, endpoint, crawled)
 
 
-async def export(request: Request, endpoint: Endpoint, jobs: Jobs) -> Response:
+async def export(request: Request, endpoint: Endpoint, results: Results) -> Response:
     """Answer with the pages of a job as a file."""
     args, form = await _export(request, endpoint)
-    job = await jobs.get(args["job_id"])
-    chunks = await jobs.export(**args, format_=form)
+    job = await _job(request, args["job_id"])
+    chunks = await results.export(**args, format_=form)
     gzip = args.get("gzip", False)
     kind = _GZIP if gzip else MEDIA_TYPES[form]
     return _file(chunks, kind, file_name(job.spec.name, job.id, form, gzip=gzip))
+
+
+async def _job(request: Request, job_id: str) -> Job:
+    site = site_of(request)
+    actor = (await authenticate(request, site)).actor
+    return (await find_job(site.yard.store, actor, job_id)).job
 
 
 async def export_all(request: Request, endpoint: Endpoint, pages: Pages) -> Response:
@@ -270,10 +280,9 @@ async def _events_of_job(request: Request, endpoint: Endpoint, feed: EventFeed) 
     )
 
 
-async def _log(request: Request, endpoint: Endpoint, _jobs: Jobs) -> Response:
+async def _log(request: Request, endpoint: Endpoint, _: Noun) -> Response:
     args = await arguments(request, endpoint)
-    actor = (await authenticate(request, site_of(request))).actor
-    job = (await site_of(request).yard.jobs.get(actor, args["job_id"])).job
+    job = await _job(request, args["job_id"])
     least = Level[args.get("level", LevelWord.INFO).name]
     log = LogSubscription(job=job.id, least=least, after=_resume_after(args) or 0)
     return await _open_stream(request, Subscription(log=log))

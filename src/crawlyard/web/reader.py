@@ -10,7 +10,7 @@ from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.page import Body
 from crawlyard.errors import NotFound
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs.job_site import PageId
+from crawlyard.services.results.terms import PageId
 from crawlyard.web.endpoints import surface_of
 from crawlyard.web.routes import OneMethod
 
@@ -22,12 +22,12 @@ MAX_CHARACTERS = 200_000
 
 
 async def _reader(request: Request) -> Response:
-    jobs = (await surface_of(request, Permit.RESULTS_READ)).jobs
+    results = (await surface_of(request, Permit.RESULTS_READ)).results
     try:
         page_id = msgspec.convert(request.path_params["page"], PageId, strict=False)
     except msgspec.ValidationError:
         raise NotFound(f"no page {request.path_params['page'][:100]!r}") from None
-    text = await jobs.part(request.path_params["job"], page_id, Body.TEXT)
+    text = await results.part(request.path_params["job"], page_id, Body.TEXT)
     nodes_of = markdown.nodes_of  # loads the module here: two threads must not import it at once
     nodes = await asyncio.to_thread(nodes_of, text[:MAX_CHARACTERS])
     answer = {"nodes": nodes, "whole": len(text) <= MAX_CHARACTERS}

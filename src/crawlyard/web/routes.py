@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -15,14 +16,8 @@ from starlette.routing import Route
 
 from crawlyard.core.answer import encoded, only
 from crawlyard.core.endpoints.endpoint import Slice, reply
-from crawlyard.core.endpoints.idempotency import (
-    DEAD_AFTER,
-    MAX_KEY,
-    REPLIES_LAST,
-    SHOWN_ONCE,
-    Reply,
-    is_key,
-)
+from crawlyard.core.endpoints.idempotency import MAX_KEY, SHOWN_ONCE, Reply, is_key
+from crawlyard.services.idempotency import run_once
 from crawlyard.web.auth import authenticate, site_of
 from crawlyard.web.problems import Problem
 
@@ -142,36 +137,20 @@ async def _answer_once(request: Request, handler: Handler) -> Response:
     if not is_key(key):
         raise Problem("malformed", f"expected an Idempotency-Key of 1 to {MAX_KEY} characters")
     site = site_of(request)
-    replies, now = site.yard.store.replies, site.yard.clock.now()
     # authenticate first: a revoked token must not read its earlier responses
     asker = (await authenticate(request, site)).credential.id
-    request_key = Reply(asker=asker, key=key, request=await _digest(request), created_at=now)
-    earlier = await replies.begin(request_key, now - REPLIES_LAST, now - DEAD_AFTER)
-    if earlier is not None:
-        return _replay(request_key, earlier)
-    try:
-        answer = await handler(request)
-    except BaseException:
-        await replies.drop(
-            request_key.asker, request_key.key
-        )  # refused: the key may be used again, with a corrected request
-        raise
-    if reply().dry_run:
-        await replies.drop(request_key.asker, request_key.key)
-        return answer
-    body = bytes(getattr(answer, "body", b""))
-    headers = tuple((n, v) for n, v in answer.headers.items() if n in _KEPT_HEADERS)
-    done = Reply(
-        asker=request_key.asker,
-        key=key,
-        request=request_key.request,
-        status=answer.status_code,
-        headers=headers,
-        body=_without_secrets(body),
-        created_at=now,
-    )
-    await replies.settle(done)
-    return answer
+    digest, now = await _digest(request), site.yard.clock.now()
+    call = Reply(asker=asker, key=key, request=digest, created_at=now)
+
+    def reply_of(response: Response) -> Reply | None:
+        if reply().dry_run:
+            return None
+        headers = tuple((n, v) for n, v in response.headers.items() if n in _KEPT_HEADERS)
+        body = _without_secrets(bytes(getattr(response, "body", b"")))
+        return replace(call, status=response.status_code, headers=headers, body=body)
+
+    result = await run_once(site.yard.store.replies, call, partial(handler, request), reply_of)
+    return _replay(call, result) if isinstance(result, Reply) else result
 
 
 async def _digest(request: Request) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from crawlyard.cli import values
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import CheckOptions, Urls, form_of
+from crawlyard.cli.jobs.summary import ENDED
 from crawlyard.cli.options import IdempotencyKey, choice, flag, option
 from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.output import counted as count_of
@@ -14,13 +15,13 @@ from crawlyard.cli.usage import essential
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
+from crawlyard.export import files
 from crawlyard.lazy import lazily
 
+# help needs none of them: 30 ms
 with lazily():
     from crawlyard.cli.jobs import junit as junit_file
     from crawlyard.cli.jobs import run_and_watch
-    from crawlyard.cli.jobs.summary import ENDED
-    from crawlyard.export import files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -130,11 +131,11 @@ async def check(
     if job.state in ENDED:
         if fail_on is FailOn.NEW:
             before, skipped = await _last_complete(session, job)
-            report = await jobs.check(job.id, since=before)
+            report = await session.surface.site.check(job.id, since=before)
             await _write(session, report)
             _tell_comparison(session, report, skipped)
         else:
-            report = await jobs.check(job.id)
+            report = await session.surface.site.check(job.id)
             await _write(session, report)
     if junit:
         with files.whole_file(Path(junit)) as sink:
@@ -161,13 +162,15 @@ async def _last_complete(session: "Session", job: "JobOut") -> tuple[str | None,
 
     The number is how many later ones are incomplete: what these did not reach would seem new.
     """
-    jobs, incomplete = session.surface.jobs, 0
-    async for one in every(jobs.list, limit=_MOST_CHECKS, tag=TAG, state="completed"):
+    site, incomplete = session.surface.site, 0
+    async for one in every(
+        session.surface.jobs.list, limit=_MOST_CHECKS, tag=TAG, state="completed"
+    ):
         same = one.id != job.id and not one.damaged and one.spec.urls == job.spec.urls
         if not (same and one.spec.keep_anchors):
             continue
         # a stop at a limit is known without reading all links of that job
-        if not (one.outcome.startswith("Stopped") or (await jobs.check(one.id)).incomplete):
+        if not (one.outcome.startswith("Stopped") or (await site.check(one.id)).incomplete):
             return one.id, incomplete
         incomplete += 1
     return None, incomplete

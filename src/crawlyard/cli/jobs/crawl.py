@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Annotated
 
+from crawlyard.cli import invoke
 from crawlyard.cli.jobs.crawl_options import (
     Output,
     SpecOptions,
@@ -19,8 +20,8 @@ from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
+# help needs none of them: 120 ms
 with lazily():
-    from crawlyard.cli import invoke
     from crawlyard.cli.jobs import exports, run_and_watch
     from crawlyard.services.webhooks import receivers
 

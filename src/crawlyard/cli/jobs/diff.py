@@ -66,10 +66,10 @@ async def diff(
     """
     if page and only:
         raise Invalid("--only", "picks pages of a list; --page shows one")
-    jobs = session.surface.jobs
+    results = session.surface.results
     one, other = await job_id_of(session, earlier), await job_id_of(session, later)
     if page:
-        text = await jobs.page_diff(one, other, page, ignore_text=ignore_text)
+        text = await results.page_diff(one, other, page, ignore_text=ignore_text)
         if session.whole:
             session.write(text)
             return
@@ -82,7 +82,7 @@ async def diff(
 
     async def ask(**part: Any) -> "DiffOut":
         asked = tuple(only or ())
-        found = await jobs.diff(one, other, only=asked, ignore_text=ignore_text, **part)
+        found = await results.diff(one, other, only=asked, ignore_text=ignore_text, **part)
         counts.update(found.counts)
         return found
 

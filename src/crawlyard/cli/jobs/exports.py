@@ -143,7 +143,7 @@ async def save_runs(
     async def union() -> AsyncIterator[Record]:
         seen: set[object] = set()
         for job in runs:
-            portions = await session.surface.jobs.export(
+            portions = await session.surface.results.export(
                 job.id, format_=Format.JSONL, failed=failed
             )
             async for record in _records(portions, plan):
@@ -208,7 +208,7 @@ async def save(
     elif chunks is not None:
         writer = chunk_writer(export.format)
     form = export.format if not export.format.is_text else Format.JSONL
-    portions = await session.surface.jobs.export(
+    portions = await session.surface.results.export(
         job.id, format_=form, chunks=chunks, links=links, failed=failed
     )
     if not export.format.is_text:

@@ -31,15 +31,16 @@ from crawlyard.cli.render.output import View
 from crawlyard.cli.render.words import amount
 from crawlyard.core.endpoints.endpoint import LARGEST_PART, every
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.operations import bulk
 from crawlyard.core.quantity import counted
 from crawlyard.core.words import STATES
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
+# a command needs one or two of them: 80 ms
 with lazily():
     from crawlyard.cli.jobs import edits, run_and_watch, summary, views
     from crawlyard.cli.render import job_display
-    from crawlyard.core.operations import bulk
     from crawlyard.store import queries
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session

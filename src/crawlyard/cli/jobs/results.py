@@ -34,6 +34,7 @@ from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
 
+# a command needs one or two of them: 50 ms
 with lazily():
     from crawlyard.cli.jobs import exports, views
     from crawlyard.cli.templates import views as template_views
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from crawlyard.core.jobs.answers import JobOut
     from crawlyard.core.jobs.log_answers import LineOut
     from crawlyard.export.base import Written
-    from crawlyard.services.jobs.terms import SearchTerms
+    from crawlyard.services.results.terms import SearchTerms
 
 app = typer.Typer()  # the commands of `crawlyard jobs` about the contents of one job
 
@@ -108,12 +109,14 @@ async def pages(
         "kind": tuple(kind or ()),
         "q": query,
     }
-    jobs, most = session.surface.jobs, session.most(limit)
+    most = session.most(limit)
     job_id = await job_id_of(session, job)
     if skipped:
-        shown = await session.listed(every(jobs.skipped, job_id, limit=most), views.SKIPPED)
+        shown = await session.listed(
+            every(session.surface.results.skipped, job_id, limit=most), views.SKIPPED
+        )
     else:
-        found = jobs.pages(job_id, include=(), limit=most, **terms)
+        found = session.surface.jobs.pages(job_id, include=(), limit=most, **terms)
         shown = await session.listed(found, views.PAGES)
     session.tell_rest(shown, limit, "")
 
@@ -127,7 +130,7 @@ async def errors(session: "Session", job: Id) -> None:
     crawlyard jobs errors last --json
     """
     job_id = await job_id_of(session, job)
-    found = (await session.surface.jobs.errors(job_id, referrers=True)).items
+    found = (await session.surface.results.errors(job_id, referrers=True)).items
     await session.listed(found, views.errors_view(session.clock.now()))
     if found:
         session.tell(f"try them again by {session.hint(f'jobs retry {job_id} --failed')}")
@@ -146,7 +149,7 @@ async def links(
     """
     job_id = await job_id_of(session, job)
     found = every(
-        session.surface.jobs.links,
+        session.surface.results.links,
         job_id,
         from_=from_ or None,
         to=to or None,
@@ -261,7 +264,7 @@ async def frontier(session: "Session", job: Id, *, limit: Limit = None) -> None:
     crawlyard jobs frontier last -q > waiting.txt
     """
     job_id = await job_id_of(session, job)
-    found = every(session.surface.jobs.frontier, job_id, limit=session.most(limit))
+    found = every(session.surface.results.frontier, job_id, limit=session.most(limit))
     session.tell_rest(await session.listed(found, views.FRONTIER), limit, "no URL waits")
 
 
@@ -342,7 +345,7 @@ async def why(session: "Session", job: Id, url: Url) -> None:
     crawlyard jobs why last https://docs.example.org/private/
     crawlyard jobs why last https://docs.example.org/ --json
     """
-    found = await session.surface.jobs.why(await job_id_of(session, job), url)
+    found = await session.surface.site.why(await job_id_of(session, job), url)
     await session.show(found, views.WHY)
 
 
@@ -356,10 +359,10 @@ async def screenshot(session: "Session", job: Id, url: Url, *, out: Out = "-") -
     if out == exports.STDOUT and sys.stdout.isatty():
         raise Invalid("--out", "expected a file or a pipe: a picture is not for a terminal")
     job_id = await job_id_of(session, job)
-    found = await session.surface.jobs.why(job_id, url)
+    found = await session.surface.site.why(job_id, url)
     if found.page_id is None:
         raise NotFound(f"there is no page of {url}: {found.detail}")
-    pieces = await session.surface.jobs.screenshot(job_id, found.page_id)
+    pieces = await session.surface.results.screenshot(job_id, found.page_id)
     written = await exports.save_pieces(pieces, out)
     target = "stdout" if out == exports.STDOUT else out
     session.tell(f"{words.amount(written.bytes)}, written to {target}")

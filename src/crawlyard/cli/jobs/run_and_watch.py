@@ -28,7 +28,7 @@ from crawlyard.core.quantity import counted
 from crawlyard.errors import IllegalMove, Invalid, NotFound, Refused, Unavailable
 
 if TYPE_CHECKING:
-    from crawlyard.services.jobs.jobs import Asked
+    from crawlyard.services.jobs.parameters import FormTerms
     from crawlyard.services.workers.worker import Worker
 
 POLL_S = 0.5
@@ -108,7 +108,7 @@ async def crawl(
     session: Session,
     *,
     form: Form,
-    template: "Asked",
+    template: "FormTerms",
     login: LoginOptions,
     export: Export | None,
     detach: bool,
@@ -144,7 +144,7 @@ async def crawl(
 
 
 async def _with_other_faults(
-    session: Session, form: Mapping[str, object], template: "Asked", unknown: NotFound
+    session: Session, form: Mapping[str, object], template: "FormTerms", unknown: NotFound
 ) -> Refused:
     """Return *unknown*, of the job that `since` names, with all other faults of the form."""
     try:
@@ -236,7 +236,7 @@ async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
         with whole_stdout():
             written = await save(session, job, export)
             saved = "" if export.to_stdout else f"{export.where} {amount(written.bytes)}"
-    session.tell(sentence(job, (await session.surface.jobs.errors(job.id)).items, saved))
+    session.tell(sentence(job, (await session.surface.results.errors(job.id)).items, saved))
     if job.detail:
         session.tell(f"  {job.detail}")
     if job.state == "paused":

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
+from crawlyard import clock as clocks
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
 from crawlyard.cli.invoke import action
@@ -52,8 +53,8 @@ from crawlyard.core.schedules.timetable import instants, timetable, zone_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
+# a command needs one of them
 with lazily():
-    from crawlyard import clock as clocks
     from crawlyard.cli.jobs import diff as diffs
     from crawlyard.cli.schedules import views
     from crawlyard.core.schedules import answers as timetables

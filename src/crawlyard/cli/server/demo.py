@@ -11,6 +11,7 @@ from crawlyard.core.jobs.spec_json import form_of
 from crawlyard.core.quantity import counted
 from crawlyard.lazy import lazily
 
+# help needs none of them
 with lazily():
     from crawlyard.cli.jobs import exports, run_and_watch
     from crawlyard.demo import server, site

@@ -14,15 +14,15 @@ from msgspec import Struct
 
 from crawlyard.cli import invoke, values
 from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.cli.server import deadline as deadlines
+from crawlyard.core.access import user
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.lazy import lazily
 
 # help needs none of them
 with lazily():
     from crawlyard.cli import signals
-    from crawlyard.cli.server import deadline as deadlines
     from crawlyard.cli.server import processes, work
-    from crawlyard.core.access import user
     from crawlyard.demo import server as demo
     from crawlyard.demo import site as pages
     from crawlyard.services.access import credentials

@@ -1,5 +1,6 @@
 """Logins at sites as the command line has them: their words, and the secrets that they refer to."""
 
+import getpass
 import os
 import sys
 from collections.abc import Sequence
@@ -13,10 +14,6 @@ from crawlyard.core.access.logged_out import MAX_SESSION_NAME
 from crawlyard.core.access.site_session import MAX_COOKIES_BYTES, LoginKind
 from crawlyard.core.fields import Panel
 from crawlyard.errors import Invalid
-from crawlyard.lazy import lazily
-
-with lazily():
-    import getpass
 
 _ENV, _FILE = "env:", "file:"
 _WORDS = "basic:USER, bearer, cookies:FILE or form:URL"

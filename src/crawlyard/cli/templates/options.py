@@ -13,7 +13,7 @@ from crawlyard.core.templates.template import Parameter, ParameterType
 from crawlyard.errors import Invalid
 
 if TYPE_CHECKING:
-    from crawlyard.services.jobs.jobs import Asked
+    from crawlyard.services.jobs.parameters import FormTerms
 
 TEMPLATE = "Template"
 
@@ -53,7 +53,7 @@ class Use(Struct, frozen=True, kw_only=True):
         option(values.count, "--template-version", "N", "Not the latest one.", TEMPLATE),
     ] = None
 
-    def asked(self) -> "Asked":
+    def asked(self) -> "FormTerms":
         """Return the template and its parameters, as a request for a job has them; or nothing.
 
         Raises:

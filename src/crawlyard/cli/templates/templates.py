@@ -44,6 +44,7 @@ from crawlyard.core.templates.template import FileFormat, TemplateDraft
 from crawlyard.errors import Invalid, NotFound, Unconfirmed
 from crawlyard.lazy import lazily
 
+# a command needs one or two of them
 with lazily():
     from crawlyard.cli.templates import drafts, views
     from crawlyard.core.templates import secrets

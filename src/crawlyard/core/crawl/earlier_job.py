@@ -21,11 +21,11 @@ EarlierJob: TypeAlias = Annotated[
 ]
 
 
-def check_earlier_job(job_id: str | None) -> None:
+def check_earlier_job(job_id: str) -> None:
     """Check the id of the earlier job.
 
     Raises:
         Invalid: it is not an id.
     """
-    if job_id is not None and not _ID.fullmatch(job_id):
+    if not _ID.fullmatch(job_id):
         raise Invalid("since", f"expected the id of a job, got {job_id[:100]!r}")

@@ -1,5 +1,6 @@
 """Job spec: all options of one crawl."""
 
+from collections.abc import Iterator
 from enum import StrEnum, auto
 from functools import partial
 from typing import Annotated
@@ -566,15 +567,20 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_all(
-            partial(check_bounds, self),
-            self._check_start,
-            partial(check_worker_tags, "worker_tags", self.worker_tags),
-            partial(check_unique_key, self.unique_key),
-            partial(check_earlier_job, self.since),
-            self._check_spread,
-            partial(check_rendering, self.render, self.actions, self.screenshot, self.renderer),
-        )
+        bounds = partial(check_bounds, self)
+        check_all(bounds, self._check_start, *self._option_checks(), self._check_spread)
+
+    def _option_checks(self) -> Iterator[partial[None]]:
+        if self.worker_tags:
+            yield partial(check_worker_tags, "worker_tags", self.worker_tags)
+        if self.unique_key is not None:
+            yield partial(check_unique_key, self.unique_key)
+        if self.since is not None:
+            yield partial(check_earlier_job, self.since)
+        if not self.render or self.actions or self.screenshot is not ScreenshotChoice.OFF:
+            yield partial(
+                check_rendering, self.render, self.actions, self.screenshot, self.renderer
+            )
 
     def _check_start(self) -> None:
         if not self.urls and not self.sitemaps:

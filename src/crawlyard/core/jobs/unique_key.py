@@ -22,7 +22,7 @@ UniqueKey: TypeAlias = Annotated[
 ]
 
 
-def check_unique_key(key: str | None) -> None:
+def check_unique_key(key: str) -> None:
     """Check that a key can be stored and compared as it is.
 
     Raises:
@@ -30,5 +30,5 @@ def check_unique_key(key: str | None) -> None:
     """
     if key == "":
         raise Invalid("unique_key", f"expected 1 to {MAX_UNIQUE_KEY} characters, got none")
-    if key is not None and any(char == "\0" or "\ud800" <= char <= "\udfff" for char in key):
+    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in key):
         raise Invalid("unique_key", f"expected text without NUL or surrogates, got {key!r}")

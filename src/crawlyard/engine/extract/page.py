@@ -24,6 +24,7 @@ from crawlyard.engine.extract.page_text import TextBound, visible_length
 from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints
 from crawlyard.lazy import lazily
 
+# it needs an extra
 with lazily():
     from crawlyard.engine.extract import pdf
 

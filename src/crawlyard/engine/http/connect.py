@@ -12,7 +12,7 @@ from typing import TypeAlias
 import aiohappyeyeballs
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.engine.http.connection import HttpConnection
+from crawlyard.engine.http.connection import ClientConnection
 from crawlyard.engine.http.dns import Crowded, Infos, Resolver
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import BlockedAddress, Guard
@@ -48,7 +48,7 @@ class Connector:
         """Return the key of the connections that a request for *url* can use."""
         return origin_of(url)
 
-    async def dial(self, url: str, make: Callable[[], HttpConnection]) -> HttpConnection:
+    async def dial(self, url: str, make: Callable[[], ClientConnection]) -> ClientConnection:
         """Open a connection to the server of a canonical *url*.
 
         Its addresses are tried in order, each shortly after the one before (Happy Eyeballs).
@@ -93,8 +93,8 @@ class Connector:
             )
 
     async def set_up(
-        self, sock: socket.socket, url: str, connection: HttpConnection, key: str
-    ) -> HttpConnection:
+        self, sock: socket.socket, url: str, connection: ClientConnection, key: str
+    ) -> ClientConnection:
         """Set up *connection*, with TLS for https, on a socket that leads to the server of *url*.
 
         Abandon it if that fails.

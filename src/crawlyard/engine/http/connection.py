@@ -13,7 +13,7 @@ MOST_IDLE = 256
 """Idle connections per job, since a crawl of a thousand hosts must not keep one to each."""
 
 
-class HttpConnection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """Connection with at most one request in flight.
 
     *opened* and *lost* are called when it opens and when it is lost. Data that arrives without
@@ -21,7 +21,9 @@ class HttpConnection(asyncio.Protocol):
     """
 
     def __init__(
-        self, opened: Callable[["HttpConnection"], None], lost: Callable[["HttpConnection"], None]
+        self,
+        opened: Callable[["ClientConnection"], None],
+        lost: Callable[["ClientConnection"], None],
     ) -> None:
         self.key = ""  # its key in the pool; set by the connector
         self._opened = opened
@@ -135,17 +137,17 @@ class ConnectionPool:
     def __init__(self, idle_s: float = LONGEST_IDLE_S, most: int = MOST_IDLE) -> None:
         self._idle_s = idle_s
         self._most = most
-        self._open: set[HttpConnection] = set()
-        self._idle: dict[HttpConnection, tuple[str, float]] = {}  # longest idle first
-        self._by_origin: dict[str, list[HttpConnection]] = {}
+        self._open: set[ClientConnection] = set()
+        self._idle: dict[ClientConnection, tuple[str, float]] = {}  # longest idle first
+        self._by_origin: dict[str, list[ClientConnection]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
 
-    def new_connection(self) -> HttpConnection:
+    def new_connection(self) -> ClientConnection:
         """Return a new connection, not yet opened, that belongs to the pool."""
-        return HttpConnection(self._opened, self._lost)
+        return ClientConnection(self._opened, self._lost)
 
-    def take(self, origin: str) -> HttpConnection | None:
+    def take(self, origin: str) -> ClientConnection | None:
         """Remove and return an idle connection to *origin*, ``None`` if there is none."""
         connections = self._by_origin.get(origin, ())
         while connections:
@@ -157,7 +159,7 @@ class ConnectionPool:
             connection.abort()
         return None
 
-    def keep(self, origin: str, connection: HttpConnection) -> None:
+    def keep(self, origin: str, connection: ClientConnection) -> None:
         """Keep a connection idle for the next request to *origin*."""
         if self._closing is not None or not connection.usable:
             connection.abort()
@@ -181,12 +183,12 @@ class ConnectionPool:
         if self._open:
             await asyncio.shield(self._closing)
 
-    def _opened(self, connection: HttpConnection) -> None:
+    def _opened(self, connection: ClientConnection) -> None:
         self._open.add(connection)
         if self._closing is not None:
             connection.abort()
 
-    def _lost(self, connection: HttpConnection) -> None:
+    def _lost(self, connection: ClientConnection) -> None:
         self._open.discard(connection)
         if connection in self._idle:
             self._forget(connection)
@@ -204,11 +206,11 @@ class ConnectionPool:
                 return
             self._drop(connection)
 
-    def _drop(self, connection: HttpConnection) -> None:
+    def _drop(self, connection: ClientConnection) -> None:
         self._forget(connection)
         connection.abort()
 
-    def _forget(self, connection: HttpConnection) -> None:
+    def _forget(self, connection: ClientConnection) -> None:
         origin, _ = self._idle.pop(connection)
         connections = self._by_origin[origin]
         connections.remove(connection)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from crawlyard.engine.http.connect import AddrInfo, Connector, allowed
-from crawlyard.engine.http.connection import HttpConnection
+from crawlyard.engine.http.connection import ClientConnection
 from crawlyard.engine.http.dns import Crowded
 from crawlyard.engine.http.fetch import FetchFailed, NotSent, plain
 from crawlyard.engine.http.guard import BlockedAddress
@@ -36,7 +36,7 @@ class ProxiedConnector:
         proxy = self._proxies.choose(hostname_of(url))
         return "" if proxy is None else _pool_key(url, proxy)
 
-    async def dial(self, url: str, make: Callable[[], HttpConnection]) -> HttpConnection:
+    async def dial(self, url: str, make: Callable[[], ClientConnection]) -> ClientConnection:
         """Open a connection to the server of a canonical *url* through the first usable proxy.
 
         Raises:
@@ -122,8 +122,8 @@ class ProxiedConnector:
             raise ProxyFailed(f"unreachable: {plain(error)}") from error
 
     async def _set_up(
-        self, sock: socket.socket, url: str, proxy: Proxy, connection: HttpConnection
-    ) -> HttpConnection:
+        self, sock: socket.socket, url: str, proxy: Proxy, connection: ClientConnection
+    ) -> ClientConnection:
         try:
             return await self._connector.set_up(sock, url, connection, _pool_key(url, proxy))
         except OSError:  # the handshake with the server failed, which is not the proxy's fault

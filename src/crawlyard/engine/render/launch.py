@@ -20,6 +20,7 @@ from crawlyard.engine.render.pipe import PipeTransport
 from crawlyard.engine.render.process import BrowserProcess
 from crawlyard.lazy import installed, installed_in, lazily
 
+# few crawls render
 with lazily():
     from crawlyard.engine.render import websocket
 

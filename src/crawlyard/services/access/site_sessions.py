@@ -26,6 +26,7 @@ from crawlyard.core.events.event import EventName
 from crawlyard.core.fields import SECRET
 from crawlyard.core.jobs.job import DIRECT
 from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine.http import guard
 from crawlyard.errors import Forbidden, Invalid, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.lazy import lazily
@@ -35,7 +36,7 @@ from crawlyard.services.races import insisted
 # they load the engine
 with lazily():
     from crawlyard.engine import admission, form_login, scope, urls
-    from crawlyard.engine.http import guard, proxy
+    from crawlyard.engine.http import proxy
 
 READ, WRITE = Permit.SESSIONS_READ, Permit.SESSIONS_WRITE
 

@@ -22,10 +22,15 @@ from crawlyard.core.events.event import EventName, Topic, names_of, topics_for
 from crawlyard.core.jobs.answers import EventOut
 from crawlyard.core.webhooks.webhook import EVERYTHING
 from crawlyard.errors import Forbidden, Invalid
+from crawlyard.lazy import lazily
 from crawlyard.services.events.events import named
 from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import EventQuery
+
+# it loads the store
+with lazily():
+    from crawlyard.services.jobs import lookup
 
 Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Id = Annotated[str, Meta(max_length=64)]
@@ -143,7 +148,7 @@ class EventFeed(Noun):
             return wanted, None
         if Topic.JOBS not in wanted:
             raise Invalid("job", "expected jobs among the topics")
-        standing = await self._services.jobs.get(self._actor, job)
+        standing = await lookup.find_job(self._services.store, self._actor, job)
         return frozenset({Topic.JOBS}), standing.job.id
 
 

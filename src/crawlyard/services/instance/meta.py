@@ -44,8 +44,10 @@ from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.lazy import lazily
 from crawlyard.messaging.bus import BusReach
 from crawlyard.services.access.views import MOST_VIEWS
-from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
+from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.jobs.parameters import MOST_TESTED
 from crawlyard.services.noun import Noun
+from crawlyard.services.operations import bulk
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.webhooks import Webhooks
@@ -54,7 +56,6 @@ from crawlyard.services.webhooks.webhooks import Webhooks
 with lazily():
     from crawlyard.core.endpoints import schema as endpoint_schema
     from crawlyard.services.jobs import preview
-    from crawlyard.services.operations import bulk
 
 _FEATURES = (
     "jobs",

@@ -13,8 +13,7 @@ from crawlyard.core.templates.secrets import hidden
 from crawlyard.core.templates.template import PLACE, CrawlTemplate
 from crawlyard.errors import NotFound
 from crawlyard.services.access.policy import CEILING, SETTINGS, Policy
-from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.results import every_event
+from crawlyard.services.jobs.lookup import every_event, find_job
 from crawlyard.services.templates.lookup import find_template
 from crawlyard.services.templates.rendering import DEFAULT, THIS_JOB
 from crawlyard.store.queries import EventQuery
@@ -28,11 +27,9 @@ class Configs:
 
     def __init__(
         self,
-        jobs: JobManager,
         store: Store,
         policy: Policy,
     ) -> None:
-        self._jobs = jobs
         self._store = store
         self._policy = policy
 
@@ -42,7 +39,7 @@ class Configs:
         Raises:
             NotFound: no job has that id, or it belongs to another user.
         """
-        job = (await self._jobs.get(actor, job_id)).job
+        job = (await find_job(self._store, actor, job_id)).job
         template = await self._template(actor, job)
         own, cut = await self._changed(job)
         form, defaults = form_of(job.spec), await self._defaults()

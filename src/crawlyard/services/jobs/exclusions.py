@@ -11,7 +11,8 @@ from crawlyard.core.jobs.lifecycle import LIFECYCLE, STATE_WORDS
 from crawlyard.core.jobs.spec import Scope
 from crawlyard.engine.scope import Boundary
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version, check_version
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.races import TRIES
 from crawlyard.store.store import Store
 
@@ -20,64 +21,62 @@ MOST_SAMPLES = 10
 _PORTION = 2_000  # URLs checked per read, which takes some milliseconds
 
 
-class Exclusions:
-    """Adds patterns to the `exclude` of jobs."""
+async def exclude(
+    writer: JobWriter,
+    actor: Actor,
+    job_id: str,
+    pattern: str,
+    *,
+    dry_run: bool,
+    version: Version = None,
+) -> ExclusionOut:
+    """Exclude URLs that match *pattern* from a job; count the waiting ones.
 
-    def __init__(self, store: Store, jobs: JobManager) -> None:
-        self._store = store
-        self._jobs = jobs
+    Raises:
+        NotFound, Forbidden: as the names say.
+        Invalid: *pattern* is not a valid pattern, or the job has too many.
+        IllegalMove: the job has ended.
+        Stale: the job is not at *version*.
+    """
+    for _ in range(TRIES):
+        job = (await find_job(writer.store, actor, job_id)).job
+        _check(actor, job)
+        boundary = _judge(job, pattern)
+        check_version(f"job {job_id}", job.version, version)
+        count, samples = await _waiting(writer.store, job.id, boundary)
+        changed = not dry_run and pattern not in job.spec.exclude
+        if changed:
+            patterns = (*job.spec.exclude, pattern)
+            try:
+                job = await writer.edit(actor, job_id, {"exclude": patterns}, job.version)
+            except Conflict:
+                continue
+        reply().unchanged, reply().dry_run = not changed, dry_run
+        return ExclusionOut(
+            job_id=job.id,
+            version=job.version,
+            pattern=pattern,
+            dry_run=dry_run,
+            pending_removed=count,
+            samples=samples,
+            exclude=job.spec.exclude,
+        )
+    raise Conflict(f"job {job_id} keeps changing; try again")
 
-    async def add(
-        self, actor: Actor, job_id: str, pattern: str, *, dry_run: bool, version: Version = None
-    ) -> ExclusionOut:
-        """Exclude URLs that match *pattern* from a job; count the waiting ones.
 
-        Raises:
-            NotFound, Forbidden: as the names say.
-            Invalid: *pattern* is not a valid pattern, or the job has too many.
-            IllegalMove: the job has ended.
-            Stale: the job is not at *version*.
-        """
-        for _ in range(TRIES):
-            job = (await self._jobs.get(actor, job_id)).job
-            _check(actor, job)
-            boundary = _judge(job, pattern)
-            check_version(f"job {job_id}", job.version, version)
-            count, samples = await self._waiting(job_id, boundary)
-            changed = not dry_run and pattern not in job.spec.exclude
-            if changed:
-                patterns = (*job.spec.exclude, pattern)
-                try:
-                    job = await self._jobs.edit(actor, job_id, {"exclude": patterns}, job.version)
-                except Conflict:
-                    continue
-            reply().unchanged, reply().dry_run = not changed, dry_run
-            return ExclusionOut(
-                job_id=job.id,
-                version=job.version,
-                pattern=pattern,
-                dry_run=dry_run,
-                pending_removed=count,
-                samples=samples,
-                exclude=job.spec.exclude,
-            )
-        raise Conflict(f"job {job_id} keeps changing; try again")
-
-    async def _waiting(self, job_id: str, boundary: Boundary) -> tuple[int, tuple[str, ...]]:
-        """Return how many waiting URLs a boundary excludes, and the first of them."""
-        count, after = 0, 0
-        samples: list[str] = []
-        while True:
-            found = await self._store.frontier.upcoming(
-                job_id, after, _PORTION, (TargetState.WAITING,)
-            )
-            for known in found:
-                if boundary.verdict_as(known.via, known.url, 0) is not None:
-                    count += 1
-                    samples += [known.url] if len(samples) < MOST_SAMPLES else []
-            if len(found) < _PORTION:
-                return count, tuple(samples)
-            after = found[-1].key
+async def _waiting(store: Store, job_id: str, boundary: Boundary) -> tuple[int, tuple[str, ...]]:
+    """Return how many waiting URLs a boundary excludes, and the first of them."""
+    count, after = 0, 0
+    samples: list[str] = []
+    while True:
+        found = await store.frontier.upcoming(job_id, after, _PORTION, (TargetState.WAITING,))
+        for known in found:
+            if boundary.verdict_as(known.via, known.url, 0) is not None:
+                count += 1
+                samples += [known.url] if len(samples) < MOST_SAMPLES else []
+        if len(found) < _PORTION:
+            return count, tuple(samples)
+        after = found[-1].key
 
 
 def _check(actor: Actor, job: Job) -> None:

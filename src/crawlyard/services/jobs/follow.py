@@ -13,9 +13,9 @@ from crawlyard.core.jobs.job_log import Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.events.events import LOOK_EVERY as EVENTS_EVERY
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.store.crawl.journal import JournalStore
-from crawlyard.store.events.events import EventLog
+from crawlyard.store.store import Store
 
 LOOK_EVERY = timedelta(milliseconds=200)
 """How often to check for new lines."""
@@ -53,87 +53,79 @@ async def stretch(
     )
 
 
-class Tailing:
-    """Follows the logs of jobs that the actor may see."""
+async def follow_log(
+    store: Store,
+    clock: Clock,
+    actor: Actor,
+    job_id: str,
+    *,
+    least: Level = Level.INFO,
+    after: int = 0,
+) -> AsyncIterator[LogLine]:
+    """Yield the lines of a job's log with an *n* above *after*, then each new line.
 
-    def __init__(self, journal: JournalStore, jobs: JobManager, clock: Clock) -> None:
-        self._journal = journal
-        self._jobs = jobs
-        self._clock = clock
+    No line is left out or repeated; lines of other processes are seen within `LOOK_EVERY`.
+    Ends after the last line of a job that has ended, or once the job is deleted. Retries
+    while the store is unavailable. A caller so slow that the next lines are no longer kept
+    continues with the oldest line that is.
 
-    async def follow(
-        self, actor: Actor, job_id: str, *, least: Level = Level.INFO, after: int = 0
-    ) -> AsyncIterator[LogLine]:
-        """Yield the lines of a job's log with an *n* above *after*, then each new line.
-
-        No line is left out or repeated; lines of other processes are seen within `LOOK_EVERY`.
-        Ends after the last line of a job that has ended, or once the job is deleted. Retries
-        while the store is unavailable. A caller so slow that the next lines are no longer kept
-        continues with the oldest line that is.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
-        job_id = (await self._jobs.get(actor, job_id)).job.id
-        while True:
-            try:
-                end = (await self._journal.ends([job_id])).get(job_id)
-                if end is None:
-                    return
-                more = after < end.n
-                found = await stretch(self._journal, job_id, least, after, end) if more else None
-            except StoreUnavailable as error:
-                _log.warning("the store is away, trying again: %s", error)
-                await self._clock.sleep(_RETRY_EVERY)
-                continue
-            if found is not None:
-                for line in found.lines:
-                    yield line
-                after = found.place
-            elif end.over(self._clock.now()):
+    Raises:
+        NotFound: there is no such job, or it belongs to another user.
+    """
+    job_id = (await find_job(store, actor, job_id)).job.id
+    while True:
+        try:
+            end = (await store.journal.ends([job_id])).get(job_id)
+            if end is None:
                 return
-            else:
-                await self._clock.sleep(LOOK_EVERY)
+            more = after < end.n
+            lines = await stretch(store.journal, job_id, least, after, end) if more else None
+        except StoreUnavailable as error:
+            _log.warning("the store is away, trying again: %s", error)
+            await clock.sleep(_RETRY_EVERY)
+            continue
+        if lines is not None:
+            for line in lines.lines:
+                yield line
+            after = lines.place
+        elif end.over(clock.now()):
+            return
+        else:
+            await clock.sleep(LOOK_EVERY)
 
 
 LONGEST = timedelta(seconds=60)
 
 
-class Waiting:
-    """Waits by polling the event log; changes by other processes are seen within `EVENTS_EVERY`."""
+async def wait_for(
+    store: Store,
+    clock: Clock,
+    actor: Actor,
+    job_id: str,
+    states: Collection[State],
+    at_most: timedelta,
+    gone: Callable[[], Awaitable[bool]] | None = None,
+) -> Standing:
+    """Return a job once it has ended or is in one of *states* (empty: any but the current).
 
-    def __init__(self, jobs: JobManager, events: EventLog, clock: Clock) -> None:
-        self._jobs = jobs
-        self._events = events
-        self._clock = clock
+    Polls the event log: changes by other processes are seen within `EVENTS_EVERY`. Returns the
+    job as it is after *at_most* (no more than `LONGEST`), or once *gone* says that no one waits
+    any more.
 
-    async def until(
-        self,
-        actor: Actor,
-        job_id: str,
-        states: Collection[State],
-        at_most: timedelta,
-        gone: Callable[[], Awaitable[bool]] | None = None,
-    ) -> Standing:
-        """Return a job once it has ended or is in one of *states* (empty: any but the current).
-
-        Returns the job as it is after *at_most* (no more than `LONGEST`), or once *gone* says
-        that no one waits any more.
-
-        Raises:
-            NotFound: no job has that id, it belongs to another user, or it was deleted.
-        """
-        end = self._clock.monotonic() + min(at_most, LONGEST).total_seconds()
-        seen = await self._events.last()
-        standing = await self._jobs.get(actor, job_id)
-        wanted = frozenset(states) or frozenset(State) - {standing.job.state}
-        while not (standing.job.state.ended or standing.job.state in wanted):
-            left = timedelta(seconds=end - self._clock.monotonic())
-            if left <= timedelta(0) or (gone is not None and await gone()):
-                break
-            await self._clock.sleep(min(left, EVENTS_EVERY))
-            last = await self._events.last()
-            if last != seen:
-                seen = last
-                standing = await self._jobs.get(actor, job_id)
-        return standing
+    Raises:
+        NotFound: no job has that id, it belongs to another user, or it was deleted.
+    """
+    end = clock.monotonic() + min(at_most, LONGEST).total_seconds()
+    seen = await store.events.last()
+    standing = await find_job(store, actor, job_id)
+    wanted = frozenset(states) or frozenset(State) - {standing.job.state}
+    while not (standing.job.state.ended or standing.job.state in wanted):
+        rest = timedelta(seconds=end - clock.monotonic())
+        if rest <= timedelta(0) or (gone is not None and await gone()):
+            break
+        await clock.sleep(min(rest, EVENTS_EVERY))
+        last = await store.events.last()
+        if last != seen:
+            seen = last
+            standing = await find_job(store, actor, job_id)
+    return standing

@@ -1,23 +1,18 @@
 """Jobs, as one user submits, finds and changes them."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from datetime import datetime, timedelta
+from typing import Any, Unpack
 
-from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.page_answers import StoredPageOut
 from crawlyard.core.endpoints.endpoint import (
-    LONGEST_REF,
     Cursor,
     IdempotencyKey,
     IfMatch,
-    Instant,
     Limit,
-    Rest,
     Slice,
     Words,
     composed,
@@ -30,125 +25,77 @@ from crawlyard.core.endpoints.endpoint import (
 from crawlyard.core.jobs.answers import (
     JOB_LISTED,
     BatchOut,
+    EventOut,
     JobOut,
     JobPlanOut,
     RetriedOut,
 )
-from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.detail_answers import CountsOut, DeletionOut, QueueOut
+from crawlyard.core.jobs.attempts import TELLING, attempts_of
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.detail_answers import (
+    AttemptOut,
+    ConfigOut,
+    CountsOut,
+    DeletionOut,
+    ExclusionOut,
+    ExpandedJobOut,
+    JobProgressOut,
+    QueueOut,
+    ShardOut,
+)
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.lifecycle import ENDED, State
-from crawlyard.core.jobs.order import SORTED_MOST, GroupKey, JobOrder, SortKey
+from crawlyard.core.jobs.job_log import Level, LevelWord
+from crawlyard.core.jobs.lifecycle import ENDED, Move, State
+from crawlyard.core.jobs.log_answers import CourseOut, LineOut
+from crawlyard.core.jobs.order import JobOrder, SortKey
 from crawlyard.core.jobs.preview_answers import PreviewOut
 from crawlyard.core.jobs.progress import progress_of_standing
-from crawlyard.core.jobs.spec import MAX_URL, Priority
-from crawlyard.core.jobs.spec_json import JobRequest, changes_of, read_request
-from crawlyard.core.jobs.waiting import Wait, WaitReason
+from crawlyard.core.jobs.spec_json import changes_of
 from crawlyard.core.operations.answers import BulkOut
-from crawlyard.core.operations.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
-from crawlyard.errors import Forbidden, Invalid, Refused, Unavailable
+from crawlyard.core.operations.bulk import JobAction, RetryScope
+from crawlyard.errors import Version
 from crawlyard.lazy import lazily
+from crawlyard.services.jobs import parameters
 from crawlyard.services.jobs.crawl_form import Crawl, form_with
-from crawlyard.services.jobs.job_looks import LONGEST_WAIT_S, JobLooks
-from crawlyard.services.jobs.terms import JobTerms, SearchTerms, conditions_of
-from crawlyard.store.queries import COUNTED_TO, JobQuery
+from crawlyard.services.jobs.parameters import LONGEST_WAIT_S, Changes, Form, FormTerms, Reason
+from crawlyard.services.jobs.terms import (
+    BulkTerms,
+    JobTerms,
+    bulk_action,
+    chosen,
+    conditions_of,
+    states_of,
+)
+from crawlyard.services.noun import Noun, expanded_by
+from crawlyard.services.results.results import Results
+from crawlyard.services.results.terms import SearchTerms
+from crawlyard.store.queries import COUNTED_TO, EventQuery, JobQuery
 
-# it loads the engine, which a remote call does not need
+# they load the engine and the store, which a remote call does not need
 with lazily():
+    from crawlyard.services.jobs import exclusions, follow, lookup, shapes, verdicts, waits
     from crawlyard.services.webhooks import receivers
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
-MAX_REASON = 500
-MAX_VERSION = 2**31 - 1
-MOST_TESTED = 200
-"""URLs that one `preview` tests."""
 
-MOST_TAGS = 50
-"""Tags that one `bulk` adds or removes."""
-
-MOST_JOBS = 1_000
-"""Jobs in one `submit_many`."""
-
-Sort = Literal[
-    "-created_at", "created_at", "-started_at", "started_at", "-ended_at", "ended_at",
-    "-duration", "duration", "-pages", "pages", "name", "-name",
-]  # fmt: skip
-"""A `SortKey`, and whether it descends."""
-
-Form = Annotated[Mapping[str, Any], Rest("job")]
-Changes = Annotated[Mapping[str, Any], Rest("change")]
-Reason = Annotated[str, Meta(max_length=MAX_REASON)]
-TemplateRef = Annotated[
-    str,
-    Meta(min_length=1, max_length=LONGEST_REF, description="A template's id, name, or OWNER/NAME."),
-]
-TemplateVersion = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
-Params = Annotated[dict[str, Any], Meta(description="Values of the template's parameters.")]
-Kinds = Annotated[
-    tuple[ErrorKind, ...], Meta(max_length=50, description="Of `failed`: only these.")
-]
-
-_WORKER_WITHIN_S = 1.0
-"""How long `wait` goes on without a worker."""
-
-JobId = Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{1,64}$")]
-
-_NO_FORM: Mapping[str, Any] = {}
-_WITH_REASON = {"reason": "the site is being moved"}
-
-
-class Asked(TypedDict, total=False):
-    """What a request for a job has beside its form."""
-
-    template: TemplateRef | None
-    template_version: TemplateVersion | None
-    params: Params | None
-    start_at: Instant | None
-    grant: Annotated[
-        bool,
-        Meta(description="Let this job have what the settings do not grant. Admins may."),
-    ]
-
-
-class Jobs(JobLooks):
+class Jobs(Noun):
     """Makes, finds, moves, changes and deletes jobs, as far as one user may.
 
     A job that they may not see raises `NotFound`, and one that they may not change `Forbidden`.
     With *version*, only that version is changed: else `Stale` is raised and nothing is written.
     """
 
+    results: Results  # of the same surface
+
     @endpoint("GET /jobs", READ, "seq", listed=JOB_LISTED)
     async def list(
         self,
         *,
-        id: Annotated[  # noqa: A002 - the name of the parameter
-            str,
-            Meta(max_length=64, description="A whole id, or what one begins or ends with."),
-        ] = "",
-        sort: Annotated[
-            Sort,
-            Meta(
-                description="`-`: descending, as newest first. By anything but `created_at`, "
-                f"`ended_at` and `pages`, at most {SORTED_MOST:,} jobs are sorted: 422 if more "
-                "match. Those without a value, such as a start, come last."
-            ),
-        ] = "-created_at",
-        group: Annotated[
-            GroupKey | None,
-            Meta(
-                description="Sorts by this first. By `state`: what runs, then what waits or is "
-                "paused, then what has ended. By `schedule` and `host`, at most "
-                f"{SORTED_MOST:,} jobs; by `owner`, so many of each if the sort has that limit."
-            ),
-        ] = None,
-        count: Annotated[
-            Literal["exact", "estimate"] | None,
-            Meta(
-                description="Adds `total`: how many there are in all. An `estimate` counts to "
-                f"{COUNTED_TO:,} and no further: a total of {COUNTED_TO:,} means that many or more."
-            ),
-        ] = None,
+        id: parameters.IdPart = "",  # noqa: A002 - the name of the parameter
+        sort: parameters.SortBy = "-created_at",
+        group: parameters.GroupBy = None,
+        count: parameters.Count = None,
         limit: Limit = 50,
         cursor: Cursor = None,
         **terms: Unpack[JobTerms],
@@ -161,14 +108,13 @@ class Jobs(JobLooks):
         query = JobQuery(where=conditions_of(terms), id_part=id.lower())
         by, descending = SortKey(sort.removeprefix("-")), sort.startswith("-")
         order = JobOrder(by=by, descending=descending, group=group)
-        places = await self._services.jobs.find_ordered(
-            self._actor, query, order, limit + 1, cursor
-        )
+        query, store = await self._visible(query), self._services.store
+        places = await store.jobs.find_ordered(query, order, limit + 1, cursor)
         found, position = [one for one, _ in places], {one.job.id: at for one, at in places}
         total = None
         if count is not None:
             most = COUNTED_TO if count == "estimate" else None
-            counts = await self._services.jobs.counts(self._actor, query, most)
+            counts = await store.jobs.counts(query, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
         shown = dict(zip((s.job.id for s in found), await self._shown(found[:limit]), strict=False))
         return sliced(found, limit, lambda s: shown[s.job.id], lambda s: position[s.job.id], total)
@@ -182,8 +128,8 @@ class Jobs(JobLooks):
         `GET /jobs?count=exact` counts all.
         """
         query = JobQuery(where=conditions_of(terms))
-        most = query.counted_to
-        return CountsOut.of(await self._services.jobs.counts(self._actor, query, most), most)
+        most, query = query.counted_to, await self._visible(query)
+        return CountsOut.of(await self._services.store.jobs.counts(query, most), most)
 
     @endpoint("GET /jobs/queue", READ)
     async def queue(self, *, limit: Limit = 50) -> QueueOut:
@@ -195,15 +141,26 @@ class Jobs(JobLooks):
         or its time; what is held back is passed over. There are no further parts of the list:
         200 jobs are the most.
         """
-        now = self._services.clock.now()
-        found = await self._services.jobs.queue(self._actor, now, limit + 1)
-        query = JobQuery(states=frozenset({State.PENDING}))
-        counts = await self._services.jobs.counts(self._actor, query)
+        store, now = self._services.store, self._services.clock.now()
+        query = await self._visible(JobQuery(states=frozenset({State.PENDING})))
+        pending = await store.queue.pending(now, limit + 1, query.owner)
+        counts = await store.jobs.counts(query)
         return QueueOut(
-            items=await self._shown(found[:limit]),
-            has_more=len(found) > limit,
+            items=await self._shown(pending[:limit]),
+            has_more=len(pending) > limit,
             priorities=CountsOut.of(counts).priorities,
         )
+
+    @endpoint("GET /jobs/{job_id}", READ)
+    async def get(self, job_id: str, *, expand: parameters.Expand = ()) -> ExpandedJobOut:
+        """Return a job, and how far it has come."""
+        standing = await self._standing(job_id)
+        shown = (await self._shown([standing]))[0]
+        names = expanded_by(expand, shapes.TIES, self._permits)
+        made_of = await shapes.ties_of(
+            self._services.store, self._actor, standing.job.origin, names
+        )
+        return ExpandedJobOut.with_ties(shown, made_of)
 
     @composed
     async def create(
@@ -298,7 +255,7 @@ class Jobs(JobLooks):
         before = None if named else (await self.get(job_id)).state
         waited_s = 0.0
         while True:
-            longest_s = LONGEST_WAIT_S if waited_s or without_worker else _WORKER_WITHIN_S
+            longest_s = LONGEST_WAIT_S if waited_s or without_worker else waits.WORKER_WITHIN_S
             left_s = longest_s if timeout_s is None else min(timeout_s - waited_s, longest_s)
             job = await self._wait(job_id, timeout_s=left_s, states=named)
             waited_s += left_s
@@ -306,7 +263,7 @@ class Jobs(JobLooks):
             if done or job.state in ENDED or (timeout_s is not None and waited_s >= timeout_s):
                 return job
             if not without_worker:
-                _check_worker(job, here=self._here)
+                waits.check_worker(job, here=self._here)
 
     @composed
     async def pages(
@@ -320,19 +277,19 @@ class Jobs(JobLooks):
         """Yield the pages of a job in the order they came, with the text that the job kept.
 
         They are read part by part; of a job that runs, those that there are by now. The filters
-        are those of `list_pages`, which returns one part. Without *include*, the records come
+        are those of `results.pages`, which returns one part. Without *include*, the records come
         without text. At most *limit* pages; ``None``: all.
         """
-        async for page in every(self.list_pages, job_id, include=include, limit=limit, **terms):
+        async for page in every(self.results.pages, job_id, include=include, limit=limit, **terms):
             yield page
 
     @endpoint("POST /jobs", WRITE, "200", status=201)
     async def _create(
         self,
-        form: Form = _NO_FORM,
+        form: Form = parameters.NO_FORM,
         *,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
-        **asked: Unpack[Asked],
+        **terms: Unpack[FormTerms],
     ) -> JobOut:
         """Submit a job: a spec of your own, or a template with parameters and what differs.
 
@@ -343,54 +300,46 @@ class Jobs(JobLooks):
         201, whatever else the form says.
         """
         services = self._services
-        request = await services.requests.prepare(self._actor, self._request(form, asked))
-        draft = await services.jobs.draft(self._actor, request)
+        request = parameters.request_of(form, terms, self._actor, self._permits)
+        ready = await services.submitter.prepare(self._actor, request)
+        draft = await services.submitter.draft(self._actor, ready)
         # read before it is stored: no failure after that may turn a stored job into an error
-        waits = await self._waits_of_new(draft.unstored(services.clock.now()))
-        job = await services.jobs.enter(draft)
+        now = services.clock.now()
+        waiting = await waits.waits_of_new(services.store, now, draft.unstored(now))
+        job = await services.submitter.enter(draft)
         if job.id != draft.id:  # it has the same unique key
             reply().unchanged = True
-            return (await self._shown([await services.jobs.get(self._actor, job.id)]))[0]
-        new = Standing(job=job, shard=Shard())
-        return JobOut.of(new, progress_of_standing(new), services.clock.now(), waits)
+            return await self._now(job)
+        return shapes.shown_new(job, services.clock.now(), waiting)
 
     @endpoint("POST /jobs/plan", WRITE)
-    async def plan(
-        self,
-        form: Form = _NO_FORM,
-        **asked: Unpack[Asked],
-    ) -> JobPlanOut:
+    async def plan(self, form: Form = parameters.NO_FORM, **terms: Unpack[FormTerms]) -> JobPlanOut:
         """Return the job that `create` would make: its settings, limits and what it waits for.
 
         What `create` would refuse is refused; nothing is written, and no host is asked.
         """
-        request = self._request(form, asked)
-        plan = await self._services.requests.plan(self._actor, request)
-        waits = await self._waits_of_new(plan.job)
+        request = parameters.request_of(form, terms, self._actor, self._permits)
+        plan = await self._services.submitter.plan(self._actor, request)
+        now = self._services.clock.now()
+        waiting = await waits.waits_of_new(self._services.store, now, plan.job)
         reply().dry_run = True
-        shape = JobPlanOut.of(plan.job, waits, plan.form, plan.sources, plan.cut)
+        shape = JobPlanOut.of(plan.job, waiting, plan.form, plan.sources, plan.cut)
         return replace(shape, existing_id=plan.existing_id)
 
     @endpoint("POST /jobs/preview", WRITE)
     async def preview(
         self,
-        form: Form = _NO_FORM,
+        form: Form = parameters.NO_FORM,
         *,
-        test_urls: Annotated[
-            tuple[Annotated[str, Meta(max_length=MAX_URL)], ...],
-            Meta(
-                max_length=MOST_TESTED,
-                description="URLs to say of whether they would be fetched, and why not.",
-            ),
-        ] = (),
-        **asked: Unpack[Asked],
+        test_urls: parameters.TestURLs = (),
+        **terms: Unpack[FormTerms],
     ) -> PreviewOut:
         """Say what a job would do: its settings, robots.txt, sitemaps, and which URLs are in.
 
         It estimates pages, time and data as well, and says whether a limit would stop the job.
         Takes ten seconds at most; no page is fetched, and nothing is written.
         """
-        request = self._request(form, asked)
+        request = parameters.request_of(form, terms, self._actor, self._permits)
         return await self._services.preview.of(self._actor, request, test_urls)
 
     @endpoint(
@@ -398,19 +347,12 @@ class Jobs(JobLooks):
     )
     async def submit_many(
         self,
-        jobs: Annotated[
-            Sequence[dict[str, Any]],
-            Meta(
-                min_length=1,
-                max_length=MOST_JOBS,
-            ),
-        ],
+        jobs: parameters.Forms,
         *,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BatchOut:
         """Submit many jobs; each has an answer, and one that is refused harms no other."""
-        requests = [_read(body) for body in jobs]
-        return BatchOut.of(await self._services.requests.submit_many(self._actor, requests))
+        return BatchOut.of(await self._services.submitter.submit_requests(self._actor, jobs))
 
     @endpoint(
         "POST /jobs/bulk",
@@ -426,34 +368,15 @@ class Jobs(JobLooks):
         self,
         action: JobAction,
         *,
-        ids: Annotated[tuple[JobId, ...], Meta(max_length=MOST_IDS)] | None = None,
-        filter: JobTerms | None = None,  # noqa: A002 - the name of the member
-        reason: Reason = "",
-        priority: Annotated[Priority | None, Meta(description="Of `set_priority`.")] = None,
-        tags: Annotated[
-            tuple[Annotated[str, Meta(max_length=MAX_URL)], ...],
-            Meta(max_length=MOST_TAGS, description="Of `add_tags` and `remove_tags`."),
-        ] = (),
-        scope: Annotated[RetryScope, Meta(description="Of `retry`.")] = RetryScope.ALL,
-        kinds: Kinds = (),
-        expected_count: Annotated[
-            Annotated[int, Meta(ge=0, le=10**9)] | None,
-            Meta(description="409 if there are a tenth more or less by now."),
-        ] = None,
-        dry_run: Annotated[bool, Meta(description="Only say what would be done.")] = False,
+        expected_count: parameters.ExpectedCount = None,
+        dry_run: parameters.DryRun = False,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+        **terms: Unpack[BulkTerms],
     ) -> BulkOut:
         """Do something to many jobs: up to 200 at once, more by an operation (202)."""
-        asked = BulkAction(
-            action=action,
-            reason=reason,
-            priority=priority,
-            tags=tags,
-            scope=scope,
-            kinds=frozenset(kinds),
-        )
+        wanted, jobs = bulk_action(action, terms), chosen(terms)
         done = await self._services.bulk.act(
-            self._actor, asked, _chosen(ids, filter), expected=expected_count, dry_run=dry_run
+            self._actor, wanted, jobs, expected=expected_count, dry_run=dry_run
         )
         if done.operation is not None:
             reply().status = 202
@@ -469,38 +392,59 @@ class Jobs(JobLooks):
         which is no ceiling for limits.
         """
         values = changes_of(changes, receivers.check_job_spec)
-        return await self._now(await self._services.jobs.edit(self._actor, job_id, values, version))
+        job = await self._services.writer.edit(self._actor, job_id, values, version)
+        return await self._now(job)
+
+    @endpoint(
+        "POST /jobs/{job_id}/exclusions",
+        WRITE,
+        status=202,
+        example={"pattern": "*/print/*", "dry_run": True},
+    )
+    async def exclude(
+        self,
+        job_id: str,
+        pattern: parameters.Pattern,
+        *,
+        dry_run: parameters.CountOnly = False,
+        version: IfMatch = None,
+    ) -> ExclusionOut:
+        """Exclude URLs from a job that has not ended; return how many waiting ones will be skipped.
+
+        A dry run only counts; it and a pattern that the job has already are answered with 200.
+        """
+        writer = self._services.writer
+        return await exclusions.exclude(
+            writer, self._actor, job_id, pattern, dry_run=dry_run, version=version
+        )
 
     @endpoint("DELETE /jobs/{job_id}", WRITE, status=204)
     async def delete(self, job_id: str, *, version: IfMatch = None) -> None:
         """Delete a job that has ended, or is paused, with its pages; their space is freed later."""
-        await self._services.jobs.delete(self._actor, job_id, version)
+        await self._services.writer.delete(self._actor, job_id, version)
         self._services.janitor.wake()
 
     @endpoint("GET /jobs/{job_id}/deletion", WRITE)
     async def deletable(self, job_id: str, *, version: IfMatch = None) -> DeletionOut:
         """Return what deleting a job would delete, or refuse as that would be."""
-        standing = await self._services.jobs.deletable(self._actor, job_id, version)
+        standing = await self._services.writer.changeable(self._actor, job_id, version)
+        verdicts.check_deletable(standing.job)
         return DeletionOut.of(standing)
 
-    @endpoint("POST /jobs/{job_id}/pause", WRITE, status=202, example=_WITH_REASON)
+    @endpoint("POST /jobs/{job_id}/pause", WRITE, status=202, example=parameters.WITH_REASON)
     async def pause(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
         """Hold a job: what is in flight is finished, its frontier is kept."""
-        job = await self._services.jobs.pause(self._actor, job_id, reason, version=version)
-        return await self._now(job)
+        return await self._move(job_id, Move.PAUSE, version, reason)
 
-    @endpoint("POST /jobs/{job_id}/cancel", WRITE, status=202, example=_WITH_REASON)
+    @endpoint("POST /jobs/{job_id}/cancel", WRITE, status=202, example=parameters.WITH_REASON)
     async def cancel(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
         """End a job; its pages are kept."""
-        job = await self._services.jobs.cancel(self._actor, job_id, reason, version=version)
-        return await self._now(job)
+        return await self._move(job_id, Move.CANCEL, version, reason)
 
     @endpoint("POST /jobs/{job_id}/resume", WRITE, status=202)
     async def resume(self, job_id: str, *, version: IfMatch = None) -> JobOut:
         """Queue a paused job, or an ended one that has something left; nothing is refetched."""
-        return await self._now(
-            await self._services.jobs.resume(self._actor, job_id, version=version)
-        )
+        return await self._move(job_id, Move.RESUME, version)
 
     @endpoint(
         "POST /jobs/{job_id}/retry",
@@ -512,78 +456,141 @@ class Jobs(JobLooks):
         self,
         job_id: str,
         *,
-        scope: Annotated[
-            RetryScope,
-            Meta(
-                description="`all`: a new job with the same spec; `failed`: the same job, its "
-                "failed URLs; `now`: end the wait of a pending one."
-            ),
-        ] = RetryScope.ALL,
-        kinds: Kinds = (),
+        scope: parameters.Scope = RetryScope.ALL,
+        kinds: parameters.Kinds = (),
         version: IfMatch = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> RetriedOut:
         """Try a job again: as a new one, or the same with its failed URLs, or now."""
-        manager, actor, urls = self._services.jobs, self._actor, None
+        writer, actor, urls = self._services.writer, self._actor, None
         match scope:
             case RetryScope.FAILED:
-                job, urls = await manager.retry_failed(actor, job_id, kinds, version=version)
+                job, urls = await writer.retry_failed(actor, job_id, kinds, version=version)
             case RetryScope.NOW:
-                job = await manager.retry_now(actor, job_id, version=version)
+                job = await writer.move(actor, job_id, Move.RETRY_NOW, version=version)
             case _:
-                job = await manager.retry(actor, job_id, version=version)
+                job = await writer.retry(actor, job_id, version=version)
                 reply().location = f"/api/v1/jobs/{job.id}"
         shown = await self._now(job)
         return RetriedOut.filled(shown, urls=urls).at_beat(shown.beat)
 
-    def _request(self, form: Mapping[str, Any], asked: Asked) -> JobRequest:
-        grant = asked.get("grant", False)
-        if grant and Permit.ADMIN not in self._permits:
-            raise Forbidden(
-                f"{self._actor.id} may not grant what the settings do not: ask an admin"
-            )
-        return JobRequest(
-            form=form,
-            template=asked.get("template"),
-            template_version=asked.get("template_version"),
-            params=asked.get("params") or {},
-            start_at=asked.get("start_at"),
-            grant=grant,
+    @endpoint("GET /jobs/{job_id}/progress", READ)
+    async def progress(self, job_id: str) -> JobProgressOut:
+        """Return how far a job has come: small, and 304 while nothing has changed."""
+        standing = await self._standing(job_id)
+        return JobProgressOut.now(standing, progress_of_standing(standing))
+
+    @endpoint("GET /jobs/{job_id}/wait", READ)
+    async def _wait(
+        self,
+        job_id: str,
+        *,
+        timeout_s: parameters.Timeout = 30.0,
+        states: parameters.States = (),
+    ) -> JobOut:
+        """Wait until a job has ended or its state has changed, and return it as it then is.
+
+        After `timeout_s`, it is returned as it is.
+        """
+        wanted, at_most = frozenset(states_of(states)), timedelta(seconds=timeout_s)
+        store, clock = self._services.store, self._services.clock
+        standing = await follow.wait_for(
+            store, clock, self._actor, job_id, wanted, at_most, reply().gone
         )
+        return (await self._shown([standing]))[0]
 
-    async def _waits_of_new(self, job: Job) -> Sequence[Wait]:
-        """Return what *job* waits for once it is stored."""
-        new = Standing(job=job, shard=Shard())
-        return (await self._services.why.waits([new], new=True)).get(job.id, ())
+    @endpoint("GET /jobs/{job_id}/config", READ)
+    async def config(self, job_id: str) -> ConfigOut:
+        """Return the settings of a job in force, where each comes from, and its template's."""
+        return await self._services.configs.of(self._actor, job_id)
 
+    @endpoint("GET /jobs/{job_id}/attempts", READ)
+    async def attempts(self, job_id: str) -> Slice[AttemptOut]:
+        """List each time that a worker had the job, the first in front."""
+        standing = await self._standing(job_id)
+        query = EventQuery(subject=standing.job.id, names=TELLING)
+        events = await lookup.every_event(self._services.store.events, query)
+        return Slice(items=AttemptOut.listed(attempts_of(events), standing.shard.usage.pages))
 
-def _check_worker(job: JobOut, *, here: bool) -> None:
-    """Check that a queued job can be run: some worker is alive.
+    @endpoint("GET /jobs/{job_id}/shards", READ)
+    async def shards(self, job_id: str) -> Slice[ShardOut]:
+        """List the parts that a job is spread over, by number; none if one worker has it all."""
+        job = (await self._standing(job_id)).job
+        shards = await self._services.store.spread.shards(job.id)
+        return Slice(items=[ShardOut.of(number, shard) for number, shard in shards.items()])
 
-    Raises:
-        Unavailable: none is.
-    """
-    if all(wait.reason != WaitReason.NO_WORKER for wait in job.waits_for):
-        return
-    hint = "run `crawlyard work` for its instance"
-    if here:
-        hint = "run `crawlyard work`, or call `jobs.run`, which crawls in this process"
-    raise Unavailable(f"job {job.id} is queued, but no worker is alive: {hint}")
+    @endpoint("GET /jobs/{job_id}/events", READ)
+    async def events(
+        self, job_id: str, *, limit: Limit = 50, cursor: Cursor = None
+    ) -> Slice[EventOut]:
+        """List what has happened to a job, oldest first."""
+        query = EventQuery(subject=(await self._standing(job_id)).job.id)
+        log = self._services.store.events
+        events = await log.events(query, int(cursor or 0), limit + 1)
+        return sliced(events, limit, EventOut.of, lambda event: event.seq)
 
+    @endpoint("GET /jobs/{job_id}/log", READ)
+    async def log(
+        self,
+        job_id: str,
+        *,
+        level: parameters.AtLeast = LevelWord.INFO,
+        q: parameters.LogText = "",
+        after: parameters.After = 0,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[LineOut]:
+        """List lines of a job's log, the oldest first; the newest 2,000 are kept."""
+        job = (await self._standing(job_id)).job
+        found = await self._services.store.journal.lines(
+            job.id, Level[level.name], int(cursor or after), limit + 1, q
+        )
+        return sliced(found, limit, LineOut.filled, lambda line: line.n)
 
-def _read(body: Mapping[str, Any]) -> JobRequest | Refused:
-    try:
-        return read_request(body)
-    except Refused as refusal:
-        return refusal
+    @endpoint("GET /jobs/{job_id}/log/stream", READ)
+    async def log_stream(
+        self,
+        job_id: str,
+        *,
+        level: parameters.AtLeast = LevelWord.INFO,
+        after: parameters.After = 0,
+        last_event_id: parameters.LastId = None,
+    ) -> AsyncGenerator[LineOut]:
+        """Follow what a job says, as server-sent events, until it has ended.
 
+        `job.log` brings up to 100 lines, and has the *n* of the last one as its id: whoever
+        comes again with `Last-Event-ID` (or `after`) misses no line and hears none twice.
+        After `resync`, lines that were missed are not kept any more. `end` says that the job
+        has ended and all of its log was told: close the stream then, else a browser comes
+        again.
+        """
+        begin = after if last_event_id is None else last_event_id
+        store, clock = self._services.store, self._services.clock
+        least = Level[level.name]
+        async for line in follow.follow_log(
+            store, clock, self._actor, job_id, least=least, after=begin
+        ):
+            yield LineOut.filled(line)
 
-def _chosen(ids: Sequence[str] | None, terms: JobTerms | None) -> Chosen:
-    if (ids is None) is (terms is None):
-        raise Invalid("ids", "expected ids or a filter, one of the two")
-    if terms is None:
-        return Chosen(ids=tuple(ids or ()))
-    try:
-        return Chosen(where=conditions_of(terms))
-    except Invalid as error:
-        raise Invalid(f"filter.{error.field}", error.message, error.position) from None
+    @endpoint("GET /jobs/{job_id}/metrics", READ)
+    async def metrics(self, job_id: str) -> CourseOut:
+        """Return how a job went: rate, answers by class, latency, bytes and queue over time."""
+        job = (await self._standing(job_id)).job
+        return CourseOut.filled(await self._services.store.journal.course(job.id))
+
+    async def _visible(self, query: JobQuery) -> JobQuery:
+        return await lookup.visible_query(self._services.store, self._actor, query)
+
+    async def _move(self, job_id: str, move: Move, version: Version, why: str = "") -> JobOut:
+        job = await self._services.writer.move(self._actor, job_id, move, why, version=version)
+        return await self._now(job)
+
+    async def _standing(self, job_id: str) -> Standing:
+        return await lookup.find_job(self._services.store, self._actor, job_id)
+
+    async def _shown(self, standings: Sequence[Standing]) -> Sequence[JobOut]:
+        return await shapes.shown(self._services.store, self._services.clock.now(), standings)
+
+    async def _now(self, job: Job) -> JobOut:
+        """Return a job that was just changed, with how far it has come."""
+        return (await self._shown([await self._standing(job.id)]))[0]

@@ -34,8 +34,8 @@ from crawlyard.engine.urls import canonical, host_of, origin_of, path_of
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import CEILING, Policy
-from crawlyard.services.jobs.submission import Requests
-from crawlyard.services.jobs.why import boundary_of
+from crawlyard.services.jobs.submission import Submitter
+from crawlyard.services.results.url_fate import boundary_of
 from crawlyard.services.webhooks.receivers import check_job_spec
 from crawlyard.services.workers.run import WorkerContext
 from crawlyard.store.queries import JobQuery
@@ -58,10 +58,10 @@ class Preview:
     """Previews job requests; nothing is written, and no page is fetched."""
 
     def __init__(
-        self, store: Store, requests: Requests, policy: Policy, context: WorkerContext
+        self, store: Store, submitter: Submitter, policy: Policy, context: WorkerContext
     ) -> None:
         self._store = store
-        self._requests = requests
+        self._submitter = submitter
         self._policy = policy
         self._context = context
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -77,7 +77,7 @@ class Preview:
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not try what one would do")
-        ready = await self._requests.prepare(actor, request)
+        ready = await self._submitter.prepare(actor, request)
         check_job_spec(ready.spec)
         await check_proxies(ready.spec, self._context.proxy_guard, addresses_of)
         needed = await self._policy.needed(actor, ready.spec, ready.origin)

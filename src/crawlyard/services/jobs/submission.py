@@ -1,10 +1,9 @@
 """Submission: from a request to a spec, to a checked draft, to a row of the store."""
 
-import asyncio
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,12 +15,20 @@ from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, spec_with, values_of
+from crawlyard.core.jobs.spec_json import (
+    FIELDS,
+    JobRequest,
+    form_of,
+    read_request,
+    spec_of,
+    spec_with,
+    values_of,
+)
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import check_proxies
-from crawlyard.errors import Forbidden, Invalid, NotFound, Refused, StoreUnavailable
+from crawlyard.errors import Forbidden, Invalid, NotFound, Refused
 from crawlyard.ids import new_id
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import (
@@ -34,6 +41,7 @@ from crawlyard.services.access.policy import (
     cut_of,
     within_ceilings,
 )
+from crawlyard.services.jobs.intake import HEAVIEST, Intake
 from crawlyard.services.templates.rendering import DEFAULT, THIS_JOB, render_template
 from crawlyard.services.webhooks.receivers import (
     Resolve,
@@ -41,105 +49,14 @@ from crawlyard.services.webhooks.receivers import (
     check_names,
     with_webhooks,
 )
-from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant, IntakeRules
 from crawlyard.store.store import Store
 
-MOST = 500
-"""Maximum number of jobs in one transaction, which other writers wait for (50 ms on SQLite)."""
-
 PUBLIC = Guard()
-
-HEAVIEST = 20_000
-"""Maximum number of start URLs in one transaction (0.1 s), unless one caller has more."""
-
-
-class _Asked(Struct, frozen=True):
-    """The jobs of one caller, and the future on which they wait for the answers."""
-
-    entrants: Sequence[Entrant]
-    answer: "asyncio.Future[list[Entered]]"
-
-
-class Intake:
-    """Collects jobs submitted while a transaction is in progress, and stores them with the next.
-
-    A lone caller waits for no one. Jobs are stored in the order of the calls. Each call gets
-    its own answer, and an error in one does not affect the others.
-    """
-
-    def __init__(self, store: IntakeStore, dispatcher: Dispatcher) -> None:
-        self._store = store
-        self._dispatcher = dispatcher
-        self._waiting: deque[_Asked] = deque()
-        self._task: asyncio.Task[None] | None = None
-
-    async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
-        """Store jobs, and return an answer to each; see `IntakeStore.enter`.
-
-        The jobs share a transaction: pass at most `MOST` of them, with `HEAVIEST` URLs. If the
-        caller is cancelled before the transaction begins, nothing is stored; after that, the
-        jobs may have been.
-
-        Raises:
-            StoreUnavailable: nothing was written, or it is unknown whether it was.
-        """
-        if not entrants:
-            return []
-        answer: asyncio.Future[list[Entered]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Asked(entrants, answer))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write_all())
-        return await answer
-
-    async def _write_all(self) -> None:
-        while taken := self._taken():
-            await self._write(taken)
-
-    def _taken(self) -> list[_Asked]:
-        taken: list[_Asked] = []
-        room, urls = MOST, HEAVIEST
-        while self._waiting:
-            asked = self._waiting[0]
-            weight = sum(entrant.urls for entrant in asked.entrants)
-            if taken and (len(asked.entrants) > room or weight > urls):
-                break
-            self._waiting.popleft()
-            if not asked.answer.done():
-                taken.append(asked)
-                room -= len(asked.entrants)
-                urls -= weight
-        return taken
-
-    async def _write(self, taken: Sequence[_Asked]) -> None:
-        entrants = [entrant for asked in taken for entrant in asked.entrants]
-        try:
-            answers = await self._store.enter(entrants)
-        except Exception as error:  # noqa: BLE001 - it is passed on to the callers
-            if len(taken) > 1 and not isinstance(error, StoreUnavailable):
-                for asked in taken:  # a defect in one caller's jobs must not affect the others
-                    await self._write([asked])
-                return
-            for asked in taken:
-                if not asked.answer.done():
-                    asked.answer.set_exception(error)
-            return
-        self._announce(answers)
-        rest = iter(answers)
-        for asked in taken:
-            own = [next(rest) for _ in asked.entrants]
-            if not asked.answer.done():
-                asked.answer.set_result(own)
-
-    def _announce(self, answers: Sequence[Entered]) -> None:
-        """Wake workers once per transaction; they find all due jobs by themselves."""
-        dues = [one.due_at for one in answers if not isinstance(one, Exception)]
-        if dues:
-            self._dispatcher.announce(min(dues))
 
 
 class Submission(Struct, frozen=True, kw_only=True):
-    """The arguments of one `JobManager.submit`."""
+    """A job to submit."""
 
     spec: JobSpec
     start_at: datetime | None = None
@@ -267,13 +184,29 @@ async def drafted(
     )
 
 
+class Prepared(Submission, frozen=True, kw_only=True):
+    """A request turned into a submission."""
+
+    sources: Mapping[str, str]  # where each field of the spec comes from, by path of the form
+
+
+class JobPlan(Struct, frozen=True, kw_only=True):
+    """The job that a request would create, and where its settings would come from."""
+
+    job: Job
+    form: Mapping[str, object]  # the whole spec, credentials hidden
+    sources: Mapping[str, str]  # where each field comes from
+    cut: tuple[str, ...]  # paths of the limits that were cut to a ceiling
+    existing_id: str | None = None  # the job with its unique key, which would be returned instead
+
+
 PORTION = 250
 """Jobs of `submit_many` per transaction. Checking that many takes 10 to 20 ms, during which
 the process does nothing else; larger portions are hardly faster."""
 
 
-class JobSubmitter:
-    """Submits jobs: the first half of `JobManager`."""
+class Submitter:
+    """Makes jobs of requests and of specs, for any actor."""
 
     def __init__(
         self,
@@ -285,32 +218,11 @@ class JobSubmitter:
         proxies: Guard = PUBLIC,
     ) -> None:
         self._store = store
-        self._dispatcher = dispatcher
         self._clock = clock
         self._policy = policy or Policy(store)
         self._resolve = resolve
         self._proxies = proxies  # judges the addresses of proxies
         self._intake = Intake(store.intake, dispatcher)
-
-    async def submit(
-        self,
-        actor: Actor,
-        spec: JobSpec,
-        *,
-        start_at: datetime | None = None,
-        origin: Origin = DIRECT,
-    ) -> Job:
-        """Store a new job that is due now or at *start_at*, and return it.
-
-        If the actor has a job with the unique key of *spec*, that job is returned instead.
-
-        Raises:
-            Invalid: the spec cannot be crawled as it is; the message names the field.
-            Forbidden: the actor may not submit, or asks for something the settings do not grant.
-            QuotaExceeded: the actor already has as many jobs waiting as the quota allows.
-        """
-        asked = Submission(spec=spec, start_at=start_at, origin=origin)
-        return await self.enter(await self.draft(actor, asked))
 
     async def submit_many(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
         """Submit new jobs, many per transaction; return each job or the reason for its refusal.
@@ -372,7 +284,7 @@ class JobSubmitter:
             except Refused as refusal:
                 drafts.append(refusal)
         fit = [draft for draft in drafts if isinstance(draft, JobDraft)]
-        entered = iter(await self._intake.enter([d.entrant(self._clock.now()) for d in fit]))
+        entered = iter(await self.enter_all(fit))
         return [next(entered) if isinstance(draft, JobDraft) else draft for draft in drafts]
 
     async def _drafted(
@@ -433,60 +345,20 @@ class JobSubmitter:
             Forbidden, QuotaExceeded: as for `submit`.
             Conflict: it is a retry of a job that has changed meanwhile.
         """
-        [entered] = await self._intake.enter([draft.entrant(self._clock.now())])
+        [entered] = await self.enter_all([draft])
         if isinstance(entered, Exception):
             raise entered
         return entered
 
+    async def enter_all(self, drafts: Sequence[JobDraft]) -> list[Entered]:
+        """Store the jobs of drafts in one transaction; return each, or why it was refused."""
+        now = self._clock.now()
+        return await self._intake.enter([draft.entrant(now) for draft in drafts])
 
-def _portions(wanted: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
-    """Yield *wanted* in order, in portions that one transaction may take."""
-    portion: list[Submission] = []
-    urls = 0
-    for one in wanted:
-        weight = len(one.spec.urls)
-        if portion and (len(portion) == PORTION or urls + weight > HEAVIEST):
-            yield portion
-            portion, urls = [], 0
-        portion.append(one)
-        urls += weight
-    if portion:
-        yield portion
-
-
-# --- requests: a form, perhaps over a template
-
-
-class Prepared(Submission, frozen=True, kw_only=True):
-    """A request turned into a submission."""
-
-    sources: Mapping[str, str]  # where each field of the spec comes from, by path of the form
-
-
-class JobPlan(Struct, frozen=True, kw_only=True):
-    """The job that a request would create, and where its settings would come from."""
-
-    job: Job
-    form: Mapping[str, object]  # the whole spec, credentials hidden
-    sources: Mapping[str, str]  # where each field comes from
-    cut: tuple[str, ...]  # paths of the limits that were cut to a ceiling
-    existing_id: str | None = None  # the job with its unique key, which would be returned instead
-
-
-class Requests:
-    """Turns requests into jobs."""
-
-    def __init__(self, jobs: JobSubmitter, store: Store, policy: Policy) -> None:
-        self._jobs = jobs
-        self._store = store
-        self._policy = policy
-
-    async def submit_many(
-        self, actor: Actor, requests: Sequence[JobRequest | Refused]
+    async def submit_requests(
+        self, actor: Actor, bodies: Sequence[Mapping[str, Any]]
     ) -> list[Entered]:
         """Submit many requests; return the job of each, or why it was refused.
-
-        An entry that could not be parsed as a request is passed as its error, and returned.
 
         Raises:
             Forbidden: the actor may only view.
@@ -495,16 +367,14 @@ class Requests:
         answers: dict[int, Entered] = {}
         wanted: dict[int, Submission] = {}
         defaults = await self._policy.section(SectionName.DEFAULTS)
-        for number, request in enumerate(requests):
+        for number, body in enumerate(bodies):
             try:
-                if isinstance(request, Refused):
-                    raise request
-                wanted[number] = await self._prepared(actor, request, defaults)
+                wanted[number] = await self._prepared(actor, read_request(body), defaults)
             except Refused as refusal:
                 answers[number] = refusal
-        submitted = await self._jobs.submit_many(actor, list(wanted.values()))
+        submitted = await self.submit_many(actor, list(wanted.values()))
         answers |= dict(zip(wanted, submitted, strict=True))
-        return [answers[number] for number in range(len(requests))]
+        return [answers[number] for number in range(len(bodies))]
 
     async def plan(self, actor: Actor, request: JobRequest) -> JobPlan:
         """Return the job that `submit` would create now; nothing is written.
@@ -513,20 +383,20 @@ class Requests:
             Invalid, NotFound, Forbidden, QuotaExceeded: as for `submit`.
         """
         ready = await self.prepare(actor, request)
-        job, event = await self._jobs.rehearsed(actor, ready)
+        job, event = await self.rehearsed(actor, ready)
         cut = tuple(path for path in FIELDS if path in cut_of(event))
         return JobPlan(
             job=job,
             form=hidden(form_of(job.spec)),
             sources={**ready.sources, **dict.fromkeys(cut, CEILING)},
             cut=cut,
-            existing_id=await self._jobs.existing(actor.id, job.spec.unique_key),
+            existing_id=await self.existing(actor.id, job.spec.unique_key),
         )
 
     async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:
         """Turn a request into a submission, on top of the defaults in the settings.
 
-        Nothing is written; `JobSubmitter.draft` checks it further.
+        Nothing is written; `draft` checks it further.
 
         Raises:
             Invalid, NotFound, Forbidden: as for `submit`.
@@ -548,7 +418,7 @@ class Requests:
                 else ""
                 for name in ("since", "session")
             )
-            more = await self._jobs.reference_faults(actor.id, since, session, CookieMode.JOB)
+            more = await self.reference_faults(actor.id, since, session, CookieMode.JOB)
             raise Invalid.of([error, *more]) from None
 
     async def _completed(
@@ -583,3 +453,18 @@ class Requests:
             grant=request.grant,
             sources={**sources, **dict.fromkeys(under, SETTINGS)},
         )
+
+
+def _portions(wanted: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+    """Yield *wanted* in order, in portions that one transaction may take."""
+    portion: list[Submission] = []
+    urls = 0
+    for one in wanted:
+        weight = len(one.spec.urls)
+        if portion and (len(portion) == PORTION or urls + weight > HEAVIEST):
+            yield portion
+            portion, urls = [], 0
+        portion.append(one)
+        urls += weight
+    if portion:
+        yield portion

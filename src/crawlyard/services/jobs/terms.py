@@ -1,44 +1,30 @@
-"""What lists of jobs and pages can be filtered by, one parameter for each."""
+"""Filter parameters of lists of jobs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, TypedDict, TypeVar
 
 from msgspec import Meta
-from msgspec.structs import replace
 
-from crawlyard.core.crawl.page import ErrorKind, status_asked
-from crawlyard.core.endpoints.endpoint import Instant, Words
+from crawlyard.core.endpoints.endpoint import Words
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
-from crawlyard.core.jobs.spec import MAX_URL
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.spec import MAX_URL, Priority
+from crawlyard.core.operations.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
 from crawlyard.core.parse import none_of
 from crawlyard.errors import Invalid
-from crawlyard.lazy import lazily
-from crawlyard.store.queries import PageQuery
+from crawlyard.services.jobs.parameters import MOST_TAGS, JobId, Kinds, Reason
 
 _K = TypeVar("_K", bound=StrEnum)
 
-# a client of a server needs none of it
-with lazily():
-    from crawlyard.engine import urls
-
 MOST_Q = 500
-_DEEPEST = 1_000_000
 
-Under = Annotated[
-    str,
-    Meta(
-        max_length=MAX_URL,
-        description="A host or folder, with or without a scheme: `docs.example.org/guide/`.",
-    ),
-]
-Depth = Annotated[int, Meta(ge=0, le=_DEEPEST)]
-_ANY = "Several: any of them."
+ANY = "Several: any of them."
 
 
 def _of(key: FilterKey) -> Meta:
     meaning = MEANINGS[key]
-    return Meta(description=meaning.doc if meaning.instant else f"{meaning.doc} {_ANY}")
+    return Meta(description=meaning.doc if meaning.instant else f"{meaning.doc} {ANY}")
 
 
 class JobTerms(TypedDict, total=False):
@@ -62,48 +48,6 @@ class JobTerms(TypedDict, total=False):
             description='The filter language: `state:failed host:x -tag:y "free text"`.',
         ),
     ]
-
-
-class PageTerms(TypedDict, total=False):
-    """Each narrows the pages that are found; pages match all of them."""
-
-    status: Annotated[Words, Meta(description=f"An HTTP status: `404`, or a class: `4xx`. {_ANY}")]
-    kind: Annotated[Words, Meta(description=f"Kinds of errors: `timeout`, `http_4xx`, … {_ANY}")]
-    failed: Annotated[bool | None, Meta(description="With an error, or without.")]
-    needs_scripts: Annotated[
-        bool | None,
-        Meta(
-            description="Whether the page needs scripts: without them its text is empty or partial."
-        ),
-    ]
-    content_type: Annotated[Words, Meta(description=f"`text/html`, or `text/*`. {_ANY}")]
-    depth: Annotated[Words, Meta(description=f"Links from a start URL. {_ANY}")]
-    min_depth: Annotated[Depth | None, Meta(description="At least so many.")]
-    max_depth: Annotated[Depth | None, Meta(description="At most so many.")]
-    host: Annotated[Words, Meta(description=f"The host of the URL; without a port: on any. {_ANY}")]
-    links_to: Annotated[
-        Annotated[str, Meta(max_length=MAX_URL)] | None,
-        Meta(description="Pages with a link to this URL."),
-    ]
-
-
-class SearchTerms(PageTerms, total=False):
-    """The same for the pages of one job, with a text to find."""
-
-    q: Annotated[str, Meta(max_length=MOST_Q, description="A part of the URL or title.")]
-    under: Under
-
-
-class ArchiveTerms(PageTerms, total=False):
-    """The same for the pages of all jobs."""
-
-    job: Annotated[Words, Meta(description=f"The whole id of a job. {_ANY}")]
-    template: Annotated[Words, Meta(description=f"Of jobs made from this template. {_ANY}")]
-    schedule: Annotated[Words, Meta(description=f"Of jobs of this schedule. {_ANY}")]
-    tag: Annotated[Words, Meta(description=f"Of jobs with this tag. {_ANY}")]
-    owner: Annotated[Words, Meta(description=f"Of jobs of a user; `me` is whoever asks. {_ANY}")]
-    since: Annotated[Instant | None, Meta(description="Fetched at this instant, or later.")]
-    until: Annotated[Instant | None, Meta(description="Fetched before this instant.")]
 
 
 def words_of(given: Words | Iterable[str] | None) -> tuple[str, ...]:
@@ -133,67 +77,6 @@ def _parsed(text: str) -> tuple[Condition, ...]:
         raise Invalid("q", error.message, error.position) from None
 
 
-def search_query(terms: SearchTerms) -> PageQuery:
-    """Return the query of *terms* for the pages of one job; it raises what `page_query` does."""
-    found = page_query(terms, terms.get("q", ""))
-    return replace(found, under=place_of(terms.get("under", "")))
-
-
-def place_of(under: str) -> str:
-    """Return a host or folder without its scheme, the host in lower case and with its slash."""
-    host, slash, path = (under.partition("://")[2] or under).partition("/")
-    return f"{host.lower()}{slash or '/'}{path}" if host else ""
-
-
-def page_query(terms: PageTerms, text: str = "") -> PageQuery:
-    """Return the query of *terms*.
-
-    Raises:
-        Invalid: a value is not what its parameter takes; the error names the parameter.
-    """
-    return PageQuery(
-        failed=terms.get("failed"),
-        needs_scripts=terms.get("needs_scripts"),
-        kinds=frozenset(kind_of("kind", word, ErrorKind) for word in words_of(terms.get("kind"))),
-        statuses=frozenset(_status(word) for word in words_of(terms.get("status"))),
-        content_types=frozenset(w.lower() for w in words_of(terms.get("content_type"))),
-        depths=frozenset(_depth(word) for word in words_of(terms.get("depth"))),
-        min_depth=terms.get("min_depth"),
-        max_depth=terms.get("max_depth"),
-        hosts=frozenset(word.lower() for word in words_of(terms.get("host"))),
-        links_to=_target("links_to", terms.get("links_to")),
-        text=text,
-    )
-
-
-def _target(parameter: str, url: str | None) -> int | None:
-    return None if url is None else urls.fingerprint(canonical_of(parameter, url))
-
-
-def link_query(from_: str | None) -> PageQuery:
-    """Return the query for the pages whose links are wanted: all, or the one at a URL.
-
-    Raises:
-        Invalid: it is not an absolute URL.
-    """
-    if from_ is None:
-        return PageQuery()
-    url = canonical_of("from", from_)
-    return PageQuery(page=(urls.fingerprint(url), url))
-
-
-def canonical_of(parameter: str, url: str) -> str:
-    """Return the canonical spelling of a URL, without its fragment.
-
-    Raises:
-        Invalid: it is not an absolute URL; the error names the parameter.
-    """
-    try:
-        return urls.canonical(url)
-    except Invalid as error:
-        raise Invalid(parameter, error.message) from None
-
-
 def kind_of(parameter: str, word: str, known: Iterable[_K]) -> _K:
     """Return the one of *known*, kinds of errors for example, that *word* names.
 
@@ -207,15 +90,58 @@ def kind_of(parameter: str, word: str, known: Iterable[_K]) -> _K:
     raise Invalid(parameter, none_of(word, listed))
 
 
-def _status(word: str) -> int:
+def states_of(words: Words) -> Sequence[State]:
+    """Return the states to wait for.
+
+    Raises:
+        Invalid: a word is no state.
+    """
     try:
-        return status_asked(word)
-    except ValueError as error:
-        raise Invalid("status", str(error)) from None
+        states = condition(FilterKey.STATE, words_of(words)).words
+    except Invalid as error:
+        raise Invalid("states", error.message) from None
+    return [kind_of("states", word, State) for word in states]  # no job waits to be "stopped"
 
 
-def _depth(word: str) -> int:
-    number = int(word) if word.isascii() and word.isdigit() and len(word) < 10 else -1
-    if not 0 <= number <= _DEEPEST:
-        raise Invalid("depth", f"expected a whole number, got {word[:100]!r}")
-    return number
+class BulkTerms(TypedDict, total=False):
+    """The jobs that a bulk action is for, and what it does to them."""
+
+    ids: Annotated[tuple[JobId, ...], Meta(max_length=MOST_IDS)] | None
+    filter: JobTerms | None
+    reason: Reason
+    priority: Annotated[Priority | None, Meta(description="Of `set_priority`.")]
+    tags: Annotated[
+        tuple[Annotated[str, Meta(max_length=MAX_URL)], ...],
+        Meta(max_length=MOST_TAGS, description="Of `add_tags` and `remove_tags`."),
+    ]
+    scope: Annotated[RetryScope, Meta(description="Of `retry`.")]
+    kinds: Kinds
+
+
+def bulk_action(action: JobAction, terms: BulkTerms) -> BulkAction:
+    """Return what to do to jobs."""
+    return BulkAction(
+        action=action,
+        reason=terms.get("reason", ""),
+        priority=terms.get("priority"),
+        tags=terms.get("tags", ()),
+        scope=terms.get("scope", RetryScope.ALL),
+        kinds=frozenset(terms.get("kinds", ())),
+    )
+
+
+def chosen(terms: BulkTerms) -> Chosen:
+    """Return the jobs that a bulk action is for.
+
+    Raises:
+        Invalid: neither ids nor a filter is given, or both are.
+    """
+    ids, where = terms.get("ids"), terms.get("filter")
+    if (ids is None) is (where is None):
+        raise Invalid("ids", "expected ids or a filter, one of the two")
+    if where is None:
+        return Chosen(ids=ids or ())
+    try:
+        return Chosen(where=conditions_of(where))
+    except Invalid as error:
+        raise Invalid(f"filter.{error.field}", error.message, error.position) from None

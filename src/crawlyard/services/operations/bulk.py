@@ -27,11 +27,13 @@ from crawlyard.core.operations.operation import Failure, Operation, OperationKin
 from crawlyard.core.quantity import counted
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound, Refused
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.lookup import find_job, visible_query
+from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.operations.operations import Operations, Portion, Worker
 from crawlyard.services.schedules.backfill import backfill_operation
 from crawlyard.services.schedules.ticker import Ticker
 from crawlyard.store.queries import Entered, JobQuery, Judged
+from crawlyard.store.store import Store
 
 AT_ONCE = 200
 """Maximum number of jobs to handle before answering; more become an operation."""
@@ -50,8 +52,8 @@ _TOLERANCE = 0.1  # how far the number of jobs may be off the expected one, as a
 class Bulk:
     """Acts on many jobs. Jobs that the actor may not see are not counted."""
 
-    def __init__(self, jobs: JobManager, operations: Operations) -> None:
-        self._jobs = jobs
+    def __init__(self, writer: JobWriter, operations: Operations) -> None:
+        self._writer = writer
         self._operations = operations
 
     async def act(
@@ -81,7 +83,7 @@ class Bulk:
             results = [await self._judged(actor, asked, job_id) for job_id in ids[:AT_ONCE]]
             return BulkDone(count=count, dry_run=True, results=tuple(results))
         if count <= AT_ONCE:
-            done = await _results(self._jobs, actor, asked, ids)
+            done = await _results(self._writer, actor, asked, ids)
             return BulkDone(count=count, dry_run=False, results=tuple(done))
         if chosen.ids is not None:
             request = request_of(asked, ids=ids)
@@ -102,15 +104,15 @@ class Bulk:
             return ids, len(ids), ""
         if not chosen.where:
             raise Invalid("filter", "expected a condition at least; created_before means all")
-        query = JobQuery(where=chosen.where)
-        count = sum((await self._jobs.counts(actor, query)).values())
-        found = await self._jobs.ids(actor, query, AT_ONCE)
+        query = await visible_query(self._writer.store, actor, JobQuery(where=chosen.where))
+        count = sum((await self._writer.store.jobs.counts(query)).values())
+        found = await self._writer.store.jobs.ids(query, AT_ONCE)
         # jobs submitted between the two reads are not included
         return found, max(count, len(found)), found[0] if found else ""
 
     async def _judged(self, actor: Actor, asked: BulkAction, job_id: str) -> Result:
         try:
-            job = (await self._jobs.get(actor, job_id)).job
+            job = (await find_job(self._writer.store, actor, job_id)).job
         except Refused as error:
             return Result(id=job_id, code=error.code, detail=str(error))
         try:
@@ -121,7 +123,7 @@ class Bulk:
 
 
 async def _results(
-    jobs: JobManager, actor: Actor, asked: BulkAction, ids: Sequence[str]
+    writer: JobWriter, actor: Actor, asked: BulkAction, ids: Sequence[str]
 ) -> list[Result]:
     """Apply an action to jobs and return the result of each; a refusal is a result, too."""
     if asked.action is JobAction.RETRY and asked.scope is RetryScope.FAILED:
@@ -129,14 +131,14 @@ async def _results(
         found: list[Result] = []
         for begin in range(0, len(ids), _RETRIED):
             some = ids[begin : begin + _RETRIED]
-            found += await asyncio.gather(*(_retried(jobs, actor, asked, one) for one in some))
+            found += await asyncio.gather(*(_retried(writer, actor, asked, one) for one in some))
         return found
     names = {one: one.lower() for one in ids}
     known = [name for name in names.values() if is_id(name)]
     if asked.doubles:
-        made = await jobs.retry_all(actor, known)
+        made = await writer.retry_all(actor, known)
         return [_result_of_retry(one, made.get(name)) for one, name in names.items()]
-    judged = await _changed(jobs, actor, asked, known)
+    judged = await _changed(writer, actor, asked, known)
     return [
         _result_of(one, judged.get(name), gone=asked.action is JobAction.DELETE)
         for one, name in names.items()
@@ -144,14 +146,14 @@ async def _results(
 
 
 async def _changed(
-    jobs: JobManager, actor: Actor, asked: BulkAction, ids: Sequence[str]
+    writer: JobWriter, actor: Actor, asked: BulkAction, ids: Sequence[str]
 ) -> Mapping[str, Judged]:
     """Apply an action to jobs in one transaction."""
     if asked.action is JobAction.DELETE:
-        return await jobs.delete_all(actor, ids)
+        return await writer.delete_all(actor, ids)
     if asked.action in EDITS:
-        return await jobs.edit_all(actor, ids, asked.changes_of)
-    return await jobs.move_all(actor, ids, MOVES.get(asked.action, Move.RETRY_NOW), asked.reason)
+        return await writer.edit_all(actor, ids, asked.changes_of)
+    return await writer.move_all(actor, ids, MOVES.get(asked.action, Move.RETRY_NOW), asked.reason)
 
 
 def _result_of(job_id: str, judged: Judged | None, *, gone: bool) -> Result:
@@ -172,33 +174,33 @@ def _result_of_retry(job_id: str, made: tuple[Job, Entered] | None) -> Result:
     return Result(id=job_id, code=new.code, detail=str(new), state=old.state)
 
 
-async def _retried(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: str) -> Result:
+async def _retried(writer: JobWriter, actor: Actor, asked: BulkAction, job_id: str) -> Result:
     """Retry the failed URLs of a job, and return the result."""
     try:
-        job, _ = await jobs.retry_failed(actor, job_id, asked.kinds)
+        job, _ = await writer.retry_failed(actor, job_id, asked.kinds)
     except (Refused, Conflict) as error:
-        state = await _state(jobs, actor, job_id)
+        state = await _state(writer.store, actor, job_id)
         return Result(id=job_id, code=error.code, detail=str(error), state=state)
     return Result(id=job_id, state=job.state)
 
 
-async def _state(jobs: JobManager, actor: Actor, job_id: str) -> str | None:
+async def _state(store: Store, actor: Actor, job_id: str) -> str | None:
     try:
-        return (await jobs.get(actor, job_id)).job.state
+        return (await find_job(store, actor, job_id)).job.state
     except CrawlyardError:
         return None
 
 
-def workers_of(jobs: JobManager, ticker: Ticker) -> dict[OperationKind, Worker]:
+def workers_of(writer: JobWriter, ticker: Ticker) -> dict[OperationKind, Worker]:
     """Return the function that does a portion, for each kind of operation."""
     return {
-        OperationKind.JOBS: partial(_jobs_portion, jobs),
+        OperationKind.JOBS: partial(_jobs_portion, writer),
         OperationKind.BACKFILL: partial(backfill_operation, ticker),
     }
 
 
 async def _jobs_portion(
-    jobs: JobManager,
+    writer: JobWriter,
     actor: Actor,
     operation: Operation,
     again: bool,  # noqa: FBT001 - a flag of `Worker`
@@ -214,23 +216,24 @@ async def _jobs_portion(
         # the newest id with a character appended sorts just above it, so that it is included
         before = operation.cursor or f"{operation.request['upto']}0"
         query = JobQuery(where=conditions_in(operation.request), before=before)
-        ids = await jobs.ids(actor, query, _JOBS)
+        ids = await writer.store.jobs.ids(await visible_query(writer.store, actor, query), _JOBS)
         cursor, over = ids[-1] if ids else operation.cursor, len(ids) < _JOBS
-    done = await _retries(jobs, actor, operation.id) if again and asked.doubles else set()
-    results = await _results(jobs, actor, asked, [one for one in ids if one not in done])
+    done = await _retries(writer.store, actor, operation.id) if again and asked.doubles else set()
+    results = await _results(writer, actor, asked, [one for one in ids if one not in done])
     failures = tuple(
         Failure(id=one.id, code=one.code, detail=one.detail) for one in results if one.code
     )
     return Portion(done=len(ids), failures=failures, cursor=cursor, over=over)
 
 
-async def _retries(jobs: JobManager, actor: Actor, since: str) -> set[str]:
+async def _retries(store: Store, actor: Actor, since: str) -> set[str]:
     """Return the jobs of which a job with an id above *since* is a retry."""
     where = (condition(FilterKey.ORIGIN, [Source.RETRY]),)
     found, after = set[str](), since
     while True:
         query = JobQuery(where=where, after=after, oldest_first=True)
-        some = [one.job for one in await jobs.find(actor, query, _LOOKED_AT)]
+        visible = await visible_query(store, actor, query)
+        some = [standing.job for standing in await store.jobs.find(visible, _LOOKED_AT)]
         found.update(job.retry_of for job in some if job.retry_of is not None)
         if len(some) < _LOOKED_AT:
             return found

@@ -52,8 +52,8 @@ from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound, Version
 from crawlyard.export import atom
 from crawlyard.ids import new_id
 from crawlyard.services.jobs.crawl_form import Crawl, form_with
-from crawlyard.services.jobs.job_looks import JobLooks
-from crawlyard.services.jobs.jobs import Reason
+from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.jobs.parameters import Reason
 from crawlyard.services.noun import Noun, expanded_by
 from crawlyard.services.schedules.answers import schedule_answer, schedule_answers, tick_ties
 from crawlyard.services.schedules.backfill import (
@@ -440,7 +440,7 @@ class Schedules(Noun):
         with blaming(PARTS, "overrides", _SECONDS):
             job_id = await self._retried(ref, version, run_now)
         reply().location = f"/api/v1/jobs/{job_id}"
-        return await JobLooks(self._services, self._actor, self._permits).get(job_id)
+        return await Jobs(self._services, self._actor, self._permits).get(job_id)
 
     @endpoint(
         "POST /schedules/{ref}/backfill",

@@ -25,7 +25,7 @@ from crawlyard.core.schedules.schedule import (
 from crawlyard.core.templates.secrets import HIDDEN
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, check_name
 from crawlyard.errors import Invalid
-from crawlyard.services.jobs.jobs import MAX_VERSION, TemplateRef
+from crawlyard.services.jobs.parameters import MAX_VERSION, TemplateRef
 
 _LONGEST_WHEN = 200
 _LONGEST_ZONE = 64

@@ -39,8 +39,7 @@ from crawlyard.core.schedules.schedule import (
 from crawlyard.errors import Conflict, IllegalMove, Invalid, NotFound, Refused, Unavailable
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.submission import Submission, prepared
+from crawlyard.services.jobs.submission import Submission, Submitter, prepared
 from crawlyard.services.templates.rendering import render_template
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
@@ -102,13 +101,13 @@ class Ticker:
     def __init__(
         self,
         store: Store,
-        jobs: JobManager,
+        submitter: Submitter,
         dispatcher: Dispatcher,
         clock: Clock,
         options: TickerOptions,
     ) -> None:
         self.store = store
-        self._jobs = jobs
+        self._submitter = submitter
         self._dispatcher = dispatcher
         self.clock = clock
         self._options = options
@@ -169,7 +168,7 @@ class Ticker:
         """
         job, _ = await self.job(schedule, at, by=actor.id, trusted=actor.trusted)
         if anew:
-            await self._jobs.check_receivers(job.spec)
+            await self._submitter.check_receivers(job.spec)
 
     async def fire_due(self) -> int:
         """Fire one batch of due schedules, the longest due first; return how many this call won.
@@ -426,7 +425,7 @@ class Ticker:
         with_key = (other.id for other, _ in made if other.spec.unique_key == key)
         if key is None:
             return None
-        return next(with_key, None) or await self._jobs.existing(job.owner, key)
+        return next(with_key, None) or await self._submitter.existing(job.owner, key)
 
     async def _made(
         self, schedule: CrawlSchedule, run: Tick, reads: Store, made: Sequence[tuple[Job, Event]]

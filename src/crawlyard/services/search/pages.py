@@ -20,14 +20,15 @@ from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines, dumps
 from crawlyard.export.plan import check_installed
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs.terms import ArchiveTerms, page_query, words_of
+from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
+from crawlyard.services.results.terms import ArchiveTerms, page_query
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 
 # what an export alone needs: an extra, and the parser
 with lazily():
     from crawlyard.export import parquet
-    from crawlyard.services.jobs import exporting
+    from crawlyard.services.results import exporting
 
 READ = Permit.RESULTS_READ
 

@@ -22,7 +22,7 @@ from crawlyard.core.search.search import (
     excerpt,
     missing,
 )
-from crawlyard.services.jobs.manager import meant
+from crawlyard.services.jobs.lookup import visible_query
 from crawlyard.store.queries import ArchiveQuery, PageQuery
 from crawlyard.store.store import Store
 
@@ -90,7 +90,7 @@ class Archive:
         as ``me``.
         """
         bounds = self._bounds
-        asked = replace(query, jobs=await meant(self._store, actor, query.jobs))
+        asked = replace(query, jobs=await visible_query(self._store, actor, query.jobs))
         end = self._clock.monotonic() + bounds.time.total_seconds()
         match = await self._store.page_index.match(words) if words and self._indexed else None
         hunt = _Hunt()

@@ -48,7 +48,7 @@ from crawlyard.core.templates.template import (
 from crawlyard.errors import Conflict, Forbidden, Invalid, Stale, Unconfirmed, Version
 from crawlyard.ids import new_id
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs.jobs import MAX_VERSION, TemplateVersion
+from crawlyard.services.jobs.parameters import MAX_VERSION, TemplateVersion
 from crawlyard.services.noun import Noun
 from crawlyard.services.races import TRIES
 from crawlyard.services.templates.handover import Handover

@@ -40,6 +40,7 @@ from crawlyard.core.webhooks.webhook import (
     check_patterns,
     narrowed,
 )
+from crawlyard.engine.http import guard
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.lazy import lazily
@@ -50,7 +51,6 @@ from crawlyard.store.queries import WebhookQuery
 
 # they load the engine
 with lazily():
-    from crawlyard.engine.http import guard
     from crawlyard.services.webhooks import receivers, signing
 
 READ, WRITE = Permit.WEBHOOKS_READ, Permit.WEBHOOKS_WRITE

@@ -12,7 +12,7 @@ from crawlyard.core.hosts.hosts import HostBooking, HostReport, HostState
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.workers.status import WorkerReport, WorkerState
 from crawlyard.errors import NotFound
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.lookup import visible_query
 from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
@@ -23,9 +23,8 @@ _MOST_JOBS = 10_000
 class Watching:
     """Shows workers and hosts; jobs of other users are counted, not named."""
 
-    def __init__(self, store: Store, jobs: JobManager, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._jobs = jobs
         self._clock = clock
 
     async def workers(self, actor: Actor) -> list[WorkerReport]:
@@ -80,7 +79,9 @@ class Watching:
 
     async def _running(self, actor: Actor) -> frozenset[str]:
         query = JobQuery(owner=actor.id, states=frozenset({State.RUNNING}))
-        found = await self._jobs.find(actor, query, _MOST_JOBS)
+        found = await self._store.jobs.find(
+            await visible_query(self._store, actor, query), _MOST_JOBS
+        )
         return frozenset(standing.job.id for standing in found)
 
 

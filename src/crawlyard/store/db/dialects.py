@@ -13,6 +13,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from crawlyard.errors import StoreUnavailable
 from crawlyard.lazy import lazily
 
+# SQLite does not need it: 35 ms
 with lazily():
     from sqlalchemy.dialects import postgresql
 

@@ -25,8 +25,9 @@ from crawlyard.core.workers.answers import WorkerOut
 from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
 from crawlyard.messaging.bus import Bus, BusReach
 from crawlyard.services.access.credentials import Credentials
+from crawlyard.services.jobs.lookup import visible_query
 from crawlyard.services.workers.status import Watching
-from crawlyard.store.queries import JobQuery
+from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.web.live.catch_up import CatchUp
 from crawlyard.web.live.logs import LogStreams
 from crawlyard.web.live.snapshots import Board, ProgressBoard
@@ -309,7 +310,8 @@ class Hub:
 
     async def _read_counts(self, actor: Actor) -> StateCountsOut:
         counted: Counter[str] = Counter()
-        for (state, _), count in (await self._yard.jobs.counts(actor)).items():
+        query = await visible_query(self._yard.store, actor, EVERY_JOB)
+        for (state, _), count in (await self._yard.store.jobs.counts(query)).items():
             counted[state.value] += count
         return StateCountsOut(**counted)
 

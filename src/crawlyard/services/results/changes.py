@@ -48,8 +48,8 @@ from crawlyard.core.text.restless import calmed, encoded, ever_restless, places_
 from crawlyard.engine.scope import line_pattern
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.jobs.comparison import compare
-from crawlyard.services.jobs.results import visible
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.results.comparison import compare
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 
@@ -112,8 +112,8 @@ class Changes:
         Raises:
             Invalid: *ignore* is no pattern, or both are one job.
         """
-        old = await visible(self._store, actor, earlier)
-        new = await visible(self._store, actor, later)
+        old = await find_job(self._store, actor, earlier)
+        new = await find_job(self._store, actor, later)
         ignored = _ignored(new.job, ignore)
         if old.job.id == new.job.id:
             raise Invalid("other", "expected another job to compare with")
@@ -166,7 +166,7 @@ class Changes:
             Invalid: *url* is no URL, or *ignore* no pattern.
         """
         fp = fingerprint(canonical(url))
-        ignored = _ignored((await visible(self._store, actor, later)).job, ignore)
+        ignored = _ignored((await find_job(self._store, actor, later)).job, ignore)
         before = await self._page_of(actor, earlier, fp, url, unproven=earlier < later)
         after = await self._page_of(actor, later, fp, url)
         kind, detail = compared(before, after)
@@ -309,7 +309,7 @@ class Changes:
         self, actor: Actor, job_id: str, fp: int, url: str, *, unproven: bool = False
     ) -> PageFacts:
         """Return the page of a URL; with *unproven*, also that of a run before the job."""
-        job = (await visible(self._store, actor, job_id)).job
+        job = (await find_job(self._store, actor, job_id)).job
         found = await self._store.changes.facts_of(job.id, [fp])
         if unproven:
             copies = await self._store.changes.unproven_of(job.id, [fp])

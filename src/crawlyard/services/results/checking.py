@@ -21,7 +21,8 @@ from crawlyard.core.crawl.link_check_answers import CheckOut
 from crawlyard.core.crawl.page import Body, TargetState
 from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Invalid
-from crawlyard.services.jobs.results import Results, visible
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
 
@@ -42,9 +43,8 @@ class _Report(Struct, frozen=True):
 class Checking:
     """Checks the links of jobs, also of running ones."""
 
-    def __init__(self, store: Store, results: Results, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._results = results
         self._clock = clock
         self._turn = asyncio.Lock()  # two checks at once would take twice the memory
         self._recent: OrderedDict[str, _Report] = OrderedDict()
@@ -54,12 +54,12 @@ class Checking:
 
         While the job runs it may be a minute old.
         """
-        standing = await visible(self._store, actor, job_id)
+        standing = await find_job(self._store, actor, job_id)
         job, of = standing.job, (standing.job.version, standing.shard.usage.done)
         async with self._turn:
             kept, now = self._recent.get(job.id), self._clock.monotonic()
             if kept is None or (kept.of != of and now >= kept.until):
-                check, found = await self._checked(actor, job)
+                check, found = await self._checked(job)
                 told = CheckOut.of(job, None, check, found)
                 kept = _Report(told.shortened(), of, self._clock.monotonic() + _FRESH_S)
                 self._recent[job.id] = kept
@@ -77,19 +77,19 @@ class Checking:
             NotFound: there is no such job, or it belongs to another user.
             Invalid: a job has more than `MOST_PAGES`.
         """
-        job = (await visible(self._store, actor, job_id)).job
-        check, found = await self._checked(actor, job)
+        job = (await find_job(self._store, actor, job_id)).job
+        check, found = await self._checked(job)
         if since is not None:
-            earlier = (await visible(self._store, actor, since)).job
-            _, before = await self._checked(actor, earlier)
+            earlier = (await find_job(self._store, actor, since)).job
+            _, before = await self._checked(earlier)
             found = compared(found, before)
         return CheckOut.of(job, since, check, found)
 
-    async def _checked(self, actor: Actor, job: Job) -> tuple[LinkCheck, list[Finding]]:
+    async def _checked(self, job: Job) -> tuple[LinkCheck, list[Finding]]:
         job_id, check = job.id, LinkCheck(nofollow=job.spec.follow_nofollow)
         # pages matter only if a sitemap may list them
         states = tuple(TargetState) if job.spec.sitemaps else _NOT_PAGES
-        async with aclosing(self._results.records(actor, job_id, PageQuery(), ())) as pages:
+        async with aclosing(page_records(self._store, job_id, PageQuery(), ())) as pages:
             async for stored, _ in pages:
                 if len(check.pages) >= MOST_PAGES:
                     said = f"expected a job of at most {MOST_PAGES:,} pages, {job_id} has more"
@@ -100,23 +100,19 @@ class Checking:
             for one in known:
                 check.add_known(one)
             after = known[-1].key
-        async with aclosing(
-            self._results.records(actor, job_id, PageQuery(), [Body.LINKS])
-        ) as pages:
+        async with aclosing(page_records(self._store, job_id, PageQuery(), [Body.LINKS])) as pages:
             async for stored, bodies in pages:
                 if bodies:
                     check.add_links(stored.page.final_url, decoded(bodies[Body.LINKS]))
         check.add_unlinked()
-        return check, check.findings(await self._missing(actor, job_id, check))
+        return check, check.findings(await self._missing(job_id, check))
 
-    async def _missing(
-        self, actor: Actor, job_id: str, check: LinkCheck
-    ) -> dict[str, AbstractSet[str]]:
+    async def _missing(self, job_id: str, check: LinkCheck) -> dict[str, AbstractSet[str]]:
         """Return the fragments that pages have not; a page whose ids are not kept has all."""
         missing: dict[str, AbstractSet[str]] = {}
         if not check.wanted:
             return missing
-        records = self._results.records(actor, job_id, PageQuery(), [Body.ANCHORS])
+        records = page_records(self._store, job_id, PageQuery(), [Body.ANCHORS])
         async with aclosing(records) as pages:
             async for stored, bodies in pages:
                 url = stored.page.final_url

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import asdict, replace
 
-from crawlyard.core.access.user import Actor
 from crawlyard.core.answer import as_dict, json_value
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.link import decoded as links_of
@@ -24,8 +23,9 @@ from crawlyard.export import base, markdown, tables
 from crawlyard.export.base import Format, Record, file_name
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs.results import Results
+from crawlyard.services.results.records import link_records, page_records
 from crawlyard.store.queries import PageQuery
+from crawlyard.store.store import Store
 
 # it needs an extra
 with lazily():
@@ -36,8 +36,7 @@ _MARKDOWN = (TextMode.MARKDOWN, TextMode.PAGE_MARKDOWN)
 
 
 def stream(
-    results: Results,
-    actor: Actor,
+    store: Store,
     job: Job,
     asked: PageQuery,
     form: Format,
@@ -56,37 +55,31 @@ def stream(
     if gzip and not form.is_text:
         raise Invalid("gzip", f"expected it with jsonl or csv: {form} is compressed already")
     if chunks is not None:
-        made = in_chunks(results, actor, job, asked, form, chunks)
+        made = in_chunks(store, job, asked, form, chunks)
     elif links:
-        made = exported_links(results, actor, job, asked, form)
+        made = exported_links(store, job, asked, form)
     else:
-        made = exported(results, actor, job, asked, form)
+        made = exported(store, job, asked, form)
     return base.gzip_chunks(made) if gzip else made
 
 
-def exported_links(
-    results: Results, actor: Actor, job: Job, asked: PageQuery, form: Format
-) -> AsyncIterator[bytes]:
+def exported_links(store: Store, job: Job, asked: PageQuery, form: Format) -> AsyncIterator[bytes]:
     """Return the links of the pages of *job* that are *asked* for, in pieces that end anywhere.
 
     Raises:
         Invalid: it cannot be written; nothing was read.
     """
     tables.check_links(form)
-    return tables.link_chunks(_links(results, actor, job.id, asked), form)
+    return tables.link_chunks(_links(store, job.id, asked), form)
 
 
-async def _links(
-    results: Results, actor: Actor, job_id: str, asked: PageQuery
-) -> AsyncGenerator[Record]:
-    async with aclosing(results.links(actor, job_id, asked)) as found:
+async def _links(store: Store, job_id: str, asked: PageQuery) -> AsyncGenerator[Record]:
+    async with aclosing(link_records(store, job_id, asked)) as found:
         async for _, link in found:
             yield as_dict(link)
 
 
-def exported(
-    results: Results, actor: Actor, job: Job, asked: PageQuery, form: Format
-) -> AsyncIterator[bytes]:
+def exported(store: Store, job: Job, asked: PageQuery, form: Format) -> AsyncIterator[bytes]:
     """Return the pages of *job* that are *asked* for, in pieces that end anywhere.
 
     Raises:
@@ -99,14 +92,14 @@ def exported(
     if form is Format.WARC:
         name = file_name(spec.name, job.id, form)
         writer = warc.Warc(spec.name or job.id, name, robots=not spec.ignore_robots)
-        return warc.chunks(_captures(results, actor, job.id, asked), writer)
+        return warc.chunks(_captures(store, job.id, asked), writer)
     if form is Format.MARKDOWN:
-        return markdown.chunks(_documents(results, actor, job.id, asked))
-    return plan.chunks(records(results, actor, job.id, asked, plan))
+        return markdown.chunks(_documents(store, job.id, asked))
+    return plan.chunks(records(store, job.id, asked, plan))
 
 
 def in_chunks(
-    results: Results, actor: Actor, job: Job, asked: PageQuery, form: Format, most: int
+    store: Store, job: Job, asked: PageQuery, form: Format, most: int
 ) -> AsyncIterator[bytes]:
     """Return the text of pages in chunks of at most *most* words, as JSON Lines or CSV.
 
@@ -120,7 +113,7 @@ def in_chunks(
     writer = tables.chunk_writer(form)
     if asked.failed is None:
         asked = replace(asked, failed=False)
-    return base.chunks(chunk_records(results, actor, job, asked, most), writer)
+    return base.chunks(chunk_records(store, job, asked, most), writer)
 
 
 def _is_markdown(page: Page, mode: TextMode) -> bool:
@@ -131,10 +124,10 @@ def _is_markdown(page: Page, mode: TextMode) -> bool:
 
 
 async def chunk_records(
-    results: Results, actor: Actor, job: Job, asked: PageQuery, most: int
+    store: Store, job: Job, asked: PageQuery, most: int
 ) -> AsyncGenerator[Record]:
     """Yield the chunks of the pages that are *asked* for, with the fields of `export.tables`."""
-    async with aclosing(results.records(actor, job.id, asked, [Body.TEXT])) as found:
+    async with aclosing(page_records(store, job.id, asked, [Body.TEXT])) as found:
         async for stored, bodies in found:
             page = stored.page
             text = bodies.get(Body.TEXT, b"").decode(errors="replace")
@@ -149,19 +142,19 @@ async def chunk_records(
 
 
 async def records(
-    results: Results, actor: Actor, job_id: str, asked: PageQuery, plan: Plan
+    store: Store, job_id: str, asked: PageQuery, plan: Plan
 ) -> AsyncGenerator[Record]:
     """Yield the pages of a job that are *asked* for, as *plan* writes them."""
-    async with aclosing(results.records(actor, job_id, asked, plan.bodies)) as found:
+    async with aclosing(page_records(store, job_id, asked, plan.bodies)) as found:
         async for stored, bodies in found:
             kept = readable(bodies) if bodies else {}
             yield record_of(stored.page, kept, plan.left_out)
 
 
 async def _documents(
-    results: Results, actor: Actor, job_id: str, asked: PageQuery
+    store: Store, job_id: str, asked: PageQuery
 ) -> AsyncGenerator[markdown.Document]:
-    async with aclosing(results.records(actor, job_id, asked, [Body.TEXT])) as found:
+    async with aclosing(page_records(store, job_id, asked, [Body.TEXT])) as found:
         async for stored, bodies in found:
             page = stored.page
             if text := bodies.get(Body.TEXT):
@@ -170,11 +163,9 @@ async def _documents(
                 )
 
 
-async def _captures(
-    results: Results, actor: Actor, job_id: str, asked: PageQuery
-) -> "AsyncGenerator[warc.Capture]":
+async def _captures(store: Store, job_id: str, asked: PageQuery) -> "AsyncGenerator[warc.Capture]":
     kinds = [Body.HTML, Body.HEADERS]
-    async with aclosing(results.records(actor, job_id, asked, kinds)) as found:
+    async with aclosing(page_records(store, job_id, asked, kinds)) as found:
         async for stored, bodies in found:
             page = stored.page
             if Body.HTML not in bodies or page.status is None:

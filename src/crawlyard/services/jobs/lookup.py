@@ -1,0 +1,93 @@
+"""Lookup of jobs: what one actor may see of them, and what a query of theirs means."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.events.event import Event
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.filter import ME, Condition, FilterKey
+from crawlyard.core.templates.template import is_id
+from crawlyard.errors import NotFound
+from crawlyard.store.events.events import EventLog
+from crawlyard.store.queries import EventQuery, JobQuery, ScheduleQuery, TemplateQuery
+from crawlyard.store.store import Store
+
+_CHUNK = 500
+
+
+async def every_event(log: EventLog, query: EventQuery) -> list[Event]:
+    """Return all events of *query*, oldest first; meant for one job, which has few."""
+    events: list[Event] = []
+    while part := await log.events(query, events[-1].seq if events else 0, _CHUNK):
+        events += part
+    return events
+
+
+async def find_job(store: Store, actor: Actor, job_id: str) -> Standing:
+    """Return a job with its usage and lease.
+
+    Raises:
+        NotFound: there is none of that id, or it belongs to another user.
+    """
+    if not is_id(job_id):
+        raise NotFound(f"there is no job {job_id[:100]}")
+    standing = await store.jobs.get(job_id.lower())
+    if not actor.may_see(standing.job.owner):
+        raise NotFound(f"there is no job {job_id}")
+    return standing
+
+
+_Finder: TypeAlias = Callable[[Store, Actor, str], Awaitable[list[str]]]
+
+_MOST_NAMED = 2  # names are unique per owner
+
+
+async def visible_query(store: Store, actor: Actor, query: JobQuery) -> JobQuery:
+    """Return *query* as a store takes it, narrowed to the jobs that the actor may see.
+
+    In its conditions, names of templates and schedules (the actor's own, or OWNER/NAME) are
+    replaced by ids, and ``me`` by the actor. An unknown name matches nothing.
+    """
+    where = tuple([await _resolved(store, actor, one) for one in query.where])
+    owner = query.owner if actor.role is Role.ADMIN else actor.id
+    return replace(query, owner=owner, where=where)
+
+
+async def _resolved(store: Store, actor: Actor, asked: Condition) -> Condition:
+    find = _FIND.get(asked.key)
+    if find is None:
+        return asked
+    words = [word for name in asked.words for word in await find(store, actor, name)]
+    return replace(asked, words=tuple(words))
+
+
+async def _owner(_store: Store, actor: Actor, word: str) -> list[str]:
+    return [actor.id if word == ME else word]
+
+
+async def _templates(store: Store, actor: Actor, word: str) -> list[str]:
+    if is_id(word):
+        return [word.lower()]
+    owner, slash, name = word.rpartition("/")
+    seen_by = None if actor.role is Role.ADMIN else actor.id
+    query = TemplateQuery(owner=owner if slash else actor.id, seen_by=seen_by, name=name)
+    return [template.id for template in await store.templates.find(query, _MOST_NAMED)]
+
+
+async def _schedules(store: Store, actor: Actor, word: str) -> list[str]:
+    if is_id(word):
+        return [word.lower()]
+    owner, slash, name = word.rpartition("/")
+    query = ScheduleQuery(owner=owner if slash else actor.id, name=name)
+    found = await store.schedules.find(query, _MOST_NAMED)
+    return [schedule.id for schedule in found if actor.may_see(schedule.owner)]
+
+
+_FIND: Mapping[FilterKey, _Finder] = {
+    FilterKey.OWNER: _owner,
+    FilterKey.TEMPLATE: _templates,
+    FilterKey.SCHEDULE: _schedules,
+}

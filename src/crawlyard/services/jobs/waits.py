@@ -1,0 +1,100 @@
+"""Waits: what jobs wait for before they start or go on."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from crawlyard.core.jobs.answers import JobOut
+from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.waiting import (
+    Surroundings,
+    Wait,
+    WaitReason,
+    pending_waits,
+    running_waits,
+)
+from crawlyard.errors import Unavailable
+from crawlyard.services.workers.reporting import ALIVE
+from crawlyard.store.store import Store
+
+MOST_PLACES = 1_000
+"""How many places of the queue are counted for a list of jobs."""
+
+MOST_AHEAD = 10_000
+"""How many jobs ahead are counted for a single job."""
+
+WORKER_WITHIN_S = 1.0
+"""How long a caller waits for a job if no worker is alive."""
+
+
+async def waits_of(
+    store: Store, now: datetime, standings: Sequence[Standing], *, new: bool = False
+) -> Mapping[str, tuple[Wait, ...]]:
+    """Return what jobs wait for, by job id; jobs that wait for nothing are left out.
+
+    Takes three reads, however many jobs there are. For a single pending job, more places
+    in the queue are counted. A *new* job, which is the only one, is not stored yet.
+    """
+    live = [one for one in standings if one.job.state in (State.PENDING, State.RUNNING)]
+    if not live:
+        return {}
+    reports = await store.workers.find()
+    alive = tuple(report for report in reports if now - report.beat_at <= ALIVE)
+    pending = [one for one in live if one.job.state is State.PENDING]
+    counted = MOST_AHEAD if len(pending) == 1 else MOST_PLACES
+    among = Surroundings(workers=alive, counted=counted)
+    held_back = await store.queue.held_back(now) if pending else {}
+    places = await _places(store, pending, held_back, now, new=new)
+    waits: dict[str, tuple[Wait, ...]] = {}
+    for one in live:
+        job, until = one.job, one.shard.lease_until
+        if job.state is State.RUNNING:
+            of_job = running_waits(job, now, alive)
+        else:
+            held = one.shard.worker is not None and until is not None and until > now
+            quota, place = held_back.get(job.owner), places.get(job.id)
+            of_job = pending_waits(job, now, quota, place, held=held, among=among)
+        if of_job:
+            waits[job.id] = of_job
+    return waits
+
+
+async def waits_of_new(store: Store, now: datetime, job: Job) -> Sequence[Wait]:
+    """Return what *job* waits for once it is stored."""
+    new = Standing(job=job, shard=Shard())
+    return (await waits_of(store, now, [new], new=True)).get(job.id, ())
+
+
+async def _places(
+    store: Store,
+    pending: Sequence[Standing],
+    held_back: Mapping[str, str],
+    now: datetime,
+    *,
+    new: bool,
+) -> dict[str, int]:
+    """Return the number of jobs ahead of each job that may start now, as far as counted."""
+    able = [s.job for s in pending if s.job.due_at <= now and s.job.owner not in held_back]
+    if len(able) == 1:
+        (job,) = able
+        count = await store.queue.ahead(job, now, MOST_AHEAD + 1, held_back, new=new)
+        return {job.id: count} if count <= MOST_AHEAD else {}
+    if not able:
+        return {}
+    front = await store.queue.front(now, MOST_PLACES, held_back)
+    return {job_id: place for place, job_id in enumerate(front)}
+
+
+def check_worker(job: JobOut, *, here: bool) -> None:
+    """Check that a queued job can be run: some worker is alive.
+
+    Raises:
+        Unavailable: none is.
+    """
+    if all(wait.reason != WaitReason.NO_WORKER for wait in job.waits_for):
+        return
+    hint = "run `crawlyard work` for its instance"
+    if here:
+        hint = "run `crawlyard work`, or call `jobs.run`, which crawls in this process"
+    raise Unavailable(f"job {job.id} is queued, but no worker is alive: {hint}")
