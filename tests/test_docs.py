@@ -87,7 +87,7 @@ def test_the_page_on_the_command_line_lists_every_exit_code() -> None:
 
 def test_the_page_on_retention_says_of_every_table_how_long_it_is_kept() -> None:
     page = (ROOT / "docs" / "howto" / "retention.md").read_text("utf-8")
-    tables = page.partition("## What each table is kept for")[2]
+    tables = page.partition("## Retention of each table")[2]
 
     rows = re.findall(r"^\| (`.*?`) \|", tables, re.MULTILINE)
     told = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
