@@ -180,9 +180,9 @@ def test_a_limit_of_one_is_singular() -> None:
 
 def test_no_message_puts_a_plural_behind_a_number_that_may_be_one() -> None:
     for suffix in ["py", "js"]:
-        found = [
-            f"{file.relative_to(SOURCE)}: {one[0]}"
+        findings = [
+            f"{file.relative_to(SOURCE)}: {match[0]}"
             for file in SOURCE.rglob(f"*.{suffix}")
-            for one in PLURAL.finditer(file.read_text("utf-8"))
+            for match in PLURAL.finditer(file.read_text("utf-8"))
         ]
-        assert found == [], suffix
+        assert findings == [], suffix
