@@ -243,8 +243,8 @@ def test_a_list_is_read_to_its_end(yard: Shell) -> None:
     [
         (("POST", "jobs"), "goes with GET"),
         (("GET", "jobs", "-i"), "without --include"),
-        (("GET", "meta"), "expected a list behind meta"),
-        (("GET", "/metrics"), "expected a list behind /metrics"),
+        (("GET", "meta"), "expected a list at meta"),
+        (("GET", "/metrics"), "expected a list at /metrics"),
     ],
 )
 def test_what_is_no_list_has_no_pages(yard: Shell, words: tuple[str, ...], said: str) -> None:

@@ -128,7 +128,7 @@ def test_a_version_may_be_named(news: Shell, site: str) -> None:
 def test_a_wrong_value_names_the_parameter(news: Shell) -> None:
     for words, code, said in (
         (("-p", "start_ur=x"), 2, "--param start_ur: there is no such parameter; did you mean"),
-        (("-p", "start_url=x"), 2, "--param start_url: expected a URL of http or https, got 'x'"),
+        (("-p", "start_url=x"), 2, "--param start_url: expected an http or https URL, got 'x'"),
         ((), 2, "--param start_url: expected a value of type url, got none"),
         (("-p", "start_url=https://a.example", "-p", "pages=7"), 2, "expected one of 5, 10, got 7"),
         (("-p", "pages"), 2, "--param: expected NAME=VALUE"),
@@ -355,7 +355,7 @@ def test_what_was_written_in_an_editor_is_not_lost_when_it_is_wrong(news: Shell)
 
     assert ran.returncode == 2
     assert "did you mean per_host?" in ran.stderr
-    assert "what you wrote is kept in" in ran.stderr
+    assert "your changes are kept in" in ran.stderr
     [kept] = news.folder.glob("crawlyard-*.yaml")
     assert "per_hots" in kept.read_text()
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -369,7 +369,7 @@ def test_what_was_written_in_an_editor_is_not_lost_when_it_cannot_be_kept(news: 
 
     assert ran.returncode == 5
     [kept] = news.folder.glob("crawlyard-*.yaml")
-    assert f"what you wrote is kept in {kept}" in ran.stderr
+    assert f"your changes are kept in {kept}" in ran.stderr
     assert "name: docs" in kept.read_text()
 
 
@@ -419,7 +419,7 @@ def test_publishing_says_which_credentials_are_taken_out(either: Shell) -> None:
     assert "s3cret" not in either.run("templates", "export", "docs").stdout
     first = either.run("templates", "export", "docs", "--version", "1")
     assert "Bearer s3cret" in first.stdout
-    assert "there are credentials in it: headers.Authorization" in first.stderr
+    assert "the file contains credentials: headers.Authorization" in first.stderr
     assert "private: docs v3" in either.run("templates", "unpublish", "docs").stderr
 
 
@@ -475,7 +475,7 @@ def test_publishing_lists_the_schedules_that_keep_credentials_and_asks(either: S
 
     assert alone.returncode == 2
     assert "used by 1 schedule of local; confirm" in alone.stderr
-    assert "nightly (params.token); there is no terminal to ask on: pass --yes" in alone.stderr
+    assert "nightly (params.token); without a terminal to confirm on, pass --yes" in alone.stderr
     assert declined == 8
     assert "nightly (params.token)" in asked
     assert "nothing was published" in asked

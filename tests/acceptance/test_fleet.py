@@ -270,7 +270,7 @@ def test_who_dies_again_and_again_is_waited_for_longer_each_time(shell: Shell) -
     with shell.started("work", "--processes", "1") as process:
         for wait in ("1 s", "2 s"):
             os.kill(_worker(until(process, "runs up to")), signal.SIGKILL)
-            until(process, f"starting another in {wait}")
+            until(process, f"restarting in {wait}")
         process.terminate()
         code, _, _ = rest(process)
 

@@ -154,7 +154,7 @@ def test_events_are_picked_by_type_job_and_number(crawled: Shell) -> None:
     newest = crawled.run("events", "--limit", "1")
     assert newest.stdout.split("\t")[1:5] == ["job.completed", job_id, "docs", "exhausted"]
     assert "the newest 1 are shown" in newest.stderr
-    assert crawled.run("events", "--type", "webhook.*").stderr == "nothing like that has happened\n"
+    assert crawled.run("events", "--type", "webhook.*").stderr == "no matching events\n"
 
 
 def test_a_table_of_events_is_for_people(crawled: Shell) -> None:
@@ -176,13 +176,13 @@ def test_what_no_event_is_called_like_is_refused_with_the_list(crawled: Shell) -
     ran = crawled.run("events", "--type", "job.finished")
 
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert "no event is named like 'job.finished'; there are: job.created, " in ran.stderr
+    assert "no event matches 'job.finished'; there are: job.created, " in ran.stderr
 
 
 def test_what_cannot_be_followed_is_refused(crawled: Shell) -> None:
     for words, said in (
         (("--follow", "-o", "csv"), "expected jsonl, plain or table with --follow"),
-        (("--since", "yesterday"), "expected how long ago, such as 90s, 2h or 7d, or an instant"),
+        (("--since", "yesterday"), "expected an age such as 90s, 2h or 7d, or an instant"),
         (("--job", "nonsense"), "there is no job nonsense"),
     ):
         ran = crawled.run("events", *words)
@@ -204,7 +204,7 @@ def test_a_deleted_job_is_still_told_of_by_its_id(shell: Shell, site: str) -> No
 def test_where_nothing_is_nothing_has_happened(shell: Shell) -> None:
     ran = shell.run("events")
 
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "nothing has happened yet\n")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "no events yet\n")
     assert not (shell.folder / "crawlyard-data").exists()
 
 

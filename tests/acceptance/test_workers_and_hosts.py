@@ -108,7 +108,7 @@ def test_a_host_has_what_is_said_of_it_until_that_is_unset(either: Shell) -> Non
     less = either.run("hosts", "set", "https://example.org/x", "--delay", "none", "--json")
     assert json.loads(less.stdout)["rule"]["delay_s"] is None
     shown = either.run("hosts", "show", "example.org:443", "-o", "plain")
-    assert "1 at once at most" in shown.stdout
+    assert "at most 1 at once" in shown.stdout
 
     assert either.run("hosts", "unset", "example.org").returncode == 0
     assert either.run("hosts", "show", "example.org").returncode == 3
