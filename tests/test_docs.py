@@ -87,7 +87,7 @@ def test_the_page_on_the_command_line_lists_every_exit_code() -> None:
 
 def test_the_page_on_retention_says_of_every_table_how_long_it_is_kept() -> None:
     page = (ROOT / "docs" / "howto" / "retention.md").read_text("utf-8")
-    tables = page.partition("## What each table is kept for")[2]
+    tables = page.partition("## Retention of each table")[2]
 
     rows = re.findall(r"^\| (`.*?`) \|", tables, re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
@@ -110,9 +110,9 @@ def test_the_page_on_retention_says_what_each_setting_is_by_default() -> None:
     [
         ("role", [role.value for role in Role]),
         ("scope", [permit.value for permit in Permit]),
-        ("of `quota`", list(Quota.__struct_fields__)),
+        ("field of `quota`", list(Quota.__struct_fields__)),
         ("section", [name.value for name in SectionName]),
-        ("of `grants`", [grant.value for grant in Grant]),
+        ("field of `grants`", [grant.value for grant in Grant]),
     ],
 )
 def test_the_page_on_users_names_all_there_are(column: str, names: list[str]) -> None:

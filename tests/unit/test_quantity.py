@@ -160,7 +160,7 @@ def test_a_job_waits_for_one_job_before_it_and_for_the_one_slot() -> None:
     job = a_job(due_at=NOW)
     busy = a_report(slots=1, running=("other",))
     waits = pending_waits(
-        job, NOW, None, 1, held=False, among=Surroundings(workers=(busy,), counted=100)
+        job, NOW, None, 1, is_held=False, among=Surroundings(workers=(busy,), counted=100)
     )
     assert [wait.detail for wait in waits] == [
         "every slot is taken (1 slot of 1 worker)",
