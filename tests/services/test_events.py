@@ -181,7 +181,7 @@ class TestFollowing:
 class Away(EventLog):
     """An event log that is unavailable at every other read."""
 
-    asked = 0
+    polls = 0
 
     async def events(
         self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000

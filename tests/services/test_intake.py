@@ -52,7 +52,7 @@ class Yard:
     store: Store
     door: Door
     submitter: Submitter
-    told: list[datetime]
+    instants: list[datetime]
 
     async def stored(self) -> list[Job]:
         standings = await self.store.jobs.find(JobQuery(oldest_first=True), 2000)

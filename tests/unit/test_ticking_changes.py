@@ -187,7 +187,7 @@ class Yard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step: the clock moves on or back, and a scheduler polls, and may crash before it writes."""
+    """One step: the clock moves, a scheduler polls, and may crash before it writes."""
 
     by: timedelta
     crashes: int
