@@ -241,8 +241,8 @@ def test_a_list_is_read_to_its_end(yard: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("POST", "jobs"), "goes with GET"),
-        (("GET", "jobs", "-i"), "without --include"),
+        (("POST", "jobs"), "requires GET"),
+        (("GET", "jobs", "-i"), "excludes --include"),
         (("GET", "meta"), "expected a list at meta"),
         (("GET", "/metrics"), "expected a list at /metrics"),
     ],
@@ -263,7 +263,7 @@ def test_ctrl_c_leaves_a_job_of_the_server_running(yard: Shell, slow_site: str) 
     state = yard.job()["state"]
     yard.run("jobs", "cancel", "last")
     assert code == 130
-    assert "the job goes on" in said
+    assert "the job continues" in said
     assert state == "running"
 
 

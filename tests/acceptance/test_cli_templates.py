@@ -146,7 +146,7 @@ def test_parameters_go_with_a_template(either: Shell) -> None:
     ran = either.run("crawl", "https://a.example/", "-p", "x=1")
 
     assert ran.returncode == 2
-    assert "goes with --template" in ran.stderr
+    assert "requires --template" in ran.stderr
 
 
 def test_a_template_is_made_of_the_options_of_crawl(either: Shell) -> None:
@@ -242,7 +242,7 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place(shell: Shell) -> None:
     assert (ran.returncode, ran.stdout) == (2, "")
     flow = "while parsing a flow node, did not find expected node content"
     assert ran.stderr.splitlines() == [
-        "good.yaml: template news (start_url, pages) is well formed",
+        "good.yaml: template news (start_url, pages) is valid",
         f"error: syntax.yaml, line 3, column 1: no YAML: {flow}",
         "error: field.yaml: per_hots: there is no such field; did you mean per_host?",
         "error: none.yaml: cannot be read: No such file or directory",

@@ -111,7 +111,7 @@ def test_a_copy_broken_off_says_how_to_go_on(shell: Shell, yard: Path) -> None:
         code, out, err = rest(process)
 
     assert (code, out) == (130, "")
-    assert "the same command goes on" in err
+    assert "run the same command again to continue" in err
 
 
 def test_workers_at_work_are_in_the_way_of_a_copy_and_not_of_a_backup(shell: Shell) -> None:
