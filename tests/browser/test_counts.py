@@ -38,7 +38,7 @@ async def test_every_page_shows_the_same_numbers_of_a_job(browser: Browser, tmp_
             page = await context.new_page()
             await check_job(page, whole["id"], NUMBERS)
             await expect(page.get_by_label("How far it is")).to_contain_text(
-                f"All {NUMBERS['found']} URLs found are done, {NUMBERS['failed']} failed"
+                f"All {NUMBERS['found']} URLs are done, {NUMBERS['failed']} failed"
             )
             await check_job(page, limited["id"], part | await counted(stage, limited["id"]))
             await expect(page.get_by_label("How far it is")).to_contain_text(

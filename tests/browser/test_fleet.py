@@ -42,7 +42,7 @@ async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path:
 
         await workers.get_by_role("button", name="Stop").click()
         dialog = page.get_by_role("dialog")
-        await expect(dialog).to_contain_text("It gives its jobs back")
+        await expect(dialog).to_contain_text("It returns its jobs")
         await dialog.get_by_role("button", name="Back").click()
         await expect(workers).to_contain_text("Idle")
         await workers.get_by_role("button", name="Stop").click()
@@ -94,7 +94,7 @@ async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stag
         await expect(hosts).to_contain_text("Active")
 
         await hosts.get_by_role("button", name=f"Say how {HOST} is asked").click()
-        await dialog.get_by_label("At least between two requests").fill("2.5")
+        await dialog.get_by_label("Minimum delay between requests").fill("2.5")
         await dialog.get_by_label("Reason").fill("<b>they asked</b>")
         await dialog.get_by_role("button", name="Save").click()
         await expect(hosts).to_contain_text("<b>they asked</b>")
@@ -120,7 +120,7 @@ async def test_what_makes_no_rule_is_said(stage: Stage) -> None:
     async with stage.page("/workers") as page:
         hosts, dialog = page.get_by_role("table", name="Hosts"), page.get_by_role("dialog")
         await hosts.get_by_role("button", name=f"Say how {HOST} is asked").click()
-        await dialog.get_by_label("Requests at once").fill("0")
+        await dialog.get_by_label("Maximum concurrent requests").fill("0")
         await dialog.get_by_role("button", name="Save").click()
 
         await expect(page.get_by_text("at_once")).to_be_visible()

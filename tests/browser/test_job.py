@@ -187,7 +187,7 @@ async def test_a_crawl_is_watched_paused_given_more_and_completed(
             await form.get_by_role("button", name="Raise and continue").click()
             await expect(is_).to_have_text("Running")
             await expect(is_).to_have_text("Completed", timeout=60_000)
-            await expect(far).to_contain_text("All 152 URLs found are done")
+            await expect(far).to_contain_text("All 152 URLs are done")
             await expect(page.locator("#timeline li").last).to_contain_text(
                 "Every URL in scope was tried"
             )

@@ -69,7 +69,9 @@ async def test_a_crawl_is_stopped_and_what_it_brought_discarded(stage: Stage) ->
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await button(page, "Stop").click()
         dialog = page.get_by_role("dialog", name="Stop this crawl?")
-        await expect(dialog).to_contain_text("Its 32 pages and all that is known of 75 URLs go")
+        await expect(dialog).to_contain_text(
+            "Its 32 pages and all data on 75 URLs are permanently deleted"
+        )
         await dialog.get_by_label("Discard it").check()
         await dialog.get_by_role("button", name="Stop").click()
         await page.wait_for_url(f"{stage.base}/jobs")
@@ -344,7 +346,7 @@ async def test_what_the_server_refuses_is_said(stage: Stage) -> None:
         await expect(button(page, "Pause")).to_be_visible()
         await page.route("**/pause", lambda route: route.abort())
         await button(page, "Pause").click()
-        await expect(toast(page)).to_contain_text("the server does not answer")
+        await expect(toast(page)).to_contain_text("the server does not respond")
         await expect(page.locator(".head .pill")).to_have_text("Running")
 
 

@@ -164,7 +164,7 @@ async def test_what_could_not_be_undone_can_be_tried_again(stage: Stage) -> None
             async with page.expect_event("requestfailed"):
                 await undo.click()
             await expect(undo).to_be_enabled()
-            await expect(page.get_by_text("the server does not answer")).to_have_count(1)
+            await expect(page.get_by_text("the server does not respond")).to_have_count(1)
         await page.unroute("**/jobs/bulk")
         await undo.click()
         await expect(undo).to_be_hidden()
@@ -187,7 +187,7 @@ async def test_an_undo_whose_answer_was_lost_is_not_called_a_failure_when_it_is_
         undo = page.get_by_role("button", name="Undo", exact=True)
         async with page.expect_event("requestfailed"):
             await undo.click()
-        await expect(page.get_by_text("the server does not answer")).to_have_count(1)
+        await expect(page.get_by_text("the server does not respond")).to_have_count(1)
         await expect(page.locator("tbody tr[data-id]")).to_contain_text("Waiting")
 
         await undo.click()

@@ -152,7 +152,7 @@ async def test_a_page_of_a_list_that_could_not_be_had_is_asked_for_again(stage: 
         await expect(page.locator("tbody tr[data-id]")).to_have_count(50)
         await page.route("**/api/v1/jobs?*cursor=*", lambda route: route.abort(), times=1)
         await page.locator(".pager").get_by_role("button", name="More").click()
-        await expect(page.locator("#toasts")).to_contain_text("does not answer")
+        await expect(page.locator("#toasts")).to_contain_text("does not respond")
         await page.locator(".pager").get_by_role("button", name="More").click()
         await expect(page.locator("tbody tr[data-id]")).to_have_count(1)
 

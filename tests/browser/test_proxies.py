@@ -24,7 +24,7 @@ async def test_the_page_of_a_job_says_how_its_proxies_do(browser: Browser, tmp_p
 
             listed = page.locator("#proxies")
             await expect(listed).to_contain_text(f"socks5://{DEAD}")
-            await expect(listed).to_contain_text("Rests for another")
+            await expect(listed).to_contain_text("Paused for another")
             lead = page.get_by_text("Held back: no proxy can be used")
             await expect(lead).to_be_visible()
             assert "hunter2" not in await page.content()

@@ -137,7 +137,7 @@ async def test_impossible_dates_and_runs_that_come_too_often_are_warned_of(stage
         await expect(page.locator("#said, #warnings").filter(has_text="no")).to_be_visible()
         await when.fill("* * * * *")
         await expect(warnings).to_contain_text("runs come every 1m")
-        await expect(page.get_by_text("the next 100 runs are drawn")).to_be_visible()
+        await expect(page.get_by_text("the next 100 runs are shown")).to_be_visible()
         await page.get_by_label("Random delay").fill("1h")
         await expect(warnings).to_contain_text("the jitter is longer")
         await when.fill("at 2020-01-01T00:00")

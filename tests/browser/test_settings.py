@@ -18,7 +18,7 @@ HOOK_URL = "http://127.0.0.1:9/hook"
 async def test_a_token_is_shown_once_and_revoked_for_good(stage: Stage) -> None:
     async with stage.page("/settings/tokens") as page:
         await page.get_by_label("Name").fill("import <b>")
-        await page.get_by_label("What it is good for").fill("jobs:read results:read")
+        await page.get_by_label("Permissions").fill("jobs:read results:read")
         await page.get_by_role("button", name="Create token").click()
         secret = await page.locator("#ask pre").inner_text()
         assert secret.startswith("cyt_")
@@ -38,9 +38,9 @@ async def test_a_token_is_shown_once_and_revoked_for_good(stage: Stage) -> None:
 async def test_what_a_token_may_not_be_good_for_is_said_at_its_field(stage: Stage) -> None:
     async with stage.page("/settings/tokens") as page:
         await page.get_by_label("Name").fill("odd")
-        await page.get_by_label("What it is good for").fill("jobs:steal")
+        await page.get_by_label("Permissions").fill("jobs:steal")
         await page.get_by_role("button", name="Create token").click()
-        scopes = page.get_by_label("What it is good for")
+        scopes = page.get_by_label("Permissions")
         await expect(scopes).to_have_attribute("aria-invalid", "true")
         await expect(page.locator(".error")).to_contain_text("jobs:steal")
 
@@ -60,13 +60,13 @@ async def _tested(stage: Stage) -> None:
         row = page.get_by_role("row").filter(has_text=HOOK_URL)
         await expect(row).to_contain_text("<i>chat</i>")
         await row.get_by_role("button", name="Test").click()
-        await expect(page.locator("#toasts")).to_contain_text("A test is on its way")
+        await expect(page.locator("#toasts")).to_contain_text("Test message queued")
         await page.goto(f"/settings/webhooks?webhook={hook['id']}")
         deliveries = page.get_by_role("table", name="Deliveries")
         await expect(deliveries).to_contain_text("webhook.test")
         await expect(deliveries).to_contain_text("Connect")
         await row.get_by_role("button", name="Switch").click()
-        await expect(page.locator("#toasts")).to_contain_text("nothing more")
+        await expect(page.locator("#toasts")).to_contain_text("Webhook disabled")
         await expect(row).to_contain_text("Disabled")
         await page.get_by_role("button", name="Delete").click()
         await page.locator("#ask").get_by_role("button", name="Delete").click()
@@ -147,7 +147,7 @@ async def test_an_operator_sees_what_holds_and_changes_nothing(stage: Stage) -> 
             await expect(button).to_be_disabled()
             assert "operator" in (await button.get_attribute("title") or "")
         await page.goto("/settings/users")
-        await expect(page.get_by_text("not for you")).to_be_visible()
+        await expect(page.get_by_text("you may not have access")).to_be_visible()
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -63,7 +63,7 @@ async def test_the_form_and_its_yaml_say_the_same_template(stage: Stage) -> None
         await unfolded(page, "Access")
         headers = "Authorization: Bearer s3cret\nX-A: b: c"
         await page.get_by_label("Headers", exact=True).fill(headers)
-        await page.get_by_label("Everybody").check()
+        await page.get_by_label("Everyone").check()
 
         await page.get_by_role("button", name="YAML").click()
         file = page.get_by_label("The template as YAML")

@@ -226,7 +226,7 @@ async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture
     outcome = page_outcome(
         HOME, "text", rendered_by="chromium 156", render_reason="always", fetched_at=now
     )
-    made_of_it = {Body.RENDERED: b"<h1>Created</h1>", Body.SCREENSHOT: a_picture()}
+    made_of_it = {Body.RENDERED: b"<h1>Made</h1>", Body.SCREENSHOT: a_picture()}
     bodies = {**outcome.bodies, **made_of_it}
     batch = a_batch([HOME], [replace(outcome, bodies=bodies)])
     await stage.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
@@ -241,7 +241,7 @@ async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture
         await page.keyboard.press("[")
         await expect(page.locator("iframe").content_frame.get_by_text("Made")).to_be_visible()
         await page.get_by_role("tab", name="Source").click()
-        await expect(page.get_by_role("region", name="Source")).to_contain_text("<h1>Created</h1>")
+        await expect(page.get_by_role("region", name="Source")).to_contain_text("<h1>Made</h1>")
         await expect(page.get_by_role("link", name="As sent by the server")).to_be_visible()
         await expect(page.locator("[data-if=needs_scripts]")).to_be_hidden()
 

@@ -22,7 +22,7 @@ async def test_a_worker_shows_its_slots_and_the_host_that_it_asks(
         async with stage.page("/workers") as page:
             workers = page.get_by_role("table", name="Workers")
             await expect(workers).to_contain_text("Idle")
-            await expect(page.get_by_text("No host is being asked now")).to_be_visible()
+            await expect(page.get_by_text("No host is being crawled")).to_be_visible()
 
             await stage.job(urls=[site.url], allow_private=True, delay_s=5)
             await expect(workers).to_contain_text("Running")
@@ -48,7 +48,7 @@ async def test_events_are_told_as_they_happen_and_filtered(stage: Stage) -> None
 
         await stage.ask("POST", f"/jobs/{job['id']}/cancel", {"reason": "not now"})
         await expect(row.filter(has_text="Job cancelled")).to_contain_text("not now")
-        await page.get_by_label("What happened").fill("job.cancelled")
+        await page.get_by_label("Event type").fill("job.cancelled")
         await expect(events).not_to_contain_text("Job created")
         assert page.url.endswith("/events?type=job.cancelled")
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TypeVar
 
-from crawlyard.services.jobs.lookup import every_event
-
 from crawlyard import (
     CrawlSchedule,
     Event,
@@ -31,6 +29,7 @@ from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.demo.hits import read_log
 from crawlyard.errors import Conflict, StoreUnavailable
+from crawlyard.services.jobs.lookup import every_event
 from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import EventQuery, PageQuery
 from tests.chaos.fleet import Fleet

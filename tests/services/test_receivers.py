@@ -1,4 +1,4 @@
-"""Receivers beside each other: their names, their addresses, and what goes wrong at them."""
+"""Several receivers: name lookups, addresses, and failures of one."""
 
 import asyncio
 import logging
@@ -40,8 +40,8 @@ class TestOthers:
     async def test_jobs_with_one_slow_receiver_do_not_hold_up_another(self) -> None:
         rig = Rig(timeout=timedelta(seconds=60))
         async with Receiver(silent) as slow, Receiver() as quick, rig.delivering():
-            asked = JobWebhook(url=slow.url, events=("job.created",), secret=SECRET)
-            spec = a_spec(webhooks=(asked,), allow_addresses=(slow.authority,))
+            job_webhook = JobWebhook(url=slow.url, events=("job.created",), secret=SECRET)
+            spec = a_spec(webhooks=(job_webhook,), allow_addresses=(slow.authority,))
             for _ in range(DeliveryRoom().in_all + 10):
                 job = a_job(owner="ada", spec=spec)
                 await rig.store.jobs.add(job, its_event(job))
@@ -87,7 +87,7 @@ class TestOthers:
                 await rig.happened()
             await rig.ended(webhook, 30)
 
-        assert len(quick.said(secret_of(webhook))) == 30
+        assert len(quick.verified_messages(secret_of(webhook))) == 30
         assert all(r.connections <= DeliveryRoom().to_receiver for r in slow)
 
     async def test_no_more_are_under_way_than_are_allowed_in_all(self) -> None:
@@ -149,12 +149,12 @@ class TestOthers:
             failed = await rig.attempts(broken, 1)
             await rig.ended(webhook, 1)
 
-        assert words(failed) == [(None, "an error of the sender, which its log tells of")]
+        assert words(failed) == [(None, "an error of the sender, which its log names")]
         assert "could not be sent" in caplog.text
 
 
 class TestNames:
-    """Look-ups that never end: each holds a thread of its own until the test is over."""
+    """Lookups that never end: each blocks a thread until the test is over."""
 
     async def test_names_that_are_slow_hold_up_no_other_and_no_crawl(
         self, slow: "SlowNames"
@@ -164,7 +164,7 @@ class TestNames:
             for number in range(50):
                 await stored(rig, f"https://{number}.slow.test/", owner="ada")
             await rig.happened("ada")
-            await until(lambda: slow.asked == 50)
+            await until(lambda: slow.lookups == 50)
 
             url = f"http://quick.test:{receiver.port}/"
             webhook = await stored(rig, url, owner="bob", allow_addresses=("quick.test",))
@@ -183,7 +183,7 @@ class TestNames:
             for number in range(2):
                 await stored(rig, f"https://{number}.slow.test/", owner="ada")
             await rig.happened("ada")
-            await until(lambda: slow.asked == 2)
+            await until(lambda: slow.lookups == 2)
             url = f"http://quick.test:{receiver.port}/"
             webhook = await stored(rig, url, owner="bob", allow_addresses=("quick.test",))
             await rig.happened("bob")
@@ -204,13 +204,13 @@ class SlowNames:
     """Never answers for names below slow.test; all others are on loopback."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.lookups = 0
         self.ended = 0
         self.over = threading.Event()
 
     def look(self, host: str, port: int) -> Infos:
         if host.endswith(".slow.test"):
-            self.asked += 1
+            self.lookups += 1
             self.over.wait(PATIENCE_S)
             self.ended += 1
             raise OSError(f"{host} is unknown")
@@ -225,7 +225,7 @@ def slow() -> Iterator[SlowNames]:
 
 
 async def stored(rig: Rig, url: str, **fields: Any) -> Webhook:
-    """Return a webhook that hears of new jobs, whatever its URL is."""
+    """Return a webhook for new jobs, without a check of its URL."""
     webhook = a_webhook(url=url, events=("job.created",), **fields)
     event = webhook.event(EventName.WEBHOOK_CREATED, NOW, "local")
     await rig.store.webhooks.add(webhook, event)
@@ -352,11 +352,11 @@ class TestTrouble:
         events = await rig.store.events.events()
         assert secret_of(webhook) not in caplog.text
         assert secret_of(webhook) not in repr(events)
-        assert "/hook" not in repr(events)  # who knows the URL can post there
+        assert "/hook" not in repr(events)  # the URL alone allows posting there
 
 
 class Away:
-    """Deliveries of a store that cannot be reached until it is `there`."""
+    """Deliveries of a store that is unreachable until `there` is set."""
 
     def __init__(self, store: Store) -> None:
         self._deliveries = store.deliveries
@@ -369,7 +369,7 @@ class Away:
 
 
 class Broken:
-    """Deliveries of a store with an error of ours in it, until it is `mended`."""
+    """Deliveries of a store that raises a programming error until `mended` is set."""
 
     def __init__(self, store: Store) -> None:
         self._deliveries = store.deliveries

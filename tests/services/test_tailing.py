@@ -1,4 +1,4 @@
-"""A log is followed to its last line, here as over HTTP: none is lost, none comes twice."""
+"""Following a log to its last line, without losses or duplicates."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,27 +34,27 @@ class Reader:
     """Collects the numbers of the lines that a follow yields, as a task of its own."""
 
     def __init__(self, lines: AsyncIterator[LogLine], clock: FakeClock) -> None:
-        self.seen: list[int] = []
+        self.numbers: list[int] = []
         self.task = asyncio.create_task(self._collect(lines))
         self._clock = clock
 
     async def _collect(self, lines: AsyncIterator[LogLine]) -> None:
         async for line in lines:
-            self.seen.append(line.n)
+            self.numbers.append(line.n)
 
     async def until(self, count: int) -> None:
-        """Let time pass until so many were seen."""
+        """Advance the clock until *count* lines were read."""
         async with asyncio.timeout(120):
-            while len(self.seen) < count:
+            while len(self.numbers) < count:
                 await self._clock.advance(LOOK_EVERY)
 
     async def through(self) -> list[int]:
-        """Let time pass until the end; return all that was seen."""
+        """Advance the clock until the end; return all numbers."""
         async with asyncio.timeout(120):
             while not self.task.done():
                 await self._clock.advance(LOOK_EVERY)
         await self.task
-        return self.seen
+        return self.numbers
 
 
 async def test_what_is_there_comes_first_then_what_is_said_up_to_the_end(
@@ -82,10 +82,10 @@ async def test_level_and_place_are_kept_to(clock: FakeClock) -> None:
     await scribe.end()
 
     follow = partial(follow_log, store, clock)
-    found = [line.n async for line in follow(LOCAL, scribe.lease.job_id, least=Level.WARNING)]
+    numbers = [line.n async for line in follow(LOCAL, scribe.lease.job_id, least=Level.WARNING)]
     behind = [line.n async for line in follow(LOCAL, scribe.lease.job_id, after=1)]
 
-    assert (found, behind) == ([1, 3, 5], [2, 3, 5])
+    assert (numbers, behind) == ([1, 3, 5], [2, 3, 5])
 
 
 async def test_a_cancelled_job_is_followed_to_its_last_batch(clock: FakeClock) -> None:
@@ -136,7 +136,7 @@ async def test_a_store_that_is_away_is_waited_for(
     journal.away = True
     await scribe.say(2)
     await clock.advance(10 * SECOND)
-    meanwhile = list(reader.seen)
+    meanwhile = list(reader.numbers)
     journal.away = False
     await scribe.end()
 
@@ -146,7 +146,7 @@ async def test_a_store_that_is_away_is_waited_for(
 
 
 class Away:
-    """A journal that is not always to be had."""
+    """A journal that can be unavailable."""
 
     def __init__(self, store: Store) -> None:
         self.inner = store.journal
@@ -159,7 +159,7 @@ class Away:
 
 
 class TestTheEnd:
-    """When nothing more follows."""
+    """The end of a followed log."""
 
     def test_it_ends_with_a_job_that_has_ended_and_the_lease_of_its_writer(self) -> None:
         for state in State:
@@ -170,7 +170,7 @@ class TestTheEnd:
 
 
 class TestAStretch:
-    """What comes behind a place, and where that leads."""
+    """Chunks of log lines after a cursor."""
 
     @pytest.fixture
     async def scribe(self, store: Store, clock: FakeClock) -> Scribe:
@@ -183,8 +183,8 @@ class TestAStretch:
         await scribe.say(1, Level.ERROR)
         await scribe.say(50, Level.DEBUG)
         end = (await store.journal.ends([job_id]))[job_id]
-        found = await stretch(store.journal, job_id, Level.WARNING, 0, end)
-        assert ([line.n for line in found.lines], found.place, found.lost) == ([1], 51, False)
+        chunk = await stretch(store.journal, job_id, Level.WARNING, 0, end)
+        assert ([line.n for line in chunk.lines], chunk.place, chunk.lost) == ([1], 51, False)
 
     async def test_a_full_one_leads_to_its_last_line(self, store: Store, scribe: Scribe) -> None:
         job_id = scribe.lease.job_id
@@ -204,5 +204,5 @@ class TestAStretch:
         job_id = scribe.lease.job_id
         await scribe.say(MOST_LINES + 10)
         end = (await store.journal.ends([job_id]))[job_id]
-        found = await stretch(store.journal, job_id, Level.INFO, place, end)
-        assert (found.lost, found.lines[0].n) == (lost, max(11, place + 1))
+        chunk = await stretch(store.journal, job_id, Level.INFO, place, end)
+        assert (chunk.lost, chunk.lines[0].n) == (lost, max(11, place + 1))

@@ -1,4 +1,4 @@
-"""Bodies and headers of answers."""
+"""Decoding of response bodies and headers."""
 
 import contextlib
 import gzip
@@ -68,7 +68,7 @@ LONG = random.Random(1).randbytes(300_000).hex().encode()  # many blocks in ever
 def decoded(
     header: str | None, body: bytes, cap: int = CAP, step: int = 16_384
 ) -> tuple[bytes, str]:
-    """Return the body that comes of *body*, fed in pieces, and why it is not whole."""
+    """Return *body* decoded, fed in pieces, and why it is truncated."""
     decoder = Decoder(header, cap)
     for at in range(0, len(body), step):
         decoder.feed(body[at : at + step])
@@ -110,14 +110,14 @@ def test_a_bomb_is_not_unpacked_beyond_the_cap() -> None:
         decoder = Decoder(header, CAP)
 
         decoder.feed(bomb)
-        made = max(decoder._output_sizes)
+        largest = max(decoder._output_sizes)
         decoder.feed(bomb)
 
         assert decoder.full, header
         assert decoder.finish() == bytes(CAP), header
         assert decoder.truncated == "more than 262,144 bytes decoded", header
-        assert made < CAP + 64 * 1024, header
-        assert max(decoder._output_sizes) == made, header  # nothing more was tried
+        assert largest < CAP + 64 * 1024, header
+        assert max(decoder._output_sizes) == largest, header  # nothing more was tried
 
 
 def test_a_bomb_that_yields_nothing_ends_as_well() -> None:

@@ -3,9 +3,13 @@ from tests.site import after, ahead_s, hurried, most_at_once, refetched
 
 
 def a_hit(
-    at: float, path: str = "/", host: str = "h", end: float | None = None, gone: float | None = None
+    at: float,
+    path: str = "/",
+    host: str = "h",
+    end: float | None = None,
+    received_at: float | None = None,
 ) -> Hit:
-    return Hit(1, at, at, "GET", path, host, "", 1, answered_at=end, gone_at=gone)
+    return Hit(1, at, at, "GET", path, host, "", 1, answered_at=end, gone_at=received_at)
 
 
 def test_refetched_counts_what_was_asked_twice() -> None:
@@ -19,13 +23,13 @@ PACE_S = 0.08
 
 
 def paced(many: int, *, each_s: float = PACE_S, late: dict[int, float] | None = None) -> list[Hit]:
-    """Return requests of one pace, some of which travelled for longer."""
+    """Return requests at a steady pace, some with a longer travel time."""
     return [a_hit(10 + n * each_s + (late or {}).get(n, 0.0)) for n in range(many)]
 
 
 def test_how_early_requests_came_is_the_worst_of_all_spans() -> None:
     assert ahead_s([1.0, 2.0, 3.0], 1.0) == 0.0
-    assert ahead_s([1.0, 2.5, 3.0, 4.0], 1.0) == 0.5  # what is saved up is not used later
+    assert ahead_s([1.0, 2.5, 3.0, 4.0], 1.0) == 0.5  # unused time gives no credit
     assert ahead_s([1.0, 1.75, 2.5, 9.0], 1.0) == 0.5
 
 
@@ -57,7 +61,7 @@ def test_a_gap_that_is_shorter_than_the_way_of_a_request_explains_is_named() -> 
 
 def test_most_at_once_counts_overlapping_requests() -> None:
     hits = [a_hit(1, end=3), a_hit(2, end=4), a_hit(3, end=5), a_hit(9), a_hit(9, host="i", end=10)]
-    hits += [a_hit(10, gone=11), a_hit(11, end=12)]
+    hits += [a_hit(10, received_at=11), a_hit(11, end=12)]
     assert most_at_once(hits) == {"h": 2, "i": 1}
 
 

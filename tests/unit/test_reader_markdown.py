@@ -1,4 +1,4 @@
-"""Markdown of crawled pages as nodes for the dashboard: what a stranger wrote stays harmless."""
+"""Markdown of crawled pages as nodes for the dashboard: untrusted text stays harmless."""
 
 import time
 from collections.abc import Iterator
@@ -39,9 +39,9 @@ def _html(node: Node) -> str:
         return escape(node, quote=False)
     [tag, attributes, *children] = node
     name, _, word = tag.partition(".")
-    shown = {"class": word} if word else {}
-    shown |= {key: value for key, value in attributes.items() if name != "a" or key == "href"}
-    words = "".join(f' {key}="{value}"' for key, value in shown.items())
+    visible = {"class": word} if word else {}
+    visible |= {key: value for key, value in attributes.items() if name != "a" or key == "href"}
+    words = "".join(f' {key}="{value}"' for key, value in visible.items())
     return f"<{name}{words}>" + ("" if name in {"br", "hr"} else f"{html_of(children)}</{name}>")
 
 

@@ -30,7 +30,7 @@ RICH = a_draft(
 
 
 def refused(text: str, source: str = "t.yaml") -> tuple[str, str]:
-    """Return the field and the sentence of a refusal."""
+    """Return the field and the message of the error."""
     with pytest.raises(Invalid) as error:
         read(text.encode(), source)
     return error.value.field, str(error.value).removeprefix(f"{error.value.field}: ")
@@ -66,7 +66,7 @@ def test_yaml_and_json_are_read_as_text_where_text_is_meant() -> None:
 
 
 def test_what_is_wrong_is_told_with_its_place() -> None:
-    for text, field, said in [
+    for text, field, message in [
         ("name: t\nspec: [", "t.yaml, line 3, column 1", "no YAML: "),
         ("name: t\n name: u", "t.yaml, line 2, column 6", "no YAML: "),
         ("name: t\nname: u", "t.yaml, line 2, column 1", "key 'name' stands twice"),
@@ -104,9 +104,9 @@ def test_what_is_wrong_is_told_with_its_place() -> None:
         ("name: t\nparameters: [x]", "parameters.0", "expected an object"),
         ("name: t\nparameters: [{type: url}]", "parameters.0.name", "got none"),
     ]:
-        found, sentence = refused(text)
-        assert found.startswith(field), text
-        assert said in sentence, text
+        bad_field, sentence = refused(text)
+        assert bad_field.startswith(field), text
+        assert message in sentence, text
 
 
 def test_many_aliases_of_many_aliases_do_not_fill_the_memory() -> None:
@@ -141,7 +141,7 @@ def test_without_quotes_there_is_null_true_false_decimal_numbers_and_text() -> N
         ("-.5", -0.5),
         ("1.0e+3", 1000.0),
         ("'5'", "5"),
-        # what only YAML takes for a number is text, as in JSON
+        # numbers of YAML alone are text, as in JSON
         ("1:30", "1:30"),
         ("1:" * 300_000 + "1.5", "1:" * 300_000 + "1.5"),
         ("0x" + "f" * 4000, "0x" + "f" * 4000),

@@ -42,8 +42,8 @@ class Meddled:
     async def get(self, *which: object) -> object:
         return await self._read(self._inner.get(*which))  # type: ignore[attr-defined]
 
-    async def named(self, *which: object) -> object:
-        return await self._read(self._inner.named(*which))  # type: ignore[attr-defined]
+    async def get_by_name(self, *which: object) -> object:
+        return await self._read(self._inner.get_by_name(*which))  # type: ignore[attr-defined]
 
     async def _read(self, reading: Awaitable[object]) -> object:
         record = await reading

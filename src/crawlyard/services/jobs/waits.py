@@ -54,7 +54,7 @@ async def waits_of(
         else:
             held = one.shard.worker is not None and until is not None and until > now
             quota, place = held_back.get(job.owner), places.get(job.id)
-            of_job = pending_waits(job, now, quota, place, held=held, among=among)
+            of_job = pending_waits(job, now, quota, place, is_held=held, among=among)
         if of_job:
             waits[job.id] = of_job
     return waits
