@@ -371,7 +371,7 @@ class TestAhead:
         early = run_schedules(nightly, "calendar", "--from", "0001-01-01T00:00+00:00", code=2)
 
         assert tokyo.stdout.startswith("2027-01-01T02:00:00Z\tnightly")
-        assert wrong.stderr.startswith("error: --tz: there is no time zone 'Foo'")
+        assert wrong.stderr.startswith("error: --tz: unknown time zone 'Foo'")
         assert early.stderr.startswith("error: --from: expected an instant of the years 1970")
 
     def test_a_calendar_lists_all_schedules(self, nightly: Shell) -> None:
