@@ -56,7 +56,7 @@ def test_a_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
     ):
         until(process, "running")
         process.send_signal(signal.SIGINT)
-        until(process, "stopping; once more quits at once")
+        until(process, "stopping; press Ctrl-C again to quit at once")
         signals = 0
         while process.poll() is None:
             process.send_signal(signal.SIGINT)

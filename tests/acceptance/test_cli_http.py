@@ -247,8 +247,8 @@ def test_paginate_reads_a_list_to_its_end(yard: Shell) -> None:
     [
         (("POST", "jobs"), "goes with GET"),
         (("GET", "jobs", "-i"), "without --include"),
-        (("GET", "meta"), "expected a list behind meta"),
-        (("GET", "/metrics"), "expected a list behind /metrics"),
+        (("GET", "meta"), "expected a list at meta"),
+        (("GET", "/metrics"), "expected a list at /metrics"),
     ],
 )
 def test_paginate_refuses_everything_but_lists(

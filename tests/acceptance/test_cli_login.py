@@ -9,7 +9,7 @@ import pytest
 from tests.acceptance.conftest import Somewhere
 from tests.acceptance.shell import Shell
 
-THERE, HERE = '["https://there.example/"]', "there is no job yet"
+THERE, HERE = '["https://there.example/"]', "no jobs yet"
 
 
 @pytest.fixture(scope="module")

@@ -241,7 +241,7 @@ class TestShow:
         text = run_schedules(nightly, "show", "nightly").stdout
 
         assert "overlap\tskip: While a job of the schedule has not ended" in text
-        assert "misfire\trun once: After a time without a scheduler" in text
+        assert "misfire\trun once: After downtime of the scheduler" in text
 
     def test_params_used_in_credentials_are_hidden(self, either: Shell) -> None:
         header = ("--header", "Authorization: Bearer {{word}}", "--param", "word")
@@ -360,7 +360,7 @@ class TestAhead:
         ran = run_schedules(nightly, "next", "often", "-n", "1")
 
         assert "schedule often is overdue since" in ran.stderr
-        assert "no scheduler runs" in ran.stderr
+        assert "no scheduler is running" in ran.stderr
         assert len(ran.stdout.splitlines()) == 1
 
     def test_a_calendar_uses_its_time_zone_which_must_exist(self, nightly: Shell) -> None:

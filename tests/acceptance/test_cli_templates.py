@@ -130,7 +130,7 @@ def test_a_template_version_can_be_chosen(news: Shell, site: str) -> None:
 def test_an_invalid_value_names_the_parameter(news: Shell) -> None:
     for words, code, message in (
         (("-p", "start_ur=x"), 2, "--param start_ur: there is no such parameter; did you mean"),
-        (("-p", "start_url=x"), 2, "--param start_url: expected a URL of http or https, got 'x'"),
+        (("-p", "start_url=x"), 2, "--param start_url: expected an http or https URL, got 'x'"),
         ((), 2, "--param start_url: expected a value of type url, got none"),
         (("-p", "start_url=https://a.example", "-p", "pages=7"), 2, "expected one of 5, 10, got 7"),
         (("-p", "pages"), 2, "--param: expected NAME=VALUE"),
@@ -362,7 +362,7 @@ def test_an_invalid_draft_from_the_editor_is_saved_to_a_file(news: Shell) -> Non
 
     assert ran.returncode == 2
     assert "did you mean per_host?" in ran.stderr
-    assert "what you wrote is kept in" in ran.stderr
+    assert "your changes are kept in" in ran.stderr
     [draft] = news.folder.glob("crawlyard-*.yaml")
     assert "per_hots" in draft.read_text()
     assert draft.stat().st_mode & 0o777 == 0o600
@@ -376,7 +376,7 @@ def test_a_conflicting_draft_from_the_editor_is_saved_to_a_file(news: Shell) -> 
 
     assert ran.returncode == 5
     [draft] = news.folder.glob("crawlyard-*.yaml")
-    assert f"what you wrote is kept in {draft}" in ran.stderr
+    assert f"your changes are kept in {draft}" in ran.stderr
     assert "name: docs" in draft.read_text()
 
 
@@ -426,7 +426,7 @@ def test_publishing_lists_the_credentials_it_strips(either: Shell) -> None:
     assert "s3cret" not in either.run("templates", "export", "docs").stdout
     first = either.run("templates", "export", "docs", "--version", "1")
     assert "Bearer s3cret" in first.stdout
-    assert "there are credentials in it: headers.Authorization" in first.stderr
+    assert "the file contains credentials: headers.Authorization" in first.stderr
     assert "private: docs v3" in either.run("templates", "unpublish", "docs").stderr
 
 
@@ -484,7 +484,7 @@ def test_publishing_lists_schedules_with_credentials_and_asks_for_confirmation(
 
     assert alone.returncode == 2
     assert "used by 1 schedule of local; confirm" in alone.stderr
-    assert "nightly (params.token); there is no terminal to ask on: pass --yes" in alone.stderr
+    assert "nightly (params.token); without a terminal to confirm on, pass --yes" in alone.stderr
     assert declined == 8
     assert "nightly (params.token)" in screen
     assert "nothing was published" in screen

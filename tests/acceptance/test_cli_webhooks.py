@@ -117,7 +117,7 @@ async def test_deliveries_are_listed_and_replayed(shell: Shell) -> None:
     assert (delivery["event"], delivery["state"]) == ("job.created", "pending")
     [attempt] = delivery["attempts"]
     assert (attempt["status"], attempt["excerpt"]) == (500, "oops")
-    assert (failed.stdout, "no delivery is like that" in failed.stderr) == ("", True)
+    assert (failed.stdout, "no matching deliveries" in failed.stderr) == ("", True)
     assert plain.stdout.startswith("pending\t")
     assert "answered 500 · oops" in plain.stdout
     assert again.returncode == 0, again.stderr

@@ -278,7 +278,7 @@ def test_restarts_of_a_crashing_process_back_off(shell: Shell) -> None:
     with shell.started("work", "--processes", "1") as process:
         for wait in ("1 s", "2 s"):
             os.kill(_worker(until(process, "runs up to")), signal.SIGKILL)
-            until(process, f"starting another in {wait}")
+            until(process, f"restarting in {wait}")
         process.terminate()
         code, _, _ = wait_for_exit(process)
 

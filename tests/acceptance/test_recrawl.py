@@ -47,7 +47,7 @@ def test_a_crawl_since_another_is_complete_by_itself(either: Shell, site: str) -
     assert spent["bytes_saved"] == sum(r["bytes"] for r in before.values() if r["etag"])
     text = either.run("jobs", "show", "last").stdout
     assert f"{PAGES} pages, " in text
-    assert " not sent again" in text
+    assert " not downloaded again" in text
     assert first in text
     after = records(either, "last")
     assert after.keys() == before.keys()
@@ -72,7 +72,7 @@ def test_a_crawl_since_another_is_complete_by_itself(either: Shell, site: str) -
 
 def test_an_unknown_base_job_is_refused(either: Shell, site: str) -> None:
     for word, code, message in (
-        ("last", 3, "there is no job yet"),
+        ("last", 3, "no jobs yet"),
         ("nightly@last", 3, "nightly"),
         ("00000000", 3, "there is no job 00000000"),
         ("01900000-0000-7000-8000-000000000000", 3, "no job"),

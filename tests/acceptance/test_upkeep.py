@@ -156,7 +156,7 @@ def test_events_are_filtered_by_type_job_and_limit(crawled: Shell) -> None:
     newest = crawled.run("events", "--limit", "1")
     assert newest.stdout.split("\t")[1:5] == ["job.completed", job_id, "docs", "exhausted"]
     assert "the newest 1 are shown" in newest.stderr
-    assert crawled.run("events", "--type", "webhook.*").stderr == "nothing like that has happened\n"
+    assert crawled.run("events", "--type", "webhook.*").stderr == "no matching events\n"
 
 
 def test_events_are_shown_as_a_table(crawled: Shell) -> None:
@@ -178,13 +178,13 @@ def test_an_unknown_event_type_is_refused_with_the_list(crawled: Shell) -> None:
     ran = crawled.run("events", "--type", "job.finished")
 
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert "no event is named like 'job.finished'; there are: job.created, " in ran.stderr
+    assert "no event matches 'job.finished'; there are: job.created, " in ran.stderr
 
 
 def test_invalid_options_of_events_are_refused(crawled: Shell) -> None:
     for words, message in (
         (("--follow", "-o", "csv"), "expected jsonl, plain or table with --follow"),
-        (("--since", "yesterday"), "expected how long ago, such as 90s, 2h or 7d, or an instant"),
+        (("--since", "yesterday"), "expected an age such as 90s, 2h or 7d, or an instant"),
         (("--job", "nonsense"), "there is no job nonsense"),
     ):
         ran = crawled.run("events", *words)
@@ -206,7 +206,7 @@ def test_events_of_a_deleted_job_are_found_by_its_id(shell: Shell, site: str) ->
 def test_without_data_no_event_is_listed(shell: Shell) -> None:
     ran = shell.run("events")
 
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "nothing has happened yet\n")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "no events yet\n")
     assert not (shell.folder / "crawlyard-data").exists()
 
 
