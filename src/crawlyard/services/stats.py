@@ -55,7 +55,7 @@ Step = Annotated[
 
 
 class Stats(Noun):
-    """Counts jobs, pages and bytes: all for an admin, those of their own jobs for other users."""
+    """Counts jobs, pages and bytes: of all jobs for an admin, of their own for other users."""
 
     @endpoint("GET /stats", Permit.JOBS_READ)
     async def get(
@@ -110,9 +110,9 @@ class Stats(Noun):
         since: Since = None,
         until: Until = None,
     ) -> RunsOut:
-        """Tell which jobs ran in a range, from when to when, and how they ended.
+        """List the jobs that ran in a range, with their start, end and outcome.
 
-        Of what is yours, an admin of all: at most 500 jobs, or not `whole`.
+        Covers your jobs, for an admin all jobs; `whole` is false if there are more than 500.
 
         Raises:
             Invalid: the range is empty or too long.
@@ -131,10 +131,10 @@ class Stats(Noun):
         until: Until = None,
         step_s: Step = None,
     ) -> PaceOut:
-        """Tell how many pages were fetched in each step, and how fast they were answered.
+        """Count the pages fetched in each step, with their response times.
 
-        Added up from the courses of jobs (`GET /jobs/{job_id}/metrics`): of yours, for an admin of
-        all; at most those of 300 jobs, or not `whole`.
+        Summed over the metrics of jobs (`GET /jobs/{job_id}/metrics`): of yours, for an admin of
+        all; `whole` is false if there are more than 300.
 
         Raises:
             Invalid: the range is empty or too long, or has too many steps.

@@ -11,7 +11,7 @@ _FORM = b"\x01"  # the first byte of what is sealed: AES-256-GCM, nonce, cipher 
 
 
 class NotOpened(Exception):
-    """What is sealed cannot be opened: it was sealed with another key, or is damaged."""
+    """Sealed data that cannot be opened: sealed with another key, or damaged."""
 
 
 KEY_BYTES = 32
@@ -30,12 +30,12 @@ class Seal:
         self._cipher = AESGCM(hashlib.sha256(b"crawlyard seal" + key.encode()).digest())
 
     def seal(self, data: bytes) -> bytes:
-        """Return *data* so that nobody reads or changes it without the key."""
+        """Encrypt *data*; without the key, it can be neither read nor changed."""
         nonce = secrets.token_bytes(_NONCE)
         return _FORM + nonce + self._cipher.encrypt(nonce, data, _FORM)
 
     def open(self, sealed: bytes) -> bytes:
-        """Return what was sealed.
+        """Decrypt sealed data.
 
         Raises:
             NotOpened: it was sealed with another key, or is damaged.

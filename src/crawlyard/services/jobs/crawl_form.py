@@ -29,10 +29,10 @@ OPTIONS = _option_paths()
 
 
 def form_with(crawl: Crawl, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the form of *crawl*, with *options* in place of what it says itself.
+    """Return the form of *crawl*, overridden by *options*.
 
     Raises:
-        Invalid: an option is unknown or given twice, or *crawl* is nothing that can be crawled.
+        Invalid: an option is unknown or given twice, or *crawl* has an unsupported type.
     """
     _check_names(options)
     form = _form(crawl)

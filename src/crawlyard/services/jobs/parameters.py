@@ -91,7 +91,7 @@ TestURLs = Annotated[
 
 
 class FormTerms(TypedDict, total=False):
-    """Members of a request for a job beside its form."""
+    """Members of a job request besides its form."""
 
     template: TemplateRef | None
     template_version: TemplateVersion | None

@@ -49,8 +49,8 @@ Worker: TypeAlias = Callable[[Actor, Operation, bool], Awaitable[Portion]]
 class Operations:
     """Starts, shows, cancels and runs operations.
 
-    Any number of instances of this class may run on one store; an operation is leased to one
-    of them at a time. An operation acts as its owner, with the role they have at that time.
+    Any number of instances of this class may run on one store; each operation is leased to one
+    instance at a time. An operation acts as its owner, with the role they have at that time.
     """
 
     def __init__(self, store: Store, clock: Clock, workers: Mapping[OperationKind, Worker]) -> None:
@@ -87,7 +87,7 @@ class Operations:
         """Return an operation.
 
         Raises:
-            NotFound: there is none of that id, or it belongs to another user.
+            NotFound: no operation has that id, or it belongs to another user.
         """
         operation = await self._store.operations.get(operation_id)
         if not actor.may_see(operation.owner):
@@ -138,7 +138,7 @@ class Operations:
         If another process holds an operation, wait until it has shown progress, or until its
         lease has lapsed and the operation is due. Retries while the store is unavailable.
         """
-        worked, seen = False, dict[str, int]()
+        worked, last_versions = False, dict[str, int]()
         while True:
             try:
                 while await self.work_at_one():
@@ -148,12 +148,15 @@ class Operations:
                 _log.warning("the store is away, trying again: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
-            if all(seen.setdefault(one, version) != version for one, version in versions.items()):
+            if all(
+                last_versions.setdefault(operation_id, version) != version
+                for operation_id, version in versions.items()
+            ):
                 return worked
             await self._clock.sleep(LOOK_EVERY)
 
     async def run(self) -> None:
-        """Work at operations until cancelled; retry while the store is unavailable."""
+        """Run operations until cancelled; retry while the store is unavailable."""
         while True:
             self._nudged.clear()
             try:
@@ -166,7 +169,7 @@ class Operations:
             await self._wait()
 
     async def work_at_one(self) -> bool:
-        """Claim an operation that nobody works at and finish it; return whether there was one.
+        """Claim an operation without a lease and finish it; return whether there was one.
 
         If cancelled, finish the portion in progress and then release the operation.
 

@@ -1,4 +1,4 @@
-"""Indexer: keeps the index of words in pages up to date, beside the crawls."""
+"""Indexer: keeps the search index of pages up to date while crawls run."""
 
 import logging
 from datetime import timedelta
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class Indexer:
     """Indexes pages in small portions, the new ones first.
 
-    Any number of processes may run one: the one that has indexed last goes on. If it is gone, the
+    Any number of processes may run one: the last one that indexed continues. If it is gone, the
     first that finds new pages takes over. A portion is done completely or not at all.
     """
 
@@ -42,11 +42,11 @@ class Indexer:
         self._index = store.page_index
         self._clock = clock
         self._name = new_id()
-        self._known: set[bytes] = set()  # terms that are stored
+        self._stored_terms: set[bytes] = set()  # terms that are stored
         self._swept_at: float | None = None
 
     async def run(self) -> None:
-        """Index what is stored, for ever: cancel it. Retries while the store is unavailable."""
+        """Index stored pages until cancelled. Retries while the store is unavailable."""
         while True:
             try:
                 rest = await self.round()
@@ -63,7 +63,7 @@ class Indexer:
         """
         state = await self._index.state()
         if state.holder != self._name:
-            self._known.clear()  # another may have deleted some of them
+            self._stored_terms.clear()  # another may have deleted some of them
             if state.is_taken(self._turn()):
                 return OTHERS_EVERY
         began = self._clock.monotonic()
@@ -108,9 +108,9 @@ class Indexer:
         return False
 
     async def _portion(self, state: IndexState, upto: int) -> IndexState | None:
-        if len(self._known) > _MOST_KNOWN:
-            self._known.clear()
-        return await self._index.advance(state, upto, self._turn(), self._known)
+        if len(self._stored_terms) > _MOST_KNOWN:
+            self._stored_terms.clear()
+        return await self._index.advance(state, upto, self._turn(), self._stored_terms)
 
     async def _sweep(self, state: IndexState) -> bool:
         """Delete some terms that no page has any more; return whether that was due."""
@@ -120,7 +120,7 @@ class Indexer:
             if not state.loose or recently:
                 return False
             self._swept_at = now
-        self._known.clear()
+        self._stored_terms.clear()
         await self._index.sweep(state, self._turn())
         return True
 

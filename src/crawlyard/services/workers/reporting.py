@@ -71,7 +71,7 @@ class _Mark(NamedTuple):
 
 
 class Reporter:
-    """Writes the report of one worker while it runs, and reads what operators want of it."""
+    """Writes the report of one worker while it runs, and reads the wishes of operators."""
 
     def __init__(
         self,
@@ -91,12 +91,12 @@ class Reporter:
         self._lately: deque[_Mark] = deque()
 
     async def run(
-        self, report: Callable[[], WorkerReport], heed: Callable[[WorkerWish], bool]
+        self, report: Callable[[], WorkerReport], apply: Callable[[WorkerWish], bool]
     ) -> None:
-        """Report until cancelled, and pass each wish to *heed*, which returns whether it is new.
+        """Report until cancelled, and pass each wish to *apply*, which returns whether it is new.
 
-        *report* returns a report without what is measured here. A new wish is reported at once, so
-        that the operator sees it take effect.
+        *report* returns a report without the measurements added here. A new wish is reported at
+        once, so that the operator sees it take effect.
         """
         for look in itertools.count():
             try:
@@ -104,7 +104,7 @@ class Reporter:
                     wish = await self._store.beat(self.measured(report()))
                 else:
                     wish = await self._store.wish(self._name)
-                if heed(wish):
+                if apply(wish):
                     await self._store.beat(self.measured(report()))
             except StoreUnavailable as error:
                 _log.debug("no report was written: %s", error)
@@ -118,7 +118,7 @@ class Reporter:
             _log.debug("the report stays: %s", error)
 
     def measured(self, report: WorkerReport) -> WorkerReport:
-        """Return a report with what the worker has done, its load and its hosts."""
+        """Return a report with the worker's totals, load and hosts."""
         counters, children = self._counters, self._children()
         pages_per_s, cpu = self._pace(_worked() + children.cpu_s)
         return replace(
