@@ -243,7 +243,7 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place(shell: Shell) -> None:
     flow = "while parsing a flow node, did not find expected node content"
     assert ran.stderr.splitlines() == [
         "good.yaml: template news (start_url, pages) is well formed",
-        f"error: syntax.yaml, line 3, column 1: no YAML: {flow}",
+        f"error: syntax.yaml, line 3, column 1: invalid YAML: {flow}",
         "error: field.yaml: per_hots: there is no such field; did you mean per_host?",
         "error: none.yaml: cannot be read: No such file or directory",
     ]

@@ -183,7 +183,7 @@ class Hosts(Noun):
         visible = load is not None or self._actor.role is Role.ADMIN
         rule = await self._rule(name) if visible else None
         if load is None and rule is None:
-            raise NotFound(f"host {name} is not asked now, and nothing is said of it")
+            raise NotFound(f"host {name} is not being crawled and has no rule")
         return _ruled(load, name, rule)
 
     async def _loads(self) -> Sequence[HostOut]:

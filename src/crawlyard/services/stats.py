@@ -29,16 +29,16 @@ MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)
 SHORTEST_STEP = timedelta(minutes=1)
 MOST_HOSTS = 10
-"""The most failing hosts in a response."""
+"""Maximum number of failing hosts in a response."""
 
 MOST_FAILURES = 20_000
-"""The most failures counted to find them, latest first: about 0.1 s."""
+"""Maximum number of failures counted to find them, latest first: about 0.1 s."""
 
 MOST_RUNS = 500
-"""The most runs in a response, latest first."""
+"""Maximum number of runs in a response, latest first."""
 
 MOST_COURSES = 300
-"""The most jobs whose courses are added up."""
+"""Maximum number of jobs whose courses are summed."""
 
 DEFAULT_SPAN = timedelta(days=1)
 HOURLY = timedelta(days=30)

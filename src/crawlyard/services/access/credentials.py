@@ -39,7 +39,7 @@ class Credentials:
             proof = await self._store.credentials.get_by_digest(digest_of(secret))
         now = self._clock.now()
         if proof is None or proof.credential.kind is not kind or not proof.credential.good(now):
-            raise Unauthenticated(f"this {kind} is not known, expired, or revoked")
+            raise Unauthenticated(f"this {kind} is unknown, expired or revoked")
         if proof.user.disabled_at is not None:
             raise Unauthenticated(f"user {proof.user.id} is disabled")
         if proof.credential.stale(now):

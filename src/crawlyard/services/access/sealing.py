@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12  # bytes, random: enough for four billion messages of one key
-_FORM = b"\x01"  # the first byte of what is sealed: AES-256-GCM, nonce, cipher text with its tag
+_FORM = b"\x01"  # the first byte of sealed data: AES-256-GCM, nonce, cipher text with its tag
 
 
 class NotOpened(Exception):
@@ -43,7 +43,7 @@ class Seal:
         form, nonce, rest = sealed[:1], sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
         try:
             if form != _FORM:
-                raise NotOpened("it is not of a form that this version knows")
+                raise NotOpened("its format is unknown to this version")
             return self._cipher.decrypt(nonce, rest, form)
         except (InvalidTag, ValueError):
             raise NotOpened("it was sealed with another key, or is damaged") from None

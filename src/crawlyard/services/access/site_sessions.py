@@ -41,10 +41,10 @@ with lazily():
 READ, WRITE = Permit.SESSIONS_READ, Permit.SESSIONS_WRITE
 
 MOST_SESSIONS = 200
-"""The most sessions of one user."""
+"""Maximum number of sessions per user."""
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:\S+")
-"""What the command line replaces by a secret before it asks."""
+"""References that the command line replaces by a secret before it sends the request."""
 
 _EXAMPLE = {"kind": "basic", "url": "https://example.com/", "user": "alice", "secret": "…"}
 
@@ -153,7 +153,7 @@ class SiteSessions(Noun):
         Secrets are taken literally: references in them are not resolved.
         """
         if not self._actor.may_change(self._actor.id):
-            raise Forbidden(f"{self._actor.id} may look at sessions, not make them")
+            raise Forbidden(f"{self._actor.id} may view sessions, but not create them")
         check_session_name("name", name)
         before = await self._find(name, version)
         if before is None and len(await self._all()) >= MOST_SESSIONS:
@@ -195,7 +195,7 @@ class SiteSessions(Noun):
         async def delete() -> None:
             old = await self._named(name, version)
             if not self._actor.may_change(self._actor.id):
-                raise Forbidden(f"{self._actor.id} may look at sessions, not delete them")
+                raise Forbidden(f"{self._actor.id} may view sessions, but not delete them")
             now = self._services.clock.now()
             event = old.event(EventName.SESSION_DELETED, now, self._actor.id)
             await self._services.store.site_sessions.delete(old, event)

@@ -84,7 +84,7 @@ class Tokens(Noun):
         lasts = self._lasts(None if expires_in_s is None else timedelta(seconds=expires_in_s))
         owner, store = user or self._actor.id, self._services.store
         if owner != self._actor.id and self._actor.role is not Role.ADMIN:
-            raise Forbidden(f"{self._actor.id} may make tokens of their own alone")
+            raise Forbidden(f"{self._actor.id} may only create tokens of their own")
         if not name.strip():
             raise Invalid("name", "expected a name that says where the token is used, got nothing")
         if lasts is not None and lasts <= timedelta(0):

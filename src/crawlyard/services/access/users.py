@@ -139,9 +139,11 @@ class Users(Noun):
 
 def _check_may_lose_rights(actor: Actor, user_id: str) -> None:
     if user_id == LOCAL.id:
-        raise IllegalMove("the user local is always an admin: who reads the store's files is")
+        raise IllegalMove(
+            "the user local is always an admin, as it has access to the store's files"
+        )
     if user_id == actor.id:
-        raise IllegalMove("admins cannot take their own rights away; let another admin do it")
+        raise IllegalMove("admins cannot disable or demote themselves; another admin can")
 
 
 def _event(name: EventName, user: User, actor: Actor) -> Event:

@@ -20,7 +20,7 @@ from crawlyard.services.noun import Noun
 from crawlyard.services.races import TRIES, insisted
 
 MOST_VIEWS = 200
-"""The most views of one user."""
+"""Maximum number of views per user."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_VIEW_NAME, examples=["failed today"])]
 Query = Annotated[str, Meta(max_length=MAX_VIEW_QUERY, examples=["state:failed owner:me"])]

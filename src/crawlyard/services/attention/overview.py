@@ -39,10 +39,10 @@ from crawlyard.store.queries import JobQuery, ScheduleQuery
 from crawlyard.store.store import Store
 
 MOST = 500
-"""The most items of one kind that are examined."""
+"""Maximum number of items of one kind to examine."""
 
 MOST_FAILURES = 2_000
-"""The most failed jobs, and the most that ended lately, that are examined, latest first."""
+"""Maximum number of failed jobs, and of recently ended jobs, to examine, latest first."""
 
 FAILED_WITHIN = timedelta(days=30)
 _MOST_LINES = 100

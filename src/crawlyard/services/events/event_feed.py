@@ -71,7 +71,7 @@ class EventFeed(Noun):
     ) -> Slice[EventOut]:
         """List the events of what you own, for an admin all events, newest first."""
         if subject is not None and job not in (None, subject):
-            raise Invalid("job", "expected it, or subject, not two that differ")
+            raise Invalid("job", "expected job and subject to be the same, or only one of them")
         names = names_of(self._allowed) & _named(words_of(type), only_jobs=job is not None)
         owner = self._actor.id if owner == "me" else owner
         if owner is not None and not self._actor.may_see(owner):
@@ -88,7 +88,7 @@ class EventFeed(Noun):
         )
         least = int(cursor) if cursor and not newest_first else after
         events = []
-        if names:  # a query without any asks for all of them
+        if names:  # a query without names selects all
             events = await self._services.events.list(self._actor, query, least, limit + 1)
         return sliced(events, limit, EventOut.of, lambda event: event.seq)
 
@@ -143,7 +143,7 @@ class EventFeed(Noun):
         patterns = self._allowed if topics is None else _topics(words_of(topics))
         if patterns - self._allowed:
             beyond = ", ".join(sorted(patterns - self._allowed))
-            raise Forbidden(f"what you showed is not good for listening to {beyond}")
+            raise Forbidden(f"your credential does not permit {beyond}")
         if job is None:
             return patterns, None
         if Topic.JOBS not in patterns:

@@ -77,7 +77,7 @@ class Events:
                 after = last if after is None else after
                 events = await self._events.events(visible, after, _CHUNK) if last > after else []
             except StoreUnavailable as error:
-                _log.warning("the store is away, trying again: %s", error)
+                _log.warning("the store is unavailable, retrying: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
             for event in events:

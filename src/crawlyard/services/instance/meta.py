@@ -52,7 +52,7 @@ from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.webhooks import Webhooks
 
-# few ask for what they know
+# few requests need these
 with lazily():
     from crawlyard.core.endpoints import schema as endpoint_schema
     from crawlyard.services.jobs import preview

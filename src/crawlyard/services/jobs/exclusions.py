@@ -81,7 +81,7 @@ async def _waiting(store: Store, job_id: str, boundary: Boundary) -> tuple[int, 
 
 def _check(actor: Actor, job: Job) -> None:
     if not actor.may_change(job.owner):
-        raise Forbidden(f"{actor.id} may look at job {job.id}, not change it")
+        raise Forbidden(f"{actor.id} may view job {job.id}, but not change it")
     if job.state.ended:
         message = f"cannot exclude URLs from a job that is {STATE_WORDS[job.state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))

@@ -18,7 +18,7 @@ from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.store import Store
 
 LOOK_EVERY = timedelta(milliseconds=200)
-"""How often to check for new lines."""
+"""Interval between checks for new lines."""
 
 PORTION = 100
 """Lines per read."""
@@ -81,7 +81,7 @@ async def follow_log(
             more = after < end.n
             lines = await stretch(store.journal, job_id, least, after, end) if more else None
         except StoreUnavailable as error:
-            _log.warning("the store is away, trying again: %s", error)
+            _log.warning("the store is unavailable, retrying: %s", error)
             await clock.sleep(_RETRY_EVERY)
             continue
         if lines is not None:

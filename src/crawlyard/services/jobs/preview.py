@@ -76,7 +76,7 @@ class Preview:
             Invalid, NotFound, Forbidden: as if it were submitted.
         """
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at jobs, not try what one would do")
+            raise Forbidden(f"{actor.id} may view jobs, but not preview one")
         ready = await self._submitter.prepare(actor, request)
         check_job_spec(ready.spec)
         await check_proxies(ready.spec, self._context.proxy_guard, addresses_of)
@@ -179,7 +179,9 @@ def _missing(scout: Probe, origins: Sequence[str]) -> tuple[str, ...]:
         if sitemap.problem
     ]
     if len(origins) > MOST_ORIGINS:
-        problems.append(f"of {len(origins):,} origins, the first {MOST_ORIGINS} were asked")
+        problems.append(
+            f"of {len(origins):,} origins, only the first {MOST_ORIGINS} were requested"
+        )
     if len(scout.sitemaps) >= MOST_SITEMAPS:
         problems.append(f"at most {MOST_SITEMAPS} sitemaps were read")
     return tuple(problems)

@@ -61,7 +61,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     spec: JobSpec
     start_at: datetime | None = None
     origin: Origin = DIRECT
-    grant: bool = False  # the actor may grant what it needs, and does: for this job alone
+    grant: bool = False  # an admin grants what the job needs, for this job alone
 
 
 async def prepared(
@@ -89,7 +89,7 @@ class JobDraft(Struct, frozen=True, kw_only=True):
     asked: Submission
     needs: tuple[Grant, ...]  # grants that it needs in the settings
     doubt: str = ""  # as for `Policy.needed`
-    by: str | None = None  # who submits it, if not its owner
+    by: str | None = None  # the submitter, if not its owner
     like: Job | None = None  # the job that it is a retry of
     granted: tuple[Grant, ...] = ()  # grants that an admin gave this job alone
 
@@ -143,7 +143,7 @@ def check_maker(actor: Actor) -> None:
         Forbidden: they may only view.
     """
     if not actor.may_change(actor.id):
-        raise Forbidden(f"{actor.id} may look at jobs, not submit them")
+        raise Forbidden(f"{actor.id} may view jobs, but not submit them")
 
 
 async def drafted(
@@ -322,7 +322,7 @@ class Submitter:
         """Return what is wrong with the earlier job and the session that a spec names."""
         faults: list[Invalid] = []
         if since and not await self._owns_job(owner, since):
-            message = f"expected a job of your own, and there is no job {since}"
+            message = f"expected one of your jobs, and there is no job {since}"
             faults.append(Invalid("since", message))
         stored = await self._store.site_sessions.get_by_name(owner, session) if session else None
         if stored is not None and stored.cookies and cookies is CookieMode.OFF:

@@ -44,7 +44,7 @@ def check_may_change(actor: Actor, job: Job) -> None:
         Forbidden: they may not.
     """
     if not actor.may_change(job.owner):
-        raise Forbidden(f"{actor.id} may look at job {job.id}, not change it")
+        raise Forbidden(f"{actor.id} may view job {job.id}, but not change it")
 
 
 def after_move(

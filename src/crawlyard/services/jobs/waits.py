@@ -19,10 +19,10 @@ from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.store import Store
 
 MOST_PLACES = 1_000
-"""How many places of the queue are counted for a list of jobs."""
+"""Number of queue positions counted for a list of jobs."""
 
 MOST_AHEAD = 10_000
-"""How many jobs ahead are counted for a single job."""
+"""Number of jobs ahead counted for a single job."""
 
 WORKER_WITHIN_S = 1.0
 """How long a caller waits for a job if no worker is alive."""

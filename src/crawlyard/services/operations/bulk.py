@@ -46,7 +46,7 @@ _RETRIED = 25
 
 _LOOKED_AT = 200  # jobs per read
 
-_TOLERANCE = 0.1  # how far the number of jobs may be off the expected one, as a fraction
+_TOLERANCE = 0.1  # tolerated difference from the expected number of jobs, as a fraction
 
 
 class Bulk:
@@ -73,11 +73,11 @@ class Bulk:
             Conflict: the number of jobs differs from *expected* by more than a tenth.
         """
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at jobs, not change them")
+            raise Forbidden(f"{actor.id} may view jobs, but not change them")
         ids, count, upto = await self._select(actor, chosen)
         if expected is not None and abs(count - expected) > expected * _TOLERANCE:
             raise Conflict(
-                f"expected {counted(expected, 'job')}, and there are {count:,} by now; look again"
+                f"expected {counted(expected, 'job')}, but {count:,} match now; check again"
             )
         if dry_run:
             results = [await self._check(actor, action, job_id) for job_id in ids[:AT_ONCE]]
@@ -103,7 +103,7 @@ class Bulk:
                 raise Invalid("ids", f"expected at most {MOST_IDS:,}, got {len(ids):,}; filter")
             return ids, len(ids), ""
         if not chosen.where:
-            raise Invalid("filter", "expected a condition at least; created_before means all")
+            raise Invalid("filter", "expected at least one condition; created_before selects all")
         query = await visible_query(self._writer.store, actor, JobQuery(where=chosen.where))
         count = sum((await self._writer.store.jobs.counts(query)).values())
         first_ids = await self._writer.store.jobs.ids(query, AT_ONCE)

@@ -25,7 +25,7 @@ from crawlyard.services.races import TRIES
 from crawlyard.store.store import Store
 
 LEASE = timedelta(seconds=30)
-"""An operation is taken over if no portion is finished for this long."""
+"""Time without a finished portion after which an operation is taken over."""
 
 LOOK_EVERY = timedelta(seconds=1)
 _RETRY_EVERY = timedelta(seconds=5)  # while the store is unavailable
@@ -68,7 +68,7 @@ class Operations:
             Forbidden: the actor may only view.
         """
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at operations, not start them")
+            raise Forbidden(f"{actor.id} may view operations, but not start them")
         now = self._clock.now()
         operation = Operation(
             id=new_id(),
@@ -112,7 +112,7 @@ class Operations:
         for _ in range(TRIES):
             old = await self.get(actor, operation_id)
             if not actor.may_change(old.owner):
-                raise Forbidden(f"{actor.id} may look at operation {operation_id}, not cancel it")
+                raise Forbidden(f"{actor.id} may view operation {operation_id}, but not cancel it")
             if old.state is not OperationState.RUNNING:
                 return old
             now = self._clock.now()
@@ -215,7 +215,7 @@ class Operations:
         except CrawlyardError as error:
             after = self._ended(operation, OperationState.FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - any failure must be recorded on the operation
-            _log.exception("operation %s broke", operation.id)
+            _log.exception("operation %s failed", operation.id)
             detail = f"{type(error).__name__}: {error}"[:500]
             after = self._ended(operation, OperationState.FAILED, detail)
         else:

@@ -54,10 +54,10 @@ from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 
 MOST_RANKED = 2_000
-"""Changed pages of one comparison that are sorted by how much of their text differs."""
+"""Maximum number of changed pages that are sorted by the amount of changed text."""
 
 MOST_KEPT = 10_000
-"""Changes of one run of a schedule that are kept; more are only counted."""
+"""Changes stored of one run of a schedule; more are only counted."""
 
 _NOISE = (Body.RESTLESS, Body.RECURRING)
 _BY = "changes"  # the actor of the events
@@ -69,10 +69,10 @@ _CAUGHT_UP = 10  # runs of a schedule, the last ones, that are looked at when on
 T = TypeVar("T")
 
 _Texts: TypeAlias = Mapping[tuple[int, Body], bytes]
-"""Texts of pages, by the id of the page, and their restless places."""
+"""Texts of pages and their volatile lines, by page id."""
 
 Amounts: TypeAlias = Mapping[int, Amount]
-"""How much changed, by the id of the later page."""
+"""Amount of changed text, by the id of the later page."""
 
 
 class Diff(Struct):

@@ -24,7 +24,7 @@ _CHUNK = 500  # pages of each run at once
 _HOPS = 5  # redirects that are followed
 
 _ABSENT = frozenset({TargetState.DONE, TargetState.REDIRECTED})
-"""States of URLs that have no page any more, if a run before had one or knew where they led."""
+"""States of URLs without a page, if an earlier run had one or knew their redirect."""
 
 
 async def compare(store: Store, earlier: Job, later: Job) -> Comparison:

@@ -51,9 +51,9 @@ def stream(
         Invalid: it cannot be written; nothing was read.
     """
     if links and chunks is not None:
-        raise Invalid("chunks", "expected it or links, not both")
+        raise Invalid("chunks", "expected chunks or links, not both")
     if gzip and not form.is_text:
-        raise Invalid("gzip", f"expected it with jsonl or csv: {form} is compressed already")
+        raise Invalid("gzip", f"expected format jsonl or csv: {form} is compressed already")
     if chunks is not None:
         output = in_chunks(store, job, query, form, chunks)
     elif links:

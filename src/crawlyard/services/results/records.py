@@ -26,7 +26,7 @@ MOST_STEPS = 20
 
 _CHUNK = 500
 _REFERRERS = 5
-"""Pages that are named for a URL that failed."""
+"""Referring pages listed for a failed URL."""
 
 
 async def page_records(

@@ -110,9 +110,7 @@ class Results(Noun):
         values = exporting.readable(bodies)
         name = "html" if part is Body.RENDERED else part.value
         if name not in values:
-            raise NotFound(
-                f"nothing is kept of page {page_id} as {part}: the spec of its job says so"
-            )
+            raise NotFound(f"page {page_id} has no stored {part}; its job does not keep it")
         value = values[name]
         return value if isinstance(value, str) else dumps(value, indent=2)
 
@@ -122,7 +120,7 @@ class Results(Noun):
         _, bodies = await self._page(job_id, page_id, Body.SCREENSHOT)
         if Body.SCREENSHOT not in bodies:
             raise NotFound(
-                f"no picture is kept of page {page_id}: only Chromium draws, if asked to"
+                f"page {page_id} has no screenshot: only Chromium takes them, if enabled"
             )
         return exporting.in_one(bodies[Body.SCREENSHOT])
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crawlyard.store.store import Store
 
 MOST_RECENT = 60
-"""How many of the last ticks are shown beside a schedule."""
+"""Number of recent ticks shown with a schedule."""
 
 
 async def schedule_answer(store: "Store", schedule: CrawlSchedule) -> ScheduleOut:

@@ -24,13 +24,13 @@ from crawlyard.services.schedules.ticker import TRIES, Ticker, keeps_changing
 from crawlyard.store.queries import Firing
 
 MOST_BACKFILLED = 1000
-"""The most instants of one backfill, also of a dry run."""
+"""Maximum number of instants in one backfill or dry run."""
 
 AT_ONCE = 200
-"""The most instants that are backfilled within a request; more start an operation."""
+"""Maximum number of instants backfilled within a request; more start an operation."""
 
 MOST_INSTANTS = 10_000
-"""The most instants of one operation."""
+"""Maximum number of instants in one operation."""
 
 _PORTION = 200  # jobs in one transaction
 _OF_OPERATION = 100  # instants of each portion of an operation

@@ -26,15 +26,15 @@ from crawlyard.services.schedules.lookup import instants_of
 from crawlyard.store.store import Store
 
 MOST_OCCURRENCES = 2000
-"""The most instants that one calendar shows."""
+"""Maximum number of instants in one calendar."""
 
 MOST_COUNTED = 20_000
-"""The most runs to come that are computed for the hours of a calendar."""
+"""Maximum number of planned runs computed for the hours of a calendar."""
 
 LONGEST_COUNTED = timedelta(days=31)
 
 MOST_SCHEDULES = 5000
-"""The most schedules of one calendar: each costs about 0.1 ms."""
+"""Maximum number of schedules in one calendar: each costs about 0.1 ms."""
 
 _AHEAD = timedelta(days=7)
 _CALENDARS = 16  # answers kept, of at most 31 days each

@@ -10,10 +10,10 @@ from crawlyard.services.schedules.ticker import Ticker
 from crawlyard.store.queries import EventQuery
 
 LOOK_EVERY = timedelta(seconds=5)
-"""How long a clock that was set forward, or a missed event, may go unnoticed."""
+"""Maximum delay in noticing a clock that was set forward, or a missed event."""
 
 PEEK_EVERY = timedelta(seconds=1)
-"""How long a change by another process may go unnoticed: each change writes an event.
+"""Maximum delay in noticing a change by another process: each change writes an event.
 
 A peek is one query for the newest event number, 0.1 ms on SQLite; a whole round takes four.
 """
@@ -55,7 +55,7 @@ class SchedulerLoop:
                 away = False
             except StoreUnavailable as error:
                 if not away:
-                    _log.warning("the store is away, trying again every second: %s", error)
+                    _log.warning("the store is unavailable, retrying every second: %s", error)
                 quiet, away = _RETRY_EVERY, True
             await self._rest(quiet)
 

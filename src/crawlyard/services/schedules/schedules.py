@@ -92,7 +92,7 @@ T = TypeVar("T")
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
 
 MOST_NEXT = 100
-"""Runs that are told at once."""
+"""Runs in one response."""
 
 _MOST_ENTRIES = 100  # of a feed
 _PROMPT = timedelta(seconds=10)  # twice the longest time a scheduler takes to see a change
@@ -366,7 +366,7 @@ class Schedules(Noun):
             new = edit.of(old, clock.wall())
             await ticker.tried(new, clock.wall(), self._actor, anew=edit.changes_crawl)
             if edit.replans:
-                # first decide all that is due by the old timetable, also what jitter delays
+                # first decide all instants due by the old timetable, including jittered ones
                 await ticker.fire(old.id, early=True)
                 latest = await self._changeable(old.id, version)
                 has_come = latest.next_at is not None and latest.next_at <= clock.wall()

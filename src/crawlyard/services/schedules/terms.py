@@ -108,7 +108,7 @@ class ScheduleChanges(TypedDict, total=False):
 
 
 PARTS = tuple(ScheduleChanges.__annotations__)
-"""What a schedule is made of."""
+"""Fields of a schedule draft."""
 
 _DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(ScheduleDraft)}
 

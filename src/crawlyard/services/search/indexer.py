@@ -11,21 +11,21 @@ from crawlyard.store.search.index import IndexState, Turn
 from crawlyard.store.store import Store
 
 EVERY = timedelta(seconds=1)
-"""The time between two looks for new pages, of the process that indexes."""
+"""Interval between polls for new pages, in the process that indexes."""
 
 OTHERS_EVERY = timedelta(seconds=4)
-"""The same of the others, which take over if the one is gone."""
+"""Interval between attempts of standby processes, which take over if that one is gone."""
 
 TURN = timedelta(seconds=10)
-"""How long after a portion no other process indexes."""
+"""Time after a portion in which no other process indexes."""
 
 SWEEP_EVERY_S = 3600.0
-"""How often terms are looked for that no page has any more, if pages have gone."""
+"""Interval between searches for terms without pages, if pages were deleted."""
 
 _RETRY_EVERY = timedelta(seconds=30)  # while the store is unavailable
 _SETTLING = timedelta(milliseconds=50)
 _SETTLES_IN = 100  # looks: a transaction that takes longer is waited for by the next round
-_SHARE = 9  # what can wait rests for so many times as long as it has taken: 10 % of a core
+_SHARE = 9  # a rest of so many times the duration of the last portion: 10 % of a core
 _MOST_KNOWN = 100_000  # terms in memory, about 10 MB
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Indexer:
             try:
                 rest = await self.round()
             except StoreUnavailable as error:
-                _log.warning("the store is away, indexing later: %s", error)
+                _log.warning("the store is unavailable, indexing later: %s", error)
                 rest = _RETRY_EVERY
             await self._clock.sleep(rest)
 
@@ -63,7 +63,7 @@ class Indexer:
         """
         state = await self._index.state()
         if state.holder != self._name:
-            self._stored_terms.clear()  # another may have deleted some of them
+            self._stored_terms.clear()  # another process may have deleted some
             if state.is_taken(self._turn()):
                 return OTHERS_EVERY
         began = self._clock.monotonic()

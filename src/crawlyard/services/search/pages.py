@@ -25,7 +25,7 @@ from crawlyard.services.noun import Noun
 from crawlyard.services.results.terms import ArchiveTerms, page_query
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 
-# what an export alone needs: an extra, and the parser
+# only needed for exports: an extra, and the parser
 with lazily():
     from crawlyard.export import parquet
     from crawlyard.services.results import exporting
@@ -109,7 +109,7 @@ class Pages(Noun):
             async for page, bodies in pages:
                 shape = FoundPageOut.found(page, **exporting.readable(bodies))
                 record = as_dict(shape, without=_LEFT_OUT)
-                if form is not Format.JSONL:  # what is extracted has other names in each job
+                if form is not Format.JSONL:  # extracted fields have other names in each job
                     record["extracted_json"] = dumps(record["extracted"])
                 yield record
 

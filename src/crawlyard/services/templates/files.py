@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 _Schedule = tuple[dict[str, Any], str]
 
 MAX_BYTES = 20_000_000
-"""The most bytes of a file: enough for the 100,000 start URLs of the largest template."""
+"""Maximum size of a file in bytes: enough for the 100,000 start URLs of the largest template."""
 
 _FIELDS = ("name", "description", "parameters", "spec")
 _PARAMETER = ("type", "description", "required", "default", "allowed")
@@ -189,22 +189,22 @@ def _from_json(content: str, source: str) -> object:
         return json.loads(content, object_pairs_hook=_unique, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         place = f"{source}, line {error.lineno}, column {error.colno}"
-        raise Invalid(place, f"no JSON: {error.msg}") from None
+        raise Invalid(place, f"invalid JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
-        raise Invalid(source, f"no JSON: {error}") from None
+        raise Invalid(source, f"invalid JSON: {error}") from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members: dict[str, object] = {}
     for key, value in pairs:
         if key in members:
-            raise ValueError(f"key {key!r} stands twice in one object")
+            raise ValueError(f"duplicate key {key!r}")
         members[key] = value
     return members
 
 
 def _no_number(word: str) -> object:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 # --- of others, over the API
@@ -271,5 +271,5 @@ def _data(content: str) -> object:
     try:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise Invalid(_FILE, "there is half a character (a lone surrogate) in it") from None
+        raise Invalid(_FILE, "contains half a character (a lone surrogate)") from None
     return data

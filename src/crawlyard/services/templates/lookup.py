@@ -45,7 +45,7 @@ async def changeable_template(
     """
     template = await _latest(store, actor, ref)
     if not actor.may_change(template.owner):
-        raise Forbidden(f"{actor.id} may use template {ref}, not change it; duplicate it")
+        raise Forbidden(f"{actor.id} may use template {ref}, but not change it; duplicate it")
     check_version(f"template {template.name}", template.version, version)
     return template
 

@@ -309,7 +309,7 @@ class Templates(Noun):
                 except Conflict:
                     if name is not None:
                         raise  # otherwise the name was taken concurrently
-        raise Conflict(f"copies of {source.name} keep coming; try again")
+        raise Conflict(f"template {source.name} is being copied concurrently; try again")
 
     @endpoint(
         "POST /templates/{ref}/render", READ, example={"overrides": {"limits": {"pages": 100}}}
@@ -365,7 +365,7 @@ class Templates(Noun):
         """Store a new private template of the actor."""
         actor, now = self._actor, self._services.clock.now()
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at templates, not create them")
+            raise Forbidden(f"{actor.id} may view templates, but not create them")
         files.check_draft(draft)
         template = CrawlTemplate(
             id=new_id(),

@@ -11,7 +11,7 @@ import yaml
 from crawlyard.errors import Invalid
 
 MOST_VALUES = 500_000
-"""The most values in a file: five times the start URLs of the largest spec; read in a second."""
+"""Maximum values in a file: five times the start URLs of the largest spec; read in a second."""
 
 _DEEPEST = 20  # levels of nesting in a file; a template has seven
 _DIGITS = 40  # characters of an integer; no field takes as many
@@ -55,9 +55,9 @@ def parsed(content: str, source: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark, problem = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
         place = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
-        raise Invalid(place, f"no YAML: {problem}") from None
+        raise Invalid(place, f"invalid YAML: {problem}") from None
     except yaml.YAMLError as error:
-        raise Invalid(source, f"no YAML: {' '.join(str(error).split())}") from None
+        raise Invalid(source, f"invalid YAML: {' '.join(str(error).split())}") from None
 
 
 def dumped(data: object) -> str:
@@ -117,7 +117,7 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
                 raise _fault("expected text as the name of a field", event)
             if event.value in members:
-                raise _fault(f"key {event.value!r} stands twice", event)
+                raise _fault(f"duplicate key {event.value!r}", event)
             members[event.value] = self._value(next(self._events))
         return members
 

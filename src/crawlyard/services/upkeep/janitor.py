@@ -24,7 +24,7 @@ from crawlyard.store.store import Store
 from crawlyard.store.upkeep import UpkeepStore
 
 NAME = "janitor"
-"""The actor in the events of what it does."""
+"""The actor in the janitor's events."""
 
 SWEEP_EVERY = timedelta(minutes=10)
 _SOONEST = timedelta(seconds=1)
@@ -113,7 +113,7 @@ class Janitor:
             try:
                 swept = await self.sweep()
             except StoreUnavailable as error:
-                _log.warning("the store is away, sweeping later: %s", error)
+                _log.warning("the store is unavailable, sweeping later: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
             if swept:
@@ -138,7 +138,7 @@ class Janitor:
         Raises:
             StoreUnavailable: the store became unavailable; what was done stays done.
         """
-        # first what frees room, as all else needs some
+        # first the steps that free space, as the others need some
         purge = await purged(self._store.upkeep, self._clock)
         self._options = await current_options(self._store, self._defaults)
         deleted, freed = await self._delete_expired()

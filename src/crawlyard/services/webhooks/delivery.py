@@ -82,7 +82,7 @@ class Deliverer:
                 try:
                     started, rest = await self._look(group)
                 except StoreUnavailable as error:
-                    _log.warning("the store is away, webhooks wait: %s", error)
+                    _log.warning("the store is unavailable, webhooks wait: %s", error)
                     started, rest = True, _POLL
                 if drain and not started and not self._under_way:
                     return
@@ -196,7 +196,7 @@ class Deliverer:
             error = str(invalid)
         except Exception:  # noqa: BLE001 - one delivery must not block the others
             _log.exception("delivery %s could not be sent", delivery.id)
-            error = "an error of the sender, which its log tells of"
+            error = "internal error; see the server's log"
         latency = timedelta(seconds=self._clock.monotonic() - started)
         attempt = DeliveryAttempt(
             at=at, latency=latency, status=status, excerpt=excerpt, error=error

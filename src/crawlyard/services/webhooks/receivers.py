@@ -123,7 +123,9 @@ def _plain_url(url: str) -> str:
     except ValueError:
         named = None  # `canonical` reports what is wrong
     if named:
-        raise Invalid("url", "expected no user name or password in it: the signature proves who")
+        raise Invalid(
+            "url", "expected no user name or password: the signature authenticates messages"
+        )
     return canonical(url)
 
 

@@ -147,7 +147,7 @@ class Webhooks(Noun):
         """Create a webhook; the secret that signs its messages is only in this response."""
         actor, now = self._actor, self._services.clock.now()
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at webhooks, not add them")
+            raise Forbidden(f"{actor.id} may view webhooks, but not create them")
         draft = Webhook(
             id=new_id(),
             owner=actor.id,
@@ -302,7 +302,7 @@ class Webhooks(Noun):
                 raise NotFound(f"no delivery {delivery_id}") from None
             _check_active(webhook)
             if await deliveries.events([delivery]) == [None]:
-                problem = f"the event of delivery {delivery_id} has been deleted: it is old"
+                problem = f"the event of delivery {delivery_id} was deleted after its retention"
                 raise IllegalMove(problem)
             return await deliveries.again(delivery_id, self._services.clock.now())
 
@@ -360,7 +360,7 @@ class Webhooks(Noun):
     async def _changeable(self, webhook_id: str, version: Version = None) -> Webhook:
         webhook = await self._get(webhook_id)
         if not self._actor.may_change(webhook.owner):
-            raise Forbidden(f"{self._actor.id} may look at webhook {webhook_id}, not change it")
+            raise Forbidden(f"{self._actor.id} may view webhook {webhook_id}, but not change it")
         check_version(f"webhook {webhook_id}", webhook.version, version)
         return webhook
 

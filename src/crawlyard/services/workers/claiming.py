@@ -15,7 +15,7 @@ from crawlyard.messaging.dispatcher import Listener
 from crawlyard.store.store import Store
 
 LOOK_EVERY_S = 1.0
-"""How often a worker looks for an urgent job to make room for, or for a shard to ask for."""
+"""Interval between polls for an urgent job to make room for, or a shard to request."""
 
 _AGEING_S = (1.0, 60.0)  # bounds of the interval between ageing runs: a tenth of `age_step`
 _MOST_AT_ONCE = 4
@@ -76,7 +76,7 @@ class Claiming:
         self._free = free
         self._begin = begin
         self._give_up = give_up
-        self._took = took or Timing()  # told the duration of each claim that found something
+        self._took = took or Timing()  # receives the duration of each successful claim
         self._at_once = 1
         self._looked_at = -LOOK_EVERY_S
         self._joins_at = self._asks_at = clock.monotonic()
@@ -163,7 +163,7 @@ class Claiming:
                 return
 
     async def _started(self, asking: Awaitable[Claim | Preemption | None]) -> Claim | None:
-        """Start the claimed job and return the claim, even if cancelled, as no claim may be lost."""
+        """Start the claimed job and return the claim, even if cancelled: no claim may be lost."""
         claiming = asyncio.ensure_future(asking)
         try:
             await asyncio.shield(claiming)

@@ -41,7 +41,7 @@ from crawlyard.services.workers.reclaim import LATE
 from crawlyard.services.workers.run import JobRun, WorkerContext
 
 _LOOK_EVERY_S = 0.5
-_BEFORE_IT_LAPSES_S = 1.5  # the parent must act on a hung child before others take the lease
+_BEFORE_IT_LAPSES_S = 1.5  # the parent must act on a hung child before other workers take the lease
 _GRACE_S = 1.0  # time for a child to release its lease, after what requests in flight get
 _LOST_S = 3.0  # time for a child to end after its lease was lost
 
@@ -249,7 +249,7 @@ class IsolatedRun:
         standing = await held_standing(store, self.lease)
         if standing is None:
             return  # the child was done with its job and died while cleaning up
-        _log.warning("a child died of job %s (exit code %d)", self.job_id, code)
+        _log.warning("the child process of job %s died (exit code %d)", self.job_id, code)
         if standing.job.state is not State.RUNNING:
             await store.leases.free(self.lease)
             return

@@ -14,14 +14,14 @@ from crawlyard.store.store import Store
 LOOK_EVERY = timedelta(milliseconds=500)
 
 _LOOKS_PER_S = 20
-"""Looks of a whole fleet per second. In a large one, each worker looks less often: a look reads all
-leases, and any worker can take back a job for all. Those that notice a death look at once."""
+"""Polls of a whole fleet per second. In a large one, each worker polls less often: a poll reads all
+leases, and any worker can take back jobs. Workers that notice a death poll at once."""
 
 EXCUSED = timedelta(seconds=5)
 """Grace period after the store was unavailable, in which live workers renew their leases."""
 
 LATE = timedelta(seconds=3)
-"""Looks further apart than this mean a delay: this process was stopped, its machine slept, or
+"""Polls further apart than this mean a delay: this process was stopped, its machine slept, or
 the store kept it waiting. Other workers may have been delayed too and still be alive."""
 
 _NEVER_LAPSED = datetime(1970, 1, 2, tzinfo=UTC)  # before any lease ends
@@ -41,7 +41,7 @@ class Reclaimer:
         took: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._name = name
-        self._took = took  # told how many leases were taken back
+        self._took = took  # receives the number of leases taken back
         self._store = store
         self._clock = clock
         self._liveness = liveness
@@ -76,7 +76,7 @@ class Reclaimer:
         holders = await self._other_holders()
         jobs = []
         if dead := self._liveness.dead(holders):
-            # first, so that who claims one of their jobs finds the hosts free
+            # first, so that a worker that claims one of their jobs finds the host slots free
             await self._store.hosts.release_slots(*dead)
             jobs += await leases.take_back(_NEVER_LAPSED, dead, self._lost, self._took)
         if now >= self._excused_until:

@@ -35,7 +35,7 @@ class Recorder:
         took: Timing | None = None,
     ) -> None:
         self._frontier = frontier
-        self._took = took or Timing()  # told the duration of each transaction
+        self._took = took or Timing()  # receives the duration of each transaction
         self._clock = clock
         self.lease = lease  # the duration by which each checkpoint renews a lease
         self._waiting: list[_Waiting] = []

@@ -25,7 +25,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.workers import WorkerStore
 
 LOOK_EVERY = timedelta(milliseconds=500)
-"""How often a worker checks what operators want of it."""
+"""Interval at which a worker reads the wishes of operators."""
 
 _LOOKS_A_BEAT = 4
 
@@ -34,7 +34,7 @@ ALIVE = 5 * BEAT_EVERY
 """A worker whose last report is older than this is shown as gone."""
 
 FORGOTTEN_AFTER = timedelta(days=1)
-"""How long the last report of a killed worker is kept and shown as gone."""
+"""Retention of the last report of a killed worker, which is shown as gone."""
 
 _LATELY_S = 10.0
 _STATM = Path("/proc/self/statm")
@@ -42,7 +42,7 @@ _STATM = Path("/proc/self/statm")
 _log = logging.getLogger(__name__)
 
 
-class Counters(Struct):
+class WorkerTotals(Struct):
     """Totals over the jobs of a worker since it started."""
 
     pages: int = 0
@@ -78,7 +78,7 @@ class Reporter:
         name: str,
         store: WorkerStore,
         hosts: Callable[[], Sequence[HostReport]],
-        counters: Counters,
+        counters: WorkerTotals,
         clock: Clock,
         children: Callable[[], ProcessUsage] = ProcessUsage,
     ) -> None:

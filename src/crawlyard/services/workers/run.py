@@ -48,7 +48,7 @@ from crawlyard.services.workers.lease_guard import LeaseGuard, SendPermit
 from crawlyard.services.workers.leased_moves import ungranted, yield_to
 from crawlyard.services.workers.progress import ProgressTracker
 from crawlyard.services.workers.recorder import Recorder
-from crawlyard.services.workers.reporting import Counters
+from crawlyard.services.workers.reporting import WorkerTotals
 from crawlyard.services.workers.site_login import NoSession, how_to_go_on, session_of
 from crawlyard.store.store import Store
 
@@ -86,7 +86,7 @@ class WorkerContext(Struct, frozen=True):
     fetcher: MakeFetcher
     sealer: Sealer
     proxy_guard: Guard = field(default_factory=Guard)  # judges addresses of proxies
-    counters: Counters = field(default_factory=Counters)
+    counters: WorkerTotals = field(default_factory=WorkerTotals)
     measures: Measures = field(default_factory=Measures)
     permit: SendPermit = field(default_factory=SendPermit)
 
@@ -158,7 +158,7 @@ class JobRun:
         """True if the store refused a write of this run."""
         return Stop.LOST in self._state.stop
 
-    # -- what others ask of a run ----------------------------------------------------------
+    # -- interface of a run ----------------------------------------------------------------
 
     def may_send(self) -> bool:
         """Return whether a request may be sent now."""
@@ -218,7 +218,7 @@ class JobRun:
         except StoreUnavailable:
             raise  # the lease lapses, and the job continues once the store is back
         except Exception as error:  # noqa: BLE001 - any failure must be recorded on the job
-            _log.exception("job %s broke", self.job_id)
+            _log.exception("job %s failed with an internal error", self.job_id)
             await self._fail(f"{type(error).__name__}: {error}"[:500])
         finally:
             self._context.progress.forget(self.job_id)
@@ -459,7 +459,7 @@ class JobRun:
         """Return the result of *work*, which may take longer than the lease of a shard lasts."""
         state = self._state
         recorder, leases = self._context.recorder, ((state.answer.lease, state.guard.extend),)
-        # a claim may have waited for others
+        # a claim may have waited for other transactions
         return await recorder.renewing(work, leases, recorder.lease - state.guard.remaining())
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -571,6 +571,6 @@ def _claimed(claim: Claim, context: WorkerContext) -> RunState:
         ),
         guard=LeaseGuard(context.permit, context.clock, until, asked_at),
         milestone=shard.pulse.milestone,
-        # a shard never counts as new: others may have recorded something since its claim
+        # a shard never counts as new: other workers may have recorded something since its claim
         is_new=shard.updated_at is None and not claim.lease.shard,
     )

@@ -218,7 +218,7 @@ class Worker:
             alone = self._rules.only is not None and not len(runs)
             if alone and now - state.unavailable_since >= PATIENCE_ALONE_S:
                 raise
-            _log.warning("the store is away, trying again: %s", error)
+            _log.warning("the store is unavailable, retrying: %s", error)
             await clock.sleep(_RETRY_EVERY)
             return False
         state.unavailable_since, state.round_at = None, clock.monotonic()
@@ -227,7 +227,7 @@ class Worker:
     def _fail(self, error: Unavailable) -> None:
         """Stop, and raise *error* once the jobs have been released."""
         self._state.error = error
-        _log.error("this worker stops: %s", error)
+        _log.error("stopping this worker: %s", error)
         self.stop()
 
     def _apply(self, wish: WorkerWish) -> bool:

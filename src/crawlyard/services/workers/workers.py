@@ -86,7 +86,7 @@ class Workers(Noun):
             except Conflict:
                 continue
             return self._worker_out(replace(report, wish=wish))
-        raise Conflict(f"what is wanted of worker {worker_id} keeps changing; try again")
+        raise Conflict(f"the orders to worker {worker_id} keep changing; try again")
 
     def _worker_out(self, report: WorkerReport) -> WorkerOut:
         return WorkerOut.of(report, alive=self._services.watching.is_alive(report))
