@@ -300,7 +300,7 @@ class TestTrouble:
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
-            assert "the store is away" in caplog.text
+            assert "the store is unavailable" in caplog.text
 
             away.there = True
             await rig.clock.jump(timedelta(seconds=1))

@@ -145,7 +145,7 @@ class Operations:
                     worked = True
                 versions = await self._store.operations.under_way()
             except StoreUnavailable as error:
-                _log.warning("the store is away, trying again: %s", error)
+                _log.warning("the store is unavailable, retrying: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
             if all(
@@ -163,7 +163,7 @@ class Operations:
                 while await self.work_at_one():
                     pass
             except StoreUnavailable as error:
-                _log.warning("the store is away, trying again: %s", error)
+                _log.warning("the store is unavailable, retrying: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
             await self._wait()
