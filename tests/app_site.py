@@ -124,7 +124,7 @@ class AppSite:
         return {
             "title": f"Page {number}",
             "text": f"This is page {number}. " * 20,
-            "links": [self.path(one) for one in links],
+            "links": [self.path(link) for link in links],
         }
 
 

@@ -293,9 +293,9 @@ def core_is_pure(tree: Tree) -> Iterator[str]:
         for imported in module.imports():
             top = imported.partition(".")[0]
             own = tree.own(imported)
-            known = top in {"cronsim", "msgspec"}
-            known |= top in sys.stdlib_module_names and top not in impure
-            if not known and own != "errors" and area_of(own or "") != "core":
+            is_pure = top in {"cronsim", "msgspec"}
+            is_pure |= top in sys.stdlib_module_names and top not in impure
+            if not is_pure and own != "errors" and area_of(own or "") != "core":
                 yield f"{module.name} imports {imported}"
 
 

@@ -31,7 +31,7 @@ def a_schedule(**fields: Any) -> CrawlSchedule:
     return CrawlSchedule(**(defaults | fields))
 
 
-def told(
+def schedule_event(
     schedule: CrawlSchedule, name: EventName = EventName.SCHEDULE_CREATED, **data: object
 ) -> Event:
     """Return an event about *schedule*."""
@@ -81,5 +81,5 @@ def a_firing(
         ticks=tuple(ticks),
         jobs=tuple((job, its_event(job)) for job in jobs),
         moved=tuple(moved),
-        events=tuple(told(schedule, EventName.SCHEDULE_TICKED) for _ in ticks),
+        events=tuple(schedule_event(schedule, EventName.SCHEDULE_TICKED) for _ in ticks),
     )

@@ -54,7 +54,7 @@ def a_credential(kind: CredentialKind = CredentialKind.TOKEN, **fields: Any) -> 
     return Credential(kind=kind, **(defaults | fields))
 
 
-async def given(
+async def stored_credential(
     store: Store, kind: CredentialKind = CredentialKind.TOKEN, **fields: Any
 ) -> Credential:
     """Return a credential that the store has."""

@@ -43,7 +43,7 @@ def a_template(**fields: Any) -> CrawlTemplate:
     return CrawlTemplate(**(defaults | fields))
 
 
-def told_of(template: CrawlTemplate, name: EventName = EventName.TEMPLATE_CREATED) -> Event:
+def template_event(template: CrawlTemplate, name: EventName = EventName.TEMPLATE_CREATED) -> Event:
     """Return an event about *template*."""
     data = {"name": template.name, "version": template.version}
     return Event(
@@ -60,7 +60,7 @@ async def rewrite(
         "name": draft.name,
         "description": draft.description,
         "spec": {**dict.fromkeys(old.spec), **draft.spec},
-        "parameters": dict.fromkeys(one.name for one in old.parameters)
+        "parameters": dict.fromkeys(parameter.name for parameter in old.parameters)
         | cast("dict[str, Any]", new.get("parameters", {})),
     }
     return await templates.edit(ref, changes, version=version)

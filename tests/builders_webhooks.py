@@ -54,7 +54,7 @@ def a_delivery(**fields: Any) -> Delivery:
     return Delivery(**(defaults | fields))
 
 
-async def kept(store: Store, **fields: Any) -> Webhook:
+async def stored_webhook(store: Store, **fields: Any) -> Webhook:
     """Return a webhook that the store has."""
     webhook = a_webhook(**fields)
     await store.webhooks.add(webhook, webhook.event(EventName.WEBHOOK_CREATED, NOW, "local"))

@@ -29,14 +29,14 @@ def sharing(create: Callable[..., Any]) -> Callable[..., Any]:
     """Return what creates the same engines, which share what is compiled."""
 
     def created(*args: Any, **options: Any) -> Any:
-        made = create(*args, **options)
-        engine = getattr(made, "sync_engine", made)
-        if (known := _DIALECTS.get(_kind(engine.dialect))) is None:
+        new_engine = create(*args, **options)
+        engine = getattr(new_engine, "sync_engine", new_engine)
+        if (cache := _DIALECTS.get(_kind(engine.dialect))) is None:
             event.listen(engine, "engine_connect", _learn)
         else:
-            engine.dialect = engine.pool._dialect = known
+            engine.dialect = engine.pool._dialect = cache
             engine._compiled_cache = _COMPILED
-        return made
+        return new_engine
 
     return created
 

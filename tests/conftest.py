@@ -70,9 +70,9 @@ def postgres_server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def postgres_admin_url(request: pytest.FixtureRequest) -> str:
     """A database from which others may be made."""
-    given = os.environ.get("CRAWLYARD_TEST_POSTGRES_URL")
-    if given:
-        return given
+    url = os.environ.get("CRAWLYARD_TEST_POSTGRES_URL")
+    if url:
+        return url
     server: Server = request.getfixturevalue("postgres_server")
     return server.url()
 
@@ -98,9 +98,9 @@ def redis_server(own_redis: redis.Server) -> Iterator[redis.Server]:
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> str:
     """A Redis in which others may be at work."""
-    given = os.environ.get("CRAWLYARD_TEST_REDIS_URL")
-    if given:
-        return given
+    url = os.environ.get("CRAWLYARD_TEST_REDIS_URL")
+    if url:
+        return url
     server: redis.Server = request.getfixturevalue("redis_server")
     return server.url
 
@@ -156,11 +156,11 @@ def empty_postgres_url(postgres_admin_url: str) -> Iterator[str]:
 
 @contextmanager
 def _database(admin_url: str, name: str) -> Iterator[str]:
-    made = sql.Identifier(name)
+    database = sql.Identifier(name)
     with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(made))
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
     try:
         yield make_url(admin_url).set(database=name).render_as_string(hide_password=False)
     finally:
         with psycopg.connect(admin_url, autocommit=True) as admin:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(made))
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))

@@ -30,32 +30,32 @@ def runs(expression: str, zone: str, since: datetime, until: datetime) -> Iterat
     highest = _wall(now, place)
     while now + MINUTE <= until:
         now += MINUTE
-        shown = _wall(now, place)
+        local_time = _wall(now, place)
         if follows_clock:
-            due = matches(fields, shown)
+            due = matches(fields, local_time)
         else:
             # each minute between the highest so far and this one, seen or skipped, has its turn
-            passed = int((shown - highest) / MINUTE)
+            passed = int((local_time - highest) / MINUTE)
             due = any(matches(fields, highest + n * MINUTE) for n in range(1, passed + 1))
-        highest = max(highest, shown)
+        highest = max(highest, local_time)
         if due and now > since:
             yield now
 
 
-def matches(fields: list[str], shown: datetime) -> bool:
+def matches(fields: list[str], local_time: datetime) -> bool:
     """Tell whether a local time is one of an expression's."""
-    by_date = _holds(fields[2], 2, shown.day) or _special_date(fields[2], shown)
-    weekday = (shown.weekday() + 1) % 7
+    by_date = _holds(fields[2], 2, local_time.day) or _special_date(fields[2], local_time)
+    weekday = (local_time.weekday() + 1) % 7
     by_weekday = (
         _holds(fields[4], 4, weekday)
         or (weekday == 0 and _holds(fields[4], 4, 7))
-        or _special_weekday(fields[4], shown, weekday)
+        or _special_weekday(fields[4], local_time, weekday)
     )
     starred = fields[2].startswith(("*", "?")) or fields[4].startswith(("*", "?"))
     return (
-        _holds(fields[0], 0, shown.minute)
-        and _holds(fields[1], 1, shown.hour)
-        and _holds(fields[3], 3, shown.month)
+        _holds(fields[0], 0, local_time.minute)
+        and _holds(fields[1], 1, local_time.hour)
+        and _holds(fields[3], 3, local_time.month)
         and ((by_date and by_weekday) if starred else (by_date or by_weekday))
     )
 
@@ -78,15 +78,17 @@ def _holds(field: str, index: int, value: int) -> bool:
     return False
 
 
-def _special_date(field: str, shown: datetime) -> bool:
-    last = calendar.monthrange(shown.year, shown.month)[1]
-    working = max(d for d in range(1, last + 1) if shown.replace(day=d).weekday() < 5)
+def _special_date(field: str, local_time: datetime) -> bool:
+    last = calendar.monthrange(local_time.year, local_time.month)[1]
+    working = max(d for d in range(1, last + 1) if local_time.replace(day=d).weekday() < 5)
     items = field.split(",")
-    return ("L" in items and shown.day == last) or ("LW" in items and shown.day == working)
+    return ("L" in items and local_time.day == last) or (
+        "LW" in items and local_time.day == working
+    )
 
 
-def _special_weekday(field: str, shown: datetime, weekday: int) -> bool:
-    last = calendar.monthrange(shown.year, shown.month)[1]
+def _special_weekday(field: str, local_time: datetime, weekday: int) -> bool:
+    last = calendar.monthrange(local_time.year, local_time.month)[1]
     for item in field.split(","):
         name, which, nth = item.partition("#")
         if not which and item.endswith("L"):
@@ -94,9 +96,9 @@ def _special_weekday(field: str, shown: datetime, weekday: int) -> bool:
         number = int(_NAMES.get(name, name)) % 7 if _NAMES.get(name, name).isdigit() else -1
         if number != weekday:
             continue
-        if which and (shown.day - 1) // 7 + 1 == int(nth):
+        if which and (local_time.day - 1) // 7 + 1 == int(nth):
             return True
-        if not which and item.endswith("L") and shown.day + 7 > last:
+        if not which and item.endswith("L") and local_time.day + 7 > last:
             return True
     return False
 

@@ -137,14 +137,14 @@ def settings() -> str:
 
 def errors() -> str:
     """Return the page about failed URLs."""
-    told = comments_of(ErrorKind)
+    comments = comments_of(ErrorKind)
     return _page(
         "Why a URL failed",
         "A failed URL has a page record with an `error`: a kind from this closed list, and a "
         "sentence of detail.",
         _table(
             ["kind", "shown as", "what happened"],
-            [[f"`{k}`", ERRORS[k], told[k.name]] for k in ErrorKind],
+            [[f"`{k}`", ERRORS[k], comments[k.name]] for k in ErrorKind],
         ),
         "Time-outs, lost connections, names that do not resolve, and the statuses 500, 502, 503 "
         "and 504 are tried again, twice unless the job says otherwise, after growing waits. A 429, "
@@ -188,7 +188,7 @@ def events() -> str:
         version=3,
     )
     example = replace(its_event(job, EventName.COMPLETED), actor="worker:w1", seq=42)
-    shown = dumps(as_dict(EventOut.of(example)), indent=2)
+    example_json = dumps(as_dict(EventOut.of(example)), indent=2)
     sent = dumps(as_dict(message(example)), indent=2)
     tables = [
         block
@@ -209,7 +209,7 @@ def events() -> str:
         "it true. Events are numbered by `seq` in the order in which they became true.",
         *tables,
         "## As it is shown",
-        f"```json\n{shown}\n```",
+        f"```json\n{example_json}\n```",
         "`v` is the version of this shape and of `data`: within a version, names are only added, "
         "and none changes its meaning.",
         "## As a webhook is told of it",
@@ -404,18 +404,18 @@ _CHANGES = (
 def _runs(when: str, zone: str, day: str) -> str:
     """Return the runs of *day*, as the clock shows them."""
     start = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone))
-    table, found = timetable(when, zone, start), list[datetime]()
+    table, instants = timetable(when, zone, start), list[datetime]()
     at_ = table.after(start - timedelta(seconds=1))
     while at_ is not None and f"{at_.astimezone(start.tzinfo):%Y-%m-%d}" == day:
-        found.append(at_.astimezone(start.tzinfo))
+        instants.append(at_.astimezone(start.tzinfo))
         at_ = table.after(at_)
-    return f"{day}: " + ", ".join(f"{local:%H:%M %Z}" for local in found)
+    return f"{day}: " + ", ".join(f"{local:%H:%M %Z}" for local in instants)
 
 
 def _policies(helps: Mapping[Overlap, str] | Mapping[Misfire, str]) -> str:
     rows = [
-        [f"`{policy}`{'' if n else ' (default)'}", told]
-        for n, (policy, told) in enumerate(helps.items())
+        [f"`{policy}`{'' if n else ' (default)'}", text]
+        for n, (policy, text) in enumerate(helps.items())
     ]
     return _table(["policy", "what it does"], rows)
 

@@ -91,7 +91,7 @@ def _request() -> list[list[str]]:
 
 
 def _things() -> list[list[str]]:
-    found: Mapping[str, object] = {
+    things: Mapping[str, object] = {
         "start URLs of a job": MAX_SEEDS,
         "characters of a URL": MAX_URL,
         "patterns of a job, for each of `include` and `exclude`": MAX_PATTERNS,
@@ -119,7 +119,8 @@ def _things() -> list[list[str]]:
         "events that a stream makes up for": MAX_REPLAYED,
     }
     return [
-        [what, f"{most:,}" if isinstance(most, int) else str(most)] for what, most in found.items()
+        [thing, f"{most:,}" if isinstance(most, int) else str(most)]
+        for thing, most in things.items()
     ]
 
 
@@ -129,20 +130,24 @@ def _fields(document: Document) -> Iterator[list[str]]:
         if not name.endswith(("Ask", "Patch")):
             continue
         for field, inner in schema.get("properties", {}).items():
-            if told := ", ".join(_bounds(document, inner)):
-                yield [name.removesuffix("Ask"), f"`{field}`", told]
+            if bounds := ", ".join(_bounds(document, inner)):
+                yield [name.removesuffix("Ask"), f"`{field}`", bounds]
 
 
 def _parameters(document: Document) -> list[list[str]]:
-    found: dict[tuple[str, str], list[str]] = {}
-    for _, _, told in operations(document):
-        for one in told.get("parameters", ()):
-            bounds = ", ".join(_bounds(document, one["schema"]))
+    parameters: dict[tuple[str, str], list[str]] = {}
+    for _, _, operation in operations(document):
+        for parameter in operation.get("parameters", ()):
+            bounds = ", ".join(_bounds(document, parameter["schema"]))
             # several values may stand in one item, between commas
             bounds = bounds.replace(f"{MOST_VALUES * MAX_WORD:,} char", f"{MAX_WORD:,} char")
-            if bounds and one["in"] != "header":
-                found.setdefault((one["name"], bounds), []).append(told["operationId"])
-    return [[f"`{name}`", bounds, _some(users)] for (name, bounds), users in sorted(found.items())]
+            if bounds and parameter["in"] != "header":
+                parameters.setdefault((parameter["name"], bounds), []).append(
+                    operation["operationId"]
+                )
+    return [
+        [f"`{name}`", bounds, _some(users)] for (name, bounds), users in sorted(parameters.items())
+    ]
 
 
 def _some(users: list[str]) -> str:
@@ -164,7 +169,7 @@ def _bounds(document: Document, schema: Mapping[str, Any]) -> Iterator[str]:
     if "maxItems" in schema:
         yield f"{schema['maxItems']:,} items"
     if "items" in schema:
-        yield from (f"each {told}" for told in _bounds(document, schema["items"]))
+        yield from (f"each {bound}" for bound in _bounds(document, schema["items"]))
 
 
 def _number(value: float) -> str:

@@ -43,8 +43,8 @@ _WORKER = (
 
 def families(text: str) -> Mapping[str, Metric]:
     """Return the metrics in a text by the names that queries use, without ``_bucket``."""
-    found = text_string_to_metric_families(text)
-    return {f"{f.name}_total" if f.type == "counter" else f.name: f for f in found}
+    parsed = text_string_to_metric_families(text)
+    return {f"{f.name}_total" if f.type == "counter" else f.name: f for f in parsed}
 
 
 def all_values() -> MetricValues:
@@ -54,9 +54,9 @@ def all_values() -> MetricValues:
     measures.requests.failures["timeout"] += 1
     worker = a_report(id="w", errors={"timeout": 1}, waits=(0,) * (len(WAIT_BOUNDS_S) + 1))
     clock = FakeClock()
-    found = asyncio.run(figures(open_in_memory(), MemoryBus(clock), clock, measures))
+    metrics = asyncio.run(figures(open_in_memory(), MemoryBus(clock), clock, measures))
     process = ProcessValues(workers=[worker], measures=measures, connection_waits=Timing())
-    return replace(found, lock_waits=0, reach=BusReach.YARD, process=process)
+    return replace(metrics, lock_waits=0, reach=BusReach.YARD, process=process)
 
 
 def blocks(table: Table) -> Iterator[str]:
@@ -72,10 +72,10 @@ def blocks(table: Table) -> Iterator[str]:
 _HEAD = ["metric", "type", "labels", "what it is"]
 
 
-def _rows(found: Mapping[str, Metric]) -> list[list[str]]:
+def _rows(metrics: Mapping[str, Metric]) -> list[list[str]]:
     return [
         [f"`{name}`", family.type, ", ".join(_labels(family)), family.documentation]
-        for name, family in found.items()
+        for name, family in metrics.items()
     ]
 
 

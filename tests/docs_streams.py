@@ -102,12 +102,12 @@ _HEAD = ["message", "its id", "what it says", "fields"]
 def blocks(table: Table) -> list[str]:
     """Return the parts of the page, in their order."""
     words = sorted({event_word(name) for name in EventName if name.kind == "job"})
-    hello, *others = (_row(f"`{name}`", *told) for name, told in _EVENTS.items())
+    hello, *rows = (_row(f"`{name}`", *texts) for name, texts in _EVENTS.items())
     happened = [
         _row(" ".join(f"`{word}`" for word in words), "its `seq`", HappenedOut),
         _row("any other event, by its name", "its `seq`", HappenedOut),
     ]
-    log = [_row(f"`{name}`", *told) for name, told in _LOG.items()]
+    log = [_row(f"`{name}`", *texts) for name, texts in _LOG.items()]
     resync = next(row for row in log if row[0] == "`resync`")
     resync[2] = "lines up to this one are not kept any more"
     looked = _LOOKED.format(
@@ -122,7 +122,7 @@ def blocks(table: Table) -> list[str]:
         _SENT.format(retry=_s(RETRY)),
         "## What happens",
         _HAPPENS,
-        table(_HEAD, [hello, *happened, *others]),
+        table(_HEAD, [hello, *happened, *rows]),
         looked,
         "## What a job says",
         _SAYS,
@@ -135,9 +135,9 @@ def blocks(table: Table) -> list[str]:
 
 
 def _row(name: str, number: str, shape: type[Wire]) -> list[str]:
-    said = (shape.__doc__ or "").splitlines()[0].rstrip(".")
+    text = (shape.__doc__ or "").splitlines()[0].rstrip(".")
     fields = ", ".join(f"`{field}`" for field in shape.__struct_fields__)
-    return [name, number, said[:1].lower() + said[1:], fields]
+    return [name, number, text[:1].lower() + text[1:], fields]
 
 
 def _s(duration: timedelta) -> int:

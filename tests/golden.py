@@ -257,14 +257,16 @@ def texts(yard: Built, shell: Shell, ends: tuple[str, ...] = ("",)) -> dict[str,
     lines["changes"] = [*CHANGES]  # the last ones: nothing else sees them
     every = [line for each in lines.values() for line in each]
     ran = in_turn(shell, [line.split() for line in every])
-    failed = [f"{line}: {one.err}" for line, one in zip(every, ran, strict=True) if one.code]
+    failed = [
+        f"{line}: {output.err}" for line, output in zip(every, ran, strict=True) if output.code
+    ]
     if failed:
         raise RuntimeError("\n".join(failed))
-    told = iter(ran)
+    outputs = iter(ran)
     steady = Steady(yard.at)
     return {
         f"{name.replace(' ', '-')}.txt": "\n".join(
-            f"$ crawlyard {line}\n{steady.text(next(told).out)}" for line in each
+            f"$ crawlyard {line}\n{steady.text(next(outputs).out)}" for line in each
         )
         for name, each in lines.items()
     }
@@ -272,8 +274,8 @@ def texts(yard: Built, shell: Shell, ends: tuple[str, ...] = ("",)) -> dict[str,
 
 def parts(text: str) -> dict[str, str]:
     """Return what each command of a file wrote, without the empty lines behind it."""
-    _, *found = re.split(r"^\$ crawlyard (.*)\n", text, flags=re.MULTILINE)
-    return {line: out.rstrip("\n") for line, out in zip(found[::2], found[1::2], strict=True)}
+    _, *sections = re.split(r"^\$ crawlyard (.*)\n", text, flags=re.MULTILINE)
+    return {line: out.rstrip("\n") for line, out in zip(sections[::2], sections[1::2], strict=True)}
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ def in_turn(shell: Shell, commands: Sequence[Sequence[str]]) -> list[Told]:
         timeout=5 * MINUTE,
         check=True,
     )
-    return [Told(**one) for one in json.loads(ran.stdout)]
+    return [Told(**fields) for fields in json.loads(ran.stdout)]
 
 
 _ID = re.compile(r"\b(?!01900000-0000-7000-8000-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
@@ -400,11 +402,11 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         yard = built(Path(folder))
-        made = texts(yard, yard.shell)
+        outputs = texts(yard, yard.shell)
     for file in FOLDER.glob("*.txt"):
-        if file.name not in made:
+        if file.name not in outputs:
             file.unlink()
-    for name, text in made.items():
+    for name, text in outputs.items():
         (FOLDER / name).write_text(text, "utf-8")
 
 

@@ -203,15 +203,15 @@ class _Builder:
             a_tick(nightly, due + DAY, decided_at=due + DAY, **_MISSED),
         )
         firing = a_firing(nightly, ticks, [job])
-        jobs = tuple((one, self._at(event, due)) for one, event in firing.jobs)
+        jobs = tuple((job_id, self._at(event, due)) for job_id, event in firing.jobs)
         [fired] = await self._store.ticks.fire([replace(firing, jobs=jobs, events=())])
         assert fired
         await self._moved(job, Move.CANCEL, due + HOUR, detail="enough")
 
     async def jobs_that_go_on(self) -> None:
         at = self._now - 3 * DAY
-        held = await self._added(HELD, at, {"name": "held", "tags": ("a", "b")})
-        await self._moved(held, Move.PAUSE, at + HOUR, detail="lunch")
+        paused = await self._added(HELD, at, {"name": "held", "tags": ("a", "b")})
+        await self._moved(paused, Move.PAUSE, at + HOUR, detail="lunch")
         shop = await self._added(SHOP, at + HOUR, _SHOP)
         begun = at + 2 * HOUR
         await self._crawled(shop, begun, _shop_outcomes(begun), **_RUNS)
@@ -239,8 +239,8 @@ class _Builder:
             id=fixed(62), state=OperationState.CANCELLED, total=9, done=4, **ended
         )
         busy = an_operation(id=fixed(63), created_at=at, updated_at=at, total=5, done=1)
-        held = replace(busy, leased_until=self._now + 10 * DAY)  # nobody goes on with it
-        for operation in (paused, stopped, held):
+        abandoned = replace(busy, leased_until=self._now + 10 * DAY)  # nobody goes on with it
+        for operation in (paused, stopped, abandoned):
             await self._store.operations.add(operation)
 
     async def deliveries(self) -> None:
@@ -279,8 +279,8 @@ class _Builder:
             "load": 0.5,
             "hosts": (host,),
         }
-        gone: dict[str, Any] = {"beat_at": self._now - HOUR, "errors": {"timeout": 3}}
-        for number, fields in enumerate((alive, gone), 1):
+        lost: dict[str, Any] = {"beat_at": self._now - HOUR, "errors": {"timeout": 3}}
+        for number, fields in enumerate((alive, lost), 1):
             started: dict[str, Any] = {
                 "started_at": self._now - DAY,
                 "pid": 4000 + number,
@@ -296,8 +296,8 @@ class _Builder:
         )
         down = HostRule(host="ads.example", state=HostState.BLOCKED, updated_at=at)
         for rule, name in ((slow, EventName.HOST_UPDATED), (down, EventName.HOST_BLOCKED)):
-            said = replace(rule, actor="local")
-            await self._store.host_rules.put(said, host_event(name, said))
+            updated = replace(rule, actor="local")
+            await self._store.host_rules.put(updated, host_event(name, updated))
 
     # --- jobs
 
@@ -319,22 +319,22 @@ class _Builder:
         )
         assert claim is not None
         waiting = a_target("waits", host=outcomes[0].target.host, depth=1)
-        found = [*(outcome.target for outcome in outcomes), waiting]
+        targets = [*(outcome.target for outcome in outcomes), waiting]
         batch = {"skipped": _SKIPPED, "log": _log(at), **batch}
-        whole = a_batch(found, outcomes, **batch)
+        whole = a_batch(targets, outcomes, **batch)
         usage = replace(whole.usage, duration_s=30)
         usage = batch.get("usage") or usage
         recorded = [(claim.lease, replace(whole, usage=usage))]
         [answer] = await self._store.frontier.record(recorded, at, 10 * DAY)
         return answer.lease
 
-    async def _settled(self, lease: Lease, move: Move, at: datetime, **said: Any) -> None:
+    async def _settled(self, lease: Lease, move: Move, at: datetime, **facts: Any) -> None:
         job = (await self._store.jobs.get(lease.job_id)).job
-        moved = job.moved(move, at, actor=f"worker:{lease.worker}", **said)
+        moved = job.moved(move, at, actor=f"worker:{lease.worker}", **facts)
         await self._store.leases.settle(lease, *moved)
 
-    async def _moved(self, job: Job, move: Move, at: datetime, **said: Any) -> None:
-        await self._store.jobs.save(*job.moved(move, at, actor="local", **said))
+    async def _moved(self, job: Job, move: Move, at: datetime, **facts: Any) -> None:
+        await self._store.jobs.save(*job.moved(move, at, actor="local", **facts))
 
     def _at(self, event: Any, at: datetime) -> Any:
         return replace(event, at=at, actor="local")

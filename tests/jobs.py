@@ -51,8 +51,8 @@ async def submit_to(
     origin: Origin = DIRECT,
 ) -> Job:
     """Return a new job of *actor*, which is stored."""
-    wanted = Submission(spec=spec, start_at=start_at, origin=origin)
-    return await submitter.enter(await submitter.draft(actor, wanted))
+    submission = Submission(spec=spec, start_at=start_at, origin=origin)
+    return await submitter.enter(await submitter.draft(actor, submission))
 
 
 async def events_of(yard: Yard, job_id: str) -> list[Event]:

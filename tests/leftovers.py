@@ -17,17 +17,17 @@ class Dropped(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self._found: list[str] = []
+        self._messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take note of what is logged, if it tells of such a task."""
         if _DROPPED in record.getMessage():
-            self._found.append(record.getMessage())
+            self._messages.append(record.getMessage())
 
-    def taken(self) -> list[str]:
+    def pop_all(self) -> list[str]:
         """Return what there is to tell, and forget it."""
-        found, self._found = self._found, []
-        return found
+        messages, self._messages = self._messages, []
+        return messages
 
 
 def pytest_collection_finish() -> None:
@@ -44,11 +44,11 @@ def dropped() -> Iterator[Dropped]:
     yield handler
     gc.collect()
     logger.removeHandler(handler)
-    assert handler.taken() == []
+    assert handler.pop_all() == []
 
 
 @pytest.fixture(autouse=True)
 def no_task_is_dropped(dropped: Dropped) -> Iterator[None]:
     """Fail where a task is found that this test, or one before it, has dropped."""
     yield
-    assert dropped.taken() == []
+    assert dropped.pop_all() == []

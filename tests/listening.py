@@ -12,7 +12,7 @@ _LISTENING = """
 """
 
 
-async def heard(url: str, listeners: int) -> None:
+async def wait_for_listeners(url: str, listeners: int) -> None:
     """Return once so many workers have their locks."""
     async with asyncio.timeout(_SOON_S):
         while _count(url) != listeners:  # noqa: ASYNC110 - a database tells of nothing

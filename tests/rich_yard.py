@@ -25,7 +25,7 @@ from crawlyard.services.hosts import host_event
 from crawlyard.store.store import Store
 from tests import golden_yard
 from tests.builders import a_batch, a_job, a_spec, a_target, failed
-from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, told
+from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, schedule_event
 from tests.builders_serve import an_operation
 from tests.golden_yard import DAY, FAR, HOUR, fixed
 
@@ -161,7 +161,7 @@ async def _ledger(store: Store, now: datetime) -> None:
         ),
     ]
     for each in (schedule, *policies):
-        await store.schedules.add(each, replace(told(each), data={"name": each.name}))
+        await store.schedules.add(each, replace(schedule_event(each), data={"name": each.name}))
     ticks, jobs = [], []
     for n, (reason, outcome) in enumerate(_TICKS.items()):
         at = now - timedelta(hours=20 - n)

@@ -110,11 +110,11 @@ class ScriptedLoginSite(LoginSite):
             if answer.headers[:1] == (("Location", "/login?failed"),):
                 answer = Answer(302, (("Location", f"/login?{request.body.decode()}"),))
             return answer
-        told, token = json.loads(request.body), request.headers.get("x-csrf", "")
+        credentials, token = json.loads(request.body), request.headers.get("x-csrf", "")
         same = f"csrf={token}" in request.headers.get("cookie", "")
         if not (same and token in self.tokens and "visit=1" in request.headers["cookie"]):
             return _json(403, "no token")
-        if told != {"mail": USER, "pw": PASSWORD, "tenant": "two", "stay": True}:
+        if credentials != {"mail": USER, "pw": PASSWORD, "tenant": "two", "stay": True}:
             return _json(200 if "soft" in request.path else 401, {"ok": False})
         session = secrets.token_hex(8)
         self.sessions[session] = 0

@@ -87,12 +87,12 @@ class GraphSite:
 
     def reachable(self, start: str = "/") -> frozenset[str]:
         """Return the paths that can be reached from *start*, itself included."""
-        seen, todo = {start}, [start]
+        reached, todo = {start}, [start]
         while todo:
-            new = {to for to in self.links[todo.pop()] if to in self.links} - seen
-            seen |= new
+            new = {to for to in self.links[todo.pop()] if to in self.links} - reached
+            reached |= new
             todo += new
-        return frozenset(seen)
+        return frozenset(reached)
 
 
 # --- asking, without the engine that is under test
@@ -147,32 +147,32 @@ def parse_reply(raw: bytes) -> Reply:
 
 async def walk(server: SiteServer, path: str, most: int) -> list[str]:
     """Return the paths that redirects of one host lead over from *path*, *most* of them."""
-    seen = [path]
-    while len(seen) < most:
-        reply = await ask(server, seen[-1])
+    visited = [path]
+    while len(visited) < most:
+        reply = await ask(server, visited[-1])
         if not 300 <= reply.status < 400 or "location" not in reply.headers:
             break
-        seen.append(urljoin(seen[-1], reply.headers["location"]))
-    return seen
+        visited.append(urljoin(visited[-1], reply.headers["location"]))
+    return visited
 
 
 class _Anchors(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         at = dict(attrs)
         href = at.get("href")
         if tag == "a" and href is not None and "nofollow" not in (at.get("rel") or ""):
-            self.found.append(href)
+            self.links.append(href)
 
 
 def links_of(body: bytes, base: str) -> list[str]:
     """Return the URLs of the followed anchors of a page, in its order, without fragments."""
     parser = _Anchors()
     parser.feed(body.decode("utf-8", "replace"))
-    return [urljoin(base, href).partition("#")[0] for href in parser.found]
+    return [urljoin(base, href).partition("#")[0] for href in parser.links]
 
 
 def linked_pages(site: SiteContent, start: str = "/") -> dict[str, int]:
@@ -207,8 +207,8 @@ def linked_pages(site: SiteContent, start: str = "/") -> dict[str, int]:
 
 def refetched(hits: Iterable[Hit], but: Sequence[str] = ("/robots.txt",)) -> dict[str, int]:
     """Return how often each URL was asked, of those asked more than once; *but* not counted."""
-    asked = Counter(f"{hit.host}{hit.path}" for hit in hits if hit.path not in but)
-    return {url: times for url, times in asked.items() if times > 1}
+    counts = Counter(f"{hit.host}{hit.path}" for hit in hits if hit.path not in but)
+    return {url: times for url, times in counts.items() if times > 1}
 
 
 JITTER_S = 0.06

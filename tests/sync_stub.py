@@ -66,7 +66,7 @@ class Names:
         if origin in (Union, types.UnionType):
             # equal unions share an object, whose order is that of whichever was made first
             return " | ".join(
-                sorted({*map(self.text, within)}, key=lambda one: (one == "None", one))
+                sorted({*map(self.text, within)}, key=lambda name: (name == "None", name))
             )
         outer = Iterator if origin in (AsyncGenerator, AsyncIterator) else origin
         return f"{self.text(outer)}[{', '.join(map(self.text, within))}]"
@@ -76,7 +76,7 @@ class Names:
         return self.of(hint.__module__, name)
 
 
-def made() -> str:
+def stub_text() -> str:
     """Return the stub."""
     names = Names()
     for home, words in (
@@ -130,4 +130,4 @@ def _ruff(*words: str, text: str) -> str:
 
 
 if __name__ == "__main__":
-    STUB.write_text(made(), "utf-8")
+    STUB.write_text(stub_text(), "utf-8")

@@ -210,14 +210,16 @@ def test_the_source_keeps_to_the_rule_that(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "texts", "told"), BROKEN, ids=[f"{rule.__name__}: {told}" for rule, _, told in BROKEN]
+    ("rule", "texts", "message"),
+    BROKEN,
+    ids=[f"{rule.__name__}: {message}" for rule, _, message in BROKEN],
 )
-def test_a_rule_notices_when_it_is_broken(rule: Rule, texts: dict[str, str], told: str) -> None:
+def test_a_rule_notices_when_it_is_broken(rule: Rule, texts: dict[str, str], message: str) -> None:
     names = [module.name for module in SOURCE.modules]  # what is imported must be there
 
     broken = Tree(dict.fromkeys(names, "") | texts)
 
-    assert told in list(rule(broken))
+    assert message in list(rule(broken))
 
 
 def test_every_rule_was_seen_to_fail() -> None:
@@ -242,7 +244,7 @@ def test_the_documentation_has_the_table_of_nouns() -> None:
 def test_benchmarks_import_each_other_in_no_circle() -> None:
     tree = Tree.of(Path(__file__).parents[1] / "bench")
 
-    assert "child" in tree.edges(next(one for one in tree.modules if one.name == "pace"))
+    assert "child" in tree.edges(next(module for module in tree.modules if module.name == "pace"))
     assert list(architecture.imports_make_no_cycle(tree)) == []
 
 
@@ -273,7 +275,9 @@ def test_every_dependency_that_is_declared_has_a_home() -> None:
     project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     declared = [*project["dependencies"]]
-    declared += [one for name in extras.keys() - {"bench", "test"} for one in extras[name]]
+    declared += [
+        requirement for name in extras.keys() - {"bench", "test"} for requirement in extras[name]
+    ]
     import_names = {"google_re2": "re2", "backports.zstd": "backports", "pyyaml": "yaml"}
     import_names["markdown_it_py"] = "markdown_it"
     plain = [line.partition(">")[0].partition("[")[0].replace("-", "_") for line in declared]

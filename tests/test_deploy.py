@@ -35,13 +35,13 @@ _ADDED = frozenset({"le", "instance", "job"})  # by histograms and by Prometheus
 
 def rules() -> list[dict[str, Any]]:
     [group] = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
-    found: list[dict[str, Any]] = group["rules"]
-    return found
+    rule_list: list[dict[str, Any]] = group["rules"]
+    return rule_list
 
 
 def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(BOARD.read_text("utf-8"))["panels"]
-    return found
+    panel_list: list[dict[str, Any]] = json.loads(BOARD.read_text("utf-8"))["panels"]
+    return panel_list
 
 
 def expressions() -> Iterator[str]:
@@ -50,23 +50,28 @@ def expressions() -> Iterator[str]:
     yield from (target["expr"] for panel in panels() for target in panel["targets"])
 
 
-def asked(expression: str) -> set[str]:
+def metrics_of(expression: str) -> set[str]:
     """Return the metrics in an expression; of a histogram, without ``_bucket``."""
     return {name.removesuffix("_bucket") for name in _NAME.findall(expression)}
 
 
 @pytest.mark.parametrize("expression", [*expressions()])
 def test_an_expression_asks_for_metrics_and_labels_that_there_are(expression: str) -> None:
-    shown = families(exposed(all_values()))
+    metrics = families(exposed(all_values()))
     labels = {
-        name for found in asked(expression) for s in shown[found].samples for name in s.labels
+        name
+        for metric in metrics_of(expression)
+        for s in metrics[metric].samples
+        for name in s.labels
     }
 
-    used = {w for one, many in _LABEL.findall(expression) for w in re.split(r"\W+", one or many)}
+    used = {
+        w for label, many in _LABEL.findall(expression) for w in re.split(r"\W+", label or many)
+    }
 
     assert used <= labels | _ADDED
     for name in _NAME.findall(expression):
-        is_histogram = shown[name.removesuffix("_bucket")].type == "histogram"
+        is_histogram = metrics[name.removesuffix("_bucket")].type == "histogram"
         assert name.endswith("_bucket") == is_histogram, name
 
 
@@ -115,9 +120,9 @@ def test_prometheus_takes_all_rules_and_what_the_board_asks(tmp_path: Path) -> N
     ]
     board.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": recorded}]}))
 
-    said = promtool("check", "rules", RULES, board)
+    checked = promtool("check", "rules", RULES, board)
 
-    assert f"SUCCESS: {len(rules())} rules found" in said
+    assert f"SUCCESS: {len(rules())} rules found" in checked
 
 
 def slow(name: str, *, above: str) -> Mapping[str, str]:
@@ -210,9 +215,9 @@ def test_each_alert_goes_off_when_it_should_and_not_otherwise(tmp_path: Path) ->
         for alert, cases in ALERTS.items()
         for series, fires in zip(cases, (True, False), strict=True)
     ]
-    given = {"rule_files": [str(RULES)], "evaluation_interval": "5m", "tests": tests}
+    suite = {"rule_files": [str(RULES)], "evaluation_interval": "5m", "tests": tests}
     file = tmp_path / "alerts_test.yml"
-    file.write_text(yaml.safe_dump(given))
+    file.write_text(yaml.safe_dump(suite))
 
     promtool("test", "rules", file)
 
@@ -234,7 +239,7 @@ async def test_all_that_is_asked_for_is_shown_but_for_what_needs_postgres_or_red
     async with opened(tmp_path) as yard:
         server, worker = await exposed_by(yard, f"{served.url}/")
 
-    missing = {name for expression in expressions() for name in asked(expression)} - server
+    missing = {name for expression in expressions() for name in metrics_of(expression)} - server
     assert missing == {
         "crawlyard_database_connection_wait_seconds",
         "crawlyard_database_lock_waits",

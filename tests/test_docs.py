@@ -37,7 +37,7 @@ _EXAMPLE_URL = '"https://docs.example.org/", max_pages=100'
 
 
 def blocks(text: str, language: str) -> list[str]:
-    return [body for found, body in _BLOCK.findall(text) if found == language]
+    return [body for name, body in _BLOCK.findall(text) if name == language]
 
 
 def named(marker: str) -> str:
@@ -50,11 +50,11 @@ def named(marker: str) -> str:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_of_the_reference_is_what_the_code_makes_of_it(name: str) -> None:
-    made = PAGES[name]()
+    page = PAGES[name]()
 
     written = (REFERENCE / name).read_text("utf-8")
 
-    assert written == made, f"write it by: python -m tests.docs\n\n{made}"
+    assert written == page, f"write it by: python -m tests.docs\n\n{page}"
 
 
 def test_the_page_record_is_described_field_by_field() -> None:
@@ -87,22 +87,22 @@ def test_the_page_on_the_command_line_lists_every_exit_code() -> None:
 
 def test_the_page_on_retention_says_of_every_table_how_long_it_is_kept() -> None:
     page = (ROOT / "docs" / "howto" / "retention.md").read_text("utf-8")
-    tables = page.partition("## What each table is kept for")[2]
+    tables = page.partition("## Retention of each table")[2]
 
     rows = re.findall(r"^\| (`.*?`) \|", tables, re.MULTILINE)
-    told = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
 
-    assert sorted(told) == sorted(metadata.tables)
+    assert sorted(named) == sorted(metadata.tables)
 
 
 def test_the_page_on_retention_says_what_each_setting_is_by_default() -> None:
     page = (ROOT / "docs" / "howto" / "retention.md").read_text("utf-8")
-    told = re.findall(r"^\| .*? \| (\d+) days.* \| `(\w+)` \|$", page, re.MULTILINE)
+    defaults = re.findall(r"^\| .*? \| (\d+) days.* \| `(\w+)` \|$", page, re.MULTILINE)
 
     settings = Settings()
 
-    said = {name: float(days) for days, name in told}
-    assert said == {name: getattr(settings, name) for name in RETENTIONS}
+    days_of = {name: float(days) for days, name in defaults}
+    assert days_of == {name: getattr(settings, name) for name in RETENTIONS}
 
 
 @pytest.mark.parametrize(
@@ -110,18 +110,18 @@ def test_the_page_on_retention_says_what_each_setting_is_by_default() -> None:
     [
         ("role", [role.value for role in Role]),
         ("scope", [permit.value for permit in Permit]),
-        ("of `quota`", list(Quota.__struct_fields__)),
+        ("field of `quota`", list(Quota.__struct_fields__)),
         ("section", [name.value for name in SectionName]),
-        ("of `grants`", [grant.value for grant in Grant]),
+        ("field of `grants`", [grant.value for grant in Grant]),
     ],
 )
 def test_the_page_on_users_names_all_there_are(column: str, names: list[str]) -> None:
     page = (ROOT / "docs" / "howto" / "users-and-quotas.md").read_text("utf-8")
     table = page.partition(f"\n| {column} |")[2].partition("\n\n")[0]
 
-    told = [re.findall(r"`([\w:]+)`", row.split("|")[1]) for row in table.splitlines()[2:]]
+    scopes = [re.findall(r"`([\w:]+)`", row.split("|")[1]) for row in table.splitlines()[2:]]
 
-    assert [name for row in told for name in row] == names
+    assert [name for row in scopes for name in row] == names
 
 
 # --- commands
@@ -143,15 +143,17 @@ PLAIN = {"COLUMNS": "200", "TERM": "dumb"}
 PROGRAM: Any = typer.main.get_command(ALL_COMMANDS)  # made once: that takes as long as its help
 
 
-@pytest.mark.parametrize("words", [pytest.param(words, id=told) for told, words in commands()])
+@pytest.mark.parametrize(
+    "words", [pytest.param(words, id=command_text) for command_text, words in commands()]
+)
 def test_a_command_of_the_documents_exists_with_its_options(words: list[str]) -> None:
     command = words[: 2 if words[0] in GROUPS else 1]
     options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
 
-    shown = CliRunner().invoke(PROGRAM, [*command, "--help-all"], env=PLAIN)
+    help_page = CliRunner().invoke(PROGRAM, [*command, "--help-all"], env=PLAIN)
 
-    assert shown.exit_code == 0, shown.output
-    assert options <= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", shown.output))
+    assert help_page.exit_code == 0, help_page.output
+    assert options <= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", help_page.output))
 
 
 def test_a_command_within_a_sentence_exists_and_has_its_arguments() -> None:
@@ -230,10 +232,10 @@ async def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        said, told = await process.communicate()
+        stdout, stderr = await process.communicate()
 
-    assert (process.returncode, told.decode()) == (0, "")
-    assert sorted(said.decode().splitlines()) == [
+    assert (process.returncode, stderr.decode()) == (0, "")
+    assert sorted(stdout.decode().splitlines()) == [
         f"200 {server.url}/ /",
         f"200 {server.url}/a /a",
         f"200 {server.url}/b /b",
@@ -242,9 +244,9 @@ async def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
 
 
 def test_the_package_shows_the_same_example() -> None:
-    _, _, shown = (crawlyard.__doc__ or "").partition("\n\n")
+    _, _, shown_code = (crawlyard.__doc__ or "").partition("\n\n")
     example = blocks(README, "python")[0]
 
-    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    lines = [line.strip() for line in shown_code.splitlines() if line.strip()]
 
     assert [line for line in lines if line not in example] == []

@@ -11,7 +11,7 @@ RUN = "def test_a() -> None: ...\n"
 SKIPPED = f"import pytest\n\n{RUN}\ndef test_b() -> None:\n    pytest.skip('no server')\n"
 
 
-def judged(folder: Path, text: str, *options: str) -> tuple[int, str]:
+def run_tests(folder: Path, text: str, *options: str) -> tuple[int, str]:
     """Run a test file with the plugin; return the exit code and what was said."""
     (folder / "test_it.py").write_text(text)
     (folder / "pytest.ini").write_text("[pytest]\n")
@@ -39,7 +39,7 @@ def judged(folder: Path, text: str, *options: str) -> tuple[int, str]:
 def test_what_was_not_run_fails_where_nothing_may_be_left_out(
     tmp_path: Path, text: str, options: tuple[str, ...], code: int
 ) -> None:
-    got, said = judged(tmp_path, text, *options)
+    exit_code, stdout = run_tests(tmp_path, text, *options)
 
-    assert got == code, said
-    assert ("nothing may be left out here" in said) == (code != 0)
+    assert exit_code == code, stdout
+    assert ("nothing may be left out here" in stdout) == (code != 0)

@@ -13,7 +13,7 @@ from tests.web.rig import URL
 
 
 def test_its_types_are_made_of_the_endpoints() -> None:
-    assert sync_stub.STUB.read_text("utf-8") == sync_stub.made()
+    assert sync_stub.STUB.read_text("utf-8") == sync_stub.stub_text()
 
 
 def test_an_instance_of_this_process_is_used_without_a_loop(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
 from tests.builders import a_batch, a_target, failed
-from tests.builders_schedules import a_schedule, told
+from tests.builders_schedules import a_schedule, schedule_event
 from tests.builders_serve import a_report
-from tests.builders_webhooks import kept as kept_webhook
+from tests.builders_webhooks import stored_webhook
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 HOUR = timedelta(hours=1)
@@ -226,9 +226,9 @@ async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:
     stopped = await ended(empty, Move.COMPLETE, StateReason.LIMIT_ERRORS, name="docs-full")
     tagged = await empty.job(name="images", worker_tags=["gpu"])
     late = a_schedule(name="nightly", fire_at=now - HOUR)
-    await store.schedules.add(late, told(late))
-    await kept_webhook(store, failing_since=now - HOUR, failures=5)
-    await kept_webhook(store, active=False, disabled_reason="410", failing_since=now - HOUR)
+    await store.schedules.add(late, schedule_event(late))
+    await stored_webhook(store, failing_since=now - HOUR, failures=5)
+    await stored_webhook(store, active=False, disabled_reason="410", failing_since=now - HOUR)
     async with empty.page("/") as page:
         for title, fix, detail in [
             ("images waits for a worker", "Change the tag…", "with gpu"),

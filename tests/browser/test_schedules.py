@@ -17,7 +17,7 @@ from crawlyard.web.pages import ROOT
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, WIDE, Stage, a_stage
 from tests.browser.scheduled import HOSTILE, a_schedule, lived, overdue, week_of_schedules
-from tests.builders_schedules import a_firing, told
+from tests.builders_schedules import a_firing, schedule_event
 from tests.builders_schedules import a_schedule as stored
 
 BERLIN = {"zone": "Europe/Berlin"}
@@ -154,7 +154,7 @@ async def test_a_viewer_sees_the_same_with_the_actions_disabled_and_the_reason(
 ) -> None:
     await stage.user("vera", Role.VIEWER)
     schedule = stored(owner="vera", name="Hers", next_at=None, fire_at=None)
-    created = told(schedule, EventName.SCHEDULE_CREATED)
+    created = schedule_event(schedule, EventName.SCHEDULE_CREATED)
     await stage.yard.store.schedules.add(schedule, created)
     async with stage.page("/schedules", by="vera") as page:
         row = row_of(page, "Hers")

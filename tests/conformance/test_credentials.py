@@ -13,7 +13,7 @@ from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery, Proof
 from crawlyard.store.store import Store
 from tests.builders import NOW
-from tests.builders_serve import a_credential, given, kept_user, of_token
+from tests.builders_serve import a_credential, kept_user, of_token, stored_credential
 from tests.conformance.conftest import Backend
 
 LATER = NOW + timedelta(seconds=3)
@@ -51,8 +51,8 @@ async def test_a_credential_comes_back_as_it_was_added(store: Store) -> None:
 
 async def test_what_is_shown_is_known_by_its_digest_good_or_not(store: Store) -> None:
     user = await kept_user(store)
-    token = await given(store, user_id="ada")
-    await given(store)
+    token = await stored_credential(store, user_id="ada")
+    await stored_credential(store)
     await store.credentials.revoke(token.id, NOW)
 
     proof = await store.credentials.get_by_digest(token.digest)
@@ -63,7 +63,7 @@ async def test_what_is_shown_is_known_by_its_digest_good_or_not(store: Store) ->
 
 
 async def test_an_id_and_a_digest_are_taken_once(store: Store) -> None:
-    token = await given(store)
+    token = await stored_credential(store)
 
     for other in (a_credential(id=token.id), a_credential(digest=token.digest)):
         with pytest.raises(Conflict):
@@ -75,7 +75,7 @@ async def test_an_id_and_a_digest_are_taken_once(store: Store) -> None:
 
 async def test_nobody_has_no_credentials(store: Store) -> None:
     with pytest.raises(NotFound, match="no user nobody"):
-        await given(store, user_id="nobody")
+        await stored_credential(store, user_id="nobody")
 
     with pytest.raises(NotFound, match="no credential 0192"):
         await store.credentials.get("0192")
@@ -83,8 +83,12 @@ async def test_nobody_has_no_credentials(store: Store) -> None:
 
 async def test_the_newest_of_a_kind_come_first(store: Store) -> None:
     await kept_user(store)
-    first, two, three = await given(store), await given(store, user_id="ada"), await given(store)
-    await given(store, SESSION)
+    first, two, three = (
+        await stored_credential(store),
+        await stored_credential(store, user_id="ada"),
+        await stored_credential(store),
+    )
+    await stored_credential(store, SESSION)
 
     find = store.credentials.find
 
@@ -96,7 +100,7 @@ async def test_the_newest_of_a_kind_come_first(store: Store) -> None:
 
 
 async def test_its_last_use_is_noted(store: Store) -> None:
-    token, other = await given(store), await given(store)
+    token, other = await stored_credential(store), await stored_credential(store)
 
     for at in (NOW, LATER, NOW):  # a late note is no step back
         await store.credentials.touch(token.id, at)
@@ -107,9 +111,9 @@ async def test_its_last_use_is_noted(store: Store) -> None:
 
 class TestRevoke:
     async def test_what_was_had_by_it_goes_with_it(self, store: Store) -> None:
-        token, other = await given(store), await given(store)
-        own = [await given(store, SESSION, parent_id=token.id) for _ in range(2)]
-        siblings = await given(store, SESSION, parent_id=other.id)
+        token, other = await stored_credential(store), await stored_credential(store)
+        own = [await stored_credential(store, SESSION, parent_id=token.id) for _ in range(2)]
+        siblings = await stored_credential(store, SESSION, parent_id=other.id)
 
         await store.credentials.revoke(token.id, NOW, of_token(token, EventName.TOKEN_REVOKED))
 
@@ -118,15 +122,15 @@ class TestRevoke:
         assert await event_names(store, token) == ["token.revoked"]
 
     async def test_a_session_that_ends_takes_its_token_not_with_it(self, store: Store) -> None:
-        token = await given(store)
-        session = await given(store, SESSION, parent_id=token.id)
+        token = await stored_credential(store)
+        session = await stored_credential(store, SESSION, parent_id=token.id)
 
         await store.credentials.revoke(session.id, NOW)
 
         assert await revoked_at(store, token, session) == [None, NOW]
 
     async def test_once_it_is_so_it_stays_so_and_is_told_once(self, store: Store) -> None:
-        token = await given(store)
+        token = await stored_credential(store)
         event = of_token(token, EventName.TOKEN_REVOKED)
 
         await asyncio.gather(*(store.credentials.revoke(token.id, NOW, event) for _ in range(5)))
@@ -143,25 +147,25 @@ class TestRevoke:
         assert await event_names(store, token) == []
 
     async def test_nothing_is_had_by_what_is_revoked(self, store: Store) -> None:
-        token = await given(store)
+        token = await stored_credential(store)
         await store.credentials.revoke(token.id, NOW)
 
         with pytest.raises(Conflict, match=f"token {token.id} is revoked"):
-            await given(store, SESSION, parent_id=token.id)
+            await stored_credential(store, SESSION, parent_id=token.id)
 
         assert await store.credentials.find(None, SESSION, None, 10) == []
 
     async def test_no_session_that_is_had_at_the_same_time_survives(
         self, store: Store, backend: Backend
     ) -> None:
-        token = await given(store)
+        token = await stored_credential(store)
         other = await backend.open()
 
         async def add_child(number: int) -> None:
             if number == 10:
                 await other.credentials.revoke(token.id, NOW)
             else:
-                await given(store, SESSION, parent_id=token.id)
+                await stored_credential(store, SESSION, parent_id=token.id)
 
         await asyncio.gather(*(add_child(n) for n in range(20)), return_exceptions=True)
         if backend.sql:
@@ -176,7 +180,7 @@ class TestSpend:
     async def test_a_link_is_spent_once_by_twenty_at_once(
         self, store: Store, backend: Backend
     ) -> None:
-        link, other = await given(store, LINK), await backend.open()
+        link, other = await stored_credential(store, LINK), await backend.open()
         sessions = [a_credential(SESSION, parent_id=link.id) for _ in range(20)]
 
         won = await asyncio.gather(
@@ -191,8 +195,8 @@ class TestSpend:
         assert await revoked_at(store, link) == [NOW]
 
     async def test_a_link_that_has_expired_is_not_spent(self, store: Store) -> None:
-        late = await given(store, LINK, expires_at=NOW)
-        in_time = await given(store, LINK, expires_at=NOW + timedelta(microseconds=1))
+        late = await stored_credential(store, LINK, expires_at=NOW)
+        in_time = await stored_credential(store, LINK, expires_at=NOW + timedelta(microseconds=1))
 
         spend = store.credentials.spend
 
@@ -200,7 +204,7 @@ class TestSpend:
         assert await spend(in_time.id, a_credential(SESSION, parent_id=in_time.id))
 
     async def test_only_a_link_is_spent(self, store: Store) -> None:
-        token = await given(store)
+        token = await stored_credential(store)
 
         assert not await store.credentials.spend(token.id, a_credential(SESSION))
         assert not await store.credentials.spend("0192", a_credential(SESSION))
@@ -209,7 +213,10 @@ class TestSpend:
         assert await store.credentials.find(None, SESSION, None, 10) == []
 
     async def test_a_session_that_cannot_be_kept_leaves_the_link_good(self, store: Store) -> None:
-        link, session = await given(store, LINK), await given(store, SESSION)
+        link, session = (
+            await stored_credential(store, LINK),
+            await stored_credential(store, SESSION),
+        )
 
         with pytest.raises(Conflict):
             await store.credentials.spend(link.id, session)
@@ -224,9 +231,9 @@ async def test_what_ended_long_ago_is_swept(store: Store) -> None:
         {"expires_at": old},
         {"revoked_at": old, "expires_at": NOW},
     ):
-        await given(store, SESSION, **fields)
+        await stored_credential(store, SESSION, **fields)
     remaining = [
-        await given(store, SESSION, **fields)
+        await stored_credential(store, SESSION, **fields)
         for fields in ({"revoked_at": NOW}, {"expires_at": NOW}, {})
     ]
 

@@ -17,7 +17,7 @@ from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, told
-from tests.builders_webhooks import kept as kept_webhook
+from tests.builders_webhooks import stored_webhook
 from tests.conformance.steps import added, claimed, in_state, moved, recorded
 
 MINUTE = timedelta(minutes=1)
@@ -329,7 +329,7 @@ async def test_due_jobs_that_need_tags_come_the_longest_due_first(store: Store) 
 async def test_webhooks_that_are_off_come_the_last_changed_first(store: Store) -> None:
     for number, (active, owner) in enumerate([(False, "ada"), (True, "ada"), (False, "bob")]):
         changed = NOW + number * MINUTE
-        await kept_webhook(
+        await stored_webhook(
             store, owner=owner, active=active, updated_at=changed, description=str(number)
         )
 

@@ -14,7 +14,7 @@ from crawlyard.services.workers import worker as working
 from tests.engine.rig import a_spec, opened, until_state
 from tests.engine.test_crawl import tree
 from tests.jobs import submit
-from tests.listening import heard
+from tests.listening import wait_for_listeners
 from tests.pooler import CONNECTIONS, NoPooler, a_pooler
 from tests.site import GraphSite, Serve
 
@@ -56,7 +56,7 @@ async def test_all_but_the_connection_of_its_lock_goes_through_a_pooler(
         other = await stack.enter_async_context(opened(tmp_path, **where))
         worker = yard.worker(slots=3)
         run = asyncio.create_task(worker.run())
-        await heard(postgres_url, 1)
+        await wait_for_listeners(postgres_url, 1)
 
         specs = [a_spec(f"{server.url}/{page}", concurrency=1) for page in ("", "0", "1")]
         jobs = await asyncio.gather(*(submit(other, spec) for spec in specs))

@@ -15,7 +15,7 @@ from crawlyard.services.workers import worker as working
 from tests.engine.rig import a_spec, opened, until_state
 from tests.engine.test_crawl import tree
 from tests.jobs import submit
-from tests.listening import heard
+from tests.listening import wait_for_listeners
 from tests.many_hosts import ManyHosts
 from tests.site import GraphSite, Serve
 
@@ -49,7 +49,7 @@ async def at_work(url: str, hear: int, *workers: working.Worker) -> AsyncIterato
     tasks = [asyncio.create_task(worker.run()) for worker in workers]
     try:
         if url:
-            await heard(url, hear)
+            await wait_for_listeners(url, hear)
         yield
     finally:
         for worker in workers:

@@ -78,9 +78,9 @@ class Rig:
 
     async def hooked(self, receiver: Receiver, actor: Actor = LOCAL, **fields: Any) -> Webhook:
         """Return a webhook of a receiver on loopback that hears of new jobs."""
-        asked = {"events": ("job.created",), "allow_addresses": (receiver.authority,)} | fields
-        made = await self.webhooks(actor).create(receiver.url, **asked)
-        return await self.store.webhooks.get(made.id)
+        settings = {"events": ("job.created",), "allow_addresses": (receiver.authority,)} | fields
+        webhook = await self.webhooks(actor).create(receiver.url, **settings)
+        return await self.store.webhooks.get(webhook.id)
 
     async def happened(self, owner: str = "local", **fields: Any) -> Job:
         """Return a job that was just added."""
@@ -122,8 +122,8 @@ class Rig:
             while (await self.store.webhooks.get(webhook.id)).active:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
 
-    async def told(self, name: EventName) -> list[Event]:
-        """Return the events of that name."""
+    async def events_named(self, name: EventName) -> list[Event]:
+        """Return the events named *name*."""
         return await self.store.events.events(EventQuery(names=frozenset({name})))
 
 

@@ -73,7 +73,7 @@ class Rig:
     async def next_runs(self, schedule_id: str, count: int = 5) -> tuple[datetime, ...]:
         """Return the next instants of a schedule."""
         ahead = await self.schedules().next(schedule_id, count)
-        return tuple(one.at for one in ahead.next)
+        return tuple(run.at for run in ahead.next)
 
     async def create(self, when: str = "@hourly", actor: Actor = LOCAL, **fields: Any) -> str:
         """Return the id of a new schedule; its fields are those of `POST /schedules`."""
@@ -96,8 +96,8 @@ class Rig:
 
     async def submitted(self, schedule_id: str) -> list[Job]:
         """Return the jobs of a schedule, the oldest first."""
-        found = await self.store.jobs.find(JobQuery(schedule_id=schedule_id), 10_000)
-        return [standing.job for standing in reversed(found)]
+        standings = await self.store.jobs.find(JobQuery(schedule_id=schedule_id), 10_000)
+        return [standing.job for standing in reversed(standings)]
 
     async def ends(self, job: Job, state: State = State.COMPLETED) -> Job:
         """Let a job end."""
@@ -117,7 +117,7 @@ class Rig:
         assert job.origin.schedule_id is not None
         await self.ticker.after_run(job.origin.schedule_id)
 
-    async def told(self, schedule_id: str) -> list[str]:
+    async def event_names(self, schedule_id: str) -> list[str]:
         """Return the names of a schedule's events but its ticks'."""
         events = await self.store.events.events(EventQuery(subject=schedule_id))
         names = [event.name for event in events if event.name is not EventName.SCHEDULE_TICKED]
@@ -148,5 +148,5 @@ ADA = Actor(id="ada")
 async def broken(rig: Rig, schedule_id: str) -> None:
     """Let the zone of a schedule be no more."""
     schedule = await rig.schedule(schedule_id)
-    gone = replace(schedule, zone="Mars/Olympus", version=2, beat=schedule.beat + 1)
-    await rig.store.schedules.save(gone, (await rig.store.events.events())[0])
+    zoneless = replace(schedule, zone="Mars/Olympus", version=2, beat=schedule.beat + 1)
+    await rig.store.schedules.save(zoneless, (await rig.store.events.events())[0])

@@ -50,7 +50,7 @@ async def filled(store: Store, count: int, owner: str = "local", text: str = "")
 
 
 def numbers(pages: tuple[FoundPage, ...]) -> list[int]:
-    return [int(found.page.url.rpartition("/")[2]) for found in pages]
+    return [int(match.page.url.rpartition("/")[2]) for match in pages]
 
 
 async def everything(
@@ -61,7 +61,7 @@ async def everything(
     while True:
         answers.append(await archive.search(LOCAL, query, limit, words))
         if answers[-1].further is None:
-            return [n for found in answers for n in numbers(found.pages)], answers
+            return [n for answer in answers for n in numbers(answer.pages)], answers
         query = replace(query, before=answers[-1].further)
 
 
@@ -90,10 +90,10 @@ class TestBounds:
         self, store: Store, archive: Archive
     ) -> None:
         await filled(store, 10)
-        found, answers = await everything(archive, EVERY, 4)
-        assert found == list(reversed(range(10)))
-        assert [len(one.pages) for one in answers] == [4, 4, 2]
-        assert not any(one.cut_short for one in answers)
+        page_numbers, answers = await everything(archive, EVERY, 4)
+        assert page_numbers == list(reversed(range(10)))
+        assert [len(answer.pages) for answer in answers] == [4, 4, 2]
+        assert not any(answer.cut_short for answer in answers)
 
     @pytest.mark.parametrize("words", [(), ("page-1",)])
     @pytest.mark.parametrize("limit", [1, 3, 50])
@@ -104,12 +104,12 @@ class TestBounds:
         archive = bounded(store, pages=25)
         odd = PageQuery(hosts=frozenset({"example.com"}))
 
-        found, answers = await everything(archive, ArchiveQuery(pages=odd), limit, words)
+        page_numbers, answers = await everything(archive, ArchiveQuery(pages=odd), limit, words)
 
         fitting = [n for n in range(120) if not words or str(n).startswith("1")]
-        assert found == list(reversed(fitting))
-        assert all(one.looked_at <= 25 for one in answers)
-        assert all(one.cut_short == (len(one.pages) < limit) for one in answers[:-1])
+        assert page_numbers == list(reversed(fitting))
+        assert all(answer.looked_at <= 25 for answer in answers)
+        assert all(answer.cut_short == (len(answer.pages) < limit) for answer in answers[:-1])
 
     @pytest.mark.parametrize("words", [(), ("page",), ("page-1",)])
     async def test_each_page_is_counted_once_over_all_answers(
@@ -117,14 +117,14 @@ class TestBounds:
     ) -> None:
         await filled(store, 120)
         _, answers = await everything(archive, EVERY, 7, words)
-        assert sum(one.looked_at for one in answers) == 120
+        assert sum(answer.looked_at for answer in answers) == 120
 
     async def test_an_empty_answer_says_how_far_it_has_looked(self, store: Store) -> None:
         await filled(store, 60)
-        found = await bounded(store, pages=50).search(LOCAL, EVERY, 10, ("nowhere",))
-        assert (found.pages, found.looked_at, found.back_to) == ((), 50, NOW)
-        assert found.cut_short
-        assert found.further is not None
+        answer = await bounded(store, pages=50).search(LOCAL, EVERY, 10, ("nowhere",))
+        assert (answer.pages, answer.looked_at, answer.back_to) == ((), 50, NOW)
+        assert answer.cut_short
+        assert answer.further is not None
 
     async def test_time_ends_it_as_well(self, store: Store) -> None:
         clock = FakeClock()
@@ -148,10 +148,10 @@ class TestBounds:
         await filled(store, 120)
 
         hasty = bounded(slow, clock, time=Slow.EACH)
-        found, answers = await everything(hasty, EVERY, 500, ("it is",))
+        page_numbers, answers = await everything(hasty, EVERY, 500, ("it is",))
 
-        assert found == list(reversed(range(120)))
-        assert [len(one.pages) for one in answers] == [50, 50, 20]
+        assert page_numbers == list(reversed(range(120)))
+        assert [len(answer.pages) for answer in answers] == [50, 50, 20]
 
     async def test_an_export_goes_on_to_the_end(self, store: Store, archive: Archive) -> None:
         await filled(store, 1100, text="x" * 50)
@@ -159,10 +159,10 @@ class TestBounds:
         records = [r async for r in archive.records(LOCAL, EVERY, ("page",), [Body.TEXT])]
         bare = [r async for r in archive.records(LOCAL, EVERY)]
 
-        assert numbers(tuple(found for found, _ in records)) == list(reversed(range(1100)))
+        assert numbers(tuple(record for record, _ in records)) == list(reversed(range(1100)))
         assert records[0][1][Body.TEXT].startswith(b"It is Page-1099; xx")
         assert len(bare) == 1100
-        assert not any(kept for _, kept in bare)
+        assert not any(page_text for _, page_text in bare)
 
 
 @dataclass

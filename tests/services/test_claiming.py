@@ -105,30 +105,30 @@ async def test_once_nothing_is_found_one_question_is_asked_at_a_time(
     store: Store, clock: FakeClock
 ) -> None:
     await waiting(store, clock, *[NORMAL] * 7)
-    asked = Counting(store.leases)
+    leases = Counting(store.leases)
     bench = Bench()
-    filling = claiming(bench, replace(store, leases=asked), clock, slots=20)
+    filling = claiming(bench, replace(store, leases=leases), clock, slots=20)
 
     await filling.fill()
-    asked.claims = 0
+    leases.claims = 0
     await filling.fill()
 
     assert len(bench.running) == 7
-    assert asked.claims == 1
+    assert leases.claims == 1
 
 
 async def test_what_was_claimed_runs_though_another_claim_fails(
     store: Store, clock: FakeClock
 ) -> None:
     await waiting(store, clock, *[NORMAL] * 7)
-    asked = Counting(store.leases, fails_at=2)
+    leases = Counting(store.leases, fails_at=2)
     bench = Bench()
-    filling = claiming(bench, replace(store, leases=asked), clock, slots=20)
+    filling = claiming(bench, replace(store, leases=leases), clock, slots=20)
 
     with pytest.raises(StoreUnavailable):
         await filling.fill()
 
-    assert len(bench.running) == asked.claims - 1
+    assert len(bench.running) == leases.claims - 1
     assert await store.leases.holders() == {"w1": len(bench.running)}
 
 
@@ -238,26 +238,26 @@ async def test_a_worker_that_finds_nothing_asks_for_a_shard_for_each_free_slot_o
     [job] = await waiting(store, clock, NORMAL, spread=4)
     first = await store.leases.claim(Asker("w2"), clock.now(), LEASE)
     assert first is not None
-    found = a_batch(found=[a_target("1", host=f"h{n}.example") for n in range(12)])
-    await store.frontier.record([(first.lease, found)], clock.now(), LEASE)
+    links = a_batch(found=[a_target("1", host=f"h{n}.example") for n in range(12)])
+    await store.frontier.record([(first.lease, links)], clock.now(), LEASE)
     await clock.advance(REST)
     for _ in range(3):
         assert await store.spread.join(Asker("w2"), clock.now(), LEASE, in_turn=True) is not None
     one_slot = claiming(Bench(), store, clock, slots=1)
     none = claiming(Bench(running=["another"]), store, clock, slots=1)
 
-    async def asked() -> list[str]:
+    async def requests_waiting() -> list[str]:
         shards = await store.spread.shards(job.id)
         return [shard.asked_by for shard in shards.values() if shard.asked_by is not None]
 
     await none.fill()
-    full = await asked()
+    full = await requests_waiting()
     await one_slot.fill()
     await clock.advance(SECOND)
     await one_slot.fill()
-    one = await asked()
+    after_a_second = await requests_waiting()
     many_slots = claiming(Bench(), store, clock, slots=3)
     await many_slots.fill()
     await many_slots.fill()
 
-    assert (full, one, await asked()) == ([], ["w1"], ["w1", "w1"])
+    assert (full, after_a_second, await requests_waiting()) == ([], ["w1"], ["w1", "w1"])

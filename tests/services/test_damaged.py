@@ -59,9 +59,9 @@ async def test_nothing_can_be_done_with_it_but_to_delete_it(tmp_path: Path) -> N
             *(partial(writer.move, move=move) for move in moves),
             *(writer.retry, writer.retry_failed),
         )
-        told = f"{job.id} is damaged: .+; it can only be deleted"
+        message = f"{job.id} is damaged: .+; it can only be deleted"
         for ask in asks:
-            with pytest.raises(IllegalMove, match=told) as refused:
+            with pytest.raises(IllegalMove, match=message) as refused:
                 await ask(LOCAL, job.id)
             assert refused.value.allowed == ("delete",)
 

@@ -45,15 +45,15 @@ def test_a_process_that_does_not_stop_in_time_ends_with_an_error_that_names_what
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=60
     )
 
-    said = ended.stderr.splitlines()[-3:]
+    last_lines = ended.stderr.splitlines()[-3:]
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert said[0] == "children killed"
-    assert said[1] == (
+    assert last_lines[0] == "children killed"
+    assert last_lines[1] == (
         "error: stopping took longer than 0.2 s; this process exits now."
         " Other workers will take over its jobs"
     )
-    assert said[2].startswith("  still running: work (crawlyard.cli.server.work:")
-    assert ", jobs (__main__:" in said[2]
+    assert last_lines[2].startswith("  still running: work (crawlyard.cli.server.work:")
+    assert ", jobs (__main__:" in last_lines[2]
 
 
 async def test_an_event_loop_that_hangs_does_not_keep_the_deadline_from_coming() -> None:
@@ -103,8 +103,8 @@ async def test_a_worker_says_that_it_begins_to_stop_whoever_wants_it_to() -> Non
     async with Yard.open(Settings(database_url=IN_MEMORY)) as yard:
         await submit(yard, a_spec())
         for cancelled in (False, True):
-            worker, told = yard.worker(), list[str]()
-            worker.on_stop = partial(told.append, "stops")
+            worker, notices = yard.worker(), list[str]()
+            worker.on_stop = partial(notices.append, "stops")
             running = asyncio.create_task(worker.run())
             await settle()
             if cancelled:
@@ -114,4 +114,4 @@ async def test_a_worker_says_that_it_begins_to_stop_whoever_wants_it_to() -> Non
                 worker.stop()
             await asyncio.wait((running,))
 
-            assert told == ["stops"]
+            assert notices == ["stops"]

@@ -45,11 +45,14 @@ class TestWhatArrives:
             job = await rig.happened()
             [delivery] = await rig.ended(webhook, 1)
 
-        [said] = receiver.said(secret_of(webhook))
-        assert (said["type"], said["timestamp"]) == ("job.created", "2026-01-02T03:04:05.678Z")
-        assert (said["data"]["v"], said["data"]["job_id"]) == (1, job.id)
-        assert said["data"]["seq"] == delivery.seq
-        assert said["data"]["details"]["state"] == "pending"
+        [payload] = receiver.verified_messages(secret_of(webhook))
+        assert (payload["type"], payload["timestamp"]) == (
+            "job.created",
+            "2026-01-02T03:04:05.678Z",
+        )
+        assert (payload["data"]["v"], payload["data"]["job_id"]) == (1, job.id)
+        assert payload["data"]["seq"] == delivery.seq
+        assert payload["data"]["details"]["state"] == "pending"
         [message] = receiver.messages
         assert (message.method, message.path, message.id) == ("POST", "/hook", delivery.id)
         assert message.headers["content-type"] == "application/json"
@@ -65,8 +68,8 @@ class TestWhatArrives:
             job = await rig.happened()
             await rig.ended(webhook, 1)
 
-        [said] = receiver.said(secret_of(webhook))
-        assert said["data"]["url"] == f"https://yard.example.org/jobs/{job.id}"
+        [message] = receiver.verified_messages(secret_of(webhook))
+        assert message["data"]["url"] == f"https://yard.example.org/jobs/{job.id}"
 
     async def test_a_signature_with_another_secret_is_refused(self) -> None:
         rig = Rig()
@@ -76,7 +79,7 @@ class TestWhatArrives:
             await rig.ended(webhook, 1)
 
         with pytest.raises(WebhookVerificationError):
-            receiver.said(SECRET)
+            receiver.verified_messages(SECRET)
 
     async def test_both_secrets_sign_for_a_day_after_a_rotation(self) -> None:
         rig = Rig()
@@ -106,8 +109,8 @@ class TestWhatArrives:
             async with rig.delivering():
                 await rig.ended(webhook, 20)
 
-        said = receiver.said(secret_of(webhook))
-        assert {s["data"]["job_id"] for s in said} == {job.id for job in jobs}
+        messages = receiver.verified_messages(secret_of(webhook))
+        assert {s["data"]["job_id"] for s in messages} == {job.id for job in jobs}
         assert len(receiver.messages) == 20
 
     async def test_a_burst_for_one_webhook_does_not_hold_up_another(self) -> None:
@@ -122,22 +125,22 @@ class TestWhatArrives:
             async with rig.delivering():
                 await until(lambda: len(receiver.messages) == 23)
 
-        theirs = {delivery.id for delivery in await rig.log(other)}
-        places = [n for n, message in enumerate(receiver.messages) if message.id in theirs]
+        delivery_ids = {delivery.id for delivery in await rig.log(other)}
+        places = [n for n, message in enumerate(receiver.messages) if message.id in delivery_ids]
         assert places == [1, 3, 5]
 
     async def test_a_job_of_its_own_webhook_tells_of_itself_alone(self) -> None:
         rig = Rig()
         async with Receiver() as receiver, rig.delivering():
-            asked = JobWebhook(url=receiver.url, events=("job.*",), secret=SECRET)
-            spec = a_spec(webhooks=(asked,), allow_addresses=(receiver.authority,))
+            job_webhook = JobWebhook(url=receiver.url, events=("job.*",), secret=SECRET)
+            spec = a_spec(webhooks=(job_webhook,), allow_addresses=(receiver.authority,))
 
             job = await rig.happened(spec=spec)
             await rig.happened()
             await until(lambda: len(receiver.messages) == 1)
 
-        [said] = receiver.said(SECRET)
-        assert said["data"]["job_id"] == job.id
+        [message] = receiver.verified_messages(SECRET)
+        assert message["data"]["job_id"] == job.id
 
     async def test_drained_it_returns_once_nothing_is_due(self) -> None:
         rig = Rig()
@@ -168,7 +171,7 @@ class TestBadAnswers:
 
         assert {m.id for m in receiver.messages} == {delivery.id}
         assert len({m.body for m in receiver.messages}) == 1
-        assert len(receiver.said(secret_of(webhook))) == 4
+        assert len(receiver.verified_messages(secret_of(webhook))) == 4
         assert words(delivery) == [
             (500, "answered 500"),
             (503, "answered 503"),
@@ -178,7 +181,7 @@ class TestBadAnswers:
         assert delivery.attempts[0].excerpt == "oops"
 
     async def test_without_an_answer_it_is_tried_again(self) -> None:
-        for manner, told in [
+        for manner, error_text in [
             (silent, "no complete response within 0.25 s"),
             (dropping, "the server closed the connection without a response"),
             (nonsense, "not an HTTP response"),
@@ -192,7 +195,7 @@ class TestBadAnswers:
 
             [(status, error)] = words(delivery)
             assert status is None, manner
-            assert told in error, manner
+            assert error_text in error, manner
             assert delivery.due_at == delivery.attempts[0].at + WAITS[0], manner
             assert len(receiver.messages) == 1, manner
 
@@ -238,8 +241,12 @@ class TestBadAnswers:
 
         off = await rig.store.webhooks.get(webhook.id)
         assert (off.active, off.disabled_reason) == (False, "the receiver answered 410 (gone)")
-        [told] = await rig.told(EventName.WEBHOOK_DISABLED)
-        assert (told.subject, told.owner, told.actor) == (webhook.id, "local", "webhooks")
+        [disabled] = await rig.events_named(EventName.WEBHOOK_DISABLED)
+        assert (disabled.subject, disabled.owner, disabled.actor) == (
+            webhook.id,
+            "local",
+            "webhooks",
+        )
         assert delivery.state is DeliveryState.FAILED
         assert len(receiver.messages) == 1
 
@@ -260,8 +267,8 @@ class TestBadAnswers:
         assert delivery.state is DeliveryState.FAILED
         assert len(receiver.messages) == len(WAITS) + 1
         assert timedelta(hours=47) < rig.clock.now() - begun < timedelta(hours=49)
-        [told] = await rig.told(EventName.WEBHOOK_DISABLED)
-        assert "9 attempts failed" in str(told.data["reason"])
+        [disabled] = await rig.events_named(EventName.WEBHOOK_DISABLED)
+        assert "9 attempts failed" in str(disabled.data["reason"])
 
     async def test_one_that_answers_in_between_is_not_switched_off(self) -> None:
         rig = Rig()
@@ -278,7 +285,7 @@ class TestBadAnswers:
             await rig.ended(webhook, 2)
 
         assert (await rig.store.webhooks.get(webhook.id)).active
-        assert await rig.told(EventName.WEBHOOK_DISABLED) == []
+        assert await rig.events_named(EventName.WEBHOOK_DISABLED) == []
 
 
 class TestRetryAfter:
@@ -384,8 +391,8 @@ class TestGrants:
             await granted(rig, 2, addresses=False)
 
             await rig.happened("ada")
-            held = await rig.attempts(hers, 1)
-            assert (held.state, receiver.connections) == (DeliveryState.PENDING, 0)
+            blocked = await rig.attempts(hers, 1)
+            assert (blocked.state, receiver.connections) == (DeliveryState.PENDING, 0)
             await rig.happened("local")
             await rig.ended(ours, 1)  # no grant had opened it
 

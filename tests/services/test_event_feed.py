@@ -27,26 +27,26 @@ def yard() -> Yard:
 
 
 async def first(events: AsyncIterator[object], count: int) -> list[object]:
-    found: list[object] = []
-    async with asyncio.timeout(120), aclosing(events) as told:  # type: ignore[type-var]
-        async for one in told:
-            found.append(getattr(one, "name", None) or getattr(one, "n", None))
-            if len(found) == count:
-                return found
-    return found
+    labels: list[object] = []
+    async with asyncio.timeout(120), aclosing(events) as stream:  # type: ignore[type-var]
+        async for event in stream:
+            labels.append(getattr(event, "name", None) or getattr(event, "n", None))
+            if len(labels) == count:
+                return labels
+    return labels
 
 
 async def test_what_happened_comes_first_and_one_job_alone_if_asked(yard: Yard) -> None:
     surface = Surface(yard.services, LOCAL)
-    one, other = await surface.jobs.create(FORM), await surface.jobs.create(FORM)
-    await surface.jobs.pause(one.id)
+    paused, other = await surface.jobs.create(FORM), await surface.jobs.create(FORM)
+    await surface.jobs.pause(paused.id)
 
     assert await first(surface.events.stream(after=0), 3) == [
         "job.created",
         "job.created",
         "job.paused",
     ]
-    assert await first(surface.events.stream(job=one.id, after=0), 2) == [
+    assert await first(surface.events.stream(job=paused.id, after=0), 2) == [
         "job.created",
         "job.paused",
     ]

@@ -29,29 +29,29 @@ def events(store: Store, clock: FakeClock) -> Events:
     return Events(store.events, clock)
 
 
-def seqs(found: list[Event]) -> list[int]:
-    return [event.seq for event in found]
+def seqs(events: list[Event]) -> list[int]:
+    return [event.seq for event in events]
 
 
 class Follower:
     """Collects what a follow yields, as a task of its own."""
 
     def __init__(self, following: AsyncIterator[Event], clock: FakeClock) -> None:
-        self.seen: list[Event] = []
+        self.received: list[Event] = []
         self._clock = clock
         self.task = asyncio.create_task(self._collect(following))
 
     async def _collect(self, following: AsyncIterator[Event]) -> None:
         async for event in following:
-            self.seen.append(event)
+            self.received.append(event)
 
     async def until(self, count: int) -> list[int]:
         """Let time pass until so many were seen, and a look more."""
         async with asyncio.timeout(120):
-            while len(self.seen) < count:
+            while len(self.received) < count:
                 await self._clock.advance(LOOK_EVERY)
         await self._clock.advance(LOOK_EVERY)
-        return seqs(self.seen)
+        return seqs(self.received)
 
     async def end(self) -> None:
         self.task.cancel()
@@ -80,9 +80,9 @@ class TestReading:
         for owner in "abaabbbbbbba":
             await added(store, owner=owner)
 
-        found = await events.newest(Actor(id="a"), limit=limit)
+        newest = await events.newest(Actor(id="a"), limit=limit)
 
-        assert seqs(found) == [1, 3, 4, 12][-limit:]
+        assert seqs(newest) == [1, 3, 4, 12][-limit:]
 
     async def test_nothing_has_happened_yet(self, events: Events) -> None:
         assert await events.newest(LOCAL) == []
@@ -100,7 +100,7 @@ class TestFollowing:
         await added(store)
 
         assert await follower.until(3) == [1, 2, 3]
-        assert [e.name for e in follower.seen] == ["job.created", "job.paused", "job.created"]
+        assert [e.name for e in follower.received] == ["job.created", "job.paused", "job.created"]
         await follower.end()
 
     async def test_who_asks_for_what_happens_from_now_on_gets_nothing_else(
@@ -119,7 +119,7 @@ class TestFollowing:
     async def test_nothing_is_lost_or_doubled_while_many_write(
         self, store: Store, backend: Backend, events: Events, clock: FakeClock
     ) -> None:
-        others = [await backend.open() for _ in range(4)]
+        writers = [await backend.open() for _ in range(4)]
         follower = Follower(events.follow(LOCAL), clock)
 
         async def write(other: Store) -> None:
@@ -127,14 +127,14 @@ class TestFollowing:
                 await added(other)
                 await asyncio.sleep(0)  # a store in memory never waits, and others want a turn
 
-        await asyncio.gather(*(write(other) for other in others))
-        found = await follower.until(100)
+        await asyncio.gather(*(write(other) for other in writers))
+        followed = await follower.until(100)
         await follower.end()
         if backend.sql:
-            for other in others:
+            for other in writers:
                 await other.close()
 
-        assert found == list(range(1, 101))
+        assert followed == list(range(1, 101))
 
     async def test_it_keeps_up_with_more_than_it_reads_at_once(
         self, store: Store, events: Events, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
@@ -144,9 +144,9 @@ class TestFollowing:
             await added(store)
         follower = Follower(events.follow(LOCAL, after=1), clock)
 
-        found = await follower.until(8)
+        followed = await follower.until(8)
 
-        assert found == [2, 3, 4, 5, 6, 7, 8, 9]
+        assert followed == [2, 3, 4, 5, 6, 7, 8, 9]
         await follower.end()
 
     async def test_it_tells_only_what_was_asked_for_and_may_be_seen(
@@ -158,9 +158,9 @@ class TestFollowing:
             job = await added(store, owner=owner)
             await moved(store, job.id, Move.PAUSE)
 
-        found = await follower.until(2)
+        followed = await follower.until(2)
 
-        assert found == [2, 6]
+        assert followed == [2, 6]
         await follower.end()
 
     async def test_it_goes_on_after_what_was_forgotten(
@@ -194,8 +194,8 @@ class Away(EventLog):
         return await super().last()
 
     def _fail(self) -> None:
-        self.asked += 1
-        if self.asked % 3 == 2:
+        self.polls += 1
+        if self.polls % 3 == 2:
             raise StoreUnavailable("the database is away")
 
 
@@ -234,9 +234,9 @@ class Busy(EventLog):
 async def test_what_happens_between_two_looks_is_told_once(store: Store, clock: FakeClock) -> None:
     follower = Follower(Events(Busy(store), clock).follow(LOCAL), clock)
 
-    found = await follower.until(20)
+    followed = await follower.until(20)
 
-    assert found == list(range(1, len(found) + 1))
+    assert followed == list(range(1, len(followed) + 1))
     await follower.end()
 
 
@@ -257,6 +257,6 @@ async def test_the_instant_from_which_on_counts(store: Store, events: Events) ->
         at = NOW - timedelta(minutes=minutes)
         await store.jobs.add(job, replace(its_event(job), at=at))
 
-    found = await events.newest(LOCAL, EventQuery(since=NOW - timedelta(minutes=1)))
+    recent = await events.newest(LOCAL, EventQuery(since=NOW - timedelta(minutes=1)))
 
-    assert seqs(found) == [2, 3]
+    assert seqs(recent) == [2, 3]

@@ -24,15 +24,15 @@ def on_a_disk_of_its_own(folder: Path) -> dict[str, int]:
         pytest.skip("no file system can be mounted here")
     command = ["unshare", *namespaces, "sh", "-c", MOUNT, "sh", str(folder), sys.executable]
     done = subprocess.run(command, capture_output=True, check=True, timeout=120)
-    found: dict[str, int] = json.loads(done.stdout)
-    return found
+    outcome: dict[str, int] = json.loads(done.stdout)
+    return outcome
 
 
 def test_expired_and_cancelled_jobs_are_deleted_without_a_free_byte(tmp_path: Path) -> None:
-    found = on_a_disk_of_its_own(tmp_path)
+    outcome = on_a_disk_of_its_own(tmp_path)
 
-    assert found["free_before"] == 0
-    assert found["deleted"] == 1
-    assert found["bytes"] > 150 * 20_000
-    assert found["remade"]
-    assert found["free_after"] > 150 * 20_000 + RESERVE_BYTES / 2
+    assert outcome["free_before"] == 0
+    assert outcome["deleted"] == 1
+    assert outcome["bytes"] > 150 * 20_000
+    assert outcome["remade"]
+    assert outcome["free_after"] > 150 * 20_000 + RESERVE_BYTES / 2

@@ -40,7 +40,7 @@ class Door:
         self.came.append(len(entrants))
         if self.shut:
             raise StoreUnavailable("it is shut")
-        if any(one.owner == self.hates for one in entrants):
+        if any(entrant.owner == self.hates for entrant in entrants):
             raise RuntimeError("a defect")
         return await self.inner.enter(entrants)
 
@@ -55,8 +55,8 @@ class Yard:
     told: list[datetime]
 
     async def stored(self) -> list[Job]:
-        found = await self.store.jobs.find(JobQuery(oldest_first=True), 2000)
-        return [standing.job for standing in found]
+        standings = await self.store.jobs.find(JobQuery(oldest_first=True), 2000)
+        return [standing.job for standing in standings]
 
 
 class Announced(LocalDispatcher):
@@ -64,10 +64,10 @@ class Announced(LocalDispatcher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[datetime] = []
+        self.instants: list[datetime] = []
 
     def announce(self, due_at: datetime) -> None:
-        self.told.append(due_at)
+        self.instants.append(due_at)
         super().announce(due_at)
 
 
@@ -75,21 +75,21 @@ class Announced(LocalDispatcher):
 def yard(store: Store) -> Yard:
     door, dispatcher = Door(store.intake), Announced()
     submitter = Submitter(replace(store, intake=door), dispatcher, FakeClock())
-    return Yard(store, door, submitter, dispatcher.told)
+    return Yard(store, door, submitter, dispatcher.instants)
 
 
 class TestAtTheSameTime:
     async def test_all_are_let_in_together_in_their_order(self, yard: Yard) -> None:
-        made = await asyncio.gather(*(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(16)))
-        assert await yard.stored() == made
+        jobs = await asyncio.gather(*(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(16)))
+        assert await yard.stored() == jobs
         assert (sum(yard.door.came), len(yard.door.came) <= 2) == (16, True)
 
     async def test_each_hears_what_is_wrong_with_his_own(self, yard: Yard) -> None:
         await quoted(yard.store, pending=2)
-        asked = [(ADA, GOOD), (BOB, BAD), (ADA, GOOD), (ADA, GOOD), (BOB, GOOD)]
+        submissions = [(ADA, GOOD), (BOB, BAD), (ADA, GOOD), (ADA, GOOD), (BOB, GOOD)]
 
         answers = await asyncio.gather(
-            *(submit_to(yard.submitter, actor, spec) for actor, spec in asked),
+            *(submit_to(yard.submitter, actor, spec) for actor, spec in submissions),
             return_exceptions=True,
         )
 
@@ -133,24 +133,24 @@ class TestAtTheSameTime:
 
     async def test_workers_are_told_once_for_all_of_them(self, yard: Yard) -> None:
         await asyncio.gather(*(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(9)))
-        assert yard.told == [NOW] * len(yard.door.came)
+        assert yard.instants == [NOW] * len(yard.door.came)
 
 
 class TestMany:
     async def test_each_is_there_in_the_order_asked_with_its_start(self, yard: Yard) -> None:
         later = NOW + timedelta(hours=1)
-        wanted = [
+        submissions = [
             Submission(spec=a_spec(name=f"n{n}"), start_at=later if n % 2 else None)
             for n in range(6)
         ]
 
-        answers = await yard.submitter.submit_many(LOCAL, wanted)
+        answers = await yard.submitter.submit_many(LOCAL, submissions)
 
         assert answers == await yard.stored()
-        made = [answer for answer in answers if isinstance(answer, Job)]
-        assert [job.spec.name for job in made] == [f"n{n}" for n in range(6)]
-        assert [job.due_at for job in made] == [NOW, later] * 3
-        assert (yard.door.came, yard.told) == ([6], [NOW])
+        jobs = [answer for answer in answers if isinstance(answer, Job)]
+        assert [job.spec.name for job in jobs] == [f"n{n}" for n in range(6)]
+        assert [job.due_at for job in jobs] == [NOW, later] * 3
+        assert (yard.door.came, yard.instants) == ([6], [NOW])
 
     async def test_more_than_a_transaction_holds_take_several(self, yard: Yard) -> None:
         answers = await yard.submitter.submit_many(LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
@@ -191,7 +191,7 @@ class TestMany:
 
         answers = await yard.submitter.submit_many(LOCAL, [Submission(spec=BAD)] * 2)
         assert [type(answer) for answer in answers] == [NotPublic, NotPublic]
-        assert (yard.door.came, yard.told) == ([], [])
+        assert (yard.door.came, yard.instants) == ([], [])
 
         assert await yard.submitter.submit_many(LOCAL, []) == []
-        assert (yard.door.came, yard.told) == ([], [])
+        assert (yard.door.came, yard.instants) == ([], [])

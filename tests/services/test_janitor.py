@@ -29,7 +29,7 @@ from crawlyard.store.tables.jobs import jobs
 from crawlyard.store.tables.tallies import tally_steps
 from crawlyard.store.upkeep import UpkeepStore
 from tests.builders import NOW, a_job, a_spec, its_event
-from tests.builders_serve import a_reply, a_report, a_section, an_operation, given
+from tests.builders_serve import a_reply, a_report, a_section, an_operation, stored_credential
 from tests.clock import FakeClock, settle
 from tests.conformance.conftest import Backend
 from tests.conformance.purging import deleted, with_pages
@@ -71,9 +71,9 @@ async def ended(store: Store, at: datetime, retention_s: float | None = None) ->
 
 
 async def events_of(store: Store, job: Job) -> list[Event]:
-    found = (await store.events.events(EventQuery(subject=job.id)))[1:]
-    assert undocumented(found) == []
-    return found
+    events = (await store.events.events(EventQuery(subject=job.id)))[1:]
+    assert undocumented(events) == []
+    return events
 
 
 async def there(store: Store, job: Job) -> bool:
@@ -99,13 +99,13 @@ class TestPauses:
         after = (await store.jobs.get(job.id)).job
         assert (after.state, after.state_reason) == (State.CANCELLED, StateReason.PAUSED_TOO_LONG)
         assert after.detail == "paused since 2026-01-02 03:04 UTC"
-        told = await events_of(store, job)
-        assert [(e.name, e.actor) for e in told] == [
+        events = await events_of(store, job)
+        assert [(e.name, e.actor) for e in events] == [
             ("job.expiring", "janitor"),
             ("job.expiring", "janitor"),
             ("job.cancelled", "janitor"),
         ]
-        assert told[0].data["expires_at"] == (NOW + 7 * DAY).isoformat()
+        assert events[0].data["expires_at"] == (NOW + 7 * DAY).isoformat()
 
     async def test_it_is_cancelled_a_day_after_the_last_warning_however_late_that_came(
         self, store: Store, clock: FakeClock, janitor: Janitor
@@ -231,7 +231,7 @@ class TestRetention:
         self, store: Store, clock: FakeClock, janitor: Janitor
     ) -> None:
         old, young = await ended(store, NOW - 31 * DAY), await ended(store, NOW - 29 * DAY)
-        kept, soon = (
+        eternal, soon = (
             await ended(store, NOW, FOREVER_S),
             await ended(store, NOW, HOUR.total_seconds()),
         )
@@ -241,8 +241,8 @@ class TestRetention:
 
         assert (first.deleted, then.deleted) == (1, 2)
         assert first.freed.rows >= 1
-        left = [job for job in (old, young, kept, soon) if await there(store, job)]
-        assert left == [kept]
+        remaining = [job for job in (old, young, eternal, soon) if await there(store, job)]
+        assert remaining == [eternal]
 
     async def test_a_deletion_is_told_of_and_says_why(
         self, store: Store, clock: FakeClock, janitor: Janitor
@@ -319,8 +319,8 @@ class TestEvents:
         await added(store)
         await sweep(Janitor(store, clock, JanitorOptions(events=None)), clock)
         steps = select(func.count(tally_steps.c.no))
-        left = await database_of(store).read(lambda conn: conn.scalar(steps))
-        assert left == 0
+        step_count = await database_of(store).read(lambda conn: conn.scalar(steps))
+        assert step_count == 0
         assert sum((await store.jobs.counts()).values()) == 1
 
 
@@ -330,17 +330,19 @@ class TestLeftovers:
     ) -> None:
         at = NOW + HOUR  # so that the breaths of the sweeps before do not matter
         for kind in CredentialKind:
-            await given(store, kind, expires_at=at)
-        token = await given(store)
+            await stored_credential(store, kind, expires_at=at)
+        token = await stored_credential(store)
         await store.credentials.revoke(token.id, at)
-        good = await given(store)
+        good = await stored_credential(store)
         await store.operations.add(an_operation(state=OperationState.COMPLETED, ended_at=at))
         running = an_operation()
         await store.operations.add(running)
         await store.workers.beat(a_report(beat_at=at))
         await store.hosts.book([Booking(host="h", every_s=1)], at)
-        gone = RobotsFile(origin="http://h", status=404, fetched_at=NOW, expires_at=at)
-        await store.robots.put([gone, replace(gone, origin="http://i", expires_at=at + 90 * DAY)])
+        robots_file = RobotsFile(origin="http://h", status=404, fetched_at=NOW, expires_at=at)
+        await store.robots.put(
+            [robots_file, replace(robots_file, origin="http://i", expires_at=at + 90 * DAY)]
+        )
         await store.replies.begin(a_reply(created_at=at), NOW, NOW)
         await used_today(store)
         options = JanitorOptions(
@@ -360,7 +362,7 @@ class TestLeftovers:
         assert await store.operations.find(None, None, 9) == [running]
 
     async def test_for_ever_keeps_what_has_a_setting(self, store: Store, clock: FakeClock) -> None:
-        await given(store, expires_at=NOW)
+        await stored_credential(store, expires_at=NOW)
         await store.operations.add(an_operation(state=OperationState.COMPLETED, ended_at=NOW))
         await used_today(store)
         options = JanitorOptions(operations=None, credentials=None, usage=None, events=None)
@@ -407,14 +409,14 @@ async def test_two_janitors_at_once_do_everything_once(
     store: Store, backend: Backend, clock: FakeClock
 ) -> None:
     other = await backend.open()
-    both = [Janitor(each, clock, JanitorOptions()) for each in (store, other)]
-    held = [await paused(store) for _ in range(5)]
+    janitors = [Janitor(each, clock, JanitorOptions()) for each in (store, other)]
+    jobs = [await paused(store) for _ in range(5)]
     for _ in range(5):
         await ended(store, NOW - 25 * DAY)
     await clock.advance(6 * DAY)
 
     async def together() -> list[Swept]:
-        return await asyncio.gather(*(janitor.sweep() for janitor in both))
+        return await asyncio.gather(*(janitor.sweep() for janitor in janitors))
 
     first = await done(clock, together())
     await clock.advance(DAY)
@@ -425,7 +427,7 @@ async def test_two_janitors_at_once_do_everything_once(
     assert sum(swept.warned for swept in first) == 5
     assert sum(swept.deleted for swept in first) == 5
     assert sum(swept.cancelled for swept in second) == 5
-    assert [len(await events_of(store, job)) for job in held] == [2] * 5
+    assert [len(await events_of(store, job)) for job in jobs] == [2] * 5
 
 
 class Frail:
@@ -433,14 +435,14 @@ class Frail:
 
     def __init__(self, inner: UpkeepStore) -> None:
         self.away = False
-        self.asked = 0
+        self.calls = 0
         self._inner = inner
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
     async def purge(self, rows: int = 1000) -> PurgeResult:
-        self.asked += 1
+        self.calls += 1
         if self.away:
             raise StoreUnavailable("the database is away")
         return await self._inner.purge(rows)
@@ -475,9 +477,9 @@ class TestRun:
     ) -> None:
         running = asyncio.create_task(Janitor(memory, clock, JanitorOptions()).run())
         await settle()
-        at_once = frail.asked
+        at_once = frail.calls
         await clock.advance(6 * SWEEP_EVERY)
-        assert (at_once, frail.asked) == (1, 7)
+        assert (at_once, frail.calls) == (1, 7)
         await ended_by_cancel(running)
 
     async def test_it_looks_more_often_where_pauses_are_short(
@@ -486,7 +488,7 @@ class TestRun:
         options = JanitorOptions(paused_ttl=49 * timedelta(minutes=1))
         running = asyncio.create_task(Janitor(memory, clock, options).run())
         await clock.advance(SWEEP_EVERY)
-        assert frail.asked == 11  # each minute: a seventh of the seventh before the end
+        assert frail.calls == 11  # each minute: a seventh of the seventh before the end
         await ended_by_cancel(running)
 
     async def test_it_goes_on_when_the_store_is_back(
@@ -495,14 +497,14 @@ class TestRun:
         frail.away = True
         running = asyncio.create_task(Janitor(memory, clock, JanitorOptions()).run())
         await clock.advance(timedelta(minutes=1))
-        tried = frail.asked
+        tried = frail.calls
 
         frail.away = False
         await clock.advance(timedelta(seconds=30))
 
         assert tried == 3
         assert "the store is unavailable, sweeping later: the database is away" in caplog.text
-        assert frail.asked == tried + 1
+        assert frail.calls == tried + 1
         await ended_by_cancel(running)
 
     async def test_others_get_their_turn_between_two_steps_of_a_purge(

@@ -125,9 +125,9 @@ async def test_a_job_in_which_nothing_failed_is_not_said_to_be_retried_so(
     with pytest.raises(IllegalMove) as no_rest:
         await writer.move(ADA, flawless.id, Move.RESUME)
 
-    wanted = '"host not found" or "no trusted connection"'
+    kinds = '"host not found" or "no trusted connection"'
     failures = "1 refused by the server (4xx), 1 timed out"
-    named = f"no URL of job {job.id} failed with {wanted}; what failed: {failures}"
+    named = f"no URL of job {job.id} failed with {kinds}; what failed: {failures}"
     assert (str(other_kind.value), other_kind.value.allowed) == (named, ("retry_failed", "retry"))
     again = f"crawl it again as a new job: crawlyard jobs retry {flawless.id}"
     assert str(none.value) == f"no URL of job {flawless.id} failed; {again}"

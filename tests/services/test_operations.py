@@ -22,10 +22,10 @@ class Counting:
 
     def __init__(self, breaks: Exception | None = None) -> None:
         self.breaks = breaks
-        self.seen: list[tuple[str, str, bool]] = []
+        self.steps: list[tuple[str, str, bool]] = []
 
     async def __call__(self, actor: Actor, operation: Operation, again: bool) -> Portion:
-        self.seen.append((actor.id, operation.cursor, again))
+        self.steps.append((actor.id, operation.cursor, again))
         if self.breaks is not None:
             error, self.breaks = self.breaks, None
             raise error
@@ -55,12 +55,12 @@ async def test_what_is_started_here_begins_at_once() -> None:
 
     async with running(service):
         await settle()
-        made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+        operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
         await settle()
 
-    kept = await service.get(LOCAL, made.id)
-    assert (kept.state, kept.done, kept.failed) == (OperationState.COMPLETED, 3, 3)
-    assert worker.seen == [(LOCAL.id, "", False), (LOCAL.id, "1", False), (LOCAL.id, "2", False)]
+    stored = await service.get(LOCAL, operation.id)
+    assert (stored.state, stored.done, stored.failed) == (OperationState.COMPLETED, 3, 3)
+    assert worker.steps == [(LOCAL.id, "", False), (LOCAL.id, "1", False), (LOCAL.id, "2", False)]
 
 
 async def test_what_others_have_started_is_seen_soon() -> None:
@@ -69,10 +69,10 @@ async def test_what_others_have_started_is_seen_soon() -> None:
 
     async with running(operations(store, clock, worker)):
         await settle()
-        made = await elsewhere.start(LOCAL, OperationKind.JOBS, {}, 3)
+        operation = await elsewhere.start(LOCAL, OperationKind.JOBS, {}, 3)
         await clock.advance(LOOK_EVERY)
 
-    assert (await elsewhere.get(LOCAL, made.id)).state is OperationState.COMPLETED
+    assert (await elsewhere.get(LOCAL, operation.id)).state is OperationState.COMPLETED
 
 
 async def test_a_store_that_was_away_is_waited_for() -> None:
@@ -81,24 +81,24 @@ async def test_a_store_that_was_away_is_waited_for() -> None:
     service = operations(store, clock, worker)
 
     async with running(service):
-        made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+        operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
         await settle()
-        between = await service.get(LOCAL, made.id)
+        between = await service.get(LOCAL, operation.id)
         await clock.advance(LEASE + timedelta(seconds=10))
 
-    kept = await service.get(LOCAL, made.id)
+    stored = await service.get(LOCAL, operation.id)
     assert (between.state, between.done) == (OperationState.RUNNING, 0)
-    assert (kept.state, kept.done) == (OperationState.COMPLETED, 3)
-    assert [again for *_, again in worker.seen] == [False, True, False, False]
+    assert (stored.state, stored.done) == (OperationState.COMPLETED, 3)
+    assert [again for *_, again in worker.steps] == [False, True, False, False]
 
 
 async def test_an_error_of_ours_ends_it_and_is_told() -> None:
     store, clock = open_in_memory(), FakeClock()
     service = operations(store, clock, Counting(RuntimeError("oops")))
-    made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+    operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     await service.work_at_one()
-    kept = await service.get(LOCAL, made.id)
-    assert (kept.state, kept.detail) == (OperationState.FAILED, "RuntimeError: oops")
+    stored = await service.get(LOCAL, operation.id)
+    assert (stored.state, stored.detail) == (OperationState.FAILED, "RuntimeError: oops")
 
 
 async def test_two_servers_do_not_work_at_the_same_one() -> None:
@@ -107,13 +107,13 @@ async def test_two_servers_do_not_work_at_the_same_one() -> None:
     await first.start(LOCAL, OperationKind.JOBS, {}, 3)
     worked = await asyncio.gather(first.work_at_one(), second.work_at_one())
     assert sorted(worked) == [False, True]
-    assert len(worker.seen) == 3
+    assert len(worker.steps) == 3
 
 
 async def test_whose_lease_was_taken_over_writes_no_more() -> None:
     store, clock, worker = open_in_memory(), FakeClock(), Counting()
     service = operations(store, clock, worker)
-    made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+    operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     now = clock.now()
     mine = await store.operations.claim(now, now + LEASE)
     assert mine is not None
@@ -122,7 +122,7 @@ async def test_whose_lease_was_taken_over_writes_no_more() -> None:
     after = await service._step(mine, again=False)
 
     assert after is None
-    assert (await service.get(LOCAL, made.id)).cursor == "2"
+    assert (await service.get(LOCAL, operation.id)).cursor == "2"
 
 
 class Slow(Counting):
@@ -141,7 +141,7 @@ class Slow(Counting):
 async def test_whoever_is_cancelled_does_his_portion_and_gives_the_rest_back() -> None:
     store, clock, slow, other = open_in_memory(), FakeClock(), Slow(), Counting()
     service = operations(store, clock, slow)
-    made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+    operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     task = asyncio.create_task(service.run())
     await settle()
 
@@ -152,45 +152,45 @@ async def test_whoever_is_cancelled_does_his_portion_and_gives_the_rest_back() -
     with suppress(asyncio.CancelledError):
         await task
 
-    kept = await service.get(LOCAL, made.id)
+    stored = await service.get(LOCAL, operation.id)
     assert waits
-    assert (kept.state, kept.cursor, kept.leased_until) == (OperationState.RUNNING, "1", None)
+    assert (stored.state, stored.cursor, stored.leased_until) == (OperationState.RUNNING, "1", None)
     assert await operations(store, clock, other).work_at_one()
-    assert [cursor for _, cursor, _ in other.seen] == ["1", "2"]
+    assert [cursor for _, cursor, _ in other.steps] == ["1", "2"]
 
 
 async def test_one_that_was_cancelled_meanwhile_is_not_given_back() -> None:
     store, clock, slow = open_in_memory(), FakeClock(), Slow()
     service = operations(store, clock, slow)
-    made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+    operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     task = asyncio.create_task(service.run())
     await settle()
 
-    await service.cancel(LOCAL, made.id)
+    await service.cancel(LOCAL, operation.id)
     task.cancel()
     slow.through.set()
     with suppress(asyncio.CancelledError):
         await task
 
-    assert (await service.get(LOCAL, made.id)).state is OperationState.CANCELLED
+    assert (await service.get(LOCAL, operation.id)).state is OperationState.CANCELLED
 
 
 class TestDrain:
     async def test_all_that_is_due_is_done(self) -> None:
         store, clock, worker = open_in_memory(), FakeClock(), Counting()
         service = operations(store, clock, worker)
-        made = [await service.start(LOCAL, OperationKind.JOBS, {}, 3) for _ in range(2)]
+        started = [await service.start(LOCAL, OperationKind.JOBS, {}, 3) for _ in range(2)]
 
         worked = [await service.drain() for _ in range(2)]
 
-        states = [(await service.get(LOCAL, one.id)).state for one in made]
+        states = [(await service.get(LOCAL, operation.id)).state for operation in started]
         assert worked == [True, False]
         assert states == [OperationState.COMPLETED] * 2
 
     async def test_what_a_dead_process_had_is_done_once_its_lease_has_lapsed(self) -> None:
         store, clock, worker = open_in_memory(), FakeClock(), Counting()
         service = operations(store, clock, worker)
-        made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+        operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
         await store.operations.claim(clock.now(), clock.now() + LEASE)  # and it dies
 
         drained = asyncio.create_task(service.drain())
@@ -200,7 +200,7 @@ class TestDrain:
 
         assert not early
         assert await drained
-        assert (await service.get(LOCAL, made.id)).state is OperationState.COMPLETED
+        assert (await service.get(LOCAL, operation.id)).state is OperationState.COMPLETED
 
     async def test_what_somebody_else_works_at_is_left_to_him(self) -> None:
         store, clock, worker = open_in_memory(), FakeClock(), Counting()
@@ -219,18 +219,18 @@ class TestDrain:
         assert waits
         assert drained.done()
         assert not await drained
-        assert worker.seen == []
+        assert worker.steps == []
 
     async def test_a_store_that_is_away_is_waited_for(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         store, clock = open_in_memory(), FakeClock()
         service = operations(store, clock, Counting(StoreUnavailable("away")))
-        made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+        operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
 
         drained = asyncio.create_task(service.drain())
         await clock.advance(LEASE + timedelta(seconds=10))
 
         assert await drained
-        assert (await service.get(LOCAL, made.id)).state is OperationState.COMPLETED
+        assert (await service.get(LOCAL, operation.id)).state is OperationState.COMPLETED
         assert "the store is unavailable" in caplog.text

@@ -27,10 +27,10 @@ from crawlyard.services.workers.status import Watching
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_schedules import a_schedule
-from tests.builders_schedules import told as of_schedule
+from tests.builders_schedules import schedule_event as of_schedule
 from tests.builders_serve import a_report
-from tests.builders_templates import a_template, told_of
-from tests.builders_webhooks import kept as kept_webhook
+from tests.builders_templates import a_template, template_event
+from tests.builders_webhooks import stored_webhook
 from tests.clock import FakeClock
 from tests.conformance.steps import added, claimed, in_state, recorded
 
@@ -43,21 +43,21 @@ async def room() -> Disk | None:
     return ROOM
 
 
-def made(store: Store, clock: FakeClock, most: int = MOST) -> Overview:
+def an_overview(store: Store, clock: FakeClock, most: int = MOST) -> Overview:
     return Overview(store, clock, Watching(store, clock), room, most)
 
 
 @pytest.fixture
 def overview(store: Store, clock: FakeClock) -> Overview:
-    return made(store, clock)
+    return an_overview(store, clock)
 
 
-async def seen(overview: Overview, actor: Actor) -> Attention:
+async def attention_for(overview: Overview, actor: Actor) -> Attention:
     return await overview.attention(actor, PERMITS_OF[actor.role])
 
 
-def told(found: Attention, kind: Trouble) -> Sequence[Notice]:
-    return [notice for notice in found.items if notice.kind == kind]
+def notices_of(attention: Attention, kind: Trouble) -> Sequence[Notice]:
+    return [notice for notice in attention.items if notice.kind == kind]
 
 
 def about(notice: Notice) -> Subject:
@@ -78,13 +78,13 @@ async def test_each_is_told_of_his_own_and_an_admin_of_all(
         job = a_job(state=State.PAUSED, state_reason=StateReason.DISK_FULL, owner=owner)
         paused[owner] = (await added(store, job)).id
         await added(store, a_job(owner=owner))
-        await kept_webhook(store, owner=owner, active=False, disabled_reason="410")
+        await stored_webhook(store, owner=owner, active=False, disabled_reason="410")
         for by, late in ((BY_ITSELF, None), ("", NOW - HOUR)):
             paused_at = None if late else NOW
             schedule = a_schedule(owner=owner, paused_at=paused_at, paused_by=by, fire_at=late)
             await store.schedules.add(schedule, of_schedule(schedule))
 
-    own, every = await seen(overview, ADA), await seen(overview, LOCAL)
+    own, every = await attention_for(overview, ADA), await attention_for(overview, LOCAL)
 
     of_all = (
         Trouble.SCHEDULE_OVERDUE,
@@ -94,9 +94,9 @@ async def test_each_is_told_of_his_own_and_an_admin_of_all(
     )
     assert own.counts == dict.fromkeys((Trouble.NO_WORKER, *of_all), 1)
     assert every.counts == {Trouble.NO_WORKER: 1, Trouble.DISK_FULL: 1} | dict.fromkeys(of_all, 2)
-    assert [about(n).id for n in told(own, Trouble.JOB_PAUSED)] == [paused["ada"]]
-    assert told(own, Trouble.NO_WORKER)[0].detail.startswith("1 job waits")
-    assert told(every, Trouble.NO_WORKER)[0].detail.startswith("2 jobs wait")
+    assert [about(n).id for n in notices_of(own, Trouble.JOB_PAUSED)] == [paused["ada"]]
+    assert notices_of(own, Trouble.NO_WORKER)[0].detail.startswith("1 job waits")
+    assert notices_of(every, Trouble.NO_WORKER)[0].detail.startswith("2 jobs wait")
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ async def test_a_worker_that_is_gone_or_stops_is_none(
 ) -> None:
     await added(store)
     await store.workers.beat(a_report(**fields))
-    assert bool(told(await seen(overview, LOCAL), Trouble.NO_WORKER)) is alone
+    assert bool(notices_of(await attention_for(overview, LOCAL), Trouble.NO_WORKER)) is alone
 
 
 async def test_lines_that_fail_are_told_by_the_names_of_what_made_them(
     store: Store, overview: Overview
 ) -> None:
     template = a_template(name="shop", owner="bob", public=True)
-    await store.templates.add(template, told_of(template))
+    await store.templates.add(template, template_event(template))
     schedule = a_schedule(name="nightly", owner="ada")
     await store.schedules.add(schedule, of_schedule(schedule))
     origins = {
@@ -131,28 +131,28 @@ async def test_lines_that_fail_are_told_by_the_names_of_what_made_them(
     await ended(store, State.COMPLETED, 4, owner="ada", spec=a_spec(name="mended"))
     await ended(store, State.CANCELLED, 5, owner="ada", spec=a_spec(name="news"))
 
-    found = told(await seen(overview, ADA), Trouble.RUNS_FAILING)
+    listed = notices_of(await attention_for(overview, ADA), Trouble.RUNS_FAILING)
 
-    assert sorted((about(n).name, about(n).type) for n in found) == [
+    assert sorted((about(n).name, about(n).type) for n in listed) == [
         ("news", "job"),
         ("nightly", "schedule"),
         ("shop", "template"),
     ]
-    assert {n.since for n in found} == {NOW - HOUR}
+    assert {n.since for n in listed} == {NOW - HOUR}
 
 
 async def test_a_template_that_was_hidden_since_is_not_named(
     store: Store, overview: Overview
 ) -> None:
     template = a_template(name="shop", owner="bob")
-    await store.templates.add(template, told_of(template))
+    await store.templates.add(template, template_event(template))
     for minute in range(3):
         origin = Origin(template_id=template.id)
         await ended(store, State.FAILED, minute, owner="ada", origin=origin)
 
-    [found] = told(await seen(overview, ADA), Trouble.RUNS_FAILING)
+    [notice] = notices_of(await attention_for(overview, ADA), Trouble.RUNS_FAILING)
 
-    assert (about(found).id, about(found).name) == (template.id, "")
+    assert (about(notice).id, about(notice).name) == (template.id, "")
 
 
 async def test_hosts_are_told_of_to_whose_jobs_ask_them(store: Store, overview: Overview) -> None:
@@ -160,26 +160,26 @@ async def test_hosts_are_told_of_to_whose_jobs_ask_them(store: Store, overview: 
     host = HostReport(host="slow.example", refusals=4, jobs=(claim.job.id,))
     await store.workers.beat(a_report(running=(claim.job.id,), hosts=(host,)))
 
-    own = told(await seen(overview, ADA), Trouble.HOST_REFUSING)
-    others = told(await seen(overview, Actor(id="bob")), Trouble.HOST_REFUSING)
+    own = notices_of(await attention_for(overview, ADA), Trouble.HOST_REFUSING)
+    of_bob = notices_of(await attention_for(overview, Actor(id="bob")), Trouble.HOST_REFUSING)
 
     assert [(about(n).id, n.job_id) for n in own] == [("slow.example", claim.job.id)]
-    assert others == []
+    assert of_bob == []
 
 
 async def test_where_not_all_could_be_looked_at_the_count_is_a_least_one(
     store: Store, clock: FakeClock
 ) -> None:
     for _ in range(3):
-        await kept_webhook(store, owner="ada", active=False, disabled_reason="410")
+        await stored_webhook(store, owner="ada", active=False, disabled_reason="410")
         await added(store, a_job(state=State.PAUSED, since=NOW - 100 * HOUR, owner="ada"))
 
-    hasty, patient = [await seen(made(store, clock, most), ADA) for most in (2, 3)]
+    hasty, patient = [await attention_for(an_overview(store, clock, most), ADA) for most in (2, 3)]
 
-    both = (Trouble.JOB_PAUSED, Trouble.WEBHOOK_OFF)
-    assert hasty.counts == dict.fromkeys(both, 2)
-    assert set(hasty.at_least) == {*both, Trouble.LOGGED_OUT, Trouble.WEBHOOK_FAILING}
-    assert patient.counts == dict.fromkeys(both, 3)
+    troubles = (Trouble.JOB_PAUSED, Trouble.WEBHOOK_OFF)
+    assert hasty.counts == dict.fromkeys(troubles, 2)
+    assert set(hasty.at_least) == {*troubles, Trouble.LOGGED_OUT, Trouble.WEBHOOK_FAILING}
+    assert patient.counts == dict.fromkeys(troubles, 3)
     assert not patient.at_least
 
 
@@ -189,10 +189,10 @@ class TestMoment:
     ) -> None:
         mine = await claimed(store, await added(store, a_job(owner="ada")))
         await recorded(store, mine.lease, a_batch([a_target()], [done(a_target())]))
-        theirs = await claimed(store, await added(store, a_job(owner="bob")))
+        of_bob = await claimed(store, await added(store, a_job(owner="bob")))
         await added(store, a_job(owner="ada", due_at=NOW - HOUR))
         await added(store, a_job(owner="bob", due_at=NOW - 2 * HOUR))
-        running = (mine.job.id, theirs.job.id)
+        running = (mine.job.id, of_bob.job.id)
         await store.workers.beat(a_report(slots=4, running=running, pages_per_s=7.5))
         await store.workers.beat(a_report(id="w2", slots=8, stopping=True, pages_per_s=1))
 
@@ -214,10 +214,10 @@ class TestMoment:
 
 class TestDisk:
     async def test_its_room_is_told_unless_there_is_no_folder(self, tmp_path: Path) -> None:
-        found = await disk.room(Settings(data_dir=tmp_path))
-        assert found is not None
-        assert found.folder == str(tmp_path)
-        assert 0 < found.free <= found.total
+        disk_room = await disk.room(Settings(data_dir=tmp_path))
+        assert disk_room is not None
+        assert disk_room.folder == str(tmp_path)
+        assert 0 < disk_room.free <= disk_room.total
         assert await disk.room(Settings(data_dir=tmp_path / "none")) is None
         assert await disk.room(Settings(database_url="memory://")) is None
 

@@ -62,29 +62,31 @@ async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: Rig) -
     saved = await rig.templates(ADA).publish(template.id, confirm=True)
     after = await last(rig, schedule_id)
 
-    assert [(one.name, one.fields) for one in saved.kept] == [("nightly", ("params.token",))]
+    assert [(change.name, change.fields) for change in saved.kept] == [
+        ("nightly", ("params.token",))
+    ]
     assert saved.parameters[0].default is None
     assert replace(after.spec, since=None) == before.spec
     assert after.spec.headers == (("Authorization", "Bearer s3cret"),)
     assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 ran on_time"]
-    assert await rig.told(schedule_id) == ["created", "updated"]
+    assert await rig.event_names(schedule_id) == ["created", "updated"]
 
 
 async def test_nothing_is_asked_where_no_schedule_changes(rig: Rig) -> None:
     template = await with_token(rig)
     pinned = await a_schedule(rig, template, name="pinned", template_version=1)
-    said = await a_schedule(rig, template, name="said", params={"token": "mine"})
+    own_value = await a_schedule(rig, template, name="said", params={"token": "mine"})
     elsewhere = await rig.create(actor=BOB, name="elsewhere")
-    before = [await rig.schedule(one) for one in (pinned, said, elsewhere)]
+    before = [await rig.schedule(schedule) for schedule in (pinned, own_value, elsewhere)]
 
     saved = await rig.templates(ADA).publish(template.id)
     await rig.after(HOUR)
 
     assert saved.kept == ()
     assert [(s.params, s.version) for s in before] == [
-        (s.params, s.version) for s in [await rig.schedule(one.id) for one in before]
+        (s.params, s.version) for s in [await rig.schedule(old.id) for old in before]
     ]
-    jobs = [(await rig.submitted(one))[-1] for one in (pinned, said)]
+    jobs = [(await rig.submitted(schedule))[-1] for schedule in (pinned, own_value)]
     assert [job.spec.headers[0][1] for job in jobs] == ["Bearer s3cret", "Bearer mine"]
 
 
@@ -118,7 +120,7 @@ async def test_whatever_else_is_taken_out_stays_in_the_owners_schedules(
     saved = await rig.templates(ADA).publish(template.id, confirm=True)
     after = await last(rig, schedule_id)
 
-    assert [one.fields for one in saved.kept] == [fields]
+    assert [change.fields for change in saved.kept] == [fields]
     assert form_of(replace(after.spec, since=None)) == form_of(before.spec)
 
 
@@ -131,7 +133,7 @@ async def test_the_event_of_each_schedule_names_what_changed_in_it(rig: Rig) -> 
 
     saved = await rig.templates(ADA).publish(template.id, confirm=True)
 
-    fields = {one.schedule_id: one.fields for one in saved.kept}
+    fields = {change.schedule_id: change.fields for change in saved.kept}
     assert fields[first] != fields[second]
     for schedule_id in (first, second):
         query = EventQuery(subject=schedule_id, names=frozenset({EventName.SCHEDULE_UPDATED}))

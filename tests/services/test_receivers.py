@@ -40,8 +40,8 @@ class TestOthers:
     async def test_jobs_with_one_slow_receiver_do_not_hold_up_another(self) -> None:
         rig = Rig(timeout=timedelta(seconds=60))
         async with Receiver(silent) as slow, Receiver() as quick, rig.delivering():
-            asked = JobWebhook(url=slow.url, events=("job.created",), secret=SECRET)
-            spec = a_spec(webhooks=(asked,), allow_addresses=(slow.authority,))
+            job_webhook = JobWebhook(url=slow.url, events=("job.created",), secret=SECRET)
+            spec = a_spec(webhooks=(job_webhook,), allow_addresses=(slow.authority,))
             for _ in range(DeliveryRoom().in_all + 10):
                 job = a_job(owner="ada", spec=spec)
                 await rig.store.jobs.add(job, its_event(job))
@@ -87,7 +87,7 @@ class TestOthers:
                 await rig.happened()
             await rig.ended(webhook, 30)
 
-        assert len(quick.said(secret_of(webhook))) == 30
+        assert len(quick.verified_messages(secret_of(webhook))) == 30
         assert all(r.connections <= DeliveryRoom().to_receiver for r in slow)
 
     async def test_no_more_are_under_way_than_are_allowed_in_all(self) -> None:
@@ -164,7 +164,7 @@ class TestNames:
             for number in range(50):
                 await stored(rig, f"https://{number}.slow.test/", owner="ada")
             await rig.happened("ada")
-            await until(lambda: slow.asked == 50)
+            await until(lambda: slow.lookups == 50)
 
             url = f"http://quick.test:{receiver.port}/"
             webhook = await stored(rig, url, owner="bob", allow_addresses=("quick.test",))
@@ -183,7 +183,7 @@ class TestNames:
             for number in range(2):
                 await stored(rig, f"https://{number}.slow.test/", owner="ada")
             await rig.happened("ada")
-            await until(lambda: slow.asked == 2)
+            await until(lambda: slow.lookups == 2)
             url = f"http://quick.test:{receiver.port}/"
             webhook = await stored(rig, url, owner="bob", allow_addresses=("quick.test",))
             await rig.happened("bob")
@@ -204,13 +204,13 @@ class SlowNames:
     """Never answers for names below slow.test; all others are on loopback."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.lookups = 0
         self.ended = 0
         self.over = threading.Event()
 
     def look(self, host: str, port: int) -> Infos:
         if host.endswith(".slow.test"):
-            self.asked += 1
+            self.lookups += 1
             self.over.wait(PATIENCE_S)
             self.ended += 1
             raise OSError(f"{host} is unknown")

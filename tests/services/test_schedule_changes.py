@@ -105,7 +105,7 @@ class TestToggle:
         assert await rig.ledger(schedule_id) == ["1 skipped paused", "2 skipped paused"]
         [tick, _] = (await rig.schedules().runs(schedule_id)).items
         assert tick.detail == "they move"
-        assert await rig.told(schedule_id) == ["created", "paused"]
+        assert await rig.event_names(schedule_id) == ["created", "paused"]
 
     async def test_switched_on_it_does_not_fire_the_past(self, rig: Rig) -> None:
         schedule_id = await rig.create()
@@ -118,7 +118,7 @@ class TestToggle:
         assert on.next_at == MIDNIGHT + 4 * HOUR
         assert await rig.submitted(schedule_id) == []
         assert [r.split()[1] for r in await rig.ledger(schedule_id)] == ["skipped"] * 3
-        assert await rig.told(schedule_id) == ["created", "paused", "resumed"]
+        assert await rig.event_names(schedule_id) == ["created", "paused", "resumed"]
         await rig.after(HOUR)
         assert len(await rig.submitted(schedule_id)) == 1
 
@@ -143,7 +143,7 @@ class TestToggle:
 
         assert on.version == 1
         assert off == again
-        assert await rig.told(schedule_id) == ["created", "paused"]
+        assert await rig.event_names(schedule_id) == ["created", "paused"]
 
 
 class TestUpdate:
@@ -152,7 +152,7 @@ class TestUpdate:
         changed = await rig.schedules().edit(schedule_id, when="every 10m")
         assert changed.next_at == MIDNIGHT + 11 * MINUTE
         assert changed.version == 2
-        assert await rig.told(schedule_id) == ["created", "updated"]
+        assert await rig.event_names(schedule_id) == ["created", "updated"]
 
     async def test_what_else_changes_leaves_the_next_instant(self, rig: Rig) -> None:
         schedule_id = await rig.create()

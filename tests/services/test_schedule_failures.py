@@ -39,9 +39,9 @@ class TestBackfill:
             "3 caught_up late",
         ]
         assert len(await rig.submitted(schedule_id)) == 3
-        for told in (dry, done):
-            assert [t.due_at for t in told.runs] == [MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR]
-            assert (told.kept, told.until) == (1, rig.clock.wall())
+        for backfill in (dry, done):
+            assert [t.due_at for t in backfill.runs] == [MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR]
+            assert (backfill.kept, backfill.until) == (1, rig.clock.wall())
 
     async def test_what_its_jitter_delays_is_left_to_its_time(self, rig: Rig) -> None:
         schedule_id = await rig.create(jitter_s=1800, grace_s=HOUR.total_seconds())
@@ -72,13 +72,13 @@ class TestBackfill:
         await rig.after(5 * HOUR)
         events = await rig.store.events.last()
 
-        found = await rig.schedules().backfill(
+        dry_run = await rig.schedules().backfill(
             schedule_id, MIDNIGHT + 2 * HOUR, MIDNIGHT + 4 * HOUR
         )
 
-        assert found.dry_run
-        assert [t.due_at for t in found.runs] == [MIDNIGHT + 2 * HOUR, MIDNIGHT + 3 * HOUR]
-        assert [t.job_id for t in found.runs] == [None, None]
+        assert dry_run.dry_run
+        assert [t.due_at for t in dry_run.runs] == [MIDNIGHT + 2 * HOUR, MIDNIGHT + 3 * HOUR]
+        assert [t.job_id for t in dry_run.runs] == [None, None]
         assert await rig.store.events.last() == events
 
     async def test_what_did_not_run_is_made_up_for_once(self, rig: Rig) -> None:
@@ -103,10 +103,10 @@ class TestBackfill:
         schedule_id = await rig.create(misfire=Misfire.SKIP)
         await rig.after(5.5 * HOUR)
         span = (MIDNIGHT + HOUR, MIDNIGHT + 5 * HOUR)
-        others = [a_rig(rig.store, rig.clock) for _ in range(3)]
+        rivals = [a_rig(rig.store, rig.clock) for _ in range(3)]
 
         done = await asyncio.gather(
-            *(r.schedules().backfill(schedule_id, *span, dry_run=False) for r in others)
+            *(r.schedules().backfill(schedule_id, *span, dry_run=False) for r in rivals)
         )
 
         assert sum(len(d.runs) for d in done) == len(await rig.submitted(schedule_id)) == 4
@@ -131,13 +131,13 @@ class TestRefusals:
     async def test_above_the_backlog_ticks_are_skipped_for_the_quota(self, store: Store) -> None:
         rig = a_rig(store, backlog=2)
         mine = [await rig.create(name=f"s{n}") for n in range(3)]
-        theirs = await rig.create(actor=ADA)
+        of_ada = await rig.create(actor=ADA)
 
         await rig.after(HOUR)
 
         rows = sorted([(await rig.ledger(i))[0] for i in mine])
         assert rows == ["1 ran on_time", "1 ran on_time", "1 skipped quota"]
-        assert await rig.ledger(theirs) == ["1 ran on_time"]
+        assert await rig.ledger(of_ada) == ["1 ran on_time"]
 
     async def test_there_is_room_again_when_jobs_have_ended(self, store: Store) -> None:
         rig = a_rig(store, backlog=1)
@@ -176,7 +176,7 @@ class TestRefusals:
             "scheduler",
             "2 runs in a row have failed",
         )
-        assert await rig.told(schedule_id) == ["created", "paused"]
+        assert await rig.event_names(schedule_id) == ["created", "paused"]
 
 
 async def shared(rig: Rig, **fields: Any) -> str:
@@ -301,7 +301,7 @@ class TestFailures:
         for _ in range(3):
             await rig.after_run(job)
 
-        assert await rig.told(schedule_id) == ["created", "paused"]
+        assert await rig.event_names(schedule_id) == ["created", "paused"]
 
     async def test_it_releases_no_tick_while_another_job_is_active(self, rig: Rig) -> None:
         schedule_id = await rig.create(overlap=Overlap.QUEUE)
@@ -328,7 +328,7 @@ class TestFailures:
         await rig.after_run(await rig.ends(job))
 
         assert [j.id for j in await rig.submitted(schedule_id)] == [job.id]
-        assert await rig.told(schedule_id) == ["created", "deleted"]
+        assert await rig.event_names(schedule_id) == ["created", "deleted"]
 
 
 class TestLooking:
@@ -375,16 +375,16 @@ class TestLooking:
         assert len(await rig.next_runs(schedule_id, 100)) == 100
 
     async def test_one_whose_zone_is_gone_is_left_out_of_the_calendar(self, rig: Rig) -> None:
-        gone, other = await rig.create(), await rig.create(name="other")
-        await broken(rig, gone)
+        zoneless, other = await rig.create(), await rig.create(name="other")
+        await broken(rig, zoneless)
 
         calendar = await rig.schedules().calendar()
 
         assert {o.schedule_id for o in calendar.occurrences} == {other}
         assert not calendar.whole
-        assert calendar.unreadable == (gone,)
+        assert calendar.unreadable == (zoneless,)
         with pytest.raises(Invalid, match="Mars/Olympus"):
-            await rig.next_runs(gone)
+            await rig.next_runs(zoneless)
 
     async def test_no_instant_is_out_of_the_years_that_zones_can_say(self, rig: Rig) -> None:
         schedule_id = await rig.create()
@@ -402,18 +402,20 @@ class TestLooking:
     async def test_a_calendar_has_what_became_of_the_past_and_what_is_to_come_of_all(
         self, rig: Rig
     ) -> None:
-        one, two = await rig.create(), await rig.create("30 * * * *", name="half", runs_left=2)
+        hourly, two = await rig.create(), await rig.create("30 * * * *", name="half", runs_left=2)
         await rig.after(HOUR)
-        [job] = await rig.submitted(one)
+        [job] = await rig.submitted(hourly)
 
         calendar = await rig.schedules().calendar(MIDNIGHT - 9 * HOUR, MIDNIGHT + 3 * HOUR)
 
-        told = [((o.due_at - MIDNIGHT) / HOUR, o.schedule_id, o.fate) for o in calendar.occurrences]
-        assert told == [  # nothing before they began; the other one has a run left
+        fates = [
+            ((o.due_at - MIDNIGHT) / HOUR, o.schedule_id, o.fate) for o in calendar.occurrences
+        ]
+        assert fates == [  # nothing before they began; the other one has a run left
             (0.5, two, "pending"),
-            (1, one, "pending"),
+            (1, hourly, "pending"),
             (1.5, two, ""),
-            (2, one, ""),
+            (2, hourly, ""),
         ]
         assert calendar.occurrences[1].job_id == job.id
         assert (calendar.whole, calendar.until) == (True, MIDNIGHT + 3 * HOUR)
@@ -421,29 +423,29 @@ class TestLooking:
     async def test_hours_count_outcomes_and_runs_and_say_until_when_they_are_computed(
         self, rig: Rig
     ) -> None:
-        one, two = await rig.create(), await rig.create("0,30 * * * *", name="half")
-        held = await rig.create(name="held")
-        await rig.schedules().pause(held)
+        hourly, two = await rig.create(), await rig.create("0,30 * * * *", name="half")
+        paused = await rig.create(name="held")
+        await rig.schedules().pause(paused)
         await rig.after(HOUR)
-        first, half_past, other = [await rig.schedule(key) for key in (one, two, held)]
+        first, half_past, other = [await rig.schedule(key) for key in (hourly, two, paused)]
 
-        found = await rig.schedules().hours(MIDNIGHT, MIDNIGHT + 3 * HOUR)
+        hours = await rig.schedules().hours(MIDNIGHT, MIDNIGHT + 3 * HOUR)
         india = await rig.schedules().hours(
             MIDNIGHT, MIDNIGHT + 2 * HOUR, zone="Asia/Kolkata", schedule=first.id
         )
 
         assert [half_past.next_at, other.next_at] == [MIDNIGHT + 1.5 * HOUR, MIDNIGHT + 2 * HOUR]
-        assert [((h.at - MIDNIGHT) / HOUR, h.runs, h.together, h.held) for h in found.hours] == [
+        assert [((h.at - MIDNIGHT) / HOUR, h.runs, h.together, h.held) for h in hours.hours] == [
             (0, 0, 0, 0),
             (1, 1, 1, 0),
             (2, 3, 2, 1),
         ]
-        assert [dict(h.fates) for h in found.hours] == [
+        assert [dict(h.fates) for h in hours.hours] == [
             {"missed": 1},  # half past: nobody was there
             {"pending": 2, "skipped": 1},
             {},
         ]
-        assert (found.since, found.until, found.whole) == (MIDNIGHT, MIDNIGHT + 3 * HOUR, True)
+        assert (hours.since, hours.until, hours.whole) == (MIDNIGHT, MIDNIGHT + 3 * HOUR, True)
         assert [(h.at - MIDNIGHT) / HOUR for h in india.hours] == [0.5]  # its hours begin there
 
     async def test_the_end_of_a_job_changes_the_past_of_a_calendar_and_computes_no_run_again(
@@ -479,13 +481,13 @@ class TestLooking:
             await rig.create("* * * * *", name=f"often{n}")
         week = MIDNIGHT + timedelta(days=7)
 
-        found = await rig.schedules().hours(MIDNIGHT, week)
+        hours = await rig.schedules().hours(MIDNIGHT, week)
         listed = await rig.schedules().calendar(MIDNIGHT, week)
 
-        assert not found.whole
-        assert MIDNIGHT + timedelta(days=4) < found.until < MIDNIGHT + timedelta(days=5)
-        assert {hour.runs for hour in found.hours[1:-1]} == {180}
-        assert sum(hour.runs for hour in found.hours) % 3 == 0  # all that are before it
+        assert not hours.whole
+        assert MIDNIGHT + timedelta(days=4) < hours.until < MIDNIGHT + timedelta(days=5)
+        assert {hour.runs for hour in hours.hours[1:-1]} == {180}
+        assert sum(hour.runs for hour in hours.hours) % 3 == 0  # all that are before it
         assert (len(listed.occurrences), listed.whole) == (2_000, False)
         assert listed.until == listed.occurrences[-1].due_at
         with pytest.raises(Invalid, match="31 days"):

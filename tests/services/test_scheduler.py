@@ -43,7 +43,7 @@ class TestCreate:
         schedule = await rig.schedules().get(schedule_id)
         assert (schedule.owner, schedule.name, schedule.description) == ("local", "nightly", "all")
         assert schedule.next_at == schedule.fire_at == MIDNIGHT + 2 * HOUR
-        assert await rig.told(schedule_id) == ["created"]
+        assert await rig.event_names(schedule_id) == ["created"]
 
 
 class TestFire:
@@ -103,7 +103,7 @@ class TestFire:
         schedule = await rig.schedule(schedule_id)
         assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 ran on_time"]
         assert (schedule.next_at, schedule.fire_at, schedule.runs_left) == (None, None, 0)
-        assert await rig.told(schedule_id) == ["created", "ended"]
+        assert await rig.event_names(schedule_id) == ["created", "ended"]
 
     async def test_time_that_steps_back_fires_nothing_twice(self, rig: Rig) -> None:
         schedule_id = await rig.create(overlap=Overlap.ALLOW)

@@ -153,13 +153,13 @@ async def test_no_instant_has_two_jobs_and_each_has_its_row(backend: Backend, se
         jump = chance.choice(JUMPS)
         await clock.advance(max(jump, timedelta(0)))
         clock.step(min(jump, timedelta(0)))
-        one = chance.choice(every)
+        chosen = chance.choice(every)
         happenings: tuple[Callable[[Rig], Coroutine[None, None, None]], ...] = (
-            *(one.edit, one.edit, one.toggle, one.toggle),
-            *(one.run_now, one.backfill, one.look_before),
+            *(chosen.edit, chosen.edit, chosen.toggle, chosen.toggle),
+            *(chosen.run_now, chosen.backfill, chosen.look_before),
         )
         happening = chance.choice(happenings)
-        if happening == one.look_before:  # what it tells must still hold when it is done
+        if happening == chosen.look_before:  # what it tells must still hold when it is done
             await happening(here)
         else:
             rigs = (there, here)[: chance.randint(0, 2)]
@@ -169,7 +169,7 @@ async def test_no_instant_has_two_jobs_and_each_has_its_row(backend: Backend, se
                     group.create_task(quiet(rig))
         for each in every:
             await each.judge(here)
-        for job in await here.submitted(one.id):
+        for job in await here.submitted(chosen.id):
             if not job.state.ended and chance.random() < 0.8:
                 await here.ends(job, chance.choice((State.COMPLETED, State.FAILED)))
     await here.scheduler.round()

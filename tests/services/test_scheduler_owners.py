@@ -67,9 +67,9 @@ async def test_who_may_only_look_changes_nothing(rig: Rig, call: Call) -> None:
 
 
 async def test_recent_runs_leave_out_what_is_somebody_elses(rig: Rig) -> None:
-    [shown] = (await rig.schedules(ADA).list(expand="recent")).items
-    assert shown.expanded is not UNSET
-    assert len(shown.expanded.recent) == 2
+    [listed] = (await rig.schedules(ADA).list(expand="recent")).items
+    assert listed.expanded is not UNSET
+    assert len(listed.expanded.recent) == 2
     assert (await rig.schedules(BOB).list(expand="recent")).items == []
 
 
@@ -119,7 +119,7 @@ async def test_who_deletes_a_template_hears_no_names_of_what_others_made_of_it(r
     form = {"name": "shared", "spec": {"urls": ["https://ada.example/"]}}
     template = await rig.templates(ADA).create(form)
     await rig.templates(ADA).publish(template.id)
-    theirs = await rig.create(actor=BOB, name="bobs plan", template=template.id, overrides={})
+    of_bob = await rig.create(actor=BOB, name="bobs plan", template=template.id, overrides={})
 
     with pytest.raises(Conflict, match="is used by 1 schedule of other users") as alone:
         await rig.templates(ADA).delete(template.id, version=None)
@@ -130,4 +130,4 @@ async def test_who_deletes_a_template_hears_no_names_of_what_others_made_of_it(r
         await rig.templates().delete(template.id, version=None)
 
     assert "bobs plan" not in f"{alone.value} {beside.value}"
-    assert (await rig.schedule(theirs)).template_id == template.id
+    assert (await rig.schedule(of_bob)).template_id == template.id

@@ -182,7 +182,7 @@ async def test_three_at_once_fire_each_instant_of_any_history_once(
     clock = FakeClock(MIDNIGHT + timedelta(days=27, minutes=1))  # Berlin's clocks change soon
     stores = [await backend.open() for _ in range(3)]
     rigs = [a_rig(store, clock, batch=3, instants=40) for store in stores]
-    made = clock.wall()
+    created_at = clock.wall()
     ids = [
         await rigs[0].create(
             when,
@@ -195,7 +195,7 @@ async def test_three_at_once_fire_each_instant_of_any_history_once(
         )
         for n, (when, overlap, misfire) in enumerate(2 * KINDS)
     ]
-    latest = made
+    latest = created_at
 
     for _ in range(12):
         jump = chance.choice(JUMPS)
@@ -208,7 +208,7 @@ async def test_three_at_once_fire_each_instant_of_any_history_once(
         for job in await rigs[0].submitted(chance.choice(ids)):
             if not job.state.ended:
                 await rigs[0].ends(job, chance.choice((State.COMPLETED, State.FAILED)))
-    outcomes = [await judged(rigs[1], schedule_id, made, latest) for schedule_id in ids]
+    outcomes = [await outcomes_of(rigs[1], schedule_id, created_at, latest) for schedule_id in ids]
     for store in stores:
         await store.close()
 
@@ -216,13 +216,13 @@ async def test_three_at_once_fire_each_instant_of_any_history_once(
     assert sum(counts[TickOutcome.MISSED] for counts in outcomes) > 0
 
 
-async def judged(
-    rig: Rig, schedule_id: str, made: datetime, latest: datetime
+async def outcomes_of(
+    rig: Rig, schedule_id: str, created_at: datetime, latest: datetime
 ) -> Counter[TickOutcome]:
     """Return the outcomes of a schedule, if each instant up to *latest* has one row."""
     schedule = await rig.schedule(schedule_id)
     table = timetable(schedule.when, schedule.zone, schedule.anchor)
-    expected, at = [], table.after(made)
+    expected, at = [], table.after(created_at)
     while at is not None and (schedule.next_at is None or at < schedule.next_at):
         expected.append(at)
         at = table.after(at)

@@ -25,11 +25,11 @@ def asking(**fields: Any) -> JobSpec:
 
 class TestOfASpec:
     def test_a_secret_is_made_where_none_is_given(self) -> None:
-        [one] = asking().webhooks
+        [webhook] = asking().webhooks
         [two] = asking().webhooks
         [three] = asking(secret=SECRET).webhooks
-        check_secret(one.secret)
-        assert one.secret != two.secret
+        check_secret(webhook.secret)
+        assert webhook.secret != two.secret
         assert three.secret == SECRET
 
     def test_a_spec_that_has_all_of_it_stays_the_same_object(self) -> None:

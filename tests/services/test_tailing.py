@@ -34,18 +34,18 @@ class Reader:
     """Collects the numbers of the lines that a follow yields, as a task of its own."""
 
     def __init__(self, lines: AsyncIterator[LogLine], clock: FakeClock) -> None:
-        self.seen: list[int] = []
+        self.numbers: list[int] = []
         self.task = asyncio.create_task(self._collect(lines))
         self._clock = clock
 
     async def _collect(self, lines: AsyncIterator[LogLine]) -> None:
         async for line in lines:
-            self.seen.append(line.n)
+            self.numbers.append(line.n)
 
     async def until(self, count: int) -> None:
         """Let time pass until so many were seen."""
         async with asyncio.timeout(120):
-            while len(self.seen) < count:
+            while len(self.numbers) < count:
                 await self._clock.advance(LOOK_EVERY)
 
     async def through(self) -> list[int]:
@@ -54,7 +54,7 @@ class Reader:
             while not self.task.done():
                 await self._clock.advance(LOOK_EVERY)
         await self.task
-        return self.seen
+        return self.numbers
 
 
 async def test_what_is_there_comes_first_then_what_is_said_up_to_the_end(
@@ -82,10 +82,10 @@ async def test_level_and_place_are_kept_to(clock: FakeClock) -> None:
     await scribe.end()
 
     follow = partial(follow_log, store, clock)
-    found = [line.n async for line in follow(LOCAL, scribe.lease.job_id, least=Level.WARNING)]
+    numbers = [line.n async for line in follow(LOCAL, scribe.lease.job_id, least=Level.WARNING)]
     behind = [line.n async for line in follow(LOCAL, scribe.lease.job_id, after=1)]
 
-    assert (found, behind) == ([1, 3, 5], [2, 3, 5])
+    assert (numbers, behind) == ([1, 3, 5], [2, 3, 5])
 
 
 async def test_a_cancelled_job_is_followed_to_its_last_batch(clock: FakeClock) -> None:
@@ -136,7 +136,7 @@ async def test_a_store_that_is_away_is_waited_for(
     journal.away = True
     await scribe.say(2)
     await clock.advance(10 * SECOND)
-    meanwhile = list(reader.seen)
+    meanwhile = list(reader.numbers)
     journal.away = False
     await scribe.end()
 
@@ -183,8 +183,8 @@ class TestAStretch:
         await scribe.say(1, Level.ERROR)
         await scribe.say(50, Level.DEBUG)
         end = (await store.journal.ends([job_id]))[job_id]
-        found = await stretch(store.journal, job_id, Level.WARNING, 0, end)
-        assert ([line.n for line in found.lines], found.place, found.lost) == ([1], 51, False)
+        chunk = await stretch(store.journal, job_id, Level.WARNING, 0, end)
+        assert ([line.n for line in chunk.lines], chunk.place, chunk.lost) == ([1], 51, False)
 
     async def test_a_full_one_leads_to_its_last_line(self, store: Store, scribe: Scribe) -> None:
         job_id = scribe.lease.job_id
@@ -204,5 +204,5 @@ class TestAStretch:
         job_id = scribe.lease.job_id
         await scribe.say(MOST_LINES + 10)
         end = (await store.journal.ends([job_id]))[job_id]
-        found = await stretch(store.journal, job_id, Level.INFO, place, end)
-        assert (found.lost, found.lines[0].n) == (lost, max(11, place + 1))
+        chunk = await stretch(store.journal, job_id, Level.INFO, place, end)
+        assert (chunk.lost, chunk.lines[0].n) == (lost, max(11, place + 1))

@@ -45,8 +45,8 @@ def rig(store: Store, clock: FakeClock) -> Rig:
 
 async def add(rig: Rig, actor: Actor, draft: TemplateDraft) -> CrawlTemplate:
     """Return a new template of an actor, as it is stored."""
-    made = await rig.templates(actor).create(data_of(draft))
-    return await rig.store.templates.get(made.id)
+    template = await rig.templates(actor).create(data_of(draft))
+    return await rig.store.templates.get(template.id)
 
 
 # --- owner rules: who asks for what over HTTP is in tests/web/test_matrix.py
@@ -73,8 +73,8 @@ def test_every_method_has_its_row() -> None:
 
 async def everything(store: Store) -> tuple[list[CrawlTemplate], list[Event]]:
     """Return all versions of all templates, and all events."""
-    found = await store.templates.find(TemplateQuery(), 100)
-    versions = [v for t in found for v in await store.templates.versions(t.id)]
+    templates = await store.templates.find(TemplateQuery(), 100)
+    versions = [v for t in templates for v in await store.templates.versions(t.id)]
     return versions, await store.events.events(EVERY_EVENT)
 
 
@@ -99,7 +99,7 @@ async def test_a_private_template_is_found_by_none_of_its_names(rig: Rig) -> Non
 
 
 async def test_a_name_is_first_ones_own(rig: Rig) -> None:
-    theirs = await add(rig, ADA, a_plain_draft())
+    of_ada = await add(rig, ADA, a_plain_draft())
     await rig.templates(ADA).publish("plain")
 
     with pytest.raises(NotFound, match="there is no template plain; there is ada/plain"):
@@ -107,8 +107,8 @@ async def test_a_name_is_first_ones_own(rig: Rig) -> None:
     own = await add(rig, BOB, a_plain_draft())
 
     assert (await rig.templates(BOB).get("plain")).id == own.id
-    assert (await rig.templates(BOB).get("ada/plain")).id == theirs.id
-    assert (await rig.templates(BOB).get(theirs.id.upper())).id == theirs.id
+    assert (await rig.templates(BOB).get("ada/plain")).id == of_ada.id
+    assert (await rig.templates(BOB).get(of_ada.id.upper())).id == of_ada.id
 
 
 async def test_a_copy_gets_a_name_that_is_free(rig: Rig) -> None:

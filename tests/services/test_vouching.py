@@ -114,13 +114,13 @@ class TestTemplates:
         assert await next_run(rig, schedule_id) is not None
 
     async def test_publishing_neither_gives_trust_nor_takes_it(self, rig: Rig) -> None:
-        mine, theirs = await template(rig, INSIDE), await template(rig, OUTSIDE, name="theirs")
+        mine, outside = await template(rig, INSIDE), await template(rig, OUTSIDE, name="theirs")
         of_mine = await scheduled(rig, mine)
-        of_theirs = await scheduled(rig, theirs, name="theirs")
-        await rewrite(rig.templates(API), theirs, a_draft(INSIDE, name="theirs"))
+        of_theirs = await scheduled(rig, outside, name="theirs")
+        await rewrite(rig.templates(API), outside, a_draft(INSIDE, name="theirs"))
 
         await rig.templates(API).publish(mine)
-        await rig.templates().publish(theirs)
+        await rig.templates().publish(outside)
 
         assert await next_run(rig, of_mine) is not None
         assert await rig.submitted(of_theirs) == []
@@ -262,22 +262,22 @@ class TestWebhooks:
         settings = Surface(yard_of(rig.store, rig.clock).services, API).settings
         await settings.put("grants", {"addresses": True})
         hook = await adas.create("http://10.0.0.5/", allow_addresses=("10.0.0.5",))
-        made = await rig.store.webhooks.get(hook.id)
+        stored = await rig.store.webhooks.get(hook.id)
 
         await local.edit(hook.id, url="http://10.0.0.5/other")
         changed = await rig.store.webhooks.get(hook.id)
         await settings.put("grants", {})
 
-        assert changed.by_grant == made.by_grant == (Grant.ADDRESSES,)
+        assert changed.by_grant == stored.by_grant == (Grant.ADDRESSES,)
         with pytest.raises(Forbidden, match=NOT_GRANTED):
             await local.edit(hook.id, url="http://10.0.0.5/")
 
     async def test_a_secret_that_is_hidden_signs_for_no_other_target(self, rig: Rig) -> None:
-        kept = [{"url": "https://example.com/", "secret": "***"}]
+        webhooks = [{"url": "https://example.com/", "secret": "***"}]
         with pytest.raises(Invalid, match="stands for a value that was hidden"):
-            await rig.create(actor=API, overrides=OUTSIDE | {"webhooks": kept})
+            await rig.create(actor=API, overrides=OUTSIDE | {"webhooks": webhooks})
         with pytest.raises(Invalid, match="stands for a value that was hidden"):
-            await template(rig, OUTSIDE | {"webhooks": kept}, API)
+            await template(rig, OUTSIDE | {"webhooks": webhooks}, API)
 
 
 class TestSettings:

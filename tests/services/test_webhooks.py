@@ -36,10 +36,10 @@ PUBLIC = "93.184.215.14"
 
 async def names(host: str, port: int) -> Sequence[str]:
     """Look names up without asking anybody."""
-    known = {"hooks.example.org": [PUBLIC], "inside.example.org": [PUBLIC, "10.0.0.1"]}
-    if host not in known:
+    addresses = {"hooks.example.org": [PUBLIC], "inside.example.org": [PUBLIC, "10.0.0.1"]}
+    if host not in addresses:
         raise OSError(f"{host} is unknown")
-    return known[host]
+    return addresses[host]
 
 
 def a_rig() -> Rig:
@@ -55,11 +55,11 @@ async def stored(rig: Rig, webhook_id: str) -> Webhook:
     return await rig.store.webhooks.get(webhook_id)
 
 
-async def ids(rig: Rig, actor: Actor, **asked: Any) -> list[str]:
-    return [one.id for one in (await rig.webhooks(actor).list(**asked)).items]
+async def ids(rig: Rig, actor: Actor, **filters: Any) -> list[str]:
+    return [webhook.id for webhook in (await rig.webhooks(actor).list(**filters)).items]
 
 
-async def told(rig: Rig, webhook: Webhook) -> list[str]:
+async def event_names(rig: Rig, webhook: Webhook) -> list[str]:
     events = await rig.store.events.events(EventQuery(subject=webhook.id))
     return [f"{e.name} by {e.actor}" for e in events]
 
@@ -68,14 +68,14 @@ class TestSaving:
     async def test_a_webhook_has_a_secret_of_its_own_and_hears_everything(self) -> None:
         rig = a_rig()
 
-        one, two = await a_hook(rig), await a_hook(rig)
+        first, second = await a_hook(rig), await a_hook(rig)
 
-        assert (one.owner, one.url, one.events, one.active) == ("ada", URL, ("*",), True)
-        assert one.secrets != two.secrets
-        key = one.secrets[0].value
+        assert (first.owner, first.url, first.events, first.active) == ("ada", URL, ("*",), True)
+        assert first.secrets != second.secrets
+        key = first.secrets[0].value
         assert len(base64.b64decode(key.removeprefix("whsec_"))) == 32
-        assert await rig.webhooks(ADA).get(one.id) == WebhookOut.of(one)
-        assert await told(rig, one) == ["webhook.created by ada"]
+        assert await rig.webhooks(ADA).get(first.id) == WebhookOut.of(first)
+        assert await event_names(rig, first) == ["webhook.created by ada"]
 
     async def test_a_url_that_is_not_fit_is_refused(self, subtests: pytest.Subtests) -> None:
         for url, why in [
@@ -145,7 +145,7 @@ class TestChanging:
         assert (after.events, after.description, after.url) == (("job.failed",), "old", URL)
         assert after == await rig.webhooks(ADA).get(before.id)
         assert (after.version, (await stored(rig, before.id)).secrets) == (2, before.secrets)
-        assert (await told(rig, before))[1:] == ["webhook.updated by ada"]
+        assert (await event_names(rig, before))[1:] == ["webhook.updated by ada"]
 
     async def test_a_new_url_is_checked_as_the_first_was(self, subtests: pytest.Subtests) -> None:
         for url in ["https://127.0.0.1/", "https://localhost/", "http://a/"]:
@@ -190,7 +190,7 @@ class TestChanging:
         assert (off.active, off.disabled_reason) == (False, "switched off by ada")
         assert again == off
         assert (on.active, on.disabled_reason) == (True, "")
-        assert (await told(rig, webhook))[1:] == ["webhook.updated by ada"] * 2
+        assert (await event_names(rig, webhook))[1:] == ["webhook.updated by ada"] * 2
 
     async def test_a_new_secret_comes_first_and_the_one_before_has_a_day(self) -> None:
         rig = a_rig()
@@ -213,7 +213,7 @@ class TestChanging:
         await rig.webhooks(ADA).delete(webhook.id)
         with pytest.raises(NotFound):
             await rig.webhooks(ADA).get(webhook.id)
-        assert (await told(rig, webhook))[1:] == ["webhook.deleted by ada"]
+        assert (await event_names(rig, webhook))[1:] == ["webhook.deleted by ada"]
 
 
 class TestFinding:
@@ -257,10 +257,10 @@ class TestOfJobs:
     async def test_what_the_job_opens_its_webhooks_may_use(self) -> None:
         rig = a_rig()
         submitter = Submitter(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
-        asked = (JobWebhook(url="https://inside.example.org/"),)
+        job_webhooks = (JobWebhook(url="https://inside.example.org/"),)
         for opened in ({"allow_addresses": ("10.0.0.0/8",)}, {"allow_private": True}):
             job = await submit_to(
-                submitter, replace(ADA, trusted=True), a_spec(webhooks=asked, **opened)
+                submitter, replace(ADA, trusted=True), a_spec(webhooks=job_webhooks, **opened)
             )
             assert job.spec.webhooks[0].url == "https://inside.example.org/"
 
@@ -276,8 +276,8 @@ class TestDeliveries:
             await rig.clock.jump(timedelta(seconds=1))
             await rig.ended(webhook, 1)
 
-        [said] = receiver.said(webhook.secrets[0].value)
-        assert (said["type"], said["data"]["subject"]) == ("webhook.test", webhook.id)
+        [message] = receiver.verified_messages(webhook.secrets[0].value)
+        assert (message["type"], message["data"]["subject"]) == ("webhook.test", webhook.id)
         assert all(b"webhook.test" not in m.body for m in other.messages)
 
     async def test_one_that_is_off_cannot_be_tested(self) -> None:
@@ -301,7 +301,7 @@ class TestDeliveries:
         assert (again.state, again.attempts) == (DeliveryState.PENDING, ())
         first, second = receiver.messages
         assert (first.id, first.body) == (second.id, second.body)
-        assert len(receiver.said(webhook.secrets[0].value)) == 2
+        assert len(receiver.verified_messages(webhook.secrets[0].value)) == 2
 
     async def test_what_cannot_arrive_is_not_made_again(self) -> None:
         rig = Rig()

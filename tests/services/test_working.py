@@ -80,11 +80,11 @@ async def test_a_service_that_fails_is_logged_and_its_error_comes_when_the_jobs_
     assert "the janitor has failed, so the worker stops" in caplog.text
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-async def test_pages_are_indexed_beside_the_jobs_unless_that_is_switched_off(wanted: bool) -> None:
-    settings = Settings(database_url=IN_MEMORY, search_index=wanted)
+@pytest.mark.parametrize("indexes", [True, False])
+async def test_pages_are_indexed_beside_the_jobs_unless_that_is_switched_off(indexes: bool) -> None:
+    settings = Settings(database_url=IN_MEMORY, search_index=indexes)
     async with Yard.open(settings) as yard:
-        assert ("search index" in Beside().services(yard)) == wanted
+        assert ("search index" in Beside().services(yard)) == indexes
         assert "search index" not in Beside(janitor=False).services(yard)
 
 
@@ -108,8 +108,8 @@ async def test_what_an_operation_makes_at_the_last_moment_is_not_left_behind() -
                 await yard.services.writer.move(LOCAL, ended.id, Move.CANCEL)
                 await yard.operations.start(LOCAL, OperationKind.JOBS, a_retry(ended.id), 1)
             else:
-                [made, _] = await yard.store.jobs.find(JobQuery(), 50)
-                await yard.services.writer.move(LOCAL, made.job.id, Move.CANCEL)
+                [job, _] = await yard.store.jobs.find(JobQuery(), 50)
+                await yard.services.writer.move(LOCAL, job.job.id, Move.CANCEL)
 
         await run_dry(yard, jobs, Interrupts(lambda: None), lambda: None, yard.worker().waits)
         [operation] = await yard.operations.list(LOCAL)

@@ -77,7 +77,7 @@ class Site:
     under_way: int = 0
     most: int = 0
 
-    async def asked(self, takes_s: float) -> None:
+    async def respond(self, takes_s: float) -> None:
         self.began.append(self.clock.monotonic())
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -120,7 +120,7 @@ class Process:
                     await self.clock.sleep(timedelta(seconds=prepares_s))
                 await slot.wait_to_send()
                 self.sent += 1
-                await self.site.asked(takes_s)
+                await self.site.respond(takes_s)
             finally:
                 slot.release()
 
@@ -147,9 +147,9 @@ class Rig:
         self.processes: list[Process] = []
 
     def process(self, **fields: Any) -> Process:
-        made = Process(self.clock, self.store, self.site, **fields)
-        self.processes.append(made)
-        return made
+        process = Process(self.clock, self.store, self.site, **fields)
+        self.processes.append(process)
+        return process
 
     async def rule(self, version: int = 1, **fields: Any) -> None:
         rule = HostRule(host=HOST, version=version, updated_at=NOW, **fields)
@@ -171,7 +171,7 @@ class Rig:
         await self.clock.advance(duration)
         return [process.sent - was for process, was in zip(of, before, strict=True)]
 
-    async def taken(self, process: Process) -> Slot:
+    async def take_slot(self, process: Process) -> Slot:
         """Take a slot, which is to be had at once, and send a request."""
         taking = asyncio.get_running_loop().create_task(process.limiter.acquire(HOST))
         await settle()

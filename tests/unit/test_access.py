@@ -53,15 +53,15 @@ def an_access(
 
 
 async def rules_of(access: RobotsAccess) -> RobotsRules:
-    known = await access.learn(ORIGIN)
-    assert isinstance(known, RobotsRules)
-    return known
+    rules = await access.learn(ORIGIN)
+    assert isinstance(rules, RobotsRules)
+    return rules
 
 
 async def closed(access: RobotsAccess) -> Closed:
-    known = await access.learn(ORIGIN)
-    assert isinstance(known, Closed)
-    return known
+    closure = await access.learn(ORIGIN)
+    assert isinstance(closure, Closed)
+    return closure
 
 
 async def waits_of(access: RobotsAccess) -> list[float | None]:
@@ -96,9 +96,9 @@ async def test_any_4xx_allows_everything() -> None:
 async def test_a_5xx_or_a_429_closes_the_origin() -> None:
     for status in [429, 500, 502, 503, 504, 599]:
         access, _ = an_access(an_answer(status, SECRET))
-        known = await closed(access)
-        assert known.kind is ErrorKind.ROBOTS, status
-        assert known.detail == f"{ORIGIN} is closed: robots.txt answered {status}", status
+        closure = await closed(access)
+        assert closure.kind is ErrorKind.ROBOTS, status
+        assert closure.detail == f"{ORIGIN} is closed: robots.txt answered {status}", status
 
 
 async def test_no_answer_closes_the_origin_and_says_why() -> None:
@@ -109,9 +109,9 @@ async def test_no_answer_closes_the_origin_and_says_why() -> None:
         (BLOCKED, ErrorKind.BLOCKED_ADDRESS),
     ]:
         access, _ = an_access(failure)
-        known = await closed(access)
-        assert known.kind is kind, failure
-        assert failure.detail in known.detail, failure
+        closure = await closed(access)
+        assert closure.kind is kind, failure
+        assert failure.detail in closure.detail, failure
 
 
 async def test_what_is_beyond_500_kib_is_not_read() -> None:
@@ -142,19 +142,19 @@ async def test_an_origin_that_cannot_be_reached_is_given_up_sooner() -> None:
 
 async def test_what_no_further_try_can_change_is_given_up_at_once() -> None:
     access, web = an_access(BLOCKED)
-    known = await closed(access)
-    assert known.detail == f"{ORIGIN} is closed: 10.0.0.1 is private"
-    assert access.of(ORIGIN) is known
+    closure = await closed(access)
+    assert closure.detail == f"{ORIGIN} is closed: 10.0.0.1 is private"
+    assert access.of(ORIGIN) is closure
     assert len(web.asked) == 1
 
 
 async def test_an_origin_that_is_given_up_stays_so_and_says_after_how_many_tries() -> None:
     access, _ = an_access(REFUSED)
     await waits_of(access)
-    known = access.of(ORIGIN)
-    assert isinstance(known, Closed)
-    assert known.retry_in_s is None
-    assert known.detail.endswith("(3 tries)")
+    closure = access.of(ORIGIN)
+    assert isinstance(closure, Closed)
+    assert closure.retry_in_s is None
+    assert closure.detail.endswith("(3 tries)")
 
 
 async def test_an_origin_that_is_only_closed_so_far_is_not_known() -> None:
@@ -230,9 +230,9 @@ async def test_a_redirect_to_what_is_down_closes_the_origin() -> None:
 
 async def test_what_one_job_has_learnt_the_others_need_not_ask() -> None:
     cache = RobotsCache(FakeClock())
-    one, _ = an_access(an_answer(body=SECRET), cache)
+    first, _ = an_access(an_answer(body=SECRET), cache)
     other, web = an_access(an_answer(500), cache)
-    rules = await rules_of(one)
+    rules = await rules_of(first)
     assert other.of(ORIGIN) is rules
     assert web.asked == []
 
@@ -270,8 +270,8 @@ async def test_a_cache_does_not_grow_with_rules_that_are_a_day_old() -> None:
 
 async def test_an_origin_that_is_given_up_is_so_for_its_job_alone() -> None:
     cache = RobotsCache(FakeClock())
-    one, _ = an_access(BLOCKED, cache)
-    await closed(one)
+    first, _ = an_access(BLOCKED, cache)
+    await closed(first)
     other, _ = an_access(an_answer(body=SECRET), cache)
     assert other.of(ORIGIN) is None
 
@@ -309,12 +309,12 @@ async def saved(clock: FakeClock) -> None:
 
 
 async def test_another_process_need_not_ask_for_what_one_has_asked() -> None:
-    clock, kept = FakeClock(), Kept()
-    one, _ = an_access(an_answer(body=SECRET), RobotsCache(clock, kept))
-    await rules_of(one)
+    clock, keeper = FakeClock(), Kept()
+    first, _ = an_access(an_answer(body=SECRET), RobotsCache(clock, keeper))
+    await rules_of(first)
     await saved(clock)
 
-    other, web = an_access(an_answer(500), RobotsCache(clock, kept))
+    other, web = an_access(an_answer(500), RobotsCache(clock, keeper))
     rules = await rules_of(other)
 
     assert web.asked == []
@@ -324,12 +324,12 @@ async def test_another_process_need_not_ask_for_what_one_has_asked() -> None:
 
 async def test_that_there_are_no_rules_is_kept_as_well() -> None:
     for status in [404, 403, 301]:
-        clock, kept = FakeClock(), Kept()
-        one, _ = an_access(an_answer(status, SECRET), RobotsCache(clock, kept))
-        await rules_of(one)
+        clock, keeper = FakeClock(), Kept()
+        first, _ = an_access(an_answer(status, SECRET), RobotsCache(clock, keeper))
+        await rules_of(first)
         await saved(clock)
 
-        other, web = an_access(an_answer(500), RobotsCache(clock, kept))
+        other, web = an_access(an_answer(500), RobotsCache(clock, keeper))
         rules = await rules_of(other)
 
         assert web.asked == [], status
@@ -337,12 +337,12 @@ async def test_that_there_are_no_rules_is_kept_as_well() -> None:
 
 
 async def test_each_agent_reads_its_own_group_of_what_is_kept() -> None:
-    clock, kept = FakeClock(), Kept()
+    clock, keeper = FakeClock(), Kept()
     body = b"User-agent: *\nDisallow: /all\n\nUser-agent: other\nDisallow: /other\n"
-    await rules_of(an_access(an_answer(body=body), RobotsCache(clock, kept))[0])
+    await rules_of(an_access(an_answer(body=body), RobotsCache(clock, keeper))[0])
     await saved(clock)
 
-    cache = RobotsCache(clock, kept)
+    cache = RobotsCache(clock, keeper)
     await cache.load(ORIGIN, "Other/1.0")
     rules = cache.get(ORIGIN, "Other/1.0")
 
@@ -352,10 +352,10 @@ async def test_each_agent_reads_its_own_group_of_what_is_kept() -> None:
 
 
 async def test_what_is_kept_ends_a_day_after_it_was_asked_for() -> None:
-    clock, kept = FakeClock(), Kept()
-    await rules_of(an_access(an_answer(body=SECRET), RobotsCache(clock, kept))[0])
+    clock, keeper = FakeClock(), Kept()
+    await rules_of(an_access(an_answer(body=SECRET), RobotsCache(clock, keeper))[0])
     await clock.advance(DAY - timedelta(hours=1))
-    other, web = an_access(an_answer(503), RobotsCache(clock, kept))
+    other, web = an_access(an_answer(503), RobotsCache(clock, keeper))
     await rules_of(other)
 
     await clock.advance(timedelta(hours=1))
@@ -367,13 +367,13 @@ async def test_what_is_kept_ends_a_day_after_it_was_asked_for() -> None:
 
 async def test_a_job_that_begins_later_asks_again_and_goes_by_what_it_is_told() -> None:
     for name, restarted in {"same process": False, "another process": True}.items():
-        clock, kept = FakeClock(), Kept()
-        cache = RobotsCache(clock, kept)
+        clock, keeper = FakeClock(), Kept()
+        cache = RobotsCache(clock, keeper)
         await rules_of(an_access(an_answer(body=SECRET), cache)[0])
         await clock.advance(timedelta(seconds=FRESH_S + 1))
         edited = an_answer(body=b"User-agent: *\nDisallow: /other\n")
 
-        later, web = an_access(edited, RobotsCache(clock, kept) if restarted else cache)
+        later, web = an_access(edited, RobotsCache(clock, keeper) if restarted else cache)
         assert later.of(ORIGIN) is None, name
         rules = await rules_of(later)
         await saved(clock)
@@ -383,7 +383,7 @@ async def test_a_job_that_begins_later_asks_again_and_goes_by_what_it_is_told() 
             name
         )
         assert later.of(ORIGIN) is rules, name
-        file = await kept.get(ORIGIN, clock.now())
+        file = await keeper.get(ORIGIN, clock.now())
         assert file is not None, name
         assert b"/other" in file.body, name
 
@@ -391,11 +391,11 @@ async def test_a_job_that_begins_later_asks_again_and_goes_by_what_it_is_told() 
 async def test_what_was_had_before_a_job_holds_while_the_origin_does_not_answer() -> None:
     cases: dict[str, Response | FetchFailed] = {"a 503": an_answer(503), "a time-out": TIMEOUT}
     for name, failure in cases.items():
-        clock, kept = FakeClock(), Kept()
-        await rules_of(an_access(an_answer(body=SECRET), RobotsCache(clock, kept))[0])
+        clock, keeper = FakeClock(), Kept()
+        await rules_of(an_access(an_answer(body=SECRET), RobotsCache(clock, keeper))[0])
         await clock.advance(timedelta(hours=1))
 
-        later, web = an_access(failure, RobotsCache(clock, kept))
+        later, web = an_access(failure, RobotsCache(clock, keeper))
         rules = await rules_of(later)
 
         assert web.asked == [ROBOTS], name
@@ -404,16 +404,16 @@ async def test_what_was_had_before_a_job_holds_while_the_origin_does_not_answer(
 
 
 async def test_an_origin_that_fails_is_not_kept() -> None:
-    clock, kept = FakeClock(), Kept()
+    clock, keeper = FakeClock(), Kept()
     for answer in (an_answer(503), an_answer(429), TIMEOUT):
-        await closed(an_access(answer, RobotsCache(clock, kept))[0])
+        await closed(an_access(answer, RobotsCache(clock, keeper))[0])
     await saved(clock)
-    assert kept.puts == []
+    assert keeper.puts == []
 
 
 async def test_files_that_are_had_at_about_the_same_time_are_written_together() -> None:
-    clock, kept = FakeClock(), Kept()
-    cache = RobotsCache(clock, kept)
+    clock, keeper = FakeClock(), Kept()
+    cache = RobotsCache(clock, keeper)
 
     for name in "abc":
         cache.save(f"http://{name}", 404, b"")
@@ -421,38 +421,38 @@ async def test_files_that_are_had_at_about_the_same_time_are_written_together() 
     cache.save("http://d", 404, b"")
     await saved(clock)
 
-    assert kept.puts == [["http://a", "http://b", "http://c"], ["http://d"]]
+    assert keeper.puts == [["http://a", "http://b", "http://c"], ["http://d"]]
 
 
 async def test_a_file_that_cannot_be_kept_does_not_keep_others_from_it() -> None:
-    clock, kept = FakeClock(), Kept(broken=True)
-    cache = RobotsCache(clock, kept)
+    clock, keeper = FakeClock(), Kept(broken=True)
+    cache = RobotsCache(clock, keeper)
     cache.save("http://a", 404, b"")
     await saved(clock)
 
-    kept.broken = False
+    keeper.broken = False
     cache.save("http://b", 404, b"")
     await saved(clock)
 
-    assert kept.puts == [["http://b"]]
+    assert keeper.puts == [["http://b"]]
 
 
 async def test_what_was_had_just_now_is_written_before_the_end() -> None:
-    clock, kept = FakeClock(), Kept()
-    cache = RobotsCache(clock, kept)
+    clock, keeper = FakeClock(), Kept()
+    cache = RobotsCache(clock, keeper)
     cache.save(ORIGIN, 200, SECRET)
 
     await cache.close()
 
-    file = await kept.get(ORIGIN, clock.now())
+    file = await keeper.get(ORIGIN, clock.now())
     assert file is not None
     assert (file.status, file.body) == (200, SECRET)
     assert len(asyncio.all_tasks()) == 1
 
 
 async def test_while_the_store_is_away_origins_are_asked() -> None:
-    clock, kept = FakeClock(), Kept(away=True)
-    access, web = an_access(an_answer(body=SECRET), RobotsCache(clock, kept))
+    clock, keeper = FakeClock(), Kept(away=True)
+    access, web = an_access(an_answer(body=SECRET), RobotsCache(clock, keeper))
     rules = await rules_of(access)
     await saved(clock)
     assert web.asked == [ROBOTS]

@@ -60,21 +60,21 @@ class TestExcerpt:
     def test_it_is_what_stands_around_the_first_word(self) -> None:
         text = f"{'x ' * 500}Needle{' y' * 500} hay"
 
-        said = excerpt(text, ("hay", "needle"), ("hay", "needle"))
+        words_around = excerpt(text, ("hay", "needle"), ("hay", "needle"))
 
-        assert said is not None
-        assert "Needle" in said
-        assert said.startswith("x")
-        assert said.endswith("y")
-        assert len(said) <= EXCERPT
+        assert words_around is not None
+        assert "Needle" in words_around
+        assert words_around.startswith("x")
+        assert words_around.endswith("y")
+        assert len(words_around) <= EXCERPT
 
     def test_letters_that_are_two_in_lower_case_do_not_move_it(self) -> None:
-        said = excerpt(f"{'İ' * 300} needle", ("needle",), ("needle",))
-        assert said is not None
-        assert said.endswith("needle")
+        words_around = excerpt(f"{'İ' * 300} needle", ("needle",), ("needle",))
+        assert words_around is not None
+        assert words_around.endswith("needle")
 
     @given(st.text(), st.text(min_size=1, max_size=3))
     def test_it_is_never_longer_than_it_may_be(self, text: str, word: str) -> None:
         words = (word.lower(),)
-        said = excerpt(text, words, words)
-        assert said is None or (len(said) <= EXCERPT and "\n" not in said)
+        words_around = excerpt(text, words, words)
+        assert words_around is None or (len(words_around) <= EXCERPT and "\n" not in words_around)

@@ -113,8 +113,8 @@ def test_where_all_is_well_nobody_is_needed() -> None:
         hosts=[a_host()],
         webhooks=[a_webhook()],
     )
-    found = attention(well, EVERY)
-    assert (found.items, found.counts, found.at_least) == ((), {}, ())
+    needs = attention(well, EVERY)
+    assert (needs.items, needs.counts, needs.at_least) == ((), {}, ())
 
 
 class TestEnds:
@@ -123,7 +123,7 @@ class TestEnds:
             job = a_job(id=job_id, state=state, state_reason=reason, ended_at=NOW, detail="no DNS")
             return Standing(job=job, shard=Shard(usage=Usage(**usage)))
 
-        found = notices(
+        listed = notices(
             ended=[
                 ended("f", State.FAILED, StateReason.START_FAILED),
                 ended("s", State.COMPLETED, StateReason.LIMIT_ERRORS, discovered=9, done=4),
@@ -133,12 +133,12 @@ class TestEnds:
             ]
         )
 
-        assert [(n.kind, n.job_id, n.detail) for n in found] == [
+        assert [(n.kind, n.job_id, n.detail) for n in listed] == [
             ("job_failed", "f", "it failed: no DNS"),
             ("job_stopped", "s", "Stopped at its error limit: 4 of 9 found"),
             ("needs_scripts", "n", "2 pages need scripts: the text is empty or partial"),
         ]
-        assert [n.help.endpoint for n in found if n.help] == [
+        assert [n.help.endpoint for n in listed if n.help] == [
             "POST /jobs/{job_id}/retry",
             "PATCH /jobs/{job_id}",
             "POST /jobs",
@@ -149,10 +149,10 @@ class TestEnds:
 
         ended = [Standing(job=job, shard=Shard(usage=Usage(needs_scripts=2)))]
 
-        [found] = notices(ended=ended, install="apt install it")
+        [listed] = notices(ended=ended, install="apt install it")
 
-        assert found.help is None
-        assert found.detail.endswith("; no worker has a browser to run them (apt install it)")
+        assert listed.help is None
+        assert listed.detail.endswith("; no worker has a browser to run them (apt install it)")
 
     def test_of_the_runs_of_a_schedule_the_last_one_is_told(self) -> None:
         runs = [
@@ -166,9 +166,9 @@ class TestEnds:
         ]
         shard = Shard(usage=Usage(discovered=9, done=4))
 
-        found = notices(ended=[Standing(job=job, shard=shard) for job in runs])
+        listed = notices(ended=[Standing(job=job, shard=shard) for job in runs])
 
-        assert [n.job_id for n in found] == ["j4", "j3"]
+        assert [n.job_id for n in listed] == ["j4", "j3"]
 
     def test_many_of_one_host_are_one_notice_the_last_ones_first(self) -> None:
         usage = Usage(discovered=9, done=4, needs_scripts=2)
@@ -185,21 +185,21 @@ class TestEnds:
 
         many = [stopped(n, "a.example:8080") for n in (1, 3, 5)]
         few = [stopped(n, "b.example") for n in (2, 4)]
-        ended = sorted([*many, *few], key=lambda one: one.job.id)
+        ended = sorted([*many, *few], key=lambda standing: standing.job.id)
 
-        found = notices(ended=ended)
+        listed = notices(ended=ended)
 
-        told = [(one.kind, about(one).id, one.jobs, one.job_id) for one in found]
-        assert told == [
+        groups = [(notice.kind, about(notice).id, notice.jobs, notice.job_id) for notice in listed]
+        assert groups == [
             (kind, *rest)
             for kind in ("job_stopped", "needs_scripts")
             for rest in (("a.example:8080", 3, None), ("j2", 1, "j2"), ("j4", 1, "j4"))
         ]
-        assert found[0].detail == "the last one, crawl 1: stopped at its error limit: 4 of 9 found"
+        assert listed[0].detail == "the last one, crawl 1: stopped at its error limit: 4 of 9 found"
         [first, *_] = notices(ended=ended[1:])  # now there are few of both
         assert first.jobs == 1
-        again = attention(replace(NOTHING, ended=ended), EVERY, {found[0].id: NOW - 2 * MINUTE})
-        assert found[0] in again.items  # one more has stopped since it was dismissed
+        again = attention(replace(NOTHING, ended=ended), EVERY, {listed[0].id: NOW - 2 * MINUTE})
+        assert listed[0] in again.items  # one more has stopped since it was dismissed
 
     def test_twenty_failed_jobs_of_one_dead_site_are_one_notice(self) -> None:
         failed = [
@@ -214,19 +214,19 @@ class TestEnds:
             for n in range(20)
         ]
 
-        found = attention(
+        needs = attention(
             replace(NOTHING, ended=[Standing(job=job, shard=Shard()) for job in failed]), EVERY
         )
 
-        [one] = found.items
-        assert (one.kind, about(one).id, one.jobs) == ("job_failed", "dead.example", 20)
-        assert one.detail == "the last one, crawl 0: it failed: no answer"
-        assert found.counts == {"job_failed": 1}
+        [notice] = needs.items
+        assert (notice.kind, about(notice).id, notice.jobs) == ("job_failed", "dead.example", 20)
+        assert notice.detail == "the last one, crawl 0: it failed: no answer"
+        assert needs.counts == {"job_failed": 1}
 
     def test_a_damaged_job_is_not_offered_a_retry(self) -> None:
         job = a_job(state=State.FAILED, damaged="spec: not a JSON object")
-        found = notices(ended=[Standing(job=job, shard=Shard())], damaged=[job])
-        assert [(n.kind, n.help and n.help.method) for n in found] == [("job_damaged", "DELETE")]
+        listed = notices(ended=[Standing(job=job, shard=Shard())], damaged=[job])
+        assert [(n.kind, n.help and n.help.method) for n in listed] == [("job_damaged", "DELETE")]
 
     def test_a_crawl_that_never_renders_needs_no_browser(self) -> None:
         spec = a_spec(render="never")
@@ -236,12 +236,12 @@ class TestEnds:
 
     def test_a_failure_in_a_row_of_them_is_told_once(self) -> None:
         job = a_job(id="j0", state=State.FAILED, state_reason=StateReason.START_FAILED)
-        found = notices(
+        listed = notices(
             lines={NIGHTLY: ends(*[State.FAILED] * IN_A_ROW)},
             names={NIGHTLY: "nightly"},
             ended=[Standing(job=job, shard=Shard())],
         )
-        assert [n.kind for n in found] == ["runs_failing"]
+        assert [n.kind for n in listed] == ["runs_failing"]
 
 
 class TestWorkerTags:
@@ -251,32 +251,32 @@ class TestWorkerTags:
             for n, tags in enumerate((("eu",), ("eu",), ("us",), ("us", "eu")))
         ]
 
-        found = notices(workers=[("us",)], tagged=jobs)
-        both = "crawlyard work --tag eu --tag us"
+        listed = notices(workers=[("us",)], tagged=jobs)
+        command = "crawlyard work --tag eu --tag us"
 
-        assert [(n.job_id, n.detail) for n in found] == [
+        assert [(n.job_id, n.detail) for n in listed] == [
             ("j0", "2 jobs wait for a worker with eu (crawlyard work --tag eu runs one)"),
-            ("j3", f"1 job waits for a worker with eu and us ({both} runs one)"),
+            ("j3", f"1 job waits for a worker with eu and us ({command} runs one)"),
         ]
         assert notices(tagged=jobs) == ()  # no worker at all: that is another notice
 
 
 class TestNoWorker:
     def test_jobs_that_wait_for_one_are_counted(self) -> None:
-        for workers, count, told in [
+        for workers, count, messages in [
             (0, 0, None),
             (1, 3, None),
             (0, 1, "1 job waits"),
             (0, 1200, "1,200 jobs wait"),
         ]:
             backlog = OwnerBacklog(count=count, oldest="j1" if count else None, since=NOW - MINUTE)
-            found = notices(workers=[()] * workers, backlog=backlog)
-            assert [(about(n).id, n.job_id, n.since) for n in found] == (
-                [("j1", "j1", NOW - MINUTE)] if told else []
+            listed = notices(workers=[()] * workers, backlog=backlog)
+            assert [(about(n).id, n.job_id, n.since) for n in listed] == (
+                [("j1", "j1", NOW - MINUTE)] if messages else []
             ), count
-            assert all(n.detail.startswith(f"{told}, and no worker takes any") for n in found), (
-                count
-            )
+            assert all(
+                n.detail.startswith(f"{messages}, and no worker takes any") for n in listed
+            ), count
 
 
 class TestDisk:
@@ -289,9 +289,9 @@ class TestDisk:
             (10 * GIB, 4000 * GIB, False),
             (10 * GIB - 1, 4000 * GIB, True),
         ]:
-            found = notices(disk=Disk(folder="/data", free=free, total=total))
-            assert [n.kind for n in found] == ([Trouble.DISK_FULL] if full else []), free
-            assert all("/data" in n.detail and n.subject is None for n in found), free
+            listed = notices(disk=Disk(folder="/data", free=free, total=total))
+            assert [n.kind for n in listed] == ([Trouble.DISK_FULL] if full else []), free
+            assert all("/data" in n.detail and n.subject is None for n in listed), free
 
     def test_where_nobody_can_say_nothing_is_said(self) -> None:
         assert notices(disk=None) == ()
@@ -308,8 +308,8 @@ class TestSchedules:
             schedule = a_schedule(
                 fire_at=fire_at, paused_at=NOW if paused else None, paused_by="ada", name="watch"
             )
-            found = notices(schedules=[schedule])
-            assert [(n.kind, about(n).id, about(n).name, n.since) for n in found] == (
+            listed = notices(schedules=[schedule])
+            assert [(n.kind, about(n).id, about(n).name, n.since) for n in listed] == (
                 [(Trouble.SCHEDULE_OVERDUE, schedule.id, "watch", fire_at)] if late else []
             ), fire_at
 
@@ -320,12 +320,12 @@ class TestSchedules:
         assert late.detail.startswith("it should have been fired")
 
     def test_one_that_was_paused_by_no_user_is_told(self) -> None:
-        for by, told in [(BY_ITSELF, True), ("ada", False)]:
+        for by, is_listed in [(BY_ITSELF, True), ("ada", False)]:
             schedule = a_schedule(
                 paused_at=NOW - MINUTE, paused_by=by, pause_reason="3 runs in a row have failed"
             )
-            found = notices(schedules=[schedule])
-            assert [(n.kind, n.since, n.detail) for n in found] == (
+            listed = notices(schedules=[schedule])
+            assert [(n.kind, n.since, n.detail) for n in listed] == (
                 [
                     (
                         Trouble.SCHEDULE_PAUSED,
@@ -333,7 +333,7 @@ class TestSchedules:
                         "it was paused: 3 runs in a row have failed",
                     )
                 ]
-                if told
+                if is_listed
                 else []
             ), by
 
@@ -351,21 +351,21 @@ class TestLines:
             ((self.F, self.F, self.F, self.C, self.F, self.F, self.F), 3),
             ((self.F, self.F, self.F, self.F, self.C), 4),
         ]:
-            found = notices(lines={NIGHTLY: ends(*states)}, names={NIGHTLY: "nightly"})
+            listed = notices(lines={NIGHTLY: ends(*states)}, names={NIGHTLY: "nightly"})
 
             assert len(streak(ends(*states))) >= count, states
-            assert [(n.kind, about(n).type, about(n).id, about(n).name) for n in found] == (
+            assert [(n.kind, about(n).type, about(n).id, about(n).name) for n in listed] == (
                 [(Trouble.RUNS_FAILING, SubjectKind.SCHEDULE, "s1", "nightly")] if count else []
             ), states
-            for notice in found:
+            for notice in listed:
                 assert notice.detail.endswith(f"{count} in a row"), states
                 assert (notice.job_id, notice.since) == ("j0", NOW - (count - 1) * MINUTE), states
                 assert ("at least" in notice.detail) is (len(states) == count), states
 
     def test_jobs_of_a_name_are_told_by_the_last_of_them(self) -> None:
         line = NoticeLine(kind=SubjectKind.JOB, key="news", owner="ada")
-        [found] = notices(lines={line: ends(*[self.F] * 3)}, names={line: "news"})
-        assert found.subject == Subject(type="job", id="j0", name="news", path="/api/v1/jobs/j0")
+        [listed] = notices(lines={line: ends(*[self.F] * 3)}, names={line: "news"})
+        assert listed.subject == Subject(type="job", id="j0", name="news", path="/api/v1/jobs/j0")
 
     def test_of_what_is_gone_nothing_is_told(self) -> None:
         assert notices(lines={NIGHTLY: ends(*[self.F] * 3)}) == ()
@@ -385,31 +385,31 @@ class TestLines:
         other = replace(NIGHTLY, key="s2")
         failed = ends(*[self.F] * 7)
         owners = [other, NIGHTLY, None, NIGHTLY, other, NIGHTLY, None]
-        found = suspects(zip(owners, failed, strict=True))
-        assert found == {NIGHTLY: NOW - 5 * MINUTE}
+        suspected = suspects(zip(owners, failed, strict=True))
+        assert suspected == {NIGHTLY: NOW - 5 * MINUTE}
         assert len(failed) > IN_A_ROW
 
 
 class TestPausedJobs:
     def test_one_is_told_after_a_day_or_if_the_yard_has_done_it(self) -> None:
-        for reason, ago, told in [
+        for reason, ago, is_listed in [
             (StateReason.BY_USER, PAUSED_LONG, False),
             (StateReason.BY_USER, PAUSED_LONG + MOMENT, True),
             (StateReason.DISK_FULL, timedelta(0), True),
             (StateReason.NOT_GRANTED, timedelta(0), True),
         ]:
             job = a_paused_job(reason, NOW - ago, "no room")
-            found = notices(paused=[job])
-            assert [(n.kind, about(n).id, n.job_id, about(n).name, n.since) for n in found] == (
-                [(Trouble.JOB_PAUSED, job.id, job.id, "news", NOW - ago)] if told else []
+            listed = notices(paused=[job])
+            assert [(n.kind, about(n).id, n.job_id, about(n).name, n.since) for n in listed] == (
+                [(Trouble.JOB_PAUSED, job.id, job.id, "news", NOW - ago)] if is_listed else []
             ), (reason, ago)
-            assert all(n.detail.endswith(": no room") for n in found), (reason, ago)
+            assert all(n.detail.endswith(": no room") for n in listed), (reason, ago)
 
     def test_one_that_is_logged_out_needs_a_login(self) -> None:
         job = a_paused_job(StateReason.LOGGED_OUT, NOW, "log in again")
-        [told] = notices(paused=[job])
-        assert (told.kind, told.job_id) == (Trouble.LOGGED_OUT, job.id)
-        assert told.detail.endswith(": log in again")
+        [notice] = notices(paused=[job])
+        assert (notice.kind, notice.job_id) == (Trouble.LOGGED_OUT, job.id)
+        assert notice.detail.endswith(": log in again")
 
     def test_one_that_goes_on_by_now_is_not(self) -> None:
         running = a_job(state=State.RUNNING, state_reason=StateReason.DISK_FULL)
@@ -417,12 +417,12 @@ class TestPausedJobs:
 
 
 def test_a_host_that_refuses_and_refuses_is_told_with_a_job() -> None:
-    for refusals, told in [(2, False), (3, True)]:
-        found = notices(hosts=[a_host(refusals=refusals)])
-        assert [(n.kind, about(n).id, n.job_id) for n in found] == (
-            [(Trouble.HOST_REFUSING, "example.com", "j1")] if told else []
+    for refusals, is_listed in [(2, False), (3, True)]:
+        listed = notices(hosts=[a_host(refusals=refusals)])
+        assert [(n.kind, about(n).id, n.job_id) for n in listed] == (
+            [(Trouble.HOST_REFUSING, "example.com", "j1")] if is_listed else []
         ), refusals
-        assert all("3 requests" in n.detail for n in found), refusals
+        assert all("3 requests" in n.detail for n in listed), refusals
 
 
 def test_a_webhook_that_fails_or_that_no_user_has_switched_off_is_told() -> None:
@@ -434,8 +434,8 @@ def test_a_webhook_that_fails_or_that_no_user_has_switched_off_is_told() -> None
         (off | {"failures": 5, "failing_since": NOW}, Trouble.WEBHOOK_OFF),
     ]:
         webhook = a_webhook(**fields)
-        found = notices(webhooks=[webhook])
-        assert [(n.kind, about(n).id, about(n).name) for n in found] == (
+        listed = notices(webhooks=[webhook])
+        assert [(n.kind, about(n).id, about(n).name) for n in listed] == (
             [(kind, webhook.id, "hooks.example.org")] if kind else []
         ), fields
 
@@ -465,25 +465,25 @@ class TestDismissed:
         facts = replace(NOTHING, schedules=late)
         first, *_ = attention(facts, EVERY).items
 
-        found = attention(facts, EVERY, {first.id: NOW, "gone": NOW})
+        needs = attention(facts, EVERY, {first.id: NOW, "gone": NOW})
 
-        assert (len(found.items), found.counts, found.dismissed) == (2, {first.kind: 2}, 1)
-        assert first not in found.items
+        assert (len(needs.items), needs.counts, needs.dismissed) == (2, {first.kind: 2}, 1)
+        assert first not in needs.items
 
     def test_the_next_failed_job_of_a_name_is_the_same_trouble(self) -> None:
         line = NoticeLine(kind=SubjectKind.JOB, key="http://u:pw@a/", owner="ada")
         failed = ends(*[State.FAILED] * 5)
-        [one] = notices(lines={line: failed}, names={line: "news"})
+        [notice] = notices(lines={line: failed}, names={line: "news"})
         [next_] = notices(lines={line: failed[1:]}, names={line: "news"})
-        assert one.job_id != next_.job_id
-        assert one.id == next_.id
-        assert one.id.isalnum()
+        assert notice.job_id != next_.job_id
+        assert notice.id == next_.id
+        assert notice.id.isalnum()
 
     def test_no_two_things_and_no_two_troubles_have_the_same_id(self) -> None:
         late, other = (a_schedule(fire_at=NOW - LATE - MINUTE) for _ in range(2))
         full = Disk(folder="/data", free=0, total=GIB)
-        found = notices(schedules=[late, other], disk=full, hosts=[a_host(refusals=IN_A_ROW)])
-        assert len({one.id for one in found}) == len(found) == 4
+        listed = notices(schedules=[late, other], disk=full, hosts=[a_host(refusals=IN_A_ROW)])
+        assert len({notice.id for notice in listed}) == len(listed) == 4
 
 
 class TestTogether:
@@ -492,17 +492,17 @@ class TestTogether:
     def test_of_each_kind_the_longest_are_shown_and_all_are_counted(self) -> None:
         hours = [timedelta(hours=n + 1) for n in range(self.MANY)]
         schedules = [a_schedule(fire_at=NOW - ago, name=f"{ago}") for ago in hours]
-        found = attention(replace(NOTHING, schedules=schedules), EVERY)
-        assert found.counts == {Trouble.SCHEDULE_OVERDUE: self.MANY}
-        assert [n.since for n in found.items] == [NOW - ago for ago in hours[:4:-1]]
+        needs = attention(replace(NOTHING, schedules=schedules), EVERY)
+        assert needs.counts == {Trouble.SCHEDULE_OVERDUE: self.MANY}
+        assert [n.since for n in needs.items] == [NOW - ago for ago in hours[:4:-1]]
 
     def test_kinds_come_in_the_order_of_their_urgency(self) -> None:
-        found = notices(
+        listed = notices(
             backlog=OwnerBacklog(count=1, oldest="j1", since=NOW),
             hosts=[a_host(refusals=9)],
             paused=[a_paused_job(StateReason.DISK_FULL, NOW - timedelta(days=9))],
         )
-        assert [n.kind for n in found] == [
+        assert [n.kind for n in listed] == [
             Trouble.NO_WORKER,
             Trouble.JOB_PAUSED,
             Trouble.HOST_REFUSING,
@@ -514,9 +514,9 @@ class TestTogether:
             schedules=[a_schedule(fire_at=NOW - timedelta(hours=1))],
             cut=frozenset({Trouble.SCHEDULE_OVERDUE, Trouble.JOB_PAUSED}),
         )
-        found = attention(facts, kinds_for({Permit.JOBS_READ}))
-        assert (found.items, found.counts) == ((), {})
-        assert found.at_least == (Trouble.JOB_PAUSED,)
+        needs = attention(facts, kinds_for({Permit.JOBS_READ}))
+        assert (needs.items, needs.counts) == ((), {})
+        assert needs.at_least == (Trouble.JOB_PAUSED,)
 
     def test_what_one_may_read_is_what_one_is_told_of(self) -> None:
         for permits, kinds in [

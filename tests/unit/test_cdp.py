@@ -19,14 +19,14 @@ class Peer:
     """The other end of a pipe: what a browser would be."""
 
     def __init__(self) -> None:
-        self._in, theirs = os.pipe()
+        self._in, peer_out = os.pipe()
         ours, self._out = os.pipe()
-        self._ends = (ours, theirs)
+        self._ends = (ours, peer_out)
 
     async def connection(self) -> CdpConnection:
         return CdpConnection(await PipeTransport.open(*self._ends))
 
-    async def asked(self) -> Message:
+    async def read_message(self) -> Message:
         text = b""
         while not text.endswith(b"\0"):
             text += await asyncio.to_thread(os.read, self._in, 65_536)
@@ -34,7 +34,7 @@ class Peer:
         return message
 
     def say(self, *messages: Message) -> None:
-        os.write(self._out, b"".join(json.dumps(one).encode() + b"\0" for one in messages))
+        os.write(self._out, b"".join(json.dumps(message).encode() + b"\0" for message in messages))
 
     def close(self) -> None:
         os.close(self._in)
@@ -46,17 +46,17 @@ async def test_an_answer_is_given_to_the_command_that_it_is_for() -> None:
     connection = await peer.connection()
     listening = asyncio.ensure_future(connection.listen())
     first = asyncio.ensure_future(connection.call("A.one", "S", text="ω\0"))
-    asked = await peer.asked()
+    command = await peer.read_message()
     second = asyncio.ensure_future(connection.call("A.two"))
-    also = await peer.asked()
+    also = await peer.read_message()
 
     peer.say({"id": 99, "result": {}})  # of nobody
-    peer.say({"id": also["id"], "error": {"message": "no such thing"}}, {"id": asked["id"]})
+    peer.say({"id": also["id"], "error": {"message": "no such thing"}}, {"id": command["id"]})
 
     assert await first == {}
     with pytest.raises(CommandFailed, match=r"A\.two: no such thing"):
         await second
-    assert asked == {"id": 1, "method": "A.one", "params": {"text": "ω\0"}, "sessionId": "S"}
+    assert command == {"id": 1, "method": "A.one", "params": {"text": "ω\0"}, "sessionId": "S"}
     peer.close()
     with pytest.raises(BrowserLost):
         await listening
@@ -67,11 +67,11 @@ async def test_events_are_told_to_their_session_alone() -> None:
     peer = Peer()
     connection = await peer.connection()
     listening = asyncio.ensure_future(connection.listen())
-    heard: list[tuple[str, Message]] = []
+    received: list[tuple[str, Message]] = []
     done = asyncio.Event()
 
     def hear(method: str, params: Message) -> None:
-        heard.append((method, params))
+        received.append((method, params))
         if method == "P.last":
             done.set()
 
@@ -84,7 +84,7 @@ async def test_events_are_told_to_their_session_alone() -> None:
     )
     await done.wait()
 
-    assert heard == [("P.first", {"a": 1}), ("P.last", {})]
+    assert received == [("P.first", {"a": 1}), ("P.last", {})]
     listening.cancel()
     peer.close()
     await connection.close()
@@ -93,15 +93,15 @@ async def test_events_are_told_to_their_session_alone() -> None:
 async def test_what_is_asked_of_a_lost_browser_fails_at_once() -> None:
     peer = Peer()
     connection = await peer.connection()
-    asked = asyncio.ensure_future(connection.call("A.one"))
-    await peer.asked()
+    call = asyncio.ensure_future(connection.call("A.one"))
+    await peer.read_message()
     peer.close()
 
     with pytest.raises(BrowserLost):
         await connection.listen()
 
     with pytest.raises(BrowserLost):
-        await asked
+        await call
     with pytest.raises(BrowserLost):
         await connection.call("A.two")
     await connection.close()
@@ -115,9 +115,9 @@ async def test_a_process_is_measured_and_ends_with_all_it_has_started() -> None:
             os._exit(0)
         os.write(3, b"x")"""
     detached = f"import os, time\n{detached}\ntime.sleep(99)"
-    ours, theirs = os.pipe()
+    ours, child_out = os.pipe()
     command = (sys.executable, "-c", detached)
-    ends = (theirs, os.dup(theirs))
+    ends = (child_out, os.dup(child_out))
     process = await BrowserProcess.start(command, {}, ends, forks=True)
     for end in ends:
         os.close(end)
@@ -150,9 +150,9 @@ async def test_a_browser_gets_no_variables_of_the_worker(monkeypatch: pytest.Mon
     process = await BrowserProcess.start(command, {"ALSO": "1"}, forks=False)
 
     assert await process.dies_within(60.0)
-    given = await process.end()
-    assert "'ALSO', 'HOME'" in given
-    assert "CRAWLYARD" not in given
+    environment = await process.end()
+    assert "'ALSO', 'HOME'" in environment
+    assert "CRAWLYARD" not in environment
 
 
 async def test_a_program_that_is_not_there_says_so() -> None:

@@ -50,15 +50,15 @@ def failed(path: str = "a", status: int | None = 503, error: str = "http_5xx") -
     return a_page(path, status=status, error=error, content_rule="", content_hash="", sha256="")
 
 
-def only(found: Comparison, *, before: set[int] | None = None) -> Change:
-    found.conclude(before or set(), set())
-    [change] = found.found
+def only(comparison: Comparison, *, before: set[int] | None = None) -> Change:
+    comparison.conclude(before or set(), set())
+    [change] = comparison.found
     return change
 
 
 def test_two_whole_answers_are_compared_by_bytes_then_by_text() -> None:
     page = a_page()
-    others = {
+    answers = {
         K.SAME: [
             page,
             replace(page, sha256="other"),  # the same text in other markup
@@ -72,7 +72,7 @@ def test_two_whole_answers_are_compared_by_bytes_then_by_text() -> None:
             replace(page, sha256="other", content_hash="other", title="404 - Not Found"),
         ],
     }
-    for kind, pages in others.items():
+    for kind, pages in answers.items():
         assert [compared(page, other)[0] for other in pages] == [kind] * len(pages)
 
 
@@ -90,31 +90,33 @@ def test_a_page_with_not_found_in_its_title_from_the_start_is_compared() -> None
 
 def test_what_answers_404_or_410_is_gone_whatever_else_failed() -> None:
     for status in (404, 410):
-        found = Comparison(WHOLE, replace(WHOLE, ended="the run is cancelled"))
-        found.add(a_page(), failed(status=status, error="http_4xx"))
-        assert only(found).kind is K.GONE
+        comparison = Comparison(WHOLE, replace(WHOLE, ended="the run is cancelled"))
+        comparison.add(a_page(), failed(status=status, error="http_4xx"))
+        assert only(comparison).kind is K.GONE
 
 
 def test_what_answers_with_another_error_is_broken_once_and_may_hide_others() -> None:
     for status, error in ((503, "http_5xx"), (403, "http_4xx")):
-        found = Comparison(WHOLE, WHOLE)
-        found.add(a_page(), failed(status=status, error=error))
-        found.add(a_page("b"), None)
-        found.add(failed("c", status=status, error=error), failed("c", status=status, error=error))
-        found.conclude()
-        told = [(change.kind, change.url[-1], change.detail) for change in found.found]
-        assert told[0] == (K.BROKEN, "a", f"answered {status}")
-        assert [one[:2] for one in told[1:]] == [(K.UNKNOWN, "b")]
+        comparison = Comparison(WHOLE, WHOLE)
+        comparison.add(a_page(), failed(status=status, error=error))
+        comparison.add(a_page("b"), None)
+        comparison.add(
+            failed("c", status=status, error=error), failed("c", status=status, error=error)
+        )
+        comparison.conclude()
+        changes = [(change.kind, change.url[-1], change.detail) for change in comparison.found]
+        assert changes[0] == (K.BROKEN, "a", f"answered {status}")
+        assert [change[:2] for change in changes[1:]] == [(K.UNKNOWN, "b")]
 
 
 def test_other_failures_tell_nothing() -> None:
     for status, error in ((None, "timeout"), (429, "http_4xx")):
-        found = Comparison(WHOLE, WHOLE)
-        found.add(a_page(), failed(status=status, error=error))
-        assert only(found).kind is K.UNKNOWN, status
-    found = Comparison(WHOLE, WHOLE)
-    found.add(a_page(), a_page(truncated="too large", content_hash="part of it"))
-    assert only(found).kind is K.UNKNOWN
+        comparison = Comparison(WHOLE, WHOLE)
+        comparison.add(a_page(), failed(status=status, error=error))
+        assert only(comparison).kind is K.UNKNOWN, status
+    comparison = Comparison(WHOLE, WHOLE)
+    comparison.add(a_page(), a_page(truncated="too large", content_hash="part of it"))
+    assert only(comparison).kind is K.UNKNOWN
 
 
 def test_what_is_not_found_is_gone_only_if_the_later_run_saw_all() -> None:
@@ -124,42 +126,42 @@ def test_what_is_not_found_is_gone_only_if_the_later_run_saw_all() -> None:
         "a sitemap could not be read": replace(WHOLE, broken_sitemaps=frozenset({1})),
     }
     for why, later in doubts.items():
-        found = Comparison(WHOLE, later)
-        found.add(a_page(), None)
-        change = only(found)
+        comparison = Comparison(WHOLE, later)
+        comparison.add(a_page(), None)
+        change = only(comparison)
         assert (change.kind, change.detail) == (K.UNKNOWN, why)
-    found = Comparison(replace(WHOLE, broken_sitemaps=frozenset({1})), doubts[why])
-    found.add(a_page(), None)
-    assert only(found).kind is K.GONE  # the earlier run could not read it either
+    comparison = Comparison(replace(WHOLE, broken_sitemaps=frozenset({1})), doubts[why])
+    comparison.add(a_page(), None)
+    assert only(comparison).kind is K.GONE  # the earlier run could not read it either
 
 
 def test_a_page_that_failed_may_hide_others_unless_it_failed_before_as_well() -> None:
-    found = Comparison(WHOLE, WHOLE)
-    found.add(a_page("a"), None)
-    found.add(failed("hub"), failed("hub"))
-    assert only(found).kind is K.GONE
+    comparison = Comparison(WHOLE, WHOLE)
+    comparison.add(a_page("a"), None)
+    comparison.add(failed("hub"), failed("hub"))
+    assert only(comparison).kind is K.GONE
 
     for before in (a_page("hub"), None):  # that was read, or that is new
-        found = Comparison(WHOLE, WHOLE)
-        found.add(a_page("a"), None)
-        found.add(before, failed("hub"))
-        found.conclude()
-        assert {c.url[-1]: c.kind for c in found.found}["a"] is K.UNKNOWN
+        comparison = Comparison(WHOLE, WHOLE)
+        comparison.add(a_page("a"), None)
+        comparison.add(before, failed("hub"))
+        comparison.conclude()
+        assert {c.url[-1]: c.kind for c in comparison.found}["a"] is K.UNKNOWN
 
 
 def test_a_page_that_a_rule_kept_out_is_unknown_and_may_hide_others() -> None:
-    found = Comparison(WHOLE, WHOLE)
-    found.add(a_page("a"), None)
-    found.add(a_page("hub"), None, None, Known(TargetState.SKIPPED, "robots: Disallow: /hub"))
-    found.conclude()
-    assert {c.kind for c in found.found} == {K.UNKNOWN}
+    comparison = Comparison(WHOLE, WHOLE)
+    comparison.add(a_page("a"), None)
+    comparison.add(a_page("hub"), None, None, Known(TargetState.SKIPPED, "robots: Disallow: /hub"))
+    comparison.conclude()
+    assert {c.kind for c in comparison.found} == {K.UNKNOWN}
 
 
 def test_a_page_that_is_still_linked_is_not_gone() -> None:
-    found = Comparison(WHOLE, WHOLE)
-    found.add(page := a_page(), None)
-    found.conclude(set(), {page.fp})
-    assert [c.kind for c in found.found] == [K.UNKNOWN]
+    comparison = Comparison(WHOLE, WHOLE)
+    comparison.add(page := a_page(), None)
+    comparison.conclude(set(), {page.fp})
+    assert [c.kind for c in comparison.found] == [K.UNKNOWN]
 
 
 def test_a_page_is_new_if_the_earlier_run_would_have_found_it() -> None:
@@ -173,51 +175,51 @@ def test_a_page_is_new_if_the_earlier_run_would_have_found_it() -> None:
         (K.SEEN_FIRST, WHOLE, None, Known(TargetState.SKIPPED, "robots: Disallow: /")),
         (K.SEEN_FIRST, WHOLE, None, Known(TargetState.WAITING, "")),
     )
-    for kind, earlier, before, known in cases:
-        found = Comparison(earlier, WHOLE)
-        found.add(before, a_page(), known)
-        assert only(found).kind is kind, (earlier, before, known)
-    found = Comparison(WHOLE, WHOLE)
-    found.add(None, page := a_page())
-    assert only(found, before={page.fp}).kind is K.SEEN_FIRST  # linked, beyond its depth
-    found = Comparison(WHOLE, WHOLE)
-    found.add(failed(status=404, error="http_4xx"), page := a_page())
-    assert only(found, before={page.fp}).kind is K.NEW  # by a link that led nowhere
+    for kind, earlier, before, previous in cases:
+        comparison = Comparison(earlier, WHOLE)
+        comparison.add(before, a_page(), previous)
+        assert only(comparison).kind is kind, (earlier, before, previous)
+    comparison = Comparison(WHOLE, WHOLE)
+    comparison.add(None, page := a_page())
+    assert only(comparison, before={page.fp}).kind is K.SEEN_FIRST  # linked, beyond its depth
+    comparison = Comparison(WHOLE, WHOLE)
+    comparison.add(failed(status=404, error="http_4xx"), page := a_page())
+    assert only(comparison, before={page.fp}).kind is K.NEW  # by a link that led nowhere
 
 
 def test_a_page_has_moved_where_its_url_leads_or_its_text_is() -> None:
-    found = Comparison(WHOLE, WHOLE)
+    comparison = Comparison(WHOLE, WHOLE)
     new = a_page("new")
-    found.add(a_page("old"), None, None, Known(TargetState.REDIRECTED, "x"), new)
-    found.add(None, new)
-    change = only(found)
+    comparison.add(a_page("old"), None, None, Known(TargetState.REDIRECTED, "x"), new)
+    comparison.add(None, new)
+    change = only(comparison)
     assert (change.kind, change.moved_to, change.after) == (K.MOVED, new.url, new.id)
 
-    found = Comparison(WHOLE, WHOLE)
-    found.add(a_page("old", content_hash="it"), failed("old", 404))
-    found.add(None, new := a_page("new", content_hash="it"))
-    assert (only(found).kind, found.found[0].moved_to) == (K.MOVED, new.url)
+    comparison = Comparison(WHOLE, WHOLE)
+    comparison.add(a_page("old", content_hash="it"), failed("old", 404))
+    comparison.add(None, new := a_page("new", content_hash="it"))
+    assert (only(comparison).kind, comparison.found[0].moved_to) == (K.MOVED, new.url)
 
 
 def test_text_that_several_pages_have_does_not_tell_where_one_moved() -> None:
     for twin_before, twin_after in ((True, False), (False, True)):
-        found = Comparison(WHOLE, WHOLE)
-        found.add(a_page("old", content_hash="it"), failed("old", 404))
-        found.add(None, a_page("new", content_hash="it"))
+        comparison = Comparison(WHOLE, WHOLE)
+        comparison.add(a_page("old", content_hash="it"), failed("old", 404))
+        comparison.add(None, a_page("new", content_hash="it"))
         twin = a_page("twin", content_hash="it")
         other = replace(twin, content_hash="other", sha256="other")
-        found.add(twin if twin_before else other, twin if twin_after else other)
-        found.conclude()
-        kinds = [c.kind for c in found.found if "twin" not in c.url]
+        comparison.add(twin if twin_before else other, twin if twin_after else other)
+        comparison.conclude()
+        kinds = [c.kind for c in comparison.found if "twin" not in c.url]
         assert kinds == [K.NEW, K.GONE]
 
 
 def test_a_redirect_to_a_page_that_fails_tells_nothing() -> None:
-    found = Comparison(WHOLE, WHOLE)
-    known = Known(TargetState.REDIRECTED, "redirect to https://example.com/x")
-    found.add(a_page(), None, None, known, failed("x"))
-    assert only(found).kind is K.UNKNOWN
-    assert known.leads_to == "https://example.com/x"
+    comparison = Comparison(WHOLE, WHOLE)
+    redirected = Known(TargetState.REDIRECTED, "redirect to https://example.com/x")
+    comparison.add(a_page(), None, None, redirected, failed("x"))
+    assert only(comparison).kind is K.UNKNOWN
+    assert redirected.leads_to == "https://example.com/x"
     assert Known(TargetState.SKIPPED, "redirect to https://a.example/: scope").leads_to == (
         "https://a.example/"
     )
@@ -241,43 +243,43 @@ def test_what_is_not_proven_is_carried_to_the_next_comparison() -> None:
         (None, None, WHOLE, {}),
         (None, Known(TargetState.SKIPPED, "exclude: */a"), WHOLE, {}),
     ]
-    for after, known, later, unproven in cases:
-        found = Comparison(WHOLE, later)
-        found.add(a_page(), after, None, known)
-        found.conclude()
-        assert found.unproven == unproven, (after, known)
-    found = Comparison(WHOLE, LIMITED)
-    found.add(failed(), None)  # no run has read it
-    found.conclude()
-    assert (found.unproven, found.found) == ({a_page().fp: False}, [])
+    for after, previous, later, unproven in cases:
+        comparison = Comparison(WHOLE, later)
+        comparison.add(a_page(), after, None, previous)
+        comparison.conclude()
+        assert comparison.unproven == unproven, (after, previous)
+    comparison = Comparison(WHOLE, LIMITED)
+    comparison.add(failed(), None)  # no run has read it
+    comparison.conclude()
+    assert (comparison.unproven, comparison.found) == ({a_page().fp: False}, [])
 
 
 def test_a_page_that_was_told_as_broken_is_not_told_again() -> None:
     broken = Carried(CARRIED.last_read, is_broken=True)
     for carried, kind in ((CARRIED, K.BROKEN), (broken, K.UNKNOWN)):
-        found = Comparison(LIMITED, WHOLE, WHOLE)
-        found.add(a_page(), failed(), carried=carried)
-        assert only(found).kind is kind
-        assert found.unproven == {a_page().fp: True}
-    found = Comparison(LIMITED, LIMITED)
-    found.add(a_page(), None, carried=broken)
-    found.conclude()
-    assert found.unproven == {a_page().fp: True}
+        comparison = Comparison(LIMITED, WHOLE, WHOLE)
+        comparison.add(a_page(), failed(), carried=carried)
+        assert only(comparison).kind is kind
+        assert comparison.unproven == {a_page().fp: True}
+    comparison = Comparison(LIMITED, LIMITED)
+    comparison.add(a_page(), None, carried=broken)
+    comparison.conclude()
+    assert comparison.unproven == {a_page().fp: True}
 
 
 def test_a_carried_page_is_gone_if_all_that_may_lead_to_it_was_read_since() -> None:
     read_since, not_read_since = None, CARRIED
     for carried, kind in ((read_since, K.GONE), (not_read_since, K.UNKNOWN)):
-        found = Comparison(LIMITED, WHOLE, WHOLE)
-        found.add(a_page("a"), None, carried=CARRIED)
-        found.add(a_page("hub"), failed("hub"), carried=carried)
-        found.conclude()
-        assert {c.url[-1]: c.kind for c in found.found}["a"] is kind
-    found = Comparison(LIMITED, WHOLE, WHOLE)
-    found.add(page := a_page("a"), None, carried=CARRIED)
-    found.add(a_page("hub"), failed("hub"))
-    found.conclude(hidden={page.fp: found.unread[a_page("hub").id]})
-    [change] = [c for c in found.found if c.url.endswith("/a")]
+        comparison = Comparison(LIMITED, WHOLE, WHOLE)
+        comparison.add(a_page("a"), None, carried=CARRIED)
+        comparison.add(a_page("hub"), failed("hub"), carried=carried)
+        comparison.conclude()
+        assert {c.url[-1]: c.kind for c in comparison.found}["a"] is kind
+    comparison = Comparison(LIMITED, WHOLE, WHOLE)
+    comparison.add(page := a_page("a"), None, carried=CARRIED)
+    comparison.add(a_page("hub"), failed("hub"))
+    comparison.conclude(hidden={page.fp: comparison.unread[a_page("hub").id]})
+    [change] = [c for c in comparison.found if c.url.endswith("/a")]
     assert change.kind is K.UNKNOWN
     assert change.detail == "may be linked from https://example.com/hub (answered 503)"
 
@@ -290,9 +292,9 @@ def test_a_carried_page_is_judged_by_the_run_that_read_it_last() -> None:
         (WHOLE, other, "the run that has it could reach other pages"),
     )
     for run, carried, why in cases:
-        found = Comparison(run, run)
-        found.add(a_page(), None, carried=carried)
-        change = only(found)
+        comparison = Comparison(run, run)
+        comparison.add(a_page(), None, carried=carried)
+        change = only(comparison)
         assert (change.kind, change.detail) == (K.UNKNOWN, why)
 
 
@@ -304,20 +306,20 @@ def test_after_a_run_that_ended_early_the_last_whole_run_tells_what_is_new() -> 
         (K.SEEN_FIRST, replace(WHOLE, broken_sitemaps=frozenset({1}))),
     )
     for kind, reference in cases:
-        found = Comparison(LIMITED, WHOLE, reference)
-        found.add(None, a_page())
-        assert only(found).kind is kind, reference
+        comparison = Comparison(LIMITED, WHOLE, reference)
+        comparison.add(None, a_page())
+        assert only(comparison).kind is kind, reference
 
 
 def test_a_run_is_whole_if_nothing_was_left() -> None:
     job = a_job(state=State.COMPLETED, state_reason=StateReason.EXHAUSTED)
     assert Run.of(job).ended == ""
-    for state, reason, said in (
+    for state, reason, why_partial in (
         (State.COMPLETED, StateReason.LIMIT_PAGES, "the run ended early: page limit"),
         (State.CANCELLED, StateReason.BY_USER, "the run ended early: by a user"),
         (State.RUNNING, StateReason.CRAWLING, "the run has not ended"),
     ):
-        assert Run.of(a_job(state=state, state_reason=reason)).ended == said
+        assert Run.of(a_job(state=state, state_reason=reason)).ended == why_partial
 
 
 def test_an_event_names_the_first_changes_and_counts_the_others() -> None:
@@ -336,11 +338,11 @@ def test_an_event_names_the_first_changes_and_counts_the_others() -> None:
         ],
         "more": 0,
     }
-    for found, named in ((some(150), 100), (some(150, 200), 54), (some(3, 8_000), 1)):
-        told = dict(announced(found))
-        assert isinstance(told["pages"], list)
-        assert (len(told["pages"]), told["more"]) == (named, len(found) - named)
-        event = a_job().event(EventName.PAGE_CHANGED, NOW, "changes", base_id=a_job().id, **told)
+    for comparison, named in ((some(150), 100), (some(150, 200), 54), (some(3, 8_000), 1)):
+        data = dict(announced(comparison))
+        assert isinstance(data["pages"], list)
+        assert (len(data["pages"]), data["more"]) == (named, len(comparison) - named)
+        event = a_job().event(EventName.PAGE_CHANGED, NOW, "changes", base_id=a_job().id, **data)
         sent = message(event).data
-        assert sent.details["pages"] == told["pages"]
+        assert sent.details["pages"] == data["pages"]
         assert not sent.cut

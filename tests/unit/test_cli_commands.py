@@ -54,16 +54,16 @@ def crawlyard(
 
 def test_a_port_out_of_range_is_refused_with_what_it_may_be(crawlyard: Crawlyard) -> None:
     for port in ("80000", "65536", "-1", "http", "1.5"):
-        said = crawlyard("serve", "--port", port)
-        assert (said.code, said.out) == (2, "")
+        run = crawlyard("serve", "--port", port)
+        assert (run.code, run.out) == (2, "")
         expected = f"expected a port from 0 to 65535, got '{port}'"
-        assert f"error: invalid value for '--port': {expected}\n" in said.err
+        assert f"error: invalid value for '--port': {expected}\n" in run.err
 
 
 def test_an_option_that_cannot_be_read_is_named_once(crawlyard: Crawlyard) -> None:
-    said = crawlyard("crawl", "https://example.org/", "--priority", "most").err
+    stderr = crawlyard("crawl", "https://example.org/", "--priority", "most").err
     expected = "expected one of urgent, high, normal, low, got 'most'"
-    assert said.startswith(f"error: invalid value for '--priority': {expected}\n")
+    assert stderr.startswith(f"error: invalid value for '--priority': {expected}\n")
 
 
 def test_a_server_that_is_no_url_is_refused_before_a_token_is_asked_for(
@@ -71,18 +71,18 @@ def test_a_server_that_is_no_url_is_refused_before_a_token_is_asked_for(
 ) -> None:
     monkeypatch.delenv("CRAWLYARD_SERVER", raising=False)
     for url in ("nonsense", "yard:8700", "ftp://yard/", "http://yard:99999", "http://[::1"):
-        told = {
+        errors = {
             "--server": crawlyard("jobs", "list", "--server", url),
             "URL": crawlyard("login", url),
         }
         with monkeypatch.context() as patch:
             patch.setenv("CRAWLYARD_SERVER", url)
-            told["CRAWLYARD_SERVER"] = crawlyard("jobs", "list")
+            errors["CRAWLYARD_SERVER"] = crawlyard("jobs", "list")
 
-        for source, said in told.items():
-            assert (said.code, said.out) == (2, "")
-            assert said.err.startswith(f"error: {source}: '{url}' is not a server URL: ")
-            assert "such as http://127.0.0.1:8700" in said.err
+        for source, error in errors.items():
+            assert (error.code, error.out) == (2, "")
+            assert error.err.startswith(f"error: {source}: '{url}' is not a server URL: ")
+            assert "such as http://127.0.0.1:8700" in error.err
 
 
 def test_a_start_url_is_refused_with_what_it_should_have_been(crawlyard: Crawlyard) -> None:
@@ -95,10 +95,10 @@ def test_a_start_url_is_refused_with_what_it_should_have_been(crawlyard: Crawlya
 
 def test_all_faults_of_a_job_are_named_by_their_options(crawlyard: Crawlyard) -> None:
     options = ("--include", "re:(", "--exclude", "x", "--extract", "a=:::", "--user-agent", "é")
-    said = crawlyard("crawl", "-d", "docs.example.org", "http://a.example:99999/", *options)
+    run = crawlyard("crawl", "-d", "docs.example.org", "http://a.example:99999/", *options)
 
-    named = [line.split(": ")[1] for line in said.err.splitlines()]
-    assert said.code == 2
+    named = [line.split(": ")[1] for line in run.err.splitlines()]
+    assert run.code == 2
     assert named == ["URL", "URL", "--include", "--exclude", "--extract", "--user-agent"]
 
 
@@ -111,9 +111,9 @@ def test_the_demo_keeps_its_job_where_a_setting_says_and_else_in_its_own_folder(
     by_setting = crawlyard("demo", "--pages", "3")
     crawlyard("demo", "--pages", "3", "--data-dir", "by-option")
 
-    made = ["by-option", "by-setting", "crawlyard-demo"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == made
-    for name in made:
+    folders = ["by-option", "by-setting", "crawlyard-demo"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == folders
+    for name in folders:
         assert (tmp_path / name / "pages.jsonl").is_file()
         assert (tmp_path / name / "crawlyard.db").is_file()
     assert "crawlyard jobs show last --data-dir by-setting" in by_setting.err
@@ -125,12 +125,12 @@ def test_the_demo_keeps_its_job_in_its_folder_whatever_database_is_set(
     monkeypatch.delenv("CRAWLYARD_DATA_DIR", raising=False)
     monkeypatch.setenv("CRAWLYARD_DATABASE_URL", f"sqlite:///{tmp_path}/other.db")
 
-    said = crawlyard("demo", "--pages", "3")
-    shown = crawlyard("jobs", "show", "last", "--data-dir", "crawlyard-demo")
+    demo = crawlyard("demo", "--pages", "3")
+    show = crawlyard("jobs", "show", "last", "--data-dir", "crawlyard-demo")
 
-    assert said.code == shown.code == 0
-    assert "the job is in crawlyard-demo. Look at it:" in said.err
-    assert "crawlyard jobs show last --data-dir crawlyard-demo" in said.err
+    assert demo.code == show.code == 0
+    assert "the job is in crawlyard-demo. Look at it:" in demo.err
+    assert "crawlyard jobs show last --data-dir crawlyard-demo" in demo.err
     assert not (tmp_path / "other.db").exists()
 
 
@@ -161,8 +161,8 @@ def test_a_data_directory_named_by_an_option_wins_over_any_database_url(
             assert f"crawlyard work {shlex.join(here)}" in queued.err
             assert listed.out == '["https://here.example/"]\n'
             file = str(tmp_path / f"by-{source}" / "crawlyard.db")
-            for said in (checked, upgraded, restored):
-                assert json.loads(said.out)["database"] == file
+            for run in (checked, upgraded, restored):
+                assert json.loads(run.out)["database"] == file
             assert (refused.code, "--force replaces it" in refused.err) == (2, True)
             assert (worked.code, restored.code) == (0, 0)
             unnamed = crawlyard("jobs", "list", "--fields", "spec.urls")
@@ -172,15 +172,15 @@ def test_a_data_directory_named_by_an_option_wins_over_any_database_url(
 def test_two_options_that_name_different_yards_are_refused(crawlyard: Crawlyard) -> None:
     there, here = ("--server", "http://127.0.0.1:9"), ("--data-dir", "data")
     for words in (("jobs", "list"), ("crawl", "-d", "https://a.example/"), ("api", "GET", "jobs")):
-        said = crawlyard(*words, *there, *here)
-        assert (said.code, said.err) == (
+        run = crawlyard(*words, *there, *here)
+        assert (run.code, run.err) == (
             2,
             "error: --server: expected it, or --data-dir, not both\n",
         )
     copied = crawlyard("db", "copy", "--from", "a", "--to", "b", *here)
     signed_in = [crawlyard("login", *here), crawlyard("login", "http://127.0.0.1:8", *there)]
 
-    assert (copied.code, [said.code for said in signed_in]) == (2, [2, 2])
+    assert (copied.code, [run.code for run in signed_in]) == (2, [2, 2])
     assert "--from: expected it, or --data-dir, not both" in copied.err
 
 
@@ -189,19 +189,20 @@ def test_an_upgrade_of_a_database_that_does_not_exist_creates_none(
 ) -> None:
     (tmp_path / "empty").mkdir()
     for folder in ("typo", "empty"):
-        said = crawlyard("db", "upgrade", "--data-dir", folder)
-        assert (said.code, said.out) == (3, "")
-        assert f"there is no database {folder}/crawlyard.db to upgrade" in said.err
+        run = crawlyard("db", "upgrade", "--data-dir", folder)
+        assert (run.code, run.out) == (3, "")
+        assert f"there is no database {folder}/crawlyard.db to upgrade" in run.err
     assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
 
 
 def test_the_help_of_the_demo_names_its_own_folder(crawlyard: Crawlyard) -> None:
-    said = " ".join(crawlyard("demo", "--help").out.replace("│", " ").split())
+    help_text = " ".join(crawlyard("demo", "--help").out.replace("│", " ").split())
     assert (
-        "--data-dir DIR Where the job is kept; else CRAWLYARD_DATA_DIR, or crawlyard-demo." in said
+        "--data-dir DIR Where the job is kept; else CRAWLYARD_DATA_DIR, or crawlyard-demo."
+        in help_text
     )
-    assert "--out FILE Export the pages to FILE; else to pages.jsonl in --data-dir." in said
-    assert "crawlyard-data" not in said
+    assert "--out FILE Export the pages to FILE; else to pages.jsonl in --data-dir." in help_text
+    assert "crawlyard-data" not in help_text
 
 
 def test_an_empty_id_means_no_job_and_no_token(crawlyard: Crawlyard) -> None:
@@ -209,9 +210,9 @@ def test_an_empty_id_means_no_job_and_no_token(crawlyard: Crawlyard) -> None:
     crawlyard("tokens", "create", "report", "-q")
 
     for words in (("jobs", "delete", "", "--yes"), ("jobs", "show", ""), ("tokens", "revoke", "")):
-        said = crawlyard(*words)
-        assert (said.code, said.out) == (2, "")
-        assert "expected an id, got ''" in said.err
+        run = crawlyard(*words)
+        assert (run.code, run.out) == (2, "")
+        assert "expected an id, got ''" in run.err
     assert len(crawlyard("jobs", "list", "-q").out.splitlines()) == 1
     assert "revoked" not in crawlyard("tokens", "list").out
 
@@ -235,8 +236,8 @@ def test_a_check_of_a_database_fails_where_its_schema_is_older(
 def test_a_grant_that_is_changed_leaves_the_others_as_they_are(crawlyard: Crawlyard) -> None:
     crawlyard("settings", "grants", "--private", "--ignore-robots")
     crawlyard("settings", "grants", "--no-private", "--addresses")
-    said = crawlyard("settings", "grants", "-o", "json")
-    assert json.loads(said.out)["effective"] == {
+    run = crawlyard("settings", "grants", "-o", "json")
+    assert json.loads(run.out)["effective"] == {
         "addresses": True,
         "private": False,
         "ignore_robots": True,
@@ -244,7 +245,7 @@ def test_a_grant_that_is_changed_leaves_the_others_as_they_are(crawlyard: Crawly
 
 
 def test_a_path_is_below_the_api_with_and_without_its_slash() -> None:
-    for said, asked in [
+    for argument, path in [
         ("jobs", "jobs"),
         ("/jobs", "jobs"),
         ("/api/v1/jobs", "jobs"),
@@ -253,7 +254,7 @@ def test_a_path_is_below_the_api_with_and_without_its_slash() -> None:
         ("/metrics", "/metrics"),
         ("/api/v2/jobs", "/api/v2/jobs"),
     ]:
-        assert Request.of("GET", said, (), "").path == asked, said
+        assert Request.of("GET", argument, (), "").path == path, argument
 
 
 def test_the_path_of_a_request_may_carry_parameters() -> None:
@@ -283,7 +284,7 @@ def as_before() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("level", "ours", "others"),
+    ("level", "ours", "library_levels"),
     [
         ("debug", {DEBUG, INFO, WARNING, ERROR}, {DEBUG, INFO, WARNING, ERROR}),
         ("info", {INFO, WARNING, ERROR}, {WARNING, ERROR}),
@@ -292,7 +293,7 @@ def as_before() -> Iterator[None]:
     ],
 )
 def test_libraries_are_heard_from_warnings_on(
-    capsys: pytest.CaptureFixture[str], level: str, ours: set[int], others: set[int]
+    capsys: pytest.CaptureFixture[str], level: str, ours: set[int], library_levels: set[int]
 ) -> None:
     log_to_stderr(level)
 
@@ -300,11 +301,13 @@ def test_libraries_are_heard_from_warnings_on(
         for each in (DEBUG, INFO, WARNING, ERROR):
             logging.getLogger(name).log(each, "%s says %d", name, each)
 
-    said = capsys.readouterr().err
-    assert {each for each in (DEBUG, INFO, WARNING, ERROR) if f"{OURS} says {each}" in said} == ours
+    stderr = capsys.readouterr().err
+    assert {
+        each for each in (DEBUG, INFO, WARNING, ERROR) if f"{OURS} says {each}" in stderr
+    } == ours
     for name in OTHERS:
-        heard = {each for each in (DEBUG, INFO, WARNING, ERROR) if f"{name} says {each}" in said}
-        assert heard == others, name
+        logged = {each for each in (DEBUG, INFO, WARNING, ERROR) if f"{name} says {each}" in stderr}
+        assert logged == library_levels, name
 
 
 def test_a_log_in_json_has_an_object_on_each_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -369,9 +372,9 @@ def test_what_was_loaded_is_not_taken_down() -> None:
 
 def test_threads_are_waited_for_and_whoever_asked_for_it_is_called() -> None:
     done = ended("version")
-    told = done.stdout.splitlines()
-    assert told[0].startswith("crawlyard ")
-    assert told[1:] == ["worked", "called"]
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("crawlyard ")
+    assert lines[1:] == ["worked", "called"]
 
 
 def test_an_error_that_nobody_caught_is_told_by_python() -> None:

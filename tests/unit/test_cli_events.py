@@ -24,8 +24,8 @@ def test_since_when_is_how_long_ago_or_an_instant() -> None:
 
 
 def test_an_instant_without_an_offset_is_local() -> None:
-    said = When.of("2026-01-01T12:00").instant(NOW)
-    assert said == datetime(2026, 1, 1, 12).astimezone()
+    instant = When.of("2026-01-01T12:00").instant(NOW)
+    assert instant == datetime(2026, 1, 1, 12).astimezone()
 
 
 def test_what_is_neither_is_refused(subtests: pytest.Subtests) -> None:
@@ -37,16 +37,16 @@ def test_what_is_neither_is_refused(subtests: pytest.Subtests) -> None:
             When.of(text)
 
 
-def told(event: Event) -> str:
+def event_line(event: Event) -> str:
     return line(EventOut.of(event), event.at)[8:]
 
 
 def test_an_event_is_one_line_for_people() -> None:
     job = a_job(id="0192abcd-0000-7000-8000-00007f3a91c2", spec=a_spec(name="do\x1bcs"))
-    assert told(job.event(EventName.CREATED, NOW, "ada")) == (
+    assert event_line(job.event(EventName.CREATED, NOW, "ada")) == (
         "  job.created         7f3a91c2  do\\x1bcs · waiting for a free slot"
     )
-    assert told(job.event(EventName.PROGRESSED, NOW, "w", percent=50)) == (
+    assert event_line(job.event(EventName.PROGRESSED, NOW, "w", percent=50)) == (
         "  job.progressed      7f3a91c2  do\\x1bcs · 50 % · waiting for a free slot"
     )
 
@@ -62,7 +62,7 @@ def test_a_tick_says_what_became_of_it_and_why() -> None:
         data=data,
     )
     assert (
-        told(event)
+        event_line(event)
         == "  schedule.ticked     7f3a91c2  skipped (another job was active) · job 1 runs"
     )
 

@@ -61,7 +61,7 @@ def test_a_name_that_is_given_twice_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ("id,colour", "got 'colour'"),
         ("usage.colour", "got 'colour' in 'usage.colour'"),
@@ -69,13 +69,13 @@ def test_a_name_that_is_given_twice_is_one() -> None:
         ("spec.webhooks.colour", ""),
     ],
 )
-def test_what_is_not_there_is_refused_with_what_is(fields: str, said: str) -> None:
+def test_what_is_not_there_is_refused_with_what_is(fields: str, message: str) -> None:
     job = job_out()
-    if not said:
+    if not message:
         Fields.of(fields).check(job)  # of an empty list, nobody knows
         return
 
-    with pytest.raises(Invalid, match=said) as refused:
+    with pytest.raises(Invalid, match=message) as refused:
         Fields.of(fields).check(job)
 
     assert refused.value.field == "--fields"
@@ -83,8 +83,12 @@ def test_what_is_not_there_is_refused_with_what_is(fields: str, said: str) -> No
 
 def test_what_is_within_data_of_any_kind_may_be_there_or_not() -> None:
     event = EventOut.of(its_event(a_job()))
-    told = dict(pairs(Fields.of("name,data.reason,data.colour.deep"), event))
-    assert told == {"name": "job.created", "data.reason": "waiting_slot", "data.colour.deep": None}
+    columns = dict(pairs(Fields.of("name,data.reason,data.colour.deep"), event))
+    assert columns == {
+        "name": "job.created",
+        "data.reason": "waiting_slot",
+        "data.colour.deep": None,
+    }
 
 
 def test_fields_stay_where_they_were() -> None:
@@ -141,8 +145,8 @@ async def test_nothing_is_written_before_a_name_is_refused(
 def test_yaml_is_one_document_a_thing(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     for whole in (WHOLE, NONE):
         output.write_one(whole, Style.YAML)
-    told = list(yaml.safe_load_all(capsysbinary.readouterr().out.decode()))
-    assert told == [as_dict(WHOLE), as_dict(NONE)]
+    documents = list(yaml.safe_load_all(capsysbinary.readouterr().out.decode()))
+    assert documents == [as_dict(WHOLE), as_dict(NONE)]
 
 
 def test_ids_alone_have_no_fields() -> None:

@@ -75,15 +75,15 @@ def test_programs_read_whole_lists_and_a_terminal_shows_the_first_items(
 
     for place, command in enumerate(LISTS):
         style = (("-o", "jsonl"), ("-o", "csv"), ("-q",), ())[place % 4]
-        said = crawlyard(*command.split(), *style)
-        assert len(said.out.splitlines()) - ("csv" in style) >= COUNT, (command, style, said.err)
-        assert "are shown" not in said.err, (command, style)
+        run = crawlyard(*command.split(), *style)
+        assert len(run.out.splitlines()) - ("csv" in style) >= COUNT, (command, style, run.err)
+        assert "are shown" not in run.err, (command, style)
     assert len(crawlyard("pages", "--limit", "7").out.splitlines()) == 7
 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     for command in LISTS:
-        said = crawlyard(*command.split())
-        assert "50 are shown" in said.err, (command, said.err)
+        run = crawlyard(*command.split())
+        assert "50 are shown" in run.err, (command, run.err)
     for style in (("-o", "jsonl"), ("-o", "csv"), ("-q",), ("-o", "plain")):
         assert len(crawlyard("pages", *style).out.splitlines()) >= COUNT, style
 

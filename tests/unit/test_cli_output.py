@@ -117,8 +117,8 @@ def test_credentials_do_not_go_out() -> None:
 def test_half_characters_do_not_stop_a_record() -> None:
     out = PageOut.of(a_page(title="a\ud800b", extracted={"x": ("\udfff",)}), text="t\ud800")
 
-    told = as_dict(out)
-    assert (told["title"], told["text"], told["extracted"]["x"]) == (
+    record = as_dict(out)
+    assert (record["title"], record["text"], record["extracted"]["x"]) == (
         "a\ufffdb",
         "t\ufffd",
         ["\ufffd"],
@@ -132,7 +132,7 @@ def a_screen(width: int) -> Screen:
     return screen
 
 
-async def shown(
+async def render(
     style: Style,
     capsysbinary: pytest.CaptureFixture[bytes],
     *,
@@ -151,14 +151,14 @@ async def shown(
 async def test_plain_output_has_no_header_and_one_line_each(
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    assert await shown(Style.PLAIN, capsysbinary) == (
+    assert await render(Style.PLAIN, capsysbinary) == (
         "200\t\t0\t1234\t0\thttps://example.com/\ttab\\there \\x1b[31m [bold]\n"
         "\tdns\t0\t1000\t0\thttps://example.com/\tü\n"
     )
 
 
 async def test_csv_output_has_a_header(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    lines = (await shown(Style.CSV, capsysbinary)).split("\r\n")
+    lines = (await render(Style.CSV, capsysbinary)).split("\r\n")
 
     assert lines[0] == "status,error,depth,bytes,time,url,title"
     assert lines[2] == ",dns,0,1000,0,https://example.com/,ü"
@@ -168,7 +168,7 @@ async def test_a_table_fits_the_terminal_and_interprets_nothing(
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     for width in (60, 80, 130):
-        lines = (await shown(Style.TABLE, capsysbinary, width=width)).splitlines()
+        lines = (await render(Style.TABLE, capsysbinary, width=width)).splitlines()
 
         assert lines[0].split()[:2] == ["STATUS", "ERROR"]
         assert all(len(line) <= width for line in lines)
@@ -191,7 +191,7 @@ async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
         (PageOut.of(a_page(url=url, error=error)), views.PAGES, {url}),
         (ErrorGroupOut.filled(group), views.errors_view(NOW), {"timed out", "1,234", url}),
     ]
-    for item, view, told in lists:
+    for item, view, lines in lists:
         out = a_screen(30)
         await output.write_all([item, item], view, Style.TABLE, out, Common())
         written = capsysbinary.readouterr().out.decode()
@@ -199,15 +199,15 @@ async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
         assert all(len(line) <= 30 for line in written.splitlines())
         first, second = written.split("\n\n")
         assert first.strip() == second.strip()
-        for one in told:
-            assert one.replace(" ", "") in "".join(first.split())
+        for text_line in lines:
+            assert text_line.replace(" ", "") in "".join(first.split())
 
 
 async def test_json_output_is_an_array_and_jsonl_a_line_each(
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    array = await shown(Style.JSON, capsysbinary)
-    lines = await shown(Style.JSONL, capsysbinary)
+    array = await render(Style.JSON, capsysbinary)
+    lines = await render(Style.JSONL, capsysbinary)
 
     assert array.startswith('[\n  {\n    "url": "https://example.com/",\n')
     assert array.endswith("\n  }\n]\n")
@@ -216,7 +216,7 @@ async def test_json_output_is_an_array_and_jsonl_a_line_each(
 
 
 async def test_quiet_output_is_ids_alone(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert await shown(Style.JSON, capsysbinary, quiet=True) == "https://example.com/\n" * 2
+    assert await render(Style.JSON, capsysbinary, quiet=True) == "https://example.com/\n" * 2
 
 
 @pytest.mark.parametrize("style", Style)
@@ -319,18 +319,18 @@ def test_a_job_that_has_ended_comes_with_the_commands_that_make_sense_next() -> 
         stderr=screen,
     )
 
-    def told(**usage: int) -> list[str]:
+    def commands_of(**usage: int) -> list[str]:
         job = job_out(State.COMPLETED, StateReason.EXHAUSTED)
         used = replace(job.usage, **({"errors": 0, "needs_scripts": 0} | usage))
-        found = hints(session, replace(job, usage=used))
-        return [line.replace(job.id, "ID") for line in found]
+        lines = hints(session, replace(job, usage=used))
+        return [line.replace(job.id, "ID") for line in lines]
 
     scripts = f"{scripts_needed(3)}: crawlyard jobs pages ID --needs-scripts --data-dir y"
     again = "try the failed URLs again: crawlyard jobs retry ID --failed --data-dir y"
-    assert told() == []
-    assert told(errors=2) == [again]
-    assert told(needs_scripts=3) == [scripts]
-    assert told(errors=1, needs_scripts=3) == [scripts, again]
+    assert commands_of() == []
+    assert commands_of(errors=2) == [again]
+    assert commands_of(needs_scripts=3) == [scripts]
+    assert commands_of(errors=1, needs_scripts=3) == [scripts, again]
 
 
 def test_the_live_display_fits_and_is_safe() -> None:
@@ -460,8 +460,8 @@ def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     job = job_out(State.PENDING, StateReason.WAITING_SLOT)
     waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
     damaged = replace(job, damaged="spec: x", waits_for=waits)
-    shown = dict(jobs_view(NOW).facts(damaged))
+    facts = dict(jobs_view(NOW).facts(damaged))
     listed = {column.name: column.value(damaged) for column in jobs_view(NOW).listed}
 
     assert listed["STATE"] == "damaged"
-    assert (shown["state"], "waits for" in shown) == ("damaged", False)
+    assert (facts["state"], "waits for" in facts) == ("damaged", False)

@@ -38,21 +38,21 @@ def test_a_branch_alone_is_as_among_all(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_names_no_branch_gets_them_all() -> None:
     for first in ["", "--help", "craw", "-h"]:
-        found = typer.main.get_command(tree(first))
-        assert isinstance(found, TyperGroup), first
-        assert sorted(found.commands) == sorted(BRANCHES), first
+        root = typer.main.get_command(tree(first))
+        assert isinstance(root, TyperGroup), first
+        assert sorted(root.commands) == sorted(BRANCHES), first
 
 
 def test_a_command_loads_no_other() -> None:
     names = ("jobs.jobs", "schedules.schedules", "accounts", "search")
-    others = [f"crawlyard.cli.{name}" for name in names]
+    modules = [f"crawlyard.cli.{name}" for name in names]
     program = (
         "import sys, types\n"
         "from crawlyard.cli import main\n"
         "sys.argv = ['crawlyard', 'crawl', '--help']\n"
         "try: main.main()\n"
         "except SystemExit: pass\n"
-        f"names = [n for n in {others!r} if type(sys.modules.get(n)) is types.ModuleType]\n"
+        f"names = [n for n in {modules!r} if type(sys.modules.get(n)) is types.ModuleType]\n"
         "print(names, file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)

@@ -63,17 +63,17 @@ def test_a_header_that_could_forge_a_request_is_refused(subtests: pytest.Subtest
 
 @given(st.text())
 def test_printable_text_is_one_line_that_no_terminal_acts_on(text: str) -> None:
-    shown = words.printable(text)
-    shown.encode()
+    line = words.printable(text)
+    line.encode()
     assert not any(
-        ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0x2028 <= ord(c) <= 0x202E for c in shown
+        ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0x2028 <= ord(c) <= 0x202E for c in line
     )
 
 
 @given(st.text())
 def test_printable_lines_keep_nothing_but_lines_and_tabs(text: str) -> None:
-    shown = words.printable_lines(text)
-    assert [words.printable(part) for part in re.split("[\n\t]", text)] == re.split("[\n\t]", shown)
+    lines = words.printable_lines(text)
+    assert [words.printable(part) for part in re.split("[\n\t]", text)] == re.split("[\n\t]", lines)
 
 
 def test_escapes_say_what_they_stand_for() -> None:
@@ -188,8 +188,8 @@ def test_a_bad_assignment_names_the_field(subtests: pytest.Subtests) -> None:
 
 def test_every_editable_field_can_be_set() -> None:
     assert {*(field.path for field in FIELDS.values()), "limits"} == EDITABLE
-    told = (jobs.set_.__doc__ or "").partition("Fields: ")[2].partition(".\n")[0]
-    assert {*told.replace("\n", " ").replace(",", " ").split()} == {*FIELDS}
+    fields = (jobs.set_.__doc__ or "").partition("Fields: ")[2].partition(".\n")[0]
+    assert {*fields.replace("\n", " ").replace(",", " ").split()} == {*FIELDS}
 
 
 def test_a_spread_is_a_number_or_auto() -> None:
@@ -199,7 +199,7 @@ def test_a_spread_is_a_number_or_auto() -> None:
 
 
 def test_a_retention_is_a_duration_or_for_ever() -> None:
-    for text, meant in [("90d", 90 * 86_400.0), ("forever", FOREVER_S), (" Forever ", FOREVER_S)]:
-        assert values.retention(text) == meant, text
+    for text, seconds in [("90d", 90 * 86_400.0), ("forever", FOREVER_S), (" Forever ", FOREVER_S)]:
+        assert values.retention(text) == seconds, text
     with pytest.raises(ValueError, match=r"duration such as .* or 'forever'"):
         values.retention("long")

@@ -69,10 +69,10 @@ def test_the_rule_says_how_content_was_found(html: str, rule: str) -> None:
     ],
 )
 def test_what_is_around_the_content_is_cut(around: str) -> None:
-    said = text(f"{around}<h1>Head</h1>{PROSE * 5}")
-    assert "gone" not in said
-    assert said.count("paragraph") == 10
-    assert "Head" in said
+    extracted = text(f"{around}<h1>Head</h1>{PROSE * 5}")
+    assert "gone" not in extracted
+    assert extracted.count("paragraph") == 10
+    assert "Head" in extracted
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_what_belongs_to_the_content_is_kept(part: str) -> None:
     ],
 )
 def test_logos_menus_of_languages_and_empty_searches_are_cut(part: str) -> None:
-    said = text(f"<main><h1>Head</h1>{part}{PROSE}{PROSE}</main>", mode=TextMode.MARKDOWN)
-    assert "gone" not in said
-    assert "paragraph" in said
+    extracted = text(f"<main><h1>Head</h1>{part}{PROSE}{PROSE}</main>", mode=TextMode.MARKDOWN)
+    assert "gone" not in extracted
+    assert "paragraph" in extracted
 
 
 @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ def test_the_hash_is_of_the_words_without_any_white_space() -> None:
 
 def cost(html: str, mode: TextMode) -> float:
     """CPU seconds: the least of three, as other work on the machine adds to them."""
-    taken = []
+    durations = []
     for _ in range(3):
         began = time.process_time()
         read(html, mode)
-        taken.append(time.process_time() - began)
-    return min(taken)
+        durations.append(time.process_time() - began)
+    return min(durations)
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,8 @@ def test_changes_are_told_once_and_make_the_same_jar_elsewhere() -> None:
     assert not jar.changes()  # nothing is new
     jar.receive(SITE, ["a=2; Path=/", "b=; Path=/; Max-Age=0"], NOW)
     stored |= jar.changes()
-    kept = [cookie for cookie in stored.values() if cookie is not None]
-    again = CookieJar.of(decoded(encoded(kept)))
+    cookies = [cookie for cookie in stored.values() if cookie is not None]
+    again = CookieJar.of(decoded(encoded(cookies)))
     assert again.header(SITE, NOW) == jar.header(SITE, NOW) == "c=1; a=2"
     assert not again.changes()
     assert len(again) == 2

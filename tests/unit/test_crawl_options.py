@@ -58,19 +58,19 @@ SOME: dict[str, object] = {
 OPTIONS = {field.path: field.path.replace(".", "_") for field in SHOWN}
 
 
-def asked(**given: Any) -> SpecOptions:
-    return SpecOptions(**given)
+def spec_options(**options: Any) -> SpecOptions:
+    return SpecOptions(**options)
 
 
 def test_what_was_not_given_is_not_in_the_form_and_no_delay_is_a_wish() -> None:
-    assert form_of((), asked()) == {}
-    assert form_of((), asked(include=[], exclude=[])) == {}
-    assert form_of((), asked(delay_s=0.0)) == {"delay_s": 0}
+    assert form_of((), spec_options()) == {}
+    assert form_of((), spec_options(include=[], exclude=[])) == {}
+    assert form_of((), spec_options(delay_s=0.0)) == {"delay_s": 0}
 
 
 def test_each_option_that_is_given_sets_its_field_and_no_other() -> None:
     for path, name in OPTIONS.items():
-        form = form_of(("https://example.com/",), asked(**{name: SOME.get(name, 5)}))
+        form = form_of(("https://example.com/",), spec_options(**{name: SOME.get(name, 5)}))
         assert values_of(form).keys() - {"urls"} == {path}
         assert spec_of(form) != a_spec(), path
 
@@ -81,13 +81,13 @@ def test_each_option_is_there_once() -> None:
 
 
 def test_a_job_can_be_kept_for_ever() -> None:
-    form = form_of(("https://example.com/",), asked(retention_s=FOREVER_S))
+    form = form_of(("https://example.com/",), spec_options(retention_s=FOREVER_S))
     assert form["retention_s"] == "forever"
     assert spec_of(form).retention_s == FOREVER_S
 
 
 def test_options_set_the_fields_that_they_speak_of() -> None:
-    given = asked(
+    options = spec_options(
         limits_pages=Ceiling(1),
         limits_duration_s=Ceiling(60.0),
         limits_bytes=Ceiling(2),
@@ -103,7 +103,7 @@ def test_options_set_the_fields_that_they_speak_of() -> None:
         tags=["t"],
         keep_html=Keep.HTML,
     )
-    assert form_of(("u",), given) == {
+    assert form_of(("u",), options) == {
         "urls": ["u"],
         "limits": {"pages": 1, "duration_s": 60, "bytes": 2, "errors": 3},
         "retry": {"attempts": 4, "first_s": 60},
@@ -119,7 +119,7 @@ def test_options_set_the_fields_that_they_speak_of() -> None:
 
 
 def test_what_a_template_asks_for_can_be_taken_away() -> None:
-    given = asked(
+    options = spec_options(
         **dict.fromkeys(("limits_pages", "limits_duration_s", "max_depth"), Ceiling(None)),
         **{key: ["none"] for key in ("include", "tags", "webhooks")},
         **{key: [NO_PAIR] for key in ("headers", "extract")},
@@ -128,7 +128,7 @@ def test_what_a_template_asks_for_can_be_taken_away() -> None:
         keep_html=Keep.NONE,
     )
 
-    form = form_of((), given)
+    form = form_of((), options)
 
     assert form == {
         "limits": {"pages": None, "duration_s": None},

@@ -110,14 +110,14 @@ def test_a_bomb_is_not_unpacked_beyond_the_cap() -> None:
         decoder = Decoder(header, CAP)
 
         decoder.feed(bomb)
-        made = max(decoder._output_sizes)
+        largest = max(decoder._output_sizes)
         decoder.feed(bomb)
 
         assert decoder.full, header
         assert decoder.finish() == bytes(CAP), header
         assert decoder.truncated == "more than 262,144 bytes decoded", header
-        assert made < CAP + 64 * 1024, header
-        assert max(decoder._output_sizes) == made, header  # nothing more was tried
+        assert largest < CAP + 64 * 1024, header
+        assert max(decoder._output_sizes) == largest, header  # nothing more was tried
 
 
 def test_a_bomb_that_yields_nothing_ends_as_well() -> None:

@@ -23,8 +23,8 @@ def header(answer: Answer, name: str) -> str | None:
 
 
 def texts(site: DemoSite, pattern: str) -> list[str]:
-    found = (re.search(pattern, get(site, path).body.decode()) for path in site.pages)
-    return [match[1] for match in found if match]
+    matches = (re.search(pattern, get(site, path).body.decode()) for path in site.pages)
+    return [match[1] for match in matches if match]
 
 
 def test_links_lead_to_exactly_the_pages_that_were_asked_for() -> None:
@@ -144,8 +144,8 @@ def test_an_article_links_to_home_parent_siblings_and_neighbours() -> None:
 
 
 def test_the_site_is_the_same_every_time_and_with_any_query() -> None:
-    one, other = DemoSite(pages=50), DemoSite(pages=50)
-    assert [get(one, p) for p in one.pages] == [get(other, p) for p in other.pages]
+    first, other = DemoSite(pages=50), DemoSite(pages=50)
+    assert [get(first, p) for p in first.pages] == [get(other, p) for p in other.pages]
     site = DemoSite()
     assert get(site, f"{site.pages[5]}?print=1") == get(site, site.pages[5])
     with pytest.raises(Invalid, match="at least 1, got 0"):

@@ -59,7 +59,7 @@ def test_a_diff_has_the_numbers_of_its_lines_and_marks_that_no_text_can_forge() 
         DiffLine(before=None, after=11, parts=("and more",)),
     )
     apart = hunks_of(["x", *"abcdefgh", "y"], [*"abcdefgh", "y", "z"])
-    assert [[(line.before, line.after) for line in one] for one in apart] == [
+    assert [[(line.before, line.after) for line in hunk] for hunk in apart] == [
         [(1, None), (2, 1), (3, 2), (4, 3)],
         [(8, 7), (9, 8), (10, 9), (None, 10)],
     ]

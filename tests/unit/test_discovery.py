@@ -16,21 +16,21 @@ LINKS = ["http://h/1", "http://h/2", "http://h/3"]
 
 
 @pytest.fixture
-def found() -> list[str]:
+def offered() -> list[str]:
     return []
 
 
 @pytest.fixture
-def finds(found: list[str]) -> Discovery:
-    """What is found within three links of the start."""
+def finds(offered: list[str]) -> Discovery:
+    """What is offered within three links of the start."""
     draft = BatchDraft(Tally(), Usage())
-    finds = Discovery(set(), (), draft, lambda target: found.append(target.url))
+    finds = Discovery(set(), (), draft, lambda target: offered.append(target.url))
     finds.adopt(JobSpec(urls=(START,), max_depth=3))
     finds.begin()
     return finds
 
 
-def test_a_link_is_worth_an_offer_once(finds: Discovery, found: list[str]) -> None:
+def test_a_link_is_worth_an_offer_once(finds: Discovery, offered: list[str]) -> None:
     start = Target(START, fingerprint(START), "h")
     assert finds.unknown(LINKS) == LINKS
     assert finds.unknown(LINKS) == LINKS  # nobody has offered them
@@ -40,17 +40,17 @@ def test_a_link_is_worth_an_offer_once(finds: Discovery, found: list[str]) -> No
 
     for _ in range(2):
         assert finds.unknown([START, *LINKS]) == LINKS[2:]
-    assert found == [START, *LINKS[:2]]
+    assert offered == [START, *LINKS[:2]]
 
 
 def test_a_link_that_was_too_deep_is_worth_another_offer(
-    finds: Discovery, found: list[str]
+    finds: Discovery, offered: list[str]
 ) -> None:
     assert finds.offer(LINKS[0], DEEP, Via.LINK).startswith("depth")
     for _ in range(2):
         assert finds.unknown(LINKS[:1]) == LINKS[:1]
     assert finds.offer(LINKS[0], Target(START, 1, "h"), Via.LINK) == ""
-    assert found == [START, LINKS[0]]
+    assert offered == [START, LINKS[0]]
 
 
 def test_to_forget_the_links_that_are_held_as_text_changes_nothing(
@@ -67,8 +67,8 @@ def test_to_forget_the_links_that_are_held_as_text_changes_nothing(
 
 
 def test_links_out_of_scope_are_taken_up_to_a_number_and_lead_back_into_the_scope() -> None:
-    taken: list[Target] = []
-    finds = Discovery(set(), (), BatchDraft(Tally(), Usage()), taken.append, externals=1)
+    offered: list[Target] = []
+    finds = Discovery(set(), (), BatchDraft(Tally(), Usage()), offered.append, externals=1)
     finds.adopt(JobSpec(urls=(START,), max_externals=3, exclude=("*/no",)))
     start = Target(START, fingerprint(START), "h")
 
@@ -78,37 +78,39 @@ def test_links_out_of_scope_are_taken_up_to_a_number_and_lead_back_into_the_scop
     assert finds.offer("http://b/no", start, Via.LINK) == "scope: other host"
     assert finds.offer("http://c/", start, Via.LINK) == ""  # the third, with one of before
     assert finds.offer("http://d/", start, Via.LINK) == "scope: other host"
-    assert finds.offer("http://a/on", taken[0], Via.EXTERNAL, hop=True) == ""  # no link of its own
-    assert finds.offer("http://h/back", taken[1], Via.EXTERNAL, hop=True) == ""
+    assert (
+        finds.offer("http://a/on", offered[0], Via.EXTERNAL, hop=True) == ""
+    )  # no link of its own
+    assert finds.offer("http://h/back", offered[1], Via.EXTERNAL, hop=True) == ""
 
-    assert [(target.url, target.via) for target in taken] == [
+    assert [(target.url, target.via) for target in offered] == [
         ("http://a/", Via.EXTERNAL),
         ("http://c/", Via.EXTERNAL),
         ("http://a/on", Via.EXTERNAL),
         ("http://h/back", Via.LINK),
     ]
-    assert finds.verdict(taken[0]) is None
+    assert finds.verdict(offered[0]) is None
 
 
 def test_links_to_other_shards_are_found_once_and_kept_apart_up_to_a_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(discovery, "MOST_ELSEWHERE", 2)
-    known: set[int] = set()
+    seen_keys: set[int] = set()
     draft = BatchDraft(Tally(), Usage())
-    finds = Discovery(known, (), draft, lambda _: None, owns=lambda host: host == "h")
+    finds = Discovery(seen_keys, (), draft, lambda _: None, owns=lambda host: host == "h")
     finds.adopt(JobSpec(urls=(START,), scope=Scope.ANY, exclude=("*/no",)))
     start = Target(START, fingerprint(START), "h")
-    theirs = ["http://a/", "http://b/no", "http://c/"]
+    foreign = ["http://a/", "http://b/no", "http://c/"]
 
-    for url in [LINKS[0], *theirs[:2]]:
+    for url in [LINKS[0], *foreign[:2]]:
         finds.offer(url, start, Via.LINK)
-    again = [finds.offer(url, start, Via.LINK) for url in (LINKS[0], *theirs[:2])]
-    unknown = finds.unknown([LINKS[0], *theirs])
-    finds.offer(theirs[2], start, Via.LINK)
+    again = [finds.offer(url, start, Via.LINK) for url in (LINKS[0], *foreign[:2])]
+    unknown = finds.unknown([LINKS[0], *foreign])
+    finds.offer(foreign[2], start, Via.LINK)
 
     assert again == ["already known"] * 3
-    assert unknown == theirs[2:]
-    assert finds.offer(theirs[0], start, Via.LINK) == "", "the store knows it"
-    assert known == {fingerprint(LINKS[0])}
-    assert [t.url for t in draft.new_targets] == [LINKS[0], theirs[0], theirs[2], theirs[0]]
+    assert unknown == foreign[2:]
+    assert finds.offer(foreign[0], start, Via.LINK) == "", "the store knows it"
+    assert seen_keys == {fingerprint(LINKS[0])}
+    assert [t.url for t in draft.new_targets] == [LINKS[0], foreign[0], foreign[2], foreign[0]]

@@ -40,11 +40,11 @@ def rows(data: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(data.decode(), newline="")))
 
 
-@given(title=ANY_TEXT, url=ANY_TEXT, found=ANY_TEXT, text=ANY_TEXT)
+@given(title=ANY_TEXT, url=ANY_TEXT, found_on=ANY_TEXT, text=ANY_TEXT)
 def test_json_lines_keep_all_but_half_characters(
-    title: str, url: str, found: str, text: str
+    title: str, url: str, found_on: str, text: str
 ) -> None:
-    record = a_record(text, title=title, url=url, extracted={"x": (found,)})
+    record = a_record(text, title=title, url=url, extracted={"x": (found_on,)})
 
     line = JsonLines().record(record)
 
@@ -68,10 +68,10 @@ def test_json_is_ascii_safe_where_a_terminal_listens(value: object) -> None:
     assert not any(0x7F <= ord(c) < 0xA0 or (ord(c) < 0x20 and c != "\n") for c in text)
 
 
-@given(title=ANY_TEXT, found=st.lists(ANY_TEXT), text=ANY_TEXT)
-def test_csv_is_read_back_as_it_was_written(title: str, found: list[str], text: str) -> None:
+@given(title=ANY_TEXT, found_on=st.lists(ANY_TEXT), text=ANY_TEXT)
+def test_csv_is_read_back_as_it_was_written(title: str, found_on: list[str], text: str) -> None:
     writer = Csv(["x"], text=True)
-    record = a_record(text, title=title, extracted={"x": tuple(found)})
+    record = a_record(text, title=title, extracted={"x": tuple(found_on)})
 
     header, row = rows(writer.head() + writer.record(record))
 
@@ -79,7 +79,7 @@ def test_csv_is_read_back_as_it_was_written(title: str, found: list[str], text: 
     read = dict(zip(header, row, strict=True))
     assert read["title"] == cell(title)
     assert read["text"] == cell(text)
-    assert read["extracted.x"] == cell("\n".join(found))
+    assert read["extracted.x"] == cell("\n".join(found_on))
     assert read["status"] == "200"
 
 
@@ -133,14 +133,14 @@ async def test_an_export_is_written_in_chunks_and_counted() -> None:
 
 
 async def test_an_empty_export_has_a_header_where_the_format_has_one() -> None:
-    found: dict[Format, bytes] = {}
+    exports: dict[Format, bytes] = {}
     for name, writer in ((Format.JSONL, JsonLines()), (Format.CSV, Csv())):
         chunks: list[bytes] = []
         await write(records(0), writer, chunks.append)
-        found[name] = b"".join(chunks)
+        exports[name] = b"".join(chunks)
 
-    assert found[Format.JSONL] == b""
-    assert found[Format.CSV].startswith(b"url,final_url,status,")
+    assert exports[Format.JSONL] == b""
+    assert exports[Format.CSV].startswith(b"url,final_url,status,")
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_two_exports_do_not_write_the_same_file(tmp_path: Path) -> None:
 
 def test_a_lock_that_outlived_its_file_is_noticed(tmp_path: Path) -> None:
     partial = tmp_path / ".pages.jsonl.partial"
-    with partial.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with partial.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Conflict), whole_file(tmp_path / "pages.jsonl"):
             pass
 

@@ -30,7 +30,7 @@ def read(
     charset: str | None = None,
     headers: tuple[str, ...] = (),
     url: str = URL,
-    **wanted: Any,
+    **options: Any,
 ) -> Extracted:
     body = html.encode() if isinstance(html, str) else html
     source = PageSource(
@@ -38,7 +38,7 @@ def read(
         charset=charset,
         robots_header=headers,
         agent_token="crawlyard",
-        options=ExtractOptions(**wanted),
+        options=ExtractOptions(**options),
     )
     return extract(body, source)
 
@@ -49,7 +49,7 @@ def links(html: str, **how: Any) -> list[str]:
 
 
 def test_links_are_found_where_a_browser_would() -> None:
-    for html, found in [
+    for html, expected in [
         ("<a href=x>1</a><a href=/y>2</a>", ["/dir/x", "/y"]),
         ("<area href=x><iframe src=y></iframe>", ["/dir/x", "/dir/y"]),
         ("<frameset><frame src=x><frame src=y></frameset>", ["/dir/x", "/dir/y"]),
@@ -80,7 +80,7 @@ def test_links_are_found_where_a_browser_would() -> None:
         ("<img src=x><link rel=stylesheet href=y><script src=z></script>", []),
         ("<a data-href=x>1</a><b href=y>2</b>", []),
     ]:
-        assert links(html) == found, html
+        assert links(html) == expected, html
 
 
 def test_a_page_with_templates_keeps_all_else() -> None:
@@ -93,7 +93,7 @@ def test_a_page_with_templates_keeps_all_else() -> None:
 
 
 def test_the_first_base_counts() -> None:
-    for bases, found in [
+    for bases, link in [
         ("<base href=/b/>", "/b/x"),
         ("<base href='http://other.example/b/'>", "http://other.example/b/x"),
         ("<base target=_top><base href=/b/><base href=/c/>", "/b/x"),
@@ -101,8 +101,8 @@ def test_the_first_base_counts() -> None:
         ("<base href=''>", "/dir/x"),
         ("<base>", "/dir/x"),
     ]:
-        assert links(f"{bases}<a href=x>1</a>") == [found], bases
-        assert links(f"<a href=x>1</a>{bases}") == [found], bases
+        assert links(f"{bases}<a href=x>1</a>") == [link], bases
+        assert links(f"<a href=x>1</a>{bases}") == [link], bases
 
 
 def test_a_nofollow_link_is_left_out_unless_it_is_wanted() -> None:

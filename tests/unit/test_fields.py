@@ -48,8 +48,8 @@ def test_a_group_stands_before_the_name_in_an_error() -> None:
 
 
 def test_fields_of_records_in_a_record_have_paths() -> None:
-    found = fields_of(Record)
-    assert list(found) == ["up", "down", "between", "above", "inner.many"]
-    assert (found["inner.many"].many, found["inner.many"].kind) == (True, str)
-    assert (found["down"].kind, found["down"].about.null) == (int, "no end")
-    assert (found["between"].unit, found["between"].metavar) == ("s", "TIME")
+    fields = fields_of(Record)
+    assert list(fields) == ["up", "down", "between", "above", "inner.many"]
+    assert (fields["inner.many"].many, fields["inner.many"].kind) == (True, str)
+    assert (fields["down"].kind, fields["down"].about.null) == (int, "no end")
+    assert (fields["between"].unit, fields["between"].metavar) == ("s", "TIME")

@@ -63,7 +63,7 @@ def test_a_text_states_conditions() -> None:
 
 
 def test_what_cannot_be_read_is_refused_where_it_stands(subtests: pytest.Subtests) -> None:
-    for text, position, told in [
+    for text, position, message in [
         ("state:", 5, "a value"),
         ("a state:failed,", 14, "a value"),
         ("state:,failed", 5, "a value"),
@@ -82,7 +82,7 @@ def test_what_cannot_be_read_is_refused_where_it_stands(subtests: pytest.Subtest
         ("tag:x " * MOST_TERMS + "tag:y", 6 * MOST_TERMS, f"at most {MOST_TERMS} terms"),
         ("tag:" + ",".join("x" * (MOST_VALUES + 1)), 0, f"at most {MOST_VALUES} values"),
     ]:
-        with subtests.test(text=text), pytest.raises(Invalid, match=told) as refused:
+        with subtests.test(text=text), pytest.raises(Invalid, match=message) as refused:
             parse(text)
         assert (refused.value.field, refused.value.position) == ("q", position), text
 
@@ -102,11 +102,11 @@ def read(text: str) -> tuple[tuple[Condition, ...], int | None]:
 
 @given(st.text(max_size=60) | st.lists(_PIECES, max_size=20).map("".join))
 def test_any_text_is_read_or_refused_at_one_of_its_characters(text: str) -> None:
-    found, position = read(text)
+    conditions, position = read(text)
     assert position is None or 0 <= position < len(text)
-    for one in found:
-        assert one.words
-        fits(one, a_job())
+    for term in conditions:
+        assert term.words
+        fits(term, a_job())
 
 
 @given(
@@ -118,8 +118,8 @@ def test_whatever_stands_in_quotes_is_taken_as_it_is(
     key: FilterKey, words: list[str], negated: bool
 ) -> None:
     quoted = ",".join('"' + w.replace("\\", "\\\\").replace('"', '\\"') + '"' for w in words)
-    [found] = parse(f"{'-' if negated else ''}{key}:{quoted}")
-    assert found == condition(key, words, negated=negated)
+    [parsed] = parse(f"{'-' if negated else ''}{key}:{quoted}")
+    assert parsed == condition(key, words, negated=negated)
 
 
 def test_a_job_fits_what_is_asked() -> None:
@@ -162,8 +162,8 @@ def test_a_job_fits_what_is_asked() -> None:
             owner="ada",
             origin=Origin(schedule_id="s1"),
         )
-        [asked] = parse(text)
-        assert fits(asked, job) is fitting, text
+        [parsed] = parse(text)
+        assert fits(parsed, job) is fitting, text
 
 
 def test_an_instant_belongs_to_what_comes_after_it() -> None:
@@ -181,9 +181,11 @@ def test_a_job_comes_from_one_source() -> None:
         (a_job(origin=Origin(template_id="t", schedule_id="s")), "schedule"),
         (a_job(origin=Origin(template_id="t", schedule_id="s"), retry_of="j"), "retry"),
     ]:
-        asked = {word: condition(FilterKey.ORIGIN, [word]) for word in ("direct", "template")}
-        asked |= {word: condition(FilterKey.ORIGIN, [word]) for word in ("schedule", "retry")}
-        assert [word for word, one in asked.items() if fits(one, job)] == [source], job
+        conditions = {word: condition(FilterKey.ORIGIN, [word]) for word in ("direct", "template")}
+        conditions |= {word: condition(FilterKey.ORIGIN, [word]) for word in ("schedule", "retry")}
+        assert [
+            word for word, origin_condition in conditions.items() if fits(origin_condition, job)
+        ] == [source], job
 
 
 def test_hosts_are_read_off_urls() -> None:
@@ -198,5 +200,5 @@ def test_hosts_are_read_off_urls() -> None:
 
 
 def test_days_begin_at_midnight_utc() -> None:
-    [asked] = parse("created_after:2026-01-02")
-    assert datetime.fromisoformat(asked.words[0]) == datetime(2026, 1, 2, tzinfo=UTC)
+    [parsed] = parse("created_after:2026-01-02")
+    assert datetime.fromisoformat(parsed.words[0]) == datetime(2026, 1, 2, tzinfo=UTC)

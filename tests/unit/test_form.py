@@ -184,8 +184,8 @@ def test_what_is_not_expected_is_refused_with_its_path(subtests: pytest.Subtests
         ({"webhooks": {"url": "x"}}, "webhooks", "expected a list of objects"),
         ({1: 2}, "1", "there is no such field"),
     ]
-    for form, path, said in cases:
-        with subtests.test(form=form), pytest.raises(Invalid, match=said) as refused:
+    for form, path, message in cases:
+        with subtests.test(form=form), pytest.raises(Invalid, match=message) as refused:
             spec_of(form if "urls" in form else form | {"urls": ["https://example.com/"]})
         assert refused.value.field == path, form
 
@@ -201,8 +201,8 @@ def test_only_a_near_word_is_suggested() -> None:
         ("job.", events, ""),
         ("x" * 10_000, ["x"], ""),
     ]
-    for name, known, near in cases:
-        assert nearest(name, known) == near, name
+    for name, names, near in cases:
+        assert nearest(name, names) == near, name
     assert nearest("APP_FOO", ["APP_FOR_ALL", "APP_JOBS"], "APP_") == ""
 
 
@@ -214,8 +214,8 @@ def test_a_long_value_is_cut_where_it_is_named() -> None:
 
 def test_a_value_is_found_by_its_path() -> None:
     form = form_of(a_spec(limits=Limits(pages=5)))
-    found = {path: at(form, path) for path in FIELDS}
-    assert (found["limits.pages"], found["scope"]) == (5, "host")
+    fields = {path: at(form, path) for path in FIELDS}
+    assert (fields["limits.pages"], fields["scope"]) == (5, "host")
 
 
 def test_forever_is_a_word_and_a_webhook_may_be_a_url_alone() -> None:

@@ -22,13 +22,13 @@ BREADTH, DEPTH = Strategy
 finds = st.lists(st.tuples(st.sampled_from([A, B, C]), st.integers(0, 3)), max_size=20)
 
 
-def targets_of(found: list[tuple[str, int]]) -> list[Target]:
-    return [a_target(f"{n}", host=host, depth=depth) for n, (host, depth) in enumerate(found)]
+def targets_of(links: list[tuple[str, int]]) -> list[Target]:
+    return [a_target(f"{n}", host=host, depth=depth) for n, (host, depth) in enumerate(links)]
 
 
-def in_order(strategy: Strategy, found: list[Target]) -> list[Target]:
+def in_order(strategy: Strategy, links: list[Target]) -> list[Target]:
     """Return them as a plain sort has them: by depth and time, both turned round depth first."""
-    numbered = sorted(enumerate(found), key=lambda pair: (pair[1].depth, pair[0]))
+    numbered = sorted(enumerate(links), key=lambda pair: (pair[1].depth, pair[0]))
     order = [target for _, target in numbered]
     return order if strategy is BREADTH else order[::-1]
 
@@ -37,11 +37,11 @@ def in_order(strategy: Strategy, found: list[Target]) -> list[Target]:
 
 
 @settings(max_examples=50, deadline=None)
-@given(strategy=st.sampled_from(Strategy), found=finds)
+@given(strategy=st.sampled_from(Strategy), links=finds)
 def test_the_targets_of_a_host_come_in_the_order_of_a_plain_sort(
-    strategy: Strategy, found: list[tuple[str, int]]
+    strategy: Strategy, links: list[tuple[str, int]]
 ) -> None:
-    frontier, targets = Frontier(strategy), targets_of(found)
+    frontier, targets = Frontier(strategy), targets_of(links)
     for target in targets:
         frontier.push(target)
 
@@ -108,19 +108,19 @@ class Queue:
 
     def ready(self, settled: Callable[[Target], bool] = fetch) -> list[Target]:
         """Take all that may be asked now."""
-        taken = []
+        ready = []
         while (turn := self.turns.next(settled)) is not None:
-            taken.append(turn[0])
+            ready.append(turn[0])
             self.slots[turn[0].host] = turn[1]
-        return taken
+        return ready
 
 
 @settings(max_examples=50, deadline=None)
-@given(strategy=st.sampled_from(Strategy), found=finds)
+@given(strategy=st.sampled_from(Strategy), links=finds)
 def test_targets_of_several_hosts_come_in_the_order_of_a_plain_sort(
-    strategy: Strategy, found: list[tuple[str, int]]
+    strategy: Strategy, links: list[tuple[str, int]]
 ) -> None:
-    queue, targets = Queue(strategy), targets_of(found)
+    queue, targets = Queue(strategy), targets_of(links)
     queue.push(*targets)
     assert queue.ready() == in_order(strategy, targets)
     assert len(queue.turns) == 0
@@ -132,17 +132,17 @@ def test_what_is_found_on_the_way_takes_its_place(
     strategy: Strategy, steps: list[list[tuple[str, int]]]
 ) -> None:
     queue = Queue(strategy)
-    targets = targets_of([found for step in steps for found in step])
+    targets = targets_of([link for step in steps for link in step])
     waiting: list[Target] = []
     for step in steps:
-        found, targets = targets[: len(step)], targets[len(step) :]
-        queue.push(*found)
-        waiting += found
+        batch, targets = targets[: len(step)], targets[len(step) :]
+        queue.push(*batch)
+        waiting += batch
         turn = queue.turns.next(fetch)
-        taken = turn[0] if turn is not None else None
-        assert taken == (in_order(strategy, waiting)[0] if waiting else None)
-        if taken is not None:
-            waiting.remove(taken)
+        target = turn[0] if turn is not None else None
+        assert target == (in_order(strategy, waiting)[0] if waiting else None)
+        if target is not None:
+            waiting.remove(target)
 
     assert queue.ready() == in_order(strategy, waiting)
 
@@ -193,8 +193,8 @@ async def test_no_more_hosts_are_asked_of_the_store_than_soon_have_a_slot() -> N
         served.append([])
         while (turn := turns.next(fetch)) is not None:
             served[-1].append(turn[0].host)
-        asked = [host for host in hosts if limiter.is_booking(host)]
-        assert len(asked) <= 2
+        booking = [host for host in hosts if limiter.is_booking(host)]
+        assert len(booking) <= 2
         await settle()
     await limiter.close()
 
@@ -282,8 +282,8 @@ def test_a_target_that_needs_no_request_takes_no_slot() -> None:
     queue = Queue(delay_s=60.0)
     targets = targets_of([(A, 0)] * 5)
     queue.push(*targets)
-    taken = queue.ready(lambda target: target is not targets[3])
-    assert taken == [targets[3]]
+    ready = queue.ready(lambda target: target is not targets[3])
+    assert ready == [targets[3]]
     assert len(queue.turns) == 1  # the last one waits its turn
 
 
@@ -295,21 +295,21 @@ def test_what_is_found_while_a_target_is_judged_is_judged_by_itself(
     queue = Queue(strategy)
     page, sitemap = a_target("page", host=A, depth=1), a_target("sitemap", host=A)
     deeper = a_target("deeper", host=A, depth=2)
-    judged: list[Target] = []
+    checked: list[Target] = []
 
     def judge(target: Target) -> bool:
-        judged.append(target)
+        checked.append(target)
         if target is page:
             queue.push(sitemap, deeper)
             return settled
         return False
 
     queue.push(page)
-    taken = queue.ready(judge)
+    ready = queue.ready(judge)
 
     rest = in_order(strategy, [sitemap, deeper])
-    assert judged == [page, *rest]
-    assert taken == (rest if settled else judged)
+    assert checked == [page, *rest]
+    assert ready == (rest if settled else checked)
 
 
 def test_a_host_that_went_ahead_with_what_was_found_goes_back_in_line() -> None:
@@ -328,22 +328,22 @@ def test_a_host_that_went_ahead_with_what_was_found_goes_back_in_line() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(strategy=st.sampled_from(Strategy), found=finds, delay=st.integers(0, 4))
+@given(strategy=st.sampled_from(Strategy), links=finds, delay=st.integers(0, 4))
 async def test_every_target_comes_exactly_once_and_at_the_pace_of_its_host(
-    strategy: Strategy, found: list[tuple[str, int]], delay: int
+    strategy: Strategy, links: list[tuple[str, int]], delay: int
 ) -> None:
-    queue, targets = Queue(strategy, delay_s=delay, at_once=1), targets_of(found)
+    queue, targets = Queue(strategy, delay_s=delay, at_once=1), targets_of(links)
     queue.push(*targets)
-    taken: list[Target] = []
+    order: list[Target] = []
     for _ in range(len(targets) * max(1, delay)):
         at_once = queue.ready()
         assert len({target.host for target in at_once}) == len(at_once)
-        taken += at_once
+        order += at_once
         for target in at_once:
             queue.slots[target.host].release()
         await queue.clock.advance(SECOND)
 
-    assert sorted(taken, key=targets.index) == targets
+    assert sorted(order, key=targets.index) == targets
     for host in (A, B, C):
         of_host = partial(filter, lambda target, host=host: target.host == host)
-        assert list(of_host(taken)) == in_order(strategy, list(of_host(targets)))
+        assert list(of_host(order)) == in_order(strategy, list(of_host(targets)))

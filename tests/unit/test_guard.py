@@ -207,12 +207,12 @@ def test_an_entry_that_names_nothing_is_refused(subtests: pytest.Subtests) -> No
 
 def test_a_spec_says_what_its_guard_opens() -> None:
     closed = spec_guard(JobSpec(urls=("http://h/",)))
-    one = spec_guard(JobSpec(urls=("http://h/",), allow_addresses=("127.0.0.1:80",)))
+    guard = spec_guard(JobSpec(urls=("http://h/",), allow_addresses=("127.0.0.1:80",)))
     everything = spec_guard(JobSpec(urls=("http://h/",), allow_private=True))
 
     assert refused(closed, "127.0.0.1")
-    assert not refused(one, "127.0.0.1")
-    assert refused(one, "127.0.0.1", port=81)
+    assert not refused(guard, "127.0.0.1")
+    assert refused(guard, "127.0.0.1", port=81)
     assert not refused(everything, "127.0.0.1", port=81)
 
 

@@ -41,11 +41,15 @@ def test_the_host_of_a_url_has_no_dot_at_its_end() -> None:
         ("http://127.0.0.1.:81/", "127.0.0.1:81", 81),
         ("http://[::1]:81/.:/", "[::1]:81", 81),
     ]:
-        kept = canonical(url)
-        assert (host_of(kept), port_of(kept)) == (host, port), url
-        assert hostname_of(kept) == host.removesuffix(":8080").removesuffix(":81").strip("[]"), url
-        assert origin_of(kept) == f"{url.partition(':')[0]}://{host}", url
-        assert for_rules(kept) == origin_of(kept) + kept[kept.index("/", 8) :], url
+        normalized = canonical(url)
+        assert (host_of(normalized), port_of(normalized)) == (host, port), url
+        assert hostname_of(normalized) == host.removesuffix(":8080").removesuffix(":81").strip(
+            "[]"
+        ), url
+        assert origin_of(normalized) == f"{url.partition(':')[0]}://{host}", url
+        assert (
+            for_rules(normalized) == origin_of(normalized) + normalized[normalized.index("/", 8) :]
+        ), url
 
 
 def test_the_url_itself_keeps_its_dot_and_the_origin_that_secrets_go_to() -> None:
@@ -101,12 +105,12 @@ def test_a_value_out_of_its_range_is_refused_by_its_name(subtests: pytest.Subtes
         ("at_once", 257),
         ("note", "x" * 501),
     ]:
-        given: dict[str, Any] = {"host": "example.org", field: value, "updated_at": NOW}
+        fields: dict[str, Any] = {"host": "example.org", field: value, "updated_at": NOW}
         with (
             subtests.test(value=value),
             pytest.raises(Invalid, match=f"^{field}: expected .*, got") as refused,
         ):
-            HostRule(**given)
+            HostRule(**fields)
         assert refused.value.field == field, value
 
 
@@ -127,7 +131,7 @@ JOB = a_job(id="j1", state=State.RUNNING)
 SOON = NOW + timedelta(seconds=30)
 
 
-def asked(host: str, **fields: Any) -> HostReport:
+def host_report(host: str, **fields: Any) -> HostReport:
     return HostReport(host=host, jobs=(JOB.id,), **fields)
 
 
@@ -138,19 +142,19 @@ def detail(hosts: Sequence[HostReport]) -> str:
 
 
 def test_hosts_that_are_paused_or_held_are_waited_for() -> None:
-    shut = [asked(host, state=HostState.PAUSED) for host in ("b", "a")]
+    shut = [host_report(host, state=HostState.PAUSED) for host in ("b", "a")]
     assert detail(shut) == "an operator has paused a, b"
-    paused, held = asked("a", state=HostState.PAUSED), asked("b", held_until=SOON)
-    told = "an operator has paused a; b refused requests; asked again in 30s"
-    assert detail([paused, held]) == told
-    (wait,) = running_waits(JOB, NOW, [a_report(hosts=(paused, held))])
+    paused, waiting = host_report("a", state=HostState.PAUSED), host_report("b", held_until=SOON)
+    sentence = "an operator has paused a; b refused requests; asked again in 30s"
+    assert detail([paused, waiting]) == sentence
+    (wait,) = running_waits(JOB, NOW, [a_report(hosts=(paused, waiting))])
     assert (wait.hosts, wait.until) == (("a", "b"), SOON)
 
 
 def test_a_job_waits_for_no_host_while_it_may_ask_one_or_nothing_waits_there() -> None:
-    paused = asked("a", state=HostState.PAUSED)
-    assert detail([paused, asked("b")]) == ""
-    assert detail([paused, asked("b", state=HostState.BLOCKED)]) == ""
-    assert detail([asked("a", state=HostState.PAUSED, in_flight=1)]) == ""
-    assert detail([paused, asked("b", idle=True)]) == "an operator has paused a"
-    assert detail([asked("b", idle=True)]) == ""
+    paused = host_report("a", state=HostState.PAUSED)
+    assert detail([paused, host_report("b")]) == ""
+    assert detail([paused, host_report("b", state=HostState.BLOCKED)]) == ""
+    assert detail([host_report("a", state=HostState.PAUSED, in_flight=1)]) == ""
+    assert detail([paused, host_report("b", idle=True)]) == "an operator has paused a"
+    assert detail([host_report("b", idle=True)]) == ""

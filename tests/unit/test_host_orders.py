@@ -16,28 +16,28 @@ from tests.unit.sharing_rig import HOST, MINUTE, SECOND, Rig
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    made = Rig()
-    yield made
-    await made.end()
+    rig = Rig()
+    yield rig
+    await rig.end()
 
 
 # --- what operators say
 
 
 async def test_a_host_is_slowed_within_a_second(rig: Rig) -> None:
-    one = rig.process()
-    one.begin()
+    first = rig.process()
+    first.begin()
     await rig.clock.advance(3 * SECOND)
     await rig.rule(delay_s=2.0)
     await rig.clock.advance(3 * SECOND)
-    assert await rig.sent_in(20 * SECOND, one) == [10]
+    assert await rig.sent_in(20 * SECOND, first) == [10]
 
 
 async def test_a_host_is_slowed_from_the_first_request_on(rig: Rig) -> None:
     await rig.rule(delay_s=2.0, at_once=1)
-    one, two = rig.process(delay_s=0.01), rig.process()
-    one.begin()
-    two.begin()
+    first, second = rig.process(delay_s=0.01), rig.process()
+    first.begin()
+    second.begin()
 
     await rig.clock.advance(MINUTE)
 
@@ -46,63 +46,63 @@ async def test_a_host_is_slowed_from_the_first_request_on(rig: Rig) -> None:
 
 
 async def test_fewer_requests_at_once_hold_within_two_seconds(rig: Rig) -> None:
-    one = rig.process()
-    one.begin()
+    first = rig.process()
+    first.begin()
     await rig.clock.advance(3 * SECOND)
     await rig.rule(at_once=1)
     await rig.clock.advance(2 * SECOND)
-    assert await rig.sent_in(5 * SECOND, one) == [20]
+    assert await rig.sent_in(5 * SECOND, first) == [20]
 
 
 async def test_a_paused_host_is_asked_by_nobody_until_it_is_open_again(rig: Rig) -> None:
-    one = rig.process()
-    one.begin()
+    first = rig.process()
+    first.begin()
     await rig.clock.advance(3 * SECOND)
 
     await rig.rule(state=HostState.PAUSED)
     await rig.clock.advance(SECOND)
-    paused = await rig.sent_in(MINUTE, one)
-    [report] = one.limiter.reports()
+    paused = await rig.sent_in(MINUTE, first)
+    [report] = first.limiter.reports()
     await rig.rule(2)
     await rig.clock.advance(SECOND)
 
     assert paused == [0]
     assert (report.state, report.idle) == (HostState.PAUSED, False)
-    assert await rig.sent_in(5 * SECOND, one) == [80]
+    assert await rig.sent_in(5 * SECOND, first) == [80]
 
 
 async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: Rig) -> None:
-    one = rig.process()
-    one.begin()
+    first = rig.process()
+    first.begin()
     await rig.clock.advance(3 * SECOND)
 
     await rig.rule(state=HostState.BLOCKED)
     await rig.clock.advance(SECOND)
 
-    assert one.limiter.ready_in(HOST) == 0.0
-    assert one.limiter.is_blocked(HOST)
+    assert first.limiter.ready_in(HOST) == 0.0
+    assert first.limiter.is_blocked(HOST)
     with pytest.raises(FetchFailed, match=r"an operator has blocked a\.example"):
-        await one.limiter.acquire(HOST)
-    assert [type(task.exception()) for task in one.tasks] == [FetchFailed] * 4
-    assert await rig.sent_in(MINUTE, one) == [0]
+        await first.limiter.acquire(HOST)
+    assert [type(task.exception()) for task in first.tasks] == [FetchFailed] * 4
+    assert await rig.sent_in(MINUTE, first) == [0]
 
 
 async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: Rig) -> None:
-    one = await rig.barred()
+    first = await rig.barred()
     await rig.rule(2)
     await rig.clock.advance(5 * SECOND)
-    one.begin()
-    assert await rig.sent_in(SECOND, one) == [20]
+    first.begin()
+    assert await rig.sent_in(SECOND, first) == [20]
 
 
 async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it_is_blocked(
     rig: Rig,
 ) -> None:
-    one = await rig.barred()
+    first = await rig.barred()
     await rig.rule(2)
-    one.limiter.remove_job("job")
-    one.limiter.set_limits("another", HOST, 0.0, 4)
-    await rig.taken(one)
+    first.limiter.remove_job("job")
+    first.limiter.set_limits("another", HOST, 0.0, 4)
+    await rig.take_slot(first)
 
 
 @pytest.mark.parametrize("state", [HostState.PAUSED, HostState.BLOCKED])
@@ -110,14 +110,14 @@ async def test_what_was_said_of_a_host_that_nobody_asked_meanwhile_is_looked_up_
     rig: Rig, state: HostState
 ) -> None:
     await rig.rule(state=state)
-    one = rig.process()
-    one.limiter.ready_in(HOST)
+    first = rig.process()
+    first.limiter.ready_in(HOST)
     await rig.clock.advance(4 * SECOND)
 
     await rig.rule(2)
-    one.begin()
+    first.begin()
 
-    assert await rig.sent_in(SECOND, one) == [20]
+    assert await rig.sent_in(SECOND, first) == [20]
 
 
 # --- refusals
@@ -125,16 +125,16 @@ async def test_what_was_said_of_a_host_that_nobody_asked_meanwhile_is_looked_up_
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
 async def test_a_refusal_holds_all_processes_within_a_second(rig: Rig, delay_s: float) -> None:
-    one, two = (rig.process(delay_s=delay_s) for _ in range(2))
-    one.begin()
-    two.begin()
+    first, second = (rig.process(delay_s=delay_s) for _ in range(2))
+    first.begin()
+    second.begin()
     await rig.clock.advance(5 * SECOND)
 
-    one.limiter.record_refusal(HOST, 30.0)
+    first.limiter.record_refusal(HOST, 30.0)
     await rig.clock.advance(SECOND)
 
-    assert await rig.sent_in(28 * SECOND, one, two) == [0, 0]
-    assert sum(await rig.sent_in(5 * SECOND, one, two)) > 5
+    assert await rig.sent_in(28 * SECOND, first, second) == [0, 0]
+    assert sum(await rig.sent_in(5 * SECOND, first, second)) > 5
 
 
 async def test_who_waits_for_a_seat_when_a_refusal_comes_gets_one_after_it(rig: Rig) -> None:
@@ -155,25 +155,25 @@ async def test_who_waits_for_a_seat_when_a_refusal_comes_gets_one_after_it(rig: 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
 async def test_a_hold_is_kept_over_a_restart(rig: Rig, delay_s: float) -> None:
-    one = rig.process(delay_s=delay_s)
-    one.begin()
+    first = rig.process(delay_s=delay_s)
+    first.begin()
     await rig.clock.advance(SECOND)
-    one.limiter.record_refusal(HOST, 30.0)
+    first.limiter.record_refusal(HOST, 30.0)
     await settle()
-    await one.end()
+    await first.end()
 
-    two = rig.process(delay_s=delay_s)
-    two.begin()
+    second = rig.process(delay_s=delay_s)
+    second.begin()
 
-    assert await rig.sent_in(29 * SECOND, two) == [0]
-    assert (await rig.sent_in(5 * SECOND, two))[0] > 5
+    assert await rig.sent_in(29 * SECOND, second) == [0]
+    assert (await rig.sent_in(5 * SECOND, second))[0] > 5
 
 
 async def test_the_wait_doubles_whichever_process_is_refused(rig: Rig) -> None:
     holds = []
     for _ in range(4):
         process = rig.process()  # each knows of the others by the store alone
-        slot = await rig.taken(process)
+        slot = await rig.take_slot(process)
         holds.append(process.limiter.record_refusal(HOST, None))
         slot.release()
         await settle()
@@ -184,24 +184,24 @@ async def test_the_wait_doubles_whichever_process_is_refused(rig: Rig) -> None:
 
 
 async def test_an_answer_to_one_process_ends_the_refusals_of_all(rig: Rig) -> None:
-    one, two = rig.process(), rig.process()
+    first, second = rig.process(), rig.process()
     for _ in range(3):
-        one.limiter.record_refusal(HOST, None)
+        first.limiter.record_refusal(HOST, None)
         await rig.clock.advance(8 * SECOND)
-    one.limiter.record_success(HOST)
+    first.limiter.record_success(HOST)
     await settle()
 
-    await rig.taken(two)
+    await rig.take_slot(second)
 
-    assert two.limiter.record_refusal(HOST, None) == 1.0
+    assert second.limiter.record_refusal(HOST, None) == 1.0
 
 
 async def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_it(rig: Rig) -> None:
-    one = rig.process()
-    one.limiter.record_refusal(HOST, None)
-    one.limiter.record_success(HOST)
+    first = rig.process()
+    first.limiter.record_refusal(HOST, None)
+    first.limiter.record_success(HOST)
     await rig.clock.advance(SECOND)
-    assert one.limiter.record_refusal(HOST, None) == 2.0
+    assert first.limiter.record_refusal(HOST, None) == 2.0
 
 
 # --- slots that were not needed
@@ -209,35 +209,35 @@ async def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_it(rig
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
 async def test_a_slot_that_was_not_used_costs_no_delay(rig: Rig, delay_s: float) -> None:
-    one = rig.process(delay_s=delay_s, at_once=1)
-    one.limiter.ready_in(HOST)
+    first = rig.process(delay_s=delay_s, at_once=1)
+    first.limiter.ready_in(HOST)
     await settle()
-    assert one.limiter.ready_in(HOST) == 0.0
-    slot = one.limiter.take(HOST)
+    assert first.limiter.ready_in(HOST) == 0.0
+    slot = first.limiter.take(HOST)
 
     slot.release_unused()
 
-    assert one.limiter.ready_in(HOST) == 0.0
-    one.limiter.take(HOST).release()
-    assert one.limiter.ready_in(HOST) > 0 or not delay_s
+    assert first.limiter.ready_in(HOST) == 0.0
+    first.limiter.take(HOST).release()
+    assert first.limiter.ready_in(HOST) > 0 or not delay_s
 
 
 async def test_a_window_that_is_over_meanwhile_is_not_used_late(rig: Rig) -> None:
-    one = rig.process(delay_s=0.5)
-    one.limiter.ready_in(HOST)
+    first = rig.process(delay_s=0.5)
+    first.limiter.ready_in(HOST)
     await settle()
-    slot = one.limiter.take(HOST)
-    one.line.cut = True  # no other is booked
+    slot = first.limiter.take(HOST)
+    first.line.cut = True  # no other is booked
     await rig.clock.advance(5 * SECOND)
 
     slot.release_unused()
 
-    assert one.limiter.ready_in(HOST) > 0
+    assert first.limiter.ready_in(HOST) > 0
 
 
 async def test_who_asks_after_the_end_begins_nothing_that_nobody_would_end(rig: Rig) -> None:
-    one = rig.process()
-    await one.end()
-    assert one.limiter.ready_in(HOST) == NEVER
+    first = rig.process()
+    await first.end()
+    assert first.limiter.ready_in(HOST) == NEVER
     await settle()
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -15,46 +15,46 @@ from tests.unit.sharing_rig import MINUTE, SECOND, Rig
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    made = Rig()
-    yield made
-    await made.end()
+    rig = Rig()
+    yield rig
+    await rig.end()
 
 
 # --- seats
 
 
 async def test_two_processes_share_the_seats_of_a_host_within_two_seconds(rig: Rig) -> None:
-    one, two = rig.process(), rig.process()
-    one.begin()
+    first, second = rig.process(), rig.process()
+    first.begin()
     await rig.clock.advance(5 * SECOND)
-    two.begin()
+    second.begin()
     await rig.clock.advance(2 * SECOND)
 
-    shares = await rig.sent_in(10 * SECOND, one, two)
+    shares = await rig.sent_in(10 * SECOND, first, second)
 
     assert rig.site.most == 4
     assert shares == [80, 80]  # of 16 a second, half and half
 
 
 async def test_seats_that_others_wait_for_are_given_up_before_the_next_second(rig: Rig) -> None:
-    one, two = rig.process(), rig.process()
-    one.begin()
+    first, second = rig.process(), rig.process()
+    first.begin()
     await rig.clock.advance(5.5 * SECOND)  # half a second before it hears of others
-    two.begin()
+    second.begin()
     await rig.clock.advance(1.25 * SECOND)
-    assert await rig.sent_in(10 * SECOND, one, two) == [80, 80]
+    assert await rig.sent_in(10 * SECOND, first, second) == [80, 80]
 
 
 async def test_a_process_that_ends_leaves_its_seats_to_the_others_at_once(rig: Rig) -> None:
-    one, two = rig.process(), rig.process()
-    one.begin()
-    two.begin()
+    first, second = rig.process(), rig.process()
+    first.begin()
+    second.begin()
     await rig.clock.advance(5 * SECOND)
 
-    await one.end()
+    await first.end()
     await rig.clock.advance(SECOND)
 
-    assert await rig.sent_in(5 * SECOND, two) == [80]
+    assert await rig.sent_in(5 * SECOND, second) == [80]
     assert rig.site.most == 4
 
 
@@ -78,48 +78,48 @@ async def test_the_seats_of_a_job_that_leaves_are_free_at_once_if_they_are_relea
 
 
 async def test_the_seats_of_a_process_that_was_killed_are_free_when_they_lapse(rig: Rig) -> None:
-    one, two = rig.process(), rig.process()
-    one.begin()
-    two.begin()
+    first, second = rig.process(), rig.process()
+    first.begin()
+    second.begin()
     await rig.clock.advance(5 * SECOND)
 
-    await one.die()
-    half = await rig.sent_in(8 * SECOND, two)
+    await first.die()
+    half = await rig.sent_in(8 * SECOND, second)
     await rig.clock.advance(LAST)
 
     assert half == [64]
-    assert await rig.sent_in(5 * SECOND, two) == [80]
+    assert await rig.sent_in(5 * SECOND, second) == [80]
 
 
 async def test_seats_last_no_longer_than_a_lease(rig: Rig) -> None:
-    one, two = (rig.process(lease=6 * SECOND) for _ in range(2))
-    one.begin()
-    two.begin()
+    first, second = (rig.process(lease=6 * SECOND) for _ in range(2))
+    first.begin()
+    second.begin()
     await rig.clock.advance(5 * SECOND)
 
-    await one.die()
-    half = await rig.sent_in(4 * SECOND, two)
+    await first.die()
+    half = await rig.sent_in(4 * SECOND, second)
     await rig.clock.advance(3 * SECOND)
 
     assert half == [32]
-    assert await rig.sent_in(5 * SECOND, two) == [80]
+    assert await rig.sent_in(5 * SECOND, second) == [80]
 
 
 async def test_who_may_have_been_taken_for_dead_sends_nothing_on_seats_that_others_have(
     rig: Rig,
 ) -> None:
-    one, two = rig.process(name="one"), rig.process()
-    one.begin()
-    two.begin()
+    first, second = rig.process(name="one"), rig.process()
+    first.begin()
+    second.begin()
     await rig.clock.advance(5 * SECOND)
 
-    one.limiter.expire_slots()
-    one.line.cut = True
+    first.limiter.expire_slots()
+    first.line.cut = True
     await rig.clock.advance(SECOND)
     await rig.store.hosts.release_slots("one")
-    alone = await rig.sent_in(3 * SECOND, two)
-    one.line.cut = False
-    back = await rig.sent_in(10 * SECOND, one)
+    alone = await rig.sent_in(3 * SECOND, second)
+    first.line.cut = False
+    back = await rig.sent_in(10 * SECOND, first)
 
     assert alone[0] >= 40  # of 48
     assert 0 < back[0] <= 80
@@ -129,18 +129,18 @@ async def test_who_may_have_been_taken_for_dead_sends_nothing_on_seats_that_othe
 async def test_a_process_that_is_cut_off_from_the_store_sends_nothing_on_lapsed_seats(
     rig: Rig,
 ) -> None:
-    one = rig.process()
-    one.begin()
+    first = rig.process()
+    first.begin()
     await rig.clock.advance(5 * SECOND)
 
-    one.line.cut = True
+    first.line.cut = True
     await rig.clock.advance(LAST)
-    away = await rig.sent_in(MINUTE, one)
-    one.line.cut = False
+    away = await rig.sent_in(MINUTE, first)
+    first.line.cut = False
     await rig.clock.advance(SECOND)
 
     assert away == [0]
-    assert await rig.sent_in(5 * SECOND, one) == [80]
+    assert await rig.sent_in(5 * SECOND, first) == [80]
 
 
 async def test_nobody_starves_where_there_are_fewer_seats_than_processes(rig: Rig) -> None:
@@ -173,35 +173,35 @@ async def test_nobody_starves_however_slow_the_host_is(rig: Rig, many: int, take
 
 
 async def test_a_process_renews_its_seats_once_a_second_and_only_while_it_asks(rig: Rig) -> None:
-    one = rig.process()
-    one.begin()
+    first = rig.process()
+    first.begin()
     await rig.clock.advance(10 * SECOND)
-    asking = len(one.line.said)
-    for task in one.tasks:
+    asking = len(first.line.said)
+    for task in first.tasks:
         task.cancel()
     await rig.clock.advance(5 * SECOND)
-    after = len(one.line.said)
+    after = len(first.line.said)
 
     await rig.clock.advance(MINUTE)
 
     assert asking == 11  # at first contact, and then each second
-    assert len(one.line.said) == after <= asking + 4
+    assert len(first.line.said) == after <= asking + 4
     other = rig.process()
     other.begin()
     assert await rig.sent_in(SECOND, other) == [20]  # 4 at once, 5 times: nobody has a seat
 
 
 async def test_hosts_that_are_met_together_share_a_transaction(rig: Rig) -> None:
-    one = rig.process()
+    first = rig.process()
     for n in range(20):
-        one.limiter.set_limits("job", f"h{n}.example", 0.0, 2)
-        assert one.limiter.ready_in(f"h{n}.example") > 0
+        first.limiter.set_limits("job", f"h{n}.example", 0.0, 2)
+        assert first.limiter.ready_in(f"h{n}.example") > 0
     await settle()
 
-    assert one.line.said == [20]
-    assert {one.limiter.ready_in(f"h{n}.example") for n in range(20)} == {0.0}
+    assert first.line.said == [20]
+    assert {first.limiter.ready_in(f"h{n}.example") for n in range(20)} == {0.0}
     await rig.clock.advance(SECOND)
-    assert one.line.said == [20, 20]
+    assert first.line.said == [20, 20]
 
 
 @settings(max_examples=15, deadline=None)
@@ -239,42 +239,42 @@ async def test_however_processes_come_and_go_the_host_has_one_pace(
 
 
 async def test_seats_that_are_offered_to_others_are_not_used_meanwhile(rig: Rig) -> None:
-    one, two = rig.process(crawls=3), rig.process(crawls=2)
-    await rig.taken(one)
-    two.begin(takes_s=60)
-    one.line.slow = SECOND / 2
+    first, second = rig.process(crawls=3), rig.process(crawls=2)
+    await rig.take_slot(first)
+    second.begin(takes_s=60)
+    first.line.slow = SECOND / 2
     await rig.clock.advance(SECOND)  # a renewal has begun: half of the seats may be given away
 
-    one.begin(takes_s=60)
-    meanwhile = await rig.sent_in(SECOND / 2, one)
+    first.begin(takes_s=60)
+    meanwhile = await rig.sent_in(SECOND / 2, first)
     await rig.clock.advance(5 * SECOND)
 
     assert meanwhile == [1]
-    assert (one.sent, two.sent) == (1, 2)
+    assert (first.sent, second.sent) == (1, 2)
 
 
 async def test_seats_that_are_being_given_back_are_not_used_any_more(rig: Rig) -> None:
-    one, two = rig.process(crawls=4), rig.process(crawls=4)
-    slot = await rig.taken(one)
+    first, second = rig.process(crawls=4), rig.process(crawls=4)
+    slot = await rig.take_slot(first)
     slot.release()
-    one.line.slow = SECOND / 2
+    first.line.slow = SECOND / 2
     await rig.clock.advance(3 * SECOND)  # a renewal has begun that wants none
 
-    one.begin(takes_s=60)
-    meanwhile = await rig.sent_in(SECOND / 2, one)
-    two.begin(takes_s=60)
+    first.begin(takes_s=60)
+    meanwhile = await rig.sent_in(SECOND / 2, first)
+    second.begin(takes_s=60)
     await settle()
 
     assert meanwhile == [0]
-    assert two.sent == 4
-    assert await rig.sent_in(5 * SECOND, one) == [0]
+    assert second.sent == 4
+    assert await rig.sent_in(5 * SECOND, first) == [0]
 
 
 async def test_a_long_delay_is_kept_exactly_also_where_the_store_is_slow(rig: Rig) -> None:
-    one = rig.process(delay_s=30.0)
-    one.begin()
+    first = rig.process(delay_s=30.0)
+    first.begin()
     await settle()
-    one.line.slow = SECOND / 4
+    first.line.slow = SECOND / 4
     await rig.clock.advance(3 * MINUTE)
     assert [b - a for a, b in pairwise(rig.site.began)] == [30.0] * 6
 
@@ -295,17 +295,17 @@ async def test_processes_keep_one_delay_however_long_their_requests_take_to_prep
 
 
 async def test_what_is_offered_to_others_of_a_window_is_not_used_meanwhile(rig: Rig) -> None:
-    one = rig.process(delay_s=1 / 16)
-    one.begin(takes_s=0.0)
+    first = rig.process(delay_s=1 / 16)
+    first.begin(takes_s=0.0)
     await rig.clock.advance(0.75 * SECOND)
-    one.line.slow = SECOND
+    first.line.slow = SECOND
     await rig.clock.advance(0.25 * SECOND)  # a renewal has begun: the window lasts for 0.45 s more
 
-    meanwhile = await rig.sent_in(0.4 * SECOND, one)
+    meanwhile = await rig.sent_in(0.4 * SECOND, first)
     await rig.clock.advance(1.6 * SECOND)
 
     assert meanwhile[0] <= 2  # whatever the reply, nobody else sends before
-    assert (await rig.sent_in(0.25 * SECOND, one))[0] >= 3
+    assert (await rig.sent_in(0.25 * SECOND, first))[0] >= 3
 
 
 async def test_processes_that_share_a_delay_take_turns_and_lose_little_of_it(rig: Rig) -> None:
@@ -322,21 +322,21 @@ async def test_processes_that_share_a_delay_take_turns_and_lose_little_of_it(rig
 
 
 async def test_what_a_process_had_booked_when_it_ends_is_free_at_once(rig: Rig) -> None:
-    one, two = rig.process(delay_s=0.25), rig.process(delay_s=0.25)
-    one.begin(takes_s=0.0)
+    first, second = rig.process(delay_s=0.25), rig.process(delay_s=0.25)
+    first.begin(takes_s=0.0)
     await rig.clock.advance(5 * SECOND)
 
-    await one.end()
-    two.begin(takes_s=0.0)
+    await first.end()
+    second.begin(takes_s=0.0)
 
-    assert await rig.sent_in(SECOND, two) == [4]
+    assert await rig.sent_in(SECOND, second) == [4]
     assert min(b - a for a, b in pairwise(rig.site.began)) == 0.25
 
 
 async def test_a_connection_that_takes_long_costs_no_long_delay(rig: Rig) -> None:
-    one = rig.process(delay_s=30.0)
-    one.prepares_s = repeat(0.25)
-    one.begin()
+    far_process = rig.process(delay_s=30.0)
+    far_process.prepares_s = repeat(0.25)
+    far_process.begin()
 
     await rig.clock.advance(3 * MINUTE)
 
@@ -368,12 +368,12 @@ async def test_the_longest_delay_that_any_process_wishes_for_holds_for_all(
 
 
 async def test_a_process_far_from_the_store_keeps_the_whole_pace_of_a_host(rig: Rig) -> None:
-    one = rig.process(delay_s=0.2)
-    one.line.slow = 0.45 * SECOND  # a renewal takes nine round trips of 100 ms
-    one.begin(0.1)
+    first = rig.process(delay_s=0.2)
+    first.line.slow = 0.45 * SECOND  # a renewal takes nine round trips of 100 ms
+    first.begin(0.1)
     await rig.clock.advance(10 * SECOND)
 
-    [sent] = await rig.sent_in(MINUTE, one)
+    [sent] = await rig.sent_in(MINUTE, first)
 
     assert sent == 300
     assert min(b - a for a, b in pairwise(rig.site.began)) >= 0.2 - 1e-6

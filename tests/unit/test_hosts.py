@@ -73,7 +73,7 @@ class Watched:
         self._answer()
         self.sat.append(list(wishes))
         terms = await self.pacer.renew_slots(asker, wishes, now, until)
-        booked = [told.booked for told in terms if told.booked is not None]
+        booked = [term.booked for term in terms if term.booked is not None]
         self.booked += [booked] if booked else []
         return terms
 
@@ -290,24 +290,24 @@ async def test_what_sets_the_delay_of_a_host_is_reported() -> None:
 
     own = source()
     limiter.set_limits("asked", HOST, 5.0, 2, by_robots=True)
-    asked = source()
+    robots_delay = source()
     limiter.set_limits("as slow", HOST, 5.0, 2)
     chosen = source()
     limiter.remove_job("as slow")
     limiter.remove_job("asked")
 
     assert own == source() == (0.5, DelaySource.JOB)
-    assert (asked, chosen) == ((5.0, DelaySource.ROBOTS), (5.0, DelaySource.JOB))
+    assert (robots_delay, chosen) == ((5.0, DelaySource.ROBOTS), (5.0, DelaySource.JOB))
 
 
 def test_a_delay_is_an_operators_or_another_workers_only_if_it_is_the_longest() -> None:
     host = Host(rule=HostRule(host=HOST, delay_s=2.0, updated_at=NOW))
-    found = []
-    for wished, others in ((1.0, 1.5), (3.0, 1.5), (1.0, 4.0)):
-        host.set_limits("job", wished, 1)
-        host.others_s = others
-        found.append((host.delay_s, host.delay_from))
-    assert found == [
+    sources = []
+    for job_delay_s, fleet_delay_s in ((1.0, 1.5), (3.0, 1.5), (1.0, 4.0)):
+        host.set_limits("job", job_delay_s, 1)
+        host.others_s = fleet_delay_s
+        sources.append((host.delay_s, host.delay_from))
+    assert sources == [
         (2.0, DelaySource.RULE),
         (3.0, DelaySource.JOB),
         (4.0, DelaySource.OTHERS),

@@ -27,8 +27,8 @@ PAGE = "http://www.site.test/page"
 def answer(
     body: bytes = b"body", status: int = 200, truncated: str = "", **headers: str
 ) -> Response:
-    told = [(name.replace("_", "-"), value) for name, value in headers.items()]
-    return Response(status, told, body, len(body), truncated, 1)
+    pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return Response(status, pairs, body, len(body), truncated, 1)
 
 
 @dataclass
@@ -47,12 +47,12 @@ class Site:
             raise FetchFailed(ErrorKind.BLOCKED_ADDRESS, "no")
         return self.answers[request.url]
 
-    def shown(self, url: str, response: Response) -> list[Cookie]:
-        found = (
+    def read_cookies(self, url: str, response: Response) -> list[Cookie]:
+        urls = (
             parse_cookie(value, url, datetime.now(UTC))
             for value in response.all_headers("set-cookie")
         )
-        return [cookie for cookie in found if cookie is not None]
+        return [cookie for cookie in urls if cookie is not None]
 
     async def call(self, method: str, **params: Any) -> Message:
         if method == "Network.setCookie":
@@ -60,27 +60,29 @@ class Site:
             return {}
         if method == "Network.getCookies":
             return {"cookies": [{"name": name, "value": "1"} for name in ("a", "b")]}
-        told = params.get("responseCode") or params.get("errorReason") or params.get("url")
-        self.told.append(f"{method.partition('.')[2]} {told}")
+        outcome = params.get("responseCode") or params.get("errorReason") or params.get("url")
+        self.told.append(f"{method.partition('.')[2]} {outcome}")
         if "body" in params:
-            self.headers.append({one["name"]: one["value"] for one in params["responseHeaders"]})
+            self.headers.append(
+                {header["name"]: header["value"] for header in params["responseHeaders"]}
+            )
             self.bodies.append(b64decode(params["body"]))
         return {}
 
     def page(
-        self, *, draws: bool = False, frames: bool = True, shown: ScriptCookies | None = None
+        self, *, draws: bool = False, frames: bool = True, cookies: ScriptCookies | None = None
     ) -> Interception:
         own, kinds = answer(b"page"), {"draws": draws, "frames": frames}
         return Interception(
-            PAGE, own, self.ask, self.call, **kinds, frame="F", script_cookies=shown
+            PAGE, own, self.ask, self.call, **kinds, frame="F", script_cookies=cookies
         )
 
 
-def held(
+def paused_request(
     url: str, kind: str = "XHR", method: str = "GET", frame: str = "F", **headers: str
 ) -> Message:
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = {"url": url, "method": method, "headers": told}
+    pairs = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = {"url": url, "method": method, "headers": pairs}
     return {"requestId": "1", "frameId": frame, "resourceType": kind, "request": request}
 
 
@@ -88,7 +90,7 @@ async def test_the_page_itself_is_answered_with_what_is_there() -> None:
     site = Site()
     page = site.page()
 
-    await page.handle(held(PAGE, "Document"))
+    await page.handle(paused_request(PAGE, "Document"))
 
     assert (site.asked, site.told, site.bodies) == ([], ["fulfillRequest 200"], [b"page"])
     assert page.in_flight == 0
@@ -99,11 +101,11 @@ async def test_what_is_not_of_the_document_and_what_is_no_reading_is_blocked() -
     page = site.page()
     kinds = ("Image", "Font", "Media", "TextTrack", "Ping", "EventSource", "WebSocket", "Manifest")
     for kind in kinds:
-        await page.handle(held("http://www.site.test/a", kind))
+        await page.handle(paused_request("http://www.site.test/a", kind))
     for method in ("POST", "PUT", "DELETE", "PATCH"):
-        await page.handle(held("http://www.site.test/a", method=method))
-    await page.handle(held("http://www.site.test/favicon.ico", "Other", Accept="image/*"))
-    await page.handle(held("ftp://www.site.test/a"))
+        await page.handle(paused_request("http://www.site.test/a", method=method))
+    await page.handle(paused_request("http://www.site.test/favicon.ico", "Other", Accept="image/*"))
+    await page.handle(paused_request("ftp://www.site.test/a"))
 
     assert site.asked == []
     assert set(site.told) == {"failRequest BlockedByClient"}
@@ -114,9 +116,9 @@ async def test_a_screenshot_wants_images_and_a_browser_without_frames_no_frames(
     url = "http://www.site.test/a"
     site = Site({url: answer()})
     for kind in ("Image", "Font", "Media"):
-        await site.page(draws=True).handle(held(url, kind))
-    await site.page().handle(held(url, "Document", frame="G"))
-    await site.page(frames=False).handle(held(url, "Document", frame="G"))
+        await site.page(draws=True).handle(paused_request(url, kind))
+    await site.page().handle(paused_request(url, "Document", frame="G"))
+    await site.page(frames=False).handle(paused_request(url, "Document", frame="G"))
 
     assert [request.purpose for request in site.asked] == [
         *(Purpose.OTHER, Purpose.OTHER),
@@ -127,10 +129,12 @@ async def test_a_screenshot_wants_images_and_a_browser_without_frames_no_frames(
 async def test_a_request_says_what_the_page_says_and_not_what_the_browser_is() -> None:
     site = Site()
     mine = {"Accept": "text/x", "X_Wish": "1", "Authorization": "Bearer x", "Referer": PAGE}
-    others = {"User_Agent": "Chrome", "Sec_CH_UA": "x", "Accept_Encoding": "br"}
+    browser_headers = {"User_Agent": "Chrome", "Sec_CH_UA": "x", "Accept_Encoding": "br"}
 
-    await site.page().handle(held("http://api.site.test/a#part", **mine, **others))
-    await site.page().handle(held("http://other.test/a"))
+    await site.page().handle(
+        paused_request("http://api.site.test/a#part", **mine, **browser_headers)
+    )
+    await site.page().handle(paused_request("http://other.test/a"))
 
     first, second = site.asked
     assert first.url == "http://api.site.test/a"
@@ -150,7 +154,7 @@ async def test_cookies_of_scripts_go_to_their_site_and_those_of_responses_are_th
     site = Site({own: answer(Set_Cookie="site=1; Path=/", X_Other="kept"), other: answer()})
     page = site.page()
     for url, header in ((own, {}), (own, {"Cookie": "a="}), (other, {"Cookie": "a="})):
-        await page.handle(held(url, "Script", **header))
+        await page.handle(paused_request(url, "Script", **header))
 
     assert site.headers[0] == {"X-Other": "kept"}
     assert [request.headers.get("cookie") for request in site.asked] == [None, "a=1; b=1", None]
@@ -169,9 +173,9 @@ async def test_what_another_origin_does_not_open_is_not_read() -> None:
     )
     page = site.page()
     for path in ("closed", "any", "us", "them"):
-        await page.handle(held(f"http://other.test/{path}"))
-    await page.handle(held("http://www.site.test/moved"))
-    await page.handle(held("http://other.test/closed", "Script"))  # as in any browser
+        await page.handle(paused_request(f"http://other.test/{path}"))
+    await page.handle(paused_request("http://www.site.test/moved"))
+    await page.handle(paused_request("http://other.test/closed", "Script"))  # as in any browser
 
     failed, sent = "failRequest Failed", "fulfillRequest 200"
     assert site.told == [failed, sent, sent, failed, failed, sent]
@@ -181,16 +185,16 @@ async def test_once_its_form_is_filled_in_a_page_may_post_to_whom_the_login_lets
     session, other = "http://www.site.test/session", "http://other.test/next"
     moved = answer(status=303, Location=other, Set_Cookie="a=1; Path=/; Domain=site.test")
     site = Site({session: moved, other: answer()})
-    page = site.page(shown=site.shown)
-    await page.handle(held(PAGE, "Document"))
-    form = held(session, "Document", "POST", Content_Type="text/plain")
+    page = site.page(cookies=site.read_cookies)
+    await page.handle(paused_request(PAGE, "Document"))
+    form = paused_request(session, "Document", "POST", Content_Type="text/plain")
     form["request"]["postDataEntries"] = [{"bytes": "cHc9"}, {"bytes": "MQ=="}]
 
     await page.handle(form)
     assert (site.asked, page.submitted) == ([], False)
     page.filled = True
     await page.handle(form)
-    await page.handle(held(other, "Document"))  # `Ask` judges it, and would refuse it
+    await page.handle(paused_request(other, "Document"))  # `Ask` judges it, and would refuse it
     await page.handle(form | {"resourceType": "XHR"})
 
     posted, visited, fetched, moved_to = site.asked
@@ -213,7 +217,9 @@ async def test_redirects_lose_credentials_on_their_way_to_another_origin() -> No
         }
     )
 
-    await site.page().handle(held("http://www.site.test/a", "Script", Authorization="Bearer x"))
+    await site.page().handle(
+        paused_request("http://www.site.test/a", "Script", Authorization="Bearer x")
+    )
 
     sent = [(r.url[-1], r.same_site, "authorization" in r.headers) for r in site.asked]
     assert sent == [
@@ -228,8 +234,8 @@ async def test_a_circle_of_redirects_and_a_body_that_was_cut_fail() -> None:
     round_ = Site({url: answer(status=302, Location="/a")})
     cut = Site({url: answer(truncated="too long")})
 
-    await round_.page().handle(held(url))
-    await cut.page().handle(held(url, "Script"))
+    await round_.page().handle(paused_request(url))
+    await cut.page().handle(paused_request(url, "Script"))
 
     assert len(round_.asked) == 10
     assert round_.told == cut.told == ["failRequest Failed"]
@@ -240,7 +246,7 @@ async def test_a_page_goes_to_others_of_its_origin_a_few_times() -> None:
     site = Site({next_: answer(b"next"), moved: answer(status=301, Location="/next")})
     page = site.page()
     for url in (PAGE, next_, moved, "http://other.test/", "http://www.site.test/closed"):
-        await page.handle(held(url, "Document"))
+        await page.handle(paused_request(url, "Document"))
 
     assert site.bodies == [b"page", b"next"]
     assert site.told[2:] == [
@@ -250,9 +256,9 @@ async def test_a_page_goes_to_others_of_its_origin_a_few_times() -> None:
     assert page.stays
     assert [request.url for request in site.asked] == [next_, moved, "http://www.site.test/closed"]
 
-    await page.handle(held(next_, "Document", method="POST"))  # counts as well
+    await page.handle(paused_request(next_, "Document", method="POST"))  # counts as well
     with pytest.raises(FetchFailed, match=f"more than {MOST_NAVIGATIONS} times, lastly to {next_}"):
-        await page.handle(held(next_, "Document"))
+        await page.handle(paused_request(next_, "Document"))
 
 
 async def test_a_page_that_opens_a_download_fails_and_one_without_content_stays() -> None:
@@ -264,12 +270,12 @@ async def test_a_page_that_opens_a_download_fails_and_one_without_content_stays(
     }
     for url in (archive, saved):
         page = Site(answers).page()
-        await page.handle(held(PAGE, "Document"))
+        await page.handle(paused_request(PAGE, "Document"))
         with pytest.raises(FetchFailed, match=f"opened {url}, a download"):
-            await page.handle(held(url, "Document"))
+            await page.handle(paused_request(url, "Document"))
     page = Site(answers).page()
-    await page.handle(held(PAGE, "Document"))
-    await page.handle(held(none, "Document"))
+    await page.handle(paused_request(PAGE, "Document"))
+    await page.handle(paused_request(none, "Document"))
     assert page.stays
 
 
@@ -278,7 +284,7 @@ async def test_a_page_has_a_bounded_number_of_requests() -> None:
     site = Site({url: answer()})
     page = site.page()
     for _ in range(MOST_REQUESTS + 3):
-        await page.handle(held(url))
+        await page.handle(paused_request(url))
 
     assert len(site.asked) == MOST_REQUESTS
     assert site.told[-3:] == ["failRequest BlockedByClient"] * 3
@@ -287,6 +293,6 @@ async def test_a_page_has_a_bounded_number_of_requests() -> None:
 async def test_a_preflight_is_answered_without_a_request() -> None:
     site = Site()
 
-    await site.page().handle(held("http://other.test/a", "Preflight", method="OPTIONS"))
+    await site.page().handle(paused_request("http://other.test/a", "Preflight", method="OPTIONS"))
 
     assert (site.asked, site.told) == ([], ["fulfillRequest 204"])

@@ -39,8 +39,8 @@ def test_a_base_element_moves_all_links(href: str) -> None:
 
 def test_the_oldest_links_are_forgotten_together() -> None:
     joins = LinkCache(most=3)
-    known, _ = joins.of("http://h/a/")
-    known.update(x="http://h/a/x", y="http://h/a/y")
+    target, _ = joins.of("http://h/a/")
+    target.update(x="http://h/a/x", y="http://h/a/y")
     joins.count_added(2)
 
     now, before = joins.of("http://h/a/")

@@ -3,9 +3,13 @@ from tests.site import after, ahead_s, hurried, most_at_once, refetched
 
 
 def a_hit(
-    at: float, path: str = "/", host: str = "h", end: float | None = None, gone: float | None = None
+    at: float,
+    path: str = "/",
+    host: str = "h",
+    end: float | None = None,
+    received_at: float | None = None,
 ) -> Hit:
-    return Hit(1, at, at, "GET", path, host, "", 1, answered_at=end, gone_at=gone)
+    return Hit(1, at, at, "GET", path, host, "", 1, answered_at=end, gone_at=received_at)
 
 
 def test_refetched_counts_what_was_asked_twice() -> None:
@@ -57,7 +61,7 @@ def test_a_gap_that_is_shorter_than_the_way_of_a_request_explains_is_named() -> 
 
 def test_most_at_once_counts_overlapping_requests() -> None:
     hits = [a_hit(1, end=3), a_hit(2, end=4), a_hit(3, end=5), a_hit(9), a_hit(9, host="i", end=10)]
-    hits += [a_hit(10, gone=11), a_hit(11, end=12)]
+    hits += [a_hit(10, received_at=11), a_hit(11, end=12)]
     assert most_at_once(hits) == {"h": 2, "i": 1}
 
 

@@ -12,8 +12,8 @@ async def test_a_task_that_is_dropped_while_it_waits_is_told_of(dropped: Dropped
     asyncio.get_running_loop().create_task(_waits_for_ever(), name="forgotten")
     await asyncio.sleep(0)
     gc.collect()
-    [told] = dropped.taken()
-    assert "forgotten" in told
+    [message] = dropped.pop_all()
+    assert "forgotten" in message
 
 
 async def test_a_task_that_was_ended_is_not(dropped: Dropped) -> None:
@@ -25,4 +25,4 @@ async def test_a_task_that_was_ended_is_not(dropped: Dropped) -> None:
     del task
     gc.collect()
 
-    assert dropped.taken() == []
+    assert dropped.pop_all() == []

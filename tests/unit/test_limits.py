@@ -80,9 +80,9 @@ def test_there_is_a_breach_if_and_only_if_a_field_is_used_up(limits: Limits, usa
 
 
 def test_usages_add_up_field_by_field() -> None:
-    one = used(*USAGE_NAMES, amount=1)
-    assert one.plus(one) == used(*USAGE_NAMES, amount=2)
-    assert one.plus(Usage()) == one
+    first = used(*USAGE_NAMES, amount=1)
+    assert first.plus(first) == used(*USAGE_NAMES, amount=2)
+    assert first.plus(Usage()) == first
 
 
 def test_what_waits_is_what_was_discovered_and_is_not_done() -> None:

@@ -32,10 +32,10 @@ def failing(check: LinkCheck, path: str, kind: ErrorKind = ErrorKind.HTTP_4XX) -
 def redirect(check: LinkCheck, path: str, to: str, *, via: Via = Via.LINK, why: str = "") -> None:
     state = TargetState.SKIPPED if why else TargetState.REDIRECTED
     rule = f"redirect to {url(to)}" + (f": {why}" if why else "")
-    known(check, path, state, rule, via=via)
+    add_url(check, path, state, rule, via=via)
 
 
-def known(check: LinkCheck, path: str, state: TargetState, rule: str = "", **fields: Any) -> None:
+def add_url(check: LinkCheck, path: str, state: TargetState, rule: str = "", **fields: Any) -> None:
     fields = {"key": 1, "host": "example.com", "depth": 1, "tries": 0, "due_at": None} | fields
     fields = {"via": Via.LINK, "parent": None} | fields
     check.add_known(KnownURL(url=url(path), state=state, rule=rule, **fields))
@@ -43,7 +43,7 @@ def known(check: LinkCheck, path: str, state: TargetState, rule: str = "", **fie
 
 def listed(check: LinkCheck, path: str, state: TargetState, rule: str = "") -> None:
     """Add a URL of a sitemap."""
-    known(check, path, state, rule, via=Via.LISTED, parent=url("sitemap.xml"))
+    add_url(check, path, state, rule, via=Via.LISTED, parent=url("sitemap.xml"))
 
 
 def links(check: LinkCheck, source: str, *targets: str) -> None:
@@ -52,8 +52,8 @@ def links(check: LinkCheck, source: str, *targets: str) -> None:
     check.add_links(url(source), [Link(url(path), fragment) for path, _, fragment in parts])
 
 
-def found(check: LinkCheck, kind: FindingKind) -> list[Finding]:
-    return [one for one in check.findings({}) if one.kind is kind]
+def findings_of(check: LinkCheck, kind: FindingKind) -> list[Finding]:
+    return [finding for finding in check.findings({}) if finding.kind is kind]
 
 
 def test_a_link_is_followed_through_redirects_to_what_is_known_already() -> None:
@@ -63,11 +63,11 @@ def test_a_link_is_followed_through_redirects_to_what_is_known_already() -> None
     redirect(check, "b", "gone", why="already known")
     links(check, "home", "a", "gone")
 
-    assert [(one.url, one.chain) for one in found(check, BROKEN)] == [
+    assert [(finding.url, finding.chain) for finding in findings_of(check, BROKEN)] == [
         (url("a"), (url("b"), url("gone"))),
         (url("gone"), ()),
     ]
-    assert found(check, CHAIN) == []  # it is broken, which says more
+    assert findings_of(check, CHAIN) == []  # it is broken, which says more
 
 
 def test_redirects_in_a_circle_end() -> None:
@@ -87,14 +87,16 @@ def test_what_says_nothing_about_a_url_is_no_broken_link() -> None:
         failing(check, kind.value, kind)
     links(check, "home", *kinds, "never-requested")
 
-    assert [one.url for one in found(check, BROKEN)] == [url("timeout")]
+    assert [finding.url for finding in findings_of(check, BROKEN)] == [url("timeout")]
     assert len(check.unchecked) == 4
 
 
 def test_a_failed_url_that_nobody_links_to_is_found_as_well() -> None:
     check = LinkCheck()
     failing(check, "listed")
-    assert [(one.url, one.linked_from) for one in found(check, BROKEN)] == [(url("listed"), ())]
+    assert [(finding.url, finding.linked_from) for finding in findings_of(check, BROKEN)] == [
+        (url("listed"), ())
+    ]
 
 
 def test_a_chain_is_more_than_one_redirect_of_the_site() -> None:
@@ -105,8 +107,8 @@ def test_a_chain_is_more_than_one_redirect_of_the_site() -> None:
     redirect(check, "theirs", "one", via=Via.EXTERNAL)
     links(check, "home", "one", "two", "theirs")
 
-    assert [one.url for one in found(check, CHAIN)] == [url("two")]
-    (single,) = found(check, SINGLE)
+    assert [finding.url for finding in findings_of(check, CHAIN)] == [url("two")]
+    (single,) = findings_of(check, SINGLE)
     assert (single.url, single.detail) == (url("one"), f"redirects to {url('end')}")
 
 
@@ -118,8 +120,12 @@ def test_fragments_are_asked_of_the_page_at_the_end() -> None:
 
     assert check.wanted == {url("end"): {"x", "y"}}
     missing = {url("end"): {"x"}}
-    (one,) = [one for one in check.findings(missing) if one.kind is MISSING]
-    assert (one.url, one.fragment, one.chain) == (url("old"), "x", (url("end"),))
+    (finding,) = [
+        broken_fragment
+        for broken_fragment in check.findings(missing)
+        if broken_fragment.kind is MISSING
+    ]
+    assert (finding.url, finding.fragment, finding.chain) == (url("old"), "x", (url("end"),))
 
 
 def test_a_fragment_is_found_as_it_is_or_decoded() -> None:
@@ -137,9 +143,9 @@ def test_titles_count_of_pages_that_are_to_be_indexed() -> None:
     page(check, "none", title="")
     page(check, "nothing", title="")
 
-    (one,) = found(check, TITLE)
-    assert (one.url, one.pages) == (url("a"), (url("a"), url("b")))
-    assert one.detail == "2 pages have the title 'Same'"
+    (finding,) = findings_of(check, TITLE)
+    assert (finding.url, finding.pages) == (url("a"), (url("a"), url("b")))
+    assert finding.detail == "2 pages have the title 'Same'"
 
 
 def test_a_canonical_url_has_to_be_the_last_word() -> None:
@@ -152,8 +158,8 @@ def test_a_canonical_url_has_to_be_the_last_word() -> None:
     for target in ("gone", "hidden", "third", "second", "old", "unknown"):
         page(check, f"to-{target}", canonical=url(target))
 
-    said = {one.url: one.detail for one in found(check, CANONICAL)}
-    assert said == {
+    details = {finding.url: finding.detail for finding in findings_of(check, CANONICAL)}
+    assert details == {
         url(f"to-{path}"): f"its canonical URL {url(path)} {why}"
         for path, why in {
             "gone": "fails: it is http_4xx",
@@ -170,7 +176,7 @@ def test_what_is_new_is_told_by_kind_url_and_fragment() -> None:
 
     now = [finding("a", "x"), finding("a", "y"), finding("b")]
     before = [finding("a", "x", "said otherwise"), finding("c")]
-    assert [one.new for one in compared(now, before)] == [False, True, True]
+    assert [finding.new for finding in compared(now, before)] == [False, True, True]
 
 
 def test_a_url_that_is_not_checked_has_a_reason() -> None:
@@ -183,11 +189,11 @@ def test_a_url_that_is_not_checked_has_a_reason() -> None:
         "blocked": "host blocked",
     }
     for path, rule in rules.items():
-        known(check, path, TargetState.SKIPPED if rule else TargetState.WAITING, rule)
+        add_url(check, path, TargetState.SKIPPED if rule else TargetState.WAITING, rule)
     failing(check, "refused", ErrorKind.RATE_LIMITED)
     redirect(check, "out", "outside", why="scope: other host")
     redirect(check, "down", "deeper", why="depth: beyond 1")
-    known(check, "sitemap.xml", TargetState.SKIPPED, "sitemap: 2 URLs", via=Via.SITEMAP)
+    add_url(check, "sitemap.xml", TargetState.SKIPPED, "sitemap: 2 URLs", via=Via.SITEMAP)
     listed(check, "later", TargetState.WAITING)
     links(check, "home", *rules, "refused", "out", "down", "too-deep", "sitemap.xml")
     check.add_links(url("home"), [Link(url("private"), rel="ugc nofollow")])
@@ -218,8 +224,8 @@ def test_a_check_is_incomplete_if_a_limit_or_a_failure_of_the_site_left_urls_out
     ):
         check = LinkCheck()
         failing(check, "a", kind)
-        known(check, "a", TargetState.FAILED, via=via)
-        known(check, "forbidden", TargetState.SKIPPED, "robots: Disallow: /forbidden")
+        add_url(check, "a", TargetState.FAILED, via=via)
+        add_url(check, "forbidden", TargetState.SKIPPED, "robots: Disallow: /forbidden")
         links(check, "home", path, "forbidden")
         check.add_unlinked()
         assert check.is_incomplete is expected, (path, kind, via)
@@ -243,17 +249,20 @@ def test_pages_of_a_sitemap_that_no_page_links_to_are_found() -> None:
     check = a_sitemap()
     check.add_unlinked()
 
-    orphans = [(one.url, one.sitemap, one.linked_from) for one in found(check, ORPHAN)]
+    orphans = [
+        (finding.url, finding.sitemap, finding.linked_from)
+        for finding in findings_of(check, ORPHAN)
+    ]
     assert orphans == [(url(path), url("sitemap.xml"), ()) for path in ("alone", "new")]
-    (gone,) = found(check, BROKEN)
-    assert (gone.url, gone.sitemap) == (url("gone"), url("sitemap.xml"))
-    (old,) = found(check, SINGLE)
+    (broken,) = findings_of(check, BROKEN)
+    assert (broken.url, broken.sitemap) == (url("gone"), url("sitemap.xml"))
+    (old,) = findings_of(check, SINGLE)
     assert (old.url, old.chain, old.sitemap) == (url("old"), (url("new"),), url("sitemap.xml"))
 
 
 def test_no_page_is_called_an_orphan_while_others_were_not_read() -> None:
     check = a_sitemap()
-    known(check, "later", TargetState.WAITING)
+    add_url(check, "later", TargetState.WAITING)
     check.add_unlinked()
 
-    assert found(check, ORPHAN) == []
+    assert findings_of(check, ORPHAN) == []

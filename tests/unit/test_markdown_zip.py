@@ -88,14 +88,14 @@ def test_no_url_leads_out_of_the_folder_or_to_a_name_that_a_system_refuses(path:
 
 def test_a_file_has_the_text_and_says_of_what_it_is() -> None:
     title = 'Say "hi": a --- b\n# x\u2028'
-    with opened(zipped([a_document(title=title, text="\n# Über\n\n---\n".encode())])) as found:
-        [info] = found.infolist()
-        assert found.testzip() is None
-        _, head, text = found.read(info).decode().split("---\n", 2)
-    told = yaml.safe_load(head)
-    assert told["url"] == f"{BASE}/a"
-    assert told["title"] == title
-    assert told["fetched_at"] == NOW.replace(microsecond=0)
+    with opened(zipped([a_document(title=title, text="\n# Über\n\n---\n".encode())])) as archive:
+        [info] = archive.infolist()
+        assert archive.testzip() is None
+        _, head, text = archive.read(info).decode().split("---\n", 2)
+    front_matter = yaml.safe_load(head)
+    assert front_matter["url"] == f"{BASE}/a"
+    assert front_matter["title"] == title
+    assert front_matter["fetched_at"] == NOW.replace(microsecond=0)
     assert text == "\n# Über\n\n---\n"
     assert abs(datetime(*info.date_time, tzinfo=UTC) - NOW) < timedelta(seconds=2)
     assert info.external_attr >> 16 == 0o100644
@@ -110,9 +110,9 @@ def test_a_zip_may_have_more_files_and_bytes_than_the_first_format_counts(
         with monkeypatch.context() as patched:
             patched.setattr(markdown, bound, most)
             data = zipped(documents)
-        with opened(data) as found:
-            assert found.testzip() is None
-            assert len(found.infolist()) == len(documents)
+        with opened(data) as archive:
+            assert archive.testzip() is None
+            assert len(archive.infolist()) == len(documents)
         assert _LONG in data
 
 

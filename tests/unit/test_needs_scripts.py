@@ -119,9 +119,9 @@ def test_a_page_that_says_something_needs_none(mode: TextMode) -> None:
 def test_looking_for_it_changes_nothing_that_is_extracted() -> None:
     body = page('<div id="root"></div><script id="d">one</script><noscript>two</noscript>').encode()
 
-    wanted = ExtractOptions(TextMode.TEXT, (("s", "#d"), ("n", "noscript")))
-    found = extract(body, PageSource(url="http://h/", charset="utf-8", options=wanted))
+    options = ExtractOptions(TextMode.TEXT, (("s", "#d"), ("n", "noscript")))
+    extracted = extract(body, PageSource(url="http://h/", charset="utf-8", options=options))
 
-    assert found.needs_scripts
-    assert (found.title, found.text) == ("A title", "two")
-    assert found.extracted == {"s": ("one",), "n": ("two",)}
+    assert extracted.needs_scripts
+    assert (extracted.title, extracted.text) == ("A title", "two")
+    assert extracted.extracted == {"s": ("one",), "n": ("two",)}

@@ -12,18 +12,18 @@ HOUR = timedelta(hours=1)
 
 
 def concerns(when: str, count: int = 5, zone: str = "Europe/Berlin", **bounds: object) -> list[str]:
-    found = forecast_of(timetable(when, zone, NOW), NOW, count, ForecastBounds(**bounds))  # type: ignore[arg-type]  # of each field's own
-    return [warning.code for warning in found.warnings]
+    forecast = forecast_of(timetable(when, zone, NOW), NOW, count, ForecastBounds(**bounds))  # type: ignore[arg-type]  # of each field's own
+    return [warning.code for warning in forecast.warnings]
 
 
 def test_runs_come_in_their_order_within_their_bounds() -> None:
     table = timetable("every 1h", "UTC", NOW)
     bounds = ForecastBounds(starts_at=NOW + 2 * HOUR, ends_at=NOW + 4 * HOUR)
 
-    found = forecast_of(table, NOW, 10, bounds)
+    forecast = forecast_of(table, NOW, 10, bounds)
 
-    assert found.instants == tuple(NOW + n * HOUR for n in (2, 3, 4))
-    assert found.warnings == ()
+    assert forecast.instants == tuple(NOW + n * HOUR for n in (2, 3, 4))
+    assert forecast.warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,12 @@ KEPT = {
 
 
 @pytest.mark.parametrize("page", [PLAIN, FULL])
-@pytest.mark.parametrize("kept", [{}, {"text": ""}, KEPT])
-def test_a_record_is_what_the_shape_of_the_page_says(page: Page, kept: dict[str, object]) -> None:
-    expected = as_dict(PageOut.of(page, **kept))
-    record = record_of(page, kept)
+@pytest.mark.parametrize("stored_text", [{}, {"text": ""}, KEPT])
+def test_a_record_is_what_the_shape_of_the_page_says(
+    page: Page, stored_text: dict[str, object]
+) -> None:
+    expected = as_dict(PageOut.of(page, **stored_text))
+    record = record_of(page, stored_text)
     assert record == expected
     assert list(record) == list(expected)
 

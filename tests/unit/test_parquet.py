@@ -41,8 +41,8 @@ def written(writer: Parquet, *records: Record) -> bytes:
 
 
 def rows(data: bytes) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
-    return found
+    records: list[Mapping[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
+    return records
 
 
 def test_pandas_reads_columns_with_their_types() -> None:
@@ -67,7 +67,7 @@ def test_duckdb_asks_the_file_itself(tmp_path: Path) -> None:
     (tmp_path / "p.parquet").write_bytes(
         written(Parquet(["price", "none"], html=True), record, a_record(depth=0))
     )
-    found = (
+    query_rows = (
         duckdb.connect()
         .execute(f"""
         SELECT list_sum("extracted.price"::INT[]) AS total,
@@ -76,13 +76,15 @@ def test_duckdb_asks_the_file_itself(tmp_path: Path) -> None:
     """)
         .fetchall()
     )
-    assert found == [(21, 0, 3, "a=1")]
+    assert query_rows == [(21, 0, 3, "a=1")]
 
 
 @settings(deadline=None)  # a file each, and the first loads more
-@given(title=ANY_TEXT, url=ANY_TEXT, found=st.lists(ANY_TEXT), text=ANY_TEXT)
-def test_all_but_half_characters_is_kept(title: str, url: str, found: list[str], text: str) -> None:
-    record = a_record(text, title=title, url=url, extracted={"x": tuple(found)})
+@given(title=ANY_TEXT, url=ANY_TEXT, found_on=st.lists(ANY_TEXT), text=ANY_TEXT)
+def test_all_but_half_characters_is_kept(
+    title: str, url: str, found_on: list[str], text: str
+) -> None:
+    record = a_record(text, title=title, url=url, extracted={"x": tuple(found_on)})
     (row,) = rows(written(Parquet(["x"], text=True), record))
     assert row["title"] == record["title"]
     assert row["url"] == record["url"]
@@ -107,14 +109,14 @@ class Source:
     """Records without end, counting how many were asked for."""
 
     def __init__(self, record: Record) -> None:
-        self.asked = 0
+        self.reads = 0
         self.closed = False
         self._record = record
 
     async def records(self, most: int) -> AsyncGenerator[Record]:
         try:
-            while self.asked < most:
-                self.asked += 1
+            while self.reads < most:
+                self.reads += 1
                 yield self._record
         finally:
             self.closed = True
@@ -127,7 +129,7 @@ async def test_a_row_group_is_given_as_soon_as_it_is_full() -> None:
     first = await anext(stream)
 
     assert len(first) > 0
-    assert source.asked == MOST_ROWS
+    assert source.reads == MOST_ROWS
     rest = [portion async for portion in stream]
     file = pq.ParquetFile(io.BytesIO(first + b"".join(rest)))
     assert file.metadata.num_rows == 3 * MOST_ROWS
@@ -149,7 +151,7 @@ async def test_long_texts_make_a_row_group_full_sooner() -> None:
 
         await anext(stream)
 
-        assert source.asked == MOST_CHARACTERS >> 20, name
+        assert source.reads == MOST_CHARACTERS >> 20, name
         await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
         assert source.closed, name
 

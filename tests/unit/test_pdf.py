@@ -34,16 +34,16 @@ def document(*pages: bytes, title: str = "A title") -> bytes:
         head = f"<< /Length {len(packed)} /Filter /FlateDecode >>\nstream\n".encode()
         objects.append(head + packed + b"\nendstream")
     body, places = b"%PDF-1.7\n", []
-    for number, one in enumerate(objects, 1):
+    for number, pdf_object in enumerate(objects, 1):
         places.append(len(body))
-        body += f"{number} 0 obj\n".encode() + one + b"\nendobj\n"
+        body += f"{number} 0 obj\n".encode() + pdf_object + b"\nendobj\n"
     table = "".join(f"{place:010} 00000 n \n" for place in places)
     size = len(objects) + 1
     end = f"trailer << /Size {size} /Root 1 0 R /Info 3 0 R >>\nstartxref\n{len(body)}\n%%EOF"
     return body + f"xref\n0 {size}\n0000000000 65535 f \n{table}{end}".encode()
 
 
-def said(text: str) -> bytes:
+def text_content(text: str) -> bytes:
     return f"BT /F1 12 Tf 50 700 Td ({text}) Tj ET".encode()
 
 
@@ -70,26 +70,28 @@ async def read(body: bytes, limit_s: float = 30) -> Extracted:
 
 
 async def test_a_pdf_has_its_text_title_and_language() -> None:
-    page = await read(document(said("First page"), b"", said("Second page")))
+    page = await read(document(text_content("First page"), b"", text_content("Second page")))
     assert (page.text, page.title, page.lang) == ("First page\n\nSecond page", "A title", "en-GB")
 
 
-@pytest.mark.parametrize("body", [b"", b"%PDF-1.7\n", document(said("x"))[:200], b"\0" * 5_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"%PDF-1.7\n", document(text_content("x"))[:200], b"\0" * 5_000]
+)
 async def test_what_is_no_pdf_is_an_error(body: bytes) -> None:
     with pytest.raises(ExtractError, match=r"^the PDF is damaged: "):
         await read(body)
 
 
 async def test_an_encrypted_pdf_is_an_error_only_if_it_needs_a_password() -> None:
-    good = document(said("Hello"))
+    good = document(text_content("Hello"))
     assert (await read(encrypted(good, ""))).text == "Hello"
     with pytest.raises(ExtractError, match=r"^the PDF is encrypted and needs a passw"):
         await read(encrypted(good, "secret"))
 
 
 async def test_damaged_pages_of_a_pdf_are_counted_in_its_note() -> None:
-    packed, kids = zlib.compress(said("Second")), b"/Kids [4 0 R 6 0 R 8 0 R]"
-    good = document(said("First"), said("Second"), said("Third"))
+    packed, kids = zlib.compress(text_content("Second")), b"/Kids [4 0 R 6 0 R 8 0 R]"
+    good = document(text_content("First"), text_content("Second"), text_content("Third"))
     for bad, text, damaged in (
         (good, "First\n\nSecond\n\nThird", ""),
         (good.replace(packed, b"\xff" * len(packed)), "First\n\nThird", "1 of 3"),
@@ -99,7 +101,9 @@ async def test_damaged_pages_of_a_pdf_are_counted_in_its_note() -> None:
         note = damaged and f"damaged pages of the PDF: {damaged}"
         assert (page.text, page.cut, page.nearly_empty) == (text, note, False)
     with pytest.raises(ExtractError, match=r"damaged: none of its pages can be read"):
-        await read(document(said("x")).replace(zlib.compress(said("x")), b"\xff" * 40))
+        await read(
+            document(text_content("x")).replace(zlib.compress(text_content("x")), b"\xff" * 40)
+        )
 
 
 async def test_a_pdf_of_images_is_nearly_empty() -> None:
@@ -108,7 +112,7 @@ async def test_a_pdf_of_images_is_nearly_empty() -> None:
 
 
 async def test_a_stream_that_unpacks_to_gigabytes_is_an_error_or_cut_short() -> None:
-    bomb = document(said("x") + b" " * (1 << 28), said("y"))
+    bomb = document(text_content("x") + b" " * (1 << 28), text_content("y"))
     assert len(bomb) < 1 << 20
     try:
         page = await read(bomb)
@@ -119,7 +123,7 @@ async def test_a_stream_that_unpacks_to_gigabytes_is_an_error_or_cut_short() -> 
 
 
 async def test_a_pdf_that_takes_too_long_is_an_error_and_holds_nobody_up() -> None:
-    slow = document(said("x") * 200_000)
+    slow = document(text_content("x") * 200_000)
     pool = ParsePool(2, limit_s=0.3)
     try:
         async with asyncio.timeout(20):

@@ -61,12 +61,12 @@ limits = st.builds(
 
 
 @given(limits, limits, limits)
-def test_no_limit_is_above_a_ceiling(asked: Limits, first: Limits, second: Limits) -> None:
-    within = clamped(asked, first, second)
+def test_no_limit_is_above_a_ceiling(job_limits: Limits, first: Limits, second: Limits) -> None:
+    within = clamped(job_limits, first, second)
     for name in LIMIT_NAMES:
-        every = [getattr(each, name) for each in (asked, first, second)]
-        known = [value for value in every if value is not None]
-        assert getattr(within, name) == (min(known) if known else None)
+        every = [getattr(each, name) for each in (job_limits, first, second)]
+        numbers = [value for value in every if value is not None]
+        assert getattr(within, name) == (min(numbers) if numbers else None)
     assert clamped(within, first, second) == within
 
 
@@ -145,8 +145,8 @@ def test_what_a_spec_asks_for_is_read_from_its_fields() -> None:
         ({"allow_addresses": ("10.0.0.0/8",)}, (Grant.ADDRESSES,)),
         ({"ignore_robots": True, "allow_private": True}, (Grant.PRIVATE, Grant.IGNORE_ROBOTS)),
     ]
-    for asked, expected in cases:
-        assert needed_grants(a_spec(**asked)) == expected, asked
+    for fields, expected in cases:
+        assert needed_grants(a_spec(**fields)) == expected, fields
 
 
 def test_what_is_not_granted_is_withheld() -> None:
@@ -157,8 +157,8 @@ def test_what_is_not_granted_is_withheld() -> None:
 
 
 def test_what_is_missing_is_told_by_the_fields_of_the_spec() -> None:
-    told = not_granted((Grant.PRIVATE, Grant.IGNORE_ROBOTS))
-    assert told == "allow_private, ignore_robots: not granted on this server"
+    missing = not_granted((Grant.PRIVATE, Grant.IGNORE_ROBOTS))
+    assert missing == "allow_private, ignore_robots: not granted on this server"
     assert not_granted(()) == ""
 
 
@@ -272,6 +272,6 @@ def test_a_day_is_one_of_utc() -> None:
 
 
 def test_what_is_asked_for_is_the_quota() -> None:
-    asked = {"running": 2, "bytes_per_day": None, "ceilings": {"duration_s": 60}}
-    made = msgspec.convert(asked, QuotaAsk).quota
-    assert made == Quota(running=2, ceilings=Limits(duration_s=60))
+    fields = {"running": 2, "bytes_per_day": None, "ceilings": {"duration_s": 60}}
+    quota = msgspec.convert(fields, QuotaAsk).quota
+    assert quota == Quota(running=2, ceilings=Limits(duration_s=60))

@@ -83,11 +83,11 @@ samples = st.builds(
 def a_crawl(
     seconds: int,
     done: Callable[[float], float],
-    found: Callable[[float], float],
+    discovered: Callable[[float], float],
     *,
     workload: Workload | None = None,
 ) -> tuple[Usage, Pulse]:
-    """Return how a crawl stands after some seconds; *found* is by how many URLs are done."""
+    """Return how a crawl stands after some seconds; *discovered* is by how many URLs are done."""
     workload = workload or Workload()
 
     def usage(at_s: int) -> Usage:
@@ -96,7 +96,7 @@ def a_crawl(
             done=n,
             pages=n,
             bytes=1000 * n,
-            discovered=max(n, int(found(n))),
+            discovered=max(n, int(discovered(n))),
             duration_s=at_s,
         )
 
@@ -107,16 +107,16 @@ def a_crawl(
 
 
 def samples_of(usages: Sequence[Usage], workload: Workload) -> list[Sample]:
-    found: list[Sample] = []
+    samples: list[Sample] = []
     for usage in usages:
-        found.append(sample_of(usage, workload, found[-1] if found else None))
-    return found
+        samples.append(sample_of(usage, workload, samples[-1] if samples else None))
+    return samples
 
 
-def steady(seconds: int, found: int = 1000, **workload: Any) -> tuple[Usage, Pulse]:
+def steady(seconds: int, discovered: int = 1000, **workload: Any) -> tuple[Usage, Pulse]:
     """Return a crawl at ten URLs a second that has known all its URLs from the beginning."""
-    known = Workload(**workload)
-    return a_crawl(seconds, lambda at_s: 10 * at_s, lambda _: found, workload=known)
+    load = Workload(**workload)
+    return a_crawl(seconds, lambda at_s: 10 * at_s, lambda _: discovered, workload=load)
 
 
 def running(stands: tuple[Usage, Pulse], limits: Limits | None = None) -> Progress:
@@ -203,10 +203,10 @@ def test_links_that_all_came_at_the_start_are_not_taken_for_growth() -> None:
 
 
 def test_discovery_that_decays_is_expected_to_go_on_decaying() -> None:
-    def found(n: float) -> float:
+    def discovered(n: float) -> float:
         return 1000 * (1 - math.exp(-n / 200))
 
-    halfway = a_crawl(25, lambda at_s: 10 * at_s, found)
+    halfway = a_crawl(25, lambda at_s: 10 * at_s, discovered)
 
     assert halfway[0].waiting < 500  # of the 750 that there will be
     estimate = eta(halfway)
@@ -271,9 +271,9 @@ def test_a_hold_of_all_hosts_is_added_to_the_time_and_changes_no_pace() -> None:
     history = [Sample(at_s=at_s, done=10 * at_s, discovered=1000) for at_s in range(10, 41)]
     history[-1] = replace(history[-1], at_s=70.0, held_s=30.0)
     workload = Workload(hold_s=20.0, holds=1, held_s=30.0)
-    held = replace(usage, duration_s=70), pulse_of(history, workload)
+    paused = replace(usage, duration_s=70), pulse_of(history, workload)
 
-    estimate = eta(held)
+    estimate = eta(paused)
 
     assert 60 < estimate.p10_s <= 80  # a minute of work, a third of one to wait
     assert estimate.p90_s > 110  # and perhaps another hold or two
@@ -284,9 +284,9 @@ def using(rests_s: float) -> ProxyUse:
 
 
 def test_what_makes_a_crawl_slow_is_said_in_a_sentence() -> None:
-    quick, all_at_once = steady(40), steady(99, found=1000)
+    quick, all_at_once = steady(40), steady(99, discovered=1000)
     growing = a_crawl(40, lambda at_s: at_s, lambda at_s: 20 * at_s)
-    for stands, said in [
+    for stands, sentence in [
         (quick, ""),
         (all_at_once, ""),
         (steady(40, proxies=(using(0.0), using(7.5))), ""),
@@ -304,7 +304,7 @@ def test_what_makes_a_crawl_slow_is_said_in_a_sentence() -> None:
         (growing, "Still finding new URLs, so this is a rough estimate"),
     ]:
         remark = running(stands).remark
-        assert (said in remark) if said else remark == "", remark
+        assert (sentence in remark) if sentence else remark == "", remark
     usage, pulse = steady(40, hold_s=19.2)
     assert progress_of(Limits(), usage, pulse, State.PAUSED).remark == ""
 
@@ -380,7 +380,7 @@ def test_an_estimate_is_a_range_that_is_never_negative_or_a_reason(
 # --- the pace
 
 
-def a_history(*done: int, every_s: float = 1.0, found: int = 0) -> list[Sample]:
+def a_history(*done: int, every_s: float = 1.0, discovered: int = 0) -> list[Sample]:
     return [
         Sample(
             at_s=every_s * i,
@@ -388,7 +388,7 @@ def a_history(*done: int, every_s: float = 1.0, found: int = 0) -> list[Sample]:
             pages=n,
             bytes=100 * n,
             errors=n // 10,
-            discovered=found * n,
+            discovered=discovered * n,
             busy_s=4 * every_s * i,
             found_at=n,
         )
@@ -397,7 +397,7 @@ def a_history(*done: int, every_s: float = 1.0, found: int = 0) -> list[Sample]:
 
 
 def test_a_pace_is_what_was_done_over_running_time() -> None:
-    pulse = pulse_of(a_history(0, 10, 20, 30, 40, found=2))
+    pulse = pulse_of(a_history(0, 10, 20, 30, 40, discovered=2))
     assert pulse == Pulse(
         rate=10.0,
         spread=0.0,
@@ -423,8 +423,8 @@ def test_a_pace_has_a_spread_and_is_never_negative() -> None:
 
 def test_time_in_which_everything_is_held_back_is_no_pace() -> None:
     history = a_history(0, 10, 20, 20, 20)
-    held = [replace(one, held_s=max(0.0, one.at_s - 2)) for one in history]
-    pulse = pulse_of(held)
+    with_holds = [replace(sample, held_s=max(0.0, sample.at_s - 2)) for sample in history]
+    pulse = pulse_of(with_holds)
     assert (pulse.rate, pulse.active_s, pulse.spread) == (5.0, (2.0, 0.0), 0.0)
 
 
@@ -454,8 +454,8 @@ def test_no_pace_is_ever_negative(history: list[Sample]) -> None:
 # --- milestones
 
 
-def passed(stands: tuple[Usage, Pulse], told: int = 0, **limits: Any) -> tuple[int, ...]:
-    return milestones(Limits(**limits), *stands, told)
+def passed(stands: tuple[Usage, Pulse], previous: int = 0, **limits: Any) -> tuple[int, ...]:
+    return milestones(Limits(**limits), *stands, previous)
 
 
 def test_each_milestone_that_is_passed_is_told_once() -> None:
@@ -463,9 +463,9 @@ def test_each_milestone_that_is_passed_is_told_once() -> None:
         assert passed(steady(seconds)) == marks, seconds
         assert passed(steady(seconds, 10**6), pages=1000) == marks, seconds
         assert passed(steady(seconds), pages=10_000, errors=1) == marks, seconds
-    assert passed(steady(80), told=25) == (50, 75)
-    assert passed(steady(80), told=75) == ()
-    assert passed(steady(30), told=50) == ()
+    assert passed(steady(80), previous=25) == (50, 75)
+    assert passed(steady(80), previous=75) == ()
+    assert passed(steady(30), previous=50) == ()
 
 
 def test_the_time_that_a_job_may_take_is_part_of_its_way() -> None:

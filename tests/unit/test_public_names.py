@@ -50,11 +50,11 @@ def test_the_parts_of_the_mission_are_public() -> None:
 
 def test_a_public_name_is_found_documented_and_where_type_checkers_look() -> None:
     for name in public_names.__all__:
-        found = getattr(crawlyard, name)
+        member = getattr(crawlyard, name)
         assert public_names.MODULE_OF[name] == names_for_type_checkers()[name], name
-        if inspect.isclass(found):
-            assert found.__doc__, name
-            assert found.__module__ == public_names.MODULE_OF[name], name
+        if inspect.isclass(member):
+            assert member.__doc__, name
+            assert member.__module__ == public_names.MODULE_OF[name], name
 
 
 def test_a_star_import_has_all_public_names() -> None:
@@ -80,11 +80,13 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 def test_the_package_is_imported_without_what_it_can_do() -> None:
     script = "import sys, crawlyard; print(*sorted(m for m in sys.modules if 'crawlyard' in m))"
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    assert said.stdout.split() == [b"crawlyard"]
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert process.stdout.split() == [b"crawlyard"]
 
 
 def test_a_module_that_is_loaded_late_is_found_by_its_name() -> None:
-    said = "import crawlyard.sync, crawlyard.api.near; print(crawlyard.api.near.open.__name__)"
-    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    script = "import crawlyard.sync, crawlyard.api.near; print(crawlyard.api.near.open.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.stderr) == ("open\n", "")

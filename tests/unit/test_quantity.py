@@ -160,7 +160,7 @@ def test_a_job_waits_for_one_job_before_it_and_for_the_one_slot() -> None:
     job = a_job(due_at=NOW)
     busy = a_report(slots=1, running=("other",))
     waits = pending_waits(
-        job, NOW, None, 1, held=False, among=Surroundings(workers=(busy,), counted=100)
+        job, NOW, None, 1, is_held=False, among=Surroundings(workers=(busy,), counted=100)
     )
     assert [wait.detail for wait in waits] == [
         "every slot is taken (1 slot of 1 worker)",
@@ -180,9 +180,9 @@ def test_a_limit_of_one_is_singular() -> None:
 
 def test_no_message_puts_a_plural_behind_a_number_that_may_be_one() -> None:
     for suffix in ["py", "js"]:
-        found = [
-            f"{file.relative_to(SOURCE)}: {one[0]}"
+        findings = [
+            f"{file.relative_to(SOURCE)}: {match[0]}"
             for file in SOURCE.rglob(f"*.{suffix}")
-            for one in PLURAL.finditer(file.read_text("utf-8"))
+            for match in PLURAL.finditer(file.read_text("utf-8"))
         ]
-        assert found == [], suffix
+        assert findings == [], suffix

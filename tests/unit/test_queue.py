@@ -173,9 +173,9 @@ def test_owners_that_wait_together_are_served_alike(counts: list[int], before: i
     ]
     served = [job.owner for job in claimed(waiting)]
     for n in range(len(served)):
-        left = [o for o in range(len(counts)) if served[:n].count(f"o{o}") < counts[o]]
-        got = [served[:n].count(f"o{owner}") for owner in left]
-        assert max(got, default=0) - min(got, default=0) <= 1
+        still_waiting = [o for o in range(len(counts)) if served[:n].count(f"o{o}") < counts[o]]
+        counts_served = [served[:n].count(f"o{owner}") for owner in still_waiting]
+        assert max(counts_served, default=0) - min(counts_served, default=0) <= 1
 
 
 def test_priorities_are_words_in_the_order_of_their_ranks() -> None:

@@ -39,9 +39,9 @@ def _html(node: Node) -> str:
         return escape(node, quote=False)
     [tag, attributes, *children] = node
     name, _, word = tag.partition(".")
-    shown = {"class": word} if word else {}
-    shown |= {key: value for key, value in attributes.items() if name != "a" or key == "href"}
-    words = "".join(f' {key}="{value}"' for key, value in shown.items())
+    visible = {"class": word} if word else {}
+    visible |= {key: value for key, value in attributes.items() if name != "a" or key == "href"}
+    words = "".join(f' {key}="{value}"' for key, value in visible.items())
     return f"<{name}{words}>" + ("" if name in {"br", "hr"} else f"{html_of(children)}</{name}>")
 
 

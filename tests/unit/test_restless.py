@@ -23,23 +23,23 @@ def text(*middle: str) -> list[str]:
     return ["# A page", "Its first paragraph.", *middle, "Its last paragraph.", "The end."]
 
 
-def places(one: Sequence[str], other: Sequence[str]) -> Sequence[Place]:
-    return places_of(restless(one, other))
+def places(first: Sequence[str], other: Sequence[str]) -> Sequence[Place]:
+    return places_of(restless(first, other))
 
 
 def test_what_differs_between_two_fetches_is_a_place() -> None:
-    one = ["a", "10:41:02", "b", "advert one", "buy it", "c"]
+    first = ["a", "10:41:02", "b", "advert one", "buy it", "c"]
     other = ["a", "10:41:03", "b", "advert two", "c"]
-    assert places(one, other) == [Place(1, 2, 1), Place(3, 5, 2)]
-    assert places(other, one) == [Place(1, 2, 1), Place(3, 4, 2)]
-    assert restless(one, one) == b""
+    assert places(first, other) == [Place(1, 2, 1), Place(3, 5, 2)]
+    assert places(other, first) == [Place(1, 2, 1), Place(3, 4, 2)]
+    assert restless(first, first) == b""
     assert restless([], ["x"]) == b"[[0,0,1]]"
 
 
 def test_lines_that_are_there_many_times_hold_texts_together_by_their_number() -> None:
     rows = ["| 0 | 0 |"] * 50
-    one, other = [*rows, "12", *rows, "13", *rows], [*rows, "14", *rows, "15", *rows]
-    assert list(gaps(one, other)) == [Gap(50, 51, 50, 51), Gap(101, 102, 101, 102)]
+    first, other = [*rows, "12", *rows, "13", *rows], [*rows, "14", *rows, "15", *rows]
+    assert list(gaps(first, other)) == [Gap(50, 51, 50, 51), Gap(101, 102, 101, 102)]
 
 
 def test_a_clock_a_counter_and_an_advertisement_are_calmed() -> None:
@@ -62,8 +62,8 @@ def test_an_advertisement_may_have_more_lines_or_none() -> None:
         (full, none, full),
         (full, short, none),
     ):
-        found = calmed(before, after, (), places(after, again))
-        assert (found == after) == (len(before) <= max(len(after), len(again)))
+        calm_lines = calmed(before, after, (), places(after, again))
+        assert (calm_lines == after) == (len(before) <= max(len(after), len(again)))
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_a_change_beside_a_counter_is_counted_without_the_counter() -> None:
 def test_an_advertisement_may_wander() -> None:
     first, second = ["Buy tea.", "Now with", "more leaves."], ["Buy a hat.", "It is", "black."]
     long = "What the page has to say is longer than that. " * 3
-    one, other = [long, *first, long + long, *second], [long, *second, long + long, *first]
-    assert places(one, other) == [Place(1, 4, 3), Place(5, 8, 3)]
+    fetched, other = [long, *first, long + long, *second], [long, *second, long + long, *first]
+    assert places(fetched, other) == [Place(1, 4, 3), Place(5, 8, 3)]
 
 
 def test_what_differs_from_each_run_to_the_next_is_recurring() -> None:
@@ -110,31 +110,31 @@ def test_what_differs_from_each_run_to_the_next_is_recurring() -> None:
 
 
 def test_places_that_overlap_are_one() -> None:
-    one, other = (
+    first, other = (
         encoded([Place(1, 3, 2), Place(7, 7, 1)]),
         encoded([Place(2, 5, 4), Place(5, 6, 1)]),
     )
-    assert places_of(one, other) == [Place(1, 5, 4), Place(5, 6, 1), Place(7, 7, 1)]
+    assert places_of(first, other) == [Place(1, 5, 4), Place(5, 6, 1), Place(7, 7, 1)]
 
 
 def test_a_text_that_is_another_one_each_time_has_no_places() -> None:
     many = range(MOST_PLACES + 1)
-    one, other = ([line for n in many for line in (f"{n}", f"{n} {m}")] for m in "ab")
-    assert restless(one, other) == b""
-    assert restless([*one[:2], *["x"] * MOST_LINES], [*other[:2], *["x"] * MOST_LINES]) == b""
+    first, other = ([line for n in many for line in (f"{n}", f"{n} {m}")] for m in "ab")
+    assert restless(first, other) == b""
+    assert restless([*first[:2], *["x"] * MOST_LINES], [*other[:2], *["x"] * MOST_LINES]) == b""
 
 
 @pytest.mark.parametrize("kind", ["alternating", "reversed", "repeated"])
 def test_hostile_texts_take_linear_time(kind: str) -> None:
     lines = MOST_LINES
-    one = [f"line {n}" for n in range(lines)]
+    first = [f"line {n}" for n in range(lines)]
     other = {
-        "alternating": [line if n % 2 else f"{line}!" for n, line in enumerate(one)],
-        "reversed": one[::-1],
+        "alternating": [line if n % 2 else f"{line}!" for n, line in enumerate(first)],
+        "reversed": first[::-1],
         "repeated": ["a", "b"] * (lines // 2),
     }[kind]
     began = time.process_time()
-    found = list(gaps(one, other))
-    assert calmed(one, other, [Place(0, 5, 5)], [Place(3, 3, 1)])
-    assert found
+    differences = list(gaps(first, other))
+    assert calmed(first, other, [Place(0, 5, 5)], [Place(3, 3, 1)])
+    assert differences
     assert time.process_time() - began < 1

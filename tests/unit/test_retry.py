@@ -119,16 +119,16 @@ def walked(moves: list[int]) -> list[Event]:
 def test_on_any_walk_there_is_one_attempt_for_each_claim(moves: list[int]) -> None:
     events = walked(moves)
 
-    found = attempts_of(events)
+    attempts = attempts_of(events)
 
     begun = [event.at for event in events if event.name is EventName.STARTED]
-    assert [attempt.begun_at for attempt in found] == begun
-    assert [attempt.number for attempt in found] == list(range(1, len(begun) + 1))
-    assert all(attempt.ended_at for attempt in found[:-1])
-    for attempt in found:
+    assert [attempt.begun_at for attempt in attempts] == begun
+    assert [attempt.number for attempt in attempts] == list(range(1, len(begun) + 1))
+    assert all(attempt.ended_at for attempt in attempts[:-1])
+    for attempt in attempts:
         assert (attempt.ended_at is None) == (attempt.outcome == "running")
         assert attempt.ended_at is None or attempt.ended_at >= attempt.begun_at
-    assert attempts_of(event for event in events if event.name in TELLING) == found
+    assert attempts_of(event for event in events if event.name in TELLING) == attempts
 
 
 def test_a_job_that_was_taken_back_from_a_dead_worker_has_lost_it() -> None:

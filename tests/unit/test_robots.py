@@ -205,8 +205,8 @@ paths = st.text("ab/", max_size=8).map("/".__add__)
 
 @given(pattern=patterns, path=paths)
 def test_wildcards_match_as_by_trying_everything(pattern: str, path: str) -> None:
-    found = verdict(anyone(f"Disallow: {pattern}"), path)
-    assert (found is not None) == fits(pattern, path)
+    matched_rule = verdict(anyone(f"Disallow: {pattern}"), path)
+    assert (matched_rule is not None) == fits(pattern, path)
 
 
 def octets(pattern: str) -> int:
@@ -220,8 +220,8 @@ def test_the_longest_rule_decides_whatever_the_order(
 ) -> None:
     body = anyone(*(f"{'Allow' if allow else 'Disallow'}: {pattern}" for allow, pattern in rules))
     fitting = [(octets(pattern), allow) for allow, pattern in rules if fits(pattern, path)]
-    found = verdict(body, path)
-    assert (found is None) == max(fitting, default=(0, True))[1]
+    deciding_rule = verdict(body, path)
+    assert (deciding_rule is None) == max(fitting, default=(0, True))[1]
 
 
 @given(body=st.binary(max_size=300), path=st.text(max_size=20))

@@ -18,15 +18,15 @@ def facts(schedule: ScheduleOut) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("zone", "said"),
+    ("zone", "shown_text"),
     [
         ("Europe/Berlin", "Sun 2026-03-29 03:00 CEST"),
         ("UTC", "Sun 2026-03-29 01:00 UTC"),
         ("Mars/Olympus", "Sun 2026-03-29 01:00 UTC"),
     ],
 )
-def test_an_instant_is_shown_as_the_clock_on_that_wall_does(zone: str, said: str) -> None:
-    assert local(datetime(2026, 3, 29, 1, tzinfo=UTC), zone) == said
+def test_an_instant_is_shown_as_the_clock_on_that_wall_does(zone: str, shown_text: str) -> None:
+    assert local(datetime(2026, 3, 29, 1, tzinfo=UTC), zone) == shown_text
 
 
 def test_a_schedule_is_on_paused_or_ended() -> None:
@@ -40,17 +40,17 @@ def test_a_schedule_is_on_paused_or_ended() -> None:
 def test_one_whose_zone_is_gone_can_be_looked_at() -> None:
     schedule = ScheduleOut.of(a_schedule(zone="Mars/Olympus", paused_at=NOW, paused_by="scheduler"))
 
-    told = facts(schedule)
+    rows = facts(schedule)
 
-    assert "Mars/Olympus" in told["in words"]
-    assert told["paused"] == "by scheduler, Fri 2026-01-02 03:04:05 UTC"
+    assert "Mars/Olympus" in rows["in words"]
+    assert rows["paused"] == "by scheduler, Fri 2026-01-02 03:04:05 UTC"
 
 
 def test_what_a_policy_does_is_told() -> None:
-    told = facts(ScheduleOut.of(a_schedule()))
+    rows = facts(ScheduleOut.of(a_schedule()))
 
-    assert told["overlap"].startswith("skip: While a job")
-    assert told["misfire"].startswith("run once: After a time")
+    assert rows["overlap"].startswith("skip: While a job")
+    assert rows["misfire"].startswith("run once: After a time")
 
 
 def test_a_run_of_a_user_names_them_once_however_its_row_was_stored() -> None:
@@ -74,6 +74,6 @@ def test_params_that_are_credentials_are_not_shown() -> None:
 def test_credentials_are_not_shown() -> None:
     overrides = {"urls": ["https://example.com/"], "headers": {"Authorization": "Bearer s3cret"}}
 
-    shown = ScheduleOut.of(a_schedule(overrides=overrides))
+    schedule = ScheduleOut.of(a_schedule(overrides=overrides))
 
-    assert "s3cret" not in str(as_dict(shown))
+    assert "s3cret" not in str(as_dict(schedule))

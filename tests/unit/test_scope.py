@@ -192,5 +192,5 @@ def fits(glob: str, text: str) -> bool:
 @given(glob=st.text("ab.*?+(", max_size=6), path=st.text("ab.+(", max_size=7))
 def test_globs_match_as_by_trying_everything(glob: str, path: str) -> None:
     boundary = a_boundary("http://h/", exclude=("/" + glob,))
-    found = boundary.verdict("http://h/" + path, 1)
-    assert (found is not None) == fits(glob, path)
+    reason = boundary.verdict("http://h/" + path, 1)
+    assert (reason is not None) == fits(glob, path)

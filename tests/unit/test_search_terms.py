@@ -35,7 +35,7 @@ def fits(piece: Piece, term: str) -> bool:
     return term.endswith(piece.text) if piece.ends else piece.text in term
 
 
-def told(head: str, text: str) -> list[str]:
+def page_terms(head: str, text: str) -> list[str]:
     """Return the terms of a page in order."""
     return terms_of(head, text.encode()).words.split()
 
@@ -45,8 +45,8 @@ def told(head: str, text: str) -> list[str]:
 def test_what_a_page_has_is_never_missed(text: str, data: st.DataObject) -> None:
     head = head_of("", "", text)
     for lower, terms in [
-        (" ".join(lowered(text).split()), told("", text)),
-        (head, told(head, "")),
+        (" ".join(lowered(text).split()), page_terms("", text)),
+        (head, page_terms(head, "")),
     ]:
         start = data.draw(st.integers(0, len(lower)))
         word = lower[start : start + data.draw(st.integers(1, 100))]
@@ -73,7 +73,7 @@ def test_what_a_page_has_is_never_missed(text: str, data: st.DataObject) -> None
 def test_terms_are_words_letters_without_spaces_and_their_pairs_and_spans(
     text: str, terms: set[str]
 ) -> None:
-    assert set(told("", text)) == terms
+    assert set(page_terms("", text)) == terms
 
 
 def test_damaged_text_has_the_terms_that_are_whole() -> None:
@@ -91,48 +91,48 @@ def test_of_a_short_page_the_order_is_known_and_of_a_long_one_that_it_is_not() -
 
 
 def test_a_query_asks_for_whole_terms_where_it_tells_where_they_end() -> None:
-    def told(query: str) -> list[tuple[str, bool, bool]]:
+    def query_terms(query: str) -> list[tuple[str, bool, bool]]:
         pieces = (p for word in words_of(query) for p in pieces_of(word))
         return [(p.text, p.begins, p.ends) for p in pieces]
 
-    assert told("Install") == [("install", False, False)]
-    assert told('"getting started now"') == [
+    assert query_terms("Install") == [("install", False, False)]
+    assert query_terms('"getting started now"') == [
         ("getting", False, True),
         ("started", True, True),
         ("now", True, False),
     ]
-    assert told("東京都 都") == [
+    assert query_terms("東京都 都") == [
         ("東京", True, True),
         ("京都", True, True),
         ("都", True, True),
     ]
-    assert told("a" * 30) == [("a" * 20, False, False)]
-    assert told("% _ !") == [("_", False, False)]
+    assert query_terms("a" * 30) == [("a" * 20, False, False)]
+    assert query_terms("% _ !") == [("_", False, False)]
 
 
 def test_a_page_with_too_many_terms_has_one_that_all_searches_read() -> None:
     many = " ".join(map(str, range(10**5, 10**5 + MOST_LETTERS // 6 + 1)))
-    assert told("", many) == [HUGE]
-    assert not {HUGE, LONG, job_term(12)} & set(told("", "# #12 ## a#b"))
+    assert page_terms("", many) == [HUGE]
+    assert not {HUGE, LONG, job_term(12)} & set(page_terms("", "# #12 ## a#b"))
 
 
 def test_the_terms_of_a_page_fit_into_a_mebibyte_though_they_overlap() -> None:
     letters = Random(1)
     for first, last in ((0x4E00, 0x9FFF), (0x20000, 0x2FFFF), (0x10330, 0x10340)):
         many = "".join(chr(letters.randint(first, last)) for _ in range(190_000))
-        assert sum(len(term.encode()) for term in told("", many)) < 1 << 20
+        assert sum(len(term.encode()) for term in page_terms("", many)) < 1 << 20
 
 
 def test_pieces_are_adjacent_unless_the_page_may_have_more_between_them() -> None:
-    def told(query: str) -> list[list[str]]:
+    def phrase_texts(query: str) -> list[list[str]]:
         return [[p.text for p in phrase] for phrase in phrases_of(pieces_of(query))]
 
-    assert told("getting started, now") == [["getting", "started", "now"]]
-    assert told("foo-bar") == [["foo", "bar"]]
-    assert told("install") == []
-    assert told("x東京都 y") == [["x", "東京", "京都", "y"]]
-    assert told("a b 都") == [["a", "b"]]  # 都 may have others after it
-    assert told("都 a b") == [["a", "b"]]
-    assert told("a 都 b") == [["a", "都", "b"]]
+    assert phrase_texts("getting started, now") == [["getting", "started", "now"]]
+    assert phrase_texts("foo-bar") == [["foo", "bar"]]
+    assert phrase_texts("install") == []
+    assert phrase_texts("x東京都 y") == [["x", "東京", "京都", "y"]]
+    assert phrase_texts("a b 都") == [["a", "b"]]  # 都 may have others after it
+    assert phrase_texts("都 a b") == [["a", "b"]]
+    assert phrase_texts("a 都 b") == [["a", "都", "b"]]
     long = "m" * 30
-    assert told(f"a b {long} c d") == [["a", "b", long[:20]], ["c", "d"]]
+    assert phrase_texts(f"a b {long} c d") == [["a", "b", long[:20]], ["c", "d"]]

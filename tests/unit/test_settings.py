@@ -79,13 +79,13 @@ def test_a_bad_value_is_refused_by_name(subtests: pytest.Subtests) -> None:
 
 
 def test_the_public_url_is_kept_as_browsers_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for written, kept in [
+    for written, normalized in [
         ("https://Yard.example.org/", "https://yard.example.org"),
         ("https://yard.example.org:443", "https://yard.example.org"),
         ("http://[::1]:8700", "http://[::1]:8700"),
         ("", ""),
     ]:
-        assert Settings(public_url=written).public_url == kept
+        assert Settings(public_url=written).public_url == normalized
     monkeypatch.setenv("CRAWLYARD_PUBLIC_URL", "yard.example.org")
     expected = r"^public_url: expected http.*, got 'yard\.example\.org' \(from CRAWLYARD_PUBLIC_URL"
     with pytest.raises(Invalid, match=expected):
@@ -150,7 +150,7 @@ def test_all_bad_settings_are_named_at_once(folder: Path, monkeypatch: pytest.Mo
 def test_values_of_the_environment_are_read_as_their_settings_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = {
+    environment = {
         "JOBS": " 8 ",
         "SEARCH_INDEX": "off",
         "LEASE_S": "7",
@@ -160,7 +160,7 @@ def test_values_of_the_environment_are_read_as_their_settings_are(
         "LOG_FORMAT": "json",
         "SECRET_KEY": "k" * 32,
     }
-    for name, value in given.items():
+    for name, value in environment.items():
         monkeypatch.setenv(f"CRAWLYARD_{name}", value)
     monkeypatch.setenv("crawlyard_browsers", "3")
     settings = Settings(data_dir=Path("crawls"))
@@ -168,7 +168,7 @@ def test_values_of_the_environment_are_read_as_their_settings_are(
     assert (settings.ca_file, settings.data_dir) == (Path("null"), Path("crawls"))
     assert (settings.worker_tags, settings.log_format) == (("eu", "gpu"), LogFormat.JSON)
     assert settings.browsers == 3
-    assert settings.named == {name.lower() for name in given} | {"browsers"}
+    assert settings.named == {name.lower() for name in environment} | {"browsers"}
     assert "k" * 32 not in repr(settings)
     monkeypatch.setenv("CRAWLYARD_JOBS", "9")
     assert pickle.loads(pickle.dumps(settings)) == settings

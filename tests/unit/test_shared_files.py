@@ -59,5 +59,5 @@ def test_the_oldest_give_way() -> None:
     for url in urls:
         files.add(url, an_answer(fifth), trusted=True)
 
-    kept = [files.get(url, trusted=True) is not None for url in urls]
-    assert kept == [False, True, True, True, True, True]
+    is_cached = [files.get(url, trusted=True) is not None for url in urls]
+    assert is_cached == [False, True, True, True, True, True]

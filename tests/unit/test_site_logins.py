@@ -60,9 +60,9 @@ def test_a_word_says_how_to_log_in() -> None:
     for word in ("", "basic", "basic:", "bearer:token", "cookies:", "form:", "oauth:x"):
         with pytest.raises(ValueError, match="expected basic:USER, bearer"):
             Login.of(word)
-    with pytest.raises(ValueError, match="by --secret") as told:
+    with pytest.raises(ValueError, match="by --secret") as refusal:
         Login.of("basic:ada:hunter2")
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(refusal.value)
 
 
 def test_a_secret_comes_from_where_its_reference_points(
@@ -74,16 +74,16 @@ def test_a_secret_comes_from_where_its_reference_points(
     basic = Login.of("basic:ada")
 
     def secret(reference: str) -> object:
-        found = asked(basic, url=SITE, user="", secret=reference, fields=(), submit="")
-        assert found["user"] == "ada"
-        return found["secret"]
+        login = asked(basic, url=SITE, user="", secret=reference, fields=(), submit="")
+        assert login["user"] == "ada"
+        return login["secret"]
 
     assert secret("env:SITE_PASSWORD") == "from the environment"
     assert secret(f"file:{file}") == "from a file"
     for reference in ("hunter2", "env:NOT_SET_HERE", f"file:{tmp_path}/missing", ""):
-        with pytest.raises(Invalid, match="--secret") as told:
+        with pytest.raises(Invalid, match="--secret") as refusal:
             secret(reference)
-        assert "hunter2" not in str(told.value)
+        assert "hunter2" not in str(refusal.value)
     form = asked(
         Login.of(f"form:{SITE}/login"),
         url="",
@@ -131,9 +131,9 @@ def test_cookies_are_read_from_a_file(text: str) -> None:
     ],
 )
 def test_a_file_that_is_none_of_cookies_is_refused_without_its_values(text: str, why: str) -> None:
-    with pytest.raises(Invalid, match=why) as told:
+    with pytest.raises(Invalid, match=why) as refusal:
         cookies_in(text, NOW)
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(refusal.value)
 
 
 def test_rules_say_when_a_session_is_logged_out() -> None:
@@ -196,8 +196,8 @@ def test_an_answer_is_logged_out_by_the_rules_or_by_guess() -> None:
 
 
 def rule(url: str, **spec: object) -> str | None:
-    asked = JobSpec(urls=(f"{SITE}/",), **spec)  # type: ignore[arg-type]
-    return Boundary(asked, asked.urls).verdict(url, 1)
+    job_spec = JobSpec(urls=(f"{SITE}/",), **spec)  # type: ignore[arg-type]
+    return Boundary(job_spec, job_spec.urls).verdict(url, 1)
 
 
 def test_a_logout_link_is_not_followed_while_logged_in() -> None:

@@ -21,10 +21,10 @@ def read(text: str | bytes) -> Sitemap:
 
 def urls(text: str | bytes) -> tuple[str, ...]:
     """Return the pages that *text* names, nothing being wrong with it."""
-    found = read(text)
-    assert found.problem == ""
-    assert found.sitemaps == ()
-    return found.urls
+    sitemap = read(text)
+    assert sitemap.problem == ""
+    assert sitemap.sitemaps == ()
+    return sitemap.urls
 
 
 A, B = "http://h.example/a", "http://h.example/b?x=1&y=2"
@@ -84,9 +84,9 @@ WHOLE: dict[str, str | bytes] = {
 
 def test_reads() -> None:
     for name, body in WHOLE.items():
-        found = urls(body)
-        assert found[:1] == (A,), name
-        assert set(found) <= {A, B}, name
+        locations = urls(body)
+        assert locations[:1] == (A,), name
+        assert set(locations) <= {A, B}, name
 
 
 def test_the_order_of_the_file_is_kept() -> None:
@@ -96,11 +96,11 @@ def test_the_order_of_the_file_is_kept() -> None:
 
 
 def test_an_index_names_sitemaps() -> None:
-    found = read(
+    sitemap = read(
         f"<sitemapindex {NS}><sitemap><loc>/1.xml.gz</loc><lastmod>2024</lastmod></sitemap>"
         f"<sitemap><loc>{URL}</loc></sitemap></sitemapindex>"
     )
-    assert found == Sitemap(sitemaps=("http://h.example/1.xml.gz", URL))
+    assert sitemap == Sitemap(sitemaps=("http://h.example/1.xml.gz", URL))
 
 
 def test_what_could_be_read_is_kept_and_the_rest_is_said() -> None:
@@ -118,9 +118,9 @@ def test_what_could_be_read_is_kept_and_the_rest_is_said() -> None:
         ),
     ]
     for body, problem in cases:
-        found = read(body)
-        assert problem in found.problem, body
-        assert found.urls[:1] == (A,), body
+        sitemap = read(body)
+        assert problem in sitemap.problem, body
+        assert sitemap.urls[:1] == (A,), body
 
 
 def test_what_is_no_sitemap_says_so() -> None:
@@ -139,9 +139,9 @@ def test_what_is_no_sitemap_says_so() -> None:
         ("<?xml version='1.0' encoding='utf-7'?><urlset/>", "malformed XML: multi-byte encodings"),
     ]
     for body, problem in cases:
-        found = read(body)
-        assert problem in found.problem, body
-        assert found.urls == (), body
+        sitemap = read(body)
+        assert problem in sitemap.problem, body
+        assert sitemap.urls == (), body
 
 
 def test_an_empty_file_names_nothing_and_an_unknown_entity_is_left_out() -> None:
@@ -160,18 +160,18 @@ def test_entities_are_refused() -> None:
         "a parameter entity": '<!ENTITY % p SYSTEM "http://evil.example/x.dtd"> %p;',
         "a harmless one": '<!ENTITY l11 "http://h.example/harmless">',
     }.items():
-        found = read(f"<!DOCTYPE urlset [{dtd}]>{urlset(A, '&l11;')}")
-        assert "declares the entity" in found.problem, name
-        assert found.urls == (), name
+        sitemap = read(f"<!DOCTYPE urlset [{dtd}]>{urlset(A, '&l11;')}")
+        assert "declares the entity" in sitemap.problem, name
+        assert sitemap.urls == (), name
 
 
 def test_no_more_entries_are_taken_than_the_protocol_allows() -> None:
     entries = [f"http://h/{n}" for n in range(MAX_ENTRIES)]
     assert len(urls(urlset(*entries))) == MAX_ENTRIES
     for body in (urlset(*entries, A, B), "\n".join([*entries, A, B])):
-        found = read(body)
-        assert found.urls == tuple(entries)
-        assert found.problem == "more than 50,000 entries: the rest was not read"
+        sitemap = read(body)
+        assert sitemap.urls == tuple(entries)
+        assert sitemap.problem == "more than 50,000 entries: the rest was not read"
 
 
 def test_no_more_bytes_are_unpacked_than_the_protocol_allows(
@@ -180,22 +180,22 @@ def test_no_more_bytes_are_unpacked_than_the_protocol_allows(
     assert MAX_BYTES == 50 * 1024 * 1024
     monkeypatch.setattr(sitemaps, "MAX_BYTES", 100_000)
     body = urlset(A).removesuffix("</urlset>").encode() + b" " * 100_000 + urlset(B).encode()
-    for found in (read(gzip.compress(body, 1)), read(body)):
-        assert found.urls == (A,)
-        assert "more than 100,000 bytes" in found.problem
+    for sitemap in (read(gzip.compress(body, 1)), read(body)):
+        assert sitemap.urls == (A,)
+        assert "more than 100,000 bytes" in sitemap.problem
 
 
 def test_half_a_line_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sitemaps, "MAX_BYTES", len(A) + 10)
-    found = read(f"{A}\n{B}")
-    assert found.urls == (A,)
+    sitemap = read(f"{A}\n{B}")
+    assert sitemap.urls == (A,)
 
 
 def test_a_file_of_tags_alone_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sitemaps, "MAX_ELEMENTS", 100)
-    found = read(urlset(A).replace("</urlset>", "<a>" * 200))
-    assert found.urls == (A,)
-    assert found.problem == "more than 100 elements: the rest was not read"
+    sitemap = read(urlset(A).replace("</urlset>", "<a>" * 200))
+    assert sitemap.urls == (A,)
+    assert sitemap.problem == "more than 100 elements: the rest was not read"
 
 
 DATES: dict[str, str | None] = {
@@ -216,10 +216,10 @@ DATES: dict[str, str | None] = {
 def test_dates_are_instants_in_utc() -> None:
     for text, expected in DATES.items():
         entry = f"<url><lastmod>{text}</lastmod><loc>{A}</loc></url>"
-        found = read(f"<urlset>{entry}</urlset>")
-        assert found.urls == (A,)
-        told = found.lastmods.get(A)
-        assert (told and told.isoformat()) == expected, text
+        sitemap = read(f"<urlset>{entry}</urlset>")
+        assert sitemap.urls == (A,)
+        lastmod = sitemap.lastmods.get(A)
+        assert (lastmod and lastmod.isoformat()) == expected, text
 
 
 def test_of_several_dates_of_a_page_the_last_one_counts() -> None:
@@ -228,17 +228,19 @@ def test_of_several_dates_of_a_page_the_last_one_counts() -> None:
         for url, date in ((A, "2024-05-03"), (A, "2024-05-01"), (A, ""), ("ftp://x/", "2025-01-01"))
     )
     index = f"<sitemap><loc>{URL}</loc><lastmod>2025-01-01</lastmod></sitemap>"
-    found = read(f"<urlset>{dated}<url><loc>{B.replace('&', '&amp;')}</loc></url>{index}</urlset>")
-    assert {url: f"{lastmod:%F}" for url, lastmod in found.lastmods.items()} == {A: "2024-05-04"}
-    assert found.sitemaps == (URL,)
+    sitemap = read(
+        f"<urlset>{dated}<url><loc>{B.replace('&', '&amp;')}</loc></url>{index}</urlset>"
+    )
+    assert {url: f"{lastmod:%F}" for url, lastmod in sitemap.lastmods.items()} == {A: "2024-05-04"}
+    assert sitemap.sitemaps == (URL,)
 
 
 @given(
     body=st.binary(max_size=200), start=st.sampled_from([b"", b"<urlset><url><loc>", b"\x1f\x8b"])
 )
 def test_nothing_in_a_file_is_an_error(body: bytes, start: bytes) -> None:
-    found = read(start + body)
-    assert all(url.startswith(("http://", "https://")) for url in found.urls)
+    sitemap = read(start + body)
+    assert all(url.startswith(("http://", "https://")) for url in sitemap.urls)
 
 
 def test_the_urls_of_a_sitemap_are_bounded_in_characters() -> None:

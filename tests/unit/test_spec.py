@@ -214,7 +214,7 @@ def test_what_is_meant_without_doubt_is_taken_and_kept_as_its_own_type() -> None
         keep_html=True,
     )
     kinds = (spec.urls, spec.tags, spec.priority, spec.scope, spec.headers[0], spec.keep_html)
-    assert [type(one) for one in kinds] == [tuple, tuple, Priority, Scope, tuple, bool]
+    assert [type(kind) for kind in kinds] == [tuple, tuple, Priority, Scope, tuple, bool]
     assert (type(spec.limits.bytes), type(spec.retry.factor)) == (int, float)
 
 
@@ -281,9 +281,9 @@ def test_a_start_url_with_credentials_is_refused_without_repeating_them(
 ) -> None:
     for field in ["urls", "sitemaps"]:
         for userinfo in ("zoe:s3cr%65t", "zoe", ":s3cr%65t", "zoe@b:s3cr@%65t"):
-            given = ("http://example.com/", f"HTTP://{userinfo}@Example.org/x?q#f")
+            start_urls = ("http://example.com/", f"HTTP://{userinfo}@Example.org/x?q#f")
             with subtests.test(field=field), pytest.raises(Invalid) as refused:
-                check_spec(replace(JobSpec(urls=given[:1]), **{field: given}))
+                check_spec(replace(JobSpec(urls=start_urls[:1]), **{field: start_urls}))
 
             assert refused.value.field == field, field
             assert str(refused.value).startswith(
@@ -297,12 +297,12 @@ def test_a_start_url_with_credentials_is_refused_without_repeating_them(
 
 def test_what_is_ignored_is_checked_before_the_crawl() -> None:
     check_spec(a_spec(ignore_text=("re:^Now",), ignore_css=(".clock",)))
-    for field, wrong, said in (
+    for field, wrong, message in (
         ("ignore_text", "Now", "expected 're:'"),
         ("ignore_text", "re:(", "missing"),
         ("ignore_css", "a[", "not a CSS selector"),
     ):
-        with pytest.raises(Invalid, match=said) as refused:
+        with pytest.raises(Invalid, match=message) as refused:
             check_spec(a_spec(**{field: ("re:x" if field == "ignore_text" else "p", wrong)}))
         assert refused.value.field == field
 

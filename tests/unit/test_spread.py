@@ -48,8 +48,8 @@ def test_the_shards_have_all_buckets_and_none_twice(of: int) -> None:
 
 def test_a_host_stays_in_its_bucket_for_ever() -> None:
     """A frontier that was cut by another version is still cut in the same way."""
-    found = [bucket_of(host) for host in ("example.org", "docs.python.org", "127.0.0.1:8080")]
-    assert found == [6, 9, 43]
+    buckets = [bucket_of(host) for host in ("example.org", "docs.python.org", "127.0.0.1:8080")]
+    assert buckets == [6, 9, 43]
 
 
 def test_the_first_start_hosts_have_buckets_in_turn_whatever_their_ports() -> None:
@@ -74,17 +74,17 @@ def test_a_job_is_cut_as_asked_or_by_what_waits() -> None:
         (Spread.AUTO, Extent(hosts=1_000, waiting=5_999, rate=100.0), 0),
         (Spread.AUTO, Extent(hosts=1_000, waiting=6_000, rate=100.0), 8),
     ]
-    for asked, extent, shards in cases:
-        assert shards_for(asked, extent) == shards, (asked, extent)
+    for wanted_shards, extent, shards in cases:
+        assert shards_for(wanted_shards, extent) == shards, (wanted_shards, extent)
 
 
 def test_a_number_of_shards_out_of_range_is_refused(subtests: pytest.Subtests) -> None:
-    for asked in [-1, MOST_SHARDS + 1]:
+    for count in [-1, MOST_SHARDS + 1]:
         with (
-            subtests.test(asked=asked),
+            subtests.test(asked=count),
             pytest.raises(Invalid, match='expected 0 to 64, or "auto"'),
         ):
-            a_spec(spread=asked)
+            a_spec(spread=count)
 
 
 @given(
@@ -92,24 +92,24 @@ def test_a_number_of_shards_out_of_range_is_refused(subtests: pytest.Subtests) -
     st.sets(st.sampled_from("abcd"), min_size=1),
 )
 def test_shards_are_given_back_until_all_with_free_slots_have_their_part(
-    held: dict[int, str], free: set[str]
+    holders: dict[int, str], free: set[str]
 ) -> None:
     moved = 0
-    while moves := [(n, w) for w in free if (n := to_give_back(held, (), w)) is not None]:
+    while moves := [(n, w) for w in free if (n := to_give_back(holders, (), w)) is not None]:
         number, asker = moves[0]
-        assert held[number] != asker
-        held[number] = asker
+        assert holders[number] != asker
+        holders[number] = asker
         moved += 1
         assert moved < MOST_SHARDS
-    counts = Counter(held.values())
+    counts = Counter(holders.values())
     assert max(counts.values()) - min(counts[worker] for worker in free) <= 1
 
 
 def test_a_shard_that_is_on_its_way_to_a_worker_counts_as_its_own() -> None:
-    held = {1: "a", 2: "a", 3: "a"}
-    assert to_give_back(held, (), "b") == 3
-    assert to_give_back(held, ("b",), "c") == 3
-    assert to_give_back(held, ("b", "b"), "b") is None
+    holders = {1: "a", 2: "a", 3: "a"}
+    assert to_give_back(holders, (), "b") == 3
+    assert to_give_back(holders, ("b",), "c") == 3
+    assert to_give_back(holders, ("b", "b"), "b") is None
     assert to_give_back({1: "a"}, ("a",), "b") == 1
 
 
@@ -124,11 +124,11 @@ amounts = st.integers(0, 5_000)
     st.integers(2, MOST_SHARDS),
 )
 def test_no_portion_takes_what_others_have_or_what_was_used(
-    ceiling: int, used: int, mine: int, others: list[int], of: int
+    ceiling: int, used: int, mine: int, allowances: list[int], of: int
 ) -> None:
-    budgets = [{"pages": other} for other in others]
-    got = granted(Limits(pages=ceiling), Usage(pages=used), {"pages": mine}, budgets, of)
-    assert 0 <= got["pages"] <= max(0, ceiling - used - sum(others))
+    budgets = [{"pages": other} for other in allowances]
+    allowance = granted(Limits(pages=ceiling), Usage(pages=used), {"pages": mine}, budgets, of)
+    assert 0 <= allowance["pages"] <= max(0, ceiling - used - sum(allowances))
 
 
 def test_portions_get_smaller_near_the_end_and_follow_only_limits() -> None:
@@ -137,14 +137,14 @@ def test_portions_get_smaller_near_the_end_and_follow_only_limits() -> None:
         granted(limits, Usage(pages=used), {}, (), 4)["pages"] for used in (0, 5_000, 9_900, 9_999)
     ]
     assert portions == [1_000, 625, 12, 1]
-    got = granted(Limits(errors=10), Usage(), {}, (), 2)
-    assert got == {"errors": 2}
+    allowance = granted(Limits(errors=10), Usage(), {}, (), 2)
+    assert allowance == {"errors": 2}
 
 
 def test_a_portion_is_spent_down_to_nothing_and_not_below() -> None:
-    left = spent({"pages": 3, "bytes": 100}, Usage(pages=2, bytes=500))
-    assert left == {"pages": 1, "bytes": 0}
-    assert not usable(left)
+    rest = spent({"pages": 3, "bytes": 100}, Usage(pages=2, bytes=500))
+    assert rest == {"pages": 1, "bytes": 0}
+    assert not usable(rest)
     assert usable({"pages": 1})
 
 

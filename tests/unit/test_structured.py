@@ -18,9 +18,9 @@ from crawlyard.errors import Invalid
 
 
 def read(html: str, *, language: str = "", **css: str) -> Extracted:
-    wanted = ExtractOptions(TextMode.MARKDOWN, tuple(css.items()))
+    options = ExtractOptions(TextMode.MARKDOWN, tuple(css.items()))
     source = PageSource(
-        url="http://h.example/d/", charset="utf-8", language=language, options=wanted
+        url="http://h.example/d/", charset="utf-8", language=language, options=options
     )
     return extract(html.encode(), source)
 

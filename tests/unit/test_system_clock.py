@@ -39,14 +39,14 @@ def test_a_step_of_the_wall_before_a_shift_does_not_move_it(tmp_path: Path) -> N
         pytest.skip("no faketime: apt install faketime")
     file.write_text("+0")
     more = {"FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", _STEPPED, str(file), f"+{STEP_S}"],
         env={**os.environ, **fake, **more},
         capture_output=True,
         text=True,
         check=True,
     )
-    moved, wall_moved = json.loads(told.stdout)
+    moved, wall_moved = json.loads(completed.stdout)
 
     assert 7 <= moved < STEP_S / 2
     assert wall_moved > STEP_S / 2
@@ -99,10 +99,10 @@ def test_the_rest_of_a_correction_is_dropped_by_the_next() -> None:
 
 
 def test_a_comparison_proves_no_more_than_how_long_it_took() -> None:
-    asked, second = datetime(2026, 1, 1, tzinfo=UTC), timedelta(seconds=1)
-    answered = asked + second
+    sent_at, second = datetime(2026, 1, 1, tzinfo=UTC), timedelta(seconds=1)
+    answered = sent_at + second
 
-    assert proven(asked, answered, asked) == timedelta(0)
-    assert proven(asked, answered, answered) == timedelta(0)
-    assert proven(asked, answered, answered + 3 * second) == 3 * second
-    assert proven(asked, answered, asked - 3 * second) == -3 * second
+    assert proven(sent_at, answered, sent_at) == timedelta(0)
+    assert proven(sent_at, answered, answered) == timedelta(0)
+    assert proven(sent_at, answered, answered + 3 * second) == 3 * second
+    assert proven(sent_at, answered, sent_at - 3 * second) == -3 * second

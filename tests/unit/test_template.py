@@ -20,10 +20,10 @@ from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft, a
 TEXT, LIST = ParameterType.TEXT, ParameterType.LIST
 
 
-def refused(call: Any, *given: Any, **named: Any) -> tuple[str, str]:
+def refused(call: Any, *args: Any, **named: Any) -> tuple[str, str]:
     """Return the field and the sentence of a refusal."""
     with pytest.raises(Invalid) as error:
-        call(*given, **named)
+        call(*args, **named)
     return error.value.field, str(error.value).removeprefix(f"{error.value.field}: ")
 
 
@@ -38,9 +38,9 @@ def with_one(kind: ParameterType, place: object = "{{p}}", **fields: Any) -> Tem
 class TestParameter:
     def test_its_name_has_a_grammar(self) -> None:
         for name in ["", "Pages", "1st", "a-b", "a b", "a" * 41, "ü"]:
-            field, said = refused(Parameter, name=name)
+            field, message = refused(Parameter, name=name)
             assert field == "parameters", name
-            assert said.endswith(f"got {name!r}"), name
+            assert message.endswith(f"got {name!r}"), name
 
     def test_its_value_is_read_by_its_type(self) -> None:
         for kind, raw, value in [
@@ -58,11 +58,11 @@ class TestParameter:
             (LIST, "one", ["one"]),
             (LIST, ["a", "b"], ["a", "b"]),
         ]:
-            found = Parameter(name="p", type=kind).value(raw)
-            assert (found, type(found)) == (value, type(value)), raw
+            parsed = Parameter(name="p", type=kind).value(raw)
+            assert (parsed, type(parsed)) == (value, type(value)), raw
 
     def test_a_wrong_value_names_the_parameter_and_what_was_expected(self) -> None:
-        for kind, raw, said in [
+        for kind, raw, message in [
             (TEXT, 5, "expected text, got 5; put it in quotes"),
             (TEXT, None, "expected text, got null"),
             (ParameterType.URL, "ftp://a.example/", "expected a URL of http or https"),
@@ -81,11 +81,11 @@ class TestParameter:
         ]:
             field, sentence = refused(Parameter(name="p", type=kind).value, raw)
             assert field == "params.p", (kind, raw)
-            assert sentence.startswith(said), (kind, raw)
+            assert sentence.startswith(message), (kind, raw)
 
     def test_only_allowed_values_are_taken_also_as_items_of_a_list(self) -> None:
         wait = Parameter(name="p", type=ParameterType.DURATION, allowed=("1h", 60))
-        assert [wait.value(given) for given in ("60m", "1m")] == [3600, 60]
+        assert [wait.value(text) for text in ("60m", "1m")] == [3600, 60]
         assert refused(wait.value, "2h") == ("params.p", "expected one of '1h', 60, got 7200")
 
         sections = Parameter(name="p", type=LIST, allowed=("world", "sport"))
@@ -219,7 +219,7 @@ class TestCheck:
             assert refused(check, a_draft(name=name))[0] == "name", name
 
     def test_what_cannot_be_right_is_refused_before_anything_is_filled_in(self) -> None:
-        for spec, field, said in [
+        for spec, field, message in [
             ({"urls": ["{{start_ur}}"]}, "urls.0", "did you mean start_url"),
             ({"urls": ["{{Start URL}}"]}, "urls.0", "expected {{name}}"),
             ({"urls": ["{{}}"]}, "urls.0", "expected {{name}}"),
@@ -231,9 +231,9 @@ class TestCheck:
             ({"urls": "{{start_url}}"}, "parameters.pages", "no {{pages}} in the spec"),
             ({"a": {"b": {"c": {"d": {"e": {"f": {"g": "x"}}}}}}}, "a.b.c.d.e.f.g", "6 levels"),
         ]:
-            found, sentence = refused(check, a_draft(spec=spec))
-            assert found == field, spec
-            assert said in sentence, spec
+            bad_field, sentence = refused(check, a_draft(spec=spec))
+            assert bad_field == field, spec
+            assert message in sentence, spec
 
     def test_a_parameter_is_declared_once(self) -> None:
         assert refused(check, a_draft(parameters=(START_URL, PAGES, PAGES)))[0] == (
@@ -251,9 +251,9 @@ class TestCheck:
             ({"webhooks": [{"url": "https://h.example/", "secret": HIDDEN}]}, "webhooks"),
             ({"urls": ["https://***@a.example/"]}, "urls"),
         ]:
-            found, said = refused(check, a_plain_draft(spec=spec))
-            assert found == field, spec
-            assert "was hidden" in said, spec
+            bad_field, message = refused(check, a_plain_draft(spec=spec))
+            assert bad_field == field, spec
+            assert "was hidden" in message, spec
 
     def test_a_default_that_was_hidden_is_not_taken_for_the_default(self) -> None:
         parameter = Parameter(name="p", default=HIDDEN)
@@ -271,8 +271,8 @@ class TestBlame:
     def test_a_wrong_field_names_the_parameter_that_alone_filled_it(self) -> None:
         for field, blames in [("scope", "params.p"), ("delay", "params.q"), ("urls", "urls")]:
             assert blamed(Invalid(field, "expected more"), self.template).field == blames, field
-        told = str(blamed(Invalid("scope", "expected more"), self.template))
-        assert told == "params.p: expected more, as scope of the spec"
+        message = str(blamed(Invalid("scope", "expected more"), self.template))
+        assert message == "params.p: expected more, as scope of the spec"
 
 
 class TestSecrets:
@@ -295,15 +295,15 @@ class TestSecrets:
         assert credentials(draft) == ()
 
     def test_they_are_hidden_where_a_template_is_shown(self) -> None:
-        shown = hidden(self.SPEC)
-        assert shown["headers"] == {"Authorization": HIDDEN, "X-Team": "docs"}
-        assert shown["webhooks"] == [
+        hidden_spec = hidden(self.SPEC)
+        assert hidden_spec["headers"] == {"Authorization": HIDDEN, "X-Team": "docs"}
+        assert hidden_spec["webhooks"] == [
             {"url": "https://***@hooks.example/", "secret": HIDDEN, "events": ["*"]}
         ]
-        assert shown["urls"] == ["https://***@a.example/@x", "https://b.example/?q=a@b"]
+        assert hidden_spec["urls"] == ["https://***@a.example/@x", "https://b.example/?q=a@b"]
 
     def test_the_login_of_a_proxy_is_one_also_where_its_url_is_malformed(self) -> None:
-        for proxy, bare, shown in [
+        for proxy, bare, redacted in [
             ("socks5://me:s3cret@a.example:1", "socks5://a.example:1", "socks5://***@a.example:1"),
             ("http://me:s3c/#?@ret@a.example:1", "http://a.example:1", "http://***@a.example:1"),
             ("me:s3cret@a.example:1", "a.example:1", "***@a.example:1"),
@@ -313,8 +313,8 @@ class TestSecrets:
             clean, taken_out = stripped(a_plain_draft(spec=spec))
             assert clean.spec == {"proxies": [bare]}
             assert taken_out == (("proxies.0",) if "@" in proxy else ())
-            assert hidden(spec) == {"proxies": [shown]}
-            assert hidden({"proxies": proxy}) == {"proxies": shown}
+            assert hidden(spec) == {"proxies": [redacted]}
+            assert hidden({"proxies": proxy}) == {"proxies": redacted}
 
     def test_headers_may_be_pairs(self) -> None:
         spec = {"headers": [["Cookie", "a=b"], ["X-Team", "docs"]]}
@@ -417,8 +417,8 @@ class TestSecrets:
     def test_values_of_parameters_are_hidden_by_the_place_they_fill_or_by_their_name(self) -> None:
         spec = {"headers": {"X-A": "Bearer {{p}}"}, "name": "{{author}}"}
         params = {"p": "s3cret", "author": "ada", "list": ["https://u:p@a.example/"], "none": None}
-        shown = hidden_params(params, secret_names(spec))
-        assert shown == params | {"p": HIDDEN, "list": ["https://***@a.example/"]}
+        redacted = hidden_params(params, secret_names(spec))
+        assert redacted == params | {"p": HIDDEN, "list": ["https://***@a.example/"]}
         assert hidden_params({"api_token": ["a"], "pages": 5, "key": None}) == {
             "api_token": HIDDEN,
             "pages": 5,

@@ -66,7 +66,7 @@ def test_yaml_and_json_are_read_as_text_where_text_is_meant() -> None:
 
 
 def test_what_is_wrong_is_told_with_its_place() -> None:
-    for text, field, said in [
+    for text, field, message in [
         ("name: t\nspec: [", "t.yaml, line 3, column 1", "invalid YAML: "),
         ("name: t\n name: u", "t.yaml, line 2, column 6", "invalid YAML: "),
         ("name: t\nname: u", "t.yaml, line 2, column 1", "duplicate key 'name'"),
@@ -104,9 +104,9 @@ def test_what_is_wrong_is_told_with_its_place() -> None:
         ("name: t\nparameters: [x]", "parameters.0", "expected an object"),
         ("name: t\nparameters: [{type: url}]", "parameters.0.name", "got none"),
     ]:
-        found, sentence = refused(text)
-        assert found.startswith(field), text
-        assert said in sentence, text
+        bad_field, sentence = refused(text)
+        assert bad_field.startswith(field), text
+        assert message in sentence, text
 
 
 def test_many_aliases_of_many_aliases_do_not_fill_the_memory() -> None:

@@ -123,7 +123,7 @@ def test_a_tick_runs_in_time_until_its_grace_is_over() -> None:
 
 
 def test_late_ticks_go_by_the_misfire_policy() -> None:
-    for misfire, now, found in [
+    for misfire, now, ticks in [
         (Misfire.RUN_ONCE, at(4.5), ["missed", "missed", "missed", "caught_up"]),
         (Misfire.RUN_ONCE, at(4), ["missed", "missed", "missed", "ran"]),
         (Misfire.RUN_ALL, at(4.5), ["missed", "missed", "caught_up", "caught_up"]),
@@ -133,7 +133,7 @@ def test_late_ticks_go_by_the_misfire_policy() -> None:
     ]:
         schedule = planned_one(misfire=misfire, catch_up=2, overlap=Overlap.ALLOW)
         decision = decide(schedule, now, [], ALL)
-        assert outcomes(decision) == found, (misfire, now)
+        assert outcomes(decision) == ticks, (misfire, now)
         assert all(t.detail for t in decision.ticks if t.outcome is TickOutcome.MISSED), (
             misfire,
             now,
@@ -150,11 +150,11 @@ def test_many_ticks_are_decided_alike_however_few_at_a_time(misfire: Misfire, li
         parts.append(decide(schedule, now, [], limit))
         schedule = parts[-1].schedule_after
 
-    found = [row for part in parts for row in rows(part)]
+    decided = [row for part in parts for row in rows(part)]
 
     whole = decide(planned_one(misfire=misfire, catch_up=3, overlap=Overlap.ALLOW), now, [], ALL)
-    assert found == rows(whole)
-    assert [due_at for due_at, _, _ in found] == [at(n) for n in range(1, 31)]
+    assert decided == rows(whole)
+    assert [due_at for due_at, _, _ in decided] == [at(n) for n in range(1, 31)]
     assert all(len(rows(part)) <= limit for part in parts)
 
 
@@ -210,7 +210,7 @@ def test_cancel_previous_replaces_a_tick_that_waits_since_the_policy_was_another
 
 
 def test_several_runs_at_once_go_by_the_overlap_policy() -> None:
-    for overlap, found in [
+    for overlap, decisions in [
         (Overlap.SKIP, ["caught_up", "skipped", "skipped"]),
         (Overlap.QUEUE, ["caught_up", "waiting", "skipped"]),
         (Overlap.CANCEL_PREVIOUS, ["replaced", "replaced", "caught_up"]),
@@ -218,8 +218,8 @@ def test_several_runs_at_once_go_by_the_overlap_policy() -> None:
     ]:
         schedule = planned_one(overlap=overlap, misfire=Misfire.RUN_ALL, runs_left=10)
         decision = decide(schedule, at(3.5), [], ALL)
-        assert outcomes(decision) == found, overlap
-        assert decision.schedule_after.runs_left == 10 - found.count("caught_up"), overlap
+        assert outcomes(decision) == decisions, overlap
+        assert decision.schedule_after.runs_left == 10 - decisions.count("caught_up"), overlap
         assert not decision.cancels, overlap
 
 

@@ -227,13 +227,13 @@ _SCHEDULES = st.fixed_dictionaries(
 def due_instants(schedule: CrawlSchedule, until: datetime) -> list[datetime]:
     """Return all instants of a schedule that have fired at *until*."""
     table = timetable(schedule.when, schedule.zone, schedule.anchor)
-    found: list[datetime] = []
+    instants: list[datetime] = []
     due_at = table.after(START)
     while due_at is not None and fire_at(schedule, due_at) <= until:
-        found.append(due_at)
+        instants.append(due_at)
         due_at = table.after(due_at)
     first, last = schedule.starts_at or START, schedule.ends_at or until
-    return [due_at for due_at in found if first <= due_at <= last]
+    return [due_at for due_at in instants if first <= due_at <= last]
 
 
 @given(fields=_SCHEDULES, steps=_STEPS, limit=st.sampled_from([1, 3, 200]))

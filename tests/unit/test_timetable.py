@@ -27,13 +27,13 @@ def local(zone: str, text: str) -> datetime:
 
 def coming(table: Timetable, since: datetime, count: int) -> list[datetime]:
     """Return the next *count* instants after *since*."""
-    found: list[datetime] = []
-    while len(found) < count and (at := table.after(found[-1] if found else since)):
-        found.append(at)
-    return found
+    instants: list[datetime] = []
+    while len(instants) < count and (at := table.after(instants[-1] if instants else since)):
+        instants.append(at)
+    return instants
 
 
-def shown(zone: str, instants: Sequence[datetime]) -> list[str]:
+def local_times(zone: str, instants: Sequence[datetime]) -> list[str]:
     """Return instants as the clock shows them, with the name of the zone."""
     return [f"{at.astimezone(ZoneInfo(zone)):%m-%d %H:%M %Z}" for at in instants]
 
@@ -113,14 +113,14 @@ CHANGES: list[tuple[str, str, str, list[str]]] = [
 def test_a_clock_change_is_followed_as_cron_does() -> None:
     for when, zone, start, runs in CHANGES:
         table = timetable(when, zone, ANCHOR)
-        found = coming(table, local(zone, start), len(runs))
-        assert shown(zone, found) == runs, (when, zone)
+        instants = coming(table, local(zone, start), len(runs))
+        assert local_times(zone, instants) == runs, (when, zone)
 
 
 def test_a_start_in_the_repeated_hour_is_followed_by_what_is_ahead() -> None:
     second = datetime(2027, 11, 7, 6, 15, tzinfo=UTC)  # 01:15 EST, an hour after 01:15 EDT
     table = timetable("30 1 * * *", NEW_YORK, ANCHOR)
-    assert shown(NEW_YORK, coming(table, second, 1)) == ["11-08 01:30 EST"]
+    assert local_times(NEW_YORK, coming(table, second, 1)) == ["11-08 01:30 EST"]
 
 
 REMARKS = [
@@ -140,8 +140,8 @@ REMARKS = [
 def test_a_run_says_what_a_clock_change_does_to_it() -> None:
     for when, zone, start, remark in REMARKS:
         table = timetable(when, zone, ANCHOR)
-        (found,) = coming(table, local(zone, start), 1)
-        assert table.remark(found) == remark, (when, zone)
+        (run,) = coming(table, local(zone, start), 1)
+        assert table.remark(run) == remark, (when, zone)
 
 
 # --- days
@@ -182,8 +182,8 @@ DAYS: list[tuple[str, str, list[str]]] = [
 def test_days_are_found_by_date_and_weekday() -> None:
     for when, start, days in DAYS:
         table = timetable(when, "UTC", ANCHOR)
-        found = coming(table, local("UTC", start), len(days))
-        assert [f"{at:%Y-%m-%d}" for at in found] == days, (when, start)
+        instants = coming(table, local("UTC", start), len(days))
+        assert [f"{at:%Y-%m-%d}" for at in instants] == days, (when, start)
 
 
 def test_minutes_are_found_by_steps_and_lists() -> None:
@@ -194,8 +194,8 @@ def test_minutes_are_found_by_steps_and_lists() -> None:
         ("59/5 * * * *", [59]),
     ]:
         table = timetable(when, "UTC", ANCHOR)
-        found = coming(table, datetime(2026, 1, 1, 11, 59, tzinfo=UTC), len(minutes) + 1)
-        assert [at.minute for at in found] == [*minutes, minutes[0]], when
+        instants = coming(table, datetime(2026, 1, 1, 11, 59, tzinfo=UTC), len(minutes) + 1)
+        assert [at.minute for at in instants] == [*minutes, minutes[0]], when
 
 
 def test_a_short_name_means_its_expression() -> None:
@@ -264,10 +264,10 @@ def test_runs_are_those_of_a_walk_over_every_minute(
         assert not list(cron_oracle.runs(when, zone, since, until))
         return
 
-    found = list(cron_oracle.runs(when, zone, since, until))
+    instants = list(cron_oracle.runs(when, zone, since, until))
 
-    expected = coming(table, since, len(found) + 1)
-    assert [at for at in expected if at <= until] == found
+    expected = coming(table, since, len(instants) + 1)
+    assert [at for at in expected if at <= until] == instants
 
 
 @given(
@@ -301,9 +301,9 @@ def test_the_next_run_is_after_now_and_none_is_between(
 def test_an_interval_counts_from_its_anchor_whatever_the_clocks_do() -> None:
     start = local(BERLIN, "2027-10-30T08:00")
     table = timetable("every 12h", BERLIN, start)
-    found = coming(table, start - timedelta(days=3), 4)
+    instants = coming(table, start - timedelta(days=3), 4)
     expected = ["10-30 08:00 CEST", "10-30 20:00 CEST", "10-31 07:00 CET", "10-31 19:00 CET"]
-    assert shown(BERLIN, found) == expected
+    assert local_times(BERLIN, instants) == expected
     assert table.kind is TimetableKind.EVERY
 
 
@@ -328,10 +328,10 @@ def test_a_single_instant_comes_once() -> None:
 
 def test_the_calendar_ends_without_an_error() -> None:
     end = datetime(9999, 12, 31, 23, 59, 30, tzinfo=UTC)
-    found = [
+    instants = [
         timetable(w, BERLIN, ANCHOR).after(end) for w in ("0 0 * * *", "* * * * *", "every 1h")
     ]
-    assert found == [None, None, None]
+    assert instants == [None, None, None]
 
 
 # --- refusals
@@ -384,12 +384,12 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("when", "told"), REFUSED, ids=[when[:30] for when, _ in REFUSED])
-def test_a_bad_expression_is_refused_with_its_field_and_position(when: str, told: str) -> None:
+@pytest.mark.parametrize(("when", "message"), REFUSED, ids=[when[:30] for when, _ in REFUSED])
+def test_a_bad_expression_is_refused_with_its_field_and_position(when: str, message: str) -> None:
     with pytest.raises(Invalid) as refused:
         timetable(when, BERLIN, ANCHOR)
     assert refused.value.field == "when"
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_time_that_the_clocks_always_skip_is_refused() -> None:

@@ -85,12 +85,16 @@ async def test_progress_is_published_for_whoever_looks() -> None:
     job = a_job(spec=a_spec(limits=Limits(pages=50)), state=State.RUNNING)
     assert await tracker.latest(job.id) is None
 
-    told = await tracker.publish(
+    published = await tracker.publish(
         job, at(10, 40), Pulse(rate=4.0, pages_rate=4.0, samples=9), "https://example.com/x"
     )
 
-    assert await tracker.latest(job.id) == told
-    assert (told.done, told.discovered, told.current_url) == (40, 1000, "https://example.com/x")
-    assert told.eta is not None
-    assert told.eta.limit == "pages"
-    assert told.eta.p50_s == pytest.approx(2.5)
+    assert await tracker.latest(job.id) == published
+    assert (published.done, published.discovered, published.current_url) == (
+        40,
+        1000,
+        "https://example.com/x",
+    )
+    assert published.eta is not None
+    assert published.eta.limit == "pages"
+    assert published.eta.p50_s == pytest.approx(2.5)

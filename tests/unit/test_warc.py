@@ -44,8 +44,8 @@ def a_file(*captures: Capture) -> bytes:
 
 def read(data: bytes) -> list[tuple[Any, bytes]]:
     """Return the records with what is in them."""
-    found = ArchiveIterator(io.BytesIO(data), check_digests="raise")
-    return [(record, record.content_stream().read()) for record in found]
+    records = ArchiveIterator(io.BytesIO(data), check_digests="raise")
+    return [(record, record.content_stream().read()) for record in records]
 
 
 def test_a_page_is_read_back_as_it_was_kept() -> None:
@@ -65,12 +65,12 @@ def test_headers_that_are_none_make_no_headers_of_their_own() -> None:
     odd = replace(CAPTURE, headers=(("X-\xe9\r\nY", "v\r\nInjected: 1"), ("Z\ud800", "\ud800")))
     bare = replace(CAPTURE, headers=None, content_type="text/html\r\nInjected: 1")
 
-    _, (response, body), (resource, kept) = read(a_file(odd, bare))
+    _, (response, body), (resource, resource_body) = read(a_file(odd, bare))
 
     names = [name for name, _ in response.http_headers.headers]
     assert names == ["X-? Y", "Z?", "Content-Length"]
     assert resource.rec_headers.get_header("Injected") is None
-    assert (body, kept) == (BODY, BODY)
+    assert (body, resource_body) == (BODY, BODY)
 
 
 def test_what_is_not_true_of_the_body_any_more_stands_under_another_name() -> None:
@@ -103,7 +103,9 @@ def test_every_record_belongs_to_the_file_and_keeps_its_id_in_every_export() -> 
     other = read(a_file(replace(CAPTURE, key="crawlyard:1/2")))
     info, response = (record.rec_headers for record, _ in first)
     assert response.get_header("WARC-Warcinfo-ID") == info.get_header("WARC-Record-ID")
-    ids = [found[1][0].rec_headers.get_header("WARC-Record-ID") for found in (first, again, other)]
+    ids = [
+        records[1][0].rec_headers.get_header("WARC-Record-ID") for records in (first, again, other)
+    ]
     assert ids[0] == ids[1] != ids[2]
 
 
@@ -129,13 +131,13 @@ def test_a_page_that_had_not_changed_is_its_body_and_a_revisit_of_it() -> None:
     assert (revisit.rec_type, nothing) == ("revisit", b"")
     assert revisit.http_headers.get_statuscode() == "304"
     assert revisit.http_headers.get_header("ETag") == '"1"'
-    told = revisit.rec_headers.get_header
-    assert told("WARC-Profile").endswith("/warc/1.1/revisit/server-not-modified")
-    assert told("WARC-Target-URI") == told("WARC-Refers-To-Target-URI") == CAPTURE.url
-    assert told("WARC-Date").startswith(seen_at.strftime("%Y-%m-%dT%H:%M:%S"))
-    assert told("WARC-Refers-To-Date") == sent.rec_headers.get_header("WARC-Date")
-    assert told("WARC-Refers-To") == sent.rec_headers.get_header("WARC-Record-ID")
-    assert told("WARC-Record-ID") != told("WARC-Refers-To")
+    header = revisit.rec_headers.get_header
+    assert header("WARC-Profile").endswith("/warc/1.1/revisit/server-not-modified")
+    assert header("WARC-Target-URI") == header("WARC-Refers-To-Target-URI") == CAPTURE.url
+    assert header("WARC-Date").startswith(seen_at.strftime("%Y-%m-%dT%H:%M:%S"))
+    assert header("WARC-Refers-To-Date") == sent.rec_headers.get_header("WARC-Date")
+    assert header("WARC-Refers-To") == sent.rec_headers.get_header("WARC-Record-ID")
+    assert header("WARC-Record-ID") != header("WARC-Refers-To")
 
 
 def test_no_header_of_a_page_breaks_a_record() -> None:
@@ -169,17 +171,17 @@ def test_warcio_finds_nothing_to_complain_of(tmp_path: Any, capsys: Any) -> None
 
 
 async def test_records_are_given_one_by_one() -> None:
-    asked: list[int] = []
+    served: list[int] = []
 
     async def captures() -> AsyncGenerator[Capture]:
         for number in range(100):
-            asked.append(number)
+            served.append(number)
             yield replace(CAPTURE, key=str(number))
 
     stream = chunks(captures(), Warc("", "x.warc.gz", robots=True))
     head, first = await anext(stream), await anext(stream)
 
-    assert asked == [0]
+    assert served == [0]
     rest = [portion async for portion in stream]
     assert len(read(head + first + b"".join(rest))) == 101
 

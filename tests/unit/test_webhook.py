@@ -44,17 +44,17 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def tried(delivery: Delivery, *statuses: int | None, **asked: Any) -> Delivery:
+def tried(delivery: Delivery, *statuses: int | None, **options: Any) -> Delivery:
     """Return a delivery after attempts, each made when it was due."""
     for status in statuses:
         attempt = DeliveryAttempt(at=delivery.due_at, latency=SECOND, status=status)
-        delivery = delivery.tried(attempt, **({"chance": 0.5} | asked))
+        delivery = delivery.tried(attempt, **({"chance": 0.5} | options))
     return delivery
 
 
 class TestWants:
     def test_one_pattern_has_to_fit(self) -> None:
-        for patterns, heard in [
+        for patterns, is_wanted in [
             (("*",), True),
             (("job.*",), True),
             (("job.completed",), True),
@@ -63,7 +63,7 @@ class TestWants:
             (("JOB.*",), False),
             (("job",), False),
         ]:
-            assert a_webhook(events=patterns).wants(an_event(EventName.COMPLETED)) is heard, (
+            assert a_webhook(events=patterns).wants(an_event(EventName.COMPLETED)) is is_wanted, (
                 patterns
             )
 
@@ -79,8 +79,8 @@ class TestWants:
         webhook = a_webhook(schedule_id="s")
         run, other = (a_job(origin=Origin(schedule_id=of)) for of in ("s", "t"))
         events = [job.event(EventName.RUN_CHANGED, NOW, "changes") for job in (run, other, a_job())]
-        heard = [webhook.wants(replace(event, owner=webhook.owner)) for event in events]
-        assert heard == [True, False, False]
+        wanted_events = [webhook.wants(replace(event, owner=webhook.owner)) for event in events]
+        assert wanted_events == [True, False, False]
         paused = an_event(EventName.SCHEDULE_PAUSED, subject="s", owner=webhook.owner)
         assert webhook.wants(paused)
 
@@ -246,14 +246,16 @@ class TestMessage:
         assert len(encoded(shortened)) < MAX_BODY
 
     @settings(max_examples=30)
-    @given(data=st.dictionaries(st.text(), JSON), who=st.text(max_size=5000))
-    def test_it_is_never_too_long_and_always_the_same(self, data: dict[str, Any], who: str) -> None:
-        event = an_event(data=data, actor=who)
+    @given(data=st.dictionaries(st.text(), JSON), actor=st.text(max_size=5000))
+    def test_it_is_never_too_long_and_always_the_same(
+        self, data: dict[str, Any], actor: str
+    ) -> None:
+        event = an_event(data=data, actor=actor)
         body = encoded(message(event))
         assert len(body) < MAX_BODY
         assert body == encoded(message(event))
-        told = json.loads(body)
-        assert ("cut" in told["data"]) is (told["data"]["details"] != data)
+        payload = json.loads(body)
+        assert ("cut" in payload["data"]) is (payload["data"]["details"] != data)
 
     def test_its_id_is_that_of_the_event_for_the_webhook(self) -> None:
         assert message_id("w1", 1) == message_id("w1", 1)
@@ -270,16 +272,19 @@ class TestMessage:
 
 
 def test_the_webhooks_of_a_job_have_its_id_owner_and_addresses() -> None:
-    asked = (JobWebhook(url="https://a.example/", secret=SECRET), JobWebhook(url="https://b/"))
-    job = a_job(owner="ada", spec=a_spec(webhooks=asked, allow_addresses=("10.0.0.1",)))
+    job_webhooks = (
+        JobWebhook(url="https://a.example/", secret=SECRET),
+        JobWebhook(url="https://b/"),
+    )
+    job = a_job(owner="ada", spec=a_spec(webhooks=job_webhooks, allow_addresses=("10.0.0.1",)))
 
-    one, two = job.webhooks()
+    first, two = job.webhooks()
 
-    assert (one.id, two.id) == (f"{job.id}:0", f"{job.id}:1")
-    assert (one.owner, one.job_id, one.url) == ("ada", job.id, "https://a.example/")
-    assert one.events == ("job.completed", "job.failed", "job.cancelled")
-    assert (one.allow_addresses, one.secrets[0].value) == (("10.0.0.1",), SECRET)
-    assert job.webhooks() == [one, two]
+    assert (first.id, two.id) == (f"{job.id}:0", f"{job.id}:1")
+    assert (first.owner, first.job_id, first.url) == ("ada", job.id, "https://a.example/")
+    assert first.events == ("job.completed", "job.failed", "job.cancelled")
+    assert (first.allow_addresses, first.secrets[0].value) == (("10.0.0.1",), SECRET)
+    assert job.webhooks() == [first, two]
     assert EXCERPT == 1024
 
 
@@ -308,12 +313,12 @@ def test_each_event_finds_the_webhooks_of_its_owner_its_job_and_itself() -> None
     of_job, of_another = a_webhook(id="j:0", job_id="j"), a_webhook(id="k:0", job_id="k")
     audience = Subscribers([(own, 0), (other, 0), (of_job, 7), (of_another, 0)])
 
-    def heard(seq: int, subject: str, name: str = "job.completed") -> list[str]:
+    def receivers_of(seq: int, subject: str, name: str = "job.completed") -> list[str]:
         event = an_event(EventName(name), subject=subject, seq=seq)
         return sorted(webhook.id for webhook in audience.of(event))
 
-    assert heard(8, "j") == ["j:0", "own"]
-    assert heard(7, "j") == ["own"]
-    assert heard(8, "x") == ["own"]
-    assert heard(8, "own", "webhook.test") == ["own"]
-    assert heard(8, "j:0", "webhook.test") == ["j:0"]
+    assert receivers_of(8, "j") == ["j:0", "own"]
+    assert receivers_of(7, "j") == ["own"]
+    assert receivers_of(8, "x") == ["own"]
+    assert receivers_of(8, "own", "webhook.test") == ["own"]
+    assert receivers_of(8, "j:0", "webhook.test") == ["j:0"]

@@ -28,9 +28,9 @@ def test_each_value_has_its_words_and_no_word_is_a_name_of_code() -> None:
 
 
 def test_the_filter_takes_each_word_that_a_state_is_shown_with() -> None:
-    shown = {words.split()[0] for words in TABLES["state"].values()}
+    shown_words = {words.split()[0] for words in TABLES["state"].values()}
 
-    assert shown <= set(StateWord)
+    assert shown_words <= set(StateWord)
 
 
 def test_an_error_with_a_status_is_told_by_it() -> None:

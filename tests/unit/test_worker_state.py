@@ -14,12 +14,12 @@ CASES: list[tuple[dict[str, object], WorkerState, bool]] = [
 
 
 def test_a_wish_counts_before_the_worker_has_heard_of_it() -> None:
-    for said, state, claims in CASES:
-        report = a_report(**said)
-        assert report.state(alive=True) is state, (said, state)
-        assert report.claims is claims, (said, state)
+    for wish, state, claims in CASES:
+        report = a_report(**wish)
+        assert report.state(alive=True) is state, (wish, state)
+        assert report.claims is claims, (wish, state)
 
 
 def test_one_that_says_nothing_is_gone_whatever_it_said_last() -> None:
-    for said, _state, _claims in CASES:
-        assert a_report(**said).state(alive=False) is WorkerState.GONE, (said, _state)
+    for wish, _state, _claims in CASES:
+        assert a_report(**wish).state(alive=False) is WorkerState.GONE, (wish, _state)

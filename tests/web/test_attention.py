@@ -18,9 +18,9 @@ from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.services.attention.overview import Overview
 from tests.builders import NOW, a_job, a_spec, its_event
-from tests.builders_schedules import a_schedule, told
+from tests.builders_schedules import a_schedule, schedule_event
 from tests.builders_serve import a_report
-from tests.builders_webhooks import kept as kept_webhook
+from tests.builders_webhooks import stored_webhook
 from tests.conformance.steps import added, in_state
 from tests.web.rig import Rig, problem
 from tests.web.test_commands import routes
@@ -56,9 +56,9 @@ async def test_each_thing_is_told_with_what_helps(rig: Rig) -> None:
     late = a_schedule(name="late / night", fire_at=NOW - HOUR)
     paused = a_schedule(fire_at=None, paused_at=NOW, paused_by=BY_ITSELF, pause_reason="why")
     for schedule in (late, paused):
-        await store.schedules.add(schedule, told(schedule))
+        await store.schedules.add(schedule, schedule_event(schedule))
     full = await added(store, a_job(state=State.PAUSED, state_reason=StateReason.DISK_FULL))
-    webhook = await kept_webhook(store, active=False, disabled_reason="410")
+    webhook = await stored_webhook(store, active=False, disabled_reason="410")
     spec = a_spec(name="https://u:pass@a.example")
     failed = [
         await added(store, in_state(State.FAILED, ended_at=NOW - n * HOUR, spec=spec))
@@ -171,7 +171,7 @@ async def test_a_disk_is_for_admins(rig: Rig) -> None:
 
 async def test_what_a_token_may_not_read_is_left_out(rig: Rig) -> None:
     schedule = a_schedule(fire_at=NOW - HOUR)
-    await rig.yard.store.schedules.add(schedule, told(schedule))
+    await rig.yard.store.schedules.add(schedule, schedule_event(schedule))
     jobs_only = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ}))
     schedules_only = await rig.token(LOCAL.id, frozenset({Permit.SCHEDULES_READ}))
 

@@ -96,13 +96,13 @@ class _Quota(Struct, frozen=True, kw_only=True):
 
     def given(self) -> Any:
         """Return what was said, as the API writes a quota."""
-        said = {
+        quota = {
             name: None if value == values.NONE else value
             for name, value in asdict(self).items()
             if value is not None
         }
-        ceilings = {field: said.pop(name) for name, field in LIMITS.items() if name in said}
-        return said | ({"ceilings": ceilings} if ceilings else {})
+        ceilings = {field: quota.pop(name) for name, field in LIMITS.items() if name in quota}
+        return quota | ({"ceilings": ceilings} if ceilings else {})
 
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ else:
 
     def _ceiling(field: Field) -> tuple[str, Any, None]:
         read = _or_none(reader_of(field))
-        given = option(read, field.flag, field.metavar, "Of one job.")
-        return field.name.removesuffix("_s"), Annotated[object, given], None
+        ceiling = option(read, field.flag, field.metavar, "Of one job.")
+        return field.name.removesuffix("_s"), Annotated[object, ceiling], None
 
     Quota = defstruct(
         "Quota",
@@ -148,8 +148,8 @@ IgnoreRobots = Annotated[
 
 
 def _quota_words(user: "UserOut") -> str:
-    told = as_dict(user.quota, without={"ceilings"}) | as_dict(user.quota.ceilings)
-    return ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+    limits = as_dict(user.quota, without={"ceilings"}) | as_dict(user.quota.ceilings)
+    return ", ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
 
 
 _TOKENS: "View[TokenOut]" = View(
@@ -165,9 +165,9 @@ _TOKENS: "View[TokenOut]" = View(
     ),
 )
 _MADE: "View[NewTokenOut]" = View(
-    key=lambda made: made.token or "",
+    key=lambda new_token: new_token.token or "",
     columns=(),
-    more=lambda made: fields_of(made, without={"scopes"}),
+    more=lambda new_token: fields_of(new_token, without={"scopes"}),
 )
 _USERS: "View[UserOut]" = View(
     key=lambda user: user.id,
@@ -238,21 +238,25 @@ async def create_token(
     crawlyard tokens create report --scope jobs:read --scope results:read --expires 30d
     crawlyard tokens create ci --user ada > token.txt
     """
-    made = await session.surface.tokens.create(
+    new_token = await session.surface.tokens.create(
         name,
         user=user,
         scopes=tuple(scopes or ()),
         expires_in_s=expires_in_s,
         idempotency_key=idempotency_key,
     )
-    if made.token is None:  # its first answer was lost, and a secret is not kept for a second
-        message = f"token {made.name} was made, and its secret was lost on the way"
-        raise Unavailable(f"{message}; {session.hint(f'tokens revoke {made.id}')}, and try again")
-    session.tell(f"token {made.name} of {made.user}, {made.id}; it is not shown again:")
+    if new_token.token is None:  # its first answer was lost, and a secret is not kept for a second
+        message = f"token {new_token.name} was made, and its secret was lost on the way"
+        raise Unavailable(
+            f"{message}; {session.hint(f'tokens revoke {new_token.id}')}, and try again"
+        )
+    session.tell(
+        f"token {new_token.name} of {new_token.user}, {new_token.id}; it is not shown again:"
+    )
     if session.common.asked:
-        await session.show(made, _MADE)
+        await session.show(new_token, _MADE)
     else:
-        write_line(made.token)
+        write_line(new_token.token)
 
 
 @tokens.change("revoked", basics=Basics)
@@ -288,12 +292,12 @@ async def create_user(
     crawlyard users create guest --role viewer
     crawlyard users create bob --max-running 2 --max-pages-per-day 10000
     """
-    made = await session.surface.users.create(
+    created = await session.surface.users.create(
         user, role, quota.given(), idempotency_key=idempotency_key
     )
-    session.tell(f"made: {made.id}, {made.role}")
-    session.tell(f"give them a token: {session.hint(f'tokens create NAME --user {made.id}')}")
-    await _written(session, made)
+    session.tell(f"made: {created.id}, {created.role}")
+    session.tell(f"give them a token: {session.hint(f'tokens create NAME --user {created.id}')}")
+    await _written(session, created)
 
 
 @users_app.command("set")
@@ -361,7 +365,7 @@ async def whoami(session: "Session") -> None:
 
 
 @settings_app.command("grants")
-@action(creates=lambda given: any(value is not None for value in given.values()))
+@action(creates=lambda options: any(value is not None for value in options.values()))
 async def grants(
     session: "Session",
     *,
@@ -378,18 +382,18 @@ async def grants(
     Only an admin can change grants. Revoking a grant pauses the jobs that need it. Without
     --server, the command line needs no grants.
     """
-    asked = {"addresses": addresses, "private": private, "ignore_robots": ignore_robots}
-    await change_grants(session, {name: v for name, v in asked.items() if v is not None})
+    changes = {"addresses": addresses, "private": private, "ignore_robots": ignore_robots}
+    await change_grants(session, {name: v for name, v in changes.items() if v is not None})
 
 
 async def change_grants(session: "Session", changes: Mapping[str, bool]) -> None:
     """Show what jobs may ask for, after *changes* if there are any."""
     section = policy.SectionName.GRANTS
-    found = await session.surface.settings.get(section)
+    saved = await session.surface.settings.get(section)
     if changes:
-        value = {**found.effective, **changes}
-        found = await session.surface.settings.put(section, value, version=found.version)
-        given = [name for name, granted in found.effective.items() if granted]
-        session.tell(f"granted: {', '.join(given) or 'nothing'}")
+        value = {**saved.effective, **changes}
+        saved = await session.surface.settings.put(section, value, version=saved.version)
+        granted_names = [name for name, granted in saved.effective.items() if granted]
+        session.tell(f"granted: {', '.join(granted_names) or 'nothing'}")
     if session.common.asked or not changes:
-        await session.show(found, _GRANTS)
+        await session.show(saved, _GRANTS)

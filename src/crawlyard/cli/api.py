@@ -109,10 +109,10 @@ def _below(path: str) -> str:
 
 def _params(query: str) -> dict[str, object]:
     """Return what a query asks; of a name that comes again, all values in their order."""
-    given: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        given.setdefault(name, []).append(value)
-    return {name: found[0] if len(found) == 1 else found for name, found in given.items()}
+        values.setdefault(name, []).append(value)
+    return {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
 
 
 def call(request: Request, basics: Basics, *, paginate: bool, include: bool) -> None:
@@ -127,8 +127,8 @@ def call(request: Request, basics: Basics, *, paginate: bool, include: bool) -> 
 
 
 async def _call(url: str, request: Request, *, paginate: bool, include: bool) -> int:
-    asked = server.Server(url=url, token=token_for(url))
-    async with connection.Connection(asked) as there:
+    target = server.Server(url=url, token=token_for(url))
+    async with connection.Connection(target) as there:
         try:
             if paginate:
                 await _all(there, request)
@@ -149,9 +149,9 @@ async def _call(url: str, request: Request, *, paginate: bool, include: bool) ->
 
 async def _all(there: "Connection", request: Request) -> None:
     """Write the items of all pages of a list, a line each."""
-    asked = request.rest()
+    page_request = request.rest()
     while True:
-        answer = await there.send(request.method, request.path, **asked)
+        answer = await there.send(request.method, request.path, **page_request)
         items, cursor = _page(answer.content)
         if items is None:
             raise Invalid("--paginate", f"expected a list behind {request.path}")
@@ -159,17 +159,17 @@ async def _all(there: "Connection", request: Request) -> None:
             write(dumps(item).encode() + b"\n")
         if cursor is None:
             return
-        asked = request.rest(cursor=cursor)
+        page_request = request.rest(cursor=cursor)
 
 
 def _page(content: bytes) -> tuple[list[object] | None, object]:
     """Return the items of a page of a list, and the cursor of the next; ``None``: it is none."""
     try:
-        told = json.loads(content)
+        note = json.loads(content)
     except ValueError:
-        told = None
-    items = told.get("items") if isinstance(told, dict) else None
-    return (items, told.get("next_cursor")) if isinstance(items, list) else (None, None)
+        note = None
+    items = note.get("items") if isinstance(note, dict) else None
+    return (items, note.get("next_cursor")) if isinstance(items, list) else (None, None)
 
 
 def _body(method: str, fields: Sequence[str], source: str) -> object:
@@ -193,20 +193,20 @@ def _read(source: str) -> str:
 
 def _fields(fields: Sequence[str]) -> dict[str, object]:
     """Return what ``name=value`` words say; ``a.b=value`` is within an object."""
-    told: dict[str, object] = {}
+    members: dict[str, object] = {}
     for word in fields:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise Invalid("-F", f"expected NAME=VALUE, got {word!r}")
         *groups, last = name.split(".")
-        within = told
+        within = members
         for group in groups:
             inner = within.setdefault(group, {})
             if not isinstance(inner, dict):
                 raise Invalid("-F", f"{group} is a value and an object in {word!r}")
             within = inner
         within[last] = _value(value)
-    return told
+    return members
 
 
 def _value(text: str) -> object:

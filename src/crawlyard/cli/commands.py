@@ -120,5 +120,5 @@ def version_(
     crawlyard version
     crawlyard version --json
     """
-    found = {"crawlyard": crawlyard.__version__, "python": platform.python_version()}
-    write_line(dumps(found) if json else f"crawlyard {found['crawlyard']}")
+    versions = {"crawlyard": crawlyard.__version__, "python": platform.python_version()}
+    write_line(dumps(versions) if json else f"crawlyard {versions['crawlyard']}")

@@ -248,8 +248,8 @@ def upgrade(*, common: Common) -> None:
         done = databases.upgrade(place)
         was = done.before or "nothing"
         same = done.before == done.after
-        said = f"is up to date: {done.after}" if same else f"went from {was} to {done.after}"
-        _tell(common, f"the schema of {place.name} {said}")
+        message = f"is up to date: {done.after}" if same else f"went from {was} to {done.after}"
+        _tell(common, f"the schema of {place.name} {message}")
         _write_one(
             Upgraded(database=place.label, before=done.before, after=done.after),
             _UPGRADED,
@@ -267,26 +267,28 @@ def check(*, common: Common) -> None:
     """
     with _opened(common) as settings:
         place = databases.place_of(settings)
-        found = databases.check_database(place)
-        current = found.version == databases.SCHEMA
-        tables = [TableTaken(table=str(t.table), rows=t.rows, bytes=t.bytes) for t in found.tables]
+        problems = databases.check_database(place)
+        current = problems.version == databases.SCHEMA
+        tables = [
+            TableTaken(table=str(t.table), rows=t.rows, bytes=t.bytes) for t in problems.tables
+        ]
         checked = Checked(
             database=place.label,
-            schema_version=found.version,
+            schema_version=problems.version,
             current=current,
-            bytes=found.bytes,
-            damage=list(found.damage),
+            bytes=problems.bytes,
+            damage=list(problems.damage),
             tables=tables,
         )
         if common.style_on(terminal=sys.stdout.isatty()) in OBJECTS and not common.quiet:
             output.write_one(checked, common.style_on(terminal=False), common.fields)
         else:
             _write(tables, _TAKEN, common)
-        _tell(common, f"{place.name}: schema {found.version}, {words.amount(found.bytes)}")
-        if found.damage:
-            raise StoreUnavailable(f"{place.name} is damaged: {'; '.join(found.damage)}")
+        _tell(common, f"{place.name}: schema {problems.version}, {words.amount(problems.bytes)}")
+        if problems.damage:
+            raise StoreUnavailable(f"{place.name} is damaged: {'; '.join(problems.damage)}")
         if not current:
-            raise SchemaMismatch(databases.mismatch(place.name, found.version))
+            raise SchemaMismatch(databases.mismatch(place.name, problems.version))
 
 
 @app.command()

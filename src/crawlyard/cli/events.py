@@ -52,7 +52,7 @@ Limit = Annotated[
 ]
 
 
-@action(creates=lambda given: given["follow"], empty=True, events="--type")
+@action(creates=lambda options: options["follow"], empty=True, events="--type")
 async def events(
     session: "Session",
     *,
@@ -82,15 +82,15 @@ async def events(
         return
     most = session.most(limit)
     feed = session.surface.events
-    found = every(feed.list, sort="seq", **terms)
+    recent = every(feed.list, sort="seq", **terms)
     if most:
         newest = [event async for event in every(feed.list, limit=most, **terms)]
-        found = output.each(newest[::-1])
+        recent = output.each(newest[::-1])
     view = _view(session.clock.now())
-    shown = await output.write_all(found, view, style, session.stdout, session.common)
-    asked = bool(terms)
-    none = "nothing like that has happened" if asked else "nothing has happened yet"
-    session.tell_rest(shown, limit, none, "newest")
+    count = await output.write_all(recent, view, style, session.stdout, session.common)
+    is_filtered = bool(terms)
+    none = "nothing like that has happened" if is_filtered else "nothing has happened yet"
+    session.tell_rest(count, limit, none, "newest")
 
 
 def line(event: "EventOut", now: datetime) -> str:

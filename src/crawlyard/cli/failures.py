@@ -55,12 +55,12 @@ def failure_lines(error: Exception, about: str = "") -> list[str]:
     if isinstance(error, Invalid) and len(error.faults) > 1:
         return [line for fault in error.faults for line in failure_lines(fault, about)]
     if isinstance(error, OSError) and error.filename is not None:
-        said = f"cannot write {error.filename}: {error.strerror}"
+        message = f"cannot write {error.filename}: {error.strerror}"
     elif isinstance(error, (CrawlyardError, OSError)):
-        said = str(error) or type(error).__name__
+        message = str(error) or type(error).__name__
     else:
-        said = f"{type(error).__name__}: {error} (a bug in crawlyard; --debug shows where)"
-    lines = [f"error: {about}: {said}" if about else f"error: {said}"]
+        message = f"{type(error).__name__}: {error} (a bug in crawlyard; --debug shows where)"
+    lines = [f"error: {about}: {message}" if about else f"error: {message}"]
     if isinstance(error, IllegalMove):
         waits = "pause" in error.allowed  # the retry that a server allows is then that of a wait
         moves = ["retry_now" if waits and m == "retry" else m for m in error.allowed]

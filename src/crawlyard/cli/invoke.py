@@ -66,11 +66,11 @@ def action(
         _, *options = inspect.signature(act).parameters.values()
         also = inspect.Parameter("basics", inspect.Parameter.KEYWORD_ONLY, annotation=basics)
 
-        def call(*, basics: Basics, **given: Any) -> None:
-            makes = creates(given) if callable(creates) else creates
+        def call(*, basics: Basics, **options: Any) -> None:
+            makes = creates(options) if callable(creates) else creates
 
-            async def doing(found: "Session") -> int | None:
-                return await act(replace(found, labels=labels), **given)
+            async def doing(session: "Session") -> int | None:
+                return await act(replace(session, labels=labels), **options)
 
             run(basics, doing, creates=makes, empty=empty)
 
@@ -162,7 +162,7 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
         )
         if not code:
             records = [record for _, record in results if record is not None]
-            await session.changed(records, view, one=len(words) == 1)
+            await session.changed(records, view, single=len(words) == 1)
         return code
 
     def _endpoint(self, session: "Session", name: str) -> Callable[..., Any]:
@@ -247,10 +247,10 @@ def run_here(
     with loop.traced(debug=basics.debug):
         check_here(basics)
         settings = session.settings_of(basics, default_dir, flags)
-        told = "log_level" in settings.named
+        has_log_level = "log_level" in settings.named
         if connections is not None and "database_connections" not in settings.named:
             settings = settings.with_values(database_connections=connections)
-        level = settings.log_level if told or log_level is None else log_level
+        level = settings.log_level if has_log_level or log_level is None else log_level
         logs.log_to_stderr(level, settings.log_format)
         loop.finish(_near(settings, basics, act, waits=waits))
 
@@ -261,10 +261,10 @@ def check_here(basics: Basics) -> None:
     Raises:
         Invalid: one is.
     """
-    url, given = login.server_asked(basics)
+    url, origin = login.server_asked(basics)
     if url:
-        said = "this runs on a data directory or database of its own; leave the server out"
-        raise Invalid(given, said)
+        message = "this runs on a data directory or database of its own; leave the server out"
+        raise Invalid(origin, message)
 
 
 async def _near(
@@ -308,7 +308,7 @@ async def _opened(stack: contextlib.AsyncExitStack, settings: "Settings") -> "ya
 
 async def _patiently(stack: contextlib.AsyncExitStack, settings: "Settings") -> "yards.Yard":
     """Return the instance once its database server answers; log what is waited for."""
-    told, answered = "", False
+    last_message, answered = "", False
     while True:
         try:
             return await _opened(stack, settings)
@@ -317,9 +317,9 @@ async def _patiently(stack: contextlib.AsyncExitStack, settings: "Settings") -> 
                 raise  # it refuses us
             answered = not await yards.is_away(settings)  # perhaps only since a moment ago
             if not answered:
-                if told != str(error):
-                    told = str(error)
-                    _log.warning("%s; waiting for it", told)
+                if last_message != str(error):
+                    last_message = str(error)
+                    _log.warning("%s; waiting for it", last_message)
                 await asyncio.sleep(_TRY_AGAIN_S)
 
 

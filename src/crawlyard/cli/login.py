@@ -86,15 +86,15 @@ def logout(*, basics: Basics) -> None:
     crawlyard logout
     """
     with traced(debug=basics.debug):
-        kept = _read()
-        if basics.server and _key(basics.server) != kept.server:
+        stored = _read()
+        if basics.server and _key(basics.server) != stored.server:
             raise Unauthenticated(f"not signed in to {basics.server}")
         try:
             config_file().unlink()
         except FileNotFoundError:
             raise Unauthenticated("not signed in to any server") from None
     if not basics.quiet:
-        sys.stderr.write(f"signed out of {kept.server or 'all servers'}\n")
+        sys.stderr.write(f"signed out of {stored.server or 'all servers'}\n")
         sys.stderr.write("  the token stays valid until: crawlyard tokens revoke NAME\n")
 
 
@@ -143,8 +143,8 @@ def token_for(url: str) -> str:
     """
     token = server.environment_token()
     if not token:
-        kept = _read()
-        token = kept.token if kept.server == _key(url) else ""
+        stored = _read()
+        token = stored.token if stored.server == _key(url) else ""
     if not token:
         raise Unauthenticated(f"no token for {url}: sign in by `crawlyard login {url}`")
     return token
@@ -170,18 +170,18 @@ def config_file() -> Path:
 def _read() -> Login:
     file = config_file()
     try:
-        found = tomllib.loads(file.read_text("utf-8"))
+        document = tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return Login()
     except (OSError, ValueError) as error:
         raise Invalid(str(file), f"cannot be read: {error}") from None
     try:
         # earlier versions kept tokens of several servers, and the name of the one in use
-        named = found.get("contexts", {}).get(found.get("context"), {})
-        server = str(found.get("server", named.get("server", "")))
-        kept = found.get("servers", {}).get(server, {})
-        token = str(found.get("token", kept.get("token", "")))
-        foreign = not found.keys() <= _KEYS
+        named = document.get("contexts", {}).get(document.get("context"), {})
+        server = str(document.get("server", named.get("server", "")))
+        entry = document.get("servers", {}).get(server, {})
+        token = str(document.get("token", entry.get("token", "")))
+        foreign = not document.keys() <= _KEYS
     except (AttributeError, TypeError):
         foreign = True
     if foreign:

@@ -186,9 +186,9 @@ class Labels(Struct, frozen=True):
         member = whole.rpartition(".")[2]
         while whole:
             name = whole.replace(".", "_")
-            for known in (name, f"{name}_s", name.removesuffix("_s")):
-                if known in self.options:
-                    return self.options[known]
+            for spelling in (name, f"{name}_s", name.removesuffix("_s")):
+                if spelling in self.options:
+                    return self.options[spelling]
             whole = whole.rpartition(".")[0]
         return self.options.get(member.removesuffix("_s"), path) if first == "quota" else path
 
@@ -212,8 +212,8 @@ def flat(**own: str) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         parameters = inspect.signature(command).parameters.values()
-        found, _ = flattened(command, parameters, command, own)
-        return found
+        wrapped, _ = flattened(command, parameters, command, own)
+        return wrapped
 
     return decorate
 
@@ -227,45 +227,45 @@ def flattened(
     """Return what Typer takes for *command* with these *parameters*; it does *call*."""
     groups: dict[str, Any] = {}
     readers: dict[str, Callable[[Any], Any]] = {}
-    shown: list[inspect.Parameter] = []
+    signature: list[inspect.Parameter] = []
     for each in parameters:
         kind = each.annotation
         if isinstance(kind, type) and issubclass(kind, Struct):
             groups[each.name] = kind
-            shown += _fields(kind)
+            signature += _fields(kind)
         else:
-            shown.append(each.replace(kind=each.KEYWORD_ONLY))
-        for found in getattr(kind, "__metadata__", ()):
-            if isinstance(found, Together):
-                readers[each.name] = found.read
+            signature.append(each.replace(kind=each.KEYWORD_ONLY))
+        for mark in getattr(kind, "__metadata__", ()):
+            if isinstance(mark, Together):
+                readers[each.name] = mark.read
 
     labels = Labels(
-        {each.name.rstrip("_"): label for each in shown if (label := _label(each))}, own
+        {each.name.rstrip("_"): label for each in signature if (label := _label(each))}, own
     )
 
     @functools.wraps(command)
-    def taken(**given: Any) -> None:
+    def wrapper(**options: Any) -> None:
         for name, kind in groups.items():
-            own = {field: given.pop(field) for field in kind.__struct_fields__}
-            given[name] = kind(**own)
+            own = {field: options.pop(field) for field in kind.__struct_fields__}
+            options[name] = kind(**own)
         try:
-            call(**given | {name: read(given[name] or []) for name, read in readers.items()})
+            call(**options | {name: read(options[name] or []) for name, read in readers.items()})
         except Invalid as error:
             raise labels.on(error) from error
 
-    taken.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]  # what Typer reads
-    taken.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
-    return taken, labels
+    wrapper.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]  # what Typer reads
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in signature}
+    return wrapper, labels
 
 
 def _label(parameter: inspect.Parameter) -> str:
     """Return what a parameter is called on the command line."""
-    for found in getattr(parameter.annotation, "__metadata__", ()):
-        if isinstance(found, ArgumentInfo):
-            return (found.metavar or parameter.name).strip("[].")
-        if isinstance(found, OptionInfo):
+    for mark in getattr(parameter.annotation, "__metadata__", ()):
+        if isinstance(mark, ArgumentInfo):
+            return (mark.metavar or parameter.name).strip("[].")
+        if isinstance(mark, OptionInfo):
             # within `Annotated`, Typer has the first name in place of the default
-            names = [found.default, *(found.param_decls or ()), parameter.name.replace("_", "-")]
+            names = [mark.default, *(mark.param_decls or ()), parameter.name.replace("_", "-")]
             named = next(name for name in names if isinstance(name, str))
             return (named if named.startswith("-") else f"--{named}").partition("/")[0]
     return ""

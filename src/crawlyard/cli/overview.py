@@ -116,10 +116,12 @@ async def cancel_operation(session: "Session", operation: Operation) -> None:
 
     crawlyard ops cancel ID
     """
-    found = await session.surface.operations.cancel(operation)
-    session.tell(f"{found.state}: {found.id}, {found.done:,} of {found.total:,} done")
+    cancelled = await session.surface.operations.cancel(operation)
+    session.tell(
+        f"{cancelled.state}: {cancelled.id}, {cancelled.done:,} of {cancelled.total:,} done"
+    )
     if session.common.asked:
-        await session.show(found, _OPERATIONS)
+        await session.show(cancelled, _OPERATIONS)
 
 
 @action(until="--since")

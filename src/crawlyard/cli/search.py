@@ -103,11 +103,11 @@ async def pages(
         "since": None if since is None else since.instant(now),
         "until": None if until is None else until.instant(now),
     }
-    found = every(session.surface.pages.find, text, limit=session.most(limit), **terms)
-    shown = await session.listed(found, _pages_view(now))
-    asked = text or any(terms.values())
-    none = "no page is like that" if asked else "there is no page yet"
-    session.tell_rest(shown, limit, none, "newest")
+    page_list = every(session.surface.pages.find, text, limit=session.most(limit), **terms)
+    count = await session.listed(page_list, _pages_view(now))
+    is_filtered = text or any(terms.values())
+    none = "no page is like that" if is_filtered else "there is no page yet"
+    session.tell_rest(count, limit, none, "newest")
 
 
 def _together(word: str) -> str:
@@ -124,23 +124,23 @@ async def attention(session: "Session") -> None:
 
     Your own things, as an admin all; of each kind at most 20.
     """
-    found = await session.surface.attention.get()
-    await session.listed(found.items, _notices_view(session))
-    if not found.items:
+    notices = await session.surface.attention.get()
+    await session.listed(notices.items, _notices_view(session))
+    if not notices.items:
         session.tell("nothing needs you")
-    for sentence in left_out(found):
+    for sentence in left_out(notices):
         session.tell(sentence)
 
 
-def left_out(found: "Attention") -> list[str]:
+def left_out(answer: "Attention") -> list[str]:
     """Return a sentence for each kind of which there is more than is listed."""
-    told = []
-    for kind, number in found.counts.items():
-        shown = sum(notice.kind == kind for notice in found.items)
-        more = "at least " if kind in found.at_least else ""
-        if number > shown:
-            told.append(f"{NOTICES.get(kind, kind)}: {shown} of {more}{number:,} are shown")
-    return told
+    sentences = []
+    for kind, number in answer.counts.items():
+        listed = sum(notice.kind == kind for notice in answer.items)
+        more = "at least " if kind in answer.at_least else ""
+        if number > listed:
+            sentences.append(f"{NOTICES.get(kind, kind)}: {listed} of {more}{number:,} are shown")
+    return sentences
 
 
 def _pages_view(now: datetime) -> "View[FoundPageOut]":
@@ -190,8 +190,8 @@ def help_command(notice: "Notice") -> str:
 
 def _notices_view(session: "Session") -> "View[Notice]":
     def command(notice: "Notice") -> str:
-        found = help_command(notice)
-        return session.hint(found) if found else ""
+        help_line = help_command(notice)
+        return session.hint(help_line) if help_line else ""
 
     now = session.clock.now()
     return View(

@@ -91,40 +91,40 @@ class Session(Struct, frozen=True, kw_only=True):
         """
         return await output.write_all(items, view, self.style, self.stdout, self.common)
 
-    async def show(self, found: M, view: View[M]) -> None:
+    async def show(self, item: M, view: View[M]) -> None:
         """Write one thing: all that *view* has of it, or as the API writes it.
 
         Raises:
             Invalid: it has not all of the fields that are asked for.
         """
         if self.common.quiet:
-            write_line(printable(view.key(found)))
+            write_line(printable(view.key(item)))
         elif self.whole:
-            self.write(found)
+            self.write(item)
         elif self.style is Style.CSV and view.table:
-            await self.listed([found], view)
+            await self.listed([item], view)
         else:
-            output.write_facts(view.facts(found, self.style), self.style, self.stdout)
+            output.write_facts(view.facts(item, self.style), self.style, self.stdout)
 
-    def write(self, found: Struct) -> None:
+    def write(self, item: Struct) -> None:
         """Write one thing as the API does, or the fields of it that are asked for.
 
         Raises:
             Invalid: it has not all of them.
         """
         if self.style in OBJECTS or self.common.fields is None:
-            output.write_one(found, self.style, self.common.fields)
+            output.write_one(item, self.style, self.common.fields)
         else:
-            output.write_facts([*pairs(self.common.fields, found)], self.style, self.stdout)
+            output.write_facts([*pairs(self.common.fields, item)], self.style, self.stdout)
 
-    async def changed(self, items: Sequence[M], view: View[M], *, one: bool = True) -> None:
+    async def changed(self, items: Sequence[M], view: View[M], *, single: bool = True) -> None:
         """Write what things are after a change, if that was asked for.
 
-        If only *one* was named, it is written as one thing.
+        If only *single* was named, it is written as one thing.
         """
         if not self.common.asked:
             return
-        if one and items and self.whole:
+        if single and items and self.whole:
             self.write(items[0])
         else:
             await self.listed(items, view)
@@ -149,17 +149,17 @@ class Session(Struct, frozen=True, kw_only=True):
             name = word
             try:
                 name = word if find is None else await find(word)
-                one = await act(name)
+                outcome = await act(name)
             except CrawlyardError as error:
                 about = f"{kind} {name}" if kind and name not in str(error) else ""
-                told = self.labels.on(error) if isinstance(error, Invalid) else error
-                for line in failure_lines(told, about):
+                shown_error = self.labels.on(error) if isinstance(error, Invalid) else error
+                for line in failure_lines(shown_error, about):
                     self.err.print(line, markup=False, highlight=False, soft_wrap=True)
                 codes.add(exit_code_of(error))
                 continue
             codes.add(0)
-            acted.append(one)
-            self.tell(done(one))
+            acted.append(outcome)
+            self.tell(done(outcome))
         return (codes.pop() if len(codes) == 1 else MIXED if codes else 0), acted
 
     def agreed(
@@ -205,15 +205,15 @@ class Session(Struct, frozen=True, kw_only=True):
             with contextlib.suppress(OSError):
                 self.stderr.say(printable(sentence))
 
-    def tell_rest(self, shown: int, limit: int | None, none: str, first: str = "first") -> None:
+    def tell_rest(self, listed: int, limit: int | None, none: str, first: str = "first") -> None:
         """Say that nothing was found, as *none* has it, or that a list was cut at *limit*.
 
         *first* says which are shown.
         """
-        if not shown:
+        if not listed:
             if none:
                 self.tell(none)
-        elif shown == (most := self.most(limit)):
+        elif listed == (most := self.most(limit)):
             self.tell(f"the {first} {most:,} are shown; --limit 0 shows all")
 
 

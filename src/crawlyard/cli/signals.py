@@ -70,15 +70,15 @@ def interrupts(
     """
     loop = asyncio.get_running_loop()
     caught = [s for s in _CAUGHT if signal.getsignal(s) is not signal.SIG_IGN]
-    found = Interrupts(last_act, began)
+    received = Interrupts(last_act, began)
     for each in caught:
-        loop.add_signal_handler(each, found.receive, each)
+        loop.add_signal_handler(each, received.receive, each)
     try:
-        yield found
+        yield received
     finally:
         for each in caught:
             loop.remove_signal_handler(each)
-            if found.first is not None:
+            if received.first is not None:
                 # on its way out, a command has nothing left to be interrupted politely
                 signal.signal(each, _quit)
 

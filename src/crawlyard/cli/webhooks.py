@@ -215,10 +215,10 @@ async def list_(session: "Session", *, job: OfJob = "", limit: Limit = None) -> 
     crawlyard webhooks list --job last --json
     """
     job_id = await lookup.job_id_of(session, job) if job else ""
-    found = every(session.surface.webhooks.list, job=job_id, limit=session.most(limit))
-    shown = await session.listed(found, webhooks_view(session.clock.now()))
+    webhook_list = every(session.surface.webhooks.list, job=job_id, limit=session.most(limit))
+    count = await session.listed(webhook_list, webhooks_view(session.clock.now()))
     none = f"job {job_id} has no webhook" if job else "there is no webhook yet"
-    session.tell_rest(shown, limit, none, "newest")
+    session.tell_rest(count, limit, none, "newest")
 
 
 @plain.show()
@@ -248,7 +248,7 @@ async def create(
     crawlyard webhooks create https://hooks.example.org/in --event run.changed --schedule nightly
     crawlyard webhooks create http://127.0.0.1:9000/ --allow-address 127.0.0.1:9000
     """
-    made = await session.surface.webhooks.create(
+    webhook = await session.surface.webhooks.create(
         url,
         events=tuple(events or (EVERYTHING,)),
         description=description or "",
@@ -257,8 +257,8 @@ async def create(
         idempotency_key=idempotency_key,
     )
     session.tell("keep the secret: it is not shown again")
-    session.tell(f"  try it: {session.hint(f'webhooks test {made.id}')}")
-    await _show(session, made)
+    session.tell(f"  try it: {session.hint(f'webhooks test {webhook.id}')}")
+    await _show(session, webhook)
 
 
 @plain.change("changed", edits=True)
@@ -324,10 +324,10 @@ async def replay(
         key = key_for(idempotency_key, message_id)
         replayed = session.surface.webhooks.replay(_WHICHEVER, message_id, idempotency_key=key)
         again.append(await replayed)
-    for one in again:
-        session.tell(f"due again: {one.id}")
+    for queued in again:
+        session.tell(f"due again: {queued.id}")
     session.tell(session.by_worker("  a worker delivers it"))
-    await session.changed(again, deliveries_view(session.clock.now()), one=False)
+    await session.changed(again, deliveries_view(session.clock.now()), single=False)
 
 
 @app.command()
@@ -384,8 +384,8 @@ async def _tell(session: "Session", done: str, changed: "WebhookOut") -> None:
         await _show(session, changed)
 
 
-async def _show(session: "Session", found: "WebhookOut") -> None:
-    await session.show(found, webhooks_view(session.clock.now()))
+async def _show(session: "Session", webhook: "WebhookOut") -> None:
+    await session.show(webhook, webhooks_view(session.clock.now()))
 
 
 @app.command()
@@ -412,12 +412,12 @@ def verify(
 def _secret(file: Path | None) -> str:
     """Return the secret: never a flag, which other users of a machine can read."""
     if file is None:
-        given = os.environ.get(_SECRET, "")
+        secret = os.environ.get(_SECRET, "")
     else:
         try:
-            given = file.read_text(encoding="utf-8")
+            secret = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise Invalid("--secret-file", f"cannot read {file}: {error}") from error
-    if not given.strip():
+    if not secret.strip():
         raise Invalid("--secret-file", f"expected a file with the secret in it, or {_SECRET}")
-    return given.strip()
+    return secret.strip()

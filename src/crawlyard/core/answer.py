@@ -25,14 +25,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def rfc3339(instant: datetime) -> str:
-    """Return *instant* as it is written: in UTC, to the millisecond."""
+    """Return *instant* in RFC 3339: UTC, milliseconds."""
     if instant.tzinfo is not UTC:
         instant = instant.astimezone(UTC)
     return f"{instant.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def whole(text: str) -> str:
-    """Return *text* without half characters: no encoding of JSON or CSV can hold them."""
+    """Return *text* without lone surrogates, which neither JSON nor CSV can encode."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
@@ -46,7 +46,7 @@ class Wire(Struct, frozen=True, kw_only=True):
     def filled(cls, source: object, /, **other: Any) -> Self:
         """Return the answer for a record, or one with more fields than the answer *source*.
 
-        *other* has the fields that are not in *source*, or have another value.
+        *other* has values for fields that *source* lacks, or overrides them.
         """
         is_answer = isinstance(source, Wire)
         names, values = _reader(cls, tuple(other), is_answer=is_answer)
@@ -62,7 +62,7 @@ class Wire(Struct, frozen=True, kw_only=True):
 def _reader(
     shape: type[Wire], other: tuple[str, ...], *, is_answer: bool
 ) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
-    """Return the fields of an answer that are not *other*, and what reads them from a source."""
+    """Return the fields of an answer that are not in *other*, and a reader for them."""
     names = tuple(name for name in shape.__struct_fields__ if name not in {"object", *other})
     sources = {} if is_answer else shape._sources  # noqa: SLF001 - as `filled`
     read = [sources.get(name, name) for name in names]
@@ -76,7 +76,7 @@ def derived(declared: type[W]) -> type[W]:
     """Make an answer from the record that is its first base; a class decorator.
 
     It has the fields of the record in their order, without defaults and checks, and then those
-    that the class adds; `after` gives one another place. A field that the class declares again has
+    that the class adds; `after` sets their position. A field that the class declares again has
     that type. Fields marked `HIDDEN` are left out, those marked `shown_as` have another name, and
     a duration is in seconds: ``grace`` becomes ``grace_s``. Values of enumerations are text, and
     `filled` rounds the numbers marked `rounded`.
@@ -96,10 +96,10 @@ def derived(declared: type[W]) -> type[W]:
         members[name] = _member(own[name]) if name in own else (name, _as_text(hint))
         if name != source:
             sources[name] = source
-        shown = own[name].type if name in own else hint
+        answer_hint = own[name].type if name in own else hint
         if "digits" in marks:
             converters[name] = partial(round, ndigits=marks["digits"])
-        elif (convert := _converter(shown) or _converter(hint)) is not None:
+        elif (convert := _converter(answer_hint) or _converter(hint)) is not None:
             converters[name] = convert
     added = {name: _member(field) for name, field in own.items() if name not in members}
     shape = defstruct(
@@ -137,7 +137,7 @@ def _in_order(
 
 
 def _methods(declared: type, record: type, fields_of_it: Collection[str]) -> dict[str, Any]:
-    """Return the docstring of a class, and what it and its record define beside fields."""
+    """Return the docstring of a class, and the members that it and its record define."""
     kinds = (types.FunctionType, classmethod, staticmethod, property)
     methods = {
         name: value
@@ -150,7 +150,7 @@ def _methods(declared: type, record: type, fields_of_it: Collection[str]) -> dic
 
 
 def _converter(hint: Any) -> Callable[[Any], Any] | None:
-    """Return what makes the value of an answer from that of a record; ``None``: it is the same."""
+    """Return the converter from record value to answer value; ``None`` if they are equal."""
     inner = next((c for c in map(_converter, get_args(hint)) if c), None)
     convert: Callable[[Any], Any] | None = None
     match get_origin(hint) or hint:
@@ -209,13 +209,13 @@ def shortened(shape: type[Struct], paths: Collection[str], name: str) -> type[St
 
     A path such as ``progress.done`` is one field of a field, which is shortened as well.
     """
-    kept: dict[str, list[str]] = {}
+    paths_by_field: dict[str, list[str]] = {}
     for path in paths:
         first, _, rest = path.partition(".")
-        kept.setdefault(first, []).extend([rest] if rest else ())
+        paths_by_field.setdefault(first, []).extend([rest] if rest else ())
     members: list[Any] = []
     for field in fields(shape):
-        inner = kept.get(field.name)
+        inner = paths_by_field.get(field.name)
         if inner is None:
             members.append((field.name, Union[field.type, UnsetType], UNSET))  # noqa: UP007
         elif inner:
@@ -228,11 +228,11 @@ def shortened(shape: type[Struct], paths: Collection[str], name: str) -> type[St
 
 
 class Tagged(Wire, frozen=True, kw_only=True, dict=True):
-    """An answer whose entity tag has a beat: a number that rises with what its version misses."""
+    """An answer whose entity tag has a beat: a counter of changes that its version misses."""
 
     @property
     def beat(self) -> int | None:
-        """Beat of its version. It is not a field, so JSON does not have it."""
+        """Beat of this version. It is not a field, so JSON does not have it."""
         return self.__dict__.get("_beat")
 
     def at_beat(self, beat: int | None) -> Self:
@@ -252,9 +252,9 @@ def encoded(value: object) -> bytes:
 
 
 def only(value: Any, names: Mapping[str, Any]) -> Any:
-    """Return *value* with the members alone that *names* has, with theirs where it has any.
+    """Return *value* reduced to the members in *names*, recursively.
 
-    Values are not converted, so that what is left out is never encoded.
+    Values are not converted, so omitted members are never encoded.
     """
     if not names:
         return value
@@ -279,17 +279,17 @@ def only(value: Any, names: Mapping[str, Any]) -> Any:
 def as_dict(
     item: Struct, only: Collection[str] = (), without: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return *item* as JSON values: all its fields, or *only* some, or all *without* some."""
-    told: dict[str, Any] = msgspec.to_builtins(item, builtin_types=(datetime,))
+    """Return *item* as JSON values: all fields, *only* the named ones, or all *without* some."""
+    members: dict[str, Any] = msgspec.to_builtins(item, builtin_types=(datetime,))
     for name in without:
-        told.pop(name, None)
+        members.pop(name, None)
     if only:
-        told = {name: value for name, value in told.items() if name in only}
-    return {name: json_value(value) for name, value in told.items()}
+        members = {name: value for name, value in members.items() if name in only}
+    return {name: json_value(value) for name, value in members.items()}
 
 
 def json_value(value: Any) -> Any:
-    """Return a value as JSON has it, whatever text is in it."""
+    """Return a value that JSON can encode; lone surrogates in its text are replaced."""
     write = _WRITERS.get(type(value))
     if write is not None:
         return write(value)
@@ -297,7 +297,7 @@ def json_value(value: Any) -> Any:
 
 
 def _whole_list(values: Iterable[Any]) -> list[Any]:
-    return [json_value(one) for one in values]
+    return [json_value(element) for element in values]
 
 
 def _whole_object(members: Mapping[str, Any]) -> dict[str, Any]:
@@ -314,7 +314,7 @@ _WRITERS: Mapping[type, Callable[[Any], Any]] = {
 
 
 API = "/api/v1"
-"""Where all paths of the API begin."""
+"""Prefix of all API paths."""
 
 
 def seconds(duration: timedelta) -> float:

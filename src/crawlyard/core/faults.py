@@ -1,4 +1,4 @@
-"""Faults of input: what is wrong with a value, in words, and which part of a body has it."""
+"""Input faults: error messages for invalid values, and the part of a body they are in."""
 
 import re
 import types
@@ -21,9 +21,9 @@ _NO_OTHER: Mapping[str, str] = {}
 def faults_of(
     value: Any, hint: Any, error: msgspec.ValidationError
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield path, code and sentence of everything that is wrong with *value*.
+    """Yield path, code and message of each fault of *value*.
 
-    The sentence has the value, unless *hint* marks it as secret.
+    The message quotes the value, unless *hint* marks it as secret.
     """
     if words := _words_in(hint):
         yield "", "invalid", none_of(value, words)
@@ -33,10 +33,10 @@ def faults_of(
         path = str(error).partition(" - at `$")[2].rstrip("`")
         yield _dotted(path), "invalid", in_words(error, value, secret=_is_secret(hint))
         return
-    known = {field.encode_name: field for field in struct_fields(kind)}
-    yield from strange_names(value, list(known), "field")
+    fields = {field.encode_name: field for field in struct_fields(kind)}
+    yield from strange_names(value, list(fields), "field")
     hints = typing.get_type_hints(kind, include_extras=True)
-    for name, field in known.items():
+    for name, field in fields.items():
         if name not in value:
             if field.required:
                 yield name, "missing", "expected a value, got none"
@@ -44,12 +44,12 @@ def faults_of(
         try:
             msgspec.convert(value[name], hints[field.name])
         except msgspec.ValidationError as inner:
-            for path, code, said in faults_of(value[name], hints[field.name], inner):
-                yield (f"{name}.{path}" if path else name), code, said
+            for path, code, message in faults_of(value[name], hints[field.name], inner):
+                yield (f"{name}.{path}" if path else name), code, message
 
 
 def _words_in(hint: Any) -> list[str]:
-    """Return the words of a closed list, none if a value may be something else than one."""
+    """Return the words of a closed list; empty if a value may be something else."""
     words: list[str] = []
     for choice in choices_of(hint):
         if typing.get_origin(choice) is typing.Literal:
@@ -62,13 +62,13 @@ def _words_in(hint: Any) -> list[str]:
 
 
 def _record_in(hint: Any) -> type[Struct] | None:
-    """Return the record that a value must be, ``None`` if it need not be one."""
+    """Return the record type that a value must have; ``None`` if it need not be a record."""
     records = (k for k in choices_of(hint) if isinstance(k, type) and issubclass(k, Struct))
     return next(records, None)
 
 
 def choices_of(hint: Any) -> tuple[Any, ...]:
-    """Return the types among which *hint* leaves a choice."""
+    """Return the alternatives of a union type."""
     if typing.get_origin(hint) is typing.Annotated:
         return choices_of(typing.get_args(hint)[0])
     unions = (typing.Union, types.UnionType)
@@ -93,7 +93,7 @@ _STEP = re.compile(r"\[(\d+)\]|\.([^.\[\]]+)")
 
 
 def _at(value: Any, path: str) -> Any:
-    """Return what *value* has at a path of msgspec, such as ``.a[0].b``.
+    """Return the part of *value* at a path of msgspec, such as ``.a[0].b``.
 
     Raises:
         LookupError: the path does not name one place; ``[...]`` is any value of an object.
@@ -123,9 +123,9 @@ def _kinds_in_words(kinds: re.Match[str]) -> str:
 
 
 def path_fault(path: str, hint: Any) -> str:
-    """Return what is wrong with the path of a field, such as ``spec.name``, in an answer.
+    """Return the error in the path of a field, such as ``spec.name``, of an answer.
 
-    Empty: nothing is, or only the answer itself shows it. *hint* is the type of the answer.
+    Empty if there is none, or only the answer itself can show it. *hint* is the answer's type.
     """
     records = [hint]
     for name in path.split("."):
@@ -133,58 +133,60 @@ def path_fault(path: str, hint: Any) -> str:
         kinds = [kind for kind in records if isinstance(kind, type) and issubclass(kind, Struct)]
         if len(kinds) < len(records) and any(map(_is_open, records)):
             return ""
-        known = {field.encode_name: kind for kind in kinds for field in struct_fields(kind)}
-        known |= {tag: kind for kind in kinds if (tag := kind.__struct_config__.tag_field)}
-        if name not in known:
-            what = f"there is no field {name[:100]!r} in {path[:100]!r}"
-            listed = suggestion(name, known) or f"; there are {', '.join(known) or 'none'}"
-            return what + listed
+        members = {field.encode_name: kind for kind in kinds for field in struct_fields(kind)}
+        members |= {tag: kind for kind in kinds if (tag := kind.__struct_config__.tag_field)}
+        if name not in members:
+            message = f"there is no field {name[:100]!r} in {path[:100]!r}"
+            listed = suggestion(name, members) or f"; there are {', '.join(members) or 'none'}"
+            return message + listed
         hints = [typing.get_type_hints(kind, include_extras=True) for kind in kinds]
         records = [each[name] for each in hints if name in each]
     return ""
 
 
 def _members_of(hint: Any) -> list[Any]:
-    """Return the types of the things in *hint*: its choices, and members of a list."""
-    found: list[Any] = []
+    """Return the types of the parts of *hint*: its alternatives, and items of a list."""
+    members: list[Any] = []
     for choice in choices_of(hint):
         if typing.get_origin(choice) is typing.Annotated:
-            found += _members_of(choice)
+            members += _members_of(choice)
         elif typing.get_origin(choice) in (list, tuple, frozenset, Sequence):
-            found += _members_of(typing.get_args(choice)[0])
+            members += _members_of(typing.get_args(choice)[0])
         elif choice is not types.NoneType:
-            found.append(choice)
-    return found
+            members.append(choice)
+    return members
 
 
 def _is_open(hint: Any) -> bool:
-    """Return whether *hint* may have any members."""
+    """Return whether *hint* allows any member name."""
     return hint is Any or hint is object or typing.get_origin(hint) in (dict, Mapping)
 
 
 def in_words(error: msgspec.ValidationError, value: object, *, secret: bool = False) -> str:
-    """Return what is wrong in our words, with what *value* has there unless it is *secret*."""
-    said, _, path = str(error).partition(" - at `$")
-    if said.startswith("Invalid RFC3339"):
-        said = "Expected `datetime`"
-    said = _KIND.sub(_kinds_in_words, said)
-    said = said.replace(" of length <= ", " of at most ").replace(" of length >= ", " of at least ")
-    said = said.replace(" <= ", " of at most ").replace(" >= ", " of at least ")
-    said = said[:1].lower() + said[1:].replace("`", "")
+    """Return our wording of *error*, with the offending part of *value* unless it is *secret*."""
+    message, _, path = str(error).partition(" - at `$")
+    if message.startswith("Invalid RFC3339"):
+        message = "Expected `datetime`"
+    message = _KIND.sub(_kinds_in_words, message)
+    message = message.replace(" of length <= ", " of at most ").replace(
+        " of length >= ", " of at least "
+    )
+    message = message.replace(" <= ", " of at most ").replace(" >= ", " of at least ")
+    message = message[:1].lower() + message[1:].replace("`", "")
     try:
         actual = _at(value, path.rstrip("`"))
     except (LookupError, TypeError):
-        return said[:500]
+        return message[:500]
     if secret or isinstance(actual, Mapping) or is_list(actual):
-        return said[:500]
-    return f"{said.partition(', got ')[0]}, got {shown(actual)}"[:500]
+        return message[:500]
+    return f"{message.partition(', got ')[0]}, got {shown(actual)}"[:500]
 
 
 def check_all(*checks: Callable[[], object]) -> None:
-    """Run all *checks*, and raise their faults as one error.
+    """Run all *checks*, and raise all their faults as one error.
 
     Raises:
-        Invalid: a check failed; `Invalid.faults` has what each of them raised.
+        Invalid: a check failed; `Invalid.faults` has the faults of all of them.
     """
     errors: list[Invalid] = []
     for check in checks:
@@ -196,14 +198,14 @@ def check_all(*checks: Callable[[], object]) -> None:
         raise Invalid.of(errors) from None
 
 
-# --- which part of a body
+# --- parts of a body
 
 
 @contextmanager
 def blaming(
     own: Collection[str], inside: str, renamed: Mapping[str, str] = _NO_OTHER
 ) -> Iterator[None]:
-    """Let `Invalid` name the members of a body.
+    """Translate the fields of `Invalid` to members of the request body.
 
     A field that begins with one of *own* keeps its name, or gets that in *renamed*; all others
     are in the member *inside*: ``limits.pages`` is ``overrides.limits.pages``.

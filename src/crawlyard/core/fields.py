@@ -1,4 +1,4 @@
-"""Fields of records: what people need to know about each, declared in its annotation, and checks.
+"""Record fields: their documentation, labels, options and bounds, declared in annotations.
 
 The command line, the JSON form, the API's schema and the reference pages are made from it.
 """
@@ -39,51 +39,51 @@ class About(Struct, frozen=True, kw_only=True):
 
     doc: str  # for the reference, without a full stop
     label: str = ""  # in forms; empty: the name in words
-    words: Mapping[str, str] = {}  # in forms, what to call each choice; of a text, what is offered
-    help: str = ""  # for the option of the command line, a sentence; empty: as the doc
-    panel: Panel | None = None  # None: there is no option; forms have it under Advanced
+    words: Mapping[str, str] = {}  # in forms: label of each choice; for a text, suggestions
+    help: str = ""  # text of the command-line option, a sentence; empty: derived from doc
+    panel: Panel | None = None  # None: no option; forms show it under Advanced
     flag: str = ""  # by default "--" and the field's name
     metavar: str = ""
-    of: str = ""  # what a list consists of: "URLs"
-    null: str = ""  # what null means; empty: null is not accepted
-    editable: bool = False  # while the job is not over
-    above: float | None = None  # a number must be greater
+    of: str = ""  # items of a list: "URLs"
+    null: str = ""  # meaning of null; empty: null is not accepted
+    editable: bool = False  # until the job is over
+    above: float | None = None  # exclusive lower bound
     least: float | None = None
     most: float | None = None
     longest: int | None = None  # characters of a text, members of a list
-    secret: bool = False  # may have credentials: no error repeats its value
+    secret: bool = False  # may contain credentials: errors do not quote it
 
 
-def about(doc: str, **said: Any) -> Meta:
+def about(doc: str, **metadata: Any) -> Meta:
     """Return metadata for the end of an `Annotated`; see `About`."""
-    return Meta(extra={"about": About(doc=doc, **said)})
+    return Meta(extra={"about": About(doc=doc, **metadata)})
 
 
 SECRET = Meta(extra={"secret": True})
-"""Marks a parameter of an endpoint that has credentials: no error repeats its value."""
+"""Marks a parameter of an endpoint that contains credentials: errors do not quote it."""
 
 
 HIDDEN = Meta(extra={"hidden": True})
-"""Marks a field of a record that no answer has."""
+"""Marks a field of a record that is never part of an answer."""
 
 
 def rounded(digits: int) -> Meta:
-    """Return the mark of a number that answers have with so many *digits* after the point."""
+    """Return the mark of a number that answers round to *digits* after the point."""
     return Meta(extra={"digits": digits})
 
 
 def shown_as(name: str) -> Meta:
-    """Return the mark of a field of a record that has another *name* in answers."""
+    """Return the mark of a field of a record that is called *name* in answers."""
     return Meta(extra={"shown_as": name})
 
 
 def after(name: str) -> Meta:
-    """Return the mark of a field added by an answer: its place is after *name*; empty: first."""
+    """Return the mark of a field added by an answer: it follows *name*; empty: it comes first."""
     return Meta(extra={"after": name})
 
 
 def marks_of(hint: Any) -> Mapping[str, Any]:
-    """Return the metadata of an annotation, outside and inside."""
+    """Return the metadata of an annotation, outer and inner."""
     return _opened(hint)[1]
 
 
@@ -98,10 +98,10 @@ Seconds = Annotated[float, unit("s", "TIME")]
 
 
 class Field(Struct, frozen=True, kw_only=True):
-    """A field as its record declares it, or as a record inside that record does."""
+    """A field of a record, or of a record inside that record."""
 
     path: str  # "limits.pages"
-    kind: Any  # the type, without None and metadata; of a tuple or a frozenset that of its members
+    kind: Any  # the type, without None and metadata; of a tuple or a frozenset that of its items
     many: bool  # a tuple or a frozenset of it
     default: Any
     about: About
@@ -110,29 +110,29 @@ class Field(Struct, frozen=True, kw_only=True):
 
     @property
     def group(self) -> str:
-        """Return the object that it is in: "limits", "retry", or nothing."""
+        """The object that contains it: "limits", "retry", or nothing."""
         return self.path.rpartition(".")[0]
 
     @property
     def name(self) -> str:
-        """Return its name in that object, which is that in the record."""
+        """Its name in that object, and in the record."""
         return self.path.rpartition(".")[2]
 
     @property
     def label(self) -> str:
-        """Return what forms call it."""
+        """Its label in forms."""
         return self.about.label or self.name.removesuffix("_s").replace("_", " ").capitalize()
 
     @property
     def flag(self) -> str:
-        """Return the option that sets it; empty if there is none."""
+        """The option that sets it; empty if there is none."""
         if self.about.panel is None:
             return ""
         return self.about.flag or f"--{self.name.removesuffix('_s').replace('_', '-')}"
 
     @property
     def choices(self) -> type[Enum] | None:
-        """Return the enumeration that it takes its values from, ``None`` if there is none."""
+        """The enumeration of its values; ``None`` if it is not an enumeration."""
         return self.kind if isinstance(self.kind, type) and issubclass(self.kind, Enum) else None
 
 
@@ -141,9 +141,9 @@ _stored: ContextVar[bool] = ContextVar("stored", default=False)
 
 @contextmanager
 def as_stored() -> Iterator[None]:
-    """Let records be read from a store, where a newer program may have higher bounds.
+    """Allow records read from a store to exceed their upper bounds: a newer program may raise them.
 
-    What is below its bound stays an error: zero requests at a time have no meaning.
+    Values below a lower bound stay errors: zero requests at a time have no meaning.
     """
     token = _stored.set(True)
     try:
@@ -155,7 +155,7 @@ def as_stored() -> Iterator[None]:
 def check_bounds(record: Struct, group: str = "") -> None:
     """Check that each field of *record* is within the bounds of its metadata.
 
-    *group* is put before the names of fields in errors.
+    *group* is a prefix of field names in errors.
 
     Raises:
         Invalid: a value is out of its bounds; the message names the field.
@@ -163,15 +163,17 @@ def check_bounds(record: Struct, group: str = "") -> None:
     stored = _stored.get()
     faults: list[Invalid] = []
     for field in _bounded(type(record)):
-        name, said = field.name, field.about
+        name, bounds = field.name, field.about
         value = getattr(record, name)
         if value is None or isinstance(value, Enum):
             continue
-        if said.longest is not None:
-            if not stored and len(value) > said.longest:
-                message = f"expected at most {said.longest}, got {len(value)}"
+        if bounds.longest is not None:
+            if not stored and len(value) > bounds.longest:
+                message = f"expected at most {bounds.longest}, got {len(value)}"
                 faults.append(Invalid(group + name, message))
-        elif (expected := _bound_missed(value, said)) and not (stored and _is_above(value, said)):
+        elif (expected := _bound_missed(value, bounds)) and not (
+            stored and _is_above(value, bounds)
+        ):
             unit = " s" if field.unit == "s" else ""
             message = f"expected {expected}{unit}, got {value:g}{unit}"
             faults.append(Invalid(group + name, message))
@@ -179,11 +181,11 @@ def check_bounds(record: Struct, group: str = "") -> None:
         raise Invalid.of(faults)
 
 
-def _bound_missed(value: float, said: About) -> str:
+def _bound_missed(value: float, bounds: About) -> str:
     """Return the bound that *value* violates, in words, or nothing; NaN violates every bound."""
-    least, most = said.least, said.most
-    if said.above is not None and not value > said.above:
-        return f"more than {said.above:,}"
+    least, most = bounds.least, bounds.most
+    if bounds.above is not None and not value > bounds.above:
+        return f"more than {bounds.above:,}"
     if (least is None or value >= least) and (most is None or value <= most):
         return ""
     if least is not None and most is not None:
@@ -191,8 +193,8 @@ def _bound_missed(value: float, said: About) -> str:
     return f"at least {least:,}" if least is not None else f"at most {most:,}"
 
 
-def _is_above(value: float, said: About) -> bool:
-    return said.most is not None and value > said.most
+def _is_above(value: float, bounds: About) -> bool:
+    return bounds.most is not None and value > bounds.most
 
 
 @cache
@@ -221,15 +223,15 @@ def _walk(record: type[Struct], prefix: str) -> Iterator[Field]:
         if isinstance(kind, type) and issubclass(kind, Struct) and not many:
             yield from _walk(kind, f"{path}.")
         else:
-            said: About = extra.get("about", About(doc=""))
+            metadata: About = extra.get("about", About(doc=""))
             yield Field(
                 path=path,
                 kind=kind,
                 many=many,
                 default=default,
-                about=said,
+                about=metadata,
                 unit=extra.get("unit"),
-                metavar=said.metavar or extra.get("metavar", ""),
+                metavar=metadata.metavar or extra.get("metavar", ""),
             )
 
 
@@ -242,7 +244,7 @@ def _opened(hint: Any) -> tuple[Any, dict[str, Any], bool]:
         if origin is Annotated:
             hint, *metas = typing.get_args(hint)
             for meta in metas:
-                extra = (meta.extra or {}) | extra  # what stands further out counts
+                extra = (meta.extra or {}) | extra  # outer metadata takes precedence
         elif origin in (typing.Union, types.UnionType):
             members = [arg for arg in typing.get_args(hint) if arg is not type(None)]
             if len(members) > 1:
@@ -268,17 +270,17 @@ def check_types(record: Struct, group: str = "") -> None:
     """Check that each field of *record* has a value of its type; call it in ``__post_init__``.
 
     A value with only one possible meaning is converted: a list to a tuple, "prefix" to
-    `Scope.PREFIX`, 1e9 to a whole number. *group* is put before field names in errors.
+    `Scope.PREFIX`, 1e9 to a whole number. *group* is a prefix of field names in errors.
 
     Raises:
         Invalid: a value has the wrong type; the message says what is accepted.
     """
-    kind, given = type(record), astuple(record)
+    kind, values = type(record), astuple(record)
     try:
-        found = astuple(convert(given, _twin(kind)))  # all at once: 0.8 µs for a JobSpec
+        converted = astuple(convert(values, _twin(kind)))  # all at once: 0.8 µs for a JobSpec
     except ValidationError:
-        found = _converted_one_by_one(kind, given, group)
-    for name, before, after in zip(kind.__struct_fields__, given, found, strict=True):
+        converted = _converted_one_by_one(kind, values, group)
+    for name, before, after in zip(kind.__struct_fields__, values, converted, strict=True):
         if after is not before:
             force_setattr(record, name, after)
 
@@ -295,17 +297,17 @@ def _types(kind: type[Struct]) -> dict[str, Any]:
 
 
 def _converted_one_by_one(
-    kind: type[Struct], given: tuple[Any, ...], group: str
+    kind: type[Struct], values_before: tuple[Any, ...], group: str
 ) -> tuple[Any, ...]:
     values: list[Any] = []
     faults: list[Invalid] = []
-    for (name, of), value in zip(_types(kind).items(), given, strict=True):
+    for (name, of), value in zip(_types(kind).items(), values_before, strict=True):
         try:
             values.append(_converted(value, of))
         except ValidationError:
-            got = repr(value)
-            got = got if len(got) <= 100 else f"{got[:99]}…"
-            faults.append(Invalid(group + name, f"expected {_accepted(of)}, got {got}"))
+            text = repr(value)
+            text = text if len(text) <= 100 else f"{text[:99]}…"
+            faults.append(Invalid(group + name, f"expected {_accepted(of)}, got {text}"))
     if faults:
         raise Invalid.of(faults) from None
     return tuple(values)
@@ -313,7 +315,7 @@ def _converted_one_by_one(
 
 def _converted(value: Any, kind: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # where a float is expected, it becomes one again
+        value = int(value)  # becomes a float again where one is expected
     if _bare(kind) is bool and type(value) is int and value in (0, 1):
         return bool(value)
     return convert(value, kind)
@@ -325,7 +327,7 @@ def _bare(kind: Any) -> Any:
 
 
 def _accepted(kind: Any) -> str:
-    """Return what a field of type *kind* takes, in words."""
+    """Return a phrase for the values that a field of type *kind* accepts."""
     kind = _bare(kind)
     if kind in _ONE:
         return _ONE[kind]
@@ -334,8 +336,8 @@ def _accepted(kind: Any) -> str:
     if get_origin(kind) in (tuple, frozenset):
         return f"a {get_origin(kind).__name__} of {_several(get_args(kind)[0])}"
     if issubclass(kind, Enum):
-        *others, last = [member.name for member in kind]
-        return f"{kind.__name__}." + (f"{', '.join(others)} or {last}" if others else last)
+        *names, last = [member.name for member in kind]
+        return f"{kind.__name__}." + (f"{', '.join(names)} or {last}" if names else last)
     return str(kind.__name__)
 
 

@@ -9,32 +9,32 @@ from crawlyard.core.answer import Wire
 
 
 class HealthOut(Wire, frozen=True, kw_only=True):
-    """It is well."""
+    """The server is up."""
 
     status: Literal["ok"] = "ok"
 
 
 class ReadyOut(HealthOut, frozen=True, kw_only=True):
-    """Requests can be answered."""
+    """The server can handle requests."""
 
     redis: Annotated[
         Literal["well", "away"] | None,
-        Meta(description="Away: live progress is slower; all else works. Null: none is used."),
+        Meta(description="`away`: live progress is slower; all else works. Null: not used."),
     ] = None
 
 
 class ProblemKindOut(Wire, frozen=True, kw_only=True):
-    """What all problems of one type share."""
+    """Description that all problems of one type share."""
 
-    type: str  # its address, as problems carry it
+    type: str  # its URI, as in problems
     code: str
     status: int
     title: str
-    detail: str  # what it means, and what to do
+    detail: str  # meaning, and what to do
 
 
 class MetaOut(Wire, frozen=True, kw_only=True):
-    """What a server is, and what it takes."""
+    """Version, limits and defaults of a server."""
 
     object: Literal["meta"] = "meta"
     name: Literal["crawlyard"] = "crawlyard"
@@ -42,18 +42,18 @@ class MetaOut(Wire, frozen=True, kw_only=True):
     api: Literal["v1"] = "v1"
     features: tuple[str, ...]
     limits: Mapping[str, int]  # sizes in bytes, counts; `*_s` in seconds
-    user_agent: str  # where a job names none
+    user_agent: str  # default, if a job sets none
 
 
 class EnumsOut(Wire, frozen=True, kw_only=True):
-    """The closed lists of words, each word with what it means; clients take unknown ones too."""
+    """The closed lists of words with their meanings; clients must accept unknown words as well."""
 
     object: Literal["enums"] = "enums"
     enums: Mapping[str, Mapping[str, str]]
 
 
 class SchemasOut(Wire, frozen=True, kw_only=True):
-    """JSON Schemas of what may be sent: by the kind of thing that it makes."""
+    """JSON Schemas of request bodies, by the kind of record that they create."""
 
     object: Literal["schemas"] = "schemas"
     schemas: Mapping[str, Mapping[str, Any]]

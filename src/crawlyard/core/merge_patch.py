@@ -18,13 +18,13 @@ def merged(target: object, patch: object) -> object:
 
 def merged_object(target: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:
     """Return the object *target* with the object *patch* applied, as `merged` does."""
-    both = dict(target)
+    merged_members = dict(target)
     for name, value in patch.items():
         if value is None:
-            both.pop(name, None)
+            merged_members.pop(name, None)
         else:
-            both[name] = merged(both.get(name), value)
-    return both
+            merged_members[name] = merged(merged_members.get(name), value)
+    return merged_members
 
 
 def patch_between(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Base class of records that people write by hand: a misspelt option suggests the near one."""
+"""Base class of records that people write by hand: a misspelt option gets a suggestion."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ class _NamesChecked(StructMeta):
         Raises:
             TypeError: a name is unknown, as for any class.
         """
-        known = cls.__struct_fields__
+        names = cls.__struct_fields__
         for name in kwargs:
-            if name not in known:
-                hint = suggestion(name, known) or f"; there are {', '.join(known)}"
+            if name not in names:
+                hint = suggestion(name, names) or f"; there are {', '.join(names)}"
                 raise TypeError(f"{cls.__name__} has no option {name!r}{hint}")
         return super().__call__(*args, **kwargs)
 
 
 class OptionRecord(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
-    """A record whose constructor names the option that a misspelt one is near to."""
+    """A record whose constructor suggests the closest option for a misspelt one."""

@@ -76,12 +76,12 @@ def number(value: object) -> float:
     try:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise ValueError  # noqa: TRY301 - raised below, with the errors of `float`
-        found = float(value)
+        parsed = float(value)
     except (ValueError, OverflowError):
         raise ValueError(f"expected a number, got {shown(value)}") from None
-    if not math.isfinite(found):
+    if not math.isfinite(parsed):
         raise ValueError(f"expected a finite number, got {shown(value)}")
-    return found
+    return parsed
 
 
 def boolean(value: object) -> bool:
@@ -123,8 +123,8 @@ def shown(value: object) -> str:
         return "a list"
     if isinstance(value, int) and abs(value) > quantity.LARGEST:
         return "a number of more than 18 digits"  # `repr` fails for thousands of digits
-    told = repr(value)
-    return told if len(told) <= 100 else f"{told[:99]}…"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 _NEAR = 0.7
@@ -133,13 +133,13 @@ _NEAR = 0.7
 _LONGEST_COMPARED = 100  # characters
 
 
-def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return the one of *known* that *name* is near to; empty if there is none.
+def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
+    """Return the most similar of *names*; empty if none is similar.
 
-    Names are compared without *prefix*, which all have, and without the group that ``job.done``
-    and ``job.paused`` have in common: what they share makes any two names alike.
+    Names are compared without *prefix*, which all share, and without the group that ``job.done``
+    and ``job.paused`` share: a common prefix makes any two names similar.
     """
-    words = list(known)
+    words = list(names)
     group = name[: name.rfind(".") + 1]
     if not prefix and any(word.startswith(group) for word in words):
         prefix = group
@@ -148,21 +148,21 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     return next((prefix + word for word in get_close_matches(typed, rest, 1, _NEAR)), "")
 
 
-def suggestion(name: object, known: Iterable[str], prefix: str = "") -> str:
-    """Return ``; did you mean …?`` for the end of a message; empty if nothing is near."""
-    near = nearest(name, known, prefix) if isinstance(name, str) else ""
+def suggestion(name: object, names: Iterable[str], prefix: str = "") -> str:
+    """Return ``; did you mean …?`` for the end of a message; empty if no name is similar."""
+    near = nearest(name, names, prefix) if isinstance(name, str) else ""
     return f"; did you mean {near}?" if near else ""
 
 
-def unknown(path: str, name: str, known: Sequence[str], what: str, prefix: str = "") -> Invalid:
-    """Return the error about *name* at *path*, with a suggestion from *known*."""
-    hint = suggestion(name, known, prefix) or f"; there are {', '.join(known) or 'none'}"
-    return Invalid(path, f"there is no such {what}{hint}")
+def unknown(path: str, name: str, names: Sequence[str], kind: str, prefix: str = "") -> Invalid:
+    """Return the error about *name* at *path*, with a suggestion from *names*."""
+    hint = suggestion(name, names, prefix) or f"; there are {', '.join(names) or 'none'}"
+    return Invalid(path, f"unknown {kind}{hint}")
 
 
-def none_of(value: object, known: Iterable[str]) -> str:
-    """Return the message about a value that is none of the *known* words."""
-    words = [str(word) for word in known]
+def none_of(value: object, choices: Iterable[str]) -> str:
+    """Return the message about a value that is none of the *choices* words."""
+    words = [str(word) for word in choices]
     return f"expected one of {', '.join(words)}, got {shown(value)}{suggestion(value, words)}"
 
 
@@ -178,10 +178,10 @@ def is_list(value: object) -> TypeGuard[Sequence[object]]:
 
 
 def strange_names(
-    names: Iterable[str], known: list[str], what: str
+    names: Iterable[str], allowed: list[str], kind: str
 ) -> Iterator[tuple[str, str, str]]:
     """Yield name, code and sentence of each of *names* that is not known."""
     for name in names:
-        if name not in known:
-            said = str(unknown(name, name, known, what)).removeprefix(f"{name}: ")
-            yield name, "unknown", said
+        if name not in allowed:
+            message = str(unknown(name, name, allowed, kind)).removeprefix(f"{name}: ")
+            yield name, "unknown", message

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 
 class PurgeResult(Struct, frozen=True):
-    """What was deleted, and the space that it occupied."""
+    """Deleted jobs, and the space that they occupied."""
 
     rows: int = 0
     bytes: int = 0  # returned to the disk: how much the SQLite file shrank

@@ -23,7 +23,7 @@ LARGEST = 2**63 - 1  # what a database column holds
 FOREVER_S = 36_500 * 86_400
 """As a retention: a hundred years."""
 
-_DIGITS = 60  # more than any number has that is taken
+_DIGITS = 60  # more than any accepted number has
 
 _COUNT = re.compile(r"([0-9]+(?:[_,][0-9]{3})*)(k|m)?", re.IGNORECASE)
 
@@ -53,15 +53,15 @@ def size(text: str) -> int:
 
     k, M, G and T are powers of 1000; Ki, Mi, Gi and Ti are powers of 1024.
     """
-    found = _SIZE.fullmatch(text.strip())
-    if found is None or (found[3] and not found[2]):
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or (match[3] and not match[2]):
         raise ValueError(f"expected a size such as 500MB, 1GiB or 10k, got {_quoted(text)}")
-    if len(found[1]) > _DIGITS:
+    if len(match[1]) > _DIGITS:
         raise ValueError(f"expected at most {LARGEST} bytes, got {_quoted(text)}")
-    base = 1024 if found[3] else 1000
-    factor = base ** _POWERS[found[2].lower()]
+    base = 1024 if match[3] else 1000
+    factor = base ** _POWERS[match[2].lower()]
     # whole numbers stay exact: a float has only 53 bits
-    whole = int(found[1]) * factor if "." not in found[1] else int(float(found[1]) * factor)
+    whole = int(match[1]) * factor if "." not in match[1] else int(float(match[1]) * factor)
     if whole > LARGEST:
         raise ValueError(f"expected at most {LARGEST} bytes, got {_quoted(text)}")
     return whole
@@ -69,24 +69,24 @@ def size(text: str) -> int:
 
 def count(text: str) -> int:
     """Return the whole number of ``500``, ``20_000``, ``20,000``, ``20k`` or ``1m``."""
-    found = _COUNT.fullmatch(text.strip())
-    if found is None:
+    match = _COUNT.fullmatch(text.strip())
+    if match is None:
         raise ValueError(f"expected a whole number such as 500 or 20k, got {_quoted(text)}")
-    if len(found[1]) > _DIGITS:
+    if len(match[1]) > _DIGITS:
         raise ValueError(f"expected at most {LARGEST}, got {_quoted(text)}")
-    factor = {"": 1, "k": 1000, "m": 1_000_000}[(found[2] or "").lower()]
-    number = int(re.sub("[_,]", "", found[1])) * factor
+    factor = {"": 1, "k": 1000, "m": 1_000_000}[(match[2] or "").lower()]
+    number = int(re.sub("[_,]", "", match[1])) * factor
     if number > LARGEST:
         raise ValueError(f"expected at most {LARGEST}, got {_quoted(text)}")
     return number
 
 
-def counted(number: int, one: str, many: str = "") -> str:
+def counted(number: int, singular: str, many: str = "") -> str:
     """Return *number* with its noun: ``1 page``, ``2,000 pages``.
 
-    *many* is the plural if it is not *one* with an "s"; either may be followed by a verb.
+    *many* is the plural if it is not *singular* with an "s"; either may be followed by a verb.
     """
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+    return f"{number:,} {singular if number == 1 else many or f'{singular}s'}"
 
 
 def _quoted(text: str) -> str:
@@ -115,7 +115,7 @@ def duration_text(length: timedelta) -> str:
 
 def size_text(amount: int) -> str:
     """Return *amount* bytes as a user would write it, if that is exact: ``8MiB``, ``500MB``."""
-    for unit, one in _SIZES:
-        if amount and amount % one == 0:
-            return f"{amount // one}{unit}"
+    for unit, unit_size in _SIZES:
+        if amount and amount % unit_size == 0:
+            return f"{amount // unit_size}{unit}"
     return str(amount)

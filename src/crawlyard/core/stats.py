@@ -14,25 +14,25 @@ from crawlyard.core.jobs.limits import Usage
 
 
 class FailingHost(Struct, frozen=True, kw_only=True):
-    """How often URLs of one host failed for good; of very many failures, the latest count."""
+    """Failed URLs of one host; if there are very many, from the latest count."""
 
     host: str  # with its port if that is not the scheme's default
-    errors: int  # of all kinds
+    errors: int  # total
     kinds: Mapping[str, int]  # most frequent first
     last_at: datetime
 
 
 class StepOut(Wire, frozen=True, kw_only=True):
-    """Jobs that ended in one stretch of time, by their state."""
+    """Jobs that ended in one stretch of time, by state."""
 
-    at: datetime  # its beginning
+    at: datetime  # start of the stretch
     ended: Mapping[str, int]
-    stopped: int  # of those that completed: a limit ended them before all was fetched
-    stopped_by_user: int  # of those that were cancelled: by a user, with pages that are kept
+    stopped: int  # completed jobs that a limit ended early
+    stopped_by_user: int  # cancelled jobs: by a user, with pages that are kept
 
 
 class DayOut(Wire, frozen=True, kw_only=True):
-    """What was fetched on one day, of UTC."""
+    """Usage on one UTC day."""
 
     day: date
     pages: int
@@ -41,12 +41,12 @@ class DayOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, day: date, usage: Usage) -> "DayOut":
-        """Return what *usage* says of *day*."""
+        """Return the answer for the *usage* on *day*."""
         return cls(day=day, pages=usage.pages, bytes=usage.bytes, errors=usage.errors)
 
 
 class CardsOut(Wire, frozen=True, kw_only=True):
-    """Single figures: how things stand now, what ended in the range, what was fetched."""
+    """Key figures: current state, jobs that ended in the range, usage."""
 
     jobs: Mapping[str, int]  # by state
     workers: int
@@ -54,14 +54,14 @@ class CardsOut(Wire, frozen=True, kw_only=True):
     pages_today: int
     bytes_today: int
     errors_today: int
-    pages: int  # of all `days`
+    pages: int  # in all `days`
     bytes: int
     errors: int
-    slots: int  # of all workers that take jobs
+    slots: int  # of all workers that claim jobs
     slots_used: int
-    oldest_wait_s: float | None  # of the job that is due longest; null: none waits
-    pages_per_s: float  # now
-    disk_free_bytes: int | None  # of the data directory; null: for admins alone
+    oldest_wait_s: float | None  # of the job that has been due longest; null: none waits
+    pages_per_s: float  # currently
+    disk_free_bytes: int | None  # of the data directory; null if the caller is not an admin
     disk_total_bytes: int | None
 
 
@@ -75,24 +75,24 @@ class StatsOut(Wire, frozen=True, kw_only=True):
     cards: CardsOut
     finished: tuple[StepOut, ...]  # the earliest first
     days: tuple[DayOut, ...]  # the same
-    failing_hosts: tuple[FailingHost, ...]  # at most ten: those that failed most often first
+    failing_hosts: tuple[FailingHost, ...]  # at most ten, with the most failures first
 
 
 class JobRunOut(Wire, frozen=True, kw_only=True):
-    """When one job ran."""
+    """Start and end of one job."""
 
     job_id: str
     name: str
     schedule_id: str | None
     state: str
-    stopped: bool  # a limit ended it before all was fetched
+    stopped: bool  # a limit ended it early
     pages: int
-    started_at: datetime  # the first time
-    ended_at: datetime | None  # null: it has not
+    started_at: datetime  # first start
+    ended_at: datetime | None  # null: still running
 
 
 class RunsOut(Wire, frozen=True, kw_only=True):
-    """Jobs that ran in a range of time, those that began last first."""
+    """Jobs that ran in a range of time, latest start first."""
 
     object: Literal["runs"] = "runs"
     since: datetime
@@ -102,29 +102,29 @@ class RunsOut(Wire, frozen=True, kw_only=True):
 
 
 class PaceStepOut(Wire, frozen=True, kw_only=True):
-    """What all jobs did in one stretch of time."""
+    """Activity of all jobs in one stretch of time."""
 
-    at: datetime  # its beginning
+    at: datetime  # start of the stretch
     pages: int
     errors: int
     latency_ms: float | None  # the mean of all responses; null: there was none
 
 
 class PaceOut(Wire, frozen=True, kw_only=True):
-    """What all jobs did in a range of time, by steps."""
+    """Activity of all jobs in a range of time, in steps."""
 
     object: Literal["pace"] = "pace"
     since: datetime
     until: datetime
     step_s: float
     steps: tuple[PaceStepOut, ...]  # the earliest first
-    whole: bool  # false: only the jobs that ended last are in it
+    whole: bool  # false: only the jobs that ended last are included
 
 
 def pace_of(
     points: Iterable[Point], since: datetime, step: timedelta, count: int
 ) -> list[PaceStepOut]:
-    """Return *count* steps from *since* on, each with the points that begin in it."""
+    """Return *count* steps from *since* on, each with the points that start in it."""
     pages, errors, waited = [0] * count, [0] * count, [0.0] * count
     for point in points:
         n = (point.at - since) // step
@@ -143,14 +143,14 @@ def pace_of(
     ]
 
 
-def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list[FailingHost]:
+def failing_hosts(failures: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list[FailingHost]:
     """Return the hosts with failed URLs, those with the most failures first.
 
-    *found* has, for each host and kind, the number of failures and the time of the last one.
+    *failures* has, for each host and kind, the number of failures and the time of the last one.
     """
     kinds: dict[str, Counter[ErrorKind]] = {}
     last: dict[str, datetime] = {}
-    for host, kind, count, at in found:
+    for host, kind, count, at in failures:
         kinds.setdefault(host, Counter())[kind] += count
         last[host] = max(at, last.get(host, at))
     hosts = [
@@ -162,4 +162,4 @@ def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list
         )
         for host, own in kinds.items()
     ]
-    return sorted(hosts, key=lambda one: (-one.errors, one.host))
+    return sorted(hosts, key=lambda host: (-host.errors, host.host))

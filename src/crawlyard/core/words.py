@@ -1,4 +1,4 @@
-"""Words for the values of the API: what people read for a state, a reason or a kind of error.
+"""Words for the values of the API: labels of states, reasons and kinds of errors.
 
 The filter, the command line, the dashboard and the reference all read these tables. JSON keeps
 the values themselves. Words are in lower case, as within a sentence.
@@ -122,7 +122,7 @@ OUTCOMES: Mapping[str, str] = {
 
 TICK_REASONS: Mapping[str, str] = {
     TickReason.ON_TIME: "on time",
-    TickReason.BY_USER: "asked for",
+    TickReason.BY_USER: "requested by a user",
     TickReason.LATE: "late",
     TickReason.BACKFILL: "backfill",
     TickReason.OVERLAP: "another job was active",
@@ -131,7 +131,7 @@ TICK_REASONS: Mapping[str, str] = {
     TickReason.REFUSED: "could not be submitted",
     TickReason.EXISTS: "a job has its unique key",
     TickReason.NO_RUNS: "no runs were left",
-    TickReason.NO_SCHEDULER: "no scheduler was there",
+    TickReason.NO_SCHEDULER: "no scheduler was running",
 }
 
 TABLES: Mapping[str, Mapping[str, str]] = {
@@ -159,7 +159,7 @@ def rule_words(rule: str) -> str:
 
 
 def event_reason(data: Mapping[str, Any]) -> str:
-    """Return why an event happened; of a planned run, what happened to it first."""
+    """Return why an event happened; for a schedule tick, its outcome first."""
     reason = data.get("reason") or ""
     outcome = data.get("outcome")
     if outcome:
@@ -168,7 +168,7 @@ def event_reason(data: Mapping[str, Any]) -> str:
 
 
 def error_words(kind: str, status: int | None) -> str:
-    """Return what went wrong with a URL: "not found (404)", "host not reached"."""
+    """Return the error of a URL in words: "not found (404)", "host not reached"."""
     if kind in (ErrorKind.HTTP_4XX, ErrorKind.HTTP_5XX) and status in _PHRASES:
         return f"{_PHRASES[status]} ({status})"
     return ERRORS.get(kind, kind)

@@ -103,7 +103,7 @@ async def check(
     externals: Externals = False,
     max_externals: MaxExternals = None,
     idempotency_key: IdempotencyKey = None,
-    asked: CheckOptions,
+    options: CheckOptions,
 ) -> int:
     """Crawl a site and report broken links, with all pages that link to them.
 
@@ -120,7 +120,7 @@ async def check(
         raise Invalid("--max-externals", "says how many --externals, which is missing")
     if junit:
         files.check_writable(Path(junit))
-    form = _form(urls or (), asked)
+    form = _form(urls or (), options)
     if externals:
         form["max_externals"] = _MOST_EXTERNALS if max_externals is None else max_externals
     jobs = session.surface.jobs
@@ -163,15 +163,21 @@ async def _last_complete(session: "Session", job: "JobOut") -> tuple[str | None,
     The number is how many later ones are incomplete: what these did not reach would seem new.
     """
     site, incomplete = session.surface.site, 0
-    async for one in every(
+    async for candidate in every(
         session.surface.jobs.list, limit=_MOST_CHECKS, tag=TAG, state="completed"
     ):
-        same = one.id != job.id and not one.damaged and one.spec.urls == job.spec.urls
-        if not (same and one.spec.keep_anchors):
+        same = (
+            candidate.id != job.id
+            and not candidate.damaged
+            and candidate.spec.urls == job.spec.urls
+        )
+        if not (same and candidate.spec.keep_anchors):
             continue
         # a stop at a limit is known without reading all links of that job
-        if not (one.outcome.startswith("Stopped") or (await site.check(one.id)).incomplete):
-            return one.id, incomplete
+        if not (
+            candidate.outcome.startswith("Stopped") or (await site.check(candidate.id)).incomplete
+        ):
+            return candidate.id, incomplete
         incomplete += 1
     return None, incomplete
 

@@ -46,7 +46,7 @@ def crawl(
     detach: Detach = False,
     idempotency_key: IdempotencyKey = None,
     use: Use,
-    asked: SpecOptions,
+    options: SpecOptions,
     login: LoginOptions,
     output: Output,
     basics: Basics,
@@ -61,15 +61,15 @@ def crawl(
     What a template asks for is taken away by 'none' for a limit or a list, and by --no-….
     """
     seeds = [*(urls or ()), *(read_seeds([f"@{from_file}"]) if from_file else ())]
-    form = form_of(seeds, asked)
+    form = form_of(seeds, options)
     export = exports.Export.wished(output.out, output.format)
     if detach and export is not None:
         raise Invalid("--out", "the job ends elsewhere; export it later by `crawlyard jobs export`")
     template = use.asked()
     if not template:
-        given = {name: value for name, value in form.items() if name != "since"}
+        overrides = {name: value for name, value in form.items() if name != "since"}
         try:
-            spec = spec_of(given, check=_check)  # reports its faults before anything is opened
+            spec = spec_of(overrides, check=_check)  # reports its faults before anything is opened
         except Invalid:
             if "since" not in form:
                 raise  # else the submission does, and checks that job as well

@@ -55,19 +55,19 @@ def _option(field: Field) -> tuple[str, Any, Any]:
 
 def _typed(field: Field) -> tuple[Any, Any]:
     """Return the type of an option as Typer reads it, and the option."""
-    said, kind = field.about, field.choices
-    panel, text = said.panel or "", said.doc[:1].upper() + said.doc[1:]
+    about, kind = field.about, field.choices
+    panel, text = about.panel or "", about.doc[:1].upper() + about.doc[1:]
     if field.path == "keep_html":
         return Keep | None, choice(field.flag, of=Keep, text=text, panel=panel)
     if kind is not None and issubclass(kind, StrEnum) and field.path not in _READERS:
         default = field.default
         return kind | None, choice(field.flag, of=kind, text=text, panel=panel, default=default)
-    text = said.help or f"{text}."
+    text = about.help or f"{text}."
     if field.kind is bool:
         return bool | None, flag(f"{field.flag}/--no-{field.flag[2:]}", text=text, panel=panel)
     text = text.format(default=_default(field)) if "{" in text else text
-    given = option(_reader(field), field.flag, field.metavar, text, panel)
-    return (list[Any] | None if field.many else Any), given
+    annotation = option(_reader(field), field.flag, field.metavar, text, panel)
+    return (list[Any] | None if field.many else Any), annotation
 
 
 def _name(field: Field) -> str:
@@ -150,11 +150,11 @@ class Output(Struct, frozen=True, kw_only=True):
     ] = None
 
 
-def form_of(urls: Sequence[str], asked: SpecOptions) -> dict[str, object]:
+def form_of(urls: Sequence[str], options: SpecOptions) -> dict[str, object]:
     """Return the form of a spec with what was given, and nothing else."""
     form: dict[str, Any] = {"urls": list(urls)} if urls else {}
     for field in SHOWN:
-        value = getattr(asked, _name(field), None)
+        value = getattr(options, _name(field), None)
         if value is None or value == []:
             continue
         place = form.setdefault(field.group, {}) if field.group else form
@@ -164,14 +164,14 @@ def form_of(urls: Sequence[str], asked: SpecOptions) -> dict[str, object]:
 
 def form_over(old: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
     """Return the form *old* with *form* over it; "none" there takes a field away."""
-    both = dict(old)
+    merged = dict(old)
     for name, value in form.items():
-        before = both.pop(name, None)
-        both.pop(name.removesuffix("_s"), None)  # its other spelling
+        before = merged.pop(name, None)
+        merged.pop(name.removesuffix("_s"), None)  # its other spelling
         inner = form_over(before or {}, value) if isinstance(value, Mapping) else value
         if inner not in (None, [], {}):
-            both[name] = inner
-    return both
+            merged[name] = inner
+    return merged
 
 
 def _json(field: Field, value: Any) -> object:

@@ -67,9 +67,9 @@ async def diff(
     if page and only:
         raise Invalid("--only", "picks pages of a list; --page shows one")
     results = session.surface.results
-    one, other = await job_id_of(session, earlier), await job_id_of(session, later)
+    base, other = await job_id_of(session, earlier), await job_id_of(session, later)
     if page:
-        text = await results.page_diff(one, other, page, ignore_text=ignore_text)
+        text = await results.page_diff(base, other, page, ignore_text=ignore_text)
         if session.whole:
             session.write(text)
             return
@@ -81,20 +81,20 @@ async def diff(
     counts: dict[str, int] = {}
 
     async def ask(**part: Any) -> "DiffOut":
-        asked = tuple(only or ())
-        found = await results.diff(one, other, only=asked, ignore_text=ignore_text, **part)
-        counts.update(found.counts)
-        return found
+        kinds = tuple(only or ())
+        diff_part = await results.diff(base, other, only=kinds, ignore_text=ignore_text, **part)
+        counts.update(diff_part.counts)
+        return diff_part
 
-    shown = await session.listed(every(ask, limit=session.most(limit)), CHANGES)
+    count = await session.listed(every(ask, limit=session.most(limit)), CHANGES)
     session.tell(summary(counts))
-    session.tell_rest(shown, limit, "")
+    session.tell_rest(count, limit, "")
 
 
 def summary(counts: "Mapping[str, int]") -> str:
     """Return how many pages there are of each kind, in one sentence."""
-    told = (f"{counts[kind]:,} {word(kind)}" for kind in ChangeKind if counts.get(kind))
-    return ", ".join(told) or "no page to compare"
+    phrases = (f"{counts[kind]:,} {word(kind)}" for kind in ChangeKind if counts.get(kind))
+    return ", ".join(phrases) or "no page to compare"
 
 
 def word(kind: str) -> str:

@@ -29,23 +29,23 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, Any]:
         Invalid: fields cannot be set, or their values cannot be read; all of them are named.
     """
     errors: list[Invalid] = []
-    asked: dict[str, list[str]] = {}
+    assignments_by_word: dict[str, list[str]] = {}
     for assignment in assignments:
         field, equals, value = assignment.partition("=")
         name = field.strip().lower().replace("-", "_").removesuffix("_s")
         if not equals or name not in FIELDS:
-            known = ", ".join(FIELDS)
-            message = f"expected FIELD=VALUE with one of {known}"
+            names = ", ".join(FIELDS)
+            message = f"expected FIELD=VALUE with one of {names}"
             errors.append(Invalid(field.strip() or assignment, message))
             continue
-        asked.setdefault(name, []).append(value.strip())
+        assignments_by_word.setdefault(name, []).append(value.strip())
     patch: dict[str, Any] = {}
-    for word, given in asked.items():
+    for word, texts in assignments_by_word.items():
         changed = FIELDS[word]
         group, _, name = changed.path.rpartition(".")
         place = patch.setdefault(group, {}) if group else patch
         try:
-            place[name] = spec_json.FIELDS[changed.path].write(_changed(word, changed, given, job))
+            place[name] = spec_json.FIELDS[changed.path].write(_changed(word, changed, texts, job))
         except Invalid as error:
             errors.append(error)
     if errors:
@@ -53,18 +53,18 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, Any]:
     return patch
 
 
-def _changed(word: str, field: Field, given: Sequence[str], job: JobOut) -> object:
+def _changed(word: str, field: Field, texts: Sequence[str], job: JobOut) -> object:
     if field.many:
-        return _listed(getattr(job.spec, field.name), given)
-    if given[-1] == values.NONE and (field.about.null or field.kind is str):
+        return _listed(getattr(job.spec, field.name), texts)
+    if texts[-1] == values.NONE and (field.about.null or field.kind is str):
         return field.default
-    return _read(word, reader_of(field), given[-1])
+    return _read(word, reader_of(field), texts[-1])
 
 
-def _listed(current: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
-    plain = [value for value in given if not value.startswith(("+", "-"))]
+def _listed(current: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
+    plain = [value for value in texts if not value.startswith(("+", "-"))]
     items = dict.fromkeys(current if not plain else (v for v in plain if v != values.NONE))
-    for value in given:
+    for value in texts:
         if value.startswith("+"):
             items[value[1:]] = None
         elif value.startswith("-"):

@@ -54,8 +54,8 @@ class Export(Struct, frozen=True, kw_only=True):
     @property
     def options(self) -> str:
         """Return it as the user would type it."""
-        told = format_of(self.where) or Format.JSONL
-        form = "" if told is self.format else f" --format {self.format}"
+        default_format = format_of(self.where) or Format.JSONL
+        form = "" if default_format is self.format else f" --format {self.format}"
         return f"--out {shlex.quote(self.where)}{form}"
 
     @property
@@ -93,39 +93,39 @@ class Export(Struct, frozen=True, kw_only=True):
             check_installed(self.format)
 
     @classmethod
-    def wished(cls, where: str, asked: Format | None) -> "Export | None":
+    def wished(cls, where: str, file_format: Format | None) -> "Export | None":
         """Return what ``--out`` and ``--format`` ask for, ``None`` if they ask for nothing.
 
         Raises:
             Invalid, OSError: as for `of`.
         """
         if where:
-            return cls.of(where, asked)
-        if asked is not None:
+            return cls.of(where, file_format)
+        if file_format is not None:
             raise Invalid("--format", "says how to write --out, which is missing")
         return None
 
     @classmethod
-    def of(cls, where: str, asked: Format | None) -> "Export":
-        """Return an export to *where*, in the format *asked* or that its suffix tells.
+    def of(cls, where: str, file_format: Format | None) -> "Export":
+        """Return an export to *where*, in the format *file_format* or that its suffix tells.
 
         Raises:
             Invalid: the format cannot be told from the name of the file, or is not for a terminal.
             OSError: the file cannot be written; better to know before the crawl.
         """
         if where == STDOUT:
-            form = asked or Format.JSONL
+            form = file_format or Format.JSONL
             if not form.is_text and sys.stdout.isatty():
                 raise Invalid("--out", f"expected a file or a pipe: {form} is not for a terminal")
             return cls(where=where, format=form)
-        told = asked or format_of(where)
-        if told is None:
-            known = ", ".join(SUFFIXES)
+        chosen = file_format or format_of(where)
+        if chosen is None:
+            suffixes = ", ".join(SUFFIXES)
             raise Invalid(
-                "--out", f"expected a name that ends in {known}, got {where!r}; or --format"
+                "--out", f"expected a name that ends in {suffixes}, got {where!r}; or --format"
             )
         check_writable(Path(where))
-        return cls(where=where, format=told)
+        return cls(where=where, format=chosen)
 
 
 async def save_runs(
@@ -141,14 +141,14 @@ async def save_runs(
     plan = _plan(runs[0], export)
 
     async def union() -> AsyncIterator[Record]:
-        seen: set[object] = set()
+        keys: set[object] = set()
         for job in runs:
             portions = await session.surface.results.export(
                 job.id, format_=Format.JSONL, failed=failed
             )
             async for record in _records(portions, plan):
-                if record["url"] not in seen:
-                    seen.add(record["url"])
+                if record["url"] not in keys:
+                    keys.add(record["url"])
                     yield record
 
     with _opened(export.where, compressed=export.is_gzip) as sink:

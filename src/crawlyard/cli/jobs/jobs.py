@@ -88,7 +88,7 @@ Timeout = Annotated[
 async def list_(
     session: "Session",
     *,
-    asked: JobFilter,
+    filters: JobFilter,
     limit: Limit = None,
 ) -> None:
     """List jobs, newest first.
@@ -97,7 +97,7 @@ async def list_(
     crawlyard jobs list -q --state failed | crawlyard jobs retry --failed -
     crawlyard jobs list --schedule nightly --since 7d --json
     """
-    terms = asked.terms(session.clock.now())
+    terms = filters.terms(session.clock.now())
     damaged: list[str] = []
 
     async def jobs() -> "AsyncIterator[JobOut]":
@@ -106,10 +106,10 @@ async def list_(
                 damaged.append(job.id)
             yield job
 
-    shown = await session.listed(jobs(), views.jobs_view(session.clock.now()))
+    count = await session.listed(jobs(), views.jobs_view(session.clock.now()))
     tell_damaged(session, damaged)
-    none = "no job is like that" if asked != JobFilter() else "there is no job yet"
-    session.tell_rest(shown, limit, none, "newest")
+    none = "no job is like that" if filters != JobFilter() else "there is no job yet"
+    session.tell_rest(count, limit, none, "newest")
 
 
 @app.command()
@@ -122,14 +122,14 @@ async def queue(session: "Session", *, limit: Most = None) -> None:
 
     Your own, as an admin all; a place counts the jobs of all users.
     """
-    found = await session.surface.jobs.queue(limit=session.most(limit) or LARGEST_PART)
-    await session.listed(found.items, views.queue_view(session.clock.now()))
-    waiting = {name: count for name, count in found.priorities.items() if count}
-    told = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
-    jobs = f"{counted(sum(waiting.values()), 'job')} waiting: {told}"
-    session.tell(jobs if told else "no job is waiting")
-    if found.has_more:
-        session.tell(f"the first {len(found.items):,} are shown")
+    queued = await session.surface.jobs.queue(limit=session.most(limit) or LARGEST_PART)
+    await session.listed(queued.items, views.queue_view(session.clock.now()))
+    waiting = {name: count for name, count in queued.priorities.items() if count}
+    summary = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
+    jobs = f"{counted(sum(waiting.values()), 'job')} waiting: {summary}"
+    session.tell(jobs if summary else "no job is waiting")
+    if queued.has_more:
+        session.tell(f"the first {len(queued.items):,} are shown")
 
 
 @app.command()
@@ -140,15 +140,15 @@ async def show(session: "Session", job: Id) -> None:
     crawlyard jobs show last
     crawlyard jobs show 7f3a91c2 --json
     """
-    found = await session.surface.jobs.get(await job_id_of(session, job))
+    details = await session.surface.jobs.get(await job_id_of(session, job))
     unread = session.common.quiet or session.whole
-    template = "" if unread else await _template_of(session, found)
-    await session.show(found, views.jobs_view(session.clock.now(), template))
+    template = "" if unread else await _template_of(session, details)
+    await session.show(details, views.jobs_view(session.clock.now(), template))
 
 
-async def _template_of(session: "Session", found: "JobOut") -> str:
+async def _template_of(session: "Session", job: "JobOut") -> str:
     """Return the template that a job was made of, by its name if it is still there to see."""
-    origin = found.origin
+    origin = job.origin
     if origin.template_id is None:
         return ""
     try:
@@ -274,8 +274,8 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     """
 
     async def change(job_id: str) -> "JobOut":
-        found = await session.surface.jobs.get(job_id)
-        return await session.surface.jobs.edit(job_id, edits.changes_of(changes, found))
+        current = await session.surface.jobs.get(job_id)
+        return await session.surface.jobs.edit(job_id, edits.changes_of(changes, current))
 
     return await _each(session, (job,), change, "changed")
 
@@ -293,14 +293,14 @@ async def counts(session: "Session", *, tag: Tags = None, query: Query = "") -> 
 
     With --tag or --query, counts stop at 10,000.
     """
-    asked = JobFilter(tag=tag, text=query)
-    found = await session.surface.jobs.counts(**asked.terms(session.clock.now()))
-    told: list[tuple[str, object]] = [*found.states.items(), ("total", found.total)]
+    filters = JobFilter(tag=tag, text=query)
+    totals = await session.surface.jobs.counts(**filters.terms(session.clock.now()))
+    rows: list[tuple[str, object]] = [*totals.states.items(), ("total", totals.total)]
     if session.style is Style.TABLE:
-        stopped = found.total == queries.COUNTED_TO and asked != JobFilter()
-        told = [(STATES.get(name, name), f"{n:,}+" if stopped else n) for name, n in told]
-    view: View[CountsOut] = View(key=lambda f: str(f.total), columns=(), more=lambda _: told)
-    await session.show(found, view)
+        stopped = totals.total == queries.COUNTED_TO and filters != JobFilter()
+        rows = [(STATES.get(name, name), f"{n:,}+" if stopped else n) for name, n in rows]
+    view: View[CountsOut] = View(key=lambda f: str(f.total), columns=(), more=lambda _: rows)
+    await session.show(totals, view)
 
 
 @app.command()
@@ -360,14 +360,14 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     crawlyard jobs delete 7f3a91c2
     crawlyard jobs list -q --state cancelled | crawlyard jobs delete --yes -
     """
-    found = [await session.surface.jobs.get(await job_id_of(session, word)) for word in jobs]
-    if not found:
+    targets = [await session.surface.jobs.get(await job_id_of(session, word)) for word in jobs]
+    if not targets:
         return 0
     about = [
         f"{job.id}  {job.state}  {counted(job.usage.pages, 'page')}  {job_display.title(job)}"
-        for job in found
+        for job in targets
     ]
-    count = "this job" if len(found) == 1 else f"these {len(found):,} jobs"
+    count = "this job" if len(targets) == 1 else f"these {len(targets):,} jobs"
     if not yes and not session.agreed(f"Delete {count} and all pages?", about):
         session.tell("nothing was deleted")
         return DECLINED
@@ -379,7 +379,7 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
             rooms.append(await session.purge())
         return f"deleted: {job_id}"
 
-    code, _ = await session.each([job.id for job in found], deleted, str, kind="job")
+    code, _ = await session.each([job.id for job in targets], deleted, str, kind="job")
     if rooms:
         session.tell(_freed(rooms))
     elif session.worker is None:
@@ -425,6 +425,6 @@ async def _each(
         words, act, lambda job: f"{done}: {job.id}", find=find, kind="job"
     )
     if changed or not code:
-        one = len(words) == 1
-        await session.changed(changed, views.jobs_view(session.clock.now()), one=one)
+        is_single = len(words) == 1
+        await session.changed(changed, views.jobs_view(session.clock.now()), single=is_single)
     return code

@@ -40,24 +40,24 @@ async def job_id_of(session: "Session", word: str) -> str:
         schedule = await session.surface.schedules.get(name)
         runs = (await jobs.list(schedule=schedule.id, limit=place + 1)).items
         if len(runs) <= place:
-            what = "job" if not runs else "earlier job"
-            raise NotFound(f"schedule {schedule.name} has no {what} yet")
+            noun = "job" if not runs else "earlier job"
+            raise NotFound(f"schedule {schedule.name} has no {noun} yet")
         return runs[place].id
     last = word == "last"
-    found = (await jobs.list(id="" if last else word.lower(), limit=2)).items
-    if not found:
+    matches = (await jobs.list(id="" if last else word.lower(), limit=2)).items
+    if not matches:
         raise NotFound("there is no job yet" if last else f"there is no job {word}")
-    if len(found) > 1 and not last:
+    if len(matches) > 1 and not last:
         raise Invalid("id", f"more than one job begins or ends with {word!r}; give more of it")
-    return found[0].id
+    return matches[0].id
 
 
 async def resolved(session: "Session", form: Mapping[str, object]) -> dict[str, object]:
     """Return the form of a spec with the id of the job that its `since` names."""
-    since, found = form.get("since"), dict(form)
+    since, resolved_form = form.get("since"), dict(form)
     if isinstance(since, str):
-        found["since"] = await job_id_of(session, since)
-    return found
+        resolved_form["since"] = await job_id_of(session, since)
+    return resolved_form
 
 
 class _JobFilter(Struct, frozen=True, kw_only=True):
@@ -66,15 +66,15 @@ class _JobFilter(Struct, frozen=True, kw_only=True):
         terms: dict[str, Any] = {}
         words: list[str] = []
         for name in self.__struct_fields__:
-            given = getattr(self, name)
+            text = getattr(self, name)
             if name == FilterKey.TAG:  # a job has all of them
-                words += [f"tag:{_quoted(tag)}" for tag in given or ()]
+                words += [f"tag:{_quoted(tag)}" for tag in text or ()]
             elif name == FilterKey.TEXT:
-                words += [_quoted(given)] if given else []
-            elif isinstance(given, When):
-                terms[name] = given.instant(now).isoformat()
-            elif given:
-                terms[name] = tuple(given)
+                words += [_quoted(text)] if text else []
+            elif isinstance(text, When):
+                terms[name] = text.instant(now).isoformat()
+            elif text:
+                terms[name] = tuple(text)
         return cast("JobTerms", terms | {"q": " ".join(words)})
 
 
@@ -85,17 +85,17 @@ def _fields() -> Iterator[tuple[str, Any, Any]]:
             continue
         flag = f"--{meaning.flag or key.replace('_', '-')}"
         if meaning.choices is not None:
-            made = choice(flag, of=meaning.choices, text=meaning.help)
-            yield key.value, Annotated[list[meaning.choices] | None, made], None  # type: ignore[name-defined]  # known at run time
+            annotation = choice(flag, of=meaning.choices, text=meaning.help)
+            yield key.value, Annotated[list[meaning.choices] | None, annotation], None  # type: ignore[name-defined]  # known at run time
         elif meaning.instant:
-            made = option(When.of, flag, "WHEN", meaning.help)
-            yield key.value, Annotated[When | None, made], None
+            annotation = option(When.of, flag, "WHEN", meaning.help)
+            yield key.value, Annotated[When | None, annotation], None
         elif key is FilterKey.TEXT:
             yield key.value, Annotated[str, option(str, flag, meaning.metavar, meaning.help)], ""
         else:
             read = values.line if key is FilterKey.TAG else meaning.read
-            made = option(read, flag, meaning.metavar, meaning.help)
-            yield key.value, Annotated[list[str] | None, made], None
+            annotation = option(read, flag, meaning.metavar, meaning.help)
+            yield key.value, Annotated[list[str] | None, annotation], None
 
 
 if TYPE_CHECKING:

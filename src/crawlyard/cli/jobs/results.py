@@ -112,13 +112,13 @@ async def pages(
     most = session.most(limit)
     job_id = await job_id_of(session, job)
     if skipped:
-        shown = await session.listed(
+        count = await session.listed(
             every(session.surface.results.skipped, job_id, limit=most), views.SKIPPED
         )
     else:
-        found = session.surface.jobs.pages(job_id, include=(), limit=most, **terms)
-        shown = await session.listed(found, views.PAGES)
-    session.tell_rest(shown, limit, "")
+        page_list = session.surface.jobs.pages(job_id, include=(), limit=most, **terms)
+        count = await session.listed(page_list, views.PAGES)
+    session.tell_rest(count, limit, "")
 
 
 @app.command()
@@ -130,9 +130,9 @@ async def errors(session: "Session", job: Id) -> None:
     crawlyard jobs errors last --json
     """
     job_id = await job_id_of(session, job)
-    found = (await session.surface.results.errors(job_id, referrers=True)).items
-    await session.listed(found, views.errors_view(session.clock.now()))
-    if found:
+    groups = (await session.surface.results.errors(job_id, referrers=True)).items
+    await session.listed(groups, views.errors_view(session.clock.now()))
+    if groups:
         session.tell(f"try them again by {session.hint(f'jobs retry {job_id} --failed')}")
 
 
@@ -148,14 +148,14 @@ async def links(
     crawlyard jobs links last -o jsonl > links.jsonl
     """
     job_id = await job_id_of(session, job)
-    found = every(
+    link_list = every(
         session.surface.results.links,
         job_id,
         from_=from_ or None,
         to=to or None,
         limit=session.most(limit),
     )
-    session.tell_rest(await session.listed(found, views.LINKS), limit, "no link is like that")
+    session.tell_rest(await session.listed(link_list, views.LINKS), limit, "no link is like that")
 
 
 @app.command()
@@ -166,8 +166,8 @@ async def events(session: "Session", job: Id) -> None:
     crawlyard jobs events last
     crawlyard jobs events last -o jsonl
     """
-    found = every(session.surface.jobs.events, await job_id_of(session, job))
-    await session.listed(found, views.events_view(session.clock.now()))
+    event_list = every(session.surface.jobs.events, await job_id_of(session, job))
+    await session.listed(event_list, views.events_view(session.clock.now()))
 
 
 @app.command()
@@ -214,12 +214,14 @@ async def export(
         written = await _export_runs(session, schedule, last or 1, (out, format), failed=failed)
     else:
         where = exports.Export.of(out, format)
-        one = await session.surface.jobs.get(await job_id_of(session, job or ""))
-        written = await exports.save(session, one, where, failed=failed, chunks=chunks, links=links)
+        exported = await session.surface.jobs.get(await job_id_of(session, job or ""))
+        written = await exports.save(
+            session, exported, where, failed=failed, chunks=chunks, links=links
+        )
     target = "stdout" if out == exports.STDOUT else out
     size = words.amount(written.bytes)
-    what = "link" if links else "record"
-    count = "" if written.records is None else f"{counted(written.records, what)}, "
+    noun = "link" if links else "record"
+    count = "" if written.records is None else f"{counted(written.records, noun)}, "
     session.tell(f"{count}{size}, written to {target}")
 
 
@@ -243,10 +245,12 @@ async def _export_runs(
         raise Invalid("--format", f"expected parquet in a folder, got {form}")
     jobs, runs = session.surface.jobs, dict[str, "list[JobOut]"]()
     for ref in schedules:  # all of them, before anything is written
-        found = await session.surface.schedules.get(ref)
-        runs[found.name] = [run async for run in every(jobs.list, schedule=found.id, limit=last)]
-        if not runs[found.name]:
-            raise NotFound(f"schedule {found.name} has no job yet")
+        schedule = await session.surface.schedules.get(ref)
+        runs[schedule.name] = [
+            run async for run in every(jobs.list, schedule=schedule.id, limit=last)
+        ]
+        if not runs[schedule.name]:
+            raise NotFound(f"schedule {schedule.name} has no job yet")
     for name, some in runs.items():
         session.tell(f"{counted(len(some), 'run')} of {name}")
     if where is None:
@@ -264,8 +268,8 @@ async def frontier(session: "Session", job: Id, *, limit: Limit = None) -> None:
     crawlyard jobs frontier last -q > waiting.txt
     """
     job_id = await job_id_of(session, job)
-    found = every(session.surface.results.frontier, job_id, limit=session.most(limit))
-    session.tell_rest(await session.listed(found, views.FRONTIER), limit, "no URL waits")
+    waiting = every(session.surface.results.frontier, job_id, limit=session.most(limit))
+    session.tell_rest(await session.listed(waiting, views.FRONTIER), limit, "no URL waits")
 
 
 @app.command()
@@ -276,8 +280,8 @@ async def shards(session: "Session", job: Id) -> None:
     crawlyard jobs shards last
     crawlyard jobs shards last --json
     """
-    found = await session.surface.jobs.shards(await job_id_of(session, job))
-    if not await session.listed(found.items, views.SHARDS):
+    shard_list = await session.surface.jobs.shards(await job_id_of(session, job))
+    if not await session.listed(shard_list.items, views.SHARDS):
         session.tell("it is not spread: one worker has it all")
 
 
@@ -306,8 +310,8 @@ async def log(
         return
     async for line in lines:  # a table would wait for the last, and cut what is said
         at = words.clock(line.at, session.clock.now())
-        told = f"{at}  {line.level.ljust(7)}  {line.message}  {line.url}"
-        write_line(words.printable(told.rstrip()))
+        text = f"{at}  {line.level.ljust(7)}  {line.message}  {line.url}"
+        write_line(words.printable(text.rstrip()))
 
 
 async def _flushed(lines: "AsyncIterable[LineOut]") -> "AsyncIterator[LineOut]":
@@ -325,15 +329,15 @@ async def config(session: "Session", job: Id, *, diff: Diff = False) -> None:
     crawlyard jobs config last
     crawlyard jobs config last --diff
     """
-    found = await session.surface.jobs.config(await job_id_of(session, job))
+    effective = await session.surface.jobs.config(await job_id_of(session, job))
     if session.whole:
-        session.write(found)
+        session.write(effective)
     elif diff:
-        if found.template is None:
+        if effective.template is None:
             session.tell("it was made of no template that can be seen")
-        await session.listed(found.differences, views.DIFFERENCES)
+        await session.listed(effective.differences, views.DIFFERENCES)
     else:
-        settings = template_views.values_of(found.config, found.sources)
+        settings = template_views.values_of(effective.config, effective.sources)
         await session.listed(settings, views.CONFIG)
 
 
@@ -345,8 +349,8 @@ async def why(session: "Session", job: Id, url: Url) -> None:
     crawlyard jobs why last https://docs.example.org/private/
     crawlyard jobs why last https://docs.example.org/ --json
     """
-    found = await session.surface.site.why(await job_id_of(session, job), url)
-    await session.show(found, views.WHY)
+    fate = await session.surface.site.why(await job_id_of(session, job), url)
+    await session.show(fate, views.WHY)
 
 
 @app.command()
@@ -359,10 +363,10 @@ async def screenshot(session: "Session", job: Id, url: Url, *, out: Out = "-") -
     if out == exports.STDOUT and sys.stdout.isatty():
         raise Invalid("--out", "expected a file or a pipe: a picture is not for a terminal")
     job_id = await job_id_of(session, job)
-    found = await session.surface.site.why(job_id, url)
-    if found.page_id is None:
-        raise NotFound(f"there is no page of {url}: {found.detail}")
-    pieces = await session.surface.results.screenshot(job_id, found.page_id)
+    fate = await session.surface.site.why(job_id, url)
+    if fate.page_id is None:
+        raise NotFound(f"there is no page of {url}: {fate.detail}")
+    pieces = await session.surface.results.screenshot(job_id, fate.page_id)
     written = await exports.save_pieces(pieces, out)
     target = "stdout" if out == exports.STDOUT else out
     session.tell(f"{words.amount(written.bytes)}, written to {target}")

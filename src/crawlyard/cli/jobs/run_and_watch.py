@@ -164,9 +164,9 @@ async def logged_in(session: Session, login: LoginOptions, form: Mapping[str, An
     site = urls[0]
     name = str(form.get("session") or session_name_for(site))
     opened = {name: form[name] for name in _OF_LOGIN if name in form}
-    made = await session.surface.sessions.login(name, **login.asked(site), **opened)
-    session.tell(f"logged in: {made.name}@{made.version} for {', '.join(made.origins)}")
-    return made.name
+    renewed = await session.surface.sessions.login(name, **login.asked(site), **opened)
+    session.tell(f"logged in: {renewed.name}@{renewed.version} for {', '.join(renewed.origins)}")
+    return renewed.name
 
 
 async def attend(session: Session, job_id: str, wish: Wish) -> int:

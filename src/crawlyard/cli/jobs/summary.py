@@ -54,22 +54,22 @@ def scripts_needed(pages: int) -> str:
 
 def hints(session: Session, job: JobOut) -> list[str]:
     """Return the commands that make sense next, each with what it is for."""
-    found: list[str] = []
+    lines: list[str] = []
     limit = job.state_reason.removeprefix(_LIMIT)
     if job.state_reason.startswith(_LIMIT) and job.usage.discovered > job.usage.done:
         raised = f"limits.{limit}={_twice(job.spec.limits, limit)}"
-        found.append(f"go on: {session.hint(f'jobs set {job.id} {raised}')}")
-        found.append(f"       {session.hint(f'jobs resume {job.id} --watch')}")
+        lines.append(f"go on: {session.hint(f'jobs set {job.id} {raised}')}")
+        lines.append(f"       {session.hint(f'jobs resume {job.id} --watch')}")
     elif job.state == "cancelled" and job.usage.discovered > job.usage.done:
-        found.append(f"go on after all: {session.hint(f'jobs resume {job.id} --watch')}")
+        lines.append(f"go on after all: {session.hint(f'jobs resume {job.id} --watch')}")
     elif job.state == "failed":
-        found.append(f"what happened: {session.hint(f'jobs events {job.id}')}")
+        lines.append(f"what happened: {session.hint(f'jobs events {job.id}')}")
     if job.usage.needs_scripts:
         which = session.hint(f"jobs pages {job.id} --needs-scripts")
-        found.append(f"{scripts_needed(job.usage.needs_scripts)}: {which}")
+        lines.append(f"{scripts_needed(job.usage.needs_scripts)}: {which}")
     if job.usage.errors and job.state in ENDED and not job.damaged:
-        found.append(f"try the failed URLs again: {session.hint(f'jobs retry {job.id} --failed')}")
-    return found
+        lines.append(f"try the failed URLs again: {session.hint(f'jobs retry {job.id} --failed')}")
+    return lines
 
 
 def _twice(limits: Limits, name: str) -> str:

@@ -153,19 +153,19 @@ def _rendered(job: JobOut) -> str:
     if not (usage.rendered or usage.render_took_s):
         return ""
     took = f"{words.span(usage.render_s)} of CPU"
-    asked = counted_words(usage.subrequests, "request")
-    return f"{counted_words(usage.rendered, 'page')}, {took}, {asked} of their own"
+    subrequests = counted_words(usage.subrequests, "request")
+    return f"{counted_words(usage.rendered, 'page')}, {took}, {subrequests} of their own"
 
 
 def _unchanged(job: JobOut) -> str:
     usage = job.usage
     if not usage.unchanged:
         return ""
-    told = f"{counted_words(usage.unchanged, 'page')}, {words.amount(usage.bytes_saved)}"
+    savings = f"{counted_words(usage.unchanged, 'page')}, {words.amount(usage.bytes_saved)}"
     unasked = (
         f", {words.number(usage.requests_saved)} not requested" if usage.requests_saved else ""
     )
-    return f"{told} not sent again{unasked}"
+    return f"{savings} not sent again{unasked}"
 
 
 def _settings() -> tuple[Column[JobOut], ...]:
@@ -190,13 +190,13 @@ def _settings() -> tuple[Column[JobOut], ...]:
 
 def _proxies(job: JobOut) -> str:
     """Return the proxies of a job, and how each has done once it was used."""
-    told = (
+    lines = (
         f"{use.proxy} ({counted_words(use.connections, 'connection')}, "
         f"{counted_words(use.failures, 'failure')}"
         + (f", rests for {use.rests_s:.0f} s)" if use.rests_s and not job.ended_at else ")")
         for use in job.progress.proxies
     )
-    return ", ".join(told if job.progress.proxies else job.spec.proxies)
+    return ", ".join(lines if job.progress.proxies else job.spec.proxies)
 
 
 def queue_view(now: datetime) -> View[JobOut]:

@@ -42,14 +42,14 @@ class Fields(Struct, frozen=True):
 
     def only(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return these fields of *record*, each where it was; all of what is named as a whole."""
-        wanted: dict[str, Any] = {}
+        names: dict[str, Any] = {}
         for path in self.paths:
             if any(path.startswith(f"{whole}.") for whole in self.paths):
                 continue
-            place = wanted
+            place = names
             for name in path.split("."):
                 place = place.setdefault(name, {})
-        return {name: _only(record.get(name), inner) for name, inner in wanted.items()}
+        return {name: _only(record.get(name), inner) for name, inner in names.items()}
 
     def values(self, record: Mapping[str, Any]) -> list[object]:
         """Return the value of each field of *record*; what is no single one as JSON."""
@@ -59,11 +59,11 @@ class Fields(Struct, frozen=True):
 def _check(value: object, path: str, names: Sequence[str]) -> None:
     if not names:
         return
-    known = getattr(type(value), "__struct_fields__", None)  # of a shape
-    if known is not None:
-        if names[0] not in known:
-            said = f"expected some of {', '.join(known)}, got {names[0]!r}"
-            raise Invalid("--fields", said if path == names[0] else f"{said} in {path!r}")
+    fields = getattr(type(value), "__struct_fields__", None)  # of a shape
+    if fields is not None:
+        if names[0] not in fields:
+            message = f"expected some of {', '.join(fields)}, got {names[0]!r}"
+            raise Invalid("--fields", message if path == names[0] else f"{message} in {path!r}")
         _check(getattr(value, names[0]), path, names[1:])
     elif isinstance(value, Mapping):
         _check(value.get(names[0]), path, names[1:])
@@ -73,11 +73,11 @@ def _check(value: object, path: str, names: Sequence[str]) -> None:
         raise Invalid("--fields", f"expected a name, got {path!r}: nothing is within a value")
 
 
-def _only(value: Any, wanted: Mapping[str, Any]) -> Any:
-    if isinstance(value, list) and wanted:
-        return [_only(item, wanted) for item in value]
-    if isinstance(value, dict) and wanted:
-        return {name: _only(value.get(name), inner) for name, inner in wanted.items()}
+def _only(value: Any, names: Mapping[str, Any]) -> Any:
+    if isinstance(value, list) and names:
+        return [_only(item, names) for item in value]
+    if isinstance(value, dict) and names:
+        return {name: _only(value.get(name), inner) for name, inner in names.items()}
     return value
 
 

@@ -177,16 +177,16 @@ def outlook(job: JobOut) -> list[str]:
     """Return the time left and the limit that will end the job, or why nobody knows."""
     if job.due_in_s:
         attempt = f"attempt {job.failures + 1} of {job.spec.retry.attempts} "
-        told = f"{attempt if job.failures else 'begins '}in {words.span(job.due_in_s)}"
-        return [told, job.detail] if job.detail else [told]
+        limits = f"{attempt if job.failures else 'begins '}in {words.span(job.due_in_s)}"
+        return [limits, job.detail] if job.detail else [limits]
     if job.state != "running":
         return [job.detail] if job.detail else []
     eta = job.progress.eta
     parts = [f"{left(job)} left"] if eta else [f"time left: {job.progress.eta_unknown}"]
     if eta is not None and eta.limit is not None:
         parts.append(f"then the limit of {ceiling(job.spec.limits, eta.limit)}")
-    elif told := limits_words(job.spec.limits):
-        parts.append(f"limits: {told}")
+    elif limits := limits_words(job.spec.limits):
+        parts.append(f"limits: {limits}")
     return parts
 
 

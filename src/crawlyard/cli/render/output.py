@@ -67,20 +67,20 @@ class View(Struct, Generic[M], frozen=True, kw_only=True):
 
     def facts(self, item: M, style: Style = Style.TABLE) -> Facts:
         """Return what there is to know of *item*, without what is empty."""
-        told = [
+        rows = [
             (column.name.lower(), (column.fact or column.value)(item))
             for column in self.columns
             if self.table and column.sheet
         ]
         facts_of = (style is Style.TABLE and self.more_shown) or self.more
         more = facts_of(item) if facts_of is not None else ()
-        return [(name, value) for name, value in (*told, *more) if value not in (None, "", ())]
+        return [(name, value) for name, value in (*rows, *more) if value not in (None, "", ())]
 
 
 def fields_of(item: Struct, only: Collection[str] = (), without: Collection[str] = ()) -> Facts:
     """Return fields of *item* as facts, in the words of the API."""
-    told = as_dict(item, only, {"object", "links", *without})
-    return [(name.replace("_", " "), _joined(value)) for name, value in told.items()]
+    members = as_dict(item, only, {"object", "links", *without})
+    return [(name.replace("_", " "), _joined(value)) for name, value in members.items()]
 
 
 def _joined(value: object) -> object:
@@ -93,8 +93,8 @@ def _joined(value: object) -> object:
 
 def instant(item: Struct, field: str) -> str | None:
     """Return an instant of *item* as the API writes it."""
-    told: str | None = as_dict(item, {field})[field]
-    return told
+    text: str | None = as_dict(item, {field})[field]
+    return text
 
 
 def column(name: str, field: str = "", **options: Any) -> Column[Any]:
@@ -118,14 +118,14 @@ def at(
 ) -> Column[Any]:
     """Return a column of instants; people see the time of day, or the date as well."""
 
-    def shown(item: Any) -> str:
-        told = getattr(item, field)
-        return "" if told is None else clock(told, now)
+    def format_instant(item: Any) -> str:
+        moment = getattr(item, field)
+        return "" if moment is None else clock(moment, now)
 
     return Column(
         name=name,
         value=lambda item: instant(item, field),
-        shown=shown,
+        shown=format_instant,
         right=right,
         least=least,
         sheet=sheet,
@@ -142,10 +142,10 @@ def counted(name: str, value: Callable[[M], float], *, sheet: bool = True) -> Co
 def id_of(value: Callable[[M], str | None], name: str = "ID", *, least: int = 0) -> Column[M]:
     """Return a column of ids; people see their ends."""
 
-    def shown(item: M) -> str:
+    def format_id(item: M) -> str:
         return short(value(item) or "")
 
-    return Column(name=name, value=value, shown=shown, least=least)
+    return Column(name=name, value=value, shown=format_id, least=least)
 
 
 class Screen:
@@ -197,20 +197,20 @@ async def write_all(
     Raises:
         Invalid: they have not all of these fields.
     """
-    found = items if isinstance(items, AsyncIterable) else each(items)
+    stream = items if isinstance(items, AsyncIterable) else each(items)
     if common.quiet:
-        return await _lines(found, lambda item: printable(view.key(item)))
+        return await _lines(stream, lambda item: printable(view.key(item)))
     if style in OBJECTS:
-        return await _objects(found, style, common.fields)
+        return await _objects(stream, style, common.fields)
     if common.fields is not None:
-        picked, fields = _picked(found, common.fields), common.fields
+        picked, fields = _picked(stream, common.fields), common.fields
         return await write_all(picked, _view_of(fields), style, out, Common())
     columns = view.listed
     if style is Style.TABLE:
-        return await _table(found, columns, out.console)
+        return await _table(stream, columns, out.console)
     if style is Style.CSV:
-        return await _csv(found, columns)
-    return await _lines(found, lambda item: plain(column.value(item) for column in columns))
+        return await _csv(stream, columns)
+    return await _lines(stream, lambda item: plain(column.value(item) for column in columns))
 
 
 def write_facts(facts: Facts, style: Style, out: Screen) -> None:
@@ -218,9 +218,9 @@ def write_facts(facts: Facts, style: Style, out: Screen) -> None:
     if style is Style.TABLE:
         sheet = rich_table.Table.grid(padding=(0, _GAP))
         for name, value in facts:
-            said = cell(value) if value is None or isinstance(value, bool) else str(value)
+            text = cell(value) if value is None or isinstance(value, bool) else str(value)
             sheet.add_row(
-                rich_text.Text(name, style="bold"), rich_text.Text(printable(said), overflow="fold")
+                rich_text.Text(name, style="bold"), rich_text.Text(printable(text), overflow="fold")
             )
         out.console.print(sheet)
     elif style is Style.CSV:
@@ -339,8 +339,8 @@ async def _table(
     if not rows:
         return 0
     needs = [max(len(c.name), *(row[n].cell_len for row in rows)) for n, c in enumerate(columns)]
-    taken = sum(need for need, c in zip(needs, columns, strict=True) if not c.wide)
-    room = out.width - taken - _GAP * (len(columns) - 1)
+    used = sum(need for need, c in zip(needs, columns, strict=True) if not c.wide)
+    room = out.width - used - _GAP * (len(columns) - 1)
     wide = [need for need, column in zip(needs, columns, strict=True) if column.wide]
     if room < sum(min(need, _LEAST) for need in wide):
         _stack(columns, rows, out)

@@ -26,8 +26,8 @@ def printable_lines(text: str) -> str:
     return _UNSAFE_IN_LINES.sub(_escaped, text)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    char = found[0]
+def _escaped(match: re.Match[str]) -> str:
+    char = match[0]
     if char in _SHORT:
         return _SHORT[char]
     return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
@@ -64,9 +64,11 @@ def span(seconds: float) -> str:
 
 def span_range(low_s: float, high_s: float) -> str:
     """Return a range of durations, rounded outwards: ``12-20 s``, ``2-4 min``, ``50 min-3 h``."""
-    one, unit = next((n, name) for n, name in _UNITS if high_s >= 2 * n - 0.5 or n == 1)
-    high = f"{math.ceil(high_s / one):,} {unit}"
-    first, first_unit = next((n, name) for n, name in _UNITS if (n <= one and low_s >= n) or n == 1)
+    unit_s, unit = next((n, name) for n, name in _UNITS if high_s >= 2 * n - 0.5 or n == 1)
+    high = f"{math.ceil(high_s / unit_s):,} {unit}"
+    first, first_unit = next(
+        (n, name) for n, name in _UNITS if (n <= unit_s and low_s >= n) or n == 1
+    )
     low = f"{math.floor(low_s / first):,} {first_unit}"
     if low == high:
         return high

@@ -131,7 +131,7 @@ _COUNTS: Mapping[str, str] = {"runs_left": "--runs", "pause_after": "--pause-aft
 """Options that take "none" too, by the fields that they set."""
 
 
-def given(*groups: Times | Policies, zone: str, **others: Any) -> dict[str, Any]:
+def given(*groups: Times | Policies, zone: str, **fields: Any) -> dict[str, Any]:
     """Return the fields of a schedule that were given.
 
     *zone* is that of instants without an offset, if `Times` names none.
@@ -139,14 +139,14 @@ def given(*groups: Times | Policies, zone: str, **others: Any) -> dict[str, Any]
     Raises:
         Invalid: an instant, a count or a zone is not valid.
     """
-    asked = {n: getattr(group, n) for group in groups for n in group.__struct_fields__}
-    asked = {name: value for name, value in (asked | others).items() if value is not None}
-    for name in asked.keys() & _INSTANTS.keys():
-        place = zone_of(asked.get("zone", zone))
-        asked[name] = _unless_none(asked[name], partial(instant_of, _INSTANTS[name], zone=place))
-    for name in asked.keys() & _COUNTS.keys():
-        asked[name] = _unless_none(asked[name], partial(count_of, _COUNTS[name]))
-    return asked
+    values = {n: getattr(group, n) for group in groups for n in group.__struct_fields__}
+    values = {name: value for name, value in (values | fields).items() if value is not None}
+    for name in values.keys() & _INSTANTS.keys():
+        place = zone_of(values.get("zone", zone))
+        values[name] = _unless_none(values[name], partial(instant_of, _INSTANTS[name], zone=place))
+    for name in values.keys() & _COUNTS.keys():
+        values[name] = _unless_none(values[name], partial(count_of, _COUNTS[name]))
+    return values
 
 
 def version_of(text: str) -> int | None:
@@ -193,12 +193,12 @@ def without(
 
 def beside(form: Mapping[str, object], more: Mapping[str, object]) -> dict[str, object]:
     """Return *form* updated with *more*; an object that is in both is merged one level deep."""
-    both = {**form, **more}
+    merged = {**form, **more}
     for name, value in more.items():
         before = form.get(name)
         if isinstance(value, Mapping) and isinstance(before, Mapping):
-            both[name] = {**before, **value}
-    return both
+            merged[name] = {**before, **value}
+    return merged
 
 
 def _spelled(form: Mapping[str, object], path: str) -> str:
@@ -213,19 +213,19 @@ def _has(form: Mapping[str, object], path: str) -> bool:
     return head in form and (not dot or (isinstance(inner, Mapping) and _has(inner, rest)))
 
 
-def _without(form: Mapping[str, object], path: str, told: str) -> dict[str, object]:
+def _without(form: Mapping[str, object], path: str, message: str) -> dict[str, object]:
     """Return *form* without the value at *path*, and without an object left empty by that.
 
     Raises:
-        Invalid: *path* is not set; the field is *told*.
+        Invalid: *path* is not set; the field is *message*.
     """
     if not _has(form, path):
         there = ", ".join(form) or "nothing"
-        raise Invalid(told, f"cannot be taken away, it is not set; what is: {there}")
+        raise Invalid(message, f"cannot be taken away, it is not set; what is: {there}")
     head, dot, rest = path.partition(".")
-    left, inner = dict(form), form[head]
-    if dot and isinstance(inner, Mapping) and (kept := _without(inner, rest, told)):
-        left[head] = kept
+    remaining, inner = dict(form), form[head]
+    if dot and isinstance(inner, Mapping) and (inner_rest := _without(inner, rest, message)):
+        remaining[head] = inner_rest
     else:
-        del left[head]
-    return left
+        del remaining[head]
+    return remaining

@@ -119,16 +119,16 @@ def explain(
     now = instant_of("--from", since, place) if since else clocks.SystemClock().wall()
     table = timetable(when, tz, now)
     coming = islice(instants(table, now, least=None, most=None), number)
-    told = timetables.TimetableOut.of(table, when, place, coming, now)
+    answer = timetables.TimetableOut.of(table, when, place, coming, now)
     if told_as in (Style.JSON, Style.YAML) and not quiet:
-        output.write_one(told, told_as)
+        output.write_one(answer, told_as)
         return
     if not quiet:
-        sys.stderr.write(f"{printable(told.text)}\n")
+        sys.stderr.write(f"{printable(answer.text)}\n")
     out = output.Screen(sys.stdout)
     # without a session: that loads all of an instance, which takes longer than all else here
-    asyncio.run(output.write_all(told.next, views.COMING, told_as, out, common))
-    if number and not told.next and not quiet:
+    asyncio.run(output.write_all(answer.next, views.COMING, told_as, out, common))
+    if number and not answer.next and not quiet:
         last = views.shown(now.astimezone(place))
         sys.stderr.write(f"it is not due any more after {last}\n")
 
@@ -181,7 +181,7 @@ async def list_(
     """
     state = None if paused == on else paused
     surface = session.surface
-    found = every(
+    schedule_list = every(
         surface.schedules.list,
         paused=state,
         template=(await surface.templates.get(template)).id if template else None,
@@ -189,10 +189,10 @@ async def list_(
         q=query,
         limit=session.most(limit),
     )
-    shown = await session.listed(found, views.SCHEDULES)
-    asked = query or state is not None or template or owner
-    none = "no schedule is like that" if asked else "there is no schedule yet"
-    session.tell_rest(shown, limit, none)
+    count = await session.listed(schedule_list, views.SCHEDULES)
+    is_filtered = query or state is not None or template or owner
+    none = "no schedule is like that" if is_filtered else "there is no schedule yet"
+    session.tell_rest(count, limit, none)
 
 
 @app.command()
@@ -220,16 +220,16 @@ async def create(
     times: Times,
     policies: Policies,
     use: Use,
-    asked: SpecOptions,
+    options: SpecOptions,
 ) -> None:
     """Run a crawl again and again: of a template, or by the options of `crawl`.
 
     crawlyard schedules create nightly --when '0 3 * * *' --tz Europe/Berlin --template news
     crawlyard schedules create docs --when @daily https://docs.example.org --max-pages 500
     """
-    made = given(times, policies, zone="UTC", description=description, **use.asked())
-    overrides = await resolved(session, form_of(urls or (), asked))
-    fields = {"name": schedule, "when": when, "overrides": overrides, **made}
+    draft = given(times, policies, zone="UTC", description=description, **use.asked())
+    overrides = await resolved(session, form_of(urls or (), options))
+    fields = {"name": schedule, "when": when, "overrides": overrides, **draft}
     created = await session.surface.schedules.create(**fields, idempotency_key=idempotency_key)
     await _told(session, "created", [created])
 
@@ -248,7 +248,7 @@ async def edit(
     times: Times,
     policies: Policies,
     use: NewUse,
-    asked: SpecOptions,
+    options: SpecOptions,
 ) -> None:
     """Change a schedule: only what is given; another time holds at once.
 
@@ -256,36 +256,36 @@ async def edit(
     crawlyard schedules edit nightly --overlap queue --max-pages 1000
     crawlyard schedules edit nightly --ends none --unset limits.pages --unset params.site
     """
-    others = {"when": when, "name": rename, "description": description, "template": use.template}
+    fields = {"when": when, "name": rename, "description": description, "template": use.template}
     params: Mapping[str, object] = params_of(use.param or ())
-    overrides = await resolved(session, form_of(urls or (), asked))
-    found = await session.surface.schedules.get(schedule)
-    changes = given(times, policies, zone=found.zone, **others)
+    overrides = await resolved(session, form_of(urls or (), options))
+    current = await session.surface.schedules.get(schedule)
+    changes = given(times, policies, zone=current.zone, **fields)
     if use.template_version is not None:
         changes["template_version"] = version_of(use.template_version)
     if not changes and not params and not overrides and not use.unset:
-        said = "expected something to change, such as --when '0 4 * * *'"
-        raise Invalid("schedules edit", said)
+        message = "expected something to change, such as --when '0 4 * * *'"
+        raise Invalid("schedules edit", message)
     overrides = _in_words(overrides)
     if use.unset:
-        more = {**found.params, **params}, beside(found.overrides, overrides)
+        more = {**current.params, **params}, beside(current.overrides, overrides)
         try:
             objects = without(*more, use.unset)
         except Invalid as error:
             raise Invalid("--unset", str(error)) from error
-        params, overrides = map(patch_between, (found.params, found.overrides), objects)
+        params, overrides = map(patch_between, (current.params, current.overrides), objects)
     changes |= {n: v for n, v in (("params", params), ("overrides", overrides)) if v}
-    changed = await session.surface.schedules.edit(found.id, version=found.version, **changes)
+    changed = await session.surface.schedules.edit(current.id, version=current.version, **changes)
     await _told(session, "changed", [changed])
 
 
 def _in_words(form: Form) -> dict[str, object]:
     """Return *form* with a word for null, which would take away an override in a change."""
-    said: dict[str, object] = {}
+    facts: dict[str, object] = {}
     for name, value in form.items():
         inner = _in_words(value) if isinstance(value, Mapping) else value
-        said[name] = NO_LIMIT if inner is None else inner
-    return said
+        facts[name] = NO_LIMIT if inner is None else inner
+    return facts
 
 
 @app.command()
@@ -296,9 +296,9 @@ async def pause(session: "Session", schedules: Refs, *, reason: Reason = "") -> 
     crawlyard schedules pause nightly --reason 'the site is being moved'
     crawlyard schedules list -q | crawlyard schedules pause -
     """
-    known = session.surface.schedules
-    found = [await known.get(ref) for ref in schedules]  # all exist, or none is paused
-    await _told(session, "paused", [await known.pause(one.id, reason) for one in found])
+    manager = session.surface.schedules
+    targets = [await manager.get(ref) for ref in schedules]  # all exist, or none is paused
+    await _told(session, "paused", [await manager.pause(target.id, reason) for target in targets])
 
 
 @app.command()
@@ -308,9 +308,9 @@ async def resume(session: "Session", schedules: Refs) -> None:
 
     crawlyard schedules resume nightly
     """
-    known = session.surface.schedules
-    found = [await known.get(ref) for ref in schedules]
-    await _told(session, "resumed", [await known.resume(one.id) for one in found])
+    manager = session.surface.schedules
+    targets = [await manager.get(ref) for ref in schedules]
+    await _told(session, "resumed", [await manager.resume(target.id) for target in targets])
 
 
 @app.command()
@@ -339,12 +339,12 @@ async def runs(
     crawlyard schedules runs nightly
     crawlyard schedules runs nightly --before 2026-11-24 -o csv
     """
-    found = await session.surface.schedules.get(schedule)
-    instant = instant_of("--before", before, zone_of(found.zone)) if before else None
-    asked = session.surface.schedules.runs
-    ticks = every(asked, found.id, before=instant, limit=session.most(limit))
-    shown = await session.listed(ticks, views.ledger_view(found.zone))
-    session.tell_rest(shown, limit, f"schedule {found.name} has not been due yet", "latest")
+    current = await session.surface.schedules.get(schedule)
+    instant = instant_of("--before", before, zone_of(current.zone)) if before else None
+    list_runs = session.surface.schedules.runs
+    ticks = every(list_runs, current.id, before=instant, limit=session.most(limit))
+    count = await session.listed(ticks, views.ledger_view(current.zone))
+    session.tell_rest(count, limit, f"schedule {current.name} has not been due yet", "latest")
 
 
 @app.command("next")
@@ -355,16 +355,16 @@ async def next_(session: "Session", schedule: Ref, *, number: Number = 5) -> Non
     crawlyard schedules next nightly -n 10
     """
     _check_number(number)
-    found = await session.surface.schedules.get(schedule)
-    ahead = await session.surface.schedules.next(found.id, max(number, 1))
+    current = await session.surface.schedules.get(schedule)
+    ahead = await session.surface.schedules.next(current.id, max(number, 1))
     await session.listed(ahead.next[:number], views.COMING)
     if ahead.overdue_at is not None:
-        at = views.local(ahead.overdue_at, found.zone)
-        session.tell(f"schedule {found.name} is overdue since {at}: no scheduler runs")
-    if not found.enabled:
-        session.tell(f"schedule {found.name} is paused; it runs again after a resume")
+        at = views.local(ahead.overdue_at, current.zone)
+        session.tell(f"schedule {current.name} is overdue since {at}: no scheduler runs")
+    if not current.enabled:
+        session.tell(f"schedule {current.name} is paused; it runs again after a resume")
     elif number and not ahead.next:
-        session.tell(f"schedule {found.name} is not due any more")
+        session.tell(f"schedule {current.name} is not due any more")
 
 
 @app.command()
@@ -385,26 +385,26 @@ async def backfill(
     crawlyard schedules backfill nightly --from 2026-11-01 --yes
     """
     schedules = session.surface.schedules
-    found = await schedules.get(schedule)
-    zone = zone_of(found.zone)
+    current = await schedules.get(schedule)
+    zone = zone_of(current.zone)
     start = instant_of("--from", since, zone)
     end = instant_of("--until", until, zone) if until else None
-    would = await schedules.backfill(found.id, start, end, dry_run=True)
+    would = await schedules.backfill(current.id, start, end, dry_run=True)
     done = would
     if not dry_run and would.runs:
         jobs = counted(len(would.runs), "job")
-        question = f"Submit {jobs} of {found.name} for these instants?"
-        about = [views.local(tick.due_at, found.zone) for tick in would.runs]
+        question = f"Submit {jobs} of {current.name} for these instants?"
+        about = [views.local(tick.due_at, current.zone) for tick in would.runs]
         if not yes and not session.agreed(question, about, _NO_DRY_RUN):
             session.tell("nothing was submitted")
             return DECLINED
         done = await schedules.backfill(
-            found.id, start, would.until, dry_run=False, idempotency_key=idempotency_key
+            current.id, start, would.until, dry_run=False, idempotency_key=idempotency_key
         )
     if session.whole:
         session.write(done)
     else:
-        await session.listed(done.runs, views.ledger_view(found.zone))
+        await session.listed(done.runs, views.ledger_view(current.zone))
     if done.operation_id is not None:  # there are many
         doing = f"operation {done.operation_id} submits {counted(len(would.runs), 'job')}"
         session.tell(session.by_worker(f"{doing}; a worker runs it"))
@@ -430,14 +430,14 @@ async def calendar(
     place = zone_of(tz)
     start = instant_of("--from", since, place) if since else None
     end = instant_of("--until", until, place) if until else None
-    found = await session.surface.schedules.calendar(start, end)
-    await session.listed(found.occurrences, views.calendar_view(tz))
-    if not found.occurrences:
+    month = await session.surface.schedules.calendar(start, end)
+    await session.listed(month.occurrences, views.calendar_view(tz))
+    if not month.occurrences:
         session.tell("nothing is due in that time")
-    for schedule_id in found.unreadable:
+    for schedule_id in month.unreadable:
         session.tell(f"left out, its time table means nothing any more: {schedule_id}")
-    if not found.whole and not found.unreadable:
-        session.tell(f"only the first {len(found.occurrences):,} are shown; ask for less time")
+    if not month.whole and not month.unreadable:
+        session.tell(f"only the first {len(month.occurrences):,} are shown; ask for less time")
 
 
 @app.command()
@@ -461,14 +461,14 @@ async def changes(
         listed = every(
             surface.changes.list, schedule=schedule, only=kinds, limit=session.most(limit)
         )
-        shown = await session.listed(listed, diffs.FEED)
-        session.tell_rest(shown, limit, "no run has changed such pages")
+        count = await session.listed(listed, diffs.FEED)
+        session.tell_rest(count, limit, "no run has changed such pages")
         return
     if only:
         raise Invalid("--only", "picks pages of a list: add --urls")
-    found = every(surface.schedules.changes, schedule, limit=session.most(limit))
-    shown = await session.listed(found, diffs.runs_view(session.clock.now()))
-    session.tell_rest(shown, limit, "no run yet", "newest")
+    run_changes = every(surface.schedules.changes, schedule, limit=session.most(limit))
+    count = await session.listed(run_changes, diffs.runs_view(session.clock.now()))
+    session.tell_rest(count, limit, "no run yet", "newest")
 
 
 @app.command()
@@ -479,13 +479,13 @@ async def delete(session: "Session", schedules: Refs, *, yes: Yes = False) -> in
     crawlyard schedules delete nightly
     crawlyard schedules list --paused -q | crawlyard schedules delete --yes -
     """
-    found = [await session.surface.schedules.get(ref) for ref in schedules]
-    about = [f"{one.name}  {one.when}  {one.id}" for one in found]
+    targets = [await session.surface.schedules.get(ref) for ref in schedules]
+    about = [f"{target.name}  {target.when}  {target.id}" for target in targets]
     if not session.agreed_to_delete("schedules", about, "what is known of past runs", yes=yes):
         return DECLINED
-    for one in found:
-        await session.surface.schedules.delete(one.id, version=one.version)
-        session.tell(f"deleted: {one.name}")
+    for target in targets:
+        await session.surface.schedules.delete(target.id, version=target.version)
+        session.tell(f"deleted: {target.name}")
     return 0
 
 
@@ -495,4 +495,4 @@ async def _told(session: "Session", done: str, schedules: "Sequence[ScheduleOut]
         at = schedule.next_at
         due = f"next {views.local(at, schedule.zone)}" if at is not None else "not due any more"
         session.tell(f"{done}: {schedule.name}  {due}  {schedule.id}")
-    await session.changed(schedules, views.SCHEDULES, one=len(schedules) == 1)
+    await session.changed(schedules, views.SCHEDULES, single=len(schedules) == 1)

@@ -209,5 +209,5 @@ def _in(seconds: float) -> str:
     """Return a duration to the second, the minute or the hour, the longer the rougher."""
     length = abs(seconds)
     grain_s = 1 if length < 60 else 60 if length < 86_400 else 3600
-    told = duration_text(timedelta(seconds=length // grain_s * grain_s))
-    return f"{told} ago" if seconds < 0 else told
+    text = duration_text(timedelta(seconds=length // grain_s * grain_s))
+    return f"{text} ago" if seconds < 0 else text

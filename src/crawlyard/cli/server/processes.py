@@ -45,13 +45,13 @@ async def supervise(
     own: Sequence[str],
     beside: Sequence[str],
     stand_in: StandIn | None = None,
-    shown: MetricsAddress | None = None,
+    metrics: MetricsAddress | None = None,
 ) -> int:
     """Run worker processes until a signal, or until all have ended as they should.
 
     *own* are the words of each; *beside* those of the first alone, which say what it runs
     beside its jobs: the others run nothing but operations. Once somebody has told the first
-    to stop, *stand_in* runs that here, until the others have ended. Metrics are *shown*, if
+    to stop, *stand_in* runs that here, until the others have ended. Metrics are *metrics*, if
     so, by each of them.
 
     Raises:
@@ -66,7 +66,7 @@ async def supervise(
         started = counted(processes, "worker process", "worker processes")
         session.tell(f"{started}; the first also runs schedules, webhooks and upkeep")
         words = [
-            (*own, *(beside if n == 0 else NOTHING_BESIDE), *(shown.words(n) if shown else ()))
+            (*own, *(beside if n == 0 else NOTHING_BESIDE), *(metrics.words(n) if metrics else ()))
             for n in range(processes)
         ]
         working = asyncio.create_task(crew.work(words, stand_in))
@@ -187,9 +187,9 @@ def environment(settings: Settings) -> Mapping[str, str]:
 
     What the command line, the environment or `crawlyard.toml` have said is said there again.
     """
-    said = {name: getattr(settings, name) for name in settings.named}
-    said["data_dir"] = settings.data_dir.absolute()
-    named = {f"CRAWLYARD_{name.upper()}": _text(value) for name, value in said.items()}
+    values = {name: getattr(settings, name) for name in settings.named}
+    values["data_dir"] = settings.data_dir.absolute()
+    named = {f"CRAWLYARD_{name.upper()}": _text(value) for name, value in values.items()}
     return os.environ | named | {PARENT: str(os.getpid())}
 
 

@@ -104,10 +104,19 @@ def work(
     )
     if metrics_host is not None and metrics_port is None:
         raise Invalid("--metrics-host", "expected --metrics-port with it")
-    shown = None
+    metrics_address = None
     if metrics_port is not None:
-        shown = metrics.MetricsAddress(host=metrics_host or metrics.LOOPBACK, port=metrics_port)
-    doing = partial(run_worker, slots=jobs, drain=drain, beside=beside, count=count, shown=shown)
+        metrics_address = metrics.MetricsAddress(
+            host=metrics_host or metrics.LOOPBACK, port=metrics_port
+        )
+    doing = partial(
+        run_worker,
+        slots=jobs,
+        drain=drain,
+        beside=beside,
+        count=count,
+        metrics_address=metrics_address,
+    )
     flags = {"worker_tags": tag, "reserve_urgent": reserve_urgent}
     invoke.run_here(
         basics, doing, log_level="info", connections=_CONNECTIONS, flags=flags, waits=True
@@ -130,7 +139,7 @@ class Beside(Struct, frozen=True, kw_only=True):
             (self.janitor and yard.settings.search_index, "search index", yard.indexer.run),
             (True, "operations", yard.operations.run),
         )
-        return {name: run for wanted, name, run in every if wanted}
+        return {name: run for is_on, name, run in every if is_on}
 
     @property
     def any(self) -> bool:
@@ -140,9 +149,11 @@ class Beside(Struct, frozen=True, kw_only=True):
     @property
     def words(self) -> tuple[str, ...]:
         """Return what says so on the command line."""
-        kept = (self.scheduler, self.webhooks, self.janitor)
+        switches = (self.scheduler, self.webhooks, self.janitor)
         return tuple(
-            word for word, wanted in zip(processes.NOTHING_BESIDE, kept, strict=True) if not wanted
+            word
+            for word, is_on in zip(processes.NOTHING_BESIDE, switches, strict=True)
+            if not is_on
         )
 
 
@@ -153,7 +164,7 @@ async def run_worker(
     drain: bool,
     beside: Beside,
     count: int | None = None,
-    shown: "metrics.MetricsAddress | None" = None,
+    metrics_address: "metrics.MetricsAddress | None" = None,
 ) -> int:
     """Run a worker until a signal or, with *drain*, until nothing is left to do.
 
@@ -162,11 +173,11 @@ async def run_worker(
     if slots is not None and not 1 <= slots <= _MOST:
         raise Invalid("--jobs", f"expected 1 to {_MOST}, got {slots}")
     if count is not None:
-        given = () if slots is None else ("--jobs", str(slots))
-        own = (*given, *(("--drain",) if drain else ()))
+        slot_options = () if slots is None else ("--jobs", str(slots))
+        own = (*slot_options, *(("--drain",) if drain else ()))
         stand_in = partial(_beside_alone, session.yard, beside)
         alone = stand_in if beside.any and not drain else None
-        code = await processes.supervise(session, count, own, beside.words, alone, shown)
+        code = await processes.supervise(session, count, own, beside.words, alone, metrics_address)
         if drain:
             await _report_pending(session, session.yard.worker(slots=slots))
         return code
@@ -175,7 +186,7 @@ async def run_worker(
     with signals.interrupts(lambda: None, deadline.begin) as stop:
         jobs = counted(slots or session.settings.jobs, "job")
         session.tell(f"worker {worker.id} runs up to {jobs} at once")
-        async with metrics.shown(session, worker, shown):
+        async with metrics.shown(session, worker, metrics_address):
             if drain:
                 await _drain(session, worker, beside, stop)
                 if not processes.supervised():  # the supervisor reports it, once

@@ -128,18 +128,18 @@ def asked(
     Raises:
         Invalid: a reference leads nowhere, or there is no terminal to ask for a secret on.
     """
-    found: dict[str, Any] = {"kind": login.kind, "url": login.url or url}
+    arguments: dict[str, Any] = {"kind": login.kind, "url": login.url or url}
     if login.kind is LoginKind.COOKIES:
-        return found | {"cookies": _text_of(login.file, "--login"), "url": url}
-    found |= {"user": login.user or user}
-    given = dict(_field(word) for word in fields)
+        return arguments | {"cookies": _text_of(login.file, "--login"), "url": url}
+    arguments |= {"user": login.user or user}
+    values = dict(_field(word) for word in fields)
     if login.kind is LoginKind.FORM:
-        found |= {"fields": given, "submit": submit}
+        arguments |= {"fields": values, "submit": submit}
     if secret:
-        found["secret"] = _followed(secret, flag)
-    elif not given or login.kind is not LoginKind.FORM:
-        found["secret"] = _asked(found["user"] or login.kind, flag)
-    return found
+        arguments["secret"] = _followed(secret, flag)
+    elif not values or login.kind is not LoginKind.FORM:
+        arguments["secret"] = _asked(arguments["user"] or login.kind, flag)
+    return arguments
 
 
 def session_name_for(url: str) -> str:
@@ -181,7 +181,7 @@ def _text_of(path: str, flag: str) -> str:
     return text
 
 
-def _asked(what: str, flag: str) -> str:
+def _asked(prompt: str, flag: str) -> str:
     if not sys.stdin.isatty():
         raise Invalid(flag, "expected env:NAME or file:PATH: there is no terminal to ask on")
-    return getpass.getpass(f"Secret for {what}: ")
+    return getpass.getpass(f"Secret for {prompt}: ")

@@ -137,14 +137,16 @@ async def login(
         before = await _before(session, name)
         how = Login(kind=LoginKind(before.kind), url=before.url, user=before.user)
         url, user, submit = url or before.url, user or before.user, submit or before.submit
-    asked = logins.asked(how, url=url, user=user, secret=secret, fields=field or (), submit=submit)
+    arguments = logins.asked(
+        how, url=url, user=user, secret=secret, fields=field or (), submit=submit
+    )
     if allow_address or allow_private:
-        asked |= {"allow_addresses": tuple(allow_address or ()), "allow_private": allow_private}
+        arguments |= {"allow_addresses": tuple(allow_address or ()), "allow_private": allow_private}
     if proxy:
-        asked |= {"proxies": tuple(proxy)}
-    made = await session.surface.sessions.login(name, **asked)
-    session.tell(f"logged in: {made.name}@{made.version} for {', '.join(made.origins)}")
-    await session.changed([made], sessions_view(session.clock.now()))
+        arguments |= {"proxies": tuple(proxy)}
+    renewed = await session.surface.sessions.login(name, **arguments)
+    session.tell(f"logged in: {renewed.name}@{renewed.version} for {', '.join(renewed.origins)}")
+    await session.changed([renewed], sessions_view(session.clock.now()))
 
 
 async def _before(session: "Session", name: str) -> "SessionOut":
@@ -165,10 +167,10 @@ async def delete(session: "Session", name: Name, *, yes: Yes = False) -> None:
 
     crawlyard sessions delete shop --yes
     """
-    found = await session.surface.sessions.get(name)
+    current = await session.surface.sessions.get(name)
     if not yes and not session.agreed(
-        f"Delete session {name}?", [f"for {', '.join(found.origins)}"]
+        f"Delete session {name}?", [f"for {', '.join(current.origins)}"]
     ):
         raise typer.Exit(DECLINED)
-    await session.surface.sessions.delete(name, version=found.version)
+    await session.surface.sessions.delete(name, version=current.version)
     session.tell(f"deleted: {name}")

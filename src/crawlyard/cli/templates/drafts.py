@@ -46,9 +46,9 @@ def draft_from(file: str) -> TemplateDraft:
     return draft
 
 
-def format_for(file: str, asked: FileFormat | None) -> FileFormat:
-    """Return the format *asked* for, else that of the suffix of *file*, else YAML."""
-    return asked or _SUFFIXES.get(Path(file).suffix.lower(), FileFormat.YAML)
+def format_for(file: str, file_format: FileFormat | None) -> FileFormat:
+    """Return the format *file_format* for, else that of the suffix of *file*, else YAML."""
+    return file_format or _SUFFIXES.get(Path(file).suffix.lower(), FileFormat.YAML)
 
 
 @contextlib.contextmanager
@@ -80,11 +80,11 @@ def edited(draft: TemplateDraft) -> Iterator[TemplateDraft]:
 
 
 def _editor() -> list[str]:
-    asked = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
     try:
-        words = shlex.split(asked)
+        words = shlex.split(command)
     except ValueError as error:
-        raise Invalid("$EDITOR", f"expected a command, got {asked!r}: {error}") from None
+        raise Invalid("$EDITOR", f"expected a command, got {command!r}: {error}") from None
     if not words:
         raise Invalid("--file", "no $EDITOR is set; set it, or say what to change by an option")
     return words

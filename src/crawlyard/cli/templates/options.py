@@ -76,13 +76,13 @@ def params_of(words: Sequence[str]) -> dict[str, object]:
     Raises:
         Invalid: a word is not K=V.
     """
-    given: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.strip():
             raise Invalid("--param", f"expected NAME=VALUE such as pages=500, got {word!r}")
-        given.setdefault(name.strip(), []).append(value)
-    return {name: found[0] if len(found) == 1 else found for name, found in given.items()}
+        values.setdefault(name.strip(), []).append(value)
+    return {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
 
 
 def parameter_of(word: str) -> Parameter:
@@ -95,9 +95,9 @@ def parameter_of(word: str) -> Parameter:
     """
     declared, equals, default = word.partition("=")
     name, _, kind = (part.strip() for part in declared.partition(":"))
-    known = ", ".join(ParameterType)
+    types = ", ".join(ParameterType)
     if kind and kind not in list(ParameterType):
-        raise Invalid("--param", f"expected NAME:TYPE=DEFAULT with one of {known}, got {word!r}")
+        raise Invalid("--param", f"expected NAME:TYPE=DEFAULT with one of {types}, got {word!r}")
     type_ = ParameterType(kind or "text")
     if not equals:
         return Parameter(name=name, type=type_, required=True)

@@ -128,17 +128,17 @@ async def list_(
     crawlyard templates list
     crawlyard templates list --query news --json
     """
-    found = every(
+    template_list = every(
         session.surface.templates.list,
         visibility="public" if public else None,
         owner="me" if mine else None,
         q=query,
         limit=session.most(limit),
     )
-    shown = await session.listed(found, views.templates_view(session.clock.now()))
-    asked = query or public or mine
-    none = "no template is like that" if asked else "there is no template yet"
-    session.tell_rest(shown, limit, none)
+    count = await session.listed(template_list, views.templates_view(session.clock.now()))
+    is_filtered = query or public or mine
+    none = "no template is like that" if is_filtered else "there is no template yet"
+    session.tell_rest(count, limit, none)
 
 
 @app.command()
@@ -149,9 +149,11 @@ async def show(session: "Session", template: Ref, *, version: Version = None) ->
     crawlyard templates show news
     crawlyard templates show ada/news --version 3 --json
     """
-    known = session.surface.templates
-    found = await (known.get(template) if version is None else known.version(template, version))
-    await session.show(found, views.templates_view(session.clock.now()))
+    manager = session.surface.templates
+    version_record = await (
+        manager.get(template) if version is None else manager.version(template, version)
+    )
+    await session.show(version_record, views.templates_view(session.clock.now()))
 
 
 @app.command()
@@ -165,7 +167,7 @@ async def create(
     description: Description = "",
     param: Declared = None,
     idempotency_key: IdempotencyKey = None,
-    asked: SpecOptions,
+    options: SpecOptions,
 ) -> None:
     """Keep a crawl as a template, with the options of `crawlyard crawl`.
 
@@ -178,13 +180,13 @@ async def create(
     draft = TemplateDraft(
         name=template,
         description=description,
-        spec=await resolved(session, form_of(urls or (), asked)),
+        spec=await resolved(session, form_of(urls or (), options)),
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
-    made = await session.surface.templates.create(
+    created = await session.surface.templates.create(
         forms.data_of(draft), idempotency_key=idempotency_key
     )
-    await _told(session, "created", made)
+    await _told(session, "created", created)
 
 
 @app.command()
@@ -198,7 +200,7 @@ async def edit(
     file: File = "",
     rename: OtherName = None,
     description: About = None,
-    asked: SpecOptions,
+    options: SpecOptions,
 ) -> None:
     """Make the next version of a template: by options, from a file, or in $EDITOR.
 
@@ -210,17 +212,17 @@ async def edit(
     Options of `crawl` change these fields of its spec alone: a list replaces the one before,
     'none' takes a limit or a list away.
     """
-    form = await resolved(session, form_of(urls or (), asked))
+    form = await resolved(session, form_of(urls or (), options))
     if file and form:
         raise Invalid("--file", "has the whole spec: expected it, or options of `crawl`, not both")
     before = await session.surface.templates.get(template)
     old = await drafts.exported(session, before.id, before.version)
-    said = {"name": rename, "description": description}
-    given: dict[str, Any] = {field: v for field, v in said.items() if v is not None}
+    fields = {"name": rename, "description": description}
+    changes: dict[str, Any] = {field: v for field, v in fields.items() if v is not None}
     if form:
-        given["spec"] = form_over(old.spec, form)
-    if file or given:
-        draft = replace(drafts.draft_from(file) if file else old, **given)
+        changes["spec"] = form_over(old.spec, form)
+    if file or changes:
+        draft = replace(drafts.draft_from(file) if file else old, **changes)
         saved = await _saved(session, before, old, draft)
     else:
         with drafts.edited(old) as draft:
@@ -256,8 +258,8 @@ def validate(files: Files, *, basics: Basics) -> None:
             draft = drafts.draft_from(file)
         except Invalid as error:
             code = exit_code_of(error)
-            told = failure_lines(error, "" if file in error.field else file)
-            sys.stderr.writelines(f"{line}\n" for line in told)
+            lines = failure_lines(error, "" if file in error.field else file)
+            sys.stderr.writelines(f"{line}\n" for line in lines)
             continue
         if not basics.quiet:
             open_places = ", ".join(p.name for p in draft.parameters) or "no parameters"
@@ -275,7 +277,7 @@ async def render(
     *,
     param: Params = None,
     version: Version = None,
-    asked: SpecOptions,
+    options: SpecOptions,
 ) -> None:
     """Show the whole spec that a job would have, and where each value comes from.
 
@@ -285,7 +287,7 @@ async def render(
     rendered = await session.surface.templates.render(
         template,
         params=params_of(param or ()),
-        overrides=await resolved(session, form_of(urls or (), asked)),
+        overrides=await resolved(session, form_of(urls or (), options)),
         version=version,
     )
     if session.common.quiet:
@@ -312,7 +314,7 @@ async def publish(session: "Session", template: Ref, *, yes: Yes = False) -> int
         saved = await session.surface.templates.publish(template, confirm=yes)
     except Unconfirmed as error:
         about = "These schedules use credentials that will be removed from the template:"
-        lines = [about, *(f"  {_keeping(one)}" for one in error.schedules)]
+        lines = [about, *(f"  {_keeping(holder)}" for holder in error.schedules)]
         question = "Publish, and keep them in these schedules?"
         if not session.agreed(question, lines, str(error)):
             session.tell("nothing was published")
@@ -320,15 +322,15 @@ async def publish(session: "Session", template: Ref, *, yes: Yes = False) -> int
         saved = await session.surface.templates.publish(template, confirm=True)
     await _told(session, "public", saved)
     if saved.kept:
-        kept = ", ".join(_keeping(as_dict(one)) for one in saved.kept)
-        session.tell(f"  credentials kept by schedules: {kept}")
-    others = f"{saved.owner}/{saved.name}"
-    session.tell(f"others use it as {others}, without its earlier private versions")
+        credentials = ", ".join(_keeping(as_dict(holder)) for holder in saved.kept)
+        session.tell(f"  credentials kept by schedules: {credentials}")
+    ref = f"{saved.owner}/{saved.name}"
+    session.tell(f"others use it as {ref}, without its earlier private versions")
     return 0
 
 
-def _keeping(kept: Mapping[str, Any]) -> str:
-    return f"{kept['name']} ({', '.join(kept['fields'])})"
+def _keeping(holder: Mapping[str, Any]) -> str:
+    return f"{holder['name']} ({', '.join(holder['fields'])})"
 
 
 @app.command()
@@ -371,8 +373,8 @@ async def versions(session: "Session", template: Ref) -> None:
     crawlyard templates versions news
     crawlyard templates versions news -o jsonl
     """
-    found = every(session.surface.templates.versions, template)
-    await session.listed(found, views.versions_view(session.clock.now()))
+    version_list = every(session.surface.templates.versions, template)
+    await session.listed(version_list, views.versions_view(session.clock.now()))
 
 
 @app.command()
@@ -402,8 +404,10 @@ async def import_(
     crawlyard templates import news.yaml docs.json
     crawlyard templates import --update news.yaml
     """
-    found = [drafts.draft_from(path) for path in paths]  # all can be read, or nothing is changed
-    for draft in found:
+    draft_list = [
+        drafts.draft_from(path) for path in paths
+    ]  # all can be read, or nothing is changed
+    for draft in draft_list:
         there = await _named(session, draft.name) if update else None
         if there is None:
             template = await session.surface.templates.create(
@@ -459,11 +463,11 @@ async def delete(session: "Session", templates: Refs, *, yes: Yes = False) -> in
     crawlyard templates delete news
     crawlyard templates list --mine --query trial -q | xargs crawlyard templates delete --yes
     """
-    found = [await session.surface.templates.get(ref) for ref in templates]
-    about = [f"{one.name}  v{one.version}  {one.id}" for one in found]
+    targets = [await session.surface.templates.get(ref) for ref in templates]
+    about = [f"{target.name}  v{target.version}  {target.id}" for target in targets]
     if not session.agreed_to_delete("templates", about, "all versions", yes=yes):
         return DECLINED
-    for template in found:
+    for template in targets:
         await session.surface.templates.delete(template.id, version=template.version)
         session.tell(f"deleted: {template.name}")
     return 0

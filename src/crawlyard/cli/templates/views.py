@@ -103,16 +103,16 @@ def told(value: object) -> str:
 
 
 def _parameter(parameter: ParameterOut) -> str:
-    said = [str(parameter.type)]
+    words = [str(parameter.type)]
     if parameter.required:
-        said.append("required")
+        words.append("required")
     if parameter.default is not None:
-        said.append(f"else {told(parameter.default)}")
+        words.append(f"else {told(parameter.default)}")
     if parameter.allowed:
-        said.append(f"one of {', '.join(told(value) for value in parameter.allowed)}")
+        words.append(f"one of {', '.join(told(value) for value in parameter.allowed)}")
     if parameter.description:
-        said.append(parameter.description)
-    return "; ".join(said)
+        words.append(parameter.description)
+    return "; ".join(words)
 
 
 def _flat(spec: Mapping[str, object]) -> list[tuple[str, object]]:

@@ -17,42 +17,42 @@ class UserOut(User, Wire, frozen=True, kw_only=True):
     """An account."""
 
     object: Literal["user"] = "user"
-    created_at: datetime | None  # type: ignore[assignment]  # null: it was always there
-    updated_at: datetime | None  # type: ignore[assignment]  # null: never since
+    created_at: datetime | None  # type: ignore[assignment]  # null: existed from the start
+    updated_at: datetime | None  # type: ignore[assignment]  # null: never updated
 
     @classmethod
     def of(cls, user: User) -> "UserOut":
-        """Return the answer; dates that are not known are null."""
+        """Return the answer; unknown dates are null."""
         dates = {"created_at": _date(user.created_at), "updated_at": _date(user.updated_at)}
         return cls.filled(user, **dates)
 
 
 class MeOut(Wire, frozen=True, kw_only=True):
-    """Who asks, and what their credential lets them do."""
+    """The caller, and what their credential permits."""
 
     object: Literal["me"] = "me"
     user: UserOut
-    credential_id: str  # empty, as the kind: in the process of the yard, nothing is shown
+    credential_id: str  # empty, as is the kind: an in-process caller has no credential
     kind: str  # token or session
     scopes: tuple[str, ...]
     expires_at: datetime | None
-    admins: tuple[str, ...] = ()  # whom to ask for what you may not do; not told at a sign-in
+    admins: tuple[str, ...] = ()  # admins to ask for more permissions; left out at sign-in
 
     @classmethod
     def of(
         cls,
         user: User,
         permits: Collection[Permit],
-        shown: Credential | None = None,
+        credential: Credential | None = None,
         admins: Sequence[str] = (),
     ) -> "MeOut":
         """Return the answer for *user*, whose credential gives them *permits*."""
         return cls(
             user=UserOut.of(user),
-            credential_id="" if shown is None else shown.id,
-            kind="" if shown is None else shown.kind,
+            credential_id="" if credential is None else credential.id,
+            kind="" if credential is None else credential.kind,
             scopes=tuple(sorted(permits)),
-            expires_at=None if shown is None else shown.expires_at,
+            expires_at=None if credential is None else credential.expires_at,
             admins=tuple(admins),
         )
 
@@ -64,7 +64,7 @@ class TokenOut(Credential, Wire, frozen=True, kw_only=True):
     object: Literal["token"] = "token"
     user: str
     name: str
-    scopes: tuple[str, ...]  # empty: all that the user's role has, now and later
+    scopes: tuple[str, ...]  # empty: all permits of the user's role, including later ones
     last_used_at: datetime | None
 
     @classmethod
@@ -76,17 +76,17 @@ class TokenOut(Credential, Wire, frozen=True, kw_only=True):
 class NewTokenOut(TokenOut, frozen=True, kw_only=True):
     """A token with its secret: shown this once."""
 
-    token: str | None  # null where an answer is repeated for its Idempotency-Key
+    token: str | None  # null if the answer is repeated for its Idempotency-Key
 
     @classmethod
-    def given(cls, given: Given) -> "NewTokenOut":
+    def given(cls, issued: Given) -> "NewTokenOut":
         """Return the answer for a new token, with its secret."""
-        return cls.filled(TokenOut.of(given.credential), token=given.secret)
+        return cls.filled(TokenOut.of(issued.credential), token=issued.secret)
 
 
 @derived
 class SectionOut(Section, Wire, frozen=True, kw_only=True):
-    """One section: *value* is what was written, *effective* what holds, all fields named."""
+    """One section: *value* as stored, *effective* with defaults filled in."""
 
     object: Literal["settings"] = "settings"
     section: str
@@ -99,7 +99,7 @@ SECTION_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "retention": {"retention_days": 14, "paused_ttl_days": 3},
     "defaults": {"delay_s": 1, "limits": {"pages": 10_000}},
 }
-"""A body for each section, for the document."""
+"""Request bodies of the sections, for the OpenAPI document."""
 
 
 def _date(instant: datetime) -> datetime | None:

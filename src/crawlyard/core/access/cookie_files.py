@@ -1,4 +1,4 @@
-"""Files of cookies: those of a browser's export and those of Playwright.
+"""Cookie files: browser exports (cookies.txt) and Playwright storage states.
 
 Sources: the format that Netscape wrote and curl describes (https://curl.se/docs/http-cookies.html),
 and `storageState` of Playwright.
@@ -26,13 +26,13 @@ def cookies_in(text: str, now: datetime) -> tuple[Cookie, ...]:
     """
     text = text.removeprefix("\ufeff")
     read = _of_json if text.lstrip()[:1] in ("{", "[") else _of_lines
-    found = list(read(text, now))
-    if not found:
+    cookies = list(read(text, now))
+    if not cookies:
         raise Invalid("cookies", "expected at least one cookie, found none")
-    left = tuple(c for c in found if c.expires is None or c.expires > now)
-    if not left:
-        raise Invalid("cookies", f"expired: {counted(len(found), 'cookie')}; export them again")
-    return left
+    unexpired = tuple(c for c in cookies if c.expires is None or c.expires > now)
+    if not unexpired:
+        raise Invalid("cookies", f"expired: {counted(len(cookies), 'cookie')}; export them again")
+    return unexpired
 
 
 def _of_lines(text: str, now: datetime) -> Iterator[Cookie]:
@@ -41,7 +41,7 @@ def _of_lines(text: str, now: datetime) -> Iterator[Cookie]:
         if not line.strip() or line.startswith("#"):
             continue
         fields = line.split("\t")
-        if len(fields) == 6:  # an empty value, whose tab an editor has taken away
+        if len(fields) == 6:  # an empty value whose trailing tab an editor removed
             fields.append("")
         if len(fields) != 7 or not fields[0] or not fields[5]:
             expected = "domain, subdomains, path, secure, expiry, name and value between tabs"
@@ -68,21 +68,21 @@ def _of_json(text: str, now: datetime) -> Iterator[Cookie]:
     listed = read.get("cookies") if isinstance(read, dict) else read
     if not isinstance(listed, list):
         raise Invalid("cookies", "expected a storage state, whose cookies are a list")
-    for number, one in enumerate(listed, 1):
+    for number, cookie in enumerate(listed, 1):
         where = f"cookie {number}"
-        if not isinstance(one, dict) or not all(
-            isinstance(one.get(name), str) for name in ("name", "value", "domain")
+        if not isinstance(cookie, dict) or not all(
+            isinstance(cookie.get(name), str) for name in ("name", "value", "domain")
         ):
             raise Invalid("cookies", f"{where}: expected an object with name, value and domain")
         yield _cookie(
             where,
-            name=one["name"],
-            value=one["value"],
-            domain=one["domain"],
-            host_only=bool(one.get("hostOnly", not one["domain"].startswith("."))),
-            path=str(one.get("path") or "/"),
-            secure=bool(one.get("secure")),
-            expires=_instant(one.get("expires", one.get("expirationDate", -1)), where),
+            name=cookie["name"],
+            value=cookie["value"],
+            domain=cookie["domain"],
+            host_only=bool(cookie.get("hostOnly", not cookie["domain"].startswith("."))),
+            path=str(cookie.get("path") or "/"),
+            secure=bool(cookie.get("secure")),
+            expires=_instant(cookie.get("expires", cookie.get("expirationDate", -1)), where),
             created=now,
         )
 

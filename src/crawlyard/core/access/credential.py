@@ -27,10 +27,10 @@ TOUCH_EVERY = timedelta(minutes=1)
 
 
 class CredentialKind(StrEnum):
-    """What a secret is for."""
+    """Kinds of secrets."""
 
-    TOKEN = auto()  # of a program: sent with each request
-    SESSION = auto()  # of a browser: its cookie
+    TOKEN = auto()  # for a program: sent with each request
+    SESSION = auto()  # for a browser: its cookie
     LINK = auto()  # signs in once
 
 
@@ -70,7 +70,7 @@ class Credential(Struct, frozen=True, kw_only=True):
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def permits_of(self, user: User) -> frozenset[Permit]:
-        """Return what *user* may do with it: the permits of their role, narrowed by its own."""
+        """Return the permits of *user* with this credential: their role's, narrowed by its own."""
         own = PERMITS_OF[user.role]
         return own if self.permits is None else own & self.permits
 
@@ -105,19 +105,19 @@ def permits_named(words: Iterable[str]) -> frozenset[Permit]:
     Raises:
         Invalid: no permit has that name; the message lists all of them.
     """
-    found: set[Permit] = set()
+    all_permits: set[Permit] = set()
     for word in words:
         area = word.removesuffix("*") if word.endswith(":*") else None
-        meant = {p for p in Permit if (p.startswith(area) if area else p == word)}
-        if not meant:
-            known = ", ".join(Permit)
-            raise Invalid("scopes", f"expected some of {known}, got {word!r}")
-        found |= meant
-    return frozenset(found)
+        permits = {p for p in Permit if (p.startswith(area) if area else p == word)}
+        if not permits:
+            names = ", ".join(Permit)
+            raise Invalid("scopes", f"expected some of {names}, got {word!r}")
+        all_permits |= permits
+    return frozenset(all_permits)
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """An authenticated user, and what they may do with the credential they used."""
+    """An authenticated user and the permits of their credential."""
 
     user: User
     credential: Credential
@@ -125,7 +125,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     @property
     def actor(self) -> Actor:
-        """Return the user as the services see them."""
+        """The user as an actor of the services."""
         return self.user.actor
 
 

@@ -52,7 +52,7 @@ class LoggedOutRules(Struct, frozen=True, kw_only=True):
     statuses: tuple[int, ...] = ()  # below 10: a class, such as 4 for 4xx
     redirects: tuple[str, ...] = ()  # patterns of where they lead
     selectors: tuple[str, ...] = ()  # CSS of what only a logged-out page has
-    guesses: bool = False  # also redirects to what looks like a login page, and its form
+    guesses: bool = False  # also redirects to a likely login page, and pages with its form
 
 
 GUESSED = LoggedOutRules(statuses=(401,), guesses=True)
@@ -70,16 +70,16 @@ def rules_of(words: Sequence[str]) -> LoggedOutRules:
         if len(words) > 1:
             raise Invalid("logged_out", f"expected {NEVER!r} alone, got other rules beside it")
         return LoggedOutRules()
-    found: dict[str, list[str]] = {"status": [], "redirect": [], "selector": []}
+    values: dict[str, list[str]] = {"status": [], "redirect": [], "selector": []}
     for word in words:
         kind, colon, value = word.partition(":")
-        if kind not in found or not colon or not value.strip():
+        if kind not in values or not colon or not value.strip():
             raise Invalid("logged_out", f"expected {_KINDS}, got {word[:100]!r}")
-        found[kind].append(value.strip())
+        values[kind].append(value.strip())
     return LoggedOutRules(
-        statuses=tuple(map(_status, found["status"])),
-        redirects=tuple(found["redirect"]),
-        selectors=tuple(found["selector"]),
+        statuses=tuple(map(_status, values["status"])),
+        redirects=tuple(values["redirect"]),
+        selectors=tuple(values["selector"]),
     )
 
 

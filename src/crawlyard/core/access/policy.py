@@ -1,4 +1,4 @@
-"""Runtime settings and grants: what each section may contain, and what it means.
+"""Runtime settings and grants: fields of each section, and their effect.
 
 Admins change these settings while the server runs. A section is stored as a JSON object. A field
 that it leaves out falls back to the server's own settings, or to the built-in default.
@@ -37,19 +37,19 @@ RETENTIONS = (
 _GRANTS = tuple(grant.value for grant in Grant)
 
 _NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "session", "unique_key", "webhooks"})
-"""Fields of a spec that describe one job, and so can't have a default for all jobs."""
+"""Fields of a spec that describe one job, so they cannot have a default."""
 
 _ANY_URL = ("https://example.com/",)
-"""A spec without a URL is none."""
+"""A spec needs a URL."""
 
 
 class SectionName(StrEnum):
-    """The sections of the settings."""
+    """Sections of the settings, as stored and in paths."""
 
-    GRANTS = auto()  # what jobs may ask for that opens a way inside, or sets robots.txt aside
-    CEILINGS = auto()  # of one job, whoever's it is: what it asks beyond is cut
-    RETENTION = auto()  # how long things are kept
-    DEFAULTS = auto()  # fields of a spec, laid under every job that is submitted over the API
+    GRANTS = auto()  # access to non-public addresses, and ignoring robots.txt
+    CEILINGS = auto()  # upper limits of one job of any user; higher limits are lowered
+    RETENTION = auto()  # retention periods
+    DEFAULTS = auto()  # default spec fields of jobs submitted over the API
 
 
 class Section(Struct, frozen=True, kw_only=True):
@@ -78,8 +78,8 @@ def grants_of(value: Mapping[str, object]) -> Grants:
 
 def ceilings_of(value: Mapping[str, object]) -> Limits:
     """Return the ceilings set by a stored section."""
-    given: dict[str, Any] = {name: value.get(name) for name in LIMIT_NAMES}
-    return Limits(**given)
+    limits: dict[str, Any] = {name: value.get(name) for name in LIMIT_NAMES}
+    return Limits(**limits)
 
 
 def days_of(
@@ -130,21 +130,21 @@ def _read_defaults(value: Mapping[str, object]) -> dict[str, object]:
     values = values_of(value)
     for path in values:
         if path in _NO_DEFAULTS:
-            raise Invalid(path, "each job says that for itself: it cannot be a default")
+            raise Invalid(path, "cannot have a default: each job sets it for itself")
     for name, _ in values.get("headers", ()):
         if is_secret(name):
-            hint = "everybody may read these settings; put it into a template"
+            hint = "all users can read these settings; put it into a template"
             raise Invalid("headers", f"{name} looks like a credential, and {hint}")
     for url in values.get("proxies", ()):
         if "@" in url:
-            hint = "everybody may read these settings; put it into a template"
-            raise Invalid("proxies", f"a login of a proxy is a credential, and {hint}")
+            hint = "all users can read these settings; put it into a template"
+            raise Invalid("proxies", f"the proxy URL contains a login, and {hint}")
     spec_with(values | {"urls": _ANY_URL})
     form: dict[str, Any] = {}
-    for path, found in values.items():
+    for path, field_value in values.items():
         group, _, name = path.rpartition(".")
         place = form.setdefault(group, {}) if group else form
-        place[name] = FIELDS[path].write(found)
+        place[name] = FIELDS[path].write(field_value)
     return form
 
 
@@ -160,8 +160,12 @@ _READERS: Mapping[SectionName, Callable[[Mapping[str, object]], dict[str, object
 )
 
 
-def _check_names(value: Mapping[str, object], known: tuple[str, ...]) -> None:
-    strange = [unknown(str(name), str(name), known, "field") for name in value if name not in known]
+def _check_names(value: Mapping[str, object], field_names: tuple[str, ...]) -> None:
+    strange = [
+        unknown(str(name), str(name), field_names, "field")
+        for name in value
+        if name not in field_names
+    ]
     if strange:
         raise Invalid.of(strange)
 

@@ -1,4 +1,4 @@
-"""Site sessions: what a crawl is logged in to a site with, under a name."""
+"""Site sessions: named credentials with which a crawl is logged in to a site."""
 
 import re
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_SESSION_NAME - 1}}}")
 
 
 class LoginKind(StrEnum):
-    """How a session is made."""
+    """Ways to log in to a site."""
 
     BASIC = auto()  # a user name and a password, sent with each request
     BEARER = auto()  # a token, sent with each request
-    COOKIES = auto()  # cookies that a browser has, from a file
-    FORM = auto()  # the form of the site, filled in and sent by us
+    COOKIES = auto()  # browser cookies, from a file
+    FORM = auto()  # the login form of the site, which we fill in and submit
 
 
 class FormMark(Struct, frozen=True, kw_only=True):
@@ -40,19 +40,19 @@ class FormMark(Struct, frozen=True, kw_only=True):
 
 
 class SessionState(Struct, frozen=True, kw_only=True):
-    """The credentials of a session. They are stored sealed, and no answer has them."""
+    """The credentials of a session. They are stored sealed and never returned by the API."""
 
     cookies: tuple[Cookie, ...] = ()
     form: FormMark | None = None  # None: no form was sent, or a browser sent it
     authorization: Mapping[str, str] = field(default_factory=dict)  # header by origin
 
     def encoded(self) -> bytes:
-        """Return it with its secrets, to be sealed."""
+        """Return the state as bytes, secrets included, ready to be sealed."""
         return msgspec.json.encode(self)
 
     @classmethod
     def decoded(cls, data: bytes) -> "SessionState":
-        """Return what `encoded` returned."""
+        """Return the state that `encoded` wrote."""
         return _decoder.decode(data)
 
 
@@ -67,19 +67,19 @@ class SiteSession(Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    owner: Annotated[str, HIDDEN]  # always who asks
+    owner: Annotated[str, HIDDEN]  # always the caller
     name: str
     version: int = 1
     kind: LoginKind
-    url: str = ""  # where the login is: of a form its page, otherwise any URL of the site
+    url: str = ""  # login URL: for a form its page, otherwise any URL of the site
     user: str = ""
-    submit: str = ""  # CSS of the form or its button
+    submit: str = ""  # CSS selector of the form or its button
     fields: tuple[str, ...] = ()  # names of further fields of the form
-    origins: tuple[str, ...] = ()  # where its credentials are sent
+    origins: tuple[str, ...] = ()  # origins that receive its credentials
     cookies: int = 0
     sealed: Annotated[bytes, HIDDEN] = b""  # a `SessionState`
     made_at: datetime  # the last login
-    used_at: datetime | None = None  # when a worker began a job with it last
+    used_at: datetime | None = None  # when a worker last started a job with it
     used_by: str | None = None  # the id of that job
     created_at: datetime
 
@@ -88,7 +88,7 @@ class SiteSession(Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """Return the name and version, as page records have it."""
+        """Name and version, as in page records."""
         return f"{self.name}@{self.version}"
 
     def renewed(self, by: "SiteSession") -> "SiteSession":
@@ -103,7 +103,7 @@ class SiteSession(Struct, frozen=True, kw_only=True):
         )
 
     def event(self, name: EventName, now: datetime, actor: str) -> Event:
-        """Return an event about it, without anything secret."""
+        """Return an event about this session; it contains no secrets."""
         data = {"name": self.name, "version": self.version, "kind": self.kind.value}
         return Event(name=name, subject=self.id, owner=self.owner, at=now, actor=actor, data=data)
 

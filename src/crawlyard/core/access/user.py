@@ -22,15 +22,15 @@ NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Role(StrEnum):
-    """What a user may do."""
+    """Roles of users, each with a set of permits."""
 
-    VIEWER = auto()  # looks
-    OPERATOR = auto()  # looks and acts on what is theirs
-    ADMIN = auto()  # acts on everything
+    VIEWER = auto()  # reads
+    OPERATOR = auto()  # reads, and changes what is theirs
+    ADMIN = auto()  # reads and changes everything
 
 
 class Permit(StrEnum):
-    """What a token may be allowed to do. A role has a set of permits; a token may have fewer."""
+    """Permits. A role has a set of them; a token may have fewer."""
 
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
@@ -63,7 +63,7 @@ PERMITS_OF: Mapping[Role, frozenset[Permit]] = {
 
 
 class Actor(Struct, frozen=True, kw_only=True):
-    """A user as the services see them."""
+    """A user as seen by the services."""
 
     id: str
     role: Role = Role.OPERATOR
@@ -83,9 +83,9 @@ class Actor(Struct, frozen=True, kw_only=True):
 
 
 LOCAL = Actor(id="local", role=Role.ADMIN, trusted=True)
-"""The user of the embedded store: whoever can read its files may do everything.
+"""The user of the embedded store: anyone who can read its files may do everything.
 
-The same user is not trusted over the API: having the token does not mean having the files.
+The same user is not trusted over the API: a token does not imply access to the files.
 """
 
 
@@ -112,7 +112,7 @@ DAILY: Mapping[str, str] = {"pages_per_day": "pages", "bytes_per_day": "bytes"}
 
 
 def limited(quota: Quota) -> bool:
-    """Return whether *quota* can hold jobs back at all; only then is it checked at a claim."""
+    """Return whether *quota* has a limit that can hold back jobs; if not, claims skip the check."""
     return any(getattr(quota, part) is not None for part in ("running", *DAILY))
 
 
@@ -139,7 +139,7 @@ def spent(quota: Quota, today: Usage) -> str | None:
 
 
 def day_of(now: datetime) -> date:
-    """Return the UTC day of *now*."""
+    """Return the UTC day on which quotas count usage at *now*."""
     return now.astimezone(UTC).date()
 
 
@@ -150,11 +150,14 @@ else:
         "CeilingsAsk",
         [
             (
-                one.name,
-                Annotated[one.kind, Meta(gt=one.about.above, le=one.about.most)] | None,
+                limit_field.name,
+                Annotated[
+                    limit_field.kind, Meta(gt=limit_field.about.above, le=limit_field.about.most)
+                ]
+                | None,
                 None,
             )
-            for one in fields_of(Limits).values()
+            for limit_field in fields_of(Limits).values()
         ],
         namespace={"__doc__": "Ceilings of one job, as they are asked for; null is none."},
         frozen=True,
@@ -164,7 +167,7 @@ else:
 
 
 class QuotaAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A quota as it is asked for: with bounds, and unknown fields refused."""
+    """A requested quota: values within bounds, unknown fields refused."""
 
     running: Annotated[int, Meta(ge=0, le=10**6)] | None = None
     pending: Annotated[int, Meta(ge=0, le=10**9)] | None = None
@@ -174,7 +177,7 @@ class QuotaAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def quota(self) -> Quota:
-        """Return what is asked for."""
+        """The requested quota as a `Quota`."""
         return Quota(**asdict(self) | {"ceilings": Limits(**asdict(self.ceilings))})
 
 
@@ -188,7 +191,7 @@ class User(Struct, frozen=True, kw_only=True):
     id: str
     role: Role = Role.OPERATOR
     quota: Quota = NO_QUOTA
-    disabled_at: datetime | None = None  # since when nobody can sign in as this user
+    disabled_at: datetime | None = None  # sign-in is disabled from then on
     version: int = 1
     created_at: datetime
     updated_at: datetime
@@ -201,22 +204,22 @@ class User(Struct, frozen=True, kw_only=True):
 
     @property
     def actor(self) -> Actor:
-        """Return the user as an actor."""
+        """The user as an actor that is not trusted with files."""
         return Actor(id=self.id, role=self.role)
 
 
 class Grant(StrEnum):
-    """What the settings of a server may grant: each member is a field of `Grants`."""
+    """Grants in the settings of a server: each member is a field of `Grants`."""
 
-    ADDRESSES = auto()  # allow_addresses: these addresses, although they are not public
-    PRIVATE = auto()  # allow_private: all that are not public
-    IGNORE_ROBOTS = auto()  # ignore_robots: what robots.txt forbids
+    ADDRESSES = auto()  # allow_addresses: these non-public addresses
+    PRIVATE = auto()  # allow_private: all non-public addresses
+    IGNORE_ROBOTS = auto()  # ignore_robots: URLs that robots.txt forbids
 
 
 class Grants(Struct, frozen=True, kw_only=True):
-    """What a server lets a spec ask for: non-public addresses, and ignoring robots.txt.
+    """Grants of a server to job specs: non-public addresses, and ignoring robots.txt.
 
-    The embedded store grants all of it: whoever can read its files can open the same addresses
+    The embedded store grants all of it: anyone who can read its files can open the same addresses
     without Crawlyard.
     """
 

@@ -33,17 +33,17 @@ LATE = timedelta(minutes=1)
 PAUSED_LONG = timedelta(days=1)
 
 LATELY = timedelta(days=1)
-"""How long a job that ended badly causes a notice, unless it is retried or deleted."""
+"""How long a failed job causes a notice, unless it is retried or deleted."""
 
 MOST_OF_KIND = 20
 
 LONGEST_ID = 64
 
 DISMISSED_FOR = timedelta(days=90)
-"""How long a notice stays dismissed if what it tells of goes on."""
+"""How long a notice stays dismissed if its problem continues."""
 
 DISMISSED_FOR_NOW = timedelta(days=1)
-"""The same, if nobody knows since when that has been so."""
+"""The same for a problem whose start is unknown."""
 
 _LEAST_FREE = 1 << 30  # bytes: with less, a disk of any size is nearly full
 _PLENTY = 10 << 30  # bytes: with more, a disk of any size has room
@@ -80,12 +80,12 @@ class Disk(Struct, frozen=True, kw_only=True):
 
     @property
     def nearly_full(self) -> bool:
-        """Return whether space should be freed."""
+        """Whether space should be freed."""
         return self.free < max(_LEAST_FREE, min(_PLENTY, self.total * _SHARE))
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What is known about possible problems, for one user or for all.
+    """Known facts about possible problems, for one user or for all.
 
     The sequences need not be limited to actual problems. *cut* lists the kinds of problems for
     which they may be incomplete.
@@ -94,7 +94,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     now: datetime
     wall: datetime  # wall-clock time, which schedules use
     workers: Sequence[Collection[str]] = ()  # the tags of each live worker that takes jobs
-    install: str = ""  # what installs a browser, if none of them has one
+    install: str = ""  # how to install a browser, if no worker has one
     backlog: OwnerBacklog = field(default_factory=OwnerBacklog)
     tagged: Sequence[Job] = ()  # due jobs that need a worker with tags, due longest first
     disk: Disk | None = None
@@ -110,7 +110,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 class Subject(Wire, frozen=True, kw_only=True):
-    """What a notice is about, and the path of it."""
+    """Subject of a notice, and its path."""
 
     type: str  # job, schedule, template, host or webhook
     id: str  # of a host, its name
@@ -119,7 +119,7 @@ class Subject(Wire, frozen=True, kw_only=True):
 
 
 class Help(Wire, frozen=True, kw_only=True):
-    """What can be done about it: an endpoint as the document names it, and where that is."""
+    """A remedy: an endpoint by its name in the API, and its path."""
 
     endpoint: str
     method: str
@@ -127,16 +127,16 @@ class Help(Wire, frozen=True, kw_only=True):
 
 
 class Notice(Wire, frozen=True, kw_only=True):
-    """One thing that needs a person."""
+    """One problem that needs a person."""
 
-    id: str  # the same as long as it tells the same of the same thing
+    id: str  # stays the same while the same problem of the same subject continues
     object: Literal["notice"] = "notice"
     kind: str
-    detail: str  # a sentence; its subject is not named in it
+    detail: str  # a sentence that does not name its subject
     subject: Subject | None  # null: the yard itself
-    job_id: str | None  # the job to which something can be done
-    jobs: int = 1  # that ended so, of which it tells: several of one host are one notice
-    since: datetime | None  # null: nobody knows
+    job_id: str | None  # the job on which to act
+    jobs: int = 1  # failed jobs that it covers: several of one host are one notice
+    since: datetime | None  # null: unknown
     help: Help | None
 
     def is_dismissed(self, at: datetime | None, now: datetime) -> bool:
@@ -149,7 +149,7 @@ class Notice(Wire, frozen=True, kw_only=True):
 
 
 class Attention(Wire, frozen=True, kw_only=True):
-    """What needs a person: the most urgent kind first, in each what lasts longest.
+    """Problems that need a person: the most urgent kind first, in each the longest-lasting first.
 
     Of jobs that ended, the last one comes first.
     """
@@ -157,9 +157,9 @@ class Attention(Wire, frozen=True, kw_only=True):
     object: Literal["attention"] = "attention"
     at: datetime
     items: tuple[Notice, ...]  # at most 20 of each kind
-    counts: Mapping[str, int]  # by kind, with those that are not among the items
-    at_least: tuple[str, ...]  # kinds of which there may be more than their count
-    dismissed: int = 0  # notices that the user has dismissed; they are counted here alone
+    counts: Mapping[str, int]  # by kind, including those beyond the items
+    at_least: tuple[str, ...]  # kinds whose count is a lower bound
+    dismissed: int = 0  # notices that the user has dismissed; they are in no other count
 
 
 def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
@@ -172,23 +172,23 @@ def attention(
 ) -> Attention:
     """Return the notices of these *kinds* that follow from *facts*.
 
-    Without those that were *dismissed*, by their ids, and have not begun anew.
+    Notices are left out that were *dismissed*, by id, and have not started anew.
     """
-    shown: list[Notice] = []
+    notices: list[Notice] = []
     counts: dict[str, int] = {}
     hidden = 0
     for kind in Trouble:
         rule = RULES[kind]
         every = list(rule.find(kind, facts)) if kind in kinds else []
-        found = [n for n in every if not n.is_dismissed(dismissed.get(n.id), facts.now)]
-        hidden += len(every) - len(found)
-        if found:
-            counts[str(kind)] = len(found)
-            found.sort(key=lambda n: n.since or facts.now, reverse=rule.latest_first)
-            shown += found[:MOST_OF_KIND]
+        undismissed = [n for n in every if not n.is_dismissed(dismissed.get(n.id), facts.now)]
+        hidden += len(every) - len(undismissed)
+        if undismissed:
+            counts[str(kind)] = len(undismissed)
+            undismissed.sort(key=lambda n: n.since or facts.now, reverse=rule.latest_first)
+            notices += undismissed[:MOST_OF_KIND]
     cut = tuple(sorted(map(str, facts.cut & set(kinds))))
     return Attention(
-        at=facts.now, items=tuple(shown), counts=counts, at_least=cut, dismissed=hidden
+        at=facts.now, items=tuple(notices), counts=counts, at_least=cut, dismissed=hidden
     )
 
 
@@ -206,7 +206,8 @@ def notice(
 ) -> Notice:
     """Return a notice about the thing *key*, without credentials in its texts.
 
-    The user can act on the job *job_id*. If *key* is one of several jobs of a name, *line* is that.
+    The user can act on the job *job_id*. If *key* is one of several jobs of a name, *line* is
+    that name.
     """
     about, mark = None, f"{kind} {subject or ''} {line or key}"
     if subject is not None:
@@ -234,12 +235,12 @@ def _help(kind: Trouble, key: str, job_id: str | None) -> Help | None:
 
 
 class Rule(Struct, frozen=True):
-    """One kind of problem: what to look for, what helps, and who sees it."""
+    """One kind of problem: how to find it, how to fix it, and who sees it."""
 
     find: Callable[[Trouble, Facts], Iterable[Notice]]
-    help: str = ""  # the endpoint that helps; empty: none of the API does
+    help: str = ""  # the endpoint that fixes it; empty: no endpoint does
     needs: Permit = Permit.JOBS_READ
-    latest_first: bool = False  # of jobs that ended; else what lasts longest comes first
+    latest_first: bool = False  # for ended jobs; otherwise the longest-lasting first
 
 
 def _of_job(kind: Trouble, job: Job, detail: str, since: datetime | None = None) -> Notice:
@@ -268,14 +269,14 @@ def _no_worker(kind: Trouble, facts: Facts) -> Iterator[Notice]:
 
 def _no_worker_tag(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     if not facts.workers:
-        return  # `_no_worker` says it
+        return  # covered by `_no_worker`
     waiting: dict[tuple[str, ...], list[Job]] = {}
     for job in facts.tagged:
         needs = tuple(sorted(set(job.spec.worker_tags)))
         if not any(can_run(frozenset(tags), needs) for tags in facts.workers):
             waiting.setdefault(needs, []).append(job)
-    for needs, these in waiting.items():
-        jobs, first = counted(len(these), "job waits", "jobs wait"), these[0]
+    for needs, held_up in waiting.items():
+        jobs, first = counted(len(held_up), "job waits", "jobs wait"), held_up[0]
         options = " ".join(f"--tag {tag}" for tag in needs)
         run = f"crawlyard work {options} runs one"
         detail = f"{jobs} for a worker with {' and '.join(needs)} ({run})"
@@ -294,7 +295,7 @@ def _runs_failing(kind: Trouble, facts: Facts) -> Iterator[Notice]:
         failed = _of_streak(ends)
         if not failed or line not in facts.names:
             continue
-        # all that were looked at have failed: there may be more before them
+        # all known jobs have failed: there may be more before them
         more = "at least " if len(failed) == len(ends) else ""
         yield notice(
             kind,
@@ -317,7 +318,7 @@ def _jobs_failed(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     in_a_row = {end.job_id for ends in facts.lines.values() for end in _of_streak(ends)}
     failed = (
         (job, f"it failed: {job.detail or REASONS[job.state_reason]}")
-        for job in (one.job for one in _lately(facts))
+        for job in (standing.job for standing in _lately(facts))
         # a damaged one is a notice of its own: it cannot be retried
         if job.state is State.FAILED and not job.damaged and job.id not in in_a_row
     )
@@ -325,10 +326,10 @@ def _jobs_failed(kind: Trouble, facts: Facts) -> Iterator[Notice]:
 
 
 def _jobs_stopped(kind: Trouble, facts: Facts) -> Iterator[Notice]:
-    # the other limits are what whoever made the job wanted of it
+    # the other limits are intended: the submitter of the job set them
     stopped = (
         (job, outcome_of(job, usage))
-        for job, usage in ((one.job, one.shard.usage) for one in _lately(facts))
+        for job, usage in ((standing.job, standing.shard.usage) for standing in _lately(facts))
         if job.state_reason is StateReason.LIMIT_ERRORS and is_cut_short(job, usage)
     )
     return _by_host(kind, stopped)
@@ -345,13 +346,13 @@ def _needs_scripts(kind: Trouble, facts: Facts) -> Iterator[Notice]:
         and (n := standing.shard.usage.needs_scripts)
     )
     lack = f"no worker has a browser to run them ({facts.install})"
-    for shown in _by_host(kind, jobs):
-        detail = f"{shown.detail}; {lack}"
-        yield replace(shown, detail=detail, help=None) if facts.install else shown
+    for job_notice in _by_host(kind, jobs):
+        detail = f"{job_notice.detail}; {lack}"
+        yield replace(job_notice, detail=detail, help=None) if facts.install else job_notice
 
 
 def _by_host(kind: Trouble, ended: Iterable[tuple[Job, str]]) -> Iterator[Notice]:
-    """Yield notices about jobs, the last one first, and what is said of each.
+    """Yield notices about failed jobs, newest first, with the reason of each.
 
     Many jobs whose first URL is at one host are one notice.
     """
@@ -359,21 +360,21 @@ def _by_host(kind: Trouble, ended: Iterable[tuple[Job, str]]) -> Iterator[Notice
     for job, detail in ended:
         host = (job.id, *hosts_in(job.spec.urls[:1]))[-1]  # the last one is with its port
         hosts.setdefault(host, []).append((job, detail))
-    for host, these in hosts.items():
-        if len(these) < IN_A_ROW:
-            yield from (_of_job(kind, job, detail, job.ended_at) for job, detail in these)
+    for host, of_host in hosts.items():
+        if len(of_host) < IN_A_ROW:
+            yield from (_of_job(kind, job, detail, job.ended_at) for job, detail in of_host)
             continue
-        last, detail = these[0]
+        last, detail = of_host[0]
         about = SubjectKind.HOST, host, host
         text = f"the last one, {last.spec.name or last.id}: {detail[:1].lower()}{detail[1:]}"
-        yield notice(kind, text, *about, since=last.ended_at, jobs=len(these))
+        yield notice(kind, text, *about, since=last.ended_at, jobs=len(of_host))
 
 
 def _lately(facts: Facts) -> list[Standing]:
-    """Return the jobs that ended lately, of each schedule only the last one."""
+    """Return the jobs that ended recently, of each schedule only the last one."""
     lines: dict[str, Standing] = {}
-    for one in facts.ended:
-        lines.setdefault(one.job.origin.schedule_id or one.job.id, one)
+    for standing in facts.ended:
+        lines.setdefault(standing.job.origin.schedule_id or standing.job.id, standing)
     return list(lines.values())
 
 
@@ -386,7 +387,7 @@ def _jobs_paused(kind: Trouble, facts: Facts) -> Iterator[Notice]:
             yield _of_job(kind, job, f"it is paused ({REASONS[job.state_reason]}){why}", job.since)
 
 
-_OVERDUE = "it should have been fired: no scheduler runs, or it is behind"
+_OVERDUE = "it was due, but no scheduler is running or it is behind"
 
 RULES: Mapping[Trouble, Rule] = {
     Trouble.NO_WORKER: Rule(_no_worker),
@@ -402,12 +403,14 @@ RULES: Mapping[Trouble, Rule] = {
         lambda kind, facts: (
             _of_schedule(
                 kind,
-                one,
-                "it should have been fired: no scheduler runs, or it is behind",
-                one.fire_at,
+                schedule,
+                "it was due, but no scheduler is running or it is behind",
+                schedule.fire_at,
             )
-            for one in facts.schedules
-            if one.paused_at is None and one.fire_at is not None and one.fire_at < facts.wall - LATE
+            for schedule in facts.schedules
+            if schedule.paused_at is None
+            and schedule.fire_at is not None
+            and schedule.fire_at < facts.wall - LATE
         ),
         "POST /schedules/{ref}/run",
         Permit.SCHEDULES_READ,
@@ -431,7 +434,7 @@ RULES: Mapping[Trouble, Rule] = {
         lambda kind, facts: (
             notice(
                 kind,
-                f"it has refused the last {host.refusals} requests (429 or 503)",
+                f"it refused the last {host.refusals} requests (429 or 503)",
                 *(SubjectKind.HOST, host.host, host.host),
                 job_id=next(iter(host.jobs), None),
             )
@@ -445,7 +448,7 @@ RULES: Mapping[Trouble, Rule] = {
             _of_webhook(
                 kind,
                 webhook,
-                f"it was switched off: {webhook.disabled_reason}",
+                f"it was disabled: {webhook.disabled_reason}",
                 webhook.failing_since or webhook.updated_at,
             )
             for webhook in facts.webhooks
@@ -459,7 +462,7 @@ RULES: Mapping[Trouble, Rule] = {
             _of_webhook(
                 kind,
                 webhook,
-                f"nothing arrives: {counted(webhook.failures, 'attempt')} failed in a row",
+                f"no message was delivered: {counted(webhook.failures, 'attempt')} failed in a row",
                 webhook.failing_since,
             )
             for webhook in facts.webhooks

@@ -1,4 +1,4 @@
-"""Lines of jobs that follow each other, and those whose last jobs have failed."""
+"""Lines of consecutive jobs, and the lines whose last jobs have failed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ IN_A_ROW = 3
 
 
 class SubjectKind(StrEnum):
-    """What a notice may be about."""
+    """Kinds of subjects of a notice."""
 
     JOB = auto()
     SCHEDULE = auto()
@@ -23,7 +23,7 @@ class SubjectKind(StrEnum):
 
 
 class NoticeLine(Struct, frozen=True, kw_only=True):
-    """Jobs that follow each other: of one schedule, else of one template, else of one name."""
+    """Consecutive jobs of one schedule, else of one template, else of one name."""
 
     kind: SubjectKind  # SCHEDULE, TEMPLATE, or JOB for a name
     key: str  # the id, or the name
@@ -45,7 +45,7 @@ def line_of(
 
 
 class JobEnd(Struct, frozen=True, kw_only=True):
-    """How a job of a line ended: completed or failed."""
+    """End of a job in a line: completed or failed."""
 
     job_id: str
     state: State
@@ -57,11 +57,13 @@ def suspects(failures: Iterable[tuple[NoticeLine | None, JobEnd]]) -> Mapping[No
 
     *failures* starts with the latest; lines are in the order of their latest failures.
     """
-    found: dict[NoticeLine, list[JobEnd]] = {}
+    failures_by_line: dict[NoticeLine, list[JobEnd]] = {}
     for line, end in failures:
         if line is not None:
-            found.setdefault(line, []).append(end)
-    return {line: ends[-1].ended_at for line, ends in found.items() if len(ends) >= IN_A_ROW}
+            failures_by_line.setdefault(line, []).append(end)
+    return {
+        line: ends[-1].ended_at for line, ends in failures_by_line.items() if len(ends) >= IN_A_ROW
+    }
 
 
 def streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:

@@ -15,7 +15,7 @@ from crawlyard.core.text.difference import Amount, Hunk
 
 @derived
 class ChangeOut(Change, Wire, frozen=True, kw_only=True):
-    """What became of one page between two runs."""
+    """Change of one page between two runs."""
 
     added: int | None  # lines; null: there is no text to compare
     removed: int | None
@@ -38,7 +38,7 @@ class DiffOut(Slice[ChangeOut], frozen=True, kw_only=True):
 
 
 class PageDiffOut(Wire, frozen=True, kw_only=True):
-    """What changed in one page between two runs."""
+    """Difference of one page between two runs."""
 
     object: Literal["page_diff"] = "page_diff"
     url: str
@@ -54,25 +54,25 @@ class PageDiffOut(Wire, frozen=True, kw_only=True):
     lines: int  # of the later text
 
     @classmethod
-    def of(cls, change: Change, amount: Amount, **shown: Any) -> "PageDiffOut":
+    def of(cls, change: Change, amount: Amount, **other_fields: Any) -> "PageDiffOut":
         """Return the answer for a page with two texts; *amount* is their difference."""
-        return cls.filled(change, **asdict(amount), **shown)
+        return cls.filled(change, **asdict(amount), **other_fields)
 
 
 class RunChangesOut(Wire, frozen=True, kw_only=True):
-    """What one run of a schedule has changed; null while it is not compared."""
+    """Changes of one run of a schedule; null until it is compared."""
 
     object: Literal["run_changes"] = "run_changes"
     job_id: str
     state: str
     ended_at: datetime | None
-    base_id: str | None  # the run that it is compared with; null: there was none before it
+    base_id: str | None  # the run that it is compared with; null: it is the first
     compared_at: datetime | None
     counts: Mapping[str, int] | None  # by kind
 
     @classmethod
     def of(cls, job: Job, run: RunChanges | None) -> "RunChangesOut":
-        """Return what *job* has changed; no *run*: it is not compared yet."""
+        """Return the changes of *job*; no *run*: it is not compared yet."""
         return cls(
             job_id=job.id,
             state=job.state.value,

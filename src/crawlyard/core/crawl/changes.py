@@ -1,6 +1,6 @@
-"""Changes between two runs: the class of each URL, from the records that both have of it.
+"""Changes between two runs: the class of each URL, from the records of both.
 
-A page is gone only if that is proven; whatever is not known for sure is unknown, and is compared
+A page is gone only if that is proven; anything unproven is unknown, and is compared
 again with each later run until one proves it.
 """
 
@@ -24,7 +24,7 @@ from crawlyard.core.words import REASONS
 
 
 class ChangeKind(StrEnum):
-    """What became of a page from one run to another; in the order of lists."""
+    """Kinds of changes of a page between two runs, in the order of lists."""
 
     CHANGED = auto()  # its text differs
     NEW = auto()  # the earlier run would have found it
@@ -33,7 +33,7 @@ class ChangeKind(StrEnum):
     GONE = auto()  # it answers 404 or 410, or nothing leads to it any more
     BROKEN = auto()  # it answers with another error
     NOISE = auto()  # only ignored lines differ
-    UNKNOWN = auto()  # the later run does not tell
+    UNKNOWN = auto()  # the later run does not prove anything
     SAME = auto()
 
 
@@ -50,7 +50,7 @@ TOLD = frozenset(
         ChangeKind.BROKEN,
     }
 )
-"""What counts as news of a run."""
+"""Kinds that count as news of a run."""
 
 MOST_CHANGES = 100_000
 """Changes of one comparison that are listed; more are only counted."""
@@ -64,13 +64,13 @@ MOST_ANNOUNCED = 100
 _MOST_TEXT = 12_000  # characters of their URLs: webhooks are sent fewer than 20,000 bytes
 
 _ABSENT = frozenset({404, 410})
-_TOO_MANY = 429  # tells of our pace, not of the page
+_TOO_MANY = 429  # caused by our request rate, not by the page
 _NOT_FOUND = re.compile(r"\b404\b|\b(?:page )?not found\b", re.IGNORECASE)
 _LED = f"{RuleKind.REDIRECT} to "
 
 _EDITED_OUT = (RuleKind.SCOPE, RuleKind.EXCLUDE, RuleKind.INCLUDE)  # by an edit of the job
 
-# A run of another value may reach other pages.
+# Runs that differ in one of these may reach different pages.
 _REACH = (
     "urls",
     "sitemaps",
@@ -86,7 +86,7 @@ _REACH = (
 
 
 class PageFacts(Struct, frozen=True, kw_only=True):
-    """What a comparison reads of a page record."""
+    """Fields of a page record that a comparison needs."""
 
     id: int
     fp: int
@@ -102,33 +102,33 @@ class PageFacts(Struct, frozen=True, kw_only=True):
 
     @property
     def is_whole(self) -> bool:
-        """Return whether it is a whole answer with content."""
+        """Whether it is a complete response with content."""
         return self.error is None and not self.truncated
 
     @property
     def is_absent(self) -> bool:
-        """Return whether the server said that there is no such page."""
+        """Whether the server said that the page does not exist."""
         return self.status in _ABSENT
 
     @property
     def is_refused(self) -> bool:
-        """Return whether the server answered with an error that tells of the page."""
+        """Whether the server answered with an error about the page itself."""
         return self.error is not None and (self.status or 0) >= 400 and self.status != _TOO_MANY
 
     @property
     def content(self) -> int | None:
-        """Return what identifies its content among all pages; ``None``: it has none."""
+        """Key of its content among all pages; ``None`` if it has none."""
         if self.content_hash:
             return hash((self.content_version, self.content_rule, self.content_hash))
         return hash(self.sha256) if self.sha256 and not self.content_rule else None
 
     def brief(self, last_read: "LastRead") -> "PageBrief":
-        """Return what is kept of it until all pages were seen."""
+        """Return the part to keep until all pages have been added."""
         return PageBrief(self.id, self.fp, self.url, self.content, last_read)
 
     @property
     def trouble(self) -> str:
-        """Return why it says nothing about the page."""
+        """Reason why it says nothing about the page."""
         return (
             f"answered {self.status}"
             if self.status and self.error
@@ -137,31 +137,31 @@ class PageFacts(Struct, frozen=True, kw_only=True):
 
 
 class LastRead(Struct, frozen=True):
-    """The run that read a page last."""
+    """The run that last fetched a page."""
 
     job_id: str
-    reach: str  # identifies what it could reach
+    reach: str  # key of the settings that determine what it could reach
     broken_sitemaps: frozenset[int] = frozenset()
 
 
 class Carried(Struct, frozen=True):
-    """A page that the earlier run has not read itself, and the run that has."""
+    """A page that the earlier run did not fetch itself, and the run that did."""
 
     last_read: LastRead
-    is_broken: bool  # a run has told so
+    is_broken: bool  # an earlier run reported it as broken
 
 
 class UnprovenPage(Struct, frozen=True, kw_only=True):
-    """A page of an earlier run that is neither proven to exist nor proven to be gone since."""
+    """A page of an earlier run that is neither proven to exist nor proven to be gone."""
 
     page: PageFacts
-    read_by: str  # the run that read it last
+    read_by: str  # the run that last fetched it
     reach: str  # of that run
-    is_broken: bool  # a run has told that it is broken
+    is_broken: bool  # a run reported it as broken
 
 
 class PageBrief(Struct, frozen=True, gc=False):
-    """What is kept of a page that only one run has: there may be a million."""
+    """Kept of a page that only one run has: there may be a million."""
 
     id: int
     fp: int
@@ -174,46 +174,46 @@ _Page: TypeAlias = PageFacts | PageBrief
 
 
 class Known(Struct, frozen=True):
-    """What a run knows of a URL without a page."""
+    """State of a URL without a page in a run."""
 
     state: TargetState
     rule: str
 
     @property
     def is_edited_out(self) -> bool:
-        """Whether the job itself excludes it, rather than the site."""
+        """True if an edit of the job excludes it, rather than the site."""
         return self.rule.partition(":")[0] in _EDITED_OUT
 
     @property
     def leads_to(self) -> str | None:
-        """Return the URL that it redirects to, ``None`` if it does not."""
+        """The URL that it redirects to; ``None`` if it does not."""
         if not self.rule.startswith(_LED):
             return None
         return self.rule.removeprefix(_LED).partition(": ")[0]  # a URL contains no space
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """What became of one page."""
+    """Change of one page."""
 
     kind: ChangeKind
     url: str  # of a page that moved: the earlier one
     moved_to: str | None = None
-    detail: str = ""  # why it is unknown, or how it is known to be gone
+    detail: str = ""  # why it is unknown, or the proof that it is gone
     before: int | None = None  # its page in the earlier run
     after: int | None = None  # its page in the later run
 
 
 class Run(Struct, frozen=True, kw_only=True, dict=True):
-    """How far a run came, and what it could reach."""
+    """Coverage of a run: how far it got, and what it could reach."""
 
     job_id: str = ""
-    ended: str  # how, if it did not see all; else empty
+    ended: str  # why it did not see everything; empty if it did
     reach: Mapping[str, object]
     broken_sitemaps: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, job: Job, broken_sitemaps: Iterable[int] = ()) -> "Run":
-        """Return what counts of a job."""
+        """Return the part of a job that a comparison needs."""
         whole = job.state is State.COMPLETED and job.state_reason is StateReason.EXHAUSTED
         early = f"the run ended early: {REASONS[job.state_reason]}"
         ended = "" if whole else early if job.state.ended else "the run has not ended"
@@ -226,7 +226,7 @@ class Run(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def last_read(self) -> LastRead:
-        """The run, for the pages that it has read."""
+        """The run as the last reader of its pages."""
         reach = hashlib.sha256(json.encode(self.reach, order="deterministic")).hexdigest()
         return LastRead(self.job_id, reach[:16], self.broken_sitemaps)
 
@@ -240,19 +240,19 @@ class Comparison(Struct):
 
     earlier: Run
     later: Run
-    reference: Run | None = None  # the last run up to the earlier one that saw the whole site
+    reference: Run | None = None  # the last complete run, not after the earlier one
     counts: Counter[ChangeKind] = field(default_factory=Counter)
     found: list[Change] = field(default_factory=list)
-    gone: dict[int, PageBrief] = field(default_factory=dict)  # by fp: said so by the server
-    missing: dict[int, PageBrief] = field(default_factory=dict)  # by fp: not found by the later
+    gone: dict[int, PageBrief] = field(default_factory=dict)  # by fp: the server said so
+    missing: dict[int, PageBrief] = field(default_factory=dict)  # by fp: not found by the later run
     new: dict[int, tuple[PageBrief, bool | None]] = field(default_factory=dict)  # see `_was_absent`
-    unread: dict[int, str] = field(default_factory=dict)  # by page id: what the later did not read
-    unproven: dict[int, bool] = field(default_factory=dict)  # by fp: whether it was told as broken
-    hidden: str = ""  # a page that no run has read, and that may link to what is missing
-    _hiding: dict[str, str] = field(default_factory=dict)  # unread pages, by the job that has them
+    unread: dict[int, str] = field(default_factory=dict)  # labels by page id: not fetched later
+    unproven: dict[int, bool] = field(default_factory=dict)  # by fp: whether reported as broken
+    hidden: str = ""  # a page that no run fetched, and that may link to what is missing
+    _hiding: dict[str, str] = field(default_factory=dict)  # unread pages, by the job that read them
     _told_broken: set[int] = field(default_factory=set)  # of `missing`
     _never_read: list[PageBrief] = field(default_factory=list)
-    _landed: set[int] = field(default_factory=set)  # new pages to which others have moved
+    _landed: set[int] = field(default_factory=set)  # new pages to which others redirect or moved
     _contents: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
     _repeated: set[int] = field(default_factory=set)  # contents of several pages of one run
 
@@ -263,7 +263,7 @@ class Comparison(Struct):
 
     @property
     def tally(self) -> Mapping[str, int]:
-        """Return how many pages there are of each kind."""
+        """Number of pages by kind."""
         return {kind.value: self.counts[kind] for kind in ChangeKind}
 
     @property
@@ -273,7 +273,7 @@ class Comparison(Struct):
 
     @property
     def first_read(self) -> Iterator[int]:
-        """Yield the ids of pages that the earlier runs knew, and have not read."""
+        """Yield the ids of pages that the earlier runs knew but did not fetch."""
         return (page.id for page, absent in self.new.values() if absent is False)
 
     def add(
@@ -285,20 +285,20 @@ class Comparison(Struct):
         landing: PageFacts | None = None,
         carried: Carried | None = None,
     ) -> None:
-        """Add a URL: its pages, or what is known of it without; *landing*: where it leads now.
+        """Add a URL: its pages, or its state if it has none; *landing*: where it leads now.
 
-        *carried* is given if *before* was read by a run before the earlier one.
+        *carried* is set if *before* was fetched by a run before the earlier one.
         """
-        had = before is not None and before.is_whole
+        was_whole = before is not None and before.is_whole
         has = after is not None and after.is_whole
         for side, page in enumerate((before, after)):
             if page is not None and page.is_whole:
                 self._count_content(side, page)
-        if before is not None and after is not None and had and has:
+        if before is not None and after is not None and was_whole and has:
             if _looks_absent(before, after):
                 self._carry(before.fp, carried)
             self._tell(*compared(before, after), before, after)
-        elif before is not None and had:
+        elif before is not None and was_whole:
             self._without(before, after, known_after, landing, carried)
         elif after is not None and has:
             brief = after.brief(self.later.last_read)
@@ -312,11 +312,11 @@ class Comparison(Struct):
         self,
         before: PageFacts,
         after: PageFacts | None,
-        known: Known | None,
+        known_after: Known | None,
         landing: PageFacts | None,
         carried: Carried | None,
     ) -> None:
-        """Add a page that the later run has not."""
+        """Add a page that the later run does not have."""
         page = before.brief(self._last_read(carried))
         if after is not None and after.is_absent:
             self.gone[before.fp] = page
@@ -339,10 +339,13 @@ class Comparison(Struct):
                     after=landing.id,
                 )
             )
-        elif known is not None:
-            why = known.rule or f"not fetched: {self.later.ended or known.state.name.lower()}"
+        elif known_after is not None:
+            why = (
+                known_after.rule
+                or f"not fetched: {self.later.ended or known_after.state.name.lower()}"
+            )
             self._hide(page, why)
-            if not known.is_edited_out:
+            if not known_after.is_edited_out:
                 self._carry(page.fp, carried)
             self._tell(ChangeKind.UNKNOWN, why, before, None)
         else:
@@ -356,10 +359,10 @@ class Comparison(Struct):
         linked_after: Collection[int] = (),
         hidden: Mapping[int, str] | None = None,
     ) -> None:
-        """Decide about what only one run has.
+        """Classify the pages that only one run has.
 
-        The fingerprints of those that pages of either run link to, though it has not found them:
-        beyond its depth, or by a link that it does not follow. *hidden*: what the pages in
+        *linked_before* and *linked_after* have the fingerprints of pages that a run links to but
+        did not find: they are too deep, or the link is not followed. *hidden*: what the pages in
         `unread` led to when they were last read, with the label of the page.
         """
         hidden = hidden or {}
@@ -408,7 +411,7 @@ class Comparison(Struct):
         self.found.sort(key=lambda change: (order[change.kind], change.url))
 
     def _unproven(self, page: PageBrief) -> str:
-        """Return why a page that was not found may be there all the same."""
+        """Return why a page that was not found may still exist."""
         if self.later.ended:
             return self.later.ended
         last_read = page.last_read
@@ -426,7 +429,7 @@ class Comparison(Struct):
         old, new = run.reach, self.later.reach
         return next((name for name in old if old[name] != new[name]), None)
 
-    def _was_absent(self, before: PageFacts | None, known: Known | None) -> bool | None:
+    def _was_absent(self, before: PageFacts | None, known_before: Known | None) -> bool | None:
         """Return whether a URL had no page in the earlier run.
 
         ``None``: it had none if no page linked to it.
@@ -438,7 +441,7 @@ class Comparison(Struct):
             return False
         if any(self._other_reach(each) is not None for each in (self.earlier, run)):
             return False
-        return None if known is None else known.state is TargetState.REDIRECTED
+        return None if known_before is None else known_before.state is TargetState.REDIRECTED
 
     def _last_read(self, carried: Carried | None) -> LastRead:
         return self.earlier.last_read if carried is None else carried.last_read
@@ -448,7 +451,7 @@ class Comparison(Struct):
         self.unproven[fp] = is_broken or (carried is not None and carried.is_broken)
 
     def _hide(self, page: PageBrief, why: str) -> None:
-        """Note that the later run has not read a page, which may link to others.
+        """Note that the later run did not fetch a page, which may link to others.
 
         Pages that the same run read last may all be linked from it: what leads to them may have
         moved to this page. So may those that it linked to (`unread`).
@@ -458,20 +461,20 @@ class Comparison(Struct):
 
     def _count_content(self, side: int, page: PageFacts) -> None:
         if page.content is not None:
-            key, seen = page.content, self._contents[side]
-            if key in seen:
+            key, contents = page.content, self._contents[side]
+            if key in contents:
                 self._repeated.add(key)
-            seen.add(key)
+            contents.add(key)
 
     def _moved(self, new: Mapping[int, PageBrief]) -> Mapping[int, PageBrief]:
-        """Return where pages that are gone are now: content that either run has once."""
+        """Return the new places of pages that are gone: content that each run has once."""
         by_content: dict[int | None, PageBrief] = {
             page.content: page
             for page in new.values()
             if page.content is not None and page.content not in self._repeated
         }
-        found = ((fp, by_content.get(page.content)) for fp, page in self.gone.items())
-        return {fp: page for fp, page in found if page is not None}
+        candidates = ((fp, by_content.get(page.content)) for fp, page in self.gone.items())
+        return {fp: page for fp, page in candidates if page is not None}
 
     def _tell(
         self, kind: ChangeKind, detail: str, before: _Page | None, after: _Page | None
@@ -503,7 +506,7 @@ class Comparison(Struct):
 
 
 def compared(before: PageFacts, after: PageFacts) -> tuple[ChangeKind, str]:
-    """Return the class of a page that both runs have, and why it is unknown.
+    """Return the class of a page that both runs have, and the reason if it is unknown.
 
     Hashes of texts are compared if they were found by the same rule of the same version; else
     equal bytes are the same page, and of others nothing is known.
@@ -528,14 +531,14 @@ def _looks_absent(before: PageFacts, after: PageFacts) -> bool:
 
 
 def pages_of(changes: Iterable[Change]) -> Iterator[int]:
-    """Yield the pages whose texts tell how much changed."""
+    """Yield the ids of the pages whose texts measure the changes."""
     for change in changes:
         if change.kind in {ChangeKind.CHANGED, ChangeKind.NOISE}:
             yield from (page for page in (change.before, change.after) if page is not None)
 
 
 def announced(changes: Sequence[Change]) -> Mapping[str, object]:
-    """Return what an event tells of changes: the first ones, and how many more there are."""
+    """Return the event data about changes: the first ones, and how many more there are."""
     pages: list[Mapping[str, object]] = []
     room = _MOST_TEXT
     for change in changes[:MOST_ANNOUNCED]:
@@ -550,19 +553,19 @@ def announced(changes: Sequence[Change]) -> Mapping[str, object]:
 
 
 class RunChanges(Struct, frozen=True, kw_only=True):
-    """What one run of a schedule has changed, computed once each time that it has ended."""
+    """Changes of one run of a schedule, computed each time that the run has ended."""
 
     job_id: str
     schedule_id: str
-    base_id: str | None  # the run that it is compared with; None: there was none before it
+    base_id: str | None  # the run that it is compared with; None: it is the first
     compared_at: datetime
-    ended_at: datetime | None = None  # of the run: one that has ended again is compared again
-    whole_id: str | None = None  # the last run up to it that saw the whole site
+    ended_at: datetime | None = None  # of the run: a run that ended again is compared again
+    whole_id: str | None = None  # the last complete run, up to this one
     counts: Mapping[str, int]  # by `ChangeKind`
 
 
 class StoredChange(Change, frozen=True, kw_only=True):
-    """A change of a run as it is kept, and how much of the text it is."""
+    """A stored change of a run, with its extent."""
 
     seq: int = 0  # assigned by the store, in commit order
     job_id: str

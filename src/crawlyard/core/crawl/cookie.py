@@ -13,37 +13,37 @@ from crawlyard.core.fields import Panel, about
 
 MAX_PAIR = 4_096  # bytes of name and value
 MAX_ATTRIBUTE = 1_024  # bytes of a domain or a path
-MAX_OF_DOMAIN = 180  # cookies, as in browsers; RFC 6265 asks for 50 at least
-MAX_OF_JAR = 3_000  # cookies; the least that RFC 6265 asks for
+MAX_OF_DOMAIN = 180  # cookies, as in browsers; RFC 6265 requires at least 50
+MAX_OF_JAR = 3_000  # cookies; the minimum of RFC 6265
 MAX_BYTES = 1 << 20  # names and values of a jar
 
 
 class CookieMode(StrEnum):
-    """What a crawl does with cookies that sites set."""
+    """Handling of cookies that sites set."""
 
-    OFF = auto()  # forgets them
+    OFF = auto()  # ignores them
     JOB = auto()  # keeps them for the job, and sends them back
 
 
 Cookies: TypeAlias = Annotated[
     CookieMode,
     about(
-        "what becomes of cookies that sites set",
+        "whether cookies that sites set are kept for the job",
         label="Cookies",
         words={"job": "Keep for this crawl", "off": "Ignore"},
         panel=Panel.ACCESS,
-        secret=True,  # somebody may put cookies here
+        secret=True,  # users may put cookies here
     ),
 ]
 
 
 class Cookie(Struct, frozen=True, kw_only=True):
-    """One cookie; its value is a secret, so it is stored sealed and has no place in answers."""
+    """One cookie; its value is a secret, so it is stored sealed and never part of an answer."""
 
     name: str
     value: str
     domain: str  # in lower case, without a dot in front
-    host_only: bool = True  # it goes to this host alone, not to those below
+    host_only: bool = True  # sent to this host only, not to its subdomains
     path: str = "/"
     secure: bool = False
     expires: datetime | None = None  # None: with the jar
@@ -55,17 +55,17 @@ class Cookie(Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> tuple[str, str, str, bool]:
-        """Return what no two cookies of a jar have in common."""
+        """The parts that are unique in a jar."""
         return self.domain, self.path, self.name, self.host_only
 
     @property
     def key(self) -> str:
-        """Return `place` as a short text that tells nothing of it."""
+        """Hash of `place`, which reveals neither the site nor the name."""
         return hashlib.sha256("\0".join(map(str, self.place)).encode()).hexdigest()[:32]
 
     @property
     def size(self) -> int:
-        """Return the bytes of its name and value."""
+        """Bytes of its name and value."""
         return len(self.name.encode()) + len(self.value.encode())
 
 
@@ -73,7 +73,7 @@ _decoder = msgspec.json.Decoder(tuple[Cookie, ...])
 
 
 def encoded(cookies: Iterable[Cookie]) -> bytes:
-    """Return cookies with their values, to be sealed."""
+    """Return cookies with their values, ready to be sealed."""
     return msgspec.json.encode(list(cookies))
 
 

@@ -11,9 +11,9 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 EarlierJob: TypeAlias = Annotated[
     str | None,
     about(
-        "id of an earlier job: only pages that have changed since are sent again",
+        "id of an earlier job: unchanged pages are not downloaded again",
         label="Only what changed since",
-        help="Only what changed since that job is sent.",
+        help="Fetch only what changed since that job.",
         panel=Panel.RECRAWL,
         metavar="JOB",
         null="every page is fetched",

@@ -1,46 +1,46 @@
-"""Dates in sitemaps: when the `lastmod` of a site is trusted, and what it says of a page."""
+"""Dates in sitemaps: when the `lastmod` of a site is trusted, and which pages it lets us skip."""
 
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
 PROOFS = 3
-"""Changed pages that a site must have dated right before it is trusted."""
+"""Changed pages with a correct `lastmod` before a site is trusted."""
 
 SLACK_S = timedelta(days=1).total_seconds()
-"""A page may have changed for so long after its lastmod: clocks and time zones differ, dates have
-no time, and caches send what is old."""
+"""A page may change up to this long after its lastmod: clocks and time zones differ, dates have
+no time, and caches serve old content."""
 
 ONE_IN = 10
-"""Of the pages of a trusted site, so many are requested all the same, in each run others."""
+"""Share of the pages of a trusted site that are requested anyway, different ones in each run."""
 
 
 class LastmodRecord(Struct, frozen=True, kw_only=True):
-    """How many changes of pages the dates in sitemaps of a host told, and how many they missed."""
+    """Counts of page changes that the sitemap dates of a host announced, and that they missed."""
 
     told: int = 0
     missed: int = 0
 
     @property
     def is_trusted(self) -> bool:
-        """Return whether pages need no request if they are dated before they were fetched."""
+        """Whether pages dated before they were fetched need no request."""
         return self.told >= PROOFS and not self.missed
 
     def judged(self, *, missed: bool) -> "LastmodRecord":
-        """Return the record with one more change, which the date of the page told or *missed*."""
+        """Return the record with one more change, which the page's date announced or *missed*."""
         return LastmodRecord(told=self.told + (not missed), missed=self.missed + missed)
 
 
 def instant_of(text: str) -> datetime | None:
-    """Return the end of what a `lastmod` names, ``None`` if it is no date or less precise.
+    """Return the end of the period that a `lastmod` names; ``None`` if it is not a date.
 
-    Source: W3C, Date and Time Formats. Without a time zone, it is taken for UTC.
+    Source: W3C, Date and Time Formats. Without a time zone, it is read as UTC.
     """
     try:
-        found = datetime.fromisoformat(text.strip())
+        instant = datetime.fromisoformat(text.strip())
         if len(text.strip()) <= len("YYYY-MM-DD"):
-            found += timedelta(days=1)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+            instant += timedelta(days=1)
+        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -1,4 +1,4 @@
-"""Links of a page: where it leads, and in which words."""
+"""Links of a page: targets and link texts."""
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum, auto
@@ -21,7 +21,7 @@ class LinkKind(StrEnum):
 
 
 class Link(Struct, frozen=True, array_like=True):
-    """One link of a page. Links that are alike in all fields are one."""
+    """One link of a page. Links with equal fields are one."""
 
     url: str  # canonical, without fragment
     fragment: str = ""

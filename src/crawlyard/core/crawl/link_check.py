@@ -16,14 +16,14 @@ from crawlyard.core.words import error_words
 MOST_PAGES = 100_000
 """Pages of a job that can be checked: about 500 bytes of memory each, beside their links."""
 
-_REDIRECT = "redirect to "  # how the rule of a redirected target begins
+_REDIRECT = "redirect to "  # prefix of the rule of a redirected target
 _MOST_HOPS = 20  # more than any crawl follows
 _UNSAID = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.ROBOTS, ErrorKind.PROXY, ErrorKind.INTERNAL})
 """Failures that say nothing about the URL itself."""
 
 
 class FindingKind(StrEnum):
-    """What can be wrong."""
+    """Kinds of findings."""
 
     BROKEN_LINK = auto()  # the URL fails
     MISSING_FRAGMENT = auto()  # the page has no such id
@@ -38,7 +38,7 @@ class UncheckedReason(StrEnum):
     """Why a URL was found and not checked."""
 
     LIMIT = auto()  # a limit came first: of pages, time, depth …; or the job still runs
-    FAILED = auto()  # its response says nothing about it: 429, no robots.txt, no proxy
+    FAILED = auto()  # its response says nothing about it: 429, no robots.txt, no working proxy
     ROBOTS = auto()  # robots.txt forbids it
     OTHER_SITE = auto()  # out of scope
     EXCLUDED = auto()  # by a pattern, or by an operator who blocked the host
@@ -63,17 +63,17 @@ class Referrer(Struct, frozen=True, kw_only=True):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that is wrong."""
+    """One problem."""
 
     kind: FindingKind
-    url: str  # where the links lead, or the page whose title or canonical URL it is
+    url: str  # the link target, or the page with the title or canonical URL
     fragment: str = ""
     status: int | None = None
     detail: str
     chain: tuple[str, ...] = ()  # the URLs that redirects lead to, in order
     linked_from: tuple[Referrer, ...] = ()
     sitemap: str = ""  # the sitemap in which the URL was found, before any link to it
-    pages: tuple[str, ...] = ()  # that have the same title
+    pages: tuple[str, ...] = ()  # pages with the same title
     new: bool | None = None  # not found by the check it is compared with; None: no comparison
 
     @property
@@ -93,7 +93,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class _Seen(Struct, frozen=True):
-    """What a check keeps of a page."""
+    """Fields of a page that a check keeps."""
 
     url: str  # after redirects
     origin: str
@@ -108,7 +108,7 @@ class _Seen(Struct, frozen=True):
     def of(cls, page: Page) -> "_Seen":
         error = page.error
         if error is not None and error.kind is ErrorKind.UNREADABLE:
-            error = None  # readers get the file: a link to it works
+            error = None  # readers get the file, so a link to it works
         return cls(
             url=page.final_url,
             origin=page.url,
@@ -122,7 +122,7 @@ class _Seen(Struct, frozen=True):
 
 
 class LinkCheck(Struct):
-    """Gathers what is known of a job: first its redirects and pages, then its links."""
+    """Collects the records of a job: first its redirects and pages, then its links."""
 
     pages: dict[str, _Seen] = field(default_factory=dict)
     nofollow: bool = False  # the crawl followed rel=nofollow links
@@ -131,7 +131,7 @@ class LinkCheck(Struct):
     targets: set[str] = field(default_factory=set)
     wanted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Fragments that links name, by the URL of the page that should have them."""
-    _external: set[str] = field(default_factory=set)  # whose redirects are not the site's
+    _external: set[str] = field(default_factory=set)  # their redirects are not the site's
     _redirects: dict[str, str] = field(default_factory=dict)
     _kept_out: dict[str, UncheckedReason] = field(default_factory=dict)  # waiting or skipped URLs
     _listed: dict[str, str] = field(default_factory=dict)  # the sitemap that lists a URL
@@ -152,21 +152,21 @@ class LinkCheck(Struct):
             for url, reason in self.unchecked.items()
         )
 
-    def add_known(self, known: KnownURL) -> None:
+    def add_known(self, known_url: KnownURL) -> None:
         """Add a URL that waits, was redirected or skipped, or may be listed by a sitemap."""
-        rule = known.rule
-        if known.via is Via.EXTERNAL:
-            self._external.add(known.url)
-        elif known.via is Via.LISTED:
-            self._listed[known.url] = known.parent or ""
-        if known.state is TargetState.WAITING:
-            self._kept_out[known.url] = UncheckedReason.LIMIT
-        elif known.state in {TargetState.REDIRECTED, TargetState.SKIPPED}:
-            url = known.url
+        rule = known_url.rule
+        if known_url.via is Via.EXTERNAL:
+            self._external.add(known_url.url)
+        elif known_url.via is Via.LISTED:
+            self._listed[known_url.url] = known_url.parent or ""
+        if known_url.state is TargetState.WAITING:
+            self._kept_out[known_url.url] = UncheckedReason.LIMIT
+        elif known_url.state in {TargetState.REDIRECTED, TargetState.SKIPPED}:
+            url = known_url.url
             if rule.startswith(_REDIRECT):
                 # a canonical URL contains no space
                 url, _, rule = rule.removeprefix(_REDIRECT).partition(": ")
-                self._redirects[known.url] = url
+                self._redirects[known_url.url] = url
             kind = rule.replace(":", " ").partition(" ")[0]
             if kind == RuleKind.SITEMAP:
                 self._sitemaps.add(url)
@@ -174,49 +174,49 @@ class LinkCheck(Struct):
                 self._kept_out.setdefault(url, _REASON_OF_RULE[RuleKind(kind)])
 
     def add_page(self, page: Page) -> None:
-        """Add a page."""
+        """Add a page under the URL that redirects led to."""
         self.pages[page.final_url] = _Seen.of(page)
 
     def add_links(self, source: str, links: Iterable[Link]) -> None:
-        """Add the links of a page, when all redirects and pages are known."""
+        """Add the links of a page, once all redirects and pages are known."""
         for link in links:
             self.links += 1
             self.targets.add(link.url)
             nofollow = "nofollow" in link.rel.split() and not self.nofollow
-            seen = self._checked(link.url, nofollow=nofollow)
-            if seen is None:
+            page = self._checked(link.url, nofollow=nofollow)
+            if page is None:
                 continue
-            if seen.url != source:
-                self._linked.add(seen.url)
+            if page.url != source:
+                self._linked.add(page.url)
             referrer = Referrer(url=source, text=link.text)
-            if seen.error or link.url in self._redirects:
+            if page.error or link.url in self._redirects:
                 self._referrers[link.url, ""][referrer] = None
-            if link.fragment and not seen.error and _names_an_id(link.fragment):
-                self.wanted[seen.url].add(link.fragment)
+            if link.fragment and not page.error and _names_an_id(link.fragment):
+                self.wanted[page.url].add(link.fragment)
                 self._referrers[link.url, link.fragment][referrer] = None
 
     def add_unlinked(self) -> None:
-        """Add the URLs that no page links to, when all links are known."""
+        """Add the URLs that no page links to, once all links are known."""
         hops = set(self._redirects.values())
         for url in self._listed:
             if url in self._redirects and url not in hops and self._checked(url) is not None:
-                _ = self._referrers[url, ""]  # none, and yet a finding
+                _ = self._referrers[url, ""]  # a finding without referrers
         for url in self._kept_out:
             if url not in self.unchecked and url not in self._unchecked_ends:
                 self._checked(url)
 
     def _checked(self, url: str, *, nofollow: bool = False) -> _Seen | None:
-        """Return the page that *url* leads to; if it was not checked, note why.
+        """Return the page that *url* leads to; if it was not checked, record the reason.
 
         *nofollow*: the crawl did not follow the link.
         """
         end = self._chain(url)[-1]
-        seen = self.pages.get(end)
-        if seen is not None and not seen.unsaid:
-            return seen
+        page = self.pages.get(end)
+        if page is not None and not page.unsaid:
+            return page
         if end in self._sitemaps:
-            return None  # it was read, and is not stored as a page
-        if seen is not None or end in self._redirects:
+            return None  # it was read, but is not stored as a page
+        if page is not None or end in self._redirects:
             reason = UncheckedReason.FAILED
         else:
             # URLs beyond the depth are not remembered
@@ -228,9 +228,9 @@ class LinkCheck(Struct):
         return None
 
     def findings(self, missing: Mapping[str, Collection[str]]) -> list[Finding]:
-        """Return what is wrong, sorted; *missing*: fragments that a page has not, by its URL."""
+        """Return the problems, sorted; *missing*: fragments that a page lacks, by its URL."""
         order = list(FindingKind)
-        found = [
+        unsorted = [
             *self._broken(),
             *self._missing(missing),
             *self._redirected(),
@@ -238,7 +238,9 @@ class LinkCheck(Struct):
             *self._canonicals(),
             *self._orphans(),
         ]
-        return sorted(found, key=lambda one: (order.index(one.kind), one.url, one.fragment))
+        return sorted(
+            unsorted, key=lambda finding: (order.index(finding.kind), finding.url, finding.fragment)
+        )
 
     def _chain(self, url: str) -> tuple[str, ...]:
         """Return *url* and where redirects lead from it."""
@@ -246,14 +248,14 @@ class LinkCheck(Struct):
             return (url,)
         chain = self._chains.get(url)
         if chain is None:
-            found = {url: None}
-            # one that was a page when it was asked again, with a cookie, leads no further
-            while (last := next(reversed(found))) not in self.pages:
+            hops = {url: None}
+            # a URL that became a page when it was fetched again with a cookie leads no further
+            while (last := next(reversed(hops))) not in self.pages:
                 after = self._redirects.get(last)
-                if after is None or after in found or len(found) > _MOST_HOPS:
+                if after is None or after in hops or len(hops) > _MOST_HOPS:
                     break
-                found[after] = None
-            chain = self._chains[url] = tuple(found)
+                hops[after] = None
+            chain = self._chains[url] = tuple(hops)
         return chain
 
     def _linked_from(self, url: str, fragment: str = "") -> tuple[Referrer, ...]:
@@ -261,17 +263,17 @@ class LinkCheck(Struct):
 
     def _broken(self) -> Iterator[Finding]:
         linked = {url for url, fragment in self._referrers if not fragment}
-        # one that nobody links to is a start URL, or listed by a sitemap
-        alone = {seen.origin for seen in self.pages.values() if seen.error and not seen.unsaid}
+        # a URL without links to it is a start URL, or listed by a sitemap
+        alone = {page.origin for page in self.pages.values() if page.error and not page.unsaid}
         for url in linked | alone:
             chain = self._chain(url)
-            seen = self.pages.get(chain[-1])
-            if seen is not None and seen.error:
+            page = self.pages.get(chain[-1])
+            if page is not None and page.error:
                 yield Finding(
                     kind=FindingKind.BROKEN_LINK,
                     url=url,
-                    status=seen.status,
-                    detail=seen.error,
+                    status=page.status,
+                    detail=page.error,
                     chain=chain[1:],
                     linked_from=self._linked_from(url),
                     sitemap=self._listed.get(url, ""),
@@ -294,15 +296,15 @@ class LinkCheck(Struct):
     def _redirected(self) -> Iterator[Finding]:
         for url, fragment in self._referrers:
             chain = self._chain(url)
-            seen = self.pages[chain[-1]]
+            page = self.pages[chain[-1]]
             alien = url in self._external
-            if not (fragment or seen.error or alien) and len(chain) > 1:
+            if not (fragment or page.error or alien) and len(chain) > 1:
                 single = len(chain) == 2
                 hops = "" if single else f"{len(chain) - 1} redirects, to "
                 yield Finding(
                     kind=FindingKind.REDIRECT if single else FindingKind.REDIRECT_CHAIN,
                     url=url,
-                    status=seen.status,
+                    status=page.status,
                     detail=f"{hops or 'redirects to '}{chain[-1]}",
                     chain=chain[1:],
                     linked_from=self._linked_from(url),
@@ -311,10 +313,10 @@ class LinkCheck(Struct):
 
     def _titles(self) -> Iterator[Finding]:
         same: dict[str, list[str]] = defaultdict(list)
-        for seen in self.pages.values():
-            original = seen.canonical in ("", seen.url)
-            if seen.title and original and not (seen.error or seen.noindex):
-                same[seen.title].append(seen.url)
+        for page in self.pages.values():
+            original = page.canonical in ("", page.url)
+            if page.title and original and not (page.error or page.noindex):
+                same[page.title].append(page.url)
         for title, urls in same.items():
             if len(urls) > 1:
                 pages = tuple(sorted(urls))
@@ -324,34 +326,34 @@ class LinkCheck(Struct):
                 )
 
     def _canonicals(self) -> Iterator[Finding]:
-        for seen in self.pages.values():
-            if seen.error or seen.canonical in ("", seen.url):
+        for page in self.pages.values():
+            if page.error or page.canonical in ("", page.url):
                 continue
-            why = self._contradicts(seen.canonical)
+            why = self._contradicts(page.canonical)
             if why:
                 yield Finding(
                     kind=FindingKind.CANONICAL,
-                    url=seen.url,
-                    status=seen.status,
-                    detail=f"its canonical URL {seen.canonical} {why}",
+                    url=page.url,
+                    status=page.status,
+                    detail=f"its canonical URL {page.canonical} {why}",
                 )
 
     def _orphans(self) -> Iterator[Finding]:
         if self.is_incomplete:
-            return  # a page that was not read may link to it
+            return  # an unread page may link to it
         for url, sitemap in self._listed.items():
-            seen = self.pages.get(url)
-            if seen is not None and not seen.error and url not in self._linked:
+            page = self.pages.get(url)
+            if page is not None and not page.error and url not in self._linked:
                 yield Finding(
                     kind=FindingKind.ORPHAN_PAGE,
                     url=url,
-                    status=seen.status,
+                    status=page.status,
                     detail="no page of the crawl links to it",
                     sitemap=sitemap,
                 )
 
     def _contradicts(self, url: str) -> str:
-        """Return what a canonical URL should not do; empty if it is well, or not known."""
+        """Return the problem with a canonical URL; empty if there is none, or it is unknown."""
         chain = self._chain(url)
         if len(chain) > 1:
             return f"redirects to {chain[-1]}"
@@ -371,20 +373,22 @@ def _names_an_id(fragment: str) -> bool:
 
 
 def missing_fragments(fragments: Iterable[str], ids: Collection[str]) -> set[str]:
-    """Return the *fragments* that no id of a page answers.
+    """Return the *fragments* that no id of a page matches.
 
     Source: WHATWG HTML §7.4.6.4, «select the indicated part».
     """
-    known = frozenset(ids)
+    known_ids = frozenset(ids)
 
     def is_found(fragment: str) -> bool:
         name = fragment.partition(":~:")[0]
-        return name in known or unquote(name) in known or unquote(name).lower() in {"", "top"}
+        return (
+            name in known_ids or unquote(name) in known_ids or unquote(name).lower() in {"", "top"}
+        )
 
     return {fragment for fragment in fragments if not is_found(fragment)}
 
 
 def compared(findings: Sequence[Finding], before: Iterable[Finding]) -> list[Finding]:
     """Return *findings*, each marked as new if it is not among those *before*."""
-    known = {one.key for one in before}
-    return [replace(one, new=one.key not in known) for one in findings]
+    old_keys = {finding.key for finding in before}
+    return [replace(finding, new=finding.key not in old_keys) for finding in findings]

@@ -1,4 +1,4 @@
-"""The check of a job's links, as answers show it."""
+"""Answers about the link check of a job."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,15 +16,15 @@ from crawlyard.core.jobs.outcome import LIMIT_REASONS
 from crawlyard.core.quantity import counted
 
 MOST_REFERRERS = 10
-"""Links to a URL that a list of findings tells of each, and URLs not checked for one reason."""
+"""Links listed per finding, and unchecked URLs listed per reason, in a list of findings."""
 
 MOST_UNCHECKED = 1_000
-"""URLs not checked for one reason that the whole check names."""
+"""Unchecked URLs listed per reason in the whole check."""
 
 
 @derived
 class FindingOut(Finding, Wire, frozen=True, kw_only=True):
-    """One thing that is wrong."""
+    """One problem."""
 
     links: Annotated[int, after("chain")]
 
@@ -38,7 +38,7 @@ class UncheckedOut(Wire, frozen=True, kw_only=True):
 
 
 class CheckOut(Wire, frozen=True, kw_only=True):
-    """What is wrong with the links, titles and canonical URLs of a job's pages."""
+    """Problems with the links, titles and canonical URLs of a job's pages."""
 
     object: Literal["check"] = "check"
     job_id: str
@@ -48,9 +48,9 @@ class CheckOut(Wire, frozen=True, kw_only=True):
     targets: int  # distinct URLs that links lead to
     unchecked: int  # URLs found and not checked: linked, listed by a sitemap, or waiting
     unchecked_by: tuple[UncheckedOut, ...]
-    incomplete: bool  # a limit or a failure kept the check from its end
+    incomplete: bool  # a limit or a failure ended the check early
     incomplete_reason: str  # in a sentence; empty: it is complete
-    fragments: bool  # whether ids were kept, so that fragments could be checked
+    fragments: bool  # ids were kept, so that fragments could be checked
     counts: Mapping[str, int]  # findings by kind
     items: tuple[FindingOut, ...]
 
@@ -75,17 +75,19 @@ class CheckOut(Wire, frozen=True, kw_only=True):
             incomplete=bool(reason),
             incomplete_reason=reason,
             fragments=job.spec.keep_anchors,
-            counts=Counter(one.kind.value for one in findings),
+            counts=Counter(finding.kind.value for finding in findings),
             items=tuple(map(FindingOut.filled, findings)),
         )
 
     def shortened(self) -> "CheckOut":
-        """Return it with at most `MOST_REFERRERS` links of each finding, and URLs of a reason."""
+        """Return it with at most `MOST_REFERRERS` links per finding and URLs per reason."""
         items = (
             replace(
-                one, linked_from=one.linked_from[:MOST_REFERRERS], pages=one.pages[:MOST_REFERRERS]
+                finding,
+                linked_from=finding.linked_from[:MOST_REFERRERS],
+                pages=finding.pages[:MOST_REFERRERS],
             )
-            for one in self.items
+            for finding in self.items
         )
         unchecked = (
             replace(group, urls=group.urls[:MOST_REFERRERS]) for group in self.unchecked_by
@@ -105,7 +107,7 @@ def _unchecked_by(check: LinkCheck) -> tuple[UncheckedOut, ...]:
 
 
 def _incomplete_reason(job: Job, check: LinkCheck) -> str:
-    """Return why a check did not reach its end; empty if it did."""
+    """Return why a check is incomplete; empty if it is complete."""
     if job.state is not State.COMPLETED:
         ended = {State.FAILED: "failed", State.CANCELLED: "was cancelled"}
         state = f"the job {ended.get(job.state, f'is {job.state.value}')}"
@@ -122,16 +124,16 @@ def _incomplete_reason(job: Job, check: LinkCheck) -> str:
 
 
 class FindingsOut(Slice[FindingOut], frozen=True, kw_only=True):
-    """A part of what is wrong, how much of each kind there is, and how much was checked."""
+    """A page of the problems, the number of each kind, and how much was checked."""
 
     pages: int
     links: int
     targets: int  # distinct URLs that links lead to
     unchecked: int  # URLs found and not checked: linked, listed by a sitemap, or waiting
     unchecked_by: tuple[UncheckedOut, ...]
-    incomplete: bool  # a limit or a failure kept the check from its end
+    incomplete: bool  # a limit or a failure ended the check early
     incomplete_reason: str  # in a sentence; empty: it is complete
-    fragments: bool  # whether ids were kept, so that fragments could be checked
+    fragments: bool  # ids were kept, so that fragments could be checked
     counts: Mapping[str, int]  # findings by kind
 
     @classmethod
@@ -139,10 +141,10 @@ class FindingsOut(Slice[FindingOut], frozen=True, kw_only=True):
         cls, report: CheckOut, kinds: Collection[str], first: int, limit: int
     ) -> "FindingsOut":
         """Return *limit* findings of *kinds* (empty: all) from the one at *first* on."""
-        asked = [one for one in report.items if not kinds or one.kind in kinds]
-        more = len(asked) > first + limit
+        findings = [finding for finding in report.items if not kinds or finding.kind in kinds]
+        more = len(findings) > first + limit
         return cls(
-            items=asked[first : first + limit],
+            items=findings[first : first + limit],
             next_cursor=str(first + limit) if more else None,
             has_more=more,
             pages=report.pages,

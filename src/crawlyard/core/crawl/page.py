@@ -25,10 +25,10 @@ class TargetState(IntEnum):
     """What happened to a target; the numbers are those stored in the database."""
 
     WAITING = 0
-    DONE = 1  # a final answer, its page is stored
-    FAILED = 2  # given up, its page record says why
-    SKIPPED = 3  # a rule kept it out, before or after a request
-    REDIRECTED = 4  # its answer led to another target
+    DONE = 1  # a final response; its page is stored
+    FAILED = 2  # given up; its page record says why
+    SKIPPED = 3  # excluded by a rule, before or after a request
+    REDIRECTED = 4  # its response led to another target
 
 
 class ErrorKind(StrEnum):
@@ -38,19 +38,19 @@ class ErrorKind(StrEnum):
     DNS = auto()  # the name has no address
     CONNECT = auto()  # refused, reset, unreachable
     TLS = auto()  # no trusted encrypted connection
-    PROTOCOL = auto()  # what came is not HTTP
+    PROTOCOL = auto()  # the response is not HTTP
     HTTP_4XX = auto()  # answered with a status from 400 to 499
     HTTP_5XX = auto()  # answered with a status from 500 to 599, to the last
     RATE_LIMITED = auto()  # 429, or 503 with Retry-After, to the last
     TOO_LARGE = auto()  # headers beyond the cap
     DECODE = auto()  # a content coding that cannot be undone
-    ROBOTS = auto()  # robots.txt could not be had
+    ROBOTS = auto()  # robots.txt could not be fetched
     BLOCKED_ADDRESS = auto()  # an address that may not be connected to
-    PROXY = auto()  # no proxy of the job connects
+    PROXY = auto()  # no proxy of the job could connect
     BAD_REDIRECT = auto()  # no usable Location, a loop, or too many hops
-    RENDER = auto()  # its scripts could not be run to an end
+    RENDER = auto()  # its scripts could not be run to the end
     UNREADABLE = auto()  # a PDF or a page that is damaged, encrypted or too costly to read
-    INTERNAL = auto()  # an error of ours
+    INTERNAL = auto()  # a bug in Crawlyard
 
 
 UNREACHABLE = frozenset(
@@ -74,7 +74,7 @@ class Target(Struct, frozen=True):
 
     url: str
     fp: int
-    host: str  # as in the URL, with a port that is not the scheme's own
+    host: str  # as in the URL, with a non-default port
     depth: int = 0
     via: Via = Via.SEED
     parent: int | None = None  # fp of the target whose page named it
@@ -107,14 +107,14 @@ def is_body_cut(truncated: str) -> bool:
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """The record of a target that got a final answer or was given up.
+    """The record of a target that got a final response or was given up.
 
     Answers, exports and the columns of the store follow its fields, in their order.
     """
 
-    url: str  # as it was found, before redirects
+    url: str  # as discovered, before redirects
     final_url: str
-    status: int | None = None  # None: no answer at all
+    status: int | None = None  # None: no response
     content_type: str = ""
     title: str = ""
     description: str = ""
@@ -125,36 +125,36 @@ class Page(Struct, frozen=True, kw_only=True):
     fetched_at: datetime
     elapsed_ms: int = 0
     bytes: int = 0  # of the body, on the wire
-    sha256: str = ""  # of the decoded body or, of a rendered page, of what came of it; hex
+    sha256: str = ""  # of the decoded body or, for a rendered page, of the rendered document; hex
     etag: str = ""
     last_modified: str = ""
     links: int = 0  # distinct http(s) URLs that the page names
-    content_rule: str = ""  # how its text was found; empty: there is none
+    content_rule: str = ""  # rule that selected its text; empty: there is none
     content_hash: str = ""  # of its text, hex; empty: there is none
-    content_version: int = 0  # of the rules: with others, hashes are not comparable
-    nearly_empty: bool = False  # its main content is next to nothing, unlike the page
+    content_version: int = 0  # of the rules: hashes of different versions are not comparable
+    nearly_empty: bool = False  # its main content is nearly empty, unlike the page
     extracted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     structured: Mapping[str, Any] = field(default_factory=dict)  # JSON-LD and Open Graph
-    truncated: str = ""  # why the body, or what was read of it, is not whole
+    truncated: str = ""  # why the body, or what was parsed of it, is incomplete
     noindex: bool = False
-    unchanged_since: datetime | None = None  # when its content was sent; None: in this run
-    session: str = ""  # whose credentials went with it: NAME@VERSION, or "job"; empty: nobody's
+    unchanged_since: datetime | None = None  # when its content was downloaded; None: in this run
+    session: str = ""  # whose credentials were sent: NAME@VERSION, or "job"; empty: none
     needs_scripts: bool = False  # its text is empty or partial without them
     rendered_by: str = ""  # "lightpanda 1.0.2"; empty: its scripts were not run
-    render_reason: str = ""  # why they were: a `RenderReason`
+    render_reason: str = ""  # why its scripts were run: a `RenderReason`
     error: PageError | None = None
 
 
 class Body(StrEnum):
     """Page content that is stored beside the record, compressed."""
 
-    TEXT = auto()  # text or Markdown, as asked
+    TEXT = auto()  # text or Markdown, as requested
     HTML = auto()  # the decoded body, byte for byte as it was sent
     HEADERS = auto()  # the response headers, a JSON list of pairs
     LINKS = auto()  # its links, as `link.encoded` returns them
     RENDERED = auto()  # the document after its scripts have run, in UTF-8
     SCREENSHOT = auto()  # a picture of it, PNG or WebP
-    ANCHORS = auto()  # what fragments can name: ids of its elements, a JSON list
+    ANCHORS = auto()  # targets of fragments: ids of its elements, a JSON list
     RESTLESS = auto()  # lines of its text that differ each time it is fetched, a JSON list
     RECURRING = auto()  # lines that differed in each of the last runs of a schedule, likewise
 
@@ -177,7 +177,7 @@ class Outcome(Struct, frozen=True):
 
     @property
     def redirects(self) -> bool:
-        """Return whether the answer was a redirect, wherever it led."""
+        """Whether the response was a redirect, to any URL."""
         if self.page is not None:
             error = self.page.error
             return error is not None and error.kind is ErrorKind.BAD_REDIRECT
@@ -201,7 +201,7 @@ class SkippedURL(Struct, frozen=True, kw_only=True):
 
 
 class RuleKind(StrEnum):
-    """What kind of rule skips URLs: the word with which the text of the rule begins."""
+    """Kinds of rules that skip URLs: the word with which the text of a rule begins."""
 
     SCOPE = auto()
     EXCLUDE = auto()
@@ -209,7 +209,7 @@ class RuleKind(StrEnum):
     DEPTH = auto()
     ROBOTS = auto()
     REDIRECT = auto()  # it led to a URL that is excluded or already known
-    SITEMAP = auto()  # a sitemap: read, and not kept as a page
+    SITEMAP = auto()  # a sitemap: read, but not kept as a page
     HOST = auto()  # an operator has blocked the host
 
 
@@ -218,7 +218,7 @@ class SkippedGroup(Struct, frozen=True, kw_only=True):
 
     kind: RuleKind
     count: int
-    samples: tuple[str, ...] = ()  # at most five URLs, the first found in front
+    samples: tuple[str, ...] = ()  # at most five URLs, the oldest first
 
 
 class StoredPage(Struct, frozen=True, kw_only=True):
@@ -232,14 +232,14 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     """The failed URLs of one kind."""
 
     kind: ErrorKind
-    status: int | None = None  # of all of them, if statuses are told apart
+    status: int | None = None  # of all of them, if grouped by status
     count: int
-    # of those, how many got a final HTTP answer: they count as pages
+    # how many of them got a final HTTP response: they count as pages
     answered: Annotated[int, HIDDEN] = 0
     first_at: datetime
     last_at: datetime
     samples: tuple[str, ...] = ()  # at most five URLs, the oldest first
-    referrers: Mapping[str, tuple[str, ...]] = {}  # of these, if asked for: pages that link to them
+    referrers: Mapping[str, tuple[str, ...]] = {}  # of these, if requested: pages that link to them
 
 
 def starts_of(host: str) -> tuple[str, ...]:
@@ -265,7 +265,7 @@ def status_asked(word: str) -> int:
 class KnownURL(Struct, frozen=True, kw_only=True):
     """A URL that a job has discovered, and its state so far."""
 
-    key: Annotated[int, HIDDEN]  # rises with when it was found
+    key: Annotated[int, HIDDEN]  # increases in order of discovery
     url: str
     host: str
     depth: int
@@ -284,7 +284,7 @@ class UrlOutcomeKind(StrEnum):
     FAILED = auto()
     REDIRECTED = auto()  # it led to another URL
     WAITING = auto()
-    SKIPPED = auto()  # a rule kept it out, or it led to a URL that was kept out or known
+    SKIPPED = auto()  # excluded by a rule, or redirected to a URL that was excluded or known
     NEVER_FOUND = auto()  # no page, seed or sitemap named it
 
 

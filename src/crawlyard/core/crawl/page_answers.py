@@ -1,4 +1,4 @@
-"""Pages of a job, what happened to its other URLs, and its site, as answers show them."""
+"""Answers about the pages of a job, the state of its other URLs, and its site map."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -30,9 +30,9 @@ class PageErrorOut(PageError, Wire, frozen=True, kw_only=True):
 
 @derived
 class PageOut(Page, Wire, frozen=True, kw_only=True):
-    """Record of one URL that got a final answer, or was given up."""
+    """Record of one URL that got a final response, or was given up."""
 
-    # stored beside the record; null: not stored, or not asked for
+    # stored beside the record; null: not stored, or not requested
     text: Annotated[str | None, after("nearly_empty")]
     html: Annotated[str | None, after("text")]
     headers: Annotated[tuple[tuple[str, str], ...] | None, after("html")]
@@ -72,19 +72,19 @@ def record_of(
 
 
 class StoredPageOut(PageOut, frozen=True, kw_only=True):
-    """A page record with its key; *parts* has the paths of what is kept, each for itself."""
+    """A page record with its key; *parts* has the path of each stored part."""
 
     id: int
     object: Literal["page"] = "page"
     parts: Mapping[str, str]
 
     @classmethod
-    def stored(cls, job_id: str, stored: StoredPage, /, **kept: Any) -> Self:
-        """Return the answer for a page of a job; *kept* as for `PageOut.of`."""
+    def stored(cls, job_id: str, stored: StoredPage, /, **bodies: Any) -> Self:
+        """Return the answer for a page of a job; *bodies* as for `PageOut.of`."""
         own = f"{API}/jobs/{job_id}/pages/{stored.id}"
         parts = {kind.value: f"{own}?part={kind}" for kind in Body}
         parts[Body.SCREENSHOT.value] = f"{own}/screenshot"
-        return cls.of(stored.page, id=stored.id, parts=parts, **kept)
+        return cls.of(stored.page, id=stored.id, parts=parts, **bodies)
 
 
 @derived
@@ -102,7 +102,7 @@ class LinkOut(FoundLink, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def led(cls, link: FoundLink, source_id: int, target: LinkTarget) -> Self:
-        """Return the answer for *link* on a page, with what is known of its target."""
+        """Return the answer for *link* on a page, with the state of its target."""
         return cls.filled(
             link,
             source_id=source_id,
@@ -113,23 +113,23 @@ class LinkOut(FoundLink, Wire, frozen=True, kw_only=True):
 
 
 class SkippedOut(SkippedURL, Wire, frozen=True, kw_only=True):
-    """A URL that was not fetched, and the rule that kept it out."""
+    """A URL that was not fetched, and the rule that excluded it."""
 
 
 @derived
 class SkippedGroupOut(SkippedGroup, Wire, frozen=True, kw_only=True):
-    """The URLs that rules of one kind kept out, with at most five of them."""
+    """The URLs that rules of one kind excluded, with at most five of them."""
 
 
 class BlockedOut(Wire, frozen=True, kw_only=True):
-    """The URLs that robots.txt forbids: no failures, and so apart from them."""
+    """The URLs that robots.txt forbids: not failures, and so listed separately."""
 
     count: int
     samples: tuple[str, ...]
 
 
 class ErrorsOut(Wire, frozen=True, kw_only=True):
-    """The failed URLs of a job by kinds, the most frequent first."""
+    """The failed URLs of a job by kind, the most frequent first."""
 
     object: Literal["job_errors"] = "job_errors"
     total: int
@@ -153,7 +153,7 @@ class WaitingOut(KnownURL, Wire, frozen=True, kw_only=True):
 
 
 class FateOut(Wire, frozen=True, kw_only=True):
-    """What became of a URL in a job, or what would."""
+    """State of a URL in a job, or how the job would handle it."""
 
     object: Literal["fate"] = "fate"
     url: str
@@ -161,34 +161,34 @@ class FateOut(Wire, frozen=True, kw_only=True):
     detail: str
     depth: int | None
     via: str | None  # seed, sitemap, listed, link or refresh
-    parent: str | None  # the page that named it
+    parent: str | None  # the page that links to it
     page_id: int | None  # of its record, where there is one
     status: int | None
     fetched_at: datetime | None
     error: str | None  # the kind of failure
     redirected_to: str | None
-    rule: str  # that keeps it out, or would; empty: none
+    rule: str  # that excludes it, or would; empty: none
     position: int | None  # of a waiting URL that will be requested, from 1
     tries: int | None  # requests that failed
-    due_at: datetime | None  # of one that is tried again: not before
+    due_at: datetime | None  # of a URL that is retried: earliest start
 
     @classmethod
     def of(cls, fate: UrlOutcome) -> "FateOut":
-        """Return the answer in one level: what is known of the URL, and of its page."""
-        known, stored = fate.known, fate.page
+        """Return the answer in one level: the record of the URL, and of its page."""
+        url_record, stored = fate.known, fate.page
         page = stored.page if stored is not None else None
         return cls.filled(
             fate,
             outcome=fate.kind,
-            depth=known.depth if known else None,
-            via=known.via if known else None,
-            parent=known.parent if known else None,
+            depth=url_record.depth if url_record else None,
+            via=url_record.via if url_record else None,
+            parent=url_record.parent if url_record else None,
             page_id=stored.id if stored else None,
             status=page.status if page else None,
             fetched_at=page.fetched_at if page else None,
             error=page.error.kind if page and page.error else None,
-            tries=known.tries if known else None,
-            due_at=known.due_at if known else None,
+            tries=url_record.tries if url_record else None,
+            due_at=url_record.due_at if url_record else None,
         )
 
 
@@ -198,11 +198,11 @@ class FolderOut(Folder, Wire, frozen=True, kw_only=True):
 
 @derived
 class SiteMapOut(SiteMap, Wire, frozen=True, kw_only=True):
-    """The folders right below a place (a URL without its scheme), the largest in front."""
+    """The folders directly below a place (a URL without its scheme), the largest first."""
 
     object: Literal["site_map"] = "site_map"
     total: FolderOut
-    skipped_elsewhere: int = 0  # on hosts that no request was sent to, beside the total
+    skipped_elsewhere: int = 0  # on hosts that received no request; not in the total
     items: tuple[FolderOut, ...]
 
 

@@ -1,4 +1,4 @@
-"""Options of a job: which of its pages are rendered, with what, and what is done in them."""
+"""Rendering options of a job: which pages are rendered, by what browser, with which actions."""
 
 from enum import StrEnum, auto
 from typing import Annotated
@@ -17,7 +17,7 @@ MAX_CHROMIUM = 1_000
 
 
 class RenderRule(StrEnum):
-    """Which pages are rendered, in a word; a pattern of URLs says the same of some alone."""
+    """Rules for which pages are rendered; a URL pattern is a rule for the matching pages."""
 
     NEVER = auto()
     AUTO = auto()  # those whose text is empty or partial without scripts
@@ -25,15 +25,15 @@ class RenderRule(StrEnum):
 
 
 class BrowserChoice(StrEnum):
-    """What a job's pages are rendered with."""
+    """Browsers that can render a job's pages."""
 
-    AUTO = auto()  # the cheapest that does what is asked
+    AUTO = auto()  # the cheapest that can do what the job needs
     LIGHTPANDA = Browser.LIGHTPANDA.value
     CHROMIUM = Browser.CHROMIUM.value
 
 
 class ScreenshotChoice(StrEnum):
-    """What picture of each rendered page is kept."""
+    """Formats of the screenshot of each rendered page."""
 
     OFF = auto()
     PNG = ScreenshotFormat.PNG.value
@@ -57,9 +57,9 @@ RenderPages = Annotated[
 WaitFor = Annotated[
     str,
     about(
-        "CSS selector: a rendered page is ready once it finds something",
+        "CSS selector: a rendered page is ready once it matches",
         label="Wait for element",
-        help="A page is ready when this is there.",
+        help="A page is ready when this element exists.",
         panel=Panel.RENDERING,
         metavar="CSS",
         editable=True,
@@ -83,7 +83,7 @@ Actions = Annotated[
 Screenshot = Annotated[
     ScreenshotChoice,
     about(
-        "picture of each rendered page, which only Chromium can draw",
+        "screenshot of each rendered page, which only Chromium can take",
         words={"off": "None", "png": "PNG", "webp": "WebP"},
         panel=Panel.RENDERING,
         editable=True,
@@ -92,7 +92,7 @@ Screenshot = Annotated[
 Renderer = Annotated[
     BrowserChoice,
     about(
-        "what renders: auto is the cheapest browser that can",
+        "browser: auto is the cheapest one that can do it",
         label="Browser",
         words={"auto": "Automatic", "lightpanda": "Lightpanda", "chromium": "Chromium"},
         panel=Panel.RENDERING,
@@ -102,9 +102,9 @@ Renderer = Annotated[
 ChromiumPages = Annotated[
     tuple[str, ...],
     about(
-        "patterns of URLs: of the pages that are rendered, Chromium renders these",
+        "patterns of URLs: rendered pages that match are rendered by Chromium",
         label="Chromium for URLs matching",
-        help="Chromium renders URLs like this. Repeatable.",
+        help="Render matching URLs with Chromium. Repeatable.",
         panel=Panel.RENDERING,
         flag="--chromium",
         metavar="GLOB",
@@ -118,10 +118,10 @@ ChromiumPages = Annotated[
 def check_rendering(
     render: str, actions: tuple[str, ...], screenshot: ScreenshotChoice, renderer: BrowserChoice
 ) -> None:
-    """Check what one field alone does not show.
+    """Check the rendering fields together.
 
     Raises:
-        Invalid: there is no such step, or the browser cannot do what is asked.
+        Invalid: an action is malformed, or the browser cannot do what is requested.
     """
     faults: list[Invalid] = []
     if not render:

@@ -1,4 +1,4 @@
-"""Rendering: browsers, what is done with a page once it is loaded, and screenshots."""
+"""Rendering: browsers, actions on a loaded page, and screenshots."""
 
 from collections.abc import Sequence
 from enum import StrEnum, auto
@@ -14,7 +14,7 @@ LONGEST_WAIT_S = 60.0
 
 
 class Browser(StrEnum):
-    """What runs the scripts of a page."""
+    """Browsers that run the scripts of a page."""
 
     LIGHTPANDA = auto()  # small and quick; draws nothing
     CHROMIUM = auto()  # a whole browser: faithful, and about ten times as expensive
@@ -29,17 +29,17 @@ class RenderReason(StrEnum):
 
 
 class ScreenshotFormat(StrEnum):
-    """How the picture of a page is encoded."""
+    """Image formats of a screenshot."""
 
     PNG = auto()
     WEBP = auto()
 
 
 class ActionKind(StrEnum):
-    """What is done with a page; this list is closed, and none of it is code."""
+    """Actions on a page; this list is closed, and none of them runs code."""
 
-    CLICK = auto()  # on the first element that a selector finds, once it is there
-    SCROLL = auto()  # to the end, and again once something has been loaded
+    CLICK = auto()  # on the first element that a selector matches, once it exists
+    SCROLL = auto()  # to the end, and again once more has loaded
     WAIT = auto()  # for a selector, or for some seconds
 
 
@@ -53,16 +53,16 @@ class Action(Struct, frozen=True, kw_only=True):
 
     @staticmethod
     def parse(text: str) -> "Action":
-        """Return the action that is written as *text*.
+        """Return the action written as *text*.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not an action.
         """
         word, _, rest = text.strip().partition(" ")
         rest = rest.strip()
         if word not in frozenset(ActionKind):
-            known = "click SELECTOR, scroll N, wait SELECTOR or wait SECONDS"
-            raise ValueError(f"expected one of {known}, got {text[:100]!r}")
+            forms = "click SELECTOR, scroll N, wait SELECTOR or wait SECONDS"
+            raise ValueError(f"expected one of {forms}, got {text[:100]!r}")
         kind = ActionKind(word)
         if kind is ActionKind.SCROLL:
             return Action(kind=kind, times=_times(rest))
@@ -85,7 +85,7 @@ def actions_of(texts: Sequence[str]) -> tuple[Action, ...]:
     """Return the actions written as *texts*, in order.
 
     Raises:
-        ValueError: one of them is no action, or they are too many.
+        ValueError: a text is not an action, or there are too many.
     """
     if len(texts) > MOST_ACTIONS:
         raise ValueError(f"at most {counted(MOST_ACTIONS, 'action')}, got {len(texts)}")

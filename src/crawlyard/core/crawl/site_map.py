@@ -7,7 +7,7 @@ from msgspec import Struct
 from crawlyard.core.fields import shown_as
 
 MOST_FOLDERS = 60
-"""Folders of a map; the smaller ones are added up."""
+"""Folders of a map; smaller ones are summed."""
 
 
 class Folder(Struct, frozen=True, kw_only=True):
@@ -22,12 +22,12 @@ class Folder(Struct, frozen=True, kw_only=True):
 
 
 class SiteMap(Struct, frozen=True, kw_only=True):
-    """The folders right below a place, the largest in front."""
+    """The folders directly below a place, the largest first."""
 
     under: str  # a place is a URL without its scheme; empty: all hosts
-    total: Folder  # all of them, also those that are not listed
+    total: Folder  # all folders, including unlisted ones
     unlisted: int  # folders
-    skipped_elsewhere: int = 0  # URLs on hosts that no request was sent to; below a place none
+    skipped_elsewhere: int = 0  # URLs on hosts that received no request; 0 below a place
     folders: Annotated[tuple[Folder, ...], shown_as("items")]  # at most `MOST_FOLDERS`
 
 
@@ -51,7 +51,7 @@ class Neighbours(Struct, frozen=True, kw_only=True):
 
 
 class LinkTarget(Struct, frozen=True, kw_only=True):
-    """What a job knows of the URL that a link leads to."""
+    """State of the URL that a link leads to."""
 
     outcome: str  # fetched, failed, redirected, waiting, skipped or never_found
     status: int | None = None

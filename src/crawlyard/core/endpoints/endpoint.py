@@ -1,6 +1,6 @@
-"""Endpoints: what can be asked of an instance, declared on the service method that does it.
+"""Endpoints: operations of an instance, declared on the service methods that implement them.
 
-A web route, the OpenAPI document, the far side of a connection and the synchronous client are all
+A web route, the OpenAPI document, the remote method and the synchronous client are all
 made from the declaration. A parameter that is named in the path is in the path; one marked with
 `Header` is a header; one marked with `REST` is the rest of the JSON body; all others are in the
 query of GET and DELETE, and members of the JSON body otherwise. Parameters collected by
@@ -37,12 +37,12 @@ S = TypeVar("S")
 
 
 class Slice(Struct, Generic[T], frozen=True, kw_only=True, tag_field="object", tag="list"):
-    """A part of a list; *next_cursor* asks for the next part, ``None``: there is none."""
+    """A part of a list; *next_cursor* identifies the next part, ``None``: this is the last."""
 
     items: list[T]
     next_cursor: str | None = None
     has_more: bool = False
-    total: int | None = None  # if it was asked for
+    total: int | None = None  # if requested
 
 
 KEY = "idempotency_key"
@@ -59,7 +59,7 @@ class Header(Struct, frozen=True):
 class Rest(Struct, frozen=True):
     """Marks a mapping that takes all members of the body that no other parameter takes."""
 
-    form: str  # what the body is, for the document: "job", "change", …
+    form: str  # schema of the body: "job", "change", …
 
 
 class Default(Struct, frozen=True):
@@ -69,23 +69,23 @@ class Default(Struct, frozen=True):
 
 
 class Who(Struct, frozen=True):
-    """Who may call an endpoint, if not whoever has a permit."""
+    """Access rule of an endpoint that needs no particular permit."""
 
     doc: str
 
 
-NOBODY = Who("everybody, whoever they are")
-ANYBODY = Who("whoever is signed in")
-OWN_ACCOUNT = Who("whoever is signed in, but not by a token made for less than their role")
+NOBODY = Who("no sign-in needed")
+ANYBODY = Who("any signed-in user")
+OWN_ACCOUNT = Who("any signed-in user, but not with a token limited to some permits")
 
 IfMatch = Annotated[Version, Header("If-Match")]
-"""The version that may be changed; several: any of them; ``None``: whichever there is."""
+"""The expected version; several: any of them; ``None``: any version."""
 
 MustMatch = Annotated[Version, Header("If-Match", required=True)]
-"""The same, but over HTTP the header must be sent (``*``: whichever there is)."""
+"""The same, but over HTTP the header is required (``*``: any version)."""
 
 IdempotencyKey = Annotated[str | None, Header("Idempotency-Key")]
-"""A key of the caller's: a second call with it, within a day, returns what the first did.
+"""A key chosen by the caller: a repeated call within a day returns the first result.
 
 `crawlyard.open` reads it in this process, and the web for all endpoints: methods ignore it.
 """
@@ -98,18 +98,18 @@ Instant = Annotated[datetime, Meta(tz=True, examples=["2027-01-01T08:00:00Z"])]
 
 LONGEST_REF = 200
 Ref = Annotated[
-    str, Meta(max_length=LONGEST_REF, description="An id, a name of yours, or `OWNER%2FNAME`.")
+    str, Meta(max_length=LONGEST_REF, description="An id, a name of your own, or `OWNER%2FNAME`.")
 ]
-"""What names a template or a schedule in a path."""
+"""Reference to a template or a schedule in a path."""
 
-Owner = Annotated[str, Meta(max_length=64, description="`me`, or a user.")]
+Owner = Annotated[str, Meta(max_length=64, description="`me`, or a user id.")]
 
 LARGEST_PART = 200
-"""Items of a list that are answered at once, at most."""
+"""Maximum items of one part of a list."""
 
-Limit = Annotated[int, Meta(ge=1, le=LARGEST_PART, description="Items of a page.")]
+Limit = Annotated[int, Meta(ge=1, le=LARGEST_PART, description="Maximum items per page.")]
 Cursor = (
-    Annotated[str, Meta(max_length=1000, description="`next_cursor` of the page before.")] | None
+    Annotated[str, Meta(max_length=1000, description="`next_cursor` of the previous page.")] | None
 )
 
 
@@ -122,134 +122,134 @@ def split_words(texts: Iterable[str]) -> tuple[str, ...]:
 
     `\"` and `\\` in quotes stand for `"` and `\`.
     """
-    found: list[str] = []
+    words: list[str] = []
     for part in (part for text in texts for part in _PART.finditer(text)):
         plain = part["plain"]
-        found.append(_ESCAPED.sub(r"\1", part["quoted"]) if plain is None else plain.strip())
-    return tuple(filter(None, found))
+        words.append(_ESCAPED.sub(r"\1", part["quoted"]) if plain is None else plain.strip())
+    return tuple(filter(None, words))
 
 
 class Reply(Struct):
-    """What an endpoint says about its answer beside the result; HTTP: by status and headers."""
+    """Properties of a response beside its result; over HTTP, its status and headers."""
 
-    unchanged: bool = False  # nothing had to be done
-    dry_run: bool = False  # nothing was done: its Idempotency-Key may be used again
-    status: int | None = None  # in place of that of its endpoint
+    unchanged: bool = False  # nothing changed
+    dry_run: bool = False  # nothing changed: its Idempotency-Key may be used again
+    status: int | None = None  # replaces that of its endpoint
     location: str = ""
-    gone: Callable[[], Awaitable[bool]] | None = None  # whether nobody waits any more
+    gone: Callable[[], Awaitable[bool]] | None = None  # whether the client has disconnected
 
 
 _reply: ContextVar[Reply | None] = ContextVar("reply", default=None)
 
 
 def reply() -> Reply:
-    """Return where the endpoint under way may say something about its answer."""
+    """Return the reply of the current call, for the endpoint to fill in."""
     return _reply.get() or Reply()
 
 
-def replying(gone: Callable[[], Awaitable[bool]] | None = None) -> Reply:
-    """Begin a call of an endpoint, near or far, whose `reply` is looked at."""
-    begun = Reply(gone=gone)
+def replying(is_disconnected: Callable[[], Awaitable[bool]] | None = None) -> Reply:
+    """Begin a call of an endpoint, local or remote, whose `reply` is used afterwards."""
+    begun = Reply(gone=is_disconnected)
     _reply.set(begun)
     return begun
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """A parameter of an endpoint, and where a request has it."""
+    """A parameter of an endpoint, and its place in a request."""
 
     name: str  # of the method
     alias: str  # in the request
     hint: Any  # its type, without None and marks
-    default: Any  # `inspect.Parameter.empty`: it must be given
+    default: Any  # `inspect.Parameter.empty`: it is required
     place: str  # path, header, rest, query or body
     metas: tuple[Any, ...]
 
     @property
     def required(self) -> bool:
-        """Return whether it must be given."""
+        """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
     def mark(self, kind: type[S]) -> S | None:
-        """Return its mark of a kind, ``None`` if it has none."""
+        """Return its mark of a kind; ``None`` if it has none."""
         return next((meta for meta in self.metas if isinstance(meta, kind)), None)
 
     @property
     def many(self) -> bool:
-        """Return whether a query may have it several times."""
+        """Whether a query may repeat it."""
         return "words" in self.metas
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
-    """One method of a service as it is asked for."""
+    """One method of a service, as an operation of the API."""
 
     noun: str  # "jobs": the attribute of the surface
     group: str  # in the document
-    named: str = ""  # there, if not as the method
+    named: str = ""  # name in the document, if not that of the method
     method: str
     path: str  # "/jobs/{job_id}"
     who: Permit | Who
     status: int
     call: Callable[..., Any]
     marks: frozenset[str] = frozenset()
-    """``seq``: its answer tells the seq of the last event; ``root``: it stands beside the API;
-    ``live``: it changes while its version stays; ``file``: it is a file; ``html``: also a page;
-    ``same``: its route is another's. A number, such as ``404``: that may be the status as well."""
+    """``seq``: its answer has the seq of the last event; ``root``: its path is outside the API;
+    ``live``: it changes while its version stays; ``file``: it is a file; ``html``: also a web page;
+    ``same``: it shares another's route. A number, such as ``404``: an alternative status."""
 
     example: Mapping[str, Any] | None = None  # of a body
     listed: tuple[str, ...] = ()  # fields of an item that HTTP sends unless `fields` names others
 
     @property
     def name(self) -> str:
-        """Return its name in the document: ``jobs_pause``."""
+        """Its name in the document: ``jobs_pause``."""
         return f"{self.group}_{self.named or self.call.__name__.strip('_')}"
 
     @cached_property
     def signature(self) -> inspect.Signature:
-        """Return how its method is called."""
+        """Signature of its method."""
         return inspect.signature(self.call)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Return its parameters, in their order."""
+        """Its parameters, in order."""
         return tuple(self._parameters())
 
     def at(self, *places: str) -> list[Parameter]:
-        """Return the parameters in one of *places*."""
-        return [one for one in self.parameters if one.place in places]
+        """Return the parameters in these *places* of a request, such as path and query."""
+        return [parameter for parameter in self.parameters if parameter.place in places]
 
     @property
     def needs_body(self) -> bool:
-        """Return whether a request without a body is wrong, whatever members that may have."""
-        return self.method == "PATCH" or any(one.required for one in self.at("rest"))
+        """Whether a request must have a body, even an empty object."""
+        return self.method == "PATCH" or any(parameter.required for parameter in self.at("rest"))
 
     @cached_property
     def returns(self) -> Any:
-        """Return the type of its result."""
+        """Type of its result."""
         return typing.get_type_hints(self.call, include_extras=True)["return"]
 
     @property
     def item(self) -> type[Struct]:
-        """Return the type of the items of the list that it returns."""
+        """Type of the items, if it returns a list."""
         kind: type[Struct] = get_args(self.returns)[0]
         return kind
 
     @cached_property
     def yields(self) -> Any:
-        """Return the type of what it yields one by one; ``None`` if it answers at once."""
+        """Type of the items that it streams; ``None`` if it is not a stream."""
         streams = get_origin(self.returns) in (AsyncIterator, AsyncGenerator)
         return get_args(self.returns)[0] if streams else None
 
     def _parameters(self) -> Iterator[Parameter]:
         hints = typing.get_type_hints(self.call, include_extras=True)
-        for name, one in self.signature.parameters.items():
+        for name, parameter in self.signature.parameters.items():
             if name in {"self", KEY}:
                 continue
-            if one.kind is one.VAR_KEYWORD:
+            if parameter.kind is parameter.VAR_KEYWORD:
                 terms = get_args(hints[name])[0] if get_origin(hints[name]) is Unpack else {}
                 for inner, hint in typing.get_type_hints(terms, include_extras=True).items():
                     yield self._parameter(inner, hint, None)
             else:
-                yield self._parameter(name, hints[name], one.default)
+                yield self._parameter(name, hints[name], parameter.default)
 
     def _parameter(self, name: str, hint: Any, default: Any) -> Parameter:
         kind, metas = opened(hint)
@@ -279,18 +279,18 @@ def opened(hint: Any) -> tuple[Any, list[Any]]:
     """Return a type without the marks that msgspec does not know, and all its marks."""
     metas: list[Any] = []
     if get_origin(hint) is Annotated:
-        inner, *found = get_args(hint)
-        metas += found
-        known = [meta for meta in found if isinstance(meta, Meta)]
+        inner, *marks = get_args(hint)
+        metas += marks
+        own_metas = [meta for meta in marks if isinstance(meta, Meta)]
         kind, below = opened(inner)
         metas += below
-        return (Annotated[(kind, *known)] if known else kind), metas
+        return (Annotated[(kind, *own_metas)] if own_metas else kind), metas
     return hint, metas
 
 
 def endpoint(
     route: str,
-    who: Permit | Who,
+    access: Permit | Who,
     *marks: str,
     status: int = 200,
     noun: str = "",
@@ -299,7 +299,7 @@ def endpoint(
     example: Mapping[str, Any] | None = None,
     listed: tuple[str, ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Declare that a method of a service is asked for by *route*, such as ``GET /jobs/{job_id}``.
+    """Declare a method of a service as the endpoint of *route*, such as ``GET /jobs/{job_id}``.
 
     The noun is the first part of the path unless it is named, and the group in the document is
     the noun. There, *name* is that of the method unless it is given. Over HTTP, items of a list
@@ -315,7 +315,7 @@ def endpoint(
             named=name,
             method=method,
             path=path,
-            who=who,
+            who=access,
             status=status,
             call=call,
             marks=frozenset(marks),
@@ -328,9 +328,9 @@ def endpoint(
 
 
 def composed(call: Callable[P, R]) -> Callable[P, R]:
-    """Declare that a public method of a noun calls its endpoints and is none itself.
+    """Declare a public method that calls endpoints of its noun but is not one.
 
-    It is the same near and far, and has no route of its own.
+    It is the same locally and remotely, and has no route.
     """
     call.composed = True  # type: ignore[attr-defined]  # read by `methods_of`
     return call
@@ -346,24 +346,24 @@ def methods_of(service: type) -> dict[str, Callable[..., Any]]:
 
 def endpoints_of(service: type) -> dict[str, Endpoint]:
     """Return the endpoints of *service*, and of what it inherits, by the names of its methods."""
-    found: dict[str, Endpoint] = {}
+    endpoints: dict[str, Endpoint] = {}
     for kind in reversed(service.__mro__):
-        found |= {n: m.endpoint for n, m in vars(kind).items() if hasattr(m, "endpoint")}
-    return found
+        endpoints |= {n: m.endpoint for n, m in vars(kind).items() if hasattr(m, "endpoint")}
+    return endpoints
 
 
 def sliced(
-    found: Sequence[S],
+    records: Sequence[S],
     limit: int,
     shape: Callable[[S], T],
     position: Callable[[S], str | int],
     total: int | None = None,
 ) -> Slice[T]:
-    """Return the first *limit* of what was found with a limit of one more."""
-    more = len(found) > limit
-    shown = found[:limit]
-    cursor = str(position(shown[-1])) if more else None
-    items = [shape(one) for one in shown]
+    """Return a list part from *records*, which were read with a limit of one more than *limit*."""
+    more = len(records) > limit
+    first_records = records[:limit]
+    cursor = str(position(first_records[-1])) if more else None
+    items = [shape(record) for record in first_records]
     return Slice(items=items, next_cursor=cursor, has_more=more, total=total)
 
 
@@ -371,24 +371,24 @@ async def every(
     ask: Callable[..., Awaitable[Slice[T]]] | Callable[..., AsyncIterator[T]],
     *args: Any,
     limit: int | None = None,
-    **asked: Any,
+    **terms: Any,
 ) -> AsyncIterator[T]:
     """Yield the items of a list, at most *limit*, part by part.
 
     For example ``every(yard.jobs.list, state="failed")``.
     """
-    if inspect.isasyncgenfunction(ask):  # it walks by itself
-        async for item in ask(*args, **asked, limit=limit):
+    if inspect.isasyncgenfunction(ask):  # it pages by itself
+        async for item in ask(*args, **terms, limit=limit):
             yield item
         return
-    left, cursor = limit, None
+    remaining, cursor = limit, None
     list_part = cast("Callable[..., Awaitable[Slice[T]]]", ask)
-    while left is None or left > 0:
-        size = LARGEST_PART if left is None else min(left, LARGEST_PART)
-        part = await list_part(*args, **asked, limit=size, cursor=cursor)
+    while remaining is None or remaining > 0:
+        size = LARGEST_PART if remaining is None else min(remaining, LARGEST_PART)
+        part = await list_part(*args, **terms, limit=size, cursor=cursor)
         for item in part.items:
             yield item
-        left = None if left is None else left - len(part.items)
+        remaining = None if remaining is None else remaining - len(part.items)
         cursor = part.next_cursor
         if cursor is None:
             return

@@ -8,7 +8,7 @@ REPLIES_LAST = timedelta(hours=24)
 """How long a request is recognized by its Idempotency-Key."""
 
 DEAD_AFTER = timedelta(minutes=2)
-"""A request in progress for longer was abandoned: its process is gone."""
+"""A request in progress for longer was abandoned: its process has died."""
 
 MAX_KEY = 255
 """Characters of an Idempotency-Key."""

@@ -1,21 +1,21 @@
-"""The shape of every error."""
+"""Problem details: the JSON shape of every error."""
 
 from crawlyard.core.answer import Wire
 from crawlyard.core.templates.template import KeptTemplate
 
 
 class FieldErrorOut(Wire, frozen=True, kw_only=True):
-    """What is wrong with one field: *pointer* into the body, or *parameter* of the URL."""
+    """Error in one field: *pointer* into the body, or *parameter* of the URL."""
 
     pointer: str | None = None  # RFC 6901
     parameter: str | None = None
     code: str
     detail: str
-    position: int | None = None  # of the character to blame, where a text cannot be read
+    position: int | None = None  # of the offending character, if a text cannot be parsed
 
 
 class ProblemOut(Wire, frozen=True, kw_only=True):
-    """Why a request was not done; *code* is for programs, *detail* for people."""
+    """Why a request failed; *code* is for programs, *detail* for people."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""JSON Schemas of the bodies that endpoints take: parameters, specs, templates, settings."""
+"""JSON Schemas of request bodies: parameters, specs, templates, settings."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ _SPECIAL: Mapping[str, dict[str, Any]] = {
 
 
 def form_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the form of a spec, as its reader takes it."""
+    """Return the JSON Schema of a spec in its JSON form."""
     return _object({path: _schema(field) for path, field in FIELDS.items()})
 
 
@@ -138,31 +138,31 @@ def _type(path: str, field: Field) -> dict[str, Any]:
         return {"anyOf": [_texts(MAX_SEEDS), _TEXT]}
     kinds = [*(_BY_UNIT.get(field.unit) or _PLAIN[field.kind])]
     bounds = {"minimum": field.about.least, "maximum": field.about.most}
-    told = {name: bound for name, bound in bounds.items() if bound is not None}
+    keywords = {name: bound for name, bound in bounds.items() if bound is not None}
     if field.about.above is not None:
-        told["exclusiveMinimum"] = field.about.above
+        keywords["exclusiveMinimum"] = field.about.above
     if kinds == ["string"]:
-        told["maxLength"] = field.about.longest or MAX_PATTERN
-    return {"type": kinds if len(kinds) > 1 else kinds[0], **told}
+        keywords["maxLength"] = field.about.longest or MAX_PATTERN
+    return {"type": kinds if len(kinds) > 1 else kinds[0], **keywords}
 
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    told = dict(schema)
-    if "enum" in told:
-        told["enum"] = [*told["enum"], None]
-    elif "anyOf" in told:
-        told["anyOf"] = [*told["anyOf"], {"type": "null"}]
+    nullable = dict(schema)
+    if "enum" in nullable:
+        nullable["enum"] = [*nullable["enum"], None]
+    elif "anyOf" in nullable:
+        nullable["anyOf"] = [*nullable["anyOf"], {"type": "null"}]
     else:
-        kinds = told["type"] if isinstance(told["type"], list) else [told["type"]]
-        told["type"] = [*kinds, *(["null"] if "null" not in kinds else [])]
-    return told
+        kinds = nullable["type"] if isinstance(nullable["type"], list) else [nullable["type"]]
+        nullable["type"] = [*kinds, *(["null"] if "null" not in kinds else [])]
+    return nullable
 
 
 # --- templates
 
 _OBJECT: Mapping[str, Any] = {"type": "object"}
 _PARAMETERS = {
-    "description": "Open places, by name; or a list of objects with a name.",
+    "description": "Parameters by name; or a list of objects with a name.",
     "anyOf": [
         {"type": "object", "additionalProperties": _OBJECT},
         {"type": "array", "items": _OBJECT, "maxItems": MAX_PARAMETERS},
@@ -176,7 +176,7 @@ _OF_TEMPLATES: Mapping[str, Any] = {
     "parameters": _PARAMETERS,
     "spec": {
         "type": "object",
-        "description": "As the body of a job; any text may have places such as {{start_url}}.",
+        "description": "As the body of a job; any text may use placeholders like {{start_url}}.",
         "examples": [{"urls": ["{{start_url}}"], "limits": {"pages": 200}}],
     },
 }
@@ -189,12 +189,12 @@ def template_schema() -> dict[str, Any]:
 
 
 def template_change_schema() -> dict[str, Any]:
-    """Return the JSON Schema of what is to be changed of a template."""
+    """Return the JSON Schema of a change of a template."""
     return _of_template({"spec": {"limits": {"pages": 500, "bytes": None}}})
 
 
 def checked_template_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a template that may be in a file as well."""
+    """Return the JSON Schema of a template to check, which may be a file as well."""
     return _of_template(*template_schema()["examples"])
 
 
@@ -217,39 +217,43 @@ FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "checked template": checked_template_schema,
     "section": section_schema,
 }
-"""The JSON Schemas of bodies that take what no parameter takes."""
+"""JSON Schemas of bodies that a `Rest` parameter takes, by its form."""
 
 _EMPTY = inspect.Parameter.empty
 
 
-def body_schema(one: Endpoint) -> dict[str, Any]:
+def body_schema(endpoint: Endpoint) -> dict[str, Any]:
     """Return the JSON Schema of the body of an endpoint, by itself."""
-    own = one.at("body")
-    found, components = msgspec.json.schema_components(
+    own = endpoint.at("body")
+    members, components = msgspec.json.schema_components(
         [p.hint for p in own], ref_template="#/$defs/{name}"
     )
-    schema = body_of(one, {id(p): s for p, s in zip(own, found, strict=True)})
+    schema = body_of(endpoint, {id(p): s for p, s in zip(own, members, strict=True)})
     return schema | ({"$defs": components} if components else {})
 
 
-def body_of(one: Endpoint, schemas: Mapping[int, Any]) -> dict[str, Any]:
+def body_of(endpoint: Endpoint, schemas: Mapping[int, Any]) -> dict[str, Any]:
     """Return the schema of a body; *schemas* are those of its members, by their ids."""
-    own = {p.alias: with_default(p, schemas[id(p)]) for p in one.at("body")}
+    own = {p.alias: with_default(p, schemas[id(p)]) for p in endpoint.at("body")}
     schema: dict[str, Any] = {"type": "object", "additionalProperties": False}
-    for each in one.at("rest"):
+    for each in endpoint.at("rest"):
         mark = each.mark(Rest)
         schema |= FORMS[mark.form]() if mark is not None else {}
     schema["properties"] = own | schema.get("properties", {})
-    if one.example is not None:
-        schema["examples"] = [one.example]
-    if needed := [p.alias for p in one.at("body") if p.required]:
+    if endpoint.example is not None:
+        schema["examples"] = [endpoint.example]
+    if needed := [p.alias for p in endpoint.at("body") if p.required]:
         schema["required"] = needed
     return schema
 
 
-def with_default(one: Parameter, schema: Any) -> dict[str, Any]:
-    """Return the schema of a parameter with its default."""
-    told = dict(schema)
-    if one.default is not _EMPTY and one.default not in (None, (), UNSET) and "$ref" not in told:
-        told["default"] = msgspec.to_builtins(one.default)
-    return told
+def with_default(parameter: Parameter, schema: Any) -> dict[str, Any]:
+    """Return *schema* with the default value of *parameter*."""
+    with_default_value = dict(schema)
+    if (
+        parameter.default is not _EMPTY
+        and parameter.default not in (None, (), UNSET)
+        and "$ref" not in with_default_value
+    ):
+        with_default_value["default"] = msgspec.to_builtins(parameter.default)
+    return with_default_value

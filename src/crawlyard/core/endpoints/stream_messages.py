@@ -1,4 +1,4 @@
-"""The shapes of what streams tell."""
+"""Messages of event streams."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ from crawlyard.core.workers.answers import WorkerOut
 
 
 class HelloOut(Wire, frozen=True, kw_only=True):
-    """The first message of a stream: what follows is newer than *seq*."""
+    """The first message of a stream: all later messages are newer than *seq*."""
 
     seq: int
     server_time: datetime
@@ -32,20 +32,20 @@ class HelloOut(Wire, frozen=True, kw_only=True):
 
 
 class PingOut(Wire, frozen=True, kw_only=True):
-    """Nothing has happened, and the stream lives."""
+    """Heartbeat: no event has occurred, and the stream is open."""
 
     at: datetime
-    stale: bool = False  # the store is away: something may have happened
+    stale: bool = False  # the store does not respond: events may be missing
 
 
 class ByeOut(Wire, frozen=True, kw_only=True):
-    """The last message of a stream: what opened it is not good any more."""
+    """The last message of a stream: the credential that opened it is no longer valid."""
 
     reason: Literal["auth"] = "auth"
 
 
 class ResyncOut(Wire, frozen=True, kw_only=True):
-    """Something may have been missed: read the lists again."""
+    """Events may have been missed: read the lists again."""
 
     reason: Literal["gap", "restart", "slow_consumer"]
 
@@ -68,7 +68,7 @@ class LogLinesOut(Wire, frozen=True, kw_only=True):
 
 
 class LogEndedOut(Wire, frozen=True, kw_only=True):
-    """The last message of a stream of a log: the job has ended, and all of it was told."""
+    """The last message of a log stream: the job has ended and all its lines were sent."""
 
     job_id: str
     state: Annotated[str | None, Meta(description="Of the job; null once it is deleted.")]
@@ -87,18 +87,18 @@ class _Progressing(Wire, frozen=True, kw_only=True):
     eta_p50_s: float | None
     eta_p90_s: float | None
     eta_confidence: str | None
-    eta_limit: str | None  # what will end it, if a limit will
-    eta_unknown: str  # why there is no time left to be told
-    remark: str  # why it is slow, or the time left rough
+    eta_limit: str | None  # the limit that will end it, if any
+    eta_unknown: str  # why there is no estimate
+    remark: str  # why it is slow, or the estimate rough
     current_url: str
     v: int  # the version of the job
 
 
 class JobRowOut(_Progressing, frozen=True, kw_only=True):
-    """What a list shows of a job, as `JobOut` tells it."""
+    """A job as a row of a list, with fields of `JobOut`."""
 
     name: str
-    url: str  # the first that it begins with
+    url: str  # its first start URL
     owner: str
     state: str
     state_reason: str
@@ -122,7 +122,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, standing: Standing, progress: Progress, reason: StateReason) -> "JobRowOut":
-        """Return the row of a job, *progress* and *reason* being those of the same moment."""
+        """Return the row of a job; *progress* and *reason* are from the same moment."""
         job = standing.job
         return cls.filled(
             job,
@@ -145,7 +145,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
 
 
 class RunningJobOut(_Progressing, frozen=True, kw_only=True):
-    """How far a running job has come."""
+    """Progress of a running job."""
 
     @classmethod
     def of(cls, standing: Standing, progress: Progress) -> "RunningJobOut":
@@ -159,7 +159,7 @@ class RunningJobOut(_Progressing, frozen=True, kw_only=True):
 
 
 class JobsProgressOut(Wire, frozen=True, kw_only=True):
-    """The running jobs that have come further; at the beginning of a stream, all of them."""
+    """Running jobs that made progress; at the start of a stream, all running jobs."""
 
     at: datetime
     jobs: Sequence[RunningJobOut]
@@ -185,7 +185,7 @@ class LatestPageOut(Wire, frozen=True, kw_only=True):
 
 
 class JobPagesOut(Wire, frozen=True, kw_only=True):
-    """The latest pages of a job, the newest first, at most 8; for those who follow that job."""
+    """The latest pages of a job, newest first, at most 8; sent to followers of that job."""
 
     job_id: str
     pages: Sequence[LatestPageOut]
@@ -203,17 +203,17 @@ class StateCountsOut(Wire, frozen=True, kw_only=True):
 
 
 class WorkersOut(Wire, frozen=True, kw_only=True):
-    """All workers, as one of them has come, gone, or begun or ended a job."""
+    """All workers, sent when a worker starts, stops, or begins or ends a job."""
 
     workers: Sequence[WorkerOut]
 
 
 class HappenedOut(Wire, frozen=True, kw_only=True):
-    """One event; of a job's, *job* is its row as it is now, null once it is deleted."""
+    """One event; for a job event, *job* is its current row, null once it is deleted."""
 
-    id: int  # its place among all events of the yard
+    id: int  # its position among all events of the instance
     type: str  # its name, such as job.paused
-    subject: str  # the id of what it is about
+    subject: str  # id of its subject
     job_id: str | None  # the same, where it is a job
     owner: str
     at: datetime

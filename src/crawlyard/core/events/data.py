@@ -101,7 +101,7 @@ _MORE: Mapping[EventName, EventData] = {
 
 
 def data_of(name: EventName) -> EventData:
-    """Return the fields in the data of an event."""
+    """Return the schemas of the data of events with this *name*."""
     more = _MORE.get(name, EventData({}))
     return EventData(
         {**_BY_KIND[name.kind], **more.always},

@@ -85,7 +85,7 @@ class EventName(StrEnum):
 
     @property
     def kind(self) -> str:
-        """Return the kind of its subject, such as ``job``."""
+        """Kind of its subject, such as ``job``."""
         return self.value.partition(".")[0]
 
 
@@ -101,7 +101,7 @@ class Event(Struct, frozen=True, kw_only=True):
 
     seq: int = 0  # assigned by the store, in commit order; 0 until then
     name: EventName
-    subject: str  # id of what it is about; for a host or a settings section, its name
+    subject: str  # id of its subject; for a host or a settings section, its name
     owner: str  # owner of the subject; if it has none, the actor
     at: datetime
     actor: str  # a user's id, or "worker:…", "scheduler", "janitor", "webhooks"
@@ -121,7 +121,7 @@ class Event(Struct, frozen=True, kw_only=True):
         return f"/{folder}/{self.subject}"
 
 
-# --- topics of streams: groups of events, and the permits to hear them
+# --- topics of streams: groups of events, and the permits to receive them
 
 
 class Topic(StrEnum):
@@ -140,7 +140,7 @@ class Topic(StrEnum):
 
     @property
     def names(self) -> frozenset[EventName]:
-        """Return its events."""
+        """Names of its events."""
         return frozenset(name for name in EventName if TOPIC_OF[name.kind] is self)
 
 

@@ -11,13 +11,13 @@ from crawlyard.core.hosts.hosts import HostRule
 
 @derived
 class HostRuleOut(HostRule, Wire, frozen=True, kw_only=True):
-    """What operators say of a host, for all jobs of all users."""
+    """Rule that operators set for a host, for all jobs of all users."""
 
     updated_by: str
 
 
 class HostOut(Wire, frozen=True, kw_only=True):
-    """What is done to one host by all workers together and for whom, and what is said of it."""
+    """Load on one host by all workers together, the jobs behind it, and its rule."""
 
     host: str
     object: Literal["host"] = "host"
@@ -25,19 +25,19 @@ class HostOut(Wire, frozen=True, kw_only=True):
     version: int  # of its rule; 0: it has none
     rule: HostRuleOut | None
     in_flight: int
-    at_once: int  # 0: nobody asks it now
+    at_once: int  # 0: no worker sends requests to it now
     delay_s: float
     delay_from: str  # job, robots, rule or others: a job of another worker
     refusals: int  # 429 and 503, in a row
-    held_until: datetime | None  # it asked for a rest
-    booked_until: datetime | None  # the first instant that is not booked
-    waiting: int  # URLs that workers have in memory, at most some 10,000 of a job; of all jobs
+    held_until: datetime | None  # the host requested a pause (Retry-After)
+    booked_until: datetime | None  # the first time that is not booked
+    waiting: int  # URLs in the memory of workers, at most some 10,000 per job; of all jobs
     jobs: tuple[str, ...]
-    others: int  # jobs of others
+    others: int  # number of jobs of other users
     workers: tuple[str, ...]
 
     def under(self, rule: HostRule | None) -> "HostOut":
-        """Return the host with its rule."""
+        """Return the answer with *rule* in force; ``None``: the host has no rule."""
         if rule is None:
             return self
         answer = HostRuleOut.filled(rule)

@@ -1,4 +1,4 @@
-"""Hosts: the rules that operators set, what workers do there, cached robots.txt files."""
+"""Hosts: rules of operators, load from workers, cached robots.txt files."""
 
 import math
 import re
@@ -20,15 +20,15 @@ _HOST = re.compile(r"[^\s/?#@\\]{1,260}")  # as `engine.urls.host_of` writes it
 
 
 class HostState(StrEnum):
-    """Whether requests are sent to a host."""
+    """States of a host: whether requests are sent to it."""
 
-    OPEN = auto()  # it is
-    PAUSED = auto()  # nobody asks it: what waits for it goes on waiting
-    BLOCKED = auto()  # nobody asks it: its URLs are skipped
+    OPEN = auto()  # requests are sent
+    PAUSED = auto()  # no requests: its URLs wait
+    BLOCKED = auto()  # no requests: its URLs are skipped
 
 
 class DelaySource(StrEnum):
-    """What sets the delay between two requests to a host: the longest that is asked for."""
+    """Sources of the delay between two requests to a host: the longest delay applies."""
 
     JOB = auto()  # the spec of a job of the same worker
     ROBOTS = auto()  # its robots.txt
@@ -37,24 +37,24 @@ class DelaySource(StrEnum):
 
 
 class HostRule(Struct, frozen=True, kw_only=True):
-    """The rule for one host, for all jobs of all users. Jobs and robots.txt can only be gentler.
+    """The rule for one host, for all jobs of all users. It can only slow down jobs and robots.txt.
 
     Raises:
         Invalid: a value is out of its range; the message names the field.
     """
 
-    host: Annotated[str, HIDDEN]  # as in a URL, with a port that is not the scheme's own
+    host: Annotated[str, HIDDEN]  # as in a URL, with a non-default port
     state: HostState = HostState.OPEN
-    delay_s: float | None = None  # minimum time between two requests; None: as jobs ask
-    at_once: int | None = None  # maximum concurrent requests; None: as jobs ask
-    note: str = ""  # why
+    delay_s: float | None = None  # minimum time between two requests; None: as jobs request
+    at_once: int | None = None  # maximum concurrent requests; None: as jobs request
+    note: str = ""  # reason, for people
     version: int = 1
     updated_at: datetime
     actor: Annotated[str, shown_as("updated_by")] = ""  # a user's id
 
     def __post_init__(self) -> None:
         if not _HOST.fullmatch(self.host) or self.host != self.host.lower():
-            expected = "expected a host in lower case, with its port if it has one of its own"
+            expected = "expected a host in lower case, with its port if it is not the default"
             raise Invalid("host", f"{expected}, got {self.host[:100]!r}")
         delay_s, at_once = self.delay_s, self.at_once
         if delay_s is not None and not 0 <= delay_s <= LONGEST_DELAY_S:  # also rejects NaN
@@ -67,11 +67,11 @@ class HostRule(Struct, frozen=True, kw_only=True):
             raise Invalid("note", f"{expected}, got {len(self.note)}")
 
     def slowed(self, delay_s: float) -> float:
-        """Return the effective delay, in seconds, for jobs that ask for *delay_s*."""
+        """Return the effective delay, in seconds, for jobs that request *delay_s*."""
         return max(delay_s, self.delay_s or 0.0)
 
     def narrowed(self, at_once: int) -> int:
-        """Return the effective number of concurrent requests for jobs that ask for *at_once*."""
+        """Return the effective number of concurrent requests for jobs that request *at_once*."""
         return at_once if self.at_once is None else min(at_once, self.at_once)
 
 
@@ -79,11 +79,11 @@ def _told(number: float) -> str:
     return f"{number:g}" if math.isfinite(number) else str(number)
 
 
-# --- what workers do
+# --- load from workers
 
 
 class HostReport(Struct, frozen=True, kw_only=True):
-    """What one worker does on one host."""
+    """Load from one worker on one host."""
 
     host: str
     in_flight: int = 0
@@ -95,7 +95,7 @@ class HostReport(Struct, frozen=True, kw_only=True):
     state: HostState = HostState.OPEN
     idle: bool = False  # no URLs wait for it
     waiting: int = 0  # waiting URLs that its jobs have in memory
-    queues: Mapping[str, int] = {}  # of these, those of each job, by id
+    queues: Mapping[str, int] = {}  # of these, the number by job id
     jobs: tuple[str, ...] = ()  # ids
 
     def is_held(self, now: datetime) -> bool:

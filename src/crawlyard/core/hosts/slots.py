@@ -19,7 +19,7 @@ from crawlyard.core.jobs.checkpoint import Booking
 LAST = timedelta(seconds=10)
 """How long a row lasts after a renewal, at most: then the slots of a silent process are free.
 
-It lasts no longer than a lease, so that who takes over a job finds the slots free as well.
+It is no longer than a lease, so a worker that takes over a job finds the slots free as well.
 """
 
 MARGIN = timedelta(seconds=1)
@@ -29,33 +29,33 @@ TURN = timedelta(seconds=10)
 """If there are fewer slots than processes, one that has had a slot this long gives it up."""
 
 ALONE_S = 1.5
-"""How long a process may send after it has booked a host that no other process wants."""
+"""How long a process may send after booking a host that no other process needs."""
 
 SLICE_S = 1.0
-"""A process that shares a host sends for about so long, and is followed by the next one."""
+"""How long a process that shares a host sends before the next process takes over."""
 
 SPARE_S = 0.15
-"""So much longer lasts a window than its requests need, as timers and connections are late."""
+"""Extra length of a window beyond its requests, as timers and connections are late."""
 
 GUARD_S = 0.05
-"""A window is not used in its last moments: clocks of machines differ, and threads take turns."""
+"""Unused end of a window: clocks of machines differ, and threads take turns."""
 
 STRIKES_LAST = timedelta(hours=1)
 """How long refusals count, after the last one or the end of its hold; then backoff starts over."""
 
 
 class SlotRequest(Struct, frozen=True, kw_only=True):
-    """What a process asks of a host, on behalf of all its jobs."""
+    """Request of a process for slots of a host, on behalf of all its jobs."""
 
     host: str
     wanted: int  # concurrent requests it could use now; 0: it returns its slots
     at_once: int  # maximum concurrent requests of all processes together
-    keeps: int = 0  # those of its slots that may be in use meanwhile
+    keeps: int = 0  # slots that may be in use until the renewal
     every_s: float = 0.0  # the delay
     book: bool = False  # whether to book a window, if there is a delay
-    ahead: int = 0  # requests that are prepared for it already
+    ahead: int = 0  # requests that are already prepared
     spare_s: float = 0.0  # added to the window of a process that is alone
-    last: datetime | None = None  # see `Booking`; without `book`, the rest is given back
+    last: datetime | None = None  # see `Booking`; without `book`, the remaining time is returned
     free_at: datetime | None = None
 
 
@@ -66,25 +66,25 @@ class SlotHolder(Struct, frozen=True, kw_only=True):
     wanted: int
     at_once: int
     granted: int
-    since: datetime  # since when it has had slots, or has waited for one
-    every_s: float = 0.0  # the delay its jobs ask for; applies to all processes
+    since: datetime  # since when it has had slots, or waited for one
+    every_s: float = 0.0  # the delay requested by its jobs; applies to all processes
 
     @property
     def gone(self) -> bool:
-        """Return whether the row holds nothing that other processes need to know."""
+        """Whether the row holds nothing that other processes need to know."""
         return not (self.wanted or self.granted or self.every_s)
 
-    def renewed(self, wanted: int, granted: int, now: datetime) -> "SlotHolder":
+    def renewed(self, requests: int, granted: int, now: datetime) -> "SlotHolder":
         """Return the row after a renewal at *now*."""
         goes_on = bool(granted) == bool(self.granted) and (granted or self.wanted)
         since = self.since if goes_on else now
-        return replace(self, wanted=wanted, granted=granted, since=since)
+        return replace(self, wanted=requests, granted=granted, since=since)
 
     def lasts(self, until: datetime) -> datetime:
-        """Return when the row, renewed until *until*, expires.
+        """Return when the row expires after a renewal until *until*.
 
         A row without slots only carries the delay, and lasts one delay longer, until its process
-        asks again.
+        requests slots again.
         """
         return until if self.granted else until + timedelta(seconds=self.every_s)
 
@@ -103,7 +103,7 @@ class HostTerms(Struct, frozen=True, kw_only=True):
     rule: HostRule | None = None
     held_until: datetime | None = None
     strikes: int = 0  # consecutive refusals, seen by any process
-    others_s: float = 0.0  # the longest delay that other processes ask for
+    others_s: float = 0.0  # the longest delay that other processes request
     alone: bool = True  # no other process wants to send requests
     first_at: datetime | None = None  # the start of the booked window
     booked: Booking | None = None
@@ -112,32 +112,32 @@ class HostTerms(Struct, frozen=True, kw_only=True):
 def slots_of(
     wish: SlotRequest,
     mine: SlotHolder,
-    others: Sequence[SlotHolder],
+    other_holders: Sequence[SlotHolder],
     rule: HostRule | None,
     now: datetime,
 ) -> HostSlots:
     """Return the slots of the requesting process, whose current row is *mine*.
 
-    It never gets more than the rows of *others* leave. It keeps slots that may be in use for now,
-    but may use no more than its share: the next renewal frees the rest.
+    It never gets more than the rows of *other_holders* leave. It keeps slots that may be in use for
+    now, but may use no more than its share: the next renewal frees the rest.
     """
-    at_once = min([wish.at_once, *(other.at_once for other in others)])
+    at_once = min([wish.at_once, *(other.at_once for other in other_holders)])
     if rule is not None:
         at_once = rule.narrowed(at_once)
         at_once = at_once if rule.state is HostState.OPEN else 0
     keeps = min(wish.keeps, mine.granted)
-    share = _share(mine.renewed(wish.wanted, mine.granted, now), others, at_once, now)
-    free = at_once - sum(other.granted for other in others)
+    share = _share(mine.renewed(wish.wanted, mine.granted, now), other_holders, at_once, now)
+    free = at_once - sum(other.granted for other in other_holders)
     granted = max(keeps, min(share, free), 0)
     return HostSlots(granted=granted, usable=min(share, granted))
 
 
-def _share(mine: SlotHolder, others: Sequence[SlotHolder], seats: int, now: datetime) -> int:
+def _share(mine: SlotHolder, other_holders: Sequence[SlotHolder], seats: int, now: datetime) -> int:
     if not mine.wanted:
         return 0
-    if not any(other.wanted or other.granted for other in others):
+    if not any(other.wanted or other.granted for other in other_holders):
         return seats  # alone: it may use all of them
-    return shares([mine, *others], seats, now)[mine.asker]
+    return shares([mine, *other_holders], seats, now)[mine.asker]
 
 
 def shares(slot_holders: Sequence[SlotHolder], seats: int, now: datetime) -> dict[str, int]:
@@ -162,10 +162,10 @@ def shares(slot_holders: Sequence[SlotHolder], seats: int, now: datetime) -> dic
 
 def _place(sitter: SlotHolder, now: datetime) -> tuple[int, timedelta]:
     """Return the sort key: holders within their turn, waiters, then holders past their turn."""
-    had = now - sitter.since
+    elapsed = now - sitter.since
     if not sitter.granted:
-        return 1, -had  # the longest wait comes first
-    return (0, -had) if had < TURN else (2, had)
+        return 1, -elapsed  # the longest wait comes first
+    return (0, -elapsed) if elapsed < TURN else (2, elapsed)
 
 
 def strikes_at(
@@ -205,7 +205,7 @@ def booking_of(
     )
 
 
-# --- what is written
+# --- stored state
 
 
 class HostKept(Struct, frozen=True, kw_only=True):
@@ -218,8 +218,8 @@ class HostKept(Struct, frozen=True, kw_only=True):
 
     def free_at(self, now: datetime, booking: Booking | None = None) -> datetime:
         """Return when the host is free to be booked, by *booking* if one is given."""
-        kept = self if booking is None else self.returned(booking.last, booking.free_at)
-        return max(kept.booked_until or now, self.held_until or now, now)
+        host = self if booking is None else self.returned(booking.last, booking.free_at)
+        return max(host.booked_until or now, self.held_until or now, now)
 
     def returned(self, last: datetime | None, free_at: datetime | None) -> "HostKept":
         """Return the host free from *free_at* on, if the last window is the one until *last*."""
@@ -247,7 +247,7 @@ class Settled(Struct, frozen=True, kw_only=True):
 def settled(
     asker: str,
     wish: SlotRequest,
-    kept: HostKept,
+    host: HostKept,
     slot_holders: Sequence[SlotHolder],
     rule: HostRule | None,
     now: datetime,
@@ -255,23 +255,23 @@ def settled(
     """Return the result of the request by *asker*; *slot_holders* are the unexpired ones."""
     nobody = SlotHolder(asker=asker, wanted=0, at_once=wish.at_once, granted=0, since=now)
     mine = next((sitter for sitter in slot_holders if sitter.asker == asker), nobody)
-    others = [sitter for sitter in slot_holders if sitter.asker != asker]
-    seats = slots_of(wish, mine, others, rule, now)
-    others_s = max((other.every_s for other in others), default=0.0)
-    alone = not any(other.wanted for other in others)
+    other_holders = [sitter for sitter in slot_holders if sitter.asker != asker]
+    seats = slots_of(wish, mine, other_holders, rule, now)
+    others_s = max((other.every_s for other in other_holders), default=0.0)
+    alone = not any(other.wanted for other in other_holders)
     booking = booking_of(wish, others_s, rule, alone=alone) if seats.usable else None
-    first_at, booked_until = None, kept.booked_until
+    first_at, booked_until = None, host.booked_until
     if not wish.book:
-        booked_until = kept.returned(wish.last, wish.free_at).booked_until
+        booked_until = host.returned(wish.last, wish.free_at).booked_until
     if booking is not None:
-        first_at = kept.free_at(now, booking)
+        first_at = host.free_at(now, booking)
         booked_until = booking.until(first_at)
     return Settled(
         terms=HostTerms(
             seats=seats.usable,
             rule=rule,
-            held_until=kept.held_until,
-            strikes=strikes_at(kept.strikes, kept.struck_at, kept.held_until, now),
+            held_until=host.held_until,
+            strikes=strikes_at(host.strikes, host.struck_at, host.held_until, now),
             others_s=others_s,
             alone=alone,
             first_at=first_at,
@@ -282,5 +282,5 @@ def settled(
             at_once=wish.at_once,
             every_s=wish.every_s,
         ),
-        booked_until=booked_until if booked_until != kept.booked_until else None,
+        booked_until=booked_until if booked_until != host.booked_until else None,
     )

@@ -7,22 +7,22 @@ from urllib.parse import urlsplit
 
 def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct hosts of *urls*; a host with a non-default port also without the port."""
-    found: dict[str, None] = {}
+    hosts: dict[str, None] = {}
     for url in urls:
         plain = _PLAIN.match(url)
         if plain is not None:  # matches nearly all URLs, in a tenth of the time
-            found[plain[1]] = None
+            hosts[plain[1]] = None
             continue
         try:
             parts = urlsplit(url.strip())
             host, port = (parts.hostname or "").removesuffix("."), parts.port
         except ValueError:
             continue
-        found[host] = None
+        hosts[host] = None
         if port is not None and port != _PORTS.get(parts.scheme.lower()):
-            found[f"{host}:{port}"] = None
-    found.pop("", None)
-    return tuple(found)
+            hosts[f"{host}:{port}"] = None
+    hosts.pop("", None)
+    return tuple(hosts)
 
 
 _PORTS = {"http": 80, "https": 443}

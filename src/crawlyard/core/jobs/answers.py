@@ -1,4 +1,4 @@
-"""Jobs as answers show them: their spec, progress, waits and events."""
+"""Answers about jobs: their spec, progress, waits and events."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -24,12 +24,12 @@ from crawlyard.errors import Conflict, Invalid, Refused
 
 @derived
 class UsageOut(Usage, Wire, frozen=True, kw_only=True):  # type: ignore[misc]  # as `Usage`
-    """What a job has used and done so far."""
+    """Resources that a job has used, and its counters so far."""
 
 
 @derived
 class EtaOut(Eta, Wire, frozen=True, kw_only=True):
-    """Seconds of running time until the job ends by itself, and what limit will end it, if any.
+    """Seconds of running time until the job ends on its own, and the limit that will end it.
 
     One of ten such jobs ends before *p10_s*, half before *p50_s*, nine of ten before *p90_s*.
     """
@@ -37,7 +37,7 @@ class EtaOut(Eta, Wire, frozen=True, kw_only=True):
 
 @derived
 class ProgressOut(Progress, Wire, frozen=True, kw_only=True):
-    """How far a job has come; *eta_unknown* says why there is no *eta*, *remark* why it is slow."""
+    """Progress of a job; *eta_unknown*: why there is no *eta*, *remark*: why it is slow."""
 
     eta: EtaOut | None
     proxies: tuple[ProxyUse, ...] = ()
@@ -45,7 +45,7 @@ class ProgressOut(Progress, Wire, frozen=True, kw_only=True):
 
 @derived
 class RetryOut(RetryPolicy, Wire, frozen=True, kw_only=True):
-    """How often and when a failed attempt of the whole job is repeated."""
+    """Number and timing of retries of a whole job."""
 
 
 @derived
@@ -58,7 +58,7 @@ _MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers", "proxies")
 
 @derived
 class SpecOut(JobSpec, Wire, frozen=True, kw_only=True):
-    """Settings of a job as requested; credentials show no value."""
+    """Settings of a job as requested; values of credentials are hidden."""
 
     spread: int | Literal["auto"]  # type: ignore[assignment]
     retry: RetryOut
@@ -67,14 +67,14 @@ class SpecOut(JobSpec, Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, spec: JobSpec) -> Self:
         """Return the answer without credentials."""
-        # not of the whole form: to write that was half of the time of a job in a list
-        shown = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
-        return cls.filled(spec, name=hidden_urls(spec.name), **shown)
+        # not of the whole form: writing that took half of the time of a job in a list
+        masked = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
+        return cls.filled(spec, name=hidden_urls(spec.name), **masked)
 
 
 @derived
 class WaitOut(Wait, Wire, frozen=True, kw_only=True):
-    """One thing that a job waits for."""
+    """One reason why a job waits."""
 
 
 _ABOUT = (
@@ -84,24 +84,24 @@ _ABOUT = (
 
 
 def links_of(job_id: str) -> Mapping[str, str]:
-    """Return the paths of a job and of what there is about it, by their names."""
+    """Return the paths of a job and of its subresources, by name."""
     own = f"{API}/jobs/{job_id}"
     return {"self": own} | {name: f"{own}/{name}" for name in (*_ABOUT, "export")}
 
 
 class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
-    """One job, and how far it has come."""
+    """One job and its progress."""
 
     id: str
     object: Literal["job"] = "job"
     owner: str
     state: str
     state_reason: str
-    outcome: str  # how it ended, in a sentence; empty: it has not
+    outcome: str  # how it ended, in a sentence; empty until then
     detail: str
-    damaged: str = ""  # why its row cannot be read; its spec is what is left; empty: it can
-    allowed_actions: tuple[str, ...]  # what its state allows to whoever may change it
-    url: str  # the first that it begins with
+    damaged: str = ""  # why its row cannot be read, apart from *spec*; empty: intact
+    allowed_actions: tuple[str, ...]  # actions that its state allows to users who may change it
+    url: str  # its first start URL
     created_at: datetime
     queued_at: datetime
     due_at: datetime
@@ -114,23 +114,23 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
     usage: UsageOut
     progress: ProgressOut
     current_url: str
-    worker: str | None  # null: nobody has it, or it is spread: its shards say who has them
-    workers: int  # that have it, or a part of it
+    worker: str | None  # null: not leased, or spread: see its shards
+    workers: int  # number that run it, or a part of it
     spec: SpecOut
     retry_of: str | None
     source: str  # direct, template, schedule or retry
     origin: Origin
-    waits_for: tuple[WaitOut, ...] = ()  # what is over first in front
-    links: Mapping[str, str]  # paths of what there is about it
+    waits_for: tuple[WaitOut, ...] = ()  # what ends first comes first
+    links: Mapping[str, str]  # paths of its subresources
 
     @classmethod
     def of(
         cls, standing: Standing, progress: Progress, now: datetime, waits: Sequence[Wait] = ()
     ) -> "JobOut":
-        """Return the answer for a job at *now*, *progress* being that of the same moment."""
+        """Return the answer for a job at *now*; *progress* is from the same moment."""
         job, shard = standing.job, standing.shard
         due_in = job.due_at - now if job.waits_at(now) else timedelta(0)
-        made = cls.filled(
+        answer = cls.filled(
             job,
             state_reason=reason_shown(job, waits),
             damaged=hidden_urls(job.damaged),
@@ -150,8 +150,8 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             spec=SpecOut.of(job.spec),
             links=links_of(job.id),
         )
-        # while it waits there are no checkpoints that would count `seq` up
-        return made.at_beat(crc32(repr(waits).encode()) if waits else shard.seq)
+        # without checkpoints, a waiting job has no `seq` that increases
+        return answer.at_beat(crc32(repr(waits).encode()) if waits else shard.seq)
 
 
 JOB_LISTED = (
@@ -159,13 +159,13 @@ JOB_LISTED = (
     *("damaged", "url", "spec.name", "spec.tags", "created_at", "started_at", "ended_at"),
     *("progress.done", "progress.discovered", "progress.failed", "progress.pages"),
 )
-"""Fields of a job in a list over HTTP that asks for no others."""
+"""Fields of a job in a list over HTTP if the request names no others."""
 
 
 class RetriedOut(JobOut, frozen=True, kw_only=True, dict=True):
-    """The job that is tried again: the same, or a new one."""
+    """The job that is retried: the same one, or a new one."""
 
-    urls: int | None  # failed ones that wait again; null: it is not about some of its URLs
+    urls: int | None  # failed URLs that wait again; null: the whole job is retried
 
 
 def detail_of(job: Job) -> str:
@@ -180,7 +180,7 @@ def first_url(job: Job) -> str:
 
 
 class JobPlanOut(Wire, frozen=True, kw_only=True):
-    """The job that would be made, were it asked for now; nothing was written."""
+    """The job that a request would create; nothing was written."""
 
     object: Literal["job_plan"] = "job_plan"
     dry_run: bool = True
@@ -191,13 +191,13 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
     priority: str
     tags: tuple[str, ...]
     due_at: datetime
-    waits_for: tuple[WaitOut, ...]  # what is over first in front
+    waits_for: tuple[WaitOut, ...]  # what ends first comes first
     limits: Limits  # within the ceilings
-    cut: tuple[str, ...]  # limits that were above them, by their paths
-    config: Mapping[str, Any]  # as `POST /jobs` takes it, every field; credentials are hidden
+    cut: tuple[str, ...]  # paths of limits that were above the ceilings
+    config: Mapping[str, Any]  # as in `POST /jobs`, every field; credentials are hidden
     sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
     origin: Origin
-    existing_id: str | None = None  # the job with its unique key, which would be the answer
+    existing_id: str | None = None  # existing job with its unique key, which would be returned
 
     @classmethod
     def of(
@@ -208,7 +208,7 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
         sources: Mapping[str, str],
         cut: Sequence[str],
     ) -> "JobPlanOut":
-        """Return the answer for a *job* that is not stored, and where its settings come from."""
+        """Return the answer for an unsaved *job*, and the sources of its settings."""
         return cls(
             owner=job.owner,
             name=hidden_urls(job.spec.name),
@@ -227,13 +227,13 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
 
 
 class SubmittedOut(Wire, frozen=True, kw_only=True):
-    """What became of one of them; *code* is that of a problem, null: the job is there."""
+    """Result for one job of a batch; *code* is that of a problem, null: it was submitted."""
 
     ok: bool
     id: str | None
     state: str | None
     code: str | None
-    field: str | None  # of the job that was asked for, where one is to blame
+    field: str | None  # the offending field of the request, if any
     detail: str
 
     @classmethod
@@ -246,7 +246,7 @@ class SubmittedOut(Wire, frozen=True, kw_only=True):
 
 
 class BatchOut(Wire, frozen=True, kw_only=True):
-    """What became of jobs that were wanted, in the order asked."""
+    """Results of a batch of jobs, in the order of the request."""
 
     object: Literal["batch"] = "batch"
     count: int
@@ -264,7 +264,7 @@ class BatchOut(Wire, frozen=True, kw_only=True):
 
 @derived
 class EventOut(Event, Wire, frozen=True, kw_only=True):
-    """One thing that happened; *seq* is its place among all events of the yard."""
+    """One event; *seq* is its position among all events of the instance."""
 
     # the version of the answer and of *data*: within it, names are only added
     v: Annotated[int, after("")]

@@ -1,4 +1,4 @@
-"""Attempts of a job: what a job becomes at the end of one, and all of them from its events."""
+"""Attempts of a job: the outcome at the end of an attempt, and all attempts from its events."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -16,12 +16,12 @@ from crawlyard.core.jobs.retry import RetryReason
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended."""
+    """Outcomes of an attempt."""
 
-    RUNNING = auto()  # it has not
+    RUNNING = auto()  # it has not ended
     COMPLETED = auto()
-    FAILED = auto()  # and no other follows
-    REQUEUED = auto()  # it failed and another follows, or its worker was stopped
+    FAILED = auto()  # and there is no further attempt
+    REQUEUED = auto()  # it failed and is retried, or its worker was stopped
     WORKER_LOST = auto()
     PAUSED = auto()
     CANCELLED = auto()
@@ -57,24 +57,24 @@ def attempts_of(events: Iterable[Event]) -> list[Attempt]:
 
     A job that was paused or cancelled while it was waiting had no attempt to end.
     """
-    found: list[Attempt] = []
+    attempts: list[Attempt] = []
     for event in events:
         if event.name is EventName.STARTED:
             worker = event.actor.removeprefix("worker:")
-            found.append(Attempt(number=len(found) + 1, worker=worker, begun_at=event.at))
-        elif event.name in _ENDS and found and found[-1].ended_at is None:
-            found[-1] = replace(
-                found[-1],
+            attempts.append(Attempt(number=len(attempts) + 1, worker=worker, begun_at=event.at))
+        elif event.name in _ENDS and attempts and attempts[-1].ended_at is None:
+            attempts[-1] = replace(
+                attempts[-1],
                 ended_at=event.at,
                 outcome=_ENDS[event.name],
                 reason=str(event.data.get("reason", "")),
                 detail=str(event.data.get("detail", "")),
             )
-    return found
+    return attempts
 
 
 class AttemptEnd(Struct, frozen=True, kw_only=True):
-    """A running job that no worker crawls any more."""
+    """End of an attempt: a running job that its worker has released."""
 
     job: Job
     usage: Usage  # total of the job
@@ -83,7 +83,7 @@ class AttemptEnd(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What the job becomes."""
+    """Next state of the job."""
 
     job: Job
     events: tuple[Event, ...]
@@ -94,7 +94,7 @@ Decide = Callable[[AttemptEnd], Verdict]
 
 
 class Last(Struct, frozen=True, kw_only=True):
-    """What the worker that had the job last knows about it."""
+    """Facts that the last worker of the job knows."""
 
     actor: str
     stopped: bool = False  # whether the worker was stopped
@@ -103,20 +103,20 @@ class Last(Struct, frozen=True, kw_only=True):
     chance: float = 0.0  # a random number from 0 to 1: see `Job.retry_wait`
 
 
-def verdict_on(left: AttemptEnd, last: Last, now: datetime) -> Verdict:
-    """Return what a job becomes: completed by a limit or for lack of URLs, failed, or queued."""
-    job, usage, actor = left.job, left.usage, last.actor
+def verdict_on(end: AttemptEnd, last: Last, now: datetime) -> Verdict:
+    """Return the next state of a job: completed by a limit or without URLs left, failed, queued."""
+    job, usage, actor = end.job, end.usage, last.actor
     limit = breach(job.limits, usage)
     if limit is not None and not (limit == "errors" and usage.fruitless):
         detail = ResourceLimiter(job.limits).describe(limit, usage)
-        told = job.event(EventName.LIMIT_REACHED, now, actor, limit=limit, detail=detail)
+        limit_event = job.event(EventName.LIMIT_REACHED, now, actor, limit=limit, detail=detail)
         reason = reason_of(limit)
         after, event = job.moved(Move.COMPLETE, now, actor=actor, reason=reason, detail=detail)
-        return Verdict(job=after, events=(told, event))
-    if left.waiting and limit is None and left.yields:
+        return Verdict(job=after, events=(limit_event, event))
+    if end.waiting and limit is None and end.yields:
         after, event = job.yielded(now, actor=actor)
         return Verdict(job=after, events=(event,))
-    if left.waiting and limit is None:
+    if end.waiting and limit is None:
         reason = StateReason.WORKER_STOPPED if last.stopped else StateReason.WAITING_SLOT
         after, event = job.moved(Move.REQUEUE, now, actor=actor, reason=reason)
         return Verdict(job=after, events=(event,))

@@ -39,7 +39,7 @@ class Shard(Struct, frozen=True, kw_only=True):
 
     @property
     def yields(self) -> bool:
-        """Return whether its holder has given it up but must still store what is in flight."""
+        """Whether its holder is releasing it but must still store what is in flight."""
         return self.worker is not None and self.freed_at is not None
 
 
@@ -52,17 +52,17 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     @property
     def workers(self) -> int:
-        """Return how many workers run it, or a part of it."""
+        """Number of workers that run it, or a part of it."""
         return self.sharers + (self.shard.worker is not None)
 
     @property
     def changed_at(self) -> datetime:
-        """Return when something of it was written last: the job itself, or its progress."""
+        """When the job or its progress was last written."""
         return max(self.job.updated_at, self.shard.updated_at or self.job.updated_at)
 
 
 class Asker(Struct, frozen=True):
-    """A worker that asks for a job, and which jobs it accepts."""
+    """A worker that requests a job, and the jobs that it accepts."""
 
     worker: str
     tags: frozenset[str] = frozenset()  # its own; a job may require some of them
@@ -89,7 +89,7 @@ class Lease(Struct, frozen=True, kw_only=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """A job that was just leased, with all that is needed to continue it."""
+    """A job that was just leased, with everything needed to continue it."""
 
     lease: Lease
     job: Job
@@ -106,7 +106,7 @@ class Preemption(Struct, frozen=True, kw_only=True):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """What a crawl has done since its last batch; an empty batch is a heartbeat."""
+    """Results of a crawl since its last batch; an empty batch is a heartbeat."""
 
     found: tuple[Target, ...] = ()  # new and in scope; may already have outcomes below
     skipped: tuple[Skipped, ...] = ()  # new, and excluded by a rule
@@ -115,7 +115,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     workload: Workload = field(default_factory=Workload)
     pulse: Pulse = field(default_factory=Pulse)
     current_url: str = ""
-    notes: tuple[Mapping[str, object], ...] = ()  # messages from the engine about the crawl
+    notes: tuple[Mapping[str, object], ...] = ()  # notices from the engine about the crawl
     events: tuple[Event, ...] = ()  # written in the same transaction
     log: tuple[LogLine, ...] = ()  # oldest first; numbered by the store
     course: Course | None = None  # replaces the stored one; None: unchanged
@@ -125,17 +125,17 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     @property
     def pages(self) -> int:
-        """Return how many targets of the batch have a page record."""
+        """Number of targets in the batch that have a page record."""
         return sum(1 for o in self.outcomes if o.page is not None)
 
 
 class Order(StrEnum):
-    """What the store tells the lease holder to do."""
+    """Instructions from the store to the lease holder."""
 
     GO_ON = auto()
     CHANGED = auto()  # the spec was edited: `Checkpoint.job` has it
-    STOP = auto()  # the job is no longer running: finish what is in flight and let go
-    LOST = auto()  # the lease was taken back, or a later attempt holds the job: let go at once
+    STOP = auto()  # the job is no longer running: finish what is in flight and release the lease
+    LOST = auto()  # the lease was revoked, or a later attempt holds the job: stop at once
 
 
 class Checkpoint(Struct, frozen=True, kw_only=True):

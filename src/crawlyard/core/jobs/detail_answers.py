@@ -1,4 +1,4 @@
-"""What there is to know about jobs beside their pages: counts, progress, settings."""
+"""Answers about jobs in detail: counts, progress, attempts, settings."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ from crawlyard.core.templates.answers import TemplateOut
 
 
 class CountsOut(Wire, frozen=True, kw_only=True):
-    """How many jobs there are, by state and by priority; what has none is there with 0.
+    """Number of jobs by state and by priority, zeros included.
 
     Counts by anything but owner, state and priority stop at 10,000: such a `total` means that
     many or more, and there may be more in each state and priority than are counted.
@@ -46,16 +46,16 @@ class CountsOut(Wire, frozen=True, kw_only=True):
 
 
 class QueueOut(Wire, frozen=True, kw_only=True):
-    """Jobs that wait, in the order that they are claimed."""
+    """Waiting jobs, in the order in which they are claimed."""
 
     object: Literal["job_queue"] = "job_queue"
     items: Sequence[JobOut]
-    has_more: bool  # than were asked for
-    priorities: Mapping[str, int]  # how many wait in all, the highest priority first
+    has_more: bool  # more than were requested
+    priorities: Mapping[str, int]  # total waiting, by priority, the highest first
 
 
 class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
-    """How far a job has come: a small answer for those who ask often."""
+    """Progress of a job: a small answer for frequent polling."""
 
     id: str
     object: Literal["job_progress"] = "job_progress"
@@ -70,7 +70,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
     def now(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
         """Return the answer for the current *progress* of a job."""
         job, shard = standing.job, standing.shard
-        made = cls.filled(
+        answer = cls.filled(
             ProgressOut.filled(progress),
             id=job.id,
             state=job.state,
@@ -80,29 +80,29 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
             limits=job.limits,
             current_url=progress.current_url,
         )
-        return made.at_beat(shard.seq)
+        return answer.at_beat(shard.seq)
 
 
 @derived
 class AttemptOut(Attempt, Wire, frozen=True, kw_only=True):
-    """One time that a worker had a job."""
+    """One attempt of a job on a worker."""
 
-    pages: int | None  # null: not known, where there were several
+    pages: int | None  # null: unknown, as there were several attempts
 
     @classmethod
     def listed(cls, attempts: Sequence[Attempt], pages: int) -> "list[AttemptOut]":
         """Return the answers for *attempts*; *pages* are those of the whole job."""
-        known = pages if len(attempts) == 1 else None
-        return [cls.filled(attempt, pages=known) for attempt in attempts]
+        attempt_pages = pages if len(attempts) == 1 else None
+        return [cls.filled(attempt, pages=attempt_pages) for attempt in attempts]
 
 
 class ShardOut(Wire, frozen=True, kw_only=True):
-    """A part of a job that is spread: some of its hosts, which one worker crawls at a time."""
+    """A shard of a job that is spread: a subset of its hosts, crawled by one worker at a time."""
 
     number: int  # from 1 on
-    worker: str | None  # null: nobody has it
-    free_since: datetime | None  # null: a worker has it
-    attempt: int  # how often it was taken
+    worker: str | None  # null: not leased
+    free_since: datetime | None  # null: leased
+    attempt: int  # number of claims
     pages: int
     bytes: int
     errors: int
@@ -127,15 +127,15 @@ _SHARD_COUNTS = ("pages", "bytes", "errors", "done", "discovered")
 
 
 class DifferenceOut(Wire, frozen=True, kw_only=True):
-    """A field of a job that is not as its template says."""
+    """A field of a job that differs from its template."""
 
     path: str
-    template: Any  # with its open places; the default where it says nothing
+    template: Any  # with its placeholders; the default if the template does not set it
     job: Any
 
 
 class MadeOfOut(Wire, frozen=True, kw_only=True):
-    """The template that a job was made of."""
+    """The template of a job."""
 
     id: str
     name: str
@@ -144,36 +144,36 @@ class MadeOfOut(Wire, frozen=True, kw_only=True):
 
 
 class ConfigOut(Wire, frozen=True, kw_only=True):
-    """The settings of a job in force, and where each comes from; credentials are hidden."""
+    """The effective settings of a job, and the source of each; credentials are hidden."""
 
     object: Literal["job_config"] = "job_config"
     job_id: str
-    config: Mapping[str, Any]  # as `POST /jobs` takes it
+    config: Mapping[str, Any]  # as in `POST /jobs`
     sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
-    template: MadeOfOut | None  # null: there was none, or it cannot be seen any more
+    template: MadeOfOut | None  # null: none, or no longer visible
     differences: tuple[DifferenceOut, ...]  # from the template
 
 
 class DeletionOut(Wire, frozen=True, kw_only=True):
-    """What a deletion would delete."""
+    """Extent of a deletion, before it is confirmed."""
 
     object: Literal["job_deletion"] = "job_deletion"
     job_id: str
     dry_run: bool = True
     pages: int
-    bytes: int  # of response bodies, as they were on the wire
-    urls: int  # that were found
+    bytes: int  # of response bodies, on the wire
+    urls: int  # discovered
 
     @classmethod
     def of(cls, standing: Standing) -> "DeletionOut":
-        """Return what deleting a job would delete."""
+        """Return the extent of deleting a job."""
         usage = standing.shard.usage
-        found = usage.discovered + usage.skipped
-        return cls(job_id=standing.job.id, pages=usage.pages, bytes=usage.bytes, urls=found)
+        urls = usage.discovered + usage.skipped
+        return cls(job_id=standing.job.id, pages=usage.pages, bytes=usage.bytes, urls=urls)
 
 
 class ExclusionOut(Wire, frozen=True, kw_only=True):
-    """Which waiting URLs of a job will be skipped because of a pattern, or would be."""
+    """Waiting URLs of a job that a pattern excludes, or would exclude."""
 
     object: Literal["exclusion"] = "exclusion"
     job_id: str
@@ -186,9 +186,9 @@ class ExclusionOut(Wire, frozen=True, kw_only=True):
 
 
 class JobTiesOut(Wire, frozen=True, kw_only=True):
-    """What a job belongs to; null: nothing, not asked for, or not for you to see.
+    """Records that a job belongs to; null: none, not requested, or not visible to you.
 
-    The template is that of the version which the job was made of.
+    The template is the version that the job was created from.
     """
 
     template: TemplateOut | None = None
@@ -202,14 +202,14 @@ class JobTiesOut(Wire, frozen=True, kw_only=True):
 
 
 class ExpandedJobOut(JobOut, frozen=True, kw_only=True, dict=True):
-    """One job, how far it has come, and what it belongs to if that was asked for."""
+    """One job and its progress, with the records it belongs to if requested."""
 
     expanded: JobTiesOut | UnsetType = UNSET
 
     @classmethod
     def with_ties(cls, shape: JobOut, ties: JobTiesOut | None) -> "ExpandedJobOut":
-        """Return *shape* with what its job belongs to."""
-        made = cls.filled(shape, expanded=UNSET if ties is None else ties)
-        # its tag is another whenever one of them changes
+        """Return *shape* with the records that its job belongs to."""
+        answer = cls.filled(shape, expanded=UNSET if ties is None else ties)
+        # its tag changes when any of them changes
         beat = shape.beat if ties is None else crc32(repr((shape.beat, ties.versions)).encode())
-        return made.at_beat(beat)
+        return answer.at_beat(beat)

@@ -8,12 +8,12 @@ from msgspec import Struct
 from crawlyard.core.jobs.limits import LIMITS, Limits, Usage
 from crawlyard.core.jobs.spec import JobSpec
 
-_SLOWER = 3.0  # a page takes up to so many times as long as robots.txt, which is a file
-_CLOSE = 0.8  # of a limit: so near, an estimate cannot tell on which side it ends
+_SLOWER = 3.0  # a page takes up to this many times as long as robots.txt, which is a file
+_CLOSE = 0.8  # of a limit: this close, an estimate cannot tell on which side it ends
 
 
 class Basis(StrEnum):
-    """What the number of pages is taken from."""
+    """Sources of the estimated number of pages."""
 
     START_URLS = auto()  # no links are followed
     SITEMAPS = auto()
@@ -22,7 +22,7 @@ class Basis(StrEnum):
 
 
 class Bound(StrEnum):
-    """How the number of pages is meant."""
+    """Precision of the number of pages."""
 
     EXACT = auto()
     ABOUT = auto()
@@ -31,7 +31,7 @@ class Bound(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Whether a limit would stop the crawl."""
+    """Verdicts on whether a limit would stop the crawl."""
 
     NO = auto()
     PERHAPS = auto()
@@ -40,20 +40,20 @@ class Verdict(StrEnum):
 
 
 class HostPace(Struct, frozen=True, kw_only=True):
-    """How fast one host would be crawled."""
+    """Expected pace of one host."""
 
     delay_s: float  # between two requests
-    answer_s: float | None  # of its answers so far, the mean; None: there were none
+    answer_s: float | None  # mean response time so far; None: no responses
 
     def interval_s(self, per_host: int, slower: float = 1.0) -> float | None:
-        """Return the time from one page to the next; ``None`` if nothing tells."""
+        """Return the time from one page to the next; ``None`` if unknown."""
         if self.answer_s is None:
             return self.delay_s or None
         return max(self.delay_s, slower * self.answer_s / per_host)
 
 
 class Sight(Struct, frozen=True, kw_only=True):
-    """What was seen of a site without fetching a page."""
+    """Facts about a site gathered without fetching a page."""
 
     starts: Mapping[str, int]  # start URLs in scope, by host
     named: Mapping[str, int]  # URLs of sitemaps that are in scope, by host
@@ -63,7 +63,7 @@ class Sight(Struct, frozen=True, kw_only=True):
 
 
 class LimitUse(Struct, frozen=True, kw_only=True):
-    """How much of a limit a crawl would use; ``None``: unknown, or no limit."""
+    """Share of a limit that a crawl would use; ``None``: unknown, or no limit."""
 
     limit: str  # "pages", "duration" or "bytes"
     most: float | None
@@ -73,7 +73,7 @@ class LimitUse(Struct, frozen=True, kw_only=True):
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
-    """What a crawl would take; ``None``: unknown."""
+    """Estimated extent of a crawl; ``None``: unknown."""
 
     basis: Basis
     bound: Bound
@@ -85,7 +85,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
 
 
 def estimated(spec: JobSpec, sight: Sight) -> Estimate:
-    """Return what a crawl of *spec* would take, as far as *sight* tells."""
+    """Return the estimated extent of a crawl of *spec*, from the facts in *sight*."""
     basis, bound, by_host = _pages(spec, sight)
     pages = None if by_host is None else sum(by_host.values())
     most = spec.limits.pages
@@ -107,19 +107,19 @@ def estimated(spec: JobSpec, sight: Sight) -> Estimate:
 
 
 def _pages(spec: JobSpec, sight: Sight) -> tuple[Basis, Bound, Mapping[str, int] | None]:
-    """Return what the number of pages is taken from, how it is meant, and the pages by host."""
+    """Return the source of the number of pages, its precision, and the pages by host."""
     if spec.max_depth == 0 and not spec.sitemaps:
         return Basis.START_URLS, Bound.EXACT, sight.starts
     deep = spec.max_depth is None or bool(spec.sitemaps)
     if sight.named:
         bound = Bound.AT_LEAST if not sight.whole else Bound.ABOUT if deep else Bound.AT_MOST
         hosts = dict.fromkeys((*sight.starts, *sight.named))
-        both = {h: max(sight.starts.get(h, 0), sight.named.get(h, 0)) for h in hosts}
-        return Basis.SITEMAPS, bound, both
+        by_host = {h: max(sight.starts.get(h, 0), sight.named.get(h, 0)) for h in hosts}
+        return Basis.SITEMAPS, bound, by_host
     if sight.earlier is not None:
         host = next(iter(sight.starts), "")
-        found = max(sight.earlier.pages, sight.earlier.discovered)
-        return Basis.EARLIER, Bound.ABOUT, {host: found}
+        pages = max(sight.earlier.pages, sight.earlier.discovered)
+        return Basis.EARLIER, Bound.ABOUT, {host: pages}
     return Basis.UNKNOWN, Bound.ABOUT, None
 
 
@@ -130,7 +130,7 @@ def _time(
     share: float,
     slower: float = 1.0,
 ) -> float | None:
-    """Return how long the pages take: hosts are crawled beside each other, a host's in turn."""
+    """Return the total time of the pages: hosts run in parallel, the pages of a host in turn."""
     if by_host is None:
         return None
     longest = total = 0.0

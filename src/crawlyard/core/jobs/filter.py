@@ -32,24 +32,24 @@ ME = "me"
 
 
 class FilterKey(StrEnum):
-    """What a term matches against."""
+    """Keys of terms."""
 
     STATE = auto()
     PRIORITY = auto()
-    PRIORITY_GTE = auto()  # that or a higher one
+    PRIORITY_GTE = auto()  # this priority or a higher one
     TAG = auto()
     HOST = auto()  # of a start URL, with or without its port
     TEMPLATE = auto()
     SCHEDULE = auto()
     OWNER = auto()
     ORIGIN = auto()
-    CREATED_AFTER = auto()  # at that instant, or after it
+    CREATED_AFTER = auto()  # at this instant, or later
     CREATED_BEFORE = auto()
-    TEXT = auto()  # a part of the name or of a start URL, whatever its case
+    TEXT = auto()  # part of the name or of a start URL, in any case
 
 
 class StateWord(StrEnum):
-    """Words for `state:`, the states and the words that jobs are shown with."""
+    """Words for `state:`: the states, and the words with which jobs are shown."""
 
     PENDING = State.PENDING.value
     RUNNING = State.RUNNING.value
@@ -78,12 +78,12 @@ def parse(text: str) -> tuple[Condition, ...]:
     Raises:
         Invalid: it cannot be parsed; *position* is that of the first offending character.
     """
-    found: list[Condition] = []
+    conditions: list[Condition] = []
     for term in _terms(text):
-        if len(found) == MOST_TERMS:
+        if len(conditions) == MOST_TERMS:
             raise _refused(term.at, f"expected at most {MOST_TERMS} terms")
-        found.append(_condition_of(term))
-    return tuple(found)
+        conditions.append(_condition_of(term))
+    return tuple(conditions)
 
 
 def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) -> Condition:
@@ -93,30 +93,32 @@ def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) ->
         Invalid: a word is not what its *key* expects; the field is the key.
     """
     read = MEANINGS[key].read
-    given = tuple(words)
-    if len(given) > MOST_VALUES:
-        raise Invalid(key.value, f"expected at most {MOST_VALUES} values, got {len(given)}")
-    if any(len(word) > MAX_WORD for word in given):
+    texts = tuple(words)
+    if len(texts) > MOST_VALUES:
+        raise Invalid(key.value, f"expected at most {MOST_VALUES} values, got {len(texts)}")
+    if any(len(word) > MAX_WORD for word in texts):
         raise Invalid(key.value, f"expected at most {MAX_WORD} characters")
     try:
-        return Condition(key=key, words=tuple(read(word) for word in given), negated=negated)
+        return Condition(key=key, words=tuple(read(word) for word in texts), negated=negated)
     except ValueError as error:
         raise Invalid(key.value, str(error)) from None
 
 
-def fits(asked: Condition, job: Job, usage: Usage = _NOTHING_USED) -> bool:
+def fits(condition: Condition, job: Job, usage: Usage = _NOTHING_USED) -> bool:
     """Return whether *job*, which has used *usage*, matches a condition."""
-    if asked.key is FilterKey.STATE and STOPPED in asked.words:
+    if condition.key is FilterKey.STATE and STOPPED in condition.words:
         stopped = is_stopped(job.state, job.state_reason, usage)
-        return asked.negated is not (stopped or job.state in asked.words)
-    return asked.negated is not any(MEANINGS[asked.key].fits(job, word) for word in asked.words)
+        return condition.negated is not (stopped or job.state in condition.words)
+    return condition.negated is not any(
+        MEANINGS[condition.key].fits(job, word) for word in condition.words
+    )
 
 
 # --- the words of each key
 
 
-def _one_of(known: Iterable[str]) -> Callable[[str], str]:
-    words = tuple(known)
+def _one_of(choices: Iterable[str]) -> Callable[[str], str]:
+    words = tuple(choices)
 
     def read(word: str) -> str:
         if word.lower() not in words:
@@ -157,15 +159,15 @@ _PRIORITIES = tuple(str(priority) for priority in reversed(Priority))
 
 
 class Meaning(Struct, frozen=True, kw_only=True):
-    """What the words of a key may be, which jobs they match, and what people are told of it."""
+    """A key: its possible words, the jobs they match, and its help texts."""
 
     doc: str  # of the parameter of the API, a sentence
     fits: Callable[[Job, str], bool]
-    read: Callable[[str], str] = _any  # `ValueError`: it is no such word
-    choices: type[StrEnum] | None = None  # of which they are all
+    read: Callable[[str], str] = _any  # raises `ValueError` if the word is not valid
+    choices: type[StrEnum] | None = None  # enumeration of all valid words
     instant: bool = False
-    help: str = ""  # of the option of the command line, a sentence; empty: there is none
-    flag: str = ""  # its name; by default that of the key
+    help: str = ""  # of the command-line option, a sentence; empty: there is none
+    flag: str = ""  # option name; by default that of the key
     metavar: str = "NAME"
 
 
@@ -176,17 +178,17 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
         read=_state,
         choices=StateWord,
         fits=lambda job, word: job.state == word,
-        help="Only these; repeatable",
+        help="Only jobs in this state. Repeatable",
     ),
     FilterKey.PRIORITY: Meaning(
         doc="`urgent`, `high`, `normal`, `low`.",
         read=_one_of(_PRIORITIES),
         fits=lambda job, word: job.priority == Priority.of(word),
-        help="Only urgent, high, normal or low ones. Repeatable.",
+        help="Only jobs of this priority. Repeatable.",
         metavar="WORD",
     ),
     FilterKey.PRIORITY_GTE: Meaning(
-        doc="That priority or a higher one.",
+        doc="This priority or a higher one.",
         read=_one_of(_PRIORITIES),
         fits=lambda job, word: job.priority >= Priority.of(word),
     ),
@@ -197,16 +199,16 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
         metavar="TEXT",
     ),
     FilterKey.HOST: Meaning(
-        doc="The host of a start URL, perhaps with its port.",
+        doc="The host of a start URL, optionally with its port.",
         read=str.lower,
         fits=lambda job, word: word in hosts_in(job.spec.urls),
-        help="Only with a start URL there. Repeatable.",
+        help="Only jobs with a start URL on this host. Repeatable.",
         metavar="HOST",
     ),
     FilterKey.TEMPLATE: Meaning(
         doc="The id of a template, its name, or OWNER/NAME.",
         fits=lambda job, word: job.origin.template_id == word,
-        help="Only those made from it. Repeatable.",
+        help="Only jobs created from this template. Repeatable.",
     ),
     FilterKey.SCHEDULE: Meaning(
         doc="The id of a schedule, its name, or OWNER/NAME.",
@@ -214,7 +216,7 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
         help="Only runs of this schedule. Repeatable.",
     ),
     FilterKey.OWNER: Meaning(
-        doc="A user; `me` is whoever asks.", fits=lambda job, word: job.owner == word
+        doc="A user id; `me` is the caller.", fits=lambda job, word: job.owner == word
     ),
     FilterKey.ORIGIN: Meaning(
         doc="`direct`, `template`, `schedule`, `retry`.",
@@ -226,7 +228,7 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
         read=_instant,
         instant=True,
         fits=lambda job, word: job.created_at >= datetime.fromisoformat(word),
-        help="Created from then on: 2h, 7d, or 2026-11-24T16:30.",
+        help="Created since: 2h, 7d, or 2026-11-24T16:30.",
         flag="since",
     ),
     FilterKey.CREATED_BEFORE: Meaning(
@@ -234,20 +236,20 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
         read=_instant,
         instant=True,
         fits=lambda job, word: job.created_at < datetime.fromisoformat(word),
-        help="Created before then: the same.",
+        help="Created before, in the same formats.",
         flag="until",
     ),
     FilterKey.TEXT: Meaning(
-        doc="A part of the name or of a start URL.",
+        doc="Part of the name or of a start URL.",
         fits=lambda job, word: (
             word.casefold() in "\n".join((job.spec.name, *job.spec.urls)).casefold()
         ),
-        help="Only where name or URL has this in it.",
+        help="Only jobs with this in their name or URL.",
         flag="query",
         metavar="TEXT",
     ),
 }
-"""A parameter of the API and an option of the command line are made of each."""
+"""Each is a parameter of the API and, with `help`, an option of the command line."""
 
 
 # --- the text
@@ -281,7 +283,7 @@ def _term(text: str, begin: int) -> tuple[_Term, int]:
     negated = text[begin] == "-"
     at = begin + negated
     if at == len(text) or text[at].isspace():
-        raise _refused(begin, "expected a term behind -")
+        raise _refused(begin, "expected a term after -")
     if text[at] != '"':
         end = _end(text, at, ' :"')
         if text[end : end + 1] == ":" and text[end : end + 3] != "://":
@@ -304,7 +306,7 @@ def _values(text: str, begin: int) -> tuple[tuple[_Word, ...], int]:
             end = _end(text, at, ",")
             word, at = _Word(at, text[at:end]), end
         if not word.text:
-            raise _refused(min(word.at, len(text)) - 1, "expected a value behind it")
+            raise _refused(min(word.at, len(text)) - 1, "expected a value after it")
         words.append(word)
         if text[at : at + 1] != ",":
             return tuple(words), at
@@ -312,17 +314,17 @@ def _values(text: str, begin: int) -> tuple[tuple[_Word, ...], int]:
 
 
 def _quoted(text: str, begin: int) -> tuple[_Word, int]:
-    said: list[str] = []
+    characters: list[str] = []
     at = begin + 1
     while at < len(text) and text[at] != '"':
         at += text[at] == "\\" and at + 1 < len(text)
-        said.append(text[at])
+        characters.append(text[at])
         at += 1
     if at >= len(text):
-        raise _refused(begin, 'expected another " that ends the text')
+        raise _refused(begin, 'expected a closing "')
     if text[at + 1 : at + 2].strip() not in ("", ","):
-        raise _refused(at + 1, 'expected a blank behind the text in "…"')
-    return _Word(begin, "".join(said)), at + 1
+        raise _refused(at + 1, 'expected whitespace after the closing "')
+    return _Word(begin, "".join(characters)), at + 1
 
 
 def _end(text: str, begin: int, marks: str) -> int:
@@ -338,9 +340,9 @@ def _condition_of(term: _Term) -> Condition:
         return condition(FilterKey.TEXT, [term.words[0].text], negated=term.negated)
     key = term.key.lower()
     if key not in set(FilterKey):
-        known = ", ".join(FilterKey)
-        hint = suggestion(key, FilterKey) or f'; put text with a colon in "…", or use {known}'
-        raise _refused(term.at, f"there is no key {term.key[:100]!r}{hint}")
+        keys = ", ".join(FilterKey)
+        hint = suggestion(key, FilterKey) or f'; put text with a colon in "…", or use {keys}'
+        raise _refused(term.at, f"unknown key {term.key[:100]!r}{hint}")
     words: list[str] = []
     for word in term.words:
         try:

@@ -1,4 +1,4 @@
-"""Jobs: one crawl, the moves of its lifecycle, and what can be done to it."""
+"""Jobs: one crawl, the moves of its lifecycle, and the actions on it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from crawlyard.errors import IllegalMove
 
 ISOLATED_FROM = 2
 """Losses from which a job runs in a child process of its own. A single loss isolates no job: most
-workers are killed from outside, and all their jobs continue at once in a process that is there."""
+workers are killed from outside, and all their jobs continue at once in a running process."""
 
 LOSSES_KEPT = ISOLATED_FROM - 1
 """Losses that remain after a stored page: the page that kills its worker may be one of the next."""
@@ -41,7 +41,7 @@ EVENT_OF: Mapping[Move, EventName] = {
 
 
 class Source(StrEnum):
-    """Where a job comes from, in one word."""
+    """Origins of a job, in one word."""
 
     DIRECT = auto()  # someone submitted a spec of their own
     TEMPLATE = auto()
@@ -50,7 +50,7 @@ class Source(StrEnum):
 
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """Where a job comes from; empty if a user submitted the spec directly."""
+    """Origin of a job; empty if a user submitted the spec directly."""
 
     template_id: str | None = None
     template_version: int | None = None
@@ -89,7 +89,7 @@ class Job(Struct, frozen=True, kw_only=True):
     retry_of: str | None = None
     origin: Origin = DIRECT
     by_grant: tuple[Grant, ...] = ()  # grants that its spec depends on, which may be withdrawn
-    damaged: str = ""  # which part of its row is unreadable; its spec then holds what is left
+    damaged: str = ""  # which part of its row is unreadable; its spec then has the readable rest
 
     def __eq__(self, other: object) -> bool:
         """Return whether all fields but the turn are equal; the turn belongs to the store."""
@@ -100,27 +100,27 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def priority(self) -> Priority:
-        """Return the requested priority."""
+        """The priority in its spec."""
         return self.spec.priority
 
     @property
     def level(self) -> Priority:
-        """Return its queue level: its priority, raised if it has aged."""
+        """Its queue level: its priority, raised if it has aged."""
         return Priority.ranked(self.priority.rank + self.aged) if self.aged else self.priority
 
     @property
     def limits(self) -> Limits:
-        """Return its current limits."""
+        """Its limits in force."""
         return self.spec.limits
 
     @property
     def isolated(self) -> bool:
-        """Return whether it must run alone in a child process, because workers died running it."""
+        """Whether it must run alone in a child process, because workers died running it."""
         return self.losses >= ISOLATED_FROM
 
     @property
     def source(self) -> Source:
-        """Return where it comes from."""
+        """Its origin in one word."""
         if self.retry_of is not None:
             return Source.RETRY
         if self.origin.schedule_id is not None:
@@ -128,22 +128,22 @@ class Job(Struct, frozen=True, kw_only=True):
         return Source.DIRECT if self.origin.template_id is None else Source.TEMPLATE
 
     def webhooks(self) -> list[Webhook]:
-        """Return the webhooks in its spec, each with an id derived from the job's."""
+        """The webhooks in its spec, each with an id derived from the job's."""
         everywhere = ("0.0.0.0/0", "::/0") if self.spec.allow_private else ()
         return [
             Webhook(
                 id=f"{self.id}:{number}",
                 owner=self.owner,
-                url=asked.url,
-                events=asked.events,
-                secrets=(Secret(value=asked.secret),),
+                url=webhook.url,
+                events=webhook.events,
+                secrets=(Secret(value=webhook.secret),),
                 allow_addresses=self.spec.allow_addresses + everywhere,
                 by_grant=tuple(g for g in self.by_grant if g is not Grant.IGNORE_ROBOTS),
                 job_id=self.id,
                 created_at=self.created_at,
                 updated_at=self.created_at,
             )
-            for number, asked in enumerate(self.spec.webhooks)
+            for number, webhook in enumerate(self.spec.webhooks)
         ]
 
     def waits_at(self, now: datetime) -> bool:
@@ -227,8 +227,8 @@ class Job(Struct, frozen=True, kw_only=True):
             detail=detail,
             due_at=due_at,
         )
-        told = {**event.data, "attempt": self.failures + 1, "due_at": due_at.isoformat()}
-        return replace(job, failures=self.failures + 1), replace(event, data=told)
+        event_data = {**event.data, "attempt": self.failures + 1, "due_at": due_at.isoformat()}
+        return replace(job, failures=self.failures + 1), replace(event, data=event_data)
 
     def yielded(self, now: datetime, *, actor: str) -> "tuple[Job, Event]":
         """Return the job queued again because a more urgent one takes its slot."""
@@ -291,7 +291,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
         """Return an event about this job in its current state, with *data* added."""
-        told: dict[str, object] = {
+        event_data: dict[str, object] = {
             "state": self.state.value,
             "reason": self.state_reason.value,
             "detail": self.detail,
@@ -299,9 +299,14 @@ class Job(Struct, frozen=True, kw_only=True):
             "name": self.spec.name,
         }
         if self.origin.schedule_id is not None:
-            told["schedule_id"] = self.origin.schedule_id
+            event_data["schedule_id"] = self.origin.schedule_id
         return Event(
-            name=name, subject=self.id, owner=self.owner, at=now, actor=actor, data=told | data
+            name=name,
+            subject=self.id,
+            owner=self.owner,
+            at=now,
+            actor=actor,
+            data=event_data | data,
         )
 
 
@@ -321,12 +326,12 @@ _REASON_OF: Mapping[State, StateReason] = {
 
 
 class Action(StrEnum):
-    """An action of the API on jobs, by the word that its paths and methods use."""
+    """Actions of the API on jobs, by the words in its paths and methods."""
 
     PAUSE = auto()
     RESUME = auto()
     CANCEL = auto()
-    RETRY = auto()  # as a new job, its failed URLs, or now what waits
+    RETRY = auto()  # as a new job, its failed URLs, or at once if it waits
     EDIT = auto()
     DELETE = auto()
 
@@ -349,8 +354,8 @@ def actions_of(allowed: Sequence[str]) -> list[str]:
 
 
 def has_rest(usage: Usage) -> bool:
-    """Return whether anything is left to fetch."""
-    # a job that ended before its first request has discovered nothing, and has all left to do
+    """Return whether any URL is left to fetch."""
+    # a job that ended before its first request has discovered nothing, and everything is left
     return not usage.discovered or bool(usage.waiting)
 
 

@@ -14,7 +14,7 @@ from crawlyard.core.jobs.lifecycle import State
 
 
 class Level(IntEnum):
-    """The severity of a log line."""
+    """Severity of a log line."""
 
     DEBUG = 10
     INFO = 20
@@ -26,7 +26,7 @@ class Level(IntEnum):
 
 
 class LevelWord(StrEnum):
-    """The severity of a log line in a word, for filters."""
+    """Severity of a log line in a word, for filters."""
 
     DEBUG = auto()
     INFO = auto()
@@ -35,7 +35,7 @@ class LevelWord(StrEnum):
 
 
 MOST_LINES = 2_000
-"""Lines of a job's log that are kept, the newest ones."""
+"""Maximum lines of a job's log; older ones are deleted."""
 
 MAX_MESSAGE = 500
 
@@ -51,7 +51,7 @@ class LogLine(Struct, frozen=True, kw_only=True):
 
 
 class LogEnd(Struct, frozen=True, kw_only=True):
-    """Where a job's log ends at one moment, and whether more may follow."""
+    """End of a job's log at one moment, and whether more lines may follow."""
 
     n: int  # of the newest line; 0 if there is none
     state: State  # of the job
@@ -59,20 +59,19 @@ class LogEnd(Struct, frozen=True, kw_only=True):
 
     @property
     def forgotten(self) -> int:
-        """Return the highest line number that is no longer kept."""
+        """The highest line number that has been deleted."""
         return max(0, self.n - MOST_LINES)
 
     def over(self, now: datetime) -> bool:
         """Return whether no more lines follow.
 
-        That is not so as soon as a job has ended: a worker that was told to stop still writes its
-        last batch.
+        A job that has ended may still get lines: a stopping worker writes its last batch.
         """
         return self.state.ended and (self.held_until is None or self.held_until <= now)
 
 
 class Point(Struct, frozen=True, kw_only=True):
-    """What a job did in one step of its running time."""
+    """Activity of a job in one step of its running time."""
 
     at: datetime  # start of the step
     seconds: Annotated[float, rounded(3)] = 0.0
@@ -114,7 +113,7 @@ class Course(Struct, frozen=True, kw_only=True):
 
     @property
     def at_a_step(self) -> bool:
-        """Return whether its last point is complete."""
+        """Whether its last point is complete."""
         return bool(self.points) and self.points[-1].seconds >= self.step_s
 
 

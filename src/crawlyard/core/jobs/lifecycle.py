@@ -1,4 +1,4 @@
-"""Job lifecycle: states, moves and reasons, as one table; when a pause is too long."""
+"""Job lifecycle: states, moves and reasons in one table; limits of a pause."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,18 +8,18 @@ from crawlyard.errors import IllegalMove
 
 
 class State(StrEnum):
-    """Where a job is in its life."""
+    """States of a job."""
 
     PENDING = auto()  # waits for a worker, perhaps until its due time
     RUNNING = auto()  # leased to a worker, or to several if it is spread
     PAUSED = auto()  # held by an operator; its frontier is kept
     COMPLETED = auto()  # nothing left to fetch, or a limit was reached
-    FAILED = auto()  # given up, with the reason
+    FAILED = auto()  # given up; the reason says why
     CANCELLED = auto()  # ended by an operator
 
     @property
     def ended(self) -> bool:
-        """Return whether nothing more happens unless a user asks for it."""
+        """Whether the job stays in this state until a user acts."""
         return self in ENDED
 
 
@@ -27,17 +27,17 @@ ENDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 
 
 class Move(StrEnum):
-    """What can happen to a job."""
+    """Moves between states."""
 
     CLAIM = auto()  # a worker takes it
-    COMPLETE = auto()  # its worker is through
+    COMPLETE = auto()  # its worker has finished it
     FAIL = auto()  # its worker gives up
-    REQUEUE = auto()  # try later: a failed attempt, a lost or stopped worker, its slot given up
-    PAUSE = auto()  # an operator holds it, no room is left for its pages, or a grant for it
-    RESUME = auto()  # an operator queues it again, where it stands
+    REQUEUE = auto()  # retry later: a failed attempt, a lost or stopped worker, or a preempted slot
+    PAUSE = auto()  # an operator holds it, the disk is full, or a grant is missing
+    RESUME = auto()  # an operator queues it to continue
     CANCEL = auto()  # an operator ends it
-    RETRY_FAILED = auto()  # its failed URLs again, in the same job
-    RETRY_NOW = auto()  # its wait for the next attempt, or its start, is over at once
+    RETRY_FAILED = auto()  # its failed URLs are queued again, in the same job
+    RETRY_NOW = auto()  # its wait for the next attempt or its start ends now
 
 
 LIFECYCLE: Mapping[State, Mapping[Move, State]] = {
@@ -67,27 +67,27 @@ DONE_IN: Mapping[Move, frozenset[State]] = {
     Move.CANCEL: frozenset({State.CANCELLED}),
     Move.RETRY_NOW: frozenset({State.PENDING}),
 }
-"""Where an operator's move changes nothing and succeeds, so that it can be repeated when its answer
-was lost. Not of a job that waits for its start."""
+"""States in which an operator's move changes nothing and succeeds, so that it can be repeated if
+its response was lost. Not for a job that waits for its start."""
 
 
 class StateReason(StrEnum):
-    """Why a job is in its state; a job never waits or stops without a reason."""
+    """Reasons for a job's state; a job never waits or stops without a reason."""
 
     WAITING_SLOT = auto()  # pending: for a free slot of a worker
     SCHEDULED = auto()  # pending: until its due time
     WAITING_RETRY = auto()  # pending: until the next attempt
-    WAITING_QUOTA = auto()  # pending: its owner's quota lets no further job of his begin
+    WAITING_QUOTA = auto()  # pending: its owner's quota allows no further job
     PREEMPTED = auto()  # pending: a more urgent job took its slot
-    WORKER_STOPPED = auto()  # pending: its worker was shut down and gave it back
+    WORKER_STOPPED = auto()  # pending: its worker was shut down and released it
     WORKER_LOST = auto()  # pending: its worker died; failed: it killed its workers
     CRAWLING = auto()  # running
-    BY_USER = auto()  # paused, cancelled: somebody asked for it
-    BY_SCHEDULE = auto()  # cancelled: the next run of its schedule takes its place
-    PAUSED_TOO_LONG = auto()  # cancelled: it was paused for longer than the yard keeps it
-    DISK_FULL = auto()  # paused: there is no room to store pages
-    LOGGED_OUT = auto()  # paused: its session is logged out, or there is none of that name
-    NOT_GRANTED = auto()  # paused: the yard's settings do not grant any more what it asks for
+    BY_USER = auto()  # paused, cancelled: a user requested it
+    BY_SCHEDULE = auto()  # cancelled: the next run of its schedule replaces it
+    PAUSED_TOO_LONG = auto()  # cancelled: it was paused for longer than the settings allow
+    DISK_FULL = auto()  # paused: no space is left to store pages
+    LOGGED_OUT = auto()  # paused: its session is logged out, or does not exist
+    NOT_GRANTED = auto()  # paused: the settings no longer grant what it needs
     EXHAUSTED = auto()  # completed: every URL in scope was tried
     LIMIT_PAGES = auto()  # completed: the limit of this name was reached
     LIMIT_BYTES = auto()  # completed: as above
@@ -95,8 +95,8 @@ class StateReason(StrEnum):
     LIMIT_ERRORS = auto()  # completed: as above
     LIMIT_RENDER = auto()  # completed: as above
     START_FAILED = auto()  # failed: no start URL could be fetched
-    NO_RENDERER = auto()  # failed: its worker has no browser for the pages that it must render
-    INTERNAL_ERROR = auto()  # failed: an error of ours; the detail says which
+    NO_RENDERER = auto()  # failed: its worker has no browser for the pages to render
+    INTERNAL_ERROR = auto()  # failed: a bug in Crawlyard; the detail has the error
 
 
 STATE_WORDS: Mapping[State, str] = {
@@ -107,7 +107,7 @@ STATE_WORDS: Mapping[State, str] = {
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
 }
-"""What people read for a state; part of the tables in `core.words`."""
+"""Words for the states, as in `core.words`."""
 
 
 def after(state: State, move: Move) -> State:
@@ -119,8 +119,8 @@ def after(state: State, move: Move) -> State:
     try:
         return LIFECYCLE[state][move]
     except KeyError:
-        asked = move.value.replace("_", " ")
-        message = f"cannot {asked} a job that is {STATE_WORDS[state]}"
+        verb = move.value.replace("_", " ")
+        message = f"cannot {verb} a job that is {STATE_WORDS[state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[state])) from None
 
 
@@ -128,9 +128,9 @@ _DAY = timedelta(days=1)
 
 
 class PausingStep(StrEnum):
-    """What to do about a paused job."""
+    """Steps for a paused job."""
 
-    WARN = auto()  # say that it will be cancelled, and when
+    WARN = auto()  # announce the cancellation
     CANCEL = auto()
 
 
@@ -145,7 +145,7 @@ def due_step(
     """Return what to do at *now* about a job paused since *since* for at most *ttl*.
 
     The owner is warned at half of the time, and again `notice` before the end. *warned* lists the
-    times of the warnings so far. Whatever was missed meanwhile, no job is cancelled less than
+    times of the warnings so far. Even if warnings were missed, no job is cancelled less than
     `notice` after its last warning.
     """
     last_call = since + ttl - notice(ttl)
@@ -158,5 +158,5 @@ def due_step(
 
 
 def ends_at(since: datetime, ttl: timedelta, now: datetime) -> datetime:
-    """Return the earliest time at which a job that is warned of at *now* is cancelled."""
+    """Return the earliest time at which a job that gets a warning at *now* is cancelled."""
     return max(since + ttl, now + notice(ttl))

@@ -40,8 +40,8 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     pages: Annotated[
         Count | None,
         about(
-            "targets with a final HTTP answer, whatever its status",
-            help="End with exactly N pages.",
+            "targets with a final HTTP response of any status",
+            help="Stop after exactly N pages.",
             flag="--max-pages",
             **_CEILING,
         ),
@@ -51,7 +51,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
         about(
             "of response bodies, on the wire",
             label="Data",
-            help="End after SIZE of bodies: 500MB.",
+            help="Stop after SIZE of response bodies: 500MB.",
             flag="--max-bytes",
             **_CEILING,
         ),
@@ -61,7 +61,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
         about(
             "running, pauses excluded",
             label="Running time",
-            help="End after TIME: 90s, 2h.",
+            help="Stop after TIME: 90s, 2h.",
             flag="--max-duration",
             **_CEILING,
         ),
@@ -71,7 +71,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
         about(
             "targets given up after their last retry",
             label="Failed URLs",
-            help="End after N failed URLs.",
+            help="Stop after N failed URLs.",
             flag="--max-errors",
             **_CEILING,
         ),
@@ -82,7 +82,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
         about(
             "processor time of browsers that render pages",
             label="Rendering time",
-            help="End after TIME of rendering, in CPU seconds.",
+            help="Stop after TIME of rendering, in CPU seconds.",
             flag="--max-render",
             **_CEILING,
         ),
@@ -96,45 +96,45 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
 LIMIT_NAMES = Limits.__struct_fields__
 
 LIMITS: Mapping[str, str] = {name.removesuffix("_s"): name for name in LIMIT_NAMES}
-"""The fields by the words that reasons and events use for them."""
+"""Limit fields by the words used in reasons and events."""
 
 
 class Counters(Struct, kw_only=True):
-    """What a job has used and done: a `Usage`, or the live counters of a crawl."""
+    """Counters of a job: a `Usage`, or the live counters of a crawl."""
 
-    pages: int = 0  # targets with a final HTTP answer
+    pages: int = 0  # targets with a final HTTP response
     bytes: int = 0  # of response bodies, on the wire
     duration_s: Annotated[float, rounded(3)] = 0.0  # running time
     errors: int = 0  # targets that were given up
-    discovered: int = 0  # URLs that were worth a fetch: in scope, each once
-    done: int = 0  # of those, how many need no further fetch, whatever came of it
-    skipped: int = 0  # URLs that a rule kept out: scope, patterns, depth, robots, duplicates
-    redirects: int = 0  # answers that were redirects, wherever they led
+    discovered: int = 0  # distinct URLs in scope
+    done: int = 0  # of these, how many need no further request, with any outcome
+    skipped: int = 0  # URLs that a rule excluded: scope, patterns, depth, robots, duplicates
+    redirects: int = 0  # responses that were redirects, to any URL
     # of those, how many are errors: no usable Location, loops, long chains
     bad_redirects: Annotated[int, HIDDEN] = 0
     needs_scripts: int = 0  # pages whose text is empty or partial without scripts
-    unchanged: int = 0  # pages that were not sent again, as they had not changed
-    requests_saved: int = 0  # of those, how many were not even requested
+    unchanged: int = 0  # pages that were not downloaded again because they had not changed
+    requests_saved: int = 0  # of these, how many were not even requested
     bytes_saved: int = 0  # size of their bodies, on the wire
-    rendered: int = 0  # pages whose record was made after their scripts had run
-    subrequests: int = 0  # that pages made while they were rendered; their bytes are among `bytes`
+    rendered: int = 0  # pages whose record was made from the rendered document
+    subrequests: int = 0  # made by pages during rendering; their bytes are among `bytes`
     render_s: Annotated[float, rounded(3)] = 0.0  # processor time of rendering
     # its duration, summed over pages: several render at once
     render_took_s: Annotated[float, rounded(3)] = 0.0
 
     @property
     def waiting(self) -> int:
-        """Return how many discovered URLs are still to be fetched; never negative."""
+        """Number of discovered URLs that are still to be fetched; never negative."""
         return max(0, self.discovered - self.done)
 
     @property
     def fruitless(self) -> bool:
-        """Return whether there were no results except errors and redirects."""
+        """Whether there were no results except errors and redirects."""
         return not self.pages or self.done == self.errors + self.redirects - self.bad_redirects
 
 
 class Usage(Counters, frozen=True, kw_only=True):  # type: ignore[misc] # only a dataclass may not
-    """What a job has used and done. Each field only grows, except when failures are retried."""
+    """Usage of a job. Each field only grows, except when failures are retried."""
 
     def plus(self, other: "Usage") -> "Usage":
         """Return the sum, field by field."""
@@ -171,18 +171,18 @@ def clamped(limits: Limits, *ceilings: Limits) -> Limits:
     """Return *limits* lowered to the smallest of *ceilings*; ``None`` counts as the highest."""
 
     def smallest(name: str) -> Any:
-        found = (getattr(each, name) for each in (limits, *ceilings))
-        return min((value for value in found if value is not None), default=None)
+        values = (getattr(each, name) for each in (limits, *ceilings))
+        return min((value for value in values if value is not None), default=None)
 
     return Limits(**{name: smallest(name) for name in LIMIT_NAMES})
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """Whether one more fetch may start and, if not, why."""
+    """Decision on whether one more fetch may start and, if not, why."""
 
     allowed: bool
-    limit: str | None = None  # the limit that stands in the way
-    used_up: bool = False  # nothing in flight can free it again: the job ends here
+    limit: str | None = None  # the limit that prevents it
+    used_up: bool = False  # nothing in flight can free it again: the job ends
     detail: str = ""
 
 
@@ -192,7 +192,7 @@ _ALLOWED = Decision(allowed=True)
 class ResourceLimiter(Struct, frozen=True):
     """Decides whether a job may fetch one more target.
 
-    Exact for pages: fetches in flight are counted as if they had been answered, so that
+    Exact for pages: fetches in flight are counted as if they had succeeded, so that
     recorded + in flight never exceeds the limit. All others are known only
     afterwards: they overshoot by at most what was in flight.
     """

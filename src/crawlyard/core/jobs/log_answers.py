@@ -8,7 +8,7 @@ from crawlyard.core.jobs.job_log import Course, LogLine, Point
 
 @derived
 class LineOut(LogLine, Wire, frozen=True, kw_only=True):
-    """One line of a job's log; *n* rises within the job."""
+    """One line of a job's log; *n* increases within the job."""
 
     object: Literal["log_line"] = "log_line"
     level: str  # type: ignore[assignment]  # the word for the severity
@@ -16,12 +16,12 @@ class LineOut(LogLine, Wire, frozen=True, kw_only=True):
 
 @derived
 class PointOut(Point, Wire, frozen=True, kw_only=True):
-    """What a job did in one stretch of its running time."""
+    """Activity of a job in one stretch of its running time."""
 
 
 @derived
 class CourseOut(Course, Wire, frozen=True, kw_only=True):
-    """How a job went: points of about equal length, the oldest first, at most 120."""
+    """Course of a job: points of about equal length, oldest first, at most 120."""
 
     object: Literal["metrics"] = "metrics"
     points: tuple[PointOut, ...]

@@ -1,4 +1,4 @@
-"""Notices: wakeups as processes on Postgres send them to each other."""
+"""Wakeup notices: messages that processes on Postgres send each other."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -12,7 +12,7 @@ CHANNEL = "crawlyard_due"
 """The notification channel, in the database of the instance."""
 
 _MOST = 100
-"""Notices sent at once. The rest is found by polling."""
+"""Maximum notices sent at once. Polling finds the rest."""
 
 _MOST_BYTES = 7_000  # of a notice: Postgres accepts 8,000
 
@@ -28,9 +28,9 @@ class Notice(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 def written(dues: Collection[Wakeup]) -> list[str]:
-    """Return the notices for *dues*, the soonest first.
+    """Return the notices for *dues*, soonest first.
 
-    Tags that are too long for a notice are left out: it then wakes workers that find nothing.
+    Tags that are too long for a notice are left out: it then wakes workers that may not match.
     """
     firsts: dict[tuple[int, str, bool, bool], float] = {}
     counts: Counter[tuple[int, str, bool, bool]] = Counter()
@@ -40,12 +40,12 @@ def written(dues: Collection[Wakeup]) -> list[str]:
         kind = (int(at), needs, due.urgent, due.shard)
         firsts.setdefault(kind, at)
         counts[kind] += 1
-    told = (
+    notices = (
         Notice(at=at, needs=needs, urgent=urgent, shard=shard, count=counts[kind])
         for kind, at in firsts.items()
         for _, needs, urgent, shard in (kind,)
     )
-    return [json.encode(notice).decode() for notice in islice(told, _MOST)]
+    return [json.encode(notice).decode() for notice in islice(notices, _MOST)]
 
 
 def read(text: str) -> Notice | None:

@@ -1,4 +1,4 @@
-"""Orders of a list of jobs: what it is sorted by, and in which groups."""
+"""Orders of a list of jobs: sort keys and groups."""
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum, auto
@@ -8,11 +8,11 @@ from msgspec import Struct
 from crawlyard.core.jobs.lifecycle import ENDED, State
 
 SORTED_MOST = 10_000
-"""Most jobs that are sorted by what no index has: all are read for each part of the list."""
+"""Maximum jobs sorted by a key without an index: all are read for each part of the list."""
 
 
 class SortKey(StrEnum):
-    """What jobs are sorted by; those without a value come last, and of equal ones the newest first.
+    """Sort keys of jobs; those without a value come last, and equal ones with the newest first.
 
     `DURATION` and `PAGES` are of all attempts so far.
     """
@@ -26,7 +26,7 @@ class SortKey(StrEnum):
 
 
 class GroupKey(StrEnum):
-    """What the jobs of one group have in common."""
+    """Group keys of jobs."""
 
     STATE = auto()  # as in `STATE_GROUPS`
     OWNER = auto()
@@ -43,7 +43,7 @@ STATE_GROUPS = (
 
 
 class JobOrder(Struct, frozen=True, kw_only=True):
-    """The order of a list of jobs."""
+    """Order of a list of jobs: groups first, then the sort key."""
 
     by: SortKey = SortKey.CREATED_AT
     descending: bool = True
@@ -52,15 +52,15 @@ class JobOrder(Struct, frozen=True, kw_only=True):
 
 Value = str | float | None
 Place = tuple[str | None, Value, str]
-"""A job in an order: its group, the value that it is sorted by, and its id."""
+"""Position of a job in an order: its group, its sort value, and its id."""
 
 
 def in_order(jobs: Iterable[Place], *, descending: bool, after: Place | None) -> Sequence[Place]:
     """Return the places of jobs in order, those behind *after*, which need not be one of them."""
-    found = list(dict.fromkeys((*jobs, *([after] if after else []))))
-    found.sort(key=lambda place: place[2], reverse=True)
-    with_value = [place for place in found if place[1] is not None]
+    places = list(dict.fromkeys((*jobs, *([after] if after else []))))
+    places.sort(key=lambda place: place[2], reverse=True)
+    with_value = [place for place in places if place[1] is not None]
     with_value.sort(key=lambda place: place[1] or 0, reverse=descending)
-    found = with_value + [place for place in found if place[1] is None]
-    found.sort(key=lambda place: (place[0] is None, place[0] or ""))
-    return found[found.index(after) + 1 :] if after else found
+    places = with_value + [place for place in places if place[1] is None]
+    places.sort(key=lambda place: (place[0] is None, place[0] or ""))
+    return places[places.index(after) + 1 :] if after else places

@@ -1,4 +1,4 @@
-"""How a job ended, in a sentence: a job that a limit stopped early is not called completed."""
+"""Outcomes of jobs, in a sentence: a job that a limit stopped early is not called completed."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,10 @@ LIMIT_REASONS: Mapping[StateReason, str] = {
     StateReason.LIMIT_ERRORS: "error",
     StateReason.LIMIT_RENDER: "rendering",
 }
-"""The reasons of jobs that a limit ended, and what the limit is called."""
+"""Reasons of jobs that a limit ended, with the name of the limit."""
 
 STOPPED = "stopped"
-"""How a job is shown, and found by a filter, that ended with URLs left: `is_stopped`."""
+"""Word for a job that ended with URLs left, in lists and filters: `is_stopped`."""
 
 
 def is_cut_short(job: Job, usage: Usage) -> bool:
@@ -25,7 +25,7 @@ def is_cut_short(job: Job, usage: Usage) -> bool:
 
 
 def cut_short(state: State, reason: str, waiting: int) -> bool:
-    """Return the same of a job in this *state* for this *reason*, with so many URLs *waiting*."""
+    """Return the same for a job in this *state* for this *reason*, with so many URLs *waiting*."""
     return state is State.COMPLETED and reason in LIMIT_REASONS and waiting > 0
 
 
@@ -39,9 +39,9 @@ def is_stopped(state: State, reason: str, usage: Usage) -> bool:
 
 
 def outcome_of(job: Job, usage: Usage) -> str:
-    """Return how the job ended; "" while it has not.
+    """Return how the job ended; "" until then.
 
-    *found* counts URLs, those that are not pages of their own too: redirects and skipped ones.
+    *found* counts all discovered URLs, also redirects and skipped ones.
     """
     return outcome_at(job.state, job.state_reason, usage)
 

@@ -1,4 +1,4 @@
-"""What a job would do: previews and estimates."""
+"""Previews and estimates of a job."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,7 +11,7 @@ from crawlyard.core.jobs.estimate import Basis, Bound, Estimate
 
 
 class TestedOut(Wire, frozen=True, kw_only=True):
-    """Whether a URL would be fetched if a page named it; *rule* says what keeps it out."""
+    """Whether a URL would be fetched if a page linked to it; *rule* excludes it, if any."""
 
     url: str
     inside: bool
@@ -19,31 +19,31 @@ class TestedOut(Wire, frozen=True, kw_only=True):
 
 
 class SeenOriginOut(Wire, frozen=True, kw_only=True):
-    """What robots.txt of an origin says to us."""
+    """Contents of an origin's robots.txt that apply to us."""
 
     origin: str
     robots: str  # had, or missing: `problem` says why
     crawl_delay_s: float | None
     start_allowed: bool | None  # of `/`; null: not known
     rule: str  # the line that forbids it
-    sitemaps: tuple[str, ...]  # that it names
+    sitemaps: tuple[str, ...]  # listed in it
     problem: str
-    blocked: bool  # its address is not public, and not opened for this job
+    blocked: bool  # its address is not public, and not allowed for this job
 
 
 class SitemapOut(Wire, frozen=True, kw_only=True):
-    """What a sitemap names."""
+    """Contents of a sitemap."""
 
     url: str
     urls: int | None  # null: it could not be read
-    inside: int  # of those, in scope and in no sitemap before it; of many, about
+    inside: int  # of these, in scope and in no earlier sitemap; an estimate if there are many
     sitemaps: int
     sample: tuple[str, ...]
     problem: str
 
 
 class EarlierOut(Wire, frozen=True, kw_only=True):
-    """Your last completed crawl that began at the same host."""
+    """Your last completed crawl that started at the same host."""
 
     job_id: str
     ended_at: datetime
@@ -66,28 +66,28 @@ class EarlierOut(Wire, frozen=True, kw_only=True):
 
 @derived
 class EstimateOut(Estimate, Wire, frozen=True, kw_only=True):
-    """What a job would take, by sitemaps, robots.txt and earlier jobs; null: not known."""
+    """Extent of a job, estimated from sitemaps, robots.txt and earlier jobs; null: unknown."""
 
     basis: Basis
     bound: Bound
     # between two requests to the host of the first start URL
     delay_s: Annotated[float, after("bytes")]
-    delay_by: Annotated[Literal["spec", "robots"], after("delay_s")]  # where it is set
+    delay_by: Annotated[Literal["spec", "robots"], after("delay_s")]  # the source of the delay
     earlier: Annotated[EarlierOut | None, after("delay_by")]
 
 
 class PreviewOut(Wire, frozen=True, kw_only=True):
-    """What a job would do: no page was fetched, and nothing was written."""
+    """Preview of a job: no page was fetched, and nothing was written."""
 
     object: Literal["preview"] = "preview"
-    config: Mapping[str, Any]  # as `POST /jobs` takes it, every field; credentials are hidden
+    config: Mapping[str, Any]  # as in `POST /jobs`, every field; credentials are hidden
     sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
     user_agent: str
     start_urls: tuple[TestedOut, ...]  # the first hundred, in canonical spelling
     start_count: int
     origins: tuple[SeenOriginOut, ...]
     sitemaps: tuple[SitemapOut, ...]
-    tested: tuple[TestedOut, ...]  # `test_urls`, in their order
-    missing: tuple[str, ...]  # what could not be had, in sentences
+    tested: tuple[TestedOut, ...]  # `test_urls`, in order
+    missing: tuple[str, ...]  # what could not be fetched, in sentences
     estimate: EstimateOut
-    existing_id: str | None = None  # the job with its unique key, which would be the answer
+    existing_id: str | None = None  # existing job with its unique key, which would be returned

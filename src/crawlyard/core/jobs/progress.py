@@ -1,4 +1,4 @@
-"""Progress of a job: what is done, how fast it goes, and the time left."""
+"""Progress of a job: work done, pace, and time left."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from crawlyard.core.quantity import counted
 
 
 class Confidence(StrEnum):
-    """How far an estimate can be trusted, by the width of its range."""
+    """Confidence in an estimate, by the width of its range."""
 
     LOW = auto()
     MEDIUM = auto()
@@ -106,7 +106,7 @@ def eta_of(limits: Limits, usage: Usage, pulse: Pulse) -> Eta | None:
     if not ends:
         return None
     limit = min(ends, key=lambda name: ends[name].mid)
-    # whatever comes first ends the job; products of extremes are clamped
+    # the first event ends the job; products of extremes are clamped
     low, mid, high = (
         min(max(0.0, min(each)), _LONGEST_S) for each in zip(*ends.values(), strict=True)
     )
@@ -130,7 +130,7 @@ def _frontier(usage: Usage, pulse: Pulse) -> Range:
         sooner, later = _LANE
         lane = Range(sooner * lane_s, lane_s, later * lane_s)
         lane = lane.times(work.scaled(1 / usage.waiting))
-        # a host that waits for others to make room gets faster once they are done
+        # a host that waits for others to free slots gets faster once they are done
         span = lane if workload.lane_full else span._replace(high=max(span.high, lane.high))
     if workload.least_s > span.mid / 2:  # if delays set the pace, a slowdown is not a trend
         span = span._replace(low=min(span.low, math.sqrt(span.low * workload.least_s)))
@@ -140,7 +140,7 @@ def _frontier(usage: Usage, pulse: Pulse) -> Range:
 
 
 def _last_host_s(usage: Usage, pulse: Pulse) -> float:
-    """Return the seconds of the slowest host, if it will be asked when the others are done; or 0.
+    """Return the seconds of the slowest host, if it will be the last one; or 0.
 
     It is so if it takes longer than all waiting URLs would at the overall pace.
     """
@@ -164,13 +164,13 @@ def work_left(usage: Usage, pulse: Pulse) -> Range:
 
 def _to_find(usage: Usage, pulse: Pulse, fertile: float) -> Range:
     """Return how many URLs are still to be discovered."""
-    (old, new), (found_old, found) = pulse.done, pulse.found
+    (old, new), (found_old, found_new) = pulse.done, pulse.found
     age = float(usage.done)  # in URLs, for the estimate from age alone
     if not old or not new:  # only its start is known
         return Range(0.0, min(fertile, age), _AGE * max(fertile, age))
     quiet = _NONE_SEEN * (pulse.lull + 1.0) / (pulse.quiet + pulse.lull + 1.0)
-    now, before = (found + 0.5) / (new + 0.5), (found_old + 0.5) / (old + 0.5)
-    sigma = _BURSTY * math.sqrt(1 / (found + 1) + 1 / (found_old + 1))
+    now, before = (found_new + 0.5) / (new + 0.5), (found_old + 0.5) / (old + 0.5)
+    sigma = _BURSTY * math.sqrt(1 / (found_new + 1) + 1 / (found_old + 1))
     ratio = now / before
     step = (old + new) / 2
     low, mid, high = (
@@ -201,8 +201,10 @@ def _pace(usage: Usage, pulse: Pulse, work: float) -> Range:
     overall = max(1e-9, usage.duration_s - pulse.workload.held_s) / usage.done
     (old, new), (old_s, new_s) = pulse.done, pulse.active_s
     if not old or not new or min(old_s, new_s) < _INSTANT_S:
-        seen = 1 / pulse.rate if pulse.rate > _STILL else overall
-        return Range(min(seen, overall) / 3, math.sqrt(seen * overall), max(seen, overall) * 3)
+        recent = 1 / pulse.rate if pulse.rate > _STILL else overall
+        return Range(
+            min(recent, overall) / 3, math.sqrt(recent * overall), max(recent, overall) * 3
+        )
     mean = (old_s + new_s) / (old + new)
     late = new_s / new
     between = (new / new_s - old / old_s) / 2  # the part of the spread caused by the trend itself
@@ -274,7 +276,7 @@ def _limits(limits: Limits, usage: Usage, pulse: Pulse) -> Iterator[tuple[str, R
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """The progress of a job."""
+    """Progress of a job, as shown to users."""
 
     done: int
     discovered: int
@@ -283,14 +285,14 @@ class Progress(Struct, frozen=True, kw_only=True):
     bytes: int
     elapsed_s: Annotated[float, rounded(3)]  # running time
     rate: Annotated[float, rounded(3)]  # targets done per second, recently
-    current_url: Annotated[str, HIDDEN]  # beside the progress of a job in answers
+    current_url: Annotated[str, HIDDEN]  # shown beside the progress of a job in answers
     eta: Eta | None  # None: unknown so far, or not running
     eta_unknown: str = ""  # why there is no estimate
     remark: str = ""  # why it is slow, or its estimate rough; empty: neither
     proxies: tuple[ProxyUse, ...] = ()  # of the run, as of its last checkpoint
 
 
-_FAILING = 0.2  # of the requests: with more that are repeated, they set the pace
+_FAILING = 0.2  # of the requests: if more than this are repeated, they set the pace
 
 
 def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
@@ -299,7 +301,7 @@ def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
     rest_s = min((proxy.rests_s for proxy in workload.proxies), default=0.0)
     held_s = rest_s or workload.hold_s
     if held_s:
-        why = "no proxy can be used" if rest_s else "every host asks for a break"
+        why = "no proxy can be used" if rest_s else "every host asked for a pause"
         return f"Held back: {why}, for another {counted(math.ceil(held_s), 'second')}"
     failing = workload.failed / max(1, usage.done + workload.failed)
     if failing >= _FAILING:
@@ -307,8 +309,8 @@ def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
     if eta is not None and usage.waiting and workload.least_s > eta.p50_s / 2:
         return "Slowed by the delay between requests"
     if _last_host_s(usage, pulse) and workload.lane_waiting < usage.waiting:
-        left = f"{workload.lane_waiting:,} of {usage.waiting:,}"
-        return f"Slowed by one host: {left} in the queue are there"
+        share_left = f"{workload.lane_waiting:,} of {usage.waiting:,}"
+        return f"Slowed by one host: {share_left} in the queue are there"
     if eta is not None and eta.confidence is not Confidence.HIGH and pulse.found[1]:
         return "Still finding new URLs, so this is a rough estimate"
     return ""
@@ -344,11 +346,11 @@ def progress_of_standing(standing: Standing) -> Progress:
 
 
 MILESTONES = (25, 50, 75)
-"""Percent of a job's way to its end."""
+"""Percentages of a job's progress that are announced."""
 
 
-def milestones(limits: Limits, usage: Usage, pulse: Pulse, told: int) -> tuple[int, ...]:
-    """Return the milestones passed since *told*, the last one that was announced.
+def milestones(limits: Limits, usage: Usage, pulse: Pulse, last_milestone: int) -> tuple[int, ...]:
+    """Return the milestones passed since *last_milestone*, the last one that was announced.
 
     A job ends at a limit or when its frontier runs out; its progress is the larger of the two
     shares. A job at its end passes no milestone.
@@ -356,7 +358,7 @@ def milestones(limits: Limits, usage: Usage, pulse: Pulse, told: int) -> tuple[i
     share = max(_share_of_limits(limits, usage), _share_of_frontier(usage, pulse))
     if share >= 1:
         return ()
-    return tuple(m for m in MILESTONES if told < m <= 100 * share)
+    return tuple(m for m in MILESTONES if last_milestone < m <= 100 * share)
 
 
 def _share_of_limits(limits: Limits, usage: Usage) -> float:

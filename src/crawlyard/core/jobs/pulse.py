@@ -10,16 +10,16 @@ from crawlyard.core.jobs.limits import Usage
 
 
 class ProxyUse(Struct, frozen=True, kw_only=True):
-    """How a proxy has done in a run so far."""
+    """Use of a proxy in a run so far."""
 
     proxy: str  # its URL without user and password
     connections: int
     failures: int
-    rests_s: float  # until it is tried again; 0: it can be used
+    rests_s: float  # until it is tried again; 0: usable
 
 
 class Workload(Struct, frozen=True, kw_only=True):
-    """What the engine knows at one moment about the work that is left."""
+    """State of the remaining work, as the engine knows it."""
 
     retries: int = 0  # further requests that may be spent on URLs that failed before
     failed: int = 0  # requests so far that failed and are retried
@@ -39,7 +39,7 @@ class Workload(Struct, frozen=True, kw_only=True):
 
 
 class Sample(Struct, frozen=True, kw_only=True):
-    """What a job had done at one moment of its running time."""
+    """Counters of a job at one moment of its running time."""
 
     at_s: float
     held_s: float = 0.0
@@ -54,7 +54,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
     @property
     def active_s(self) -> float:
-        """Return the running time in which requests could be sent."""
+        """Running time in which requests could be sent."""
         return self.at_s - self.held_s
 
 
@@ -111,7 +111,9 @@ def pulse_of(history: Sequence[Sample], workload: Workload | None = None) -> Pul
     first, middle, last = history[0], history[(len(history) - 1) // 2], history[-1]
     if last.at_s <= first.at_s:
         return Pulse(workload=workload)
-    recent = next((one for one in reversed(history) if last.at_s - one.at_s >= RECENT_S), first)
+    recent = next(
+        (point for point in reversed(history) if last.at_s - point.at_s >= RECENT_S), first
+    )
     seconds = last.at_s - recent.at_s
     active_s = max(1e-3, last.active_s - first.active_s)
     spread, samples = _spread(history)

@@ -25,7 +25,7 @@ def claimable(job: Job, now: datetime) -> bool:
 def takes(asker: Asker, job: Job) -> bool:
     """Return whether *asker* may claim *job* once it is due.
 
-    A worker that asks for one job only was told to run it, whatever tags it requires.
+    A worker that requests a specific job was told to run it, regardless of required tags.
     """
     if asker.only is not None:
         return job.id == asker.only
@@ -48,8 +48,8 @@ class QueueEntry(Struct, frozen=True, kw_only=True):
 def turn_of_new(line: QueueEntry) -> int:
     """Return the turn of a job that is new in a level: one after its owner's last waiting job.
 
-    An owner without waiting jobs starts where the others are. So nobody's backlog delays another
-    owner's first job, and nobody saves up turns while they submit nothing.
+    An owner without waiting jobs starts where the others are. So no backlog delays another
+    owner's first job, and no owner saves up turns by submitting nothing.
 
     Source: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996), each job
     counting as one.
@@ -115,7 +115,7 @@ class PriorityQueue:
 
 
 class Wakeup(Struct, frozen=True, order=True):
-    """Work waits from *at* on. It names no job: a worker takes whatever is first by then."""
+    """Work waits from *at* on. It names no job: a worker takes the first one in the queue."""
 
     at: datetime
     needs: str = ""  # required worker tags: sorted, one per line
@@ -124,7 +124,7 @@ class Wakeup(Struct, frozen=True, order=True):
 
 
 def due_of(job: Job) -> Wakeup:
-    """Return the wakeup for a pending job."""
+    """Return the wakeup at the due time of a pending job, for workers that can run it."""
     needs = needs_text(job.spec.worker_tags)
     return Wakeup(at=job.due_at, needs=needs, urgent=job.level is Priority.URGENT)
 

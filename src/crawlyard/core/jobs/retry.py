@@ -11,7 +11,7 @@ from crawlyard.errors import Invalid
 
 
 class RetryReason(StrEnum):
-    """Why an attempt failed, if another one may succeed.
+    """Reasons of a failed attempt for which a retry may succeed.
 
     What a retry can't fix is not listed: a spec that cannot be crawled, a blocked address, a
     robots.txt that forbids the crawl. A worker that dies once, or a store that goes away, is not a
@@ -43,8 +43,8 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
     attempts: Annotated[
         Count,
         about(
-            "in all, the first included",
-            help="If no start URL answers; else {default}.",
+            "in total, including the first",
+            help="If no start URL responds; default {default}.",
             panel=Panel.LIMITS,
             least=1,
             most=MAX_ATTEMPTS,
@@ -55,7 +55,7 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
         about(
             "before the second attempt",
             label="First retry after",
-            help="Before the second attempt, then longer; else {default}.",
+            help="Before the second attempt, then longer; default {default}.",
             panel=Panel.LIMITS,
             flag="--retry-wait",
             least=0,
@@ -81,15 +81,15 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
         Seconds, about("the longest wait", label="Longest wait", least=0, most=FOREVER_S)
     ] = 3600.0
     reasons: Annotated[
-        frozenset[RetryReason], about("what is worth a retry", label="Retry after")
+        frozenset[RetryReason], about("reasons that are retried", label="Retry after")
     ] = frozenset(RetryReason)
 
     def __post_init__(self) -> None:
         check_types(self, "retry.")
         check_bounds(self, "retry.")
         if self.attempts > 1 and self.first_s < SHORTEST_S:
-            got = f"{self.first_s:g} s"
-            raise Invalid("retry.first_s", f"expected at least 1 s between attempts, got {got}")
+            wait = f"{self.first_s:g} s"
+            raise Invalid("retry.first_s", f"expected at least 1 s between attempts, got {wait}")
 
     def wait(self, failures: int, chance: float) -> timedelta | None:
         """Return how long to wait after the *failures*-th failure; ``None`` to give up.

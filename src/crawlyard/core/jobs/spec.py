@@ -35,7 +35,7 @@ from crawlyard.errors import Invalid
 
 
 class Priority(StrEnum):
-    """Words outside, ordered by rank: ``LOW < NORMAL < HIGH < URGENT``."""
+    """Priorities, as words and ordered by rank: ``LOW < NORMAL < HIGH < URGENT``."""
 
     LOW = auto()
     NORMAL = auto()
@@ -44,7 +44,7 @@ class Priority(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Return its number in the database: 0 for low to 3 for urgent."""
+        """Its number in the database: 0 for low to 3 for urgent."""
         return _RANKS[self]
 
     @staticmethod
@@ -52,7 +52,7 @@ class Priority(StrEnum):
         """Return the priority of a rank.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is no such rank.
         """
         if rank not in _BY_RANK:
             raise ValueError(f"{rank} is not the rank of a priority")
@@ -107,7 +107,7 @@ MOST_SHARDS = 64
 
 
 class Scope(StrEnum):
-    """Which URLs belong to a crawl, relative to its start URLs."""
+    """URLs that belong to a crawl, relative to its start URLs."""
 
     HOST = auto()  # the same host and port
     SUBDOMAINS = auto()  # the same host, and every name below it
@@ -117,20 +117,20 @@ class Scope(StrEnum):
 
 
 class Strategy(StrEnum):
-    """The order in which the frontier is processed."""
+    """Order in which the frontier is processed."""
 
     BREADTH_FIRST = "breadth-first"
     DEPTH_FIRST = "depth-first"
 
 
 class TextMode(StrEnum):
-    """What part of a page's text is stored."""
+    """Parts of a page's text that are stored."""
 
     NONE = auto()
-    TEXT = auto()  # all that a reader sees
-    MAIN = auto()  # the main content alone
+    TEXT = auto()  # all visible text
+    MAIN = auto()  # the main content only
     MARKDOWN = auto()  # the main content, as Markdown
-    PAGE_MARKDOWN = "page-markdown"  # all that a reader sees, as Markdown
+    PAGE_MARKDOWN = "page-markdown"  # all visible text, as Markdown
 
 
 MAX_SEEDS = 100_000
@@ -156,8 +156,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     sitemaps: Annotated[
         tuple[str, ...],
         about(
-            'URLs of sitemaps; "robots" takes those that robots.txt names',
-            help="Start from a sitemap, or 'robots' for its own.",
+            'URLs of sitemaps; "robots" stands for those in robots.txt',
+            help="Start from a sitemap, or 'robots' for those in robots.txt.",
             panel=Panel.SCOPE,
             flag="--sitemap",
             metavar="URL",
@@ -169,7 +169,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "for people; need not be unique",
             label="Job name",
-            help="A name for the job.",
+            help="Name of the job.",
             panel=Panel.JOB,
             metavar="TEXT",
             editable=True,
@@ -179,8 +179,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     tags: Annotated[
         tuple[str, ...],
         about(
-            "to find jobs by",
-            help="A tag. Repeatable.",
+            "labels to find jobs by",
+            help="Tag the job. Repeatable.",
             panel=Panel.JOB,
             flag="--tag",
             metavar="TEXT",
@@ -192,7 +192,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     priority: Annotated[
         Priority,
         about(
-            "which jobs workers take first",
+            "order in which workers take jobs",
             help="urgent, high, normal or low.",
             panel=Panel.JOB,
             metavar="WORD",
@@ -202,8 +202,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     worker_tags: Annotated[
         tuple[str, ...],
         about(
-            "only a worker that has all of them takes the job",
-            help="Only a worker with it. Repeatable.",
+            "only a worker with all of them takes the job",
+            help="Require a worker with this tag. Repeatable.",
             panel=Panel.JOB,
             flag="--worker-tag",
             metavar="TAG",
@@ -217,7 +217,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "number of workers that crawl at once; 0 and 1: one worker",
             label="Workers per crawl",
-            help="Over N workers at once, or auto.",
+            help="Spread the crawl over N workers, or auto.",
             panel=Panel.JOB,
             metavar="N",
             editable=True,
@@ -229,7 +229,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     scope: Annotated[
         Scope,
         about(
-            "which URLs belong",
+            "which URLs belong to the crawl",
             words={
                 "host": "This host",
                 "subdomains": "Host and subdomains",
@@ -245,7 +245,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             'globs, or "re:" and a regular expression: one must match',
             label="Include only URLs matching",
-            help="Only URLs like this; re:… too. Repeatable.",
+            help="Only matching URLs; glob or re:REGEX. Repeatable.",
             panel=Panel.SCOPE,
             metavar="GLOB",
             of="patterns",
@@ -258,7 +258,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             'globs, or "re:" and a regular expression: none may match',
             label="Exclude URLs matching",
-            help="No URL like this; re:… too. Repeatable.",
+            help="Skip matching URLs; glob or re:REGEX. Repeatable.",
             panel=Panel.SCOPE,
             metavar="GLOB",
             of="patterns",
@@ -269,9 +269,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     max_depth: Annotated[
         Count | None,
         about(
-            "links from a start URL; 0 is the start URLs alone",
+            "links from a start URL; 0: only the start URLs",
             label="Link depth",
-            help="Links from a start URL at most.",
+            help="Maximum links from a start URL.",
             panel=Panel.SCOPE,
             null="no limit",
             editable=True,
@@ -282,33 +282,33 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     max_externals: Annotated[
         Count,
         about(
-            "links out of scope whose URLs are requested too, but not followed",
+            "maximum links out of scope whose URLs are requested, but not followed",
             label="External links checked",
             least=0,
             most=LARGEST,
         ),
     ] = 0
-    strategy: Annotated[Strategy, about("in which order", label="Order", panel=Panel.SCOPE)] = (
+    strategy: Annotated[Strategy, about("crawl order", label="Order", panel=Panel.SCOPE)] = (
         Strategy.BREADTH_FIRST
     )
     ignore_robots: Annotated[
-        bool, about("do not ask robots.txt", label="Ignore robots.txt", panel=Panel.ACCESS)
+        bool, about("ignore robots.txt", label="Ignore robots.txt", panel=Panel.ACCESS)
     ] = False
     follow_nofollow: Annotated[
         bool,
         about(
-            "follow links that say rel=nofollow, meta or X-Robots-Tag too",
+            "follow links marked nofollow by rel, meta or X-Robots-Tag",
             label="Follow nofollow links",
-            help="Follow nofollow links as well.",
+            help="Follow nofollow links.",
             panel=Panel.SCOPE,
         ),
     ] = False
     store_noindex: Annotated[
         bool,
         about(
-            "keep the text of pages that say noindex",
+            "keep the text of pages marked noindex",
             label="Keep text of noindex pages",
-            help="Keep text of noindex pages too.",
+            help="Keep the text of noindex pages.",
             panel=Panel.OUTPUT,
         ),
     ] = False
@@ -318,7 +318,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "between two requests to one host",
             label="Delay between requests",
-            help="Between requests to a host; else {default}.",
+            help="Between requests to a host; default {default}.",
             panel=Panel.PACE,
             editable=True,
             least=0,
@@ -328,9 +328,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     per_host: Annotated[
         Count,
         about(
-            "requests under way at once to one host",
+            "concurrent requests to one host",
             label="Concurrent requests per host",
-            help="Requests at once to a host; else {default}.",
+            help="Concurrent requests per host; default {default}.",
             panel=Panel.PACE,
             editable=True,
             least=1,
@@ -340,9 +340,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     concurrency: Annotated[
         Count,
         about(
-            "requests under way at once to all hosts",
+            "concurrent requests to all hosts",
             label="Concurrent requests in total",
-            help="Requests at once, all told; else {default}.",
+            help="Concurrent requests in total; default {default}.",
             panel=Panel.PACE,
             editable=True,
             least=1,
@@ -352,7 +352,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     crawl_delay_cap_s: Annotated[
         Seconds,
         about(
-            "the most that robots.txt can ask for",
+            "upper limit of the delay that robots.txt can set",
             label="Longest delay for robots.txt",
             least=0,
             most=FOREVER_S,
@@ -364,7 +364,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "for one request as a whole",
             label="Request timeout",
-            help="For a whole request; else {default}.",
+            help="For a whole request; default {default}.",
             panel=Panel.PACE,
             above=0,
             most=FOREVER_S,
@@ -373,9 +373,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     max_body: Annotated[
         Bytes,
         about(
-            "bytes, on the wire and decoded alike",
+            "bytes, both on the wire and decoded",
             label="Largest response",
-            help="Of one body at most; else {default}.",
+            help="Maximum size of a body; default {default}.",
             panel=Panel.PACE,
             least=1,
             most=1024**3,
@@ -392,7 +392,12 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     ] = 2
     user_agent: Annotated[
         str,
-        about("empty: that of the instance", help="Who asks.", panel=Panel.ACCESS, metavar="TEXT"),
+        about(
+            "empty: that of the instance",
+            help="User-Agent to send.",
+            panel=Panel.ACCESS,
+            metavar="TEXT",
+        ),
     ] = ""
     headers: Annotated[
         tuple[tuple[str, str], ...],
@@ -413,19 +418,19 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     allow_addresses: Annotated[
         tuple[str, ...],
         about(
-            "private addresses that may be connected to",
+            "private addresses that the job may connect to",
             label="Allow private addresses",
-            help="Open a private host, CIDR or either:PORT. Repeatable.",
+            help="Allow a private host or CIDR, optionally :PORT. Repeatable.",
             panel=Panel.ACCESS,
             flag="--allow-address",
             metavar="ADDR",
-            of="hosts, CIDRs or either with `:PORT`",
+            of="hosts or CIDRs, optionally with `:PORT`",
         ),
     ] = ()
     allow_private: Annotated[
         bool,
         about(
-            "open all private addresses", label="Allow all private addresses", panel=Panel.ACCESS
+            "allow all private addresses", label="Allow all private addresses", panel=Panel.ACCESS
         ),
     ] = False
 
@@ -440,11 +445,11 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     full_every: Annotated[
         Count | None,
         about(
-            "of the runs of a schedule, every so many fetch all pages; 1: all runs do",
+            "every Nth run of a schedule fetches all pages; 1: every run",
             label="Fetch everything every Nth run",
-            help="Every Nth run of a schedule fetches all.",
+            help="Fetch all pages in every Nth run of a schedule.",
             panel=Panel.RECRAWL,
-            null="none but the first",
+            null="only the first run",
             least=1,
             most=1_000,
         ),
@@ -452,21 +457,21 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     confirm_changes: Annotated[
         bool,
         about(
-            "fetch a page that differs from the earlier run once more: what differs between the "
-            "two is no change",
+            "fetch a page that differs from the earlier run once more: differences between the "
+            "two fetches are noise",
             label="Fetch changed pages twice",
-            help="Fetch what seems changed twice.",
+            help="Fetch changed pages twice to detect noise.",
             panel=Panel.RECRAWL,
         ),
     ] = False
     noise_after: Annotated[
         Count | None,
         about(
-            "lines that differ in so many runs of a schedule, one after the other, are no change",
+            "lines that differ in this many consecutive runs of a schedule are noise",
             label="Ignore lines that differ in N runs",
-            help="Lines that differ in N runs in a row are no change.",
+            help="Ignore lines that differ in N consecutive runs.",
             panel=Panel.RECRAWL,
-            null="however often a line differs, it is one",
+            null="never ignored",
             editable=True,
             least=2,
             most=10,
@@ -475,9 +480,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     ignore_text: Annotated[
         tuple[str, ...],
         about(
-            '"re:" and a regular expression: lines that match are no change',
+            '"re:" and a regular expression: changes in matching lines are ignored',
             label="Ignore lines matching",
-            help="Lines like re:… are no change. Repeatable.",
+            help="Ignore changes in lines matching re:REGEX. Repeatable.",
             panel=Panel.RECRAWL,
             metavar="PATTERN",
             of="patterns",
@@ -488,9 +493,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     ignore_css: Annotated[
         tuple[str, ...],
         about(
-            "elements that are left out of the text, and so are no change",
+            "CSS selectors of elements to leave out of the text, and so of comparisons",
             label="Leave out elements",
-            help="Leave these elements out of the text. Repeatable.",
+            help="Leave out these elements. Repeatable.",
             panel=Panel.RECRAWL,
             metavar="CSS",
             of="selectors",
@@ -500,7 +505,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     text: Annotated[
         TextMode,
         about(
-            "what text is kept",
+            "text to keep",
             words={
                 "none": "None",
                 "text": "All text",
@@ -514,8 +519,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     extract: Annotated[
         tuple[tuple[str, str], ...],
         about(
-            'what "CSS" or "CSS@attribute" finds, under a name',
-            help="Keep what CSS or CSS@attr finds.",
+            'fields to extract, by name: "CSS" or "CSS@attribute"',
+            help="Extract a field by CSS or CSS@attr.",
             panel=Panel.OUTPUT,
             metavar="N=CSS",
             of="selectors",
@@ -524,7 +529,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     keep_html: Annotated[
         bool,
         about(
-            "keep bodies and headers too",
+            "keep bodies and headers",
             label="Keep HTML and headers",
             panel=Panel.OUTPUT,
             flag="--keep",
@@ -534,7 +539,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     keep_anchors: Annotated[
         bool,
         about(
-            "keep the ids of elements, so that fragments of links can be checked",
+            "keep the ids of elements, to check the fragments of links",
             label="Keep ids of elements",
         ),
     ] = False
@@ -542,9 +547,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     retention_s: Annotated[
         Seconds | None,
         about(
-            "of the job once it has ended",
+            "retention of the job once it has ended",
             label="Keep the job for",
-            help="Keep the ended job: 90d, forever.",
+            help="Keep the ended job for: 90d, forever.",
             panel=Panel.JOB,
             null="as the settings say",
             editable=True,
@@ -556,8 +561,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     webhooks: Annotated[
         tuple[JobWebhook, ...],
         about(
-            "where events of the job are sent",
-            help="Tell this URL how it ends. Repeatable.",
+            "webhooks for events of the job",
+            help="Send events of the job to URL. Repeatable.",
             panel=Panel.JOB,
             flag="--webhook",
             metavar="URL",

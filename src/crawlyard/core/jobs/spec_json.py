@@ -43,25 +43,25 @@ ENDLESS = "forever"
 """The written form of `FOREVER_S`."""
 
 NO_LIMIT = "none"
-"""Another written form of null in a limit: in a merge patch, null takes the limit away."""
+"""Another form of null in a limit: in a merge patch, null would remove the limit."""
 
 
 class FormField(Struct, frozen=True, kw_only=True):
-    """How one field is written; *read* raises `ValueError` that says what was expected."""
+    """JSON form of one field; *read* raises `ValueError` with what was expected."""
 
     field: Field
-    accepts: str  # in words, as Markdown
+    accepts: str  # accepted values, as Markdown
     read: Callable[[object], Any]
     write: Callable[[Any], object]
 
     @property
     def path(self) -> str:
-        """Return where it is in the form: "limits.duration_s"."""
+        """Its path in the form: "limits.duration_s"."""
         return self.field.path
 
     @property
     def also(self) -> str:
-        """Return another path that is accepted ("limits.duration"), or nothing."""
+        """Another accepted path ("limits.duration"), or nothing."""
         return self.path.removesuffix("_s") if self.field.unit == "s" else ""
 
 
@@ -76,20 +76,20 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
         if not is_list(item) or len(item) != 2:
             raise ValueError(f"{expected}, got {shown(item)} in the list")
         if not isinstance(item[1], str):
-            said = f"expected text for {shown(item[0])}, got {shown(item[1])}"
-            raise ValueError(said)  # noqa: TRY004 - as `float` does
+            message = f"expected text for {shown(item[0])}, got {shown(item[1])}"
+            raise ValueError(message)  # noqa: TRY004 - as `float` does
         pairs.append((text(item[0]), item[1]))
     return tuple(pairs)
 
 
 def _word(kind: type[Enum]) -> Callable[[object], Any]:
-    known = {str(member): member for member in kind}
+    members = {str(member): member for member in kind}
 
     def read(value: object) -> Any:
         word = value.strip().lower() if isinstance(value, str) else ""
-        if word not in known:
-            raise ValueError(none_of(value, known))
-        return known[word]
+        if word not in members:
+            raise ValueError(none_of(value, members))
+        return members[word]
 
     return read
 
@@ -173,8 +173,8 @@ def _spread(value: object) -> SpreadOver:
     return Spread.AUTO if value == Spread.AUTO else whole(value)
 
 
-def _bare(asked: SpreadOver) -> object:
-    return str(asked) if isinstance(asked, Spread) else asked
+def _bare(spread: SpreadOver) -> object:
+    return str(spread) if isinstance(spread, Spread) else spread
 
 
 # --- the fields
@@ -186,12 +186,12 @@ _SPECIAL: Mapping[str, _Way] = {
     "retention_s": ("seconds, a duration or `forever`", _retention, _kept),
     "unique_key": ("text", text, lambda key: key),
     "webhooks": (
-        "a list of URLs, or of objects with `url` and, if wished, `events` and `secret`",
+        "a list of URLs, or of objects with `url` and, optionally, `events` and `secret`",
         _webhooks,
         lambda hooks: [_webhook_form(hook) for hook in hooks],
     ),
 }
-"""What fields accept, and how it is read and written, where their type does not determine it."""
+"""Accepted values, reader and writer of fields whose type does not determine them."""
 
 
 def _same(value: Any) -> Any:
@@ -210,7 +210,7 @@ def _form_field(field: Field) -> FormField:
 
 
 def _by_type(field: Field) -> _Way:
-    """Return what a field accepts, and how it is read and written, as its type says."""
+    """Return the accepted values, reader and writer of a field, as its type determines them."""
     of, kind = field.about.of, field.choices
     if kind is not None:
         words = ", ".join(f"`{word}`" for word in kind)
@@ -368,18 +368,18 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     """A request for a job: a form, which may override fields of a template."""
 
     form: Mapping[str, object]
-    template: str | None = None  # a reference to a template
+    template: str | None = None  # id or name
     template_version: int | None = None
     params: Mapping[str, object] = struct_field(default_factory=dict)
     start_at: datetime | None = None
-    grant: bool = False  # an admin lets this job have what the settings do not grant
+    grant: bool = False  # an admin allows this job what the settings do not grant
 
 
 def read_request(body: Mapping[str, Any]) -> JobRequest:
-    """Return what the body of a request for a job says.
+    """Return the request for a job in *body*.
 
     Raises:
-        Invalid: one of the fields that are not the form's is not what is expected.
+        Invalid: a field beside the form is invalid.
     """
     rest = dict(body)
     template, version = rest.pop("template", None), rest.pop("template_version", None)
@@ -401,7 +401,7 @@ def read_request(body: Mapping[str, Any]) -> JobRequest:
 
 
 def instant_of(field: str, value: object) -> datetime:
-    """Return an instant as RFC 3339 writes it.
+    """Return the instant in RFC 3339 text.
 
     Raises:
         Invalid: it is none, or has no offset.
@@ -462,8 +462,8 @@ def _unknown(path: str) -> Invalid:
         return Invalid(path, f"there is no such field; did you mean {_OTHER_NAMES[path]}?")
     group = path.partition(".")[0]
     inside = f"{group}." if group in _GROUPS else ""
-    known = [name.removeprefix(inside) for name in _BY_ANY_PATH if name.startswith(inside)]
-    near = [name for name in (*known, *_GROUPS) if "." not in name and name != group]
+    names = [name.removeprefix(inside) for name in _BY_ANY_PATH if name.startswith(inside)]
+    near = [name for name in (*names, *_GROUPS) if "." not in name and name != group]
     return unknown(path, path.removeprefix(inside), near, "field")
 
 
@@ -484,17 +484,23 @@ def changes_of(patch: Form, check: SpecCheck | None = None) -> dict[str, Any]:
     Raises:
         Invalid: as for `values_of`, which takes *check*.
     """
-    given: dict[str, object] = {}
+    members: dict[str, object] = {}
     cleared: list[str] = []
     for name, value in patch.items():
         if isinstance(value, Mapping):
-            cleared += [f"{name}.{inner}" for inner, one in value.items() if one is None]
-            given[name] = {inner: one for inner, one in value.items() if one is not None}
+            cleared += [
+                f"{name}.{inner}" for inner, inner_value in value.items() if inner_value is None
+            ]
+            members[name] = {
+                inner: inner_value
+                for inner, inner_value in value.items()
+                if inner_value is not None
+            }
         elif value is None:
             cleared.append(name)
         else:
-            given[name] = value
-    changes = values_of(given, check)
+            members[name] = value
+    changes = values_of(members, check)
     for path in cleared:
         own = [f for f in FIELDS.values() if path and path in (f.path, f.also, f.field.group)]
         if not own:

@@ -17,11 +17,11 @@ BUCKETS = MOST_SHARDS
 """The number of hash buckets for hosts. Each shard has some of them; more shards would get none."""
 
 REST = timedelta(seconds=2)
-"""For this long, a free shard is left to workers that have none of its job, and one that was given
-back for a worker to that worker."""
+"""How long a free shard is left to workers that have no other shard of its job, and a shard that
+was given back for a certain worker to that worker."""
 
 LINGER = timedelta(seconds=2)
-"""A shard that has run dry waits this long for links from other shards before it is released."""
+"""How long a shard without URLs waits for links from other shards before it is released."""
 
 COUNTED = ("pages", "bytes", "errors", "render_s")
 """The limits that are handed out in portions; running time belongs to the job, not to a shard."""
@@ -78,40 +78,40 @@ def shard_of(host: str, of: int, starts: Starts = ()) -> int:
     return bucket_of(host, starts) % of + 1
 
 
-def to_give_back(held: Mapping[int, str], coming: Iterable[str], asker: str) -> int | None:
+def to_give_back(holders: Mapping[int, str], coming: Iterable[str], asker: str) -> int | None:
     """Return the shard of a job that its holder gives back for *asker*, a worker with a free slot.
 
-    *held* has the holders of the shards in which something waits, *coming* the workers for which
+    *holders* has the holders of the shards in which something waits, *coming* the workers for which
     others are being given back. Of the holder with the most shards, it is the last one, if *asker*
     has at least two fewer. So all have the same number in the end, or one more; as each move
     makes the difference smaller, none is undone by the next.
     """
-    counts = Counter([*held.values(), *coming])
-    holder = max(held.values(), key=lambda worker: (counts[worker], worker), default=asker)
+    counts = Counter([*holders.values(), *coming])
+    holder = max(holders.values(), key=lambda worker: (counts[worker], worker), default=asker)
     if counts[holder] < counts[asker] + 2:
         return None
-    return max(number for number, worker in held.items() if worker == holder)
+    return max(number for number, worker in holders.items() if worker == holder)
 
 
 class Extent(Struct, frozen=True, kw_only=True):
-    """How large a job is, as far as known before it starts or continues."""
+    """Size of a job, as far as known before it starts or continues."""
 
     hosts: int  # with waiting URLs
     waiting: int  # URLs
     rate: float = 0.0  # URLs done per second when it last ran; 0: unknown
 
 
-def shards_for(asked: SpreadOver, extent: Extent) -> int:
+def shards_for(spread: SpreadOver, extent: Extent) -> int:
     """Return how many shards to split a job into; 0 means none: one worker runs all of it.
 
-    *asked* is a number, or `Spread.AUTO`: one shard per eight hosts, at most eight, unless one
+    *spread* is a number, or `Spread.AUTO`: one shard per eight hosts, at most eight, unless one
     worker would finish within a minute.
     """
-    if isinstance(asked, Spread):
+    if isinstance(spread, Spread):
         if extent.rate > 0 and extent.waiting / extent.rate < _WORTH_S:
             return 0
-        asked = min(_MOST_UNASKED, extent.hosts // _HOSTS_A_SHARD)
-    return asked if asked > 1 else 0
+        spread = min(_MOST_UNASKED, extent.hosts // _HOSTS_A_SHARD)
+    return spread if spread > 1 else 0
 
 
 # -- limits ------------------------------------------------------------------------------
@@ -119,24 +119,26 @@ def shards_for(asked: SpreadOver, extent: Extent) -> int:
 
 def spent(budget: Budget, usage: Usage) -> Budget:
     """Return what is left of *budget* after *usage*."""
-    return {name: max(0, left - getattr(usage, name)) for name, left in budget.items()}
+    return {name: max(0, amount - getattr(usage, name)) for name, amount in budget.items()}
 
 
-def granted(limits: Limits, used: Usage, mine: Budget, others: Iterable[Budget], of: int) -> Budget:
+def granted(
+    limits: Limits, used: Usage, mine: Budget, other_budgets: Iterable[Budget], of: int
+) -> Budget:
     """Return the new budget of a shard from its job's *limits*; *mine* is its current one.
 
-    *used* is the usage of the whole job; *others* are the budgets of its other shards. With *of*
+    *used* is the usage of the whole job; *other_budgets* are those of its other shards. With *of*
     shards, each gets at most half of its share of what is left. Portions get smaller near the end,
     and all of them together never exceed the limit.
     """
-    held = tuple(others)
+    budgets = tuple(other_budgets)
     budget: dict[str, float] = {}
     for name in COUNTED:
         ceiling = getattr(limits, name)
         if ceiling is None:
             continue
-        taken = sum(other.get(name, 0) for other in held)
-        room = max(0, ceiling - getattr(used, name) - taken)
+        reserved = sum(other.get(name, 0) for other in budgets)
+        room = max(0, ceiling - getattr(used, name) - reserved)
         portion = max(1, min(_PORTION[name], room // (2 * of)))
         budget[name] = min(room, max(mine.get(name, 0), portion))
     return budget
@@ -144,7 +146,7 @@ def granted(limits: Limits, used: Usage, mine: Budget, others: Iterable[Budget],
 
 def usable(budget: Budget) -> bool:
     """Return whether a shard with *budget* may start a request."""
-    return all(left > 0 for left in budget.values())
+    return all(amount > 0 for amount in budget.values())
 
 
 def once(duration_s: float, apart_s: float | None) -> float:
@@ -157,7 +159,7 @@ def once(duration_s: float, apart_s: float | None) -> float:
 
 
 class Share(Struct, frozen=True, kw_only=True):
-    """What the holder of a shard learns about the job in addition to its order."""
+    """Facts about the job that the holder of a shard gets in addition to its order."""
 
     budget: Budget = field(default_factory=dict)  # everything it has recorded is already counted
     left_s: float | None = None  # running time left for the job; None: no limit
@@ -177,9 +179,9 @@ class Allowance(Struct, frozen=True):
 
         A used-up budget does not end the crawl: the next checkpoint may extend it.
         """
-        for name, left in self.share.budget.items():
+        for name, amount in self.share.budget.items():
             flying = in_flight if name == "pages" else 0
-            if getattr(usage, name) + flying >= getattr(self.told, name) + left:
+            if getattr(usage, name) + flying >= getattr(self.told, name) + amount:
                 return Decision(allowed=False, limit=name, detail="the shard's part is used up")
         left_s = self.share.left_s
         if left_s is not None and usage.duration_s >= self.told.duration_s + left_s:

@@ -10,10 +10,10 @@ MAX_UNIQUE_KEY = 200
 UniqueKey: TypeAlias = Annotated[
     str | None,
     about(
-        "a job of yours that has the same key already is returned instead of a new one, "
+        "if you have a job with this key, it is returned and no new one is created, "
         "for as long as it exists",
         label="Unique key",
-        help="Return the job that has this key, if any.",
+        help="Return the existing job with this key, if any.",
         panel=Panel.JOB,
         metavar="KEY",
         null="each request makes a new job",

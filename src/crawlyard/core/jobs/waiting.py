@@ -18,20 +18,20 @@ from crawlyard.core.workers.status import WorkerReport
 
 
 class WaitReason(StrEnum):
-    """What a job is waiting for before its next page; this list is closed."""
+    """Wait reasons of a job before its next page; this list is closed."""
 
-    DUE_TIME = auto()  # pending: it may not begin before
+    DUE_TIME = auto()  # pending: its start time has not come
     QUOTA = auto()  # pending: its owner's quota is used up
     LEASE = auto()  # pending: its last worker still stores what was in flight
     NO_WORKER = auto()  # pending: no worker is alive, or none of them takes jobs
-    WORKER_TAGS = auto()  # pending: no worker has the tags that it needs
-    SLOT = auto()  # pending: all slots of the workers that may take it are taken or reserved
-    QUEUE = auto()  # pending: its place among those that are due; `position`
-    HOST = auto()  # running: all hosts that it asks hold it off, or are paused
+    WORKER_TAGS = auto()  # pending: no worker has its required tags
+    SLOT = auto()  # pending: all slots of matching workers are taken or reserved
+    QUEUE = auto()  # pending: other due jobs are ahead; `position`
+    HOST = auto()  # running: all its hosts are on hold, or paused
 
 
 _NOBODY = "no worker is alive (crawlyard work runs one)"
-_NOBODY_TAKES = "no worker takes jobs: those there are were told to be quiet, or are stopping"
+_NOBODY_TAKES = "no worker takes jobs: all live workers are draining or stopping"
 
 
 class Wait(Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class Wait(Struct, frozen=True, kw_only=True):
 
     reason: WaitReason
     detail: str
-    until: datetime | None = None  # when it is over, if known
+    until: datetime | None = None  # expected end, if known
     quota: str | None = None  # of QUOTA: running, pages_per_day or bytes_per_day
     position: int | None = None  # of QUEUE, from 1; None: beyond the places counted
     hosts: tuple[str, ...] = ()  # of HOST
@@ -59,8 +59,8 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     def free(self, level: Priority) -> int:
         """Return how many more jobs of *level* may start now."""
         working = [worker for worker in self.workers if worker.claims]
-        kept = [0 if level is Priority.URGENT else worker.reserved for worker in working]
-        pairs = zip(working, kept, strict=True)
+        reserved = [0 if level is Priority.URGENT else worker.reserved for worker in working]
+        pairs = zip(working, reserved, strict=True)
         return sum(max(0, worker.slots - len(worker.running) - n) for worker, n in pairs)
 
     def for_tags(self, needs: Collection[str]) -> "Surroundings":
@@ -75,24 +75,24 @@ def pending_waits(
     quota: str | None,
     place: int | None,
     *,
-    held: bool,
+    is_held: bool,
     among: Surroundings,
 ) -> tuple[Wait, ...]:
     """Return what a pending job waits for; what ends first comes first.
 
     *quota* is the part of its owner's quota that is used up. *place* is how many jobs are ahead of
-    it (``None``: more than were counted). *held* means that its last worker has not released it
+    it (``None``: more than were counted). *is_held* means that its last worker has not released it
     yet.
     """
     waits: list[Wait] = []
     if job.due_at > now:
-        what = "its next attempt" if job.state_reason is StateReason.WAITING_RETRY else "its start"
-        detail = f"{what} is due in {_told(job.due_at - now)}"
+        start = "its next attempt" if job.state_reason is StateReason.WAITING_RETRY else "its start"
+        detail = f"{start} is due in {_duration(job.due_at - now)}"
         waits.append(Wait(reason=WaitReason.DUE_TIME, detail=detail, until=job.due_at))
     if quota is not None:
         waits.append(_of_quota(job.owner, quota, now))
-    if held:
-        detail = "its last worker still stores what was in flight"
+    if is_held:
+        detail = "its last worker is still storing what was in flight"
         waits.append(Wait(reason=WaitReason.LEASE, detail=detail))
     if not among.slots:
         detail = _NOBODY if not among.workers else _NOBODY_TAKES
@@ -117,16 +117,22 @@ def pending_waits(
 def running_waits(job: Job, now: datetime, workers: Collection[WorkerReport]) -> tuple[Wait, ...]:
     """Return the wait of a running job for its hosts, if all of them are on hold or paused."""
     every = (host for worker in workers for host in worker.hosts if job.id in host.jobs)
-    asked = [host for host in every if not host.idle]
-    shut = [host for host in asked if host.state is HostState.PAUSED]
-    held = [host for host in asked if host not in shut and host.is_held(now)]
-    if not asked or len(shut) + len(held) < len(asked) or any(host.in_flight for host in asked):
+    active = [host for host in every if not host.idle]
+    shut = [host for host in active if host.state is HostState.PAUSED]
+    on_hold = [host for host in active if host not in shut and host.is_held(now)]
+    if (
+        not active
+        or len(shut) + len(on_hold) < len(active)
+        or any(host.in_flight for host in active)
+    ):
         return ()
-    until = min((host.held_until for host in held if host.held_until is not None), default=None)
+    until = min((host.held_until for host in on_hold if host.held_until is not None), default=None)
     details = [f"an operator has paused {_some(shut)}"] if shut else []
     if until is not None:
-        details.append(f"{_some(held)} refused requests; asked again in {_told(until - now)}")
-    names = tuple(sorted({host.host for host in asked}))[:20]
+        details.append(
+            f"{_some(on_hold)} refused requests; next request in {_duration(until - now)}"
+        )
+    names = tuple(sorted({host.host for host in active}))[:20]
     return (Wait(reason=WaitReason.HOST, detail="; ".join(details), until=until, hosts=names),)
 
 
@@ -160,7 +166,7 @@ def _reason(job: Job, quota: str | None, *, due: bool) -> StateReason:
 
 def _of_quota(owner: str, part: str, now: datetime) -> Wait:
     if part == "running":
-        detail = f"as many jobs of {owner} run as may (quota.running)"
+        detail = f"{owner} runs as many jobs as allowed (quota.running)"
         return Wait(reason=WaitReason.QUOTA, detail=detail, quota=part)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     detail = f"the {DAILY[part]} of {owner} for today are used up (quota.{part})"
@@ -169,8 +175,8 @@ def _of_quota(owner: str, part: str, now: datetime) -> Wait:
 
 def _of_tags(needs: Collection[str]) -> Wait:
     tags = sorted(set(needs))
-    asked = " ".join(f"--tag {tag}" for tag in tags)
-    detail = f"no worker has {' and '.join(tags)} (crawlyard work {asked} runs one)"
+    options = " ".join(f"--tag {tag}" for tag in tags)
+    detail = f"no worker has {' and '.join(tags)} (crawlyard work {options} runs one)"
     return Wait(reason=WaitReason.WORKER_TAGS, detail=detail)
 
 
@@ -183,7 +189,7 @@ def _of_queue(place: int | None, most: int) -> Wait:
     return Wait(reason=WaitReason.QUEUE, detail=detail, position=place + 1)
 
 
-def _told(length: timedelta) -> str:
+def _duration(length: timedelta) -> str:
     """Return a duration in its two largest units."""
     seconds = max(1, round(length.total_seconds()))
     parts = []

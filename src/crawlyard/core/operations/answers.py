@@ -1,4 +1,4 @@
-"""The shapes of operations, and of what is done to many jobs."""
+"""Answers about operations, and results of bulk actions."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,35 +10,35 @@ from crawlyard.core.operations.operation import Operation
 
 @derived
 class OperationOut(Operation, Wire, frozen=True, kw_only=True):
-    """Something done to many things, in the background."""
+    """A background operation on many records."""
 
     object: Literal["operation"] = "operation"
-    request: dict[str, Any]  # what is done
+    request: dict[str, Any]  # the action and its parameters
     links: dict[str, str]
 
     @classmethod
     def of(cls, operation: Operation) -> "OperationOut":
         """Return the answer; the ids of its jobs are left out, there may be thousands."""
         hidden = {"ids", "upto"}
-        shown = {name: value for name, value in operation.request.items() if name not in hidden}
+        visible = {name: value for name, value in operation.request.items() if name not in hidden}
         own = f"{API}/operations/{operation.id}"
         return cls.filled(
             operation,
-            request=shown,
+            request=visible,
             links={"self": own, "cancel": f"{own}/cancel"},
         )
 
 
 @derived
 class ResultOut(Result, Wire, frozen=True, kw_only=True):
-    """What became of one job, or would; *code* is that of a problem, null: it was done."""
+    """Result of an action or dry run for one job; *code* is that of a problem, null: done."""
 
     ok: Annotated[bool, after("id")]
 
 
 @derived
 class BulkOut(BulkDone, Wire, frozen=True, kw_only=True):
-    """What became of many jobs: *results*, or an *operation* that does it."""
+    """Results of a bulk action: *results*, or the *operation* that performs it."""
 
     object: Literal["bulk"] = "bulk"
     succeeded: Annotated[int, after("count")]

@@ -15,11 +15,11 @@ from crawlyard.core.operations.operation import Operation
 from crawlyard.errors import IllegalMove, Invalid
 
 MOST_IDS = 10_000
-"""Jobs that can be named by id."""
+"""Maximum jobs named by id."""
 
 
 class JobAction(StrEnum):
-    """What can be done to many jobs."""
+    """Bulk actions on jobs."""
 
     PAUSE = auto()
     RESUME = auto()
@@ -32,11 +32,11 @@ class JobAction(StrEnum):
 
 
 class RetryScope(StrEnum):
-    """What part of a job is retried."""
+    """Parts of a job to retry."""
 
     ALL = auto()  # a new job with the same spec
     FAILED = auto()  # the same job, its failed URLs
-    NOW = auto()  # the wait of a pending one is over
+    NOW = auto()  # a pending job stops waiting
 
 
 class BulkAction(Struct, frozen=True, kw_only=True):
@@ -54,14 +54,14 @@ class BulkAction(Struct, frozen=True, kw_only=True):
     kinds: frozenset[ErrorKind] = frozenset()  # of RETRY, where the scope is FAILED
 
     def __post_init__(self) -> None:
-        wanted = self.action is JobAction.SET_PRIORITY
-        if wanted is (self.priority is None):
-            needs = "expected one for set_priority" if wanted else "only set_priority takes one"
+        needs_tags = self.action is JobAction.SET_PRIORITY
+        if needs_tags is (self.priority is None):
+            needs = "expected one for set_priority" if needs_tags else "only set_priority takes one"
             raise Invalid("priority", needs)
-        wanted = self.action in _TAGGING
-        if wanted is not bool(self.tags):
+        needs_tags = self.action in _TAGGING
+        if needs_tags is not bool(self.tags):
             takers = " and ".join(_TAGGING)
-            needs = f"expected one for {self.action}" if wanted else f"only {takers} take them"
+            needs = f"expected one for {self.action}" if needs_tags else f"only {takers} take them"
             raise Invalid("tags", needs)
 
     def changes_of(self, spec: JobSpec) -> Mapping[str, object]:
@@ -76,7 +76,7 @@ class BulkAction(Struct, frozen=True, kw_only=True):
 
     @property
     def doubles(self) -> bool:
-        """Return whether repeating it would create something twice."""
+        """Whether repeating it would create something twice."""
         return self.action is JobAction.RETRY and self.scope is RetryScope.ALL
 
 
@@ -94,7 +94,7 @@ class Chosen(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """The result for one job."""
+    """Outcome of a bulk action for one job."""
 
     id: str
     code: str | None = None  # of a problem; None on success
@@ -127,19 +127,19 @@ class BulkDone(Struct, frozen=True, kw_only=True):
         return len(self.results) - self.succeeded
 
 
-def request_of(asked: BulkAction, **jobs: object) -> Mapping[str, object]:
+def request_of(action: BulkAction, **jobs: object) -> Mapping[str, object]:
     """Return the request of the operation that does this to *jobs*."""
-    request: dict[str, Any] = to_builtins(asked) | to_builtins(jobs)
+    request: dict[str, Any] = to_builtins(action) | to_builtins(jobs)
     return request
 
 
 def action_in(request: Mapping[str, object]) -> BulkAction:
-    """Return the action in the request of an operation."""
+    """Return the action that `request_of` encoded in *request*."""
     return convert(request, BulkAction)
 
 
 def conditions_in(request: Mapping[str, object]) -> tuple[Condition, ...]:
-    """Return the conditions in the request of an operation."""
+    """Return the conditions that select the jobs of a bulk request; none if it names ids."""
     return convert(request["where"], tuple[Condition, ...])
 
 
@@ -151,30 +151,30 @@ MOVES: Mapping[JobAction, Move] = {
 """Actions that are a move."""
 
 
-def check_possible(asked: BulkAction, job: Job) -> None:
+def check_possible(action: BulkAction, job: Job) -> None:
     """Check that the state of *job* allows an action; it may still fail for other reasons.
 
     Raises:
         IllegalMove: the state does not allow it.
     """
-    move = MOVES.get(asked.action)
+    move = MOVES.get(action.action)
     if move is not None and job.state in DONE_IN[move]:
         return
-    word = asked.action.value.replace("_", " ")
-    if not _allowed(asked, job.state):
+    word = action.action.value.replace("_", " ")
+    if not _allowed(action, job.state):
         message = f"cannot {word} a job that is {STATE_WORDS[job.state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))
 
 
-def _allowed(asked: BulkAction, state: State) -> bool:
-    match asked.action:
+def _allowed(request: BulkAction, state: State) -> bool:
+    match request.action:
         case JobAction.DELETE:
             return state in DELETABLE
         case action if action in EDITS:
             return state is not State.CANCELLED
-        case JobAction.RETRY if asked.scope is RetryScope.NOW:
+        case JobAction.RETRY if request.scope is RetryScope.NOW:
             return Move.RETRY_NOW in LIFECYCLE[state]
         case JobAction.RETRY:
             return state.ended
         case _:
-            return MOVES[asked.action] in LIFECYCLE[state]
+            return MOVES[request.action] in LIFECYCLE[state]

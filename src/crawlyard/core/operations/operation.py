@@ -14,19 +14,19 @@ MOST_FAILURES = 100
 
 
 class OperationKind(StrEnum):
-    """What kind of operation it is."""
+    """Kinds of operations."""
 
-    JOBS = auto()  # an action on the jobs that a filter means
+    JOBS = auto()  # an action on the jobs that match a filter
     BACKFILL = auto()  # of a schedule
 
 
 class OperationState(StrEnum):
-    """The state of an operation."""
+    """States of an operation."""
 
     RUNNING = auto()
-    COMPLETED = auto()  # some of it may have failed: `failures` says what
+    COMPLETED = auto()  # items may have failed: see `failures`
     CANCELLED = auto()
-    FAILED = auto()  # it could not go on
+    FAILED = auto()  # it could not continue
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     owner: str
     kind: OperationKind
     state: OperationState = OperationState.RUNNING
-    request: Mapping[str, object]  # JSON: what to do
+    request: Mapping[str, object]  # JSON: the action
     total: int = 0
     done: int = 0
     failed: int = 0

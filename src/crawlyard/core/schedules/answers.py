@@ -1,4 +1,4 @@
-"""Answers about schedules, their ledger and their next runs."""
+"""Answers about schedules, their ledgers and their next runs."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ from crawlyard.errors import Invalid
 
 @derived
 class ScheduleOut(CrawlSchedule, Tagged, frozen=True, kw_only=True, dict=True):
-    """One schedule; credentials in its params and overrides show no value."""
+    """One schedule; values of credentials in its params and overrides are hidden."""
 
     object: Literal["schedule"] = "schedule"
     enabled: Annotated[bool, after("description")]
@@ -47,18 +47,18 @@ class ConvertedScheduleOut(Wire, frozen=True, kw_only=True):
     """A schedule as fields, and as the text of a file; credentials are as they were sent."""
 
     object: Literal["converted_schedule"] = "converted_schedule"
-    schedule: Mapping[str, Any]  # as `POST /schedules` takes it
+    schedule: Mapping[str, Any]  # as in `POST /schedules`
     content: str  # YAML
 
 
 class ScheduleTiesOut(Wire, frozen=True, kw_only=True):
-    """What is added to a schedule."""
+    """Additional data of a schedule."""
 
     recent: tuple[RecentTick, ...]  # its last 60 ticks, the latest first
 
 
 class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True, dict=True):
-    """One schedule, and what became of its last instants if that was asked for."""
+    """One schedule, with its recent ticks if requested."""
 
     expanded: ScheduleTiesOut | UnsetType = UNSET
 
@@ -66,24 +66,24 @@ class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True, dict=True):
     def with_recent(
         cls, shape: ScheduleOut, recent: Sequence[RecentTick] | None
     ) -> "ExpandedScheduleOut":
-        """Return *shape* with the last ticks of its schedule, if there are to be any."""
+        """Return *shape* with the recent ticks of its schedule; ``None``: not requested."""
         if recent is None:
             return cls.filled(shape, expanded=UNSET).at_beat(shape.beat)
         ties = ScheduleTiesOut(recent=tuple(recent))
-        # its tag is another whenever one of them changes
+        # its tag changes when any of them changes
         beat = crc32(repr((shape.beat, ties)).encode())
         return cls.filled(shape, expanded=ties).at_beat(beat)
 
 
 @derived
 class TickOut(Tick, Wire, frozen=True, kw_only=True):
-    """What became of one instant at which a schedule was due."""
+    """Outcome of one time at which a schedule was due."""
 
     object: Literal["tick"] = "tick"
 
     @classmethod
     def of(cls, tick: Tick) -> "TickOut":
-        """Return the answer without the words that its reason repeats."""
+        """Return the answer without words in its detail that repeat the reason."""
         # rows stored by earlier versions repeat the words of their reason: "asked for by ada"
         detail = tick.detail.removeprefix(f"{TICK_REASONS[TickReason.BY_USER]} ")
         return cls.filled(tick, detail=detail)
@@ -91,10 +91,10 @@ class TickOut(Tick, Wire, frozen=True, kw_only=True):
 
 @derived
 class TickJobOut(RunFacts, Wire, frozen=True, kw_only=True):
-    """How far the job of a tick came, and what it has changed."""
+    """Progress of a tick's job, and its changes."""
 
-    base_id: str | None  # the run that it is compared with; null: none, or it is not compared yet
-    changes: Mapping[str, int] | None  # pages by kind of change; null: it is not compared yet
+    base_id: str | None  # the run that it is compared with; null: none, or not compared yet
+    changes: Mapping[str, int] | None  # pages by kind of change; null: not compared yet
 
     @classmethod
     def of(cls, facts: RunFacts, changes: RunChanges | None) -> "TickJobOut":
@@ -105,32 +105,32 @@ class TickJobOut(RunFacts, Wire, frozen=True, kw_only=True):
 
 
 class TickTiesOut(Wire, frozen=True, kw_only=True):
-    """What is added to a tick."""
+    """Additional data of a tick."""
 
-    fate: str  # stopped if a limit has stopped the job, else its state; without a job, the outcome
+    fate: str  # stopped if a limit stopped the job, else its state; without a job, the outcome
     job: TickJobOut | None  # null: there is none, or it has been deleted
 
     @classmethod
     def of(cls, tick: Tick, job: TickJobOut | None) -> "TickTiesOut":
-        """Return what there is of the job of *tick*."""
+        """Return the data about the job of *tick*."""
         state, ended = (None, "") if job is None else (job.state, job.outcome)
         return cls(fate=fate_of(tick.outcome, state, ended), job=job)
 
 
 class ExpandedTickOut(TickOut, frozen=True, kw_only=True):
-    """A tick, and how far its job came if that was asked for."""
+    """A tick, with the progress of its job if requested."""
 
     expanded: TickTiesOut | UnsetType = UNSET
 
 
 class ComingOut(Wire, frozen=True, kw_only=True):
-    """One instant at which something is due."""
+    """A future time at which a schedule is due."""
 
     at: datetime
     local: str  # RFC 3339 with the offset of the zone at that instant
-    zone: str  # how the zone is called then: CET, CEST
+    zone: str  # abbreviation of the zone at that time: CET, CEST
     in_s: float
-    remark: str  # what a clock change does to it, mostly nothing
+    remark: str  # effect of a clock change; usually empty
 
     @classmethod
     def of(cls, table: Timetable, zone: ZoneInfo, at: datetime, now: datetime) -> "ComingOut":
@@ -146,11 +146,11 @@ class ComingOut(Wire, frozen=True, kw_only=True):
 
 
 class AheadOut(Wire, frozen=True, kw_only=True):
-    """What is to come of one schedule."""
+    """Future runs of one schedule."""
 
     object: Literal["ahead"] = "ahead"
     schedule_id: str
-    overdue_at: datetime | None  # should have been fired, were a scheduler there
+    overdue_at: datetime | None  # when it should have run, if no scheduler is running
     next: tuple[ComingOut, ...]
 
     @classmethod
@@ -161,7 +161,7 @@ class AheadOut(Wire, frozen=True, kw_only=True):
         instants: Sequence[datetime],
         now: datetime,
     ) -> "AheadOut":
-        """Return the answer for *instants* at which *schedule* will be due, seen at *now*."""
+        """Return the answer for the next *instants* of *schedule*, as of *now*."""
         table = timetable(schedule.when, schedule.zone, schedule.anchor)
         zone = zone_of(schedule.zone)
         coming = tuple(ComingOut.of(table, zone, at, now) for at in instants)
@@ -170,15 +170,15 @@ class AheadOut(Wire, frozen=True, kw_only=True):
 
 @derived
 class BackfillOut(Backfilled, Wire, frozen=True, kw_only=True):
-    """What a backfill did, or would do; *kept* instants had run, wait, or are still to come."""
+    """Result of a backfill, or of its dry run; *kept* runs have run, wait, or are in the future."""
 
     object: Literal["backfill"] = "backfill"
     runs: tuple[TickOut, ...]
-    operation_id: str | None = None  # of the operation that does it, where there are many
+    operation_id: str | None = None  # the operation that performs it, if there are many runs
 
 
 class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):
-    """What the deletion of a schedule would delete; jobs that it has submitted stay."""
+    """Extent of deleting a schedule; the jobs that it submitted stay."""
 
     object: Literal["schedule_deletion"] = "schedule_deletion"
     schedule_id: str
@@ -188,7 +188,7 @@ class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, schedule: CrawlSchedule, runs: int) -> "ScheduleDeletionOut":
-        """Return what deleting a schedule with so many rows in its ledger would delete."""
+        """Return the extent of deleting a schedule with so many rows in its ledger."""
         return cls(schedule_id=schedule.id, name=schedule.name, runs=runs)
 
 
@@ -200,7 +200,7 @@ def _when_text(schedule: CrawlSchedule) -> str:
 
 
 class TimetableOut(Wire, frozen=True, kw_only=True):
-    """What a timetable means, and the next instants at which it is due."""
+    """Meaning of a timetable, and the next times at which it is due."""
 
     object: Literal["timetable"] = "timetable"
     when: str
@@ -219,12 +219,12 @@ class TimetableOut(Wire, frozen=True, kw_only=True):
         now: datetime,
         **more: Any,
     ) -> Self:
-        """Return what *table* means, with *instants* at which it is due, seen at *now*."""
+        """Return the meaning of *table*, with *instants* at which it is due, as of *now*."""
         coming = [ComingOut.of(table, zone, at, now) for at in instants]
         return cls(when=when, zone=zone.key, kind=table.kind, text=table.text, next=coming, **more)
 
 
 class TimetablePreviewOut(TimetableOut, frozen=True, kw_only=True):
-    """What a time table means, its next runs, and what is to be known of them."""
+    """Meaning of a timetable, its next runs, and warnings about them."""
 
     warnings: tuple[TimetableWarning, ...]

@@ -1,4 +1,4 @@
-"""Calendar of schedules: what became of the times that were due, and what is to come."""
+"""Calendar of schedules: outcomes of past runs, and future runs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,9 @@ from crawlyard.core.schedules.schedule import TickOutcome
 
 
 def fate_of(outcome: str, job_state: str | None, ended: str) -> str:
-    """Return in a word what became of a tick: the state of its job, else its own outcome.
+    """Return the fate of a tick in a word: the state of its job, else its own outcome.
 
-    A job that a limit has stopped is ``stopped``; *ended* is its `outcome_of`.
+    A job that a limit stopped is ``stopped``; *ended* is its `outcome_of`.
     """
     if job_state is None or outcome == TickOutcome.REPLACED:
         return outcome
@@ -22,20 +22,20 @@ def fate_of(outcome: str, job_state: str | None, ended: str) -> str:
 
 
 class RecentTick(Struct, frozen=True, kw_only=True):
-    """What became of one instant at which a schedule was due, and of its job."""
+    """Outcome of a recent tick and of its job."""
 
     due_at: datetime
     outcome: str
     reason: str
     job_id: str | None
-    job_state: str | None  # now; null: there is no job, or it has been deleted
-    fate: str  # stopped if a limit has stopped the job, else its state; without a job, the outcome
-    ended: str  # how the job ended, in a sentence; empty: it has not, or there is none
-    pages: int | None  # that the job has fetched
+    job_state: str | None  # current state; null: there is no job, or it has been deleted
+    fate: str  # stopped if a limit stopped the job, else its state; without a job, the outcome
+    ended: str  # outcome of the job in a sentence; empty: it has not ended, or there is none
+    pages: int | None  # fetched by the job
 
 
 class RunFacts(Struct, frozen=True, kw_only=True):
-    """How far the job of a tick came."""
+    """Progress of a tick's job."""
 
     state: str
     outcome: str  # its end in a sentence; empty: it has not ended
@@ -47,7 +47,7 @@ class RunFacts(Struct, frozen=True, kw_only=True):
 
 
 class TickCount(Struct, frozen=True, kw_only=True):
-    """How many ticks of one instant became the same."""
+    """Number of ticks of one time with the same fate."""
 
     due_at: datetime
     fate: str
@@ -55,13 +55,13 @@ class TickCount(Struct, frozen=True, kw_only=True):
 
 
 class Occurrence(Struct, frozen=True, kw_only=True):
-    """A time at which a schedule is due, or was."""
+    """A past or future time at which a schedule is due."""
 
     due_at: datetime
     schedule_id: str
     schedule_name: str
     enabled: bool
-    fate: str = ""  # what became of it, as of its job; empty: it is to come
+    fate: str = ""  # of a past run, see `fate_of`; empty: in the future
     job_id: str | None = None
 
 
@@ -71,22 +71,22 @@ class Calendar(Struct, frozen=True, kw_only=True):
     object: Literal["calendar"] = "calendar"
     occurrences: tuple[Occurrence, ...]
     whole: bool
-    until: datetime  # all before it are there
+    until: datetime  # complete up to this time
     unreadable: tuple[str, ...]  # ids of schedules whose timetable is no longer valid
 
 
 class CalendarHour(Struct, frozen=True, kw_only=True):
-    """One hour of a calendar in which something is due, or was."""
+    """One hour of a calendar with past or future runs."""
 
-    at: datetime  # when it begins
-    runs: int = 0  # to come, of schedules that are on
-    held: int = 0  # of paused ones
-    together: int = 0  # the most runs at one moment
-    fates: Mapping[str, int] = {}  # what became of those that were due, and of how many
+    at: datetime  # start of the hour
+    runs: int = 0  # future runs of schedules that are on
+    held: int = 0  # future runs of paused schedules
+    together: int = 0  # maximum runs at one moment
+    fates: Mapping[str, int] = {}  # number of past runs by fate
 
 
 class CalendarHours(Struct, frozen=True, kw_only=True):
-    """How many runs schedules have in each hour; hours without any are left out."""
+    """Number of runs of schedules in each hour; hours without any are left out."""
 
     object: Literal["calendar_hours"] = "calendar_hours"
     hours: tuple[CalendarHour, ...]
@@ -97,7 +97,7 @@ class CalendarHours(Struct, frozen=True, kw_only=True):
 
 
 class ComingHour(Struct, frozen=True, kw_only=True):
-    """The runs to come in one hour, counted as in `CalendarHour`."""
+    """Future runs in one hour, counted as in `CalendarHour`."""
 
     runs: int
     held: int
@@ -105,29 +105,29 @@ class ComingHour(Struct, frozen=True, kw_only=True):
 
 
 def coming_hours(coming: Iterable[Occurrence], zone: ZoneInfo) -> Mapping[datetime, ComingHour]:
-    """Return the runs to come by the hour of the clock in *zone*."""
+    """Return the future runs by the hour of the clock in *zone*."""
     moments: defaultdict[datetime, Counter[datetime]] = defaultdict(Counter)
-    held: Counter[datetime] = Counter()
+    counts: Counter[datetime] = Counter()
     for run in coming:
         hour = _beginning(run.due_at, zone)
         if run.enabled:
             moments[hour][run.due_at] += 1
         else:
-            held[hour] += 1
+            counts[hour] += 1
     return {
         hour: ComingHour(
             runs=moments[hour].total(),
-            held=held[hour],
+            held=counts[hour],
             together=max(moments[hour].values(), default=0),
         )
-        for hour in moments.keys() | held.keys()
+        for hour in moments.keys() | counts.keys()
     }
 
 
 def hours_of(
     past: Iterable[TickCount], coming: Mapping[datetime, ComingHour], zone: ZoneInfo
 ) -> tuple[CalendarHour, ...]:
-    """Return the hours of the clock in *zone* with what was due and what is to come."""
+    """Return the hours of the clock in *zone* that have past or future runs."""
     fates: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
     for tick in past:
         fates[_beginning(tick.due_at, zone)][tick.fate] += tick.count

@@ -44,7 +44,7 @@ class Field(Struct, frozen=True):
 
     @property
     def allowed(self) -> str:
-        """Return the allowed values, in words."""
+        """The allowed values, in words."""
         names = f", {self.names[0]}-{self.names[-1]}" if self.names else ""
         return f"{self.first}-{self.last}{names}{self.specials}"
 
@@ -89,10 +89,10 @@ class Cron(Struct, frozen=True, kw_only=True):
 
     @property
     def fixed(self) -> bool:
-        """Return whether it names fixed times of day: neither minute nor hour starts with "*".
+        """Whether it names fixed times of day: neither minute nor hour starts with "*".
 
-        Source: cron(8) of Debian, "Special considerations": such jobs run once whatever
-        the clocks do; the others follow the wall clock.
+        Source: cron(8) of Debian, "Special considerations": such jobs run once regardless of
+        clock changes; the others follow the wall clock.
         """
         return not (self.minutes[0].star or self.hours[0].star)
 
@@ -113,7 +113,7 @@ def parse_cron(when: str) -> Cron:
         raise Invalid("when", f"expected at most {_LONGEST} characters, got {len(when)}")
     if when.lstrip().startswith("@"):
         return parse_cron(_alias(when.strip()))
-    words = [(found[0], found.start()) for found in _WORD.finditer(when)]
+    words = [(match[0], match.start()) for match in _WORD.finditer(when)]
     if len(words) != len(FIELDS):
         raise Invalid("when", _wrong_count(words))
     minutes, hours, days, months, weekdays = (
@@ -124,19 +124,21 @@ def parse_cron(when: str) -> Cron:
 
 def _alias(word: str) -> str:
     if word.lower() == "@reboot":
-        raise Invalid("when", "@reboot has no meaning here: a schedule outlives its machines")
+        raise Invalid("when", "@reboot is not supported: a schedule is not tied to a machine")
     if word.lower() not in ALIASES:
-        raise Invalid("when", f"there is no {word!r}; there are {', '.join(ALIASES)}")
+        raise Invalid("when", f"unknown name {word!r}; the names are {', '.join(ALIASES)}")
     return ALIASES[word.lower()]
 
 
 def _wrong_count(words: Sequence[tuple[str, int]]) -> str:
     names = ", ".join(field.name for field in FIELDS)
-    told = f"expected five fields ({names}), 'every 6h', 'at 2027-01-01T08:00' or a name such as "
-    told += f"@daily, got {len(words)} field{'' if len(words) == 1 else 's'}"
+    message = (
+        f"expected five fields ({names}), 'every 6h', 'at 2027-01-01T08:00' or a name such as "
+    )
+    message += f"@daily, got {len(words)} field{'' if len(words) == 1 else 's'}"
     if len(words) == len(FIELDS) + 1:
-        told += f"; there is no field for seconds or years: {words[-1][0]!r} is one too many"
-    return told + (f", at position {words[len(FIELDS)][1]}" if len(words) > len(FIELDS) else "")
+        message += f"; there is no field for seconds or years: {words[-1][0]!r} is one too many"
+    return message + (f", at position {words[len(FIELDS)][1]}" if len(words) > len(FIELDS) else "")
 
 
 def _refused(field: Field, at: int, message: str) -> Invalid:
@@ -185,9 +187,9 @@ def _special(field: Field, base: str, at: int) -> Term | None:
         name, _, which = base.partition("#")
         weekday = _value(field, name, at)
         if which not in tuple("12345"):
-            said = repr(which) if which else "nothing"
+            text = repr(which) if which else "nothing"
             place = at + len(name) + 1
-            raise _refused(field, place, f"expected 1-5 behind the '#', got {said}")
+            raise _refused(field, place, f"expected 1-5 after the '#', got {text}")
         return Term(first=weekday, last=weekday, nth=int(which))
     return None
 
@@ -195,7 +197,7 @@ def _special(field: Field, base: str, at: int) -> Term | None:
 def _step(field: Field, text: str, at: int) -> int:
     most = field.last
     if not _NUMBER.fullmatch(text):
-        raise _refused(field, at, f"expected a step of 1-{most} behind the '/', got {text!r}")
+        raise _refused(field, at, f"expected a step of 1-{most} after the '/', got {text!r}")
     if not 1 <= int(text) <= most:
         hint = "; 'every 90m' counts on over the hour" if field is MINUTE and int(text) else ""
         raise _refused(field, at, f"step {text} is out of 1-{most}{hint}")
@@ -206,9 +208,9 @@ def _value(field: Field, text: str, at: int) -> int:
     if text.upper() in field.names:
         return field.names_from + field.names.index(text.upper())
     if not text:
-        raise _refused(field, at, f"misses a value ({field.allowed})")
+        raise _refused(field, at, f"has no value; expected {field.allowed}")
     if not _NUMBER.fullmatch(text):
-        raise _refused(field, at, f"does not know {text!r}: expected {field.allowed}")
+        raise _refused(field, at, f"does not accept {text!r}; expected {field.allowed}")
     if not field.first <= int(text) <= field.last:
         raise _refused(field, at, f"{text} is out of {field.first}-{field.last}")
     return int(text)

@@ -1,7 +1,7 @@
 """Decisions about due ticks: which run, which are skipped, and why.
 
 A scheduler reads a schedule, calls `decide`, creates a job for each run, and writes everything in
-one transaction. Until that commits, nothing has happened: whoever decides next starts from the same
+one transaction. Until that commits, nothing has happened: the next decision starts from the same
 stored schedule, so a crash in between neither loses nor repeats a run.
 """
 
@@ -26,10 +26,10 @@ from crawlyard.core.schedules.schedule import (
 
 
 class TickDecision(Struct, frozen=True, kw_only=True):
-    """What to write for one schedule, in one transaction."""
+    """Changes to write for one schedule, in one transaction."""
 
-    ticks: tuple[Tick, ...] = ()  # of ticks without a run, and of jobs that are replaced
-    runs: tuple[Tick, ...] = ()  # for which to submit a job, whose id they get; earliest first
+    ticks: tuple[Tick, ...] = ()  # of ticks without a run, and of replaced jobs
+    runs: tuple[Tick, ...] = ()  # runs to submit, which get the ids of their jobs; earliest first
     cancels: tuple[Job, ...] = ()  # jobs to cancel, to make room for the runs
     schedule_after: CrawlSchedule  # with the next beat; the given object if nothing was decided
     next_at: datetime | None = None  # as it would be if runs were left
@@ -44,8 +44,8 @@ class TickDecision(Struct, frozen=True, kw_only=True):
         """
         after = self.schedule_after
         if after.runs_left is not None:
-            left = after.runs_left + 1
-            after = replace(after, runs_left=left, next_at=self.next_at, fire_at=self.fire_at)
+            runs_left = after.runs_left + 1
+            after = replace(after, runs_left=runs_left, next_at=self.next_at, fire_at=self.fire_at)
         skipped = replace(
             run, outcome=TickOutcome.SKIPPED, reason=reason, detail=detail, decided_at=now
         )
@@ -53,12 +53,12 @@ class TickDecision(Struct, frozen=True, kw_only=True):
         if runs:
             return replace(self, ticks=(*self.ticks, skipped), runs=runs, schedule_after=after)
         jobs = frozenset(job.id for job in self.cancels)
-        others = (t for t in self.ticks if t.job_id not in jobs and t.due_at != self.waited_at)
+        other_ticks = (t for t in self.ticks if t.job_id not in jobs and t.due_at != self.waited_at)
         if self.waited_at is not None:
             after = replace(after, waiting_at=self.waited_at)
         return replace(
             self,
-            ticks=(*others, skipped),
+            ticks=(*other_ticks, skipped),
             runs=(),
             cancels=(),
             schedule_after=after,
@@ -180,7 +180,7 @@ def resumed(
 
 
 class _Deciding(Struct):
-    """A decision in progress: what is active and what waits, tick after tick."""
+    """A decision in progress: active jobs and the waiting tick, updated tick by tick."""
 
     schedule: CrawlSchedule
     active: Sequence[Job]
@@ -238,12 +238,12 @@ class _Deciding(Struct):
             self.note(run.due_at, TickOutcome.WAITING, TickReason.OVERLAP, busy)
         else:
             if policy is Overlap.QUEUE and self.waiting_at is not None:
-                busy = f"{busy}, and the tick of {_said(self.waiting_at)} waits"
+                busy = f"{busy}, and the tick of {_instant_text(self.waiting_at)} waits"
             self.note(run.due_at, TickOutcome.SKIPPED, TickReason.OVERLAP, busy)
 
     def make_room(self, run: Tick) -> None:
         """Cancel active jobs; runs and ticks that have not started never start."""
-        why = f"for the tick of {_said(run.due_at)}"
+        why = f"for the tick of {_instant_text(run.due_at)}"
         for job in self.active:
             self.cancels.append(job)
             # if the job of a tick was submitted again, the row belongs to the first one
@@ -302,11 +302,13 @@ class _Deciding(Struct):
         )
 
     def _busy(self) -> str:
-        """Return what prevents a run, or an empty string."""
+        """Return the reason that prevents a run; empty if there is none."""
         if self.active:
             return f"job {self.active[0].id} was {self.active[0].state}"
         return (
-            f"the tick of {_said(self.runs[-1].due_at)} ran at the same moment" if self.runs else ""
+            f"the tick of {_instant_text(self.runs[-1].due_at)} ran at the same moment"
+            if self.runs
+            else ""
         )
 
     def _start(self, run: Tick) -> None:
@@ -347,13 +349,13 @@ def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
 def _missed(schedule: CrawlSchedule) -> str:
     """Return why the misfire policy dropped a tick."""
     if schedule.paused_at is not None:
-        return "nothing late runs while the schedule is paused"
+        return "late runs are dropped while the schedule is paused"
     return {
-        Misfire.SKIP: "what is late stays missed",
-        Misfire.RUN_ONCE: "of the late ones only the latest can run",
-        Misfire.RUN_ALL: f"only the latest {schedule.catch_up} are made up for",
+        Misfire.SKIP: "late runs are dropped",
+        Misfire.RUN_ONCE: "only the latest of the late runs is made up",
+        Misfire.RUN_ALL: f"only the latest {schedule.catch_up} late runs are made up",
     }[schedule.misfire]
 
 
-def _said(instant: datetime) -> str:
+def _instant_text(instant: datetime) -> str:
     return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,4 +1,4 @@
-"""Planning: when a schedule is due next, and what to know before its timetable is saved."""
+"""Planning: next due time of a schedule, and warnings before its timetable is saved."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -56,10 +56,10 @@ def planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
 def never_due(schedule: CrawlSchedule, now: datetime) -> Invalid:
     """Return the error for a schedule that is never due again; its field is the cause."""
     if schedule.runs_left == 0:
-        return Invalid("runs_left", "no run is left; expected at least 1, or null for no end")
+        return Invalid("runs_left", "no runs are left; expected at least 1, or null for no limit")
     alone = replace(schedule, starts_at=None, ends_at=None)
     if planned(alone, now).next_at is None:
-        return Invalid("when", f"no instant of {schedule.when!r} is to come")
+        return Invalid("when", f"{schedule.when!r} has no future run")
     bound = "ends_at" if planned(replace(schedule, ends_at=None), now).next_at else "starts_at"
     side = "up to" if bound == "ends_at" else "from"
     limit = schedule.ends_at if bound == "ends_at" else schedule.starts_at
@@ -84,20 +84,20 @@ def following(
 
 
 class Concern(StrEnum):
-    """What a warning is about."""
+    """Kinds of warnings about a timetable."""
 
-    NEVER = auto()  # no run is to come
+    NEVER = auto()  # no future run
     TOO_OFTEN = auto()  # two runs are closer than `OFTEN`
     CLOCK_CHANGE = auto()  # a clock change moves, skips or doubles a run
     WIDE_JITTER = auto()  # the jitter is longer than the time between two runs
 
 
 class TimetableWarning(Wire, frozen=True, kw_only=True):
-    """One thing to know before a time table is kept: *code* is for programs."""
+    """One warning before a timetable is saved: *code* is for programs."""
 
     code: str  # never, too_often, clock_change, wide_jitter
     detail: str
-    at: datetime | None = None  # the run that it is about
+    at: datetime | None = None  # the run concerned
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
@@ -108,7 +108,7 @@ class Forecast(Struct, frozen=True, kw_only=True):
 
 
 class ForecastBounds(Struct, frozen=True, kw_only=True):
-    """What limits or shifts the runs of a schedule besides its timetable."""
+    """Limits and shifts of the runs of a schedule besides its timetable."""
 
     starts_at: datetime | None = None
     ends_at: datetime | None = None
@@ -123,19 +123,19 @@ def forecast_of(table: Timetable, now: datetime, count: int, bounds: ForecastBou
     """
     every = instants(table, now, least=bounds.starts_at, most=bounds.ends_at)
     coming = tuple(islice(every, max(count, _LOOKED_AT)))
-    shown = coming[:count]
+    next_runs = coming[:count]
     warnings: list[TimetableWarning] = []
     if not coming:
-        warnings.append(TimetableWarning(code=Concern.NEVER, detail="no run is to come"))
+        warnings.append(TimetableWarning(code=Concern.NEVER, detail="no future run"))
     gap = min((later - earlier for earlier, later in pairwise(coming)), default=None)
     if gap is not None and gap < OFTEN:
-        said = f"runs come every {duration_text(gap)}; what has not ended by then overlaps"
-        warnings.append(TimetableWarning(code=Concern.TOO_OFTEN, detail=said))
+        warning = f"runs come every {duration_text(gap)}; what has not ended by then overlaps"
+        warnings.append(TimetableWarning(code=Concern.TOO_OFTEN, detail=warning))
     if gap is not None and bounds.jitter > gap:
-        said = f"the jitter is longer than the {duration_text(gap)} between two runs: it is cut"
-        warnings.append(TimetableWarning(code=Concern.WIDE_JITTER, detail=said))
-    for at in shown:
+        warning = f"the jitter is longer than the {duration_text(gap)} between two runs: it is cut"
+        warnings.append(TimetableWarning(code=Concern.WIDE_JITTER, detail=warning))
+    for at in next_runs:
         remark = table.remark(at)
         if remark:
             warnings.append(TimetableWarning(code=Concern.CLOCK_CHANGE, detail=remark, at=at))
-    return Forecast(instants=shown, warnings=tuple(warnings))
+    return Forecast(instants=next_runs, warnings=tuple(warnings))

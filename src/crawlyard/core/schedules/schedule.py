@@ -1,4 +1,4 @@
-"""Schedules: when a crawl runs again, and the policies for overlaps and missed runs."""
+"""Schedules: timetables of crawls, and policies for overlaps and missed runs."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from crawlyard.errors import Invalid
 
 
 class Overlap(StrEnum):
-    """What a tick does while a job of the schedule has not ended."""
+    """Policies for a tick while a job of the schedule has not ended."""
 
     SKIP = auto()  # does not run
     QUEUE = auto()  # runs once that job has ended; one tick can wait, later ones are skipped
@@ -25,7 +25,7 @@ class Overlap(StrEnum):
 
 
 class Misfire(StrEnum):
-    """What happens to ticks whose grace ended before a scheduler saw them."""
+    """Policies for ticks whose grace ended before a scheduler saw them."""
 
     RUN_ONCE = auto()  # the latest runs, the others are missed
     RUN_ALL = auto()  # the latest ones run, as many as `catch_up` says
@@ -34,19 +34,19 @@ class Misfire(StrEnum):
 
 OVERLAP_HELP: Mapping[Overlap, str] = {
     Overlap.SKIP: "While a job of the schedule has not ended, no other is started.",
-    Overlap.QUEUE: "The next job starts when the one before has ended; one can wait, not more.",
-    Overlap.CANCEL_PREVIOUS: "The job before is cancelled, and the new one starts at once.",
-    Overlap.ALLOW: "The new job starts beside those that have not ended.",
+    Overlap.QUEUE: "The next job starts when the previous one has ended; at most one waits.",
+    Overlap.CANCEL_PREVIOUS: "The previous job is cancelled, and the new one starts at once.",
+    Overlap.ALLOW: "The new job runs beside those that have not ended.",
 }
 """What each policy does, in words for users. Two mappings, because "skip" is in both enums."""
 
 MISFIRE_HELP: Mapping[Misfire, str] = {
-    Misfire.RUN_ONCE: "After a time without a scheduler, only the latest missed run is made up.",
+    Misfire.RUN_ONCE: "After downtime of the scheduler, only the latest missed run is made up.",
     Misfire.RUN_ALL: (
-        "After a time without a scheduler or a pause, the latest missed runs are made up, "
-        "as many as catch_up says; the overlap policy holds for them as well."
+        "After downtime of the scheduler or a pause, the latest missed runs are made up, "
+        "as many as catch_up says; the overlap policy applies to them as well."
     ),
-    Misfire.SKIP: "What was missed stays missed; the next run comes at its time.",
+    Misfire.SKIP: "Missed runs are dropped; the next run comes at its time.",
 }
 
 MOST_CATCH_UP = 1000
@@ -63,27 +63,27 @@ LONGEST_JITTER = timedelta(days=1)
 
 
 BY_ITSELF = "scheduler"
-"""The value of `paused_by`, and the actor, if no user did it."""
+"""The value of `paused_by`, and the actor, if it was not a user."""
 
 
 class TickOutcome(StrEnum):
-    """What happened at one time at which a schedule was due."""
+    """Outcomes of a time at which a schedule was due."""
 
     RAN = auto()  # a job was submitted
     CAUGHT_UP = auto()  # a job was submitted, late or by a backfill
-    WAITING = auto()  # a job will be submitted when the one before has ended
+    WAITING = auto()  # a job will be submitted when the previous one has ended
     SKIPPED = auto()  # on purpose: the reason says why
-    MISSED = auto()  # no scheduler was there in time, and the policy lets it go
+    MISSED = auto()  # no scheduler was running in time, and the policy drops it
     REPLACED = auto()  # its job was cancelled for the next tick's
 
 
 class TickReason(StrEnum):
-    """The reason for a tick's outcome."""
+    """Reasons for the outcome of a tick."""
 
     ON_TIME = auto()  # ran: within its grace
-    BY_USER = auto()  # ran: somebody asked for a run now
+    BY_USER = auto()  # ran: a user requested a run now
     LATE = auto()  # caught_up: by the misfire policy
-    BACKFILL = auto()  # caught_up: somebody asked for it
+    BACKFILL = auto()  # caught_up: a user requested a backfill
     OVERLAP = auto()  # skipped, waiting, replaced: another job was active; ran: it waited for that
     PAUSED = auto()  # skipped: the schedule was paused
     QUOTA = auto()  # skipped: its owner has too many jobs waiting
@@ -123,10 +123,10 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
     pause_reason: str = ""
     when: str  # "0 3 * * *", "@daily", "every 6h", "at 2027-01-01T08:00"
     zone: str = "UTC"  # IANA
-    next_at: datetime | None = None  # the next instant at which it is due; None: none comes
+    next_at: datetime | None = None  # the next due time; None: there is none
     fire_at: datetime | None = None  # next_at with its jitter
-    waiting_at: datetime | None = None  # the instant of a tick that waits for the job before
-    template_id: str | None = None  # None: *overrides* say all
+    waiting_at: datetime | None = None  # due time of a tick that waits for the previous job
+    template_id: str | None = None  # None: *overrides* are the whole spec
     template_version: int | None = None  # None: the latest when it runs
     params: Mapping[str, object] = field(default_factory=dict)
     overrides: Mapping[str, object] = field(default_factory=dict)  # as `CrawlTemplate.spec`
@@ -135,7 +135,7 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
     overlap: Overlap = Overlap.SKIP
     misfire: Misfire = Misfire.RUN_ONCE
     grace: timedelta = timedelta(minutes=5)  # so late a tick still counts as on time
-    catch_up: int = 10  # ticks that RUN_ALL makes up for at most
+    catch_up: int = 10  # maximum ticks that RUN_ALL makes up
     jitter: timedelta = timedelta(0)  # each tick is delayed by up to this, always the same
     starts_at: datetime | None = None
     ends_at: datetime | None = None
@@ -162,8 +162,8 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
         if not self.name.strip():
             raise Invalid("name", "expected a name, got nothing")
         if len(self.description) > MAX_DESCRIPTION:
-            got = f"got {len(self.description)}"
-            raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {got}")
+            length = f"got {len(self.description)}"
+            raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {length}")
         _within("template_version", self.template_version, 1, 2**31 - 1)
         _within("grace", self.grace, timedelta(0), LONGEST_GRACE)
         _within("jitter", self.jitter, timedelta(0), LONGEST_JITTER)
@@ -178,7 +178,7 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
 
     @property
     def anchor(self) -> datetime:
-        """Return the time from which intervals are counted."""
+        """The time from which intervals are counted."""
         return self.starts_at or self.anchored_at or self.created_at
 
 
@@ -262,7 +262,7 @@ def told(
 
 
 def ticked(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
-    """Return the event of a tick."""
+    """Return the event that announces *tick*: its outcome, its reason and its job."""
     return told(
         schedule,
         EventName.SCHEDULE_TICKED,

@@ -53,10 +53,10 @@ def check_instant(field: str, instant: datetime) -> None:
 
 
 class TimetableKind(StrEnum):
-    """What a timetable is made of."""
+    """Kinds of timetables."""
 
-    CRON = auto()  # times of the clock on the wall
-    EVERY = auto()  # an interval, whatever the clocks do
+    CRON = auto()  # wall-clock times
+    EVERY = auto()  # an interval, unaffected by clock changes
     AT = auto()  # one instant
 
 
@@ -65,12 +65,12 @@ class Timetable(Protocol):
 
     @property
     def kind(self) -> TimetableKind:
-        """Return what it is made of."""
+        """Kind of this timetable."""
         ...
 
     @property
     def text(self) -> str:
-        """Return a readable description with its zone."""
+        """Readable description with its zone."""
         ...
 
     def after(self, instant: datetime) -> datetime | None:
@@ -104,11 +104,11 @@ def timetable(when: str, zone: str, anchor: datetime) -> Timetable:
             what is allowed.
     """
     place = zone_of(zone)
-    if found := _EVERY.fullmatch(when):
-        length = _length(found[1], found.start(1))
+    if match := _EVERY.fullmatch(when):
+        length = _length(match[1], match.start(1))
         return _Every(length=length, anchor=anchor.replace(microsecond=0), zone=place)
-    if found := _AT.fullmatch(when):
-        return _At(local=_written(found[1], found.start(1)), zone=place)
+    if match := _AT.fullmatch(when):
+        return _At(local=_written(match[1], match.start(1)), zone=place)
     return _crontab(when, place)
 
 
@@ -124,13 +124,13 @@ def zone_of(name: str) -> ZoneInfo:
             return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Europe" is a directory
         pass
-    known = {zone.casefold(): zone for zone in available_timezones() - {_OF_THE_MACHINE}}
+    zones = {zone.casefold(): zone for zone in available_timezones() - {_OF_THE_MACHINE}}
     sought = name.casefold().replace(" ", "_")
-    near = difflib.get_close_matches(sought, known, n=1) or [
-        low for low in sorted(known) if low.rpartition("/")[2] == sought
+    near = difflib.get_close_matches(sought, zones, n=1) or [
+        low for low in sorted(zones) if low.rpartition("/")[2] == sought
     ]
-    hint = f"did you mean {known[near[0]]}?" if near else "an example is Europe/Berlin"
-    raise Invalid("zone", f"there is no time zone {name!r}; {hint}")
+    hint = f"did you mean {zones[near[0]]}?" if near else "an example is Europe/Berlin"
+    raise Invalid("zone", f"unknown time zone {name!r}; {hint}")
 
 
 # --- cron: matched in local time without a zone, then converted to UTC
@@ -196,9 +196,9 @@ class _Crontab(Struct, frozen=True, kw_only=True):
     def _fixed(self, instant: datetime) -> datetime | None:
         # a later local time never runs earlier here: the first one after *instant* is the next
         for match in self._matches(_local(instant, self.zone)):
-            found = _once(match, self.zone)
-            if found > instant:
-                return found
+            run_at = _once(match, self.zone)
+            if run_at > instant:
+                return run_at
         return None
 
     def _wild(self, instant: datetime) -> datetime | None:
@@ -230,9 +230,9 @@ class _Crontab(Struct, frozen=True, kw_only=True):
             return _doubled(local, first=instant == twice[0])
         unchanged = _local(instant - _SECOND, self.zone) + _SECOND
         if self.cron.fixed and unchanged < local:
-            wished = next(self._matches(unchanged - _SECOND), local)
-            if wished < local:
-                return _skipped(wished)
+            nominal = next(self._matches(unchanged - _SECOND), local)
+            if nominal < local:
+                return _skipped(nominal)
         return ""
 
 
@@ -252,7 +252,7 @@ class _Every(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        return f"Every {duration_text(self.length)}, counted from {_said(self.anchor, self.zone)}"
+        return f"Every {duration_text(self.length)}, counted from {_clock_text(self.anchor, self.zone)}"
 
     def after(self, instant: datetime) -> datetime | None:
         if instant < self.anchor:
@@ -279,7 +279,7 @@ class _At(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        return f"Once, at {_said(self._at, self.zone)}"
+        return f"Once, at {_clock_text(self._at, self.zone)}"
 
     @property
     def _at(self) -> datetime:
@@ -309,7 +309,7 @@ def _written(text: str, at: int) -> datetime:
     try:
         written = datetime.fromisoformat(text.upper())
     except ValueError as error:
-        raise Invalid("when", f"{text!r} is no instant: {error}, at position {at}") from None
+        raise Invalid("when", f"{text!r} is not a valid time: {error}, at position {at}") from None
     if not FIRST_YEAR <= written.year <= LAST_YEAR:
         years = f"{FIRST_YEAR} to {LAST_YEAR}"
         raise Invalid("when", f"{text!r} is out of the years {years}, at position {at}")
@@ -370,7 +370,7 @@ def _skipped(local: datetime) -> str:
     return f"in place of {local:%H:%M}: the clocks go forward"
 
 
-def _said(instant: datetime, zone: ZoneInfo) -> str:
+def _clock_text(instant: datetime, zone: ZoneInfo) -> str:
     local = instant.astimezone(zone)
     time = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     return f"{local:%Y-%m-%d} {time} {local.tzname()} ({zone.key})"

@@ -1,4 +1,4 @@
-"""The shapes of pages over all jobs."""
+"""Answers of the page search over all jobs."""
 
 from datetime import datetime
 
@@ -11,41 +11,41 @@ from crawlyard.core.templates.secrets import hidden_urls
 
 
 class FoundPageOut(StoredPageOut, frozen=True, kw_only=True):
-    """A page record, and the job that it is of."""
+    """A page record, and its job."""
 
     job_id: str
-    job_name: str  # empty: it has none
-    excerpt: str  # of its text, around the words of `q`; empty where they are not in it
+    job_name: str  # empty if it has none
+    excerpt: str  # of its text, around the words of `q`; empty if they are not in the text
 
     @classmethod
-    def found(cls, found: FoundPage, **kept: object) -> "FoundPageOut":
-        """Return the answer for a page; *kept* as for `PageOut.of`."""
+    def found(cls, page: FoundPage, **other_fields: object) -> "FoundPageOut":
+        """Return the answer for *page*; *other_fields* as for `PageOut.of`."""
         of = {
-            "job_id": found.job_id,
-            "job_name": hidden_urls(found.job_name),
-            "excerpt": found.excerpt,
+            "job_id": page.job_id,
+            "job_name": hidden_urls(page.job_name),
+            "excerpt": page.excerpt,
         }
-        stored = StoredPage(id=found.id, page=found.page)
-        return cls.stored(found.job_id, stored, **(kept | of))
+        stored = StoredPage(id=page.id, page=page.page)
+        return cls.stored(page.job_id, stored, **(other_fields | of))
 
 
 class SearchedOut(Wire, frozen=True, kw_only=True):
-    """How far an answer has looked."""
+    """Extent of a search."""
 
-    pages: int  # stored pages that it looked at, whether they fit or not
+    pages: int  # stored pages that were searched, matching or not
     back_to: datetime | None  # when the last of them was fetched; null: there was none
-    cut_short: bool  # it was time to answer: there may be more than `items`, behind `next_cursor`
+    cut_short: bool  # time ran out: there may be more than `items`, see `next_cursor`
     stored: int | None  # pages of these jobs, if it was cut short; null: not counted
-    index: str | None  # of words: complete, behind, undecided, off; null: no words were given
-    unindexed: int  # about how many pages the index does not have yet: they are read one by one
+    index: str | None  # use: complete, behind, undecided, off; null: no words in the query
+    unindexed: int  # pages not indexed yet, approximately: they are read one by one
 
     @classmethod
     def of(cls, findings: Findings) -> "SearchedOut":
-        """Return how far *findings* have looked."""
+        """Return the extent of the search that led to *findings*."""
         return cls.filled(findings, pages=findings.looked_at)
 
 
 class FoundPagesOut(Slice[FoundPageOut], frozen=True, kw_only=True):
-    """Pages over all jobs; there may be none of them in one answer, and some in the next."""
+    """Pages over all jobs; one response may have none, and the next one some."""
 
     searched: SearchedOut

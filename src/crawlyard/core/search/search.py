@@ -54,26 +54,26 @@ BOUNDS = SearchBounds()
 
 
 class IndexUse(StrEnum):
-    """How the index of words served a search."""
+    """Uses of the word index in a search."""
 
-    COMPLETE = auto()  # it has all pages
-    BEHIND = auto()  # it has not all yet; the others are read one by one
+    COMPLETE = auto()  # it covers all pages
+    BEHIND = auto()  # it does not cover all pages yet; the others are read one by one
     UNDECIDED = auto()  # it cannot narrow these words down: pages are read one by one
-    OFF = auto()  # there is none: likewise
+    OFF = auto()  # there is no index: likewise
 
 
 class Match(Struct, frozen=True, kw_only=True):
-    """What the index needs to find the pages that may have all words of a query."""
+    """Conditions with which the index finds pages that may have all words of a query."""
 
     groups: tuple[tuple[str, ...], ...]  # a page must have a term of each
-    phrases: tuple[tuple[str, ...], ...]  # and terms in an order of each, if it is known
-    low: int  # the index has the pages with ids above this one
+    phrases: tuple[tuple[str, ...], ...]  # and terms in the order of each phrase, if known
+    low: int  # the index covers pages with ids above this one
     high: int  # up to this one
-    unindexed: int  # about how many pages it does not have
+    unindexed: int  # number of pages that it does not cover, approximately
 
 
 class Findings(Struct, frozen=True, kw_only=True):
-    """What a search found within its bounds, newest first."""
+    """Results of a search within its bounds, newest first."""
 
     pages: tuple[FoundPage, ...]
     looked_at: int  # pages searched, matching or not
@@ -81,7 +81,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     further: int | None  # the page after which to continue; None: all were searched
     cut_short: bool  # stopped by its bounds before it had enough matches
     index: IndexUse | None = None  # None: a search for no words
-    unindexed: int = 0  # about how many pages the index does not have yet
+    unindexed: int = 0  # pages not indexed yet, approximately
     stored: int | None = None  # pages that it covers, if cut short; None: not counted
 
 
@@ -95,22 +95,22 @@ def words_of(text: str) -> tuple[str, ...]:
         raise Invalid("q", f"expected at most {MAX_TEXT} characters, got {len(text):,}")
     parts = text.lower().split('"')
     if len(parts) % 2 == 0:
-        raise Invalid("q", 'expected another " that ends the text')
-    found: dict[str, None] = {}
+        raise Invalid("q", 'expected a closing "')
+    distinct: dict[str, None] = {}
     for place, part in enumerate(parts):
         words = part.split() if place % 2 == 0 else [" ".join(part.split())]
-        found |= dict.fromkeys(word for word in words if word)
-    if len(found) > MOST_WORDS:
-        raise Invalid("q", f"expected at most {MOST_WORDS} words, got {len(found)}")
-    if any(len(word) > MAX_WORD for word in found):
+        distinct |= dict.fromkeys(word for word in words if word)
+    if len(distinct) > MOST_WORDS:
+        raise Invalid("q", f"expected at most {MOST_WORDS} words, got {len(distinct)}")
+    if any(len(word) > MAX_WORD for word in distinct):
         raise Invalid("q", f"expected words of at most {MAX_WORD} characters")
-    return tuple(found)
+    return tuple(distinct)
 
 
 def missing(words: tuple[str, ...], page: Page) -> tuple[str, ...]:
     """Return those of *words* that appear neither in the URLs nor in the title of *page*."""
-    shown = head_of(page.url, page.final_url, page.title)
-    return tuple(word for word in words if word not in shown)
+    head = head_of(page.url, page.final_url, page.title)
+    return tuple(word for word in words if word not in head)
 
 
 def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str | None:

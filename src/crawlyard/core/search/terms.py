@@ -1,8 +1,8 @@
-"""Search terms: what pages are indexed by, and what a query needs a page to have.
+"""Search terms: index terms of pages, and the terms that a query requires.
 
 A search finds a page if each word of the query is a part of its URL, title or text. The terms of
-a page are chosen so that this can be told from them, but for false alarms: whoever asks compares
-the pages found with the query.
+a page are chosen so that this can be decided from them, except for false positives: the caller
+compares the pages found with the query.
 """
 
 import re
@@ -47,13 +47,13 @@ _STEP = 20  # so that each part of this length is in one of them
 
 
 class Terms(Struct, frozen=True, kw_only=True):
-    """The terms of a page."""
+    """Index terms of one page."""
 
     each: Sequence[bytes] | set[bytes]  # as they follow each other in the page, or each once
 
     @property
     def words(self) -> str:
-        """Return what the index takes."""
+        """Text to store in the index."""
         words = b" ".join(self.each).decode()
         return f"{words} {LONG}" if isinstance(self.each, set) else words
 
@@ -68,12 +68,12 @@ class Piece(Struct, frozen=True, kw_only=True):
 
     @property
     def is_term(self) -> bool:
-        """Return whether it is a whole term."""
+        """Whether it is a whole term, from beginning to end."""
         return self.begins and self.ends
 
 
 def head_of(url: str, final_url: str, title: str) -> str:
-    """Return what of a page is searched beside its text, in lower case."""
+    """Return the searched parts of a page other than its text, in lower case."""
     return "\n".join((url, final_url, " ".join(title.split()))).lower()
 
 
@@ -86,20 +86,20 @@ def lowered(text: str) -> str:
 
 
 def job_term(number: int) -> str:
-    """Return the term of the pages of a job, which is no word."""
+    """Return the term of the pages of a job; it never equals a word."""
     return f"#{number}"
 
 
 def terms_of(head: str, text: bytes) -> Terms:
     """Return the terms of a page: of its `head_of`, and of its text in UTF-8."""
-    # of its bytes, in a third of the time: most are ASCII, whatever the language of a web page
+    # on bytes, in a third of the time: most are ASCII, in web pages of any language
     page = head.encode() + b"\n" + text
-    others = page.translate(None, _ASCII)
-    letters = set(others.decode(errors="replace"))
+    non_ascii = page.translate(None, _ASCII)
+    letters = set(non_ascii.decode(errors="replace"))
     if any(letter != letter.lower() for letter in letters) or "\ufffd" in letters:
         page = lowered(page.decode(errors="replace")).encode()
     ordered = page.translate(_WORDS_ONLY).split()
-    alone = [letter.encode() for letter in letters if _IS_CJK(letter)]  # may be looked for so
+    alone = [letter.encode() for letter in letters if _IS_CJK(letter)]  # may be a whole query
     each: list[bytes] | set[bytes] = ordered if len(ordered) <= MOST_ORDERED else set(ordered)
     if letters or max(map(len, each), default=0) > _SPAN:
         if isinstance(each, set):
@@ -126,18 +126,18 @@ def pieces_of(word: str) -> list[Piece]:
 
 def phrases_of(pieces: Sequence[Piece]) -> list[Sequence[Piece]]:
     """Return those of the pieces of a word whose terms are adjacent in a page that has it."""
-    found: list[list[Piece]] = [[]]
+    phrases: list[list[Piece]] = [[]]
     for piece in pieces:
         if not piece.begins or not piece.placed:
-            found.append([])
-        found[-1].append(piece)
+            phrases.append([])
+        phrases[-1].append(piece)
         if not piece.ends or not piece.placed:
-            found.append([])
-    return [phrase for phrase in found if len(phrase) > 1]
+            phrases.append([])
+    return [phrase for phrase in phrases if len(phrase) > 1]
 
 
 def _cut(word: bytes) -> Sequence[bytes]:
-    """Return the terms of what has blanks around it, and no other ASCII beside words."""
+    """Return the terms of a word between blanks, without other ASCII characters."""
     if len(word) <= _SPAN and word.isascii():
         return (word,)
     runs = _RUN.findall(word.decode())
@@ -159,7 +159,7 @@ def _pieces(word: str) -> Iterator[Piece]:
     for run in _RUN.finditer(word):
         for part in _PART.finditer(run[0]):
             text = part[0]
-            # what the word has on both sides of the run, the page has as well
+            # a page with the word also has what surrounds the run in it
             begins = run.start() + part.start() > 0
             ends = run.start() + part.end() < len(word)
             if _IS_CJK(text):

@@ -17,7 +17,7 @@ from crawlyard.core.templates.template import (
 
 @derived
 class ParameterOut(Parameter, Wire, frozen=True, kw_only=True):
-    """An open place of a template; a null default is none, and no allowed values are all."""
+    """A parameter of a template; a null default: there is none, no allowed values: all."""
 
     @classmethod
     def shown(cls, parameter: Parameter, secret: Collection[str]) -> "ParameterOut":
@@ -33,7 +33,7 @@ class ParameterOut(Parameter, Wire, frozen=True, kw_only=True):
 
 @derived
 class TemplateOut(CrawlTemplate, Wire, frozen=True, kw_only=True):
-    """One version of a template; credentials in its spec and parameters show no value."""
+    """One version of a template; values of credentials in its spec and parameters are hidden."""
 
     object: Literal["template"] = "template"
     parameters: tuple[ParameterOut, ...]
@@ -50,7 +50,7 @@ class TemplateOut(CrawlTemplate, Wire, frozen=True, kw_only=True):
 
 
 class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
-    """A template after a change, and the paths of the credentials that it is kept without."""
+    """A template after a change, and the paths of the credentials that were removed from it."""
 
     stripped: tuple[str, ...]
     kept: tuple[KeptTemplate, ...] = ()  # of publishing
@@ -63,7 +63,7 @@ class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
 
 
 class RenderedOut(Wire, frozen=True, kw_only=True):
-    """A template filled for a job: every field of its spec, and where each value comes from."""
+    """A template filled for a job: every field of its spec, and the source of each value."""
 
     object: Literal["rendered_template"] = "rendered_template"
     template_id: str
@@ -74,7 +74,7 @@ class RenderedOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, rendered: Rendered) -> "RenderedOut":
-        """Return the answer for *rendered*; credentials show no value."""
+        """Return the answer for *rendered*; values of credentials are hidden."""
         return cls(
             template_id=rendered.template.id,
             template_name=rendered.template.name,
@@ -86,15 +86,15 @@ class RenderedOut(Wire, frozen=True, kw_only=True):
 
 @derived
 class CheckedTemplateOut(TemplateDraft, Wire, frozen=True, kw_only=True):
-    """A template that is well formed and was not kept; credentials show no value."""
+    """A valid template that was not saved; values of credentials are hidden."""
 
     object: Literal["checked_template"] = "checked_template"
     parameters: tuple[ParameterOut, ...]
-    credentials: tuple[str, ...]  # the paths of what publishing takes out
+    credentials: tuple[str, ...]  # paths of the credentials that publishing removes
 
     @classmethod
     def of(cls, draft: TemplateDraft) -> "CheckedTemplateOut":
-        """Return the answer for *draft*; credentials show no value."""
+        """Return the answer for *draft*; values of credentials are hidden."""
         return cls.filled(draft, spec=hidden(draft.spec), credentials=credentials(draft))
 
 
@@ -102,12 +102,12 @@ class ConvertedTemplateOut(Wire, frozen=True, kw_only=True):
     """A template as fields, and as the text of a file; credentials are as they were sent."""
 
     object: Literal["converted_template"] = "converted_template"
-    template: Mapping[str, Any]  # as `POST /templates` takes it
+    template: Mapping[str, Any]  # as in `POST /templates`
     content: str  # YAML
 
 
 class TemplateDeletionOut(Wire, frozen=True, kw_only=True):
-    """What the deletion of a template would delete; jobs that were made of it stay."""
+    """Extent of deleting a template; jobs created from it stay."""
 
     object: Literal["template_deletion"] = "template_deletion"
     template_id: str
@@ -117,5 +117,5 @@ class TemplateDeletionOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, template: CrawlTemplate, versions: int) -> "TemplateDeletionOut":
-        """Return what deleting a template of so many versions would delete."""
+        """Return the extent of deleting a template with so many versions."""
         return cls(template_id=template.id, name=template.name, versions=versions)

@@ -1,4 +1,4 @@
-"""Template publication: what schedules take over when a template loses its credentials."""
+"""Template publication: values that schedules keep when a template loses its credentials."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from crawlyard.errors import Invalid
 
 
 class Takeover(Struct, frozen=True):
-    """A schedule before and after it took over what its template no longer has."""
+    """A schedule before and after it took over values that its template lost."""
 
     before: CrawlSchedule
     after: CrawlSchedule
@@ -34,17 +34,17 @@ class Takeover(Struct, frozen=True):
 def takeover(
     schedule: CrawlSchedule, before: CrawlTemplate, after: CrawlTemplate
 ) -> Takeover | None:
-    """Return how *schedule* can keep crawling with *after* what it crawls with *before*.
+    """Return *schedule* with what it needs to crawl with *after* as it did with *before*.
 
     Defaults that *after* no longer has become params of the schedule. Any other spec field that
     *after* fills differently becomes an override, because no parameter stands for it. ``None`` if
     nothing changes, or if the schedule is already invalid.
     """
-    left = {parameter.name: parameter for parameter in after.parameters}
-    params = {name: value for name, value in schedule.params.items() if name in left}
+    parameters = {parameter.name: parameter for parameter in after.parameters}
+    params = {name: value for name, value in schedule.params.items() if name in parameters}
     for parameter in before.parameters:
         name, default = parameter.name, parameter.default
-        if name in left and name not in params and default != left[name].default:
+        if name in parameters and name not in params and default != parameters[name].default:
             params[name] = default
     try:
         old, new = fill(before, schedule.params), fill(after, params)
@@ -58,7 +58,7 @@ def takeover(
     overrides = {**schedule.overrides, **lost}
     if (params, overrides) == (schedule.params, schedule.overrides):
         return None
-    # what is taken over comes from the author of the template
+    # the values taken over come from the author of the template
     trusted = schedule.trusted and before.trusted
     return Takeover(
         schedule, replace(schedule, params=params, overrides=overrides, trusted=trusted)

@@ -41,11 +41,11 @@ def places(value: object, path: str = "") -> Iterator[Placeholder]:
     if path.count(".") >= _DEEPEST:
         raise Invalid(path, f"expected at most {_DEEPEST} levels")
     if isinstance(value, str):
-        for found in PLACE.finditer(value):
-            name = found[1].strip()
+        for match in PLACE.finditer(value):
+            name = match[1].strip()
             if not NAME.fullmatch(name):
                 raise Invalid(
-                    path, f"expected {{{{name}}}} with the name of a parameter, got {found[0]}"
+                    path, f"expected {{{{name}}}} with the name of a parameter, got {match[0]}"
                 )
             yield Placeholder(path, name)
     elif isinstance(value, Mapping):
@@ -58,7 +58,9 @@ def places(value: object, path: str = "") -> Iterator[Placeholder]:
             yield from places(inner, f"{path}.{index}")
 
 
-def fill(template: CrawlTemplate | TemplateDraft, given: Mapping[str, object]) -> dict[str, object]:
+def fill(
+    template: CrawlTemplate | TemplateDraft, arguments: Mapping[str, object]
+) -> dict[str, object]:
     """Return the spec of *template* with its placeholders filled.
 
     A text that is exactly ``{{name}}`` becomes the value, with its type; if it is an item of a list
@@ -71,25 +73,25 @@ def fill(template: CrawlTemplate | TemplateDraft, given: Mapping[str, object]) -
         Invalid: a parameter is unknown, missing, or has an invalid value; the field is
             ``params.NAME``.
     """
-    known = {parameter.name: parameter for parameter in template.parameters}
+    parameters = {parameter.name: parameter for parameter in template.parameters}
     errors = [
-        unknown(f"params.{name}", str(name), tuple(known), "parameter")
-        if known
+        unknown(f"params.{name}", str(name), tuple(parameters), "parameter")
+        if parameters
         else Invalid(f"params.{name}", f"template {template.name} has no parameters")
-        for name in given
-        if name not in known
+        for name in arguments
+        if name not in parameters
     ]
     values: dict[str, object] = {}
-    for name, parameter in known.items():
+    for name, parameter in parameters.items():
         try:
-            if name in given:
-                values[name] = parameter.value(given[name])
+            if name in arguments:
+                values[name] = parameter.value(arguments[name])
             elif parameter.default is not None:
                 values[name] = parameter.value(parameter.default)
-            elif parameter.required and not any(nearest(str(n), [name]) for n in given):
+            elif parameter.required and not any(nearest(str(n), [name]) for n in arguments):
                 about = f" ({parameter.description})" if parameter.description else ""
-                said = f"expected a value of type {parameter.type}{about}, got none"
-                errors.append(Invalid(f"params.{name}", said))
+                expected = f"expected a value of type {parameter.type}{about}, got none"
+                errors.append(Invalid(f"params.{name}", expected))
         except Invalid as error:
             secret = name in secret_names(template.spec)
             message = error.message.partition(", got ")[0] if secret else error.message
@@ -122,18 +124,18 @@ def check(draft: TemplateDraft) -> JobSpec:
     """
     check_name(draft.name)
     if len(draft.description) > MAX_DESCRIPTION:
-        got = f"got {len(draft.description)}"
-        raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {got}")
+        count = f"got {len(draft.description)}"
+        raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {count}")
     if len(draft.parameters) > MAX_PARAMETERS:
-        got = f"got {len(draft.parameters)}"
-        raise Invalid("parameters", f"expected at most {MAX_PARAMETERS}, {got}")
+        count = f"got {len(draft.parameters)}"
+        raise Invalid("parameters", f"expected at most {MAX_PARAMETERS}, {count}")
     _check_places(draft)
     _check_nothing_hidden(draft)
-    known = outline(draft)
+    fields = outline(draft)
     for name in ("urls", "sitemaps"):
-        if known.get(name) == []:
-            del known[name]
-    return spec_of(known, EXAMPLE)
+        if fields.get(name) == []:
+            del fields[name]
+    return spec_of(fields, EXAMPLE)
 
 
 def blamed(error: Invalid, template: CrawlTemplate) -> Invalid:
@@ -169,24 +171,25 @@ def _check_places(draft: TemplateDraft) -> None:
     for name in declared:
         if name not in used:
             raise Invalid(
-                f"parameters.{name}", f"no {{{{{name}}}}} in the spec; use it, or take it away"
+                f"parameters.{name}",
+                f"{{{{{name}}}}} is not used in the spec; use it, or remove it",
             )
 
 
 def _check_nothing_hidden(draft: TemplateDraft) -> None:
-    told = f"{HIDDEN} stands for a value that was hidden; give the value itself"
+    message = f"{HIDDEN} stands for a hidden value; give the value itself"
     for field in ("headers", "webhooks"):
         if HIDDEN in texts_in(draft.spec.get(field)):
-            raise Invalid(field, told)
+            raise Invalid(field, message)
     for field, value in draft.spec.items():
         if any(f"://{HIDDEN}@" in text for text in texts_in(value)):
-            raise Invalid(field, told)
+            raise Invalid(field, message)
     secret = secret_names(draft.spec)
     for parameter in draft.parameters:
         whole = parameter.name in secret
         for field, value in (("default", parameter.default), ("allowed", parameter.allowed)):
             if any((whole and t == HIDDEN) or f"://{HIDDEN}@" in t for t in texts_in(value)):
-                raise Invalid(f"parameters.{parameter.name}.{field}", told)
+                raise Invalid(f"parameters.{parameter.name}.{field}", message)
 
 
 def _filled(value: object, values: Mapping[str, object], open_as: str | None) -> Any:
@@ -215,7 +218,7 @@ def _filled_text(value: str, values: Mapping[str, object], open_as: str | None) 
     if names and values.keys().isdisjoint(names) and frames(value):
         return _LEFT_OUT
     # values are not expanded again: a value cannot refer to another parameter
-    return PLACE.sub(lambda found: _as_text(values.get(found[1].strip(), open_as)), value)
+    return PLACE.sub(lambda match: _as_text(values.get(match[1].strip(), open_as)), value)
 
 
 def _filled_list(items: list[tuple[object, object]]) -> list[object]:

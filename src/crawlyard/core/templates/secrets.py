@@ -30,7 +30,7 @@ _ANY = "\0"  # stands for a placeholder while the text around it is checked
 _SCHEME = re.compile(
     r"\s*(?:(?:basic|bearer|token|apikey|negotiate)\s+\S+\s*$|digest\s+\w+=)", re.IGNORECASE
 )
-"""How a header value that is a credential starts, whatever the header's name.
+"""Beginnings of header values that are credentials, under any header name.
 Source: RFC 9110, section 11.4, with the schemes of the IANA registry and two common others.
 """
 _FRAME = re.compile(
@@ -38,23 +38,23 @@ _FRAME = re.compile(
     r'(?:(?>[;,:&\s]*)(?:[A-Za-z_][\w.-]{0,39}=)?"?\0"?)*(?>[;,:&\s]*)',
     re.IGNORECASE,
 )
-"""What may surround placeholders for credentials: a scheme, names as in ``session={{token}}``."""
+"""Text around placeholders for credentials: a scheme, names as in ``session={{token}}``."""
 
 
 def stripped(draft: TemplateDraft) -> tuple[TemplateDraft, tuple[str, ...]]:
     """Return *draft* without credentials, and the paths of what was removed.
 
-    Credentials are the values of headers with such a name or such a beginning, webhooks (whoever
-    knows the URL may post to it), and user and password in a URL. If a parameter fills such a
+    Credentials are the values of headers with such a name or such a beginning, webhooks (the URL
+    alone permits posting to it), and user and password in a URL. If a parameter fills such a
     place, the placeholder stays, and the parameter loses its default and its allowed values. A
     parameter whose placeholders are all gone is removed.
     """
     cleaner = _Cleaner(put=None)
     spec = cleaner.spec(draft.spec)
-    left = {name for text in texts_in(spec) for name in _names(text)}
-    parameters = tuple(cleaner.parameter(p) for p in draft.parameters if p.name in left)
-    gone = [f"parameters.{p.name}" for p in draft.parameters if p.name not in left]
-    return replace(draft, spec=spec, parameters=parameters), (*cleaner.found, *gone)
+    used = {name for text in texts_in(spec) for name in _names(text)}
+    parameters = tuple(cleaner.parameter(p) for p in draft.parameters if p.name in used)
+    removed = [f"parameters.{p.name}" for p in draft.parameters if p.name not in used]
+    return replace(draft, spec=spec, parameters=parameters), (*cleaner.found, *removed)
 
 
 def hidden(spec: Mapping[str, object]) -> dict[str, object]:
@@ -96,7 +96,7 @@ def secret_names(spec: Mapping[str, object]) -> frozenset[str]:
 
 
 def credentials(draft: TemplateDraft) -> tuple[str, ...]:
-    """Return the paths of the credentials in *draft*."""
+    """Return the paths of everything in *draft* that publishing would remove."""
     return stripped(draft)[1]
 
 
@@ -156,7 +156,7 @@ class _Cleaner(Struct):
             if "://" not in value:
                 return value
             self.hosts |= {name.strip() for name in _AUTHORITY.findall(value)}
-            return _USERINFO.sub(lambda found: self._userinfo(path, found[1]), value)
+            return _USERINFO.sub(lambda match: self._userinfo(path, match[1]), value)
         if isinstance(value, Mapping):
             return {name: self.urls(f"{path}.{name}", inner) for name, inner in value.items()}
         if is_list(value):
@@ -208,10 +208,10 @@ class _Cleaner(Struct):
         return [self._proxy(f"proxies.{n}", proxy) for n, proxy in enumerate(value)]
 
     def _proxy(self, path: str, value: object) -> object:
-        found = _LOGIN.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
+        match = _LOGIN.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
             return self.urls(path, value)
-        return found["before"] + self._userinfo(path, found["login"]) + found["host"]
+        return match["before"] + self._userinfo(path, match["login"]) + match["host"]
 
     def _webhooks(self, value: object) -> object:
         if isinstance(value, str) and self.put is None:
@@ -232,9 +232,9 @@ class _Cleaner(Struct):
         clean: dict[str, object] = {}
         for name, value in hook.items():
             where, signs = f"{path}.{name}", name == "secret" and isinstance(value, str)
-            shown = self._signing(where, str(value)) if signs else self.urls(where, value)
-            if shown is not None:
-                clean[name] = shown
+            cleaned = self._signing(where, str(value)) if signs else self.urls(where, value)
+            if cleaned is not None:
+                clean[name] = cleaned
         return clean
 
     def _signing(self, path: str, secret: str) -> str | None:
@@ -255,5 +255,5 @@ class _Cleaner(Struct):
 
 
 def _names(text: str) -> list[str]:
-    """Return the names in the placeholders of *text*."""
+    """Return the parameters used in *text*, in order."""
     return [name.strip() for name in PLACE.findall(text)]

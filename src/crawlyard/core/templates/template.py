@@ -62,7 +62,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
     description: str = ""
     required: bool = False
     default: object = None  # None: no default
-    allowed: tuple[object, ...] = ()  # empty: whatever the type allows
+    allowed: tuple[object, ...] = ()  # empty: any value of the type
 
     def __post_init__(self) -> None:
         path = f"parameters.{self.name}"
@@ -76,13 +76,13 @@ class Parameter(Struct, frozen=True, kw_only=True):
         if self.default is not None:
             self._value(f"{path}.default", self.default)
 
-    def value(self, given: object) -> object:
-        """Return *given* as a JSON value of the type: durations in seconds, sizes in bytes.
+    def value(self, argument: object) -> object:
+        """Return *argument* as a JSON value of the type: durations in seconds, sizes in bytes.
 
         Raises:
             Invalid: it does not fit the type; the message says what was expected.
         """
-        return self._value(f"params.{self.name}", given)
+        return self._value(f"params.{self.name}", argument)
 
     @property
     def sample(self) -> object:
@@ -98,8 +98,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
     def _lists(self) -> bool:
         return self.type is ParameterType.LIST
 
-    def _value(self, path: str, given: object) -> object:
-        value = _typed(path, self.type, given)
+    def _value(self, path: str, argument: object) -> object:
+        value = _typed(path, self.type, argument)
         if not self.allowed:
             return value
         items = value if is_list(value) else [value]
@@ -108,8 +108,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
         )
         for item in items:
             if item not in choices:
-                known = ", ".join(shown(choice) for choice in self.allowed)
-                raise Invalid(path, f"expected one of {known}, got {shown(item)}")
+                choice_list = ", ".join(shown(choice) for choice in self.allowed)
+                raise Invalid(path, f"expected one of {choice_list}, got {shown(item)}")
         return value
 
 
@@ -136,7 +136,7 @@ class CrawlTemplate(Struct, frozen=True, kw_only=True):
     created_at: datetime  # of version 1
     updated_at: datetime  # of this version
     actor: str = ""  # who made this version
-    trusted: Annotated[bool, HIDDEN] = False  # what it says was said by one who is `Actor.trusted`
+    trusted: Annotated[bool, HIDDEN] = False  # its author is `Actor.trusted`
 
     @property
     def draft(self) -> TemplateDraft:
@@ -162,7 +162,7 @@ def check_name(name: str) -> None:
     if "/" in name:
         raise Invalid("name", f"expected a name without '/', which follows an owner, got {name!r}")
     if is_id(name):
-        raise Invalid("name", f"expected a name that is no id, got {name!r}")
+        raise Invalid("name", f"expected a name that does not look like an id, got {name!r}")
 
 
 def is_id(word: str) -> bool:
@@ -172,7 +172,7 @@ def is_id(word: str) -> bool:
 
 def _url(value: object) -> str:
     url = text(value).strip()
-    expected = f"expected a URL of http or https, got {shown(value)}"
+    expected = f"expected an http or https URL, got {shown(value)}"
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -198,9 +198,9 @@ _READ: Mapping[ParameterType, Callable[[object], object]] = {
 }
 
 
-def _typed(path: str, kind: ParameterType, given: object) -> object:
+def _typed(path: str, kind: ParameterType, argument: object) -> object:
     try:
-        return _READ[kind](given)
+        return _READ[kind](argument)
     except ValueError as error:
         raise Invalid(path, str(error)) from None
 

@@ -1,4 +1,4 @@
-"""Chunks of text, for search and retrieval: by heading, with ids that stay."""
+"""Text chunks for search and retrieval: split by heading, with stable ids."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ _NO_WORDS = re.compile(r"[|:*_\s-]*")  # such a rule, empty cells, or a thematic
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
-    """A part of a page's text below one heading.
+    """A part of a page's text under one heading.
 
     The id comes from the page's URL, the headings and the number of the chunk below them. It stays
     when the text changes, so that a new version replaces the old one in an index.
@@ -33,14 +33,14 @@ def chunks(url: str, text: str, most: int, *, markdown: bool = True) -> Iterator
     more than *most* words is split, between lines where it can be. Text that is not *markdown* is
     one section: in source code, "#" begins a comment.
     """
-    seen: Counter[tuple[str, ...]] = Counter()
+    counts: Counter[tuple[str, ...]] = Counter()
     sections = _sections(text) if markdown else [((), list(_blocks(text, markdown=False)))]
     for headings, blocks in sections:
         for part in _packed(blocks, most):
             if _NO_WORDS.fullmatch(part):
                 continue
-            number = seen[headings]
-            seen[headings] += 1
+            number = counts[headings]
+            counts[headings] += 1
             key = "\0".join((url, *headings, str(number)))
             digest = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16).hexdigest()
             yield Chunk(id=digest, headings=headings, text=part, words=len(part.split()))
@@ -59,7 +59,7 @@ def _sections(markdown: str) -> Iterator[tuple[tuple[str, ...], list[str]]]:
             yield tuple(title for _, title in path), blocks
             blocks = []
         level = len(heading[1])
-        path = [one for one in path if one[0] < level]
+        path = [heading for heading in path if heading[0] < level]
         path.append((level, plain(heading[2])))
     if blocks:
         yield tuple(title for _, title in path), blocks
@@ -91,44 +91,44 @@ def _blocks(text: str, *, markdown: bool = True) -> Iterator[str]:
 
 
 def _packed(blocks: Sequence[str], most: int) -> Iterator[str]:
-    """Yield texts of as many whole blocks as fit."""
-    taken: list[str] = []
+    """Yield texts of as many whole blocks as fit in *most* words."""
+    chunk_lines: list[str] = []
     words = 0
     for block in blocks:
         size = len(block.split())
-        if taken and words + size > most:
-            yield "\n\n".join(taken)
-            taken, words = [], 0
+        if chunk_lines and words + size > most:
+            yield "\n\n".join(chunk_lines)
+            chunk_lines, words = [], 0
         if size > most:
             yield from _split(block, most)
         else:
-            taken.append(block)
+            chunk_lines.append(block)
             words += size
-    if taken:
-        yield "\n\n".join(taken)
+    if chunk_lines:
+        yield "\n\n".join(chunk_lines)
 
 
 def _split(block: str, most: int) -> Iterator[str]:
     """Yield parts of a block that is too long: whole lines, or words of a line that is too long."""
-    taken: list[str] = []
+    piece: list[str] = []
     words = 0
     lines = block.splitlines()
     if _TABLE_RULE.fullmatch(lines[1] if len(lines) > 1 else ""):
         header = "\n".join(lines[:2])
         lines[:2] = [header if len(header.split()) <= most else lines[0]]
     for line in lines:
-        found = line.split()
-        if words and words + len(found) > most:
-            yield "\n".join(taken)
-            taken, words = [], 0
-        if len(found) > most:
-            for start in range(0, len(found), most):
-                yield " ".join(found[start : start + most])
+        split_words = line.split()
+        if words and words + len(split_words) > most:
+            yield "\n".join(piece)
+            piece, words = [], 0
+        if len(split_words) > most:
+            for start in range(0, len(split_words), most):
+                yield " ".join(split_words[start : start + most])
         else:
-            taken.append(line)
-            words += len(found)
+            piece.append(line)
+            words += len(split_words)
     if words:
-        yield "\n".join(taken)
+        yield "\n".join(piece)
 
 
 _LINK = re.compile(

@@ -1,4 +1,4 @@
-"""Difference of two texts: how much, which lines, and as a unified diff with marked words."""
+"""Difference of two texts: its extent, its lines, and a unified diff with marked words."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ from msgspec import Struct
 from crawlyard.core.quantity import counted
 
 MOST_LINES = 20_000
-"""Lines of a text that are compared one by one; of a longer one, the first."""
+"""Maximum lines of a text to compare; the rest of a longer text is ignored."""
 
 _MOST_WORDS = 400  # of a line whose words are compared
 _CONTEXT = 3
@@ -21,7 +21,7 @@ Ignored = Callable[[str], bool]
 
 
 class Amount(Struct, frozen=True, kw_only=True):
-    """How much two texts differ. It sorts changes, and decides nothing: a price is one word."""
+    """Extent of the difference of two texts. It only sorts changes: a price is one word."""
 
     added: int  # lines
     removed: int
@@ -35,17 +35,17 @@ def lines_of(text: bytes) -> list[str]:
 
 
 def counting(lines: Sequence[str], ignored: Ignored | None) -> list[str]:
-    """Return the lines that count."""
+    """Return the lines to compare."""
     return [line for line in lines if not (ignored and ignored(line))]
 
 
 def amount(before: Sequence[str], after: Sequence[str]) -> Amount:
-    """Return how much two texts differ, given their lines."""
+    """Return the extent of the difference of two texts, given their lines."""
     old, new = Counter(before), Counter(after)
-    gone, come = old - new, new - old
+    removed, come = old - new, new - old
     words = _words(old) + _words(new)
-    share = (_words(gone) + _words(come)) / words if words else 0.0
-    return Amount(added=come.total(), removed=gone.total(), share=round(share, 4))
+    share = (_words(removed) + _words(come)) / words if words else 0.0
+    return Amount(added=come.total(), removed=removed.total(), share=round(share, 4))
 
 
 def _words(lines: "Counter[str]") -> int:
@@ -61,11 +61,11 @@ class DiffLine(Struct, frozen=True, kw_only=True):
 
 
 Hunk: TypeAlias = tuple[DiffLine, ...]
-"""Lines that differ, with some around them that do not."""
+"""Lines that differ, with some equal lines around them."""
 
 
 def hunks_of(before: Sequence[str], after: Sequence[str]) -> tuple[Hunk, ...]:
-    """Return where two texts differ; a line in place of another one has its words marked."""
+    """Return the differences of two texts; in a line that replaces another, words are marked."""
     old, new = before[:MOST_LINES], after[:MOST_LINES]
     groups = SequenceMatcher(None, old, new).get_grouped_opcodes(_CONTEXT)
     return tuple(
@@ -87,14 +87,14 @@ def unified(before: Sequence[str], after: Sequence[str]) -> str:
 
 
 def as_text(hunks: Sequence[Hunk], cut: int = 0) -> str:
-    """Return *hunks* as a unified diff; so many lines are *cut* from the end of the text."""
-    told: list[str] = []
+    """Return *hunks* as a unified diff; *cut* lines at the end of the text were not compared."""
+    lines: list[str] = []
     for hunk in hunks:
         old = [line.before for line in hunk if line.before is not None]
         new = [line.after for line in hunk if line.after is not None]
-        told.append(f"@@ -{_range(old)} +{_range(new)} @@")
-        told += map(_signed, hunk)
-    text = "\n".join(told)
+        lines.append(f"@@ -{_range(old)} +{_range(new)} @@")
+        lines += map(_signed, hunk)
+    text = "\n".join(lines)
     return text if cut <= 0 else f"{text}\n… not compared: {counted(cut, 'more line')}"
 
 
@@ -130,10 +130,10 @@ def _lines(tag: str, old: _Part, new: _Part) -> Iterator[DiffLine]:
         return
     if len(old.lines) == len(new.lines):
         pairs = [_pair(*two) for two in zip(old.lines, new.lines, strict=True)]
-        gone, come = [one for one, _ in pairs], [other for _, other in pairs]
+        removed, come = [before for before, _ in pairs], [other for _, other in pairs]
     else:
-        gone, come = [(line,) for line in old.lines], [(line,) for line in new.lines]
-    for n, parts in enumerate(gone, 1):
+        removed, come = [(line,) for line in old.lines], [(line,) for line in new.lines]
+    for n, parts in enumerate(removed, 1):
         yield DiffLine(before=old.above + n, after=None, parts=parts)
     for n, parts in enumerate(come, 1):
         yield DiffLine(before=None, after=new.above + n, parts=parts)

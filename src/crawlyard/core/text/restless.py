@@ -1,7 +1,7 @@
-"""Restless places: lines of a text that differ each time the page is fetched.
+"""Volatile places: lines of a text that differ in each fetch of the page.
 
-A clock, a counter, an advertisement or a token is found by its place, as it never reads the
-same: whatever stands between the same lines is the same place. All of it takes linear time, but
+A clock, a counter, an advertisement or a token is identified by its place, as its text is never
+the same: lines between the same two lines are the same place. All of it takes linear time, except
 for sorting.
 """
 
@@ -15,11 +15,11 @@ from msgspec import Struct, json
 from crawlyard.core.text.difference import MOST_LINES
 
 MOST_PLACES = 1_000
-"""Restless places of one text; with more, the text as a whole is another one each time."""
+"""Maximum volatile places of a text; with more, the whole text is considered different."""
 
 
 class Place(Struct, frozen=True, array_like=True):
-    """Lines of a text, *start* to *end* (exclusive), and how many lines at most stand there."""
+    """Lines of a text, *start* to *end* (exclusive), and the maximum number of lines there."""
 
     start: int
     end: int
@@ -32,7 +32,7 @@ class Place(Struct, frozen=True, array_like=True):
 
 
 class Gap(Struct, frozen=True):
-    """Lines of one text, and those of another that stand in their place."""
+    """Lines of one text, and the lines of another in their place."""
 
     start: int
     end: int
@@ -40,35 +40,35 @@ class Gap(Struct, frozen=True):
     other_end: int
 
 
-def restless(lines: Sequence[str], others: Sequence[str]) -> bytes:
+def restless(lines: Sequence[str], later_lines: Sequence[str]) -> bytes:
     """Return the places of *lines* at which another fetch of the page differs, encoded.
 
-    Nothing if they are alike, or so long that a comparison would hold up others.
+    Empty if the texts are equal, or so long that a comparison would block other work.
     """
-    if max(len(lines), len(others)) > MOST_LINES:
+    if max(len(lines), len(later_lines)) > MOST_LINES:
         return b""
     return encoded(
         Place(g.start, g.end, max(g.end - g.start, g.other_end - g.other_start))
-        for g in gaps(lines, others)
+        for g in gaps(lines, later_lines)
     )
 
 
 def ever_restless(versions: Sequence[Sequence[str]]) -> Sequence[Place]:
-    """Return the places of the last of *versions* that differ from each of them to the next."""
-    found: Sequence[Place] | None = None
-    for one, other in pairwise(versions):
-        if max(len(one), len(other)) > MOST_LINES:
+    """Return the places of the last of *versions* that differ between all consecutive versions."""
+    volatile: Sequence[Place] | None = None
+    for earlier, other in pairwise(versions):
+        if max(len(earlier), len(other)) > MOST_LINES:
             return ()
-        found = [
+        volatile = [
             Place(g.other_start, g.other_end, max(g.end - g.start, g.other_end - g.other_start))
-            for gap in gaps(one, other)
-            for g in ([gap] if found is None else _restless_in(gap, found))
+            for gap in gaps(earlier, other)
+            for g in ([gap] if volatile is None else _restless_in(gap, volatile))
         ]
-    return found or ()
+    return volatile or ()
 
 
 def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
-    """Yield what of a gap is in *places* of its first text: all, or lines one by one."""
+    """Yield the part of a gap that is in *places* of its first text: all, or single lines."""
     if _within(places, gap.start, gap.end, gap.other_end - gap.other_start):
         yield gap
     elif gap.end - gap.start == gap.other_end - gap.other_start:
@@ -79,16 +79,16 @@ def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
 
 
 def encoded(places: Iterable[Place]) -> bytes:
-    """Return places for `places_of`; nothing for none or too many."""
-    found = list(places)
-    return json.encode(found) if 0 < len(found) <= MOST_PLACES else b""
+    """Return places for `places_of`; empty if there are none or too many."""
+    sorted_places = list(places)
+    return json.encode(sorted_places) if 0 < len(sorted_places) <= MOST_PLACES else b""
 
 
 def places_of(*encoded_ones: bytes) -> Sequence[Place]:
-    """Return the places that were `encoded`, joined where they overlap."""
+    """Return the places that `encoded` wrote, merged if they overlap."""
     places = [place for data in encoded_ones for place in json.decode(data, type=list[Place])]
     joined: list[Place] = []
-    for place in sorted(places, key=lambda one: (one.start, one.end)):
+    for place in sorted(places, key=lambda place_key: (place_key.start, place_key.end)):
         if joined and place.start < joined[-1].end:
             before = joined.pop()
             end = max(before.end, place.end)
@@ -105,9 +105,9 @@ def calmed(
     of_before: Sequence[Place],
     of_after: Sequence[Place],
 ) -> Sequence[str]:
-    """Return the earlier text as it would be if its restless places read as in the later one.
+    """Return the earlier text with its volatile places replaced by those of the later one.
 
-    What still differs from *after* is a change. The places are those of either text.
+    Remaining differences from *after* are changes. The places are those of either text.
     """
     if not of_before and not of_after:
         return before
@@ -127,7 +127,7 @@ def _calmed(
     of_after: Sequence[Place],
     gap: Gap,
 ) -> Sequence[str]:
-    """Return what *before* has in a gap, as far as it is no restless place."""
+    """Return the lines of *before* in a gap, except those in volatile places."""
     old, new = before[gap.start : gap.end], after[gap.other_start : gap.other_end]
     if _within(of_after, gap.other_start, gap.other_end, len(old)):
         return new
@@ -151,55 +151,55 @@ def _within(places: Sequence[Place], start: int, end: int, other: int) -> bool:
     return any(place.takes(start, end, other) for place in places[first : first + 2])
 
 
-def gaps(one: Sequence[str], other: Sequence[str]) -> Iterator[Gap]:
+def gaps(lines: Sequence[str], other: Sequence[str]) -> Iterator[Gap]:
     """Yield the places at which two texts differ, in order.
 
-    Lines that each text has once hold them together, with what is equal around them. Between two
-    such lines, as many lines on both sides are compared one by one.
+    Lines that occur once in each text anchor it, with the equal lines around them. Between two
+    anchors, equal numbers of lines are compared one by one.
     """
-    anchors = [(-1, -1), *_anchors(one, other), (len(one), len(other))]
+    anchors = [(-1, -1), *_anchors(lines, other), (len(lines), len(other))]
     for (before, other_before), (after, other_after) in pairwise(anchors):
         start, other_start = before + 1, other_before + 1
         end, other_end = after, other_after
         if end - start == other_end - other_start:
-            yield from _line_by_line(one, other, start, end, other_start - start)
+            yield from _line_by_line(lines, other, start, end, other_start - start)
             continue
-        while start < end and other_start < other_end and one[start] == other[other_start]:
+        while start < end and other_start < other_end and lines[start] == other[other_start]:
             start, other_start = start + 1, other_start + 1
-        while start < end and other_start < other_end and one[end - 1] == other[other_end - 1]:
+        while start < end and other_start < other_end and lines[end - 1] == other[other_end - 1]:
             end, other_end = end - 1, other_end - 1
         yield Gap(start, end, other_start, other_end)
 
 
 def _line_by_line(
-    one: Sequence[str], other: Sequence[str], start: int, end: int, shift: int
+    before: Sequence[str], other: Sequence[str], start: int, end: int, shift: int
 ) -> Iterator[Gap]:
-    """Yield the runs of lines that differ, where each stands *shift* lines further in *other*."""
+    """Yield the runs of lines that differ, each *shift* lines later in *other*."""
     begun = None
     for place in range(start, end + 1):
-        if place < end and one[place] != other[place + shift]:
+        if place < end and before[place] != other[place + shift]:
             begun = place if begun is None else begun
         elif begun is not None:
             yield Gap(begun, place, begun + shift, place + shift)
             begun = None
 
 
-def _anchors(one: Sequence[str], other: Sequence[str]) -> Sequence[tuple[int, int]]:
-    """Return places of lines that each text has once, as much text as is in the same order.
+def _anchors(lines: Sequence[str], other: Sequence[str]) -> Sequence[tuple[int, int]]:
+    """Return pairs of places of lines that each text has once, maximizing the text in equal order.
 
-    By its length, since an advertisement may be in another place of each text.
+    Weighted by length, as an advertisement may be in another place of each text.
     """
-    once = {line for line, count in Counter(one).items() if count == 1}
+    once = {line for line, count in Counter(lines).items() if count == 1}
     once &= {line for line, count in Counter(other).items() if count == 1}
     at = {line: n for n, line in enumerate(other) if line in once}
-    pairs = [(n, at[line]) for n, line in enumerate(one) if line in once]
+    pairs = [(n, at[line]) for n, line in enumerate(lines) if line in once]
     if all(before < after for (_, before), (_, after) in pairwise(pairs)):
         return pairs
-    return _rising(pairs, [len(one[n]) for n, _ in pairs])
+    return _rising(pairs, [len(lines[n]) for n, _ in pairs])
 
 
 def _rising(pairs: Sequence[tuple[int, int]], weights: Sequence[int]) -> Sequence[tuple[int, int]]:
-    """Return the heaviest run of *pairs* in which the second number rises as the first does.
+    """Return the heaviest subsequence of *pairs* in which the second number increases.
 
     Source: Fenwick, A new data structure for cumulative frequency tables, 1994; for maxima.
     """
@@ -217,9 +217,9 @@ def _rising(pairs: Sequence[tuple[int, int]], weights: Sequence[int]) -> Sequenc
         while node < len(tree):
             tree[node] = max(tree[node], run)
             node += node & -node
-    found: list[tuple[int, int]] = []
+    longest: list[tuple[int, int]] = []
     place = max(tree)[1]
     while place >= 0:
-        found.append(pairs[place])
+        longest.append(pairs[place])
         place = before[place]
-    return found[::-1]
+    return longest[::-1]

@@ -13,7 +13,7 @@ class WebhookOut(Webhook, Wire, frozen=True, kw_only=True):
     """One webhook, without its secrets."""
 
     object: Literal["webhook"] = "webhook"
-    rotated_until: datetime | None  # until then the secret before the current one signs as well
+    rotated_until: datetime | None  # until then, the previous secret signs as well
 
     @classmethod
     def of(cls, webhook: Webhook) -> "WebhookOut":
@@ -23,9 +23,9 @@ class WebhookOut(Webhook, Wire, frozen=True, kw_only=True):
 
 
 class NewSecretOut(WebhookOut, frozen=True, kw_only=True):
-    """A webhook with its current secret: shown when that is made, and never again."""
+    """A webhook with its new secret, which is never shown again."""
 
-    secret: str | None  # null where an answer is repeated for its Idempotency-Key
+    secret: str | None  # null if the answer is repeated for its Idempotency-Key
 
     @classmethod
     def of(cls, webhook: Webhook) -> "NewSecretOut":
@@ -35,14 +35,14 @@ class NewSecretOut(WebhookOut, frozen=True, kw_only=True):
 
 @derived
 class DeliveryAttemptOut(DeliveryAttempt, Wire, frozen=True, kw_only=True):
-    """One try to deliver; a null status is no answer."""
+    """One delivery attempt; a null status means no response."""
 
     latency_s: float
 
 
 @derived
 class DeliveryOut(Delivery, Wire, frozen=True, kw_only=True):
-    """One event on its way to one webhook; its id is the message's at every attempt."""
+    """One event for one webhook; its id is the message id of every attempt."""
 
     object: Literal["delivery"] = "delivery"
     event: str
@@ -57,18 +57,18 @@ class DeliveryOut(Delivery, Wire, frozen=True, kw_only=True):
 
 
 class WebhookDeletionOut(Wire, frozen=True, kw_only=True):
-    """What the deletion of a webhook would delete."""
+    """Extent of deleting a webhook."""
 
     object: Literal["webhook_deletion"] = "webhook_deletion"
     webhook_id: str
     url: str
     dry_run: bool = True
     deliveries: int  # in any state
-    waiting: int  # of these: what would never be delivered
+    waiting: int  # of these, pending ones, which would never be delivered
 
     @classmethod
     def of(cls, webhook: Webhook, deliveries: Mapping[DeliveryState, int]) -> "WebhookDeletionOut":
-        """Return what deleting a webhook with so many deliveries would delete."""
+        """Return the extent of deleting a webhook with so many deliveries."""
         return cls(
             webhook_id=webhook.id,
             url=webhook.url,

@@ -12,9 +12,9 @@ class DeliveryRoom(Struct, frozen=True, kw_only=True):
     """Limits for concurrent messages of one sender."""
 
     in_all: int = 256
-    of_owner: int = 64  # however many receivers they have, so that other owners have room
-    to_receiver: int = 4  # one host and port, however many webhooks use it
-    to_failing: int = 1  # to one failing webhook, to find out whether it answers again
+    of_owner: int = 64  # to any number of receivers, so that other owners have room
+    to_receiver: int = 4  # one host and port, for any number of webhooks
+    to_failing: int = 1  # to one failing webhook, to find out whether it responds again
 
 
 DEFAULT_ROOM = DeliveryRoom()
@@ -23,7 +23,7 @@ DEFAULT_ROOM = DeliveryRoom()
 class Traffic:
     """The messages in flight, counted against the limits.
 
-    *served* says in which order webhooks were last sent something: `take` adds to it.
+    *served* has the order in which webhooks were last sent a message: `take` updates it.
     """
 
     def __init__(
@@ -42,22 +42,22 @@ class Traffic:
 
     @property
     def free(self) -> int:
-        """Return how many more messages may be sent."""
+        """Number of further messages that may be sent."""
         return max(0, self._room.in_all - self._to_webhook.total())
 
     @property
     def owners(self) -> list[str]:
-        """Return the owners that have reached their limit."""
+        """The owners that have reached their limit."""
         return _at_least(self._room.of_owner, self._of_owner)
 
     @property
     def receivers(self) -> list[str]:
-        """Return the receivers that have reached their limit."""
+        """The receivers that have reached their limit."""
         return _at_least(self._room.to_receiver, self._to_receiver)
 
     @property
     def busy(self) -> list[str]:
-        """Return the ids of the webhooks to which no more may be sent if they are failing."""
+        """Ids of the webhooks that get no further message if they are failing."""
         return _at_least(self._room.to_failing, self._to_webhook)
 
     def take(self, webhook: Webhook) -> bool:

@@ -47,7 +47,7 @@ LONGEST_HOLD = timedelta(hours=24)
 """The longest Retry-After that is honoured."""
 
 GONE = 410
-"""The status with which a receiver says that it wants no more messages."""
+"""The status with which a receiver declines further messages."""
 
 ROTATION = timedelta(hours=24)
 """How long the previous secret also signs."""
@@ -120,16 +120,16 @@ class Webhook(Struct, frozen=True, kw_only=True):
 
     @property
     def receiver(self) -> str:
-        """Return the host and port that messages are sent to, as written in the URL."""
+        """The host and port that messages are sent to, as written in the URL."""
         return self.url.partition("://")[2].partition("/")[0].partition("?")[0]
 
     @property
     def off_by_itself(self) -> bool:
-        """Return whether it was disabled, but not by a user."""
+        """Whether it was disabled, but not by a user."""
         return not self.active and not self.disabled_reason.startswith(BY_HAND)
 
     def wants(self, event: Event) -> bool:
-        """Return whether *event* is to be delivered here.
+        """Return whether *event* should be delivered to it.
 
         The event must have the same owner, belong to the webhook's job and schedule if it has them,
         and match a pattern. A test event goes only to the webhook that it is about.
@@ -185,12 +185,12 @@ class Webhook(Struct, frozen=True, kw_only=True):
         last = delivery.attempts[-1]
         if last.ok:
             return replace(self, failing_since=None, failures=0), None
-        asked = [until for until in (self.held_until, held_until) if until is not None]
+        holds = [until for until in (self.held_until, held_until) if until is not None]
         failing = replace(
             self,
             failing_since=self.failing_since or last.at,
             failures=self.failures + 1,
-            held_until=max(asked, default=None),
+            held_until=max(holds, default=None),
         )
         why = why_off(failing, delivery) if self.active else ""
         if not why:
@@ -202,9 +202,9 @@ class Webhook(Struct, frozen=True, kw_only=True):
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
         """Return an event about this webhook in its current state, with *data* added.
 
-        It contains only the host: whoever knows the rest of the URL may post to it.
+        It contains only the host: the rest of the URL alone permits posting to it.
         """
-        told: dict[str, object] = {
+        event_data: dict[str, object] = {
             "host": self.receiver,
             "events": list(self.events),
             "active": self.active,
@@ -212,18 +212,23 @@ class Webhook(Struct, frozen=True, kw_only=True):
             "version": self.version,
         }
         if self.job_id is not None:
-            told["job_id"] = self.job_id
+            event_data["job_id"] = self.job_id
         return Event(
-            name=name, subject=self.id, owner=self.owner, at=now, actor=actor, data=told | data
+            name=name,
+            subject=self.id,
+            owner=self.owner,
+            at=now,
+            actor=actor,
+            data=event_data | data,
         )
 
 
 class DeliveryState(StrEnum):
-    """The state of a delivery."""
+    """States of a delivery."""
 
     PENDING = auto()  # waits for its next attempt
     DELIVERED = auto()  # answered with 2xx
-    FAILED = auto()  # given up after the last attempt, or its webhook was switched off
+    FAILED = auto()  # given up after the last attempt, or its webhook was disabled
 
 
 class DeliveryAttempt(Struct, frozen=True, kw_only=True):
@@ -237,7 +242,7 @@ class DeliveryAttempt(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Return whether the receiver accepted the message."""
+        """Whether the receiver accepted the message."""
         return self.status is not None and 200 <= self.status < 300
 
 
@@ -271,8 +276,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
         wait = None if attempt.status == GONE else wait_after(len(attempts), chance)
         if wait is None:
             return replace(self, state=DeliveryState.FAILED, attempts=attempts, ended_at=ended_at)
-        asked = min(retry_after or timedelta(0), LONGEST_HOLD)
-        return replace(self, attempts=attempts, due_at=ended_at + max(wait, asked))
+        hold = min(retry_after or timedelta(0), LONGEST_HOLD)
+        return replace(self, attempts=attempts, due_at=ended_at + max(wait, hold))
 
     def given_up(self, now: datetime) -> "Delivery":
         """Return it failed, with no further attempt."""
@@ -327,16 +332,16 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
     Raises:
         Invalid: one matches none, there are none, or there are too many.
     """
-    asked = tuple(patterns)
-    if not 1 <= len(asked) <= MAX_PATTERNS:
-        raise Invalid("events", f"expected 1 to {MAX_PATTERNS} names or patterns, got {len(asked)}")
+    words = tuple(patterns)
+    if not 1 <= len(words) <= MAX_PATTERNS:
+        raise Invalid("events", f"expected 1 to {MAX_PATTERNS} names or patterns, got {len(words)}")
     names = [n for n in EventName if kind in ("", n.kind)]
-    for pattern in asked:
+    for pattern in words:
         fits = len(pattern) <= _LONGEST_PATTERN and any(fnmatchcase(n, pattern) for n in names)
         if not fits:
             hint = suggestion(pattern, names) or f"; there are: {', '.join(names)}"
-            told = pattern[:_LONGEST_PATTERN]
-            raise Invalid("events", f"no event is named like {told!r}{hint}")
+            text = pattern[:_LONGEST_PATTERN]
+            raise Invalid("events", f"no event matches {text!r}{hint}")
 
 
 def narrowed(patterns: Iterable[str], names: Collection[EventName]) -> tuple[str, ...]:
@@ -375,7 +380,7 @@ class Subscribers:
 
     def of(self, event: Event) -> Iterator[Webhook]:
         """Yield the webhooks that receive *event*."""
-        found = {
+        webhooks = {
             webhook.id: (webhook, since)
             for webhook, since in (
                 *self._of_owner.get(event.owner, ()),
@@ -383,7 +388,7 @@ class Subscribers:
                 *((self._by_id[event.subject],) if event.subject in self._by_id else ()),
             )
         }
-        for webhook, since in found.values():
+        for webhook, since in webhooks.values():
             if event.seq > since and webhook.wants(event):
                 yield webhook
 
@@ -460,8 +465,8 @@ def _cut(value: Any, chars: int, items: int) -> Any:
     if isinstance(value, str):
         return value if len(value) <= chars else f"{value[:chars]}…"
     if isinstance(value, Mapping):
-        kept = list(value.items())[:items]
-        return {str(k)[:chars]: _cut(v, chars, items) for k, v in kept}
+        members = list(value.items())[:items]
+        return {str(k)[:chars]: _cut(v, chars, items) for k, v in members}
     if isinstance(value, (list, tuple)):
         return [_cut(v, chars, items) for v in value[:items]]
     return value

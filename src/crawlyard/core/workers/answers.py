@@ -9,12 +9,12 @@ from crawlyard.core.workers.status import WorkerReport
 
 @derived
 class WorkerOut(WorkerReport, Wire, frozen=True, kw_only=True):
-    """A worker, as it says of itself every two seconds; who is no admin sees less of it."""
+    """A worker, as it reports itself every two seconds; non-admins see fewer fields."""
 
     object: Literal["worker"] = "worker"
-    # idle, running, quiet, stopping or gone; a wish counts at once
+    # idle, running, quiet, stopping or gone; a request by an operator counts at once
     state: Annotated[str, after("object")]  # type: ignore[assignment]
-    alive: Annotated[bool, after("state")]  # it has reported lately
+    alive: Annotated[bool, after("state")]  # it has reported recently
 
     @classmethod
     def of(cls, report: WorkerReport, *, alive: bool) -> "WorkerOut":

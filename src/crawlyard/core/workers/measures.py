@@ -1,4 +1,4 @@
-"""What one process has measured since its start, for its metrics."""
+"""Measurements of one process since its start, for its metrics."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -10,11 +10,11 @@ from crawlyard.core.crawl.rendering import Browser
 
 _BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _RENDER_BOUNDS_S = (0.5, 0.6, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
-"""A page is ready once it has asked for nothing for half a second."""
+"""A page is ready once it has sent no request for half a second."""
 
 
 class Timing(Struct):
-    """Durations, counted by the first bound that is not below them; the last count has the rest."""
+    """Histogram of durations: counts by the first bound that is not below them, and an overflow."""
 
     bounds_s: tuple[float, ...] = _BOUNDS_S
     counts: list[int] = field(default_factory=list)
@@ -57,13 +57,13 @@ class Requests(Struct):
 
 
 class Renderings(Struct):
-    """What browsers of one kind have done with pages."""
+    """Pages rendered by browsers of one kind."""
 
-    took: Timing = field(default_factory=lambda: Timing(bounds_s=_RENDER_BOUNDS_S))  # of whole ones
-    failures: int = 0  # pages of which nothing whole came
+    took: Timing = field(default_factory=lambda: Timing(bounds_s=_RENDER_BOUNDS_S))  # if complete
+    failures: int = 0  # pages that were not rendered completely
     subrequests: int = 0
     cpu_s: float = 0.0  # of the browsers, without their start
-    running: int = 0  # browsers, now
+    running: int = 0  # current number of browsers
 
     def merge(self, other: "Renderings", times: int = 1) -> None:
         """Add *other*, but for browsers that run now; -1 *times* subtracts it."""
@@ -81,14 +81,14 @@ class Measures(Struct):
     """Measurements of the workers of one process, and of their child processes."""
 
     workers: set[str] = field(default_factory=set)  # their ids
-    checkpoints: Timing = field(default_factory=Timing)  # transactions that kept batches
-    claims: Timing = field(default_factory=Timing)  # those that found a job or a shard
+    checkpoints: Timing = field(default_factory=Timing)  # transactions that stored batches
+    claims: Timing = field(default_factory=Timing)  # claims of a job or a shard that succeeded
     requests: Requests = field(default_factory=Requests)
     renderings: Mapping[Browser, Renderings] = field(default_factory=_renderings)
     takeovers: int = 0  # jobs and shards taken back from lost workers
 
     def took_over(self, leases: int) -> None:
-        """Count what was taken back from a lost worker."""
+        """Count leases taken back from a lost worker."""
         self.takeovers += leases
 
     def merge(self, other: "Measures", times: int = 1) -> None:

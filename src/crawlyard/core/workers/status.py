@@ -1,4 +1,4 @@
-"""Worker reports: state, load and what an operator wants of a worker."""
+"""Worker reports: state, load and requests by operators."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,28 +12,28 @@ from crawlyard.core.hosts.hosts import HostReport
 
 
 class WorkerWish(StrEnum):
-    """What an operator asks of a worker."""
+    """Requests by an operator to a worker."""
 
-    NONE = ""  # that it works
-    QUIET = auto()  # that it claims no more, and goes on with what it runs
-    STOP = auto()  # that it gives its jobs back and ends
+    NONE = ""  # work normally
+    QUIET = auto()  # claim no more jobs, and finish the current ones
+    STOP = auto()  # release its jobs and exit
 
 
 class WorkerState(StrEnum):
-    """The state of a worker, in one word."""
+    """States of a worker, in one word."""
 
-    IDLE = auto()  # it has no job
+    IDLE = auto()  # it runs no job
     RUNNING = auto()
     QUIET = auto()  # it claims no more jobs
-    STOPPING = auto()  # it gives its jobs back, and ends
-    GONE = auto()  # it has said nothing lately
+    STOPPING = auto()  # it releases its jobs, and exits
+    GONE = auto()  # it has not reported recently
 
 
 class WorkerReport(Struct, frozen=True, kw_only=True):
-    """A worker, as it reports itself every few seconds; only its wish comes from others."""
+    """A worker, as it reports itself every few seconds; only *wish* is set by others."""
 
     id: str
-    wish: WorkerWish = WorkerWish.NONE  # set by the store; a value in its own report is ignored
+    wish: WorkerWish = WorkerWish.NONE  # set by the store; ignored in its own report
     quiet: bool = False  # it claims no more jobs
     stopping: bool = False
     host: str
@@ -42,7 +42,7 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
     slots: int
     reserved: Annotated[int, HIDDEN] = 0  # its last free slots, reserved for urgent jobs
     tags: tuple[str, ...] = ()  # it can run jobs that require these; sorted
-    browsers: tuple[str, ...] = ()  # kinds of them that it can render with; of a newer one too
+    browsers: tuple[str, ...] = ()  # kinds that it can render with; may include unknown ones
     running: tuple[str, ...] = ()  # ids of jobs
     pages: int = 0  # since its start
     bytes: int = 0
@@ -60,11 +60,11 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
 
     @property
     def claims(self) -> bool:
-        """Return whether it takes jobs, as far as is known."""
+        """Whether it claims jobs, as far as is known."""
         return not (self.quiet or self.stopping or self.wish is not WorkerWish.NONE)
 
     def state(self, *, alive: bool) -> WorkerState:
-        """Return its state; what an operator asks of it counts at once."""
+        """Return its state; a request by an operator counts at once."""
         if not alive:
             return WorkerState.GONE
         if self.stopping or self.wish is WorkerWish.STOP:

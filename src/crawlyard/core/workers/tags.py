@@ -1,4 +1,4 @@
-"""Tags of workers: what a job can require of whoever takes it."""
+"""Worker tags: requirements that a job has of its worker."""
 
 import re
 from collections.abc import Sequence

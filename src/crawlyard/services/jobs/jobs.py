@@ -110,23 +110,15 @@ class Jobs(Noun):
         order = JobOrder(by=by, descending=descending, group=group)
         query, store = await self._visible(query), self._services.store
         places = await store.jobs.find_ordered(query, order, limit + 1, cursor)
-        standings, position = (
-            [standing for standing, _ in places],
-            {standing.job.id: at for standing, at in places},
-        )
+        jobs = [standing for standing, _ in places]
+        position = {s.job.id: at for s, at in places}
         total = None
         if count is not None:
             most = COUNTED_TO if count == "estimate" else None
             counts = await store.jobs.counts(query, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
-        answers = dict(
-            zip(
-                (s.job.id for s in standings), await self._jobs_out(standings[:limit]), strict=False
-            )
-        )
-        return sliced(
-            standings, limit, lambda s: answers[s.job.id], lambda s: position[s.job.id], total
-        )
+        answers = {job.id: job for job in await self._jobs_out(jobs[:limit])}
+        return sliced(jobs, limit, lambda s: answers[s.job.id], lambda s: position[s.job.id], total)
 
     @endpoint("GET /jobs/counts", READ)
     async def counts(self, **terms: Unpack[JobTerms]) -> CountsOut:

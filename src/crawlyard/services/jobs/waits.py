@@ -56,7 +56,7 @@ async def waits_of(
         else:
             is_leased = standing.shard.worker is not None and until is not None and until > now
             quota, place = held_back.get(job.owner), places.get(job.id)
-            of_job = pending_waits(job, now, quota, place, held=is_leased, among=among)
+            of_job = pending_waits(job, now, quota, place, is_held=is_leased, among=among)
         if of_job:
             waits[job.id] = of_job
     return waits

@@ -143,12 +143,7 @@ class Schedules(Noun):
         store, actor = self._services.store, self._actor
         schedules = [] if hidden else await visible_schedules(store, actor, query, limit + 1)
         answers = await schedule_answers(store, schedules[:limit], expanded)
-        return sliced(
-            schedules,
-            limit,
-            lambda schedule: answers[schedule.id],
-            lambda schedule: f"{schedule.id} {schedule.name}",
-        )
+        return sliced(schedules, limit, lambda s: answers[s.id], lambda s: f"{s.id} {s.name}")
 
     @composed
     async def create(
@@ -230,7 +225,7 @@ class Schedules(Noun):
         """Create a schedule; its job must be one that could be submitted now."""
         actor, now, wall = self._actor, self._services.clock.now(), self._services.clock.wall()
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at schedules, not create them")
+            raise Forbidden(f"{actor.id} may view schedules, but not create them")
         with blaming(PARTS, "overrides", _SECONDS):
             fields = draft_fields({"name": name, "when": when, **terms})
             schedule = CrawlSchedule(
