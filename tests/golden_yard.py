@@ -34,9 +34,9 @@ from crawlyard.engine.urls import packed_fingerprints
 from crawlyard.services.hosts import host_event
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_job, a_spec, a_target, done, failed
-from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, told
+from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, schedule_event
 from tests.builders_serve import a_credential, a_line, a_report, a_user, about, an_operation
-from tests.builders_templates import a_template, told_of
+from tests.builders_templates import a_template, template_event
 from tests.builders_webhooks import a_webhook
 
 TOKEN = f"cyt_{'0' * 43}"
@@ -112,9 +112,9 @@ class _Builder:
         plain: dict[str, Any] = {"name": "plain", "spec": {"urls": ["https://example.com/"]}}
         other = a_template(id=fixed(PLAIN), parameters=(), updated_at=at, **own, **plain)
         for template in (first, other):
-            await self._store.templates.add(template, self._at(told_of(template), at))
+            await self._store.templates.add(template, self._at(template_event(template), at))
         second = replace(first, **later)
-        event = told_of(second, EventName.TEMPLATE_UPDATED)
+        event = template_event(second, EventName.TEMPLATE_UPDATED)
         await self._store.templates.save(second, self._at(event, second.updated_at))
 
     async def schedules(self) -> None:
@@ -147,7 +147,7 @@ class _Builder:
             **dated,
         )
         for schedule in (nightly, weekly):
-            event = self._at(told(schedule), at)
+            event = self._at(schedule_event(schedule), at)
             data = {"name": schedule.name, "version": schedule.version}
             await self._store.schedules.add(schedule, replace(event, data=data))
 

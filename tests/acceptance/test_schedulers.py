@@ -14,7 +14,7 @@ from crawlyard import CrawlSchedule, EventName, JobQuery, Misfire, Overlap, Sett
 from crawlyard.core.schedules.planning import planned
 from crawlyard.core.schedules.schedule import TickOutcome
 from crawlyard.core.schedules.timetable import timetable
-from tests.builders_schedules import a_schedule, told
+from tests.builders_schedules import a_schedule, schedule_event
 
 SCHEDULES = 30
 INSTANTS = 80
@@ -78,7 +78,9 @@ async def overdue(yard: Yard) -> list[CrawlSchedule]:
             ),
             made_at,
         )
-        await yard.store.schedules.add(schedule, told(schedule, EventName.SCHEDULE_CREATED))
+        await yard.store.schedules.add(
+            schedule, schedule_event(schedule, EventName.SCHEDULE_CREATED)
+        )
         schedules.append(schedule)
     return schedules
 

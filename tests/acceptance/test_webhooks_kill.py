@@ -18,7 +18,7 @@ from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.builders import a_job
-from tests.builders_webhooks import SECRET, kept
+from tests.builders_webhooks import SECRET, stored_webhook
 from tests.receiver import Manner, Receiver, answer
 
 AT_ONCE = 10
@@ -96,7 +96,7 @@ async def test_no_event_is_lost_whenever_the_sender_is_killed(where: str, rounds
 
     async with Receiver() as receiver:
         address = receiver.authority
-        await kept(store, url=receiver.url, allow_addresses=(address,), events=("job.*",))
+        await stored_webhook(store, url=receiver.url, allow_addresses=(address,), events=("job.*",))
         for _ in range(rounds):
             process, killed = await deliverer(where), asyncio.Event()
             for _ in range(chance.randrange(AT_ONCE)):

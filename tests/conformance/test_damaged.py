@@ -22,7 +22,7 @@ from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs, pages, shards
 from crawlyard.store.tables.templates import template_versions
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, its_event
-from tests.builders_templates import a_template, told_of
+from tests.builders_templates import a_template, template_event
 from tests.conformance.steps import added, claimed, database_of, recorded
 
 pytestmark = pytest.mark.parametrize(
@@ -178,10 +178,10 @@ async def test_a_damaged_template_is_listed_with_what_is_wrong_and_no_job_can_be
     store: Store,
 ) -> None:
     sound = a_template(name="sound")
-    await store.templates.add(sound, told_of(sound))
+    await store.templates.add(sound, template_event(sound))
     for columns in ({"spec": "{"}, {"spec": "[]"}, {"parameters": "{"}, {"parameters": "[3]"}):
         template = a_template(name="broken")
-        await store.templates.add(template, told_of(template))
+        await store.templates.add(template, template_event(template))
         broken = update(template_versions).where(template_versions.c.template_id == template.id)
         await database_of(store).write(lambda conn: conn.execute(broken.values(columns)))  # noqa: B023
 
@@ -192,7 +192,9 @@ async def test_a_damaged_template_is_listed_with_what_is_wrong_and_no_job_can_be
             "damaged: its row cannot be read ("
         )
         assert templates_by_id[template.id].spec == {}
-        await store.templates.delete(template.id, 1, told_of(template, EventName.TEMPLATE_DELETED))
+        await store.templates.delete(
+            template.id, 1, template_event(template, EventName.TEMPLATE_DELETED)
+        )
 
 
 DAMAGED_PAGES: list[tuple[Mapping[str, Any], str]] = [

@@ -24,7 +24,7 @@ from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import Claimed, EventQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_spec
-from tests.builders_webhooks import LEASE, SECOND, SECRET, kept, switched
+from tests.builders_webhooks import LEASE, SECOND, SECRET, stored_webhook, switched
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import added
 
@@ -36,7 +36,7 @@ ROOMY = {"in_all": 1000, "of_owner": 1000, "to_receiver": 1000, "to_failing": 10
 
 async def due(store: Store, events: int = 1, **fields: object) -> Webhook:
     """Return a new webhook for which that many deliveries are due."""
-    webhook = await kept(store, events=("job.created",), **fields)
+    webhook = await stored_webhook(store, events=("job.created",), **fields)
     for _ in range(events):
         await added(store, owner=webhook.owner)
     await store.deliveries.fan_out(NOW)
@@ -80,9 +80,9 @@ class TestFanOut:
     async def test_each_event_becomes_one_delivery_for_each_webhook_that_wants_it(
         self, store: Store
     ) -> None:
-        every = await kept(store)
-        failures = await kept(store, events=("job.failed",))
-        stranger = await kept(store, owner="bob")
+        every = await stored_webhook(store)
+        failures = await stored_webhook(store, events=("job.failed",))
+        stranger = await stored_webhook(store, owner="bob")
         job = await added(store)
 
         looked_at = await store.deliveries.fan_out(NOW)
@@ -106,7 +106,7 @@ class TestFanOut:
         )
 
     async def test_it_goes_on_where_the_last_call_ended(self, store: Store) -> None:
-        webhook = await kept(store, events=("job.*",))
+        webhook = await stored_webhook(store, events=("job.*",))
         for _ in range(7):
             await added(store)
 
@@ -120,27 +120,27 @@ class TestFanOut:
         assert seqs == sorted(seqs)
 
     async def test_events_of_users_without_a_webhook_are_passed_over(self, store: Store) -> None:
-        await kept(store)
+        await stored_webhook(store)
         await store.deliveries.fan_out(NOW)
         for _ in range(5):
             await added(store, owner="bob")
 
         assert await store.deliveries.fan_out(NOW, limit=2) == 0
-        await kept(store, owner="bob")
+        await stored_webhook(store, owner="bob")
         await added(store, owner="bob")
         assert await store.deliveries.fan_out(NOW, limit=5) == 2
 
     async def test_a_new_webhook_hears_nothing_of_what_was_before(self, store: Store) -> None:
         await added(store)
-        webhook = await kept(store)
+        webhook = await stored_webhook(store)
 
         await store.deliveries.fan_out(NOW)
 
         assert await of(store, webhook) == []
 
     async def test_a_test_reaches_the_webhook_that_it_is_about_alone(self, store: Store) -> None:
-        tested = await kept(store, events=("job.failed",))
-        other = await kept(store, events=("*",))
+        tested = await stored_webhook(store, events=("job.failed",))
+        other = await stored_webhook(store, events=("*",))
         event = tested.event(EventName.WEBHOOK_TEST, NOW, "local")
 
         await store.webhooks.save(replace(tested, version=2), event)
@@ -182,7 +182,7 @@ class TestFanOut:
     async def test_many_at_once_make_each_delivery_once(
         self, store: Store, backend: Backend
     ) -> None:
-        webhook = await kept(store, events=("job.*",))
+        webhook = await stored_webhook(store, events=("job.*",))
         other_stores = [await backend.open() for _ in range(4)]
 
         async def look(other: Store) -> int:
@@ -215,7 +215,7 @@ class TestFanOut:
         task = asyncio.create_task(look())
         webhooks = []
         for _ in range(20):
-            webhooks.append(await kept(store, events=("job.created",)))
+            webhooks.append(await stored_webhook(store, events=("job.created",)))
             await added(store)
         looking = False
         await task
@@ -534,7 +534,7 @@ class TestAgain:
 
 class TestNextAt:
     async def test_nothing_waits(self, store: Store) -> None:
-        await kept(store)
+        await stored_webhook(store)
 
         assert await next_at(store) is None
 

@@ -8,9 +8,9 @@ from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.store.queries import ScheduleQuery, TemplateQuery, WebhookQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
-from tests.builders_schedules import a_firing, a_schedule, edited, told
-from tests.builders_templates import a_template, told_of
-from tests.builders_webhooks import kept
+from tests.builders_schedules import a_firing, a_schedule, edited, schedule_event
+from tests.builders_templates import a_template, template_event
+from tests.builders_webhooks import stored_webhook
 from tests.conformance.steps import claimed
 
 EVERY = (Grant.ADDRESSES, Grant.PRIVATE, Grant.IGNORE_ROBOTS)
@@ -36,7 +36,7 @@ async def test_webhooks_of_a_job_live_by_what_opens_addresses_to_it(store: Store
 
 
 async def test_a_webhook_comes_back_with_its_grant_and_may_lose_it(store: Store) -> None:
-    webhook = await kept(store, by_grant=(Grant.ADDRESSES,))
+    webhook = await stored_webhook(store, by_grant=(Grant.ADDRESSES,))
     assert (await store.webhooks.get(webhook.id)).by_grant == (Grant.ADDRESSES,)
 
     after = replace(webhook, by_grant=(), version=2)
@@ -47,9 +47,9 @@ async def test_a_webhook_comes_back_with_its_grant_and_may_lose_it(store: Store)
 
 async def test_each_version_of_a_template_is_trusted_or_not(store: Store) -> None:
     first = a_template(trusted=True)
-    await store.templates.add(first, told_of(first))
+    await store.templates.add(first, template_event(first))
     second = replace(first, version=2, trusted=False)
-    await store.templates.save(second, told_of(second))
+    await store.templates.save(second, template_event(second))
 
     versions = await store.templates.versions(first.id)
 
@@ -60,12 +60,12 @@ async def test_each_version_of_a_template_is_trusted_or_not(store: Store) -> Non
 
 async def test_a_schedule_stays_trusted_when_it_fires_and_can_lose_it(store: Store) -> None:
     schedule = a_schedule(trusted=True)
-    await store.schedules.add(schedule, told(schedule))
+    await store.schedules.add(schedule, schedule_event(schedule))
     await store.ticks.fire([a_firing(schedule)])
 
     [due] = await store.ticks.due(NOW, 10)
     fired = await store.schedules.get(schedule.id)
-    await store.schedules.save(edited(fired, trusted=False), told(fired))
+    await store.schedules.save(edited(fired, trusted=False), schedule_event(fired))
 
     assert due.trusted
     assert fired.trusted

@@ -18,7 +18,7 @@ from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_target, done, its_event
-from tests.builders_webhooks import kept
+from tests.builders_webhooks import stored_webhook
 from tests.conformance.steps import added, claimed, recorded
 from tests.conformance.test_lock_order import somebody_waits
 
@@ -142,7 +142,7 @@ async def test_a_new_webhook_hears_what_is_committed_after_it_and_nothing_before
     with transaction(postgres_url) as long:
         late = add_event(long, "local")
         await added(store)
-        webhook = await kept(store)
+        webhook = await stored_webhook(store)
 
     assert await store.deliveries.fan_out(NOW) > 0
     sent = await store.deliveries.find(webhook.id, None, None, 10)

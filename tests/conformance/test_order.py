@@ -13,7 +13,7 @@ from crawlyard.core.jobs.queue import PriorityQueue, claim_key
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event
-from tests.builders_schedules import a_firing, a_schedule, told
+from tests.builders_schedules import a_firing, a_schedule, schedule_event
 from tests.conformance.conftest import Backend
 
 OWNERS = ("ada", "bob", "cleo", "dora", "emil")
@@ -33,7 +33,7 @@ class Taken:
 async def filled(store: Store, count: int) -> None:
     """Add that many jobs of all levels and owners, in a mixed order."""
     schedule = a_schedule()
-    await store.schedules.add(schedule, told(schedule))
+    await store.schedules.add(schedule, schedule_event(schedule))
     chance = Random(count)
     jobs = [
         a_job(owner=chance.choice(OWNERS), priority=chance.choice(list(Priority)))

@@ -16,7 +16,7 @@ from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
-from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, told
+from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, schedule_event
 from tests.builders_webhooks import stored_webhook
 from tests.conformance.steps import added, claimed, in_state, moved, recorded
 
@@ -26,7 +26,7 @@ DAY = timedelta(days=1)
 
 async def a_kept_schedule(store: Store, **fields: Any) -> CrawlSchedule:
     schedule = a_schedule(**fields)
-    await store.schedules.add(schedule, told(schedule))
+    await store.schedules.add(schedule, schedule_event(schedule))
     return schedule
 
 

@@ -18,13 +18,13 @@ from crawlyard.store.schedules.schedules import ScheduleStore
 from crawlyard.store.store import Store
 from crawlyard.store.tables.schedules import schedules as table
 from tests.builders import NOW
-from tests.builders_schedules import a_firing, a_schedule, a_tick, edited, told
+from tests.builders_schedules import a_firing, a_schedule, a_tick, edited, schedule_event
 from tests.conformance.conftest import Backend
 
 
 async def added(store: Store, **fields: Any) -> CrawlSchedule:
     schedule = a_schedule(**fields)
-    await store.schedules.add(schedule, told(schedule))
+    await store.schedules.add(schedule, schedule_event(schedule))
     return schedule
 
 
@@ -45,7 +45,7 @@ async def a_template(store: Store) -> str:
     template = CrawlTemplate(
         id=new_id(), owner="local", name="news", spec={}, created_at=NOW, updated_at=NOW
     )
-    event = replace(told(a_schedule(), EventName.TEMPLATE_CREATED), subject=template.id)
+    event = replace(schedule_event(a_schedule(), EventName.TEMPLATE_CREATED), subject=template.id)
     await store.templates.add(template, event)
     return template.id
 
@@ -83,7 +83,7 @@ class TestAdd:
             version=9,
         )
 
-        await store.schedules.add(schedule, told(schedule))
+        await store.schedules.add(schedule, schedule_event(schedule))
 
         assert await store.schedules.get(schedule.id) == schedule
         assert await names(store, schedule) == ["schedule.created"]
@@ -108,7 +108,7 @@ class TestAdd:
         schedule = a_schedule(template_id=new_id())
 
         with pytest.raises(NotFound):
-            await store.schedules.add(schedule, told(schedule))
+            await store.schedules.add(schedule, schedule_event(schedule))
 
         assert await find_names(store) == await names(store, schedule) == []
 
@@ -118,7 +118,7 @@ class TestSave:
         schedule = await added(store, description="before")
         changed = edited(schedule, name="new", description="after", when="@daily", next_at=None)
 
-        await store.schedules.save(changed, told(changed, EventName.SCHEDULE_UPDATED))
+        await store.schedules.save(changed, schedule_event(changed, EventName.SCHEDULE_UPDATED))
 
         assert await store.schedules.get(schedule.id) == changed
         assert await find_names(store, text="AFTER") == ["new"]
@@ -130,14 +130,14 @@ class TestSave:
         assert await store.ticks.fire([a_firing(schedule)]) == [True]
 
         with pytest.raises(Conflict):
-            await store.schedules.save(edited(schedule), told(schedule))
+            await store.schedules.save(edited(schedule), schedule_event(schedule))
 
     async def test_a_name_that_is_taken_is_refused(self, store: Store) -> None:
         await added(store, name="one")
         two = await added(store, name="two")
 
         with pytest.raises(Conflict, match="one"):
-            await store.schedules.save(edited(two, name="one"), told(two))
+            await store.schedules.save(edited(two, name="one"), schedule_event(two))
 
         assert await find_names(store) == ["one", "two"]
         assert await names(store, two) == ["schedule.created"]
@@ -146,7 +146,9 @@ class TestSave:
         schedule = await added(store)
 
         with pytest.raises(NotFound):
-            await store.schedules.save(edited(schedule, template_id=new_id()), told(schedule))
+            await store.schedules.save(
+                edited(schedule, template_id=new_id()), schedule_event(schedule)
+            )
 
         assert await store.schedules.get(schedule.id) == schedule
 
@@ -201,7 +203,9 @@ class TestDelete:
         for schedule in (deleted, remaining):
             await store.ticks.fire([a_firing(schedule, [a_tick(schedule)])])
 
-        await store.schedules.delete(deleted.id, 1, told(deleted, EventName.SCHEDULE_DELETED))
+        await store.schedules.delete(
+            deleted.id, 1, schedule_event(deleted, EventName.SCHEDULE_DELETED)
+        )
 
         with pytest.raises(NotFound):
             await store.schedules.get(deleted.id)

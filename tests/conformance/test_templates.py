@@ -17,7 +17,7 @@ from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery, TemplateQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW
-from tests.builders_templates import a_template, told_of
+from tests.builders_templates import a_template, template_event
 
 UPDATED, DELETED = EventName.TEMPLATE_UPDATED, EventName.TEMPLATE_DELETED
 
@@ -27,14 +27,14 @@ async def added(
 ) -> CrawlTemplate:
     """Return a template that the store has."""
     template = template or a_template(**fields)
-    await store.templates.add(template, told_of(template))
+    await store.templates.add(template, template_event(template))
     return template
 
 
 async def saved(store: Store, template: CrawlTemplate, **changes: Any) -> CrawlTemplate:
     """Return the next version of a template, which the store has."""
     after = replace(template, version=template.version + 1, **changes)
-    await store.templates.save(after, told_of(after, UPDATED))
+    await store.templates.save(after, template_event(after, UPDATED))
     return after
 
 
@@ -84,7 +84,7 @@ async def scheduled(store: Store, template: CrawlTemplate, name: str) -> CrawlSc
         created_at=NOW,
         updated_at=NOW,
     )
-    event = replace(told_of(template, EventName.SCHEDULE_CREATED), subject=schedule.id)
+    event = replace(template_event(template, EventName.SCHEDULE_CREATED), subject=schedule.id)
     await store.schedules.add(schedule, event)
     return schedule
 
@@ -108,7 +108,7 @@ async def test_a_template_comes_back_as_it_was_added(store: Store) -> None:
         created_at=NOW - timedelta(days=400, microseconds=1),
     )
 
-    await store.templates.add(template, told_of(template))
+    await store.templates.add(template, template_event(template))
 
     assert await store.templates.get(template.id) == template
     assert await store.templates.get(template.id, 1) == template
@@ -231,7 +231,7 @@ class TestDelete:
     async def test_a_deleted_template_is_gone_with_all_versions(self, store: Store) -> None:
         template = await saved(store, await added(store))
 
-        await store.templates.delete(template.id, 2, told_of(template, DELETED))
+        await store.templates.delete(template.id, 2, template_event(template, DELETED))
 
         for version in (None, 1, 2):
             with pytest.raises(NotFound):
@@ -242,7 +242,7 @@ class TestDelete:
 
     async def test_its_name_is_free_again(self, store: Store) -> None:
         template = await added(store)
-        await store.templates.delete(template.id, 1, told_of(template, DELETED))
+        await store.templates.delete(template.id, 1, template_event(template, DELETED))
 
         await added(store, name=template.name)
 
@@ -257,7 +257,7 @@ class TestDelete:
         await scheduled(store, other, "hourly")
 
         with pytest.raises(Conflict, match="used by schedules nightly, weekly; delete those first"):
-            await store.templates.delete(template.id, 1, told_of(template, DELETED))
+            await store.templates.delete(template.id, 1, template_event(template, DELETED))
         with pytest.raises(Conflict, match="used by schedules nightly, weekly; delete those first"):
             await store.templates.check_unused(template.id)
         with pytest.raises(Conflict, match="used by 2 schedules of other users; delete"):
@@ -269,11 +269,11 @@ class TestDelete:
     async def test_a_template_that_no_schedule_uses_any_more_can_go(self, store: Store) -> None:
         template = await added(store)
         schedule = await scheduled(store, template, "nightly")
-        event = replace(told_of(template, EventName.SCHEDULE_DELETED), subject=schedule.id)
+        event = replace(template_event(template, EventName.SCHEDULE_DELETED), subject=schedule.id)
         await store.schedules.delete(schedule.id, schedule.version, event)
 
         await store.templates.check_unused(template.id)
-        await store.templates.delete(template.id, 1, told_of(template, DELETED))
+        await store.templates.delete(template.id, 1, template_event(template, DELETED))
 
         assert await find_names(store) == []
 
@@ -282,7 +282,7 @@ class TestDelete:
     ) -> None:
         for turn in range(10):
             template = await added(store, name=f"t{turn}")
-            delete = store.templates.delete(template.id, 1, told_of(template, DELETED))
+            delete = store.templates.delete(template.id, 1, template_event(template, DELETED))
             use = scheduled(store, template, f"s{turn}")
 
             lost, refused = await asyncio.gather(delete, use, return_exceptions=True)
@@ -297,4 +297,4 @@ class TestDelete:
             await scheduled(store, template, f"s{number:02}")
 
         with pytest.raises(Conflict, match="s18, s19 and 2 more; delete those first"):
-            await store.templates.delete(template.id, 1, told_of(template, DELETED))
+            await store.templates.delete(template.id, 1, template_event(template, DELETED))

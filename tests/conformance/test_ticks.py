@@ -18,7 +18,15 @@ from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, its_event
-from tests.builders_schedules import a_firing, a_schedule, a_tick, edited, its_job, ran, told
+from tests.builders_schedules import (
+    a_firing,
+    a_schedule,
+    a_tick,
+    edited,
+    its_job,
+    ran,
+    schedule_event,
+)
 from tests.conformance.conftest import Backend
 
 HOUR = timedelta(hours=1)
@@ -33,7 +41,7 @@ ENDINGS = {
 
 async def added(store: Store, **fields: Any) -> CrawlSchedule:
     schedule = a_schedule(**fields)
-    await store.schedules.add(schedule, told(schedule))
+    await store.schedules.add(schedule, schedule_event(schedule))
     return schedule
 
 
@@ -232,9 +240,9 @@ class TestFire:
         if change == "fired":
             await store.ticks.fire([a_firing(schedule)])
         elif change == "edited":
-            await store.schedules.save(edited(schedule), told(schedule))
+            await store.schedules.save(edited(schedule), schedule_event(schedule))
         else:
-            await store.schedules.delete(schedule.id, 1, told(schedule))
+            await store.schedules.delete(schedule.id, 1, schedule_event(schedule))
         job, fitting = its_job(schedule), its_job(other)
         events = await store.events.last()
 

@@ -26,8 +26,8 @@ from tests.builders import (
     done,
     its_event,
 )
-from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, told
-from tests.builders_webhooks import SECOND, kept, switched
+from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, schedule_event
+from tests.builders_webhooks import SECOND, stored_webhook, switched
 from tests.conformance.conftest import Backend
 from tests.conformance.purging import deleted, purged, with_pages
 from tests.conformance.steps import added, claimed, in_state, moved, recorded, stored
@@ -161,7 +161,7 @@ class TestForget:
         assert [e.subject for e in await store.events.events(after=last_seq)] == [job.id]
 
     async def test_a_delivery_that_waits_keeps_its_event(self, store: Store) -> None:
-        webhook = await kept(store, events=("job.created",))
+        webhook = await stored_webhook(store, events=("job.created",))
         await added(store)
         await store.deliveries.fan_out(NOW)
         await added(store)
@@ -178,7 +178,7 @@ class TestForget:
         self, store: Store
     ) -> None:
         await added(store)
-        webhook = await kept(store, events=("job.created",))
+        webhook = await stored_webhook(store, events=("job.created",))
         await store.deliveries.fan_out(NOW)
         for _ in range(3):
             await added(store)
@@ -192,7 +192,7 @@ class TestForget:
         assert None not in await store.deliveries.events(waiting)
 
     async def test_they_go_where_nobody_is_to_hear_of_them(self, store: Store) -> None:
-        webhook = await kept(store)
+        webhook = await stored_webhook(store)
         for _ in range(3):
             await added(store)
         await switched(store, webhook, on=False)
@@ -201,7 +201,7 @@ class TestForget:
         assert len(await store.events.events()) == 1
 
     async def test_deliveries_that_waited_do_not_keep_younger_events(self, store: Store) -> None:
-        await kept(store, events=("job.created",))
+        await stored_webhook(store, events=("job.created",))
         for _ in range(5):
             await added(store)
         await store.deliveries.fan_out(NOW)
@@ -216,7 +216,7 @@ class TestForget:
         assert count == 3
 
     async def test_what_was_delivered_goes_with_its_event(self, store: Store) -> None:
-        webhook = await kept(store, events=("job.created",))
+        webhook = await stored_webhook(store, events=("job.created",))
         await added(store)
         await store.deliveries.fan_out(NOW)
         await delivered(store)
@@ -230,7 +230,7 @@ class TestForget:
         assert await store.deliveries.find(webhook.id, None, None, 10) == []
 
     async def test_what_was_forgotten_is_not_delivered_again(self, store: Store) -> None:
-        webhook = await kept(store, events=("job.created",))
+        webhook = await stored_webhook(store, events=("job.created",))
         await added(store)
         await store.deliveries.fan_out(NOW)
         await delivered(store)
@@ -246,7 +246,7 @@ class TestForget:
 
     async def test_old_rows_of_the_ledger_go_but_not_one_that_waits(self, store: Store) -> None:
         schedule = a_schedule()
-        await store.schedules.add(schedule, told(schedule))
+        await store.schedules.add(schedule, schedule_event(schedule))
         job = its_job(schedule, NOW - 3 * DAY)
         old = [
             ran(schedule, job, decided_at=NOW - 3 * DAY),
@@ -295,7 +295,7 @@ async def delivered(store: Store) -> list[Delivery]:
 class TestPurge:
     @pytest.mark.parametrize("step", [1, 2, 5, 1000])
     async def test_the_webhooks_of_a_job_go_with_it(self, store: Store, step: int) -> None:
-        other = await kept(store, events=("job.created",))
+        other = await stored_webhook(store, events=("job.created",))
         job_webhooks = tuple(
             JobWebhook(url=f"https://a.example/{n}", events=("*",)) for n in range(2)
         )

@@ -18,7 +18,7 @@ from crawlyard.errors import NotFound
 from crawlyard.store.queries import EventQuery, WebhookQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec
-from tests.builders_webhooks import SECOND, SECRET, a_webhook, kept, switched
+from tests.builders_webhooks import SECOND, SECRET, a_webhook, stored_webhook, switched
 from tests.conformance.steps import added
 
 UPDATED = EventName.WEBHOOK_UPDATED
@@ -54,7 +54,7 @@ async def test_a_webhook_comes_back_as_it_was_added(store: Store) -> None:
 
 
 async def test_a_webhook_is_replaced_together_with_its_event(store: Store) -> None:
-    before = await kept(store)
+    before = await stored_webhook(store)
     after = replace(before, url="https://other.example/", events=("job.failed",), version=2)
 
     await store.webhooks.save(after, after.event(UPDATED, NOW, "local"))
@@ -65,9 +65,9 @@ async def test_a_webhook_is_replaced_together_with_its_event(store: Store) -> No
 
 async def test_the_newest_come_first_and_each_field_narrows(store: Store) -> None:
     job_id = a_job().id
-    first = await kept(store, owner="ada")
-    two = await kept(store, owner="bob")
-    three = await kept(store, owner="bob", job_id=job_id)
+    first = await stored_webhook(store, owner="ada")
+    two = await stored_webhook(store, owner="bob")
+    three = await stored_webhook(store, owner="bob", job_id=job_id)
 
     async def find_ids(limit: int = 10, **filters: str) -> list[str]:
         return [w.id for w in await store.webhooks.find(WebhookQuery(**filters), limit)]
@@ -85,7 +85,7 @@ async def test_the_newest_come_first_and_each_field_narrows(store: Store) -> Non
 
 
 async def test_an_edit_does_not_undo_what_became_of_a_delivery_meanwhile(store: Store) -> None:
-    webhook = await kept(store, events=("job.created",))
+    webhook = await stored_webhook(store, events=("job.created",))
     for _ in range(2):
         await added(store)
     await store.deliveries.fan_out(NOW)
@@ -109,7 +109,7 @@ async def test_an_edit_does_not_undo_what_became_of_a_delivery_meanwhile(store: 
 
 
 async def test_an_edit_ends_a_rest_that_its_receiver_asked_for(store: Store) -> None:
-    webhook = await kept(store, events=("job.created",))
+    webhook = await stored_webhook(store, events=("job.created",))
     await added(store)
     await store.deliveries.fan_out(NOW)
     [claimed] = await store.deliveries.claim(NOW, SECOND, Traffic())
@@ -129,7 +129,7 @@ class TestDelete:
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("crawlyard.store.webhooks.deliveries.AT_ONCE", 3)
-        webhook = await kept(store)
+        webhook = await stored_webhook(store)
         for _ in range(7):
             await added(store)
         await store.deliveries.fan_out(NOW)
@@ -141,7 +141,7 @@ class TestDelete:
         assert await event_names(store, webhook) == ["webhook.created", "webhook.deleted"]
 
     async def test_it_goes_with_its_deliveries(self, store: Store) -> None:
-        webhook, other = await kept(store), await kept(store)
+        webhook, other = await stored_webhook(store), await stored_webhook(store)
         await added(store)
         await store.deliveries.fan_out(NOW)
         [delivery] = await store.deliveries.find(other.id, None, None, 10)
@@ -156,8 +156,8 @@ class TestDelete:
         assert await event_names(store, webhook) == ["webhook.created", "webhook.deleted"]
 
     async def test_its_deliveries_are_counted_by_their_states(self, store: Store) -> None:
-        webhook = await kept(store, events=("job.created",))
-        other = await kept(store, events=("webhook.test",))
+        webhook = await stored_webhook(store, events=("job.created",))
+        other = await stored_webhook(store, events=("webhook.test",))
         for _ in range(3):
             await added(store)
         await store.deliveries.fan_out(NOW)
@@ -172,7 +172,7 @@ class TestDelete:
 
 class TestSwitching:
     async def test_what_waits_for_one_that_is_switched_off_has_failed(self, store: Store) -> None:
-        webhook = await kept(store)
+        webhook = await stored_webhook(store)
         await added(store)
         await store.deliveries.fan_out(NOW)
 
@@ -186,7 +186,7 @@ class TestSwitching:
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("crawlyard.store.webhooks.deliveries.AT_ONCE", 3)
-        webhook = await kept(store)
+        webhook = await stored_webhook(store)
         for _ in range(7):
             await added(store)
         await store.deliveries.fan_out(NOW)
@@ -197,7 +197,7 @@ class TestSwitching:
         assert [d.state for d in deliveries] == [DeliveryState.FAILED] * 7
 
     async def test_one_that_is_switched_on_begins_anew(self, store: Store) -> None:
-        webhook = await kept(store)
+        webhook = await stored_webhook(store)
         await added(store)
         await store.deliveries.fan_out(NOW)
         claimed = (await store.deliveries.claim(NOW, SECOND, Traffic()))[0].delivery
@@ -210,7 +210,7 @@ class TestSwitching:
         assert (on.failing_since, on.failures, on.held_until) == (None, 0, None)
 
     async def test_nothing_is_made_for_one_that_is_off(self, store: Store) -> None:
-        webhook = await switched(store, await kept(store), on=False)
+        webhook = await switched(store, await stored_webhook(store), on=False)
 
         await added(store)
         await store.deliveries.fan_out(NOW)
@@ -218,7 +218,7 @@ class TestSwitching:
         assert await store.deliveries.find(webhook.id, None, None, 10) == []
 
     async def test_one_that_is_switched_on_hears_from_then_on(self, store: Store) -> None:
-        webhook = await switched(store, await kept(store), on=False)
+        webhook = await switched(store, await stored_webhook(store), on=False)
         await added(store)  # nobody looks at it before the next line
 
         await switched(store, webhook, on=True)
@@ -231,7 +231,7 @@ class TestSwitching:
         assert event.subject == job.id
 
     async def test_an_edit_of_one_that_is_on_loses_nothing(self, store: Store) -> None:
-        webhook = await kept(store)
+        webhook = await stored_webhook(store)
         await added(store)
         edited = replace(webhook, description="new", version=2)
 

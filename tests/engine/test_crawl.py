@@ -28,7 +28,7 @@ from crawlyard.store.queries import PageQuery
 from tests.engine.rig import a_spec, crawled, outcome, run
 from tests.jobs import submit
 from tests.site import GraphSite, Serve, refetched
-from tests.unit.test_pdf import document, encrypted, said, scan
+from tests.unit.test_pdf import document, encrypted, scan, text_content
 
 
 def tree(width: int, depth: int) -> dict[str, list[str]]:
@@ -330,7 +330,7 @@ async def test_pdfs_and_pages_without_readable_content_say_so(
 ) -> None:
     menu = b"<title>Menu</title><nav>" + b"<a href=/>Somewhere else</a> " * 100 + b"</nav>Nothing"
 
-    good = document(said("Hello"))
+    good = document(text_content("Hello"))
     documents = {
         "/a.pdf": good,
         "/bad.pdf": b"%PDF-1.7",

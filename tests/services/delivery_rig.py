@@ -1,4 +1,4 @@
-"""What several tests of deliveries ask."""
+"""Helpers for tests of deliveries."""
 
 from datetime import timedelta
 

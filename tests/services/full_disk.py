@@ -1,4 +1,4 @@
-"""What a janitor and an operator can do on a file system without a free byte, as a program.
+"""Program that runs a janitor and an operator on a file system without a free byte.
 
 It fills the file system of the folder that it is given, and prints what happened.
 """
@@ -43,12 +43,12 @@ def free(folder: Path) -> int:
 
 
 async def one_write(store: Store) -> None:
-    """Write the smallest transaction that there is."""
+    """Write the smallest possible transaction."""
     await database_of(store).write(lambda conn: conn.exec_driver_sql("PRAGMA user_version=0"))
 
 
 async def main(folder: Path) -> dict[str, object]:
-    """Return what became of an expired job and of a paused one."""
+    """Return the outcome of an expired job and of a paused one."""
     store = await open_sql_store(folder / "crawlyard.db")
     clock = LeapingClock()
     clock.leapt = NOW + timedelta(days=31) - clock.now()

@@ -31,13 +31,13 @@ PATIENCE_S = 120  # real ones: more than any of these tests takes
 
 
 class JumpingClock(FakeClock):
-    """Stands still for the yard; on the wall it is as late as it is for the public library."""
+    """A clock that stands still for the yard, with the real wall time for the public library."""
 
     def wall(self) -> datetime:
         return datetime.now(UTC)
 
     async def jump(self, duration: timedelta) -> None:
-        """Move time on at once, and then wake all whose time is over."""
+        """Advance the clock at once, then wake all sleepers that are due."""
         self._now += duration
         while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, woken = heapq.heappop(self._sleepers)
@@ -48,7 +48,7 @@ class JumpingClock(FakeClock):
 
 @dataclass
 class Rig:
-    """All that a test of webhooks needs."""
+    """A store, a deliverer and a clock for tests of webhooks."""
 
     store: Store = field(default_factory=open_in_memory)
     clock: JumpingClock = field(default_factory=JumpingClock)
@@ -67,7 +67,7 @@ class Rig:
 
     @asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:
-        """Deliver while the block lasts."""
+        """Run the deliverer during the block."""
         task = asyncio.create_task(self.deliverer().run())
         try:
             yield
@@ -77,7 +77,7 @@ class Rig:
         assert task.cancelled(), task.exception()
 
     async def hooked(self, receiver: Receiver, actor: Actor = LOCAL, **fields: Any) -> Webhook:
-        """Return a webhook of a receiver on loopback that hears of new jobs."""
+        """Create a webhook to a receiver on loopback, subscribed to new jobs."""
         settings = {"events": ("job.created",), "allow_addresses": (receiver.authority,)} | fields
         webhook = await self.webhooks(actor).create(receiver.url, **settings)
         return await self.store.webhooks.get(webhook.id)
@@ -94,7 +94,7 @@ class Rig:
         return (await self.store.deliveries.find(webhook.id, None, None, 1000))[::-1]
 
     async def attempts(self, webhook: Webhook, count: int) -> Delivery:
-        """Return the only delivery of a webhook once it was tried that often."""
+        """Return the only delivery of a webhook after *count* attempts."""
 
         def tried(log: Sequence[Delivery]) -> bool:
             return bool(log) and len(log[0].attempts) == count
@@ -102,7 +102,7 @@ class Rig:
         return (await self.logged(webhook, tried))[0]
 
     async def ended(self, webhook: Webhook, count: int) -> list[Delivery]:
-        """Return the deliveries of a webhook once *count* of them have ended."""
+        """Wait until *count* deliveries of a webhook have ended; return them all."""
         return await self.logged(
             webhook, lambda log: sum(d.ended_at is not None for d in log) == count
         )
@@ -110,14 +110,14 @@ class Rig:
     async def logged(
         self, webhook: Webhook, fits: Callable[[Sequence[Delivery]], bool]
     ) -> list[Delivery]:
-        """Return the deliveries of a webhook once they are as asked."""
+        """Wait until the deliveries of a webhook fulfil *fits*; return them."""
         async with asyncio.timeout(PATIENCE_S):
-            while not fits(log := await self.log(webhook)):  # noqa: ASYNC110 - nobody tells of it
+            while not fits(log := await self.log(webhook)):  # noqa: ASYNC110 - no event to wait for
                 await asyncio.sleep(0)
         return log
 
     async def switched_off(self, webhook: Webhook) -> None:
-        """Return once a webhook is off."""
+        """Wait until a webhook is disabled."""
         async with asyncio.timeout(PATIENCE_S):
             while (await self.store.webhooks.get(webhook.id)).active:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
@@ -142,9 +142,9 @@ def yard_of(store: Store, clock: Clock) -> Yard:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Return once something is so."""
+    """Wait until a condition is true."""
     async with asyncio.timeout(PATIENCE_S):
-        while not true():  # noqa: ASYNC110 - nobody tells of it
+        while not true():  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(0)
 
 

@@ -37,7 +37,7 @@ TO_ONE = HOUR - MINUTE
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """One scheduler, with all that it works with."""
+    """A scheduler with its store, clock and services."""
 
     store: Store
     clock: FakeClock
@@ -85,7 +85,7 @@ class Rig:
         return await self.store.schedules.get(schedule_id)
 
     async def after(self, duration: timedelta) -> None:
-        """Let time pass, and the scheduler look at what is due then."""
+        """Advance the clock, and let the scheduler poll."""
         await self.clock.advance(duration)
         await self.scheduler.round()
 
@@ -118,7 +118,7 @@ class Rig:
         await self.ticker.after_run(job.origin.schedule_id)
 
     async def event_names(self, schedule_id: str) -> list[str]:
-        """Return the names of a schedule's events but its ticks'."""
+        """Return the names of a schedule's events, except ticks."""
         events = await self.store.events.events(EventQuery(subject=schedule_id))
         names = [event.name for event in events if event.name is not EventName.SCHEDULE_TICKED]
         return [name.removeprefix("schedule.") for name in names]
@@ -132,7 +132,7 @@ def row(tick: Tick) -> str:
 def a_rig(
     store: Store, clock: FakeClock | None = None, resolve: Resolve = addresses_of, **options: Any
 ) -> Rig:
-    """Return a rig a minute after midnight, unless there is a clock."""
+    """Return a rig on *clock*, by default one at a minute past midnight."""
     clock = clock or FakeClock(MIDNIGHT + MINUTE)
     yard, dispatcher = yard_of(store, clock), LocalDispatcher()
     services, chosen = yard.services, TickerOptions(**options)
@@ -146,7 +146,7 @@ ADA = Actor(id="ada")
 
 
 async def broken(rig: Rig, schedule_id: str) -> None:
-    """Let the zone of a schedule be no more."""
+    """Give a schedule a time zone that does not exist."""
     schedule = await rig.schedule(schedule_id)
     zoneless = replace(schedule, zone="Mars/Olympus", version=2, beat=schedule.beat + 1)
     await rig.store.schedules.save(zoneless, (await rig.store.events.events())[0])

@@ -1,4 +1,4 @@
-"""`Archive`: how far one search goes, and that the next one goes on where it stopped."""
+"""`Archive`: bounds of one search, and continuation by the next."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,7 +56,7 @@ def numbers(pages: tuple[FoundPage, ...]) -> list[int]:
 async def everything(
     archive: Archive, query: ArchiveQuery, limit: int, words: tuple[str, ...] = ()
 ) -> tuple[list[int], list[Findings]]:
-    """Return all that is found by going on and on, and each of the answers."""
+    """Search until the end; return the page numbers and each of the answers."""
     answers: list[Findings] = []
     while True:
         answers.append(await archive.search(LOCAL, query, limit, words))
@@ -167,7 +167,7 @@ class TestBounds:
 
 @dataclass
 class Slow:
-    """A store that needs time for each look."""
+    """A store that needs time for each read."""
 
     of: ArchiveStore
     clock: FakeClock

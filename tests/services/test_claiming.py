@@ -1,4 +1,4 @@
-"""How a worker fills its slots: what each free one takes, who makes room, and who rises."""
+"""Slots of a worker: claims of free slots, preemption, and promotion."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Bench:
 
 
 class Counting:
-    """Leases that count how often they are claimed, one claim of which may fail."""
+    """Leases that count claims, and can fail one of them."""
 
     def __init__(self, leases: LeaseStore, fails_at: int = 0) -> None:
         self._leases = leases

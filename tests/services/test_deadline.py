@@ -1,4 +1,4 @@
-"""The deadline of a stop: a process that is still at it then ends, and says what did not end."""
+"""The deadline of a stop: the process exits, and names the tasks that did not end."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What arrives at receivers, and what becomes of deliveries that they answer badly."""
+"""Deliveries to receivers: their content, and retries after bad answers."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

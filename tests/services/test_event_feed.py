@@ -1,4 +1,4 @@
-"""What is told of events and logs without a server in between."""
+"""Streams of events and logs in the process, without a server in between."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""`Events`: who sees what has happened, and that a follower misses nothing."""
+"""`Events`: visibility by owner, and followers that miss nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ class Follower:
             self.received.append(event)
 
     async def until(self, count: int) -> list[int]:
-        """Let time pass until so many were seen, and a look more."""
+        """Advance the clock until *count* events were received, and one poll more."""
         async with asyncio.timeout(120):
             while len(self.received) < count:
                 await self._clock.advance(LOOK_EVERY)
@@ -179,9 +179,9 @@ class TestFollowing:
 
 
 class Away(EventLog):
-    """An event log that is away every other time it is asked."""
+    """An event log that is unavailable at every other read."""
 
-    asked = 0
+    polls = 0
 
     async def events(
         self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
@@ -214,7 +214,7 @@ async def test_a_store_that_is_away_delays_a_follower_and_loses_nothing(
 
 
 class Busy(EventLog):
-    """An event log in which something happens between any two looks."""
+    """An event log that grows between any two reads."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store.events._database)

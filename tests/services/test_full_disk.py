@@ -1,4 +1,4 @@
-"""A full disk: what frees room works all the same, by a reserve beside the database."""
+"""A full disk: deletion still works, by a reserve file beside the database."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ AS_ROOT = ("--mount",)
 
 
 def on_a_disk_of_its_own(folder: Path) -> dict[str, int]:
-    """Return what the program prints that fills a small file system at *folder*."""
+    """Run the program on a small file system at *folder*; return its output."""
     for namespaces in (AS_USER, AS_ROOT):
         allowed = ["unshare", *namespaces, "true"]
         if subprocess.run(allowed, capture_output=True, check=False).returncode == 0:

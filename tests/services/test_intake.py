@@ -1,4 +1,4 @@
-"""Submits that come together share a transaction, and nothing else."""
+"""Concurrent submissions share a transaction, and nothing else."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ BAD = a_spec(urls=("http://127.0.0.1/",))
 
 @dataclass
 class Door:
-    """An intake that notes how many came together, and fails as it is told."""
+    """An intake that records the size of each group, and can fail."""
 
     inner: IntakeStore
     came: list[int] = field(default_factory=list)
@@ -47,12 +47,12 @@ class Door:
 
 @dataclass
 class Yard:
-    """What submits, and what it has done."""
+    """A submitter, with records of its calls."""
 
     store: Store
     door: Door
     submitter: Submitter
-    told: list[datetime]
+    instants: list[datetime]
 
     async def stored(self) -> list[Job]:
         standings = await self.store.jobs.find(JobQuery(oldest_first=True), 2000)
@@ -60,7 +60,7 @@ class Yard:
 
 
 class Announced(LocalDispatcher):
-    """A dispatcher that notes what it is told."""
+    """A dispatcher that records its notifications."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The janitor: what it ends, deletes and keeps, over every store, by a clock of ours."""
+"""The janitor: cancelled, deleted and retained rows, over every store, with a fake clock."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -187,7 +187,7 @@ class TestPauses:
 
 
 class Meanwhile:
-    """The jobs of a store, one of which is resumed just before somebody else writes it."""
+    """The jobs of a store, one of which is resumed just before it is saved."""
 
     def __init__(self, store: Store, clock: FakeClock, job_id: str) -> None:
         self.now = False
@@ -356,7 +356,7 @@ class TestLeftovers:
             ages |= {n / 2: swept.forgotten} if swept.forgotten else {}
 
         # a robots.txt; a reply, a worker and a host; the operation; the revoked one; those
-        # that expired; the day
+        # expired ones; the day
         assert ages == {0.5: 1, 1.5: 3, 3.5: 1, 5.5: 4, 8.0: 1}
         assert await store.credentials.find(None, CredentialKind.TOKEN, None, 9) == [good]
         assert await store.operations.find(None, None, 9) == [running]
@@ -398,7 +398,7 @@ class TestLeftovers:
 
 
 async def used_today(store: Store) -> None:
-    """Let a job of somebody's fetch a page; nothing else of it is to be seen."""
+    """Let another user's job fetch a page, and delete the job."""
     job = await added(store)
     claim = await claimed(store, job)
     await recorded(store, claim.lease, Batch(usage=Usage(pages=1)))
@@ -431,7 +431,7 @@ async def test_two_janitors_at_once_do_everything_once(
 
 
 class Frail:
-    """The upkeep of another store, which is away when a test says so."""
+    """The upkeep of a store that can be unavailable."""
 
     def __init__(self, inner: UpkeepStore) -> None:
         self.away = False
@@ -449,7 +449,7 @@ class Frail:
 
 
 class Steps(Frail):
-    """An upkeep in which there are three steps of a purge to do, as on Postgres."""
+    """An upkeep with three purge steps, as on Postgres."""
 
     def __init__(self, inner: UpkeepStore, clock: FakeClock) -> None:
         super().__init__(inner)
@@ -462,7 +462,7 @@ class Steps(Frail):
 
 
 class TestRun:
-    """Over a store in memory: nothing but time passes between two sweeps."""
+    """Sweeps over a store in memory, which never waits."""
 
     @pytest.fixture
     def frail(self) -> Frail:

@@ -1,4 +1,4 @@
-"""`JobWriter`, over every store: what is refused before anything of a job is lost."""
+"""`JobWriter`, over every store: checks before any part of a job is lost."""
 
 from datetime import timedelta
 from functools import partial

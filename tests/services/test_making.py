@@ -1,4 +1,4 @@
-"""Jobs that are made together are judged by what holds then, read once for all of them."""
+"""Jobs created together are checked against settings that are read once for all."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from tests.services.schedule_rig import HOUR, TO_ONE, a_rig
 
 @dataclass
 class Counted:
-    """Settings that note which sections were asked for."""
+    """Settings that record the sections read."""
 
     inner: SettingStore
     asked: list[str] = field(default_factory=list)

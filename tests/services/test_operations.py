@@ -1,4 +1,4 @@
-"""Operations in the background: run beside the server, while the store comes and goes."""
+"""Background operations: run beside the server, also when the store is unavailable for a time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from tests.clock import FakeClock, settle
 
 
 class Counting:
-    """Does three portions of one, and breaks where it is told to."""
+    """A worker of three portions that fails at one of them."""
 
     def __init__(self, breaks: Exception | None = None) -> None:
         self.breaks = breaks
@@ -126,7 +126,7 @@ async def test_whose_lease_was_taken_over_writes_no_more() -> None:
 
 
 class Slow(Counting):
-    """Does portions that take until they are let through."""
+    """A worker whose portions wait for the test."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`Overview`: what needs a person is found in the store, and each is told of his own."""
+"""`Overview`: notices from the store, each shown to the owner alone."""
 
 from collections.abc import Sequence
 from datetime import timedelta

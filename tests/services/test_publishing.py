@@ -1,4 +1,4 @@
-"""Publishing a template takes its credentials out; its owner's schedules go on with them."""
+"""Publishing a template removes its credentials; its owner's schedules keep them."""
 
 from typing import Any
 

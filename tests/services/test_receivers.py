@@ -1,4 +1,4 @@
-"""Receivers beside each other: their names, their addresses, and what goes wrong at them."""
+"""Several receivers: name lookups, addresses, and failures of one."""
 
 import asyncio
 import logging
@@ -149,12 +149,12 @@ class TestOthers:
             failed = await rig.attempts(broken, 1)
             await rig.ended(webhook, 1)
 
-        assert words(failed) == [(None, "internal error; see the server's log")]
+        assert words(failed) == [(None, "an error of the sender, which its log names")]
         assert "could not be sent" in caplog.text
 
 
 class TestNames:
-    """Look-ups that never end: each holds a thread of its own until the test is over."""
+    """Lookups that never end: each blocks a thread until the test is over."""
 
     async def test_names_that_are_slow_hold_up_no_other_and_no_crawl(
         self, slow: "SlowNames"
@@ -225,7 +225,7 @@ def slow() -> Iterator[SlowNames]:
 
 
 async def stored(rig: Rig, url: str, **fields: Any) -> Webhook:
-    """Return a webhook that hears of new jobs, whatever its URL is."""
+    """Return a webhook for new jobs, without a check of its URL."""
     webhook = a_webhook(url=url, events=("job.created",), **fields)
     event = webhook.event(EventName.WEBHOOK_CREATED, NOW, "local")
     await rig.store.webhooks.add(webhook, event)
@@ -352,11 +352,11 @@ class TestTrouble:
         events = await rig.store.events.events()
         assert secret_of(webhook) not in caplog.text
         assert secret_of(webhook) not in repr(events)
-        assert "/hook" not in repr(events)  # who knows the URL can post there
+        assert "/hook" not in repr(events)  # the URL alone allows posting there
 
 
 class Away:
-    """Deliveries of a store that cannot be reached until it is `there`."""
+    """Deliveries of a store that is unreachable until `there` is set."""
 
     def __init__(self, store: Store) -> None:
         self._deliveries = store.deliveries
@@ -369,7 +369,7 @@ class Away:
 
 
 class Broken:
-    """Deliveries of a store with an error of ours in it, until it is `mended`."""
+    """Deliveries of a store that raises a programming error until `mended` is set."""
 
     def __init__(self, store: Store) -> None:
         self._deliveries = store.deliveries

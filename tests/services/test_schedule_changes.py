@@ -65,7 +65,7 @@ def rig(store: Store) -> Rig:
 
 @dataclass(slots=True)
 class Late:
-    """A `ScheduleStore` that is so slow once that time goes on before the answer."""
+    """A `ScheduleStore` with one read so slow that the clock moves on."""
 
     inner: ScheduleStore
     clock: FakeClock

@@ -1,4 +1,4 @@
-"""Ticks that are refused, runs that fail, and what a schedule looks like."""
+"""Refused ticks, failed runs, and the calendar of a schedule."""
 
 import asyncio
 from collections import Counter
@@ -441,7 +441,7 @@ class TestLooking:
             (2, 3, 2, 1),
         ]
         assert [dict(h.fates) for h in hours.hours] == [
-            {"missed": 1},  # half past: nobody was there
+            {"missed": 1},  # half past: no scheduler ran
             {"pending": 2, "skipped": 1},
             {},
         ]

@@ -1,4 +1,4 @@
-"""`Scheduler`: what it is told, what it fires, and what the ledger says of it."""
+"""`Scheduler`: wake-ups, fired ticks, and their rows in the ledger."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

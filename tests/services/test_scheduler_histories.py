@@ -1,4 +1,4 @@
-"""Whatever happens to schedules and clocks: no instant has two jobs, and none goes unaccounted."""
+"""Any history of schedules and clocks: no instant has two jobs, and each has its row."""
 
 import asyncio
 import random
@@ -32,7 +32,7 @@ ON_REQUEST = {TickReason.BY_USER, TickReason.BACKFILL}
 
 @dataclass(slots=True)
 class Watched:
-    """One schedule, and what its ledger must have."""
+    """A schedule, and the expected rows of its ledger."""
 
     id: str
     chance: random.Random
@@ -85,7 +85,7 @@ class Watched:
         assert would.kept == done.kept
 
     async def judge(self, rig: Rig) -> None:
-        """Look at the ledger after one moment."""
+        """Check the ledger after one step."""
         ticks = await rig.store.ticks.ticks(self.id, limit=100_000)
         rows = {tick.due_at: tick for tick in ticks}
         made_up = [
@@ -100,7 +100,7 @@ class Watched:
         self.rows = rows
 
     async def end(self, rig: Rig) -> None:
-        """Judge all that has happened."""
+        """Check the whole ledger."""
         schedule = await rig.schedule(self.id)
         assert schedule.next_at is not None
         self.passes(schedule.next_at - timedelta(microseconds=1))
@@ -118,7 +118,7 @@ class Watched:
 
 
 async def unless_too_late(happening: Awaitable[None]) -> None:
-    with suppress(Conflict):  # somebody was faster, again and again
+    with suppress(Conflict):  # another process was faster, again and again
         await happening
 
 
@@ -159,7 +159,7 @@ async def test_no_instant_has_two_jobs_and_each_has_its_row(backend: Backend, se
             *(chosen.run_now, chosen.backfill, chosen.look_before),
         )
         happening = chance.choice(happenings)
-        if happening == chosen.look_before:  # what it tells must still hold when it is done
+        if happening == chosen.look_before:  # the forecast must still hold after the run
             await happening(here)
         else:
             rigs = (there, here)[: chance.randint(0, 2)]

@@ -1,4 +1,4 @@
-"""User B cannot see, use, change or delete user A's schedules, through no method there is."""
+"""No method lets user B see, use, change or delete the schedules of user A."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -30,7 +30,7 @@ CHANGES: Mapping[str, Call] = {
     "deletable": lambda s, i: s.deletable(i),
 }
 LOOKS = {"get", "next", "runs", "list", "calendar", "hours", "changes", "changes_feed"}
-OWN = {"create"}  # of what is not there yet: tested below
+OWN = {"create"}  # about new ones: tested below
 NONE = {"preview", "convert"}  # of no schedule
 
 

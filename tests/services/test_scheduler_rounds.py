@@ -1,4 +1,4 @@
-"""Schedulers that run: one, three at once, and without their store for a while."""
+"""Running schedulers: one, three at once, and with the store unavailable for a time."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ MINUTELY = "* * * * *"
 
 @asynccontextmanager
 async def running(rig: Rig) -> AsyncIterator["asyncio.Task[None]"]:
-    """Run a scheduler beside the block."""
+    """Run a scheduler during the block."""
     task = asyncio.create_task(rig.scheduler.run())
     await rig.clock.advance(timedelta(0))
     try:
@@ -132,7 +132,7 @@ class TestRun:
 
 @dataclass(slots=True)
 class Absence:
-    """Whether a store is away."""
+    """Switch that makes a store unavailable."""
 
     away: bool = False
 
@@ -219,7 +219,7 @@ async def test_three_at_once_fire_each_instant_of_any_history_once(
 async def outcomes_of(
     rig: Rig, schedule_id: str, created_at: datetime, latest: datetime
 ) -> Counter[TickOutcome]:
-    """Return the outcomes of a schedule, if each instant up to *latest* has one row."""
+    """Return the outcomes of a schedule, after checking that each instant has one row."""
     schedule = await rig.schedule(schedule_id)
     table = timetable(schedule.when, schedule.zone, schedule.anchor)
     expected, at = [], table.after(created_at)

@@ -1,4 +1,4 @@
-"""Signatures, and the webhooks that a spec asks for: what is made, and what is refused."""
+"""Signatures, and secrets of the webhooks in a spec."""
 
 import base64
 from typing import Any

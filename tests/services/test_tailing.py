@@ -1,4 +1,4 @@
-"""A log is followed to its last line, here as over HTTP: none is lost, none comes twice."""
+"""Following a log to its last line, without losses or duplicates."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -43,13 +43,13 @@ class Reader:
             self.numbers.append(line.n)
 
     async def until(self, count: int) -> None:
-        """Let time pass until so many were seen."""
+        """Advance the clock until *count* lines were read."""
         async with asyncio.timeout(120):
             while len(self.numbers) < count:
                 await self._clock.advance(LOOK_EVERY)
 
     async def through(self) -> list[int]:
-        """Let time pass until the end; return all that was seen."""
+        """Advance the clock until the end; return all numbers."""
         async with asyncio.timeout(120):
             while not self.task.done():
                 await self._clock.advance(LOOK_EVERY)
@@ -146,7 +146,7 @@ async def test_a_store_that_is_away_is_waited_for(
 
 
 class Away:
-    """A journal that is not always to be had."""
+    """A journal that can be unavailable."""
 
     def __init__(self, store: Store) -> None:
         self.inner = store.journal
@@ -159,7 +159,7 @@ class Away:
 
 
 class TestTheEnd:
-    """When nothing more follows."""
+    """The end of a followed log."""
 
     def test_it_ends_with_a_job_that_has_ended_and_the_lease_of_its_writer(self) -> None:
         for state in State:
@@ -170,7 +170,7 @@ class TestTheEnd:
 
 
 class TestAStretch:
-    """What comes behind a place, and where that leads."""
+    """Chunks of log lines after a cursor."""
 
     @pytest.fixture
     async def scribe(self, store: Store, clock: FakeClock) -> Scribe:

@@ -1,4 +1,4 @@
-"""`Templates`: whose templates are whose, how versions come about, what a job gets."""
+"""`Templates`: ownership, versions, and the specs of jobs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,7 @@
-"""Nobody lends himself the rights of another: what opens a way inside is said by one who may.
+"""No user gains the grants of another: private addresses are opened only by users who may.
 
 `local` on the command line needs no grant; the same user over the API, whose token may be
-anybody's, does. Each test is one door by which the second could have the first ask for him.
+stolen, does. Each test is one way in which the API could act with the rights of `local`.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""`Webhooks`: what may be saved, who may do what, and what is told of it."""
+"""`Webhooks`: validation, permissions, and events."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ PUBLIC = "93.184.215.14"
 
 
 async def names(host: str, port: int) -> Sequence[str]:
-    """Look names up without asking anybody."""
+    """Resolve names from a table."""
     addresses = {"hooks.example.org": [PUBLIC], "inside.example.org": [PUBLIC, "10.0.0.1"]}
     if host not in addresses:
         raise OSError(f"{host} is unknown")
@@ -332,7 +332,7 @@ class TestDeliveries:
         assert (await rig.log(webhook))[0].state is DeliveryState.FAILED
 
 
-# --- owner rules: each public method, by each who might call it
+# --- owner rules: each public method, by each kind of caller
 
 Call = Callable[[Webhooks, Webhook, Delivery], Awaitable[object]]
 
@@ -350,7 +350,7 @@ CHANGES: dict[str, Call] = {
     "delete": lambda w, hook, _: w.delete(hook.id),
     "deletable": lambda w, hook, _: w.deletable(hook.id),
 }
-OTHERS = {"create", "list"}  # about nothing that is there
+OTHERS = {"create", "list"}  # about an unknown webhook
 
 
 class TestOwners:

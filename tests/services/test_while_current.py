@@ -1,4 +1,4 @@
-"""What a server does beside its answers ends when a newer program has changed the tables."""
+"""Background services of a server end once a newer program has changed the schema."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from crawlyard.cli.server.serve import while_current
 
 
 class Service:
-    """A service that tells how it is."""
+    """A service with an observable state."""
 
     def __init__(self) -> None:
         self.began, self.ended = asyncio.Event(), False

@@ -1,4 +1,4 @@
-"""What runs beside a worker's jobs: for as long as they do, and not without a word."""
+"""Services beside a worker's jobs: they end with the jobs, and log their failures."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ from tests.jobs import submit
 
 
 class Jobs:
-    """A worker without jobs: it runs until it is let go."""
+    """A worker without jobs that runs until the test ends it."""
 
     def __init__(self) -> None:
         self.given_back = False
@@ -27,7 +27,7 @@ class Jobs:
 
     async def run(self) -> None:
         await self._stopping.wait()
-        await asyncio.sleep(0)  # what a worker needs to give its jobs back
+        await asyncio.sleep(0)  # the time a worker needs to release its jobs
         self.given_back = True
 
     def stop(self) -> None:
@@ -103,7 +103,7 @@ async def test_what_an_operation_makes_at_the_last_moment_is_not_left_behind() -
         async def jobs() -> None:
             nonlocal looks
             looks += 1
-            if looks == 1:  # there was none, and then somebody starts what makes one
+            if looks == 1:  # there was none, then an operation creates one
                 ended = await submit(yard, a_spec())
                 await yard.services.writer.move(LOCAL, ended.id, Move.CANCEL)
                 await yard.operations.start(LOCAL, OperationKind.JOBS, a_retry(ended.id), 1)

@@ -1,4 +1,4 @@
-"""Processes that share the seats of a host, on one line of time."""
+"""Processes that share the slots of a host, on one fake clock."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass
 class Line:
-    """The store's hosts as one process reaches them: counted, and cut off when a test says so."""
+    """One process's connection to the hosts of the store: counts calls, and can be cut off."""
 
     store: Store
     clock: FakeClock
@@ -70,7 +70,7 @@ class Line:
 
 @dataclass
 class Site:
-    """A host that counts what is under way, whoever sends it."""
+    """A host that counts the concurrent requests of all processes."""
 
     clock: FakeClock
     began: list[float] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Site:
 
 @dataclass
 class Process:
-    """One process: a limiter of its own, and crawls that ask the host without a pause."""
+    """A process with its own rate limiter, and crawls that send requests without a pause."""
 
     clock: FakeClock
     store: Store
@@ -125,14 +125,14 @@ class Process:
                 slot.release()
 
     async def end(self) -> None:
-        """End as on a signal: what is under way is broken off, seats are given back."""
+        """Stop as on a signal: cancel requests in flight and release the slots."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.limiter.close()
 
     async def die(self) -> None:
-        """End as by kill -9: nothing is told to anybody."""
+        """Stop as by kill -9: without a message to the store."""
         self.line.cut = True
         await self.end()
 
@@ -157,7 +157,7 @@ class Rig:
         await self.store.host_rules.put(rule, event)
 
     async def barred(self) -> Process:
-        """Return a process that has heard that the host is blocked."""
+        """Return a process that knows that the host is blocked."""
         await self.rule(state=HostState.BLOCKED)
         process = self.process()
         process.limiter.ready_in(HOST)
@@ -172,7 +172,7 @@ class Rig:
         return [process.sent - was for process, was in zip(of, before, strict=True)]
 
     async def take_slot(self, process: Process) -> Slot:
-        """Take a slot, which is to be had at once, and send a request."""
+        """Take a slot that is free, and send a request."""
         taking = asyncio.get_running_loop().create_task(process.limiter.acquire(HOST))
         await settle()
         assert taking.done()

@@ -32,7 +32,7 @@ def an_answer(status: int = 200, body: bytes = b"", location: str = "") -> Respo
 
 @dataclass
 class Web:
-    """What is found at each URL; nothing elsewhere."""
+    """Answers by URL; every other URL answers 404."""
 
     answers: Mapping[str, Response | FetchFailed]
     asked: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ async def closed(access: RobotsAccess) -> Closed:
 
 
 async def waits_of(access: RobotsAccess) -> list[float | None]:
-    """Ask until the origin is given up; return the waits between the tries, None at the end."""
+    """Retry until the origin is given up; return the waits between the tries, None at the end."""
     waits: list[float | None] = []
     while not waits or waits[-1] is not None:
         waits.append((await closed(access)).retry_in_s)
@@ -193,7 +193,7 @@ async def test_rules_that_are_found_elsewhere_are_those_of_the_origin() -> None:
 
 
 def a_chain(hops: int) -> Web:
-    """Return a web whose robots.txt is found after so many redirects, relative ones."""
+    """Return a web whose robots.txt is behind *hops* relative redirects."""
     urls = [ROBOTS, *(f"{ORIGIN}/{n}" for n in range(hops))]
     answers = {url: an_answer(302, location=f"/{n}") for n, url in enumerate(urls[:-1])}
     return Web(answers | {urls[-1]: an_answer(body=SECRET)})
@@ -281,7 +281,7 @@ async def test_an_origin_that_is_given_up_is_so_for_its_job_alone() -> None:
 
 @dataclass
 class Kept:
-    """A keeper that counts how often it was asked and written to, and is away when told."""
+    """A store of robots.txt files that records writes, and can be unavailable."""
 
     store: RobotsStore = field(default_factory=lambda: open_in_memory().robots)
     away: bool = False

@@ -1,4 +1,4 @@
-"""Words that pages are searched for: how they are asked, and where they are found."""
+"""Search words: how they are parsed, and where they match."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The feed of a schedule is XML, whatever is in names and URLs."""
+"""The Atom feed of a schedule: well-formed XML for any name and URL."""
 
 from xml.etree import ElementTree as ET
 

@@ -1,4 +1,4 @@
-"""What needs a person: each kind of trouble, at its edges, and how much of it is shown."""
+"""Notices of trouble: each kind at its thresholds, and how many are listed."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,7 +61,7 @@ def about(notice: Notice) -> Subject:
 
 
 def ends(*states: State) -> list[JobEnd]:
-    """Return how jobs ended, the latest first, a minute apart."""
+    """Return the ends of jobs, the latest first, a minute apart."""
     return [
         JobEnd(job_id=f"j{n}", state=state, ended_at=NOW - n * MINUTE)
         for n, state in enumerate(states)

@@ -16,7 +16,7 @@ Say = Callable[[Message], Awaitable[None]]
 
 
 class Peer:
-    """The other end of a pipe: what a browser would be."""
+    """The browser's end of a pipe."""
 
     def __init__(self) -> None:
         self._in, peer_out = os.pipe()
@@ -50,7 +50,7 @@ async def test_an_answer_is_given_to_the_command_that_it_is_for() -> None:
     second = asyncio.ensure_future(connection.call("A.two"))
     also = await peer.read_message()
 
-    peer.say({"id": 99, "result": {}})  # of nobody
+    peer.say({"id": 99, "result": {}})  # without a waiting call
     peer.say({"id": also["id"], "error": {"message": "no such thing"}}, {"id": command["id"]})
 
     assert await first == {}

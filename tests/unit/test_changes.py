@@ -1,4 +1,4 @@
-"""The class of a page between two runs, rule by rule."""
+"""Comparison of a page between two runs, rule by rule."""
 
 from typing import Any
 
@@ -141,7 +141,7 @@ def test_a_page_that_failed_may_hide_others_unless_it_failed_before_as_well() ->
     comparison.add(failed("hub"), failed("hub"))
     assert only(comparison).kind is K.GONE
 
-    for before in (a_page("hub"), None):  # that was read, or that is new
+    for before in (a_page("hub"), None):  # read before, or new
         comparison = Comparison(WHOLE, WHOLE)
         comparison.add(a_page("a"), None)
         comparison.add(before, failed("hub"))

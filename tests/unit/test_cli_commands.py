@@ -1,4 +1,4 @@
-"""Commands: what they send and log, and how their process ends."""
+"""Commands: requests, logs and exit codes."""
 
 import gc
 import json
@@ -274,7 +274,7 @@ DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logg
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """Put what logging was told back."""
+    """Restore the configuration of logging."""
     loggers = [logging.getLogger(name) for name in (None, "crawlyard")]
     levels, handlers = [logger.level for logger in loggers], loggers[0].handlers[:]
     yield

@@ -1,4 +1,4 @@
-"""How events are asked for and told by the command."""
+"""The `events` command: its options, and a line for each event."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""`--fields`: what can be named, what is picked, and what is refused."""
+"""`--fields`: valid names, selected values, and errors."""
 
 import sys
 from typing import Any
@@ -72,7 +72,7 @@ def test_a_name_that_is_given_twice_is_one() -> None:
 def test_what_is_not_there_is_refused_with_what_is(fields: str, message: str) -> None:
     job = job_out()
     if not message:
-        Fields.of(fields).check(job)  # of an empty list, nobody knows
+        Fields.of(fields).check(job)  # an empty list shows no fields
         return
 
     with pytest.raises(Invalid, match=message) as refused:

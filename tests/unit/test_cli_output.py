@@ -1,4 +1,4 @@
-"""What commands write: formats, columns, the last line of a crawl, exit codes."""
+"""Output of commands: formats, columns, the last line of a crawl, exit codes."""
 
 import io
 import json
@@ -386,7 +386,7 @@ def test_lines_come_with_a_change_or_every_ten_seconds() -> None:
 
 
 def every_command(of: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield each command and group of commands with the words that one types."""
+    """Yield each command and group of commands with its words."""
     yield path, of
     for name, inside in getattr(of, "commands", {}).items():
         yield from every_command(inside, (*path, name))

@@ -1,4 +1,4 @@
-"""One branch of the commands is what it is among all of them."""
+"""A branch of the command tree, loaded alone and with all others."""
 
 import inspect
 import shlex

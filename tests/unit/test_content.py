@@ -1,4 +1,4 @@
-"""Main content: what is chosen, and what is cut out of it."""
+"""Main content of a page: its choice, and the parts that are cut."""
 
 import sys
 import time
@@ -200,7 +200,7 @@ def test_the_hash_is_of_the_words_without_any_white_space() -> None:
 
 
 def cost(html: str, mode: TextMode) -> float:
-    """CPU seconds: the least of three, as other work on the machine adds to them."""
+    """Return CPU seconds: the least of three, as other work on the machine adds to them."""
     durations = []
     for _ in range(3):
         began = time.process_time()

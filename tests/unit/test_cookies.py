@@ -1,4 +1,4 @@
-"""Which cookies a jar takes, and which go with a request: RFC 6265, section 5."""
+"""Cookies that a jar accepts and sends: RFC 6265, section 5."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What to crawl, said in Python."""
+"""Arguments of `crawl()` in Python as a form."""
 
 import pytest
 

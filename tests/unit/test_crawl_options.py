@@ -19,7 +19,7 @@ from crawlyard.errors import Invalid
 from tests.builders import a_spec
 
 SOME: dict[str, object] = {
-    # what Typer makes of an option of this type
+    # Typer's form of an option of this type
     "scope": Scope.ANY,
     "strategy": Strategy.DEPTH_FIRST,
     "text": TextMode.MAIN,

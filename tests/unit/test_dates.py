@@ -1,4 +1,4 @@
-"""What an id says of when its job was made."""
+"""Creation dates read from ids."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Bodies and headers of answers."""
+"""Decoding of response bodies and headers."""
 
 import contextlib
 import gzip
@@ -68,7 +68,7 @@ LONG = random.Random(1).randbytes(300_000).hex().encode()  # many blocks in ever
 def decoded(
     header: str | None, body: bytes, cap: int = CAP, step: int = 16_384
 ) -> tuple[bytes, str]:
-    """Return the body that comes of *body*, fed in pieces, and why it is not whole."""
+    """Return *body* decoded, fed in pieces, and why it is truncated."""
     decoder = Decoder(header, cap)
     for at in range(0, len(body), step):
         decoder.feed(body[at : at + step])

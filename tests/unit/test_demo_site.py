@@ -166,7 +166,7 @@ def test_a_graph_has_the_pages_that_its_links_reach() -> None:
 
 def test_the_second_edition_differs_in_what_it_says_and_in_nothing_else() -> None:
     def main(site: DemoSite, path: str) -> str:
-        """Return what is read of a page: without its menu and its canonical URL."""
+        """Return the content of a page: without its menu and its canonical URL."""
         body = get(site, path).body.decode()
         return re.sub(r"(?s)<nav>.*?</nav>|<link .*?>|href=\"[^\"]*\"", "", body)
 

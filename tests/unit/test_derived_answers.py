@@ -1,4 +1,4 @@
-"""Answers that are made from the declaration of their record."""
+"""Response classes derived from the declaration of their record."""
 
 from datetime import timedelta
 from enum import IntEnum, StrEnum, auto

@@ -1,4 +1,4 @@
-"""How much two texts differ, and where."""
+"""Differences between two texts: their size and position."""
 
 from time import process_time
 

@@ -1,4 +1,4 @@
-"""Which of a page's links are worth an offer."""
+"""Links of a page that are offered to the frontier."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def offered() -> list[str]:
 
 @pytest.fixture
 def finds(offered: list[str]) -> Discovery:
-    """What is offered within three links of the start."""
+    """A discovery that offers links up to depth three."""
     draft = BatchDraft(Tally(), Usage())
     finds = Discovery(set(), (), draft, lambda target: offered.append(target.url))
     finds.adopt(JobSpec(urls=(START,), max_depth=3))
@@ -33,7 +33,7 @@ def finds(offered: list[str]) -> Discovery:
 def test_a_link_is_worth_an_offer_once(finds: Discovery, offered: list[str]) -> None:
     start = Target(START, fingerprint(START), "h")
     assert finds.unknown(LINKS) == LINKS
-    assert finds.unknown(LINKS) == LINKS  # nobody has offered them
+    assert finds.unknown(LINKS) == LINKS  # not offered yet
 
     for url in LINKS[:2]:
         assert finds.offer(url, start, Via.LINK) == ""

@@ -1,4 +1,4 @@
-"""What a crawl would take, by what was seen of its site."""
+"""Estimates of a crawl from a first look at its site."""
 
 from typing import Any
 

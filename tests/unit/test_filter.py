@@ -1,4 +1,4 @@
-"""The filter language of jobs: what is read, what is refused and where, what fits."""
+"""The filter language of jobs: parsing, errors with their position, matching."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -93,7 +93,7 @@ _PIECES = st.sampled_from(
 
 
 def read(text: str) -> tuple[tuple[Condition, ...], int | None]:
-    """Return what a text states, or where it is refused."""
+    """Return the conditions of a text, or the position of its error."""
     try:
         return parse(text), None
     except Invalid as refused:

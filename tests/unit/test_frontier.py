@@ -27,7 +27,7 @@ def targets_of(links: list[tuple[str, int]]) -> list[Target]:
 
 
 def in_order(strategy: Strategy, links: list[Target]) -> list[Target]:
-    """Return them as a plain sort has them: by depth and time, both turned round depth first."""
+    """Sort targets by depth and time; depth first reverses both."""
     numbered = sorted(enumerate(links), key=lambda pair: (pair[1].depth, pair[0]))
     order = [target for _, target in numbered]
     return order if strategy is BREADTH else order[::-1]
@@ -78,13 +78,13 @@ def test_hosts_with_many_targets_are_crowded() -> None:
 
 
 def fetch(target: Target) -> bool:
-    """Say that every target needs a request."""
+    """Return False: every target needs a request."""
     return False
 
 
 @dataclass
 class Queue:
-    """Turns at a limiter with the given delay, driven as a crawl drives them."""
+    """Turns of hosts at a rate limiter with *delay_s*, driven as a crawl drives them."""
 
     strategy: Strategy = BREADTH
     delay_s: float = 0.0
@@ -107,7 +107,7 @@ class Queue:
             self.turns.push(target)
 
     def ready(self, settled: Callable[[Target], bool] = fetch) -> list[Target]:
-        """Take all that may be asked now."""
+        """Take all targets that may be requested now."""
         ready = []
         while (turn := self.turns.next(settled)) is not None:
             ready.append(turn[0])

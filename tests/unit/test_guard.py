@@ -11,7 +11,7 @@ from crawlyard.errors import Invalid
 
 
 def refused(guard: Guard, host: str, address: str | None = None, port: int = 80) -> str:
-    """Return why the connection is refused, nothing if it is not."""
+    """Return why the connection is refused, or an empty string."""
     try:
         guard.check(host, address or host, port)
     except BlockedAddress as blocked:

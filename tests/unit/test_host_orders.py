@@ -1,4 +1,4 @@
-"""Processes that share hosts: what operators say of a host, and what it answers itself."""
+"""Processes that share hosts: rules of operators, and refusals of the host itself."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Processes that share hosts: who may send when."""
+"""Processes that share hosts: slots and windows of each."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ async def rig() -> AsyncIterator[Rig]:
     await rig.end()
 
 
-# --- seats
+# --- slots
 
 
 async def test_two_processes_share_the_seats_of_a_host_within_two_seconds(rig: Rig) -> None:
@@ -39,7 +39,7 @@ async def test_two_processes_share_the_seats_of_a_host_within_two_seconds(rig: R
 async def test_seats_that_others_wait_for_are_given_up_before_the_next_second(rig: Rig) -> None:
     first, second = rig.process(), rig.process()
     first.begin()
-    await rig.clock.advance(5.5 * SECOND)  # half a second before it hears of others
+    await rig.clock.advance(5.5 * SECOND)  # half a second before it knows of others
     second.begin()
     await rig.clock.advance(1.25 * SECOND)
     assert await rig.sent_in(10 * SECOND, first, second) == [80, 80]
@@ -152,7 +152,7 @@ async def test_nobody_starves_where_there_are_fewer_seats_than_processes(rig: Ri
 
     assert rig.site.most == 1
     assert min(sent) > 50
-    assert sum(sent) > 300  # of 480 at best: a seat is idle while it changes hands
+    assert sum(sent) > 300  # of 480 at best: a slot is idle while it changes hands
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ async def test_a_process_renews_its_seats_once_a_second_and_only_while_it_asks(r
     assert len(first.line.said) == after <= asking + 4
     other = rig.process()
     other.begin()
-    assert await rig.sent_in(SECOND, other) == [20]  # 4 at once, 5 times: nobody has a seat
+    assert await rig.sent_in(SECOND, other) == [20]  # 4 at once, 5 times: all slots are free
 
 
 async def test_hosts_that_are_met_together_share_a_transaction(rig: Rig) -> None:
@@ -243,7 +243,7 @@ async def test_seats_that_are_offered_to_others_are_not_used_meanwhile(rig: Rig)
     await rig.take_slot(first)
     second.begin(takes_s=60)
     first.line.slow = SECOND / 2
-    await rig.clock.advance(SECOND)  # a renewal has begun: half of the seats may be given away
+    await rig.clock.advance(SECOND)  # a renewal has begun: half of the slots may be given away
 
     first.begin(takes_s=60)
     meanwhile = await rig.sent_in(SECOND / 2, first)
@@ -304,7 +304,7 @@ async def test_what_is_offered_to_others_of_a_window_is_not_used_meanwhile(rig: 
     meanwhile = await rig.sent_in(0.4 * SECOND, first)
     await rig.clock.advance(1.6 * SECOND)
 
-    assert meanwhile[0] <= 2  # whatever the reply, nobody else sends before
+    assert meanwhile[0] <= 2  # no other process sends before, with any reply
     assert (await rig.sent_in(0.25 * SECOND, first))[0] >= 3
 
 
@@ -362,7 +362,7 @@ async def test_the_longest_delay_that_any_process_wishes_for_holds_for_all(
     assert min(gaps) >= 8.0
     assert min(shares) >= 10
     await gentle.end()
-    await rig.clock.advance(MINUTE / 2)  # what is booked already stays so
+    await rig.clock.advance(MINUTE / 2)  # bookings stay
     [alone] = await rig.sent_in(MINUTE, quick)
     assert alone > 100
 

@@ -28,7 +28,7 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass
 class Requests:
-    """Sends requests through a limiter, and remembers when each began."""
+    """Requests through a rate limiter, with the instant at which each began."""
 
     limiter: RateLimiter
     clock: FakeClock
@@ -55,7 +55,7 @@ class Requests:
 
 @dataclass
 class Watched:
-    """A pacer that remembers what was booked, and is away at first, for as often as said."""
+    """A pacer that records bookings, and is unavailable for the first *away* calls."""
 
     pacer: Pacer = field(default_factory=lambda: open_in_memory().hosts)
     away: int = 0
@@ -100,7 +100,7 @@ _limiters: list[RateLimiter] = []
 
 @pytest.fixture(autouse=True)
 async def gates_are_closed() -> AsyncIterator[None]:
-    """Close the gates that a test has made: some have seats to renew."""
+    """Close the limiters of a test: some have slots to renew."""
     yield
     while _limiters:
         await _limiters.pop().close()
@@ -118,7 +118,7 @@ def a_limiter(
 async def within(
     clock: FakeClock, duration: timedelta, *work: Coroutine[Any, Any, None]
 ) -> list[bool]:
-    """Begin all of *work*, let time pass, and return what of it is done; the rest is dropped."""
+    """Start all of *work*, let time pass, and return what is done; cancel the rest."""
     tasks = [asyncio.get_running_loop().create_task(coroutine) for coroutine in work]
     await clock.advance(duration)
     done = [task.done() for task in tasks]
@@ -128,7 +128,7 @@ async def within(
     return done
 
 
-# --- one gate
+# --- one limiter
 
 
 async def test_never_more_are_under_way_than_wished_for() -> None:
@@ -321,7 +321,7 @@ async def test_a_host_that_nobody_asks_for_is_forgotten_when_its_delay_is_over()
     limiter.remove_job("job")
 
     limiter.set_limits("next", HOST, 10.0, 2)
-    assert limiter.ready_in(HOST) == 9.0  # it was asked a second ago, by whomever
+    assert limiter.ready_in(HOST) == 9.0  # the last request was a second ago
     await clock.advance(MINUTE)
     limiter.remove_job("next")
 
@@ -465,7 +465,7 @@ async def test_who_is_alone_books_once_a_second_however_fast_the_pace_is() -> No
     requests = Requests(a_limiter(clock, delay_s=1 / 16, pacer=pacer), clock)
     await within(clock, 4.5 * SECOND, *(requests.send() for _ in range(64)))
     assert requests.gaps() == [1 / 16] * 63
-    assert len(pacer.booked) == len(pacer.sat) == 5  # all with the seats
+    assert len(pacer.booked) == len(pacer.sat) == 5  # all with the slots
 
 
 async def test_a_request_that_takes_time_to_leave_counts_from_when_it_has_left() -> None:

@@ -1,4 +1,4 @@
-"""The requests of a page that is rendered: which are sent, and what the page gets for them."""
+"""Requests of a rendered page: those that are sent, and the answers the page gets."""
 
 from base64 import b64decode
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def answer(
 
 @dataclass
 class Site:
-    """What is answered by URL, what was asked, and what the browser was told."""
+    """Answers by URL, with records of the requests and of the commands to the browser."""
 
     answers: Mapping[str, Response] = field(default_factory=dict)
     asked: list[SubRequest] = field(default_factory=list)

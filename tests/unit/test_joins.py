@@ -1,4 +1,4 @@
-"""What links led to before is what they lead to now."""
+"""The cache of resolved links agrees with resolving each anew."""
 
 import random
 

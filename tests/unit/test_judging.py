@@ -23,13 +23,13 @@ PACE_S = 0.08
 
 
 def paced(many: int, *, each_s: float = PACE_S, late: dict[int, float] | None = None) -> list[Hit]:
-    """Return requests of one pace, some of which travelled for longer."""
+    """Return requests at a steady pace, some with a longer travel time."""
     return [a_hit(10 + n * each_s + (late or {}).get(n, 0.0)) for n in range(many)]
 
 
 def test_how_early_requests_came_is_the_worst_of_all_spans() -> None:
     assert ahead_s([1.0, 2.0, 3.0], 1.0) == 0.0
-    assert ahead_s([1.0, 2.5, 3.0, 4.0], 1.0) == 0.5  # what is saved up is not used later
+    assert ahead_s([1.0, 2.5, 3.0, 4.0], 1.0) == 0.5  # unused time gives no credit
     assert ahead_s([1.0, 1.75, 2.5, 9.0], 1.0) == 0.5
 
 

@@ -1,4 +1,4 @@
-"""What a crawl knows of the work that is left."""
+"""Host queues: a crawl's count of the work that is left."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ A, B = "a.example", "b.example"
 
 
 class Site:
-    """Targets that wait for hosts, and the lanes that follow them."""
+    """Targets that wait for hosts, and the queues that count them."""
 
     def __init__(self, *hosts: str, delay_s: float = 0.0) -> None:
         self.clock = FakeClock()

@@ -1,4 +1,4 @@
-"""Asking for robots.txt, when it is broken off."""
+"""Requests for robots.txt that are cancelled."""
 
 import asyncio
 

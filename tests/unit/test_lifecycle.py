@@ -91,7 +91,7 @@ WEEK = 7 * DAY
 
 
 def step(days: float, *warned: float, ttl: timedelta = WEEK) -> PausingStep | None:
-    """Return what is due so many days after a pause began."""
+    """Return the step that is due *days* after a pause began."""
     return due_step(NOW, [NOW + DAY * w for w in warned], ttl, NOW + DAY * days)
 
 
@@ -104,10 +104,10 @@ def test_it_is_warned_of_at_half_of_its_time_and_a_day_before_its_end() -> None:
         (6.9, (3.5, 6), None),
         (7, (3.5, 6), PausingStep.CANCEL),
         (8, (3.5, 6), PausingStep.CANCEL),
-        (6.5, (), PausingStep.WARN),  # nobody looked at half of its time: one warning is enough
+        (6.5, (), PausingStep.WARN),  # no sweep at half of its time: one warning is enough
         (7.4, (6.5,), None),
         (7.5, (6.5,), PausingStep.CANCEL),
-        (30, (), PausingStep.WARN),  # nobody looked for a month
+        (30, (), PausingStep.WARN),  # no sweep for a month
         (30, (3.5,), PausingStep.WARN),
         (30.9, (30,), None),
         (31, (30,), PausingStep.CANCEL),

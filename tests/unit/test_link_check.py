@@ -1,4 +1,4 @@
-"""What a link check makes of redirects, failures, fragments, titles and canonical URLs."""
+"""Link checks: findings about redirects, failures, fragments, titles and canonical URLs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Markdown of main content: what a reader of the page sees survives, and nothing else comes in."""
+"""Markdown of main content: it keeps the visible text of the page, and adds nothing."""
 
 from functools import reduce
 

@@ -1,4 +1,4 @@
-"""Markdown in a ZIP: names that are safe and differ, and a file that others read."""
+"""Markdown in a ZIP: safe and unique names, and archives that other programs read."""
 
 import io
 import struct

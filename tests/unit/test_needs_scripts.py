@@ -1,4 +1,4 @@
-"""Which pages need scripts: shells that say nothing without them, and pages that only have some."""
+"""Pages that need scripts: empty shells, as opposed to pages that merely have scripts."""
 
 import pytest
 

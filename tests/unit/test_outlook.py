@@ -1,4 +1,4 @@
-"""What somebody should know of a time table before he keeps it."""
+"""Forecast of a time table: warnings before it is saved."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Exports write what the shape of a page says."""
+"""Exported records have the fields of the page's response class."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

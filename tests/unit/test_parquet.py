@@ -1,4 +1,4 @@
-"""Parquet, read back by what people read it with."""
+"""Parquet files, read back with pandas, pyarrow and DuckDB."""
 
 import io
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -106,7 +106,7 @@ def test_it_is_compressed_by_zstd() -> None:
 
 
 class Source:
-    """Records without end, counting how many were asked for."""
+    """An endless source of records that counts reads."""
 
     def __init__(self, record: Record) -> None:
         self.reads = 0

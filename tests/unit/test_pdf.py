@@ -1,4 +1,4 @@
-"""Text of PDF documents, and what bounds it."""
+"""Text of PDF documents, and its limits."""
 
 import asyncio
 import io

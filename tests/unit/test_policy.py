@@ -1,4 +1,4 @@
-"""Who may do what: roles, credentials, grants, quotas and the settings of a yard."""
+"""Permissions: roles, credentials, grants, quotas and the settings of a yard."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any

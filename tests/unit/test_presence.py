@@ -1,4 +1,4 @@
-"""Locks tell who is alive."""
+"""Presence locks: they show which processes are alive."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""How far a job has come, and how long it will still take."""
+"""Progress of a job, and its estimated time left."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -87,7 +87,7 @@ def a_crawl(
     *,
     workload: Workload | None = None,
 ) -> tuple[Usage, Pulse]:
-    """Return how a crawl stands after some seconds; *discovered* is by how many URLs are done."""
+    """Return a crawl's state after *seconds*; *discovered* maps URLs done to URLs discovered."""
     workload = workload or Workload()
 
     def usage(at_s: int) -> Usage:
@@ -131,7 +131,7 @@ def eta(stands: tuple[Usage, Pulse], limits: Limits | None = None) -> Eta:
 
 
 def width(estimate: Eta) -> float:
-    """Return how wide a range is, relative to its middle."""
+    """Return the width of a range, relative to its middle."""
     return (estimate.p90_s - estimate.p10_s) / estimate.p50_s
 
 

@@ -30,7 +30,7 @@ MISSION = {
 
 
 def names_for_type_checkers() -> dict[str, str]:
-    """Return what the package imports where only type checkers look, with its module."""
+    """Return the names that the package imports for type checkers only, with their modules."""
     tree = ast.parse(Path(public_names.__file__).read_text(encoding="utf-8"))
     imports = [
         node

@@ -1,4 +1,4 @@
-"""Quantities, as they are read and written."""
+"""Parsing and formatting of quantities."""
 
 import re
 from datetime import timedelta

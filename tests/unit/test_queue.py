@@ -1,4 +1,4 @@
-"""The queue: priorities, and what comes next."""
+"""The claim queue: priorities and order."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Markdown of crawled pages as nodes for the dashboard: what a stranger wrote stays harmless."""
+"""Markdown of crawled pages as nodes for the dashboard: untrusted text stays harmless."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Actions of a page that is rendered, as they are written."""
+"""Parsing of actions on a rendered page."""
 
 import pytest
 

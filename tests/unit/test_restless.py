@@ -1,4 +1,4 @@
-"""Restless places of a text: found by comparing two fetches, and left out of a comparison."""
+"""Volatile places of a text: found by comparing two fetches, and left out of comparisons."""
 
 import time
 from collections.abc import Sequence

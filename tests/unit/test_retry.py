@@ -1,4 +1,4 @@
-"""When a failed job is tried again, and its attempts as its events tell of them."""
+"""Retries of a failed job, and its attempts as read from its events."""
 
 from datetime import timedelta
 from typing import Any

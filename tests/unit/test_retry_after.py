@@ -1,4 +1,4 @@
-"""Retry-After, as servers write it."""
+"""Parsing of Retry-After headers."""
 
 from datetime import timedelta
 from email.utils import format_datetime

@@ -189,7 +189,7 @@ def test_many_wildcards_end_at_once() -> None:
 
 
 def fits(pattern: str, path: str) -> bool:
-    """Say by trying everything whether *pattern* matches from the start of *path*."""
+    """Return by exhaustive search whether *pattern* matches from the start of *path*."""
     if not pattern:
         return True
     if pattern == "$":
@@ -210,7 +210,7 @@ def test_wildcards_match_as_by_trying_everything(pattern: str, path: str) -> Non
 
 
 def octets(pattern: str) -> int:
-    """Count what makes *pattern* special: asterisks that add nothing do not."""
+    """Return the specificity of *pattern*, without redundant asterisks."""
     return len(re.sub(r"\*+\$?$", "", re.sub(r"\*+", "*", pattern)))
 
 

@@ -1,4 +1,4 @@
-"""What people are shown of schedules."""
+"""Text shown to users about schedules."""
 
 from datetime import UTC, datetime
 

@@ -181,7 +181,7 @@ def test_nested_repetition_takes_no_longer_on_a_long_url() -> None:
 
 
 def fits(glob: str, text: str) -> bool:
-    """Say by trying everything whether *glob* matches all of *text*."""
+    """Return by exhaustive search whether *glob* matches all of *text*."""
     if not glob:
         return not text
     if glob[0] == "*":

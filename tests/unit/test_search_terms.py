@@ -1,4 +1,4 @@
-"""Search terms: whatever is a part of a page, its terms say that it may be."""
+"""Search terms: those of a page match every substring of its text."""
 
 from random import Random
 

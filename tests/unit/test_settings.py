@@ -1,4 +1,4 @@
-"""Settings, the database that they name, and what has to be installed."""
+"""Settings, the database that they name, and its required packages."""
 
 import pickle
 import re

@@ -1,4 +1,4 @@
-"""Scripts that pages share: how long an answer is used again, and how much is kept."""
+"""Cache of scripts that pages share: lifetime and size."""
 
 from collections.abc import Mapping
 from datetime import timedelta

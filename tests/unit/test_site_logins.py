@@ -1,4 +1,4 @@
-"""Words for logins, files of cookies, and the rules by which an answer is logged out."""
+"""Login options, cookie files, and the rules that detect a logged-out answer."""
 
 import json
 from datetime import UTC, datetime

@@ -20,7 +20,7 @@ def read(text: str | bytes) -> Sitemap:
 
 
 def urls(text: str | bytes) -> tuple[str, ...]:
-    """Return the pages that *text* names, nothing being wrong with it."""
+    """Return the pages in *text*, which must be a valid sitemap."""
     sitemap = read(text)
     assert sitemap.problem == ""
     assert sitemap.sitemaps == ()
@@ -53,7 +53,7 @@ WHOLE: dict[str, str | bytes] = {
     "each once": urlset(A, A, A + "#"),
     "no namespace": f"<urlset><url><loc>{A}</loc></url></urlset>",
     "a prefix": f'<s:urlset xmlns:s="x"><s:url><s:loc>{A}</s:loc></s:url></s:urlset>',
-    "a prefix that nobody declared": f"<s:urlset><s:url><s:loc>{A}</s:loc></s:url></s:urlset>",
+    "an undeclared prefix": f"<s:urlset><s:url><s:loc>{A}</s:loc></s:url></s:urlset>",
     "upper case": f"<URLSET><URL><LOC>{A}</LOC></URL></URLSET>",
     "comments": urlset(f"<!-- x -->{A}<!-- y -->"),
     "a style sheet": f'<?xml-stylesheet href="http://evil.example/x.xsl"?>{urlset(A)}',

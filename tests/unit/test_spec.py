@@ -1,4 +1,4 @@
-"""Specs: their fields, changes to them, and what the engine refuses."""
+"""Specs: their fields, changes to them, and validation by the engine."""
 
 import math
 from collections.abc import Callable, Mapping

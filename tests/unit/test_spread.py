@@ -1,4 +1,4 @@
-"""How a job is cut into shards, and what each may use of the job's limits."""
+"""Shards of a job, and the share of its limits that each may use."""
 
 from collections import Counter
 from datetime import timedelta

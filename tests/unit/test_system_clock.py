@@ -53,7 +53,7 @@ def test_a_step_of_the_wall_before_a_shift_does_not_move_it(tmp_path: Path) -> N
 
 
 def ahead_of(clock: SystemClock, other: SystemClock) -> float:
-    """Return how far one clock is ahead of another, in seconds, read as close as can be."""
+    """Return by how many seconds one clock is ahead of another, read as closely as possible."""
     apart = [(clock.now() - other.now()).total_seconds() for _ in range(20)]
     return max(apart)  # a pause between the two makes it look behind
 

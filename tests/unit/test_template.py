@@ -21,14 +21,14 @@ TEXT, LIST = ParameterType.TEXT, ParameterType.LIST
 
 
 def refused(call: Any, *args: Any, **named: Any) -> tuple[str, str]:
-    """Return the field and the sentence of a refusal."""
+    """Return the field and the message of the error."""
     with pytest.raises(Invalid) as error:
         call(*args, **named)
     return error.value.field, str(error.value).removeprefix(f"{error.value.field}: ")
 
 
 def with_one(kind: ParameterType, place: object = "{{p}}", **fields: Any) -> TemplateDraft:
-    """Return a template whose name has the only place of parameter p."""
+    """Return a template that uses parameter p only in its name."""
     return a_plain_draft(
         spec={"urls": ["https://example.com/"], "name": place},
         parameters=(Parameter(name="p", type=kind, **fields),),

@@ -30,7 +30,7 @@ RICH = a_draft(
 
 
 def refused(text: str, source: str = "t.yaml") -> tuple[str, str]:
-    """Return the field and the sentence of a refusal."""
+    """Return the field and the message of the error."""
     with pytest.raises(Invalid) as error:
         read(text.encode(), source)
     return error.value.field, str(error.value).removeprefix(f"{error.value.field}: ")
@@ -141,7 +141,7 @@ def test_without_quotes_there_is_null_true_false_decimal_numbers_and_text() -> N
         ("-.5", -0.5),
         ("1.0e+3", 1000.0),
         ("'5'", "5"),
-        # what only YAML takes for a number is text, as in JSON
+        # numbers of YAML alone are text, as in JSON
         ("1:30", "1:30"),
         ("1:" * 300_000 + "1.5", "1:" * 300_000 + "1.5"),
         ("0x" + "f" * 4000, "0x" + "f" * 4000),

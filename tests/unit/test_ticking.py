@@ -1,4 +1,4 @@
-"""When schedules are due, and what is decided of ticks: late, beside others, or at the end."""
+"""Due instants of schedules, and decisions on ticks: late, overlapping, or the last."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any

@@ -1,4 +1,4 @@
-"""Ticks of schedules that are run by hand, changed or paused, in any history of time."""
+"""Ticks of schedules that are run by hand, changed or paused, with any course of the clock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ from tests.unit.ticking_rig import (
     rows,
 )
 
-# --- what somebody asks for, and what is foreseen
+# --- runs by hand, and the forecast
 
 
 def test_a_run_that_is_asked_for_leaves_what_waits_unless_it_replaces() -> None:
@@ -140,7 +140,7 @@ def test_every_policy_says_what_it_does() -> None:
 
 @dataclass(slots=True)
 class Yard:
-    """A store of one schedule, and a clock that goes wherever it is told."""
+    """A store of one schedule, and a clock that can be set."""
 
     schedule: CrawlSchedule
     rows: dict[datetime, Tick] = field(default_factory=dict)
@@ -160,12 +160,12 @@ class Yard:
             self.write(decision, now)
 
     def end(self, now: datetime) -> None:
-        """End all jobs, and let the tick that waits have its turn."""
+        """End all jobs, and run the waiting tick."""
         self.jobs.clear()
         self.write(released(self.schedule, now), now)
 
     def write(self, decision: TickDecision, now: datetime) -> None:
-        """Store a decision, as a store would."""
+        """Apply a decision, as a store would."""
         for job in decision.cancels:
             self.jobs.remove(job)
         for run in decision.runs:
@@ -187,7 +187,7 @@ class Yard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Time goes on, or back, and a scheduler looks; perhaps it dies before it writes."""
+    """One step: the clock moves, a scheduler polls, and may crash before it writes."""
 
     by: timedelta
     crashes: int

@@ -1,4 +1,4 @@
-"""When a schedule is due: against tables of our own and against a slow oracle."""
+"""Due instants of a schedule, compared with tables and with a slow oracle."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -432,7 +432,7 @@ TEXTS = [
     ("0 0 L * ?", "At 00:00 on the last day of every month"),
     ("@weekly", "At 00:00 on Sunday"),
     ("0 0 13 * 5", "At 00:00 on the 13th day of month and on Friday"),
-    # either field is enough, and one of them covers every day
+    # either field is enough, and one covers every day
     ("0 0 1-31 * MON", "At 00:00 every day"),
     ("0 0 13 2 0-6", "At 00:00 every day in February"),
 ]

@@ -1,4 +1,4 @@
-"""Paths that are taken away from the params and overrides of a schedule."""
+"""Paths removed from the params and overrides of a schedule."""
 
 import pytest
 

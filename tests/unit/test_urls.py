@@ -61,7 +61,7 @@ JOINS = {
     "http://[::FFFF:7F00:1]/": "http://[::ffff:7f00:1]/",
     "http://[0:0::1]:8080/": "http://[::1]:8080/",
     "http://h./x": "http://h./x",
-    # what must not be merged
+    # URLs that stay distinct
     "/A": "http://example.com/A",
     "/a/": "http://example.com/a/",
     "/?b=2&a=1": "http://example.com/?b=2&a=1",

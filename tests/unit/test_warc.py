@@ -43,7 +43,7 @@ def a_file(*captures: Capture) -> bytes:
 
 
 def read(data: bytes) -> list[tuple[Any, bytes]]:
-    """Return the records with what is in them."""
+    """Return the records with their content."""
     records = ArchiveIterator(io.BytesIO(data), check_digests="raise")
     return [(record, record.content_stream().read()) for record in records]
 

@@ -1,4 +1,4 @@
-"""The course of a job, and what its log says."""
+"""The course of a job, and the lines of its log."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Webhooks: URLs, patterns, messages, and how many are under way."""
+"""Webhooks: URLs, patterns, messages, and the number of deliveries in flight."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""How a worker is, by what it says of itself and what is wanted of it."""
+"""State of a worker, from its last report and its desired state."""
 
 from crawlyard.core.workers.status import WorkerState, WorkerWish
 from tests.builders_serve import a_report

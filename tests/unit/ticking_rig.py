@@ -1,4 +1,4 @@
-"""A schedule in memory, and what is decided of it, in short words."""
+"""A schedule in memory, and short forms of the decisions on it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ def planned_one(**fields: Any) -> CrawlSchedule:
 
 
 def at(hours: float) -> datetime:
-    """Return the instant that many hours after midnight of the day of `START`."""
+    """Return the instant *hours* after midnight of the day of `START`."""
     return START.replace(minute=0) + hours * HOUR
 
 
