@@ -166,7 +166,7 @@ def _check(path: str, value: object, deep: int) -> None:
         for index, inner in enumerate(value):
             _check(f"{path}.{index}", inner, deep - 1)
     elif value == HIDDEN:
-        expected = f"{HIDDEN} stands for a value that was hidden; give the value itself"
+        expected = f"{HIDDEN} stands for a hidden value; give the value itself"
         raise Invalid(path, expected)
     elif not (value is None or isinstance(value, (str, int, float))):
         raise Invalid(path, f"expected what JSON can hold, got {shown(value)}")
