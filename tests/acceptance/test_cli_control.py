@@ -165,7 +165,7 @@ def test_a_detached_job_is_run_by_a_worker_and_watched(shell: Shell, slow_site: 
         drained, _, _ = wait_for_exit(worker)
 
     assert (code, out) == (130, "")
-    assert "the job goes on" in err
+    assert "the job continues" in err
     assert (watched.returncode, drained) == (0, 0)
     assert "completed in" in watched.stderr
     assert pages_requested_twice(shell) == []

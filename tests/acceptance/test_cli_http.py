@@ -269,7 +269,7 @@ def test_ctrl_c_leaves_a_job_of_the_server_running(yard: Shell, slow_site: str) 
     state = yard.job()["state"]
     yard.run("jobs", "cancel", "last")
     assert code == 130
-    assert "the job goes on" in err
+    assert "the job continues" in err
     assert state == "running"
 
 

@@ -200,7 +200,7 @@ class TestChange:
 
     def test_an_invalid_edit_names_the_option(self, nightly: Shell) -> None:
         for words, message in (
-            (("--runs", "0"), "--runs: no run is left"),
+            (("--runs", "0"), "--runs: no runs are left"),
             (("--runs", "many"), "--runs: expected a whole number"),
             (("--ends", "2026-01-01"), "--ends: no instant"),
             (("--starts", "0001-01-01T00:00+00:00"), "--starts: expected an instant of the years"),

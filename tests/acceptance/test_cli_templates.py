@@ -246,7 +246,7 @@ def test_errors_in_a_file_name_their_location(shell: Shell) -> None:
     assert (ran.returncode, ran.stdout) == (2, "")
     flow = "while parsing a flow node, did not find expected node content"
     assert ran.stderr.splitlines() == [
-        "good.yaml: template news (start_url, pages) is well formed",
+        "good.yaml: template news (start_url, pages) is valid",
         f"error: syntax.yaml, line 3, column 1: invalid YAML: {flow}",
         "error: field.yaml: per_hots: there is no such field; did you mean per_host?",
         "error: none.yaml: cannot be read: No such file or directory",
