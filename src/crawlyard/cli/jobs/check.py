@@ -166,21 +166,15 @@ async def _last_complete(session: "Session", job: "JobOut") -> tuple[str | None,
     The number counts later incomplete ones: URLs that they did not reach would seem new.
     """
     site, incomplete = session.surface.site, 0
-    async for candidate in every(
+    async for older in every(
         session.surface.jobs.list, limit=_MOST_CHECKS, tag=TAG, state="completed"
     ):
-        same = (
-            candidate.id != job.id
-            and not candidate.damaged
-            and candidate.spec.urls == job.spec.urls
-        )
-        if not (same and candidate.spec.keep_anchors):
+        same = older.id != job.id and not older.damaged and older.spec.urls == job.spec.urls
+        if not (same and older.spec.keep_anchors):
             continue
         # a stop at a limit shows without reading all links of that job
-        if not (
-            candidate.outcome.startswith("Stopped") or (await site.check(candidate.id)).incomplete
-        ):
-            return candidate.id, incomplete
+        if not (older.outcome.startswith("Stopped") or (await site.check(older.id)).incomplete):
+            return older.id, incomplete
         incomplete += 1
     return None, incomplete
 
