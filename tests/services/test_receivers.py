@@ -149,7 +149,7 @@ class TestOthers:
             failed = await rig.attempts(broken, 1)
             await rig.ended(webhook, 1)
 
-        assert words(failed) == [(None, "an error of the sender, which its log names")]
+        assert words(failed) == [(None, "an error of the sender, which its log tells of")]
         assert "could not be sent" in caplog.text
 
 
