@@ -1,4 +1,4 @@
-"""Who is measured, of ours and of Scrapy: each one's command, and how to read what it found."""
+"""Commands of Crawlyard and Scrapy, and the readers of their results."""
 
 import json
 import re
@@ -16,17 +16,17 @@ PEERS = Path(__file__).with_name("peers")
 
 _SPIDER = Path(__file__).with_name("spider.py")
 _HTML = ("text/html", "application/xhtml+xml")
-_ASKED = re.compile(r"'downloader/request_count': (\d+)")
+_REQUEST_COUNT = re.compile(r"'downloader/request_count': (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What one crawl brought, by the paths of URLs."""
+class CrawlResult:
+    """Result of one crawl, by the paths of URLs."""
 
-    pages: frozenset[str]  # HTML that came with status 200
-    others: frozenset[str]  # anything else that came with status 200
-    requests: int  # sent, robots.txt included; 0: it does not say
-    failed: frozenset[str] = frozenset()  # URLs that came with another status, if it tells of them
+    pages: frozenset[str]  # HTML answered with status 200
+    other_files: frozenset[str]  # anything else answered with status 200
+    requests: int  # sent, robots.txt included; 0: unknown
+    failed: frozenset[str] = frozenset()  # answered with another status, if reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Crawler:
 
     name: str
     command: Callable[[str, int], list[str]]  # of the start URL and how many requests at once
-    found: Callable[[Path], Found]  # in the folder in which the command was run
+    read_result: Callable[[Path], CrawlResult]  # in the folder in which the command was run
     environment: tuple[tuple[str, str], ...] = ()
     exits: tuple[int, ...] = (0,)  # codes with which its command may end
 
@@ -50,11 +50,11 @@ def _with_options(*options: str) -> Callable[[str, int], list[str]]:
     return lambda url, at_once: _crawlyard(url, at_once, *options)
 
 
-def _found_by_crawlyard(folder: Path) -> Found:
+def _result_of_crawlyard(folder: Path) -> CrawlResult:
     records = records_in(folder)
     answered = [record for record in records if record["error"] is None]
     # every answer that is no redirect has a record, and the sites have one robots.txt
-    return found_of(answered, len(records) + 1, url="final_url")
+    return result_of(answered, len(records) + 1, url="final_url")
 
 
 def _scrapy(spider: Path, *more: str) -> Callable[[str, int], list[str]]:
@@ -75,9 +75,9 @@ def _scrapy(spider: Path, *more: str) -> Callable[[str, int], list[str]]:
     return command
 
 
-def _found_by_scrapy(folder: Path) -> Found:
-    told = _ASKED.search((folder / LOG).read_text(encoding="utf-8"))
-    return found_of(records_in(folder), int(told[1]) if told else 0)
+def _result_of_scrapy(folder: Path) -> CrawlResult:
+    match = _REQUEST_COUNT.search((folder / LOG).read_text(encoding="utf-8"))
+    return result_of(records_in(folder), int(match[1]) if match else 0)
 
 
 def records_in(folder: Path) -> list[dict[str, Any]]:
@@ -87,14 +87,16 @@ def records_in(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def found_of(records: Sequence[Mapping[str, Any]], requests: int = 0, *, url: str = "url") -> Found:
+def result_of(
+    records: Sequence[Mapping[str, Any]], requests: int = 0, *, url: str = "url"
+) -> CrawlResult:
     """Return what the records of a crawl say that it found."""
-    came = [record for record in records if record["status"] == 200]
-    html = [record for record in came if record["content_type"].startswith(_HTML)]
+    fetched = [record for record in records if record["status"] == 200]
+    html = [record for record in fetched if record["content_type"].startswith(_HTML)]
     pages = {path_of(record[url]) for record in html}
-    others = {path_of(record[url]) for record in came} - pages
+    other_files = {path_of(record[url]) for record in fetched} - pages
     failed = {path_of(record[url]) for record in records if record["status"] != 200}
-    return Found(frozenset(pages), frozenset(others), requests, frozenset(failed))
+    return CrawlResult(frozenset(pages), frozenset(other_files), requests, frozenset(failed))
 
 
 def path_of(url: str) -> str:
@@ -105,19 +107,21 @@ def path_of(url: str) -> str:
 _MEMORY = ("CRAWLYARD_DATABASE_URL", "memory://")
 
 # the others in the comparison keep no text either
-CRAWLYARD = Crawler("Crawlyard, no text", _with_options("--text", "none"), _found_by_crawlyard)
-IN_MEMORY = Crawler("Crawlyard, nothing stored", CRAWLYARD.command, _found_by_crawlyard, (_MEMORY,))
-WITH_TEXT = (
-    Crawler("Crawlyard, default", _with_options(), _found_by_crawlyard),
-    Crawler("Crawlyard, whole text", _with_options("--text", "text"), _found_by_crawlyard),
-    Crawler("Crawlyard, main text", _with_options("--text", "main"), _found_by_crawlyard),
+CRAWLYARD = Crawler("Crawlyard, no text", _with_options("--text", "none"), _result_of_crawlyard)
+IN_MEMORY = Crawler(
+    "Crawlyard, nothing stored", CRAWLYARD.command, _result_of_crawlyard, (_MEMORY,)
 )
-SCRAPY = Crawler("Scrapy", _scrapy(_SPIDER), _found_by_scrapy)
-RESUMABLE = Crawler("Scrapy, resumable", _scrapy(_SPIDER, "-s", "JOBDIR=job"), _found_by_scrapy)
+WITH_TEXT = (
+    Crawler("Crawlyard, default", _with_options(), _result_of_crawlyard),
+    Crawler("Crawlyard, whole text", _with_options("--text", "text"), _result_of_crawlyard),
+    Crawler("Crawlyard, main text", _with_options("--text", "main"), _result_of_crawlyard),
+)
+SCRAPY = Crawler("Scrapy", _scrapy(_SPIDER), _result_of_scrapy)
+RESUMABLE = Crawler("Scrapy, resumable", _scrapy(_SPIDER, "-s", "JOBDIR=job"), _result_of_scrapy)
 TUNED = Crawler(
     "Scrapy, tuned",
     _scrapy(PEERS / "scrapy_tuned.py", "-s", "ASYNCIO_EVENT_LOOP=uvloop.Loop"),
-    _found_by_scrapy,
+    _result_of_scrapy,
 )
 
 OURS = (CRAWLYARD, IN_MEMORY, *WITH_TEXT)

@@ -23,18 +23,18 @@ from bench.crawlers import CRAWLYARD, IN_MEMORY, LOG, Crawler
 from bench.limit import requests_per_s
 from bench.loops import TOOK
 from bench.loops_run import ENGINE, loops
-from bench.measure import Taken, measured
+from bench.measure import ProcessCost, run_measured
 from bench.others import contenders, versions
 from bench.report import Run
 from bench.serving import served
-from bench.sites import Site, names, site
+from bench.sites import DocsSite, names, site
 
 
 @dataclass
 class Measured:
-    """What was measured of one site."""
+    """Measurements of one site."""
 
-    site: Site
+    site: DocsSite
     by: str = ""
     load: float = 0.0
     runs: dict[Crawler, list[Run]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="crawls by each crawler")
     parser.add_argument("--concurrency", type=int, default=32, help="requests at once")
     parser.add_argument("--only", default="", help="names, with | between; * is any text")
-    parser.add_argument("--skip", default="", help="the same, of those that are left out")
+    parser.add_argument("--skip", default="", help="names to leave out, in the same form")
     parser.add_argument("--most-seconds", type=float, default=300.0, help="of one crawl")
     parser.add_argument("--no-loops", action="store_true", help="commands alone")
     parser.add_argument("--charset", default="utf-8", help="in the Content-Type; may be empty")
@@ -70,22 +70,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         every, missing = contenders(Path(work))
         chosen = [crawler for crawler in every if _is_chosen(crawler.name, options)]
-        skipped = [one.name for one in every if one not in chosen]
+        skipped = [crawler.name for crawler in every if crawler not in chosen]
         starts = _starts(chosen, options, pins, Path(work))
         for place in _sites(options):
-            found = _measure(place, chosen, options, pins, Path(work))
-            found.starts = starts
-            found.left_out[:0] = missing + [f"{name}: by --only or --skip" for name in skipped]
-            sys.stdout.write(_told(found, pinned=bool(pins[0])))
-            pages = {run.found.pages for run in found.runs.get(CRAWLYARD, [])}
+            result = _measure(place, chosen, options, pins, Path(work))
+            result.starts = starts
+            result.left_out[:0] = missing + [f"{name}: by --only or --skip" for name in skipped]
+            sys.stdout.write(_report(result, pinned=bool(pins[0])))
+            pages = {run.result.pages for run in result.runs.get(CRAWLYARD, [])}
             steady = steady and len(pages) <= 1
     return int(not steady)
 
 
-def _sites(options: argparse.Namespace) -> list[Site]:
+def _sites(options: argparse.Namespace) -> list[DocsSite]:
     if options.site:
         return [site(options.folder, name) for name in options.site]
-    return [Site(options.folder.resolve().name, options.folder, options.start)]
+    return [DocsSite(options.folder.resolve().name, options.folder, options.start)]
 
 
 def _starts(
@@ -98,12 +98,12 @@ def _starts(
     folder = work / "one"
     folder.mkdir()
     (folder / "index.html").write_text("<!doctype html><title>One</title>", encoding="utf-8")
-    found = {}
+    starts = {}
     with served(folder, pins[0], work, charset=options.charset) as server:
         for crawler in crawlers:
-            with suppress(RuntimeError):  # it will be told of with the first site
-                found[crawler] = _run(crawler, server.url, options, pins[1])
-    return found
+            with suppress(RuntimeError):  # reported with the first site
+                starts[crawler] = _run(crawler, server.url, options, pins[1])
+    return starts
 
 
 def _is_chosen(name: str, options: argparse.Namespace) -> bool:
@@ -114,7 +114,7 @@ def _is_chosen(name: str, options: argparse.Namespace) -> bool:
 
 
 def _measure(
-    place: Site,
+    place: DocsSite,
     crawlers: Sequence[Crawler],
     options: argparse.Namespace,
     pins: tuple[list[str], list[str]],
@@ -122,34 +122,34 @@ def _measure(
 ) -> Measured:
     """Crawl one site by all, in turns."""
     _warm(place.folder)
-    found = Measured(place, load=os.getloadavg()[0])
+    result = Measured(place, load=os.getloadavg()[0])
     with served(place.folder, pins[0], work, charset=options.charset) as server:
-        found.by = server.by
+        result.by = server.by
         url = f"{server.url}{place.start}"
         paths = work / f"{place.name}.txt"
-        listed = _run(ENGINE, url, options, pins[1])  # what there is; and all is warm then
-        asked = listed.found.pages | listed.found.others | listed.found.failed
-        paths.write_text("\n".join(sorted(asked)), encoding="utf-8")
+        listed = _run(ENGINE, url, options, pins[1])  # lists the URLs and warms everything up
+        requested = listed.result.pages | listed.result.other_files | listed.result.failed
+        paths.write_text("\n".join(sorted(requested)), encoding="utf-8")
         inner = [] if options.no_loops else list(loops(paths))
         broken: set[Crawler] = set()
         for turn in range(1, options.rounds + 1):
             for crawler in (*crawlers, *inner):
                 if crawler in broken:
                     continue
-                into = found.loops if crawler in inner else found.runs
+                into = result.loops if crawler in inner else result.runs
                 try:
                     run = _run(crawler, url, options, pins[1])
                 except RuntimeError as error:
                     broken.add(crawler)
                     into.pop(crawler, None)
-                    found.left_out.append(f"{crawler.name}: {str(error)[-300:]!r}")
+                    result.left_out.append(f"{crawler.name}: {str(error)[-300:]!r}")
                     continue
                 into.setdefault(crawler, []).append(run)
-                _say(f"{place.name} {turn}/{options.rounds} {crawler.name}: {report.brief(run)}")
-        found.left_out += report.drop_partial(found.runs)
+                _log(f"{place.name} {turn}/{options.rounds} {crawler.name}: {report.brief(run)}")
+        result.left_out += report.drop_partial(result.runs)
         if inner:
-            found.limit = requests_per_s(server.url, paths, options.concurrency, pins[1], work)
-    return found
+            result.limit = requests_per_s(server.url, paths, options.concurrency, pins[1], work)
+    return result
 
 
 def _run(crawler: Crawler, url: str, options: argparse.Namespace, pin: list[str]) -> Run:
@@ -157,7 +157,7 @@ def _run(crawler: Crawler, url: str, options: argparse.Namespace, pin: list[str]
     outside = {name: value for name, value in os.environ.items() if "CRAWLYARD" not in name}
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         folder = Path(place)
-        taken = measured(
+        cost = run_measured(
             [*pin, *crawler.command(url, options.concurrency)],
             folder=folder,
             environment=outside | dict(crawler.environment),
@@ -167,27 +167,27 @@ def _run(crawler: Crawler, url: str, options: argparse.Namespace, pin: list[str]
         )
         if (folder / TOOK).exists():
             inner = json.loads((folder / TOOK).read_text(encoding="utf-8"))
-            taken = Taken(inner["wall_s"], inner["cpu_s"], taken.peak_bytes, taken.stopped)
-        return Run(taken, crawler.found(folder))
+            cost = ProcessCost(inner["wall_s"], inner["cpu_s"], cost.peak_bytes, cost.stopped)
+        return Run(cost, crawler.read_result(folder))
 
 
-def _told(found: Measured, *, pinned: bool) -> str:
-    """Return all that is to be said of a site, as Markdown."""
-    circumstances = machine.described(found.by, found.load, versions(), pinned=pinned)
-    size = max((len(run.found.pages) for of in found.runs.values() for run in of), default=0)
-    parts = [f"## {found.site.name}: {size:,} pages", circumstances]
-    base = CRAWLYARD if CRAWLYARD in found.runs else next(iter(found.runs), None)
+def _report(result: Measured, *, pinned: bool) -> str:
+    """Return the results of a site as Markdown."""
+    circumstances = machine.describe(result.by, result.load, versions(), pinned=pinned)
+    size = max((len(run.result.pages) for of in result.runs.values() for run in of), default=0)
+    parts = [f"## {result.site.name}: {size:,} pages", circumstances]
+    base = CRAWLYARD if CRAWLYARD in result.runs else next(iter(result.runs), None)
     if base is not None:
-        parts.append(report.table(found.runs, base, found.starts))
-        if found.runs.keys() >= {CRAWLYARD, IN_MEMORY}:
-            parts.append(report.cost(found.runs[CRAWLYARD], found.runs[IN_MEMORY]))
-        if len(found.runs) > 1:
+        parts.append(report.table(result.runs, base, result.starts))
+        if result.runs.keys() >= {CRAWLYARD, IN_MEMORY}:
+            parts.append(report.checkpoint_cost(result.runs[CRAWLYARD], result.runs[IN_MEMORY]))
+        if len(result.runs) > 1:
             parts.append(f"What was found, beside {base.name}:")
-            parts.append(report.differences(found.runs, base))
-    if ENGINE in found.loops:
-        parts.append(report.loops(found.loops, found.limit))
-    if found.left_out:
-        parts.append("Left out:\n\n" + "\n".join(f"- {line}" for line in found.left_out))
+            parts.append(report.differences(result.runs, base))
+    if ENGINE in result.loops:
+        parts.append(report.loops(result.loops, result.limit))
+    if result.left_out:
+        parts.append("Left out:\n\n" + "\n".join(f"- {line}" for line in result.left_out))
     return "\n\n".join(parts) + "\n\n"
 
 
@@ -211,7 +211,7 @@ def _warm(folder: Path) -> None:
             path.read_bytes()
 
 
-def _say(words: str) -> None:
+def _log(words: str) -> None:
     sys.stderr.write(f"{words}\n")
 
 

@@ -1,4 +1,4 @@
-"""What many processes get out of a distant Postgres: ``python -m bench.fleet --postgres URL``.
+"""Throughput of many processes on a distant Postgres: ``python -m bench.fleet --postgres URL``.
 
 A proxy in front of the server delays what passes, so that each answer takes a round trip of
 ``--round-trip-ms``. Beyond it, processes do one thing again and again, each on one connection:
@@ -29,7 +29,7 @@ from sqlalchemy.engine import URL, make_url
 from tests.builders import a_batch, a_job, a_target, done, its_event
 from tests.distance import distant
 
-from bench.databases import emptied
+from bench.databases import empty_database
 from crawlyard.core.access.user import LOCAL, Quota
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.spec import Priority
@@ -44,8 +44,8 @@ OWNERS = 5  # of the jobs that are claimed
 A_SECOND = 40  # jobs for each claimer: more than it can lease
 
 
-class Run(NamedTuple):
-    """What so many processes do at once."""
+class Scenario(NamedTuple):
+    """Work of several processes at once."""
 
     name: str
     work: str  # one of `WORK`
@@ -53,10 +53,10 @@ class Run(NamedTuple):
     quota: bool = False  # a user has one
 
 
-class Took(NamedTuple):
-    """What one run came to."""
+class ScenarioResult(NamedTuple):
+    """Durations and rate of one scenario."""
 
-    run: Run
+    run: Scenario
     seconds: Sequence[float]  # of each operation
     a_second: float  # operations of all processes
 
@@ -72,7 +72,7 @@ async def checkpoint(store: Store, owner: str) -> Once:
     await store.jobs.add(job, its_event(job))
     claim = await store.leases.claim(Asker("bench", only=job.id), datetime.now(UTC), LEASE)
     if claim is None:
-        raise RuntimeError("the job was not to be had")
+        raise RuntimeError("the job could not be claimed")
     lease, pages = claim.lease, 0
 
     async def once() -> None:
@@ -96,13 +96,13 @@ async def claim(store: Store, _: str) -> Once:
 
 
 async def submit(store: Store, owner: str) -> Once:
-    """Submit a job."""
+    """Submit jobs of one owner."""
 
     async def once() -> None:
         job = a_job(owner=owner)
-        told = (job, its_event(job))
+        entry = (job, its_event(job))
         await store.intake.enter(
-            [Entrant(owner=owner, level=Priority.NORMAL, judge=lambda _: told)]
+            [Entrant(owner=owner, level=Priority.NORMAL, judge=lambda _: entry)]
         )
 
     return once
@@ -119,7 +119,7 @@ async def work(where: str, name: str, owner: str, seconds: float) -> tuple[list[
     try:
         once = await WORK[name](store, owner)
         await once()  # statements are parsed, caches are warm
-        await asyncio.to_thread(_together[0].wait)
+        await asyncio.to_thread(_barriers[0].wait)
         took: list[float] = []
         began = before = time.monotonic()
         while before < began + seconds:
@@ -131,46 +131,48 @@ async def work(where: str, name: str, owner: str, seconds: float) -> tuple[list[
         await store.close()
 
 
-def _working(where: str, name: str, owner: str, seconds: float) -> tuple[list[float], float]:
+def _run_work(where: str, name: str, owner: str, seconds: float) -> tuple[list[float], float]:
     return asyncio.run(work(where, name, owner, seconds))
 
 
-_together: list[Barrier] = []  # in a process of the pool: where all wait for each other
+_barriers: list[Barrier] = []  # in a process of the pool: where all wait for each other
 
 
-def _begin(together: Barrier) -> None:
-    _together.append(together)
+def _begin(barrier: Barrier) -> None:
+    _barriers.append(barrier)
 
 
 # --- the runs
 
 
-def runs(section: str, many: int) -> Sequence[Run]:
+def runs(section: str, many: int) -> Sequence[Scenario]:
     """Return the runs of a section, which are compared with each other."""
     each = [f"owner{n}" for n in range(many)]
     match section:
         case "checkpoints":
             return (
-                Run(f"checkpoints of {many} processes, an owner each", "checkpoint", each),
-                Run(f"checkpoints of {many} processes, one owner", "checkpoint", each[:1] * many),
+                Scenario(f"checkpoints of {many} processes, an owner each", "checkpoint", each),
+                Scenario(
+                    f"checkpoints of {many} processes, one owner", "checkpoint", each[:1] * many
+                ),
             )
         case "claims" | "quota":
             beside = ", while a user has a quota" if section == "quota" else ""
             return tuple(
-                Run(f"claims of {n}{beside}", "claim", each[:n], quota=bool(beside))
+                Scenario(f"claims of {n}{beside}", "claim", each[:n], quota=bool(beside))
                 for n in (1, many)
             )
         case _:
-            return tuple(Run(f"submits of {n}", "submit", each[:n]) for n in (1, many))
+            return tuple(Scenario(f"submits of {n}", "submit", each[:n]) for n in (1, many))
 
 
-async def measured(url: URL, run: Run, options: argparse.Namespace) -> Took:
+async def measure(url: URL, run: Scenario, options: argparse.Namespace) -> ScenarioResult:
     """Return what one run came to, on an empty database."""
     here = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    await emptied(here)
+    await empty_database(here)
     store = await open_sql_store(here)
     try:
-        await prepared(store, url, run, options.seconds)
+        await prepare(store, url, run, options.seconds)
     finally:
         await store.close()
     context = multiprocessing.get_context("spawn")
@@ -179,15 +181,15 @@ async def measured(url: URL, run: Run, options: argparse.Namespace) -> Took:
     async with distant(url, options.round_trip_ms / 1000) as where:
         with ProcessPoolExecutor(count, context, _begin, (context.Barrier(count),)) as pool:
             each = [
-                loop.run_in_executor(pool, _working, where, run.work, owner, options.seconds)
+                loop.run_in_executor(pool, _run_work, where, run.work, owner, options.seconds)
                 for owner in run.owners
             ]
-            found = await asyncio.gather(*each)
-    rate = sum(len(took) / seconds for took, seconds in found)
-    return Took(run, [one for took, _ in found for one in took], rate)
+            results = await asyncio.gather(*each)
+    rate = sum(len(took) / seconds for took, seconds in results)
+    return ScenarioResult(run, [took_s for took, _ in results for took_s in took], rate)
 
 
-async def prepared(store: Store, url: URL, run: Run, seconds: float) -> None:
+async def prepare(store: Store, url: URL, run: Scenario, seconds: float) -> None:
     """Give claimers jobs, and a user a quota that holds nothing back."""
     if run.quota:
         local = await store.users.get(LOCAL.id)
@@ -207,14 +209,14 @@ async def prepared(store: Store, url: URL, run: Run, seconds: float) -> None:
         await conn.execute("ANALYZE")
 
 
-def table(found: Sequence[Took]) -> str:
+def table(results: Sequence[ScenarioResult]) -> str:
     """Return medians as a table, each rate beside that of the first run of its section."""
     lines = ["| | a second | times | p50 ms | p99 ms |", "|---|---|---|---|---|"]
     first = 0.0
-    for run in dict.fromkeys(took.run.name for took in found):
-        mine = [took for took in found if took.run.name == run]
+    for run in dict.fromkeys(took.run.name for took in results):
+        mine = [took for took in results if took.run.name == run]
         rate = median(took.a_second for took in mine)
-        each = [one * 1000 for took in mine for one in took.seconds]
+        each = [took_s * 1000 for took in mine for took_s in took.seconds]
         first = first or rate
         p99 = quantiles(each, n=100)[98]
         lines.append(
@@ -228,7 +230,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
     sections = ("checkpoints", "claims", "quota", "submits")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
-    parser.add_argument("--postgres", required=True, help="URL of a database, which is emptied")
+    parser.add_argument("--postgres", required=True, help="URL of a database; all in it is deleted")
     parser.add_argument("--round-trip-ms", type=float, default=20.0)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
     parser.add_argument("--rounds", type=int, default=2)
@@ -238,12 +240,12 @@ async def main() -> None:
     url = make_url(options.postgres)
     for section in options.sections or sections:
         many = 12 if section == "checkpoints" else 10
-        found = []
+        results = []
         for _ in range(options.rounds):
             for run in runs(section, many):
-                found.append(await measured(url, run, options))
-                sys.stderr.write(f"{run.name}: {found[-1].a_second:.3g}/s\n")
-        sys.stdout.write(table(found))
+                results.append(await measure(url, run, options))
+                sys.stderr.write(f"{run.name}: {results[-1].a_second:.3g}/s\n")
+        sys.stdout.write(table(results))
         sys.stdout.flush()
 
 

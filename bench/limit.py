@@ -1,4 +1,4 @@
-"""What the server itself can do, by wrk: no crawler is faster."""
+"""Limit of the server, measured by wrk: no crawler is faster."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _SECONDS = 5
-_TOLD = re.compile(r"Requests/sec:\s+([\d.]+)")
+_RATE = re.compile(r"Requests/sec:\s+([\d.]+)")
 _SCRIPT = """\
 local paths = {{}}
 for path in io.lines("{paths}") do paths[#paths + 1] = path end
@@ -30,6 +30,6 @@ def requests_per_s(
     script = work / "wrk.lua"
     script.write_text(_SCRIPT.format(paths=paths), encoding="utf-8")
     command = [*pin, wrk, "-t1", f"-c{at_once}", f"-d{_SECONDS}s", "-s", str(script), url]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own words
-    found = _TOLD.search(told)
-    return float(found[1]) if found else None
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own words
+    match = _RATE.search(output)
+    return float(match[1]) if match else None

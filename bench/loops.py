@@ -40,7 +40,7 @@ TOOK = "loop.json"
 
 Read = Callable[[str, Response], object]
 
-_WANTED = ExtractOptions(text=TextMode.NONE)
+_OPTIONS = ExtractOptions(text=TextMode.NONE)
 _CAP = 16 * 1024 * 1024  # bytes of a body: more than the largest page has
 
 
@@ -70,39 +70,39 @@ async def engine(url: str, at_once: int) -> None:
     _write((p.final_url, p.status, p.content_type) for p in pages if p.status is not None)
 
 
-async def known(url: str, at_once: int, paths: Sequence[str], read: Read | None) -> None:
+async def fetch_known(url: str, at_once: int, paths: Sequence[str], read: Read | None) -> None:
     """Fetch all *paths* of the site of *url*, so many at once, and *read* each page."""
     settings, spec = Settings(), a_spec(url, at_once)
     fetcher = HttpFetcher(spec_guard(spec), timedelta(seconds=spec.timeout_s), SystemClock())
     origin = url[: url.index("/", len("https://"))]
     urls = iter([f"{origin}{path}" for path in paths])  # joined, "//x" would be another host
     headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "gzip"}
-    came: list[tuple[str, int, str]] = []
+    fetched: list[tuple[str, int, str]] = []
     try:
         with _timed():
-            each = [_asked(fetcher, urls, headers, came, read) for _ in range(at_once)]
+            each = [_fetch_all(fetcher, urls, headers, fetched, read) for _ in range(at_once)]
             await asyncio.gather(*each)
     finally:
         await fetcher.close()
-    _write(came)
+    _write(fetched)
 
 
-async def _asked(
+async def _fetch_all(
     fetcher: Fetcher,
     urls: Iterator[str],
     headers: dict[str, str],
-    came: list[tuple[str, int, str]],
+    fetched: list[tuple[str, int, str]],
     read: Read | None,
 ) -> None:
     for url in urls:
         response = await fetcher.fetch(url, headers, _CAP)
         if read and response.status == 200 and response.content_type == "text/html":
             read(url, response)
-        came.append((url, response.status, response.content_type))
+        fetched.append((url, response.status, response.content_type))
 
 
-def _extracted(url: str, response: Response) -> object:
-    return extract(response.body, PageSource(url=url, charset=response.charset, options=_WANTED))
+def _extract(url: str, response: Response) -> object:
+    return extract(response.body, PageSource(url=url, charset=response.charset, options=_OPTIONS))
 
 
 def _read(url: str, response: Response) -> object:
@@ -125,15 +125,15 @@ def _read(url: str, response: Response) -> object:
     return title, links
 
 
-READERS: Mapping[str, Read] = {"bare": _read, "extract": _extracted}
+READERS: Mapping[str, Read] = {"bare": _read, "extract": _extract}
 """What is done with a page, by the loop that does it."""
 
 
-def _write(came: "Iterator[tuple[str, int | None, str]] | list[tuple[str, int, str]]") -> None:
+def _write(fetched: "Iterator[tuple[str, int | None, str]] | list[tuple[str, int, str]]") -> None:
     with Path(OUT).open("w", encoding="utf-8") as out:
         out.writelines(
             f"{json.dumps({'url': url, 'status': status, 'content_type': kind})}\n"
-            for url, status, kind in came
+            for url, status, kind in fetched
         )
 
 
@@ -144,7 +144,7 @@ def main() -> None:
         uvloop.run(engine(url, int(at_once)))
         return
     paths = Path(file[0]).read_text(encoding="utf-8").splitlines()
-    uvloop.run(known(url, int(at_once), paths, READERS.get(loop)))
+    uvloop.run(fetch_known(url, int(at_once), paths, READERS.get(loop)))
 
 
 if __name__ == "__main__":

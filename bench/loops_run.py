@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.crawlers import Crawler, found_of, records_in
+from bench.crawlers import Crawler, records_in, result_of
 
 _ROOT = str(Path(__file__).parents[1])
 _PATH = ("PYTHONPATH", os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH")))))
@@ -16,7 +16,7 @@ def _loop(name: str, word: str, *paths: str) -> Crawler:
     return Crawler(
         name,
         lambda url, at_once: [*command, url, str(at_once), *paths],
-        lambda folder: found_of(records_in(folder)),
+        lambda folder: result_of(records_in(folder)),
         (_PATH,),
     )
 

@@ -1,4 +1,4 @@
-"""On what and when it was measured, in a sentence."""
+"""Date, machine and versions of a measurement, in a sentence."""
 
 import os
 import platform
@@ -20,15 +20,15 @@ _PACKAGES = (
 )
 
 
-def described(server: str, load: float, others: Iterable[str], *, pinned: bool) -> str:
-    """Return date, machine, server and versions; *others* are those of no Python package."""
+def describe(server: str, load: float, other_versions: Iterable[str], *, pinned: bool) -> str:
+    """Return date, machine, server and versions; *other_versions* are not of Python packages."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     cores = "one core for the server, one for the crawler" if pinned else "cores not pinned"
-    found = [*_versions(), *others]
+    all_versions = [*_versions(), *other_versions]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {python}, {platform.system()} {platform.machine()}, "
         f"{os.cpu_count()} cores ({cores}), load {load:.1f} before; served by {server}; "
-        f"{', '.join(found)}"
+        f"{', '.join(all_versions)}"
     )
 
 

@@ -1,6 +1,6 @@
 # psutil is of the extra `bench` and without types: only numbers come from it.
 # mypy: disable-error-code="import-not-found,import-untyped"
-"""Runs a command and tells what it and its children took."""
+"""Runs a command and measures the cost of its processes."""
 
 import os
 import signal
@@ -19,16 +19,16 @@ _GRACE_S = 10.0  # to write what was found, before it is killed
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What a command took, from its start to its end, imports included."""
+class ProcessCost:
+    """Cost of a command from start to end, imports included."""
 
     wall_s: float
     cpu_s: float  # user and system, of its process and of the children that it waited for
     peak_bytes: int  # resident, all its processes at once; sampled
-    stopped: bool = False  # it had had its time
+    stopped: bool = False  # stopped by the time limit
 
 
-def measured(
+def run_measured(
     command: Sequence[str],
     *,
     folder: Path,
@@ -36,7 +36,7 @@ def measured(
     log: Path,
     most_s: float = 3600.0,
     exits: Collection[int] = (0,),
-) -> Taken:
+) -> ProcessCost:
     """Run *command* in *folder*, all its output into *log*, and return what it took.
 
     After *most_s* seconds it is asked to stop, as by Ctrl-C.
@@ -63,7 +63,7 @@ def measured(
     if process.returncode not in exits and not stopped:
         tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
         raise RuntimeError(f"{command} ended with {process.returncode}:\n{tail}")
-    return Taken(wall_s, usage.ru_utime + usage.ru_stime, peak_bytes, stopped)
+    return ProcessCost(wall_s, usage.ru_utime + usage.ru_stime, peak_bytes, stopped)
 
 
 class _Stopper(threading.Thread):

@@ -1,4 +1,4 @@
-"""Who is measured beside: Crawlee, wget2 and spider, each where it is there."""
+"""Other crawlers: Crawlee, wget2 and spider, each if installed."""
 
 import csv
 import json
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.crawlers import OF_SCRAPY, OURS, PEERS, Crawler, Found, found_of, records_in
+from bench.crawlers import OF_SCRAPY, OURS, PEERS, Crawler, CrawlResult, records_in, result_of
 
-_SITE = "sites.csv"  # as wget2 tells of each URL
+_SITE = "sites.csv"  # one row per URL, written by wget2
 _SPIDER = "@spider-rs/spider-rs"
 _VERSION = "0.0.163"
-_NATIVE = "0.0.157"  # the last build that there is, which the package itself does not ask for
+_NATIVE = "0.0.157"  # the last published build; the package does not depend on it
 
 
 def contenders(work: Path) -> tuple[list[Crawler], list[str]]:
@@ -45,14 +45,14 @@ def contenders(work: Path) -> tuple[list[Crawler], list[str]]:
 
 
 def versions() -> list[str]:
-    """Return the versions of those that are no Python packages, as far as they are there."""
-    found = []
+    """Return the versions of the installed tools that are not Python packages."""
+    lines = []
     for command in (["wget2", "--version"], ["node", "--version"]):
         path = shutil.which(command[0])
         if path is not None:
-            told = subprocess.run([path, *command[1:]], capture_output=True, text=True, check=True)  # noqa: S603 - found on the path
-            found.append(f"{command[0]} {told.stdout.split()[-1 if command[0] == 'node' else 2]}")
-    return [*found, f"spider {_VERSION} (native {_NATIVE})"]
+            ran = subprocess.run([path, *command[1:]], capture_output=True, text=True, check=True)  # noqa: S603 - found on the path
+            lines.append(f"{command[0]} {ran.stdout.split()[-1 if command[0] == 'node' else 2]}")
+    return [*lines, f"spider {_VERSION} (native {_NATIVE})"]
 
 
 def _crawlee(script: str, *more: str) -> Crawler:
@@ -60,14 +60,14 @@ def _crawlee(script: str, *more: str) -> Crawler:
     return Crawler(
         name,
         lambda url, at_once: [sys.executable, str(PEERS / script), url, str(at_once), *words],
-        _found_by_crawlee,
+        _result_of_crawlee,
     )
 
 
-def _found_by_crawlee(folder: Path) -> Found:
-    kept = (folder / "storage" / "datasets" / "default").glob("0*.json")
-    items = [json.loads(file.read_text(encoding="utf-8")) for file in kept]
-    return found_of(items or records_in(folder))
+def _result_of_crawlee(folder: Path) -> CrawlResult:
+    files = (folder / "storage" / "datasets" / "default").glob("0*.json")
+    items = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return result_of(items or records_in(folder))
 
 
 def _wget2(*options: str) -> Callable[[str, int], list[str]]:
@@ -78,17 +78,17 @@ def _wget2(*options: str) -> Callable[[str, int], list[str]]:
     return command
 
 
-def _found_by_wget2(folder: Path) -> Found:
+def _result_of_wget2(folder: Path) -> CrawlResult:
     file = folder / _SITE
     if not file.exists():
-        return found_of([])
+        return result_of([])
     with file.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if (row["Status"] or "").isdigit()]
-    told = [
+    records = [
         {"url": row["URL"], "status": int(row["Status"]), "content_type": row["Content-Type"] or ""}
         for row in rows
     ]
-    return found_of(told, len(rows))
+    return result_of(records, len(rows))
 
 
 def _spider(work: Path) -> tuple[Crawler | None, str]:
@@ -98,14 +98,14 @@ def _spider(work: Path) -> tuple[Crawler | None, str]:
     folder = work / "npm"
     native = f"{_SPIDER}-linux-x64-gnu@{_NATIVE}"
     command = [npm, "install", "--prefix", str(folder), f"{_SPIDER}@{_VERSION}", native]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
-    if told.returncode:
-        return None, f"npm did not install it: {told.stderr.strip().splitlines()[-1]}"
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    if ran.returncode:
+        return None, f"npm did not install it: {ran.stderr.strip().splitlines()[-1]}"
     crawler = Crawler(
         "spider",
         # it does not crawl hosts that are addresses
         lambda url, _: [node, str(PEERS / "spider.cjs"), url.replace("127.0.0.1", "localhost")],
-        lambda place: found_of(records_in(place)),
+        lambda place: result_of(records_in(place)),
         (("NODE_PATH", str(folder / "node_modules")),),
     )
     return crawler, ""
@@ -117,6 +117,6 @@ _CRAWLEES = (
     _crawlee("crawlee_http.py", "Crawlee, tuned", "known"),
 )
 _WGET2 = (  # 8: a link led to an error
-    Crawler("wget2", _wget2(), _found_by_wget2, exits=(0, 8)),
-    Crawler("wget2, files deleted", _wget2("--delete-after"), _found_by_wget2, exits=(0, 8)),
+    Crawler("wget2", _wget2(), _result_of_wget2, exits=(0, 8)),
+    Crawler("wget2, files deleted", _wget2("--delete-after"), _result_of_wget2, exits=(0, 8)),
 )

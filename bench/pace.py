@@ -38,23 +38,23 @@ _OURS = "Crawlyard"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is crawled, and how."""
+    """One configuration of a crawl."""
 
     hosts: int
     latency_ms: int
     at_once: int
     delay_s: float = 0.5
-    jobs: int = 1  # each of them over as many hosts
+    jobs: int = 1  # the hosts are split among them
 
     @property
     def possible(self) -> float:
-        """Return pages a second if no time is lost."""
+        """Pages per second if no time is lost."""
         most = self.jobs * self.at_once / (self.latency_ms / 1000)
         return min(self.hosts / self.delay_s, most)
 
     @property
     def gap_s(self) -> float:
-        """Return the gap between two requests to a host if all have an equal share."""
+        """Gap between two requests to a host if all have an equal share."""
         return self.hosts / self.possible
 
 
@@ -70,8 +70,8 @@ ROWS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What one crawler did in the time in which it was measured."""
+class PaceResult:
+    """Counts of one crawler during the measurement."""
 
     seconds: float
     cpu_s: float
@@ -85,8 +85,8 @@ class Taken:
 
 
 @dataclass(slots=True)
-class Served:
-    """The site."""
+class SiteProcess:
+    """The process of the site, and its start URL."""
 
     process: asyncio.subprocess.Process
     port: int
@@ -95,35 +95,37 @@ class Served:
     def __post_init__(self) -> None:
         self.start = f"http://{address(0)}:{self.port}{START}"
 
-    async def told(self, since: float, until: float) -> dict[str, float]:
-        """Return what came between two instants."""
+    async def count_between(self, since: float, until: float) -> dict[str, float]:
+        """Return the counts of requests between two instants."""
         if self.process.stdin is None or self.process.stdout is None:
             raise RuntimeError("the site has no input or output")
         self.process.stdin.write(f"{since} {until}\n".encode())
-        told: dict[str, float] = json.loads(await self.process.stdout.readline())
-        return told
+        counts: dict[str, float] = json.loads(await self.process.stdout.readline())
+        return counts
 
-    async def begun(self, asker: psutil.Process) -> None:
-        """Return once it was asked; *asker* ends if it cannot."""
+    async def until_requested(self, crawler: psutil.Process) -> None:
+        """Return once the site was requested; fail if *crawler* ends first."""
         since = time.monotonic()
-        while not (await self.told(since, time.monotonic()))["requests"]:
-            if asker.status() == psutil.STATUS_ZOMBIE or time.monotonic() > since + 60:
-                raise RuntimeError("the site was not asked")
+        while not (await self.count_between(since, time.monotonic()))["requests"]:
+            if crawler.status() == psutil.STATUS_ZOMBIE or time.monotonic() > since + 60:
+                raise RuntimeError("the site received no request")
             await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
-async def served(row: Row) -> AsyncIterator[Served]:
+async def served(row: Row) -> AsyncIterator[SiteProcess]:
     """Serve the hosts of a row until the end of the block."""
     words = str(row.hosts), str(row.latency_ms / 1000)
     async with serving("bench.pace_site", *words) as (process, port):
-        yield Served(process, int(port))
+        yield SiteProcess(process, int(port))
 
 
-async def command(who: str, row: Row, site: Served, options: argparse.Namespace) -> list[str]:
+async def command(
+    crawler: str, row: Row, site: SiteProcess, options: argparse.Namespace
+) -> list[str]:
     """Return the command of one crawler, in the folder of the data; the jobs of ours are queued."""
-    if who != _OURS:
-        script = _PEERS / f"pace_{who.lower()}.py"
+    if crawler != _OURS:
+        script = _PEERS / f"pace_{crawler.lower()}.py"
         names = ",".join(address(number) for number in range(row.hosts))
         return [options.peers, str(script), site.start, str(row.at_once), str(row.delay_s), names]
     settings = Settings(data_dir=Path(options.folder), database_url=options.database_url)
@@ -170,43 +172,43 @@ async def running(
 def cpu_s(process: psutil.Process) -> float:
     """Return the CPU time of a process and its children so far."""
     each = (process, *process.children(recursive=True))
-    return sum(sum(one.cpu_times()[:2]) for one in each)
+    return sum(sum(member.cpu_times()[:2]) for member in each)
 
 
-async def taken(who: str, row: Row, options: argparse.Namespace) -> Taken:
+async def measure_crawler(crawler: str, row: Row, options: argparse.Namespace) -> PaceResult:
     """Measure one crawler at one row."""
     with tempfile.TemporaryDirectory() as options.folder:
         async with served(row) as site:
-            line = await command(who, row, site, options)
+            line = await command(crawler, row, site, options)
             async with running(line, options) as process:
-                await site.begun(process)
+                await site.until_requested(process)
                 # a site of long delays is measured for long enough to see some gaps
                 await asyncio.sleep(options.warm_s + 2 * row.delay_s)
                 began, before = time.monotonic(), cpu_s(process)
                 await asyncio.sleep(options.seconds + 2 * row.delay_s)
                 ended, after = time.monotonic(), cpu_s(process)
-                told = await site.told(began, ended)
-    return Taken(
+                counts = await site.count_between(began, ended)
+    return PaceResult(
         seconds=ended - began,
         cpu_s=after - before,
-        requests=int(told["requests"]),
-        gaps=int(told["gaps"]),
-        least=told["least"],
-        p50=told["p50"],
-        p99=told["p99"],
-        robots=int(told["robots"]),
-        robots_s=told["robots_s"],
+        requests=int(counts["requests"]),
+        gaps=int(counts["gaps"]),
+        least=counts["least"],
+        p50=counts["p50"],
+        p99=counts["p99"],
+        robots=int(counts["robots"]),
+        robots_s=counts["robots_s"],
     )
 
 
 def crawlers(options: argparse.Namespace) -> Iterator[str]:
-    """Yield who is measured."""
+    """Yield the names of the crawlers to measure."""
     yield _OURS
     for name in ("Scrapy", "Crawlee"):
-        found = subprocess.run(  # noqa: S603 - our own words
+        probe = subprocess.run(  # noqa: S603 - our own words
             [options.peers, "-c", f"import {name.lower()}"], capture_output=True, check=False
         )
-        if found.returncode:
+        if probe.returncode:
             sys.stderr.write(f"{name} is not installed: left out\n")
         elif not options.only_ours:
             yield name
@@ -230,18 +232,18 @@ COLUMNS = (
 )
 
 
-def line(who: str, row: Row, rounds: Sequence[Taken]) -> str:
+def line(crawler: str, row: Row, rounds: Sequence[PaceResult]) -> str:
     """Return a line of the table: medians of some rounds."""
 
     def middle(of: str) -> float:
-        return float(median(getattr(one, of) for one in rounds))
+        return float(median(getattr(run, of) for run in rounds))
 
-    rate = median(one.requests / one.seconds for one in rounds)
-    cpu = median(1000 * one.cpu_s / max(one.requests, 1) for one in rounds)
+    rate = median(run.requests / run.seconds for run in rounds)
+    cpu = median(1000 * run.cpu_s / max(run.requests, 1) for run in rounds)
     hosts = f"{row.hosts}" if row.jobs == 1 else f"{row.jobs} jobs x {row.hosts // row.jobs}"
     robots = f"{middle('robots_s'):.1f} s" if middle("robots") >= row.hosts - 1 else "-"
     cells = (
-        who,
+        crawler,
         hosts,
         f"{row.delay_s:g} s",
         f"{row.latency_ms} ms",
@@ -252,7 +254,7 @@ def line(who: str, row: Row, rounds: Sequence[Taken]) -> str:
         f"{middle('p50'):.3f}",
         f"{middle('p99'):.3f}",
         f"{middle('p99') / row.gap_s:.2f}",
-        f"{min(one.least for one in rounds):.3f}",
+        f"{min(run.least for run in rounds):.3f}",
         f"{cpu:.2f}",
         robots,
     )
@@ -262,16 +264,16 @@ def line(who: str, row: Row, rounds: Sequence[Taken]) -> str:
 async def measure(options: argparse.Namespace) -> None:
     """Measure all rows, the crawlers in turns, and write a table."""
     rows = [row for n, row in enumerate(ROWS) if not options.row or n in options.row]
-    who = list(crawlers(options))
+    names = list(crawlers(options))
     sys.stderr.write(f"load {os.getloadavg()[0]:.1f}\n")
     sys.stdout.write(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n")
     for row in rows:
-        found: dict[str, list[Taken]] = {}
+        results: dict[str, list[PaceResult]] = {}
         for _ in range(options.rounds):
-            for name in who:
+            for name in names:
                 if name == _OURS or row.jobs == 1:  # the others run one crawl per process
-                    found.setdefault(name, []).append(await taken(name, row, options))
-        for name, rounds in found.items():
+                    results.setdefault(name, []).append(await measure_crawler(name, row, options))
+        for name, rounds in results.items():
             sys.stdout.write(line(name, row, rounds) + "\n")
             sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""A site of many loopback hosts, in a process of its own, that notes when each was asked.
+"""A site of many loopback hosts, in a process of its own, that records its requests.
 
 ``python -m bench.pace_site HOSTS LATENCY_S`` writes its port, and then for each line ``FROM TO``
 (monotonic seconds) of its input what came between them, as a line of JSON. It does as little as it
@@ -26,20 +26,20 @@ _TEXT = "<p>A page of some words, as a site has them.</p>" * 10
 _MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
-class Site:
-    """The hosts, and when each of them was asked."""
+class PaceSite:
+    """The hosts, and the instants of their requests."""
 
     def __init__(self, hosts: int, latency_s: float) -> None:
         self.names = [address(number) for number in range(hosts)]
         self.latency_s = latency_s
         self.port = 0
-        self.asked: dict[str, list[float]] = defaultdict(list)  # by host
+        self.requests: dict[str, list[float]] = defaultdict(list)  # by host
         self.robots: dict[str, float] = {}  # when it was asked for first, by host
 
     def answer(self, host: str, path: str) -> bytes:
         """Note a request that came now; return its answer."""
         now = time.monotonic()
-        self.asked[host].append(now)
+        self.requests[host].append(now)
         if path == "/robots.txt":
             self.robots.setdefault(host, now)
             return _MISSING
@@ -53,13 +53,13 @@ class Site:
         head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
 
-    def told(self, since: float, until: float) -> dict[str, float]:
-        """Return what came between two instants."""
-        came = [[at for at in times if since <= at < until] for times in self.asked.values()]
-        gaps = [after - before for times in came for before, after in pairwise(times)]
+    def count_between(self, since: float, until: float) -> dict[str, float]:
+        """Return the counts of requests between two instants."""
+        counted = [[at for at in times if since <= at < until] for times in self.requests.values()]
+        gaps = [after - before for times in counted for before, after in pairwise(times)]
         robots = sorted(self.robots.values())[1:]  # without that of the start page
         return {
-            "requests": sum(map(len, came)),
+            "requests": sum(map(len, counted)),
             "gaps": len(gaps),
             "least": min(gaps, default=0.0),
             "p50": percentile(gaps, 50),
@@ -70,14 +70,14 @@ class Site:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Return a percentile of *values*."""
+    """Return 0 if there are fewer than two *values*."""
     return quantiles(values, n=100)[percent - 1] if len(values) > 1 else 0.0
 
 
-class Served(asyncio.Protocol):
-    """A connection."""
+class SiteProtocol(asyncio.Protocol):
+    """Server side of one connection to a host."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: PaceSite) -> None:
         self._site = site
         self._loop = asyncio.get_running_loop()
         self._head = b""
@@ -100,15 +100,15 @@ class Served(asyncio.Protocol):
 async def serve(hosts: int, latency_s: float) -> None:
     """Serve until the input ends."""
     loop = asyncio.get_running_loop()
-    site = Site(hosts, latency_s)
+    site = PaceSite(hosts, latency_s)
     everywhere = "0.0.0.0"  # noqa: S104 - all of 127.0.0.0/8 is wanted
-    server = await loop.create_server(lambda: Served(site), everywhere, 0, backlog=4096)
+    server = await loop.create_server(lambda: SiteProtocol(site), everywhere, 0, backlog=4096)
     site.port = server.sockets[0].getsockname()[1]
     sys.stdout.write(f"{site.port}\n")
     sys.stdout.flush()
     while line := await asyncio.to_thread(sys.stdin.readline):
         since, until = map(float, line.split())
-        sys.stdout.write(f"{json.dumps(site.told(since, until))}\n")
+        sys.stdout.write(f"{json.dumps(site.count_between(since, until))}\n")
         sys.stdout.flush()
 
 

@@ -1,12 +1,12 @@
 # psutil is of the extra `bench` and without types: only numbers come from it.
 # mypy: disable-error-code="import-not-found,import-untyped"
-"""What pages of scripts cost, beside other crawlers: ``python -m bench.render --peers VENV...``.
+"""Cost of rendered pages, beside other crawlers: ``python -m bench.render --peers VENV...``.
 
 An application whose pages are all one shell is served on loopback, by a process of its own.
 Each crawler renders all of its pages, two at once, and waits in each for its text. In turns; a new
 process for each, so that its start, that of its browsers and its imports are in it. CPU and memory
 are those of all processes of the tree, sampled; of one that has ended, the CPU that it had last
-counts. All of them are given the same Chromium. Needs it, Lightpanda, and virtual environments with
+counts. All use the same Chromium. Needs it, Lightpanda, and virtual environments with
 Scrapy-Playwright, Crawlee and Crawl4AI, in one or in several.
 """
 
@@ -48,17 +48,17 @@ _OTHERS = (
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One crawl."""
+    """Cost of one crawl by one crawler."""
 
     name: str
-    pages: int  # whose text was there
+    pages: int  # whose text was rendered
     wall_s: float
     cpu_s: float
     peak_bytes: int
 
     @property
     def cpu_ms(self) -> float:
-        """Return milliseconds of a processor for each page."""
+        """CPU milliseconds per page."""
         return 1000 * self.cpu_s / max(1, self.pages)
 
 
@@ -74,7 +74,7 @@ class _Tree(threading.Thread):
 
     @property
     def cpu_s(self) -> float:
-        """Return the CPU time of all processes that were seen."""
+        """CPU time of all sampled processes."""
         return sum(self._cpu_s.values())
 
     def run(self) -> None:
@@ -83,14 +83,14 @@ class _Tree(threading.Thread):
 
     def look(self) -> None:
         """Read what each process has used and holds."""
-        held = 0
+        used = 0
         with suppress(psutil.Error):
-            for one in [self._root, *self._root.children(recursive=True)]:
+            for process in [self._root, *self._root.children(recursive=True)]:
                 with suppress(psutil.Error):
-                    times, memory = one.cpu_times(), one.memory_full_info()
-                    self._cpu_s[one.pid, one.create_time()] = times.user + times.system
-                    held += memory.pss
-        self.peak_bytes = max(self.peak_bytes, held)
+                    times, memory = process.cpu_times(), process.memory_full_info()
+                    self._cpu_s[process.pid, process.create_time()] = times.user + times.system
+                    used += memory.pss
+        self.peak_bytes = max(self.peak_bytes, used)
 
     def stop(self) -> None:
         """Look no more."""
@@ -106,12 +106,12 @@ def crawl(name: str, command: Sequence[str], folder: Path) -> Round:
     """
     log = folder / "log"
     began = time.monotonic()
-    seen = os.pathsep.join([str(_HERE.parent), os.environ.get("PYTHONPATH", "")])
+    python_path = os.pathsep.join([str(_HERE.parent), os.environ.get("PYTHONPATH", "")])
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603 - our own words
             command,
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": seen},
+            env=os.environ | {"PYTHONPATH": python_path},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -121,11 +121,11 @@ def crawl(name: str, command: Sequence[str], folder: Path) -> Round:
         code = process.wait()
     wall_s = time.monotonic() - began
     tree.stop()
-    said = log.read_text(errors="replace")
-    found = _FOUND.search(said)
-    if code or found is None:
-        raise RuntimeError(f"{command} ended with {code}:\n{said[-2000:]}")
-    return Round(name, int(found[1]), wall_s, tree.cpu_s, tree.peak_bytes)
+    output = log.read_text(errors="replace")
+    match = _FOUND.search(output)
+    if code or match is None:
+        raise RuntimeError(f"{command} ended with {code}:\n{output[-2000:]}")
+    return Round(name, int(match[1]), wall_s, tree.cpu_s, tree.peak_bytes)
 
 
 def ours(url: str, browser: str, chromium: str) -> list[str]:
@@ -150,7 +150,7 @@ def crawl_ours(url: str, browser: str, chromium: str) -> None:
         command = [sys.executable, "-m", "crawlyard", *words]
         subprocess.run(command, check=True, env=os.environ | {"PATH": path})  # noqa: S603
         records = [json.loads(line) for line in out.read_text().splitlines()]
-    pages = sum("This is page" in (one["text"] or "") for one in records)
+    pages = sum("This is page" in (record["text"] or "") for record in records)
     sys.stdout.write(f"pages: {pages}\n")
 
 
@@ -165,10 +165,10 @@ async def serve(pages: int) -> None:
 def python_with(package: str, places: Sequence[Path]) -> str:
     """Return the interpreter of the first virtual environment that has *package*, or nothing."""
     has_it = f"lib/python*/site-packages/{package}"
-    found = next((place for place in places if any(place.glob(has_it))), None)
-    if found is None:
+    venv = next((place for place in places if any(place.glob(has_it))), None)
+    if venv is None:
         sys.stderr.write(f"left out: no {package} in {', '.join(map(str, places)) or '--peers'}\n")
-    return str(found / "bin" / "python") if found else ""
+    return str(venv / "bin" / "python") if venv else ""
 
 
 async def measure(options: argparse.Namespace) -> list[Round]:
@@ -188,21 +188,21 @@ async def measure(options: argparse.Namespace) -> list[Round]:
         for _ in range(options.rounds):
             for name, command in commands.items():
                 with tempfile.TemporaryDirectory(prefix="bench-") as place:
-                    one = await asyncio.to_thread(crawl, name, command, Path(place))
-                told = f"{one.pages} pages in {one.wall_s:.1f} s, CPU {one.cpu_s:.1f} s"
-                sys.stderr.write(f"{name}: {told}\n")
-                rounds.append(one)
+                    result = await asyncio.to_thread(crawl, name, command, Path(place))
+                summary = f"{result.pages} pages in {result.wall_s:.1f} s, CPU {result.cpu_s:.1f} s"
+                sys.stderr.write(f"{name}: {summary}\n")
+                rounds.append(result)
     return rounds
 
 
 def table(rounds: Sequence[Round]) -> str:
     """Return medians as Markdown."""
     lines = ["| crawler | pages | s | CPU ms a page | MB, most |", "|---|---|---|---|---|"]
-    for name in dict.fromkeys(one.name for one in rounds):
-        each = [one for one in rounds if one.name == name]
-        pages = min(one.pages for one in each)
-        wall, cpu = median(one.wall_s for one in each), median(one.cpu_ms for one in each)
-        peak = median(one.peak_bytes for one in each) / 1e6
+    for name in dict.fromkeys(result.name for result in rounds):
+        each = [result for result in rounds if result.name == name]
+        pages = min(result.pages for result in each)
+        wall, cpu = median(one.wall_s for one in each), median(result.cpu_ms for result in each)
+        peak = median(result.peak_bytes for result in each) / 1e6
         lines.append(f"| {name} | {pages} | {wall:.1f} | {cpu:.0f} | {peak:.0f} |")
     return "\n".join(lines)
 
@@ -226,8 +226,8 @@ def main() -> None:
         crawl_ours(options.crawl, options.browser, options.chromium)
     else:
         load = os.getloadavg()[0]
-        found = asyncio.run(measure(options))
-        sys.stdout.write(f"load {load:.1f} before\n\n{table(found)}\n")
+        rounds = asyncio.run(measure(options))
+        sys.stdout.write(f"load {load:.1f} before\n\n{table(rounds)}\n")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ async def fill(yard: Yard, count: int) -> None:
         now = yard.clock.now()
         claim = await store.leases.claim(Asker("bench", only=job.id), now, _LEASE)
         if claim is None:
-            raise RuntimeError("somebody else works here")
+            raise RuntimeError("another worker claimed the job")
         lease = claim.lease
         for start in range(first, min(first + _OF_JOB, count), _AT_ONCE):
             upto = min(start + _AT_ONCE, first + _OF_JOB, count)
@@ -100,7 +100,7 @@ async def fill(yard: Yard, count: int) -> None:
             )
             [answer] = await store.frontier.record([(lease, batch)], now, _LEASE)
             lease = answer.lease
-        _tell(f"{min(first + _OF_JOB, count):,} pages stored")
+        _log(f"{min(first + _OF_JOB, count):,} pages stored")
 
 
 def _outcome(number: int, text: str, now: datetime) -> Outcome:
@@ -147,31 +147,31 @@ async def pages(options: argparse.Namespace) -> None:
             await Indexer(yard.store, yard.clock).catch_up()
             took, cpu = time.monotonic() - began, _spent() - spent
             room = await yard.store.upkeep.size() - before
-            _say(
+            _print(
                 f"{count:,} pages: {before / count:,.0f} bytes a page, {room / count:,.0f} more by "
                 f"the index, made in {took:.0f} s with {cpu / count * 1e6:.0f} µs of CPU a page "
                 f"in this process; load {os.getloadavg()[0]:.1f}"
             )
-            _say(
+            _print(
                 "| words | found | median ms | p95 ms | CPU ms | without the index ms "
                 "| it has looked at |"
             )
-            _say("|---|---|---|---|---|---|---|")
-            for name, asked in questions(Texts()):
-                _say(await _row(yard, name, asked, rounds))
+            _print("|---|---|---|---|---|---|---|")
+            for name, phrase in questions(Texts()):
+                _print(await _row(yard, name, phrase, rounds))
 
 
-async def _row(yard: Yard, name: str, asked: str, rounds: int) -> str:
-    words = words_of(asked)
+async def _row(yard: Yard, name: str, phrase: str, rounds: int) -> str:
+    words = words_of(phrase)
     indexed = yard.services.archive
     scanning = Archive(yard.store, yard.clock, indexed=False)
-    took, cpu, found = [], [], 0
+    took, cpu, count = [], [], 0
     for _ in range(rounds + 1):
         began, spent = time.perf_counter(), _spent()
         answer = await indexed.search(LOCAL, ArchiveQuery(), _LIMIT, words)
         took.append((time.perf_counter() - began) * 1000)
         cpu.append((_spent() - spent) * 1000)
-        found = len(answer.pages)
+        count = len(answer.pages)
     later = sorted(took[1:])
     began = time.perf_counter()
     scan = await scanning.search(LOCAL, ArchiveQuery(), _LIMIT, words)
@@ -180,7 +180,7 @@ async def _row(yard: Yard, name: str, asked: str, rounds: int) -> str:
     looked = f"{scan.looked_at:,}{', cut short' if scan.cut_short else ''}"
     p95 = later[min(len(later) - 1, int(len(later) * 0.95))]
     return (
-        f"| {name} | {found}{more} | {median(later):.0f} | {p95:.0f} | {median(cpu[1:]):.0f} "
+        f"| {name} | {count}{more} | {median(later):.0f} | {p95:.0f} | {median(cpu[1:]):.0f} "
         f"| {scanned:.0f}, {len(scan.pages)} found | {looked} |"
     )
 
@@ -188,31 +188,33 @@ async def _row(yard: Yard, name: str, asked: str, rounds: int) -> str:
 async def crawl(options: argparse.Namespace) -> None:
     """Crawl with the index and without it, in turns."""
     count, rounds = options.pages or 3000, options.rounds or 5
-    _say("| site | pages | crawl ms | with the index ms | ratio | indexing afterwards ms | share |")
-    _say("|---|---|---|---|---|---|---|")
+    _print(
+        "| site | pages | crawl ms | with the index ms | ratio | indexing afterwards ms | share |"
+    )
+    _print("|---|---|---|---|---|---|---|")
     async with serving(_DEMO, "--plain", "--pages", str(count)) as (_, url):
-        _say(await _compared("the demo site", url, rounds))
+        _print(await _compare("the demo site", url, rounds))
     if options.site:
         async with serving(_DEMO, "--folder", str(options.site)) as (_, url):
-            _say(await _compared(options.site.name, url, rounds))
-    _say(f"CPU a page, medians of {rounds}; load {os.getloadavg()[0]:.1f}")
+            _print(await _compare(options.site.name, url, rounds))
+    _print(f"CPU a page, medians of {rounds}; load {os.getloadavg()[0]:.1f}")
 
 
-async def _compared(name: str, url: str, rounds: int) -> str:
+async def _compare(name: str, url: str, rounds: int) -> str:
     spent: dict[str, list[float]] = {"with": [], "crawl": [], "index": []}
     for turn in range(rounds):
         for indexed in (True, False) if turn % 2 else (False, True):
-            found = await _in_a_process(url, indexed=indexed)
-            _tell(f"{name}, index {'on' if indexed else 'off'}: {found}")
-            pages = found["pages"] / 1000
-            spent["with" if indexed else "crawl"].append(found["cpu_s"] / pages)
+            result = await _crawl_in_child(url, indexed=indexed)
+            _log(f"{name}, index {'on' if indexed else 'off'}: {result}")
+            pages = result["pages"] / 1000
+            spent["with" if indexed else "crawl"].append(result["cpu_s"] / pages)
             if not indexed:
-                spent["index"].append(found["index_s"] / pages)
+                spent["index"].append(result["index_s"] / pages)
     ratio = median(a / b for a, b in zip(spent["with"], spent["crawl"], strict=True))
     share = median(a / b for a, b in zip(spent["index"], spent["crawl"], strict=True))
-    with_it, crawl, index = (median(spent[what]) for what in spent)
+    with_it, crawl, index = (median(spent[series]) for series in spent)
     return (
-        f"| {name} | {found['pages']:,} | {crawl:.3f} | {with_it:.3f} | {ratio:.2f} | {index:.3f} "
+        f"| {name} | {result['pages']:,} | {crawl:.3f} | {with_it:.3f} | {ratio:.2f} | {index:.3f} "
         f"| {share:.1%} |"
     )
 
@@ -221,25 +223,27 @@ async def behind(options: argparse.Namespace) -> None:
     """Crawl a larger site and look all the time."""
     count = options.pages or 20_000
     async with serving(_DEMO, "--plain", "--pages", str(count)) as (_, url):
-        found = await _in_a_process(url, indexed=True, watched=True)
-    _say(
-        f"{found['pages']:,} pages in {found['took_s']:.0f} s: the index was at most "
-        f"{found['behind_s']:.1f} s behind; load {os.getloadavg()[0]:.1f}"
+        result = await _crawl_in_child(url, indexed=True, watched=True)
+    _print(
+        f"{result['pages']:,} pages in {result['took_s']:.0f} s: the index was at most "
+        f"{result['behind_s']:.1f} s behind; load {os.getloadavg()[0]:.1f}"
     )
 
 
-async def _in_a_process(url: str, *, indexed: bool, watched: bool = False) -> dict[str, float]:
+async def _crawl_in_child(url: str, *, indexed: bool, watched: bool = False) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        given = json.dumps({"url": url, "folder": folder, "indexed": indexed, "watched": watched})
+        arguments = json.dumps(
+            {"url": url, "folder": folder, "indexed": indexed, "watched": watched}
+        )
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.search", "crawl", "--child", given),
+            *(sys.executable, "-m", "bench.search", "crawl", "--child", arguments),
             stdout=asyncio.subprocess.PIPE,
         )
         out, _ = await process.communicate()
         if process.returncode:
             raise RuntimeError("the crawl failed")
-        found: dict[str, float] = json.loads(out)
-        return found
+        result: dict[str, float] = json.loads(out)
+        return result
 
 
 async def child(url: str, folder: str, *, indexed: bool, watched: bool) -> None:
@@ -264,21 +268,21 @@ async def child(url: str, folder: str, *, indexed: bool, watched: bool) -> None:
             with suppress(asyncio.CancelledError):
                 await task
         done = await find_job(yard.store, LOCAL, job.id)
-        told = {"cpu_s": cpu, "index_s": later, "took_s": took}
-        told["behind_s"] = max(ages, default=0.0)
-        sys.stdout.write(json.dumps(told | {"pages": done.shard.usage.pages}))
+        result = {"cpu_s": cpu, "index_s": later, "took_s": took}
+        result["behind_s"] = max(ages, default=0.0)
+        sys.stdout.write(json.dumps(result | {"pages": done.shard.usage.pages}))
 
 
 async def _watch(yard: Yard, ages: list[float]) -> None:
     """Note how long the oldest page has been stored that is not in the index."""
-    seen: deque[tuple[float, int]] = deque()
+    newest: deque[tuple[float, int]] = deque()
     while True:
         now, state = time.monotonic(), await yard.store.page_index.state()
-        if not seen or seen[-1][1] < state.newest:
-            seen.append((now, state.newest))
-        while seen and seen[0][1] <= state.high and state.low == 0:
-            seen.popleft()
-        ages.append(now - seen[0][0] if seen else 0.0)
+        if not newest or newest[-1][1] < state.newest:
+            newest.append((now, state.newest))
+        while newest and newest[0][1] <= state.high and state.low == 0:
+            newest.popleft()
+        ages.append(now - newest[0][0] if newest else 0.0)
         await asyncio.sleep(_LOOK_S)
 
 
@@ -287,12 +291,12 @@ def _spent() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

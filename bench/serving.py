@@ -41,7 +41,7 @@ http {{
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedFolder:
     """A folder that is being served."""
 
     url: str  # with a slash at its end
@@ -51,7 +51,7 @@ class Served:
 @contextmanager
 def served(
     folder: Path, pin: Sequence[str], work: Path, *, charset: str = "utf-8"
-) -> Iterator[Served]:
+) -> Iterator[ServedFolder]:
     """Serve *folder* until the block ends; *pin* stands before the command of the server.
 
     nginx serves it on 127.0.0.2 as well, so that it is two hosts.
@@ -67,7 +67,7 @@ def served(
             url = server.stdout.readline().decode().strip() if server.stdout else ""
             if not url:
                 raise RuntimeError(f"{by} did not start")
-            yield Served(url, by)
+            yield ServedFolder(url, by)
         return
     port = _free_port()
     configuration = work / "nginx.conf"
@@ -76,7 +76,7 @@ def served(
     command = [nginx, "-p", str(work), "-c", str(configuration)]
     with _running([*pin, *command]) as server:
         _until_open(server, port)
-        yield Served(f"http://127.0.0.1:{port}/", _version(nginx))
+        yield ServedFolder(f"http://127.0.0.1:{port}/", _version(nginx))
 
 
 def _configuration(folder: Path, work: Path, port: int, *, nginx: str, charset: str) -> str:
@@ -94,8 +94,8 @@ def _configuration(folder: Path, work: Path, port: int, *, nginx: str, charset: 
 
 
 def _version(nginx: str) -> str:
-    told = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=True)  # noqa: S603 - found on the path
-    return told.stderr.strip().rpartition(" ")[2].replace("/", " ")
+    ran = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=True)  # noqa: S603 - found on the path
+    return ran.stderr.strip().rpartition(" ")[2].replace("/", " ")
 
 
 def _free_port() -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 ALL = "all"
 
 _DOC = Path("usr/share/doc")
-_LEVEL = 6  # what gzip takes by default
+_LEVEL = 6  # gzip's default
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class DocsSite:
     """A folder to serve, and the path of its start page."""
 
     name: str
@@ -60,7 +60,7 @@ def names() -> Iterable[str]:
     return (*TREES, ALL)
 
 
-def site(folder: Path, name: str) -> Site:
+def site(folder: Path, name: str) -> DocsSite:
     """Return the site of that *name* in *folder*, where `lay_out` has put it.
 
     Raises:
@@ -73,7 +73,7 @@ def site(folder: Path, name: str) -> Site:
         root, start = folder / ALL / name, TREES[name].start
     if not (root / (start or "index.html")).is_file():
         raise FileNotFoundError(f"no {name} in {folder}: python -m bench.sites {folder}")
-    return Site(name, root, start)
+    return DocsSite(name, root, start)
 
 
 def lay_out(folder: Path) -> None:
@@ -84,10 +84,10 @@ def lay_out(folder: Path) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             _fetch(tree, place)
             _compress(place)
-        _say(f"{name}: {sum(1 for _ in place.rglob('*.html')):,} files in {place}")
+        _log(f"{name}: {sum(1 for _ in place.rglob('*.html')):,} files in {place}")
     index = folder / ALL / "index.html"
     index.write_text(_index(), encoding="utf-8")
-    _compressed(index)
+    _compress_page(index)
 
 
 def _fetch(tree: Tree, place: Path) -> None:
@@ -103,16 +103,16 @@ def _fetch(tree: Tree, place: Path) -> None:
         for link in [path for path in root.rglob("*") if path.is_symlink()]:
             if not link.exists():
                 link.unlink()
-        shutil.copytree(root, f"{work}/site")  # what they lead to becomes a file
+        shutil.copytree(root, f"{work}/site")  # copies the targets of links
         Path(f"{work}/site").rename(place)
 
 
 def _compress(place: Path) -> None:
     for page in place.rglob("*.html"):
-        _compressed(page)
+        _compress_page(page)
 
 
-def _compressed(page: Path) -> None:
+def _compress_page(page: Path) -> None:
     packed = page.with_name(f"{page.name}.gz")
     packed.write_bytes(gzip.compress(page.read_bytes(), _LEVEL, mtime=0))
 
@@ -128,19 +128,19 @@ def _index() -> str:
 
 
 def _tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise SystemExit(
             f"there is no {name}: this needs Debian 13, or its packages by other means"
         )
-    return found
+    return path
 
 
 def _run(command: list[str], folder: Path) -> None:
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own words
 
 
-def _say(words: str) -> None:
+def _log(words: str) -> None:
     sys.stderr.write(f"{words}\n")
 
 

@@ -2,7 +2,7 @@
 # mypy: disable-error-code="import-not-found,import-untyped,misc"
 """The crawl as Scrapy's documentation has it: a CrawlSpider that follows every link.
 
-Run by ``scrapy runspider``; it imports nothing of ours, as a user's spider would not.
+Run by ``scrapy runspider``; it does not import Crawlyard, like a user's spider.
 """
 
 from collections.abc import Iterator

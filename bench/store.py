@@ -1,4 +1,4 @@
-"""A yard at size: lists and counts of many jobs, a long frontier, and a server at rest.
+"""A large yard: lists and counts of many jobs, a long frontier, and an idle server.
 
     python -m bench.store jobs --postgres URL
     python -m bench.store frontier --postgres URL
@@ -22,9 +22,9 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from bench import store_bulk, store_frontier, store_idle
-from bench.databases import emptied
-from bench.store_jobs import filled, submitted_per_s
-from bench.store_queries import Timed, middle_of, plan, questions, timed
+from bench.databases import empty_database
+from bench.store_jobs import fill, submitted_per_s
+from bench.store_queries import TimedQuestion, middle_of, plan, questions, time_question
 from crawlyard.config import Settings
 from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.postgres import PostgresDatabase
@@ -40,7 +40,7 @@ def _options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=list(_MEASURED))
+    parser.add_argument("what", choices=list(_MEASURES))
     parser.add_argument("--postgres", default="", help="URL of a database; all in it is deleted")
     parser.add_argument("--folder", type=Path, help="for files of SQLite")
     parser.add_argument(
@@ -62,48 +62,50 @@ async def _jobs(options: argparse.Namespace, settings: Settings, database: Datab
     count = options.jobs or 1_000_000
     async with Yard.open(settings) as yard:
         few = await submitted_per_s(yard, options.submitted)
-        await filled(yard, database, count)
-        rows: list[Timed] = []
+        await fill(yard, database, count)
+        rows: list[TimedQuestion] = []
         middle, day = await middle_of(database)
         for name, ask in questions(yard, middle, day):
             if options.only in name:
-                rows.append(await timed(name, ask, options.rounds, _MOST_S))
+                rows.append(await time_question(name, ask, options.rounds, _MOST_S))
                 sys.stderr.write(f"{rows[-1].median_ms:9.1f} ms  {name}\n")
                 if options.plans:
                     sys.stderr.write(f"{await plan(database, rows[-1])}\n")
         many = await submitted_per_s(yard, options.submitted)
     slow = sum(row.median_ms > _GOAL_MS for row in rows)
-    told = [f"| {r.name} | {r.found:,} | {r.median_ms:.1f} | {max(r.ms):.1f} |" for r in rows]
+    lines = [f"| {r.name} | {r.found:,} | {r.median_ms:.1f} | {max(r.ms):.1f} |" for r in rows]
     head = f"| {count:,} jobs | found | median ms | most |\n|---|---|---|---|\n"
     rates = f"submitted/s with none: {few:,.0f}; with {count:,}: {many:,.0f}"
-    return head + "\n".join(told) + f"\n\n{slow} of {len(rows)} above {_GOAL_MS:.0f} ms; {rates}\n"
+    return head + "\n".join(lines) + f"\n\n{slow} of {len(rows)} above {_GOAL_MS:.0f} ms; {rates}\n"
 
 
 async def _frontier(options: argparse.Namespace, settings: Settings, database: Database) -> str:
     log = settings.data_dir / "worker.log"
-    told = await store_frontier.resumed(
+    result = await store_frontier.resume(
         settings, database, options.urls, log, spread=options.spread
     )
-    return store_frontier.HEAD + f"| {told.told()} |\n"
+    return store_frontier.HEAD + f"| {result.table_row()} |\n"
 
 
 async def _idle(options: argparse.Namespace, settings: Settings, database: Database) -> str:
     log, jobs = settings.data_dir / "server.log", options.jobs or 100_000
-    found = await store_idle.idle(settings, database, options.schedules, jobs, options.seconds, log)
-    return store_idle.HEAD + f"| {found.told()} |\n"
+    result = await store_idle.idle(
+        settings, database, options.schedules, jobs, options.seconds, log
+    )
+    return store_idle.HEAD + f"| {result.table_row()} |\n"
 
 
 async def _bulk(options: argparse.Namespace, settings: Settings, database: Database) -> str:
     """Return how long it takes to do something to many jobs."""
     count = options.jobs or 10_000
     async with Yard.open(settings) as yard:
-        rows = await store_bulk.done_to_many(yard, database, count)
+        rows = await store_bulk.act_on_many(yard, database, count)
     return store_bulk.HEAD.format(count=count) + "\n".join(rows) + "\n"
 
 
 _Measure = Callable[[argparse.Namespace, Settings, Database], Awaitable[str]]
 
-_MEASURED: Mapping[str, _Measure] = {
+_MEASURES: Mapping[str, _Measure] = {
     "jobs": _jobs,
     "frontier": _frontier,
     "idle": _idle,
@@ -113,15 +115,15 @@ _MEASURED: Mapping[str, _Measure] = {
 
 @asynccontextmanager
 async def empty_store(url: str, folder: Path | None) -> AsyncIterator[tuple[Settings, Database]]:
-    """Give settings of a new yard and its database: a file, or the database at *url*, emptied."""
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as made:
-        settings = Settings(data_dir=Path(made), database_url=url)
+    """Yield settings of a new yard and its database: a file, or the database at *url*, emptied."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as path:
+        settings = Settings(data_dir=Path(path), database_url=url)
         database: Database
         if url:
-            await emptied(url)
+            await empty_database(url)
             database = PostgresDatabase(make_url(url), connections=2)
         else:
-            database = SqliteDatabase(Path(made) / "crawlyard.db")
+            database = SqliteDatabase(Path(path) / "crawlyard.db")
         try:
             yield settings, database
         finally:
@@ -137,9 +139,9 @@ async def _main() -> None:
     options = _options()
     for name, url in stores(options):
         async with empty_store(url, options.folder) as (settings, database):
-            told = await _MEASURED[options.what](options, settings, database)
+            report = await _MEASURES[options.what](options, settings, database)
         load = os.getloadavg()[0]
-        sys.stdout.write(f"{name}, load {load:.1f}\n\n{told}\n")
+        sys.stdout.write(f"{name}, load {load:.1f}\n\n{report}\n")
         sys.stdout.flush()
 
 

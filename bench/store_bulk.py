@@ -1,4 +1,4 @@
-"""How long it takes to do something to many jobs, as the operation of a bulk request does it."""
+"""Duration of bulk actions on many jobs, run as operations."""
 
 import sys
 import time
@@ -20,7 +20,7 @@ HEAD = "| done to {count:,} jobs | s | jobs/s | s of a core | events |\n|---|---
 
 _TAG = "bulk"
 
-_ASKED: tuple[tuple[str, BulkAction], ...] = (
+_ACTIONS: tuple[tuple[str, BulkAction], ...] = (
     ("add a tag", BulkAction(action=JobAction.ADD_TAGS, tags=("docs",))),
     ("set the priority", BulkAction(action=JobAction.SET_PRIORITY, priority=Priority.HIGH)),
     ("pause", BulkAction(action=JobAction.PAUSE)),
@@ -34,28 +34,32 @@ _ASKED: tuple[tuple[str, BulkAction], ...] = (
 """In this order, each can be done to all of the same jobs."""
 
 
-async def done_to_many(yard: Yard, database: Database, count: int) -> list[str]:
+async def act_on_many(yard: Yard, database: Database, count: int) -> list[str]:
     """Submit jobs and do everything to all of them; return a row for each action.
 
     Raises:
         RuntimeError: an operation did not do all of it.
     """
     specs = (JobSpec(urls=(f"https://site-{n}.example/",), tags=(_TAG,)) for n in range(count))
-    made = await yard.services.submitter.submit_many(
+    submitted = await yard.services.submitter.submit_many(
         LOCAL, [Submission(spec=spec) for spec in specs]
     )
-    ids = [job.id for job in made if isinstance(job, Job)]
-    return [await _row(yard, database, name, asked, ids) for name, asked in _ASKED]
+    ids = [job.id for job in submitted if isinstance(job, Job)]
+    return [await _row(yard, database, name, action, ids) for name, action in _ACTIONS]
 
 
 async def _row(
-    yard: Yard, database: Database, name: str, asked: BulkAction, ids: Sequence[str]
+    yard: Yard, database: Database, name: str, action: BulkAction, ids: Sequence[str]
 ) -> str:
     # by a filter, as "all that match" does it; of the retries none is meant: they came later
     tagged = condition(FilterKey.TAG, [_TAG])
     first = condition(FilterKey.ORIGIN, ["retry"], negated=True)
-    before, began, worked = await database.read(_told), time.perf_counter(), time.process_time()
-    done = await yard.services.bulk.act(LOCAL, asked, Chosen(where=(tagged, first)))
+    before, began, worked = (
+        await database.read(_count_events),
+        time.perf_counter(),
+        time.process_time(),
+    )
+    done = await yard.services.bulk.act(LOCAL, action, Chosen(where=(tagged, first)))
     if done.operation is None or done.count != len(ids):
         raise RuntimeError(f"{name}: {len(ids):,} jobs were meant, and there are {done.count:,}")
     await yard.operations.drain()
@@ -63,10 +67,10 @@ async def _row(
     after = await yard.operations.get(LOCAL, done.operation.id)
     if (after.done, after.failed) != (len(ids), 0):
         raise RuntimeError(f"{name}: {after.done:,} done, {after.failed:,} failed: {after.detail}")
-    told = await database.read(_told) - before
+    event_count = await database.read(_count_events) - before
     sys.stderr.write(f"{took:9.1f} s  {name}\n")
-    return f"| {name} | {took:.1f} | {len(ids) / took:,.0f} | {worked:.1f} | {told:,} |"
+    return f"| {name} | {took:.1f} | {len(ids) / took:,.0f} | {worked:.1f} | {event_count:,} |"
 
 
-def _told(conn: Connection) -> int:
+def _count_events(conn: Connection) -> int:
     return sum(conn.scalar(select(func.count()).select_from(t)) or 0 for t in (events, new_events))

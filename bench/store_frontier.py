@@ -63,11 +63,11 @@ _RANDOM = {
 
 
 @dataclass(slots=True)
-class Site:
+class LinklessSite:
     """A site whose pages have no links; it notes when it was asked for them."""
 
     port: int = 0
-    asked: int = 0
+    requests: int = 0
     first_at: float | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -79,7 +79,7 @@ class Site:
                 if b" /robots.txt " in head.partition(b"\r\n")[0]:
                     writer.write(_NO_ROBOTS)
                     continue
-                self.asked += 1
+                self.requests += 1
                 if self.first_at is None:
                     self.first_at = time.monotonic()
                 writer.write(_ANSWER)
@@ -93,15 +93,15 @@ class Site:
             RuntimeError: they were not, or the worker has ended.
         """
         end = time.monotonic() + _PATIENCE_S
-        while self.asked < pages:
+        while self.requests < pages:
             if worker.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"the worker asked for {self.asked} pages, not {pages}")
+                raise RuntimeError(f"the worker asked for {self.requests} pages, not {pages}")
             await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What it took to go on with a job."""
+    """Cost of resuming a job."""
 
     urls: int
     bytes_on_disk: int
@@ -110,17 +110,17 @@ class Resumed:
     peak_bytes: int  # up to the first request, resident
     first_bytes: int  # at the first request
     later_bytes: int  # after more pages
-    pages: int  # how many more
+    pages: int  # fetched between the two memory readings
 
-    def told(self) -> str:
+    def table_row(self) -> str:
         """Return it in a row of a table."""
         millions = self.urls / 1e6
-        known = (self.first_bytes - self.idle_bytes) / millions / 1e6
+        mb_per_million = (self.first_bytes - self.idle_bytes) / millions / 1e6
         peak = (self.peak_bytes - self.idle_bytes) / millions / 1e6
         a_page = (self.later_bytes - self.first_bytes) / self.pages
         return (
             f"{self.urls:,} | {self.first_request_s:.1f} | {self.bytes_on_disk / 1e9:.2f} | "
-            f"{known:.0f} | {peak:.0f} | {a_page:,.0f}"
+            f"{mb_per_million:.0f} | {peak:.0f} | {a_page:,.0f}"
         )
 
 
@@ -131,8 +131,8 @@ HEAD = (
 
 
 @asynccontextmanager
-async def _served() -> AsyncIterator[Site]:
-    site = Site()
+async def _served() -> AsyncIterator[LinklessSite]:
+    site = LinklessSite()
     everywhere = "0.0.0.0"  # noqa: S104 - all of 127.0.0.0/8 is wanted
     server = await asyncio.start_server(site.answer, everywhere, 0)
     async with server:
@@ -140,7 +140,7 @@ async def _served() -> AsyncIterator[Site]:
         yield site
 
 
-async def resumed(
+async def resume(
     settings: Settings, database: Database, urls: int, log: Path, *, spread: int
 ) -> Resumed:
     """Fill the store with a job of so many URLs, and let a worker go on with it."""
@@ -160,13 +160,13 @@ async def resumed(
             no = await database.read(lambda conn: _number(conn, job.id))
             before = await yard.store.upkeep.size()
             hosts = [_host(n, site.port) for n in range(_HOSTS if spread else 1)]
-            await _filled(settings, database, no, hosts, urls)
+            await _fill_frontier(settings, database, no, hosts, urls)
             on_disk = await yard.store.upkeep.size() - before
         return await _run(settings, site, urls, on_disk, idle, log)
 
 
 async def _run(
-    settings: Settings, site: Site, urls: int, on_disk: int, idle: int, log: Path
+    settings: Settings, site: LinklessSite, urls: int, on_disk: int, idle: int, log: Path
 ) -> Resumed:
     began = time.monotonic()
     worker = _worker(settings, log)
@@ -184,11 +184,11 @@ async def _run(
     return Resumed(urls, on_disk, first_at - began, idle, max(peak, first), first, later, _LATER)
 
 
-async def _peak(site: Site, worker: "subprocess.Popen[bytes]") -> int:
+async def _peak(site: LinklessSite, worker: "subprocess.Popen[bytes]") -> int:
     """Return the most memory that the worker has until its first request."""
     process, peak = psutil.Process(worker.pid), 0
     end = time.monotonic() + _PATIENCE_S
-    while not site.asked:
+    while not site.requests:
         if worker.poll() is not None or time.monotonic() > end:
             raise RuntimeError("the worker has not asked for a page")
         peak = max(peak, process.memory_info().rss)
@@ -218,19 +218,19 @@ def _worker(settings: Settings, log: Path) -> "subprocess.Popen[bytes]":
 
 
 def _number(conn: Connection, job_id: str) -> int:
-    found = conn.execute(text("SELECT no FROM jobs WHERE id = :id"), {"id": job_id})
-    return int(found.scalar_one())
+    rows = conn.execute(text("SELECT no FROM jobs WHERE id = :id"), {"id": job_id})
+    return int(rows.scalar_one())
 
 
 def _host(number: int, port: int) -> str:
     return f"127.0.0.{number + 1}:{port}"
 
 
-async def _filled(
+async def _fill_frontier(
     settings: Settings, database: Database, no: int, hosts: list[str], urls: int
 ) -> None:
     spans = [(at, min(at + _PORTION, urls) - 1) for at in range(0, urls, _PORTION)]
-    told = (
+    progress = (
         f"UPDATE shards SET discovered = {urls}, done = {urls - urls * _WAITING // 10}, "  # noqa: S608 - numbers
         f"seq = 1, recorded_at = 1 WHERE job_no = {no}"
     )
@@ -238,12 +238,14 @@ async def _filled(
         for span in spans:
             fill = _fill("postgresql", no, hosts, span).replace("%", "%%")  # no placeholder
             await database.write(partial(Connection.exec_driver_sql, statement=fill))
-        await database.write(lambda conn: conn.execute(text(told)))
+        await database.write(lambda conn: conn.execute(text(progress)))
         await database.write(lambda conn: conn.execute(text("ANALYZE frontier")))
         return
     # not as the yard's own connections: with their cache this takes ten times as long
     file = settings.data_dir / "crawlyard.db"
-    await asyncio.to_thread(_fill_file, file, [_fill("sqlite", no, hosts, s) for s in spans], told)
+    await asyncio.to_thread(
+        _fill_file, file, [_fill("sqlite", no, hosts, s) for s in spans], progress
+    )
 
 
 def _fill(dialect: str, no: int, hosts: list[str], span: tuple[int, int]) -> str:
@@ -251,22 +253,22 @@ def _fill(dialect: str, no: int, hosts: list[str], span: tuple[int, int]) -> str
     first, last = span
     host, bucket = f"'{hosts[0]}'", "NULL"
     if len(hosts) > 1:
-        host = _chosen(f"'{one}'" for one in hosts)
-        bucket = _chosen(str(bucket_of(one)) for one in hosts)
-    given = {"no": no, "fp": fp, "parent": parent, "host": host, "bucket": bucket}
-    return _FILL.format(**given, first=first, last=last, waiting=_WAITING)
+        host = _case_by_number(f"'{host_name}'" for host_name in hosts)
+        bucket = _case_by_number(str(bucket_of(host_name)) for host_name in hosts)
+    columns = {"no": no, "fp": fp, "parent": parent, "host": host, "bucket": bucket}
+    return _FILL.format(**columns, first=first, last=last, waiting=_WAITING)
 
 
-def _chosen(values: Iterable[str]) -> str:
+def _case_by_number(values: Iterable[str]) -> str:
     """Return the expression for the one of *values* that the number of a URL chooses."""
     cases = " ".join(f"WHEN {n} THEN {value}" for n, value in enumerate(values))
     return f"CASE n % {_HOSTS} {cases} END"
 
 
-def _fill_file(file: Path, fills: list[str], told: str) -> None:
+def _fill_file(file: Path, fills: list[str], progress: str) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as conn:
         conn.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         conn.execute("PRAGMA synchronous=OFF")
-        for statement in (*fills, told):
+        for statement in (*fills, progress):
             conn.execute(statement)
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")

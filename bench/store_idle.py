@@ -1,6 +1,6 @@
 # psutil is of the extra `bench` and without types: only numbers come from it.
 # mypy: disable-error-code="import-not-found,import-untyped"
-"""What a server takes that has nothing to do, with schedules that wait and jobs that have ended."""
+"""Cost of an idle server with waiting schedules and ended jobs."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from sqlalchemy import text
 
-from bench.store_jobs import filled
+from bench.store_jobs import fill
 from bench.store_serving import served
 from crawlyard.config import Settings
 from crawlyard.core.schedules.planning import planned
@@ -32,7 +32,7 @@ _SETTLED_S = 10.0  # after its start: the first sweep of the janitor is over
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What an idle server took."""
+    """Cost of an idle server."""
 
     schedules: int
     jobs: int
@@ -40,7 +40,7 @@ class Idle:
     bytes: int  # resident
     switches: float  # voluntary, of its main thread, a second: how often it woke
 
-    def told(self) -> str:
+    def table_row(self) -> str:
         """Return it in a row of a table."""
         return (
             f"{self.schedules:,} | {self.jobs:,} | {100 * self.share:.2f} | "
@@ -63,7 +63,7 @@ async def idle(
 ) -> Idle:
     """Fill the store, and let a server with its worker and its scheduler stand idle."""
     async with Yard.open(settings) as yard:
-        await filled(yard, database, jobs, ended=True)
+        await fill(yard, database, jobs, ended=True)
         rows = _daily(yard.clock.wall() + timedelta(hours=1), schedules)
         while portion := [row for row, _ in zip(rows, range(_PORTION), strict=False)]:
             await database.write(partial(insert_new, table=schedule_table, rows=portion))

@@ -54,7 +54,7 @@ def schedule_id(number: int) -> str:
     return f"01810000-0000-7000-8000-{number:012}"
 
 
-async def filled(yard: Yard, database: Database, count: int, *, ended: bool = False) -> None:
+async def fill(yard: Yard, database: Database, count: int, *, ended: bool = False) -> None:
     """Add *count* jobs of 90 days; of 100 there wait 3 and one is paused.
 
     All *ended*: none waits, and none is old enough to be deleted. One job is submitted, and
@@ -67,19 +67,19 @@ async def filled(yard: Yard, database: Database, count: int, *, ended: bool = Fa
     for first in range(1, count, _PORTION):
         span = first, min(first + _PORTION, count)
         await database.write(partial(_multiply, job_id=job.id, span=span, step=step, ended=ended))
-    await database.write(tallied)
-    await database.read(_looked_over)
+    await database.write(tally)
+    await database.read(_analyze)
 
 
-def tallied(conn: Connection) -> None:
+def tally(conn: Connection) -> None:
     """Count what there is: rows that SQL made were not counted."""
     repair(conn)
     while sum_up(conn):
         pass
 
 
-def _looked_over(conn: Connection) -> None:
-    # what a server does by itself; nobody does so for a SQLite file
+def _analyze(conn: Connection) -> None:
+    # Postgres does this by itself in time; SQLite never does
     if conn.dialect.name == "postgresql":
         conn.execute(text("VACUUM ANALYZE"))  # reads are no transactions there
 
@@ -114,7 +114,7 @@ def _multiply(
     )
     names = [column.name for column in copied]
     conn.execute(jobs.insert().from_select(names, template.where(jobs.c.id == job_id)))
-    _belongings(conn, job_id, span)
+    _add_belongings(conn, job_id, span)
 
 
 def _changed(n: ColumnElement[int], step_us: int, *, ended: bool) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _changed(n: ColumnElement[int], step_us: int, *, ended: bool) -> dict[str, A
     created = type_coerce(jobs.c.created_at, BigInteger) + began_us
     over = case((pending | paused, null()), else_=created + 60_000_000)
 
-    def put(column: Any) -> ColumnElement[str]:
+    def with_site(column: Any) -> ColumnElement[str]:
         return sql.replace(type_coerce(column, Text), _MARK, site)
 
     ids = {
@@ -141,8 +141,8 @@ def _changed(n: ColumnElement[int], step_us: int, *, ended: bool) -> dict[str, A
     return {
         "tail": _padded(n % 10_000, 4),
         "owner": literal("owner-", Text) + cast((n // 7) % OWNERS, Text),
-        "name": put(jobs.c.name),
-        "spec": put(jobs.c.spec),
+        "name": with_site(jobs.c.name),
+        "spec": with_site(jobs.c.spec),
         "state": state,
         "state_reason": case((pending, "waiting_slot"), else_="exhausted"),
         "priority": cast(n % 4, SmallInteger),
@@ -175,7 +175,7 @@ def _id_of(
     return begin + literal("-7000-8000-", Text) + _padded(n, 12)
 
 
-def _belongings(conn: Connection, job_id: str, span: tuple[int, int]) -> None:
+def _add_belongings(conn: Connection, job_id: str, span: tuple[int, int]) -> None:
     """Give the copies of a portion their shards, tags, hosts and texts."""
     first = conn.scalar(select(jobs.c.no).where(jobs.c.id == job_id))
     newest = conn.scalar(select(sql.max(jobs.c.no)))
@@ -192,8 +192,8 @@ def _belongings(conn: Connection, job_id: str, span: tuple[int, int]) -> None:
     conn.execute(job_hosts.insert().from_select(["host", "job_no"], reached))
     url = literal("https://", Text) + host + literal("/", Text)
     words = sql.lower(jobs.c.name + literal("\n", Text) + url)
-    said = select(jobs.c.no, words).where(jobs.c.no > since)
-    conn.execute(job_texts.insert().from_select(["job_no", "text"], said))
+    texts = select(jobs.c.no, words).where(jobs.c.no > since)
+    conn.execute(job_texts.insert().from_select(["job_no", "text"], texts))
     for every, tag in _TAGS:
         marked = select(literal(tag, Text), jobs.c.no).where(
             jobs.c.no > since, jobs.c.no % every == 0

@@ -1,4 +1,4 @@
-"""What people and programs ask of a yard's jobs, timed one by one."""
+"""Queries of users and programs on a yard's jobs, timed one by one."""
 
 import statistics
 import time
@@ -53,7 +53,7 @@ FILTERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class TimedQuestion:
     """A question, and how long its answers took."""
 
     name: str
@@ -63,7 +63,7 @@ class Timed:
 
     @property
     def median_ms(self) -> float:
-        """Return the middle one."""
+        """Median duration of its answers."""
         return statistics.median(self.ms)
 
 
@@ -80,17 +80,17 @@ def questions(yard: Yard, middle: str, day: tuple[str, str]) -> Iterator[tuple[s
         "by the beginning of an id": JobQuery(id_part=middle[:-4]),
     }
     for name, query in (queries | walks).items():
-        yield f"list {name}", _found(yard, LOCAL, query)
-    yield "list a user's own", _found(yard, USER, JobQuery())
-    yield "list a user's own state:running", _found(yard, USER, queries["state:running"])
+        yield f"list {name}", _list_jobs(yard, LOCAL, query)
+    yield "list a user's own", _list_jobs(yard, USER, JobQuery())
+    yield "list a user's own state:running", _list_jobs(yard, USER, queries["state:running"])
     for name, query in queries.items():
-        yield f"count {name}", _counted(yard, LOCAL, query)
+        yield f"count {name}", _count_jobs(yard, LOCAL, query)
         if query.counted_to is not None:
-            yield f"count to {COUNTED_TO:,} {name}", _counted(yard, LOCAL, query, COUNTED_TO)
-    yield "count a user's own", _counted(yard, USER, JobQuery())
+            yield f"count to {COUNTED_TO:,} {name}", _count_jobs(yard, LOCAL, query, COUNTED_TO)
+    yield "count a user's own", _count_jobs(yard, USER, JobQuery())
 
 
-def _found(yard: Yard, actor: Actor, query: JobQuery) -> Ask:
+def _list_jobs(yard: Yard, actor: Actor, query: JobQuery) -> Ask:
     async def ask() -> int:
         visible = await visible_query(yard.store, actor, query)
         return len(await yard.store.jobs.find(visible, SHOWN))
@@ -98,7 +98,7 @@ def _found(yard: Yard, actor: Actor, query: JobQuery) -> Ask:
     return ask
 
 
-def _counted(yard: Yard, actor: Actor, query: JobQuery, most: int | None = None) -> Ask:
+def _count_jobs(yard: Yard, actor: Actor, query: JobQuery, most: int | None = None) -> Ask:
     async def ask() -> int:
         visible = await visible_query(yard.store, actor, query)
         return sum((await yard.store.jobs.counts(visible, most)).values())
@@ -106,40 +106,40 @@ def _counted(yard: Yard, actor: Actor, query: JobQuery, most: int | None = None)
     return ask
 
 
-async def timed(name: str, ask: Ask, rounds: int, most_s: float) -> Timed:
+async def time_question(name: str, ask: Ask, rounds: int, most_s: float) -> TimedQuestion:
     """Ask once unmeasured, then *rounds* times, fewer once that has taken *most_s* seconds."""
-    with overheard() as statements:
-        found = await ask()
+    with recorded_statements() as statements:
+        answer = await ask()
     ms: list[float] = []
     while len(ms) < rounds and sum(ms) < most_s * 1000:
         began = time.perf_counter()
         await ask()
         ms.append((time.perf_counter() - began) * 1000)
-    return Timed(name, ms, found if isinstance(found, int) else 0, statements)
+    return TimedQuestion(name, ms, answer if isinstance(answer, int) else 0, statements)
 
 
 @contextmanager
-def overheard() -> Iterator[list[tuple[str, Any]]]:
+def recorded_statements() -> Iterator[list[tuple[str, Any]]]:
     """Give all statements that are sent in the block."""
-    heard: list[tuple[str, Any]] = []
+    statements: list[tuple[str, Any]] = []
 
-    def hear(
+    def record(
         _conn: Connection, _cursor: object, statement: str, parameters: Any, *_more: object
     ) -> None:
-        heard.append((statement, parameters))
+        statements.append((statement, parameters))
 
-    event.listen(Engine, "before_cursor_execute", hear)
+    event.listen(Engine, "before_cursor_execute", record)
     try:
-        yield heard
+        yield statements
     finally:
-        event.remove(Engine, "before_cursor_execute", hear)
+        event.remove(Engine, "before_cursor_execute", record)
 
 
-async def plan(database: Database, asked: Timed) -> str:
+async def plan(database: Database, question: TimedQuestion) -> str:
     """Return how the database goes about the last statement of a question."""
-    if not asked.statements:
+    if not question.statements:
         return "no statement"
-    statement, parameters = asked.statements[-1]
+    statement, parameters = question.statements[-1]
 
     def look(conn: Connection) -> str:
         postgres = conn.dialect.name == "postgresql"

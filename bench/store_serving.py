@@ -44,7 +44,7 @@ def _url(log: Path, server: "subprocess.Popen[bytes]") -> str:
     """Return where a server says that it is, as soon as it does."""
     end = time.monotonic() + _ANSWERS_WITHIN_S
     while server.poll() is None and time.monotonic() < end:
-        if found := _URL.search(log.read_text("utf-8")):
-            return found[0]
+        if match := _URL.search(log.read_text("utf-8")):
+            return match[0]
         time.sleep(0.05)
     raise RuntimeError(f"the server did not start: {log.read_text('utf-8')[-2000:]}")

@@ -1,1 +1,1 @@
-"""Crawls by others, each a small script of its own that imports nothing of ours."""
+"""Crawls by other tools, each a small script that does not import Crawlyard."""

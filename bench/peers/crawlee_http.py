@@ -17,18 +17,18 @@ from crawlee.storage_clients import MemoryStorageClient
 from links import Links
 
 
-async def main(start: str, at_once: int, *, known: bool) -> None:
+async def main(start: str, at_once: int, *, skip_known: bool) -> None:
     """Crawl the host of *start*, and write the pages as JSON Lines."""
     crawler = HttpCrawler(
         storage_client=MemoryStorageClient(),
         respect_robots_txt_file=True,
-        configure_logging=not known,
-        use_session_pool=not known,
+        configure_logging=not skip_known,
+        use_session_pool=not skip_known,
         concurrency_settings=ConcurrencySettings(
             min_concurrency=at_once, desired_concurrency=at_once, max_concurrency=at_once
         ),
     )
-    links = Links(start, known=known)
+    links = Links(start, skip_known=skip_known)
     items: list[dict[str, object]] = []
 
     async def page(context: HttpCrawlingContext) -> None:
@@ -36,9 +36,9 @@ async def main(start: str, at_once: int, *, known: bool) -> None:
         kind = context.http_response.headers.get("content-type", "")
         title = ""
         if kind.startswith("text/html"):
-            title, found = links.read(url, await context.http_response.read())
-            if found:
-                await context.add_requests(found)
+            title, urls = links.read(url, await context.http_response.read())
+            if urls:
+                await context.add_requests(urls)
         status = context.http_response.status_code
         items.append({"url": url, "status": status, "content_type": kind, "title": title})
 
@@ -51,4 +51,4 @@ async def main(start: str, at_once: int, *, known: bool) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], int(sys.argv[2]), known=sys.argv[3:] == ["known"]))
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]), skip_known=sys.argv[3:] == ["known"]))

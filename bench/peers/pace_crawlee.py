@@ -41,11 +41,13 @@ async def main(start: str, at_once: int, delay_s: float, hosts: list[str]) -> No
 
     async def page(context: HttpCrawlingContext) -> None:
         url = context.request.loaded_url or context.request.url
-        found = _LINK.findall(await context.http_response.read())
-        links = {urljoin(url, link.decode()) for link in found}
-        await context.add_requests([link for link in links if urlsplit(link).hostname in known])
+        hrefs = _LINK.findall(await context.http_response.read())
+        links = {urljoin(url, link.decode()) for link in hrefs}
+        await context.add_requests(
+            [link for link in links if urlsplit(link).hostname in host_names]
+        )
 
-    known = set(hosts)
+    host_names = set(hosts)
     crawler.router.default_handler(page)
     await crawler.run([start])
 

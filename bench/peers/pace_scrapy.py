@@ -11,7 +11,7 @@ from scrapy.http import Response
 
 
 class Hosts(Spider):
-    """Follows all links, on whatever host they are."""
+    """Follows all links, on any host."""
 
     name = "hosts"
 

@@ -30,12 +30,12 @@ async def main(start: str, at_once: int, chromium: str) -> None:
         stream=True,
         verbose=False,
     )
-    seen = 0
+    pages = 0
     browser = BrowserConfig(extra_args=["--no-sandbox"], verbose=False)
     async with AsyncWebCrawler(config=browser) as crawler:
         async for result in await crawler.arun(start, config=config):
-            seen += 'id="text"' in (result.html or "")
-    sys.stdout.write(f"pages: {seen}\n")
+            pages += 'id="text"' in (result.html or "")
+    sys.stdout.write(f"pages: {pages}\n")
 
 
 if __name__ == "__main__":

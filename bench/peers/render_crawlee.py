@@ -26,18 +26,18 @@ async def main(start: str, at_once: int, chromium: str) -> None:
             min_concurrency=at_once, desired_concurrency=at_once, max_concurrency=at_once
         ),
     )
-    seen = 0
+    pages = 0
 
     @crawler.router.default_handler
     async def page(context: PlaywrightCrawlingContext) -> None:
-        nonlocal seen
+        nonlocal pages
         await context.page.wait_for_selector("#text")
         text = await context.page.text_content("#text")
-        seen += bool(text)  # in one step: other pages count meanwhile
+        pages += bool(text)  # in one step: other pages count meanwhile
         await context.enqueue_links()
 
     await crawler.run([start])
-    sys.stdout.write(f"pages: {seen}\n")
+    sys.stdout.write(f"pages: {pages}\n")
 
 
 if __name__ == "__main__":

@@ -16,27 +16,27 @@ from scrapy.http import Response
 from scrapy_playwright.page import PageMethod
 
 
-class Shells(Spider):
+class AppPages(Spider):
     """Follows the links of rendered pages."""
 
-    name = "shells"
-    seen = 0
+    name = "app-pages"
+    pages = 0
 
     async def start(self) -> Any:
         """Yield the first request."""
-        yield self.asked(sys.argv[1])
+        yield self.rendered_request(sys.argv[1])
 
     @staticmethod
-    def asked(url: str) -> Request:
+    def rendered_request(url: str) -> Request:
         """Return a request for a page that is rendered."""
         wait = [PageMethod("wait_for_selector", "#text")]
         return Request(url, meta={"playwright": True, "playwright_page_methods": wait})
 
     def parse(self, response: Response, **_: object) -> Iterator[Request]:
         """Count a page, and yield a request for each link."""
-        type(self).seen += bool(response.css("#text::text").get())
+        type(self).pages += bool(response.css("#text::text").get())
         for href in response.css("a::attr(href)").getall():
-            yield self.asked(response.urljoin(href))
+            yield self.rendered_request(response.urljoin(href))
 
 
 if __name__ == "__main__":
@@ -48,12 +48,12 @@ if __name__ == "__main__":
             "CONCURRENT_REQUESTS": int(sys.argv[2]),
             "CONCURRENT_REQUESTS_PER_DOMAIN": int(sys.argv[2]),
             "PLAYWRIGHT_LAUNCH_OPTIONS": {"executable_path": sys.argv[3], "args": ["--no-sandbox"]},
-            "PLAYWRIGHT_ABORT_REQUEST": lambda asked: asked.resource_type in {"image", "font"},
+            "PLAYWRIGHT_ABORT_REQUEST": lambda request: request.resource_type in {"image", "font"},
             "ROBOTSTXT_OBEY": True,
             "LOG_LEVEL": "ERROR",
             "TELNETCONSOLE_ENABLED": False,
         }
     )
-    process.crawl(Shells)
+    process.crawl(AppPages)
     process.start()
-    sys.stdout.write(f"pages: {Shells.seen}\n")
+    sys.stdout.write(f"pages: {AppPages.pages}\n")

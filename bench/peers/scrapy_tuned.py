@@ -20,7 +20,7 @@ class Tuned(Spider):
 
     name = "tuned"
     custom_settings: ClassVar[dict[str, object]] = {
-        "CONCURRENT_ITEMS": 4,  # it makes as many tasks for each page, whatever comes of it
+        "CONCURRENT_ITEMS": 4,  # it creates this many tasks per page, needed or not
         "DUPEFILTER_CLASS": "scrapy.dupefilters.BaseDupeFilter",  # the set of known URLs is enough
         "COOKIES_ENABLED": False,
         "METAREFRESH_ENABLED": False,  # it looks through every page

@@ -239,7 +239,7 @@ async def is_away(settings: Settings) -> bool:
 
 
 def _is_on_server(settings: Settings) -> bool:
-    """Return whether the store is on a server, whose clock holds for all machines."""
+    """Return whether the store is on a server, whose clock is the reference for all machines."""
     return settings.database_url.startswith("postgres")
 
 

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import pytest
 
-from tests.acceptance.shell import FAST, MANY, PAGES, Shell, a_site, serving
+from tests.acceptance.shell import FAST, MANY, PAGES, Shell, demo_site, serving
 
 
 @pytest.fixture(autouse=True, scope="module")
 def interruptible() -> Iterator[None]:
-    """Let children hear Ctrl-C, even where the suite itself runs in the background."""
+    """Let child processes receive Ctrl-C, even if the suite runs in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -23,12 +23,12 @@ def interruptible() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     """A site that answers at once and never fails."""
-    with a_site("--pages", str(PAGES), "--plain") as url:
+    with demo_site("--pages", str(PAGES), "--plain") as url:
         yield url
 
 
 BOTH = ("local", pytest.param("http", marks=pytest.mark.slow))
-"""Commands open the yard of the folder, or ask a server that has it open."""
+"""Commands open the yard of the folder, or send requests to a server that has it open."""
 
 
 class Somewhere(Protocol):
@@ -41,19 +41,16 @@ class Somewhere(Protocol):
 
 @pytest.fixture(scope="session")
 def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Somewhere:
-    """What opens an empty yard.
-
-    What a yard grants to who owns its files, the server grants as well.
-    """
-    made = Shell(tmp_path_factory.mktemp("empty"))
-    token = made.run("tokens", "create", "tests").stdout.strip()
-    granted = made.run("settings", "grants", "--addresses", "--private", "--ignore-robots")
+    """Opener of empty yards; the server grants what a yard grants to the owner of its files."""
+    template = Shell(tmp_path_factory.mktemp("empty"))
+    token = template.run("tokens", "create", "tests").stdout.strip()
+    granted = template.run("settings", "grants", "--addresses", "--private", "--ignore-robots")
     assert granted.returncode == 0, granted.stderr
 
     def open_(folder: Path, where: str, *options: str) -> AbstractContextManager[Shell]:
         if where == "local":
             return nullcontext(Shell(folder))
-        copytree(made.folder, folder, dirs_exist_ok=True)
+        copytree(template.folder, folder, dirs_exist_ok=True)
         return serving(Shell(folder), token, *options)
 
     return open_
@@ -68,14 +65,14 @@ def crawled(
     """A yard with one completed job, to be read and not changed."""
     with (
         somewhere(tmp_path_factory.mktemp("crawled"), request.param) as shell,
-        a_site("--pages", str(PAGES)) as url,
+        demo_site("--pages", str(PAGES)) as url,
     ):
         ran = shell.run("crawl", url, *FAST, "--max-depth", "3", "--name", "docs", "--tag", "a")
         assert ran.returncode == 0, ran.stderr
         yield shell
 
 
-# what each command writes and how it ends, test_golden and test_exit_codes see over HTTP as well
+# test_golden and test_exit_codes also cover the output and exit code of each command over HTTP
 @pytest.fixture(params=BOTH)
 def either(request: pytest.FixtureRequest, tmp_path: Path, somewhere: Somewhere) -> Iterator[Shell]:
     """An empty yard, here and behind a server."""
@@ -91,7 +88,7 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def slow_site(tmp_path: Path) -> Iterator[str]:
-    """A site that takes seconds to crawl and logs what it is asked."""
+    """A site that takes seconds to crawl and logs its requests."""
     log = str(tmp_path / "hits.jsonl")
-    with a_site("--pages", str(MANY), "--plain", "--latency-ms", "40", "--log", log) as url:
+    with demo_site("--pages", str(MANY), "--plain", "--latency-ms", "40", "--log", log) as url:
         yield url

@@ -1,9 +1,9 @@
-"""Commands as processes that need no second to start: forks of one that has loaded everything.
+"""Commands as processes that start at once: forks of a process that has loaded everything.
 
 `Forked` is a `subprocess.Popen` of ``python -m MODULE WORDS…``. The process is forked by a server,
 this file run as a script, in which all of crawlyard is loaded but nothing was ever run; from then
 on it does what a new one would: `runpy` runs the module, and the interpreter ends by itself.
-What it does not show is how a command starts.
+It does not cover how a command starts.
 """
 
 import atexit
@@ -28,26 +28,26 @@ _INT = 4  # bytes of a number on the wire
 
 
 class Forked(subprocess.Popen[str]):
-    """A process that the server forks, and of whose end it tells."""
+    """A process forked by the server, which reports its exit status."""
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
         cwd, env, pipes = rest[4] or Path.cwd(), rest[5] or os.environ, rest[9:15]
         module, *words = args
-        theirs = pipes[0], pipes[3], pipes[5]  # -1: ours
-        given = [own if fd == -1 else fd for own, fd in enumerate(theirs)]
+        child_ends = pipes[0], pipes[3], pipes[5]  # -1: ours
+        fds = [own if fd == -1 else fd for own, fd in enumerate(child_ends)]
         self._server, server = socket.socketpair()
         with server:
-            socket.send_fds(_server(), [b"."], [server.fileno(), *given])
+            socket.send_fds(_server(), [b"."], [server.fileno(), *fds])
         self._server.sendall(json.dumps([module, words, str(cwd), dict(env)]).encode())
         self._server.shutdown(socket.SHUT_WR)
-        self.pid = self._told()
+        self.pid = self._receive_number()
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
     def _try_wait(self, flags: int) -> tuple[int, int]:
         if not select.select([self._server], [], [], 0 if flags else None)[0]:
             return 0, 0
-        status = self._told()
+        status = self._receive_number()
         self._server.close()
         return self.pid, status
 
@@ -58,16 +58,16 @@ class Forked(subprocess.Popen[str]):
                 self._handle_exitstatus(status)  # type: ignore[attr-defined]
         return self.returncode
 
-    def _told(self) -> int:
-        told = self._server.recv(_INT, socket.MSG_WAITALL)
-        if len(told) < _INT:
-            raise RuntimeError("the fork server has ended; it may have said why on stderr")
-        return int.from_bytes(told, "big")
+    def _receive_number(self) -> int:
+        number = self._server.recv(_INT, socket.MSG_WAITALL)
+        if len(number) < _INT:
+            raise RuntimeError("the fork server has ended; see its stderr")
+        return int.from_bytes(number, "big")
 
 
 @functools.cache
 def _server() -> socket.socket:
-    """Start the server, which ends with us, and return how it is asked."""
+    """Start the server, which ends with this process, and return the socket for requests."""
     ours, its = socket.socketpair()
     with its:
         process = subprocess.Popen(
@@ -84,8 +84,8 @@ def _server() -> socket.socket:
     return ours
 
 
-def _serve(asked: socket.socket) -> list[Any]:
-    """Fork a process whenever asked to; return, in that process, what it is to be."""
+def _serve(requests: socket.socket) -> list[Any]:
+    """Fork a process per request; in that process, return its command."""
     running: dict[int, socket.socket] = {}
     woken, wakes = socket.socketpair()
     woken.setblocking(False)
@@ -94,29 +94,29 @@ def _serve(asked: socket.socket) -> list[Any]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us as well
     signal.set_wakeup_fd(wakes.fileno())
     while True:
-        ready = select.select([asked, woken], [], [])[0]
+        ready = select.select([requests, woken], [], [])[0]
         if woken in ready:
             woken.recv(4096)
-            _tell_ends(running)
-        if asked in ready:
-            message, (fds) = socket.recv_fds(asked, 1, 4)[:2]
+            _report_ends(running)
+        if requests in ready:
+            message, (fds) = socket.recv_fds(requests, 1, 4)[:2]
             if not message:
                 _end(running)
             client = socket.socket(fileno=fds[0])
             with client.makefile() as lines:
-                wanted: list[Any] = json.load(lines)
+                command: list[Any] = json.load(lines)
             pid = os.fork()
             if pid == 0:
-                for each in (asked, woken, wakes, client, *running.values()):
+                for each in (requests, woken, wakes, client, *running.values()):
                     each.close()
-                return [*wanted, fds[1:]]
+                return [*command, fds[1:]]
             running[pid] = client
             client.sendall(pid.to_bytes(_INT, "big"))
             for fd in fds[1:]:
                 os.close(fd)
 
 
-def _tell_ends(running: dict[int, socket.socket]) -> None:
+def _report_ends(running: dict[int, socket.socket]) -> None:
     while running:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
@@ -125,7 +125,7 @@ def _tell_ends(running: dict[int, socket.socket]) -> None:
             try:
                 client.sendall(status.to_bytes(_INT, "big"))
             except BrokenPipeError:
-                continue  # nobody waits for it
+                continue  # its client has ended
 
 
 def _end(running: Mapping[int, socket.socket]) -> NoReturn:
@@ -135,12 +135,12 @@ def _end(running: Mapping[int, socket.socket]) -> NoReturn:
 
 
 def _load() -> None:
-    """Import all of crawlyard, and what it imports when it is first needed."""
+    """Import all of crawlyard, lazy modules included."""
     package = importlib.import_module("crawlyard")
     for module in pkgutil.walk_packages(package.__path__, "crawlyard."):
         if not module.name.endswith(("__main__", "migrations.env", "export.parquet")):
-            vars(importlib.import_module(module.name))  # which loads it if it is lazy
-    # to make options of a group of commands takes as long as to run one of them
+            vars(importlib.import_module(module.name))  # loads it if it is lazy
+    # building the options of a command group takes as long as running one of its commands
     app: Any = importlib.import_module("crawlyard.cli.main")
     typer: Any = importlib.import_module("typer.main")
     app.tree, typer.get_command = map(functools.cache, (app.tree, typer.get_command))
@@ -151,7 +151,7 @@ def _load() -> None:
 
 
 def _become(module: str, words: list[str], cwd: str, env: dict[str, str], fds: list[int]) -> None:
-    """Leave behind what the server was: be a new process, and run a module in it."""
+    """Shed the state of the server and run a module as a new process would."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,6 @@
-"""Runs commands in turn in one process, as it is told on stdin: much faster than one each.
+"""Runs commands one after the other in one process: much faster than a process each.
 
-Reads a JSON array of the words of commands; writes one of what became of each.
+Reads a JSON array of commands (arrays of words) from stdin; writes an array of their results.
 """
 
 import functools
@@ -14,12 +14,12 @@ import typer
 
 from crawlyard.cli import commands, main
 
-# to make options of a group of commands takes as long as to run one of them
+# building the options of a command group takes as long as running one of its commands
 vars(main)["tree"] = functools.cache(commands.tree)
 typer.main.get_command = functools.cache(typer.main.get_command)
 
 
-def ran(words: Sequence[str]) -> dict[str, object]:
+def run(words: Sequence[str]) -> dict[str, object]:
     """Return the exit code of a command and what it wrote to stdout and stderr."""
     raw = {"out": io.BytesIO(), "err": io.BytesIO()}
     out, err = (io.TextIOWrapper(buffer, "utf-8", write_through=True) for buffer in raw.values())
@@ -34,5 +34,5 @@ def ran(words: Sequence[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    told = [ran(words) for words in json.load(sys.stdin)]
-    json.dump(told, sys.stdout)
+    results = [run(words) for words in json.load(sys.stdin)]
+    json.dump(results, sys.stdout)

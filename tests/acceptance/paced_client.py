@@ -1,7 +1,7 @@
-"""A process that asks many hosts at one pace with others, and tells when each request left.
+"""A process that shares the rate limits of many hosts with others and reports its requests.
 
-``python -m tests.acceptance.paced_client STORE PORT HOSTS DELAY_S`` asks until its input ends, and
-then writes the host and the instant (monotonic seconds) of each request, as JSON.
+``python -m tests.acceptance.paced_client STORE PORT HOSTS DELAY_S`` sends requests until its input
+ends, then writes the host and the instant (monotonic seconds) of each request, as JSON.
 """
 
 import asyncio
@@ -31,25 +31,24 @@ class Client:
         self._fetcher = fetcher
         self.sent: list[tuple[str, float]] = []
 
-    async def ask(self, host: str) -> NoReturn:
-        """Ask a host again and again."""
+    async def request_forever(self, host: str) -> NoReturn:
         while True:
             slot = await self._limiter.acquire(host)
 
-            async def go() -> None:
+            async def before_send() -> None:
                 await slot.wait_to_send()  # noqa: B023 - used in this turn of the loop alone
                 self.sent.append((host, time.monotonic()))
 
             try:
-                # it may have been closed by a server that is busy
+                # a busy server may have closed the connection
                 with suppress(FetchFailed):
-                    await self._fetcher.fetch(f"http://{host}/0", {}, 1 << 20, go)
+                    await self._fetcher.fetch(f"http://{host}/0", {}, 1 << 20, before_send)
             finally:
                 slot.release()
 
 
 async def main(where: str, port: int, hosts: int, delay_s: float) -> None:
-    """Ask until the input ends; then tell what was sent."""
+    """Send requests until the input ends, then write what was sent."""
     clock = SystemClock()
     clock.shift(await clock_offset(where, clock))
     store = await open_sql_store(where)
@@ -60,7 +59,7 @@ async def main(where: str, port: int, hosts: int, delay_s: float) -> None:
     for name in names:
         limiter.set_limits("job", name, delay_s, _AT_ONCE)
     loop = asyncio.get_running_loop()
-    tasks = [loop.create_task(client.ask(name)) for name in names for _ in range(2)]
+    tasks = [loop.create_task(client.request_forever(name)) for name in names for _ in range(2)]
     await asyncio.to_thread(sys.stdin.read)
     failed = [task.exception() for task in tasks if task.done()]
     for task in tasks:

@@ -1,4 +1,4 @@
-"""Running the installed command, and reading what it says while it runs."""
+"""Running the installed command and reading its output while it runs."""
 
 import json
 import os
@@ -25,20 +25,20 @@ MINUTE = 60  # more than any command here takes; a hang fails instead of blockin
 Run = subprocess.CompletedProcess[str]
 Process = subprocess.Popen[str]
 
-_KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")  # the last names the tree that is tested
+_KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")  # the last names the source tree under test
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return an environment without settings of ours, and no terminal's."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return kept | {"PYTHONUTF8": "1"} | more
+    """Return an environment without Crawlyard's settings and without a terminal."""
+    inherited = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return inherited | {"PYTHONUTF8": "1"} | more
 
 
-def begun(module: str, *words: str, forked: bool = True, **given: Any) -> Process:
-    """Begin ``python -m MODULE …``: a fork of what is loaded already, or from nothing."""
+def start_module(module: str, *words: str, forked: bool = True, **options: Any) -> Process:
+    """Start ``python -m MODULE …``, as a fork of a loaded process or as a new interpreter."""
     if forked:
-        return Forked([module, *words], text=True, **given)
-    return Process([sys.executable, "-m", module, *words], text=True, **given)
+        return Forked([module, *words], text=True, **options)
+    return Process([sys.executable, "-m", module, *words], text=True, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +46,30 @@ class Shell:
     """A folder in which commands are run."""
 
     folder: Path
-    env: Mapping[str, str] = field(default_factory=dict)  # of all of them
+    env: Mapping[str, str] = field(default_factory=dict)
     forks: bool = True
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return what commands see: nothing that this machine keeps for its user."""
+        """The environment of commands, without this user's configuration."""
         return environment(**({"XDG_CONFIG_HOME": str(self.folder / ".config")} | dict(self.env)))
 
     @property
     def over_http(self) -> bool:
-        """Tell whether commands ask a server."""
+        """True if commands send requests to a server."""
         return "CRAWLYARD_SERVER" in self.env
 
     @property
     def fresh(self) -> "Shell":
-        """Return a shell whose commands start from nothing, and load what they need."""
+        """The same shell with a new interpreter for each command."""
         return replace(self, forks=False)
 
-    def begun(self, *words: str, env: Mapping[str, str] | None = None, **streams: int) -> Process:
-        """Begin ``crawlyard …``."""
+    def start(self, *words: str, env: Mapping[str, str] | None = None, **streams: int) -> Process:
+        """Start ``crawlyard …``."""
         env = self.environment | dict(env or {})
-        return begun("crawlyard", *words, forked=self.forks, cwd=self.folder, env=env, **streams)
+        return start_module(
+            "crawlyard", *words, forked=self.forks, cwd=self.folder, env=env, **streams
+        )
 
     def run(
         self,
@@ -78,7 +80,7 @@ class Shell:
     ) -> Run:
         """Run ``crawlyard …`` to its end."""
         streams = {"stdin": subprocess.PIPE, "stdout": stdout, "stderr": subprocess.PIPE}
-        with self.begun(*words, env=env, **streams) as process:
+        with self.start(*words, env=env, **streams) as process:
             try:
                 out, err = process.communicate(stdin, timeout=MINUTE)
             finally:
@@ -89,40 +91,40 @@ class Shell:
     def started(self, *words: str) -> Iterator[Process]:
         """Run ``crawlyard …`` beside the block."""
         pipe = subprocess.PIPE
-        with self.begun(*words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as process:
+        with self.start(*words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as process:
             try:
                 yield process
             finally:
                 process.kill()
 
     def json(self, *words: str) -> object:
-        """Return what a command writes as JSON."""
+        """Return the JSON output of a command."""
         ran = self.run(*words, "--json")
         assert ran.returncode == 0, ran.stderr
         return json.loads(ran.stdout)
 
     def job(self, *options: str) -> Mapping[str, object]:
-        """Return the last job."""
-        found = self.json("jobs", "show", "last", *options)
-        assert isinstance(found, dict)
-        return found
+        """Return the newest job as JSON."""
+        job = self.json("jobs", "show", "last", *options)
+        assert isinstance(job, dict)
+        return job
 
 
 def on_terminal(shell: Shell, *words: str, typed: str = "", **env: str) -> tuple[int, str]:
-    """Run a command on a terminal of 80 columns; return its exit code and all that it shows."""
+    """Run a command on a terminal of 80 columns; return its exit code and output."""
     leader, follower = pty.openpty()
     env = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"} | env
-    process = shell.begun(*words, env=env, stdin=follower, stdout=follower, stderr=follower)
+    process = shell.start(*words, env=env, stdin=follower, stdout=follower, stderr=follower)
     os.close(follower)
     os.write(leader, typed.encode())
-    seen = b""
+    output = b""
     while True:
         try:
-            seen += os.read(leader, 65536)
-        except OSError:  # Linux says so when the last process has closed the terminal
+            output += os.read(leader, 65536)
+        except OSError:  # Linux, once the last process has closed the terminal
             break
     os.close(leader)
-    return process.wait(timeout=MINUTE), seen.decode()
+    return process.wait(timeout=MINUTE), output.decode()
 
 
 def until_stored(shell: Shell) -> None:
@@ -132,24 +134,24 @@ def until_stored(shell: Shell) -> None:
 
 
 GRANTS = '{"addresses": true, "private": true, "ignore_robots": true}'
-"""What a yard grants to who owns its files, for a server to grant it as well."""
+"""The grants of the owner of a yard's files, to set them on a server."""
 
 
 @contextmanager
 def serving(here: Shell, token: str, *options: str) -> Iterator[Shell]:
-    """Serve the yard of *here*, and yield a shell whose commands ask that server."""
+    """Serve the yard of *here*, and yield a shell whose commands use that server."""
     with here.started("serve", "--port", "0", *options) as process:
         url = until(process, "serving ").split()[1].removesuffix("/api/v1")
-        asking = {"CRAWLYARD_SERVER": url, "CRAWLYARD_TOKEN": token}
-        with emptied(process):
-            yield Shell(here.folder, {**here.env, **asking})
+        access = {"CRAWLYARD_SERVER": url, "CRAWLYARD_TOKEN": token}
+        with draining_stderr(process):
+            yield Shell(here.folder, {**here.env, **access})
             process.terminate()
             process.wait(timeout=MINUTE)
 
 
 @contextmanager
-def emptied(process: Process) -> Iterator[None]:
-    """Read what a process writes on stderr, so that it never waits for a reader."""
+def draining_stderr(process: Process) -> Iterator[None]:
+    """Read stderr of a process beside the block, so that it never blocks on a full pipe."""
     assert process.stderr is not None
     reader = threading.Thread(target=process.stderr.read, daemon=True)
     reader.start()
@@ -159,9 +161,9 @@ def emptied(process: Process) -> Iterator[None]:
 
 
 @contextmanager
-def a_site(*options: str) -> Iterator[str]:
+def demo_site(*options: str) -> Iterator[str]:
     """Serve the demo site in a process of its own, and yield its URL."""
-    with begun("crawlyard.demo", *options, stdout=subprocess.PIPE) as process:
+    with start_module("crawlyard.demo", *options, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().strip().removesuffix("/")
@@ -170,7 +172,7 @@ def a_site(*options: str) -> Iterator[str]:
 
 
 def until(process: Process, words: str) -> str:
-    """Read stderr up to the line that has *words* in it, and return that."""
+    """Read stderr up to the line that contains *words*, and return that line."""
     assert process.stderr is not None
     read: list[str] = []
     for line in process.stderr:
@@ -180,14 +182,14 @@ def until(process: Process, words: str) -> str:
     pytest.fail(f"ended without {words!r}: {''.join(read)}")
 
 
-def rest(process: Process) -> tuple[int, str, str]:
-    """Wait for the end; return exit code, stdout and what was still to come on stderr."""
+def wait_for_exit(process: Process) -> tuple[int, str, str]:
+    """Wait for the process to end; return its exit code, stdout and the rest of stderr."""
     out, err = process.communicate(timeout=MINUTE)
     return process.returncode, out, err
 
 
 def records(path: Path) -> list[Any]:
-    """Return what a file of JSON Lines holds."""
+    """Return the records of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -195,8 +197,8 @@ SLOW = ("--allow-private", "--delay", "0")
 FAST = (*SLOW, "--per-host", "8")
 
 
-def asked_twice(shell: Shell) -> list[str]:
-    """Return the pages that the slow site was asked for more than once."""
+def pages_requested_twice(shell: Shell) -> list[str]:
+    """Return the pages of the slow site that were requested more than once."""
     hits = read_log(shell.folder / "hits.jsonl")
-    asked = Counter(hit.path for hit in hits if hit.path != "/robots.txt")
-    return [path for path, times in asked.items() if times > 1]
+    counts = Counter(hit.path for hit in hits if hit.path != "/robots.txt")
+    return [path for path, times in counts.items() if times > 1]

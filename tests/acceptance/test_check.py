@@ -1,4 +1,4 @@
-"""`crawlyard check`: what is broken on a site, all pages that link to it, and the exit code."""
+"""`crawlyard check`: broken links and other findings, their pages, and the exit code."""
 
 import json
 import re
@@ -26,7 +26,7 @@ OTHER = "<title>Twin</title><a href='/leads-to-gone'>through a redirect</a>"
 
 @dataclass
 class Site:
-    """A small site in this process: pages by path, or where a path redirects to."""
+    """A small site in this process: pages and redirects by path."""
 
     pages: dict[str, str] = field(
         default_factory=lambda: {"/": HOME, "/part": PART, "/twin": TWIN, "/other": OTHER}
@@ -41,39 +41,39 @@ class Site:
     )
     no_head: frozenset[str] = frozenset()  # paths that refuse HEAD
     url: str = ""
-    asked: list[str] = field(default_factory=list)  # methods and paths
+    requests: list[str] = field(default_factory=list)  # methods and paths
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with served(Site()) as found:
-        yield found
+    with served(Site()) as server:
+        yield server
 
 
 @pytest.fixture
 def elsewhere() -> Iterator[Site]:
-    """Another site, that the first may link to."""
+    """Another site that the first links to."""
     pages = {"/robots.txt": "User-agent: *\nDisallow: /private", "/well": "<a href='/more'>x</a>"}
     pages |= {"/get-only": "well", "/private": "not for us", "/not-asked": "excluded"}
     moved, no_head = {"/moved": "/moved-on", "/moved-on": "/well"}, frozenset({"/get-only", "/no"})
-    with served(Site(pages, moved, no_head)) as found:
-        yield found
+    with served(Site(pages, moved, no_head)) as server:
+        yield server
 
 
 @contextmanager
-def served(found: Site) -> Iterator[Site]:
+def served(site: Site) -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.do_GET()
 
         def do_GET(self) -> None:
-            found.asked.append(f"{self.command} {self.path}")
-            if self.command == "HEAD" and self.path in found.no_head:
+            site.requests.append(f"{self.command} {self.path}")
+            if self.command == "HEAD" and self.path in site.no_head:
                 self.send_response(405)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            to, page = found.redirects.get(self.path), found.pages.get(self.path)
+            to, page = site.redirects.get(self.path), site.pages.get(self.path)
             self.send_response(301 if to else 404 if page is None else 200)
             if to:
                 self.send_header("Location", to)
@@ -89,49 +89,51 @@ def served(found: Site) -> Iterator[Site]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        found.url = f"http://127.0.0.1:{server.server_port}"
-        yield found
+        site.url = f"http://127.0.0.1:{server.server_port}"
+        yield site
         server.shutdown()
 
 
-def checked(shell: Shell, site: Site, *words: str, code: int = 13) -> Any:
-    """Return what a check finds, without the address of the site."""
+def check_report(shell: Shell, site: Site, *words: str, code: int = 13) -> Any:
+    """Return the report of a check, without the address of the site."""
     ran = shell.run("check", f"{site.url}/", *FAST, "--json", *words)
     assert ran.returncode == code, ran.stderr
     return json.loads(ran.stdout.replace(site.url, ""))
 
 
-def of_kind(found: Any, kind: str) -> list[Any]:
-    return [one for one in found["items"] if one["kind"] == kind]
+def findings_of(report: Any, kind: str) -> list[Any]:
+    return [finding for finding in report["items"] if finding["kind"] == kind]
 
 
-def test_all_that_is_wrong_is_found_with_every_page_that_links_to_it(
+def test_every_problem_is_reported_with_all_pages_that_link_to_it(
     either: Shell, site: Site
 ) -> None:
-    found = checked(either, site)
+    report = check_report(either, site)
 
-    gone, through = of_kind(found, "broken_link")
-    assert (gone["url"], gone["status"], gone["detail"]) == ("/gone", 404, "answered 404")
-    assert gone["linked_from"] == [
+    direct, through = findings_of(report, "broken_link")
+    assert (direct["url"], direct["status"], direct["detail"]) == ("/gone", 404, "answered 404")
+    assert direct["linked_from"] == [
         {"url": "/", "text": "was here"},
         {"url": "/part", "text": "also here"},
     ]
     assert (through["url"], through["chain"]) == ("/leads-to-gone", ["/gone"])
     assert [by["url"] for by in through["linked_from"]] == ["/other"]
-    missing = [(one["url"], one["fragment"]) for one in of_kind(found, "missing_fragment")]
+    missing = [
+        (finding["url"], finding["fragment"]) for finding in findings_of(report, "missing_fragment")
+    ]
     assert missing == [("/old", "lost"), ("/part", "no")]
-    (chain,) = of_kind(found, "redirect_chain")
+    (chain,) = findings_of(report, "redirect_chain")
     assert (chain["url"], chain["chain"]) == ("/old", ["/older", "/other"])
-    singles = [(one["url"], one["chain"]) for one in of_kind(found, "redirect")]
+    singles = [(finding["url"], finding["chain"]) for finding in findings_of(report, "redirect")]
     assert singles == [("/once", ["/twin"])]
-    (title,) = of_kind(found, "duplicate_title")
-    assert title["pages"] == ["/other", "/twin"]  # the third is no original
-    (canonical,) = of_kind(found, "canonical")
+    (title,) = findings_of(report, "duplicate_title")
+    assert title["pages"] == ["/other", "/twin"]  # the third page names another as canonical
+    (canonical,) = findings_of(report, "canonical")
     assert (canonical["url"], canonical["detail"]) == (
         "/part",
         "its canonical URL /gone fails: answered 404",
     )
-    assert found["counts"] == {
+    assert report["counts"] == {
         "broken_link": 2,
         "missing_fragment": 2,
         "redirect_chain": 1,
@@ -139,12 +141,12 @@ def test_all_that_is_wrong_is_found_with_every_page_that_links_to_it(
         "duplicate_title": 1,
         "canonical": 1,
     }
-    assert (found["unchecked"], found["since"], found["fragments"]) == (1, None, True)
+    assert (report["unchecked"], report["since"], report["fragments"]) == (1, None, True)
     elsewhere = {"reason": "other_site", "count": 1, "urls": ["https://other.example/"]}
-    assert (found["unchecked_by"], found["incomplete"]) == ([elsewhere], False)
+    assert (report["unchecked_by"], report["incomplete"]) == ([elsewhere], False)
 
 
-def test_people_get_a_row_for_every_target(shell: Shell, site: Site) -> None:
+def test_csv_has_a_row_for_every_target(shell: Shell, site: Site) -> None:
     ran = shell.run("check", f"{site.url}/", *FAST, "-o", "csv")
     assert ran.returncode == 13
     rows = [line.split(",") for line in ran.stdout.replace(site.url, "").splitlines()]
@@ -158,7 +160,7 @@ def test_people_get_a_row_for_every_target(shell: Shell, site: Site) -> None:
     assert "all links to a URL: crawlyard jobs links " in ran.stderr
 
 
-def test_a_check_that_a_limit_ended_is_incomplete_and_does_not_exit_with_0(
+def test_a_check_ended_by_a_limit_is_incomplete_and_exits_with_14(
     either: Shell, site: Site
 ) -> None:
     links = "".join(f"<a href='/{n}'>{n}</a>" for n in range(9))
@@ -166,11 +168,11 @@ def test_a_check_that_a_limit_ended_is_incomplete_and_does_not_exit_with_0(
     limit = ("--max-pages", "3", "--concurrency", "1", "--fail-on", "none")
     left_out = [f"/{n}" for n in range(2, 9)]
 
-    found = checked(either, site, *limit, "--junit", "links.xml", code=14)
-    assert (found["items"], found["pages"], found["unchecked"]) == ([], 3, 7)
-    assert found["unchecked_by"] == [{"reason": "limit", "count": 7, "urls": left_out}]
+    report = check_report(either, site, *limit, "--junit", "links.xml", code=14)
+    assert (report["items"], report["pages"], report["unchecked"]) == ([], 3, 7)
+    assert report["unchecked_by"] == [{"reason": "limit", "count": 7, "urls": left_out}]
     reason = "7 URLs beyond the page limit"
-    assert (found["incomplete"], found["incomplete_reason"]) == (True, reason)
+    assert (report["incomplete"], report["incomplete_reason"]) == (True, reason)
     suite = ET.parse(either.folder / "links.xml").getroot()
     assert [suite.get(name) for name in ("tests", "skipped", "failures", "errors")] == [
         *("8", "8", "0", "0"),
@@ -181,7 +183,7 @@ def test_a_check_that_a_limit_ended_is_incomplete_and_does_not_exit_with_0(
 
     ran = either.run("check", f"{site.url}/", *FAST, *limit, "--allow-incomplete")
     assert ran.returncode == 0
-    assert "all is well" not in ran.stderr
+    assert "no problems" not in ran.stderr
     named = ", ".join(site.url + path for path in left_out[:3])
     assert f"not checked: 7 URLs beyond a limit: {named}, …" in ran.stderr
     assert f"incomplete: {reason}" in ran.stderr
@@ -189,25 +191,25 @@ def test_a_check_that_a_limit_ended_is_incomplete_and_does_not_exit_with_0(
     assert (depth.returncode, "9 URLs beyond the depth limit" in depth.stderr) == (14, True)
 
 
-@pytest.mark.slow  # it is tried three times
+@pytest.mark.slow  # the start page is tried three times
 def test_a_check_of_a_site_that_is_down_writes_a_report_with_an_error(shell: Shell) -> None:
     with served(Site()) as site:
-        pass  # nothing listens there any more
-    assert_not_begun(shell, site, "/", site.url)
+        pass  # frees the port
+    assert_start_failed(shell, site, "/", site.url)
 
 
 def test_a_check_without_a_start_url_writes_a_report_with_an_error(
     either: Shell, site: Site
 ) -> None:
-    assert_not_begun(either, site, "/nothing", "answered 404")
+    assert_start_failed(either, site, "/nothing", "answered 404")
 
 
-def assert_not_begun(shell: Shell, site: Site, path: str, detail: str) -> None:
+def assert_start_failed(shell: Shell, site: Site, path: str, detail: str) -> None:
     ran = shell.run("check", f"{site.url}{path}", *FAST, "--json", "--junit", "links.xml")
     assert ran.returncode == 10, ran.stderr
-    found = json.loads(ran.stdout)
-    assert found["incomplete_reason"].startswith("the job failed: ")
-    assert [one["url"] for one in of_kind(found, "broken_link")] == [site.url + path]
+    report = json.loads(ran.stdout)
+    assert report["incomplete_reason"].startswith("the job failed: ")
+    assert [finding["url"] for finding in findings_of(report, "broken_link")] == [site.url + path]
     suite = ET.parse(shell.folder / "links.xml").getroot()
     assert (suite.get("errors"), suite.get("failures")) == ("1", "1")
     error = suite[0].find("error")
@@ -230,9 +232,9 @@ def test_a_sitemap_is_read_for_dead_urls_and_pages_that_no_page_links_to(
     }
     site.redirects = {"/moved": "/part"}
 
-    found = checked(either, site, "--junit", "links.xml")
+    report = check_report(either, site, "--junit", "links.xml")
 
-    kinds = [(one["kind"], one["url"], one["sitemap"]) for one in found["items"]]
+    kinds = [(finding["kind"], finding["url"], finding["sitemap"]) for finding in report["items"]]
     assert kinds == [
         ("broken_link", "/dead", "/sitemap.xml"),
         ("redirect", "/moved", "/sitemap.xml"),
@@ -247,52 +249,52 @@ def test_a_sitemap_is_read_for_dead_urls_and_pages_that_no_page_links_to(
     ]
     plain = either.run("check", f"{site.url}/", *FAST)
     assert f"sitemap {site.url}/sitemap.xml" in plain.stdout
-    without = checked(either, site, "--sitemap", "none", code=0)
+    without = check_report(either, site, "--sitemap", "none", code=0)
     assert without["pages"] == 2
 
 
-def test_a_site_without_faults_is_well_and_the_job_is_in_the_list(shell: Shell, site: Site) -> None:
+def test_a_site_without_problems_passes_and_its_job_is_listed(shell: Shell, site: Site) -> None:
     site.pages = {"/": "<title>One</title><a href='/two#x'>two</a>", "/two": "<b id=x><a href='/'>"}
     site.redirects = {}
 
-    found = checked(shell, site, "--tag", "nightly", code=0)
+    report = check_report(shell, site, "--tag", "nightly", code=0)
 
-    assert (found["items"], found["links"], found["pages"]) == ([], 2, 2)
+    assert (report["items"], report["links"], report["pages"]) == ([], 2, 2)
     (job,) = json.loads(shell.run("jobs", "list", "--tag", "check", "--json").stdout)
-    assert job["id"] == found["job_id"]
+    assert job["id"] == report["job_id"]
     assert job["spec"]["tags"] == ["nightly", "check"]
 
 
-def test_only_what_is_new_since_the_last_check_fails(either: Shell, site: Site) -> None:
-    def new(found: Any) -> list[str]:
-        return [one["url"] for one in found["items"] if one["new"]]
+def test_fail_on_new_ignores_findings_of_the_last_check(either: Shell, site: Site) -> None:
+    def new(report: Any) -> list[str]:
+        return [finding["url"] for finding in report["items"] if finding["new"]]
 
-    first = checked(either, site, "--fail-on", "new")
-    assert {one["new"] for one in first["items"]} == {None}  # there is nothing to compare with
-    same = checked(either, site, "--fail-on", "new", code=0)
+    first = check_report(either, site, "--fail-on", "new")
+    assert {finding["new"] for finding in first["items"]} == {None}  # there is no earlier check
+    same = check_report(either, site, "--fail-on", "new", code=0)
     assert (same["since"], new(same)) == (first["job_id"], [])
     site.pages["/"] += "<a href='/lost'>a new one</a>"
-    more = checked(either, site, "--fail-on", "new", "--junit", "links.xml")
+    more = check_report(either, site, "--fail-on", "new", "--junit", "links.xml")
     assert (more["since"], new(more)) == (same["job_id"], ["/lost"])
-    checked(either, site, "--fail-on", "none", code=0)
+    check_report(either, site, "--fail-on", "none", code=0)
 
     suite = ET.parse(either.folder / "links.xml").getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("11", "1", "8")
-    (case,) = [one for one in suite if one.find("failure") is not None]
+    (case,) = [case for case in suite if case.find("failure") is not None]
     assert case.get("name") == f"{site.url}/lost"
     assert case.findtext("failure") == f"linked from {site.url}/: a new one"
 
 
-def test_an_incomplete_check_is_nothing_to_compare_with(shell: Shell, site: Site) -> None:
+def test_an_incomplete_check_is_no_base_for_new_findings(shell: Shell, site: Site) -> None:
     site.pages = {"/": "<a href='/a'>a</a>", "/a": "<title>A</title><a href='/lost'>lost</a>"}
     limit = ("--max-pages", "1", "--allow-incomplete")
     new = ("--fail-on", "new")
     none = "1 earlier check of these start URLs, none complete: all findings count as new"
 
-    checked(shell, site, *limit, *new, code=0)
+    check_report(shell, site, *limit, *new, code=0)
     ran = shell.run("check", f"{site.url}/", *FAST, *new)
     assert (ran.returncode, none in ran.stderr) == (13, True), ran.stderr
-    checked(shell, site, *limit, code=0)
+    check_report(shell, site, *limit, code=0)
     again = shell.run("check", f"{site.url}/", *FAST, *new)
     assert again.returncode == 0, again.stderr
     assert re.search(r"0 new since job \S+ \(1 later check incomplete\)", again.stderr)
@@ -301,7 +303,7 @@ def test_an_incomplete_check_is_nothing_to_compare_with(shell: Shell, site: Site
 LINKED = ("well", "well", "gone", "get-only", "no", "moved", "private", "not-asked")
 
 
-def test_other_sites_are_asked_once_and_not_followed(
+def test_external_links_are_requested_once_and_not_followed(
     either: Shell, site: Site, elsewhere: Site
 ) -> None:
     links = "".join(f"<a href='{elsewhere.url}/{path}'>{path}</a>" for path in LINKED)
@@ -309,13 +311,13 @@ def test_other_sites_are_asked_once_and_not_followed(
     site.pages["/two"] += "<a href='/out'>out</a>"
     site.redirects = {"/out": f"{elsewhere.url}/gone"}
 
-    found = checked(either, site, "--externals", "--exclude", "*/not-asked")
+    report = check_report(either, site, "--externals", "--exclude", "*/not-asked")
 
-    broken = {one["url"].replace(elsewhere.url, "E"): one for one in found["items"]}
-    assert sorted(broken) == ["/out", "E/gone", "E/no"]  # and no redirect, as they are not ours
+    broken = {finding["url"].replace(elsewhere.url, "E"): finding for finding in report["items"]}
+    assert sorted(broken) == ["/out", "E/gone", "E/no"]  # redirects of other sites are not reported
     assert [by["url"] for by in broken["E/gone"]["linked_from"]] == ["/", "/two"]
     assert broken["/out"]["chain"] == [f"{elsewhere.url}/gone"]
-    assert sorted(elsewhere.asked) == [
+    assert sorted(elsewhere.requests) == [
         "GET /get-only",
         "GET /no",
         "GET /robots.txt",
@@ -326,29 +328,27 @@ def test_other_sites_are_asked_once_and_not_followed(
         "HEAD /no",
         "HEAD /well",
     ]
-    assert found["unchecked"] == 2  # robots.txt forbids one, a pattern the other
+    assert report["unchecked"] == 2  # robots.txt forbids one, a pattern the other
     pages = json.loads(either.run("jobs", "pages", "last", "--query", "well", "--json").stdout)
     assert [(page["status"], page["links"], page["text"]) for page in pages] == [(200, 0, None)]
 
 
-def test_no_more_other_sites_are_asked_than_allowed(
-    shell: Shell, site: Site, elsewhere: Site
-) -> None:
+def test_external_requests_stop_at_the_limit(shell: Shell, site: Site, elsewhere: Site) -> None:
     links = "".join(f"<a href='{elsewhere.url}/{n}'>{n}</a>" for n in range(9))
     site.pages, site.redirects = {"/": links}, {}
 
-    found = checked(shell, site, "--externals", "--max-externals", "4")
+    report = check_report(shell, site, "--externals", "--max-externals", "4")
 
-    assert (len(found["items"]), found["unchecked"]) == (4, 5)
-    assert len(elsewhere.asked) == 5  # with robots.txt
-    elsewhere.asked.clear()
-    checked(shell, site, code=0)
-    assert elsewhere.asked == []
+    assert (len(report["items"]), report["unchecked"]) == (4, 5)
+    assert len(elsewhere.requests) == 5  # with robots.txt
+    elsewhere.requests.clear()
+    check_report(shell, site, code=0)
+    assert elsewhere.requests == []
     alone = shell.run("check", f"{site.url}/", "--max-externals", "4")
     assert (alone.returncode, "--max-externals" in alone.stderr) == (2, True)
 
 
-def test_a_check_that_goes_on_asks_no_more_other_sites_in_all(
+def test_a_resumed_check_keeps_the_limit_of_external_requests(
     shell: Shell, site: Site, elsewhere: Site
 ) -> None:
     links = [f"<a href='{elsewhere.url}/{n}'>{n}</a>" for n in range(9)]
@@ -361,10 +361,10 @@ def test_a_check_that_goes_on_asks_no_more_other_sites_in_all(
     assert shell.run("jobs", "set", "last", "limits.pages=none").returncode == 0
     assert shell.run("jobs", "resume", "last", "--watch").returncode == 0
 
-    assert len([one for one in elsewhere.asked if "robots" not in one]) == 4
+    assert len([request for request in elsewhere.requests if "robots" not in request]) == 4
 
 
-def test_a_report_that_cannot_be_written_is_refused_first(shell: Shell, site: Site) -> None:
+def test_an_unwritable_report_is_refused_before_the_crawl(shell: Shell, site: Site) -> None:
     nowhere = shell.run("check", f"{site.url}/", *FAST, "--junit", "no/such/links.xml")
     assert nowhere.returncode == 1
     assert "folder no/such does not exist" in nowhere.stderr
@@ -373,11 +373,11 @@ def test_a_report_that_cannot_be_written_is_refused_first(shell: Shell, site: Si
 
 def test_links_of_a_job_are_found_and_exported(either: Shell, site: Site) -> None:
     assert either.run("crawl", f"{site.url}/", *FAST, "-q").returncode == 0
-    gone = f"{site.url}/gone"
+    dead = f"{site.url}/gone"
 
-    pages = either.run("jobs", "pages", "last", "--links-to", gone, "-q").stdout.split()
+    pages = either.run("jobs", "pages", "last", "--links-to", dead, "-q").stdout.split()
     assert pages == [f"{site.url}/", f"{site.url}/part"]
-    assert set(either.run("pages", "--links-to", gone, "-q").stdout.split()) == set(pages)
+    assert set(either.run("pages", "--links-to", dead, "-q").stdout.split()) == set(pages)
     wrong = either.run("jobs", "pages", "last", "--links-to", "gone")
     assert (wrong.returncode, wrong.stderr.startswith("error: --links-to: ")) == (2, True)
     wrong = either.run("jobs", "links", "last", "--from", "gone")
@@ -387,7 +387,7 @@ def test_links_of_a_job_are_found_and_exported(either: Shell, site: Site) -> Non
     assert "13 links, " in ran.stderr
     header, *rows = (either.folder / "links.csv").read_text().splitlines()
     assert header == "source,target,fragment,kind,rel,text"
-    assert f"{site.url}/part,{gone},,a,,also here" in rows
+    assert f"{site.url}/part,{dead},,a,,also here" in rows
     ran = either.run("jobs", "export", "last", "--links", "--out", "links.parquet")
     assert ran.returncode == 0, ran.stderr
     assert (either.folder / "links.parquet").read_bytes().startswith(b"PAR1")

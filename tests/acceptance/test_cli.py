@@ -1,4 +1,4 @@
-"""What the installed command writes where, and what it says of errors."""
+"""Output and error messages of the installed command."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 
 from crawlyard.cli.options import Style
 from crawlyard.demo.site import DemoSite
-from tests.acceptance.shell import FAST, MINUTE, PAGES, SLOW, Shell, a_site, on_terminal, records
+from tests.acceptance.shell import FAST, MINUTE, PAGES, SLOW, Shell, demo_site, on_terminal, records
 from tests.conformance.copying import copy_job
 
 
@@ -28,10 +28,10 @@ def test_a_crawl_writes_its_pages_and_says_how_it_ended(either: Shell, site: str
         ran.stderr,
         re.MULTILINE,
     )
-    found = records(either.folder / "pages.jsonl")
+    exported = records(either.folder / "pages.jsonl")
     reachable = DemoSite(PAGES, faults=False).reachable()
-    assert sorted(record["url"] for record in found) == sorted(site + path for path in reachable)
-    assert all(record["text"] and record["error"] is None for record in found)
+    assert sorted(record["url"] for record in exported) == sorted(site + path for path in reachable)
+    assert all(record["text"] and record["error"] is None for record in exported)
 
 
 def test_json_on_stdout_is_the_job_and_nothing_else(either: Shell, site: str) -> None:
@@ -61,13 +61,13 @@ def test_extracted_values_reach_a_spreadsheet(either: Shell, site: str) -> None:
     assert row.startswith(f"{site}/,{site}/,200,text/html,The harbour handbook,")
 
 
-def test_a_crawl_of_a_shell_says_that_it_needs_scripts(either: Shell) -> None:
+def test_a_crawl_of_an_app_shell_reports_that_it_needs_scripts(either: Shell) -> None:
     site = either.folder / "site"
     site.mkdir()
     (site / "index.html").write_text(
         '<!doctype html><title>Shop</title><div id="root"></div><script src="/app.js"></script>'
     )
-    with a_site("--folder", str(site)) as url:
+    with demo_site("--folder", str(site)) as url:
         ran = either.run("crawl", url, *FAST, "--render", "never")
 
     assert ran.returncode == 0, ran.stderr
@@ -102,7 +102,7 @@ def test_a_screenshot_is_kept_and_saved(either: Shell, site: str) -> None:
 
 
 def normal(text: str) -> str:
-    """Return *text* without what differs from run to run."""
+    """Replace what differs between runs: ids, instants and hosts."""
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
     text = re.sub(r"20\d\d-\d\d-\d\dT[\d:.]+Z", "INSTANT", text)
     return re.sub(r"127\.0\.0\.1:\d+", "HOST", text)
@@ -129,7 +129,7 @@ def test_jobs_are_found_by_state_tag_and_name(crawled: Shell) -> None:
     assert (none.returncode, none.stdout) == (0, "")
 
 
-def test_pages_can_be_picked_and_counted(crawled: Shell) -> None:
+def test_pages_can_be_filtered_and_limited(crawled: Shell) -> None:
     failed = crawled.run("jobs", "pages", "last", "--only", "failed", "-q")
     two = crawled.run("jobs", "pages", "last", "--limit", "2")
     skipped = crawled.run("jobs", "pages", "last", "--skipped")
@@ -141,7 +141,7 @@ def test_pages_can_be_picked_and_counted(crawled: Shell) -> None:
     assert rules >= {"robots: Disallow: /private/", "scope: other host"}
 
 
-def test_events_tell_the_life_of_a_job(crawled: Shell) -> None:
+def test_events_list_the_life_of_a_job(crawled: Shell) -> None:
     ran = crawled.run("jobs", "events", "last")
 
     assert [line.split("\t")[1] for line in ran.stdout.splitlines()] == [
@@ -167,7 +167,7 @@ def test_an_export_has_every_record_once(crawled: Shell) -> None:
 @pytest.mark.parametrize(
     "words", [("jobs", "export", "last"), ("jobs", "pages", "last"), ("version",)]
 )
-def test_a_reader_that_has_enough_is_no_error(crawled: Shell, words: tuple[str, ...]) -> None:
+def test_a_closed_pipe_is_not_an_error(crawled: Shell, words: tuple[str, ...]) -> None:
     with crawled.fresh.started(*words) as process:
         assert process.stdout is not None
         process.stdout.close()
@@ -211,7 +211,7 @@ def test_a_dumb_terminal_and_one_without_colours_get_none(crawled: Shell) -> Non
         assert dumb.split() == re.sub(r"\x1b\[\d*m", "", plain).split()
 
 
-def test_a_pipe_gets_no_colour_whatever_is_forced(crawled: Shell) -> None:
+def test_a_pipe_gets_no_colour_even_if_forced(crawled: Shell) -> None:
     words, forced = ("jobs", "errors", "last"), {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1"}
     piped, insisted = crawled.run(*words), crawled.run(*words, env=forced)
 
@@ -222,15 +222,15 @@ def test_a_pipe_gets_no_colour_whatever_is_forced(crawled: Shell) -> None:
 
 
 def test_a_table_on_a_terminal_fits_it(crawled: Shell) -> None:
-    code, shown = on_terminal(crawled, "jobs", "pages", "last", NO_COLOR="1")
+    code, screen = on_terminal(crawled, "jobs", "pages", "last", NO_COLOR="1")
 
-    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in shown.splitlines()]
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in screen.splitlines()]
     assert code == 0
     assert lines[0].split() == ["STATUS", "ERROR", "DEPTH", "BYTES", "URL"]
     assert all(len(line) <= 80 for line in lines)
 
 
-def test_no_terminal_obeys_what_was_crawled(shell: Shell, site: str) -> None:
+def test_control_sequences_of_a_site_never_reach_the_terminal(shell: Shell, site: str) -> None:
     evil = f"{site}/?\x1b[31m\x07\x9b2J"
     options = ("--text", "none", "--max-depth", "0", "--name", "\u202eevil \x9b31m", "-q")
     assert shell.run("crawl", evil, *FAST, *options).returncode == 0
@@ -242,12 +242,12 @@ def test_no_terminal_obeys_what_was_crawled(shell: Shell, site: str) -> None:
         assert not re.search("[\x07\x9b\u202e]|\x1b(?!\\[[0-9;]*m)", listed), style
 
 
-def test_deleting_asks_first(crawled: Shell) -> None:
-    code, shown = on_terminal(crawled, "jobs", "delete", "last", typed="no\n")
+def test_deleting_asks_for_confirmation(crawled: Shell) -> None:
+    code, screen = on_terminal(crawled, "jobs", "delete", "last", typed="no\n")
 
     assert code == 8
-    assert "Delete this job and all pages?" in shown
-    assert "nothing was deleted" in shown
+    assert "Delete this job and all pages?" in screen
+    assert "nothing was deleted" in screen
     assert crawled.job()["state"] == "completed"
 
 
@@ -268,18 +268,18 @@ def test_help_and_completion_do_not_wait_for_the_engine() -> None:
     assert ran.stdout == "[]\n"
 
 
-def test_the_version_is_told_in_three_ways(shell: Shell) -> None:
-    told = shell.fresh.run("version").stdout
+def test_the_version_is_printed_in_three_ways(shell: Shell) -> None:
+    text = shell.fresh.run("version").stdout
 
-    assert re.fullmatch(r"crawlyard \d+\.\d+\.\d+\S*\n", told)
-    assert shell.fresh.run("--version").stdout == told
-    found = shell.json("version")
-    assert isinstance(found, dict)
-    assert f"crawlyard {found['crawlyard']}\n" == told
+    assert re.fullmatch(r"crawlyard \d+\.\d+\.\d+\S*\n", text)
+    assert shell.fresh.run("--version").stdout == text
+    versions = shell.json("version")
+    assert isinstance(versions, dict)
+    assert f"crawlyard {versions['crawlyard']}\n" == text
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("jobs", "show", "no-such-id"), 3, "there is no job no-such-id"),
         (("jobs", "pause", "last"), 5, "cannot pause a job that is completed"),
@@ -314,17 +314,17 @@ def test_the_version_is_told_in_three_ways(shell: Shell) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_an_error_is_one_sentence_and_a_code(
-    crawled: Shell, words: tuple[str, ...], code: int, said: str
+    crawled: Shell, words: tuple[str, ...], code: int, message: str
 ) -> None:
     ran = crawled.run(*words)
 
     assert (ran.returncode, ran.stdout) == (code, "")
     assert ran.stderr.startswith("error: ")
-    assert said in ran.stderr
+    assert message in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
-def test_all_faults_of_a_job_are_named_by_a_line_each(crawled: Shell) -> None:
+def test_every_invalid_option_of_a_job_gets_a_line(crawled: Shell) -> None:
     for words, faults in (
         (
             ("crawl", "x", "--max-pages", "7", "--include", "re:(", "--spread", "999", "-d"),
@@ -350,7 +350,7 @@ def test_all_faults_of_a_job_are_named_by_a_line_each(crawled: Shell) -> None:
         assert all(fault in line for fault, line in zip(faults, lines, strict=True)), ran.stderr
 
 
-def test_all_values_that_cannot_be_read_are_named_by_a_line_each(crawled: Shell) -> None:
+def test_every_unparsable_value_gets_a_line(crawled: Shell) -> None:
     headers = ("--header", "Host: x", "--header", "no colon")
 
     ran = crawled.run("crawl", "https://a.example/", "--delay", "-1", *headers, "--scope", "all")
@@ -363,7 +363,7 @@ def test_all_values_that_cannot_be_read_are_named_by_a_line_each(crawled: Shell)
     assert all(option in line for option, line in zip(options, lines, strict=True)), ran.stderr
 
 
-def test_a_traceback_is_there_for_those_who_ask(crawled: Shell) -> None:
+def test_debug_prints_a_traceback(crawled: Shell) -> None:
     ran = crawled.fresh.run("jobs", "show", "no-such-id", "--debug")
 
     assert ran.returncode == 3
@@ -371,18 +371,18 @@ def test_a_traceback_is_there_for_those_who_ask(crawled: Shell) -> None:
     assert ran.stderr.splitlines()[-1] == "error: there is no job no-such-id"
 
 
-def test_what_does_not_exist_is_not_made_by_looking(shell: Shell) -> None:
+def test_reading_commands_create_no_data_directory(shell: Shell) -> None:
     listed = shell.run("jobs", "list", "--json")
-    shown = shell.run("jobs", "show", "last")
+    show = shell.run("jobs", "show", "last")
 
     assert (listed.returncode, listed.stdout) == (0, "[]\n")
-    assert (shown.returncode, shown.stdout) == (3, "")
-    assert "crawlyard-data does not exist" in shown.stderr
+    assert (show.returncode, show.stdout) == (3, "")
+    assert "crawlyard-data does not exist" in show.stderr
     assert list(shell.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["/proc/crawlyard", "a-file"])
-def test_an_unwritable_data_directory_is_told(shell: Shell, place: str) -> None:
+def test_an_unwritable_data_directory_is_reported(shell: Shell, place: str) -> None:
     (shell.folder / "a-file").write_text("")
 
     ran = shell.run("crawl", "https://example.org", "--data-dir", place)
@@ -391,7 +391,7 @@ def test_an_unwritable_data_directory_is_told(shell: Shell, place: str) -> None:
     assert f"{place}/crawlyard.db" in ran.stderr
 
 
-def test_bad_settings_say_where_they_are_from(shell: Shell) -> None:
+def test_invalid_settings_name_their_source(shell: Shell) -> None:
     (shell.folder / "crawlyard.toml").write_text("lease = 3\n")
 
     by_file = shell.run("jobs", "list")
@@ -414,7 +414,9 @@ def test_a_port_that_refuses_fails_the_job_and_says_why(either: Shell) -> None:
     assert "127.0.0.1" in json.loads(ran.stdout)["detail"]
 
 
-def test_a_second_crawl_with_a_unique_key_shows_the_first_and_ends_as_it(either: Shell) -> None:
+def test_a_second_crawl_with_a_unique_key_reports_the_first_and_its_exit_code(
+    either: Shell,
+) -> None:
     words = ("crawl", "http://127.0.0.1:9/", "--allow-private", "--unique-key", "dead")
     first = either.run(*words, "--json")
     job = json.loads(first.stdout)["id"]
@@ -434,14 +436,14 @@ def test_a_second_crawl_with_a_unique_key_shows_the_first_and_ends_as_it(either:
 
 
 def test_too_many_errors_have_a_code_of_their_own(either: Shell) -> None:
-    with a_site("--pages", "60") as url:
+    with demo_site("--pages", "60") as url:
         ran = either.run("crawl", url, *FAST, "--max-errors", "1")
 
     assert ran.returncode == 12
     assert "stopped at its error limit: " in ran.stderr
 
 
-def test_a_job_waits_for_its_next_attempt_until_it_is_told_to_run_now(shell: Shell) -> None:
+def test_a_job_waits_for_its_next_attempt_until_retry_now(shell: Shell) -> None:
     words = ("--attempts", "3", "--retry-wait", "2h", "--max-errors", "1", "--ignore-robots")
     secret = ("--header", "Authorization: pw123")
     shell.run("crawl", "-d", "http://127.0.0.1:9/", "--allow-private", *words, *secret)
@@ -466,15 +468,15 @@ def test_a_job_waits_for_its_next_attempt_until_it_is_told_to_run_now(shell: She
 
 
 def test_counts_by_a_tag_stop_at_ten_thousand(shell: Shell) -> None:
-    made = shell.run("crawl", "https://docs.example.org/", "--detach", "--tag", "mass", "-q")
+    submitted = shell.run("crawl", "https://docs.example.org/", "--detach", "--tag", "mass", "-q")
     engine = create_engine(f"sqlite:///{shell.folder / 'crawlyard-data' / 'crawlyard.db'}")
     with engine.begin() as connection:
-        copy_job(connection, made.stdout.strip(), 10_010)
+        copy_job(connection, submitted.stdout.strip(), 10_010)
     engine.dispose()
 
-    asked = ("jobs", "counts", "--tag", "mass", "-o")
-    table = [line.split() for line in shell.run(*asked, "table").stdout.splitlines()]
-    plain = shell.run(*asked, "plain").stdout.splitlines()
+    counts = ("jobs", "counts", "--tag", "mass", "-o")
+    table = [line.split() for line in shell.run(*counts, "table").stdout.splitlines()]
+    plain = shell.run(*counts, "plain").stdout.splitlines()
 
     assert [table[0], table[1], table[-1]] == [
         ["waiting", "10,000+"], ["running", "0+"], ["total", "10,000+"],
@@ -489,7 +491,7 @@ def test_a_worker_runs_one_job_at_least(shell: Shell) -> None:
     assert "expected 1 to 256, got 0" in ran.stderr
 
 
-def test_a_damaged_page_fails_no_list_search_or_export_and_goes_with_its_job(
+def test_a_damaged_page_breaks_no_list_search_or_export_and_is_deleted_with_its_job(
     shell: Shell, site: str
 ) -> None:
     assert shell.run("crawl", site, *FAST, "--max-pages", "5").returncode == 0
@@ -507,8 +509,8 @@ def test_a_damaged_page_fails_no_list_search_or_export_and_goes_with_its_job(
     ]
 
     error = {"kind": "internal", "detail": "damaged: its row cannot be read (extracted)"}
-    for shown in (listed, searched):
-        pages = [page for page in json.loads(shown.stdout) if page["error"]]
+    for command in (listed, searched):
+        pages = [page for page in json.loads(command.stdout) if page["error"]]
         assert [(page["id"], page["error"]) for page in pages] == [(2, error)]
     assert [ran.returncode for ran in (listed, searched, words, *exports)] == [0] * 7, exports
     exported = records(shell.folder / "pages.jsonl")
@@ -527,20 +529,22 @@ def test_a_job_whose_row_is_damaged_stops_no_command_and_can_be_deleted(shell: S
         database.commit()
 
     before = shell.run("jobs", "list")
-    shown = shell.run("jobs", "show", ids[0])
+    detail = shell.run("jobs", "show", ids[0])
     worked = shell.run("work", "--drain")
     after = shell.run("jobs", "list")
     health = shell.run("health")
     deleted = shell.run("jobs", "delete", ids[0], "--yes")
 
-    told = f"job {ids[0]} is damaged and cannot run; delete it with: crawlyard jobs delete {ids[0]}"
+    notice = (
+        f"job {ids[0]} is damaged and cannot run; delete it with: crawlyard jobs delete {ids[0]}"
+    )
     assert [line.split("\t")[:2] for line in before.stdout.splitlines()] == [
         ["pending", ids[1]],
         ["damaged", ids[0]],
     ]
-    assert "spec: urls: Expected `array`, got `str`" in shown.stdout
+    assert "spec: urls: Expected `array`, got `str`" in detail.stdout
     assert worked.returncode == 0, worked.stderr
     assert [line.split("\t")[0] for line in after.stdout.splitlines()] == ["failed", "damaged"]
-    assert (told in before.stderr, told in health.stderr, health.returncode) == (True, True, 0)
+    assert (notice in before.stderr, notice in health.stderr, health.returncode) == (True, True, 0)
     assert deleted.returncode == 0, deleted.stderr
     assert ids[0] not in shell.run("jobs", "list").stdout

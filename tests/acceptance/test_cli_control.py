@@ -1,4 +1,4 @@
-"""What is stopped, from here or from elsewhere, and goes on."""
+"""Stopping, resuming and changing running jobs, from this process or another."""
 
 import json
 import re
@@ -15,22 +15,22 @@ from tests.acceptance.shell import (
     MANY,
     SLOW,
     Shell,
-    a_site,
-    asked_twice,
+    demo_site,
+    pages_requested_twice,
     records,
-    rest,
     until,
     until_stored,
+    wait_for_exit,
 )
 from tests.site import read_log
 
 
-def test_ctrl_c_pauses_and_the_printed_command_goes_on(shell: Shell, slow_site: str) -> None:
+def test_ctrl_c_pauses_and_the_printed_command_resumes(shell: Shell, slow_site: str) -> None:
     words = ("crawl", slow_site, *SLOW, "--data-dir", "my data", "--out", "pages.jsonl")
     with shell.fresh.started(*words) as process:
         until(process, "running")
         process.send_signal(signal.SIGINT)
-        code, out, err = rest(process)
+        code, out, err = wait_for_exit(process)
 
     assert (code, out) == (130, "")
     command = shlex.split(err.splitlines()[-1])
@@ -45,18 +45,18 @@ def test_ctrl_c_pauses_and_the_printed_command_goes_on(shell: Shell, slow_site: 
     assert resumed.returncode == 0, resumed.stderr
     urls = [record["url"] for record in records(shell.folder / "pages.jsonl")]
     assert len(urls) == len(set(urls)) == MANY
-    assert asked_twice(shell) == []
+    assert pages_requested_twice(shell) == []
 
 
 def test_a_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
     shell = Shell(tmp_path, {"CRAWLYARD_SHUTDOWN_S": "60"})
     with (
-        a_site("--latency-ms", "25000", "--plain") as url,
+        demo_site("--latency-ms", "25000", "--plain") as url,
         shell.fresh.started("crawl", url, *FAST, "--ignore-robots") as process,
     ):
         until(process, "running")
         process.send_signal(signal.SIGINT)
-        until(process, "stopping; once more quits at once")
+        until(process, "stopping; press Ctrl-C again to quit at once")
         signals = 0
         while process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -75,7 +75,7 @@ def test_sigterm_pauses_too(shell: Shell, slow_site: str) -> None:
     with shell.fresh.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
         process.terminate()
-        code, _, err = rest(process)
+        code, _, err = wait_for_exit(process)
 
     assert code == 143
     assert "nothing is lost" in err
@@ -83,12 +83,12 @@ def test_sigterm_pauses_too(shell: Shell, slow_site: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_crawl_goes_on_where_it_was(shell: Shell, slow_site: str) -> None:
+def test_a_killed_crawl_resumes_where_it_stopped(shell: Shell, slow_site: str) -> None:
     with shell.fresh.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
-        asked(shell, 10)
+        until_requested(shell, 10)
         process.kill()
-        rest(process)
+        wait_for_exit(process)
 
     resumed = shell.run("jobs", "resume", "last", "--watch", "--out", "pages.jsonl")
 
@@ -102,18 +102,18 @@ def test_a_crawl_shares_its_store_with_a_worker(shell: Shell, slow_site: str) ->
         until(worker, "runs up to")
         crawled = shell.run("crawl", slow_site, *SLOW, "--out", "-")
         worker.terminate()
-        code, _, _ = rest(worker)
+        code, _, _ = wait_for_exit(worker)
 
     assert (crawled.returncode, code) == (0, 0)
     assert len(crawled.stdout.splitlines()) == MANY
-    assert asked_twice(shell) == []
+    assert pages_requested_twice(shell) == []
 
 
-def test_a_pause_from_elsewhere_ends_the_crawl(either: Shell, slow_site: str) -> None:
+def test_a_pause_from_another_process_ends_the_crawl(either: Shell, slow_site: str) -> None:
     with either.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
         paused = either.run("jobs", "pause", "last")
-        code, out, err = rest(process)
+        code, out, err = wait_for_exit(process)
 
     assert paused.returncode == 0
     assert (code, out) == (0, "")
@@ -121,11 +121,11 @@ def test_a_pause_from_elsewhere_ends_the_crawl(either: Shell, slow_site: str) ->
     assert "crawlyard jobs resume" in err
 
 
-def test_a_cancel_from_elsewhere_ends_the_crawl(either: Shell, slow_site: str) -> None:
+def test_a_cancel_from_another_process_ends_the_crawl(either: Shell, slow_site: str) -> None:
     with either.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
         either.run("jobs", "cancel", "last")
-        code, _, err = rest(process)
+        code, _, err = wait_for_exit(process)
 
     assert code == 11
     assert re.search(r"stopped: \d+ of \d+ found in", err)
@@ -141,13 +141,15 @@ def test_a_running_job_can_be_read_and_changed(either: Shell, slow_site: str) ->
         until_stored(either)
         changed = either.run("jobs", "set", "last", "limits.pages=150", "priority=high", "--json")
         exported = either.run("jobs", "export", "last")
-        code, out, _ = rest(process)
+        code, out, _ = wait_for_exit(process)
 
     assert json.loads(changed.stdout)["spec"]["priority"] == "high"
     assert len(exported.stdout.splitlines()) > 0
     job = json.loads(out)
     assert (code, job["state_reason"]) == (0, "limit_pages")
-    assert 150 <= job["usage"]["pages"] < 190  # more than 150, if it had those already
+    assert (
+        150 <= job["usage"]["pages"] < 190
+    )  # more than 150 if they were fetched before the change
 
 
 def test_a_detached_job_is_run_by_a_worker_and_watched(shell: Shell, slow_site: str) -> None:
@@ -158,18 +160,18 @@ def test_a_detached_job_is_run_by_a_worker_and_watched(shell: Shell, slow_site: 
         with shell.started("jobs", "watch", job_id) as watcher:
             until(watcher, "running")
             watcher.send_signal(signal.SIGINT)
-            code, out, err = rest(watcher)
+            code, out, err = wait_for_exit(watcher)
         watched = shell.run("jobs", "watch", job_id[-8:])
-        drained, _, _ = rest(worker)
+        drained, _, _ = wait_for_exit(worker)
 
     assert (code, out) == (130, "")
     assert "the job goes on" in err
     assert (watched.returncode, drained) == (0, 0)
     assert "completed in" in watched.stderr
-    assert asked_twice(shell) == []
+    assert pages_requested_twice(shell) == []
 
 
-def test_a_worker_that_drains_says_how_many_jobs_it_leaves_and_why(shell: Shell) -> None:
+def test_a_draining_worker_reports_how_many_jobs_it_leaves_and_why(shell: Shell) -> None:
     for tag in ((), (), ("--worker-tag", "eu")):
         shell.run("crawl", "-d", "-q", "http://127.0.0.1:9/", *FAST, *tag)
     shell.run("users", "set", "local", "--max-running", "0")
@@ -185,12 +187,12 @@ def test_a_worker_that_drains_says_how_many_jobs_it_leaves_and_why(shell: Shell)
     assert shell.run("jobs", "list", "--state", "pending", "-q").stdout.count("\n") == 3
 
 
-def test_a_worker_that_is_stopped_gives_its_jobs_back(shell: Shell, slow_site: str) -> None:
+def test_a_stopped_worker_releases_its_jobs(shell: Shell, slow_site: str) -> None:
     shell.run("crawl", slow_site, *SLOW, "-d", "-q")
     with shell.started("work") as worker, shell.started("jobs", "watch", "last") as watcher:
         until(watcher, "running")
         worker.terminate()
-        code, _, _ = rest(worker)
+        code, _, _ = wait_for_exit(worker)
         until(watcher, "waiting (its worker was shut down)")
 
     assert code == 0
@@ -214,7 +216,7 @@ def test_ids_come_from_stdin_and_one_failure_does_not_stop_the_rest(
 
 
 def test_failed_urls_are_tried_again_in_the_same_job(either: Shell) -> None:
-    with a_site("--pages", "20") as url:
+    with demo_site("--pages", "20") as url:
         either.run("crawl", url, *FAST)
         again = either.run("jobs", "retry", "last", "--kind", "http_4xx", "--watch", "--json")
         fresh = either.run("jobs", "retry", "last", "--json")
@@ -234,7 +236,7 @@ def test_a_deleted_job_is_gone(either: Shell, site: str) -> None:
     assert either.run("jobs", "show", "last").returncode == 3
 
 
-def test_the_demo_needs_nothing_and_says_what_to_do_next(shell: Shell) -> None:
+def test_the_demo_needs_no_setup_and_prints_the_next_steps(shell: Shell) -> None:
     ran = shell.run("demo", "--pages", "40")
 
     assert (ran.returncode, ran.stdout) == (0, "")
@@ -244,13 +246,13 @@ def test_the_demo_needs_nothing_and_says_what_to_do_next(shell: Shell) -> None:
     assert len(listed.stdout.splitlines()) == 42
 
 
-def asked(shell: Shell, times: int) -> None:
-    """Return once the slow site was asked so often."""
+def until_requested(shell: Shell, times: int) -> None:
+    """Return once the slow site has received *times* requests."""
     log = shell.folder / "hits.jsonl"
     while not log.exists() or len(read_log(log)) < times:
         sleep(0.02)
 
 
 def _hint(text: str, words: str) -> str:
-    """Return the command that a hint proposes."""
+    """Return the command suggested by a hint."""
     return next(line.strip() for line in text.splitlines() if words in line)

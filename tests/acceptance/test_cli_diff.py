@@ -5,7 +5,7 @@ import json
 import pytest
 
 from crawlyard.demo.site import DemoSite
-from tests.acceptance.shell import FAST, Shell, a_site
+from tests.acceptance.shell import FAST, Shell, demo_site
 
 PAGES = 60
 HERE = ("--data-dir", "crawlyard-demo")
@@ -13,7 +13,7 @@ HERE = ("--data-dir", "crawlyard-demo")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, str]:
-    """A folder in which the demo site was crawled in both editions, and the first job."""
+    """A folder with crawls of both editions of the demo site, and the first job's id."""
     shell = Shell(tmp_path_factory.mktemp("demo"))
     ran = shell.run("demo", "--twice", "--pages", str(PAGES))
     assert ran.returncode == 0, ran.stderr
@@ -21,16 +21,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, str]:
     return shell, hint.split()[2]
 
 
-def test_each_page_that_was_edited_is_listed_and_no_other(demo: tuple[Shell, str]) -> None:
+def test_exactly_the_edited_pages_are_listed(demo: tuple[Shell, str]) -> None:
     shell, first = demo
     site = DemoSite(pages=PAGES, edition=2)
 
     ran = shell.run("diff", first, "last", *HERE, "-o", "json")
 
-    found = json.loads(ran.stdout)
-    root = next(c["url"] for c in found if c["kind"] == "new").removesuffix("/news.html")
+    changes = json.loads(ran.stdout)
+    root = next(c["url"] for c in changes if c["kind"] == "new").removesuffix("/news.html")
     kinds: dict[str, set[str]] = {}
-    for change in found:
+    for change in changes:
         kinds.setdefault(change["kind"], set()).add(change["url"].removeprefix(root))
     edits = site.edits
     assert kinds == {
@@ -39,7 +39,7 @@ def test_each_page_that_was_edited_is_listed_and_no_other(demo: tuple[Shell, str
         "gone": edits.removed,
         "moved": set(edits.moved),
     }
-    moved = {c["url"]: c["moved_to"] for c in found if c["kind"] == "moved"}
+    moved = {c["url"]: c["moved_to"] for c in changes if c["kind"] == "moved"}
     assert moved == {f"{root}{old}": f"{root}{new}" for old, new in edits.moved.items()}
     changed = len(edits.changed)
     assert ran.stderr == (
@@ -61,7 +61,7 @@ def test_one_page_is_shown_line_by_line(demo: tuple[Shell, str]) -> None:
     assert noise.returncode == 0
 
 
-def test_what_cannot_be_compared_is_refused_by_the_names_of_options(
+def test_invalid_comparisons_name_the_option(
     demo: tuple[Shell, str],
 ) -> None:
     shell, first = demo
@@ -73,21 +73,21 @@ def test_what_cannot_be_compared_is_refused_by_the_names_of_options(
         (first, "last", "--page", "x", "--only", "gone"): "--only: picks pages of a list",
         (first, "nightly@previous"): "there is no schedule nightly",
     }
-    for words, said in refused.items():
+    for words, message in refused.items():
         ran = shell.run("diff", *words, *HERE)
-        assert (ran.returncode != 0, said in ran.stderr) == (True, True), ran.stderr
+        assert (ran.returncode != 0, message in ran.stderr) == (True, True), ran.stderr
 
 
 @pytest.mark.slow
 def test_the_runs_of_a_schedule_are_compared_as_they_end(shell: Shell) -> None:
-    with a_site("--pages", "9", "--plain") as url:
+    with demo_site("--pages", "9", "--plain") as url:
         port = url.rstrip("/").rpartition(":")[2]
         shell.run("schedules", "create", "site", "--when", "@yearly", url, *FAST)
         alone = shell.run("diff", "site@previous", "site@last")
         shell.run("schedules", "run", "site", "-q")
         shell.run("work", "--drain")
         once = shell.run("diff", "site@previous", "site@last")
-    with a_site("--pages", "9", "--plain", "--edition", "2", "--port", port):
+    with demo_site("--pages", "9", "--plain", "--edition", "2", "--port", port):
         shell.run("schedules", "run", "site", "-q")
         shell.run("work", "--drain")
 

@@ -1,4 +1,4 @@
-"""`crawlyard schedules explain`: what it writes, and that it needs nothing and leaves nothing."""
+"""`crawlyard schedules explain`: its output; it needs no data directory and creates none."""
 
 import json
 import re
@@ -10,17 +10,17 @@ from tests.acceptance.shell import Shell
 SPRING = ("--tz", "Europe/Berlin", "--from", "2027-03-26T12:00", "-n", "3")
 
 
-def explained(shell: Shell, *words: str) -> tuple[str, str]:
-    """Return what goes to stdout and what to stderr."""
+def explain(shell: Shell, *words: str) -> tuple[str, str]:
+    """Return stdout and stderr of the command."""
     ran = shell.run("schedules", "explain", *words)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout, ran.stderr
 
 
 def test_a_table_has_local_times_and_marks_the_clock_change(shell: Shell) -> None:
-    out, told = explained(shell, "30 2 * * *", *SPRING, "-o", "table")
+    out, summary = explain(shell, "30 2 * * *", *SPRING, "-o", "table")
 
-    assert told == "At 02:30 every day (Europe/Berlin)\n"
+    assert summary == "At 02:30 every day (Europe/Berlin)\n"
     assert [line.rstrip() for line in out.splitlines()] == [
         "LOCAL TIME            ZONE      IN  REMARK",
         "Sat 2027-03-27 02:30  CET   14h30m",
@@ -30,7 +30,7 @@ def test_a_table_has_local_times_and_marks_the_clock_change(shell: Shell) -> Non
 
 
 def test_a_pipe_gets_lines_of_columns(shell: Shell) -> None:
-    out, _ = explained(shell, "30 2 * * *", *SPRING)
+    out, _ = explain(shell, "30 2 * * *", *SPRING)
 
     change = "in place of 02:30: the clocks go forward"
     assert out.splitlines() == [
@@ -40,12 +40,12 @@ def test_a_pipe_gets_lines_of_columns(shell: Shell) -> None:
     ]
 
 
-def test_json_is_all_there_is_to_say(shell: Shell) -> None:
-    out, told = explained(
+def test_json_holds_the_whole_timetable(shell: Shell) -> None:
+    out, summary = explain(
         shell, "at 2027-10-31T02:30", "--tz", "Europe/Berlin", "--from", "2027-10-31", "--json"
     )
 
-    assert told == ""
+    assert summary == ""
     assert json.loads(out) == {
         "object": "timetable",
         "when": "at 2027-10-31T02:30",
@@ -64,45 +64,45 @@ def test_json_is_all_there_is_to_say(shell: Shell) -> None:
     }
 
 
-def test_without_a_start_it_tells_what_comes_from_now_on(shell: Shell) -> None:
-    out, told = explained(shell, "every 6h", "-n", "2", "-q")
+def test_without_a_start_the_instants_begin_now(shell: Shell) -> None:
+    out, summary = explain(shell, "every 6h", "-n", "2", "-q")
 
-    assert told == ""
+    assert summary == ""
     assert len(out.splitlines()) == 2
     assert re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00\n){2}", out)
 
 
-def test_what_never_comes_again_is_told(shell: Shell) -> None:
-    out, told = explained(shell, "at 2020-01-01T08:00", "--from", "2027-01-01T08:00Z")
+def test_a_schedule_with_no_run_left_is_reported(shell: Shell) -> None:
+    out, summary = explain(shell, "at 2020-01-01T08:00", "--from", "2027-01-01T08:00Z")
 
     assert out == ""
-    assert told.splitlines() == [
+    assert summary.splitlines() == [
         "Once, at 2020-01-01 08:00 UTC (UTC)",
-        "it is not due any more after Fri 2027-01-01 08:00",
+        "no runs after Fri 2027-01-01 08:00",
     ]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["0 24 * * *"], "error: WHEN: hour 24 is out of 0-23, at position 2"),
         (
             ["@daily", "--tz", "Berlin"],
-            "error: --tz: there is no time zone 'Berlin'; did you mean Europe/Berlin?",
+            "error: --tz: unknown time zone 'Berlin'; did you mean Europe/Berlin?",
         ),
         (["@daily", "--from", "now"], "error: --from: expected an instant such as 2027-03-27"),
         (["@daily", "-n", "1001"], "error: -n: expected at most 1,000, got 1,001"),
         (["@daily", "-n", "many"], "error: invalid value for '-n': expected a whole number"),
     ],
 )
-def test_what_cannot_be_is_a_usage_error(shell: Shell, words: list[str], told: str) -> None:
+def test_invalid_values_are_usage_errors(shell: Shell, words: list[str], message: str) -> None:
     ran = shell.run("schedules", "explain", *words)
 
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith(told)
+    assert ran.stderr.startswith(message)
 
 
-def test_it_leaves_nothing_behind(shell: Shell) -> None:
-    explained(shell, "@daily")
+def test_explain_creates_no_files(shell: Shell) -> None:
+    explain(shell, "@daily")
 
     assert list(shell.folder.iterdir()) == []

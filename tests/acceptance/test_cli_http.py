@@ -1,4 +1,4 @@
-"""What the command line does over HTTP alone, and what accounts do here and there."""
+"""Commands that need a server, and accounts in a local yard and over HTTP."""
 
 import json
 import re
@@ -19,14 +19,14 @@ from tests.acceptance.shell import (
     MINUTE,
     SLOW,
     Shell,
-    emptied,
+    draining_stderr,
     environment,
-    rest,
     serving,
     until,
+    wait_for_exit,
 )
 
-NOBODY = {"CRAWLYARD_SERVER": "http://127.0.0.1:9", "CRAWLYARD_TOKEN": "cyt_x"}
+UNREACHABLE = {"CRAWLYARD_SERVER": "http://127.0.0.1:9", "CRAWLYARD_TOKEN": "cyt_x"}
 ENGINE = ("httptools", "turbohtml", "can_ada", "isal")
 SERVER = ("starlette", "uvicorn", "prometheus_client")
 STORE = ("sqlalchemy", "alembic", "crawlyard.yard", "crawlyard.store.open")
@@ -39,14 +39,14 @@ def yard(tmp_path_factory: pytest.TempPathFactory, somewhere: Somewhere) -> Iter
         yield shell
 
 
-def one(shell: Shell, *words: str) -> dict[str, Any]:
-    """Return what a command writes as one object."""
-    found = shell.json(*words)
-    assert isinstance(found, dict)
-    return found
+def json_object(shell: Shell, *words: str) -> dict[str, Any]:
+    """Return the JSON object that a command writes."""
+    answer = shell.json(*words)
+    assert isinstance(answer, dict)
+    return answer
 
 
-def test_a_token_is_made_used_and_revoked(either: Shell) -> None:
+def test_a_token_is_created_listed_and_revoked(either: Shell) -> None:
     secret = either.run("tokens", "create", "laptop", "--scope", "jobs:read", "--expires", "2h")
     listed = either.run("tokens", "list", "-o", "plain")
     revoked = either.run("tokens", "revoke", "laptop")
@@ -58,32 +58,36 @@ def test_a_token_is_made_used_and_revoked(either: Shell) -> None:
     assert (revoked.returncode, again.returncode) == (0, 3)
 
 
-def test_a_token_that_lists_none_revokes_itself_by_its_id(yard: Shell) -> None:
-    made = one(yard, "tokens", "create", "narrow", "--scope", "workers:read")
-    narrow = Shell(yard.folder, {**yard.env, "CRAWLYARD_TOKEN": made["token"]})
+def test_a_token_without_tokens_read_can_revoke_itself_by_id(yard: Shell) -> None:
+    created = json_object(yard, "tokens", "create", "narrow", "--scope", "workers:read")
+    narrow = Shell(yard.folder, {**yard.env, "CRAWLYARD_TOKEN": created["token"]})
 
     listed = narrow.run("tokens", "list")
     by_name = narrow.run("tokens", "revoke", "narrow")
-    revoked = narrow.run("tokens", "revoke", made["id"])
+    revoked = narrow.run("tokens", "revoke", created["id"])
     again = narrow.run("whoami")
 
     assert (listed.returncode, by_name.returncode) == (4, 4), listed.stderr
     assert "tokens:read" in listed.stderr
     assert "tokens:write" in by_name.stderr
-    assert (revoked.returncode, revoked.stderr) == (0, f"revoked: {made['id']}\n")
+    assert (revoked.returncode, revoked.stderr) == (0, f"revoked: {created['id']}\n")
     assert again.returncode == 4
 
 
-def test_users_have_roles_quotas_and_an_end(either: Shell) -> None:
-    made = one(either, "users", "create", "ada", "--role", "viewer", "--max-running", "2")
-    changed = one(either, "users", "set", "ada", "--max-pages", "10", "--max-duration", "1h")
-    freed = one(either, "users", "set", "ada", "--max-running", "none")
-    off = one(either, "users", "disable", "ada")
-    on = one(either, "users", "enable", "ada")
+def test_users_have_roles_and_quotas_and_can_be_disabled(either: Shell) -> None:
+    created = json_object(
+        either, "users", "create", "ada", "--role", "viewer", "--max-running", "2"
+    )
+    changed = json_object(
+        either, "users", "set", "ada", "--max-pages", "10", "--max-duration", "1h"
+    )
+    freed = json_object(either, "users", "set", "ada", "--max-running", "none")
+    off = json_object(either, "users", "disable", "ada")
+    on = json_object(either, "users", "enable", "ada")
     nothing = either.run("users", "set", "ada")
     missing = either.run("users", "set", "bob", "--role", "admin")
 
-    assert (made["role"], made["quota"]["running"]) == ("viewer", 2)
+    assert (created["role"], created["quota"]["running"]) == ("viewer", 2)
     ceilings = {"pages": 10, "bytes": None, "duration_s": 3600, "errors": None, "render_s": None}
     assert (changed["quota"]["running"], changed["quota"]["ceilings"]) == (2, ceilings)
     assert (freed["quota"]["running"], freed["quota"]["ceilings"]) == (None, ceilings)
@@ -96,28 +100,28 @@ def test_grants_are_shown_and_changed_one_by_one(shell: Shell) -> None:
     token = shell.run("tokens", "create", "tests").stdout.strip()
     with serving(shell, token, "--no-worker") as asking:
         words = ("crawl", "-d", "http://127.0.0.1:1/", "--allow-private", "--ignore-robots")
-        before = one(asking, "settings", "grants")
+        before = json_object(asking, "settings", "grants")
         refused = asking.run(*words)
         advised = re.findall(r"crawlyard (settings grants .*)", refused.stderr)
         granted = asking.run(*advised[0].split())
-        taken = asking.run(*words)
-        less = one(asking, "settings", "grants", "--no-ignore-robots")
+        submitted = asking.run(*words)
+        less = json_object(asking, "settings", "grants", "--no-ignore-robots")
     here = shell.run("settings", "grants", "-o", "plain")
 
     assert before["effective"] == {"addresses": False, "private": False, "ignore_robots": False}
     assert refused.returncode == 4
     assert advised == ["settings grants --private --ignore-robots"]
     assert granted.stderr == "granted: private, ignore_robots\n"
-    assert taken.returncode == 0, taken.stderr
+    assert submitted.returncode == 0, submitted.stderr
     assert less["effective"] == {"addresses": False, "private": True, "ignore_robots": False}
     assert here.stdout.splitlines()[:3] == ["addresses\tno", "private\tyes", "ignore robots\tno"]
 
 
-def test_who_asks_and_what_goes_on_is_told(either: Shell) -> None:
-    either.run("users", "create", "ada")  # so that there is a yard
-    me = one(either, "whoami")
+def test_whoami_health_and_stats_describe_a_yard(either: Shell) -> None:
+    either.run("users", "create", "ada")  # creates the yard
+    me = json_object(either, "whoami")
     health = either.run("health")
-    stats = one(either, "stats", "--since", "7d")
+    stats = json_object(either, "stats", "--since", "7d")
     hosts = either.run("hosts", "list", "--json")
     ops = either.run("ops", "list", "--json")
     workers = either.run("workers", "list", "-q")
@@ -132,11 +136,11 @@ def test_who_asks_and_what_goes_on_is_told(either: Shell) -> None:
     assert either.run("workers", "forget", "no-such-id").returncode == 3
 
 
-def test_a_job_is_looked_at_closely(crawled: Shell) -> None:
+def test_the_details_of_a_job_can_be_read(crawled: Shell) -> None:
     url = str(crawled.job()["spec"]["urls"][0])  # type: ignore[index]  # JSON
-    why = one(crawled, "jobs", "why", "last", url)
-    counts = one(crawled, "jobs", "counts", "--tag", "a")
-    config = one(crawled, "jobs", "config", "last")
+    why = json_object(crawled, "jobs", "why", "last", url)
+    counts = json_object(crawled, "jobs", "counts", "--tag", "a")
+    config = json_object(crawled, "jobs", "config", "last")
     log = crawled.run("jobs", "log", "last", "-o", "jsonl")
     frontier = crawled.run("jobs", "frontier", "last")
     waiting = ("jobs", "wait", "last", "--timeout", "10s")
@@ -154,20 +158,20 @@ def test_a_job_is_looked_at_closely(crawled: Shell) -> None:
     assert refused.returncode == 5
 
 
-def test_jobs_are_waited_for_in_any_format(crawled: Shell) -> None:
+def test_jobs_wait_writes_any_format(crawled: Shell) -> None:
     job = crawled.job()
     once, twice = (("jobs", "wait", *("last",) * times) for times in (1, 2))
 
-    told = [crawled.run(*once, *style) for style in ((), ("-o", "plain"), ("-o", "csv"))]
+    outputs = [crawled.run(*once, *style) for style in ((), ("-o", "plain"), ("-o", "csv"))]
     listed = crawled.json(*twice, "--fields", "id")
-    gone = crawled.run(*once, "none", "--json")
+    missing = crawled.run(*once, "none", "--json")
 
-    assert [ran.stdout.count(str(job["id"])) for ran in told] == [0, 1, 1]
-    assert one(crawled, *once)["id"] == job["id"]
-    assert told[1].stdout == crawled.run("jobs", "list", "-o", "plain").stdout
-    assert told[2].stdout == crawled.run("jobs", "list", "-o", "csv").stdout
-    assert listed == {"id": job["id"]}  # a job that is named twice is one
-    assert (gone.returncode, gone.stdout) == (3, "")
+    assert [ran.stdout.count(str(job["id"])) for ran in outputs] == [0, 1, 1]
+    assert json_object(crawled, *once)["id"] == job["id"]
+    assert outputs[1].stdout == crawled.run("jobs", "list", "-o", "plain").stdout
+    assert outputs[2].stdout == crawled.run("jobs", "list", "-o", "csv").stdout
+    assert listed == {"id": job["id"]}  # a job named twice is waited for once
+    assert (missing.returncode, missing.stdout) == (3, "")
 
 
 def test_a_token_may_come_from_a_file(yard: Shell, tmp_path: Path) -> None:
@@ -180,8 +184,8 @@ def test_a_token_may_come_from_a_file(yard: Shell, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("jobs", "list"), ("health",), ("crawl", "https://a.example/")])
-def test_a_server_that_does_not_answer_has_a_code(shell: Shell, words: tuple[str, ...]) -> None:
-    ran = shell.run(*words, env=NOBODY)
+def test_an_unreachable_server_has_its_exit_code(shell: Shell, words: tuple[str, ...]) -> None:
+    ran = shell.run(*words, env=UNREACHABLE)
 
     assert (ran.returncode, ran.stdout) == (6, "")
     assert "http://127.0.0.1:9 cannot be reached" in ran.stderr
@@ -189,7 +193,7 @@ def test_a_server_that_does_not_answer_has_a_code(shell: Shell, words: tuple[str
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("work", "--server", "http://127.0.0.1:9"), 2, "--server"),
         (("serve", "--server", "http://127.0.0.1:9"), 2, "leave the server out"),
@@ -198,18 +202,18 @@ def test_a_server_that_does_not_answer_has_a_code(shell: Shell, words: tuple[str
         (("api", "GET", "jobs"), 2, "--server"),
     ],
 )
-def test_what_makes_no_sense_with_or_without_a_server_is_said(
-    shell: Shell, words: tuple[str, ...], code: int, said: str
+def test_options_that_conflict_with_a_server_are_refused(
+    shell: Shell, words: tuple[str, ...], code: int, message: str
 ) -> None:
     ran = shell.run(*words, env={"CRAWLYARD_TOKEN": "cyt_x"})
 
     assert (ran.returncode, ran.stdout) == (code, "")
-    assert said in ran.stderr
+    assert message in ran.stderr
 
 
-def test_any_request_can_be_made(yard: Shell) -> None:
-    made = yard.run("api", "POST", "jobs", "-F", 'urls=["https://a.example/"]', "-F", "name=raw")
-    job = json.loads(made.stdout)
+def test_api_sends_any_request(yard: Shell) -> None:
+    created = yard.run("api", "POST", "jobs", "-F", 'urls=["https://a.example/"]', "-F", "name=raw")
+    job = json.loads(created.stdout)
     changes = json.dumps({"priority": "high"})
     patched = yard.run("api", "PATCH", f"jobs/{job['id']}", "--input", "-", stdin=changes)
     listed = yard.run("api", "GET", "jobs", "-F", "limit=1", "-i")
@@ -223,60 +227,62 @@ def test_any_request_can_be_made(yard: Shell) -> None:
     assert json.loads(refused.stdout)["code"] == "not_found"
 
 
-def test_a_list_is_read_to_its_end(yard: Shell) -> None:
+def test_paginate_reads_a_list_to_its_end(yard: Shell) -> None:
     for name in ("first", "second", "third"):
         yard.run("crawl", "-d", "https://a.example/", "--name", name)
 
     words = ("api", "GET", "jobs", "-F", "limit=1", "-F", "fields=spec.name", "--paginate")
     ran = yard.run(*words)
-    asked = yard.run("api", "GET", "jobs?limit=1&fields=spec.name&q=ir", "--paginate")
+    matching = yard.run("api", "GET", "jobs?limit=1&fields=spec.name&q=ir", "--paginate")
 
-    told = [json.loads(line) for line in ran.stdout.splitlines()]
-    found = [json.loads(line)["spec"]["name"] for line in asked.stdout.splitlines()]
-    assert sorted(found) == ["first", "third"]
-    assert [job["spec"]["name"] for job in told][:3] == ["third", "second", "first"]
-    assert all(set(job) == {"spec"} and set(job["spec"]) == {"name"} for job in told)
+    jobs = [json.loads(line) for line in ran.stdout.splitlines()]
+    names = [json.loads(line)["spec"]["name"] for line in matching.stdout.splitlines()]
+    assert sorted(names) == ["first", "third"]
+    assert [job["spec"]["name"] for job in jobs][:3] == ["third", "second", "first"]
+    assert all(set(job) == {"spec"} and set(job["spec"]) == {"name"} for job in jobs)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("POST", "jobs"), "goes with GET"),
         (("GET", "jobs", "-i"), "without --include"),
-        (("GET", "meta"), "expected a list behind meta"),
-        (("GET", "/metrics"), "expected a list behind /metrics"),
+        (("GET", "meta"), "expected a list at meta"),
+        (("GET", "/metrics"), "expected a list at /metrics"),
     ],
 )
-def test_what_is_no_list_has_no_pages(yard: Shell, words: tuple[str, ...], said: str) -> None:
+def test_paginate_refuses_everything_but_lists(
+    yard: Shell, words: tuple[str, ...], message: str
+) -> None:
     ran = yard.run("api", *words, "--paginate")
 
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert said in ran.stderr
+    assert message in ran.stderr
 
 
 def test_ctrl_c_leaves_a_job_of_the_server_running(yard: Shell, slow_site: str) -> None:
     with yard.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
         process.send_signal(signal.SIGINT)
-        code, _, said = rest(process)
+        code, _, err = wait_for_exit(process)
 
     state = yard.job()["state"]
     yard.run("jobs", "cancel", "last")
     assert code == 130
-    assert "the job goes on" in said
+    assert "the job goes on" in err
     assert state == "running"
 
 
 def test_events_are_followed_over_http(yard: Shell, site: str) -> None:
-    words = ("--type", "job.completed", "--since", "1h", "--json")  # it may begin late
+    words = ("--type", "job.completed", "--since", "1h", "--json")  # the follower may start late
     with yard.started("events", "--follow", *words) as process:
         assert process.stdout is not None
-        made = yard.run("crawl", site, *FAST, "--max-pages", "2", "-q")
-        told = json.loads(process.stdout.readline())
+        crawl = yard.run("crawl", site, *FAST, "--max-pages", "2", "-q")
+        event = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGINT)
-        code, _, _ = rest(process)
+        code, _, _ = wait_for_exit(process)
 
-    assert (told["name"], told["subject"]) == ("job.completed", made.stdout.strip())
+    assert (event["name"], event["subject"]) == ("job.completed", crawl.stdout.strip())
     assert code == 130
 
 
@@ -288,25 +294,25 @@ def test_a_log_is_followed_to_its_last_line(either: Shell, slow_site: str) -> No
             first = follower.stdout.readline()
             running = either.job()["state"]
             changed = either.run("jobs", "set", "last", "limits.pages=1")
-            code, out, said = rest(follower)
-        rest(crawl)
+            code, out, err = wait_for_exit(follower)
+        wait_for_exit(crawl)
     listed = either.run("jobs", "log", "last", "-o", "jsonl")
 
     assert running == "running"
     assert "begun by" in json.loads(first)["message"]
-    assert (changed.returncode, code, said) == (0, 0, "")
+    assert (changed.returncode, code, err) == (0, 0, "")
     assert "limit_pages" in json.loads(out.splitlines()[-1])["message"]
     assert first + out == listed.stdout
 
 
 @pytest.mark.slow
-def test_who_follows_a_log_outlives_a_server_that_is_killed(shell: Shell, slow_site: str) -> None:
+def test_following_a_log_survives_a_killed_server(shell: Shell, slow_site: str) -> None:
     token = shell.run("tokens", "create", "tests").stdout.strip()
     with ExitStack() as stack:
         with shell.started("serve", "--port", "0") as server:
             url = until(server, "serving ").split()[1].removesuffix("/api/v1")
             asking = Shell(shell.folder, {"CRAWLYARD_SERVER": url, "CRAWLYARD_TOKEN": token})
-            with emptied(server):
+            with draining_stderr(server):
                 asking.run("api", "PUT", "settings/grants", "--input", "-", stdin=GRANTS)
                 asking.run("crawl", slow_site, "--allow-private", "--delay", "1s", "-d")
                 follow = asking.started("jobs", "log", "last", "-f", "-o", "jsonl")
@@ -316,14 +322,14 @@ def test_who_follows_a_log_outlives_a_server_that_is_killed(shell: Shell, slow_s
                 server.kill()
         with shell.started("serve", "--port", url.rpartition(":")[2]) as server:
             until(server, "serving ")
-            with emptied(server):
+            with draining_stderr(server):
                 asking.run("jobs", "set", "last", "limits.pages=1")
-                code, out, said = rest(follower)
+                code, out, err = wait_for_exit(follower)
                 listed = asking.run("jobs", "log", "last", "-o", "jsonl")
                 server.terminate()
 
     messages = [json.loads(line)["message"] for line in (first + out).splitlines()]
-    assert (code, said) == (0, "")
+    assert (code, err) == (0, "")
     assert "attempt 1" in messages[0]
     assert any("attempt 2" in message for message in messages)
     assert first + out == listed.stdout
@@ -339,7 +345,7 @@ def test_following_a_log_that_is_complete_writes_it_once(crawled: Shell) -> None
 
 
 def loaded(shell: Shell, words: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
-    """Return which of these modules a command has loaded by its end."""
+    """Return which of these modules a command has imported by its end."""
     program = (
         "import sys, types\n"
         "from crawlyard.cli.main import main\n"
@@ -360,32 +366,32 @@ def loaded(shell: Shell, words: tuple[str, ...], names: tuple[str, ...]) -> list
     return [str(name) for name in json.loads(ran.stderr.splitlines()[-1].replace("'", '"'))]
 
 
-def test_a_list_loads_no_more_than_it_needs(crawled: Shell) -> None:
+def test_listing_jobs_imports_only_what_it_needs(crawled: Shell) -> None:
     beside = STORE if crawled.over_http else ("httpx",)
     engine = ENGINE if crawled.over_http else ("httptools", "turbohtml", "isal")
     unneeded = (*engine, *SERVER, *beside, "alembic", "structlog", "yaml")
 
-    found = loaded(crawled, ("jobs", "list"), unneeded)
+    modules = loaded(crawled, ("jobs", "list"), unneeded)
 
-    assert found == []
+    assert modules == []
 
 
-def test_a_crawl_loads_no_more_than_it_needs(shell: Shell, site: str) -> None:
-    # on SQLite, where stderr is no terminal: a start is most of what a small site costs
+def test_a_crawl_imports_only_what_it_needs(shell: Shell, site: str) -> None:
+    # on SQLite, with stderr no terminal: the start is most of the cost of a small crawl
     files = ("pyarrow", "warcio", "yaml", "structlog")
     screen = ("rich.console", "rich.table", "rich.live")
     elsewhere = ("redis", "psycopg", "sqlalchemy.dialects.postgresql", "alembic")
     unneeded = (*SERVER, *files, *screen, *elsewhere, "httpx", "multiprocessing")
 
-    found = loaded(shell, ("crawl", site, *FAST, "--out", "all.jsonl"), unneeded)
+    modules = loaded(shell, ("crawl", site, *FAST, "--out", "all.jsonl"), unneeded)
 
-    assert found == []
+    assert modules == []
 
 
-def test_a_connection_loads_nothing_of_the_server(shell: Shell) -> None:
+def test_connect_imports_no_server_modules(shell: Shell) -> None:
     names = (*ENGINE, *SERVER, *STORE, "structlog", "typer")
-    told = f"print([name for name in {names!r} if name in sys.modules])"
-    program = f"import sys, crawlyard; crawlyard.connect; {told}"
+    check = f"print([name for name in {names!r} if name in sys.modules])"
+    program = f"import sys, crawlyard; crawlyard.connect; {check}"
 
     ran = subprocess.run(
         [sys.executable, "-c", program],

@@ -1,4 +1,4 @@
-"""What the command line can say of the queue: tags of workers, reserved slots, a day's bytes."""
+"""Queue options of the command line: worker tags, reserved slots, bytes per day, idempotency."""
 
 import json
 from typing import Any
@@ -8,71 +8,71 @@ import pytest
 from tests.acceptance.shell import FAST, Shell
 
 
-def one(shell: Shell, *words: str) -> dict[str, Any]:
-    """Return what a command tells of one thing."""
-    found = shell.run(*words, "-o", "json")
-    assert found.returncode == 0, found.stderr
-    told: dict[str, Any] = json.loads(found.stdout)
-    return told
+def json_object(shell: Shell, *words: str) -> dict[str, Any]:
+    """Return the JSON object that a command writes."""
+    ran = shell.run(*words, "-o", "json")
+    assert ran.returncode == 0, ran.stderr
+    answer: dict[str, Any] = json.loads(ran.stdout)
+    return answer
 
 
 def test_a_job_that_needs_a_tag_waits_for_a_worker_that_has_it(shell: Shell, site: str) -> None:
-    asked = ("--max-pages", "2", "--worker-tag", "eu", "--worker-tag", "gpu")
-    shell.run("crawl", "-d", site, *FAST, *asked)
+    options = ("--max-pages", "2", "--worker-tag", "eu", "--worker-tag", "gpu")
+    shell.run("crawl", "-d", site, *FAST, *options)
     without = shell.run("work", "--drain", "--tag", "eu")
-    waiting = one(shell, "jobs", "show", "last")
+    waiting = json_object(shell, "jobs", "show", "last")
 
     with_all = shell.run("work", "--drain", "--tag", "eu", "--tag", "gpu")
 
     assert (without.returncode, with_all.returncode) == (0, 0), with_all.stderr
     assert (waiting["state"], waiting["spec"]["worker_tags"]) == ("pending", ["eu", "gpu"])
-    assert one(shell, "jobs", "show", "last")["state"] == "completed"
+    assert json_object(shell, "jobs", "show", "last")["state"] == "completed"
 
 
-def test_a_worker_is_given_its_tags_by_the_environment_as_well(shell: Shell, site: str) -> None:
+def test_worker_tags_can_come_from_the_environment(shell: Shell, site: str) -> None:
     shell.run("crawl", "-d", site, *FAST, "--max-pages", "2", "--worker-tag", "eu")
 
     drained = shell.run("work", "--drain", env={"CRAWLYARD_WORKER_TAGS": "gpu, eu"})
 
     assert drained.returncode == 0, drained.stderr
-    assert one(shell, "jobs", "show", "last")["state"] == "completed"
+    assert json_object(shell, "jobs", "show", "last")["state"] == "completed"
 
 
-def test_what_a_waiting_job_needs_can_be_changed(shell: Shell, site: str) -> None:
+def test_worker_tags_of_a_waiting_job_can_be_changed(shell: Shell, site: str) -> None:
     shell.run("crawl", "-d", site, *FAST, "--max-pages", "2", "--worker-tag", "eu")
 
-    changed = one(shell, "jobs", "set", "last", "worker_tags=-eu")
+    changed = json_object(shell, "jobs", "set", "last", "worker_tags=-eu")
     drained = shell.run("work", "--drain")
 
     assert changed["spec"]["worker_tags"] == []
     assert drained.returncode == 0, drained.stderr
-    assert one(shell, "jobs", "show", "last")["state"] == "completed"
+    assert json_object(shell, "jobs", "show", "last")["state"] == "completed"
 
 
-def test_a_crawl_that_is_run_at_once_needs_no_worker_with_its_tags(shell: Shell, site: str) -> None:
+def test_a_crawl_in_the_foreground_ignores_worker_tags(shell: Shell, site: str) -> None:
     crawled = shell.run("crawl", site, *FAST, "--max-pages", "2", "--worker-tag", "eu", "-q")
 
     assert crawled.returncode == 0, crawled.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("work", "--drain", "--tag", "two words"), "expected 1 to 64 letters"),
         (("work", "--drain", "--reserve-urgent", "257"), "--reserve-urgent"),
         (("crawl", "-d", "https://example.org", "--worker-tag", "a/b"), "--worker-tag:"),
     ],
 )
-def test_what_is_no_tag_or_number_of_slots_is_refused(
-    shell: Shell, words: tuple[str, ...], said: str
+def test_invalid_tags_and_slot_counts_are_refused(
+    shell: Shell, words: tuple[str, ...], message: str
 ) -> None:
     refused = shell.run(*words)
 
     assert refused.returncode == 2
-    assert said in refused.stderr
+    assert message in refused.stderr
 
 
-def test_slots_are_kept_for_urgent_jobs(shell: Shell, site: str) -> None:
+def test_slots_are_reserved_for_urgent_jobs(shell: Shell, site: str) -> None:
     shell.run("crawl", "-d", site, *FAST, "--max-pages", "2", "--priority", "high")
     shell.run("crawl", "-d", site, *FAST, "--max-pages", "2", "--priority", "urgent")
 
@@ -84,18 +84,18 @@ def test_slots_are_kept_for_urgent_jobs(shell: Shell, site: str) -> None:
     assert states == {"urgent": "completed", "high": "pending"}
 
 
-def test_a_users_bytes_per_day_are_set_and_taken_away(shell: Shell) -> None:
-    set_ = one(shell, "users", "create", "ada", "--max-bytes-per-day", "20GB")
-    taken = one(shell, "users", "set", "ada", "--max-bytes-per-day", "none")
+def test_a_users_bytes_per_day_are_set_and_removed(shell: Shell) -> None:
+    set_ = json_object(shell, "users", "create", "ada", "--max-bytes-per-day", "20GB")
+    cleared = json_object(shell, "users", "set", "ada", "--max-bytes-per-day", "none")
 
     assert set_["quota"]["bytes_per_day"] == 20_000_000_000
-    assert taken["quota"]["bytes_per_day"] is None
+    assert cleared["quota"]["bytes_per_day"] is None
 
 
 URL = "https://docs.example.org/"
 
 
-def test_a_command_repeated_with_its_key_does_nothing_again(either: Shell) -> None:
+def test_repeating_a_command_with_its_idempotency_key_creates_nothing(either: Shell) -> None:
     crawl = ("crawl", "-d", URL)
     schedule = ("schedules", "create", "s", "--when", "@daily", URL)
     for command in (crawl, schedule, ("schedules", "run", "s"), ("templates", "create", "t", URL)):
@@ -112,17 +112,15 @@ def test_a_command_repeated_with_its_key_does_nothing_again(either: Shell) -> No
     assert "used for another" in other.stderr
 
 
-def test_a_check_and_an_import_repeated_with_their_key_make_nothing_again(
-    shell: Shell, site: str
-) -> None:
+def test_repeating_a_check_or_import_with_its_key_creates_nothing(shell: Shell, site: str) -> None:
     news = {"name": "Nachrichten für alle", "spec": {"urls": [URL]}}
     (shell.folder / "news.json").write_text(json.dumps(news))
     small = (*FAST, "--max-pages", "2", "--allow-incomplete")
     check = ("check", site, *small, "--idempotency-key", "check")
     import_ = ("templates", "import", "news.json", "--idempotency-key", "import")
 
-    checks = [one(shell, *check)["job_id"] for _ in range(2)]
-    templates = [one(shell, *import_)["id"] for _ in range(2)]
+    checks = [json_object(shell, *check)["job_id"] for _ in range(2)]
+    templates = [json_object(shell, *import_)["id"] for _ in range(2)]
 
     assert checks[0] == checks[1]
     assert templates[0] == templates[1]

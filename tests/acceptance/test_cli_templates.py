@@ -29,26 +29,26 @@ spec:
 
 @pytest.fixture
 def news(either: Shell) -> Shell:
-    """A yard with a template, and the file that it came from."""
+    """A yard with a template, and the file it was imported from."""
     (either.folder / "news.yaml").write_text(NEWS)
     ran = either.run("templates", "import", "news.yaml")
     assert ran.returncode == 0, ran.stderr
     return either
 
 
-def shown(shell: Shell, *words: str) -> Mapping[str, Any]:
-    """Return what a command writes as one object."""
-    found = shell.json("templates", *words)
-    assert isinstance(found, dict)
-    return found
+def json_object(shell: Shell, *words: str) -> Mapping[str, Any]:
+    """Return the JSON object that a command writes."""
+    answer = shell.json("templates", *words)
+    assert isinstance(answer, dict)
+    return answer
 
 
-def test_a_job_is_made_of_a_template_and_says_so(news: Shell, site: str) -> None:
+def test_a_job_names_the_template_it_was_created_from(news: Shell, site: str) -> None:
     ran = news.run("crawl", "--template", "news", "-p", f"start_url={site}/", "--out", "p.jsonl")
 
     assert ran.returncode == 0, ran.stderr
     assert len(records(news.folder / "p.jsonl")) == 5
-    job, template = news.job(), shown(news, "show", "news")
+    job, template = news.job(), json_object(news, "show", "news")
     spec: Any = job["spec"]
     assert (spec["name"], spec["tags"]) == (f"news of {site}/", ["news"])
     assert job["origin"] == {
@@ -61,16 +61,18 @@ def test_a_job_is_made_of_a_template_and_says_so(news: Shell, site: str) -> None
     assert "template\tnews v1\n" in news.run("jobs", "show", "last").stdout
 
 
-def test_options_that_are_given_win_and_others_leave_the_template_alone(
-    news: Shell, site: str
-) -> None:
+def test_options_override_only_their_fields_of_the_template(news: Shell, site: str) -> None:
     words = ("crawl", "-d", "--template", "news", "-p", f"start_url={site}/", "-p", "pages=10")
 
     plain = news.run(*words, "--max-depth", "1", "--json")
     other = news.run(*words, f"{site}/other", "--max-pages", "3", "--per-host", "2", "--json")
 
-    kept, won = json.loads(plain.stdout), json.loads(other.stdout)
-    assert (kept["spec"]["limits"]["pages"], kept["spec"]["per_host"], kept["spec"]["delay_s"]) == (
+    from_template, won = json.loads(plain.stdout), json.loads(other.stdout)
+    assert (
+        from_template["spec"]["limits"]["pages"],
+        from_template["spec"]["per_host"],
+        from_template["spec"]["delay_s"],
+    ) == (
         10,
         8,
         0,
@@ -81,16 +83,16 @@ def test_options_that_are_given_win_and_others_leave_the_template_alone(
         0,
     )
     assert won["spec"]["urls"] == [f"{site}/other"]
-    assert kept["origin"]["given"] == ["max_depth"]
+    assert from_template["origin"]["given"] == ["max_depth"]
     assert won["origin"]["given"] == ["urls", "limits.pages", "per_host"]
 
 
-def test_what_a_template_asks_for_can_be_taken_away(either: Shell) -> None:
-    asked = ("--max-pages", "5", "--max-depth", "1", "--ignore-robots", "--include", "*/a/*")
-    either.run("templates", "create", "docs", "https://a.example/", *asked)
+def test_options_can_reset_fields_of_a_template(either: Shell) -> None:
+    options = ("--max-pages", "5", "--max-depth", "1", "--ignore-robots", "--include", "*/a/*")
+    either.run("templates", "create", "docs", "https://a.example/", *options)
     none = ("--max-pages", "none", "--no-ignore-robots", "--include", "none")
 
-    rendered = shown(either, "render", "docs", *none)
+    rendered = json_object(either, "render", "docs", *none)
 
     assert rendered["spec"]["limits"]["pages"] is None
     assert (rendered["spec"]["ignore_robots"], rendered["spec"]["include"]) == (False, [])
@@ -110,11 +112,11 @@ def test_a_template_shows_no_credentials_in_its_parameters(either: Shell) -> Non
             assert ran.returncode == 0
             assert "s3cret" not in ran.stdout
             assert "pw123" not in ran.stdout
-    parameters = shown(either, "show", "docs")["parameters"]
+    parameters = json_object(either, "show", "docs")["parameters"]
     assert [p["default"] for p in parameters] == ["***", "https://***@a.example/"]
 
 
-def test_a_version_may_be_named(news: Shell, site: str) -> None:
+def test_a_template_version_can_be_chosen(news: Shell, site: str) -> None:
     news.run("templates", "edit", "news", "--description", "second")
     words = ("crawl", "-d", "--template", "news", "-p", f"start_url={site}/", "--json")
 
@@ -125,10 +127,10 @@ def test_a_version_may_be_named(news: Shell, site: str) -> None:
     assert first["origin"]["template_version"] == 1
 
 
-def test_a_wrong_value_names_the_parameter(news: Shell) -> None:
-    for words, code, said in (
+def test_an_invalid_value_names_the_parameter(news: Shell) -> None:
+    for words, code, message in (
         (("-p", "start_ur=x"), 2, "--param start_ur: there is no such parameter; did you mean"),
-        (("-p", "start_url=x"), 2, "--param start_url: expected a URL of http or https, got 'x'"),
+        (("-p", "start_url=x"), 2, "--param start_url: expected an http or https URL, got 'x'"),
         ((), 2, "--param start_url: expected a value of type url, got none"),
         (("-p", "start_url=https://a.example", "-p", "pages=7"), 2, "expected one of 5, 10, got 7"),
         (("-p", "pages"), 2, "--param: expected NAME=VALUE"),
@@ -138,28 +140,28 @@ def test_a_wrong_value_names_the_parameter(news: Shell) -> None:
         ran = news.run("crawl", "-d", "--template", "news", *words)
 
         assert (ran.returncode, ran.stdout) == (code, ""), words
-        assert said in ran.stderr, words
+        assert message in ran.stderr, words
     assert news.json("jobs", "list") == []
 
 
-def test_parameters_go_with_a_template(either: Shell) -> None:
+def test_parameters_require_a_template(either: Shell) -> None:
     ran = either.run("crawl", "https://a.example/", "-p", "x=1")
 
     assert ran.returncode == 2
     assert "goes with --template" in ran.stderr
 
 
-def test_a_template_is_made_of_the_options_of_crawl(either: Shell) -> None:
-    made = either.run(
+def test_a_template_is_created_from_crawl_options(either: Shell) -> None:
+    created = either.run(
         *("templates", "create", "docs", "{{start}}", "--scope", "prefix", "--max-pages", "20k"),
         *("--max-duration", "1h30m", "--header", "Authorization: Bearer s3cret", "--delay", "0"),
         *("--extract", "price=.price", "--keep", "html", "--tag", "a", "--name", "{{title}}"),
         *("-p", "start:url", "-p", "title:text=All docs", "--description", "x"),
     )
 
-    assert (made.returncode, made.stdout) == (0, "")
-    found = shown(either, "show", "docs")
-    assert found["spec"] == {
+    assert (created.returncode, created.stdout) == (0, "")
+    template = json_object(either, "show", "docs")
+    assert template["spec"] == {
         "urls": ["{{start}}"],
         "limits": {"pages": 20_000, "duration_s": 5400},
         "scope": "prefix",
@@ -170,7 +172,9 @@ def test_a_template_is_made_of_the_options_of_crawl(either: Shell) -> None:
         "name": "{{title}}",
         "tags": ["a"],
     }
-    assert [(p["name"], p["type"], p["required"], p["default"]) for p in found["parameters"]] == [
+    assert [
+        (p["name"], p["type"], p["required"], p["default"]) for p in template["parameters"]
+    ] == [
         ("start", "url", True, None),
         ("title", "text", False, "All docs"),
     ]
@@ -205,21 +209,21 @@ def test_templates_are_listed_and_searched(news: Shell) -> None:
         ["docs", "2", "true", ""],
         ["news", "1", "false", "start_url, pages"],
     ]
-    assert listed("-q", "--query", "FRONT page") == [shown(news, "show", "news")["id"]]
+    assert listed("-q", "--query", "FRONT page") == [json_object(news, "show", "news")["id"]]
     assert len(listed("--public")) == len(listed("--limit", "1")) == 1
     assert len(listed("--mine")) == 2
     table = news.run("templates", "list", "-o", "table", env={"COLUMNS": "100"})
     assert table.stdout.split()[:4] == ["NAME", "VERSION", "PUBLIC", "PARAMETERS"]
 
 
-def test_where_there_is_nothing_an_empty_list_is_written(either: Shell) -> None:
+def test_without_data_the_list_is_empty(either: Shell) -> None:
     ran = either.run("templates", "list", "--json")
 
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "[]\n", "there is no template yet\n")
     assert (either.folder / "crawlyard-data").exists() == either.over_http
 
 
-def test_a_template_goes_through_a_file_unchanged(news: Shell) -> None:
+def test_a_template_survives_export_and_import_unchanged(news: Shell) -> None:
     for name in ("copy.yaml", "copy.json"):
         exported = news.run("templates", "export", "news", "--out", name)
         again = news.run("templates", "import", "--update", name)
@@ -232,7 +236,7 @@ def test_a_template_goes_through_a_file_unchanged(news: Shell) -> None:
         assert (piped.returncode, piped.stdout) == (0, ""), name
 
 
-def test_what_is_wrong_with_a_file_is_told_with_its_place(shell: Shell) -> None:
+def test_errors_in_a_file_name_their_location(shell: Shell) -> None:
     (shell.folder / "good.yaml").write_text(NEWS)
     (shell.folder / "syntax.yaml").write_text("name: t\nspec: [")
     (shell.folder / "field.yaml").write_text(NEWS.replace("per_host", "per_hots"))
@@ -243,14 +247,14 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place(shell: Shell) -> None:
     flow = "while parsing a flow node, did not find expected node content"
     assert ran.stderr.splitlines() == [
         "good.yaml: template news (start_url, pages) is well formed",
-        f"error: syntax.yaml, line 3, column 1: no YAML: {flow}",
+        f"error: syntax.yaml, line 3, column 1: invalid YAML: {flow}",
         "error: field.yaml: per_hots: there is no such field; did you mean per_host?",
         "error: none.yaml: cannot be read: No such file or directory",
     ]
     assert not (shell.folder / "crawlyard-data").exists()
 
 
-def test_nothing_is_imported_if_one_file_is_wrong(either: Shell) -> None:
+def test_nothing_is_imported_if_one_file_is_invalid(either: Shell) -> None:
     (either.folder / "good.yaml").write_text(NEWS)
     (either.folder / "bad.yaml").write_text("name: t\nspec: {x: 1}")
 
@@ -271,17 +275,17 @@ def test_versions_are_kept_and_restored(news: Shell) -> None:
     versions = news.run("templates", "versions", "headlines").stdout.splitlines()
     assert [line.split("\t")[0] for line in versions] == ["4", "3", "2", "1"]
     allowed = [
-        shown(news, "show", "headlines", "--version", str(n))["parameters"][1]["allowed"]
+        json_object(news, "show", "headlines", "--version", str(n))["parameters"][1]["allowed"]
         for n in (1, 3, 4)
     ]
     assert allowed == [[5, 10], [5, 20], [5, 10]]
 
 
-def test_options_of_crawl_change_their_fields_of_the_spec_alone(news: Shell) -> None:
-    before = shown(news, "show", "news")
+def test_crawl_options_edit_only_their_fields_of_the_spec(news: Shell) -> None:
+    before = json_object(news, "show", "news")
     words = ("--max-bytes", "5MB", "--exclude", "*/print/*", "--delay", "2s", "--name", "jobs")
     news.run("templates", "edit", "news", *words, "--max-errors", "9")
-    after = shown(news, "show", "news")
+    after = json_object(news, "show", "news")
 
     assert (after["version"], after["name"]) == (2, "news")
     assert after["parameters"] == before["parameters"]
@@ -292,20 +296,20 @@ def test_options_of_crawl_change_their_fields_of_the_spec_alone(news: Shell) -> 
         "limits": {"pages": "{{pages}}", "bytes": 5_000_000, "errors": 9},
     }
 
-    taken = ("--max-bytes", "none", "--max-errors", "none", "--exclude", "none", "--tag", "none")
-    ran = news.run("templates", "edit", "news", *taken, "--rename", "headlines")
+    cleared = ("--max-bytes", "none", "--max-errors", "none", "--exclude", "none", "--tag", "none")
+    ran = news.run("templates", "edit", "news", *cleared, "--rename", "headlines")
     assert "changed: headlines v3" in ran.stderr
-    left = shown(news, "show", "headlines")["spec"]
-    assert left.keys() == after["spec"].keys() - {"exclude", "tags"}
-    assert left["limits"] == {"pages": "{{pages}}"}
+    spec = json_object(news, "show", "headlines")["spec"]
+    assert spec.keys() == after["spec"].keys() - {"exclude", "tags"}
+    assert spec["limits"] == {"pages": "{{pages}}"}
 
-    again = news.run("templates", "edit", "headlines", *taken)
+    again = news.run("templates", "edit", "headlines", *cleared)
     assert "unchanged: headlines v3" in again.stderr
 
 
-def test_a_wrong_change_of_a_spec_names_its_option_and_makes_no_version(news: Shell) -> None:
+def test_an_invalid_edit_names_its_option_and_creates_no_version(news: Shell) -> None:
     (news.folder / "next.yaml").write_text(NEWS)
-    for words, said in (
+    for words, message in (
         (["--max-depth", "deep"], "--max-depth"),
         (["--concurrency", "0"], "error: --concurrency: "),
         (["--include", "re:("], "error: --include: "),
@@ -316,9 +320,9 @@ def test_a_wrong_change_of_a_spec_names_its_option_and_makes_no_version(news: Sh
     ):
         ran = news.run("templates", "edit", "news", *words)
 
-        assert (ran.returncode, said in ran.stderr) == (2, True), ran.stderr
+        assert (ran.returncode, message in ran.stderr) == (2, True), ran.stderr
 
-    assert shown(news, "show", "news")["version"] == 1
+    assert json_object(news, "show", "news")["version"] == 1
 
 
 def test_parameters_have_the_order_of_the_file(news: Shell) -> None:
@@ -328,7 +332,10 @@ def test_parameters_have_the_order_of_the_file(news: Shell) -> None:
     ran = news.run("templates", "edit", "news", "--file", "next.yaml")
 
     assert "changed: news v2" in ran.stderr
-    assert [p["name"] for p in shown(news, "show", "news")["parameters"]] == ["pages", "start_url"]
+    assert [p["name"] for p in json_object(news, "show", "news")["parameters"]] == [
+        "pages",
+        "start_url",
+    ]
 
 
 def editor(folder: Path, before: str, after: str) -> dict[str, str]:
@@ -346,34 +353,34 @@ def test_a_template_is_edited_in_an_editor(news: Shell) -> None:
     ran = news.run("templates", "edit", "news", env=editor(news.folder, "- news", "- daily"))
 
     assert "changed: news v2" in ran.stderr
-    assert shown(news, "show", "news")["spec"]["tags"] == ["daily"]
+    assert json_object(news, "show", "news")["spec"]["tags"] == ["daily"]
     assert list(news.folder.glob("crawlyard-*.yaml")) == []
 
 
-def test_what_was_written_in_an_editor_is_not_lost_when_it_is_wrong(news: Shell) -> None:
+def test_an_invalid_draft_from_the_editor_is_saved_to_a_file(news: Shell) -> None:
     ran = news.run("templates", "edit", "news", env=editor(news.folder, "per_host", "per_hots"))
 
     assert ran.returncode == 2
     assert "did you mean per_host?" in ran.stderr
-    assert "what you wrote is kept in" in ran.stderr
-    [kept] = news.folder.glob("crawlyard-*.yaml")
-    assert "per_hots" in kept.read_text()
-    assert kept.stat().st_mode & 0o777 == 0o600
-    assert shown(news, "show", "news")["version"] == 1
+    assert "your changes are kept in" in ran.stderr
+    [draft] = news.folder.glob("crawlyard-*.yaml")
+    assert "per_hots" in draft.read_text()
+    assert draft.stat().st_mode & 0o777 == 0o600
+    assert json_object(news, "show", "news")["version"] == 1
 
 
-def test_what_was_written_in_an_editor_is_not_lost_when_it_cannot_be_kept(news: Shell) -> None:
+def test_a_conflicting_draft_from_the_editor_is_saved_to_a_file(news: Shell) -> None:
     news.run("templates", "create", "docs", "https://a.example/")
 
     ran = news.run("templates", "edit", "news", env=editor(news.folder, "name: news", "name: docs"))
 
     assert ran.returncode == 5
-    [kept] = news.folder.glob("crawlyard-*.yaml")
-    assert f"what you wrote is kept in {kept}" in ran.stderr
-    assert "name: docs" in kept.read_text()
+    [draft] = news.folder.glob("crawlyard-*.yaml")
+    assert f"your changes are kept in {draft}" in ran.stderr
+    assert "name: docs" in draft.read_text()
 
 
-def test_what_changed_while_the_editor_was_open_is_not_overwritten(news: Shell) -> None:
+def test_a_change_made_while_the_editor_was_open_is_not_overwritten(news: Shell) -> None:
     script = news.folder / "editor.sh"
     meanwhile = f"{sys.executable} -m crawlyard templates edit news --description theirs"
     script.write_text(f"#!/bin/sh\n{meanwhile}\necho 'description: ours' >> $1\n")
@@ -386,7 +393,7 @@ def test_what_changed_while_the_editor_was_open_is_not_overwritten(news: Shell) 
 
     assert ran.returncode == 5
     assert "template news is now at version 3" in ran.stderr
-    assert shown(news, "show", "news")["description"] == "theirs"
+    assert json_object(news, "show", "news")["description"] == "theirs"
 
 
 def test_an_editor_that_cannot_be_run_leaves_no_file(news: Shell) -> None:
@@ -408,7 +415,7 @@ def test_without_an_editor_an_edit_says_what_to_do(news: Shell) -> None:
     assert "false ended with 1; nothing was changed" in failing.stderr
 
 
-def test_publishing_says_which_credentials_are_taken_out(either: Shell) -> None:
+def test_publishing_lists_the_credentials_it_strips(either: Shell) -> None:
     header = ("--header", "Authorization: Bearer s3cret")
     either.run("templates", "create", "docs", "https://a.example/", *header)
 
@@ -419,37 +426,37 @@ def test_publishing_says_which_credentials_are_taken_out(either: Shell) -> None:
     assert "s3cret" not in either.run("templates", "export", "docs").stdout
     first = either.run("templates", "export", "docs", "--version", "1")
     assert "Bearer s3cret" in first.stdout
-    assert "there are credentials in it: headers.Authorization" in first.stderr
+    assert "the file contains credentials: headers.Authorization" in first.stderr
     assert "private: docs v3" in either.run("templates", "unpublish", "docs").stderr
 
 
-def test_a_copy_is_made_and_templates_are_deleted(news: Shell) -> None:
+def test_templates_are_duplicated_and_deleted(news: Shell) -> None:
     news.run("templates", "duplicate", "news")
     news.run("templates", "duplicate", "news", "--name", "other")
 
-    asked = news.run("templates", "delete", "news")
-    gone = news.run("templates", "delete", "news", "news copy", "--yes")
+    unconfirmed = news.run("templates", "delete", "news")
+    deleted = news.run("templates", "delete", "news", "news copy", "--yes")
 
-    assert asked.returncode == 2
-    assert "pass --yes" in asked.stderr
-    assert gone.returncode == 0
-    assert [t["name"] for t in _listed(news)] == ["other"]
+    assert unconfirmed.returncode == 2
+    assert "pass --yes" in unconfirmed.stderr
+    assert deleted.returncode == 0
+    assert [t["name"] for t in _list_templates(news)] == ["other"]
     assert news.run("templates", "show", "news").returncode == 3
 
 
 def test_a_job_outlives_its_template(news: Shell, site: str) -> None:
     news.run("crawl", "--template", "news", "-p", f"start_url={site}/", *FAST)
-    whole = shown(news, "show", "news")["id"]
+    whole = json_object(news, "show", "news")["id"]
 
     news.run("templates", "delete", "news", "--yes")
 
     assert f"template\t{whole} v1\n" in news.run("jobs", "show", "last").stdout
 
 
-def _listed(shell: Shell) -> list[Mapping[str, Any]]:
-    found = shell.json("templates", "list")
-    assert isinstance(found, list)
-    return found
+def _list_templates(shell: Shell) -> list[Mapping[str, Any]]:
+    templates = shell.json("templates", "list")
+    assert isinstance(templates, list)
+    return templates
 
 
 SECRETIVE = """\
@@ -462,26 +469,28 @@ spec:
 """
 
 
-def test_publishing_lists_the_schedules_that_keep_credentials_and_asks(either: Shell) -> None:
+def test_publishing_lists_schedules_with_credentials_and_asks_for_confirmation(
+    either: Shell,
+) -> None:
     (either.folder / "secretive.yaml").write_text(SECRETIVE)
     either.run("templates", "import", "secretive.yaml")
     either.run("schedules", "create", "nightly", "--when", "@daily", "--template", "secretive")
     words = ("templates", "publish", "secretive")
 
     alone = either.run(*words)
-    declined, asked = on_terminal(either, *words, typed="n\n")
-    unchanged = shown(either, "show", "secretive")
+    declined, screen = on_terminal(either, *words, typed="n\n")
+    unchanged = json_object(either, "show", "secretive")
     done = either.run(*words, "--yes")
 
     assert alone.returncode == 2
     assert "used by 1 schedule of local; confirm" in alone.stderr
-    assert "nightly (params.token); there is no terminal to ask on: pass --yes" in alone.stderr
+    assert "nightly (params.token); without a terminal to confirm on, pass --yes" in alone.stderr
     assert declined == 8
-    assert "nightly (params.token)" in asked
-    assert "nothing was published" in asked
+    assert "nightly (params.token)" in screen
+    assert "nothing was published" in screen
     assert unchanged["public"] is False
     assert done.returncode == 0, done.stderr
     assert "credentials kept by schedules: nightly (params.token)" in done.stderr
-    kept = either.json("schedules", "show", "nightly")
-    assert isinstance(kept, dict)
-    assert kept["params"] == {"token": "***"}
+    schedule = either.json("schedules", "show", "nightly")
+    assert isinstance(schedule, dict)
+    assert schedule["params"] == {"token": "***"}

@@ -17,44 +17,44 @@ BODY = '{"type":"webhook.test"}'
 OPENED = ("http://127.0.0.1:9/", "--allow-address", "127.0.0.1:9")
 
 
-def made(shell: Shell, *options: str) -> Mapping[str, Any]:
-    """Return a new webhook."""
-    found = shell.json("webhooks", "create", *OPENED, *options)
-    assert isinstance(found, dict)
-    return found
+def create_webhook(shell: Shell, *options: str) -> Mapping[str, Any]:
+    """Create a webhook and return its JSON."""
+    webhook = shell.json("webhooks", "create", *OPENED, *options)
+    assert isinstance(webhook, dict)
+    return webhook
 
 
-def test_a_secret_is_shown_when_it_is_made_and_never_again(either: Shell) -> None:
-    webhook = made(either, "--event", "job.*", "--description", "chat")
+def test_a_secret_is_shown_only_on_creation_and_rotation(either: Shell) -> None:
+    webhook = create_webhook(either, "--event", "job.*", "--description", "chat")
 
-    shown = either.run("webhooks", "show", webhook["id"][-8:], "--json")
+    detail = either.run("webhooks", "show", webhook["id"][-8:], "--json")
     listed = either.run("webhooks", "list", "--json")
     rotated = either.json("webhooks", "rotate", webhook["id"])
 
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", webhook["secret"])
     assert webhook["events"] == ["job.*"]
-    assert "whsec_" not in shown.stdout + listed.stdout + shown.stderr + listed.stderr
-    assert webhook["id"] in shown.stdout
+    assert "whsec_" not in detail.stdout + listed.stdout + detail.stderr + listed.stderr
+    assert webhook["id"] in detail.stdout
     assert webhook["id"] in listed.stdout
     assert isinstance(rotated, dict)
     assert rotated["secret"] != webhook["secret"]
     assert rotated["rotated_until"] is not None
 
 
-def test_it_is_changed_switched_and_deleted(either: Shell) -> None:
-    webhook_id = made(either)["id"]
+def test_a_webhook_is_edited_disabled_enabled_and_deleted(either: Shell) -> None:
+    webhook_id = create_webhook(either)["id"]
 
-    unsaid = either.run("webhooks", "edit", webhook_id)
+    unchanged = either.run("webhooks", "edit", webhook_id)
     edited = either.json("webhooks", "edit", webhook_id, "--event", "job.failed")
     off = either.json("webhooks", "disable", webhook_id)
     refused = either.run("webhooks", "test", webhook_id)
     on = either.json("webhooks", "enable", webhook_id)
-    kept = either.run("webhooks", "delete", webhook_id)
-    gone = either.run("webhooks", "delete", "--yes", webhook_id)
+    unconfirmed = either.run("webhooks", "delete", webhook_id)
+    deleted = either.run("webhooks", "delete", "--yes", webhook_id)
     missing = either.run("webhooks", "show", webhook_id)
 
-    assert unsaid.returncode == 2
-    assert unsaid.stderr.startswith("error: webhooks edit: expected something to change: --url")
+    assert unchanged.returncode == 2
+    assert unchanged.stderr.startswith("error: webhooks edit: expected something to change: --url")
     assert isinstance(edited, dict)
     assert isinstance(off, dict)
     assert isinstance(on, dict)
@@ -62,12 +62,12 @@ def test_it_is_changed_switched_and_deleted(either: Shell) -> None:
     assert (off["active"], off["disabled_reason"]) == (False, "switched off by local")
     assert (refused.returncode, "enable it first" in refused.stderr) == (5, True)
     assert (on["active"], on["disabled_reason"]) == (True, "")
-    assert (kept.returncode, "--yes" in kept.stderr) == (2, True)
-    assert (gone.returncode, missing.returncode) == (0, 3)
+    assert (unconfirmed.returncode, "--yes" in unconfirmed.stderr) == (2, True)
+    assert (deleted.returncode, missing.returncode) == (0, 3)
 
 
-def test_what_was_opened_is_closed_again(either: Shell) -> None:
-    webhook_id = made(either)["id"]
+def test_allowed_addresses_can_be_removed(either: Shell) -> None:
+    webhook_id = create_webhook(either)["id"]
     url = "https://192.0.43.8/"
 
     edited = either.json("webhooks", "edit", webhook_id, "--url", url, "--allow-address", "none")
@@ -76,8 +76,8 @@ def test_what_was_opened_is_closed_again(either: Shell) -> None:
     assert (edited["url"], edited["allow_addresses"]) == (url, [])
 
 
-def test_what_is_not_fit_is_a_usage_error(either: Shell) -> None:
-    for options, told in (
+def test_invalid_options_are_usage_errors(either: Shell) -> None:
+    for options, message in (
         (("http://127.0.0.1:9/",), "allow it with --allow-address 127.0.0.1"),
         (("ftp://127.0.0.1/",), "http or https"),
         ((*OPENED, "--event", "job.done"), "there are: job.created"),
@@ -85,10 +85,10 @@ def test_what_is_not_fit_is_a_usage_error(either: Shell) -> None:
         ran = either.run("webhooks", "create", *options)
 
         assert (ran.returncode, ran.stdout) == (2, ""), options
-        assert told in ran.stderr, options
+        assert message in ran.stderr, options
 
 
-async def test_deliveries_are_listed_and_made_again(shell: Shell) -> None:
+async def test_deliveries_are_listed_and_replayed(shell: Shell) -> None:
     async with Receiver(answer(500, b"oops"), answer(200)) as receiver:
         settings = Settings(data_dir=shell.folder / "crawlyard-data")
         async with Yard.open(settings) as yard:
@@ -117,7 +117,7 @@ async def test_deliveries_are_listed_and_made_again(shell: Shell) -> None:
     assert (delivery["event"], delivery["state"]) == ("job.created", "pending")
     [attempt] = delivery["attempts"]
     assert (attempt["status"], attempt["excerpt"]) == (500, "oops")
-    assert (failed.stdout, "no delivery is like that" in failed.stderr) == ("", True)
+    assert (failed.stdout, "no matching deliveries" in failed.stderr) == ("", True)
     assert plain.stdout.startswith("pending\t")
     assert "answered 500 · oops" in plain.stdout
     assert again.returncode == 0, again.stderr
@@ -126,7 +126,7 @@ async def test_deliveries_are_listed_and_made_again(shell: Shell) -> None:
     assert {m.id for m in receiver.messages} == {delivery["id"]}
 
 
-def test_nothing_is_there_without_a_data_directory(shell: Shell) -> None:
+def test_listing_creates_no_data_directory(shell: Shell) -> None:
     listed = shell.run("webhooks", "list", "--json")
 
     assert (listed.returncode, listed.stdout) == (0, "[]\n")
@@ -150,7 +150,7 @@ class TestVerify:
             assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "verified\n")
         assert sorted(p.name for p in shell.folder.iterdir()) == ["secret"]
 
-    def test_what_is_wrong_is_said(self, shell: Shell) -> None:
+    def test_failures_are_explained(self, shell: Shell) -> None:
         env = {"CRAWLYARD_WEBHOOK_SECRET": new_secret()}
         words = self.words(new_secret())
 

@@ -1,4 +1,4 @@
-"""Jobs that ran in one worker when it was killed: they continue together, within seconds."""
+"""Jobs of one killed worker continue together, within seconds."""
 
 import asyncio
 import os
@@ -28,9 +28,9 @@ JOBS = 16
 OPTIONS = ("--no-scheduler", "--no-webhooks", "--no-janitor")
 
 IDLE_S, BUSY_S = 3.0, 6.0
-"""All jobs have sent a request this soon after their worker was killed, on a machine with time.
+"""Limits for the first requests of all jobs after their worker was killed, on an idle machine.
 
-By whether the worker that takes them over runs jobs of its own.
+*Idle* and *busy* describe the worker that takes them over.
 """
 
 SESSIONS = 4  # of a worker with all its children
@@ -54,7 +54,7 @@ def count(database: "psycopg.Connection[Any]", query: str) -> int:
 async def until_there(
     database: "psycopg.Connection[Any]", worker: asyncio.subprocess.Process
 ) -> None:
-    """Return once a worker has reported."""
+    """Return once a worker has registered."""
     query = f"SELECT count(*) FROM workers WHERE id LIKE '%-{worker.pid}-%'"
     async with asyncio.timeout(120):
         while not count(database, query):  # noqa: ASYNC110 - another process's doing
@@ -69,7 +69,7 @@ async def until_there(
 async def test_all_jobs_of_a_killed_worker_continue_within_seconds_with_four_sessions(
     losses: int, postgres_url: str, tmp_path: Path, site_server: Serve, *, busy: bool
 ) -> None:
-    """After the first loss in one process, after the second in a child each.
+    """After the first loss the jobs run in one process, after the second in a child each.
 
     A busy survivor runs as many jobs of its own, as fast as its machine allows.
     """
@@ -126,7 +126,7 @@ async def test_all_jobs_of_a_killed_worker_continue_within_seconds_with_four_ses
 
 
 class PoisonedSite(ManyHosts):
-    """A site of which one page kills the process that asks for it.
+    """A site with a page that kills the process that requests it.
 
     The third pages of other hosts wait until the poison has killed *deaths* processes.
     """
@@ -168,7 +168,7 @@ def owner_of(port: int) -> int:
 
 
 @pytest.mark.slow
-async def test_a_job_that_kills_each_process_takes_its_company_with_it_at_most_twice(
+async def test_a_job_that_kills_its_worker_interrupts_other_jobs_at_most_twice(
     tmp_path: Path, site_server: Serve
 ) -> None:
     site = PoisonedSite(JOBS, deaths=2 + DEATHS_ALLOWED)
@@ -190,11 +190,11 @@ async def test_a_job_that_kills_each_process_takes_its_company_with_it_at_most_t
             for job in innocent:
                 await until_state(yard, job.id, State.COMPLETED)
             assert worker.returncode is None
-        found = await find_job(yard.store, LOCAL, poison.id)
+        failed = await find_job(yard.store, LOCAL, poison.id)
         events = [await events_of(yard, job.id) for job in innocent]
         pages = [(await outcome(yard, job.id)).usage.pages for job in innocent]
 
-    assert found.job.state_reason is StateReason.WORKER_LOST
+    assert failed.job.state_reason is StateReason.WORKER_LOST
     assert len(site.killed) == 2 + DEATHS_ALLOWED
     for each in events:
         assert [event.name for event in each].count(EventName.WORKER_LOST) == 2

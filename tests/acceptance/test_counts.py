@@ -1,4 +1,4 @@
-"""The numbers of one job: each place that shows them shows the same (docs/reference/counts.md)."""
+"""The counts of a job are the same everywhere they are shown (docs/reference/counts.md)."""
 
 import asyncio
 import json
@@ -27,14 +27,14 @@ async def test_every_place_shows_the_same_numbers_of_a_job(tmp_path: Path) -> No
 
 
 def compare(folder: Path, whole: str, limited: str) -> None:
-    """Check what commands, the API and the metrics show of both jobs."""
+    """Compare the counts of both jobs in commands, the API and the metrics."""
     here = Shell(folder, {"CRAWLYARD_DATA_DIR": "data"})
     secret = here.run("tokens", "create", "counts").stdout.strip()
     with serving(here, secret) as shell:
         headers = {"Authorization": f"Bearer {secret}"}
         with httpx.Client(base_url=shell.env["CRAWLYARD_SERVER"], headers=headers) as client:
-            every = shown(here, client, whole)
-            part = shown(here, client, limited)
+            every = numbers_of(here, client, whole)
+            part = numbers_of(here, client, limited)
             metrics = client.get("/metrics").text
 
     assert every == NUMBERS
@@ -44,8 +44,8 @@ def compare(folder: Path, whole: str, limited: str) -> None:
     assert f"crawlyard_url_errors_total {every['failed'] + part['failed']:.1f}" in metrics
 
 
-def shown(here: Shell, client: httpx.Client, job_id: str) -> Mapping[str, int]:
-    """Return the numbers of a job, which are the same wherever they are shown."""
+def numbers_of(here: Shell, client: httpx.Client, job_id: str) -> Mapping[str, int]:
+    """Return the counts of a job after checking that every place shows the same."""
 
     def get(path: str) -> Any:
         answer = client.get(f"/api/v1/jobs{path}")
@@ -53,7 +53,7 @@ def shown(here: Shell, client: httpx.Client, job_id: str) -> Mapping[str, int]:
         return answer.json()
 
     job = get(f"/{job_id}")
-    [in_list] = [one for one in get("")["items"] if one["id"] == job_id]
+    [in_list] = [row for row in get("")["items"] if row["id"] == job_id]
     progress, usage = job["progress"], job["usage"]
     whole_map = get(f"/{job_id}/map")
     site_map = whole_map["total"]

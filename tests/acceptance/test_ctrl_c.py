@@ -1,4 +1,4 @@
-"""Ctrl-C while a command still loads: it ends the command, and nothing is printed."""
+"""Ctrl-C while a command loads: the command ends and prints nothing."""
 
 import signal
 import subprocess
@@ -10,11 +10,11 @@ import pytest
 from tests.acceptance.shell import MINUTE, environment
 
 FIRST = " crawlyard"
-"""Ends the line of the import from which on it is ours; what Python does before is its own."""
+"""End of the line of Crawlyard's first import; earlier ones are Python's own."""
 
 
-def interrupted(folder: Path, imports: int, *words: str) -> tuple[int, str]:
-    """Return how a command ends that gets Ctrl-C *imports* after ours, and what it wrote then."""
+def interrupt(folder: Path, imports: int, *words: str) -> tuple[int, str]:
+    """Send Ctrl-C *imports* imports after the first; return the exit code and the output since."""
     with subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "crawlyard", *words],
         cwd=folder,
@@ -38,13 +38,13 @@ def interrupted(folder: Path, imports: int, *words: str) -> tuple[int, str]:
     return code, "".join(line for line in written if not line.startswith("import time:"))
 
 
-def test_ctrl_c_ends_a_command_without_a_word_while_it_loads(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_loading_command_silently(tmp_path: Path) -> None:
     for words, steps in (
         (("jobs", "list"), (20, 300)),
         (("work", "-q"), (100, 350, 600)),
     ):
         for imports in steps:
-            code, written = interrupted(tmp_path, imports, *words)
+            code, written = interrupt(tmp_path, imports, *words)
             assert (code in (130, -signal.SIGINT), written) == (True, ""), (words, imports)
 
 
@@ -63,7 +63,7 @@ try:
 finally:
     sys.stderr.write(" ".join(names))
 """
-"""Starts a command, and writes what is imported until Ctrl-C no longer prints a traceback."""
+"""Program that writes the modules imported before Ctrl-C stops printing a traceback."""
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_a_command_loads_no_other_module_until_ctrl_c_is_quiet(
     )
     names = ran.stderr.split()
     first = next(index for index, name in enumerate(names) if name.startswith("crawlyard"))
-    assert sorted(names[first:]) == expected  # before them: runpy and what it needs
+    assert sorted(names[first:]) == expected  # earlier names: runpy and its imports

@@ -1,4 +1,4 @@
-"""Workers and servers that start while Postgres does not answer, or refuses them."""
+"""Workers and servers started while Postgres is down or refuses them."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.acceptance.shell import Shell, emptied, until
+from tests.acceptance.shell import Shell, draining_stderr, until
 from tests.postgres import Server
 
 pytestmark = pytest.mark.postgres
@@ -31,26 +31,26 @@ def a_shell(folder: Path, url: str) -> Shell:
         pytest.param(("serve", "--port", "0", "--no-worker"), "serving", marks=pytest.mark.slow),
     ],
 )
-def test_who_starts_before_the_database_says_so_and_waits_for_it(
+def test_a_process_started_before_the_database_waits_for_it(
     server: Server, postgres_url: str, tmp_path: Path, words: tuple[str, ...], ready: str
 ) -> None:
     server.stop()
     try:
         with a_shell(tmp_path, postgres_url).started(*words) as process:
-            told = until(process, "waiting for it")
+            notice = until(process, "waiting for it")
             server.start()
             until(process, ready)
-            with emptied(process):
+            with draining_stderr(process):
                 process.terminate()
     finally:
         if not (server.folder / "data" / "postmaster.pid").exists():
             server.start()
 
-    assert "does not answer" in told
-    assert make_url(postgres_url).database in told  # type: ignore[operator]
+    assert "does not answer" in notice
+    assert make_url(postgres_url).database in notice  # type: ignore[operator]
 
 
-def test_who_is_refused_by_the_database_says_so_and_ends(
+def test_a_process_refused_by_the_database_exits_with_an_error(
     server: Server, postgres_url: str, tmp_path: Path
 ) -> None:
     rules = server.folder / "data" / "pg_hba.conf"

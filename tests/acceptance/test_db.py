@@ -1,4 +1,4 @@
-"""`crawlyard db`: a yard copied, saved and restored, whatever is killed meanwhile."""
+"""`crawlyard db`: copies, backups and restores, also when they are killed."""
 
 import json
 import shlex
@@ -15,7 +15,16 @@ import pytest
 
 from crawlyard.store.admin.content import STORED
 from crawlyard.store.tables import SCHEMA, metadata
-from tests.acceptance.shell import MINUTE, SLOW, Run, Shell, a_site, rest, until, until_stored
+from tests.acceptance.shell import (
+    MINUTE,
+    SLOW,
+    Run,
+    Shell,
+    demo_site,
+    until,
+    until_stored,
+    wait_for_exit,
+)
 from tests.conformance.whole import content, fill, run_on
 from tests.site import read_log
 
@@ -24,7 +33,7 @@ PARTS = 40  # MiB: ten batches, or as many steps of a backup
 
 @pytest.fixture
 def yard(shell: Shell) -> Path:
-    """The database of a yard with something in every table, and a lot in one."""
+    """The database of a yard with rows in every table and 40 MiB of bodies."""
     assert shell.run("work", "--drain").returncode == 0
     database = shell.folder / "crawlyard-data" / "crawlyard.db"
     fill(database, seed=1)
@@ -34,29 +43,29 @@ def yard(shell: Shell) -> Path:
     return database
 
 
-def killed_once(shell: Shell, words: tuple[str, ...], begun: Callable[[], bool]) -> None:
-    """Run a command, and kill it once it has *begun*."""
+def kill_once(shell: Shell, words: tuple[str, ...], has_begun: Callable[[], bool]) -> None:
+    """Run a command and kill it once *has_begun* is true."""
     with shell.started(*words) as process:
-        while not begun():
-            assert process.poll() is None, rest(process)
+        while not has_begun():
+            assert process.poll() is None, wait_for_exit(process)
         process.kill()
         process.wait(timeout=MINUTE)
 
 
-def marked(where: str | Path) -> bool:
-    """Tell whether a copy is under way and has written some of the bodies."""
-    asked = "SELECT 1 FROM copy_marks WHERE name = 'bodies' AND position <> ''"
+def is_copying(where: str | Path) -> bool:
+    """Return whether a copy is in progress and has written some of the bodies."""
+    query = "SELECT 1 FROM copy_marks WHERE name = 'bodies' AND position <> ''"
     try:
         if str(where).startswith("postgresql"):
             with psycopg.connect(str(where)) as conn:
-                return conn.execute(asked).fetchone() is not None
+                return conn.execute(query).fetchone() is not None
         with closing(sqlite3.connect(f"file:{where}?mode=ro", uri=True)) as file:
-            return file.execute(asked).fetchone() is not None
+            return file.execute(query).fetchone() is not None
     except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
         return False  # not yet
 
 
-def said(ran: Run) -> str:
+def stdout_of(ran: Run) -> str:
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -68,21 +77,21 @@ def said(ran: Run) -> str:
     "kind",
     ["sqlite", pytest.param("postgres", marks=[pytest.mark.slow, pytest.mark.postgres])],
 )
-def test_a_copy_that_is_killed_goes_on_and_is_whole(
+def test_a_killed_copy_resumes_and_is_complete(
     request: pytest.FixtureRequest, shell: Shell, yard: Path, kind: str
 ) -> None:
     postgres = kind == "postgres"
     target = str(request.getfixturevalue("empty_postgres_url")) if postgres else "copy.db"
     where = target if postgres else shell.folder / target
 
-    killed_once(shell, ("db", "copy", "--to", target), lambda: marked(where))
+    kill_once(shell, ("db", "copy", "--to", target), lambda: is_copying(where))
     refused = shell.run("jobs", "list", env={"CRAWLYARD_DATABASE_URL": _url(where)})
     went_on = shell.run("db", "copy", "--to", target)
 
     assert refused.returncode == 6
     assert "is an unfinished copy" in refused.stderr
-    assert said(went_on).count("\n") == len(metadata.tables)
-    assert "hold the same" in went_on.stderr
+    assert stdout_of(went_on).count("\n") == len(metadata.tables)
+    assert "have equal contents" in went_on.stderr
     assert content(where) == content(yard)
 
 
@@ -94,29 +103,31 @@ def _url(where: str | Path) -> str:
 def test_a_yard_moves_to_postgres_and_back(
     shell: Shell, yard: Path, empty_postgres_url: str
 ) -> None:
-    there = said(shell.run("db", "copy", "--to", empty_postgres_url, "-o", "json"))
-    back = said(shell.run("db", "copy", "--from", empty_postgres_url, "--to", "back", "-o", "json"))
+    there = stdout_of(shell.run("db", "copy", "--to", empty_postgres_url, "-o", "json"))
+    back = stdout_of(
+        shell.run("db", "copy", "--from", empty_postgres_url, "--to", "back", "-o", "json")
+    )
 
     assert json.loads(there) == json.loads(back)
     rows = {table["table"]: table["rows"] for table in json.loads(there)}
-    assert rows == {name: len(found) for name, found in content(yard).items()}
+    assert rows == {name: len(table_rows) for name, table_rows in content(yard).items()}
     assert content(shell.folder / "back" / "crawlyard.db") == content(yard)
 
 
-def test_a_copy_broken_off_says_how_to_go_on(shell: Shell, yard: Path) -> None:
+def test_an_interrupted_copy_says_how_to_resume(shell: Shell, yard: Path) -> None:
     del yard
     with shell.started("db", "copy", "--to", "copy.db") as process:
         until(process, "copying")
         process.send_signal(signal.SIGINT)
-        code, out, err = rest(process)
+        code, out, err = wait_for_exit(process)
 
     assert (code, out) == (130, "")
     assert "the same command goes on" in err
 
 
-def test_workers_at_work_are_in_the_way_of_a_copy_and_not_of_a_backup(shell: Shell) -> None:
+def test_live_workers_block_a_copy_but_not_a_backup(shell: Shell) -> None:
     with (
-        a_site("--pages", "5000", "--plain", "--latency-ms", "50") as url,
+        demo_site("--pages", "5000", "--plain", "--latency-ms", "50") as url,
         shell.started("crawl", url, *SLOW) as crawl,
     ):
         until(crawl, "running")
@@ -130,38 +141,40 @@ def test_workers_at_work_are_in_the_way_of_a_copy_and_not_of_a_backup(shell: She
     assert not (shell.folder / "copy.db").exists()
 
 
-# --- saving and restoring
+# --- backup and restore
 
 
 @pytest.mark.slow
-def test_a_crawl_that_was_saved_while_it_ran_goes_on_where_it_is_restored(shell: Shell) -> None:
+def test_a_crawl_backed_up_while_running_resumes_after_a_restore(shell: Shell) -> None:
     pages, log = 120, shell.folder / "hits.jsonl"
-    with a_site("--pages", str(pages), "--plain", "--latency-ms", "80", "--log", str(log)) as url:
+    with demo_site(
+        "--pages", str(pages), "--plain", "--latency-ms", "80", "--log", str(log)
+    ) as url:
         with shell.started("crawl", url, *SLOW, "--per-host", "1") as crawl:
             until(crawl, "running")
             until_stored(shell)
-            said(shell.run("db", "backup", "yard.backup"))
+            stdout_of(shell.run("db", "backup", "yard.backup"))
             stored = {row[5] for row in content(shell.folder / "yard.backup")["pages"]}
-        asked = len(read_log(log))
+        hits_before = len(read_log(log))
 
-        said(shell.run("db", "restore", "yard.backup", "--data-dir", "other"))
-        said(shell.run("work", "--drain", "--data-dir", "other"))
+        stdout_of(shell.run("db", "restore", "yard.backup", "--data-dir", "other"))
+        stdout_of(shell.run("work", "--drain", "--data-dir", "other"))
 
-    job = json.loads(said(shell.run("jobs", "show", "last", "--json", "--data-dir", "other")))
+    job = json.loads(stdout_of(shell.run("jobs", "show", "last", "--json", "--data-dir", "other")))
     assert (job["state"], job["usage"]["pages"]) == ("completed", pages)
-    again = {url + hit.path for hit in read_log(log)[asked:]}
+    again = {url + hit.path for hit in read_log(log)[hits_before:]}
     assert 0 < len(stored) < pages
     assert not stored & again
 
 
-def test_a_backup_that_is_killed_leaves_no_half_file(shell: Shell, yard: Path) -> None:
+def test_a_killed_backup_leaves_no_partial_file(shell: Shell, yard: Path) -> None:
     folder = shell.folder / "backups"
     folder.mkdir()
     words = ("db", "backup", "backups/yard.backup")
 
-    killed_once(shell, words, lambda: any(part.stat().st_size for part in folder.iterdir()))
+    kill_once(shell, words, lambda: any(part.stat().st_size for part in folder.iterdir()))
     half = {path.name for path in folder.iterdir()}
-    said(shell.run(*words))
+    stdout_of(shell.run(*words))
 
     assert "yard.backup" not in half
     assert [path.name for path in folder.iterdir()] == ["yard.backup"]
@@ -170,31 +183,31 @@ def test_a_backup_that_is_killed_leaves_no_half_file(shell: Shell, yard: Path) -
 
 @pytest.mark.slow
 @pytest.mark.postgres
-def test_a_restore_to_postgres_that_is_killed_goes_on(
+def test_a_killed_restore_to_postgres_resumes(
     shell: Shell, yard: Path, empty_postgres_url: str
 ) -> None:
-    said(shell.run("db", "backup", "yard.backup"))
+    stdout_of(shell.run("db", "backup", "yard.backup"))
     there = Shell(shell.folder, {"CRAWLYARD_DATABASE_URL": empty_postgres_url})
     words = ("db", "restore", "yard.backup")
 
-    killed_once(there, words, lambda: marked(empty_postgres_url))
-    said(there.run(*words))
+    kill_once(there, words, lambda: is_copying(empty_postgres_url))
+    stdout_of(there.run(*words))
 
     assert content(empty_postgres_url) == content(yard)
 
 
 @pytest.mark.slow
 @pytest.mark.postgres
-def test_a_yard_on_postgres_is_saved_and_restored(
+def test_a_yard_on_postgres_is_backed_up_and_restored(
     shell: Shell, yard: Path, empty_postgres_url: str
 ) -> None:
-    said(shell.run("db", "copy", "--to", empty_postgres_url))
+    stdout_of(shell.run("db", "copy", "--to", empty_postgres_url))
     there = Shell(shell.folder, {"CRAWLYARD_DATABASE_URL": empty_postgres_url})
 
-    saved = json.loads(said(there.run("db", "backup", "pg.backup", "--json")))
+    saved = json.loads(stdout_of(there.run("db", "backup", "pg.backup", "--json")))
     run_on(empty_postgres_url, "DELETE FROM pages")
     refused = there.run("db", "restore", "pg.backup")
-    said(there.run("db", "restore", "pg.backup", "--force"))
+    stdout_of(there.run("db", "restore", "pg.backup", "--force"))
 
     assert refused.returncode == 2
     assert saved["bytes"] == (shell.folder / "pg.backup").stat().st_size
@@ -203,7 +216,9 @@ def test_a_yard_on_postgres_is_saved_and_restored(
 
 
 @pytest.mark.parametrize("words", ["backup full/yard.backup", "copy --to full/copy.db"])
-def test_a_full_disk_is_told_and_leaves_no_half_file(shell: Shell, yard: Path, words: str) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(
+    shell: Shell, yard: Path, words: str
+) -> None:
     del yard
     (shell.folder / "full").mkdir()
     typed = f"ulimit -f 8192; exec {shlex.quote(sys.executable)} -m crawlyard db {words}"
@@ -224,17 +239,17 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(shell: Shell, yard: Path, w
     assert not list((shell.folder / "full").glob("*.backup"))
 
 
-# --- looking after it
+# --- maintenance
 
 
-def test_a_check_says_what_there_is_and_what_is_wrong(shell: Shell, yard: Path) -> None:
+def test_a_check_reports_tables_and_damage(shell: Shell, yard: Path) -> None:
     whole = shell.run("db", "check", "-o", "json")
     run_on(yard, "DELETE FROM users WHERE id != 'local'")
     torn = shell.run("db", "check")
 
-    found = json.loads(said(whole))
-    assert (found["schema_version"], found["current"], found["damage"]) == (SCHEMA, True, [])
-    assert {t["table"] for t in found["tables"]} == set(metadata.tables)
+    report = json.loads(stdout_of(whole))
+    assert (report["schema_version"], report["current"], report["damage"]) == (SCHEMA, True, [])
+    assert {t["table"] for t in report["tables"]} == set(metadata.tables)
     assert torn.returncode == 6
     assert "is damaged: row" in torn.stderr
 
@@ -249,7 +264,7 @@ def test_a_check_says_what_there_is_and_what_is_wrong(shell: Shell, yard: Path) 
         ),
     ],
 )
-def test_a_check_fails_where_the_schema_is_of_another_version(
+def test_a_check_fails_on_another_schema_version(
     shell: Shell, yard: Path, stored: str, advice: str
 ) -> None:
     run_on(yard, f"UPDATE alembic_version SET version_num = '{stored}'")
@@ -258,12 +273,12 @@ def test_a_check_fails_where_the_schema_is_of_another_version(
 
     assert ran.returncode == 6
     assert advice in ran.stderr
-    found = json.loads(ran.stdout)
-    assert (found["schema_version"], found["current"]) == (stored, False)
+    report = json.loads(ran.stdout)
+    assert (report["schema_version"], report["current"]) == (stored, False)
 
 
 def test_every_command_refuses_a_schema_from_before_the_first_release(shell: Shell) -> None:
-    said(shell.run("work", "--drain"))
+    stdout_of(shell.run("work", "--drain"))
     database = shell.folder / "crawlyard-data" / "crawlyard.db"
     run_on(database, "UPDATE alembic_version SET version_num = '0011'")
     before = database.read_bytes()
@@ -272,18 +287,18 @@ def test_every_command_refuses_a_schema_from_before_the_first_release(shell: She
     refused = [shell.run(*words.split()) for words in commands]
 
     assert [ran.returncode for ran in refused] == [6] * len(commands)
-    (told,) = {ran.stderr.splitlines()[-1] for ran in refused}
-    assert "crawlyard.db has schema 0011, which was written before the first release" in told
-    assert "crawlyard jobs export" in told
+    (message,) = {ran.stderr.splitlines()[-1] for ran in refused}
+    assert "crawlyard.db has schema 0011, which was written before the first release" in message
+    assert "crawlyard jobs export" in message
     assert database.read_bytes() == before
 
 
 @pytest.mark.parametrize("style", ["table", "csv", "yaml"])
 def test_each_command_writes_in_each_format(shell: Shell, style: str) -> None:
-    said(shell.run("work", "--drain"))
+    stdout_of(shell.run("work", "--drain"))
     looks = ("upgrade", "check", "vacuum", "backup b", "copy --to there")
 
-    written = [said(shell.run("db", *words.split(), "-o", style)) for words in looks]
+    written = [stdout_of(shell.run("db", *words.split(), "-o", style)) for words in looks]
 
     begins = {"table": "TABLE", "csv": "table,", "yaml": "---"}
     assert written[1].startswith(begins[style])
@@ -292,36 +307,38 @@ def test_each_command_writes_in_each_format(shell: Shell, style: str) -> None:
     assert {name for name in metadata.tables if name in written[4]} == set(metadata.tables)
 
 
-def test_ids_alone_and_picked_fields_can_be_asked_for(shell: Shell) -> None:
-    said(shell.run("work", "--drain"))
-    ids = said(shell.run("db", "upgrade", "-q")), said(shell.run("db", "check", "-q"))
-    picked = said(shell.run("db", "check", "--fields", "schema_version,current", "-o", "json"))
+def test_quiet_and_fields_narrow_the_output(shell: Shell) -> None:
+    stdout_of(shell.run("work", "--drain"))
+    ids = stdout_of(shell.run("db", "upgrade", "-q")), stdout_of(shell.run("db", "check", "-q"))
+    picked = stdout_of(shell.run("db", "check", "--fields", "schema_version,current", "-o", "json"))
 
     assert ids == (f"{SCHEMA}\n", "".join(f"{name}\n" for name in STORED))
     assert json.loads(picked) == {"schema_version": SCHEMA, "current": True}
 
 
-def test_room_is_given_back(shell: Shell, yard: Path) -> None:
+def test_vacuum_frees_disk_space(shell: Shell, yard: Path) -> None:
     run_on(yard, "DELETE FROM bodies")
 
-    found = json.loads(said(shell.run("db", "vacuum", "--json")))
+    report = json.loads(stdout_of(shell.run("db", "vacuum", "--json")))
 
-    assert found["bytes_before"] - found["bytes"] > PARTS * 2**20 * 0.9
+    assert report["bytes_before"] - report["bytes"] > PARTS * 2**20 * 0.9
 
 
-def test_an_upgrade_says_what_it_did(shell: Shell) -> None:
+def test_an_upgrade_reports_both_schema_versions(shell: Shell) -> None:
     database = shell.folder / "crawlyard-data" / "crawlyard.db"
     database.parent.mkdir()
     database.touch()
     ran = [shell.run("db", "upgrade", "--json") for _ in range(2)]
 
-    told = [(found["before"], found["after"]) for found in map(json.loads, map(said, ran))]
-    assert told == [(None, SCHEMA), (SCHEMA, SCHEMA)]
-    assert "went from nothing to" in ran[0].stderr
+    versions = [
+        (report["before"], report["after"]) for report in map(json.loads, map(stdout_of, ran))
+    ]
+    assert versions == [(None, SCHEMA), (SCHEMA, SCHEMA)]
+    assert "was upgraded from nothing to" in ran[0].stderr
     assert "is up to date" in ran[1].stderr
 
 
-def test_a_server_cannot_be_asked(shell: Shell) -> None:
+def test_a_server_option_is_refused(shell: Shell) -> None:
     ran = shell.run("db", "check", "--server", "http://127.0.0.1:1")
 
     assert ran.returncode == 2

@@ -1,4 +1,4 @@
-"""The commands of the pages on moving, saving and upgrading a yard, as a reader types them."""
+"""The commands of the pages on moving, backing up and upgrading a yard, run as written."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ _SHOWN = re.compile(r"\[(test_\w+)\]\((\S+)\)")
 
 
 def typed(page: str) -> list[str]:
-    """Return the lines of a page that run crawlyard, or say where its database is."""
+    """Return the lines of a page that run crawlyard or set its database URL."""
     text = (HOWTO / page).read_text("utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
@@ -23,7 +23,7 @@ def typed(page: str) -> list[str]:
 
 
 def follow(shell: Shell, page: str, url: str = "") -> Shell:
-    """Type the lines of a page, with *url* for its database; return the shell as it is then."""
+    """Run the lines of a page with *url* as its database; return the resulting shell."""
     for line in typed(page):
         words = shlex.split(line.replace(DATABASE, url))
         if words[0] == "export":
@@ -37,7 +37,7 @@ def follow(shell: Shell, page: str, url: str = "") -> Shell:
 
 @pytest.fixture
 def crawled(shell: Shell, site: str) -> Shell:
-    """A yard with a job that is done, and one that waits."""
+    """A yard with a completed job and a queued one."""
     assert shell.run("crawl", site, *FAST).returncode == 0
     assert shell.run("crawl", "-d", site, *FAST).returncode == 0
     return shell
@@ -67,27 +67,27 @@ def test_a_yard_is_saved_and_restored_as_the_page_says(crawled: Shell) -> None:
 
 
 def test_a_yard_is_upgraded_and_put_back_as_the_page_says(crawled: Shell) -> None:
-    # but for what is typed in an older version, for one from before the first release
+    # except the lines for versions before the first release
     lines = [line for line in typed("upgrade.md") if "news" not in line]
     assert lines.count("crawlyard db backup before-upgrade.backup") == 2
 
     first = True
     for line in lines:
-        # the page shows the backup in two places, of which a reader follows one
+        # the page shows the backup twice, for two cases; a reader follows one of them
         again = ["--force"] if "backup before" in line and not first else []
         first = first and "backup before" not in line
         ran = crawled.run(*shlex.split(line)[1:], *again)
         assert ran.returncode == 0, f"{line}: {ran.stderr}"
 
 
-def test_every_failure_names_a_test_that_is_there() -> None:
+def test_every_failure_links_to_an_existing_test() -> None:
     page = (HOWTO / "failures.md").read_text("utf-8")
     rows = [row for row in page.splitlines() if re.match(r"\| (?!what fails|---)", row)]
 
-    shown = {row: _SHOWN.findall(row) for row in rows}
+    tests_by_row = {row: _SHOWN.findall(row) for row in rows}
 
     assert len(rows) > 20
-    assert [row for row, tests in shown.items() if not tests] == []
-    named = [pair for tests in shown.values() for pair in tests]
+    assert [row for row, tests in tests_by_row.items() if not tests] == []
+    named = [pair for tests in tests_by_row.values() for pair in tests]
     assert [name for name, path in named if Path(path).stem != name] == []
     assert [path for _, path in named if not (HOWTO / path).is_file()] == []

@@ -1,6 +1,6 @@
 """Real documentation, crawled by the installed command: every linked page is stored, once.
 
-Judged from an independent walk over the same files and from the log of the server.
+Checked against an independent walk over the same files and the log of the server.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ PACE = ("--delay", "0", "--concurrency", "16", "--per-host", "16")
 
 @dataclass(frozen=True)
 class Crawled:
-    """What one crawl of the documentation left behind."""
+    """Results of one crawl of the documentation."""
 
     linked: dict[str, int]  # status by path, as the independent walk found them
     stored: list[tuple[str, int]]  # path and status of each record, in the order of the file
@@ -39,10 +39,10 @@ class Crawled:
 
 @pytest.fixture
 def docs() -> Path:
-    given = os.environ.get(DOCS)
-    if not given:
+    folder = os.environ.get(DOCS)
+    if not folder:
         pytest.skip(WHY_NOT)
-    return Path(given)
+    return Path(folder)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def crawled(docs: Path, tmp_path: Path) -> Crawled:
 
 
 async def crawl(*words: str, folder: Path) -> None:
-    """Run ``crawlyard crawl …`` in *folder*, as it was installed, without settings of ours."""
+    """Run the installed ``crawlyard crawl …`` in *folder*, without Crawlyard's settings."""
     command = Path(sysconfig.get_path("scripts")) / "crawlyard"
     environment = {name: value for name, value in os.environ.items() if "CRAWLYARD" not in name}
     process = await asyncio.create_subprocess_exec(
@@ -82,7 +82,7 @@ async def crawl(*words: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_every_linked_page_is_stored_and_asked_for_once(crawled: Crawled) -> None:
+async def test_every_linked_page_is_requested_and_stored_once(crawled: Crawled) -> None:
     answered = {path: status for path, status in crawled.linked.items() if status not in {301, 302}}
     times = Counter(path for path, _ in crawled.stored)
 

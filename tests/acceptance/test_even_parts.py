@@ -1,4 +1,4 @@
-"""Workers that come later get shards of a job, also after each was replaced by another."""
+"""Workers that start later get shards of a job, also after each was replaced by another."""
 
 import asyncio
 import time
@@ -26,8 +26,8 @@ DELAY_S, LATENCY_S = 2.0, 0.1
 OPTIONS = ("--jobs", "4", "--no-scheduler", "--no-webhooks", "--no-janitor")
 
 
-class Growing(ManyHosts):
-    """A site that has one more page each time a page is asked for, until it is complete."""
+class GrowingSite(ManyHosts):
+    """A site that grows by a page with each request until it is complete."""
 
     def __init__(self) -> None:
         super().__init__(HOSTS, 1_000_000)
@@ -53,14 +53,14 @@ class Growing(ManyHosts):
 
 
 async def shares(yard: Yard, job_id: str) -> list[int]:
-    """Return how many shards each worker has, fewest first; those given back count for nobody."""
+    """Return how many shards each worker has, fewest first, without those being released."""
     shards = (await yard.store.spread.shards(job_id)).values()
     holders = [s.worker for s in shards if s.worker is not None and not s.yields]
     return sorted(Counter(holders).values())
 
 
 async def until_shared(yard: Yard, job_id: str, expected: list[int]) -> None:
-    """Return once the shards are shared as *expected*."""
+    """Return once the shards are distributed as *expected*."""
     async with asyncio.timeout(120):
         while await shares(yard, job_id) != expected:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -68,10 +68,10 @@ async def until_shared(yard: Yard, job_id: str, expected: list[int]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", DATABASES, indirect=True)
-async def test_four_workers_have_a_shard_each_though_three_come_later_and_all_are_replaced(
+async def test_four_workers_get_a_shard_each_although_three_start_later_and_all_are_replaced(
     where: str, tmp_path: Path, site_server: Serve
 ) -> None:
-    site = Growing()
+    site = GrowingSite()
     server = await site_server(site, host="0.0.0.0", latency_s=LATENCY_S)
     environment = {"CRAWLYARD_DATABASE_URL": where} if where else {}
     async with opened(tmp_path, database_url=where) as yard, AsyncExitStack() as stack:
@@ -100,10 +100,10 @@ async def test_four_workers_have_a_shard_each_though_three_come_later_and_all_ar
         await until_shared(yard, job.id, [1] * SHARDS)
         site.complete = True
         await until_ended(yard, job.id)
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert (found.job.state, found.job.state_reason) == (State.COMPLETED, StateReason.EXHAUSTED)
-    assert found.ok == site.urls(server.port)
-    assert max(found.stored.values()) == 1
+    assert (result.job.state, result.job.state_reason) == (State.COMPLETED, StateReason.EXHAUSTED)
+    assert result.ok == site.urls(server.port)
+    assert max(result.stored.values()) == 1
     assert site.twice() == set()
     assert site.shortest_gap() > DELAY_S / 2

@@ -1,4 +1,4 @@
-"""What went wrong is told by the exit code, alike here and over HTTP; stdout is empty then."""
+"""Exit codes of failed commands, the same locally and over HTTP; stdout is empty then."""
 
 import json
 import threading
@@ -13,30 +13,30 @@ from tests.acceptance.shell import Shell
 from tests.golden import Told, built, in_turn
 from tests.golden_yard import BROKEN, DOCS, HELD, LATER, SHOP, TRIAL, fixed
 
-docs, broken, trial, held = map(fixed, (DOCS, BROKEN, TRIAL, HELD))
+docs_job, broken_job, trial_job, held_job = map(fixed, (DOCS, BROKEN, TRIAL, HELD))
 AGAIN = "templates create news {{start}} --param start:url"
 
 CODES: Mapping[str, int] = {
     "jobs list --state failed --tag none": 0,
     "jobs list -o csv": 0,
-    f"jobs watch {docs}": 0,
-    f"jobs wait {held}": 0,
+    f"jobs watch {docs_job}": 0,
+    f"jobs wait {held_job}": 0,
     "health": 0,
-    # 1: it failed
-    f"jobs export {docs} --out no/pages.csv": 1,
-    f"jobs cancel {docs} no-such-id": 1,  # each for another reason
-    # 2: it cannot be asked like that
+    # 1: failure
+    f"jobs export {docs_job} --out no/pages.csv": 1,
+    f"jobs cancel {docs_job} no-such-id": 1,  # for two different reasons
+    # 2: usage error
     "jobs list --no-such-option": 2,
     "jobs show": 2,
     "jobs list --fields id,colour": 2,
     "jobs list --fields state.name": 2,
     "jobs list --fields id -q": 2,
-    f"jobs set {held} limits.pages=0": 2,
-    f"jobs delete {docs}": 2,  # no terminal to ask on
-    "jobs show 0": 2,  # there are many
+    f"jobs set {held_job} limits.pages=0": 2,
+    f"jobs delete {docs_job}": 2,  # no terminal to ask on
+    "jobs show 0": 2,  # ambiguous
     "stats --since 1000d": 2,
     "users create a/b": 2,
-    # 3: there is no such thing
+    # 3: not found
     "jobs pause no-such-id": 3,
     "templates show nothing": 3,
     "schedules run nothing": 3,
@@ -46,22 +46,22 @@ CODES: Mapping[str, int] = {
     "ops show nothing": 3,
     "tokens revoke nothing": 3,
     "users set nobody --role admin": 3,
-    # 5: it is not in that state, or somebody was faster
-    f"jobs pause {docs}": 5,
-    f"jobs pause {docs} --json": 5,
-    f"jobs exclude {docs} */print/*": 5,
-    f"jobs retry {trial} --failed": 5,
+    # 5: wrong state, or a conflict with another change
+    f"jobs pause {docs_job}": 5,
+    f"jobs pause {docs_job} --json": 5,
+    f"jobs exclude {docs_job} */print/*": 5,
+    f"jobs retry {trial_job} --failed": 5,
     AGAIN: 5,
     "users create ada": 5,
-    # how a job ended that was waited for
-    f"jobs watch {broken}": 10,
-    f"jobs wait {docs} {broken}": 10,
-    f"jobs watch {trial}": 11,
-    f"jobs wait {trial}": 11,
+    # outcome of a job that was waited for
+    f"jobs watch {broken_job}": 10,
+    f"jobs wait {docs_job} {broken_job}": 10,
+    f"jobs watch {trial_job}": 11,
+    f"jobs wait {trial_job}": 11,
     f"jobs wait {fixed(LATER)} --timeout 1s": 124,
     f"jobs wait {fixed(SHOP)} --timeout 1s": 124,
 }
-"""Commands on the yard of `tests.golden_yard`; they change nothing of it."""
+"""Commands on the yard of `tests.golden_yard`; none changes it."""
 
 
 @pytest.fixture(scope="module", params=BOTH)
@@ -71,26 +71,26 @@ def ran(
     yard = built(tmp_path_factory.mktemp("codes"))
     commands = [words.split() for words in CODES]
     if request.param == "local":
-        told = in_turn(yard.shell, commands)
+        results = in_turn(yard.shell, commands)
     else:
         with yard.served() as shell:
-            told = in_turn(shell, commands)
-    return dict(zip(CODES, told, strict=True))
+            results = in_turn(shell, commands)
+    return dict(zip(CODES, results, strict=True))
 
 
 @pytest.mark.parametrize("words", CODES)
-def test_each_end_has_its_code(ran: Mapping[str, Told], words: str) -> None:
-    told = ran[words]
+def test_each_command_exits_with_its_code(ran: Mapping[str, Told], words: str) -> None:
+    result = ran[words]
 
-    assert told.code == CODES[words], told.err
-    assert "Traceback" not in told.err
-    assert "a bug in" not in told.err
-    if 0 < told.code < 10:
-        assert told.out == ""
-        assert told.err.startswith("error: ")
+    assert result.code == CODES[words], result.err
+    assert "Traceback" not in result.err
+    assert "a bug in" not in result.err
+    if 0 < result.code < 10:
+        assert result.out == ""
+        assert result.err.startswith("error: ")
 
 
-def test_who_is_not_known_or_not_allowed_has_a_code(shell: Shell) -> None:
+def test_serving_every_address_without_a_token_is_refused(shell: Shell) -> None:
     open_to_all = shell.fresh.run("serve", "--host", "0.0.0.0", "--port", "0")
 
     assert (open_to_all.returncode, open_to_all.stdout) == (4, "")
@@ -99,7 +99,7 @@ def test_who_is_not_known_or_not_allowed_has_a_code(shell: Shell) -> None:
 
 @contextmanager
 def answering(status: int, code: str, **headers: str) -> Iterator[str]:
-    """Yield the URL of a server that answers everything with one problem."""
+    """Yield the URL of a server that answers every request with one problem."""
     body = json.dumps({"code": code, "detail": "not now", "status": status}).encode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -138,7 +138,7 @@ def answering(status: int, code: str, **headers: str) -> Iterator[str]:
         (418, "teapot", 1),
     ],
 )
-def test_what_a_server_refuses_has_a_code(
+def test_each_problem_of_a_server_has_an_exit_code(
     shell: Shell, status: int, problem: str, code: int
 ) -> None:
     with answering(status, problem, Retry_After="3600") as url:

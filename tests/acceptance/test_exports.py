@@ -1,4 +1,4 @@
-"""Exports that are no text, by the command, here and over HTTP, and read back."""
+"""Binary exports by the command, locally and over HTTP, read back."""
 
 import gzip
 import io
@@ -27,7 +27,7 @@ KEEPS = ("--keep", "html")
 
 
 def urls_of(file: Path) -> list[str]:
-    """Return the URLs of the responses in a WARC, whose digests must be right."""
+    """Return the URLs of the responses in a WARC after checking their digests."""
     with file.open("rb") as opened:
         return [
             record.rec_headers.get_header("WARC-Target-URI")
@@ -82,29 +82,29 @@ def test_runs_of_schedules_are_read_as_one_table(shell: Shell, site: str) -> Non
     [command] = blocks("howto/duckdb.md", "sh")[0].splitlines()
 
     ran = shell.run(*shlex.split(command)[1:])
-    told = [f"2 runs of {name}" in ran.stderr for name in names]
-    assert (ran.returncode, told) == (0, [True, True]), ran.stderr
+    counted = [f"2 runs of {name}" in ran.stderr for name in names]
+    assert (ran.returncode, counted) == (0, [True, True]), ran.stderr
 
     [sql] = blocks("howto/duckdb.md", "sql")
-    found = in_folder(shell, f"import duckdb; print(duckdb.sql({sql!r}).fetchall())")
-    assert sum(found.count(f"('{name}', '") for name in names) == 20
-    assert found.count(", 1, 2)") == 20, found  # nothing has changed in two runs
+    output = run_script(shell, f"import duckdb; print(duckdb.sql({sql!r}).fetchall())")
+    assert sum(output.count(f"('{name}', '") for name in names) == 20
+    assert output.count(", 1, 2)") == 20, output  # no page has changed between the two runs
     [script] = blocks("howto/duckdb.md", "python")
-    lines = [line.rsplit(maxsplit=2) for line in in_folder(shell, script).splitlines()]
+    lines = [line.rsplit(maxsplit=2) for line in run_script(shell, script).splitlines()]
     reachable = len(DemoSite(PAGES, faults=False).reachable())
     assert [line[:2] for line in lines] == [[name, str(reachable)] for name in sorted(names)]
 
-    both = ("--schedule", "nightly", "--schedule", names[1], "--out", "x.jsonl")
-    wrong = shell.run("jobs", "export", *both)
+    options = ("--schedule", "nightly", "--schedule", names[1], "--out", "x.jsonl")
+    wrong = shell.run("jobs", "export", *options)
     assert (wrong.returncode, "expected a folder" in wrong.stderr) == (2, True)
-    missing = shell.run("jobs", "export", *both[:3], "nothing", "--out", "x/")
+    missing = shell.run("jobs", "export", *options[:3], "nothing", "--out", "x/")
     assert (missing.returncode, (shell.folder / "x").exists()) == (3, False), missing.stderr
     wrong = shell.run("jobs", "export", "--schedule", "nightly", "--out", "x/", "--format", "csv")
     assert (wrong.returncode, "expected parquet in a folder, got csv" in wrong.stderr) == (2, True)
 
 
-def in_folder(shell: Shell, script: str) -> str:
-    """Return what a Python script says that is run beside the data."""
+def run_script(shell: Shell, script: str) -> str:
+    """Run a Python script in the shell's folder and return its output."""
     ran = subprocess.run(
         [sys.executable, "-c", script],
         cwd=shell.folder,
@@ -129,8 +129,8 @@ def test_a_crawl_is_written_as_parquet_and_as_warc(either: Shell, site: str) -> 
     assert set(frame["url"]) == reachable
     assert len(frame) == len(reachable)
     file = either.folder / "pages.parquet"
-    asked = f"SELECT count(*), count(DISTINCT sha256), min(status) FROM '{file}'"
-    (row,) = duckdb.connect().execute(asked).fetchall()
+    query = f"SELECT count(*), count(DISTINCT sha256), min(status) FROM '{file}'"
+    (row,) = duckdb.connect().execute(query).fetchall()
     assert (row[0], row[2]) == (len(reachable), 200)
     html = frame[frame["html"].notna()]
     assert sorted(urls_of(either.folder / "site.warc.gz")) == sorted(html["url"])
@@ -149,9 +149,9 @@ def test_pages_are_written_as_markdown_in_a_zip_and_text_is_compressed(
 
     for done in (ran, packed, links):
         assert done.returncode == 0, done.stderr
-    with zipfile.ZipFile(either.folder / "pages.zip") as found:
-        assert found.testzip() is None
-        texts = [found.read(name).decode() for name in found.namelist()]
+    with zipfile.ZipFile(either.folder / "pages.zip") as archive:
+        assert archive.testzip() is None
+        texts = [archive.read(name).decode() for name in archive.namelist()]
     lines = gzip.decompress((either.folder / "pages.jsonl.gz").read_bytes()).splitlines()
     pages = [json.loads(line) for line in lines]
     assert len(pages) == len(texts) == 5
@@ -163,7 +163,7 @@ def test_pages_are_written_as_markdown_in_a_zip_and_text_is_compressed(
     assert "expected a job that keeps text" in refused.stderr
 
 
-def test_what_is_no_text_goes_down_a_pipe_as_it_is(either: Shell, site: str) -> None:
+def test_binary_formats_are_piped_unchanged(either: Shell, site: str) -> None:
     either.run("crawl", site, *FAST, "--max-pages", "5")
 
     with either.started("jobs", "export", "last", "--format", "parquet") as process:
@@ -188,7 +188,7 @@ def test_a_job_without_html_is_refused_before_anything_is_written(either: Shell,
 
 
 @pytest.mark.parametrize(("form", "package"), [("parquet", "pyarrow"), ("warc", "warcio")])
-def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
+def test_a_missing_package_is_named_with_its_install_command(
     shell: Shell, site: str, form: str, package: str
 ) -> None:
     shell.run("crawl", site, *FAST, *KEEPS, "--max-pages", "1")
@@ -199,7 +199,7 @@ def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
     assert f"pip install '{package}" in ran.stderr
 
 
-def test_redis_that_is_not_installed_is_named_with_the_line_that_installs_it(shell: Shell) -> None:
+def test_missing_redis_is_named_with_its_install_command(shell: Shell) -> None:
     redis = {"CRAWLYARD_REDIS_URL": "redis://127.0.0.1:1"}
 
     ran = without("redis", shell, "work", "--drain", **redis)
@@ -209,10 +209,8 @@ def test_redis_that_is_not_installed_is_named_with_the_line_that_installs_it(she
 
 
 @pytest.mark.redis
-def test_health_says_how_redis_is_and_a_yard_is_well_without_it(
-    shell: Shell, redis_server: Server
-) -> None:
-    shell.run("users", "create", "ada")  # so that there is a yard
+def test_health_reports_redis_and_is_ok_without_it(shell: Shell, redis_server: Server) -> None:
+    shell.run("users", "create", "ada")  # creates the yard
     env = {"CRAWLYARD_REDIS_URL": redis_server.url}
     well = shell.run("health", env=env)
     redis_server.kill()

@@ -1,4 +1,4 @@
-"""What breaks around a crawl: its worker, its disk, its database. The job stays whole."""
+"""Failures of the worker, the disk and the database around a crawl: the job stays consistent."""
 
 import asyncio
 import os
@@ -48,12 +48,12 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in file.read_text(encoding="ascii").split()]
 
 
-async def stopped_between_writes(process: asyncio.subprocess.Process, data_dir: Path) -> None:
-    """Stop a process while it does not hold the file's lock: else nobody could write."""
+async def stop_between_writes(process: asyncio.subprocess.Process, data_dir: Path) -> None:
+    """Stop a process while it does not hold the file's lock, so that others can write."""
     async with asyncio.timeout(120):
         while True:
             process.send_signal(signal.SIGSTOP)
-            # it goes on for a moment
+            # it keeps running for a moment
             await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED)
             file = sqlite3.connect(data_dir / "crawlyard.db", timeout=1)
             with closing(file), suppress(sqlite3.OperationalError):
@@ -63,7 +63,7 @@ async def stopped_between_writes(process: asyncio.subprocess.Process, data_dir: 
             await asyncio.sleep(0.01)
 
 
-class Holding(GraphSite):
+class SilentSite(GraphSite):
     """A site whose pages are never answered."""
 
     def answer(self, method: str, path: str, host: str) -> Any:
@@ -74,36 +74,36 @@ async def _never(reader: Any, writer: object) -> None:
     await reader.read()
 
 
-async def asked(server: Any, times: int) -> None:
-    """Return once the start page was asked *times* times."""
+async def until_requested(server: Any, times: int) -> None:
+    """Return once the start page was requested *times* times."""
     async with asyncio.timeout(120):
         while sum(hit.path == "/" for hit in server.hits) < times:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def until_attempt(yard: Yard, job_id: str, attempt: int) -> None:
-    """Return once a job was claimed for the *attempt*-th time."""
+    """Return once a job is in its *attempt*-th attempt."""
     async with asyncio.timeout(120):
         while (await find_job(yard.store, LOCAL, job_id)).shard.attempt < attempt:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def until_seq(yard: Yard, job_id: str, seq: int) -> None:
-    """Return once a job has made so many checkpoints."""
+    """Return once a job has made *seq* checkpoints."""
     async with asyncio.timeout(120):
         while (await find_job(yard.store, LOCAL, job_id)).shard.seq < seq:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
 async def first_child(pid: int) -> int:
-    """Return the pid of a process's child, once it runs a program of its own.
+    """Return the pid of a process's child once it has executed its own program.
 
-    Before, to stop it is to stop its parent as well, which waits for that.
+    Stopping it earlier would also stop its parent, which waits for that.
     """
     async with asyncio.timeout(120):
-        while not (found := [c for c in children(pid) if b"crawlyard.child" in command(c)]):  # noqa: ASYNC110
+        while not (pids := [c for c in children(pid) if b"crawlyard.child" in command(c)]):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-    return found[0]
+    return pids[0]
 
 
 def command(pid: int) -> bytes:
@@ -112,22 +112,24 @@ def command(pid: int) -> bytes:
 
 
 @pytest.mark.slow
-async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
+async def test_a_job_that_kills_its_workers_runs_in_its_own_process_and_fails(
     tmp_path: Path, site_server: Serve
 ) -> None:
-    server = await site_server(Holding({"/": []}))
+    server = await site_server(SilentSite({"/": []}))
     async with opened(tmp_path, database_url="") as yard:
         job = await submit(yard, a_spec(f"{server.url}/"))
         for life in range(1, 3):
             async with a_worker(tmp_path / "data") as worker:
-                await asked(server, life)
-                assert not children(worker.pid)  # twice, it runs among others
+                await until_requested(server, life)
+                assert not children(
+                    worker.pid
+                )  # the first two times it runs in the worker's process
                 worker.kill()
                 await worker.wait()
 
         async with a_worker(tmp_path / "data") as worker:
             for death in range(1, 4):
-                await asked(server, 2 + death)
+                await until_requested(server, 2 + death)
                 (fork_server,) = children(worker.pid)
                 (child,) = children(fork_server)
                 os.kill(child, signal.SIGKILL)
@@ -143,12 +145,12 @@ async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
 
 @pytest.mark.slow
 async def test_a_child_that_hangs_ends_with_its_worker(tmp_path: Path, site_server: Serve) -> None:
-    server = await site_server(Holding({"/": []}))
+    server = await site_server(SilentSite({"/": []}))
     async with opened(tmp_path, database_url="") as yard:
         await submit(yard, a_spec(f"{server.url}/"))
         for life in range(1, 4):
             async with a_worker(tmp_path / "data") as worker:
-                await asked(server, life)
+                await until_requested(server, life)
                 processes = children(worker.pid)
                 processes += [child for pid in processes for child in children(pid)]
                 for pid in processes[1:]:
@@ -161,7 +163,7 @@ async def test_a_child_that_hangs_ends_with_its_worker(tmp_path: Path, site_serv
 
 
 @pytest.mark.slow
-async def test_a_child_that_starts_for_longer_than_a_lease_keeps_its_job(
+async def test_a_child_that_takes_longer_than_a_lease_to_start_keeps_its_job(
     tmp_path: Path, site_server: Serve
 ) -> None:
     site = GraphSite(tree(3, 2))
@@ -182,14 +184,14 @@ async def test_a_child_that_starts_for_longer_than_a_lease_keeps_its_job(
             await until_seq(yard, job.id, begun.seq + 4)  # a heartbeat comes every 2 s
             os.kill(fork_server, signal.SIGCONT)
             await until_state(yard, job.id, State.COMPLETED)
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
         standing = await find_job(yard.store, LOCAL, job.id)
 
     assert standing.shard.attempt == begun.attempt + 1
-    assert paths(server, found.ok) == site.reachable()
+    assert paths(server, result.ok) == site.reachable()
 
 
-async def test_the_job_of_a_killed_worker_goes_on_at_once_on_the_same_host(
+async def test_the_job_of_a_killed_worker_resumes_at_once_on_the_same_host(
     tmp_path: Path, site_server: Serve
 ) -> None:
     site = GraphSite(tree(4, 3))
@@ -200,21 +202,21 @@ async def test_the_job_of_a_killed_worker_goes_on_at_once_on_the_same_host(
             await until(lambda: len(server.hits) > 15)
             worker.kill()
             await worker.wait()
-        left = await find_job(yard.store, LOCAL, job.id)
+        interrupted = await find_job(yard.store, LOCAL, job.id)
         task = asyncio.create_task(run(yard, job.id))
-        await until_attempt(yard, job.id, left.shard.attempt + 1)
+        await until_attempt(yard, job.id, interrupted.shard.attempt + 1)
         taken_at = yard.clock.now()
         await task
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert left.job.state is State.RUNNING
-    assert left.shard.lease_until is not None
-    assert taken_at < left.shard.lease_until  # it did not wait for the lease to lapse
-    assert paths(server, found.ok) == site.reachable()
+    assert interrupted.job.state is State.RUNNING
+    assert interrupted.shard.lease_until is not None
+    assert taken_at < interrupted.shard.lease_until  # it did not wait for the lease to lapse
+    assert paths(server, result.ok) == site.reachable()
 
 
 @pytest.mark.slow
-async def test_a_worker_that_slept_past_its_lease_is_refused_when_it_wakes(
+async def test_a_worker_suspended_past_its_lease_is_refused_when_it_wakes(
     tmp_path: Path, site_server: Serve
 ) -> None:
     site = GraphSite(tree(5, 4))  # large enough to last until a busy machine has stopped it
@@ -224,7 +226,7 @@ async def test_a_worker_that_slept_past_its_lease_is_refused_when_it_wakes(
         job = await submit(yard, a_spec(f"{server.url}/", concurrency=4))
         async with a_worker(tmp_path / "data", **lease) as sleeper:
             await until(lambda: len(server.hits) > 20)
-            await stopped_between_writes(sleeper, tmp_path / "data")
+            await stop_between_writes(sleeper, tmp_path / "data")
             before = await find_job(yard.store, LOCAL, job.id)
             worker = yard.worker()
             task = asyncio.create_task(worker.run())
@@ -233,15 +235,15 @@ async def test_a_worker_that_slept_past_its_lease_is_refused_when_it_wakes(
             await until_state(yard, job.id, State.COMPLETED)
             worker.stop()
             await task
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert found.job.state is State.COMPLETED
-    assert paths(server, found.ok) == site.reachable()
-    assert max(found.stored.values()) == 1
-    assert found.usage.pages == len(found.pages)
+    assert result.job.state is State.COMPLETED
+    assert paths(server, result.ok) == site.reachable()
+    assert max(result.stored.values()) == 1
+    assert result.usage.pages == len(result.pages)
 
 
-async def test_a_full_disk_pauses_the_job_whole_and_it_goes_on_when_there_is_room(
+async def test_a_full_disk_pauses_the_job_and_it_resumes_once_space_is_free(
     tmp_path: Path, site_server: Serve
 ) -> None:
     site = GraphSite(tree(6, 3))
@@ -252,21 +254,21 @@ async def test_a_full_disk_pauses_the_job_whole_and_it_goes_on_when_there_is_roo
         await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1"))
         with suppress(StoreUnavailable):
             await run(yard, job.id)
-        held = await outcome(yard, job.id)
+        paused = await outcome(yard, job.id)
         await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000"))
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert held.job.state is State.PAUSED
-    assert held.job.state_reason is StateReason.DISK_FULL
-    assert held.usage.pages == len(held.pages)
-    assert found.job.state is State.COMPLETED
-    assert paths(server, found.ok) == site.reachable()
-    assert max(found.stored.values()) == 1
+    assert paused.job.state is State.PAUSED
+    assert paused.job.state_reason is StateReason.DISK_FULL
+    assert paused.usage.pages == len(paused.pages)
+    assert result.job.state is State.COMPLETED
+    assert paths(server, result.ok) == site.reachable()
+    assert max(result.stored.values()) == 1
 
 
-async def test_a_database_that_another_process_locks_delays_and_loses_nothing(
+async def test_a_database_locked_by_another_process_delays_and_loses_nothing(
     tmp_path: Path, site_server: Serve
 ) -> None:
     site = GraphSite(tree(5, 3))
@@ -277,14 +279,14 @@ async def test_a_database_that_another_process_locks_delays_and_loses_nothing(
         await published(yard, job.id, done=10)
         with sqlite3.connect(tmp_path / "data" / "crawlyard.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
-            seen = len(server.hits)
-            await until(lambda: len(server.hits) > seen + 5)
+            hits = len(server.hits)
+            await until(lambda: len(server.hits) > hits + 5)
             other.execute("ROLLBACK")
         other.close()
         await task
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert paths(server, found.ok) == site.reachable()
+    assert paths(server, result.ok) == site.reachable()
     assert not refetched(server.hits)
 
 
@@ -300,8 +302,8 @@ async def test_a_dead_postgres_delays_and_loses_nothing(
         await asyncio.to_thread(postgres_server.stop)
         await asyncio.to_thread(postgres_server.start)
         await task
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert found.job.state is State.COMPLETED
-    assert paths(server, found.ok) == site.reachable()
+    assert result.job.state is State.COMPLETED
+    assert paths(server, result.ok) == site.reachable()
     assert not refetched(server.hits)

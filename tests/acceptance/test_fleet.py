@@ -1,4 +1,4 @@
-"""Workers on several machines: each has a folder of its own here, and nothing but Postgres."""
+"""Workers on several machines, each a folder of its own; they share only Postgres."""
 
 import os
 import signal
@@ -18,7 +18,15 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from crawlyard.demo.hits import Hit
-from tests.acceptance.shell import SLOW, Shell, a_site, asked_twice, emptied, rest, until
+from tests.acceptance.shell import (
+    SLOW,
+    Shell,
+    demo_site,
+    draining_stderr,
+    pages_requested_twice,
+    until,
+    wait_for_exit,
+)
 from tests.site import read_log
 from tests.times import slowness
 
@@ -30,47 +38,47 @@ LEASE_S = 6
 
 KILLS = 10
 FIRST_S = 3.0
-"""The first request of a job comes this soon after its worker was killed: the median.
+"""Median time from the kill of a worker to the next request of its job.
 
-Where other programs keep the processors busy, so much longer as a process takes to start.
+Scaled by how much longer a process takes to start on a busy machine.
 """
 
 DELAY_S = 0.5
 LATE_S = 0.1
-"""Between the instant for which a request was booked and its arrival, on a machine with time."""
+"""Between the instant for which a request was booked and its arrival, on an idle machine."""
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """Return once *holds*; a deadline far beyond what is promised fails the test."""
+    """Wait until *holds*; fail after a deadline far beyond any promise."""
     end = monotonic() + SOON_S
     while not holds():
-        assert monotonic() < end, "it did not come to that"
+        assert monotonic() < end, "the condition never held"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A folder of its own, with workers that share nothing with others but the database."""
+    """A folder with workers that share only the database with other machines."""
 
     name: str
     shell: Shell
 
     @property
     def agent(self) -> str:
-        """Return what it calls itself in requests."""
+        """The User-Agent of its requests."""
         return self.shell.env["CRAWLYARD_USER_AGENT"]
 
     @contextmanager
     def working(self) -> Iterator[subprocess.Popen[str]]:
         with self.shell.started(*ALONE) as process:
             until(process, "runs up to")
-            with emptied(process):
+            with draining_stderr(process):
                 yield process
                 process.kill()
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """Machines, the database between them, and the site that they crawl."""
+    """Machines, their database and the site they crawl."""
 
     folder: Path
     url: str
@@ -90,37 +98,37 @@ class Fleet:
         ran = machine.shell.run(*words)
         assert ran.returncode == 0, ran.stderr
 
-    def one(self, query: str) -> Any:
+    def scalar(self, query: str) -> Any:
         row = self.database.execute(query.encode()).fetchone()
         return None if row is None else row[0]
 
     def holder(self) -> str:
-        """Return the pid that is in the name of the worker that has the job, if one has."""
-        worker = self.one("SELECT max(worker) FROM shards")
+        """Return the pid in the name of the worker that holds the job, or ""."""
+        worker = self.scalar("SELECT max(worker) FROM shards")
         return "" if worker is None else worker.rsplit("-", 2)[-2]
 
     def is_completed(self) -> bool:
-        return bool(self.one("SELECT state = 'completed' FROM jobs"))
+        return bool(self.scalar("SELECT state = 'completed' FROM jobs"))
 
     def after_checkpoints(self, count: int) -> None:
-        """Return when the one job that runs has made so many checkpoints more."""
-        seq = self.one("SELECT max(seq) FROM shards")
-        eventually(lambda: self.one("SELECT max(seq) FROM shards") >= seq + count)
+        """Wait until the running job has made *count* more checkpoints."""
+        seq = self.scalar("SELECT max(seq) FROM shards")
+        eventually(lambda: self.scalar("SELECT max(seq) FROM shards") >= seq + count)
 
     def pages(self) -> int:
-        return int(self.one("SELECT max(pages) FROM shards"))
+        return int(self.scalar("SELECT max(pages) FROM shards"))
 
     def hits(self) -> list[Hit]:
         return read_log(self.folder / "hits.jsonl")
 
-    def first_of(self, machine: Machine, since: float) -> Hit:
-        """Wait for the first request of a machine after *since*, and return it."""
+    def first_request_of(self, machine: Machine, since: float) -> Hit:
+        """Wait for the first request of a machine after *since* and return it."""
 
-        def found() -> list[Hit]:
+        def matching_hits() -> list[Hit]:
             return [h for h in self.hits() if h.at > since and h.user_agent == machine.agent]
 
-        eventually(lambda: bool(found()))
-        return found()[0]
+        eventually(lambda: bool(matching_hits()))
+        return matching_hits()[0]
 
 
 @pytest.fixture
@@ -129,7 +137,7 @@ def fleet(postgres_url: str, tmp_path: Path) -> Iterator[Fleet]:
     options = ("--pages", str(PAGES), "--plain", "--latency-ms", "100", "--log", log)
     with (
         psycopg.connect(postgres_url, autocommit=True) as database,
-        a_site(*options) as site,
+        demo_site(*options) as site,
     ):
         yield Fleet(tmp_path, postgres_url, database, site)
 
@@ -137,9 +145,9 @@ def fleet(postgres_url: str, tmp_path: Path) -> Iterator[Fleet]:
 @pytest.mark.slow
 @pytest.mark.postgres
 def test_jobs_of_a_killed_worker_run_again_long_before_their_leases_lapse(fleet: Fleet) -> None:
-    one, two = (fleet.machine(name, lease_s=NEVER_S) for name in ("a", "b"))
-    with one.working() as first, two.working() as second:
-        fleet.submit(one)
+    machine, two = (fleet.machine(name, lease_s=NEVER_S) for name in ("a", "b"))
+    with machine.working() as first, two.working() as second:
+        fleet.submit(machine)
         eventually(lambda: len(fleet.hits()) > 10)
         holder, other = (first, second) if fleet.holder() == str(first.pid) else (second, first)
 
@@ -155,7 +163,7 @@ def test_jobs_of_a_killed_worker_run_again_long_before_their_leases_lapse(fleet:
 @pytest.mark.alone
 @pytest.mark.postgres
 @pytest.mark.timeout(600)
-def test_another_machine_asks_within_three_seconds_of_a_kill_and_keeps_the_pace(
+def test_another_machine_continues_within_three_seconds_of_a_kill_and_keeps_the_delay(
     fleet: Fleet,
 ) -> None:
     machines = [fleet.machine(name, lease_s=NEVER_S) for name in ("a", "b")]
@@ -170,12 +178,12 @@ def test_another_machine_asks_within_three_seconds_of_a_kill_and_keeps_the_pace(
             killed_at = monotonic()
             processes[dying.name].kill()
             processes[dying.name].wait()
-            first = fleet.first_of(other, killed_at)
+            first = fleet.first_request_of(other, killed_at)
             took.append((first.at - killed_at) / slowness())
             gaps.append(first.at - max(hit.at for hit in fleet.hits() if hit.at < first.at))
             processes[dying.name] = stack.enter_context(dying.working())
-            seen = len(fleet.hits())
-            eventually(lambda seen=seen: len(fleet.hits()) > seen + 1)  # type: ignore[misc]
+            count = len(fleet.hits())
+            eventually(lambda count=count: len(fleet.hits()) > count + 1)  # type: ignore[misc]
         assert not fleet.is_completed()
 
     assert median(took) < FIRST_S
@@ -185,7 +193,7 @@ def test_another_machine_asks_within_three_seconds_of_a_kill_and_keeps_the_pace(
 @pytest.mark.postgres
 def test_a_worker_without_its_lock_sends_nothing_until_it_holds_it_again(fleet: Fleet) -> None:
     machine = fleet.machine("a")
-    name = fleet.one("SELECT current_database()")
+    name = fleet.scalar("SELECT current_database()")
     elsewhere = make_url(fleet.url).set(database="postgres")
     with (
         machine.working(),
@@ -195,34 +203,34 @@ def test_a_worker_without_its_lock_sends_nothing_until_it_holds_it_again(fleet: 
         eventually(lambda: len(fleet.hits()) > 10)
 
         try:
-            # the store's connections stay, a new one is refused
+            # the store keeps its connections; new ones are refused
             admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
-            fleet.one(
+            fleet.scalar(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'crawlyard presence'"
             )
             fleet.after_checkpoints(1)
-            held = len(fleet.hits())
+            hits_without = len(fleet.hits())
             fleet.after_checkpoints(2)
             still_held = len(fleet.hits())
         finally:
             admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
         eventually(fleet.is_completed)
 
-    assert held == still_held < PAGES
+    assert hits_without == still_held < PAGES
     assert fleet.pages() == PAGES
-    assert asked_twice(Shell(fleet.folder)) == []
+    assert pages_requested_twice(Shell(fleet.folder)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.postgres
-def test_a_worker_that_was_stopped_past_its_lease_sends_nothing_for_a_job_that_is_another_s(
+def test_a_worker_suspended_past_its_lease_sends_nothing_for_a_job_it_lost(
     fleet: Fleet,
 ) -> None:
-    one, two = (fleet.machine(name, lease_s=str(LEASE_S)) for name in ("a", "b"))
-    with one.working() as first, two.working() as second:
-        fleet.submit(one)
+    machine, two = (fleet.machine(name, lease_s=str(LEASE_S)) for name in ("a", "b"))
+    with machine.working() as first, two.working() as second:
+        fleet.submit(machine)
         eventually(lambda: len(fleet.hits()) > 10)
         is_first = fleet.holder() == str(first.pid)
         holder, other = (first, second) if is_first else (second, first)
@@ -230,20 +238,20 @@ def test_a_worker_that_was_stopped_past_its_lease_sends_nothing_for_a_job_that_i
         slow = slowness()
         stopped_at = monotonic()
         holder.send_signal(signal.SIGSTOP)
-        began = fleet.first_of(two if is_first else one, stopped_at)
+        began = fleet.first_request_of(two if is_first else machine, stopped_at)
         slow = max(slow, slowness())
         assert fleet.holder() == str(other.pid)
         woken_at = monotonic()
         holder.send_signal(signal.SIGCONT)
         eventually(fleet.is_completed)
 
-    agent = (one if is_first else two).agent
+    agent = (machine if is_first else two).agent
     assert began.at - stopped_at < (LEASE_S + 2) * slow
     assert [hit for hit in fleet.hits() if hit.user_agent == agent and hit.at > woken_at] == []
     assert fleet.pages() == PAGES
 
 
-def test_processes_are_started_again_when_they_die_and_stopped_together(
+def test_processes_are_restarted_when_they_die_and_stopped_together(
     shell: Shell, slow_site: str
 ) -> None:
     with shell.started("work", "--processes", "2", "--jobs", "1") as process:
@@ -256,7 +264,7 @@ def test_processes_are_started_again_when_they_die_and_stopped_together(
         assert submitted.returncode == 0, submitted.stderr
         until(process, "begun")
         process.terminate()
-        code, _, _ = rest(process)
+        code, _, _ = wait_for_exit(process)
 
     job = shell.job()
     assert code == 0
@@ -266,18 +274,18 @@ def test_processes_are_started_again_when_they_die_and_stopped_together(
 
 
 @pytest.mark.slow
-def test_who_dies_again_and_again_is_waited_for_longer_each_time(shell: Shell) -> None:
+def test_restarts_of_a_crashing_process_back_off(shell: Shell) -> None:
     with shell.started("work", "--processes", "1") as process:
         for wait in ("1 s", "2 s"):
             os.kill(_worker(until(process, "runs up to")), signal.SIGKILL)
-            until(process, f"starting another in {wait}")
+            until(process, f"restarting in {wait}")
         process.terminate()
-        code, _, _ = rest(process)
+        code, _, _ = wait_for_exit(process)
 
     assert code == 0
 
 
-def test_of_several_processes_the_first_alone_runs_what_is_beside_the_jobs(shell: Shell) -> None:
+def test_only_the_first_process_runs_background_services(shell: Shell) -> None:
     ran = shell.run("work", "--processes", "0")
     assert (ran.returncode, "--processes" in ran.stderr) == (2, True)
 
@@ -296,21 +304,21 @@ def test_of_several_processes_the_first_alone_runs_what_is_beside_the_jobs(shell
 
 
 @pytest.mark.slow
-def test_schedules_fire_on_when_somebody_stops_the_first_of_several_processes(
+def test_schedules_keep_firing_after_the_first_process_is_stopped(
     shell: Shell, slow_site: str
 ) -> None:
     with shell.started("work", "--processes", "2", "--no-janitor") as process:
         lines = [until(process, "runs up to") for _ in range(2)]
-        [first] = [one for one in lines if "--no-scheduler" not in _command(_worker(one))]
+        [first] = [line for line in lines if "--no-scheduler" not in _command(_worker(line))]
 
-        told = shell.run("workers", "stop", first.split("worker ")[1].split(maxsplit=1)[0])
-        assert told.returncode == 0, told.stderr
+        stopped = shell.run("workers", "stop", first.split("worker ")[1].split(maxsplit=1)[0])
+        assert stopped.returncode == 0, stopped.stderr
         eventually(lambda: not _lives(_worker(first)))
         at = f"at {datetime.now(UTC) + timedelta(seconds=8):%Y-%m-%dT%H:%M:%S}"
         here = ("--allow-address", "127.0.0.1", "--max-pages", "1")
-        made = shell.run("schedules", "create", "soon", "--when", at, *here, slow_site)
-        assert made.returncode == 0, made.stderr
-        with emptied(process):
+        created = shell.run("schedules", "create", "soon", "--when", at, *here, slow_site)
+        assert created.returncode == 0, created.stderr
+        with draining_stderr(process):
             eventually(lambda: bool(shell.run("jobs", "list", "--quiet").stdout))
             process.terminate()
 
@@ -325,7 +333,7 @@ def test_processes_end_when_nothing_is_left_to_do(shell: Shell, slow_site: str) 
     assert shell.job()["state"] == "completed"
 
 
-def test_processes_end_with_the_one_that_began_them(shell: Shell) -> None:
+def test_processes_end_with_their_parent(shell: Shell) -> None:
     with shell.started("work", "--processes", "1") as process:
         pid = _worker(until(process, "runs up to"))
 
@@ -335,7 +343,7 @@ def test_processes_end_with_the_one_that_began_them(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "1")])
-def test_a_worker_ends_with_a_clear_word_when_the_tables_are_newer(
+def test_a_worker_stops_with_an_error_when_the_schema_is_newer(
     shell: Shell, slow_site: str, processes: tuple[str, ...]
 ) -> None:
     with shell.started("work", *processes) as process:
@@ -347,7 +355,7 @@ def test_a_worker_ends_with_a_clear_word_when_the_tables_are_newer(
         with sqlite3.connect(shell.folder / "crawlyard-data" / "crawlyard.db") as connection:
             old = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
             connection.execute("UPDATE alembic_version SET version_num = '9999'")
-        code, _, err = rest(process)
+        code, _, err = wait_for_exit(process)
 
     with sqlite3.connect(shell.folder / "crawlyard-data" / "crawlyard.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (old,))
@@ -357,7 +365,7 @@ def test_a_worker_ends_with_a_clear_word_when_the_tables_are_newer(
 
 
 def _worker(line: str) -> int:
-    """Return the pid that is in a worker's name: ``worker HOST-PID-ABC runs up to …``."""
+    """Return the pid in a worker's name: ``worker HOST-PID-ABC runs up to …``."""
     return int(line.split("worker ")[1].split(maxsplit=1)[0].rsplit("-", 2)[-2])
 
 

@@ -1,4 +1,4 @@
-"""Commands write in each format what the files say, of a yard here and over HTTP."""
+"""Golden output of commands in each format, from a local yard and over HTTP."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,7 +18,7 @@ FILES = sorted(file.name for file in FOLDER.glob("*.txt"))
 def written(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, str]]:
-    """What the commands write; over HTTP not in each format: these are made of the same."""
+    """Output of the commands; over HTTP in three formats only, as the others share their data."""
     yard = built(tmp_path_factory.mktemp("golden"))
     if request.param == "local":
         yield texts(yard, yard.shell)
@@ -27,13 +27,13 @@ def written(
             yield texts(yard, shell, ("-o table", "-o json", "-q"))
 
 
-def test_every_file_is_of_a_command() -> None:
+def test_every_golden_file_belongs_to_a_command() -> None:
     assert sorted(f"{name.replace(' ', '-')}.txt" for name in (*LOOKS, "changes")) == FILES
 
 
-def test_every_command_that_writes_something_has_a_place() -> None:
-    # whole databases are looked at by test_db.py: no server answers for them; what a check
-    # writes depends on a site, and test_check.py looks at it; a screenshot is no text
+def test_every_command_with_output_has_a_golden_file() -> None:
+    # test_db.py covers whole databases, which no server serves; test_check.py covers checks,
+    # whose output depends on a site; a screenshot is not text
     every = {
         name: command
         for name, command in every_command()
@@ -46,7 +46,7 @@ def test_every_command_that_writes_something_has_a_place() -> None:
 
 
 def every_command(of: Any = APP, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Yield each command as one types it."""
+    """Yield each command with its full name."""
     for name, inside in getattr(of, "commands", {}).items():
         yield " ".join((*path, name)), inside
         yield from every_command(inside, (*path, name))
@@ -57,10 +57,10 @@ def names_of(command: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_command_writes_what_its_file_says(written: Mapping[str, str], name: str) -> None:
-    """If it is to write something else: ``python -m tests.golden``."""
-    given, told = (FOLDER / name).read_text("utf-8"), parts(written[name])
+def test_a_command_writes_its_golden_output(written: Mapping[str, str], name: str) -> None:
+    """Run ``python -m tests.golden`` after an intended change."""
+    expected, outputs = (FOLDER / name).read_text("utf-8"), parts(written[name])
 
-    assert told == {line: out for line, out in parts(given).items() if line in told}
-    if len(told) == len(parts(given)):
-        assert written[name] == given
+    assert outputs == {line: out for line, out in parts(expected).items() if line in outputs}
+    if len(outputs) == len(parts(expected)):
+        assert written[name] == expected

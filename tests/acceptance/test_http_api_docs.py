@@ -1,4 +1,4 @@
-"""The commands of the page about the HTTP API, as a reader types them: all of them work."""
+"""The commands of the page about the HTTP API, run as written."""
 
 import json
 import re
@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.shell import Shell, a_site, environment, rest, until
+from tests.acceptance.shell import Shell, demo_site, environment, until, wait_for_exit
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "http-api.md").read_text("utf-8")
 OPENED = '"allow_addresses": ["127.0.0.1"], '
 
 
 def script(server: str, code: str, site: str) -> str:
-    """Return the commands of the page, for a server and a site that are there."""
+    """Return the commands of the page with the addresses of a running server and site."""
     blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     *steps, granting = blocks
-    sign_in, *others = steps
+    sign_in, *commands = steps
     for program in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
         own = f"CRAWLYARD_SERVER=$server CRAWLYARD_TOKEN=$token {sys.executable}"
-        others.append(f"{own} - <<'END'\n{program}END")
-    # a site on loopback is opened by the page's own last command, before anything is crawled
-    text = "\n".join((sign_in, granting, *others))
+        commands.append(f"{own} - <<'END'\n{program}END")
+    # the page's last command, run first, allows a site on loopback
+    text = "\n".join((sign_in, granting, *commands))
     text = text.replace("http://127.0.0.1:8700", server).replace("cyl_BJSx…", code)
     text = text.replace('{"urls"', "{" + OPENED + '"urls"')
     text = text.replace("max_pages=20", 'max_pages=20, allow_addresses="127.0.0.1"')
@@ -31,17 +31,17 @@ def script(server: str, code: str, site: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_page_about_the_http_api_can_be_typed(shell: Shell) -> None:
+def test_the_commands_of_the_http_api_page_work(shell: Shell) -> None:
     with (
-        a_site("--pages", "60", "--plain", "--latency-ms", "40") as site,
+        demo_site("--pages", "60", "--plain", "--latency-ms", "40") as site,
         shell.started("serve", "--port", "0") as server,
     ):
         line = until(server, "sign in, once")
-        found = re.search(r"(http://\S+)/signin#(cyl_\S+)", line)
-        assert found is not None
+        link = re.search(r"(http://\S+)/signin#(cyl_\S+)", line)
+        assert link is not None
 
         typed = subprocess.run(
-            ["bash", "-c", script(found[1], found[2], site)],
+            ["bash", "-c", script(link[1], link[2], site)],
             cwd=shell.folder,
             env=environment(),
             capture_output=True,
@@ -50,7 +50,7 @@ def test_the_page_about_the_http_api_can_be_typed(shell: Shell) -> None:
             check=False,
         )
         server.terminate()
-        code, _, _ = rest(server)
+        code, _, _ = wait_for_exit(server)
 
     assert typed.returncode == 0, typed.stderr
     assert code == 0

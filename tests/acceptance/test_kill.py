@@ -1,6 +1,6 @@
-"""`kill -9` at any instant: nothing is lost, and nothing is asked again but what was in flight.
+"""`kill -9` at any instant: no page is lost, and only those in flight are requested again.
 
-Judged from the log of the server, a process of its own.
+Checked by the log of the server, a process of its own.
 """
 
 import asyncio
@@ -39,19 +39,19 @@ from tests.times import slowness
 CONCURRENCY = 6
 
 CHECKPOINT_S = 1.0
-"""What was answered earlier than this before a kill is recorded, and never asked again."""
+"""Pages answered longer than this before a kill are stored and not requested again."""
 
 STARVED_S = 5.0
-"""The same for a kill in four, as a busy machine may keep a worker from its disk for a while."""
+"""The same for one kill in four, as a busy machine may delay a worker's writes."""
 
 FIRST_S = 5.0
-"""The next worker sends its first request so soon after a kill, of which its start is a part.
+"""Median time from a kill to the first request of the next worker, its start included.
 
-It waits for no seats that the dead one had: the median, on a machine with time.
+It does not wait for request slots of the dead worker. Measured on an idle machine.
 """
 
 DYING_S = 1.0
-"""A child outlives its parent until it notices the end of their pipe: longer on a busy machine."""
+"""A child outlives its parent until it notices the end of their pipe, on a busy machine later."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,17 @@ def hits_so_far(log: Path) -> int:
     return len(read_log(log)) if log.exists() else 0
 
 
-async def first_new_hit(log: Path, seen: int, process: asyncio.subprocess.Process) -> None:
-    """Return once the server was asked again after *seen* hits, or the process ended."""
-    while process.returncode is None and hits_so_far(log) <= seen:  # noqa: ASYNC110 - a file
+async def first_new_hit(log: Path, count: int, process: asyncio.subprocess.Process) -> None:
+    """Return once the server has more than *count* hits, or the process has ended."""
+    while process.returncode is None and hits_so_far(log) <= count:  # noqa: ASYNC110 - a file
         await asyncio.sleep(0.02)
 
 
 def asked_again(hits: list[Hit], kills: list[Kill]) -> dict[Kill | None, float]:
-    """Return what each kill cost: how long before it the oldest page it lost was answered.
+    """Return the cost of each kill: the age of the oldest answer that it lost, in seconds.
 
-    A page that was asked again counts for the first kill between the two requests, with 0
-    if it was not answered by then; under `None`, if no kill was between them.
+    A page requested again counts for the first kill between its two requests, with 0 if the
+    first had no answer yet; it counts for `None` if no kill was between them.
     """
     last: dict[str, Hit] = {}
     costs: dict[Kill | None, float] = {}
@@ -111,20 +111,22 @@ def _answered_before(kill: Kill | None, hit: Hit) -> float:
 
 def first_after(hits: list[Hit], kills: list[Kill]) -> list[float]:
     """Return how long after each kill the next worker sent its first request."""
-    # no worker starts in a quarter of a second, and a child of the dead one may send until then
+    # no worker starts within 0.25 s; until then a child of the dead one may still send
     return [
         min(hit.epoch - kill.epoch for hit in hits if hit.epoch > kill.epoch + 0.25)
         for kill in kills
     ]
 
 
-async def killed(log: Path, data_dir: Path, database_url: str, times: int) -> AsyncIterator[Kill]:
-    """Kill one worker after the other, *times* times; let the last one work to the end."""
+async def kill_workers(
+    log: Path, data_dir: Path, database_url: str, times: int
+) -> AsyncIterator[Kill]:
+    """Kill *times* workers one after the other; let the last one finish the crawl."""
     chance = random.Random(20)
     for _ in range(times):
-        seen = hits_so_far(log)
+        count = hits_so_far(log)
         process = await a_worker(data_dir, database_url)
-        await first_new_hit(log, seen, process)
+        await first_new_hit(log, count, process)
         assert process.returncode is None, "the crawl was over before all kills were made"
         await asyncio.sleep(chance.uniform(0, 0.35))
         yield Kill(time())
@@ -163,21 +165,21 @@ async def test_kills_lose_no_page_and_refetch_only_what_was_in_flight(
     ):
         spec = a_spec(site, concurrency=CONCURRENCY, per_host=CONCURRENCY)
         job = await submit(yard, spec)
-        kills = [kill async for kill in killed(log, tmp_path / "data", database_url, times)]
+        kills = [kill async for kill in kill_workers(log, tmp_path / "data", database_url, times)]
         slow = slowness()
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
     hits = read_log(log)
-    asked = {hit.path for hit in hits} - {"/robots.txt"}
-    assert found.job.state is State.COMPLETED
-    assert len(found.ok) == len(asked) == pages
-    assert max(found.stored.values()) == 1
-    assert found.usage.pages == pages
+    requested = {hit.path for hit in hits} - {"/robots.txt"}
+    assert result.job.state is State.COMPLETED
+    assert len(result.ok) == len(requested) == pages
+    assert max(result.stored.values()) == 1
+    assert result.usage.pages == pages
     costs = asked_again(hits, kills)
     assert None not in costs
     assert max(costs.values()) < STARVED_S
     assert sum(cost > CHECKPOINT_S for cost in costs.values()) <= max(1, times // 4)
-    assert len(hits) > pages  # the kills did hit something
+    assert len(hits) > pages  # the kills interrupted requests
     assert median(first_after(hits, kills)) < FIRST_S * slow
 
 
@@ -189,18 +191,18 @@ async def test_a_kill_between_a_304_and_its_checkpoint_loses_nothing(tmp_path: P
     async with served_elsewhere(*options) as site, opened(tmp_path, database_url="") as yard:
         spec = a_spec(site, concurrency=CONCURRENCY, per_host=CONCURRENCY)
         first = await crawled(yard, spec)
-        seen = hits_so_far(log)
+        before = hits_so_far(log)
         job = await submit(yard, replace(spec, since=first.job.id))
-        async for _ in killed(log, tmp_path / "data", "", times):
+        async for _ in kill_workers(log, tmp_path / "data", "", times):
             pass
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert found.job.state is State.COMPLETED
-    assert found.ok == first.ok
-    assert max(found.stored.values()) == 1
-    assert found.usage.pages == found.usage.unchanged == pages
-    assert found.usage.bytes_saved == sum(page.bytes for page in first.pages)
-    assert hits_so_far(log) - seen > pages  # the kills did hit something
+    assert result.job.state is State.COMPLETED
+    assert result.ok == first.ok
+    assert max(result.stored.values()) == 1
+    assert result.usage.pages == result.usage.unchanged == pages
+    assert result.usage.bytes_saved == sum(page.bytes for page in first.pages)
+    assert hits_so_far(log) - before > pages  # the kills interrupted requests
 
 
 @pytest.mark.slow
@@ -215,19 +217,19 @@ async def test_a_kill_between_a_page_and_its_confirmation_loses_nothing(
     ):
         spec = a_spec(f"{server.url}/", confirm_changes=True, concurrency=2, per_host=2)
         first = await crawled(yard, spec)
-        seen = hits_so_far(log)
+        before = hits_so_far(log)
         job = await submit(yard, replace(spec, since=first.job.id))
-        async for _ in killed(log, tmp_path / "data", "", times):
+        async for _ in kill_workers(log, tmp_path / "data", "", times):
             pass
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
         changes = await yard.services.changes.diff(LOCAL, first.job.id, job.id)
 
-    assert found.job.state is State.COMPLETED
-    assert found.stored == first.stored
-    assert found.usage.pages == pages
-    asked = Counter(hit.path for hit in read_log(log)[seen:] if hit.path != "/robots.txt")
-    assert min(asked.values()) >= 2  # each was confirmed
-    assert asked.total() > 2 * pages  # the kills did hit something
+    assert result.job.state is State.COMPLETED
+    assert result.stored == first.stored
+    assert result.usage.pages == pages
+    requests = Counter(hit.path for hit in read_log(log)[before:] if hit.path != "/robots.txt")
+    assert min(requests.values()) >= 2  # each page was confirmed
+    assert requests.total() > 2 * pages  # the kills interrupted requests
     counts = changes.comparison.counts
     assert (counts[ChangeKind.NOISE], counts[ChangeKind.CHANGED]) == (pages, 0)
 
@@ -259,18 +261,18 @@ async def test_a_crawl_keeps_its_session_with_a_site_over_kills(
             await process.wait()
         survivor = await a_worker(tmp_path / "data", database_url)
         await survivor.wait()
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert found.job.state is State.COMPLETED
-    assert len(found.ok) == pages
+    assert result.job.state is State.COMPLETED
+    assert len(result.ok) == pages
     [requests] = site.sessions[server.authority].values()
-    assert requests > pages  # the kills did hit something
-    assert Counter(page.session for page in found.pages) == {"": 1, "job": pages - 1}
+    assert requests > pages  # the kills interrupted requests
+    assert Counter(page.session for page in result.pages) == {"": 1, "job": pages - 1}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_a_crawl_behind_a_login_goes_on_over_kills_and_logins(tmp_path: Path) -> None:
+async def test_a_crawl_behind_a_login_survives_kills_and_new_logins(tmp_path: Path) -> None:
     pages = 200
     site = LoginSite(pages, lasts=150)
     async with (
@@ -290,23 +292,25 @@ async def test_a_crawl_behind_a_login_goes_on_over_kills_and_logins(tmp_path: Pa
                 await asyncio.sleep(0.02)
             process.send_signal(signal.SIGKILL)
             await process.wait()
-        assert site.logins == 1  # whoever goes on has the session
+        assert site.logins == 1  # the next worker has the session
         await (await a_worker(tmp_path / "data", "")).wait()
         paused = (await outcome(yard, job.id)).job
         assert paused.state_reason is StateReason.LOGGED_OUT
         await login(secret=PASSWORD, allow_private=True)
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await (await a_worker(tmp_path / "data", "")).wait()
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert found.job.state is State.COMPLETED
-    assert found.ok == {f"{server.url}{path}" for path in site.paths}
-    assert not found.errors
-    assert set(found.stored.values()) == {1}
-    assert {page.session for page in found.pages} == {"shop@1", "shop@2"}
+    assert result.job.state is State.COMPLETED
+    assert result.ok == {f"{server.url}{path}" for path in site.paths}
+    assert not result.errors
+    assert set(result.stored.values()) == {1}
+    assert {page.session for page in result.pages} == {"shop@1", "shop@2"}
     served = Counter(site.whole)
     assert set(served) == site.paths
-    assert pages < served.total() < pages + 2 * 40  # twice only what a kill had in flight
+    assert (
+        pages < served.total() < pages + 2 * 40
+    )  # only pages in flight at a kill were served twice
 
 
 @pytest.mark.slow
@@ -322,13 +326,13 @@ async def test_a_kill_while_pages_are_rendered_loses_none_and_the_limit_is_exact
         limits = Limits(pages=pages)
         spec = a_spec(f"{server.url}/", render="auto", limits=limits, concurrency=4, per_host=4)
         job = await submit(yard, spec)
-        async for _ in killed(log, tmp_path / "data", "", times):
+        async for _ in kill_workers(log, tmp_path / "data", "", times):
             pass
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
 
-    assert found.job.state_reason is StateReason.LIMIT_PAGES
-    assert found.usage.pages == found.usage.rendered == len(found.ok) == pages
-    assert max(found.stored.values()) == 1
-    assert all(page.title.startswith("Page ") for page in found.pages)
-    asked = Counter(hit.path for hit in read_log(log) if "." not in hit.path)
-    assert asked.total() > pages  # the kills did hit something
+    assert result.job.state_reason is StateReason.LIMIT_PAGES
+    assert result.usage.pages == result.usage.rendered == len(result.ok) == pages
+    assert max(result.stored.values()) == 1
+    assert all(page.title.startswith("Page ") for page in result.pages)
+    requests = Counter(hit.path for hit in read_log(log) if "." not in hit.path)
+    assert requests.total() > pages  # the kills interrupted requests

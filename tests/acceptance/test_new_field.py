@@ -1,4 +1,4 @@
-"""A new field of a record, declared in one place of a copy of the source, is there everywhere."""
+"""A new field of a record, declared in one place of a copy of the source, appears everywhere."""
 
 import json
 import os
@@ -14,7 +14,7 @@ SPEC = "crawlyard/core/jobs/spec.py"
 BEFORE = "    def __post_init__(self) -> None:\n        check_types(self)\n"
 FIELD = """    shoe_size: Annotated[
         Count,
-        about("of whoever asks", panel=Panel.OUTPUT, editable=True, least=1, most=60),
+        about("size of the shoes", panel=Panel.OUTPUT, editable=True, least=1, most=60),
     ] = 42
 
 """
@@ -60,7 +60,7 @@ from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
 from crawlyard.core.endpoints.schema import form_schema
 from crawlyard.core.jobs.answers import SpecOut
-from crawlyard.web.pages import _NAV, PAGES, _shells, modules_of
+from crawlyard.web.pages import _NAV, PAGES, modules_of, render
 
 PREFIXES = {"new": "", "schedule": "overrides.", "template": "spec."}
 
@@ -68,7 +68,7 @@ def of_page(page):
     about = {"page": page, "path_params": {}, "static": "", "theme": "", "user": "", "permits": ""}
     rest = dict.fromkeys(("sheets", "modules", "asks"), ()) | {"nav": _NAV, "events": ""}
     user = {"user": {"id": "", "role": ""}, "seq": 0}
-    html = _shells.get_template(f"{page.module}.html").render(about | rest | user | {"actions": ""})
+    html = render(f"{page.module}.html", **(about | rest | user | {"actions": ""}))
     return html, PREFIXES[page.module]
 
 spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})
@@ -81,7 +81,7 @@ print(json.dumps({
     "set": "shoe_size" in FIELDS,
     "shown": {
         page.path: f'name="{prefix}shoe_size" data-as="quantity" data-label="Shoe size"' in html
-        and "Of whoever asks. 1 to 60." in html
+        and "Size of the shoes. 1 to 60." in html
         for page in PAGES
         if "js/parts/crawl.js" in modules_of(f"js/pages/{page.module}.js")
         for html, prefix in [of_page(page)]
@@ -92,7 +92,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the source with one more field in `JobSpec`, and one in `Page`."""
+    """A copy of the source with a new field in `JobSpec` and one in `Page`."""
     copy = tmp_path_factory.mktemp("new-field")
     shutil.copytree(SOURCE, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for path, before, field in ((SPEC, BEFORE, FIELD), (PAGE, PAGE_BEFORE, PAGE_FIELD)):
@@ -102,7 +102,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def said(source: Path, *words: str) -> str:
+def output_of(source: Path, *words: str) -> str:
     environment = os.environ | {"PYTHONPATH": str(source), "COLUMNS": "100"}
     run = subprocess.run(
         (sys.executable, *words), env=environment, capture_output=True, text=True, check=False
@@ -111,20 +111,22 @@ def said(source: Path, *words: str) -> str:
 
 
 def test_a_new_field_has_an_option_and_its_bounds(source: Path) -> None:
-    shown = said(source, "-m", "crawlyard", "crawl", "--help-all")
-    refused = said(source, "-m", "crawlyard", "crawl", "http://localhost/", "--shoe-size", "99")
+    help_text = output_of(source, "-m", "crawlyard", "crawl", "--help-all")
+    refused = output_of(
+        source, "-m", "crawlyard", "crawl", "http://localhost/", "--shoe-size", "99"
+    )
 
-    assert "--shoe-size" in shown
-    assert "Of whoever asks." in shown
+    assert "--shoe-size" in help_text
+    assert "Size of the shoes." in help_text
     assert "--shoe-size: expected 1 to 60, got 99" in refused
 
 
 def test_a_new_field_is_read_stored_answered_and_can_be_set(source: Path) -> None:
-    assert json.loads(said(source, "-c", PYTHON)) == {
+    assert json.loads(output_of(source, "-c", PYTHON)) == {
         "form": 43,
         "stored": 43,
         "schema": {
-            "description": "Of whoever asks: a whole number, or text: `20k`.",
+            "description": "Size of the shoes: a whole number, or text: `20k`.",
             "type": ["integer", "string"],
             "minimum": 1,
             "maximum": 60,
@@ -148,7 +150,7 @@ def test_a_new_field_is_read_stored_answered_and_can_be_set(source: Path) -> Non
 
 
 def test_a_new_field_of_a_page_is_stored_answered_and_exported(source: Path) -> None:
-    assert json.loads(said(source, "-c", PAGE_PYTHON)) == {
+    assert json.loads(output_of(source, "-c", PAGE_PYTHON)) == {
         "json": 43,
         "answered": 43,
         "csv": "43",

@@ -1,4 +1,4 @@
-"""One script for an instance in this process, for one that is served, and without async."""
+"""The same script with an instance in this process, over HTTP, and without async."""
 
 import difflib
 import re
@@ -29,7 +29,7 @@ async def main():
         print(len([part async for part in file]) > 0)
         # 4. queue a job, and list what is queued
         queued = await yard.jobs.create([SITE], tag="later", start_at=FAR_OFF, **QUICK)
-        print([one.id == queued.id for one in (await yard.jobs.list(tag="later")).items])
+        print([job.id == queued.id for job in (await yard.jobs.list(tag="later")).items])
         # 5. change it
         print((await yard.jobs.edit(queued.id, {"limits": {"pages": 7}})).spec.limits.pages)
         # 6. pause, resume and cancel it
@@ -53,12 +53,12 @@ EXPECTED = "completed 5,5 True,True,[True],7,paused,pending,cancelled,2,nightly,
 
 
 def without_async(script: str) -> str:
-    """Return a script without the words of async."""
+    """Remove the async keywords from a script."""
     return re.sub(r"\b(async|await) ", "", script).replace("asyncio.run(main())", "main()")
 
 
-def ran(script: str, site: str, folder: Path, env: dict[str, str]) -> str:
-    """Run a script, and return the lines that it prints, separated by commas."""
+def run(script: str, site: str, folder: Path, env: dict[str, str]) -> str:
+    """Run a script and return the lines it prints, joined by commas."""
     opened = {"delay": 0, "allow_addresses": [site.split("/")[2]]}
     consts = "from datetime import datetime, UTC\nFAR_OFF = datetime(2100, 1, 1, tzinfo=UTC)\n"
     consts += f"SITE = {site!r}\nQUICK = {opened!r}\n"
@@ -76,7 +76,7 @@ def ran(script: str, site: str, folder: Path, env: dict[str, str]) -> str:
 
 
 def changed_lines(script: str, other: str) -> int:
-    """Return how many lines of *other* are not as in *script*."""
+    """Return how many lines of *other* differ from *script*."""
     lines = difflib.ndiff(script.splitlines(), other.splitlines())
     return sum(line.startswith("+ ") for line in lines)
 
@@ -92,7 +92,7 @@ def test_ten_tasks_differ_in_one_line_between_open_connect_and_sync(
     for name in ("here", "sync"):
         (tmp_path / name).mkdir()
 
-    assert ran(SCRIPT, site, tmp_path / "here", {}) == EXPECTED
-    assert ran(blocking, site, tmp_path / "sync", {}) == EXPECTED
+    assert run(SCRIPT, site, tmp_path / "here", {}) == EXPECTED
+    assert run(blocking, site, tmp_path / "sync", {}) == EXPECTED
     with somewhere(tmp_path / "there", "http") as shell:
-        assert ran(served, site, tmp_path, dict(shell.env)) == EXPECTED
+        assert run(served, site, tmp_path, dict(shell.env)) == EXPECTED

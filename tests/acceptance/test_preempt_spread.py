@@ -1,4 +1,4 @@
-"""An urgent job beside a low one that two worker processes crawl: one yields, one goes on."""
+"""An urgent job while two processes crawl a low one: one worker yields, the other continues."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -23,7 +23,7 @@ AT_ONCE, LATENCY_S = 4, 0.1
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", DATABASES, indirect=True)
-async def test_one_of_two_workers_takes_the_urgent_job_and_no_page_is_asked_for_twice(
+async def test_one_of_two_workers_takes_the_urgent_job_and_no_page_is_requested_twice(
     where: str, tmp_path: Path, site_server: Serve
 ) -> None:
     site, other = ManyHosts(HOSTS, PAGES), ManyHosts(1, 3)
@@ -51,17 +51,17 @@ async def test_one_of_two_workers_takes_the_urgent_job_and_no_page_is_asked_for_
         meanwhile = (await find_job(yard.store, LOCAL, low.id)).job
         await until_ended(yard, low.id)
 
-        found, first = await outcome(yard, low.id), await outcome(yard, urgent.id)
-        told = await yard.store.events.events(EventQuery(subject=low.id))
+        result, first = await outcome(yard, low.id), await outcome(yard, urgent.id)
+        events = await yard.store.events.events(EventQuery(subject=low.id))
 
     assert (first.job.state, len(first.pages)) == (State.COMPLETED, 3)
     assert meanwhile.state is State.RUNNING
-    assert [e.name for e in told if e.name != "job.progressed"] == [
+    assert [e.name for e in events if e.name != "job.progressed"] == [
         "job.created",
         "job.started",
         "job.completed",
     ]
-    assert found.job.state_reason is StateReason.EXHAUSTED
-    assert found.ok == site.urls(server.port)
-    assert max(found.stored.values()) == 1
+    assert result.job.state_reason is StateReason.EXHAUSTED
+    assert result.ok == site.urls(server.port)
+    assert max(result.stored.values()) == 1
     assert site.twice() == set()

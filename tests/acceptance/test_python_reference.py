@@ -1,4 +1,4 @@
-"""The examples of the Python reference, each run as it stands."""
+"""The examples of the Python reference, each run as written."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ PAGE = (DOCS / "reference" / "python.md").read_text("utf-8")
 
 
 def run_program(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in *folder*, and return what it writes."""
+    """Run a program in *folder* and return the finished process."""
     return subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""`crawlyard crawl --since` and runs of schedules: what a site need not send again."""
+"""`crawlyard crawl --since` and scheduled runs: pages that a site does not send again."""
 
 import gzip
 import json
@@ -14,9 +14,9 @@ from tests.acceptance.shell import FAST, PAGES, Shell
 
 
 def usage(shell: Shell, job: str = "last") -> dict[str, Any]:
-    shown = shell.json("jobs", "show", job)
-    assert isinstance(shown, dict)
-    return dict(shown["usage"])
+    job_json = shell.json("jobs", "show", job)
+    assert isinstance(job_json, dict)
+    return dict(job_json["usage"])
 
 
 def records(shell: Shell, *words: str) -> dict[str, dict[str, Any]]:
@@ -28,8 +28,8 @@ def records(shell: Shell, *words: str) -> dict[str, dict[str, Any]]:
 
 def kinds(file: Path) -> list[tuple[str, str]]:
     with gzip.open(file) as opened:
-        found = ArchiveIterator(opened, check_digests="raise")
-        return [(r.rec_type, r.rec_headers.get_header("WARC-Target-URI")) for r in found][1:]
+        archive = ArchiveIterator(opened, check_digests="raise")
+        return [(r.rec_type, r.rec_headers.get_header("WARC-Target-URI")) for r in archive][1:]
 
 
 def test_a_crawl_since_another_is_complete_by_itself(either: Shell, site: str) -> None:
@@ -45,10 +45,10 @@ def test_a_crawl_since_another_is_complete_by_itself(either: Shell, site: str) -
     spent = usage(either)
     assert (spent["pages"], spent["unchanged"]) == (len(before), PAGES)
     assert spent["bytes_saved"] == sum(r["bytes"] for r in before.values() if r["etag"])
-    shown = either.run("jobs", "show", "last").stdout
-    assert f"{PAGES} pages, " in shown
-    assert " not sent again" in shown
-    assert first in shown
+    text = either.run("jobs", "show", "last").stdout
+    assert f"{PAGES} pages, " in text
+    assert " not downloaded again" in text
+    assert first in text
     after = records(either, "last")
     assert after.keys() == before.keys()
     for url, record in after.items():
@@ -58,35 +58,37 @@ def test_a_crawl_since_another_is_complete_by_itself(either: Shell, site: str) -
         assert record["text"]
         assert record["html"]
     either.run("jobs", "export", "last", "--out", "site.warc.gz")
-    found = kinds(either.folder / "site.warc.gz")
-    assert sorted(found) == sorted((kind, u) for u in after for kind in ("response", "revisit"))
+    records_of_warc = kinds(either.folder / "site.warc.gz")
+    assert sorted(records_of_warc) == sorted(
+        (kind, u) for u in after for kind in ("response", "revisit")
+    )
 
     other = either.run("crawl", site, *FAST, "--since", first[:-5], "--text", "text")
     assert other.returncode == 0, other.stderr
     assert usage(either)["unchanged"] == 0
-    said = either.run("jobs", "events", "last", "-o", "jsonl").stdout
-    assert f"every page is fetched: job {first} had another setting of text" in said
+    events = either.run("jobs", "events", "last", "-o", "jsonl").stdout
+    assert f"every page is fetched: job {first} had another setting of text" in events
 
 
-def test_what_is_no_job_is_refused(either: Shell, site: str) -> None:
-    for word, code, said in (
-        ("last", 3, "there is no job yet"),
+def test_an_unknown_base_job_is_refused(either: Shell, site: str) -> None:
+    for word, code, message in (
+        ("last", 3, "no jobs yet"),
         ("nightly@last", 3, "nightly"),
         ("00000000", 3, "there is no job 00000000"),
         ("01900000-0000-7000-8000-000000000000", 3, "no job"),
     ):
         ran = either.run("crawl", site, *FAST, "--since", word)
         assert ran.returncode == code, (word, ran.stderr)
-        assert said in ran.stderr
-    for word, said in (("0", "1 to 1,000"), ("often", "--full-every")):
+        assert message in ran.stderr
+    for word, message in (("0", "1 to 1,000"), ("often", "--full-every")):
         ran = either.run("crawl", site, "--full-every", word)
         assert ran.returncode == 2
-        assert said in ran.stderr
+        assert message in ran.stderr
     assert either.run("jobs", "list", "-q").stdout == ""
 
 
 @pytest.mark.slow
-def test_runs_of_a_schedule_ask_for_changes_alone(shell: Shell, site: str) -> None:
+def test_runs_of_a_schedule_fetch_only_changes(shell: Shell, site: str) -> None:
     for name, every in (("nightly", "3"), ("whole", "1")):
         options = ("--when", "@yearly", site, *FAST, "--full-every", every)
         assert shell.run("schedules", "create", name, *options).returncode == 0

@@ -18,10 +18,10 @@ from tests.builders_schedules import a_schedule, schedule_event
 
 SCHEDULES = 30
 INSTANTS = 80
-"""Of each schedule; all are due before the first process begins."""
+"""Instants of each schedule; all are due before the first process starts."""
 
-BEGUN = 300
-"""Rows of the ledger after which one process is killed, of 2,400."""
+KILL_AFTER = 300
+"""Jobs after which one process is killed, of 2,400."""
 
 SCHEDULER = """
 import asyncio, sys
@@ -41,7 +41,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @asynccontextmanager
 async def a_scheduler(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a scheduler as a process of its own beside the block; it begins after `go`."""
+    """Run a scheduler as a process of its own beside the block; it waits for `start`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", SCHEDULER, str(settings.data_dir), settings.database_url),
         stdin=asyncio.subprocess.PIPE,
@@ -57,13 +57,13 @@ async def a_scheduler(settings: Settings) -> AsyncIterator[asyncio.subprocess.Pr
         await process.wait()
 
 
-def go(process: asyncio.subprocess.Process) -> None:
+def start(process: asyncio.subprocess.Process) -> None:
     assert process.stdin is not None
     process.stdin.write(b"go\n")
 
 
-async def overdue(yard: Yard) -> list[CrawlSchedule]:
-    """Return schedules that were due `INSTANTS` times since they were made."""
+async def add_overdue(yard: Yard) -> list[CrawlSchedule]:
+    """Add schedules that were due `INSTANTS` times since their creation."""
     made_at = yard.clock.wall() - timedelta(minutes=INSTANTS)
     schedules = []
     for number in range(SCHEDULES):
@@ -90,8 +90,8 @@ async def rows(yard: Yard) -> int:
     return sum(active.values())
 
 
-async def fired(yard: Yard, begun: datetime) -> None:
-    """Return once nothing is due any more that was due when it begun."""
+async def until_fired(yard: Yard, begun: datetime) -> None:
+    """Return once every instant up to *begun* has fired."""
     async with asyncio.timeout(120):
         while await yard.store.ticks.due(begun, 1):  # noqa: ASYNC110 - another process's doing
             await asyncio.sleep(0.05)
@@ -108,7 +108,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 
 async def test_each_instant_runs_once_though_one_of_three_is_killed(settings: Settings) -> None:
     async with Yard.open(settings) as yard:
-        schedules = await overdue(yard)
+        schedules = await add_overdue(yard)
         begun = yard.clock.wall()
 
         async with (
@@ -117,34 +117,36 @@ async def test_each_instant_runs_once_though_one_of_three_is_killed(settings: Se
             a_scheduler(settings) as third,
         ):
             for process in (killed, second, third):
-                go(process)
+                start(process)
             async with asyncio.timeout(120):
-                while await rows(yard) < BEGUN:  # noqa: ASYNC110 - another process's doing
+                while await rows(yard) < KILL_AFTER:  # noqa: ASYNC110 - another process's doing
                     await asyncio.sleep(0.01)
             killed.send_signal(signal.SIGKILL)
             await killed.wait()
-            left = await yard.store.ticks.due(begun, 1)
-            await fired(yard, begun)
-        ledgers = [await judged(yard, schedule, begun) for schedule in schedules]
+            due = await yard.store.ticks.due(begun, 1)
+            await until_fired(yard, begun)
+        ledgers = [await checked_outcomes(yard, schedule, begun) for schedule in schedules]
 
-    assert left  # it was killed in the middle
+    assert due  # it was killed in the middle
     assert ledgers == [{TickOutcome.RAN, TickOutcome.CAUGHT_UP}] * SCHEDULES
 
 
-async def judged(yard: Yard, schedule: CrawlSchedule, begun: datetime) -> set[TickOutcome]:
-    """Return the outcomes of a schedule, if each of its instants has one row and one job."""
+async def checked_outcomes(
+    yard: Yard, schedule: CrawlSchedule, begun: datetime
+) -> set[TickOutcome]:
+    """Check that each instant has one tick and one job; return the outcomes."""
     table = timetable(schedule.when, schedule.zone, schedule.anchor)
     expected, at = [], table.after(schedule.created_at)
     while at is not None and at <= begun:
         expected.append(at)
         at = table.after(at)
     ticks = await yard.store.ticks.ticks(schedule.id, limit=10_000)
-    found = await yard.store.jobs.find(JobQuery(schedule_id=schedule.id), 10_000)
+    jobs = await yard.store.jobs.find(JobQuery(schedule_id=schedule.id), 10_000)
     ran = {t.due_at: t.job_id for t in ticks}
-    by_instant = {s.job.origin.tick_at: s.job.id for s in found}
+    by_instant = {s.job.origin.tick_at: s.job.id for s in jobs}
 
     assert len(expected) >= INSTANTS
     assert [t.due_at for t in reversed(ticks)][: len(expected)] == expected
-    assert len(found) == len(ticks)
+    assert len(jobs) == len(ticks)
     assert ran == by_instant
     return {t.outcome for t in ticks}

@@ -1,4 +1,4 @@
-"""`crawlyard serve`: how it begins, and that it ends soon whoever still listens."""
+"""`crawlyard serve`: start, sign-in, limits, and a quick stop with open streams."""
 
 import asyncio
 import re
@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.shell import MINUTE, SLOW, Shell, rest, until
+from tests.acceptance.shell import MINUTE, SLOW, Shell, until, wait_for_exit
 
-WITHIN_S = 5.0  # what is promised of an end
+WITHIN_S = 5.0  # the promised time to stop
 
 
 @asynccontextmanager
 async def signed_in(link: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Use a printed sign-in link, and yield a client with the session had by it."""
+    """Use a printed sign-in link and yield a client with its session."""
     base, _, code = link.partition("/signin#")
     async with httpx.AsyncClient(base_url=f"{base}/api/v1", timeout=MINUTE) as client:
         answer = await client.post("/auth/login", json={"code": code})
@@ -35,16 +35,16 @@ async def messages(answer: httpx.Response) -> AsyncIterator[str]:
             yield line.removeprefix("event: ")
 
 
-async def heard(names: AsyncIterator[str], wanted: str) -> None:
-    """Return once a message of that name has come."""
+async def until_message(names: AsyncIterator[str], name_awaited: str) -> None:
+    """Read a stream up to the message of that name."""
     async with asyncio.timeout(MINUTE):
         async for name in names:
-            if name == wanted:
+            if name == name_awaited:
                 return
-    pytest.fail(f"the stream ended without {wanted}")
+    pytest.fail(f"the stream ended without {name_awaited}")
 
 
-async def test_it_ends_soon_with_streams_open_and_gives_its_jobs_back(
+async def test_it_stops_quickly_with_open_streams_and_releases_its_jobs(
     shell: Shell, slow_site: str
 ) -> None:
     with shell.started("serve", "--port", "0") as process:
@@ -58,19 +58,19 @@ async def test_it_ends_soon_with_streams_open_and_gives_its_jobs_back(
             ]
             names = [messages(answer) for answer in streams]
             for each in names:
-                await heard(each, "hello")
+                await until_message(each, "hello")
             submitted = await asyncio.to_thread(shell.run, "crawl", slow_site, *SLOW, "--detach")
             assert submitted.returncode == 0, submitted.stderr
             for each in names:
-                await heard(each, "job.state")
+                await until_message(each, "job.state")
 
-            told_at = monotonic()
+            signalled_at = monotonic()
             process.send_signal(signal.SIGTERM)
             for each in names:
                 async with asyncio.timeout(MINUTE):
                     assert "bye" not in [name async for name in each]
-            code, _, _ = await asyncio.to_thread(rest, process)
-            took_s = monotonic() - told_at
+            code, _, _ = await asyncio.to_thread(wait_for_exit, process)
+            took_s = monotonic() - signalled_at
 
     job = shell.job()
     assert code == 0
@@ -89,7 +89,7 @@ async def test_it_ends_soon_with_streams_open_and_gives_its_jobs_back(
         ((), {"CRAWLYARD_PUBLIC_URL": "http://localhost:8700"}, False),
     ],
 )
-async def test_requests_are_counted_unless_all_names_of_the_server_are_loopback(
+async def test_logins_are_rate_limited_unless_all_names_of_the_server_are_loopback(
     shell: Shell, options: tuple[str, ...], settings: dict[str, str], limited: bool
 ) -> None:
     words = ("serve", "--port", "0", "--no-worker", *options)
@@ -101,12 +101,12 @@ async def test_requests_are_counted_unless_all_names_of_the_server_are_loopback(
                 for _ in range(12)
             ]
         process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(rest, process)
+        await asyncio.to_thread(wait_for_exit, process)
     assert codes[:5] == [401] * 5
     assert (429 in codes) is limited
 
 
-async def test_its_public_url_is_a_name_of_the_server_and_that_of_the_sign_in_link(
+async def test_the_public_url_is_an_allowed_host_and_used_in_the_sign_in_link(
     shell: Shell,
 ) -> None:
     public = replace(shell, env={**shell.env, "CRAWLYARD_PUBLIC_URL": "https://Yard.example.org/"})
@@ -119,13 +119,13 @@ async def test_its_public_url_is_a_name_of_the_server_and_that_of_the_sign_in_li
                 for host in ("yard.example.org", "127.0.0.1", "evil.example")
             }
         process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(rest, process)
+        await asyncio.to_thread(wait_for_exit, process)
     assert url.startswith("http://127.0.0.1:")
     assert ": https://yard.example.org/signin#cyl_" in link
     assert statuses == {"yard.example.org": 200, "127.0.0.1": 200, "evil.example": 421}
 
 
-async def test_as_many_connections_are_open_as_the_setting_says(shell: Shell) -> None:
+async def test_connections_stop_at_the_configured_limit(shell: Shell) -> None:
     few = replace(shell, env={**shell.env, "CRAWLYARD_MAX_CONNECTIONS": "2"})
     with few.started("serve", "--port", "0", "--no-worker") as process:
         url = until(process, "serving ").split()[1]
@@ -135,13 +135,13 @@ async def test_as_many_connections_are_open_as_the_setting_says(shell: Shell) ->
                 client = await stack.enter_async_context(httpx.AsyncClient(timeout=MINUTE))
                 answers.append(await client.get(f"{url}/openapi.json"))
         process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(rest, process)
+        await asyncio.to_thread(wait_for_exit, process)
     assert [answer.status_code for answer in answers] == [200, 200, 503]
     assert answers[2].json()["code"] == "unavailable"
     assert int(answers[2].headers["retry-after"]) > 0
 
 
-async def test_a_new_yard_offers_a_sample_that_is_crawled_and_one_with_jobs_does_not(
+async def test_only_a_yard_without_jobs_offers_a_sample_crawl(
     shell: Shell,
 ) -> None:
     offered: list[str | None] = []
@@ -151,40 +151,40 @@ async def test_a_new_yard_offers_a_sample_that_is_crawled_and_one_with_jobs_does
             assert link is not None
             async with signed_in(link[0]) as client:
                 page = await client.get(f"{link[0].partition('/signin#')[0]}/")
-                found = re.search(r'id="sample"[^>]* value="(127\.0\.0\.1:\d+)"', page.text)
-                offered.append(found and found[1])
-                if found:
-                    asked: dict[str, Any] = {
-                        "urls": [f"http://{found[1]}/"],
-                        "allow_addresses": [found[1]],
+                sample = re.search(r'id="sample"[^>]* value="(127\.0\.0\.1:\d+)"', page.text)
+                offered.append(sample and sample[1])
+                if sample:
+                    spec: dict[str, Any] = {
+                        "urls": [f"http://{sample[1]}/"],
+                        "allow_addresses": [sample[1]],
                     }
-                    asked |= {"grant": True, "delay_s": 0, "per_host": 8, "limits": {"pages": 9}}
-                    own = {"Sec-Fetch-Site": "same-origin"}  # as a page of this server asks
-                    made = (await client.post("/jobs", json=asked, headers=own)).json()
-                    ended = (await client.get(f"/jobs/{made['id']}/wait?states=completed")).json()
+                    spec |= {"grant": True, "delay_s": 0, "per_host": 8, "limits": {"pages": 9}}
+                    own = {"Sec-Fetch-Site": "same-origin"}  # as a page of this server sends it
+                    job = (await client.post("/jobs", json=spec, headers=own)).json()
+                    ended = (await client.get(f"/jobs/{job['id']}/wait?states=completed")).json()
                     assert (ended["state"], ended["usage"]["pages"]) == ("completed", 9)
             process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(rest, process)
+            await asyncio.to_thread(wait_for_exit, process)
     assert offered[0]
     assert offered[1] is None
 
 
-def test_without_a_worker_it_only_answers_once_the_tables_are_newer(shell: Shell) -> None:
+def test_without_a_worker_it_keeps_answering_when_the_schema_is_newer(shell: Shell) -> None:
     with shell.started("serve", "--port", "0", "--no-worker") as process:
         until(process, "/signin#")
 
         file = shell.folder / "crawlyard-data" / "crawlyard.db"
         with closing(sqlite3.connect(file)) as connection, connection:
             connection.execute("UPDATE alembic_version SET version_num = '9999'")
-        told = until(process, "only answers")
+        notice = until(process, "only answers")
         process.terminate()
-        code, _, _ = rest(process)
+        code, _, _ = wait_for_exit(process)
 
-    assert "has schema 9999" in told
+    assert "has schema 9999" in notice
     assert code == 0
 
 
-async def test_another_process_on_the_same_files_is_heard_of(shell: Shell) -> None:
+async def test_events_of_another_process_on_the_same_files_are_streamed(shell: Shell) -> None:
     with shell.started("serve", "--port", "0", "--no-worker") as process:
         link = re.search(r"http\S+", until(process, "/signin#"))
         assert link is not None
@@ -193,30 +193,28 @@ async def test_another_process_on_the_same_files_is_heard_of(shell: Shell) -> No
             client.stream("GET", "/events/stream") as answer,
         ):
             names = messages(answer)
-            await heard(names, "hello")
+            await until_message(names, "hello")
             ran = await asyncio.to_thread(
                 shell.run, "crawl", "http://127.0.0.1:9/", *SLOW, "--detach"
             )
             assert ran.returncode == 0, ran.stderr
-            await heard(names, "job.created")
+            await until_message(names, "job.created")
         process.send_signal(signal.SIGTERM)
-        code, _, _ = await asyncio.to_thread(rest, process)
+        code, _, _ = await asyncio.to_thread(wait_for_exit, process)
 
     assert code == 0
 
 
-def test_its_log_tells_of_jobs_and_not_of_the_libraries_that_it_is_made_with(
-    shell: Shell, site: str
-) -> None:
+def test_its_log_has_lines_about_jobs_and_none_of_libraries(shell: Shell, site: str) -> None:
     with shell.started("serve", "--port", "0") as process:
-        line = until(process, "")  # the first that it writes
+        line = until(process, "")  # the first line of output
         shell.run("crawl", site, *SLOW, "--max-pages", "1", "-d")
         waited = shell.run("jobs", "wait", "last", "--timeout", "30s")
         process.send_signal(signal.SIGTERM)
-        code, _, said = rest(process)
+        code, _, log = wait_for_exit(process)
 
-    logged = [line for line in said.splitlines() if "level=" in line]
-    assert (code, waited.returncode) == (0, 0), said
+    logged = [line for line in log.splitlines() if "level=" in line]
+    assert (code, waited.returncode) == (0, 0), log
     assert line.startswith("serving ")
     assert logged
     ours = ('event="job ', 'event="swept: ')

@@ -1,4 +1,4 @@
-"""One job over three worker processes, one of which is killed: every page once, limits exact."""
+"""One job on three workers with one killed: every page is stored once and limits are exact."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -28,18 +28,18 @@ def where(request: pytest.FixtureRequest) -> str:
 
 
 async def workers_of(yard: Yard, job_id: str) -> dict[str, int]:
-    """Return who has shards of a job, with the pages of these."""
+    """Return the pages of a job's shards by worker."""
     shards = (await yard.store.spread.shards(job_id)).values()
     return {shard.worker: shard.usage.pages for shard in shards if shard.worker is not None}
 
 
 async def until_all_work(yard: Yard, job_id: str, count: int) -> dict[str, int]:
-    """Return who has shards of a job once *count* workers have recorded pages of theirs."""
+    """Return the pages by worker once *count* workers have each recorded some."""
     async with asyncio.timeout(120):
         while True:
-            found = await workers_of(yard, job_id)
-            if len(found) == count and all(found.values()):
-                return found
+            pages = await workers_of(yard, job_id)
+            if len(pages) == count and all(pages.values()):
+                return pages
             await asyncio.sleep(0.05)
 
 
@@ -53,7 +53,7 @@ async def until_ended(yard: Yard, job_id: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("where", DATABASES, indirect=True)
 @pytest.mark.parametrize("most", [None, 500])
-async def test_a_killed_worker_of_three_costs_no_page_and_no_limit_is_passed(
+async def test_killing_one_of_three_workers_loses_no_page_and_exceeds_no_limit(
     where: str, tmp_path: Path, site_server: Serve, most: int | None
 ) -> None:
     site = ManyHosts(60, 12)
@@ -78,17 +78,17 @@ async def test_a_killed_worker_of_three_costs_no_page_and_no_limit_is_passed(
         processes[0].kill()
         await until_ended(yard, job.id)
 
-        found = await outcome(yard, job.id)
+        result = await outcome(yard, job.id)
         assert await yard.store.leases.holders() == {}
 
-    assert found.job.state is State.COMPLETED
-    assert max(found.stored.values()) == 1
-    assert found.usage.pages == len(found.pages)
+    assert result.job.state is State.COMPLETED
+    assert max(result.stored.values()) == 1
+    assert result.usage.pages == len(result.pages)
     if most is None:
-        assert found.ok == site.urls(server.port)
-        assert found.job.state_reason is StateReason.EXHAUSTED
+        assert result.ok == site.urls(server.port)
+        assert result.job.state_reason is StateReason.EXHAUSTED
     else:
-        assert len(found.pages) == most
-        assert found.job.state_reason is StateReason.LIMIT_PAGES
-    # what the killed worker had in flight, and what it had not stored yet: within a second
+        assert len(result.pages) == most
+        assert result.job.state_reason is StateReason.LIMIT_PAGES
+    # in flight in the killed worker, or not stored yet: pages of the last second
     assert len(site.twice()) <= AT_ONCE / LATENCY_S

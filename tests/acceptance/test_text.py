@@ -1,4 +1,4 @@
-"""What commands say to people has words for all values, and no notation of Python."""
+"""Output for people: words for every value, and no Python notation."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ _MORE = (
 )
 
 
-def test_no_command_shows_a_value_by_its_name(tmp_path: Path) -> None:
+def test_no_command_shows_raw_enum_values(tmp_path: Path) -> None:
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     asyncio.run(build(tmp_path / "crawlyard-data", now))
     shell = Shell(tmp_path, {"COLUMNS": "300"})
@@ -54,18 +54,18 @@ def test_no_command_shows_a_value_by_its_name(tmp_path: Path) -> None:
     results = golden.in_turn(shell, [words_of(line) for line in lines])
 
     assert [line for line, result in zip(lines, results, strict=True) if result.code == 2] == []
-    found = {
+    raw_values = {
         line: names
         for line, result in zip(lines, results, strict=True)
         if (names := names_in(result.out + result.err))
     }
-    assert found == {}
+    assert raw_values == {}
     counts = dict(zip(lines, results, strict=True))["jobs counts"].out
     assert [line.split()[0] for line in counts.splitlines()][:2] == ["waiting", "running"]
 
 
 def _for_people(line: str) -> str:
-    """Return a command without the options that ask for JSON, or for ids alone."""
+    """Remove the options that select JSON or ids from a command."""
     return re.sub(r" (?:--json|-q|-o \S+|--fields \S+)(?= |$)", "", line)
 
 

@@ -1,4 +1,4 @@
-"""Room that is freed, jobs that had their time, and events as they happen: by the command."""
+"""Freed disk space, expired jobs, and live events, by the command."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.acceptance.shell import FAST, MANY, MINUTE, SLOW, Shell, a_site, rest, until
+from tests.acceptance.shell import FAST, MANY, MINUTE, SLOW, Shell, demo_site, until, wait_for_exit
 
 
 def database(shell: Shell) -> Path:
@@ -19,13 +19,13 @@ def names(lines: str) -> list[str]:
     return [json.loads(line)["name"] for line in lines.splitlines()]
 
 
-# --- room
+# --- disk space
 
 
-def test_deleting_a_job_says_how_much_room_that_freed_and_the_file_shrinks(
+def test_deleting_a_job_reports_the_freed_space_and_shrinks_the_file(
     shell: Shell, site: str
 ) -> None:
-    with a_site("--pages", "400", "--plain") as large:
+    with demo_site("--pages", "400", "--plain") as large:
         shell.run("crawl", large, *FAST, "--keep", "html", "-q")
     shell.run("crawl", site, *FAST, "-q")
     size = database(shell).stat().st_size
@@ -34,9 +34,9 @@ def test_deleting_a_job_says_how_much_room_that_freed_and_the_file_shrinks(
     ran = shell.run("jobs", "delete", large_job, "--yes")
 
     assert (ran.returncode, ran.stdout) == (0, "")
-    told = re.search(r"deleted 1 job, freed ([\d.]+) (k|M)B on disk", ran.stderr)
-    assert told is not None, ran.stderr
-    freed = float(told[1]) * {"k": 1_000, "M": 1_000_000}[told[2]]
+    freed_text = re.search(r"deleted 1 job, freed ([\d.]+) (k|M)B on disk", ran.stderr)
+    assert freed_text is not None, ran.stderr
+    freed = float(freed_text[1]) * {"k": 1_000, "M": 1_000_000}[freed_text[2]]
     shrunk = size - database(shell).stat().st_size
     assert shrunk > 400_000
     assert abs(freed - shrunk) < 0.1 * shrunk
@@ -44,7 +44,7 @@ def test_deleting_a_job_says_how_much_room_that_freed_and_the_file_shrinks(
 
 
 def test_the_file_shrinks_also_while_a_worker_has_it_open(shell: Shell, site: str) -> None:
-    with a_site("--pages", "400", "--plain") as large:
+    with demo_site("--pages", "400", "--plain") as large:
         shell.run("crawl", large, *FAST, "--keep", "html", "-q")
     with shell.started("work") as worker:
         until(worker, "runs up to")
@@ -52,25 +52,27 @@ def test_the_file_shrinks_also_while_a_worker_has_it_open(shell: Shell, site: st
         ran = shell.run("jobs", "delete", "last", "--yes")
         after = database(shell).stat().st_size
         worker.terminate()
-        rest(worker)
+        wait_for_exit(worker)
 
     assert "deleted 1 job, freed" in ran.stderr
     assert after < size - 400_000
 
 
-def test_several_are_told_of_together_and_quiet_says_nothing(shell: Shell, site: str) -> None:
+def test_deleting_several_jobs_prints_one_line_and_quiet_prints_none(
+    shell: Shell, site: str
+) -> None:
     for _ in range(3):
         shell.run("crawl", site, *FAST, "--max-pages", "1", "-q")
-    one, two, three = shell.run("jobs", "list", "-q").stdout.split()
+    first, two, three = shell.run("jobs", "list", "-q").stdout.split()
 
-    told = shell.run("jobs", "delete", one, two, "--yes")
+    deleted = shell.run("jobs", "delete", first, two, "--yes")
     quiet = shell.run("jobs", "delete", three, "--yes", "-q")
 
-    assert "deleted 2 jobs, freed" in told.stderr
+    assert "deleted 2 jobs, freed" in deleted.stderr
     assert (quiet.returncode, quiet.stderr) == (0, "")
 
 
-def test_a_worker_deletes_what_was_kept_long_enough(shell: Shell, site: str) -> None:
+def test_a_worker_deletes_jobs_past_their_retention(shell: Shell, site: str) -> None:
     shell.run("crawl", site, *FAST, "-q")
 
     drained = shell.run("work", "--drain", env={"CRAWLYARD_RETENTION_DAYS": "0.0000001"})
@@ -80,7 +82,7 @@ def test_a_worker_deletes_what_was_kept_long_enough(shell: Shell, site: str) -> 
     assert names(shell.run("events", "--json").stdout)[-1] == "job.deleted"
 
 
-def test_a_job_that_was_paused_too_long_is_warned_of_and_cancelled(shell: Shell, site: str) -> None:
+def test_a_job_paused_too_long_emits_a_warning_and_is_cancelled(shell: Shell, site: str) -> None:
     shell.run("crawl", site, *FAST, "-d", "-q")
     shell.run("jobs", "pause", "last")
     (shell.folder / "crawlyard.toml").write_text(f"paused_ttl_days = {1 / 86_400:.7f}")
@@ -88,16 +90,16 @@ def test_a_job_that_was_paused_too_long_is_warned_of_and_cancelled(shell: Shell,
 
     with shell.started(*follow, "--json") as follower, shell.started("work") as worker:
         until(worker, "runs up to")
-        code, out, _ = rest(follower)
+        code, out, _ = wait_for_exit(follower)
         worker.terminate()
-        rest(worker)
+        wait_for_exit(worker)
 
     assert (code, names(out)) == (0, ["job.cancelled"])
-    told = [
+    events = [
         json.loads(x) for x in shell.run("events", "--job", "last", "--json").stdout.splitlines()
     ]
-    assert [e["name"] for e in told][-2:] == ["job.expiring", "job.cancelled"]
-    assert told[-1]["actor"] == "janitor"
+    assert [e["name"] for e in events][-2:] == ["job.expiring", "job.cancelled"]
+    assert events[-1]["actor"] == "janitor"
     job = shell.job()
     assert (job["state"], job["state_reason"]) == ("cancelled", "paused_too_long")
 
@@ -111,24 +113,24 @@ def test_a_follower_in_another_process_sees_each_event_of_a_crawl_once_and_in_or
     with shell.started("events", "--follow", "--since", "1h", "-o", "jsonl") as follower:
         crawled = shell.run("crawl", slow_site, *SLOW, "--max-pages", "60", "--max-errors", "5")
         deleted = shell.run("jobs", "delete", "last", "--yes")
-        seen: list[dict[str, object]] = []
+        events: list[dict[str, object]] = []
         assert follower.stdout is not None
-        while not seen or seen[-1]["name"] != "job.deleted":
-            seen.append(json.loads(follower.stdout.readline()))
+        while not events or events[-1]["name"] != "job.deleted":
+            events.append(json.loads(follower.stdout.readline()))
         follower.send_signal(signal.SIGINT)
-        code, more, err = rest(follower)
+        code, more, err = wait_for_exit(follower)
 
     every = [
         json.loads(x) for x in shell.run("events", "--limit", "0", "--json").stdout.splitlines()
     ]
     assert (crawled.returncode, deleted.returncode) == (0, 0)
-    assert seen == every
-    assert [e["name"] for e in seen][:2] == ["job.created", "job.started"]
-    assert {"job.limit_reached", "job.completed"} <= {e["name"] for e in seen}
+    assert events == every
+    assert [e["name"] for e in events][:2] == ["job.created", "job.started"]
+    assert {"job.limit_reached", "job.completed"} <= {e["name"] for e in events}
     assert (code, more, err) == (130, "", "")
 
 
-def test_a_pipe_that_is_closed_ends_a_follower_without_a_word(shell: Shell, site: str) -> None:
+def test_a_closed_pipe_ends_a_follower_silently(shell: Shell, site: str) -> None:
     with shell.started("events", "--follow", "--since", "1h", "--json") as follower:
         shell.run("crawl", site, *FAST, "-q")
         assert follower.stdout is not None
@@ -142,7 +144,7 @@ def test_a_pipe_that_is_closed_ends_a_follower_without_a_word(shell: Shell, site
     assert (code, err) == (0, "")
 
 
-def test_events_are_picked_by_type_job_and_number(crawled: Shell) -> None:
+def test_events_are_filtered_by_type_job_and_limit(crawled: Shell) -> None:
     job_id = str(crawled.job()["id"])
 
     for picked in (
@@ -154,10 +156,10 @@ def test_events_are_picked_by_type_job_and_number(crawled: Shell) -> None:
     newest = crawled.run("events", "--limit", "1")
     assert newest.stdout.split("\t")[1:5] == ["job.completed", job_id, "docs", "exhausted"]
     assert "the newest 1 are shown" in newest.stderr
-    assert crawled.run("events", "--type", "webhook.*").stderr == "nothing like that has happened\n"
+    assert crawled.run("events", "--type", "webhook.*").stderr == "no matching events\n"
 
 
-def test_a_table_of_events_is_for_people(crawled: Shell) -> None:
+def test_events_are_shown_as_a_table(crawled: Shell) -> None:
     listed = crawled.run("events", "-o", "table", env={"COLUMNS": "120"})
     followed = crawled.run(
         "events", "-f", "--since", "1h", "--type", "job.completed", "--limit", "1", "-o", "table"
@@ -172,26 +174,26 @@ def test_a_table_of_events_is_for_people(crawled: Shell) -> None:
     assert re.fullmatch(line, followed.stdout)
 
 
-def test_what_no_event_is_called_like_is_refused_with_the_list(crawled: Shell) -> None:
+def test_an_unknown_event_type_is_refused_with_the_list(crawled: Shell) -> None:
     ran = crawled.run("events", "--type", "job.finished")
 
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert "no event is named like 'job.finished'; there are: job.created, " in ran.stderr
+    assert "no event matches 'job.finished'; there are: job.created, " in ran.stderr
 
 
-def test_what_cannot_be_followed_is_refused(crawled: Shell) -> None:
-    for words, said in (
+def test_invalid_options_of_events_are_refused(crawled: Shell) -> None:
+    for words, message in (
         (("--follow", "-o", "csv"), "expected jsonl, plain or table with --follow"),
-        (("--since", "yesterday"), "expected how long ago, such as 90s, 2h or 7d, or an instant"),
+        (("--since", "yesterday"), "expected an age such as 90s, 2h or 7d, or an instant"),
         (("--job", "nonsense"), "there is no job nonsense"),
     ):
         ran = crawled.run("events", *words)
         assert ran.returncode in (2, 3)
-        assert said in ran.stderr
+        assert message in ran.stderr
         assert ran.stdout == ""
 
 
-def test_a_deleted_job_is_still_told_of_by_its_id(shell: Shell, site: str) -> None:
+def test_events_of_a_deleted_job_are_found_by_its_id(shell: Shell, site: str) -> None:
     shell.run("crawl", site, *FAST, "--max-pages", "1", "-q")
     job_id = str(shell.job()["id"])
     shell.run("jobs", "delete", job_id, "--yes")
@@ -201,17 +203,17 @@ def test_a_deleted_job_is_still_told_of_by_its_id(shell: Shell, site: str) -> No
     assert names(ran.stdout)[-1] == "job.deleted"
 
 
-def test_where_nothing_is_nothing_has_happened(shell: Shell) -> None:
+def test_without_data_no_event_is_listed(shell: Shell) -> None:
     ran = shell.run("events")
 
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "nothing has happened yet\n")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "no events yet\n")
     assert not (shell.folder / "crawlyard-data").exists()
 
 
-# --- what runs beside the jobs
+# --- background services of a worker
 
 
-def test_a_janitor_that_fails_ends_the_worker_with_an_error_and_its_jobs_go_back(
+def test_a_janitor_that_fails_ends_the_worker_with_an_error_and_releases_its_jobs(
     shell: Shell, slow_site: str
 ) -> None:
     shell.run("crawl", slow_site, *SLOW, "-d", "-q")
@@ -226,7 +228,7 @@ def test_a_janitor_that_fails_ends_the_worker_with_an_error_and_its_jobs_go_back
     assert shell.job()["state"] == "pending"
 
 
-def test_a_worker_without_it_goes_on(shell: Shell, slow_site: str) -> None:
+def test_a_worker_without_a_janitor_keeps_running(shell: Shell, slow_site: str) -> None:
     shell.run("crawl", slow_site, *SLOW, "-d", "-q")
     with closing(sqlite3.connect(database(shell))) as broken:
         broken.execute("ALTER TABLE ticks RENAME TO lost")

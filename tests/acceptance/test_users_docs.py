@@ -1,4 +1,4 @@
-"""The commands of the page on users, quotas and grants, as a reader types them: all work."""
+"""The commands of the page on users, quotas and grants, run as written."""
 
 import re
 import shlex
@@ -20,13 +20,13 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def served(shell: Shell) -> Iterator[Shell]:
-    """A yard that is served and grants nothing, asked by its admin."""
+    """A shell of the admin of a served yard that grants nothing."""
     token = shell.run("tokens", "create", "tests").stdout.strip()
-    with serving(shell, token) as asking:
-        yield asking
+    with serving(shell, token) as shell_of_admin:
+        yield shell_of_admin
 
 
-def test_the_requests_of_the_page_on_users_can_be_sent(served: Shell) -> None:
+def test_the_requests_of_the_users_page_work(served: Shell) -> None:
     typed = "set -euo pipefail\n" + "\n".join(blocks("bash"))
 
     ran = subprocess.run(
@@ -47,12 +47,12 @@ def test_the_requests_of_the_page_on_users_can_be_sent(served: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_its_commands_on_users_tokens_and_settings_can_be_typed(served: Shell) -> None:
+def test_the_commands_of_the_users_page_work(served: Shell) -> None:
     shell = Shell(served.folder)
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    asked = [line.replace(SERVER, served.env["CRAWLYARD_SERVER"]) for line in lines]
+    commands = [line.replace(SERVER, served.env["CRAWLYARD_SERVER"]) for line in lines]
 
-    for line in asked:
+    for line in commands:
         words = shlex.split(line)[1:]
         if words[0] in {"users", "tokens", "api", "login", "whoami"}:
             ran = shell.run(*words, stdin=served.env["CRAWLYARD_TOKEN"])

@@ -1,4 +1,4 @@
-"""The receiver that the documentation shows: it runs, and believes nobody else."""
+"""The receiver in the documentation: it runs and accepts only signed messages."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "webhooks.md").read_text(
 BODY = b'{"type":"job.completed","data":{"subject":"j1","seq":1}}'
 
 
-async def test_the_receiver_of_the_documentation_believes_a_signed_message_once() -> None:
+async def test_the_receiver_of_the_documentation_accepts_a_signed_message_once() -> None:
     [example] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     secret, port = new_secret(), free_port()
     assert "9000" in example
@@ -26,16 +26,16 @@ async def test_the_receiver_of_the_documentation_believes_a_signed_message_once(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    await listening(port)
-    statuses = [await sent(port, key) for key in (new_secret(), secret, secret)]
+    await until_listening(port)
+    statuses = [await send(port, key) for key in (new_secret(), secret, secret)]
     process.terminate()
-    said, _ = await process.communicate()
+    out, _ = await process.communicate()
 
     assert statuses == [400, 204, 204]
-    assert said == b"job.completed j1\n"
+    assert out == b"job.completed j1\n"
 
 
-async def sent(port: int, secret: str) -> int:
+async def send(port: int, secret: str) -> int:
     headers = signed("msg_1", SystemClock().wall(), BODY, [secret])
     guard = Guard(("127.0.0.1",))
     answer = await Poster("test").post(f"http://127.0.0.1:{port}/", headers, BODY, guard)
@@ -43,13 +43,13 @@ async def sent(port: int, secret: str) -> int:
 
 
 def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
 
 
-async def listening(port: int) -> None:
-    """Return once somebody listens."""
+async def until_listening(port: int) -> None:
+    """Return once *port* accepts connections."""
     async with asyncio.timeout(60):
         while True:
             try:

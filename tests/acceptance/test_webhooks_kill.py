@@ -1,4 +1,4 @@
-"""A process that delivers is killed again and again: every event arrives, under one id."""
+"""A delivering process is killed again and again: every event arrives under one id."""
 
 import asyncio
 import random
@@ -48,14 +48,14 @@ async def deliverer(where: str) -> asyncio.subprocess.Process:
     )
 
 
-def murderous(
+def kill_sender(
     receiver: Receiver, process: asyncio.subprocess.Process, killed: asyncio.Event, moment: str
 ) -> Manner:
-    """Kill the sender of a message: before it has come, before its answer, or just after that."""
+    """Kill the sender before its message arrives, before the answer, or just after it."""
 
     async def manner(writer: asyncio.StreamWriter) -> None:
         if moment == "before":
-            receiver.messages.pop()  # as if it had broken off on its way
+            receiver.messages.pop()  # as if it had been lost on its way
         if moment == "after":
             await answer(204)(writer)
         if process.returncode is None:
@@ -65,7 +65,7 @@ def murderous(
     return manner
 
 
-async def submitted(store: Store, count: int) -> None:
+async def add_jobs(store: Store, count: int) -> None:
     """Add jobs, each with its event."""
     now = SystemClock().now()
     for _ in range(count):
@@ -102,12 +102,12 @@ async def test_no_event_is_lost_whenever_the_sender_is_killed(where: str, rounds
             for _ in range(chance.randrange(AT_ONCE)):
                 receiver.next(answer(204))
             moment = chance.choice(("before", "between", "after"))
-            receiver.next(murderous(receiver, process, killed, moment))
-            await submitted(store, AT_ONCE)
+            receiver.next(kill_sender(receiver, process, killed, moment))
+            await add_jobs(store, AT_ONCE)
             await killed.wait()
             await process.wait()
 
-        await drained(store)
+        await deliver_rest(store)
 
     arrived = defaultdict(set)
     for message in receiver.messages:
@@ -120,8 +120,8 @@ async def test_no_event_is_lost_whenever_the_sender_is_killed(where: str, rounds
     assert len(set().union(*arrived.values())) == len(happened)
 
 
-async def drained(store: Store) -> None:
-    """Deliver what is left, leases of the dead included."""
+async def deliver_rest(store: Store) -> None:
+    """Deliver the rest, once the leases of killed processes have lapsed."""
     options = DeliveryOptions(lease=LEASE)
     rest = Deliverer(store, Poster("Crawlyard/test"), SystemClock(), options)
     async with asyncio.timeout(60):

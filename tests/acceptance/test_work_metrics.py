@@ -1,4 +1,4 @@
-"""`crawlyard work --metrics-port`: what it shows, where, and for how long."""
+"""`crawlyard work --metrics-port`: metrics and health of a worker."""
 
 import re
 import socket
@@ -7,22 +7,22 @@ from contextlib import closing
 import httpx
 import pytest
 
-from tests.acceptance.shell import MINUTE, Process, Shell, rest, until
+from tests.acceptance.shell import MINUTE, Process, Shell, until, wait_for_exit
 
 
-def shown_at(process: Process) -> str:
-    """Return where a worker says that it shows its metrics."""
-    found = re.search(r"(http\S+)/metrics", until(process, "metrics: "))
-    assert found is not None
-    return found[1]
+def metrics_url(process: Process) -> str:
+    """Return the base URL that a worker prints for its metrics."""
+    match = re.search(r"(http\S+)/metrics", until(process, "metrics: "))
+    assert match is not None
+    return match[1]
 
 
-def test_a_worker_shows_its_metrics_and_health_until_it_ends(shell: Shell, site: str) -> None:
+def test_a_worker_serves_metrics_and_health_until_it_ends(shell: Shell, site: str) -> None:
     token = shell.run("tokens", "create", "prometheus", "--scope", "admin").stdout.strip()
     shell.run("crawl", site, "--allow-private", "--delay", "0", "--max-pages", "3", "-d")
     with shell.started("work", "--metrics-port", "0") as process:
-        url = shown_at(process)
-        assert url.startswith("http://127.0.0.1:"), "nobody else can ask, unless told otherwise"
+        url = metrics_url(process)
+        assert url.startswith("http://127.0.0.1:"), "metrics listen on loopback by default"
         shell.run("jobs", "wait", "last", "--timeout", "30s")
 
         health = httpx.get(f"{url}/healthz", timeout=MINUTE)
@@ -31,19 +31,19 @@ def test_a_worker_shows_its_metrics_and_health_until_it_ends(shell: Shell, site:
         metrics = httpx.get(f"{url}/metrics", headers=by, timeout=MINUTE)
 
         process.terminate()
-        code, _, said = rest(process)
+        code, _, err = wait_for_exit(process)
 
     assert (health.status_code, refused.status_code) == (200, 401)
     assert "crawlyard_claim_seconds_count 1.0\n" in metrics.text
     assert re.search(r'crawlyard_responses_total\{class="2xx"\} [34]\.0', metrics.text)
-    assert code == 0, said
+    assert code == 0, err
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz", timeout=MINUTE)
 
 
-def test_a_port_that_is_taken_is_named_and_no_job_is_run(shell: Shell) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
+def test_a_port_in_use_is_named_and_no_job_runs(shell: Shell) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
         ran = shell.run("work", "--drain", "--metrics-port", str(port))
 
     assert ran.returncode == 6
@@ -58,14 +58,14 @@ def test_an_address_without_a_port_is_refused(shell: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_several_processes_show_theirs_on_ports_that_follow_each_other(shell: Shell) -> None:
+def test_processes_serve_metrics_on_consecutive_ports(shell: Shell) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         first = free.getsockname()[1]
     options = ("--processes", "2", "--metrics-port", str(first))
     with shell.started("work", *options) as process:
-        found = {shown_at(process), shown_at(process)}
+        urls = {metrics_url(process), metrics_url(process)}
         process.terminate()
-        code, _, said = rest(process)
+        code, _, err = wait_for_exit(process)
 
-    assert found == {f"http://127.0.0.1:{first + n}" for n in range(2)}
-    assert code == 0, said
+    assert urls == {f"http://127.0.0.1:{first + n}" for n in range(2)}
+    assert code == 0, err

@@ -1,4 +1,4 @@
-"""Workers that are quiet or stop, and hosts that are slowed, paused or blocked, as one types it."""
+"""Commands that quiet and stop workers, and that slow, pause and block hosts."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.shell import MINUTE, Shell, rest
+from tests.acceptance.shell import MINUTE, Shell, wait_for_exit
 
 PAUSE_S = 0.1
 
@@ -15,33 +15,35 @@ PAUSE_S = 0.1
 def workers(shell: Shell) -> list[dict[str, Any]]:
     ran = shell.run("workers", "list", "--json")
     assert ran.returncode == 0, ran.stderr
-    found: list[dict[str, Any]] = json.loads(ran.stdout)
-    return found
+    rows: list[dict[str, Any]] = json.loads(ran.stdout)
+    return rows
 
 
-def seen(shell: Shell, pid: int, holds: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any]:
-    """Return the worker of a process once *holds* is true of it."""
+def until_worker(
+    shell: Shell, pid: int, holds: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, Any]:
+    """Return the worker of a process once *holds* is true for it."""
     until = monotonic() + MINUTE
     while monotonic() < until:
         for worker in workers(shell):
             if worker["pid"] == pid and holds(worker):
                 return worker
         sleep(PAUSE_S)
-    pytest.fail(f"worker {pid} never came to be like that")
+    pytest.fail(f"worker {pid} never reached the expected state")
 
 
-def test_a_worker_is_quiet_goes_on_and_stops_with_exit_code_0(either: Shell, site: str) -> None:
+def test_a_worker_is_quieted_resumed_and_stopped_with_exit_code_0(either: Shell, site: str) -> None:
     here = Shell(either.folder)
     with here.started("work") as process:
-        worker = seen(either, process.pid, lambda w: w["state"] == "idle")
-        others = [w["id"] for w in workers(either) if w["id"] != worker["id"]]
-        assert len(others) == either.over_http  # the server's own
+        worker = until_worker(either, process.pid, lambda w: w["state"] == "idle")
+        server_workers = [w["id"] for w in workers(either) if w["id"] != worker["id"]]
+        assert len(server_workers) == either.over_http  # the server's own worker
 
-        quiet = either.run("workers", "quiet", worker["id"], *others)
+        quiet = either.run("workers", "quiet", worker["id"], *server_workers)
         assert quiet.returncode == 0, quiet.stderr
         assert f"quiet: {worker['id']}" in quiet.stderr
         for pid in [w["pid"] for w in workers(either)]:
-            seen(either, pid, lambda w: w["quiet"])
+            until_worker(either, pid, lambda w: w["quiet"])
         either.run("crawl", site, "--allow-private", "--max-pages", "1", "-d")
         waits = either.json("jobs", "show", "last")
         assert isinstance(waits, dict)
@@ -55,25 +57,25 @@ def test_a_worker_is_quiet_goes_on_and_stops_with_exit_code_0(either: Shell, sit
         assert ran.stdout.split() == ["state", "completed"]
 
         stopped = either.run("workers", "stop", worker["id"])
-        code, _, said = rest(process)
+        code, _, err = wait_for_exit(process)
 
     assert stopped.returncode == 0, stopped.stderr
-    assert code == 0, said
+    assert code == 0, err
     assert worker["id"] not in [w["id"] for w in workers(either)]
 
 
 def test_a_server_outlives_its_worker(either: Shell) -> None:
     if not either.over_http:
         with Shell(either.folder).started("serve", "--port", "0") as process:
-            _stops_its_worker_and_serves_on(either, process.pid)
+            _assert_server_outlives_its_worker(either, process.pid)
             assert process.poll() is None
         return
     [own] = workers(either)
-    _stops_its_worker_and_serves_on(either, own["pid"])
+    _assert_server_outlives_its_worker(either, own["pid"])
 
 
-def _stops_its_worker_and_serves_on(shell: Shell, pid: int) -> None:
-    worker = seen(shell, pid, lambda w: w["state"] == "idle")
+def _assert_server_outlives_its_worker(shell: Shell, pid: int) -> None:
+    worker = until_worker(shell, pid, lambda w: w["state"] == "idle")
     assert shell.run("workers", "stop", worker["id"]).returncode == 0
     until = monotonic() + MINUTE
     while workers(shell) and monotonic() < until:
@@ -82,12 +84,12 @@ def _stops_its_worker_and_serves_on(shell: Shell, pid: int) -> None:
     assert shell.run("health").returncode == 0
 
 
-def test_one_worker_that_is_not_there_keeps_no_other_from_its_turn(either: Shell) -> None:
+def test_an_unknown_worker_does_not_block_the_others(either: Shell) -> None:
     with Shell(either.folder).started("work") as process:
-        worker = seen(either, process.pid, lambda w: w["state"] == "idle")
+        worker = until_worker(either, process.pid, lambda w: w["state"] == "idle")
 
         ran = either.run("workers", "quiet", "nobody", worker["id"])
-        seen(either, process.pid, lambda w: w["quiet"])
+        until_worker(either, process.pid, lambda w: w["quiet"])
         alive = either.run("workers", "forget", worker["id"])
 
     assert ran.returncode == 1
@@ -96,19 +98,19 @@ def test_one_worker_that_is_not_there_keeps_no_other_from_its_turn(either: Shell
     assert either.run("workers", "stop", "nobody").returncode == 3
 
 
-def test_a_host_has_what_is_said_of_it_until_that_is_unset(either: Shell) -> None:
-    said = either.run(
+def test_a_host_rule_holds_until_it_is_unset(either: Shell) -> None:
+    rule_set = either.run(
         "hosts", "set", "EXAMPLE.org", "--delay", "2", "--per-host", "1", "--note", "asked",
         "--json",
     )  # fmt: skip
-    assert said.returncode == 0, said.stderr
-    rule = json.loads(said.stdout)["rule"]
+    assert rule_set.returncode == 0, rule_set.stderr
+    rule = json.loads(rule_set.stdout)["rule"]
     assert (rule["delay_s"], rule["at_once"], rule["note"]) == (2, 1, "asked")
 
     less = either.run("hosts", "set", "https://example.org/x", "--delay", "none", "--json")
     assert json.loads(less.stdout)["rule"]["delay_s"] is None
-    shown = either.run("hosts", "show", "example.org:443", "-o", "plain")
-    assert "1 at once at most" in shown.stdout
+    detail = either.run("hosts", "show", "example.org:443", "-o", "plain")
+    assert "at most 1 at once" in detail.stdout
 
     assert either.run("hosts", "unset", "example.org").returncode == 0
     assert either.run("hosts", "show", "example.org").returncode == 3
@@ -142,7 +144,7 @@ def test_a_crawl_waits_for_a_paused_host_and_goes_on_when_it_is_resumed(
         assert ran.stdout.split() == ["state", "completed"]
 
 
-def test_what_makes_no_rule_is_refused(either: Shell) -> None:
+def test_invalid_host_rules_are_refused(either: Shell) -> None:
     for words, says in (
         (("set", "example.org"), "error: hosts set: expected something to change"),
         (("set", "a..b", "--delay", "1"), "expected a host"),
@@ -155,10 +157,10 @@ def test_what_makes_no_rule_is_refused(either: Shell) -> None:
         assert says in ran.stderr
 
 
-def test_what_was_said_and_wanted_is_told_by_events(either: Shell) -> None:
+def test_host_changes_are_recorded_as_events(either: Shell) -> None:
     either.run("hosts", "pause", "a.example", "--note", "down")
     either.run("hosts", "unset", "a.example")
 
-    found = either.run("events", "--type", "host.*", "--fields", "name,subject", "-o", "plain")
+    events = either.run("events", "--type", "host.*", "--fields", "name,subject", "-o", "plain")
 
-    assert found.stdout.split() == ["host.paused", "a.example", "host.unset", "a.example"]
+    assert events.stdout.split() == ["host.paused", "a.example", "host.unset", "a.example"]

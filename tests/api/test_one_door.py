@@ -55,7 +55,7 @@ async def test_an_unknown_option_is_named_with_the_nearest(yard: Surface) -> Non
     ):
         with pytest.raises(Invalid) as refused:
             await call
-        assert str(refused.value) == "max_page: there is no such option; did you mean max_pages?"
+        assert str(refused.value) == "max_page: unknown option; did you mean max_pages?"
     assert (await yard.jobs.counts()).total == 0
 
 

@@ -177,7 +177,7 @@ async def test_running_crawls_move_and_say_why_they_are_slow(empty: Stage) -> No
         await expect(row).to_contain_text("100 of 400 found")
         await expect(row).to_contain_text("7 failed")
         await expect(row).to_contain_text("2.5 /s")
-        await expect(row).to_contain_text("every host asks for a break, for another 40 seconds")
+        await expect(row).to_contain_text("every host asked for a pause, for another 40 seconds")
         await expect(row.locator(".eta")).to_contain_text("left")
         ring = row.get_by_role("img", name="running, 25%")
         await expect(ring).to_be_visible()

@@ -27,7 +27,7 @@ from crawlyard.services.workers.liveness import Liveness
 from crawlyard.services.workers.order_watch import watch_orders
 from crawlyard.services.workers.reclaim import Reclaimer
 from crawlyard.services.workers.recorder import Recorder
-from crawlyard.services.workers.reporting import Counters, Reporter, _memory
+from crawlyard.services.workers.reporting import Reporter, WorkerTotals, _memory
 from crawlyard.services.workers.run import WorkerContext
 from tests.clock import LeapingClock
 from tests.engine.rig import a_spec, opened, outcome, until_state
@@ -348,7 +348,7 @@ async def test_the_memory_that_children_share_counts_once(
 async def test_the_processor_time_of_children_counts_for_their_worker(yard: Yard) -> None:
     clock, spent = LeapingClock(), [0.0]
     reporter = Reporter(
-        *("w", yard.store.workers, tuple, Counters(), clock),
+        *("w", yard.store.workers, tuple, WorkerTotals(), clock),
         children=lambda: ProcessUsage(cpu_s=spent[0], rss_bytes=0),
     )
     report = WorkerReport(

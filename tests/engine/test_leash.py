@@ -67,10 +67,10 @@ async def test_nothing_is_sent_on_orders_that_were_asked_for_400_ms_ago() -> Non
     good = [leash.good()]
     await clock.advance(timedelta(milliseconds=1))
     good.append(leash.good())
-    leash.hear(clock.now() - timedelta(milliseconds=250))  # its answer took so long
+    leash.refresh(clock.now() - timedelta(milliseconds=250))  # its answer took so long
     good.append(leash.good())
     await clock.advance(timedelta(milliseconds=150))
-    leash.hear(clock.now() - SECOND)  # asked for earlier, and answered later
+    leash.refresh(clock.now() - SECOND)  # asked for earlier, and answered later
     good.append(leash.good())
 
     assert good == [True, False, True, False]

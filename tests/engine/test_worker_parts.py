@@ -127,7 +127,7 @@ async def test_a_lock_that_is_lost_again_while_orders_are_read_permits_no_reques
     async def lose() -> None:
         locks.hold(held=False)
 
-    async with liveness.shown(keeper.update):
+    async with liveness.presence(keeper.update):
         runs.begin(await claimed(yard, f"{server.url}/"))
         locks.hold(held=False)
         leases = yard.store.leases

@@ -22,7 +22,9 @@ def fetch(root: Path) -> tuple[int, dict[str, str]]:
         for glob in theme.pages:
             globs.setdefault(glob.split("/", 1)[0], []).append(glob)
     root.mkdir(parents=True, exist_ok=True)
-    missing = [package for package, of in sorted(globs.items()) if _noted(root, package) != of]
+    missing = [
+        package for package, of in sorted(globs.items()) if _noted_globs(root, package) != of
+    ]
     total = 0
     with tempfile.TemporaryDirectory(dir=root) as name:
         folder = Path(name)
@@ -39,7 +41,7 @@ def fetch(root: Path) -> tuple[int, dict[str, str]]:
     return total, failed
 
 
-def _noted(root: Path, package: str) -> object:
+def _noted_globs(root: Path, package: str) -> object:
     """The globs a package was unpacked with, if it was."""
     note = root / f"{package}.json"
     return json.loads(note.read_text()) if note.exists() else None
@@ -64,7 +66,7 @@ def _download(packages: list[str], folder: Path) -> dict[str, str]:
 
 def _unpack(archive: Path, package: str, globs: list[str], root: Path) -> int:
     """Unpack the pages of one package that are wanted: how many."""
-    wanted = matcher(globs)
+    pattern = matcher(globs)
     pages = 0
     plain = archive.with_suffix(".tar")
     with plain.open("wb") as file:
@@ -72,7 +74,7 @@ def _unpack(archive: Path, package: str, globs: list[str], root: Path) -> int:
     with tarfile.open(plain) as files:
         for member in files:
             member.name = f"{package}/{member.name.removeprefix('./')}"
-            if member.isreg() and wanted.fullmatch(member.name):
+            if member.isreg() and pattern.fullmatch(member.name):
                 files.extract(member, root, filter="data")
                 pages += 1
     plain.unlink()

@@ -26,7 +26,7 @@ OWN = Path(__file__).parent / "pages"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page and its gold."""
+    """A page to score, with the words it must have."""
 
     name: str
     body: bytes
@@ -35,7 +35,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageScore:
-    """How one page came out."""
+    """Recall and precision of one page."""
 
     page: str
     recall: float
@@ -44,7 +44,7 @@ class PageScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThemeScore:
-    """How a theme came out: the means over its pages."""
+    """Scores of a theme: the means over its pages."""
 
     name: str
     half: Half
@@ -82,32 +82,32 @@ def score(
     """
     if half not in {None, *HALVES}:
         raise ValueError(f"no half of this name: {half}")
-    found = []
+    results = []
     for of in HALVES if half is None else [h for h in HALVES if h == half]:
-        sets = [(theme.name, chosen(theme, root)) for theme in themes(of)]
-        for name, pages in [*sets, ("our own pages", own(of))]:
+        sets = [(theme.name, choose_pages(theme, root)) for theme in themes(of)]
+        for name, pages in [*sets, ("our own pages", own_pages(of))]:
             scores = tuple(_score(extract, page, markdown=markdown) for page in pages)
             if scores:
-                found.append(ThemeScore(name=name, half=of, pages=scores))
-    return found
+                results.append(ThemeScore(name=name, half=of, pages=scores))
+    return results
 
 
-def chosen(theme: Theme, root: Path) -> list[Page]:
+def choose_pages(theme: Theme, root: Path) -> list[Page]:
     """The pages of a theme that count: evenly spaced, the next one where one is too short."""
     files = theme.files(root)
-    found: list[Page] = []
+    selected: list[Page] = []
     for slot in range(min(PAGES, len(files))):
         first, last = (len(files) * at // min(PAGES, len(files)) for at in (slot, slot + 1))
         for path in files[first:last][:40]:
             body = path.read_bytes()
             of = gold(body, theme)
             if SHORTEST <= of.words.total() <= LONGEST:
-                found.append(Page(name=path.relative_to(root).as_posix(), body=body, gold=of))
+                selected.append(Page(name=path.relative_to(root).as_posix(), body=body, gold=of))
                 break
-    return found
+    return selected
 
 
-def own(half: Half) -> list[Page]:
+def own_pages(half: Half) -> list[Page]:
     """Our own pages of one half, each with its text beside it."""
     return [
         Page(
@@ -183,7 +183,7 @@ def main() -> int:
         extract = getattr(importlib.import_module(module), name)
     if args.theme:
         of = [theme for theme in themes(args.half) if theme.name == args.theme]
-        pages = [page for theme in of for page in chosen(theme, args.root)]
+        pages = [page for theme in of for page in choose_pages(theme, args.root)]
         lines = list(_details(extract, pages, markdown=args.markdown))
     else:
         lines = list(table(score(extract, args.root, args.half, markdown=args.markdown)))

@@ -82,7 +82,7 @@ def test_pages_are_chosen_evenly_and_short_ones_passed_over(tmp_path: Path) -> N
         text = "word " * (10 if number % 4 == 0 else 100)
         (folder / f"{number:02}.html").write_text(f"<main>{text}</main>")
     (folder / "index.html").write_text("<main>" + "word " * 100 + "</main>")
-    pages = score.chosen(THEME, tmp_path)
+    pages = score.choose_pages(THEME, tmp_path)
     assert [Path(page.name).stem for page in pages] == [f"{4 * n + 1:02}" for n in range(16)]
 
 
@@ -93,8 +93,8 @@ def test_optional_words_count_neither_for_nor_against(
     body = "<main>" + "word " * 60 + "<div class=toc>list list</div></main>"
     (tmp_path / "made-up" / "a.html").write_text(body)
     monkeypatch.setattr(score, "themes", lambda half: [THEME])
-    monkeypatch.setattr(score, "own", lambda half: [])
-    found = [
+    monkeypatch.setattr(score, "own_pages", lambda half: [])
+    scores = [
         score.score(extract, tmp_path, "read")[0]
         for extract in (
             lambda body, url: "word " * 60,
@@ -102,7 +102,7 @@ def test_optional_words_count_neither_for_nor_against(
             lambda body, url: "word " * 30 + "other " * 30,
         )
     ]
-    assert [(of.recall, of.precision) for of in found] == [(1, 1), (1, 1), (0.5, 0.5)]
+    assert [(of.recall, of.precision) for of in scores] == [(1, 1), (1, 1), (0.5, 0.5)]
 
 
 def test_an_unknown_half_is_refused(tmp_path: Path) -> None:
@@ -112,10 +112,10 @@ def test_an_unknown_half_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("half", HALVES)
 def test_the_texts_of_our_own_pages_are_in_them(half: Half) -> None:
-    pages = score.own(half)
+    pages = score.own_pages(half)
     assert len(pages) >= 5
     for page in pages:
         whole = words(turbohtml.parse(page.body, detect_encoding=True).to_text())
-        shown = words(turbohtml.parse(page.body, detect_encoding=True).text)
-        assert not page.gold.words - (whole | shown), page.name
+        visible = words(turbohtml.parse(page.body, detect_encoding=True).text)
+        assert not page.gold.words - (whole | visible), page.name
         assert page.gold.words.total() < whole.total()

@@ -21,15 +21,15 @@ def markdown(body: bytes, url: str) -> str:
     return extract(body, source).text or ""
 
 
-def told(scores: list[ThemeScore]) -> str:
+def summary(scores: list[ThemeScore]) -> str:
     return ", ".join(f"{s.name} {s.recall:.3f} {s.precision:.3f}" for s in scores)
 
 
 @pytest.mark.parametrize(("half", "precision"), [("read", 0.95), ("unread", 0.82)])
 def test_our_own_pages_keep_their_words(half: Half, precision: float, tmp_path: Path) -> None:
     [own] = score(markdown, tmp_path, half, markdown=True)
-    assert own.recall >= 0.95, told([own])
-    assert own.precision >= precision, told([own])
+    assert own.recall >= 0.95, summary([own])
+    assert own.precision >= precision, summary([own])
 
 
 @pytest.mark.slow
@@ -38,9 +38,9 @@ def test_documentation_keeps_its_words(half: Half) -> None:
     if not DOCS:
         pytest.skip("python -m tests.gold.fetch DIR, and CRAWLYARD_TEST_GOLD=DIR")
     scores = score(markdown, Path(DOCS), half, markdown=True)
-    assert len(scores) > ENOUGH, told(scores)
-    assert fmean(one.recall for one in scores) >= 0.95, told(scores)
-    assert fmean(one.precision for one in scores) >= 0.90, told(scores)
+    assert len(scores) > ENOUGH, summary(scores)
+    assert fmean(theme.recall for theme in scores) >= 0.95, summary(scores)
+    assert fmean(theme.precision for theme in scores) >= 0.90, summary(scores)
     least = (0.95, 0.90) if half == "read" else (0.80, 0.70)
-    low = [one for one in scores if one.recall < least[0] or one.precision < least[1]]
-    assert not low, told(low)
+    low = [theme for theme in scores if theme.recall < least[0] or theme.precision < least[1]]
+    assert not low, summary(low)

@@ -31,34 +31,34 @@ class Theme:
 
     def files(self, root: Path) -> list[Path]:
         """Its pages below the folder of packages, sorted; links to other files are left out."""
-        wanted = [_pattern(glob) for glob in self.pages]
+        included = [_pattern(glob) for glob in self.pages]
         unwanted = [_pattern(glob) for glob in self.skip]
-        found = []
+        paths = []
         for package in self.packages:
             for path in sorted((root / package).rglob("*.html")):
                 name = path.relative_to(root).as_posix()
                 if path.is_symlink() or not path.is_file():
                     continue
-                if any(p.fullmatch(name) for p in wanted) and not any(
+                if any(p.fullmatch(name) for p in included) and not any(
                     p.fullmatch(name) for p in unwanted
                 ):
-                    found.append(path)
-        return found
+                    paths.append(path)
+        return paths
 
 
 def themes(half: Half | None = None) -> list[Theme]:
     """The themes of one half, or of both."""
-    found = []
+    table = []
     for of in HALVES if half is None else (half,):
         rows: list[dict[str, Any]] = tomllib.loads((HERE / f"{of}.toml").read_text())["theme"]
         for row in rows:
             lists = {key: tuple(value) for key, value in row.items() if isinstance(value, list)}
-            found.append(Theme(half=of, **(row | lists)))
-    return found
+            table.append(Theme(half=of, **(row | lists)))
+    return table
 
 
 def matcher(globs: list[str]) -> re.Pattern[str]:
-    """One pattern for several globs."""
+    """Combine globs into one pattern."""
     return re.compile("|".join(_pattern(glob).pattern for glob in globs))
 
 

@@ -42,7 +42,7 @@ _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """What a text of the page must have, and what it may have."""
+    """Required and optional words of a page's text."""
 
     words: Words
     optional: Words
@@ -51,8 +51,8 @@ class Gold:
 def words(text: str) -> Words:
     """The words of a text: runs of \\w, case-folded, without underscores around them."""
     plain = unicodedata.normalize("NFC", text).translate(_INVISIBLE).casefold()
-    found = (word.strip("_") for word in _WORD.findall(plain))
-    return Counter(word for word in found if word)
+    tokens = (word.strip("_") for word in _WORD.findall(plain))
+    return Counter(word for word in tokens if word)
 
 
 def gold(body: bytes, theme: Theme) -> Gold:
@@ -74,7 +74,7 @@ def gold(body: bytes, theme: Theme) -> Gold:
 def strip_markdown(text: str) -> str:
     """The text of Markdown: no marks, tags, numbers of list items, link targets or images."""
     prose: list[str] = []
-    found: list[str] = []
+    parts: list[str] = []
     fence = ""
     for line in text.splitlines():
         mark = _FENCE.match(line)
@@ -82,26 +82,26 @@ def strip_markdown(text: str) -> str:
             if mark and mark[1].startswith(fence) and line.strip(" >") == mark[1]:
                 fence = ""
             else:
-                found.append(line)
+                parts.append(line)
         elif mark and not ("`" in mark[1] and "`" in line.strip(" >").lstrip("`")):
-            found.append(_strip_prose("\n".join(prose)))
+            parts.append(_strip_prose("\n".join(prose)))
             prose = []
             fence = mark[1]
         else:
             prose.append(line)
-    found.append(_strip_prose("\n".join(prose)))
-    return "\n".join(found)
+    parts.append(_strip_prose("\n".join(prose)))
+    return "\n".join(parts)
 
 
 def _strip_prose(text: str) -> str:
     """Markdown outside fences without its marks; code between back-ticks stays as it is."""
-    kept: list[str] = []
+    spans: list[str] = []
 
-    def put_by(match: re.Match[str]) -> str:
-        kept.append(match[2])
-        return f"\ue000{len(kept) - 1}\ue001"
+    def set_aside(match: re.Match[str]) -> str:
+        spans.append(match[2])
+        return f"\ue000{len(spans) - 1}\ue001"
 
-    text = _CODE.sub(put_by, text)
+    text = _CODE.sub(set_aside, text)
     text = _IMAGE.sub(" ", text)
     text = _LINK_END.sub("", text)
     text = _DEFINITION.sub("", text)
@@ -109,27 +109,27 @@ def _strip_prose(text: str) -> str:
     text = _BLOCK_TAG.sub(" ", _INLINE_TAG.sub("", text))
     text = re.sub(r"(?<!\\)(?:\*+|~~)", "", text)
     text = html.unescape(_ESCAPE.sub(r"\1", text))
-    return re.sub("\ue000(\\d+)\ue001", lambda match: kept[int(match[1])], text)
+    return re.sub("\ue000(\\d+)\ue001", lambda match: spans[int(match[1])], text)
 
 
 def _outermost(elements: Iterable[Element]) -> list[Element]:
     """The elements that lie in no other of them, each once."""
     every = list(dict.fromkeys(elements))
-    known = set(every)
-    return [e for e in every if not any(a in known for a in e.ancestors)]
+    members = set(every)
+    return [e for e in every if not any(a in members for a in e.ancestors)]
 
 
 def _text(element: Element) -> str:
     """The element's text, with a space wherever a block begins or ends."""
-    found: list[str] = []
+    parts: list[str] = []
     stack: list[object] = [element]
     while stack:
         node = stack.pop()
         if isinstance(node, str):
-            found.append(node)
+            parts.append(node)
         elif isinstance(node, turbohtml.Text):
-            found.append(node.data)
+            parts.append(node.data)
         elif isinstance(node, Element):
             space = [] if node.tag in INLINE else [" "]
             stack += [*space, *reversed(list(node.children)), *space]
-    return "".join(found)
+    return "".join(parts)

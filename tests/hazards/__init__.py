@@ -96,7 +96,7 @@ class HazardSite:
     def answer_request(self, request: HttpRequest) -> Answer | Raw:
         """Return the answer to *request*; anything under /found/, /never/, … is a page."""
         path, _, query = request.path.partition("?")
-        self.world.asked[path] += 1
+        self.world.requests[path] += 1
         call = Call(path, query, request.host, request.headers, self.world)
         hazard = self._exact.get(path) or self._by_prefix(path)
         if hazard is not None:

@@ -89,8 +89,8 @@ def _coded(name: str, coding: str, pack: Callable[[bytes], bytes], *expected: st
     title = f"enc/{name}"
     whole = expected == ("page",)
     answer = coded(coding, pack(_page(title)))
-    found = (f"/found/{title}",) if whole else ()
-    return Hazard(f"/enc/{name}", lambda _: answer, expected, found, title if whole else None)
+    links = (f"/found/{title}",) if whole else ()
+    return Hazard(f"/enc/{name}", lambda _: answer, expected, links, title if whole else None)
 
 
 def _raw_deflate(data: bytes) -> bytes:

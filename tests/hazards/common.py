@@ -1,4 +1,4 @@
-"""What a hazard is, and the small parts that they are built from."""
+"""Hazards and the helpers to build them."""
 
 import asyncio
 import socket
@@ -13,18 +13,18 @@ from crawlyard.demo.server import Raw
 from crawlyard.demo.site import HTML, Answer
 
 MOST_BYTES = 256 * 1024 * 1024
-"""Where what is endless ends after all, so that a client without a cap fails its test, not us."""
+"""Size where endless answers stop, so that a client without a cap fails its test."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the hazards of one site share: its peers, its pace, and what it has seen."""
+    """State shared by the hazards of one site: its peers, its pace and its requests."""
 
     drip_s: float = 0.02  # between two bytes of what is slow
-    retry_after_s: int = 1  # what Retry-After asks for
+    retry_after_s: int = 1  # value of Retry-After
     canary: str = "127.0.0.1:9"  # host:port that must never be asked
     other: str = "127.0.0.2:9"  # host:port of another site that may be asked
-    asked: Counter[str] = field(default_factory=Counter)  # by path, the present request included
+    requests: Counter[str] = field(default_factory=Counter)  # by path, the present request included
     sent: Counter[str] = field(default_factory=Counter)  # bytes of endless answers, by path
 
 
@@ -40,8 +40,8 @@ class Call:
 
     @property
     def times(self) -> int:
-        """Return how often the path has been asked, this request included."""
-        return self.world.asked[self.path]
+        """Requests to the path so far, this one included."""
+        return self.world.requests[self.path]
 
 
 Make: TypeAlias = Callable[[Call], Answer | Raw]
@@ -60,12 +60,12 @@ class Hazard:
     make: Make
     expected: tuple[str, ...] = ()
     found: tuple[str, ...] = ()  # paths that a crawl from here, within the host, must ask for
-    title: str | None = None  # what its page's title must be read as
+    title: str | None = None  # the title that must be extracted
     start: str = ""  # where to begin, if that is not the path
 
     @property
     def url(self) -> str:
-        """Return the path, perhaps with a query, that a crawl of this hazard begins with."""
+        """Path, perhaps with a query, where a crawl of this hazard starts."""
         return self.start or self.path
 
 
@@ -91,7 +91,7 @@ def fixed(answer: Answer | Raw) -> Make:
 
 
 def location(url: str, status: int = 302, body: bytes = b"") -> Answer:
-    """Return a redirect; *url* goes out as UTF-8, whatever is in it."""
+    """Return a redirect; *url* is sent as UTF-8 without escaping."""
     return Answer(status, (("Location", url.encode().decode("latin-1")),), body)
 
 

@@ -14,9 +14,9 @@ PORT_RU = "\u0427\u0430\u0441\u044b \u043f\u043e\u0440\u0442\u0430"
 
 
 def _text(name: str, title: str, meta: str = "") -> str:
-    said = f'<meta charset="{meta}">' if meta else ""
+    declaration = f'<meta charset="{meta}">' if meta else ""
     return (
-        f"<!doctype html><html><head>{said}<title>{title}</title></head>"
+        f"<!doctype html><html><head>{declaration}<title>{title}</title></head>"
         f'<body><p>{title}</p><a href="/found/enc/{name}">{title}</a></body></html>'
     )
 
@@ -31,7 +31,7 @@ def _charset(
     bom: bytes = b"",
     read_as: str | None = "",
 ) -> Hazard:
-    """Return a page in *codec* that says *header* and *meta*; *read_as* is None if nobody knows."""
+    """Return a page in *codec* that says *header* and *meta*; *read_as* is None if undefined."""
     kind = f"text/html; charset={header}" if header else "text/html"
     body = bom + _text(name, title, meta).encode(codec)
     answer = Answer(200, (("Content-Type", kind),), body)
@@ -39,9 +39,9 @@ def _charset(
     return Hazard(f"/enc/{name}", lambda _: answer, ("page",), (f"/found/enc/{name}",), read)
 
 
-def _body(name: str, kind: str, body: bytes, found: tuple[str, ...] = ()) -> Hazard:
+def _body(name: str, kind: str, body: bytes, links: tuple[str, ...] = ()) -> Hazard:
     headers = (("Content-Type", kind),) if kind else ()
-    return Hazard(f"/enc/{name}", lambda _: Answer(200, headers, body), ("page",), found)
+    return Hazard(f"/enc/{name}", lambda _: Answer(200, headers, body), ("page",), links)
 
 
 _ASCII = _text("x", "Plain").encode()

@@ -86,7 +86,7 @@ HAZARDS = (
     Hazard("/err/503-always", _waits(503, "0"), (*BUSY, *BROKEN)),
     Hazard("/err/429-seconds", seconds_first, ("page",), ("/found/err/429",), "At last"),
     Hazard("/err/503-date", date_first, ("page",), ("/found/err/503",), "At last"),
-    # a year, a century ago, nonsense: nobody waits for these as they are
+    # a year, a past date, nonsense: no crawler should wait as told
     Hazard("/err/429-year", _waits(429, "31536000"), BUSY),
     Hazard("/err/429-past", _waits(429, "Sat, 01 Jan 2000 00:00:00 GMT"), BUSY),
     Hazard("/err/429-negative", _waits(429, "-5"), BUSY),

@@ -8,21 +8,21 @@ from crawlyard.demo.site import Answer
 from tests.hazards.common import Call, Hazard, fixed, html, page
 
 
-def _page(name: str, body: str, *found: str, title: str | None = None) -> Hazard:
+def _page(name: str, body: str, *links: str, title: str | None = None) -> Hazard:
     """Return a page with *body* as it stands, and one plain link at its end."""
     last = f"/found/link/{name}"
     text = f'<!doctype html>\n{body}\n<p><a href="{last}">on</a></p>'
-    return Hazard(f"/link/{name}", fixed(html(text)), ("page",), (*found, last), title)
+    return Hazard(f"/link/{name}", fixed(html(text)), ("page",), (*links, last), title)
 
 
 def _titled(name: str, markup: str, title: str) -> Hazard:
     return _page(name, f"<title>{markup}</title>", title=title)
 
 
-def _robots(name: str, *, found: tuple[str, ...] = (), head: str = "", tag: str = "") -> Hazard:
+def _robots(name: str, *, links: tuple[str, ...] = (), head: str = "", tag: str = "") -> Hazard:
     headers = (("X-Robots-Tag", tag),) if tag else ()
-    answer = page(*(found or ("/never/robots",)), head=head, headers=headers)
-    return Hazard(f"/link/{name}", fixed(answer), ("page",), found)
+    answer = page(*(links or ("/never/robots",)), head=head, headers=headers)
+    return Hazard(f"/link/{name}", fixed(answer), ("page",), links)
 
 
 def base_foreign(call: Call) -> Answer:
@@ -188,24 +188,24 @@ HAZARDS = (
     _robots("meta-none", head='<meta name=robots content="none">'),
     _robots("header-nofollow", tag="nofollow"),
     _robots("header-none", tag="noarchive, NONE"),
-    _robots("header-noindex", tag="noindex", found=("/found/n/header",)),
+    _robots("header-noindex", tag="noindex", links=("/found/n/header",)),
     _robots(
-        "meta-noindex", head='<meta name="robots" content="NOINDEX">', found=("/found/n/meta",)
+        "meta-noindex", head='<meta name="robots" content="NOINDEX">', links=("/found/n/meta",)
     ),
-    _robots("other-agent", tag="otherbot: nofollow, noindex", found=("/found/n/other",)),
+    _robots("other-agent", tag="otherbot: nofollow, noindex", links=("/found/n/other",)),
     _robots(
         "other-meta",
         head='<meta name="otherbot" content="nofollow, noindex">',
-        found=("/found/n/other-meta",),
+        links=("/found/n/other-meta",),
     ),
-    _robots("header-odd", tag=",,; nofollowing, : x", found=("/found/n/odd",)),
+    _robots("header-odd", tag=",,; nofollowing, : x", links=("/found/n/odd",)),
     _titled("xss", "&lt;script>alert(1)&lt;/script>", XSS),
     _titled("xss-attribute", '">&lt;img src=x onerror=alert(1)>', '"><img src=x onerror=alert(1)>'),
     _titled("formula", "=1+1", "=1+1"),
     _titled("formula-at", "@SUM(1+1)*cmd|' /C calc'!A0", "@SUM(1+1)*cmd|' /C calc'!A0"),
     _titled("formula-minus", "-2+3", "-2+3"),
     _titled("quotes", "a \"b\", c;'d'", "a \"b\", c;'d'"),
-    # what a terminal would obey, and what turns the rest of a line around
+    # terminal control sequences, and a character that reverses the rest of a line
     _page("ansi", "<title>\x1b[31mred\x1b]0;owned\x07</title>"),
     _page("bidi", "<title>\u202egnp.exe</title>"),
     _page("markup", "<title>[bold red]rich[/bold red] {x} %s {{ 7*7 }}</title>"),

@@ -10,14 +10,20 @@ KEPT_OUT = ("skipped",)
 
 def chain(call: Call) -> Answer:
     """Count down: /redir/chain/5 has five hops before its page."""
-    left = int(call.path.rpartition("/")[2])
-    return location(f"/redir/chain/{left - 1}") if left else page(title="The end of the chain")
+    remaining = int(call.path.rpartition("/")[2])
+    return (
+        location(f"/redir/chain/{remaining - 1}")
+        if remaining
+        else page(title="The end of the chain")
+    )
 
 
 def long(call: Call) -> Answer:
     """Count down as `chain` does, without a page that anyone reaches in ten hops."""
-    left = int(call.path.rpartition("/")[2])
-    return location(f"/redir/long/{left - 1}") if left else page(title="Nobody comes here")
+    remaining = int(call.path.rpartition("/")[2])
+    return (
+        location(f"/redir/long/{remaining - 1}") if remaining else page(title="Nobody comes here")
+    )
 
 
 def loop(call: Call) -> Answer:
@@ -57,9 +63,9 @@ def refresh(content: str) -> Answer:
     return page(head=f'<meta http-equiv="Refresh" content="{content}">', title="Wait")
 
 
-def _to(name: str, status: int = 302, spelled: str = "", found: str = "") -> Hazard:
+def _to(name: str, status: int = 302, spelled: str = "", target: str = "") -> Hazard:
     """Return a redirect that must arrive."""
-    there = found or f"/found/redir/{name}"
+    there = target or f"/found/redir/{name}"
     answer = location(spelled or there, status)
     return Hazard(f"/redir/{name}", fixed(answer), ("page",), (there,))
 
@@ -68,8 +74,8 @@ def _bad(name: str, answer: Answer, expected: tuple[str, ...] = BAD) -> Hazard:
     return Hazard(f"/redir/{name}", fixed(answer), expected)
 
 
-def _meta(name: str, content: str, expected: tuple[str, ...], found: tuple[str, ...]) -> Hazard:
-    return Hazard(f"/redir/{name}", fixed(refresh(content)), expected, found)
+def _meta(name: str, content: str, expected: tuple[str, ...], links: tuple[str, ...]) -> Hazard:
+    return Hazard(f"/redir/{name}", fixed(refresh(content)), expected, links)
 
 
 _BODY = html('<a href="/never/redir/body">here</a>').body
@@ -95,12 +101,12 @@ HAZARDS = (
     ),
     _to("fragment", spelled="/found/redir/fragment#part"),
     _to("blank", spelled="  /found/redir/blank  "),
-    _to("space", spelled="/found/redir/a space", found="/found/redir/a%20space"),
-    _to("tab", spelled="/found/redir/t\tab", found="/found/redir/tab"),
-    _to("utf8", spelled="/found/redir/caf\u00e9", found="/found/redir/caf%C3%A9"),
+    _to("space", spelled="/found/redir/a space", target="/found/redir/a%20space"),
+    _to("tab", spelled="/found/redir/t\tab", target="/found/redir/tab"),
+    _to("utf8", spelled="/found/redir/caf\u00e9", target="/found/redir/caf%C3%A9"),
     _to("backslash", spelled="\\found\\redir\\backslash"),
     _to("dots", spelled="/x/%2e%2e/found/./redir/dots"),
-    # what the page of a redirect says is not read, its links are not followed
+    # the body of a redirect is not read and its links are not followed
     Hazard(
         "/redir/with-body",
         fixed(location("/found/redir/with-body", body=_BODY)),

@@ -12,12 +12,12 @@ from crawlyard.demo.site import Answer
 from tests.hazards.common import hang, location, page, reset
 
 RULES = "User-agent: *\nDisallow: /closed\n"
-MOST_HOPS = 5  # that must be followed (RFC 9309, section 2.3.1.2)
+MOST_HOPS = 5  # redirects that must be followed (RFC 9309, section 2.3.1.2)
 LEAST_PARSED = 500 * 1024  # bytes that must be parsed (section 2.5)
 
 
 class Kind(StrEnum):
-    """What is wrong with a robots.txt."""
+    """Defects of a robots.txt."""
 
     PLAIN = auto()  # nothing
     NOT_FOUND = auto()
@@ -124,12 +124,12 @@ class RobotsSite:
     def __init__(self, kind: Kind, *, other: str = "") -> None:
         self.kind = kind
         self.other = other
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self._texts = _texts()
 
     def answer(self, method: str, path: str, host: str) -> Answer | Raw:
-        """Return the answer for *path*."""
-        self.asked[path] += 1
+        """Count the request and answer it."""
+        self.requests[path] += 1
         if path == "/robots.txt":
             return self._robots()
         if path.startswith("/hop/"):
@@ -143,7 +143,7 @@ class RobotsSite:
     def _robots(self) -> Answer | Raw:
         if self.kind in _STATUSES:
             return Answer(_STATUSES[self.kind])
-        if self.kind is Kind.UNAVAILABLE_FIRST and self.asked["/robots.txt"] == 1:
+        if self.kind is Kind.UNAVAILABLE_FIRST and self.requests["/robots.txt"] == 1:
             return Answer(503)
         if self.kind is Kind.LOOP:
             return location("/robots.txt")
@@ -151,12 +151,12 @@ class RobotsSite:
             return _RAW[self.kind]
         return self._hop(_HOPS.get(self.kind, 0))
 
-    def _hop(self, left: int) -> Answer:
-        """Lead on while hops are *left*: the last but one goes over the other host."""
-        if left == 0:
+    def _hop(self, remaining: int) -> Answer:
+        """Lead on while hops are *remaining*: the last but one goes over the other host."""
+        if remaining == 0:
             return self._text()
-        where = f"http://{self.other}" if self.other and left == 2 else ""
-        return location(f"{where}/hop/{left - 1}")
+        where = f"http://{self.other}" if self.other and remaining == 2 else ""
+        return location(f"{where}/hop/{remaining - 1}")
 
     def _text(self) -> Answer:
         body = self._texts.get(self.kind, RULES.encode())

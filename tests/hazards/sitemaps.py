@@ -43,7 +43,7 @@ def index(call: Call) -> Answer:
 
 
 def endless_index(call: Call) -> Answer:
-    """List two further indexes, each of which lists two, and so on."""
+    """List two further indexes, which list two each, and so on."""
     deeper = call.path.removesuffix(".xml")
     locs = "".join(
         f"<sitemap><loc>http://{call.host}{deeper}{turn}.xml</loc></sitemap>" for turn in "ab"
@@ -129,8 +129,8 @@ def gzip_bomb(_: Call) -> Answer:
     return Answer(200, (("Content-Type", "application/gzip"),), _gzip_bomb())
 
 
-def _sitemap(name: str, make: Make, *found: str) -> Hazard:
-    return Hazard(f"/sm/{name}", make, (), found)
+def _sitemap(name: str, make: Make, *links: str) -> Hazard:
+    return Hazard(f"/sm/{name}", make, (), links)
 
 
 HAZARDS = (

@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutants.edits import TREE, Defect, Edit, Misplaced, edit_of, listed, places
+from tests.mutants.edits import TREE, Defect, Edit, Misplaced, edit_of, list_defects, places
 
 TIMEOUT_S = 600.0
 """For the tests of one defect, which take seconds; a single one that hangs is ended sooner."""
@@ -40,10 +40,10 @@ _FROM_CHILD = f"subprocess.run([sys.executable, '-c', {_PRINT!r}], check=True, c
 
 
 class Verdict(NamedTuple):
-    """How the tests of one defect ended."""
+    """Outcome of the tests of one defect."""
 
     killer: str  # the test that failed; empty: none did
-    hung: bool  # it, or all of them together, took too long
+    hung: bool  # the test, or all tests together, took too long
     seconds: float
 
     def __str__(self) -> str:
@@ -69,11 +69,11 @@ class Copy:
                 shutil.copytree(tree / name, to / name, ignore=_IGNORED)
             else:
                 shutil.copy2(tree / name, to / name)
-        told = self._python("-c", f"import subprocess, sys; {_PRINT}; {_FROM_CHILD}").communicate()[
-            0
-        ]
-        if set(told.split()) != {str(to / "src" / "crawlyard" / "__init__.py")}:
-            raise Misplaced(f"expected an import from {to}, got {told}")
+        output = self._python(
+            "-c", f"import subprocess, sys; {_PRINT}; {_FROM_CHILD}"
+        ).communicate()[0]
+        if set(output.split()) != {str(to / "src" / "crawlyard" / "__init__.py")}:
+            raise Misplaced(f"expected an import from {to}, got {output}")
 
     def judge(self, defect: Defect, edit: Edit) -> Verdict:
         """Plant a defect, run its tests, and take it out again. Raises `Misplaced` as `run`."""
@@ -106,12 +106,12 @@ class Copy:
             with suppress(ProcessLookupError):  # at its regular end, nothing is left of it
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        found = _FAILED.search(output)
-        if process.returncode and found is None:
+        failure = _FAILED.search(output)
+        if process.returncode and failure is None:
             raise Misplaced(f"pytest {' '.join(tests)} could not run:\n{output[-2000:]}")
-        if found is None:
+        if failure is None:
             return Verdict("", False, time.monotonic() - began)
-        return Verdict(found[1], "Timeout" in (found[2] or ""), time.monotonic() - began)
+        return Verdict(failure[1], "Timeout" in (failure[2] or ""), time.monotonic() - began)
 
     def _python(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -131,7 +131,7 @@ class Copy:
             compiled.unlink()
 
 
-def judged(
+def judge_all(
     defects: Sequence[Defect], edits: Sequence[Edit], copies: Sequence[Copy]
 ) -> list[Verdict]:
     """Return the verdict on each defect. Raises `Misplaced` as `Copy.run`."""
@@ -145,7 +145,7 @@ def judged(
             verdict = copy.judge(defect, edit)
         finally:
             free.put(copy)
-        _say(f"{verdict.seconds:6.1f} s  {defect.title}: {verdict}")
+        _print(f"{verdict.seconds:6.1f} s  {defect.title}: {verdict}")
         return verdict
 
     with ThreadPoolExecutor(len(copies)) as pool:
@@ -159,27 +159,27 @@ def main() -> int:
     parser.add_argument("-k", default="", metavar="REGEX", help="only those that REGEX finds")
     parser.add_argument("--list", action="store_true", help="list them; see that they are found")
     options = parser.parse_args()
-    defects = [d for d in listed() if re.search(options.k, str(d), re.IGNORECASE)]
+    defects = [d for d in list_defects() if re.search(options.k, str(d), re.IGNORECASE)]
     if not defects:
         parser.error(f"no defect is found by -k {options.k!r}")
     edits, errors = _edits_of(defects)
     if options.list:
         for each in defects:
-            _say(f"{each.title:<72} {each.where:<40} {' '.join(each.tests)}")
+            _print(f"{each.title:<72} {each.where:<40} {' '.join(each.tests)}")
     for error in errors:
-        _say(error)
+        _print(error)
     if errors or options.list:
-        _say(f"{len(defects)} defects, {len(errors)} of them cannot be planted")
+        _print(f"{len(defects)} defects, {len(errors)} of them cannot be planted")
         return 2 if errors else 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         try:
             copies = [Copy(TREE, Path(folder).resolve() / str(n)) for n in range(options.j)]
             began = time.monotonic()
-            verdicts = judged(defects, edits, copies)
+            verdicts = judge_all(defects, edits, copies)
             _check(verdicts, copies[0])
-            return _told(defects, verdicts, time.monotonic() - began)
+            return _print_report(defects, verdicts, time.monotonic() - began)
         except Misplaced as error:
-            _say(str(error))
+            _print(str(error))
             return 2
 
 
@@ -207,24 +207,24 @@ def _check(verdicts: Sequence[Verdict], copy: Copy) -> None:
         raise Misplaced(f"without any defect as well: {verdict}")
 
 
-def _told(defects: Sequence[Defect], verdicts: Sequence[Verdict], seconds: float) -> int:
+def _print_report(defects: Sequence[Defect], verdicts: Sequence[Verdict], seconds: float) -> int:
     """Write the table and the summary; return the exit code."""
     wide = max((len(defect.title) for defect in defects), default=0)
-    _say(f"\n{'DEFECT':<{wide}}  {'WHERE':<40} SECONDS  KILLED BY")
+    _print(f"\n{'DEFECT':<{wide}}  {'WHERE':<40} SECONDS  KILLED BY")
     survivors = []
     for defect, verdict in zip(defects, verdicts, strict=True):
-        _say(f"{defect.title:<{wide}}  {defect.where:<40} {verdict.seconds:7.1f}  {verdict}")
+        _print(f"{defect.title:<{wide}}  {defect.where:<40} {verdict.seconds:7.1f}  {verdict}")
         if not (verdict.killer or verdict.hung):
             survivors.append(defect)
     for survivor in survivors:
-        _say(f"survived: {survivor.title}: {survivor.reason or 'NO TEST NOTICES IT'}")
+        _print(f"survived: {survivor.title}: {survivor.reason or 'NO TEST NOTICES IT'}")
     killed = len(defects) - len(survivors)
-    _say(f"{killed} of {len(defects)} defects were noticed, in {seconds / 60:.1f} min")
-    known = all(survivor.reason for survivor in survivors)
-    return 0 if known and len(survivors) <= MOST_SURVIVORS else 1
+    _print(f"{killed} of {len(defects)} defects were noticed, in {seconds / 60:.1f} min")
+    all_explained = all(survivor.reason for survivor in survivors)
+    return 0 if all_explained and len(survivors) <= MOST_SURVIVORS else 1
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -51,7 +51,7 @@ class Edit(NamedTuple):
     content: str
 
 
-def listed() -> Iterator[Defect]:
+def list_defects() -> Iterator[Defect]:
     """Yield all planted defects."""
     for file in sorted(Path(__file__).parent.glob("*.txt")):
         for entry in file.read_text().split("\n# ")[1:]:
@@ -63,13 +63,13 @@ def listed() -> Iterator[Defect]:
 
 def places() -> dict[str, list[Place]]:
     """Return the definitions of the source by their names, without those of the modules."""
-    found: dict[str, list[Place]] = defaultdict(list)
+    definitions: dict[str, list[Place]] = defaultdict(list)
     for path in sorted((TREE / "src" / "crawlyard").rglob("*.py")):
         name = path.relative_to(TREE / "src").with_suffix("")
         for qualified, first, end in _definitions(ast.parse(path.read_text())):
             place = Place(str(path.relative_to(TREE)), f".{'.'.join(name.parts)}", first, end)
-            found[qualified].append(place)
-    return found
+            definitions[qualified].append(place)
+    return definitions
 
 
 def _definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, int, int]]:
@@ -92,11 +92,11 @@ def edit_of(defect: Defect, among: Mapping[str, Sequence[Place]]) -> Edit:
         Misplaced: its place or its text is not found, or more than once.
     """
     module, _, name = defect.where.rpartition(":")
-    found = [p for p in among.get(name, ()) if not module or p.module.endswith(f".{module}")]
-    if len(found) != 1:
-        modules = ", ".join(place.module[1:] for place in found) or "no module"
+    matches = [p for p in among.get(name, ()) if not module or p.module.endswith(f".{module}")]
+    if len(matches) != 1:
+        modules = ", ".join(place.module[1:] for place in matches) or "no module"
         raise Misplaced(f"{defect.where} is defined in {modules}, expected exactly one")
-    path, _, first, end = found[0]
+    path, _, first, end = matches[0]
     lines = (TREE / path).read_text().splitlines(keepends=True)
     source = "".join(lines[first:end])
     if (count := source.count(defect.old)) != 1:

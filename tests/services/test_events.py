@@ -209,7 +209,7 @@ async def test_a_store_that_is_away_delays_a_follower_and_loses_nothing(
         await follower.until(n)
 
     assert await follower.until(6) == [1, 2, 3, 4, 5, 6]
-    assert "the store is away" in caplog.text
+    assert "the store is unavailable" in caplog.text
     await follower.end()
 
 

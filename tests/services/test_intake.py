@@ -185,7 +185,7 @@ class TestMany:
 
     async def test_of_what_is_refused_or_empty_the_store_hears_nothing(self, yard: Yard) -> None:
         viewer = Actor(id="eve", role=Role.VIEWER)
-        with pytest.raises(Forbidden, match="eve may look at jobs, not submit them"):
+        with pytest.raises(Forbidden, match="eve may view jobs, but not submit them"):
             await yard.submitter.submit_many(viewer, [Submission(spec=GOOD)] * 2)
         assert yard.door.came == []
 

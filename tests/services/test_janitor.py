@@ -503,7 +503,7 @@ class TestRun:
         await clock.advance(timedelta(seconds=30))
 
         assert tried == 3
-        assert "the store is away, sweeping later: the database is away" in caplog.text
+        assert "the store is unavailable, sweeping later: the database is away" in caplog.text
         assert frail.calls == tried + 1
         await ended_by_cancel(running)
 

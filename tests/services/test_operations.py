@@ -233,4 +233,4 @@ class TestDrain:
 
         assert await drained
         assert (await service.get(LOCAL, operation.id)).state is OperationState.COMPLETED
-        assert "the store is away" in caplog.text
+        assert "the store is unavailable" in caplog.text

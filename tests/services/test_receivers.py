@@ -149,7 +149,7 @@ class TestOthers:
             failed = await rig.attempts(broken, 1)
             await rig.ended(webhook, 1)
 
-        assert words(failed) == [(None, "an error of the sender, which its log tells of")]
+        assert words(failed) == [(None, "internal error; see the server's log")]
         assert "could not be sent" in caplog.text
 
 
@@ -300,7 +300,7 @@ class TestTrouble:
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
-            assert "the store is away" in caplog.text
+            assert "the store is unavailable" in caplog.text
 
             away.there = True
             await rig.clock.jump(timedelta(seconds=1))

@@ -142,7 +142,7 @@ async def test_a_store_that_is_away_is_waited_for(
 
     assert meanwhile == [1, 2]
     assert await reader.through() == [1, 2, 3, 4]
-    assert "the store is away" in caplog.text
+    assert "the store is unavailable" in caplog.text
 
 
 class Away:

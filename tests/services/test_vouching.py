@@ -274,9 +274,9 @@ class TestWebhooks:
 
     async def test_a_secret_that_is_hidden_signs_for_no_other_target(self, rig: Rig) -> None:
         webhooks = [{"url": "https://example.com/", "secret": "***"}]
-        with pytest.raises(Invalid, match="stands for a value that was hidden"):
+        with pytest.raises(Invalid, match="stands for a hidden value"):
             await rig.create(actor=API, overrides=OUTSIDE | {"webhooks": webhooks})
-        with pytest.raises(Invalid, match="stands for a value that was hidden"):
+        with pytest.raises(Invalid, match="stands for a hidden value"):
             await template(rig, OUTSIDE | {"webhooks": webhooks}, API)
 
 

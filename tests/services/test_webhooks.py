@@ -326,7 +326,7 @@ class TestDeliveries:
         forgetful = Forgetful(rig.store)
         rig.store = replace(rig.store, deliveries=forgetful)
 
-        with pytest.raises(IllegalMove, match="has been deleted: it is old"):
+        with pytest.raises(IllegalMove, match="was deleted after its retention"):
             await rig.webhooks(LOCAL).replay("-", delivery.id)
 
         assert (await rig.log(webhook))[0].state is DeliveryState.FAILED

@@ -175,13 +175,13 @@ def test_two_options_that_name_different_yards_are_refused(crawlyard: Crawlyard)
         run = crawlyard(*words, *there, *here)
         assert (run.code, run.err) == (
             2,
-            "error: --server: expected it, or --data-dir, not both\n",
+            "error: --server: expected either --server or --data-dir\n",
         )
     copied = crawlyard("db", "copy", "--from", "a", "--to", "b", *here)
     signed_in = [crawlyard("login", *here), crawlyard("login", "http://127.0.0.1:8", *there)]
 
     assert (copied.code, [run.code for run in signed_in]) == (2, [2, 2])
-    assert "--from: expected it, or --data-dir, not both" in copied.err
+    assert "--from: expected either --from or --data-dir" in copied.err
 
 
 def test_an_upgrade_of_a_database_that_does_not_exist_creates_none(
@@ -198,10 +198,9 @@ def test_an_upgrade_of_a_database_that_does_not_exist_creates_none(
 def test_the_help_of_the_demo_names_its_own_folder(crawlyard: Crawlyard) -> None:
     help_text = " ".join(crawlyard("demo", "--help").out.replace("│", " ").split())
     assert (
-        "--data-dir DIR Where the job is kept; else CRAWLYARD_DATA_DIR, or crawlyard-demo."
-        in help_text
+        "--data-dir DIR Data directory; default CRAWLYARD_DATA_DIR, or crawlyard-demo." in help_text
     )
-    assert "--out FILE Export the pages to FILE; else to pages.jsonl in --data-dir." in help_text
+    assert "--out FILE Export the pages to FILE; default pages.jsonl in --data-dir." in help_text
     assert "crawlyard-data" not in help_text
 
 

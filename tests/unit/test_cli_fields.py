@@ -65,7 +65,7 @@ def test_a_name_that_is_given_twice_is_one() -> None:
     [
         ("id,colour", "got 'colour'"),
         ("usage.colour", "got 'colour' in 'usage.colour'"),
-        ("state.first", "nothing is within a value"),
+        ("state.first", "a plain value has no fields"),
         ("spec.webhooks.colour", ""),
     ],
 )

@@ -326,7 +326,7 @@ def test_a_job_that_has_ended_comes_with_the_commands_that_make_sense_next() -> 
         return [line.replace(job.id, "ID") for line in lines]
 
     scripts = f"{scripts_needed(3)}: crawlyard jobs pages ID --needs-scripts --data-dir y"
-    again = "try the failed URLs again: crawlyard jobs retry ID --failed --data-dir y"
+    again = "retry the failed URLs: crawlyard jobs retry ID --failed --data-dir y"
     assert commands_of() == []
     assert commands_of(errors=2) == [again]
     assert commands_of(needs_scripts=3) == [scripts]

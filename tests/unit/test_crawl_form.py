@@ -57,10 +57,10 @@ def test_values_of_python_are_read_as_those_of_json() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_page": 3}, "max_page: there is no such option; did you mean max_pages?"),
+        ({"max_page": 3}, "max_page: unknown option; did you mean max_pages?"),
         (
             {"colour": "red"},
-            "colour: there is no such option; options are named as in `crawlyard crawl --help-all`",
+            "colour: unknown option; options are named as in `crawlyard crawl --help-all`",
         ),
         ({"tag": "a", "tags": ["b"]}, "tags: expected tag or tags, got both"),
         ({"limits": 7}, "limits: expected an object of its fields, got 7"),

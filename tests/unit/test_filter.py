@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_refused_where_it_stands(subtests: pytest.Subtest
         ('tag:""', 3, "a value"),
         ("state:done", 6, "expected one of pending, running"),
         ("state:failed,done", 13, "expected one of"),
-        ("a  -", 3, "a term behind -"),
+        ("a  -", 3, "a term after -"),
         ("x colour:red", 2, "no key 'colour'"),
         (":red", 0, "no key ''"),
         ('a "open', 2, "another"),

@@ -145,7 +145,7 @@ def test_hosts_that_are_paused_or_held_are_waited_for() -> None:
     shut = [host_report(host, state=HostState.PAUSED) for host in ("b", "a")]
     assert detail(shut) == "an operator has paused a, b"
     paused, waiting = host_report("a", state=HostState.PAUSED), host_report("b", held_until=SOON)
-    sentence = "an operator has paused a; b refused requests; asked again in 30s"
+    sentence = "an operator has paused a; b refused requests; next request in 30s"
     assert detail([paused, waiting]) == sentence
     (wait,) = running_waits(JOB, NOW, [a_report(hosts=(paused, waiting))])
     assert (wait.hosts, wait.until) == (("a", "b"), SOON)

@@ -39,7 +39,7 @@ def test_a_worker_is_dead_when_its_process_was_killed_and_not_before(tmp_path: P
 
 def test_a_worker_of_another_host_is_not_judged(tmp_path: Path) -> None:
     with HostLocks(tmp_path, "me") as presence:
-        assert presence.known({"elsewhere"}) == set()
+        assert presence.traceable({"elsewhere"}) == set()
         assert presence.dead({"elsewhere"}) == set()
 
 

@@ -294,7 +294,7 @@ def test_what_makes_a_crawl_slow_is_said_in_a_sentence() -> None:
             steady(40, proxies=(using(9.0), using(7.5))),
             "no proxy can be used, for another 8 seconds",
         ),
-        (steady(40, hold_s=19.2, holds=1), "every host asks for a break, for another 20 seconds"),
+        (steady(40, hold_s=19.2, holds=1), "every host asked for a pause, for another 20 seconds"),
         (steady(40, failed=100, retries=5), "20% of the requests fail and are repeated"),
         (steady(40, failed=99, retries=5), ""),
         (steady(40, least_s=300.0), "Slowed by the delay between requests"),

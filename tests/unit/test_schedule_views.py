@@ -50,7 +50,7 @@ def test_what_a_policy_does_is_told() -> None:
     rows = facts(ScheduleOut.of(a_schedule()))
 
     assert rows["overlap"].startswith("skip: While a job")
-    assert rows["misfire"].startswith("run once: After a time")
+    assert rows["misfire"].startswith("run once: After downtime")
 
 
 def test_a_run_of_a_user_names_them_once_however_its_row_was_stored() -> None:

@@ -65,10 +65,10 @@ class TestParameter:
         for kind, raw, message in [
             (TEXT, 5, "expected text, got 5; put it in quotes"),
             (TEXT, None, "expected text, got null"),
-            (ParameterType.URL, "ftp://a.example/", "expected a URL of http or https"),
-            (ParameterType.URL, "https://", "expected a URL of http or https"),
-            (ParameterType.URL, "https://a\nb/", "expected a URL of http or https"),
-            (ParameterType.URL, "http://[::1/", "expected a URL of http or https"),
+            (ParameterType.URL, "ftp://a.example/", "expected an http or https URL"),
+            (ParameterType.URL, "https://", "expected an http or https URL"),
+            (ParameterType.URL, "https://a\nb/", "expected an http or https URL"),
+            (ParameterType.URL, "http://[::1/", "expected an http or https URL"),
             (ParameterType.INTEGER, "many", "expected a whole number"),
             (ParameterType.INTEGER, True, "expected a whole number"),
             (ParameterType.NUMBER, "x", "expected a number"),
@@ -228,7 +228,7 @@ class TestCheck:
             ({"urls": "{{start_url}}", "max_depth": "{{pages}}", "scope": "x"}, "scope", "one of"),
             ({"urls": "{{start_url}}", "per_host": "{{pages}}", "delay": -1}, "delay", "seconds"),
             ({"urls": "{{start_url}}", "url_retries": "{{pages}}"}, "url_retries", "0 to 10"),
-            ({"urls": "{{start_url}}"}, "parameters.pages", "no {{pages}} in the spec"),
+            ({"urls": "{{start_url}}"}, "parameters.pages", "{{pages}} is not used in the spec"),
             ({"a": {"b": {"c": {"d": {"e": {"f": {"g": "x"}}}}}}}, "a.b.c.d.e.f.g", "6 levels"),
         ]:
             bad_field, sentence = refused(check, a_draft(spec=spec))
@@ -253,7 +253,7 @@ class TestCheck:
         ]:
             bad_field, message = refused(check, a_plain_draft(spec=spec))
             assert bad_field == field, spec
-            assert "was hidden" in message, spec
+            assert "hidden value" in message, spec
 
     def test_a_default_that_was_hidden_is_not_taken_for_the_default(self) -> None:
         parameter = Parameter(name="p", default=HIDDEN)

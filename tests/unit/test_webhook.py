@@ -105,7 +105,9 @@ class TestPatterns:
                 check_patterns(["*", pattern])
 
     def test_a_name_that_is_near_to_one_is_refused_with_that(self) -> None:
-        with pytest.raises(Invalid, match=r"like 'job\.complete'; did you mean job\.completed\?$"):
+        with pytest.raises(
+            Invalid, match=r"matches 'job\.complete'; did you mean job\.completed\?$"
+        ):
             check_patterns(["job.complete"], kind="job")
 
     def test_there_is_one_and_not_too_many(self, subtests: pytest.Subtests) -> None:

@@ -137,7 +137,7 @@ async def test_fields_and_a_file_are_converted_both_ways_and_keep_what_was_sent(
         ("name: x\nwhenn: 0 3 * * *\n", "whenn: there is no such field; did you mean when?"),
         ("overrides: {pages: 1}\n", "pages: there is no such field"),
         ("overrides: {limits: {pages: many}}\n", "limits.pages: expected"),
-        ("name: [x\n", "no YAML"),
+        ("name: [x\n", "invalid YAML"),
         ("- x\n", "expected an object"),
     ],
 )

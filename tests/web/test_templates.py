@@ -424,16 +424,16 @@ async def test_a_file_has_credentials_for_those_alone_who_may_change_it(rig: Rig
 
 async def test_a_file_that_is_none_is_told_so(rig: Rig) -> None:
     for content, message in [
-        ("name: [", "no YAML"),
+        ("name: [", "invalid YAML"),
         ('{"name": "a", "name": "b"}', "twice"),
         ("a: &a [1]\nb: *a\n", "alias"),
-        ("name: x\nspec: !!python/object/apply:os.system [id]\n", "no YAML"),
+        ("name: x\nspec: !!python/object/apply:os.system [id]\n", "invalid YAML"),
         ("name: x\nspec: {limits: {pages: 0}}\n", "limits.pages"),
         ('{"name": "x", "description": "\\ud800", "spec": {"urls": ["https://a.de/"]}}', "half"),
         ("- a\n- b\n", "expected an object"),
         ("", "expected an object"),
-        ("[" * 200, "no YAML"),
-        ('{"a":' * 30_000, "no JSON"),
+        ("[" * 200, "invalid YAML"),
+        ('{"a":' * 30_000, "invalid JSON"),
         ("name: " + "x" * (2 << 20), "at most"),
     ]:
         for path in ("templates/import", "templates/validate"):

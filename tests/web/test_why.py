@@ -189,7 +189,7 @@ class TestJobs:
 
         assert (some, asking) == ([], [])
         assert [(w["reason"], w["hosts"]) for w in waits_for] == [("host", ["a.example"])]
-        assert waits_for[0]["detail"] == "a.example refused requests; asked again in 30s"
+        assert waits_for[0]["detail"] == "a.example refused requests; next request in 30s"
 
     async def test_a_job_that_has_ended_or_is_paused_waits_for_nothing(self, rig: Rig) -> None:
         job = await rig.job()

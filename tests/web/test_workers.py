@@ -103,7 +103,7 @@ async def test_jobs_wait_for_workers_that_are_quiet(rig: Rig) -> None:
     [notice] = (await rig.get("attention")).json()["items"]
     assert before == 1
     assert wait["reason"] == "no_worker"
-    assert "quiet" in wait["detail"]
+    assert "draining" in wait["detail"]
     assert notice["kind"] == "no_worker"
 
 

@@ -53,7 +53,7 @@ class FarSurface(Surface):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def _made(self, noun: type[N]) -> N:
+    def _noun(self, noun: type[N]) -> N:
         """Return a *noun* whose methods send requests."""
         methods = {
             n: _remote_method(endpoint, self._connection)

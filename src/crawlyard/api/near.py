@@ -43,9 +43,9 @@ async def open(  # noqa: A001 - `crawlyard.open`
 class NearSurface(Surface):
     """Surface that validates arguments as a server does, with the same messages."""
 
-    def _made(self, noun: type[N]) -> N:
+    def _noun(self, noun: type[N]) -> N:
         methods = {name: _local_method(endpoint) for name, endpoint in endpoints_of(noun).items()}
-        return super()._made(type(noun.__name__, (noun,), methods))
+        return super()._noun(type(noun.__name__, (noun,), methods))
 
 
 def _local_method(endpoint: Endpoint) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""`crawlyard tokens | users | settings | whoami`: who may do what."""
+"""`crawlyard tokens | users | settings | whoami`: users and permissions."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -61,41 +61,42 @@ settings_app = group(
 
 _or_none = values.none_or
 
-Name = Annotated[str, argument("NAME", "Where it is used.")]
+Name = Annotated[str, argument("NAME", "Name of the token, such as its place of use.")]
 Tokens = Annotated[list[str], argument("TOKEN", "Ids, names or prefixes.", an_id)]
-User = Annotated[str, argument("USER", "Their id.")]
-UserIds = Annotated[list[str], argument("USER", "Their ids.")]
-Owner = Annotated[str | None, option(values.line, "--user", "USER", "Another user's; for admins.")]
+User = Annotated[str, argument("USER", "User id.")]
+UserIds = Annotated[list[str], argument("USER", "User ids.")]
+Owner = Annotated[str | None, option(values.line, "--user", "USER", "For this user (admins).")]
 Scopes = Annotated[
     list[str] | None,
-    option(values.line, "--scope", "SCOPE", "What it permits: jobs:read, jobs:*. Repeatable."),
+    option(values.line, "--scope", "SCOPE", "Permission: jobs:read, jobs:*. Repeatable."),
 ]
 Lasts = Annotated[
     float | None,
-    option(values.span_s, "--expires", "DURATION", "How long it is valid; else without end."),
+    option(values.span_s, "--expires", "DURATION", "Expire after DURATION; default never."),
 ]
-NewRole = Annotated[Role, choice("--role", of=Role, text="What they may do", default=Role.OPERATOR)]
-OtherRole = Annotated[Role | None, choice("--role", of=Role, text="What they may do")]
+NewRole = Annotated[Role, choice("--role", of=Role, text="Role", default=Role.OPERATOR)]
+OtherRole = Annotated[Role | None, choice("--role", of=Role, text="New role")]
 
 
 class _Quota(Struct, frozen=True, kw_only=True):
-    """What a user may have at most; ``none`` is as much as they like."""
+    """Quota of a user; ``none`` means no limit."""
 
     running: Annotated[
-        object, option(_or_none(values.count), "--max-running", "N", "Jobs at once; more wait.")
+        object, option(_or_none(values.count), "--max-running", "N", "Concurrent jobs; more wait.")
     ] = None
     pending: Annotated[
-        object, option(_or_none(values.count), "--max-pending", "N", "Jobs that wait.")
+        object,
+        option(_or_none(values.count), "--max-pending", "N", "Waiting jobs; others refused."),
     ] = None
     pages_per_day: Annotated[
-        object, option(_or_none(values.count), "--max-pages-per-day", "N", "Of UTC days.")
+        object, option(_or_none(values.count), "--max-pages-per-day", "N", "Pages per UTC day.")
     ] = None
     bytes_per_day: Annotated[
-        object, option(_or_none(values.size), "--max-bytes-per-day", "SIZE", "Of UTC days.")
+        object, option(_or_none(values.size), "--max-bytes-per-day", "SIZE", "Bytes per UTC day.")
     ] = None
 
     def given(self) -> Any:
-        """Return what was said, as the API writes a quota."""
+        """Return the options of the command line as a quota of the API."""
         quota = {
             name: None if value == values.NONE else value
             for name, value in asdict(self).items()
@@ -108,7 +109,7 @@ class _Quota(Struct, frozen=True, kw_only=True):
 if TYPE_CHECKING:
 
     class Quota(_Quota, frozen=True, kw_only=True):
-        """What a user may have at most, with the limits of one job."""
+        """Quota of a user, with the limits of one job."""
 else:
 
     def _ceiling(field: Field) -> tuple[str, Any, None]:
@@ -190,7 +191,7 @@ _GRANTS: "View[SectionOut]" = View(
 
 
 async def _token_id(session: "Session", word: str) -> str:
-    """Return the id of a valid token by its id, the end of that, its name or its prefix."""
+    """Return the id of a valid token by its id, the end of its id, its name or its prefix."""
     try:
         tokens = [token async for token in every(session.surface.tokens.list)]
     except Forbidden:  # without tokens:read, a token can still revoke itself, by its id
@@ -202,9 +203,9 @@ async def _token_id(session: "Session", word: str) -> str:
         and (word in (token.name, token.prefix) or token.id.endswith(word))
     ]
     if not matches:
-        raise NotFound(f"there is no token {word}")
+        raise NotFound(f"no such token: {word}")
     if len(matches) > 1:
-        raise Invalid("token", f"more than one is called {word!r}; give its id")
+        raise Invalid("token", f"more than one token matches {word!r}; give its id")
     return matches[0]
 
 
@@ -212,7 +213,7 @@ tokens = PlainCommands(app=tokens_app, noun="tokens", view=lambda _: _TOKENS, fi
 users = PlainCommands(app=users_app, noun="users", view=lambda _: _USERS)
 
 
-@tokens.list("there is no token yet")
+@tokens.list("no tokens yet")
 def list_tokens(*, limit: Limit = None) -> None:
     """List tokens, newest first, without their secrets.
 
@@ -232,7 +233,7 @@ async def create_token(
     expires_in_s: Lasts = None,
     idempotency_key: IdempotencyKey = None,
 ) -> None:
-    """Make a token; its secret is written this once.
+    """Create a token; its secret is shown only once.
 
     crawlyard tokens create laptop
     crawlyard tokens create report --scope jobs:read --scope results:read --expires 30d
@@ -245,8 +246,8 @@ async def create_token(
         expires_in_s=expires_in_s,
         idempotency_key=idempotency_key,
     )
-    if new_token.token is None:  # its first answer was lost, and a secret is not kept for a second
-        message = f"token {new_token.name} was made, and its secret was lost on the way"
+    if new_token.token is None:  # the first response was lost, and secrets are not stored
+        message = f"token {new_token.name} was created, but the response with its secret was lost"
         raise Unavailable(
             f"{message}; {session.hint(f'tokens revoke {new_token.id}')}, and try again"
         )
@@ -286,7 +287,7 @@ async def create_user(
     idempotency_key: IdempotencyKey = None,
     quota: Quota,
 ) -> None:
-    """Make a user; give them a token by `crawlyard tokens create`.
+    """Create a user; create a token for them with `crawlyard tokens create`.
 
     crawlyard users create ada
     crawlyard users create guest --role viewer
@@ -295,15 +296,15 @@ async def create_user(
     created = await session.surface.users.create(
         user, role, quota.given(), idempotency_key=idempotency_key
     )
-    session.tell(f"made: {created.id}, {created.role}")
-    session.tell(f"give them a token: {session.hint(f'tokens create NAME --user {created.id}')}")
+    session.tell(f"created: {created.id}, {created.role}")
+    session.tell(f"create a token: {session.hint(f'tokens create NAME --user {created.id}')}")
     await _written(session, created)
 
 
 @users_app.command("set")
 @action()
 async def set_user(session: "Session", user: User, *, role: OtherRole = None, quota: Quota) -> None:
-    """Change what a user may do, or have at most; 'none' takes a quota away.
+    """Change the role or quota of a user; 'none' removes a limit.
 
     crawlyard users set ada --role admin
     crawlyard users set bob --max-running 4 --max-pages none
@@ -314,7 +315,7 @@ async def set_user(session: "Session", user: User, *, role: OtherRole = None, qu
 async def change_user(
     session: "Session", user_id: str, role: Role | None, quota: Mapping[str, object]
 ) -> None:
-    """Change role or quota of a user; what is not named of their quota stays."""
+    """Change role or quota of a user; other parts of their quota stay."""
     if role is None and not quota:
         raise Invalid("users set", "expected something to change: --role, --max-running, …")
     changes: dict[str, Any] = {"role": role}
@@ -330,7 +331,7 @@ async def change_user(
 @users_app.command("disable")
 @action()
 async def disable_users(session: "Session", user: UserIds) -> int:
-    """Refuse the credentials of users; their jobs and templates stay.
+    """Disable users: refuse their credentials; their jobs and templates stay.
 
     crawlyard users disable bob
     """
@@ -341,7 +342,7 @@ async def disable_users(session: "Session", user: UserIds) -> int:
 @users_app.command("enable")
 @action()
 async def enable_users(session: "Session", user: UserIds) -> int:
-    """Accept the credentials of disabled users again.
+    """Enable users: accept their credentials again.
 
     crawlyard users enable bob
     """
@@ -356,7 +357,7 @@ async def _written(session: "Session", user: "UserOut") -> None:
 
 @action()
 async def whoami(session: "Session") -> None:
-    """Show who you are to the yard, and what you may have.
+    """Show the signed-in user, their role and quota.
 
     crawlyard whoami
     crawlyard whoami --server http://127.0.0.1:8700 --json
@@ -373,7 +374,7 @@ async def grants(
     private: Private = None,
     ignore_robots: IgnoreRobots = None,
 ) -> None:
-    """Show or change what jobs over the API may ask for; options not given keep their value.
+    """Show or change grants: what jobs over HTTP may request; other grants stay.
 
     crawlyard settings grants
     crawlyard settings grants --addresses --server http://127.0.0.1:8700
@@ -387,7 +388,7 @@ async def grants(
 
 
 async def change_grants(session: "Session", changes: Mapping[str, bool]) -> None:
-    """Show what jobs may ask for, after *changes* if there are any."""
+    """Show the grants, after applying *changes* if there are any."""
     section = policy.SectionName.GRANTS
     saved = await session.surface.settings.get(section)
     if changes:

@@ -1,4 +1,4 @@
-"""`crawlyard api`: any request to a server."""
+"""`crawlyard api`: arbitrary requests to a server."""
 
 import json
 import os
@@ -23,19 +23,18 @@ with lazily():
 if TYPE_CHECKING:
     from crawlyard.api.connection import Connection
 
-_BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")  # below no version
+# paths outside the versioned API
+_BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")
 
 Method = Annotated[str, argument("METHOD", "GET, POST, PATCH, …")]
-Path = Annotated[str, argument("PATH", "Below /api/v1, such as jobs.")]
+Path = Annotated[str, argument("PATH", "Path below /api/v1, such as jobs.")]
 Fields = Annotated[
     list[str] | None,
-    option(str, "-F", "NAME=VALUE", "A member of the body; of GET, a parameter. Repeatable."),
+    option(str, "-F", "NAME=VALUE", "Body field; for GET, a query parameter. Repeatable."),
 ]
-Input = Annotated[str, option(str, "--input", "FILE", "The body, as JSON; '-' is stdin.")]
-Paginate = Annotated[
-    bool, flag("--paginate", text="GET a list to its end; an item a line, as JSON Lines.")
-]
-Include = Annotated[bool, flag("--include", "-i", text="Status and headers as well.")]
+Input = Annotated[str, option(str, "--input", "FILE", "JSON body from FILE; '-' for stdin.")]
+Paginate = Annotated[bool, flag("--paginate", text="Fetch all pages of a list, as JSON Lines.")]
+Include = Annotated[bool, flag("--include", "-i", text="Also print status and headers.")]
 
 
 @flat()
@@ -49,32 +48,32 @@ def api(
     include: Include = False,
     basics: Basics,
 ) -> None:
-    """Send any request to a yard, and write its answer.
+    """Send any request to a server, and print the response.
 
     crawlyard api GET jobs -F state=running -F limit=5
     crawlyard api POST jobs -F 'urls=["https://docs.example.org/"]' -F limits.pages=50
     crawlyard api PATCH jobs/ID --input changes.json
     crawlyard api GET events --paginate
 
-    Of what changes something, the latest version is meant (If-Match: *).
+    Changes apply to the latest version (If-Match: *).
     """
     request = Request.of(method.upper(), path, field or (), input)
     call(request, basics, paginate=paginate, include=include)
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What is sent."""
+    """A request to send."""
 
     method: str
-    path: str  # below /api/v1, unless it is of the root: /healthz
-    params: Mapping[str, object]  # a list: the name comes several times
+    path: str  # below /api/v1, or outside the API: /healthz
+    params: Mapping[str, object]  # a list repeats the name
     body: object
 
     @classmethod
     def of(cls, method: str, path: str, fields: Sequence[str], source: str) -> "Request":
-        """Return the request with *fields* as ``name=value``, or with the body that a file has.
+        """Return the request with *fields* as ``name=value``, or the body in the file *source*.
 
-        *path* may have a query; of what asks by *fields* as well, these are what counts.
+        *path* may have a query; *fields* of a GET override its parameters.
 
         Raises:
             Invalid: both are given, or one cannot be read.
@@ -89,9 +88,9 @@ class Request(Struct, frozen=True, kw_only=True):
         )
 
     def rest(self, **params: object) -> dict[str, Any]:
-        """Return what goes with method and path; *params* beside its own, or instead of them.
+        """Return the arguments beside method and path; *params* override those of the request.
 
-        What is changed is meant as it is then.
+        A change applies to the latest version.
         """
         changes = self.method in {"PATCH", "PUT", "DELETE"}
         return {
@@ -102,13 +101,13 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 def _below(path: str) -> str:
-    """Return *path* as it is below the API; what stands beside that keeps its slash."""
+    """Return *path* below the API; a path outside it keeps its slash."""
     path = path.removeprefix("/api/v1/")
     return path if path.startswith(_BESIDE) else path.lstrip("/")
 
 
 def _params(query: str) -> dict[str, object]:
-    """Return what a query asks; of a name that comes again, all values in their order."""
+    """Return the parameters of a query; a repeated name has all its values, in order."""
     values: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         values.setdefault(name, []).append(value)
@@ -116,13 +115,13 @@ def _params(query: str) -> dict[str, object]:
 
 
 def call(request: Request, basics: Basics, *, paginate: bool, include: bool) -> None:
-    """Send one request, or ask for a list to its end, and write what comes."""
+    """Send one request, or fetch all pages of a list, and print the response."""
     with traced(debug=basics.debug):
         url = server_named(basics)
         if not url:
-            raise Invalid("--server", "expected the URL of a yard; CRAWLYARD_SERVER names one too")
+            raise Invalid("--server", "expected the URL of a server, here or in CRAWLYARD_SERVER")
         if paginate and (request.method != "GET" or include):
-            raise Invalid("--paginate", "goes with GET, and without --include")
+            raise Invalid("--paginate", "requires GET, and excludes --include")
         finish(_call(url, request, paginate=paginate, include=include))
 
 
@@ -148,13 +147,13 @@ async def _call(url: str, request: Request, *, paginate: bool, include: bool) ->
 
 
 async def _all(there: "Connection", request: Request) -> None:
-    """Write the items of all pages of a list, a line each."""
+    """Write the items of all pages of a list, one per line."""
     page_request = request.rest()
     while True:
         answer = await there.send(request.method, request.path, **page_request)
         items, cursor = _page(answer.content)
         if items is None:
-            raise Invalid("--paginate", f"expected a list behind {request.path}")
+            raise Invalid("--paginate", f"expected a list at {request.path}")
         for item in items:
             write(dumps(item).encode() + b"\n")
         if cursor is None:
@@ -163,7 +162,7 @@ async def _all(there: "Connection", request: Request) -> None:
 
 
 def _page(content: bytes) -> tuple[list[object] | None, object]:
-    """Return the items of a page of a list, and the cursor of the next; ``None``: it is none."""
+    """Return the items of a list page, and the next cursor; ``None``: it is not a list."""
     try:
         note = json.loads(content)
     except ValueError:
@@ -174,7 +173,7 @@ def _page(content: bytes) -> tuple[list[object] | None, object]:
 
 def _body(method: str, fields: Sequence[str], source: str) -> object:
     if source and fields:
-        raise Invalid("--input", "expected it, or -F, not both")
+        raise Invalid("--input", "expected either --input or -F")
     if source:
         try:
             text = sys.stdin.read() if source == "-" else _read(source)
@@ -192,7 +191,7 @@ def _read(source: str) -> str:
 
 
 def _fields(fields: Sequence[str]) -> dict[str, object]:
-    """Return what ``name=value`` words say; ``a.b=value`` is within an object."""
+    """Return the object that ``name=value`` words describe; ``a.b=value`` is nested."""
     members: dict[str, object] = {}
     for word in fields:
         name, equals, value = word.partition("=")
@@ -203,14 +202,14 @@ def _fields(fields: Sequence[str]) -> dict[str, object]:
         for group in groups:
             inner = within.setdefault(group, {})
             if not isinstance(inner, dict):
-                raise Invalid("-F", f"{group} is a value and an object in {word!r}")
+                raise Invalid("-F", f"{group} is both a value and an object in {word!r}")
             within = inner
         within[last] = _value(value)
     return members
 
 
 def _value(text: str) -> object:
-    """Return a value as JSON has it, and text where it is none."""
+    """Return *text* parsed as JSON, or as it is if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:

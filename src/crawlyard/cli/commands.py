@@ -1,6 +1,6 @@
-"""The commands: all of them, or the one that a command line names.
+"""The commands: all of them, or only the one on the command line.
 
-All of them take 0.1 s to load and to be made into options: as long as 300 pages take.
+Loading all of them and building their options takes 0.1 s: as long as 300 pages.
 """
 
 import platform
@@ -15,7 +15,7 @@ from crawlyard.cli.usage import with_all_faults
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
-# a command line names one of them
+# a command line uses one of them
 with lazily():
     from crawlyard.cli import (
         accounts,
@@ -71,13 +71,13 @@ PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]
         "version": lambda: version_,
     },
 }
-"""The first word of each command, in the panels of the help; groups have more of them."""
+"""First word of each command, in the panels of the help; groups have subcommands."""
 
 BRANCHES = {name: branch for panel in PANELS.values() for name, branch in panel.items()}
 
 
 def tree(first: str = "") -> typer.Typer:
-    """Return the commands: of all *first* words, or of this one alone if it is one."""
+    """Return the commands: all of them, or only *first* if it is one."""
     app = typer.Typer(
         epilog="Start here: crawlyard demo",
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -99,7 +99,7 @@ def root(
     *,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Submit crawls, bound them, watch them, pause them; lose nothing.
+    """Submit, limit, watch and pause crawls without losing results.
 
     crawlyard demo
     crawlyard crawl https://docs.example.org --max-pages 500 --out docs.jsonl

@@ -1,4 +1,4 @@
-"""`crawlyard db …`: the database as a whole, on the machine that reaches it."""
+"""`crawlyard db …`: maintenance of the database, on a machine that can reach it."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from crawlyard.config import Settings
 
 app = group(
-    """Copy the database, back it up, restore it, look after it.
+    """Copy, back up, restore and check the database.
 
     crawlyard db backup yard.backup
     crawlyard db copy --to postgresql://crawlyard@db.example.org/crawlyard
@@ -37,26 +37,26 @@ app = group(
 )
 
 From = Annotated[
-    str, option(str, "--from", "WHERE", "A data directory, file or URL; else that of this yard.")
+    str, option(str, "--from", "WHERE", "A data directory, file or URL; default: this database.")
 ]
-To = Annotated[str, option(str, "--to", "WHERE", "A data directory, file or URL; empty as yet.")]
-File = Annotated[Path, argument("FILE", "One file with everything.")]
-Restart = Annotated[bool, flag("--restart", text="Throw away what an unfinished copy has left.")]
-AnyWay = Annotated[bool, flag("--force", text="Also while workers are alive: copy this moment.")]
+To = Annotated[str, option(str, "--to", "WHERE", "An empty data directory, file or URL.")]
+File = Annotated[Path, argument("FILE", "Backup file.")]
+Restart = Annotated[bool, flag("--restart", text="Discard an unfinished copy and start over.")]
+AnyWay = Annotated[bool, flag("--force", text="Copy the current state while workers run.")]
 Replace = Annotated[bool, flag("--force", text="Replace FILE if it exists.")]
-GiveUp = Annotated[bool, flag("--force", text="Give up what the yard holds now.")]
+GiveUp = Annotated[bool, flag("--force", text="Discard the current contents.")]
 
 
 class TableCopied(Struct, frozen=True, kw_only=True):
-    """One table that is the same on both sides."""
+    """A copied table, equal on both sides."""
 
     table: str
     rows: int
-    digest: str  # of all rows, in whatever order
+    digest: str  # of all rows, independent of their order
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """A backup that was made or put back."""
+    """A finished backup or restore."""
 
     file: str
     bytes: int
@@ -66,34 +66,34 @@ class Saved(Struct, frozen=True, kw_only=True):
 
 
 class Upgraded(Struct, frozen=True, kw_only=True):
-    """The tables, before and after."""
+    """Schema before and after an upgrade."""
 
     database: str
-    before: str | None  # null: there were none
+    before: str | None  # null: there were no tables
     after: str
 
 
 class TableTaken(Struct, frozen=True, kw_only=True):
-    """How much one table takes."""
+    """Size of one table."""
 
     table: str
     rows: int
-    bytes: int | None  # with its indexes; null: nobody counts
+    bytes: int | None  # including indexes; null: unknown
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """What a database is like."""
+    """State of a database."""
 
     database: str
     schema_version: str | None  # null: it has no tables
-    current: bool  # it is that of this program
+    current: bool  # schema of this program
     bytes: int
     damage: list[str]
     tables: list[TableTaken]
 
 
 class Vacuumed(Struct, frozen=True, kw_only=True):
-    """How much room a database took, and takes."""
+    """Size of a database before and after a vacuum."""
 
     database: str
     bytes_before: int
@@ -158,18 +158,17 @@ def copy(
     force: AnyWay = False,
     common: Common,
 ) -> None:
-    """Copy everything to an empty database, of SQLite or Postgres; then compare the two.
+    """Copy everything to an empty SQLite or Postgres database, and compare the two.
 
     crawlyard db copy --to postgresql://crawlyard@db.example.org/crawlyard
     crawlyard db copy --from postgresql://crawlyard@db.example.org/crawlyard --to yard.db
 
-    Killed or stopped, the same command goes on where it was. Until it is complete, no
-    Crawlyard opens the copy. Stop the workers first: what is written after the beginning
-    is not copied.
+    If interrupted, run the same command again to continue. Crawlyard does not open an
+    unfinished copy. Stop the workers first: changes after the start are not copied.
     """
     with _opened(common) as settings:
         if from_ and common.data_dir is not None:
-            raise Invalid("--from", "expected it, or --data-dir, not both")
+            raise Invalid("--from", "expected either --from or --data-dir")
         here = _place(from_, "--from") if from_ else databases.place_of(settings)
         there = _place(to, "--to")
         clock = clocks.SystemClock()
@@ -181,7 +180,7 @@ def copy(
                     here, there, now, gauge.show, restart=restart, force=force
                 )
             except KeyboardInterrupt:
-                _tell(common, "stopped; the same command goes on where it was")
+                _tell(common, "stopped; run the same command again to continue")
                 raise
         rows, took = sum(t.rows for t in done), clock.monotonic() - began
         copied = [TableCopied(table=str(t.table), rows=t.rows, digest=t.digest) for t in done]
@@ -190,20 +189,20 @@ def copy(
             common,
             f"copied {counted(rows, 'row')} of {counted(len(done), 'table')} "
             f"in {words.span(took)}; "
-            f"{here.name} and {there.name} hold the same",
+            f"{here.name} and {there.name} have equal contents",
         )
 
 
 @app.command()
 @flat()
 def backup(file: File, *, force: Replace = False, common: Common) -> None:
-    """Save the whole database, as it is at this moment, to one file; work goes on meanwhile.
+    """Save the current state of the whole database to one file; work continues meanwhile.
 
     crawlyard db backup yard.backup
     crawlyard db backup /backups/yard.backup --force
 
-    The file is a SQLite database, also where the yard is on Postgres. Keep it as you keep
-    a password: it holds the secrets of webhooks.
+    The file is a SQLite database, also for a Postgres instance. Protect it like a password:
+    it contains the secrets of webhooks.
     """
     with _opened(common) as settings:
         place, clock = databases.place_of(settings), clocks.SystemClock()
@@ -218,7 +217,7 @@ def backup(file: File, *, force: Replace = False, common: Common) -> None:
 @app.command()
 @flat()
 def restore(file: File, *, force: GiveUp = False, common: Common) -> None:
-    """Make the yard what it was when it was saved, on SQLite or Postgres.
+    """Restore the database from a backup, on SQLite or Postgres.
 
     crawlyard db restore yard.backup
     crawlyard db restore yard.backup --data-dir other-data
@@ -238,7 +237,7 @@ def restore(file: File, *, force: GiveUp = False, common: Common) -> None:
 @app.command()
 @flat()
 def upgrade(*, common: Common) -> None:
-    """Bring the tables up to date now, rather than when the next command opens them.
+    """Upgrade the database schema now instead of when the next command opens it.
 
     crawlyard db upgrade
     crawlyard db upgrade --json
@@ -248,7 +247,9 @@ def upgrade(*, common: Common) -> None:
         done = databases.upgrade(place)
         was = done.before or "nothing"
         same = done.before == done.after
-        message = f"is up to date: {done.after}" if same else f"went from {was} to {done.after}"
+        message = (
+            f"is up to date: {done.after}" if same else f"was upgraded from {was} to {done.after}"
+        )
         _tell(common, f"the schema of {place.name} {message}")
         _write_one(
             Upgraded(database=place.label, before=done.before, after=done.after),
@@ -260,7 +261,7 @@ def upgrade(*, common: Common) -> None:
 @app.command()
 @flat()
 def check(*, common: Common) -> None:
-    """Look whether the database is whole and up to date, and how much its tables take.
+    """Check that the database is intact and up to date, and show the size of its tables.
 
     crawlyard db check
     crawlyard db check -o json
@@ -294,7 +295,7 @@ def check(*, common: Common) -> None:
 @app.command()
 @flat()
 def vacuum(*, common: Common) -> None:
-    """Give free room of the database back to the disk; work goes on meanwhile.
+    """Return free space of the database to the disk; work continues meanwhile.
 
     crawlyard db vacuum
     crawlyard db vacuum --json
@@ -302,7 +303,7 @@ def vacuum(*, common: Common) -> None:
     with _opened(common) as settings:
         place = databases.place_of(settings)
         before, after = databases.vacuum(place)
-        _tell(common, f"{place.name} gave back {words.amount(max(0, before - after))}")
+        _tell(common, f"{place.name} freed {words.amount(max(0, before - after))}")
         _write_one(
             Vacuumed(database=place.label, bytes_before=before, bytes=after),
             _VACUUMED,
@@ -323,7 +324,7 @@ def _saved(
 
 
 def _place(word: str, option: str) -> "databases.DatabaseLocation":
-    """Return what a word names: what has no suffix and is no file is a data directory."""
+    """Return the location that *word* names: without a suffix or a file, a data directory."""
     path = Path(word)
     if word and "://" not in word and not path.suffix and not path.is_file():
         return databases.DatabaseLocation.of(path / databases.DATABASE, option)
@@ -332,7 +333,7 @@ def _place(word: str, option: str) -> "databases.DatabaseLocation":
 
 @contextmanager
 def _opened(common: Common) -> Iterator["Settings"]:
-    """Yield the settings of the yard that is reached from here.
+    """Yield the settings of the instance on this machine.
 
     Raises:
         Invalid: a server is named: its database is elsewhere.
@@ -358,20 +359,20 @@ def _tell(common: Common, sentence: str) -> None:
 
 
 def _write(items: Sequence[M], view: View[M], common: Common) -> None:
-    """Write a list as it was asked for.
+    """Write a list in the requested format.
 
     Raises:
-        Invalid: they have not all of the fields that are asked for.
+        Invalid: an item lacks a requested field.
     """
     style = common.style_on(terminal=sys.stdout.isatty())
     asyncio.run(output.write_all(items, view, style, output.Screen(sys.stdout), common))
 
 
 def _write_one(item: M, view: View[M], common: Common) -> None:
-    """Write one thing where that was asked for: stderr has said it already.
+    """Write one record if requested: stderr already has a summary.
 
     Raises:
-        Invalid: it has not all of the fields that are asked for.
+        Invalid: it lacks a requested field.
     """
     if not common.asked:
         return

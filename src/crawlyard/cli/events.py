@@ -1,4 +1,4 @@
-"""`crawlyard events`: what has happened, and what happens."""
+"""`crawlyard events`: past events, and new ones as they happen."""
 
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -27,27 +27,25 @@ if TYPE_CHECKING:
     from crawlyard.core.events.event import EventName
     from crawlyard.core.jobs.answers import EventOut
 
-_NAME_WIDTH = 18  # of the longest name of an event, and one more
+_NAME_WIDTH = 18  # of the longest event name, plus one
 
-Follow = Annotated[bool, flag("--follow", "-f", text="Go on with what happens, until Ctrl-C.")]
+Follow = Annotated[bool, flag("--follow", "-f", text="Continue with new events, until Ctrl-C.")]
 Types = Annotated[
     list[str] | None,
-    option(str, "--type", "NAME", "Only these: a name, or a pattern such as job.*. Repeatable."),
+    option(str, "--type", "NAME", "Only this event or pattern, such as job.*. Repeatable."),
 ]
 Since = Annotated[
     When | None,
-    option(When.of, "--since", "WHEN", "From then on: 2h, 7d, or 2026-11-24T16:30 (local time)."),
+    option(When.of, "--since", "WHEN", "Since: 2h, 7d, or 2026-11-24T16:30 (local time)."),
 ]
-Job = Annotated[
-    str, option(str, "--job", "ID", "Only of this job: an id, or a part of it, or last")
-]
+Job = Annotated[str, option(str, "--job", "ID", "Only of this job: an id, part of an id, or last.")]
 Limit = Annotated[
     int | None,
     option(
         values.count,
         "--limit",
         "N",
-        "How many at most; 0 is all; else 50 in a terminal's table.",
+        "Maximum events; 0: all; default 50 in a terminal's table.",
     ),
 ]
 
@@ -62,13 +60,13 @@ async def events(
     job: Job = "",
     limit: Limit = None,
 ) -> None:
-    """List what has happened, oldest first; with --follow, also as it happens.
+    """List events, oldest first; with --follow, also new ones as they happen.
 
     crawlyard events --since 24h --type job.failed
     crawlyard events --follow --type 'job.*' --json
     crawlyard events --follow --job last
 
-    --json writes JSON Lines: one event each.
+    --json writes JSON Lines, one event per line.
     """
     style = _style(session, follow=follow)
     names: frozenset[EventName] = feeds.named(type) if type else frozenset()
@@ -89,12 +87,12 @@ async def events(
     view = _view(session.clock.now())
     count = await output.write_all(recent, view, style, session.stdout, session.common)
     is_filtered = bool(terms)
-    none = "nothing like that has happened" if is_filtered else "nothing has happened yet"
+    none = "no matching events" if is_filtered else "no events yet"
     session.tell_rest(count, limit, none, "newest")
 
 
 def line(event: "EventOut", now: datetime) -> str:
-    """Return an event in one line for people."""
+    """Return an event as a line of text, with local time."""
     parts = (
         words.clock(event.at, now),
         event.name.ljust(_NAME_WIDTH),
@@ -105,7 +103,7 @@ def line(event: "EventOut", now: datetime) -> str:
 
 
 def _told(event: "EventOut") -> str:
-    """Return what is worth knowing of an event beside its name."""
+    """Return the details of an event beside its name."""
     data = event.data
     percent = f"{data['percent']} %" if "percent" in data else ""
     parts = (data.get("name"), percent, event_reason(data), data.get("detail"))
@@ -113,7 +111,7 @@ def _told(event: "EventOut") -> str:
 
 
 def _reason(event: "EventOut") -> object:
-    """Return why something is as it is; of a tick, what became of it first."""
+    """Return the reason of an event; for a schedule tick, its outcome first."""
     reason, outcome = event.data.get("reason", ""), event.data.get("outcome")
     return f"{outcome} ({reason})" if outcome else reason
 
@@ -121,7 +119,7 @@ def _reason(event: "EventOut") -> object:
 async def _followed(
     session: "Session", terms: Mapping[str, Any], names: "frozenset[EventName]"
 ) -> AsyncIterator["EventOut"]:
-    """Yield events as they happen; those that happened since an instant come first."""
+    """Yield events as they happen, after those since the requested instant."""
     feed = session.surface.events
     after = None
     if "since" in terms:
@@ -138,11 +136,11 @@ async def _followed(
 async def _follow(
     session: "Session", events: AsyncIterator["EventOut"], limit: int, style: Style
 ) -> None:
-    """Write events as they happen, each at once."""
+    """Write each event as soon as it happens."""
     numbered = count(1)
     view, common = _view(session.clock.now()), session.common
     if style is Style.TABLE and common.fields is not None:
-        style = Style.PLAIN  # a table would wait for the last
+        style = Style.PLAIN  # a table would wait for the last event
     async for event in events:
         if style is Style.TABLE and not common.quiet:
             write_line(line(event, session.clock.now()))
@@ -159,12 +157,12 @@ def _style(session: "Session", *, follow: bool) -> Style:
         return Style.JSONL
     if follow and style in (Style.JSON, Style.CSV):
         expected = "expected jsonl, plain or table with --follow"
-        raise Invalid("--output", f"{expected}: {style} is written as a whole")
+        raise Invalid("--output", f"{expected}, as {style} cannot be written incrementally")
     return style
 
 
 async def _subject(session: "Session", word: str) -> str:
-    """Return the id of the job that *word* means; a deleted one goes by its whole id."""
+    """Return the id of the job that *word* means; a deleted one needs its whole id."""
     try:
         return await lookup.job_id_of(session, word)
     except NotFound:

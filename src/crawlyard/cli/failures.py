@@ -1,4 +1,4 @@
-"""Errors as sentences and exit codes: one table for all commands."""
+"""Errors as messages and exit codes: one table for all commands."""
 
 from crawlyard.cli.render.words import printable
 from crawlyard.errors import (
@@ -25,13 +25,13 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (RateLimited, 7),
     (QuotaExceeded, 5),
 )
-"""The first that fits holds; 1 for everything else. 10 to 13 tell how a job or check ended."""
+"""Exit codes; the first match applies, others are 1. 10 to 13 tell how a job or check ended."""
 
 MIXED = 1
-"""Exit code when some of several things could not be acted on for different reasons."""
+"""Exit code if several items failed for different reasons."""
 
 DECLINED = 8
-"""Exit code when a question was answered by no."""
+"""Exit code if the user declined a question."""
 
 _VERBS = {
     "pause": "pause",
@@ -42,16 +42,16 @@ _VERBS = {
     "retry": "retry",
     "edit": "set",
 }
-"""The moves that a user can make, as the commands are called; a server names actions instead."""
+"""Moves that a user can make, by command; a server names actions instead."""
 
 
 def exit_code_of(error: Exception) -> int:
-    """Return the exit code for *error*."""
+    """Return the code for *error* that shell scripts can rely on."""
     return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
 
 
 def failure_lines(error: Exception, about: str = "") -> list[str]:
-    """Return what the user is told of *error*; *about* names the thing where the error does not."""
+    """Return the lines about *error* for users; *about* is its subject if it names none."""
     if isinstance(error, Invalid) and len(error.faults) > 1:
         return [line for fault in error.faults for line in failure_lines(fault, about)]
     if isinstance(error, OSError) and error.filename is not None:
@@ -62,7 +62,7 @@ def failure_lines(error: Exception, about: str = "") -> list[str]:
         message = f"{type(error).__name__}: {error} (a bug in crawlyard; --debug shows where)"
     lines = [f"error: {about}: {message}" if about else f"error: {message}"]
     if isinstance(error, IllegalMove):
-        waits = "pause" in error.allowed  # the retry that a server allows is then that of a wait
+        waits = "pause" in error.allowed  # then the server's "retry" ends a wait
         moves = ["retry_now" if waits and m == "retry" else m for m in error.allowed]
         verbs = [_VERBS[move] for move in moves if move in _VERBS]
         if verbs:

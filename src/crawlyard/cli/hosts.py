@@ -28,28 +28,28 @@ app = group(
 
 Host = Annotated[
     str,
-    argument("HOST", "With the port if that is not the default."),
+    argument("HOST", "Host, with a non-default port."),
 ]
 Hosts = Annotated[
     list[str],
-    argument("HOST", "With the ports if these are not the default; '-' reads them from stdin."),
+    argument("HOST", "Hosts, with non-default ports; '-' reads them from stdin."),
     Together(read_ids),
 ]
 Delay = Annotated[
     object,
     option(
-        values.ceiling(values.span_s), "--delay", "TIME", "Least time between requests, or none."
+        values.ceiling(values.span_s), "--delay", "TIME", "Minimum time between requests, or none."
     ),
 ]
 PerHost = Annotated[
     object,
-    option(values.ceiling(values.count), "--per-host", "N", "Most requests at once, or none."),
+    option(values.ceiling(values.count), "--per-host", "N", "Concurrent requests, or none."),
 ]
 Note = Annotated[str | None, option(str, "--note", "TEXT", "The reason, shown in lists.")]
 
 
 def hosts_view(now: datetime) -> "View[HostOut]":
-    """Return how hosts are listed."""
+    """Return the view of hosts."""
     return View(
         key=lambda host: host.host,
         more=_facts,
@@ -85,8 +85,8 @@ def _facts(host: "HostOut") -> Facts:
 def _rule(rule: "HostRuleOut | None") -> str:
     if rule is None:
         return ""
-    delay = "" if rule.delay_s is None else f"{rule.delay_s:g} s apart at least"
-    at_once = "" if rule.at_once is None else f"{rule.at_once} at once at most"
+    delay = "" if rule.delay_s is None else f"delay {rule.delay_s:g} s"
+    at_once = "" if rule.at_once is None else f"at most {rule.at_once} at once"
     return ", ".join(limit for limit in (delay, at_once) if limit)
 
 
@@ -97,9 +97,9 @@ async def _named(_: "Session", word: str) -> str:
 plain = PlainCommands(app=app, noun="hosts", view=hosts_view, find=_named)
 
 
-@plain.list("no host is being crawled, and none has a rule", first="first", empty=True)
+@plain.list("no active hosts and no rules", first="first", empty=True)
 def list_(*, limit: Limit = None) -> None:
-    """List the hosts that are being crawled or have a rule.
+    """List hosts that are being crawled or have a rule.
 
     crawlyard hosts list
     crawlyard hosts list -o csv
@@ -116,13 +116,13 @@ def show(host: Host) -> None:
 
 @plain.change("set", creates=True, edits=True)
 def set_(host: Hosts, *, delay_s: Delay = None, at_once: PerHost = None, note: Note = None) -> None:
-    """Limit the requests of all jobs together to a host; a job may be gentler still.
+    """Limit the requests to a host, over all jobs; a job may be slower still.
 
     crawlyard hosts set example.org --delay 2
     crawlyard hosts set example.org --per-host 1 --note 'Their admin asked us to'
     crawlyard hosts set example.org --delay none
 
-    For admins. It applies from the next request on, to running jobs as well.
+    For admins. Applies from the next request on, also to running jobs.
     """
 
 

@@ -26,7 +26,7 @@ from crawlyard.core.endpoints.endpoint import every
 from crawlyard.errors import Invalid, NotFound, StoreUnavailable
 from crawlyard.lazy import lazily
 
-# each loads much, and a command needs some of them
+# slow to load, and a command needs only some of them
 with lazily():
     from crawlyard import yard as yards
     from crawlyard.api import connection, far, near, server
@@ -42,7 +42,7 @@ Declare: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
 """Adds the command that a function without a body declares by its name, parameters and help."""
 
 _SESSION = inspect.Parameter("session", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_TRY_AGAIN_S = 1.0  # while a database server does not answer
+_TRY_AGAIN_S = 1.0  # while a database server does not respond
 
 _log = logging.getLogger(__name__)
 
@@ -54,11 +54,11 @@ def action(
     empty: bool = False,
     **own: str,
 ) -> Callable[[Callable[..., Awaitable[int | None]]], Command]:
-    """Make a command of a coroutine function, whose first argument is a session.
+    """Make a command of a coroutine function whose first argument is a session.
 
-    *basics* are the options that it takes beside its own; the session has them. What it returns
-    is the exit code. *creates* and *empty* are those of `run`; the first may depend on what the
-    command is given. *own*: what fields of the API are called on the command line, where no
+    *basics* are the options that it takes beside its own; the session has them. Its result
+    is the exit code. *creates* and *empty* are those of `run`; the first may depend on the
+    options of the command. *own*: names of API fields on the command line, where no
     parameter has their name.
     """
 
@@ -81,20 +81,20 @@ def action(
 
 
 class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
-    """The commands of one noun that need no code of their own.
+    """Declares commands of one noun that need no code of their own.
 
     A command is declared by a function without a body: its name is that of the endpoint, its first
-    parameter what the command is about, and the others are parameters of the endpoint.
+    parameter the subject of the command, and the others are parameters of the endpoint.
     """
 
     app: typer.Typer
     noun: str  # of the surface: "workers"
     view: Callable[[datetime], View[M]]
     find: Callable[["Session", str], Awaitable[str]] | None = None
-    """Returns the id that a word means; ``None``: the words are ids."""
+    """Returns the id that a word means; ``None``: words are ids."""
 
     def list(self, none: str, *, first: str = "newest", empty: bool = False) -> Declare:
-        """Declare a list; *none* is said if there is nothing, and which are *first* if it is cut.
+        """Declare a list; *none* is the message if it is empty, *first* names the part shown.
 
         *empty* is that of `invoke.run`.
         """
@@ -111,7 +111,7 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
         return self._declare(act, "list", empty=empty)
 
     def show(self) -> Declare:
-        """Declare a command that shows all that is known of one thing."""
+        """Declare a command that shows all fields of one record."""
 
         async def act(session: "Session", _: str, word: str) -> None:
             name = word if self.find is None else await self.find(session, word)
@@ -121,9 +121,9 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
         return self._declare(act, "show")
 
     def change(self, done: str, *, edits: bool = False, **settings: Any) -> Declare:
-        """Declare a command that changes one thing, or each that is named, and says what is *done*.
+        """Declare a command that changes one record, or several; *done* is its past participle.
 
-        If it *edits*, it needs an option that says what. *settings* are those of `action`.
+        If it *edits*, it needs at least one option. *settings* are those of `action`.
         """
 
         async def act(
@@ -147,11 +147,11 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
         change: Callable[[str], Awaitable[M | None]],
         done: str,
     ) -> int:
-        """Change each thing that *words* mean; write what they are now if that was asked for."""
+        """Change each record that *words* mean; write them afterwards if requested."""
         view = self.view(session.clock.now())
 
         async def act(name: str) -> tuple[str, M | None]:
-            record = await change(name)  # None: it is gone
+            record = await change(name)  # None: deleted
             return view.key(record) if record is not None else name, record
 
         code, results = await session.each(
@@ -191,22 +191,22 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
 
 
 def _value(value: Any) -> Any:
-    """Return the value of an option as an endpoint takes it: "none" is null, or an empty list."""
+    """Return the value of an option for an endpoint: "none" becomes null, or an empty list."""
     if isinstance(value, list):
         return tuple(_value(item) for item in value if item != Ceiling(None))
     return value.value if isinstance(value, Ceiling) else value
 
 
 def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = False) -> None:
-    """Do *act* on the instance that settings and options name, and end the command.
+    """Run *act* on the instance that settings and options select, and end the command.
 
-    A data directory that does not exist is made if the command *creates* something. If it
-    lists what may be *empty*, it finds nothing.
+    A missing data directory is created if the command *creates* something. If it
+    lists what may be *empty*, the list is empty.
 
     Raises:
         NotFound: there is no data directory.
-        typer.Exit: always, if nothing else is raised; with what *act* returned.
-        CrawlyardError: what went wrong; `cli.main` turns it into a sentence and a code.
+        typer.Exit: always, if nothing else is raised; with the result of *act*.
+        CrawlyardError: the operation failed; `cli.main` turns it into a message and a code.
     """
     with loop.traced(debug=basics.debug):
         settings = session.settings_of(basics)
@@ -217,8 +217,8 @@ def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = F
         if not (creates or settings.database_url or settings.data_dir.exists()):
             if not empty:
                 raise NotFound(
-                    f"there is no data directory yet: {settings.data_dir} does not exist "
-                    f"(--data-dir names another)"
+                    f"no data directory: {settings.data_dir} does not exist "
+                    f"(use --data-dir to name another)"
                 )
             settings = settings.with_values(database_url=yards.IN_MEMORY)
         loop.finish(_near(settings, basics, act))
@@ -234,11 +234,11 @@ def run_here(
     flags: Mapping[str, object] | None = None,
     waits: bool = False,
 ) -> None:
-    """Do *act* on the instance of this machine, made where there is none; end the command.
+    """Run *act* on the instance of this machine, creating it if missing; end the command.
 
-    *log_level* and *connections* (to the database) hold unless a setting says otherwise.
-    If it *waits*, it does so for a database server that does not answer.
-    *flags* are settings that the command line names, by their names; ``None``: not named.
+    *log_level* and *connections* (to the database) apply unless a setting overrides them.
+    If it *waits*, it waits for a database server that does not respond.
+    *flags* are settings from the command line, by name; ``None``: not set.
 
     Raises:
         Invalid: a server is named: its instance is elsewhere.
@@ -256,14 +256,14 @@ def run_here(
 
 
 def check_here(basics: Basics) -> None:
-    """Check that no server is named: the command needs the database itself.
+    """Check that no server is named: the command needs direct access to the database.
 
     Raises:
-        Invalid: one is.
+        Invalid: a server is named.
     """
     url, origin = login.server_asked(basics)
     if url:
-        message = "this runs on a data directory or database of its own; leave the server out"
+        message = "this command needs a local data directory or database; leave the server out"
         raise Invalid(origin, message)
 
 
@@ -274,9 +274,9 @@ async def _near(
     *,
     waits: bool = False,
 ) -> int | None:
-    """Open the instance that *settings* describe, and return what *act* does with it.
+    """Open the instance that *settings* describe, and return the result of *act*.
 
-    If it *waits*, it does so for a database server that does not answer.
+    If it *waits*, it waits for a database server that does not respond.
     """
     stops = deadline.Deadline(settings.shutdown_s + deadline.GRACE_S)
     try:
@@ -307,15 +307,15 @@ async def _opened(stack: contextlib.AsyncExitStack, settings: "Settings") -> "ya
 
 
 async def _patiently(stack: contextlib.AsyncExitStack, settings: "Settings") -> "yards.Yard":
-    """Return the instance once its database server answers; log what is waited for."""
+    """Return the instance once its database server responds; log the wait."""
     last_message, answered = "", False
     while True:
         try:
             return await _opened(stack, settings)
         except StoreUnavailable as error:
             if answered:
-                raise  # it refuses us
-            answered = not await yards.is_away(settings)  # perhaps only since a moment ago
+                raise  # the server rejects us
+            answered = not await yards.is_away(settings)  # it may have just come up
             if not answered:
                 if last_message != str(error):
                     last_message = str(error)
@@ -329,15 +329,15 @@ async def _ready(yard: "yards.Yard") -> Any:
 
 
 async def _purge(yard: "yards.Yard") -> Any:
-    """Free the space of deleted jobs now: nobody else may do it."""
+    """Free the space of deleted jobs now: no other process has the store open."""
     return await janitor.purged(yard.store.upkeep, yard.clock)
 
 
 async def _far(url: str, basics: Basics, act: "Action") -> int | None:
-    """Return what *act* does with the instance at *url*.
+    """Return the result of *act* on the instance at *url*.
 
     Raises:
-        Invalid: the URL is none, or nothing proves who asks there.
+        Invalid: the URL is invalid, or there is no token for it.
     """
     there = server.Server(url=url, token=login.token_for(url))
     async with connection.Connection(there) as connected:
@@ -354,7 +354,7 @@ async def _far(url: str, basics: Basics, act: "Action") -> int | None:
 
 
 def _common(basics: Basics) -> Common:
-    """Return the options of a command, also one that takes not all of them."""
+    """Return the common options of a command, with defaults for those it does not take."""
     if isinstance(basics, Common):
         return basics
     return Common(**{name: getattr(basics, name) for name in Basics.__struct_fields__})

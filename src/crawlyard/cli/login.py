@@ -1,4 +1,4 @@
-"""Which server commands use and who they are there: `login`, `logout`, `--server`."""
+"""Server and sign-in of commands: `login`, `logout`, `--server`."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from crawlyard.cli.options import Basics, argument, flat
 from crawlyard.errors import Invalid, Unauthenticated
 from crawlyard.lazy import lazily
 
-# a command on a yard that is here needs none of them
+# not needed for an instance on this machine
 with lazily():
     import getpass
     import tomllib
@@ -27,24 +27,24 @@ _OURS_ALONE = 0o600
 
 Url = Annotated[
     str,
-    argument("URL", f"Of the yard; else --server, else the last one, else {DEFAULT_URL}."),
+    argument("URL", f"Server URL; default --server, the last login, or {DEFAULT_URL}."),
 ]
 
 
 @flat()
 def login(url: Url = "", *, basics: Basics) -> None:
-    """Sign in to a yard with a token, which is asked for, or read from stdin.
+    """Sign in to a server with a token, from a prompt or stdin.
 
     crawlyard login http://127.0.0.1:8700
     crawlyard login https://yard.example.org < token.txt
 
-    Commands use this yard until `crawlyard logout`, unless something else takes
-    precedence: --server or --data-dir, CRAWLYARD_SERVER, or a data directory or database
-    that the environment or crawlyard.toml names.
+    Later commands use this server until `crawlyard logout`, unless one of these takes
+    precedence: --server, --data-dir, CRAWLYARD_SERVER, or a data directory or database
+    in the environment or crawlyard.toml.
 
-    URL and token are kept in ~/.config/crawlyard/config.toml, which only you can read. They
-    replace those of an earlier login. A token in CRAWLYARD_TOKEN, or in the file that
-    CRAWLYARD_TOKEN_FILE names, takes precedence.
+    URL and token are stored in ~/.config/crawlyard/config.toml, readable only by you, and
+    replace those of an earlier login. A token in CRAWLYARD_TOKEN, or in the file named by
+    CRAWLYARD_TOKEN_FILE, takes precedence.
     """
     with traced(debug=basics.debug):
         if basics.data_dir is not None:
@@ -57,7 +57,7 @@ def login(url: Url = "", *, basics: Basics) -> None:
 
 
 async def _login(url: str, *, quiet: bool) -> int:
-    _read()  # a file that is not ours is refused before a token is asked for
+    _read()  # a foreign file is refused before the token prompt
     token = _asked(url)
     async with far.connect(url, token) as surface:
         me = await surface.account.me()
@@ -75,13 +75,15 @@ def _asked(url: str) -> str:
     there = sys.stdin.isatty()
     token = getpass.getpass(f"Token for {url}: ") if there else sys.stdin.readline()
     if not token.strip():
-        raise Invalid("token", "expected one on stdin; `crawlyard tokens create NAME` makes one")
+        raise Invalid(
+            "token", "expected a token on stdin; create one: crawlyard tokens create NAME"
+        )
     return token.strip()
 
 
 @flat()
 def logout(*, basics: Basics) -> None:
-    """Forget the yard and the token of the last login. The token stays valid.
+    """Delete the stored server and token of the last login. The token stays valid.
 
     crawlyard logout
     """
@@ -102,15 +104,15 @@ def logout(*, basics: Basics) -> None:
 
 
 def server_asked(basics: Basics) -> tuple[str, str]:
-    """Return the URL that an option or the environment names, and which of them does.
+    """Return the server URL from an option or the environment, and the name of its source.
 
-    Both are empty if none does. With ``--data-dir``, the yard is here and the URL is empty.
+    Both are empty if there is none. With ``--data-dir``, the URL is empty: the instance is local.
 
     Raises:
         Invalid: options name a server and a data directory.
     """
     if basics.server and basics.data_dir is not None:
-        raise Invalid("--server", "expected it, or --data-dir, not both")
+        raise Invalid("--server", "expected either --server or --data-dir")
     if basics.server:
         return basics.server, "--server"
     if basics.data_dir is not None:
@@ -120,13 +122,13 @@ def server_asked(basics: Basics) -> tuple[str, str]:
 
 
 def server_named(basics: Basics, *, here: bool = False) -> str:
-    """Return the URL of the server to use; empty: the yard is on this machine.
+    """Return the URL of the server to use; empty: the instance is on this machine.
 
-    *here* tells that the settings name a place on this machine, which takes precedence
+    *here*: the settings name a place on this machine, which takes precedence
     over the last login, but not over options and ``CRAWLYARD_SERVER``.
 
     Raises:
-        Invalid: it is not a URL, options name a data directory as well, or the file of the last
+        Invalid: it is not a URL, options name a data directory as well, or the stored login
             login cannot be read.
     """
     url, by = server_asked(basics)
@@ -146,7 +148,7 @@ def token_for(url: str) -> str:
         stored = _read()
         token = stored.token if stored.server == _key(url) else ""
     if not token:
-        raise Unauthenticated(f"no token for {url}: sign in by `crawlyard login {url}`")
+        raise Unauthenticated(f"no token for {url}; sign in with: crawlyard login {url}")
     return token
 
 
@@ -176,7 +178,7 @@ def _read() -> Login:
     except (OSError, ValueError) as error:
         raise Invalid(str(file), f"cannot be read: {error}") from None
     try:
-        # earlier versions kept tokens of several servers, and the name of the one in use
+        # earlier versions stored tokens of several servers, and the name of the current one
         named = document.get("contexts", {}).get(document.get("context"), {})
         server = str(document.get("server", named.get("server", "")))
         entry = document.get("servers", {}).get(server, {})
@@ -190,14 +192,14 @@ def _read() -> Login:
 
 
 def _write(login: Login) -> None:
-    """Keep *login* and nothing else, as a whole or not at all."""
+    """Store *login* and nothing else, atomically."""
     file = config_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(".new")
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OURS_ALONE)
     with os.fdopen(handle, "w", encoding="utf-8") as out:
         os.fchmod(handle, _OURS_ALONE)
-        # a JSON string is a basic string of TOML as well
+        # a JSON string is also a basic string of TOML
         out.write(f"server = {json.dumps(login.server)}\ntoken = {json.dumps(login.token)}\n")
         out.flush()
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Log lines of all modules, on stderr, beside the progress."""
+"""Log lines of all modules, on stderr, above the progress display."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ from crawlyard.config import LogFormat
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
-# loaded when there is something to say
+# loaded when there is something to log
 with lazily():
     import structlog
 if TYPE_CHECKING:
@@ -21,27 +21,27 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 
 class _Stderr(logging.Handler):
-    """Writes to what stderr is at the moment: the live display puts itself before it."""
+    """Writes to the current stderr: the live display replaces it."""
 
     def __init__(self, form: LogFormat) -> None:
         super().__init__()
         self._form = form
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; a stderr that is gone is nobody to tell."""
+        """Write one record; errors of a closed stderr are ignored."""
         if self.formatter is None:
             self.formatter = _formatter(self._form)
         line = self.format(record)
-        if self._form is not LogFormat.JSON:  # which is ASCII already, and has escapes of its own
+        if self._form is not LogFormat.JSON:  # JSON is ASCII already, and has its own escapes
             line = printable_lines(line)
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{line}\n")
 
 
 def log_to_stderr(level: str, form: LogFormat = LogFormat.LOGFMT) -> None:
-    """Send what logging is told to stderr, from *level* on, in the format *form*.
+    """Send log records from *level* on to stderr, in the format *form*.
 
-    Libraries are heard from warnings on: what they do is of no interest before "debug".
+    Libraries log warnings and errors only, unless the level is "debug".
 
     Raises:
         Invalid: there is no level of that name.
@@ -56,7 +56,7 @@ def log_to_stderr(level: str, form: LogFormat = LogFormat.LOGFMT) -> None:
 
 
 def _formatter(form: LogFormat) -> logging.Formatter:
-    """Return what makes a line of a record: ``timestamp=… level=… event=…``, or a JSON object."""
+    """Return the formatter of lines: ``timestamp=… level=… event=…``, or a JSON object."""
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if form is LogFormat.JSON

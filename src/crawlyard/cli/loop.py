@@ -14,27 +14,27 @@ from crawlyard.cli.stdout import whole_stdout
 
 try:
     from uvloop import run as run_loop
-except ImportError:  # where it has no build, asyncio's own loop does as well
-    from asyncio import run as run_loop  # type: ignore[assignment]  # called alike here
+except ImportError:  # without a build for this platform, asyncio's own loop works as well
+    from asyncio import run as run_loop  # type: ignore[assignment]  # same signature
 
 
 def finish(work: Any) -> None:
-    """Run what a command does to its end, and leave with its exit code."""
-    code = 0  # also where whoever read stdout has gone
+    """Run a command to its end, and exit with its code."""
+    code = 0  # also if the reader of stdout has closed it
     with whole_stdout():
         code = run_loop(work) or 0
     raise typer.Exit(code)
 
 
 def loaded() -> None:
-    """Leave what is loaded by now out of the search for cycles, which begins here."""
+    """Exclude the objects loaded so far from garbage collection, which starts here."""
     gc.freeze()
     gc.set_threshold(*LOOKS)
 
 
 @contextlib.contextmanager
 def traced(*, debug: bool) -> Iterator[None]:
-    """Show the traceback of an error where one is asked for, and unwrap what a task group made."""
+    """Show the traceback of an error if requested, and unwrap errors of task groups."""
     try:
         with interruptible():
             yield

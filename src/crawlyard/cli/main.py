@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and what an error says."""
+"""Entry point of the command line: exit codes and error messages."""
 
 import sys
 
@@ -16,13 +16,13 @@ def main() -> None:
     """Run the command that `sys.argv` names, and exit."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # what a terminal's encoding lacks is escaped rather than fatal
+            # characters that a terminal's encoding lacks are escaped
             stream.reconfigure(errors="backslashreplace")
     sys.exit(_run())
 
 
 def _run() -> int:
-    """Return the exit code of the command; whatever went wrong is told on stderr."""
+    """Return the exit code of the command; errors are reported on stderr."""
     code = 0
     try:
         with whole_stdout():
@@ -35,7 +35,7 @@ def _run() -> int:
     except typer.TyperException as error:
         _tell_usage(error)
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - nothing reaches the user as a traceback
+    except Exception as error:  # noqa: BLE001 - users never see a traceback
         for line in failure_lines(error):
             sys.stderr.write(f"{line}\n")
         return exit_code_of(error)
@@ -43,7 +43,7 @@ def _run() -> int:
 
 
 def _tell_usage(error: typer.TyperException) -> None:
-    """Say what cannot be understood of the command line, and where its help is."""
+    """Report a usage error, and where to find help."""
     for fault in error.faults if isinstance(error, UnreadableValues) else [error]:
         message = fault.format_message().replace("Value error, ", "")  # Pydantic's prefix
         sys.stderr.write(f"error: {message[:1].lower()}{message[1:]}\n")

@@ -26,10 +26,10 @@ Command: TypeAlias = Callable[..., None]
 
 
 class Style(StrEnum):
-    """How a command writes what it found."""
+    """Output formats."""
 
-    TABLE = auto()  # for people: what a terminal gets
-    PLAIN = auto()  # tab-separated, no header: what a pipe gets
+    TABLE = auto()  # for people: default on a terminal
+    PLAIN = auto()  # tab-separated, no header: default in a pipe
     JSON = auto()
     JSONL = auto()
     CSV = auto()
@@ -37,7 +37,7 @@ class Style(StrEnum):
 
 
 OBJECTS = frozenset({Style.JSON, Style.JSONL, Style.YAML})
-"""The styles that write things as the API does."""
+"""Formats that have the structure of the API."""
 
 
 def option(
@@ -48,11 +48,11 @@ def option(
     @functools.wraps(parser)
     def parse(word: Any) -> Any:
         if not isinstance(word, str):
-            return word  # a default, which needs no reading
+            return word  # a default, already parsed
         try:
             return parser(word)
         except Invalid as error:
-            raise typer.BadParameter(error.message) from error  # the option is named already
+            raise typer.BadParameter(error.message) from error  # Typer adds the option
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
 
@@ -67,7 +67,7 @@ def option(
 
 
 def argument(metavar: str, text: str, parser: Callable[[str], Any] | None = None) -> Any:
-    """Return a Typer argument, whose words *parser* reads."""
+    """Return a Typer argument whose words *parser* reads."""
     return typer.Argument(metavar=metavar, help=text, parser=parser, show_default=False)
 
 
@@ -78,10 +78,10 @@ def choice(
     panel: str | None = None,
     default: StrEnum | None = None,
 ) -> Any:
-    """Return a Typer option whose values are those of an enumeration, and say them in its help."""
+    """Return a Typer option for the values of an enumeration, which its help lists."""
     *first, last = of
     words = f"{', '.join(first)} or {last}" if first else last
-    words += f"; else {default}" if default is not None else ""
+    words += f"; default {default}" if default is not None else ""
     return typer.Option(
         *names,
         metavar="WORD",
@@ -92,20 +92,20 @@ def choice(
 
 
 def flag(*names: str, text: str, panel: str | None = None) -> Any:
-    """Return a Typer option that is either given or not."""
+    """Return a Typer option without a value."""
     return typer.Option(*names, metavar="", help=text, rich_help_panel=panel)
 
 
 class Basics(Struct, frozen=True, kw_only=True):
-    """What every command can be told."""
+    """Options of every command."""
 
     data_dir: Annotated[
         Path | None,
-        option(Path, "--data-dir", "DIR", "Where jobs are kept; else crawlyard-data."),
+        option(Path, "--data-dir", "DIR", "Data directory; default crawlyard-data."),
     ] = None
     server: Annotated[
         str,
-        option(str, "--server", "URL", "A yard over HTTP; else CRAWLYARD_SERVER, or as signed in."),
+        option(str, "--server", "URL", "Server URL; default CRAWLYARD_SERVER, or the last login."),
     ] = ""
     json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False
     quiet: Annotated[bool, flag("--quiet", "-q", text="No progress; ids only.")] = False
@@ -113,29 +113,27 @@ class Basics(Struct, frozen=True, kw_only=True):
 
 
 class Common(Basics, frozen=True, kw_only=True):
-    """What a command can be told that writes what it found."""
+    """Options of commands that write records."""
 
-    style: Annotated[Style | None, choice("--output", "-o", of=Style, text="How to write it")] = (
-        None
-    )
+    style: Annotated[Style | None, choice("--output", "-o", of=Style, text="Output format")] = None
     fields: Annotated[
         Fields | None,
-        option(Fields.of, "--fields", "NAME,…", "Only these fields of the JSON, in any format."),
+        option(Fields.of, "--fields", "NAME,…", "Only these JSON fields, in any format."),
     ] = None
 
     @property
     def asked(self) -> bool:
-        """Tell whether what was done is to be written as well."""
+        """Whether a command that changes records also writes them."""
         return self.json or self.quiet or self.style is not None or self.fields is not None
 
     def style_on(self, *, terminal: bool) -> Style:
-        """Return the style to write in; *terminal* tells whether stdout is one.
+        """Return the output format; *terminal*: stdout is a terminal.
 
         Raises:
-            Invalid: two different ones were asked for.
+            Invalid: two different formats were requested.
         """
         if self.quiet and self.fields is not None:
-            raise Invalid("--fields", "expected it, or -q, not both")
+            raise Invalid("--fields", "excludes -q")
         if self.json and self.style not in (None, Style.JSON):
             raise Invalid("--json", f"expected one format, got -o {self.style} as well")
         if self.json:
@@ -144,7 +142,7 @@ class Common(Basics, frozen=True, kw_only=True):
 
 
 def group(text: str) -> typer.Typer:
-    """Return a group of commands; *text* is its help, which it writes if none is named."""
+    """Return a group of commands; *text* is its help, which it prints without a subcommand."""
     app = typer.Typer()
 
     @app.callback(invoke_without_command=True, help=inspect.cleandoc(text))
@@ -156,7 +154,7 @@ def group(text: str) -> typer.Typer:
 
 
 class Together(Struct, frozen=True):
-    """In the annotation of a parameter: *read* takes all its values, before anything is opened."""
+    """In the annotation of a parameter: *read* takes all its values before anything is opened."""
 
     read: Callable[[Any], Any]
 
@@ -166,7 +164,7 @@ _KEYED = frozenset({"params", "parameters"})
 
 
 class Labels(Struct, frozen=True):
-    """What the fields of the API are called on the command line, in errors of one command."""
+    """Options of one command by API field, for its errors."""
 
     options: Mapping[str, str]  # by parameter of the command
     own: Mapping[str, str]  # by field, where the parameter has another name
@@ -174,7 +172,7 @@ class Labels(Struct, frozen=True):
     def of(self, path: str) -> str:
         """Return the option or argument that sets the field *path*, else *path* itself.
 
-        The field may be one of a spec, within a template or a schedule. A place within a list
+        The field may be one of a spec, within a template or a schedule. An element of a list
         or an object belongs to the option of the whole; a parameter of a template has a name too.
         """
         first, dot, rest = path.partition(".")
@@ -193,7 +191,7 @@ class Labels(Struct, frozen=True):
         return self.options.get(member.removesuffix("_s"), path) if first == "quota" else path
 
     def on(self, error: Invalid) -> Invalid:
-        """Return *error* with the options in place of the fields."""
+        """Return *error* with options in place of fields."""
         return error.mapped(self._renamed)
 
     def _renamed(self, fault: Invalid) -> Invalid:
@@ -204,10 +202,10 @@ class Labels(Struct, frozen=True):
 
 
 def flat(**own: str) -> Callable[[Command], Command]:
-    """Make of a command what Typer reads: parameters that are records become their fields.
+    """Flatten a command for Typer: parameters that are records become one option per field.
 
-    So that options that belong together are written once and travel as one value. *own*: what
-    fields of the API are called in errors, where no parameter has their name.
+    Related options are declared once and passed as one value. *own*: names of API fields in
+    errors, if no parameter has their name.
     """
 
     def decorate(command: Command) -> Command:
@@ -224,7 +222,7 @@ def flattened(
     call: Command,
     own: Mapping[str, str],
 ) -> tuple[Command, Labels]:
-    """Return what Typer takes for *command* with these *parameters*; it does *call*."""
+    """Return a function for Typer with flat *parameters* of *command*, which makes *call*."""
     groups: dict[str, Any] = {}
     readers: dict[str, Callable[[Any], Any]] = {}
     signature: list[inspect.Parameter] = []
@@ -259,12 +257,12 @@ def flattened(
 
 
 def _label(parameter: inspect.Parameter) -> str:
-    """Return what a parameter is called on the command line."""
+    """Return the name of a parameter on the command line."""
     for mark in getattr(parameter.annotation, "__metadata__", ()):
         if isinstance(mark, ArgumentInfo):
             return (mark.metavar or parameter.name).strip("[].")
         if isinstance(mark, OptionInfo):
-            # within `Annotated`, Typer has the first name in place of the default
+            # within `Annotated`, Typer stores the first name as the default
             names = [mark.default, *(mark.param_decls or ()), parameter.name.replace("_", "-")]
             named = next(name for name in names if isinstance(name, str))
             return (named if named.startswith("-") else f"--{named}").partition("/")[0]
@@ -284,7 +282,7 @@ def _fields(kind: Any) -> list[inspect.Parameter]:
 
 
 def an_id(word: str) -> str:
-    """Return *word*, which may be part of an id: each begins with an empty one.
+    """Return *word*, part of an id, unless it is empty: an empty word matches every id.
 
     Raises:
         typer.BadParameter: it is empty, as an unset variable of a script is.
@@ -298,55 +296,55 @@ Ids = Annotated[
     list[str],
     argument(
         "ID",
-        "Ids, unique beginnings or ends, last, SCHEDULE@last, or '-' to read from stdin.",
+        "Ids or unique parts of ids, last, SCHEDULE@last, or '-' to read from stdin.",
         an_id,
     ),
     Together(read_ids),
 ]
-_ONE_ID = "An id, its unique beginning or end, last, or SCHEDULE@last: its newest run."
+_ONE_ID = "An id, its unique start or end, last, or SCHEDULE@last."
 Id = Annotated[str, argument("ID", _ONE_ID, an_id)]
 MaybeId = Annotated[str | None, argument("[ID]", _ONE_ID, an_id)]
 
 
 Limit = Annotated[
     int | None,
-    option(count, "--limit", "N", "How many at most; 0 is all; else 50 in a terminal's table."),
+    option(count, "--limit", "N", "Maximum items; 0: all; default 50 in a terminal's table."),
 ]
 IdempotencyKey = Annotated[
     str | None,
-    option(str, "--idempotency-key", "KEY", "Repeated with the same key, it does nothing again."),
+    option(str, "--idempotency-key", "KEY", "Repeating a command with the same key is safe."),
 ]
 
 
 def key_for(idempotency_key: str | None, name: str) -> str | None:
-    """Return the key for one of several calls of a command: that about the thing called *name*."""
+    """Return the key of one of several calls of a command: the call for the record *name*."""
     if not idempotency_key:
         return idempotency_key
-    # a name may be longer than a key, and of other characters than a header
+    # a name may be longer than a key, and have characters that headers forbid
     return f"{idempotency_key} {blake2s(name.encode(), digest_size=8).hexdigest()}"
 
 
-Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
+Yes = Annotated[bool, flag("--yes", "-y", text="Skip the confirmation.")]
 
 
 class Only(StrEnum):
-    """Which page records."""
+    """Subsets of page records."""
 
     OK = auto()  # without an error
     FAILED = auto()
 
 
 OutFormat = Annotated[
-    Format | None, choice("--format", of=Format, text="Of --out, else by its suffix")
+    Format | None, choice("--format", of=Format, text="Format of --out; default: by suffix")
 ]
 OnlyRecords = Annotated[
-    Only | None, choice("--only", of=Only, text="Without an error, or with one")
+    Only | None, choice("--only", of=Only, text="Pages without an error, or with one")
 ]
 Kinds = Annotated[
-    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
+    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only these errors. Repeatable")
 ]
 NeedsScripts = Annotated[
-    bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
+    bool, flag("--needs-scripts", text="Only pages whose text is incomplete without scripts.")
 ]
 
 
@@ -354,10 +352,10 @@ LinksTo = Annotated[str, option(str, "--links-to", "URL", "Only pages with a lin
 
 
 class Watch(Struct, frozen=True, kw_only=True):
-    """Whether a job that is queued again is run and watched here, and what then."""
+    """Options to run and watch a queued job in this process."""
 
-    watch: Annotated[bool, flag("--watch", text="Run it here and watch it, as crawl does.")] = False
+    watch: Annotated[bool, flag("--watch", text="Run and watch it here, as `crawl` does.")] = False
     out: Annotated[
-        str, option(str, "--out", "FILE", "With --watch: export when it ends; '-' is stdout.")
+        str, option(str, "--out", "FILE", "With --watch: export when it ends; '-' for stdout.")
     ] = ""
     format: OutFormat = None

@@ -26,21 +26,21 @@ ops_app = group(
     """
 )
 
-Operation = Annotated[str, argument("ID", "An operation's id.")]
+Operation = Annotated[str, argument("ID", "Operation id.")]
 Since = Annotated[
     When | None,
-    option(When.of, "--since", "WHEN", "What ended from then on: 7d, or 2026-11-24; else 24h."),
+    option(When.of, "--since", "WHEN", "Jobs that ended since: 7d, or 2026-11-24; default 24h."),
 ]
 
 
 def _kind(operation: "OperationOut") -> str:
-    """Return what an operation does: "jobs: set priority"."""
+    """Return the kind of an operation in words: "jobs: set priority"."""
     action = operation.request.get("action")
     return f"{operation.kind}: {spaced(action)}" if action else operation.kind
 
 
 def _operation_words(operation: "OperationOut") -> Facts:
-    """Return the fields of an operation as people read them."""
+    """Return the fields of an operation in words."""
     details = [f"{failure.id}: {failure.detail}" for failure in operation.failures]
     phrases = {"kind": _kind(operation), "failures": "\n".join(details)}
     facts = fields_of(operation, without={"request"})
@@ -92,7 +92,7 @@ _REDIS = {
 operations = PlainCommands(app=ops_app, noun="operations", view=lambda _: _OPERATIONS)
 
 
-@operations.list("there is no operation yet")
+@operations.list("no operations yet")
 def list_operations(*, limit: Limit = None) -> None:
     """List operations, newest first.
 
@@ -103,7 +103,7 @@ def list_operations(*, limit: Limit = None) -> None:
 
 @operations.show()
 def show_operation(operation: Operation) -> None:
-    """Show the progress of an operation, and what it could not do.
+    """Show the progress of an operation, and its failures.
 
     crawlyard ops show ID
     """
@@ -112,7 +112,7 @@ def show_operation(operation: Operation) -> None:
 @ops_app.command("cancel")
 @action()
 async def cancel_operation(session: "Session", operation: Operation) -> None:
-    """Cancel an operation; what it has done stays done.
+    """Cancel an operation; completed changes stay.
 
     crawlyard ops cancel ID
     """
@@ -126,12 +126,12 @@ async def cancel_operation(session: "Session", operation: Operation) -> None:
 
 @action(until="--since")
 async def stats(session: "Session", *, since: Since = None) -> None:
-    """Count jobs, workers, and the pages of today.
+    """Show counts of jobs, workers, and today's pages.
 
     crawlyard stats
     crawlyard stats --since 7d --json
 
-    Your own jobs, as an admin all; days are of UTC. JSON has hours and days as well.
+    Counts your own jobs, for admins all; days are UTC. JSON also has hours and days.
     """
     begin = None if since is None else since.instant(session.clock.now())
     await session.show(await session.surface.stats.get(since=begin), _STATS)
@@ -139,15 +139,15 @@ async def stats(session: "Session", *, since: Since = None) -> None:
 
 @action(basics=Basics)
 async def health(session: "Session") -> None:
-    """Check that a yard can work: its store answers, and is as it must be.
+    """Check the health of an instance: its database responds and is usable.
 
     crawlyard health
     crawlyard health --server http://127.0.0.1:8700
 
-    Names jobs whose rows are damaged. Exits with 6 if the yard cannot work.
+    Names jobs with damaged rows. Exits with 6 if the instance cannot work.
     """
     session.tell(_REDIS[(await session.ready()).redis])
-    with suppress(Refused):  # a server answers this only if one is signed in
+    with suppress(Refused):  # a server requires a sign-in for this
         damaged = trouble.Trouble.JOB_DAMAGED
         notices = (await session.surface.attention.get()).items
         lookup.tell_damaged(session, [n.job_id for n in notices if n.kind == damaged and n.job_id])

@@ -1,4 +1,4 @@
-"""`crawlyard pages | attention`: over all jobs, what they have brought, and what needs a person."""
+"""`crawlyard pages | attention`: pages of all jobs, and problems that need a person."""
 
 import shlex
 from collections.abc import Mapping
@@ -35,30 +35,30 @@ if TYPE_CHECKING:
 
 Words = Annotated[
     list[str] | None,
-    argument("WORD", "Words in URL, title or text, all of them; 'two words' stay together."),
+    argument("WORD", "Words that must all be in URL, title or text; quote a phrase."),
 ]
 Jobs = Annotated[
     list[str] | None,
-    option(str, "--job", "ID", "Only of this job: an id, a part of it, or last. Repeatable."),
+    option(str, "--job", "ID", "Only pages of this job: an id, part of it, or last. Repeatable."),
 ]
 Templates = Annotated[
     list[str] | None,
-    option(str, "--template", "NAME", "Only of jobs made from it. Repeatable."),
+    option(str, "--template", "NAME", "Only pages of jobs with this template. Repeatable."),
 ]
-Hosts = Annotated[list[str] | None, option(str, "--host", "HOST", "Only of this host. Repeatable.")]
+Hosts = Annotated[list[str] | None, option(str, "--host", "HOST", "Only this host. Repeatable.")]
 Statuses = Annotated[
     list[int] | None,
-    option(status_asked, "--status", "CODE", "Only such as 404, or 4xx. Repeatable."),
+    option(status_asked, "--status", "CODE", "Only this status: 404, or 4xx. Repeatable."),
 ]
 Types = Annotated[
     list[str] | None,
-    option(str.lower, "--type", "TYPE", "Only such as text/html, or image/*. Repeatable."),
+    option(str.lower, "--type", "TYPE", "Only this type: text/html, or image/*. Repeatable."),
 ]
 Since = Annotated[
     When | None,
-    option(When.of, "--since", "WHEN", "Fetched from then on: 2h, 7d, or 2026-11-24T16:30."),
+    option(When.of, "--since", "WHEN", "Fetched since: 2h, 7d, or 2026-11-24T16:30."),
 ]
-Until = Annotated[When | None, option(When.of, "--until", "WHEN", "Fetched before then: the same.")]
+Until = Annotated[When | None, option(When.of, "--until", "WHEN", "Fetched before; likewise.")]
 
 
 @action(empty=True, q="WORD")
@@ -79,16 +79,16 @@ async def pages(
     until: Until = None,
     limit: Limit = None,
 ) -> None:
-    """List the pages of all jobs, the last that was stored first; with words, search them.
+    """List or search the pages of all jobs, newest first.
 
     crawlyard pages --host docs.example.org --status 4xx
     crawlyard pages 'getting started' install --since 7d
     crawlyard pages -o jsonl > pages.jsonl
 
-    Words are found by an index, which is seconds behind a crawl: newer pages are read one by one.
+    The word index is seconds behind a crawl: newer pages are read one by one.
     """
     text = " ".join(map(_together, words or ()))
-    page_search.words_of(text)  # better to know before anything is read
+    page_search.words_of(text)  # reports errors before anything is read
     now = session.clock.now()
     terms: ArchiveTerms = {
         "job": tuple([await lookup.job_id_of(session, word) for word in job or ()]),
@@ -111,29 +111,29 @@ async def pages(
 
 
 def _together(word: str) -> str:
-    """Return the words of one argument as the API takes those that stay together."""
+    """Return the words of one argument as the API expects a phrase."""
     return f'"{word}"' if " " in word and '"' not in word else word
 
 
 @action()
 async def attention(session: "Session") -> None:
-    """List what needs a person: what is late, held up or failing, and what helps.
+    """List problems that need a person, each with a command that helps.
 
     crawlyard attention
     crawlyard attention --json
 
-    Your own things, as an admin all; of each kind at most 20.
+    Your own, for admins all; at most 20 of each kind.
     """
     notices = await session.surface.attention.get()
     await session.listed(notices.items, _notices_view(session))
     if not notices.items:
-        session.tell("nothing needs you")
+        session.tell("no problems")
     for sentence in left_out(notices):
         session.tell(sentence)
 
 
 def left_out(answer: "Attention") -> list[str]:
-    """Return a sentence for each kind of which there is more than is listed."""
+    """Return a sentence for each kind with more notices than are listed."""
     sentences = []
     for kind, number in answer.counts.items():
         listed = sum(notice.kind == kind for notice in answer.items)
@@ -177,7 +177,7 @@ HELPS: Mapping[str, str] = {
     "job_stopped": "jobs errors {job}",
     "needs_scripts": "jobs pages {job} --needs-scripts",
 }
-"""The command that helps, by the kind of the notice; of the others, their detail says it."""
+"""Command that helps, by kind of notice; for other kinds, the detail says it."""
 
 
 def help_command(notice: "Notice") -> str:

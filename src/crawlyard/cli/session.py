@@ -1,4 +1,4 @@
-"""A command and its instance: what it asks, what it writes, and with which options."""
+"""Command session: an instance, the options of the command, and its output."""
 
 import contextlib
 import shlex
@@ -35,67 +35,67 @@ T = TypeVar("T")
 DEFAULT_DATA_DIR = Path("crawlyard-data")
 _SHOWN = 50  # items of a list on a terminal
 PLACES = frozenset({"data_dir", "database_url"})
-"""The settings that say where an instance is kept."""
+"""Settings that locate an instance."""
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """What a command works with while its instance is open, or its server is asked."""
+    """An open instance or server connection, with the options of a command."""
 
     common: Common = Common()  # the options of the command
-    labels: Labels = Labels({}, {})  # what fields are called there
-    surface: "Surface"  # of the instance, wherever that is
+    labels: Labels = Labels({}, {})  # names of API fields on the command line
+    surface: "Surface"  # of the instance, local or remote
     ready: Callable[[], Awaitable["ReadyOut"]]  # raises Unavailable if the instance cannot work
     clock: Clock
-    where: str  # options that name the same instance again, or nothing
+    where: str  # options that select the same instance again, or nothing
     stdout: Screen = field(default_factory=lambda: Screen(sys.stdout))  # data, nothing else
     stderr: Screen = field(default_factory=lambda: Screen(sys.stderr))  # progress, hints, questions
     worker: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
     deadline: "Deadline | None" = None  # of the stops of such workers
     purge: Callable[[], Awaitable["PurgeResult"]] | None = None
-    """Frees the space of deleted jobs; ``None``: the server does so in a while."""
+    """Frees the space of deleted jobs; ``None``: the server does so later."""
 
     @property
     def err(self) -> "Console":
-        """Return what writes to stderr, and asks there."""
+        """Console for stderr, also for questions."""
         return self.stderr.console
 
     @property
     def style(self) -> Style:
-        """Return the format to write in.
+        """Output format.
 
         Raises:
-            Invalid: two different ones were asked for.
+            Invalid: two different formats were requested.
         """
         return self.common.style_on(terminal=self.stdout.is_terminal)
 
     @property
     def whole(self) -> bool:
-        """Tell whether a thing is to be written as the API writes it, or fields of that."""
+        """Whether a record is written in the format of the API, or as fields of it."""
         if self.common.quiet:
             return False
         return self.style in OBJECTS or self.common.fields is not None
 
     def most(self, limit: int | None) -> int | None:
-        """Return how many items a list has at most, given its ``--limit``; ``None``: all.
+        """Return the maximum number of items of a list, given its ``--limit``; ``None``: all.
 
-        Only a table on a terminal has a limit of its own: programs read everything.
+        Only a table on a terminal has a default limit: programs read everything.
         """
         people = self.stdout.is_terminal and not self.common.quiet and self.style is Style.TABLE
         return limit or (_SHOWN if limit is None and people else None)
 
     async def listed(self, items: AsyncIterable[M] | Iterable[M], view: View[M]) -> int:
-        """Write *items* as a list, and return how many there were.
+        """Write *items* as a list, and return their number.
 
         Raises:
-            Invalid: they have not all of the fields that are asked for.
+            Invalid: an item lacks a requested field.
         """
         return await output.write_all(items, view, self.style, self.stdout, self.common)
 
     async def show(self, item: M, view: View[M]) -> None:
-        """Write one thing: all that *view* has of it, or as the API writes it.
+        """Write one record: all facts of *view*, or in the format of the API.
 
         Raises:
-            Invalid: it has not all of the fields that are asked for.
+            Invalid: it lacks a requested field.
         """
         if self.common.quiet:
             write_line(printable(view.key(item)))
@@ -107,10 +107,10 @@ class Session(Struct, frozen=True, kw_only=True):
             output.write_facts(view.facts(item, self.style), self.style, self.stdout)
 
     def write(self, item: Struct) -> None:
-        """Write one thing as the API does, or the fields of it that are asked for.
+        """Write one record in the format of the API, or its requested fields.
 
         Raises:
-            Invalid: it has not all of them.
+            Invalid: it lacks one of them.
         """
         if self.style in OBJECTS or self.common.fields is None:
             output.write_one(item, self.style, self.common.fields)
@@ -118,9 +118,9 @@ class Session(Struct, frozen=True, kw_only=True):
             output.write_facts([*pairs(self.common.fields, item)], self.style, self.stdout)
 
     async def changed(self, items: Sequence[M], view: View[M], *, single: bool = True) -> None:
-        """Write what things are after a change, if that was asked for.
+        """Write records after a change, if requested.
 
-        If only *single* was named, it is written as one thing.
+        If *single*, the only record is not written as a list.
         """
         if not self.common.asked:
             return
@@ -138,10 +138,10 @@ class Session(Struct, frozen=True, kw_only=True):
         find: Callable[[str], Awaitable[str]] | None = None,
         kind: str = "",
     ) -> tuple[int, list[T]]:
-        """Act on each thing that *words* mean; return the exit code, and what *act* returned.
+        """Act on each record that *words* mean; return the exit code, and the results of *act*.
 
-        *find* returns the id of a thing; ``None``: the words are such. One that fails is told
-        of, by its *kind* if the error does not name it; the others are acted on all the same.
+        *find* returns the id of a record; ``None``: words are ids. If one fails, its error is
+        reported, with its *kind* if the error does not name it, and the others continue.
         """
         codes: set[int] = set()
         acted: list[T] = []
@@ -165,25 +165,25 @@ class Session(Struct, frozen=True, kw_only=True):
     def agreed(
         self, question: str, about: Iterable[str], why: str = "deleting cannot be undone"
     ) -> bool:
-        """Ask a question; *about* are lines that say what it is about, *why* says why it is asked.
+        """Ask for confirmation; *about* lists the records concerned, *why* is the reason to ask.
 
         Raises:
-            Invalid: there is no terminal to ask on.
+            Invalid: there is no terminal.
         """
         if not sys.stdin.isatty():
-            raise Invalid("--yes", f"{why}; there is no terminal to ask on: pass --yes")
+            raise Invalid("--yes", f"{why}; without a terminal to confirm on, pass --yes")
         for line in about:
             self.err.print(printable(line), markup=False, highlight=False)
         answer = self.err.input(f"{printable(question)} (y/N) ", markup=False)
         return answer.strip().lower() in {"y", "yes"}
 
     def agreed_to_delete(self, things: str, about: Sequence[str], rest: str, *, yes: bool) -> bool:
-        """Ask before *things* ("webhooks") and the *rest* that goes with them are deleted.
+        """Confirm the deletion of *things* ("webhooks") and of the *rest* that goes with them.
 
-        *about* has a line for each thing. With *yes*, nothing is asked.
+        *about* has a line for each. With *yes*, no question is asked.
 
         Raises:
-            Invalid: there is no terminal to ask on.
+            Invalid: there is no terminal.
         """
         named = f"this {things[:-1]}" if len(about) == 1 else f"these {len(about):,} {things}"
         if yes or self.agreed(f"Delete {named} and {rest}?", about):
@@ -192,23 +192,23 @@ class Session(Struct, frozen=True, kw_only=True):
         return False
 
     def hint(self, command: str) -> str:
-        """Return *command* as the user would type it to act on this same instance."""
+        """Return *command* as typed to act on this same instance."""
         return f"crawlyard {command}{self.where}"
 
     def by_worker(self, sentence: str) -> str:
-        """Return a sentence about what a worker does, with the command that runs one here."""
+        """Return a sentence about a worker, with the command that runs one here."""
         return f"{sentence}: {self.hint('work')}" if self.worker else sentence
 
     def tell(self, sentence: str) -> None:
-        """Write a sentence to stderr, unless the user asked for quiet or has gone."""
+        """Write a sentence to stderr, unless `--quiet` is set or stderr is closed."""
         if not self.common.quiet:
             with contextlib.suppress(OSError):
                 self.stderr.say(printable(sentence))
 
     def tell_rest(self, listed: int, limit: int | None, none: str, first: str = "first") -> None:
-        """Say that nothing was found, as *none* has it, or that a list was cut at *limit*.
+        """Report that a list is empty (*none*), or that it was cut at *limit*.
 
-        *first* says which are shown.
+        *first* names the part shown.
         """
         if not listed:
             if none:
@@ -218,18 +218,18 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class LocalSession(Session, frozen=True, kw_only=True):
-    """A session on an instance of this process, which can do more than be asked: run workers."""
+    """A session with an instance in this process, which can also run workers."""
 
     settings: Settings
     yard: "Yard"
-    deadline: "Deadline"  # of stops: of its own workers, or of all that the command does
+    deadline: "Deadline"  # of stops: of its own workers, or of all that the command runs
 
 
 Action: TypeAlias = Callable[[Session], Awaitable[int | None]]
-"""What a command does with an instance, wherever that is; it returns the exit code."""
+"""Command body for any instance, local or remote; it returns the exit code."""
 
 LocalAction: TypeAlias = Callable[[LocalSession], Awaitable[int | None]]
-"""What a command does that needs the instance itself."""
+"""Command body that needs a local instance."""
 
 
 def settings_of(
@@ -237,19 +237,19 @@ def settings_of(
     default_dir: Path | None = None,
     flags: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Return the settings, flags first: those of *flags* are a command's own, by their names.
+    """Return the settings; *flags* are those from options, by name, and take precedence.
 
-    A data directory that an option names takes precedence over a database URL of the
+    A data directory from an option takes precedence over a database URL of the
     environment or the file.
 
-    *default_dir* is the data directory where neither a flag nor a setting names one. With it, the
-    database is a file there, whatever `database_url` names.
+    *default_dir* is the data directory if neither a flag nor a setting names one. With it, the
+    database is a file there, regardless of `database_url`.
 
     Raises:
-        Invalid: a setting is out of range or unknown, wherever it was made.
+        Invalid: a setting is out of range or unknown, in any source.
     """
     options: dict[str, Any] = {n: value for n, value in (flags or {}).items() if value is not None}
-    if basics.data_dir is not None:  # names the database as well: a file in it
+    if basics.data_dir is not None:  # also locates the database: a file in it
         options |= {"data_dir": basics.data_dir, "database_url": "", "database_direct_url": ""}
 
     def named(error: Invalid) -> Invalid:
@@ -270,7 +270,7 @@ def settings_of(
 
 
 def option_for(settings: Settings, basics: Basics) -> str:
-    """Return the option that names the same data directory again, with a blank in front.
+    """Return the option that selects the same data directory again, after a blank.
 
     Empty if the instance is found without it.
     """

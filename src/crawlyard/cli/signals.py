@@ -1,4 +1,4 @@
-"""Ctrl-C and its like: noticed the first time, obeyed at once the second."""
+"""Ctrl-C and other signals: the first stops gracefully, the second at once."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,12 @@ from types import FrameType
 
 _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_S = 0.5
-"""Wrappers such as `timeout` or a task runner pass a signal on that was sent to us as well:
-what comes so soon after the first is the same one."""
+"""Wrappers such as `timeout` or a task runner forward a signal that we got as well:
+a signal so soon after the first is the same one."""
 
 
 class Interrupts:
-    """What was received so far; `wait` is how a command sleeps between two looks."""
+    """Signals received so far; commands sleep in `wait`."""
 
     def __init__(
         self, last_act: Callable[[], None], began: Callable[[], object] = lambda: None
@@ -27,27 +27,27 @@ class Interrupts:
 
     @property
     def first(self) -> signal.Signals | None:
-        """Return the first signal, ``None`` if there was none."""
+        """The first signal; ``None`` if there was none."""
         return self._first
 
     @property
     def exit_code(self) -> int:
-        """Return what shells expect of a process that a signal ended: 130 for Ctrl-C."""
+        """Exit code that shells expect of a process ended by a signal: 130 for Ctrl-C."""
         return 128 + (self._first or signal.SIGINT)
 
     async def wait(self, seconds: float) -> None:
-        """Return after *seconds*, or at once when there was a signal or a nudge."""
+        """Return after *seconds*, or at once after a signal or a nudge."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._awake.wait()
         self._awake.clear()
 
     def nudge(self) -> None:
-        """End the wait that is under way, or the next."""
+        """End the current wait, or the next one."""
         self._awake.set()
 
     def receive(self, received: signal.Signals) -> None:
-        """Take note of a signal; the second ends the process."""
+        """Record a signal; the second ends the process."""
         now = asyncio.get_running_loop().time()
         if self._first is None:
             self._first, self._first_at = received, now
@@ -62,9 +62,9 @@ class Interrupts:
 def interrupts(
     last_act: Callable[[], None], began: Callable[[], object] = lambda: None
 ) -> Iterator[Interrupts]:
-    """Catch Ctrl-C, SIGTERM and SIGHUP for the block; *last_act* is done before an abrupt end.
+    """Catch Ctrl-C, SIGTERM and SIGHUP for the block; *last_act* runs before an abrupt end.
 
-    *began* is called at the first of them.
+    *began* is called at the first signal.
 
     A signal that is ignored (``nohup``, a job in the background) stays ignored.
     """
@@ -79,13 +79,13 @@ def interrupts(
         for each in caught:
             loop.remove_signal_handler(each)
             if received.first is not None:
-                # on its way out, a command has nothing left to be interrupted politely
+                # a command that is exiting has nothing left to stop gracefully
                 signal.signal(each, _quit)
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt at Ctrl-C within the block, where it would end the process."""
+    """Raise KeyboardInterrupt at Ctrl-C within the block, which would otherwise end the process."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
         yield
         return

@@ -1,4 +1,4 @@
-"""Words and lists of words: from the command line, from a file, from stdin."""
+"""Words from the command line, from a file, or from stdin."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +11,10 @@ STDIN = "-"
 
 
 def read_seeds(words: Sequence[str]) -> list[str]:
-    """Return the start URLs that *words* name: ``-`` is stdin, ``@FILE`` a file, each once.
+    """Return the start URLs in *words*: ``-`` is stdin, ``@FILE`` a file, each once.
 
     Raises:
-        Invalid: a file cannot be read or is no text, or there are too many.
+        Invalid: a file cannot be read or is not text, or there are too many URLs.
     """
     seeds: dict[str, None] = {}
     for url in _spread(words):
@@ -25,10 +25,10 @@ def read_seeds(words: Sequence[str]) -> list[str]:
 
 
 def read_ids(words: Sequence[str]) -> list[str]:
-    """Return the ids that *words* name, each once; ``-`` reads them from stdin.
+    """Return the ids in *words*, each once; ``-`` reads them from stdin.
 
     Raises:
-        Invalid: stdin is no text.
+        Invalid: stdin is not text.
     """
     ids: dict[str, None] = {}
     for word in words:
@@ -52,11 +52,11 @@ def _spread(words: Sequence[str]) -> Iterator[str]:
 
 
 def _lines(file: Iterable[str], name: str) -> Iterator[str]:
-    """Yield the lines that say something; what follows a ``#`` at their beginning does not."""
+    """Yield the lines that are neither blank nor start with ``#``."""
     try:
         for line in file:
             word = line.strip()
             if word and not word.startswith("#"):
                 yield word
     except UnicodeDecodeError:
-        raise Invalid("urls", f"expected UTF-8 text in {name}, one URL a line") from None
+        raise Invalid("urls", f"expected UTF-8 text in {name}, one URL per line") from None

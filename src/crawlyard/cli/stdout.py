@@ -1,4 +1,4 @@
-"""Writing to stdout, whose reader may go away and whose disk may be full."""
+"""Writing to stdout, whose reader may close it and whose disk may be full."""
 
 import contextlib
 import os
@@ -13,12 +13,12 @@ NAME = "stdout"
 def write(data: bytes) -> None:
     """Write *data*, whole characters of UTF-8, to stdout.
 
-    A terminal gets nothing that it would obey: most of what is written here was
-    crawled. A file or a pipe gets it as it is.
+    Control characters are escaped on a terminal, as most of the output was
+    crawled. A file or a pipe gets the data unchanged.
 
     Raises:
-        BrokenPipeError: its reader has gone.
-        OSError: with "stdout" for the name of the file (disk full, say).
+        BrokenPipeError: the reader has closed it.
+        OSError: with "stdout" as the file name (disk full, say).
     """
     if sys.stdout.isatty():
         text = data.decode(errors="backslashreplace").replace("\r\n", "\n")
@@ -38,10 +38,10 @@ def write_line(line: str) -> None:
 
 @contextlib.contextmanager
 def whole_stdout() -> Iterator[None]:
-    """Flush stdout after the block; a reader that has had enough ends it: that is no error.
+    """Flush stdout after the block; it is no error if the reader closes it early.
 
     Raises:
-        OSError: with "stdout" for the name of the file (disk full, say).
+        OSError: with "stdout" as the file name (disk full, say).
     """
     try:
         yield
@@ -56,7 +56,7 @@ def whole_stdout() -> Iterator[None]:
 
 
 def _discard() -> None:
-    """Drop what is left: the interpreter would fail once more when it flushes at its end."""
+    """Discard buffered output: the interpreter would fail again when it flushes on exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Commands as Typer runs them: all usage errors at once, and a short help beside the whole one."""
+"""Typer commands that report all usage errors at once, and have a short help."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ def essential(options: str) -> Callable[[C], C]:
 
 
 class UnreadableValues(typer.BadParameter):
-    """More than one value cannot be read; *faults* has an error for each."""
+    """Several values cannot be read; *faults* has an error for each."""
 
     def __init__(self, faults: list[typer.BadParameter]) -> None:
         super().__init__("; ".join(fault.format_message() for fault in faults), faults[0].ctx)
@@ -33,10 +33,10 @@ class UnreadableValues(typer.BadParameter):
 class Command(TyperCommand):
     """A command that reads all its values before it reports those that cannot be read.
 
-    One with many options has a short help beside the whole one: see `essential`.
+    A command with many options has a short help beside the full one: see `essential`.
     """
 
-    _help_all: Any = None  # made once: Typer compares parameters by identity
+    _help_all: Any = None  # created once: Typer compares parameters by identity
 
     @property
     def _essential(self) -> Sequence[str]:
@@ -44,7 +44,7 @@ class Command(TyperCommand):
         return options
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters, with those that show help."""
+        """Return the parameters, including those that show help."""
         *parameters, help_option = super().get_params(ctx)
         help_option.metavar = ""
         if self._help_all is None:
@@ -56,7 +56,7 @@ class Command(TyperCommand):
         return [*parameters, help_option, self._help_all]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help: the whole one if the command is small, or if that was asked for."""
+        """Write the help: the full one if the command is small, or if it was requested."""
         whole = not self._essential or HELP_ALL in ctx.meta
         command = self if whole else self._shortened(ctx)
         TyperCommand.format_help(command, ctx, formatter)
@@ -96,7 +96,7 @@ class Command(TyperCommand):
         for parameter in self.get_params(ctx):
             name, value = parameter.name, values.get(parameter.name or "")
             parts = [[part] for part in value] if isinstance(value, list) and value else [value]
-            for part in parts:  # each alone, so that one fault does not hide the next
+            for part in parts:  # one by one, so that one fault does not hide the next
                 try:
                     parameter.handle_parse_result(ctx, {**values, name: part}, [])
                 except typer.BadParameter as fault:
@@ -111,7 +111,7 @@ def _show_all(ctx: Any, _: object, value: bool) -> None:  # noqa: FBT001 - as Ty
 
 
 def with_all_faults(app: typer.Typer) -> typer.Typer:
-    """Let the commands of *app* and of its groups name all values that cannot be read."""
+    """Make the commands of *app* and of its groups report all values that cannot be read."""
     for command in app.registered_commands:
         command.cls = Command
     for group in app.registered_groups:

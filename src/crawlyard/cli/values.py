@@ -1,7 +1,7 @@
-"""What a user may write as a pair, a header, a line; durations, sizes and counts as well.
+"""Parsers of option values: pairs, headers, lines, durations, sizes and counts.
 
-Parsers raise `ValueError` with a sentence that names the expected and the given: the
-option or field that they are used for is put before it.
+Parsers raise `ValueError` with a sentence about the expected and the actual value; the
+caller puts the option or field before it.
 """
 
 import re
@@ -44,17 +44,17 @@ V = TypeVar("V", int, float, str)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade"})
-"""Headers that the client itself must write: another value would break or smuggle requests."""
+"""Headers that the client itself must write: other values would break or smuggle requests."""
 
 MAX_PORT = 65_535  # 16 bits, RFC 9293 section 3.1
 _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
 def run_count(word: str) -> int:
-    """Return how many runs: one or more.
+    """Return a number of runs: one or more.
 
     Raises:
-        ValueError: it is none such.
+        ValueError: it is not.
     """
     number = count(word)
     if not number:
@@ -63,10 +63,10 @@ def run_count(word: str) -> int:
 
 
 def chunk_size(word: str) -> int:
-    """Return how many words a chunk has at most: from 50 to 100,000.
+    """Return the maximum words of a chunk: from 50 to 100,000.
 
     Raises:
-        ValueError: it is none such.
+        ValueError: it is not in the range.
     """
     number = count(word)
     if not 50 <= number <= 100_000:
@@ -75,10 +75,10 @@ def chunk_size(word: str) -> int:
 
 
 def queue_limit(word: str) -> int:
-    """Return how much of the queue is listed: from 1 to 200.
+    """Return the maximum length of a queue list: from 1 to 200.
 
     Raises:
-        ValueError: it is none such.
+        ValueError: it is not in the range.
     """
     number = count(word)
     if not 1 <= number <= LARGEST_PART:
@@ -87,26 +87,26 @@ def queue_limit(word: str) -> int:
 
 
 class Pair(NamedTuple):
-    """A name and what belongs to it."""
+    """A name and its value."""
 
     name: str
     value: str
 
 
 NONE = "none"
-"""The word that takes away what a template asks for, or a job has."""
+"""Word that removes a value of a template or a job."""
 
 NO_PAIR = Pair(NONE, "")
 
 
 class Ceiling(Struct, frozen=True):
-    """A value that was asked for, such as a limit; ``None``: that there is none."""
+    """An optional limit; ``None``: no limit."""
 
     value: float | str | None
 
 
 def ceiling(parser: Callable[[str], V]) -> Callable[[str], Ceiling]:
-    """Return what reads a value by *parser*, or "none"."""
+    """Return a reader that accepts what *parser* does, or "none"."""
 
     def read(text: str) -> Ceiling:
         if text.strip().lower() == NONE:
@@ -117,7 +117,7 @@ def ceiling(parser: Callable[[str], V]) -> Callable[[str], Ceiling]:
 
 
 def _read(parser: Callable[[str], V], text: str, word: str) -> V:
-    """Return what *parser* reads; where it cannot, its error names the *word* that does as well."""
+    """Return the result of *parser*; its error also mentions the accepted *word*."""
     try:
         return parser(text)
     except ValueError as error:
@@ -125,12 +125,12 @@ def _read(parser: Callable[[str], V], text: str, word: str) -> V:
 
 
 def or_none(parser: Callable[[str], Pair]) -> Callable[[str], Pair]:
-    """Return what reads a pair by *parser*, or "none" as `NO_PAIR`."""
+    """Return a reader of pairs that accepts what *parser* does, or "none" as `NO_PAIR`."""
     return lambda text: NO_PAIR if text.strip().lower() == NONE else parser(text)
 
 
 def none_or(parser: Callable[[str], object]) -> Callable[[str], object]:
-    """Return what reads a value by *parser*, or "none" as `NONE`."""
+    """Return a reader that accepts what *parser* does, or "none" as `NONE`."""
     return lambda text: NONE if text.strip().lower() == NONE else parser(text)
 
 
@@ -158,14 +158,14 @@ def header(text: str) -> Pair:
     if not _HEADER_VALUE.fullmatch(value):
         raise ValueError(f"expected a value of one line without control characters, got {value!r}")
     if name.lower() in _OURS:
-        raise ValueError(f"{name} is written by the crawler itself and cannot be set")
+        raise ValueError(f"{name} is set by the crawler and cannot be changed")
     if name.lower() == "user-agent":
-        raise ValueError("set the user agent by --user-agent: robots.txt is asked for it too")
+        raise ValueError("use --user-agent instead: robots.txt depends on it")
     return Pair(name, value)
 
 
 def port(text: str) -> int:
-    """Return the port that *text* names; 0 stands for any free one."""
+    """Return the port in *text*; 0 stands for any free port."""
     word = text.strip()
     if not re.fullmatch("[0-9]{1,5}", word) or int(word) > MAX_PORT:
         raise ValueError(f"expected a port from 0 to {MAX_PORT}, got {text!r}")
@@ -173,26 +173,26 @@ def port(text: str) -> int:
 
 
 def span_s(text: str) -> float:
-    """Return the seconds that a duration in words means."""
+    """Return a duration in seconds."""
     return duration(text).total_seconds()
 
 
 def retention(text: str) -> float:
-    """Return the seconds that *text* means, `FOREVER_S` for ``forever``."""
+    """Return a retention in seconds, `FOREVER_S` for ``forever``."""
     if text.strip().lower() == ENDLESS:
         return FOREVER_S
     return _read(span_s, text, ENDLESS)
 
 
 def line(text: str) -> str:
-    """Return *text* if it is one line without control characters and not empty."""
+    """Return *text* if it is one nonempty line without control characters."""
     if not text.strip() or not _HEADER_VALUE.fullmatch(text):
         raise ValueError(f"expected one line of text, got {text!r}")
     return text.strip()
 
 
 def spread(text: str) -> SpreadOver:
-    """Return over how many workers a job is to be spread.
+    """Return the number of workers to spread a job over.
 
     Raises:
         ValueError: it is neither a number nor ``auto``.

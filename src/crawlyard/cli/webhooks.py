@@ -50,9 +50,9 @@ app = group(
 )
 
 _SECRET = "CRAWLYARD_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
-_WHICHEVER = "-"  # in place of a webhook's id: the delivery says which
+_WHICHEVER = "-"  # in place of a webhook id: the delivery determines it
 
-_ID = "An id, or its unique beginning or end"
+_ID = "An id, or its unique start or end"
 Id = Annotated[str, argument("ID", f"{_ID}.", an_id)]
 Ids = Annotated[
     list[str],
@@ -61,23 +61,23 @@ Ids = Annotated[
 ]
 DeliveryIds = Annotated[
     list[str],
-    argument("ID", "Ids of deliveries, or '-' to read them from stdin.", an_id),
+    argument("ID", "Delivery ids, or '-' to read them from stdin.", an_id),
     Together(read_ids),
 ]
-Url = Annotated[str, argument("URL", "Where to post messages.")]
-NewUrl = Annotated[str | None, option(values.line, "--url", "URL", "Where to post messages.")]
+Url = Annotated[str, argument("URL", "URL that receives the messages.")]
+NewUrl = Annotated[str | None, option(values.line, "--url", "URL", "New URL.")]
 Events = Annotated[
     list[str] | None,
-    option(values.line, "--event", "NAME", "What to hear of, such as 'job.*'. Repeatable."),
+    option(values.line, "--event", "NAME", "Events to send, such as 'job.*'. Repeatable."),
 ]
-Description = Annotated[str | None, option(str, "--description", "TEXT", "What it is for.")]
+Description = Annotated[str | None, option(str, "--description", "TEXT", "Purpose.")]
 Allowed = Annotated[
     list[str] | None,
     option(
         values.line,
         "--allow-address",
         "ADDR",
-        "Open an address that is not public: HOST, IP or CIDR, with :PORT or not. Repeatable.",
+        "Allow a private address: HOST, IP or CIDR, optionally with :PORT. Repeatable.",
     ),
 ]
 NewAllowed = Annotated[
@@ -86,12 +86,12 @@ NewAllowed = Annotated[
         values.ceiling(values.line),
         "--allow-address",
         "ADDR",
-        "Open an address that is not public, in place of those before; none opens none. "
-        "Repeatable.",
+        "Allow a private address, in place of the previous ones; 'none' allows none. Repeatable.",
     ),
 ]
 OfSchedule = Annotated[
-    str | None, option(values.line, "--schedule", "NAME", "Only what concerns this schedule.")
+    str | None,
+    option(values.line, "--schedule", "NAME", "Only events of this schedule and its jobs."),
 ]
 NewOfSchedule = Annotated[
     object,
@@ -99,29 +99,29 @@ NewOfSchedule = Annotated[
         values.ceiling(values.line),
         "--schedule",
         "NAME",
-        "Only what concerns it; none: everything.",
+        "Only events of this schedule; 'none': all events.",
     ),
 ]
-OfJob = Annotated[str, option(str, "--job", "ID", "Those of this job; else those of none.")]
+OfJob = Annotated[str, option(str, "--job", "ID", "Webhooks of this job; default: of no job.")]
 OfState = Annotated[DeliveryState | None, choice("--state", of=DeliveryState, text="Only these")]
 SecretFile = Annotated[
     Path | None,
-    option(Path, "--secret-file", "FILE", f"A file with the secret in it; else {_SECRET}."),
+    option(Path, "--secret-file", "FILE", f"File with the secret; default {_SECRET}."),
 ]
-MessageId = Annotated[str, option(str, "--id", "TEXT", "The header webhook-id.")]
-Timestamp = Annotated[str, option(str, "--timestamp", "TEXT", "The header webhook-timestamp.")]
-Signature = Annotated[str, option(str, "--signature", "TEXT", "The header webhook-signature.")]
+MessageId = Annotated[str, option(str, "--id", "TEXT", "The webhook-id header.")]
+Timestamp = Annotated[str, option(str, "--timestamp", "TEXT", "The webhook-timestamp header.")]
+Signature = Annotated[str, option(str, "--signature", "TEXT", "The webhook-signature header.")]
 
 
 def state(webhook: "WebhookOut") -> str:
-    """Return whether a webhook is on, and whether it works."""
+    """Return the state of a webhook: on, off or failing."""
     if not webhook.active:
         return "off"
     return "on" if webhook.failing_since is None else "failing"
 
 
 def webhooks_view(now: datetime) -> "View[WebhookOut]":
-    """Return the view of webhooks at *now*."""
+    """Return the view of webhooks, with times relative to *now*."""
     return View(
         key=lambda webhook: webhook.id,
         table=("STATE", "ID", "URL", "EVENTS", "OWNER", "AGE", "DESCRIPTION"),
@@ -154,7 +154,7 @@ def webhooks_view(now: datetime) -> "View[WebhookOut]":
 
 
 def deliveries_view(now: datetime) -> "View[DeliveryOut]":
-    """Return the view of deliveries at *now*."""
+    """Return the view of deliveries, with times relative to *now*."""
     return View(
         key=lambda delivery: delivery.id,
         columns=(
@@ -185,17 +185,19 @@ def _said(delivery: "DeliveryOut") -> str:
 
 
 async def _webhook(session: "Session", word: str) -> "WebhookOut":
-    """Return the webhook that *word* means: a whole id, or the unique beginning or end of one.
+    """Return the webhook that *word* means: an id, or its unique start or end.
 
     Raises:
-        NotFound: no webhook is meant.
-        Invalid: more than one webhook is meant.
+        NotFound: no webhook matches.
+        Invalid: more than one webhook matches.
     """
     webhooks = (await session.surface.webhooks.list(id=word.lower(), limit=2)).items
     if not webhooks:
-        raise NotFound(f"there is no webhook {word}")
+        raise NotFound(f"no such webhook: {word}")
     if len(webhooks) > 1:
-        raise Invalid("id", f"more than one webhook begins or ends with {word!r}; give more of it")
+        raise Invalid(
+            "id", f"more than one webhook starts or ends with {word!r}; use a longer part"
+        )
     return webhooks[0]
 
 
@@ -242,7 +244,7 @@ async def create(
     schedule: OfSchedule = None,
     idempotency_key: IdempotencyKey = None,
 ) -> None:
-    """Add a webhook, and show its secret this once.
+    """Create a webhook, and show its secret once.
 
     crawlyard webhooks create https://hooks.example.org/crawls --event job.completed
     crawlyard webhooks create https://hooks.example.org/in --event run.changed --schedule nightly
@@ -256,7 +258,7 @@ async def create(
         schedule=schedule,
         idempotency_key=idempotency_key,
     )
-    session.tell("keep the secret: it is not shown again")
+    session.tell("store the secret: it is not shown again")
     session.tell(f"  try it: {session.hint(f'webhooks test {webhook.id}')}")
     await _show(session, webhook)
 
@@ -271,7 +273,7 @@ def edit(
     allow_addresses: NewAllowed = None,
     schedule: NewOfSchedule = None,
 ) -> None:
-    """Change a webhook; a list that is given replaces the one before.
+    """Change a webhook; a list replaces the previous one.
 
     crawlyard webhooks edit 7f3a91c2 --event 'job.*' --event schedule.paused
     crawlyard webhooks edit 7f3a91c2 --url https://new.example.org/ --allow-address none
@@ -281,15 +283,15 @@ def edit(
 @app.command()
 @action()
 async def test(session: "Session", webhook: Id, *, idempotency_key: IdempotencyKey = None) -> None:  # noqa: PT028 - a command
-    """Send a test event to a webhook, whatever it wants to hear of.
+    """Send a test event to a webhook, regardless of its event filter.
 
     crawlyard webhooks test 7f3a91c2
     """
     webhook_id = await _id_of(session, webhook)
     tested = await session.surface.webhooks.test(webhook_id, idempotency_key=idempotency_key)
-    await _tell(session, "a test is on its way to", tested)
+    await _tell(session, "test event queued for", tested)
     session.tell(session.by_worker("  a worker delivers it"))
-    session.tell(f"  what came of it: {session.hint(f'webhooks deliveries {tested.id}')}")
+    session.tell(f"  see the result: {session.hint(f'webhooks deliveries {tested.id}')}")
 
 
 @app.command()
@@ -306,7 +308,7 @@ async def deliveries(
     endpoint = session.surface.webhooks.deliveries
     records = every(endpoint, webhook_id, state=state, limit=session.most(limit))
     count = await session.listed(records, deliveries_view(session.clock.now()))
-    none = "no delivery is like that" if state else "nothing was to be delivered yet"
+    none = "no matching deliveries" if state else "no deliveries yet"
     session.tell_rest(count, limit, none, "newest")
 
 
@@ -315,7 +317,7 @@ async def deliveries(
 async def replay(
     session: "Session", delivery: DeliveryIds, *, idempotency_key: IdempotencyKey = None
 ) -> None:
-    """Deliver messages once more, under the same ids.
+    """Deliver messages again, with the same ids.
 
     crawlyard webhooks replay msg_6d1c4f0f3c1f4c0d9a55f7a0c2f3b1aa
     """
@@ -333,19 +335,19 @@ async def replay(
 @app.command()
 @action()
 async def rotate(session: "Session", webhook: Id) -> None:
-    """Make a new secret, and show it this once; the old one signs for a day more.
+    """Create a new secret and show it once; the old one stays valid for a day.
 
     crawlyard webhooks rotate 7f3a91c2
     crawlyard webhooks rotate 7f3a91c2 --json
     """
     rotated = await session.surface.webhooks.rotate(await _id_of(session, webhook))
-    session.tell("keep the secret: it is not shown again; the old one signs for a day more")
+    session.tell("store the secret: it is not shown again; the old one stays valid for a day")
     await _show(session, rotated)
 
 
 @plain.change("on")
 def enable(webhook: Ids) -> None:
-    """Switch webhooks on; they are sent what happens from now on.
+    """Enable webhooks; they receive events from now on.
 
     crawlyard webhooks enable 7f3a91c2
     """
@@ -353,7 +355,7 @@ def enable(webhook: Ids) -> None:
 
 @plain.change("off")
 def disable(webhook: Ids) -> None:
-    """Switch webhooks off; deliveries that wait are given up.
+    """Disable webhooks; pending deliveries are discarded.
 
     crawlyard webhooks disable 7f3a91c2
     """
@@ -362,14 +364,14 @@ def disable(webhook: Ids) -> None:
 @app.command()
 @action(basics=Basics)
 async def delete(session: "Session", webhook: Ids, *, yes: Yes = False) -> int:
-    """Delete webhooks with their deliveries, also those that wait.
+    """Delete webhooks and their deliveries, including pending ones.
 
     crawlyard webhooks delete 7f3a91c2
     crawlyard webhooks list -q | crawlyard webhooks delete --yes -
     """
     webhooks = [await _webhook(session, word) for word in webhook]
     about = [f"{each.id}  {state(each)}  {each.url}" for each in webhooks]
-    if not session.agreed_to_delete("webhooks", about, "what waits", yes=yes):
+    if not session.agreed_to_delete("webhooks", about, "their pending deliveries", yes=yes):
         return DECLINED
     for each in webhooks:
         await session.surface.webhooks.delete(each.id)
@@ -378,7 +380,7 @@ async def delete(session: "Session", webhook: Ids, *, yes: Yes = False) -> int:
 
 
 async def _tell(session: "Session", done: str, changed: "WebhookOut") -> None:
-    """Say what was done, and write the webhook if that was asked for."""
+    """Report a change, and write the webhook if requested."""
     session.tell(f"{done}: {changed.id}")
     if session.common.asked:
         await _show(session, changed)
@@ -392,12 +394,12 @@ async def _show(session: "Session", webhook: "WebhookOut") -> None:
 def verify(
     *, secret_file: SecretFile = None, id_: MessageId, timestamp: Timestamp, signature: Signature
 ) -> None:
-    """Check the signature of a message, whose body is on stdin; ask nobody.
+    """Verify the signature of a message, whose body is on stdin, offline.
 
     crawlyard webhooks verify --secret-file hook.secret --id msg_1 --timestamp 1767323045 \
 --signature 'v1,Kz…=' < body.json
 
-    Exits with 0 if it is right and its timestamp within five minutes of now, else with 1.
+    Exits with 0 if it is valid and its timestamp within five minutes of now, else with 1.
     """
     headers = {
         "webhook-id": id_,
@@ -410,7 +412,7 @@ def verify(
 
 
 def _secret(file: Path | None) -> str:
-    """Return the secret: never a flag, which other users of a machine can read."""
+    """Return the secret; there is no option for it, as other users can see command lines."""
     if file is None:
         secret = os.environ.get(_SECRET, "")
     else:
@@ -419,5 +421,5 @@ def _secret(file: Path | None) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise Invalid("--secret-file", f"cannot read {file}: {error}") from error
     if not secret.strip():
-        raise Invalid("--secret-file", f"expected a file with the secret in it, or {_SECRET}")
+        raise Invalid("--secret-file", f"expected a file with the secret, or {_SECRET}")
     return secret.strip()

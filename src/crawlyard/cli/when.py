@@ -1,4 +1,4 @@
-"""An instant as a user says it: how long ago, or by date and time."""
+"""Instants as typed by users: an age, or a date and time."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
@@ -10,12 +10,12 @@ from crawlyard.errors import Invalid
 
 
 def instant_of(option: str, text: str, zone: tzinfo | None = None) -> datetime:
-    """Return the instant that ``2027-03-27`` or ``2027-03-27T08:00`` is, in UTC.
+    """Return the instant in text such as ``2027-03-27`` or ``2027-03-27T08:00``, in UTC.
 
-    Without an offset, it is one of *zone*; ``None``: of the machine.
+    Without an offset, it is in *zone*; ``None``: the zone of the machine.
 
     Raises:
-        Invalid: of *option*; it is none, or out of the years that zones can write.
+        Invalid: the value of *option* is not an instant, or out of the range of time zones.
     """
     try:
         read = datetime.fromisoformat(text.strip())
@@ -29,16 +29,16 @@ def instant_of(option: str, text: str, zone: tzinfo | None = None) -> datetime:
 
 
 class When(Struct, frozen=True, kw_only=True):
-    """An instant, or a distance from now."""
+    """An instant, or an age."""
 
     at: datetime | None = None
     ago: timedelta = timedelta(0)
 
     @staticmethod
     def of(text: str) -> "When":
-        """Return what ``90s``, ``2h``, ``7d`` or ``2026-11-24T16:30`` means.
+        """Return the instant or age in text such as ``90s``, ``7d`` or ``2026-11-24T16:30``.
 
-        Without an offset, local time is meant.
+        Without an offset, it is in local time.
 
         Raises:
             ValueError: it is neither.
@@ -49,10 +49,10 @@ class When(Struct, frozen=True, kw_only=True):
             try:
                 return When(at=instant_of("instant", text))
             except Invalid:
-                expected = "expected how long ago, such as 90s, 2h or 7d, or an instant"
+                expected = "expected an age such as 90s, 2h or 7d, or an instant"
                 message = f"{expected} such as 2026-11-24T16:30, got {text!r}"
                 raise ValueError(message) from error
 
     def instant(self, now: datetime) -> datetime:
-        """Return the instant that it is at *now*."""
+        """Return the instant, relative to *now*."""
         return now - self.ago if self.at is None else self.at

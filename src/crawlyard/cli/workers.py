@@ -24,17 +24,17 @@ app = group(
 
 Worker = Annotated[
     str,
-    argument("ID", "A worker's id, or its beginning or end.", an_id),
+    argument("ID", "Worker id, or its start or end.", an_id),
 ]
 Workers = Annotated[
     list[str],
-    argument("ID", "Ids, their beginnings or ends, or '-' to read them from stdin.", an_id),
+    argument("ID", "Worker ids, their starts or ends, or '-' to read them from stdin.", an_id),
     Together(read_ids),
 ]
 
 
 def workers_view(now: datetime) -> "View[WorkerOut]":
-    """Return how workers are listed."""
+    """Return the view of workers."""
     return View(
         key=lambda worker: worker.id,
         more=lambda worker: fields_of(worker, without={"alive", "quiet", "stopping"}),
@@ -66,15 +66,15 @@ def workers_view(now: datetime) -> "View[WorkerOut]":
 
 
 async def _find(session: "Session", word: str) -> str:
-    """Return the id of the worker that *word* means: a whole id, its beginning or its end."""
+    """Return the id of the worker that *word* means: an id, its start or its end."""
     ids = [worker.id for worker in (await session.surface.workers.list()).items]
     if word in ids:
         return word
     matches = [id_ for id_ in ids if id_.startswith(word) or id_.endswith(word)]
     if not matches:
-        raise NotFound(f"there is no worker {word}")
+        raise NotFound(f"no such worker: {word}")
     if len(matches) > 1:
-        raise Invalid("worker", f"{word!r} may be {' or '.join(matches[:3])}")
+        raise Invalid("worker", f"{word!r} matches {' and '.join(matches[:3])}")
     return matches[0]
 
 
@@ -84,7 +84,7 @@ plain = PlainCommands(app=app, noun="workers", view=workers_view, find=_find)
 @app.command("list")
 @action(empty=True)
 async def list_(session: "Session") -> None:
-    """List workers, and those that have been gone for less than a day.
+    """List workers, including those gone for less than a day.
 
     crawlyard workers list
     crawlyard workers list --json
@@ -92,12 +92,12 @@ async def list_(session: "Session") -> None:
     workers = (await session.surface.workers.list()).items
     await session.listed(workers, workers_view(session.clock.now()))
     if not workers:
-        session.tell(session.by_worker("no worker has been here lately"))
+        session.tell(session.by_worker("no recent workers"))
 
 
 @plain.show()
 def show(worker: Worker) -> None:
-    """Show everything about a worker.
+    """Show a worker in detail.
 
     crawlyard workers show ID
     crawlyard workers show ID --json
@@ -106,7 +106,7 @@ def show(worker: Worker) -> None:
 
 @plain.change("quiet")
 def quiet(worker: Workers) -> None:
-    """Drain workers: they claim no more jobs, and continue those that they have.
+    """Drain workers: they claim no more jobs, and finish their current ones.
 
     crawlyard workers quiet ID
     crawlyard workers list -q | crawlyard workers quiet -
@@ -127,14 +127,14 @@ def stop(worker: Workers) -> None:
 
     crawlyard workers stop ID
 
-    As SIGTERM would: requests in flight get some seconds. What starts workers where they run
-    (systemd, a container's restart policy) may start another one.
+    Like SIGTERM: requests in flight get some seconds. A service manager
+    (systemd, a container's restart policy) may start a new worker.
     """
 
 
 @plain.change("forgotten", basics=Basics)
 def forget(worker: Workers) -> None:
-    """Forget workers that are gone.
+    """Remove workers that are gone from the list.
 
     crawlyard workers forget ID
     """

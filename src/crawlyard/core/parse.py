@@ -157,7 +157,7 @@ def suggestion(name: object, names: Iterable[str], prefix: str = "") -> str:
 def unknown(path: str, name: str, names: Sequence[str], kind: str, prefix: str = "") -> Invalid:
     """Return the error about *name* at *path*, with a suggestion from *names*."""
     hint = suggestion(name, names, prefix) or f"; there are {', '.join(names) or 'none'}"
-    return Invalid(path, f"unknown {kind}{hint}")
+    return Invalid(path, f"there is no such {kind}{hint}")
 
 
 def none_of(value: object, choices: Iterable[str]) -> str:

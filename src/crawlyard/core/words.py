@@ -122,7 +122,7 @@ OUTCOMES: Mapping[str, str] = {
 
 TICK_REASONS: Mapping[str, str] = {
     TickReason.ON_TIME: "on time",
-    TickReason.BY_USER: "requested by a user",
+    TickReason.BY_USER: "requested",
     TickReason.LATE: "late",
     TickReason.BACKFILL: "backfill",
     TickReason.OVERLAP: "another job was active",

@@ -36,7 +36,7 @@ Note = Annotated[str, Meta(max_length=MAX_NOTE)]
 
 
 class HostChanges(TypedDict, total=False):
-    """What a rule says from now on; ``None`` removes a value."""
+    """New values of a rule; ``None`` removes a value."""
 
     delay_s: Annotated[
         Annotated[float, Meta(ge=0, le=LONGEST_DELAY_S)] | None,
@@ -50,41 +50,41 @@ class HostChanges(TypedDict, total=False):
 
 
 class Hosts(Noun):
-    """Shows hosts, and for admins sets their rules; users see the hosts of their own jobs.
+    """Shows hosts, and lets admins set their rules; users see the hosts of their own jobs.
 
-    A host is named as in a URL, in any spelling. With *version*, only a rule of that version is
-    changed (0: where there is none): else `Stale` is raised and nothing is written. Setting what
-    a rule already says changes nothing and writes no event.
+    A host is named as in a URL, in any spelling. With *version*, the change is made only if that
+    version of the rule is current (0: no rule exists); otherwise `Stale` is raised. Setting the
+    values that a rule has already changes nothing and writes no event.
     """
 
     @endpoint("GET /hosts", READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[HostOut]:
         """List the hosts that are being crawled or have a rule, by name; users see their own."""
         after = cursor or ""
-        loads = {one.host: one for one in await self._loads() if one.host > after}
+        loads = {load.host: load for load in await self._loads() if load.host > after}
         if self._actor.role is Role.ADMIN:
-            found = await self._services.store.host_rules.find(after, limit + 1)
-            rules: dict[str, HostRule | None] = {rule.host: rule for rule in found}
+            rows = await self._services.store.host_rules.find(after, limit + 1)
+            rules: dict[str, HostRule | None] = {rule.host: rule for rule in rows}
             names = sorted(loads.keys() | rules.keys())[: limit + 1]
         else:
             names = sorted(loads)[: limit + 1]
             rules = {name: await self._rule(name) for name in names}
-        shown = [_ruled(loads.get(name), name, rules.get(name)) for name in names]
-        return sliced(shown, limit, lambda one: one, lambda one: one.host)
+        hosts = [_ruled(loads.get(name), name, rules.get(name)) for name in names]
+        return sliced(hosts, limit, lambda host: host, lambda host: host.host)
 
     @endpoint("GET /jobs/{job_id}/hosts", READ, noun="hosts")
     async def of_job(self, job_id: str, *, limit: Limit = 10) -> Slice[HostOut]:
         """List the hosts that a job is crawling, with their pace, the longest queue first."""
         job = (await lookup.find_job(self._services.store, self._actor, job_id)).job
-        asked = await self._services.watching.hosts(self._actor, job.id)
-        asked.sort(key=lambda one: (-one.waiting, one.host))
-        shown = [_ruled(one, one.host, await self._rule(one.host)) for one in asked[:limit]]
-        return Slice(items=shown, has_more=len(asked) > limit, total=len(asked))
+        hosts = await self._services.watching.hosts(self._actor, job.id)
+        hosts.sort(key=lambda host: (-host.waiting, host.host))
+        ruled = [_ruled(host, host.host, await self._rule(host.host)) for host in hosts[:limit]]
+        return Slice(items=ruled, has_more=len(hosts) > limit, total=len(hosts))
 
     @endpoint("GET /hosts/{host}", READ, "live")
     async def get(self, host: str) -> HostOut:
         """Return the load on one host, and its rule; the ETag is the rule's."""
-        return await self._shown(urls.host_named(host))
+        return await self._host_out(urls.host_named(host))
 
     @endpoint(
         "PATCH /hosts/{host}",
@@ -94,12 +94,12 @@ class Hosts(Noun):
     async def set(
         self, host: str, *, version: IfMatch = None, **changes: Unpack[HostChanges]
     ) -> HostOut:
-        """Limit the requests of all jobs together to a host; a job may be gentler still."""
-        said = {
+        """Limit the combined requests of all jobs to a host; a job's settings may be stricter."""
+        values = {
             name: "" if (name, value) == ("note", None) else value
             for name, value in changes.items()
         }
-        return await self._change(host, said, EventName.HOST_UPDATED, version)
+        return await self._change(host, values, EventName.HOST_UPDATED, version)
 
     @endpoint(
         "POST /hosts/{host}/pause", WRITE, example={"note": "Down for maintenance until Friday"}
@@ -148,7 +148,7 @@ class Hosts(Noun):
 
     @endpoint("GET /hosts/{host}/deletion", WRITE)
     async def deletable(self, host: str, *, version: IfMatch = None) -> HostRuleOut:
-        """Return the rule that deleting it would delete, or refuse as that would be."""
+        """Check that the rule can be deleted, and return it."""
         return HostRuleOut.filled(await self._guarded(host, version))
 
     async def _guarded(self, host: str, version: Version) -> HostRule:
@@ -168,22 +168,22 @@ class Hosts(Noun):
             old = await self._rule(name) or HostRule(host=name, version=0, updated_at=now)
             check_version(f"the rule of host {name}", old.version, version)
             if all(getattr(old, field) == value for field, value in changes.items()):
-                return await self._shown(name)
+                return await self._host_out(name)
             new = replace(
                 old, **changes, actor=self._actor.id, updated_at=now, version=old.version + 1
             )
             with suppress(Conflict):
                 await self._services.store.host_rules.put(new, host_event(event, new))
-                load = next((one for one in await self._loads() if one.host == name), None)
+                load = next((host for host in await self._loads() if host.host == name), None)
                 return _ruled(load, name, new)
         raise _keeps_changing(name)
 
-    async def _shown(self, name: str) -> HostOut:
-        load = next((one for one in await self._loads() if one.host == name), None)
-        seen = load is not None or self._actor.role is Role.ADMIN
-        rule = await self._rule(name) if seen else None
+    async def _host_out(self, name: str) -> HostOut:
+        load = next((host for host in await self._loads() if host.host == name), None)
+        visible = load is not None or self._actor.role is Role.ADMIN
+        rule = await self._rule(name) if visible else None
         if load is None and rule is None:
-            raise NotFound(f"host {name} is not asked now, and nothing is said of it")
+            raise NotFound(f"host {name} is not being crawled and has no rule")
         return _ruled(load, name, rule)
 
     async def _loads(self) -> Sequence[HostOut]:

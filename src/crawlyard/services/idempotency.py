@@ -1,4 +1,4 @@
-"""Idempotency keys: a call that is repeated with its key gets the reply of the first."""
+"""Idempotency keys: a repeated call gets the reply of the first call with its key."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

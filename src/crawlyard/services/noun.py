@@ -1,4 +1,4 @@
-"""Base of the nouns of the surface, and what they share."""
+"""Base class of the nouns of the surface, and shared helpers."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ class Noun:
 def expanded_by(
     expand: Words, needs: Mapping[str, Permit], permits: frozenset[Permit]
 ) -> frozenset[str]:
-    """Return what to add to an answer; *needs* has all that can be added, and the permit for each.
+    """Return the fields to expand; *needs* has all possible fields, and the permit for each.
 
     Raises:
         Invalid: *expand* names something else.

@@ -1,4 +1,4 @@
-"""Changes that read, decide and write: one that loses a race is tried again on a fresh read."""
+"""Retries of read-modify-write changes that lose a race."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

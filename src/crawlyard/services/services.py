@@ -1,4 +1,4 @@
-"""The services of one instance, each made when it is first needed."""
+"""The services of one instance, each created when first needed."""
 
 from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """What an instance can do. Each service takes the actor; `surface` gives those of one actor."""
+    """The services of an instance. Each takes the actor; `surface` has those of one actor."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Services:
         self.measures = measures  # by the workers of this process
         self._dispatcher = dispatcher
         self.worker_context = worker_context
-        self.run_job = run_job  # by a worker of this process, until the job stands still
+        self.run_job = run_job  # by a worker of this process, until the job stops
         self.policy = Policy(store)
         self.submitter = Submitter(
             store, dispatcher, clock, self.policy, proxies=proxy_guard(settings.allow_proxies)
@@ -69,7 +69,7 @@ class Services:
 
     @cached_property
     def keeping(self) -> "janitor.JanitorOptions":
-        """Return how long what is kept."""
+        """Retention periods from the settings of the process."""
         return janitor.JanitorOptions(
             paused_ttl=self.settings.paused_ttl,
             retention=self.settings.retention,
@@ -81,7 +81,7 @@ class Services:
 
     @cached_property
     def janitor(self) -> "janitor.Janitor":
-        """Return what clears up."""
+        """The janitor, which deletes expired data."""
         return janitor.Janitor(self.store, self.clock, self.keeping)
 
     @cached_property
@@ -102,66 +102,66 @@ class Services:
 
     @cached_property
     def operations(self) -> "operations.Operations":
-        """Return work in the background."""
+        """Operations that run in the background."""
         workers = bulk.workers_of(self.writer, self.ticker)
         return operations.Operations(self.store, self.clock, workers)
 
     async def seal(self) -> "sealing.Seal":
-        """Return what seals the secrets of sites."""
+        """Return the seal for the secrets of sites."""
         return await cookies.Sealer(self.store, self.settings.secret_key).seal()
 
     @cached_property
     def access(self) -> "credentials.Credentials":
-        """Return tokens and sessions."""
+        """Tokens, sign-in links and sessions of users."""
         return credentials.Credentials(self.store, self.clock)
 
     @cached_property
     def configs(self) -> "effective_config.Configs":
-        """Return the settings of jobs in force."""
+        """The effective settings of jobs, with their sources."""
         return effective_config.Configs(self.store, self.policy)
 
     @cached_property
     def bulk(self) -> "bulk.Bulk":
-        """Return what acts on many jobs."""
+        """Bulk actions on jobs."""
         return bulk.Bulk(self.writer, self.operations)
 
     @cached_property
     def preview(self) -> "preview.Preview":
-        """Return what tries a spec before there is a job."""
+        """Previews of specs before a job is submitted."""
         return preview.Preview(self.store, self.submitter, self.policy, self.worker_context())
 
     @cached_property
     def checking(self) -> "checking.Checking":
-        """Return what checks the links of jobs."""
+        """Link checks of jobs."""
         return checking.Checking(self.store, self.clock)
 
     @cached_property
     def archive(self) -> "page_search.Archive":
-        """Return the pages of all jobs."""
+        """Search over the pages of all jobs."""
         return page_search.Archive(self.store, self.clock, indexed=self.settings.search_index)
 
     @cached_property
     def indexer(self) -> "indexer.Indexer":
-        """Return what fills the index of words."""
+        """The indexer, which fills the search index."""
         return indexer.Indexer(self.store, self.clock)
 
     @cached_property
     def changes(self) -> "changes.Changes":
-        """Return what compares runs."""
+        """Comparisons between runs."""
         return changes.Changes(self.store, self.clock)
 
     @cached_property
     def watching(self) -> "status.Watching":
-        """Return what workers report."""
+        """Live status of workers and hosts, from the workers' reports."""
         return status.Watching(self.store, self.clock)
 
     @cached_property
     def overview(self) -> "overview.Overview":
-        """Return what needs attention."""
+        """The overview of problems that need attention."""
         room = partial(disk.room, self.settings)
         return overview.Overview(self.store, self.clock, self.watching, room)
 
     @cached_property
     def intake(self) -> "files.FileIntake":
-        """Return the reader of files of templates and schedules."""
+        """The reader of template and schedule files."""
         return files.FileIntake()

@@ -29,16 +29,16 @@ MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)
 SHORTEST_STEP = timedelta(minutes=1)
 MOST_HOSTS = 10
-"""The most failing hosts in a response."""
+"""Maximum number of failing hosts in a response."""
 
 MOST_FAILURES = 20_000
-"""The most failures counted to find them, latest first: about 0.1 s."""
+"""Maximum number of failures counted to find them, latest first: about 0.1 s."""
 
 MOST_RUNS = 500
-"""The most runs in a response, latest first."""
+"""Maximum number of runs in a response, latest first."""
 
 MOST_COURSES = 300
-"""The most jobs whose courses are added up."""
+"""Maximum number of jobs whose courses are summed."""
 
 DEFAULT_SPAN = timedelta(days=1)
 HOURLY = timedelta(days=30)
@@ -55,7 +55,7 @@ Step = Annotated[
 
 
 class Stats(Noun):
-    """Counts jobs, pages and bytes: all for an admin, those of their own jobs for other users."""
+    """Counts jobs, pages and bytes: of all jobs for an admin, of their own for other users."""
 
     @endpoint("GET /stats", Permit.JOBS_READ)
     async def get(
@@ -110,9 +110,9 @@ class Stats(Noun):
         since: Since = None,
         until: Until = None,
     ) -> RunsOut:
-        """Tell which jobs ran in a range, from when to when, and how they ended.
+        """List the jobs that ran in a range, with their start, end and outcome.
 
-        Of what is yours, an admin of all: at most 500 jobs, or not `whole`.
+        Covers your jobs, for an admin all jobs; `whole` is false if there are more than 500.
 
         Raises:
             Invalid: the range is empty or too long.
@@ -131,10 +131,10 @@ class Stats(Noun):
         until: Until = None,
         step_s: Step = None,
     ) -> PaceOut:
-        """Tell how many pages were fetched in each step, and how fast they were answered.
+        """Count the pages fetched in each step, with their response times.
 
-        Added up from the courses of jobs (`GET /jobs/{job_id}/metrics`): of yours, for an admin of
-        all; at most those of 300 jobs, or not `whole`.
+        Summed over the metrics of jobs (`GET /jobs/{job_id}/metrics`): of yours, for an admin of
+        all; `whole` is false if there are more than 300.
 
         Raises:
             Invalid: the range is empty or too long, or has too many steps.

@@ -1,4 +1,4 @@
-"""What one user can do, the same near and far: `crawlyard.open` and `crawlyard.connect`."""
+"""Surface: the nouns of one user, the same for `crawlyard.open` and `crawlyard.connect`."""
 
 from collections.abc import Mapping
 from functools import cache, cached_property
@@ -10,7 +10,7 @@ from crawlyard.core.endpoints.endpoint import Endpoint, endpoints_of
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 
-# a command asks for one or two of them
+# a command needs one or two of them
 with lazily():
     from crawlyard.services import hosts
     from crawlyard.services import stats as figures
@@ -42,127 +42,127 @@ class Surface:
         permits: frozenset[Permit] | None = None,
         caller: Caller | None = None,
     ) -> None:
-        self._asker = (services, actor, permits, caller)
+        self._arguments = (services, actor, permits, caller)
 
-    def _made(self, noun: type[N]) -> N:
-        return noun(*self._asker)
+    def _noun(self, noun: type[N]) -> N:
+        return noun(*self._arguments)
 
     @cached_property
     def account(self) -> "users.Account":
-        """Return the actor's own account."""
-        return self._made(users.Account)
+        """The actor's own account."""
+        return self._noun(users.Account)
 
     @cached_property
     def users(self) -> "users.Users":
-        """Return those who may ask."""
-        return self._made(users.Users)
+        """Users, their roles and quotas."""
+        return self._noun(users.Users)
 
     @cached_property
     def tokens(self) -> "tokens.Tokens":
-        """Return what programs show to prove who they are."""
-        return self._made(tokens.Tokens)
+        """API tokens, by which programs authenticate."""
+        return self._noun(tokens.Tokens)
 
     @cached_property
     def jobs(self) -> "jobs.Jobs":
         """Jobs, from their submission to their end."""
-        noun = self._made(jobs.Jobs)
+        noun = self._noun(jobs.Jobs)
         noun.results = self.results
         return noun
 
     @cached_property
     def results(self) -> "results.Results":
         """Pages, links, errors and changes of jobs."""
-        return self._made(results.Results)
+        return self._noun(results.Results)
 
     @cached_property
     def site(self) -> "site.CrawledSite":
         """The sites that jobs crawl: folders, paths, broken links."""
-        return self._made(site.CrawledSite)
+        return self._noun(site.CrawledSite)
 
     @cached_property
     def pages(self) -> "pages.Pages":
-        """Return the pages of all jobs."""
-        return self._made(pages.Pages)
+        """Search over the pages of all jobs."""
+        return self._noun(pages.Pages)
 
     @cached_property
     def templates(self) -> "templates.Templates":
-        """Return templates, their versions and files."""
-        return self._made(templates.Templates)
+        """Templates, their versions and files."""
+        return self._noun(templates.Templates)
 
     @cached_property
     def schedules(self) -> "schedules.Schedules":
-        """Return schedules and their runs."""
-        return self._made(schedules.Schedules)
+        """Schedules and their runs."""
+        return self._noun(schedules.Schedules)
 
     @cached_property
     def changes(self) -> "change_feed.ChangeFeed":
-        """Return what runs of schedules have changed."""
-        return self._made(change_feed.ChangeFeed)
+        """Changes that the runs of schedules detected."""
+        return self._noun(change_feed.ChangeFeed)
 
     @cached_property
     def webhooks(self) -> "webhooks.Webhooks":
-        """Return webhooks and what was delivered to them."""
-        return self._made(webhooks.Webhooks)
+        """Webhooks and their deliveries."""
+        return self._noun(webhooks.Webhooks)
 
     @cached_property
     def sessions(self) -> "site_sessions.SiteSessions":
-        """Return what crawls are logged in to sites with."""
-        return self._made(site_sessions.SiteSessions)
+        """Logins with which crawls access sites."""
+        return self._noun(site_sessions.SiteSessions)
 
     @cached_property
     def workers(self) -> "workers.Workers":
-        """Return who runs jobs."""
-        return self._made(workers.Workers)
+        """Workers, which run the jobs."""
+        return self._noun(workers.Workers)
 
     @cached_property
     def hosts(self) -> "hosts.Hosts":
-        """Return who is asked, and how."""
-        return self._made(hosts.Hosts)
+        """Hosts being crawled, and the rules for their requests."""
+        return self._noun(hosts.Hosts)
 
     @cached_property
     def events(self) -> "event_feed.EventFeed":
-        """Return what has happened and what happens."""
-        return self._made(event_feed.EventFeed)
+        """Past events, and the stream of new ones."""
+        return self._noun(event_feed.EventFeed)
 
     @cached_property
     def settings(self) -> "settings.SiteSettings":
-        """Return settings of the whole instance."""
-        return self._made(settings.SiteSettings)
+        """Settings of the whole instance."""
+        return self._noun(settings.SiteSettings)
 
     @cached_property
     def operations(self) -> "operations.OperationReader":
-        """Return work that goes on in the background."""
-        return self._made(operations.OperationReader)
+        """Operations that run in the background."""
+        return self._noun(operations.OperationReader)
 
     @cached_property
     def views(self) -> "views.Views":
-        """Return filters that were given a name."""
-        return self._made(views.Views)
+        """Saved filters."""
+        return self._noun(views.Views)
 
     @cached_property
     def stats(self) -> "figures.Stats":
-        """Return figures for a dashboard."""
-        return self._made(figures.Stats)
+        """Counts and rates for a dashboard."""
+        return self._noun(figures.Stats)
 
     @cached_property
     def attention(self) -> "attention.Attention":
-        """Return what needs a person."""
-        return self._made(attention.Attention)
+        """Problems that need someone's attention."""
+        return self._noun(attention.Attention)
 
     @cached_property
     def meta(self) -> "meta.Meta":
-        """Return what the instance says of itself."""
-        return self._made(meta.Meta)
+        """Version, vocabulary and schemas of the instance."""
+        return self._noun(meta.Meta)
 
     @cached_property
     def monitoring(self) -> "monitoring.Monitoring":
-        """Return figures of the whole instance."""
-        return self._made(monitoring.Monitoring)
+        """Metrics of the whole instance."""
+        return self._noun(monitoring.Monitoring)
 
 
 @cache
 def nouns() -> Mapping[str, type[Noun]]:
-    """Return the services of a surface by their names, in the order of the document."""
+    """Return the services of a surface by name, in the order of the OpenAPI document."""
     return {
         name: get_type_hints(noun.func)["return"]
         for name, noun in vars(Surface).items()
@@ -171,5 +171,5 @@ def nouns() -> Mapping[str, type[Noun]]:
 
 
 def every_endpoint() -> tuple[Endpoint, ...]:
-    """Return all that can be asked of a surface."""
-    return tuple(one for noun in nouns().values() for one in endpoints_of(noun).values())
+    """Return the endpoints of all nouns."""
+    return tuple(endpoint for noun in nouns().values() for endpoint in endpoints_of(noun).values())

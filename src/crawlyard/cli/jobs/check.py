@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from crawlyard.core.jobs.answers import JobOut
 
 FOUND = 13
-"""Exit code of a check that found something to fail on."""
+"""Exit code of a check with findings to fail on."""
 
 INCOMPLETE = 14
-"""Exit code of a check that a limit or a failure kept from its end."""
+"""Exit code of a check that a limit or a failure ended early."""
 
 TAG = "check"
-"""Tag of the jobs that this command makes."""
+"""Tag of the jobs that this command creates."""
 
 _MOST_EXTERNALS = 1_000
-_MOST_CHECKS = 200  # looked at to find the one before
-_MOST_NAMED = 3  # URLs that are not checked, for each reason
+_MOST_CHECKS = 200  # searched for the previous one
+_MOST_NAMED = 3  # unchecked URLs named for each reason
 
 _CHECKS = {"text": "none", "store_noindex": True, "keep_anchors": True}
-"""What a check asks for, whatever its options: links and ids of all pages, and no text."""
+"""Fields of the job that options do not change: links and ids of all pages, no text."""
 
 _WORDS = {
     "broken_link": ("broken link", "broken links"),
@@ -66,29 +66,32 @@ _REASONS = {
 
 
 class FailOn(StrEnum):
-    """Which findings make the exit code `FOUND`."""
+    """Findings that make the exit code `FOUND`."""
 
     ANY = auto()
-    NEW = auto()  # not found by the last check of the same start URLs
+    NEW = auto()  # not found by the previous check of the same start URLs
     NONE = auto()
 
 
 Fails = Annotated[
-    FailOn, choice("--fail-on", of=FailOn, text="Exit with 13 on such findings", default=FailOn.ANY)
+    FailOn, choice("--fail-on", of=FailOn, text="Findings to exit with 13 on", default=FailOn.ANY)
 ]
 Externals = Annotated[
-    bool, flag("--externals", text="Check links to other sites too, without following them.")
+    bool, flag("--externals", text="Also check links to other sites, without following them.")
 ]
 MaxExternals = Annotated[
     int | None,
     option(
-        values.count, "--max-externals", "N", f"So many of them at most; else {_MOST_EXTERNALS:,}."
+        values.count,
+        "--max-externals",
+        "N",
+        f"At most N of them; default {_MOST_EXTERNALS:,}.",
     ),
 ]
 AllowIncomplete = Annotated[
-    bool, flag("--allow-incomplete", text="Exit with 0 even if limits or failures left URLs out.")
+    bool, flag("--allow-incomplete", text="Exit with 0 even if URLs were left unchecked.")
 ]
-JUnit = Annotated[str, option(str, "--junit", "FILE", "Write the findings as JUnit XML as well.")]
+JUnit = Annotated[str, option(str, "--junit", "FILE", "Write the findings as JUnit XML.")]
 
 
 @essential("--fail-on --allow-incomplete --externals --junit --exclude --max-pages --json --server")
@@ -105,19 +108,19 @@ async def check(
     idempotency_key: IdempotencyKey = None,
     options: CheckOptions,
 ) -> int:
-    """Crawl a site and report broken links, with all pages that link to them.
+    """Crawl a site and report broken links, with all pages that contain them.
 
     crawlyard check https://docs.example.org
     crawlyard check https://docs.example.org --fail-on new --junit links.xml
     crawlyard check https://docs.example.org --externals --max-externals 200
     crawlyard check https://docs.example.org --max-pages 500 --json > links.json
 
-    Also fragments without an element, redirects, titles of several pages, canonical URLs that
-    fail, redirect or name another, and pages that only a sitemap leads to. It is a job with the
-    tag 'check', and reads the sitemaps of robots.txt. What it could not check is named.
+    Also reports fragments without an element, redirects, duplicate titles, canonical URLs that
+    fail, redirect or name another, and pages that only a sitemap lists. The job has the
+    tag 'check', and reads the sitemaps in robots.txt. URLs that were not checked are reported.
     """
     if max_externals is not None and not externals:
-        raise Invalid("--max-externals", "says how many --externals, which is missing")
+        raise Invalid("--max-externals", "requires --externals")
     if junit:
         files.check_writable(Path(junit))
     form = _form(urls or (), options)
@@ -148,7 +151,7 @@ async def check(
 
 
 def _form(urls: "Sequence[str]", options: CheckOptions) -> dict[str, object]:
-    """Return the form of a check's job."""
+    """Return the spec of a check's job."""
     form = form_of(urls, options)
     tags = getattr(options, "tags", None) or []
     form |= {**_CHECKS, "tags": [*tags, *({TAG} - {*tags})]}
@@ -158,32 +161,26 @@ def _form(urls: "Sequence[str]", options: CheckOptions) -> dict[str, object]:
 
 
 async def _last_complete(session: "Session", job: "JobOut") -> tuple[str | None, int]:
-    """Return the last complete check of the same start URLs before *job*, if there is one.
+    """Return the previous complete check of the same start URLs, if there is one.
 
-    The number is how many later ones are incomplete: what these did not reach would seem new.
+    The number counts later incomplete ones: URLs that they did not reach would seem new.
     """
     site, incomplete = session.surface.site, 0
-    async for candidate in every(
+    async for older in every(
         session.surface.jobs.list, limit=_MOST_CHECKS, tag=TAG, state="completed"
     ):
-        same = (
-            candidate.id != job.id
-            and not candidate.damaged
-            and candidate.spec.urls == job.spec.urls
-        )
-        if not (same and candidate.spec.keep_anchors):
+        same = older.id != job.id and not older.damaged and older.spec.urls == job.spec.urls
+        if not (same and older.spec.keep_anchors):
             continue
-        # a stop at a limit is known without reading all links of that job
-        if not (
-            candidate.outcome.startswith("Stopped") or (await site.check(candidate.id)).incomplete
-        ):
-            return candidate.id, incomplete
+        # a stop at a limit shows without reading all links of that job
+        if not (older.outcome.startswith("Stopped") or (await site.check(older.id)).incomplete):
+            return older.id, incomplete
         incomplete += 1
     return None, incomplete
 
 
 def _tell_comparison(session: "Session", report: "CheckOut", incomplete: int) -> None:
-    """Say how much is new, and since when."""
+    """Report the number of new findings, and the check they are compared with."""
     if report.since is not None:
         new = sum(bool(finding.new) for finding in report.items)
         later = f" ({counted(incomplete, 'later check')} incomplete)" if incomplete else ""
@@ -192,7 +189,7 @@ def _tell_comparison(session: "Session", report: "CheckOut", incomplete: int) ->
         checks = counted(incomplete, "earlier check")
         session.tell(f"{checks} of these start URLs, none complete: all findings count as new")
     else:
-        session.tell("no earlier check of these start URLs: all that was found counts as new")
+        session.tell("no earlier check of these start URLs: all findings count as new")
 
 
 async def _write(session: "Session", report: "CheckOut") -> None:
@@ -204,7 +201,7 @@ async def _write(session: "Session", report: "CheckOut") -> None:
 
 
 def _sources(finding: "FindingOut") -> list[str]:
-    """Return the pages and the sitemap that lead to a finding, or the pages that it is of."""
+    """Return the pages and the sitemap that lead to a finding, or the pages it concerns."""
     sitemap = [f"sitemap {finding.sitemap}"] if finding.sitemap else []
     return [*dict.fromkeys(by.url for by in finding.linked_from), *sitemap, *finding.pages]
 
@@ -248,9 +245,9 @@ FINDINGS: View["FindingOut"] = View(
 
 
 def _tell(session: "Session", report: "CheckOut") -> None:
-    """Say what was found, and what could not be checked."""
+    """Report the findings, and the URLs that were not checked."""
     kinds = [counted(n, *_WORDS.get(kind, (kind, kind))) for kind, n in report.counts.items()]
-    nothing = "no problem in what was checked" if report.incomplete else "all is well"
+    nothing = "no problems in what was checked" if report.incomplete else "no problems"
     checked = f"{counted(report.links, 'link')} on {counted(report.pages, 'page')}"
     session.tell(f"checked {checked}: {', '.join(kinds) or nothing}")
     for group in report.unchecked_by:

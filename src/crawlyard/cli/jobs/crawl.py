@@ -1,4 +1,4 @@
-"""`crawlyard crawl`: from its options to a job, and to its last page."""
+"""`crawlyard crawl`: submits a job and runs it to the end."""
 
 from functools import partial
 from typing import Annotated
@@ -26,15 +26,15 @@ with lazily():
     from crawlyard.services.webhooks import receivers
 
 FromFile = Annotated[
-    str, option(str, "--from-file", "FILE", "Read start URLs from FILE, one a line.")
+    str, option(str, "--from-file", "FILE", "Read start URLs from FILE, one per line.")
 ]
 Detach = Annotated[
-    bool, flag("--detach", "-d", text="Queue it for `crawlyard work`; print its id.")
+    bool, flag("--detach", "-d", text="Queue the job for `crawlyard work`; print its id.")
 ]
 
 
 def _check(spec: JobSpec) -> None:
-    receivers.check_job_spec(spec)  # loads the engine: only if something is wrong anyway
+    receivers.check_job_spec(spec)  # loads the engine: only if there is an error anyway
 
 
 @essential("--max-pages --max-depth --scope --exclude --delay --out --detach --server")
@@ -51,28 +51,28 @@ def crawl(
     output: Output,
     basics: Basics,
 ) -> None:
-    """Crawl a site and watch it; Ctrl-C pauses, nothing is lost.
+    """Crawl a site and watch it; Ctrl-C pauses without losing anything.
 
     crawlyard crawl https://docs.example.org --max-pages 500 --out docs.jsonl
     crawlyard crawl -d https://example.org --scope domain --exclude '*/print/*'
     crawlyard crawl https://shop.example.org --login form:https://shop.example.org/login
     crawlyard crawl --template news -p start_url=https://example.org --max-pages 50
 
-    What a template asks for is taken away by 'none' for a limit or a list, and by --no-….
+    Override a template with 'none' for a limit or a list, and with --no-… for a flag.
     """
     seeds = [*(urls or ()), *(read_seeds([f"@{from_file}"]) if from_file else ())]
     form = form_of(seeds, options)
     export = exports.Export.wished(output.out, output.format)
     if detach and export is not None:
-        raise Invalid("--out", "the job ends elsewhere; export it later by `crawlyard jobs export`")
+        raise Invalid("--out", "excludes --detach; export later with `crawlyard jobs export`")
     template = use.asked()
     if not template:
         overrides = {name: value for name, value in form.items() if name != "since"}
         try:
-            spec = spec_of(overrides, check=_check)  # reports its faults before anything is opened
+            spec = spec_of(overrides, check=_check)  # reports faults before anything is opened
         except Invalid:
             if "since" not in form:
-                raise  # else the submission does, and checks that job as well
+                raise  # else the submission reports them, and checks that job as well
         else:
             if export is not None:
                 export.check_kept(text=spec.text is not TextMode.NONE, html=spec.keep_html)

@@ -1,7 +1,7 @@
-"""Options of `crawlyard crawl`, read from the fields of a spec.
+"""Options of `crawlyard crawl`, derived from the fields of a spec.
 
-An option that was not given is ``None`` or empty: where a template is used, it must not
-override the template. What the template asks for is taken away by ``--no-…``, or by "none"
+An option that was not given is ``None`` or empty, so that it does not override a
+template. A template's value is removed with ``--no-…``, or with "none"
 for a limit or a list.
 """
 
@@ -23,7 +23,7 @@ from crawlyard.export.base import Format
 
 
 class Keep(StrEnum):
-    """What of a page can be kept beside its record and its text."""
+    """Parts of a page that can be kept beside its record and its text."""
 
     HTML = auto()
     NONE = auto()
@@ -44,7 +44,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "spread": values.spread,
     "unique_key": str,
 }
-"""Readers of options whose type does not determine how they are written."""
+"""Readers of options whose type does not determine their syntax."""
 
 
 def _option(field: Field) -> tuple[str, Any, Any]:
@@ -54,7 +54,7 @@ def _option(field: Field) -> tuple[str, Any, Any]:
 
 
 def _typed(field: Field) -> tuple[Any, Any]:
-    """Return the type of an option as Typer reads it, and the option."""
+    """Return the type of an option for Typer, and the option."""
     about, kind = field.about, field.choices
     panel, text = about.panel or "", about.doc[:1].upper() + about.doc[1:]
     if field.path == "keep_html":
@@ -75,7 +75,7 @@ def _name(field: Field) -> str:
 
 
 def reader_of(field: Field) -> Callable[[str], Any]:
-    """Return what reads one value of *field*; it raises `ValueError` or `Invalid`."""
+    """Return the reader of one value of *field*; it raises `ValueError` or `Invalid`."""
     if field.path in _READERS:
         return _READERS[field.path]
     if field.unit is None:
@@ -110,7 +110,7 @@ if TYPE_CHECKING:
         """Options of a spec that were given, one field for each of `SHOWN`."""
 
     class CheckOptions(SpecOptions, frozen=True, kw_only=True):
-        """Those of them that make sense for a check of links."""
+        """Spec options that apply to a link check."""
 else:
     SpecOptions = defstruct(
         "SpecOptions", [_option(field) for field in SHOWN], frozen=True, kw_only=True
@@ -139,19 +139,24 @@ Urls = Annotated[
 
 
 class Output(Struct, frozen=True, kw_only=True):
-    """Where the pages go when the job ends."""
+    """Destination of the pages when the job ends."""
 
     out: Annotated[
-        str, option(str, "--out", "FILE", "Export when the job ends; '-' is stdout.", Panel.OUTPUT)
+        str, option(str, "--out", "FILE", "Export when the job ends; '-' for stdout.", Panel.OUTPUT)
     ] = ""
     format: Annotated[
         Format | None,
-        choice("--format", of=Format, text="Of --out, else by its suffix", panel=Panel.OUTPUT),
+        choice(
+            "--format",
+            of=Format,
+            text="Format of --out; default: by suffix",
+            panel=Panel.OUTPUT,
+        ),
     ] = None
 
 
 def form_of(urls: Sequence[str], options: SpecOptions) -> dict[str, object]:
-    """Return the form of a spec with what was given, and nothing else."""
+    """Return the form of a spec with the given options only."""
     form: dict[str, Any] = {"urls": list(urls)} if urls else {}
     for field in SHOWN:
         value = getattr(options, _name(field), None)
@@ -163,7 +168,7 @@ def form_of(urls: Sequence[str], options: SpecOptions) -> dict[str, object]:
 
 
 def form_over(old: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the form *old* with *form* over it; "none" there takes a field away."""
+    """Return the form *old* updated with *form*; "none" there removes a field."""
     merged = dict(old)
     for name, value in form.items():
         before = merged.pop(name, None)

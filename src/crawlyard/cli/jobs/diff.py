@@ -1,4 +1,4 @@
-"""`crawlyard diff`: what changed from one run to another."""
+"""`crawlyard diff`: changes between two runs."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.crawl.change_answers import DiffOut
 
-_JOB = "a job as in all commands, or SCHEDULE@previous: the last run but one."
+_JOB = "an id, last, SCHEDULE@last or SCHEDULE@previous."
 Earlier = Annotated[
     str,
     typer.Argument(
@@ -34,16 +34,14 @@ Earlier = Annotated[
 Later = Annotated[
     str,
     typer.Argument(
-        parser=an_id, metavar="LATER", help="The later job: the same.", show_default=False
+        parser=an_id, metavar="LATER", help="The later job, in the same forms.", show_default=False
     ),
 ]
-Url = Annotated[str, option(str, "--page", "URL", "The text of this page, line by line.")]
+Url = Annotated[str, option(str, "--page", "URL", "Show the text of this page, line by line.")]
 OnlyKinds = Annotated[
-    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only such. Repeatable")
+    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only these changes. Repeatable")
 ]
-IgnoreText = Annotated[
-    str, option(str, "--ignore-text", "re:PATTERN", "Lines that match do not count.")
-]
+IgnoreText = Annotated[str, option(str, "--ignore-text", "re:PATTERN", "Ignore lines that match.")]
 
 
 @action(only="--only", ignore_text="--ignore-text", url="--page", other="LATER")
@@ -57,7 +55,7 @@ async def diff(
     ignore_text: IgnoreText = "",
     limit: Limit = None,
 ) -> None:
-    """List the pages that changed from one job to a later one: new, moved and gone ones too.
+    """List the pages that changed between two jobs, including new, moved and gone ones.
 
     crawlyard diff nightly@previous nightly@last
     crawlyard diff nightly@previous last --only gone --only moved
@@ -65,7 +63,7 @@ async def diff(
     crawlyard diff nightly@previous last --ignore-text 're:^Generated at'
     """
     if page and only:
-        raise Invalid("--only", "picks pages of a list; --page shows one")
+        raise Invalid("--only", "excludes --page, which shows one page")
     results = session.surface.results
     base, other = await job_id_of(session, earlier), await job_id_of(session, later)
     if page:
@@ -92,13 +90,13 @@ async def diff(
 
 
 def summary(counts: "Mapping[str, int]") -> str:
-    """Return how many pages there are of each kind, in one sentence."""
+    """Return the number of pages of each kind, in one sentence."""
     phrases = (f"{counts[kind]:,} {word(kind)}" for kind in ChangeKind if counts.get(kind))
-    return ", ".join(phrases) or "no page to compare"
+    return ", ".join(phrases) or "no pages to compare"
 
 
 def word(kind: str) -> str:
-    """Return a kind of change as people read it."""
+    """Return a kind of change in words."""
     return kind.replace("_", " ")
 
 
@@ -127,7 +125,7 @@ FEED: View[FeedChangeOut] = View(
 
 
 def runs_view(now: datetime) -> View[RunChangesOut]:
-    """Return the view of runs of a schedule at *now*, and how many pages each has changed."""
+    """Return the view of runs of a schedule at *now*, with the pages that each changed."""
     return View(
         key=lambda run: run.job_id,
         columns=(

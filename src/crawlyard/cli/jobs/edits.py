@@ -1,4 +1,4 @@
-"""`field=value` words, as changes to a job's spec."""
+"""Assignments such as `field=value`, as changes to a job's spec."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,17 +16,17 @@ FIELDS: Mapping[str, Field] = {
     for path, field in fields_of(JobSpec).items()
     if field.about.editable
 }
-"""What can be set in a job, by the words for it."""
+"""Fields that can be set in a job, by their words."""
 
 
 def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, Any]:
-    """Return what the assignments change in the job's spec, as a merge patch.
+    """Return the changes to the job's spec that the assignments describe, as a merge patch.
 
-    In a list, ``+VALUE`` adds to what is there and ``-VALUE`` takes away; values
-    without a sign replace it. Of several values for anything else, the last holds.
+    In a list, ``+VALUE`` adds a value and ``-VALUE`` removes it; values
+    without a sign replace it. Of several values for any other field, the last applies.
 
     Raises:
-        Invalid: fields cannot be set, or their values cannot be read; all of them are named.
+        Invalid: fields cannot be set, or their values cannot be read; it names all of them.
     """
     errors: list[Invalid] = []
     assignments_by_word: dict[str, list[str]] = {}

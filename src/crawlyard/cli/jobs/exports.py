@@ -1,4 +1,4 @@
-"""A job's pages, written to a file or to stdout."""
+"""Exports of a job's pages to a file or to stdout."""
 
 import json
 import shlex
@@ -32,39 +32,39 @@ from crawlyard.export.plan import NO_HTML, NO_TEXT, Plan, check_installed
 from crawlyard.export.tables import check_links, chunk_writer, link_writer
 
 STDOUT = "-"
-_GZIP = 16  # added to the bits of the window, it makes zlib read gzip
+_GZIP = 16  # added to the window bits, it makes zlib read gzip
 
 
 class Export(Struct, frozen=True, kw_only=True):
-    """Where pages go, and in which format."""
+    """Destination and format of exported pages."""
 
     where: str  # a path, or "-"
     format: Format
 
     @property
     def to_stdout(self) -> bool:
-        """Tell whether stdout gets the pages, and so nothing else."""
+        """Whether pages go to stdout, so that nothing else may."""
         return self.where == STDOUT
 
     @property
     def is_plain_warc(self) -> bool:
-        """Tell whether it is a WARC without compression: its name says so."""
+        """Whether it is a WARC without compression, by its name."""
         return self.format is Format.WARC and self.where.lower().endswith(".warc")
 
     @property
     def options(self) -> str:
-        """Return it as the user would type it."""
+        """The options that request this export, as a user types them."""
         default_format = format_of(self.where) or Format.JSONL
         form = "" if default_format is self.format else f" --format {self.format}"
         return f"--out {shlex.quote(self.where)}{form}"
 
     @property
     def is_gzip(self) -> bool:
-        """Tell whether it is text that is compressed: its name says so."""
+        """Whether it is compressed text, by its name."""
         return self.format.is_text and self.where.lower().endswith(GZIP)
 
     def check_kept(self, *, text: bool, html: bool) -> None:
-        """Check that a job keeps what is to be written.
+        """Check that a job keeps everything that the format needs.
 
         Raises:
             Invalid: it does not.
@@ -75,26 +75,26 @@ class Export(Struct, frozen=True, kw_only=True):
             raise Invalid("--out", NO_TEXT)
 
     def check_text(self) -> None:
-        """Check that it can be put together of several jobs.
+        """Check that records of several jobs can be joined in this format.
 
         Raises:
             Invalid: it cannot.
         """
         if not self.format.is_text:
-            raise Invalid("--format", f"expected jsonl or csv of several runs, got {self.format}")
+            raise Invalid("--format", f"expected jsonl or csv for several runs, got {self.format}")
 
     def check_installed(self, session: Session) -> None:
-        """Check, before a crawl, that what it needs is there; elsewhere, the server says so.
+        """Check, before a crawl, that required packages are installed; a server checks for itself.
 
         Raises:
-            Invalid: it is not.
+            Invalid: a package is missing.
         """
         if session.worker is not None:
             check_installed(self.format)
 
     @classmethod
     def wished(cls, where: str, file_format: Format | None) -> "Export | None":
-        """Return what ``--out`` and ``--format`` ask for, ``None`` if they ask for nothing.
+        """Return the export that ``--out`` and ``--format`` request; ``None`` if neither is given.
 
         Raises:
             Invalid, OSError: as for `of`.
@@ -102,16 +102,16 @@ class Export(Struct, frozen=True, kw_only=True):
         if where:
             return cls.of(where, file_format)
         if file_format is not None:
-            raise Invalid("--format", "says how to write --out, which is missing")
+            raise Invalid("--format", "requires --out")
         return None
 
     @classmethod
     def of(cls, where: str, file_format: Format | None) -> "Export":
-        """Return an export to *where*, in the format *file_format* or that its suffix tells.
+        """Return an export to *where*, in *file_format* or the format of its suffix.
 
         Raises:
-            Invalid: the format cannot be told from the name of the file, or is not for a terminal.
-            OSError: the file cannot be written; better to know before the crawl.
+            Invalid: the file name does not determine the format, or a terminal cannot show it.
+            OSError: the file cannot be written; checked before the crawl.
         """
         if where == STDOUT:
             form = file_format or Format.JSONL
@@ -122,7 +122,7 @@ class Export(Struct, frozen=True, kw_only=True):
         if chosen is None:
             suffixes = ", ".join(SUFFIXES)
             raise Invalid(
-                "--out", f"expected a name that ends in {suffixes}, got {where!r}; or --format"
+                "--out", f"expected a name that ends in {suffixes}, got {where!r}; or use --format"
             )
         check_writable(Path(where))
         return cls(where=where, format=chosen)
@@ -131,7 +131,7 @@ class Export(Struct, frozen=True, kw_only=True):
 async def save_runs(
     session: Session, runs: Sequence[JobOut], export: Export, *, failed: bool | None = None
 ) -> Written:
-    """Write the page records of *runs*, newest first, where *export* says: each URL once.
+    """Write the page records of *runs*, newest first, to *export*: each URL once.
 
     The columns are those of the newest run.
 
@@ -165,14 +165,14 @@ async def save_each(
     """Write the page records of *runs* of schedules, by name, each as a Parquet file in *folder*.
 
     It is ``schedule=NAME/job=ID/pages.parquet``. Such folders are read as one table with the
-    columns ``schedule`` and ``job``. A file that is there is replaced.
+    columns ``schedule`` and ``job``. An existing file is replaced.
 
     Raises:
         Invalid, OSError: as for `save`.
     """
     total = 0
     for name, some in runs.items():
-        # readers of such folders undo the percents
+        # readers of such folders decode percent-encoding
         of = folder / f"schedule={quote(name, safe=' ')}"
         for job in some:
             path = of / f"job={job.id}" / f"pages{Format.PARQUET.suffix}"
@@ -191,15 +191,15 @@ async def save(
     chunks: int | None = None,
     links: bool = False,
 ) -> Written:
-    """Write the page records of *job* where *export* says; *failed* picks those with an error.
+    """Write the page records of *job* to *export*; *failed* selects those with an error.
 
-    With *chunks* of so many words, or *links*, these are written in place of the pages. What
-    is no text is made where the pages are.
+    With *chunks* of so many words, or *links*, these are written in place of the pages. Binary
+    formats are created where the pages are stored.
 
     Raises:
-        Invalid: it needs an extra that is not installed there, or what the job does not keep.
+        Invalid: it needs a package that is not installed there, or data that the job does not keep.
         OSError: with the name of the file (disk full, say).
-        BrokenPipeError: the reader of stdout has gone.
+        BrokenPipeError: the reader of stdout has closed it.
     """
     writer: Writer | None = None
     if links:
@@ -230,7 +230,7 @@ def _plan(job: JobOut, export: Export) -> Plan:
 
 
 async def _records(portions: AsyncIterator[bytes], plan: Plan) -> AsyncIterator[Record]:
-    """Yield what is in JSON Lines, as *plan* has it."""
+    """Yield the records in JSON Lines, in the layout of *plan*."""
     rest = b""
     async for portion in portions:
         *lines, rest = (rest + portion).split(b"\n")
@@ -240,7 +240,7 @@ async def _records(portions: AsyncIterator[bytes], plan: Plan) -> AsyncIterator[
 
 
 async def uncompressed(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield what is in a file of gzip members, such as a WARC is made and sent."""
+    """Yield the contents of a file of gzip members, as in a WARC."""
     member = zlib.decompressobj(zlib.MAX_WBITS | _GZIP)
     async for portion in portions:
         rest = portion

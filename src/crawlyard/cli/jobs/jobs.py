@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from crawlyard.core.purge_result import PurgeResult
 
 app = group(
-    """Find jobs, act on them, read what they brought.
+    """Find jobs, act on them, read their results.
 
     crawlyard jobs list --state running
     crawlyard jobs pause last
@@ -58,28 +58,28 @@ app = group(
 )
 
 TIMED_OUT = 124
-_LONGEST_WAIT_S = 25.0  # of one request; below what proxies put up with
+_LONGEST_WAIT_S = 25.0  # of one request; below the usual timeout of proxies
 
 Tags = Annotated[
     list[str] | None, option(values.line, "--tag", "TEXT", "Only jobs with this tag. Repeatable.")
 ]
-Query = Annotated[str, option(str, "--query", "TEXT", "Only where name or URL has this in it.")]
+Query = Annotated[str, option(str, "--query", "TEXT", "Only jobs with this in name or URL.")]
 Most = Annotated[
     int | None,
-    option(values.queue_limit, "--limit", "N", "To 200; else 50 in a terminal's table."),
+    option(values.queue_limit, "--limit", "N", "Up to 200; default 50 in a terminal's table."),
 ]
 Failed = Annotated[
     bool,
-    flag("--failed", text="The same job, its failed URLs again and what is left; else a new job."),
+    flag("--failed", text="Retry the failed URLs in the same job instead of creating a new job."),
 ]
-Now = Annotated[bool, flag("--now", text="The same job at once, which waits for its time.")]
+Now = Annotated[bool, flag("--now", text="End the wait of a pending job now.")]
 Assignments = Annotated[
     list[str],
-    typer.Argument(metavar="FIELD=VALUE", help="What to change.", show_default=False),
+    typer.Argument(metavar="FIELD=VALUE", help="Changes.", show_default=False),
 ]
 Timeout = Annotated[
     timedelta | None,
-    option(values.duration, "--timeout", "DURATION", "Give up after it; the job goes on."),
+    option(values.duration, "--timeout", "DURATION", "Stop waiting after; the job continues."),
 ]
 
 
@@ -108,19 +108,19 @@ async def list_(
 
     count = await session.listed(jobs(), views.jobs_view(session.clock.now()))
     tell_damaged(session, damaged)
-    none = "no job is like that" if filters != JobFilter() else "there is no job yet"
+    none = "no matching jobs" if filters != JobFilter() else "no jobs yet"
     session.tell_rest(count, limit, none, "newest")
 
 
 @app.command()
 @action(empty=True)
 async def queue(session: "Session", *, limit: Most = None) -> None:
-    """List the jobs that wait, in the order that workers take them, and what each waits for.
+    """List waiting jobs in the order in which workers take them, and what each waits for.
 
     crawlyard jobs queue
     crawlyard jobs queue --limit 5 --json
 
-    Your own, as an admin all; a place counts the jobs of all users.
+    Lists your own jobs, for admins all; positions count the jobs of all users.
     """
     queued = await session.surface.jobs.queue(limit=session.most(limit) or LARGEST_PART)
     await session.listed(queued.items, views.queue_view(session.clock.now()))
@@ -135,7 +135,7 @@ async def queue(session: "Session", *, limit: Most = None) -> None:
 @app.command()
 @action()
 async def show(session: "Session", job: Id) -> None:
-    """Show all there is to know of one job.
+    """Show one job in detail.
 
     crawlyard jobs show last
     crawlyard jobs show 7f3a91c2 --json
@@ -147,7 +147,7 @@ async def show(session: "Session", job: Id) -> None:
 
 
 async def _template_of(session: "Session", job: "JobOut") -> str:
-    """Return the template that a job was made of, by its name if it is still there to see."""
+    """Return the template of a job, by its name if it is still visible."""
     origin = job.origin
     if origin.template_id is None:
         return ""
@@ -175,7 +175,7 @@ async def watch(session: "Session", job: Id) -> int:
 @app.command()
 @action()
 async def pause(session: "Session", jobs: Ids) -> int:
-    """Hold jobs; what is left to fetch is kept.
+    """Pause jobs; URLs that are left to fetch are kept.
 
     crawlyard jobs pause last
     crawlyard jobs list -q --state running | crawlyard jobs pause -
@@ -186,7 +186,7 @@ async def pause(session: "Session", jobs: Ids) -> int:
 @app.command()
 @action()
 async def resume(session: "Session", jobs: Ids, *, here: Watch) -> int:
-    """Queue paused jobs again, or ended ones that have URLs left.
+    """Queue paused jobs again, or ended jobs with URLs left.
 
     crawlyard jobs resume last --watch
     crawlyard jobs set last limits.pages=5000 && crawlyard jobs resume last
@@ -194,7 +194,7 @@ async def resume(session: "Session", jobs: Ids, *, here: Watch) -> int:
 
     async def unless_under_way(job_id: str) -> "JobOut":
         job: JobOut = await session.surface.jobs.get(job_id)
-        # it may be under way: perhaps its crawl was killed, and nobody has taken it yet
+        # it may be running: perhaps its crawl was killed, and no worker has taken it over yet
         return await session.surface.jobs.resume(job_id) if job.state in summary.STILL else job
 
     act = unless_under_way if here.watch else session.surface.jobs.resume
@@ -204,7 +204,7 @@ async def resume(session: "Session", jobs: Ids, *, here: Watch) -> int:
 @app.command()
 @action()
 async def cancel(session: "Session", jobs: Ids) -> int:
-    """End jobs; their pages are kept.
+    """Cancel jobs; their pages are kept.
 
     crawlyard jobs cancel 7f3a91c2
     crawlyard jobs list -q --tag trial | crawlyard jobs cancel -
@@ -224,7 +224,7 @@ async def retry(
     idempotency_key: IdempotencyKey = None,
     here: Watch,
 ) -> int:
-    """Run ended jobs again as new ones, or only their failed URLs; or end a wait.
+    """Retry ended jobs as new ones, or only their failed URLs; or end a wait.
 
     crawlyard jobs retry last
     crawlyard jobs retry last --failed --watch
@@ -246,7 +246,7 @@ async def retry(
         return job
 
     if now and (failed or kind):
-        raise Invalid("--now", "a job that waits has no failed URLs to choose from; leave it out")
+        raise Invalid("--now", "excludes --kind and --failed: a waiting job has no failed URLs")
     if now:
         return await _queue(
             session, jobs, partial(again, scope=bulk.RetryScope.NOW), "due now", here
@@ -259,7 +259,7 @@ async def retry(
 @app.command("set")
 @action()
 async def set_(session: "Session", job: Id, changes: Assignments) -> int:
-    """Change a job while it waits, runs or is paused; it takes effect at once.
+    """Change a job while it waits, runs or is paused; changes apply at once.
 
     crawlyard jobs set last priority=high limits.pages=20000
     crawlyard jobs set last limits.duration=none delay=1s concurrency=8
@@ -270,7 +270,7 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     limits.render, render, renderer, chromium, wait_for, actions,
     screenshot, retention, spread, worker_tags, noise_after, ignore_text,
     logged_out.
-    In a list, +VALUE adds and -VALUE takes away; 'none' clears.
+    In a list, +VALUE adds and -VALUE removes; 'none' clears it.
     """
 
     async def change(job_id: str) -> "JobOut":
@@ -321,7 +321,7 @@ async def wait(session: "Session", jobs: Ids, *, timeout: Timeout = None) -> int
         for word, job_id in zip(jobs, job_ids, strict=True):
             job = await _stands_still(session, job_id, end)
             if job is None:
-                session.tell(f"it goes on: {session.hint(f'jobs watch {word}')}")
+                session.tell(f"the job continues: {session.hint(f'jobs watch {word}')}")
                 codes.append(TIMED_OUT)
                 return
             session.tell(f"{job_display.state_words(job)}: {job.id}")
@@ -338,7 +338,7 @@ async def wait(session: "Session", jobs: Ids, *, timeout: Timeout = None) -> int
 
 
 async def _stands_still(session: "Session", job_id: str, end: float | None) -> "JobOut | None":
-    """Return a job once it has ended or is paused, ``None`` at the instant *end*."""
+    """Return a job once it has ended or is paused; ``None`` at the instant *end*."""
     while True:
         left_s = _LONGEST_WAIT_S
         if end is not None:
@@ -383,16 +383,16 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     if rooms:
         session.tell(_freed(rooms))
     elif session.worker is None:
-        session.tell("the server frees their space in a while")
+        session.tell("the server will free their space shortly")
     return code
 
 
 def _freed(rooms: "Sequence[PurgeResult]") -> str:
-    """Return how many jobs were deleted, and how much room that freed where."""
+    """Return the number of deleted jobs, and the space freed in database and disk."""
     count = counted(len(rooms), "job")
     on_disk, reusable = sum(r.bytes for r in rooms), sum(r.reusable for r in rooms)
     if reusable:
-        return f"deleted {count}, about {amount(reusable)} of the database can be used again"
+        return f"deleted {count}, about {amount(reusable)} of the database can be reused"
     return f"deleted {count}, freed {amount(on_disk)} on disk"
 
 
@@ -403,7 +403,7 @@ async def _queue(
     done: str,
     here: Watch,
 ) -> int:
-    """Act on jobs so that they wait for a worker; attend to the only one, or say who takes them."""
+    """Queue jobs for a worker; attend a single one, or say which worker takes them."""
     wish = run_and_watch.Wish.of(here)
     if wish is not None:
         if len(words) != 1:
@@ -419,7 +419,7 @@ async def _queue(
 async def _each(
     session: "Session", words: Sequence[str], act: "Callable[[str], Awaitable[JobOut]]", done: str
 ) -> int:
-    """Act on the jobs that *words* mean; then write what they are now, if that was asked for."""
+    """Act on the jobs that *words* mean; write them afterwards if requested."""
     find = partial(job_id_of, session)
     code, changed = await session.each(
         words, act, lambda job: f"{done}: {job.id}", find=find, kind="job"

@@ -1,4 +1,4 @@
-"""JUnit XML of a check: what continuous integration shows as tests."""
+"""JUnit XML of a check, for continuous integration."""
 
 import re
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ def _add_findings(suite: ET.Element, report: CheckOut) -> None:
     for finding in report.items:
         case = _test(suite, finding.kind, finding.address)
         if finding.new is False:
-            _result(case, "skipped", f"known already: {finding.detail}")
+            _result(case, "skipped", f"already known: {finding.detail}")
         else:
             _result(case, "failure", finding.detail, _lines(finding), kind=finding.kind)
 

@@ -1,4 +1,4 @@
-"""Which jobs a command is about: by a word for one, or by a filter."""
+"""Job lookup for commands: one job by a word, or several by a filter."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # help needs neither
     from crawlyard.services.jobs.terms import JobTerms
 
 _RUNS = {"@last": 0, "@previous": 1}
-"""What runs of a schedule are called, and their places, the newest first."""
+"""Words for runs of a schedule, and their positions, newest first."""
 
 
 async def job_id_of(session: "Session", word: str) -> str:
@@ -28,8 +28,8 @@ async def job_id_of(session: "Session", word: str) -> str:
     run of a schedule, or ``NAME@previous`` for the one before it.
 
     Raises:
-        NotFound: no job is meant.
-        Invalid: more than one job is meant.
+        NotFound: no job matches.
+        Invalid: more than one job matches.
     """
     jobs = session.surface.jobs
     if is_id(word):
@@ -46,14 +46,14 @@ async def job_id_of(session: "Session", word: str) -> str:
     last = word == "last"
     matches = (await jobs.list(id="" if last else word.lower(), limit=2)).items
     if not matches:
-        raise NotFound("there is no job yet" if last else f"there is no job {word}")
+        raise NotFound("no jobs yet" if last else f"no such job: {word}")
     if len(matches) > 1 and not last:
-        raise Invalid("id", f"more than one job begins or ends with {word!r}; give more of it")
+        raise Invalid("id", f"more than one job starts or ends with {word!r}; use a longer part")
     return matches[0].id
 
 
 async def resolved(session: "Session", form: Mapping[str, object]) -> dict[str, object]:
-    """Return the form of a spec with the id of the job that its `since` names."""
+    """Return the form of a spec with the id of the job in its `since`."""
     since, resolved_form = form.get("since"), dict(form)
     if isinstance(since, str):
         resolved_form["since"] = await job_id_of(session, since)
@@ -67,7 +67,7 @@ class _JobFilter(Struct, frozen=True, kw_only=True):
         words: list[str] = []
         for name in self.__struct_fields__:
             text = getattr(self, name)
-            if name == FilterKey.TAG:  # a job has all of them
+            if name == FilterKey.TAG:  # jobs must have all of them
                 words += [f"tag:{_quoted(tag)}" for tag in text or ()]
             elif name == FilterKey.TEXT:
                 words += [_quoted(text)] if text else []
@@ -79,7 +79,7 @@ class _JobFilter(Struct, frozen=True, kw_only=True):
 
 
 def _fields() -> Iterator[tuple[str, Any, Any]]:
-    """Yield a field for each key of the filter that has an option."""
+    """Yield a field for each filter key with an option."""
     for key, meaning in MEANINGS.items():
         if not meaning.help:
             continue
@@ -101,7 +101,7 @@ def _fields() -> Iterator[tuple[str, Any, Any]]:
 if TYPE_CHECKING:
 
     class JobFilter(_JobFilter, frozen=True, kw_only=True):
-        """Which jobs the options of a list ask for: those that match all of them."""
+        """Filter options of a job list; jobs must match all of them."""
 
         tag: list[str] | None = None
         text: str = ""
@@ -117,7 +117,7 @@ def _quoted(word: str) -> str:
 
 
 def tell_damaged(session: "Session", ids: Iterable[str]) -> None:
-    """Say which jobs are damaged, and what to do about it."""
+    """Report damaged jobs, and how to delete them."""
     for job_id in ids:
         delete = session.hint(f"jobs delete {job_id}")
         session.tell(f"job {job_id} is damaged and cannot run; delete it with: {delete}")

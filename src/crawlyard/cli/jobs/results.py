@@ -1,4 +1,4 @@
-"""`crawlyard jobs pages | errors | log | export | …`: what a job has brought, looked at closely."""
+"""`crawlyard jobs pages | errors | log | export | …`: the results of one job in detail."""
 
 import sys
 from pathlib import Path
@@ -49,34 +49,34 @@ if TYPE_CHECKING:
 
 app = typer.Typer()  # the commands of `crawlyard jobs` about the contents of one job
 
-Query = Annotated[str, option(str, "--query", "TEXT", "Only where URL or title has this in it.")]
-Skipped = Annotated[bool, flag("--skipped", text="The URLs that a rule kept out, and which.")]
-Out = Annotated[str, option(str, "--out", "FILE", "Where to; '-' is stdout, and the default.")]
+Query = Annotated[str, option(str, "--query", "TEXT", "Only pages with this in URL or title.")]
+Skipped = Annotated[bool, flag("--skipped", text="List URLs excluded by a rule, with the rule.")]
+Out = Annotated[str, option(str, "--out", "FILE", "Output file; '-' for stdout (default).")]
 Chunks = Annotated[
     int | None,
-    option(values.chunk_size, "--chunks", "WORDS", "Text by heading, at most so many words each."),
+    option(values.chunk_size, "--chunks", "WORDS", "Text chunks by heading, at most WORDS each."),
 ]
 From = Annotated[str, option(str, "--from", "URL", "Only links on this page.")]
 To = Annotated[str, option(str, "--to", "URL", "Only links to this URL.")]
-Links = Annotated[bool, flag("--links", text="The links of the pages, in place of the pages.")]
+Links = Annotated[bool, flag("--links", text="Export the links of the pages instead.")]
 Schedules = Annotated[
     list[str] | None,
-    option(str, "--schedule", "NAME", "The runs of this schedule. Repeatable, into a folder."),
+    option(str, "--schedule", "NAME", "Runs of this schedule. Repeatable with a folder."),
 ]
 Last = Annotated[
     int | None,
-    option(values.run_count, "--last", "N", "How many runs of each, the newest; else 1."),
+    option(values.run_count, "--last", "N", "Number of newest runs of each; default 1."),
 ]
-Follow = Annotated[bool, flag("--follow", "-f", text="Go on until the job has ended.")]
+Follow = Annotated[bool, flag("--follow", "-f", text="Continue until the job has ended.")]
 AtLeast = Annotated[
-    LevelWord, choice("--level", of=LevelWord, text="At least this", default=LevelWord.INFO)
+    LevelWord, choice("--level", of=LevelWord, text="Minimum level", default=LevelWord.INFO)
 ]
-Diff = Annotated[bool, flag("--diff", text="Only what is not as its template says.")]
+Diff = Annotated[bool, flag("--diff", text="Only fields that differ from the template.")]
 Pattern = Annotated[
     str, typer.Argument(metavar="PATTERN", help="A glob, or re:REGEX.", show_default=False)
 ]
-Url = Annotated[str, typer.Argument(metavar="URL", help="Which URL.", show_default=False)]
-DryRun = Annotated[bool, flag("--dry-run", text="Only say what would go.")]
+Url = Annotated[str, typer.Argument(metavar="URL", help="URL of the page.", show_default=False)]
+DryRun = Annotated[bool, flag("--dry-run", text="Only show what would be excluded.")]
 
 
 @app.command()
@@ -93,7 +93,7 @@ async def pages(
     skipped: Skipped = False,
     limit: Limit = None,
 ) -> None:
-    """List a job's pages in the order they came; also while it runs.
+    """List a job's pages in the order they were stored, also while it runs.
 
     crawlyard jobs pages last --only failed
     crawlyard jobs pages last -o csv > pages.csv
@@ -101,7 +101,7 @@ async def pages(
     crawlyard jobs pages last --skipped
     """
     if skipped and (only or kind or query or needs_scripts or links_to):
-        raise Invalid("--skipped", "lists URLs that were never fetched: no other filter fits")
+        raise Invalid("--skipped", "excludes other filters: these URLs were never fetched")
     terms: SearchTerms = {
         "failed": None if only is None else only is Only.FAILED,
         "needs_scripts": needs_scripts or None,
@@ -133,7 +133,7 @@ async def errors(session: "Session", job: Id) -> None:
     groups = (await session.surface.results.errors(job_id, referrers=True)).items
     await session.listed(groups, views.errors_view(session.clock.now()))
     if groups:
-        session.tell(f"try them again by {session.hint(f'jobs retry {job_id} --failed')}")
+        session.tell(f"retry them: {session.hint(f'jobs retry {job_id} --failed')}")
 
 
 @app.command()
@@ -141,7 +141,7 @@ async def errors(session: "Session", job: Id) -> None:
 async def links(
     session: "Session", job: Id, *, from_: From = "", to: To = "", limit: Limit = None
 ) -> None:
-    """List the links of a job's pages: where each stands, where it leads, in which words.
+    """List the links of a job's pages: source, target and link text.
 
     crawlyard jobs links last --from https://docs.example.org/
     crawlyard jobs links last --to https://docs.example.org/old
@@ -161,7 +161,7 @@ async def links(
 @app.command()
 @action()
 async def events(session: "Session", job: Id) -> None:
-    """List what happened to a job, oldest first.
+    """List the events of a job, oldest first.
 
     crawlyard jobs events last
     crawlyard jobs events last -o jsonl
@@ -196,19 +196,19 @@ async def export(
     crawlyard jobs export --schedule nightly --schedule weekly --last 7 --out runs/
     crawlyard jobs export last --chunks 800 --out chunks.jsonl
 
-    Of several runs, each URL is written once, as the newest run has it; in a folder, each run is
-    a Parquet file of its own: schedule=NAME/job=ID/pages.parquet.
+    For several runs, each URL is written once, from its newest run; in a folder, each run is
+    a separate Parquet file: schedule=NAME/job=ID/pages.parquet.
     """
     if bool(job) is bool(schedule):
-        raise Invalid("--schedule", "expected a job or a schedule, one of them")
+        raise Invalid("--schedule", "expected either a job or --schedule")
     if last is not None and not schedule:
-        raise Invalid("--last", "says how many runs of a --schedule, which is missing")
+        raise Invalid("--last", "requires --schedule")
     if chunks is not None and schedule:
-        raise Invalid("--chunks", "expected a job, not a --schedule")
+        raise Invalid("--chunks", "excludes --schedule")
     if links and chunks is not None:
-        raise Invalid("--chunks", "expected it or --links, not both")
+        raise Invalid("--chunks", "excludes --links")
     if links and schedule:
-        raise Invalid("--links", "are those of one job, not of a --schedule")
+        raise Invalid("--links", "excludes --schedule")
     failed = None if only is None else only is Only.FAILED
     if schedule:
         written = await _export_runs(session, schedule, last or 1, (out, format), failed=failed)
@@ -233,7 +233,7 @@ async def _export_runs(
     *,
     failed: bool | None,
 ) -> "Written":
-    """Export the last runs of a schedule *to* a file, or each to one of its own in a folder."""
+    """Export the last runs of a schedule *to* one file, or each run to its own in a folder."""
     out, form = to
     where = None
     if not out.endswith("/"):
@@ -262,7 +262,7 @@ async def _export_runs(
 @app.command()
 @action()
 async def frontier(session: "Session", job: Id, *, limit: Limit = None) -> None:
-    """List the URLs of a job that wait to be fetched.
+    """List the URLs of a job that are waiting to be fetched.
 
     crawlyard jobs frontier last
     crawlyard jobs frontier last -q > waiting.txt
@@ -275,14 +275,14 @@ async def frontier(session: "Session", job: Id, *, limit: Limit = None) -> None:
 @app.command()
 @action()
 async def shards(session: "Session", job: Id) -> None:
-    """List the parts that a job is spread over, and who has each.
+    """List the shards that a job is spread over, and the worker of each.
 
     crawlyard jobs shards last
     crawlyard jobs shards last --json
     """
     shard_list = await session.surface.jobs.shards(await job_id_of(session, job))
     if not await session.listed(shard_list.items, views.SHARDS):
-        session.tell("it is not spread: one worker has it all")
+        session.tell("the job is not spread: one worker runs all of it")
 
 
 @app.command()
@@ -290,7 +290,7 @@ async def shards(session: "Session", job: Id) -> None:
 async def log(
     session: "Session", job: Id, *, level: AtLeast = LevelWord.INFO, follow: Follow = False
 ) -> None:
-    """Write what a job says while it runs, oldest first.
+    """Print the log of a job, oldest line first.
 
     crawlyard jobs log last
     crawlyard jobs log last -f --level warning
@@ -300,7 +300,7 @@ async def log(
     if follow and style is Style.JSON:
         style = Style.JSONL
     if follow and style is Style.TABLE and common.fields is not None:
-        style = Style.PLAIN  # a table would wait for the last
+        style = Style.PLAIN  # a table would wait for the last line
     if follow:
         lines = _flushed(jobs.log_stream(job_id, level=level))
     else:
@@ -308,14 +308,14 @@ async def log(
     if style is not Style.TABLE or common.quiet or common.fields is not None:
         await output.write_all(lines, views.LOG, style, session.stdout, common)
         return
-    async for line in lines:  # a table would wait for the last, and cut what is said
+    async for line in lines:  # a table would wait for the last line, and truncate messages
         at = words.clock(line.at, session.clock.now())
         text = f"{at}  {line.level.ljust(7)}  {line.message}  {line.url}"
         write_line(words.printable(text.rstrip()))
 
 
 async def _flushed(lines: "AsyncIterable[LineOut]") -> "AsyncIterator[LineOut]":
-    """Yield *lines*; what was written of one is seen before the next is waited for."""
+    """Yield *lines*; each is flushed before the next one is awaited."""
     async for line in lines:
         yield line
         sys.stdout.flush()
@@ -324,7 +324,7 @@ async def _flushed(lines: "AsyncIterable[LineOut]") -> "AsyncIterator[LineOut]":
 @app.command()
 @action()
 async def config(session: "Session", job: Id, *, diff: Diff = False) -> None:
-    """Show the settings of a job in force, and where each comes from.
+    """Show the effective settings of a job, and the source of each.
 
     crawlyard jobs config last
     crawlyard jobs config last --diff
@@ -334,7 +334,7 @@ async def config(session: "Session", job: Id, *, diff: Diff = False) -> None:
         session.write(effective)
     elif diff:
         if effective.template is None:
-            session.tell("it was made of no template that can be seen")
+            session.tell("the job has no template that you can see")
         await session.listed(effective.differences, views.DIFFERENCES)
     else:
         settings = template_views.values_of(effective.config, effective.sources)
@@ -344,7 +344,7 @@ async def config(session: "Session", job: Id, *, diff: Diff = False) -> None:
 @app.command()
 @action()
 async def why(session: "Session", job: Id, url: Url) -> None:
-    """Tell why a URL was fetched, or was not.
+    """Explain why a URL was or was not fetched.
 
     crawlyard jobs why last https://docs.example.org/private/
     crawlyard jobs why last https://docs.example.org/ --json
@@ -356,16 +356,16 @@ async def why(session: "Session", job: Id, url: Url) -> None:
 @app.command()
 @action()
 async def screenshot(session: "Session", job: Id, url: Url, *, out: Out = "-") -> None:
-    """Save the picture of a page, which its job has kept (--screenshot).
+    """Save the screenshot of a page that its job kept (--screenshot).
 
     crawlyard jobs screenshot last https://example.org/ --out home.webp
     """
     if out == exports.STDOUT and sys.stdout.isatty():
-        raise Invalid("--out", "expected a file or a pipe: a picture is not for a terminal")
+        raise Invalid("--out", "expected a file or a pipe: a terminal cannot show an image")
     job_id = await job_id_of(session, job)
     fate = await session.surface.site.why(job_id, url)
     if fate.page_id is None:
-        raise NotFound(f"there is no page of {url}: {fate.detail}")
+        raise NotFound(f"no page for {url}: {fate.detail}")
     pieces = await session.surface.results.screenshot(job_id, fate.page_id)
     written = await exports.save_pieces(pieces, out)
     target = "stdout" if out == exports.STDOUT else out
@@ -377,7 +377,7 @@ async def screenshot(session: "Session", job: Id, url: Url, *, out: Out = "-") -
 async def exclude(
     session: "Session", job: Id, pattern: Pattern, *, dry_run: DryRun = False
 ) -> None:
-    """Exclude URLs that match a pattern from a job, those that are waiting too.
+    """Exclude URLs that match a pattern from a job, including waiting ones.
 
     crawlyard jobs exclude last '*/print/*' --dry-run
     crawlyard jobs exclude last '*/print/*'

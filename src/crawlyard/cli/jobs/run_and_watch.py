@@ -1,4 +1,4 @@
-"""A job and the command that attends it: works on it, watches it, and says how it ended."""
+"""Attending a job: a command runs it or watches it, and reports how it ended."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -33,35 +33,35 @@ if TYPE_CHECKING:
 
 POLL_S = 0.5
 _OF_LOGIN = ("allow_addresses", "allow_private", "proxies", "user_agent")
-"""Fields of a spec that hold for the login before the crawl as well."""
+"""Spec fields that also apply to the login before the crawl."""
 
 REJOIN = timedelta(seconds=5)
-"""How often a command that only watches looks whether the other worker is still there."""
+"""Interval at which a command that only watches checks for the other worker."""
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """What a command does with the job that it attends."""
+    """How a command attends a job."""
 
-    works: bool  # by a worker of its own, if no other has the job
+    works: bool  # with a worker of its own, if no other has the job
     export: Export | None = None
-    silent: bool = False  # stdout is for something else
+    silent: bool = False  # stdout is reserved for other output
 
     @classmethod
     def of(cls, here: Watch) -> "Wish | None":
-        """Return what ``--watch`` and its companions ask for, ``None`` without it.
+        """Return the request in ``--watch`` and its companion options; ``None`` without it.
 
         Raises:
-            Invalid: its companions are given without it.
+            Invalid: a companion option is given without it.
         """
         if not here.watch:
             if here.out:
-                raise Invalid("--out", "goes with --watch; or use `crawlyard jobs export`")
+                raise Invalid("--out", "requires --watch; or use `crawlyard jobs export`")
             return None
         return cls(works=True, export=Export.wished(here.out, here.format))
 
 
 class Hand:
-    """The worker of a command, for one job; it begins again where another worker let go."""
+    """The worker of a command, for one job; it restarts if another worker releases the job."""
 
     def __init__(
         self,
@@ -80,16 +80,16 @@ class Hand:
 
     @property
     def works(self) -> bool:
-        """Tell whether our worker runs: it has the job, or waits for it."""
+        """Whether our worker is running: it has the job, or waits for it."""
         return self._task is not None and not self._task.done()
 
     def has(self, job: JobOut) -> bool:
-        """Tell whether the job is ours, and not another worker's."""
+        """Return whether our worker has the job, and no other."""
         ours = None if self._worker is None else self._worker.id
         return self.works and job.worker in (None, ours)
 
     def reach(self) -> None:
-        """Try to take the job, unless we have it or have just seen that another has."""
+        """Try to claim the job, unless we have it or another worker had it just now."""
         now = self._now()
         if self.works or (self._task and now - self._began_at < REJOIN.total_seconds()):
             return
@@ -99,7 +99,7 @@ class Hand:
         self._task.add_done_callback(lambda _: self._ended())
 
     def let_go(self) -> None:
-        """Stop: what is in flight gets its time, then the lease is given back."""
+        """Stop: requests in flight may finish, then the lease is released."""
         if self._worker is not None:
             self._worker.stop()
 
@@ -116,7 +116,7 @@ async def crawl(
 ) -> int:
     """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*.
 
-    *template*: what it is made of, with parameters; empty: of *form* alone.
+    *template*: its template and parameters; empty: *form* is the whole spec.
     """
     if export is not None:
         export.check_installed(session)
@@ -146,9 +146,9 @@ async def crawl(
 async def _with_other_faults(
     session: Session, form: Mapping[str, object], template: "FormTerms", unknown: NotFound
 ) -> Refused:
-    """Return *unknown*, of the job that `since` names, with all other faults of the form."""
+    """Return *unknown*, about the job in `since`, with all other faults of the form."""
     try:
-        await session.surface.jobs.create(form, **template)  # refused: that is no id of a job
+        await session.surface.jobs.create(form, **template)  # refused: that is not the id of a job
     except Invalid as refusal:
         rest = [fault for fault in refusal.faults if fault.field != "since"]
         if rest:
@@ -157,10 +157,10 @@ async def _with_other_faults(
 
 
 async def logged_in(session: Session, login: LoginOptions, form: Mapping[str, Any]) -> str:
-    """Make or renew the session of a crawl by a login; return its name."""
+    """Create or renew the session of a crawl by a login; return its name."""
     urls: Sequence[str] = form.get("urls") or ()
     if not urls:
-        raise Invalid("--login", "expected a start URL beside it, which says the site")
+        raise Invalid("--login", "requires a start URL, which identifies the site")
     site = urls[0]
     name = str(form.get("session") or session_name_for(site))
     opened = {name: form[name] for name in _OF_LOGIN if name in form}
@@ -170,9 +170,9 @@ async def logged_in(session: Session, login: LoginOptions, form: Mapping[str, An
 
 
 async def attend(session: Session, job_id: str, wish: Wish) -> int:
-    """Work on a job or just watch it until it stands still, and return the exit code.
+    """Run or watch a job until it stops, and return the exit code.
 
-    Ctrl-C pauses the job if it is ours, and leaves it alone if it is not.
+    Ctrl-C pauses the job if this command runs it, and leaves it alone otherwise.
     """
     session.tell(f"job {job_id}")
     now = session.clock.monotonic
@@ -188,18 +188,18 @@ async def attend(session: Session, job_id: str, wish: Wish) -> int:
                 if stop.first is not None and hand is not None:
                     await _pause(session, job_id, stop.first.name, hand)
                     display.close()
-                    session.tell("stopping; once more quits at once")
+                    session.tell("stopping; press Ctrl-C again to quit at once")
                 if hand is not None:
                     hand.let_go()
         except* Unavailable:
             display.close()
-            session.tell(f"the job is kept; go on: {_resume(session, job_id, wish)}")
+            session.tell(f"the job is kept; continue: {_resume(session, job_id, wish)}")
             raise
         finally:
             display.close()
     if session.deadline is not None:
         session.deadline.met()
-    # what our worker had in flight is stored only now
+    # our worker stores its last results only now
     job = await session.surface.jobs.get(job_id)
     if stop.first is None or job.state in ENDED:
         return await _ended(session, job, wish)
@@ -209,12 +209,12 @@ async def attend(session: Session, job_id: str, wish: Wish) -> int:
 async def _watch(
     session: Session, job_id: str, display: Display, stop: Interrupts, hand: Hand | None
 ) -> None:
-    """Show the job until it stands still or there is a signal."""
+    """Show the job until it stops or a signal arrives."""
     while stop.first is None:
         job = await session.surface.jobs.get(job_id)
         if job.state in STILL:
-            return  # how it ended is told apart
-        with suppress(OSError):  # who looked has gone, the crawl goes on
+            return  # the caller reports the end
+        with suppress(OSError):  # the terminal is gone, the crawl continues
             display.show(job)
         if hand is not None:
             hand.reach()
@@ -222,14 +222,14 @@ async def _watch(
 
 
 async def _pause(session: Session, job_id: str, why: str, hand: Hand) -> None:
-    """Pause the job if it is ours."""
+    """Pause the job if this command runs it."""
     if hand.has(await session.surface.jobs.get(job_id)):
         with suppress(IllegalMove):  # it ended by itself at the last moment
             await session.surface.jobs.pause(job_id, why)
 
 
 async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
-    """Export if that was asked for, and say how the job ended."""
+    """Export if requested, and report how the job ended."""
     saved = ""
     export = wish.export
     if export is not None and job.state in ENDED:
@@ -240,7 +240,7 @@ async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
     if job.detail:
         session.tell(f"  {job.detail}")
     if job.state == "paused":
-        session.tell(f"  go on: {_resume(session, job.id, wish)}")
+        session.tell(f"  continue: {_resume(session, job.id, wish)}")
     for hint in hints(session, job):
         session.tell(f"  {hint}")
     _write(session, job, wish)
@@ -248,21 +248,21 @@ async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
 
 
 def _left(session: Session, job: JobOut, wish: Wish, stop: Interrupts) -> int:
-    """Say how a job is gone on with that a signal made us leave."""
+    """Report how to continue a job that a signal made us leave."""
     if job.state == "paused":
         session.tell(
             f"paused after {counted(job.usage.pages, 'page')}; nothing is lost. Resume it with"
         )
         session.tell(f"  {_resume(session, job.id, wish)}")
     else:
-        session.tell(f"the job goes on ({job.state}). Watch it by")
+        session.tell(f"the job continues ({job.state}). Watch it with")
         session.tell(f"  {session.hint(f'jobs watch {job.id}')}")
     _write(session, job, wish)
     return stop.exit_code
 
 
 def _resume(session: Session, job_id: str, wish: Wish) -> str:
-    """Return the command that goes on with the job as it was begun."""
+    """Return the command that continues the job as it was started."""
     if session.worker is None and not wish.works:
         return session.hint(f"jobs watch {job_id}")
     export = f" {wish.export.options}" if wish.export is not None else ""
@@ -271,7 +271,7 @@ def _resume(session: Session, job_id: str, wish: Wish) -> str:
 
 def _write(session: Session, job: JobOut, wish: Wish) -> None:
     if wish.silent or (wish.export is not None and wish.export.to_stdout):
-        return  # stdout has the pages, or what was found
+        return  # stdout has the pages or the findings
     if session.common.json:
         output.write_one(job, Style.JSON)
     elif session.common.quiet:

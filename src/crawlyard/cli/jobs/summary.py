@@ -1,4 +1,4 @@
-"""How a job ended, in a line, and what can be done next."""
+"""Summary of an ended job, in a line, and commands to run next."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,25 +15,25 @@ from crawlyard.core.words import ERRORS
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 STILL = ENDED | {"paused"}
-"""States in which nothing more happens by itself."""
+"""States in which nothing happens without a command."""
 
 _LIMIT = "limit_"
 
 
 def exit_code(job: JobOut) -> int:
-    """Return what a command that watched *job* exits with."""
+    """Return the exit code of a command that watched *job*."""
     if job.state == "failed":
         return 10
     if job.state == "cancelled":
         return 11
     if job.state == "completed" and job.state_reason == "limit_errors":
         return 12
-    # paused by somebody is what somebody wanted; paused by a full disk or a logout is not
+    # a pause by a user is intended; one by a full disk or a logout is not
     return 0 if job.state_reason not in {"disk_full", "logged_out"} else 1
 
 
 def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> str:
-    """Return what became of the job: ``completed in 24 s · 498 pages, …``."""
+    """Return the result of the job: ``completed in 24 s · 498 pages, …``."""
     failed = ", ".join(f"{words.number(g.count)} {ERRORS.get(g.kind, g.kind)}" for g in groups)
     pages = f"{counted(job.usage.pages, 'page')}, {words.amount(job.usage.bytes)}"
     if job.usage.unchanged:
@@ -47,33 +47,33 @@ def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> s
 
 
 def scripts_needed(pages: int) -> str:
-    """Return what it means for a job that so many of its pages need scripts."""
+    """Return the note on a job with so many pages that need scripts."""
     need, text = ("page needs", "its text is") if pages == 1 else ("pages need", "their text is")
     return f"{words.number(pages)} {need} scripts; {text} empty or partial"
 
 
 def hints(session: Session, job: JobOut) -> list[str]:
-    """Return the commands that make sense next, each with what it is for."""
+    """Return useful next commands, each with its purpose."""
     lines: list[str] = []
     limit = job.state_reason.removeprefix(_LIMIT)
     if job.state_reason.startswith(_LIMIT) and job.usage.discovered > job.usage.done:
         raised = f"limits.{limit}={_twice(job.spec.limits, limit)}"
-        lines.append(f"go on: {session.hint(f'jobs set {job.id} {raised}')}")
-        lines.append(f"       {session.hint(f'jobs resume {job.id} --watch')}")
+        lines.append(f"continue: {session.hint(f'jobs set {job.id} {raised}')}")
+        lines.append(f"          {session.hint(f'jobs resume {job.id} --watch')}")
     elif job.state == "cancelled" and job.usage.discovered > job.usage.done:
-        lines.append(f"go on after all: {session.hint(f'jobs resume {job.id} --watch')}")
+        lines.append(f"continue anyway: {session.hint(f'jobs resume {job.id} --watch')}")
     elif job.state == "failed":
         lines.append(f"what happened: {session.hint(f'jobs events {job.id}')}")
     if job.usage.needs_scripts:
         which = session.hint(f"jobs pages {job.id} --needs-scripts")
         lines.append(f"{scripts_needed(job.usage.needs_scripts)}: {which}")
     if job.usage.errors and job.state in ENDED and not job.damaged:
-        lines.append(f"try the failed URLs again: {session.hint(f'jobs retry {job.id} --failed')}")
+        lines.append(f"retry the failed URLs: {session.hint(f'jobs retry {job.id} --failed')}")
     return lines
 
 
 def _twice(limits: Limits, name: str) -> str:
-    """Return twice a ceiling, as `jobs set` reads it: a proposal to be changed."""
+    """Return twice a ceiling, in the syntax of `jobs set`: a suggestion for the user to edit."""
     if name in ("duration", "render"):
         return duration_text(2 * timedelta(seconds=getattr(limits, f"{name}_s") or 0))
     if name == "bytes":

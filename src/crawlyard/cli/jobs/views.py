@@ -1,4 +1,4 @@
-"""How jobs, their pages, errors, events and settings are shown; the columns are part of the API."""
+"""Views of jobs, their pages, errors, events and settings; the columns are part of the API."""
 
 from datetime import datetime, timedelta
 
@@ -42,14 +42,14 @@ from crawlyard.core.words import ERRORS, error_words, event_reason, rule_words, 
 
 
 def _until(job: JobOut) -> str:
-    """Return the time left of a job that runs, and the time until it may for one that waits."""
+    """Return the time left of a running job, or the time until a waiting one may start."""
     if job.due_in_s:
         return f"in {words.span(job.due_in_s)}"
     return left(job)
 
 
 def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
-    """Return the view of jobs at *now*; *template* is what the only one was made of."""
+    """Return the view of jobs at *now*; *template* is that of a single job."""
     return View(
         key=lambda job: job.id,
         table=(
@@ -89,7 +89,7 @@ def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
 
 
 def _progress() -> tuple[Column[JobOut], ...]:
-    """Return the columns of what a job does, and has done."""
+    """Return the columns about progress and results."""
     return (
         Column(name="DETAIL", value=lambda j: j.detail),
         Column(
@@ -165,11 +165,11 @@ def _unchanged(job: JobOut) -> str:
     unasked = (
         f", {words.number(usage.requests_saved)} not requested" if usage.requests_saved else ""
     )
-    return f"{savings} not sent again{unasked}"
+    return f"{savings} not downloaded again{unasked}"
 
 
 def _settings() -> tuple[Column[JobOut], ...]:
-    """Return the columns of what a job was told to do."""
+    """Return the columns about the spec of a job."""
     return (
         Column(name="SCOPE", value=lambda j: j.spec.scope),
         Column(name="INCLUDE", value=lambda j: ", ".join(j.spec.include)),
@@ -178,7 +178,7 @@ def _settings() -> tuple[Column[JobOut], ...]:
             name="PACE",
             value=lambda j: (
                 f"delay {duration_text(timedelta(seconds=j.spec.delay_s))}, "
-                f"{j.spec.per_host} at once to a host, {j.spec.concurrency} in all"
+                f"{j.spec.per_host} at once per host, {j.spec.concurrency} in total"
             ),
         ),
         Column(name="PROXIES", value=_proxies),
@@ -189,7 +189,7 @@ def _settings() -> tuple[Column[JobOut], ...]:
 
 
 def _proxies(job: JobOut) -> str:
-    """Return the proxies of a job, and how each has done once it was used."""
+    """Return the proxies of a job, and the results of each once it was used."""
     lines = (
         f"{use.proxy} ({counted_words(use.connections, 'connection')}, "
         f"{counted_words(use.failures, 'failure')}"
@@ -200,7 +200,7 @@ def _proxies(job: JobOut) -> str:
 
 
 def queue_view(now: datetime) -> View[JobOut]:
-    """Return the view of the queue at *now*."""
+    """Return the view of the queue, with waits as of *now*."""
     return View(
         key=lambda job: job.id,
         columns=(
@@ -225,7 +225,7 @@ def _place(job: JobOut) -> int | None:
 
 
 def _waits_for(job: JobOut) -> str:
-    """Return what holds a job back; its place alone says that nothing does."""
+    """Return what holds a job back; empty if only its position in the queue does."""
     return "; ".join(w.detail for w in job.waits_for if w.reason != WaitReason.QUEUE)
 
 
@@ -364,7 +364,7 @@ DIFFERENCES: View[DifferenceOut] = View(
 
 
 def _fate_words(fate: FateOut) -> Facts:
-    """Return the fields of a URL's outcome as people read them."""
+    """Return the fields of a URL's outcome in words."""
     phrases = {
         "outcome": spaced(fate.outcome),
         "error": fate.error and error_words(fate.error, fate.status),

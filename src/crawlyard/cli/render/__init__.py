@@ -1,1 +1,1 @@
-"""What commands write: tables, formats, progress."""
+"""Output of commands: tables, formats, progress."""

@@ -1,4 +1,4 @@
-"""`--fields`: some fields of what the API writes, by their paths."""
+"""`--fields`: selection of JSON fields by their paths."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,16 +14,16 @@ _PATH = re.compile(r"\w+(?:\.[\w-]+)*")
 
 
 class Fields(Struct, frozen=True):
-    """Paths of fields, such as ``state`` and ``progress.done``, in the order to write them in."""
+    """Paths of fields, such as ``state`` and ``progress.done``, in output order."""
 
     paths: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> "Fields":
-        """Return what ``id,state,progress.done`` names.
+        """Return the fields in a list such as ``id,state,progress.done``.
 
         Raises:
-            ValueError: a name cannot be one.
+            ValueError: a name is not valid.
         """
         names = [name.strip() for name in text.split(",")]
         wrong = [name for name in names if not _PATH.fullmatch(name)]
@@ -32,16 +32,16 @@ class Fields(Struct, frozen=True):
         return cls(tuple(dict.fromkeys(names)))
 
     def check(self, item: "Struct") -> None:
-        """Check that each path leads somewhere in things like *item*.
+        """Check that each path exists in records like *item*.
 
         Raises:
-            Invalid: one does not; the message says which names there are.
+            Invalid: a path does not exist; the message lists the names that do.
         """
         for path in self.paths:
             _check(item, path, path.split("."))
 
     def only(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return these fields of *record*, each where it was; all of what is named as a whole."""
+        """Return these fields of *record*, nested as before; a path includes all below it."""
         names: dict[str, Any] = {}
         for path in self.paths:
             if any(path.startswith(f"{whole}.") for whole in self.paths):
@@ -52,7 +52,7 @@ class Fields(Struct, frozen=True):
         return {name: _only(record.get(name), inner) for name, inner in names.items()}
 
     def values(self, record: Mapping[str, Any]) -> list[object]:
-        """Return the value of each field of *record*; what is no single one as JSON."""
+        """Return the value of each field of *record*; objects and lists as JSON."""
         return [_word(_at(record, path.split("."))) for path in self.paths]
 
 
@@ -70,7 +70,7 @@ def _check(value: object, path: str, names: Sequence[str]) -> None:
     elif isinstance(value, list | tuple) and value:
         _check(value[0], path, names)
     elif value is not None and not isinstance(value, list | tuple):
-        raise Invalid("--fields", f"expected a name, got {path!r}: nothing is within a value")
+        raise Invalid("--fields", f"expected a name, got {path!r}: a plain value has no fields")
 
 
 def _only(value: Any, names: Mapping[str, Any]) -> Any:
@@ -94,7 +94,7 @@ def _word(value: object) -> object:
 
 
 def pairs(fields: Fields, item: "Struct") -> Iterator[tuple[str, object]]:
-    """Yield these fields of one thing with their values.
+    """Yield the names and values of these fields of one record.
 
     Raises:
         Invalid: it has no such field.

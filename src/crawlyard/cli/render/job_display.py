@@ -1,4 +1,4 @@
-"""How far a job has come, while it runs: a live display on a terminal, lines elsewhere."""
+"""Progress of a running job: a live display on a terminal, lines elsewhere."""
 
 import contextlib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from crawlyard.core.quantity import counted
 from crawlyard.core.words import REASONS, STATES
 from crawlyard.lazy import lazily
 
-# lines need nothing of it
+# not needed for lines
 with lazily():
     from rich import console as rich_console
     from rich import live as rich_live
@@ -36,19 +36,19 @@ STATE_STYLES = {
 
 
 class Display(Protocol):
-    """Shows a job again and again, until it is closed."""
+    """Shows the progress of a job until it is closed."""
 
     def show(self, job: JobOut) -> None:
-        """Show the job as it is now."""
+        """Show the current state of the job."""
         ...
 
     def close(self) -> None:
-        """Give the terminal back; may be called twice."""
+        """Restore the terminal; may be called twice."""
         ...
 
 
 def display_on(screen: Screen, now: Callable[[], float], *, quiet: bool) -> Display:
-    """Return the display that suits *screen*; *now* are the seconds of a steady clock."""
+    """Return the display for *screen*; *now* returns monotonic seconds."""
     if quiet:
         return Nothing()
     if screen.is_terminal and not screen.console.is_dumb_terminal:
@@ -57,7 +57,7 @@ def display_on(screen: Screen, now: Callable[[], float], *, quiet: bool) -> Disp
 
 
 class Nothing:
-    """Shows nothing."""
+    """A display for `--quiet`: it ignores the job."""
 
     def show(self, job: JobOut) -> None:
         """Do nothing."""
@@ -76,7 +76,7 @@ class Lines:
         self._due = 0.0
 
     def show(self, job: JobOut) -> None:
-        """Write a line if it is time for one."""
+        """Write a line if one is due."""
         state = (job.state, job.state_reason)
         if state == self._last and self._now() < self._due:
             return
@@ -100,13 +100,13 @@ class LivePanel:
         )
 
     def show(self, job: JobOut) -> None:
-        """Draw the job as it is now."""
+        """Redraw the lines from the current state of the job."""
         self._live.start()
         self._live.update(panel(job, self._spinner))
 
     def close(self) -> None:
-        """Wipe the lines and show the cursor again."""
-        with contextlib.suppress(OSError):  # a terminal that was closed needs no cursor
+        """Erase the lines and show the cursor again."""
+        with contextlib.suppress(OSError):  # the terminal was closed
             self._live.stop()
 
 
@@ -129,7 +129,7 @@ def panel(job: JobOut, spinner: "rich_console.RenderableType") -> "rich_console.
 
 
 def left(job: JobOut) -> str:
-    """Return the time left as a range, or nothing where it is unknown."""
+    """Return the time left as a range; empty if it is unknown."""
     eta = job.progress.eta
     if eta is None:
         return ""
@@ -137,13 +137,13 @@ def left(job: JobOut) -> str:
 
 
 def title(job: JobOut) -> str:
-    """Return the name of a job, or what it starts from."""
+    """Return the name of a job, or its first start URL."""
     first = (*job.spec.urls, *job.spec.sitemaps)[0]
     return str(job.spec.name) or first
 
 
 def state_words(job: JobOut) -> str:
-    """Return the state, and its reason where that says more."""
+    """Return the state, and its reason if that adds something."""
     state, reason = shown_state(job), reason_words(job)
     if job.state == "completed" or state == STATES[STOPPED]:
         return job.outcome[:1].lower() + job.outcome[1:]
@@ -163,7 +163,7 @@ def reason_words(job: JobOut) -> str:
 
 
 def numbers(job: JobOut) -> list[str]:
-    """Return what was done so far, in the order of its weight."""
+    """Return the counters of a job, the most important first."""
     progress = job.progress
     parts = [f"{words.number(progress.done)}/{counted(progress.discovered, 'URL')}"]
     if progress.failed:
@@ -174,7 +174,7 @@ def numbers(job: JobOut) -> list[str]:
 
 
 def outlook(job: JobOut) -> list[str]:
-    """Return the time left and the limit that will end the job, or why nobody knows."""
+    """Return the time left and the limit that will end the job, or why they are unknown."""
     if job.due_in_s:
         attempt = f"attempt {job.failures + 1} of {job.spec.retry.attempts} "
         limits = f"{attempt if job.failures else 'begins '}in {words.span(job.due_in_s)}"
@@ -191,13 +191,13 @@ def outlook(job: JobOut) -> list[str]:
 
 
 def limits_words(limits: Limits) -> str:
-    """Return the ceilings that are set, separated by commas."""
+    """Return the limits that are set, separated by commas."""
     set_ = [name for name in LIMITS if getattr(limits, LIMITS[name]) is not None]
     return ", ".join(ceiling(limits, name) for name in set_)
 
 
 def ceiling(limits: Limits, name: str) -> str:
-    """Return one ceiling in words: ``500 pages``, ``2 h 00 min``."""
+    """Return one limit in words: ``500 pages``, ``2 h 00 min``."""
     value = getattr(limits, LIMITS[name])
     if name in ("duration", "render"):
         return words.span(value) + (" of rendering" if name == "render" else "")
@@ -205,7 +205,7 @@ def ceiling(limits: Limits, name: str) -> str:
 
 
 def fraction(job: JobOut) -> float:
-    """Return how near the end is, from 0 to 1: of the frontier, or of the first limit to come."""
+    """Return the progress from 0 to 1: of the frontier, or of the limit that comes first."""
     usage = job.usage
     parts = [usage.done / usage.discovered if usage.discovered else 0.0]
     for field in LIMITS.values():

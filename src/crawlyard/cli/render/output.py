@@ -1,4 +1,4 @@
-"""What a command found, written as people or programs read it."""
+"""Output of records, for people or programs."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from crawlyard.export.csv import cell, row
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
-# a crawl whose stderr is no terminal does without Rich, and takes 0.015 s of CPU less
+# without Rich, a crawl whose stderr is no terminal takes 0.015 s of CPU less
 with lazily():
     from rich import console as rich_console
     from rich import table as rich_table
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=Struct)
 Facts: TypeAlias = Sequence[tuple[str, object]]
 
 _GAP = 2  # blanks between two columns
-_LEAST = 8  # columns for what is cut; a terminal too narrow for that gets no table
+_LEAST = 8  # minimum width of a truncated column; a narrower terminal gets no table
 
 
 class Column(Struct, Generic[M], frozen=True, kw_only=True):
@@ -38,35 +38,35 @@ class Column(Struct, Generic[M], frozen=True, kw_only=True):
     value: Callable[[M], object]
     shown: Callable[[M], str] | None = None
     right: bool = False  # numbers
-    wide: bool = False  # takes the room that is left, and is cut at its end
-    least: int = 0  # the width of a terminal below which a table does without
-    fact: Callable[[M], object] | None = None  # what a sheet says, where that is not `value`
-    sheet: bool = True  # whether a sheet has it
+    wide: bool = False  # takes the remaining width, and is truncated at its end
+    least: int = 0  # minimum width of a terminal for this column
+    fact: Callable[[M], object] | None = None  # its value in a sheet, if that is not `value`
+    sheet: bool = True  # part of a sheet
 
     def text(self, item: M) -> "rich_text.Text":
-        """Return what a person sees, safe on a terminal."""
+        """Return the text for people, safe on a terminal."""
         words = self.shown(item) if self.shown is not None else cell(self.value(item))
         return rich_text.Text(printable(words))
 
 
 class View(Struct, Generic[M], frozen=True, kw_only=True):
-    """How things of one kind are listed, and how one of them is shown: as a sheet of facts."""
+    """Views of records of one kind: the columns of a list, and the facts of a single record."""
 
     columns: Sequence[Column[M]]  # in the order of a sheet, if there is a table
-    key: Callable[[M], str]  # what ``--quiet`` writes
+    key: Callable[[M], str]  # output of ``--quiet``
     table: Sequence[str] = ()
-    """The names of the columns of a list, in order; empty: all, and a sheet has none of them."""
+    """Names of the columns of a list, in order; empty: all, and a sheet has none of them."""
     more: Callable[[M], Facts] | None = None  # facts beside those of the columns
-    more_shown: Callable[[M], Facts] | None = None  # for people, where that differs from `more`
+    more_shown: Callable[[M], Facts] | None = None  # for people, if that differs from `more`
 
     @property
     def listed(self) -> Sequence[Column[M]]:
-        """Return the columns of a list."""
+        """Columns of a list: those named in `table`, or all."""
         named = {column.name: column for column in self.columns}
         return [named[name] for name in self.table] or self.columns
 
     def facts(self, item: M, style: Style = Style.TABLE) -> Facts:
-        """Return what there is to know of *item*, without what is empty."""
+        """Return the nonempty facts about *item*."""
         rows = [
             (column.name.lower(), (column.fact or column.value)(item))
             for column in self.columns
@@ -78,7 +78,7 @@ class View(Struct, Generic[M], frozen=True, kw_only=True):
 
 
 def fields_of(item: Struct, only: Collection[str] = (), without: Collection[str] = ()) -> Facts:
-    """Return fields of *item* as facts, in the words of the API."""
+    """Return fields of *item* as facts, with the names of the API."""
     members = as_dict(item, only, {"object", "links", *without})
     return [(name.replace("_", " "), _joined(value)) for name, value in members.items()]
 
@@ -92,15 +92,15 @@ def _joined(value: object) -> object:
 
 
 def instant(item: Struct, field: str) -> str | None:
-    """Return an instant of *item* as the API writes it."""
+    """Return an instant of *item* in the format of the API."""
     text: str | None = as_dict(item, {field})[field]
     return text
 
 
 def column(name: str, field: str = "", **options: Any) -> Column[Any]:
-    """Return a column of a field, which is called as the column unless it is named.
+    """Return the column of a field, by default the field named like the column.
 
-    Instants are written as the API does, the items of a list with commas.
+    Instants are in the format of the API; items of a list are separated by commas.
     """
     path = field or name.lower().replace(" ", "_")
 
@@ -149,21 +149,21 @@ def id_of(value: Callable[[M], str | None], name: str = "ID", *, least: int = 0)
 
 
 class Screen:
-    """stdout or stderr: sentences are written at once, for more there is Rich."""
+    """stdout or stderr: sentences are written directly; Rich does the rest."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     @property
     def is_terminal(self) -> bool:
-        """Tell whether a person may be looking."""
+        """Whether it is a terminal."""
         return self._stream.isatty()
 
     @cached_property
     def console(self) -> "rich_console.Console":
-        """Return what writes for people if it is a terminal, whatever FORCE_COLOR says.
+        """Rich console for people, if this is a terminal; FORCE_COLOR is ignored.
 
-        Colours are left out where NO_COLOR or TERM=dumb asks for that.
+        Colours are left out if NO_COLOR or TERM=dumb is set.
         """
         terminal = self.is_terminal
         return rich_console.Console(file=self._stream, force_terminal=terminal, highlight=False)
@@ -178,7 +178,7 @@ class Screen:
 
 
 async def each(items: Iterable[M]) -> AsyncIterator[M]:
-    """Yield *items*: what is at hand, for those who wait for each."""
+    """Yield *items* asynchronously."""
     for item in items:
         yield item
 
@@ -190,9 +190,9 @@ async def write_all(
     out: Screen,
     common: Common,
 ) -> int:
-    """Write *items* to stdout and return how many there were; only a table waits for the last.
+    """Write *items* to stdout and return their number; only a table waits for the last one.
 
-    Of *common*, ``quiet`` and the fields to write count.
+    *common* has the ``quiet`` option and the fields to write.
 
     Raises:
         Invalid: they have not all of these fields.
@@ -237,13 +237,13 @@ def write_one(item: Struct, style: Style, fields: Fields | None = None) -> None:
     """
     record = _record(item, fields)
     if style is Style.YAML:
-        write(b"---\n" + yaml.dumped(record).encode())  # another may follow
+        write(b"---\n" + yaml.dumped(record).encode())  # another document may follow
     else:
         write(dumps(record, indent=None if style is Style.JSONL else 2).encode() + b"\n")
 
 
 def _record(item: Struct, fields: Fields | None) -> dict[str, Any]:
-    """Return a thing as the API writes it, or what of it is wanted."""
+    """Return a record in the format of the API, or its requested fields."""
     record = as_dict(item)
     if fields is None:
         return record
@@ -252,7 +252,7 @@ def _record(item: Struct, fields: Fields | None) -> dict[str, Any]:
 
 
 def plain(values: Iterable[object]) -> str:
-    """Return *values* separated by tabs; nothing in them can be taken for a tab or a new line."""
+    """Return *values* separated by tabs, with tabs and line breaks in them escaped."""
     return "\t".join(printable(_word(value)) for value in values)
 
 
@@ -277,7 +277,7 @@ async def _bytes(items: AsyncIterable[M], encoded: Callable[[M], bytes]) -> int:
 
 
 async def _csv(items: AsyncIterable[M], columns: Sequence[Column[M]]) -> int:
-    """Write rows and, before the first or instead of it, their header: an error has none."""
+    """Write a header and rows; nothing if an error comes before the first row."""
     header = row([column.name.lower() for column in columns])
     count = 0
     async for item in items:
@@ -317,7 +317,7 @@ async def _picked(items: AsyncIterable[M], fields: Fields) -> AsyncIterator[Any]
 
 
 def _view_of(fields: Fields) -> View[Any]:
-    """Return the view of what `_picked` yields."""
+    """Return the view of the rows that `_picked` yields."""
 
     def value(place: int) -> Callable[[Any], object]:
         return lambda values: values[place]
@@ -366,7 +366,7 @@ def _stack(
     rows: Sequence[Sequence["rich_text.Text"]],
     out: "rich_console.Console",
 ) -> None:
-    """Write each row as lines of a name and a value, which is wrapped and never cut."""
+    """Write each row as lines of a name and a value, which wraps and is never truncated."""
     for place, cells in enumerate(rows):
         if place:
             out.print()

@@ -1,4 +1,4 @@
-"""How far something long has come: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a long operation: a bar on a terminal, occasional lines elsewhere."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -14,23 +14,23 @@ from crawlyard.databases import CopyProgress
 
 LINE_EVERY_S = 10.0
 _BAR = 24  # columns
-_SOON_S = 1.0  # before that nobody can tell how long it takes
+_SOON_S = 1.0  # minimum elapsed time for an estimate
 
 
 class Gauge(Protocol):
-    """Shows progress again and again, until it is closed."""
+    """Shows progress until it is closed."""
 
     def show(self, progress: CopyProgress) -> None:
-        """Show how far it is now."""
+        """Show the current progress."""
         ...
 
     def close(self) -> None:
-        """Give the terminal back; may be called twice."""
+        """Restore the terminal; may be called twice."""
         ...
 
 
 def gauge_on(console: Console, now: Callable[[], float], *, quiet: bool) -> Gauge:
-    """Return the gauge that suits *console*; *now* are the seconds of a steady clock."""
+    """Return the gauge for *console*; *now* returns monotonic seconds."""
     if quiet:
         return Nothing()
     if console.is_terminal and not console.is_dumb_terminal:
@@ -39,7 +39,7 @@ def gauge_on(console: Console, now: Callable[[], float], *, quiet: bool) -> Gaug
 
 
 class Nothing:
-    """Shows nothing."""
+    """A gauge for `--quiet`: it ignores the progress."""
 
     def show(self, progress: CopyProgress) -> None:
         """Do nothing."""
@@ -49,15 +49,15 @@ class Nothing:
 
 
 class Pace:
-    """Tells how long the rest takes, if it goes on as it went so far."""
+    """Estimates the time left from the pace so far."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._began = now()
-        self._first: float | None = None  # the share that an earlier run has done
+        self._first: float | None = None  # share completed by an earlier run
 
     def sentence(self, progress: CopyProgress) -> str:
-        """Return how far it is, in words."""
+        """Return the progress in words."""
         if self._first is None:
             self._first = progress.share
         parts = [f"{progress.share:.0%}", progress.doing]
@@ -70,7 +70,7 @@ class Pace:
 
 
 class Lines:
-    """Writes a line at the beginning, and one every ten seconds."""
+    """Writes a line at the start, and one every ten seconds."""
 
     def __init__(self, console: Console, now: Callable[[], float]) -> None:
         self._console = console
@@ -79,7 +79,7 @@ class Lines:
         self._due = now()
 
     def show(self, progress: CopyProgress) -> None:
-        """Write a line if it is time for one."""
+        """Write a line if one is due."""
         sentence = self._pace.sentence(progress)
         if self._now() >= self._due:
             self._due = self._now() + LINE_EVERY_S
@@ -99,7 +99,7 @@ class Bar:
         )
 
     def show(self, progress: CopyProgress) -> None:
-        """Draw how far it is now."""
+        """Redraw the bar from the current progress."""
         line = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=1.0, completed=progress.share, width=_BAR)
         line.add_row(bar, self._pace.sentence(progress))
@@ -107,5 +107,5 @@ class Bar:
         self._live.update(line)
 
     def close(self) -> None:
-        """Wipe the line and show the cursor again."""
+        """Erase the line and show the cursor again."""
         self._live.stop()

@@ -1,4 +1,4 @@
-"""Numbers, times and crawled text as people read them on a terminal."""
+"""Numbers, times and crawled text, formatted for a terminal."""
 
 import math
 import re
@@ -7,22 +7,22 @@ from datetime import datetime, timedelta
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""What a terminal would obey or be misled by: controls, text directions, half characters."""
+"""Characters that a terminal interprets: controls, text directions, lone surrogates."""
 
 _UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _TO = "\u2013"  # an en dash
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-_ID_END = 8  # of a UUIDv7: its beginning is the time, its end is random
+_ID_END = 8  # of a UUIDv7: its start is the time, its end is random
 
 
 def printable(text: str) -> str:
-    """Return *text* in one line, with what a terminal would act on written as an escape."""
+    """Return *text* in one line, with characters that a terminal interprets escaped."""
     return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
 
 
 def printable_lines(text: str) -> str:
-    """Return *text* as `printable` does, but with its lines and tabs."""
+    """Return *text* as `printable` does, but keep its lines and tabs."""
     return _UNSAFE_IN_LINES.sub(_escaped, text)
 
 
@@ -34,7 +34,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def short(job_id: str) -> str:
-    """Return the end of an id: enough to name a job among many."""
+    """Return the end of an id: long enough to identify a job among many."""
     return job_id[-_ID_END:]
 
 
@@ -76,7 +76,7 @@ def span_range(low_s: float, high_s: float) -> str:
 
 
 def number(value: float) -> str:
-    """Return a count with thousands set apart."""
+    """Return a count with thousands separators."""
     return f"{value:,.0f}"
 
 

@@ -1,6 +1,6 @@
-"""Options of schedules, in the groups that their help shows.
+"""Options of schedules, in the groups of their help.
 
-An option that was not given is ``None``: an edit leaves that field as it is.
+An option that was not given is ``None``: an edit leaves its field unchanged.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -40,14 +40,15 @@ Refs = Annotated[
 
 
 NONE, LATEST = "none", "latest"
-"""Words that take away what was set."""
+"""Words that remove a value."""
 
 
 class Times(Struct, frozen=True, kw_only=True):
-    """When a schedule is due; the fields are those of a schedule."""
+    """Times of a schedule; the fields are those of a schedule."""
 
     zone: Annotated[
-        str | None, option(str, "--tz", "ZONE", "IANA time zone: Europe/Berlin; else UTC.", TIMES)
+        str | None,
+        option(str, "--tz", "ZONE", "IANA time zone, such as Europe/Berlin; default UTC.", TIMES),
     ] = None
     jitter_s: Annotated[
         float | None,
@@ -55,18 +56,19 @@ class Times(Struct, frozen=True, kw_only=True):
     ] = None
     starts_at: Annotated[
         str | None,
-        option(str, "--starts", "INSTANT", "Not due before, in its zone; or none.", TIMES),
+        option(str, "--starts", "INSTANT", "First possible run, in its zone; or none.", TIMES),
     ] = None
     ends_at: Annotated[
-        str | None, option(str, "--ends", "INSTANT", "Not due after, in its zone; or none.", TIMES)
+        str | None,
+        option(str, "--ends", "INSTANT", "Last possible run, in its zone; or none.", TIMES),
     ] = None
     runs_left: Annotated[
-        str | None, option(str, "--runs", "N", "End after N runs from now; or none.", TIMES)
+        str | None, option(str, "--runs", "N", "End after N more runs; or none.", TIMES)
     ] = None
 
 
 class Policies(Struct, frozen=True, kw_only=True):
-    """What becomes of runs that are late or overlap; the fields are those of a schedule."""
+    """Policies for late and overlapping runs; the fields are those of a schedule."""
 
     overlap: Annotated[
         Overlap | None,
@@ -80,12 +82,16 @@ class Policies(Struct, frozen=True, kw_only=True):
     ] = None
     misfire: Annotated[
         Misfire | None,
-        choice("--misfire", of=Misfire, text="What is late", panel=POLICY, default=_UNSET.misfire),
+        choice("--misfire", of=Misfire, text="Late runs", panel=POLICY, default=_UNSET.misfire),
     ] = None
     grace_s: Annotated[
         float | None,
         option(
-            values.span_s, "--grace", "TIME", f"So late is still on time; else {_GRACE}.", POLICY
+            values.span_s,
+            "--grace",
+            "TIME",
+            f"Runs up to TIME late are on time; default {_GRACE}.",
+            POLICY,
         ),
     ] = None
     catch_up: Annotated[
@@ -94,7 +100,7 @@ class Policies(Struct, frozen=True, kw_only=True):
             values.count,
             "--catch-up",
             "N",
-            f"run_all makes up for; else {_UNSET.catch_up}.",
+            f"Maximum runs made up with run_all; default {_UNSET.catch_up}.",
             POLICY,
         ),
     ] = None
@@ -105,21 +111,21 @@ class Policies(Struct, frozen=True, kw_only=True):
 
 
 class NewUse(Struct, frozen=True, kw_only=True):
-    """The template that jobs are to be made of from now on."""
+    """Template of future jobs."""
 
     template: Annotated[
-        str | None, option(str, "--template", "T", "Of this template.", TEMPLATE)
+        str | None, option(str, "--template", "T", "Use this template.", TEMPLATE)
     ] = None
     param: Params = None
     template_version: Annotated[
         str | None,
-        option(str, "--template-version", "N", "Of that version; or latest.", TEMPLATE),
+        option(str, "--template-version", "N", "Use this version; or latest.", TEMPLATE),
     ] = None
     unset: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="Take away params.NAME or a field such as limits.pages. Repeatable.",
+            help="Remove params.NAME or a field such as limits.pages. Repeatable.",
             rich_help_panel=TEMPLATE,
             show_default=False,
         ),
@@ -128,13 +134,13 @@ class NewUse(Struct, frozen=True, kw_only=True):
 
 _INSTANTS: Mapping[str, str] = {"starts_at": "--starts", "ends_at": "--ends"}
 _COUNTS: Mapping[str, str] = {"runs_left": "--runs", "pause_after": "--pause-after"}
-"""Options that take "none" too, by the fields that they set."""
+"""Options that also accept "none", by the fields that they set."""
 
 
 def given(*groups: Times | Policies, zone: str, **fields: Any) -> dict[str, Any]:
-    """Return the fields of a schedule that were given.
+    """Return the fields of a schedule from its options.
 
-    *zone* is that of instants without an offset, if `Times` names none.
+    *zone* applies to instants without an offset, unless `Times` names another.
 
     Raises:
         Invalid: an instant, a count or a zone is not valid.
@@ -150,12 +156,12 @@ def given(*groups: Times | Policies, zone: str, **fields: Any) -> dict[str, Any]
 
 
 def version_of(text: str) -> int | None:
-    """Return the version of a template that *text* names, ``None`` for the latest."""
+    """Return the version of a template in *text*; ``None`` for the latest."""
     return None if text.strip().lower() == LATEST else count_of("--template-version", text)
 
 
 def count_of(name: str, text: str) -> int:
-    """Return the whole number that *text* is.
+    """Return *text* as a whole number.
 
     Raises:
         Invalid: it is not one; the field is *name*, an option.
@@ -170,7 +176,7 @@ def _unless_none(text: str, read: Callable[[str], object]) -> object:
     return None if text.strip().lower() == NONE else read(text)
 
 
-# --- what is taken away
+# --- removed values
 
 _PARAMS = "params."
 

@@ -1,4 +1,4 @@
-"""`crawlyard schedules …`: run crawls again and again, at their times."""
+"""`crawlyard schedules …`: crawls that run repeatedly, at set times."""
 
 import asyncio
 import sys
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from crawlyard.core.schedules.answers import ScheduleOut
 
 app = group(
-    """Run crawls again and again, at their times.
+    """Create and manage schedules, which run crawls repeatedly.
 
     crawlyard schedules create nightly --when '0 3 * * *' --tz Europe/Berlin https://example.org
     crawlyard schedules runs nightly
@@ -72,7 +72,7 @@ app = group(
 )
 
 _MOST = 1000
-"""The most instants that are told at once."""
+"""Maximum instants listed at once."""
 
 _RANGE: Mapping[str, Any] = {"from": "--from", "to": "--until", "zone": "--tz"}
 _NO_DRY_RUN = "it submits jobs; --dry-run shows what would run"
@@ -82,14 +82,14 @@ When = Annotated[
     argument("WHEN", "A cron expression, '@daily', 'every 6h' or 'at 2027-01-01T08:00'."),
 ]
 Zone = Annotated[
-    str, option(str, "--tz", "ZONE", "An IANA time zone such as Europe/Berlin; else UTC.")
+    str, option(str, "--tz", "ZONE", "IANA time zone, such as Europe/Berlin; default UTC.")
 ]
-Number = Annotated[int, option(values.count, "-n", "N", "How many instants; else 5.")]
-ByUrl = Annotated[bool, flag("--urls", text="The pages themselves, in the order of runs.")]
+Number = Annotated[int, option(values.count, "-n", "N", "Number of runs; default 5.")]
+ByUrl = Annotated[bool, flag("--urls", text="List the changed pages, in the order of runs.")]
 OnlyKinds = Annotated[
-    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only such pages; repeatable")
+    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only these changes. Repeatable")
 ]
-From = Annotated[str, option(str, "--from", "INSTANT", "Those after this instant; else after now.")]
+From = Annotated[str, option(str, "--from", "INSTANT", "Runs after INSTANT; default now.")]
 
 
 @app.command()
@@ -100,13 +100,13 @@ def explain(
     tz: Zone = "UTC",
     number: Number = 5,
     since: From = "",
-    style: Annotated[Style | None, choice("--output", "-o", of=Style, text="How to write it")] = (
+    style: Annotated[Style | None, choice("--output", "-o", of=Style, text="Output format")] = (
         None
     ),
     json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False,
-    quiet: Annotated[bool, flag("--quiet", "-q", text="The local times only.")] = False,
+    quiet: Annotated[bool, flag("--quiet", "-q", text="Local times only.")] = False,
 ) -> None:
-    """Say what a time means and when it comes next; nothing is stored or run.
+    """Explain a timetable and list its next runs; nothing is stored or run.
 
     crawlyard schedules explain '0 3 * * *' --tz Europe/Berlin
     crawlyard schedules explain '30 2 * * *' --tz America/New_York --from 2027-03-13
@@ -126,11 +126,11 @@ def explain(
     if not quiet:
         sys.stderr.write(f"{printable(answer.text)}\n")
     out = output.Screen(sys.stdout)
-    # without a session: that loads all of an instance, which takes longer than all else here
+    # without a session: loading an instance would take longer than everything else here
     asyncio.run(output.write_all(answer.next, views.COMING, told_as, out, common))
     if number and not answer.next and not quiet:
         last = views.shown(now.astimezone(place))
-        sys.stderr.write(f"it is not due any more after {last}\n")
+        sys.stderr.write(f"no runs after {last}\n")
 
 
 def _check_number(count: int) -> None:
@@ -138,27 +138,27 @@ def _check_number(count: int) -> None:
         raise Invalid("-n", f"expected at most {_MOST:,}, got {count:,}")
 
 
-Name = Annotated[str, argument("NAME", "Its name, one of a kind.")]
+Name = Annotated[str, argument("NAME", "Unique name of the schedule.")]
 WHEN_HELP = "A cron expression, '@daily', 'every 6h' or 'at INSTANT'."
 Due = Annotated[str, option(str, "--when", "WHEN", WHEN_HELP, TIMES)]
 NewDue = Annotated[str | None, option(str, "--when", "WHEN", WHEN_HELP, TIMES)]
-NewName = Annotated[str | None, option(values.line, "--rename", "NAME", "Another name for it.")]
-About_ = Annotated[str | None, option(str, "--description", "TEXT", "What it is for.")]
+NewName = Annotated[str | None, option(values.line, "--rename", "NAME", "New name.")]
+About_ = Annotated[str | None, option(str, "--description", "TEXT", "Purpose of the schedule.")]
 Query = Annotated[
-    str, option(str, "--query", "TEXT", "Only where name or description has this in it.")
+    str, option(str, "--query", "TEXT", "Only schedules with this in name or description.")
 ]
-Paused = Annotated[bool, flag("--paused", text="Only paused ones.")]
-On = Annotated[bool, flag("--on", text="Only those that are not paused.")]
-Reason = Annotated[str, option(str, "--reason", "TEXT", "Why; the ledger repeats it.")]
-Owner = Annotated[str, option(str, "--owner", "USER", "Only those of this user.")]
-OfTemplate = Annotated[str, option(str, "--template", "T", "Only those of this template.")]
-# what has no offset is of the zone of the schedule, or of --tz
-Before = Annotated[str, option(str, "--before", "INSTANT", "Only what was due before.")]
-Since = Annotated[str, option(str, "--from", "INSTANT", "The first instant, in its zone.")]
-Start = Annotated[str, option(str, "--from", "INSTANT", "From this instant on; else from now.")]
-Until = Annotated[str, option(str, "--until", "INSTANT", "Up to and without this; else now.")]
-End = Annotated[str, option(str, "--until", "INSTANT", "Up to this; else a week.")]
-DryRun = Annotated[bool, flag("--dry-run", text="Only say what would run.")]
+Paused = Annotated[bool, flag("--paused", text="Only paused schedules.")]
+On = Annotated[bool, flag("--on", text="Only schedules that are not paused.")]
+Reason = Annotated[str, option(str, "--reason", "TEXT", "Reason, shown with skipped runs.")]
+Owner = Annotated[str, option(str, "--owner", "USER", "Only schedules of this user.")]
+OfTemplate = Annotated[str, option(str, "--template", "T", "Only schedules with this template.")]
+# without an offset, these are in the zone of the schedule, or of --tz
+Before = Annotated[str, option(str, "--before", "INSTANT", "Only runs due before INSTANT.")]
+Since = Annotated[str, option(str, "--from", "INSTANT", "First run, in the schedule's zone.")]
+Start = Annotated[str, option(str, "--from", "INSTANT", "Start; default now.")]
+Until = Annotated[str, option(str, "--until", "INSTANT", "End (exclusive); default now.")]
+End = Annotated[str, option(str, "--until", "INSTANT", "End; default in a week.")]
+DryRun = Annotated[bool, flag("--dry-run", text="Only show what would run.")]
 
 
 @app.command("list")
@@ -198,7 +198,7 @@ async def list_(
 @app.command()
 @action()
 async def show(session: "Session", schedule: Ref) -> None:
-    """Show all there is to know of one schedule; credentials are hidden.
+    """Show one schedule in detail; credentials are hidden.
 
     crawlyard schedules show nightly
     crawlyard schedules show nightly --json
@@ -222,7 +222,7 @@ async def create(
     use: Use,
     options: SpecOptions,
 ) -> None:
-    """Run a crawl again and again: of a template, or by the options of `crawl`.
+    """Run a crawl repeatedly, from a template or from the options of `crawl`.
 
     crawlyard schedules create nightly --when '0 3 * * *' --tz Europe/Berlin --template news
     crawlyard schedules create docs --when @daily https://docs.example.org --max-pages 500
@@ -250,7 +250,7 @@ async def edit(
     use: NewUse,
     options: SpecOptions,
 ) -> None:
-    """Change a schedule: only what is given; another time holds at once.
+    """Change a schedule: only the given fields; changes of the timetable apply at once.
 
     crawlyard schedules edit nightly --when '0 4 * * *'
     crawlyard schedules edit nightly --overlap queue --max-pages 1000
@@ -280,7 +280,7 @@ async def edit(
 
 
 def _in_words(form: Form) -> dict[str, object]:
-    """Return *form* with a word for null, which would take away an override in a change."""
+    """Return *form* with a word for null: in a change, null would remove an override."""
     facts: dict[str, object] = {}
     for name, value in form.items():
         inner = _in_words(value) if isinstance(value, Mapping) else value
@@ -291,7 +291,7 @@ def _in_words(form: Form) -> dict[str, object]:
 @app.command()
 @action()
 async def pause(session: "Session", schedules: Refs, *, reason: Reason = "") -> None:
-    """Run schedules no more until they are resumed; their instants are noted as skipped.
+    """Pause schedules until they are resumed; runs in between are recorded as skipped.
 
     crawlyard schedules pause nightly --reason 'the site is being moved'
     crawlyard schedules list -q | crawlyard schedules pause -
@@ -304,7 +304,7 @@ async def pause(session: "Session", schedules: Refs, *, reason: Reason = "") -> 
 @app.command()
 @action()
 async def resume(session: "Session", schedules: Refs) -> None:
-    """Let paused schedules go on; what was skipped is made up for only with run_all.
+    """Resume paused schedules; skipped runs are made up only with run_all.
 
     crawlyard schedules resume nightly
     """
@@ -334,7 +334,7 @@ async def run(session: "Session", schedule: Ref, *, idempotency_key: Idempotency
 async def runs(
     session: "Session", schedule: Ref, *, before: Before = "", limit: Limit = None
 ) -> None:
-    """List what became of each time a schedule was due, the latest first.
+    """List past runs of a schedule and their outcomes, the latest first.
 
     crawlyard schedules runs nightly
     crawlyard schedules runs nightly --before 2026-11-24 -o csv
@@ -350,7 +350,7 @@ async def runs(
 @app.command("next")
 @action()
 async def next_(session: "Session", schedule: Ref, *, number: Number = 5) -> None:
-    """List when a schedule will be due, and what clock changes do to that.
+    """List the next runs of a schedule, and the effect of clock changes on them.
 
     crawlyard schedules next nightly -n 10
     """
@@ -360,7 +360,7 @@ async def next_(session: "Session", schedule: Ref, *, number: Number = 5) -> Non
     await session.listed(ahead.next[:number], views.COMING)
     if ahead.overdue_at is not None:
         at = views.local(ahead.overdue_at, current.zone)
-        session.tell(f"schedule {current.name} is overdue since {at}: no scheduler runs")
+        session.tell(f"schedule {current.name} is overdue since {at}: no scheduler is running")
     if not current.enabled:
         session.tell(f"schedule {current.name} is paused; it runs again after a resume")
     elif number and not ahead.next:
@@ -379,7 +379,7 @@ async def backfill(
     yes: Yes = False,
     idempotency_key: IdempotencyKey = None,
 ) -> int:
-    """Make up for the runs of a range that were missed or skipped.
+    """Make up for missed or skipped runs in a range of time.
 
     crawlyard schedules backfill nightly --from 2026-11-01 --until 2026-11-08 --dry-run
     crawlyard schedules backfill nightly --from 2026-11-01 --yes
@@ -412,7 +412,7 @@ async def backfill(
     verb = "would be submitted" if done.dry_run else "submitted"
     session.tell(
         f"{counted(len(done.runs), 'job')} {verb}; "
-        f"{counted(done.kept, 'instant')} had run, wait or are to come"
+        f"{counted(done.kept, 'run')} already done, waiting or in the future"
     )
     return 0
 
@@ -422,7 +422,7 @@ async def backfill(
 async def calendar(
     session: "Session", *, since: Start = "", until: End = "", tz: Zone = "UTC"
 ) -> None:
-    """List when all schedules are due, in their order.
+    """List the runs of all schedules, in order.
 
     crawlyard schedules calendar --tz Europe/Berlin
     crawlyard schedules calendar --from 2026-12-01 --until 2027-01-01 --json
@@ -433,9 +433,9 @@ async def calendar(
     month = await session.surface.schedules.calendar(start, end)
     await session.listed(month.occurrences, views.calendar_view(tz))
     if not month.occurrences:
-        session.tell("nothing is due in that time")
+        session.tell("no runs in that time")
     for schedule_id in month.unreadable:
-        session.tell(f"left out, its time table means nothing any more: {schedule_id}")
+        session.tell(f"left out, its timetable is no longer valid: {schedule_id}")
     if not month.whole and not month.unreadable:
         session.tell(f"only the first {len(month.occurrences):,} are shown; ask for less time")
 
@@ -450,7 +450,7 @@ async def changes(
     only: OnlyKinds = None,
     limit: Limit = None,
 ) -> None:
-    """List how many pages each run of a schedule has changed, the newest first; or which.
+    """List the number of pages that each run of a schedule changed, newest first; or the pages.
 
     crawlyard schedules changes nightly
     crawlyard schedules changes nightly --urls --only gone
@@ -462,10 +462,10 @@ async def changes(
             surface.changes.list, schedule=schedule, only=kinds, limit=session.most(limit)
         )
         count = await session.listed(listed, diffs.FEED)
-        session.tell_rest(count, limit, "no run has changed such pages")
+        session.tell_rest(count, limit, "no matching changes")
         return
     if only:
-        raise Invalid("--only", "picks pages of a list: add --urls")
+        raise Invalid("--only", "requires --urls")
     run_changes = every(surface.schedules.changes, schedule, limit=session.most(limit))
     count = await session.listed(run_changes, diffs.runs_view(session.clock.now()))
     session.tell_rest(count, limit, "no run yet", "newest")
@@ -474,7 +474,7 @@ async def changes(
 @app.command()
 @action(basics=Basics)
 async def delete(session: "Session", schedules: Refs, *, yes: Yes = False) -> int:
-    """Delete schedules and what is known of their past runs; their jobs stay.
+    """Delete schedules and the records of their past runs; their jobs stay.
 
     crawlyard schedules delete nightly
     crawlyard schedules list --paused -q | crawlyard schedules delete --yes -
@@ -490,7 +490,7 @@ async def delete(session: "Session", schedules: Refs, *, yes: Yes = False) -> in
 
 
 async def _told(session: "Session", done: str, schedules: "Sequence[ScheduleOut]") -> None:
-    """Say what was done to schedules, and write them as they are now if that was asked for."""
+    """Report a change of schedules, and write them if requested."""
     for schedule in schedules:
         at = schedule.next_at
         due = f"next {views.local(at, schedule.zone)}" if at is not None else "not due any more"

@@ -1,4 +1,4 @@
-"""How schedules, their ledgers, their next instants and the calendar are shown."""
+"""Views of schedules, their ledgers, their next runs and the calendar."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -21,9 +21,9 @@ from crawlyard.export.jsonl import dumps
 
 
 def local(instant: datetime, zone: str) -> str:
-    """Return an instant as a clock in *zone* shows it: ``Tue 2026-11-24 03:00 CET``.
+    """Return an instant as local time in *zone*: ``Tue 2026-11-24 03:00 CET``.
 
-    In UTC if there is no such zone any more, so that old schedules can still be shown.
+    In UTC if the zone no longer exists, so that old schedules can still be shown.
     """
     try:
         there = instant.astimezone(zone_of(zone))
@@ -34,7 +34,7 @@ def local(instant: datetime, zone: str) -> str:
 
 
 def status(schedule: ScheduleOut) -> str:
-    """Return ``on``, ``paused``, or ``ended`` where no instant comes any more."""
+    """Return ``on``, ``paused``, or ``ended`` if there are no further runs."""
     if not schedule.enabled:
         return "paused"
     return "ended" if schedule.next_at is None else "on"
@@ -86,7 +86,7 @@ SCHEDULES: View[ScheduleOut] = View(
         Column(
             name="WAITS",
             value=lambda s: (
-                s.waiting_at and f"the run of {_at(s, s.waiting_at)} for the job before it"
+                s.waiting_at and f"the run of {_at(s, s.waiting_at)} for the previous job"
             ),
         ),
         Column(name="TEMPLATE", value=_template),
@@ -127,7 +127,7 @@ SCHEDULES: View[ScheduleOut] = View(
 
 
 def ledger_view(zone: str) -> View[TickOut]:
-    """Return the view of a ledger whose schedule is in *zone*."""
+    """Return the view of the ledger of a schedule in *zone*."""
     return View(
         key=lambda tick: tick.job_id or _rfc3339(tick.due_at),
         columns=(
@@ -141,7 +141,7 @@ def ledger_view(zone: str) -> View[TickOut]:
 
 
 def calendar_view(zone: str) -> View[Occurrence]:
-    """Return the view of a calendar whose reader is in *zone*."""
+    """Return the view of a calendar in *zone*."""
     return View(
         key=lambda occurrence: _rfc3339(occurrence.due_at),
         columns=(
@@ -196,7 +196,7 @@ def _time(name: str, instant: Callable[[Any], datetime], zone: str) -> Column[An
 
 
 def _rfc3339(instant: datetime | None) -> str:
-    """Return an instant as the API writes it, nothing for none."""
+    """Return an instant in the format of the API; empty for none."""
     return "" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
@@ -206,7 +206,7 @@ def shown(local: datetime) -> str:
 
 
 def _in(seconds: float) -> str:
-    """Return a duration to the second, the minute or the hour, the longer the rougher."""
+    """Return a duration in seconds, minutes or hours, coarser the longer it is."""
     length = abs(seconds)
     grain_s = 1 if length < 60 else 60 if length < 86_400 else 3600
     text = duration_text(timedelta(seconds=length // grain_s * grain_s))

@@ -1,4 +1,4 @@
-"""Deadline of a stop: a process that has not ended by then ends with an error."""
+"""Stop deadline: a process that takes longer to stop exits with an error."""
 
 import asyncio
 import os
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from crawlyard.services.workers.worker import Worker
 
 GRACE_S = 60.0
-"""Beyond what requests in flight get (`shutdown_s`): twice as long as a stop may wait for a
-SQLite file that others write to, or for a Postgres that does not answer."""
+"""Time beyond that of requests in flight (`shutdown_s`): twice the wait of a stop for a
+SQLite file that others write to, or for a Postgres that does not respond."""
 
 PARENT_S = 5.0
-"""How much longer a process waits for the worker processes that it supervises."""
+"""Extra time of a process that waits for the worker processes it supervises."""
 
 _TELLING_S = 1.0
 _MOST_NAMED = 10
@@ -28,8 +28,8 @@ _OURS = "crawlyard"
 class Deadline:
     """Ends the process if a stop takes longer than *within_s*.
 
-    Whatever hangs, the leases of its jobs lapse then, and other workers take them over. A
-    thread waits for it, because the event loop itself may be what hangs.
+    Then the leases of its jobs expire, and other workers take them over. It waits in a
+    thread, because the event loop itself may hang.
     """
 
     def __init__(self, within_s: float, *, end: Callable[[int], object] = os._exit) -> None:
@@ -45,11 +45,11 @@ class Deadline:
         return worker
 
     def before_the_end(self, act: Callable[[], object]) -> None:
-        """Do *act* before the process ends; a process of its own must not be left behind."""
+        """Call *act* before the process exits, for example to end its child processes."""
         self._last_acts.append(act)
 
     def begin(self, more_s: float = 0.0) -> None:
-        """Count from now on, unless that has begun."""
+        """Start the countdown, unless it has started."""
         if self._timer is not None:
             return
         within_s = self._within_s + more_s
@@ -59,7 +59,7 @@ class Deadline:
         self._timer.start()
 
     def met(self) -> None:
-        """End nothing: the stop is over."""
+        """Cancel the deadline: the stop is over."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -71,7 +71,7 @@ class Deadline:
                     act()
             telling = threading.Thread(target=_tell, args=(within_s, loop), daemon=True)
             telling.start()
-            telling.join(_TELLING_S)  # stderr may be a pipe that nobody reads
+            telling.join(_TELLING_S)  # stderr may be a pipe that is never read
         finally:
             self._end(1)
 
@@ -87,7 +87,7 @@ def _tell(within_s: float, loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _going_on(loop: asyncio.AbstractEventLoop) -> list[str]:
-    """Return what has not ended, each with the place in our code where it waits."""
+    """Return the running tasks, each with the place in our code where it waits."""
     tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
     return [_named(task) for task in tasks[:_MOST_NAMED]]
 

@@ -1,4 +1,4 @@
-"""`crawlyard demo`: a site of our own and a crawl of it, without internet."""
+"""`crawlyard demo`: a local site and a crawl of it, without internet."""
 
 from functools import partial
 from pathlib import Path
@@ -24,25 +24,25 @@ DATA_DIR = Path("crawlyard-demo")
 _AT_ONCE = 8
 
 Pages = Annotated[
-    int, option(values.count, "--pages", "N", "How many pages the site has; else 300.")
+    int, option(values.count, "--pages", "N", "Number of pages of the site; default 300.")
 ]
 Out = Annotated[
     str,
-    option(str, "--out", "FILE", "Export the pages to FILE; else to pages.jsonl in --data-dir."),
+    option(str, "--out", "FILE", "Export the pages to FILE; default pages.jsonl in --data-dir."),
 ]
-Twice = Annotated[bool, flag("--twice", text="Crawl it again after it was edited, and compare.")]
-_KEPT = f"Where the job is kept; else CRAWLYARD_DATA_DIR, or {DATA_DIR}."
+Twice = Annotated[bool, flag("--twice", text="Edit the site, crawl it again, and compare.")]
+_KEPT = f"Data directory; default CRAWLYARD_DATA_DIR, or {DATA_DIR}."
 
 
 class DemoBasics(Basics, frozen=True, kw_only=True):
-    """What every command can be told; jobs have another folder by default."""
+    """Options of every command, with another default data directory."""
 
     data_dir: Annotated[Path | None, option(Path, "--data-dir", "DIR", _KEPT)] = None
 
 
 @flat()
 def demo(*, pages: Pages = 300, twice: Twice = False, out: Out = "", basics: DemoBasics) -> None:
-    """Crawl a small site that this command itself serves on loopback.
+    """Crawl a small site that this command serves on loopback.
 
     crawlyard demo
     crawlyard demo --twice
@@ -79,7 +79,7 @@ async def _crawl(
     spec = JobSpec(
         urls=(f"{there.url}/",),
         name="demo",
-        allow_addresses=(there.authority,),  # exactly this server, nothing else in here
+        allow_addresses=(there.authority,),  # exactly this server, nothing else on this machine
         delay_s=0,
         per_host=_AT_ONCE,
         concurrency=_AT_ONCE,

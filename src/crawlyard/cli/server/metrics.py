@@ -1,4 +1,4 @@
-"""What a worker process shows of itself over HTTP: `crawlyard work --metrics-port`."""
+"""Metrics of a worker process over HTTP: `crawlyard work --metrics-port`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from crawlyard.lazy import lazily
 
-# most workers show nothing
+# most workers serve no metrics
 with lazily():
     from crawlyard.web import server as servers
     from crawlyard.web import site as sites
@@ -21,13 +21,13 @@ LOOPBACK = "127.0.0.1"
 
 
 class MetricsAddress(Struct, frozen=True, kw_only=True):
-    """Where metrics are shown."""
+    """Address on which metrics are served."""
 
     host: str = LOOPBACK
-    port: int  # 0: a free one
+    port: int  # 0: any free port
 
     def words(self, n: int) -> tuple[str, ...]:
-        """Return what says so to the *n*-th of several processes, which follow each other."""
+        """Return the options for the *n*-th of several processes, on consecutive ports."""
         port = self.port + n if self.port else 0
         return ("--metrics-host", self.host, "--metrics-port", str(port))
 
@@ -36,7 +36,7 @@ class MetricsAddress(Struct, frozen=True, kw_only=True):
 async def shown(
     session: "LocalSession", worker: "Worker", at: MetricsAddress | None
 ) -> AsyncIterator[None]:
-    """Serve the metrics and the health of *worker* for the block, if they are to be shown.
+    """Serve the metrics and the health of *worker* for the block, if an address is given.
 
     Raises:
         Unavailable: the address is not available, for example because it is in use.

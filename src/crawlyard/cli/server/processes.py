@@ -1,4 +1,4 @@
-"""Several worker processes under one: started, started again when they die, stopped together."""
+"""Worker processes of one supervisor: started, restarted when they die, stopped together."""
 
 import asyncio
 import contextlib
@@ -22,18 +22,18 @@ from crawlyard.errors import Invalid, StoreUnavailable
 MOST_PROCESSES = 64
 
 NOTHING_BESIDE = ("--no-scheduler", "--no-webhooks", "--no-janitor")
-"""Words of a worker that runs jobs and operations alone."""
+"""Options of a worker that only runs jobs and operations."""
 
 StandIn: TypeAlias = Callable[[], Awaitable[object]]
-"""Does what the first process does beside its jobs, until it is cancelled."""
+"""Runs the background services of the first process until it is cancelled."""
 
 PARENT = "CRAWLYARD_SUPERVISOR"
-"""In the environment of a worker process: the pid of the process that it ends with."""
+"""Environment variable of a worker process: the pid of its supervisor."""
 
 _AGAIN_S = (1.0, 30.0)
-"""Waits before another is started: the first, which doubles with each death, and the last."""
+"""Waits before a restart: the first, which doubles with each death, and the longest."""
 
-_LASTED_S = 60.0  # one that has lived for longer dies of something else
+_LASTED_S = 60.0  # a process that lived longer resets the wait
 _LOOK_EVERY_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -47,15 +47,15 @@ async def supervise(
     stand_in: StandIn | None = None,
     metrics: MetricsAddress | None = None,
 ) -> int:
-    """Run worker processes until a signal, or until all have ended as they should.
+    """Run worker processes until a signal, or until all have exited normally.
 
-    *own* are the words of each; *beside* those of the first alone, which say what it runs
-    beside its jobs: the others run nothing but operations. Once somebody has told the first
-    to stop, *stand_in* runs that here, until the others have ended. Metrics are *metrics*, if
-    so, by each of them.
+    *own* are the options of each; *beside* those of the first only, which select its services
+    beside jobs: the others run only operations. Once an operator has stopped the first process,
+    *stand_in* runs these services here until the others have ended. Each process serves
+    *metrics*, if given.
 
     Raises:
-        Invalid: those are too many, or none.
+        Invalid: *processes* is zero or too large.
         SchemaMismatch: a newer Crawlyard has changed the store meanwhile.
     """
     if not 1 <= processes <= MOST_PROCESSES:
@@ -74,7 +74,7 @@ async def supervise(
         while not working.done() and stop.first is None:
             await stop.wait(3600)
         if not working.done():
-            session.tell("stopping; jobs go back to the queue; once more quits at once")
+            session.tell("stopping; jobs return to the queue; press Ctrl-C again to quit at once")
             working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await working
@@ -82,17 +82,17 @@ async def supervise(
 
 
 class Crew:
-    """Worker processes on the yard of a session."""
+    """Worker processes of an instance."""
 
     def __init__(self, session: LocalSession) -> None:
         self._session = session
         self._processes: set[Process] = set()
 
     async def work(self, each: Sequence[Sequence[str]], stand_in: StandIn | None = None) -> None:
-        """Run ``crawlyard work`` once for *each*, with these words, until all have ended.
+        """Run ``crawlyard work`` once for *each*, with these options, until all have ended.
 
-        From the end of the first on, *stand_in* runs beside the others. Cancelled, all are
-        told to stop, and waited for.
+        Once the first has ended, *stand_in* runs beside the others. If cancelled, stop all and
+        wait for them.
 
         Raises:
             SchemaMismatch: as for `keep`.
@@ -108,13 +108,13 @@ class Crew:
             await asyncio.gather(*keeping, return_exceptions=True)
 
     async def keep(self, words: Sequence[str]) -> None:
-        """Run a worker process, again when it dies, until it ends as it should.
+        """Run a worker process, and restart it when it dies, until it exits normally.
 
-        It ends when somebody told it to stop, or it has nothing left to do. One that dies
-        soon after its start is waited for longer each time.
+        It exits when an operator stops it, or it has nothing left to do. If it dies soon after
+        its start, the wait before the next start gets longer.
 
         Raises:
-            SchemaMismatch: a newer Crawlyard has changed the store: it would die again.
+            SchemaMismatch: a newer Crawlyard has changed the store: a restart would fail again.
         """
         clock, (first_s, last_s) = self._session.clock, _AGAIN_S
         wait_s = first_s
@@ -126,8 +126,8 @@ class Crew:
                 return
             if clock.monotonic() - began > _LASTED_S:
                 wait_s = first_s
-            again = f"starting another in {wait_s:g} s"
-            self._session.tell(f"worker process {process.pid} ended with {code}; {again}")
+            again = f"restarting in {wait_s:g} s"
+            self._session.tell(f"worker process {process.pid} exited with {code}; {again}")
             with contextlib.suppress(StoreUnavailable):
                 await self._session.yard.store.check()
             await asyncio.sleep(wait_s)
@@ -136,11 +136,11 @@ class Crew:
     async def _stand_in(
         self, run: StandIn, first: "asyncio.Task[None]", *others: "asyncio.Task[None]"
     ) -> None:
-        """Run what the *first* ran beside its jobs, from its end until the *others* have ended."""
+        """Run the services of the *first* process from its end until the *others* have ended."""
         await asyncio.wait((first,))
         if all(task.done() for task in others):
             return
-        self._session.tell("the first worker process has ended; this one does what it did beside")
+        self._session.tell("the first worker process has ended; its services now run here")
         beside = asyncio.create_task(self._again(run))
         try:
             await asyncio.wait(others)
@@ -153,24 +153,24 @@ class Crew:
         while True:
             try:
                 await run()
-            except Exception:  # noqa: BLE001 - whatever it is, the workers go on
-                _log.exception("what runs beside the workers has failed; again in %g s", wait_s)
+            except Exception:  # noqa: BLE001 - the workers continue after any error
+                _log.exception("background services failed; restarting in %g s", wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(last_s, 2 * wait_s)
 
     def kill(self) -> None:
-        """End all of them at once."""
+        """Kill all processes at once."""
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
 
     @contextlib.asynccontextmanager
     async def _begun(self, words: Sequence[str]) -> AsyncIterator[Process]:
-        """Begin a process; leaving the block tells it to stop, and waits for its end."""
+        """Start a process; leaving the block stops it and waits for its end."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "crawlyard", "work", *words),
             env=environment(self._session.settings),
-            start_new_session=True,  # a Ctrl-C is for us
+            start_new_session=True,  # Ctrl-C is handled by the supervisor
         )
         self._processes.add(process)
         try:
@@ -183,9 +183,9 @@ class Crew:
 
 
 def environment(settings: Settings) -> Mapping[str, str]:
-    """Return the environment of a process that works on the yard of *settings*, and ends with us.
+    """Return the environment of a process for the instance of *settings*, which ends with us.
 
-    What the command line, the environment or `crawlyard.toml` have said is said there again.
+    Settings from the command line, the environment or `crawlyard.toml` are passed on.
     """
     values = {name: getattr(settings, name) for name in settings.named}
     values["data_dir"] = settings.data_dir.absolute()
@@ -201,7 +201,7 @@ def supervised() -> bool:
 async def orphaned() -> None:
     """Return when the process that supervises this one is gone; never if there is none."""
     parent = os.environ.get(PARENT, "")
-    while not parent or parent == str(os.getppid()):  # noqa: ASYNC110 - nothing tells of it
+    while not parent or parent == str(os.getppid()):  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(_LOOK_EVERY_S)
 
 

@@ -1,4 +1,4 @@
-"""`crawlyard serve`: the API, and beside it all that keeps an instance going."""
+"""`crawlyard serve`: the API, and the services that keep an instance running."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from crawlyard.core.access import user
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.lazy import lazily
 
-# help needs none of them
+# not needed for help
 with lazily():
     from crawlyard.cli import signals
     from crawlyard.cli.server import processes, work
@@ -40,22 +40,24 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SAMPLE = 60  # pages of the site that is served to a new yard
+_SAMPLE = 60  # pages of the demo site for a new instance
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 
 
-Host = Annotated[str, option(values.line, "--host", "ADDR", "Where to listen; else 127.0.0.1.")]
+Host = Annotated[
+    str, option(values.line, "--host", "ADDR", "Address to listen on; default 127.0.0.1.")
+]
 Port = Annotated[
-    int, option(values.port, "--port", "N", "Where to listen; 0 is a free one; else 8700.")
+    int, option(values.port, "--port", "N", "Port to listen on; 0: any free port; default 8700.")
 ]
 Workers = Annotated[
     int | None,
-    option(values.count, "--workers", "N", "Worker processes; else one, in this process."),
+    option(values.count, "--workers", "N", "Worker processes; default one, in this process."),
 ]
-NoWorker = Annotated[bool, flag("--no-worker", text="Run no jobs here.")]
+NoWorker = Annotated[bool, flag("--no-worker", text="Do not run jobs here.")]
 AllowHosts = Annotated[
     list[str] | None,
-    option(values.line, "--allow-host", "NAME", "A name this server is asked by. Repeatable."),
+    option(values.line, "--allow-host", "NAME", "Host name of this server. Repeatable."),
 ]
 
 
@@ -69,14 +71,14 @@ def serve(
     allow_host: AllowHosts = None,
     basics: Basics,
 ) -> None:
-    """Open the yard to programs and people over HTTP, until stopped.
+    """Serve the API and the dashboard over HTTP, until stopped.
 
     crawlyard serve
     crawlyard serve --port 8800 --workers 2
     crawlyard serve --host 0.0.0.0 --allow-host yard.example.org
 
-    Jobs, schedules, webhooks and clean-up run beside the API. On another address than
-    loopback, a token must exist first: crawlyard tokens create NAME
+    Also runs jobs, schedules, webhooks and clean-up. To listen on an address other than
+    loopback, create a token first: crawlyard tokens create NAME
     """
     wish = Wish(
         host=host,
@@ -88,7 +90,7 @@ def serve(
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """How to serve."""
+    """Options of `serve`."""
 
     host: str
     port: int
@@ -97,7 +99,7 @@ class Wish(Struct, frozen=True, kw_only=True):
 
 
 async def _serve(session: "LocalSession", *, wish: Wish) -> int:
-    """Serve until a signal; then close streams, give leases back, and end."""
+    """Serve until a signal; then close streams, release leases, and end."""
     if wish.workers is not None and wish.workers > processes.MOST_PROCESSES:
         raise Invalid(
             "--workers", f"expected at most {processes.MOST_PROCESSES}, got {wish.workers}"
@@ -107,7 +109,7 @@ async def _serve(session: "LocalSession", *, wish: Wish) -> int:
     local = _is_loopback(wish.host)
     if not local and not await access.any_token():
         raise Forbidden(
-            f"{wish.host} can be reached by others, and there is no token yet: "
+            f"{wish.host} can be reached by other machines, and there is no token yet: "
             f"{session.hint('tokens create NAME')}"
         )
     async with _sample(session, wish) as sample:
@@ -126,15 +128,15 @@ async def _serve(session: "LocalSession", *, wish: Wish) -> int:
                 if local:
                     link = await access.link(user.LOCAL.id)
                     place = session.settings.public_url or url
-                    session.tell(f"sign in, once, within 15 minutes: {place}/signin#{link.secret}")
+                    session.tell(f"sign in (once, within 15 minutes): {place}/signin#{link.secret}")
                 return await _beside(session, wish, end)
 
 
 @contextlib.asynccontextmanager
 async def _sample(session: "LocalSession", wish: Wish) -> AsyncIterator[str]:
-    """Serve a small site beside a new yard that is on loopback alone, and give its address.
+    """Serve a small site for a new instance on loopback, and yield its address.
 
-    Without a worker of its own, or where jobs are known, there is none: the address is empty.
+    The address is empty if there is no worker in this process, or there are jobs already.
     """
     if (
         wish.workers == 0
@@ -148,21 +150,21 @@ async def _sample(session: "LocalSession", wish: Wish) -> AsyncIterator[str]:
 
 
 async def _beside(session: "LocalSession", wish: Wish, end: Callable[[], None]) -> int:
-    """Run what keeps a yard going, and a worker unless others do, until a signal.
+    """Run the services of an instance, and a worker unless others do, until a signal.
 
-    Then the server begins to *end* while jobs are given back.
+    Then call *end* to begin the server's shutdown while jobs are released.
     """
     yard = session.yard
     begin = partial(session.deadline.begin, deadlines.PARENT_S if wish.workers else 0.0)
     with signals.interrupts(lambda: None, begin) as stop:
         worker = session.deadline.of(yard.worker()) if wish.workers is None else None
         services, newer = work.Beside().services(yard), None
-        if worker is None:  # else it ends for newer tables, and all of this with it
+        if worker is None:  # otherwise the worker ends for a newer schema, and all of this with it
             newer = asyncio.create_task(_newer(yard))
             services = {n: partial(while_current, run, newer) for n, run in services.items()}
 
         def let_go() -> None:
-            session.tell("stopping; jobs go back to the queue; once more quits at once")
+            session.tell("stopping; jobs return to the queue; press Ctrl-C again to quit at once")
             begin()
             end()
             if worker is not None:
@@ -181,7 +183,7 @@ async def _beside(session: "LocalSession", wish: Wish, end: Callable[[], None]) 
 
 
 async def while_current(run: "work.Service", newer: "asyncio.Task[None]") -> None:
-    """Do *run* until the tables are *newer* than this program, and nothing from then on.
+    """Run *run* until the schema is *newer* than this program; then stay idle.
 
     Raises:
         Exception: that of *run*.
@@ -200,23 +202,23 @@ async def while_current(run: "work.Service", newer: "asyncio.Task[None]") -> Non
 
 async def _newer(yard: "Yard") -> None:
     error = await workers.outdated(yard.store, yard.clock)
-    _log.error("this server only answers from now on: %s", error)
+    _log.error("from now on, this server only answers requests: %s", error)
 
 
 async def _jobs(worker: "Worker | None", idle: asyncio.Event, deadline: "Deadline") -> None:
-    """Run the worker of this process, if it has one, and wait: the server outlives it."""
+    """Run the worker of this process, if any, then wait: the server outlives it."""
     if worker is not None:
         await worker.run()
         if not idle.is_set():
-            deadline.met()  # of a stop of the worker alone
+            deadline.met()  # the worker alone was stopped
     await idle.wait()
 
 
 @contextlib.asynccontextmanager
 async def _processes(wish: Wish, session: "LocalSession") -> AsyncIterator[None]:
-    """Run the worker processes for the block; one that dies is started again.
+    """Run the worker processes for the block; one that dies is restarted.
 
-    One that was told to stop is not.
+    One that an operator stopped is not.
     """
     if not wish.workers:
         yield
@@ -237,7 +239,7 @@ def _options(wish: Wish, settings: "Settings", sample: str, *, local: bool) -> "
     own = () if wish.host in _ANYWHERE else (wish.host,)
     public = urlsplit(settings.public_url).hostname
     further = (*wish.allow_hosts, *((public,) if public else ()))
-    # a proxy on this machine opens a server on loopback to others
+    # a proxy on this machine makes a server on loopback reachable
     private = local and all(map(_is_loopback, further)) and not settings.trusted_proxies
     return sites.SiteOptions(
         hosts=(*names, *own, *further),

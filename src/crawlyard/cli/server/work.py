@@ -1,4 +1,4 @@
-"""`crawlyard work`: a worker and what runs beside it, until it is stopped."""
+"""`crawlyard work`: a worker and the services beside it, until it is stopped."""
 
 import asyncio
 import logging
@@ -26,43 +26,43 @@ if TYPE_CHECKING:
     from crawlyard.services.workers.worker import Worker
     from crawlyard.yard import Yard
 
-_MOST = 256  # as the setting `jobs`
+_MOST = 256  # as for the setting `jobs`
 _CONNECTIONS = 3
-"""To Postgres. With the one of its lock a worker has four, so 200 workers have 800."""
+"""Connections to Postgres. With that of its lock, a worker has four, so 200 workers have 800."""
 
 _log = logging.getLogger(__name__)
 
 Service: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
-"""What runs until it is cancelled."""
+"""Runs until it is cancelled."""
 
 
 Slots = Annotated[
-    int | None, option(values.count, "--jobs", "N", "How many jobs at once; else by the settings.")
+    int | None, option(values.count, "--jobs", "N", "Concurrent jobs; default from the settings.")
 ]
 Tags = Annotated[
     list[str] | None,
-    option(values.line, "--tag", "TAG", "Take jobs that need it too. Repeatable."),
+    option(values.line, "--tag", "TAG", "Also take jobs that require TAG. Repeatable."),
 ]
 Reserved = Annotated[
     int | None,
-    option(values.count, "--reserve-urgent", "N", "Keep so many slots for urgent jobs."),
+    option(values.count, "--reserve-urgent", "N", "Reserve N slots for urgent jobs."),
 ]
 Count = Annotated[
     int | None,
-    option(values.count, "--processes", "M", "Run as many workers, a process each; else one."),
+    option(values.count, "--processes", "M", "Number of worker processes; default one."),
 ]
-Drain = Annotated[bool, flag("--drain", text="End when nothing is left to do.")]
+Drain = Annotated[bool, flag("--drain", text="Exit when no work is left.")]
 MetricsPort = Annotated[
     int | None,
-    option(values.port, "--metrics-port", "N", "Show metrics and health there; 0: a free one."),
+    option(values.port, "--metrics-port", "N", "Serve metrics and health on this port; 0: any."),
 ]
 MetricsHost = Annotated[
     str | None,
-    option(values.line, "--metrics-host", "ADDR", "Where they are shown; else 127.0.0.1."),
+    option(values.line, "--metrics-host", "ADDR", "Address for metrics; default 127.0.0.1."),
 ]
-NoScheduler = Annotated[bool, flag("--no-scheduler", text="Do not run what schedules make due.")]
-NoWebhooks = Annotated[bool, flag("--no-webhooks", text="Do not deliver events to webhooks.")]
-NoJanitor = Annotated[bool, flag("--no-janitor", text="Do not delete what has had its time.")]
+NoScheduler = Annotated[bool, flag("--no-scheduler", text="Do not run schedules.")]
+NoWebhooks = Annotated[bool, flag("--no-webhooks", text="Do not deliver to webhooks.")]
+NoJanitor = Annotated[bool, flag("--no-janitor", text="Do not delete expired records.")]
 
 
 @flat()
@@ -80,7 +80,7 @@ def work(
     no_janitor: NoJanitor = False,
     basics: Basics,
 ) -> None:
-    """Run queued jobs until stopped; Ctrl-C gives them back.
+    """Run queued jobs until stopped; Ctrl-C returns them to the queue.
 
     crawlyard work --jobs 8
     crawlyard work --jobs 16 --processes 4
@@ -89,13 +89,13 @@ def work(
     crawlyard work --metrics-port 9701
     crawlyard work --no-scheduler --no-webhooks --no-janitor
 
-    Beside the jobs, it works at bulk operations, fires schedules, delivers to webhooks,
-    keeps the store small and indexes the words of pages. Any number of workers may do so.
-    With --drain, that is done once, and it ends when no operation is left and no job that it may
-    take, now or at its next attempt. It says how many it leaves, and why.
-    Jobs that need a tag (--worker-tag) are left to workers that have it. Of several
-    processes, the first alone does these things beside; one that dies is started again.
-    They show their metrics on ports that follow each other, from --metrics-port on.
+    A worker also runs bulk operations and schedules, delivers to webhooks, deletes expired
+    records and indexes pages for search. Any number of workers may do so.
+    With --drain, all of this is done once, and the worker exits when no operation and no job is
+    left that it may take, now or after a retry. It reports the jobs that remain, and why.
+    Jobs that require a tag (--worker-tag) are left to workers that have it. Of several
+    processes, only the first runs these services; a process that dies is restarted.
+    They serve their metrics on consecutive ports, from --metrics-port on.
     """
     beside = Beside(
         scheduler=not no_scheduler,
@@ -103,7 +103,7 @@ def work(
         janitor=not no_janitor,
     )
     if metrics_host is not None and metrics_port is None:
-        raise Invalid("--metrics-host", "expected --metrics-port with it")
+        raise Invalid("--metrics-host", "requires --metrics-port")
     metrics_address = None
     if metrics_port is not None:
         metrics_address = metrics.MetricsAddress(
@@ -124,14 +124,14 @@ def work(
 
 
 class Beside(Struct, frozen=True, kw_only=True):
-    """What a worker does beside its jobs."""
+    """Services of a worker beside its jobs."""
 
     scheduler: bool = True
     webhooks: bool = True
     janitor: bool = True
 
     def services(self, yard: "Yard") -> Mapping[str, Service]:
-        """Return what is to run, by its name; operations always are, as jobs are."""
+        """Return the services to run, by name; operations and jobs always run."""
         every: tuple[tuple[bool, str, Service], ...] = (
             (self.scheduler, "scheduler", yard.scheduler.run),
             (self.webhooks, "webhooks", yard.deliverer.run),
@@ -143,12 +143,12 @@ class Beside(Struct, frozen=True, kw_only=True):
 
     @property
     def any(self) -> bool:
-        """Tell whether it does anything that not every worker does."""
+        """Return whether any optional service is on."""
         return self.scheduler or self.webhooks or self.janitor
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Return what says so on the command line."""
+        """The options that switch services off."""
         switches = (self.scheduler, self.webhooks, self.janitor)
         return tuple(
             word
@@ -166,9 +166,9 @@ async def run_worker(
     count: int | None = None,
     metrics_address: "metrics.MetricsAddress | None" = None,
 ) -> int:
-    """Run a worker until a signal or, with *drain*, until nothing is left to do.
+    """Run a worker until a signal or, with *drain*, until no work is left.
 
-    With a *count*, as many workers, each in a process of its own.
+    With a *count*, run this many workers, each in its own process.
     """
     if slots is not None and not 1 <= slots <= _MOST:
         raise Invalid("--jobs", f"expected 1 to {_MOST}, got {slots}")
@@ -194,16 +194,16 @@ async def run_worker(
             else:
                 services = beside.services(yard)
                 await run_together(worker.run, services, stop, partial(_let_go, session, worker))
-    deadline.begin()  # of the end that all have: what is open is closed
-    # SIGTERM is how a worker is meant to be stopped; Ctrl-C breaks off what somebody began
+    deadline.begin()  # for the shutdown of everything else
+    # SIGTERM is the normal way to stop a worker; Ctrl-C interrupts a command of the user
     return stop.exit_code if stop.first is signal.SIGINT else 0
 
 
 async def _beside_alone(yard: "Yard", beside: Beside) -> None:
-    """Run what one worker process of several does beside its jobs, until cancelled."""
+    """Run the services of the first of several worker processes, until cancelled."""
     async with asyncio.TaskGroup() as group:
         for name, run in beside.services(yard).items():
-            if name != "operations":  # all of them do that
+            if name != "operations":  # all processes run these
                 group.create_task(run())
 
 
@@ -212,7 +212,7 @@ async def run_together(
 ) -> None:
     """Run *jobs* to their end, and *services* until then.
 
-    At a signal, and when a service fails, *let_go* is called, which makes *jobs* end.
+    At a signal, or when a service fails, *let_go* is called, which makes *jobs* end.
 
     Raises:
         Exception: that of the service that failed; it is logged as well.
@@ -237,10 +237,10 @@ async def run_together(
 async def _drain(
     session: "LocalSession", worker: "Worker", beside: Beside, stop: "Interrupts"
 ) -> None:
-    """Do what is due now: ticks, operations and jobs, then what is to be told and cleaned.
+    """Do all due work: ticks, operations and jobs, then deliveries and clean-up.
 
-    What is deleted takes its own webhooks with it, so that all is told before; and what is
-    told of a deletion comes after it.
+    Events are delivered first, as deleting a job deletes its webhooks; events of deletions
+    are delivered afterwards.
     """
     yard = session.yard
     if beside.scheduler:
@@ -267,22 +267,22 @@ async def run_dry(
     waits: Callable[[], Awaitable[Container[object]]],
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Do operations and *jobs* until there are neither: each may make more of the other.
+    """Run operations and *jobs* until there are none left: each may create more of the other.
 
-    *waits* returns what jobs wait for, with ``None`` if any can be taken (`Worker.waits`).
-    At a signal, *let_go* is called, which makes *jobs* end. So does an operator, as *stopped*
-    tells then.
+    *waits* returns what jobs wait for, with ``None`` if any can be claimed (`Worker.waits`).
+    At a signal, *let_go* is called, which makes *jobs* end. An operator may end them as well;
+    *stopped* then returns true.
     """
     operations = yard.operations
     await _unless_stopped(operations.drain(), stop)
     more = True
     while more and stop.first is None:
-        # beside: what is asked meanwhile need not wait for the last job
+        # in parallel: an operation need not wait for the last job
         await run_together(jobs, {"operations": operations.run}, stop, let_go)
         if stopped():
             return
         await _unless_stopped(operations.drain(), stop)
-        # an operation may have made some after the worker had seen that there was none
+        # an operation may have created some after the worker found none
         more = None in await waits()
 
 
@@ -295,7 +295,7 @@ _REASONS = {
 
 
 async def _report_pending(session: "LocalSession", worker: "Worker") -> None:
-    """Write how many jobs stay pending, by what they wait for; nothing if there are none."""
+    """Report the number of pending jobs, by what they wait for; nothing if there are none."""
     counts = await worker.waits()
     reasons = [f"{name} ({counts[key]:,})" for key, name in _REASONS.items() if key in counts]
     if reasons:
@@ -304,14 +304,14 @@ async def _report_pending(session: "LocalSession", worker: "Worker") -> None:
 
 
 async def _sweep(session: "LocalSession") -> None:
-    """Do what the janitor does, and tell of it if that was anything."""
+    """Run the janitor once, and report deletions, if any."""
     swept = await session.yard.janitor.sweep()
     if swept:
         session.tell(str(swept))
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, object], stop: "Interrupts") -> None:
-    """Do *work*, broken off at a signal; not at all if one came before."""
+    """Run *work* until a signal; skip it if there was one before."""
     if stop.first is not None:
         work.close()
         return
@@ -325,18 +325,18 @@ async def _unless_stopped(work: Coroutine[Any, Any, object], stop: "Interrupts")
 async def _watched(name: str, run: Service, failures: list[Exception]) -> None:
     try:
         await run()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the jobs are given back first
-        _log.exception("the %s has failed, so the worker stops", name)
+    except Exception as error:  # noqa: BLE001 - after any error, the jobs are released first
+        _log.exception("the %s failed; stopping the worker", name)
         failures.append(error)
 
 
 def _let_go(session: "LocalSession", worker: "Worker") -> None:
-    session.tell("stopping; jobs go back to the queue; once more quits at once")
+    session.tell("stopping; jobs return to the queue; press Ctrl-C again to quit at once")
     worker.stop()
 
 
 async def _stopped(stop: "Interrupts") -> None:
-    """Return at a signal, or when the process that supervises this one is gone."""
+    """Return at a signal, or when the supervisor of this process is gone."""
     watch = asyncio.create_task(_unless_orphaned(stop))
     try:
         while stop.first is None:

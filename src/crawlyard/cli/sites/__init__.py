@@ -1,1 +1,1 @@
-"""Logins at sites, and the sessions that they make."""
+"""Logins at sites, and their sessions."""

@@ -1,4 +1,4 @@
-"""Logins at sites as the command line has them: their words, and the secrets that they refer to."""
+"""Site logins on the command line: their syntax, and references to secrets."""
 
 import getpass
 import os
@@ -19,12 +19,12 @@ _ENV, _FILE = "env:", "file:"
 _WORDS = "basic:USER, bearer, cookies:FILE or form:URL"
 
 SecretRef = Annotated[
-    str, option(str, "--secret", "REF", "Of the login: env:NAME or file:PATH; else it is asked.")
+    str, option(str, "--secret", "REF", "Secret: env:NAME or file:PATH; default: prompt.")
 ]
 
 
 class Login(Struct, frozen=True, kw_only=True):
-    """A login as a word names it."""
+    """A login as written on the command line."""
 
     kind: LoginKind
     url: str = ""  # of a form
@@ -33,18 +33,18 @@ class Login(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, word: str) -> "Login":
-        """Return the login that *word* names.
+        """Return the login that *word* describes.
 
         Raises:
-            ValueError: it is none of the words.
+            ValueError: it has no valid form.
         """
         kind, _, rest = word.partition(":")
         if kind == LoginKind.BEARER and not rest:
             return cls(kind=LoginKind.BEARER)
         if kind == LoginKind.BASIC and rest:
             user, colon, _ = rest.partition(":")
-            if colon:  # the password of others who can see the list of processes
-                raise ValueError("expected basic:USER alone; the password comes by --secret")
+            if colon:  # other users can see passwords in the list of processes
+                raise ValueError("expected basic:USER only; pass the password with --secret")
             return cls(kind=LoginKind.BASIC, user=user)
         if kind == LoginKind.COOKIES and rest:
             return cls(kind=LoginKind.COOKIES, file=rest)
@@ -60,18 +60,18 @@ LOGIN_LABELS = {
     "fields": "--login-field",
     "submit": "--login-submit",
 }
-"""What the fields of a login are called on the command line of `crawl`."""
+"""Options of `crawl` by field of a login."""
 
 
 class LoginOptions(Struct, frozen=True, kw_only=True):
-    """A login of `crawl`, which makes the session that it uses."""
+    """Options of `crawl` for a login, which creates the session of the crawl."""
 
     login: Annotated[
         Login | None,
         option(Login.of, "--login", "HOW", f"Log in: {_WORDS}.", Panel.ACCESS),
     ] = None
     login_user: Annotated[
-        str, option(str, "--login-user", "NAME", "For the form.", Panel.ACCESS)
+        str, option(str, "--login-user", "NAME", "User name for the form.", Panel.ACCESS)
     ] = ""
     login_secret: Annotated[
         str,
@@ -79,26 +79,24 @@ class LoginOptions(Struct, frozen=True, kw_only=True):
             str,
             "--login-secret",
             "REF",
-            "Password: env:NAME or file:PATH; else asked.",
+            "Password: env:NAME or file:PATH; default: prompt.",
             Panel.ACCESS,
         ),
     ] = ""
     login_field: Annotated[
         list[str] | None,
-        option(
-            str, "--login-field", "N=V", "A further field of the form. Repeatable.", Panel.ACCESS
-        ),
+        option(str, "--login-field", "N=V", "Another field of the form. Repeatable.", Panel.ACCESS),
     ] = None
     login_submit: Annotated[
         str,
-        option(str, "--login-submit", "CSS", "The form or its button.", Panel.ACCESS),
+        option(str, "--login-submit", "CSS", "CSS of the form or its button.", Panel.ACCESS),
     ] = ""
 
     def asked(self, url: str) -> dict[str, Any]:
-        """Return what to ask `sessions.login` for; *url* is one of the site.
+        """Return the arguments of `sessions.login`; *url* is a URL of the site.
 
         Raises:
-            Invalid: a secret cannot be had.
+            Invalid: a secret cannot be read.
         """
         if self.login is None:
             raise Invalid("--login", f"expected {_WORDS}")
@@ -123,10 +121,10 @@ def asked(
     submit: str,
     flag: str = "--secret",
 ) -> dict[str, Any]:
-    """Return what to ask `sessions.login` for, with its references replaced by secrets.
+    """Return the arguments of `sessions.login`, with references replaced by secrets.
 
     Raises:
-        Invalid: a reference leads nowhere, or there is no terminal to ask for a secret on.
+        Invalid: a reference is invalid, or there is no terminal to prompt for a secret.
     """
     arguments: dict[str, Any] = {"kind": login.kind, "url": login.url or url}
     if login.kind is LoginKind.COOKIES:
@@ -143,7 +141,7 @@ def asked(
 
 
 def session_name_for(url: str) -> str:
-    """Return what to call the session of a site if nobody says so: after its host."""
+    """Return the default name of the session of a site: that of its host."""
     host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in host)
     return plain.strip("._-")[:MAX_SESSION_NAME] or "site"
@@ -152,21 +150,21 @@ def session_name_for(url: str) -> str:
 def _field(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals or not name:
-        raise Invalid("--field", "expected NAME=VALUE, the value perhaps env:NAME or file:PATH")
+        raise Invalid("--field", "expected NAME=VALUE; VALUE may be env:NAME or file:PATH")
     return name, _followed(value, "--field") if value.startswith((_ENV, _FILE)) else value
 
 
 def _followed(reference: str, flag: str) -> str:
-    """Return the secret that a reference leads to."""
+    """Return the secret that a reference names."""
     if reference.startswith(_ENV):
         name = reference.removeprefix(_ENV)
         value = os.environ.get(name, "")
         if not value:
-            raise Invalid(flag, f"the variable {name} is not set, or empty")
+            raise Invalid(flag, f"the variable {name} is not set or empty")
         return value
     if reference.startswith(_FILE):
         return _text_of(reference.removeprefix(_FILE), flag).rstrip("\r\n")
-    raise Invalid(flag, "expected env:NAME or file:PATH, as others can see a command line")
+    raise Invalid(flag, "expected env:NAME or file:PATH: other users can see command lines")
 
 
 def _text_of(path: str, flag: str) -> str:
@@ -174,7 +172,7 @@ def _text_of(path: str, flag: str) -> str:
         with Path(path).expanduser().open(encoding="utf-8") as file:
             text = file.read(MAX_COOKIES_BYTES + 1)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise Invalid(flag, f"{path}: {why}") from None
     if len(text) > MAX_COOKIES_BYTES:
         raise Invalid(flag, f"{path} is larger than {MAX_COOKIES_BYTES >> 20} MiB")
@@ -183,5 +181,5 @@ def _text_of(path: str, flag: str) -> str:
 
 def _asked(prompt: str, flag: str) -> str:
     if not sys.stdin.isatty():
-        raise Invalid(flag, "expected env:NAME or file:PATH: there is no terminal to ask on")
+        raise Invalid(flag, "expected env:NAME or file:PATH, as there is no terminal to prompt on")
     return getpass.getpass(f"Secret for {prompt}: ")

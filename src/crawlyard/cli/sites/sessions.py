@@ -29,7 +29,7 @@ app = group(
 
 Name = Annotated[
     str,
-    argument("NAME", "Of the session.", values.line),
+    argument("NAME", "Session name.", values.line),
 ]
 
 
@@ -42,28 +42,28 @@ def _login(word: str) -> Login:
 
 How = Annotated[
     Login | None,
-    argument("[HOW]", "basic:USER, bearer, cookies:FILE or form:URL; else as before.", _login),
+    argument("[HOW]", "basic:USER, bearer, cookies:FILE or form:URL; default: as before.", _login),
 ]
-Url = Annotated[str, option(str, "--url", "URL", "Any URL of the site; a form has its own.")]
-User = Annotated[str, option(str, "--user", "NAME", "The user name for a form.")]
+Url = Annotated[str, option(str, "--url", "URL", "Any URL of the site; not for a form.")]
+User = Annotated[str, option(str, "--user", "NAME", "User name for a form.")]
 FormFields = Annotated[
     list[str] | None,
-    option(str, "--field", "N=V", "A further field of the form; env: and file: too. Repeatable."),
+    option(str, "--field", "N=V", "Another field of the form; V may be env: or file:. Repeatable."),
 ]
-Submit = Annotated[str, option(str, "--submit", "CSS", "The form or its button, if several.")]
+Submit = Annotated[str, option(str, "--submit", "CSS", "CSS of the form or button, if ambiguous.")]
 Allowed = Annotated[
     list[str] | None,
-    option(values.line, "--allow-address", "ADDR", "Open a private address. Repeatable."),
+    option(values.line, "--allow-address", "ADDR", "Allow a private address. Repeatable."),
 ]
 Proxies = Annotated[
     list[str] | None,
-    option(str, "--proxy", "URL", "Ask the form through it, as a crawl would. Repeatable."),
+    option(str, "--proxy", "URL", "Send the form through this proxy. Repeatable."),
 ]
-AllowPrivate = Annotated[bool, flag("--allow-private", text="Open all private addresses.")]
+AllowPrivate = Annotated[bool, flag("--allow-private", text="Allow all private addresses.")]
 
 
 def sessions_view(now: datetime) -> "View[SessionOut]":
-    """Return the view of sessions at *now*."""
+    """Return the view of sessions, with times relative to *now*."""
     return View(
         key=lambda session: session.name,
         table=("NAME", "VERSION", "KIND", "SENT TO", "MADE", "USED"),
@@ -87,7 +87,7 @@ def sessions_view(now: datetime) -> "View[SessionOut]":
 plain = PlainCommands(app=app, noun="sessions", view=sessions_view)
 
 
-@plain.list("there is no session yet", empty=True)
+@plain.list("no sessions yet", empty=True)
 def list_() -> None:
     """List your sessions, without their credentials.
 
@@ -125,13 +125,13 @@ async def login(
     allow_private: AllowPrivate = False,
     proxy: Proxies = None,
 ) -> None:
-    """Log in to a site: make a session of that name, or renew it.
+    """Log in to a site: create a session, or renew it.
 
     crawlyard sessions login shop form:https://shop.example.org/login --user ada
     crawlyard sessions login wiki basic:ada --url https://wiki.example.org --secret env:WIKI
     crawlyard sessions login mail cookies:cookies.txt
 
-    A job that was paused since its session was logged out goes on by `crawlyard jobs resume`.
+    After a renewal, continue jobs that were paused by a logout with `crawlyard jobs resume`.
     """
     if how is None:
         before = await _before(session, name)
@@ -150,11 +150,11 @@ async def login(
 
 
 async def _before(session: "Session", name: str) -> "SessionOut":
-    """Return the session that is renewed as it was made, if that is enough to do so."""
+    """Return the existing session, if it can be renewed without further options."""
     try:
         before = await session.surface.sessions.get(name)
     except NotFound:
-        raise Invalid("HOW", f"there is no session {name} yet: say how to log in") from None
+        raise Invalid("HOW", f"no such session: {name}; say how to log in") from None
     if before.kind == LoginKind.COOKIES:
         raise Invalid("HOW", "expected cookies:FILE with new cookies")
     return before
@@ -163,7 +163,7 @@ async def _before(session: "Session", name: str) -> "SessionOut":
 @app.command()
 @action()
 async def delete(session: "Session", name: Name, *, yes: Yes = False) -> None:
-    """Delete a session; jobs that use it are paused when they begin next.
+    """Delete a session; jobs that use it are paused at their next start.
 
     crawlyard sessions delete shop --yes
     """

@@ -1,4 +1,4 @@
-"""Drafts of templates, from a file, an editor, or a template that exists."""
+"""Template drafts, from a file, an editor, or an existing template."""
 
 import contextlib
 import os
@@ -22,14 +22,14 @@ _SUFFIXES: Mapping[str, FileFormat] = {".json": FileFormat.JSON}
 
 
 async def exported(session: "Session", ref: str, version: int | None = None) -> TemplateDraft:
-    """Return a template as its file has it: with credentials, for those who may change it."""
+    """Return a template as a file, with credentials if the user may change it."""
     form = FileFormat.JSON
     text = await session.surface.templates.export(ref, format_=form, version=version)
     return read(text.encode(), f"template {ref}")
 
 
 def draft_from(file: str) -> TemplateDraft:
-    """Return the template that *file* holds, checked; ``-`` is stdin.
+    """Return the template in *file*, checked; ``-`` is stdin.
 
     Raises:
         Invalid: it cannot be read, or is not a valid template.
@@ -53,10 +53,10 @@ def format_for(file: str, file_format: FileFormat | None) -> FileFormat:
 
 @contextlib.contextmanager
 def edited(draft: TemplateDraft) -> Iterator[TemplateDraft]:
-    """Yield what the user makes of *draft* in the editor that $VISUAL or $EDITOR names.
+    """Yield *draft* as edited by the user, in the editor named by $VISUAL or $EDITOR.
 
-    Nobody else may read the file: it may contain credentials. It is deleted if the block succeeds.
-    If the block fails, a changed file is kept, and stderr names it.
+    Only the user may read the file: it may contain credentials. It is deleted if the block
+    succeeds. If the block fails, a changed file is kept, and stderr names it.
 
     Raises:
         Invalid: there is no editor, it failed, or the file is not a template afterwards.
@@ -72,7 +72,7 @@ def edited(draft: TemplateDraft) -> Iterator[TemplateDraft]:
         yield draft_from(name)
     except BaseException:
         if file.exists() and file.read_bytes() != before:
-            sys.stderr.write(f"what you wrote is kept in {name}\n")
+            sys.stderr.write(f"your changes are kept in {name}\n")
         else:
             file.unlink(missing_ok=True)
         raise

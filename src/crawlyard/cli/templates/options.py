@@ -21,7 +21,7 @@ Ref = Annotated[
     str,
     typer.Argument(
         metavar="TEMPLATE",
-        help="A name, OWNER/NAME for a public one of others, or an id.",
+        help="A name, OWNER/NAME of a public one, or an id.",
         show_default=False,
     ),
 ]
@@ -31,37 +31,35 @@ Params = Annotated[
         "--param",
         "-p",
         metavar="K=V",
-        help="A parameter. Repeatable; K again makes a list.",
+        help="A parameter. Repeatable; several values of K form a list.",
         rich_help_panel=TEMPLATE,
         show_default=False,
     ),
 ]
 Version = Annotated[
-    int | None, option(values.count, "--version", "N", "That version; else the latest.")
+    int | None, option(values.count, "--version", "N", "Version; default the latest.")
 ]
 
 
 class Use(Struct, frozen=True, kw_only=True):
-    """The template that a job is made of."""
+    """Template of a job, with its parameters."""
 
-    template: Annotated[
-        str, option(str, "--template", "T", "Begin with this template.", TEMPLATE)
-    ] = ""
+    template: Annotated[str, option(str, "--template", "T", "Use this template.", TEMPLATE)] = ""
     param: Params = None
     template_version: Annotated[
         int | None,
-        option(values.count, "--template-version", "N", "Not the latest one.", TEMPLATE),
+        option(values.count, "--template-version", "N", "Version; default the latest.", TEMPLATE),
     ] = None
 
     def asked(self) -> "FormTerms":
-        """Return the template and its parameters, as a request for a job has them; or nothing.
+        """Return the template and its parameters for a job request; empty if none is used.
 
         Raises:
             Invalid: a parameter is not K=V, or there is no template for it.
         """
         if not self.template:
             if self.param or self.template_version is not None:
-                raise Invalid("--param", "goes with --template, which is missing")
+                raise Invalid("--param", "requires --template")
             return {}
         return {
             "template": self.template,
@@ -71,7 +69,7 @@ class Use(Struct, frozen=True, kw_only=True):
 
 
 def params_of(words: Sequence[str]) -> dict[str, object]:
-    """Return the parameters in *words* of K=V; the values of a repeated one are a list.
+    """Return the parameters in *words* of K=V; a repeated parameter has a list of values.
 
     Raises:
         Invalid: a word is not K=V.
@@ -86,7 +84,7 @@ def params_of(words: Sequence[str]) -> dict[str, object]:
 
 
 def parameter_of(word: str) -> Parameter:
-    """Return the parameter that NAME, NAME:TYPE or NAME:TYPE=DEFAULT declares.
+    """Return the parameter declared by NAME, NAME:TYPE or NAME:TYPE=DEFAULT.
 
     Without a default it is required.
 
@@ -105,7 +103,7 @@ def parameter_of(word: str) -> Parameter:
 
 
 def _default(kind: ParameterType, word: str) -> object:
-    """Return a default as a file would have it: numbers and booleans as such, the rest as text."""
+    """Return a default as in a file: numbers and booleans as such, the rest as text."""
     try:
         if kind is ParameterType.INTEGER:
             return values.count(word)
@@ -114,5 +112,5 @@ def _default(kind: ParameterType, word: str) -> object:
         if kind is ParameterType.BOOLEAN:
             return boolean(word)
     except ValueError:
-        return word  # the parameter says what it expected
+        return word  # the parameter reports what it expects
     return word

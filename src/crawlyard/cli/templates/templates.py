@@ -1,4 +1,4 @@
-"""`crawlyard templates …`: keep crawls under a name, with open places, in versions."""
+"""`crawlyard templates …`: versioned crawls with parameters."""
 
 import sys
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from crawlyard.core.templates.answers import SavedTemplateOut, TemplateOut
 
 app = group(
-    """Keep crawls under a name, with open places, and run them again.
+    """Create and manage templates: crawls with parameters, in versions.
 
     crawlyard templates create news '{{start_url}}' --param start_url:url --max-pages 200
     crawlyard crawl --template news -p start_url=https://example.org
@@ -63,31 +63,31 @@ app = group(
     """
 )
 
-_OURS_ALONE = 0o600  # there may be credentials in a file
+_OURS_ALONE = 0o600  # the file may contain credentials
 
-Name = Annotated[str, argument("NAME", "Its name.")]
+Name = Annotated[str, argument("NAME", "Name of the template.")]
 Refs = Annotated[
     list[str],
     argument("TEMPLATE", "Names or ids."),
 ]
 Number = Annotated[
     int,
-    argument("VERSION", "The number of the version."),
+    argument("VERSION", "Version number."),
 ]
 Query = Annotated[
-    str, option(str, "--query", "TEXT", "Only where name or description has this in it.")
+    str, option(str, "--query", "TEXT", "Only templates with this in name or description.")
 ]
-Public = Annotated[bool, flag("--public", text="Only public ones.")]
-Mine = Annotated[bool, flag("--mine", text="Only your own.")]
-NewName = Annotated[str | None, option(values.line, "--name", "TEXT", "Its name; else NAME copy.")]
-Description = Annotated[str, option(str, "--description", "TEXT", "What it is for.", TEMPLATE)]
+Public = Annotated[bool, flag("--public", text="Only public templates.")]
+Mine = Annotated[bool, flag("--mine", text="Only your own templates.")]
+NewName = Annotated[str | None, option(values.line, "--name", "TEXT", "Default: NAME copy.")]
+Description = Annotated[str, option(str, "--description", "TEXT", "Purpose.", TEMPLATE)]
 Declared = Annotated[
     list[str] | None,
     typer.Option(
         "--param",
         "-p",
         metavar="K:TYPE=V",
-        help="An open place {{K}} and its default; without '=V' it is required. Repeatable.",
+        help="Parameter {{K}} and its default; without '=V' it is required. Repeatable.",
         rich_help_panel=TEMPLATE,
         show_default=False,
     ),
@@ -98,18 +98,14 @@ Files = Annotated[
     argument("FILE", "YAML or JSON; '-' is stdin."),
 ]
 File = Annotated[
-    str, option(str, "--file", "FILE", "Take it from this YAML or JSON; '-' is stdin.")
+    str, option(str, "--file", "FILE", "Read the template from YAML or JSON; '-' for stdin.")
 ]
-OtherName = Annotated[
-    str | None, option(values.line, "--rename", "NAME", "Another name for it.", TEMPLATE)
-]
-About = Annotated[str | None, option(str, "--description", "TEXT", "What it is for.", TEMPLATE)]
-Update = Annotated[
-    bool, flag("--update", text="Where there is one of that name, make its next version.")
-]
-Out = Annotated[str, option(str, "--out", "FILE", "Where to; '-' is stdout, and the default.")]
+OtherName = Annotated[str | None, option(values.line, "--rename", "NAME", "New name.", TEMPLATE)]
+About = Annotated[str | None, option(str, "--description", "TEXT", "Purpose.", TEMPLATE)]
+Update = Annotated[bool, flag("--update", text="If the name exists, create its next version.")]
+Out = Annotated[str, option(str, "--out", "FILE", "Output file; '-' for stdout (default).")]
 OutFormat = Annotated[
-    FileFormat | None, choice("--format", of=FileFormat, text="Of --out, else by its suffix")
+    FileFormat | None, choice("--format", of=FileFormat, text="Format of --out; default: by suffix")
 ]
 
 
@@ -144,7 +140,7 @@ async def list_(
 @app.command()
 @action()
 async def show(session: "Session", template: Ref, *, version: Version = None) -> None:
-    """Show all there is to know of one template; credentials are hidden.
+    """Show one template in detail; credentials are hidden.
 
     crawlyard templates show news
     crawlyard templates show ada/news --version 3 --json
@@ -169,13 +165,13 @@ async def create(
     idempotency_key: IdempotencyKey = None,
     options: SpecOptions,
 ) -> None:
-    """Keep a crawl as a template, with the options of `crawlyard crawl`.
+    """Create a template from the options of `crawlyard crawl`.
 
     crawlyard templates create docs https://docs.example.org --scope prefix --max-pages 500
     crawlyard templates create news '{{start_url}}' -p start_url:url -p section:text=world
 
-    A {{K}} may stand in any text: URLs, patterns, headers, name. Where a number, a
-    word or a list is to be open, write a file and import it.
+    Any text may contain {{K}}: URLs, patterns, headers, the name. To use a parameter for a
+    number, a word or a list, write a file and import it.
     """
     draft = TemplateDraft(
         name=template,
@@ -202,19 +198,19 @@ async def edit(
     description: About = None,
     options: SpecOptions,
 ) -> None:
-    """Make the next version of a template: by options, from a file, or in $EDITOR.
+    """Create the next version of a template: by options, from a file, or in $EDITOR.
 
     crawlyard templates edit news
     crawlyard templates edit news --max-pages 500 --exclude '*/print/*'
     crawlyard templates edit news --max-duration none --rename headlines
     crawlyard templates edit news --file news.yaml
 
-    Options of `crawl` change these fields of its spec alone: a list replaces the one before,
-    'none' takes a limit or a list away.
+    Options of `crawl` change only these fields of its spec: a list replaces the previous one,
+    'none' removes a limit or a list.
     """
     form = await resolved(session, form_of(urls or (), options))
     if file and form:
-        raise Invalid("--file", "has the whole spec: expected it, or options of `crawl`, not both")
+        raise Invalid("--file", "excludes options of `crawl`: the file has the whole spec")
     before = await session.surface.templates.get(template)
     old = await drafts.exported(session, before.id, before.version)
     fields = {"name": rename, "description": description}
@@ -236,7 +232,7 @@ async def _saved(
     """Save *new* as the version of a template after *before*, whose draft is *old*."""
     patch = patch_between(forms.data_of(old), forms.data_of(new))
     if new.parameters != old.parameters:
-        # a list replaces the old ones; an object would be merged into them, in the old order
+        # a list replaces the old one; an object would be merged into it, in the old order
         parameters: Any = forms.data_of(new).get("parameters", {})
         patch["parameters"] = [{"name": name, **fields} for name, fields in parameters.items()]
     return await session.surface.templates.edit(before.id, patch, version=before.version)
@@ -245,12 +241,12 @@ async def _saved(
 @app.command()
 @flat()
 def validate(files: Files, *, basics: Basics) -> None:
-    """Check files that hold templates; nothing is kept.
+    """Check files with templates; nothing is saved.
 
     crawlyard templates validate news.yaml
     crawlyard templates export news | crawlyard templates validate -
 
-    Exits with 2 if there is something wrong, and says where.
+    Exits with 2 if a file is invalid, and says where.
     """
     code = 0
     for file in files:
@@ -263,7 +259,7 @@ def validate(files: Files, *, basics: Basics) -> None:
             continue
         if not basics.quiet:
             open_places = ", ".join(p.name for p in draft.parameters) or "no parameters"
-            sys.stderr.write(f"{file}: template {draft.name} ({open_places}) is well formed\n")
+            sys.stderr.write(f"{file}: template {draft.name} ({open_places}) is valid\n")
     raise typer.Exit(code)
 
 
@@ -279,7 +275,7 @@ async def render(
     version: Version = None,
     options: SpecOptions,
 ) -> None:
-    """Show the whole spec that a job would have, and where each value comes from.
+    """Show the complete spec of a job from a template, and the source of each value.
 
     crawlyard templates render news -p start_url=https://example.org
     crawlyard templates render news -p start_url=https://example.org --max-pages 10 --json
@@ -302,13 +298,13 @@ async def render(
 @app.command()
 @action()
 async def publish(session: "Session", template: Ref, *, yes: Yes = False) -> int:
-    """Let others see and use a template, from a version on that has no credentials.
+    """Publish a template: others can see and use it, from a version without credentials on.
 
     crawlyard templates publish news
     crawlyard templates publish news --yes --json
 
-    Your schedules that use the credentials keep them as values of their own; the command
-    lists them and asks first.
+    Your schedules that use the credentials keep them in their own parameters or overrides; the
+    command lists them and asks first.
     """
     try:
         saved = await session.surface.templates.publish(template, confirm=yes)
@@ -336,7 +332,7 @@ def _keeping(holder: Mapping[str, Any]) -> str:
 @app.command()
 @action()
 async def unpublish(session: "Session", template: Ref) -> None:
-    """Let nobody else see or use a template any more.
+    """Make a template private again.
 
     crawlyard templates unpublish news
     crawlyard templates unpublish news --json
@@ -354,7 +350,7 @@ async def duplicate(
     version: Version = None,
     idempotency_key: IdempotencyKey = None,
 ) -> None:
-    """Make a private template of your own that says the same.
+    """Create a private copy of a template.
 
     crawlyard templates duplicate ada/news --name news
     crawlyard templates duplicate news --version 2
@@ -380,7 +376,7 @@ async def versions(session: "Session", template: Ref) -> None:
 @app.command()
 @action()
 async def restore(session: "Session", template: Ref, version: Number) -> None:
-    """Make what an earlier version said the next one.
+    """Create a new version from an earlier one.
 
     crawlyard templates restore news 2
     crawlyard templates versions news && crawlyard templates restore news 5
@@ -399,15 +395,13 @@ async def import_(
     update: Update = False,
     idempotency_key: IdempotencyKey = None,
 ) -> None:
-    """Make templates of files.
+    """Create templates from files.
 
     crawlyard templates import news.yaml docs.json
     crawlyard templates import --update news.yaml
     """
-    draft_list = [
-        drafts.draft_from(path) for path in paths
-    ]  # all can be read, or nothing is changed
-    for draft in draft_list:
+    checked = [drafts.draft_from(path) for path in paths]  # all are valid, or none is imported
+    for draft in checked:
         there = await _named(session, draft.name) if update else None
         if there is None:
             template = await session.surface.templates.create(
@@ -436,7 +430,7 @@ async def export(
     out: Out = STDIN,
     format: OutFormat = None,  # noqa: A002 - the name of the option
 ) -> None:
-    """Write the file of a template, credentials and all.
+    """Write a template to a file, including credentials.
 
     crawlyard templates export news --out news.yaml
     crawlyard templates export news --version 2 --format json | jq .spec
@@ -452,7 +446,7 @@ async def export(
         session.tell(f"template {draft.name} written to {out}")
     secret = secrets.credentials(draft)
     if secret:
-        session.tell(f"there are credentials in it: {', '.join(secret)}")
+        session.tell(f"the file contains credentials: {', '.join(secret)}")
 
 
 @app.command()
@@ -478,7 +472,7 @@ async def _changed(session: "Session", before: "TemplateOut", after: "SavedTempl
 
 
 async def _told(session: "Session", done: str, template: "TemplateOut") -> None:
-    """Say what a template is now, and write it if that was asked for."""
+    """Report a change of a template, and write it if requested."""
     session.tell(f"{done}: {template.name} v{template.version}  {template.id}")
     if stripped := getattr(template, "stripped", ()):
         session.tell(f"  without its credentials: {', '.join(stripped)}")

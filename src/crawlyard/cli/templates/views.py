@@ -1,4 +1,4 @@
-"""How templates, their versions and rendered specs are shown."""
+"""Views of templates, their versions and rendered specs."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,7 +13,7 @@ from crawlyard.export.jsonl import dumps
 
 
 class Value(Wire, frozen=True, kw_only=True):
-    """One field of a spec and where its value comes from, as a line of a table."""
+    """One field of a spec and the source of its value, as a row of a table."""
 
     field: str
     value: Any
@@ -45,7 +45,7 @@ _PUBLIC: Column[TemplateOut] = Column(
 
 
 def templates_view(now: datetime) -> View[TemplateOut]:
-    """Return the view of templates at *now*."""
+    """Return the view of templates, with times relative to *now*."""
     return View(
         key=lambda template: template.id,
         table=("NAME", "VERSION", "PUBLIC", "PARAMETERS", "OWNER", "ID", "CHANGED", "DESCRIPTION"),
@@ -83,7 +83,7 @@ def _content(template: TemplateOut) -> Facts:
 
 
 def versions_view(now: datetime) -> View[TemplateOut]:
-    """Return the view of the versions of one template at *now*."""
+    """Return the view of the versions of one template, with times relative to *now*."""
     return View(
         key=lambda template: str(template.version),
         columns=(
@@ -98,7 +98,7 @@ def versions_view(now: datetime) -> View[TemplateOut]:
 
 
 def told(value: object) -> str:
-    """Return a value of a form as people read it: text as it is, all else as JSON."""
+    """Return a value of a form for people: text as it is, all else as JSON."""
     return value if isinstance(value, str) else dumps(value)
 
 

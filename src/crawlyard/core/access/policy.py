@@ -138,7 +138,7 @@ def _read_defaults(value: Mapping[str, object]) -> dict[str, object]:
     for url in values.get("proxies", ()):
         if "@" in url:
             hint = "all users can read these settings; put it into a template"
-            raise Invalid("proxies", f"the proxy URL contains a login, and {hint}")
+            raise Invalid("proxies", f"a login in a proxy URL is a credential, and {hint}")
     spec_with(values | {"urls": _ANY_URL})
     form: dict[str, Any] = {}
     for path, field_value in values.items():

@@ -13,10 +13,9 @@ from crawlyard.core.crawl.changes import RunChanges
 from crawlyard.core.fields import after
 from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.planning import TimetableWarning
-from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick, TickReason
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
 from crawlyard.core.schedules.timetable import Timetable, timetable, zone_of
 from crawlyard.core.templates.secrets import hidden, hidden_params
-from crawlyard.core.words import TICK_REASONS
 from crawlyard.errors import Invalid
 
 
@@ -85,7 +84,7 @@ class TickOut(Tick, Wire, frozen=True, kw_only=True):
     def of(cls, tick: Tick) -> "TickOut":
         """Return the answer without words in its detail that repeat the reason."""
         # rows stored by earlier versions repeat the words of their reason: "asked for by ada"
-        detail = tick.detail.removeprefix(f"{TICK_REASONS[TickReason.BY_USER]} ")
+        detail = tick.detail.removeprefix("asked for ")
         return cls.filled(tick, detail=detail)
 
 

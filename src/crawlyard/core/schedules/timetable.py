@@ -252,7 +252,8 @@ class _Every(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        return f"Every {duration_text(self.length)}, counted from {_clock_text(self.anchor, self.zone)}"
+        start = _clock_text(self.anchor, self.zone)
+        return f"Every {duration_text(self.length)}, counted from {start}"
 
     def after(self, instant: datetime) -> datetime | None:
         if instant < self.anchor:

@@ -13,11 +13,11 @@ with lazily():
 
 
 class Sealer:
-    """Gives the seal of an instance, whose key is in the settings or, without one, in the store."""
+    """Creates the seal of an instance; its key is in the settings or, if unset, in the store."""
 
-    def __init__(self, store: Store, given: str = "") -> None:
+    def __init__(self, store: Store, key: str = "") -> None:
         self._store = store
-        self._given = given
+        self._configured_key = key
         self._seal: sealing.Seal | None = None
 
     async def seal(self) -> "sealing.Seal":
@@ -27,12 +27,12 @@ class Sealer:
             StoreUnavailable: the key cannot be read now.
         """
         if self._seal is None:
-            key = self._given or await self._store.keys.get_or_create(sealing.new_key())
+            key = self._configured_key or await self._store.keys.get_or_create(sealing.new_key())
             self._seal = sealing.Seal(key)
         return self._seal
 
     async def sealed(self, changes: Mapping[str, Cookie | None]) -> Mapping[str, bytes]:
-        """Return what has changed in a jar for a checkpoint."""
+        """Return the changed cookies of a jar, sealed for a checkpoint."""
         if not changes:
             return {}
         seal = (await self.seal()).seal
@@ -42,7 +42,7 @@ class Sealer:
         }
 
     async def jar(self, job_id: str) -> tuple[CookieJar, str]:
-        """Return the jar of a job as of its last checkpoint, and what is to be told of it."""
+        """Return the jar of a job as of its last checkpoint, and why it was lost, if it was."""
         stored = await self._store.cookies.of_job(job_id)
         if not stored:
             return CookieJar(), ""

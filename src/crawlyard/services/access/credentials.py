@@ -1,4 +1,4 @@
-"""Authentication: who shows a token or has a session, and how sessions begin and end."""
+"""Authentication of callers by tokens and sessions, and the start and end of sessions."""
 
 import secrets
 from datetime import timedelta
@@ -22,7 +22,7 @@ from crawlyard.store.store import Store
 
 
 class Credentials:
-    """Checks what callers show, and issues sessions and sign-in links; `Tokens` makes tokens."""
+    """Checks credentials, and issues sessions and sign-in links; `Tokens` issues tokens."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class Credentials:
             proof = await self._store.credentials.get_by_digest(digest_of(secret))
         now = self._clock.now()
         if proof is None or proof.credential.kind is not kind or not proof.credential.good(now):
-            raise Unauthenticated(f"this {kind} is not known, expired, or revoked")
+            raise Unauthenticated(f"this {kind} is unknown, expired or revoked")
         if proof.user.disabled_at is not None:
             raise Unauthenticated(f"user {proof.user.id} is disabled")
         if proof.credential.stale(now):
@@ -71,7 +71,7 @@ class Credentials:
             raise Unauthenticated("expected a token (cyt_…) or the code of a sign-in link (cyl_…)")
         caller = await self.caller(secret, kind)
         own = caller.credential
-        given = self._made(
+        session = self._new_credential(
             CredentialKind.SESSION,
             caller.user.id,
             own.label or f"by {kind}",
@@ -80,20 +80,20 @@ class Credentials:
             parent_id=own.id,
         )
         if kind is CredentialKind.LINK:
-            if not await self._store.credentials.spend(own.id, given.credential):
+            if not await self._store.credentials.spend(own.id, session.credential):
                 raise Unauthenticated("this sign-in link has been used")
-            return given
+            return session
         try:
-            await self._store.credentials.add(given.credential)
+            await self._store.credentials.add(session.credential)
         except Conflict:
             raise Unauthenticated("this token has just been revoked") from None
-        return given
+        return session
 
-    def _session_lasts(self, shown: Credential) -> timedelta:
+    def _session_lasts(self, credential: Credential) -> timedelta:
         """Return how long a session lasts: no longer than the token it was started with."""
-        if shown.kind is not CredentialKind.TOKEN or shown.expires_at is None:
+        if credential.kind is not CredentialKind.TOKEN or credential.expires_at is None:
             return SESSION_LASTS
-        return min(SESSION_LASTS, shown.expires_at - self._clock.now())
+        return min(SESSION_LASTS, credential.expires_at - self._clock.now())
 
     async def sign_out(self, caller: Caller) -> None:
         """End the caller's session."""
@@ -106,22 +106,22 @@ class Credentials:
             NotFound: no such user.
         """
         await self._store.users.get(user_id)
-        given = self._made(CredentialKind.LINK, user_id, "sign-in link", LINK_LASTS)
-        await self._store.credentials.add(given.credential)
-        return given
+        link = self._new_credential(CredentialKind.LINK, user_id, "sign-in link", LINK_LASTS)
+        await self._store.credentials.add(link.credential)
+        return link
 
     async def any_token(self) -> bool:
         """Return whether any token is valid."""
         now = self._clock.now()
         before: str | None = None
         find = self._store.credentials.find
-        while found := await find(None, CredentialKind.TOKEN, before, 200):
-            if any(token.good(now) for token in found):
+        while tokens := await find(None, CredentialKind.TOKEN, before, 200):
+            if any(token.good(now) for token in tokens):
                 return True
-            before = found[-1].id
+            before = tokens[-1].id
         return False
 
-    def _made(
+    def _new_credential(
         self, kind: CredentialKind, user_id: str, label: str, lasts: timedelta, **fields: Any
     ) -> Given:
         random, now = secrets.token_bytes(SECRET_BYTES), self._clock.now()

@@ -39,15 +39,15 @@ class Clamped(Struct, frozen=True, kw_only=True):
     spec: JobSpec
     cut: Mapping[str, object] = field(default_factory=dict)  # new values, by path
 
-    def told(self, event: Event) -> Event:
+    def with_cut_limits(self, event: Event) -> Event:
         """Return *event* with the limits that were cut added to its data, if there are any."""
         return replace(event, data={**event.data, "cut": dict(self.cut)}) if self.cut else event
 
 
 def cut_of(event: Event) -> frozenset[str]:
     """Return the paths of the limits that were cut, as recorded in a job event."""
-    told = event.data.get("cut")
-    return frozenset(map(str, told)) if isinstance(told, Mapping) else frozenset()
+    limits = event.data.get("cut")
+    return frozenset(map(str, limits)) if isinstance(limits, Mapping) else frozenset()
 
 
 class Policy:
@@ -65,15 +65,15 @@ class Policy:
     ) -> tuple[tuple[Grant, ...], str]:
         """Return the grants that *actor* needs of the settings for *spec*, and a reason.
 
-        Actors with access to the store's own files need none, unless the template may have
-        been changed by others: then the reason, else empty, says so, and is added to a refusal.
+        Actors with access to the store's own files need none, unless the template may have been
+        changed by others: then the reason, otherwise empty, says so; a refusal includes it.
         """
-        asked = needed_grants(spec)
-        if not asked or not actor.trusted:
-            return asked, ""
+        grants = needed_grants(spec)
+        if not grants or not actor.trusted:
+            return grants, ""
         if await self.is_trusted(origin):
             return (), ""
-        return asked, f"others may have changed template {origin.template_id}"
+        return grants, f"others may have changed template {origin.template_id}"
 
     async def check_granted(self, needed: tuple[Grant, ...], doubt: str = "") -> None:
         """Check that the settings grant all of *needed*; *doubt* is the reason from `needed`.
@@ -99,10 +99,10 @@ class Policy:
         if origin.template_id is None:
             return True
         try:
-            found = await self._store.templates.get(origin.template_id, origin.template_version)
+            template = await self._store.templates.get(origin.template_id, origin.template_version)
         except NotFound:
             return False
-        return found.trusted
+        return template.trusted
 
     async def clamped(self, owner: str, spec: JobSpec) -> Clamped:
         """Return *spec* within the ceilings of its owner and of the settings; the lower win."""
@@ -144,9 +144,9 @@ def check_waiting(owner: str, quota: Quota, waiting: int, more: int = 1) -> None
     """
     most = quota.pending
     if most is not None and waiting + more > most:
-        one, many = f"job of {owner} waits", f"jobs of {owner} wait"
-        told = f"{counted(waiting, one, many)} already, and {most:,} may (quota.pending)"
-        raise QuotaExceeded("pending", told)
+        singular, plural = f"job of {owner} waits", f"jobs of {owner} wait"
+        problem = f"{counted(waiting, singular, plural)} already, and {most:,} may (quota.pending)"
+        raise QuotaExceeded("pending", problem)
 
 
 def check_grants(needed: tuple[Grant, ...], granted: Grants, doubt: str = "") -> None:

@@ -7,11 +7,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12  # bytes, random: enough for four billion messages of one key
-_FORM = b"\x01"  # the first byte of what is sealed: AES-256-GCM, nonce, cipher text with its tag
+_FORM = b"\x01"  # the first byte of sealed data: AES-256-GCM, nonce, cipher text with its tag
 
 
 class NotOpened(Exception):
-    """What is sealed cannot be opened: it was sealed with another key, or is damaged."""
+    """Sealed data that cannot be opened: sealed with another key, or damaged."""
 
 
 KEY_BYTES = 32
@@ -30,12 +30,12 @@ class Seal:
         self._cipher = AESGCM(hashlib.sha256(b"crawlyard seal" + key.encode()).digest())
 
     def seal(self, data: bytes) -> bytes:
-        """Return *data* so that nobody reads or changes it without the key."""
+        """Encrypt *data*; without the key, it can be neither read nor changed."""
         nonce = secrets.token_bytes(_NONCE)
         return _FORM + nonce + self._cipher.encrypt(nonce, data, _FORM)
 
     def open(self, sealed: bytes) -> bytes:
-        """Return what was sealed.
+        """Decrypt sealed data.
 
         Raises:
             NotOpened: it was sealed with another key, or is damaged.
@@ -43,7 +43,7 @@ class Seal:
         form, nonce, rest = sealed[:1], sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
         try:
             if form != _FORM:
-                raise NotOpened("it is not of a form that this version knows")
+                raise NotOpened("its format is unknown to this version")
             return self._cipher.decrypt(nonce, rest, form)
         except (InvalidTag, ValueError):
             raise NotOpened("it was sealed with another key, or is damaged") from None

@@ -1,4 +1,4 @@
-"""Settings that an admin changes while the yard runs, by their sections."""
+"""Settings that an admin can change while the server runs, by section."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -26,7 +26,7 @@ _SOMEWHERE = ("https://example.com/",)  # a spec cannot be checked without a URL
 
 
 class SiteSettings(Noun):
-    """Shows the sections of the settings, and for admins replaces them."""
+    """Shows the sections of the settings; admins can replace them."""
 
     @endpoint("GET /settings", ANYBODY)
     async def list(self) -> Slice[SectionOut]:
@@ -35,8 +35,8 @@ class SiteSettings(Noun):
 
     @endpoint("GET /settings/{section}", ANYBODY)
     async def get(self, section: str) -> SectionOut:
-        """Return a section: what was written, and what holds."""
-        return await self._shown(await self._services.store.settings.get(_named(section)))
+        """Return a section: the stored values, and the effective ones."""
+        return await self._section_out(await self._services.store.settings.get(_named(section)))
 
     @endpoint("PUT /settings/{section}", Permit.ADMIN)
     async def put(
@@ -46,10 +46,10 @@ class SiteSettings(Noun):
         *,
         version: MustMatch = None,
     ) -> SectionOut:
-        """Let a section say this and nothing else.
+        """Replace a section.
 
-        Ceilings and defaults hold for what is submitted from now on; jobs that live by a grant
-        that is taken back are paused.
+        Ceilings and defaults apply to jobs submitted from now on. Jobs that need a grant that is
+        withdrawn are paused.
         """
         self._check_admin("only one changes settings")
         name, actor, settings = _named(section), self._actor.id, self._services.store.settings
@@ -57,7 +57,7 @@ class SiteSettings(Noun):
         if name is SectionName.DEFAULTS:
             admission.check_spec(spec_of({"urls": list(_SOMEWHERE), **read}))
 
-        async def put() -> Section:
+        async def save() -> Section:
             old, now = await settings.get(name), self._services.clock.now()
             check_version(f"settings {name}", old.version, version)
             new = replace(old, value=read, version=old.version + 1, updated_at=now, actor=actor)
@@ -72,15 +72,15 @@ class SiteSettings(Noun):
             await settings.save(new, event)
             return new
 
-        return await self._shown(await insisted(put, f"settings {name} keep changing"))
+        return await self._section_out(await insisted(save, f"settings {name} keep changing"))
 
-    async def _shown(self, section: Section) -> SectionOut:
+    async def _section_out(self, section: Section) -> SectionOut:
         effective: dict[str, object] = dict(section.value)
         match SectionName(section.name):
             case SectionName.GRANTS | SectionName.CEILINGS as name:
                 effective = section_read(name, section.value)
             case SectionName.RETENTION:
-                holds = await janitor.kept(self._services.store, self._services.keeping)
+                holds = await janitor.current_options(self._services.store, self._services.keeping)
                 effective = {name: _days(holds.of(name)) for name in RETENTIONS}
             case SectionName.DEFAULTS:
                 whole = form_of(spec_of({"urls": list(_SOMEWHERE), **section.value}))

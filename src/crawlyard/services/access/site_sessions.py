@@ -1,4 +1,4 @@
-"""Sessions at sites: what crawls are logged in with, each user's own."""
+"""Site sessions: the logins of each user's crawls at sites."""
 
 import base64
 import re
@@ -41,10 +41,10 @@ with lazily():
 READ, WRITE = Permit.SESSIONS_READ, Permit.SESSIONS_WRITE
 
 MOST_SESSIONS = 200
-"""The most sessions of one user."""
+"""Maximum number of sessions per user."""
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:\S+")
-"""What the command line replaces by a secret before it asks."""
+"""References that the command line replaces by a secret before it sends the request."""
 
 _EXAMPLE = {"kind": "basic", "url": "https://example.com/", "user": "alice", "secret": "…"}
 
@@ -93,8 +93,8 @@ Agent = Annotated[
 ]
 
 
-class _Asked(Struct, frozen=True, kw_only=True):
-    """A login as it was asked for."""
+class _LoginRequest(Struct, frozen=True, kw_only=True):
+    """A request to log in."""
 
     kind: LoginKind
     url: str
@@ -110,18 +110,18 @@ class _Asked(Struct, frozen=True, kw_only=True):
 
 
 class SiteSessions(Noun):
-    """Makes, finds, renews and deletes the sessions of one user; nobody else sees or uses them.
+    """Creates, finds, renews and deletes the sessions of one user; others cannot use them.
 
-    A session that is not theirs raises `NotFound`. With *version*, only that version is changed:
-    else `Stale` is raised and nothing is written. Secrets are stored sealed: no answer, event or
-    message has them.
+    A session that is not theirs raises `NotFound`. With *version*, the change is made only if that
+    version is current; otherwise `Stale` is raised. Secrets are stored encrypted; no response,
+    event or message contains them.
     """
 
     @endpoint("GET /sessions", READ, "seq")
     async def list(self) -> Slice[SessionOut]:
         """List your sessions by name, without their credentials."""
-        found = await self._services.store.site_sessions.find(self._actor.id)
-        return Slice(items=[SessionOut.filled(session) for session in found])
+        sessions = await self._services.store.site_sessions.find(self._actor.id)
+        return Slice(items=[SessionOut.filled(session) for session in sessions])
 
     @endpoint("GET /sessions/{name}", READ)
     async def get(self, name: SessionName) -> SessionOut:
@@ -146,20 +146,20 @@ class SiteSessions(Noun):
         user_agent: Agent = "",
         version: IfMatch = None,
     ) -> SessionOut:
-        """Log in: make a session of that name, or renew the one there is.
+        """Log in and create the session, or renew it if it exists.
 
-        A form is filled in and sent at once, and its cookies are kept, not what was filled in.
-        Jobs that are paused because the session was logged out go on when they are resumed.
-        Secrets are taken as they are: no reference in them is followed.
+        A form is filled in and submitted at once; its cookies are stored, the values of its fields
+        are not. Jobs paused because the session was logged out continue when they are resumed.
+        Secrets are taken literally: references in them are not resolved.
         """
         if not self._actor.may_change(self._actor.id):
-            raise Forbidden(f"{self._actor.id} may look at sessions, not make them")
+            raise Forbidden(f"{self._actor.id} may view sessions, but not create them")
         check_session_name("name", name)
-        before = await self._found(name, version)
+        before = await self._find(name, version)
         if before is None and len(await self._all()) >= MOST_SESSIONS:
-            told = f"{self._actor.id} has {MOST_SESSIONS} sessions; delete one first"
-            raise QuotaExceeded("sessions", told)
-        asked = _Asked(
+            problem = f"{self._actor.id} has {MOST_SESSIONS} sessions; delete one first"
+            raise QuotaExceeded("sessions", problem)
+        login = _LoginRequest(
             kind=kind,
             url=url,
             user=user,
@@ -172,16 +172,16 @@ class SiteSessions(Noun):
             proxies=tuple(proxies),
             user_agent=user_agent,
         )
-        _check_references(asked)
-        made = await self._made(name, asked)
+        _check_references(login)
+        session = await self._new_session(name, login)
 
         async def save() -> SiteSession:
-            old = await self._found(name, version)
+            old = await self._find(name, version)
             if old is None:
-                event = made.event(EventName.SESSION_CREATED, made.made_at, self._actor.id)
-                await self._services.store.site_sessions.add(made, event)
-                return made
-            new = old.renewed(made)
+                event = session.event(EventName.SESSION_CREATED, session.made_at, self._actor.id)
+                await self._services.store.site_sessions.add(session, event)
+                return session
+            new = old.renewed(session)
             event = new.event(EventName.SESSION_RENEWED, new.made_at, self._actor.id)
             await self._services.store.site_sessions.save(new, event)
             return new
@@ -190,12 +190,12 @@ class SiteSessions(Noun):
 
     @endpoint("DELETE /sessions/{name}", WRITE, status=204)
     async def delete(self, name: SessionName, *, version: IfMatch = None) -> None:
-        """Delete a session; jobs that use it are paused when a worker begins them next."""
+        """Delete a session; jobs that use it are paused the next time a worker starts them."""
 
         async def delete() -> None:
             old = await self._named(name, version)
             if not self._actor.may_change(self._actor.id):
-                raise Forbidden(f"{self._actor.id} may look at sessions, not delete them")
+                raise Forbidden(f"{self._actor.id} may view sessions, but not delete them")
             now = self._services.clock.now()
             event = old.event(EventName.SESSION_DELETED, now, self._actor.id)
             await self._services.store.site_sessions.delete(old, event)
@@ -205,39 +205,39 @@ class SiteSessions(Noun):
     async def _all(self) -> "Sequence[SiteSession]":
         return await self._services.store.site_sessions.find(self._actor.id)
 
-    async def _found(self, name: str, version: Version = None) -> SiteSession | None:
+    async def _find(self, name: str, version: Version = None) -> SiteSession | None:
         session = await self._services.store.site_sessions.get_by_name(self._actor.id, name)
         if session is not None:
             check_version(f"session {name}", session.version, version)
         return session
 
     async def _named(self, name: str, version: Version = None) -> SiteSession:
-        session = await self._found(name, version)
+        session = await self._find(name, version)
         if session is None:
             raise NotFound(f"you have no session {name[:100]}")
         return session
 
-    async def _made(self, name: str, asked: _Asked) -> SiteSession:
-        """Log in as *asked*, and return the session as a new one."""
+    async def _new_session(self, name: str, login: _LoginRequest) -> SiteSession:
+        """Log in as *login*, and return the session as a new one."""
         now = self._services.clock.now()
-        url = _canonical(asked)
-        if asked.kind is LoginKind.COOKIES:
-            found = cookies_in(asked.cookies, now)
-            state = SessionState(cookies=tuple(map(_checked, found)))
-        elif asked.kind is LoginKind.FORM:
-            state = await self._by_form(asked)
+        url = _canonical(login)
+        if login.kind is LoginKind.COOKIES:
+            jar = cookies_in(login.cookies, now)
+            state = SessionState(cookies=tuple(map(_checked, jar)))
+        elif login.kind is LoginKind.FORM:
+            state = await self._by_form(login)
         else:
-            state = SessionState(authorization={urls.spelled_origin_of(url): _header(asked)})
+            state = SessionState(authorization={urls.spelled_origin_of(url): _header(login)})
         seal = await self._services.seal()
         return SiteSession(
             id=new_id(),
             owner=self._actor.id,
             name=name,
-            kind=asked.kind,
+            kind=login.kind,
             url=url,
-            user=asked.user,
-            submit=asked.submit,
-            fields=tuple(asked.fields),
+            user=login.user,
+            submit=login.submit,
+            fields=tuple(login.fields),
             origins=_origins(state),
             cookies=len(state.cookies),
             sealed=seal.seal(state.encoded()),
@@ -245,14 +245,14 @@ class SiteSessions(Noun):
             created_at=now,
         )
 
-    async def _by_form(self, asked: _Asked) -> SessionState:
+    async def _by_form(self, request: _LoginRequest) -> SessionState:
         services, context = self._services, self._services.worker_context()
         spec = JobSpec(
-            urls=(asked.url,),
-            allow_addresses=asked.allow_addresses,
-            allow_private=asked.allow_private,
-            proxies=asked.proxies,
-            user_agent=asked.user_agent,
+            urls=(request.url,),
+            allow_addresses=request.allow_addresses,
+            allow_private=request.allow_private,
+            proxies=request.proxies,
+            user_agent=request.user_agent,
         )
         try:
             admission.check_spec(spec)
@@ -274,11 +274,11 @@ class SiteSessions(Noun):
             context.tools.renderers,
         )
         ask = form_login.FormCredentials(
-            url=asked.url,
-            user=asked.user,
-            secret=asked.secret,
-            fields=asked.fields,
-            submit=asked.submit,
+            url=request.url,
+            user=request.user,
+            secret=request.secret,
+            fields=request.fields,
+            submit=request.submit,
         )
         try:
             return await login.log_in(ask)
@@ -290,51 +290,51 @@ def _named_as_asked(fault: Invalid) -> Invalid:
     return Invalid("url" if fault.field == "urls" else fault.field, fault.message)
 
 
-def _canonical(asked: _Asked) -> str:
+def _canonical(login: _LoginRequest) -> str:
     """Return the URL of a login in canonical form; "" if cookies come without one."""
-    if not asked.url:
-        if asked.kind is LoginKind.COOKIES:
+    if not login.url:
+        if login.kind is LoginKind.COOKIES:
             return ""
         raise Invalid("url", "expected a URL of the site, got none")
-    if urls.has_credentials(asked.url):
+    if urls.has_credentials(login.url):
         raise Invalid("url", "expected no user name or password in it; give them as fields")
     try:
-        return urls.canonical(asked.url)
+        return urls.canonical(login.url)
     except Invalid as error:
         raise Invalid("url", error.message) from None
 
 
-def _check_references(asked: _Asked) -> None:
-    """Refuse references: whoever may ask a server must not read its environment or files by it."""
-    values = {"secret": asked.secret, **{f"fields.{n}": v for n, v in asked.fields.items()}}
+def _check_references(login: _LoginRequest) -> None:
+    """Refuse references, which would let API clients read the server's environment or files."""
+    values = {"secret": login.secret, **{f"fields.{n}": v for n, v in login.fields.items()}}
     for path, value in values.items():
         if _REFERENCE.fullmatch(value):
-            told = "only the command line follows references; send the secret itself"
-            raise Invalid(path, f"{told}, not {value.partition(':')[0]}:…")
+            problem = "only the command line follows references; send the secret itself"
+            raise Invalid(path, f"{problem}, not {value.partition(':')[0]}:…")
 
 
-def _header(asked: _Asked) -> str:
+def _header(login: _LoginRequest) -> str:
     """Return the value of the header Authorization."""
-    if not asked.secret:
+    if not login.secret:
         raise Invalid("secret", "expected a password or a token, got nothing")
-    if asked.kind is LoginKind.BEARER:
-        if not asked.secret.isascii() or not asked.secret.isprintable() or " " in asked.secret:
+    if login.kind is LoginKind.BEARER:
+        if not login.secret.isascii() or not login.secret.isprintable() or " " in login.secret:
             raise Invalid("secret", "expected a token of printable ASCII without spaces")
-        return f"Bearer {asked.secret}"
-    if not asked.user or ":" in asked.user:
+        return f"Bearer {login.secret}"
+    if not login.user or ":" in login.user:
         raise Invalid("user", "expected a user name without a colon")
-    pair = f"{asked.user}:{asked.secret}".encode()
+    pair = f"{login.user}:{login.secret}".encode()
     return f"Basic {base64.b64encode(pair).decode()}"
 
 
 def _checked(cookie: Cookie) -> Cookie:
-    """Return a cookie of a file; one for everybody's domain goes to its own host alone."""
+    """Return a cookie of a file, made host-only if its domain is a public suffix."""
     if not cookie.host_only and scope.is_public_suffix(cookie.domain):
         return replace(cookie, host_only=True)
     return cookie
 
 
 def _origins(state: SessionState) -> tuple[str, ...]:
-    """Return where the credentials are sent: origins, and the domains of cookies."""
+    """Return the origins and cookie domains to which the credentials are sent."""
     domains = (c.domain if c.host_only else f"*.{c.domain}" for c in state.cookies)
     return tuple(dict.fromkeys([*state.authorization, *sorted(set(domains))]))

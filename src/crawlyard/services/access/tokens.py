@@ -1,4 +1,4 @@
-"""Tokens of programs: made, listed, revoked."""
+"""API tokens: creation, listing and revocation."""
 
 import secrets
 from datetime import timedelta
@@ -44,15 +44,15 @@ Lifetime = Annotated[float, Meta(gt=0, le=3650 * 86_400)]
 
 
 class Tokens(Noun):
-    """Makes tokens, and lists and revokes those that exist; their secrets are not kept."""
+    """Creates, lists and revokes tokens; their secrets are not stored."""
 
     @endpoint("GET /tokens", Permit.TOKENS_READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[TokenOut]:
         """List your tokens, newest first; with the permit `admin`, those of all users."""
         owner = None if Permit.ADMIN in self._permits else self._actor.id
         find = self._services.store.credentials.find
-        found = await find(owner, CredentialKind.TOKEN, cursor, limit + 1)
-        return sliced(found, limit, TokenOut.of, lambda token: token.id)
+        tokens = await find(owner, CredentialKind.TOKEN, cursor, limit + 1)
+        return sliced(tokens, limit, TokenOut.of, lambda token: token.id)
 
     @endpoint(
         "POST /tokens",
@@ -76,22 +76,21 @@ class Tokens(Noun):
         ] = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> NewTokenOut:
-        """Make a token; its secret is in this answer and nowhere else.
+        """Create a token; its secret is only in this response.
 
-        What makes it must have no scopes of its own, and if it expires, so does the new one, no
-        later.
+        The credential used must have no scopes; if it expires, the new token expires no later.
         """
         permits = permits_named(scopes) if scopes else None
         lasts = self._lasts(None if expires_in_s is None else timedelta(seconds=expires_in_s))
         owner, store = user or self._actor.id, self._services.store
         if owner != self._actor.id and self._actor.role is not Role.ADMIN:
-            raise Forbidden(f"{self._actor.id} may make tokens of their own alone")
+            raise Forbidden(f"{self._actor.id} may only create tokens of their own")
         if not name.strip():
             raise Invalid("name", "expected a name that says where the token is used, got nothing")
         if lasts is not None and lasts <= timedelta(0):
             raise Invalid("expires_in_s", f"expected more than 0, got {lasts.total_seconds():g}")
         await store.users.get(owner)
-        given = Given.made(
+        token = Given.made(
             CredentialKind.TOKEN,
             secrets.token_bytes(SECRET_BYTES),
             self._services.clock.now(),
@@ -101,14 +100,14 @@ class Tokens(Noun):
             label=name,
             permits=permits,
         )
-        event = self._event(EventName.TOKEN_CREATED, given.credential)
-        await store.credentials.add(given.credential, event)
-        return NewTokenOut.given(given)
+        event = self._event(EventName.TOKEN_CREATED, token.credential)
+        await store.credentials.add(token.credential, event)
+        return NewTokenOut.given(token)
 
     @endpoint("GET /tokens/{token_id}", Permit.TOKENS_READ)
     async def get(self, token_id: str) -> TokenOut:
         """Return a token without its secret."""
-        return TokenOut.of(await self._found(token_id))
+        return TokenOut.of(await self._get(token_id))
 
     @endpoint("DELETE /tokens/{token_id}", Permit.TOKENS_WRITE, status=204)
     async def revoke(self, token_id: str) -> None:
@@ -116,26 +115,26 @@ class Tokens(Noun):
 
         A token needs no scope to revoke itself.
         """
-        token = await self._found(token_id)
+        token = await self._get(token_id)
         if token.revoked_at is not None:
             raise NotFound(f"no token {token_id}")
         event = self._event(EventName.TOKEN_REVOKED, token)
         await self._services.store.credentials.revoke(token.id, event.at, event)
 
-    async def _found(self, token_id: str) -> Credential:
+    async def _get(self, token_id: str) -> Credential:
         token = await self._services.store.credentials.get(token_id)
         visible = token.user_id == self._actor.id or Permit.ADMIN in self._permits
         if token.kind is not CredentialKind.TOKEN or not visible:
             raise NotFound(f"no token {token_id}")
         return token
 
-    def _lasts(self, asked: timedelta | None) -> timedelta | None:
-        """Return how long a new token lasts: one that makes another may not outlive itself so."""
+    def _lasts(self, lifetime: timedelta | None) -> timedelta | None:
+        """Return the lifetime of a new token, which may not outlive its creator's credential."""
         maker = None if self._caller is None else self._caller.credential
         if maker is None or maker.kind is not CredentialKind.TOKEN or maker.expires_at is None:
-            return asked
-        left = maker.expires_at - self._services.clock.now()
-        return left if asked is None else min(asked, left)
+            return lifetime
+        remaining = maker.expires_at - self._services.clock.now()
+        return remaining if lifetime is None else min(lifetime, remaining)
 
     def _event(self, name: EventName, token: Credential) -> Event:
         return Event(

@@ -1,4 +1,4 @@
-"""Users and their quotas; admins see and change all of them, others see themselves."""
+"""Users and their quotas; admins see and change all users, others see only themselves."""
 
 from typing import Annotated
 
@@ -29,11 +29,11 @@ _MOST_LOOKED_AT = 1_000  # users, for the admins among them
 
 
 class Account(Noun):
-    """The account of the actor."""
+    """The authenticated user's own account."""
 
     @endpoint("GET /auth/me", ANYBODY, noun="account", group="auth")
     async def me(self) -> MeOut:
-        """Return who asks, and what they may do."""
+        """Return the authenticated user and their permits."""
         users = self._services.store.users
         every = await users.find("", _MOST_LOOKED_AT)
         admins = [user.id for user in every if _answers_for_all(user)]
@@ -44,23 +44,23 @@ class Account(Noun):
 
 
 def _answers_for_all(user: User) -> bool:
-    """Return whether *user* is an admin who can be asked: the local one has no name to others."""
+    """Return whether *user* is an admin to refer people to; the local one has no public name."""
     return user.role is Role.ADMIN and user.disabled_at is None and user.id != LOCAL.id
 
 
 class Users(Noun):
-    """Finds users, and for admins creates and changes them."""
+    """Lists users; admins can create and change them."""
 
     @endpoint("GET /users", Permit.USERS_READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[UserOut]:
-        """List users by id; without the permit `admin`, yourself alone."""
+        """List users by id; without the permit `admin`, only yourself."""
         users, after = self._services.store.users, cursor or ""
         if Permit.ADMIN in self._permits:
-            found = [*await users.find(after, limit + 1)]
+            visible = [*await users.find(after, limit + 1)]
         else:
             own = await users.get(self._actor.id)
-            found = [own] if own.id > after else []
-        return sliced(found, limit, UserOut.of, lambda user: user.id)
+            visible = [own] if own.id > after else []
+        return sliced(visible, limit, UserOut.of, lambda user: user.id)
 
     @endpoint(
         "POST /users",
@@ -90,7 +90,7 @@ class Users(Noun):
 
     @endpoint("GET /users/{user_id}", Permit.USERS_READ)
     async def get(self, user_id: str) -> UserOut:
-        """Return a user."""
+        """Return a user with role and quota."""
         if user_id != self._actor.id and Permit.ADMIN not in self._permits:
             raise NotFound(f"no user {user_id}")
         return UserOut.of(await self._services.store.users.get(user_id))
@@ -105,7 +105,7 @@ class Users(Noun):
         disabled: bool | None = None,
         version: IfMatch = None,
     ) -> UserOut:
-        """Change role or quota of a user, or disable them: their credentials are refused then.
+        """Change the role or quota of a user, or disable them, which invalidates their credentials.
 
         Raises:
             IllegalMove: admins would disable or demote themselves, so that nobody might be left
@@ -139,9 +139,11 @@ class Users(Noun):
 
 def _check_may_lose_rights(actor: Actor, user_id: str) -> None:
     if user_id == LOCAL.id:
-        raise IllegalMove("the user local is always an admin: who reads the store's files is")
+        raise IllegalMove(
+            "the user local is always an admin, as it has access to the store's files"
+        )
     if user_id == actor.id:
-        raise IllegalMove("admins cannot take their own rights away; let another admin do it")
+        raise IllegalMove("admins cannot disable or demote themselves; another admin can")
 
 
 def _event(name: EventName, user: User, actor: Actor) -> Event:

@@ -1,4 +1,4 @@
-"""Saved views: filters under names, each user's own."""
+"""Saved views: named filters of each user."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from crawlyard.services.noun import Noun
 from crawlyard.services.races import TRIES, insisted
 
 MOST_VIEWS = 200
-"""The most views of one user."""
+"""Maximum number of views per user."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_VIEW_NAME, examples=["failed today"])]
 Query = Annotated[str, Meta(max_length=MAX_VIEW_QUERY, examples=["state:failed owner:me"])]
@@ -28,10 +28,10 @@ Page = Annotated[str, Meta(pattern=r"^[a-z][a-z_]{0,31}$", description="Of the d
 
 
 class Views(Noun):
-    """Keeps and finds the views of one user; nobody else sees them, not even admins.
+    """Stores and finds the views of one user; not even admins see those of others.
 
-    A view of another user raises `NotFound`. With *version*, only that version is changed: else
-    `Stale` is raised and nothing is written.
+    A view of another user raises `NotFound`. With *version*, the change is made only if that
+    version is current; otherwise `Stale` is raised.
     """
 
     @endpoint("GET /views", ANYBODY)
@@ -74,7 +74,7 @@ class Views(Noun):
 
     @endpoint("GET /views/{view_id}", ANYBODY)
     async def get(self, view_id: str) -> SavedView:
-        """Return a view."""
+        """Return a view with its filter."""
         return await self._at(view_id)
 
     @endpoint("PATCH /views/{view_id}", OWN_ACCOUNT, example={"query": "state:failed -tag:test"})
@@ -107,7 +107,7 @@ class Views(Noun):
 
     @endpoint("DELETE /views/{view_id}", OWN_ACCOUNT, status=204)
     async def delete(self, view_id: str, *, version: IfMatch = None) -> None:
-        """Delete a view."""
+        """Delete a view; its jobs or pages are not affected."""
 
         async def delete() -> None:
             old = await self._at(view_id, version)

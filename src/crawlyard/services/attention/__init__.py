@@ -1,1 +1,1 @@
-"""Attention: what needs a person."""
+"""Attention: problems that need a person."""

@@ -1,4 +1,4 @@
-"""Attention: what needs a person, as one user sees and dismisses it."""
+"""Attention: problems that need a person, as one user sees and dismisses them."""
 
 from typing import Annotated
 
@@ -20,10 +20,10 @@ class Attention(Noun):
 
     @endpoint("GET /attention", Permit.JOBS_READ, group="stats", name="attention")
     async def get(self) -> attention.Attention:
-        """Tell what needs a person, since when, and which endpoint helps.
+        """List problems that need attention, since when, and the endpoint that helps.
 
-        Of what is yours, an admin of all; what your token may not read is left out, and what you
-        have dismissed.
+        Covers what you own, for an admin everything; leaves out what your token may not read and
+        what you dismissed.
         """
         return await self._services.overview.attention(self._actor, self._permits)
 
@@ -36,9 +36,9 @@ class Attention(Noun):
         example=_DISMISSED,
     )
     async def dismiss(self, notice: NoticeId) -> None:
-        """Hide a notice from yourself, until the same begins anew.
+        """Hide a notice from yourself until the problem occurs again.
 
-        A notice that tells no beginning is hidden for a day.
+        A notice without a start time is hidden for a day.
         """
         now, dismissals = self._services.clock.now(), self._services.store.dismissals
         await dismissals.add(self._actor.id, notice, now, now - attention.DISMISSED_FOR)
@@ -55,5 +55,5 @@ class Attention(Noun):
         self,
         notice: Annotated[NoticeId | None, Meta(description="Null: all of them.")] = None,
     ) -> None:
-        """Show a notice again that you have dismissed."""
+        """Show a dismissed notice again."""
         await self._services.store.dismissals.drop(self._actor.id, notice)

@@ -39,10 +39,10 @@ from crawlyard.store.queries import JobQuery, ScheduleQuery
 from crawlyard.store.store import Store
 
 MOST = 500
-"""The most items of one kind that are examined."""
+"""Maximum number of items of one kind to examine."""
 
 MOST_FAILURES = 2_000
-"""The most failed jobs, and the most that ended lately, that are examined, latest first."""
+"""Maximum number of failed jobs, and of recently ended jobs, to examine, latest first."""
 
 FAILED_WITHIN = timedelta(days=30)
 _MOST_LINES = 100
@@ -84,9 +84,9 @@ class Overview:
         self._look_again = 0.0  # when to search for damaged jobs again, by the monotonic clock
 
     async def attention(self, actor: Actor, permits: Collection[Permit]) -> Attention:
-        """Return the problems that need attention, of the kinds that *permits* allow to see.
+        """Return the problems that need attention, of the kinds that *permits* allow.
 
-        What the actor has dismissed is left out until it begins anew.
+        Dismissed problems are left out until they occur again.
         """
         owner = None if actor.role is Role.ADMIN else actor.id
         kinds = kinds_for(permits)
@@ -105,7 +105,7 @@ class Overview:
     async def moment(
         self, actor: Actor, permits: Collection[Permit], *, own: bool = False
     ) -> Snapshot:
-        """Return the current load: of everyone for an admin; with *own*, of the actor alone.
+        """Return the current load: of all users for an admin; with *own*, only of the actor.
 
         The disk is included only if *permits* has `Permit.ADMIN`.
         """
@@ -124,7 +124,7 @@ class Overview:
             return moment
         query = JobQuery(owner=owner, states=frozenset({State.RUNNING}))
         running = await self._store.jobs.find(query, _MOST_RUNNING)
-        rate = sum(progress_of_standing(one).rate for one in running)
+        rate = sum(progress_of_standing(standing).rate for standing in running)
         return replace(moment, slots_used=len(running), pages_per_s=rate)
 
     async def _working(self) -> Sequence[WorkerReport]:
@@ -184,14 +184,14 @@ class Overview:
             self._look_again = began + took * _LOOKING  # a dashboard asks often
         return self._damaged
 
-    def _cut(self, found: Sequence[object], kinds: Collection[Trouble]) -> frozenset[Trouble]:
-        """Return *kinds* if there are more of them than are examined."""
-        return frozenset(kinds) if len(found) > self._most else frozenset()
+    def _cut(self, subjects: Sequence[object], kinds: Collection[Trouble]) -> frozenset[Trouble]:
+        """Return *kinds* if there are more *subjects* than are examined."""
+        return frozenset(kinds) if len(subjects) > self._most else frozenset()
 
     async def _names(
         self, actor: Actor, lines: Mapping[NoticeLine, Sequence[JobEnd]]
     ) -> Mapping[NoticeLine, str]:
-        """Return the names of failing lines; one whose subject was deleted is left out."""
+        """Return the names of failing schedules and templates; deleted ones are left out."""
         names: dict[NoticeLine, str] = {}
         for line, ends in lines.items():
             if len(streak(ends)) >= IN_A_ROW:
@@ -206,8 +206,8 @@ class Overview:
                 return (await self._store.schedules.get(line.key)).name
             if line.kind is SubjectKind.TEMPLATE:
                 template = await self._store.templates.get(line.key)
-                seen = template.public or actor.may_see(template.owner)
-                return template.name if seen else ""
+                visible = template.public or actor.may_see(template.owner)
+                return template.name if visible else ""
         except NotFound:
             return None
         return line.key

@@ -1,4 +1,4 @@
-"""What has happened and what happens, as one user may know of it."""
+"""Event feed: past and live events, as far as one user may see them."""
 
 from collections.abc import AsyncGenerator, Sequence
 from functools import cached_property
@@ -41,7 +41,7 @@ LastId = Annotated[
 
 
 class EventFeed(Noun):
-    """Tells what has happened to what is one user's, an admin's all, and what happens."""
+    """Lists and streams the events of what one user owns, for an admin all events."""
 
     @cached_property
     def _allowed(self) -> frozenset[Topic]:
@@ -69,9 +69,9 @@ class EventFeed(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[EventOut]:
-        """List what has happened to what is yours, an admin's all, newest first."""
+        """List the events of what you own, for an admin all events, newest first."""
         if subject is not None and job not in (None, subject):
-            raise Invalid("job", "expected it, or subject, not two that differ")
+            raise Invalid("job", "expected job and subject to be the same, or only one of them")
         names = names_of(self._allowed) & _named(words_of(type), only_jobs=job is not None)
         owner = self._actor.id if owner == "me" else owner
         if owner is not None and not self._actor.may_see(owner):
@@ -87,10 +87,10 @@ class EventFeed(Noun):
             before=int(cursor) if cursor and newest_first else None,
         )
         least = int(cursor) if cursor and not newest_first else after
-        found = []
-        if names:  # a query without any asks for all of them
-            found = await self._services.events.list(self._actor, query, least, limit + 1)
-        return sliced(found, limit, EventOut.of, lambda event: event.seq)
+        events = []
+        if names:  # a query without names selects all
+            events = await self._services.events.list(self._actor, query, least, limit + 1)
+        return sliced(events, limit, EventOut.of, lambda event: event.seq)
 
     @endpoint("GET /events/stream", ANYBODY, "404")
     async def stream(
@@ -105,17 +105,17 @@ class EventFeed(Noun):
         after: After = None,
         last_event_id: LastId = None,
     ) -> AsyncGenerator[EventOut]:
-        """Follow what happens, as server-sent events.
+        """Stream events as server-sent events.
 
-        Each event of the log has its number as its id, so that whoever comes again with
-        `Last-Event-ID` (or `after`) misses nothing and hears nothing twice; after too long,
-        `resync` says that lists are to be read anew. Beside it come `jobs.progress`, `counts`
-        and `workers`, which tell how things stand.
+        The id of each event of the log is its number, so a client that reconnects with
+        `Last-Event-ID` (or `after`) gets every event once; after too long a gap, `resync` tells it
+        to reload its lists. The stream also has `jobs.progress`, `counts` and `workers` with the
+        current state.
         """
-        wanted, job = await self.audible(topics, job)
-        if not wanted:
+        patterns, job = await self.audible(topics, job)
+        if not patterns:
             return
-        query = EventQuery(subject=job, names=names_of(wanted))
+        query = EventQuery(subject=job, names=names_of(patterns))
         begin = after if last_event_id is None else last_event_id
         async for event in self._services.events.follow(self._actor, query, begin):
             yield EventOut.of(event)
@@ -124,7 +124,7 @@ class EventFeed(Noun):
     async def stream_of_job(
         self, job_id: str, *, after: After = None, last_event_id: LastId = None
     ) -> AsyncGenerator[EventOut]:
-        """Follow one job: its events, its progress while it runs, and its latest pages."""
+        """Stream one job: its events, its progress while it runs, and its latest pages."""
         async for event in self.stream(
             topics=(Topic.JOBS,), job=job_id, after=after, last_event_id=last_event_id
         ):
@@ -133,20 +133,20 @@ class EventFeed(Noun):
     async def audible(
         self, topics: Words | None, job: str | None
     ) -> tuple[frozenset[Topic], str | None]:
-        """Return the topics to listen to, and the id of the job if it is one alone.
+        """Return the topics to subscribe to, and the id of the job if there is only one.
 
         Raises:
-            Forbidden: what was shown is not good for one of *topics*.
-            Invalid: one of them is none, or a job is named and they are about other things.
+            Forbidden: the credential does not permit one of *topics*.
+            Invalid: a topic is unknown, or does not concern the given job.
             NotFound: there is no such job, or it belongs to another user.
         """
-        wanted = self._allowed if topics is None else _topics(words_of(topics))
-        if wanted - self._allowed:
-            beyond = ", ".join(sorted(wanted - self._allowed))
-            raise Forbidden(f"what you showed is not good for listening to {beyond}")
+        patterns = self._allowed if topics is None else _topics(words_of(topics))
+        if patterns - self._allowed:
+            beyond = ", ".join(sorted(patterns - self._allowed))
+            raise Forbidden(f"your credential does not permit {beyond}")
         if job is None:
-            return wanted, None
-        if Topic.JOBS not in wanted:
+            return patterns, None
+        if Topic.JOBS not in patterns:
             raise Invalid("job", "expected jobs among the topics")
         standing = await lookup.find_job(self._services.store, self._actor, job)
         return frozenset({Topic.JOBS}), standing.job.id

@@ -32,9 +32,9 @@ def named(patterns: Iterable[str]) -> frozenset[EventName]:
     Raises:
         Invalid: a pattern matches no event; the message lists all names.
     """
-    asked = tuple(patterns)
-    check_patterns(asked)
-    return frozenset(n for n in EventName if any(fnmatchcase(n, p) for p in asked))
+    names = tuple(patterns)
+    check_patterns(names)
+    return frozenset(n for n in EventName if any(fnmatchcase(n, p) for p in names))
 
 
 class Events:
@@ -48,15 +48,15 @@ class Events:
         self, actor: Actor, query: EventQuery = EVERY_EVENT, limit: int = 50
     ) -> list[Event]:
         """Return the newest *limit* events, oldest first."""
-        asked = replace(_visible(actor, query), newest_first=True)
-        return (await self._events.events(asked, limit=limit))[::-1]
+        visible = replace(_visible(actor, query), newest_first=True)
+        return (await self._events.events(visible, limit=limit))[::-1]
 
     async def every(
         self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0
     ) -> AsyncIterator[Event]:
         """Yield all events with a seq above *after*, oldest first, up to the newest."""
-        asked = _visible(actor, query)
-        while portion := await self._events.events(asked, after, _CHUNK):
+        visible = _visible(actor, query)
+        while portion := await self._events.events(visible, after, _CHUNK):
             for event in portion:
                 yield event
             after = portion[-1].seq
@@ -70,23 +70,23 @@ class Events:
         itself, and yields each event exactly once; those of other processes arrive within
         `LOOK_EVERY`. It waits while the store is unavailable.
         """
-        asked = _visible(actor, query)
+        visible = _visible(actor, query)
         while True:
             try:
                 last = await self._events.last()
                 after = last if after is None else after
-                found = await self._events.events(asked, after, _CHUNK) if last > after else []
+                events = await self._events.events(visible, after, _CHUNK) if last > after else []
             except StoreUnavailable as error:
-                _log.warning("the store is away, trying again: %s", error)
+                _log.warning("the store is unavailable, retrying: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
-            for event in found:
+            for event in events:
                 yield event
-            if len(found) == _CHUNK:
-                after = found[-1].seq
+            if len(events) == _CHUNK:
+                after = events[-1].seq
                 continue
             # seq follows the order of commits: no event below the last one can appear later
-            after = max(after, last, found[-1].seq if found else 0)
+            after = max(after, last, events[-1].seq if events else 0)
             await self._clock.sleep(LOOK_EVERY)
 
     async def list(

@@ -1,1 +1,1 @@
-"""The instance: its version, words, forms and metrics."""
+"""The instance: its version, vocabulary, schemas and metrics."""

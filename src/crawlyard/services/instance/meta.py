@@ -1,4 +1,4 @@
-"""What an instance says of itself: its version, its words, the forms that it takes."""
+"""Metadata of an instance: version, vocabulary and schemas."""
 
 import inspect
 import re
@@ -52,7 +52,7 @@ from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.webhooks import Webhooks
 
-# few ask for what they know
+# few requests need these
 with lazily():
     from crawlyard.core.endpoints import schema as endpoint_schema
     from crawlyard.services.jobs import preview
@@ -85,11 +85,11 @@ _FORMS = {
 
 
 class Meta(Noun):
-    """Tells the version of an instance, its words and its forms."""
+    """Returns the version of an instance, its vocabulary and its schemas."""
 
     @endpoint("GET /meta", ANYBODY)
     async def get(self) -> MetaOut:
-        """Return the version, what there is, and how much may be sent."""
+        """Return the version, the available features, and the limits on requests."""
         return MetaOut(
             version=VERSION,
             features=_FEATURES,
@@ -99,14 +99,14 @@ class Meta(Noun):
 
     @endpoint("GET /meta/enums", ANYBODY)
     async def enums(self) -> EnumsOut:
-        """Return the closed lists of words: states, reasons, kinds of errors, events, policies."""
+        """Return the enumerations: states, reasons, error kinds, events, policies."""
         return EnumsOut(enums=glossary())
 
     @endpoint("GET /meta/schemas", ANYBODY)
     async def schemas(self) -> SchemasOut:
-        """Return JSON Schemas of the forms: of a job, a template, a schedule, a webhook, bulk."""
-        found = {name: endpoint_schema.body_schema(one) for name, one in _FORMS.items()}
-        return SchemasOut(schemas=found)
+        """Return JSON Schemas of request bodies: job, template, schedule, webhook, bulk."""
+        schemas = {name: endpoint_schema.body_schema(form) for name, form in _FORMS.items()}
+        return SchemasOut(schemas=schemas)
 
 
 def _limits() -> Mapping[str, int]:
@@ -134,7 +134,7 @@ _REDIS: Mapping[BusReach, Literal["well", "away"] | None] = {
 
 
 def ready(reach: BusReach) -> ReadyOut:
-    """Return that an instance is ready, with a bus of such a *reach*."""
+    """Return the readiness of an instance whose bus has this *reach*."""
     return ReadyOut(redis=_REDIS[reach])
 
 
@@ -171,8 +171,8 @@ _LISTS: Mapping[str, type[Enum]] = {
     "settings_sections": SectionName,
 }
 _HELPS: Mapping[type[Enum], Mapping[str, str]] = {
-    Overlap: {str(word): said for word, said in OVERLAP_HELP.items()},
-    Misfire: {str(word): said for word, said in MISFIRE_HELP.items()},
+    Overlap: {str(word): meaning for word, meaning in OVERLAP_HELP.items()},
+    Misfire: {str(word): meaning for word, meaning in MISFIRE_HELP.items()},
 }
 _MEMBER = re.compile(r"^    ([A-Z0-9_]+) = .*?  # (.+)$", re.MULTILINE)
 
@@ -184,13 +184,13 @@ def glossary() -> Mapping[str, Mapping[str, str]]:
 
 
 def _words(closed: type[Enum]) -> Mapping[str, str]:
-    said = _comments(closed)
+    comments = _comments(closed)
     helps = _HELPS.get(closed, {})
-    return {str(word): helps.get(str(word), said.get(word.name, "")) for word in closed}
+    return {str(word): helps.get(str(word), comments.get(word.name, "")) for word in closed}
 
 
 def _comments(closed: type[Enum]) -> Mapping[str, str]:
-    """Return the trailing comment of each member, by name: the meaning is written only there."""
+    """Return the trailing comment of each member by name, the only place of its meaning."""
     try:
         return dict(_MEMBER.findall(inspect.getsource(closed)))
     except OSError:

@@ -41,7 +41,7 @@ _FIRST_DAY = date(2000, 1, 1)
 
 
 class ProcessValues(Struct, frozen=True, kw_only=True):
-    """A snapshot of what the workers of one process have done."""
+    """Totals of the workers of one process at one moment."""
 
     workers: Sequence[WorkerReport]
     measures: Measures
@@ -49,7 +49,7 @@ class ProcessValues(Struct, frozen=True, kw_only=True):
 
 
 class MetricValues(Struct, frozen=True, kw_only=True):
-    """A snapshot of all metrics."""
+    """Metrics of the whole instance at one moment."""
 
     jobs: Mapping[tuple[State, Priority], int]
     longest_wait: timedelta  # of the job that has been due longest
@@ -111,7 +111,7 @@ def _total(days: Mapping[date, Usage]) -> Usage:
 
 
 def exposed(figures: MetricValues | ProcessValues) -> str:
-    """Return *figures* as text."""
+    """Format *figures* in the exposition format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(figures))
     return generate_latest(registry).decode()
@@ -122,21 +122,21 @@ class _Collector(Collector):
         self._figures = figures
 
     def collect(self) -> Iterable[Metric]:
-        found = self._figures
-        if isinstance(found, MetricValues):
-            yield from _of_jobs(found)
-            yield from _of_work(found)
-            yield from _of_fleet(found)
-            found = found.process
+        figures = self._figures
+        if isinstance(figures, MetricValues):
+            yield from _of_jobs(figures)
+            yield from _of_work(figures)
+            yield from _of_fleet(figures)
+            figures = figures.process
         yield _build()
-        if found.measures.workers:
-            yield from _of_workers(found.workers)
-            yield from _of_measures(found.measures)
-        if found.connection_waits is not None:
+        if figures.measures.workers:
+            yield from _of_workers(figures.workers)
+            yield from _of_measures(figures.measures)
+        if figures.connection_waits is not None:
             yield _histogram(
                 "crawlyard_database_connection_wait_seconds",
                 "How long transactions waited for a connection of this process's pool.",
-                found.connection_waits,
+                figures.connection_waits,
             )
 
 
@@ -218,7 +218,7 @@ def _of_fleet(figures: MetricValues) -> Iterator[Metric]:
 
 
 def _of_workers(workers: Sequence[WorkerReport]) -> Iterator[Metric]:
-    """Return what the workers of this process report of themselves, added up."""
+    """Sum up the reports of the workers of this process."""
     slots = sum(worker.slots for worker in workers)
     yield _gauge("crawlyard_worker_slots", "Jobs that this process runs at once.", slots)
     running = sum(len(worker.running) for worker in workers)
@@ -290,9 +290,9 @@ def _of_renderings(renderings: Mapping[Browser, Renderings]) -> Iterator[Metric]
     running = GaugeMetricFamily(
         "crawlyard_browsers_running", "Browsers of this process that run now.", labels=label
     )
-    for browser, made in renderings.items():
-        took.add_metric((browser,), _buckets(made.took), made.took.total_s)
-        running.add_metric((browser,), made.running)
+    for browser, measures in renderings.items():
+        took.add_metric((browser,), _buckets(measures.took), measures.took.total_s)
+        running.add_metric((browser,), measures.running)
     yield took
     yield running
     each = renderings.items()
@@ -300,25 +300,25 @@ def _of_renderings(renderings: Mapping[Browser, Renderings]) -> Iterator[Metric]
         "crawlyard_rendered_pages",
         "Pages rendered.",
         "browser",
-        {browser: sum(made.took.counts) for browser, made in each},
+        {browser: sum(measures.took.counts) for browser, measures in each},
     )
     yield _counted(
         "crawlyard_render_failures",
         "Pages that could not be rendered.",
         "browser",
-        {browser: made.failures for browser, made in each},
+        {browser: measures.failures for browser, measures in each},
     )
     yield _counted(
         "crawlyard_render_subrequests",
         "Requests that pages made while they were rendered.",
         "browser",
-        {browser: made.subrequests for browser, made in each},
+        {browser: measures.subrequests for browser, measures in each},
     )
     yield _counted(
         "crawlyard_browser_cpu_seconds",
         "Processor time that browsers took for pages.",
         "browser",
-        {browser: made.cpu_s for browser, made in each},
+        {browser: measures.cpu_s for browser, measures in each},
     )
 
 
@@ -327,7 +327,7 @@ def _histogram(name: str, text: str, timing: Timing) -> Metric:
 
 
 def _buckets(timing: Timing) -> list[tuple[str, float]]:
-    """Return the buckets of a histogram: each counts all that is not above its bound."""
+    """Return the cumulative buckets of a histogram."""
     bounds = [*(f"{bound:g}" for bound in timing.bounds_s), "+Inf"]
     return [*zip(bounds, map(float, accumulate(timing.counts)), strict=True)]
 

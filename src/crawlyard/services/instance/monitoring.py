@@ -1,4 +1,4 @@
-"""Monitoring: figures of the whole instance, for Prometheus."""
+"""Monitoring: metrics of the whole instance, for Prometheus."""
 
 from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.endpoints.endpoint import endpoint
@@ -12,11 +12,11 @@ with lazily():
 
 
 class Monitoring(Noun):
-    """Shows figures of the whole instance."""
+    """Exposes metrics of the whole instance."""
 
     @endpoint("GET /metrics", Permit.ADMIN, "root", noun="monitoring")
     async def metrics(self) -> str:
-        """Return the figures of the yard as Prometheus reads them; for a token of an admin."""
+        """Return metrics in the format of Prometheus; requires an admin's token."""
         if self._actor.role is not Role.ADMIN:  # they cover everyone's jobs
             raise Forbidden(f"{self._actor.id} is no admin")
         services = self._services

@@ -10,7 +10,7 @@ from crawlyard.core.parse import is_list, shown, suggestion
 from crawlyard.errors import Invalid
 
 Crawl: TypeAlias = str | Sequence[str] | JobSpec | Mapping[str, Any]
-"""What to crawl: a URL, several, a spec, or a spec as JSON has it."""
+"""The crawl to run: a URL, several, a spec, or a spec in JSON."""
 
 _GROUPS = ("limits", "retry")
 
@@ -25,14 +25,14 @@ def _option_paths() -> Mapping[str, str]:
 
 
 OPTIONS = _option_paths()
-"""Paths by keyword: a field has its own name, and that of the option of the command line."""
+"""Paths by keyword: the name of a field, and the name of its command-line option."""
 
 
 def form_with(crawl: Crawl, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the form of *crawl*, with *options* in place of what it says itself.
+    """Return the form of *crawl*, overridden by *options*.
 
     Raises:
-        Invalid: an option is unknown or given twice, or *crawl* is nothing that can be crawled.
+        Invalid: an option is unknown or given twice, or *crawl* has an unsupported type.
     """
     _check_names(options)
     form = _form(crawl)
@@ -57,7 +57,7 @@ def _check_names(options: Mapping[str, Any]) -> None:
         if path is None:
             near = suggestion(name, [*OPTIONS])
             hint = near or "; options are named as in `crawlyard crawl --help-all`"
-            errors.append(Invalid(name, f"there is no such option{hint}"))
+            errors.append(Invalid(name, f"unknown option{hint}"))
         elif path in by_path:
             errors.append(Invalid(name, f"expected {by_path[path]} or {name}, got both"))
         else:

@@ -23,7 +23,7 @@ _DEFAULTS = {**form_of(JobSpec(urls=("https://example.com/",))), "urls": []}
 
 
 class Configs:
-    """Finds out where the settings of jobs come from."""
+    """Determines the effective settings of jobs and their sources."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Configs:
         template = await self._template(actor, job)
         own, cut = await self._changed(job)
         form, defaults = form_of(job.spec), await self._defaults()
-        said = {} if template is None else _flat(template.spec)
+        template_values = {} if template is None else _flat(template.spec)
         sources: dict[str, str] = {}
         for path in FIELDS:
             value = at(form, path)
@@ -51,7 +51,9 @@ class Configs:
                 sources[path] = CEILING
             elif path in own:
                 sources[path] = THIS_JOB
-            elif path in said and (_is_open(said[path]) or value == said[path]):
+            elif path in template_values and (
+                _is_open(template_values[path]) or value == template_values[path]
+            ):
                 sources[path] = f"template v{job.origin.template_version}"
             elif path in defaults and value == defaults[path]:
                 sources[path] = SETTINGS
@@ -79,9 +81,9 @@ class Configs:
     async def _changed(self, job: Job) -> tuple[frozenset[str], frozenset[str]]:
         """Return the paths that the job sets itself, and the paths of limits that were cut."""
         names = frozenset({EventName.CREATED, EventName.EDITED})
-        told = await every_event(self._store.events, EventQuery(subject=job.id, names=names))
+        events = await every_event(self._store.events, EventQuery(subject=job.id, names=names))
         own, cut = set(job.origin.given), set[str]()
-        for event in told:
+        for event in events:
             changed = {path for name in _names(event, "changed") for path in _paths_of(name)}
             own |= changed
             cut = (cut - changed) | set(_names(event, "cut"))
@@ -94,10 +96,10 @@ class Configs:
 def _unless_gone(job: Job, template: CrawlTemplate | None) -> str:
     """Return the source of a value that is neither the job's own nor a default.
 
-    That is a template that is gone, or else the job.
+    That is a deleted template, or else the job.
     """
-    made = job.origin.template_id is not None and template is None
-    return f"template v{job.origin.template_version}" if made else THIS_JOB
+    template_is_gone = job.origin.template_id is not None and template is None
+    return f"template v{job.origin.template_version}" if template_is_gone else THIS_JOB
 
 
 def _flat(form: Mapping[str, object]) -> dict[str, object]:
@@ -114,7 +116,7 @@ def _pairs(form: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         if name in _BY_NAME or not isinstance(value, Mapping):
             yield name, value
         else:
-            yield from ((f"{name}.{inner}", one) for inner, one in value.items())
+            yield from ((f"{name}.{inner}", inner_value) for inner, inner_value in value.items())
 
 
 def _is_open(value: object) -> bool:
@@ -122,26 +124,28 @@ def _is_open(value: object) -> bool:
     if isinstance(value, str):
         return PLACE.search(value) is not None
     if isinstance(value, Mapping):
-        return any(_is_open(one) for pair in value.items() for one in pair)
-    return isinstance(value, list | tuple) and any(_is_open(one) for one in value)
+        return any(_is_open(part) for pair in value.items() for part in pair)
+    return isinstance(value, list | tuple) and any(_is_open(element) for element in value)
 
 
 def _differences(
     form: Mapping[str, object], template: Mapping[str, object]
 ) -> tuple[DifferenceOut, ...]:
-    said = {path: at(_DEFAULTS, path) for path in FIELDS} | _flat(template)
-    told = {_BY_NAME[name].path: value for name, value in _pairs(hidden(template))}
-    shown = hidden(form)
+    values = {path: at(_DEFAULTS, path) for path in FIELDS} | _flat(template)
+    shown_values = {_BY_NAME[name].path: value for name, value in _pairs(hidden(template))}
+    job_form = hidden(form)
     return tuple(
-        DifferenceOut(path=path, template=told.get(path, said[path]), job=at(shown, path))
+        DifferenceOut(
+            path=path, template=shown_values.get(path, values[path]), job=at(job_form, path)
+        )
         for path in FIELDS
-        if said[path] != at(form, path)
+        if values[path] != at(form, path)
     )
 
 
 def _names(event: Event, member: str) -> list[str]:
-    told = event.data.get(member)
-    return [str(name) for name in told] if isinstance(told, Mapping) else []
+    changes = event.data.get(member)
+    return [str(name) for name in changes] if isinstance(changes, Mapping) else []
 
 
 def _paths_of(name: str) -> list[str]:

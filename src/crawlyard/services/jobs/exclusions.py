@@ -69,19 +69,19 @@ async def _waiting(store: Store, job_id: str, boundary: Boundary) -> tuple[int, 
     count, after = 0, 0
     samples: list[str] = []
     while True:
-        found = await store.frontier.upcoming(job_id, after, _PORTION, (TargetState.WAITING,))
-        for known in found:
-            if boundary.verdict_as(known.via, known.url, 0) is not None:
+        urls = await store.frontier.upcoming(job_id, after, _PORTION, (TargetState.WAITING,))
+        for url in urls:
+            if boundary.verdict_as(url.via, url.url, 0) is not None:
                 count += 1
-                samples += [known.url] if len(samples) < MOST_SAMPLES else []
-        if len(found) < _PORTION:
+                samples += [url.url] if len(samples) < MOST_SAMPLES else []
+        if len(urls) < _PORTION:
             return count, tuple(samples)
-        after = found[-1].key
+        after = urls[-1].key
 
 
 def _check(actor: Actor, job: Job) -> None:
     if not actor.may_change(job.owner):
-        raise Forbidden(f"{actor.id} may look at job {job.id}, not change it")
+        raise Forbidden(f"{actor.id} may view job {job.id}, but not change it")
     if job.state.ended:
         message = f"cannot exclude URLs from a job that is {STATE_WORDS[job.state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))

@@ -18,7 +18,7 @@ from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.store import Store
 
 LOOK_EVERY = timedelta(milliseconds=200)
-"""How often to check for new lines."""
+"""Interval between checks for new lines."""
 
 PORTION = 100
 """Lines per read."""
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Stretch(Struct, frozen=True, kw_only=True):
-    """The next lines of a log after some place."""
+    """The next lines of a log after a position."""
 
     lines: Sequence[LogLine]  # oldest first
     place: int  # where to continue
@@ -39,7 +39,7 @@ class Stretch(Struct, frozen=True, kw_only=True):
 async def stretch(
     journal: JournalStore, job_id: str, least: Level, place: int, end: LogEnd
 ) -> Stretch:
-    """Return at most `PORTION` lines with an *n* above *place*; *end* must be read before.
+    """Return at most `PORTION` lines with an *n* above *place*; *end* must be read first.
 
     From place 0, nothing counts as lost, however long the log was.
     """
@@ -81,7 +81,7 @@ async def follow_log(
             more = after < end.n
             lines = await stretch(store.journal, job_id, least, after, end) if more else None
         except StoreUnavailable as error:
-            _log.warning("the store is away, trying again: %s", error)
+            _log.warning("the store is unavailable, retrying: %s", error)
             await clock.sleep(_RETRY_EVERY)
             continue
         if lines is not None:
@@ -104,28 +104,27 @@ async def wait_for(
     job_id: str,
     states: Collection[State],
     at_most: timedelta,
-    gone: Callable[[], Awaitable[bool]] | None = None,
+    is_abandoned: Callable[[], Awaitable[bool]] | None = None,
 ) -> Standing:
     """Return a job once it has ended or is in one of *states* (empty: any but the current).
 
     Polls the event log: changes by other processes are seen within `EVENTS_EVERY`. Returns the
-    job as it is after *at_most* (no more than `LONGEST`), or once *gone* says that no one waits
-    any more.
+    job as it is after *at_most* (no more than `LONGEST`), or once *is_abandoned* returns true.
 
     Raises:
         NotFound: no job has that id, it belongs to another user, or it was deleted.
     """
     end = clock.monotonic() + min(at_most, LONGEST).total_seconds()
-    seen = await store.events.last()
+    last_seq = await store.events.last()
     standing = await find_job(store, actor, job_id)
-    wanted = frozenset(states) or frozenset(State) - {standing.job.state}
-    while not (standing.job.state.ended or standing.job.state in wanted):
+    targets = frozenset(states) or frozenset(State) - {standing.job.state}
+    while not (standing.job.state.ended or standing.job.state in targets):
         rest = timedelta(seconds=end - clock.monotonic())
-        if rest <= timedelta(0) or (gone is not None and await gone()):
+        if rest <= timedelta(0) or (is_abandoned is not None and await is_abandoned()):
             break
         await clock.sleep(min(rest, EVENTS_EVERY))
         last = await store.events.last()
-        if last != seen:
-            seen = last
+        if last != last_seq:
+            last_seq = last
             standing = await find_job(store, actor, job_id)
     return standing

@@ -28,8 +28,8 @@ class _Call(Struct, frozen=True):
 class Intake:
     """Collects jobs submitted while a transaction is in progress, and stores them with the next.
 
-    A lone caller waits for no one. Jobs are stored in the order of the calls. Each call gets
-    its own answer, and an error in one does not affect the others.
+    A single caller does not wait. Jobs are stored in the order of the calls. Each call gets its own
+    answer, and an error in one does not affect the others.
     """
 
     def __init__(self, store: IntakeStore, dispatcher: Dispatcher) -> None:
@@ -57,46 +57,46 @@ class Intake:
         return await answer
 
     async def _write_all(self) -> None:
-        while taken := self._taken():
-            await self._write(taken)
+        while calls := self._next_portion():
+            await self._write(calls)
 
-    def _taken(self) -> list[_Call]:
-        taken: list[_Call] = []
+    def _next_portion(self) -> list[_Call]:
+        calls: list[_Call] = []
         room, urls = MOST, HEAVIEST
         while self._waiting:
             call = self._waiting[0]
             weight = sum(entrant.urls for entrant in call.entrants)
-            if taken and (len(call.entrants) > room or weight > urls):
+            if calls and (len(call.entrants) > room or weight > urls):
                 break
             self._waiting.popleft()
             if not call.answer.done():
-                taken.append(call)
+                calls.append(call)
                 room -= len(call.entrants)
                 urls -= weight
-        return taken
+        return calls
 
-    async def _write(self, taken: Sequence[_Call]) -> None:
-        entrants = [entrant for call in taken for entrant in call.entrants]
+    async def _write(self, calls: Sequence[_Call]) -> None:
+        entrants = [entrant for call in calls for entrant in call.entrants]
         try:
             answers = await self._store.enter(entrants)
         except Exception as error:  # noqa: BLE001 - it is passed on to the callers
-            if len(taken) > 1 and not isinstance(error, StoreUnavailable):
-                for call in taken:  # a defect in one caller's jobs must not affect the others
+            if len(calls) > 1 and not isinstance(error, StoreUnavailable):
+                for call in calls:  # a defect in one caller's jobs must not affect the others
                     await self._write([call])
                 return
-            for call in taken:
+            for call in calls:
                 if not call.answer.done():
                     call.answer.set_exception(error)
             return
         self._announce(answers)
         rest = iter(answers)
-        for call in taken:
+        for call in calls:
             own = [next(rest) for _ in call.entrants]
             if not call.answer.done():
                 call.answer.set_result(own)
 
     def _announce(self, answers: Sequence[Entered]) -> None:
         """Wake workers once per transaction; they find all due jobs by themselves."""
-        dues = [one.due_at for one in answers if not isinstance(one, Exception)]
+        dues = [answer.due_at for answer in answers if not isinstance(answer, Exception)]
         if dues:
             self._dispatcher.announce(min(dues))

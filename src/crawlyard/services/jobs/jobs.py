@@ -1,4 +1,4 @@
-"""Jobs, as one user submits, finds and changes them."""
+"""Jobs: submission, search and changes, for one user."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -80,10 +80,10 @@ READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
 
 class Jobs(Noun):
-    """Makes, finds, moves, changes and deletes jobs, as far as one user may.
+    """Submits, finds, moves, changes and deletes jobs for one user.
 
     A job that they may not see raises `NotFound`, and one that they may not change `Forbidden`.
-    With *version*, only that version is changed: else `Stale` is raised and nothing is written.
+    With *version*, the change is made only if that version is current; otherwise `Stale` is raised.
     """
 
     results: Results  # of the same surface
@@ -100,31 +100,32 @@ class Jobs(Noun):
         cursor: Cursor = None,
         **terms: Unpack[JobTerms],
     ) -> Slice[JobOut]:
-        """List jobs, newest first unless asked otherwise.
+        """List jobs, by default newest first.
 
-        A walk along the cursor yields each job once, whatever is submitted meanwhile. Over HTTP,
-        jobs have the fields that lists show; `fields` names others.
+        Following the cursor yields each job once, even if jobs are submitted meanwhile. Over HTTP,
+        jobs have the fields that lists show; `fields` selects others.
         """
         query = JobQuery(where=conditions_of(terms), id_part=id.lower())
         by, descending = SortKey(sort.removeprefix("-")), sort.startswith("-")
         order = JobOrder(by=by, descending=descending, group=group)
         query, store = await self._visible(query), self._services.store
         places = await store.jobs.find_ordered(query, order, limit + 1, cursor)
-        found, position = [one for one, _ in places], {one.job.id: at for one, at in places}
+        jobs = [standing for standing, _ in places]
+        position = {s.job.id: at for s, at in places}
         total = None
         if count is not None:
             most = COUNTED_TO if count == "estimate" else None
             counts = await store.jobs.counts(query, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
-        shown = dict(zip((s.job.id for s in found), await self._shown(found[:limit]), strict=False))
-        return sliced(found, limit, lambda s: shown[s.job.id], lambda s: position[s.job.id], total)
+        answers = {job.id: job for job in await self._jobs_out(jobs[:limit])}
+        return sliced(jobs, limit, lambda s: answers[s.job.id], lambda s: position[s.job.id], total)
 
     @endpoint("GET /jobs/counts", READ)
     async def counts(self, **terms: Unpack[JobTerms]) -> CountsOut:
         """Count jobs by state and by priority; the filters are those of the list.
 
-        Counts by owner, state and priority alone are exact. By anything else, a count stops at
-        10,000: such a total means that many or more, in each state and priority as well.
+        Counts filtered only by owner, state and priority are exact. With other filters, counting
+        stops at 10,000: such a total means that many or more, in each state and priority as well.
         `GET /jobs?count=exact` counts all.
         """
         query = JobQuery(where=conditions_of(terms))
@@ -133,34 +134,34 @@ class Jobs(Noun):
 
     @endpoint("GET /jobs/queue", READ)
     async def queue(self, *, limit: Limit = 50) -> QueueOut:
-        """List the jobs that are claimed next, in order, with what each waits for.
+        """List the jobs that are claimed next, in order, with the reasons why each waits.
 
         Jobs that are due come first, in the order of claims: by priority (risen by waiting), then
-        in turn between users, then by age. The others follow by when they are due. `waits_for` has
-        the place in the queue of all users and what holds a job back, such as a quota, worker tags
-        or its time; what is held back is passed over. There are no further parts of the list:
-        200 jobs are the most.
+        in turn between users, then by age. The others follow by due time. `waits_for` has the
+        position in the queue of all users and what holds a job back, such as a quota, worker tags
+        or its start time; jobs that are held back are skipped. The list has one page of at most 200
+        jobs.
         """
         store, now = self._services.store, self._services.clock.now()
         query = await self._visible(JobQuery(states=frozenset({State.PENDING})))
         pending = await store.queue.pending(now, limit + 1, query.owner)
         counts = await store.jobs.counts(query)
         return QueueOut(
-            items=await self._shown(pending[:limit]),
+            items=await self._jobs_out(pending[:limit]),
             has_more=len(pending) > limit,
             priorities=CountsOut.of(counts).priorities,
         )
 
     @endpoint("GET /jobs/{job_id}", READ)
     async def get(self, job_id: str, *, expand: parameters.Expand = ()) -> ExpandedJobOut:
-        """Return a job, and how far it has come."""
+        """Return a job and its progress."""
         standing = await self._standing(job_id)
-        shown = (await self._shown([standing]))[0]
+        answer = (await self._jobs_out([standing]))[0]
         names = expanded_by(expand, shapes.TIES, self._permits)
         made_of = await shapes.ties_of(
             self._services.store, self._actor, standing.job.origin, names
         )
-        return ExpandedJobOut.with_ties(shown, made_of)
+        return ExpandedJobOut.with_ties(answer, made_of)
 
     @composed
     async def create(
@@ -177,16 +178,16 @@ class Jobs(Noun):
     ) -> JobOut:
         """Submit a job, and return it; a worker runs it. `run` crawls at once instead.
 
-        *crawl* is a URL, a list of them, a `JobSpec`, or a mapping as the HTTP API takes it.
+        *crawl* is a URL, a list of them, a `JobSpec`, or a mapping in the form of the HTTP API.
         *options* are the fields of a spec, also under the names of the command line:
         ``create("https://docs.example.org", max_pages=500, tags=["docs"])``. With a *template*,
-        *params* are the values of its parameters, and the rest is what differs from it.
-        It starts now or at *start_at*. An admin may *grant* it what the settings do not.
+        *params* are the values of its parameters, and the rest overrides it. It starts now or at
+        *start_at*. An admin may *grant* it what the settings do not.
 
         If you have a job with the same `unique_key`, that job is returned instead.
 
         Raises:
-            Invalid: an option is unknown, or a value is out of range; all faults are named.
+            Invalid: an option is unknown, or a value is out of range; the message lists all errors.
             Forbidden, QuotaExceeded: you may not submit it, or have too many jobs waiting.
         """
         terms: dict[str, Any] = {
@@ -197,8 +198,8 @@ class Jobs(Noun):
             "grant": grant or None,
             "idempotency_key": idempotency_key,
         }
-        given = {name: value for name, value in terms.items() if value is not None}
-        return await self._create(form_with(crawl, options), **given)
+        values = {name: value for name, value in terms.items() if value is not None}
+        return await self._create(form_with(crawl, options), **values)
 
     @composed
     async def run(
@@ -274,11 +275,11 @@ class Jobs(Noun):
         limit: int | None = None,
         **terms: Unpack[SearchTerms],
     ) -> AsyncGenerator[StoredPageOut]:
-        """Yield the pages of a job in the order they came, with the text that the job kept.
+        """Yield the pages of a job in the order they were fetched, with their stored text.
 
-        They are read part by part; of a job that runs, those that there are by now. The filters
-        are those of `results.pages`, which returns one part. Without *include*, the records come
-        without text. At most *limit* pages; ``None``: all.
+        They are read in portions; for a running job, those stored so far. The filters are those of
+        `results.pages`, which returns one portion. Without *include*, the records have no text. At
+        most *limit* pages; ``None``: all.
         """
         async for page in every(self.results.pages, job_id, include=include, limit=limit, **terms):
             yield page
@@ -291,13 +292,13 @@ class Jobs(Noun):
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
         **terms: Unpack[FormTerms],
     ) -> JobOut:
-        """Submit a job: a spec of your own, or a template with parameters and what differs.
+        """Submit a job from a spec, or from a template with parameters and overrides.
 
-        A *form* is a spec as JSON has it: ``{"urls": [...], "limits": {"pages": 500}}``. With a
-        *template*, it has only what differs from it.
+        A *form* is a spec in JSON: ``{"urls": [...], "limits": {"pages": 500}}``. With a
+        *template*, it has only the overrides.
 
-        If you have a job with the same `unique_key`, that job is the answer, with 200 instead of
-        201, whatever else the form says.
+        If you have a job with the same `unique_key`, that job is returned with 200 instead of 201,
+        and the rest of the form is ignored.
         """
         services = self._services
         request = parameters.request_of(form, terms, self._actor, self._permits)
@@ -310,13 +311,13 @@ class Jobs(Noun):
         if job.id != draft.id:  # it has the same unique key
             reply().unchanged = True
             return await self._now(job)
-        return shapes.shown_new(job, services.clock.now(), waiting)
+        return shapes.new_job_out(job, services.clock.now(), waiting)
 
     @endpoint("POST /jobs/plan", WRITE)
     async def plan(self, form: Form = parameters.NO_FORM, **terms: Unpack[FormTerms]) -> JobPlanOut:
-        """Return the job that `create` would make: its settings, limits and what it waits for.
+        """Return the job that `create` would submit: its settings, limits and waiting reasons.
 
-        What `create` would refuse is refused; nothing is written, and no host is asked.
+        It fails where `create` would fail; nothing is written, and no request is sent.
         """
         request = parameters.request_of(form, terms, self._actor, self._permits)
         plan = await self._services.submitter.plan(self._actor, request)
@@ -334,10 +335,10 @@ class Jobs(Noun):
         test_urls: parameters.TestURLs = (),
         **terms: Unpack[FormTerms],
     ) -> PreviewOut:
-        """Say what a job would do: its settings, robots.txt, sitemaps, and which URLs are in.
+        """Preview a job: its settings, robots.txt, sitemaps, and which URLs are in scope.
 
-        It estimates pages, time and data as well, and says whether a limit would stop the job.
-        Takes ten seconds at most; no page is fetched, and nothing is written.
+        Also estimates pages, time and data, and whether a limit would stop the job. Takes at most
+        ten seconds; no page is fetched, and nothing is written.
         """
         request = parameters.request_of(form, terms, self._actor, self._permits)
         return await self._services.preview.of(self._actor, request, test_urls)
@@ -351,7 +352,7 @@ class Jobs(Noun):
         *,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BatchOut:
-        """Submit many jobs; each has an answer, and one that is refused harms no other."""
+        """Submit many jobs; each has its own result, and a refusal does not affect the others."""
         return BatchOut.of(await self._services.submitter.submit_requests(self._actor, jobs))
 
     @endpoint(
@@ -373,10 +374,10 @@ class Jobs(Noun):
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
         **terms: Unpack[BulkTerms],
     ) -> BulkOut:
-        """Do something to many jobs: up to 200 at once, more by an operation (202)."""
-        wanted, jobs = bulk_action(action, terms), chosen(terms)
+        """Apply an action to many jobs: up to 200 at once, more in an operation (202)."""
+        bulk_request, jobs = bulk_action(action, terms), chosen(terms)
         done = await self._services.bulk.act(
-            self._actor, wanted, jobs, expected=expected_count, dry_run=dry_run
+            self._actor, bulk_request, jobs, expected=expected_count, dry_run=dry_run
         )
         if done.operation is not None:
             reply().status = 202
@@ -386,10 +387,10 @@ class Jobs(Noun):
 
     @endpoint("PATCH /jobs/{job_id}", WRITE)
     async def edit(self, job_id: str, changes: Changes, *, version: IfMatch = None) -> JobOut:
-        """Change a job; a running one takes it up within a second.
+        """Change a job; a running job applies the change within a second.
 
-        The body is a JSON Merge Patch (RFC 7396) of the form of a job: null is the default,
-        which is no ceiling for limits.
+        The body is a JSON Merge Patch (RFC 7396) of the form of a job: null sets the default; for
+        limits, that is no limit.
         """
         values = changes_of(changes, receivers.check_job_spec)
         job = await self._services.writer.edit(self._actor, job_id, values, version)
@@ -411,7 +412,8 @@ class Jobs(Noun):
     ) -> ExclusionOut:
         """Exclude URLs from a job that has not ended; return how many waiting ones will be skipped.
 
-        A dry run only counts; it and a pattern that the job has already are answered with 200.
+        A dry run only counts. The status is 200 for a dry run, and for a pattern the job already
+        has.
         """
         writer = self._services.writer
         return await exclusions.exclude(
@@ -420,30 +422,30 @@ class Jobs(Noun):
 
     @endpoint("DELETE /jobs/{job_id}", WRITE, status=204)
     async def delete(self, job_id: str, *, version: IfMatch = None) -> None:
-        """Delete a job that has ended, or is paused, with its pages; their space is freed later."""
+        """Delete an ended or paused job with its pages; their space is freed later."""
         await self._services.writer.delete(self._actor, job_id, version)
         self._services.janitor.wake()
 
     @endpoint("GET /jobs/{job_id}/deletion", WRITE)
     async def deletable(self, job_id: str, *, version: IfMatch = None) -> DeletionOut:
-        """Return what deleting a job would delete, or refuse as that would be."""
+        """Check that a job can be deleted, and return it."""
         standing = await self._services.writer.changeable(self._actor, job_id, version)
         verdicts.check_deletable(standing.job)
         return DeletionOut.of(standing)
 
     @endpoint("POST /jobs/{job_id}/pause", WRITE, status=202, example=parameters.WITH_REASON)
     async def pause(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
-        """Hold a job: what is in flight is finished, its frontier is kept."""
+        """Pause a job: requests in flight are finished, the queue is kept."""
         return await self._move(job_id, Move.PAUSE, version, reason)
 
     @endpoint("POST /jobs/{job_id}/cancel", WRITE, status=202, example=parameters.WITH_REASON)
     async def cancel(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
-        """End a job; its pages are kept."""
+        """Cancel a job; its pages are kept."""
         return await self._move(job_id, Move.CANCEL, version, reason)
 
     @endpoint("POST /jobs/{job_id}/resume", WRITE, status=202)
     async def resume(self, job_id: str, *, version: IfMatch = None) -> JobOut:
-        """Queue a paused job, or an ended one that has something left; nothing is refetched."""
+        """Queue a paused job, or an ended one with URLs left; nothing is fetched again."""
         return await self._move(job_id, Move.RESUME, version)
 
     @endpoint(
@@ -461,7 +463,7 @@ class Jobs(Noun):
         version: IfMatch = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> RetriedOut:
-        """Try a job again: as a new one, or the same with its failed URLs, or now."""
+        """Retry a job: as a new job, only its failed URLs, or a waiting job right away."""
         writer, actor, urls = self._services.writer, self._actor, None
         match scope:
             case RetryScope.FAILED:
@@ -471,12 +473,12 @@ class Jobs(Noun):
             case _:
                 job = await writer.retry(actor, job_id, version=version)
                 reply().location = f"/api/v1/jobs/{job.id}"
-        shown = await self._now(job)
-        return RetriedOut.filled(shown, urls=urls).at_beat(shown.beat)
+        current = await self._now(job)
+        return RetriedOut.filled(current, urls=urls).at_beat(current.beat)
 
     @endpoint("GET /jobs/{job_id}/progress", READ)
     async def progress(self, job_id: str) -> JobProgressOut:
-        """Return how far a job has come: small, and 304 while nothing has changed."""
+        """Return the progress of a job: small, and 304 while nothing has changed."""
         standing = await self._standing(job_id)
         return JobProgressOut.now(standing, progress_of_standing(standing))
 
@@ -492,21 +494,21 @@ class Jobs(Noun):
 
         After `timeout_s`, it is returned as it is.
         """
-        wanted, at_most = frozenset(states_of(states)), timedelta(seconds=timeout_s)
+        targets, at_most = frozenset(states_of(states)), timedelta(seconds=timeout_s)
         store, clock = self._services.store, self._services.clock
         standing = await follow.wait_for(
-            store, clock, self._actor, job_id, wanted, at_most, reply().gone
+            store, clock, self._actor, job_id, targets, at_most, reply().gone
         )
-        return (await self._shown([standing]))[0]
+        return (await self._jobs_out([standing]))[0]
 
     @endpoint("GET /jobs/{job_id}/config", READ)
     async def config(self, job_id: str) -> ConfigOut:
-        """Return the settings of a job in force, where each comes from, and its template's."""
+        """Return the effective settings of a job, their sources, and its template's differences."""
         return await self._services.configs.of(self._actor, job_id)
 
     @endpoint("GET /jobs/{job_id}/attempts", READ)
     async def attempts(self, job_id: str) -> Slice[AttemptOut]:
-        """List each time that a worker had the job, the first in front."""
+        """List the attempts of workers to run the job, the first one first."""
         standing = await self._standing(job_id)
         query = EventQuery(subject=standing.job.id, names=TELLING)
         events = await lookup.every_event(self._services.store.events, query)
@@ -514,7 +516,7 @@ class Jobs(Noun):
 
     @endpoint("GET /jobs/{job_id}/shards", READ)
     async def shards(self, job_id: str) -> Slice[ShardOut]:
-        """List the parts that a job is spread over, by number; none if one worker has it all."""
+        """List the shards of a job by number; empty if one worker runs all of it."""
         job = (await self._standing(job_id)).job
         shards = await self._services.store.spread.shards(job.id)
         return Slice(items=[ShardOut.of(number, shard) for number, shard in shards.items()])
@@ -523,7 +525,7 @@ class Jobs(Noun):
     async def events(
         self, job_id: str, *, limit: Limit = 50, cursor: Cursor = None
     ) -> Slice[EventOut]:
-        """List what has happened to a job, oldest first."""
+        """List the events of a job, oldest first."""
         query = EventQuery(subject=(await self._standing(job_id)).job.id)
         log = self._services.store.events
         events = await log.events(query, int(cursor or 0), limit + 1)
@@ -540,12 +542,12 @@ class Jobs(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[LineOut]:
-        """List lines of a job's log, the oldest first; the newest 2,000 are kept."""
+        """List lines of a job's log, oldest first; the newest 2,000 are kept."""
         job = (await self._standing(job_id)).job
-        found = await self._services.store.journal.lines(
+        lines = await self._services.store.journal.lines(
             job.id, Level[level.name], int(cursor or after), limit + 1, q
         )
-        return sliced(found, limit, LineOut.filled, lambda line: line.n)
+        return sliced(lines, limit, LineOut.filled, lambda line: line.n)
 
     @endpoint("GET /jobs/{job_id}/log/stream", READ)
     async def log_stream(
@@ -556,13 +558,12 @@ class Jobs(Noun):
         after: parameters.After = 0,
         last_event_id: parameters.LastId = None,
     ) -> AsyncGenerator[LineOut]:
-        """Follow what a job says, as server-sent events, until it has ended.
+        """Stream a job's log as server-sent events until the job has ended.
 
-        `job.log` brings up to 100 lines, and has the *n* of the last one as its id: whoever
-        comes again with `Last-Event-ID` (or `after`) misses no line and hears none twice.
-        After `resync`, lines that were missed are not kept any more. `end` says that the job
-        has ended and all of its log was told: close the stream then, else a browser comes
-        again.
+        `job.log` has up to 100 lines and the *n* of the last one as its id: a client that
+        reconnects with `Last-Event-ID` (or `after`) gets each line once. `resync` means that missed
+        lines are no longer kept. `end` means that the job has ended and its log is complete: close
+        the stream then, or a browser reconnects.
         """
         begin = after if last_event_id is None else last_event_id
         store, clock = self._services.store, self._services.clock
@@ -574,7 +575,7 @@ class Jobs(Noun):
 
     @endpoint("GET /jobs/{job_id}/metrics", READ)
     async def metrics(self, job_id: str) -> CourseOut:
-        """Return how a job went: rate, answers by class, latency, bytes and queue over time."""
+        """Return the metrics of a job over time: rate, responses, latency, bytes and queue."""
         job = (await self._standing(job_id)).job
         return CourseOut.filled(await self._services.store.journal.course(job.id))
 
@@ -588,9 +589,9 @@ class Jobs(Noun):
     async def _standing(self, job_id: str) -> Standing:
         return await lookup.find_job(self._services.store, self._actor, job_id)
 
-    async def _shown(self, standings: Sequence[Standing]) -> Sequence[JobOut]:
-        return await shapes.shown(self._services.store, self._services.clock.now(), standings)
+    async def _jobs_out(self, standings: Sequence[Standing]) -> Sequence[JobOut]:
+        return await shapes.jobs_out(self._services.store, self._services.clock.now(), standings)
 
     async def _now(self, job: Job) -> JobOut:
-        """Return a job that was just changed, with how far it has come."""
-        return (await self._shown([await self._standing(job.id)]))[0]
+        """Return a job that was just changed, with its progress."""
+        return (await self._jobs_out([await self._standing(job.id)]))[0]

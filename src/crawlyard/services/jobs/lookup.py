@@ -1,4 +1,4 @@
-"""Lookup of jobs: what one actor may see of them, and what a query of theirs means."""
+"""Lookup of jobs: the ones an actor may see, and names in queries resolved to ids."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
@@ -30,7 +30,7 @@ async def find_job(store: Store, actor: Actor, job_id: str) -> Standing:
     """Return a job with its usage and lease.
 
     Raises:
-        NotFound: there is none of that id, or it belongs to another user.
+        NotFound: no job has that id, or it belongs to another user.
     """
     if not is_id(job_id):
         raise NotFound(f"there is no job {job_id[:100]}")
@@ -46,22 +46,22 @@ _MOST_NAMED = 2  # names are unique per owner
 
 
 async def visible_query(store: Store, actor: Actor, query: JobQuery) -> JobQuery:
-    """Return *query* as a store takes it, narrowed to the jobs that the actor may see.
+    """Return *query* in the form of the store, narrowed to the jobs that the actor may see.
 
     In its conditions, names of templates and schedules (the actor's own, or OWNER/NAME) are
     replaced by ids, and ``me`` by the actor. An unknown name matches nothing.
     """
-    where = tuple([await _resolved(store, actor, one) for one in query.where])
+    where = tuple([await _resolved(store, actor, condition) for condition in query.where])
     owner = query.owner if actor.role is Role.ADMIN else actor.id
     return replace(query, owner=owner, where=where)
 
 
-async def _resolved(store: Store, actor: Actor, asked: Condition) -> Condition:
-    find = _FIND.get(asked.key)
+async def _resolved(store: Store, actor: Actor, condition: Condition) -> Condition:
+    find = _FIND.get(condition.key)
     if find is None:
-        return asked
-    words = [word for name in asked.words for word in await find(store, actor, name)]
-    return replace(asked, words=tuple(words))
+        return condition
+    words = [word for name in condition.words for word in await find(store, actor, name)]
+    return replace(condition, words=tuple(words))
 
 
 async def _owner(_store: Store, actor: Actor, word: str) -> list[str]:
@@ -82,8 +82,8 @@ async def _schedules(store: Store, actor: Actor, word: str) -> list[str]:
         return [word.lower()]
     owner, slash, name = word.rpartition("/")
     query = ScheduleQuery(owner=owner if slash else actor.id, name=name)
-    found = await store.schedules.find(query, _MOST_NAMED)
-    return [schedule.id for schedule in found if actor.may_see(schedule.owner)]
+    schedules = await store.schedules.find(query, _MOST_NAMED)
+    return [schedule.id for schedule in schedules if actor.may_see(schedule.owner)]
 
 
 _FIND: Mapping[FilterKey, _Finder] = {

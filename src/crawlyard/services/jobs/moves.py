@@ -1,4 +1,4 @@
-"""Moves, edits, retries and deletions of jobs: of one or many, for any actor."""
+"""Moves, edits, retries and deletions of one or many jobs, for any actor."""
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -44,8 +44,8 @@ class JobWriter:
     """Moves, edits, retries and deletes jobs.
 
     A job that the actor may not see raises `NotFound`, and one that they may not change
-    `Forbidden`. With *version*, only that version is changed: else `Stale` is raised and nothing
-    is written.
+    `Forbidden`. With *version*, the change is made only if that version is current; otherwise
+    `Stale` is raised.
     """
 
     def __init__(
@@ -172,8 +172,8 @@ class JobWriter:
             NotFound, Forbidden, IllegalMove, Stale: as the names say.
         """
         if fixed := sorted(set(changes) - EDITABLE):
-            known = ", ".join(sorted(EDITABLE))
-            why = f"cannot be changed in a job; what can: {known}"
+            editable = ", ".join(sorted(EDITABLE))
+            why = f"cannot be changed in a job; what can: {editable}"
             raise Invalid.of(Invalid(name, why) for name in fixed)
         for _ in range(TRIES):
             old = (await self.changeable(actor, job_id, version)).job
@@ -208,10 +208,10 @@ class JobWriter:
     async def move_all(
         self, actor: Actor, ids: Collection[str], move: Move, why: str = ""
     ) -> Mapping[str, Judged]:
-        """Pause, resume, cancel or hurry jobs, in ONE transaction; return what became of each.
+        """Pause, resume, cancel or hurry jobs, in ONE transaction; return the result of each.
 
-        Each is judged as by the method for one job, and a refusal harms no other. Jobs that the
-        actor may not see are missing in the answer. Pass some hundred ids at most.
+        Each is checked as by the method for one job, and a refusal does not affect the others. Jobs
+        that the actor may not see are missing in the result. Pass a few hundred ids at most.
         """
         now = self._clock.now()
         resumes = move is Move.RESUME
@@ -252,16 +252,16 @@ class JobWriter:
             check_deletable(job)
             return job, job.event(EventName.DELETED, now, actor.id)
 
-        judged = await self.store.jobs.delete_all(ids, permitted(actor, verdict))
-        return seen_by(actor, judged)
+        verdicts = await self.store.jobs.delete_all(ids, permitted(actor, verdict))
+        return seen_by(actor, verdicts)
 
     async def retry_all(
         self, actor: Actor, ids: Collection[str]
     ) -> Mapping[str, tuple[Job, Entered]]:
         """Submit new jobs like those that have ended, in ONE transaction, as `retry` does.
 
-        Return each with its new job, or with why there is none. Jobs that the actor may not see
-        are missing.
+        Return each with its new job, or with the reason for its refusal. Jobs that the actor may
+        not see are missing.
         """
         answers: dict[str, tuple[Job, Entered]] = {}
         drafts: list[JobDraft] = []
@@ -286,14 +286,14 @@ class JobWriter:
             raise IllegalMove(message, allowed=tuple(LIFECYCLE[old.state]))
         owner = actor if actor.id == old.owner else Actor(id=old.owner)
         spec = replace(old.spec, unique_key=None)  # the old job keeps it
-        asked = Submission(spec=spec, origin=old.origin)
-        return await self._submitter.draft(owner, asked, by=actor.id, like=old)
+        submission = Submission(spec=spec, origin=old.origin)
+        return await self._submitter.draft(owner, submission, by=actor.id, like=old)
 
     async def _change_all(
         self, actor: Actor, ids: Collection[str], verdict: Verdict
     ) -> Mapping[str, Judged]:
-        judged = await self.store.jobs.change_all(ids, permitted(actor, verdict))
-        return seen_by(actor, judged)
+        verdicts = await self.store.jobs.change_all(ids, permitted(actor, verdict))
+        return seen_by(actor, verdicts)
 
 
 def _keeps_changing(job_id: str) -> Conflict:

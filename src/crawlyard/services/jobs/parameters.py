@@ -91,7 +91,7 @@ TestURLs = Annotated[
 
 
 class FormTerms(TypedDict, total=False):
-    """Members of a request for a job beside its form."""
+    """Members of a job request besides its form."""
 
     template: TemplateRef | None
     template_version: TemplateVersion | None
@@ -112,7 +112,7 @@ def request_of(
         Forbidden: it grants something, and the actor is no admin.
     """
     if terms.get("grant") and Permit.ADMIN not in permits:
-        raise Forbidden(f"{actor.id} may not grant what the settings do not: ask an admin")
+        raise Forbidden(f"{actor.id} may not grant what the settings do not allow; ask an admin")
     return JobRequest(
         form=form,
         template=terms.get("template"),

@@ -1,4 +1,4 @@
-"""Preview: what a job would do, found out without creating it."""
+"""Preview of a job without creating it."""
 
 import asyncio
 import logging
@@ -68,7 +68,7 @@ class Preview:
         self._parser = ThreadPoolExecutor(1, "crawlyard-preview")
 
     async def of(self, actor: Actor, request: JobRequest, urls: Sequence[str] = ()) -> PreviewOut:
-        """Return what a job would do, and whether each of *urls* would be fetched.
+        """Return the preview of a job, and whether each of *urls* would be fetched.
 
         Fetches robots.txt and sitemaps, for at most `LONGEST`.
 
@@ -76,7 +76,7 @@ class Preview:
             Invalid, NotFound, Forbidden: as if it were submitted.
         """
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at jobs, not try what one would do")
+            raise Forbidden(f"{actor.id} may view jobs, but not preview one")
         ready = await self._submitter.prepare(actor, request)
         check_job_spec(ready.spec)
         await check_proxies(ready.spec, self._context.proxy_guard, addresses_of)
@@ -84,7 +84,7 @@ class Preview:
         if not ready.grant:
             await self._policy.check_granted(*needed)
         within = await self._policy.clamped(actor.id, ready.spec)
-        scout, missing = await self._looked(within.spec)
+        scout, missing = await self._probe(within.spec)
         hosts = ", ".join(origin.partition("//")[2] for origin in scout.origins)
         _log.info("%s previews a crawl of %s: %d requests", actor.id, hosts, scout.requests)
         judge = _Judge(within.spec, scout)
@@ -93,11 +93,11 @@ class Preview:
         return PreviewOut(
             config=hidden(form_of(within.spec)),
             sources={**ready.sources, **dict.fromkeys(within.cut, CEILING)},
-            start_urls=tuple(judge.judged(url) for url in starts[:MOST_SHOWN]),
+            start_urls=tuple(judge.test(url) for url in starts[:MOST_SHOWN]),
             start_count=len(starts),
             origins=tuple(map(_origin, scout.origins.values())),
             sitemaps=tuple(map(SitemapOut.filled, scout.sitemaps.values())),
-            tested=tuple(judge.judged(url) for url in urls),
+            tested=tuple(judge.test(url) for url in urls),
             missing=missing,
             user_agent=scout.agent,
             estimate=_estimate(within.spec, judge, await self._earlier(actor, within.spec)),
@@ -113,7 +113,7 @@ class Preview:
         query = JobQuery(owner=actor.id, states=frozenset({State.COMPLETED}), where=where)
         return next(iter(await self._store.jobs.find(query, 1)), None)
 
-    async def _looked(self, spec: JobSpec) -> tuple[Probe, tuple[str, ...]]:
+    async def _probe(self, spec: JobSpec) -> tuple[Probe, tuple[str, ...]]:
         context, boundary = self._context, boundary_of(spec)
         fetcher = context.fetcher(
             spec_guard(spec),
@@ -152,7 +152,7 @@ class _Judge:
         self._origins = scout.origins
         self._boundary = boundary_of(spec)
 
-    def judged(self, url: str) -> TestedOut:
+    def test(self, url: str) -> TestedOut:
         """Return whether *url* would be fetched at depth 0."""
         try:
             url = canonical(url)
@@ -162,35 +162,43 @@ class _Judge:
         return TestedOut(url=url, inside=not rule, rule=rule or "")
 
     def _robots(self, url: str) -> str | None:
-        seen = self._origins.get(origin_of(url))
-        if self._spec.ignore_robots or seen is None or seen.rules is None:
+        probe = self._origins.get(origin_of(url))
+        if self._spec.ignore_robots or probe is None or probe.rules is None:
             return None
-        line = seen.rules.verdict(path_of(url))
+        line = probe.rules.verdict(path_of(url))
         return f"robots: {line}" if line else None
 
 
 def _missing(scout: Probe, origins: Sequence[str]) -> tuple[str, ...]:
-    said = [f"{seen.origin}: {seen.problem}" for seen in scout.origins.values() if seen.problem]
-    said += [f"{seen.url}: {seen.problem}" for seen in scout.sitemaps.values() if seen.problem]
+    problems = [
+        f"{probe.origin}: {probe.problem}" for probe in scout.origins.values() if probe.problem
+    ]
+    problems += [
+        f"{sitemap.url}: {sitemap.problem}"
+        for sitemap in scout.sitemaps.values()
+        if sitemap.problem
+    ]
     if len(origins) > MOST_ORIGINS:
-        said.append(f"of {len(origins):,} origins, the first {MOST_ORIGINS} were asked")
+        problems.append(
+            f"of {len(origins):,} origins, only the first {MOST_ORIGINS} were requested"
+        )
     if len(scout.sitemaps) >= MOST_SITEMAPS:
-        said.append(f"at most {MOST_SITEMAPS} sitemaps were read")
-    return tuple(said)
+        problems.append(f"at most {MOST_SITEMAPS} sitemaps were read")
+    return tuple(problems)
 
 
-def _origin(seen: OriginProbe) -> SeenOriginOut:
-    rules = seen.rules
+def _origin(probe: OriginProbe) -> SeenOriginOut:
+    rules = probe.rules
     line = rules.verdict("/") if rules is not None else None
     return SeenOriginOut(
-        origin=seen.origin,
+        origin=probe.origin,
         robots="missing" if rules is None else "had",
         crawl_delay_s=rules.delay_s if rules is not None else None,
         start_allowed=None if rules is None else line is None,
         rule=line or "",
         sitemaps=rules.sitemaps[:_MOST_NAMED] if rules is not None else (),
-        problem=seen.problem,
-        blocked=seen.blocked,
+        problem=probe.problem,
+        blocked=probe.blocked,
     )
 
 
@@ -202,19 +210,19 @@ def _estimate(spec: JobSpec, judge: _Judge, earlier: Standing | None) -> Estimat
         host = host_of(f"{origin}/")
         delay_s, answer_s = scout.delay_s(origin), scout.response_s(host)
         paces[host] = HostPace(delay_s=delay_s, answer_s=answer_s)
-    inside = [url for url in dict.fromkeys(map(canonical, spec.urls)) if judge.judged(url).inside]
+    inside = [url for url in dict.fromkeys(map(canonical, spec.urls)) if judge.test(url).inside]
     read = scout.sitemaps.values()
     sight = Sight(
         starts=Counter(map(host_of, inside)),
         named=scout.named,
-        whole=len(read) < MOST_SITEMAPS and all(seen.urls is not None for seen in read),
+        whole=len(read) < MOST_SITEMAPS and all(sitemap.urls is not None for sitemap in read),
         paces=paces,
         earlier=earlier.shard.usage if earlier is not None else None,
     )
-    found = estimated(spec, sight)
+    estimate = estimated(spec, sight)
     delay_s = max((scout.delay_s(origin) for origin in list(origins)[:1]), default=spec.delay_s)
     return EstimateOut.filled(
-        found,
+        estimate,
         delay_s=delay_s,
         delay_by="robots" if delay_s > spec.delay_s else "spec",
         earlier=EarlierOut.of(earlier) if earlier is not None else None,

@@ -1,4 +1,4 @@
-"""Shapes of jobs: with what they wait for, and the template and schedule they were made from."""
+"""Response shapes of jobs, with waiting reasons and the template and schedule of origin."""
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -20,20 +20,20 @@ from crawlyard.services.templates.lookup import find_template
 from crawlyard.store.store import Store
 
 TIES = {"template": Permit.TEMPLATES_READ, "schedule": Permit.SCHEDULES_READ}
-"""What a job can be expanded with, and the permit for each."""
+"""Fields by which a job can be expanded, and the permit for each."""
 
 
-async def shown(store: Store, now: datetime, standings: Sequence[Standing]) -> Sequence[JobOut]:
-    """Return jobs as they are shown, in their order."""
+async def jobs_out(store: Store, now: datetime, standings: Sequence[Standing]) -> Sequence[JobOut]:
+    """Return the responses for jobs, in their order."""
     waits = await waits_of(store, now, standings)
     return [
-        JobOut.of(one, progress_of_standing(one), now, waits.get(one.job.id, ()))
-        for one in standings
+        JobOut.of(standing, progress_of_standing(standing), now, waits.get(standing.job.id, ()))
+        for standing in standings
     ]
 
 
-def shown_new(job: Job, now: datetime, waits: Sequence[Wait]) -> JobOut:
-    """Return a job that was just stored as it is shown."""
+def new_job_out(job: Job, now: datetime, waits: Sequence[Wait]) -> JobOut:
+    """Return the response for a job that was just stored."""
     new = Standing(job=job, shard=Shard())
     return JobOut.of(new, progress_of_standing(new), now, waits)
 
@@ -41,7 +41,7 @@ def shown_new(job: Job, now: datetime, waits: Sequence[Wait]) -> JobOut:
 async def ties_of(
     store: Store, actor: Actor, origin: Origin, names: Collection[str]
 ) -> JobTiesOut | None:
-    """Return what a job of *origin* belongs to, as far as it is named and visible."""
+    """Return the template and schedule of *origin*, if named in *names* and visible."""
     if not names:
         return None
     template, schedule = None, None

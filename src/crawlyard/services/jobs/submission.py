@@ -1,4 +1,4 @@
-"""Submission: from a request to a spec, to a checked draft, to a row of the store."""
+"""Submission of jobs: from a request to a spec, to a checked draft, to a stored job."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -61,11 +61,11 @@ class Submission(Struct, frozen=True, kw_only=True):
     spec: JobSpec
     start_at: datetime | None = None
     origin: Origin = DIRECT
-    grant: bool = False  # the actor may grant what it needs, and does: for this job alone
+    grant: bool = False  # an admin grants what the job needs, for this job alone
 
 
 async def prepared(
-    policy: Policy, clock: Clock, actor: Actor, asked: Submission, *, by: str | None = None
+    policy: Policy, clock: Clock, actor: Actor, submission: Submission, *, by: str | None = None
 ) -> tuple[Job, Event]:
     """Return a new job owned by the actor, and its event.
 
@@ -76,9 +76,9 @@ async def prepared(
         Invalid: the spec cannot be crawled as it is; the message names the field.
         Forbidden: the actor may not submit, or asks for something the settings do not grant.
     """
-    draft = await drafted(policy, actor, asked, by=by)
+    draft = await drafted(policy, actor, submission, by=by)
     await policy.check_granted(draft.needs, draft.doubt)
-    return draft.made(await policy.clamped(draft.owner, draft.asked.spec), clock.now())
+    return draft.create(await policy.clamped(draft.owner, draft.asked.spec), clock.now())
 
 
 class JobDraft(Struct, frozen=True, kw_only=True):
@@ -89,11 +89,11 @@ class JobDraft(Struct, frozen=True, kw_only=True):
     asked: Submission
     needs: tuple[Grant, ...]  # grants that it needs in the settings
     doubt: str = ""  # as for `Policy.needed`
-    by: str | None = None  # who submits it, if not its owner
+    by: str | None = None  # the submitter, if not its owner
     like: Job | None = None  # the job that it is a retry of
     granted: tuple[Grant, ...] = ()  # grants that an admin gave this job alone
 
-    def made(self, within: Clamped, now: datetime) -> tuple[Job, Event]:
+    def create(self, within: Clamped, now: datetime) -> tuple[Job, Event]:
         """Return the job and its event, with the spec as cut to the ceilings."""
         job, event = Job.new(
             *(self.id, self.owner, within.spec, now),
@@ -105,13 +105,13 @@ class JobDraft(Struct, frozen=True, kw_only=True):
         if self.granted:
             event = replace(event, data={**event.data, "granted": list(map(str, self.granted))})
         retry_of = self.like.id if self.like else None
-        return (replace(job, retry_of=retry_of) if retry_of else job), within.told(event)
+        return (replace(job, retry_of=retry_of) if retry_of else job), within.with_cut_limits(event)
 
     def unstored(self, now: datetime) -> Job:
         """Return the job as it would be without ceilings for its limits."""
-        return self.made(Clamped(spec=self.asked.spec), now)[0]
+        return self.create(Clamped(spec=self.asked.spec), now)[0]
 
-    def judged(self, rules: IntakeRules, now: datetime) -> tuple[Job, Event]:
+    def admit(self, rules: IntakeRules, now: datetime) -> tuple[Job, Event]:
         """Return the job and its event if *rules* admit it.
 
         Raises:
@@ -122,14 +122,14 @@ class JobDraft(Struct, frozen=True, kw_only=True):
             check_grants(self.needs, rules.grants, self.doubt)
         check_waiting(self.owner, rules.quota, rules.waiting)
         within = within_ceilings(self.asked.spec, rules.quota.ceilings, rules.ceilings)
-        return self.made(within, now)
+        return self.create(within, now)
 
     def entrant(self, now: datetime) -> Entrant:
         """Return the entrant by which the store admits this job."""
         return Entrant(
             owner=self.owner,
             level=self.asked.spec.priority,
-            judge=partial(self.judged, now=now),
+            judge=partial(self.admit, now=now),
             like=self.like,
             urls=len(self.asked.spec.urls),
             unique_key=self.asked.spec.unique_key,
@@ -143,13 +143,13 @@ def check_maker(actor: Actor) -> None:
         Forbidden: they may only view.
     """
     if not actor.may_change(actor.id):
-        raise Forbidden(f"{actor.id} may look at jobs, not submit them")
+        raise Forbidden(f"{actor.id} may view jobs, but not submit them")
 
 
 async def drafted(
     policy: Policy,
     actor: Actor,
-    asked: Submission,
+    submission: Submission,
     *,
     by: str | None = None,
     like: Job | None = None,
@@ -164,18 +164,18 @@ async def drafted(
         Forbidden: the actor may not submit.
     """
     check_maker(actor)
-    check_job_spec(asked.spec)
-    if asked.spec.webhooks:
-        asked = replace(asked, spec=with_webhooks(asked.spec))
+    check_job_spec(submission.spec)
+    if submission.spec.webhooks:
+        submission = replace(submission, spec=with_webhooks(submission.spec))
     if like is not None and actor.trusted:
         needs, doubt = like.by_grant, ""
     else:
-        needs, doubt = await policy.needed(actor, asked.spec, asked.origin)
-    granted = needs if asked.grant else ()
+        needs, doubt = await policy.needed(actor, submission.spec, submission.origin)
+    granted = needs if submission.grant else ()
     return JobDraft(
         id=new_id(),
         owner=actor.id,
-        asked=asked,
+        asked=submission,
         needs=() if granted else needs,
         doubt=doubt,
         by=by,
@@ -185,7 +185,7 @@ async def drafted(
 
 
 class Prepared(Submission, frozen=True, kw_only=True):
-    """A request turned into a submission."""
+    """A submission with the sources of its settings."""
 
     sources: Mapping[str, str]  # where each field of the spec comes from, by path of the form
 
@@ -206,7 +206,7 @@ the process does nothing else; larger portions are hardly faster."""
 
 
 class Submitter:
-    """Makes jobs of requests and of specs, for any actor."""
+    """Creates jobs from requests and specs, for any actor."""
 
     def __init__(
         self,
@@ -224,10 +224,10 @@ class Submitter:
         self._proxies = proxies  # judges the addresses of proxies
         self._intake = Intake(store.intake, dispatcher)
 
-    async def submit_many(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
+    async def submit_many(self, actor: Actor, submissions: Sequence[Submission]) -> list[Entered]:
         """Submit new jobs, many per transaction; return each job or the reason for its refusal.
 
-        The results are in the order of *wanted*. Each job is checked as by `submit`, and a
+        The results are in the order of *submissions*. Each job is checked as by `submit`, and a
         refusal does not affect the others. If a transaction fails, earlier ones stay stored.
 
         Raises:
@@ -236,36 +236,41 @@ class Submitter:
         """
         check_maker(actor)
         answers: list[Entered] = []
-        for portion in _portions(wanted):
+        for portion in _portions(submissions):
             answers += await self._submitted(actor, portion)
         return answers
 
-    async def rehearsed(self, actor: Actor, asked: Submission) -> tuple[Job, Event]:
+    async def rehearsed(self, actor: Actor, submission: Submission) -> tuple[Job, Event]:
         """Return the job that `submit` would store now, and its event; nothing is written.
 
         Raises:
             Invalid, Forbidden, QuotaExceeded: as for `submit`.
         """
-        draft = await self._drafted(actor, asked)
+        draft = await self._drafted(actor, submission)
         await self._policy.check_granted(draft.needs, draft.doubt)
         within = await self._policy.clamped(draft.owner, draft.asked.spec)
-        job, event = draft.made(within, self._clock.now())
+        job, event = draft.create(within, self._clock.now())
         await self.check_receivers(job.spec)
         if await self.existing(job.owner, job.spec.unique_key) is None:
             await self._policy.check_room(job.owner)
         return job, event
 
     async def draft(
-        self, actor: Actor, asked: Submission, *, by: str | None = None, like: Job | None = None
+        self,
+        actor: Actor,
+        submission: Submission,
+        *,
+        by: str | None = None,
+        like: Job | None = None,
     ) -> JobDraft:
         """Return a checked draft of a new job, for `enter`; nothing is written.
 
         Raises:
             Invalid, Forbidden: as for `submit`.
         """
-        draft = await self._drafted(actor, asked, by=by, like=like)
+        draft = await self._drafted(actor, submission, by=by, like=like)
         # check the grants first: a refused job causes no DNS lookups
-        if asked.spec.webhooks or asked.spec.proxies:
+        if submission.spec.webhooks or submission.spec.proxies:
             await self._policy.check_granted(draft.needs, draft.doubt)
             await self.check_receivers(draft.asked.spec)
         return draft
@@ -276,11 +281,11 @@ class Submitter:
             return None
         return await self._store.jobs.with_unique_key(owner, unique_key)
 
-    async def _submitted(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
+    async def _submitted(self, actor: Actor, submissions: Sequence[Submission]) -> list[Entered]:
         drafts: list[JobDraft | Refused] = []
-        for one in wanted:
+        for submission in submissions:
             try:
-                drafts.append(await self.draft(actor, one))
+                drafts.append(await self.draft(actor, submission))
             except Refused as refusal:
                 drafts.append(refusal)
         fit = [draft for draft in drafts if isinstance(draft, JobDraft)]
@@ -288,18 +293,23 @@ class Submitter:
         return [next(entered) if isinstance(draft, JobDraft) else draft for draft in drafts]
 
     async def _drafted(
-        self, actor: Actor, asked: Submission, *, by: str | None = None, like: Job | None = None
+        self,
+        actor: Actor,
+        submission: Submission,
+        *,
+        by: str | None = None,
+        like: Job | None = None,
     ) -> JobDraft:
-        """Return the draft of a job; an error names faults of its spec and of what that refers to.
+        """Return the draft of a job; an error lists the faults of its spec and of its references.
 
         Raises:
             Invalid, Forbidden: as for `drafted`.
         """
-        spec = asked.spec
+        spec = submission.spec
         since = None if like else spec.since  # the job that a retry is based on may be deleted
         wrong = await self.reference_faults(actor.id, since, spec.session, spec.cookies)
         try:
-            draft = await drafted(self._policy, actor, asked, by=by, like=like)
+            draft = await drafted(self._policy, actor, submission, by=by, like=like)
         except Invalid as error:
             raise Invalid.of([error, *wrong]) from None
         if wrong:
@@ -312,7 +322,7 @@ class Submitter:
         """Return what is wrong with the earlier job and the session that a spec names."""
         faults: list[Invalid] = []
         if since and not await self._owns_job(owner, since):
-            message = f"expected a job of your own, and there is no job {since}"
+            message = f"expected one of your jobs, and there is no job {since}"
             faults.append(Invalid("since", message))
         stored = await self._store.site_sessions.get_by_name(owner, session) if session else None
         if stored is not None and stored.cookies and cookies is CookieMode.OFF:
@@ -365,15 +375,15 @@ class Submitter:
             StoreUnavailable: the store cannot be written, or it is unknown whether it was.
         """
         answers: dict[int, Entered] = {}
-        wanted: dict[int, Submission] = {}
+        submissions: dict[int, Submission] = {}
         defaults = await self._policy.section(SectionName.DEFAULTS)
         for number, body in enumerate(bodies):
             try:
-                wanted[number] = await self._prepared(actor, read_request(body), defaults)
+                submissions[number] = await self._prepared(actor, read_request(body), defaults)
             except Refused as refusal:
                 answers[number] = refusal
-        submitted = await self.submit_many(actor, list(wanted.values()))
-        answers |= dict(zip(wanted, submitted, strict=True))
+        submitted = await self.submit_many(actor, list(submissions.values()))
+        answers |= dict(zip(submissions, submitted, strict=True))
         return [answers[number] for number in range(len(bodies))]
 
     async def plan(self, actor: Actor, request: JobRequest) -> JobPlan:
@@ -429,9 +439,9 @@ class Submitter:
             if request.params:
                 raise Invalid("params", "expected a template that has them")
             spec = spec_of(request.form, check=check_job_spec)
-            given = values_of(request.form)
+            own_values = values_of(request.form)
             sources: Mapping[str, str] = {
-                path: THIS_JOB if path in given else DEFAULT for path in FIELDS
+                path: THIS_JOB if path in own_values else DEFAULT for path in FIELDS
             }
             origin = DIRECT
         else:
@@ -455,16 +465,16 @@ class Submitter:
         )
 
 
-def _portions(wanted: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
-    """Yield *wanted* in order, in portions that one transaction may take."""
+def _portions(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+    """Yield *submissions* in order, in portions that one transaction may take."""
     portion: list[Submission] = []
     urls = 0
-    for one in wanted:
-        weight = len(one.spec.urls)
+    for submission in submissions:
+        weight = len(submission.spec.urls)
         if portion and (len(portion) == PORTION or urls + weight > HEAVIEST):
             yield portion
             portion, urls = [], 0
-        portion.append(one)
+        portion.append(submission)
         urls += weight
     if portion:
         yield portion

@@ -28,7 +28,7 @@ def _of(key: FilterKey) -> Meta:
 
 
 class JobTerms(TypedDict, total=False):
-    """Each narrows the jobs that are found; jobs match all of them."""
+    """Filters of lists of jobs; a job must match all of them."""
 
     state: Annotated[Words, _of(FilterKey.STATE)]
     priority: Annotated[Words, _of(FilterKey.PRIORITY)]
@@ -50,9 +50,9 @@ class JobTerms(TypedDict, total=False):
     ]
 
 
-def words_of(given: Words | Iterable[str] | None) -> tuple[str, ...]:
-    """Return alternatives, however they are given."""
-    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+def words_of(words: Words | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the alternatives of a filter, given as one word or several."""
+    return () if words is None else (words,) if isinstance(words, str) else tuple(words)
 
 
 def conditions_of(terms: JobTerms) -> tuple[Condition, ...]:
@@ -65,8 +65,8 @@ def conditions_of(terms: JobTerms) -> tuple[Condition, ...]:
 
 
 def _conditions(terms: JobTerms) -> Iterator[Condition]:
-    for name, given in terms.items():
-        if name != "q" and (words := words_of(given)):  # type: ignore[arg-type]  # all but q
+    for name, raw in terms.items():
+        if name != "q" and (words := words_of(raw)):  # type: ignore[arg-type]  # all but q
             yield condition(FilterKey(name), words)
 
 
@@ -77,13 +77,13 @@ def _parsed(text: str) -> tuple[Condition, ...]:
         raise Invalid("q", error.message, error.position) from None
 
 
-def kind_of(parameter: str, word: str, known: Iterable[_K]) -> _K:
-    """Return the one of *known*, kinds of errors for example, that *word* names.
+def kind_of(parameter: str, word: str, kinds: Iterable[_K]) -> _K:
+    """Return the member of *kinds*, such as kinds of errors, with the name *word*.
 
     Raises:
-        Invalid: there is none of that name.
+        Invalid: no kind has that name.
     """
-    listed = list(known)
+    listed = list(kinds)
     for kind in listed:
         if kind == word:
             return kind
@@ -104,7 +104,7 @@ def states_of(words: Words) -> Sequence[State]:
 
 
 class BulkTerms(TypedDict, total=False):
-    """The jobs that a bulk action is for, and what it does to them."""
+    """The jobs that a bulk action selects, and the action."""
 
     ids: Annotated[tuple[JobId, ...], Meta(max_length=MOST_IDS)] | None
     filter: JobTerms | None
@@ -119,7 +119,7 @@ class BulkTerms(TypedDict, total=False):
 
 
 def bulk_action(action: JobAction, terms: BulkTerms) -> BulkAction:
-    """Return what to do to jobs."""
+    """Return the action of *terms*."""
     return BulkAction(
         action=action,
         reason=terms.get("reason", ""),
@@ -131,7 +131,7 @@ def bulk_action(action: JobAction, terms: BulkTerms) -> BulkAction:
 
 
 def chosen(terms: BulkTerms) -> Chosen:
-    """Return the jobs that a bulk action is for.
+    """Return the jobs that a bulk action selects.
 
     Raises:
         Invalid: neither ids nor a filter is given, or both are.

@@ -1,4 +1,4 @@
-"""Verdicts on changes of a job, by which one job or many together are changed."""
+"""Verdicts on changes to a job, applied to one job or to many."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -30,9 +30,11 @@ def permitted(actor: Actor, verdict: Verdict) -> Verdict:
     return judge
 
 
-def seen_by(actor: Actor, judged: Mapping[str, Judged]) -> Mapping[str, Judged]:
-    """Return the answers on jobs that the actor may see."""
-    return {job_id: one for job_id, one in judged.items() if actor.may_see(one.job.owner)}
+def seen_by(actor: Actor, verdicts: Mapping[str, Judged]) -> Mapping[str, Judged]:
+    """Return the verdicts on the jobs that the actor may see."""
+    return {
+        job_id: verdict for job_id, verdict in verdicts.items() if actor.may_see(verdict.job.owner)
+    }
 
 
 def check_may_change(actor: Actor, job: Job) -> None:
@@ -42,13 +44,13 @@ def check_may_change(actor: Actor, job: Job) -> None:
         Forbidden: they may not.
     """
     if not actor.may_change(job.owner):
-        raise Forbidden(f"{actor.id} may look at job {job.id}, not change it")
+        raise Forbidden(f"{actor.id} may view job {job.id}, but not change it")
 
 
 def after_move(
     standing: Standing, move: Move, now: datetime, actor: Actor, why: str
 ) -> tuple[Job, Event] | None:
-    """Return a job after a move, and the event; ``None`` if it is where the move leads."""
+    """Return a job after a move, and the event; ``None`` if it already is in that state."""
     old = standing.job
     if move is not Move.CANCEL:
         check_sound(old)
@@ -71,9 +73,9 @@ def after_edit(
     check_sound(old)
     spec = edited(old.spec, changes, check_spec)
     within = within_ceilings(spec, *ceilings)
-    told = {name: str(value) for name, value in changes.items()}
-    job, event = old.edited(within.spec, now, actor=actor.id, changed=told)
-    return None if job.spec == old.spec else (job, within.told(event))
+    new_values = {name: str(value) for name, value in changes.items()}
+    job, event = old.edited(within.spec, now, actor=actor.id, changed=new_values)
+    return None if job.spec == old.spec else (job, within.with_cut_limits(event))
 
 
 def check_deletable(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Waits: what jobs wait for before they start or go on."""
+"""Waiting reasons of jobs before they start or continue."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,10 +19,10 @@ from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.store import Store
 
 MOST_PLACES = 1_000
-"""How many places of the queue are counted for a list of jobs."""
+"""Number of queue positions counted for a list of jobs."""
 
 MOST_AHEAD = 10_000
-"""How many jobs ahead are counted for a single job."""
+"""Number of jobs ahead counted for a single job."""
 
 WORKER_WITHIN_S = 1.0
 """How long a caller waits for a job if no worker is alive."""
@@ -36,25 +36,27 @@ async def waits_of(
     Takes three reads, however many jobs there are. For a single pending job, more places
     in the queue are counted. A *new* job, which is the only one, is not stored yet.
     """
-    live = [one for one in standings if one.job.state in (State.PENDING, State.RUNNING)]
+    live = [
+        standing for standing in standings if standing.job.state in (State.PENDING, State.RUNNING)
+    ]
     if not live:
         return {}
     reports = await store.workers.find()
     alive = tuple(report for report in reports if now - report.beat_at <= ALIVE)
-    pending = [one for one in live if one.job.state is State.PENDING]
+    pending = [standing for standing in live if standing.job.state is State.PENDING]
     counted = MOST_AHEAD if len(pending) == 1 else MOST_PLACES
     among = Surroundings(workers=alive, counted=counted)
     held_back = await store.queue.held_back(now) if pending else {}
     places = await _places(store, pending, held_back, now, new=new)
     waits: dict[str, tuple[Wait, ...]] = {}
-    for one in live:
-        job, until = one.job, one.shard.lease_until
+    for standing in live:
+        job, until = standing.job, standing.shard.lease_until
         if job.state is State.RUNNING:
             of_job = running_waits(job, now, alive)
         else:
-            held = one.shard.worker is not None and until is not None and until > now
+            is_leased = standing.shard.worker is not None and until is not None and until > now
             quota, place = held_back.get(job.owner), places.get(job.id)
-            of_job = pending_waits(job, now, quota, place, is_held=held, among=among)
+            of_job = pending_waits(job, now, quota, place, is_held=is_leased, among=among)
         if of_job:
             waits[job.id] = of_job
     return waits

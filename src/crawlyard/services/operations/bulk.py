@@ -1,4 +1,4 @@
-"""Bulk actions: one action on many jobs, done at once for a few, as an operation for many."""
+"""Bulk actions: one action on many jobs, at once or, for many, as an operation."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ _RETRIED = 25
 
 _LOOKED_AT = 200  # jobs per read
 
-_TOLERANCE = 0.1  # how far the number of jobs may be off the expected one, as a fraction
+_TOLERANCE = 0.1  # tolerated difference from the expected number of jobs, as a fraction
 
 
 class Bulk:
@@ -59,7 +59,7 @@ class Bulk:
     async def act(
         self,
         actor: Actor,
-        asked: BulkAction,
+        action: BulkAction,
         chosen: Chosen,
         *,
         expected: int | None = None,
@@ -73,26 +73,26 @@ class Bulk:
             Conflict: the number of jobs differs from *expected* by more than a tenth.
         """
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at jobs, not change them")
-        ids, count, upto = await self._meant(actor, chosen)
+            raise Forbidden(f"{actor.id} may view jobs, but not change them")
+        ids, count, upto = await self._select(actor, chosen)
         if expected is not None and abs(count - expected) > expected * _TOLERANCE:
             raise Conflict(
-                f"expected {counted(expected, 'job')}, and there are {count:,} by now; look again"
+                f"expected {counted(expected, 'job')}, but {count:,} match now; check again"
             )
         if dry_run:
-            results = [await self._judged(actor, asked, job_id) for job_id in ids[:AT_ONCE]]
+            results = [await self._check(actor, action, job_id) for job_id in ids[:AT_ONCE]]
             return BulkDone(count=count, dry_run=True, results=tuple(results))
         if count <= AT_ONCE:
-            done = await _results(self._writer, actor, asked, ids)
+            done = await _results(self._writer, actor, action, ids)
             return BulkDone(count=count, dry_run=False, results=tuple(done))
         if chosen.ids is not None:
-            request = request_of(asked, ids=ids)
+            request = request_of(action, ids=ids)
         else:
-            request = request_of(asked, ids=None, where=chosen.where, upto=upto)
+            request = request_of(action, ids=None, where=chosen.where, upto=upto)
         operation = await self._operations.start(actor, OperationKind.JOBS, request, count)
         return BulkDone(count=count, dry_run=False, results=(), operation=operation)
 
-    async def _meant(self, actor: Actor, chosen: Chosen) -> tuple[Sequence[str], int, str]:
+    async def _select(self, actor: Actor, chosen: Chosen) -> tuple[Sequence[str], int, str]:
         """Return the ids, their count and the newest id.
 
         For a filter, only the first ids. For a list of ids, the newest is empty.
@@ -103,81 +103,85 @@ class Bulk:
                 raise Invalid("ids", f"expected at most {MOST_IDS:,}, got {len(ids):,}; filter")
             return ids, len(ids), ""
         if not chosen.where:
-            raise Invalid("filter", "expected a condition at least; created_before means all")
+            raise Invalid("filter", "expected at least one condition; created_before selects all")
         query = await visible_query(self._writer.store, actor, JobQuery(where=chosen.where))
         count = sum((await self._writer.store.jobs.counts(query)).values())
-        found = await self._writer.store.jobs.ids(query, AT_ONCE)
+        first_ids = await self._writer.store.jobs.ids(query, AT_ONCE)
         # jobs submitted between the two reads are not included
-        return found, max(count, len(found)), found[0] if found else ""
+        return first_ids, max(count, len(first_ids)), first_ids[0] if first_ids else ""
 
-    async def _judged(self, actor: Actor, asked: BulkAction, job_id: str) -> Result:
+    async def _check(self, actor: Actor, action: BulkAction, job_id: str) -> Result:
         try:
             job = (await find_job(self._writer.store, actor, job_id)).job
         except Refused as error:
             return Result(id=job_id, code=error.code, detail=str(error))
         try:
-            check_possible(asked, job)
+            check_possible(action, job)
         except Refused as error:
             return Result(id=job_id, code=error.code, detail=str(error), state=job.state)
         return Result(id=job_id, state=job.state)
 
 
 async def _results(
-    writer: JobWriter, actor: Actor, asked: BulkAction, ids: Sequence[str]
+    writer: JobWriter, actor: Actor, action: BulkAction, ids: Sequence[str]
 ) -> list[Result]:
     """Apply an action to jobs and return the result of each; a refusal is a result, too."""
-    if asked.action is JobAction.RETRY and asked.scope is RetryScope.FAILED:
+    if action.action is JobAction.RETRY and action.scope is RetryScope.FAILED:
         # side by side, so that they share transactions
-        found: list[Result] = []
+        results: list[Result] = []
         for begin in range(0, len(ids), _RETRIED):
             some = ids[begin : begin + _RETRIED]
-            found += await asyncio.gather(*(_retried(writer, actor, asked, one) for one in some))
-        return found
-    names = {one: one.lower() for one in ids}
-    known = [name for name in names.values() if is_id(name)]
-    if asked.doubles:
-        made = await writer.retry_all(actor, known)
-        return [_result_of_retry(one, made.get(name)) for one, name in names.items()]
-    judged = await _changed(writer, actor, asked, known)
+            results += await asyncio.gather(
+                *(_retried(writer, actor, action, job_id) for job_id in some)
+            )
+        return results
+    names = {job_id: job_id.lower() for job_id in ids}
+    valid_ids = [name for name in names.values() if is_id(name)]
+    if action.doubles:
+        retries = await writer.retry_all(actor, valid_ids)
+        return [_result_of_retry(job_id, retries.get(name)) for job_id, name in names.items()]
+    verdicts = await _changed(writer, actor, action, valid_ids)
     return [
-        _result_of(one, judged.get(name), gone=asked.action is JobAction.DELETE)
-        for one, name in names.items()
+        _result_of(job_id, verdicts.get(name), is_deleted=action.action is JobAction.DELETE)
+        for job_id, name in names.items()
     ]
 
 
 async def _changed(
-    writer: JobWriter, actor: Actor, asked: BulkAction, ids: Sequence[str]
+    writer: JobWriter, actor: Actor, action: BulkAction, ids: Sequence[str]
 ) -> Mapping[str, Judged]:
     """Apply an action to jobs in one transaction."""
-    if asked.action is JobAction.DELETE:
+    if action.action is JobAction.DELETE:
         return await writer.delete_all(actor, ids)
-    if asked.action in EDITS:
-        return await writer.edit_all(actor, ids, asked.changes_of)
-    return await writer.move_all(actor, ids, MOVES.get(asked.action, Move.RETRY_NOW), asked.reason)
+    if action.action in EDITS:
+        return await writer.edit_all(actor, ids, action.changes_of)
+    return await writer.move_all(
+        actor, ids, MOVES.get(action.action, Move.RETRY_NOW), action.reason
+    )
 
 
-def _result_of(job_id: str, judged: Judged | None, *, gone: bool) -> Result:
-    if judged is None:
+def _result_of(job_id: str, verdict: Judged | None, *, is_deleted: bool) -> Result:
+    if verdict is None:
         return Result(id=job_id, code=NotFound.code, detail=f"there is no job {job_id[:100]}")
-    refused = judged.refused
+    refused = verdict.refused
     if refused is None:
-        return Result(id=job_id, state=None if gone else judged.job.state)
-    return Result(id=job_id, code=refused.code, detail=str(refused), state=judged.job.state)
+        return Result(id=job_id, state=None if is_deleted else verdict.job.state)
+    return Result(id=job_id, code=refused.code, detail=str(refused), state=verdict.job.state)
 
 
-def _result_of_retry(job_id: str, made: tuple[Job, Entered] | None) -> Result:
-    if made is None:
-        return _result_of(job_id, None, gone=False)
-    old, new = made
+def _result_of_retry(job_id: str, retry: tuple[Job, Entered] | None) -> Result:
+    if retry is None:
+        return _result_of(job_id, None, is_deleted=False)
+    old, new = retry
     if isinstance(new, Job):
         return Result(id=job_id, state=old.state, new_id=new.id)
     return Result(id=job_id, code=new.code, detail=str(new), state=old.state)
 
 
-async def _retried(writer: JobWriter, actor: Actor, asked: BulkAction, job_id: str) -> Result:
+async def _retried(writer: JobWriter, actor: Actor, action: BulkAction, job_id: str) -> Result:
     """Retry the failed URLs of a job, and return the result."""
     try:
-        job, _ = await writer.retry_failed(actor, job_id, asked.kinds)
+        job, _ = await writer.retry_failed(actor, job_id, action.kinds)
     except (Refused, Conflict) as error:
         state = await _state(writer.store, actor, job_id)
         return Result(id=job_id, code=error.code, detail=str(error), state=state)
@@ -192,7 +196,7 @@ async def _state(store: Store, actor: Actor, job_id: str) -> str | None:
 
 
 def workers_of(writer: JobWriter, ticker: Ticker) -> dict[OperationKind, Worker]:
-    """Return the function that does a portion, for each kind of operation."""
+    """Return the function that does a portion, by kind of operation."""
     return {
         OperationKind.JOBS: partial(_jobs_portion, writer),
         OperationKind.BACKFILL: partial(backfill_operation, ticker),
@@ -205,12 +209,12 @@ async def _jobs_portion(
     operation: Operation,
     again: bool,  # noqa: FBT001 - a flag of `Worker`
 ) -> Portion:
-    """Act on the next jobs: of a list in its order, of a filter from the newest to the oldest."""
-    asked = action_in(operation.request)
+    """Act on the next jobs: of a list in its order, of a filter newest first."""
+    action = action_in(operation.request)
     listed = operation.request["ids"]
     if isinstance(listed, list):
         begin = int(operation.cursor or 0)
-        ids = [str(one) for one in listed[begin : begin + _JOBS]]
+        ids = [str(job_id) for job_id in listed[begin : begin + _JOBS]]
         cursor, over = str(begin + len(ids)), begin + len(ids) >= len(listed)
     else:
         # the newest id with a character appended sorts just above it, so that it is included
@@ -218,23 +222,27 @@ async def _jobs_portion(
         query = JobQuery(where=conditions_in(operation.request), before=before)
         ids = await writer.store.jobs.ids(await visible_query(writer.store, actor, query), _JOBS)
         cursor, over = ids[-1] if ids else operation.cursor, len(ids) < _JOBS
-    done = await _retries(writer.store, actor, operation.id) if again and asked.doubles else set()
-    results = await _results(writer, actor, asked, [one for one in ids if one not in done])
+    done = await _retries(writer.store, actor, operation.id) if again and action.doubles else set()
+    results = await _results(
+        writer, actor, action, [job_id for job_id in ids if job_id not in done]
+    )
     failures = tuple(
-        Failure(id=one.id, code=one.code, detail=one.detail) for one in results if one.code
+        Failure(id=result.id, code=result.code, detail=result.detail)
+        for result in results
+        if result.code
     )
     return Portion(done=len(ids), failures=failures, cursor=cursor, over=over)
 
 
 async def _retries(store: Store, actor: Actor, since: str) -> set[str]:
-    """Return the jobs of which a job with an id above *since* is a retry."""
+    """Return the ids of jobs that have a retry with an id above *since*."""
     where = (condition(FilterKey.ORIGIN, [Source.RETRY]),)
-    found, after = set[str](), since
+    job_ids, after = set[str](), since
     while True:
         query = JobQuery(where=where, after=after, oldest_first=True)
         visible = await visible_query(store, actor, query)
         some = [standing.job for standing in await store.jobs.find(visible, _LOOKED_AT)]
-        found.update(job.retry_of for job in some if job.retry_of is not None)
+        job_ids.update(job.retry_of for job in some if job.retry_of is not None)
         if len(some) < _LOOKED_AT:
-            return found
+            return job_ids
         after = some[-1].id

@@ -25,7 +25,7 @@ from crawlyard.services.races import TRIES
 from crawlyard.store.store import Store
 
 LEASE = timedelta(seconds=30)
-"""An operation is taken over if no portion is finished for this long."""
+"""Time without a finished portion after which an operation is taken over."""
 
 LOOK_EVERY = timedelta(seconds=1)
 _RETRY_EVERY = timedelta(seconds=5)  # while the store is unavailable
@@ -49,8 +49,8 @@ Worker: TypeAlias = Callable[[Actor, Operation, bool], Awaitable[Portion]]
 class Operations:
     """Starts, shows, cancels and runs operations.
 
-    Any number of instances of this class may run on one store; an operation is leased to one
-    of them at a time. An operation acts as its owner, with the role they have at that time.
+    Any number of instances of this class may run on one store; each operation is leased to one
+    instance at a time. An operation acts as its owner, with the role they have at that time.
     """
 
     def __init__(self, store: Store, clock: Clock, workers: Mapping[OperationKind, Worker]) -> None:
@@ -68,7 +68,7 @@ class Operations:
             Forbidden: the actor may only view.
         """
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at operations, not start them")
+            raise Forbidden(f"{actor.id} may view operations, but not start them")
         now = self._clock.now()
         operation = Operation(
             id=new_id(),
@@ -87,7 +87,7 @@ class Operations:
         """Return an operation.
 
         Raises:
-            NotFound: there is none of that id, or it belongs to another user.
+            NotFound: no operation has that id, or it belongs to another user.
         """
         operation = await self._store.operations.get(operation_id)
         if not actor.may_see(operation.owner):
@@ -112,7 +112,7 @@ class Operations:
         for _ in range(TRIES):
             old = await self.get(actor, operation_id)
             if not actor.may_change(old.owner):
-                raise Forbidden(f"{actor.id} may look at operation {operation_id}, not cancel it")
+                raise Forbidden(f"{actor.id} may view operation {operation_id}, but not cancel it")
             if old.state is not OperationState.RUNNING:
                 return old
             now = self._clock.now()
@@ -138,35 +138,38 @@ class Operations:
         If another process holds an operation, wait until it has shown progress, or until its
         lease has lapsed and the operation is due. Retries while the store is unavailable.
         """
-        worked, seen = False, dict[str, int]()
+        worked, last_versions = False, dict[str, int]()
         while True:
             try:
                 while await self.work_at_one():
                     worked = True
                 versions = await self._store.operations.under_way()
             except StoreUnavailable as error:
-                _log.warning("the store is away, trying again: %s", error)
+                _log.warning("the store is unavailable, retrying: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
-            if all(seen.setdefault(one, version) != version for one, version in versions.items()):
+            if all(
+                last_versions.setdefault(operation_id, version) != version
+                for operation_id, version in versions.items()
+            ):
                 return worked
             await self._clock.sleep(LOOK_EVERY)
 
     async def run(self) -> None:
-        """Work at operations until cancelled; retry while the store is unavailable."""
+        """Run operations until cancelled; retry while the store is unavailable."""
         while True:
             self._nudged.clear()
             try:
                 while await self.work_at_one():
                     pass
             except StoreUnavailable as error:
-                _log.warning("the store is away, trying again: %s", error)
+                _log.warning("the store is unavailable, retrying: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
             await self._wait()
 
     async def work_at_one(self) -> bool:
-        """Claim an operation that nobody works at and finish it; return whether there was one.
+        """Claim an operation without a lease and finish it; return whether there was one.
 
         If cancelled, finish the portion in progress and then release the operation.
 
@@ -212,7 +215,7 @@ class Operations:
         except CrawlyardError as error:
             after = self._ended(operation, OperationState.FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - any failure must be recorded on the operation
-            _log.exception("operation %s broke", operation.id)
+            _log.exception("operation %s failed", operation.id)
             detail = f"{type(error).__name__}: {error}"[:500]
             after = self._ended(operation, OperationState.FAILED, detail)
         else:

@@ -1,4 +1,4 @@
-"""Operations, as one user looks at them and ends them."""
+"""Operations, for one user to follow and cancel."""
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoints.endpoint import Cursor, Limit, Slice, endpoint, reply, sliced
@@ -10,7 +10,7 @@ READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
 
 class OperationReader(Noun):
-    """Work that goes on after its request is answered.
+    """Lists and cancels operations, which outlast their requests.
 
     An operation that the user may not see raises `NotFound`.
     """
@@ -18,17 +18,19 @@ class OperationReader(Noun):
     @endpoint("GET /operations", READ, "seq")
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[OperationOut]:
         """List operations, newest first."""
-        found = await self._services.operations.list(self._actor, before=cursor, limit=limit + 1)
-        return sliced(found, limit, OperationOut.of, lambda operation: operation.id)
+        operations = await self._services.operations.list(
+            self._actor, before=cursor, limit=limit + 1
+        )
+        return sliced(operations, limit, OperationOut.of, lambda operation: operation.id)
 
     @endpoint("GET /operations/{operation_id}", READ)
     async def get(self, operation_id: str) -> OperationOut:
-        """Return an operation: how far it is, and what could not be done."""
+        """Return an operation with its progress and failures."""
         return OperationOut.of(await self._services.operations.get(self._actor, operation_id))
 
     @endpoint("POST /operations/{operation_id}/cancel", WRITE, status=202)
     async def cancel(self, operation_id: str) -> OperationOut:
-        """End an operation; what it has done stays done, and one that has ended stays as it is."""
+        """Cancel an operation; finished portions stay done, and an ended operation is unchanged."""
         before = await self._services.operations.get(self._actor, operation_id)
         operation = await self._services.operations.cancel(self._actor, operation_id)
         reply().unchanged = before.state is not OperationState.RUNNING

@@ -1,4 +1,4 @@
-"""Changes between runs: compares two jobs, and keeps what each run of a schedule has changed."""
+"""Changes between runs: compares two jobs, and stores the changes of each scheduled run."""
 
 import asyncio
 from collections import OrderedDict
@@ -54,10 +54,10 @@ from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 
 MOST_RANKED = 2_000
-"""Changed pages of one comparison that are sorted by how much of their text differs."""
+"""Maximum number of changed pages that are sorted by the amount of changed text."""
 
 MOST_KEPT = 10_000
-"""Changes of one run of a schedule that are kept; more are only counted."""
+"""Changes stored of one run of a schedule; more are only counted."""
 
 _NOISE = (Body.RESTLESS, Body.RECURRING)
 _BY = "changes"  # the actor of the events
@@ -69,14 +69,14 @@ _CAUGHT_UP = 10  # runs of a schedule, the last ones, that are looked at when on
 T = TypeVar("T")
 
 _Texts: TypeAlias = Mapping[tuple[int, Body], bytes]
-"""Texts of pages, by the id of the page, and their restless places."""
+"""Texts of pages and their volatile lines, by page id."""
 
 Amounts: TypeAlias = Mapping[int, Amount]
-"""How much changed, by the id of the later page."""
+"""Amount of changed text, by the id of the later page."""
 
 
 class Diff(Struct):
-    """Changes between two jobs, and the lines that are none."""
+    """Changes between two jobs, and the pattern of ignored lines."""
 
     comparison: Comparison
     ignored: Ignored | None
@@ -84,7 +84,7 @@ class Diff(Struct):
 
 
 class PageDifference(Struct, frozen=True, kw_only=True):
-    """What changed in one page."""
+    """Differences in the text of one page."""
 
     change: Change
     amount: Amount
@@ -121,40 +121,40 @@ class Changes:
         key = (_stamp(old), run and run.compared_at, _stamp(new), ignore)
         async with self._turn:
             if key not in self._recent:
-                found = await self._compared(old.job, new.job, ignored)
-                self._recent[key] = Diff(found, ignored)
+                comparison = await self._compared(old.job, new.job, ignored)
+                self._recent[key] = Diff(comparison, ignored)
                 if len(self._recent) > _REMEMBERED:
                     self._recent.popitem(last=False)
             self._recent.move_to_end(key)
             return self._recent[key]
 
     async def ranked(self, diff: Diff) -> Sequence[Change]:
-        """Return all changes of *diff*, of those whose text differs the most changed ones first.
+        """Return all changes of *diff*, those with the most changed text first.
 
         Raises:
             Invalid: there are too many of them.
         """
-        found = diff.comparison.found
-        changed = [change for change in found if change.kind is ChangeKind.CHANGED]
+        changes = diff.comparison.found
+        changed = [change for change in changes if change.kind is ChangeKind.CHANGED]
         if len(changed) > MOST_RANKED:
-            told = f"expected url where more than {MOST_RANKED:,} pages changed"
-            raise Invalid("sort", f"{told}; {len(changed):,} did")
+            problem = f"expected url where more than {MOST_RANKED:,} pages changed"
+            raise Invalid("sort", f"{problem}; {len(changed):,} did")
         async with self._turn:
             if diff.ranked is None:
                 amounts = await self.amounts(changed, diff.ignored)
-                share = {one: amounts[one].share for one in amounts}
+                share = {page_id: amounts[page_id].share for page_id in amounts}
                 changed.sort(key=lambda change: -share.get(change.after or 0, -1))
-                diff.ranked = [*changed, *found[len(changed) :]]
+                diff.ranked = [*changed, *changes[len(changed) :]]
             return diff.ranked
 
     async def amounts(self, changes: Sequence[Change], ignored: Ignored | None) -> Amounts:
-        """Return how much of the text changed, of those pages of which both texts are kept."""
-        found = dict[int, Amount]()
+        """Return how much text changed, for pages of which both texts are stored."""
+        amounts = dict[int, Amount]()
         for place in range(0, len(changes), _TEXTS):
             part = changes[place : place + _TEXTS]
             texts = await self._texts(pages_of(part))
-            found |= await self._aside(partial(_amounts, part, texts, ignored))
-        return found
+            amounts |= await self._aside(partial(_amounts, part, texts, ignored))
+        return amounts
 
     async def page(
         self, actor: Actor, earlier: str, later: str, url: str, ignore: str = ""
@@ -179,10 +179,10 @@ class Changes:
         def work() -> PageDifference:
             old, new = _pair(change, texts, ignored) or ([], [])
             quiet = kind is ChangeKind.CHANGED and old == new
-            shown = replace(change, kind=ChangeKind.NOISE) if quiet else change
+            visible_change = replace(change, kind=ChangeKind.NOISE) if quiet else change
             hunks, cut = hunks_of(old, new), max(len(old), len(new)) - MOST_LINES
             return PageDifference(
-                change=shown,
+                change=visible_change,
                 amount=amount(old, new),
                 text=as_text(hunks, cut),
                 hunks=hunks,
@@ -192,36 +192,38 @@ class Changes:
         return await self._aside(work)
 
     async def settle(self, schedule_id: str) -> None:
-        """Compare the runs of a schedule that have ended since, each with the one before it.
+        """Compare each ended run of a schedule that has no comparison yet with its predecessor.
 
-        What a run has changed is kept and told once, whoever else does this at the same time. One
-        that was resumed or retried is compared again, with the same run as before. Where no run was
-        compared before, only the last one is.
+        Safe to call concurrently: a comparison is stored and announced once. A run that was resumed
+        or retried is compared again, with the same base. If no run was compared before, only the
+        newest is.
         """
         query = JobQuery(schedule_id=schedule_id)
-        found = await self._store.jobs.find(query, 2 * _CAUGHT_UP)
-        ended = [standing for standing in found if standing.job.state.ended]
-        done = await self._store.changes.runs([one.job.id for one in ended])
-        behind = next((n for n, one in enumerate(ended) if one.job.id in done), min(1, len(ended)))
+        recent = await self._store.jobs.find(query, 2 * _CAUGHT_UP)
+        ended = [standing for standing in recent if standing.job.state.ended]
+        comparisons = await self._store.changes.runs([run.job.id for run in ended])
+        behind = next(
+            (n for n, run in enumerate(ended) if run.job.id in comparisons), min(1, len(ended))
+        )
         for place in reversed(range(len(ended))):
-            job, before = ended[place].job, done.get(ended[place].job.id)
+            job, before = ended[place].job, comparisons.get(ended[place].job.id)
             is_new = before is None and place < min(_CAUGHT_UP, behind)
             if not is_new and (before is None or before.ended_at == job.ended_at):
                 continue
-            same = [one for one in found if before is not None and one.job.id == before.base_id]
+            same = [run for run in recent if before is not None and run.job.id == before.base_id]
             bases = filter(
-                _is_base, [*same, *(one for one in ended[place + 1 :] if one not in same)]
+                _is_base, [*same, *(run for run in ended[place + 1 :] if run not in same)]
             )
-            await self._settle(job, [one.job for one in bases])
+            await self._settle(job, [run.job for run in bases])
 
     async def runs(
         self, schedule_id: str, limit: int, before: str | None = None
     ) -> list[tuple[Job, RunChanges | None]]:
-        """Return the runs of a schedule before one, the newest first, and what each has changed."""
+        """Return the runs of a schedule before *before*, newest first, and the changes of each."""
         query = JobQuery(schedule_id=schedule_id, before=before)
-        found = await self._store.jobs.find(query, limit)
-        done = await self._store.changes.runs([one.job.id for one in found])
-        return [(one.job, done.get(one.job.id)) for one in found]
+        recent = await self._store.jobs.find(query, limit)
+        comparisons = await self._store.changes.runs([run.job.id for run in recent])
+        return [(run.job, comparisons.get(run.job.id)) for run in recent]
 
     async def _settle(self, job: Job, bases: Sequence[Job]) -> None:
         """Compare a run with the first of *bases*, the runs before it."""
@@ -232,70 +234,79 @@ class Changes:
             await self._store.changes.save(run, (), ())
             return
         base, ignored = bases[0], _ignored(job)
-        found = await self._compared(base, job, ignored, bases)
-        counts = found.tally
-        told = [change for change in found.found if change.kind in TOLD]
-        amounts = await self.amounts(told[:MOST_KEPT], ignored)
-        kept = [_stored(change, amounts.get(change.after or 0), job) for change in told[:MOST_KEPT]]
+        comparison = await self._compared(base, job, ignored, bases)
+        counts = comparison.tally
+        announced_changes = [change for change in comparison.found if change.kind in TOLD]
+        amounts = await self.amounts(announced_changes[:MOST_KEPT], ignored)
+        stored = [
+            _stored(change, amounts.get(change.after or 0), job)
+            for change in announced_changes[:MOST_KEPT]
+        ]
         events = (
             job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts),
-            job.event(EventName.PAGE_CHANGED, now, _BY, base_id=base.id, **announced(told)),
+            job.event(
+                EventName.PAGE_CHANGED, now, _BY, base_id=base.id, **announced(announced_changes)
+            ),
         )
-        whole = found.reference if found.later.ended else found.later
+        whole = comparison.reference if comparison.later.ended else comparison.later
         run = _run(job, base.id, now, counts, None if whole is None else whole.job_id)
-        unproven = dict(islice(found.unproven.items(), MOST_UNPROVEN))
-        reach = found.earlier.last_read.reach
-        await self._store.changes.save(run, kept, events if told else (), unproven, reach)
+        unproven = dict(islice(comparison.unproven.items(), MOST_UNPROVEN))
+        reach = comparison.earlier.last_read.reach
+        await self._store.changes.save(
+            run, stored, events if announced_changes else (), unproven, reach
+        )
 
     async def _compared(
         self, earlier: Job, later: Job, ignored: Ignored | None, bases: Sequence[Job] = ()
     ) -> Comparison:
-        found = await compare(self._store, earlier, later)
+        comparison = await compare(self._store, earlier, later)
         runs = later.spec.noise_after
         if runs is not None and runs <= len(bases):
-            await self._remember(found, bases[:runs])
+            await self._remember(comparison, bases[:runs])
         specs = (earlier.spec, later.spec)
         if ignored or any(spec.confirm_changes or spec.noise_after for spec in specs):
-            await self._quieten(found, ignored)
-        return found
+            await self._quieten(comparison, ignored)
+        return comparison
 
-    async def _remember(self, found: Comparison, bases: Sequence[Job]) -> None:
+    async def _remember(self, comparison: Comparison, bases: Sequence[Job]) -> None:
         """Keep the lines of changed pages that differ in each run since the last of *bases*."""
-        changed = [c for c in found.found if c.kind is ChangeKind.CHANGED and c.after is not None]
+        changed = [
+            c for c in comparison.found if c.kind is ChangeKind.CHANGED and c.after is not None
+        ]
         for first in range(0, len(changed), _TEXTS):
             part = {fingerprint(c.url): c.after or 0 for c in changed[first : first + _TEXTS]}
-            known: dict[int, list[PageFacts]] = {fp: [] for fp in part}
+            pages: dict[int, list[PageFacts]] = {fp: [] for fp in part}
             for base in bases:
                 for page in await self._store.changes.facts_of(base.id, part):
-                    known[page.fp].insert(0, page)
+                    pages[page.fp].insert(0, page)
             versions = {
-                after: [page.id for page in known[fp]]
+                after: [page.id for page in pages[fp]]
                 for fp, after in part.items()
-                if len(known[fp]) == len(bases) and _are_alike(known[fp])
+                if len(pages[fp]) == len(bases) and _are_alike(pages[fp])
             }
             texts = await self._texts(
-                page for one in versions.items() for page in (one[0], *one[1])
+                page for version in versions.items() for page in (version[0], *version[1])
             )
-            kept = await self._aside(partial(_recurring, versions, texts))
-            await self._store.changes.keep_recurring(kept)
+            recurring = await self._aside(partial(_recurring, versions, texts))
+            await self._store.changes.keep_recurring(recurring)
 
-    async def _quieten(self, found: Comparison, ignored: Ignored | None) -> None:
-        """Make noise of the changes in which only ignored or restless lines differ."""
+    async def _quieten(self, comparison: Comparison, ignored: Ignored | None) -> None:
+        """Mark changes as noise if only ignored or volatile lines differ."""
         quiet: list[int] = []
-        changed = [n for n, c in enumerate(found.found) if c.kind is ChangeKind.CHANGED]
+        changed = [n for n, c in enumerate(comparison.found) if c.kind is ChangeKind.CHANGED]
         for place in range(0, len(changed), _CHUNK):
             part = changed[place : place + _CHUNK]
             if ignored is None:
-                ids = list(pages_of(found.found[n] for n in part))
-                known = {page for page, _ in await self._store.pages.bodies(ids, _NOISE)}
-                part = [n for n in part if known.intersection(pages_of([found.found[n]]))]
-            quiet += await self._quiet(found.found, part, ignored)
-        found.amend(quiet)
+                ids = list(pages_of(comparison.found[n] for n in part))
+                noisy_ids = {page for page, _ in await self._store.pages.bodies(ids, _NOISE)}
+                part = [n for n in part if noisy_ids.intersection(pages_of([comparison.found[n]]))]
+            quiet += await self._quiet(comparison.found, part, ignored)
+        comparison.amend(quiet)
 
     async def _quiet(
         self, changes: Sequence[Change], places: Sequence[int], ignored: Ignored | None
     ) -> list[int]:
-        """Return those of *places* at which nothing but such lines differs."""
+        """Return the *places* of changes with only ignored or volatile lines."""
         quiet: list[int] = []
         for first in range(0, len(places), _TEXTS):
             part = places[first : first + _TEXTS]
@@ -310,13 +321,13 @@ class Changes:
     ) -> PageFacts:
         """Return the page of a URL; with *unproven*, also that of a run before the job."""
         job = (await find_job(self._store, actor, job_id)).job
-        found = await self._store.changes.facts_of(job.id, [fp])
+        pages = await self._store.changes.facts_of(job.id, [fp])
         if unproven:
             copies = await self._store.changes.unproven_of(job.id, [fp])
-            found = [copy.page for copy in copies] or found
-        if not found:
+            pages = [copy.page for copy in copies] or pages
+        if not pages:
             raise NotFound(f"job {job.id} has no page of {url}")
-        return found[0]
+        return pages[0]
 
     async def _texts(self, pages: Iterable[int]) -> _Texts:
         return await self._store.pages.bodies(list(pages), [Body.TEXT, *_NOISE])
@@ -327,13 +338,13 @@ class Changes:
 
 
 def _ignored(later: Job, pattern: str = "") -> Ignored | None:
-    """Return what tells the lines that the later job ignores, or that match *pattern*."""
+    """Return the pattern of lines that the later job ignores, or that match *pattern*."""
     patterns = [*later.spec.ignore_text, pattern] if pattern else later.spec.ignore_text
     return line_pattern("ignore_text", patterns)
 
 
 def _stamp(standing: Standing) -> tuple[object, ...]:
-    """Return what changes with the pages of a job."""
+    """Return a key that changes whenever the pages of a job change."""
     return standing.job.id, standing.job.version, standing.shard.usage.done
 
 
@@ -351,9 +362,9 @@ def _pair(
     if before is None or after is None:
         return None
     lines = lines_of(after)
-    one, other = (texts.get((page, Body.RESTLESS), b"[]") for page in (old, new))
+    old_noise, new_noise = (texts.get((page, Body.RESTLESS), b"[]") for page in (old, new))
     recurring = texts.get((new, Body.RECURRING), b"[]")
-    calm = calmed(lines_of(before), lines, places_of(one), places_of(other, recurring))
+    calm = calmed(lines_of(before), lines, places_of(old_noise), places_of(new_noise, recurring))
     return counting(calm, ignored), counting(lines, ignored)
 
 
@@ -365,13 +376,13 @@ def _are_alike(pages: Sequence[PageFacts]) -> bool:
 
 def _recurring(versions: Mapping[int, Sequence[int]], texts: _Texts) -> Mapping[int, bytes]:
     """Return the lines of pages that differ from each of their earlier versions to the next."""
-    found: dict[int, bytes] = {}
+    recurring: dict[int, bytes] = {}
     for after, before in versions.items():
-        kept = [texts.get((page, Body.TEXT)) for page in (*before, after)]
-        lines = [lines_of(text) for text in kept if text is not None]
-        if len(lines) == len(kept) and (places := encoded(ever_restless(lines))):
-            found[after] = places
-    return found
+        bodies = [texts.get((page, Body.TEXT)) for page in (*before, after)]
+        lines = [lines_of(text) for text in bodies if text is not None]
+        if len(lines) == len(bodies) and (places := encoded(ever_restless(lines))):
+            recurring[after] = places
+    return recurring
 
 
 def _amounts(changes: Sequence[Change], texts: _Texts, ignored: Ignored | None) -> Amounts:

@@ -1,4 +1,4 @@
-"""Link check of a job: reads its redirects, pages, links and ids, and says what is wrong."""
+"""Link check of a job, from its stored redirects, pages, links and ids."""
 
 import asyncio
 from collections import OrderedDict
@@ -33,7 +33,7 @@ _NOT_PAGES = (TargetState.WAITING, TargetState.REDIRECTED, TargetState.SKIPPED)
 
 
 class _Report(Struct, frozen=True):
-    """What was found, of which state of the job, and until when that will do."""
+    """A cached report, the state of the job it describes, and its expiry."""
 
     told: CheckOut
     of: tuple[int, int]
@@ -41,7 +41,7 @@ class _Report(Struct, frozen=True):
 
 
 class Checking:
-    """Checks the links of jobs, also of running ones."""
+    """Checks the links of jobs, including running ones."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -50,40 +50,40 @@ class Checking:
         self._recent: OrderedDict[str, _Report] = OrderedDict()
 
     async def report(self, actor: Actor, job_id: str) -> CheckOut:
-        """Return what `job` does, with the first links of each finding; it is read part by part.
+        """Return the report of `job` with the first links of each finding, for reading in portions.
 
-        While the job runs it may be a minute old.
+        For a running job, it may be a minute old.
         """
         standing = await find_job(self._store, actor, job_id)
         job, of = standing.job, (standing.job.version, standing.shard.usage.done)
         async with self._turn:
-            kept, now = self._recent.get(job.id), self._clock.monotonic()
-            if kept is None or (kept.of != of and now >= kept.until):
-                check, found = await self._checked(job)
-                told = CheckOut.of(job, None, check, found)
-                kept = _Report(told.shortened(), of, self._clock.monotonic() + _FRESH_S)
-                self._recent[job.id] = kept
+            report, now = self._recent.get(job.id), self._clock.monotonic()
+            if report is None or (report.of != of and now >= report.until):
+                check, findings = await self._checked(job)
+                answer = CheckOut.of(job, None, check, findings)
+                report = _Report(answer.shortened(), of, self._clock.monotonic() + _FRESH_S)
+                self._recent[job.id] = report
                 if len(self._recent) > _REMEMBERED:
                     self._recent.popitem(last=False)
             self._recent.move_to_end(job.id)
-            return kept.told
+            return report.told
 
     async def job(self, actor: Actor, job_id: str, since: str | None = None) -> CheckOut:
-        """Return what was checked in a job, and what is wrong.
+        """Return the checks done on a job, and their findings.
 
-        With *since*, findings are marked as new if the check of that job has them not.
+        With *since*, findings that the check of that job does not have are marked as new.
 
         Raises:
             NotFound: there is no such job, or it belongs to another user.
             Invalid: a job has more than `MOST_PAGES`.
         """
         job = (await find_job(self._store, actor, job_id)).job
-        check, found = await self._checked(job)
+        check, findings = await self._checked(job)
         if since is not None:
             earlier = (await find_job(self._store, actor, since)).job
             _, before = await self._checked(earlier)
-            found = compared(found, before)
-        return CheckOut.of(job, since, check, found)
+            findings = compared(findings, before)
+        return CheckOut.of(job, since, check, findings)
 
     async def _checked(self, job: Job) -> tuple[LinkCheck, list[Finding]]:
         job_id, check = job.id, LinkCheck(nofollow=job.spec.follow_nofollow)
@@ -92,14 +92,14 @@ class Checking:
         async with aclosing(page_records(self._store, job_id, PageQuery(), ())) as pages:
             async for stored, _ in pages:
                 if len(check.pages) >= MOST_PAGES:
-                    said = f"expected a job of at most {MOST_PAGES:,} pages, {job_id} has more"
-                    raise Invalid("job_id", said)
+                    problem = f"expected a job of at most {MOST_PAGES:,} pages, {job_id} has more"
+                    raise Invalid("job_id", problem)
                 check.add_page(stored.page)
         after = 0
-        while known := await self._store.frontier.upcoming(job_id, after, _CHUNK, states):
-            for one in known:
-                check.add_known(one)
-            after = known[-1].key
+        while urls := await self._store.frontier.upcoming(job_id, after, _CHUNK, states):
+            for url in urls:
+                check.add_known(url)
+            after = urls[-1].key
         async with aclosing(page_records(self._store, job_id, PageQuery(), [Body.LINKS])) as pages:
             async for stored, bodies in pages:
                 if bodies:
@@ -108,7 +108,7 @@ class Checking:
         return check, check.findings(await self._missing(job_id, check))
 
     async def _missing(self, job_id: str, check: LinkCheck) -> dict[str, AbstractSet[str]]:
-        """Return the fragments that pages have not; a page whose ids are not kept has all."""
+        """Return the fragments missing from pages; a page without stored ids has none missing."""
         missing: dict[str, AbstractSet[str]] = {}
         if not check.wanted:
             return missing

@@ -1,4 +1,4 @@
-"""Comparison of two runs: reads what both have of each URL, part by part."""
+"""Comparison of two runs, reading their pages in portions."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
@@ -24,13 +24,13 @@ _CHUNK = 500  # pages of each run at once
 _HOPS = 5  # redirects that are followed
 
 _ABSENT = frozenset({TargetState.DONE, TargetState.REDIRECTED})
-"""States of URLs that have no page any more, if a run before had one or knew where they led."""
+"""States of URLs without a page, if an earlier run had one or knew their redirect."""
 
 
 async def compare(store: Store, earlier: Job, later: Job) -> Comparison:
     """Return what changed from one job to another.
 
-    What runs before the earlier job had, and it left unproven, is compared as if it had it.
+    Pages of runs before the earlier job, which it left unproven, count as pages of that job.
     """
     comparison = Comparison(
         await _run_of(store, earlier),
@@ -143,7 +143,7 @@ class _Reader(Struct):
         return Carried(self._last_reads[key], copy.is_broken)
 
     async def hidden(self) -> Mapping[int, str]:
-        """Return which missing pages the unread ones led to, with the label of the unread one."""
+        """Return the missing pages that unread pages link to, with the label of that page."""
         if self.comparison.later.ended:  # none is proven to be gone anyway
             return {}
         missing = {fp: page.id for fp, page in self.comparison.missing.items()}
@@ -202,7 +202,7 @@ def _up_to(last: int | None, pages: Sequence[PageFacts]) -> dict[int, PageFacts]
 
 
 def _ways(urls: Mapping[int, Known]) -> Iterator[tuple[int, int]]:
-    """Yield the fps of URLs that redirect, and of where each leads."""
+    """Yield the fps of URLs that redirect, and of their targets."""
     for fp, url in urls.items():
         if url.leads_to is not None:
             yield fp, fingerprint(url.leads_to)

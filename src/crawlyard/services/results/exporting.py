@@ -1,4 +1,4 @@
-"""The pages of a job as one file of any format, as they come."""
+"""Export of a job's pages as one file of any format, streamed."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -38,49 +38,49 @@ _MARKDOWN = (TextMode.MARKDOWN, TextMode.PAGE_MARKDOWN)
 def stream(
     store: Store,
     job: Job,
-    asked: PageQuery,
+    query: PageQuery,
     form: Format,
     *,
     chunks: int | None = None,
     links: bool = False,
     gzip: bool = False,
 ) -> AsyncIterator[bytes]:
-    """Return the pages of *job* that are *asked* for, or their links or chunks, as one file.
+    """Return the pages of *job* that match *query*, or their links or chunks, as one file.
 
     Raises:
         Invalid: it cannot be written; nothing was read.
     """
     if links and chunks is not None:
-        raise Invalid("chunks", "expected it or links, not both")
+        raise Invalid("chunks", "expected chunks or links, not both")
     if gzip and not form.is_text:
-        raise Invalid("gzip", f"expected it with jsonl or csv: {form} is compressed already")
+        raise Invalid("gzip", f"expected format jsonl or csv: {form} is compressed already")
     if chunks is not None:
-        made = in_chunks(store, job, asked, form, chunks)
+        output = in_chunks(store, job, query, form, chunks)
     elif links:
-        made = exported_links(store, job, asked, form)
+        output = exported_links(store, job, query, form)
     else:
-        made = exported(store, job, asked, form)
-    return base.gzip_chunks(made) if gzip else made
+        output = exported(store, job, query, form)
+    return base.gzip_chunks(output) if gzip else output
 
 
-def exported_links(store: Store, job: Job, asked: PageQuery, form: Format) -> AsyncIterator[bytes]:
-    """Return the links of the pages of *job* that are *asked* for, in pieces that end anywhere.
+def exported_links(store: Store, job: Job, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
+    """Return the links of the pages of *job* that match *query*, in pieces that end anywhere.
 
     Raises:
         Invalid: it cannot be written; nothing was read.
     """
     tables.check_links(form)
-    return tables.link_chunks(_links(store, job.id, asked), form)
+    return tables.link_chunks(_links(store, job.id, query), form)
 
 
-async def _links(store: Store, job_id: str, asked: PageQuery) -> AsyncGenerator[Record]:
-    async with aclosing(link_records(store, job_id, asked)) as found:
-        async for _, link in found:
+async def _links(store: Store, job_id: str, query: PageQuery) -> AsyncGenerator[Record]:
+    async with aclosing(link_records(store, job_id, query)) as links:
+        async for _, link in links:
             yield as_dict(link)
 
 
-def exported(store: Store, job: Job, asked: PageQuery, form: Format) -> AsyncIterator[bytes]:
-    """Return the pages of *job* that are *asked* for, in pieces that end anywhere.
+def exported(store: Store, job: Job, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
+    """Return the pages of *job* that match *query*, in pieces that end anywhere.
 
     Raises:
         Invalid: it cannot be written; nothing was read.
@@ -92,18 +92,18 @@ def exported(store: Store, job: Job, asked: PageQuery, form: Format) -> AsyncIte
     if form is Format.WARC:
         name = file_name(spec.name, job.id, form)
         writer = warc.Warc(spec.name or job.id, name, robots=not spec.ignore_robots)
-        return warc.chunks(_captures(store, job.id, asked), writer)
+        return warc.chunks(_captures(store, job.id, query), writer)
     if form is Format.MARKDOWN:
-        return markdown.chunks(_documents(store, job.id, asked))
-    return plan.chunks(records(store, job.id, asked, plan))
+        return markdown.chunks(_documents(store, job.id, query))
+    return plan.chunks(records(store, job.id, query, plan))
 
 
 def in_chunks(
-    store: Store, job: Job, asked: PageQuery, form: Format, most: int
+    store: Store, job: Job, query: PageQuery, form: Format, most: int
 ) -> AsyncIterator[bytes]:
     """Return the text of pages in chunks of at most *most* words, as JSON Lines or CSV.
 
-    Pages with an error are left out, unless they are *asked* for.
+    Pages with an error are left out, unless *query* selects them.
 
     Raises:
         Invalid: the job keeps no text, or the format is none of the two; nothing was read.
@@ -111,9 +111,9 @@ def in_chunks(
     if job.spec.text is TextMode.NONE:
         raise Invalid("chunks", "expected a job that keeps text (--text)")
     writer = tables.chunk_writer(form)
-    if asked.failed is None:
-        asked = replace(asked, failed=False)
-    return base.chunks(chunk_records(store, job, asked, most), writer)
+    if query.failed is None:
+        query = replace(query, failed=False)
+    return base.chunks(chunk_records(store, job, query, most), writer)
 
 
 def _is_markdown(page: Page, mode: TextMode) -> bool:
@@ -124,11 +124,11 @@ def _is_markdown(page: Page, mode: TextMode) -> bool:
 
 
 async def chunk_records(
-    store: Store, job: Job, asked: PageQuery, most: int
+    store: Store, job: Job, query: PageQuery, most: int
 ) -> AsyncGenerator[Record]:
-    """Yield the chunks of the pages that are *asked* for, with the fields of `export.tables`."""
-    async with aclosing(page_records(store, job.id, asked, [Body.TEXT])) as found:
-        async for stored, bodies in found:
+    """Yield the chunks of the pages that match *query*, with the fields of `export.tables`."""
+    async with aclosing(page_records(store, job.id, query, [Body.TEXT])) as pages:
+        async for stored, bodies in pages:
             page = stored.page
             text = bodies.get(Body.TEXT, b"").decode(errors="replace")
             is_markdown = _is_markdown(page, job.spec.text)
@@ -142,20 +142,20 @@ async def chunk_records(
 
 
 async def records(
-    store: Store, job_id: str, asked: PageQuery, plan: Plan
+    store: Store, job_id: str, query: PageQuery, plan: Plan
 ) -> AsyncGenerator[Record]:
-    """Yield the pages of a job that are *asked* for, as *plan* writes them."""
-    async with aclosing(page_records(store, job_id, asked, plan.bodies)) as found:
-        async for stored, bodies in found:
-            kept = readable(bodies) if bodies else {}
-            yield record_of(stored.page, kept, plan.left_out)
+    """Yield the pages of a job that match *query*, as *plan* writes them."""
+    async with aclosing(page_records(store, job_id, query, plan.bodies)) as pages:
+        async for stored, bodies in pages:
+            contents = readable(bodies) if bodies else {}
+            yield record_of(stored.page, contents, plan.left_out)
 
 
 async def _documents(
-    store: Store, job_id: str, asked: PageQuery
+    store: Store, job_id: str, query: PageQuery
 ) -> AsyncGenerator[markdown.Document]:
-    async with aclosing(page_records(store, job_id, asked, [Body.TEXT])) as found:
-        async for stored, bodies in found:
+    async with aclosing(page_records(store, job_id, query, [Body.TEXT])) as pages:
+        async for stored, bodies in pages:
             page = stored.page
             if text := bodies.get(Body.TEXT):
                 yield markdown.Document(
@@ -163,10 +163,10 @@ async def _documents(
                 )
 
 
-async def _captures(store: Store, job_id: str, asked: PageQuery) -> "AsyncGenerator[warc.Capture]":
+async def _captures(store: Store, job_id: str, query: PageQuery) -> "AsyncGenerator[warc.Capture]":
     kinds = [Body.HTML, Body.HEADERS]
-    async with aclosing(page_records(store, job_id, asked, kinds)) as found:
-        async for stored, bodies in found:
+    async with aclosing(page_records(store, job_id, query, kinds)) as pages:
+        async for stored, bodies in pages:
             page = stored.page
             if Body.HTML not in bodies or page.status is None:
                 continue
@@ -187,7 +187,7 @@ async def _captures(store: Store, job_id: str, asked: PageQuery) -> "AsyncGenera
 
 
 async def in_one(data: bytes) -> AsyncIterator[bytes]:
-    """Yield *data*, as a file that comes in one piece."""
+    """Yield *data*, the whole file."""
     yield data
 
 
@@ -197,20 +197,20 @@ def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
     HTML is decoded as its headers declare, if they are among *bodies*, or as it declares itself;
     that of a rendered page is what its scripts made of it. A screenshot is no JSON value.
     """
-    told: dict[str, object] = {}
+    fields: dict[str, object] = {}
     if Body.TEXT in bodies:
-        told["text"] = bodies[Body.TEXT].decode(errors="replace")
+        fields["text"] = bodies[Body.TEXT].decode(errors="replace")
     if Body.LINKS in bodies:
-        found = [FoundLink.of("", link) for link in links_of(bodies[Body.LINKS])]
-        told["links"] = [as_dict(link, without={"source"}) for link in found]
+        links = [FoundLink.of("", link) for link in links_of(bodies[Body.LINKS])]
+        fields["links"] = [as_dict(link, without={"source"}) for link in links]
     if Body.ANCHORS in bodies:
-        told["anchors"] = json.loads(bodies[Body.ANCHORS])
+        fields["anchors"] = json.loads(bodies[Body.ANCHORS])
     if Body.HEADERS in bodies:
-        told["headers"] = json.loads(bodies[Body.HEADERS])
+        fields["headers"] = json.loads(bodies[Body.HEADERS])
     if Body.RENDERED in bodies:
-        told["html"] = bodies[Body.RENDERED].decode(errors="replace")
+        fields["html"] = bodies[Body.RENDERED].decode(errors="replace")
     elif Body.HTML in bodies:
         headers: Sequence[tuple[str, str]] = json.loads(bodies.get(Body.HEADERS, b"[]"))
         types = (value for name, value in headers if name.lower() == "content-type")
-        told["html"] = decoded(bodies[Body.HTML], charset_of(next(types, "")))
-    return told
+        fields["html"] = decoded(bodies[Body.HTML], charset_of(next(types, "")))
+    return fields

@@ -1,4 +1,4 @@
-"""Records of a job as its results show them: pages with their bodies, links, and ways to URLs."""
+"""Records of a job's results: pages with their bodies, links, and paths to URLs."""
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
@@ -26,13 +26,13 @@ MOST_STEPS = 20
 
 _CHUNK = 500
 _REFERRERS = 5
-"""Pages that are named for a URL that failed."""
+"""Referring pages listed for a failed URL."""
 
 
 async def page_records(
     store: Store, job_id: str, query: PageQuery, kinds: Collection[Body] = ()
 ) -> AsyncGenerator[tuple[StoredPage, Mapping[Body, bytes]]]:
-    """Yield the pages of a job as they came, each with its stored bodies of these *kinds*."""
+    """Yield the pages of a job in fetch order, each with its stored bodies of *kinds*."""
     while records := await some_records(store, job_id, query, _CHUNK, kinds):
         for record in records:
             yield record
@@ -87,24 +87,24 @@ async def link_records(
 async def link_targets(
     store: Store, job_id: str, urls: Collection[str]
 ) -> Mapping[str, LinkTarget]:
-    """Return what a job knows of URLs that links lead to."""
+    """Return the outcomes in a job of URLs that links lead to."""
     fps = {url: fingerprint(url) for url in urls}
-    known = await store.changes.known_urls(job_id, fps.values())
+    known_urls = await store.changes.known_urls(job_id, fps.values())
     stored = await store.pages.of_targets(job_id, fps.values())
-    return {url: _target(known.get(fp), stored.get(fp)) for url, fp in fps.items()}
+    return {url: _target(known_urls.get(fp), stored.get(fp)) for url, fp in fps.items()}
 
 
 async def with_referrers(
     store: Store, job_id: str, groups: Sequence[ErrorGroup]
 ) -> list[ErrorGroup]:
-    """Return *groups* with the first five pages that link to each of their samples."""
-    wanted = {fingerprint(url): url for group in groups for url in group.samples}
-    referrers: dict[str, list[str]] = {url: [] for url in wanted.values()}
-    missing, after = set(wanted), 0
+    """Return *groups* with the first five pages that link to each sample."""
+    urls = {fingerprint(url): url for group in groups for url in group.samples}
+    referrers: dict[str, list[str]] = {url: [] for url in urls.values()}
+    missing, after = set(urls), 0
     while missing and (chunk := await store.pages.targets(job_id, after, _CHUNK)):
         for after, source, fps in chunk:  # noqa: B007 - the last key is where the next begins
             for fp in missing.intersection(fps):
-                pages = referrers[wanted[fp]]
+                pages = referrers[urls[fp]]
                 pages.append(source)
                 if len(pages) == _REFERRERS:
                     missing.discard(fp)
@@ -115,26 +115,26 @@ async def with_referrers(
 
 
 async def path_to(store: Store, job_id: str, url: str) -> list[Step]:
-    """Return how a URL was reached, from the start URL on; empty: it was not.
+    """Return the path by which a URL was reached, from the start URL; empty if it was not.
 
     Of a path of more than `MOST_STEPS`, the last ones.
     """
     path: list[KnownURL] = []
     next_url: str | None = url
     while next_url is not None and len(path) < MOST_STEPS:
-        known = await store.frontier.find(job_id, fingerprint(next_url))
-        if known is None or known in path:
+        known_url = await store.frontier.find(job_id, fingerprint(next_url))
+        if known_url is None or known_url in path:
             break
-        path.insert(0, known)
-        next_url = known.parent
-    stored = await store.pages.of_targets(job_id, [fingerprint(known.url) for known in path])
-    pages = [stored.get(fingerprint(known.url)) for known in path]
+        path.insert(0, known_url)
+        next_url = known_url.parent
+    stored = await store.pages.of_targets(job_id, [fingerprint(url.url) for url in path])
+    pages = [stored.get(fingerprint(url.url)) for url in path]
     ids = [None if page is None else page[0].id for page in pages]
     stored_ids = [page_id for page_id in ids if page_id is not None]
     bodies = await store.pages.bodies(stored_ids, [Body.LINKS]) if stored_ids else {}
     steps = [
-        Step(url=known.url, via=known.via.value, depth=known.depth, page_id=page_id, text="")
-        for known, page_id in zip(path, ids, strict=True)
+        Step(url=url.url, via=url.via.value, depth=url.depth, page_id=page_id, text="")
+        for url, page_id in zip(path, ids, strict=True)
     ]
     for place in range(1, len(steps)):
         data = bodies.get((ids[place - 1] or 0, Body.LINKS), b"[]")
@@ -145,7 +145,7 @@ async def path_to(store: Store, job_id: str, url: str) -> list[Step]:
 
 
 async def folders(store: Store, job_id: str, under: str) -> SiteMap:
-    """Return the folders right below a place; without one the hosts, or the only one's."""
+    """Return the folders directly below a place, by default the hosts or those of the only host."""
     hosts = await store.site_map.folders(job_id, under, MOST_FOLDERS)
     if under or len(hosts.folders) != 1:
         return hosts
@@ -162,8 +162,8 @@ _OUTCOMES = {
 }
 
 
-def _target(known: Known | None, stored: tuple[StoredPage, int] | None) -> LinkTarget:
-    outcome = UrlOutcomeKind.NEVER_FOUND if known is None else _OUTCOMES[known.state]
+def _target(url: Known | None, stored: tuple[StoredPage, int] | None) -> LinkTarget:
+    outcome = UrlOutcomeKind.NEVER_FOUND if url is None else _OUTCOMES[url.state]
     if stored is None:
         return LinkTarget(outcome=outcome.value)
     page = stored[0]

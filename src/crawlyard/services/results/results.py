@@ -1,4 +1,4 @@
-"""Results of a job, as one user reads them: pages, links, errors, and changes between runs."""
+"""Results of a job for one user: pages, links, errors, and changes between runs."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import aclosing
@@ -59,7 +59,7 @@ IgnoredText = Annotated[
 
 
 class Results(Noun):
-    """Reads what a job has brought, also while it runs.
+    """Reads the results of a job, also while it runs.
 
     A job that the user may not see raises `NotFound`.
     """
@@ -74,7 +74,7 @@ class Results(Noun):
         cursor: Cursor = None,
         **terms: Unpack[SearchTerms],
     ) -> Slice[StoredPageOut]:
-        """List the pages of a job in the order they came; also while it runs."""
+        """List the pages of a job in the order they were fetched; also while it runs."""
         kinds = _included(include)
         return await self._list(job_id, search_query(terms), limit, cursor, kinds)
 
@@ -82,8 +82,8 @@ class Results(Noun):
     async def page(self, job_id: str, page_id: PageId) -> StoredPageOut:
         """Return a page with its response headers, or one part of it.
 
-        HTML comes as it is kept, for a frame with `sandbox` in a page of this server whose own
-        policy says `frame-src 'self'`: then a link that is followed in it leads nowhere.
+        HTML is returned as stored, for a frame with `sandbox` in a page of this server whose own
+        policy has `frame-src 'self'`: links followed in it then lead nowhere.
         """
         stored, bodies = await self._page(job_id, page_id, Body.HEADERS)
         return StoredPageOut.stored(job_id, stored, **exporting.readable(bodies))
@@ -102,27 +102,25 @@ class Results(Noun):
             ),
         ],
     ) -> str:
-        """Return what is kept of a page: its text, html, headers or links.
+        """Return a stored part of a page: its text, html, headers or links.
 
-        Of a page whose scripts were run, `html` is what was sent, `rendered` what came of it.
+        For a rendered page, `html` is the response, `rendered` the result of its scripts.
         """
         _, bodies = await self._page(job_id, page_id, part, Body.HEADERS)
         values = exporting.readable(bodies)
         name = "html" if part is Body.RENDERED else part.value
         if name not in values:
-            raise NotFound(
-                f"nothing is kept of page {page_id} as {part}: the spec of its job says so"
-            )
+            raise NotFound(f"page {page_id} has no stored {part}; its job does not keep it")
         value = values[name]
         return value if isinstance(value, str) else dumps(value, indent=2)
 
     @endpoint("GET /jobs/{job_id}/pages/{page_id}/screenshot", RESULTS, noun="results")
     async def screenshot(self, job_id: str, page_id: PageId) -> AsyncIterator[bytes]:
-        """Return the picture of a rendered page, PNG or WebP as its job asked."""
+        """Return the screenshot of a rendered page, PNG or WebP as set in its job."""
         _, bodies = await self._page(job_id, page_id, Body.SCREENSHOT)
         if Body.SCREENSHOT not in bodies:
             raise NotFound(
-                f"no picture is kept of page {page_id}: only Chromium draws, if asked to"
+                f"page {page_id} has no screenshot: only Chromium takes them, if enabled"
             )
         return exporting.in_one(bodies[Body.SCREENSHOT])
 
@@ -130,7 +128,7 @@ class Results(Noun):
     async def neighbours(
         self, job_id: str, page_id: PageId, **terms: Unpack[SearchTerms]
     ) -> NeighboursOut:
-        """Return the ids of the pages before and after one, in the list of pages with a filter."""
+        """Return the ids of the pages before and after a page in the filtered list of pages."""
         job = await self._job(job_id)
         query = search_query(terms)
         pages = await self._services.store.pages.neighbours(job.id, page_id, query)
@@ -146,15 +144,15 @@ class Results(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[LinkOut]:
-        """List the links of a job's pages, in the order they came; also while it runs."""
+        """List the links of a job's pages, in the order they were fetched; also while it runs."""
         target = None if to is None else canonical_of("to", to)
         query, store = link_query(from_), self._services.store
         job = await self._job(job_id)
         links = []
         async with aclosing(
             records.link_records(store, job.id, query, to=target, after=int(cursor or 0))
-        ) as found:
-            async for link in found:
+        ) as rows:
+            async for link in rows:
                 links.append(link)
                 if len(links) > limit:
                     break
@@ -178,7 +176,7 @@ class Results(Noun):
             bool, Meta(description="Tell the statuses of one kind apart, such as 403 and 404.")
         ] = False,
     ) -> ErrorsOut:
-        """Return the failed URLs of a job by kinds; what robots.txt forbids is told apart."""
+        """Return the failed URLs of a job by kind; those that robots.txt forbids are separate."""
         job, store = await self._job(job_id), self._services.store
         groups = await store.pages.errors(job.id, by_status=by_status)
         if referrers:
@@ -191,7 +189,7 @@ class Results(Noun):
     async def failed(
         self, job_id: str, kind: str, *, limit: Limit = 50, cursor: Cursor = None
     ) -> Slice[StoredPageOut]:
-        """List the pages that failed in one way."""
+        """List the pages that failed with one kind of error."""
         query = PageQuery(kinds=frozenset({kind_of("kind", kind, ErrorKind)}))
         return await self._list(job_id, query, limit, cursor)
 
@@ -204,7 +202,7 @@ class Results(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[SkippedOut]:
-        """List the URLs that a rule kept out, in the order they were found."""
+        """List the URLs that a rule excluded, in the order they were discovered."""
         kinds = [kind_of("rule", word, RuleKind) for word in words_of(rule)]
         job = await self._job(job_id)
         urls = await self._services.store.pages.skipped(job.id, int(cursor or 0), limit + 1, kinds)
@@ -212,7 +210,7 @@ class Results(Noun):
 
     @endpoint("GET /jobs/{job_id}/skipped/rules", RESULTS, noun="results")
     async def skipped_rules(self, job_id: str) -> Slice[SkippedGroupOut]:
-        """Count the URLs that rules kept out, by kinds of rules, the most frequent first."""
+        """Count the URLs that rules excluded, by kind of rule, the most frequent first."""
         job = await self._job(job_id)
         groups = await self._services.store.pages.skipped_by(job.id)
         return Slice(items=[SkippedGroupOut.filled(group) for group in groups])
@@ -221,12 +219,12 @@ class Results(Noun):
     async def frontier(
         self, job_id: str, *, limit: Limit = 50, cursor: Cursor = None
     ) -> Slice[WaitingOut]:
-        """List the URLs that wait to be fetched, in the order they were found."""
+        """List the URLs that wait to be fetched, in the order they were discovered."""
         job = await self._job(job_id)
         urls = await self._services.store.frontier.upcoming(
             job.id, int(cursor or 0), limit + 1, [TargetState.WAITING]
         )
-        return sliced(urls, limit, WaitingOut.filled, lambda known: known.key)
+        return sliced(urls, limit, WaitingOut.filled, lambda url: url.key)
 
     @endpoint("GET /jobs/{job_id}/export", RESULTS, "file", noun="results")
     async def export(
@@ -252,8 +250,8 @@ class Results(Noun):
     ) -> AsyncIterator[bytes]:
         """Stream the pages of a job as a file, also while it runs.
 
-        The filters are those of the list of pages. WARC has what was kept of HTML, Markdown is a
-        ZIP with the text of each page as a file.
+        The filters are those of the list of pages. WARC has the stored HTML; Markdown is a ZIP with
+        the text of each page as a file.
         """
         return exporting.stream(
             self._services.store,
@@ -280,12 +278,12 @@ class Results(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> DiffOut:
-        """List what changed from a job to another, later one, and count all that did.
+        """List and count the changes from a job to a later one.
 
-        Pages are compared by their text. One is `gone` only if that is proven: it answers 404 or
-        410, or the later job came to its end and no page of it links there any more. It is
-        `broken` if it answers with another error. What is not known for sure is `unknown`;
-        `detail` says why.
+        Pages are compared by their text. A page is `gone` only if that is proven: it answers 404 or
+        410, or the later job was completed and none of its pages links to it any more. It is
+        `broken` if it answers with another error. If neither is certain, it is `unknown`, and
+        `detail` has the reason.
         """
         kinds = frozenset(kind_of("only", word, LISTED) for word in words_of(only))
         changes = self._services.changes
@@ -294,11 +292,11 @@ class Results(Noun):
         ranked = await changes.ranked(diff) if sort == "-share" else comparison.found
         listed = [change for change in ranked if not kinds or change.kind in kinds]
         first = int(cursor or 0)
-        shown = listed[first : first + limit]
-        amounts = await changes.amounts(shown, diff.ignored)
+        portion = listed[first : first + limit]
+        amounts = await changes.amounts(portion, diff.ignored)
         more = len(listed) > first + limit
         return DiffOut(
-            items=[ChangeOut.of(change, amounts.get(change.after or 0)) for change in shown],
+            items=[ChangeOut.of(change, amounts.get(change.after or 0)) for change in portion],
             next_cursor=str(first + limit) if more else None,
             has_more=more,
             earlier=job_id,
@@ -310,7 +308,7 @@ class Results(Noun):
     async def page_diff(
         self, job_id: str, other: str, url: AskedURL, *, ignore_text: IgnoredText = ""
     ) -> PageDiffOut:
-        """Return what changed in the text of a page from a job to another, later one."""
+        """Return the differences in the text of a page from a job to a later one."""
         diff = await self._services.changes.page(self._actor, job_id, other, url, ignore_text)
         return PageDiffOut.of(
             diff.change, diff.amount, text=diff.text, hunks=diff.hunks, lines=diff.lines

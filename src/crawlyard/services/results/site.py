@@ -1,4 +1,4 @@
-"""The site that a job has crawled: its folders, paths to its pages, findings about its links."""
+"""Crawled site of a job: its folders, paths to its pages, findings about its links."""
 
 from typing import Annotated
 
@@ -25,16 +25,16 @@ RESULTS = Permit.RESULTS_READ
 
 
 class CrawledSite(Noun):
-    """Reads what a job knows of the site that it crawls, also while it runs.
+    """Reads the structure of the site that a job crawls, also while it runs.
 
     A job that the user may not see raises `NotFound`.
     """
 
     @endpoint("GET /jobs/{job_id}/map", RESULTS, noun="site", group="results", name="site_map")
     async def map(self, job_id: str, *, under: Under = "") -> SiteMapOut:
-        """Count the URLs of a job by folder, and by what happened to them; the largest in front.
+        """Count the URLs of a job by folder and outcome, the largest folders first.
 
-        Without `under`, by host; if there is one host alone, by its folders. At most 60 are listed.
+        Without `under`, by host; if there is only one host, by its folders. At most 60 are listed.
         """
         job = (await lookup.find_job(self._services.store, self._actor, job_id)).job
         return SiteMapOut.filled(
@@ -43,7 +43,7 @@ class CrawledSite(Noun):
 
     @endpoint("GET /jobs/{job_id}/path", RESULTS, noun="site", group="results")
     async def path(self, job_id: str, url: AskedURL) -> Slice[PathStepOut]:
-        """List the pages that led to a URL, from the start URL to itself; none: it was not found.
+        """List the pages that led to a URL, from the start URL; empty if it was not discovered.
 
         Of a longer path, the last 20.
         """
@@ -54,7 +54,7 @@ class CrawledSite(Noun):
 
     @endpoint("GET /jobs/{job_id}/why", Permit.JOBS_READ, noun="site", group="jobs")
     async def why(self, job_id: str, url: AskedURL) -> FateOut:
-        """Say what became of a URL: fetched, failed, waiting, kept out by a rule, never found."""
+        """Return the outcome of a URL: fetched, failed, waiting, excluded by a rule, unknown."""
         standing = await lookup.find_job(self._services.store, self._actor, job_id)
         return FateOut.of(await url_fate.fate_of(self._services.store, standing.job, url))
 
@@ -70,8 +70,9 @@ class CrawledSite(Noun):
     ) -> CheckOut:
         """Check the links of a job's pages, their titles and canonical URLs.
 
-        Broken links come with all pages that link to them. Only URLs that the job has requested
-        are checked, the others are counted by reason; fragments if its spec says `keep_anchors`.
+        Broken links are listed with all pages that have them. Only URLs that the job has requested
+        are checked, the others are counted by reason; fragments are checked if its spec has
+        `keep_anchors`.
         """
         return await self._services.checking.job(self._actor, job_id, since)
 
@@ -86,10 +87,10 @@ class CrawledSite(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> FindingsOut:
-        """List what is wrong with the links, titles and canonical URLs of a job's pages.
+        """List problems with the links, titles and canonical URLs of a job's pages.
 
-        It is what `check` tells, in parts, each finding with at most 10 of the links to it;
-        `GET /jobs/{job_id}/links?to=` lists all. While the job runs, it may be a minute old.
+        These are the findings of `check`, in pages, each with at most 10 of the links to it; `GET
+        /jobs/{job_id}/links?to=` lists all. While the job runs, it may be a minute old.
         """
         kinds = frozenset(_finding_kind(word) for word in words_of(kind))
         report = await self._services.checking.report(self._actor, job_id)

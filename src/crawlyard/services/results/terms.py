@@ -40,7 +40,7 @@ Depth = Annotated[int, Meta(ge=0, le=_DEEPEST)]
 
 
 class PageTerms(TypedDict, total=False):
-    """Each narrows the pages that are found; pages match all of them."""
+    """Filters of lists of pages; a page must match all of them."""
 
     status: Annotated[Words, Meta(description=f"An HTTP status: `404`, or a class: `4xx`. {ANY}")]
     kind: Annotated[Words, Meta(description=f"Kinds of errors: `timeout`, `http_4xx`, … {ANY}")]
@@ -63,14 +63,14 @@ class PageTerms(TypedDict, total=False):
 
 
 class SearchTerms(PageTerms, total=False):
-    """The same for the pages of one job, with a text to find."""
+    """Filters for the pages of one job, with a text to search for."""
 
     q: Annotated[str, Meta(max_length=MOST_Q, description="A part of the URL or title.")]
     under: Under
 
 
 class ArchiveTerms(PageTerms, total=False):
-    """The same for the pages of all jobs."""
+    """Filters for the pages of all jobs."""
 
     job: Annotated[Words, Meta(description=f"The whole id of a job. {ANY}")]
     template: Annotated[Words, Meta(description=f"Of jobs made from this template. {ANY}")]
@@ -83,8 +83,8 @@ class ArchiveTerms(PageTerms, total=False):
 
 def search_query(terms: SearchTerms) -> PageQuery:
     """Return the query of *terms* for the pages of one job; it raises what `page_query` does."""
-    found = page_query(terms, terms.get("q", ""))
-    return replace(found, under=place_of(terms.get("under", "")))
+    query = page_query(terms, terms.get("q", ""))
+    return replace(query, under=place_of(terms.get("under", "")))
 
 
 def place_of(under: str) -> str:
@@ -119,7 +119,7 @@ def _target(parameter: str, url: str | None) -> int | None:
 
 
 def link_query(from_: str | None) -> PageQuery:
-    """Return the query for the pages whose links are wanted: all, or the one at a URL.
+    """Return the query for the pages whose links are listed: all, or the one at a URL.
 
     Raises:
         Invalid: it is not an absolute URL.

@@ -1,4 +1,4 @@
-"""Fate of a URL: what happened to it in a job, or what would happen."""
+"""Fate of a URL in a job: its outcome, or the expected one."""
 
 from collections.abc import Sequence
 
@@ -16,27 +16,27 @@ _REDIRECT = "redirect to "
 
 
 async def fate_of(store: Store, job: Job, url: str) -> UrlOutcome:
-    """Return what happened to *url* in a job, or what would happen.
+    """Return the outcome of *url* in a job, or the expected one.
 
     Raises:
         Invalid: *url* is not an http or https URL.
     """
     url = canonical(url)
-    known = await store.frontier.find(job.id, fingerprint(url))
-    if known is None:
+    known_url = await store.frontier.find(job.id, fingerprint(url))
+    if known_url is None:
         return await _never_found(store, job, url)
-    match known.state:
+    match known_url.state:
         case TargetState.DONE | TargetState.FAILED:
-            return await _answered(store, job.id, known)
+            return await _answered(store, job.id, known_url)
         case TargetState.WAITING:
-            return await _waiting(store, job, known)
+            return await _waiting(store, job, known_url)
         case _:
-            return _kept_out(known)
+            return _kept_out(known_url)
 
 
-async def _answered(store: Store, job_id: str, known: KnownURL) -> UrlOutcome:
-    page = await store.inquiries.page_of(job_id, fingerprint(known.url))
-    failed = known.state is TargetState.FAILED
+async def _answered(store: Store, job_id: str, known_url: KnownURL) -> UrlOutcome:
+    page = await store.inquiries.page_of(job_id, fingerprint(known_url.url))
+    failed = known_url.state is TargetState.FAILED
     status = page.page.status if page is not None else None
     error = page.page.error if page is not None else None
     if failed and error is not None:
@@ -45,26 +45,30 @@ async def _answered(store: Store, job_id: str, known: KnownURL) -> UrlOutcome:
     else:
         detail = f"it was fetched and answered {status}"
     kind = UrlOutcomeKind.FAILED if failed else UrlOutcomeKind.FETCHED
-    return UrlOutcome(url=known.url, kind=kind, detail=detail, known=known, page=page)
+    return UrlOutcome(url=known_url.url, kind=kind, detail=detail, known=known_url, page=page)
 
 
-async def _waiting(store: Store, job: Job, known: KnownURL) -> UrlOutcome:
+async def _waiting(store: Store, job: Job, known_url: KnownURL) -> UrlOutcome:
     boundary = boundary_of(job.spec, await store.inquiries.roots(job.id))
-    rule = boundary.verdict_as(known.via, known.url, known.depth)
+    rule = boundary.verdict_as(known_url.via, known_url.url, known_url.depth)
     if rule is not None:
         detail = f"it is waiting and will be skipped ({rule})"
         return UrlOutcome(
-            url=known.url, kind=UrlOutcomeKind.WAITING, detail=detail, known=known, rule=rule
+            url=known_url.url,
+            kind=UrlOutcomeKind.WAITING,
+            detail=detail,
+            known=known_url,
+            rule=rule,
         )
     deep = job.spec.strategy is Strategy.DEPTH_FIRST
-    before = await store.inquiries.before(job.id, known, depth_first=deep)
+    before = await store.inquiries.before(job.id, known_url, depth_first=deep)
     ahead = counted(before, "URL is", "URLs are")
     detail = f"{ahead} ahead of it" if before else "it is next in line"
     return UrlOutcome(
-        url=known.url,
+        url=known_url.url,
         kind=UrlOutcomeKind.WAITING,
         detail=f"it waits: {detail}",
-        known=known,
+        known=known_url,
         position=before + 1,
     )
 
@@ -92,16 +96,16 @@ def boundary_of(spec: JobSpec, roots: Sequence[str] = ()) -> Boundary:
     return boundary
 
 
-def _kept_out(known: KnownURL) -> UrlOutcome:
-    to, rule = None, known.rule
-    if known.rule.startswith(_REDIRECT):
+def _kept_out(known_url: KnownURL) -> UrlOutcome:
+    to, rule = None, known_url.rule
+    if known_url.rule.startswith(_REDIRECT):
         # a canonical URL contains no space
-        to, _, rule = known.rule.removeprefix(_REDIRECT).partition(": ")
-    if known.state is TargetState.REDIRECTED:
+        to, _, rule = known_url.rule.removeprefix(_REDIRECT).partition(": ")
+    if known_url.state is TargetState.REDIRECTED:
         kind, detail = UrlOutcomeKind.REDIRECTED, f"it led to {to}"
     else:
         kind = UrlOutcomeKind.SKIPPED
-        detail = f"it was not kept: {known.rule}"
+        detail = f"it was not kept: {known_url.rule}"
     return UrlOutcome(
-        url=known.url, kind=kind, detail=detail, known=known, redirected_to=to, rule=rule
+        url=known_url.url, kind=kind, detail=detail, known=known_url, redirected_to=to, rule=rule
     )

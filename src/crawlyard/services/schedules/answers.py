@@ -1,4 +1,4 @@
-"""Answers about stored schedules and ticks: credentials hidden, what was requested added."""
+"""Responses for schedules and ticks, with credentials hidden and requested fields added."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crawlyard.store.store import Store
 
 MOST_RECENT = 60
-"""How many of the last ticks are shown beside a schedule."""
+"""Number of recent ticks shown with a schedule."""
 
 
 async def schedule_answer(store: "Store", schedule: CrawlSchedule) -> ScheduleOut:
@@ -33,12 +33,15 @@ async def schedule_answers(
 ) -> Mapping[str, ExpandedScheduleOut]:
     """Return schedules by id, with credentials hidden and `recent` added if *expanded* names it."""
     secret = await _secret_params(store, schedules)
-    shown = {one.id: ScheduleOut.of(one, secret[one.id]) for one in schedules}
+    answers = {schedule.id: ScheduleOut.of(schedule, secret[schedule.id]) for schedule in schedules}
     if "recent" not in expanded:
-        return {key: ExpandedScheduleOut.with_recent(one, None) for key, one in shown.items()}
-    recent = await store.ticks.recent(list(shown), MOST_RECENT)
+        return {
+            key: ExpandedScheduleOut.with_recent(answer, None) for key, answer in answers.items()
+        }
+    recent = await store.ticks.recent(list(answers), MOST_RECENT)
     return {
-        key: ExpandedScheduleOut.with_recent(one, recent.get(key, ())) for key, one in shown.items()
+        key: ExpandedScheduleOut.with_recent(answer, recent.get(key, ()))
+        for key, answer in answers.items()
     }
 
 
@@ -46,7 +49,7 @@ async def tick_ties(store: "Store", ticks: Sequence[Tick]) -> Mapping[datetime, 
     """Return how far the jobs of ticks came, and what they changed, by instant."""
     ids = {tick.job_id for tick in ticks if tick.job_id is not None}
     facts, changed = await store.ticks.runs(ids), await store.changes.runs(ids)
-    jobs = {key: TickJobOut.of(one, changed.get(key)) for key, one in facts.items()}
+    jobs = {key: TickJobOut.of(job_facts, changed.get(key)) for key, job_facts in facts.items()}
     return {tick.due_at: TickTiesOut.of(tick, jobs.get(tick.job_id or "")) for tick in ticks}
 
 

@@ -24,13 +24,13 @@ from crawlyard.services.schedules.ticker import TRIES, Ticker, keeps_changing
 from crawlyard.store.queries import Firing
 
 MOST_BACKFILLED = 1000
-"""The most instants of one backfill, also of a dry run."""
+"""Maximum number of instants in one backfill or dry run."""
 
 AT_ONCE = 200
-"""The most instants that are backfilled within a request; more start an operation."""
+"""Maximum number of instants backfilled within a request; more start an operation."""
 
 MOST_INSTANTS = 10_000
-"""The most instants of one operation."""
+"""Maximum number of instants in one operation."""
 
 _PORTION = 200  # jobs in one transaction
 _OF_OPERATION = 100  # instants of each portion of an operation
@@ -46,20 +46,20 @@ async def planned_backfill(
         Invalid: the range is too long.
     """
     instants = _instants(schedule, since, until)
-    known = dict(await ticker.store.ticks.ticks_between(schedule.id, since, until))
+    ticks_by_instant = dict(await ticker.store.ticks.ticks_between(schedule.id, since, until))
     after, now = schedule, ticker.clock.wall()
     if schedule.fire_at is not None and schedule.fire_at <= now and not schedule.flaw:
         # `backfill` fires what is due first: the policies run some of it, and the rest is open
         active = await ticker.store.ticks.active([schedule.id])
         after, rows = foreseen(schedule, now, active.get(schedule.id, ()))
-        known |= rows
+        ticks_by_instant |= rows
     ticks = [
         _backfilled(schedule, at, ticker.clock.now())
         for at in _decided(after, instants)
-        if at not in known or _is_open(known[at])
+        if at not in ticks_by_instant or _is_open(ticks_by_instant[at])
     ]
-    kept = len(instants) - len(ticks)
-    return Backfilled(dry_run=True, runs=tuple(ticks), kept=kept, since=since, until=until)
+    skipped = len(instants) - len(ticks)
+    return Backfilled(dry_run=True, runs=tuple(ticks), kept=skipped, since=since, until=until)
 
 
 async def backfill(
@@ -88,8 +88,8 @@ async def backfill(
     for start in range(0, len(instants), _PORTION):
         portion = instants[start : start + _PORTION]
         done += await _backfill_portion(ticker, schedule.id, portion, by, version)
-    kept = len(instants) - len(done)
-    return Backfilled(dry_run=False, runs=tuple(done), kept=kept, since=since, until=until)
+    skipped = len(instants) - len(done)
+    return Backfilled(dry_run=False, runs=tuple(done), kept=skipped, since=since, until=until)
 
 
 async def backfill_operation(
@@ -128,8 +128,8 @@ async def backfill_in_background(
 ) -> Operation | None:
     """Start an operation that backfills a range with more than `AT_ONCE` instants.
 
-    It fails once the schedule is no longer at the *version* that was meant. Return ``None`` if
-    there are fewer: `backfill` does it at once.
+    It fails once the schedule is no longer at *version*. Return ``None`` if there are fewer:
+    `backfill` does it at once.
 
     Raises:
         Invalid: there are more than `MOST_INSTANTS`.
@@ -185,19 +185,21 @@ async def _firing(
 ) -> Firing:
     """Return what to write for those of *instants* that are decided and still open."""
     until = instants[-1] + _MICROSECOND
-    known = await ticker.store.ticks.ticks_between(schedule.id, instants[0], until)
-    missing = [at for at in _decided(schedule, instants) if at not in known or _is_open(known[at])]
+    existing = await ticker.store.ticks.ticks_between(schedule.id, instants[0], until)
+    missing = [
+        at for at in _decided(schedule, instants) if at not in existing or _is_open(existing[at])
+    ]
     await ticker.check_room(schedule, len(missing))
-    made = await ticker.new_jobs(schedule, missing, by)
+    jobs = await ticker.new_jobs(schedule, missing, by)
     now = ticker.clock.now()
-    ticks = tuple(_backfilled(schedule, at, now, job.id) for at, (job, _) in made)
+    ticks = tuple(_backfilled(schedule, at, now, job.id) for at, (job, _) in jobs)
     # editing an ended schedule must not bring backfilled instants back
     latest = [tick.due_at for tick in ticks[-1:]]
     decided_to = max((*latest, *filter(None, [schedule.decided_to])), default=None)
     return Firing(
         after=replace(schedule, decided_to=decided_to, beat=schedule.beat + 1),
         ticks=ticks,
-        jobs=tuple(new for _, new in made),
+        jobs=tuple(new for _, new in jobs),
         events=tuple(ticked(schedule, tick, by) for tick in ticks),
     )
 

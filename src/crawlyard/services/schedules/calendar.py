@@ -1,4 +1,4 @@
-"""Calendar of schedules: the ledger of a range, and the runs to come in it."""
+"""Calendar of schedules: past runs from the ledger, and planned runs."""
 
 import asyncio
 import heapq
@@ -26,22 +26,22 @@ from crawlyard.services.schedules.lookup import instants_of
 from crawlyard.store.store import Store
 
 MOST_OCCURRENCES = 2000
-"""The most instants that one calendar shows."""
+"""Maximum number of instants in one calendar."""
 
 MOST_COUNTED = 20_000
-"""The most runs to come that are computed for the hours of a calendar."""
+"""Maximum number of planned runs computed for the hours of a calendar."""
 
 LONGEST_COUNTED = timedelta(days=31)
 
 MOST_SCHEDULES = 5000
-"""The most schedules of one calendar: each costs about 0.1 ms."""
+"""Maximum number of schedules in one calendar: each costs about 0.1 ms."""
 
 _AHEAD = timedelta(days=7)
 _CALENDARS = 16  # answers kept, of at most 31 days each
 
 
 class Calendars:
-    """Computes calendars of schedules; the runs to come are kept until a schedule changes."""
+    """Computes calendars of schedules; planned runs are cached until a schedule changes."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -53,35 +53,35 @@ class Calendars:
     ) -> Calendar:
         """Return when *schedules*, at most `MOST_SCHEDULES`, are due in [*since*, *until*).
 
-        The default range is a week from now. At most `MOST_OCCURRENCES` are returned, in
-        order: what was due is read from the ledger, what is to come is computed. A schedule
-        whose timetable is no longer valid is listed in `unreadable`.
+        The default range is a week from now. At most `MOST_OCCURRENCES` are returned, in order:
+        past runs are read from the ledger, planned runs are computed. A schedule whose timetable is
+        no longer valid is listed in `unreadable`.
 
         Raises:
             Invalid: the range is empty, or outside of the supported years.
         """
         start, end = self._range(since, until)
-        shown = _Shown.of(schedules)
-        past = await self._store.ticks.between(list(shown.all), start, end, MOST_OCCURRENCES + 1)
+        included = _Shown.of(schedules)
+        past = await self._store.ticks.between(list(included.all), start, end, MOST_OCCURRENCES + 1)
         were = (
             Occurrence(
                 due_at=tick.due_at,
                 schedule_id=schedule_id,
-                schedule_name=shown.all[schedule_id].name,
-                enabled=shown.all[schedule_id].paused_at is None,
+                schedule_name=included.all[schedule_id].name,
+                enabled=included.all[schedule_id].paused_at is None,
                 fate=tick.fate,
                 job_id=tick.job_id,
             )
             for schedule_id, tick in past
         )
-        merged = heapq.merge(were, shown.coming(start, end), key=lambda o: o.due_at)
+        merged = heapq.merge(were, included.coming(start, end), key=lambda o: o.due_at)
         occurrences = tuple(islice(merged, MOST_OCCURRENCES + 1))
         is_cut = len(occurrences) > MOST_OCCURRENCES
         return Calendar(
             occurrences=occurrences[:MOST_OCCURRENCES],
-            whole=shown.whole and not is_cut,
+            whole=included.whole and not is_cut,
             until=occurrences[-1].due_at if is_cut else end,
-            unreadable=shown.unreadable,
+            unreadable=included.unreadable,
         )
 
     async def hours(
@@ -91,7 +91,7 @@ class Calendars:
         until: datetime | None,
         zone: str,
     ) -> CalendarHours:
-        """Return how many runs of *schedules* there are in each hour of the clock in *zone*.
+        """Return the number of runs of *schedules* in each hour of the clock in *zone*.
 
         At most `MOST_COUNTED` runs to come are computed; `until` says how far that went.
 
@@ -103,15 +103,15 @@ class Calendars:
         if end - start > LONGEST_COUNTED:
             raise Invalid("until", f"expected a range of {LONGEST_COUNTED.days} days at most")
         place = zone_of(zone)
-        shown = _Shown.of(schedules)
-        past = await self._store.ticks.counted(list(shown.all), start, end)
-        coming = await self._coming_hours(shown, start, end, place)
+        included = _Shown.of(schedules)
+        past = await self._store.ticks.counted(list(included.all), start, end)
+        coming = await self._coming_hours(included, start, end, place)
         return CalendarHours(
             hours=hours_of(past, coming.hours, place),
             since=start,
             until=coming.until,
-            whole=shown.whole and not coming.is_cut,
-            unreadable=shown.unreadable,
+            whole=included.whole and not coming.is_cut,
+            unreadable=included.unreadable,
         )
 
     async def _coming_hours(
@@ -150,13 +150,13 @@ def _readable(schedule: CrawlSchedule) -> bool:
 
 
 def _occurrences(schedule: CrawlSchedule, since: datetime, until: datetime) -> Iterator[Occurrence]:
-    """Yield what is to come of a schedule in [*since*, *until*): as many as it has runs left."""
-    next_at, left = schedule.next_at, schedule.runs_left
+    """Yield the planned runs of a schedule in [*since*, *until*), at most its remaining runs."""
+    next_at, remaining = schedule.next_at, schedule.runs_left
     if next_at is None:
         return
-    counts = left is not None and left <= MOST_COUNTED
+    counts = remaining is not None and remaining <= MOST_COUNTED
     first = next_at if counts else max(since, next_at)
-    most = left if left is not None and counts else MOST_COUNTED + 1
+    most = remaining if remaining is not None and counts else MOST_COUNTED + 1
     for at in instants_of(schedule, first, until, most):
         if at >= since:
             yield Occurrence(
@@ -168,7 +168,7 @@ def _occurrences(schedule: CrawlSchedule, since: datetime, until: datetime) -> I
 
 
 class _Coming(Struct, frozen=True, kw_only=True):
-    """The runs to come in a range of a calendar."""
+    """The planned runs in a range of a calendar."""
 
     hours: Mapping[datetime, ComingHour]
     until: datetime  # runs after it are not computed
@@ -185,25 +185,27 @@ class _Shown(Struct, frozen=True, kw_only=True):
     @staticmethod
     def of(schedules: Sequence[CrawlSchedule]) -> "_Shown":
         """Return the first `MOST_SCHEDULES` of *schedules*."""
-        shown = schedules[:MOST_SCHEDULES]
-        unreadable = tuple(schedule.id for schedule in shown if not _readable(schedule))
+        included = schedules[:MOST_SCHEDULES]
+        unreadable = tuple(schedule.id for schedule in included if not _readable(schedule))
         return _Shown(
-            all={schedule.id: schedule for schedule in shown},
+            all={schedule.id: schedule for schedule in included},
             unreadable=unreadable,
-            whole=len(schedules) == len(shown) and not unreadable,
+            whole=len(schedules) == len(included) and not unreadable,
         )
 
     def coming(self, since: datetime, until: datetime) -> Iterator[Occurrence]:
-        """Yield what is to come in [*since*, *until*), in order."""
+        """Yield the planned runs in [*since*, *until*), in order."""
         each = (
-            _occurrences(one, since, until)
-            for one in self.all.values()
-            if one.id not in self.unreadable
+            _occurrences(schedule, since, until)
+            for schedule in self.all.values()
+            if schedule.id not in self.unreadable
         )
-        return heapq.merge(*each, key=lambda one: (one.due_at, one.schedule_name))
+        return heapq.merge(
+            *each, key=lambda occurrence: (occurrence.due_at, occurrence.schedule_name)
+        )
 
     def by_hour(self, since: datetime, until: datetime, zone: ZoneInfo) -> _Coming:
-        """Return what is to come in [*since*, *until*) by hour, at most `MOST_COUNTED` runs."""
+        """Return the planned runs in [*since*, *until*) by hour, at most `MOST_COUNTED`."""
         coming = list(islice(self.coming(since, until), MOST_COUNTED + 1))
         is_cut = len(coming) > MOST_COUNTED
         horizon = coming[-1].due_at if is_cut else until

@@ -1,4 +1,4 @@
-"""Feed of changes: what runs of schedules have changed, as one user may know of it."""
+"""Feed of changes detected by runs of schedules, as far as one user may see them."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ Of = Annotated[
 
 
 class ChangeFeed(Noun):
-    """Tells what runs of schedules have changed; of other users' an admin alone."""
+    """Lists changes that runs of schedules detected; only admins see those of other users."""
 
     @endpoint("GET /changes", Permit.RESULTS_READ, group="results", name="changes")
     async def list(
@@ -42,10 +42,10 @@ class ChangeFeed(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[FeedChangeOut]:
-        """List the pages that runs of schedules have changed, in the order they were found.
+        """List the pages that changed between runs of schedules, in the order of detection.
 
-        The `seq` of the last one that you have, as `after`, asks for those that came since. Of one
-        run, at most 10,000 are kept; all are counted.
+        Pass the `seq` of the last one that you have as `after` to get the newer ones. Of each run,
+        at most 10,000 are stored; all are counted.
         """
         schedule_id, store = None, self._services.store
         if schedule is not None:

@@ -1,4 +1,4 @@
-"""Edits of schedules: what becomes of one, and what has to be checked and decided before."""
+"""Edits of schedules: the new schedule, and the checks and decisions before."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,12 +24,12 @@ class Edit(Struct, frozen=True):
 
     @property
     def replans(self) -> bool:
-        """Whether the schedule is planned anew; what the old timetable has due comes first."""
+        """True if the schedule is planned anew; instants due before are fired first."""
         return not self.fields.keys().isdisjoint(_REPLANS)
 
     @property
     def changes_crawl(self) -> bool:
-        """Whether another crawl is described."""
+        """True if the edit changes the crawl."""
         return not self.fields.keys().isdisjoint(_CRAWL)
 
     def of(self, schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:

@@ -49,7 +49,7 @@ async def changeable_schedule(
     """
     schedule = await find_schedule(store, actor, ref)
     if not actor.may_change(schedule.owner):
-        raise Forbidden(f"{actor.id} may look at schedule {schedule.name}, not change it")
+        raise Forbidden(f"{actor.id} may view schedule {schedule.name}, but not change it")
     check_version(f"schedule {schedule.name}", schedule.version, version)
     return schedule
 

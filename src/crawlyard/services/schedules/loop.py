@@ -10,10 +10,10 @@ from crawlyard.services.schedules.ticker import Ticker
 from crawlyard.store.queries import EventQuery
 
 LOOK_EVERY = timedelta(seconds=5)
-"""How long a clock that was set forward, or a missed event, may go unnoticed."""
+"""Maximum delay in noticing a clock that was set forward, or a missed event."""
 
 PEEK_EVERY = timedelta(seconds=1)
-"""How long a change by another process may go unnoticed: each change writes an event.
+"""Maximum delay in noticing a change by another process: each change writes an event.
 
 A peek is one query for the newest event number, 0.1 ms on SQLite; a whole round takes four.
 """
@@ -34,7 +34,7 @@ class SchedulerLoop:
         self._store = ticker.store
         self._clock = ticker.clock
         self._nudged = asyncio.Event()
-        self._seen: int | None = None  # the seq of the last event that was handled
+        self._last_seq: int | None = None  # the seq of the last event that was handled
 
     def nudge(self) -> None:
         """Wake `run` in this process after a change."""
@@ -55,7 +55,7 @@ class SchedulerLoop:
                 away = False
             except StoreUnavailable as error:
                 if not away:
-                    _log.warning("the store is away, trying again every second: %s", error)
+                    _log.warning("the store is unavailable, retrying every second: %s", error)
                 quiet, away = _RETRY_EVERY, True
             await self._rest(quiet)
 
@@ -80,29 +80,29 @@ class SchedulerLoop:
     async def _follow(self) -> None:
         """Handle the schedules whose jobs have ended since the last round."""
         last = await self._store.events.last()
-        if self._seen is None:
+        if self._last_seq is None:
             # Events before the start can be ignored: waiting ticks are found without them, and
             # failures in a row are counted again before the next run.
-            self._seen = last
+            self._last_seq = last
         ended: set[str] = set()
-        while self._seen < last:
-            portion = await self._store.events.events(_ENDS, self._seen, _PORTION)
+        while self._last_seq < last:
+            portion = await self._store.events.events(_ENDS, self._last_seq, _PORTION)
             ended |= {str(e.data["schedule_id"]) for e in portion if "schedule_id" in e.data}
-            self._seen = portion[-1].seq if len(portion) == _PORTION else last
+            self._last_seq = portion[-1].seq if len(portion) == _PORTION else last
         for schedule_id in sorted(ended):
             await self._ticker.after_run(schedule_id)
 
     async def _rest(self, quiet: timedelta) -> None:
         """Return after *quiet*, or earlier on a nudge or a new event."""
         end = self._clock.monotonic() + quiet.total_seconds()
-        while (left := timedelta(seconds=end - self._clock.monotonic())) > timedelta(0):
-            await self._wait(min(left, PEEK_EVERY))
+        while (remaining := timedelta(seconds=end - self._clock.monotonic())) > timedelta(0):
+            await self._wait(min(remaining, PEEK_EVERY))
             if self._nudged.is_set() or await self._has_news():
                 return
 
     async def _has_news(self) -> bool:
         try:
-            return await self._store.events.last() != self._seen
+            return await self._store.events.last() != self._last_seq
         except StoreUnavailable:
             return True  # the round reports it
 

@@ -1,4 +1,4 @@
-"""Schedules, as one user makes, finds, changes and runs them."""
+"""Schedules: creation, search, changes and runs, for one user."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -92,7 +92,7 @@ T = TypeVar("T")
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
 
 MOST_NEXT = 100
-"""Runs that are told at once."""
+"""Runs in one response."""
 
 _MOST_ENTRIES = 100  # of a feed
 _PROMPT = timedelta(seconds=10)  # twice the longest time a scheduler takes to see a change
@@ -110,11 +110,11 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class Schedules(Noun):
-    """Makes, finds, changes and runs schedules, as far as one user may.
+    """Creates, finds, changes and runs schedules for one user.
 
     A *ref* is an id, a name of one's own, or OWNER/NAME. A schedule that they may not see raises
-    `NotFound`, and one that they may not change `Forbidden`. With *version*, only that version is
-    changed: else `Stale` is raised and nothing is written.
+    `NotFound`, and one that they may not change `Forbidden`. With *version*, the change is made
+    only if that version is current; otherwise `Stale` is raised.
     """
 
     @endpoint("GET /schedules", READ, "seq")
@@ -129,7 +129,7 @@ class Schedules(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[ExpandedScheduleOut]:
-        """List your schedules, an admin's all, by name."""
+        """List your schedules, for an admin all schedules, by name."""
         expanded = expanded_by(expand, _EXPANSIONS, self._permits)
         schedule_id, _, name = (cursor or "").partition(" ")
         query = ScheduleQuery(
@@ -142,10 +142,8 @@ class Schedules(Noun):
         hidden = query.owner is not None and not self._actor.may_see(query.owner)
         store, actor = self._services.store, self._actor
         schedules = [] if hidden else await visible_schedules(store, actor, query, limit + 1)
-        shown = await schedule_answers(store, schedules[:limit], expanded)
-        return sliced(
-            schedules, limit, lambda one: shown[one.id], lambda one: f"{one.id} {one.name}"
-        )
+        answers = await schedule_answers(store, schedules[:limit], expanded)
+        return sliced(schedules, limit, lambda s: answers[s.id], lambda s: f"{s.id} {s.name}")
 
     @composed
     async def create(
@@ -172,12 +170,12 @@ class Schedules(Noun):
         idempotency_key: str | None = None,
         **options: Any,
     ) -> ScheduleOut:
-        """Make a schedule of yours, and return it; a worker runs it when it is due.
+        """Create a schedule and return it; a worker runs it when it is due.
 
         *when* is a cron expression, `@daily`, `every 6h`, or `at 2027-01-01T08:00`. *crawl* and
-        *options* say what to crawl, as in `jobs.create`:
-        ``create("nightly", "30 2 * * *", "https://docs.example.org", max_pages=500)``. With a
-        *template*, they say what differs from it. They are put over *overrides*.
+        *options* are those of `jobs.create`: ``create("nightly", "30 2 * * *",
+        "https://docs.example.org", max_pages=500)``. With a *template*, they override its values.
+        They take precedence over *overrides*.
 
         Raises:
             Invalid: an option is unknown, a value is out of range, or its job could not be
@@ -224,10 +222,10 @@ class Schedules(Noun):
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
         **terms: Unpack[NewSchedule],
     ) -> ScheduleOut:
-        """Make a schedule of yours; its job must be one that could be submitted now."""
+        """Create a schedule; its job must be one that could be submitted now."""
         actor, now, wall = self._actor, self._services.clock.now(), self._services.clock.wall()
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at schedules, not create them")
+            raise Forbidden(f"{actor.id} may view schedules, but not create them")
         with blaming(PARTS, "overrides", _SECONDS):
             fields = draft_fields({"name": name, "when": when, **terms})
             schedule = CrawlSchedule(
@@ -246,7 +244,7 @@ class Schedules(Noun):
             event = told(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
             await self._services.store.schedules.add(schedule, event)
         self._services.scheduler.nudge()
-        return await self._shown(schedule)
+        return await self._schedule_out(schedule)
 
     @endpoint(
         "POST /schedules/preview",
@@ -263,7 +261,7 @@ class Schedules(Noun):
         starts_at: Instant | None = None,
         ends_at: Instant | None = None,
     ) -> TimetablePreviewOut:
-        """Tell what a time table means, its next runs, and what to think of before it is kept."""
+        """Preview a timetable: its description, next runs, and warnings."""
         for name, instant in (("starts_at", starts_at), ("ends_at", ends_at)):
             if instant is not None:
                 check_instant(name, instant)
@@ -285,17 +283,17 @@ class Schedules(Noun):
     async def convert(
         self, content: Content | None = None, **schedule: Unpack[ScheduleChanges]
     ) -> ConvertedScheduleOut:
-        """Return a schedule both as fields and as the text of a YAML file; give one of the two.
+        """Convert a schedule between fields and the text of a YAML file; pass one of the two.
 
-        Fields may be half of a schedule, and what is null is left out; nothing is kept.
-        Credentials are answered as sent.
+        Fields may be incomplete, and null is left out; nothing is stored. Credentials are returned
+        as sent.
         """
         reply().dry_run = True  # with its credentials, the answer is not kept for a repetition
         if content is not None:
             for name in schedule:
                 raise Invalid(name, "expected nothing beside `content`")
-        given = json_value(schedule) if content is None else content
-        data, text = await self._services.intake.schedule(given, PARTS)
+        source = json_value(schedule) if content is None else content
+        data, text = await self._services.intake.schedule(source, PARTS)
         return ConvertedScheduleOut(schedule=data, content=text)
 
     @endpoint("GET /schedules/calendar", READ)
@@ -304,10 +302,10 @@ class Schedules(Noun):
         from_: Annotated[Instant | None, Meta(description="Null: now.")] = None,
         to: Annotated[Instant | None, Meta(description="Without it; null: a week on.")] = None,
     ) -> Calendar:
-        """Tell when all your schedules are due in a range, or were: at most 2,000 instants.
+        """List when your schedules are or were due in a range: at most 2,000 instants.
 
-        By default from now on, and for a week. What was due comes from the ledger, with what
-        became of it. If there are more, it is not `whole`: all before `until` are there.
+        The default range is a week from now. Past instants come from the ledger, with their
+        outcome. If there are more instants, `whole` is false, and all before `until` are listed.
         """
         with blaming((), "", _RANGE):
             return await self._services.calendars.occurrences(await self._all(), from_, to)
@@ -326,8 +324,8 @@ class Schedules(Noun):
     ) -> CalendarHours:
         """Count the runs of your schedules in each hour of a range of 31 days at most.
 
-        What was due is counted by what became of it. Of what is to come, at most 20,000 runs are
-        computed: none is known from `until` on.
+        Past runs are counted by outcome. At most 20,000 planned runs are computed: none is known
+        from `until` on.
         """
         with blaming({"zone", "schedule"}, "", _RANGE):
             try:
@@ -338,19 +336,19 @@ class Schedules(Noun):
 
     @endpoint("GET /schedules/{ref}", READ)
     async def get(self, ref: Ref, *, expand: Expand = ()) -> ExpandedScheduleOut:
-        """Return a schedule."""
+        """Return a schedule with its next run."""
         expanded = expanded_by(expand, _EXPANSIONS, self._permits)
         schedule = await self._find(ref)
-        shown = await schedule_answers(self._services.store, [schedule], expanded)
-        return shown[schedule.id]
+        answers = await schedule_answers(self._services.store, [schedule], expanded)
+        return answers[schedule.id]
 
     @endpoint("PATCH /schedules/{ref}", WRITE, example={"when": "every 6h", "pause_after": None})
     async def edit(
         self, ref: Ref, *, version: MustMatch = None, **changes: Unpack[ScheduleChanges]
     ) -> ScheduleOut:
-        """Change a schedule: what is absent stays, null takes a value away or sets its default.
+        """Change a schedule: absent fields stay, null removes a value or sets its default.
 
-        With another time table it is due next at the first instant from now on.
+        With a new timetable, it is next due at the first instant from now.
         """
 
         async def attempt(old: CrawlSchedule) -> CrawlSchedule | None:
@@ -363,7 +361,7 @@ class Schedules(Noun):
             new = edit.of(old, clock.wall())
             await ticker.tried(new, clock.wall(), self._actor, anew=edit.changes_crawl)
             if edit.replans:
-                # first decide all that is due by the old timetable, also what jitter delays
+                # first decide all instants due by the old timetable, including jittered ones
                 await ticker.fire(old.id, early=True)
                 latest = await self._changeable(old.id, version)
                 has_come = latest.next_at is not None and latest.next_at <= clock.wall()
@@ -373,11 +371,11 @@ class Schedules(Noun):
             return await self._save(old, new, EventName.SCHEDULE_UPDATED, changed=names)
 
         with blaming(PARTS, "overrides", _SECONDS):
-            return await self._shown(await self._retried(ref, version, attempt))
+            return await self._schedule_out(await self._retried(ref, version, attempt))
 
     @endpoint("DELETE /schedules/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch = None) -> None:
-        """Delete a schedule with its ledger; jobs that it has submitted stay."""
+        """Delete a schedule with its ledger; the jobs it submitted stay."""
 
         async def delete(schedule: CrawlSchedule) -> CrawlSchedule | None:
             now, store = self._services.clock.now(), self._services.store.schedules
@@ -391,7 +389,7 @@ class Schedules(Noun):
 
     @endpoint("GET /schedules/{ref}/deletion", WRITE)
     async def deletable(self, ref: Ref, *, version: IfMatch = None) -> ScheduleDeletionOut:
-        """Return what deleting a schedule would delete, or refuse as that would be."""
+        """Check that a schedule can be deleted, and return it."""
         schedule = await self._changeable(ref, version)
         runs = await self._services.store.schedules.runs(schedule.id)
         return ScheduleDeletionOut.of(schedule, runs)
@@ -403,7 +401,7 @@ class Schedules(Noun):
         example={"reason": "the site is being moved"},
     )
     async def pause(self, ref: Ref, reason: Reason = "", *, version: IfMatch = None) -> ScheduleOut:
-        """Hold a schedule: its instants are skipped until it is resumed."""
+        """Pause a schedule: its instants are skipped until it is resumed."""
 
         async def pause(schedule: CrawlSchedule) -> CrawlSchedule | None:
             if schedule.paused_at is not None:
@@ -414,15 +412,15 @@ class Schedules(Noun):
             paused = replace(schedule, paused_at=wall, paused_by=by, pause_reason=reason)
             return await self._save(schedule, paused, EventName.SCHEDULE_PAUSED, reason=reason)
 
-        return await self._shown(await self._retried(ref, version, pause))
+        return await self._schedule_out(await self._retried(ref, version, pause))
 
     @endpoint("POST /schedules/{ref}/resume", WRITE, status=202)
     async def resume(self, ref: Ref, *, version: IfMatch = None) -> ScheduleOut:
-        """Let a paused schedule go on with its next instant."""
+        """Resume a paused schedule at its next instant."""
         resume = partial(self._services.ticker.resume, by=self._actor.id)
         schedule = await self._retried(ref, version, resume)
         self._services.scheduler.nudge()
-        return await self._shown(schedule)
+        return await self._schedule_out(schedule)
 
     @endpoint("POST /schedules/{ref}/run", WRITE, "200", status=201)
     async def run(
@@ -432,9 +430,9 @@ class Schedules(Noun):
         version: IfMatch = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> JobOut:
-        """Submit a job of a schedule now, of a paused one too; its time table stays as it is.
+        """Submit a job of a schedule now, even of a paused one; its timetable is unchanged.
 
-        If there is a job with its `unique_key`, that job is the answer, with 200 instead of 201.
+        If there is a job with its `unique_key`, that job is returned with 200 instead of 201.
         """
         run_now = partial(self._services.ticker.run_now, by=self._actor.id)
         with blaming(PARTS, "overrides", _SECONDS):
@@ -458,10 +456,10 @@ class Schedules(Noun):
         version: IfMatch = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BackfillOut:
-        """Make up for the instants of a range that did not run; by default only say which.
+        """Backfill the instants of a range that did not run; by default only list them.
 
-        All jobs are submitted at once; the queue holds them apart. More than 200 instants are
-        made up for by an operation.
+        All jobs are submitted at once; the queue spreads them out. More than 200 instants become an
+        operation.
         """
         ticker, now = self._services.ticker, self._services.clock.wall()
         until = to or now
@@ -493,16 +491,16 @@ class Schedules(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[ExpandedTickOut]:
-        """List what became of the instants at which a schedule was due, the latest first."""
+        """List the outcomes of the instants at which a schedule was due, latest first."""
         expanded = expanded_by(expand, _OF_RUNS, self._permits)
         before = datetime.fromisoformat(cursor) if cursor else before
         schedule = await self._find(ref)
         if before is not None:
             check_instant("before", before)
-        found = await self._services.store.ticks.ticks(schedule.id, before, limit + 1)
-        ties = await tick_ties(self._services.store, found[:limit]) if expanded else {}
+        ticks = await self._services.store.ticks.ticks(schedule.id, before, limit + 1)
+        ties = await tick_ties(self._services.store, ticks[:limit]) if expanded else {}
         return sliced(
-            found,
+            ticks,
             limit,
             lambda tick: ExpandedTickOut.filled(
                 TickOut.of(tick), expanded=ties.get(tick.due_at, UNSET)
@@ -514,28 +512,28 @@ class Schedules(Noun):
     async def changes(
         self, ref: Ref, *, limit: Limit = 20, cursor: Cursor = None
     ) -> Slice[RunChangesOut]:
-        """List the runs of a schedule, the newest first, and how many pages each has changed.
+        """List the runs of a schedule, newest first, with the number of changed pages of each.
 
-        A run is compared once, when it has ended, with the one before it that was completed.
-        `GET /changes` has the pages.
+        An ended run is compared once, with the last completed run before it. `GET /changes` has the
+        pages.
         """
         schedule = await self._find(ref)
-        found = await self._services.changes.runs(schedule.id, limit + 1, cursor)
-        return sliced(found, limit, lambda one: RunChangesOut.of(*one), lambda one: one[0].id)
+        runs = await self._services.changes.runs(schedule.id, limit + 1, cursor)
+        return sliced(runs, limit, lambda run: RunChangesOut.of(*run), lambda run: run[0].id)
 
     @endpoint("GET /schedules/{ref}/changes.atom", Permit.RESULTS_READ, "file", group="results")
     async def changes_feed(self, ref: Ref) -> str:
-        """Return the newest 100 pages that runs of a schedule have changed, as an Atom feed."""
+        """Return the newest 100 changed pages of a schedule as an Atom feed."""
         schedule = await self._find(ref)
         store = self._services.store.changes
         query = ChangeQuery(schedule_id=schedule.id, newest_first=True)
-        found = await store.changes(query, _MOST_ENTRIES)
-        runs = await store.runs({change.job_id for change in found})
-        return atom.feed(schedule, found, runs, self._services.settings.public_url)
+        changes = await store.changes(query, _MOST_ENTRIES)
+        runs = await store.runs({change.job_id for change in changes})
+        return atom.feed(schedule, changes, runs, self._services.settings.public_url)
 
     @endpoint("GET /schedules/{ref}/next", READ)
     async def next(self, ref: Ref, count: Annotated[int, Meta(ge=1, le=MOST_NEXT)] = 5) -> AheadOut:
-        """Tell the next instants at which a schedule is due, of a paused one as if it were on."""
+        """List the next instants at which a schedule is due, even if it is paused."""
         schedule, now = await self._find(ref), self._services.clock.wall()
         overdue_at = schedule.next_at if is_due(schedule, now - _PROMPT) else None
         instants: Sequence[datetime] = ()
@@ -545,7 +543,7 @@ class Schedules(Noun):
         return AheadOut.of(schedule, overdue_at, instants, now)
 
     async def _filter_id(self, ref: str | None) -> str | None:
-        """Return the id that a filter means; of a template that is not there, no schedule is."""
+        """Return the template id that a filter names; an unknown template matches no schedule."""
         if ref is None or is_id(ref):
             return ref and ref.lower()
         try:
@@ -571,7 +569,7 @@ class Schedules(Noun):
     async def _retried(
         self, ref: str, version: Version, attempt: Callable[[CrawlSchedule], Awaitable[T | None]]
     ) -> T:
-        """Return what *attempt* makes of a schedule; ``None`` means that it lost a race."""
+        """Return the schedule as saved by *attempt*, which returns ``None`` after losing a race."""
         for _ in range(TRIES):
             schedule = await self._changeable(ref, version)
             ref = schedule.id  # its name may become another's
@@ -595,5 +593,5 @@ class Schedules(Noun):
         self._services.scheduler.nudge()
         return new
 
-    async def _shown(self, schedule: CrawlSchedule) -> ScheduleOut:
+    async def _schedule_out(self, schedule: CrawlSchedule) -> ScheduleOut:
         return await schedule_answer(self._services.store, schedule)

@@ -1,4 +1,4 @@
-"""Fields of a schedule as its endpoints take them."""
+"""Fields of a schedule in the form of its endpoints."""
 
 import math
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ _FORM = Mapping[str, Any]
 
 
 class NewSchedule(TypedDict, total=False):
-    """What a new schedule has beside its name and its timetable."""
+    """Fields of a new schedule besides its name and timetable."""
 
     zone: Annotated[Zone, Default("UTC")]
     description: Annotated[Description, Default("")]
@@ -86,7 +86,7 @@ class NewSchedule(TypedDict, total=False):
 
 
 class ScheduleChanges(TypedDict, total=False):
-    """What is to be changed of a schedule: absent stays, ``None`` is the default or none."""
+    """Changes to a schedule: absent fields stay, ``None`` is the default or no value."""
 
     name: Name | None
     when: When | None
@@ -108,7 +108,7 @@ class ScheduleChanges(TypedDict, total=False):
 
 
 PARTS = tuple(ScheduleChanges.__annotations__)
-"""What a schedule is made of."""
+"""Fields of a schedule draft."""
 
 _DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(ScheduleDraft)}
 
@@ -134,7 +134,7 @@ def changed_fields(old: CrawlSchedule, changes: ScheduleChanges) -> dict[str, An
     """Return the fields of a draft that *changes* set, checked, merged into *old*.
 
     Raises:
-        Invalid: what has no default is taken away, or a value cannot be stored.
+        Invalid: a field without a default is removed, or a value cannot be stored.
     """
     terms: dict[str, Any] = {**changes}
     for part, value in terms.items():
@@ -166,7 +166,7 @@ def _check(path: str, value: object, deep: int) -> None:
         for index, inner in enumerate(value):
             _check(f"{path}.{index}", inner, deep - 1)
     elif value == HIDDEN:
-        expected = f"{HIDDEN} stands for a value that was hidden; give the value itself"
+        expected = f"{HIDDEN} stands for a hidden value; give the value itself"
         raise Invalid(path, expected)
     elif not (value is None or isinstance(value, (str, int, float))):
         raise Invalid(path, f"expected what JSON can hold, got {shown(value)}")

@@ -126,9 +126,9 @@ class Ticker:
     ) -> tuple[Job, Event]:
         """Return a new job of a schedule for the instant *tick_at*; it is not stored yet.
 
-        The job needs no grants if what it crawls was set by someone with access to the
-        store's own files, unless whoever asks for it now lacks that access: then *trusted*
-        is false. Jobs that are made together share *reads*, of `read_once`.
+        The job needs no grants if what it crawls was set by someone with access to the store's own
+        files, unless the caller lacks that access: then *trusted* is false. Jobs that are made
+        together share *reads*, of `read_once`.
 
         Raises:
             Invalid, NotFound, Forbidden: the job cannot be submitted.
@@ -171,7 +171,7 @@ class Ticker:
             await self._submitter.check_receivers(job.spec)
 
     async def fire_due(self) -> int:
-        """Fire one batch of due schedules, the longest due first; return how many this call won.
+        """Fire one batch of due schedules, the longest due first; return how many this call fired.
 
         Schedules that are paused for their failures count. 0: nothing is due, or another
         scheduler is firing it.
@@ -263,14 +263,14 @@ class Ticker:
         """Return what to write for a decision, with a job for each of its runs."""
         reads = reads or read_once(self.store)
         now = self.clock.now()
-        made: list[tuple[Job, Event]] = []
+        jobs: list[tuple[Job, Event]] = []
         ticks: list[Tick] = []
         for run in decision.runs:
-            job = await self._made(schedule, run, reads, made)
+            job = await self._new_job(schedule, run, reads, jobs)
             if isinstance(job, _Refusal):
                 decision = decision.refused(run, job.reason, job.detail, now)
             else:
-                made.append(job)
+                jobs.append(job)
                 ticks.append(replace(run, job_id=job[0].id))
         ticks = [replace(tick, decided_at=now) for tick in (*ticks, *decision.ticks)]
         ticks.sort(key=lambda tick: tick.due_at)
@@ -281,7 +281,7 @@ class Ticker:
         return Firing(
             after=after,
             ticks=tuple(ticks),
-            jobs=tuple(made),
+            jobs=tuple(jobs),
             moved=cancelled(decision.cancels, now, BY_ITSELF),
             events=tuple(events),
         )
@@ -411,29 +411,29 @@ class Ticker:
         Raises:
             Invalid, NotFound, Forbidden: a job cannot be submitted.
         """
-        made: list[tuple[datetime, tuple[Job, Event]]] = []
+        jobs: list[tuple[datetime, tuple[Job, Event]]] = []
         reads = read_once(self.store)
         for at in instants:
             new = await self.job(schedule, at, by, reads=reads)
-            if await self.existing(new[0], [other for _, other in made]) is None:
-                made.append((at, new))
-        return made
+            if await self.existing(new[0], [other for _, other in jobs]) is None:
+                jobs.append((at, new))
+        return jobs
 
-    async def existing(self, job: Job, made: Sequence[tuple[Job, Event]] = ()) -> str | None:
-        """Return the id of the job with the unique key of *job*, stored or among those *made*."""
+    async def existing(self, job: Job, jobs: Sequence[tuple[Job, Event]] = ()) -> str | None:
+        """Return the id of the job with the unique key of *job*, stored or among those *jobs*."""
         key = job.spec.unique_key
-        with_key = (other.id for other, _ in made if other.spec.unique_key == key)
+        with_key = (other.id for other, _ in jobs if other.spec.unique_key == key)
         if key is None:
             return None
         return next(with_key, None) or await self._submitter.existing(job.owner, key)
 
-    async def _made(
-        self, schedule: CrawlSchedule, run: Tick, reads: Store, made: Sequence[tuple[Job, Event]]
+    async def _new_job(
+        self, schedule: CrawlSchedule, run: Tick, reads: Store, jobs: Sequence[tuple[Job, Event]]
     ) -> "tuple[Job, Event] | _Refusal":
         if not await self._backlog.has_room(schedule.owner):
             most = self._backlog.most(schedule.owner)
-            one, many = f"job of {schedule.owner} waits", f"jobs of {schedule.owner} wait"
-            return _Refusal(TickReason.QUOTA, f"{counted(most, one, many)} already")
+            singular, plural = f"job of {schedule.owner} waits", f"jobs of {schedule.owner} wait"
+            return _Refusal(TickReason.QUOTA, f"{counted(most, singular, plural)} already")
         try:
             job = await self.job(schedule, run.due_at, reads=reads)
         except (Unavailable, Conflict):
@@ -443,7 +443,7 @@ class Ticker:
         except Exception as error:  # noqa: BLE001 - one schedule must not block the others
             _log.exception("schedule %s cannot be made a job of", schedule.id)
             return _Refusal(TickReason.REFUSED, f"{type(error).__name__}: {error}")
-        if (existing := await self.existing(job[0], made)) is not None:
+        if (existing := await self.existing(job[0], jobs)) is not None:
             return _Refusal(TickReason.EXISTS, f"job {existing} has its unique key")
         self._backlog.add(schedule.owner)
         return job
@@ -516,14 +516,16 @@ class _Failures:
 
     async def _failing(self, schedules: Sequence[CrawlSchedule]) -> set[str]:
         """Return the ids of the schedules to pause; one query per distinct `pause_after`."""
-        asked: defaultdict[int, list[str]] = defaultdict(list)
+        ids_by_limit: defaultdict[int, list[str]] = defaultdict(list)
         for schedule in schedules:
             if schedule.pause_after is not None and schedule.paused_at is None:
-                asked[schedule.pause_after].append(schedule.id)
+                ids_by_limit[schedule.pause_after].append(schedule.id)
         failing: set[str] = set()
-        for most, ids in asked.items():
-            found = await self._store.ticks.failures(ids, most)
-            failing |= {schedule_id for schedule_id, failures in found.items() if failures >= most}
+        for most, ids in ids_by_limit.items():
+            failure_counts = await self._store.ticks.failures(ids, most)
+            failing |= {
+                schedule_id for schedule_id, failures in failure_counts.items() if failures >= most
+            }
         return failing
 
     async def _pause(self, schedule: CrawlSchedule) -> None:

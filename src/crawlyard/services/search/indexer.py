@@ -1,4 +1,4 @@
-"""Indexer: keeps the index of words in pages up to date, beside the crawls."""
+"""Indexer: keeps the search index of pages up to date while crawls run."""
 
 import logging
 from datetime import timedelta
@@ -11,21 +11,21 @@ from crawlyard.store.search.index import IndexState, Turn
 from crawlyard.store.store import Store
 
 EVERY = timedelta(seconds=1)
-"""The time between two looks for new pages, of the process that indexes."""
+"""Interval between polls for new pages, in the process that indexes."""
 
 OTHERS_EVERY = timedelta(seconds=4)
-"""The same of the others, which take over if the one is gone."""
+"""Interval between attempts of standby processes, which take over if that one is gone."""
 
 TURN = timedelta(seconds=10)
-"""How long after a portion no other process indexes."""
+"""Time after a portion in which no other process indexes."""
 
 SWEEP_EVERY_S = 3600.0
-"""How often terms are looked for that no page has any more, if pages have gone."""
+"""Interval between searches for terms without pages, if pages were deleted."""
 
 _RETRY_EVERY = timedelta(seconds=30)  # while the store is unavailable
 _SETTLING = timedelta(milliseconds=50)
 _SETTLES_IN = 100  # looks: a transaction that takes longer is waited for by the next round
-_SHARE = 9  # what can wait rests for so many times as long as it has taken: 10 % of a core
+_SHARE = 9  # a rest of so many times the duration of the last portion: 10 % of a core
 _MOST_KNOWN = 100_000  # terms in memory, about 10 MB
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class Indexer:
     """Indexes pages in small portions, the new ones first.
 
-    Any number of processes may run one: the one that has indexed last goes on. If it is gone, the
+    Any number of processes may run one: the last one that indexed continues. If it is gone, the
     first that finds new pages takes over. A portion is done completely or not at all.
     """
 
@@ -42,16 +42,16 @@ class Indexer:
         self._index = store.page_index
         self._clock = clock
         self._name = new_id()
-        self._known: set[bytes] = set()  # terms that are stored
+        self._stored_terms: set[bytes] = set()  # terms that are stored
         self._swept_at: float | None = None
 
     async def run(self) -> None:
-        """Index what is stored, for ever: cancel it. Retries while the store is unavailable."""
+        """Index stored pages until cancelled. Retries while the store is unavailable."""
         while True:
             try:
                 rest = await self.round()
             except StoreUnavailable as error:
-                _log.warning("the store is away, indexing later: %s", error)
+                _log.warning("the store is unavailable, indexing later: %s", error)
                 rest = _RETRY_EVERY
             await self._clock.sleep(rest)
 
@@ -63,7 +63,7 @@ class Indexer:
         """
         state = await self._index.state()
         if state.holder != self._name:
-            self._known.clear()  # another may have deleted some of them
+            self._stored_terms.clear()  # another process may have deleted some
             if state.is_taken(self._turn()):
                 return OTHERS_EVERY
         began = self._clock.monotonic()
@@ -108,9 +108,9 @@ class Indexer:
         return False
 
     async def _portion(self, state: IndexState, upto: int) -> IndexState | None:
-        if len(self._known) > _MOST_KNOWN:
-            self._known.clear()
-        return await self._index.advance(state, upto, self._turn(), self._known)
+        if len(self._stored_terms) > _MOST_KNOWN:
+            self._stored_terms.clear()
+        return await self._index.advance(state, upto, self._turn(), self._stored_terms)
 
     async def _sweep(self, state: IndexState) -> bool:
         """Delete some terms that no page has any more; return whether that was due."""
@@ -120,7 +120,7 @@ class Indexer:
             if not state.loose or recently:
                 return False
             self._swept_at = now
-        self._known.clear()
+        self._stored_terms.clear()
         await self._index.sweep(state, self._turn())
         return True
 

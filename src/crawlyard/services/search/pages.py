@@ -1,4 +1,4 @@
-"""Pages over all jobs, as one user finds and exports them."""
+"""Pages over all jobs: search and export, for one user."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -25,7 +25,7 @@ from crawlyard.services.noun import Noun
 from crawlyard.services.results.terms import ArchiveTerms, page_query
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 
-# what an export alone needs: an extra, and the parser
+# only needed for exports: an extra, and the parser
 with lazily():
     from crawlyard.export import parquet
     from crawlyard.services.results import exporting
@@ -46,7 +46,7 @@ Query = Annotated[
 
 
 class Pages(Noun):
-    """Finds pages of all jobs that the user may see."""
+    """Searches and exports pages of all jobs that the user may see."""
 
     @endpoint("GET /pages", READ, group="results")
     async def find(
@@ -57,21 +57,21 @@ class Pages(Noun):
         cursor: Cursor = None,
         **terms: Unpack[ArchiveTerms],
     ) -> FoundPagesOut:
-        """List the pages of all jobs that you may see, the last that was stored first.
+        """List the pages of all jobs that you may see, newest first.
 
-        Words are found by an index. Pages that it does not have yet are read one by one, as all
-        are if it is off or the words are too common for it, and nothing is indexed for most
-        filters: an answer looks at 20,000 pages, or for 0.4 s, and brings what it has found by
-        then, be it nothing. `searched` says how far it has looked, and what the index did;
-        `next_cursor` goes on from there.
+        Words are looked up in an index. Pages that are not indexed yet are read one by one, as are
+        all pages if the index is off or the words are too common for it, and most filters are not
+        indexed: a response examines 20,000 pages, or for 0.4 s, and has the matches until then,
+        possibly none. `searched` has how far it looked and the use of the index; `next_cursor`
+        continues from there.
         """
         query = _query(terms, None if cursor is None else int(cursor))
-        found = await self._services.archive.search(self._actor, query, limit, sought(q))
+        findings = await self._services.archive.search(self._actor, query, limit, sought(q))
         return FoundPagesOut(
-            items=[FoundPageOut.found(page) for page in found.pages],
-            next_cursor=None if found.further is None else str(found.further),
-            has_more=found.further is not None,
-            searched=SearchedOut.of(found),
+            items=[FoundPageOut.found(page) for page in findings.pages],
+            next_cursor=None if findings.further is None else str(findings.further),
+            has_more=findings.further is not None,
+            searched=SearchedOut.of(findings),
         )
 
     @endpoint("GET /pages/export", READ, "file", group="results", name="find_all")
@@ -90,7 +90,7 @@ class Pages(Noun):
     ) -> AsyncIterator[bytes]:
         """Stream the pages of all jobs that you may see as JSON Lines, CSV or Parquet.
 
-        The filters are those of the list; all that is stored is looked at, however long it takes.
+        The filters are those of the list; all stored pages are examined, however long it takes.
         """
         form = Format(format_ or Format.JSONL)
         check_installed(form)
@@ -104,12 +104,12 @@ class Pages(Noun):
         self, query: ArchiveQuery, words: tuple[str, ...], form: Format, *, text: bool
     ) -> AsyncGenerator[Record]:
         kinds = [Body.TEXT] if text else []
-        found = self._services.archive.records(self._actor, query, words, kinds)
-        async with aclosing(found) as pages:
+        records = self._services.archive.records(self._actor, query, words, kinds)
+        async with aclosing(records) as pages:
             async for page, bodies in pages:
                 shape = FoundPageOut.found(page, **exporting.readable(bodies))
                 record = as_dict(shape, without=_LEFT_OUT)
-                if form is not Format.JSONL:  # what is extracted has other names in each job
+                if form is not Format.JSONL:  # extracted fields have other names in each job
                     record["extracted_json"] = dumps(record["extracted"])
                 yield record
 
@@ -126,10 +126,12 @@ def _query(terms: ArchiveTerms, before: int | None = None) -> ArchiveQuery:
         FilterKey.TAG: terms.get("tag"),
         FilterKey.OWNER: terms.get("owner"),
     }
-    asked = [condition(key, words) for key, one in of_jobs.items() if (words := words_of(one))]
+    conditions = [
+        condition(key, words) for key, text in of_jobs.items() if (words := words_of(text))
+    ]
     ids = (word.lower() if is_id(word) else "" for word in words_of(terms.get("job")))
     return ArchiveQuery(
-        jobs=JobQuery(where=tuple(asked)),
+        jobs=JobQuery(where=tuple(conditions)),
         job_ids=frozenset(ids),
         pages=page_query(terms),
         since=terms.get("since"),

@@ -39,7 +39,7 @@ _TEXT_BYTES = 4 << 20  # of page bodies as transferred; above that, fewer texts 
 class _Hunt(Struct):
     """The state of a search."""
 
-    found: list[FoundPage] = field(default_factory=list)
+    matches: list[FoundPage] = field(default_factory=list)
     looked_at: int = 0
     back_to: datetime | None = None
     further: int | None = None
@@ -90,35 +90,35 @@ class Archive:
         as ``me``.
         """
         bounds = self._bounds
-        asked = replace(query, jobs=await visible_query(self._store, actor, query.jobs))
+        window = replace(query, jobs=await visible_query(self._store, actor, query.jobs))
         end = self._clock.monotonic() + bounds.time.total_seconds()
         match = await self._store.page_index.match(words) if words and self._indexed else None
         hunt = _Hunt()
         rows = first = _rows(query, limit, words)
-        while len(hunt.found) < limit:
+        while len(hunt.matches) < limit:
             most = bounds.pages - hunt.looked_at
-            look = await self._store.archive.look(asked, min(rows, most), match)
+            look = await self._store.archive.look(window, min(rows, most), match)
             rows = min(2 * rows, _MORE * first)
             hunt.take(look)
             await self._pick(hunt, look.pages, limit, words, end)
             spent = hunt.looked_at >= bounds.pages or self._clock.monotonic() >= end
             if hunt.further is None or spent:
                 break
-            asked = replace(asked, before=hunt.further)
-        cut_short = hunt.further is not None and len(hunt.found) < limit
+            window = replace(window, before=hunt.further)
+        cut_short = hunt.further is not None and len(hunt.matches) < limit
         return Findings(
-            pages=tuple(hunt.found),
+            pages=tuple(hunt.matches),
             looked_at=hunt.looked_at,
             back_to=hunt.back_to,
             further=hunt.further,
             cut_short=cut_short,
             index=self._use(match) if words else None,
             unindexed=match.unindexed if match else 0,
-            stored=await self._store.archive.size(asked) if cut_short else None,
+            stored=await self._store.archive.size(window) if cut_short else None,
         )
 
     def _use(self, match: Match | None) -> IndexUse:
-        """Return how the index served a search for words."""
+        """Return how a search for words used the index."""
         if not self._indexed:
             return IndexUse.OFF
         if match is None:
@@ -136,17 +136,17 @@ class Archive:
 
         Not bounded in time or number of pages, only in memory: for exports of everything.
         """
-        asked = query
+        window = query
         while True:
-            findings = await self.search(actor, asked, MOST, words)
+            findings = await self.search(actor, window, MOST, words)
             for part in _parts(findings.pages):
                 bodies = await self._bodies(part, kinds)
-                for found in part:
-                    own = {k: bodies[found.id, k] for k in kinds if (found.id, k) in bodies}
-                    yield found, own
+                for page in part:
+                    own = {k: bodies[page.id, k] for k in kinds if (page.id, k) in bodies}
+                    yield page, own
             if findings.further is None:
                 return
-            asked = replace(asked, before=findings.further)
+            window = replace(window, before=findings.further)
 
     async def _pick(
         self,
@@ -157,20 +157,20 @@ class Archive:
         end: float,
     ) -> None:
         """Add those of *pages* that have all *words*, until *limit* are found or time is up."""
-        seen = 0
+        examined = 0
         for part in _parts(pages) if words else [pages]:
             fitting = await self._with(part, words)
-            room = limit - len(hunt.found)
-            hunt.found += fitting[:room]
+            room = limit - len(hunt.matches)
+            hunt.matches += fitting[:room]
             if len(fitting) > room:
                 last = fitting[room - 1].id
-                seen += 1 + next(n for n, page in enumerate(part) if page.id == last)
-                hunt.stop_at(hunt.found[-1], len(pages) - seen)
+                examined += 1 + next(n for n, page in enumerate(part) if page.id == last)
+                hunt.stop_at(hunt.matches[-1], len(pages) - examined)
                 return
-            seen += len(part)
-            full = len(hunt.found) == limit
-            if seen < len(pages) and (full or self._clock.monotonic() >= end):
-                hunt.stop_at(part[-1], len(pages) - seen)
+            examined += len(part)
+            full = len(hunt.matches) == limit
+            if examined < len(pages) and (full or self._clock.monotonic() >= end):
+                hunt.stop_at(part[-1], len(pages) - examined)
                 return
 
     async def _with(
@@ -179,18 +179,18 @@ class Archive:
         """Return those of *pages* that have all *words*, each with an excerpt around them."""
         if not words:
             return pages
-        sought = {found.id: missing(words, found.page) for found in pages}
-        unread = [found for found in pages if sought[found.id]]
+        sought = {page.id: missing(words, page.page) for page in pages}
+        unread = [page for page in pages if sought[page.id]]
         bodies = await self._bodies(unread, [Body.TEXT])
 
         def read() -> list[FoundPage]:
-            kept: list[FoundPage] = []
-            for found in pages:
-                text = bodies.get((found.id, Body.TEXT), b"").decode(errors="replace")
-                said = excerpt(text, words, sought[found.id])
-                if said is not None:
-                    kept.append(replace(found, excerpt=said))
-            return kept
+            matches: list[FoundPage] = []
+            for page in pages:
+                text = bodies.get((page.id, Body.TEXT), b"").decode(errors="replace")
+                snippet = excerpt(text, words, sought[page.id])
+                if snippet is not None:
+                    matches.append(replace(page, excerpt=snippet))
+            return matches
 
         return await asyncio.get_running_loop().run_in_executor(self._reader, read)
 
@@ -199,7 +199,7 @@ class Archive:
     ) -> Mapping[tuple[int, Body], bytes]:
         if not pages or not kinds:
             return {}
-        return await self._store.pages.bodies([found.id for found in pages], kinds)
+        return await self._store.pages.bodies([page.id for page in pages], kinds)
 
 
 def _rows(query: ArchiveQuery, limit: int, words: tuple[str, ...]) -> int:
@@ -214,11 +214,11 @@ def _parts(pages: Sequence[FoundPage]) -> Iterator[Sequence[FoundPage]]:
     """Yield *pages* in portions whose texts together fit into memory."""
     part: list[FoundPage] = []
     size = 0
-    for found in pages:
-        if part and (len(part) >= _TEXTS or size + found.page.bytes > _TEXT_BYTES):
+    for page in pages:
+        if part and (len(part) >= _TEXTS or size + page.page.bytes > _TEXT_BYTES):
             yield part
             part, size = [], 0
-        part.append(found)
-        size += found.page.bytes
+        part.append(page)
+        size += page.page.bytes
     if part:
         yield part

@@ -1,4 +1,4 @@
-"""Templates as their authors write them, in forms or files: read, checked and written."""
+"""Template files and forms: reading, checking and writing."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 _Schedule = tuple[dict[str, Any], str]
 
 MAX_BYTES = 20_000_000
-"""The most bytes of a file: enough for the 100,000 start URLs of the largest template."""
+"""Maximum size of a file in bytes: enough for the 100,000 start URLs of the largest template."""
 
 _FIELDS = ("name", "description", "parameters", "spec")
 _PARAMETER = ("type", "description", "required", "default", "allowed")
@@ -83,7 +83,7 @@ def draft_of(data: object) -> TemplateDraft:
         Invalid: a field is unknown, missing or not valid.
     """
     fields = _object("template", data, _FIELDS)
-    given = {name: value for name, value in fields.items() if value is not None}
+    values = {name: value for name, value in fields.items() if value is not None}
     spec = fields.get("spec", {})
     if not isinstance(spec, Mapping):
         raise Invalid("spec", f"expected an object of fields of a spec, got {shown(spec)}")
@@ -91,9 +91,9 @@ def draft_of(data: object) -> TemplateDraft:
         raise Invalid("name", "expected the name of the template, got none")
     return TemplateDraft(
         name=_text("name", fields["name"]),
-        description=_text("description", given.get("description", "")).strip(),
+        description=_text("description", values.get("description", "")).strip(),
         spec=spec,
-        parameters=_parameters(given.get("parameters", {})),
+        parameters=_parameters(values.get("parameters", {})),
     )
 
 
@@ -158,13 +158,13 @@ def _parameter(name: str, data: object) -> Parameter:
     )
 
 
-def _object(path: str, data: object, known: Sequence[str]) -> dict[str, Any]:
+def _object(path: str, data: object, allowed: Sequence[str]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
-        raise Invalid(path, f"expected an object with {', '.join(known)}, got {shown(data)}")
+        raise Invalid(path, f"expected an object with {', '.join(allowed)}, got {shown(data)}")
     for name in data:
-        if name not in known:
+        if name not in allowed:
             where = str(name) if path in {"template", "schedule"} else f"{path}.{name}"
-            raise unknown(where, str(name), known, "field")
+            raise unknown(where, str(name), allowed, "field")
     return dict(data)
 
 
@@ -189,22 +189,22 @@ def _from_json(content: str, source: str) -> object:
         return json.loads(content, object_pairs_hook=_unique, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         place = f"{source}, line {error.lineno}, column {error.colno}"
-        raise Invalid(place, f"no JSON: {error.msg}") from None
+        raise Invalid(place, f"invalid JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
-        raise Invalid(source, f"no JSON: {error}") from None
+        raise Invalid(source, f"invalid JSON: {error}") from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
+    members: dict[str, object] = {}
     for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key!r} stands twice in one object")
-        found[key] = value
-    return found
+        if key in members:
+            raise ValueError(f"duplicate key {key!r}")
+        members[key] = value
+    return members
 
 
 def _no_number(word: str) -> object:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 # --- of others, over the API
@@ -223,20 +223,20 @@ class FileIntake:
         self._thread = ThreadPoolExecutor(1, "crawlyard-files")
 
     async def read(self, content: str) -> TemplateDraft:
-        """Return the template in the text of a file, checked; no URL in it is fetched."""
+        """Return the checked template in the text of a file; no URL in it is fetched."""
         return await self._apart(_checked, content)
 
-    async def schedule(self, given: Mapping[str, Any] | str, known: Sequence[str]) -> _Schedule:
-        """Return the fields of a schedule, *given* or in a file, that are set, and their file."""
-        return await self._apart(_schedule, given, known)
+    async def schedule(self, content: Mapping[str, Any] | str, names: Sequence[str]) -> _Schedule:
+        """Return the fields set in a schedule, from *content* or a file, and the file's text."""
+        return await self._apart(_schedule, content, names)
 
     async def written(self, data: Mapping[str, object], form: FileFormat) -> str:
-        """Return the text of a file that is read as *data*."""
+        """Return *data* as the text of a file."""
         return await self._apart(_dumped, data, form)
 
-    async def _apart(self, call: Callable[..., _T], *given: object) -> _T:
+    async def _apart(self, call: Callable[..., _T], *arguments: object) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call, *given)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
         except Invalid as error:
             raise Invalid("content", str(error)) from None
 
@@ -247,12 +247,12 @@ def _checked(content: str) -> TemplateDraft:
     return draft
 
 
-def _schedule(given: Mapping[str, Any] | str, known: Sequence[str]) -> _Schedule:
-    fields = _object("schedule", _data(given) if isinstance(given, str) else given, known)
+def _schedule(content: Mapping[str, Any] | str, names: Sequence[str]) -> _Schedule:
+    fields = _object("schedule", _data(content) if isinstance(content, str) else content, names)
     overrides = fields.get("overrides")
-    if isinstance(given, str) and isinstance(overrides, Mapping):
+    if isinstance(content, str) and isinstance(overrides, Mapping):
         values_of(overrides)
-    data = {name: value for name in known if (value := _set(fields.get(name))) not in (None, {})}
+    data = {name: value for name in names if (value := _set(fields.get(name))) not in (None, {})}
     return data, _dumped(data, FileFormat.YAML)
 
 
@@ -271,5 +271,5 @@ def _data(content: str) -> object:
     try:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise Invalid(_FILE, "there is half a character (a lone surrogate) in it") from None
+        raise Invalid(_FILE, "contains half a character (a lone surrogate)") from None
     return data

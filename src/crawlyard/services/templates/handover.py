@@ -33,8 +33,10 @@ class Handover(Struct):
         Raises:
             Unconfirmed: there are some, and *confirmed* is not set.
         """
-        found = [takeover(one, self.before, after) for one in schedules if not one.flaw]
-        changes = [change for change in found if change is not None]
+        takeovers = [
+            takeover(schedule, self.before, after) for schedule in schedules if not schedule.flaw
+        ]
+        changes = [change for change in takeovers if change is not None]
         self.kept = tuple(change.kept for change in changes)
         if changes and not self.confirmed:
             raise _unconfirmed(self.before, self.kept)
@@ -49,12 +51,14 @@ class Handover(Struct):
         return new, told(new, EventName.SCHEDULE_UPDATED, now, self.actor.id, changed=changed)
 
 
-def _unconfirmed(template: CrawlTemplate, kept: Sequence[KeptTemplate]) -> Unconfirmed:
-    named = ", ".join(f"{one.name} ({', '.join(one.fields)})" for one in kept[:_NAMED])
-    more = f" and {len(kept) - _NAMED:,} more" if kept[_NAMED:] else ""
+def _unconfirmed(template: CrawlTemplate, schedules: Sequence[KeptTemplate]) -> Unconfirmed:
+    named = ", ".join(
+        f"{schedule.name} ({', '.join(schedule.fields)})" for schedule in schedules[:_NAMED]
+    )
+    more = f" and {len(schedules) - _NAMED:,} more" if schedules[_NAMED:] else ""
     return Unconfirmed(
         f"publishing template {template.name} removes credentials used by "
-        f"{counted(len(kept), 'schedule')} of {template.owner}; "
+        f"{counted(len(schedules), 'schedule')} of {template.owner}; "
         f"confirm to keep them there: {named}{more}",
-        [asdict(one) for one in kept],
+        [asdict(schedule) for schedule in schedules],
     )

@@ -45,7 +45,7 @@ async def changeable_template(
     """
     template = await _latest(store, actor, ref)
     if not actor.may_change(template.owner):
-        raise Forbidden(f"{actor.id} may use template {ref}, not change it; duplicate it")
+        raise Forbidden(f"{actor.id} may use template {ref}, but not change it; duplicate it")
     check_version(f"template {template.name}", template.version, version)
     return template
 
@@ -75,6 +75,6 @@ async def _latest(store: "Store", actor: Actor, ref: str) -> CrawlTemplate:
     for template in await visible_templates(store, actor, query, 1):
         return template
     anyones = replace(query, owner=None)
-    others = [] if slash else await visible_templates(store, actor, anyones, 3)
-    hint = ", ".join(f"{template.owner}/{template.name}" for template in others)
+    templates = [] if slash else await visible_templates(store, actor, anyones, 3)
+    hint = ", ".join(f"{template.owner}/{template.name}" for template in templates)
     raise NotFound(f"there is no template {ref}" + (f"; there is {hint}" if hint else ""))

@@ -62,7 +62,7 @@ async def render_template(
     try:
         check_all(*reads)
     except Invalid:
-        check_all(*reads, partial(whole, EXAMPLE))  # also what is wrong with the rest
+        check_all(*reads, partial(whole, EXAMPLE))  # also report faults in the rest
     spec = whole()
     sources = dict.fromkeys(FIELDS, DEFAULT)
     sources |= dict.fromkeys(filled, f"template v{template.version}")

@@ -1,4 +1,4 @@
-"""Templates, as one user makes, finds, changes and fills them."""
+"""Templates: creation, search, changes and rendering, for one user."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -89,11 +89,11 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class Templates(Noun):
-    """Makes, finds, changes, publishes, fills and deletes templates, as far as one user may.
+    """Creates, finds, changes, publishes, renders and deletes templates for one user.
 
     A *ref* is an id, a name of one's own, or OWNER/NAME. A template that they may not see raises
-    `NotFound`, and one that they may not change `Forbidden`. With *version*, only that version is
-    changed: else `Stale` is raised and nothing is written.
+    `NotFound`, and one that they may not change `Forbidden`. With *version*, the change is made
+    only if that version is current; otherwise `Stale` is raised.
     """
 
     @endpoint("GET /templates", READ, "seq")
@@ -106,7 +106,7 @@ class Templates(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[TemplateOut]:
-        """List templates by name: your own, and those that others have published."""
+        """List templates by name: your own, and the published ones of other users."""
         name, _, template_id = (cursor or "").partition("/")  # no name has a slash
         query = TemplateQuery(
             owner=self._actor.id if owner == "me" else owner,
@@ -114,8 +114,10 @@ class Templates(Noun):
             text=q,
             after=None if cursor is None else (name, template_id),
         )
-        found = await visible_templates(self._services.store, self._actor, query, limit + 1)
-        return sliced(found, limit, TemplateOut.of, lambda one: f"{one.name}/{one.id}")
+        templates = await visible_templates(self._services.store, self._actor, query, limit + 1)
+        return sliced(
+            templates, limit, TemplateOut.of, lambda template: f"{template.name}/{template.id}"
+        )
 
     @endpoint("POST /templates", WRITE, status=201)
     async def create(
@@ -124,7 +126,7 @@ class Templates(Noun):
         *,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> TemplateOut:
-        """Make a template of yours; nobody else sees it until you publish it."""
+        """Create a private template; other users see it once you publish it."""
         draft = files.draft_of(template)
         with blaming(_OWN, "spec"):
             return TemplateOut.of(await self._add(draft, trusted=self._actor.trusted))
@@ -137,7 +139,7 @@ class Templates(Noun):
         format_: Format = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> TemplateOut:
-        """Make a template of yours of the text of a YAML or JSON file; nothing in it is fetched."""
+        """Create a private template from a YAML or JSON file; no URL in it is fetched."""
         draft = await self._read(content, format_)
         return TemplateOut.of(await self._add(draft, trusted=self._actor.trusted))
 
@@ -149,7 +151,7 @@ class Templates(Noun):
         format_: Format = None,
         template: Checked = _NOTHING,
     ) -> CheckedTemplateOut:
-        """Check a template, or the `content` of a file that holds one; nothing is kept."""
+        """Check a template, or the `content` of a template file; nothing is stored."""
         if content is not None:
             for name in template:
                 raise unknown(name, name, ("content", "format"), "field")
@@ -165,10 +167,10 @@ class Templates(Noun):
     async def convert(
         self, content: Content | None = None, *, template: Checked = _NOTHING
     ) -> ConvertedTemplateOut:
-        """Return a template both as fields and as the text of a YAML file; give one of the two.
+        """Convert a template between fields and the text of a YAML file; pass one of the two.
 
-        A file is checked, fields may be half of a template; nothing is kept. Credentials are
-        answered as sent.
+        A file is checked, fields may be incomplete; nothing is stored. Credentials are returned as
+        sent.
         """
         reply().dry_run = True  # with its credentials, the answer is not kept for a repetition
         if content is None:
@@ -183,24 +185,24 @@ class Templates(Noun):
 
     @endpoint("GET /templates/{ref}", READ)
     async def get(self, ref: Ref) -> TemplateOut:
-        """Return a template as it is now."""
+        """Return the latest version of a template."""
         return TemplateOut.of(await self._find(ref))
 
     @endpoint("PATCH /templates/{ref}", WRITE)
     async def edit(self, ref: Ref, changes: Changes, *, version: MustMatch) -> SavedTemplateOut:
-        """Make the next version of a template: what is absent stays, null takes a member away.
+        """Create the next version of a template: absent fields stay, null removes a member.
 
-        A public one is kept without credentials; `stripped` names those that were in it.
+        A public template is stored without credentials; `stripped` names the removed ones.
         """
         for _ in range(TRIES):
             latest = await self._changeable(ref, version)
             draft = files.draft_of(merged_object(files.data_of(latest.draft), changes))
             trusted = latest.trusted and self._actor.vouches_for(latest.owner)
-            wanted = replace(latest, **asdict(draft), trusted=trusted)
+            new = replace(latest, **asdict(draft), trusted=trusted)
             try:
                 with blaming(_OWN, "spec"):
                     files.check_draft(draft)
-                    return await self._save(latest, wanted, latest.version)
+                    return await self._save(latest, new, latest.version)
             except Stale:  # it was merged with an older version
                 if version is not None:
                     raise
@@ -208,7 +210,7 @@ class Templates(Noun):
 
     @endpoint("DELETE /templates/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch) -> None:
-        """Delete a template with all versions; refused while schedules use it, which are named."""
+        """Delete a template with all versions; refused while schedules use it, naming them."""
         store = self._services.store.templates
         for _ in range(TRIES):
             latest = await self._changeable(ref, version)
@@ -222,7 +224,7 @@ class Templates(Noun):
 
     @endpoint("GET /templates/{ref}/deletion", WRITE)
     async def deletable(self, ref: Ref, *, version: IfMatch = None) -> TemplateDeletionOut:
-        """Return what deleting a template would delete, or refuse as that would be."""
+        """Check that a template can be deleted, and return it."""
         store, latest = self._services.store.templates, await self._changeable(ref, version)
         await store.check_unused(latest.id, self._named_owner)
         return TemplateDeletionOut.of(latest, len(await store.versions(latest.id)))
@@ -231,30 +233,30 @@ class Templates(Noun):
     async def versions(
         self, ref: Ref, *, limit: Limit = 50, cursor: Cursor = None
     ) -> Slice[TemplateOut]:
-        """List the versions of a template that you may see, the newest first."""
+        """List the versions of a template that you may see, newest first."""
         before = int(cursor or MAX_VERSION + 1)
         latest = await self._find(ref)
         versions = await self._services.store.templates.versions(latest.id)
-        visible = [one for one in versions if sees_template(self._actor, one)]
-        older = [one for one in visible if one.version < before]
-        return sliced(older, limit, TemplateOut.of, lambda one: one.version)
+        visible = [template for template in versions if sees_template(self._actor, template)]
+        older = [template for template in visible if template.version < before]
+        return sliced(older, limit, TemplateOut.of, lambda template: template.version)
 
     @endpoint("GET /templates/{ref}/versions/{version}", READ)
     async def version(self, ref: Ref, version: TemplateVersion) -> TemplateOut:
-        """Return a template as it was at a version."""
+        """Return one version of a template."""
         return TemplateOut.of(await self._find(ref, version))
 
     @endpoint("POST /templates/{ref}/versions/{version}/restore", WRITE, status=202)
     async def restore(
         self, ref: Ref, version: TemplateVersion, *, latest: IfMatch = None
     ) -> SavedTemplateOut:
-        """Make what a version said the next one; name and visibility stay as they are."""
+        """Restore a version as the next one; name and visibility are unchanged."""
         last = await self._changeable(ref, latest)
         old = await self._services.store.templates.get(last.id, version)
         draft = replace(old.draft, name=last.name)
         trusted = old.trusted and self._actor.vouches_for(last.owner)
-        wanted = replace(last, **asdict(draft), trusted=trusted)
-        return await self._save(last, wanted, latest)
+        new = replace(last, **asdict(draft), trusted=trusted)
+        return await self._save(last, new, latest)
 
     @endpoint("POST /templates/{ref}/publish", WRITE, status=202)
     async def publish(
@@ -268,11 +270,11 @@ class Templates(Noun):
         ] = False,
         version: IfMatch = None,
     ) -> SavedTemplateOut:
-        """Let others see and use a template, from a version on that has no credentials.
+        """Publish a template to other users, in a new version without credentials.
 
-        `stripped` names those that were taken out, `kept` the schedules of the owner that keep
-        them as params and overrides of their own. If there are any and `confirm` is not set,
-        nothing is changed, and the answer is 409 `confirmation_required` with these `schedules`.
+        `stripped` names the removed credentials, `kept` the owner's schedules that keep them as
+        their own params and overrides. If there are any and `confirm` is not set, nothing is
+        changed, and the response is 409 `confirmation_required` with these `schedules`.
         """
         latest = await self._changeable(ref, version)
         handover = None if latest.public else Handover(latest, self._actor, confirm)
@@ -280,7 +282,7 @@ class Templates(Noun):
 
     @endpoint("POST /templates/{ref}/unpublish", WRITE, status=202)
     async def unpublish(self, ref: Ref, *, version: IfMatch = None) -> TemplateOut:
-        """Let others not see or use a template any more, no version of it."""
+        """Make a template private: other users no longer see or use any version of it."""
         latest = await self._changeable(ref, version)
         saved = await self._save(latest, replace(latest, public=False), version)
         return TemplateOut.filled(saved)
@@ -296,7 +298,7 @@ class Templates(Noun):
         version: TemplateVersion | None = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> TemplateOut:
-        """Make a private template of yours that says what another one does."""
+        """Copy a template to a new private one of your own."""
         source = await self._find(ref, version)
         trusted = source.trusted and self._actor.trusted
         with blaming(_OWN, "spec"):
@@ -307,7 +309,7 @@ class Templates(Noun):
                 except Conflict:
                     if name is not None:
                         raise  # otherwise the name was taken concurrently
-        raise Conflict(f"copies of {source.name} keep coming; try again")
+        raise Conflict(f"template {source.name} is being copied concurrently; try again")
 
     @endpoint(
         "POST /templates/{ref}/render", READ, example={"overrides": {"limits": {"pages": 100}}}
@@ -324,9 +326,9 @@ class Templates(Noun):
         ] = _NOTHING,
         version: TemplateVersion | None = None,
     ) -> RenderedOut:
-        """Return the whole spec that a job would have, and where each value comes from.
+        """Return the full spec that a job would have, and the source of each value.
 
-        Nothing is kept.
+        Nothing is stored.
         """
         with blaming(("params", "version"), "overrides"):
             rendered = await render_template(
@@ -342,7 +344,7 @@ class Templates(Noun):
         format_: FileFormat = FileFormat.YAML,
         version: TemplateVersion | None = None,
     ) -> str:
-        """Return the file of a template; with credentials for those alone who may change it."""
+        """Return a template as a file; only users who may change it get its credentials."""
         template = await self._find(ref, version)
         changes = self._actor.may_change(template.owner) and WRITE in self._permits
         draft = template.draft if changes else stripped(template.draft)[0]
@@ -363,7 +365,7 @@ class Templates(Noun):
         """Store a new private template of the actor."""
         actor, now = self._actor, self._services.clock.now()
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at templates, not create them")
+            raise Forbidden(f"{actor.id} may view templates, but not create them")
         files.check_draft(draft)
         template = CrawlTemplate(
             id=new_id(),
@@ -381,20 +383,20 @@ class Templates(Noun):
     async def _save(
         self,
         latest: CrawlTemplate,
-        wanted: CrawlTemplate,
+        new: CrawlTemplate,
         version: Version,
         handover: Handover | None = None,
     ) -> SavedTemplateOut:
-        """Save *wanted* as the version after *latest*, if it differs; a public one is stripped."""
-        draft, removed = stripped(wanted.draft) if wanted.public else (wanted.draft, ())
+        """Save *new* as the version after *latest*, if it differs; a public one is stripped."""
+        draft, removed = stripped(new.draft) if new.public else (new.draft, ())
         same = (draft.spec, draft.parameters) == (latest.spec, latest.parameters)
-        trusted = wanted.trusted or (same and latest.trusted)
-        if (draft, wanted.public, trusted) == (latest.draft, latest.public, latest.trusted):
+        trusted = new.trusted or (same and latest.trusted)
+        if (draft, new.public, trusted) == (latest.draft, latest.public, latest.trusted):
             reply().unchanged = True
             return SavedTemplateOut.saved(SavedTemplate(template=latest, stripped=removed))
         now = self._services.clock.now()
         template = replace(
-            wanted,
+            new,
             **asdict(draft),
             version=latest.version + 1,
             updated_at=now,
@@ -411,8 +413,10 @@ class Templates(Noun):
             # the name is taken, or the template changed concurrently
             await self._changeable(latest.id, version)
             raise
-        kept = handover.kept if handover else ()
-        return SavedTemplateOut.saved(SavedTemplate(template=template, stripped=removed, kept=kept))
+        taken_over = handover.kept if handover else ()
+        return SavedTemplateOut.saved(
+            SavedTemplate(template=template, stripped=removed, kept=taken_over)
+        )
 
     async def _free_name(self, name: str) -> str:
         stem = f"{name[: MAX_NAME - 12].rstrip()} copy"

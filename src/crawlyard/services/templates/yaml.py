@@ -11,7 +11,7 @@ import yaml
 from crawlyard.errors import Invalid
 
 MOST_VALUES = 500_000
-"""The most values in a file: five times the start URLs of the largest spec; read in a second."""
+"""Maximum values in a file: five times the start URLs of the largest spec; read in a second."""
 
 _DEEPEST = 20  # levels of nesting in a file; a template has seven
 _DIGITS = 40  # characters of an integer; no field takes as many
@@ -21,7 +21,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Writes what JSON has, and words of closed lists as text."""
+    """Writes JSON values, and enum members as text."""
 
 
 _Dumper.add_multi_representer(StrEnum, lambda to, word: to.represent_str(str(word)))
@@ -53,11 +53,11 @@ def parsed(content: str, source: str) -> object:
         # not closed: the reader holds nothing but text
         return _Reader(yaml.parse(content, Loader=_LOADER)).document()
     except yaml.MarkedYAMLError as error:
-        mark, said = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
+        mark, problem = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
         place = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
-        raise Invalid(place, f"no YAML: {said}") from None
+        raise Invalid(place, f"invalid YAML: {problem}") from None
     except yaml.YAMLError as error:
-        raise Invalid(source, f"no YAML: {' '.join(str(error).split())}") from None
+        raise Invalid(source, f"invalid YAML: {' '.join(str(error).split())}") from None
 
 
 def dumped(data: object) -> str:
@@ -74,7 +74,7 @@ class _Reader:
 
     def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
-        self._left = MOST_VALUES
+        self._remaining = MOST_VALUES
         self._levels = 0
 
     def document(self) -> object:
@@ -88,8 +88,8 @@ class _Reader:
         return value
 
     def _value(self, event: Any) -> object:
-        self._left -= 1
-        if self._left < 0:
+        self._remaining -= 1
+        if self._remaining < 0:
             raise _fault(f"there are more than {MOST_VALUES:,} values", event)
         if isinstance(event, yaml.AliasEvent):
             # nested aliases make a small file expand until memory is full
@@ -112,14 +112,14 @@ class _Reader:
         return items
 
     def _object(self) -> dict[str, object]:
-        found: dict[str, object] = {}
+        members: dict[str, object] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
                 raise _fault("expected text as the name of a field", event)
-            if event.value in found:
-                raise _fault(f"key {event.value!r} stands twice", event)
-            found[event.value] = self._value(next(self._events))
-        return found
+            if event.value in members:
+                raise _fault(f"duplicate key {event.value!r}", event)
+            members[event.value] = self._value(next(self._events))
+        return members
 
 
 def _scalar(event: Any) -> object:

@@ -18,18 +18,18 @@ _FAR = timedelta(seconds=1)  # seats of hosts allow for that much between two cl
 _log = logging.getLogger(__name__)
 
 
-def proven(asked_at: datetime, answered_at: datetime, theirs: datetime) -> timedelta:
-    """Return how far another clock is ahead of ours at least, negative if it is behind.
+def proven(asked_at: datetime, answered_at: datetime, server_time: datetime) -> timedelta:
+    """Return by how much another clock is at least ahead of ours; negative if it is behind.
 
-    It said *theirs* at some instant between *asked_at* and *answered_at*. So an answer that
-    took long proves little, and never that a clock is wrong that is not.
+    It showed *server_time* at some instant between *asked_at* and *answered_at*, so a slow
+    answer proves little, but it never makes a correct clock look wrong.
     """
-    return max(theirs - answered_at, min(theirs - asked_at, timedelta(0)))
+    return max(server_time - answered_at, min(server_time - asked_at, timedelta(0)))
 
 
 @asynccontextmanager
 async def followed(upkeep: UpkeepStore, clock: SystemClock) -> AsyncIterator[None]:
-    """Steer *clock* by that of the database server during the block."""
+    """Steer *clock* by the clock of the database server during the block."""
     following = asyncio.create_task(_follow(upkeep, clock))
     try:
         yield
@@ -44,15 +44,15 @@ async def _follow(upkeep: UpkeepStore, clock: SystemClock) -> None:
         await clock.sleep(COMPARE_EVERY)
         asked_at = clock.now()
         try:
-            theirs = await upkeep.server_time()
+            server_time = await upkeep.server_time()
         except StoreUnavailable:
             continue  # perhaps another server answers next
-        ahead = proven(asked_at, clock.now(), theirs)
+        ahead = proven(asked_at, clock.now(), server_time)
         clock.steer(ahead)
         is_far = abs(ahead) > _FAR
         if is_far and not was_far:
-            said = (
+            message = (
                 "the clock of the database is %+.1f s from that of this process, which follows it"
             )
-            _log.warning(said, ahead.total_seconds())
+            _log.warning(message, ahead.total_seconds())
         was_far = is_far

@@ -1,4 +1,4 @@
-"""Janitor: cancels jobs paused for too long and deletes whatever is past its retention."""
+"""Janitor: cancels jobs paused for too long and deletes data past its retention."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ from crawlyard.store.store import Store
 from crawlyard.store.upkeep import UpkeepStore
 
 NAME = "janitor"
-"""The actor in the events of what it does."""
+"""The actor in the janitor's events."""
 
 SWEEP_EVERY = timedelta(minutes=10)
 _SOONEST = timedelta(seconds=1)
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 class JanitorOptions(Struct, frozen=True, kw_only=True):
-    """How long things are kept; ``None`` means for ever."""
+    """Retention periods; ``None`` means forever."""
 
     paused_ttl: timedelta | None = timedelta(days=7)
     retention: timedelta | None = timedelta(days=30)  # of ended jobs whose spec sets none
@@ -61,7 +61,7 @@ class JanitorOptions(Struct, frozen=True, kw_only=True):
 
 
 class Swept(Struct, frozen=True, kw_only=True):
-    """What one sweep did."""
+    """Counts of what one sweep deleted or changed."""
 
     warned: int = 0  # jobs whose owners were warned of their cancellation
     cancelled: int = 0  # jobs
@@ -89,14 +89,13 @@ _NOTHING = Swept()
 class Janitor:
     """Keeps the store small, in small transactions.
 
-    Any number of janitors may sweep one store at the same time: what one has done, the others
-    find done.
+    Any number of janitors may sweep one store at the same time.
     """
 
     def __init__(self, store: Store, clock: Clock, options: JanitorOptions) -> None:
         self._store = store
         self._clock = clock
-        self._given = self._options = options
+        self._defaults = self._options = options
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -104,7 +103,7 @@ class Janitor:
         self._woken.set()
 
     async def run(self) -> None:
-        """Sweep every ten minutes, or more often if jobs may be paused for hours only.
+        """Sweep every ten minutes, or more often if jobs may only be paused for hours.
 
         Never returns: cancel it. Retries while the store is unavailable.
         """
@@ -114,7 +113,7 @@ class Janitor:
             try:
                 swept = await self.sweep()
             except StoreUnavailable as error:
-                _log.warning("the store is away, sweeping later: %s", error)
+                _log.warning("the store is unavailable, sweeping later: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
             if swept:
@@ -139,9 +138,9 @@ class Janitor:
         Raises:
             StoreUnavailable: the store became unavailable; what was done stays done.
         """
-        # first what frees room, as all else needs some
+        # first the steps that free space, as the others need some
         purge = await purged(self._store.upkeep, self._clock)
-        self._options = await kept(self._store, self._given)
+        self._options = await current_options(self._store, self._defaults)
         deleted, freed = await self._delete_expired()
         await self._store.upkeep.keep_reserve()
         warned, cancelled = await self._end_pauses()
@@ -162,13 +161,13 @@ class Janitor:
         after: Job | None = None
         while ttl is not None:
             long = self._clock.now() - ttl / 2
-            held = await self._store.upkeep.paused(long, _JOBS, after)
-            if not held:
+            jobs = await self._store.upkeep.paused(long, _JOBS, after)
+            if not jobs:
                 break
-            for job in held:
+            for job in jobs:
                 if (step := await self._end_pause(job, ttl)) is not None:
                     done[step] += 1
-            after = held[-1]
+            after = jobs[-1]
         return done[PausingStep.WARN], done[PausingStep.CANCEL]
 
     async def _end_pause(self, job: Job, ttl: timedelta) -> PausingStep | None:
@@ -226,11 +225,11 @@ class Janitor:
 
     async def _forget(self) -> int:
         """Delete old events, deliveries and ticks; return how many rows."""
-        kept = self._options.events
-        if kept is None:
+        retention = self._options.events
+        if retention is None:
             return 0
         # the warnings of a pause are needed until it ends
-        before = self._clock.now() - max(kept, self._options.paused_ttl or kept)
+        before = self._clock.now() - max(retention, self._options.paused_ttl or retention)
         return await self._all_of(lambda: self._store.upkeep.forget(before))
 
     async def _sweep_desk(self) -> int:
@@ -240,30 +239,30 @@ class Janitor:
         total += await store.workers.sweep(now - FORGOTTEN_AFTER)
         total += await self._all_of(lambda: store.hosts.sweep(now - HOSTS_LAST))
         total += await self._all_of(lambda: store.robots.sweep(now))
-        if (kept := options.operations) is not None:
-            ended = now - kept
+        if (retention := options.operations) is not None:
+            ended = now - retention
             total += await self._all_of(lambda: store.operations.sweep(ended))
-        if (kept := options.credentials) is not None:
-            useless = now - kept
+        if (retention := options.credentials) is not None:
+            useless = now - retention
             total += await self._all_of(lambda: store.credentials.sweep(useless))
-        if (kept := options.usage) is not None:
-            day = day_of(now - kept)
+        if (retention := options.usage) is not None:
+            day = day_of(now - retention)
             total += await self._all_of(lambda: store.users.forget_days(day))
         return total
 
     async def _all_of(self, portion: Callable[[], Awaitable[int]]) -> int:
         """Call *portion* until it deletes no more rows; return how many it deleted in all."""
         total = 0
-        while gone := await portion():
-            total += gone
+        while deleted := await portion():
+            total += deleted
             await self._clock.sleep(BREATH)
         return total
 
 
-async def kept(store: Store, given: JanitorOptions) -> JanitorOptions:
-    """Return how long things are kept by the settings in the store, with *given* as default."""
+async def current_options(store: Store, defaults: JanitorOptions) -> JanitorOptions:
+    """Return the retention periods of the settings in the store, with *defaults* for the unset."""
     value = (await store.settings.get(SectionName.RETENTION)).value
-    lengths = {n.removesuffix("_days"): days_of(value, n, given.of(n)) for n in RETENTIONS}
+    lengths = {n.removesuffix("_days"): days_of(value, n, defaults.of(n)) for n in RETENTIONS}
     return JanitorOptions(**lengths)
 
 

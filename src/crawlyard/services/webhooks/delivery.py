@@ -1,4 +1,4 @@
-"""Webhook delivery: at least once per event, and no receiver holds up another."""
+"""Webhook delivery: at least once per event; receivers do not delay each other."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class DeliveryOptions(Struct, frozen=True, kw_only=True):
-    """Limits on concurrent deliveries, how long each is leased, and what messages link to."""
+    """Limits on concurrent deliveries, the lease of each, and the base of links in messages."""
 
     room: DeliveryRoom = DEFAULT_ROOM
     lease: timedelta = 2 * TIMEOUT  # longer than a request and its response take
@@ -70,7 +70,7 @@ class Deliverer:
         self._under_way: dict[asyncio.Task[None], Webhook] = {}
         self._ended = asyncio.Event()
         self._served: dict[str, int] = {}
-        self._seen = -1  # seq of the last event that was fanned out
+        self._last_seq = -1  # seq of the last event that was fanned out
 
     async def run(self, *, drain: bool = False) -> None:
         """Deliver until cancelled; deliveries in flight then are sent again later.
@@ -82,7 +82,7 @@ class Deliverer:
                 try:
                     started, rest = await self._look(group)
                 except StoreUnavailable as error:
-                    _log.warning("the store is away, webhooks wait: %s", error)
+                    _log.warning("the store is unavailable, webhooks wait: %s", error)
                     started, rest = True, _POLL
                 if drain and not started and not self._under_way:
                     return
@@ -108,17 +108,19 @@ class Deliverer:
         claimed = await store.claim(now, self._options.lease, traffic)
         events = await store.events([each.delivery for each in claimed])
         for each, event in zip(claimed, events, strict=True):
-            task = group.create_task(self._one(each, event), name=f"delivery {each.delivery.id}")
+            task = group.create_task(
+                self._deliver_claimed(each, event), name=f"delivery {each.delivery.id}"
+            )
             self._under_way[task] = each.webhook
             task.add_done_callback(self._done)
         return bool(claimed), timedelta(0) if claimed else _POLL
 
     async def _fan_out(self) -> None:
         last = await self._store.events.last()
-        if last != self._seen:
+        if last != self._last_seq:
             while await self._store.deliveries.fan_out(self._clock.now()):
                 pass
-            self._seen = last
+            self._last_seq = last
 
     async def _rest(self, at_most: timedelta) -> None:
         """Return once a delivery in flight has ended, or after *at_most*."""
@@ -137,7 +139,7 @@ class Deliverer:
         del self._under_way[task]
         self._ended.set()
 
-    async def _one(self, claimed: Claimed, event: Event | None) -> None:
+    async def _deliver_claimed(self, claimed: Claimed, event: Event | None) -> None:
         delivery = claimed.delivery
         try:
             await self._deliver(delivery, claimed.webhook, event)
@@ -194,10 +196,12 @@ class Deliverer:
             error = str(invalid)
         except Exception:  # noqa: BLE001 - one delivery must not block the others
             _log.exception("delivery %s could not be sent", delivery.id)
-            error = "an error of the sender, which its log tells of"
+            error = "internal error; see the server's log"
         latency = timedelta(seconds=self._clock.monotonic() - started)
-        made = DeliveryAttempt(at=at, latency=latency, status=status, excerpt=excerpt, error=error)
-        return made, wait
+        attempt = DeliveryAttempt(
+            at=at, latency=latency, status=status, excerpt=excerpt, error=error
+        )
+        return attempt, wait
 
 
 def _complaint(status: int) -> str:

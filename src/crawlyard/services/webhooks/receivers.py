@@ -1,4 +1,4 @@
-"""Checks of webhook URLs, made when a webhook is saved, with the address guard of the crawler."""
+"""Checks of webhook URLs when a webhook is saved, with the crawler's address guard."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -57,19 +57,19 @@ def with_webhooks(spec: JobSpec) -> JobSpec:
     guard = spec_guard(spec)
     webhooks: list[JobWebhook] = []
     errors: list[Invalid] = []
-    for number, asked in enumerate(spec.webhooks):
+    for number, webhook in enumerate(spec.webhooks):
         try:
-            webhooks.append(_checked(asked, guard))
+            webhooks.append(_checked(webhook, guard))
         except Invalid as error:
             errors.append(error.mapped(partial(_numbered, number)))
     if errors:
         raise Invalid.of(errors)
-    found = tuple(webhooks)
-    return spec if found == spec.webhooks else replace(spec, webhooks=found)
+    receivers = tuple(webhooks)
+    return spec if receivers == spec.webhooks else replace(spec, webhooks=receivers)
 
 
 def check_job_spec(spec: JobSpec) -> None:
-    """Check what the form of a spec does not show: its URLs, patterns, selectors, webhooks.
+    """Check the URLs, patterns, selectors and webhooks of a spec.
 
     Raises:
         Invalid: it cannot be crawled as it is.
@@ -84,9 +84,9 @@ async def check_names(spec: JobSpec, resolve: Resolve) -> None:
         Invalid: as for `receiver`; the field is, for example, ``webhooks.0.url``.
     """
     guard = spec_guard(spec)
-    for number, asked in enumerate(spec.webhooks):
+    for number, webhook in enumerate(spec.webhooks):
         try:
-            await receiver(asked.url, guard, resolve)
+            await receiver(webhook.url, guard, resolve)
         except Invalid as error:
             raise _numbered(number, error) from None
 
@@ -95,13 +95,13 @@ def _numbered(number: int, fault: Invalid) -> Invalid:
     return Invalid(f"webhooks.{number}.{fault.field}", fault.message)
 
 
-def _checked(asked: JobWebhook, guard: Guard) -> JobWebhook:
+def _checked(webhook: JobWebhook, guard: Guard) -> JobWebhook:
     check_all(
-        partial(check_patterns, asked.events, kind="job"),
-        lambda: check_secret(asked.secret) if asked.secret else None,
-        lambda: _check_url(asked.url, guard),
+        partial(check_patterns, webhook.events, kind="job"),
+        lambda: check_secret(webhook.secret) if webhook.secret else None,
+        lambda: _check_url(webhook.url, guard),
     )
-    return replace(asked, url=_plain_url(asked.url), secret=asked.secret or new_secret())
+    return replace(webhook, url=_plain_url(webhook.url), secret=webhook.secret or new_secret())
 
 
 def _check_url(url: str, guard: Guard) -> None:
@@ -123,7 +123,9 @@ def _plain_url(url: str) -> str:
     except ValueError:
         named = None  # `canonical` reports what is wrong
     if named:
-        raise Invalid("url", "expected no user name or password in it: the signature proves who")
+        raise Invalid(
+            "url", "expected no user name or password: the signature authenticates messages"
+        )
     return canonical(url)
 
 

@@ -32,11 +32,11 @@ def check_secret(value: str) -> None:
     """
     expected = f"expected {_PREFIX} and {_FEWEST_BYTES} to {_MOST_BYTES} bytes in base64"
     if not value.startswith(_PREFIX):
-        raise Invalid("secret", f"{expected}, got something that begins otherwise")
+        raise Invalid("secret", f"{expected}, got another prefix")
     try:
         size = len(base64.b64decode(value.removeprefix(_PREFIX), validate=True))
     except (binascii.Error, ValueError):
-        raise Invalid("secret", f"{expected}, got something that is no base64") from None
+        raise Invalid("secret", f"{expected}, got invalid base64") from None
     if not _FEWEST_BYTES <= size <= _MOST_BYTES:
         raise Invalid("secret", f"{expected}, got {size} bytes")
 

@@ -1,4 +1,4 @@
-"""Webhooks, as one user makes, finds, changes and tries them."""
+"""Webhooks: creation, search, changes and tests, for one user."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -94,12 +94,12 @@ Addresses = Annotated[
 
 
 class Webhooks(Noun):
-    """Makes, finds, changes, tries and deletes webhooks, as far as one user may.
+    """Creates, finds, changes, tests and deletes webhooks for one user.
 
     A webhook that they may not see raises `NotFound`, and one that they may not change `Forbidden`.
-    With *version*, only that version is changed: else `Stale` is raised and nothing is written. A
-    webhook hears of what its owner owns and of nothing else, even if the owner is an admin. With a
-    token that has scopes, it can be made for the events alone that the token may read.
+    With *version*, the change is made only if that version is current; otherwise `Stale` is raised.
+    A webhook only receives events of what its owner owns, even if the owner is an admin. A token
+    with scopes can only create webhooks for events that the token may read.
     """
 
     @endpoint("GET /webhooks", READ, "seq")
@@ -120,7 +120,7 @@ class Webhooks(Noun):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[WebhookOut]:
-        """List your webhooks, an admin's all, newest first; their secrets are not shown."""
+        """List your webhooks, for an admin all webhooks, newest first; secrets are not shown."""
         me = self._actor.id
         if owner not in (None, "me", me) and self._actor.role is not Role.ADMIN:
             return Slice(items=[])
@@ -130,8 +130,8 @@ class Webhooks(Noun):
             before=cursor,
             id_part=id,
         )
-        found = await self._services.store.webhooks.find(query, limit + 1)
-        return sliced(found, limit, WebhookOut.of, lambda one: one.id)
+        webhooks = await self._services.store.webhooks.find(query, limit + 1)
+        return sliced(webhooks, limit, WebhookOut.of, lambda webhook: webhook.id)
 
     @endpoint("POST /webhooks", WRITE, status=201, example=_EXAMPLE)
     async def create(
@@ -144,11 +144,11 @@ class Webhooks(Noun):
         schedule: OfSchedule | None = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> NewSecretOut:
-        """Make a webhook; the secret that signs its messages is in this answer and nowhere else."""
+        """Create a webhook; the secret that signs its messages is only in this response."""
         actor, now = self._actor, self._services.clock.now()
         if not actor.may_change(actor.id):
-            raise Forbidden(f"{actor.id} may look at webhooks, not add them")
-        asked = Webhook(
+            raise Forbidden(f"{actor.id} may view webhooks, but not create them")
+        draft = Webhook(
             id=new_id(),
             owner=actor.id,
             url=url,
@@ -160,7 +160,7 @@ class Webhooks(Noun):
             created_at=now,
             updated_at=now,
         )
-        webhook = await self._checked(self._limited_to_readable(asked))
+        webhook = await self._checked(self._limited_to_readable(draft))
         event = webhook.event(EventName.WEBHOOK_CREATED, now, actor.id)
         await self._services.store.webhooks.add(webhook, event)
         return NewSecretOut.of(webhook)
@@ -168,7 +168,7 @@ class Webhooks(Noun):
     @endpoint("GET /webhooks/{webhook_id}", READ)
     async def get(self, webhook_id: str) -> WebhookOut:
         """Return a webhook without its secrets."""
-        return WebhookOut.of(await self._found(webhook_id))
+        return WebhookOut.of(await self._get(webhook_id))
 
     @endpoint("PATCH /webhooks/{webhook_id}", WRITE, example={"description": "to the team's chat"})
     async def edit(
@@ -182,24 +182,24 @@ class Webhooks(Noun):
         schedule: OfSchedule | UnsetType | None = UNSET,
         version: IfMatch = None,
     ) -> WebhookOut:
-        """Change a webhook: what is absent stays, null sets the default."""
-        asked: dict[str, Any] = {
+        """Change a webhook: absent fields stay, null sets the default."""
+        fields: dict[str, Any] = {
             "url": url,
             "events": (EVERYTHING,) if events is None else events,
             "description": "" if description is None else description,
             "allow_addresses": () if allow_addresses is None else allow_addresses,
         }
-        given = {
+        changes = {
             name: value if isinstance(value, str) else tuple(value)
-            for name, value in asked.items()
+            for name, value in fields.items()
             if value is not UNSET
         }
 
         async def edited(old: Webhook, now: datetime) -> Webhook:
-            new = replace(old, **given, version=old.version + 1, updated_at=now)
+            new = replace(old, **changes, version=old.version + 1, updated_at=now)
             if schedule is not UNSET:
                 new = replace(new, schedule_id=await self._schedule_id(schedule, old.owner))
-            if "events" in given:
+            if "events" in changes:
                 new = self._limited_to_readable(new)
             elif _target(new) != _target(old):
                 self._check_readable(new)
@@ -209,7 +209,7 @@ class Webhooks(Noun):
 
     @endpoint("DELETE /webhooks/{webhook_id}", WRITE, status=204)
     async def delete(self, webhook_id: str, *, version: IfMatch = None) -> None:
-        """Delete a webhook with its deliveries, also those that wait."""
+        """Delete a webhook with its deliveries, including the pending ones."""
 
         async def delete() -> None:
             old = await self._changeable(webhook_id, version)
@@ -221,7 +221,7 @@ class Webhooks(Noun):
 
     @endpoint("GET /webhooks/{webhook_id}/deletion", WRITE)
     async def deletable(self, webhook_id: str, *, version: IfMatch = None) -> WebhookDeletionOut:
-        """Return what deleting a webhook would delete, or refuse as that would be."""
+        """Check that a webhook can be deleted, and return it."""
         webhook = await self._changeable(webhook_id, version)
         deliveries = await self._services.store.webhooks.deliveries(webhook.id)
         return WebhookDeletionOut.of(webhook, deliveries)
@@ -234,7 +234,7 @@ class Webhooks(Noun):
         version: IfMatch = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> WebhookOut:
-        """Let a test event be delivered to a webhook, and to no other."""
+        """Send a test event to a webhook."""
 
         async def tested(old: Webhook, now: datetime) -> Webhook:
             _check_active(old)
@@ -245,7 +245,7 @@ class Webhooks(Noun):
 
     @endpoint("POST /webhooks/{webhook_id}/rotate", WRITE, status=202)
     async def rotate(self, webhook_id: str, *, version: IfMatch = None) -> NewSecretOut:
-        """Make a new secret, shown in this answer alone; the one before signs for a day more."""
+        """Create a new secret, only in this response; the previous one signs for another day."""
         secret = signing.new_secret()
 
         async def rotated(old: Webhook, now: datetime) -> Webhook:
@@ -255,12 +255,12 @@ class Webhooks(Noun):
 
     @endpoint("POST /webhooks/{webhook_id}/enable", WRITE, status=202)
     async def enable(self, webhook_id: str, *, version: IfMatch = None) -> WebhookOut:
-        """Switch a webhook on: it hears of what happens from now on."""
+        """Enable a webhook: it receives events from now on."""
         return await self._switch(webhook_id, version, on=True)
 
     @endpoint("POST /webhooks/{webhook_id}/disable", WRITE, status=202)
     async def disable(self, webhook_id: str, *, version: IfMatch = None) -> WebhookOut:
-        """Switch a webhook off: what waits for it is given up."""
+        """Disable a webhook: its pending deliveries are given up."""
         return await self._switch(webhook_id, version, on=False)
 
     @endpoint("GET /webhooks/{webhook_id}/deliveries", READ)
@@ -273,10 +273,10 @@ class Webhooks(Noun):
         cursor: Cursor = None,
     ) -> Slice[DeliveryOut]:
         """List deliveries of a webhook with their attempts, newest first."""
-        webhook, before = await self._found(webhook_id), int(cursor) if cursor else None
+        webhook, before = await self._get(webhook_id), int(cursor) if cursor else None
         deliveries = self._services.store.deliveries
-        found = await deliveries.find(webhook.id, state, before, limit + 1)
-        return sliced(found, limit, DeliveryOut.of, lambda one: one.no)
+        rows = await deliveries.find(webhook.id, state, before, limit + 1)
+        return sliced(rows, limit, DeliveryOut.of, lambda delivery: delivery.no)
 
     @endpoint("POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay", WRITE, status=202)
     async def replay(
@@ -286,9 +286,9 @@ class Webhooks(Noun):
         *,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> DeliveryOut:
-        """Let a delivery be made once more, under the same message id.
+        """Send a delivery again, with the same message id.
 
-        With `-` as the webhook, whichever it is of.
+        Pass `-` as the webhook to find the delivery by its id alone.
         """
         deliveries = self._services.store.deliveries
 
@@ -302,20 +302,20 @@ class Webhooks(Noun):
                 raise NotFound(f"no delivery {delivery_id}") from None
             _check_active(webhook)
             if await deliveries.events([delivery]) == [None]:
-                told = f"the event of delivery {delivery_id} has been deleted: it is old"
-                raise IllegalMove(told)
+                problem = f"the event of delivery {delivery_id} was deleted after its retention"
+                raise IllegalMove(problem)
             return await deliveries.again(delivery_id, self._services.clock.now())
 
         return DeliveryOut.of(await insisted(replay, f"delivery {delivery_id} keeps changing"))
 
-    async def _found(self, webhook_id: str) -> Webhook:
+    async def _get(self, webhook_id: str) -> Webhook:
         webhook = await self._services.store.webhooks.get(webhook_id)
         if not self._actor.may_see(webhook.owner):
             raise NotFound(f"no webhook {webhook_id}")
         return webhook
 
     def _limited_to_readable(self, webhook: Webhook) -> Webhook:
-        """Return it for those of its events that the actor's credential may read.
+        """Return *webhook* limited to the events that the actor's credential may read.
 
         Raises:
             Invalid: it may read none of them.
@@ -358,9 +358,9 @@ class Webhooks(Noun):
         return schedule.id
 
     async def _changeable(self, webhook_id: str, version: Version = None) -> Webhook:
-        webhook = await self._found(webhook_id)
+        webhook = await self._get(webhook_id)
         if not self._actor.may_change(webhook.owner):
-            raise Forbidden(f"{self._actor.id} may look at webhook {webhook_id}, not change it")
+            raise Forbidden(f"{self._actor.id} may view webhook {webhook_id}, but not change it")
         check_version(f"webhook {webhook_id}", webhook.version, version)
         return webhook
 
@@ -396,8 +396,10 @@ class Webhooks(Noun):
         """
         check_patterns(webhook.events, kind="" if webhook.job_id is None else "job")
         if len(webhook.description) > MAX_DESCRIPTION:
-            got = len(webhook.description)
-            raise Invalid("description", f"expected at most {MAX_DESCRIPTION} letters, got {got}")
+            length = len(webhook.description)
+            raise Invalid(
+                "description", f"expected at most {MAX_DESCRIPTION} letters, got {length}"
+            )
         if before is not None and _target(webhook) == _target(before):
             return webhook
         vouched = not webhook.allow_addresses or self._actor.vouches_for(webhook.owner)

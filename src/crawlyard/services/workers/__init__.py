@@ -1,1 +1,1 @@
-"""Workers: the process that runs jobs, and what others see of it."""
+"""Workers: the process that runs jobs, and its reports."""

@@ -49,7 +49,7 @@ class Obey(Struct, frozen=True, kw_only=True):
 
 
 class Hold(Struct, frozen=True):
-    """Send no requests, or resume."""
+    """Stop or resume sending requests."""
 
     held: bool
 
@@ -71,7 +71,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class CallResult(Struct, frozen=True, kw_only=True):
-    """The result of a call, or of a generator its next item or its end."""
+    """The result of a call; for a generator, its next item or its end."""
 
     number: int
     values: tuple[Any, ...] = ()  # one, or none at the end of a generator
@@ -80,7 +80,7 @@ class CallResult(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What the child does now, and has measured since its last report."""
+    """The child's status, and its measurements since the last report."""
 
     hosts: tuple[HostReport, ...]
     measures: Measures
@@ -122,14 +122,14 @@ class Channel:
         return pickle.loads(data)  # noqa: S301 - of a process of ours
 
     async def close(self) -> None:
-        """Close this end once all is sent that the other one takes."""
+        """Close this end once pending messages are sent."""
         self._writer.close()
         with suppress(ConnectionError):
             await self._writer.wait_closed()
 
 
 class StoreCaller:
-    """The child's side of calls."""
+    """The child's side of calls to the worker's store."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -175,8 +175,8 @@ class StoreCaller:
     def store(self) -> Store:
         """Return a store whose calls are made by the worker."""
         parts = {f.name: f.type for f in fields(Store) if isinstance(f.type, type)}
-        made: dict[str, Any] = {name: self.part(name, kind) for name, kind in parts.items()}
-        return Store(**made, waits=None, check=_nothing, close=_nothing)
+        attributes: dict[str, Any] = {name: self.part(name, kind) for name, kind in parts.items()}
+        return Store(**attributes, waits=None, check=_nothing, close=_nothing)
 
 
 class _Part:

@@ -1,4 +1,4 @@
-"""Claiming: which jobs the slots of a worker take, and which jobs are preempted."""
+"""Claiming of jobs for the slots of a worker, and preemption."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from crawlyard.messaging.dispatcher import Listener
 from crawlyard.store.store import Store
 
 LOOK_EVERY_S = 1.0
-"""How often a worker looks for an urgent job to make room for, or for a shard to ask for."""
+"""Interval between polls for an urgent job to make room for, or a shard to request."""
 
 _AGEING_S = (1.0, 60.0)  # bounds of the interval between ageing runs: a tenth of `age_step`
 _MOST_AT_ONCE = 4
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class ClaimRules(Struct, frozen=True, kw_only=True):
-    """Which jobs a worker takes."""
+    """Rules for the jobs that a worker claims."""
 
     slots: int
     lease: timedelta
@@ -76,7 +76,7 @@ class Claiming:
         self._free = free
         self._begin = begin
         self._give_up = give_up
-        self._took = took or Timing()  # told the duration of each claim that found something
+        self._took = took or Timing()  # receives the duration of each successful claim
         self._at_once = 1
         self._looked_at = -LOOK_EVERY_S
         self._joins_at = self._asks_at = clock.monotonic()
@@ -95,9 +95,9 @@ class Claiming:
             # claiming one by one, a worker with many slots would spend its time on round trips;
             # once nothing is found, one claim at a time is enough again
             askers = [self._asker(free - n) for n in range(min(free, self._at_once))]
-            got = await _together([self._timed(asker) for asker in askers])
-            self._at_once = 1 if got[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
-            if None in got:
+            claims = await _together([self._timed(asker) for asker in askers])
+            self._at_once = 1 if claims[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
+            if None in claims:
                 await self._ask()
                 return
         if free is not None and rules.patience is not None and rules.only is None:
@@ -131,7 +131,7 @@ class Claiming:
         return await self._started(store.spread.join(asker, now, lease, in_turn=False))
 
     async def _ask(self) -> None:
-        """Ask for shards of workers that have more of a job, at most once a second.
+        """Request shards from workers that have several of a job, at most once a second.
 
         They are joined once they are free.
         """
@@ -163,27 +163,27 @@ class Claiming:
                 return
 
     async def _started(self, asking: Awaitable[Claim | Preemption | None]) -> Claim | None:
-        """Start what is claimed and return it, even if cancelled: a claim must not be dropped."""
-        asked = asyncio.ensure_future(asking)
+        """Start the claimed job and return the claim, even if cancelled: no claim may be lost."""
+        claiming = asyncio.ensure_future(asking)
         try:
-            await asyncio.shield(asked)
+            await asyncio.shield(claiming)
         finally:
-            got = await asked
-            if isinstance(got, Preemption):
-                _log.info("job %s makes room for job %s", got.yielded.id, got.claim.job.id)
-                self._give_up(got.yielded.id, got.shard)
-                got = got.claim
-            if got is not None:
-                self._begin(got)
-        return got
+            claim = await claiming
+            if isinstance(claim, Preemption):
+                _log.info("job %s makes room for job %s", claim.yielded.id, claim.claim.job.id)
+                self._give_up(claim.yielded.id, claim.shard)
+                claim = claim.claim
+            if claim is not None:
+                self._begin(claim)
+        return claim
 
 
 async def _together(asking: Sequence[Awaitable[Claim | None]]) -> list[Claim | None]:
-    """Return the results of all; a failure or cancellation is raised once all have finished."""
-    got = await asyncio.gather(*asking, return_exceptions=True)
+    """Wait for all and return the results; a failure or cancellation is raised at the end."""
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
     claims: list[Claim | None] = []
-    for one in got:
-        if isinstance(one, BaseException):
-            raise one
-        claims.append(one)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        claims.append(outcome)
     return claims

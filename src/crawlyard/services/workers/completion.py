@@ -1,4 +1,4 @@
-"""Completion: whether an idle worker has nothing left to do."""
+"""Completion of a worker that has nothing left to do."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ class Completion:
         self._reclaimer = reclaimer
 
     async def waits(self) -> Mapping[WaitReason | None, int]:
-        """Return what pending jobs wait for, as `QueueStore.waits` does for this worker."""
+        """Return the waiting reasons of pending jobs, from `QueueStore.waits` for this worker."""
         rules, now = self._rules, self._clock.now()
         return await self._store.queue.waits(now, rules.tags, rules.least())
 

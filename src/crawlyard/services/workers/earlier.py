@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]:
-    """Return the run that *job* is based on, or why there is none, in a sentence."""
+    """Return the run that *job* is based on, or a sentence with the reason why there is none."""
     since = job.spec.since
     if since is None:
         return await _compared_run(store, job), ""
@@ -54,45 +54,45 @@ async def _unlike(store: Store, job: Job, since: str) -> str:
 
 
 class EarlierRun:
-    """Pages of an earlier run; those that are asked for at once are read by one query.
+    """Pages of an earlier run; concurrent lookups share one query.
 
-    With *whole*, they are only compared with: every page is sent again.
+    With *whole*, pages are only compared: every page is fetched in full.
     """
 
     def __init__(self, pages: PageStore, job_id: str, *, whole: bool = False) -> None:
         self._pages = pages
         self._job_id = job_id
         self.whole = whole
-        self._asked: dict[int, asyncio.Future[Prior | None]] = {}
+        self._pending: dict[int, asyncio.Future[Prior | None]] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def lastmods(self) -> Mapping[str, LastmodRecord]:
-        """Return how dates in sitemaps proved up to that run, by host."""
+        """Return the reliability of dates in sitemaps up to that run, by host."""
         return await self._pages.lastmods(self._job_id)
 
     async def of(self, fp: int) -> Prior | None:
         """Return the page of a target, ``None`` if there is none or it cannot be read now."""
-        answer = self._asked.get(fp)
+        answer = self._pending.get(fp)
         if answer is None:
-            answer = self._asked[fp] = asyncio.get_running_loop().create_future()
+            answer = self._pending[fp] = asyncio.get_running_loop().create_future()
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_all())
         return await answer
 
     async def _read_all(self) -> None:
-        while self._asked:
-            fps = list(self._asked)[:_MOST]
-            asked = {fp: self._asked.pop(fp) for fp in fps}
+        while self._pending:
+            fps = list(self._pending)[:_MOST]
+            answers = {fp: self._pending.pop(fp) for fp in fps}
             try:
-                found = await self._read(fps)
+                pages = await self._read(fps)
             except StoreUnavailable:
-                found = {}  # then they are fetched as if there were no earlier run
+                pages = {}  # then they are fetched as if there were no earlier run
             except Exception:  # noqa: BLE001 - likewise: the crawl goes on without it
                 _log.exception("pages of job %s cannot be read", self._job_id)
-                found = {}
-            for fp, answer in asked.items():
+                pages = {}
+            for fp, answer in answers.items():
                 if not answer.done():  # the visit may have been cancelled
-                    answer.set_result(found.get(fp))
+                    answer.set_result(pages.get(fp))
 
     async def _read(self, fps: list[int]) -> Mapping[int, Prior]:
         pages = await self._pages.of_targets(self._job_id, fps)

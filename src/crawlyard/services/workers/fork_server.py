@@ -40,7 +40,7 @@ class Fork(Struct):
     usage: ProcessUsage = ProcessUsage()  # as it last reported
 
     def kill(self) -> None:
-        """Kill it, unless it has ended."""
+        """Kill the process, unless it has ended."""
         if not self.exit_code.done():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -115,7 +115,7 @@ class ForkServer:
         return control
 
     async def _read(self, control: socket.socket, process: asyncio.subprocess.Process) -> None:
-        """Follow what becomes of the forks until the server ends."""
+        """Read the messages about forks until the server ends."""
         loop, unread = asyncio.get_running_loop(), b""
         with control, suppress(ConnectionError):
             while data := await loop.sock_recv(control, 4096):
@@ -147,7 +147,7 @@ class ForkServer:
 
 
 def usage_of(pid: int) -> ProcessUsage:
-    """Return what a process has used, and its share of the memory that it has in common."""
+    """Return the CPU time and memory of a process, with its share of common memory."""
     usage = measure(pid, forks=False)
     return ProcessUsage(cpu_s=usage.cpu_s, rss_bytes=memory_share(pid) or usage.rss_bytes)
 

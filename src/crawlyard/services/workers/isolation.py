@@ -1,4 +1,4 @@
-"""Isolation: a job that was lost with its workers runs in a child process, where it harms no other.
+"""Isolation in a child process of a job that was lost with earlier workers.
 
 The child works under its parent's lease and by its parent's connections to the database, and dies
 with its parent.
@@ -36,12 +36,12 @@ from crawlyard.services.workers.channel import (
     answer,
 )
 from crawlyard.services.workers.fork_server import GONE, Fork, ForkServer
-from crawlyard.services.workers.leased_moves import held, yield_to
+from crawlyard.services.workers.leased_moves import held_standing, yield_to
 from crawlyard.services.workers.reclaim import LATE
 from crawlyard.services.workers.run import JobRun, WorkerContext
 
 _LOOK_EVERY_S = 0.5
-_BEFORE_IT_LAPSES_S = 1.5  # the parent must act on a hung child before others take the lease
+_BEFORE_IT_LAPSES_S = 1.5  # the parent must act on a hung child before other workers take the lease
 _GRACE_S = 1.0  # time for a child to release its lease, after what requests in flight get
 _LOST_S = 3.0  # time for a child to end after its lease was lost
 
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 def seats_of(lease: Lease, pid: int) -> str:
-    """Return the name under which a child has seats at hosts; they end with its worker's."""
+    """Return the name under which a child holds host slots; they end with its worker's."""
     return f"{lease.worker}/{pid}"
 
 
@@ -81,12 +81,12 @@ class IsolatedRun:
 
     @property
     def job_id(self) -> str:
-        """Return the id of the job."""
+        """The id of the job."""
         return self.lease.job_id
 
-    def hold(self, held: bool) -> None:  # noqa: FBT001 - mirrors `SendPermit.good`
+    def hold(self, is_held: bool) -> None:  # noqa: FBT001 - mirrors `SendPermit.good`
         """Tell the child to stop sending requests, or to resume."""
-        self._send(Hold(held))
+        self._send(Hold(is_held))
 
     def obey(self, order: Order, asked_at: datetime) -> None:
         """Pass on an order that was read from the store at *asked_at*."""
@@ -145,7 +145,7 @@ class IsolatedRun:
             await asyncio.wait((forking,), timeout=HEARTBEAT_S)
             if forking.done():
                 break
-            if self._kill_at is not None or not await self._kept():
+            if self._kill_at is not None or not await self._renew():
                 return None
         try:
             return forking.result()
@@ -153,7 +153,7 @@ class IsolatedRun:
             _log.warning("no child can be started for job %s: %s", self.job_id, error)
             return None
 
-    async def _kept(self) -> bool:
+    async def _renew(self) -> bool:
         """Renew the lease if the store is available; return whether the job should still run."""
         recorder, claim, asked_at = self._context.recorder, self._claim, self._clock.now()
         with suppress(StoreUnavailable):
@@ -246,10 +246,10 @@ class IsolatedRun:
         store, now = self._store, self._clock.now()
         if self._child is not None:
             await store.hosts.release_slots(seats_of(self.lease, self._child.pid))
-        standing = await held(store, self.lease)
+        standing = await held_standing(store, self.lease)
         if standing is None:
             return  # the child was done with its job and died while cleaning up
-        _log.warning("a child died of job %s (exit code %d)", self.job_id, code)
+        _log.warning("the child process of job %s died (exit code %d)", self.job_id, code)
         if standing.job.state is not State.RUNNING:
             await store.leases.free(self.lease)
             return

@@ -23,9 +23,9 @@ def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
     lines = [_line(now, Level.WARNING, str(note.get("note", ""))) for note in batch.notes]
     fates = (_line_about(outcome, now) for outcome in batch.outcomes)
     lines += [line for line in fates if line is not None]
-    left = len(lines) - MOST_PER_BATCH
-    if left > 0:
-        rest = f"{counted(left, 'more line was', 'more lines were')} left out"
+    excess = len(lines) - MOST_PER_BATCH
+    if excess > 0:
+        rest = f"{counted(excess, 'more line was', 'more lines were')} left out"
         lines = [*lines[:MOST_PER_BATCH], _line(now, Level.INFO, rest)]
     return tuple(lines)
 

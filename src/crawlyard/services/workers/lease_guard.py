@@ -22,7 +22,7 @@ _READS = 20  # the last five seconds
 
 
 class RoundTrip(Struct):
-    """How old orders may be, given how long it takes to read them."""
+    """Maximum age of orders, derived from the time it takes to read them."""
 
     oldest: timedelta = OLDEST_ORDERS
     _took_s: deque[float] = field(default_factory=lambda: deque(maxlen=_READS))
@@ -39,7 +39,7 @@ class RoundTrip(Struct):
 
 
 class SendPermit(Struct):
-    """Whether a worker may send requests at all; set by the worker, read by its runs."""
+    """A worker's permission to send requests; set by the worker, read by its runs."""
 
     good: bool = True
     round_trip: RoundTrip = field(default_factory=RoundTrip)
@@ -68,22 +68,22 @@ class LeaseGuard:
             return False
         return now < self._asked_at + self._permit.round_trip.oldest
 
-    def left(self) -> timedelta:
+    def remaining(self) -> timedelta:
         """Return how long the lease lasts; zero if it was revoked or may have expired."""
         now = self._clock.now()
         return max(self._until or now, now) - now
 
     def renew(self, until: datetime, asked_at: datetime) -> None:
-        """Record that the lease lasts at least until *until*; *asked_at* is as for `hear`."""
+        """Record that the lease lasts at least until *until*; *asked_at* is as for `refresh`."""
         self._until = until
-        self.hear(asked_at)
+        self.refresh(asked_at)
 
     def extend(self, until: datetime) -> None:
         """Record that the lease lasts longer, unless it was revoked."""
         if self._until is not None:
             self._until = max(self._until, until)
 
-    def hear(self, asked_at: datetime) -> None:
+    def refresh(self, asked_at: datetime) -> None:
         """Record that orders were read; the read began at *asked_at*."""
         self._asked_at = max(self._asked_at, asked_at)
 

@@ -1,4 +1,4 @@
-"""Leased moves: how a worker moves jobs that it runs itself, and releases their leases."""
+"""Moves of jobs under a worker's own leases, and the release of leases."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,7 +20,7 @@ from crawlyard.services.races import TRIES
 from crawlyard.store.store import Store
 
 
-async def held(store: Store, lease: Lease) -> Standing | None:
+async def held_standing(store: Store, lease: Lease) -> Standing | None:
     """Return the job of a lease and the shard it covers, or ``None`` if the lease is lost.
 
     Raises:
@@ -40,7 +40,7 @@ async def held(store: Store, lease: Lease) -> Standing | None:
 async def yield_to(store: Store, clock: Clock, lease: Lease) -> None:
     """Release the lease of a whole job after someone else changed the job; their change wins.
 
-    A job that was only edited is still marked as running, but nobody would run it, so it is
+    A job that was only edited is still marked as running, but no worker would run it, so it is
     queued again.
 
     Raises:
@@ -48,7 +48,7 @@ async def yield_to(store: Store, clock: Clock, lease: Lease) -> None:
     """
     actor, reason = f"worker:{lease.worker}", StateReason.WAITING_SLOT
     for _ in range(TRIES):
-        standing = await held(store, lease)
+        standing = await held_standing(store, lease)
         if standing is None or standing.job.state is not State.RUNNING:
             break
         moved = standing.job.moved(Move.REQUEUE, clock.now(), actor=actor, reason=reason)
@@ -105,10 +105,10 @@ async def hold_spent(store: Store, clock: Clock, running: Sequence[tuple[Lease, 
 async def _hold(store: Store, lease: Lease, decide: Callable[[Job], tuple[Job, Event]]) -> None:
     """Save a job under our lease as *decide* says, unless it stopped running or was taken over.
 
-    The crawl learns of it as of any pause, and what it has in flight is still stored.
+    The crawl stops as for any pause, and results in flight are still stored.
     """
     for _ in range(TRIES):
-        standing = await held(store, lease)
+        standing = await held_standing(store, lease)
         if standing is None or standing.job.state is not State.RUNNING:
             return
         with suppress(Conflict):

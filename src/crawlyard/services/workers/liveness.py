@@ -1,4 +1,4 @@
-"""Liveness: shows that this worker is alive, and finds out which others are.
+"""Liveness: signals that this worker is alive, and detects dead workers.
 
 A pid can be reused by another process. A file lock is reliable: the kernel releases it the moment
 its holder dies, however it dies.
@@ -44,19 +44,19 @@ class HostLocks:
         self._file.unlink(missing_ok=True)
         os.close(self._fd)
 
-    def known(self, workers: Collection[str]) -> set[str]:
+    def traceable(self, workers: Collection[str]) -> set[str]:
         """Return those of *workers* that have or had their lock on this host."""
         return {worker for worker in workers if (self._folder / f"{worker}.lock").exists()}
 
     def dead(self, workers: Collection[str]) -> set[str]:
         """Return those of *workers* that ran on this host and are dead."""
-        return {w for w in self.known(workers) if _is_free(self._folder / f"{w}.lock")}
+        return {w for w in self.traceable(workers) if _is_free(self._folder / f"{w}.lock")}
 
     def sweep(self, holders: Collection[str]) -> None:
         """Remove the files of dead workers, except for *holders*, which still own leases."""
-        kept = {self._file, *(self._folder / f"{worker}.lock" for worker in holders)}
+        needed = {self._file, *(self._folder / f"{worker}.lock" for worker in holders)}
         for file in self._folder.glob("*.lock"):
-            if file not in kept and _is_free(file):
+            if file not in needed and _is_free(file):
                 file.unlink(missing_ok=True)
 
 
@@ -86,7 +86,7 @@ class Liveness:
         self._presence: Presence | None = None
 
     @asynccontextmanager
-    async def shown(self, changed: Callable[[], None]) -> AsyncIterator[None]:
+    async def presence(self, changed: Callable[[], None]) -> AsyncIterator[None]:
         """Show that this worker is alive until the end of the block.
 
         *changed* is called when `holding` has changed or another worker has died.
@@ -97,17 +97,17 @@ class Liveness:
 
     @property
     def holding(self) -> bool:
-        """Return whether the others can see that this worker is alive."""
+        """True if other workers can see that this worker is alive."""
         return self._presence is not None and self._presence.holding
 
     @property
     def fleet(self) -> int:
-        """Return how many workers are seen alive, this one included."""
+        """The number of workers known to be alive, including this one."""
         return 1 if self._presence is None else self._presence.fleet
 
-    def known(self, workers: Collection[str]) -> set[str]:
-        """Return those of *workers* of which it is known whether they are alive."""
-        near = self._files.known(workers) if self._files is not None else set()
+    def traceable(self, workers: Collection[str]) -> set[str]:
+        """Return the *workers* whose liveness can be determined."""
+        near = self._files.traceable(workers) if self._files is not None else set()
         far = self._presence.known(workers) if self._presence is not None else set()
         return near | far
 
@@ -115,7 +115,7 @@ class Liveness:
         """Return those of *workers* that ran and are dead."""
         near, here = set[str](), set[str]()
         if self._files is not None:
-            near, here = self._files.dead(workers), self._files.known(workers)
+            near, here = self._files.dead(workers), self._files.traceable(workers)
         far = self._presence.dead(workers) if self._presence is not None else set()
         # a worker whose file is locked is alive even if it lost its connection; it just sends
         # no requests

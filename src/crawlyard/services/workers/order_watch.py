@@ -29,10 +29,10 @@ async def watch_orders(context: WorkerContext, runs: Callable[[], Sequence[Run]]
         await read_orders(context, runs())
 
     async def hold() -> None:
-        held = [(run.lease, run.job) for run in runs()]
-        if held:
-            await hold_ungranted(context.store, context.clock, held)
-            await hold_spent(context.store, context.clock, held)
+        leases = [(run.lease, run.job) for run in runs()]
+        if leases:
+            await hold_ungranted(context.store, context.clock, leases)
+            await hold_spent(context.store, context.clock, leases)
 
     async with asyncio.TaskGroup() as group:
         for look in (read, hold):

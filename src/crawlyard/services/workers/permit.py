@@ -1,4 +1,4 @@
-"""Permit: a worker sends no request while other workers may take it for dead."""
+"""Permit: a worker sends no requests while other workers may consider it dead."""
 
 import asyncio
 import logging

@@ -37,7 +37,7 @@ class ProgressTracker:
         return pulse_of(history, workload)
 
     async def publish(self, job: Job, usage: Usage, pulse: Pulse, current_url: str) -> Progress:
-        """Publish and return the progress of a running job."""
+        """Publish the progress of a running job on the bus, and return it."""
         progress = progress_of(job.limits, usage, pulse, State.RUNNING, current_url)
         await self.bus.publish(job.id, progress)
         return progress

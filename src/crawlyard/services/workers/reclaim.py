@@ -14,14 +14,14 @@ from crawlyard.store.store import Store
 LOOK_EVERY = timedelta(milliseconds=500)
 
 _LOOKS_PER_S = 20
-"""Looks of a whole fleet per second. In a large one, each worker looks less often: a look reads all
-leases, and any worker can take back a job for all. Those that notice a death look at once."""
+"""Polls of a whole fleet per second. In a large one, each worker polls less often: a poll reads all
+leases, and any worker can take back jobs. Workers that notice a death poll at once."""
 
 EXCUSED = timedelta(seconds=5)
 """Grace period after the store was unavailable, in which live workers renew their leases."""
 
 LATE = timedelta(seconds=3)
-"""Looks further apart than this mean a delay: this process was stopped, its machine slept, or
+"""Polls further apart than this mean a delay: this process was stopped, its machine slept, or
 the store kept it waiting. Other workers may have been delayed too and still be alive."""
 
 _NEVER_LAPSED = datetime(1970, 1, 2, tzinfo=UTC)  # before any lease ends
@@ -41,7 +41,7 @@ class Reclaimer:
         took: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._name = name
-        self._took = took  # told how many leases were taken back
+        self._took = took  # receives the number of leases taken back
         self._store = store
         self._clock = clock
         self._liveness = liveness
@@ -52,17 +52,17 @@ class Reclaimer:
         self._strangers: dict[str, float] = {}  # holders whose fate is unknown, and since when
 
     def hasten(self) -> None:
-        """Make the next `take_back` look at once, as another worker has died."""
+        """Make the next `take_back` poll at once, as another worker has died."""
         self._looks_at = 0.0
 
     def excuse(self) -> None:
-        """Treat no lapsed lease as a loss for `EXCUSED`: nobody could reach the store."""
+        """Don't count lapsed leases as losses for `EXCUSED`, as no worker could reach the store."""
         self._excused_until = self._clock.monotonic() + EXCUSED.total_seconds()
 
     async def take_back(self) -> bool:
         """Queue the jobs of dead workers again, twice a second; return whether there was any.
 
-        In a fleet of more than ten workers, each looks less often.
+        In a fleet of more than ten workers, each polls less often.
 
         Raises:
             StoreUnavailable: the store is unavailable.
@@ -73,21 +73,21 @@ class Reclaimer:
             return False
         self._looks_at = now + self._pause_s()
         leases = self._store.leases
-        others = await self._others()
-        taken = []
-        if dead := self._liveness.dead(others):
-            # first, so that who claims one of their jobs finds the hosts free
+        holders = await self._other_holders()
+        jobs = []
+        if dead := self._liveness.dead(holders):
+            # first, so that a worker that claims one of their jobs finds the host slots free
             await self._store.hosts.release_slots(*dead)
-            taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost, self._took)
+            jobs += await leases.take_back(_NEVER_LAPSED, dead, self._lost, self._took)
         if now >= self._excused_until:
-            taken += await leases.take_back(self._clock.now(), (), self._lost, self._took)
-        for job in taken:
+            jobs += await leases.take_back(self._clock.now(), (), self._lost, self._took)
+        for job in jobs:
             _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
-        self._liveness.sweep(others)
-        return bool(taken)
+        self._liveness.sweep(holders)
+        return bool(jobs)
 
     def _pause_s(self) -> float:
-        """Return the time between two looks of this worker."""
+        """Return the time between two polls of this worker."""
         shared_s = self._liveness.fleet / _LOOKS_PER_S
         # at random, as after a restart of the database all begin at once
         return max(LOOK_EVERY.total_seconds(), shared_s * random.uniform(0.5, 1.5))
@@ -106,11 +106,11 @@ class Reclaimer:
         worker of unknown fate may be dead: its leases count for the duration *lease*, after
         which they have lapsed if it is.
         """
-        holders = await self._others()
-        now, known = self._clock.monotonic(), self._liveness.known(holders)
+        holders = await self._other_holders()
+        now, traceable = self._clock.monotonic(), self._liveness.traceable(holders)
         if self._liveness.dead(holders) or (holders and now < self._excused_until):
             return False
-        strangers = holders - known
+        strangers = holders - traceable
         self._strangers = {w: self._strangers.get(w, now) for w in strangers}
         return all(now - since > lease.total_seconds() for since in self._strangers.values())
 
@@ -118,7 +118,7 @@ class Reclaimer:
         """Return whether *worker* is known to be dead."""
         return worker in self._liveness.dead({worker})
 
-    async def _others(self) -> set[str]:
+    async def _other_holders(self) -> set[str]:
         return set(await self._store.leases.holders()) - {self._name}
 
     def _lost(self, job: Job) -> tuple[Job, Event]:

@@ -35,7 +35,7 @@ class Recorder:
         took: Timing | None = None,
     ) -> None:
         self._frontier = frontier
-        self._took = took or Timing()  # told the duration of each transaction
+        self._took = took or Timing()  # receives the duration of each transaction
         self._clock = clock
         self.lease = lease  # the duration by which each checkpoint renews a lease
         self._waiting: list[_Waiting] = []
@@ -64,29 +64,29 @@ class Recorder:
     async def _commit(self) -> None:
         while self._waiting:
             await self._until_tick()
-            taken, self._waiting = self._waiting, []
+            entries, self._waiting = self._waiting, []
             self._urgent.clear()
-            await self._write(taken)
+            await self._write(entries)
             self._committed = self._clock.monotonic()
 
-    async def _write(self, taken: Sequence[_Waiting]) -> None:
-        entries = [(lease, batch) for lease, batch, *_ in taken]
+    async def _write(self, waiting: Sequence[_Waiting]) -> None:
+        entries = [(lease, batch) for lease, batch, *_ in waiting]
         began = self._clock.monotonic()
         recording = self._frontier.record(entries, self._clock.now(), self.lease)
         try:
-            leases = [(lease, renewed) for lease, _, renewed, _ in taken]
+            leases = [(lease, renewed) for lease, _, renewed, _ in waiting]
             answers = await self.renewing(recording, leases)
         except Exception as error:  # noqa: BLE001 - it is passed on to the callers
-            if len(taken) > 1 and not isinstance(error, StoreUnavailable):
-                for one in taken:  # a defect in one job's batch must not affect other jobs
-                    await self._write([one])
+            if len(waiting) > 1 and not isinstance(error, StoreUnavailable):
+                for entry in waiting:  # a defect in one job's batch must not affect other jobs
+                    await self._write([entry])
                 return
-            for *_, future in taken:
+            for *_, future in waiting:
                 if not future.done():
                     future.set_exception(error)
             return
         self._took.add(self._clock.monotonic() - began)
-        for (*_, future), answer in zip(taken, answers, strict=True):
+        for (*_, future), answer in zip(waiting, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
 
@@ -98,8 +98,8 @@ class Recorder:
     ) -> T:
         """Return the result of *work*, and renew the leases of shards as long as it takes.
 
-        They were renewed *age* ago. It may wait for other shards of the job. A whole job is locked
-        by its own checkpoint, and waits for no other.
+        They were renewed *age* ago. *work* may wait for other shards of the job. A whole job is
+        locked by its own checkpoint and does not wait.
         """
         shards = [(lease, renewed) for lease, renewed in leases if lease.shard]
         if not shards:

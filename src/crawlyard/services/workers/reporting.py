@@ -25,7 +25,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.workers import WorkerStore
 
 LOOK_EVERY = timedelta(milliseconds=500)
-"""How often a worker checks what operators want of it."""
+"""Interval at which a worker reads the wishes of operators."""
 
 _LOOKS_A_BEAT = 4
 
@@ -34,7 +34,7 @@ ALIVE = 5 * BEAT_EVERY
 """A worker whose last report is older than this is shown as gone."""
 
 FORGOTTEN_AFTER = timedelta(days=1)
-"""How long the last report of a killed worker is kept and shown as gone."""
+"""Retention of the last report of a killed worker, which is shown as gone."""
 
 _LATELY_S = 10.0
 _STATM = Path("/proc/self/statm")
@@ -42,7 +42,7 @@ _STATM = Path("/proc/self/statm")
 _log = logging.getLogger(__name__)
 
 
-class Counters(Struct):
+class WorkerTotals(Struct):
     """Totals over the jobs of a worker since it started."""
 
     pages: int = 0
@@ -71,14 +71,14 @@ class _Mark(NamedTuple):
 
 
 class Reporter:
-    """Writes the report of one worker while it runs, and reads what operators want of it."""
+    """Writes the report of one worker while it runs, and reads the wishes of operators."""
 
     def __init__(
         self,
         name: str,
         store: WorkerStore,
         hosts: Callable[[], Sequence[HostReport]],
-        counters: Counters,
+        counters: WorkerTotals,
         clock: Clock,
         children: Callable[[], ProcessUsage] = ProcessUsage,
     ) -> None:
@@ -91,12 +91,12 @@ class Reporter:
         self._lately: deque[_Mark] = deque()
 
     async def run(
-        self, report: Callable[[], WorkerReport], heed: Callable[[WorkerWish], bool]
+        self, report: Callable[[], WorkerReport], apply: Callable[[WorkerWish], bool]
     ) -> None:
-        """Report until cancelled, and pass each wish to *heed*, which returns whether it is new.
+        """Report until cancelled, and pass each wish to *apply*, which returns whether it is new.
 
-        *report* returns a report without what is measured here. A new wish is reported at once, so
-        that the operator sees it take effect.
+        *report* returns a report without the measurements added here. A new wish is reported at
+        once, so that the operator sees it take effect.
         """
         for look in itertools.count():
             try:
@@ -104,7 +104,7 @@ class Reporter:
                     wish = await self._store.beat(self.measured(report()))
                 else:
                     wish = await self._store.wish(self._name)
-                if heed(wish):
+                if apply(wish):
                     await self._store.beat(self.measured(report()))
             except StoreUnavailable as error:
                 _log.debug("no report was written: %s", error)
@@ -118,7 +118,7 @@ class Reporter:
             _log.debug("the report stays: %s", error)
 
     def measured(self, report: WorkerReport) -> WorkerReport:
-        """Return a report with what the worker has done, its load and its hosts."""
+        """Return a report with the worker's totals, load and hosts."""
         counters, children = self._counters, self._children()
         pages_per_s, cpu = self._pace(_worked() + children.cpu_s)
         return replace(

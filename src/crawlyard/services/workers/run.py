@@ -48,7 +48,7 @@ from crawlyard.services.workers.lease_guard import LeaseGuard, SendPermit
 from crawlyard.services.workers.leased_moves import ungranted, yield_to
 from crawlyard.services.workers.progress import ProgressTracker
 from crawlyard.services.workers.recorder import Recorder
-from crawlyard.services.workers.reporting import Counters
+from crawlyard.services.workers.reporting import WorkerTotals
 from crawlyard.services.workers.site_login import NoSession, how_to_go_on, session_of
 from crawlyard.store.store import Store
 
@@ -74,7 +74,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerContext(Struct, frozen=True):
-    """What the runs of one worker share."""
+    """Resources shared by the runs of one worker."""
 
     store: Store
     clock: Clock
@@ -86,7 +86,7 @@ class WorkerContext(Struct, frozen=True):
     fetcher: MakeFetcher
     sealer: Sealer
     proxy_guard: Guard = field(default_factory=Guard)  # judges addresses of proxies
-    counters: Counters = field(default_factory=Counters)
+    counters: WorkerTotals = field(default_factory=WorkerTotals)
     measures: Measures = field(default_factory=Measures)
     permit: SendPermit = field(default_factory=SendPermit)
 
@@ -100,7 +100,7 @@ class Stop(Flag):
 
 
 class RunState(Struct):
-    """What a run knows about its claim."""
+    """State of a run."""
 
     job: Job  # as last read
     answer: Checkpoint  # the store's last one: lease, usage of the job, share of its limits
@@ -114,12 +114,12 @@ class RunState(Struct):
 
     @property
     def end(self) -> CrawlEnd | None:
-        """Return how the crawl ended by itself, ``None`` if it didn't."""
+        """The end that the crawl reached by itself, ``None`` if it didn't."""
         return self.crawl.end if self.crawl is not None else None
 
     @property
     def part(self) -> str:
-        """Return the suffix that names the shard in the log; "" for a whole job."""
+        """The suffix that names the shard in the log; "" for a whole job."""
         lease = self.answer.lease
         return f", shard {lease.shard}/{lease.of}" if lease.shard else ""
 
@@ -140,25 +140,25 @@ class JobRun:
 
     @property
     def job_id(self) -> str:
-        """Return the id of the job."""
+        """The id of the job."""
         return self._state.job.id
 
     @property
     def job(self) -> Job:
-        """Return the job as last read."""
+        """The job as last read."""
         return self._state.job
 
     @property
     def lease(self) -> Lease:
-        """Return the lease to use now."""
+        """The current lease."""
         return self._state.answer.lease
 
     @property
     def is_lost(self) -> bool:
-        """Return whether the store refused what this run wanted to write."""
+        """True if the store refused a write of this run."""
         return Stop.LOST in self._state.stop
 
-    # -- what others ask of a run ----------------------------------------------------------
+    # -- interface of a run ----------------------------------------------------------------
 
     def may_send(self) -> bool:
         """Return whether a request may be sent now."""
@@ -168,24 +168,24 @@ class JobRun:
     def obey(self, order: Order, asked_at: datetime) -> None:
         """Follow an order that was read from the store at *asked_at*, between checkpoints."""
         state = self._state
-        held = not state.guard.good()
-        state.guard.hear(asked_at)
+        was_held = not state.guard.good()
+        state.guard.refresh(asked_at)
         if order is Order.LOST:
             state.guard.revoke()
         if order is Order.STOP:
             state.stop |= Stop.ORDERED
         if (crawl := state.crawl) is None:
             return
-        if held:
+        if was_held:
             crawl.wake()
         if order is Order.STOP:
             crawl.stop()
         elif order is not Order.GO_ON:
             crawl.nudge()  # the answer to the next batch has the details
 
-    def hold(self, held: bool) -> None:  # noqa: FBT001 - mirrors `SendPermit.good`
+    def hold(self, is_held: bool) -> None:  # noqa: FBT001 - mirrors `SendPermit.good`
         """React when the worker's permission to send requests changes."""
-        if not held and self._state.crawl is not None:
+        if not is_held and self._state.crawl is not None:
             self._state.crawl.nudge()
 
     def drain(self, within_s: float) -> None:
@@ -218,14 +218,14 @@ class JobRun:
         except StoreUnavailable:
             raise  # the lease lapses, and the job continues once the store is back
         except Exception as error:  # noqa: BLE001 - any failure must be recorded on the job
-            _log.exception("job %s broke", self.job_id)
+            _log.exception("job %s failed with an internal error", self.job_id)
             await self._fail(f"{type(error).__name__}: {error}"[:500])
         finally:
             self._context.progress.forget(self.job_id)
             await self._context.progress.happened()
 
     async def _is_refused(self) -> bool:
-        """Fail or pause the job if it cannot run: return whether it was.
+        """Fail or pause the job if it cannot run; return whether it was.
 
         Its row is damaged, a grant that it needs was withdrawn, or there is no browser for pages
         that it must render.
@@ -276,7 +276,7 @@ class JobRun:
     # -- start -----------------------------------------------------------------------------
 
     async def _start(self) -> Start | None:
-        """Return what the crawl starts from, or ``None`` if the lease was lost meanwhile."""
+        """Return the start state of the crawl, or ``None`` if the lease was lost meanwhile."""
         state, lease, frontier = self._state, self.lease, self._store.frontier
         earlier, why = await self._patiently(lambda: earlier_run(self._store, state.job))
         session = await self._patiently(self._session)
@@ -299,12 +299,12 @@ class JobRun:
             return replace(start, jar=state.jar)
         if state.job.spec.cookies is not CookieMode.OFF:
             sealer = self._context.sealer
-            jar, told = await self._patiently(lambda: sealer.jar(self.job_id))
+            jar, problem = await self._patiently(lambda: sealer.jar(self.job_id))
             if session is not None:
                 jar = jar.after_login(session.state.cookies, session.made_at)
             state.jar = jar
-            start = replace(start, jar=state.jar, note=told)
-        known = await self._known()
+            start = replace(start, jar=state.jar, note=problem)
+        known_fps = await self._known_fps()
         if Stop.LOST in state.stop:
             return None
         waiting = await self._load(WINDOW, ())
@@ -314,7 +314,7 @@ class JobRun:
         lastmods = await self._store.pages.lastmods(self.job_id) if earlier is not None else {}
         return replace(
             start,
-            known=known,
+            known=known_fps,
             waiting=waiting,
             roots=roots,
             externals=externals,
@@ -326,24 +326,24 @@ class JobRun:
         now, sealer = self._clock.now(), self._context.sealer
         return await session_of(self._store, sealer, self._state.job, now)
 
-    async def _known(self) -> set[int]:
+    async def _known_fps(self) -> set[int]:
         """Return the fingerprints of the known URLs, renewing the lease meanwhile.
 
         Of a shard, these are the URLs of its hosts, and the start URLs.
         """
-        known, clock, frontier = set[int](), self._clock, self._store.frontier
+        fps, clock, frontier = set[int](), self._clock, self._store.frontier
         lease, beaten = self.lease, clock.monotonic()
         if lease.shard:
             starts = [fingerprint(url) for urls in starts_of(self.job.spec) for url in urls]
-            known |= await self._patiently(lambda: frontier.known_among(lease.job_no, starts))
+            fps |= await self._patiently(lambda: frontier.known_among(lease.job_no, starts))
         async for chunk in frontier.known_fps(lease):
-            known.update(chunk)
+            fps.update(chunk)
             if clock.monotonic() - beaten >= BEAT_EVERY_S:
                 await self._beat()
                 if Stop.LOST in self._state.stop:
                     break
                 beaten = clock.monotonic()
-        return known
+        return fps
 
     async def _beat(self) -> None:
         """Renew the lease before the crawl has begun."""
@@ -405,11 +405,11 @@ class JobRun:
             await progress.happened()
 
     def _completed(self, log: JobLog, batch: Batch) -> Batch:
-        """Return a batch with its pace, its events and what it adds to the job's log."""
+        """Return a batch with its pace, events and log lines."""
         state, now = self._state, self._clock.now()
         if state.proxies is not None:
-            told = state.proxies.notes(last=batch.last)
-            notes = (*batch.notes, *({"note": note} for note in told))
+            proxy_notes = state.proxies.notes(last=batch.last)
+            notes = (*batch.notes, *({"note": note} for note in proxy_notes))
             workload = replace(batch.workload, proxies=state.proxies.uses())
             batch = replace(batch, notes=notes, workload=workload)
         usage = state.answer.usage.plus(batch.usage)
@@ -459,8 +459,8 @@ class JobRun:
         """Return the result of *work*, which may take longer than the lease of a shard lasts."""
         state = self._state
         recorder, leases = self._context.recorder, ((state.answer.lease, state.guard.extend),)
-        # a claim may have waited for others
-        return await recorder.renewing(work, leases, recorder.lease - state.guard.left())
+        # a claim may have waited for other transactions
+        return await recorder.renewing(work, leases, recorder.lease - state.guard.remaining())
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Retry *work* while the store is unavailable, unless the worker is stopping."""
@@ -498,8 +498,8 @@ class JobRun:
         # if edited while its last pages were stored, it may no longer be at its end
         edited = state.answer.order is Order.CHANGED
         waiting = edited or state.end is None or state.end.reason not in _NOTHING_LEFT
-        left = AttemptEnd(job=state.job, usage=state.answer.usage, waiting=waiting)
-        verdict = verdict_on(left, await self._last(), self._clock.now())
+        attempt = AttemptEnd(job=state.job, usage=state.answer.usage, waiting=waiting)
+        verdict = verdict_on(attempt, await self._last(), self._clock.now())
         await self._save(verdict.job, *verdict.events, again=verdict.again)
         return None
 
@@ -516,7 +516,7 @@ class JobRun:
         )
 
     async def _last(self) -> Last:
-        """Return what this worker knows about the end of the job."""
+        """Return this worker's data on the end of the job."""
         end, pages = self._state.end, self._store.pages
         trouble, failed = NO_START, frozenset[ErrorKind]()
         if end is not None and end.reason is StateReason.START_FAILED:
@@ -571,6 +571,6 @@ def _claimed(claim: Claim, context: WorkerContext) -> RunState:
         ),
         guard=LeaseGuard(context.permit, context.clock, until, asked_at),
         milestone=shard.pulse.milestone,
-        # a shard never counts as new: others may have recorded something since its claim
+        # a shard never counts as new: other workers may have recorded something since its claim
         is_new=shard.updated_at is None and not claim.lease.shard,
     )

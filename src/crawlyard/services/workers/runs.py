@@ -1,4 +1,4 @@
-"""Runs: the jobs in the slots of one worker, each in this process or in a child."""
+"""Runs of the jobs in a worker's slots, each in this process or in a child."""
 
 import asyncio
 import logging
@@ -117,7 +117,7 @@ class Runs:
     async def release_lost(self) -> None:
         """Requeue jobs let go while the store was unavailable or failed over; none counts as lost.
 
-        Jobs that others have by now are left alone.
+        Jobs claimed by other workers since are left alone.
 
         Raises:
             StoreUnavailable: the store is still unavailable.
@@ -127,14 +127,14 @@ class Runs:
             del self._unreleased[0]
 
     def hosts(self) -> list[HostReport]:
-        """Return what this worker does at hosts, its children included."""
+        """Return the host reports of this worker, including its children."""
         hosts = self._context.tools.rate_limiter.reports()
         for run in self._isolated():
             hosts += run.hosts
         return sorted(hosts, key=lambda host: -host.in_flight)[:MOST_REPORTED]
 
     def children_usage(self) -> ProcessUsage:
-        """Return what the child processes of isolated jobs have used."""
+        """Return the CPU time and memory used by the child processes of isolated jobs."""
         return ProcessUsage() if self._in_use is None else self._in_use.forks.usage()
 
     def _isolated(self) -> Iterator[IsolatedRun]:

@@ -1,4 +1,4 @@
-"""Scheduled runs: the steps after a run of a schedule's job, which other jobs never take."""
+"""Scheduled runs: the steps after the run of a schedule's job."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ class ScheduledRuns:
         await asyncio.gather(*self._comparisons, return_exceptions=True)
 
     async def _compared(self, schedule_id: str) -> None:
-        """Find what the last run of a schedule has changed; a failure leaves it to the next."""
+        """Compare the last run of a schedule; after a failure, the next run catches up."""
         try:
             await self._compare(schedule_id)
         except Exception:  # noqa: BLE001 - it harms no run

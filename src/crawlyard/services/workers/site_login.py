@@ -1,4 +1,4 @@
-"""Session of a job: found by its name and opened when a run of the job begins."""
+"""Site session of a job, looked up by name and opened when a run begins."""
 
 from datetime import datetime
 
@@ -16,14 +16,14 @@ with lazily():
 
 
 class NoSession(Exception):
-    """The session of a job cannot be used; the message says why, and what to do."""
+    """Unusable session of a job; the message says why, and what to do."""
 
 
 async def session_of(store: Store, sealer: Sealer, job: Job, now: datetime) -> ActiveSession | None:
     """Return the session that a job uses, in its latest version; ``None`` if it uses none.
 
     Raises:
-        NoSession: it is gone, or was sealed with another key.
+        NoSession: it was deleted, or encrypted with another key.
     """
     name = job.spec.session
     if not name:

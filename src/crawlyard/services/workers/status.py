@@ -54,7 +54,7 @@ class Watching:
         return self._clock.now() - report.beat_at <= ALIVE
 
     def state(self, report: WorkerReport) -> WorkerState:
-        """Return the state of a worker."""
+        """Return the state of a worker, derived from its report and heartbeat."""
         return report.state(alive=self.is_alive(report))
 
     async def hosts(self, actor: Actor, job_id: str | None = None) -> list[HostOut]:
@@ -63,26 +63,26 @@ class Watching:
         With *job_id*, only the hosts of that job, and only its URLs are counted as waiting.
         Their rules are left out.
         """
-        asked: dict[str, list[tuple[str, HostReport]]] = defaultdict(list)
+        reports: dict[str, list[tuple[str, HostReport]]] = defaultdict(list)
         for report in await self._store.workers.find():
             if self.is_alive(report):
                 for host in report.hosts:
                     if job_id is None:
-                        asked[host.host].append((report.id, host))
+                        reports[host.host].append((report.id, host))
                     elif job_id in host.jobs:
                         own_queue = replace(host, waiting=host.queues.get(job_id, 0))
-                        asked[host.host].append((report.id, own_queue))
+                        reports[host.host].append((report.id, own_queue))
         own = None if actor.role is Role.ADMIN else await self._running(actor)
-        booked = await self._store.hosts.booked(asked) if asked else {}
-        every = (_standing(name, asked[name], booked.get(name), own) for name in sorted(asked))
+        booked = await self._store.hosts.booked(reports) if reports else {}
+        every = (_standing(name, reports[name], booked.get(name), own) for name in sorted(reports))
         return [host for host in every if own is None or host.jobs]
 
     async def _running(self, actor: Actor) -> frozenset[str]:
         query = JobQuery(owner=actor.id, states=frozenset({State.RUNNING}))
-        found = await self._store.jobs.find(
+        standings = await self._store.jobs.find(
             await visible_query(self._store, actor, query), _MOST_JOBS
         )
-        return frozenset(standing.job.id for standing in found)
+        return frozenset(standing.job.id for standing in standings)
 
 
 def _narrowed(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
@@ -107,13 +107,13 @@ def _narrowed(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
 
 def _standing(
     name: str,
-    asked: Sequence[tuple[str, HostReport]],
+    worker_reports: Sequence[tuple[str, HostReport]],
     booking: HostBooking | None,
     own: frozenset[str] | None,
 ) -> HostOut:
-    reports = [report for _, report in asked]
+    reports = [report for _, report in worker_reports]
     jobs = sorted({job for report in reports for job in report.jobs})
-    shown = jobs if own is None else [job for job in jobs if job in own]
+    visible = jobs if own is None else [job for job in jobs if job in own]
     slowest = max(reports, key=lambda report: report.delay_s)
     holds = [report.held_until for report in reports] + [booking.held_until if booking else None]
     return HostOut(
@@ -129,7 +129,7 @@ def _standing(
         held_until=max((hold for hold in holds if hold is not None), default=None),
         booked_until=booking.booked_until if booking else None,
         waiting=sum(report.waiting for report in reports),
-        jobs=tuple(shown),
-        others=len(jobs) - len(shown),
-        workers=tuple(sorted({worker for worker, _ in asked})),
+        jobs=tuple(visible),
+        others=len(jobs) - len(visible),
+        workers=tuple(sorted({worker for worker, _ in worker_reports})),
     )

@@ -132,32 +132,31 @@ class Worker:
 
     @property
     def stopped(self) -> bool:
-        """Return whether the worker was told to stop."""
+        """True once `stop` was called."""
         return self._state.stopping
 
     @property
     def looks(self) -> bool:
-        """Return whether it looks for work, or did so a moment ago; a quiet worker does too."""
+        """True if the worker polls for work, or did so a moment ago, even while draining."""
         state, now = self._state, self._context.clock.monotonic()
         lately = state.round_at is not None and now - state.round_at <= _LOOKS_WITHIN_S
         return lately and state.unavailable_since is None and not state.stopping
 
     async def waits(self) -> Mapping[WaitReason | None, int]:
-        """Return what pending jobs wait for, as `QueueStore.waits` does for this worker."""
+        """Return the waiting reasons of pending jobs, from `QueueStore.waits` for this worker."""
         return await self._completion.waits()
 
     async def run(self, *, drain: bool = False) -> None:
         """Run jobs until `stop`.
 
-        With *drain*, return once no pending job is one that this worker may take, now or at its
-        next attempt, and none is leased to a dead worker.
-        A single-job worker returns when its job has ended, was paused by an operator, or is
-        held by another worker.
+        With *drain*, return once there is no pending job that this worker may claim, now or at its
+        next attempt, and no job leased to a dead worker. A single-job worker returns when its job
+        has ended, was paused by an operator, or is held by another worker.
 
         Raises:
-            SchemaMismatch: a newer Crawlyard has changed the store; the jobs were given back.
+            SchemaMismatch: a newer Crawlyard has changed the store; the jobs were released.
             Unavailable: another version was installed meanwhile, and an isolated job needs a child
-                process of this one; the jobs were given back.
+                process of this one; the jobs were released.
             StoreUnavailable: the store of a single-job worker was unavailable for too long.
         """
         context, runs, workers = self._context, self._runs, self._context.store.workers
@@ -172,7 +171,7 @@ class Worker:
         )
         try:
             async with (
-                self._liveness.shown(self._changed),
+                self._liveness.presence(self._changed),
                 self._dispatcher.bell(self._rules.listener(self.id)) as bell,
             ):
                 self._state.bell = bell
@@ -188,7 +187,7 @@ class Worker:
             raise self._state.error
 
     async def _rounds(self, bell: Bell, *, drain: bool) -> None:
-        """Look for work whenever there is a reason to; at the end, wait for what runs."""
+        """Poll for work on every wake-up; at the end, wait for the running jobs."""
         try:
             while not self._state.stopping and not await self._round(drain=drain):
                 free = self._free()
@@ -219,16 +218,16 @@ class Worker:
             alone = self._rules.only is not None and not len(runs)
             if alone and now - state.unavailable_since >= PATIENCE_ALONE_S:
                 raise
-            _log.warning("the store is away, trying again: %s", error)
+            _log.warning("the store is unavailable, retrying: %s", error)
             await clock.sleep(_RETRY_EVERY)
             return False
         state.unavailable_since, state.round_at = None, clock.monotonic()
         return is_done
 
     def _fail(self, error: Unavailable) -> None:
-        """Stop, and raise *error* once the jobs have been given back."""
+        """Stop, and raise *error* once the jobs have been released."""
         self._state.error = error
-        _log.error("this worker stops: %s", error)
+        _log.error("stopping this worker: %s", error)
         self.stop()
 
     def _apply(self, wish: WorkerWish) -> bool:
@@ -261,7 +260,7 @@ class Worker:
         return max(0, self._rules.slots - len(self._runs))
 
     def _report(self) -> WorkerReport:
-        """Return what this worker reports about itself, apart from what is measured."""
+        """Return this worker's report without the measurements."""
         rules, state, renderers = self._rules, self._state, self._context.tools.renderers
         return WorkerReport(
             id=self.id,

@@ -1,4 +1,4 @@
-"""Workers: what each does, and orders to drain, resume or stop."""
+"""Workers: their status, and orders to drain, resume or stop."""
 
 from msgspec.structs import replace
 
@@ -22,26 +22,26 @@ _EVENTS = {
 
 
 class Workers(Noun):
-    """Shows workers, and for admins drains, resumes and stops them; they notice within a second.
+    """Shows workers; admins can drain, resume and stop them, which takes effect within a second.
 
-    A worker that does not exist raises `NotFound`, one that cannot do what is asked
-    `IllegalMove`. Repeating an order changes nothing and writes no event.
+    A worker that does not exist raises `NotFound`, an impossible order `IllegalMove`. Repeating an
+    order changes nothing and writes no event.
     """
 
     @endpoint("GET /workers", READ, "seq")
     async def list(self) -> Slice[WorkerOut]:
-        """List the workers, gone ones for a day as well."""
-        found = await self._services.watching.workers(self._actor)
-        return Slice(items=[self._shown(report) for report in found])
+        """List the workers, including those gone for less than a day."""
+        reports = await self._services.watching.workers(self._actor)
+        return Slice(items=[self._worker_out(report) for report in reports])
 
     @endpoint("GET /workers/{worker_id}", READ)
     async def get(self, worker_id: str) -> WorkerOut:
-        """Return a worker."""
-        return self._shown(await self._services.watching.worker(self._actor, worker_id))
+        """Return a worker with its current load."""
+        return self._worker_out(await self._services.watching.worker(self._actor, worker_id))
 
     @endpoint("DELETE /workers/{worker_id}", WRITE, status=204)
     async def forget(self, worker_id: str) -> None:
-        """Forget a worker that is gone."""
+        """Remove a worker that is gone from the list."""
         watching = self._services.watching
         report = await watching.worker(self._actor, worker_id)
         self._check_admin()
@@ -51,7 +51,7 @@ class Workers(Noun):
 
     @endpoint("POST /workers/{worker_id}/quiet", WRITE, status=202)
     async def quiet(self, worker_id: str) -> WorkerOut:
-        """Drain a worker: it claims no more jobs, and continues those that it has."""
+        """Drain a worker: it claims no more jobs, and finishes its running ones."""
         return await self._order(worker_id, WorkerWish.QUIET)
 
     @endpoint("POST /workers/{worker_id}/resume", WRITE, status=202)
@@ -72,7 +72,7 @@ class Workers(Noun):
             _check(report, watching.state(report), wish)
             if report.wish is wish or (wish is WorkerWish.STOP and report.stopping):
                 reply().unchanged = True
-                return self._shown(report)
+                return self._worker_out(report)
             event = Event(
                 name=_EVENTS[wish],
                 subject=report.id,
@@ -85,10 +85,10 @@ class Workers(Noun):
                 await self._services.store.workers.ask(worker_id, wish, report.wish, event)
             except Conflict:
                 continue
-            return self._shown(replace(report, wish=wish))
-        raise Conflict(f"what is wanted of worker {worker_id} keeps changing; try again")
+            return self._worker_out(replace(report, wish=wish))
+        raise Conflict(f"the orders to worker {worker_id} keep changing; try again")
 
-    def _shown(self, report: WorkerReport) -> WorkerOut:
+    def _worker_out(self, report: WorkerReport) -> WorkerOut:
         return WorkerOut.of(report, alive=self._services.watching.is_alive(report))
 
 
