@@ -148,7 +148,7 @@ def test_parameters_require_a_template(either: Shell) -> None:
     ran = either.run("crawl", "https://a.example/", "-p", "x=1")
 
     assert ran.returncode == 2
-    assert "goes with --template" in ran.stderr
+    assert "requires --template" in ran.stderr
 
 
 def test_a_template_is_created_from_crawl_options(either: Shell) -> None:
