@@ -398,7 +398,7 @@ class TestLeftovers:
 
 
 async def used_today(store: Store) -> None:
-    """Let another user's job fetch a page, and delete the job."""
+    """Complete a job with one page, so that its owner's quota counts it."""
     job = await added(store)
     claim = await claimed(store, job)
     await recorded(store, claim.lease, Batch(usage=Usage(pages=1)))

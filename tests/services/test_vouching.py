@@ -1,7 +1,7 @@
 """No user gains the grants of another: private addresses are opened only by users who may.
 
-`local` on the command line needs no grant; the same user over the API, whose token may be
-stolen, does. Each test is one way in which the API could act with the rights of `local`.
+`local` on the command line needs no grant; the same user over the API, whose token
+anyone may hold, does. Each test is one way in which the API could act with the rights of `local`.
 """
 
 from typing import Any

@@ -12,8 +12,8 @@ from tests.clock import FakeClock
 def pytest_runtest_call() -> Generator[None, None, None]:
     """Find tasks that a test with a fake clock has dropped; see `tests.leftovers`.
 
-    Who sleeps by the loop's clock is held by the loop, and cancelled with it. To look at the old
-    objects as well would take a second; what has grown old in a long test is found by the end.
+    Tasks that sleep by the loop's clock are held by the loop, and cancelled with it. Collecting old
+    objects as well would take a second; those of a long test are found at the end of the session.
     """
     before = FakeClock.made
     yield

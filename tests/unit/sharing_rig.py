@@ -31,7 +31,7 @@ class Line:
     clock: FakeClock
     slow: timedelta = timedelta(0)  # each way
     cut: bool = False
-    said: list[int] = field(default_factory=list)  # hosts of each renewal
+    renewals: list[int] = field(default_factory=list)  # number of hosts of each
 
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
         self._check()
@@ -41,7 +41,7 @@ class Line:
         self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
     ) -> list[HostTerms]:
         self._check()
-        self.said.append(len(wishes))
+        self.renewals.append(len(wishes))
         if not self.slow:
             return await self.store.hosts.renew_slots(asker, wishes, now, until)
         await self.clock.sleep(self.slow)

@@ -176,16 +176,16 @@ async def test_a_process_renews_its_seats_once_a_second_and_only_while_it_asks(r
     first = rig.process()
     first.begin()
     await rig.clock.advance(10 * SECOND)
-    asking = len(first.line.said)
+    asking = len(first.line.renewals)
     for task in first.tasks:
         task.cancel()
     await rig.clock.advance(5 * SECOND)
-    after = len(first.line.said)
+    after = len(first.line.renewals)
 
     await rig.clock.advance(MINUTE)
 
     assert asking == 11  # at first contact, and then each second
-    assert len(first.line.said) == after <= asking + 4
+    assert len(first.line.renewals) == after <= asking + 4
     other = rig.process()
     other.begin()
     assert await rig.sent_in(SECOND, other) == [20]  # 4 at once, 5 times: all slots are free
@@ -198,10 +198,10 @@ async def test_hosts_that_are_met_together_share_a_transaction(rig: Rig) -> None
         assert first.limiter.ready_in(f"h{n}.example") > 0
     await settle()
 
-    assert first.line.said == [20]
+    assert first.line.renewals == [20]
     assert {first.limiter.ready_in(f"h{n}.example") for n in range(20)} == {0.0}
     await rig.clock.advance(SECOND)
-    assert first.line.said == [20, 20]
+    assert first.line.renewals == [20, 20]
 
 
 @settings(max_examples=15, deadline=None)
