@@ -276,7 +276,7 @@ class TestRuns:
 
         head, row = table.splitlines()
         assert head.split() == ["DUE", "OUTCOME", "REASON", "JOB", "DETAIL"]
-        assert re.match(r"\w{3} [\d-]{10} \d\d:\d\d(:\d\d)? CES?T +ran +asked for +\w{8} +", row)
+        assert re.match(r"\w{3} [\d-]{10} \d\d:\d\d(:\d\d)? CES?T +ran +requested +\w{8} +", row)
 
     def test_runs_before_an_instant_are_listed(self, nightly: Shell) -> None:
         run_schedules(nightly, "edit", "nightly", "--overlap", "allow")
