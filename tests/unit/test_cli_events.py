@@ -32,7 +32,7 @@ def test_what_is_neither_is_refused(subtests: pytest.Subtests) -> None:
     for text in ["yesterday", "2h ago", "", "2026-13-01"]:
         with (
             subtests.test(text=text),
-            pytest.raises(ValueError, match="expected how long ago, such as 90s, 2h or 7d"),
+            pytest.raises(ValueError, match="expected an age such as 90s, 2h or 7d"),
         ):
             When.of(text)
 

@@ -151,5 +151,5 @@ def test_yaml_is_one_document_a_thing(capsysbinary: pytest.CaptureFixture[bytes]
 
 def test_ids_alone_have_no_fields() -> None:
     common = Common(quiet=True, fields=Fields.of("id"))
-    with pytest.raises(Invalid, match="not both"):
+    with pytest.raises(Invalid, match="excludes -q"):
         common.style_on(terminal=False)

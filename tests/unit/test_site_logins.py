@@ -60,7 +60,7 @@ def test_a_word_says_how_to_log_in() -> None:
     for word in ("", "basic", "basic:", "bearer:token", "cookies:", "form:", "oauth:x"):
         with pytest.raises(ValueError, match="expected basic:USER, bearer"):
             Login.of(word)
-    with pytest.raises(ValueError, match="by --secret") as refusal:
+    with pytest.raises(ValueError, match="with --secret") as refusal:
         Login.of("basic:ada:hunter2")
     assert "hunter2" not in str(refusal.value)
 
