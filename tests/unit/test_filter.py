@@ -75,7 +75,7 @@ def test_what_cannot_be_read_is_refused_where_it_stands(subtests: pytest.Subtest
         (":red", 0, "unknown key ''"),
         ('a "open', 2, "expected a closing"),
         ('tag:"open', 4, "expected a closing"),
-        ('"a"b', 3, "a blank"),
+        ('"a"b', 3, "expected whitespace"),
         ("created_after:yesterday", 14, "a day or an instant"),
         ("created_after:2026-01-02T03:00:00", 14, "a day or an instant"),
         ("created_after:0001-01-01T00:00:00+14:00", 14, "a day or an instant"),
