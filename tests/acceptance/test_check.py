@@ -183,7 +183,7 @@ def test_a_check_ended_by_a_limit_is_incomplete_and_exits_with_14(
 
     ran = either.run("check", f"{site.url}/", *FAST, *limit, "--allow-incomplete")
     assert ran.returncode == 0
-    assert "no problems" not in ran.stderr
+    assert "no problems in what was checked" in ran.stderr
     named = ", ".join(site.url + path for path in left_out[:3])
     assert f"not checked: 7 URLs beyond a limit: {named}, …" in ran.stderr
     assert f"incomplete: {reason}" in ran.stderr

@@ -292,7 +292,7 @@ def test_the_version_is_printed_in_three_ways(shell: Shell) -> None:
         (("jobs", "lst"), 2, "Did you mean 'list'"),
         (("crwl",), 2, "Did you mean 'crawl'"),
         (("jobs", "retry", "last", "--kind", "tls"), 5, "no URL of job"),
-        (("jobs", "resume", "last", "--out", "x.csv"), 2, "goes with --watch"),
+        (("jobs", "resume", "last", "--out", "x.csv"), 2, "requires --watch"),
         (("jobs", "export", "last", "--out", "x.txt"), 2, "got 'x.txt'"),
         (("jobs", "export", "last", "--out", "no/x.csv"), 1, "folder no does not exist"),
         (
@@ -306,7 +306,7 @@ def test_the_version_is_printed_in_three_ways(shell: Shell) -> None:
         (("crawl", "http://127.0.0.1:9/"), 2, "--allow-address 127.0.0.1"),
         (("crawl", "http://x/", "--max-duration", "soon"), 2, "got 'soon'"),
         (("crawl", "http://x/", "--max-pages", "0"), 2, "expected more than 0"),
-        (("crawl", "http://x/", "--header", "Host: y"), 2, "cannot be set"),
+        (("crawl", "http://x/", "--header", "Host: y"), 2, "cannot be changed"),
         (("crawl", "http://x/", "--extract", "price"), 2, "expected name=CSS"),
         (("crawl", "http://x/", "--priority", "asap"), 2, "got 'asap'"),
         (("crawl", "http://x/", "-d", "--out", "x.csv"), 2, "jobs export"),

@@ -70,7 +70,7 @@ def test_invalid_comparisons_name_the_option(
         (first, "last", "--only", "same"): "--only: expected one of changed",
         (first, "last", "--ignore-text", "x"): "--ignore-text: expected 're:'",
         (first, "last", "--ignore-text", "re:("): "--ignore-text: 're:('",
-        (first, "last", "--page", "x", "--only", "gone"): "--only: picks pages of a list",
+        (first, "last", "--page", "x", "--only", "gone"): "--only: excludes --page",
         (first, "nightly@previous"): "there is no schedule nightly",
     }
     for words, message in refused.items():

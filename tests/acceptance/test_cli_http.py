@@ -245,8 +245,8 @@ def test_paginate_reads_a_list_to_its_end(yard: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("POST", "jobs"), "goes with GET"),
-        (("GET", "jobs", "-i"), "without --include"),
+        (("POST", "jobs"), "requires GET"),
+        (("GET", "jobs", "-i"), "excludes --include"),
         (("GET", "meta"), "expected a list at meta"),
         (("GET", "/metrics"), "expected a list at /metrics"),
     ],

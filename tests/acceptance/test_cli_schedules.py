@@ -429,7 +429,7 @@ class TestRunsAsJobs:
         for words, message in (
             (("--last", "0"), "expected 1 or more"),
             (("--format", "parquet", "--out", "x.parquet"), "expected jsonl or csv"),
-            (("last",), "expected a job or a schedule"),
+            (("last",), "expected either a job or --schedule"),
         ):
             wrong = shell.run(*export, *words)
             assert (wrong.returncode, message in wrong.stderr) == (2, True), words

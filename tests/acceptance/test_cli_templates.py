@@ -148,7 +148,7 @@ def test_parameters_require_a_template(either: Shell) -> None:
     ran = either.run("crawl", "https://a.example/", "-p", "x=1")
 
     assert ran.returncode == 2
-    assert "goes with --template" in ran.stderr
+    assert "requires --template" in ran.stderr
 
 
 def test_a_template_is_created_from_crawl_options(either: Shell) -> None:
@@ -314,9 +314,9 @@ def test_an_invalid_edit_names_its_option_and_creates_no_version(news: Shell) ->
         (["--concurrency", "0"], "error: --concurrency: "),
         (["--include", "re:("], "error: --include: "),
         (["ftp://n.example/"], "error: URL: "),
-        (["--max-pages", "5"], "error: parameter pages: no {{pages}} in the spec"),
+        (["--max-pages", "5"], "error: parameter pages: {{pages}} is not used in the spec"),
         (["--rename", "a/b"], "error: --rename: "),
-        (["--file", "next.yaml", "--max-pages", "5"], "error: --file: has the whole spec"),
+        (["--file", "next.yaml", "--max-pages", "5"], "error: --file: excludes options"),
     ):
         ran = news.run("templates", "edit", "news", *words)
 

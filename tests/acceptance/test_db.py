@@ -122,7 +122,7 @@ def test_an_interrupted_copy_says_how_to_resume(shell: Shell, yard: Path) -> Non
         code, out, err = wait_for_exit(process)
 
     assert (code, out) == (130, "")
-    assert "the same command goes on" in err
+    assert "run the same command again to continue" in err
 
 
 def test_live_workers_block_a_copy_but_not_a_backup(shell: Shell) -> None:

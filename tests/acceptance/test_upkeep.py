@@ -223,7 +223,7 @@ def test_a_janitor_that_fails_ends_the_worker_with_an_error_and_releases_its_job
     ran = shell.run("work", "--no-scheduler")
 
     assert ran.returncode == 1
-    assert "the janitor has failed, so the worker stops" in ran.stderr
+    assert "the janitor failed; stopping the worker" in ran.stderr
     assert "no such table: ticks" in ran.stderr.splitlines()[-1]
     assert shell.job()["state"] == "pending"
 

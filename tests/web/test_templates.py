@@ -425,7 +425,7 @@ async def test_a_file_has_credentials_for_those_alone_who_may_change_it(rig: Rig
 async def test_a_file_that_is_none_is_told_so(rig: Rig) -> None:
     for content, message in [
         ("name: [", "invalid YAML"),
-        ('{"name": "a", "name": "b"}', "twice"),
+        ('{"name": "a", "name": "b"}', "duplicate"),
         ("a: &a [1]\nb: *a\n", "alias"),
         ("name: x\nspec: !!python/object/apply:os.system [id]\n", "invalid YAML"),
         ("name: x\nspec: {limits: {pages: 0}}\n", "limits.pages"),

@@ -203,7 +203,7 @@ async def _token_id(session: "Session", word: str) -> str:
         and (word in (token.name, token.prefix) or token.id.endswith(word))
     ]
     if not matches:
-        raise NotFound(f"no such token: {word}")
+        raise NotFound(f"there is no token {word}")
     if len(matches) > 1:
         raise Invalid("token", f"more than one token matches {word!r}; give its id")
     return matches[0]

@@ -193,7 +193,7 @@ async def _webhook(session: "Session", word: str) -> "WebhookOut":
     """
     webhooks = (await session.surface.webhooks.list(id=word.lower(), limit=2)).items
     if not webhooks:
-        raise NotFound(f"no such webhook: {word}")
+        raise NotFound(f"there is no webhook {word}")
     if len(webhooks) > 1:
         raise Invalid(
             "id", f"more than one webhook starts or ends with {word!r}; use a longer part"

@@ -72,7 +72,7 @@ async def _find(session: "Session", word: str) -> str:
         return word
     matches = [id_ for id_ in ids if id_.startswith(word) or id_.endswith(word)]
     if not matches:
-        raise NotFound(f"no such worker: {word}")
+        raise NotFound(f"there is no worker {word}")
     if len(matches) > 1:
         raise Invalid("worker", f"{word!r} matches {' and '.join(matches[:3])}")
     return matches[0]

@@ -46,7 +46,7 @@ async def job_id_of(session: "Session", word: str) -> str:
     last = word == "last"
     matches = (await jobs.list(id="" if last else word.lower(), limit=2)).items
     if not matches:
-        raise NotFound("no jobs yet" if last else f"no such job: {word}")
+        raise NotFound("no jobs yet" if last else f"there is no job {word}")
     if len(matches) > 1 and not last:
         raise Invalid("id", f"more than one job starts or ends with {word!r}; use a longer part")
     return matches[0].id

@@ -154,7 +154,7 @@ async def _before(session: "Session", name: str) -> "SessionOut":
     try:
         before = await session.surface.sessions.get(name)
     except NotFound:
-        raise Invalid("HOW", f"no such session: {name}; say how to log in") from None
+        raise Invalid("HOW", f"there is no session {name} yet: say how to log in") from None
     if before.kind == LoginKind.COOKIES:
         raise Invalid("HOW", "expected cookies:FILE with new cookies")
     return before
