@@ -13,8 +13,8 @@ from crawlyard.errors import Forbidden
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.surface import Surface
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
-from tests.engine.test_control import SOON_S, running
 from tests.engine.test_crawl import paths, tree
+from tests.engine.test_operator_commands import SOON_S, running
 from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve, after, refetched
 

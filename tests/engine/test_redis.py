@@ -9,8 +9,8 @@ from crawlyard import State
 from crawlyard.messaging.bus import BusReach
 from tests.conformance.buses import receive_progress, until
 from tests.engine.rig import a_spec, opened, outcome, published
-from tests.engine.test_control import running
 from tests.engine.test_crawl import paths, tree
+from tests.engine.test_operator_commands import running
 from tests.jobs import submit
 from tests.redis_server import Server
 from tests.site import GraphSite, Serve, refetched

@@ -77,7 +77,7 @@ async def test_a_service_that_fails_is_logged_and_its_error_comes_when_the_jobs_
         await run_together(jobs.run, {"webhooks": service.run, "janitor": broken}, stop, jobs.stop)
     assert jobs.given_back
     assert service.cancelled
-    assert "the janitor has failed, so the worker stops" in caplog.text
+    assert "the janitor failed; stopping the worker" in caplog.text
 
 
 @pytest.mark.parametrize("indexes", [True, False])

@@ -56,7 +56,7 @@ def test_a_header_that_could_forge_a_request_is_refused(subtests: pytest.Subtest
     ]:
         with (
             subtests.test(text=text),
-            pytest.raises(ValueError, match=r"expected|set by|--user-agent"),
+            pytest.raises(ValueError, match=r"expected|set by the crawler|use --user-agent"),
         ):
             values.header(text)
 

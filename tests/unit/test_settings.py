@@ -207,10 +207,10 @@ def test_a_direct_url_leads_past_a_pooler() -> None:
 def test_a_yard_on_a_file_loads_nothing_that_is_for_postgres(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys\n"
-        "from crawlyard import LOCAL, JobSpec, Yard\n"
+        "import crawlyard\n"
         "async def main():\n"
-        "    async with Yard.open() as yard:\n"
-        "        await submit(yard, JobSpec(urls=('https://example.org/',)))\n"
+        "    async with crawlyard.open() as yard:\n"
+        "        await yard.jobs.create({'urls': ['https://example.org/']})\n"
         "asyncio.run(main())\n"
         "loaded = 'sqlalchemy.dialects.postgresql.'\n"  # its modules; it stands there as a promise
         "print([name for name in sys.modules if name.startswith(loaded)])\n"

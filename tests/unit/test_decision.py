@@ -20,7 +20,7 @@ from crawlyard.core.schedules.schedule import (
     TickReason,
 )
 from crawlyard.errors import Invalid
-from tests.unit.ticking_rig import (
+from tests.unit.decision_rig import (
     ALL,
     HOUR,
     MINUTE,

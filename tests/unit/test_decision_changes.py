@@ -33,7 +33,7 @@ from crawlyard.core.schedules.schedule import (
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.errors import Invalid
 from tests.builders_schedules import a_schedule
-from tests.unit.ticking_rig import (
+from tests.unit.decision_rig import (
     ALL,
     HOUR,
     MINUTE,

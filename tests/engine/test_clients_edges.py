@@ -21,8 +21,8 @@ from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.response_parser import ResponseParser
 from tests.engine.raw import Call, ServeRaw, answer, saying
 from tests.engine.rig import a_spec, crawled, opened
+from tests.engine.test_connection import in_5_s
 from tests.engine.test_crawl import tree
-from tests.engine.test_wires import in_5_s
 from tests.site import GraphSite, Serve
 
 OPEN = Guard(allow_private=True)
