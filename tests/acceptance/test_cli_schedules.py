@@ -394,12 +394,12 @@ class TestRunsAsJobs:
         run_schedules(nightly, "edit", "nightly", "--overlap", "allow")
         none = nightly.run("jobs", "show", "nightly@last")
         older, newer = (run_schedules(nightly, "run", "nightly").stdout.strip() for _ in range(2))
+        paused = nightly.run("jobs", "pause", "nightly@last")
         nightly.run("crawl", "-d", "http://other.example/")
 
         listed = nightly.run("jobs", "list", "--schedule", "nightly", "-q").stdout.split()
         named = nightly.run("jobs", "list", "--schedule", "nightly", "--until", "1h", "-q")
         other = nightly.run("jobs", "list", "--host", "other.example", "--since", "1h", "-q")
-        paused = nightly.run("jobs", "pause", "nightly@last")
         strange = nightly.run("jobs", "show", "daily@last")
 
         assert (none.returncode, none.stderr) == (3, "error: schedule nightly has no job yet\n")

@@ -32,7 +32,7 @@ async def log_in_and_crawl(shell: Shell, shop: LoginSite, site: SiteServer) -> N
     login = ("--login", f"form:{site.url}/login", "--login-user", USER)
     secret = "env:SITE_PASSWORD"
     without_secret = await run(shell, "crawl", site.url, *QUICK, *login, code=2)
-    assert "there is no terminal to ask on" in without_secret.stderr
+    assert "there is no terminal to prompt on" in without_secret.stderr
     wrong = ("crawl", site.url, *QUICK, *login, "--login-secret", secret)
     refused = await run(shell, *wrong, code=2, secret="no")
     assert "--login-secret: the site shows its login form again" in refused.stderr

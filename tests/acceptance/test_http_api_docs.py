@@ -36,7 +36,7 @@ def test_the_commands_of_the_http_api_page_work(shell: Shell) -> None:
         demo_site("--pages", "60", "--plain", "--latency-ms", "40") as site,
         shell.started("serve", "--port", "0") as server,
     ):
-        line = until(server, "sign in, once")
+        line = until(server, "sign in (once")
         link = re.search(r"(http://\S+)/signin#(cyl_\S+)", line)
         assert link is not None
 
