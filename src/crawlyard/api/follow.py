@@ -129,7 +129,7 @@ class EventCursor(Cursor[EventOut]):
         if message.event == "hello":
             start_seq = msgspec.json.decode(message.data, type=HelloOut).seq
             if self.seq is None or start_seq < self.seq:
-                self.seq = start_seq  # another store: its numbers have start_seq anew
+                self.seq = start_seq  # another store: its numbers have started anew
             return False
         if message.event != "resync":
             return False

@@ -58,7 +58,7 @@ def login(url: Url = "", *, basics: Basics) -> None:
 
 async def _login(url: str, *, quiet: bool) -> int:
     _read()  # a foreign file is refused before the token prompt
-    token = _asked(url)
+    token = _prompt_token(url)
     async with far.connect(url, token) as surface:
         me = await surface.account.me()
     _write(Login(server=_key(url), token=token))
@@ -71,7 +71,7 @@ async def _login(url: str, *, quiet: bool) -> int:
     return 0
 
 
-def _asked(url: str) -> str:
+def _prompt_token(url: str) -> str:
     there = sys.stdin.isatty()
     token = getpass.getpass(f"Token for {url}: ") if there else sys.stdin.readline()
     if not token.strip():

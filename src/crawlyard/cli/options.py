@@ -123,7 +123,7 @@ class Common(Basics, frozen=True, kw_only=True):
 
     @property
     def asked(self) -> bool:
-        """Whether a command that changes records also writes them."""
+        """True if a command that changes records also writes them."""
         return self.json or self.quiet or self.style is not None or self.fields is not None
 
     def style_on(self, *, terminal: bool) -> Style:

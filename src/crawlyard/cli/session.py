@@ -70,7 +70,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
     @property
     def whole(self) -> bool:
-        """Whether a record is written in the format of the API, or as fields of it."""
+        """True if records are written in the format of the API."""
         if self.common.quiet:
             return False
         return self.style in OBJECTS or self.common.fields is not None

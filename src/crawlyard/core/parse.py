@@ -161,7 +161,7 @@ def unknown(path: str, name: str, names: Sequence[str], kind: str, prefix: str =
 
 
 def none_of(value: object, choices: Iterable[str]) -> str:
-    """Return the message about a value that is none of the *choices* words."""
+    """Return the message about a value that is none of *choices*."""
     words = [str(word) for word in choices]
     return f"expected one of {', '.join(words)}, got {shown(value)}{suggestion(value, words)}"
 

@@ -62,10 +62,10 @@ def crawl(
     """
     seeds = [*(urls or ()), *(read_seeds([f"@{from_file}"]) if from_file else ())]
     form = form_of(seeds, options)
-    export = exports.Export.wished(output.out, output.format)
+    export = exports.Export.of_options(output.out, output.format)
     if detach and export is not None:
         raise Invalid("--out", "excludes --detach; export later with `crawlyard jobs export`")
-    template = use.asked()
+    template = use.form_terms()
     if not template:
         overrides = {name: value for name, value in form.items() if name != "since"}
         try:

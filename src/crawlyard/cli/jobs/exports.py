@@ -43,12 +43,12 @@ class Export(Struct, frozen=True, kw_only=True):
 
     @property
     def to_stdout(self) -> bool:
-        """Whether pages go to stdout, so that nothing else may."""
+        """True if pages go to stdout, so that nothing else may."""
         return self.where == STDOUT
 
     @property
     def is_plain_warc(self) -> bool:
-        """Whether it is a WARC without compression, by its name."""
+        """True if it is a WARC without compression, by its name."""
         return self.format is Format.WARC and self.where.lower().endswith(".warc")
 
     @property
@@ -60,7 +60,7 @@ class Export(Struct, frozen=True, kw_only=True):
 
     @property
     def is_gzip(self) -> bool:
-        """Whether it is compressed text, by its name."""
+        """True if it is compressed text, by its name."""
         return self.format.is_text and self.where.lower().endswith(GZIP)
 
     def check_kept(self, *, text: bool, html: bool) -> None:
@@ -93,7 +93,7 @@ class Export(Struct, frozen=True, kw_only=True):
             check_installed(self.format)
 
     @classmethod
-    def wished(cls, where: str, file_format: Format | None) -> "Export | None":
+    def of_options(cls, where: str, file_format: Format | None) -> "Export | None":
         """Return the export that ``--out`` and ``--format`` request; ``None`` if neither is given.
 
         Raises:

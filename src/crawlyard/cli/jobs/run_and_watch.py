@@ -57,7 +57,7 @@ class Wish(Struct, frozen=True, kw_only=True):
             if here.out:
                 raise Invalid("--out", "requires --watch; or use `crawlyard jobs export`")
             return None
-        return cls(works=True, export=Export.wished(here.out, here.format))
+        return cls(works=True, export=Export.of_options(here.out, here.format))
 
 
 class Hand:
@@ -80,7 +80,7 @@ class Hand:
 
     @property
     def works(self) -> bool:
-        """Whether our worker is running: it has the job, or waits for it."""
+        """True if our worker is running: it has the job, or waits for it."""
         return self._task is not None and not self._task.done()
 
     def has(self, job: JobOut) -> bool:

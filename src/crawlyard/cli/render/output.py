@@ -156,7 +156,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it is a terminal."""
+        """True if it is a terminal."""
         return self._stream.isatty()
 
     @cached_property

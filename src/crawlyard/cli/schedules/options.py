@@ -137,7 +137,7 @@ _COUNTS: Mapping[str, str] = {"runs_left": "--runs", "pause_after": "--pause-aft
 """Options that also accept "none", by the fields that they set."""
 
 
-def given(*groups: Times | Policies, zone: str, **fields: Any) -> dict[str, Any]:
+def schedule_fields(*groups: Times | Policies, zone: str, **fields: Any) -> dict[str, Any]:
     """Return the fields of a schedule from its options.
 
     *zone* applies to instants without an offset, unless `Times` names another.

@@ -36,7 +36,7 @@ from crawlyard.cli.schedules.options import (
     Refs,
     Times,
     beside,
-    given,
+    schedule_fields,
     version_of,
     without,
 )
@@ -227,7 +227,9 @@ async def create(
     crawlyard schedules create nightly --when '0 3 * * *' --tz Europe/Berlin --template news
     crawlyard schedules create docs --when @daily https://docs.example.org --max-pages 500
     """
-    draft = given(times, policies, zone="UTC", description=description, **use.asked())
+    draft = schedule_fields(
+        times, policies, zone="UTC", description=description, **use.form_terms()
+    )
     overrides = await resolved(session, form_of(urls or (), options))
     fields = {"name": schedule, "when": when, "overrides": overrides, **draft}
     created = await session.surface.schedules.create(**fields, idempotency_key=idempotency_key)
@@ -260,7 +262,7 @@ async def edit(
     params: Mapping[str, object] = params_of(use.param or ())
     overrides = await resolved(session, form_of(urls or (), options))
     current = await session.surface.schedules.get(schedule)
-    changes = given(times, policies, zone=current.zone, **fields)
+    changes = schedule_fields(times, policies, zone=current.zone, **fields)
     if use.template_version is not None:
         changes["template_version"] = version_of(use.template_version)
     if not changes and not params and not overrides and not use.unset:

@@ -136,7 +136,7 @@ def asked(
     if secret:
         arguments["secret"] = _followed(secret, flag)
     elif not values or login.kind is not LoginKind.FORM:
-        arguments["secret"] = _asked(arguments["user"] or login.kind, flag)
+        arguments["secret"] = _prompt_secret(arguments["user"] or login.kind, flag)
     return arguments
 
 
@@ -179,7 +179,7 @@ def _text_of(path: str, flag: str) -> str:
     return text
 
 
-def _asked(prompt: str, flag: str) -> str:
+def _prompt_secret(prompt: str, flag: str) -> str:
     if not sys.stdin.isatty():
         raise Invalid(flag, "expected env:NAME or file:PATH, as there is no terminal to prompt on")
     return getpass.getpass(f"Secret for {prompt}: ")

@@ -47,7 +47,7 @@ def draft_from(file: str) -> TemplateDraft:
 
 
 def format_for(file: str, file_format: FileFormat | None) -> FileFormat:
-    """Return the format *file_format* for, else that of the suffix of *file*, else YAML."""
+    """Return *file_format* if it is given, else that of the suffix of *file*, else YAML."""
     return file_format or _SUFFIXES.get(Path(file).suffix.lower(), FileFormat.YAML)
 
 

@@ -51,7 +51,7 @@ class Use(Struct, frozen=True, kw_only=True):
         option(values.count, "--template-version", "N", "Version; default the latest.", TEMPLATE),
     ] = None
 
-    def asked(self) -> "FormTerms":
+    def form_terms(self) -> "FormTerms":
         """Return the template and its parameters for a job request; empty if none is used.
 
         Raises:

@@ -79,7 +79,7 @@ class NewTokenOut(TokenOut, frozen=True, kw_only=True):
     token: str | None  # null if the answer is repeated for its Idempotency-Key
 
     @classmethod
-    def given(cls, issued: Given) -> "NewTokenOut":
+    def with_secret(cls, issued: Given) -> "NewTokenOut":
         """Return the answer for a new token, with its secret."""
         return cls.filled(TokenOut.of(issued.credential), token=issued.secret)
 

@@ -80,7 +80,7 @@ class Disk(Struct, frozen=True, kw_only=True):
 
     @property
     def nearly_full(self) -> bool:
-        """Whether space should be freed."""
+        """True if space should be freed."""
         return self.free < max(_LEAST_FREE, min(_PLENTY, self.total * _SHARE))
 
 

@@ -102,17 +102,17 @@ class PageFacts(Struct, frozen=True, kw_only=True):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is a complete response with content."""
+        """True if it is a complete response with content."""
         return self.error is None and not self.truncated
 
     @property
     def is_absent(self) -> bool:
-        """Whether the server said that the page does not exist."""
+        """True if the server said that the page does not exist."""
         return self.status in _ABSENT
 
     @property
     def is_refused(self) -> bool:
-        """Whether the server answered with an error about the page itself."""
+        """True if the server answered with an error about the page itself."""
         return self.error is not None and (self.status or 0) >= 400 and self.status != _TOO_MANY
 
     @property

@@ -23,7 +23,7 @@ class LastmodRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def is_trusted(self) -> bool:
-        """Whether pages dated before they were fetched need no request."""
+        """True if pages dated before they were fetched need no request."""
         return self.told >= PROOFS and not self.missed
 
     def judged(self, *, missed: bool) -> "LastmodRecord":

@@ -177,7 +177,7 @@ class Outcome(Struct, frozen=True):
 
     @property
     def redirects(self) -> bool:
-        """Whether the response was a redirect, to any URL."""
+        """True if the response was a redirect, to any URL."""
         if self.page is not None:
             error = self.page.error
             return error is not None and error.kind is ErrorKind.BAD_REDIRECT

@@ -166,7 +166,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
     @property
     def required(self) -> bool:
-        """Whether it has no default."""
+        """True if it has no default."""
         return self.default is inspect.Parameter.empty
 
     def mark(self, kind: type[S]) -> S | None:
@@ -175,7 +175,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
     @property
     def many(self) -> bool:
-        """Whether a query may repeat it."""
+        """True if a query may repeat it."""
         return "words" in self.metas
 
 
@@ -219,7 +219,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def needs_body(self) -> bool:
-        """Whether a request must have a body, even an empty object."""
+        """True if a request must have a body, even an empty object."""
         return self.method == "PATCH" or any(parameter.required for parameter in self.at("rest"))
 
     @cached_property

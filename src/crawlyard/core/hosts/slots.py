@@ -71,7 +71,7 @@ class SlotHolder(Struct, frozen=True, kw_only=True):
 
     @property
     def gone(self) -> bool:
-        """Whether the row holds nothing that other processes need to know."""
+        """True if the row holds nothing that other processes need to know."""
         return not (self.wanted or self.granted or self.every_s)
 
     def renewed(self, requests: int, granted: int, now: datetime) -> "SlotHolder":

@@ -39,7 +39,7 @@ class Shard(Struct, frozen=True, kw_only=True):
 
     @property
     def yields(self) -> bool:
-        """Whether its holder is releasing it but must still store what is in flight."""
+        """True if its holder is releasing it but must still store what is in flight."""
         return self.worker is not None and self.freed_at is not None
 
 

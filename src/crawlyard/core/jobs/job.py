@@ -115,7 +115,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def isolated(self) -> bool:
-        """Whether it must run alone in a child process, because workers died running it."""
+        """True if it must run alone in a child process, because workers died running it."""
         return self.losses >= ISOLATED_FROM
 
     @property

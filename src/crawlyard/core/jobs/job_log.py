@@ -113,7 +113,7 @@ class Course(Struct, frozen=True, kw_only=True):
 
     @property
     def at_a_step(self) -> bool:
-        """Whether its last point is complete."""
+        """True if its last point is complete."""
         return bool(self.points) and self.points[-1].seconds >= self.step_s
 
 

@@ -19,7 +19,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job stays in this state until a user acts."""
+        """True if the job stays in this state until a user acts."""
         return self in ENDED
 
 

@@ -129,7 +129,7 @@ class Counters(Struct, kw_only=True):
 
     @property
     def fruitless(self) -> bool:
-        """Whether there were no results except errors and redirects."""
+        """True if there were no results except errors and redirects."""
         return not self.pages or self.done == self.errors + self.redirects - self.bad_redirects
 
 

@@ -11,7 +11,7 @@ from crawlyard.core.jobs.estimate import Basis, Bound, Estimate
 
 
 class TestedOut(Wire, frozen=True, kw_only=True):
-    """Whether a URL would be fetched if a page linked to it; *rule* excludes it, if any."""
+    """True if a URL would be fetched if a page linked to it; *rule* excludes it, if any."""
 
     url: str
     inside: bool

@@ -76,7 +76,7 @@ class BulkAction(Struct, frozen=True, kw_only=True):
 
     @property
     def doubles(self) -> bool:
-        """Whether repeating it would create something twice."""
+        """True if repeating it would create something twice."""
         return self.action is JobAction.RETRY and self.scope is RetryScope.ALL
 
 

@@ -89,7 +89,7 @@ class Cron(Struct, frozen=True, kw_only=True):
 
     @property
     def fixed(self) -> bool:
-        """Whether it names fixed times of day: neither minute nor hour starts with "*".
+        """True if it names fixed times of day: neither minute nor hour starts with "*".
 
         Source: cron(8) of Debian, "Special considerations": such jobs run once regardless of
         clock changes; the others follow the wall clock.

@@ -18,7 +18,7 @@ class FoundPageOut(StoredPageOut, frozen=True, kw_only=True):
     excerpt: str  # of its text, around the words of `q`; empty if they are not in the text
 
     @classmethod
-    def found(cls, page: FoundPage, **other_fields: object) -> "FoundPageOut":
+    def of_page(cls, page: FoundPage, **other_fields: object) -> "FoundPageOut":
         """Return the answer for *page*; *other_fields* as for `PageOut.of`."""
         of = {
             "job_id": page.job_id,

@@ -68,7 +68,7 @@ class Piece(Struct, frozen=True, kw_only=True):
 
     @property
     def is_term(self) -> bool:
-        """Whether it is a whole term, from beginning to end."""
+        """True if it is a whole term, from beginning to end."""
         return self.begins and self.ends
 
 

@@ -125,7 +125,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
 
     @property
     def off_by_itself(self) -> bool:
-        """Whether it was disabled, but not by a user."""
+        """True if it was disabled, but not by a user."""
         return not self.active and not self.disabled_reason.startswith(BY_HAND)
 
     def wants(self, event: Event) -> bool:
@@ -242,7 +242,7 @@ class DeliveryAttempt(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the receiver accepted the message."""
+        """True if the receiver accepted the message."""
         return self.status is not None and 200 <= self.status < 300
 
 

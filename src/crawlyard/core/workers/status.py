@@ -60,7 +60,7 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
 
     @property
     def claims(self) -> bool:
-        """Whether it claims jobs, as far as is known."""
+        """True if it claims jobs, as far as is known."""
         return not (self.quiet or self.stopping or self.wish is not WorkerWish.NONE)
 
     def state(self, *, alive: bool) -> WorkerState:

@@ -102,7 +102,7 @@ class Tokens(Noun):
         )
         event = self._event(EventName.TOKEN_CREATED, token.credential)
         await store.credentials.add(token.credential, event)
-        return NewTokenOut.given(token)
+        return NewTokenOut.with_secret(token)
 
     @endpoint("GET /tokens/{token_id}", Permit.TOKENS_READ)
     async def get(self, token_id: str) -> TokenOut:

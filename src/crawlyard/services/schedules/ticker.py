@@ -420,7 +420,7 @@ class Ticker:
         return jobs
 
     async def existing(self, job: Job, jobs: Sequence[tuple[Job, Event]] = ()) -> str | None:
-        """Return the id of the job with the unique key of *job*, stored or among those *jobs*."""
+        """Return the id of the job with the unique key of *job*, stored or among *jobs*."""
         key = job.spec.unique_key
         with_key = (other.id for other, _ in jobs if other.spec.unique_key == key)
         if key is None:

@@ -68,7 +68,7 @@ class Pages(Noun):
         query = _query(terms, None if cursor is None else int(cursor))
         findings = await self._services.archive.search(self._actor, query, limit, sought(q))
         return FoundPagesOut(
-            items=[FoundPageOut.found(page) for page in findings.pages],
+            items=[FoundPageOut.of_page(page) for page in findings.pages],
             next_cursor=None if findings.further is None else str(findings.further),
             has_more=findings.further is not None,
             searched=SearchedOut.of(findings),
@@ -107,7 +107,7 @@ class Pages(Noun):
         records = self._services.archive.records(self._actor, query, words, kinds)
         async with aclosing(records) as pages:
             async for page, bodies in pages:
-                shape = FoundPageOut.found(page, **exporting.readable(bodies))
+                shape = FoundPageOut.of_page(page, **exporting.readable(bodies))
                 record = as_dict(shape, without=_LEFT_OUT)
                 if form is not Format.JSONL:  # extracted fields have other names in each job
                     record["extracted_json"] = dumps(record["extracted"])

@@ -55,7 +55,7 @@ class ForkServer:
 
     def __init__(self, module: str, version: str = VERSION) -> None:
         self.outdated = False
-        """Whether another version was installed after this process had started."""
+        """True if another version was installed after this process had started."""
 
         self._module = module
         self._version = version
