@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[1]
 MOST: dict[str, dict[prose.Rule, int]] = {
     # how often a folder may still break a rule; only ever lower these
     "src": {
-        prose.vague_names: 65,
-        prose.clauses: 41,
-        prose.returning_properties: 13,
-        prose.odd_words: 8,
+        prose.vague_names: 50,
+        prose.clauses: 12,
+        prose.returning_properties: 0,
+        prose.odd_words: 4,
     },
     "tests": {
-        prose.vague_names: 10,
+        prose.vague_names: 9,
         prose.clauses: 11,
         prose.returning_properties: 8,
         prose.odd_words: 20,

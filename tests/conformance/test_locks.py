@@ -159,7 +159,7 @@ async def test_who_cannot_have_a_lock_says_once_why(caplog: pytest.LogCaptureFix
         listener.close()
 
     assert len(caplog.messages) == 1
-    assert "no lock can be had" in caplog.text
+    assert "cannot get its lock" in caplog.text
 
 
 async def test_a_database_that_does_not_answer_is_no_lock_for_a_reason(
@@ -182,7 +182,8 @@ async def test_a_database_that_does_not_answer_is_no_lock_for_a_reason(
             client.close()
 
     assert caplog.messages == [
-        "no lock can be had, so this worker does nothing: the database does not answer within 0.1 s"
+        "this worker cannot get its lock, so it runs no jobs: "
+        "the database did not respond within 0.1 s"
     ]
 
 

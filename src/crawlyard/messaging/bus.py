@@ -14,7 +14,7 @@ KEPT = timedelta(hours=24)
 
 
 class BusReach(StrEnum):
-    """Which processes a bus currently reaches."""
+    """Processes that a bus currently reaches."""
 
     PROCESS = auto()  # only its own process, by design
     YARD = auto()  # all processes of the instance
@@ -44,10 +44,10 @@ class Ear:
 
     def take(self) -> tuple[Mapping[str, Progress], bool]:
         """Return and clear the progress by job id, and whether events were stored."""
-        taken = self._progress, self._happened
+        news = self._progress, self._happened
         self._progress, self._happened = {}, False
         self._news.clear()
-        return taken
+        return news
 
 
 class Bus(Protocol):
@@ -55,7 +55,7 @@ class Bus(Protocol):
 
     @property
     def reach(self) -> BusReach:
-        """Return which processes the bus currently reaches."""
+        """Processes that the bus currently reaches."""
         ...
 
     def begin(self) -> None:

@@ -1,4 +1,4 @@
-"""Dispatcher interface: wakes workers when work is due, and reports which of them are alive.
+"""Dispatcher interface: wakes workers when work is due, and reports which workers are alive.
 
 These are only hints; the jobs table is authoritative.
 """
@@ -71,12 +71,12 @@ class Presence(Protocol):
 
     @property
     def holding(self) -> bool:
-        """Return whether others can see that this worker is alive; if not, it sends no requests."""
+        """True if others can see that this worker is alive; if not, it sends no requests."""
         ...
 
     @property
     def fleet(self) -> int:
-        """Return the number of workers that are seen alive, this one included."""
+        """Number of workers that are seen alive, this one included."""
         ...
 
     def known(self, workers: Collection[str]) -> set[str]:

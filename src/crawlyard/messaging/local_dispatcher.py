@@ -35,7 +35,7 @@ class LocalBell:
 
 
 class NoPresence:
-    """Presence that knows nothing of other workers; their leases expire, or their files tell."""
+    """Presence without knowledge of other workers; leases or lock files show their end."""
 
     holding = True
     fleet = 1
@@ -56,7 +56,7 @@ class LocalDispatcher:
         self._bells: set[LocalBell] = set()
 
     def announce(self, due_at: datetime) -> None:  # noqa: ARG002 - every wake-up is immediate
-        """Wake all waiting workers, whatever *due_at*; they check the jobs table."""
+        """Wake all waiting workers, regardless of *due_at*; they check the jobs table."""
         for bell in self._bells:
             bell.ring()
 

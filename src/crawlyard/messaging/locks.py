@@ -6,8 +6,8 @@ lock again. The same connection listens for notices of work that is due.
 
 A look reads the locks of all workers, so looks by each at a fixed interval would cost the server
 the square of their number. Instead, the fleet as a whole looks at a fixed rate, at random
-instants. Whoever misses a lock first takes the jobs back for all. No worker is elected for it:
-one that is stopped while it has the office would keep the others from noticing anything.
+instants. The first worker to miss a lock takes the jobs back for all. No worker is elected for it:
+a leader that is stopped would keep the others from noticing anything.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ def pause_s(fleet: int, chance: float) -> float:
 class LockPresence:
     """Lock of one worker, and looks at the locks of the others.
 
-    *heard* is called with each notice that the connection receives.
+    *on_notice* is called with each notice that the connection receives.
     """
 
     def __init__(
@@ -97,17 +97,17 @@ class LockPresence:
         worker: str,
         clock: Clock,
         changed: Callable[[], None],
-        heard: Callable[[str], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._url = _SCHEME.sub("postgresql://", url)  # libpq knows no names of drivers
-        self._heard = heard
+        self._on_notice = on_notice
         self._key = key_of(worker)
         self._clock = clock
         self._changed = changed
         self._holding = False
         self._judges_from: float | None = None  # None: it knows nothing about others
         self._lost = False  # the lock was lost at least once
-        self._told = False  # a warning was logged since the lock was last held
+        self._warned = False  # a warning was logged since the lock was last held
         self._alive: frozenset[int] = frozenset()  # keys, as of the last check
         self._looked_at = 0.0
         self._looks_at = 0.0  # the next one
@@ -115,12 +115,12 @@ class LockPresence:
 
     @property
     def holding(self) -> bool:
-        """Return whether the others can see that this worker is alive."""
+        """True if the others can see that this worker is alive."""
         return self._holding
 
     @property
     def fleet(self) -> int:
-        """Return the number of workers that were alive at the last look, this one included."""
+        """Number of workers that were alive at the last look, this one included."""
         return max(1, len(self._alive))
 
     def known(self, workers: Collection[str]) -> set[str]:
@@ -155,17 +155,17 @@ class LockPresence:
                 async with connection:
                     await self._hold(connection)
             except (Error, OSError) as error:
-                if not (self._holding or self._told):
+                if not (self._holding or self._warned):
                     # a time-out has no message
-                    late = f"the database does not answer within {_ANSWER_S:g} s"
-                    self._told, why = True, str(error).partition("\n")[0] or late
-                    _log.warning("no lock can be had, so this worker does nothing: %s", why)
+                    late = f"the database did not respond within {_ANSWER_S:g} s"
+                    self._warned, why = True, str(error).partition("\n")[0] or late
+                    _log.warning("this worker cannot get its lock, so it runs no jobs: %s", why)
                 self._lose()
             except asyncio.CancelledError:
                 if _is_to_end():
                     raise
                 self._lose()  # a time-out in a library leaked its cancellation
-            except Exception:  # noqa: BLE001 - whatever it is, try again
+            except Exception:  # noqa: BLE001 - try again after any error
                 # without a lock, this worker would stay idle forever
                 _log.exception("the lock of this worker cannot be watched")
                 self._lose()
@@ -179,12 +179,12 @@ class LockPresence:
             await asyncio.sleep(_AGAIN_S)
         self._judges_from = self._clock.monotonic() + (SETTLE_S if self._lost else 0.0)
         await self._look(connection)
-        self._holding, self._told = True, False
+        self._holding, self._warned = True, False
         self._changed()
         while True:
             # fails at once when the server ends the connection
             async for notice in connection.notifies(timeout=LOOK_EVERY_S):
-                self._heard(notice.payload)
+                self._on_notice(notice.payload)
             if self._clock.monotonic() >= self._looks_at:
                 await self._look(connection)
             else:
@@ -196,26 +196,26 @@ class LockPresence:
         if up_s < SETTLE_S:
             self._judges_from = max(self._judges_from or 0.0, now + SETTLE_S - up_s)
         vanished, self._alive = self._alive - frozenset(keys), frozenset(keys)
-        kept = {k: t for k, t in self._absent.items() if now - t < _REMEMBERED_S}
-        self._absent = {k: t for k, t in kept.items() if k not in self._alive}
+        recent = {k: t for k, t in self._absent.items() if now - t < _REMEMBERED_S}
+        self._absent = {k: t for k, t in recent.items() if k not in self._alive}
         self._absent |= dict.fromkeys(vanished, now)
         self._looked_at, self._looks_at = now, now + self._pause_s()
         if any(before < t + CONFIRM_S <= now for t in self._absent.values()):
             self._changed()
 
     def _pause_s(self) -> float:
-        """Return the time until the next look, short while somebody is missing."""
+        """Return the time until the next look, short while a worker is missing."""
         if any(self._looked_at - since < CONFIRM_S for since in self._absent.values()):
-            return LOOK_EVERY_S  # one that is missing is to be confirmed
+            return LOOK_EVERY_S  # its loss must be confirmed
         return pause_s(self.fleet, random.random())
 
     def _is_gone(self, key: int) -> bool:
         since = self._absent.get(key)
         return since is not None and self._looked_at - since >= CONFIRM_S
 
-    async def _ask(self, connection: AsyncConnection[Any], query: Any, *given: object) -> Any:
+    async def _ask(self, connection: AsyncConnection[Any], query: Any, *arguments: object) -> Any:
         async with asyncio.timeout(_ANSWER_S):
-            cursor = await connection.execute(query, given or None)
+            cursor = await connection.execute(query, arguments or None)
             return await cursor.fetchone() if cursor.description else None
 
     def _lose(self) -> None:

@@ -18,12 +18,12 @@ class MemoryBus:
 
     @property
     def reach(self) -> BusReach:
-        """Return `BusReach.PROCESS`."""
+        """Always `BusReach.PROCESS`."""
         return BusReach.PROCESS
 
     @property
     def heard(self) -> bool:
-        """Return whether there is any subscriber."""
+        """True if there is any subscriber."""
         return bool(self._ears)
 
     def begin(self) -> None:

@@ -91,7 +91,7 @@ class PostgresDispatcher(LocalDispatcher):
         if notice is None:
             return
         due_in_s = max(0.0, notice.at - self._clock.now().timestamp())
-        # not by a ranking, as nobody knows which workers have room
+        # not by a ranking, as no process knows which workers have free slots
         wait_s = delay_s(random.random() * fleet / notice.count)
         if wait_s is None or due_in_s > SOON_S:
             return

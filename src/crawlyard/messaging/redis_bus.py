@@ -80,7 +80,7 @@ class RedisBus:
 
     @property
     def reach(self) -> BusReach:
-        """Return the current reach; with subscribers, receiving must work as well as sending."""
+        """Current reach; with subscribers, receiving must work as well as sending."""
         return (
             BusReach.YARD
             if self._well and (self._hears or not self._memory.heard)
@@ -133,9 +133,9 @@ class RedisBus:
             return _progress.decode(data) if isinstance(data, bytes) else None
         except _UNREADABLE as error:
             _log.debug("what Redis has of job %s cannot be read: %s", job_id, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, fall back to memory
+        except Exception as error:  # noqa: BLE001 - any error: fall back to memory
             self._well = False  # don't wait for Redis again before it has responded
-            _log.debug("Redis did not tell of job %s: %s", job_id, error)
+            _log.debug("Redis did not publish the progress of job %s: %s", job_id, error)
         return None
 
     @contextmanager
@@ -166,7 +166,7 @@ class RedisBus:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._speak())
                     group.create_task(self._hear())
-            except* Exception as errors:  # noqa: BLE001 - whatever it is, jobs continue without
+            except* Exception as errors:  # noqa: BLE001 - any error: jobs continue without Redis
                 self._lost(_first(errors))
             await self._hang_up()
             await self._clock.sleep(RETRY_EVERY)

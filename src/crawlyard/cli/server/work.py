@@ -143,7 +143,7 @@ class Beside(Struct, frozen=True, kw_only=True):
 
     @property
     def any(self) -> bool:
-        """Return whether any optional service is on."""
+        """True if any optional service is on."""
         return self.scheduler or self.webhooks or self.janitor
 
     @property

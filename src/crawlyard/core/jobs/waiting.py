@@ -53,7 +53,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
 
     @property
     def slots(self) -> int:
-        """Return how many jobs may run at once."""
+        """Number of jobs that may run at once."""
         return sum(worker.slots for worker in self.workers if worker.claims)
 
     def free(self, level: Priority) -> int:

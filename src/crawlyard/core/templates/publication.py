@@ -19,7 +19,7 @@ class Takeover(Struct, frozen=True):
 
     @property
     def kept(self) -> KeptTemplate:
-        """Return the fields that the schedule took over, without their values."""
+        """Fields that the schedule took over, without their values."""
         return KeptTemplate(
             schedule_id=self.after.id,
             name=self.after.name,

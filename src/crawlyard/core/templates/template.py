@@ -86,7 +86,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
     @property
     def sample(self) -> object:
-        """Return a valid value, as `value` returns it: the default, or an allowed value.
+        """A valid value, as `value` returns it: the default, or an allowed value.
 
         ``None`` if there is neither.
         """
@@ -140,7 +140,7 @@ class CrawlTemplate(Struct, frozen=True, kw_only=True):
 
     @property
     def draft(self) -> TemplateDraft:
-        """Return the part written by its author."""
+        """The part written by its author."""
         return TemplateDraft(
             name=self.name,
             description=self.description,

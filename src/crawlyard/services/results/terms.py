@@ -76,7 +76,7 @@ class ArchiveTerms(PageTerms, total=False):
     template: Annotated[Words, Meta(description=f"Of jobs made from this template. {ANY}")]
     schedule: Annotated[Words, Meta(description=f"Of jobs of this schedule. {ANY}")]
     tag: Annotated[Words, Meta(description=f"Of jobs with this tag. {ANY}")]
-    owner: Annotated[Words, Meta(description=f"Of jobs of a user; `me` is whoever asks. {ANY}")]
+    owner: Annotated[Words, Meta(description=f"Of jobs of a user; `me` is the caller. {ANY}")]
     since: Annotated[Instant | None, Meta(description="Fetched at this instant, or later.")]
     until: Annotated[Instant | None, Meta(description="Fetched before this instant.")]
 
