@@ -372,7 +372,7 @@ async def test_it_is_run_now_and_a_second_run_that_its_policy_forbids_is_explain
     async with stage.page(f"/schedules/{schedule['id']}") as page:
         await page.get_by_role("button", name="Run now").click()
         row = page.locator("#ledger tbody tr")
-        await expect(row).to_contain_text("Asked for by local")
+        await expect(row).to_contain_text("Requested by local")
         await expect(row.get_by_role("link", name="Waiting")).to_be_visible()
         await page.get_by_role("button", name="Run now").click()
         await expect(page.locator("#toasts")).to_contain_text("has not ended")
@@ -461,7 +461,7 @@ async def test_runs_say_why_turn_their_pages_and_are_drawn_as_a_trend(
         await expect(rows).to_have_count(10)  # a page that is read does not shift
         await page.get_by_role("button", name="Newer").click()
         await page.get_by_role("button", name="Newer").click()
-        await expect(rows.first).to_contain_text("Asked for")
+        await expect(rows.first).to_contain_text("Requested")
 
 
 async def test_what_is_typed_stays_while_the_schedule_ticks(stage: Stage) -> None:

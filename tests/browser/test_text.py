@@ -31,7 +31,7 @@ _TEXTS = """() => {
 }"""
 
 # values that are typed into a field
-_TYPED = "What is worth a retry. Of start_unreachable, internal_error, worker_lost."
+_TYPED = "Reasons that are retried. Of start_unreachable, internal_error, worker_lost."
 
 
 async def test_no_page_shows_a_value_by_its_name(browser: Browser, tmp_path: Path) -> None:

@@ -182,8 +182,10 @@ async def test_a_database_that_does_not_answer_is_no_lock_for_a_reason(
             client.close()
 
     assert caplog.messages == [
-        "this worker cannot get its lock, so it runs no jobs: "
-        "the database did not respond within 0.1 s"
+        (
+            "this worker cannot get its lock, so it runs no jobs: "
+            "the database did not respond within 0.1 s"
+        )
     ]
 
 
