@@ -10,6 +10,7 @@ from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec_json import form_of
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.errors import Unconfirmed
 from crawlyard.services.templates.files import data_of
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
@@ -70,6 +71,17 @@ async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: Rig) -
     assert after.spec.headers == (("Authorization", "Bearer s3cret"),)
     assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 ran on_time"]
     assert await rig.event_names(schedule_id) == ["created", "updated"]
+
+
+async def test_publishing_changes_schedules_only_once_that_is_confirmed(rig: Rig) -> None:
+    template = await with_token(rig)
+    schedule_id = await a_schedule(rig, template)
+
+    with pytest.raises(Unconfirmed, match="nightly"):
+        await rig.templates(ADA).publish(template.id)
+
+    assert await rig.event_names(schedule_id) == ["created"]
+    assert not (await rig.templates(ADA).get(template.id)).public
 
 
 async def test_nothing_is_asked_where_no_schedule_changes(rig: Rig) -> None:
