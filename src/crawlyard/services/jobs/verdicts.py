@@ -22,8 +22,6 @@ def permitted(actor: Actor, verdict: Verdict) -> Verdict:
     """Return *verdict* for the jobs that the actor may change; others are refused."""
 
     def judge(standing: Standing) -> tuple[Job, Event] | None:
-        if not actor.may_see(standing.job.owner):
-            return None
         check_may_change(actor, standing.job)
         return verdict(standing)
 
