@@ -10,7 +10,7 @@ from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.workers.measures import Measures
 from crawlyard.errors import Unavailable
-from crawlyard.lazy import installed, lazily
+from crawlyard.lazy import is_installed, lazily
 from crawlyard.messaging.bus import Bus
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
@@ -104,7 +104,7 @@ class Yard:
             store = await _open_store(settings, on_due)
             stack.push_async_callback(store.close)
             if own_clock is None and isinstance(clock, SystemClock) and _is_on_server(settings):
-                await stack.enter_async_context(clock_sync.followed(store.upkeep, clock))
+                await stack.enter_async_context(clock_sync.follow_server_clock(store.upkeep, clock))
             yard = cls(settings, store, clock, dispatcher)
             stack.push_async_callback(yard._close)
             yield yard
@@ -200,7 +200,7 @@ def child_factory(
 def _bus(settings: Settings, clock: Clock) -> Bus:
     if not settings.redis_url:
         return MemoryBus(clock)
-    if not installed("redis"):
+    if not is_installed("redis"):
         raise Unavailable(f"Redis needs redis: {install_line('redis')}")
     return redis.RedisBus(settings.redis_url, clock)
 

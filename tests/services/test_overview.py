@@ -10,7 +10,7 @@ import pytest
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Actor, Permit
 from crawlyard.core.attention.attention import (
-    Attention,
+    AttentionOut,
     Disk,
     Notice,
     Subject,
@@ -52,11 +52,11 @@ def overview(store: Store, clock: FakeClock) -> Overview:
     return an_overview(store, clock)
 
 
-async def attention_for(overview: Overview, actor: Actor) -> Attention:
+async def attention_for(overview: Overview, actor: Actor) -> AttentionOut:
     return await overview.attention(actor, PERMITS_OF[actor.role])
 
 
-def notices_of(attention: Attention, kind: Trouble) -> Sequence[Notice]:
+def notices_of(attention: AttentionOut, kind: Trouble) -> Sequence[Notice]:
     return [notice for notice in attention.items if notice.kind == kind]
 
 

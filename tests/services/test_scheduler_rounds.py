@@ -150,7 +150,7 @@ class Flaky:
 
     async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
         self._there()
-        return await self.store.ticks.due(now, limit)
+        return await self.store.ticks.find_due(now, limit)
 
     async def waiting(self, limit: int) -> list[CrawlSchedule]:
         self._there()

@@ -123,7 +123,7 @@ class LockPresence:
         """Number of workers that were alive at the last look, this one included."""
         return max(1, len(self._alive))
 
-    def known(self, workers: Collection[str]) -> set[str]:
+    def filter_known(self, workers: Collection[str]) -> set[str]:
         """Return those of *workers* whose liveness is known: all or none."""
         return set(workers) if self._judges() else set()
 
@@ -138,7 +138,7 @@ class LockPresence:
         return {worker for key, worker in keys.items() if self._is_gone(key)}
 
     @asynccontextmanager
-    async def shown(self) -> AsyncIterator[None]:
+    async def hold_lock(self) -> AsyncIterator[None]:
         """Hold the lock for the block; take it again whenever it is lost."""
         keeping = asyncio.create_task(self._keep())
         try:

@@ -193,7 +193,7 @@ class Known(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """Change of one page."""
+    """Difference of one page between two runs."""
 
     kind: ChangeKind
     url: str  # of a page that moved: the earlier one
@@ -297,7 +297,7 @@ class Comparison(Struct):
         if before is not None and after is not None and was_whole and has:
             if _looks_absent(before, after):
                 self._carry(before.fp, carried)
-            self._tell(*compared(before, after), before, after)
+            self._tell(*compare_page(before, after), before, after)
         elif before is not None and was_whole:
             self._without(before, after, known_after, landing, carried)
         elif after is not None and has:
@@ -329,7 +329,7 @@ class Comparison(Struct):
             self._tell(kind, after.trouble, before, after)
         elif landing is not None and landing.is_whole:
             self._landed.add(landing.fp)
-            self._put(
+            self._record(
                 Change(
                     kind=ChangeKind.MOVED,
                     url=before.url,
@@ -383,14 +383,14 @@ class Comparison(Struct):
             for fp, (page, proven) in self.new.items()
             if (fp not in linked_before if proven is None else proven) and fp not in self._landed
         }
-        moved = self._moved(new)
+        moved = self._find_moves(new)
         for fp, page in self.gone.items():
             if (to := moved.get(fp)) is None:
                 how = "nothing leads to it" if fp in self.missing else "404 or 410"
                 self._tell(ChangeKind.GONE, how, page, None)
                 continue
             self._landed.add(to.fp)
-            self._put(
+            self._record(
                 Change(
                     kind=ChangeKind.MOVED,
                     url=page.url,
@@ -466,7 +466,7 @@ class Comparison(Struct):
                 self._repeated.add(key)
             contents.add(key)
 
-    def _moved(self, new: Mapping[int, PageBrief]) -> Mapping[int, PageBrief]:
+    def _find_moves(self, new: Mapping[int, PageBrief]) -> Mapping[int, PageBrief]:
         """Return the new places of pages that are gone: content that each run has once."""
         by_content: dict[int | None, PageBrief] = {
             page.content: page
@@ -481,7 +481,7 @@ class Comparison(Struct):
     ) -> None:
         page = before or after
         if page is not None:
-            self._put(
+            self._record(
                 Change(
                     kind=kind,
                     url=page.url,
@@ -491,7 +491,7 @@ class Comparison(Struct):
                 )
             )
 
-    def _put(self, change: Change) -> None:
+    def _record(self, change: Change) -> None:
         self.counts[change.kind] += 1
         if change.kind is not ChangeKind.SAME and len(self.found) < MOST_CHANGES:
             self.found.append(change)
@@ -505,7 +505,7 @@ class Comparison(Struct):
         self._sort()
 
 
-def compared(before: PageFacts, after: PageFacts) -> tuple[ChangeKind, str]:
+def compare_page(before: PageFacts, after: PageFacts) -> tuple[ChangeKind, str]:
     """Return the class of a page that both runs have, and the reason if it is unknown.
 
     Hashes of texts are compared if they were found by the same rule of the same version; else
@@ -537,7 +537,7 @@ def pages_of(changes: Iterable[Change]) -> Iterator[int]:
             yield from (page for page in (change.before, change.after) if page is not None)
 
 
-def announced(changes: Sequence[Change]) -> Mapping[str, object]:
+def summarize_changes(changes: Sequence[Change]) -> Mapping[str, object]:
     """Return the event data about changes: the first ones, and how many more there are."""
     pages: list[Mapping[str, object]] = []
     room = _MOST_TEXT

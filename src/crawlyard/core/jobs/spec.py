@@ -48,7 +48,7 @@ class Priority(StrEnum):
         return _RANKS[self]
 
     @staticmethod
-    def ranked(rank: int) -> "Priority":
+    def from_rank(rank: int) -> "Priority":
         """Return the priority of a rank.
 
         Raises:

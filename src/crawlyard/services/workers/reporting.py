@@ -50,7 +50,7 @@ class WorkerTotals(Struct):
     errors: Counter[str] = field(default_factory=Counter)  # by kind
     waits: Timing = field(default_factory=partial(Timing, bounds_s=WAIT_BOUNDS_S))
 
-    def recorded(self, batch: Batch) -> None:
+    def count_batch(self, batch: Batch) -> None:
         """Count a batch that was written."""
         self.pages += batch.usage.pages
         self.bytes += batch.usage.bytes
@@ -101,11 +101,11 @@ class Reporter:
         for look in itertools.count():
             try:
                 if look % _LOOKS_A_BEAT == 0:
-                    wish = await self._store.beat(self.measured(report()))
+                    wish = await self._store.beat(self.measure(report()))
                 else:
                     wish = await self._store.wish(self._name)
                 if apply(wish):
-                    await self._store.beat(self.measured(report()))
+                    await self._store.beat(self.measure(report()))
             except StoreUnavailable as error:
                 _log.debug("no report was written: %s", error)
             await self._clock.sleep(LOOK_EVERY)
@@ -117,10 +117,10 @@ class Reporter:
         except StoreUnavailable as error:
             _log.debug("the report stays: %s", error)
 
-    def measured(self, report: WorkerReport) -> WorkerReport:
+    def measure(self, report: WorkerReport) -> WorkerReport:
         """Return a report with the worker's totals, load and hosts."""
         counters, children = self._counters, self._children()
-        pages_per_s, cpu = self._pace(_worked() + children.cpu_s)
+        pages_per_s, cpu = self._pace(_cpu_seconds() + children.cpu_s)
         return replace(
             report,
             pages=counters.pages,
@@ -148,7 +148,7 @@ class Reporter:
         return (now.pages - then.pages) / passed, worked / passed
 
 
-def _worked() -> float:
+def _cpu_seconds() -> float:
     """Return the CPU time of this process in seconds."""
     spent = os.times()
     return spent.user + spent.system
