@@ -287,7 +287,7 @@ class _Builder:
                 "version": "1.2.3",
             }
             report = a_report(id=f"crawler:400{number}:abc{number}", host="crawler")
-            await self._store.workers.beat(replace(report, **started, **fields))
+            await self._store.workers.save_heartbeat(replace(report, **started, **fields))
 
     async def hosts(self) -> None:
         at = self._now - HOUR

@@ -76,7 +76,7 @@ async def _follow(
                 if message.course is not None:
                     clock.follow(message.course)
                 context.permit.round_trip.oldest = message.oldest
-                run.obey(message.order, message.asked_at)
+                run.apply_order(message.order, message.asked_at)
             case Hold():
                 context.permit.good = not message.held
                 if message.held:

@@ -147,7 +147,7 @@ class Yard:
         Arguments that are ``None`` are taken from the settings: its *slots*, its *tags*, and how
         many of its slots are *reserved* for urgent jobs.
         """
-        over, compare = self.scheduler.nudge, self._compare
+        over, compare = self.scheduler.wake, self._compare
         return self._factory.worker(
             over, compare, only=only, slots=slots, tags=tags, reserved=reserved
         )
@@ -215,7 +215,7 @@ def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, OnDue]:
         check_direct_url(url)
         return PostgresDispatcher(url, clock), None  # the store itself notifies all processes
     pipes = PipeDispatcher(settings.data_dir / "workers")
-    return pipes, pipes.tell
+    return pipes, pipes.wake_all
 
 
 async def _open_store(settings: Settings, on_due: OnDue) -> Store:

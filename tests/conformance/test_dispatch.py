@@ -55,7 +55,7 @@ class Station:
             store = await open_sql_store(where)
         else:
             dispatcher = pipes = PipeDispatcher(self.folder / "workers")
-            store = await open_sql_store(where, on_due=pipes.tell)
+            store = await open_sql_store(where, on_due=pipes.wake_all)
         self.stack.push_async_callback(store.close)
         return store, dispatcher
 
@@ -185,7 +185,7 @@ def test_the_pipe_of_a_dead_worker_goes_with_the_next_word(tmp_path: Path) -> No
     stale_pipe = tmp_path / "dead.wake"
     os.mkfifo(stale_pipe)
 
-    PipeDispatcher(tmp_path).tell()
+    PipeDispatcher(tmp_path).wake_all()
 
     assert not stale_pipe.exists()
 
@@ -196,7 +196,7 @@ def test_the_pipe_of_another_user_stops_nobody() -> None:
         os.mkfifo(stale_pipe)
         stale_pipe.chmod(0o666)
         with unprivileged(folder):
-            PipeDispatcher(folder).tell()
+            PipeDispatcher(folder).wake_all()
 
         assert stale_pipe.exists()
 

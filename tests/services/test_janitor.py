@@ -337,7 +337,7 @@ class TestLeftovers:
         await store.operations.add(an_operation(state=OperationState.COMPLETED, ended_at=at))
         running = an_operation()
         await store.operations.add(running)
-        await store.workers.beat(a_report(beat_at=at))
+        await store.workers.save_heartbeat(a_report(beat_at=at))
         await store.hosts.book([Booking(host="h", every_s=1)], at)
         robots_file = RobotsFile(origin="http://h", status=404, fetched_at=NOW, expires_at=at)
         await store.robots.save(

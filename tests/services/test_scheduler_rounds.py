@@ -99,7 +99,7 @@ class TestRun:
         async with running(rig):
             await rig.clock.advance(2 * MINUTE)
             await rig.ends((await rig.submitted(queued))[0])
-            rig.scheduler.nudge()
+            rig.scheduler.wake()
             await rig.clock.advance(timedelta(0))
 
             assert (await rig.ledger(queued))[1].endswith(" ran overlap")

@@ -26,7 +26,7 @@ class PipeDispatcher(LocalDispatcher):
         super().__init__()
         self._folder = folder
 
-    def tell(self) -> None:
+    def wake_all(self) -> None:
         """Wake the workers of all processes, this one included; callable from any thread.
 
         A pipe without a reader belongs to a dead worker and is removed.

@@ -34,10 +34,12 @@ PATIENCE_S = 2.0
 """Time-out after which Redis counts as unavailable; only the bus itself waits for it."""
 
 RETRY_EVERY = timedelta(seconds=1)
-BEAT_EVERY_S = 1.0
+HEARTBEAT_EVERY_S = 1.0
 """Interval of messages without news, so that an outage is noticed while nothing runs."""
 
-_SILENCE_S = BEAT_EVERY_S + PATIENCE_S  # no echo of our own messages for this long means an outage
+_SILENCE_S = (
+    HEARTBEAT_EVERY_S + PATIENCE_S
+)  # no echo of our own messages for this long means an outage
 _READ_WITHIN_S = 0.5  # short, because a caller waits for the result
 _PORTION = 200  # jobs per message
 _MOST_WAITING = 1_000  # jobs whose progress is kept while Redis is unavailable
@@ -73,7 +75,7 @@ class RedisBus:
         self._has_subscribers = asyncio.Event()  # there are subscribers
         self._checked = asyncio.Event()  # the state of Redis is known since the last `check`
         self._well = False  # the last request to Redis succeeded
-        self._hears = False  # a message of our own came back over the subscription
+        self._receives = False  # a message of our own came back over the subscription
         self._away = False  # the outage was logged
         self._work: asyncio.Task[None] | None = None
         self._closed = False
@@ -83,7 +85,7 @@ class RedisBus:
         """Current reach; with subscribers, receiving must work as well as sending."""
         return (
             BusReach.YARD
-            if self._well and (self._hears or not self._memory.has_subscribers)
+            if self._well and (self._receives or not self._memory.has_subscribers)
             else BusReach.AWAY
         )
 
@@ -164,8 +166,8 @@ class RedisBus:
         while not self._closed:
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._speak())
-                    group.create_task(self._hear())
+                    group.create_task(self._send_messages())
+                    group.create_task(self._receive_messages())
             except* Exception as errors:  # noqa: BLE001 - any error: jobs continue without Redis
                 self._mark_away(_first(errors))
             await self._hang_up()
@@ -197,20 +199,20 @@ class RedisBus:
             async with asyncio.timeout(PATIENCE_S):
                 await self._redis.connection_pool.disconnect()
 
-    async def _speak(self) -> None:
-        """Send waiting messages in a loop, or a beat if there are none."""
+    async def _send_messages(self) -> None:
+        """Send waiting messages in a loop, or a heartbeat if there are none."""
         while True:
             progress, happened = self._take_waiting()
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    await self._tell(progress, happened=happened)
+                    await self._send_batch(progress, happened=happened)
                 _unless_cancelled()
             except BaseException:
                 self._put_back(progress, happened=happened)
                 raise
             self._mark_back()
             with suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_EVERY_S):
+                async with asyncio.timeout(HEARTBEAT_EVERY_S):
                     await self._wake.wait()
 
     def _take_waiting(self) -> tuple[Mapping[str, Progress], bool]:
@@ -227,7 +229,7 @@ class RedisBus:
         self._happened |= happened
         self._wake.set()
 
-    async def _tell(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
+    async def _send_batch(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for job_id, job_progress in progress.items():
             pipeline.set(_key(job_id), encode(job_progress), ex=KEPT)
@@ -238,7 +240,7 @@ class RedisBus:
             pipeline.ping()
         await pipeline.execute()
 
-    async def _hear(self) -> None:
+    async def _receive_messages(self) -> None:
         """Receive what others publish, while there are subscribers here."""
         while True:
             _unless_cancelled()
@@ -253,7 +255,7 @@ class RedisBus:
                     async with asyncio.timeout(_SILENCE_S):
                         self._take_up(await _next(pubsub))
             finally:
-                self._hears = False
+                self._receives = False
                 with suppress(Exception):
                     async with asyncio.timeout(PATIENCE_S):
                         await pubsub.aclose()  # type: ignore[no-untyped-call]  # it has no types
@@ -266,7 +268,7 @@ class RedisBus:
             _log.debug("what came over Redis cannot be read: %s", error)
             return
         if message.origin == self._origin:
-            self._hears = True
+            self._receives = True
         else:
             self._memory.deliver(message.progress, happened=message.happened)
 

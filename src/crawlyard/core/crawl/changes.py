@@ -297,7 +297,7 @@ class Comparison(Struct):
         if before is not None and after is not None and was_whole and has:
             if _looks_absent(before, after):
                 self._carry(before.fp, carried)
-            self._tell(*compare_page(before, after), before, after)
+            self._report(*compare_page(before, after), before, after)
         elif before is not None and was_whole:
             self._without(before, after, known_after, landing, carried)
         elif after is not None and has:
@@ -326,7 +326,7 @@ class Comparison(Struct):
             is_news = after.is_refused and not was_told
             self._carry(page.fp, carried, is_broken=after.is_refused)
             kind = ChangeKind.BROKEN if is_news else ChangeKind.UNKNOWN
-            self._tell(kind, after.trouble, before, after)
+            self._report(kind, after.trouble, before, after)
         elif landing is not None and landing.is_whole:
             self._landed.add(landing.fp)
             self._record(
@@ -347,7 +347,7 @@ class Comparison(Struct):
             self._hide(page, why)
             if not known_after.is_edited_out:
                 self._carry(page.fp, carried)
-            self._tell(ChangeKind.UNKNOWN, why, before, None)
+            self._report(ChangeKind.UNKNOWN, why, before, None)
         else:
             self.missing[before.fp] = page
             if carried is not None and carried.is_broken:
@@ -374,7 +374,7 @@ class Comparison(Struct):
                 doubt = "a page links to it"
             if doubt:
                 self.unproven[fp] = fp in self._told_broken
-                self._tell(ChangeKind.UNKNOWN, doubt, page, None)
+                self._report(ChangeKind.UNKNOWN, doubt, page, None)
             else:
                 self.gone[fp] = page
         self.unproven |= {page.fp: False for page in self._never_read if self._unproven(page)}
@@ -387,7 +387,7 @@ class Comparison(Struct):
         for fp, page in self.gone.items():
             if (to := moved.get(fp)) is None:
                 how = "nothing leads to it" if fp in self.missing else "404 or 410"
-                self._tell(ChangeKind.GONE, how, page, None)
+                self._report(ChangeKind.GONE, how, page, None)
                 continue
             self._landed.add(to.fp)
             self._record(
@@ -403,7 +403,7 @@ class Comparison(Struct):
         for fp, (page, _) in self.new.items():
             if fp not in self._landed:
                 kind = ChangeKind.NEW if fp in new else ChangeKind.SEEN_FIRST
-                self._tell(kind, "", None, page)
+                self._report(kind, "", None, page)
         self._sort()
 
     def _sort(self) -> None:
@@ -476,7 +476,7 @@ class Comparison(Struct):
         candidates = ((fp, by_content.get(page.content)) for fp, page in self.gone.items())
         return {fp: page for fp, page in candidates if page is not None}
 
-    def _tell(
+    def _report(
         self, kind: ChangeKind, detail: str, before: _Page | None, after: _Page | None
     ) -> None:
         page = before or after

@@ -126,12 +126,14 @@ def _frontier(usage: Usage, pulse: Pulse) -> Range:
     span = work.times(_pace(usage, pulse, work.mid))
     workload = pulse.workload
     # if hosts finish at different times, the last one counts, not the overall pace
-    if lane_s := _last_host_s(usage, pulse):
+    if last_host_s := _last_host_s(usage, pulse):
         sooner, later = _LANE
-        lane = Range(sooner * lane_s, lane_s, later * lane_s)
-        lane = lane.times(work.scale(1 / usage.waiting))
+        last_host = Range(sooner * last_host_s, last_host_s, later * last_host_s)
+        last_host = last_host.times(work.scale(1 / usage.waiting))
         # a host that waits for others to free slots gets faster once they are done
-        span = lane if workload.lane_full else span._replace(high=max(span.high, lane.high))
+        span = (
+            last_host if workload.lane_full else span._replace(high=max(span.high, last_host.high))
+        )
     if workload.least_s > span.mid / 2:  # if delays set the pace, a slowdown is not a trend
         span = span._replace(low=min(span.low, math.sqrt(span.low * workload.least_s)))
     span = _with_holds(_with_retries(span, usage, pulse), usage, pulse, work.mid)

@@ -156,7 +156,7 @@ def resume_schedule(
 ) -> TickDecision:
     """Return the decision that resumes a paused schedule, one beat later.
 
-    Nothing of the past fires, except with `Misfire.RUN_ALL`: of *skipped*, its rows since
+    No past tick fires, except with `Misfire.RUN_ALL`: of *skipped*, its rows since
     `paused_at`, the latest `catch_up` ones that were skipped because of the pause run, subject to
     the overlap policy. Decide due ticks first: those still due would count as not paused.
     """

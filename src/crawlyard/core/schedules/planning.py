@@ -129,7 +129,7 @@ def forecast_of(table: Timetable, now: datetime, count: int, bounds: ForecastBou
         warnings.append(TimetableWarning(code=Concern.NEVER, detail="no future run"))
     gap = min((later - earlier for earlier, later in pairwise(coming)), default=None)
     if gap is not None and gap < OFTEN:
-        warning = f"runs come every {duration_text(gap)}; what has not ended by then overlaps"
+        warning = f"runs come every {duration_text(gap)}; a longer run overlaps the next"
         warnings.append(TimetableWarning(code=Concern.TOO_OFTEN, detail=warning))
     if gap is not None and bounds.jitter > gap:
         warning = f"the jitter is longer than the {duration_text(gap)} between two runs: it is cut"

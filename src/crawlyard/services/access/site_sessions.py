@@ -94,8 +94,6 @@ Agent = Annotated[
 
 
 class _LoginRequest(Struct, frozen=True, kw_only=True):
-    """A request to log in."""
-
     kind: LoginKind
     url: str
     user: str
@@ -218,7 +216,6 @@ class SiteSessions(Noun):
         return session
 
     async def _new_session(self, name: str, login: _LoginRequest) -> SiteSession:
-        """Log in as *login*, and return the session as a new one."""
         now = self._services.clock.now()
         url = _canonical(login)
         if login.kind is LoginKind.COOKIES:

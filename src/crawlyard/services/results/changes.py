@@ -274,7 +274,7 @@ class Changes:
             await self._remember(comparison, bases[:runs])
         specs = (earlier.spec, later.spec)
         if ignored or any(spec.confirm_changes or spec.noise_after for spec in specs):
-            await self._quieten(comparison, ignored)
+            await self._mark_noise(comparison, ignored)
         return comparison
 
     async def _remember(self, comparison: Comparison, bases: Sequence[Job]) -> None:
@@ -299,7 +299,7 @@ class Changes:
             recurring = await self._aside(partial(_recurring, versions, texts))
             await self._store.changes.keep_recurring(recurring)
 
-    async def _quieten(self, comparison: Comparison, ignored: Ignored | None) -> None:
+    async def _mark_noise(self, comparison: Comparison, ignored: Ignored | None) -> None:
         """Mark changes as noise if only ignored or volatile lines differ."""
         quiet: list[int] = []
         changed = [n for n, c in enumerate(comparison.found) if c.kind is ChangeKind.CHANGED]

@@ -249,7 +249,7 @@ class Schedules(Noun):
             await self._services.ticker.check_submit(schedule, wall, actor)
             event = schedule_event(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
             await self._services.store.schedules.add(schedule, event)
-        self._services.scheduler.nudge()
+        self._services.scheduler.wake()
         return await self._schedule_out(schedule)
 
     @endpoint(
@@ -425,7 +425,7 @@ class Schedules(Noun):
         """Resume a paused schedule at its next instant."""
         resume = partial(self._services.ticker.resume, by=self._actor.id)
         schedule = await self._retry_on_race(ref, version, resume)
-        self._services.scheduler.nudge()
+        self._services.scheduler.wake()
         return await self._schedule_out(schedule)
 
     @endpoint("POST /schedules/{ref}/run", WRITE, "200", status=201)
@@ -483,7 +483,7 @@ class Schedules(Noun):
                     none = Backfilled(dry_run=False, since=from_, until=until, runs=(), kept=0)
                     return BackfillOut.filled(none, operation_id=many.id)
                 done = await backfill(ticker, schedule, from_, until, self._actor.id, version)
-                self._services.scheduler.nudge()
+                self._services.scheduler.wake()
         reply().unchanged, reply().dry_run = dry_run or not done.runs, dry_run
         return BackfillOut.filled(done, operation_id=None)
 
@@ -596,7 +596,7 @@ class Schedules(Noun):
             if (await store.get(old.id)).beat == old.beat:
                 raise  # its new name is taken
             return None
-        self._services.scheduler.nudge()
+        self._services.scheduler.wake()
         return new
 
     async def _schedule_out(self, schedule: CrawlSchedule) -> ScheduleOut:

@@ -98,7 +98,7 @@ class Claiming:
             claims = await _together([self._claim_timed(asker) for asker in askers])
             self._at_once = 1 if claims[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
             if None in claims:
-                await self._ask()
+                await self._request_work()
                 return
         if free is not None and rules.patience is not None and rules.only is None:
             await self._preempt(rules.patience)
@@ -130,7 +130,7 @@ class Claiming:
             return claim
         return await self._start_claimed(store.spread.join(asker, now, lease, in_turn=False))
 
-    async def _ask(self) -> None:
+    async def _request_work(self) -> None:
         """Request shards from workers that have several of a job, at most once a second.
 
         They are joined once they are free.
@@ -140,7 +140,7 @@ class Claiming:
             return
         self._asks_at = instant + LOOK_EVERY_S
         asker, now = self._asker(free), self._clock.now()
-        await self._store.spread.ask(asker, now, free)
+        await self._store.spread.request_shard(asker, now, free)
 
     async def _preempt(self, patience: timedelta) -> None:
         """Let an urgent job that has waited preempt a low one, at most once a second."""

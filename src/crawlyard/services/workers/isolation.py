@@ -88,7 +88,7 @@ class IsolatedRun:
         """Tell the child to stop sending requests, or to resume."""
         self._send(Hold(is_held))
 
-    def obey(self, order: Order, asked_at: datetime) -> None:
+    def apply_order(self, order: Order, asked_at: datetime) -> None:
         """Pass on an order that was read from the store at *asked_at*."""
         if order is Order.LOST and self._kill_at is None:
             self._kill_at = self._clock.monotonic() + _LOST_S

@@ -67,4 +67,4 @@ async def read_orders(context: WorkerContext, runs: Sequence[Run]) -> None:
     context.permit.round_trip.took(context.clock.monotonic() - began)
     for run, lease, order in zip(runs, leases, orders, strict=True):
         if (run.lease.shard, run.lease.attempt) == (lease.shard, lease.attempt):
-            run.obey(order, asked_at)  # otherwise it has moved on to another shard
+            run.apply_order(order, asked_at)  # otherwise it has moved on to another shard

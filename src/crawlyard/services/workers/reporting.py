@@ -27,10 +27,10 @@ from crawlyard.store.workers import WorkerStore
 LOOK_EVERY = timedelta(milliseconds=500)
 """Interval at which a worker reads the wishes of operators."""
 
-_LOOKS_A_BEAT = 4
+_LOOKS_PER_HEARTBEAT = 4
 
-BEAT_EVERY = _LOOKS_A_BEAT * LOOK_EVERY
-ALIVE = 5 * BEAT_EVERY
+HEARTBEAT_EVERY = _LOOKS_PER_HEARTBEAT * LOOK_EVERY
+ALIVE = 5 * HEARTBEAT_EVERY
 """A worker whose last report is older than this is shown as gone."""
 
 FORGOTTEN_AFTER = timedelta(days=1)
@@ -100,12 +100,12 @@ class Reporter:
         """
         for look in itertools.count():
             try:
-                if look % _LOOKS_A_BEAT == 0:
-                    wish = await self._store.beat(self.measure(report()))
+                if look % _LOOKS_PER_HEARTBEAT == 0:
+                    wish = await self._store.save_heartbeat(self.measure(report()))
                 else:
                     wish = await self._store.wish(self._name)
                 if apply(wish):
-                    await self._store.beat(self.measure(report()))
+                    await self._store.save_heartbeat(self.measure(report()))
             except StoreUnavailable as error:
                 _log.debug("no report was written: %s", error)
             await self._clock.sleep(LOOK_EVERY)

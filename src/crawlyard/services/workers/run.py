@@ -59,7 +59,7 @@ that, but the batch still counts unless another worker has claimed the job."""
 FULL_PATIENCE_S = 5.0
 """How long to retry a full store before pausing the job: log rotation may free some space."""
 
-BEAT_EVERY_S = 2.0
+HEARTBEAT_EVERY_S = 2.0
 """Heartbeat interval while the known URLs are read; a million of them take about a second."""
 
 _OF_MANY_HOSTS = (Scope.SUBDOMAINS, Scope.DOMAIN)
@@ -165,7 +165,7 @@ class JobRun:
         state = self._state
         return state.guard.good() and (state.proxies is None or state.proxies.any_ready)
 
-    def obey(self, order: Order, asked_at: datetime) -> None:
+    def apply_order(self, order: Order, asked_at: datetime) -> None:
         """Follow an order that was read from the store at *asked_at*, between checkpoints."""
         state = self._state
         was_held = not state.guard.good()
@@ -338,14 +338,14 @@ class JobRun:
             fps |= await self._patiently(lambda: frontier.filter_known(lease.job_no, starts))
         async for chunk in frontier.read_known_fps(lease):
             fps.update(chunk)
-            if clock.monotonic() - beaten >= BEAT_EVERY_S:
-                await self._beat()
+            if clock.monotonic() - beaten >= HEARTBEAT_EVERY_S:
+                await self._record_heartbeat()
                 if Stop.LOST in self._state.stop:
                     break
                 beaten = clock.monotonic()
         return fps
 
-    async def _beat(self) -> None:
+    async def _record_heartbeat(self) -> None:
         """Renew the lease before the crawl has begun."""
         state = self._state
         version = self.lease.version
@@ -562,7 +562,6 @@ class JobRun:
 
 
 def _begin_state(claim: Claim, context: WorkerContext) -> RunState:
-    """Return the state of a run that begins with *claim*."""
     shard, lease_s = claim.shard, context.recorder.lease
     until = shard.lease_until
     asked_at = context.clock.now() - lease_s if until is None else until - lease_s

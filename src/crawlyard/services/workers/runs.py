@@ -87,7 +87,7 @@ class Runs:
         """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
         for run in self:
             if run.job_id == job_id and shard in {0, run.lease.shard}:
-                run.obey(Order.STOP, self._context.clock.now())
+                run.apply_order(Order.STOP, self._context.clock.now())
 
     def drain(self, within_s: float | None = None) -> None:
         """Stop all jobs and queue them again; requests in flight get *within_s* seconds.

@@ -93,7 +93,7 @@ class SpreadStore(StorePart):
         work = partial(_join, asker=asker, now=now, until=now + lease)
         return await self._first_of(look, work)
 
-    async def ask(self, asker: Asker, now: datetime, free: int) -> bool:
+    async def request_shard(self, asker: Asker, now: datetime, free: int) -> bool:
         """Ask for shards of a running job, for a worker with *free* slots and no job to claim.
 
         Of the first job in the order of `core.jobs.queue.claim_key` that *asker* may take and that
@@ -102,7 +102,9 @@ class SpreadStore(StorePart):
         whether there is any. No more than *free* are on their way at a time.
         """
         look = partial(_uneven, asker=asker, now=now, free=free)
-        return bool(await self._first_of(look, partial(_ask, asker=asker, now=now, free=free)))
+        return bool(
+            await self._first_of(look, partial(_request_shard, asker=asker, now=now, free=free))
+        )
 
     async def _first_of(
         self, look: Callable[..., _JobsPage], work: Callable[..., T | None]
@@ -508,7 +510,9 @@ def _count_coming(conn: Connection, asker: Asker) -> int:
     return conn.scalar(coming) or 0
 
 
-def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> bool | None:
+def _request_shard(
+    conn: Connection, no: int, asker: Asker, now: datetime, free: int
+) -> bool | None:
     """Order the holders of shards to give them back for *asker*; ``None`` if there are none."""
     buckets = buckets_waiting(conn, no)
     most = free - _count_coming(conn, asker)
