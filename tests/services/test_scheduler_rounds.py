@@ -148,7 +148,7 @@ class Flaky:
         if self.absence.away:
             raise StoreUnavailable("the database does not answer")
 
-    async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+    async def find_due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
         self._there()
         return await self.store.ticks.find_due(now, limit)
 

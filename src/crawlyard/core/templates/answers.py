@@ -25,7 +25,9 @@ class ParameterOut(TemplateParameter, Wire, frozen=True, kw_only=True):
     """A parameter of a template; a null default: there is none, no allowed values: all."""
 
     @classmethod
-    def of(cls, parameter: TemplateParameter, secret: Collection[str]) -> "ParameterOut":
+    def with_hidden_values(
+        cls, parameter: TemplateParameter, secret: Collection[str]
+    ) -> "ParameterOut":
         """Return the answer; its values are hidden if *secret* has its name."""
         values = [parameter.default, *parameter.allowed]
         default, *allowed = (hide_params({parameter.name: v}, secret) for v in values)
@@ -49,7 +51,9 @@ class TemplateOut(CrawlTemplate, Wire, frozen=True, kw_only=True):
         secret = secret_names(template.spec)
         return cls.filled(
             template,
-            parameters=tuple(ParameterOut.of(p, secret) for p in template.parameters),
+            parameters=tuple(
+                ParameterOut.with_hidden_values(p, secret) for p in template.parameters
+            ),
             spec=hide_credentials(template.spec),
         )
 
