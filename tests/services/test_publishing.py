@@ -9,7 +9,12 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec_json import form_of
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    ParameterType,
+    TemplateDraft,
+    TemplateParameter,
+)
 from crawlyard.errors import Unconfirmed
 from crawlyard.services.templates.files import data_of
 from crawlyard.store.queries import EventQuery
@@ -24,7 +29,7 @@ HOOK = {
     "url": "https://8.8.8.8/hook",
     "secret": "whsec_MwSbBNjQcoWgMUPtp5dAAwMK39HWXWOFUWdXoUGNc3g=",
 }
-TOKEN = Parameter(name="token", default="s3cret")
+TOKEN = TemplateParameter(name="token", default="s3cret")
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def rig(store: Store) -> Rig:
     return a_rig(store)
 
 
-async def a_template(rig: Rig, *parameters: Parameter, **spec: Any) -> CrawlTemplate:
+async def a_template(rig: Rig, *parameters: TemplateParameter, **spec: Any) -> CrawlTemplate:
     """Return a new private template of ada's."""
     draft = TemplateDraft(name="news", spec={"urls": URLS, **spec}, parameters=parameters)
     return await rig.templates(ADA).create(data_of(draft))
@@ -110,13 +115,17 @@ async def test_nothing_is_asked_where_no_schedule_changes(rig: Rig) -> None:
         (
             # with other text beside it, the header goes, and its parameter with it
             {"headers": {"X-Api-Key": "v1.{{key}}.x"}},
-            (Parameter(name="key", required=True),),
+            (TemplateParameter(name="key", required=True),),
             {"key": "k"},
             ("params.key", "overrides.headers"),
         ),
         (
             {"user_agent": "Bot ({{about}})"},
-            (Parameter(name="about", type=ParameterType.URL, default="https://u:p@a.example/"),),
+            (
+                TemplateParameter(
+                    name="about", type=ParameterType.URL, default="https://u:p@a.example/"
+                ),
+            ),
             {},
             ("params.about",),
         ),
@@ -156,7 +165,7 @@ async def test_the_event_of_each_schedule_names_what_changed_in_it(rig: Rig) -> 
 async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: Rig) -> None:
     template = await with_token(rig)
     schedule_id = await a_schedule(rig, template)
-    more = Parameter(name="page", required=True)
+    more = TemplateParameter(name="page", required=True)
     draft = TemplateDraft(
         name="news",
         spec={"urls": ["https://a.example/{{page}}"], "headers": template.spec["headers"]},

@@ -23,7 +23,7 @@ from crawlyard.cli.render.job_display import Lines, fraction, left, outlook, pan
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
-from crawlyard.core.answer import as_dict, encoded
+from crawlyard.core.answer import as_dict, encode_answer
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
 from crawlyard.core.crawl.page_answers import ErrorGroupOut, PageOut
 from crawlyard.core.jobs.answers import (
@@ -123,7 +123,7 @@ def test_half_characters_do_not_stop_a_record() -> None:
         "t\ufffd",
         ["\ufffd"],
     )
-    assert json.loads(encoded(out))["title"] == "a\ufffdb"
+    assert json.loads(encode_answer(out))["title"] == "a\ufffdb"
 
 
 def a_screen(width: int) -> Screen:

@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 async def alive(rig: Rig, **fields: Any) -> None:
     """Let a worker say that it is alive."""
     now = rig.clock.now()
-    await rig.yard.store.workers.beat(a_report(started_at=now, beat_at=now, **fields))
+    await rig.yard.store.workers.save_heartbeat(a_report(started_at=now, beat_at=now, **fields))
 
 
 async def reasons(rig: Rig, job_id: str) -> list[str]:
