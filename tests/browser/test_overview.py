@@ -255,7 +255,7 @@ async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:
         await need(page, "docs-full").get_by_role("button", name="Raise and continue").click()
         dialog = page.get_by_role("dialog")
         await expect(dialog).to_contain_text("2,700 URLs were never fetched")
-        await dialog.get_by_label("Limit of failed URLs").fill("5000")
+        await dialog.get_by_label("Error limit").fill("5000")
         await dialog.get_by_role("button", name="Raise and continue").click()
         await expect(need(page, "docs-full")).to_have_count(0)
     assert (await empty.ask("GET", f"/jobs/{tagged['id']}"))["spec"]["worker_tags"] == []

@@ -28,7 +28,7 @@ let search = { turn: 0 };
 const plain = (text) => text?.replace(/\[([^\]]*)\]\([^)]*\)?/g, "$1").replace(/\\([_*[\]])/g, "$1").replaceAll("<br>", " ");
 
 const WAYS = {
-  off: () => "The index of words is switched off, so pages are searched one by one.",
+  off: () => "The search index is off, so pages are searched one by one.",
   undecided: () => "These words are too short or too common for the index, so pages are searched one by one.",
   behind: (n) => `About ${counted(n, "page")} ${n === 1 ? "is" : "are"} not indexed yet and searched one by one.`,
 };
