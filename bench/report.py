@@ -123,8 +123,8 @@ def checkpoint_cost(stored: Sequence[Run], in_memory: Sequence[Run]) -> str:
     """Return a sentence about the cost of checkpoints."""
     speed, cpu, memory = (ratio(stored, in_memory, measure) for measure in _MEASURES)
     return (
-        f"Compared with nothing stored, checkpoints mean {_percent(speed)} pages/s, {_percent(cpu)} "
-        f"CPU and {_percent(memory)} memory."
+        f"Compared with nothing stored, checkpoints mean {_percent(speed)} pages/s, "
+        f"{_percent(cpu)} CPU and {_percent(memory)} memory."
     )
 
 

@@ -87,9 +87,9 @@ async def test_a_waiting_job_says_for_what_and_how_to_help(stage: Stage) -> None
         await expect(button(page, "Start now")).to_be_hidden()
 
         await page.goto(f"/jobs/{later['id']}")
-        await expect(far).to_contain_text("is due in")
+        await expect(far).to_contain_text("Starts in")
         await button(page, "Start now").click()
-        await expect(far).not_to_contain_text("is due in")
+        await expect(far).not_to_contain_text("Starts in")
         await expect(toast(page)).to_contain_text("It can start now")
 
 
