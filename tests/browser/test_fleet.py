@@ -47,7 +47,7 @@ async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path:
         await expect(workers).to_contain_text("Idle")
         await workers.get_by_role("button", name="Stop").click()
         await dialog.get_by_role("button", name="Stop it").click()
-        await expect(page.get_by_text("No worker runs, so pending jobs wait")).to_be_visible()
+        await expect(page.get_by_text("No worker is running, so jobs wait")).to_be_visible()
 
 
 async def test_a_worker_shows_its_tags_and_what_was_wanted_before_it_has_heard(

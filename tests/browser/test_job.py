@@ -74,7 +74,7 @@ async def test_a_paused_job_says_why_and_when_it_is_cancelled_by_itself(stage: S
         await expect(far).to_contain_text("Paused at 35 of 75 found")
         await expect(far).to_contain_text("Moving house")
         # the first within half a second of the pause
-        pattern = re.compile("cancelled by itself in (7d 0h|6d 23h)")
+        pattern = re.compile("cancelled automatically in (7d 0h|6d 23h)")
         await expect(far).to_contain_text(pattern)
 
 
@@ -171,7 +171,7 @@ async def test_a_crawl_is_watched_paused_given_more_and_completed(
             await expect(far).to_contain_text(re.compile(r"([5-9]|1\d) of \d+ found"))
             await page.keyboard.press("p")
             await expect(is_).to_have_text("Paused")
-            await expect(far).to_contain_text("cancelled by itself in")
+            await expect(far).to_contain_text("cancelled automatically in")
 
             await button(page, "Resume").click()
             await expect(is_).to_have_text("Stopped at its page limit", timeout=60_000)

@@ -120,7 +120,9 @@ async def test_a_damaged_job_can_only_be_deleted(stage: Stage) -> None:
     broken = update(jobs).where(jobs.c.id == crawl.id).values(spec='{"urls": "docs"}')
     await database_of(stage.yard.store).write(lambda conn: conn.execute(broken))
     async with stage.page(f"/jobs/{crawl.id}/problems") as page:
-        await expect(page.get_by_text("It cannot run, only be deleted")).to_be_visible()
+        await expect(
+            page.get_by_text("This job cannot run; it can only be deleted")
+        ).to_be_visible()
         await expect(
             page.get_by_label("Problems", exact=True).locator(".err:visible")
         ).to_have_count(2)

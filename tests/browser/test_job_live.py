@@ -80,7 +80,7 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         )
         await stage.ask("PATCH", f"/jobs/{crawl.id}", {"name": "Slow docs"})
         await expect(far).to_contain_text(
-            f"Its pace is limited by the delay at {HOST}: every 50 ms, set by robots.txt."
+            f"Its rate is limited by the delay at {HOST}: every 50 ms, set by robots.txt."
         )
         await page.get_by_role("button", name="Change pace…").click()
         await expect(page.get_by_role("dialog", name="Priority and pace")).to_be_visible()

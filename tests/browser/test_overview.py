@@ -86,7 +86,7 @@ async def worker(stage: Stage, ago: timedelta = WHILE_TESTED, **fields: object) 
 async def test_an_empty_yard_starts_its_first_crawl(empty: Stage) -> None:
     async with empty.page("/") as page:
         await expect(part(page, "Crawl your first site")).to_be_visible()
-        await expect(page.get_by_text("No worker is alive: a job waits")).to_be_visible()
+        await expect(page.get_by_text("No worker is running, so jobs wait")).to_be_visible()
         await expect(page.get_by_text("No notifications when a crawl fails")).to_be_visible()
         await expect(part(page, "Needs attention")).to_be_hidden()
         field = page.get_by_label("Address of a site")
