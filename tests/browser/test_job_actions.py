@@ -99,7 +99,7 @@ async def test_all_failed_urls_are_tried_again_from_the_head(stage: Stage) -> No
         await expect(far).to_contain_text("Failed: no start URL could be fetched, 35 of 75 found")
         await expect(far).to_contain_text("no start URL answered")
         await far.get_by_role("button", name="Retry failed URLs").click()
-        await expect(toast(page)).to_contain_text("wait again")
+        await expect(toast(page)).to_contain_text("queued again")
         await expect(page.locator(".head .pill")).to_have_text("Waiting")
         await expect(far).to_contain_text("45 in the queue")
 
