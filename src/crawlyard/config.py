@@ -369,7 +369,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     schedule_backlog: Annotated[
         int,
         about(
-            "Pending jobs of one owner above which ticks of their schedules are skipped.",
+            "Pending jobs of one owner above which runs of their schedules are skipped.",
             least=1,
             most=10_000_000,
         ),

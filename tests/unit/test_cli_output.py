@@ -458,7 +458,7 @@ def test_a_sentence_to_a_file_is_a_line_as_it_is() -> None:
 
 def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     job = job_out(State.PENDING, StateReason.WAITING_SLOT)
-    waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
+    waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="next in the queue", position=1))]
     damaged = replace(job, damaged="spec: x", waits_for=waits)
     facts = dict(jobs_view(NOW).facts(damaged))
     listed = {column.name: column.value(damaged) for column in jobs_view(NOW).listed}

@@ -194,7 +194,7 @@ class TestMeta:
 
         assert list(enums["states"]) == list(State)
         assert list(enums["state_reasons"]) == list(StateReason)
-        assert enums["states"]["paused"] == "held by an operator; its frontier is kept"
+        assert enums["states"]["paused"] == "paused by a user or by Crawlyard; its queue is kept"
         assert list(enums["priorities"]) == ["low", "normal", "high", "urgent"]
         assert enums["overlaps"]["skip"]
         for name in ("states", "state_reasons", "wait_reasons", "error_kinds", "settings_sections"):

@@ -49,7 +49,7 @@ class TestJobs:
 
         (wait,) = current_job["waits_for"]
         assert (wait["reason"], wait["until"]) == ("due_time", current_job["due_at"])
-        assert wait["detail"] == "its start is due in 1h"
+        assert wait["detail"] == "starts in 1h"
         assert current_job["state_reason"] == "scheduled"
 
     async def test_a_job_says_its_place_in_the_queue(self, rig: Rig) -> None:

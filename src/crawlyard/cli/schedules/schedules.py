@@ -306,7 +306,7 @@ async def pause(session: "Session", schedules: Refs, *, reason: Reason = "") -> 
 @app.command()
 @action()
 async def resume(session: "Session", schedules: Refs) -> None:
-    """Resume paused schedules; skipped runs are made up only with run_all.
+    """Resume paused schedules; skipped runs are started only with run_all.
 
     crawlyard schedules resume nightly
     """

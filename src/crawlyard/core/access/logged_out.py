@@ -16,7 +16,7 @@ _MOST_RULES = 10
 SessionName: TypeAlias = Annotated[
     str,
     about(
-        "name of a session of yours, with whose credentials the site is crawled",
+        "name of one of your sessions, whose credentials the crawl uses",
         help="Crawl with this session of yours.",
         panel=Panel.ACCESS,
         metavar="NAME",
@@ -27,7 +27,7 @@ SessionName: TypeAlias = Annotated[
 LoggedOutWords: TypeAlias = Annotated[
     tuple[str, ...],
     about(
-        "answers that show that the session is logged out: status:401, redirect:GLOB, "
+        "responses that show that the session is logged out: status:401, redirect:GLOB, "
         "selector:CSS, or never; empty: 401, redirects to a login page, and its form",
         label="Logged out if",
         help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",

@@ -28,7 +28,7 @@ class CookieMode(StrEnum):
 Cookies: TypeAlias = Annotated[
     CookieMode,
     about(
-        "whether cookies that sites set are kept for the job",
+        "job: keep the cookies that sites set, for this job; off: ignore them",
         label="Cookies",
         words={"job": "Keep for this crawl", "off": "Ignore"},
         panel=Panel.ACCESS,

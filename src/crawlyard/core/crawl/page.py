@@ -34,21 +34,21 @@ class TargetState(IntEnum):
 class ErrorKind(StrEnum):
     """Why a URL failed; this list is closed."""
 
-    TIMEOUT = auto()  # no complete response in time
+    TIMEOUT = auto()  # no complete response within the timeout
     DNS = auto()  # the name has no address
-    CONNECT = auto()  # refused, reset, unreachable
+    CONNECT = auto()  # connection refused or reset, or host unreachable
     TLS = auto()  # no trusted encrypted connection
     PROTOCOL = auto()  # the response is not HTTP
-    HTTP_4XX = auto()  # answered with a status from 400 to 499
-    HTTP_5XX = auto()  # answered with a status from 500 to 599, to the last
-    RATE_LIMITED = auto()  # 429, or 503 with Retry-After, to the last
-    TOO_LARGE = auto()  # headers beyond the cap
-    DECODE = auto()  # a content coding that cannot be undone
+    HTTP_4XX = auto()  # a status from 400 to 499
+    HTTP_5XX = auto()  # a status from 500 to 599, also on the last retry
+    RATE_LIMITED = auto()  # 429, or 503 with Retry-After, also on the last retry
+    TOO_LARGE = auto()  # response headers over the size limit
+    DECODE = auto()  # a content coding that cannot be decoded
     ROBOTS = auto()  # robots.txt could not be fetched
-    BLOCKED_ADDRESS = auto()  # an address that may not be connected to
+    BLOCKED_ADDRESS = auto()  # connections to this address are not allowed
     PROXY = auto()  # no proxy of the job could connect
     BAD_REDIRECT = auto()  # no usable Location, a loop, or too many hops
-    RENDER = auto()  # its scripts could not be run to the end
+    RENDER = auto()  # a browser could not finish rendering the page
     UNREADABLE = auto()  # a PDF or a page that is damaged, encrypted or too costly to read
     INTERNAL = auto()  # a bug in Crawlyard
 

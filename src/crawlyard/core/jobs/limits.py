@@ -40,7 +40,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     pages: Annotated[
         Count | None,
         about(
-            "targets with a final HTTP response of any status",
+            "URLs with a final HTTP response of any status",
             help="Stop after exactly N pages.",
             flag="--max-pages",
             **_CEILING,
@@ -59,7 +59,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     duration_s: Annotated[
         Seconds | None,
         about(
-            "running, pauses excluded",
+            "time running, without pauses",
             label="Running time",
             help="Stop after TIME: 90s, 2h.",
             flag="--max-duration",
@@ -69,7 +69,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     errors: Annotated[
         Count | None,
         about(
-            "targets given up after their last retry",
+            "URLs given up after their last retry",
             label="Failed URLs",
             help="Stop after N failed URLs.",
             flag="--max-errors",

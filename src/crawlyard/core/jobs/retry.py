@@ -65,7 +65,7 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
     factor: Annotated[
         float,
         about(
-            "ratio of each wait to the one before",
+            "ratio of each delay to the previous one",
             label="Growth of the wait",
             least=1,
             most=_MAX_FACTOR,

@@ -282,7 +282,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     max_externals: Annotated[
         Count,
         about(
-            "maximum links out of scope whose URLs are requested, but not followed",
+            "maximum links out of scope to check without following them",
             label="External links checked",
             least=0,
             most=LARGEST,

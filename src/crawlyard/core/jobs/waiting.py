@@ -30,8 +30,8 @@ class WaitReason(StrEnum):
     HOST = auto()  # running: all its hosts are on hold, or paused
 
 
-_NOBODY = "no worker is alive (crawlyard work runs one)"
-_NOBODY_TAKES = "no worker takes jobs: all live workers are draining or stopping"
+_NONE_ALIVE = "no worker is alive (crawlyard work runs one)"
+_ALL_DRAINING = "all live workers are draining or stopping"
 
 
 class Wait(Struct, frozen=True, kw_only=True):
@@ -86,8 +86,8 @@ def pending_waits(
     """
     waits: list[Wait] = []
     if job.due_at > now:
-        start = "its next attempt" if job.state_reason is StateReason.WAITING_RETRY else "its start"
-        detail = f"{start} is due in {_duration(job.due_at - now)}"
+        is_retry = job.state_reason is StateReason.WAITING_RETRY
+        detail = f"{'next attempt' if is_retry else 'starts'} in {_duration(job.due_at - now)}"
         waits.append(Wait(reason=WaitReason.DUE_TIME, detail=detail, until=job.due_at))
     if quota is not None:
         waits.append(_of_quota(job.owner, quota, now))
@@ -95,7 +95,7 @@ def pending_waits(
         detail = "its last worker is still storing what was in flight"
         waits.append(Wait(reason=WaitReason.LEASE, detail=detail))
     if not among.slots:
-        detail = _NOBODY if not among.workers else _NOBODY_TAKES
+        detail = _NONE_ALIVE if not among.workers else _ALL_DRAINING
         waits.append(Wait(reason=WaitReason.NO_WORKER, detail=detail))
     able = among.for_tags(job.spec.worker_tags)
     if among.slots and not able.slots:
@@ -185,7 +185,7 @@ def _of_queue(place: int | None, most: int) -> Wait:
         detail = f"more than {most:,} jobs are ahead of it"
         return Wait(reason=WaitReason.QUEUE, detail=detail)
     ahead = f"{count_noun(place, 'job is', 'jobs are')} ahead of it"
-    detail = ahead if place else "it is next in line"
+    detail = ahead if place else "next in the queue"
     return Wait(reason=WaitReason.QUEUE, detail=detail, position=place + 1)
 
 

@@ -356,8 +356,8 @@ def _misfire_detail(schedule: CrawlSchedule) -> str:
         return "late runs are dropped while the schedule is paused"
     return {
         Misfire.SKIP: "late runs are dropped",
-        Misfire.RUN_ONCE: "only the latest of the late runs is made up",
-        Misfire.RUN_ALL: f"only the latest {schedule.catch_up} late runs are made up",
+        Misfire.RUN_ONCE: "only the latest missed run is started",
+        Misfire.RUN_ALL: f"only the latest {schedule.catch_up} missed runs are started",
     }[schedule.misfire]
 
 

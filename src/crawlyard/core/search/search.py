@@ -126,5 +126,8 @@ def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str |
     places = [place for place in map(lower.find, words) if place >= 0]
     if not places:
         return ""
-    begin = max(0, min(places) - _BEFORE)
+    first = min(places)
+    begin = max(0, first - _BEFORE)
+    if begin > 0:  # at the next word, if one begins before the match
+        begin = flat.find(" ", begin, first) + 1 or begin
     return flat[begin : begin + EXCERPT]

@@ -63,7 +63,7 @@ async def _waiting(store: Store, job: Job, known_url: KnownURL) -> UrlOutcome:
     deep = job.spec.strategy is Strategy.DEPTH_FIRST
     before = await store.inquiries.before(job.id, known_url, depth_first=deep)
     ahead = count_noun(before, "URL is", "URLs are")
-    detail = f"{ahead} ahead of it" if before else "it is next in line"
+    detail = f"{ahead} ahead of it" if before else "next in the queue"
     return UrlOutcome(
         url=known_url.url,
         kind=UrlOutcomeKind.WAITING,

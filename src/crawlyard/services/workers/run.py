@@ -198,7 +198,7 @@ class JobRun:
 
     async def run(self) -> None:
         """Crawl until the job ends, an operator stops it, or it is drained or lost."""
-        _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
+        _log.info("job %s started (attempt %d)", self.job_id, self.lease.attempt)
         await self._context.progress.happened()
         try:
             if await self._is_refused():
@@ -208,8 +208,8 @@ class JobRun:
                 self._state = _begin_state(claim, self._context)
                 self._state.stop = drained
             pages, end = self._state.answer.usage.pages, self._state.end
-            reason = end.reason.value if end is not None else "let go"
-            _log.info("job %s left with %d pages: %s", self.job_id, pages, reason)
+            reason = end.reason.value if end is not None else "released"
+            _log.info("job %s ended with %d pages: %s", self.job_id, pages, reason)
         except NoSession as error:
             await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=str(error))
         except StoreFull as error:
@@ -372,7 +372,7 @@ class JobRun:
         if not self._state.is_new:
             journal = self._store.journal
             course = await self._patiently(lambda: journal.course(self.job_id))
-        begun = f"begun by {lease.worker}, attempt {lease.attempt}{self._state.part}"
+        begun = f"started by {lease.worker}, attempt {lease.attempt}{self._state.part}"
         return JobLog(course, begun)
 
     # -- checkpoints -----------------------------------------------------------------------
