@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from crawlyard.store.open import open_sql_store
 from tests import compiled
 from tests import redis_server as redis
-from tests.leftovers import dropped, no_task_is_dropped, pytest_collection_finish
+from tests.leftovers import dropped, no_task_is_dropped, pytest_collection
 from tests.postgres import NoPostgres, Server, a_server
 from tests.stores import pytest_collection_modifyitems
 from tests.times import pytest_terminal_summary, pytest_xdist_auto_num_workers
@@ -23,7 +23,7 @@ from tests.times import pytest_terminal_summary, pytest_xdist_auto_num_workers
 __all__ = [
     "dropped",
     "no_task_is_dropped",
-    "pytest_collection_finish",
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_terminal_summary",
     "pytest_xdist_auto_num_workers",

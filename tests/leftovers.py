@@ -30,10 +30,13 @@ class Dropped(logging.Handler):
         return messages
 
 
-def pytest_collection_finish() -> None:
-    """Let the collector pass over what is loaded by now: going through it takes a second."""
-    gc.collect()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the garbage collector off the loaded modules: each pass over them takes a second."""
+    gc.disable()
+    yield
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
