@@ -1,4 +1,4 @@
-"""What the documentation says is so: its made pages, its commands, its links, its example."""
+"""Documentation: generated pages, commands, links and the example of the README."""
 
 import asyncio
 import re

@@ -29,8 +29,8 @@ def test_every_golden_file_belongs_to_a_command() -> None:
 
 
 def test_every_command_with_output_has_a_golden_file() -> None:
-    # test_db.py covers whole databases, which no server serves; test_check.py covers checks,
-    # whose output depends on a site; a screenshot is not text
+    # test_db.py covers whole databases, which no server serves; test_check.py covers checks: their
+    # output depends on a site; a screenshot is not text
     elsewhere = ("check", "jobs screenshot")
     writing = {name for name in FORMATTED if not name.startswith("db ") and name not in elsewhere}
     changing = {name for name in writing for line in CHANGES if line.startswith(f"{name} ")}
