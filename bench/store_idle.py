@@ -41,7 +41,7 @@ class Idle:
     switches: float  # voluntary, of its main thread, a second: how often it woke
 
     def table_row(self) -> str:
-        """Return it in a row of a table."""
+        """Return a Markdown row: schedules, jobs, CPU share and wake-ups."""
         return (
             f"{self.schedules:,} | {self.jobs:,} | {100 * self.share:.2f} | "
             f"{self.bytes / 1e6:.0f} | {self.switches:.0f}"

@@ -49,7 +49,6 @@ def a_template(**fields: Any) -> CrawlTemplate:
 
 
 def template_event(template: CrawlTemplate, name: EventName = EventName.TEMPLATE_CREATED) -> Event:
-    """Return an event about *template*."""
     data = {"name": template.name, "version": template.version}
     return Event(
         name=name, subject=template.id, owner=template.owner, at=NOW, actor="ada", data=data
@@ -59,7 +58,7 @@ def template_event(template: CrawlTemplate, name: EventName = EventName.TEMPLATE
 async def rewrite(
     templates: Templates, ref: str, draft: TemplateDraft, version: Version = None
 ) -> SavedTemplateOut:
-    """Make a draft the next version of a template, whatever the one before says."""
+    """Save a draft as the next version of a template, also if it equals the last one."""
     old, new = await templates.get(ref), data_of(draft)
     changes = {
         "name": draft.name,

@@ -52,7 +52,6 @@ DOCS, BROKEN, TRIAL, HELD, SHOP, TICKED, NEXT, LATER, HERS = range(41, 50)  # of
 
 
 def fixed(number: int) -> str:
-    """Return an id."""
     return f"01900000-0000-7000-8000-{number:012}"
 
 
@@ -239,7 +238,7 @@ class _Builder:
             id=fixed(62), state=OperationState.CANCELLED, total=9, done=4, **ended
         )
         busy = an_operation(id=fixed(63), created_at=at, updated_at=at, total=5, done=1)
-        abandoned = replace(busy, leased_until=self._now + 10 * DAY)  # nobody goes on with it
+        abandoned = replace(busy, leased_until=self._now + 10 * DAY)  # no worker resumes it
         for operation in (paused, stopped, abandoned):
             await self._store.operations.add(operation)
 

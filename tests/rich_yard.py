@@ -122,7 +122,7 @@ async def _jobs(store: Store, now: datetime) -> None:
 
 
 async def _problems(store: Store, now: datetime) -> None:
-    """Add a failed job, one URL of which failed with each kind of error."""
+    """Add a failed job, with one failed URL for each kind of error."""
     at = now - 2 * HOUR
     times = _times(at)
     job = a_job(id=fixed(PROBLEMS), spec=a_spec(name="problems"), **times)

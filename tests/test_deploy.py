@@ -1,4 +1,4 @@
-"""What `deploy/` has for Prometheus and Grafana is valid, and asks for metrics that exist."""
+"""The Prometheus and Grafana files of `deploy/` are valid, and use metrics that exist."""
 
 import asyncio
 import json
@@ -126,7 +126,7 @@ def test_prometheus_takes_all_rules_and_what_the_board_asks(tmp_path: Path) -> N
 
 
 def slow(name: str, *, above: str) -> Mapping[str, str]:
-    """Return a histogram that counts ten a minute, none of which is at or below a bound."""
+    """Return a histogram of ten events a minute, all above its bounds."""
     return {
         f'{name}_bucket{{le="{above}"}}': "0x120",
         f'{name}_bucket{{le="10"}}': "0+10x120",
@@ -135,7 +135,7 @@ def slow(name: str, *, above: str) -> Mapping[str, str]:
 
 
 def fast(name: str, *, below: str) -> Mapping[str, str]:
-    """Return a histogram that counts ten a minute, all of which are below a bound."""
+    """Return a histogram of ten events a minute, all within its first bound."""
     return {
         f'{name}_bucket{{le="{below}"}}': "0+10x120",
         f'{name}_bucket{{le="+Inf"}}': "0+10x120",

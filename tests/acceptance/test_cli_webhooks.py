@@ -18,7 +18,6 @@ OPENED = ("http://127.0.0.1:9/", "--allow-address", "127.0.0.1:9")
 
 
 def create_webhook(shell: Shell, *options: str) -> Mapping[str, Any]:
-    """Create a webhook and return its JSON."""
     webhook = shell.json("webhooks", "create", *OPENED, *options)
     assert isinstance(webhook, dict)
     return webhook

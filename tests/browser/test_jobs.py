@@ -330,7 +330,7 @@ _CHANGE = """
 
 @pytest.mark.parametrize("dark", [False, True])
 async def test_the_list_is_accessible_and_fits_a_phone(stage: Stage, dark: bool) -> None:
-    long = "a name that nobody would have thought to be so long " * 3
+    long = "a name that is longer than any column of the list " * 3
     await stage.job(
         name=long.strip(), tags=[f"a11y{dark}"], urls=[f"https://{'sub.' * 20}example.org/"]
     )

@@ -42,7 +42,6 @@ async def joined(store: Store, worker: str, now: datetime = NOW) -> Claim | None
 
 
 async def sent(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) -> Checkpoint:
-    """Record one batch and return its checkpoint."""
     [answer] = await store.frontier.record([(lease, batch)], now, LEASE)
     return answer
 

@@ -33,7 +33,6 @@ async def claimed(store: Store, job: Job | None = None, worker: str = "w1") -> C
 
 
 async def recorded(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) -> Checkpoint:
-    """Record one batch and return its checkpoint."""
     [answer] = await store.frontier.record([(lease, batch)], now, LEASE)
     return answer
 

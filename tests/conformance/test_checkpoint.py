@@ -95,7 +95,7 @@ class TestTheShard:
         assert (await store.jobs.get(claim.job.id)).job == claim.job
 
 
-class TestOnce:
+class TestRepeatedCheckpoint:
     async def test_a_batch_whose_commit_got_no_answer_is_not_written_again(
         self, store: Store
     ) -> None:

@@ -108,7 +108,7 @@ class TestTheQueue:
         assert await store.queue.find_held_owners(NOW) == {"ada": "running", "bob": "pages_per_day"}
 
 
-class TestURLs:
+class TestFindURLs:
     async def test_a_page_is_found_by_its_target(self, store: Store) -> None:
         claim = await claimed(store)
         first, second = a_target("1"), a_target("2", parent=a_target("1").fp, depth=1)

@@ -195,7 +195,7 @@ async def test_an_edit_replaces_spec_and_tags(store: Store) -> None:
     assert stored_event.data["changed"] == {"tags": ["new"]}
 
 
-class TestFind:
+class TestFindJobs:
     async def test_the_newest_come_first(self, store: Store) -> None:
         jobs = [await added(store) for _ in range(5)]
 
@@ -271,7 +271,7 @@ async def deleted(store: Store, job: Job) -> None:
     await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
 
 
-class TestDelete:
+class TestDeleteJob:
     async def test_a_deleted_job_is_gone_for_every_method(self, store: Store) -> None:
         claim = await claimed(store, await added(store, spec=a_spec(tags=("t",))))
         no, body = claim.lease.job_no, {Body.TEXT: b"text"}
@@ -328,7 +328,7 @@ class TestDelete:
             await store.jobs.add(job, its_event(job))
 
 
-class TestPurge:
+class TestPurgeJobs:
     async def test_nothing_is_purged_that_is_not_deleted(self, store: Store) -> None:
         await added(store)
 

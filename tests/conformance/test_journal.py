@@ -263,7 +263,7 @@ def all_of_it() -> Batch:
     return a_batch([], [done(a_target())], log=(a_line(),), course=a_course())
 
 
-class TestOnce:
+class TestRepeatedLogBatch:
     async def test_a_batch_that_was_written_is_not_written_again(self, store: Store) -> None:
         claim = await claimed(store)
         first = await recorded(store, claim.lease, all_of_it())

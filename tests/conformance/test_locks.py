@@ -42,7 +42,7 @@ async def watching(url: str, worker: str) -> AsyncIterator[Seen]:
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(SOON_S):
-        while not holds():  # noqa: ASYNC110 - a server tells of nothing
+        while not holds():  # noqa: ASYNC110 - a server notifies no client
             await asyncio.sleep(0)
 
 
@@ -111,7 +111,7 @@ async def test_a_lock_is_taken_again_whatever_goes_wrong_while_it_is_watched(
     def changed() -> None:
         holding_states.append(presence.holding)
         if len(holding_states) == 1:
-            raise error("a descriptor is in use by somebody else")
+            raise error("a descriptor is in use by another process")
 
     presence = LockPresence(postgres_url, "me", SystemClock(), changed)
     async with presence.hold_lock():

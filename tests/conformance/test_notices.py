@@ -39,7 +39,7 @@ CUT = """
 
 
 @dataclass
-class Wire:
+class NoticeRig:
     """A store on Postgres, a dispatcher on it, and all that is told there."""
 
     url: str
@@ -55,7 +55,7 @@ class Wire:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(SOON_S):
-            while not holds():  # noqa: ASYNC110 - a server tells of nothing
+            while not holds():  # noqa: ASYNC110 - a server notifies no client
                 await asyncio.sleep(0)
 
     @asynccontextmanager
@@ -72,10 +72,10 @@ class Wire:
 
 
 @pytest.fixture
-async def wire(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
+async def wire(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NoticeRig]:
     monkeypatch.setattr(random, "random", lambda: 0.0)  # everybody is the first in line
     store = await open_sql_store(postgres_url)
-    new_wire = Wire(postgres_url, store, PostgresDispatcher(postgres_url, SystemClock()))
+    new_wire = NoticeRig(postgres_url, store, PostgresDispatcher(postgres_url, SystemClock()))
     try:
         yield new_wire
     finally:
@@ -83,7 +83,7 @@ async def wire(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 @asynccontextmanager
-async def overheard(wire: Wire) -> AsyncIterator[list[WakeupNotice]]:
+async def overheard(wire: NoticeRig) -> AsyncIterator[list[WakeupNotice]]:
     """Yield the notices that are told in the block."""
     async with await psycopg.AsyncConnection.connect(wire.url, autocommit=True) as connection:
         await connection.execute(f"LISTEN {CHANNEL}".encode())
@@ -106,7 +106,9 @@ async def look(signal: WakeSignal, least: Priority | None = Priority.LOW) -> Non
 
 
 @pytest.mark.postgres
-async def test_a_job_is_told_of_once_it_is_there_and_one_that_is_refused_is_not(wire: Wire) -> None:
+async def test_a_job_is_told_of_once_it_is_there_and_one_that_is_refused_is_not(
+    wire: NoticeRig,
+) -> None:
     async with overheard(wire) as notices:
         job = await wire.submit(worker_tags=("gpu",), priority=Priority.URGENT)
         with pytest.raises(Conflict):
@@ -122,7 +124,7 @@ async def test_a_job_is_told_of_once_it_is_there_and_one_that_is_refused_is_not(
 
 
 @pytest.mark.postgres
-async def test_what_becomes_due_while_a_notice_is_sent_goes_together(wire: Wire) -> None:
+async def test_what_becomes_due_while_a_notice_is_sent_goes_together(wire: NoticeRig) -> None:
     async with overheard(wire) as notices:
         await asyncio.gather(*(wire.submit() for _ in range(30)))
         await wire.until(lambda: sum(notice.count for notice in notices) == 30)
@@ -132,7 +134,7 @@ async def test_what_becomes_due_while_a_notice_is_sent_goes_together(wire: Wire)
 
 @pytest.mark.postgres
 async def test_a_full_worker_hears_of_nothing_and_a_reserved_slot_of_urgent_jobs(
-    wire: Wire,
+    wire: NoticeRig,
 ) -> None:
     async with AsyncExitStack() as stack:
         full = await stack.enter_async_context(wire.wake_signal("full"))
@@ -151,7 +153,7 @@ async def test_a_full_worker_hears_of_nothing_and_a_reserved_slot_of_urgent_jobs
 
 
 @pytest.mark.postgres
-async def test_word_of_a_job_goes_to_workers_that_may_have_it(wire: Wire) -> None:
+async def test_word_of_a_job_goes_to_workers_that_may_have_it(wire: NoticeRig) -> None:
     async with (
         wire.wake_signal("plain") as plain,
         wire.wake_signal("one", "eu") as tagless,
@@ -168,7 +170,7 @@ async def test_word_of_a_job_goes_to_workers_that_may_have_it(wire: Wire) -> Non
 
 
 @pytest.mark.postgres
-async def test_word_that_comes_while_a_worker_looks_is_not_missed(wire: Wire) -> None:
+async def test_word_that_comes_while_a_worker_looks_is_not_missed(wire: NoticeRig) -> None:
     async with wire.wake_signal("w") as signal, overheard(wire) as notices:
         full = asyncio.create_task(look(signal, None))
         await asyncio.sleep(0)
@@ -181,7 +183,7 @@ async def test_word_that_comes_while_a_worker_looks_is_not_missed(wire: Wire) ->
 
 
 @pytest.mark.postgres
-async def test_what_is_due_soon_wakes_a_worker_then(wire: Wire) -> None:
+async def test_what_is_due_soon_wakes_a_worker_then(wire: NoticeRig) -> None:
     async with wire.wake_signal("w") as signal:
         later = timedelta(seconds=2)
         job, _ = await asyncio.gather(wire.submit(later), look(signal))
@@ -190,7 +192,7 @@ async def test_what_is_due_soon_wakes_a_worker_then(wire: Wire) -> None:
 
 
 @pytest.mark.postgres
-async def test_wakes_come_again_after_the_connection_was_cut(wire: Wire) -> None:
+async def test_wakes_come_again_after_the_connection_was_cut(wire: NoticeRig) -> None:
     changes: asyncio.Queue[bool] = asyncio.Queue()
     listener = Listener(worker="w")
     async with (
@@ -205,7 +207,7 @@ async def test_wakes_come_again_after_the_connection_was_cut(wire: Wire) -> None
 
 
 @pytest.mark.postgres
-async def test_a_notice_of_another_version_harms_nobody(wire: Wire) -> None:
+async def test_a_notice_of_another_version_harms_nobody(wire: NoticeRig) -> None:
     async with wire.wake_signal("w") as signal:
         with psycopg.connect(wire.url, autocommit=True) as connection:
             for text in ("", "look", "{}", '["soon"]'):

@@ -37,7 +37,7 @@ async def ended_job(store: Store, state: State, minutes: int, name: str = "", **
     return (await added(store, job)).id
 
 
-class TestRecent:
+class TestRecentTicks:
     async def test_the_last_ticks_of_each_schedule_come_with_the_states_of_their_jobs(
         self, store: Store
     ) -> None:
@@ -125,7 +125,7 @@ async def test_jobs_that_are_paused_for_long_or_for_a_reason_come_the_longest_fi
     assert await store.overview.find_paused("ada", NOW - DAY, [], 10) == [long]
 
 
-class TestLines:
+class TestOverviewLines:
     async def test_failed_jobs_come_with_their_lines_the_last_first(self, store: Store) -> None:
         schedule, template = new_id(), new_id()
         by_schedule = await ended_job(

@@ -217,7 +217,7 @@ async def test_a_job_is_cut_by_the_hosts_that_wait_if_the_yard_is_to_choose(stor
 async def test_whatever_happens_every_target_is_recorded_once_within_the_limit(
     store: Store, seed: int
 ) -> None:
-    walk = Walk(store, Random(seed), Limits(pages=30) if seed % 2 else Limits())
+    walk = ShardWalk(store, Random(seed), Limits(pages=30) if seed % 2 else Limits())
     await walk.begin()
     for _ in range(400):
         await walk.step()
@@ -237,7 +237,7 @@ async def test_whatever_happens_every_target_is_recorded_once_within_the_limit(
         assert job.state_reason is StateReason.EXHAUSTED
 
 
-class Walk:
+class ShardWalk:
     """Workers that find, record, leave, die and come back too late, in any order."""
 
     def __init__(self, store: Store, chance: Random, limits: Limits) -> None:
@@ -340,7 +340,7 @@ class Walk:
             assert any(s.worker is not None for s in shards)
 
     async def finish(self) -> None:
-        """Find all that there is, and work until the job has ended."""
+        """Discover all pages, and work until the job has ended."""
         for _ in range(500):
             job = await self.job()
             if job.state.ended:

@@ -135,7 +135,7 @@ class TestWaiting:
         assert [s.id for s in await store.ticks.waiting(1)] == [busy.id]
 
 
-class TestFailures:
+class TestFailureCounts:
     async def test_the_latest_count_and_a_refused_tick_has_failed(self, store: Store) -> None:
         schedule = await added(store)
         states = [State.FAILED, State.COMPLETED, State.FAILED, State.CANCELLED, State.PENDING]
@@ -190,7 +190,7 @@ class TestFailures:
         assert await store.ticks.failures([schedule.id], 10) == {schedule.id: 1}
 
 
-class TestFire:
+class TestFireTick:
     async def test_all_that_was_decided_is_written(self, store: Store) -> None:
         schedule = await added(store)
         before = await submitted(store, schedule, due_at=NOW - HOUR)

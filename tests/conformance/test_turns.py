@@ -188,7 +188,7 @@ class TestTags:
 
 
 @dataclass
-class Queue:
+class ModelQueue:
     """The jobs as the model has them."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -215,7 +215,7 @@ STEPS = st.lists(
 )
 
 
-async def stepped(store: Store, queue: Queue, step: tuple[Any, ...]) -> None:
+async def stepped(store: Store, queue: ModelQueue, step: tuple[Any, ...]) -> None:
     """Do one step in both, and see that they agree about what is claimed."""
     match step:
         case ("add", owner, priority, tags):
@@ -255,7 +255,7 @@ async def test_jobs_are_claimed_in_the_order_of_the_model(
     store: Store, steps: list[tuple[Any, ...]]
 ) -> None:
     await emptied(store)
-    queue = Queue()
+    queue = ModelQueue()
 
     for step in steps:
         await stepped(store, queue, step)

@@ -68,7 +68,7 @@ class Walk(RuleBasedStateMachine):
         self.store: Store = self.run(self.backend.open())
         self.model = Model(NOW)
         self.leases_held: list[Held] = []
-        self.copies: list[Job] = []  # of jobs as somebody has read them, long ago perhaps
+        self.copies: list[Job] = []  # of jobs as a client has read them, perhaps outdated
         self.targets_made = 0
 
     def run(self, work: Awaitable[T]) -> T:

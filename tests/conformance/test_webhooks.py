@@ -124,7 +124,7 @@ async def test_an_edit_ends_a_rest_that_its_receiver_asked_for(store: Store) -> 
     assert await store.webhooks.get(webhook.id) == replace(edited, held_until=None)
 
 
-class TestDelete:
+class TestDeleteWebhook:
     async def test_many_deliveries_go_in_steps(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -219,7 +219,7 @@ class TestSwitching:
 
     async def test_one_that_is_switched_on_hears_from_then_on(self, store: Store) -> None:
         webhook = await switched(store, await stored_webhook(store), on=False)
-        await added(store)  # nobody looks at it before the next line
+        await added(store)  # not fanned out before the next line
 
         await switched(store, webhook, on=True)
         job = await added(store)

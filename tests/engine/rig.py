@@ -25,8 +25,6 @@ from tests.jobs import submit
 
 @dataclass
 class Outcome:
-    """Outcome of a crawl."""
-
     job: Job
     usage: Usage
     pages: list[Page] = field(default_factory=list)

@@ -125,19 +125,19 @@ async def test_a_lock_that_is_lost_again_while_orders_are_read_permits_no_reques
     keeper = PermitKeeper(context, liveness, runs, calls.wake)
 
     async def lose() -> None:
-        locks.hold(held=False)
+        locks.hold(holding=False)
 
     async with liveness.presence(keeper.update):
         runs.begin(await claimed(yard, f"{server.url}/"))
-        locks.hold(held=False)
+        locks.hold(holding=False)
         leases = yard.store.leases
         around(yard, "leases", "orders", lose)
-        locks.hold(held=True)
+        locks.hold(holding=True)
         await until(lambda: not liveness.holding)
         await asyncio.sleep(0.05)
         after_loss = context.permit.good
         force_setattr(yard.store, "leases", leases)
-        locks.hold(held=True)
+        locks.hold(holding=True)
         await until(lambda: context.permit.good)
         runs.drain()
         await runs.wait()

@@ -187,7 +187,7 @@ class TestPauses:
 
 
 class Meanwhile:
-    """The jobs of a store, one of which is resumed just before it is saved."""
+    """The jobs of a store; one is resumed just before it is saved."""
 
     def __init__(self, store: Store, clock: FakeClock, job_id: str) -> None:
         self.now = False
@@ -461,7 +461,7 @@ class Steps(Frail):
         return PurgeResult(10, reusable=1000) if len(self.at) <= 3 else await super().purge(rows)
 
 
-class TestRun:
+class TestSweep:
     """Sweeps over a store in memory, which never waits."""
 
     @pytest.fixture

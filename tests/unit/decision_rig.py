@@ -32,7 +32,6 @@ def at(hours: float) -> datetime:
 
 
 def its_job(schedule: CrawlSchedule, due_at: datetime | None = None, **fields: Any) -> Job:
-    """Return an active job of *schedule*."""
     return a_job(origin=Origin(schedule_id=schedule.id, tick_at=due_at), **fields)
 
 

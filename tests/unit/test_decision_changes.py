@@ -143,7 +143,7 @@ def test_every_policy_says_what_it_does() -> None:
 
 
 @dataclass(slots=True)
-class Yard:
+class ScheduleModel:
     """A store of one schedule, and a clock that can be set."""
 
     schedule: CrawlSchedule
@@ -245,7 +245,7 @@ def due_instants(schedule: CrawlSchedule, until: datetime) -> list[datetime]:
 def test_every_instant_is_decided_once_whatever_time_does(
     fields: dict[str, Any], steps: Sequence[Step], limit: int
 ) -> None:
-    yard = Yard(planned_one(**fields))
+    yard = ScheduleModel(planned_one(**fields))
     now = START
 
     for step in steps:

@@ -36,7 +36,6 @@ def fits(piece: Piece, term: str) -> bool:
 
 
 def page_terms(head: str, text: str) -> list[str]:
-    """Return the terms of a page in order."""
     return terms_of(head, text.encode()).words.split()
 
 

@@ -55,9 +55,7 @@ OF_MISSING = {"version": "1", "page_id": "1", "kind": "timeout"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A route, and the expected statuses."""
-
+class RouteStatuses:
     method: str
     path: str
     rule: Rule

@@ -54,7 +54,7 @@ async def test_it_is_well_while_its_worker_looks_for_work_and_its_store_answers(
     assert (well.status_code, well.json()) == (200, {"status": "ok"})
     assert idle.status_code == 503
     assert alone.status_code == 503
-    assert "10.0.0.7" not in alone.text, "anybody may ask"
+    assert "10.0.0.7" not in alone.text, "served without a token"
 
 
 async def test_nothing_else_is_there(rig: Rig) -> None:
