@@ -116,9 +116,12 @@ _IDS = frozenset(
     {"comments", "sidebar", "footer", "header", "page-header", "related", "disqus_thread"}
 )
 _IDS |= {"respond", "secondary", "colophon"}
+_ASCII = bytes(range(128))
 _ASCII_SPACES = b"\t\n\v\f\r\x1c\x1d\x1e\x1f "  # with the others, all that str.split drops
-_OTHER_SPACES = "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-_OTHER_SPACES += "\u2028\u2029\u202f\u205f\u3000"
+_OTHER_SPACES = frozenset(
+    "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 _MOST_NAMES = 1_000  # characters of a class attribute that are read
 _MOST_MENU_WORDS = 60  # characters beside the links of a menu of languages
 _MOST_MENUS = 20  # of languages, and logos
@@ -138,9 +141,9 @@ def content_hash(text: str) -> str:
     """
     # str.split takes twice as long
     bare = text.encode("utf-8", "replace").translate(None, _ASCII_SPACES)
-    if not text.isascii():
+    if other_letters := set(bare.translate(None, _ASCII).decode()):
         letters = bare.decode()
-        for space in _OTHER_SPACES:
+        for space in _OTHER_SPACES & other_letters:
             letters = letters.replace(space, "")
         bare = unicodedata.normalize("NFC", letters).encode()
     return hashlib.blake2b(bare, digest_size=16).hexdigest() if bare else ""
