@@ -239,7 +239,7 @@ def _navigation(document: Document) -> list[Element]:
 
 def _logos(document: Document) -> list[Element]:
     """Return the pictures named logo that link to the home page of a site."""
-    pictures = document.select("a img")
+    pictures = document.select("a img[src*=logo i]")
     logos = [node for node in pictures if _LOGO.search(_file_name(node.attr("src") or ""))]
     links = [(logo, logo.closest("a")) for logo in logos[:_MOST_MENUS]]
     return [logo for logo, link in links if link and _HOME.fullmatch(link.attr("href") or "")]
