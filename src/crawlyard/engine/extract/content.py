@@ -77,6 +77,7 @@ _ROLES = frozenset({"navigation", "search", "dialog", "banner", "contentinfo", "
 _ITEMS = ("article", "main", "div", "section", "body", "html")
 _BLOCKS = frozenset({"div", "section", "ul", "ol", "dl", "table", "aside", "header", "footer"})
 _BLOCKS |= {"form", "p", "figure", "article"}
+_FIRST_LINES = frozenset({"h1", "h2", "p"})
 _UNSEEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _LOGO = re.compile(r"(?:^|[_-])logo[._-]", re.IGNORECASE)  # in the name of its file
 _HOME = re.compile(r"(?:https?://[^/?#]+)?/?(?:\.{1,2}/)*(?:index\.\w+)?", re.IGNORECASE)
@@ -127,6 +128,7 @@ _MOST_NAMES = 1_000  # characters of a class attribute that are read
 _MOST_MENU_WORDS = 60  # characters beside the links of a menu of languages
 _MOST_MENUS = 20  # of languages, and logos
 _MOST_BARS = 1_000  # children checked for bars of links, from either end
+_FEW_LINKED = 200  # characters of links by which a part of the content is always widened
 _ENOUGH = 100  # characters: without more beside it, a list of links is the content
 _NEVER, _AROUND, _MAYBE = 3, 2, 1  # verdicts on the class names of an element
 _VERDICTS = ((_NEVER, _NEVER_NAMES), (_AROUND, _AROUND_NAMES), (_MAYBE, _MAYBE_NAMES))
@@ -188,9 +190,9 @@ def keep_main(document: Document, title: str, data: Mapping[str, Any]) -> Main |
     _drop_named(element, content, theme=theme, article=article)
     if not theme:
         if rule == DENSITY:
-            _drop_bars(element)
-        if rule == DENSITY or article:
-            element = _narrow(element, article=article)
+            element = _narrow(element, _drop_bars(element), article=article)
+        elif article:
+            element = _narrow(element, _size(element.text), article=True)
     if heading and (heading not in _fold_spaces(title) or _is_inside(headings[0], {element: True})):
         heading = ""
     if element is not body:
@@ -302,16 +304,15 @@ def _container(
 ) -> tuple[Element, str]:
     """Return the element that holds the content, and the selector that found it.
 
-    *matches* may have been dropped since; *body* has at most *most* characters.
+    Some of *matches* may have been dropped since; *body* has at most *most* characters.
     """
     attached: dict[Node, bool] = {document: True}
     left = {
         css: [node for node in nodes if _is_inside(node, attached)]
         for css, nodes in matches.items()
-        if nodes
     }
     for css in _THEMES:
-        if len(nodes := left.get(css, ())) == 1:
+        if len(nodes := left[css]) == 1:
             size = 4 * _size(nodes[0].text)
             if size >= most or size >= _size(body.text):
                 return nodes[0], css
@@ -319,10 +320,10 @@ def _container(
         return body, DENSITY
     free = _free(body)
     for css in _BODIES:
-        if len(nodes := left.get(css, ())) == 1 and 2 * _free(nodes[0]) >= free:
+        if len(nodes := left[css]) == 1 and 2 * _free(nodes[0]) >= free:
             return nodes[0], css
     for css in _GENERIC:
-        best, size = _largest(left.get(css, ()), css)
+        best, size = _largest(left[css], css)
         if best is not None and size >= 0.4 * free:
             return _only_article(best, size, css), css
     return body, DENSITY
@@ -421,9 +422,9 @@ def _is_beside(node: Element, verdict: int, whole: int) -> bool:
     return small and 5 * linked > size
 
 
-def _drop_bars(body: Element) -> None:
-    """Drop bars of links before the first heading and after the last line."""
-    whole = _size(body.text)
+def _drop_bars(body: Element) -> int:
+    """Drop bars of links before the first heading and after the last line; return the size left."""
+    whole = left = _size(body.text)
     # from sibling to sibling: a list of all children may take more memory than the page
     for first, step in ((0, "next_sibling"), (-1, "previous_sibling")):
         node = body[first] if len(body) else None
@@ -432,28 +433,32 @@ def _drop_bars(body: Element) -> None:
                 break
             following = getattr(node, step)
             if isinstance(node, Element):
-                size = _size(node.text)
-                if node.tag in {"h1", "h2", "p"} or node.select_one("h1,h2,h3"):
+                if node.tag in _FIRST_LINES or node.select_one("h1,h2,h3"):
                     break
+                size = _size(node.text)
                 small = node.tag in _BLOCKS and size < max(200, whole // 10)
-                if small and 5 * _free(node) <= size:
+                if small and 5 * (size - _linked(node)) <= size:
                     node.decompose()
+                    left -= size
             node = following
+    return left
 
 
-def _narrow(root: Element, *, article: bool) -> Element:
+def _narrow(root: Element, size: int, *, article: bool) -> Element:
     """Return the part of *root* with its prose; for an article, without blocks of links."""
-    free = _free(root)
-    if free < 400 or (4 if article else 2) * _prose(root) < free:
+    linked = _linked(root)
+    free = size - linked
+    if free < 400 or (4 if article else 2) * (prose := _prose(root)) < free:
         return root  # a reference, a table, a hub
-    whole = _size(root.text)
-    best = _around_prose(root, article=article)
+    if linked <= _FEW_LINKED and not article:
+        return root  # to which any part of it would be widened
+    best = _around_prose(root, prose, article=article)
     if article:
-        _drop_link_blocks(best, whole)
+        _drop_link_blocks(best, size)
     return best
 
 
-def _around_prose(root: Element, *, article: bool) -> Element:
+def _around_prose(root: Element, prose: int, *, article: bool) -> Element:
     """Return the element with the prose, widened to related sections.
 
     The parser's score is right on news, but selects a single section of a manual. So the element
@@ -461,12 +466,12 @@ def _around_prose(root: Element, *, article: bool) -> Element:
     few links: adjacent sections, not columns of teasers.
     """
     best = root.main_content()
-    if best is None or _prose(best) < 0.7 * _prose(root):
+    if best is None or best is root or _prose(best) < 0.7 * prose:
         return root
     size, linked = _size(best.text), _linked(best)
     while not article and best is not root and isinstance(above := best.parent, Element):
         more, links = _size(above.text), _linked(above)
-        if links - linked > max(200, 0.5 * (more - size)):
+        if links - linked > max(_FEW_LINKED, 0.5 * (more - size)):
             break
         best, size, linked = above, more, links
     return best
