@@ -417,12 +417,12 @@ def _emphasis_converter(tag: str, mark: str) -> Callable[[Element, str], str]:
 
     def convert(element: Element, inner: str) -> str:
         inner = inner.replace("&#160;", " ")
+        if inner[:1].isalnum() and inner[-1:].isalnum():
+            return f"{mark}{inner}{mark}"  # nearly always
         text = inner.strip()
         nested = text.startswith(mark) and (mark == "**" or not text.startswith("**"))
         if not text or nested:
             return inner
-        if len(text) == len(inner) and text[0].isalnum() and text[-1].isalnum():
-            return f"{mark}{text}{mark}"  # nearly always
         start = len(inner) - len(inner.lstrip())
         head, tail = inner[:start], inner[start + len(text) :]
         before, after = element.previous_sibling, element.next_sibling
