@@ -236,7 +236,9 @@ def _find_links(document: turbohtml.Document) -> _PageLinks:
     nodes = document.select(_ALL_LINKS if rare else _LINKS)
     rels: Sequence[str] = ()
     if rare or document.select("a[rel]"):
-        rels = [" ".join((node.attr("rel") or "").lower().split()) for node in nodes]
+        rels = [
+            " ".join(rel.lower().split()) if (rel := node.attr("rel")) else "" for node in nodes
+        ]
     if rare:
         hrefs = [node.attr(_ATTRIBUTES[node.tag]) or "" for node in nodes]
     else:
