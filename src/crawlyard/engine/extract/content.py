@@ -308,7 +308,7 @@ def _container(
     """
     is_attached: dict[Node, bool] = {document: True}
     attached_matches = {
-        css: [node for node in nodes if _is_inside(node, is_attached)]
+        css: [node for node in nodes if _is_inside(node, is_attached)] if nodes else []
         for css, nodes in matches.items()
     }
     for css in _THEMES:
@@ -365,7 +365,7 @@ def _verdict(names: str) -> int:
 def _drop_named(root: Element, content: Sequence[Element], *, theme: bool, article: bool) -> None:
     """Drop elements whose class names or id mark them as something other than content."""
     candidates = _named(root, theme=theme, article=article)
-    if all(verdict == _NEVER for _, verdict in candidates):
+    if {verdict for _, verdict in candidates} <= {_NEVER}:
         whole = headings = 0
     else:
         whole, headings = _size(root.text), len(root.select("h1"))
