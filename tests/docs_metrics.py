@@ -14,8 +14,8 @@ from crawlyard.messaging.memory_bus import MemoryBus
 from crawlyard.services.instance.metrics import (
     MetricValues,
     ProcessValues,
-    exposed,
     figures,
+    format_metrics,
 )
 from crawlyard.store.db.in_memory import open_in_memory
 from tests.builders_serve import a_report
@@ -50,7 +50,7 @@ def families(text: str) -> Mapping[str, Metric]:
 def all_values() -> MetricValues:
     """Return a value for every metric and label."""
     measures = Measures(workers={"w"})
-    measures.requests.answered(200, 0.1)
+    measures.requests.count_response(200, 0.1)
     measures.requests.failures["timeout"] += 1
     worker = a_report(id="w", errors={"timeout": 1}, waits=(0,) * (len(WAIT_BOUNDS_S) + 1))
     clock = FakeClock()
@@ -62,8 +62,8 @@ def all_values() -> MetricValues:
 def blocks(table: Table) -> Iterator[str]:
     """Yield the blocks of the page."""
     values = all_values()
-    of_worker = families(exposed(values.process))
-    of_server = {n: f for n, f in families(exposed(values)).items() if n not in of_worker}
+    of_worker = families(format_metrics(values.process))
+    of_server = {n: f for n, f in families(format_metrics(values)).items() if n not in of_worker}
     yield _INTRO
     yield from ("## Instance", _SERVER, table(_HEAD, _rows(of_server)))
     yield from ("## Worker process", _WORKER, table(_HEAD, _rows(of_worker)))

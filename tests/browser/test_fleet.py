@@ -24,7 +24,7 @@ async def reported(stage: Stage, **fields: object) -> None:
     now = stage.yard.clock.now()
     hosts = (HostReport(host=HOST, in_flight=1, at_once=2, delay_s=0.5),)
     report = a_report(id="w1", beat_at=now, started_at=now, hosts=hosts, **fields)
-    await stage.yard.store.workers.beat(report)
+    await stage.yard.store.workers.save_heartbeat(report)
 
 
 async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         jobs=(crawl.id,),
     )
     report = a_report(id="w1", beat_at=now + timedelta(hours=1), hosts=(held_host, slow))
-    await stage.yard.store.workers.beat(report)
+    await stage.yard.store.workers.save_heartbeat(report)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         hosts = page.locator("#pace-now li")
         await expect(hosts).to_have_count(2)
@@ -75,7 +75,7 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         await expect(far).to_contain_text(re.compile("cdn.example.org waits until"))
         await expect(far).to_contain_text("1 of 4")
 
-        await stage.yard.store.workers.beat(
+        await stage.yard.store.workers.save_heartbeat(
             a_report(id="w1", beat_at=now + timedelta(hours=1), hosts=(slow,))
         )
         await stage.ask("PATCH", f"/jobs/{crawl.id}", {"name": "Slow docs"})

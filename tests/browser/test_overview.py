@@ -77,7 +77,7 @@ async def worker(stage: Stage, ago: timedelta = WHILE_TESTED, **fields: object) 
     """Let a worker be heard, the last time so long ago."""
     now = stage.yard.clock.now() - ago
     report = a_report(beat_at=now, started_at=now - timedelta(hours=3), **fields)
-    await stage.yard.store.workers.beat(report)
+    await stage.yard.store.workers.save_heartbeat(report)
 
 
 # --- the first crawl

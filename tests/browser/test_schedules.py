@@ -375,7 +375,7 @@ async def test_more_runs_at_one_moment_than_slots_are_marked_as_likely_to_wait(
 ) -> None:
     async with a_stage(tmp_path, browser) as stage:
         now = stage.yard.clock.now()
-        await stage.yard.store.workers.beat(
+        await stage.yard.store.workers.save_heartbeat(
             WorkerReport(
                 id="w1", host="h", pid=1, version="1", slots=2, started_at=now, beat_at=now
             )

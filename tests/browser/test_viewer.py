@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from playwright.async_api import expect
 
-from crawlyard.core.crawl.link import encoded
+from crawlyard.core.crawl.link import encode_links
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Target, Via
 from crawlyard.engine.urls import packed_fingerprints
 from tests.browser.crawls import LEASE, begun
@@ -63,7 +63,7 @@ def page_outcome(target: Target, text: str, **fields: Any) -> Outcome:
         Body.TEXT: text.encode(),
         Body.HTML: HTML.encode(),
         Body.HEADERS: json.dumps(HEADERS).encode(),
-        Body.LINKS: encoded(links),
+        Body.LINKS: encode_links(links),
     }
     outcome = done(target, bodies, content_type="text/html", links=len(links), **fields)
     return replace(outcome, targets=packed_fingerprints(link[0] for link in links))

@@ -3,16 +3,14 @@
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import typer.main
 from click.testing import CliRunner
 from msgspec.structs import replace
 from rich.console import Console
 
-from crawlyard.cli.commands import tree
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.jobs import views
 from crawlyard.cli.jobs.summary import exit_code, hints, scripts_needed, sentence
@@ -23,7 +21,7 @@ from crawlyard.cli.render.job_display import Lines, fraction, left, outlook, pan
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
-from crawlyard.core.answer import as_dict, encoded
+from crawlyard.core.answer import as_dict, encode_answer
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
 from crawlyard.core.crawl.page_answers import ErrorGroupOut, PageOut
 from crawlyard.core.jobs.answers import (
@@ -51,6 +49,7 @@ from crawlyard.errors import (
     StoreUnavailable,
 )
 from tests.builders import NOW, a_job, a_page, a_spec
+from tests.program import PROGRAM, walk
 
 RUNNING = Shard(
     usage=Usage(
@@ -123,7 +122,7 @@ def test_half_characters_do_not_stop_a_record() -> None:
         "t\ufffd",
         ["\ufffd"],
     )
-    assert json.loads(encoded(out))["title"] == "a\ufffdb"
+    assert json.loads(encode_answer(out))["title"] == "a\ufffdb"
 
 
 def a_screen(width: int) -> Screen:
@@ -385,15 +384,7 @@ def test_lines_come_with_a_change_or_every_ten_seconds() -> None:
     assert words == ["running", "running", "paused"]
 
 
-def every_command(of: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield each command and group of commands with its words."""
-    yield path, of
-    for name, inside in getattr(of, "commands", {}).items():
-        yield from every_command(inside, (*path, name))
-
-
-PROGRAM: Any = typer.main.get_command(tree())  # made once: that takes as long as its help
-COMMANDS = dict(every_command(PROGRAM))
+COMMANDS = dict(walk())  # with the groups of commands
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

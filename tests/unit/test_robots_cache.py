@@ -292,12 +292,12 @@ class Kept:
         self._check()
         return await self.store.get(origin, now)
 
-    async def put(self, files: Sequence[RobotsFile]) -> None:
+    async def save(self, files: Sequence[RobotsFile]) -> None:
         self._check()
         if self.broken:
             raise ValueError("broken")
         self.puts.append([file.origin for file in files])
-        await self.store.put(files)
+        await self.store.save(files)
 
     def _check(self) -> None:
         if self.away:

@@ -40,7 +40,7 @@ class TestStats:
         await rig.post(f"jobs/{second}/cancel")
         await rig.clock.advance(timedelta(minutes=30))
         now = rig.clock.now()
-        await rig.yard.store.workers.beat(a_report(beat_at=now, started_at=now))
+        await rig.yard.store.workers.save_heartbeat(a_report(beat_at=now, started_at=now))
 
         stats = await figures(rig)
 

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Struct
 
-from crawlyard.core.crawl.page import status_asked
+from crawlyard.core.crawl.page import parse_status
 from crawlyard.core.fields import Panel, about
 from crawlyard.errors import Invalid
 
@@ -85,6 +85,6 @@ def rules_of(words: Sequence[str]) -> LoggedOutRules:
 
 def _status(word: str) -> int:
     try:
-        return status_asked(word)
+        return parse_status(word)
     except ValueError as error:
         raise Invalid("logged_out", f"status: {error}") from None

@@ -8,7 +8,7 @@ from crawlyard.errors import IllegalMove
 
 
 class State(StrEnum):
-    """States of a job."""
+    """States of a job; `LIFECYCLE` has the moves between them."""
 
     PENDING = auto()  # waits for a worker, or for its start time
     RUNNING = auto()  # leased to a worker, or to several if it is spread

@@ -15,7 +15,7 @@ class RetryReason(StrEnum):
 
     What a retry can't fix is not listed: a spec that cannot be crawled, a blocked address, a
     robots.txt that forbids the crawl. A worker that dies once, or a store that goes away, is not a
-    failure of the job: it continues on its own, whatever its policy.
+    failure of the job: it continues on its own under any policy.
     """
 
     START_UNREACHABLE = auto()  # no start URL answered: names, connections, time-outs, 5xx, 429

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.fields import HIDDEN
-from crawlyard.core.parse import shown
+from crawlyard.core.parse import format_value
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.core.templates.template import MAX_DESCRIPTION
 from crawlyard.errors import Invalid
@@ -78,7 +78,7 @@ class TickOutcome(StrEnum):
 
 
 class TickReason(StrEnum):
-    """Reasons for the outcome of a tick."""
+    """Causes of the outcomes of ticks, each noted with its outcomes."""
 
     ON_TIME = auto()  # ran: within its grace period
     BY_USER = auto()  # ran: a user requested a run now
@@ -158,7 +158,7 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
         for name, (kinds, expected) in _KINDS.items():
             value: object = getattr(self, name)
             if not isinstance(value, kinds) or isinstance(value, bool):
-                raise Invalid(name, f"expected {expected}, got {shown(value)}")
+                raise Invalid(name, f"expected {expected}, got {format_value(value)}")
         if not self.name.strip():
             raise Invalid("name", "expected a name, got nothing")
         if len(self.description) > MAX_DESCRIPTION:
@@ -209,7 +209,7 @@ EDITABLE = frozenset(ScheduleDraft.__struct_fields__)
 
 
 class Backfilled(Struct, frozen=True, kw_only=True):
-    """What a backfill made up for, or would make up for in a dry run."""
+    """Result of a backfill, or of its dry run."""
 
     dry_run: bool
     since: datetime
@@ -247,10 +247,10 @@ def _within(name: str, value: V | None, least: V, most: V | None = None) -> None
 # --- events
 
 
-def told(
+def schedule_event(
     schedule: CrawlSchedule, name: EventName, now: datetime, actor: str, **data: object
 ) -> Event:
-    """Return an event about a schedule."""
+    """Return an event with the schedule as its subject and *data* as its details."""
     return Event(
         name=name,
         subject=schedule.id,
@@ -261,9 +261,9 @@ def told(
     )
 
 
-def ticked(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
+def tick_event(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
     """Return the event that announces *tick*: its outcome, its reason and its job."""
-    return told(
+    return schedule_event(
         schedule,
         EventName.SCHEDULE_TICKED,
         tick.decided_at,

@@ -56,7 +56,7 @@ class MetricValues(Struct, frozen=True, kw_only=True):
     free_shards: int
     used: Usage  # by all jobs that ever ran
     schedules_late: timedelta  # by how much the next tick is overdue
-    undelivered: timedelta  # how long the oldest due delivery has waited
+    undelivered: timedelta  # wait of the oldest due delivery
     workers: Sequence[WorkerReport]  # those alive
     held_hosts: int
     store_latency_s: float  # of one small read
@@ -110,7 +110,7 @@ def _total(days: Mapping[date, Usage]) -> Usage:
 # --- as text
 
 
-def exposed(figures: MetricValues | ProcessValues) -> str:
+def format_metrics(figures: MetricValues | ProcessValues) -> str:
     """Format *figures* in the exposition format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(figures))
@@ -236,7 +236,7 @@ def _of_workers(workers: Sequence[WorkerReport]) -> Iterator[Metric]:
         errors.update(worker.errors)
         waits.counts = [a + b for a, b in zip(waits.counts, worker.waits, strict=True)]
         waits.total_s += worker.waited_s
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_worker_url_errors", "URLs that failed in this process.", "kind", errors
     )
     yield _histogram(
@@ -263,8 +263,10 @@ def _of_measures(measures: Measures) -> Iterator[Metric]:
         "Time from the start of a request to its complete response, without rate-limit delays.",
         requests.took,
     )
-    yield _counted("crawlyard_responses", "Responses by status class.", "class", requests.statuses)
-    yield _counted(
+    yield _labelled_counter(
+        "crawlyard_responses", "Responses by status class.", "class", requests.statuses
+    )
+    yield _labelled_counter(
         "crawlyard_request_failures",
         "Requests without a usable response.",
         "kind",
@@ -294,25 +296,25 @@ def _of_renderings(renderings: Mapping[Browser, Renderings]) -> Iterator[Metric]
     yield took
     yield running
     each = renderings.items()
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_rendered_pages",
         "Pages rendered.",
         "browser",
         {browser: sum(measures.took.counts) for browser, measures in each},
     )
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_render_failures",
         "Pages that could not be rendered.",
         "browser",
         {browser: measures.failures for browser, measures in each},
     )
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_render_subrequests",
         "Requests made by pages during rendering.",
         "browser",
         {browser: measures.subrequests for browser, measures in each},
     )
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_browser_cpu_seconds",
         "Processor time that browsers used for pages.",
         "browser",
@@ -330,7 +332,7 @@ def _buckets(timing: Timing) -> list[tuple[str, float]]:
     return [*zip(bounds, map(float, accumulate(timing.counts)), strict=True)]
 
 
-def _counted(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
+def _labelled_counter(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
     family = CounterMetricFamily(name, text, labels=(label,))
     for value, count in sorted(counts.items()):
         family.add_metric((str(value),), count)
