@@ -10,7 +10,7 @@ from time import monotonic, sleep
 import pytest
 
 from crawlyard.clock import SLEW, SystemClock
-from crawlyard.services.upkeep.clock_sync import followed, proven
+from crawlyard.services.upkeep.clock_sync import follow_server_clock, proven
 from crawlyard.store.db.database import SqliteDatabase
 from crawlyard.store.upkeep import UpkeepStore
 from tests.chaos.fleet import STEP_S, faketime
@@ -104,7 +104,7 @@ def test_the_rest_of_a_correction_is_dropped_by_the_next() -> None:
 class AheadStore(UpkeepStore):
     """A database whose clock is three seconds ahead of this machine."""
 
-    async def server_time(self) -> datetime:  # type: ignore[override]
+    async def server_time(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=3)
 
 
@@ -122,7 +122,7 @@ class ImpatientClock(SystemClock):
 async def test_a_process_steers_its_clock_towards_that_of_the_database(tmp_path: Path) -> None:
     clock, database = ImpatientClock(), SqliteDatabase(tmp_path / "unused.db")
     began, wall = clock.now(), datetime.now(UTC)
-    async with asyncio.timeout(60), followed(AheadStore(database), clock):
+    async with asyncio.timeout(60), follow_server_clock(AheadStore(database), clock):
         while clock.comparisons < 20:  # noqa: ASYNC110 - the clock signals nothing
             await asyncio.sleep(0.01)
 
