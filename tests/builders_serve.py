@@ -8,7 +8,7 @@ from crawlyard.core.access.credential import Credential, CredentialKind
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.user import Quota, User
 from crawlyard.core.access.view import SavedView
-from crawlyard.core.endpoints.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import StoredReply
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job_log import Level, LogLine
 from crawlyard.core.operations.operation import Operation, OperationKind
@@ -114,7 +114,7 @@ def a_section(**fields: Any) -> Section:
     return Section(**(defaults | fields))
 
 
-def a_reply(**fields: Any) -> Reply:
+def a_reply(**fields: Any) -> StoredReply:
     """Return the reply to a request that is under way."""
     defaults: dict[str, Any] = {
         "asker": "0192",
@@ -122,7 +122,7 @@ def a_reply(**fields: Any) -> Reply:
         "request": "ab" * 32,
         "created_at": NOW,
     }
-    return Reply(**(defaults | fields))
+    return StoredReply(**(defaults | fields))
 
 
 def a_report(**fields: Any) -> WorkerReport:

@@ -4,15 +4,20 @@ from typing import Any, cast
 
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.templates.answers import SavedTemplateOut
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    ParameterType,
+    TemplateDraft,
+    TemplateParameter,
+)
 from crawlyard.errors import Version
 from crawlyard.ids import new_id
 from crawlyard.services.templates.files import data_of
 from crawlyard.services.templates.templates import Templates
 from tests.builders import NOW
 
-START_URL = Parameter(name="start_url", type=ParameterType.URL, required=True)
-PAGES = Parameter(name="pages", type=ParameterType.INTEGER, default=200)
+START_URL = TemplateParameter(name="start_url", type=ParameterType.URL, required=True)
+PAGES = TemplateParameter(name="pages", type=ParameterType.INTEGER, default=200)
 SPEC: dict[str, object] = {"urls": ["{{start_url}}"], "limits": {"pages": "{{pages}}"}}
 
 

@@ -36,7 +36,7 @@ class Scribe:
     async def end(self, move: Move = Move.COMPLETE) -> None:
         """End the job, as its worker does."""
         job = (await self._store.jobs.get(self.lease.job_id)).job
-        ended = job.moved(move, self._clock.now(), actor="worker:w1")
+        ended = job.apply_move(move, self._clock.now(), actor="worker:w1")
         await self._store.leases.settle(self.lease, *ended)
 
 

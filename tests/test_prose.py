@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[1]
 MOST: dict[str, dict[prose.Rule, int]] = {
     # the most violations of each rule that a folder may have; only ever lower these
     "src": {
-        prose.vague_names: 50,
-        prose.clauses: 12,
+        prose.vague_names: 16,
+        prose.clauses: 2,
         prose.returning_properties: 0,
-        prose.odd_words: 4,
+        prose.odd_words: 0,
     },
     "tests": {
         prose.vague_names: 2,

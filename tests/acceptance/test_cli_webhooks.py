@@ -7,7 +7,7 @@ from typing import Any
 from crawlyard import LOCAL, Settings, Yard
 from crawlyard.core.events.event import EventName
 from crawlyard.services.surface import Surface
-from crawlyard.services.webhooks.signing import new_secret, signed
+from crawlyard.services.webhooks.signing import new_secret, sign_body
 from tests.acceptance.shell import Shell
 from tests.builders import a_job, its_event
 from tests.receiver import Receiver, answer
@@ -163,7 +163,7 @@ class TestVerify:
         assert (unreadable.returncode, "cannot read none" in unreadable.stderr) == (2, True)
 
     def words(self, secret: str) -> list[str]:
-        headers = signed("msg_1", JumpingClock().wall(), BODY.encode(), [secret])
+        headers = sign_body("msg_1", JumpingClock().wall(), BODY.encode(), [secret])
         return [
             *("--id", headers["webhook-id"]),
             *("--timestamp", headers["webhook-timestamp"]),

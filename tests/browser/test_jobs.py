@@ -114,7 +114,7 @@ async def test_what_jobs_wait_for_is_kept_right(empty: Stage) -> None:
         await expect(row(page, "waits 2")).to_contain_text("no worker is alive")
         await expect(page.locator("#live")).to_have_text("Live")
         now = empty.yard.clock.now()
-        await empty.yard.store.workers.beat(a_report(beat_at=now, started_at=now))
+        await empty.yard.store.workers.save_heartbeat(a_report(beat_at=now, started_at=now))
         await empty.job(name="third")
         await expect(row(page, "waits 2")).to_contain_text("1 job is ahead of it")
         await expect(page.locator(".toast")).to_have_count(0)

@@ -71,7 +71,7 @@ async def test_a_template_is_made_by_keys(stage: Stage) -> None:
 async def test_a_page_is_gone_to_and_the_keys_are_shown_and_switched_off(stage: Stage) -> None:
     async with stage.page("/workers") as page:
         await page.keyboard.press("?")
-        keys = page.get_by_role("dialog", name="Keys")
+        keys = page.get_by_role("dialog", name="Keyboard shortcuts")
         await expect(keys).to_be_visible()
         await page.keyboard.press("Escape")
         await page.keyboard.press("g")

@@ -163,7 +163,7 @@ class Campaign:
             await asyncio.sleep(0.5)
 
     async def _is_over(self, until: datetime) -> bool:
-        if self.yard.clock.wall() < until or await self.yard.store.ticks.due(until, 1):
+        if self.yard.clock.wall() < until or await self.yard.store.ticks.find_due(until, 1):
             return False
         counts = await patiently(self.yard.store.jobs.counts)
         return all(state.ended for state, _ in counts)

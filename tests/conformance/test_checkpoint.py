@@ -210,7 +210,7 @@ class TestTheAnswer:
     async def test_an_edited_job_comes_with_it_once(self, store: Store) -> None:
         claim = await claimed(store)
         spec = a_spec(name="new")
-        edited, event = claim.job.edited(spec, NOW, actor="ada", changed={"name": "new"})
+        edited, event = claim.job.edit(spec, NOW, actor="ada", changed={"name": "new"})
         await store.jobs.save(edited, event)
 
         first = await recorded(store, claim.lease, Batch())

@@ -66,7 +66,7 @@ async def settled(
     store: Store, delivery: Delivery, attempt: DeliveryAttempt, held_until: datetime | None = None
 ) -> Delivery:
     """Return a claimed delivery once *attempt* was written."""
-    after = delivery.tried(attempt, chance=0.5)
+    after = delivery.record_attempt(attempt, chance=0.5)
     await store.deliveries.settle(delivery, after, held_until)
     return after
 
@@ -403,7 +403,7 @@ class TestSettleDelivery:
         [last] = await claimed(store, now)
         again = await store.deliveries.again(last.id, now)
 
-        assert await store.deliveries.settle(last, last.tried(BAD, chance=0)) is None
+        assert await store.deliveries.settle(last, last.record_attempt(BAD, chance=0)) is None
 
         assert await of(store, webhook) == [again]
         assert (await store.webhooks.get(webhook.id)).active
@@ -454,7 +454,7 @@ class TestSettleDelivery:
         webhook = await due(store, events=8)
         delivery = (await claimed(store, limit=1))[0]
 
-        event = await store.deliveries.settle(delivery, delivery.tried(GONE, chance=0))
+        event = await store.deliveries.settle(delivery, delivery.record_attempt(GONE, chance=0))
 
         off = await store.webhooks.get(webhook.id)
         assert (off.active, off.version) == (False, 2)

@@ -187,7 +187,7 @@ async def test_a_submit_a_claim_and_an_end_send_few_statements(
         database, store.leases.claim(Asker("w1"), soon, LEASE)
     )
     assert claim_result is not None
-    ended, move_event = claim_result.job.moved(Move.COMPLETE, soon, actor="worker:w1")
+    ended, move_event = claim_result.job.apply_move(Move.COMPLETE, soon, actor="worker:w1")
     _, end = await statements_of(
         database, store.leases.settle(claim_result.lease, ended, move_event)
     )

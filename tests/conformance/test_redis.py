@@ -73,12 +73,12 @@ async def away(bus: RedisBus) -> None:
 
 
 async def speaks(ours: RedisBus, their_bus: RedisBus) -> None:
-    """Check that what one publishes comes to the other's ears."""
+    """Check that what one publishes comes to the other's subscribers."""
     job = new_id()
-    with their_bus.listen() as ear:
+    with their_bus.subscribe() as subscription:
         await there(their_bus)
         await ours.publish(job, a_progress(7))
-        assert (await receive_progress(ear, job))[job] == a_progress(7)
+        assert (await receive_progress(subscription, job))[job] == a_progress(7)
 
 
 @pytest.mark.parametrize("fault", ["", "kill", "hang"])
@@ -123,10 +123,10 @@ async def test_a_redis_that_is_not_there_at_the_start_is_found_when_it_comes(
     ours.begin()
     await until(lambda: bool(first_words(caplog)))
     at_once(ours.publish(job, a_progress(1)))
-    with ours.listen() as ear:
+    with ours.subscribe() as subscription:
         at_once(ours.publish(job, a_progress(2)))
 
-        assert ear.take()[0] == {job: a_progress(2)}  # this process hears itself
+        assert subscription.take()[0] == {job: a_progress(2)}  # this process hears itself
     assert await ours.latest(job) == a_progress(2)
     for _ in range(2):  # the first may have been under way: the other has tried to send it
         assert await ours.check() is BusReach.AWAY
@@ -206,7 +206,7 @@ async def test_what_cannot_be_read_is_skipped(
     join: Join, raw: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours, their_bus, job = join(), join(), new_id()
-    with their_bus.listen() as ear:
+    with their_bus.subscribe() as subscription:
         await there(their_bus)
         for word in (
             b"\xff",
@@ -223,17 +223,17 @@ async def test_what_cannot_be_read_is_skipped(
             assert await their_bus.latest(job) is None
 
         await ours.publish(job, a_progress(7))
-        assert (await receive_progress(ear, job))[job] == a_progress(7)
+        assert (await receive_progress(subscription, job))[job] == a_progress(7)
     assert not first_words(caplog)
 
 
 async def test_fields_of_another_version_are_ignored(join: Join, raw: Redis) -> None:
     bus, job = join(), new_id()
     message = msgspec.to_builtins(a_progress(7)) | {"later": [1]}
-    with bus.listen() as ear:
+    with bus.subscribe() as subscription:
         await there(bus)
         raw.publish(CHANNEL, json.dumps({"origin": "a", "progress": {job: message}, "later": {}}))
-        assert (await receive_progress(ear, job))[job] == a_progress(7)
+        assert (await receive_progress(subscription, job))[job] == a_progress(7)
     raw.set(f"{PREFIX}progress:{job}", json.dumps(message), ex=60)
     assert await bus.latest(job) == a_progress(7)
 
@@ -257,7 +257,7 @@ async def test_the_user_of_the_docs_may_do_all_that_is_needed(
 
 async def test_a_subscription_that_is_cut_off_is_made_again(join: Join, raw: Redis) -> None:
     ours, their_bus = join(), join()
-    with their_bus.listen():
+    with their_bus.subscribe():
         await there(their_bus)
         cut = raw.execute_command("CLIENT KILL TYPE pubsub")  # type: ignore[no-untyped-call]  # it has no types
 
@@ -313,7 +313,7 @@ async def test_a_subscription_over_which_nothing_comes_any_more_is_made_again(
     ours, proxy = join(), RedisProxy(redis_server.port)
     async with proxy.url() as url:
         their_bus = RedisBus(url, SystemClock())
-        with their_bus.listen():
+        with their_bus.subscribe():
             await there(their_bus)
             proxy.muted = True
             await away(their_bus)

@@ -247,7 +247,7 @@ async def test_what_cannot_be_read_is_left_out_and_keeps_nothing_else_from_being
 
     await database.write(lambda conn: conn.execute(update(table).where(same).values(values)))
     read = await store.schedules.get(broken.id)
-    due = await store.ticks.due(NOW, 10)
+    due = await store.ticks.find_due(NOW, 10)
     listed = await find_names(store)
     await store.close()
 

@@ -99,7 +99,7 @@ async def test_a_shard_that_kills_worker_after_worker_fails_the_job(store: Store
         dies = claim.lease
 
         def died(job: Job) -> tuple[Job, Event]:
-            return job.lost(NOW, actor="worker:w9", in_child=True)
+            return job.lose_worker(NOW, actor="worker:w9", in_child=True)
 
         lost.append(await store.spread.lose(dies, NOW, died))
 
@@ -146,7 +146,7 @@ async def test_failed_urls_are_not_tried_again_while_a_shard_is_held(store: Stor
     [target] = targets(of(first.lease.shard)[:1], pages=1)
     answer = await sent(store, first.lease, a_batch([target], [failed(target)]))
     cancelled = await moved(store, first.job.id, Move.CANCEL)
-    retried, event = cancelled.moved(Move.RETRY_FAILED, NOW, actor="local")
+    retried, event = cancelled.apply_move(Move.RETRY_FAILED, NOW, actor="local")
 
     with pytest.raises(Conflict):
         await store.jobs.retry_failed(retried, event, ())
@@ -278,7 +278,7 @@ class ShardWalk:
             self.hold(claim)
         elif claim is not None:  # the limit was used up: one worker is enough to say so
             reason, actor = StateReason.LIMIT_PAGES, f"worker:{asker.worker}"
-            ended = claim.job.moved(Move.COMPLETE, self.now, actor=actor, reason=reason)
+            ended = claim.job.apply_move(Move.COMPLETE, self.now, actor=actor, reason=reason)
             await self.store.leases.settle(claim.lease, *ended)
 
     def hold(self, claim: Claim) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.events.event import EventName
 from crawlyard.core.schedules.schedule import CrawlSchedule
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType
+from crawlyard.core.templates.template import CrawlTemplate, ParameterType, TemplateParameter
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery, TemplateQuery
@@ -96,14 +96,14 @@ async def test_a_template_comes_back_as_it_was_added(store: Store) -> None:
         public=True,
         spec={"urls": ["{{a}}"], "max_depth": None, "headers": {"X-A": "ü"}, "delay_s": 0.25},
         parameters=(
-            Parameter(
+            TemplateParameter(
                 name="a",
                 type=ParameterType.LIST,
                 description="Ü",
                 default=["x"],
                 allowed=("x", "y"),
             ),
-            Parameter(name="b", type=ParameterType.BOOLEAN, required=True),
+            TemplateParameter(name="b", type=ParameterType.BOOLEAN, required=True),
         ),
         created_at=NOW - timedelta(days=400, microseconds=1),
     )

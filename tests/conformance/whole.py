@@ -241,7 +241,7 @@ async def one_job(store: Store) -> None:
 
 
 async def one_worker(store: Store) -> None:
-    await store.workers.beat(a_report(id="w-7", beat_at=NOW))
+    await store.workers.save_heartbeat(a_report(id="w-7", beat_at=NOW))
 
 
 def run_on(where: str | Path, statement: str) -> None:

@@ -10,7 +10,7 @@ from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.events.event import EventName
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.upkeep.janitor import purged
+from crawlyard.services.upkeep.janitor import purge_all
 from crawlyard.store.queries import EventQuery
 from tests.engine.rig import run
 from tests.engine.watched_site import Leaf, VersionedSite, WatchedSchedule, watch
@@ -313,7 +313,7 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
 
     await surface.jobs.delete(other)
     assert (await surface.changes.list()).items == []
-    await purged(yard.store.upkeep, yard.clock)
+    await purge_all(yard.store.upkeep, yard.clock)
 
 
 async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twice(

@@ -79,10 +79,10 @@ async def test_other_processes_hear_of_a_crawl(
         opened(tmp_path, database_url=where, redis_url=url) as listens,
     ):
         job = await submit(works, a_spec(f"{served.url}/"))
-        with listens.bus.listen() as ear:
+        with listens.bus.subscribe() as subscription:
             await until(lambda: listens.bus.reach is BusReach.YARD)
             await works.worker(only=job.id).run()
-            messages = await receive_progress(ear, job.id)
+            messages = await receive_progress(subscription, job.id)
 
         usage = (await outcome(works, job.id)).usage
         latest = await listens.progress.latest(job.id)

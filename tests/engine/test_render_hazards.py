@@ -143,7 +143,7 @@ async def test_a_browser_that_is_not_there_says_what_installs_it(
 ) -> None:
     site = await rig({"/": scripted("")})
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(launch, "installed_in", lambda name: None)
+    monkeypatch.setattr(launch, "find_package", lambda name: None)
 
     with pytest.raises(FetchFailed) as raised:
         await site.render(browser, "/")

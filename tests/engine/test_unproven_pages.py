@@ -11,7 +11,7 @@ from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.changes import TOLD
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.events.event import EventName
-from crawlyard.services.upkeep.janitor import purged
+from crawlyard.services.upkeep.janitor import purge_all
 from crawlyard.store.queries import EventQuery
 from tests.engine.watched_site import Leaf, VersionedSite, WatchedSchedule, watch
 from tests.site import Serve
@@ -165,7 +165,7 @@ async def test_what_a_run_leaves_unproven_outlives_the_runs_that_had_it(
     assert await changes_of(watched, last) == {}
     for job_id in (whole, limited):
         await surface.jobs.delete(job_id)
-    while (await purged(watched.yard.store.upkeep, watched.yard.clock)).rows:
+    while (await purge_all(watched.yard.store.upkeep, watched.yard.clock)).rows:
         pass
     watched.server.site = VersionedSite(site("/a/54"))
     changed = await changes_of(watched, await watched.run(limits={"pages": None}))

@@ -190,7 +190,7 @@ async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
 
     async def sit() -> None:
         [terms] = await hosts.renew_slots("w", [wish], yard.clock.now(), until)
-        seats.append(terms.seats)
+        seats.append(terms.slots)
 
     with files:
         (tmp_path / "other.lock").touch()  # of a process that has died

@@ -109,7 +109,7 @@ async def test_a_failed_comparison_is_logged_and_leaves_the_worker_idle(
 
     calls = Calls()
     scheduled = ScheduledRuns(calls.run_over, fail, calls.wake)
-    scheduled.ended("nightly", compare=True)
+    scheduled.finish("nightly", compare=True)
     await until(lambda: not scheduled.busy)
 
     assert "the runs of schedule nightly cannot be compared" in caplog.text
@@ -156,7 +156,7 @@ async def test_a_single_job_worker_is_done_unless_its_job_may_still_run_there(ya
     assert await completion.is_reached(None, drain=False), "another worker runs it"
     with pytest.raises(ZeroDivisionError):
         await completion.is_reached(ZeroDivisionError(), drain=False)
-    job, event = claim.job.yielded(yard.clock.now(), actor="worker:w")
+    job, event = claim.job.yield_slot(yard.clock.now(), actor="worker:w")
     await yard.store.leases.settle(claim.lease, job, event)
     assert not await completion.is_reached(None, drain=False), "it waits in the queue"
     await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)

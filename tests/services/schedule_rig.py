@@ -105,7 +105,7 @@ class ScheduleRig:
         }[state]
         for move in path:
             if move in LIFECYCLE[job.state]:
-                job, event = job.moved(move, self.clock.now(), actor="worker:w")
+                job, event = job.apply_move(move, self.clock.now(), actor="worker:w")
                 await self.store.jobs.save(job, event)
         return job
 

@@ -11,7 +11,7 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.services.events.events import LOOK_EVERY, Events, named
+from crawlyard.services.events.events import LOOK_EVERY, Events, match_names
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
@@ -244,11 +244,11 @@ class TestEventNames:
     def test_a_pattern_means_all_that_fit_it_and_is_refused_where_none_do(self) -> None:
         schedules = {name for name in EventName if name.kind == "schedule"}
 
-        assert named(["schedule.*"]) == schedules
-        assert named(["job.paused", "schedule.*"]) == {EventName.PAUSED, *schedules}
-        assert named(["*"]) == set(EventName)
+        assert match_names(["schedule.*"]) == schedules
+        assert match_names(["job.paused", "schedule.*"]) == {EventName.PAUSED, *schedules}
+        assert match_names(["*"]) == set(EventName)
         with pytest.raises(Invalid, match=r"'job\.finished'.*job\.completed"):
-            named(["job.*", "job.finished"])
+            match_names(["job.*", "job.finished"])
 
 
 async def test_the_instant_from_which_on_counts(store: Store, events: Events) -> None:

@@ -9,7 +9,13 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec_json import form_of
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    ParameterType,
+    TemplateDraft,
+    TemplateParameter,
+)
+from crawlyard.errors import Unconfirmed
 from crawlyard.services.templates.files import data_of
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
@@ -23,7 +29,7 @@ HOOK = {
     "url": "https://8.8.8.8/hook",
     "secret": "whsec_MwSbBNjQcoWgMUPtp5dAAwMK39HWXWOFUWdXoUGNc3g=",
 }
-TOKEN = Parameter(name="token", default="s3cret")
+TOKEN = TemplateParameter(name="token", default="s3cret")
 
 
 @pytest.fixture
@@ -31,7 +37,9 @@ def rig(store: Store) -> ScheduleRig:
     return a_rig(store)
 
 
-async def a_template(rig: ScheduleRig, *parameters: Parameter, **spec: Any) -> CrawlTemplate:
+async def a_template(
+    rig: ScheduleRig, *parameters: TemplateParameter, **spec: Any
+) -> CrawlTemplate:
     """Return a new private template of ada's."""
     draft = TemplateDraft(name="news", spec={"urls": URLS, **spec}, parameters=parameters)
     return await rig.templates(ADA).create(data_of(draft))
@@ -72,6 +80,17 @@ async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: Schedu
     assert await rig.event_names(schedule_id) == ["created", "updated"]
 
 
+async def test_publishing_changes_schedules_only_once_that_is_confirmed(rig: ScheduleRig) -> None:
+    template = await with_token(rig)
+    schedule_id = await a_schedule(rig, template)
+
+    with pytest.raises(Unconfirmed, match="nightly"):
+        await rig.templates(ADA).publish(template.id)
+
+    assert await rig.event_names(schedule_id) == ["created"]
+    assert not (await rig.templates(ADA).get(template.id)).public
+
+
 async def test_nothing_is_asked_where_no_schedule_changes(rig: ScheduleRig) -> None:
     template = await with_token(rig)
     pinned = await a_schedule(rig, template, name="pinned", template_version=1)
@@ -98,13 +117,17 @@ async def test_nothing_is_asked_where_no_schedule_changes(rig: ScheduleRig) -> N
         (
             # with other text beside it, the header goes, and its parameter with it
             {"headers": {"X-Api-Key": "v1.{{key}}.x"}},
-            (Parameter(name="key", required=True),),
+            (TemplateParameter(name="key", required=True),),
             {"key": "k"},
             ("params.key", "overrides.headers"),
         ),
         (
             {"user_agent": "Bot ({{about}})"},
-            (Parameter(name="about", type=ParameterType.URL, default="https://u:p@a.example/"),),
+            (
+                TemplateParameter(
+                    name="about", type=ParameterType.URL, default="https://u:p@a.example/"
+                ),
+            ),
             {},
             ("params.about",),
         ),
@@ -144,7 +167,7 @@ async def test_the_event_of_each_schedule_names_what_changed_in_it(rig: Schedule
 async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: ScheduleRig) -> None:
     template = await with_token(rig)
     schedule_id = await a_schedule(rig, template)
-    more = Parameter(name="page", required=True)
+    more = TemplateParameter(name="page", required=True)
     draft = TemplateDraft(
         name="news",
         spec={"urls": ["https://a.example/{{page}}"], "headers": template.spec["headers"]},

@@ -29,8 +29,8 @@ class Flawed:
     inner: TickStore
     schedule_id: str
 
-    async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
-        due = await self.inner.due(now, limit)
+    async def find_due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+        due = await self.inner.find_due(now, limit)
         return [replace(s, flaw="it has a flaw") if s.id == self.schedule_id else s for s in due]
 
     def __getattr__(self, name: str) -> Any:

@@ -99,7 +99,7 @@ class TestSchedulerLoop:
         async with running(rig):
             await rig.clock.advance(2 * MINUTE)
             await rig.ends((await rig.submitted(queued))[0])
-            rig.scheduler.nudge()
+            rig.scheduler.wake()
             await rig.clock.advance(timedelta(0))
 
             assert (await rig.ledger(queued))[1].endswith(" ran overlap")
@@ -148,9 +148,9 @@ class Flaky:
         if self.absence.away:
             raise StoreUnavailable("the database does not answer")
 
-    async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+    async def find_due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
         self._there()
-        return await self.store.ticks.due(now, limit)
+        return await self.store.ticks.find_due(now, limit)
 
     async def waiting(self, limit: int) -> list[CrawlSchedule]:
         self._there()

@@ -13,7 +13,12 @@ from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec_json import FIELDS, form_of, spec_of
 from crawlyard.core.templates.answers import TemplateOut
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    ParameterType,
+    TemplateDraft,
+    TemplateParameter,
+)
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound
 from crawlyard.services.templates.files import check_draft, data_of
 from crawlyard.services.templates.rendering import render_template
@@ -211,7 +216,7 @@ def test_a_job_may_open_a_private_address_and_a_webhook_may_be_left_open() -> No
     check_draft(
         a_plain_draft(
             spec={"webhooks": [hook, {"url": "https://a.example/", "events": ["{{p}}"]}]},
-            parameters=(Parameter(name="p", required=True),),
+            parameters=(TemplateParameter(name="p", required=True),),
         )
     )
 
@@ -253,7 +258,7 @@ async def test_a_webhook_is_not_published(rig: ScheduleRig) -> None:
 async def test_what_is_published_can_be_copied_edited_and_restored(
     rig: ScheduleRig, headers: dict[str, str]
 ) -> None:
-    token = Parameter(name="token", required=True)
+    token = TemplateParameter(name="token", required=True)
     spec = {"urls": ["https://a.example/"], "headers": headers}
     mine = await add(rig, ADA, a_plain_draft(spec=spec, parameters=(token,)))
     await rig.templates(ADA).publish(mine.id)
@@ -339,7 +344,7 @@ async def test_a_value_that_cannot_be_crawled_names_the_parameter(
     ]
     for n, (field, place, value) in enumerate(cases):
         spec = {"urls": ["https://a.example/"], field: place}
-        parameters = (Parameter(name="p", required=True),)
+        parameters = (TemplateParameter(name="p", required=True),)
         draft = a_plain_draft(name=f"t{n}", spec=spec, parameters=parameters)
         await add(rig, ADA, draft)
 
@@ -367,7 +372,7 @@ async def test_a_word_that_the_field_does_not_know_names_the_parameter(
     rig: ScheduleRig,
 ) -> None:
     spec = {"urls": ["{{start_url}}"], "scope": "{{reach}}"}
-    await add(rig, ADA, a_draft(spec=spec, parameters=(START_URL, Parameter(name="reach"))))
+    await add(rig, ADA, a_draft(spec=spec, parameters=(START_URL, TemplateParameter(name="reach"))))
     params = {"start_url": "https://a.example/", "reach": "near"}
     with pytest.raises(Invalid, match=r"params\.reach: expected one of host, .* got 'near'"):
         await render_template(rig.store, ADA, "news", params)
@@ -384,7 +389,7 @@ async def test_a_template_without_a_start_is_filled_by_the_job(rig: ScheduleRig)
 
 
 async def test_a_parameter_that_only_a_header_has_is_filled_in(rig: ScheduleRig) -> None:
-    token = Parameter(name="token", type=ParameterType.TEXT, required=True)
+    token = TemplateParameter(name="token", type=ParameterType.TEXT, required=True)
     spec = {"urls": ["https://a.example/"], "headers": {"Authorization": "Bearer {{token}}"}}
     await add(rig, ADA, a_plain_draft(spec=spec, parameters=(token,)))
     await rig.templates(ADA).publish("plain")

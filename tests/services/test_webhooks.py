@@ -322,7 +322,7 @@ class TestDeliveries:
         await rig.happened()
         await rig.store.deliveries.fan_out(NOW)
         [delivery] = await rig.log(webhook)
-        await rig.store.deliveries.settle(delivery, delivery.given_up(NOW))
+        await rig.store.deliveries.settle(delivery, delivery.give_up(NOW))
         forgetful = Forgetful(rig.store)
         rig.store = replace(rig.store, deliveries=forgetful)
 

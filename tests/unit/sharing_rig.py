@@ -154,7 +154,7 @@ class SharingRig:
     async def rule(self, version: int = 1, **fields: Any) -> None:
         rule = HostRule(host=HOST, version=version, updated_at=NOW, **fields)
         event = Event(name=EventName.HOST_UPDATED, subject=HOST, owner="", at=NOW, actor="ada")
-        await self.store.host_rules.put(rule, event)
+        await self.store.host_rules.save(rule, event)
 
     async def barred(self) -> Process:
         """Return a process that knows that the host is blocked."""

@@ -21,7 +21,7 @@ from crawlyard.cli.render.job_display import Lines, fraction, left, outlook, pan
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
-from crawlyard.core.answer import as_dict, encoded
+from crawlyard.core.answer import as_dict, encode_answer
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
 from crawlyard.core.crawl.page_answers import ErrorGroupOut, PageOut
 from crawlyard.core.jobs.answers import (
@@ -122,7 +122,7 @@ def test_half_characters_do_not_stop_a_record() -> None:
         "t\ufffd",
         ["\ufffd"],
     )
-    assert json.loads(encoded(out))["title"] == "a\ufffdb"
+    assert json.loads(encode_answer(out))["title"] == "a\ufffdb"
 
 
 def a_screen(width: int) -> Screen:
@@ -449,7 +449,7 @@ def test_a_sentence_to_a_file_is_a_line_as_it_is() -> None:
 
 def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     job = job_out(State.PENDING, StateReason.WAITING_SLOT)
-    waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
+    waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="next in the queue", position=1))]
     damaged = replace(job, damaged="spec: x", waits_for=waits)
     facts = dict(jobs_view(NOW).facts(damaged))
     listed = {column.name: column.value(damaged) for column in jobs_view(NOW).listed}

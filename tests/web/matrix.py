@@ -287,7 +287,7 @@ async def _alive_worker(rig: Rig, _public: bool) -> Mapping[str, str]:
         id="w1", host="here", pid=7, version="1", slots=4, started_at=NOW, beat_at=NOW
     )
     await rig.yard.store.workers.forget("w1")
-    await rig.yard.store.workers.beat(replace(report, beat_at=rig.clock.now()))
+    await rig.yard.store.workers.save_heartbeat(replace(report, beat_at=rig.clock.now()))
     return {"worker_id": "w1"}
 
 
@@ -317,7 +317,7 @@ async def _host(rig: Rig, public: bool) -> Mapping[str, str]:
         started_at=NOW,
         beat_at=rig.clock.now(),
     )
-    await rig.yard.store.workers.beat(report)
+    await rig.yard.store.workers.save_heartbeat(report)
     return {"host": "a.example", **job}
 
 

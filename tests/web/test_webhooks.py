@@ -270,7 +270,7 @@ async def failed(rig: Rig, delivery_id: str) -> Delivery:
     claimed = await rig.yard.store.deliveries.claim(now, timedelta(seconds=30), Traffic())
     for delivery in claimed:
         attempt = DeliveryAttempt(at=now, latency=timedelta(seconds=1), status=500, excerpt="no")
-        ended = delivery.delivery.tried(attempt, chance=0.5).given_up(now)
+        ended = delivery.delivery.record_attempt(attempt, chance=0.5).give_up(now)
         await rig.yard.store.deliveries.settle(delivery.delivery, ended, None)
     return await rig.yard.store.deliveries.get(delivery_id)
 

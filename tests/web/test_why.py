@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 async def alive(rig: Rig, **fields: Any) -> None:
     """Let a worker say that it is alive."""
     now = rig.clock.now()
-    await rig.yard.store.workers.beat(a_report(started_at=now, beat_at=now, **fields))
+    await rig.yard.store.workers.save_heartbeat(a_report(started_at=now, beat_at=now, **fields))
 
 
 async def reasons(rig: Rig, job_id: str) -> list[str]:
@@ -49,7 +49,7 @@ class TestExplainJobs:
 
         (wait,) = current_job["waits_for"]
         assert (wait["reason"], wait["until"]) == ("due_time", current_job["due_at"])
-        assert wait["detail"] == "its start is due in 1h"
+        assert wait["detail"] == "starts in 1h"
         assert current_job["state_reason"] == "scheduled"
 
     async def test_a_job_says_its_place_in_the_queue(self, rig: Rig) -> None:

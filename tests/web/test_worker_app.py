@@ -31,7 +31,7 @@ async def test_metrics_need_a_token_of_an_admin_as_those_of_a_server_do(rig: Rig
 async def test_metrics_are_of_this_process_alone(rig: Rig) -> None:
     rig.yard.services.measures.workers.add("w1")
     for name in ("w1", "elsewhere"):
-        await rig.yard.store.workers.beat(a_report(id=name))
+        await rig.yard.store.workers.save_heartbeat(a_report(id=name))
 
     text = (await of_worker(rig).get("/metrics")).text
 

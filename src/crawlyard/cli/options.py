@@ -192,7 +192,7 @@ class Labels(Struct, frozen=True):
 
     def on(self, error: Invalid) -> Invalid:
         """Return *error* with options in place of fields."""
-        return error.mapped(self._renamed)
+        return error.map(self._renamed)
 
     def _renamed(self, fault: Invalid) -> Invalid:
         option = self.of(fault.field)

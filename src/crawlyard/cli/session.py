@@ -260,7 +260,7 @@ def settings_of(
     try:
         settings = Settings(**options)
     except Invalid as error:
-        raise error.mapped(named) from None
+        raise error.map(named) from None
     if default_dir is None:
         return settings
     settings = settings.with_values(database_url="", database_direct_url="")
