@@ -247,7 +247,7 @@ def _within(name: str, value: V | None, least: V, most: V | None = None) -> None
 # --- events
 
 
-def schedule_event(
+def event_for(
     schedule: CrawlSchedule, name: EventName, now: datetime, actor: str, **data: object
 ) -> Event:
     """Return an event with the schedule as its subject and *data* as its details."""
@@ -263,7 +263,7 @@ def schedule_event(
 
 def tick_event(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
     """Return the event that announces *tick*: its outcome, its reason and its job."""
-    return schedule_event(
+    return event_for(
         schedule,
         EventName.SCHEDULE_TICKED,
         tick.decided_at,

@@ -45,13 +45,7 @@ from crawlyard.core.schedules.answers import (
 )
 from crawlyard.core.schedules.calendar import Calendar, CalendarHours
 from crawlyard.core.schedules.planning import ForecastBounds, forecast_of
-from crawlyard.core.schedules.schedule import (
-    Backfilled,
-    CrawlSchedule,
-    Misfire,
-    Overlap,
-    schedule_event,
-)
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Misfire, Overlap, event_for
 from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound, Version
@@ -247,7 +241,7 @@ class Schedules(Noun):
             check_params(schedule)
             schedule = first_planned(schedule, wall)
             await self._services.ticker.check_submit(schedule, wall, actor)
-            event = schedule_event(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
+            event = event_for(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
             await self._services.store.schedules.add(schedule, event)
         self._services.scheduler.wake()
         return await self._schedule_out(schedule)
@@ -385,7 +379,7 @@ class Schedules(Noun):
 
         async def delete(schedule: CrawlSchedule) -> CrawlSchedule | None:
             now, store = self._services.clock.now(), self._services.store.schedules
-            event = schedule_event(schedule, EventName.SCHEDULE_DELETED, now, self._actor.id)
+            event = event_for(schedule, EventName.SCHEDULE_DELETED, now, self._actor.id)
             with suppress(Conflict):
                 await store.delete(schedule.id, schedule.version, event)
                 return schedule
@@ -591,7 +585,7 @@ class Schedules(Noun):
         now, store = self._services.clock.now(), self._services.store.schedules
         new = replace(new, version=old.version + 1, beat=old.beat + 1, updated_at=now)
         try:
-            await store.save(new, schedule_event(new, name, now, self._actor.id, **data))
+            await store.save(new, event_for(new, name, now, self._actor.id, **data))
         except Conflict:
             if (await store.get(old.id)).beat == old.beat:
                 raise  # its new name is taken

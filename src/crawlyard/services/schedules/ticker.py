@@ -33,7 +33,7 @@ from crawlyard.core.schedules.schedule import (
     Overlap,
     Tick,
     TickReason,
-    schedule_event,
+    event_for,
     tick_event,
 )
 from crawlyard.errors import Conflict, IllegalMove, Invalid, NotFound, Refused, Unavailable
@@ -277,7 +277,7 @@ class Ticker:
         after = decision.schedule_after
         events = [tick_event(schedule, tick, BY_ITSELF) for tick in ticks]
         if after.next_at is None and schedule.next_at is not None:
-            events.append(schedule_event(after, EventName.SCHEDULE_ENDED, now, BY_ITSELF))
+            events.append(event_for(after, EventName.SCHEDULE_ENDED, now, BY_ITSELF))
         return Firing(
             after=after,
             ticks=tuple(ticks),
@@ -355,7 +355,7 @@ class Ticker:
         firing = await self.build_firing(schedule, decision)
         after = firing.after if firing.after.next_at is not None else plan_next(firing.after, wall)
         after = replace(after, version=schedule.version + 1, updated_at=now)
-        event = schedule_event(after, EventName.SCHEDULE_RESUMED, now, by)
+        event = event_for(after, EventName.SCHEDULE_RESUMED, now, by)
         firing = replace(firing, after=after, events=(event, *firing.events))
         return after if await self.write([firing]) else None
 
@@ -400,9 +400,7 @@ class Ticker:
             flaw="",
             beat=schedule.beat + 1,
         )
-        event = schedule_event(
-            after, EventName.SCHEDULE_PAUSED, self.clock.now(), BY_ITSELF, reason=why
-        )
+        event = event_for(after, EventName.SCHEDULE_PAUSED, self.clock.now(), BY_ITSELF, reason=why)
         return Firing(after=after, events=(event,))
 
     async def new_jobs(
@@ -542,7 +540,7 @@ class _Failures:
             beat=schedule.beat + 1,
             updated_at=now,
         )
-        event = schedule_event(paused, EventName.SCHEDULE_PAUSED, now, BY_ITSELF, reason=why)
+        event = event_for(paused, EventName.SCHEDULE_PAUSED, now, BY_ITSELF, reason=why)
         await self._store.schedules.save(paused, event)
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import asdict, replace
 from crawlyard.core.access.user import Actor
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.quantity import count_noun
-from crawlyard.core.schedules.schedule import CrawlSchedule, schedule_event
+from crawlyard.core.schedules.schedule import CrawlSchedule, event_for
 from crawlyard.core.templates.publication import Takeover, takeover
 from crawlyard.core.templates.template import CrawlTemplate, KeptTemplate
 from crawlyard.errors import Unconfirmed
@@ -48,9 +48,7 @@ class Handover(Struct):
             schedule, version=schedule.version + 1, beat=schedule.beat + 1, updated_at=now
         )
         changed = sorted({path.partition(".")[0] for path in change.kept_template.fields})
-        return new, schedule_event(
-            new, EventName.SCHEDULE_UPDATED, now, self.actor.id, changed=changed
-        )
+        return new, event_for(new, EventName.SCHEDULE_UPDATED, now, self.actor.id, changed=changed)
 
 
 def _unconfirmed_error(template: CrawlTemplate, schedules: Sequence[KeptTemplate]) -> Unconfirmed:

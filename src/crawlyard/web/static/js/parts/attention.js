@@ -22,7 +22,7 @@ const KINDS = {
   job_paused: { is: "paused", title: (name) => `${name} is paused`, verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
   logged_out: { is: "paused", title: (name) => `${name} is logged out`, go: "Log in again", where: () => "settings/sessions", verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
   host_refusing: { is: "late", title: (name) => `${name} refuses requests`, verb: "Slow down…", fix: slow },
-  webhook_off: { is: "late", title: (name) => `Webhook ${name} was turned off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
+  webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
   webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "Test sent to", where: () => "settings/webhooks" },
   job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, many: (n, name) => `${n} crawls of ${name} stopped early`, verb: "Raise and continue…", fix: raise },
   needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, many: (n, name) => `${n} crawls of ${name}: some pages need scripts`, helped: true, go: "Render them…", where: ({ job_id: id }) => `jobs/new?job=${id}&render=auto` },
