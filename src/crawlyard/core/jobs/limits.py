@@ -10,6 +10,7 @@ from crawlyard.core.fields import (
     HIDDEN,
     Bytes,
     Count,
+    OptionRecord,
     Panel,
     Seconds,
     about,
@@ -18,7 +19,6 @@ from crawlyard.core.fields import (
     rounded,
 )
 from crawlyard.core.jobs.lifecycle import StateReason
-from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.quantity import LARGEST, counted
 
 _CEILING: Mapping[str, Any] = {

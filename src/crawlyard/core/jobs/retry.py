@@ -4,8 +4,15 @@ from datetime import timedelta
 from enum import StrEnum, auto
 from typing import Annotated
 
-from crawlyard.core.fields import Count, Panel, Seconds, about, check_bounds, check_types
-from crawlyard.core.option_record import OptionRecord
+from crawlyard.core.fields import (
+    Count,
+    OptionRecord,
+    Panel,
+    Seconds,
+    about,
+    check_bounds,
+    check_types,
+)
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
 

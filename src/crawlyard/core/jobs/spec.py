@@ -21,12 +21,20 @@ from crawlyard.core.crawl.render_options import (
     WaitFor,
     check_rendering,
 )
-from crawlyard.core.faults import check_all
-from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
+from crawlyard.core.fields import (
+    Bytes,
+    Count,
+    OptionRecord,
+    Panel,
+    Seconds,
+    about,
+    check_all,
+    check_bounds,
+    check_types,
+)
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.unique_key import UniqueKey, check_unique_key
-from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.webhook import JobWebhook

@@ -15,8 +15,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.fields import HIDDEN, check_types, shown_as
-from crawlyard.core.option_record import OptionRecord
+from crawlyard.core.fields import HIDDEN, OptionRecord, check_types, shown_as
 from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
