@@ -5,12 +5,12 @@ The command line, the JSON form, the API's schema and the reference pages are ma
 
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from enum import Enum, StrEnum
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -188,6 +188,16 @@ def check_all(*checks: Callable[[], object]) -> None:
             errors.append(error)
     if errors:
         raise Invalid.of(errors) from None
+
+
+def check_record(record: Struct, checks: Iterable[Callable[[], object]]) -> None:
+    """Check the types of *record*, then its bounds together with *checks*; for ``__post_init__``.
+
+    Raises:
+        Invalid: a check failed.
+    """
+    check_types(record)
+    check_all(partial(check_bounds, record), *checks)
 
 
 def check_bounds(record: Struct, group: str = "") -> None:
