@@ -362,11 +362,10 @@ def has_rest(usage: Usage) -> bool:
 def actions_on(job: Job, usage: Usage) -> tuple[str, ...]:
     """Return the actions possible on a job with this usage, in the order of `Action`."""
     moves = {Action(verb) for verb in actions_of(tuple(LIFECYCLE[job.state]))}
-    goes_on = has_rest(usage) and breach(job.limits, usage) is None
     if job.damaged:
         end = Action.CANCEL if job.state is State.RUNNING else Action.DELETE
         return (str(end),)
-    if job.state.ended and not goes_on:
+    if job.state in ENDED and not (has_rest(usage) and breach(job.limits, usage) is None):
         moves.discard(Action.RESUME)
     if job.state is not State.CANCELLED:
         moves.add(Action.EDIT)

@@ -59,8 +59,8 @@ from crawlyard.store.crawl.journal import (
     write_journal,
 )
 from crawlyard.store.db.bulk_rows import insert_keyed, insert_new, put_rows, update_rows
+from crawlyard.store.db.connection import gather_due
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
 from crawlyard.store.jobs.job_rows import STANDING, add_events, locked, settle_pages, standing
 from crawlyard.store.jobs.shard_rules import Parts, Worth, assess, order_of

@@ -20,11 +20,11 @@ from sqlalchemy.exc import DBAPIError
 
 from crawlyard.core.workers.measures import Timing
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.db.dialects import SqliteCompiler, driver_of
+from crawlyard.store.db.connection import OnDue, driver_of
+from crawlyard.store.db.dialects import SqliteCompiler
 from crawlyard.store.db.faults import store_error
 from crawlyard.store.db.group_commit import GroupWriter
 from crawlyard.store.db.reserve import Reserve
-from crawlyard.store.db.wakeups import OnDue
 
 T = TypeVar("T")
 

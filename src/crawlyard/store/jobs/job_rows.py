@@ -49,9 +49,9 @@ from crawlyard.store.db.bulk_rows import (
     update_rows,
 )
 from crawlyard.store.db.commit_fate import note_receipt, receipt
+from crawlyard.store.db.connection import gather
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import run_each, run_update
-from crawlyard.store.db.wakeups import gather
 from crawlyard.store.jobs.counts import counting, steps_of_move, steps_of_moves, stored_group
 from crawlyard.store.jobs.queue_position import OwnerTurns, with_turn
 from crawlyard.store.tables.jobs import (
