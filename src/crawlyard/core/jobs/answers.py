@@ -8,8 +8,7 @@ from zlib import crc32
 from crawlyard.core.answer import API, Tagged, Wire, derived, seconds
 from crawlyard.core.events.event import Event
 from crawlyard.core.fields import after
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Job, Origin, actions_on, damage_of
+from crawlyard.core.jobs.job import Job, Origin, Standing, actions_on, damage_of
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.outcome import outcome_of

@@ -1,18 +1,20 @@
-"""Jobs: one crawl, the moves of its lifecycle, and the actions on it."""
+"""Jobs: one crawl, its progress, the moves of its lifecycle, and the actions on it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.lifecycle import ENDED, LIFECYCLE, Move, State, StateReason, after
 from crawlyard.core.jobs.limits import Limits, Usage, breach
+from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.core.jobs.retry import RetryReason
 from crawlyard.core.jobs.spec import JobSpec, Priority
+from crawlyard.core.jobs.spread import Budget
 from crawlyard.core.webhooks.webhook import Secret, Webhook
 from crawlyard.errors import IllegalMove
 
@@ -313,6 +315,50 @@ class Job(Struct, frozen=True, kw_only=True):
 def damage_of(job: Job) -> str:
     """Return a sentence that says which part of a damaged job is unreadable, and what to do."""
     return f"damaged: its row cannot be read ({job.damaged}); it can only be deleted"
+
+
+class Shard(Struct, frozen=True, kw_only=True):
+    """The part of a job that changes at every checkpoint.
+
+    Every job has shard 0, which holds its total usage. A job that is spread over several workers
+    also has shards from 1 on, which are leased instead of shard 0.
+    """
+
+    worker: str | None = None  # the lease holder; None: not leased
+    attempt: int = 0  # incremented at every claim: the fencing token
+    lease_until: datetime | None = None
+    seq: int = 0  # incremented at every checkpoint
+    usage: Usage = field(default_factory=Usage)
+    pulse: Pulse = field(default_factory=Pulse)
+    current_url: str = ""
+    updated_at: datetime | None = None  # of the last checkpoint
+    budget: Budget = field(default_factory=dict)  # the part of its job's limits that it may use
+    deaths: int = 0  # losses, as `Job.losses`, of workers that ran it
+    freed_at: datetime | None = None  # since when it is free, or its holder must release it
+    asked_by: str | None = None  # the worker with free slots for which its holder releases it
+
+    @property
+    def yields(self) -> bool:
+        """True if its holder is releasing it but must still store what is in flight."""
+        return self.worker is not None and self.freed_at is not None
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """A job and its current progress."""
+
+    job: Job
+    shard: Shard
+    sharers: int = 0  # workers that hold a shard of it, if it is spread
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that run it, or a part of it."""
+        return self.sharers + (self.shard.worker is not None)
+
+    @property
+    def changed_at(self) -> datetime:
+        """When the job or its progress was last written."""
+        return max(self.job.updated_at, self.shard.updated_at or self.job.updated_at)
 
 
 _REASON_OF: Mapping[State, StateReason] = {

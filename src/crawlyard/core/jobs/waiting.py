@@ -184,8 +184,9 @@ def _of_queue(place: int | None, most: int) -> Wait:
     if place is None:
         detail = f"more than {most:,} jobs are ahead of it"
         return Wait(reason=WaitReason.QUEUE, detail=detail)
-    ahead = f"{counted(place, 'job is', 'jobs are')} ahead of it"
-    detail = ahead if place else "it is next in line"
+    detail = (
+        f"{counted(place, 'job is', 'jobs are')} ahead of it" if place else "it is next in line"
+    )
     return Wait(reason=WaitReason.QUEUE, detail=detail, position=place + 1)
 
 

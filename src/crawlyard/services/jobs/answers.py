@@ -6,9 +6,8 @@ from datetime import datetime
 
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.jobs.answers import JobOut
-from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.detail_answers import JobTiesOut
-from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.job import Job, Origin, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.waiting import (
@@ -91,7 +90,7 @@ async def waits_of(
     pending = [standing for standing in live if standing.job.state is State.PENDING]
     counted = MOST_AHEAD if len(pending) == 1 else MOST_PLACES
     among = Surroundings(workers=alive, counted=counted)
-    held_back = await store.queue.held_back(now) if pending else {}
+    held_back = await store.positions.held_back(now) if pending else {}
     places = await _places(store, pending, held_back, now, new=new)
     waits: dict[str, tuple[Wait, ...]] = {}
     for standing in live:
@@ -125,11 +124,11 @@ async def _places(
     able = [s.job for s in pending if s.job.due_at <= now and s.job.owner not in held_back]
     if len(able) == 1:
         (job,) = able
-        count = await store.queue.ahead(job, now, MOST_AHEAD + 1, held_back, new=new)
+        count = await store.positions.ahead(job, now, MOST_AHEAD + 1, held_back, new=new)
         return {job.id: count} if count <= MOST_AHEAD else {}
     if not able:
         return {}
-    front = await store.queue.front(now, MOST_PLACES, held_back)
+    front = await store.positions.front(now, MOST_PLACES, held_back)
     return {job_id: place for place, job_id in enumerate(front)}
 
 

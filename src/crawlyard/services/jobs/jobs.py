@@ -31,7 +31,6 @@ from crawlyard.core.jobs.answers import (
     RetriedOut,
 )
 from crawlyard.core.jobs.attempts import TELLING, attempts_of
-from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.detail_answers import (
     AttemptOut,
     ConfigOut,
@@ -43,7 +42,7 @@ from crawlyard.core.jobs.detail_answers import (
     QueueOut,
     ShardOut,
 )
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Standing
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import ENDED, Move, State
 from crawlyard.core.jobs.log_answers import CourseOut, LineOut
@@ -117,8 +116,8 @@ class Jobs(Noun):
             most = COUNTED_TO if count == "estimate" else None
             counts = await store.jobs.counts(query, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
-        shown = {job.id: job for job in await self._jobs_out(jobs[:limit])}
-        return sliced(jobs, limit, lambda s: shown[s.job.id], lambda s: position[s.job.id], total)
+        by_id = {job.id: job for job in await self._jobs_out(jobs[:limit])}
+        return sliced(jobs, limit, lambda s: by_id[s.job.id], lambda s: position[s.job.id], total)
 
     @endpoint("GET /jobs/counts", READ)
     async def counts(self, **terms: Unpack[JobTerms]) -> CountsOut:

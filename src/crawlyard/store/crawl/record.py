@@ -36,8 +36,8 @@ from sqlalchemy import (
 from crawlyard.core.access.user import day_of
 from crawlyard.core.crawl.page import Outcome, Target, TargetState
 from crawlyard.core.events.event import Event
-from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
-from crawlyard.core.jobs.job import LOSSES_KEPT
+from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order
+from crawlyard.core.jobs.job import LOSSES_KEPT, Shard
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.queue import Wakeup
@@ -62,7 +62,7 @@ from crawlyard.store.db.bulk_rows import insert_keyed, insert_new, put_rows, upd
 from crawlyard.store.db.connection import gather_due
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.jobs import shard_rules
-from crawlyard.store.jobs.job_rows import STANDING, add_events, locked, settle_pages, standing
+from crawlyard.store.jobs.job_rows import add_events, locked, settle_pages, standing
 from crawlyard.store.jobs.shard_rules import Parts, Worth, assess, order_of
 from crawlyard.store.jobs.shards import (
     FOR_JOINING,
@@ -78,6 +78,7 @@ from crawlyard.store.jobs.shards import (
 )
 from crawlyard.store.tables.jobs import (
     PRESENT,
+    STANDING,
     TARGETS,
     WAITING,
     bodies,

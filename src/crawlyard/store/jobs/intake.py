@@ -26,11 +26,10 @@ from sqlalchemy import (
 from crawlyard.core.access.policy import SectionName, ceilings_of, grants_of
 from crawlyard.core.access.user import NO_QUOTA
 from crawlyard.core.events.event import Event
-from crawlyard.core.hosts.start_hosts import hosts_in
-from crawlyard.core.jobs.checkpoint import Shard
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Shard
 from crawlyard.core.jobs.queue import QueueEntry
 from crawlyard.core.jobs.spec import JobSpec, Priority
+from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict, Refused
 from crawlyard.store.codec.jobs import new_job_row, shard_row, text_of
 from crawlyard.store.codec.records import EVENTS, WEBHOOKS, quota_of
@@ -38,10 +37,9 @@ from crawlyard.store.db.bulk_rows import Rows, as_json, insert_new, rows_of
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.connection import gather
-from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.database import StorePart, is_postgres, writes
 from crawlyard.store.db.dialects import postgresql, sqlite
 from crawlyard.store.db.raw_sqlite import keys_of, one_row, run_each
-from crawlyard.store.db.transactions import StorePart, writes
 from crawlyard.store.jobs.counts import counting, steps_of_new
 from crawlyard.store.jobs.job_rows import add_events, insert_events, versions
 from crawlyard.store.jobs.queue_position import QUEUE_ENTRY, OwnerTurns, queue_entry_of

@@ -32,10 +32,9 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.events.event import Event
-from crawlyard.core.hosts.start_hosts import hosts_in
-from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
 from crawlyard.store.codec.records import EVENTS
@@ -56,6 +55,7 @@ from crawlyard.store.jobs.counts import counting, steps_of_move, steps_of_moves,
 from crawlyard.store.jobs.queue_position import OwnerTurns, with_turn
 from crawlyard.store.tables.jobs import (
     PRESENT,
+    STANDING,
     events,
     job_hosts,
     job_tags,
@@ -77,8 +77,6 @@ _PAGES = (
     .where(shards.c.job_no == jobs.c.no, shards.c.shard == literal_column("0"))
     .scalar_subquery()
 )
-
-STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
 
 
 def standing(*conditions: ColumnElement[bool]) -> Select[Any]:
