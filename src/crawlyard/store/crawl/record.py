@@ -456,7 +456,7 @@ def _reduce_losses(conn: Connection, written: Sequence[_Entry]) -> None:
     proven = {
         each.lease.job_no
         for each in written
-        if each.batch.pages and each.job and each.job.losses > LOSSES_KEPT
+        if each.job and each.job.losses > LOSSES_KEPT and each.batch.pages
     }
     if proven:
         lost = (jobs.c.no.in_(sorted(proven)), jobs.c.losses > LOSSES_KEPT)
