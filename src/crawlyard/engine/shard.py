@@ -34,7 +34,7 @@ class Part:
 
     @property
     def owns(self) -> Callable[[str], bool] | None:
-        """Whether targets of a host belong to this part; ``None``: it is the whole job."""
+        """Filter of the hosts whose targets belong to this part; ``None``: all do."""
         return self._owns if self._shard else None
 
     def allow(self, share: Share, usage: Usage) -> None:

@@ -21,8 +21,8 @@ def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
     Fetched pages are not logged, as they have a list of their own.
     """
     lines = [_line(now, Level.WARNING, str(note.get("note", ""))) for note in batch.notes]
-    others = [outcome for outcome in batch.outcomes if outcome.state is not TargetState.DONE]
-    lines += [line for outcome in others if (line := _line_about(outcome, now)) is not None]
+    unfetched = [each for each in batch.outcomes if each.state is not TargetState.DONE]
+    lines += [line for outcome in unfetched if (line := _line_about(outcome, now)) is not None]
     excess = len(lines) - MOST_PER_BATCH
     if excess > 0:
         rest = f"{counted(excess, 'more line was', 'more lines were')} left out"
