@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import Enum, StrEnum
 from functools import cache, partial
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 from msgspec import NODEFAULT, Meta, Struct, StructMeta, ValidationError, convert, defstruct
 from msgspec.structs import astuple, fields, force_setattr
@@ -155,7 +155,17 @@ class _NamesChecked(StructMeta):
 
 
 class OptionRecord(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
-    """A record whose constructor suggests the closest option for a misspelt one."""
+    """A record that checks its values, and suggests the closest option for a misspelt one.
+
+    Raises:
+        Invalid: a value has the wrong type or is out of its bounds.
+    """
+
+    _group: ClassVar[str] = ""  # prefix of field names in errors
+
+    def __post_init__(self) -> None:
+        check_types(self, self._group)
+        check_bounds(self, self._group)
 
 
 _stored: ContextVar[bool] = ContextVar("stored", default=False)
