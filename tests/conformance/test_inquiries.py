@@ -105,7 +105,10 @@ class TestTheQueue:
             answer = await recorded(store, claim.lease, Batch(usage=Usage(pages=pages)))
             await ended(store, answer.lease)
 
-        assert await store.positions.find_held_owners(NOW) == {"ada": "running", "bob": "pages_per_day"}
+        assert await store.positions.find_held_owners(NOW) == {
+            "ada": "running",
+            "bob": "pages_per_day",
+        }
 
 
 class TestFindURLs:

@@ -157,7 +157,7 @@ class TestMany:
         assert [job.due_at for job in jobs] == [NOW, later] * 3
         assert (yard.door.came, yard.instants) == ([6], [NOW])
 
-    async def test_more_than_a_transaction_holds_take_several(self, yard: Yard) -> None:
+    async def test_more_than_a_transaction_holds_take_several(self, yard: IntakeRig) -> None:
         answers = await submit_many(yard.submitter, LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
         assert yard.door.came == [PORTION, 10]
         assert await yard.stored() == answers

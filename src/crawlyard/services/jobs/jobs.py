@@ -117,7 +117,9 @@ class Jobs(Noun):
             counts = await store.jobs.counts(query, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
         by_id = {job.id: job for job in await self._jobs_out(jobs[:limit])}
-        return make_slice(jobs, limit, lambda s: by_id[s.job.id], lambda s: position[s.job.id], total)
+        return make_slice(
+            jobs, limit, lambda s: by_id[s.job.id], lambda s: position[s.job.id], total
+        )
 
     @endpoint("GET /jobs/counts", READ)
     async def counts(self, **terms: Unpack[JobTerms]) -> CountsOut:

@@ -96,7 +96,7 @@ async def hold_spent(store: Store, clock: Clock, running: Sequence[tuple[Lease, 
     Raises:
         StoreUnavailable: the store is unavailable.
     """
-    find_spent_owners = await store.positions.find_spent_owners(clock.now())
+    spent = await store.positions.find_spent_owners(clock.now())
     for lease, job in running:
         if (part := spent.get(job.owner)) is not None:
             actor = f"worker:{lease.worker}"

@@ -51,7 +51,7 @@ from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.connection import gather
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import run_each, run_update
-from crawlyard.store.jobs.counts import counting, steps_of_move, steps_of_moves, find_stored_group
+from crawlyard.store.jobs.counts import counting, find_stored_group, steps_of_move, steps_of_moves
 from crawlyard.store.jobs.queue_position import OwnerTurns, with_turn
 from crawlyard.store.tables.jobs import (
     PRESENT,

@@ -39,6 +39,7 @@ from crawlyard.store.jobs.queue_position import (
     OwnerTurns,
     may_start,
     parts_held_back,
+    read_limited_quotas,
     runnable,
 )
 from crawlyard.store.jobs.shard_rules import is_leased

@@ -276,18 +276,18 @@ class QueuePositions(StorePart):
         return conn.scalar(query) or 0
 
     @reads
-    def held_back(self, conn: Connection, now: datetime) -> Mapping[str, str]:
+    def find_held_owners(self, conn: Connection, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that keeps their jobs from starting.
 
-        Decided by `core.access.quota.held_back`; other users are left out.
+        Decided by `core.access.user.find_start_hold`; other users are left out.
         """
-        return parts_held_back(conn, now, limited_quotas(conn))
+        return parts_held_back(conn, now, read_limited_quotas(conn))
 
     @reads
-    def spent(self, conn: Connection, now: datetime) -> Mapping[str, str]:
+    def find_spent_owners(self, conn: Connection, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that is used up for the day.
 
-        Decided by `core.access.user.spent`; only users who have fetched something today.
+        Decided by `core.access.user.find_spent_part`; only users who have fetched something today.
         """
         return parts_spent(conn, now)
 
