@@ -173,7 +173,7 @@ class TestASite:
 
         (origin,) = preview["origins"]
         assert (origin["robots"], origin["start_allowed"]) == ("missing", None)
-        assert "robots.txt answered 503" in origin["problem"]
+        assert "/robots.txt: answered 503" in origin["problem"]
         assert len(preview["missing"]) == 2
 
     async def test_what_does_not_end_is_bounded(self, rig: Rig) -> None:

@@ -17,6 +17,7 @@ from crawlyard.cli.options import (
     argument,
     option,
 )
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import status_asked
@@ -202,7 +203,7 @@ def _notices_view(session: "Session") -> "View[Notice]":
             ),
             Column(name="WHAT", value=lambda n: n.subject and (n.subject.name or n.subject.id)),
             at("SINCE", "since", now),
-            Column(name="DETAIL", value=lambda n: n.detail, wide=True),
+            Column(name="DETAIL", value=lambda n: with_commands(n.detail), wide=True),
             Column(name="HELPS", value=command, least=120),
         ),
     )

@@ -9,6 +9,7 @@ from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import CheckOptions, Urls, form_of
 from crawlyard.cli.jobs.summary import ENDED
 from crawlyard.cli.options import IdempotencyKey, choice, flag, option
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.output import counted as count_of
 from crawlyard.cli.usage import essential
@@ -239,7 +240,7 @@ FINDINGS: View["FindingOut"] = View(
             wide=True,
             least=100,
         ),
-        Column(name="DETAIL", value=lambda f: f.detail, wide=True, least=100),
+        Column(name="DETAIL", value=lambda f: with_commands(f.detail), wide=True, least=100),
     ),
 )
 

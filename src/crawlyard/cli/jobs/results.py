@@ -26,6 +26,7 @@ from crawlyard.cli.options import (
     option,
 )
 from crawlyard.cli.render import output, words
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.jobs.job_log import LevelWord
@@ -310,7 +311,7 @@ async def log(
         return
     async for line in lines:  # a table would wait for the last line, and truncate messages
         at = words.clock(line.at, session.clock.now())
-        text = f"{at}  {line.level.ljust(7)}  {line.message}  {line.url}"
+        text = f"{at}  {line.level.ljust(7)}  {with_commands(line.message)}  {line.url}"
         write_line(words.printable(text.rstrip()))
 
 

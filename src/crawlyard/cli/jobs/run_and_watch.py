@@ -14,6 +14,7 @@ from crawlyard.cli.jobs.lookup import resolved
 from crawlyard.cli.jobs.summary import ENDED, STILL, exit_code, hints, sentence
 from crawlyard.cli.options import Style, Watch
 from crawlyard.cli.render import output
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.job_display import Display, display_on, state_words
 from crawlyard.cli.render.words import amount
 from crawlyard.cli.session import Session
@@ -238,7 +239,7 @@ async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
             saved = "" if export.to_stdout else f"{export.where} {amount(written.bytes)}"
     session.tell(sentence(job, (await session.surface.results.errors(job.id)).items, saved))
     if job.detail:
-        session.tell(f"  {job.detail}")
+        session.tell(f"  {with_commands(job.detail)}")
     if job.state == "paused":
         session.tell(f"  continue: {_resume(session, job.id, wish)}")
     for hint in hints(session, job):

@@ -1,8 +1,10 @@
 """Views of jobs, their pages, errors, events and settings; the columns are part of the API."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from crawlyard.cli.render import words
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.job_display import (
     left,
     limits_words,
@@ -35,7 +37,7 @@ from crawlyard.core.crawl.page_answers import (
 from crawlyard.core.jobs.answers import EventOut, JobOut
 from crawlyard.core.jobs.detail_answers import DifferenceOut, ShardOut
 from crawlyard.core.jobs.log_answers import LineOut
-from crawlyard.core.jobs.waiting import WaitReason
+from crawlyard.core.jobs.waiting import Wait, WaitReason
 from crawlyard.core.quantity import counted as counted_words
 from crawlyard.core.quantity import duration_text
 from crawlyard.core.words import ERRORS, error_words, event_reason, rule_words, spaced
@@ -91,10 +93,10 @@ def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
 def _progress() -> tuple[Column[JobOut], ...]:
     """Return the columns about progress and results."""
     return (
-        Column(name="DETAIL", value=lambda j: j.detail),
+        Column(name="DETAIL", value=lambda j: with_commands(j.detail)),
         Column(
             name="WAITS FOR",
-            value=lambda j: "" if j.damaged else "; ".join(wait.detail for wait in j.waits_for),
+            value=lambda j: "" if j.damaged else _waits(j.waits_for),
         ),
         Column(
             name="URLS",
@@ -224,9 +226,13 @@ def _place(job: JobOut) -> int | None:
     return next((wait.position for wait in job.waits_for if wait.position is not None), None)
 
 
+def _waits(waits: Iterable[Wait]) -> str:
+    return "; ".join(with_commands(wait.detail) for wait in waits)
+
+
 def _waits_for(job: JobOut) -> str:
     """Return what holds a job back; empty if only its position in the queue does."""
-    return "; ".join(w.detail for w in job.waits_for if w.reason != WaitReason.QUEUE)
+    return _waits(w for w in job.waits_for if w.reason != WaitReason.QUEUE)
 
 
 PAGES: View[PageOut] = View(
@@ -310,7 +316,9 @@ def events_view(now: datetime) -> View[EventOut]:
                 shown=lambda e: event_reason(e.data),
             ),
             Column(name="ACTOR", value=lambda e: e.actor, least=100),
-            Column(name="DETAIL", value=lambda e: e.data.get("detail", ""), wide=True),
+            Column(
+                name="DETAIL", value=lambda e: with_commands(e.data.get("detail", "")), wide=True
+            ),
         ),
     )
 
@@ -320,7 +328,7 @@ LOG: View[LineOut] = View(
     columns=(
         Column(name="AT", value=lambda line: instant(line, "at")),
         Column(name="LEVEL", value=lambda i: i.level),
-        Column(name="MESSAGE", value=lambda i: i.message, wide=True),
+        Column(name="MESSAGE", value=lambda i: with_commands(i.message), wide=True),
         Column(name="URL", value=lambda i: i.url, wide=True),
     ),
 )

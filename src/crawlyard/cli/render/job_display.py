@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from crawlyard.cli.render import words
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.output import Screen
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.limits import LIMITS, Limits
@@ -175,12 +176,13 @@ def numbers(job: JobOut) -> list[str]:
 
 def outlook(job: JobOut) -> list[str]:
     """Return the time left and the limit that will end the job, or why they are unknown."""
+    detail = with_commands(job.detail)
     if job.due_in_s:
         attempt = f"attempt {job.failures + 1} of {job.spec.retry.attempts} "
         limits = f"{attempt if job.failures else 'begins '}in {words.span(job.due_in_s)}"
-        return [limits, job.detail] if job.detail else [limits]
+        return [limits, detail] if detail else [limits]
     if job.state != "running":
-        return [job.detail] if job.detail else []
+        return [detail] if detail else []
     eta = job.progress.eta
     parts = [f"{left(job)} left"] if eta else [f"time left: {job.progress.eta_unknown}"]
     if eta is not None and eta.limit is not None:

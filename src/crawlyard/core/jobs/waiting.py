@@ -30,7 +30,7 @@ class WaitReason(StrEnum):
     HOST = auto()  # running: all its hosts are on hold, or paused
 
 
-_NOBODY = "no worker is alive (crawlyard work runs one)"
+_NONE_ALIVE = "no worker is alive; start one"
 _NOBODY_TAKES = "no worker takes jobs: all live workers are draining or stopping"
 
 
@@ -95,7 +95,7 @@ def pending_waits(
         detail = "its last worker is still storing what was in flight"
         waits.append(Wait(reason=WaitReason.LEASE, detail=detail))
     if not among.slots:
-        detail = _NOBODY if not among.workers else _NOBODY_TAKES
+        detail = _NONE_ALIVE if not among.workers else _NOBODY_TAKES
         waits.append(Wait(reason=WaitReason.NO_WORKER, detail=detail))
     able = among.for_tags(job.spec.worker_tags)
     if among.slots and not able.slots:
@@ -175,8 +175,8 @@ def _of_quota(owner: str, part: str, now: datetime) -> Wait:
 
 def _of_tags(needs: Collection[str]) -> Wait:
     tags = sorted(set(needs))
-    options = " ".join(f"--tag {tag}" for tag in tags)
-    detail = f"no worker has {' and '.join(tags)} (crawlyard work {options} runs one)"
+    word = "tag" if len(tags) == 1 else "tags"
+    detail = f"no worker has the {word} {', '.join(tags)}; start one"
     return Wait(reason=WaitReason.WORKER_TAGS, detail=detail)
 
 

@@ -126,7 +126,7 @@ class Guard:
         if why is None or any(o.covers(host, parsed, port) for o in self._openings):
             return
         subject = address if host == address else f"{host} resolves to {address}, which"
-        raise BlockedAddress(f"{subject} is {why}; allow it with --allow-address {parsed}")
+        raise BlockedAddress(f"{subject} is {why}; allow it with allow_addresses={parsed}")
 
     def opens(self, host: str, address: str, port: int) -> bool:
         """Return whether an entry allows this address, public or not; see `check`."""

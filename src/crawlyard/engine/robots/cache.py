@@ -192,7 +192,7 @@ class RobotsAccess:
         except FetchFailed as failure:
             return self._close_origin(origin, failure)
         if response.status >= 500 or response.status == 429:
-            detail = f"robots.txt answered {response.status}"
+            detail = f"answered {response.status}"
             return self._close_origin(origin, FetchFailed(ErrorKind.ROBOTS, detail, transient=True))
         rules = _rules_in(response.status, response.body, self._agent)
         self._older.discard(origin)
@@ -211,7 +211,8 @@ class RobotsAccess:
         most = _UNREACHABLE_TRIES if unreachable else _SILENT_TRIES
         # the cause of unreachability is a more useful kind than ROBOTS
         kind = ErrorKind.ROBOTS if failure.kind is ErrorKind.TIMEOUT else failure.kind
-        detail = f"{origin} is closed: {failure.detail}"
+        named = failure.kind not in (ErrorKind.ROBOTS, ErrorKind.TIMEOUT)
+        detail = failure.detail if named else f"{origin}/robots.txt: {failure.detail}"
         if not failure.transient or tries >= most:
             attempts = f" ({counted(tries, 'try', 'tries')})" if tries > 1 else ""
             closed = self._given_up[origin] = Closed(kind, detail + attempts, None)

@@ -328,8 +328,7 @@ class Submitter:
         if stored is not None and stored.cookies and cookies is CookieMode.OFF:
             faults.append(Invalid("cookies", f"expected job, as session {session} has cookies"))
         if session and stored is None:
-            make = f"crawlyard sessions login {session}"
-            message = f"expected one of yours, and there is no {session}; make it: {make}"
+            message = f"expected one of yours, and there is no {session}; log in to session {session} first"
             faults.append(Invalid("session", message))
         return faults
 
