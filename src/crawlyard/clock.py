@@ -50,7 +50,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._offset = timedelta(0)
         # replaced as a whole: other threads read the clock as well
-        self._course: Course = (datetime.now(UTC), _elapsed(), 0.0)
+        self._course: Course = (datetime.now(UTC), _monotonic_with_suspend(), 0.0)
 
     def shift(self, by: timedelta) -> None:
         """Shift the clock by *by*, the measured offset to another clock.
@@ -66,7 +66,7 @@ class SystemClock:
 
         The rest of an earlier correction is dropped.
         """
-        at = _elapsed()
+        at = _monotonic_with_suspend()
         self._course = (self._at(at), at, by.total_seconds())
 
     def course(self) -> Course:
@@ -79,7 +79,7 @@ class SystemClock:
 
     def now(self) -> datetime:
         """Return the current time, aware and in UTC."""
-        return self._at(_elapsed())
+        return self._at(_monotonic_with_suspend())
 
     def _at(self, instant: float) -> datetime:
         anchor, started, correction = self._course
@@ -103,6 +103,6 @@ class SystemClock:
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
-def _elapsed() -> float:
+def _monotonic_with_suspend() -> float:
     """Return monotonic seconds that include time in suspend, if the system supports it."""
     return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)

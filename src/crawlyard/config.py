@@ -83,15 +83,15 @@ def _secret_key(value: object) -> object:
 _KEY_CHARACTERS = 32
 
 
-def _parsed_by(parse: Callable[[object], object]) -> Meta:
+def _parse_with(parse: Callable[[object], object]) -> Meta:
     """Return metadata of a setting: *parse* is applied before its type and bounds are checked."""
     return Meta(extra={"parse": parse})
 
 
-Words: TypeAlias = Annotated[tuple[str, ...], _parsed_by(_split)]
-Origin: TypeAlias = Annotated[str, _parsed_by(_origin)]
-Networks: TypeAlias = Annotated[tuple[str, ...], _parsed_by(_networks)]
-Days: TypeAlias = Annotated[float, _parsed_by(_endless)]
+Words: TypeAlias = Annotated[tuple[str, ...], _parse_with(_split)]
+Origin: TypeAlias = Annotated[str, _parse_with(_origin)]
+Networks: TypeAlias = Annotated[tuple[str, ...], _parse_with(_networks)]
+Days: TypeAlias = Annotated[float, _parse_with(_endless)]
 _YES = frozenset({"1", "on", "t", "true", "y", "yes"})
 _NO = frozenset({"0", "off", "f", "false", "n", "no"})
 
@@ -189,7 +189,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     ] = 10
     secret_key: Annotated[
         str,
-        _parsed_by(_secret_key),
+        _parse_with(_secret_key),
         SECRET,
         about(
             "Encrypts stored cookies and site sessions, the same for all processes: at least 32 "

@@ -19,7 +19,7 @@ from crawlyard.cli.jobs.summary import exit_code, hints, scripts_needed, sentenc
 from crawlyard.cli.jobs.views import jobs_view
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.render import output
-from crawlyard.cli.render.job_display import Lines, fraction, left, outlook, panel
+from crawlyard.cli.render.job_display import LineDisplay, fraction, outlook, panel, time_left
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
@@ -255,7 +255,7 @@ def test_the_exit_code_tells_how_a_job_ended(state: State, reason: StateReason, 
         (Conflict("x"), 5),
         (StoreUnavailable("x"), 6),
         (CrawlyardError("x"), 1),
-        (OSError(28, "No space left on device", "a.csv"), 1),
+        (OSError(28, "No space time_left on device", "a.csv"), 1),
         (ValueError("x"), 1),
     ],
 )
@@ -276,8 +276,8 @@ def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
         "  you can: pause, retry --now"  # as a server names what a job that waits allows
     ]
     assert failure_lines(IllegalMove("no", ["resume", "retry"]))[1:] == ["  you can: resume, retry"]
-    assert failure_lines(OSError(28, "No space left on device", "a.csv")) == [
-        "error: cannot write a.csv: No space left on device"
+    assert failure_lines(OSError(28, "No space time_left on device", "a.csv")) == [
+        "error: cannot write a.csv: No space time_left on device"
     ]
 
 
@@ -356,7 +356,7 @@ def test_the_time_left_is_a_range() -> None:
     job = job_out()
     job = replace(job, progress=replace(job.progress, eta=eta))
 
-    assert left(job) == "9\u201320 s"
+    assert time_left(job) == "9\u201320 s"
     assert outlook(job) == ["9\u201320 s left"]
 
 
@@ -374,7 +374,7 @@ def test_the_bar_follows_what_ends_first() -> None:
 
 def test_lines_come_with_a_change_or_every_ten_seconds() -> None:
     file, seconds = io.StringIO(), [0.0]
-    lines = Lines(Screen(file).say, lambda: seconds[0])
+    lines = LineDisplay(Screen(file).say, lambda: seconds[0])
     running = job_out()
     for at in (0.0, 0.5, 9.5, 10.0, 11.0):
         seconds[0] = at
@@ -461,7 +461,7 @@ def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
     damaged = replace(job, damaged="spec: x", waits_for=waits)
     facts = dict(jobs_view(NOW).facts(damaged))
-    listed = {column.name: column.value(damaged) for column in jobs_view(NOW).listed}
+    listed = {column.name: column.value(damaged) for column in jobs_view(NOW).list_columns}
 
     assert listed["STATE"] == "damaged"
     assert (facts["state"], "waits for" in facts) == ("damaged", False)

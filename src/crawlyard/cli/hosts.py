@@ -90,11 +90,11 @@ def _rule(rule: "HostRuleOut | None") -> str:
     return ", ".join(limit for limit in (delay, at_once) if limit)
 
 
-async def _named(_: "Session", word: str) -> str:
+async def _parse_host(_: "Session", word: str) -> str:
     return urls.host_named(word)
 
 
-plain = PlainCommands(app=app, noun="hosts", view=hosts_view, find=_named)
+plain = PlainCommands(app=app, noun="hosts", view=hosts_view, find=_parse_host)
 
 
 @plain.list("no active hosts and no rules", first="first", empty=True)

@@ -105,7 +105,7 @@ async def pages(
         "until": None if until is None else until.instant(now),
     }
     page_list = every(session.surface.pages.find, text, limit=session.most(limit), **terms)
-    count = await session.listed(page_list, _pages_view(now))
+    count = await session.write_list(page_list, _pages_view(now))
     is_filtered = text or any(terms.values())
     none = "no page is like that" if is_filtered else "there is no page yet"
     session.tell_rest(count, limit, none, "newest")
@@ -123,17 +123,17 @@ async def attention(session: "Session") -> None:
     crawlyard attention
     crawlyard attention --json
 
-    Your own, for admins all; at most 20 of each kind.
+    Lists your own problems (admins: all); at most 20 of each kind.
     """
     notices = await session.surface.attention.get()
-    await session.listed(notices.items, _notices_view(session))
+    await session.write_list(notices.items, _notices_view(session))
     if not notices.items:
         session.tell("no problems")
-    for sentence in left_out(notices):
+    for sentence in truncation_notes(notices):
         session.tell(sentence)
 
 
-def left_out(answer: "Attention") -> list[str]:
+def truncation_notes(answer: "Attention") -> list[str]:
     """Return a sentence for each kind with more notices than are listed."""
     sentences = []
     for kind, number in answer.counts.items():

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from crawlyard.cli.render import words
 from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.job_display import (
-    left,
     limits_words,
     numbers,
     outlook,
     reason_words,
-    shown_state,
+    state_word,
     state_words,
+    time_left,
     title,
 )
 from crawlyard.cli.render.output import (
@@ -20,12 +20,12 @@ from crawlyard.cli.render.output import (
     Facts,
     View,
     at,
-    counted,
+    count_column,
     fields_of,
     id_of,
     instant,
 )
-from crawlyard.cli.templates.views import Value, told
+from crawlyard.cli.templates.views import Value, display_value
 from crawlyard.core.crawl.page_answers import (
     ErrorGroupOut,
     FateOut,
@@ -47,7 +47,7 @@ def _until(job: JobOut) -> str:
     """Return the time left of a running job, or the time until a waiting one may start."""
     if job.due_in_s:
         return f"in {words.span(job.due_in_s)}"
-    return left(job)
+    return time_left(job)
 
 
 def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
@@ -64,7 +64,7 @@ def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
             Column(
                 name="STATE",
                 value=lambda j: "damaged" if j.damaged else j.state,
-                shown=lambda j: "damaged" if j.damaged else shown_state(j),
+                shown=lambda j: "damaged" if j.damaged else state_word(j),
                 fact=lambda j: "damaged" if j.damaged else state_words(j),
             ),
             *_progress(),
@@ -106,9 +106,9 @@ def _progress() -> tuple[Column[JobOut], ...]:
             ),
         ),
         Column(name="SITEMAPS", value=lambda j: ", ".join(j.spec.sitemaps)),
-        counted("DONE", lambda j: j.progress.done, sheet=False),
-        counted("FOUND", lambda j: j.progress.discovered, sheet=False),
-        counted("FAILED", lambda j: j.progress.failed, sheet=False),
+        count_column("DONE", lambda j: j.progress.done, sheet=False),
+        count_column("FOUND", lambda j: j.progress.discovered, sheet=False),
+        count_column("FAILED", lambda j: j.progress.failed, sheet=False),
         Column(
             name="RATE",
             value=lambda j: f"{j.progress.rate:.1f}",
@@ -145,12 +145,12 @@ def _progress() -> tuple[Column[JobOut], ...]:
             name="NEED SCRIPTS",
             value=lambda j: counted_words(n, "page") if (n := j.usage.needs_scripts) else "",
         ),
-        Column(name="RENDERED", value=_rendered),
-        Column(name="UNCHANGED", value=_unchanged),
+        Column(name="RENDERED", value=_rendering_words),
+        Column(name="UNCHANGED", value=_unchanged_words),
     )
 
 
-def _rendered(job: JobOut) -> str:
+def _rendering_words(job: JobOut) -> str:
     usage = job.usage
     if not (usage.rendered or usage.render_took_s):
         return ""
@@ -159,7 +159,7 @@ def _rendered(job: JobOut) -> str:
     return f"{counted_words(usage.rendered, 'page')}, {took}, {subrequests} of their own"
 
 
-def _unchanged(job: JobOut) -> str:
+def _unchanged_words(job: JobOut) -> str:
     usage = job.usage
     if not usage.unchanged:
         return ""
@@ -294,7 +294,7 @@ def errors_view(now: datetime) -> View[ErrorGroupOut]:
         key=lambda group: group.kind,
         columns=(
             Column(name="KIND", value=lambda g: g.kind, shown=lambda g: ERRORS.get(g.kind, g.kind)),
-            counted("COUNT", lambda g: g.count),
+            count_column("COUNT", lambda g: g.count),
             at("FIRST", "first_at", now),
             at("LAST", "last_at", now),
             Column(name="EXAMPLE", value=lambda g: g.samples[0] if g.samples else "", wide=True),
@@ -357,7 +357,7 @@ CONFIG: View[Value] = View(
     key=lambda setting: setting.field,
     columns=(
         Column(name="FIELD", value=lambda s: s.field),
-        Column(name="VALUE", value=lambda s: told(s.value), wide=True),
+        Column(name="VALUE", value=lambda s: display_value(s.value), wide=True),
         Column(name="FROM", value=lambda s: s.source),
     ),
 )
@@ -365,8 +365,8 @@ DIFFERENCES: View[DifferenceOut] = View(
     key=lambda difference: difference.path,
     columns=(
         Column(name="FIELD", value=lambda d: d.path),
-        Column(name="TEMPLATE", value=lambda d: told(d.template), wide=True),
-        Column(name="JOB", value=lambda d: told(d.job), wide=True),
+        Column(name="TEMPLATE", value=lambda d: display_value(d.template), wide=True),
+        Column(name="JOB", value=lambda d: display_value(d.job), wide=True),
     ),
 )
 

@@ -159,7 +159,7 @@ COMING: View[ComingOut] = View(
         Column(
             name="LOCAL TIME",
             value=lambda c: c.local,
-            shown=lambda c: shown(datetime.fromisoformat(c.local)),
+            shown=lambda c: format_local(datetime.fromisoformat(c.local)),
         ),
         Column(name="ZONE", value=lambda c: c.zone),
         Column(
@@ -200,7 +200,7 @@ def _rfc3339(instant: datetime | None) -> str:
     return "" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def shown(local: datetime) -> str:
+def format_local(local: datetime) -> str:
     """Return a local time, to the second only where it has some."""
     return f"{local:%a %Y-%m-%d %H:%M:%S}" if local.second else f"{local:%a %Y-%m-%d %H:%M}"
 

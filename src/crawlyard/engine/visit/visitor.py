@@ -94,7 +94,7 @@ class Visitor:
             Via.SITEMAP: (*common, self._sitemaps.read),
             Via.EXTERNAL: (check, follow, self._externals.check),
         }
-        self._page_steps = common if recrawl is None else (*common, recrawl.unchanged)
+        self._page_steps = common if recrawl is None else (*common, recrawl.reuse_unchanged)
         if recrawl is not None and self._confirming is not None:
             recrawl.adopt(spec)
             self._confirming.adopt(spec)
@@ -119,7 +119,7 @@ class Visitor:
         if outcome.state is not TargetState.WAITING:
             self._redirects.forget(target)
             if self._recrawl is not None:
-                self._recrawl.done(visit, outcome)
+                self._recrawl.settle(visit, outcome)
         return outcome
 
     async def _outcome(self, visit: Visit) -> Outcome:

@@ -328,7 +328,8 @@ class Submitter:
         if stored is not None and stored.cookies and cookies is CookieMode.OFF:
             faults.append(Invalid("cookies", f"expected job, as session {session} has cookies"))
         if session and stored is None:
-            message = f"expected one of yours, and there is no {session}; log in to session {session} first"
+            advice = f"log in to session {session} first"
+            message = f"expected one of yours, and there is no {session}; {advice}"
             faults.append(Invalid("session", message))
         return faults
 
