@@ -96,7 +96,7 @@ async def claim(store: Store, _: str) -> Once:
 
 
 async def submit(store: Store, owner: str) -> Once:
-    """Submit jobs of one owner."""
+    """Return an action that adds one pending job, with its event."""
 
     async def once() -> None:
         job = a_job(owner=owner)

@@ -176,7 +176,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 
 async def measure_crawler(crawler: str, row: Row, options: argparse.Namespace) -> PaceResult:
-    """Measure one crawler at one row."""
+    """Serve the site of *row*, crawl it in a fresh folder, and return pace and cost."""
     with tempfile.TemporaryDirectory() as options.folder:
         async with served(row) as site:
             line = await command(crawler, row, site, options)

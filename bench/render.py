@@ -51,7 +51,7 @@ class Round:
     """Cost of one crawl by one crawler."""
 
     name: str
-    pages: int  # whose text was rendered
+    pages: int  # with rendered text
     wall_s: float
     cpu_s: float
     peak_bytes: int
@@ -201,7 +201,10 @@ def table(rounds: Sequence[Round]) -> str:
     for name in dict.fromkeys(result.name for result in rounds):
         each = [result for result in rounds if result.name == name]
         pages = min(result.pages for result in each)
-        wall, cpu = median(one.wall_s for one in each), median(result.cpu_ms for result in each)
+        wall, cpu = (
+            median(result.wall_s for result in each),
+            median(result.cpu_ms for result in each),
+        )
         peak = median(result.peak_bytes for result in each) / 1e6
         lines.append(f"| {name} | {pages} | {wall:.1f} | {cpu:.0f} | {peak:.0f} |")
     return "\n".join(lines)

@@ -120,11 +120,11 @@ def ratio(some: Sequence[Run], base: Sequence[Run], measure: _Measure) -> float:
 
 
 def checkpoint_cost(stored: Sequence[Run], in_memory: Sequence[Run]) -> str:
-    """Return what the checkpoints cost, in a sentence."""
+    """Return a sentence about the cost of checkpoints."""
     speed, cpu, memory = (ratio(stored, in_memory, measure) for measure in _MEASURES)
     return (
-        f"With its checkpoints, Crawlyard has {_percent(speed)} pages/s, takes {_percent(cpu)} CPU "
-        f"and {_percent(memory)} memory, beside itself with nothing stored."
+        f"Compared with nothing stored, checkpoints mean {_percent(speed)} pages/s, "
+        f"{_percent(cpu)} CPU and {_percent(memory)} memory."
     )
 
 

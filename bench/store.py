@@ -5,7 +5,7 @@
     python -m bench.store idle --postgres URL
     python -m bench.store bulk --postgres URL
 
-Each measures on SQLite, and with a URL on a Postgres, all of which is deleted. Progress goes
+Each measures on SQLite, and with a URL on Postgres, whose data is deleted. Progress goes
 to stderr, tables to stdout. Small: `jobs --jobs 10000`, `frontier --urls 100000`,
 `idle --jobs 1000 --schedules 100 --seconds 5`. Needs the extra `bench`.
 """

@@ -113,7 +113,7 @@ class Resumed:
     pages: int  # fetched between the two memory readings
 
     def table_row(self) -> str:
-        """Return it in a row of a table."""
+        """Return a Markdown row: URLs, memory and time, in the units of the table."""
         millions = self.urls / 1e6
         mb_per_million = (self.first_bytes - self.idle_bytes) / millions / 1e6
         peak = (self.peak_bytes - self.idle_bytes) / millions / 1e6

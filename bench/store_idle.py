@@ -17,7 +17,7 @@ from sqlalchemy import text
 from bench.store_jobs import fill
 from bench.store_serving import served
 from crawlyard.config import Settings
-from crawlyard.core.schedules.planning import planned
+from crawlyard.core.schedules.planning import plan_next
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.ids import new_id
 from crawlyard.store.codec.schedules import schedule_row
@@ -41,7 +41,7 @@ class Idle:
     switches: float  # voluntary, of its main thread, a second: how often it woke
 
     def table_row(self) -> str:
-        """Return it in a row of a table."""
+        """Return a Markdown row: schedules, jobs, CPU share and wake-ups."""
         return (
             f"{self.schedules:,} | {self.jobs:,} | {100 * self.share:.2f} | "
             f"{self.bytes / 1e6:.0f} | {self.switches:.0f}"
@@ -95,7 +95,7 @@ def _daily(now: datetime, count: int) -> Iterator[dict[str, Any]]:
             created_at=now,
             updated_at=now,
         )
-        yield schedule_row(planned(schedule, now + timedelta(hours=2)))
+        yield schedule_row(plan_next(schedule, now + timedelta(hours=2)))
 
 
 def _cpu(process: psutil.Process) -> float:

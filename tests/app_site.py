@@ -68,10 +68,10 @@ def _shell(script: str, body: str = '<div id="root"></div>') -> str:
 
 
 class AppSite:
-    """An application of *pages* pages: ``/``, and ``/p/1`` and so on, all of them one shell.
+    """An application of *pages* pages, ``/``, ``/p/1`` and so on, served as one shell.
 
-    Beside them it has a feed that grows when it is scrolled, a consent wall, and a page whose
-    content comes late. None is linked.
+    It also has a feed that grows on scrolling, a consent wall, and a page whose content comes
+    late; no page links to these.
     """
 
     def __init__(self, pages: int, *, wide: int = 10) -> None:

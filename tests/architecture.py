@@ -16,7 +16,7 @@ MOST_FUNCTION_LINES = 60
 MOST_FILES = 25
 
 PORTS = ("messaging.bus", "messaging.dispatcher")
-STORE_INSIDE = "store.inside"  # of the store: nobody but those who open it knows these
+STORE_INSIDE = "store.inside"  # internals of the store, for the modules that open it
 _INSIDE = (
     "store.admin",
     "store.codec",
@@ -179,7 +179,7 @@ class Module:
 
     @property
     def area(self) -> str:
-        """Return the row of MAY_IMPORT that it belongs to."""
+        """Its row of MAY_IMPORT."""
         return area_of(self.name)
 
     def nodes(self, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
@@ -226,7 +226,6 @@ class Tree:
 
     @classmethod
     def of(cls, folder: Path) -> "Tree":
-        """Return the package in *folder*."""
         files = sorted(folder.rglob("*.py"))
         texts = {_name(f.relative_to(folder)): f.read_text("utf-8") for f in files}
         return cls(texts, folder.name)
@@ -429,7 +428,7 @@ def nothing_is_unfinished(tree: Tree) -> Iterator[str]:
 def what_is_public_is_documented(tree: Tree) -> Iterator[str]:
     for module in tree.modules:
         if is_in(module.name, ("store.migrations.versions",)):
-            continue  # run by Alembic, called by nobody
+            continue  # called by Alembic alone
         if ast.get_docstring(module.tree) is None:
             yield f"{module.name} has no docstring"
         for node in module.tree.body:

@@ -53,7 +53,6 @@ def a_job(*, spec: JobSpec | None = None, priority: Priority | None = None, **fi
 
 
 def its_event(job: Job, name: EventName = EventName.CREATED, **data: object) -> Event:
-    """Return an event about *job*."""
     return job.event(name, NOW, "local", **data)
 
 

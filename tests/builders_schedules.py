@@ -34,7 +34,6 @@ def a_schedule(**fields: Any) -> CrawlSchedule:
 def schedule_event(
     schedule: CrawlSchedule, name: EventName = EventName.SCHEDULE_CREATED, **data: object
 ) -> Event:
-    """Return an event about *schedule*."""
     return Event(
         name=name, subject=schedule.id, owner=schedule.owner, at=NOW, actor="local", data=data
     )

@@ -8,7 +8,7 @@ from crawlyard.core.access.credential import Credential, CredentialKind
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.user import Quota, User
 from crawlyard.core.access.view import SavedView
-from crawlyard.core.endpoints.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import StoredReply
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job_log import Level, LogLine
 from crawlyard.core.operations.operation import Operation, OperationKind
@@ -19,13 +19,11 @@ from tests.builders import NOW
 
 
 def a_user(**fields: Any) -> User:
-    """Return an operator."""
     defaults: dict[str, Any] = {"id": "ada", "created_at": NOW, "updated_at": NOW}
     return User(**(defaults | fields))
 
 
 def about(user: User, name: EventName = EventName.USER_CREATED) -> Event:
-    """Return an event about *user*."""
     return Event(name=name, subject=user.id, owner=user.id, at=NOW, actor="local")
 
 
@@ -64,7 +62,6 @@ async def stored_credential(
 
 
 def of_token(token: Credential, name: EventName = EventName.TOKEN_CREATED) -> Event:
-    """Return an event about *token*."""
     return Event(name=name, subject=token.id, owner=token.user_id, at=NOW, actor="local")
 
 
@@ -93,7 +90,7 @@ def a_retry(*job_ids: str) -> dict[str, object]:
 
 
 def an_operation(**fields: Any) -> Operation:
-    """Return an operation that runs and that nobody works at."""
+    """Return a running operation without a lease."""
     defaults: dict[str, Any] = {
         "id": new_id(),
         "owner": "local",
@@ -117,7 +114,7 @@ def a_section(**fields: Any) -> Section:
     return Section(**(defaults | fields))
 
 
-def a_reply(**fields: Any) -> Reply:
+def a_reply(**fields: Any) -> StoredReply:
     """Return the reply to a request that is under way."""
     defaults: dict[str, Any] = {
         "asker": "0192",
@@ -125,7 +122,7 @@ def a_reply(**fields: Any) -> Reply:
         "request": "ab" * 32,
         "created_at": NOW,
     }
-    return Reply(**(defaults | fields))
+    return StoredReply(**(defaults | fields))
 
 
 def a_report(**fields: Any) -> WorkerReport:

@@ -4,15 +4,20 @@ from typing import Any, cast
 
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.templates.answers import SavedTemplateOut
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    ParameterType,
+    TemplateDraft,
+    TemplateParameter,
+)
 from crawlyard.errors import Version
 from crawlyard.ids import new_id
 from crawlyard.services.templates.files import data_of
 from crawlyard.services.templates.templates import Templates
 from tests.builders import NOW
 
-START_URL = Parameter(name="start_url", type=ParameterType.URL, required=True)
-PAGES = Parameter(name="pages", type=ParameterType.INTEGER, default=200)
+START_URL = TemplateParameter(name="start_url", type=ParameterType.URL, required=True)
+PAGES = TemplateParameter(name="pages", type=ParameterType.INTEGER, default=200)
 SPEC: dict[str, object] = {"urls": ["{{start_url}}"], "limits": {"pages": "{{pages}}"}}
 
 
@@ -44,7 +49,6 @@ def a_template(**fields: Any) -> CrawlTemplate:
 
 
 def template_event(template: CrawlTemplate, name: EventName = EventName.TEMPLATE_CREATED) -> Event:
-    """Return an event about *template*."""
     data = {"name": template.name, "version": template.version}
     return Event(
         name=name, subject=template.id, owner=template.owner, at=NOW, actor="ada", data=data
@@ -54,7 +58,7 @@ def template_event(template: CrawlTemplate, name: EventName = EventName.TEMPLATE
 async def rewrite(
     templates: Templates, ref: str, draft: TemplateDraft, version: Version = None
 ) -> SavedTemplateOut:
-    """Make a draft the next version of a template, whatever the one before says."""
+    """Save a draft as the next version of a template, also if it equals the last one."""
     old, new = await templates.get(ref), data_of(draft)
     changes = {
         "name": draft.name,

@@ -63,6 +63,6 @@ async def stored_webhook(store: Store, **fields: Any) -> Webhook:
 
 async def switched(store: Store, webhook: Webhook, *, on: bool) -> Webhook:
     """Return a stored webhook once it is switched on or off."""
-    after = webhook.switched(NOW, on=on, reason="" if on else "enough")
+    after = webhook.switch(NOW, on=on, reason="" if on else "enough")
     await store.webhooks.save(after, after.event(EventName.WEBHOOK_UPDATED, NOW, "local"))
     return after

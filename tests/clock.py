@@ -31,38 +31,38 @@ class SteppedClock(SystemClock):
 class FakeClock:
     """A `crawlyard.clock.Clock` that stands still between two calls of `advance`."""
 
-    made: ClassVar = 0  # so many in this process
+    instances: ClassVar = 0  # clocks created in this process
 
     def __init__(self, now: datetime = NOW) -> None:
-        FakeClock.made += 1
+        FakeClock.instances += 1
         self._now = self._started = now
         self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
         self._order = count()
         self._stepped = timedelta(0)
 
     def now(self) -> datetime:
-        """Return the instant at which it stands."""
+        """Return the current instant."""
         return self._now
 
     def wall(self) -> datetime:
-        """Return what the clock on the wall says: `now`, and all steps that it was given."""
+        """Return the wall clock: `now`, and the sum of all steps."""
         return self._now + self._stepped
 
     def step(self, by: timedelta) -> None:
-        """Set the clock on the wall forward, or back."""
+        """Set the wall clock forward, or back."""
         self._stepped += by
 
     def stall(self, duration: timedelta) -> None:
-        """Let time pass within one step of the event loop, which wakes nobody."""
+        """Let time pass within one step of the event loop, without waking a sleeper."""
         self._now += duration
 
     def monotonic(self) -> float:
-        """Return seconds since it was made, and some: a monotonic clock begins anywhere."""
+        """Return the seconds since its creation plus 1,024: a monotonic clock starts anywhere."""
         return 1024.0 + (self._now - self._started).total_seconds()
 
     @property
     def sleepers(self) -> int:
-        """Return how many wait for it to be advanced."""
+        """The number of tasks that wait for `advance`."""
         return sum(not woken.done() for _, _, woken in self._sleepers)
 
     async def sleep(self, duration: timedelta) -> None:
@@ -104,6 +104,6 @@ class LeapingClock:
 
 
 async def settle() -> None:
-    """Let tasks run until each of them waits."""
+    """Let tasks run until all are waiting."""
     for _ in range(_TURNS):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Fixtures that tests of several folders ask for."""
+"""Fixtures for tests of several folders."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -15,15 +15,15 @@ from sqlalchemy.engine import make_url
 from crawlyard.store.open import open_sql_store
 from tests import compiled
 from tests import redis_server as redis
-from tests.leftovers import dropped, no_task_is_dropped, pytest_collection_finish
-from tests.postgres import NoPostgres, Server, a_server
+from tests.leftovers import dropped, no_task_is_dropped, pytest_collection
+from tests.postgres import NoPostgres, PostgresServer, a_server
 from tests.stores import pytest_collection_modifyitems
 from tests.times import pytest_terminal_summary, pytest_xdist_auto_num_workers
 
 __all__ = [
     "dropped",
     "no_task_is_dropped",
-    "pytest_collection_finish",
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_terminal_summary",
     "pytest_xdist_auto_num_workers",
@@ -38,12 +38,12 @@ compiled.keep()
 
 _numbers = count(1)
 
-# what a test before has left open would stand in the way
+# connections that an earlier test has left open would block
 _END_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-# to empty one that was never written to takes as long
+# truncating an unused table takes as long as a used one
 _WRITTEN = """
     SELECT relname FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND pg_relation_size(oid) > 0
@@ -58,7 +58,7 @@ _USERS = """
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Server]:
+def postgres_server() -> Iterator[PostgresServer]:
     """A Postgres of our own, which may be stopped and started again."""
     try:
         with a_server() as server:
@@ -69,16 +69,16 @@ def postgres_server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def postgres_admin_url(request: pytest.FixtureRequest) -> str:
-    """A database from which others may be made."""
+    """A database with the right to create others."""
     url = os.environ.get("CRAWLYARD_TEST_POSTGRES_URL")
     if url:
         return url
-    server: Server = request.getfixturevalue("postgres_server")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
     return server.url()
 
 
 @pytest.fixture(scope="session")
-def own_redis() -> Iterator[redis.Server]:
+def own_redis() -> Iterator[redis.RedisServer]:
     """A Redis of our own, which may be killed, stopped and started again."""
     try:
         with redis.a_server() as server:
@@ -88,8 +88,8 @@ def own_redis() -> Iterator[redis.Server]:
 
 
 @pytest.fixture
-def redis_server(own_redis: redis.Server) -> Iterator[redis.Server]:
-    """That Redis, which is there again for the next test, whatever becomes of it."""
+def redis_server(own_redis: redis.RedisServer) -> Iterator[redis.RedisServer]:
+    """Our own Redis; it is restarted for the next test if a test stops it."""
     own_redis.go_on()
     yield own_redis
     own_redis.go_on()
@@ -97,11 +97,11 @@ def redis_server(own_redis: redis.Server) -> Iterator[redis.Server]:
 
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> str:
-    """A Redis in which others may be at work."""
+    """A Redis that other tests may be using."""
     url = os.environ.get("CRAWLYARD_TEST_REDIS_URL")
     if url:
         return url
-    server: redis.Server = request.getfixturevalue("redis_server")
+    server: redis.RedisServer = request.getfixturevalue("redis_server")
     return server.url
 
 
@@ -116,7 +116,7 @@ async def postgres_database(postgres_admin_url: str) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def second_postgres_database(postgres_admin_url: str) -> AsyncIterator[str]:
-    """Another one, for tests that need two."""
+    """A second database with all tables, for tests that need two."""
     with _database(postgres_admin_url, f"crawlyard_test_{os.getpid()}_second") as url:
         store = await open_sql_store(url)
         await store.close()
@@ -132,7 +132,6 @@ def postgres_url(postgres_database: str) -> str:
 
 @pytest.fixture
 def second_postgres_url(second_postgres_database: str) -> str:
-    """Another one."""
     return _emptied(second_postgres_database)
 
 

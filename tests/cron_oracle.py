@@ -1,6 +1,6 @@
-"""Cron the slow way: every minute of the clock on the wall is looked at, one after the other.
+"""Cron the slow way: check every minute of the wall clock, one after the other.
 
-Nothing of ours and no cron library is used: a walk over real minutes, with the highest
+It uses neither our own code nor a cron library: a walk over real minutes, with the highest
 local time so far to know what the clocks repeat and what they skip.
 """
 
@@ -34,7 +34,7 @@ def runs(expression: str, zone: str, since: datetime, until: datetime) -> Iterat
         if follows_clock:
             due = matches(fields, local_time)
         else:
-            # each minute between the highest so far and this one, seen or skipped, has its turn
+            # each minute between the highest so far and this one, seen or skipped, is checked
             passed = int((local_time - highest) / MINUTE)
             due = any(matches(fields, highest + n * MINUTE) for n in range(1, passed + 1))
         highest = max(highest, local_time)

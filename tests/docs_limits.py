@@ -1,4 +1,4 @@
-"""The page of the reference that says how much of everything a request may have."""
+"""Reference page about limits of requests."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -28,46 +28,48 @@ from tests.openapi import Document, document_now, operations, referred
 
 Table = Callable[[list[str], list[list[str]]], str]
 
-_COUNTED = (
-    "What comes is counted before it is kept, and refused beyond these bounds with a problem "
-    "that names its `code`. `GET /api/v1/meta` tells the more important ones to programs."
+_INTRO = (
+    "Requests beyond these limits are refused with a problem document, whose `code` names the "
+    "cause. Sizes are checked while the request is received. `GET /api/v1/meta` returns the most "
+    "important limits."
 )
 _MALFORMED = (
-    "NUL, half characters (lone surrogates) and numbers that no JSON has are `malformed` "
-    "wherever they stand. Expressions of users run in an engine whose time grows with the "
-    "length of the text alone."
+    "NUL characters, unpaired surrogates, and numbers that JSON does not allow (`NaN`, `Infinity`) "
+    "are refused as `malformed`, anywhere in a request. Regular expressions of users run in an "
+    "engine whose time is linear in the length of the text."
 )
 _RATED = (
-    "Nothing is counted while all names of the server are loopback and no proxy is trusted "
-    "([which are](../howto/reverse-proxy.md#who-is-counted)); else `serve` counts, and the answers "
-    "say in `RateLimit` what is left."
+    "`crawlyard serve` applies rate limits unless all its host names are loopback and no proxy is "
+    "trusted ([details](../howto/reverse-proxy.md#who-is-counted)). Responses report the remaining "
+    "requests in the `RateLimit` header."
 )
 _RATES = {
-    "read": "GET, by token or session",
-    "write": "all other methods, by token or session",
-    "export": "exports and checks of links, by token or session",
-    "preview": "previews of crawls and logins at sites, by token or session",
-    "login": "signing in, by address",
+    "read": "GET, per token or session",
+    "write": "all other methods, per token or session",
+    "export": "exports and link checks, per token or session",
+    "preview": "crawl previews and logins at sites, per token or session",
+    "login": "sign-ins, per IP address",
 }
 
 
 def blocks(table: Table) -> list[str]:
-    """Return the parts of the page, in their order."""
+    """Return the blocks of the page."""
     document = asyncio.run(document_now())
     return [
-        _COUNTED,
-        "## A request",
-        table(["what", "most", "beyond"], _request()),
+        _INTRO,
+        "## Size and time of a request",
+        table(["Limit", "Maximum", "If exceeded"], _request()),
         _MALFORMED,
-        "## How often",
+        "## Rate limits",
         _RATED,
-        table(["requests", "a minute"], [[_RATES[b], f"{n:,}"] for b, n in PER_MINUTE.items()]),
-        "## What is made and asked",
-        table(["what", "most"], _things()),
-        "## Fields of bodies",
-        table(["body", "field", "bounds"], sorted(_fields(document))),
-        "## Parameters of URLs",
-        table(["parameter", "bounds", "of"], _parameters(document)),
+        table(["Requests", "Per minute"], [[_RATES[b], f"{n:,}"] for b, n in PER_MINUTE.items()]),
+        "## Objects and results",
+        table(["Limit", "Maximum"], _objects()),
+        "## Request bodies",
+        "Bounds of the fields in JSON bodies. A body is named after its operation in OpenAPI.",
+        table(["Field", "Bounds", "Bodies"], _fields(document)),
+        "## URL parameters",
+        table(["Parameter", "Bounds", "Operations"], _parameters(document)),
     ]
 
 
@@ -77,69 +79,73 @@ def _request() -> list[list[str]]:
         ["URL and headers", f"{MAX_HEAD_BYTES:,} bytes", "431 `head_too_large`"],
         ["body", f"{MAX_BODY_BYTES:,} bytes", "413 `payload_too_large`"],
         [
-            "body of `templates/import` and `/validate`",
+            "body of `/templates/import` and `/templates/validate`",
             f"{MAX_FILE_BYTES:,} bytes",
             "413 `payload_too_large`",
         ],
-        ["levels of JSON", str(DEEPEST), "400 `malformed`"],
-        ["time to come whole", f"{REQUEST_S} s", "408 `too_slow`"],
-        ["what comes after its answer", f"{LINGER_S} s", "the connection is closed"],
-        ["a connection that asks nothing", f"{IDLE_S} s", "it is closed"],
+        ["nesting of JSON", str(DEEPEST), "400 `malformed`"],
+        ["time to receive the whole request", f"{REQUEST_S} s", "408 `too_slow`"],
+        ["time to read a request that was already answered", f"{LINGER_S} s", "connection closed"],
+        ["idle time of a connection", f"{IDLE_S} s", "connection closed"],
         ["`Idempotency-Key`", f"{MAX_KEY} characters", "400 `malformed`"],
-        ["an answer is kept for its key", f"{hours} h", "the request is done anew"],
+        ["age of a stored response for this key", f"{hours} h", "the request is processed again"],
     ]
 
 
-def _things() -> list[list[str]]:
-    things: Mapping[str, object] = {
-        "start URLs of a job": MAX_SEEDS,
-        "characters of a URL": MAX_URL,
-        "patterns of a job, for each of `include` and `exclude`": MAX_PATTERNS,
-        "characters of a pattern": MAX_PATTERN,
-        "webhooks of a job": MAX_WEBHOOKS,
-        "conditions of a filter": MOST_TERMS,
-        "values of a condition": MOST_VALUES,
-        "characters of a value": MAX_WORD,
-        "words of a search of pages": MOST_WORDS,
-        "characters of one of them": MAX_SOUGHT,
-        "pages that one search looks at": BOUNDS.pages,
-        "seconds of one search": BOUNDS.time.total_seconds(),
-        "jobs of a bulk request by their ids": MOST_IDS,
-        "jobs that one request submits": MOST_JOBS,
-        "bytes of the file of a template": MAX_CONTENT_BYTES,
-        "parameters of a template": MAX_PARAMETERS,
-        "instants that a schedule catches up on": MOST_CATCH_UP,
-        "instants of a backfill": MOST_INSTANTS,
-        "items of a page": f"{MOST}, {DEFAULT} if nothing is asked",
-        "URLs that a preview judges": MOST_TESTED,
-        "seconds of a preview": int(LONGEST_PREVIEW.total_seconds()),
-        "seconds of `jobs/{job_id}/wait`": int(LONGEST_WAIT.total_seconds()),
-        "saved views of a user": MOST_VIEWS,
-        "streams of a token or session at once": MAX_STREAMS_EACH,
-        "events that a stream makes up for": MAX_REPLAYED,
+def _objects() -> list[list[str]]:
+    limits: Mapping[str, object] = {
+        "start URLs per job": MAX_SEEDS,
+        "characters per URL": MAX_URL,
+        "patterns per job, in each of `include` and `exclude`": MAX_PATTERNS,
+        "characters per pattern": MAX_PATTERN,
+        "webhooks per job": MAX_WEBHOOKS,
+        "conditions per filter": MOST_TERMS,
+        "values per condition": MOST_VALUES,
+        "characters per value": MAX_WORD,
+        "words per page search": MOST_WORDS,
+        "characters per word": MAX_SOUGHT,
+        "pages read per search": BOUNDS.pages,
+        "seconds per search": BOUNDS.time.total_seconds(),
+        "job ids per bulk request": MOST_IDS,
+        "jobs submitted per request": MOST_JOBS,
+        "bytes per template file": MAX_CONTENT_BYTES,
+        "parameters per template": MAX_PARAMETERS,
+        "missed runs that a schedule catches up": MOST_CATCH_UP,
+        "runs per backfill": MOST_INSTANTS,
+        "items per page of a list": f"{MOST} (default {DEFAULT})",
+        "test URLs per preview": MOST_TESTED,
+        "seconds per preview": int(LONGEST_PREVIEW.total_seconds()),
+        "seconds per request to `/jobs/{job_id}/wait`": int(LONGEST_WAIT.total_seconds()),
+        "saved views per user": MOST_VIEWS,
+        "open streams per token or session": MAX_STREAMS_EACH,
+        "missed events that a stream resends": MAX_REPLAYED,
     }
     return [
-        [thing, f"{most:,}" if isinstance(most, int) else str(most)]
-        for thing, most in things.items()
+        [limit, f"{most:,}" if isinstance(most, int) else str(most)]
+        for limit, most in limits.items()
     ]
 
 
-def _fields(document: Document) -> Iterator[list[str]]:
-    schemas = document["components"]["schemas"]
-    for name, schema in schemas.items():
+def _fields(document: Document) -> list[list[str]]:
+    bodies: dict[tuple[str, str], list[str]] = {}
+    for name, schema in document["components"]["schemas"].items():
         if not name.endswith(("Ask", "Patch")):
             continue
         for field, inner in schema.get("properties", {}).items():
-            if bounds := ", ".join(_bounds(document, inner)):
-                yield [name.removesuffix("Ask"), f"`{field}`", bounds]
+            if bounds := _alternatives(document, inner):
+                bodies.setdefault((field, bounds), []).append(name.removesuffix("Ask"))
+    return [
+        [f"`{field}`", bounds, ", ".join(sorted(names))]
+        for (field, bounds), names in sorted(bodies.items())
+    ]
 
 
 def _parameters(document: Document) -> list[list[str]]:
     parameters: dict[tuple[str, str], list[str]] = {}
     for _, _, operation in operations(document):
         for parameter in operation.get("parameters", ()):
-            bounds = ", ".join(_bounds(document, parameter["schema"]))
-            # several values may stand in one item, between commas
+            bounds = _alternatives(document, parameter["schema"])
+            # one item can hold several values, separated by commas
             bounds = bounds.replace(f"{MOST_VALUES * MAX_WORD:,} char", f"{MAX_WORD:,} char")
             if bounds and parameter["in"] != "header":
                 parameters.setdefault((parameter["name"], bounds), []).append(
@@ -152,6 +158,10 @@ def _parameters(document: Document) -> list[list[str]]:
 
 def _some(users: list[str]) -> str:
     return ", ".join(users) if len(users) <= 3 else f"{users[0]} and {len(users) - 1} others"
+
+
+def _alternatives(document: Document, schema: Mapping[str, Any]) -> str:
+    return ", or ".join(sorted(_bounds(document, schema), key=len))
 
 
 def _bounds(document: Document, schema: Mapping[str, Any]) -> Iterator[str]:
@@ -167,9 +177,8 @@ def _bounds(document: Document, schema: Mapping[str, Any]) -> Iterator[str]:
     elif most is not None:
         yield f"{_number(schema.get('minimum', 0))} to {_number(most)}"
     if "maxItems" in schema:
-        yield f"{schema['maxItems']:,} items"
-    if "items" in schema:
-        yield from (f"each {bound}" for bound in _bounds(document, schema["items"]))
+        each = _alternatives(document, schema["items"])
+        yield f"{schema['maxItems']:,} items" + (f" of {each}" if each else "")
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The page of the reference that lists all metrics, of servers and of worker processes."""
+"""Reference page about the metrics of servers and worker processes."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +14,8 @@ from crawlyard.messaging.memory_bus import MemoryBus
 from crawlyard.services.instance.metrics import (
     MetricValues,
     ProcessValues,
-    exposed,
     figures,
+    format_metrics,
 )
 from crawlyard.store.db.in_memory import open_in_memory
 from tests.builders_serve import a_report
@@ -23,21 +23,21 @@ from tests.clock import FakeClock
 
 Table = Callable[[list[str], list[list[str]]], str]
 
-_ASKED = (
-    "`GET /metrics` of a server (`crawlyard serve`) and of a worker process "
-    "(`crawlyard work --metrics-port`), each with a token of an admin. Times are in seconds. "
-    "Labels are the same after a restart, and name no user, URL, host or process: Prometheus adds "
-    "`instance`. Histograms have `_bucket`, `_sum` and `_count`."
+_INTRO = (
+    "`GET /metrics` of a server (`crawlyard serve`) or a worker process (`crawlyard work "
+    "--metrics-port`) returns these metrics; it needs the token of an admin. Times are in seconds. "
+    "Labels stay the same after a restart, and contain no user, URL, host or process: Prometheus "
+    "adds `instance`. Histograms have `_bucket`, `_sum` and `_count`."
 )
 _SERVER = (
-    "From the database, so that all servers show the same. `crawlyard_redis_up` is there with "
-    "Redis, `crawlyard_database_lock_waits` with Postgres."
+    "Computed from the database, so all servers return the same values. `crawlyard_redis_up` "
+    "exists only with Redis, `crawlyard_database_lock_waits` only with Postgres."
 )
 _WORKER = (
-    "What a process has measured since its start. A server shows these too, if a worker runs in "
-    "its process; without one, it shows the version and its waits for connections. "
-    "`crawlyard_database_connection_wait_seconds` is there with Postgres. What child "
-    "processes of isolated jobs fetch and store is counted by their worker."
+    "Measured by a process since its start. A server returns them too if a worker runs in its "
+    "process; otherwise it returns only its version and its waits for connections. "
+    "`crawlyard_database_connection_wait_seconds` exists only with Postgres. A worker includes the "
+    "pages and requests of the child processes of isolated jobs."
 )
 
 
@@ -48,9 +48,9 @@ def families(text: str) -> Mapping[str, Metric]:
 
 
 def all_values() -> MetricValues:
-    """Return a value of every metric that there is, with each of its labels."""
+    """Return a value for every metric and label."""
     measures = Measures(workers={"w"})
-    measures.requests.answered(200, 0.1)
+    measures.requests.count_response(200, 0.1)
     measures.requests.failures["timeout"] += 1
     worker = a_report(id="w", errors={"timeout": 1}, waits=(0,) * (len(WAIT_BOUNDS_S) + 1))
     clock = FakeClock()
@@ -62,14 +62,14 @@ def all_values() -> MetricValues:
 def blocks(table: Table) -> Iterator[str]:
     """Yield the blocks of the page."""
     values = all_values()
-    of_worker = families(exposed(values.process))
-    of_server = {n: f for n, f in families(exposed(values)).items() if n not in of_worker}
-    yield _ASKED
-    yield from ("## Of the instance", _SERVER, table(_HEAD, _rows(of_server)))
-    yield from ("## Of a worker process", _WORKER, table(_HEAD, _rows(of_worker)))
+    of_worker = families(format_metrics(values.process))
+    of_server = {n: f for n, f in families(format_metrics(values)).items() if n not in of_worker}
+    yield _INTRO
+    yield from ("## Instance", _SERVER, table(_HEAD, _rows(of_server)))
+    yield from ("## Worker process", _WORKER, table(_HEAD, _rows(of_worker)))
 
 
-_HEAD = ["metric", "type", "labels", "what it is"]
+_HEAD = ["Metric", "Type", "Labels", "Description"]
 
 
 def _rows(metrics: Mapping[str, Metric]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The page of the reference about what streams tell, and how to go on after a break."""
+"""Reference page about event streams: messages, reconnecting and limits."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -42,75 +42,77 @@ _EVENTS: Mapping[str, tuple[str, type[Wire]]] = {
     "counts": ("", StateCountsOut),
     "workers": ("", WorkersOut),
     "ping": ("", PingOut),
-    "resync": ("where to go on", ResyncOut),
+    "resync": ("where to continue", ResyncOut),
     "bye": ("", ByeOut),
 }
 _LOG: Mapping[str, tuple[str, type[Wire]]] = {
     "hello": ("", LogHelloOut),
-    "job.log": ("*n* of its last line", LogLinesOut),
+    "job.log": ("`n` of its last line", LogLinesOut),
     "ping": ("", PingOut),
-    "resync": ("where to go on", ResyncOut),
+    "resync": ("where to continue", ResyncOut),
     "end": ("", LogEndedOut),
     "bye": ("", ByeOut),
 }
 
-
-_SENT = (
-    "Server-sent events (`text/event-stream`), each with one line of JSON. Programs send their "
-    "token, browsers their session. A stream that breaks off is opened again with "
-    "`Last-Event-ID`, as browsers do by themselves after {retry} s, or with `?after=`: it goes on "
-    "behind that id. Messages without an id are not repeated."
-)
-_HAPPENS = (
-    "`GET /api/v1/events/stream` tells it of all that you may see, "
-    "`GET /api/v1/jobs/{job_id}/events/stream` of one job. Lists say in `X-Event-Seq` where a "
-    "stream has to begin so that nothing is missed between the two."
-)
-_LOOKED = (
-    "Events are looked for every {look} ms, whichever process has written them; how things stand "
-    "is told every {pulse} ms where it has changed. What is done through the same server, how far "
-    "jobs in its process have come, and with Redis also what other processes say, is told at once, "
-    "{hz} times a second at most. After a break, {replayed:,} events of the last "
-    "{minutes} minutes are made up for; after more, and where {room} messages wait for a client "
-    "that does not read, `resync` says that lists are to be read again."
-)
-_SAYS = (
-    "`GET /api/v1/jobs/{job_id}/log/stream` tells the lines of its log, from the first that is "
-    "kept or from `after` on, of `level` and above; then each new one."
-)
-_LINES = (
-    "A message brings at most {portion} lines, and new ones come at most {hz} times a second; what "
-    "has been said before comes at once. A client gets lines as fast as it reads, and nothing of "
-    "them waits in the server; of a log, the newest {kept:,} are kept. After `end` nothing follows "
-    "unless the job is resumed or retried: close the stream, else a browser opens it again."
-)
-_ENDS = (
-    "A token or session has {own} streams at once, a server {most:,}; more are refused with 429 "
-    "and 503. After `bye`, what opened the stream is good no more: it was revoked, has expired, "
-    "or its user has another role. A server that ends closes its streams without a word; come "
+_INTRO = (
+    "Streams are server-sent events (`text/event-stream`). The data of each message is one line of "
+    "JSON. Programs authenticate with a token, browsers with their session. To reconnect after a "
+    "lost connection, send the last id in `Last-Event-ID` or in `?after=`; the stream continues "
+    "after it. Browsers do this by themselves after {retry} s. Messages without an id are not sent "
     "again."
 )
-_PROXIES = (
-    "A `ping` comes every {ping} s, and when the store goes away or is back (`stale`). A proxy "
-    "must not compress `text/event-stream`, and must wait longer than that for a silent server "
-    "(`proxy_read_timeout` of nginx); `X-Accel-Buffering: no` is sent, so that nginx gathers "
-    "nothing."
+_EVENT_STREAM = (
+    "`GET /api/v1/events/stream` streams all events that you may see, `GET "
+    "/api/v1/jobs/{job_id}/events/stream` those of one job. To miss nothing between a list and its "
+    "stream, start the stream after the number in the `X-Event-Seq` header of the list."
 )
-_HEAD = ["message", "its id", "what it says", "fields"]
+_DELAYS = (
+    "The server reads new events every {look} ms, whichever process has written them, and sends "
+    "changes of the current state every {pulse} ms. Changes made through the same server and the "
+    "progress of jobs in its process are sent at once, at most {hz} times a second; with Redis, "
+    "those of other processes are too. After a lost connection, up to {replayed:,} events of the "
+    "last {minutes} minutes are sent again. If there were more, or if {room} messages wait for a "
+    "slow client, the server sends `resync` instead: reload the lists."
+)
+_LOG_STREAM = (
+    "`GET /api/v1/jobs/{job_id}/log/stream` streams the log lines of a job of at least the given "
+    "`level`: first the stored lines, from the oldest or after the line number `after`, then new "
+    "ones."
+)
+_LINES = (
+    "A message has at most {portion} lines. Stored lines are sent at once, new lines at most {hz} "
+    "times a second. The server does not queue lines for a slow client: it sends the next ones "
+    "when the client has read the previous ones. The newest {kept:,} lines of a log are kept. "
+    "After `end`, no lines follow unless the job is resumed or retried. Close the stream then; "
+    "otherwise a browser opens it again."
+)
+_ENDS = (
+    "A token or session can have {own} open streams, and a server {most:,}. Further ones are "
+    "refused with 429 and 503. After `bye`, the credential is no longer valid: it was revoked, it "
+    "has expired, or the role of its user has changed. A server that shuts down closes its streams "
+    "without a message; reconnect."
+)
+_PROXIES = (
+    "A `ping` is sent every {ping} s, and when the database becomes unavailable or available again "
+    "(`stale`). A reverse proxy must not compress `text/event-stream`, and its read timeout "
+    "(`proxy_read_timeout` of nginx) must be longer than that. The header `X-Accel-Buffering: no` "
+    "turns off buffering in nginx."
+)
+_HEAD = ["Message", "Id", "Description", "Fields"]
 
 
 def blocks(table: Table) -> list[str]:
-    """Return the parts of the page, in their order."""
+    """Return the blocks of the page."""
     words = sorted({event_word(name) for name in EventName if name.kind == "job"})
     hello, *rows = (_row(f"`{name}`", *texts) for name, texts in _EVENTS.items())
     happened = [
-        _row(" ".join(f"`{word}`" for word in words), "its `seq`", HappenedOut),
-        _row("any other event, by its name", "its `seq`", HappenedOut),
+        _row(" ".join(f"`{word}`" for word in words), "`seq`", HappenedOut),
+        _row("name of any other event", "`seq`", HappenedOut),
     ]
     log = [_row(f"`{name}`", *texts) for name, texts in _LOG.items()]
     resync = next(row for row in log if row[0] == "`resync`")
-    resync[2] = "lines up to this one are not kept any more"
-    looked = _LOOKED.format(
+    resync[2] = "lines up to this one are no longer stored"
+    delays = _DELAYS.format(
         look=_ms(POLL_EVERY),
         pulse=_ms(SNAPSHOT_EVERY),
         hz=1000 // _ms(RELAY_EVERY),
@@ -119,16 +121,16 @@ def blocks(table: Table) -> list[str]:
         room=MAX_QUEUED,
     )
     return [
-        _SENT.format(retry=_s(RETRY)),
-        "## What happens",
-        _HAPPENS,
+        _INTRO.format(retry=_s(RETRY)),
+        "## Events",
+        _EVENT_STREAM,
         table(_HEAD, [hello, *happened, *rows]),
-        looked,
-        "## What a job says",
-        _SAYS,
+        delays,
+        "## Job logs",
+        _LOG_STREAM,
         table(_HEAD, log),
         _LINES.format(portion=PORTION, hz=1000 // _ms(POLL_EVERY), kept=MOST_LINES),
-        "## How they end",
+        "## Limits and disconnects",
         _ENDS.format(own=MAX_STREAMS_EACH, most=MAX_STREAMS),
         _PROXIES.format(ping=_s(PING_EVERY)),
     ]

@@ -1,4 +1,4 @@
-"""What no text for people may have: names of values with an underscore, and Python's notation."""
+"""Raw names of enum values and Python notation, which no text for people may contain."""
 
 import importlib
 import pkgutil

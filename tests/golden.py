@@ -1,6 +1,6 @@
-"""What commands write in each format, kept in files: ``python -m tests.golden`` writes them.
+"""Golden output of commands in each format: ``python -m tests.golden`` writes the files.
 
-They are read from a yard that is the same each time (`tests.golden_yard`), in this
+The commands read a yard that is the same each time (`tests.golden_yard`), in this
 process's folder and over HTTP: a file holds for both.
 """
 
@@ -221,14 +221,13 @@ class Built:
 
     @property
     def zone(self) -> str:
-        """Return the time zone, as POSIX writes it, in which it was built at noon."""
+        """The time zone, in POSIX notation, in which it was built at noon."""
         west = self.at.hour * 60 + self.at.minute - 12 * 60
         sign = "" if west >= 0 else "-"
         return f"YARD{sign}{abs(west) // 60:02}:{abs(west) % 60:02}"
 
     @property
     def shell(self) -> Shell:
-        """Return what runs commands on it."""
         return Shell(self.folder, {"TZ": self.zone, "COLUMNS": "160"})
 
     @contextmanager
@@ -279,16 +278,16 @@ def parts(text: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What became of a command."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
     err: str
 
 
-def in_turn(shell: Shell, commands: Sequence[Sequence[str]]) -> list[Told]:
-    """Run commands in one process, and return what became of each."""
+def in_turn(shell: Shell, commands: Sequence[Sequence[str]]) -> list[CommandResult]:
+    """Run commands in one process, and return their results."""
     ran = subprocess.run(
         [sys.executable, str(_IN_TURN)],
         cwd=shell.folder,
@@ -299,7 +298,7 @@ def in_turn(shell: Shell, commands: Sequence[Sequence[str]]) -> list[Told]:
         timeout=5 * MINUTE,
         check=True,
     )
-    return [Told(**fields) for fields in json.loads(ran.stdout)]
+    return [CommandResult(**fields) for fields in json.loads(ran.stdout)]
 
 
 _ID = re.compile(r"\b(?!01900000-0000-7000-8000-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
@@ -374,7 +373,7 @@ class Steady:
 
     @property
     def _noon(self) -> datetime:
-        """Return when it was built, as the clock on its wall said."""
+        """Its wall-clock time when it was built."""
         to_noon = timedelta(minutes=12 * 60 - self._at.hour * 60 - self._at.minute)
         return self._at.replace(tzinfo=None) + to_noon
 

@@ -15,7 +15,7 @@ from crawlyard import Settings, Yard
 from crawlyard.core.access.credential import digest_of
 from crawlyard.core.access.site_session import LoginKind, SiteSession
 from crawlyard.core.access.user import Permit, Quota, Role
-from crawlyard.core.crawl.link import encoded
+from crawlyard.core.crawl.link import encode_links
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Skipped
 from crawlyard.core.events.event import EventName
 from crawlyard.core.hosts.hosts import HostReport, HostRule, HostState
@@ -52,7 +52,6 @@ DOCS, BROKEN, TRIAL, HELD, SHOP, TICKED, NEXT, LATER, HERS = range(41, 50)  # of
 
 
 def fixed(number: int) -> str:
-    """Return an id."""
     return f"01900000-0000-7000-8000-{number:012}"
 
 
@@ -239,7 +238,7 @@ class _Builder:
             id=fixed(62), state=OperationState.CANCELLED, total=9, done=4, **ended
         )
         busy = an_operation(id=fixed(63), created_at=at, updated_at=at, total=5, done=1)
-        abandoned = replace(busy, leased_until=self._now + 10 * DAY)  # nobody goes on with it
+        abandoned = replace(busy, leased_until=self._now + 10 * DAY)  # no worker resumes it
         for operation in (paused, stopped, abandoned):
             await self._store.operations.add(operation)
 
@@ -253,7 +252,7 @@ class _Builder:
                     attempt = DeliveryAttempt(
                         at=at, latency=timedelta(seconds=0.25), status=status, excerpt=excerpt
                     )
-                    after = claimed.delivery.tried(attempt, chance=0)
+                    after = claimed.delivery.record_attempt(attempt, chance=0)
                     await self._store.deliveries.settle(claimed.delivery, after)
             at += 2 * HOUR
 
@@ -287,7 +286,7 @@ class _Builder:
                 "version": "1.2.3",
             }
             report = a_report(id=f"crawler:400{number}:abc{number}", host="crawler")
-            await self._store.workers.beat(replace(report, **started, **fields))
+            await self._store.workers.save_heartbeat(replace(report, **started, **fields))
 
     async def hosts(self) -> None:
         at = self._now - HOUR
@@ -297,7 +296,7 @@ class _Builder:
         down = HostRule(host="ads.example", state=HostState.BLOCKED, updated_at=at)
         for rule, name in ((slow, EventName.HOST_UPDATED), (down, EventName.HOST_BLOCKED)):
             updated = replace(rule, actor="local")
-            await self._store.host_rules.put(updated, host_event(name, updated))
+            await self._store.host_rules.save(updated, host_event(name, updated))
 
     # --- jobs
 
@@ -330,11 +329,11 @@ class _Builder:
 
     async def _settled(self, lease: Lease, move: Move, at: datetime, **facts: Any) -> None:
         job = (await self._store.jobs.get(lease.job_id)).job
-        moved = job.moved(move, at, actor=f"worker:{lease.worker}", **facts)
+        moved = job.apply_move(move, at, actor=f"worker:{lease.worker}", **facts)
         await self._store.leases.settle(lease, *moved)
 
     async def _moved(self, job: Job, move: Move, at: datetime, **facts: Any) -> None:
-        await self._store.jobs.save(*job.moved(move, at, actor="local", **facts))
+        await self._store.jobs.save(*job.apply_move(move, at, actor="local", **facts))
 
     def _at(self, event: Any, at: datetime) -> Any:
         return replace(event, at=at, actor="local")
@@ -401,7 +400,7 @@ def _docs_outcomes(at: datetime) -> list[Outcome]:
     ]
     home = done(
         a_target(host=host),
-        text | {Body.LINKS: encoded(links)},
+        text | {Body.LINKS: encode_links(links)},
         title='=The "handbook", ü',
         fetched_at=at,
         elapsed_ms=120,

@@ -37,7 +37,6 @@ async def submit(
     start_at: datetime | None = None,
     origin: Origin = DIRECT,
 ) -> Job:
-    """Submit a job of *spec*, and return it."""
     submitter = yard.services.submitter
     return await submit_to(submitter, actor, spec, start_at=start_at, origin=origin)
 

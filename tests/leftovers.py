@@ -1,6 +1,6 @@
-"""Tasks that a test drops while they still wait: nobody closed what began them.
+"""Pending tasks that a test leaks because it does not close their owner.
 
-asyncio only logs that, when the garbage collector comes by, which may be many tests later.
+asyncio only logs that, on garbage collection, which may be many tests later.
 """
 
 import gc
@@ -13,32 +13,34 @@ _DROPPED = "was destroyed but it is pending"
 
 
 class Dropped(logging.Handler):
-    """Remembers the tasks of which asyncio says that they were dropped."""
+    """Collects the messages of asyncio about leaked tasks."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self._messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take note of what is logged, if it tells of such a task."""
         if _DROPPED in record.getMessage():
             self._messages.append(record.getMessage())
 
     def pop_all(self) -> list[str]:
-        """Return what there is to tell, and forget it."""
+        """Return the messages since the last call."""
         messages, self._messages = self._messages, []
         return messages
 
 
-def pytest_collection_finish() -> None:
-    """Let the collector pass over what is loaded by now: going through it takes a second."""
-    gc.collect()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the garbage collector off the loaded modules: each pass over them takes a second."""
+    gc.disable()
+    yield
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def dropped() -> Iterator[Dropped]:
-    """What tells of tasks that were dropped; in the end there is none of whom it did not."""
+    """Messages about leaked tasks; fails if one remains after the last test."""
     handler, logger = Dropped(), logging.getLogger("asyncio")
     logger.addHandler(handler)
     yield handler
@@ -49,6 +51,6 @@ def dropped() -> Iterator[Dropped]:
 
 @pytest.fixture(autouse=True)
 def no_task_is_dropped(dropped: Dropped) -> Iterator[None]:
-    """Fail where a task is found that this test, or one before it, has dropped."""
+    """Fail if this test, or an earlier one, has leaked a task."""
     yield
     assert dropped.pop_all() == []

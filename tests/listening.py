@@ -15,7 +15,7 @@ _LISTENING = """
 async def wait_for_listeners(url: str, listeners: int) -> None:
     """Return once so many workers have their locks."""
     async with asyncio.timeout(_SOON_S):
-        while _count(url) != listeners:  # noqa: ASYNC110 - a database tells of nothing
+        while _count(url) != listeners:  # noqa: ASYNC110 - a database does not notify of this
             await asyncio.sleep(0.01)
 
 

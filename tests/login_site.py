@@ -38,7 +38,7 @@ class LoginSite:
 
     @property
     def paths(self) -> set[str]:
-        """Return the paths of all pages behind the login."""
+        """Paths of all pages behind the login."""
         return {"/", *(f"/page/{n}" for n in range(1, self.pages))}
 
     def answer(self, method: str, path: str, host: str) -> Answer:

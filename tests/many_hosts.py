@@ -1,4 +1,4 @@
-"""A site of many hosts, all of them addresses of this machine, whose pages link across."""
+"""A site of many hosts, which are loopback addresses, with links between them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ class ManyHosts:
     def __init__(self, hosts: int, pages: int) -> None:
         self.hosts = hosts
         self.pages = pages
-        self.asked: Counter[tuple[str, str]] = Counter()  # by host and path
+        self.requests: Counter[tuple[str, str]] = Counter()  # by host and path
 
     def answer(self, method: str, path: str, host: str) -> Answer:
         name, _, port = host.partition(":")
-        self.asked[name, path] += 1
+        self.requests[name, path] += 1
         number = path.removeprefix("/")
         if not number.isdigit() or int(number) >= self.pages:
             return Answer(404)
@@ -55,7 +55,7 @@ class ManyHosts:
 
     def twice(self) -> set[tuple[str, str]]:
         """Return the pages that were asked for more than once, robots.txt left out."""
-        many = (key for key, times in self.asked.items() if times > 1)
+        many = (key for key, times in self.requests.items() if times > 1)
         return {(host, path) for host, path in many if path != "/robots.txt"}
 
 
@@ -66,5 +66,4 @@ def address(host: int) -> str:
 
 
 def hosts_of(urls: Iterable[str]) -> set[str]:
-    """Return the hosts of *urls*."""
     return {urlsplit(url).netloc for url in urls}

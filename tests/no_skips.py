@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-_NOT_RUN = ("skipped", "xfailed")  # what "slow" leaves out has a run of its own
+_NOT_RUN = ("skipped", "xfailed")  # tests marked "slow" have a run of their own
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

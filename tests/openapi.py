@@ -1,4 +1,4 @@
-"""What clients rely on in the OpenAPI document; ``python -m tests.openapi`` writes it down anew."""
+"""The OpenAPI contract with clients; ``python -m tests.openapi`` writes it to a file."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ Contract = dict[str, dict[str, Any]]
 
 
 def operations(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Return path, method and operation of each that there is."""
+    """Yield path, method and definition of each operation."""
     for path, methods in document["paths"].items():
         yield from ((path, method, methods[method]) for method in METHODS if method in methods)
 
@@ -114,7 +114,6 @@ async def document_now() -> Document:
 
 
 def text_of(agreed: Contract) -> str:
-    """Return the text of the file."""
     return json.dumps(agreed, indent=1, sort_keys=True) + "\n"
 
 

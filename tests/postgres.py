@@ -18,7 +18,7 @@ class NoPostgres(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class PostgresServer:
     """A running Postgres that listens on a socket in its folder, and on nothing else."""
 
     programs: Path
@@ -58,7 +58,7 @@ class Server:
     def guarded(self) -> Iterator[None]:
         """Stop the server and delete its folder in the end, also if these tests are killed."""
         script = 'read -r _; "$1/pg_ctl" -D "$2/data" -m immediate stop; rm -rf "$2"'
-        # its standard input ends with our process, whatever ends that
+        # its standard input closes when our process ends, also by a signal
         with subprocess.Popen(
             ["sh", "-c", script, "guard", self.programs, self.folder],
             user=_user(),
@@ -89,9 +89,9 @@ def _folder() -> Path:
 
 
 @contextmanager
-def a_standby(primary: Server) -> Iterator[Server]:
+def a_standby(primary: PostgresServer) -> Iterator[PostgresServer]:
     """Start a server that follows another, asynchronously, and stop it in the end."""
-    standby = Server(primary.programs, _folder())
+    standby = PostgresServer(primary.programs, _folder())
     copied = ("-h", str(primary.folder), "-U", "postgres", "-D", str(standby.folder / "data"))
     with standby.guarded():
         standby.run("pg_basebackup", *copied, "-R", "-c", "fast", "--no-sync")
@@ -100,7 +100,7 @@ def a_standby(primary: Server) -> Iterator[Server]:
 
 
 @contextmanager
-def a_server() -> Iterator[Server]:
+def a_server() -> Iterator[PostgresServer]:
     """Start a server, and stop it in the end.
 
     Its package could do so as well, but would add a user to the machine and open
@@ -114,10 +114,10 @@ def a_server() -> Iterator[Server]:
         raise NoPostgres(INSTALL)
     versions = sorted(Path(package.origin).parent.glob("pginstall*/bin"))
     folder = _folder()
-    server = Server(versions[-1], folder)
+    server = PostgresServer(versions[-1], folder)
     with server.guarded():
         try:
-            # a locale that knows the lower case of every letter, whatever the machine's
+            # independent of the locale of the machine: it lowercases every letter
             server.run(
                 "initdb",
                 *("-D", str(folder / "data"), "-U", "postgres", "--auth=trust", "--no-sync"),

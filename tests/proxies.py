@@ -1,7 +1,7 @@
 """Proxies of our own for tests: HTTP CONNECT and SOCKS5, with and without a login.
 
-They connect from an address of their own, so that a server can tell them from whoever comes
-directly. They know nothing of the code that is tested.
+They connect from an address of their own, so that a server can tell their requests from direct
+ones. They share no code with the client under test.
 """
 
 import asyncio
@@ -38,12 +38,11 @@ class TestProxy:
 
     @property
     def address(self) -> str:
-        """Return where it listens."""
+        """Host and port."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Return its URL, with its login."""
         return f"{self.scheme}://{f'{self.login}@' if self.login else ''}{self.address}"
 
     async def open(self) -> None:
@@ -112,7 +111,7 @@ class TestProxy:
             return
         _, command, _, kind = await reader.readexactly(4)
         assert command == 1
-        assert kind in (1, 4), "names are looked up by whoever asks"
+        assert kind in (1, 4), "the client resolves names itself"
         packed = await reader.readexactly(4 if kind == 1 else 16)
         family = socket.AF_INET if kind == 1 else socket.AF_INET6
         port = int.from_bytes(await reader.readexactly(2))
@@ -161,7 +160,7 @@ async def _pump(reader: Reader, writer: Writer) -> None:
 
 
 class ServeProxy(Protocol):
-    """What the fixture `a_proxy` gives: call it as `TestProxy`, get it opened."""
+    """Type of the fixture `a_proxy`: it takes the arguments of `TestProxy`, and opens one."""
 
     def __call__(self, scheme: str, **options: object) -> Awaitable[TestProxy]: ...
 

@@ -15,9 +15,7 @@ Manner: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """A request as it arrived."""
-
+class ReceivedRequest:
     method: str
     path: str
     headers: Mapping[str, str]
@@ -40,7 +38,7 @@ class Receiver:
         self._next: list[Manner] = []
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self.messages: list[Message] = []
+        self.messages: list[ReceivedRequest] = []
         self.connections = 0
 
     @property
@@ -98,7 +96,7 @@ class Receiver:
         try:
             head = parse(await reader.readuntil(b"\r\n\r\n"))
             body = await reader.readexactly(int(head.headers.get("content-length", 0)))
-            self.messages.append(Message(head.method, head.path, head.headers, body))
+            self.messages.append(ReceivedRequest(head.method, head.path, head.headers, body))
             await self._manner()(writer)
         except (OSError, asyncio.IncompleteReadError):
             writer.transport.abort()  # the sender has gone

@@ -26,8 +26,8 @@ class NoRedis(Exception):
 
 
 @dataclass(slots=True)
-class Server:
-    """A Redis on a port of loopback that stays its own, whatever becomes of the process."""
+class RedisServer:
+    """A Redis on a loopback port that it keeps across restarts."""
 
     program: str
     folder: Path
@@ -91,7 +91,7 @@ class Server:
     def guarded(self) -> Iterator[None]:
         """End the server and delete its folder in the end, also if these tests are killed."""
         script = 'read -r _; [ -f "$1/pid" ] && kill -9 "$(cat "$1/pid")"; rm -rf "$1"'
-        # its standard input ends with our process, whatever ends that
+        # its standard input closes when our process ends, also by a signal
         with subprocess.Popen(
             ["sh", "-c", script, "guard", self.folder],
             stdin=subprocess.PIPE,
@@ -104,13 +104,15 @@ class Server:
 
 
 @contextmanager
-def a_server() -> Iterator[Server]:
+def a_server() -> Iterator[RedisServer]:
     """Start a server, and stop it in the end.
 
     Raises:
         NoRedis: there is no program, or it does not start here.
     """
-    server = Server(_program(), Path(tempfile.mkdtemp(prefix="crawlyard-redis-")), _free_port())
+    server = RedisServer(
+        _program(), Path(tempfile.mkdtemp(prefix="crawlyard-redis-")), _free_port()
+    )
     with server.guarded():
         server.start()
         yield server

@@ -95,7 +95,7 @@ async def build(folder: Path, now: datetime) -> None:
         await _operations(yard.store, now)
         for state in HostState:
             rule = HostRule(host=f"{state}.example", state=state, updated_at=now, actor="local")
-            await yard.store.host_rules.put(rule, host_event(EventName.HOST_UPDATED, rule))
+            await yard.store.host_rules.save(rule, host_event(EventName.HOST_UPDATED, rule))
 
 
 def _times(at: datetime) -> dict[str, Any]:
@@ -122,7 +122,7 @@ async def _jobs(store: Store, now: datetime) -> None:
 
 
 async def _problems(store: Store, now: datetime) -> None:
-    """Add a failed job, one URL of which failed with each kind of error."""
+    """Add a failed job, with one failed URL for each kind of error."""
     at = now - 2 * HOUR
     times = _times(at)
     job = a_job(id=fixed(PROBLEMS), spec=a_spec(name="problems"), **times)
@@ -141,7 +141,7 @@ async def _problems(store: Store, now: datetime) -> None:
     batch = a_batch([outcome.target for outcome in outcomes], outcomes, skipped)
     [answer] = await store.frontier.record([(claim.lease, batch)], at, DAY)
     running = (await store.jobs.get(job.id)).job
-    moved = running.moved(Move.FAIL, at, actor="worker:w1", reason=StateReason.START_FAILED)
+    moved = running.apply_move(Move.FAIL, at, actor="worker:w1", reason=StateReason.START_FAILED)
     await store.leases.settle(answer.lease, *moved)
 
 

@@ -19,7 +19,7 @@ def readable_folder() -> Iterator[Path]:
 
 @contextmanager
 def unprivileged(folder: Path) -> Iterator[None]:
-    """Let nothing in *folder* be made or removed by us for the block: root becomes nobody."""
+    """Make *folder* read-only for the block, as an unprivileged user if we are root."""
     root, mode = os.geteuid() == 0, folder.stat().st_mode
     folder.chmod(0o555)
     if root:

@@ -1,4 +1,4 @@
-"""A worker that crawls nothing: it says what it is told to, in the log of one job."""
+"""A worker that crawls nothing and writes numbered lines to the log of one job."""
 
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Asker, Lease
@@ -10,11 +10,11 @@ from tests.builders_serve import a_line
 
 
 class Scribe:
-    """Holds the lease of a job. Messages are numbers, from 1 on, as those of lines are."""
+    """Holds the lease of a job. Messages are the line numbers, from 1 on."""
 
     def __init__(self, store: Store, clock: Clock, lease: Lease) -> None:
         self.lease = lease
-        self.said = 0
+        self.lines = 0
         self._store = store
         self._clock = clock
 
@@ -22,12 +22,12 @@ class Scribe:
         self, count: int = 1, level: Level = Level.INFO, *, url: str = "", last: bool = False
     ) -> None:
         """Write so many lines with one checkpoint; the *last* one frees the lease."""
-        lines = tuple(
-            a_line(str(self.said + n), level, url=url, at=self._clock.now())
+        batch_lines = tuple(
+            a_line(str(self.lines + n), level, url=url, at=self._clock.now())
             for n in range(1, count + 1)
         )
-        self.said += count
-        batch = a_batch(log=lines, last=last)
+        self.lines += count
+        batch = a_batch(log=batch_lines, last=last)
         [answer] = await self._store.frontier.record(
             [(self.lease, batch)], self._clock.now(), LEASE
         )
@@ -36,7 +36,7 @@ class Scribe:
     async def end(self, move: Move = Move.COMPLETE) -> None:
         """End the job, as its worker does."""
         job = (await self._store.jobs.get(self.lease.job_id)).job
-        ended = job.moved(move, self._clock.now(), actor="worker:w1")
+        ended = job.apply_move(move, self._clock.now(), actor="worker:w1")
         await self._store.leases.settle(self.lease, *ended)
 
 

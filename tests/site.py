@@ -1,5 +1,5 @@
 # ruff: noqa: A005 - imports are absolute, and tests.site is what it is
-"""Serving sites to tests, asking them without the engine, and judging what they were asked."""
+"""Test sites: serving them, fetching from them without the engine, judging their requests."""
 
 import asyncio
 import sys
@@ -28,7 +28,7 @@ __all__ = ["read_log"]
 
 
 class Serve(Protocol):
-    """What the fixture `site_server` gives: call it with a site, get it served."""
+    """Type of the fixture `site_server`: it serves a site until the test ends."""
 
     def __call__(
         self, site: SiteContent, *, host: str = ..., latency_s: float = ..., log: Path | None = ...
@@ -70,6 +70,18 @@ async def served_elsewhere(*options: str) -> AsyncIterator[str]:
         if process.returncode is None:
             process.terminate()
         await process.communicate()
+
+
+class FixedSite:
+    """A site of fixed answers by path, with a record of the requested paths."""
+
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self.answers = dict(answers)
+        self.requests: list[str] = []
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        self.requests.append(path)
+        return self.answers.get(path, Answer(404))
 
 
 class GraphSite:
@@ -206,7 +218,7 @@ def linked_pages(site: SiteContent, start: str = "/") -> dict[str, int]:
 
 
 def refetched(hits: Iterable[Hit], but: Sequence[str] = ("/robots.txt",)) -> dict[str, int]:
-    """Return how often each URL was asked, of those asked more than once; *but* not counted."""
+    """Return the request counts of URLs that were requested twice or more, except *but*."""
     counts = Counter(f"{hit.host}{hit.path}" for hit in hits if hit.path not in but)
     return {url: times for url, times in counts.items() if times > 1}
 
@@ -235,10 +247,10 @@ def ahead_s(times: Sequence[float], delay_s: float) -> float:
 
 
 def hurried(hits: Iterable[Hit], delay_s: float, jitter_s: float = JITTER_S) -> dict[str, str]:
-    """Return what is wrong with the pace at which each host was asked; empty: nothing.
+    """Return a complaint for each host that got requests too fast.
 
     Two requests may be a delay apart less *jitter_s*; over longer spans they catch up with no
-    more than that, and most of them are a whole delay apart.
+    more than that, and most gaps are a whole delay.
     """
     arrivals: dict[str, list[float]] = {}
     for hit in hits:
@@ -288,6 +300,6 @@ async def until(claim: Callable[[], bool]) -> None:
     """Return once *claim* holds, looking again whenever the loop has had a turn."""
     turns = count()
     async with asyncio.timeout(120):
-        while not claim():  # noqa: ASYNC110 - any claim, not one that somebody signals
+        while not claim():  # noqa: ASYNC110 - an arbitrary condition, without an event
             # after a while it waits for another process, which wants the processor as well
             await asyncio.sleep(0 if next(turns) < 10_000 else 0.001)

@@ -11,7 +11,7 @@ FILES = frozenset({"checkpoint", "damaged", "dispatch", "kill", "leases", "recor
 
 POSTGRES = frozenset(
     {"checkpoint", "counts", "damaged", "dispatch", "leases", "record", "retry_failed"}
-    | {"seats", "ticks"}
+    | {"slots", "ticks"}
 )
 """The same, on Postgres."""
 

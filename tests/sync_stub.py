@@ -33,14 +33,13 @@ def every(
 """
 
 
-class Names:
+class Imports:
     """The names that annotations need, and where each is imported from."""
 
     def __init__(self) -> None:
         self._homes: dict[str, str] = {}
 
     def of(self, home: str, name: str) -> str:
-        """Return *name* of the module *home*."""
         assert self._homes.setdefault(name, home) == home, f"two of {name}"
         return name
 
@@ -77,8 +76,7 @@ class Names:
 
 
 def stub_text() -> str:
-    """Return the stub."""
-    names = Names()
+    names = Imports()
     for home, words in (
         ("collections.abc", ("Callable", "Iterator")),
         ("contextlib", ("AbstractContextManager",)),
@@ -96,12 +94,12 @@ def stub_text() -> str:
     return _ruff("format", text=text)
 
 
-def _noun(service: type, names: Names) -> str:
+def _noun(service: type, names: Imports) -> str:
     methods = (_method(each, call, names) for each, call in methods_of(service).items())
     return f"\nclass _{service.__name__}:\n{''.join(methods)}"
 
 
-def _method(name: str, call: Callable[..., Any], names: Names) -> str:
+def _method(name: str, call: Callable[..., Any], names: Imports) -> str:
     hints = typing.get_type_hints(call)
     words = ["self"]
     keyword = False

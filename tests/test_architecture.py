@@ -215,7 +215,7 @@ def test_the_source_keeps_to_the_rule_that(rule: Rule) -> None:
     ids=[f"{rule.__name__}: {message}" for rule, _, message in BROKEN],
 )
 def test_a_rule_notices_when_it_is_broken(rule: Rule, texts: dict[str, str], message: str) -> None:
-    names = [module.name for module in SOURCE.modules]  # what is imported must be there
+    names = [module.name for module in SOURCE.modules]  # an imported name must exist
 
     broken = Tree(dict.fromkeys(names, "") | texts)
 

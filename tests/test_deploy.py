@@ -1,4 +1,4 @@
-"""What `deploy/` has for Prometheus and Grafana is valid, and asks for metrics that exist."""
+"""The Prometheus and Grafana files of `deploy/` are valid, and use metrics that exist."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import yaml
 
 from crawlyard import Yard
 from crawlyard.core.jobs.lifecycle import ENDED
-from crawlyard.services.instance.metrics import exposed, figures, process_figures
+from crawlyard.services.instance.metrics import figures, format_metrics, process_figures
 from tests.docs_metrics import all_values, families
 from tests.engine.rig import a_spec, opened
 from tests.jobs import submit
@@ -57,7 +57,7 @@ def metrics_of(expression: str) -> set[str]:
 
 @pytest.mark.parametrize("expression", [*expressions()])
 def test_an_expression_asks_for_metrics_and_labels_that_there_are(expression: str) -> None:
-    metrics = families(exposed(all_values()))
+    metrics = families(format_metrics(all_values()))
     labels = {
         name
         for metric in metrics_of(expression)
@@ -126,7 +126,7 @@ def test_prometheus_takes_all_rules_and_what_the_board_asks(tmp_path: Path) -> N
 
 
 def slow(name: str, *, above: str) -> Mapping[str, str]:
-    """Return a histogram that counts ten a minute, none of which is at or below a bound."""
+    """Return a histogram of ten events a minute, all above its bounds."""
     return {
         f'{name}_bucket{{le="{above}"}}': "0x120",
         f'{name}_bucket{{le="10"}}': "0+10x120",
@@ -135,7 +135,7 @@ def slow(name: str, *, above: str) -> Mapping[str, str]:
 
 
 def fast(name: str, *, below: str) -> Mapping[str, str]:
-    """Return a histogram that counts ten a minute, all of which are below a bound."""
+    """Return a histogram of ten events a minute, all within its first bound."""
     return {
         f'{name}_bucket{{le="{below}"}}': "0+10x120",
         f'{name}_bucket{{le="+Inf"}}': "0+10x120",
@@ -229,7 +229,7 @@ async def exposed_by(yard: Yard, url: str) -> tuple[set[str], set[str]]:
     measures = yard.services.measures
     server = await figures(yard.store, yard.bus, yard.clock, measures)
     worker = await process_figures(yard.store, measures)
-    return set(families(exposed(server))), set(families(exposed(worker)))
+    return set(families(format_metrics(server))), set(families(format_metrics(worker)))
 
 
 async def test_all_that_is_asked_for_is_shown_but_for_what_needs_postgres_or_redis(
@@ -259,5 +259,5 @@ async def test_with_postgres_and_redis_all_is_shown_that_the_reference_lists(
         server, worker = await exposed_by(yard, f"{served.url}/")
 
     listed = await asyncio.to_thread(all_values)
-    assert server == set(families(exposed(listed)))
-    assert worker == set(families(exposed(listed.process)))
+    assert server == set(families(format_metrics(listed)))
+    assert worker == set(families(format_metrics(listed.process)))

@@ -1,4 +1,4 @@
-"""What the documentation says is so: its made pages, its commands, its links, its example."""
+"""Documentation: generated pages, commands, links and the example of the README."""
 
 import asyncio
 import re
@@ -6,14 +6,11 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from click.testing import CliRunner
 
 import crawlyard
-from crawlyard.cli.commands import tree
 from crawlyard.cli.failures import EXIT_CODES
 from crawlyard.config import Settings
 from crawlyard.core.access.policy import RETENTIONS, SectionName
@@ -24,6 +21,7 @@ from crawlyard.demo.server import SiteServer
 from crawlyard.export.csv import COLUMNS
 from crawlyard.store.tables import metadata
 from tests.docs import PAGES, REFERENCE
+from tests.program import PROGRAM
 from tests.site import GraphSite
 
 ROOT = Path(__file__).parents[1]
@@ -137,10 +135,8 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                     yield f"{document.relative_to(ROOT)}: {line}", words[1:]
 
 
-ALL_COMMANDS = tree()
-GROUPS = {group.name for group in ALL_COMMANDS.registered_groups}
+GROUPS = {name for name, group in PROGRAM.commands.items() if hasattr(group, "commands")}
 PLAIN = {"COLUMNS": "200", "TERM": "dumb"}
-PROGRAM: Any = typer.main.get_command(ALL_COMMANDS)  # made once: that takes as long as its help
 
 
 @pytest.mark.parametrize(

@@ -10,21 +10,21 @@ from tests import prose
 ROOT = Path(__file__).parents[1]
 
 MOST: dict[str, dict[prose.Rule, int]] = {
-    # how often a folder may still break a rule; only ever lower these
+    # the most violations of each rule that a folder may have; only ever lower these
     "src": {
-        prose.vague_names: 50,
-        prose.clauses: 12,
+        prose.vague_names: 21,
+        prose.clauses: 2,
         prose.returning_properties: 0,
-        prose.odd_words: 4,
+        prose.odd_words: 0,
     },
     "tests": {
-        prose.vague_names: 9,
-        prose.clauses: 11,
-        prose.returning_properties: 8,
-        prose.odd_words: 20,
+        prose.vague_names: 2,
+        prose.clauses: 0,
+        prose.returning_properties: 0,
+        prose.odd_words: 0,
     },
     "bench": {
-        prose.vague_names: 1,
+        prose.vague_names: 0,
         prose.clauses: 0,
         prose.returning_properties: 0,
         prose.odd_words: 0,

@@ -1,4 +1,4 @@
-"""How many tests run side by side, where the time of a run went, and how busy the machine is."""
+"""Number of parallel test processes, report of slow tests, and load of the machine."""
 
 import os
 import subprocess

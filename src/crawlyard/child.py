@@ -27,7 +27,7 @@ from crawlyard.services.workers.channel import (
     StoreCaller,
 )
 from crawlyard.services.workers.fork_server import GONE, OTHER_VERSION, next_fork, usage_of
-from crawlyard.services.workers.isolation import seats_of
+from crawlyard.services.workers.isolation import child_asker
 from crawlyard.services.workers.run import JobRun, WorkerContext
 from crawlyard.yard import child_factory
 
@@ -46,7 +46,7 @@ async def _run(connection: socket.socket) -> None:
     factory = child_factory(start.settings, caller.store(), clock, bus, measures)
     context = factory.worker_context()
     context.permit.good = start.may_send
-    context.tools.rate_limiter.set_process_name(seats_of(start.claim.lease, os.getpid()))
+    context.tools.rate_limiter.set_process_name(child_asker(start.claim.lease, os.getpid()))
     run = JobRun(start.claim, context, alone=True)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, run.drain, start.settings.shutdown_s)
@@ -76,7 +76,7 @@ async def _follow(
                 if message.course is not None:
                     clock.follow(message.course)
                 context.permit.round_trip.oldest = message.oldest
-                run.obey(message.order, message.asked_at)
+                run.apply_order(message.order, message.asked_at)
             case Hold():
                 context.permit.good = not message.held
                 if message.held:

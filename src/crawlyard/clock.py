@@ -25,7 +25,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, duration: timedelta) -> None:
-        """Return after *duration*."""
+        """Wait, counting time as this clock does."""
         ...
 
 
@@ -50,7 +50,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._offset = timedelta(0)
         # replaced as a whole: other threads read the clock as well
-        self._course: Course = (datetime.now(UTC), _monotonic_with_suspend(), 0.0)
+        self._course: Course = (datetime.now(UTC), _elapsed_s(), 0.0)
 
     def shift(self, by: timedelta) -> None:
         """Shift the clock by *by*, the measured offset to another clock.
@@ -66,7 +66,7 @@ class SystemClock:
 
         The rest of an earlier correction is dropped.
         """
-        at = _monotonic_with_suspend()
+        at = _elapsed_s()
         self._course = (self._at(at), at, by.total_seconds())
 
     def course(self) -> Course:
@@ -79,7 +79,7 @@ class SystemClock:
 
     def now(self) -> datetime:
         """Return the current time, aware and in UTC."""
-        return self._at(_monotonic_with_suspend())
+        return self._at(_elapsed_s())
 
     def _at(self, instant: float) -> datetime:
         anchor, started, correction = self._course
@@ -96,13 +96,13 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, duration: timedelta) -> None:
-        """Return after *duration*."""
+        """Wait, counting time as this clock does."""
         await asyncio.sleep(duration.total_seconds())
 
 
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
-def _monotonic_with_suspend() -> float:
+def _elapsed_s() -> float:
     """Return monotonic seconds that include time in suspend, if the system supports it."""
     return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.faults import faults_of
 from crawlyard.core.fields import SECRET, Field, about, check_bounds, fields_of
-from crawlyard.core.parse import shown, unknown
+from crawlyard.core.parse import format_value, unknown
 from crawlyard.errors import Invalid
 
 DEFAULT_LEASE_S = 8.0
@@ -97,7 +97,7 @@ _NO = frozenset({"0", "off", "f", "false", "n", "no"})
 
 
 class LogFormat(StrEnum):
-    """Format of a log line."""
+    """Log format: key=value pairs, or one JSON object per line."""
 
     LOGFMT = auto()
     JSON = auto()
@@ -369,7 +369,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     schedule_backlog: Annotated[
         int,
         about(
-            "Pending jobs of one owner above which ticks of their schedules are skipped.",
+            "Pending jobs of one owner above which runs of their schedules are skipped.",
             least=1,
             most=10_000_000,
         ),
@@ -396,7 +396,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
 
     @property
     def lease(self) -> timedelta:
-        """Duration of a lease."""
+        """`lease_s` as a duration."""
         return timedelta(seconds=self.lease_s)
 
     @property
@@ -451,7 +451,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
 
 @cache
 def settings_fields() -> Mapping[str, Field]:
-    """Return the fields of all settings, by name."""
+    """Return the settings that can be set, by name; `named` is derived."""
     return {name: field for name, field in fields_of(Settings).items() if name != "named"}
 
 
@@ -501,7 +501,7 @@ def _convert_value(name: str, value: object) -> Any:
             if parse := (meta.extra or {}).get("parse"):
                 value = parse(value)
     except ValueError as error:
-        value_text = "" if settings_fields()[name].about.secret else f", got {shown(value)}"
+        value_text = "" if settings_fields()[name].about.secret else f", got {format_value(value)}"
         raise Invalid(name, f"{error}{value_text}") from None
     if kind is Path and isinstance(value, str):
         value = Path(value)

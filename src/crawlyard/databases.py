@@ -26,7 +26,7 @@ from crawlyard.store.admin.copy import (
     copy_backup,
     save,
 )
-from crawlyard.store.admin.files import check_backup, fold_wal, published, restore_file, snapshot
+from crawlyard.store.admin.files import check_backup, fold_wal, publish_file, restore_file, snapshot
 from crawlyard.store.admin.looks import DatabaseReport, TableSize, check_database, vacuum
 from crawlyard.store.admin.marks import OverwriteTerms, in_words, row_counts
 from crawlyard.store.admin.place import DATABASE, DatabaseLocation, reading, writing
@@ -143,7 +143,7 @@ def backup(source: DatabaseLocation, file: Path, tell: OnProgress, *, force: boo
     """
     if source.file is not None and file.exists() and file.samefile(source.file):
         raise Invalid("FILE", "expected another file than the database itself")
-    with published(file, replace=force) as part:
+    with publish_file(file, replace=force) as part:
         if source.file is not None:
             with reading(source):
                 snapshot(source.file, part, tell)

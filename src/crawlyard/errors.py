@@ -91,7 +91,7 @@ class Invalid(Refused):
         first, *more = [*faults.values()][:MAX_FAULTS]
         return type(first)(first.field, first.message, first.position, more) if more else first
 
-    def mapped(self, change: "Callable[[Invalid], Invalid]") -> "Invalid":
+    def map(self, change: "Callable[[Invalid], Invalid]") -> "Invalid":
         """Return the error with *change* applied to each fault."""
         return Invalid.of(change(fault) for fault in self.faults)
 

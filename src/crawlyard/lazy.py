@@ -10,12 +10,12 @@ from pathlib import Path
 from types import ModuleType
 
 
-def installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
     """Return whether package *name* is installed, without loading it."""
     return importlib.util.find_spec(name) is not None
 
 
-def installed_in(name: str) -> Path | None:
+def find_package(name: str) -> Path | None:
     """Return the folder of package *name*, ``None`` if it is not installed; do not load it."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, ScheduleDraft
     from crawlyard.core.templates.template import (
         CrawlTemplate,
-        Parameter,
         ParameterType,
         TemplateDraft,
+        TemplateParameter,
     )
     from crawlyard.core.webhooks.webhook import JobWebhook, Webhook
     from crawlyard.services.jobs.jobs import Jobs as JobManager
@@ -64,7 +64,6 @@ __all__ = [
     "Overlap",
     "Page",
     "PageQuery",
-    "Parameter",
     "ParameterType",
     "Priority",
     "PriorityQueue",
@@ -86,6 +85,7 @@ __all__ = [
     "Submission",
     "TemplateDraft",
     "TemplateManager",
+    "TemplateParameter",
     "TemplateQuery",
     "TextMode",
     "Usage",
@@ -145,7 +145,7 @@ _HOME = {
     ),
     "crawlyard.core.templates.template": (
         "CrawlTemplate",
-        "Parameter",
+        "TemplateParameter",
         "ParameterType",
         "TemplateDraft",
     ),

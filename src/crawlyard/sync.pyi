@@ -19,7 +19,7 @@ from crawlyard.core.access.answers import (
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.access.user import Actor, QuotaAsk, Role
 from crawlyard.core.access.view import SavedView
-from crawlyard.core.attention.attention import Attention
+from crawlyard.core.attention.attention import AttentionOut
 from crawlyard.core.crawl.change_answers import DiffOut, FeedChangeOut, PageDiffOut, RunChangesOut
 from crawlyard.core.crawl.link_check_answers import CheckOut, FindingsOut
 from crawlyard.core.crawl.page import Body, ErrorKind
@@ -770,7 +770,7 @@ class _Stats:
     ) -> PaceOut: ...
 
 class _Attention:
-    def get(self) -> Attention: ...
+    def get(self) -> AttentionOut: ...
     def dismiss(self, notice: str) -> None: ...
     def restore(self, notice: str | None = None) -> None: ...
 

@@ -10,7 +10,7 @@ from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.workers.measures import Measures
 from crawlyard.errors import Unavailable
-from crawlyard.lazy import installed, lazily
+from crawlyard.lazy import is_installed, lazily
 from crawlyard.messaging.bus import Bus
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
@@ -104,7 +104,7 @@ class Yard:
             store = await _open_store(settings, on_due)
             stack.push_async_callback(store.close)
             if own_clock is None and isinstance(clock, SystemClock) and _is_on_server(settings):
-                await stack.enter_async_context(clock_sync.followed(store.upkeep, clock))
+                await stack.enter_async_context(clock_sync.follow_server_clock(store.upkeep, clock))
             yard = cls(settings, store, clock, dispatcher)
             stack.push_async_callback(yard._close)
             yield yard
@@ -147,7 +147,7 @@ class Yard:
         Arguments that are ``None`` are taken from the settings: its *slots*, its *tags*, and how
         many of its slots are *reserved* for urgent jobs.
         """
-        over, compare = self.scheduler.nudge, self._compare
+        over, compare = self.scheduler.wake, self._compare
         return self._factory.worker(
             over, compare, only=only, slots=slots, tags=tags, reserved=reserved
         )
@@ -200,7 +200,7 @@ def child_factory(
 def _bus(settings: Settings, clock: Clock) -> Bus:
     if not settings.redis_url:
         return MemoryBus(clock)
-    if not installed("redis"):
+    if not is_installed("redis"):
         raise Unavailable(f"Redis needs redis: {install_line('redis')}")
     return redis.RedisBus(settings.redis_url, clock)
 
@@ -215,7 +215,7 @@ def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, OnDue]:
         check_direct_url(url)
         return PostgresDispatcher(url, clock), None  # the store itself notifies all processes
     pipes = PipeDispatcher(settings.data_dir / "workers")
-    return pipes, pipes.tell
+    return pipes, pipes.wake_all
 
 
 async def _open_store(settings: Settings, on_due: OnDue) -> Store:

@@ -6,7 +6,8 @@ import pty
 import subprocess
 import sys
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -65,7 +66,6 @@ class Shell:
         return replace(self, forks=False)
 
     def start(self, *words: str, env: Mapping[str, str] | None = None, **streams: int) -> Process:
-        """Start ``crawlyard …``."""
         env = self.environment | dict(env or {})
         return start_module(
             "crawlyard", *words, forked=self.forks, cwd=self.folder, env=env, **streams
@@ -129,8 +129,9 @@ def on_terminal(shell: Shell, *words: str, typed: str = "", **env: str) -> tuple
 
 def until_stored(shell: Shell) -> None:
     """Return once the last job has recorded pages."""
+    deadline = time.monotonic() + MINUTE
     while shell.run("jobs", "pages", "last", "-q").stdout == "":
-        pass
+        assert time.monotonic() < deadline, shell.run("jobs", "show", "last").stdout
 
 
 GRANTS = '{"addresses": true, "private": true, "ignore_robots": true}'
@@ -172,14 +173,22 @@ def demo_site(*options: str) -> Iterator[str]:
 
 
 def until(process: Process, words: str) -> str:
-    """Read stderr up to the line that contains *words*, and return that line."""
+    """Read stderr up to the line that contains *words*, and return that line.
+
+    If there is none within a minute, kill the process and fail with its last output.
+    """
     assert process.stderr is not None
-    read: list[str] = []
-    for line in process.stderr:
-        read.append(line)
-        if words in line:
-            return line
-    pytest.fail(f"ended without {words!r}: {''.join(read)}")
+    last_lines: deque[str] = deque(maxlen=30)
+    timer = threading.Timer(MINUTE, process.kill)
+    timer.start()
+    try:
+        for line in process.stderr:
+            last_lines.append(line)
+            if words in line:
+                return line
+    finally:
+        timer.cancel()
+    pytest.fail(f"no {words!r} within {MINUTE} s; the last output:\n{''.join(last_lines)}")
 
 
 def wait_for_exit(process: Process) -> tuple[int, str, str]:

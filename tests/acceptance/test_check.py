@@ -25,7 +25,7 @@ OTHER = "<title>Twin</title><a href='/leads-to-gone'>through a redirect</a>"
 
 
 @dataclass
-class Site:
+class PathSite:
     """A small site in this process: pages and redirects by path."""
 
     pages: dict[str, str] = field(
@@ -45,23 +45,23 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    with served(Site()) as server:
+def site() -> Iterator[PathSite]:
+    with served(PathSite()) as server:
         yield server
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Site]:
+def elsewhere() -> Iterator[PathSite]:
     """Another site that the first links to."""
     pages = {"/robots.txt": "User-agent: *\nDisallow: /private", "/well": "<a href='/more'>x</a>"}
     pages |= {"/get-only": "well", "/private": "not for us", "/not-asked": "excluded"}
     moved, no_head = {"/moved": "/moved-on", "/moved-on": "/well"}, frozenset({"/get-only", "/no"})
-    with served(Site(pages, moved, no_head)) as server:
+    with served(PathSite(pages, moved, no_head)) as server:
         yield server
 
 
 @contextmanager
-def served(site: Site) -> Iterator[Site]:
+def served(site: PathSite) -> Iterator[PathSite]:
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.do_GET()
@@ -94,7 +94,7 @@ def served(site: Site) -> Iterator[Site]:
         server.shutdown()
 
 
-def check_report(shell: Shell, site: Site, *words: str, code: int = 13) -> Any:
+def check_report(shell: Shell, site: PathSite, *words: str, code: int = 13) -> Any:
     """Return the report of a check, without the address of the site."""
     ran = shell.run("check", f"{site.url}/", *FAST, "--json", *words)
     assert ran.returncode == code, ran.stderr
@@ -106,7 +106,7 @@ def findings_of(report: Any, kind: str) -> list[Any]:
 
 
 def test_every_problem_is_reported_with_all_pages_that_link_to_it(
-    either: Shell, site: Site
+    either: Shell, site: PathSite
 ) -> None:
     report = check_report(either, site)
 
@@ -146,7 +146,7 @@ def test_every_problem_is_reported_with_all_pages_that_link_to_it(
     assert (report["unchecked_by"], report["incomplete"]) == ([elsewhere], False)
 
 
-def test_csv_has_a_row_for_every_target(shell: Shell, site: Site) -> None:
+def test_csv_has_a_row_for_every_target(shell: Shell, site: PathSite) -> None:
     ran = shell.run("check", f"{site.url}/", *FAST, "-o", "csv")
     assert ran.returncode == 13
     rows = [line.split(",") for line in ran.stdout.replace(site.url, "").splitlines()]
@@ -161,7 +161,7 @@ def test_csv_has_a_row_for_every_target(shell: Shell, site: Site) -> None:
 
 
 def test_a_check_ended_by_a_limit_is_incomplete_and_exits_with_14(
-    either: Shell, site: Site
+    either: Shell, site: PathSite
 ) -> None:
     links = "".join(f"<a href='/{n}'>{n}</a>" for n in range(9))
     site.pages = {"/": links, **{f"/{n}": f"<title>{n}</title>{links}" for n in range(9)}}
@@ -193,18 +193,18 @@ def test_a_check_ended_by_a_limit_is_incomplete_and_exits_with_14(
 
 @pytest.mark.slow  # the start page is tried three times
 def test_a_check_of_a_site_that_is_down_writes_a_report_with_an_error(shell: Shell) -> None:
-    with served(Site()) as site:
+    with served(PathSite()) as site:
         pass  # frees the port
     assert_start_failed(shell, site, "/", site.url)
 
 
 def test_a_check_without_a_start_url_writes_a_report_with_an_error(
-    either: Shell, site: Site
+    either: Shell, site: PathSite
 ) -> None:
     assert_start_failed(either, site, "/nothing", "answered 404")
 
 
-def assert_start_failed(shell: Shell, site: Site, path: str, detail: str) -> None:
+def assert_start_failed(shell: Shell, site: PathSite, path: str, detail: str) -> None:
     ran = shell.run("check", f"{site.url}{path}", *FAST, "--json", "--junit", "links.xml")
     assert ran.returncode == 10, ran.stderr
     report = json.loads(ran.stdout)
@@ -218,7 +218,7 @@ def assert_start_failed(shell: Shell, site: Site, path: str, detail: str) -> Non
 
 
 def test_a_sitemap_is_read_for_dead_urls_and_pages_that_no_page_links_to(
-    either: Shell, site: Site
+    either: Shell, site: PathSite
 ) -> None:
     listed = ("/", "/part", "/alone", "/dead", "/moved")
     urls = "".join(f"<url><loc>{site.url}{path}</loc></url>" for path in listed)
@@ -253,7 +253,7 @@ def test_a_sitemap_is_read_for_dead_urls_and_pages_that_no_page_links_to(
     assert without["pages"] == 2
 
 
-def test_a_site_without_problems_passes_and_its_job_is_listed(shell: Shell, site: Site) -> None:
+def test_a_site_without_problems_passes_and_its_job_is_listed(shell: Shell, site: PathSite) -> None:
     site.pages = {"/": "<title>One</title><a href='/two#x'>two</a>", "/two": "<b id=x><a href='/'>"}
     site.redirects = {}
 
@@ -265,7 +265,7 @@ def test_a_site_without_problems_passes_and_its_job_is_listed(shell: Shell, site
     assert job["spec"]["tags"] == ["nightly", "check"]
 
 
-def test_fail_on_new_ignores_findings_of_the_last_check(either: Shell, site: Site) -> None:
+def test_fail_on_new_ignores_findings_of_the_last_check(either: Shell, site: PathSite) -> None:
     def new(report: Any) -> list[str]:
         return [finding["url"] for finding in report["items"] if finding["new"]]
 
@@ -285,7 +285,7 @@ def test_fail_on_new_ignores_findings_of_the_last_check(either: Shell, site: Sit
     assert case.findtext("failure") == f"linked from {site.url}/: a new one"
 
 
-def test_an_incomplete_check_is_no_base_for_new_findings(shell: Shell, site: Site) -> None:
+def test_an_incomplete_check_is_no_base_for_new_findings(shell: Shell, site: PathSite) -> None:
     site.pages = {"/": "<a href='/a'>a</a>", "/a": "<title>A</title><a href='/lost'>lost</a>"}
     limit = ("--max-pages", "1", "--allow-incomplete")
     new = ("--fail-on", "new")
@@ -304,7 +304,7 @@ LINKED = ("well", "well", "gone", "get-only", "no", "moved", "private", "not-ask
 
 
 def test_external_links_are_requested_once_and_not_followed(
-    either: Shell, site: Site, elsewhere: Site
+    either: Shell, site: PathSite, elsewhere: PathSite
 ) -> None:
     links = "".join(f"<a href='{elsewhere.url}/{path}'>{path}</a>" for path in LINKED)
     site.pages = {"/": f"{links}<a href='/two'>", "/two": f"<title>2</title>{links}"}
@@ -333,7 +333,9 @@ def test_external_links_are_requested_once_and_not_followed(
     assert [(page["status"], page["links"], page["text"]) for page in pages] == [(200, 0, None)]
 
 
-def test_external_requests_stop_at_the_limit(shell: Shell, site: Site, elsewhere: Site) -> None:
+def test_external_requests_stop_at_the_limit(
+    shell: Shell, site: PathSite, elsewhere: PathSite
+) -> None:
     links = "".join(f"<a href='{elsewhere.url}/{n}'>{n}</a>" for n in range(9))
     site.pages, site.redirects = {"/": links}, {}
 
@@ -349,7 +351,7 @@ def test_external_requests_stop_at_the_limit(shell: Shell, site: Site, elsewhere
 
 
 def test_a_resumed_check_keeps_the_limit_of_external_requests(
-    shell: Shell, site: Site, elsewhere: Site
+    shell: Shell, site: PathSite, elsewhere: PathSite
 ) -> None:
     links = [f"<a href='{elsewhere.url}/{n}'>{n}</a>" for n in range(9)]
     site.redirects = {}
@@ -364,14 +366,14 @@ def test_a_resumed_check_keeps_the_limit_of_external_requests(
     assert len([request for request in elsewhere.requests if "robots" not in request]) == 4
 
 
-def test_an_unwritable_report_is_refused_before_the_crawl(shell: Shell, site: Site) -> None:
+def test_an_unwritable_report_is_refused_before_the_crawl(shell: Shell, site: PathSite) -> None:
     nowhere = shell.run("check", f"{site.url}/", *FAST, "--junit", "no/such/links.xml")
     assert nowhere.returncode == 1
     assert "folder no/such does not exist" in nowhere.stderr
     assert shell.run("check").returncode == 2
 
 
-def test_links_of_a_job_are_found_and_exported(either: Shell, site: Site) -> None:
+def test_links_of_a_job_are_found_and_exported(either: Shell, site: PathSite) -> None:
     assert either.run("crawl", f"{site.url}/", *FAST, "-q").returncode == 0
     dead = f"{site.url}/gone"
 

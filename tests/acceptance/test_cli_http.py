@@ -299,7 +299,7 @@ def test_a_log_is_followed_to_its_last_line(either: Shell, slow_site: str) -> No
     listed = either.run("jobs", "log", "last", "-o", "jsonl")
 
     assert running == "running"
-    assert "begun by" in json.loads(first)["message"]
+    assert "started by" in json.loads(first)["message"]
     assert (changed.returncode, code, err) == (0, 0, "")
     assert "limit_pages" in json.loads(out.splitlines()[-1])["message"]
     assert first + out == listed.stdout

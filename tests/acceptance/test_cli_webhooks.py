@@ -7,7 +7,7 @@ from typing import Any
 from crawlyard import LOCAL, Settings, Yard
 from crawlyard.core.events.event import EventName
 from crawlyard.services.surface import Surface
-from crawlyard.services.webhooks.signing import new_secret, signed
+from crawlyard.services.webhooks.signing import new_secret, sign_body
 from tests.acceptance.shell import Shell
 from tests.builders import a_job, its_event
 from tests.receiver import Receiver, answer
@@ -18,7 +18,6 @@ OPENED = ("http://127.0.0.1:9/", "--allow-address", "127.0.0.1:9")
 
 
 def create_webhook(shell: Shell, *options: str) -> Mapping[str, Any]:
-    """Create a webhook and return its JSON."""
     webhook = shell.json("webhooks", "create", *OPENED, *options)
     assert isinstance(webhook, dict)
     return webhook
@@ -164,7 +163,7 @@ class TestVerify:
         assert (unreadable.returncode, "cannot read none" in unreadable.stderr) == (2, True)
 
     def words(self, secret: str) -> list[str]:
-        headers = signed("msg_1", JumpingClock().wall(), BODY.encode(), [secret])
+        headers = sign_body("msg_1", JumpingClock().wall(), BODY.encode(), [secret])
         return [
             *("--id", headers["webhook-id"]),
             *("--timestamp", headers["webhook-timestamp"]),

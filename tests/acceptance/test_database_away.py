@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.acceptance.shell import Shell, draining_stderr, until
-from tests.postgres import Server
+from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-def server(postgres_server: Server, postgres_url: str) -> Server:
+def server(postgres_server: PostgresServer, postgres_url: str) -> PostgresServer:
     """The server of `postgres_url`, to be stopped."""
     if str(postgres_server.folder) not in make_url(postgres_url).normalized_query.get("host", ()):
         pytest.skip("the Postgres of CRAWLYARD_TEST_POSTGRES_URL is not ours to stop")
@@ -32,7 +32,7 @@ def a_shell(folder: Path, url: str) -> Shell:
     ],
 )
 def test_a_process_started_before_the_database_waits_for_it(
-    server: Server, postgres_url: str, tmp_path: Path, words: tuple[str, ...], ready: str
+    server: PostgresServer, postgres_url: str, tmp_path: Path, words: tuple[str, ...], ready: str
 ) -> None:
     server.stop()
     try:
@@ -51,7 +51,7 @@ def test_a_process_started_before_the_database_waits_for_it(
 
 
 def test_a_process_refused_by_the_database_exits_with_an_error(
-    server: Server, postgres_url: str, tmp_path: Path
+    server: PostgresServer, postgres_url: str, tmp_path: Path
 ) -> None:
     rules = server.folder / "data" / "pg_hba.conf"
     before = rules.read_text()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import BOTH
 from tests.acceptance.shell import Shell
-from tests.golden import Told, built, in_turn
+from tests.golden import CommandResult, built, in_turn
 from tests.golden_yard import BROKEN, DOCS, HELD, LATER, SHOP, TRIAL, fixed
 
 docs_job, broken_job, trial_job, held_job = map(fixed, (DOCS, BROKEN, TRIAL, HELD))
@@ -41,11 +41,11 @@ CODES: Mapping[str, int] = {
     "templates show nothing": 3,
     "schedules run nothing": 3,
     "webhooks show 99999999": 3,
-    "workers forget nobody": 3,
+    "workers forget absent": 3,
     "hosts show nowhere.example": 3,
     "ops show nothing": 3,
     "tokens revoke nothing": 3,
-    "users set nobody --role admin": 3,
+    "users set absent --role admin": 3,
     # 5: wrong state, or a conflict with another change
     f"jobs pause {docs_job}": 5,
     f"jobs pause {docs_job} --json": 5,
@@ -67,7 +67,7 @@ CODES: Mapping[str, int] = {
 @pytest.fixture(scope="module", params=BOTH)
 def ran(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Mapping[str, Told]:
+) -> Mapping[str, CommandResult]:
     yard = built(tmp_path_factory.mktemp("codes"))
     commands = [words.split() for words in CODES]
     if request.param == "local":
@@ -79,7 +79,7 @@ def ran(
 
 
 @pytest.mark.parametrize("words", CODES)
-def test_each_command_exits_with_its_code(ran: Mapping[str, Told], words: str) -> None:
+def test_each_command_exits_with_its_code(ran: Mapping[str, CommandResult], words: str) -> None:
     result = ran[words]
 
     assert result.code == CODES[words], result.err

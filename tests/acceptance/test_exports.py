@@ -21,7 +21,7 @@ from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships
 
 from crawlyard.demo.site import DemoSite
 from tests.acceptance.shell import FAST, MINUTE, PAGES, Run, Shell
-from tests.redis_server import Server
+from tests.redis_server import RedisServer
 
 KEEPS = ("--keep", "html")
 
@@ -209,7 +209,7 @@ def test_missing_redis_is_named_with_its_install_command(shell: Shell) -> None:
 
 
 @pytest.mark.redis
-def test_health_reports_redis_and_is_ok_without_it(shell: Shell, redis_server: Server) -> None:
+def test_health_reports_redis_and_is_ok_without_it(shell: Shell, redis_server: RedisServer) -> None:
     shell.run("users", "create", "ada")  # creates the yard
     env = {"CRAWLYARD_REDIS_URL": redis_server.url}
     well = shell.run("health", env=env)

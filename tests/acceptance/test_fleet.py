@@ -77,7 +77,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Fleet:
+class MachineFleet:
     """Machines, their database and the site they crawl."""
 
     folder: Path
@@ -132,19 +132,21 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(postgres_url: str, tmp_path: Path) -> Iterator[Fleet]:
+def fleet(postgres_url: str, tmp_path: Path) -> Iterator[MachineFleet]:
     log = str(tmp_path / "hits.jsonl")
     options = ("--pages", str(PAGES), "--plain", "--latency-ms", "100", "--log", log)
     with (
         psycopg.connect(postgres_url, autocommit=True) as database,
         demo_site(*options) as site,
     ):
-        yield Fleet(tmp_path, postgres_url, database, site)
+        yield MachineFleet(tmp_path, postgres_url, database, site)
 
 
 @pytest.mark.slow
 @pytest.mark.postgres
-def test_jobs_of_a_killed_worker_run_again_long_before_their_leases_lapse(fleet: Fleet) -> None:
+def test_jobs_of_a_killed_worker_run_again_long_before_their_leases_lapse(
+    fleet: MachineFleet,
+) -> None:
     machine, two = (fleet.machine(name, lease_s=NEVER_S) for name in ("a", "b"))
     with machine.working() as first, two.working() as second:
         fleet.submit(machine)
@@ -164,7 +166,7 @@ def test_jobs_of_a_killed_worker_run_again_long_before_their_leases_lapse(fleet:
 @pytest.mark.postgres
 @pytest.mark.timeout(600)
 def test_another_machine_continues_within_three_seconds_of_a_kill_and_keeps_the_delay(
-    fleet: Fleet,
+    fleet: MachineFleet,
 ) -> None:
     machines = [fleet.machine(name, lease_s=NEVER_S) for name in ("a", "b")]
     took, gaps = list[float](), list[float]()
@@ -191,7 +193,9 @@ def test_another_machine_continues_within_three_seconds_of_a_kill_and_keeps_the_
 
 
 @pytest.mark.postgres
-def test_a_worker_without_its_lock_sends_nothing_until_it_holds_it_again(fleet: Fleet) -> None:
+def test_a_worker_without_its_lock_sends_nothing_until_it_holds_it_again(
+    fleet: MachineFleet,
+) -> None:
     machine = fleet.machine("a")
     name = fleet.scalar("SELECT current_database()")
     elsewhere = make_url(fleet.url).set(database="postgres")
@@ -226,7 +230,7 @@ def test_a_worker_without_its_lock_sends_nothing_until_it_holds_it_again(fleet: 
 @pytest.mark.alone
 @pytest.mark.postgres
 def test_a_worker_suspended_past_its_lease_sends_nothing_for_a_job_it_lost(
-    fleet: Fleet,
+    fleet: MachineFleet,
 ) -> None:
     machine, two = (fleet.machine(name, lease_s=str(LEASE_S)) for name in ("a", "b"))
     with machine.working() as first, two.working() as second:

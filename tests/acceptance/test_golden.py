@@ -1,16 +1,13 @@
 """Golden output of commands in each format, from a local yard and over HTTP."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pytest
-import typer.main
 
-from crawlyard.cli.commands import tree
 from tests.acceptance.conftest import BOTH
 from tests.golden import CHANGES, FOLDER, LOOKS, built, parts, texts
+from tests.program import FORMATTED
 
-APP = typer.main.get_command(tree())
 FILES = sorted(file.name for file in FOLDER.glob("*.txt"))
 
 
@@ -32,28 +29,13 @@ def test_every_golden_file_belongs_to_a_command() -> None:
 
 
 def test_every_command_with_output_has_a_golden_file() -> None:
-    # test_db.py covers whole databases, which no server serves; test_check.py covers checks,
-    # whose output depends on a site; a screenshot is not text
-    every = {
-        name: command
-        for name, command in every_command()
-        if not name.startswith("db ") and name not in ("check", "jobs screenshot")
-    }
-    writing = {name for name, command in every.items() if "style" in names_of(command)}
+    # test_db.py covers whole databases, which no server serves; test_check.py covers checks: their
+    # output depends on a site; a screenshot is not text
+    elsewhere = ("check", "jobs screenshot")
+    writing = {name for name in FORMATTED if not name.startswith("db ") and name not in elsewhere}
     changing = {name for name in writing for line in CHANGES if line.startswith(f"{name} ")}
 
     assert {*LOOKS} | changing == writing
-
-
-def every_command(of: Any = APP, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Yield each command with its full name."""
-    for name, inside in getattr(of, "commands", {}).items():
-        yield " ".join((*path, name)), inside
-        yield from every_command(inside, (*path, name))
-
-
-def names_of(command: Any) -> set[str]:
-    return {parameter.name for parameter in command.params}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -15,7 +15,6 @@ PAGE = (DOCS / "reference" / "python.md").read_text("utf-8")
 
 
 def run_program(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in *folder* and return the finished process."""
     return subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard import CrawlSchedule, EventName, JobQuery, Misfire, Overlap, Settings, Yard
-from crawlyard.core.schedules.planning import planned
+from crawlyard.core.schedules.planning import plan_next
 from crawlyard.core.schedules.schedule import TickOutcome
 from crawlyard.core.schedules.timetable import timetable
 from tests.builders_schedules import a_schedule, schedule_event
@@ -67,7 +67,7 @@ async def add_overdue(yard: Yard) -> list[CrawlSchedule]:
     made_at = yard.clock.wall() - timedelta(minutes=INSTANTS)
     schedules = []
     for number in range(SCHEDULES):
-        schedule = planned(
+        schedule = plan_next(
             a_schedule(
                 name=f"s{number}",
                 when="every 1m",
@@ -93,7 +93,7 @@ async def rows(yard: Yard) -> int:
 async def until_fired(yard: Yard, begun: datetime) -> None:
     """Return once every instant up to *begun* has fired."""
     async with asyncio.timeout(120):
-        while await yard.store.ticks.due(begun, 1):  # noqa: ASYNC110 - another process's doing
+        while await yard.store.ticks.find_due(begun, 1):  # noqa: ASYNC110 - another process's doing
             await asyncio.sleep(0.05)
 
 
@@ -123,7 +123,7 @@ async def test_each_instant_runs_once_though_one_of_three_is_killed(settings: Se
                     await asyncio.sleep(0.01)
             killed.send_signal(signal.SIGKILL)
             await killed.wait()
-            due = await yard.store.ticks.due(begun, 1)
+            due = await yard.store.ticks.find_due(begun, 1)
             await until_fired(yard, begun)
         ledgers = [await checked_outcomes(yard, schedule, begun) for schedule in schedules]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests import golden
 from tests.acceptance.shell import Shell
-from tests.acceptance.test_golden import every_command, names_of
 from tests.enum_names import names_in
 from tests.golden_yard import fixed
+from tests.program import FORMATTED
 from tests.rich_yard import EVERY_TICK, PROBLEMS, REASONS, build
 
 _SETTINGS = ("jobs config", "templates render", "templates show")  # the JSON of a spec
@@ -45,10 +45,8 @@ def test_no_command_shows_raw_enum_values(tmp_path: Path) -> None:
     lines += [f"schedules show {schedule}" for schedule in _ids(shell, "schedules", "list")]
     lines = [line for line in lines if not line.startswith(_SETTINGS)]
 
-    tables = {name for name, command in every_command() if "style" in names_of(command)}
-
     def words_of(line: str) -> list[str]:
-        name = next((name for name in tables if f"{line} ".startswith(f"{name} ")), "")
+        name = next((name for name in FORMATTED if f"{line} ".startswith(f"{name} ")), "")
         return [*line.split(), *(["-o", "table"] if name else [])]
 
     results = golden.in_turn(shell, [words_of(line) for line in lines])

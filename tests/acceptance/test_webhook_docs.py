@@ -9,7 +9,7 @@ from pathlib import Path
 from crawlyard.clock import SystemClock
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.webhook_post import Poster
-from crawlyard.services.webhooks.signing import new_secret, signed
+from crawlyard.services.webhooks.signing import new_secret, sign_body
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "webhooks.md").read_text("utf-8")
 BODY = b'{"type":"job.completed","data":{"subject":"j1","seq":1}}'
@@ -36,7 +36,7 @@ async def test_the_receiver_of_the_documentation_accepts_a_signed_message_once()
 
 
 async def send(port: int, secret: str) -> int:
-    headers = signed("msg_1", SystemClock().wall(), BODY, [secret])
+    headers = sign_body("msg_1", SystemClock().wall(), BODY, [secret])
     guard = Guard(("127.0.0.1",))
     answer = await Poster("test").post(f"http://127.0.0.1:{port}/", headers, BODY, guard)
     return answer.status

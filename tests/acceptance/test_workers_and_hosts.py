@@ -88,14 +88,14 @@ def test_an_unknown_worker_does_not_block_the_others(either: Shell) -> None:
     with Shell(either.folder).started("work") as process:
         worker = until_worker(either, process.pid, lambda w: w["state"] == "idle")
 
-        ran = either.run("workers", "quiet", "nobody", worker["id"])
+        ran = either.run("workers", "quiet", "absent", worker["id"])
         until_worker(either, process.pid, lambda w: w["quiet"])
         alive = either.run("workers", "forget", worker["id"])
 
     assert ran.returncode == 1
-    assert "there is no worker nobody" in ran.stderr
+    assert "there is no worker absent" in ran.stderr
     assert alive.returncode == 5
-    assert either.run("workers", "stop", "nobody").returncode == 3
+    assert either.run("workers", "stop", "absent").returncode == 3
 
 
 def test_a_host_rule_holds_until_it_is_unset(either: Shell) -> None:

@@ -36,7 +36,7 @@ async def crawled(rig: Rig, texts: dict[str, str], missing: str = "") -> str:
     answer = await recorded(store, claim.lease, batch)
     job = (await store.jobs.get(new_job["id"])).job
     reason = StateReason.EXHAUSTED
-    moved = job.moved(Move.COMPLETE, now, actor="worker:w1", reason=reason)
+    moved = job.apply_move(Move.COMPLETE, now, actor="worker:w1", reason=reason)
     await store.leases.settle(answer.lease, *moved)
     return str(new_job["id"])
 

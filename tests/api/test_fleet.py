@@ -12,7 +12,7 @@ ID = "host:1:x"
 
 
 async def test_workers_are_quiet_resumed_and_stopped(rig: Rig, yard: Surface) -> None:
-    await rig.yard.store.workers.beat(a_report(beat_at=rig.clock.now()))
+    await rig.yard.store.workers.save_heartbeat(a_report(beat_at=rig.clock.now()))
 
     quiet = await yard.workers.quiet(ID)
     resumed = await yard.workers.resume(ID)

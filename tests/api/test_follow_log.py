@@ -83,7 +83,7 @@ async def test_a_connection_that_breaks_off_costs_nothing(live: LiveRig, scribe:
         await scribe.end(Move.FAIL)
         numbers += await rest(lines)
 
-    assert numbers == list(range(1, scribe.said + 1))
+    assert numbers == list(range(1, scribe.lines + 1))
 
 
 class Proxy(httpx.AsyncHTTPTransport):

@@ -12,7 +12,7 @@ from crawlyard.cli.options import Common, Only
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.cli.when import When
-from crawlyard.core.attention.attention import Attention
+from crawlyard.core.attention.attention import AttentionOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
@@ -85,7 +85,7 @@ async def test_what_needs_a_person_is_told(rig: Rig, yard: Surface) -> None:
 
 def test_what_is_not_shown_is_counted() -> None:
     many = {"job_paused": 25, "webhook_off": 500}
-    attention = Attention(at=NOW, items=(), counts=many, at_least=("webhook_off",), dismissed=0)
+    attention = AttentionOut(at=NOW, items=(), counts=many, at_least=("webhook_off",), dismissed=0)
 
     assert search.truncation_notes(attention) == [
         "paused job: 0 of 25 are shown",

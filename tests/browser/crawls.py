@@ -45,5 +45,5 @@ async def settled(
     """Let a running job end, or be queued again, by its worker."""
     store, now = stage.yard.store, stage.yard.clock.now()
     job = (await store.jobs.get(claim.job.id)).job
-    moved = job.moved(move, now, actor="worker:w1", reason=reason, detail=detail)
+    moved = job.apply_move(move, now, actor="worker:w1", reason=reason, detail=detail)
     await store.leases.settle(claim.lease, *moved)

@@ -43,6 +43,6 @@ async def many(stage: Stage, count: int, name: str = "job", **form: Any) -> list
 
 
 async def ended(stage: Stage, job: dict[str, Any], move: Move, **params: Any) -> None:
-    """End a job after some pages, ten of them failed."""
+    """End a job after some pages, with ten failed URLs."""
     [claim] = await moved_on(stage, [await begun(stage, job)], **FAR)
     await settled(stage, claim, move, **params)

@@ -93,7 +93,9 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
             "name": "docs-site",
             "description": "A documentation site: titles and main text, politely",
             "spec": FAST | OPENED | {"urls": ["{{ start }}"], "text": "main"},
-            "parameters": [{"name": "start", "type": "url", "description": "Where it begins"}],
+            "parameters": [
+                {"name": "start", "type": "url", "description": "Where the crawl begins"}
+            ],
         },
     )
     for name, description in (

@@ -132,7 +132,7 @@ _SHOP = {
     },
     "spec": {"urls": ["{{start_url}}"], "limits": {"pages": "{{pages}}"}},
 }
-_LONG = "Documentation of all products with the archive and its translations that nobody reads"
+_LONG = "Documentation of all products with the archive and its translations of old versions"
 _WEEK: Sequence[tuple[str, str, str, Sequence[str]]] = (
     (_LONG, "0 3 * * *", "Europe/Berlin", ["failed", "failed", *["completed"] * 12]),
     ("News sweep", "*/20 * * * *", "UTC", ["skipped", "completed", "completed"] * 20),

@@ -37,11 +37,11 @@ async def test_every_page_shows_the_same_numbers_of_a_job(browser: Browser, tmp_
         async with stage.context() as context:
             page = await context.new_page()
             await check_job(page, whole["id"], NUMBERS)
-            await expect(page.get_by_label("How far it is")).to_contain_text(
+            await expect(page.get_by_label("Progress", exact=True)).to_contain_text(
                 f"All {NUMBERS['found']} URLs are done, {NUMBERS['failed']} failed"
             )
             await check_job(page, limited["id"], part | await counted(stage, limited["id"]))
-            await expect(page.get_by_label("How far it is")).to_contain_text(
+            await expect(page.get_by_label("Progress", exact=True)).to_contain_text(
                 f"{part['done']} of {part['found']} found"
             )
             await page.goto("/jobs")
@@ -87,7 +87,7 @@ async def counted(stage: Stage, job_id: str) -> dict[str, int]:
 async def check_job(page: Page, job_id: str, numbers: Mapping[str, int]) -> None:
     """Check what the tiles and tabs of a job show."""
     await page.goto(f"/jobs/{job_id}")
-    tiles = page.get_by_label("How far it is")
+    tiles = page.get_by_label("Progress", exact=True)
     for text in (
         f"{numbers['done']} done",
         f"{numbers['failed']} of them failed",

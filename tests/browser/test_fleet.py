@@ -24,7 +24,7 @@ async def reported(stage: Stage, **fields: object) -> None:
     now = stage.yard.clock.now()
     hosts = (HostReport(host=HOST, in_flight=1, at_once=2, delay_s=0.5),)
     report = a_report(id="w1", beat_at=now, started_at=now, hosts=hosts, **fields)
-    await stage.yard.store.workers.beat(report)
+    await stage.yard.store.workers.save_heartbeat(report)
 
 
 async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path:
         await expect(workers).to_contain_text("Idle")
         await workers.get_by_role("button", name="Stop").click()
         await dialog.get_by_role("button", name="Stop it").click()
-        await expect(page.get_by_text("No worker runs, so pending jobs wait")).to_be_visible()
+        await expect(page.get_by_text("No worker is running, so jobs wait")).to_be_visible()
 
 
 async def test_a_worker_shows_its_tags_and_what_was_wanted_before_it_has_heard(
@@ -93,7 +93,7 @@ async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stag
         hosts, dialog = page.get_by_role("table", name="Hosts"), page.get_by_role("dialog")
         await expect(hosts).to_contain_text("Active")
 
-        await hosts.get_by_role("button", name=f"Say how {HOST} is asked").click()
+        await hosts.get_by_role("button", name=f"Set delay and concurrency of {HOST}").click()
         await dialog.get_by_label("Minimum delay between requests").fill("2.5")
         await dialog.get_by_label("Reason").fill("<b>they asked</b>")
         await dialog.get_by_role("button", name="Save").click()
@@ -111,7 +111,7 @@ async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stag
         await dialog.get_by_role("button", name="Block").click()
         await expect(hosts).to_contain_text("Blocked")
         await expect(hosts).to_contain_text("no more")
-        await hosts.get_by_role("button", name=f"Forget what is said of {HOST}").click()
+        await hosts.get_by_role("button", name=f"Remove the rule of {HOST}").click()
         await expect(hosts).not_to_contain_text("no more")
 
 
@@ -119,7 +119,7 @@ async def test_what_makes_no_rule_is_said(stage: Stage) -> None:
     await reported(stage)
     async with stage.page("/workers") as page:
         hosts, dialog = page.get_by_role("table", name="Hosts"), page.get_by_role("dialog")
-        await hosts.get_by_role("button", name=f"Say how {HOST} is asked").click()
+        await hosts.get_by_role("button", name=f"Set delay and concurrency of {HOST}").click()
         await dialog.get_by_label("Maximum concurrent requests").fill("0")
         await dialog.get_by_role("button", name="Save").click()
 

@@ -21,7 +21,7 @@ async def test_a_running_job_tells_how_far_it_is_and_how_sure_that_is(stage: Sta
         await expect(page).to_have_title("Docs of the yard · Crawlyard")
         await expect(page.get_by_role("heading", level=1)).to_have_text("Docs of the yard")
         await expect(page.locator(".head .pill")).to_have_text("Running")
-        far = page.get_by_label("How far it is")
+        far = page.get_by_label("Progress", exact=True)
         for text in (
             "35 of 75 found",
             "Still finding new URLs, so the time left is a range.",
@@ -37,7 +37,7 @@ async def test_a_running_job_tells_how_far_it_is_and_how_sure_that_is(stage: Sta
         await expect(far).to_contain_text(re.compile(r"likely done by \d\d:\d\d"))
         ends = "Ends when the queue is empty, or at 320 pages, 2h 00m"
         await expect(page.locator("#timeline li").last).to_have_text(ends)
-        bar = page.get_by_role("progressbar", name="Done, of what was found")
+        bar = page.get_by_role("progressbar", name="Share of found URLs that are done")
         await expect(bar).to_have_attribute("aria-valuenow", "46")
         await expect(page.locator(".dots")).to_contain_text("by local")
         await expect(page.locator(".dots")).to_contain_text("nightly")
@@ -46,7 +46,7 @@ async def test_a_running_job_tells_how_far_it_is_and_how_sure_that_is(stage: Sta
 async def test_progress_arrives_by_itself(stage: Stage) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}") as page:
-        far = page.get_by_label("How far it is")
+        far = page.get_by_label("Progress", exact=True)
         await expect(far).to_contain_text("35 of 75 found")
         await expect(page.locator("#live")).to_have_text("Live")
         await moved_on(stage, [crawl.claim], done=20, pages=20, discovered=5)
@@ -70,11 +70,11 @@ async def test_a_paused_job_says_why_and_when_it_is_cancelled_by_itself(stage: S
     crawl = await crawled(stage)
     await stage.ask("POST", f"/jobs/{crawl.id}/pause", {"reason": "moving house"})
     async with stage.page(f"/jobs/{crawl.id}") as page:
-        far = page.get_by_label("How far it is")
+        far = page.get_by_label("Progress", exact=True)
         await expect(far).to_contain_text("Paused at 35 of 75 found")
         await expect(far).to_contain_text("Moving house")
         # the first within half a second of the pause
-        pattern = re.compile("cancelled by itself in (7d 0h|6d 23h)")
+        pattern = re.compile("cancelled automatically in (7d 0h|6d 23h)")
         await expect(far).to_contain_text(pattern)
 
 
@@ -82,15 +82,15 @@ async def test_a_waiting_job_says_for_what_and_how_to_help(stage: Stage) -> None
     waiting = await stage.job()
     later = await stage.job(start_at="2040-01-01T08:00:00Z")
     async with stage.page(f"/jobs/{waiting['id']}") as page:
-        far = page.get_by_label("How far it is")
+        far = page.get_by_label("Progress", exact=True)
         await expect(far).to_contain_text("No worker is alive; start one")
         await expect(button(page, "Start now")).to_be_hidden()
 
         await page.goto(f"/jobs/{later['id']}")
-        await expect(far).to_contain_text("is due in")
+        await expect(far).to_contain_text("Starts in")
         await button(page, "Start now").click()
-        await expect(far).not_to_contain_text("is due in")
-        await expect(toast(page)).to_contain_text("It may start now")
+        await expect(far).not_to_contain_text("Starts in")
+        await expect(toast(page)).to_contain_text("It can start now")
 
 
 async def test_a_job_that_is_not_there_is_said_to_be_so_with_a_way_back(stage: Stage) -> None:
@@ -166,12 +166,12 @@ async def test_a_crawl_is_watched_paused_given_more_and_completed(
             limits={"pages": 50},
         )
         async with stage.page(f"/jobs/{job['id']}") as page:
-            is_, far = page.locator(".head .pill"), page.get_by_label("How far it is")
+            is_, far = page.locator(".head .pill"), page.get_by_label("Progress", exact=True)
             await expect(is_).to_have_text("Running")
             await expect(far).to_contain_text(re.compile(r"([5-9]|1\d) of \d+ found"))
             await page.keyboard.press("p")
             await expect(is_).to_have_text("Paused")
-            await expect(far).to_contain_text("cancelled by itself in")
+            await expect(far).to_contain_text("cancelled automatically in")
 
             await button(page, "Resume").click()
             await expect(is_).to_have_text("Stopped at its page limit", timeout=60_000)

@@ -43,7 +43,7 @@ async def test_a_job_is_paused_resumed_and_cancelled_by_keys_alone(stage: Stage)
         await dialog.get_by_label("Reason").fill("no use")
         await page.keyboard.press("Enter")
         await expect(page.locator(".head .pill")).to_have_text("Stopped")
-        far = page.get_by_label("How far it is")
+        far = page.get_by_label("Progress", exact=True)
         await expect(far).to_contain_text("35 of 75 found")
         await expect(far).to_contain_text("40 URLs in the queue were never fetched")
         await expect(far.get_by_role("button", name="Raise the limit")).to_be_hidden()
@@ -88,18 +88,18 @@ async def test_one_group_of_problems_is_tried_again(stage: Stage) -> None:
         await expect(page.locator(".head .pill")).to_have_text("Waiting")
         await expect(groups).to_have_count(1)
         await expect(groups).to_contain_text("Not found (404)")
-        await expect(page.get_by_label("How far it is")).to_contain_text("43 in the queue")
+        await expect(page.get_by_label("Progress", exact=True)).to_contain_text("43 in the queue")
 
 
 async def test_all_failed_urls_are_tried_again_from_the_head(stage: Stage) -> None:
     crawl = await crawled(stage)
     await settled(stage, crawl.claim, Move.FAIL, StateReason.START_FAILED, "no start URL answered")
     async with stage.page(f"/jobs/{crawl.id}") as page:
-        far = page.get_by_label("How far it is")
+        far = page.get_by_label("Progress", exact=True)
         await expect(far).to_contain_text("Failed: no start URL could be fetched, 35 of 75 found")
         await expect(far).to_contain_text("no start URL answered")
         await far.get_by_role("button", name="Retry failed URLs").click()
-        await expect(toast(page)).to_contain_text("wait again")
+        await expect(toast(page)).to_contain_text("queued again")
         await expect(page.locator(".head .pill")).to_have_text("Waiting")
         await expect(far).to_contain_text("45 in the queue")
 
@@ -109,7 +109,7 @@ async def test_a_job_is_run_again_as_a_new_one(stage: Stage) -> None:
     await settled(stage, crawl.claim)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await button(page, "Run again").click()
-        await expect(page.get_by_role("link", name="runs another job again")).to_have_attribute(
+        await expect(page.get_by_role("link", name="repeats another job")).to_have_attribute(
             "href", f"/jobs/{crawl.id}"
         )
 
@@ -120,7 +120,9 @@ async def test_a_damaged_job_can_only_be_deleted(stage: Stage) -> None:
     broken = update(jobs).where(jobs.c.id == crawl.id).values(spec='{"urls": "docs"}')
     await database_of(stage.yard.store).write(lambda conn: conn.execute(broken))
     async with stage.page(f"/jobs/{crawl.id}/problems") as page:
-        await expect(page.get_by_text("It cannot run, only be deleted")).to_be_visible()
+        await expect(
+            page.get_by_text("This job cannot run; it can only be deleted")
+        ).to_be_visible()
         await expect(
             page.get_by_label("Problems", exact=True).locator(".err:visible")
         ).to_have_count(2)
@@ -135,7 +137,7 @@ async def test_a_limit_that_stopped_a_job_is_raised_and_the_job_goes_on(stage: S
     await settled(stage, crawl.claim, reason=StateReason.LIMIT_PAGES)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await expect(page.locator(".head .pill")).to_have_text("Stopped at its page limit")
-        far = page.get_by_label("How far it is")
+        far = page.get_by_label("Progress", exact=True)
         await expect(far).to_contain_text("35 of 75 found")
         await expect(far).to_contain_text("40 URLs in the queue were never fetched")
         await expect(far).to_contain_text("About 1m 49s and 772 kB more to fetch the rest")
@@ -355,7 +357,7 @@ async def test_a_viewer_sees_the_same_and_that_he_may_not_act(stage: Stage) -> N
     crawl = await crawled(stage, by="vera")
     await Surface(stage.site.yard.services, LOCAL).users.edit("vera", role=Role.VIEWER)
     async with stage.page(f"/jobs/{crawl.id}", by="vera") as page:
-        await expect(page.get_by_label("How far it is")).to_contain_text("35 of 75 found")
+        await expect(page.get_by_label("Progress", exact=True)).to_contain_text("35 of 75 found")
         for name in ("Pause", "Stop"):
             await expect(button(page, name)).to_be_disabled()
             await expect(button(page, name)).to_have_attribute(

@@ -64,23 +64,23 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         jobs=(crawl.id,),
     )
     report = a_report(id="w1", beat_at=now + timedelta(hours=1), hosts=(held_host, slow))
-    await stage.yard.store.workers.beat(report)
+    await stage.yard.store.workers.save_heartbeat(report)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         hosts = page.locator("#pace-now li")
         await expect(hosts).to_have_count(2)
-        await expect(hosts.first).to_contain_text(f"{HOST}1 of 2 at once")
+        await expect(hosts.first).to_contain_text(f"{HOST}1 of 2 in flight")
         await expect(hosts.first).to_contain_text("every 50 ms, set by robots.txt · 38 waiting")
         await expect(hosts.nth(1)).to_contain_text("backoff after 3 refusals (429 or 503)")
-        far = page.get_by_label("How far it is")
+        far = page.get_by_label("Progress", exact=True)
         await expect(far).to_contain_text(re.compile("cdn.example.org waits until"))
         await expect(far).to_contain_text("1 of 4")
 
-        await stage.yard.store.workers.beat(
+        await stage.yard.store.workers.save_heartbeat(
             a_report(id="w1", beat_at=now + timedelta(hours=1), hosts=(slow,))
         )
         await stage.ask("PATCH", f"/jobs/{crawl.id}", {"name": "Slow docs"})
         await expect(far).to_contain_text(
-            f"Its pace is limited by the delay at {HOST}: every 50 ms, set by robots.txt."
+            f"Its rate is limited by the delay at {HOST}: every 50 ms, set by robots.txt."
         )
         await page.get_by_role("button", name="Change pace…").click()
         await expect(page.get_by_role("dialog", name="Priority and pace")).to_be_visible()

@@ -114,7 +114,7 @@ async def test_what_jobs_wait_for_is_kept_right(empty: Stage) -> None:
         await expect(row(page, "waits 2")).to_contain_text("no worker is alive")
         await expect(page.locator("#live")).to_have_text("Live")
         now = empty.yard.clock.now()
-        await empty.yard.store.workers.beat(a_report(beat_at=now, started_at=now))
+        await empty.yard.store.workers.save_heartbeat(a_report(beat_at=now, started_at=now))
         await empty.job(name="third")
         await expect(row(page, "waits 2")).to_contain_text("1 job is ahead of it")
         await expect(page.locator(".toast")).to_have_count(0)
@@ -330,7 +330,7 @@ _CHANGE = """
 
 @pytest.mark.parametrize("dark", [False, True])
 async def test_the_list_is_accessible_and_fits_a_phone(stage: Stage, dark: bool) -> None:
-    long = "a name that nobody would have thought to be so long " * 3
+    long = "a name that is longer than any column of the list " * 3
     await stage.job(
         name=long.strip(), tags=[f"a11y{dark}"], urls=[f"https://{'sub.' * 20}example.org/"]
     )

@@ -14,12 +14,15 @@ from tests.site import GraphSite
 
 MOST_TABS = 80
 SPEC = {"urls": ["https://docs.example.org/"]}
-WIDE_SITE = GraphSite({"/": [f"/{n}" for n in range(99)], **{f"/{n}": [] for n in range(99)}})
+ENDLESS_SITE = GraphSite(  # 3,000 pages at 0.2 s each: the job is still running after ten minutes
+    {"/": ["/0"], **{f"/{n}": [f"/{n + 1}", f"/{n + 2}"] for n in range(3000)}}
+)
 MOST_PAGES = 12
 
 
 async def reach(page: Page, target: Locator) -> None:
     """Reach an element by Tab, as with a keyboard alone."""
+    await expect(target).to_be_enabled()
     for _ in range(MOST_TABS):
         if await target.evaluate("(el) => el === document.activeElement"):
             return
@@ -68,7 +71,7 @@ async def test_a_template_is_made_by_keys(stage: Stage) -> None:
 async def test_a_page_is_gone_to_and_the_keys_are_shown_and_switched_off(stage: Stage) -> None:
     async with stage.page("/workers") as page:
         await page.keyboard.press("?")
-        keys = page.get_by_role("dialog", name="Keys")
+        keys = page.get_by_role("dialog", name="Keyboard shortcuts")
         await expect(keys).to_be_visible()
         await page.keyboard.press("Escape")
         await page.keyboard.press("g")
@@ -94,7 +97,7 @@ async def test_a_crawl_is_begun_watched_paused_bounded_and_downloaded_by_keys(
     browser: Browser, tmp_path: Path
 ) -> None:
     works = ("worker",)
-    async with SiteServer(WIDE_SITE) as site, a_stage(tmp_path, browser, works=works) as stage:
+    async with SiteServer(ENDLESS_SITE) as site, a_stage(tmp_path, browser, works=works) as stage:
         await stage.ask("PUT", "/settings/grants", {"private": True})
         spec = {"urls": [site.url], "allow_private": True, "delay_s": 0.2}
         await stage.ask("POST", "/templates", {"name": "a slow site", "spec": spec})
@@ -108,6 +111,7 @@ async def test_a_crawl_is_begun_watched_paused_bounded_and_downloaded_by_keys(
 
             fetched = page.locator("nav [data-tab=pages] .n")
             await expect(fetched).to_have_text(re.compile("[1-9]"))
+            await expect(page.get_by_role("button", name="Pause")).to_be_visible()
             await page.keyboard.press("p")
             await expect(page.get_by_role("button", name="Resume")).to_be_visible()
 

@@ -86,7 +86,7 @@ async def test_what_is_typed_stays_when_the_page_reads_again(stage: Stage) -> No
         await expect(place).to_have_value("https://typed.example.org/")
 
         await page.goto("/settings/limits")
-        defaults = page.get_by_label("Fields of a spec, as JSON")
+        defaults = page.get_by_label("Crawl settings, as JSON")
         await expect(page.get_by_label("Errors")).to_have_attribute("placeholder", "no limit")
         await defaults.fill('{"delay_s": 2}')
         await missed_something(page)

@@ -124,7 +124,7 @@ async def test_a_private_address_is_opened_right_there_by_who_may(
                 await page.get_by_role("button", name="Estimate").click()
                 await expect(page.locator("#origins")).to_contain_text("Allows", ignore_case=True)
                 await page.get_by_role("button", name="Start crawl").click()
-                await expect(page.get_by_label("How far it is")).to_be_visible()
+                await expect(page.get_by_label("Progress", exact=True)).to_be_visible()
                 job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
         host = site.removeprefix("http://").strip("/")
         assert (job["owner"], job["spec"]["allow_addresses"]) == ("mara", [host])

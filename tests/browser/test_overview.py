@@ -77,7 +77,7 @@ async def worker(stage: Stage, ago: timedelta = WHILE_TESTED, **fields: object) 
     """Let a worker be heard, the last time so long ago."""
     now = stage.yard.clock.now() - ago
     report = a_report(beat_at=now, started_at=now - timedelta(hours=3), **fields)
-    await stage.yard.store.workers.beat(report)
+    await stage.yard.store.workers.save_heartbeat(report)
 
 
 # --- the first crawl
@@ -86,7 +86,7 @@ async def worker(stage: Stage, ago: timedelta = WHILE_TESTED, **fields: object) 
 async def test_an_empty_yard_starts_its_first_crawl(empty: Stage) -> None:
     async with empty.page("/") as page:
         await expect(part(page, "Crawl your first site")).to_be_visible()
-        await expect(page.get_by_text("No worker is alive: a job waits")).to_be_visible()
+        await expect(page.get_by_text("No worker is running, so jobs wait")).to_be_visible()
         await expect(page.get_by_text("No notifications when a crawl fails")).to_be_visible()
         await expect(part(page, "Needs attention")).to_be_hidden()
         field = page.get_by_label("Address of a site")
@@ -255,7 +255,7 @@ async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:
         await need(page, "docs-full").get_by_role("button", name="Raise and continue").click()
         dialog = page.get_by_role("dialog")
         await expect(dialog).to_contain_text("2,700 URLs were never fetched")
-        await dialog.get_by_label("Limit of failed URLs").fill("5000")
+        await dialog.get_by_label("Error limit").fill("5000")
         await dialog.get_by_role("button", name="Raise and continue").click()
         await expect(need(page, "docs-full")).to_have_count(0)
     assert (await empty.ask("GET", f"/jobs/{tagged['id']}"))["spec"]["worker_tags"] == []

@@ -144,7 +144,7 @@ async def test_a_schedule_that_no_scheduler_runs_is_late_and_one_without_instant
     over = a_firing(ended, next_at=None, fire_at=None)
     assert await stage.yard.store.ticks.fire([over]) == [True]
     async with stage.page("/schedules?q=Over") as page:
-        await expect(row_of(page, "Overdue")).to_contain_text("no scheduler has run it")
+        await expect(row_of(page, "Overdue")).to_contain_text("no scheduler has started it")
         await expect(row_of(page, "Overdue")).to_contain_text("6m ago")
         await expect(row_of(page, "Over")).to_contain_text("Ended")
 
@@ -224,7 +224,7 @@ async def test_the_calendar_counts_runs_by_hour_and_lists_them_by_arrow_keys_and
         await expect(runs).to_contain_text("Paused")
         await page.keyboard.press("ArrowUp")
         await page.keyboard.press("ArrowRight")
-        await expect(page.get_by_text("No runs start.")).to_be_visible()
+        await expect(page.get_by_text("No runs.")).to_be_visible()
         await page.keyboard.press("ArrowLeft")
         await expect(runs.get_by_role("link", name="Late")).to_be_visible()
         await cell(page, 7, 3).hover()
@@ -334,7 +334,7 @@ async def test_few_runs_and_many_differ_and_what_is_not_computed_is_hatched(stag
         await expect(key.last).to_have_text(re.compile(r"^Beyond Fri .*: not computed yet$"))
         await cell(page, 23, 6).focus()
         await expect(page.get_by_text("Not computed yet.")).to_be_visible()
-        await expect(page.get_by_text("No runs start.")).to_have_count(0)
+        await expect(page.get_by_text("No runs.")).to_have_count(0)
 
 
 async def test_an_hour_with_a_failed_run_shows_it_beside_runs_to_come(stage: Stage) -> None:
@@ -375,7 +375,7 @@ async def test_more_runs_at_one_moment_than_slots_are_marked_as_likely_to_wait(
 ) -> None:
     async with a_stage(tmp_path, browser) as stage:
         now = stage.yard.clock.now()
-        await stage.yard.store.workers.beat(
+        await stage.yard.store.workers.save_heartbeat(
             WorkerReport(
                 id="w1", host="h", pid=1, version="1", slots=2, started_at=now, beat_at=now
             )

@@ -82,7 +82,7 @@ async def test_one_logs_in_to_a_site_renews_it_and_forgets_it(stage: Stage) -> N
         await form.get_by_label("Password or token").fill("wrong")
         await form.get_by_role("button", name="Log in").click()
         await expect(form.locator(".error")).to_contain_text("127.0.0.1 is loopback")
-        await form.get_by_label("How").select_option("bearer")
+        await form.get_by_label("Method").select_option("bearer")
         await expect(form.get_by_label("User name")).to_be_hidden()
         await form.get_by_role("button", name="Log in").click()
         row = page.get_by_role("row").filter(has_text="shop")

@@ -56,4 +56,6 @@ async def test_a_crawl_is_started_by_the_form_and_watched_to_its_end(
             await page.get_by_role("button", name="Start crawl").click()
             await expect(page.get_by_role("heading", level=1)).to_have_text("A chain of pages")
             await expect(page.locator(".head .pill")).to_have_text("Completed", timeout=60_000)
-            await expect(page.get_by_label("How far it is")).to_contain_text("All 21 URLs are done")
+            await expect(page.get_by_label("Progress", exact=True)).to_contain_text(
+                "All 21 URLs are done"
+            )

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from playwright.async_api import expect
 
-from crawlyard.core.crawl.link import encoded
+from crawlyard.core.crawl.link import encode_links
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Target, Via
 from crawlyard.engine.urls import packed_fingerprints
 from tests.browser.crawls import LEASE, begun
@@ -63,7 +63,7 @@ def page_outcome(target: Target, text: str, **fields: Any) -> Outcome:
         Body.TEXT: text.encode(),
         Body.HTML: HTML.encode(),
         Body.HEADERS: json.dumps(HEADERS).encode(),
-        Body.LINKS: encoded(links),
+        Body.LINKS: encode_links(links),
     }
     outcome = done(target, bodies, content_type="text/html", links=len(links), **fields)
     return replace(outcome, targets=packed_fingerprints(link[0] for link in links))
@@ -175,7 +175,7 @@ async def test_the_pages_beside_one_are_those_of_the_list_that_it_was_opened_fro
 
         await page.goto(f"/jobs/{job}/pages/{ids[GONE.url]}")
         await expect(page.locator("#place")).to_have_text("4 of 4")
-        await expect(page.get_by_text("No text is stored of this page.")).to_be_visible()
+        await expect(page.get_by_text("No text is stored for this page.")).to_be_visible()
         await expect(page.get_by_text("answered 404")).to_be_visible()
         await page.goto(f"/jobs/{job}/pages/{2**40}")
         await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
@@ -188,7 +188,7 @@ async def test_what_changed_since_the_run_before_is_a_tab(stage: Stage) -> None:
         diff = page.get_by_role("region", name="What changed in the text")
         await expect(diff.locator("del")).to_have_text(["1 "])
         await expect(diff.locator("ins")).to_have_text(["2 "])
-        before = page.get_by_role("link", name="the run before")
+        before = page.get_by_role("link", name="the previous run")
         await expect(before).to_have_attribute("href", re.compile(f"/jobs/{first}/pages/\\d+"))
         assert await page.locator("#main img").count() == 0
 
@@ -236,7 +236,7 @@ async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture
         await expect(picture).to_be_visible()
         await expect(picture).to_have_js_property("naturalWidth", 1)
         await expect(page.locator("#details")).to_contain_text(
-            "by chromium 156, as all pages of the job"
+            "by chromium 156, like all pages of the job"
         )
         await page.keyboard.press("[")
         await expect(page.locator("iframe").content_frame.get_by_text("Made")).to_be_visible()

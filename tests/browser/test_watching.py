@@ -22,7 +22,7 @@ async def test_a_worker_shows_its_slots_and_the_host_that_it_asks(
         async with stage.page("/workers") as page:
             workers = page.get_by_role("table", name="Workers")
             await expect(workers).to_contain_text("Idle")
-            await expect(page.get_by_text("No host is being crawled")).to_be_visible()
+            await expect(page.get_by_text("No hosts.")).to_be_visible()
 
             await stage.job(urls=[site.url], allow_private=True, delay_s=5)
             await expect(workers).to_contain_text("Running")
@@ -34,7 +34,7 @@ async def test_a_worker_shows_its_slots_and_the_host_that_it_asks(
 
 async def test_without_a_worker_the_page_says_what_that_means(stage: Stage) -> None:
     async with stage.page("/workers") as page:
-        await expect(page.get_by_text("No worker runs, so pending jobs wait")).to_be_visible()
+        await expect(page.get_by_text("No worker is running, so jobs wait")).to_be_visible()
 
 
 async def test_events_are_told_as_they_happen_and_filtered(stage: Stage) -> None:

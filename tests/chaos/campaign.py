@@ -33,7 +33,16 @@ from crawlyard.services.jobs.lookup import every_event
 from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import EventQuery, PageQuery
 from tests.chaos.fleet import Fleet
-from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted
+from tests.chaos.history import (
+    Acknowledgement,
+    Asked,
+    Found,
+    History,
+    JobEvent,
+    Ledger,
+    Pace,
+    Wanted,
+)
 from tests.chaos.site import FAILING, MEND, fails, hosts_of, reachable, request_of, start_path
 from tests.jobs import submit
 from tests.surfaces import as_user
@@ -54,9 +63,7 @@ _SETTLE_S = 420.0
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """Expected pages of a job."""
-
+class ExpectedPages:
     pages: int  # of each host
     hosts: int
     spread: int = 0
@@ -74,21 +81,23 @@ class Campaign:
     wanted: dict[str, Wanted] = field(default_factory=dict)  # by name
     names: dict[str, str] = field(default_factory=dict)  # by id
     schedules: list[CrawlSchedule] = field(default_factory=list)
-    said: list[Said] = field(default_factory=list)
+    said: list[Acknowledgement] = field(default_factory=list)
 
-    def _kind(self, number: int) -> tuple[str, Size]:
+    def _kind(self, number: int) -> tuple[str, ExpectedPages]:
         """Return the name of a job and its size: some are spread, some fail, some are urgent."""
         pages = self.chance.choice((6, 6, 12, 12, 24))
         if number < FIRST:
-            return f"j{number}", Size(30, 1, priorities=(Priority.LOW,))
-        urgent = ("u", Size(6, 1, priorities=(Priority.URGENT,)))
+            return f"j{number}", ExpectedPages(30, 1, priorities=(Priority.LOW,))
+        urgent = ("u", ExpectedPages(6, 1, priorities=(Priority.URGENT,)))
         kinds = {
-            1: ("p", Size(4, 10, spread=4)),
+            1: ("p", ExpectedPages(4, 10, spread=4)),
             3: urgent,
-            4: (FAILING, Size(12, 1)),
+            4: (FAILING, ExpectedPages(12, 1)),
             7: urgent,
         }
-        initial, size = kinds.get(number % 8, ("j", Size(pages, self.chance.choice((1, 1, 2)))))
+        initial, size = kinds.get(
+            number % 8, ("j", ExpectedPages(pages, self.chance.choice((1, 1, 2))))
+        )
         return f"{initial}{number}", size
 
     async def submit(self, number: int) -> None:
@@ -126,7 +135,7 @@ class Campaign:
         name = f"s{number}"
         host = hosts_of(self.port, HOSTS)[number % HOSTS]
         now = self.yard.clock.wall()
-        made = await as_user(self.yard).schedules.create(
+        schedule = await as_user(self.yard).schedules.create(
             name,
             f"every {EVERY_S}s",
             overlap=Overlap.ALLOW,
@@ -139,7 +148,7 @@ class Campaign:
                 "allow_private": True,
             },
         )
-        self.schedules.append(await self.yard.store.schedules.get(made.id))
+        self.schedules.append(await self.yard.store.schedules.get(schedule.id))
 
     async def under_way(self) -> None:
         """Return once the fleet asks the site."""
@@ -154,7 +163,7 @@ class Campaign:
             await asyncio.sleep(0.5)
 
     async def _is_over(self, until: datetime) -> bool:
-        if self.yard.clock.wall() < until or await self.yard.store.ticks.due(until, 1):
+        if self.yard.clock.wall() < until or await self.yard.store.ticks.find_due(until, 1):
             return False
         counts = await patiently(self.yard.store.jobs.counts)
         return all(state.ended for state, _ in counts)
@@ -204,12 +213,12 @@ class Campaign:
         pages = standing.shard.usage.pages
         return Found(job=self._name(job.id), state=job.state, urls=urls, counted=pages)
 
-    def _entry_of(self, event: Event, fleet: Fleet, apart: float) -> Told | None:
+    def _entry_of(self, event: Event, fleet: Fleet, apart: float) -> JobEvent | None:
         if event.name.kind != "job" or event.name is EventName.DELETED:
             return None
         kind, _, worker = event.actor.partition(":")
         pid = int(worker.split("-")[-2]) if kind == "worker" else 0
-        return Told(
+        return JobEvent(
             job=self._name(event.subject),
             name=event.name,
             state=State(str(event.data["state"])),

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from time import monotonic
 
-from tests.chaos.history import Fault, Kind
+from tests.chaos.history import Fault, FaultKind
 
 LEASE_S = 6.0
 SLOTS = 3
@@ -51,7 +51,7 @@ def faketime() -> Mapping[str, str] | None:
 
 
 @dataclass(slots=True)
-class Place:
+class WorkerHost:
     """Where one worker after the other runs: a machine of its own."""
 
     number: int
@@ -73,7 +73,7 @@ class Fleet:
 
     folder: Path
     settings: Mapping[str, str]
-    places: Sequence[Place]
+    places: Sequence[WorkerHost]
     shared: bool = False  # one data directory for all, as on one machine
     faults: list[Fault] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)  # by pid
@@ -92,7 +92,7 @@ class Fleet:
                     place.process.kill()
                     await place.process.wait()
 
-    async def start(self, place: Place) -> None:
+    async def start(self, place: WorkerHost) -> None:
         place.born += 1
         place.worker = f"worker{place.number}-{place.born}"
         data = self.folder / ("data" if self.shared else f"data{place.number}")
@@ -123,31 +123,31 @@ class Fleet:
                 if code != -signal.SIGTERM or self._has_begun(place):
                     self._has_ended(place, code)
 
-    def _has_ended(self, place: Place, code: int) -> None:
+    def _has_ended(self, place: WorkerHost, code: int) -> None:
         """Note how a worker ended."""
         self.ended.append((place.worker, code))
 
-    def _has_begun(self, place: Place) -> bool:
+    def _has_begun(self, place: WorkerHost) -> bool:
         """Tell whether a worker has said anything: before, a signal ends it as any program."""
         return (self.folder / f"{place.worker}.log").stat().st_size > 0
 
     async def kill(self, chance: random.Random) -> None:
         """Kill a worker, and start another in its place."""
-        place = await self._some_place(Kind.KILL, chance)
+        place = await self._some_place(FaultKind.KILL, chance)
         if place is None or place.process is None:
             return
         since = monotonic()
         with suppress(ProcessLookupError):
             place.process.kill()
         await place.process.wait()
-        self._note(Kind.KILL, since, place.worker)
+        self._note(FaultKind.KILL, since, place.worker)
         await asyncio.sleep(chance.uniform(0, 1))
         await self.start(place)
         place.busy = False
 
     async def pause(self, chance: random.Random) -> None:
         """Stop a worker for longer than its lease, and let it go on."""
-        place = await self._some_place(Kind.STOP, chance)
+        place = await self._some_place(FaultKind.STOP, chance)
         if place is None or place.process is None:
             return
         if place.process.returncode is not None:
@@ -163,9 +163,9 @@ class Fleet:
             rest = since + LEASE_S + chance.uniform(1, 3) - monotonic()
             await asyncio.sleep(max(0.0, rest))
         finally:
-            self._note(Kind.STOP, since, place.worker)
+            self._note(FaultKind.STOP, since, place.worker)
             if locks:  # pages fetched by other workers meanwhile are in no checkpoint
-                self._note(Kind.LOCK, since, "")
+                self._note(FaultKind.LOCK, since, "")
             place.process.send_signal(signal.SIGCONT)
             place.busy = False
 
@@ -186,9 +186,9 @@ class Fleet:
         if place.clock is not None:
             since, far = monotonic(), place.step_s
             place.clock.write_text(chance.choice((f"+{far}", f"-{far}", "+0")))
-            self._note(Kind.STEP, since, place.worker)
+            self._note(FaultKind.STEP, since, place.worker)
 
-    async def done(self, kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
+    async def done(self, kind: FaultKind, work: Callable[[], Awaitable[None]]) -> None:
         """Do *work* to what all workers share, and note that."""
         since = monotonic()
         try:
@@ -196,13 +196,13 @@ class Fleet:
         finally:
             self._note(kind, since, "")
 
-    def _note(self, kind: Kind, since: float, worker: str) -> None:
+    def _note(self, kind: FaultKind, since: float, worker: str) -> None:
         self.faults.append(Fault(kind=kind, since=since, until=monotonic(), worker=worker))
 
-    async def _some_place(self, kind: Kind, chance: random.Random) -> Place | None:
-        """Reserve and return a worker to harass; one is always left alone, so that jobs progress.
+    async def _some_place(self, kind: FaultKind, chance: random.Random) -> WorkerHost | None:
+        """Reserve and return a worker to harass; one is always spared, so that jobs progress.
 
-        Where there is none, wait for it if nothing of *kind* was done yet, else let it be.
+        If no worker is free, wait until the first fault of *kind* was injected, else return None.
         """
         while len(free := [place for place in self.places if not place.busy]) < 2:
             if any(fault.kind is kind for fault in self.faults):

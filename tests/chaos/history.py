@@ -29,9 +29,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """One event of a job."""
-
+class JobEvent:
     job: str
     name: EventName
     state: State  # after it
@@ -41,7 +39,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Acknowledgement:
     """An operator was answered that a job is paused or cancelled now."""
 
     job: str
@@ -49,7 +47,7 @@ class Said:
     at: float
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """Kinds of faults injected into a fleet."""
 
     KILL = auto()  # SIGKILL; another process takes its place
@@ -65,7 +63,9 @@ class Kind(StrEnum):
     REDIS_STOP = auto()  # it hangs for some seconds
 
 
-HARMFUL = frozenset({Kind.KILL, Kind.STOP, Kind.LOCK, Kind.RESTART, Kind.CUT})
+HARMFUL = frozenset(
+    {FaultKind.KILL, FaultKind.STOP, FaultKind.LOCK, FaultKind.RESTART, FaultKind.CUT}
+)
 """What may cost a worker its jobs; clocks and Redis do not matter to them."""
 
 
@@ -73,7 +73,7 @@ HARMFUL = frozenset({Kind.KILL, Kind.STOP, Kind.LOCK, Kind.RESTART, Kind.CUT})
 class Fault:
     """One thing that was done."""
 
-    kind: Kind
+    kind: FaultKind
     since: float
     until: float
     worker: str = ""  # the affected worker; empty: all
@@ -136,10 +136,10 @@ class History:
 
     wanted: Sequence[Wanted]
     found: Sequence[Found]
-    told: Sequence[Told]  # in the order in which they became true
+    told: Sequence[JobEvent]  # in the order in which they became true
     asked: Sequence[Asked]
     faults: Sequence[Fault]
-    said: Sequence[Said] = ()
+    said: Sequence[Acknowledgement] = ()
     ledgers: Sequence[Ledger] = ()
     pace: Pace | None = None
     slowness: float = 1.0  # delay of a process beyond its processor time
@@ -155,10 +155,10 @@ class Hold:
     until: float = field(default=float("inf"))
 
 
-def holds(events: Sequence[Told]) -> Mapping[str, Sequence[Hold]]:
+def holds(events: Sequence[JobEvent]) -> Mapping[str, Sequence[Hold]]:
     """Return who held each job, the earliest first."""
     holds_by_job: dict[str, list[Hold]] = {}
-    running: dict[str, Told] = {}
+    running: dict[str, JobEvent] = {}
     for event in events:
         begun = running.get(event.job)
         ends = event.name is EventName.STARTED or event.state is not State.RUNNING

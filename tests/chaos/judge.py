@@ -8,7 +8,7 @@ from statistics import median
 
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from tests.chaos.history import Asked, Fault, History, Hold, Kind, holds
+from tests.chaos.history import Asked, Fault, FaultKind, History, Hold, holds
 from tests.chaos.judge_moves import (
     CHECKPOINT_S,
     disobeyed,
@@ -67,7 +67,7 @@ def summary(history: History) -> str:
     pages = sum(len(result.urls) for result in history.found)
     return (
         f"{len(history.found)} jobs, {pages} pages, {len(history.asked)} requests, "
-        f"{again} of them again; {sum(len(ledger.rows) for ledger in history.ledgers)} ticks; "
+        f"{again} repeated; {sum(len(ledger.rows) for ledger in history.ledgers)} ticks; "
         f"{names[EventName.STARTED]} starts, {names[EventName.WORKER_LOST]} lost workers; "
         f"{_moves(history)}; "
         f"{', '.join(f'{kind} {times}' for kind, times in sorted(faults.items()))}"
@@ -91,7 +91,7 @@ def _lost(history: History) -> Iterator[str]:
     for job in sorted(expected.keys() - states.keys()):
         yield f"job {job} is gone"
     for job in sorted(states.keys() - expected.keys()):
-        yield f"job {job} was submitted by nobody"
+        yield f"job {job} was never submitted"
     for job, state in states.items():
         if job in expected and state is not expected[job]:
             yield f"job {job} is {state} in the end"
@@ -192,7 +192,7 @@ def _kept_waiting(history: History, holds_by_job: _Held) -> Iterator[str]:
     waits = [
         wait
         for fault in history.faults
-        if fault.kind is Kind.KILL
+        if fault.kind is FaultKind.KILL
         for job, of_it in holds_by_job.items()
         for dead, heir in pairwise(of_it)
         if dead.worker == fault.worker

@@ -6,7 +6,7 @@ from itertools import pairwise
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.spec import Priority
-from tests.chaos.history import Asked, Fault, History, Kind, Told
+from tests.chaos.history import Asked, Fault, FaultKind, History, JobEvent
 
 OBEYED_S = 0.5 + 0.25
 """Half a second, and what one checkpoint takes: a worker hears of an order within it."""
@@ -27,11 +27,11 @@ CHANGES = 3
 def heard_at(since: float, worker: str, faults: Sequence[Fault], within_s: float) -> float:
     """Return the latest time at which *worker* could learn of a change at *since*.
 
-    Who is stopped, or has no store, hears of it afterwards. A lock keeps nobody from reading.
+    A stopped worker, or one without its store, learns of it afterwards. A lock delays no reads.
     """
     notified_at = since
     for fault in sorted(faults, key=lambda fault: fault.since):
-        deaf = fault.befell(worker) and fault.kind is not Kind.LOCK
+        deaf = fault.befell(worker) and fault.kind is not FaultKind.LOCK
         if deaf and fault.since <= notified_at + within_s:
             notified_at = max(notified_at, fault.until)
     return notified_at
@@ -96,10 +96,12 @@ def wrongly_yielded(history: History) -> Iterator[str]:
         if not any(
             _takes_its_place(other_event, event, priorities) for other_event in history.told
         ):
-            yield f"job {event.job} made room for nobody"
+            yield f"job {event.job} made room for no other job"
 
 
-def _takes_its_place(other_event: Told, event: Told, priorities: Mapping[str, Priority]) -> bool:
+def _takes_its_place(
+    other_event: JobEvent, event: JobEvent, priorities: Mapping[str, Priority]
+) -> bool:
     together = abs(other_event.at - event.at) < TOGETHER_S and other_event.worker == event.worker
     urgent = priorities.get(other_event.job) is Priority.URGENT
     return together and urgent and other_event.name is EventName.STARTED
@@ -151,7 +153,7 @@ def wrongly_lost(history: History) -> Iterator[str]:
                 break
 
 
-_LAPSE_S = 6.0 + 2 * CHECKPOINT_S  # of a lease, and of whoever looks for it
+_LAPSE_S = 6.0 + 2 * CHECKPOINT_S  # of a lease, and until a worker looks for lapsed ones
 
 
 def _harmed(worker: str, at: float, history: History) -> bool:

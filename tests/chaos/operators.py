@@ -11,7 +11,7 @@ from crawlyard import LOCAL, Job, Move, State
 from crawlyard.errors import IllegalMove
 from crawlyard.services.jobs.lookup import find_job
 from tests.chaos.campaign import Campaign, patiently
-from tests.chaos.history import Said
+from tests.chaos.history import Acknowledgement
 from tests.chaos.site import mend_url
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ async def operate(campaign: Campaign, seconds: float) -> None:
         while monotonic() < end:
             await asyncio.sleep(chance.uniform(*_APART_S))
             if (job_id := await _running(campaign)) is not None:
-                # each of them in every campaign, in any order
+                # each kind of change in every campaign, in any order
                 deeds = deeds or chance.sample([_hold, _hold, _hold, _cancel, _regret], 5)
                 await deeds.pop()(campaign, job_id)
 
@@ -115,7 +115,7 @@ async def _try_move(campaign: Campaign, move: Callable[[], Awaitable[Job]]) -> b
     if job is None:
         return False
     name = campaign.names[job.id]
-    campaign.said.append(Said(job=name, state=job.state, at=monotonic()))
+    campaign.said.append(Acknowledgement(job=name, state=job.state, at=monotonic()))
     return True
 
 

@@ -2,7 +2,7 @@
 
 A job's pages are at ``/NAME-SIZE/NUMBER``, the same on every host; page n links to the three
 below it in a tree, to its parent, and to itself on the next host. Page 1 of a job whose name
-begins with "f" answers 500 until somebody has asked this machine's first address for
+begins with "f" answers 500 until this machine's first address receives a request for
 ``/mend/NAME``.
 """
 
@@ -108,5 +108,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("log", type=Path)
     parser.add_argument("hosts", type=int)
-    given = parser.parse_args()
-    asyncio.run(_serve(given.log, given.hosts))
+    options = parser.parse_args()
+    asyncio.run(_serve(options.log, options.hosts))

@@ -24,13 +24,22 @@ import redis.asyncio
 
 from tests import redis_server
 from tests.chaos.campaign import FIRST, Campaign, later, site
-from tests.chaos.fleet import LEASE_S, STEP_S, TICKER_STEP_S, Deed, Fleet, Place, faketime, harass
-from tests.chaos.history import History, Kind
+from tests.chaos.fleet import (
+    LEASE_S,
+    STEP_S,
+    TICKER_STEP_S,
+    Deed,
+    Fleet,
+    WorkerHost,
+    faketime,
+    harass,
+)
+from tests.chaos.history import FaultKind, History
 from tests.chaos.judge import broken, summary
 from tests.chaos.judge_moves import observed_moves
 from tests.chaos.operators import operate
 from tests.engine.rig import opened
-from tests.postgres import NoPostgres, Server, a_server
+from tests.postgres import NoPostgres, PostgresServer, a_server
 from tests.times import slowness
 
 SECONDS = float(os.environ.get("CRAWLYARD_TEST_CHAOS_SECONDS", "60"))
@@ -43,7 +52,7 @@ if SECONDS >= 300:  # an urgent job finds a free slot, now and then
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class CampaignSize:
     """Duration of the faults, and the initial numbers of jobs and schedules."""
 
     seconds: float
@@ -51,7 +60,7 @@ class Size:
     schedules: int = 3
 
 
-SMOKE = Size(3.0, first=4, schedules=0)
+SMOKE = CampaignSize(3.0, first=4, schedules=0)
 
 _CUT = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -60,7 +69,7 @@ _CUT = """
 
 
 @pytest.fixture(scope="module")
-def own_server() -> Iterator[Server]:
+def own_server() -> Iterator[PostgresServer]:
     """A Postgres that no other test uses: it is restarted while it is asked."""
     try:
         with a_server() as server:
@@ -70,7 +79,7 @@ def own_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def own_redis() -> Iterator[redis_server.Server | None]:
+def own_redis() -> Iterator[redis_server.RedisServer | None]:
     """A Redis that no other test uses; none where there is none, as its own tests say."""
     with ExitStack() as stack:
         server = None
@@ -79,18 +88,18 @@ def own_redis() -> Iterator[redis_server.Server | None]:
         yield server
 
 
-def in_turn(fleet: Fleet) -> Callable[[Kind, Callable[[], Awaitable[None]]], Awaitable[None]]:
+def in_turn(fleet: Fleet) -> Callable[[FaultKind, Callable[[], Awaitable[None]]], Awaitable[None]]:
     """Return a function that runs faults on one server one at a time."""
     alone = asyncio.Lock()
 
-    async def run_alone(kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
+    async def run_alone(kind: FaultKind, work: Callable[[], Awaitable[None]]) -> None:
         async with alone:
             await fleet.done(kind, work)
 
     return run_alone
 
 
-def of_postgres(server: Server, fleet: Fleet) -> list[Deed]:
+def of_postgres(server: PostgresServer, fleet: Fleet) -> list[Deed]:
     """Return the faults that can be injected into the database."""
 
     def restarted() -> None:
@@ -105,10 +114,13 @@ def of_postgres(server: Server, fleet: Fleet) -> list[Deed]:
             await admin.execute(_CUT)
 
     run_action = in_turn(fleet)
-    return [lambda _: run_action(Kind.RESTART, restart), lambda _: run_action(Kind.CUT, cut)]
+    return [
+        lambda _: run_action(FaultKind.RESTART, restart),
+        lambda _: run_action(FaultKind.CUT, cut),
+    ]
 
 
-def of_redis(server: redis_server.Server, fleet: Fleet) -> list[Deed]:
+def of_redis(server: redis_server.RedisServer, fleet: Fleet) -> list[Deed]:
     """Return the faults that can be injected into Redis."""
 
     async def kill() -> None:
@@ -127,13 +139,15 @@ def of_redis(server: redis_server.Server, fleet: Fleet) -> list[Deed]:
 
     run_action = in_turn(fleet)
     return [
-        lambda _: run_action(Kind.REDIS_KILL, kill),
-        lambda _: run_action(Kind.REDIS_FLUSH, flush),
-        lambda chance: run_action(Kind.REDIS_STOP, lambda: hang(chance)),
+        lambda _: run_action(FaultKind.REDIS_KILL, kill),
+        lambda _: run_action(FaultKind.REDIS_FLUSH, flush),
+        lambda chance: run_action(FaultKind.REDIS_STOP, lambda: hang(chance)),
     ]
 
 
-async def fought(campaign: Campaign, fleet: Fleet, deeds: list[Deed], size: Size) -> History:
+async def fought(
+    campaign: Campaign, fleet: Fleet, deeds: list[Deed], size: CampaignSize
+) -> History:
     """Give a fleet its jobs, harass it, wait for the end, and return what is left of it."""
     jobs, under_fire = int(size.seconds * JOBS_PER_S), size.seconds * 0.55
     for number in range(size.first):
@@ -193,7 +207,7 @@ def verdicts(history: History, fleet: Fleet) -> list[str]:
     return bad
 
 
-def kinds(fleet: Fleet) -> set[Kind]:
+def kinds(fleet: Fleet) -> set[FaultKind]:
     return {fault.kind for fault in fleet.faults}
 
 
@@ -202,12 +216,12 @@ def kinds(fleet: Fleet) -> set[Kind]:
 @pytest.mark.postgres
 @pytest.mark.timeout(SECONDS + 600)
 async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
-    own_server: Server, own_redis: redis_server.Server | None, tmp_path: Path
+    own_server: PostgresServer, own_redis: redis_server.RedisServer | None, tmp_path: Path
 ) -> None:
     url = own_server.url()
-    places = [Place(0, ()), Place(1, ())]
-    places.append(Place(2, (), clock=stepped(tmp_path, "clock2"), step_s=TICKER_STEP_S))
-    places.append(Place(3, ("--no-scheduler",), clock=stepped(tmp_path, "clock3")))
+    places = [WorkerHost(0, ()), WorkerHost(1, ())]
+    places.append(WorkerHost(2, (), clock=stepped(tmp_path, "clock2"), step_s=TICKER_STEP_S))
+    places.append(WorkerHost(3, ("--no-scheduler",), clock=stepped(tmp_path, "clock3")))
     settings = {"CRAWLYARD_DATABASE_URL": url, "CRAWLYARD_LEASE_S": str(LEASE_S)}
     fleet = Fleet(tmp_path, settings, places)
     deeds: list[Deed] = [fleet.kill, fleet.kill, fleet.pause, *of_postgres(own_server, fleet)]
@@ -219,10 +233,10 @@ async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
         deeds.append(fleet.step)
 
     async with a_campaign(tmp_path, url) as campaign:
-        history = await fought(campaign, fleet, deeds, Size(SECONDS))
+        history = await fought(campaign, fleet, deeds, CampaignSize(SECONDS))
 
     assert verdicts(history, fleet) == []
-    assert kinds(fleet) >= {Kind.KILL, Kind.STOP, Kind.RESTART, Kind.CUT}
+    assert kinds(fleet) >= {FaultKind.KILL, FaultKind.STOP, FaultKind.RESTART, FaultKind.CUT}
     assert observed_moves(history) >= SHOWN
 
 
@@ -230,22 +244,24 @@ async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
     "size",
     [
         pytest.param(SMOKE, id="smoke"),
-        pytest.param(Size(SECONDS / 2), id="long", marks=[pytest.mark.slow, pytest.mark.alone]),
+        pytest.param(
+            CampaignSize(SECONDS / 2), id="long", marks=[pytest.mark.slow, pytest.mark.alone]
+        ),
     ],
 )
 @pytest.mark.timeout(SECONDS + 600)
 async def test_two_workers_on_one_file_lose_nothing_when_they_are_killed_and_stopped(
-    tmp_path: Path, size: Size
+    tmp_path: Path, size: CampaignSize
 ) -> None:
     settings = {"CRAWLYARD_DATABASE_URL": "", "CRAWLYARD_LEASE_S": str(LEASE_S)}
-    fleet = Fleet(tmp_path, settings, [Place(0, ()), Place(1, ())], shared=True)
+    fleet = Fleet(tmp_path, settings, [WorkerHost(0, ()), WorkerHost(1, ())], shared=True)
     deeds: list[Deed] = [fleet.kill, fleet.kill, fleet.pause]
 
     async with a_campaign(tmp_path, "") as campaign:
         history = await fought(campaign, fleet, deeds, size)
 
     assert verdicts(history, fleet) == []
-    assert kinds(fleet) - {Kind.LOCK} == {Kind.KILL, Kind.STOP}
+    assert kinds(fleet) - {FaultKind.LOCK} == {FaultKind.KILL, FaultKind.STOP}
 
 
 def test_the_wall_clock_of_a_process_is_stepped_while_the_other_clock_goes_on(

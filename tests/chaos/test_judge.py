@@ -8,7 +8,17 @@ import pytest
 
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State
-from tests.chaos.history import Asked, Fault, Found, History, Kind, Ledger, Pace, Told, Wanted
+from tests.chaos.history import (
+    Asked,
+    Fault,
+    FaultKind,
+    Found,
+    History,
+    JobEvent,
+    Ledger,
+    Pace,
+    Wanted,
+)
 from tests.chaos.judge import broken
 
 HOST = "127.0.0.2:80"
@@ -23,13 +33,13 @@ def a_request(path: str, worker: str, at: float, **more: Any) -> Asked:
     return Asked(path=path, worker=worker, at=at, **fields)
 
 
-def an_event(name: EventName, at: float, worker: str = "", job: str = "j") -> Told:
+def an_event(name: EventName, at: float, worker: str = "", job: str = "j") -> JobEvent:
     states = {
         EventName.STARTED: State.RUNNING,
         EventName.PROGRESSED: State.RUNNING,
         EventName.COMPLETED: State.COMPLETED,
     }
-    return Told(job=job, name=name, at=at, worker=worker, state=states.get(name, State.PENDING))
+    return JobEvent(job=job, name=name, at=at, worker=worker, state=states.get(name, State.PENDING))
 
 
 def ledger(rows: Sequence[str] = ("8:00",), jobs: Sequence[str] = ("8:00",)) -> Ledger:
@@ -37,7 +47,7 @@ def ledger(rows: Sequence[str] = ("8:00",), jobs: Sequence[str] = ("8:00",)) -> 
 
 
 # A is killed at 20 s, over page 1; B takes the job 2 s later.
-KILLED = Fault(kind=Kind.KILL, worker=A, since=20, until=20)
+KILLED = Fault(kind=FaultKind.KILL, worker=A, since=20, until=20)
 WELL = History(
     wanted=[Wanted(job="j", urls=frozenset(URLS))],
     found=[Found(job="j", state=State.COMPLETED, urls=URLS, counted=3)],
@@ -74,7 +84,7 @@ def test_a_limit_that_is_reached_exactly_passes() -> None:
 
 
 def test_what_was_stopped_may_ask_until_a_checkpoint_after_it_went_on() -> None:
-    stopped = Fault(kind=Kind.STOP, worker=A, since=20, until=40)
+    stopped = Fault(kind=FaultKind.STOP, worker=A, since=20, until=40)
     late = a_request("/j/2", A, 41)
     ended = replace(WELL.told[-1], at=50)
     hits = [*WELL.asked[:-1], late]
@@ -87,8 +97,8 @@ def test_what_was_stopped_may_ask_until_a_checkpoint_after_it_went_on() -> None:
 
 def test_what_was_answered_while_the_file_was_locked_is_in_no_checkpoint() -> None:
     # stopped over its transaction, C keeps A from writing until just before A is killed
-    stopped = Fault(kind=Kind.STOP, worker="worker-c", since=12, until=19.9)
-    locked = replace(stopped, kind=Kind.LOCK, worker="")
+    stopped = Fault(kind=FaultKind.STOP, worker="worker-c", since=12, until=19.9)
+    locked = replace(stopped, kind=FaultKind.LOCK, worker="")
     twice = [*WELL.asked, a_request("/j/2", A, 13)]
     named = f"{URLS[2]} was asked for job j by {A} and again by {B}"
 
@@ -97,7 +107,7 @@ def test_what_was_answered_while_the_file_was_locked_is_in_no_checkpoint() -> No
 
 
 def test_a_lock_keeps_nobody_from_hearing_that_he_lost_a_job() -> None:
-    locked = Fault(kind=Kind.LOCK, since=21, until=29)
+    locked = Fault(kind=FaultKind.LOCK, since=21, until=29)
     late = [*WELL.asked, a_request("/j/2", A, 26)]
 
     findings = broken(replace(WELL, asked=late, faults=[KILLED, locked]))
@@ -107,7 +117,7 @@ def test_a_lock_keeps_nobody_from_hearing_that_he_lost_a_job() -> None:
 def test_the_host_of_a_killed_worker_is_asked_again_soon_after_its_job_has_begun() -> None:
     late = [replace(hit, at=hit.at + 4, ended_at=hit.at + 4.05) for hit in WELL.asked[3:]]
     idle = replace(WELL, asked=[*WELL.asked[:3], *late])
-    befell = Fault(kind=Kind.CUT, since=23, until=23)
+    befell = Fault(kind=FaultKind.CUT, since=23, until=23)
     later_hit = a_request("/k/1", "worker-c", 25, job="k")
 
     assert broken(idle) == ["hosts waited 4.9 s where the jobs of killed workers had begun"]
@@ -132,7 +142,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a job that was added twice": (
         {"found": [*WELL.found, Found(job="k", state=State.COMPLETED, urls=(), counted=0)]},
-        "job k was submitted by nobody",
+        "job k was never submitted",
     ),
     "a start while another has the job": (
         {"told": [e for e in WELL.told if e.name is not EventName.WORKER_LOST]},
@@ -184,7 +194,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a page that is asked again while its worker goes on": (
         {
             "asked": hits(a_request("/j/2", B, 25)),
-            "faults": [KILLED, Fault(kind=Kind.CUT, since=24.1, until=24.1)],
+            "faults": [KILLED, Fault(kind=FaultKind.CUT, since=24.1, until=24.1)],
         },
         f"{URLS[2]} was asked for job j by {B} and again by {B}",
     ),

@@ -9,7 +9,16 @@ import pytest
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.spec import Priority
-from tests.chaos.history import Asked, Fault, Found, History, Kind, Said, Told, Wanted
+from tests.chaos.history import (
+    Acknowledgement,
+    Asked,
+    Fault,
+    FaultKind,
+    Found,
+    History,
+    JobEvent,
+    Wanted,
+)
 from tests.chaos.judge import broken
 from tests.chaos.judge_moves import observed_moves
 
@@ -35,8 +44,8 @@ def a_request(number: int, worker: str, at: float, **more: Any) -> Asked:
     return Asked(path=f"/j/{number}", worker=worker, at=at, **fields)
 
 
-def an_event(name: EventName, at: float, worker: str = "", job: str = "j", **more: Any) -> Told:
-    return Told(job=job, name=name, at=at, worker=worker, state=STATES[name], **more)
+def an_event(name: EventName, at: float, worker: str = "", job: str = "j", **more: Any) -> JobEvent:
+    return JobEvent(job=job, name=name, at=at, worker=worker, state=STATES[name], **more)
 
 
 def seen_wrong(history: History, **changes: Any) -> list[str]:
@@ -57,7 +66,7 @@ HELD = History(
         an_event(EventName.STARTED, 15.1, B),
         an_event(EventName.COMPLETED, 20),
     ],
-    said=[Said(job="j", state=State.PAUSED, at=12.1)],
+    said=[Acknowledgement(job="j", state=State.PAUSED, at=12.1)],
     asked=[a_request(0, A, 11), a_request(1, A, 12.5), a_request(2, B, 16)],
     faults=[],
 )
@@ -78,14 +87,16 @@ def test_a_request_long_after_a_job_was_paused_is_named() -> None:
 
 
 def test_who_was_stopped_when_a_job_was_paused_hears_of_it_afterwards() -> None:
-    stop = Fault(kind=Kind.STOP, worker=A, since=11.5, until=13.5)
+    stop = Fault(kind=FaultKind.STOP, worker=A, since=11.5, until=13.5)
 
     assert seen_wrong(HELD, asked=late(14), faults=[stop]) == []
     assert seen_wrong(HELD, asked=late(14), faults=[replace(stop, worker=B)]) != []
 
 
-@pytest.mark.parametrize("kind", [Kind.STEP, Kind.REDIS_KILL, Kind.REDIS_FLUSH, Kind.REDIS_STOP])
-def test_clocks_and_redis_excuse_nothing(kind: Kind) -> None:
+@pytest.mark.parametrize(
+    "kind", [FaultKind.STEP, FaultKind.REDIS_KILL, FaultKind.REDIS_FLUSH, FaultKind.REDIS_STOP]
+)
+def test_clocks_and_redis_excuse_nothing(kind: FaultKind) -> None:
     fault = Fault(kind=kind, since=11.5, until=13.5)
 
     assert len(seen_wrong(HELD, asked=late(14), faults=[fault])) == 1
@@ -107,7 +118,7 @@ CANCELLED = replace(
     wanted=[replace(HELD.wanted[0], ends=State.CANCELLED)],
     found=[Found(job="j", state=State.CANCELLED, urls=URLS[:2], counted=2)],
     told=[*HELD.told[:2], an_event(EventName.CANCELLED, 12)],
-    said=[Said(job="j", state=State.CANCELLED, at=12.1)],
+    said=[Acknowledgement(job="j", state=State.CANCELLED, at=12.1)],
     asked=HELD.asked[:2],
 )
 
@@ -136,7 +147,7 @@ def test_a_job_that_was_cancelled_passes_with_the_pages_that_it_had() -> None:
             f"{A} asked {URLS[2]} for job j 3.9 s after it was cancelled",
         ),
     ],
-    ids=["it went on", "nobody cancelled it", "a wrong count", "a page after it"],
+    ids=["it went on", "never cancelled", "a wrong count", "a page after it"],
 )
 def test_what_is_wrong_with_a_cancelled_job_is_named(changes: dict[str, Any], named: str) -> None:
     assert named in seen_wrong(CANCELLED, **changes)
@@ -221,11 +232,11 @@ def test_a_low_job_that_makes_room_for_an_urgent_one_passes() -> None:
         ),
         (
             {"wanted": [YIELDED.wanted[0], replace(YIELDED.wanted[1], priority=Priority.HIGH)]},
-            "job j made room for nobody",
+            "job j made room for no other job",
         ),
         (
             {"told": [replace(t, worker=B) if t.job == "u" else t for t in YIELDED.told]},
-            "job j made room for nobody",
+            "job j made room for no other job",
         ),
     ],
     ids=["not low", "not urgent", "of another worker"],
@@ -266,7 +277,7 @@ SPREAD = History(
         a_request(1, B, 17),
         a_request(2, B, 18),
     ],
-    faults=[Fault(kind=Kind.KILL, worker=A, since=14, until=14)],
+    faults=[Fault(kind=FaultKind.KILL, worker=A, since=14, until=14)],
 )
 
 
@@ -276,7 +287,7 @@ def test_a_spread_job_whose_shard_moves_passes() -> None:
 
 
 def test_who_was_stopped_may_overlap_with_the_next_one_until_he_hears_of_it() -> None:
-    stopped = Fault(kind=Kind.STOP, worker=A, since=12, until=18)
+    stopped = Fault(kind=FaultKind.STOP, worker=A, since=12, until=18)
     overlap = [*SPREAD.asked[:-1], a_request(2, A, 18.2), a_request(2, B, 18.3)]
 
     wrong = seen_wrong(SPREAD, asked=overlap, faults=[stopped])

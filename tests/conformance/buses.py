@@ -8,7 +8,7 @@ from typing import Any
 from crawlyard import Limits, Progress, State, Usage
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
-from crawlyard.messaging.bus import Bus, Ear
+from crawlyard.messaging.bus import Bus, BusSubscription
 
 PATIENCE_S = 120  # more than anything here takes; a hang fails instead of blocking the suite
 _TURN_S = 0.01
@@ -33,13 +33,13 @@ async def until_latest(bus: Bus, job_id: str, progress: Progress) -> None:
             await asyncio.sleep(_TURN_S)
 
 
-async def receive_progress(ear: Ear, *jobs: str) -> Mapping[str, Progress]:
+async def receive_progress(subscription: BusSubscription, *jobs: str) -> Mapping[str, Progress]:
     """Return the progress received over the bus, once there is some of each of *jobs*."""
     progress: dict[str, Progress] = {}
     async with asyncio.timeout(PATIENCE_S):
         while not progress.keys() >= set(jobs):
-            await ear.news()
-            progress.update(ear.take()[0])
+            await subscription.news()
+            progress.update(subscription.take()[0])
     return progress
 
 

@@ -61,7 +61,6 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
 
 @pytest.fixture
 async def store(backend: Backend) -> AsyncIterator[Store]:
-    """An empty store."""
     opened = await backend.open()
     yield opened
     await opened.close()

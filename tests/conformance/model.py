@@ -1,7 +1,7 @@
 """Reference model of a store, in a hundred lines: jobs, leases, targets.
 
 Written from the Protocols alone and sharing no code with any store, so that a rule
-that is wrong in all of them is still found.
+that every store breaks is still found.
 """
 
 from collections.abc import Iterable
@@ -111,9 +111,9 @@ class ModelJob:
 
 
 def turn_of(job: Job, before: Job | None, jobs: Iterable[Job]) -> int:
-    """Return the turn that a job has to have once it is saved over *before*.
+    """Return the expected turn of a job that replaces *before*.
 
-    *jobs* are all that there are; *before* is ``None`` for a new one.
+    *jobs* are all jobs of the store; *before* is ``None`` for a new one.
     """
     if job.state is not State.PENDING:
         return job.turn

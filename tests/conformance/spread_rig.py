@@ -6,7 +6,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, Target
-from crawlyard.core.jobs.attempts import AttemptEnd, Last, Verdict, verdict_on
+from crawlyard.core.jobs.attempts import AttemptEnd, Last, NextState, decide_next_state
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Checkpoint, Claim, Lease
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spread import shard_of
@@ -42,7 +42,6 @@ async def joined(store: Store, worker: str, now: datetime = NOW) -> Claim | None
 
 
 async def sent(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) -> Checkpoint:
-    """Record one batch and return its checkpoint."""
     [answer] = await store.frontier.record([(lease, batch)], now, LEASE)
     return answer
 
@@ -58,8 +57,8 @@ async def leave_shard(
     """Give a shard back as a worker does, and return the one it goes on with."""
     last = Last(actor=f"worker:{lease.worker}", failed=frozenset({ErrorKind.HTTP_4XX}))
 
-    def decide(leaving: AttemptEnd) -> Verdict:
-        return verdict_on(leaving, last, now)
+    def decide(leaving: AttemptEnd) -> NextState:
+        return decide_next_state(leaving, last, now)
 
     return await store.spread.leave(
         lease, now, now + LEASE, decide, further=further, drained=drained

@@ -33,7 +33,6 @@ async def claimed(store: Store, job: Job | None = None, worker: str = "w1") -> C
 
 
 async def recorded(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) -> Checkpoint:
-    """Record one batch and return its checkpoint."""
     [answer] = await store.frontier.record([(lease, batch)], now, LEASE)
     return answer
 
@@ -41,7 +40,7 @@ async def recorded(store: Store, lease: Lease, batch: Batch, now: datetime = NOW
 async def moved(store: Store, job_id: str, move: Move, **extra: Any) -> Job:
     """Return a job after an operator's move."""
     standing = await store.jobs.get(job_id)
-    job, event = standing.job.moved(move, NOW, actor="local", **extra)
+    job, event = standing.job.apply_move(move, NOW, actor="local", **extra)
     await store.jobs.save(job, event)
     return job
 
@@ -49,14 +48,14 @@ async def moved(store: Store, job_id: str, move: Move, **extra: Any) -> Job:
 async def ended(store: Store, lease: Lease, move: Move = Move.COMPLETE) -> Job:
     """Return the job of *lease* after its holder has settled it."""
     standing = await store.jobs.get(lease.job_id)
-    job, event = standing.job.moved(move, NOW, actor=f"worker:{lease.worker}")
+    job, event = standing.job.apply_move(move, NOW, actor=f"worker:{lease.worker}")
     await store.leases.settle(lease, job, event)
     return job
 
 
 def requeued(job: Job) -> "tuple[Job, Any]":
     """Decide about a job whose worker is lost, as a worker does."""
-    return job.lost(NOW, actor="worker:w9", in_child=False)
+    return job.lose_worker(NOW, actor="worker:w9", in_child=False)
 
 
 async def shard_of(store: Store, job_id: str) -> Shard:
@@ -82,7 +81,9 @@ async def waiting(store: Store, job_no: int, **options: Any) -> list[str]:
 
 async def fingerprints(store: Store, job_no: int) -> list[int]:
     """Return all that is known, sorted."""
-    return sorted([fp async for chunk in store.frontier.known_fps(whole(job_no)) for fp in chunk])
+    return sorted(
+        [fp async for chunk in store.frontier.read_known_fps(whole(job_no)) for fp in chunk]
+    )
 
 
 async def names(store: Store, job_id: str) -> list[str]:

@@ -63,19 +63,19 @@ async def test_nothing_is_known_of_a_job_that_never_told(join: Callable[[], Bus]
 
 async def test_who_listens_hears_how_far_jobs_have_come(join: Callable[[], Bus]) -> None:
     ours, their_bus, first_job, other = join(), join(), new_id(), new_id()
-    with their_bus.listen() as ear:
+    with their_bus.subscribe() as subscription:
         await until(lambda: their_bus.reach is not BusReach.AWAY)
 
         await ours.publish(first_job, a_progress(1))
         await ours.publish(other, a_progress(2))
 
-        progress = await receive_progress(ear, first_job, other)
+        progress = await receive_progress(subscription, first_job, other)
         assert progress == {first_job: a_progress(1), other: a_progress(2)}
 
 
 async def test_of_each_job_the_last_word_alone_waits(join: Callable[[], Bus]) -> None:
     ours, their_bus, job, last = join(), join(), new_id(), new_id()
-    with their_bus.listen() as slow, their_bus.listen() as quick:
+    with their_bus.subscribe() as slow, their_bus.subscribe() as quick:
         await until(lambda: their_bus.reach is not BusReach.AWAY)
         for done in range(1, 100):
             await ours.publish(job, a_progress(done))
@@ -89,33 +89,33 @@ async def test_of_each_job_the_last_word_alone_waits(join: Callable[[], Bus]) ->
 
 async def test_who_publishes_hears_it_as_well(join: Callable[[], Bus]) -> None:
     bus, job = join(), new_id()
-    with bus.listen() as ear:
+    with bus.subscribe() as subscription:
         at_once(bus.publish(job, a_progress(1)))
 
-        assert ear.take() == ({job: a_progress(1)}, False)
+        assert subscription.take() == ({job: a_progress(1)}, False)
 
 
 async def test_who_listens_hears_that_events_were_stored(join: Callable[[], Bus]) -> None:
     ours, their_bus = join(), join()
-    with their_bus.listen() as ear:
+    with their_bus.subscribe() as subscription:
         await until(lambda: their_bus.reach is not BusReach.AWAY)
-        ear.take()
+        subscription.take()
 
         await ours.happened()
 
         async with asyncio.timeout(PATIENCE_S):
             happened = False
             while not happened:
-                await ear.news()
-                _, happened = ear.take()
+                await subscription.news()
+                _, happened = subscription.take()
         assert happened
 
 
 async def test_who_listens_no_more_hears_nothing(join: Callable[[], Bus]) -> None:
     ours, their_bus, job = join(), join(), new_id()
-    with their_bus.listen() as first:
+    with their_bus.subscribe() as first:
         await until(lambda: their_bus.reach is not BusReach.AWAY)
-    with their_bus.listen() as second:
+    with their_bus.subscribe() as second:
         await until(lambda: their_bus.reach is not BusReach.AWAY)
         await ours.publish(job, a_progress(1))
         await receive_progress(second, job)
@@ -126,7 +126,7 @@ async def test_who_listens_no_more_hears_nothing(join: Callable[[], Bus]) -> Non
 async def test_nobody_waits_for_those_who_listen(join: Callable[[], Bus]) -> None:
     bus = join()
     numbers = count(1)
-    with bus.listen():
+    with bus.subscribe():
         for number in range(100):
             at_once(bus.publish(f"job {number % 10}", a_progress(next(numbers))))
             at_once(bus.happened())

@@ -98,8 +98,8 @@ async def test_links_of_all_pages_are_searched(store: Store) -> None:
     await recorded(store, claim.lease, a_batch([first_target, two], outcomes))
 
     fps = [fp_of(url) for url in urls]
-    assert await store.pages.linked(claim.job.id, fps) == set(fps[:3])
-    assert await store.pages.linked(claim.job.id, []) == set()
+    assert await store.pages.filter_linked(claim.job.id, fps) == set(fps[:3])
+    assert await store.pages.filter_linked(claim.job.id, []) == set()
 
 
 async def test_the_changes_of_a_run_are_kept_once_with_their_event(store: Store) -> None:

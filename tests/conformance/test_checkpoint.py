@@ -95,7 +95,7 @@ class TestTheShard:
         assert (await store.jobs.get(claim.job.id)).job == claim.job
 
 
-class TestOnce:
+class TestRepeatedCheckpoint:
     async def test_a_batch_whose_commit_got_no_answer_is_not_written_again(
         self, store: Store
     ) -> None:
@@ -210,7 +210,7 @@ class TestTheAnswer:
     async def test_an_edited_job_comes_with_it_once(self, store: Store) -> None:
         claim = await claimed(store)
         spec = a_spec(name="new")
-        edited, event = claim.job.edited(spec, NOW, actor="ada", changed={"name": "new"})
+        edited, event = claim.job.edit(spec, NOW, actor="ada", changed={"name": "new"})
         await store.jobs.save(edited, event)
 
         first = await recorded(store, claim.lease, Batch())

@@ -39,7 +39,7 @@ from tests.conformance.whole import (
 )
 
 TERMS = OverwriteTerms(field="--to")
-SMALL = 2  # rows of a batch, so that there are many
+SMALL = 2  # rows of a batch: a copy takes many
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ async def test_jobs_that_a_refused_transaction_would_have_made_are_not_counted(
     stale = replace(job, version=7)
 
     with pytest.raises(Exception, match=job.id):
-        await store.jobs.save(stale.moved(Move.PAUSE, NOW, actor="local")[0])
+        await store.jobs.save(stale.apply_move(Move.PAUSE, NOW, actor="local")[0])
     with pytest.raises(Exception, match=job.id):
         await store.jobs.add(job, its_event(job))
 
@@ -127,7 +127,7 @@ async def claims(store: Store, jobs: list[Job]) -> None:
 async def retries(store: Store, jobs: list[Job]) -> None:
     claim = await claimed(store, jobs[0])
     job = await ended(store, claim.lease)
-    again, event = job.moved(Move.RETRY_FAILED, NOW, actor="local")
+    again, event = job.apply_move(Move.RETRY_FAILED, NOW, actor="local")
     await store.jobs.retry_failed(again, event, ())
     copy = a_job(owner="ada", retry_of=job.id)
     await store.jobs.add(copy, its_event(copy), like=(await store.jobs.get(job.id)).job)

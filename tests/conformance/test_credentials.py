@@ -74,7 +74,7 @@ async def test_an_id_and_a_digest_are_taken_once(store: Store) -> None:
 
 
 async def test_nobody_has_no_credentials(store: Store) -> None:
-    with pytest.raises(NotFound, match="no user nobody"):
+    with pytest.raises(NotFound, match="no user absent"):
         await stored_credential(store, user_id="nobody")
 
     with pytest.raises(NotFound, match="no credential 0192"):

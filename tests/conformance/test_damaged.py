@@ -114,7 +114,7 @@ async def test_a_move_leaves_a_damaged_spec_as_it_is_stored(store: Store) -> Non
     await damaged(store, job, {"spec": text})
     read = (await store.jobs.get(job.id)).job
 
-    await store.jobs.save(*read.moved(Move.CANCEL, NOW, actor="local"))
+    await store.jobs.save(*read.apply_move(Move.CANCEL, NOW, actor="local"))
 
     after = (await store.jobs.get(job.id)).job
     assert (after.state, after.damaged) == (State.CANCELLED, read.damaged)
@@ -138,15 +138,17 @@ async def test_everything_that_reads_jobs_gets_past_a_damaged_one(store: Store) 
     await damaged(store, claimed_job, {"spec": "{"})
 
     assert len(await store.jobs.find(JobQuery(), 10)) == 4
-    assert len(await store.upkeep.expired(later, timedelta(days=1), 10)) == 1
-    assert len(await store.upkeep.paused(later, 10)) == 1
-    assert len(await store.overview.paused(None, later, (), 10)) == 1
+    assert len(await store.upkeep.find_expired(later, timedelta(days=1), 10)) == 1
+    assert len(await store.upkeep.find_paused(later, 10)) == 1
+    assert len(await store.overview.find_paused(None, later, (), 10)) == 1
     assert len((await store.ticks.active(["s1"]))["s1"]) == 2
     [back] = await store.leases.take_back(
-        NOW + LEASE, ("w1",), lambda job: job.lost(NOW + LEASE, actor="janitor", in_child=False)
+        NOW + LEASE,
+        ("w1",),
+        lambda job: job.lose_worker(NOW + LEASE, actor="janitor", in_child=False),
     )
     assert (back.id, back.state) == (claimed_job.id, State.PENDING)
-    assert [job.id for job in await store.overview.damaged(10, 100)] == [
+    assert [job.id for job in await store.overview.find_damaged(10, 100)] == [
         s.job.id for s in await store.jobs.find(JobQuery(), 10)
     ]
 

@@ -29,7 +29,7 @@ from tests.conformance.conftest import Backend
 from tests.conformance.steps import added
 
 GOOD = DeliveryAttempt(at=NOW, latency=SECOND, status=204, excerpt="thanks \x00ü")
-BAD = DeliveryAttempt(at=NOW, latency=SECOND, error="nobody listens")
+BAD = DeliveryAttempt(at=NOW, latency=SECOND, error="connection refused")
 GONE = DeliveryAttempt(at=NOW, latency=SECOND, status=410)
 ROOMY = {"in_all": 1000, "of_owner": 1000, "to_receiver": 1000, "to_failing": 1000}
 
@@ -66,7 +66,7 @@ async def settled(
     store: Store, delivery: Delivery, attempt: DeliveryAttempt, held_until: datetime | None = None
 ) -> Delivery:
     """Return a claimed delivery once *attempt* was written."""
-    after = delivery.tried(attempt, chance=0.5)
+    after = delivery.record_attempt(attempt, chance=0.5)
     await store.deliveries.settle(delivery, after, held_until)
     return after
 
@@ -227,7 +227,7 @@ class TestFanOut:
         await other.close()
 
 
-class TestClaim:
+class TestClaimDeliveries:
     async def test_the_earliest_due_come_first_and_at_most_limit(self, store: Store) -> None:
         webhook = await due(store, events=3)
         first = (await of(store, webhook))[0]
@@ -347,7 +347,7 @@ class TestClaim:
             await other.close()
 
 
-class TestSettle:
+class TestSettleDelivery:
     @pytest.mark.parametrize("attempt", [GOOD, BAD])
     async def test_what_became_of_it_is_kept_and_it_is_free(
         self, store: Store, attempt: DeliveryAttempt
@@ -403,7 +403,7 @@ class TestSettle:
         [last] = await claimed(store, now)
         again = await store.deliveries.again(last.id, now)
 
-        assert await store.deliveries.settle(last, last.tried(BAD, chance=0)) is None
+        assert await store.deliveries.settle(last, last.record_attempt(BAD, chance=0)) is None
 
         assert await of(store, webhook) == [again]
         assert (await store.webhooks.get(webhook.id)).active
@@ -454,7 +454,7 @@ class TestSettle:
         webhook = await due(store, events=8)
         delivery = (await claimed(store, limit=1))[0]
 
-        event = await store.deliveries.settle(delivery, delivery.tried(GONE, chance=0))
+        event = await store.deliveries.settle(delivery, delivery.record_attempt(GONE, chance=0))
 
         off = await store.webhooks.get(webhook.id)
         assert (off.active, off.version) == (False, 2)

@@ -136,7 +136,7 @@ async def begun(store: Store, **fields: object) -> Operation:
     return operation
 
 
-class TestOperations:
+class TestStoredOperations:
     async def test_an_operation_comes_back_as_it_was_added(self, store: Store) -> None:
         operation = an_operation(
             owner="ada",
@@ -274,7 +274,7 @@ def changed(section: Section) -> Event:
     )
 
 
-class TestSettings:
+class TestStoredSettings:
     async def test_a_section_that_was_never_written_is_empty(self, store: Store) -> None:
         assert await store.settings.get("crawling") == Section(name="crawling")
 

@@ -16,7 +16,7 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.messaging.dispatcher import Bell, Dispatcher, Listener
+from crawlyard.messaging.dispatcher import Dispatcher, Listener, WakeSignal
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.messaging.pipes import PipeDispatcher
 from crawlyard.messaging.postgres_dispatcher import PostgresDispatcher
@@ -55,7 +55,7 @@ class Station:
             store = await open_sql_store(where)
         else:
             dispatcher = pipes = PipeDispatcher(self.folder / "workers")
-            store = await open_sql_store(where, on_due=pipes.tell)
+            store = await open_sql_store(where, on_due=pipes.wake_all)
         self.stack.push_async_callback(store.close)
         return store, dispatcher
 
@@ -67,18 +67,18 @@ async def station(backend: Backend, tmp_path: Path) -> AsyncIterator[Station]:
 
 
 @asynccontextmanager
-async def listening(dispatcher: Dispatcher, worker: str, *tags: str) -> AsyncIterator[Bell]:
-    """Yield the bell of a worker that has looked once, and hears of work from then on."""
+async def listening(dispatcher: Dispatcher, worker: str, *tags: str) -> AsyncIterator[WakeSignal]:
+    """Yield the signal of a worker that has looked once, and hears of work from then on."""
     is_listening = asyncio.Event()
     listener = Listener(worker=worker, tags=frozenset(tags))
     async with (
         dispatcher.presence(worker, is_listening.set) as presence,
-        dispatcher.bell(listener) as bell,
+        dispatcher.wake_signal(listener) as signal,
     ):
         if not presence.holding:
             async with asyncio.timeout(SOON_S):
                 await is_listening.wait()
-        yield bell
+        yield signal
 
 
 async def submitted(store: Store, dispatcher: Dispatcher, **fields: object) -> Job:
@@ -91,19 +91,19 @@ async def submitted(store: Store, dispatcher: Dispatcher, **fields: object) -> J
     return job
 
 
-async def woken(bell: Bell, least: Priority = Priority.LOW) -> None:
-    """Return once the bell has rung; a bell that is not rung fails the test."""
+async def woken(signal: WakeSignal, least: Priority = Priority.LOW) -> None:
+    """Return once the signal has rung; a signal that is not rung fails the test."""
     began = monotonic()
     async with asyncio.timeout(SOON_S):
-        await bell.wait(LONG, least=least)
+        await signal.wait(LONG, least=least)
     assert monotonic() - began < SOON_S
 
 
 async def test_a_submission_elsewhere_wakes_who_waits(station: Station) -> None:
     here, other = await station.another(), await station.another()
-    async with listening(here[1], "w") as bell:
+    async with listening(here[1], "w") as signal:
         for _ in range(3):
-            waiting = asyncio.create_task(woken(bell))
+            waiting = asyncio.create_task(woken(signal))
             await asyncio.sleep(0)
 
             await submitted(*other)
@@ -113,16 +113,16 @@ async def test_a_submission_elsewhere_wakes_who_waits(station: Station) -> None:
 
 async def test_a_submission_before_the_wait_is_not_missed(station: Station) -> None:
     here, other = await station.another(), await station.another()
-    async with listening(here[1], "w") as bell:
+    async with listening(here[1], "w") as signal:
         await submitted(*other)
 
-        await woken(bell)
+        await woken(signal)
 
 
 async def test_who_takes_no_more_but_urgent_jobs_is_woken_by_one(station: Station) -> None:
     here, other = await station.another(), await station.another()
-    async with listening(here[1], "w") as bell:
-        waiting = asyncio.create_task(woken(bell, least=Priority.URGENT))
+    async with listening(here[1], "w") as signal:
+        waiting = asyncio.create_task(woken(signal, least=Priority.URGENT))
         await asyncio.sleep(0)
 
         await submitted(*other, priority=Priority.URGENT)
@@ -135,9 +135,9 @@ async def test_a_shard_that_waits_for_somebody_wakes_who_waits(station: Station)
     store, dispatcher = other
     job = await submitted(store, dispatcher, urls=("https://h0.example/",), spread=2)
     claim = await store.leases.claim(Asker("another", only=job.id), job.due_at, LEASE)
-    async with listening(here[1], "w") as bell:
-        await bell.wait(A_MOMENT)  # in addition to the wake-up for the job itself
-        waiting = asyncio.create_task(woken(bell))
+    async with listening(here[1], "w") as signal:
+        await signal.wait(A_MOMENT)  # in addition to the wake-up for the job itself
+        waiting = asyncio.create_task(woken(signal))
         await asyncio.sleep(0)
 
         targets = [a_target(host=host) for host in ("h0.example", "h2.example")]  # one is ours
@@ -148,10 +148,10 @@ async def test_a_shard_that_waits_for_somebody_wakes_who_waits(station: Station)
 
 
 async def test_nobody_is_woken_when_nothing_happens(station: Station) -> None:
-    async with listening((await station.another())[1], "w") as bell:
+    async with listening((await station.another())[1], "w") as signal:
         began = monotonic()
 
-        await bell.wait(A_MOMENT)
+        await signal.wait(A_MOMENT)
 
         assert monotonic() - began >= A_MOMENT.total_seconds()
 
@@ -163,7 +163,7 @@ async def test_a_ring_wakes_one_worker_alone(station: Station) -> None:
         waiting = asyncio.create_task(woken(first_bell))
         await asyncio.sleep(0)
 
-        first_bell.ring()
+        first_bell.wake()
 
         await waiting
         assert not other.done()
@@ -185,7 +185,7 @@ def test_the_pipe_of_a_dead_worker_goes_with_the_next_word(tmp_path: Path) -> No
     stale_pipe = tmp_path / "dead.wake"
     os.mkfifo(stale_pipe)
 
-    PipeDispatcher(tmp_path).tell()
+    PipeDispatcher(tmp_path).wake_all()
 
     assert not stale_pipe.exists()
 
@@ -196,7 +196,7 @@ def test_the_pipe_of_another_user_stops_nobody() -> None:
         os.mkfifo(stale_pipe)
         stale_pipe.chmod(0o666)
         with unprivileged(folder):
-            PipeDispatcher(folder).tell()
+            PipeDispatcher(folder).wake_all()
 
         assert stale_pipe.exists()
 
@@ -209,11 +209,11 @@ async def test_a_job_that_waits_again_wakes_who_waits(station: Station) -> None:
     now = SystemClock().now()
     job = a_job(created_at=now, due_at=now + timedelta(hours=1), queued_at=now, since=now)
     await store.jobs.add(job, its_event(job))
-    async with listening(dispatcher, "w") as bell:
-        waiting = asyncio.create_task(woken(bell))
+    async with listening(dispatcher, "w") as signal:
+        waiting = asyncio.create_task(woken(signal))
         await asyncio.sleep(0)
 
-        hurried = job.moved(Move.RETRY_NOW, SystemClock().now(), actor="local")
+        hurried = job.apply_move(Move.RETRY_NOW, SystemClock().now(), actor="local")
         await other.jobs.save(*hurried)
         their_dispatcher.announce(now)
 

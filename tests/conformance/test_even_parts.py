@@ -44,7 +44,7 @@ async def crowded(store: Store, *workers: str, **fields: object) -> list[Lease]:
 
 async def asks(store: Store, worker: str, free: int = 1, **rules: Any) -> bool:
     """Return whether a shard will come to a worker that looks for work."""
-    return await store.spread.ask(Asker(worker, **rules), LATER, free)
+    return await store.spread.request_shard(Asker(worker, **rules), LATER, free)
 
 
 async def moving(store: Store, leases: list[Lease]) -> list[str | None]:

@@ -33,7 +33,7 @@ async def test_events_come_oldest_first_of_one_job_or_of_all(store: Store) -> No
 
 async def test_they_are_found_by_owner_name_and_time(store: Store) -> None:
     mine, hers = await added(store), await added(store, a_job(owner="ada"))
-    paused, event = hers.moved(Move.PAUSE, NOW + LEASE, actor="ada")
+    paused, event = hers.apply_move(Move.PAUSE, NOW + LEASE, actor="ada")
     await store.jobs.save(paused, event)
 
     by_owner = await store.events.events(EventQuery(owner="ada"))
@@ -47,7 +47,7 @@ async def test_they_are_found_by_owner_name_and_time(store: Store) -> None:
 
 async def test_they_are_found_by_who_did_it(store: Store) -> None:
     job = await added(store)
-    paused, event = job.moved(Move.PAUSE, NOW, actor="ada")
+    paused, event = job.apply_move(Move.PAUSE, NOW, actor="ada")
     await store.jobs.save(paused, event)
 
     events = await store.events.events(EventQuery(actor="ada"))
@@ -78,7 +78,7 @@ async def test_the_last_one_is_known(store: Store) -> None:
 
 async def test_a_change_may_have_several_events(store: Store) -> None:
     job = await added(store)
-    paused, event = job.moved(Move.PAUSE, NOW, actor="ada")
+    paused, event = job.apply_move(Move.PAUSE, NOW, actor="ada")
 
     await store.jobs.save(paused, noted(job), event)
 
@@ -102,7 +102,7 @@ async def test_they_are_read_on_from_the_last_that_was_seen(store: Store) -> Non
 async def test_what_an_event_tells_comes_back_as_json_has_it(store: Store) -> None:
     job = await added(store)
     data = {"tuple": (1, 2), "deep": {"ü": [None, True, 1.5, 2**60]}, "nul": "\x00"}
-    paused, event = job.moved(Move.PAUSE, NOW, actor="ada\x00")
+    paused, event = job.apply_move(Move.PAUSE, NOW, actor="ada\x00")
 
     await store.jobs.save(paused, replace(event, data=data))
 

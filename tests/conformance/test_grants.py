@@ -63,7 +63,7 @@ async def test_a_schedule_stays_trusted_when_it_fires_and_can_lose_it(store: Sto
     await store.schedules.add(schedule, schedule_event(schedule))
     await store.ticks.fire([a_firing(schedule)])
 
-    [due] = await store.ticks.due(NOW, 10)
+    [due] = await store.ticks.find_due(NOW, 10)
     fired = await store.schedules.get(schedule.id)
     await store.schedules.save(edited(fired, trusted=False), schedule_event(fired))
 

@@ -24,7 +24,7 @@ def its_event(host: str = "example.org") -> Event:
 
 async def save_rules(store: Store, *rules: HostRule) -> None:
     for rule in rules:
-        await store.host_rules.put(rule, its_event(rule.host))
+        await store.host_rules.save(rule, its_event(rule.host))
 
 
 async def test_a_rule_comes_back_as_it_was_put_with_its_event(store: Store) -> None:

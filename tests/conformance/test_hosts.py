@@ -174,13 +174,13 @@ async def test_what_is_booked_and_held_can_be_looked_at(store: Store) -> None:
     await store.hosts.book([Booking(host="a.example", every_s=2.0, for_s=4.0)], NOW)
     await store.hosts.hold("b.example", NOW + timedelta(minutes=5))
 
-    bookings = await store.hosts.booked(["a.example", "b.example", "c.example"])
+    bookings = await store.hosts.read_bookings(["a.example", "b.example", "c.example"])
 
     assert bookings == {
         "a.example": HostBooking(booked_until=NOW + timedelta(seconds=6)),
         "b.example": HostBooking(held_until=NOW + timedelta(minutes=5)),
     }
-    assert await store.hosts.booked([]) == {}
+    assert await store.hosts.read_bookings([]) == {}
 
 
 async def test_hosts_that_nobody_has_asked_for_long_are_swept(store: Store) -> None:
@@ -194,7 +194,7 @@ async def test_hosts_that_nobody_has_asked_for_long_are_swept(store: Store) -> N
     rest = await store.hosts.sweep(NOW)
 
     assert (few, rest, await store.hosts.sweep(NOW)) == (1, 1, 0)
-    remaining = await store.hosts.booked(["booked", "held", "still booked", "still held"])
+    remaining = await store.hosts.read_bookings(["booked", "held", "still booked", "still held"])
     assert sorted(remaining) == ["still booked", "still held"]
 
 
@@ -229,7 +229,7 @@ async def test_a_hold_is_not_lost_to_a_sweep(store: Store, backend: Backend) -> 
             other.hosts.sweep(later),
             store.hosts.sweep(later),
         )
-        assert (await store.hosts.booked(["a"]))["a"].held_until == later + SECOND
+        assert (await store.hosts.read_bookings(["a"]))["a"].held_until == later + SECOND
         await store.hosts.sweep(later + timedelta(days=1))
     if backend.sql:
         await other.close()

@@ -87,9 +87,9 @@ class TestTheQueue:
 
     async def test_a_job_that_is_still_held_is_not_in_it(self, store: Store) -> None:
         claim = await claimed(store)
-        job, event = claim.job.moved(Move.PAUSE, NOW, actor="local")
+        job, event = claim.job.apply_move(Move.PAUSE, NOW, actor="local")
         await store.jobs.save(job, event)
-        job, event = job.moved(Move.RESUME, NOW, actor="local")
+        job, event = job.apply_move(Move.RESUME, NOW, actor="local")
         await store.jobs.save(job, event)
 
         assert await store.queue.front(NOW, 10) == []
@@ -105,10 +105,10 @@ class TestTheQueue:
             answer = await recorded(store, claim.lease, Batch(usage=Usage(pages=pages)))
             await ended(store, answer.lease)
 
-        assert await store.queue.held_back(NOW) == {"ada": "running", "bob": "pages_per_day"}
+        assert await store.queue.find_held_owners(NOW) == {"ada": "running", "bob": "pages_per_day"}
 
 
-class TestURLs:
+class TestFindURLs:
     async def test_a_page_is_found_by_its_target(self, store: Store) -> None:
         claim = await claimed(store)
         first, second = a_target("1"), a_target("2", parent=a_target("1").fp, depth=1)
@@ -171,8 +171,8 @@ class TestEnded:
             await added(store, in_state(state, owner=owner, ended_at=at))
         await added(store)
 
-        every = await store.stats.ended(None, NOW, NOW + 3 * HOUR, HOUR)
-        own = await store.stats.ended("bob", NOW, NOW + 3 * HOUR, HOUR)
+        every = await store.stats.count_ended(None, NOW, NOW + 3 * HOUR, HOUR)
+        own = await store.stats.count_ended("bob", NOW, NOW + 3 * HOUR, HOUR)
 
         assert every == {
             (0, State.COMPLETED): 2,
@@ -199,14 +199,14 @@ class TestEnded:
             job = (await store.jobs.get(claim.job.id)).job
             at = NOW + timedelta(minutes=minutes)
             await store.leases.settle(
-                claim.lease, *job.moved(move, at, actor="worker:w1", reason=reason)
+                claim.lease, *job.apply_move(move, at, actor="worker:w1", reason=reason)
             )
 
-        every = await store.stats.stopped(None, NOW, NOW + 3 * HOUR, HOUR)
+        every = await store.stats.count_stopped(None, NOW, NOW + 3 * HOUR, HOUR)
 
         completed, cancelled = State.COMPLETED, State.CANCELLED
         assert every == {(0, completed): 1, (1, completed): 1, (1, cancelled): 1}
-        assert await store.stats.stopped("bob", NOW, NOW + 3 * HOUR, HOUR) == {}
+        assert await store.stats.count_stopped("bob", NOW, NOW + 3 * HOUR, HOUR) == {}
 
 
 class TestFailing:
@@ -264,7 +264,7 @@ class TestFailing:
         retried = await ended(store, await self.failing(store, "ada", "b.example", slow))
 
         await store.jobs.delete(deleted.id, deleted.version, its_event(deleted))
-        again, event = retried.moved(Move.RETRY_FAILED, NOW, actor="local")
+        again, event = retried.apply_move(Move.RETRY_FAILED, NOW, actor="local")
         await store.jobs.retry_failed(again, event, ())
 
         assert await store.stats.failing(None, NOW, NOW + HOUR, 100) == []

@@ -56,7 +56,7 @@ async def stored(store: Store, query: JobQuery = OLDEST) -> list[Job]:
 
 
 async def test_all_are_there_with_their_events_in_the_order_of_the_calls(store: Store) -> None:
-    jobs = [a_job(owner=f"user-{n % 3}", priority=Priority.ranked(n % 4)) for n in range(12)]
+    jobs = [a_job(owner=f"user-{n % 3}", priority=Priority.from_rank(n % 4)) for n in range(12)]
 
     answers = await entered(store, *jobs)
 

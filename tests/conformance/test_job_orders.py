@@ -123,7 +123,7 @@ async def histories(store: Store) -> AsyncIterator[str]:
     stopped = await claimed(store)
     answer = await recorded(store, stopped.lease, fetched(7))
     await store.jobs.change_all(
-        [stopped.job.id], lambda standing: standing.job.moved(Move.CANCEL, NOW, actor="local")
+        [stopped.job.id], lambda standing: standing.job.apply_move(Move.CANCEL, NOW, actor="local")
     )
     yield "cancelled with others"
     answer = await recorded(store, answer.lease, fetched(1))
@@ -175,7 +175,7 @@ async def test_failed_pages_that_are_tried_again_leave_the_index(
     )
     job = await ended(store, answer.lease)
 
-    await store.jobs.retry_failed(*job.moved(Move.RETRY_FAILED, NOW, actor="ada"), [])
+    await store.jobs.retry_failed(*job.apply_move(Move.RETRY_FAILED, NOW, actor="ada"), [])
 
     in_order = await walked_by_pages(store, monkeypatch, 100)
     assert await walked_by_pages(store, monkeypatch, 0) == in_order
@@ -236,7 +236,7 @@ async def test_more_jobs_than_can_be_sorted_are_listed_by_what_an_index_has_each
     await recorded(store, claim.lease, fetched(50))
     listed = await walked(store, JobQuery(), JobOrder(by=SortKey.PAGES), 2_000)
     ids = [job_id for _, job_id in listed]
-    named = await store.jobs.named(ids)
+    named = await store.jobs.get_many(ids)
     pages = [named[job_id].shard.usage.pages for job_id in ids]
     assert len(set(ids)) == len(ids) == count + 2
     assert pages == sorted(pages, reverse=True)

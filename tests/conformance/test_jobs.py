@@ -122,7 +122,7 @@ async def test_a_job_is_made_like_one_that_has_not_changed_alone(store: Store) -
     first, second, third = a_job(), a_job(), a_job()
 
     await store.jobs.add(first, its_event(first), old)
-    moved, event = old.moved(Move.RESUME, NOW, actor="ada")
+    moved, event = old.apply_move(Move.RESUME, NOW, actor="ada")
     await store.jobs.save(moved, event)
     with pytest.raises(Conflict, match=f"job {old.id} is not at version 1 any more"):
         await store.jobs.add(second, its_event(second), old)
@@ -141,7 +141,7 @@ async def test_every_move_and_its_event_are_stored_together(
 ) -> None:
     job = await added(store, in_state(state))
 
-    after, event = job.moved(move, NOW, actor="ada", detail="why")
+    after, event = job.apply_move(move, NOW, actor="ada", detail="why")
     await store.jobs.save(after, event)
 
     assert (await store.jobs.get(job.id)).job == after
@@ -151,8 +151,8 @@ async def test_every_move_and_its_event_are_stored_together(
 
 async def test_a_job_that_has_moved_on_is_not_overwritten(store: Store) -> None:
     job = await added(store)
-    first = job.moved(Move.PAUSE, NOW, actor="ada")
-    second = job.moved(Move.CANCEL, NOW, actor="bob")
+    first = job.apply_move(Move.PAUSE, NOW, actor="ada")
+    second = job.apply_move(Move.CANCEL, NOW, actor="bob")
     await store.jobs.save(*first)
 
     with pytest.raises(Conflict):
@@ -164,7 +164,7 @@ async def test_a_job_that_has_moved_on_is_not_overwritten(store: Store) -> None:
 
 async def test_of_twenty_that_save_the_same_version_one_succeeds(store: Store) -> None:
     job = await added(store)
-    saves = [store.jobs.save(*job.moved(Move.PAUSE, NOW, actor=f"u{n}")) for n in range(20)]
+    saves = [store.jobs.save(*job.apply_move(Move.PAUSE, NOW, actor=f"u{n}")) for n in range(20)]
 
     results = await asyncio.gather(*saves, return_exceptions=True)
 
@@ -183,7 +183,7 @@ async def test_an_edit_replaces_spec_and_tags(store: Store) -> None:
     job = await added(store, spec=a_spec(tags=("old",)))
     spec = a_spec(name="new name", tags=("new",), priority=Priority.URGENT)
 
-    edited, event = job.edited(spec, NOW, actor="ada", changed={"tags": ("new",)})
+    edited, event = job.edit(spec, NOW, actor="ada", changed={"tags": ("new",)})
     await store.jobs.save(edited, event)
 
     assert (await store.jobs.get(job.id)).job == edited
@@ -195,7 +195,7 @@ async def test_an_edit_replaces_spec_and_tags(store: Store) -> None:
     assert stored_event.data["changed"] == {"tags": ["new"]}
 
 
-class TestFind:
+class TestFindJobs:
     async def test_the_newest_come_first(self, store: Store) -> None:
         jobs = [await added(store) for _ in range(5)]
 
@@ -271,7 +271,7 @@ async def deleted(store: Store, job: Job) -> None:
     await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
 
 
-class TestDelete:
+class TestDeleteJob:
     async def test_a_deleted_job_is_gone_for_every_method(self, store: Store) -> None:
         claim = await claimed(store, await added(store, spec=a_spec(tags=("t",))))
         no, body = claim.lease.job_no, {Body.TEXT: b"text"}
@@ -287,7 +287,7 @@ class TestDelete:
         with pytest.raises(NotFound):
             await store.jobs.get(claim.job.id)
         with pytest.raises(Conflict):
-            await store.jobs.save(*claim.job.moved(Move.PAUSE, NOW, actor="ada"))
+            await store.jobs.save(*claim.job.apply_move(Move.PAUSE, NOW, actor="ada"))
         assert await find_ids(store) == await find_ids(store, tags=frozenset({"t"})) == []
         assert await store.jobs.counts() == {}
         assert await waiting(store, no) == await store.frontier.roots(no) == []
@@ -295,9 +295,9 @@ class TestDelete:
         assert await store.pages.pages(claim.job.id, PageQuery(), 10) == []
         assert await store.pages.bodies([page.id], list(Body)) == {}
         assert await store.pages.errors(claim.job.id) == []
-        assert await store.pages.skipped(claim.job.id, 0, 10) == []
+        assert await store.pages.list_skipped(claim.job.id, 0, 10) == []
         assert await store.leases.holders() == {}
-        after, event = claim.job.moved(Move.COMPLETE, NOW, actor="worker:w1")
+        after, event = claim.job.apply_move(Move.COMPLETE, NOW, actor="worker:w1")
         with pytest.raises(Conflict):
             await store.leases.settle(answer.lease, after, event)
 
@@ -328,7 +328,7 @@ class TestDelete:
             await store.jobs.add(job, its_event(job))
 
 
-class TestPurge:
+class TestPurgeJobs:
     async def test_nothing_is_purged_that_is_not_deleted(self, store: Store) -> None:
         await added(store)
 
@@ -458,7 +458,7 @@ class TestConditions:
         job = await added(store)
 
         spec = a_spec(urls=("https://new.example/",))
-        await store.jobs.save(*job.edited(spec, NOW, actor="ada", changed={}))
+        await store.jobs.save(*job.edit(spec, NOW, actor="ada", changed={}))
 
         assert await find_ids(store, where=parse("host:new.example")) == [job.id]
         assert await find_ids(store, where=parse("host:example.com")) == []

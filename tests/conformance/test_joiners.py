@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from crawlyard.core.crawl.page import Target
-from crawlyard.core.jobs.attempts import AttemptEnd, Last, Verdict, verdict_on
+from crawlyard.core.jobs.attempts import AttemptEnd, Last, NextState, decide_next_state
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Claim
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.jobs.spread import shard_of
@@ -57,8 +57,8 @@ class Herald:
         """Release a shard, as a worker that shuts down does."""
         last = Last(actor="worker:w1", stopped=True)
 
-        def decide(leaving: AttemptEnd) -> Verdict:
-            return verdict_on(leaving, last, NOW)
+        def decide(leaving: AttemptEnd) -> NextState:
+            return decide_next_state(leaving, last, NOW)
 
         lease, until = claim.lease, NOW + LEASE
         await self.store.spread.leave(lease, NOW, until, decide, further=False)

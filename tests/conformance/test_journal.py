@@ -263,7 +263,7 @@ def all_of_it() -> Batch:
     return a_batch([], [done(a_target())], log=(a_line(),), course=a_course())
 
 
-class TestOnce:
+class TestRepeatedLogBatch:
     async def test_a_batch_that_was_written_is_not_written_again(self, store: Store) -> None:
         claim = await claimed(store)
         first = await recorded(store, claim.lease, all_of_it())
@@ -457,9 +457,9 @@ class TestWorkers:
             hosts=hosts,
             beat_at=NOW + SECOND,
         )
-        await store.workers.beat(a_report())
+        await store.workers.save_heartbeat(a_report())
 
-        await store.workers.beat(report)
+        await store.workers.save_heartbeat(report)
 
         assert await store.workers.find() == [report]
 
@@ -468,12 +468,12 @@ class TestWorkers:
         twin = a_report(id="B", started_at=NOW - 2 * SECOND)
 
         for report in (*reports, twin):
-            await store.workers.beat(report)
+            await store.workers.save_heartbeat(report)
 
         assert [r.id for r in await store.workers.find()] == ["B", "b", "a"]
 
     async def test_one_that_is_gone_is_forgotten_once(self, store: Store) -> None:
-        await store.workers.beat(a_report())
+        await store.workers.save_heartbeat(a_report())
 
         assert await store.workers.forget("host:1:x")
         assert not await store.workers.forget("host:1:x")
@@ -481,7 +481,7 @@ class TestWorkers:
 
     async def test_those_that_have_long_said_nothing_are_swept(self, store: Store) -> None:
         for n in range(3):
-            await store.workers.beat(a_report(id=str(n), beat_at=NOW + n * SECOND))
+            await store.workers.save_heartbeat(a_report(id=str(n), beat_at=NOW + n * SECOND))
 
         assert await store.workers.sweep(NOW + SECOND) == 1
         assert await store.workers.sweep(NOW + SECOND) == 0

@@ -35,7 +35,7 @@ class TestClaim:
         claim = await store.leases.claim(Asker("w1"), NOW, LEASE)
 
         assert claim is not None
-        running, event = job.moved(Move.CLAIM, NOW, actor="worker:w1")
+        running, event = job.apply_move(Move.CLAIM, NOW, actor="worker:w1")
         assert claim.job == running
         assert claim.lease == Lease(
             job_id=job.id, job_no=claim.lease.job_no, worker="w1", attempt=1, seq=0, version=2
@@ -162,7 +162,7 @@ class TestOrders:
     async def test_they_come_in_the_order_asked(self, store: Store) -> None:
         running, edited, paused, lost = [await claimed(store) for _ in range(4)]
         await store.jobs.save(
-            *edited.job.edited(a_spec(name="new"), NOW, actor="ada", changed={"name": "new"})
+            *edited.job.edit(a_spec(name="new"), NOW, actor="ada", changed={"name": "new"})
         )
         await moved(store, paused.job.id, Move.PAUSE)
         await ended(store, lost.lease, Move.REQUEUE)
@@ -205,7 +205,7 @@ class TestSettle:
 
         with pytest.raises(Conflict):
             await store.leases.settle(
-                claim.lease, *claim.job.moved(Move.COMPLETE, NOW, actor="worker:w1")
+                claim.lease, *claim.job.apply_move(Move.COMPLETE, NOW, actor="worker:w1")
             )
 
         standing = await store.jobs.get(claim.job.id)
@@ -219,7 +219,7 @@ class TestSettle:
 
         with pytest.raises(Conflict):
             await store.leases.settle(
-                old.lease, *new.job.moved(Move.COMPLETE, NOW, actor="worker:w1")
+                old.lease, *new.job.apply_move(Move.COMPLETE, NOW, actor="worker:w1")
             )
 
         standing = await store.jobs.get(new.job.id)

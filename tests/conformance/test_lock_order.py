@@ -1,4 +1,4 @@
-"""On Postgres, transactions lock rows in one order, so that there are no deadlocks."""
+"""On Postgres, transactions lock rows in one order, which rules out deadlocks."""
 
 import asyncio
 from collections.abc import AsyncIterator

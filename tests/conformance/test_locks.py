@@ -35,14 +35,14 @@ class Seen:
 async def watching(url: str, worker: str) -> AsyncIterator[Seen]:
     watcher = Seen()
     watcher.presence = LockPresence(url, worker, SystemClock(), watcher.changed)
-    async with watcher.presence.shown():
+    async with watcher.presence.hold_lock():
         await until(lambda: watcher.presence.holding)
         yield watcher
 
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(SOON_S):
-        while not holds():  # noqa: ASYNC110 - a server tells of nothing
+        while not holds():  # noqa: ASYNC110 - a server notifies no client
             await asyncio.sleep(0)
 
 
@@ -69,7 +69,7 @@ async def test_workers_know_how_many_they_are(postgres_url: str) -> None:
 async def test_who_holds_his_lock_is_alive_and_who_ends_is_dead(postgres_url: str) -> None:
     async with watching(postgres_url, "me") as me:
         async with watching(postgres_url, "other"):
-            await until(lambda: me.presence.known({"other"}) == {"other"})
+            await until(lambda: me.presence.filter_known({"other"}) == {"other"})
             notified = me.notified
             assert me.presence.dead({"other"}) == set()
         await until(lambda: me.presence.dead({"other"}) == {"other"})
@@ -111,10 +111,10 @@ async def test_a_lock_is_taken_again_whatever_goes_wrong_while_it_is_watched(
     def changed() -> None:
         holding_states.append(presence.holding)
         if len(holding_states) == 1:
-            raise error("a descriptor is in use by somebody else")
+            raise error("a descriptor is in use by another process")
 
     presence = LockPresence(postgres_url, "me", SystemClock(), changed)
-    async with presence.shown():
+    async with presence.hold_lock():
         await until(lambda: len(holding_states) > 2 and presence.holding)
 
     assert holding_states[:3] == [True, False, True]
@@ -127,7 +127,7 @@ async def test_who_has_lost_his_lock_judges_nobody_for_a_while(postgres_url: str
 
         cut(postgres_url, "me")
         await until(lambda: not me.presence.holding)
-        assert me.presence.known({"other"}) == me.presence.dead({"other"}) == set()
+        assert me.presence.filter_known({"other"}) == me.presence.dead({"other"}) == set()
         await until(lambda: me.presence.dead({"other"}) == {"other"})
 
         assert asyncio.get_running_loop().time() - lost_at >= SETTLE_S
@@ -154,7 +154,7 @@ async def test_who_cannot_have_a_lock_says_once_why(caplog: pytest.LogCaptureFix
         listener = await asyncio.start_unix_server(refuse, f"{folder}/.s.PGSQL.5432")
         where = f"postgresql://nobody@/nothing?host={folder}"
         watcher.presence = LockPresence(where, "me", SystemClock(), watcher.changed)
-        async with watcher.presence.shown():
+        async with watcher.presence.hold_lock():
             await until(lambda: refused > 3)
         listener.close()
 
@@ -175,7 +175,7 @@ async def test_a_database_that_does_not_answer_is_no_lock_for_a_reason(
         listener = await asyncio.start_unix_server(ignore, f"{folder}/.s.PGSQL.5432")
         where = f"postgresql://nobody@/nothing?host={folder}"
         watcher.presence = LockPresence(where, "me", SystemClock(), watcher.changed)
-        async with watcher.presence.shown():
+        async with watcher.presence.hold_lock():
             await until(lambda: bool(caplog.messages))
         listener.close()
         for client in clients:
@@ -194,6 +194,6 @@ async def test_nobody_is_judged_while_the_database_is_away(postgres_url: str) ->
     nowhere = "postgresql://nobody@/nothing?host=/nowhere"
     watcher.presence = LockPresence(nowhere, "me", SystemClock(), watcher.changed)
 
-    async with watcher.presence.shown():
+    async with watcher.presence.hold_lock():
         assert not watcher.presence.holding
-        assert watcher.presence.known({"other"}) == watcher.presence.dead({"other"}) == set()
+        assert watcher.presence.filter_known({"other"}) == watcher.presence.dead({"other"}) == set()

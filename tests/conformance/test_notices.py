@@ -14,15 +14,15 @@ import uvloop
 
 from crawlyard.clock import SystemClock
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.notices import CHANNEL, Notice, read, written
+from crawlyard.core.jobs.notices import CHANNEL, WakeupNotice, encode_notices, read
 from crawlyard.core.jobs.queue import Wakeup, needs_text
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict
-from crawlyard.messaging.dispatcher import Bell, Listener
+from crawlyard.messaging.dispatcher import Listener, WakeSignal
 from crawlyard.messaging.postgres_dispatcher import (
     LAST,
     STEP_S,
-    NoticeBell,
+    NoticeWakeSignal,
     PostgresDispatcher,
     delay_s,
 )
@@ -39,13 +39,13 @@ CUT = """
 
 
 @dataclass
-class Wire:
+class NoticeRig:
     """A store on Postgres, a dispatcher on it, and all that is told there."""
 
     url: str
     store: Store
     dispatcher: PostgresDispatcher
-    told: list[Notice] = field(default_factory=list)
+    told: list[WakeupNotice] = field(default_factory=list)
 
     async def submit(self, later: timedelta = timedelta(0), **fields: Any) -> Job:
         now = SystemClock().now()
@@ -55,27 +55,27 @@ class Wire:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(SOON_S):
-            while not holds():  # noqa: ASYNC110 - a server tells of nothing
+            while not holds():  # noqa: ASYNC110 - a server notifies no client
                 await asyncio.sleep(0)
 
     @asynccontextmanager
-    async def bell(self, worker: str, *tags: str) -> AsyncIterator[Bell]:
-        """Yield the bell of a worker that hears of work from now on."""
+    async def wake_signal(self, worker: str, *tags: str) -> AsyncIterator[WakeSignal]:
+        """Yield the signal of a worker that hears of work from now on."""
         is_listening = asyncio.Event()
         listener = Listener(worker=worker, tags=frozenset(tags))
         async with (
             self.dispatcher.presence(worker, is_listening.set) as presence,
-            self.dispatcher.bell(listener) as bell,
+            self.dispatcher.wake_signal(listener) as signal,
         ):
             await self.until(lambda: presence.holding)
-            yield bell
+            yield signal
 
 
 @pytest.fixture
-async def wire(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wire]:
+async def wire(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NoticeRig]:
     monkeypatch.setattr(random, "random", lambda: 0.0)  # everybody is the first in line
     store = await open_sql_store(postgres_url)
-    new_wire = Wire(postgres_url, store, PostgresDispatcher(postgres_url, SystemClock()))
+    new_wire = NoticeRig(postgres_url, store, PostgresDispatcher(postgres_url, SystemClock()))
     try:
         yield new_wire
     finally:
@@ -83,11 +83,11 @@ async def wire(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 @asynccontextmanager
-async def overheard(wire: Wire) -> AsyncIterator[list[Notice]]:
+async def overheard(wire: NoticeRig) -> AsyncIterator[list[WakeupNotice]]:
     """Yield the notices that are told in the block."""
     async with await psycopg.AsyncConnection.connect(wire.url, autocommit=True) as connection:
         await connection.execute(f"LISTEN {CHANNEL}".encode())
-        notices: list[Notice] = []
+        notices: list[WakeupNotice] = []
 
         async def listen() -> None:
             async for notice in connection.notifies():
@@ -99,14 +99,16 @@ async def overheard(wire: Wire) -> AsyncIterator[list[Notice]]:
         await asyncio.wait((listening,))
 
 
-async def look(bell: Bell, least: Priority | None = Priority.LOW) -> None:
+async def look(signal: WakeSignal, least: Priority | None = Priority.LOW) -> None:
     """Wait to be woken."""
     async with asyncio.timeout(SOON_S):
-        await bell.wait(LONG, least=least)
+        await signal.wait(LONG, least=least)
 
 
 @pytest.mark.postgres
-async def test_a_job_is_told_of_once_it_is_there_and_one_that_is_refused_is_not(wire: Wire) -> None:
+async def test_a_job_is_told_of_once_it_is_there_and_one_that_is_refused_is_not(
+    wire: NoticeRig,
+) -> None:
     async with overheard(wire) as notices:
         job = await wire.submit(worker_tags=("gpu",), priority=Priority.URGENT)
         with pytest.raises(Conflict):
@@ -122,7 +124,7 @@ async def test_a_job_is_told_of_once_it_is_there_and_one_that_is_refused_is_not(
 
 
 @pytest.mark.postgres
-async def test_what_becomes_due_while_a_notice_is_sent_goes_together(wire: Wire) -> None:
+async def test_what_becomes_due_while_a_notice_is_sent_goes_together(wire: NoticeRig) -> None:
     async with overheard(wire) as notices:
         await asyncio.gather(*(wire.submit() for _ in range(30)))
         await wire.until(lambda: sum(notice.count for notice in notices) == 30)
@@ -132,12 +134,12 @@ async def test_what_becomes_due_while_a_notice_is_sent_goes_together(wire: Wire)
 
 @pytest.mark.postgres
 async def test_a_full_worker_hears_of_nothing_and_a_reserved_slot_of_urgent_jobs(
-    wire: Wire,
+    wire: NoticeRig,
 ) -> None:
     async with AsyncExitStack() as stack:
-        full = await stack.enter_async_context(wire.bell("full"))
-        reserved = await stack.enter_async_context(wire.bell("reserved"))
-        free = await stack.enter_async_context(wire.bell("free"))
+        full = await stack.enter_async_context(wire.wake_signal("full"))
+        reserved = await stack.enter_async_context(wire.wake_signal("reserved"))
+        free = await stack.enter_async_context(wire.wake_signal("free"))
         waiting = asyncio.create_task(full.wait(LONG, least=None))
         urgent = asyncio.create_task(look(reserved, Priority.URGENT))
         for _ in range(3):
@@ -151,13 +153,13 @@ async def test_a_full_worker_hears_of_nothing_and_a_reserved_slot_of_urgent_jobs
 
 
 @pytest.mark.postgres
-async def test_word_of_a_job_goes_to_workers_that_may_have_it(wire: Wire) -> None:
+async def test_word_of_a_job_goes_to_workers_that_may_have_it(wire: NoticeRig) -> None:
     async with (
-        wire.bell("plain") as plain,
-        wire.bell("one", "eu") as tagless,
-        wire.bell("both", "eu", "gpu", "x") as well_tagged,
+        wire.wake_signal("plain") as plain,
+        wire.wake_signal("one", "eu") as tagless,
+        wire.wake_signal("both", "eu", "gpu", "x") as well_tagged,
     ):
-        waits = [asyncio.create_task(bell.wait(LONG)) for bell in (plain, tagless)]
+        waits = [asyncio.create_task(signal.wait(LONG)) for signal in (plain, tagless)]
         await asyncio.sleep(0)
 
         await asyncio.gather(look(well_tagged), wire.submit(worker_tags=("gpu", "eu")))
@@ -168,54 +170,54 @@ async def test_word_of_a_job_goes_to_workers_that_may_have_it(wire: Wire) -> Non
 
 
 @pytest.mark.postgres
-async def test_word_that_comes_while_a_worker_looks_is_not_missed(wire: Wire) -> None:
-    async with wire.bell("w") as bell, overheard(wire) as notices:
-        full = asyncio.create_task(look(bell, None))
+async def test_word_that_comes_while_a_worker_looks_is_not_missed(wire: NoticeRig) -> None:
+    async with wire.wake_signal("w") as signal, overheard(wire) as notices:
+        full = asyncio.create_task(look(signal, None))
         await asyncio.sleep(0)
-        bell.ring()
+        signal.wake()
         await full
 
         await wire.submit()  # too late for the look that has begun
         await wire.until(lambda: bool(notices))
-        await look(bell)
+        await look(signal)
 
 
 @pytest.mark.postgres
-async def test_what_is_due_soon_wakes_a_worker_then(wire: Wire) -> None:
-    async with wire.bell("w") as bell:
+async def test_what_is_due_soon_wakes_a_worker_then(wire: NoticeRig) -> None:
+    async with wire.wake_signal("w") as signal:
         later = timedelta(seconds=2)
-        job, _ = await asyncio.gather(wire.submit(later), look(bell))
+        job, _ = await asyncio.gather(wire.submit(later), look(signal))
 
         assert SystemClock().now() >= job.due_at
 
 
 @pytest.mark.postgres
-async def test_wakes_come_again_after_the_connection_was_cut(wire: Wire) -> None:
+async def test_wakes_come_again_after_the_connection_was_cut(wire: NoticeRig) -> None:
     changes: asyncio.Queue[bool] = asyncio.Queue()
     listener = Listener(worker="w")
     async with (
         wire.dispatcher.presence("w", lambda: changes.put_nowait(True)) as presence,
-        wire.dispatcher.bell(listener) as bell,
+        wire.dispatcher.wake_signal(listener) as signal,
     ):
         await wire.until(lambda: presence.holding)
         with psycopg.connect(wire.url, autocommit=True) as connection:
             connection.execute(CUT.encode())
         await wire.until(lambda: changes.qsize() >= 3)  # held, lost, held: workers look anyway
-        await asyncio.gather(look(bell), wire.submit())
+        await asyncio.gather(look(signal), wire.submit())
 
 
 @pytest.mark.postgres
-async def test_a_notice_of_another_version_harms_nobody(wire: Wire) -> None:
-    async with wire.bell("w") as bell:
+async def test_a_notice_of_another_version_harms_nobody(wire: NoticeRig) -> None:
+    async with wire.wake_signal("w") as signal:
         with psycopg.connect(wire.url, autocommit=True) as connection:
             for text in ("", "look", "{}", '["soon"]'):
                 connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, text))
-        await asyncio.gather(look(bell), wire.submit())
+        await asyncio.gather(look(signal), wire.submit())
 
 
 async def test_a_bell_rings_for_what_its_worker_takes_now() -> None:
-    plain, gpu = Notice(at=0), Notice(at=0, needs="gpu")
-    urgent = Notice(at=0, urgent=True)
+    plain, gpu = WakeupNotice(at=0), WakeupNotice(at=0, needs="gpu")
+    urgent = WakeupNotice(at=0, urgent=True)
     cases = [
         (plain, Priority.LOW, True),
         (plain, Priority.URGENT, False),
@@ -224,11 +226,11 @@ async def test_a_bell_rings_for_what_its_worker_takes_now() -> None:
         (gpu, Priority.LOW, False),
     ]
     for notice, least, rings in cases:
-        bell = NoticeBell(Listener(worker="w", tags=frozenset({"eu"})))
-        waiting = asyncio.create_task(bell.wait(LONG, least=least))
+        signal = NoticeWakeSignal(Listener(worker="w", tags=frozenset({"eu"})))
+        waiting = asyncio.create_task(signal.wait(LONG, least=least))
         await asyncio.sleep(0)
 
-        bell.hear(notice, 0)
+        signal.handle_notice(notice, 0)
         await asyncio.wait((waiting,), timeout=SOON_S if rings else 0.01)
 
         assert (notice, least, waiting.done()) == (notice, least, rings)
@@ -237,10 +239,10 @@ async def test_a_bell_rings_for_what_its_worker_takes_now() -> None:
 
 def test_a_bell_rings_for_notices_at_once_that_follow_each_other() -> None:
     async def wait_for_notice() -> None:
-        bell = NoticeBell(Listener(worker="w", tags=frozenset()))
+        signal = NoticeWakeSignal(Listener(worker="w", tags=frozenset()))
         for within_s in (0, 0.0001, 60, 0):
-            bell.hear(Notice(at=0), within_s)
-        await bell.wait(LONG)
+            signal.handle_notice(WakeupNotice(at=0), within_s)
+        await signal.wait(LONG)
 
     for run in (asyncio.run, uvloop.run):
         run(asyncio.wait_for(wait_for_notice(), SOON_S))
@@ -251,7 +253,7 @@ def test_dues_of_a_kind_in_a_second_are_one_notice() -> None:
     dues = [Wakeup(NOW + timedelta(milliseconds=n)) for n in (30, 20, 10)]
     dues += [Wakeup(NOW, gpu), Wakeup(NOW + timedelta(seconds=1)), Wakeup(NOW, shard=True)]
 
-    notices = [read(text) for text in written(dues)]
+    notices = [read(text) for text in encode_notices(dues)]
 
     at = NOW.timestamp()
     assert sorted((n.at, n.needs, n.shard, n.count) for n in notices if n is not None) == [
@@ -266,11 +268,11 @@ def test_a_notice_is_never_longer_than_postgres_accepts() -> None:
     many = needs_text({f"tag-{n:0250}" for n in range(40)})
     every_second = [Wakeup(NOW + timedelta(seconds=n)) for n in range(1000)]
 
-    [notice] = written([Wakeup(NOW, many)])
+    [notice] = encode_notices([Wakeup(NOW, many)])
 
     assert len(notice.encode()) < 8000
-    assert read(notice) == Notice(at=NOW.timestamp())
-    assert len(written(every_second)) == 100
+    assert read(notice) == WakeupNotice(at=NOW.timestamp())
+    assert len(encode_notices(every_second)) == 100
 
 
 def test_the_first_in_line_looks_at_once_and_the_last_not_at_all() -> None:

@@ -37,7 +37,7 @@ async def ended_job(store: Store, state: State, minutes: int, name: str = "", **
     return (await added(store, job)).id
 
 
-class TestRecent:
+class TestRecentTicks:
     async def test_the_last_ticks_of_each_schedule_come_with_the_states_of_their_jobs(
         self, store: Store
     ) -> None:
@@ -119,13 +119,13 @@ async def test_jobs_that_are_paused_for_long_or_for_a_reason_come_the_longest_fi
     await added(store, in_state(State.RUNNING, since=NOW - 2 * DAY))
     criteria = (NOW - DAY, [StateReason.DISK_FULL, StateReason.NOT_GRANTED])
 
-    assert await store.overview.paused(None, *criteria, 10) == [bobs, long, full]
-    assert await store.overview.paused("ada", *criteria, 10) == [long, full]
-    assert await store.overview.paused("ada", *criteria, 1) == [long]
-    assert await store.overview.paused("ada", NOW - DAY, [], 10) == [long]
+    assert await store.overview.find_paused(None, *criteria, 10) == [bobs, long, full]
+    assert await store.overview.find_paused("ada", *criteria, 10) == [long, full]
+    assert await store.overview.find_paused("ada", *criteria, 1) == [long]
+    assert await store.overview.find_paused("ada", NOW - DAY, [], 10) == [long]
 
 
-class TestLines:
+class TestOverviewLines:
     async def test_failed_jobs_come_with_their_lines_the_last_first(self, store: Store) -> None:
         schedule, template = new_id(), new_id()
         by_schedule = await ended_job(
@@ -244,7 +244,7 @@ async def test_jobs_that_ended_badly_of_late_come_the_last_first(store: Store) -
     await ended(99, State.FAILED, StateReason.START_FAILED)
 
     async def bad_ids(owner: str | None, among: int = 10) -> list[str]:
-        bad = await store.overview.ended(owner, NOW - 9 * MINUTE, 10, among)
+        bad = await store.overview.find_ended(owner, NOW - 9 * MINUTE, 10, among)
         return [standing.job.id for standing in bad]
 
     assert await bad_ids(None) == [limited, failed]
@@ -284,7 +284,7 @@ async def test_what_ran_in_a_range_comes_the_last_begun_first(store: Store) -> N
 async def test_a_run_is_stopped_if_a_limit_left_something_in_the_queue(store: Store) -> None:
     claim = await claimed(store)
     await recorded(store, claim.lease, Batch(usage=Usage(pages=3, done=4, discovered=9)))
-    job, event = (await store.jobs.get(claim.job.id)).job.moved(
+    job, event = (await store.jobs.get(claim.job.id)).job.apply_move(
         Move.COMPLETE, NOW, actor="worker:w1", reason=StateReason.LIMIT_PAGES
     )
     await store.leases.settle(claim.lease, job, event)
@@ -301,7 +301,7 @@ async def test_courses_are_those_of_jobs_that_run_or_ended_since(store: Store) -
         answer = await recorded(store, claim.lease, Batch(usage=Usage(pages=1), course=course))
         if minutes is not None:
             at = NOW + minutes * MINUTE
-            job, event = (await store.jobs.get(claim.job.id)).job.moved(
+            job, event = (await store.jobs.get(claim.job.id)).job.apply_move(
                 Move.COMPLETE, at, actor="worker:w1"
             )
             await store.leases.settle(answer.lease, job, event)
@@ -322,8 +322,8 @@ async def test_due_jobs_that_need_tags_come_the_longest_due_first(store: Store) 
     await added(store, a_job(spec=spec, due_at=NOW + MINUTE))
     await added(store)
 
-    assert [job.id for job in await store.overview.tagged(None, NOW, 9)] == [later.id, late.id]
-    assert await store.overview.tagged("bob", NOW, 9) == []
+    assert [job.id for job in await store.overview.find_tagged(None, NOW, 9)] == [later.id, late.id]
+    assert await store.overview.find_tagged("bob", NOW, 9) == []
 
 
 async def test_webhooks_that_are_off_come_the_last_changed_first(store: Store) -> None:

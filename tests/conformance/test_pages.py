@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.core.crawl.link import Link, decoded, encoded
+from crawlyard.core.crawl.link import Link, decode_links, encode_links
 from crawlyard.core.crawl.page import (
     Body,
     ErrorGroup,
@@ -72,10 +72,10 @@ async def test_pages_are_found_by_what_they_link_to(store: Store) -> None:
     claim = await claimed(store)
     first, two, three = (a_target(name) for name in ("one", "two", "three"))
     links = {
-        first: encoded(
+        first: encode_links(
             [(two.url, "x", "a", "", "Two"), ("https://other.example/", "", "a", "", "")]
         ),
-        two: encoded([(three.url, "", "a", "nofollow", "")]),
+        two: encode_links([(three.url, "", "a", "nofollow", "")]),
     }
     outcomes = [
         Outcome(
@@ -83,7 +83,7 @@ async def test_pages_are_found_by_what_they_link_to(store: Store) -> None:
             TargetState.DONE,
             a_page(target),
             {Body.LINKS: links[target]} if target in links else {},
-            packed_fingerprints(link.url for link in decoded(links[target]))
+            packed_fingerprints(link.url for link in decode_links(links[target]))
             if target in links
             else b"",
         )
@@ -105,7 +105,7 @@ async def test_pages_are_found_by_what_they_link_to(store: Store) -> None:
     assert await store.pages.targets(claim.job.id, stored.id, 10) == rows[1:]
     assert await store.pages.targets(claim.job.id, 0, 1) == rows[:1]
     bodies = await store.pages.bodies([stored.id], [Body.LINKS])
-    assert decoded(bodies[stored.id, Body.LINKS])[0] == Link(two.url, "x", text="Two")
+    assert decode_links(bodies[stored.id, Body.LINKS])[0] == Link(two.url, "x", text="Two")
 
 
 async def test_the_parent_is_the_page_that_named_it(store: Store) -> None:
@@ -149,7 +149,7 @@ async def test_pages_of_two_jobs_are_kept_apart(store: Store) -> None:
 async def test_a_job_that_is_not_there_has_no_pages(store: Store) -> None:
     assert await store.pages.pages("0192", PageQuery(), 10) == []
     assert await store.pages.errors("0192") == []
-    assert await store.pages.skipped("0192", 0, 10) == []
+    assert await store.pages.list_skipped("0192", 0, 10) == []
 
 
 class TestQuery:
@@ -396,8 +396,8 @@ async def test_skipped_urls_come_a_part_at_a_time(store: Store) -> None:
     skipped = [Skipped(a_target(f"s{n}", depth=n), f"rule{n}") for n in range(5)]
     await recorded(store, claim.lease, a_batch([a_target("found")], [], skipped))
 
-    first = await store.pages.skipped(claim.job.id, 0, 3)
-    second = await store.pages.skipped(claim.job.id, first[-1][0], 3)
+    first = await store.pages.list_skipped(claim.job.id, 0, 3)
+    second = await store.pages.list_skipped(claim.job.id, first[-1][0], 3)
 
     listed = [s for _, s in first + second]
     assert [len(first), len(second)] == [3, 2]
@@ -418,7 +418,7 @@ class TestKindsOfRules:
         return claim
 
     async def test_skipped_urls_are_counted_by_them(self, store: Store, claim: Claim) -> None:
-        groups = await store.pages.skipped_by(claim.job.id)
+        groups = await store.pages.count_skipped(claim.job.id)
 
         assert [(g.kind, g.count, len(g.samples)) for g in groups] == [
             ("depth", 7, 5),
@@ -431,11 +431,11 @@ class TestKindsOfRules:
     async def test_skipped_urls_are_listed_by_them(self, store: Store, claim: Claim) -> None:
         kinds = [RuleKind.ROBOTS, RuleKind.SCOPE]
 
-        [first] = await store.pages.skipped(claim.job.id, 0, 1, kinds)
-        rest = await store.pages.skipped(claim.job.id, first[0], 10, kinds)
+        [first] = await store.pages.list_skipped(claim.job.id, 0, 1, kinds)
+        rest = await store.pages.list_skipped(claim.job.id, first[0], 10, kinds)
 
         rules = [skipped.rule for _, skipped in [first, *rest]]
         assert rules == [self.RULES[0], self.RULES[2], self.RULES[3]]
 
     async def test_a_job_that_is_not_there_has_none(self, store: Store) -> None:
-        assert await store.pages.skipped_by("0192") == []
+        assert await store.pages.count_skipped("0192") == []

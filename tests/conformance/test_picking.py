@@ -79,7 +79,7 @@ async def test_the_filter_takes_the_words_that_jobs_are_shown_with(store: Store)
         await recorded(store, claim.lease, Batch(usage=usage))
         job = (await store.jobs.get(claim.job.id)).job
         await store.leases.settle(
-            claim.lease, *job.moved(move, NOW, actor="worker:w1", reason=reason)
+            claim.lease, *job.apply_move(move, NOW, actor="worker:w1", reason=reason)
         )
     await added(store)
     every = await store.jobs.find(JobQuery(), 100)

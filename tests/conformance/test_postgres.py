@@ -31,7 +31,7 @@ from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, i
 from tests.conformance.spread_rig import begun, leave_shard, sent, targets
 from tests.conformance.steps import added, claimed, recorded
 from tests.jobs import a_submitter, submit_to
-from tests.postgres import Server
+from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres
 
@@ -59,7 +59,7 @@ def store(database: PostgresDatabase) -> Store:
 
 
 @pytest.fixture
-def server(postgres_server: Server, postgres_url: str) -> Server:
+def server(postgres_server: PostgresServer, postgres_url: str) -> PostgresServer:
     """The server of `postgres_url`, to be stopped and cut off."""
     if str(postgres_server.folder) not in make_url(postgres_url).normalized_query.get("host", ()):
         pytest.skip("the Postgres of CRAWLYARD_TEST_POSTGRES_URL is not ours to stop")
@@ -163,7 +163,7 @@ async def statements_of(database: PostgresDatabase, work: Awaitable[T]) -> tuple
     statements: list[str] = []
 
     def note(_conn: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        # the driver keeps what it made of those that are no longer, for the next time
+        # the driver prepares and caches statements up to this size
         assert (len(statement) <= 4096, len(parameters) <= 50) == (True, True)
         if "pg_notify" not in statement:  # a notice follows when its transaction is over
             statements.append(statement.partition(" ")[0])
@@ -187,7 +187,7 @@ async def test_a_submit_a_claim_and_an_end_send_few_statements(
         database, store.leases.claim(Asker("w1"), soon, LEASE)
     )
     assert claim_result is not None
-    ended, move_event = claim_result.job.moved(Move.COMPLETE, soon, actor="worker:w1")
+    ended, move_event = claim_result.job.apply_move(Move.COMPLETE, soon, actor="worker:w1")
     _, end = await statements_of(
         database, store.leases.settle(claim_result.lease, ended, move_event)
     )
@@ -199,10 +199,10 @@ async def test_a_submit_a_claim_and_an_end_send_few_statements(
 
 
 @dataclass(slots=True)
-class Wire:
+class CutConnection:
     """A line to the server that is cut, once, after a commit and before its answer."""
 
-    server: Server
+    server: PostgresServer
     armed: bool = False
     refusing: int = 0  # connections that are refused once it was cut
     cut: int = 0
@@ -247,9 +247,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def wired(server: Server, url: str) -> AsyncIterator[tuple[Wire, Store]]:
+async def wired(server: PostgresServer, url: str) -> AsyncIterator[tuple[CutConnection, Store]]:
     """Yield a store behind a wire."""
-    wire = Wire(server)
+    wire = CutConnection(server)
     with tempfile.TemporaryDirectory(prefix="crawlyard-wire-") as folder:
         socket = Path(folder) / ".s.PGSQL.5432"
         listener = await asyncio.start_unix_server(wire.connected, socket)
@@ -266,7 +266,7 @@ async def wired(server: Server, url: str) -> AsyncIterator[tuple[Wire, Store]]:
 
 class TestACommitWithoutAnAnswer:
     async def test_a_job_is_added_once_and_its_caller_hears_so(
-        self, server: Server, postgres_url: str
+        self, server: PostgresServer, postgres_url: str
     ) -> None:
         async with wired(server, postgres_url) as (wire, store):
             wire.armed = True
@@ -277,7 +277,7 @@ class TestACommitWithoutAnAnswer:
             assert len(await store.events.events()) == 1
 
     async def test_it_is_not_done_again_though_nobody_can_tell_for_a_while(
-        self, server: Server, postgres_url: str
+        self, server: PostgresServer, postgres_url: str
     ) -> None:
         async with wired(server, postgres_url) as (wire, store):
             wire.armed, wire.refusing = True, 2
@@ -288,7 +288,7 @@ class TestACommitWithoutAnAnswer:
             assert len(await store.events.events()) == 1
 
     async def test_each_of_a_group_is_let_in_once_and_hears_so(
-        self, server: Server, postgres_url: str
+        self, server: PostgresServer, postgres_url: str
     ) -> None:
         async with wired(server, postgres_url) as (wire, store):
             submitter = a_submitter(store, SystemClock())
@@ -302,7 +302,9 @@ class TestACommitWithoutAnAnswer:
             assert [standing.job for standing in standings] == answers
             assert len(await store.events.events()) == 5
 
-    async def test_a_claim_is_known_to_its_worker(self, server: Server, postgres_url: str) -> None:
+    async def test_a_claim_is_known_to_its_worker(
+        self, server: PostgresServer, postgres_url: str
+    ) -> None:
         async with wired(server, postgres_url) as (wire, store):
             job = await added(store)
             wire.armed = True
@@ -313,7 +315,7 @@ class TestACommitWithoutAnAnswer:
             assert claim.lease.attempt == 1
 
     async def test_who_leaves_a_shard_knows_the_one_that_he_goes_on_with(
-        self, server: Server, postgres_url: str
+        self, server: PostgresServer, postgres_url: str
     ) -> None:
         async with wired(server, postgres_url) as (wire, store):
             first = await begun(store)
@@ -328,7 +330,7 @@ class TestACommitWithoutAnAnswer:
                 next_one.lease.shard
             ]
 
-    async def test_a_batch_is_written_once(self, server: Server, postgres_url: str) -> None:
+    async def test_a_batch_is_written_once(self, server: PostgresServer, postgres_url: str) -> None:
         async with wired(server, postgres_url) as (wire, store):
             claim = await claimed(store)
             batch = a_batch([a_target()], [done(a_target())], events=(noted(claim.job),))
@@ -341,7 +343,7 @@ class TestACommitWithoutAnAnswer:
             assert len(await store.events.events()) == 3
 
     async def test_what_a_crash_lost_is_done_again_though_its_id_was_assigned_anew(
-        self, server: Server, postgres_url: str, database: PostgresDatabase
+        self, server: PostgresServer, postgres_url: str, database: PostgresDatabase
     ) -> None:
         ids: list[str] = []
         its_id = "SELECT CAST(pg_current_xact_id() AS text)"
@@ -370,7 +372,7 @@ class TestACommitWithoutAnAnswer:
 
 
 async def test_a_server_that_is_away_is_named_without_the_password(
-    server: Server, postgres_url: str
+    server: PostgresServer, postgres_url: str
 ) -> None:
     url = make_url(postgres_url).set(password="s3cret").render_as_string(hide_password=False)
     store = await open_sql_store(url)
@@ -391,7 +393,9 @@ async def test_a_server_that_is_away_is_named_without_the_password(
     assert again.job == job
 
 
-async def test_a_server_that_restarts_at_once_is_waited_for(server: Server, store: Store) -> None:
+async def test_a_server_that_restarts_at_once_is_waited_for(
+    server: PostgresServer, store: Store
+) -> None:
     claim = await claimed(store)
 
     server.stop()

@@ -158,7 +158,7 @@ class TestWhatIsWritten:
 
         assert await waiting(store, claim.lease.job_no) == []
         assert await fingerprints(store, claim.lease.job_no) == sorted([before.fp, after.fp])
-        listed = [s for _, s in await store.pages.skipped(claim.job.id, 0, 10)]
+        listed = [s for _, s in await store.pages.list_skipped(claim.job.id, 0, 10)]
         assert {(s.url, s.depth, s.rule) for s in listed} == {
             (before.url, 1, "robots"),
             (after.url, 2, "duplicate"),
@@ -239,7 +239,7 @@ class TestWhatIsWritten:
         assert stored_page.page.title == "\ufffd"
         assert stored_page.page.description == '"quo\\te"\n'
         assert stored_page.page.extracted == {"a\ufffd": ("\ufffd", "ok")}
-        [(_, listed)] = await store.pages.skipped(claim.job.id, 0, 10)
+        [(_, listed)] = await store.pages.list_skipped(claim.job.id, 0, 10)
         assert listed.rule == "re:\ufffd"
         assert (await shard_of(store, claim.job.id)).current_url == "\ufffd"
         [*_, event] = await store.events.events(EventQuery(subject=claim.job.id))

@@ -20,7 +20,7 @@ from crawlyard.ids import new_id
 from crawlyard.messaging.bus import KEPT, BusReach
 from crawlyard.messaging.redis_bus import CHANNEL, PREFIX, RedisBus
 from tests.conformance.buses import a_progress, at_once, receive_progress, until, until_latest
-from tests.redis_server import Server
+from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 
@@ -30,7 +30,7 @@ Join = Callable[[], RedisBus]
 
 
 @pytest.fixture
-async def join(redis_server: Server) -> AsyncIterator[Join]:
+async def join(redis_server: RedisServer) -> AsyncIterator[Join]:
     """Return how a process joins."""
     async with AsyncExitStack() as stack:
 
@@ -43,7 +43,7 @@ async def join(redis_server: Server) -> AsyncIterator[Join]:
 
 
 @pytest.fixture
-def raw(redis_server: Server) -> Redis:
+def raw(redis_server: RedisServer) -> Redis:
     """The server, asked by another client."""
     return Redis(port=redis_server.port)
 
@@ -56,7 +56,7 @@ def first_words(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [" ".join(r.getMessage().split()[:3]) for r in records if r.levelno >= logging.WARNING]
 
 
-def strike(server: Server, fault: str) -> None:
+def strike(server: RedisServer, fault: str) -> None:
     """Let that become of a server; nothing without a *fault*."""
     if fault == "kill":
         server.kill()
@@ -73,16 +73,18 @@ async def away(bus: RedisBus) -> None:
 
 
 async def speaks(ours: RedisBus, their_bus: RedisBus) -> None:
-    """Check that what one publishes comes to the other's ears."""
+    """Check that what one publishes comes to the other's subscribers."""
     job = new_id()
-    with their_bus.listen() as ear:
+    with their_bus.subscribe() as subscription:
         await there(their_bus)
         await ours.publish(job, a_progress(7))
-        assert (await receive_progress(ear, job))[job] == a_progress(7)
+        assert (await receive_progress(subscription, job))[job] == a_progress(7)
 
 
 @pytest.mark.parametrize("fault", ["", "kill", "hang"])
-async def test_who_asks_is_told_how_it_is(join: Join, redis_server: Server, fault: str) -> None:
+async def test_who_asks_is_told_how_it_is(
+    join: Join, redis_server: RedisServer, fault: str
+) -> None:
     strike(redis_server, fault)
 
     assert await join().check() is (BusReach.AWAY if fault else BusReach.YARD)
@@ -90,7 +92,7 @@ async def test_who_asks_is_told_how_it_is(join: Join, redis_server: Server, faul
 
 @pytest.mark.parametrize("fault", ["kill", "hang"])
 async def test_a_redis_that_is_away_makes_nobody_wait_and_is_used_again_when_it_is_back(
-    join: Join, redis_server: Server, fault: str, caplog: pytest.LogCaptureFixture
+    join: Join, redis_server: RedisServer, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours, their_bus, job = join(), join(), new_id()
     await speaks(ours, their_bus)
@@ -114,17 +116,17 @@ async def test_a_redis_that_is_away_makes_nobody_wait_and_is_used_again_when_it_
 
 
 async def test_a_redis_that_is_not_there_at_the_start_is_found_when_it_comes(
-    join: Join, redis_server: Server, caplog: pytest.LogCaptureFixture
+    join: Join, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_server.kill()
     ours, their_bus, job = join(), join(), new_id()
     ours.begin()
     await until(lambda: bool(first_words(caplog)))
     at_once(ours.publish(job, a_progress(1)))
-    with ours.listen() as ear:
+    with ours.subscribe() as subscription:
         at_once(ours.publish(job, a_progress(2)))
 
-        assert ear.take()[0] == {job: a_progress(2)}  # this process hears itself
+        assert subscription.take()[0] == {job: a_progress(2)}  # this process hears itself
     assert await ours.latest(job) == a_progress(2)
     for _ in range(2):  # the first may have been under way: the other has tried to send it
         assert await ours.check() is BusReach.AWAY
@@ -204,7 +206,7 @@ async def test_what_cannot_be_read_is_skipped(
     join: Join, raw: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours, their_bus, job = join(), join(), new_id()
-    with their_bus.listen() as ear:
+    with their_bus.subscribe() as subscription:
         await there(their_bus)
         for word in (
             b"\xff",
@@ -221,23 +223,23 @@ async def test_what_cannot_be_read_is_skipped(
             assert await their_bus.latest(job) is None
 
         await ours.publish(job, a_progress(7))
-        assert (await receive_progress(ear, job))[job] == a_progress(7)
+        assert (await receive_progress(subscription, job))[job] == a_progress(7)
     assert not first_words(caplog)
 
 
 async def test_fields_of_another_version_are_ignored(join: Join, raw: Redis) -> None:
     bus, job = join(), new_id()
     message = msgspec.to_builtins(a_progress(7)) | {"later": [1]}
-    with bus.listen() as ear:
+    with bus.subscribe() as subscription:
         await there(bus)
         raw.publish(CHANNEL, json.dumps({"origin": "a", "progress": {job: message}, "later": {}}))
-        assert (await receive_progress(ear, job))[job] == a_progress(7)
+        assert (await receive_progress(subscription, job))[job] == a_progress(7)
     raw.set(f"{PREFIX}progress:{job}", json.dumps(message), ex=60)
     assert await bus.latest(job) == a_progress(7)
 
 
 async def test_the_user_of_the_docs_may_do_all_that_is_needed(
-    redis_server: Server, raw: Redis
+    redis_server: RedisServer, raw: Redis
 ) -> None:
     (line,) = re.findall(r"^user crawlyard on >SECRET (.*)$", DOCS.read_text(), re.MULTILINE)
     raw.execute_command("ACL", "SETUSER", "crawlyard", "reset", "on", ">SECRET", *line.split())  # type: ignore[no-untyped-call]  # it has no types
@@ -255,7 +257,7 @@ async def test_the_user_of_the_docs_may_do_all_that_is_needed(
 
 async def test_a_subscription_that_is_cut_off_is_made_again(join: Join, raw: Redis) -> None:
     ours, their_bus = join(), join()
-    with their_bus.listen():
+    with their_bus.subscribe():
         await there(their_bus)
         cut = raw.execute_command("CLIENT KILL TYPE pubsub")  # type: ignore[no-untyped-call]  # it has no types
 
@@ -266,7 +268,7 @@ async def test_a_subscription_that_is_cut_off_is_made_again(join: Join, raw: Red
 
 
 @dataclass(slots=True)
-class Proxy:
+class RedisProxy:
     """A proxy between a bus and its Redis."""
 
     port: int
@@ -306,12 +308,12 @@ class Proxy:
 
 
 async def test_a_subscription_over_which_nothing_comes_any_more_is_made_again(
-    join: Join, redis_server: Server
+    join: Join, redis_server: RedisServer
 ) -> None:
-    ours, proxy = join(), Proxy(redis_server.port)
+    ours, proxy = join(), RedisProxy(redis_server.port)
     async with proxy.url() as url:
         their_bus = RedisBus(url, SystemClock())
-        with their_bus.listen():
+        with their_bus.subscribe():
             await there(their_bus)
             proxy.muted = True
             await away(their_bus)
@@ -323,7 +325,7 @@ async def test_a_subscription_over_which_nothing_comes_any_more_is_made_again(
 
 
 async def test_jobs_that_ended_while_redis_is_away_do_not_pile_up(
-    join: Join, redis_server: Server
+    join: Join, redis_server: RedisServer
 ) -> None:
     redis_server.kill()
     bus = join()

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from crawlyard.core.endpoints.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import StoredReply
 from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_serve import a_reply
@@ -14,7 +14,7 @@ from tests.conformance.conftest import Backend
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
-async def begun(store: Store, reply: Reply, now: datetime = NOW) -> Reply | None:
+async def begun(store: Store, reply: StoredReply, now: datetime = NOW) -> StoredReply | None:
     """Begin a request at *now*, when what is a day old is forgotten and a minute old dead."""
     reply = replace(reply, created_at=now)
     return await store.replies.begin(reply, now - DAY, now - MINUTE)

@@ -39,7 +39,9 @@ async def crawled(store: Store) -> Claim:
 
 async def retried(store: Store, job_id: str, *kinds: ErrorKind) -> int:
     job = (await store.jobs.get(job_id)).job
-    return await store.jobs.retry_failed(*job.moved(Move.RETRY_FAILED, NOW, actor="ada"), kinds)
+    return await store.jobs.retry_failed(
+        *job.apply_move(Move.RETRY_FAILED, NOW, actor="ada"), kinds
+    )
 
 
 async def test_all_failed_targets_wait_again_and_their_tries_begin_anew(store: Store) -> None:
@@ -138,7 +140,7 @@ async def test_a_job_that_has_moved_on_is_left_as_it_is(store: Store) -> None:
     await moved(store, job.id, Move.RESUME)
 
     with pytest.raises(Conflict):
-        await store.jobs.retry_failed(*job.moved(Move.RETRY_FAILED, NOW, actor="ada"), [])
+        await store.jobs.retry_failed(*job.apply_move(Move.RETRY_FAILED, NOW, actor="ada"), [])
 
     assert await waiting(store, claim.lease.job_no) == []
     assert (await shard_of(store, job.id)).usage.errors == 3
@@ -148,7 +150,7 @@ async def test_a_job_that_is_not_there_cannot_be_retried(store: Store) -> None:
     job = a_job(state=State.FAILED)
 
     with pytest.raises(Conflict):
-        await store.jobs.retry_failed(*job.moved(Move.RETRY_FAILED, NOW, actor="ada"), [])
+        await store.jobs.retry_failed(*job.apply_move(Move.RETRY_FAILED, NOW, actor="ada"), [])
 
 
 async def test_a_job_that_is_still_held_is_refused_until_its_lease_lapses(store: Store) -> None:
@@ -157,7 +159,7 @@ async def test_a_job_that_is_still_held_is_refused_until_its_lease_lapses(store:
 
     with pytest.raises(Conflict, match="w1"):
         await retried(store, job.id)
-    in_time = job.moved(Move.RETRY_FAILED, NOW + LEASE, actor="ada")
+    in_time = job.apply_move(Move.RETRY_FAILED, NOW + LEASE, actor="ada")
     count = await store.jobs.retry_failed(*in_time, [])
 
     assert count == 3
@@ -168,7 +170,7 @@ async def test_a_job_that_is_still_held_is_refused_until_its_lease_lapses(store:
 
 async def test_an_attempt_that_failed_lets_its_targets_wait_with_the_job(store: Store) -> None:
     claim = await crawled(store)
-    retried_job, event = claim.job.failed_attempt(NOW, NOW + LEASE, actor="worker:w1", detail="dns")
+    retried_job, event = claim.job.fail_attempt(NOW, NOW + LEASE, actor="worker:w1", detail="dns")
 
     await store.leases.settle(claim.lease, retried_job, event, again={ErrorKind.TIMEOUT})
 
@@ -180,7 +182,7 @@ async def test_an_attempt_that_failed_lets_its_targets_wait_with_the_job(store: 
 
 async def test_what_it_did_not_name_stays_failed(store: Store) -> None:
     claim = await crawled(store)
-    retried_job, event = claim.job.failed_attempt(NOW, NOW + LEASE, actor="worker:w1", detail="dns")
+    retried_job, event = claim.job.fail_attempt(NOW, NOW + LEASE, actor="worker:w1", detail="dns")
 
     await store.leases.settle(claim.lease, retried_job, event)
 
@@ -191,7 +193,7 @@ async def test_what_it_did_not_name_stays_failed(store: Store) -> None:
 async def test_an_attempt_that_is_over_lets_nothing_wait(store: Store) -> None:
     claim = await crawled(store)
     await moved(store, claim.job.id, Move.PAUSE)
-    failed_job, event = claim.job.failed_attempt(NOW, NOW + LEASE, actor="worker:w1", detail="dns")
+    failed_job, event = claim.job.fail_attempt(NOW, NOW + LEASE, actor="worker:w1", detail="dns")
 
     with pytest.raises(Conflict):
         await store.leases.settle(claim.lease, failed_job, event, again={ErrorKind.TIMEOUT})

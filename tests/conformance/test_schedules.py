@@ -113,7 +113,7 @@ class TestAdd:
         assert await find_names(store) == await names(store, schedule) == []
 
 
-class TestSave:
+class TestSaveSchedule:
     async def test_the_next_version_replaces_a_schedule(self, store: Store) -> None:
         schedule = await added(store, description="before")
         changed = edited(schedule, name="new", description="after", when="@daily", next_at=None)
@@ -153,7 +153,7 @@ class TestSave:
         assert await store.schedules.get(schedule.id) == schedule
 
 
-class TestFind:
+class TestFindSchedules:
     async def test_they_come_by_name_and_id_whatever_the_language(self, store: Store) -> None:
         for name in ("b", "B", "a", "Z", "ä"):
             await added(store, name=name)
@@ -197,7 +197,7 @@ class TestFind:
         assert await find_names(store, owner="ada", paused=True) == []
 
 
-class TestDelete:
+class TestDeleteSchedule:
     async def test_a_deleted_schedule_is_gone_with_its_ledger(self, store: Store) -> None:
         deleted, remaining = await added(store), await added(store)
         for schedule in (deleted, remaining):
@@ -247,7 +247,7 @@ async def test_what_cannot_be_read_is_left_out_and_keeps_nothing_else_from_being
 
     await database.write(lambda conn: conn.execute(update(table).where(same).values(values)))
     read = await store.schedules.get(broken.id)
-    due = await store.ticks.due(NOW, 10)
+    due = await store.ticks.find_due(NOW, 10)
     listed = await find_names(store)
     await store.close()
 

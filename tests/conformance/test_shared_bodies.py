@@ -187,6 +187,6 @@ async def test_the_links_of_a_page_that_has_not_changed_are_those_of_the_earlier
 
     fps = [TARGETS[0].fp, TARGETS[1].fp]
     for claim in (first_run, two):
-        assert await store.pages.linked(claim.job.id, fps) == {TARGETS[0].fp}
+        assert await store.pages.filter_linked(claim.job.id, fps) == {TARGETS[0].fp}
         linking = await store.pages.pages(claim.job.id, PageQuery(links_to=fps[0]), 10)
         assert urls(stored.page for stored in linking) == urls(TARGETS)

@@ -118,7 +118,7 @@ async def test_targets_that_waited_before_a_job_was_spread_are_dealt(store: Stor
     await sent(store, whole.lease, a_batch(found=targets()))
     paused = await moved(store, job.id, Move.PAUSE)
     await store.leases.free(whole.lease)
-    edited, event = paused.edited(a_spec(spread=SHARDS), NOW, actor="local", changed={"spread": 4})
+    edited, event = paused.edit(a_spec(spread=SHARDS), NOW, actor="local", changed={"spread": 4})
     await store.jobs.save(edited, event)
     await moved(store, job.id, Move.RESUME)
 
@@ -156,12 +156,12 @@ async def test_a_shard_knows_the_urls_of_its_hosts_and_no_others(
 
     every = {t.fp: t.host for t in (*waiting, *untold, *(lease.target for lease in kept_out))}
     for shard in range(1, SHARDS + 1):
-        chunks = [c async for c in store.frontier.known_fps(replace(first.lease, shard=shard))]
+        chunks = [c async for c in store.frontier.read_known_fps(replace(first.lease, shard=shard))]
         read = [fp for some in chunks for fp in some]
         assert sorted(read) == sorted(fp for fp, host in every.items() if host in of(shard))
     some = [*list(every)[:3], 1, 2]
     monkeypatch.setattr("crawlyard.store.crawl.frontier.FPS_AT_ONCE", 2)
-    assert await store.frontier.known_among(first.lease.job_no, some) == set(some[:3])
+    assert await store.frontier.filter_known(first.lease.job_no, some) == set(some[:3])
 
 
 async def test_start_hosts_are_dealt_to_the_shards_evenly_and_stay_there(store: Store) -> None:

@@ -21,7 +21,7 @@ async def cut_into(store: Store, job_id: str, spread: int) -> Job:
     """Return a paused job with a new number of shards that waits in the queue."""
     paused = (await store.jobs.get(job_id)).job
     spec = replace(paused.spec, spread=spread)
-    edited, event = paused.edited(spec, NOW, actor="local", changed={"spread": spread})
+    edited, event = paused.edit(spec, NOW, actor="local", changed={"spread": spread})
     await store.jobs.save(edited, event)
     return await moved(store, job_id, Move.RESUME)
 

@@ -147,7 +147,7 @@ async def test_a_join_a_request_and_a_leave_send_one_statement_under_the_lock_of
         last = second.lease
 
     with statements_under_lock(database) as ask:
-        assert await store.spread.ask(Asker("w2"), NOW, 2)
+        assert await store.spread.request_shard(Asker("w2"), NOW, 2)
     requested = [n for n, s in (await store.spread.shards(first.job.id)).items() if s.asked_by]
     with statements_under_lock(database) as leave:
         await leave_shard(store, last)

@@ -99,7 +99,7 @@ async def test_a_shard_that_kills_worker_after_worker_fails_the_job(store: Store
         dies = claim.lease
 
         def died(job: Job) -> tuple[Job, Event]:
-            return job.lost(NOW, actor="worker:w9", in_child=True)
+            return job.lose_worker(NOW, actor="worker:w9", in_child=True)
 
         lost.append(await store.spread.lose(dies, NOW, died))
 
@@ -146,7 +146,7 @@ async def test_failed_urls_are_not_tried_again_while_a_shard_is_held(store: Stor
     [target] = targets(of(first.lease.shard)[:1], pages=1)
     answer = await sent(store, first.lease, a_batch([target], [failed(target)]))
     cancelled = await moved(store, first.job.id, Move.CANCEL)
-    retried, event = cancelled.moved(Move.RETRY_FAILED, NOW, actor="local")
+    retried, event = cancelled.apply_move(Move.RETRY_FAILED, NOW, actor="local")
 
     with pytest.raises(Conflict):
         await store.jobs.retry_failed(retried, event, ())
@@ -217,7 +217,7 @@ async def test_a_job_is_cut_by_the_hosts_that_wait_if_the_yard_is_to_choose(stor
 async def test_whatever_happens_every_target_is_recorded_once_within_the_limit(
     store: Store, seed: int
 ) -> None:
-    walk = Walk(store, Random(seed), Limits(pages=30) if seed % 2 else Limits())
+    walk = ShardWalk(store, Random(seed), Limits(pages=30) if seed % 2 else Limits())
     await walk.begin()
     for _ in range(400):
         await walk.step()
@@ -237,7 +237,7 @@ async def test_whatever_happens_every_target_is_recorded_once_within_the_limit(
         assert job.state_reason is StateReason.EXHAUSTED
 
 
-class Walk:
+class ShardWalk:
     """Workers that find, record, leave, die and come back too late, in any order."""
 
     def __init__(self, store: Store, chance: Random, limits: Limits) -> None:
@@ -278,7 +278,7 @@ class Walk:
             self.hold(claim)
         elif claim is not None:  # the limit was used up: one worker is enough to say so
             reason, actor = StateReason.LIMIT_PAGES, f"worker:{asker.worker}"
-            ended = claim.job.moved(Move.COMPLETE, self.now, actor=actor, reason=reason)
+            ended = claim.job.apply_move(Move.COMPLETE, self.now, actor=actor, reason=reason)
             await self.store.leases.settle(claim.lease, *ended)
 
     def hold(self, claim: Claim) -> None:
@@ -340,7 +340,7 @@ class Walk:
             assert any(s.worker is not None for s in shards)
 
     async def finish(self) -> None:
-        """Find all that there is, and work until the job has ended."""
+        """Discover all pages, and work until the job has ended."""
         for _ in range(500):
             job = await self.job()
             if job.state.ended:

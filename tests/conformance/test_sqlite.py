@@ -84,7 +84,7 @@ async def test_nothing_is_left_of_the_bodies_of_what_is_retried(
     answer = await recorded(store, claim.lease, a_batch([a_target()], [failure]))
     job = await ended(store, answer.lease)
 
-    await store.jobs.retry_failed(*job.moved(Move.RETRY_FAILED, NOW, actor="ada"), [])
+    await store.jobs.retry_failed(*job.apply_move(Move.RETRY_FAILED, NOW, actor="ada"), [])
 
     assert await database.read(lambda c: c.scalar(select(func.count()).select_from(bodies))) == 0
 

@@ -113,7 +113,7 @@ class TestTakeBack:
         claim = await claimed(store, await added(store, losses=4))
 
         [job] = await store.leases.take_back(
-            LAPSED, [], lambda job: job.lost(NOW, actor="worker:w2", in_child=True)
+            LAPSED, [], lambda job: job.lose_worker(NOW, actor="worker:w2", in_child=True)
         )
 
         assert (job.id, job.state) == (claim.job.id, State.FAILED)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.events.event import EventName
 from crawlyard.core.schedules.schedule import CrawlSchedule
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType
+from crawlyard.core.templates.template import CrawlTemplate, ParameterType, TemplateParameter
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery, TemplateQuery
@@ -96,14 +96,14 @@ async def test_a_template_comes_back_as_it_was_added(store: Store) -> None:
         public=True,
         spec={"urls": ["{{a}}"], "max_depth": None, "headers": {"X-A": "ü"}, "delay_s": 0.25},
         parameters=(
-            Parameter(
+            TemplateParameter(
                 name="a",
                 type=ParameterType.LIST,
                 description="Ü",
                 default=["x"],
                 allowed=("x", "y"),
             ),
-            Parameter(name="b", type=ParameterType.BOOLEAN, required=True),
+            TemplateParameter(name="b", type=ParameterType.BOOLEAN, required=True),
         ),
         created_at=NOW - timedelta(days=400, microseconds=1),
     )
@@ -132,7 +132,7 @@ async def test_a_name_is_taken_once_by_each_owner(store: Store) -> None:
     assert await find_names(store) == ["news", "news"]
 
 
-class TestSave:
+class TestSaveTemplate:
     async def test_every_version_stays_as_it_was(self, store: Store) -> None:
         first = await added(store)
         later = NOW + timedelta(hours=1)
@@ -163,7 +163,7 @@ class TestSave:
         assert await find_names(store) == ["one", "two"]
 
 
-class TestFind:
+class TestFindTemplates:
     async def test_names_come_in_the_order_of_their_code_points(self, store: Store) -> None:
         for name in ("b", "a", "Z", "é", "_", "a b", "aa"):
             await added(store, name=name)
@@ -227,7 +227,7 @@ class TestFind:
         assert await find_names(store, owner=owner) == sorted(ours)
 
 
-class TestDelete:
+class TestDeleteTemplate:
     async def test_a_deleted_template_is_gone_with_all_versions(self, store: Store) -> None:
         template = await saved(store, await added(store))
 

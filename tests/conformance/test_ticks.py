@@ -53,7 +53,7 @@ async def submitted(
     now = await store.schedules.get(schedule.id)
     assert await store.ticks.fire([a_firing(now, [ran(schedule, job)], [job])]) == [True]
     for move in ENDINGS[state]:
-        job, event = job.moved(move, NOW, actor="local")
+        job, event = job.apply_move(move, NOW, actor="local")
         await store.jobs.save(job, event)
     return job
 
@@ -69,11 +69,11 @@ class TestDue:
         times = [NOW - HOUR, NOW, NOW - 2 * HOUR, NOW + timedelta(microseconds=1), None]
         schedules = [await added(store, fire_at=at, next_at=NOW - 3 * HOUR) for at in times]
 
-        due = await store.ticks.due(NOW, 100)
+        due = await store.ticks.find_due(NOW, 100)
 
         assert due == [schedules[2], schedules[0], schedules[1]]
-        assert await store.ticks.due(NOW, 2) == due[:2]
-        assert await store.ticks.due(NOW - 3 * HOUR, 100) == []
+        assert await store.ticks.find_due(NOW, 2) == due[:2]
+        assert await store.ticks.find_due(NOW - 3 * HOUR, 100) == []
 
     async def test_the_next_instant_is_the_earliest_of_all(self, store: Store) -> None:
         assert await store.ticks.next_at() is None
@@ -128,14 +128,14 @@ class TestWaiting:
         await added(store)
 
         assert [s.id for s in await store.ticks.waiting(10)] == [free.id]
-        cancelled, event = job.moved(Move.CANCEL, NOW, actor="local")
+        cancelled, event = job.apply_move(Move.CANCEL, NOW, actor="local")
         await store.jobs.save(cancelled, event)
 
         assert [s.id for s in await store.ticks.waiting(10)] == [busy.id, free.id]
         assert [s.id for s in await store.ticks.waiting(1)] == [busy.id]
 
 
-class TestFailures:
+class TestFailureCounts:
     async def test_the_latest_count_and_a_refused_tick_has_failed(self, store: Store) -> None:
         schedule = await added(store)
         states = [State.FAILED, State.COMPLETED, State.FAILED, State.CANCELLED, State.PENDING]
@@ -190,7 +190,7 @@ class TestFailures:
         assert await store.ticks.failures([schedule.id], 10) == {schedule.id: 1}
 
 
-class TestFire:
+class TestFireTick:
     async def test_all_that_was_decided_is_written(self, store: Store) -> None:
         schedule = await added(store)
         before = await submitted(store, schedule, due_at=NOW - HOUR)
@@ -198,7 +198,7 @@ class TestFire:
         job = its_job(schedule)
         tick = ran(schedule, job)
         replaced = ran(schedule, before, outcome=TickOutcome.REPLACED, reason=TickReason.OVERLAP)
-        moved = before.moved(Move.CANCEL, NOW, actor="scheduler")
+        moved = before.apply_move(Move.CANCEL, NOW, actor="scheduler")
         firing = a_firing(
             schedule,
             [replaced, tick],
@@ -264,8 +264,8 @@ class TestFire:
         schedule = await added(store)
         active = await submitted(store, schedule)
         schedule = await store.schedules.get(schedule.id)
-        cancelled = active.moved(Move.CANCEL, NOW, actor="scheduler")
-        await store.jobs.save(*active.moved(Move.CLAIM, NOW, actor="worker:w"))
+        cancelled = active.apply_move(Move.CANCEL, NOW, actor="scheduler")
+        await store.jobs.save(*active.apply_move(Move.CLAIM, NOW, actor="worker:w"))
         job = its_job(schedule, NOW + HOUR)
         firing = a_firing(schedule, [ran(schedule, job)], [job], [cancelled])
 
@@ -348,7 +348,7 @@ class TestFire:
         fired = await store.ticks.fire(firings)
 
         assert fired == [True] * 250
-        assert await store.ticks.due(NOW, 1) == []
+        assert await store.ticks.find_due(NOW, 1) == []
         assert len(await store.ticks.active([s.id for s in schedules])) == 250
 
 
@@ -434,10 +434,10 @@ class TestLedger:
         batch = Batch(usage=Usage(pages=3, discovered=8, done=5))
         [answer] = await store.frontier.record([(claim.lease, batch)], NOW, timedelta(minutes=5))
         job = (await store.jobs.get(cut.id)).job
-        limit = job.moved(Move.COMPLETE, NOW, actor="w1", reason=StateReason.LIMIT_PAGES)
+        limit = job.apply_move(Move.COMPLETE, NOW, actor="w1", reason=StateReason.LIMIT_PAGES)
         await store.leases.settle(answer.lease, *limit)
         job = (await store.jobs.get(deleted.id)).job
-        away = job.moved(Move.CANCEL, NOW, actor="local")
+        away = job.apply_move(Move.CANCEL, NOW, actor="local")
         await store.jobs.save(*away)
         await store.jobs.delete(deleted.id, away[0].version, its_event(away[0]))
         schedule_ids, until = [first.id, other.id], NOW + 3 * HOUR
@@ -454,7 +454,7 @@ class TestLedger:
         assert [
             t.due_at for _, t in await store.ticks.between(schedule_ids, NOW + HOUR, until, 1)
         ] == [NOW + HOUR]
-        counted = await store.ticks.counted([first.id, other.id, left_out.id], NOW, NOW + HOUR)
+        counted = await store.ticks.count_fates([first.id, other.id, left_out.id], NOW, NOW + HOUR)
         assert sorted((c.fate, c.count) for c in counted) == [("skipped", 2), ("stopped", 1)]
         runs = await store.ticks.runs([cut.id, deleted.id])
         assert set(runs) == {cut.id}

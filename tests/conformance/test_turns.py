@@ -134,7 +134,7 @@ class TestTurns:
         [late] = await many(store, "ada", 1)
         await many(store, "bob", 3)
         job = (await store.jobs.get(late.id)).job
-        await store.jobs.save(*job.edited(a_spec(name="new"), NOW, actor="ada", changed={}))
+        await store.jobs.save(*job.edit(a_spec(name="new"), NOW, actor="ada", changed={}))
 
         assert await owners(store) == "ababab"
 
@@ -147,7 +147,7 @@ class TestTurns:
         for low_job in low:
             job = (await store.jobs.get(low_job.id)).job
             raised = replace(job.spec, priority=Priority.NORMAL)
-            await store.jobs.save(*job.edited(raised, NOW, actor="ada", changed={}))
+            await store.jobs.save(*job.edit(raised, NOW, actor="ada", changed={}))
 
         assert await owners(store) == "abababa"
 
@@ -188,7 +188,7 @@ class TestTags:
 
 
 @dataclass
-class Queue:
+class ModelQueue:
     """The jobs as the model has them."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -215,7 +215,7 @@ STEPS = st.lists(
 )
 
 
-async def stepped(store: Store, queue: Queue, step: tuple[Any, ...]) -> None:
+async def stepped(store: Store, queue: ModelQueue, step: tuple[Any, ...]) -> None:
     """Do one step in both, and see that they agree about what is claimed."""
     match step:
         case ("add", owner, priority, tags):
@@ -233,14 +233,14 @@ async def stepped(store: Store, queue: Queue, step: tuple[Any, ...]) -> None:
         case ("move", pick, move) if move is not Move.CLAIM:
             picked = queue.pick(pick, *(s for s in State if move in LIFECYCLE[s]))
             if picked is not None:
-                after, event = picked.moved(move, NOW, actor="ada")
+                after, event = picked.apply_move(move, NOW, actor="ada")
                 await store.jobs.save(after, event)
                 queue.save(after)
         case ("edit", pick, priority):
             picked = queue.pick(pick, State.PENDING, State.PAUSED)
             if picked is not None:
                 spec = replace(picked.spec, priority=priority)
-                after, event = picked.edited(spec, NOW, actor="ada", changed={})
+                after, event = picked.edit(spec, NOW, actor="ada", changed={})
                 await store.jobs.save(after, event)
                 queue.save(after)
 
@@ -255,7 +255,7 @@ async def test_jobs_are_claimed_in_the_order_of_the_model(
     store: Store, steps: list[tuple[Any, ...]]
 ) -> None:
     await emptied(store)
-    queue = Queue()
+    queue = ModelQueue()
 
     for step in steps:
         await stepped(store, queue, step)
@@ -327,7 +327,7 @@ class TestAgeing:
         levels = []
         for spec in (a_spec(priority=Priority.LOW, name="n"), a_spec(priority=Priority.NORMAL)):
             read = (await store.jobs.get(job.id)).job
-            await store.jobs.save(*read.edited(spec, NOW, actor="ada", changed={}))
+            await store.jobs.save(*read.edit(spec, NOW, actor="ada", changed={}))
             levels.append((await store.jobs.get(job.id)).job.level)
 
         assert levels == [Priority.NORMAL, Priority.NORMAL]

@@ -54,11 +54,11 @@ class TestExpired:
         young = await ended_at(store, NOW - MONTH + SECOND)
         old, older = await ended_at(store, NOW - MONTH), await ended_at(store, NOW - 2 * MONTH)
 
-        jobs = await store.upkeep.expired(NOW, MONTH, 10)
+        jobs = await store.upkeep.find_expired(NOW, MONTH, 10)
 
         assert ids(jobs) == [older.id, old.id]
-        assert ids(await store.upkeep.expired(NOW, MONTH, 1)) == [older.id]
-        assert ids(await store.upkeep.expired(NOW + SECOND, MONTH, 10))[-1] == young.id
+        assert ids(await store.upkeep.find_expired(NOW, MONTH, 1)) == [older.id]
+        assert ids(await store.upkeep.find_expired(NOW + SECOND, MONTH, 10))[-1] == young.id
         assert jobs == [older, old]
 
     async def test_a_jobs_own_retention_counts_more_than_the_yards(self, store: Store) -> None:
@@ -67,7 +67,7 @@ class TestExpired:
         short = await ended_at(store, NOW - DAY, retention_s=DAY.total_seconds())
         at_once = await ended_at(store, NOW, retention_s=0)
 
-        jobs = await store.upkeep.expired(NOW, MONTH, 10)
+        jobs = await store.upkeep.find_expired(NOW, MONTH, 10)
 
         assert ids(jobs) == [short.id, at_once.id]
 
@@ -77,7 +77,7 @@ class TestExpired:
         await ended_at(store, NOW - 100 * MONTH)
         own = await ended_at(store, NOW - DAY, retention_s=DAY.total_seconds())
 
-        jobs = await store.upkeep.expired(NOW, None, 10)
+        jobs = await store.upkeep.find_expired(NOW, None, 10)
 
         assert ids(jobs) == [own.id]
 
@@ -85,21 +85,21 @@ class TestExpired:
     async def test_a_job_that_goes_on_never_expires(self, store: Store, state: State) -> None:
         await added(store, in_state(state, since=NOW - 100 * MONTH))
 
-        assert await store.upkeep.expired(NOW, MONTH, 10) == []
+        assert await store.upkeep.find_expired(NOW, MONTH, 10) == []
 
     async def test_a_deleted_job_does_not_expire_again(self, store: Store) -> None:
         job = await ended_at(store, NOW - 2 * MONTH)
         await deleted(store, job)
 
-        assert await store.upkeep.expired(NOW, MONTH, 10) == []
+        assert await store.upkeep.find_expired(NOW, MONTH, 10) == []
 
     async def test_an_edited_retention_holds(self, store: Store) -> None:
         job = await ended_at(store, NOW - 2 * MONTH)
         spec = replace(job.spec, retention_s=FOREVER_S)
 
-        await store.jobs.save(*job.edited(spec, NOW, actor="ada", changed={}))
+        await store.jobs.save(*job.edit(spec, NOW, actor="ada", changed={}))
 
-        assert await store.upkeep.expired(NOW, MONTH, 10) == []
+        assert await store.upkeep.find_expired(NOW, MONTH, 10) == []
 
 
 class TestPaused:
@@ -111,7 +111,7 @@ class TestPaused:
         deleted_job = await added(store, in_state(State.PAUSED, since=NOW - DAY))
         await deleted(store, deleted_job)
 
-        jobs = await store.upkeep.paused(NOW, 10)
+        jobs = await store.upkeep.find_paused(NOW, 10)
 
         assert jobs == [long, now]
 
@@ -120,7 +120,7 @@ class TestPaused:
         every = [await added(store, in_state(State.PAUSED, since=at)) for at in since]
 
         jobs, after = [], None
-        while portion := await store.upkeep.paused(NOW, 2, after):
+        while portion := await store.upkeep.find_paused(NOW, 2, after):
             jobs += portion
             after = portion[-1]
 

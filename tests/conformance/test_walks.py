@@ -68,7 +68,7 @@ class Walk(RuleBasedStateMachine):
         self.store: Store = self.run(self.backend.open())
         self.model = Model(NOW)
         self.leases_held: list[Held] = []
-        self.copies: list[Job] = []  # of jobs as somebody has read them, long ago perhaps
+        self.copies: list[Job] = []  # of jobs as a client has read them, perhaps outdated
         self.targets_made = 0
 
     def run(self, work: Awaitable[T]) -> T:
@@ -108,7 +108,7 @@ class Walk(RuleBasedStateMachine):
     def operate(self, pick: int, move: Move) -> None:
         model_job = self.some_job(pick, *(s for s in State if move in LIFECYCLE[s]))
         if model_job is not None:
-            job, event = model_job.job.moved(move, self.model.now, actor="ada")
+            job, event = model_job.job.apply_move(move, self.model.now, actor="ada")
             self.run(self.store.jobs.save(job, event))
             self.model.save(model_job, job)
             self.copies.append(model_job.job)
@@ -117,7 +117,7 @@ class Walk(RuleBasedStateMachine):
     def save_an_old_copy(self, pick: int) -> None:
         copy = self.copies[pick % len(self.copies)]
         model_job, moves = self.model.jobs[copy.id], list(LIFECYCLE[copy.state])
-        job, event = copy.moved(moves[pick % len(moves)], self.model.now, actor="bob")
+        job, event = copy.apply_move(moves[pick % len(moves)], self.model.now, actor="bob")
         if model_job.deleted or model_job.job.version != copy.version:
             with pytest.raises(Conflict):
                 self.run(self.store.jobs.save(job, event))
@@ -130,7 +130,7 @@ class Walk(RuleBasedStateMachine):
         model_job = self.some_job(pick, State.COMPLETED, State.FAILED, State.CANCELLED)
         if model_job is None:
             return
-        moved = model_job.job.moved(Move.RETRY_FAILED, self.model.now, actor="ada")
+        moved = model_job.job.apply_move(Move.RETRY_FAILED, self.model.now, actor="ada")
         if not model_job.is_free(self.model.now):
             with pytest.raises(Conflict):
                 self.run(self.store.jobs.retry_failed(*moved, kinds))
@@ -156,7 +156,7 @@ class Walk(RuleBasedStateMachine):
         assert (claim and claim.job.id) == (expected and expected.job.id)
         if claim is not None and expected is not None:
             actor = f"worker:{worker}"
-            job, _ = expected.job.moved(Move.CLAIM, self.model.now, actor=actor)
+            job, _ = expected.job.apply_move(Move.CLAIM, self.model.now, actor=actor)
             expected.claim(job, worker, self.model.now)
             assert claim.job == job
             assert (claim.lease.attempt, claim.lease.seq) == (expected.attempt, expected.seq)
@@ -235,7 +235,7 @@ class Walk(RuleBasedStateMachine):
         if held_lease.job.state is not State.RUNNING:
             return  # it was told to stop, and does
         model_job = self.model.jobs[held_lease.lease.job_id]
-        job, event = held_lease.job.moved(
+        job, event = held_lease.job.apply_move(
             move, self.model.now, actor=f"worker:{held_lease.lease.worker}"
         )
         moved_on = model_job.job.version != held_lease.job.version
@@ -262,7 +262,7 @@ class Walk(RuleBasedStateMachine):
         running = [j for j in lapsed if j.job.state is State.RUNNING]
 
         def decide(job: Job) -> tuple[Job, Event]:
-            return job.lost(self.model.now, actor="worker:w9", in_child=in_child)
+            return job.lose_worker(self.model.now, actor="worker:w9", in_child=in_child)
 
         reclaimed = self.run(self.store.leases.take_back(self.model.now, dead, decide))
 

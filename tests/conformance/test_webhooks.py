@@ -95,7 +95,7 @@ async def test_an_edit_does_not_undo_what_became_of_a_delivery_meanwhile(store: 
     standings = []
     for claimed, attempt in ((first, BAD), (two, GOOD)):
         before = await store.webhooks.get(webhook.id)
-        after = claimed.delivery.tried(attempt, chance=0)
+        after = claimed.delivery.record_attempt(attempt, chance=0)
         await store.deliveries.settle(claimed.delivery, after, rest)
         edited = replace(before, description="new", version=before.version + 1)
         await store.webhooks.save(edited, edited.event(UPDATED, NOW, "local"))
@@ -113,7 +113,7 @@ async def test_an_edit_ends_a_rest_that_its_receiver_asked_for(store: Store) -> 
     await added(store)
     await store.deliveries.fan_out(NOW)
     [claimed] = await store.deliveries.claim(NOW, SECOND, Traffic())
-    after = claimed.delivery.tried(BAD, chance=0)
+    after = claimed.delivery.record_attempt(BAD, chance=0)
     await store.deliveries.settle(claimed.delivery, after, NOW + timedelta(hours=1))
     stored = await store.webhooks.get(webhook.id)
     edited = replace(stored, url="https://other.example/", version=2)
@@ -124,7 +124,7 @@ async def test_an_edit_ends_a_rest_that_its_receiver_asked_for(store: Store) -> 
     assert await store.webhooks.get(webhook.id) == replace(edited, held_until=None)
 
 
-class TestDelete:
+class TestDeleteWebhook:
     async def test_many_deliveries_go_in_steps(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -162,7 +162,7 @@ class TestDelete:
             await added(store)
         await store.deliveries.fan_out(NOW)
         first, *_ = await store.deliveries.claim(NOW, SECOND, Traffic())
-        await store.deliveries.settle(first.delivery, first.delivery.tried(GOOD, chance=0))
+        await store.deliveries.settle(first.delivery, first.delivery.record_attempt(GOOD, chance=0))
 
         counted = await store.webhooks.deliveries(webhook.id)
 
@@ -201,7 +201,7 @@ class TestSwitching:
         await added(store)
         await store.deliveries.fan_out(NOW)
         claimed = (await store.deliveries.claim(NOW, SECOND, Traffic()))[0].delivery
-        await store.deliveries.settle(claimed, claimed.tried(BAD, chance=0), NOW + SECOND)
+        await store.deliveries.settle(claimed, claimed.record_attempt(BAD, chance=0), NOW + SECOND)
         off = await switched(store, webhook, on=False)
 
         await switched(store, replace(off, failing_since=NOW), on=True)
@@ -219,7 +219,7 @@ class TestSwitching:
 
     async def test_one_that_is_switched_on_hears_from_then_on(self, store: Store) -> None:
         webhook = await switched(store, await stored_webhook(store), on=False)
-        await added(store)  # nobody looks at it before the next line
+        await added(store)  # not fanned out before the next line
 
         await switched(store, webhook, on=True)
         job = await added(store)

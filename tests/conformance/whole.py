@@ -1,4 +1,4 @@
-"""Databases filled with whatever their tables take, and what is in them, past our own code."""
+"""Databases filled with random rows, and their contents read by SQL alone."""
 
 import asyncio
 import random
@@ -56,7 +56,7 @@ OTHERS = ("alembic_version", "copy_marks", "page_search", "sqlite_")
 
 
 def two_databases(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield databases of the two kinds of the parameter, with all tables and nobody's rows."""
+    """Yield databases of the two kinds of the parameter, with all tables and no rows."""
     source, target = request.param
 
     def at(kind: str, name: str, url: str) -> str:
@@ -203,19 +203,19 @@ class Stopped(BaseException):
 
 
 def silent(_progress: CopyProgress) -> None:
-    """Tell nobody."""
+    """Ignore the progress of a copy."""
 
 
 def stopping_after(times: int, reports: list[CopyProgress] | None = None) -> OnProgress:
-    """Return what breaks a copy off when it has told of its progress so many times."""
+    """Return a callback that interrupts a copy at the given number of progress reports."""
     reports = [] if reports is None else reports
 
-    def tell(progress: CopyProgress) -> None:
+    def report(progress: CopyProgress) -> None:
         reports.append(progress)
         if len(reports) == times:
             raise Stopped
 
-    return tell
+    return report
 
 
 async def nothing(store: Store) -> None:
@@ -241,7 +241,7 @@ async def one_job(store: Store) -> None:
 
 
 async def one_worker(store: Store) -> None:
-    await store.workers.beat(a_report(id="w-7", beat_at=NOW))
+    await store.workers.save_heartbeat(a_report(id="w-7", beat_at=NOW))
 
 
 def run_on(where: str | Path, statement: str) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
-Say: TypeAlias = Callable[["Call"], Awaitable[None]]
+Say: TypeAlias = Callable[["RawRequest"], Awaitable[None]]
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @dataclass
-class Call:
+class RawRequest:
     """One request, on the connection with that number; both count from 1."""
 
     connection: int
@@ -65,7 +65,7 @@ class RawServer:
                 head = await reader.readuntil(b"\r\n\r\n")
                 number += 1
                 self.asked.append(head)
-                await self.say(Call(connection, number, head, reader, writer))
+                await self.say(RawRequest(connection, number, head, reader, writer))
                 if writer.is_closing():
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -96,7 +96,7 @@ async def serving(server: RawServer, tls: SSLContext | None) -> AsyncIterator[Ra
 
 @pytest.fixture
 async def raw_server() -> AsyncIterator[ServeRaw]:
-    """Serve any number of them until the test ends."""
+    """Start raw servers, and close them when the test ends."""
     async with AsyncExitStack() as stack:
 
         async def serve(
@@ -112,7 +112,7 @@ async def raw_server() -> AsyncIterator[ServeRaw]:
 def saying(*parts: bytes, close: bool = False) -> Say:
     """Return what says *parts* to every request, and closes or not."""
 
-    async def say(call: Call) -> None:
+    async def say(call: RawRequest) -> None:
         await call.say(*parts)
         if close:
             call.writer.close()
@@ -121,6 +121,5 @@ def saying(*parts: bytes, close: bool = False) -> Say:
 
 
 def answer(body: bytes, *lines: str, status: str = "200 OK") -> bytes:
-    """Return an answer with *body* and its length."""
     fields = (f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines, "", "")
     return "\r\n".join(fields).encode() + body

@@ -41,7 +41,7 @@ def scripted(script: str, body: str = "<p id=out>shell</p>") -> str:
 
 
 @dataclass
-class Rig:
+class RenderRig:
     """A site, the fetcher of a job that may ask it and nothing else, and its renderers."""
 
     site: ScriptSite
@@ -80,7 +80,7 @@ class Rig:
         return [request.url.removeprefix(self.server.url) for request in self.asked]
 
 
-MakeRig = Callable[[Mapping[str, str | Answer]], Awaitable[Rig]]
+MakeRig = Callable[[Mapping[str, str | Answer]], Awaitable[RenderRig]]
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ async def rig(make: Make, site_server: Serve) -> AsyncIterator[MakeRig]:
     """Factory of sites whose pages can be rendered; its browsers end with the test."""
     renderers = Renderers(SystemClock(), most=2)
 
-    async def make_rig(bodies: Mapping[str, str | Answer]) -> Rig:
+    async def make_rig(bodies: Mapping[str, str | Answer]) -> RenderRig:
         site = ScriptSite(dict(bodies))
         server = await site_server(site)
         guard = Guard((server.authority,))
-        return Rig(site, server, make(guard=guard), renderers)
+        return RenderRig(site, server, make(guard=guard), renderers)
 
     yield make_rig
     await renderers.close()

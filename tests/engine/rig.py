@@ -25,8 +25,6 @@ from tests.jobs import submit
 
 @dataclass
 class Outcome:
-    """Outcome of a crawl."""
-
     job: Job
     usage: Usage
     pages: list[Page] = field(default_factory=list)
@@ -83,7 +81,7 @@ async def outcome(yard: Yard, job_id: str) -> Outcome:
         standing.job,
         standing.shard.usage,
         [stored.page async for stored, _ in page_records(yard.store, job_id, PageQuery())],
-        [skipped for _, skipped in await yard.store.pages.skipped(job_id, 0, 100_000)],
+        [skipped for _, skipped in await yard.store.pages.list_skipped(job_id, 0, 100_000)],
     )
 
 
@@ -127,7 +125,7 @@ async def begun(yard: Yard, *seeds: str) -> None:
     targets = tuple(Target(url, fingerprint(url), host_of(url)) for url in seeds)
     batch = Batch(found=targets, usage=Usage(discovered=len(targets)))
     await yard.store.frontier.record([(claim.lease, batch)], now, lease)
-    job, event = claim.job.yielded(now, actor="worker:before")
+    job, event = claim.job.yield_slot(now, actor="worker:before")
     await yard.store.leases.settle(claim.lease, job, event)
 
 

@@ -10,10 +10,10 @@ from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.events.event import EventName
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.upkeep.janitor import purged
+from crawlyard.services.upkeep.janitor import purge_all
 from crawlyard.store.queries import EventQuery
 from tests.engine.rig import run
-from tests.engine.watched_site import Leaf, VersionedSite, Watched, watch
+from tests.engine.watched_site import Leaf, VersionedSite, WatchedSchedule, watch
 from tests.site import Serve
 
 PAGES = 40
@@ -51,11 +51,11 @@ def second() -> tuple[VersionedSite, dict[str, set[str]]]:
 
 
 @pytest.fixture
-async def watched(yard: Yard, site_server: Serve) -> Watched:
+async def watched(yard: Yard, site_server: Serve) -> WatchedSchedule:
     return await watch(yard, site_server, first())
 
 
-async def test_each_page_has_the_class_that_the_files_have(watched: Watched) -> None:
+async def test_each_page_has_the_class_that_the_files_have(watched: WatchedSchedule) -> None:
     first = await watched.run()
     watched.server.site, kinds = second()
     other = await watched.run()
@@ -83,7 +83,7 @@ async def test_each_page_has_the_class_that_the_files_have(watched: Watched) -> 
 
 
 async def test_nothing_is_called_gone_that_the_second_run_may_have_missed(
-    watched: Watched,
+    watched: WatchedSchedule,
 ) -> None:
     first = await watched.run()
     site, kinds = second()
@@ -115,7 +115,7 @@ async def test_nothing_is_called_gone_that_the_second_run_may_have_missed(
     assert {f"/p{n}" for n in range(30, 40)} <= watched.by_kind(other)["unknown"]
 
 
-async def test_a_page_beyond_the_depth_is_not_gone(watched: Watched) -> None:
+async def test_a_page_beyond_the_depth_is_not_gone(watched: WatchedSchedule) -> None:
     shallow = await watched.run(max_depth=1)
     leaves = first()
     start = tuple(path for path in leaves if path not in {"/", "/p9"})
@@ -131,7 +131,9 @@ async def test_a_page_beyond_the_depth_is_not_gone(watched: Watched) -> None:
     assert back.kind == "seen_first"
 
 
-async def test_pages_that_the_first_run_may_have_missed_are_seen_first(watched: Watched) -> None:
+async def test_pages_that_the_first_run_may_have_missed_are_seen_first(
+    watched: WatchedSchedule,
+) -> None:
     first = await watched.run(limits={"pages": 5})
     other = await watched.run(limits={"pages": None})
     diff = await watched.diff(first, other)
@@ -140,7 +142,7 @@ async def test_pages_that_the_first_run_may_have_missed_are_seen_first(watched: 
 
 
 async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_count(
-    watched: Watched,
+    watched: WatchedSchedule,
 ) -> None:
     first = await watched.run()
     watched.server.site, _ = second()
@@ -166,7 +168,7 @@ async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_co
         await watched.diff(first, first)
 
 
-async def test_a_schedule_may_ignore_lines_and_elements(watched: Watched) -> None:
+async def test_a_schedule_may_ignore_lines_and_elements(watched: WatchedSchedule) -> None:
     ignoring = {"ignore_text": ["re:^The text of /p[3-5]", "re:^The text of /p6"]}
     first_id = await watched.run(**ignoring)
     watched.server.site, _ = second()
@@ -191,7 +193,9 @@ async def test_a_schedule_may_ignore_lines_and_elements(watched: Watched) -> Non
     assert last.counts["changed"] == 0
 
 
-async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(watched: Watched) -> None:
+async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(
+    watched: WatchedSchedule,
+) -> None:
     prices = {"/p1": 10, "/p2": 20}
 
     async def changes_on(day: int, **price: int) -> dict[str, set[str]]:
@@ -220,7 +224,7 @@ async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(watched: Wat
     assert (page.kind, page.text) == ("noise", "")
 
 
-async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None:
+async def test_lists_are_read_part_by_part_and_by_kind(watched: WatchedSchedule) -> None:
     first = await watched.run()
     watched.server.site, kinds = second()
     other = await watched.run()
@@ -244,7 +248,7 @@ async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None
 
 
 async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
+    watched: WatchedSchedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await watched.run()
     watched.server.site, _ = second()
@@ -265,7 +269,7 @@ async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
         await results.diff(first, other, sort="-share")
 
 
-async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched) -> None:
+async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: WatchedSchedule) -> None:
     yard, surface = watched.yard, NearSurface(watched.yard.services, LOCAL)
     first = await watched.run()
     watched.server.site, kinds = second()
@@ -309,11 +313,11 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
 
     await surface.jobs.delete(other)
     assert (await surface.changes.list()).items == []
-    await purged(yard.store.upkeep, yard.clock)
+    await purge_all(yard.store.upkeep, yard.clock)
 
 
 async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twice(
-    watched: Watched,
+    watched: WatchedSchedule,
 ) -> None:
     yard, surface = watched.yard, NearSurface(watched.yard.services, LOCAL)
     first = await watched.run()
@@ -353,7 +357,7 @@ async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twic
 
 
 async def test_a_retried_run_is_compared_again_also_if_others_came_after_it(
-    watched: Watched,
+    watched: WatchedSchedule,
 ) -> None:
     surface = NearSurface(watched.yard.services, LOCAL)
     first = await watched.run()
@@ -374,7 +378,7 @@ async def test_a_retried_run_is_compared_again_also_if_others_came_after_it(
     assert (other, "changed", f"{watched.server.url}/p3") in after - before
 
 
-async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watched) -> None:
+async def test_a_run_is_compared_with_the_last_that_was_completed(watched: WatchedSchedule) -> None:
     first = await watched.run()
     whole = watched.server.site
     watched.server.site = VersionedSite({"/": Leaf("", status=500)})
@@ -391,7 +395,7 @@ async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watch
 
 
 async def test_a_run_whose_worker_died_before_it_was_compared_is_compared_after_the_next(
-    watched: Watched,
+    watched: WatchedSchedule,
 ) -> None:
     yard = watched.yard
     old = await watched.alone()

@@ -8,7 +8,7 @@ import pytest
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.dns import look_up
 from tests.engine.clients import CAP, HEADERS, Make, failure, fetch_page
-from tests.engine.raw import CHUNKED, Call, ServeRaw, answer, saying
+from tests.engine.raw import CHUNKED, RawRequest, ServeRaw, answer, saying
 
 # --- what is asked
 
@@ -113,7 +113,7 @@ async def test_an_answer_is_the_same_byte_by_byte(make: Make, raw_server: ServeR
     page = gzip.compress(b"<title>Slowly</title>" * 50)
     whole = answer(page, "Content-Encoding: gzip", "X-One: 1")
 
-    async def slowly(call: Call) -> None:
+    async def slowly(call: RawRequest) -> None:
         for byte in whole:
             await call.say(bytes((byte,)))
             await asyncio.sleep(0)

@@ -7,7 +7,7 @@ import pytest
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.fetch import FetchFailed
 from tests.engine.clients import CAP, HEADERS, Make, came, failure, fetch_page
-from tests.engine.raw import Call, ServeRaw, answer, saying
+from tests.engine.raw import RawRequest, ServeRaw, answer, saying
 from tests.site import until
 
 
@@ -73,7 +73,7 @@ async def test_what_comes_between_two_requests_is_nobodys_answer(
 ) -> None:
     sent_early = asyncio.Event()
 
-    async def twice(call: Call) -> None:
+    async def twice(call: RawRequest) -> None:
         await call.say(answer(b"%d" % call.connection))
         if call.connection == 1:
             await sent_early.wait()
@@ -108,7 +108,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_asked(
 async def test_a_kept_connection_that_drops_is_not_asked_again_by_itself(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    async def once(call: Call) -> None:
+    async def once(call: RawRequest) -> None:
         if call.number == 1:
             await call.say(answer(b"x"))
         else:
@@ -127,7 +127,7 @@ async def test_a_kept_connection_that_drops_is_not_asked_again_by_itself(
 async def test_a_request_that_is_given_up_closes_its_connection(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    server = await raw_server(Call.wait_closed)
+    server = await raw_server(RawRequest.wait_closed)
     task = asyncio.create_task(fetch_page(make(), server))
     await until(lambda: len(server.asked) == 1)
 
@@ -141,7 +141,7 @@ async def test_a_request_that_is_given_up_closes_its_connection(
 async def test_a_request_that_takes_too_long_is_given_up_and_its_connection_closed(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    server = await raw_server(Call.wait_closed)
+    server = await raw_server(RawRequest.wait_closed)
 
     failed = await failure(fetch_page(make(timeout_s=0.2), server))
 
@@ -153,7 +153,7 @@ async def test_a_request_that_takes_too_long_is_given_up_and_its_connection_clos
 async def test_closing_ends_what_is_kept_and_what_is_under_way(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    async def first(call: Call) -> None:
+    async def first(call: RawRequest) -> None:
         if call.connection == 1:
             await call.say(answer(b"x"))
         else:
@@ -162,7 +162,7 @@ async def test_closing_ends_what_is_kept_and_what_is_under_way(
     server = await raw_server(first)
     fetcher = make()
     idle = await fetch_page(fetcher, server)
-    other = await raw_server(Call.wait_closed)
+    other = await raw_server(RawRequest.wait_closed)
     waiting = asyncio.create_task(fetch_page(fetcher, other))
     await until(lambda: len(other.asked) == 1)
 

@@ -19,7 +19,7 @@ from crawlyard.engine.http.dns import Infos, LookUp, Resolver, look_up
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.response_parser import ResponseParser
-from tests.engine.raw import Call, ServeRaw, answer, saying
+from tests.engine.raw import RawRequest, ServeRaw, answer, saying
 from tests.engine.rig import a_spec, crawled, opened
 from tests.engine.test_connection import in_5_s
 from tests.engine.test_crawl import tree
@@ -47,7 +47,7 @@ async def refused(fetcher: HttpFetcher, url: str) -> FetchFailed:
 async def test_a_body_without_a_length_is_told_to_be_cut_if_its_connection_is_reset(
     raw_server: ServeRaw,
 ) -> None:
-    async def half(call: Call) -> None:
+    async def half(call: RawRequest) -> None:
         await call.say(b"HTTP/1.1 200 OK\r\n\r\nhalf")
         near: socket.socket = call.writer.get_extra_info("socket")
         near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -78,7 +78,7 @@ async def test_a_trailer_is_no_header_more(raw_server: ServeRaw) -> None:
     assert (response.body, response.truncated) == (b"x", "")
 
 
-class Counting(Guard):
+class CountingGuard(Guard):
     """Counts what it is asked."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ async def test_of_a_name_with_many_addresses_few_are_connected_to() -> None:
     def look(_: str, port: int) -> Infos:
         return [info for n in range(1, 101) for info in look_up(f"127.0.0.{n}", port)]
 
-    guard = Counting()
+    guard = CountingGuard()
     async with a_fetcher(guard, look) as fetcher:
         failed = await refused(fetcher, "http://site.test:1/")
 
@@ -142,7 +142,7 @@ async def test_a_header_that_is_given_takes_the_place_of_ours_however_it_is_spel
 async def test_a_connection_whose_answer_nobody_takes_is_closed(raw_server: ServeRaw) -> None:
     requested = asyncio.Event()
 
-    async def wait(call: Call) -> None:
+    async def wait(call: RawRequest) -> None:
         requested.set()
         await call.wait_closed()
 

@@ -4,7 +4,7 @@ import pytest
 
 from crawlyard.core.crawl.page import ErrorKind
 from tests.engine.clients import CAP, Make, failure, fetch_page
-from tests.engine.raw import CHUNKED, Call, ServeRaw, answer, saying
+from tests.engine.raw import CHUNKED, RawRequest, ServeRaw, answer, saying
 from tests.site import until
 
 ENDLESS: dict[str, tuple[bytes, bytes]] = {
@@ -21,7 +21,7 @@ async def test_a_head_without_an_end_is_given_up(
 ) -> None:
     sent = 0
 
-    async def pour(call: Call) -> None:
+    async def pour(call: RawRequest) -> None:
         nonlocal sent
         await call.say(answer_bytes[0])
         while True:
@@ -48,7 +48,7 @@ AFTER: dict[str, tuple[bytes, bytes]] = {
 async def test_what_follows_a_chunk_without_an_end_is_given_up(
     make: Make, raw_server: ServeRaw, answer_bytes: tuple[bytes, bytes]
 ) -> None:
-    async def pour(call: Call) -> None:
+    async def pour(call: RawRequest) -> None:
         await call.say(CHUNKED + b"4\r\nbody\r\n")
         await call.say(answer_bytes[0])
         while True:

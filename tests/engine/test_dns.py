@@ -11,7 +11,7 @@ from crawlyard.engine.http.dns import Crowded, Infos, Resolver, look_up
 FOUND: Infos = [(2, 1, 6, "", ("192.0.2.1", 80))]
 
 
-class Slow:
+class BlockedLookups:
     """Look-ups that last until a test lets them end."""
 
     def __init__(self) -> None:
@@ -27,19 +27,19 @@ class Slow:
 
 
 @pytest.fixture
-def slow() -> Iterator[Slow]:
-    names = Slow()
+def slow() -> Iterator[BlockedLookups]:
+    names = BlockedLookups()
     yield names
     names.over.set()
 
 
-async def wait_for_look_ups(slow: Slow, count: int) -> None:
+async def wait_for_look_ups(slow: BlockedLookups, count: int) -> None:
     async with asyncio.timeout(120):
         while len(slow.names) < count:  # noqa: ASYNC110 - a thread sets no event
             await asyncio.sleep(0)
 
 
-async def test_who_asks_for_the_same_name_waits_for_the_same_look_up(slow: Slow) -> None:
+async def test_who_asks_for_the_same_name_waits_for_the_same_look_up(slow: BlockedLookups) -> None:
     names = Resolver(1, slow.look)
     waiting = [asyncio.create_task(names.addresses("a.example", 80)) for _ in range(5)]
     await wait_for_look_ups(slow, 1)
@@ -52,7 +52,7 @@ async def test_who_asks_for_the_same_name_waits_for_the_same_look_up(slow: Slow)
     assert len(slow.names) == 2
 
 
-async def test_one_that_nobody_waits_for_any_more_still_counts(slow: Slow) -> None:
+async def test_one_that_nobody_waits_for_any_more_still_counts(slow: BlockedLookups) -> None:
     names = Resolver(1, slow.look)
     given_up = asyncio.create_task(names.addresses("a.example", 80))
     await wait_for_look_ups(slow, 1)
@@ -67,7 +67,7 @@ async def test_one_that_nobody_waits_for_any_more_still_counts(slow: Slow) -> No
     assert await again == FOUND
 
 
-async def test_a_name_that_is_unknown_is_an_error_for_all_who_asked(slow: Slow) -> None:
+async def test_a_name_that_is_unknown_is_an_error_for_all_who_asked(slow: BlockedLookups) -> None:
     names = Resolver(1, slow.look)
     slow.over.set()
 
@@ -83,7 +83,7 @@ async def test_names_are_looked_up_as_the_system_does() -> None:
 
 
 async def test_a_name_for_which_there_is_no_thread_can_be_looked_up_later(
-    slow: Slow, monkeypatch: pytest.MonkeyPatch
+    slow: BlockedLookups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = Resolver(1, slow.look)
     slow.over.set()

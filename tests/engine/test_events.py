@@ -119,7 +119,7 @@ async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documente
     claim = await yard.store.leases.claim(Asker("w", only=job.id), now, timedelta(seconds=8))
     assert claim is not None
 
-    retried = claim.job.failed_attempt(now, now + timedelta(hours=1), actor="w", detail="no")
+    retried = claim.job.fail_attempt(now, now + timedelta(hours=1), actor="w", detail="no")
     await yard.store.leases.settle(claim.lease, *retried)
 
     *_, edited, _, requeued = await documented_events_of(yard, job.id)
@@ -136,7 +136,7 @@ async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:
     await yard.store.leases.claim(Asker("a-worker-that-dies", only=job.id), now, lease)
 
     await yard.store.leases.take_back(
-        now, ["a-worker-that-dies"], lambda j: j.lost(now, actor="worker:w", in_child=False)
+        now, ["a-worker-that-dies"], lambda j: j.lose_worker(now, actor="worker:w", in_child=False)
     )
     claim = await yard.store.leases.claim(Asker("another", only=job.id), now, lease)
 
@@ -144,5 +144,7 @@ async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:
     assert names[EventName.WORKER_LOST] == 1
     assert names[EventName.REQUEUED] == 0
     assert claim is not None
-    await yard.store.leases.settle(claim.lease, *claim.job.moved(Move.COMPLETE, now, actor="w"))
+    await yard.store.leases.settle(
+        claim.lease, *claim.job.apply_move(Move.COMPLETE, now, actor="w")
+    )
     assert sum(e.name in ENDS for e in await documented_events_of(yard, job.id)) == 1

@@ -22,7 +22,7 @@ from tests.builders import a_job, its_event
 from tests.engine.rig import a_spec, opened, outcome
 from tests.engine.test_crawl import tree
 from tests.jobs import submit
-from tests.postgres import NoPostgres, Server, a_server, a_standby
+from tests.postgres import NoPostgres, PostgresServer, a_server, a_standby
 from tests.site import GraphSite, Serve, until
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -36,8 +36,8 @@ _BEHIND = "SELECT count(*) = 0 FROM pg_stat_replication WHERE replay_lsn = pg_cu
 class Pair:
     """A primary, and a standby that follows it."""
 
-    primary: Server
-    standby: Server
+    primary: PostgresServer
+    standby: PostgresServer
 
     @property
     def url(self) -> str:

@@ -14,7 +14,7 @@ from tests.hazards import (
     TITLES,
     VERDICTS,
     HazardSite,
-    Kind,
+    RobotsKind,
     RobotsSite,
     World,
     trespasses,
@@ -193,7 +193,7 @@ async def test_each_kind_of_robots_txt_closes_and_opens_what_it_must(
 
     await yard.worker(slots=len(servers)).run(drain=True)
 
-    assert servers.keys() == set(Kind)
+    assert servers.keys() == set(RobotsKind)
     for kind, server in servers.items():
         paths = {hit.path for hit in server.hits}
         must = VERDICTS[kind]

@@ -25,7 +25,7 @@ async def rule(yard: Yard, host: str, state: HostState = HostState.OPEN, **field
         version = 1
     host_rule = HostRule(host=host, state=state, version=version, updated_at=now, **fields)
     event = Event(name=EventName.HOST_UPDATED, subject=host, owner=LOCAL.id, at=now, actor=LOCAL.id)
-    await rules.put(host_rule, event)
+    await rules.save(host_rule, event)
 
 
 async def test_the_urls_of_a_blocked_host_are_skipped_and_it_is_not_asked(
@@ -42,7 +42,7 @@ async def test_the_urls_of_a_blocked_host_are_skipped_and_it_is_not_asked(
     assert paths(server, run.ok) == {"/", "/1"}
     assert run.rules == dict.fromkeys((f"{shut.url}/", f"{shut.url}/a"), "host blocked")
     assert shut.hits == []
-    [group] = await yard.store.pages.skipped_by(run.job.id)
+    [group] = await yard.store.pages.count_skipped(run.job.id)
     assert (group.kind, group.count) == (RuleKind.HOST, 2)
 
 

@@ -354,13 +354,13 @@ async def test_the_processor_time_of_children_counts_for_their_worker(yard: Yard
     report = WorkerReport(
         id="w", host="h", pid=1, version="1", slots=1, started_at=clock.now(), beat_at=clock.now()
     )
-    reporter.measured(report)
+    reporter.measure(report)
     clock.leapt += timedelta(seconds=1000)
     spent[0] += 500.0
-    cpu = reporter.measured(report).cpu
+    cpu = reporter.measure(report).cpu
     clock.leapt += timedelta(seconds=1000)
     spent[0] = 0.0  # their fork server has ended
-    after = reporter.measured(report).cpu
+    after = reporter.measure(report).cpu
 
     assert cpu == pytest.approx(0.5, abs=0.05)
     assert after >= 0

@@ -41,7 +41,7 @@ async def test_a_crawl_leaves_a_log_and_a_course(yard: Yard, site_server: Serve)
         "http_4xx: answered 404",
         "ended: exhausted",
     ]
-    assert lines[0].message.startswith("begun by ")
+    assert lines[0].message.startswith("started by ")
     course = await looks.metrics(run.job.id)
     assert sum(point.pages for point in course.points) == run.usage.pages == 3
     assert course.points[-1].statuses == {"2xx": 2, "4xx": 1}

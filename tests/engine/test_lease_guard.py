@@ -262,7 +262,7 @@ async def test_a_run_that_hears_that_its_lease_is_lost_sends_nothing_before_its_
             await asyncio.sleep(0)
 
         away.set()
-        run.obey(Order.LOST, yard.clock.now())
+        run.apply_order(Order.LOST, yard.clock.now())
         while len(tried) < 3:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
     away.clear()

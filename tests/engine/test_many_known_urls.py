@@ -35,7 +35,7 @@ class LongFrontier:
     meanwhile: Callable[[], Awaitable[None]]
     read: int = 0
 
-    async def known_fps(self, _lease: Lease) -> AsyncIterator[Sequence[int]]:
+    async def read_known_fps(self, _lease: Lease) -> AsyncIterator[Sequence[int]]:
         for chunk in range(CHUNKS):
             self.clock.leapt += A_CHUNK
             self.read += 1

@@ -99,7 +99,7 @@ async def test_labels_tell_nothing_that_changes_with_a_restart_or_is_private(
 
     values = {
         (name, value)
-        for family in text_string_to_metric_families(metrics.exposed(text))
+        for family in text_string_to_metric_families(metrics.format_metrics(text))
         for sample in family.samples
         for name, value in sample.labels.items()
     }

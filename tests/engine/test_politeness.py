@@ -127,7 +127,7 @@ async def test_a_slow_host_does_not_hold_up_the_others(yard: Yard, site_server: 
     assert quick_end < slow_end
 
 
-class Busy(GraphSite):
+class RefusingSite(GraphSite):
     """A site that refuses some paths once."""
 
     def __init__(self, links: dict[str, list[str]], status: int, after: str | None) -> None:
@@ -142,7 +142,7 @@ class Busy(GraphSite):
 async def test_retry_after_holds_the_whole_host_and_the_page_is_asked_again(
     yard: Yard, site_server: Serve, status: int
 ) -> None:
-    site = Busy(tree(4, 2), status, "1")
+    site = RefusingSite(tree(4, 2), status, "1")
     server = await site_server(site)
 
     run = await crawled(yard, a_spec(f"{server.url}/", url_retries=1, concurrency=1))
@@ -157,7 +157,7 @@ async def test_retry_after_holds_the_whole_host_and_the_page_is_asked_again(
 async def test_a_host_that_refuses_without_a_time_is_backed_off(
     yard: Yard, site_server: Serve
 ) -> None:
-    server = await site_server(Busy(tree(2, 1), 429, None))
+    server = await site_server(RefusingSite(tree(2, 1), 429, None))
 
     run = await crawled(yard, a_spec(f"{server.url}/", url_retries=1, concurrency=1))
 

@@ -30,7 +30,6 @@ async def submitted(yard: Yard, url: str, priority: Priority, **fields: object) 
 
 
 async def reasons_of(yard: Yard, job: Job) -> list[tuple[EventName, object]]:
-    """Return the events of a job with their reasons."""
     events = await events_of(yard, job.id)
     return [(event.name, event.data.get("reason")) for event in events]
 

@@ -46,7 +46,7 @@ def to_site(host: str, port: int) -> Infos:
     return look_up("127.0.0.1", port)
 
 
-class Watched(SiteServer):
+class PeerSite(SiteServer):
     """A site that remembers where its connections come from."""
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -274,7 +274,7 @@ async def test_a_crawl_goes_through_the_proxies_that_are_left(
         await a_proxy("socks5", login="me:hunter2"),
     ]
     async with (
-        Watched(GraphSite(tree(4, 2)), latency_s=0.02) as server,
+        PeerSite(GraphSite(tree(4, 2)), latency_s=0.02) as server,
         opened(tmp_path, allow_proxies=("127.0.0.0/8",)) as yard,
     ):
         proxies = [proxy.url for proxy in proxy_servers]
@@ -317,7 +317,7 @@ async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
     monkeypatch.setattr(ProxiedConnector, "dial", counted)
     only = await a_proxy("socks5")
     async with (
-        Watched(GraphSite(tree(3, 2)), latency_s=0.02) as server,
+        PeerSite(GraphSite(tree(3, 2)), latency_s=0.02) as server,
         opened(tmp_path, allow_proxies=(only.address,)) as yard,
     ):
         spec = a_spec(f"{server.url}/", proxies=[only.url], url_retries=2, concurrency=3)
@@ -351,7 +351,7 @@ async def test_a_crawl_whose_proxies_are_dead_fails_and_asks_nobody(
     dead = await a_proxy("http", login="me:hunter2")
     await dead.close()
     async with (
-        Watched(GraphSite(tree(2, 1))) as server,
+        PeerSite(GraphSite(tree(2, 1))) as server,
         opened(tmp_path, allow_proxies=(dead.address,)) as yard,
     ):
         spec = a_spec(f"{server.url}/", proxies=[dead.url], ignore_robots=True, url_retries=1)
@@ -400,7 +400,7 @@ async def test_a_proxy_that_the_operator_does_not_open_is_refused(yard: Yard) ->
 async def test_a_preview_goes_through_proxies_as_well(tmp_path: Path, a_proxy: ServeProxy) -> None:
     proxy = await a_proxy("http")
     async with (
-        Watched(GraphSite({"/": []})) as server,
+        PeerSite(GraphSite({"/": []})) as server,
         opened(tmp_path, allow_proxies=(proxy.address,)) as yard,
     ):
         form = {"urls": [server.url], "allow_private": True, "proxies": [proxy.url]}

@@ -12,7 +12,7 @@ from tests.engine.rig import a_spec, opened, outcome, published
 from tests.engine.test_crawl import paths, tree
 from tests.engine.test_operator_commands import running
 from tests.jobs import submit
-from tests.redis_server import Server
+from tests.redis_server import RedisServer
 from tests.site import GraphSite, Serve, refetched
 
 pytestmark = pytest.mark.redis
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.redis
 FAULTS = ("kill", "hang", "flush", "kill and start")
 
 
-def strike(server: Server, fault: str) -> None:
+def strike(server: RedisServer, fault: str) -> None:
     match fault:
         case "kill":
             server.kill()
@@ -35,7 +35,7 @@ def strike(server: Server, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_crawl_is_whole_whatever_becomes_of_redis(
-    tmp_path: Path, site_server: Serve, redis_server: Server, fault: str
+    tmp_path: Path, site_server: Serve, redis_server: RedisServer, fault: str
 ) -> None:
     site = GraphSite(tree(5, 3))
     served = await site_server(site, latency_s=0.02)
@@ -54,7 +54,7 @@ async def test_a_crawl_is_whole_whatever_becomes_of_redis(
 
 
 async def test_a_crawl_begins_and_ends_while_redis_hangs(
-    tmp_path: Path, site_server: Serve, redis_server: Server
+    tmp_path: Path, site_server: Serve, redis_server: RedisServer
 ) -> None:
     redis_server.hang()
     site = GraphSite(tree(3, 3))
@@ -70,7 +70,7 @@ async def test_a_crawl_begins_and_ends_while_redis_hangs(
 
 
 async def test_other_processes_hear_of_a_crawl(
-    tmp_path: Path, site_server: Serve, redis_server: Server
+    tmp_path: Path, site_server: Serve, redis_server: RedisServer
 ) -> None:
     served = await site_server(GraphSite(tree(5, 3)), latency_s=0.02)
     url, where = redis_server.url, str(tmp_path / "yard.db")
@@ -79,10 +79,10 @@ async def test_other_processes_hear_of_a_crawl(
         opened(tmp_path, database_url=where, redis_url=url) as listens,
     ):
         job = await submit(works, a_spec(f"{served.url}/"))
-        with listens.bus.listen() as ear:
+        with listens.bus.subscribe() as subscription:
             await until(lambda: listens.bus.reach is BusReach.YARD)
             await works.worker(only=job.id).run()
-            messages = await receive_progress(ear, job.id)
+            messages = await receive_progress(subscription, job.id)
 
         usage = (await outcome(works, job.id)).usage
         latest = await listens.progress.latest(job.id)

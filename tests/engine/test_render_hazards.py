@@ -13,7 +13,7 @@ from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render import launch
 from crawlyard.engine.render.base import SubRequest
 from tests.engine.clients import came
-from tests.engine.render_rig import MakeRig, Rig, rig, scripted
+from tests.engine.render_rig import MakeRig, RenderRig, rig, scripted
 
 __all__ = ["rig"]
 
@@ -40,7 +40,9 @@ DIALOGS = """
 """
 
 
-async def failed(site: Rig, browser: Browser, path: str = "/", deadline_s: float = 30.0) -> str:
+async def failed(
+    site: RenderRig, browser: Browser, path: str = "/", deadline_s: float = 30.0
+) -> str:
     """Render a page that fails; return why, once the next page is seen to be whole."""
     with pytest.raises(FetchFailed) as raised:
         await site.render(browser, path, deadline_s=deadline_s)
@@ -141,7 +143,7 @@ async def test_a_browser_that_is_not_there_says_what_installs_it(
 ) -> None:
     site = await rig({"/": scripted("")})
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(launch, "installed_in", lambda name: None)
+    monkeypatch.setattr(launch, "find_package", lambda name: None)
 
     with pytest.raises(FetchFailed) as raised:
         await site.render(browser, "/")

@@ -83,7 +83,7 @@ async def claimable(yard: Yard, job_id: str) -> bool:
     claim = await yard.store.leases.claim(Asker("w", only=job_id), now, timedelta(seconds=8))
     if claim is None:
         return False
-    back = claim.job.moved(Move.REQUEUE, now, actor="w", reason=StateReason.WORKER_STOPPED)
+    back = claim.job.apply_move(Move.REQUEUE, now, actor="w", reason=StateReason.WORKER_STOPPED)
     await yard.store.leases.settle(claim.lease, *back)
     return True
 

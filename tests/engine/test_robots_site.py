@@ -1,13 +1,13 @@
 import pytest
 
-from tests.hazards import Kind, RobotsSite, robots
+from tests.hazards import RobotsKind, RobotsSite, robots
 from tests.site import Serve, ask, site_server, walk
 
 __all__ = ["site_server"]
 
 
 async def test_robots_txt_may_be_away_once(site_server: Serve) -> None:
-    server = await site_server(RobotsSite(Kind.UNAVAILABLE_FIRST))
+    server = await site_server(RobotsSite(RobotsKind.UNAVAILABLE_FIRST))
 
     statuses = [(await ask(server, "/robots.txt")).status for _ in range(2)]
 
@@ -16,17 +16,22 @@ async def test_robots_txt_may_be_away_once(site_server: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "hops"),
-    [(Kind.HOPS, 3), (Kind.FIVE_HOPS, 5), (Kind.SIX_HOPS, 6), (Kind.LOOP, 9)],
+    [
+        (RobotsKind.HOPS, 3),
+        (RobotsKind.FIVE_HOPS, 5),
+        (RobotsKind.SIX_HOPS, 6),
+        (RobotsKind.LOOP, 9),
+    ],
 )
-async def test_robots_txt_lies_behind_hops(site_server: Serve, kind: Kind, hops: int) -> None:
+async def test_robots_txt_lies_behind_hops(site_server: Serve, kind: RobotsKind, hops: int) -> None:
     server = await site_server(RobotsSite(kind))
 
     assert len(await walk(server, "/robots.txt", most=10)) - 1 == hops
 
 
 async def test_robots_txt_may_lie_over_another_host(site_server: Serve) -> None:
-    other = await site_server(RobotsSite(Kind.HOPS))
-    server = await site_server(RobotsSite(Kind.HOPS, other=other.authority))
+    other = await site_server(RobotsSite(RobotsKind.HOPS))
+    server = await site_server(RobotsSite(RobotsKind.HOPS, other=other.authority))
 
     first = (await ask(server, "/robots.txt")).headers["location"]
     second = (await ask(server, "/hop/2")).headers["location"]
@@ -35,7 +40,7 @@ async def test_robots_txt_may_lie_over_another_host(site_server: Serve) -> None:
 
 
 async def test_a_rule_lies_across_the_end_of_what_must_be_parsed(site_server: Serve) -> None:
-    server = await site_server(RobotsSite(Kind.CUT_RULE))
+    server = await site_server(RobotsSite(RobotsKind.CUT_RULE))
 
     body = (await ask(server, "/robots.txt")).body
 
@@ -44,7 +49,7 @@ async def test_a_rule_lies_across_the_end_of_what_must_be_parsed(site_server: Se
 
 
 async def test_late_rules_lie_within_what_must_be_parsed(site_server: Serve) -> None:
-    server = await site_server(RobotsSite(Kind.HUGE_LATE))
+    server = await site_server(RobotsSite(RobotsKind.HUGE_LATE))
 
     body = (await ask(server, "/robots.txt")).body
 

@@ -21,7 +21,7 @@ async def test_the_scheduler_is_woken_by_the_end_of_a_run_of_its_own(
         await as_user(yard).schedules.run(schedule.id)
     else:
         await submit(yard, a_spec(f"{server.url}/"))
-    woken = yard.scheduler._nudged
+    woken = yard.scheduler._woken
     woken.clear()
 
     await yard.worker().run(drain=True)

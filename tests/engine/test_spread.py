@@ -102,7 +102,7 @@ async def test_a_limit_of_pages_is_met_to_the_page_by_all_shards_together(
 
     run = await outcome(yard, job.id)
     assert len(run.pages) == run.usage.pages == pages
-    assert sum(site.asked.values()) == pages
+    assert sum(site.requests.values()) == pages
     assert run.job.state_reason is StateReason.LIMIT_PAGES
     assert (await event_counts(yard, job))[EventName.LIMIT_REACHED] == 1
 
@@ -139,7 +139,7 @@ async def test_a_stop_between_two_shards_is_a_stop(
     async def leave_and_stop(self: SpreadStore, *args: Any, **kwargs: Any) -> Claim | None:
         further = await leave(self, *args, **kwargs)
         if further is not None and not job_numbers:
-            job_numbers.append(sum(site.asked.values()))
+            job_numbers.append(sum(site.requests.values()))
             worker.stop()
         return further
 
@@ -147,7 +147,7 @@ async def test_a_stop_between_two_shards_is_a_stop(
     async with asyncio.timeout(120):
         await worker.run()
 
-    assert job_numbers == [sum(site.asked.values())]
+    assert job_numbers == [sum(site.requests.values())]
     assert (await outcome(yard, job.id)).job.state is State.PENDING
 
 
@@ -164,7 +164,7 @@ async def test_a_paused_job_stops_in_all_workers_and_goes_on_where_it_stood(
         async with asyncio.timeout(120):
             while await yard.store.leases.holders():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        request_count = sum(site.asked.values())
+        request_count = sum(site.requests.values())
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await until_state(yard, job.id, State.COMPLETED)
 
@@ -200,11 +200,11 @@ async def test_an_edit_holds_for_the_urls_that_wait_in_all_shards(
 
         changes = {"exclude": ("/1",), "include": ("/0", "/1")}
         await yard.services.writer.edit(LOCAL, job.id, changes)
-        before = Counter(site.asked)
+        before = Counter(site.requests)
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await until_state(yard, job.id, State.COMPLETED)
 
-    paths = {path for _, path in site.asked - before}
+    paths = {path for _, path in site.requests - before}
     assert paths <= {"/0"}
     run = await outcome(yard, job.id)
     assert set(run.rules.values()) == {"exclude: /1", "include: no pattern matches"}

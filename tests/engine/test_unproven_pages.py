@@ -11,9 +11,9 @@ from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.changes import TOLD
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.events.event import EventName
-from crawlyard.services.upkeep.janitor import purged
+from crawlyard.services.upkeep.janitor import purge_all
 from crawlyard.store.queries import EventQuery
-from tests.engine.watched_site import Leaf, VersionedSite, Watched, watch
+from tests.engine.watched_site import Leaf, VersionedSite, WatchedSchedule, watch
 from tests.site import Serve
 
 SECTIONS = ("/a", "/b", "/c")
@@ -34,7 +34,7 @@ def site(*removed: str, failing: str = "", new: str = "") -> dict[str, Leaf]:
     return {"/": Leaf("Start here.", SECTIONS)} | leaves
 
 
-async def changes_of(watched: Watched, job_id: str) -> dict[str, set[str]]:
+async def changes_of(watched: WatchedSchedule, job_id: str) -> dict[str, set[str]]:
     """Return the changed paths of a run, by kind, checking that all sources agree."""
     surface, root = NearSurface(watched.yard.services, LOCAL), watched.server.url
     feed = [c async for c in every(surface.changes.list, schedule="site") if c.job_id == job_id]
@@ -62,13 +62,13 @@ async def changes_of(watched: Watched, job_id: str) -> dict[str, set[str]]:
 
 
 @pytest.fixture
-async def watched(yard: Yard, site_server: Serve) -> Watched:
+async def watched(yard: Yard, site_server: Serve) -> WatchedSchedule:
     return await watch(yard, site_server, site())
 
 
 @pytest.mark.parametrize("order", [ORDERS[3], *(pytest.param(o, marks=SLOW) for o in OTHERS)])
 async def test_a_page_that_goes_in_any_night_is_told_once_when_it_is_proven(
-    watched: Watched, order: tuple[str, ...]
+    watched: WatchedSchedule, order: tuple[str, ...]
 ) -> None:
     nights = [await changes_of(watched, await watched.run())]
     removed: list[str] = []
@@ -95,7 +95,7 @@ async def test_a_page_that_goes_in_any_night_is_told_once_when_it_is_proven(
 
 
 async def test_pages_behind_one_that_fails_are_not_new_when_they_come_back(
-    watched: Watched,
+    watched: WatchedSchedule,
 ) -> None:
     await watched.run()
     down = VersionedSite(site(failing="/a"))
@@ -114,7 +114,9 @@ async def test_pages_behind_one_that_fails_are_not_new_when_they_come_back(
     assert (page.kind, page.added, page.removed) == ("changed", 1, 0)
 
 
-async def test_pages_behind_one_that_no_run_has_read_are_seen_first(watched: Watched) -> None:
+async def test_pages_behind_one_that_no_run_has_read_are_seen_first(
+    watched: WatchedSchedule,
+) -> None:
     watched.server.site = VersionedSite(site(failing="/a"))
     await watched.run()
     watched.server.site = VersionedSite(site(new="/b/new"))
@@ -125,7 +127,7 @@ async def test_pages_behind_one_that_no_run_has_read_are_seen_first(watched: Wat
 
 
 async def test_a_page_that_went_while_another_stays_broken_is_told_if_that_never_led_to_it(
-    watched: Watched,
+    watched: WatchedSchedule,
 ) -> None:
     await watched.run()
     watched.server.site = VersionedSite(site(failing="/a"))
@@ -137,7 +139,9 @@ async def test_a_page_that_went_while_another_stays_broken_is_told_if_that_never
     assert await changes_of(watched, await watched.run()) == {"changed": {"/a"}, "gone": {"/a/0"}}
 
 
-async def test_a_page_is_not_gone_if_one_that_stays_broken_led_to_it(watched: Watched) -> None:
+async def test_a_page_is_not_gone_if_one_that_stays_broken_led_to_it(
+    watched: WatchedSchedule,
+) -> None:
     def also_linked_from_b(leaves: dict[str, Leaf]) -> VersionedSite:
         return VersionedSite(leaves | {"/b": Leaf("Short.", (*leaves["/b"].links, "/a/0"))})
 
@@ -151,7 +155,9 @@ async def test_a_page_is_not_gone_if_one_that_stays_broken_led_to_it(watched: Wa
     assert await changes_of(watched, await watched.run()) == {}
 
 
-async def test_what_a_run_leaves_unproven_outlives_the_runs_that_had_it(watched: Watched) -> None:
+async def test_what_a_run_leaves_unproven_outlives_the_runs_that_had_it(
+    watched: WatchedSchedule,
+) -> None:
     surface = NearSurface(watched.yard.services, LOCAL)
     whole = await watched.run()
     limited = await watched.run(limits={"pages": 10})
@@ -159,7 +165,7 @@ async def test_what_a_run_leaves_unproven_outlives_the_runs_that_had_it(watched:
     assert await changes_of(watched, last) == {}
     for job_id in (whole, limited):
         await surface.jobs.delete(job_id)
-    while (await purged(watched.yard.store.upkeep, watched.yard.clock)).rows:
+    while (await purge_all(watched.yard.store.upkeep, watched.yard.clock)).rows:
         pass
     watched.server.site = VersionedSite(site("/a/54"))
     changed = await changes_of(watched, await watched.run(limits={"pages": None}))
@@ -168,7 +174,7 @@ async def test_what_a_run_leaves_unproven_outlives_the_runs_that_had_it(watched:
 
 
 async def test_a_page_that_a_schedule_does_not_reach_any_more_is_not_gone(
-    watched: Watched,
+    watched: WatchedSchedule,
 ) -> None:
     await watched.run()
     nights = [await watched.run(max_depth=1) for _ in range(2)]

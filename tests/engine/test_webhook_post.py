@@ -14,7 +14,7 @@ from crawlyard.engine.http.fetch import FetchFailed, NotContacted
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.webhook_post import Poster, PostResponse
 from crawlyard.errors import Invalid
-from tests.engine.raw import CHUNKED, Call, RawServer, Say, ServeRaw, answer, saying
+from tests.engine.raw import CHUNKED, RawRequest, RawServer, Say, ServeRaw, answer, saying
 from tests.site import until
 
 OPEN = Guard(allow_private=True)
@@ -35,7 +35,7 @@ async def failure(url: str, poster: Poster, guard: Guard = OPEN) -> FetchFailed:
 async def test_a_message_is_one_request_on_a_connection_of_its_own(raw_server: ServeRaw) -> None:
     bodies = []
 
-    async def read(call: Call) -> None:
+    async def read(call: RawRequest) -> None:
         bodies.append(await call.reader.readexactly(len(BODY)))
         await call.say(answer(b"thanks", "Retry-After: 7"))
 
@@ -80,7 +80,7 @@ async def test_line_breaks_in_a_body_do_not_end_it(raw_server: ServeRaw) -> None
     body = b"\r\n\r\nPOST /smuggled HTTP/1.1\r\n\r\n"
     bodies = []
 
-    async def read(call: Call) -> None:
+    async def read(call: RawRequest) -> None:
         bodies.append(await call.reader.readexactly(len(body)))
         await call.say(answer(b""))
 
@@ -103,18 +103,18 @@ async def test_a_line_break_in_a_url_does_not_reach_the_request(raw_server: Serv
         await Poster("Test/1").post("no URL", {}, BODY, OPEN)
 
 
-async def _pouring(call: Call) -> None:
+async def _pouring(call: RawRequest) -> None:
     await call.say(CHUNKED)
     while True:
         await call.say(b"8\r\nthanks! \r\n" * 100)
 
 
-async def _halting(call: Call) -> None:
+async def _halting(call: RawRequest) -> None:
     await call.say(b"HTTP/1.1 200 OK\r\nRetry-After: 7\r\nContent-Length: 100\r\n\r\nthanks")
     await call.wait_closed()
 
 
-async def _aborting(call: Call) -> None:
+async def _aborting(call: RawRequest) -> None:
     await call.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthanks")
     call.writer.transport.abort()
 
@@ -177,11 +177,11 @@ async def test_a_redirect_is_an_answer(raw_server: ServeRaw, status: int) -> Non
 # --- without an answer
 
 
-async def _silent(call: Call) -> None:
+async def _silent(call: RawRequest) -> None:
     await call.wait_closed()
 
 
-async def _half_a_head(call: Call) -> None:
+async def _half_a_head(call: RawRequest) -> None:
     await call.say(b"HTTP/1.1 200 OK\r\nContent-")
     await call.wait_closed()
 
@@ -263,7 +263,7 @@ async def test_no_connection_is_made_to_an_address_that_the_guard_refuses(
 
 
 async def test_a_message_that_is_given_up_closes_its_connection(raw_server: ServeRaw) -> None:
-    server = await raw_server(Call.wait_closed)
+    server = await raw_server(RawRequest.wait_closed)
     task = asyncio.create_task(posted(server))
     await until(lambda: len(server.asked) == 1)
 

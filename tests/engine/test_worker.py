@@ -190,7 +190,7 @@ async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
 
     async def sit() -> None:
         [terms] = await hosts.renew_slots("w", [wish], yard.clock.now(), until)
-        seats.append(terms.seats)
+        seats.append(terms.slots)
 
     with files:
         (tmp_path / "other.lock").touch()  # of a process that has died
@@ -391,8 +391,8 @@ class Locks(LocalDispatcher):
         self.changed = changed
         yield self.presence_of_all
 
-    def hold(self, *, held: bool) -> None:
-        self.presence_of_all.holding = held
+    def hold(self, *, holding: bool) -> None:
+        self.presence_of_all.holding = holding
         self.changed()
 
 
@@ -408,7 +408,7 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
         running = asyncio.create_task(worker.run(drain=True))
         await until(lambda: len(server.hits) > 10)
 
-        locks.hold(held=False)
+        locks.hold(holding=False)
         await yard.store.hosts.release_slots(worker.id)  # by who takes it for dead
         wish = SlotRequest(host=host, wanted=16, at_once=16)
         await yard.store.hosts.renew_slots(
@@ -416,7 +416,7 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
         )
         await until(lambda: all(hit.answered_at for hit in server.hits))
         before = len(server.hits)
-        locks.hold(held=True)
+        locks.hold(holding=True)
         async with asyncio.timeout(120):
             while worker.id not in await askers(yard):  # noqa: ASYNC110 - a row
                 await asyncio.sleep(0)

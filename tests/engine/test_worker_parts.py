@@ -109,7 +109,7 @@ async def test_a_failed_comparison_is_logged_and_leaves_the_worker_idle(
 
     calls = Calls()
     scheduled = ScheduledRuns(calls.run_over, fail, calls.wake)
-    scheduled.ended("nightly", compare=True)
+    scheduled.finish("nightly", compare=True)
     await until(lambda: not scheduled.busy)
 
     assert "the runs of schedule nightly cannot be compared" in caplog.text
@@ -125,19 +125,19 @@ async def test_a_lock_that_is_lost_again_while_orders_are_read_permits_no_reques
     keeper = PermitKeeper(context, liveness, runs, calls.wake)
 
     async def lose() -> None:
-        locks.hold(held=False)
+        locks.hold(holding=False)
 
     async with liveness.presence(keeper.update):
         runs.begin(await claimed(yard, f"{server.url}/"))
-        locks.hold(held=False)
+        locks.hold(holding=False)
         leases = yard.store.leases
         around(yard, "leases", "orders", lose)
-        locks.hold(held=True)
+        locks.hold(holding=True)
         await until(lambda: not liveness.holding)
         await asyncio.sleep(0.05)
         after_loss = context.permit.good
         force_setattr(yard.store, "leases", leases)
-        locks.hold(held=True)
+        locks.hold(holding=True)
         await until(lambda: context.permit.good)
         runs.drain()
         await runs.wait()
@@ -156,7 +156,7 @@ async def test_a_single_job_worker_is_done_unless_its_job_may_still_run_there(ya
     assert await completion.is_reached(None, drain=False), "another worker runs it"
     with pytest.raises(ZeroDivisionError):
         await completion.is_reached(ZeroDivisionError(), drain=False)
-    job, event = claim.job.yielded(yard.clock.now(), actor="worker:w")
+    job, event = claim.job.yield_slot(yard.clock.now(), actor="worker:w")
     await yard.store.leases.settle(claim.lease, job, event)
     assert not await completion.is_reached(None, drain=False), "it waits in the queue"
     await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)

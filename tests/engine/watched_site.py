@@ -51,7 +51,7 @@ class VersionedSite:
 
 
 @dataclass
-class Watched:
+class WatchedSchedule:
     """A schedule of a site whose version changes."""
 
     yard: Yard
@@ -90,7 +90,7 @@ class Watched:
         return kinds
 
 
-async def watch(yard: Yard, serve: Serve, leaves: Mapping[str, Leaf]) -> Watched:
+async def watch(yard: Yard, serve: Serve, leaves: Mapping[str, Leaf]) -> WatchedSchedule:
     """Return a schedule of a site of *leaves* that is served."""
     server = await serve(VersionedSite(leaves))
     overrides = {
@@ -101,4 +101,4 @@ async def watch(yard: Yard, serve: Serve, leaves: Mapping[str, Leaf]) -> Watched
         "url_retries": 0,
     }
     schedule = await as_user(yard).schedules.create("site", "@yearly", overrides=overrides)
-    return Watched(yard, server, schedule.id)
+    return WatchedSchedule(yard, server, schedule.id)

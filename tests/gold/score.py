@@ -25,7 +25,7 @@ OWN = Path(__file__).parent / "pages"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class GoldPage:
     """A page to score, with the words it must have."""
 
     name: str
@@ -92,25 +92,27 @@ def score(
     return results
 
 
-def choose_pages(theme: Theme, root: Path) -> list[Page]:
+def choose_pages(theme: Theme, root: Path) -> list[GoldPage]:
     """The pages of a theme that count: evenly spaced, the next one where one is too short."""
     files = theme.files(root)
-    selected: list[Page] = []
+    selected: list[GoldPage] = []
     for slot in range(min(PAGES, len(files))):
         first, last = (len(files) * at // min(PAGES, len(files)) for at in (slot, slot + 1))
         for path in files[first:last][:40]:
             body = path.read_bytes()
             of = gold(body, theme)
             if SHORTEST <= of.words.total() <= LONGEST:
-                selected.append(Page(name=path.relative_to(root).as_posix(), body=body, gold=of))
+                selected.append(
+                    GoldPage(name=path.relative_to(root).as_posix(), body=body, gold=of)
+                )
                 break
     return selected
 
 
-def own_pages(half: Half) -> list[Page]:
+def own_pages(half: Half) -> list[GoldPage]:
     """Our own pages of one half, each with its text beside it."""
     return [
-        Page(
+        GoldPage(
             name=path.name,
             body=path.read_bytes(),
             gold=Gold(words(path.with_suffix(".txt").read_text()), Words()),
@@ -119,7 +121,7 @@ def own_pages(half: Half) -> list[Page]:
     ]
 
 
-def _score(extract: Extract, page: Page, *, markdown: bool) -> PageScore:
+def _score(extract: Extract, page: GoldPage, *, markdown: bool) -> PageScore:
     text = extract(page.body, f"https://docs.example/{page.name}")
     has = words(strip_markdown(text) if markdown else text)
     must, may = page.gold.words, page.gold.words + page.gold.optional
@@ -152,7 +154,7 @@ def table(scores: list[ThemeScore]) -> Iterator[str]:
             yield row("all", half, pages, f"{recall:.3f}", f"{precision:.3f}", f"least: {least}")
 
 
-def _details(extract: Extract, pages: list[Page], *, markdown: bool) -> Iterator[str]:
+def _details(extract: Extract, pages: list[GoldPage], *, markdown: bool) -> Iterator[str]:
     """For each page its score and the words that are most missed and most in excess."""
     for page in pages:
         s = _score(extract, page, markdown=markdown)

@@ -27,8 +27,8 @@ from tests.hazards import (
     ssrf,
     traps,
 )
-from tests.hazards.common import Call, Hazard, World, location, page
-from tests.hazards.robots import VERDICTS, Kind, RobotsSite
+from tests.hazards.common import Hazard, HazardRequest, World, location, page
+from tests.hazards.robots import VERDICTS, RobotsKind, RobotsSite
 
 __all__ = [
     "EXPECTED",
@@ -38,7 +38,7 @@ __all__ = [
     "TITLES",
     "VERDICTS",
     "HazardSite",
-    "Kind",
+    "RobotsKind",
     "RobotsSite",
     "World",
     "trespasses",
@@ -97,7 +97,7 @@ class HazardSite:
         """Return the answer to *request*; anything under /found/, /never/, … is a page."""
         path, _, query = request.path.partition("?")
         self.world.requests[path] += 1
-        call = Call(path, query, request.host, request.headers, self.world)
+        call = HazardRequest(path, query, request.host, request.headers, self.world)
         hazard = self._exact.get(path) or self._by_prefix(path)
         if hazard is not None:
             return hazard.make(call)

@@ -9,8 +9,8 @@ from crawlyard.demo.server import Raw
 from crawlyard.demo.site import Answer
 from tests.hazards.common import (
     MOST_BYTES,
-    Call,
     Hazard,
+    HazardRequest,
     Make,
     chunk,
     drip,
@@ -40,7 +40,7 @@ FILLER = b"<p>And so on, and so on, and so on.</p>\n" * 1000
 # --- slow or silent
 
 
-def loris_body(call: Call) -> Raw:
+def loris_body(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, head("Connection: close") + TEXT)
         await drip(writer, call, b"slowly ")
@@ -48,7 +48,7 @@ def loris_body(call: Call) -> Raw:
     return write
 
 
-def loris_body_with_length(call: Call) -> Raw:
+def loris_body_with_length(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, head("Content-Length: 1000000") + TEXT)
         await drip(writer, call, b"slowly ")
@@ -56,7 +56,7 @@ def loris_body_with_length(call: Call) -> Raw:
     return write
 
 
-def loris_head(call: Call) -> Raw:
+def loris_head(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, b"HTTP/1.1 200 OK\r\nX-Slow: ")
         await drip(writer, call, b"slowly")
@@ -64,14 +64,14 @@ def loris_head(call: Call) -> Raw:
     return write
 
 
-def hang_at_once(_: Call) -> Raw:
+def hang_at_once(_: HazardRequest) -> Raw:
     async def write(reader: Reader, _: Writer) -> None:
         await hang(reader)
 
     return write
 
 
-def hang_in_body(_: Call) -> Raw:
+def hang_in_body(_: HazardRequest) -> Raw:
     async def write(reader: Reader, writer: Writer) -> None:
         await send(writer, head("Content-Length: 1000000") + TEXT)
         await hang(reader)
@@ -79,14 +79,14 @@ def hang_in_body(_: Call) -> Raw:
     return write
 
 
-def reset_at_once(_: Call) -> Raw:
+def reset_at_once(_: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         reset(writer)
 
     return write
 
 
-def reset_in_body(_: Call) -> Raw:
+def reset_in_body(_: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, head("Content-Length: 1000000") + TEXT)
         await asyncio.sleep(0.05)  # a reset overtakes what the client has not read yet
@@ -98,7 +98,7 @@ def reset_in_body(_: Call) -> Raw:
 # --- endless
 
 
-def endless(call: Call) -> Raw:
+def endless(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, head("Connection: close") + TEXT)
         await pour(writer, call, FILLER, MOST_BYTES)
@@ -106,7 +106,7 @@ def endless(call: Call) -> Raw:
     return write
 
 
-def endless_chunks(call: Call) -> Raw:
+def endless_chunks(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, head("Transfer-Encoding: chunked") + chunk(TEXT))
         await pour(writer, call, chunk(FILLER), MOST_BYTES)
@@ -114,7 +114,7 @@ def endless_chunks(call: Call) -> Raw:
     return write
 
 
-def announced(call: Call) -> Raw:
+def announced(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, head("Content-Length: 200000000") + TEXT)
         await pour(writer, call, FILLER, 200_000_000 - len(TEXT))
@@ -122,7 +122,7 @@ def announced(call: Call) -> Raw:
     return write
 
 
-def endless_headers(call: Call) -> Raw:
+def endless_headers(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, b"HTTP/1.1 200 OK\r\n")
         await pour(writer, call, b"X-More: and so on\r\n" * 1000, MOST_BYTES)
@@ -130,7 +130,7 @@ def endless_headers(call: Call) -> Raw:
     return write
 
 
-def endless_status_line(call: Call) -> Raw:
+def endless_status_line(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, b"HTTP/1.1 200 ")
         await pour(writer, call, b"very " * 10_000, MOST_BYTES)
@@ -138,14 +138,14 @@ def endless_status_line(call: Call) -> Raw:
     return write
 
 
-def endless_interim(call: Call) -> Raw:
+def endless_interim(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await pour(writer, call, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, MOST_BYTES)
 
     return write
 
 
-def endless_trailer(call: Call) -> Raw:
+def endless_trailer(call: HazardRequest) -> Raw:
     async def write(_: Reader, writer: Writer) -> None:
         await send(writer, head("Transfer-Encoding: chunked") + chunk(TEXT) + b"0\r\n")
         await pour(writer, call, b"X-More: and so on\r\n" * 1000, MOST_BYTES)

@@ -29,9 +29,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request to a hazard."""
-
+class HazardRequest:
     path: str  # without the query
     query: str
     host: str
@@ -44,7 +42,7 @@ class Call:
         return self.world.requests[self.path]
 
 
-Make: TypeAlias = Callable[[Call], Answer | Raw]
+Make: TypeAlias = Callable[[HazardRequest], Answer | Raw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +130,14 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def pour(writer: asyncio.StreamWriter, call: Call, data: bytes, most: int) -> None:
+async def pour(writer: asyncio.StreamWriter, call: HazardRequest, data: bytes, most: int) -> None:
     """Write *data* again and again until the client leaves or has got *most* bytes."""
     while call.world.sent[call.path] < most:
         await send(writer, data)
         call.world.sent[call.path] += len(data)
 
 
-async def drip(writer: asyncio.StreamWriter, call: Call, data: bytes) -> None:
+async def drip(writer: asyncio.StreamWriter, call: HazardRequest, data: bytes) -> None:
     """Write *data* byte by byte, again and again, until the client leaves."""
     while True:
         for byte in data:

@@ -1,7 +1,7 @@
 """One page in many spellings, and pages that only look like one."""
 
 from crawlyard.demo.site import Answer
-from tests.hazards.common import Call, Hazard, html, page
+from tests.hazards.common import Hazard, HazardRequest, html, page
 
 ONE = "/dup/one?a=1"
 """The page that /dup/ names in many spellings: it must be asked for once."""
@@ -47,11 +47,11 @@ def spellings(host: str) -> tuple[str, ...]:
     )
 
 
-def start(call: Call) -> Answer:
+def start(call: HazardRequest) -> Answer:
     return page(*spellings(call.host), *DISTINCT, title="One page, many spellings")
 
 
-def itself(call: Call) -> Answer:
+def itself(call: HazardRequest) -> Answer:
     """Give a page whose title says by which spelling it came."""
     query = f"?{call.query}" if call.query else ""
     return html(f"<!doctype html><title>{call.path}{query}</title><p>A page.</p>")

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 from crawlyard.demo.server import Raw
 from crawlyard.demo.site import Answer
-from tests.hazards.common import Call, Hazard, Make, fixed, html, location, page, reset
+from tests.hazards.common import Hazard, HazardRequest, Make, fixed, html, location, page, reset
 
 GONE = ("failed:http_4xx",)
 BROKEN = ("failed:http_5xx",)
@@ -21,27 +21,27 @@ def _error(status: int, *headers: tuple[str, str]) -> Answer:
 def _first(times: int, answer: Answer, name: str) -> Hazard:
     """Return what fails *times* times, then is a page."""
 
-    def make(call: Call) -> Answer:
+    def make(call: HazardRequest) -> Answer:
         return answer if call.times <= times else page(f"/found/err/{name}", title="At last")
 
     return Hazard(f"/err/{name}", make, ("page",), (f"/found/err/{name}",), "At last")
 
 
-def drop_first(call: Call) -> Answer | Raw:
+def drop_first(call: HazardRequest) -> Answer | Raw:
     async def drop(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reset(writer)
 
     return drop if call.times == 1 else page("/found/err/drop", title="At last")
 
 
-def seconds_first(call: Call) -> Answer:
+def seconds_first(call: HazardRequest) -> Answer:
     """Ask to wait *retry_after_s*, once."""
     if call.times == 1:
         return _error(429, ("Retry-After", str(call.world.retry_after_s)))
     return page("/found/err/429", title="At last")
 
 
-def date_first(call: Call) -> Answer:
+def date_first(call: HazardRequest) -> Answer:
     """Ask, by a date, to wait: at least *retry_after_s*, as dates have whole seconds only."""
     if call.times == 1:
         until = formatdate(int(time.time()) + 1 + call.world.retry_after_s, usegmt=True)
@@ -53,14 +53,14 @@ def _waits(status: int, value: str) -> Make:
     return fixed(_error(status, ("Retry-After", value)))
 
 
-def cookie_wall(call: Call) -> Answer:
+def cookie_wall(call: HazardRequest) -> Answer:
     """Let in who brings the cookie; send everyone else round again."""
     if "seen=yes" in call.headers.get("cookie", ""):
         return page(title="Behind the wall")
     return Answer(302, (("Location", "/cookie/wall"), ("Set-Cookie", "seen=yes; Path=/")))
 
 
-def hard_wall(call: Call) -> Answer:
+def hard_wall(call: HazardRequest) -> Answer:
     """Send everyone round again, each time with another cookie."""
     answer = location("/cookie/hard")
     return Answer(302, (*answer.headers, ("Set-Cookie", f"turn{call.times}=1")))

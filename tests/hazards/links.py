@@ -5,7 +5,7 @@ decides (images, frames, canonical URLs) lies under /maybe/ and is not judged.
 """
 
 from crawlyard.demo.site import Answer
-from tests.hazards.common import Call, Hazard, fixed, html, page
+from tests.hazards.common import Hazard, HazardRequest, fixed, html, page
 
 
 def _page(name: str, body: str, *links: str, title: str | None = None) -> Hazard:
@@ -25,7 +25,7 @@ def _robots(name: str, *, links: tuple[str, ...] = (), head: str = "", tag: str 
     return Hazard(f"/link/{name}", fixed(answer), ("page",), links)
 
 
-def base_foreign(call: Call) -> Answer:
+def base_foreign(call: HazardRequest) -> Answer:
     """Give relative links to another host, and one to this one."""
     return html(
         f'<base href="http://{call.world.other}/never/"><a href="x">x</a> <a href="/never/y">y</a>'

@@ -1,14 +1,14 @@
 """Redirects that lead far, nowhere, in circles, or where a crawl may not go."""
 
 from crawlyard.demo.site import Answer
-from tests.hazards.common import Call, Hazard, fixed, html, location, page
+from tests.hazards.common import Hazard, HazardRequest, fixed, html, location, page
 
 BAD = ("failed:bad_redirect",)
 CIRCLE = ("failed:bad_redirect", "skipped")  # a hop to a known URL may end as a duplicate
 KEPT_OUT = ("skipped",)
 
 
-def chain(call: Call) -> Answer:
+def chain(call: HazardRequest) -> Answer:
     """Count down: /redir/chain/5 has five hops before its page."""
     remaining = int(call.path.rpartition("/")[2])
     return (
@@ -18,44 +18,46 @@ def chain(call: Call) -> Answer:
     )
 
 
-def long(call: Call) -> Answer:
+def long(call: HazardRequest) -> Answer:
     """Count down as `chain` does, without a page that anyone reaches in ten hops."""
     remaining = int(call.path.rpartition("/")[2])
     return (
-        location(f"/redir/long/{remaining - 1}") if remaining else page(title="Nobody comes here")
+        location(f"/redir/long/{remaining - 1}")
+        if remaining
+        else page(title="Past the limit of redirects")
     )
 
 
-def loop(call: Call) -> Answer:
+def loop(call: HazardRequest) -> Answer:
     return location("/redir/loop/b" if call.path.endswith("/a") else "/redir/loop/a")
 
 
-def itself(call: Call) -> Answer:
+def itself(call: HazardRequest) -> Answer:
     return location(call.path)
 
 
-def ever_new(call: Call) -> Answer:
+def ever_new(call: HazardRequest) -> Answer:
     return location(f"{call.path}x")
 
 
-def to_other_host(call: Call) -> Answer:
+def to_other_host(call: HazardRequest) -> Answer:
     return location(f"http://{call.world.other}/from-redirect")
 
 
-def to_other_closed(call: Call) -> Answer:
+def to_other_closed(call: HazardRequest) -> Answer:
     return location(f"http://{call.world.other}/private/from-redirect")
 
 
-def over_other_host(call: Call) -> Answer:
+def over_other_host(call: HazardRequest) -> Answer:
     """Lead to another host, which leads back if it is a `HazardSite`: a hop out of scope."""
     return location(f"http://{call.world.other}/hop?to=http://{call.host}/ok/via")
 
 
-def absolute(call: Call) -> Answer:
+def absolute(call: HazardRequest) -> Answer:
     return location(f"http://{call.host}/found/redir/absolute", 301)
 
 
-def scheme_relative(call: Call) -> Answer:
+def scheme_relative(call: HazardRequest) -> Answer:
     return location(f"//{call.host}/found/redir/scheme-relative")
 
 

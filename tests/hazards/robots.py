@@ -16,7 +16,7 @@ MOST_HOPS = 5  # redirects that must be followed (RFC 9309, section 2.3.1.2)
 LEAST_PARSED = 500 * 1024  # bytes that must be parsed (section 2.5)
 
 
-class Kind(StrEnum):
+class RobotsKind(StrEnum):
     """Defects of a robots.txt."""
 
     PLAIN = auto()  # nothing
@@ -50,67 +50,69 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RobotsVerdict:
     """Which of the two pages may be fetched; None: both answers can be defended."""
 
     open: bool | None = True
     closed: bool | None = False
 
 
-_ALL, _NONE, _RULES = Verdict(closed=True), Verdict(open=False), Verdict()
+_ALL, _NONE, _RULES = RobotsVerdict(closed=True), RobotsVerdict(open=False), RobotsVerdict()
 
-VERDICTS: dict[Kind, Verdict] = {
-    **dict.fromkeys(Kind, _RULES),
-    Kind.NOT_FOUND: _ALL,
-    Kind.FORBIDDEN: _ALL,
-    Kind.GONE: _ALL,
-    Kind.UNAVAILABLE: _NONE,
-    Kind.SLOW: _NONE,
-    Kind.RESET: _NONE,
-    Kind.SIX_HOPS: Verdict(closed=None),  # may be taken as unavailable, which allows
-    Kind.LOOP: _ALL,
-    Kind.CUT_RULE: Verdict(closed=True),
-    Kind.UTF16: Verdict(closed=None),
-    Kind.HTML: _ALL,
-    Kind.EMPTY: _ALL,
+VERDICTS: dict[RobotsKind, RobotsVerdict] = {
+    **dict.fromkeys(RobotsKind, _RULES),
+    RobotsKind.NOT_FOUND: _ALL,
+    RobotsKind.FORBIDDEN: _ALL,
+    RobotsKind.GONE: _ALL,
+    RobotsKind.UNAVAILABLE: _NONE,
+    RobotsKind.SLOW: _NONE,
+    RobotsKind.RESET: _NONE,
+    RobotsKind.SIX_HOPS: RobotsVerdict(closed=None),  # may be taken as unavailable, which allows
+    RobotsKind.LOOP: _ALL,
+    RobotsKind.CUT_RULE: RobotsVerdict(closed=True),
+    RobotsKind.UTF16: RobotsVerdict(closed=None),
+    RobotsKind.HTML: _ALL,
+    RobotsKind.EMPTY: _ALL,
 }
 """What may be fetched where robots.txt is of each kind (RFC 9309)."""
 
-_HOPS = {Kind.HOPS: 3, Kind.FIVE_HOPS: MOST_HOPS, Kind.SIX_HOPS: MOST_HOPS + 1}
+_HOPS = {RobotsKind.HOPS: 3, RobotsKind.FIVE_HOPS: MOST_HOPS, RobotsKind.SIX_HOPS: MOST_HOPS + 1}
 _STATUSES = {
-    Kind.NOT_FOUND: 404,
-    Kind.FORBIDDEN: 403,
-    Kind.GONE: 410,
-    Kind.UNAVAILABLE: 503,
+    RobotsKind.NOT_FOUND: 404,
+    RobotsKind.FORBIDDEN: 403,
+    RobotsKind.GONE: 410,
+    RobotsKind.UNAVAILABLE: 503,
 }
 _COMMENT = "# and so on, and so on\n"
 
 
 @cache
-def _texts() -> dict[Kind, bytes]:
+def _texts() -> dict[RobotsKind, bytes]:
     late = _COMMENT * (490 * 1024 // len(_COMMENT))
     # so that the last whole byte that counts ends "Disallow: /": read so, it closes everything
     filler = LEAST_PARSED - len("User-agent: *\nDisallow: /")
     cut = f"#{'x' * (filler - 2)}\nUser-agent: *\nDisallow: /nothing-here\n"
     return {
-        Kind.PLAIN: RULES.encode(),
-        Kind.UNAVAILABLE_FIRST: RULES.encode(),
-        Kind.HUGE: (RULES + _COMMENT * (3_000_000 // len(_COMMENT))).encode(),
-        Kind.HUGE_LATE: (late + RULES + late).encode(),
-        Kind.CUT_RULE: cut.encode(),
-        Kind.BOM: f"\ufeff{RULES}".encode(),
-        Kind.GZIP: gzip.compress(RULES.encode()),
-        Kind.LATIN1: b"# caf\xe9\nDisallow: /\xe9\n" + RULES.encode() + b"Disallow: /\xe9t\xe9\n",
-        Kind.UTF16: RULES.encode("utf-16"),
-        Kind.NUL: b"\0\nUser-agent: x\0y\n" + RULES.encode(),
-        Kind.CR: RULES.replace("\n", "\r").encode(),
-        Kind.HTML: b"<!doctype html><title>Welcome</title><p>User-agents are welcome</p>",
-        Kind.EMPTY: b"",
-        Kind.CRAWL_DELAY: f"{RULES}Crawl-delay: 1\n".encode(),
-        Kind.CRAWL_DELAY_DAY: f"{RULES}Crawl-delay: 86400\n".encode(),
-        Kind.CRAWL_DELAY_ODD: (RULES + "Crawl-delay: -1\nCrawl-delay: 1e999\n").encode(),
-        Kind.LONG_LINE: b"Allow: /" + b"x" * 400_000 + b"\n" + RULES.encode(),
-        Kind.STARS: f"{RULES}Disallow: {'/*a' * 100}b$\n".encode(),
+        RobotsKind.PLAIN: RULES.encode(),
+        RobotsKind.UNAVAILABLE_FIRST: RULES.encode(),
+        RobotsKind.HUGE: (RULES + _COMMENT * (3_000_000 // len(_COMMENT))).encode(),
+        RobotsKind.HUGE_LATE: (late + RULES + late).encode(),
+        RobotsKind.CUT_RULE: cut.encode(),
+        RobotsKind.BOM: f"\ufeff{RULES}".encode(),
+        RobotsKind.GZIP: gzip.compress(RULES.encode()),
+        RobotsKind.LATIN1: b"# caf\xe9\nDisallow: /\xe9\n"
+        + RULES.encode()
+        + b"Disallow: /\xe9t\xe9\n",
+        RobotsKind.UTF16: RULES.encode("utf-16"),
+        RobotsKind.NUL: b"\0\nUser-agent: x\0y\n" + RULES.encode(),
+        RobotsKind.CR: RULES.replace("\n", "\r").encode(),
+        RobotsKind.HTML: b"<!doctype html><title>Welcome</title><p>User-agents are welcome</p>",
+        RobotsKind.EMPTY: b"",
+        RobotsKind.CRAWL_DELAY: f"{RULES}Crawl-delay: 1\n".encode(),
+        RobotsKind.CRAWL_DELAY_DAY: f"{RULES}Crawl-delay: 86400\n".encode(),
+        RobotsKind.CRAWL_DELAY_ODD: (RULES + "Crawl-delay: -1\nCrawl-delay: 1e999\n").encode(),
+        RobotsKind.LONG_LINE: b"Allow: /" + b"x" * 400_000 + b"\n" + RULES.encode(),
+        RobotsKind.STARS: f"{RULES}Disallow: {'/*a' * 100}b$\n".encode(),
     }
 
 
@@ -121,7 +123,7 @@ class RobotsSite:
     *other* is the host:port of a `RobotsSite` of the same kind, to hop over.
     """
 
-    def __init__(self, kind: Kind, *, other: str = "") -> None:
+    def __init__(self, kind: RobotsKind, *, other: str = "") -> None:
         self.kind = kind
         self.other = other
         self.requests: Counter[str] = Counter()
@@ -143,9 +145,9 @@ class RobotsSite:
     def _robots(self) -> Answer | Raw:
         if self.kind in _STATUSES:
             return Answer(_STATUSES[self.kind])
-        if self.kind is Kind.UNAVAILABLE_FIRST and self.requests["/robots.txt"] == 1:
+        if self.kind is RobotsKind.UNAVAILABLE_FIRST and self.requests["/robots.txt"] == 1:
             return Answer(503)
-        if self.kind is Kind.LOOP:
+        if self.kind is RobotsKind.LOOP:
             return location("/robots.txt")
         if self.kind in _RAW:
             return _RAW[self.kind]
@@ -160,9 +162,9 @@ class RobotsSite:
 
     def _text(self) -> Answer:
         body = self._texts.get(self.kind, RULES.encode())
-        if self.kind is Kind.HTML:
+        if self.kind is RobotsKind.HTML:
             return Answer(200, (("Content-Type", "text/html"),), body)
-        coding = (("Content-Encoding", "gzip"),) if self.kind is Kind.GZIP else ()
+        coding = (("Content-Encoding", "gzip"),) if self.kind is RobotsKind.GZIP else ()
         return Answer(200, (("Content-Type", "text/plain"), *coding), body)
 
 
@@ -174,4 +176,4 @@ async def _reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     reset(writer)
 
 
-_RAW: dict[Kind, Raw] = {Kind.SLOW: _silence, Kind.RESET: _reset}
+_RAW: dict[RobotsKind, Raw] = {RobotsKind.SLOW: _silence, RobotsKind.RESET: _reset}

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 
 from crawlyard.demo.site import Answer
 from tests.hazards.bombs import deflated
-from tests.hazards.common import Call, Hazard, Make
+from tests.hazards.common import Hazard, HazardRequest, Make
 
 NAMESPACE = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
 MOST_URLS = 50_000  # sitemaps.org
@@ -28,21 +28,21 @@ def _plain(name: str) -> Make:
 def _text_of(template: str, kind: str = "application/xml") -> Make:
     """Return what gives *template* with HOST, OTHER and CANARY filled in."""
 
-    def make(call: Call) -> Answer:
+    def make(call: HazardRequest) -> Answer:
         text = template.replace("HOST", call.host).replace("OTHER", call.world.other)
         return _xml(text.replace("CANARY", call.world.canary), kind)
 
     return make
 
 
-def index(call: Call) -> Answer:
+def index(call: HazardRequest) -> Answer:
     """List every kind that has something to find, the index itself, and one that is absent."""
     names = ("index.xml", "plain.xml", "packed.xml.gz", "coded.xml", "cdata.xml", "absent.xml")
     locs = "".join(f"<sitemap><loc>http://{call.host}/sm/{name}</loc></sitemap>" for name in names)
     return _xml(f'<?xml version="1.0"?><sitemapindex {NAMESPACE}>{locs}</sitemapindex>')
 
 
-def endless_index(call: Call) -> Answer:
+def endless_index(call: HazardRequest) -> Answer:
     """List two further indexes, which list two each, and so on."""
     deeper = call.path.removesuffix(".xml")
     locs = "".join(
@@ -51,25 +51,25 @@ def endless_index(call: Call) -> Answer:
     return _xml(f'<?xml version="1.0"?><sitemapindex {NAMESPACE}>{locs}</sitemapindex>')
 
 
-def packed(call: Call) -> Answer:
+def packed(call: HazardRequest) -> Answer:
     """Give a file that is a gzip, as .xml.gz files are."""
     body = gzip.compress(urlset(f"http://{call.host}/found/sm/packed").encode())
     return Answer(200, (("Content-Type", "application/gzip"),), body)
 
 
-def coded(call: Call) -> Answer:
+def coded(call: HazardRequest) -> Answer:
     """Give a plain sitemap that is packed on its way only."""
     body = gzip.compress(urlset(f"http://{call.host}/found/sm/coded").encode())
     return Answer(200, (("Content-Type", "text/xml"), ("Content-Encoding", "gzip")), body)
 
 
-def text(call: Call) -> Answer:
+def text(call: HazardRequest) -> Answer:
     at = f"http://{call.host}/found/sm"
     lines = f"\ufeff{at}/text1\r\n\n  {at}/text2\nno url\n"
     return _xml(lines, "text/plain; charset=utf-8")
 
 
-def mixed(call: Call) -> Answer:
+def mixed(call: HazardRequest) -> Answer:
     """List what may be fetched beside what may not: another host, forbidden, other schemes."""
     return _xml(
         urlset(
@@ -87,7 +87,7 @@ def mixed(call: Call) -> Answer:
     )
 
 
-def many(call: Call) -> Answer:
+def many(call: HazardRequest) -> Answer:
     """List one URL more than a sitemap may have."""
     urls = [f"http://{call.host}/found/sm/n/{n}" for n in range(MOST_URLS)]
     return _xml(urlset(*urls, f"http://{call.host}/never/sm/one-too-many"))
@@ -125,7 +125,7 @@ def _gzip_bomb() -> bytes:
     return deflated("sm", 31)
 
 
-def gzip_bomb(_: Call) -> Answer:
+def gzip_bomb(_: HazardRequest) -> Answer:
     return Answer(200, (("Content-Type", "application/gzip"),), _gzip_bomb())
 
 

@@ -1,7 +1,7 @@
 """Ways to make a crawler ask a machine that it must not ask: the canary."""
 
 from crawlyard.demo.site import Answer
-from tests.hazards.common import Call, Hazard, html, location, page
+from tests.hazards.common import Hazard, HazardRequest, html, location, page
 
 BLOCKED = ("failed:blocked_address", "skipped", "failed:bad_redirect")
 
@@ -59,29 +59,29 @@ def spellings(canary: str) -> tuple[str, ...]:
     )
 
 
-def links(call: Call) -> Answer:
+def links(call: HazardRequest) -> Answer:
     return page(*spellings(call.world.canary), "/found/ssrf/links")
 
 
-def redirect(call: Call) -> Answer:
+def redirect(call: HazardRequest) -> Answer:
     """Lead to one spelling: /ssrf/to/3."""
     return location(spellings(call.world.canary)[int(call.path.rpartition("/")[2])])
 
 
-def hop(call: Call) -> Answer:
+def hop(call: HazardRequest) -> Answer:
     return location(f"/ssrf/to/{call.path.rpartition('/')[2]}")
 
 
-def redirects(_: Call) -> Answer:
+def redirects(_: HazardRequest) -> Answer:
     return page(*(f"/ssrf/{kind}/{n}" for kind in ("to", "hop") for n in range(len(ADDRESSES))))
 
 
-def meta(call: Call) -> Answer:
+def meta(call: HazardRequest) -> Answer:
     url = f"http://{call.world.canary}/canary/meta"
     return page("/found/ssrf/meta", head=f'<meta http-equiv=refresh content="0;url={url}">')
 
 
-def embedded(call: Call) -> Answer:
+def embedded(call: HazardRequest) -> Answer:
     at = f"http://{call.world.canary}/canary"
     return html(
         f'<base href="{at}/base/"><iframe src="{at}/iframe"></iframe><img src="{at}/img">'

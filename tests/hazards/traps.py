@@ -1,36 +1,36 @@
 """Sites without an end: only a limit ends their crawl."""
 
 from crawlyard.demo.site import Answer
-from tests.hazards.common import Call, Hazard, page
+from tests.hazards.common import Hazard, HazardRequest, page
 
 ENDLESS = ("endless",)
 
 
-def calendar(call: Call) -> Answer:
+def calendar(call: HazardRequest) -> Answer:
     year, month = (int(part) for part in call.path.removeprefix("/trap/calendar/").split("/"))
     months = [year * 12 + month - 1 + step for step in (-1, 1, 12)]
     links = [f"/trap/calendar/{m // 12}/{m % 12 + 1}" for m in months]
     return page(*links, title=f"Calendar {year}-{month}")
 
 
-def path(call: Call) -> Answer:
+def path(call: HazardRequest) -> Answer:
     return page(f"{call.path}/a", f"{call.path}/b")
 
 
-def relative(_: Call) -> Answer:
+def relative(_: HazardRequest) -> Answer:
     return page("more/index.html", "again/")
 
 
-def query(call: Call) -> Answer:
+def query(call: HazardRequest) -> Answer:
     return page(f"/trap/query?{call.query}&n={len(call.query)}")
 
 
-def session(call: Call) -> Answer:
+def session(call: HazardRequest) -> Answer:
     turn = call.times
     return page(*(f"/trap/session?sid={turn:04x}{n}" for n in range(3)), title="The same page")
 
 
-def facets(call: Call) -> Answer:
+def facets(call: HazardRequest) -> Answer:
     chosen = dict(part.split("=") for part in call.query.split("&") if "=" in part)
     links = []
     for facet in ("colour", "size", "maker", "year", "shop", "sort"):
@@ -40,7 +40,7 @@ def facets(call: Call) -> Answer:
     return page(*links, title="One of 46,656 views of one list")
 
 
-def slashes(call: Call) -> Answer:
+def slashes(call: HazardRequest) -> Answer:
     return page(f"{call.path}/", title="One slash more")
 
 

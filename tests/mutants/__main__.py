@@ -169,7 +169,7 @@ def main() -> int:
     for error in errors:
         _print(error)
     if errors or options.list:
-        _print(f"{len(defects)} defects, {len(errors)} of them cannot be planted")
+        _print(f"{len(defects)} defects, {len(errors)} cannot be planted")
         return 2 if errors else 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         try:

@@ -35,9 +35,7 @@ class Defect(NamedTuple):
     reason: str  # why no test can notice it; empty: one must
 
 
-class Place(NamedTuple):
-    """The lines of one definition."""
-
+class Definition(NamedTuple):
     path: str  # relative to the tree
     module: str
     first: int  # from 0
@@ -61,13 +59,13 @@ def list_defects() -> Iterator[Defect]:
             yield Defect(title, where, tests.split(), old, new, reason)
 
 
-def places() -> dict[str, list[Place]]:
+def places() -> dict[str, list[Definition]]:
     """Return the definitions of the source by their names, without those of the modules."""
-    definitions: dict[str, list[Place]] = defaultdict(list)
+    definitions: dict[str, list[Definition]] = defaultdict(list)
     for path in sorted((TREE / "src" / "crawlyard").rglob("*.py")):
         name = path.relative_to(TREE / "src").with_suffix("")
         for qualified, first, end in _definitions(ast.parse(path.read_text())):
-            place = Place(str(path.relative_to(TREE)), f".{'.'.join(name.parts)}", first, end)
+            place = Definition(str(path.relative_to(TREE)), f".{'.'.join(name.parts)}", first, end)
             definitions[qualified].append(place)
     return definitions
 
@@ -85,7 +83,7 @@ def _definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, int, in
                 yield name, child.lineno - 1, child.end_lineno or child.lineno
 
 
-def edit_of(defect: Defect, among: Mapping[str, Sequence[Place]]) -> Edit:
+def edit_of(defect: Defect, among: Mapping[str, Sequence[Definition]]) -> Edit:
     """Return the edit that plants a defect.
 
     Raises:

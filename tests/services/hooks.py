@@ -47,7 +47,7 @@ class JumpingClock(FakeClock):
 
 
 @dataclass
-class Rig:
+class WebhookRig:
     """A store, a deliverer and a clock for tests of webhooks."""
 
     store: Store = field(default_factory=open_in_memory)
@@ -123,21 +123,18 @@ class Rig:
                 await asyncio.sleep(0)
 
     async def events_named(self, name: EventName) -> list[Event]:
-        """Return the events named *name*."""
         return await self.store.events.events(EventQuery(names=frozenset({name})))
 
 
 def webhooks_of(
     store: Store, clock: Clock, actor: Actor, resolve: Resolve = addresses_of
 ) -> Webhooks:
-    """Return the webhooks of a store, for one actor."""
     services = yard_of(store, clock).services
     services.resolve = resolve
     return Webhooks(services, actor)
 
 
 def yard_of(store: Store, clock: Clock) -> Yard:
-    """Return a yard on a store."""
     return Yard(Settings(database_url=IN_MEMORY), store, clock)
 
 

@@ -36,7 +36,7 @@ TO_ONE = HOUR - MINUTE
 
 
 @dataclass(frozen=True, slots=True)
-class Rig:
+class ScheduleRig:
     """A scheduler with its store, clock and services."""
 
     store: Store
@@ -66,12 +66,10 @@ class Rig:
         return as_user(self.yard, actor).templates
 
     async def run(self, schedule_id: str, actor: Actor = LOCAL) -> Job:
-        """Run a schedule now, and return its job."""
         job_id = (await self.schedules(actor).run(schedule_id)).id
         return (await self.store.jobs.get(job_id)).job
 
     async def next_runs(self, schedule_id: str, count: int = 5) -> tuple[datetime, ...]:
-        """Return the next instants of a schedule."""
         ahead = await self.schedules().next(schedule_id, count)
         return tuple(run.at for run in ahead.next)
 
@@ -100,7 +98,6 @@ class Rig:
         return [standing.job for standing in reversed(standings)]
 
     async def ends(self, job: Job, state: State = State.COMPLETED) -> Job:
-        """Let a job end."""
         path = {
             State.COMPLETED: (Move.CLAIM, Move.COMPLETE),
             State.FAILED: (Move.CLAIM, Move.FAIL),
@@ -108,7 +105,7 @@ class Rig:
         }[state]
         for move in path:
             if move in LIFECYCLE[job.state]:
-                job, event = job.moved(move, self.clock.now(), actor="worker:w")
+                job, event = job.apply_move(move, self.clock.now(), actor="worker:w")
                 await self.store.jobs.save(job, event)
         return job
 
@@ -131,7 +128,7 @@ def row(tick: Tick) -> str:
 
 def a_rig(
     store: Store, clock: FakeClock | None = None, resolve: Resolve = addresses_of, **options: Any
-) -> Rig:
+) -> ScheduleRig:
     """Return a rig on *clock*, by default one at a minute past midnight."""
     clock = clock or FakeClock(MIDNIGHT + MINUTE)
     yard, dispatcher = yard_of(store, clock), LocalDispatcher()
@@ -139,13 +136,13 @@ def a_rig(
     services.submitter = Submitter(store, dispatcher, clock, resolve=resolve)
     services.writer = a_writer(store, clock, dispatcher, services.submitter)
     services.ticker = Ticker(store, services.submitter, dispatcher, clock, chosen)
-    return Rig(store, clock, yard)
+    return ScheduleRig(store, clock, yard)
 
 
 ADA = Actor(id="ada")
 
 
-async def broken(rig: Rig, schedule_id: str) -> None:
+async def broken(rig: ScheduleRig, schedule_id: str) -> None:
     """Give a schedule a time zone that does not exist."""
     schedule = await rig.schedule(schedule_id)
     zoneless = replace(schedule, zone="Mars/Olympus", version=2, beat=schedule.beat + 1)

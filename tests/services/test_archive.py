@@ -128,11 +128,11 @@ class TestBounds:
 
     async def test_time_ends_it_as_well(self, store: Store) -> None:
         clock = FakeClock()
-        slow = replace(store, archive=Slow(store.archive, clock))
+        slow = replace(store, archive=SlowStore(store.archive, clock))
         await filled(store, 1000)
         nowhere = ArchiveQuery(pages=PageQuery(hosts=frozenset({"nowhere.example"})))
 
-        hasty, patient = (bounded(slow, clock, time=n * Slow.EACH) for n in (1, 2))
+        hasty, patient = (bounded(slow, clock, time=n * SlowStore.EACH) for n in (1, 2))
         first = await hasty.search(LOCAL, nowhere, 10, ("nowhere",))
         second = await patient.search(LOCAL, nowhere, 10, ("nowhere",))
 
@@ -144,10 +144,10 @@ class TestBounds:
         self, store: Store
     ) -> None:
         clock = FakeClock()
-        slow = replace(store, archive=Slow(store.archive, clock))
+        slow = replace(store, archive=SlowStore(store.archive, clock))
         await filled(store, 120)
 
-        hasty = bounded(slow, clock, time=Slow.EACH)
+        hasty = bounded(slow, clock, time=SlowStore.EACH)
         page_numbers, answers = await everything(hasty, EVERY, 500, ("it is",))
 
         assert page_numbers == list(reversed(range(120)))
@@ -166,7 +166,7 @@ class TestBounds:
 
 
 @dataclass
-class Slow:
+class SlowStore:
     """A store that needs time for each read."""
 
     of: ArchiveStore

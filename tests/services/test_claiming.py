@@ -40,7 +40,7 @@ class Bench:
         self.given_up.append(job_id)
 
 
-class Counting:
+class CountingLeases:
     """Leases that count claims, and can fail one of them."""
 
     def __init__(self, leases: LeaseStore, fails_at: int = 0) -> None:
@@ -105,7 +105,7 @@ async def test_once_nothing_is_found_one_question_is_asked_at_a_time(
     store: Store, clock: FakeClock
 ) -> None:
     await waiting(store, clock, *[NORMAL] * 7)
-    leases = Counting(store.leases)
+    leases = CountingLeases(store.leases)
     bench = Bench()
     filling = claiming(bench, replace(store, leases=leases), clock, slots=20)
 
@@ -121,7 +121,7 @@ async def test_what_was_claimed_runs_though_another_claim_fails(
     store: Store, clock: FakeClock
 ) -> None:
     await waiting(store, clock, *[NORMAL] * 7)
-    leases = Counting(store.leases, fails_at=2)
+    leases = CountingLeases(store.leases, fails_at=2)
     bench = Bench()
     filling = claiming(bench, replace(store, leases=leases), clock, slots=20)
 

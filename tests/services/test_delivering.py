@@ -31,14 +31,14 @@ from tests.receiver import (
     silent,
 )
 from tests.services.delivery_rig import SOON, secret_of, words
-from tests.services.hooks import Rig, until
+from tests.services.hooks import WebhookRig, until
 
 LATE = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
 
 
 class TestWhatArrives:
     async def test_an_event_arrives_once_signed_and_is_in_the_log(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver(answer(200, b"thanks")) as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
 
@@ -62,7 +62,7 @@ class TestWhatArrives:
         assert (attempt.status, attempt.excerpt, attempt.error) == (200, "thanks", "")
 
     async def test_it_links_to_the_dashboard_where_that_has_a_public_url(self) -> None:
-        rig = Rig(options=DeliveryOptions(public_url="https://yard.example.org"))
+        rig = WebhookRig(options=DeliveryOptions(public_url="https://yard.example.org"))
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             job = await rig.happened()
@@ -72,7 +72,7 @@ class TestWhatArrives:
         assert message["data"]["url"] == f"https://yard.example.org/jobs/{job.id}"
 
     async def test_a_signature_with_another_secret_is_refused(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -82,7 +82,7 @@ class TestWhatArrives:
             receiver.verified_messages(SECRET)
 
     async def test_both_secrets_sign_for_a_day_after_a_rotation(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as receiver, rig.delivering():
             old = await rig.hooked(receiver)
             await rig.webhooks(LOCAL).rotate(old.id)
@@ -101,7 +101,7 @@ class TestWhatArrives:
             second.verified(secret_of(old))
 
     async def test_what_is_written_while_nobody_delivers_arrives_later(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as receiver:
             webhook = await rig.hooked(receiver)
             jobs = [await rig.happened() for _ in range(20)]
@@ -114,7 +114,7 @@ class TestWhatArrives:
         assert len(receiver.messages) == 20
 
     async def test_a_burst_for_one_webhook_does_not_hold_up_another(self) -> None:
-        rig = Rig(options=DeliveryOptions(room=DeliveryRoom(to_receiver=1)))
+        rig = WebhookRig(options=DeliveryOptions(room=DeliveryRoom(to_receiver=1)))
         async with Receiver() as receiver:
             await rig.hooked(receiver)
             other = await rig.hooked(receiver, events=("job.failed",))
@@ -130,7 +130,7 @@ class TestWhatArrives:
         assert places == [1, 3, 5]
 
     async def test_a_job_of_its_own_webhook_tells_of_itself_alone(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as receiver, rig.delivering():
             job_webhook = JobWebhook(url=receiver.url, events=("job.*",), secret=SECRET)
             spec = a_spec(webhooks=(job_webhook,), allow_addresses=(receiver.authority,))
@@ -143,7 +143,7 @@ class TestWhatArrives:
         assert message["data"]["job_id"] == job.id
 
     async def test_drained_it_returns_once_nothing_is_due(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver(answer(500), answer(204)) as receiver:
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -158,7 +158,7 @@ class TestWhatArrives:
 
 class TestBadAnswers:
     async def test_after_failures_it_arrives_under_the_same_id(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         manners = (answer(500, b"oops"), answer(503), dropping, answer(204))
         async with Receiver(*manners) as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
@@ -186,7 +186,7 @@ class TestBadAnswers:
             (dropping, "the server closed the connection without a response"),
             (nonsense, "not an HTTP response"),
         ]:
-            rig = Rig(timeout=SOON)
+            rig = WebhookRig(timeout=SOON)
             async with Receiver(manner) as receiver, rig.delivering():
                 webhook = await rig.hooked(receiver)
                 await rig.happened()
@@ -201,7 +201,7 @@ class TestBadAnswers:
 
     async def test_the_status_counts_even_if_the_body_never_ends(self) -> None:
         for manner, within in [(endless, timedelta(minutes=5)), (halting, SOON)]:
-            rig = Rig(timeout=within)
+            rig = WebhookRig(timeout=within)
             async with Receiver(manner) as receiver, rig.delivering():
                 webhook = await rig.hooked(receiver)
                 await rig.happened()
@@ -214,7 +214,7 @@ class TestBadAnswers:
 
     async def test_a_redirect_is_a_failure_and_is_not_followed(self) -> None:
         for status in [301, 302, 303, 307, 308]:
-            rig = Rig()
+            rig = WebhookRig()
             async with Receiver() as canary:
                 manner = answer(status, Location=canary.url)
                 async with Receiver(manner) as receiver, rig.delivering():
@@ -229,7 +229,7 @@ class TestBadAnswers:
             assert canary.connections == 0, status
 
     async def test_gone_switches_it_off_at_once_with_an_event(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver(answer(410, b"bye")) as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -251,7 +251,7 @@ class TestBadAnswers:
         assert len(receiver.messages) == 1
 
     async def test_two_days_of_failures_switch_it_off_with_an_event(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver(answer(500)) as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -271,7 +271,7 @@ class TestBadAnswers:
         assert "9 attempts failed" in str(disabled.data["reason"])
 
     async def test_one_that_answers_in_between_is_not_switched_off(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver(answer(500)) as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -291,7 +291,7 @@ class TestBadAnswers:
 class TestRetryAfter:
     async def test_it_is_waited_for(self) -> None:
         for status in [429, 502, 503, 504]:
-            rig = Rig()
+            rig = WebhookRig()
             busy = answer(status, Retry_After="3600")
             async with Receiver(busy, answer(204)) as receiver, rig.delivering():
                 webhook = await rig.hooked(receiver)
@@ -308,7 +308,7 @@ class TestRetryAfter:
             assert early == 1, status
 
     async def test_a_date_will_do_and_a_day_is_the_most(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         soon = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
         never = answer(503, Retry_After="999999999")
         async with Receiver(answer(503, Retry_After=soon), never) as receiver, rig.delivering():
@@ -325,7 +325,7 @@ class TestRetryAfter:
 
     async def test_nonsense_is_not_heard(self) -> None:
         for value in ["0", "soon", "-1", "", "1e9", "Mon, 01 Jan 9" + "9" * 19, LATE]:
-            rig = Rig()
+            rig = WebhookRig()
             async with Receiver(answer(503, Retry_After=value)) as receiver, rig.delivering():
                 webhook = await rig.hooked(receiver)
                 await rig.happened()
@@ -336,7 +336,7 @@ class TestRetryAfter:
             assert delivery.due_at - delivery.attempts[0].at == WAITS[0], value
 
     async def test_all_messages_of_a_webhook_wait_for_a_day_at_most(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         never = answer(503, Retry_After="999999999")
         async with Receiver(never, answer(204)) as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
@@ -352,7 +352,7 @@ class TestRetryAfter:
         assert early == 1
 
     async def test_who_repairs_the_webhook_does_not_wait_for_it(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         busy = answer(503, Retry_After="86400")
         async with Receiver(busy) as bad, Receiver() as good, rig.delivering():
             webhook = await rig.hooked(bad, allow_addresses=("127.0.0.1",))
@@ -368,7 +368,7 @@ class TestRetryAfter:
         assert len(good.messages) == 2
 
     async def test_it_holds_for_all_that_deliver_on_one_store(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver(answer(503, Retry_After="3600")) as receiver:
             webhook = await rig.hooked(receiver)
             async with rig.delivering():
@@ -382,9 +382,9 @@ class TestRetryAfter:
         assert len(receiver.messages) == 1
 
 
-class TestGrants:
+class TestWebhookGrants:
     async def test_what_a_withdrawn_grant_opened_is_closed_until_it_is_granted_again(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         await granted(rig, 1, addresses=True)
         async with Receiver() as receiver, rig.delivering():
             hers, ours = [await rig.hooked(receiver, actor) for actor in (Actor(id="ada"), LOCAL)]
@@ -405,7 +405,7 @@ class TestGrants:
         assert "127.0.0.1" in words(delivery)[0][1]
 
 
-async def granted(rig: Rig, version: int, **grants: bool) -> None:
+async def granted(rig: WebhookRig, version: int, **grants: bool) -> None:
     """Let the settings grant this and nothing else."""
     section = Section(name=SectionName.GRANTS.value, value=grants, version=version, updated_at=NOW)
     await rig.store.settings.save(section)

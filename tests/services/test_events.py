@@ -11,7 +11,7 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.services.events.events import LOOK_EVERY, Events, named
+from crawlyard.services.events.events import LOOK_EVERY, Events, match_names
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
@@ -178,7 +178,7 @@ class TestFollowing:
         await follower.end()
 
 
-class Away(EventLog):
+class FlakyEventLog(EventLog):
     """An event log that is unavailable at every other read."""
 
     polls = 0
@@ -202,7 +202,7 @@ class Away(EventLog):
 async def test_a_store_that_is_away_delays_a_follower_and_loses_nothing(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    follower = Follower(Events(Away(store.events._database), clock).follow(LOCAL), clock)
+    follower = Follower(Events(FlakyEventLog(store.events._database), clock).follow(LOCAL), clock)
 
     for n in range(6):
         await added(store)
@@ -213,7 +213,7 @@ async def test_a_store_that_is_away_delays_a_follower_and_loses_nothing(
     await follower.end()
 
 
-class Busy(EventLog):
+class GrowingEventLog(EventLog):
     """An event log that grows between any two reads."""
 
     def __init__(self, store: Store) -> None:
@@ -232,7 +232,7 @@ class Busy(EventLog):
 
 
 async def test_what_happens_between_two_looks_is_told_once(store: Store, clock: FakeClock) -> None:
-    follower = Follower(Events(Busy(store), clock).follow(LOCAL), clock)
+    follower = Follower(Events(GrowingEventLog(store), clock).follow(LOCAL), clock)
 
     followed = await follower.until(20)
 
@@ -240,15 +240,15 @@ async def test_what_happens_between_two_looks_is_told_once(store: Store, clock: 
     await follower.end()
 
 
-class TestNames:
+class TestEventNames:
     def test_a_pattern_means_all_that_fit_it_and_is_refused_where_none_do(self) -> None:
         schedules = {name for name in EventName if name.kind == "schedule"}
 
-        assert named(["schedule.*"]) == schedules
-        assert named(["job.paused", "schedule.*"]) == {EventName.PAUSED, *schedules}
-        assert named(["*"]) == set(EventName)
+        assert match_names(["schedule.*"]) == schedules
+        assert match_names(["job.paused", "schedule.*"]) == {EventName.PAUSED, *schedules}
+        assert match_names(["*"]) == set(EventName)
         with pytest.raises(Invalid, match=r"'job\.finished'.*job\.completed"):
-            named(["job.*", "job.finished"])
+            match_names(["job.*", "job.finished"])
 
 
 async def test_the_instant_from_which_on_counts(store: Store, events: Events) -> None:

@@ -46,7 +46,7 @@ class Door:
 
 
 @dataclass
-class Yard:
+class IntakeRig:
     """A submitter, with records of its calls."""
 
     store: Store
@@ -72,19 +72,19 @@ class Announced(LocalDispatcher):
 
 
 @pytest.fixture
-def yard(store: Store) -> Yard:
+def yard(store: Store) -> IntakeRig:
     door, dispatcher = Door(store.intake), Announced()
     submitter = Submitter(replace(store, intake=door), dispatcher, FakeClock())
-    return Yard(store, door, submitter, dispatcher.instants)
+    return IntakeRig(store, door, submitter, dispatcher.instants)
 
 
 class TestAtTheSameTime:
-    async def test_all_are_let_in_together_in_their_order(self, yard: Yard) -> None:
+    async def test_all_are_let_in_together_in_their_order(self, yard: IntakeRig) -> None:
         jobs = await asyncio.gather(*(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(16)))
         assert await yard.stored() == jobs
         assert (sum(yard.door.came), len(yard.door.came) <= 2) == (16, True)
 
-    async def test_each_hears_what_is_wrong_with_his_own(self, yard: Yard) -> None:
+    async def test_each_hears_what_is_wrong_with_his_own(self, yard: IntakeRig) -> None:
         await quoted(yard.store, pending=2)
         submissions = [(ADA, GOOD), (BOB, BAD), (ADA, GOOD), (ADA, GOOD), (BOB, GOOD)]
 
@@ -98,7 +98,9 @@ class TestAtTheSameTime:
         assert str(answers[3]) == "2 jobs of ada wait already, and 2 may (quota.pending)"
         assert await yard.stored() == [answers[n] for n in (0, 2, 4)]
 
-    async def test_who_is_cancelled_before_it_begins_takes_nobody_along(self, yard: Yard) -> None:
+    async def test_who_is_cancelled_before_it_begins_takes_nobody_along(
+        self, yard: IntakeRig
+    ) -> None:
         tasks = [asyncio.ensure_future(submit_to(yard.submitter, LOCAL, GOOD)) for _ in range(5)]
         await asyncio.sleep(0)  # all have asked, and nothing was begun
         tasks[2].cancel()
@@ -109,7 +111,7 @@ class TestAtTheSameTime:
         assert isinstance(answers[2], asyncio.CancelledError)
         assert await yard.stored() == [answer for answer in answers if isinstance(answer, Job)]
 
-    async def test_a_defect_in_one_is_no_others_affair(self, yard: Yard) -> None:
+    async def test_a_defect_in_one_is_no_others_affair(self, yard: IntakeRig) -> None:
         yard.door.hates = "bob"
         answers = await asyncio.gather(
             *(submit_to(yard.submitter, actor, GOOD) for actor in (ADA, BOB, LOCAL)),
@@ -118,7 +120,9 @@ class TestAtTheSameTime:
         assert [type(answer) for answer in answers] == [Job, RuntimeError, Job]
         assert await yard.stored() == [answers[0], answers[2]]
 
-    async def test_all_hear_of_a_store_that_is_away_and_may_try_again(self, yard: Yard) -> None:
+    async def test_all_hear_of_a_store_that_is_away_and_may_try_again(
+        self, yard: IntakeRig
+    ) -> None:
         yard.door.shut = True
         answers = await asyncio.gather(
             *(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(4)), return_exceptions=True
@@ -131,13 +135,13 @@ class TestAtTheSameTime:
         assert sum(yard.door.came) == 5
         assert await yard.stored() == [again]
 
-    async def test_workers_are_told_once_for_all_of_them(self, yard: Yard) -> None:
+    async def test_workers_are_told_once_for_all_of_them(self, yard: IntakeRig) -> None:
         await asyncio.gather(*(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(9)))
         assert yard.instants == [NOW] * len(yard.door.came)
 
 
 class TestMany:
-    async def test_each_is_there_in_the_order_asked_with_its_start(self, yard: Yard) -> None:
+    async def test_each_is_there_in_the_order_asked_with_its_start(self, yard: IntakeRig) -> None:
         later = NOW + timedelta(hours=1)
         submissions = [
             Submission(spec=a_spec(name=f"n{n}"), start_at=later if n % 2 else None)
@@ -152,13 +156,13 @@ class TestMany:
         assert [job.due_at for job in jobs] == [NOW, later] * 3
         assert (yard.door.came, yard.instants) == ([6], [NOW])
 
-    async def test_more_than_a_transaction_holds_take_several(self, yard: Yard) -> None:
+    async def test_more_than_a_transaction_holds_take_several(self, yard: IntakeRig) -> None:
         answers = await yard.submitter.submit_many(LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
         assert yard.door.came == [PORTION, 10]
         assert await yard.stored() == answers
 
     async def test_those_with_many_urls_take_more_of_them(
-        self, yard: Yard, monkeypatch: pytest.MonkeyPatch
+        self, yard: IntakeRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for module in (intake, submission):
             monkeypatch.setattr(module, "HEAVIEST", 5)
@@ -170,7 +174,7 @@ class TestMany:
         assert yard.door.came == [2, 2, 1, 1, 1]
         assert len(many) == 3
 
-    async def test_one_that_is_refused_is_answered_in_its_place(self, yard: Yard) -> None:
+    async def test_one_that_is_refused_is_answered_in_its_place(self, yard: IntakeRig) -> None:
         await quoted(yard.store, pending=2)
         specs = (GOOD, BAD, GOOD, a_spec(allow_private=True), GOOD)
         answers = await yard.submitter.submit_many(ADA, [Submission(spec=spec) for spec in specs])
@@ -183,7 +187,9 @@ class TestMany:
         ]
         assert await yard.stored() == [answers[0], answers[2]]
 
-    async def test_of_what_is_refused_or_empty_the_store_hears_nothing(self, yard: Yard) -> None:
+    async def test_of_what_is_refused_or_empty_the_store_hears_nothing(
+        self, yard: IntakeRig
+    ) -> None:
         viewer = Actor(id="eve", role=Role.VIEWER)
         with pytest.raises(Forbidden, match="eve may view jobs, but not submit them"):
             await yard.submitter.submit_many(viewer, [Submission(spec=GOOD)] * 2)

@@ -128,7 +128,7 @@ class TestPauses:
         await sweep(janitor, clock, 6 * DAY)
         for move in (Move.RESUME, Move.PAUSE):
             now = (await store.jobs.get(job.id)).job
-            await store.jobs.save(*now.moved(move, clock.now(), actor="ada"))
+            await store.jobs.save(*now.apply_move(move, clock.now(), actor="ada"))
 
         quiet = await sweep(janitor, clock, 3 * DAY)
         warned = await sweep(janitor, clock, DAY)
@@ -187,7 +187,7 @@ class TestPauses:
 
 
 class Meanwhile:
-    """The jobs of a store, one of which is resumed just before it is saved."""
+    """The jobs of a store; one is resumed just before it is saved."""
 
     def __init__(self, store: Store, clock: FakeClock, job_id: str) -> None:
         self.now = False
@@ -202,14 +202,14 @@ class Meanwhile:
         if self.now:
             self.now = False
             before = (await self._jobs.get(self._job_id)).job
-            await self._jobs.save(*before.moved(Move.RESUME, self._clock.now(), actor="ada"))
+            await self._jobs.save(*before.apply_move(Move.RESUME, self._clock.now(), actor="ada"))
         await self._jobs.save(job, *events)
 
     async def delete(self, job_id: str, version: int, event: Event) -> None:
         if self.now:
             self.now = False
             before = (await self._jobs.get(self._job_id)).job
-            await self._jobs.save(*before.moved(Move.RESUME, self._clock.now(), actor="ada"))
+            await self._jobs.save(*before.apply_move(Move.RESUME, self._clock.now(), actor="ada"))
         await self._jobs.delete(job_id, version, event)
 
 
@@ -337,10 +337,10 @@ class TestLeftovers:
         await store.operations.add(an_operation(state=OperationState.COMPLETED, ended_at=at))
         running = an_operation()
         await store.operations.add(running)
-        await store.workers.beat(a_report(beat_at=at))
+        await store.workers.save_heartbeat(a_report(beat_at=at))
         await store.hosts.book([Booking(host="h", every_s=1)], at)
         robots_file = RobotsFile(origin="http://h", status=404, fetched_at=NOW, expires_at=at)
-        await store.robots.put(
+        await store.robots.save(
             [robots_file, replace(robots_file, origin="http://i", expires_at=at + 90 * DAY)]
         )
         await store.replies.begin(a_reply(created_at=at), NOW, NOW)
@@ -461,7 +461,7 @@ class Steps(Frail):
         return PurgeResult(10, reusable=1000) if len(self.at) <= 3 else await super().purge(rows)
 
 
-class TestRun:
+class TestSweep:
     """Sweeps over a store in memory, which never waits."""
 
     @pytest.fixture

@@ -17,7 +17,7 @@ from crawlyard.store.store import Store
 from tests.clock import FakeClock, settle
 
 
-class Counting:
+class ThreePortions:
     """A worker of three portions that fails at one of them."""
 
     def __init__(self, breaks: Exception | None = None) -> None:
@@ -34,7 +34,7 @@ class Counting:
         return Portion(done=1, failures=(failure,), cursor=str(done), over=done == 3)
 
 
-def operations(store: Store, clock: FakeClock, worker: Counting) -> Operations:
+def operations(store: Store, clock: FakeClock, worker: ThreePortions) -> Operations:
     return Operations(store, clock, {OperationKind.JOBS: worker})
 
 
@@ -50,7 +50,7 @@ async def running(service: Operations) -> AsyncIterator[None]:
 
 
 async def test_what_is_started_here_begins_at_once() -> None:
-    store, clock, worker = open_in_memory(), FakeClock(), Counting()
+    store, clock, worker = open_in_memory(), FakeClock(), ThreePortions()
     service = operations(store, clock, worker)
 
     async with running(service):
@@ -64,8 +64,8 @@ async def test_what_is_started_here_begins_at_once() -> None:
 
 
 async def test_what_others_have_started_is_seen_soon() -> None:
-    store, clock, worker = open_in_memory(), FakeClock(), Counting()
-    elsewhere = operations(store, clock, Counting())
+    store, clock, worker = open_in_memory(), FakeClock(), ThreePortions()
+    elsewhere = operations(store, clock, ThreePortions())
 
     async with running(operations(store, clock, worker)):
         await settle()
@@ -77,7 +77,7 @@ async def test_what_others_have_started_is_seen_soon() -> None:
 
 async def test_a_store_that_was_away_is_waited_for() -> None:
     store, clock = open_in_memory(), FakeClock()
-    worker = Counting(StoreUnavailable("away"))
+    worker = ThreePortions(StoreUnavailable("away"))
     service = operations(store, clock, worker)
 
     async with running(service):
@@ -94,7 +94,7 @@ async def test_a_store_that_was_away_is_waited_for() -> None:
 
 async def test_an_error_of_ours_ends_it_and_is_told() -> None:
     store, clock = open_in_memory(), FakeClock()
-    service = operations(store, clock, Counting(RuntimeError("oops")))
+    service = operations(store, clock, ThreePortions(RuntimeError("oops")))
     operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     await service.work_at_one()
     stored = await service.get(LOCAL, operation.id)
@@ -102,7 +102,7 @@ async def test_an_error_of_ours_ends_it_and_is_told() -> None:
 
 
 async def test_two_servers_do_not_work_at_the_same_one() -> None:
-    store, clock, worker = open_in_memory(), FakeClock(), Counting()
+    store, clock, worker = open_in_memory(), FakeClock(), ThreePortions()
     first, second = (operations(store, clock, worker) for _ in range(2))
     await first.start(LOCAL, OperationKind.JOBS, {}, 3)
     worked = await asyncio.gather(first.work_at_one(), second.work_at_one())
@@ -111,7 +111,7 @@ async def test_two_servers_do_not_work_at_the_same_one() -> None:
 
 
 async def test_whose_lease_was_taken_over_writes_no_more() -> None:
-    store, clock, worker = open_in_memory(), FakeClock(), Counting()
+    store, clock, worker = open_in_memory(), FakeClock(), ThreePortions()
     service = operations(store, clock, worker)
     operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     now = clock.now()
@@ -125,7 +125,7 @@ async def test_whose_lease_was_taken_over_writes_no_more() -> None:
     assert (await service.get(LOCAL, operation.id)).cursor == "2"
 
 
-class Slow(Counting):
+class WaitingPortions(ThreePortions):
     """A worker whose portions wait for the test."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class Slow(Counting):
 
 
 async def test_whoever_is_cancelled_does_his_portion_and_gives_the_rest_back() -> None:
-    store, clock, slow, other = open_in_memory(), FakeClock(), Slow(), Counting()
+    store, clock, slow, other = open_in_memory(), FakeClock(), WaitingPortions(), ThreePortions()
     service = operations(store, clock, slow)
     operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     task = asyncio.create_task(service.run())
@@ -160,7 +160,7 @@ async def test_whoever_is_cancelled_does_his_portion_and_gives_the_rest_back() -
 
 
 async def test_one_that_was_cancelled_meanwhile_is_not_given_back() -> None:
-    store, clock, slow = open_in_memory(), FakeClock(), Slow()
+    store, clock, slow = open_in_memory(), FakeClock(), WaitingPortions()
     service = operations(store, clock, slow)
     operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     task = asyncio.create_task(service.run())
@@ -177,7 +177,7 @@ async def test_one_that_was_cancelled_meanwhile_is_not_given_back() -> None:
 
 class TestDrain:
     async def test_all_that_is_due_is_done(self) -> None:
-        store, clock, worker = open_in_memory(), FakeClock(), Counting()
+        store, clock, worker = open_in_memory(), FakeClock(), ThreePortions()
         service = operations(store, clock, worker)
         started = [await service.start(LOCAL, OperationKind.JOBS, {}, 3) for _ in range(2)]
 
@@ -188,7 +188,7 @@ class TestDrain:
         assert states == [OperationState.COMPLETED] * 2
 
     async def test_what_a_dead_process_had_is_done_once_its_lease_has_lapsed(self) -> None:
-        store, clock, worker = open_in_memory(), FakeClock(), Counting()
+        store, clock, worker = open_in_memory(), FakeClock(), ThreePortions()
         service = operations(store, clock, worker)
         operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
         await store.operations.claim(clock.now(), clock.now() + LEASE)  # and it dies
@@ -203,7 +203,7 @@ class TestDrain:
         assert (await service.get(LOCAL, operation.id)).state is OperationState.COMPLETED
 
     async def test_what_somebody_else_works_at_is_left_to_him(self) -> None:
-        store, clock, worker = open_in_memory(), FakeClock(), Counting()
+        store, clock, worker = open_in_memory(), FakeClock(), ThreePortions()
         service = operations(store, clock, worker)
         await service.start(LOCAL, OperationKind.JOBS, {}, 3)
         his = await store.operations.claim(clock.now(), clock.now() + LEASE)
@@ -225,7 +225,7 @@ class TestDrain:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         store, clock = open_in_memory(), FakeClock()
-        service = operations(store, clock, Counting(StoreUnavailable("away")))
+        service = operations(store, clock, ThreePortions(StoreUnavailable("away")))
         operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
 
         drained = asyncio.create_task(service.drain())

@@ -10,7 +10,7 @@ import pytest
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Actor, Permit
 from crawlyard.core.attention.attention import (
-    Attention,
+    AttentionOut,
     Disk,
     Notice,
     Subject,
@@ -52,11 +52,11 @@ def overview(store: Store, clock: FakeClock) -> Overview:
     return an_overview(store, clock)
 
 
-async def attention_for(overview: Overview, actor: Actor) -> Attention:
+async def attention_for(overview: Overview, actor: Actor) -> AttentionOut:
     return await overview.attention(actor, PERMITS_OF[actor.role])
 
 
-def notices_of(attention: Attention, kind: Trouble) -> Sequence[Notice]:
+def notices_of(attention: AttentionOut, kind: Trouble) -> Sequence[Notice]:
     return [notice for notice in attention.items if notice.kind == kind]
 
 
@@ -107,7 +107,7 @@ async def test_a_worker_that_is_gone_or_stops_is_none(
     store: Store, overview: Overview, fields: dict[str, Any], *, alone: bool
 ) -> None:
     await added(store)
-    await store.workers.beat(a_report(**fields))
+    await store.workers.save_heartbeat(a_report(**fields))
     assert bool(notices_of(await attention_for(overview, LOCAL), Trouble.NO_WORKER)) is alone
 
 
@@ -158,7 +158,7 @@ async def test_a_template_that_was_hidden_since_is_not_named(
 async def test_hosts_are_told_of_to_whose_jobs_ask_them(store: Store, overview: Overview) -> None:
     claim = await claimed(store, await added(store, a_job(owner="ada")))
     host = HostReport(host="slow.example", refusals=4, jobs=(claim.job.id,))
-    await store.workers.beat(a_report(running=(claim.job.id,), hosts=(host,)))
+    await store.workers.save_heartbeat(a_report(running=(claim.job.id,), hosts=(host,)))
 
     own = notices_of(await attention_for(overview, ADA), Trouble.HOST_REFUSING)
     of_bob = notices_of(await attention_for(overview, Actor(id="bob")), Trouble.HOST_REFUSING)
@@ -193,8 +193,8 @@ class TestMoment:
         await added(store, a_job(owner="ada", due_at=NOW - HOUR))
         await added(store, a_job(owner="bob", due_at=NOW - 2 * HOUR))
         running = (mine.job.id, of_bob.job.id)
-        await store.workers.beat(a_report(slots=4, running=running, pages_per_s=7.5))
-        await store.workers.beat(a_report(id="w2", slots=8, stopping=True, pages_per_s=1))
+        await store.workers.save_heartbeat(a_report(slots=4, running=running, pages_per_s=7.5))
+        await store.workers.save_heartbeat(a_report(id="w2", slots=8, stopping=True, pages_per_s=1))
 
         every = await overview.moment(LOCAL, frozenset(Permit))
         narrow = await overview.moment(LOCAL, {Permit.JOBS_READ})

@@ -9,12 +9,18 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec_json import form_of
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    ParameterType,
+    TemplateDraft,
+    TemplateParameter,
+)
+from crawlyard.errors import Unconfirmed
 from crawlyard.services.templates.files import data_of
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.builders_templates import rewrite
-from tests.services.schedule_rig import HOUR, Rig, a_rig
+from tests.services.schedule_rig import HOUR, ScheduleRig, a_rig
 
 ADA, BOB = Actor(id="ada"), Actor(id="bob")
 
@@ -23,29 +29,31 @@ HOOK = {
     "url": "https://8.8.8.8/hook",
     "secret": "whsec_MwSbBNjQcoWgMUPtp5dAAwMK39HWXWOFUWdXoUGNc3g=",
 }
-TOKEN = Parameter(name="token", default="s3cret")
+TOKEN = TemplateParameter(name="token", default="s3cret")
 
 
 @pytest.fixture
-def rig(store: Store) -> Rig:
+def rig(store: Store) -> ScheduleRig:
     return a_rig(store)
 
 
-async def a_template(rig: Rig, *parameters: Parameter, **spec: Any) -> CrawlTemplate:
+async def a_template(
+    rig: ScheduleRig, *parameters: TemplateParameter, **spec: Any
+) -> CrawlTemplate:
     """Return a new private template of ada's."""
     draft = TemplateDraft(name="news", spec={"urls": URLS, **spec}, parameters=parameters)
     return await rig.templates(ADA).create(data_of(draft))
 
 
-async def with_token(rig: Rig) -> CrawlTemplate:
+async def with_token(rig: ScheduleRig) -> CrawlTemplate:
     return await a_template(rig, TOKEN, headers={"Authorization": "Bearer {{token}}"})
 
 
-async def a_schedule(rig: Rig, template: CrawlTemplate, **fields: Any) -> str:
+async def a_schedule(rig: ScheduleRig, template: CrawlTemplate, **fields: Any) -> str:
     return await rig.create(actor=ADA, template=template.id, **({"overrides": {}} | fields))
 
 
-async def last(rig: Rig, schedule_id: str) -> Job:
+async def last(rig: ScheduleRig, schedule_id: str) -> Job:
     """Return the job of the next hour."""
     await rig.after(HOUR)
     assert (await rig.ledger(schedule_id))[-1].endswith("ran on_time")
@@ -54,7 +62,7 @@ async def last(rig: Rig, schedule_id: str) -> Job:
     return job
 
 
-async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: Rig) -> None:
+async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: ScheduleRig) -> None:
     template = await with_token(rig)
     schedule_id = await a_schedule(rig, template)
     before = await last(rig, schedule_id)
@@ -72,7 +80,18 @@ async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: Rig) -
     assert await rig.event_names(schedule_id) == ["created", "updated"]
 
 
-async def test_nothing_is_asked_where_no_schedule_changes(rig: Rig) -> None:
+async def test_publishing_changes_schedules_only_once_that_is_confirmed(rig: ScheduleRig) -> None:
+    template = await with_token(rig)
+    schedule_id = await a_schedule(rig, template)
+
+    with pytest.raises(Unconfirmed, match="nightly"):
+        await rig.templates(ADA).publish(template.id)
+
+    assert await rig.event_names(schedule_id) == ["created"]
+    assert not (await rig.templates(ADA).get(template.id)).public
+
+
+async def test_nothing_is_asked_where_no_schedule_changes(rig: ScheduleRig) -> None:
     template = await with_token(rig)
     pinned = await a_schedule(rig, template, name="pinned", template_version=1)
     own_value = await a_schedule(rig, template, name="said", params={"token": "mine"})
@@ -98,20 +117,24 @@ async def test_nothing_is_asked_where_no_schedule_changes(rig: Rig) -> None:
         (
             # with other text beside it, the header goes, and its parameter with it
             {"headers": {"X-Api-Key": "v1.{{key}}.x"}},
-            (Parameter(name="key", required=True),),
+            (TemplateParameter(name="key", required=True),),
             {"key": "k"},
             ("params.key", "overrides.headers"),
         ),
         (
             {"user_agent": "Bot ({{about}})"},
-            (Parameter(name="about", type=ParameterType.URL, default="https://u:p@a.example/"),),
+            (
+                TemplateParameter(
+                    name="about", type=ParameterType.URL, default="https://u:p@a.example/"
+                ),
+            ),
             {},
             ("params.about",),
         ),
     ],
 )
 async def test_whatever_else_is_taken_out_stays_in_the_owners_schedules(
-    rig: Rig, spec: Any, parameters: Any, params: Any, fields: tuple[str, ...]
+    rig: ScheduleRig, spec: Any, parameters: Any, params: Any, fields: tuple[str, ...]
 ) -> None:
     template = await a_template(rig, *parameters, **spec)
     schedule_id = await a_schedule(rig, template, params=params)
@@ -124,7 +147,7 @@ async def test_whatever_else_is_taken_out_stays_in_the_owners_schedules(
     assert form_of(replace(after.spec, since=None)) == form_of(before.spec)
 
 
-async def test_the_event_of_each_schedule_names_what_changed_in_it(rig: Rig) -> None:
+async def test_the_event_of_each_schedule_names_what_changed_in_it(rig: ScheduleRig) -> None:
     headers = {"Authorization": "Bearer {{token}}", "Cookie": "a=1"}
     template = await a_template(rig, TOKEN, headers=headers)
     first = await a_schedule(rig, template)
@@ -141,10 +164,10 @@ async def test_the_event_of_each_schedule_names_what_changed_in_it(rig: Rig) -> 
         assert event.data["changed"] == sorted({f.partition(".")[0] for f in fields[schedule_id]})
 
 
-async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: Rig) -> None:
+async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: ScheduleRig) -> None:
     template = await with_token(rig)
     schedule_id = await a_schedule(rig, template)
-    more = Parameter(name="page", required=True)
+    more = TemplateParameter(name="page", required=True)
     draft = TemplateDraft(
         name="news",
         spec={"urls": ["https://a.example/{{page}}"], "headers": template.spec["headers"]},
@@ -159,7 +182,7 @@ async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: Rig) ->
     assert await rig.schedule(schedule_id) == before
 
 
-async def test_an_admin_who_publishes_keeps_the_values_of_the_owner(rig: Rig) -> None:
+async def test_an_admin_who_publishes_keeps_the_values_of_the_owner(rig: ScheduleRig) -> None:
     template = await with_token(rig)
     schedule_id = await a_schedule(rig, template)
     await rig.templates().publish(template.id, confirm=True)

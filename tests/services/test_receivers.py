@@ -33,12 +33,12 @@ from tests.receiver import (
     silent,
 )
 from tests.services.delivery_rig import SOON, secret_of, words
-from tests.services.hooks import PATIENCE_S, Forgetful, Rig, until
+from tests.services.hooks import PATIENCE_S, Forgetful, WebhookRig, until
 
 
 class TestOthers:
     async def test_jobs_with_one_slow_receiver_do_not_hold_up_another(self) -> None:
-        rig = Rig(timeout=timedelta(seconds=60))
+        rig = WebhookRig(timeout=timedelta(seconds=60))
         async with Receiver(silent) as slow, Receiver() as quick, rig.delivering():
             job_webhook = JobWebhook(url=slow.url, events=("job.created",), secret=SECRET)
             spec = a_spec(webhooks=(job_webhook,), allow_addresses=(slow.authority,))
@@ -56,7 +56,7 @@ class TestOthers:
 
     async def test_an_owner_of_many_slow_receivers_does_not_hold_up_another(self) -> None:
         room = DeliveryRoom(in_all=20, of_owner=8, to_receiver=2)
-        rig = Rig(timeout=timedelta(seconds=60), options=DeliveryOptions(room=room))
+        rig = WebhookRig(timeout=timedelta(seconds=60), options=DeliveryOptions(room=room))
         async with AsyncExitStack() as stack:
             slow = [await stack.enter_async_context(Receiver(silent)) for _ in range(10)]
             quick = await stack.enter_async_context(Receiver())
@@ -74,7 +74,7 @@ class TestOthers:
         assert sum(r.connections for r in slow) == room.of_owner
 
     async def test_receivers_that_never_answer_do_not_hold_up_another(self) -> None:
-        rig = Rig(timeout=timedelta(seconds=60))
+        rig = WebhookRig(timeout=timedelta(seconds=60))
         async with AsyncExitStack() as stack:
             slow = [await stack.enter_async_context(Receiver(silent)) for _ in range(5)]
             quick = await stack.enter_async_context(Receiver())
@@ -91,7 +91,7 @@ class TestOthers:
         assert all(r.connections <= DeliveryRoom().to_receiver for r in slow)
 
     async def test_no_more_are_under_way_than_are_allowed_in_all(self) -> None:
-        rig = Rig(
+        rig = WebhookRig(
             timeout=timedelta(seconds=60), options=DeliveryOptions(room=DeliveryRoom(in_all=3))
         )
         async with AsyncExitStack() as stack:
@@ -108,7 +108,7 @@ class TestOthers:
         assert sum(r.connections for r in slow) == 3
 
     async def test_no_more_are_under_way_to_one_than_are_allowed(self) -> None:
-        rig = Rig(
+        rig = WebhookRig(
             timeout=timedelta(seconds=60), options=DeliveryOptions(room=DeliveryRoom(to_receiver=2))
         )
         async with Receiver(silent) as receiver, rig.delivering():
@@ -122,7 +122,7 @@ class TestOthers:
         assert receiver.connections == 2
 
     async def test_one_that_fails_is_asked_one_message_at_a_time(self) -> None:
-        rig = Rig(timeout=timedelta(seconds=60))
+        rig = WebhookRig(timeout=timedelta(seconds=60))
         async with Receiver(answer(500), silent) as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -138,7 +138,7 @@ class TestOthers:
     async def test_an_error_of_ours_is_an_attempt_like_others(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as receiver, rig.delivering():
             broken = a_webhook(secrets=(Secret(value="whsec_"),), events=("job.created",))
             event = broken.event(EventName.WEBHOOK_CREATED, NOW, "local")
@@ -153,13 +153,13 @@ class TestOthers:
         assert "could not be sent" in caplog.text
 
 
-class TestNames:
+class TestReceiverLookups:
     """Lookups that never end: each blocks a thread until the test is over."""
 
     async def test_names_that_are_slow_hold_up_no_other_and_no_crawl(
         self, slow: "SlowNames"
     ) -> None:
-        rig = Rig(timeout=timedelta(seconds=60), look=slow.look)
+        rig = WebhookRig(timeout=timedelta(seconds=60), look=slow.look)
         async with Receiver() as receiver, rig.delivering():
             for number in range(50):
                 await stored(rig, f"https://{number}.slow.test/", owner="ada")
@@ -178,7 +178,7 @@ class TestNames:
     async def test_who_was_never_asked_is_not_blamed(
         self, slow: "SlowNames", caplog: pytest.LogCaptureFixture
     ) -> None:
-        rig = Rig(timeout=timedelta(seconds=60), look=slow.look, most_names=2)
+        rig = WebhookRig(timeout=timedelta(seconds=60), look=slow.look, most_names=2)
         async with Receiver() as receiver, rig.delivering():
             for number in range(2):
                 await stored(rig, f"https://{number}.slow.test/", owner="ada")
@@ -224,7 +224,7 @@ def slow() -> Iterator[SlowNames]:
     names.over.set()
 
 
-async def stored(rig: Rig, url: str, **fields: Any) -> Webhook:
+async def stored(rig: WebhookRig, url: str, **fields: Any) -> Webhook:
     """Return a webhook for new jobs, without a check of its URL."""
     webhook = a_webhook(url=url, events=("job.created",), **fields)
     event = webhook.event(EventName.WEBHOOK_CREATED, NOW, "local")
@@ -234,7 +234,7 @@ async def stored(rig: Rig, url: str, **fields: Any) -> Webhook:
 
 class TestAddresses:
     async def test_a_name_that_leads_inside_is_refused_when_it_is_connected_to(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as canary, rig.delivering():
             webhook = a_webhook(url=f"http://localhost:{canary.port}/", events=("job.created",))
             event = webhook.event(EventName.WEBHOOK_CREATED, NOW, "local")
@@ -247,7 +247,7 @@ class TestAddresses:
         assert canary.connections == 0
 
     async def test_no_spelling_of_loopback_gets_a_connection(self) -> None:
-        rig = Rig(options=DeliveryOptions(room=DeliveryRoom(to_receiver=200)))
+        rig = WebhookRig(options=DeliveryOptions(room=DeliveryRoom(to_receiver=200)))
         async with Receiver() as canary, rig.delivering():
             webhooks = [
                 a_webhook(url=url, events=("job.created",), id=f"w{n}")
@@ -266,7 +266,7 @@ class TestAddresses:
 
 class TestTrouble:
     async def test_what_is_under_way_when_it_is_stopped_is_sent_again(self) -> None:
-        rig = Rig(timeout=timedelta(seconds=60))
+        rig = WebhookRig(timeout=timedelta(seconds=60))
         async with Receiver(silent, answer(204)) as receiver:
             webhook = await rig.hooked(receiver)
             async with rig.delivering():
@@ -281,7 +281,7 @@ class TestTrouble:
         assert len(receiver.messages) == 2
 
     async def test_two_that_deliver_on_one_store_send_each_message_once(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as receiver:
             webhook = await rig.hooked(receiver)
             async with rig.delivering(), rig.delivering():
@@ -294,8 +294,8 @@ class TestTrouble:
     async def test_a_store_that_is_away_is_waited_for(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        rig = Rig()
-        away = Away(rig.store)
+        rig = WebhookRig()
+        away = UnreachableDeliveries(rig.store)
         rig.store = replace(rig.store, deliveries=away)
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
@@ -309,7 +309,7 @@ class TestTrouble:
         assert len(receiver.messages) == 1
 
     async def test_an_event_that_was_forgotten_is_given_up_and_nobody_is_blamed(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         forgetful = Forgetful(rig.store)
         rig.store = replace(rig.store, deliveries=forgetful)
         async with Receiver() as receiver, rig.delivering():
@@ -324,7 +324,7 @@ class TestTrouble:
     async def test_one_that_cannot_be_written_of_does_not_end_the_others(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         broken = Broken(rig.store)
         rig.store = replace(rig.store, deliveries=broken)
         async with Receiver() as receiver, rig.delivering():
@@ -342,7 +342,7 @@ class TestTrouble:
 
     async def test_secrets_are_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
-        rig = Rig(timeout=SOON)
+        rig = WebhookRig(timeout=SOON)
         async with Receiver(answer(410)) as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -355,7 +355,7 @@ class TestTrouble:
         assert "/hook" not in repr(events)  # the URL alone allows posting there
 
 
-class Away:
+class UnreachableDeliveries:
     """Deliveries of a store that is unreachable until `there` is set."""
 
     def __init__(self, store: Store) -> None:

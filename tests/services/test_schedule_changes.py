@@ -15,7 +15,7 @@ from crawlyard.services.schedules.terms import ScheduleChanges
 from crawlyard.store.schedules.schedules import ScheduleStore
 from crawlyard.store.store import Store
 from tests.clock import FakeClock
-from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig
+from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, TO_ONE, ScheduleRig, a_rig
 
 FAR = datetime(2400, 1, 1, tzinfo=UTC)
 
@@ -59,7 +59,7 @@ NO_NULL = ("description", "zone", "params", "misfire", "jitter_s")
 
 
 @pytest.fixture
-def rig(store: Store) -> Rig:
+def rig(store: Store) -> ScheduleRig:
     return a_rig(store)
 
 
@@ -83,7 +83,7 @@ class Late:
 
 
 class TestParams:
-    async def test_there_are_none_without_a_template(self, rig: Rig) -> None:
+    async def test_there_are_none_without_a_template(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create()
 
         with pytest.raises(Invalid, match="params: expected a template that has them"):
@@ -94,7 +94,9 @@ class TestParams:
 
 
 class TestToggle:
-    async def test_ticks_of_a_paused_schedule_are_skipped_with_the_reason(self, rig: Rig) -> None:
+    async def test_ticks_of_a_paused_schedule_are_skipped_with_the_reason(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create()
 
         paused = await rig.schedules().pause(schedule_id, "they move")
@@ -107,7 +109,7 @@ class TestToggle:
         assert tick.detail == "they move"
         assert await rig.event_names(schedule_id) == ["created", "paused"]
 
-    async def test_switched_on_it_does_not_fire_the_past(self, rig: Rig) -> None:
+    async def test_switched_on_it_does_not_fire_the_past(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create()
         await rig.schedules().pause(schedule_id)
         await rig.clock.advance(3 * HOUR)
@@ -122,7 +124,7 @@ class TestToggle:
         await rig.after(HOUR)
         assert len(await rig.submitted(schedule_id)) == 1
 
-    async def test_with_run_all_it_makes_up_for_the_last_of_them(self, rig: Rig) -> None:
+    async def test_with_run_all_it_makes_up_for_the_last_of_them(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(misfire=Misfire.RUN_ALL, catch_up=2, overlap=Overlap.ALLOW)
         await rig.schedules().pause(schedule_id)
         await rig.after(3 * HOUR)
@@ -134,7 +136,7 @@ class TestToggle:
         ]
         assert len(await rig.submitted(schedule_id)) == 2
 
-    async def test_what_is_so_already_stays(self, rig: Rig) -> None:
+    async def test_what_is_so_already_stays(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create()
 
         on = await rig.schedules().resume(schedule_id)
@@ -147,14 +149,14 @@ class TestToggle:
 
 
 class TestUpdate:
-    async def test_another_time_table_is_followed_at_once(self, rig: Rig) -> None:
+    async def test_another_time_table_is_followed_at_once(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create("@daily")
         changed = await rig.schedules().edit(schedule_id, when="every 10m")
         assert changed.next_at == MIDNIGHT + 11 * MINUTE
         assert changed.version == 2
         assert await rig.event_names(schedule_id) == ["created", "updated"]
 
-    async def test_what_else_changes_leaves_the_next_instant(self, rig: Rig) -> None:
+    async def test_what_else_changes_leaves_the_next_instant(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create()
         await rig.clock.advance(HOUR)
         changed = await rig.schedules().edit(schedule_id, description="new")
@@ -162,7 +164,9 @@ class TestUpdate:
         assert changed.next_at == MIDNIGHT + HOUR
         assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 
-    async def test_what_was_due_before_is_fired_by_the_old_time_table(self, rig: Rig) -> None:
+    async def test_what_was_due_before_is_fired_by_the_old_time_table(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create(grace_s=HOUR.total_seconds())
         await rig.clock.advance(HOUR)
         await rig.schedules().edit(schedule_id, when="@daily")
@@ -170,7 +174,7 @@ class TestUpdate:
         assert (await rig.schedule(schedule_id)).next_at == MIDNIGHT + 24 * HOUR
 
     async def test_what_jitter_delays_is_decided_before_another_time_table_holds(
-        self, rig: Rig
+        self, rig: ScheduleRig
     ) -> None:
         schedule_id = await rig.create(jitter_s=1800)
         await rig.clock.advance(TO_ONE)
@@ -193,7 +197,9 @@ class TestUpdate:
         await slow.schedules().edit(schedule_id, when="@daily")
         assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 
-    async def test_a_clock_that_steps_back_lets_an_edit_run_nothing_again(self, rig: Rig) -> None:
+    async def test_a_clock_that_steps_back_lets_an_edit_run_nothing_again(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create(overlap=Overlap.ALLOW)
         for _ in range(3):
             await rig.after(HOUR)
@@ -209,7 +215,7 @@ class TestUpdate:
             {j.origin.tick_at for j in await rig.submitted(schedule_id)}
         )
 
-    async def test_intervals_are_counted_from_the_clock_on_the_wall(self, rig: Rig) -> None:
+    async def test_intervals_are_counted_from_the_clock_on_the_wall(self, rig: ScheduleRig) -> None:
         rig.clock.step(7 * MINUTE)
         schedule_id = await rig.create("every 1h")
         assert (await rig.schedule(schedule_id)).next_at == MIDNIGHT + HOUR + 8 * MINUTE
@@ -226,7 +232,7 @@ class TestUpdate:
         ],
     )
     async def test_where_no_instant_is_to_come_the_refusal_names_the_cause(
-        self, rig: Rig, fields: dict[str, Any], changes: ScheduleChanges, field: str
+        self, rig: ScheduleRig, fields: dict[str, Any], changes: ScheduleChanges, field: str
     ) -> None:
         schedule_id = await rig.create(**fields)
         await rig.after(HOUR)
@@ -235,7 +241,7 @@ class TestUpdate:
         assert refused.value.field == field
 
     async def test_a_value_that_cannot_be_kept_is_refused_by_its_name(
-        self, rig: Rig, subtests: pytest.Subtests
+        self, rig: ScheduleRig, subtests: pytest.Subtests
     ) -> None:
         schedule_id = await rig.create()
         changes: list[dict[str, Any]] = [*WRONG, *({name: None} for name in NO_NULL)]
@@ -254,7 +260,9 @@ class TestUpdate:
             assert (await rig.schedule(schedule_id)).version == 1, change
             assert len((await rig.schedules().list()).items) == 1, change
 
-    async def test_what_cannot_be_is_refused(self, rig: Rig, subtests: pytest.Subtests) -> None:
+    async def test_what_cannot_be_is_refused(
+        self, rig: ScheduleRig, subtests: pytest.Subtests
+    ) -> None:
         schedule_id = await rig.create()
         cases: list[tuple[dict[str, Any], str]] = [
             ({"owner": "eve"}, "owner"),
@@ -275,7 +283,7 @@ class TestUpdate:
 
 
 class TestRunNow:
-    async def test_it_submits_a_job_and_leaves_the_time_table(self, rig: Rig) -> None:
+    async def test_it_submits_a_job_and_leaves_the_time_table(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(runs_left=5)
         await rig.schedules().pause(schedule_id)
         before = await rig.schedule(schedule_id)
@@ -287,14 +295,14 @@ class TestRunNow:
         assert (tick.outcome, tick.reason, tick.job_id) == ("ran", "by_user", job.id)
         assert await rig.schedule(schedule_id) == replace(before, beat=before.beat + 1)
 
-    async def test_twice_at_one_instant_leaves_two_rows(self, rig: Rig) -> None:
+    async def test_twice_at_one_instant_leaves_two_rows(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(overlap=Overlap.ALLOW)
         jobs = [await rig.run(schedule_id) for _ in range(2)]
         ticks = (await rig.schedules().runs(schedule_id)).items
         assert {t.job_id for t in ticks} == {j.id for j in jobs}
         assert len({t.due_at for t in ticks}) == 2
 
-    async def test_it_does_not_take_the_place_of_a_tick_that_is_due(self, rig: Rig) -> None:
+    async def test_it_does_not_take_the_place_of_a_tick_that_is_due(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(overlap=Overlap.ALLOW)
         await rig.clock.advance(TO_ONE)
 
@@ -307,21 +315,21 @@ class TestRunNow:
         assert job.id in {t.job_id for t in ticks}
 
     @pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.QUEUE])
-    async def test_one_at_a_time_is_kept(self, rig: Rig, overlap: Overlap) -> None:
+    async def test_one_at_a_time_is_kept(self, rig: ScheduleRig, overlap: Overlap) -> None:
         schedule_id = await rig.create(overlap=overlap)
         job = await rig.run(schedule_id)
         with pytest.raises(IllegalMove, match=job.id):
             await rig.run(schedule_id)
         assert await rig.submitted(schedule_id) == [job]
 
-    async def test_cancel_previous_cancels(self, rig: Rig) -> None:
+    async def test_cancel_previous_cancels(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(overlap=Overlap.CANCEL_PREVIOUS)
         first = await rig.run(schedule_id)
         second = await rig.run(schedule_id)
         states = {j.id: j.state for j in await rig.submitted(schedule_id)}
         assert states == {first.id: State.CANCELLED, second.id: State.PENDING}
 
-    async def test_cancel_previous_replaces_as_a_tick_does(self, rig: Rig) -> None:
+    async def test_cancel_previous_replaces_as_a_tick_does(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(overlap=Overlap.QUEUE)
         await rig.after(HOUR)
         await rig.after(HOUR)

@@ -16,16 +16,25 @@ from crawlyard.errors import Invalid
 from crawlyard.services.schedules.backfill import MOST_BACKFILLED
 from crawlyard.services.schedules.lookup import is_due
 from crawlyard.store.store import Store
-from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig, broken
+from tests.services.schedule_rig import (
+    ADA,
+    HOUR,
+    MIDNIGHT,
+    MINUTE,
+    TO_ONE,
+    ScheduleRig,
+    a_rig,
+    broken,
+)
 
 
 @pytest.fixture
-def rig(store: Store) -> Rig:
+def rig(store: Store) -> ScheduleRig:
     return a_rig(store)
 
 
 class TestBackfill:
-    async def test_what_is_due_is_fired_before_and_runs_once(self, rig: Rig) -> None:
+    async def test_what_is_due_is_fired_before_and_runs_once(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(overlap=Overlap.ALLOW)
         await rig.clock.advance(3.5 * HOUR)
 
@@ -43,7 +52,7 @@ class TestBackfill:
             assert [t.due_at for t in backfill.runs] == [MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR]
             assert (backfill.kept, backfill.until) == (1, rig.clock.wall())
 
-    async def test_what_its_jitter_delays_is_left_to_its_time(self, rig: Rig) -> None:
+    async def test_what_its_jitter_delays_is_left_to_its_time(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(jitter_s=1800, grace_s=HOUR.total_seconds())
         await rig.clock.advance(TO_ONE + timedelta(microseconds=1))
 
@@ -54,7 +63,9 @@ class TestBackfill:
         assert (dry.runs, done.runs) == ((), ())
         assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 
-    async def test_what_was_made_up_for_after_the_end_is_not_run_again(self, rig: Rig) -> None:
+    async def test_what_was_made_up_for_after_the_end_is_not_run_again(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create(runs_left=1, overlap=Overlap.ALLOW)
         for _ in range(4):
             await rig.after(HOUR)
@@ -67,7 +78,7 @@ class TestBackfill:
         jobs = await rig.submitted(schedule_id)
         assert len(jobs) == len({j.origin.tick_at for j in jobs}) == 6
 
-    async def test_a_dry_run_says_what_would_run_and_writes_nothing(self, rig: Rig) -> None:
+    async def test_a_dry_run_says_what_would_run_and_writes_nothing(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(misfire=Misfire.SKIP)
         await rig.after(5 * HOUR)
         events = await rig.store.events.last()
@@ -81,7 +92,7 @@ class TestBackfill:
         assert [t.job_id for t in dry_run.runs] == [None, None]
         assert await rig.store.events.last() == events
 
-    async def test_what_did_not_run_is_made_up_for_once(self, rig: Rig) -> None:
+    async def test_what_did_not_run_is_made_up_for_once(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(misfire=Misfire.RUN_ONCE)
         await rig.after(5 * HOUR)
         span = (MIDNIGHT - 2 * HOUR, MIDNIGHT + 5 * HOUR + MINUTE)
@@ -99,7 +110,7 @@ class TestBackfill:
         assert (len(done.runs), done.kept) == (7, 1)
         assert (again.runs, again.kept) == (dry.runs, dry.kept) == ((), 8)
 
-    async def test_two_at_once_make_up_for_each_instant_once(self, rig: Rig) -> None:
+    async def test_two_at_once_make_up_for_each_instant_once(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(misfire=Misfire.SKIP)
         await rig.after(5.5 * HOUR)
         span = (MIDNIGHT + HOUR, MIDNIGHT + 5 * HOUR)
@@ -111,7 +122,7 @@ class TestBackfill:
 
         assert sum(len(d.runs) for d in done) == len(await rig.submitted(schedule_id)) == 4
 
-    async def test_a_range_that_is_none_or_too_long_is_refused(self, rig: Rig) -> None:
+    async def test_a_range_that_is_none_or_too_long_is_refused(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create("every 10s")
         long = timedelta(seconds=10 * MOST_BACKFILLED + 10)
         await rig.clock.advance(long + MINUTE)
@@ -155,7 +166,9 @@ class TestRefusals:
             "3 ran on_time",
         ]
 
-    async def test_a_job_that_cannot_be_submitted_leaves_the_sentence(self, rig: Rig) -> None:
+    async def test_a_job_that_cannot_be_submitted_leaves_the_sentence(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await shared(rig, pause_after=2)
 
         await rig.after(HOUR)
@@ -165,7 +178,7 @@ class TestRefusals:
         assert "template" in tick.detail
         assert (await rig.schedule(schedule_id)).paused_at is None
 
-    async def test_refused_often_enough_it_is_paused(self, rig: Rig) -> None:
+    async def test_refused_often_enough_it_is_paused(self, rig: ScheduleRig) -> None:
         schedule_id = await shared(rig, pause_after=2)
 
         await rig.after(HOUR)
@@ -179,7 +192,7 @@ class TestRefusals:
         assert await rig.event_names(schedule_id) == ["created", "paused"]
 
 
-async def shared(rig: Rig, **fields: Any) -> str:
+async def shared(rig: ScheduleRig, **fields: Any) -> str:
     """Return the id of a schedule whose template is not shared any more."""
     form = {"name": "news", "spec": {"urls": ["https://a.example/"]}}
     template = await rig.templates(ADA).create(form)
@@ -190,7 +203,7 @@ async def shared(rig: Rig, **fields: Any) -> str:
 
 
 class TestFailures:
-    async def test_failed_often_enough_in_a_row_it_is_paused(self, rig: Rig) -> None:
+    async def test_failed_often_enough_in_a_row_it_is_paused(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(pause_after=2)
         for state in (State.FAILED, State.COMPLETED, State.FAILED):
             await rig.after(HOUR)
@@ -206,7 +219,7 @@ class TestFailures:
         await rig.after(HOUR)
         assert (await rig.ledger(schedule_id))[-1] == "5 skipped paused"
 
-    async def test_switched_on_again_it_may_fail_as_often_as_before(self, rig: Rig) -> None:
+    async def test_switched_on_again_it_may_fail_as_often_as_before(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(pause_after=2)
         for _ in range(2):
             await rig.after(HOUR)
@@ -222,7 +235,7 @@ class TestFailures:
 
         assert (await rig.schedule(schedule_id)).paused_at is None
 
-    async def test_a_scheduler_that_saw_no_end_runs_no_further_job(self, rig: Rig) -> None:
+    async def test_a_scheduler_that_saw_no_end_runs_no_further_job(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(pause_after=1)
         await rig.after(HOUR)
         await rig.ends((await rig.submitted(schedule_id))[0], State.FAILED)
@@ -231,7 +244,7 @@ class TestFailures:
 
         assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 skipped paused"]
 
-    async def test_an_edit_does_not_forgive_failures(self, rig: Rig) -> None:
+    async def test_an_edit_does_not_forgive_failures(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(pause_after=2)
         for n in range(2):
             await rig.after(HOUR)
@@ -244,7 +257,7 @@ class TestFailures:
 
         assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
 
-    async def test_another_number_of_failures_is_counted_anew(self, rig: Rig) -> None:
+    async def test_another_number_of_failures_is_counted_anew(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create()
         for _ in range(2):
             await rig.after(HOUR)
@@ -257,7 +270,9 @@ class TestFailures:
         assert len(await rig.submitted(schedule_id)) == 3
 
     @pytest.mark.parametrize("by", [-5 * HOUR, 5 * HOUR])
-    async def test_failures_are_counted_whatever_clocks_do(self, rig: Rig, by: timedelta) -> None:
+    async def test_failures_are_counted_whatever_clocks_do(
+        self, rig: ScheduleRig, by: timedelta
+    ) -> None:
         schedule_id = await rig.create(pause_after=2, overlap=Overlap.ALLOW)
         await rig.schedules().pause(schedule_id)
         rig.clock.step(by)
@@ -269,7 +284,7 @@ class TestFailures:
 
         assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
 
-    async def test_what_fails_of_a_backfill_pauses_nothing(self, rig: Rig) -> None:
+    async def test_what_fails_of_a_backfill_pauses_nothing(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(pause_after=2, misfire=Misfire.SKIP)
         since = rig.clock.wall()
         await rig.after(4 * HOUR)
@@ -283,7 +298,7 @@ class TestFailures:
         assert len(made_up.runs) == 3
         assert (await rig.schedule(schedule_id)).paused_at is None
 
-    async def test_a_cancelled_job_neither_counts_nor_ends_the_row(self, rig: Rig) -> None:
+    async def test_a_cancelled_job_neither_counts_nor_ends_the_row(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(pause_after=2)
         for state in (State.FAILED, State.CANCELLED, State.FAILED):
             await rig.after(HOUR)
@@ -293,7 +308,7 @@ class TestFailures:
 
         assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
 
-    async def test_the_end_of_a_job_may_be_told_of_again_and_again(self, rig: Rig) -> None:
+    async def test_the_end_of_a_job_may_be_told_of_again_and_again(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(pause_after=1)
         await rig.after(HOUR)
         job = await rig.ends((await rig.submitted(schedule_id))[0], State.FAILED)
@@ -303,7 +318,7 @@ class TestFailures:
 
         assert await rig.event_names(schedule_id) == ["created", "paused"]
 
-    async def test_it_releases_no_tick_while_another_job_is_active(self, rig: Rig) -> None:
+    async def test_it_releases_no_tick_while_another_job_is_active(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(overlap=Overlap.QUEUE)
         await rig.after(HOUR)
         await rig.after(HOUR)
@@ -319,7 +334,9 @@ class TestFailures:
             "3 waiting overlap",
         ]
 
-    async def test_the_end_of_a_job_of_a_deleted_schedule_is_nothing(self, rig: Rig) -> None:
+    async def test_the_end_of_a_job_of_a_deleted_schedule_is_nothing(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create()
         await rig.after(HOUR)
         [job] = await rig.submitted(schedule_id)
@@ -332,7 +349,9 @@ class TestFailures:
 
 
 class TestLooking:
-    async def test_a_schedule_is_due_when_its_time_has_come_and_it_is_on(self, rig: Rig) -> None:
+    async def test_a_schedule_is_due_when_its_time_has_come_and_it_is_on(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create()
         schedule = await rig.schedule(schedule_id)
 
@@ -343,7 +362,7 @@ class TestLooking:
         assert not is_due(replace(schedule, paused_at=MIDNIGHT), rig.clock.wall())
         assert not is_due(replace(schedule, fire_at=None), rig.clock.wall())
 
-    async def test_the_next_runs_end_with_the_schedule(self, rig: Rig) -> None:
+    async def test_the_next_runs_end_with_the_schedule(self, rig: ScheduleRig) -> None:
         until = await rig.create(ends_at=MIDNIGHT + 3 * HOUR)
         counted = await rig.create(name="counted", runs_left=2)
 
@@ -352,7 +371,7 @@ class TestLooking:
         assert len(await rig.next_runs(counted, 9)) == 2
 
     async def test_the_next_runs_begin_now_and_what_is_overdue_is_told_apart(
-        self, rig: Rig
+        self, rig: ScheduleRig
     ) -> None:
         schedule_id = await rig.create()
         await rig.clock.advance(2.5 * HOUR)
@@ -366,7 +385,7 @@ class TestLooking:
         assert (await rig.schedules().next(schedule_id)).overdue_at is None
 
     @pytest.mark.parametrize("count", [-1, 0, 101])
-    async def test_no_more_than_a_hundred_are_told(self, rig: Rig, count: int) -> None:
+    async def test_no_more_than_a_hundred_are_told(self, rig: ScheduleRig, count: int) -> None:
         schedule_id = await rig.create()
 
         with pytest.raises(Invalid, match="count"):
@@ -374,7 +393,9 @@ class TestLooking:
 
         assert len(await rig.next_runs(schedule_id, 100)) == 100
 
-    async def test_one_whose_zone_is_gone_is_left_out_of_the_calendar(self, rig: Rig) -> None:
+    async def test_one_whose_zone_is_gone_is_left_out_of_the_calendar(
+        self, rig: ScheduleRig
+    ) -> None:
         zoneless, other = await rig.create(), await rig.create(name="other")
         await broken(rig, zoneless)
 
@@ -386,7 +407,9 @@ class TestLooking:
         with pytest.raises(Invalid, match="Mars/Olympus"):
             await rig.next_runs(zoneless)
 
-    async def test_no_instant_is_out_of_the_years_that_zones_can_say(self, rig: Rig) -> None:
+    async def test_no_instant_is_out_of_the_years_that_zones_can_say(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create()
         first = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -400,7 +423,7 @@ class TestLooking:
             await rig.schedules().runs(schedule_id, before=first)
 
     async def test_a_calendar_has_what_became_of_the_past_and_what_is_to_come_of_all(
-        self, rig: Rig
+        self, rig: ScheduleRig
     ) -> None:
         hourly, two = await rig.create(), await rig.create("30 * * * *", name="half", runs_left=2)
         await rig.after(HOUR)
@@ -421,7 +444,7 @@ class TestLooking:
         assert (calendar.whole, calendar.until) == (True, MIDNIGHT + 3 * HOUR)
 
     async def test_hours_count_outcomes_and_runs_and_say_until_when_they_are_computed(
-        self, rig: Rig
+        self, rig: ScheduleRig
     ) -> None:
         hourly, two = await rig.create(), await rig.create("0,30 * * * *", name="half")
         paused = await rig.create(name="held")
@@ -449,7 +472,7 @@ class TestLooking:
         assert [(h.at - MIDNIGHT) / HOUR for h in india.hours] == [0.5]  # its hours begin there
 
     async def test_the_end_of_a_job_changes_the_past_of_a_calendar_and_computes_no_run_again(
-        self, rig: Rig
+        self, rig: ScheduleRig
     ) -> None:
         often = await rig.create("* * * * *")
         await rig.create("* * * * *", name="as often")
@@ -476,7 +499,7 @@ class TestLooking:
         assert cached_s < computing_s / 4  # 20,000 runs or none
         assert {(hour.runs, hour.held) for hour in paused.hours[2:-1]} == {(60, 60)}
 
-    async def test_more_runs_than_can_be_computed_end_at_a_horizon(self, rig: Rig) -> None:
+    async def test_more_runs_than_can_be_computed_end_at_a_horizon(self, rig: ScheduleRig) -> None:
         for n in range(3):
             await rig.create("* * * * *", name=f"often{n}")
         week = MIDNIGHT + timedelta(days=7)

@@ -7,17 +7,17 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.schedules.schedule import Misfire, Overlap
 from crawlyard.store.store import Store
 from tests.jobs import submit_to
-from tests.services.schedule_rig import HOUR, MIDNIGHT, Rig, a_rig
+from tests.services.schedule_rig import HOUR, MIDNIGHT, ScheduleRig, a_rig
 
 URLS = {"urls": ["https://example.com/"]}
 
 
 @pytest.fixture
-def rig(store: Store) -> Rig:
+def rig(store: Store) -> ScheduleRig:
     return a_rig(store)
 
 
-async def test_an_instant_is_skipped_while_there_is_a_job_with_the_key(rig: Rig) -> None:
+async def test_an_instant_is_skipped_while_there_is_a_job_with_the_key(rig: ScheduleRig) -> None:
     schedule_id = await rig.create(overrides=URLS | {"unique_key": "k"}, pause_after=1)
     await rig.after(HOUR)
     [job] = await rig.submitted(schedule_id)
@@ -33,7 +33,7 @@ async def test_an_instant_is_skipped_while_there_is_a_job_with_the_key(rig: Rig)
     assert (await rig.ledger(schedule_id))[-1] == "3 ran on_time"
 
 
-async def test_a_run_that_is_asked_for_is_the_job_that_exists(rig: Rig) -> None:
+async def test_a_run_that_is_asked_for_is_the_job_that_exists(rig: ScheduleRig) -> None:
     schedule_id = await rig.create(overrides=URLS | {"unique_key": "k"}, overlap=Overlap.ALLOW)
     spec = JobSpec(urls=("https://x.example/",), unique_key="k")
     submitted = await submit_to(rig.submitter, LOCAL, spec)
@@ -41,7 +41,7 @@ async def test_a_run_that_is_asked_for_is_the_job_that_exists(rig: Rig) -> None:
     assert await rig.ledger(schedule_id) == []
 
 
-async def test_instants_that_are_made_up_for_share_a_key(rig: Rig) -> None:
+async def test_instants_that_are_made_up_for_share_a_key(rig: ScheduleRig) -> None:
     schedule_id = await rig.create(
         overrides=URLS | {"unique_key": "k"},
         misfire=Misfire.RUN_ALL,
@@ -57,7 +57,7 @@ async def test_instants_that_are_made_up_for_share_a_key(rig: Rig) -> None:
     assert done.runs == ()
 
 
-async def test_of_two_schedules_at_one_instant_one_makes_the_job(rig: Rig) -> None:
+async def test_of_two_schedules_at_one_instant_one_makes_the_job(rig: ScheduleRig) -> None:
     ids = [
         await rig.create(name=name, overrides=URLS | {"unique_key": "k"}) for name in ("one", "two")
     ]

@@ -14,11 +14,11 @@ from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.schedules.ticks import TickStore
 from crawlyard.store.store import Store
-from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, TO_ONE, Rig, a_rig, broken
+from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, TO_ONE, ScheduleRig, a_rig, broken
 
 
 @pytest.fixture
-def rig(store: Store) -> Rig:
+def rig(store: Store) -> ScheduleRig:
     return a_rig(store)
 
 
@@ -29,16 +29,16 @@ class Flawed:
     inner: TickStore
     schedule_id: str
 
-    async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
-        due = await self.inner.due(now, limit)
+    async def find_due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+        due = await self.inner.find_due(now, limit)
         return [replace(s, flaw="it has a flaw") if s.id == self.schedule_id else s for s in due]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
 
-class TestCreate:
-    async def test_a_new_schedule_is_due_at_its_first_instant(self, rig: Rig) -> None:
+class TestCreateSchedule:
+    async def test_a_new_schedule_is_due_at_its_first_instant(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create("0 3 * * *", zone="Europe/Berlin", description="all")
         schedule = await rig.schedules().get(schedule_id)
         assert (schedule.owner, schedule.name, schedule.description) == ("local", "nightly", "all")
@@ -47,7 +47,7 @@ class TestCreate:
 
 
 class TestFire:
-    async def test_an_instant_that_has_come_submits_a_job(self, rig: Rig) -> None:
+    async def test_an_instant_that_has_come_submits_a_job(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create()
         await rig.after(TO_ONE - timedelta(microseconds=1))
         assert await rig.submitted(schedule_id) == []
@@ -66,7 +66,7 @@ class TestFire:
         assert ticked.data["job_id"] == job.id
         assert ticked.data["outcome"] == "ran"
 
-    async def test_the_template_is_filled_as_it_is_when_it_runs(self, rig: Rig) -> None:
+    async def test_the_template_is_filled_as_it_is_when_it_runs(self, rig: ScheduleRig) -> None:
         form = {"name": "news", "spec": {"urls": ["https://a.example/"], "max_depth": 3}}
         template = await rig.templates().create(form)
         latest = await rig.create(template="news", overrides={"limits": {"pages": 7}})
@@ -82,7 +82,7 @@ class TestFire:
         assert (job.origin.template_version, job.origin.given) == (2, ("limits.pages",))
         assert (old.spec.urls, old.origin.template_version) == (("https://a.example/",), 1)
 
-    async def test_a_scheduler_says_how_long_there_is_nothing(self, rig: Rig) -> None:
+    async def test_a_scheduler_says_how_long_there_is_nothing(self, rig: ScheduleRig) -> None:
         assert await rig.scheduler.round() == timedelta(seconds=5)
         await rig.create()
         await rig.clock.advance(TO_ONE - timedelta(seconds=3))
@@ -94,7 +94,7 @@ class TestFire:
         await rig.after(HOUR)
         assert [await rig.ledger(i) for i in ids] == [["1 ran on_time"]] * 30
 
-    async def test_after_the_last_run_a_schedule_has_ended(self, rig: Rig) -> None:
+    async def test_after_the_last_run_a_schedule_has_ended(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(runs_left=2, overlap=Overlap.ALLOW)
 
         for _ in range(4):
@@ -105,7 +105,7 @@ class TestFire:
         assert (schedule.next_at, schedule.fire_at, schedule.runs_left) == (None, None, 0)
         assert await rig.event_names(schedule_id) == ["created", "ended"]
 
-    async def test_time_that_steps_back_fires_nothing_twice(self, rig: Rig) -> None:
+    async def test_time_that_steps_back_fires_nothing_twice(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(overlap=Overlap.ALLOW)
         await rig.after(2 * HOUR)
         rig.clock.step(-2 * HOUR)
@@ -113,7 +113,7 @@ class TestFire:
         assert [r[0] for r in await rig.ledger(schedule_id)] == ["1", "2", "3"]
 
     async def test_a_schedule_that_cannot_be_planned_is_paused_beside_the_others(
-        self, rig: Rig
+        self, rig: ScheduleRig
     ) -> None:
         schedule_id, other = await rig.create(), await rig.create(name="other")
         await broken(rig, schedule_id)
@@ -141,7 +141,7 @@ class TestFire:
 
 
 class TestOverlap:
-    async def test_skip_runs_none_while_one_is_active(self, rig: Rig) -> None:
+    async def test_skip_runs_none_while_one_is_active(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create()
         await rig.after(HOUR)
         [job] = await rig.submitted(schedule_id)
@@ -158,7 +158,9 @@ class TestOverlap:
         skipped = ((await rig.schedules().runs(schedule_id)).items)[1]
         assert job.id in skipped.detail
 
-    async def test_queue_runs_the_one_that_waits_when_the_job_has_ended(self, rig: Rig) -> None:
+    async def test_queue_runs_the_one_that_waits_when_the_job_has_ended(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create(overlap=Overlap.QUEUE)
         for _ in range(3):
             await rig.after(HOUR)
@@ -178,7 +180,7 @@ class TestOverlap:
         assert second.origin.tick_at == MIDNIGHT + 2 * HOUR
         assert (await rig.schedule(schedule_id)).waiting_at is None
 
-    async def test_what_waits_is_found_without_any_word_of_the_end(self, rig: Rig) -> None:
+    async def test_what_waits_is_found_without_any_word_of_the_end(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(overlap=Overlap.QUEUE)
         await rig.after(HOUR)
         await rig.after(HOUR)
@@ -189,7 +191,7 @@ class TestOverlap:
 
         assert (await rig.ledger(schedule_id))[1] == "2 ran overlap"
 
-    async def test_cancel_previous_makes_room(self, rig: Rig) -> None:
+    async def test_cancel_previous_makes_room(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(overlap=Overlap.CANCEL_PREVIOUS)
 
         await rig.after(HOUR)
@@ -200,7 +202,7 @@ class TestOverlap:
         assert second.state is State.PENDING
         assert await rig.ledger(schedule_id) == ["1 replaced overlap", "2 ran on_time"]
 
-    async def test_jobs_of_a_backfill_stand_in_no_ticks_way(self, rig: Rig) -> None:
+    async def test_jobs_of_a_backfill_stand_in_no_ticks_way(self, rig: ScheduleRig) -> None:
         schedule_ids = [
             await rig.create(name=overlap, overlap=overlap, misfire=Misfire.SKIP)
             for overlap in (Overlap.SKIP, Overlap.QUEUE, Overlap.CANCEL_PREVIOUS)
@@ -216,7 +218,9 @@ class TestOverlap:
             assert (await rig.ledger(schedule_id))[-1] == "4 ran on_time"
             assert [j.state for j in await rig.submitted(schedule_id)] == [State.PENDING] * 3
 
-    async def test_a_retried_job_makes_room_and_leaves_the_row_of_the_first(self, rig: Rig) -> None:
+    async def test_a_retried_job_makes_room_and_leaves_the_row_of_the_first(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create(overlap=Overlap.CANCEL_PREVIOUS)
         await rig.after(HOUR)
         [first] = await rig.submitted(schedule_id)
@@ -228,7 +232,7 @@ class TestOverlap:
         assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 ran on_time"]
         assert (await rig.store.jobs.get(retried.id)).job.state is State.CANCELLED
 
-    async def test_a_job_that_cannot_be_submitted_cancels_none(self, rig: Rig) -> None:
+    async def test_a_job_that_cannot_be_submitted_cancels_none(self, rig: ScheduleRig) -> None:
         form = {"name": "news", "spec": {"urls": ["https://a.example/"]}}
         template = await rig.templates(ADA).create(form)
         await rig.templates(ADA).publish(template.id)

@@ -17,7 +17,7 @@ from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.services.schedules.terms import ScheduleChanges
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend
-from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, Rig, a_rig
+from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, ScheduleRig, a_rig
 
 TIMES = ("@hourly", "*/20 * * * *", "every 45m", "30 2 * * *", "10,40 * * * *")
 EDITS: tuple[ScheduleChanges, ...] = (
@@ -31,7 +31,7 @@ ON_REQUEST = {TickReason.BY_USER, TickReason.BACKFILL}
 
 
 @dataclass(slots=True)
-class Watched:
+class ExpectedLedger:
     """A schedule, and the expected rows of its ledger."""
 
     id: str
@@ -51,7 +51,7 @@ class Watched:
             at = table.after(at)
         self.since = to
 
-    async def edit(self, rig: Rig) -> None:
+    async def edit(self, rig: ScheduleRig) -> None:
         await rig.schedules().edit(self.id, **self.chance.choice(EDITS))
         new = await rig.schedule(self.id)
         if (new.when, new.zone, new.jitter) != (
@@ -63,28 +63,28 @@ class Watched:
             self.passes(max(wall, new.decided_to or wall))
         self.table = new
 
-    async def toggle(self, rig: Rig) -> None:
+    async def toggle(self, rig: ScheduleRig) -> None:
         schedules = rig.schedules()
         on = self.chance.random() < 0.6
         await (schedules.resume if on else schedules.pause)(self.id)
 
-    async def run_now(self, rig: Rig) -> None:
+    async def run_now(self, rig: ScheduleRig) -> None:
         with suppress(IllegalMove):
             await rig.run(self.id)
 
-    async def backfill(self, rig: Rig) -> None:
+    async def backfill(self, rig: ScheduleRig) -> None:
         until = rig.clock.wall() - self.chance.choice((timedelta(0), HOUR))
         since = until - self.chance.choice((HOUR, 9 * HOUR))
         await rig.schedules().backfill(self.id, since, until, dry_run=False)
 
-    async def look_before(self, rig: Rig) -> None:
+    async def look_before(self, rig: ScheduleRig) -> None:
         since = rig.clock.wall() - self.chance.choice((HOUR, 9 * HOUR))
         would = await rig.schedules().backfill(self.id, since)
         done = await rig.schedules().backfill(self.id, since, dry_run=False)
         assert [t.due_at for t in would.runs] == [t.due_at for t in done.runs]
         assert would.kept == done.kept
 
-    async def judge(self, rig: Rig) -> None:
+    async def judge(self, rig: ScheduleRig) -> None:
         """Check the ledger after one step."""
         ticks = await rig.store.ticks.ticks(self.id, limit=100_000)
         rows = {tick.due_at: tick for tick in ticks}
@@ -99,7 +99,7 @@ class Watched:
             assert tick.job_id in {None, rows[at].job_id}
         self.rows = rows
 
-    async def end(self, rig: Rig) -> None:
+    async def end(self, rig: ScheduleRig) -> None:
         """Check the whole ledger."""
         schedule = await rig.schedule(self.id)
         assert schedule.next_at is not None
@@ -122,11 +122,11 @@ async def unless_too_late(happening: Awaitable[None]) -> None:
         await happening
 
 
-async def quiet(rig: Rig) -> None:
+async def quiet(rig: ScheduleRig) -> None:
     await rig.scheduler.round()
 
 
-async def watched(rig: Rig, chance: random.Random, n: int) -> Watched:
+async def watched(rig: ScheduleRig, chance: random.Random, n: int) -> ExpectedLedger:
     misfire, catch_up = chance.choice(list(Misfire)), 3
     schedule_id = await rig.create(
         chance.choice(TIMES),
@@ -138,7 +138,7 @@ async def watched(rig: Rig, chance: random.Random, n: int) -> Watched:
     )
     late = {Misfire.SKIP: 0, Misfire.RUN_ONCE: 1, Misfire.RUN_ALL: catch_up}[misfire]
     schedule = await rig.schedule(schedule_id)
-    return Watched(schedule_id, chance, late, schedule, rig.clock.wall())
+    return ExpectedLedger(schedule_id, chance, late, schedule, rig.clock.wall())
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -154,7 +154,7 @@ async def test_no_instant_has_two_jobs_and_each_has_its_row(backend: Backend, se
         await clock.advance(max(jump, timedelta(0)))
         clock.step(min(jump, timedelta(0)))
         chosen = chance.choice(every)
-        happenings: tuple[Callable[[Rig], Coroutine[None, None, None]], ...] = (
+        happenings: tuple[Callable[[ScheduleRig], Coroutine[None, None, None]], ...] = (
             *(chosen.edit, chosen.edit, chosen.toggle, chosen.toggle),
             *(chosen.run_now, chosen.backfill, chosen.look_before),
         )

@@ -12,7 +12,7 @@ from crawlyard.errors import Conflict, Forbidden, NotFound
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
-from tests.services.schedule_rig import HOUR, MIDNIGHT, Rig, a_rig
+from tests.services.schedule_rig import HOUR, MIDNIGHT, ScheduleRig, a_rig
 
 ADA = Actor(id="ada")
 BOB = Actor(id="bob")
@@ -40,14 +40,14 @@ def store() -> Store:
 
 
 @pytest.fixture
-async def rig(store: Store) -> Rig:
+async def rig(store: Store) -> ScheduleRig:
     rig = a_rig(store)
     await rig.create(actor=ADA, overrides={"urls": ["https://ada.example/"]})
     await rig.after(2 * HOUR)
     return rig
 
 
-async def adas(rig: Rig) -> str:
+async def adas(rig: ScheduleRig) -> str:
     [schedule] = (await rig.schedules(ADA).list()).items
     return schedule.id
 
@@ -57,7 +57,7 @@ def test_every_method_has_its_row() -> None:
 
 
 @pytest.mark.parametrize("call", CHANGES.values(), ids=CHANGES)
-async def test_who_may_only_look_changes_nothing(rig: Rig, call: Call) -> None:
+async def test_who_may_only_look_changes_nothing(rig: ScheduleRig, call: Call) -> None:
     schedule_id = await adas(rig)
     before, events = await rig.schedule(schedule_id), await rig.store.events.last()
     with pytest.raises(Forbidden):
@@ -66,26 +66,26 @@ async def test_who_may_only_look_changes_nothing(rig: Rig, call: Call) -> None:
     assert await rig.store.events.last() == events
 
 
-async def test_recent_runs_leave_out_what_is_somebody_elses(rig: Rig) -> None:
+async def test_recent_runs_leave_out_what_is_somebody_elses(rig: ScheduleRig) -> None:
     [listed] = (await rig.schedules(ADA).list(expand="recent")).items
     assert listed.expanded is not UNSET
     assert len(listed.expanded.recent) == 2
     assert (await rig.schedules(BOB).list(expand="recent")).items == []
 
 
-async def test_names_of_others_mean_nothing(rig: Rig) -> None:
+async def test_names_of_others_mean_nothing(rig: ScheduleRig) -> None:
     for word in ("nightly", "ada/nightly"):
         with pytest.raises(NotFound):
             await rig.schedules(BOB).get(word)
 
 
-async def test_who_may_only_look_creates_nothing(rig: Rig) -> None:
+async def test_who_may_only_look_creates_nothing(rig: ScheduleRig) -> None:
     with pytest.raises(Forbidden):
         await rig.create(actor=WATCHING_ADA, name="another")
     assert len((await rig.schedules(ADA).list()).items) == 1
 
 
-async def test_private_templates_of_others_cannot_be_scheduled(rig: Rig) -> None:
+async def test_private_templates_of_others_cannot_be_scheduled(rig: ScheduleRig) -> None:
     form = {"name": "secret", "spec": {"urls": ["https://ada.example/"]}}
     template = await rig.templates(ADA).create(form)
     own = await rig.create(actor=BOB)
@@ -97,7 +97,7 @@ async def test_private_templates_of_others_cannot_be_scheduled(rig: Rig) -> None
             await rig.schedules(BOB).edit(own, template=ref)
 
 
-async def test_jobs_belong_to_the_owner_of_the_schedule_whoever_asks(rig: Rig) -> None:
+async def test_jobs_belong_to_the_owner_of_the_schedule_whoever_asks(rig: ScheduleRig) -> None:
     schedule_id = await adas(rig)
     for job in await rig.submitted(schedule_id):
         await rig.ends(job)
@@ -106,7 +106,9 @@ async def test_jobs_belong_to_the_owner_of_the_schedule_whoever_asks(rig: Rig) -
     assert [s.job.owner for s in await rig.store.jobs.find(JobQuery(owner=BOB.id), 50)] == []
 
 
-async def test_an_admin_cannot_make_a_schedule_use_what_its_owner_may_not_see(rig: Rig) -> None:
+async def test_an_admin_cannot_make_a_schedule_use_what_its_owner_may_not_see(
+    rig: ScheduleRig,
+) -> None:
     form = {"name": "bobs", "spec": {"urls": ["https://bob.example/"]}}
     template = await rig.templates(BOB).create(form)
     schedule_id = await adas(rig)
@@ -115,7 +117,9 @@ async def test_an_admin_cannot_make_a_schedule_use_what_its_owner_may_not_see(ri
     assert (await rig.schedule(schedule_id)).template_id is None
 
 
-async def test_who_deletes_a_template_hears_no_names_of_what_others_made_of_it(rig: Rig) -> None:
+async def test_who_deletes_a_template_hears_no_names_of_what_others_made_of_it(
+    rig: ScheduleRig,
+) -> None:
     form = {"name": "shared", "spec": {"urls": ["https://ada.example/"]}}
     template = await rig.templates(ADA).create(form)
     await rig.templates(ADA).publish(template.id)

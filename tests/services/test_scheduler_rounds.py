@@ -20,14 +20,14 @@ from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend
-from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, Rig, a_rig
+from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, ScheduleRig, a_rig
 
 SECOND = timedelta(seconds=1)
 MINUTELY = "* * * * *"
 
 
 @asynccontextmanager
-async def running(rig: Rig) -> AsyncIterator["asyncio.Task[None]"]:
+async def running(rig: ScheduleRig) -> AsyncIterator["asyncio.Task[None]"]:
     """Run a scheduler during the block."""
     task = asyncio.create_task(rig.scheduler.run())
     await rig.clock.advance(timedelta(0))
@@ -38,7 +38,7 @@ async def running(rig: Rig) -> AsyncIterator["asyncio.Task[None]"]:
         await asyncio.wait([task])
 
 
-class TestRun:
+class TestSchedulerLoop:
     async def test_it_wakes_when_something_is_due(self) -> None:
         rig = a_rig(open_in_memory())
         schedule_id = await rig.create(MINUTELY)
@@ -99,7 +99,7 @@ class TestRun:
         async with running(rig):
             await rig.clock.advance(2 * MINUTE)
             await rig.ends((await rig.submitted(queued))[0])
-            rig.scheduler.nudge()
+            rig.scheduler.wake()
             await rig.clock.advance(timedelta(0))
 
             assert (await rig.ledger(queued))[1].endswith(" ran overlap")
@@ -148,9 +148,9 @@ class Flaky:
         if self.absence.away:
             raise StoreUnavailable("the database does not answer")
 
-    async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+    async def find_due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
         self._there()
-        return await self.store.ticks.due(now, limit)
+        return await self.store.ticks.find_due(now, limit)
 
     async def waiting(self, limit: int) -> list[CrawlSchedule]:
         self._there()
@@ -217,7 +217,7 @@ async def test_three_at_once_fire_each_instant_of_any_history_once(
 
 
 async def outcomes_of(
-    rig: Rig, schedule_id: str, created_at: datetime, latest: datetime
+    rig: ScheduleRig, schedule_id: str, created_at: datetime, latest: datetime
 ) -> Counter[TickOutcome]:
     """Return the outcomes of a schedule, after checking that each instant has one row."""
     schedule = await rig.schedule(schedule_id)

@@ -10,7 +10,7 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from crawlyard.services.webhooks.receivers import with_webhooks
-from crawlyard.services.webhooks.signing import check_secret, new_secret, signed, why_unverified
+from crawlyard.services.webhooks.signing import check_secret, new_secret, sign_body, why_unverified
 from tests.builders import a_spec
 from tests.builders_webhooks import SECRET
 from tests.services.hooks import JumpingClock
@@ -71,7 +71,7 @@ class TestSigning:
     def test_every_key_signs_for_the_public_library(self) -> None:
         keys = [new_secret(), new_secret()]
         now = JumpingClock().wall()
-        headers = signed("msg_1", now, b'{"a":1}', keys)
+        headers = sign_body("msg_1", now, b'{"a":1}', keys)
         for key in keys:
             assert Verifier(key).verify(b'{"a":1}', dict(headers)) == {"a": 1}
             assert why_unverified(key, headers, b'{"a":1}') == ""
@@ -86,7 +86,7 @@ class TestSigning:
             ({"webhook-signature": "v1"}, "malformed"),
             ({"webhook-signature": ""}, "Missing required headers"),
         ]:
-            headers = dict(signed("msg_1", JumpingClock().wall(), b"{}", [SECRET]))
+            headers = dict(sign_body("msg_1", JumpingClock().wall(), b"{}", [SECRET]))
             assert why in why_unverified(SECRET, headers | change, b"{}"), change
             assert why_unverified(SECRET, headers, b"{}\n") == "No matching signature found", change
             assert "malformed" in why_unverified("whsec_ä", headers, b"{}"), change

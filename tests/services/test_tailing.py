@@ -67,11 +67,11 @@ async def test_what_is_there_comes_first_then_what_is_said_up_to_the_end(
 
     for count in (1, 7, PORTION):
         await scribe.say(count)
-        await reader.until(scribe.said)
+        await reader.until(scribe.lines)
     await scribe.say(3)
     await scribe.end()
 
-    assert await reader.through() == list(range(1, scribe.said + 1))
+    assert await reader.through() == list(range(1, scribe.lines + 1))
 
 
 async def test_level_and_place_are_kept_to(clock: FakeClock) -> None:
@@ -128,7 +128,7 @@ async def test_a_store_that_is_away_is_waited_for(
 ) -> None:
     store = open_in_memory()
     scribe = await a_scribe(store, clock)
-    journal = Away(store)
+    journal = UnreachableJournal(store)
     faulty = replace(store, journal=journal)
     reader = Reader(follow_log(faulty, clock, LOCAL, scribe.lease.job_id), clock)
     await scribe.say(2)
@@ -145,7 +145,7 @@ async def test_a_store_that_is_away_is_waited_for(
     assert "the store is unavailable" in caplog.text
 
 
-class Away:
+class UnreachableJournal:
     """A journal that can be unavailable."""
 
     def __init__(self, store: Store) -> None:

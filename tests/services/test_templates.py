@@ -13,7 +13,12 @@ from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec_json import FIELDS, form_of, spec_of
 from crawlyard.core.templates.answers import TemplateOut
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    ParameterType,
+    TemplateDraft,
+    TemplateParameter,
+)
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound
 from crawlyard.services.templates.files import check_draft, data_of
 from crawlyard.services.templates.rendering import render_template
@@ -25,7 +30,7 @@ from tests.builders import NOW
 from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft, rewrite
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend
-from tests.services.schedule_rig import Rig, a_rig
+from tests.services.schedule_rig import ScheduleRig, a_rig
 
 ADA, BOB = Actor(id="ada"), Actor(id="bob")
 VIEWER = Actor(id="ada", role=Role.VIEWER)
@@ -39,11 +44,11 @@ def store() -> Store:
 
 
 @pytest.fixture
-def rig(store: Store, clock: FakeClock) -> Rig:
+def rig(store: Store, clock: FakeClock) -> ScheduleRig:
     return a_rig(store, clock)
 
 
-async def add(rig: Rig, actor: Actor, draft: TemplateDraft) -> CrawlTemplate:
+async def add(rig: ScheduleRig, actor: Actor, draft: TemplateDraft) -> CrawlTemplate:
     """Return a new template of an actor, as it is stored."""
     template = await rig.templates(actor).create(data_of(draft))
     return await rig.store.templates.get(template.id)
@@ -72,14 +77,13 @@ def test_every_method_has_its_row() -> None:
 
 
 async def everything(store: Store) -> tuple[list[CrawlTemplate], list[Event]]:
-    """Return all versions of all templates, and all events."""
     templates = await store.templates.find(TemplateQuery(), 100)
     versions = [v for t in templates for v in await store.templates.versions(t.id)]
     return versions, await store.events.events(EVERY_EVENT)
 
 
 @pytest.mark.parametrize("name", CHANGES)
-async def test_who_may_only_look_changes_nothing_of_his_own(rig: Rig, name: str) -> None:
+async def test_who_may_only_look_changes_nothing_of_his_own(rig: ScheduleRig, name: str) -> None:
     mine = await add(rig, ADA, a_plain_draft())
     with pytest.raises(Forbidden):
         await CHANGES[name](rig.templates(VIEWER), mine.id)
@@ -87,7 +91,7 @@ async def test_who_may_only_look_changes_nothing_of_his_own(rig: Rig, name: str)
         await add(rig, VIEWER, a_plain_draft(name="other"))
 
 
-async def test_a_private_template_is_found_by_none_of_its_names(rig: Rig) -> None:
+async def test_a_private_template_is_found_by_none_of_its_names(rig: ScheduleRig) -> None:
     mine = await add(rig, ADA, a_plain_draft())
     for ref in (mine.id, "ada/plain", "plain"):
         with pytest.raises(NotFound) as refused:
@@ -98,7 +102,7 @@ async def test_a_private_template_is_found_by_none_of_its_names(rig: Rig) -> Non
 # --- names
 
 
-async def test_a_name_is_first_ones_own(rig: Rig) -> None:
+async def test_a_name_is_first_ones_own(rig: ScheduleRig) -> None:
     of_ada = await add(rig, ADA, a_plain_draft())
     await rig.templates(ADA).publish("plain")
 
@@ -111,7 +115,7 @@ async def test_a_name_is_first_ones_own(rig: Rig) -> None:
     assert (await rig.templates(BOB).get(of_ada.id.upper())).id == of_ada.id
 
 
-async def test_a_copy_gets_a_name_that_is_free(rig: Rig) -> None:
+async def test_a_copy_gets_a_name_that_is_free(rig: ScheduleRig) -> None:
     await add(rig, ADA, a_plain_draft(name="x" * 100))
     names = [(await rig.templates(ADA).duplicate("x" * 100)).name for _ in range(3)]
     stem = "x" * 88
@@ -135,7 +139,9 @@ async def test_copies_that_are_made_at_once_get_a_name_each(backend: Backend) ->
 # --- versions
 
 
-async def test_every_update_is_a_new_version(store: Store, rig: Rig, clock: FakeClock) -> None:
+async def test_every_update_is_a_new_version(
+    store: Store, rig: ScheduleRig, clock: FakeClock
+) -> None:
     first = await add(rig, ADA, a_plain_draft())
     await clock.advance(timedelta(hours=1))
 
@@ -151,7 +157,9 @@ async def test_every_update_is_a_new_version(store: Store, rig: Rig, clock: Fake
     assert updated.data == {"name": "other", "version": 2, "public": False}
 
 
-async def test_an_update_that_says_the_same_makes_no_version(store: Store, rig: Rig) -> None:
+async def test_an_update_that_says_the_same_makes_no_version(
+    store: Store, rig: ScheduleRig
+) -> None:
     first = await add(rig, ADA, a_draft())
     saved = await rewrite(rig.templates(ADA), first.id, a_draft())
     assert saved.version == 1
@@ -160,7 +168,7 @@ async def test_an_update_that_says_the_same_makes_no_version(store: Store, rig: 
 
 
 async def test_an_earlier_version_is_restored_under_the_name_of_now(
-    rig: Rig,
+    rig: ScheduleRig,
 ) -> None:
     mine = await add(rig, ADA, a_draft(description="1"))
     await rewrite(rig.templates(ADA), mine.id, a_plain_draft())
@@ -177,7 +185,7 @@ async def test_an_earlier_version_is_restored_under_the_name_of_now(
 
 
 async def test_what_cannot_be_crawled_is_not_kept(
-    store: Store, rig: Rig, subtests: pytest.Subtests
+    store: Store, rig: ScheduleRig, subtests: pytest.Subtests
 ) -> None:
     mine = await add(rig, ADA, a_plain_draft())
     for spec, field in [
@@ -208,7 +216,7 @@ def test_a_job_may_open_a_private_address_and_a_webhook_may_be_left_open() -> No
     check_draft(
         a_plain_draft(
             spec={"webhooks": [hook, {"url": "https://a.example/", "events": ["{{p}}"]}]},
-            parameters=(Parameter(name="p", required=True),),
+            parameters=(TemplateParameter(name="p", required=True),),
         )
     )
 
@@ -217,7 +225,7 @@ def test_a_job_may_open_a_private_address_and_a_webhook_may_be_left_open() -> No
 
 
 async def test_credentials_do_not_come_back_by_an_update_or_an_earlier_version(
-    store: Store, rig: Rig
+    store: Store, rig: ScheduleRig
 ) -> None:
     mine = await add(rig, ADA, a_plain_draft(spec=SECRET))
     await rig.templates(ADA).publish(mine.id)
@@ -231,7 +239,7 @@ async def test_credentials_do_not_come_back_by_an_update_or_an_earlier_version(
     assert "s3cret" not in str(public)
 
 
-async def test_a_webhook_is_not_published(rig: Rig) -> None:
+async def test_a_webhook_is_not_published(rig: ScheduleRig) -> None:
     spec = {"urls": ["https://a.example/"], "webhooks": ["https://hooks.example/s3cret"]}
     await add(rig, ADA, a_plain_draft(spec=spec))
     saved = await rig.templates(ADA).publish("plain")
@@ -248,9 +256,9 @@ async def test_a_webhook_is_not_published(rig: Rig) -> None:
     ],
 )
 async def test_what_is_published_can_be_copied_edited_and_restored(
-    rig: Rig, headers: dict[str, str]
+    rig: ScheduleRig, headers: dict[str, str]
 ) -> None:
-    token = Parameter(name="token", required=True)
+    token = TemplateParameter(name="token", required=True)
     spec = {"urls": ["https://a.example/"], "headers": headers}
     mine = await add(rig, ADA, a_plain_draft(spec=spec, parameters=(token,)))
     await rig.templates(ADA).publish(mine.id)
@@ -272,7 +280,7 @@ async def test_what_is_published_can_be_copied_edited_and_restored(
 
 
 async def test_a_job_wins_over_the_template_and_that_over_the_defaults(
-    rig: Rig,
+    rig: ScheduleRig,
 ) -> None:
     spec = {"urls": ["{{start_url}}"], "limits": {"pages": "{{pages}}", "errors": 9}, "delay": "2s"}
     mine = await add(rig, ADA, a_draft(spec=spec))
@@ -304,7 +312,7 @@ async def test_a_job_wins_over_the_template_and_that_over_the_defaults(
     )
 
 
-async def test_an_earlier_version_is_filled_as_it_was(rig: Rig) -> None:
+async def test_an_earlier_version_is_filled_as_it_was(rig: ScheduleRig) -> None:
     mine = await add(rig, ADA, a_plain_draft(spec={"urls": ["https://one.example/"]}))
     await rewrite(
         rig.templates(ADA), mine.id, a_plain_draft(spec={"urls": ["https://two.example/"]})
@@ -320,7 +328,7 @@ async def test_an_earlier_version_is_filled_as_it_was(rig: Rig) -> None:
 
 
 async def test_a_value_that_cannot_be_crawled_names_the_parameter(
-    rig: Rig, subtests: pytest.Subtests
+    rig: ScheduleRig, subtests: pytest.Subtests
 ) -> None:
     cases: list[tuple[str, object, str]] = [
         ("include", ["{{p}}"], "re:("),
@@ -336,7 +344,7 @@ async def test_a_value_that_cannot_be_crawled_names_the_parameter(
     ]
     for n, (field, place, value) in enumerate(cases):
         spec = {"urls": ["https://a.example/"], field: place}
-        parameters = (Parameter(name="p", required=True),)
+        parameters = (TemplateParameter(name="p", required=True),)
         draft = a_plain_draft(name=f"t{n}", spec=spec, parameters=parameters)
         await add(rig, ADA, draft)
 
@@ -350,7 +358,7 @@ async def test_a_value_that_cannot_be_crawled_names_the_parameter(
 
 
 async def test_what_the_job_says_itself_is_not_blamed_on_a_parameter(
-    rig: Rig,
+    rig: ScheduleRig,
 ) -> None:
     await add(rig, ADA, a_draft())
     with pytest.raises(Invalid) as refused:
@@ -361,16 +369,16 @@ async def test_what_the_job_says_itself_is_not_blamed_on_a_parameter(
 
 
 async def test_a_word_that_the_field_does_not_know_names_the_parameter(
-    rig: Rig,
+    rig: ScheduleRig,
 ) -> None:
     spec = {"urls": ["{{start_url}}"], "scope": "{{reach}}"}
-    await add(rig, ADA, a_draft(spec=spec, parameters=(START_URL, Parameter(name="reach"))))
+    await add(rig, ADA, a_draft(spec=spec, parameters=(START_URL, TemplateParameter(name="reach"))))
     params = {"start_url": "https://a.example/", "reach": "near"}
     with pytest.raises(Invalid, match=r"params\.reach: expected one of host, .* got 'near'"):
         await render_template(rig.store, ADA, "news", params)
 
 
-async def test_a_template_without_a_start_is_filled_by_the_job(rig: Rig) -> None:
+async def test_a_template_without_a_start_is_filled_by_the_job(rig: ScheduleRig) -> None:
     await add(rig, ADA, a_plain_draft(spec={"scope": "domain"}))
     rendered = await render_template(
         rig.store, ADA, "plain", overrides={"urls": "https://a.example/"}
@@ -380,8 +388,8 @@ async def test_a_template_without_a_start_is_filled_by_the_job(rig: Rig) -> None
         await render_template(rig.store, ADA, "plain")
 
 
-async def test_a_parameter_that_only_a_header_has_is_filled_in(rig: Rig) -> None:
-    token = Parameter(name="token", type=ParameterType.TEXT, required=True)
+async def test_a_parameter_that_only_a_header_has_is_filled_in(rig: ScheduleRig) -> None:
+    token = TemplateParameter(name="token", type=ParameterType.TEXT, required=True)
     spec = {"urls": ["https://a.example/"], "headers": {"Authorization": "Bearer {{token}}"}}
     await add(rig, ADA, a_plain_draft(spec=spec, parameters=(token,)))
     await rig.templates(ADA).publish("plain")
@@ -389,7 +397,7 @@ async def test_a_parameter_that_only_a_header_has_is_filled_in(rig: Rig) -> None
     assert rendered.spec.headers == (("Authorization", "Bearer mine"),)
 
 
-async def test_what_is_deleted_is_told(store: Store, rig: Rig) -> None:
+async def test_what_is_deleted_is_told(store: Store, rig: ScheduleRig) -> None:
     mine = await add(rig, ADA, a_draft(parameters=(START_URL, replace(PAGES, default=1))))
     await rig.templates(ADA).delete(mine.id, version=None)
     with pytest.raises(CrawlyardError):

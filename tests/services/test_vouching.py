@@ -20,7 +20,7 @@ from crawlyard.store.store import Store
 from tests.builders_templates import rewrite
 from tests.jobs import submit_to
 from tests.services.hooks import webhooks_of, yard_of
-from tests.services.schedule_rig import HOUR, TO_ONE, Rig, a_rig
+from tests.services.schedule_rig import HOUR, TO_ONE, ScheduleRig, a_rig
 
 API = Actor(id=LOCAL.id, role=Role.ADMIN)
 """The local user over the API."""
@@ -32,7 +32,7 @@ NOT_GRANTED = "allow_addresses: not granted on this server"
 
 
 @pytest.fixture
-def rig(store: Store) -> Rig:
+def rig(store: Store) -> ScheduleRig:
     return a_rig(store)
 
 
@@ -40,16 +40,18 @@ def a_draft(spec: dict[str, Any], **fields: Any) -> TemplateDraft:
     return TemplateDraft(**{"name": "news", "spec": spec} | fields)
 
 
-async def template(rig: Rig, spec: dict[str, Any], actor: Actor = LOCAL, **fields: Any) -> str:
+async def template(
+    rig: ScheduleRig, spec: dict[str, Any], actor: Actor = LOCAL, **fields: Any
+) -> str:
     return (await rig.templates(actor).create(data_of(a_draft(spec, **fields)))).id
 
 
-async def scheduled(rig: Rig, ref: str, actor: Actor = LOCAL, **fields: Any) -> str:
+async def scheduled(rig: ScheduleRig, ref: str, actor: Actor = LOCAL, **fields: Any) -> str:
     """Return the id of a schedule of a template, an hour before its first instant."""
     return await rig.create(actor=actor, template=ref, **{"overrides": {}} | fields)
 
 
-async def next_run(rig: Rig, schedule_id: str) -> Job | None:
+async def next_run(rig: ScheduleRig, schedule_id: str) -> Job | None:
     """Let an hour pass; return the job that was submitted, if it was not refused for a grant."""
     before = await rig.submitted(schedule_id)
     await rig.after(TO_ONE if rig.clock.now().minute else HOUR)
@@ -63,20 +65,24 @@ async def next_run(rig: Rig, schedule_id: str) -> Job | None:
 
 
 class TestTemplates:
-    async def test_what_was_said_by_one_who_may_is_run_without_a_grant(self, rig: Rig) -> None:
+    async def test_what_was_said_by_one_who_may_is_run_without_a_grant(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await scheduled(rig, await template(rig, INSIDE))
         job = await next_run(rig, schedule_id)
         assert job is not None
         assert job.spec.allow_addresses == ("10.0.0.5",)
         assert job.by_grant == ()
 
-    async def test_an_edit_opens_nothing_for_a_schedule_that_follows_it(self, rig: Rig) -> None:
+    async def test_an_edit_opens_nothing_for_a_schedule_that_follows_it(
+        self, rig: ScheduleRig
+    ) -> None:
         ref = await template(rig, OUTSIDE)
         schedule_id = await scheduled(rig, ref)
         await rewrite(rig.templates(API), ref, a_draft(INSIDE))
         assert await next_run(rig, schedule_id) is None
 
-    async def test_an_edit_leads_no_opened_address_to_another_use(self, rig: Rig) -> None:
+    async def test_an_edit_leads_no_opened_address_to_another_use(self, rig: ScheduleRig) -> None:
         ref = await template(rig, INSIDE)
         follows = await scheduled(rig, ref)
         pinned = await scheduled(rig, ref, name="pinned", template_version=1)
@@ -88,7 +94,9 @@ class TestTemplates:
         [ran] = await rig.submitted(pinned)
         assert ran.spec.urls == ("http://10.0.0.5/",)
 
-    async def test_it_is_not_trusted_again_because_its_owner_edits_it(self, rig: Rig) -> None:
+    async def test_it_is_not_trusted_again_because_its_owner_edits_it(
+        self, rig: ScheduleRig
+    ) -> None:
         ref = await template(rig, INSIDE)
         schedule_id = await scheduled(rig, ref)
         elsewhere = INSIDE | {"urls": ["http://10.0.0.5/delete?all"]}
@@ -96,13 +104,13 @@ class TestTemplates:
         await rewrite(rig.templates(), ref, a_draft(elsewhere | {"name": "mine"}))
         assert await next_run(rig, schedule_id) is None
 
-    async def test_another_name_or_description_takes_no_trust(self, rig: Rig) -> None:
+    async def test_another_name_or_description_takes_no_trust(self, rig: ScheduleRig) -> None:
         ref = await template(rig, INSIDE)
         schedule_id = await scheduled(rig, ref)
         await rewrite(rig.templates(API), ref, a_draft(INSIDE, name="other", description="why"))
         assert await next_run(rig, schedule_id) is not None
 
-    async def test_an_old_version_is_not_brought_back(self, rig: Rig) -> None:
+    async def test_an_old_version_is_not_brought_back(self, rig: ScheduleRig) -> None:
         ref = await template(rig, INSIDE)
         await rewrite(rig.templates(), ref, a_draft(OUTSIDE))
         schedule_id = await scheduled(rig, ref)
@@ -113,7 +121,7 @@ class TestTemplates:
         await rig.templates().restore(ref, 1)
         assert await next_run(rig, schedule_id) is not None
 
-    async def test_publishing_neither_gives_trust_nor_takes_it(self, rig: Rig) -> None:
+    async def test_publishing_neither_gives_trust_nor_takes_it(self, rig: ScheduleRig) -> None:
         mine, outside = await template(rig, INSIDE), await template(rig, OUTSIDE, name="theirs")
         of_mine = await scheduled(rig, mine)
         of_theirs = await scheduled(rig, outside, name="theirs")
@@ -125,7 +133,9 @@ class TestTemplates:
         assert await next_run(rig, of_mine) is not None
         assert await rig.submitted(of_theirs) == []
 
-    async def test_what_is_imported_or_copied_over_the_api_is_not_trusted(self, rig: Rig) -> None:
+    async def test_what_is_imported_or_copied_over_the_api_is_not_trusted(
+        self, rig: ScheduleRig
+    ) -> None:
         imported = await template(rig, INSIDE, API)
         own = await template(rig, INSIDE, name="own")
         copied = (await rig.templates(API).duplicate(own)).id
@@ -137,7 +147,9 @@ class TestTemplates:
             with pytest.raises(Forbidden, match=NOT_GRANTED):
                 await scheduled(rig, ref)
 
-    async def test_the_command_line_lends_no_rights_to_a_template_either(self, rig: Rig) -> None:
+    async def test_the_command_line_lends_no_rights_to_a_template_either(
+        self, rig: ScheduleRig
+    ) -> None:
         for actor in (API, ADA):
             ref = await template(rig, INSIDE, actor)
             filled = await render_template(rig.store, LOCAL, ref)
@@ -145,7 +157,7 @@ class TestTemplates:
                 await submit_to(rig.submitter, LOCAL, filled.spec, origin=filled.origin)
 
     async def test_a_retry_asks_for_what_was_granted_then_also_without_the_template(
-        self, rig: Rig
+        self, rig: ScheduleRig
     ) -> None:
         ref = await template(rig, INSIDE)
         filled = await render_template(rig.store, LOCAL, ref)
@@ -160,7 +172,7 @@ class TestTemplates:
             await rig.writer.retry(API, job.id)
 
 
-class TestSchedules:
+class TestVouchedSchedules:
     @pytest.mark.parametrize(
         "overrides",
         [
@@ -170,17 +182,19 @@ class TestSchedules:
         ],
     )
     async def test_an_edit_over_the_api_cannot_ask_for_more(
-        self, rig: Rig, overrides: dict[str, Any]
+        self, rig: ScheduleRig, overrides: dict[str, Any]
     ) -> None:
         schedule_id = await rig.create()
         with pytest.raises(Forbidden, match="not granted on this server"):
             await rig.schedules(API).edit(schedule_id, overrides=overrides)
 
-    async def test_nor_can_one_that_is_created_there(self, rig: Rig) -> None:
+    async def test_nor_can_one_that_is_created_there(self, rig: ScheduleRig) -> None:
         with pytest.raises(Forbidden, match=NOT_GRANTED):
             await rig.create(actor=API, overrides=INSIDE)
 
-    async def test_an_edit_of_what_it_crawls_takes_its_trust_for_good(self, rig: Rig) -> None:
+    async def test_an_edit_of_what_it_crawls_takes_its_trust_for_good(
+        self, rig: ScheduleRig
+    ) -> None:
         ref = await template(rig, OUTSIDE)
         schedule_id = await scheduled(rig, ref)
         elsewhere = {"urls": ["http://10.0.0.5/delete?all"]}
@@ -192,7 +206,7 @@ class TestSchedules:
 
         assert await next_run(rig, schedule_id) is None
 
-    async def test_another_template_or_version_takes_it_as_well(self, rig: Rig) -> None:
+    async def test_another_template_or_version_takes_it_as_well(self, rig: ScheduleRig) -> None:
         ref = await template(rig, INSIDE)
         await rewrite(rig.templates(), ref, a_draft(OUTSIDE))
         schedule_id = await scheduled(rig, ref)
@@ -203,19 +217,19 @@ class TestSchedules:
 
         assert not (await rig.schedule(schedule_id)).trusted
 
-    async def test_when_it_runs_is_not_what_it_runs(self, rig: Rig) -> None:
+    async def test_when_it_runs_is_not_what_it_runs(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create()
         await rig.schedules(API).edit(schedule_id, when="@daily", description="why")
         assert (await rig.schedule(schedule_id)).trusted
 
     async def test_one_who_may_not_ask_for_it_cannot_change_when_it_is_asked_for(
-        self, rig: Rig
+        self, rig: ScheduleRig
     ) -> None:
         schedule_id = await rig.create(overrides=INSIDE)
         with pytest.raises(Forbidden, match=NOT_GRANTED):
             await rig.schedules(API).edit(schedule_id, when="* * * * *")
 
-    async def test_to_run_it_now_or_to_backfill_it_says_nothing_new(self, rig: Rig) -> None:
+    async def test_to_run_it_now_or_to_backfill_it_says_nothing_new(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(
             overrides=INSIDE, overlap=Overlap.ALLOW, misfire=Misfire.SKIP
         )
@@ -230,21 +244,25 @@ class TestSchedules:
         assert now in jobs
         assert {(job.spec.allow_addresses, job.by_grant) for job in jobs} == {(("10.0.0.5",), ())}
 
-    async def test_who_changes_anothers_schedule_does_not_vouch_for_him(self, rig: Rig) -> None:
+    async def test_who_changes_anothers_schedule_does_not_vouch_for_him(
+        self, rig: ScheduleRig
+    ) -> None:
         schedule_id = await rig.create(actor=ADA)
         with pytest.raises(Forbidden, match=NOT_GRANTED):
             await rig.schedules().edit(schedule_id, overrides=INSIDE)
 
 
 class TestWebhooks:
-    async def test_a_template_leads_no_message_to_an_opened_address(self, rig: Rig) -> None:
+    async def test_a_template_leads_no_message_to_an_opened_address(self, rig: ScheduleRig) -> None:
         ref = await template(rig, INSIDE)
         schedule_id = await scheduled(rig, ref)
         telling = INSIDE | {"webhooks": [{"url": "http://10.0.0.5/delete?all"}]}
         await rewrite(rig.templates(API), ref, a_draft(telling))
         assert await next_run(rig, schedule_id) is None
 
-    async def test_another_target_or_secret_keeps_nothing_that_was_opened(self, rig: Rig) -> None:
+    async def test_another_target_or_secret_keeps_nothing_that_was_opened(
+        self, rig: ScheduleRig
+    ) -> None:
         local, api = (webhooks_of(rig.store, rig.clock, actor) for actor in (LOCAL, API))
         hook = await local.create("http://10.0.0.5/", allow_addresses=("10.0.0.5",))
 
@@ -257,7 +275,9 @@ class TestWebhooks:
         assert (rotated.url, rotated.allow_addresses) == (hook.url, hook.allow_addresses)
         assert (await rig.store.webhooks.get(hook.id)).by_grant == ()
 
-    async def test_who_changes_anothers_webhook_does_not_vouch_for_him(self, rig: Rig) -> None:
+    async def test_who_changes_anothers_webhook_does_not_vouch_for_him(
+        self, rig: ScheduleRig
+    ) -> None:
         local, adas = (webhooks_of(rig.store, rig.clock, actor) for actor in (LOCAL, ADA))
         settings = Surface(yard_of(rig.store, rig.clock).services, API).settings
         await settings.put("grants", {"addresses": True})
@@ -272,7 +292,9 @@ class TestWebhooks:
         with pytest.raises(Forbidden, match=NOT_GRANTED):
             await local.edit(hook.id, url="http://10.0.0.5/")
 
-    async def test_a_secret_that_is_hidden_signs_for_no_other_target(self, rig: Rig) -> None:
+    async def test_a_secret_that_is_hidden_signs_for_no_other_target(
+        self, rig: ScheduleRig
+    ) -> None:
         webhooks = [{"url": "https://example.com/", "secret": "***"}]
         with pytest.raises(Invalid, match="stands for a hidden value"):
             await rig.create(actor=API, overrides=OUTSIDE | {"webhooks": webhooks})
@@ -280,8 +302,8 @@ class TestWebhooks:
             await template(rig, OUTSIDE | {"webhooks": webhooks}, API)
 
 
-class TestSettings:
-    async def test_defaults_of_the_site_open_nothing_for_a_schedule(self, rig: Rig) -> None:
+class TestVouchedSettings:
+    async def test_defaults_of_the_site_open_nothing_for_a_schedule(self, rig: ScheduleRig) -> None:
         settings = Surface(yard_of(rig.store, rig.clock).services, API).settings
         schedule_id = await rig.create()
         await settings.put("defaults", {"allow_private": True})
@@ -289,12 +311,12 @@ class TestSettings:
         assert job is not None
         assert (job.spec.allow_private, job.by_grant) == (False, ())
 
-    async def test_only_an_admin_grants(self, rig: Rig) -> None:
+    async def test_only_an_admin_grants(self, rig: ScheduleRig) -> None:
         settings = Surface(yard_of(rig.store, rig.clock).services, ADA).settings
         with pytest.raises(Forbidden):
             await settings.put("grants", {"addresses": True})
 
-    async def test_what_is_granted_to_all_is_remembered_as_such(self, rig: Rig) -> None:
+    async def test_what_is_granted_to_all_is_remembered_as_such(self, rig: ScheduleRig) -> None:
         settings = Surface(yard_of(rig.store, rig.clock).services, API).settings
         await settings.put("grants", {"addresses": True})
         schedule_id = await rig.create(actor=ADA, overrides=INSIDE, overlap=Overlap.ALLOW)

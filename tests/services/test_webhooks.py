@@ -25,7 +25,7 @@ from tests.builders_webhooks import SECRET
 from tests.hazards import ssrf
 from tests.jobs import submit_to
 from tests.receiver import Receiver
-from tests.services.hooks import Forgetful, Rig
+from tests.services.hooks import Forgetful, WebhookRig
 
 ADA, BOB = Actor(id="ada", trusted=True), Actor(id="bob")
 VIEWER = Actor(id="ada", role=Role.VIEWER)
@@ -42,24 +42,24 @@ async def names(host: str, port: int) -> Sequence[str]:
     return addresses[host]
 
 
-def a_rig() -> Rig:
-    return Rig(lookup=names)
+def a_rig() -> WebhookRig:
+    return WebhookRig(lookup=names)
 
 
-async def a_hook(rig: Rig, actor: Actor = ADA, url: str = URL, **fields: Any) -> Webhook:
+async def a_hook(rig: WebhookRig, actor: Actor = ADA, url: str = URL, **fields: Any) -> Webhook:
     """Return a new webhook as it is stored, with its secret."""
     return await stored(rig, (await rig.webhooks(actor).create(url, **fields)).id)
 
 
-async def stored(rig: Rig, webhook_id: str) -> Webhook:
+async def stored(rig: WebhookRig, webhook_id: str) -> Webhook:
     return await rig.store.webhooks.get(webhook_id)
 
 
-async def ids(rig: Rig, actor: Actor, **filters: Any) -> list[str]:
+async def ids(rig: WebhookRig, actor: Actor, **filters: Any) -> list[str]:
     return [webhook.id for webhook in (await rig.webhooks(actor).list(**filters)).items]
 
 
-async def event_names(rig: Rig, webhook: Webhook) -> list[str]:
+async def event_names(rig: WebhookRig, webhook: Webhook) -> list[str]:
     events = await rig.store.events.events(EventQuery(subject=webhook.id))
     return [f"{e.name} by {e.actor}" for e in events]
 
@@ -267,7 +267,7 @@ class TestOfJobs:
 
 class TestDeliveries:
     async def test_a_test_arrives_whatever_else_is_asked_for(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as receiver, Receiver() as other, rig.delivering():
             webhook = await rig.hooked(receiver, events=("job.failed",))
             await rig.hooked(other, events=("*",))
@@ -288,7 +288,7 @@ class TestDeliveries:
             await rig.webhooks(ADA).test(webhook.id)
 
     async def test_a_delivery_can_be_made_again_under_its_id(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -304,7 +304,7 @@ class TestDeliveries:
         assert len(receiver.verified_messages(webhook.secrets[0].value)) == 2
 
     async def test_what_cannot_arrive_is_not_made_again(self) -> None:
-        rig = Rig()
+        rig = WebhookRig()
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -322,7 +322,7 @@ class TestDeliveries:
         await rig.happened()
         await rig.store.deliveries.fan_out(NOW)
         [delivery] = await rig.log(webhook)
-        await rig.store.deliveries.settle(delivery, delivery.given_up(NOW))
+        await rig.store.deliveries.settle(delivery, delivery.give_up(NOW))
         forgetful = Forgetful(rig.store)
         rig.store = replace(rig.store, deliveries=forgetful)
 
@@ -354,7 +354,7 @@ OTHERS = {"create", "list"}  # about an unknown webhook
 
 
 class TestOwners:
-    async def the_hook(self, rig: Rig) -> tuple[Webhook, Delivery]:
+    async def the_hook(self, rig: WebhookRig) -> tuple[Webhook, Delivery]:
         webhook = await a_hook(rig, ADA, events=("job.created",))
         await rig.happened(owner="ada")
         await rig.store.deliveries.fan_out(NOW)

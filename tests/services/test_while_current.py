@@ -7,9 +7,7 @@ import pytest
 from crawlyard.cli.server.serve import while_current
 
 
-class Service:
-    """A service with an observable state."""
-
+class ObservableService:
     def __init__(self) -> None:
         self.began, self.ended = asyncio.Event(), False
 
@@ -22,7 +20,7 @@ class Service:
 
 
 async def test_a_service_ends_when_the_tables_are_newer_and_the_server_does_not() -> None:
-    service, upgrade = Service(), asyncio.Event()
+    service, upgrade = ObservableService(), asyncio.Event()
     newer = asyncio.create_task(_until(upgrade))
     doing = asyncio.create_task(while_current(service.run, newer))
     await service.began.wait()
@@ -38,7 +36,7 @@ async def test_a_service_ends_when_the_tables_are_newer_and_the_server_does_not(
 
 
 async def test_a_service_ends_with_its_server() -> None:
-    service, newer = Service(), asyncio.create_task(_until(asyncio.Event()))
+    service, newer = ObservableService(), asyncio.create_task(_until(asyncio.Event()))
     doing = asyncio.create_task(while_current(service.run, newer))
     await service.began.wait()
 

@@ -34,7 +34,7 @@ class Jobs:
         self._stopping.set()
 
 
-class Service:
+class EndlessService:
     """Runs until it is cancelled."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ async def broken() -> None:
 
 
 async def test_services_end_with_the_jobs() -> None:
-    jobs, service = Jobs(), Service()
+    jobs, service = Jobs(), EndlessService()
 
     with interrupts(lambda: None) as stop:
         running = asyncio.create_task(
@@ -72,7 +72,7 @@ async def test_services_end_with_the_jobs() -> None:
 async def test_a_service_that_fails_is_logged_and_its_error_comes_when_the_jobs_are_given_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    jobs, service = Jobs(), Service()
+    jobs, service = Jobs(), EndlessService()
     with interrupts(lambda: None) as stop, pytest.raises(ZeroDivisionError, match="one of ours"):
         await run_together(jobs.run, {"webhooks": service.run, "janitor": broken}, stop, jobs.stop)
     assert jobs.given_back
@@ -89,7 +89,7 @@ async def test_pages_are_indexed_beside_the_jobs_unless_that_is_switched_off(ind
 
 
 async def test_an_error_of_the_worker_itself_is_not_hidden() -> None:
-    service = Service()
+    service = EndlessService()
     with interrupts(lambda: None) as stop, pytest.raises(ExceptionGroup) as raised:
         await run_together(broken, {"janitor": service.run}, stop, lambda: None)
     assert raised.group_contains(ZeroDivisionError)

@@ -15,7 +15,7 @@ def pytest_runtest_call() -> Generator[None, None, None]:
     Tasks that sleep by the loop's clock are held by the loop, and cancelled with it. Collecting old
     objects as well would take a second; those of a long test are found at the end of the session.
     """
-    before = FakeClock.made
+    before = FakeClock.instances
     yield
-    if FakeClock.made != before:
+    if FakeClock.instances != before:
         gc.collect(1)

@@ -7,7 +7,7 @@ from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.schedules.decision import (
     TickDecision,
 )
-from crawlyard.core.schedules.planning import planned
+from crawlyard.core.schedules.planning import plan_next
 from crawlyard.core.schedules.schedule import (
     CrawlSchedule,
     Tick,
@@ -23,7 +23,7 @@ ALL = 1000
 def planned_one(**fields: Any) -> CrawlSchedule:
     """Return an hourly schedule that was created at `START`."""
     defaults: dict[str, Any] = {"created_at": START, "next_at": None, "fire_at": None}
-    return planned(a_schedule(**(defaults | fields)), START)
+    return plan_next(a_schedule(**(defaults | fields)), START)
 
 
 def at(hours: float) -> datetime:
@@ -32,7 +32,6 @@ def at(hours: float) -> datetime:
 
 
 def its_job(schedule: CrawlSchedule, due_at: datetime | None = None, **fields: Any) -> Job:
-    """Return an active job of *schedule*."""
     return a_job(origin=Origin(schedule_id=schedule.id, tick_at=due_at), **fields)
 
 

@@ -69,7 +69,7 @@ class Line:
 
 
 @dataclass
-class Site:
+class SharedSite:
     """A host that counts the concurrent requests of all processes."""
 
     clock: FakeClock
@@ -93,7 +93,7 @@ class Process:
 
     clock: FakeClock
     store: Store
-    site: Site
+    site: SharedSite
     delay_s: float = 0.0
     at_once: int = 4
     crawls: int = 4
@@ -137,13 +137,13 @@ class Process:
         await self.end()
 
 
-class Rig:
+class SharingRig:
     """A clock, a store and a site for processes."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.store = open_in_memory()
-        self.site = Site(self.clock)
+        self.site = SharedSite(self.clock)
         self.processes: list[Process] = []
 
     def process(self, **fields: Any) -> Process:
@@ -154,7 +154,7 @@ class Rig:
     async def rule(self, version: int = 1, **fields: Any) -> None:
         rule = HostRule(host=HOST, version=version, updated_at=NOW, **fields)
         event = Event(name=EventName.HOST_UPDATED, subject=HOST, owner="", at=NOW, actor="ada")
-        await self.store.host_rules.put(rule, event)
+        await self.store.host_rules.save(rule, event)
 
     async def barred(self) -> Process:
         """Return a process that knows that the host is blocked."""

@@ -278,7 +278,7 @@ class TestNoWorker:
             ), count
 
 
-class TestDisk:
+class TestDiskNotice:
     def test_it_is_nearly_full_below_its_share_within_bounds(self) -> None:
         for free, total, full in [
             (GIB, 10 * GIB, False),
@@ -296,7 +296,7 @@ class TestDisk:
         assert notices(disk=None) == ()
 
 
-class TestSchedules:
+class TestScheduleNotices:
     def test_one_is_overdue_a_minute_after_its_time(self) -> None:
         for fire_at, paused, late in [
             (NOW - LATE, False, False),
@@ -337,7 +337,7 @@ class TestSchedules:
             ), by
 
 
-class TestLines:
+class TestFailureLines:
     F, C = State.FAILED, State.COMPLETED
 
     def test_three_failures_in_a_row_are_told(self) -> None:

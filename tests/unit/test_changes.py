@@ -13,8 +13,8 @@ from crawlyard.core.crawl.changes import (
     LastRead,
     PageFacts,
     Run,
-    announced,
-    compared,
+    compare_page,
+    summarize_changes,
 )
 from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.events.event import EventName
@@ -73,19 +73,19 @@ def test_two_whole_answers_are_compared_by_bytes_then_by_text() -> None:
         ],
     }
     for kind, pages in answers.items():
-        assert [compared(page, other)[0] for other in pages] == [kind] * len(pages)
+        assert [compare_page(page, other)[0] for other in pages] == [kind] * len(pages)
 
 
 def test_pages_without_text_are_compared_by_bytes() -> None:
     picture = a_page(content_rule="", content_hash="", content_version=0)
-    assert compared(picture, picture)[0] is K.SAME
-    assert compared(picture, replace(picture, sha256="other"))[0] is K.CHANGED
+    assert compare_page(picture, picture)[0] is K.SAME
+    assert compare_page(picture, replace(picture, sha256="other"))[0] is K.CHANGED
 
 
 def test_a_page_with_not_found_in_its_title_from_the_start_is_compared() -> None:
     page = a_page(title="HTTP 404, explained")
     other = replace(page, sha256="other", content_hash="other")
-    assert compared(page, other)[0] is K.CHANGED
+    assert compare_page(page, other)[0] is K.CHANGED
 
 
 def test_what_answers_404_or_410_is_gone_whatever_else_failed() -> None:
@@ -331,7 +331,7 @@ def test_an_event_names_the_first_changes_and_counts_the_others() -> None:
         ]
 
     moved = Change(kind=K.MOVED, url="https://example.com/a", moved_to="https://example.com/b")
-    assert announced([*some(1), moved]) == {
+    assert summarize_changes([*some(1), moved]) == {
         "pages": [
             {"kind": "changed", "url": "https://example.com/0"},
             {"kind": "moved", "url": moved.url, "moved_to": moved.moved_to},
@@ -339,7 +339,7 @@ def test_an_event_names_the_first_changes_and_counts_the_others() -> None:
         "more": 0,
     }
     for comparison, named in ((some(150), 100), (some(150, 200), 54), (some(3, 8_000), 1)):
-        data = dict(announced(comparison))
+        data = dict(summarize_changes(comparison))
         assert isinstance(data["pages"], list)
         assert (len(data["pages"]), data["more"]) == (named, len(comparison) - named)
         event = a_job().event(EventName.PAGE_CHANGED, NOW, "changes", base_id=a_job().id, **data)

@@ -21,13 +21,13 @@ from crawlyard.config import LogFormat
 from crawlyard.errors import Invalid
 
 
-class Said(NamedTuple):
+class CommandOutput(NamedTuple):
     code: object
     out: str
     err: str
 
 
-Crawlyard: TypeAlias = Callable[..., Said]
+Crawlyard: TypeAlias = Callable[..., CommandOutput]
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def crawlyard(
     root, ours = logging.getLogger(), logging.getLogger("crawlyard")
     logged, thresholds = (root.handlers[:], root.level, ours.level), gc.get_threshold()
 
-    def run(*words: str) -> Said:
+    def run(*words: str) -> CommandOutput:
         monkeypatch.setattr(sys, "argv", ["crawlyard", *words])
         with pytest.raises(SystemExit) as end:
             main()
-        return Said(end.value.code, *capfd.readouterr())
+        return CommandOutput(end.value.code, *capfd.readouterr())
 
     yield run
     gc.unfreeze()

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard import Settings, Yard
 from crawlyard import open as open_surface
-from crawlyard.core.crawl.link import encoded
+from crawlyard.core.crawl.link import encode_links
 from crawlyard.core.crawl.page import Body, Skipped
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.engine.urls import packed_fingerprints
@@ -59,7 +59,8 @@ async def fill() -> None:
         link = [(waiting[0].url, "", "a", "", "next")]
         outcomes = [
             replace(
-                done(page, {Body.LINKS: encoded(link)}), targets=packed_fingerprints([link[0][0]])
+                done(page, {Body.LINKS: encode_links(link)}),
+                targets=packed_fingerprints([link[0][0]]),
             )
             for page in pages
         ]

@@ -3,16 +3,14 @@
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import typer.main
 from click.testing import CliRunner
 from msgspec.structs import replace
 from rich.console import Console
 
-from crawlyard.cli.commands import tree
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.jobs import views
 from crawlyard.cli.jobs.summary import exit_code, hints, scripts_needed, sentence
@@ -23,7 +21,7 @@ from crawlyard.cli.render.job_display import LineDisplay, fraction, outlook, pan
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
-from crawlyard.core.answer import as_dict, encoded
+from crawlyard.core.answer import as_dict, encode_answer
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
 from crawlyard.core.crawl.page_answers import ErrorGroupOut, PageOut
 from crawlyard.core.jobs.answers import (
@@ -51,6 +49,7 @@ from crawlyard.errors import (
     StoreUnavailable,
 )
 from tests.builders import NOW, a_job, a_page, a_spec
+from tests.program import PROGRAM, walk
 
 RUNNING = Shard(
     usage=Usage(
@@ -123,7 +122,7 @@ def test_half_characters_do_not_stop_a_record() -> None:
         "t\ufffd",
         ["\ufffd"],
     )
-    assert json.loads(encoded(out))["title"] == "a\ufffdb"
+    assert json.loads(encode_answer(out))["title"] == "a\ufffdb"
 
 
 def a_screen(width: int) -> Screen:
@@ -255,7 +254,7 @@ def test_the_exit_code_tells_how_a_job_ended(state: State, reason: StateReason, 
         (Conflict("x"), 5),
         (StoreUnavailable("x"), 6),
         (CrawlyardError("x"), 1),
-        (OSError(28, "No space time_left on device", "a.csv"), 1),
+        (OSError(28, "No space left on device", "a.csv"), 1),
         (ValueError("x"), 1),
     ],
 )
@@ -276,8 +275,8 @@ def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
         "  you can: pause, retry --now"  # as a server names what a job that waits allows
     ]
     assert failure_lines(IllegalMove("no", ["resume", "retry"]))[1:] == ["  you can: resume, retry"]
-    assert failure_lines(OSError(28, "No space time_left on device", "a.csv")) == [
-        "error: cannot write a.csv: No space time_left on device"
+    assert failure_lines(OSError(28, "No space left on device", "a.csv")) == [
+        "error: cannot write a.csv: No space left on device"
     ]
 
 
@@ -385,15 +384,7 @@ def test_lines_come_with_a_change_or_every_ten_seconds() -> None:
     assert words == ["running", "running", "paused"]
 
 
-def every_command(of: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield each command and group of commands with its words."""
-    yield path, of
-    for name, inside in getattr(of, "commands", {}).items():
-        yield from every_command(inside, (*path, name))
-
-
-PROGRAM: Any = typer.main.get_command(tree())  # made once: that takes as long as its help
-COMMANDS = dict(every_command(PROGRAM))
+COMMANDS = dict(walk())  # with the groups of commands
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -458,7 +449,7 @@ def test_a_sentence_to_a_file_is_a_line_as_it_is() -> None:
 
 def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     job = job_out(State.PENDING, StateReason.WAITING_SLOT)
-    waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
+    waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="next in the queue", position=1))]
     damaged = replace(job, damaged="spec: x", waits_for=waits)
     facts = dict(jobs_view(NOW).facts(damaged))
     listed = {column.name: column.value(damaged) for column in jobs_view(NOW).list_columns}

@@ -5,7 +5,6 @@ import shlex
 import subprocess
 import sys
 from functools import cache
-from typing import Any
 
 import pytest
 import typer
@@ -19,8 +18,8 @@ from crawlyard.cli.sites import sessions
 from crawlyard.core.attention.trouble import Trouble
 from crawlyard.core.endpoints.endpoint import endpoints_of
 from crawlyard.services.surface import nouns
+from tests.program import PROGRAM
 
-EVERYTHING = typer.main.get_command(tree())
 PLAIN = {"COLUMNS": "100", "TERM": "dumb"}
 
 
@@ -64,7 +63,7 @@ def test_what_helps_with_a_notice_is_a_command_that_exists() -> None:
     assert set(search.HELPS) <= set(Trouble)
     for line in search.HELPS.values():
         words = shlex.split(line.format(job="j1", id="x"))
-        command: Any = EVERYTHING
+        command = PROGRAM
         while words and words[0] in getattr(command, "commands", {}):
             command, words = command.commands[words[0]], words[1:]
         assert not hasattr(command, "commands"), line

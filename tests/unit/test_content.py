@@ -48,6 +48,18 @@ def test_the_rule_says_how_content_was_found(html: str, rule: str) -> None:
     assert "Top menu" not in (page.text or "")
 
 
+def test_navigation_does_not_count_against_the_element_of_a_theme() -> None:
+    content = f"<div class=vp-doc>{PROSE}</div>"
+    for around, rule in (("nav", "div.vp-doc"), ("div", "density")):
+        page = read(f"<{around}>{PROSE * 9}</{around}>{content}")
+        assert page.content_rule == rule
+
+
+def test_the_element_of_a_theme_is_not_sought_in_navigation() -> None:
+    page = read(f"<nav><div class=vp-doc>{PROSE * 9}</div></nav><main>Text of the page</main>")
+    assert (page.content_rule, page.text) == ("main", "Text of the page")
+
+
 @pytest.mark.parametrize(
     "around",
     [

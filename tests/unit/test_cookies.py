@@ -12,8 +12,8 @@ from crawlyard.core.crawl.cookie import (
     MAX_OF_DOMAIN,
     MAX_OF_JAR,
     Cookie,
-    decoded,
-    encoded,
+    decode_cookies,
+    encode_cookies,
 )
 from crawlyard.engine.http.cookies import CookieJar, cookie_date, default_path, parse_cookie
 from crawlyard.services.access.sealing import NotOpened, Seal
@@ -136,7 +136,7 @@ def test_changes_are_told_once_and_make_the_same_jar_elsewhere() -> None:
     jar.receive(SITE, ["a=2; Path=/", "b=; Path=/; Max-Age=0"], NOW)
     stored |= jar.changes()
     cookies = [cookie for cookie in stored.values() if cookie is not None]
-    again = CookieJar.of(decoded(encoded(cookies)))
+    again = CookieJar.of(decode_cookies(encode_cookies(cookies)))
     assert again.header(SITE, NOW) == jar.header(SITE, NOW) == "c=1; a=2"
     assert not again.changes()
     assert len(again) == 2

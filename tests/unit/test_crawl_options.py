@@ -14,7 +14,7 @@ from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.spec import Priority, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import spec_of, values_of
 from crawlyard.core.quantity import FOREVER_S
-from crawlyard.core.templates.template import Parameter, ParameterType
+from crawlyard.core.templates.template import ParameterType, TemplateParameter
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
 
@@ -170,14 +170,14 @@ def test_a_parameter_without_a_name_or_value_is_refused(subtests: pytest.Subtest
 
 def test_a_parameter_is_declared_in_a_word() -> None:
     for word, parameter in [
-        ("a", Parameter(name="a", required=True)),
-        ("a=", Parameter(name="a", default="")),
-        ("a:url", Parameter(name="a", type=ParameterType.URL, required=True)),
-        ("a:integer=20k", Parameter(name="a", type=ParameterType.INTEGER, default=20_000)),
-        ("a:number=0.5", Parameter(name="a", type=ParameterType.NUMBER, default=0.5)),
-        ("a:boolean=true", Parameter(name="a", type=ParameterType.BOOLEAN, default=True)),
-        ("a:duration=2h", Parameter(name="a", type=ParameterType.DURATION, default="2h")),
-        ("a:list=x", Parameter(name="a", type=ParameterType.LIST, default="x")),
+        ("a", TemplateParameter(name="a", required=True)),
+        ("a=", TemplateParameter(name="a", default="")),
+        ("a:url", TemplateParameter(name="a", type=ParameterType.URL, required=True)),
+        ("a:integer=20k", TemplateParameter(name="a", type=ParameterType.INTEGER, default=20_000)),
+        ("a:number=0.5", TemplateParameter(name="a", type=ParameterType.NUMBER, default=0.5)),
+        ("a:boolean=true", TemplateParameter(name="a", type=ParameterType.BOOLEAN, default=True)),
+        ("a:duration=2h", TemplateParameter(name="a", type=ParameterType.DURATION, default="2h")),
+        ("a:list=x", TemplateParameter(name="a", type=ParameterType.LIST, default="x")),
     ]:
         assert parameter_of(word) == parameter, word
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from crawlyard.core.schedules.decision import (
     TickDecision,
     decide,
-    released,
+    release_waiting,
 )
 from crawlyard.core.schedules.planning import fire_at
 from crawlyard.core.schedules.schedule import (
@@ -170,14 +170,14 @@ def test_a_waiting_tick_has_its_turn_before_one_that_is_due() -> None:
 
 def test_nothing_is_released_where_nothing_waits() -> None:
     schedule = planned_one(overlap=Overlap.QUEUE)
-    assert released(schedule, at(1)).schedule_after is schedule
+    assert release_waiting(schedule, at(1)).schedule_after is schedule
 
 
 def test_a_paused_schedule_releases_no_waiting_tick() -> None:
     schedule = planned_one(
         overlap=Overlap.QUEUE, waiting_at=at(0), paused_at=START, pause_reason="site is down"
     )
-    decision = released(schedule, at(1))
+    decision = release_waiting(schedule, at(1))
     assert rows(decision) == [(at(0), "skipped", "paused")]
     assert decision.ticks[0].detail == "site is down"
     assert decision.schedule_after.waiting_at is None
@@ -185,7 +185,7 @@ def test_a_paused_schedule_releases_no_waiting_tick() -> None:
 
 def test_a_waiting_tick_finds_no_runs_left() -> None:
     schedule = planned_one(overlap=Overlap.QUEUE, waiting_at=at(0), runs_left=0)
-    decision = released(schedule, at(1))
+    decision = release_waiting(schedule, at(1))
     assert rows(decision) == [(at(0), "skipped", "no_runs")]
     assert decision.schedule_after.runs_left == 0
 
@@ -239,7 +239,7 @@ def test_a_refused_run_says_why_and_is_given_back() -> None:
     schedule = planned_one(overlap=Overlap.ALLOW, misfire=Misfire.RUN_ALL, runs_left=1)
     decision = decide(schedule, at(2.5), [], ALL)
 
-    without = decision.refused(decision.runs[0], TickReason.QUOTA, "10 jobs wait", at(2.5))
+    without = decision.without_run(decision.runs[0], TickReason.QUOTA, "10 jobs wait", at(2.5))
 
     assert rows(without) == [(at(1), "skipped", "quota")]
     assert without.ticks[0].detail == "10 jobs wait"
@@ -251,13 +251,13 @@ def test_a_refused_run_says_why_and_is_given_back() -> None:
 def test_of_two_runs_one_may_be_refused() -> None:
     schedule = planned_one(overlap=Overlap.ALLOW, misfire=Misfire.RUN_ALL)
     decision = decide(schedule, at(2.5), [], ALL)
-    without = decision.refused(decision.runs[1], TickReason.REFUSED, "no", at(2.5))
+    without = decision.without_run(decision.runs[1], TickReason.REFUSED, "no", at(2.5))
     assert rows(without) == [(at(1), "caught_up", "late"), (at(2), "skipped", "refused")]
 
 
 def test_a_tick_that_waited_still_does_when_the_run_it_made_room_for_is_refused() -> None:
     schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS, waiting_at=at(0.5))
     decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
-    without = decision.refused(decision.runs[0], TickReason.REFUSED, "no", at(1))
+    without = decision.without_run(decision.runs[0], TickReason.REFUSED, "no", at(1))
     assert rows(without) == [(at(1), "skipped", "refused")]
     assert without.schedule_after.waiting_at == at(0.5)

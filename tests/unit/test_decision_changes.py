@@ -15,9 +15,9 @@ from crawlyard.core.schedules.decision import (
     TickDecision,
     decide,
     foreseen,
-    released,
-    requested_run,
-    resumed,
+    release_waiting,
+    request_run,
+    resume_schedule,
 )
 from crawlyard.core.schedules.planning import fire_at
 from crawlyard.core.schedules.schedule import (
@@ -51,7 +51,7 @@ from tests.unit.decision_rig import (
 def test_a_run_that_is_asked_for_leaves_what_waits_unless_it_replaces() -> None:
     for overlap in [Overlap.SKIP, Overlap.QUEUE, Overlap.ALLOW]:
         schedule = planned_one(overlap=overlap, waiting_at=at(0.2))
-        _, decision = requested_run(schedule, at(0.7), [], "ann")
+        _, decision = request_run(schedule, at(0.7), [], "ann")
         assert rows(decision) == [(at(0.7), "ran", "by_user")], overlap
         assert decision.schedule_after.waiting_at == at(0.2), overlap
 
@@ -88,7 +88,9 @@ def test_resuming_makes_up_for_the_pause_where_all_shall_run() -> None:
     older = replace(paused.ticks[0], due_at=at(0))
     other = replace(paused.ticks[0], due_at=at(4.2), reason=TickReason.OVERLAP)
 
-    decision = resumed(paused.schedule_after, at(4.5), [other, *reversed(paused.ticks), older])
+    decision = resume_schedule(
+        paused.schedule_after, at(4.5), [other, *reversed(paused.ticks), older]
+    )
 
     assert rows(decision) == [(at(3), "caught_up", "late"), (at(4), "caught_up", "late")]
     assert decision.schedule_after.runs_left == 7
@@ -100,14 +102,16 @@ def test_resuming_makes_up_for_this_pause_alone() -> None:
     schedule = planned_one(paused_at=at(0.9), misfire=Misfire.RUN_ALL, overlap=Overlap.ALLOW)
     paused = decide(schedule, at(1.5), [], ALL)
     earlier = replace(paused.ticks[0], due_at=at(0))
-    decision = resumed(paused.schedule_after, at(1.5), [earlier, *paused.ticks])
+    decision = resume_schedule(paused.schedule_after, at(1.5), [earlier, *paused.ticks])
     assert rows(decision) == [(at(1), "caught_up", "late")]
 
 
 def test_resuming_goes_by_the_overlap_policy() -> None:
     schedule = planned_one(paused_at=START, misfire=Misfire.RUN_ALL, overlap=Overlap.QUEUE)
     paused = decide(schedule, at(3.5), [], ALL)
-    decision = resumed(paused.schedule_after, at(3.5), paused.ticks, [its_job(schedule, START)])
+    decision = resume_schedule(
+        paused.schedule_after, at(3.5), paused.ticks, [its_job(schedule, START)]
+    )
     assert outcomes(decision) == ["waiting", "skipped", "skipped"]
     assert decision.schedule_after.waiting_at == at(1)
 
@@ -117,7 +121,7 @@ def test_resuming_makes_up_for_no_more_than_the_runs_that_are_left() -> None:
         paused_at=START, misfire=Misfire.RUN_ALL, overlap=Overlap.ALLOW, runs_left=1
     )
     paused = decide(schedule, at(3.5), [], ALL)
-    decision = resumed(paused.schedule_after, at(3.5), paused.ticks)
+    decision = resume_schedule(paused.schedule_after, at(3.5), paused.ticks)
     assert rows(decision) == [(at(1), "caught_up", "late")]
     assert decision.schedule_after.next_at is None
 
@@ -139,7 +143,7 @@ def test_every_policy_says_what_it_does() -> None:
 
 
 @dataclass(slots=True)
-class Yard:
+class ScheduleModel:
     """A store of one schedule, and a clock that can be set."""
 
     schedule: CrawlSchedule
@@ -162,7 +166,7 @@ class Yard:
     def end(self, now: datetime) -> None:
         """End all jobs, and run the waiting tick."""
         self.jobs.clear()
-        self.write(released(self.schedule, now), now)
+        self.write(release_waiting(self.schedule, now), now)
 
     def write(self, decision: TickDecision, now: datetime) -> None:
         """Apply a decision, as a store would."""
@@ -241,7 +245,7 @@ def due_instants(schedule: CrawlSchedule, until: datetime) -> list[datetime]:
 def test_every_instant_is_decided_once_whatever_time_does(
     fields: dict[str, Any], steps: Sequence[Step], limit: int
 ) -> None:
-    yard = Yard(planned_one(**fields))
+    yard = ScheduleModel(planned_one(**fields))
     now = START
 
     for step in steps:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Struct
 
-from crawlyard.core.answer import Tagged, Wire, derived
-from crawlyard.core.fields import HIDDEN, after, rounded, shown_as
+from crawlyard.core.answer import Tagged, Wire, derive_answer
+from crawlyard.core.fields import HIDDEN, after, answer_name, round_to
 
 
 class Colour(StrEnum):
@@ -31,7 +31,7 @@ class Bike(Struct, frozen=True, kw_only=True):
     id: str
     lock_code: Annotated[str, HIDDEN] = "0000"
     size: Size = Size.SMALL
-    weight_kg: Annotated[float, rounded(1)] = 0.0
+    weight_kg: Annotated[float, round_to(1)] = 0.0
     wheels: tuple[Wheel, ...] = ()
     spare: Wheel | None = None
 
@@ -44,15 +44,13 @@ class Bike(Struct, frozen=True, kw_only=True):
         return self.weight_kg < 9
 
 
-@derived
+@derive_answer
 class WheelOut(Wheel, Wire, frozen=True, kw_only=True):
-    """A wheel."""
+    pass
 
 
-@derived
+@derive_answer
 class BikeOut(Bike, Wire, frozen=True, kw_only=True):
-    """A bike."""
-
     object: Literal["bike"] = "bike"
     wheels: tuple[WheelOut, ...]
     spare: WheelOut | None
@@ -99,20 +97,18 @@ def test_answers_of_other_versions_are_read_without_the_checks_of_the_record() -
 
 class Trip(Struct, frozen=True, kw_only=True):
     id: str
-    rider: Annotated[str, shown_as("user")]
+    rider: Annotated[str, answer_name("user")]
     length: timedelta = timedelta(0)
     colours: Annotated[frozenset[Colour], HIDDEN] = frozenset()
-    stops: Annotated[frozenset[str], shown_as("places")] = frozenset()
+    stops: Annotated[frozenset[str], answer_name("places")] = frozenset()
 
     @property
     def is_short(self) -> bool:
         return self.length < timedelta(hours=1)
 
 
-@derived
+@derive_answer
 class TripOut(Trip, Tagged, frozen=True, kw_only=True, dict=True):
-    """A trip."""
-
     user: str
     v: Annotated[int, after("")]
     object: Literal["trip"] = "trip"
@@ -121,8 +117,6 @@ class TripOut(Trip, Tagged, frozen=True, kw_only=True, dict=True):
 
 
 class LongTripOut(TripOut, frozen=True, kw_only=True, dict=True):
-    """A trip with a guide."""
-
     guide: str
 
 

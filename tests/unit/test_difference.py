@@ -7,17 +7,17 @@ from crawlyard.core.text.difference import (
     Amount,
     DiffLine,
     amount,
-    counting,
+    comparable_lines,
+    format_unified,
     hunks_of,
     lines_of,
-    unified,
 )
 
 
 def test_lines_count_without_blank_ones_and_with_white_space_folded() -> None:
     lines = lines_of(b"# A\n\n  one   two\t\n\n")
-    assert counting(lines, None) == lines == ["# A", "one two"]
-    assert counting(["a", "clock 12:01", "b"], lambda line: "clock" in line) == ["a", "b"]
+    assert comparable_lines(lines, None) == lines == ["# A", "one two"]
+    assert comparable_lines(["a", "clock 12:01", "b"], lambda line: "clock" in line) == ["a", "b"]
 
 
 def test_an_amount_has_lines_and_the_share_of_words() -> None:
@@ -30,7 +30,7 @@ def test_an_amount_has_lines_and_the_share_of_words() -> None:
 def test_words_are_marked_in_lines_that_take_the_place_of_others() -> None:
     before = ["one", "the price is 12 EUR today", "two"]
     after = ["one", "the price is 14 EUR today", "two"]
-    assert unified(before, after).splitlines() == [
+    assert format_unified(before, after).splitlines() == [
         "@@ -1,3 +1,3 @@",
         " one",
         "-the price is [-12 -]EUR today",
@@ -40,11 +40,11 @@ def test_words_are_marked_in_lines_that_take_the_place_of_others() -> None:
 
 
 def test_lines_that_have_little_in_common_are_not_marked() -> None:
-    assert unified(["alpha beta"], ["gamma delta"]).splitlines()[1:] == [
+    assert format_unified(["alpha beta"], ["gamma delta"]).splitlines()[1:] == [
         "-alpha beta",
         "+gamma delta",
     ]
-    assert unified(["a", "b"], ["a"]).splitlines()[1:] == [" a", "-b"]
+    assert format_unified(["a", "b"], ["a"]).splitlines()[1:] == [" a", "-b"]
 
 
 def test_a_diff_has_the_numbers_of_its_lines_and_marks_that_no_text_can_forge() -> None:
@@ -63,14 +63,14 @@ def test_a_diff_has_the_numbers_of_its_lines_and_marks_that_no_text_can_forge() 
         [(1, None), (2, 1), (3, 2), (4, 3)],
         [(8, 7), (9, 8), (10, 9), (None, 10)],
     ]
-    assert (hunks_of(before, before), unified([], ["a"])) == ((), "@@ -0,0 +1 @@\n+a")
+    assert (hunks_of(before, before), format_unified([], ["a"])) == ((), "@@ -0,0 +1 @@\n+a")
 
 
 def test_hostile_texts_are_compared_in_bounded_time() -> None:
     began = process_time()
     many = ["x"] * (2 * MOST_LINES)
-    text = unified(many, ["y", *many])
+    text = format_unified(many, ["y", *many])
     assert text.endswith(f"… not compared: {MOST_LINES + 1:,} more lines")
-    unified([f"{n} {n % 7}" for n in range(5_000)], [f"{n} {n % 5}" for n in range(5_000)])
-    unified(["word " * 100_000], ["words " * 100_000])
+    format_unified([f"{n} {n % 7}" for n in range(5_000)], [f"{n} {n % 5}" for n in range(5_000)])
+    format_unified(["word " * 100_000], ["words " * 100_000])
     assert process_time() - began < 10

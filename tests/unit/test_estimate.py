@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.jobs.estimate import Basis, Bound, Estimate, HostPace, Sight, estimated
+from crawlyard.core.jobs.estimate import Basis, Bound, Estimate, HostPace, Sight, estimate_crawl
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.spec import JobSpec
 
@@ -22,7 +22,7 @@ def a_sight(**how: Any) -> Sight:
 
 
 def of(sight: Sight, **spec: Any) -> Estimate:
-    return estimated(JobSpec(urls=(f"https://{HOST}/",), **spec), sight)
+    return estimate_crawl(JobSpec(urls=(f"https://{HOST}/",), **spec), sight)
 
 
 def verdicts(estimate: Estimate) -> dict[str, str]:

@@ -16,7 +16,7 @@ from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Spread, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of, spec_of, values_of
-from crawlyard.core.merge_patch import merged
+from crawlyard.core.merge_patch import merge_patch
 from crawlyard.core.parse import nearest
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
@@ -244,7 +244,7 @@ EXAMPLES: list[tuple[object, object, object]] = [
 
 def test_a_patch_is_put_over_what_is_there_as_the_standard_shows() -> None:
     for target, patch, expected in EXAMPLES:
-        assert merged(target, patch) == expected, (target, patch)
+        assert merge_patch(target, patch) == expected, (target, patch)
     before = {"a": {"b": 1}}
-    merged(before, {"a": {"b": 2}})
+    merge_patch(before, {"a": {"b": 2}})
     assert before == {"a": {"b": 1}}

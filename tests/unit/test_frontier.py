@@ -83,7 +83,7 @@ def fetch(target: Target) -> bool:
 
 
 @dataclass
-class Queue:
+class PacedTurns:
     """Turns of hosts at a rate limiter with *delay_s*, driven as a crawl drives them."""
 
     strategy: Strategy = BREADTH
@@ -120,7 +120,7 @@ class Queue:
 def test_targets_of_several_hosts_come_in_the_order_of_a_plain_sort(
     strategy: Strategy, links: list[tuple[str, int]]
 ) -> None:
-    queue, targets = Queue(strategy), targets_of(links)
+    queue, targets = PacedTurns(strategy), targets_of(links)
     queue.push(*targets)
     assert queue.ready() == in_order(strategy, targets)
     assert len(queue.turns) == 0
@@ -131,7 +131,7 @@ def test_targets_of_several_hosts_come_in_the_order_of_a_plain_sort(
 def test_what_is_found_on_the_way_takes_its_place(
     strategy: Strategy, steps: list[list[tuple[str, int]]]
 ) -> None:
-    queue = Queue(strategy)
+    queue = PacedTurns(strategy)
     targets = targets_of([link for step in steps for link in step])
     waiting: list[Target] = []
     for step in steps:
@@ -148,7 +148,7 @@ def test_what_is_found_on_the_way_takes_its_place(
 
 
 async def test_a_host_that_must_wait_holds_up_no_other() -> None:
-    queue = Queue(delay_s=60.0)
+    queue = PacedTurns(delay_s=60.0)
     slow, quick = targets_of([(A, 0), (A, 0), (A, 0)]), targets_of([(B, 5)])
     queue.push(*slow, *quick)
 
@@ -161,7 +161,7 @@ async def test_a_host_that_must_wait_holds_up_no_other() -> None:
 
 @pytest.mark.parametrize("strategy", Strategy)
 async def test_hosts_that_are_ready_at_a_delay_are_served_in_turn(strategy: Strategy) -> None:
-    queue = Queue(strategy, delay_s=0.5)
+    queue = PacedTurns(strategy, delay_s=0.5)
     # by the order of its targets, one host would come before the others again and again
     queue.push(
         *targets_of([(A, 0), (A, 0), (A, 0), (B, 1), (B, 1), (B, 1), (C, 2), (C, 2), (C, 2)])
@@ -202,7 +202,7 @@ async def test_no_more_hosts_are_asked_of_the_store_than_soon_have_a_slot() -> N
 
 
 async def test_a_host_with_all_its_slots_taken_is_asked_again_when_one_is_given_back() -> None:
-    queue = Queue(at_once=1)
+    queue = PacedTurns(at_once=1)
     first, second = targets_of([(A, 0), (A, 0)])
     queue.push(first, second)
 
@@ -216,7 +216,7 @@ async def test_a_host_with_all_its_slots_taken_is_asked_again_when_one_is_given_
 
 
 async def test_a_host_that_refused_comes_again_when_its_hold_is_over() -> None:
-    queue = Queue()
+    queue = PacedTurns()
     first, second = targets_of([(A, 0), (A, 0)])
     queue.push(first)
     queue.ready()
@@ -231,7 +231,7 @@ async def test_a_host_that_refused_comes_again_when_its_hold_is_over() -> None:
 
 
 async def test_a_target_that_must_wait_lets_others_of_its_host_pass() -> None:
-    queue = Queue()
+    queue = PacedTurns()
     later, now = targets_of([(A, 0), (A, 0)])
     queue.turns.push_later(later, 5.0)
     queue.push(now)
@@ -245,7 +245,7 @@ async def test_a_target_that_must_wait_lets_others_of_its_host_pass() -> None:
 
 
 def test_no_target_of_a_blocked_host_comes_until_it_is_unblocked() -> None:
-    queue = Queue()
+    queue = PacedTurns()
     first, second, other = targets_of([(A, 0), (A, 0), (B, 1)])
     queue.push(first, other)
 
@@ -264,7 +264,7 @@ def test_no_target_of_a_blocked_host_comes_until_it_is_unblocked() -> None:
 
 
 async def test_a_host_that_is_blocked_for_a_while_comes_again_by_itself() -> None:
-    queue = Queue()
+    queue = PacedTurns()
     target = a_target(host=A)
     queue.push(target)
     queue.turns.block(A)
@@ -279,7 +279,7 @@ async def test_a_host_that_is_blocked_for_a_while_comes_again_by_itself() -> Non
 
 
 def test_a_target_that_needs_no_request_takes_no_slot() -> None:
-    queue = Queue(delay_s=60.0)
+    queue = PacedTurns(delay_s=60.0)
     targets = targets_of([(A, 0)] * 5)
     queue.push(*targets)
     ready = queue.ready(lambda target: target is not targets[3])
@@ -292,7 +292,7 @@ def test_a_target_that_needs_no_request_takes_no_slot() -> None:
 def test_what_is_found_while_a_target_is_judged_is_judged_by_itself(
     strategy: Strategy, *, settled: bool
 ) -> None:
-    queue = Queue(strategy)
+    queue = PacedTurns(strategy)
     page, sitemap = a_target("page", host=A, depth=1), a_target("sitemap", host=A)
     deeper = a_target("deeper", host=A, depth=2)
     checked: list[Target] = []
@@ -313,7 +313,7 @@ def test_what_is_found_while_a_target_is_judged_is_judged_by_itself(
 
 
 def test_a_host_that_went_ahead_with_what_was_found_goes_back_in_line() -> None:
-    queue = Queue()
+    queue = PacedTurns()
     page, deep = a_target("page", host=A, depth=1), a_target("deep", host=A, depth=3)
     sitemap, other = a_target("sitemap", host=A), a_target("other", host=B, depth=2)
 
@@ -332,7 +332,7 @@ def test_a_host_that_went_ahead_with_what_was_found_goes_back_in_line() -> None:
 async def test_every_target_comes_exactly_once_and_at_the_pace_of_its_host(
     strategy: Strategy, links: list[tuple[str, int]], delay: int
 ) -> None:
-    queue, targets = Queue(strategy, delay_s=delay, at_once=1), targets_of(links)
+    queue, targets = PacedTurns(strategy, delay_s=delay, at_once=1), targets_of(links)
     queue.push(*targets)
     order: list[Target] = []
     for _ in range(len(targets) * max(1, delay)):

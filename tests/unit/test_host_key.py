@@ -121,10 +121,10 @@ def test_a_host_is_taken_as_it_stands_in_a_url() -> None:
 
 def test_a_rule_makes_gentler_and_never_rougher_and_may_say_nothing() -> None:
     rule = HostRule(host="example.org", delay_s=2, at_once=3, updated_at=NOW)
-    assert [rule.slowed(delay_s) for delay_s in (0.0, 5.0)] == [2, 5]
-    assert [rule.narrowed(at_once) for at_once in (1, 8)] == [1, 3]
+    assert [rule.effective_delay_s(delay_s) for delay_s in (0.0, 5.0)] == [2, 5]
+    assert [rule.effective_at_once(at_once) for at_once in (1, 8)] == [1, 3]
     rule = HostRule(host="example.org", updated_at=NOW)
-    assert (rule.slowed(0.5), rule.narrowed(8)) == (0.5, 8)
+    assert (rule.effective_delay_s(0.5), rule.effective_at_once(8)) == (0.5, 8)
 
 
 JOB = a_job(id="j1", state=State.RUNNING)

@@ -11,12 +11,12 @@ from crawlyard.core.hosts.hosts import HostState
 from crawlyard.engine.hosts.rate_limiter import NEVER
 from crawlyard.engine.http.fetch import FetchFailed
 from tests.clock import settle
-from tests.unit.sharing_rig import HOST, MINUTE, SECOND, Rig
+from tests.unit.sharing_rig import HOST, MINUTE, SECOND, SharingRig
 
 
 @pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
-    rig = Rig()
+async def rig() -> AsyncIterator[SharingRig]:
+    rig = SharingRig()
     yield rig
     await rig.end()
 
@@ -24,7 +24,7 @@ async def rig() -> AsyncIterator[Rig]:
 # --- what operators say
 
 
-async def test_a_host_is_slowed_within_a_second(rig: Rig) -> None:
+async def test_a_host_is_slowed_within_a_second(rig: SharingRig) -> None:
     first = rig.process()
     first.begin()
     await rig.clock.advance(3 * SECOND)
@@ -33,7 +33,7 @@ async def test_a_host_is_slowed_within_a_second(rig: Rig) -> None:
     assert await rig.sent_in(20 * SECOND, first) == [10]
 
 
-async def test_a_host_is_slowed_from_the_first_request_on(rig: Rig) -> None:
+async def test_a_host_is_slowed_from_the_first_request_on(rig: SharingRig) -> None:
     await rig.rule(delay_s=2.0, at_once=1)
     first, second = rig.process(delay_s=0.01), rig.process()
     first.begin()
@@ -45,7 +45,7 @@ async def test_a_host_is_slowed_from_the_first_request_on(rig: Rig) -> None:
     assert rig.site.most == 1
 
 
-async def test_fewer_requests_at_once_hold_within_two_seconds(rig: Rig) -> None:
+async def test_fewer_requests_at_once_hold_within_two_seconds(rig: SharingRig) -> None:
     first = rig.process()
     first.begin()
     await rig.clock.advance(3 * SECOND)
@@ -54,7 +54,7 @@ async def test_fewer_requests_at_once_hold_within_two_seconds(rig: Rig) -> None:
     assert await rig.sent_in(5 * SECOND, first) == [20]
 
 
-async def test_a_paused_host_is_asked_by_nobody_until_it_is_open_again(rig: Rig) -> None:
+async def test_a_paused_host_is_asked_by_nobody_until_it_is_open_again(rig: SharingRig) -> None:
     first = rig.process()
     first.begin()
     await rig.clock.advance(3 * SECOND)
@@ -71,7 +71,7 @@ async def test_a_paused_host_is_asked_by_nobody_until_it_is_open_again(rig: Rig)
     assert await rig.sent_in(5 * SECOND, first) == [80]
 
 
-async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: Rig) -> None:
+async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: SharingRig) -> None:
     first = rig.process()
     first.begin()
     await rig.clock.advance(3 * SECOND)
@@ -87,7 +87,7 @@ async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: Rig)
     assert await rig.sent_in(MINUTE, first) == [0]
 
 
-async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: Rig) -> None:
+async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: SharingRig) -> None:
     first = await rig.barred()
     await rig.rule(2)
     await rig.clock.advance(5 * SECOND)
@@ -96,7 +96,7 @@ async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: Rig) 
 
 
 async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it_is_blocked(
-    rig: Rig,
+    rig: SharingRig,
 ) -> None:
     first = await rig.barred()
     await rig.rule(2)
@@ -107,7 +107,7 @@ async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it
 
 @pytest.mark.parametrize("state", [HostState.PAUSED, HostState.BLOCKED])
 async def test_what_was_said_of_a_host_that_nobody_asked_meanwhile_is_looked_up_anew(
-    rig: Rig, state: HostState
+    rig: SharingRig, state: HostState
 ) -> None:
     await rig.rule(state=state)
     first = rig.process()
@@ -124,7 +124,9 @@ async def test_what_was_said_of_a_host_that_nobody_asked_meanwhile_is_looked_up_
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
-async def test_a_refusal_holds_all_processes_within_a_second(rig: Rig, delay_s: float) -> None:
+async def test_a_refusal_holds_all_processes_within_a_second(
+    rig: SharingRig, delay_s: float
+) -> None:
     first, second = (rig.process(delay_s=delay_s) for _ in range(2))
     first.begin()
     second.begin()
@@ -137,7 +139,7 @@ async def test_a_refusal_holds_all_processes_within_a_second(rig: Rig, delay_s: 
     assert sum(await rig.sent_in(5 * SECOND, first, second)) > 5
 
 
-async def test_who_waits_for_a_seat_when_a_refusal_comes_gets_one_after_it(rig: Rig) -> None:
+async def test_who_waits_for_a_seat_when_a_refusal_comes_gets_one_after_it(rig: SharingRig) -> None:
     processes = [rig.process(at_once=2, crawls=2) for _ in range(3)]
     for process, takes_s in zip(processes, (20.0, 0.25, 0.25), strict=True):
         process.begin(takes_s)
@@ -154,7 +156,7 @@ async def test_who_waits_for_a_seat_when_a_refusal_comes_gets_one_after_it(rig: 
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
-async def test_a_hold_is_kept_over_a_restart(rig: Rig, delay_s: float) -> None:
+async def test_a_hold_is_kept_over_a_restart(rig: SharingRig, delay_s: float) -> None:
     first = rig.process(delay_s=delay_s)
     first.begin()
     await rig.clock.advance(SECOND)
@@ -169,7 +171,7 @@ async def test_a_hold_is_kept_over_a_restart(rig: Rig, delay_s: float) -> None:
     assert (await rig.sent_in(5 * SECOND, second))[0] > 5
 
 
-async def test_the_wait_doubles_whichever_process_is_refused(rig: Rig) -> None:
+async def test_the_wait_doubles_whichever_process_is_refused(rig: SharingRig) -> None:
     holds = []
     for _ in range(4):
         process = rig.process()  # each knows of the others by the store alone
@@ -183,7 +185,7 @@ async def test_the_wait_doubles_whichever_process_is_refused(rig: Rig) -> None:
     assert holds == [1.0, 2.0, 4.0, 8.0]
 
 
-async def test_an_answer_to_one_process_ends_the_refusals_of_all(rig: Rig) -> None:
+async def test_an_answer_to_one_process_ends_the_refusals_of_all(rig: SharingRig) -> None:
     first, second = rig.process(), rig.process()
     for _ in range(3):
         first.limiter.record_refusal(HOST, None)
@@ -196,7 +198,9 @@ async def test_an_answer_to_one_process_ends_the_refusals_of_all(rig: Rig) -> No
     assert second.limiter.record_refusal(HOST, None) == 1.0
 
 
-async def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_it(rig: Rig) -> None:
+async def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_it(
+    rig: SharingRig,
+) -> None:
     first = rig.process()
     first.limiter.record_refusal(HOST, None)
     first.limiter.record_success(HOST)
@@ -208,7 +212,7 @@ async def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_it(rig
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
-async def test_a_slot_that_was_not_used_costs_no_delay(rig: Rig, delay_s: float) -> None:
+async def test_a_slot_that_was_not_used_costs_no_delay(rig: SharingRig, delay_s: float) -> None:
     first = rig.process(delay_s=delay_s, at_once=1)
     first.limiter.ready_in(HOST)
     await settle()
@@ -222,7 +226,7 @@ async def test_a_slot_that_was_not_used_costs_no_delay(rig: Rig, delay_s: float)
     assert first.limiter.ready_in(HOST) > 0 or not delay_s
 
 
-async def test_a_window_that_is_over_meanwhile_is_not_used_late(rig: Rig) -> None:
+async def test_a_window_that_is_over_meanwhile_is_not_used_late(rig: SharingRig) -> None:
     first = rig.process(delay_s=0.5)
     first.limiter.ready_in(HOST)
     await settle()
@@ -235,7 +239,7 @@ async def test_a_window_that_is_over_meanwhile_is_not_used_late(rig: Rig) -> Non
     assert first.limiter.ready_in(HOST) > 0
 
 
-async def test_who_asks_after_the_end_begins_nothing_that_nobody_would_end(rig: Rig) -> None:
+async def test_who_asks_after_the_end_begins_nothing_that_nobody_would_end(rig: SharingRig) -> None:
     first = rig.process()
     await first.end()
     assert first.limiter.ready_in(HOST) == NEVER

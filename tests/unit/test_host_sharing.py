@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from crawlyard.core.hosts.slots import LAST
 from tests.clock import settle
-from tests.unit.sharing_rig import MINUTE, SECOND, Rig
+from tests.unit.sharing_rig import MINUTE, SECOND, SharingRig
 
 
 @pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
-    rig = Rig()
+async def rig() -> AsyncIterator[SharingRig]:
+    rig = SharingRig()
     yield rig
     await rig.end()
 
@@ -23,7 +23,7 @@ async def rig() -> AsyncIterator[Rig]:
 # --- slots
 
 
-async def test_two_processes_share_the_seats_of_a_host_within_two_seconds(rig: Rig) -> None:
+async def test_two_processes_share_the_seats_of_a_host_within_two_seconds(rig: SharingRig) -> None:
     first, second = rig.process(), rig.process()
     first.begin()
     await rig.clock.advance(5 * SECOND)
@@ -36,7 +36,9 @@ async def test_two_processes_share_the_seats_of_a_host_within_two_seconds(rig: R
     assert shares == [80, 80]  # of 16 a second, half and half
 
 
-async def test_seats_that_others_wait_for_are_given_up_before_the_next_second(rig: Rig) -> None:
+async def test_seats_that_others_wait_for_are_given_up_before_the_next_second(
+    rig: SharingRig,
+) -> None:
     first, second = rig.process(), rig.process()
     first.begin()
     await rig.clock.advance(5.5 * SECOND)  # half a second before it knows of others
@@ -45,7 +47,7 @@ async def test_seats_that_others_wait_for_are_given_up_before_the_next_second(ri
     assert await rig.sent_in(10 * SECOND, first, second) == [80, 80]
 
 
-async def test_a_process_that_ends_leaves_its_seats_to_the_others_at_once(rig: Rig) -> None:
+async def test_a_process_that_ends_leaves_its_seats_to_the_others_at_once(rig: SharingRig) -> None:
     first, second = rig.process(), rig.process()
     first.begin()
     second.begin()
@@ -59,7 +61,7 @@ async def test_a_process_that_ends_leaves_its_seats_to_the_others_at_once(rig: R
 
 
 async def test_the_seats_of_a_job_that_leaves_are_free_at_once_if_they_are_released(
-    rig: Rig,
+    rig: SharingRig,
 ) -> None:
     first, second = rig.process(delay_s=1.0), rig.process(delay_s=1.0)
     first.begin()
@@ -77,7 +79,9 @@ async def test_the_seats_of_a_job_that_leaves_are_free_at_once_if_they_are_relea
     assert second.sent == 1  # a second after the last request of the first
 
 
-async def test_the_seats_of_a_process_that_was_killed_are_free_when_they_lapse(rig: Rig) -> None:
+async def test_the_seats_of_a_process_that_was_killed_are_free_when_they_lapse(
+    rig: SharingRig,
+) -> None:
     first, second = rig.process(), rig.process()
     first.begin()
     second.begin()
@@ -91,7 +95,7 @@ async def test_the_seats_of_a_process_that_was_killed_are_free_when_they_lapse(r
     assert await rig.sent_in(5 * SECOND, second) == [80]
 
 
-async def test_seats_last_no_longer_than_a_lease(rig: Rig) -> None:
+async def test_seats_last_no_longer_than_a_lease(rig: SharingRig) -> None:
     first, second = (rig.process(lease=6 * SECOND) for _ in range(2))
     first.begin()
     second.begin()
@@ -106,7 +110,7 @@ async def test_seats_last_no_longer_than_a_lease(rig: Rig) -> None:
 
 
 async def test_who_may_have_been_taken_for_dead_sends_nothing_on_seats_that_others_have(
-    rig: Rig,
+    rig: SharingRig,
 ) -> None:
     first, second = rig.process(name="one"), rig.process()
     first.begin()
@@ -127,7 +131,7 @@ async def test_who_may_have_been_taken_for_dead_sends_nothing_on_seats_that_othe
 
 
 async def test_a_process_that_is_cut_off_from_the_store_sends_nothing_on_lapsed_seats(
-    rig: Rig,
+    rig: SharingRig,
 ) -> None:
     first = rig.process()
     first.begin()
@@ -143,7 +147,7 @@ async def test_a_process_that_is_cut_off_from_the_store_sends_nothing_on_lapsed_
     assert await rig.sent_in(5 * SECOND, first) == [80]
 
 
-async def test_nobody_starves_where_there_are_fewer_seats_than_processes(rig: Rig) -> None:
+async def test_nobody_starves_where_there_are_fewer_seats_than_processes(rig: SharingRig) -> None:
     processes = [rig.process(at_once=1) for _ in range(3)]
     for process in processes:
         process.begin()
@@ -159,7 +163,9 @@ async def test_nobody_starves_where_there_are_fewer_seats_than_processes(rig: Ri
     "takes_s", [*(pytest.param(n, marks=pytest.mark.slow) for n in (5, 10, 20, 30)), 40]
 )
 @pytest.mark.parametrize("many", [2, pytest.param(3, marks=pytest.mark.slow)])
-async def test_nobody_starves_however_slow_the_host_is(rig: Rig, many: int, takes_s: int) -> None:
+async def test_nobody_starves_however_slow_the_host_is(
+    rig: SharingRig, many: int, takes_s: int
+) -> None:
     processes = [rig.process(at_once=1) for _ in range(many)]
     for process in processes:
         process.begin(takes_s=takes_s)
@@ -172,7 +178,9 @@ async def test_nobody_starves_however_slow_the_host_is(rig: Rig, many: int, take
     assert sum(sent) >= 0.7 * 20 * 60 / takes_s
 
 
-async def test_a_process_renews_its_seats_once_a_second_and_only_while_it_asks(rig: Rig) -> None:
+async def test_a_process_renews_its_seats_once_a_second_and_only_while_it_asks(
+    rig: SharingRig,
+) -> None:
     first = rig.process()
     first.begin()
     await rig.clock.advance(10 * SECOND)
@@ -191,7 +199,7 @@ async def test_a_process_renews_its_seats_once_a_second_and_only_while_it_asks(r
     assert await rig.sent_in(SECOND, other) == [20]  # 4 at once, 5 times: all slots are free
 
 
-async def test_hosts_that_are_met_together_share_a_transaction(rig: Rig) -> None:
+async def test_hosts_that_are_met_together_share_a_transaction(rig: SharingRig) -> None:
     first = rig.process()
     for n in range(20):
         first.limiter.set_limits("job", f"h{n}.example", 0.0, 2)
@@ -216,7 +224,7 @@ async def test_hosts_that_are_met_together_share_a_transaction(rig: Rig) -> None
 async def test_however_processes_come_and_go_the_host_has_one_pace(
     at_once: int, delay: int, slow: int, comings: list[tuple[int, int, bool]]
 ) -> None:
-    rig = Rig()
+    rig = SharingRig()
 
     async def live(begins_s: int, lasts_s: int, *, killed: bool) -> None:
         process = rig.process(at_once=at_once, delay_s=delay / 4)
@@ -238,7 +246,7 @@ async def test_however_processes_come_and_go_the_host_has_one_pace(
     assert began
 
 
-async def test_seats_that_are_offered_to_others_are_not_used_meanwhile(rig: Rig) -> None:
+async def test_seats_that_are_offered_to_others_are_not_used_meanwhile(rig: SharingRig) -> None:
     first, second = rig.process(crawls=3), rig.process(crawls=2)
     await rig.take_slot(first)
     second.begin(takes_s=60)
@@ -253,7 +261,7 @@ async def test_seats_that_are_offered_to_others_are_not_used_meanwhile(rig: Rig)
     assert (first.sent, second.sent) == (1, 2)
 
 
-async def test_seats_that_are_being_given_back_are_not_used_any_more(rig: Rig) -> None:
+async def test_seats_that_are_being_given_back_are_not_used_any_more(rig: SharingRig) -> None:
     first, second = rig.process(crawls=4), rig.process(crawls=4)
     slot = await rig.take_slot(first)
     slot.release()
@@ -270,7 +278,7 @@ async def test_seats_that_are_being_given_back_are_not_used_any_more(rig: Rig) -
     assert await rig.sent_in(5 * SECOND, first) == [0]
 
 
-async def test_a_long_delay_is_kept_exactly_also_where_the_store_is_slow(rig: Rig) -> None:
+async def test_a_long_delay_is_kept_exactly_also_where_the_store_is_slow(rig: SharingRig) -> None:
     first = rig.process(delay_s=30.0)
     first.begin()
     await settle()
@@ -280,7 +288,7 @@ async def test_a_long_delay_is_kept_exactly_also_where_the_store_is_slow(rig: Ri
 
 
 async def test_processes_keep_one_delay_however_long_their_requests_take_to_prepare(
-    rig: Rig,
+    rig: SharingRig,
 ) -> None:
     slow, quick = rig.process(delay_s=0.5), rig.process(delay_s=0.5)
     slow.prepares_s = cycle([0.375, 0.0, 0.75, 0.125, 0.0])
@@ -294,7 +302,7 @@ async def test_processes_keep_one_delay_however_long_their_requests_take_to_prep
     assert min(shares) >= 20
 
 
-async def test_what_is_offered_to_others_of_a_window_is_not_used_meanwhile(rig: Rig) -> None:
+async def test_what_is_offered_to_others_of_a_window_is_not_used_meanwhile(rig: SharingRig) -> None:
     first = rig.process(delay_s=1 / 16)
     first.begin(takes_s=0.0)
     await rig.clock.advance(0.75 * SECOND)
@@ -308,7 +316,9 @@ async def test_what_is_offered_to_others_of_a_window_is_not_used_meanwhile(rig: 
     assert (await rig.sent_in(0.25 * SECOND, first))[0] >= 3
 
 
-async def test_processes_that_share_a_delay_take_turns_and_lose_little_of_it(rig: Rig) -> None:
+async def test_processes_that_share_a_delay_take_turns_and_lose_little_of_it(
+    rig: SharingRig,
+) -> None:
     processes = [rig.process(delay_s=0.25) for _ in range(3)]
     for process in processes:
         process.begin(takes_s=0.0)
@@ -321,7 +331,7 @@ async def test_processes_that_share_a_delay_take_turns_and_lose_little_of_it(rig
     assert sum(shares) >= 0.8 * 240
 
 
-async def test_what_a_process_had_booked_when_it_ends_is_free_at_once(rig: Rig) -> None:
+async def test_what_a_process_had_booked_when_it_ends_is_free_at_once(rig: SharingRig) -> None:
     first, second = rig.process(delay_s=0.25), rig.process(delay_s=0.25)
     first.begin(takes_s=0.0)
     await rig.clock.advance(5 * SECOND)
@@ -333,7 +343,7 @@ async def test_what_a_process_had_booked_when_it_ends_is_free_at_once(rig: Rig) 
     assert min(b - a for a, b in pairwise(rig.site.began)) == 0.25
 
 
-async def test_a_connection_that_takes_long_costs_no_long_delay(rig: Rig) -> None:
+async def test_a_connection_that_takes_long_costs_no_long_delay(rig: SharingRig) -> None:
     far_process = rig.process(delay_s=30.0)
     far_process.prepares_s = repeat(0.25)
     far_process.begin()
@@ -347,7 +357,7 @@ async def test_a_connection_that_takes_long_costs_no_long_delay(rig: Rig) -> Non
 
 @pytest.mark.parametrize("shorter_s", [0.0, 0.5])
 async def test_the_longest_delay_that_any_process_wishes_for_holds_for_all(
-    rig: Rig, shorter_s: float
+    rig: SharingRig, shorter_s: float
 ) -> None:
     quick, gentle = rig.process(delay_s=shorter_s), rig.process(delay_s=8.0)
     quick.begin()
@@ -367,7 +377,7 @@ async def test_the_longest_delay_that_any_process_wishes_for_holds_for_all(
     assert alone > 100
 
 
-async def test_a_process_far_from_the_store_keeps_the_whole_pace_of_a_host(rig: Rig) -> None:
+async def test_a_process_far_from_the_store_keeps_the_whole_pace_of_a_host(rig: SharingRig) -> None:
     first = rig.process(delay_s=0.2)
     first.line.slow = 0.45 * SECOND  # a renewal takes nine round trips of 100 ms
     first.begin(0.1)

@@ -54,7 +54,7 @@ class Requests:
 
 
 @dataclass
-class Watched:
+class RecordingPacer:
     """A pacer that records bookings, and is unavailable for the first *away* calls."""
 
     pacer: Pacer = field(default_factory=lambda: open_in_memory().hosts)
@@ -461,7 +461,7 @@ async def test_a_refusal_holds_up_the_other_processes_as_well() -> None:
 
 
 async def test_who_is_alone_books_once_a_second_however_fast_the_pace_is() -> None:
-    clock, pacer = FakeClock(), Watched()
+    clock, pacer = FakeClock(), RecordingPacer()
     requests = Requests(a_limiter(clock, delay_s=1 / 16, pacer=pacer), clock)
     await within(clock, 4.5 * SECOND, *(requests.send() for _ in range(64)))
     assert requests.gaps() == [1 / 16] * 63
@@ -483,7 +483,7 @@ async def test_a_request_that_takes_time_to_leave_counts_from_when_it_has_left()
 
 
 async def test_time_that_was_booked_and_not_used_is_not_made_up_for() -> None:
-    clock, pacer = FakeClock(), Watched()
+    clock, pacer = FakeClock(), RecordingPacer()
     requests = Requests(a_limiter(clock, delay_s=1 / 16, pacer=pacer), clock)
     await within(clock, MINUTE, requests.send())
     await within(clock, MINUTE, *(requests.send() for _ in range(3)))
@@ -492,7 +492,7 @@ async def test_time_that_was_booked_and_not_used_is_not_made_up_for() -> None:
 
 async def test_a_request_that_is_late_is_sent_at_once_and_the_next_a_delay_later() -> None:
     clock = FakeClock()
-    limiter = a_limiter(clock, delay_s=0.5, at_once=1, pacer=Watched())
+    limiter = a_limiter(clock, delay_s=0.5, at_once=1, pacer=RecordingPacer())
     requests = Requests(limiter, clock)
 
     # answers that take too long, as where slots are scarce: each is asked when it may be
@@ -502,7 +502,7 @@ async def test_a_request_that_is_late_is_sent_at_once_and_the_next_a_delay_later
 
 
 async def test_hosts_that_need_bookings_at_the_same_time_share_one_transaction() -> None:
-    clock, pacer = FakeClock(), Watched()
+    clock, pacer = FakeClock(), RecordingPacer()
     limiter = a_limiter(clock, delay_s=0.5, pacer=pacer)
     limiter.set_limits("job", "b.example", 0.25, 2)
     requests = Requests(limiter, clock)
@@ -511,7 +511,7 @@ async def test_hosts_that_need_bookings_at_the_same_time_share_one_transaction()
 
 
 async def test_hosts_of_a_long_delay_give_seats_back_and_share_transactions() -> None:
-    clock, pacer = FakeClock(), Watched()
+    clock, pacer = FakeClock(), RecordingPacer()
     limiter = a_limiter(clock, delay_s=8.0, pacer=pacer)
     requests = Requests(limiter, clock)
 
@@ -530,7 +530,7 @@ async def test_hosts_of_a_long_delay_give_seats_back_and_share_transactions() ->
 
 
 async def test_nothing_is_booked_where_there_is_no_delay() -> None:
-    clock, pacer = FakeClock(), Watched()
+    clock, pacer = FakeClock(), RecordingPacer()
     requests = Requests(a_limiter(clock, pacer=pacer), clock)
     await within(clock, SECOND, *(requests.send() for _ in range(3)))
     assert len(requests.began) == 3
@@ -538,7 +538,7 @@ async def test_nothing_is_booked_where_there_is_no_delay() -> None:
 
 
 async def test_a_store_that_is_away_is_asked_again_and_nothing_leaves_before() -> None:
-    clock, pacer = FakeClock(), Watched(away=3)
+    clock, pacer = FakeClock(), RecordingPacer(away=3)
     requests = Requests(a_limiter(clock, delay_s=0.25, pacer=pacer), clock)
     began_at = clock.monotonic()
     await within(clock, MINUTE, requests.send())
@@ -546,7 +546,7 @@ async def test_a_store_that_is_away_is_asked_again_and_nothing_leaves_before() -
 
 
 async def test_a_refusal_drops_what_was_booked_before_it() -> None:
-    clock, pacer = FakeClock(), Watched()
+    clock, pacer = FakeClock(), RecordingPacer()
     limiter = a_limiter(clock, delay_s=1 / 16, pacer=pacer)
     requests = Requests(limiter, clock)
     await within(clock, SECOND / 16, requests.send())
@@ -558,7 +558,7 @@ async def test_a_refusal_drops_what_was_booked_before_it() -> None:
 
 
 async def test_a_host_that_is_held_is_not_booked_before_the_end_is_near() -> None:
-    clock, pacer = FakeClock(), Watched()
+    clock, pacer = FakeClock(), RecordingPacer()
     limiter, began_at = a_limiter(clock, delay_s=0.5, pacer=pacer), clock.monotonic()
     limiter.record_refusal(HOST, 30.0)
     requests = Requests(limiter, clock)
@@ -572,7 +572,7 @@ async def test_a_host_that_is_held_is_not_booked_before_the_end_is_near() -> Non
 
 async def test_closing_stops_what_runs_in_the_background() -> None:
     clock = FakeClock()
-    limiter = a_limiter(clock, delay_s=0.5, pacer=Watched(away=10**9))
+    limiter = a_limiter(clock, delay_s=0.5, pacer=RecordingPacer(away=10**9))
     assert limiter.ready_in(HOST) is NEVER
     await settle()
     await limiter.close()

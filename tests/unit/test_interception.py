@@ -32,7 +32,7 @@ def answer(
 
 
 @dataclass
-class Site:
+class InterceptedSite:
     """Answers by URL, with records of the requests and of the commands to the browser."""
 
     answers: Mapping[str, Response] = field(default_factory=dict)
@@ -87,7 +87,7 @@ def paused_request(
 
 
 async def test_the_page_itself_is_answered_with_what_is_there() -> None:
-    site = Site()
+    site = InterceptedSite()
     page = site.page()
 
     await page.handle(paused_request(PAGE, "Document"))
@@ -97,7 +97,7 @@ async def test_the_page_itself_is_answered_with_what_is_there() -> None:
 
 
 async def test_what_is_not_of_the_document_and_what_is_no_reading_is_blocked() -> None:
-    site = Site()
+    site = InterceptedSite()
     page = site.page()
     kinds = ("Image", "Font", "Media", "TextTrack", "Ping", "EventSource", "WebSocket", "Manifest")
     for kind in kinds:
@@ -114,7 +114,7 @@ async def test_what_is_not_of_the_document_and_what_is_no_reading_is_blocked() -
 
 async def test_a_screenshot_wants_images_and_a_browser_without_frames_no_frames() -> None:
     url = "http://www.site.test/a"
-    site = Site({url: answer()})
+    site = InterceptedSite({url: answer()})
     for kind in ("Image", "Font", "Media"):
         await site.page(draws=True).handle(paused_request(url, kind))
     await site.page().handle(paused_request(url, "Document", frame="G"))
@@ -127,7 +127,7 @@ async def test_a_screenshot_wants_images_and_a_browser_without_frames_no_frames(
 
 
 async def test_a_request_says_what_the_page_says_and_not_what_the_browser_is() -> None:
-    site = Site()
+    site = InterceptedSite()
     mine = {"Accept": "text/x", "X_Wish": "1", "Authorization": "Bearer x", "Referer": PAGE}
     browser_headers = {"User_Agent": "Chrome", "Sec_CH_UA": "x", "Accept_Encoding": "br"}
 
@@ -151,7 +151,9 @@ async def test_a_request_says_what_the_page_says_and_not_what_the_browser_is() -
 
 async def test_cookies_of_scripts_go_to_their_site_and_those_of_responses_are_the_jobs() -> None:
     own, other = "http://www.site.test/a", "http://other.test/a"
-    site = Site({own: answer(Set_Cookie="site=1; Path=/", X_Other="kept"), other: answer()})
+    site = InterceptedSite(
+        {own: answer(Set_Cookie="site=1; Path=/", X_Other="kept"), other: answer()}
+    )
     page = site.page()
     for url, header in ((own, {}), (own, {"Cookie": "a="}), (other, {"Cookie": "a="})):
         await page.handle(paused_request(url, "Script", **header))
@@ -162,7 +164,7 @@ async def test_cookies_of_scripts_go_to_their_site_and_those_of_responses_are_th
 
 async def test_what_another_origin_does_not_open_is_not_read() -> None:
     own = answer(status=302, Location="http://other.test/closed")
-    site = Site(
+    site = InterceptedSite(
         {
             "http://other.test/closed": answer(),
             "http://other.test/any": answer(Access_Control_Allow_Origin="*"),
@@ -184,7 +186,7 @@ async def test_what_another_origin_does_not_open_is_not_read() -> None:
 async def test_once_its_form_is_filled_in_a_page_may_post_to_whom_the_login_lets_it() -> None:
     session, other = "http://www.site.test/session", "http://other.test/next"
     moved = answer(status=303, Location=other, Set_Cookie="a=1; Path=/; Domain=site.test")
-    site = Site({session: moved, other: answer()})
+    site = InterceptedSite({session: moved, other: answer()})
     page = site.page(cookies=site.read_cookies)
     await page.handle(paused_request(PAGE, "Document"))
     form = paused_request(session, "Document", "POST", Content_Type="text/plain")
@@ -208,7 +210,7 @@ async def test_once_its_form_is_filled_in_a_page_may_post_to_whom_the_login_lets
 
 
 async def test_redirects_lose_credentials_on_their_way_to_another_origin() -> None:
-    site = Site(
+    site = InterceptedSite(
         {
             "http://www.site.test/a": answer(status=307, Location="/b"),
             "http://www.site.test/b": answer(status=302, Location="https://www.site.test/c"),
@@ -231,8 +233,8 @@ async def test_redirects_lose_credentials_on_their_way_to_another_origin() -> No
 
 async def test_a_circle_of_redirects_and_a_body_that_was_cut_fail() -> None:
     url = "http://www.site.test/a"
-    round_ = Site({url: answer(status=302, Location="/a")})
-    cut = Site({url: answer(truncated="too long")})
+    round_ = InterceptedSite({url: answer(status=302, Location="/a")})
+    cut = InterceptedSite({url: answer(truncated="too long")})
 
     await round_.page().handle(paused_request(url))
     await cut.page().handle(paused_request(url, "Script"))
@@ -243,7 +245,7 @@ async def test_a_circle_of_redirects_and_a_body_that_was_cut_fail() -> None:
 
 async def test_a_page_goes_to_others_of_its_origin_a_few_times() -> None:
     next_, moved = "http://www.site.test/next", "http://www.site.test/moved"
-    site = Site({next_: answer(b"next"), moved: answer(status=301, Location="/next")})
+    site = InterceptedSite({next_: answer(b"next"), moved: answer(status=301, Location="/next")})
     page = site.page()
     for url in (PAGE, next_, moved, "http://other.test/", "http://www.site.test/closed"):
         await page.handle(paused_request(url, "Document"))
@@ -269,11 +271,11 @@ async def test_a_page_that_opens_a_download_fails_and_one_without_content_stays(
         none: answer(b"", 204),
     }
     for url in (archive, saved):
-        page = Site(answers).page()
+        page = InterceptedSite(answers).page()
         await page.handle(paused_request(PAGE, "Document"))
         with pytest.raises(FetchFailed, match=f"opened {url}, a download"):
             await page.handle(paused_request(url, "Document"))
-    page = Site(answers).page()
+    page = InterceptedSite(answers).page()
     await page.handle(paused_request(PAGE, "Document"))
     await page.handle(paused_request(none, "Document"))
     assert page.stays
@@ -281,7 +283,7 @@ async def test_a_page_that_opens_a_download_fails_and_one_without_content_stays(
 
 async def test_a_page_has_a_bounded_number_of_requests() -> None:
     url = "http://www.site.test/a"
-    site = Site({url: answer()})
+    site = InterceptedSite({url: answer()})
     page = site.page()
     for _ in range(MOST_REQUESTS + 3):
         await page.handle(paused_request(url))
@@ -291,7 +293,7 @@ async def test_a_page_has_a_bounded_number_of_requests() -> None:
 
 
 async def test_a_preflight_is_answered_without_a_request() -> None:
-    site = Site()
+    site = InterceptedSite()
 
     await site.page().handle(paused_request("http://other.test/a", "Preflight", method="OPTIONS"))
 

@@ -30,12 +30,12 @@ MUCH_LATER = NOW + timedelta(hours=1)
 
 def moved(job: Job, *moves: Move) -> Job:
     for move in moves:
-        job, _ = job.moved(move, LATER, actor="local")
+        job, _ = job.apply_move(move, LATER, actor="local")
     return job
 
 
 def lost(job: Job, *, in_child: bool) -> Job:
-    job, _ = moved(job, Move.CLAIM).lost(LATER, actor="worker:w", in_child=in_child)
+    job, _ = moved(job, Move.CLAIM).lose_worker(LATER, actor="worker:w", in_child=in_child)
     return job
 
 
@@ -65,7 +65,9 @@ def test_a_new_job_is_scheduled_for_later_or_due_now() -> None:
 
 def test_a_move_raises_the_version_and_tells_of_itself() -> None:
     for state, move in [(s, m) for s in State for m in LIFECYCLE[s]]:
-        job, event = a_job(state=state, version=7).moved(move, LATER, actor="eve", detail="since")
+        job, event = a_job(state=state, version=7).apply_move(
+            move, LATER, actor="eve", detail="since"
+        )
         assert (job.state, job.version, job.detail) == (LIFECYCLE[state][move], 8, "since"), (
             state,
             move,
@@ -99,13 +101,15 @@ def test_a_move_without_a_reason_gets_the_usual_one() -> None:
 
 def test_a_move_keeps_the_reason_that_it_is_given() -> None:
     running = a_job(state=State.RUNNING)
-    job, _ = running.moved(Move.COMPLETE, NOW, actor="worker:w", reason=StateReason.LIMIT_PAGES)
+    job, _ = running.apply_move(
+        Move.COMPLETE, NOW, actor="worker:w", reason=StateReason.LIMIT_PAGES
+    )
     assert job.state_reason is StateReason.LIMIT_PAGES
 
 
 def test_the_first_claim_is_when_it_started() -> None:
-    first, _ = a_job().moved(Move.CLAIM, LATER, actor="worker:w")
-    again, _ = moved(first, Move.REQUEUE).moved(Move.CLAIM, MUCH_LATER, actor="worker:w")
+    first, _ = a_job().apply_move(Move.CLAIM, LATER, actor="worker:w")
+    again, _ = moved(first, Move.REQUEUE).apply_move(Move.CLAIM, MUCH_LATER, actor="worker:w")
     assert first.started_at == again.started_at == LATER
 
 
@@ -127,7 +131,7 @@ def test_an_operator_who_lets_it_go_on_gives_it_all_its_attempts_again() -> None
 
 def test_a_failed_attempt_waits_and_counts() -> None:
     running = a_job(state=State.RUNNING, failures=1)
-    job, event = running.failed_attempt(NOW, LATER, actor="worker:w", detail="dns")
+    job, event = running.fail_attempt(NOW, LATER, actor="worker:w", detail="dns")
     assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)
     assert (job.due_at, job.queued_at, job.failures) == (LATER, NOW, 2)
     assert (event.name, event.data["detail"]) == (EventName.REQUEUED, "dns")
@@ -184,7 +188,9 @@ def test_after_three_deaths_alone_it_is_tried_again_where_its_policy_says_so() -
     for _ in range(DEATHS_ALLOWED - 1):
         job = lost(job, in_child=True)
 
-    job, event = moved(job, Move.CLAIM).lost(LATER, actor="worker:w", in_child=True, chance=1)
+    job, event = moved(job, Move.CLAIM).lose_worker(
+        LATER, actor="worker:w", in_child=True, chance=1
+    )
 
     assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)
     assert (job.due_at, job.failures) == (LATER + timedelta(minutes=30), 1)
@@ -221,7 +227,7 @@ def test_the_attempt_that_is_given_up_counts_as_well() -> None:
 
 def test_an_edit_names_what_it_changed() -> None:
     spec = a_spec(priority=Priority.URGENT)
-    job, event = a_job(version=3).edited(spec, NOW, actor="eve", changed={"priority": "urgent"})
+    job, event = a_job(version=3).edit(spec, NOW, actor="eve", changed={"priority": "urgent"})
     assert (job.spec, job.version) == (spec, 4)
     assert (event.name, event.data["changed"], event.data["version"]) == (
         EventName.EDITED,
@@ -234,10 +240,10 @@ def test_an_edit_names_what_it_changed() -> None:
 def test_a_job_can_be_edited_until_it_is_cancelled(state: State) -> None:
     job = a_job(state=state)
     if state is not State.CANCELLED:
-        assert job.edited(a_spec(), NOW, actor="eve", changed={})[0].state is state
+        assert job.edit(a_spec(), NOW, actor="eve", changed={})[0].state is state
         return
     with pytest.raises(IllegalMove, match="cancelled"):
-        job.edited(a_spec(), NOW, actor="eve", changed={})
+        job.edit(a_spec(), NOW, actor="eve", changed={})
 
 
 @settings(max_examples=50, deadline=None)
@@ -247,7 +253,7 @@ def test_any_walk_keeps_a_job_sound(moves: list[Move]) -> None:
     for move in moves:
         before, at = job, at + timedelta(seconds=1)
         try:
-            job, event = job.moved(move, at, actor="local")
+            job, event = job.apply_move(move, at, actor="local")
         except IllegalMove:
             assert job is before
             continue

@@ -8,7 +8,7 @@ from crawlyard.core.crawl.link_check import (
     FindingKind,
     LinkCheck,
     UncheckedReason,
-    compared,
+    mark_new,
     missing_fragments,
 )
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, PageError, TargetState, Via
@@ -176,7 +176,7 @@ def test_what_is_new_is_told_by_kind_url_and_fragment() -> None:
 
     now = [finding("a", "x"), finding("a", "y"), finding("b")]
     before = [finding("a", "x", "said otherwise"), finding("c")]
-    assert [finding.new for finding in compared(now, before)] == [False, True, True]
+    assert [finding.new for finding in mark_new(now, before)] == [False, True, True]
 
 
 def test_a_url_that_is_not_checked_has_a_reason() -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from crawlyard.core.crawl.link import MAX_BYTES, decoded
+from crawlyard.core.crawl.link import MAX_BYTES, decode_links
 from crawlyard.core.crawl.page import is_body_cut
 from crawlyard.core.jobs.spec import MAX_URL, TextMode
 from crawlyard.engine.extract import page as page_module
@@ -76,7 +76,7 @@ def test_the_stored_links_of_a_page_are_bounded_in_bytes() -> None:
     page = read(f'<base href="{LONG}">{links}'.encode(), TextMode.NONE)
 
     assert MAX_BYTES - 2 * MAX_URL < len(page.outgoing) <= MAX_BYTES
-    assert [link.text for link in decoded(page.outgoing)][:2] == ["0", "1"]
+    assert [link.text for link in decode_links(page.outgoing)][:2] == ["0", "1"]
     assert len(page.links) == 1
 
 

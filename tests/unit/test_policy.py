@@ -12,10 +12,10 @@ from crawlyard.core.access.credential import (
     SECRET_BYTES,
     TOUCH_EVERY,
     CredentialKind,
+    format_secret,
     kind_of,
     permits_named,
     prefix_of,
-    spelled,
 )
 from crawlyard.core.access.policy import (
     FIELD_OF,
@@ -40,11 +40,11 @@ from crawlyard.core.access.user import (
     QuotaAsk,
     Role,
     day_of,
-    held_back,
-    limited,
-    spent,
+    find_spent_part,
+    find_start_hold,
+    is_limited,
 )
-from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, Usage, clamped
+from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, Usage, clamp_limits
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Invalid
 from tests.builders import NOW, a_spec
@@ -62,12 +62,12 @@ limits = st.builds(
 
 @given(limits, limits, limits)
 def test_no_limit_is_above_a_ceiling(job_limits: Limits, first: Limits, second: Limits) -> None:
-    within = clamped(job_limits, first, second)
+    within = clamp_limits(job_limits, first, second)
     for name in LIMIT_NAMES:
         every = [getattr(each, name) for each in (job_limits, first, second)]
         numbers = [value for value in every if value is not None]
         assert getattr(within, name) == (min(numbers) if numbers else None)
-    assert clamped(within, first, second) == within
+    assert clamp_limits(within, first, second) == within
 
 
 def test_what_was_read_reads_the_same_again() -> None:
@@ -221,7 +221,7 @@ def test_tokens_and_users_are_permitted_by_scopes_of_their_names_alone() -> None
 
 def test_a_secret_says_what_it_is_for_and_shows_no_more() -> None:
     for kind in CredentialKind:
-        secret = spelled(kind, bytes(range(SECRET_BYTES)))
+        secret = format_secret(kind, bytes(range(SECRET_BYTES)))
         assert kind_of(secret) is kind
         assert prefix_of(secret) == secret[:12]
         assert len(secret) == 4 + 43
@@ -246,7 +246,7 @@ def test_a_job_waits_while_a_part_of_the_quota_is_used_up() -> None:
         (Quota(pages_per_day=11, bytes_per_day=1_000), 0, 10, "bytes_per_day"),
         (Quota(running=1, bytes_per_day=1_000), 1, 10, "running"),
     ]:
-        assert held_back(quota, running, Usage(pages=used, bytes=100 * used)) == expected, (
+        assert find_start_hold(quota, running, Usage(pages=used, bytes=100 * used)) == expected, (
             quota,
             running,
             used,
@@ -255,13 +255,13 @@ def test_a_job_waits_while_a_part_of_the_quota_is_used_up() -> None:
 
 def test_a_quota_is_spent_by_the_day_and_only_what_holds_back_is_asked_at_a_claim() -> None:
     quota = Quota(running=0, pages_per_day=10)
-    assert spent(quota, Usage(pages=9)) is None
-    assert spent(quota, Usage(pages=10)) == "pages_per_day"
-    assert not limited(NO_QUOTA)
-    assert not limited(Quota(pending=1))
-    assert limited(Quota(running=0))
-    assert limited(Quota(pages_per_day=0))
-    assert limited(Quota(bytes_per_day=0))
+    assert find_spent_part(quota, Usage(pages=9)) is None
+    assert find_spent_part(quota, Usage(pages=10)) == "pages_per_day"
+    assert not is_limited(NO_QUOTA)
+    assert not is_limited(Quota(pending=1))
+    assert is_limited(Quota(running=0))
+    assert is_limited(Quota(pages_per_day=0))
+    assert is_limited(Quota(bytes_per_day=0))
 
 
 def test_a_day_is_one_of_utc() -> None:

@@ -12,7 +12,7 @@ from crawlyard.cli.render.job_display import ceiling
 from crawlyard.core import quantity
 from crawlyard.core.jobs.limits import Limits, ResourceLimiter, Usage
 from crawlyard.core.jobs.waiting import Surroundings, pending_waits
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from tests.builders import NOW, a_job
 from tests.builders_serve import a_report
 from tests.unit.test_cli_output import job_out
@@ -146,14 +146,14 @@ PLURAL = re.compile(rf"(?<!than )(?<!these )\{{[a-z][^{{}}]*\}} (?:[a-z]+ )?(?:{
 
 
 def test_a_count_of_one_is_singular_and_every_other_plural() -> None:
-    assert [counted(n, "page") for n in (0, 1, 2, 1000)] == [
+    assert [count_noun(n, "page") for n in (0, 1, 2, 1000)] == [
         "0 pages",
         "1 page",
         "2 pages",
         "1,000 pages",
     ]
-    assert counted(1, "retry", "retries") == "1 retry"
-    assert counted(2, "job goes", "jobs go") == "2 jobs go"
+    assert count_noun(1, "retry", "retries") == "1 retry"
+    assert count_noun(2, "job goes", "jobs go") == "2 jobs go"
 
 
 def test_a_job_waits_for_one_job_before_it_and_for_the_one_slot() -> None:

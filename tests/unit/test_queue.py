@@ -10,8 +10,8 @@ from crawlyard import Job, Move, Priority, PriorityQueue, State
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.queue import (
     QueueEntry,
-    aged,
     claim_key,
+    levels_risen,
     may_preempt,
     takes,
     turn_of_new,
@@ -39,7 +39,7 @@ def claimed(waiting: list[Job]) -> list[Job]:
     waiting, order = list(waiting), []
     while (job := PriorityQueue(waiting).next(NOW)) is not None:
         order.append(job)
-        waiting[waiting.index(job)] = job.moved(Move.CLAIM, NOW, actor="worker:w")[0]
+        waiting[waiting.index(job)] = job.apply_move(Move.CLAIM, NOW, actor="worker:w")[0]
     return order
 
 
@@ -125,7 +125,10 @@ def test_a_job_rises_with_time_and_never_to_what_is_urgent() -> None:
         (Priority.HIGH, 50, 0),
         (Priority.URGENT, 50, 0),
     ]:
-        assert aged(priority, NOW, NOW + steps * SECOND, SECOND) == levels, (priority, steps)
+        assert levels_risen(priority, NOW, NOW + steps * SECOND, SECOND) == levels, (
+            priority,
+            steps,
+        )
 
 
 def test_a_worker_takes_what_it_has_the_tags_and_the_level_for() -> None:
@@ -144,7 +147,7 @@ def test_a_worker_takes_what_it_has_the_tags_and_the_level_for() -> None:
 def test_only_urgent_jobs_preempt_and_only_low_ones_yield() -> None:
     for priority in Priority:
         job = a_job(priority=priority)
-        running = job.moved(Move.CLAIM, NOW, actor="worker:w")[0]
+        running = job.apply_move(Move.CLAIM, NOW, actor="worker:w")[0]
         assert may_preempt(job, NOW + SECOND, SECOND) is (priority is Priority.URGENT), priority
         assert yields(running) is (priority is Priority.LOW), priority
         assert not yields(job), priority
@@ -184,7 +187,9 @@ def test_priorities_are_words_in_the_order_of_their_ranks() -> None:
     assert sorted(mixed) == [Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.URGENT]
     assert (max(mixed), min(mixed)) == (Priority.URGENT, Priority.LOW)
     assert Priority.HIGH >= Priority.HIGH > Priority.LOW <= Priority.LOW < Priority.NORMAL
-    assert [Priority.ranked(p.rank) for p in mixed] == mixed == ["high", "low", "urgent", "normal"]
+    assert (
+        [Priority.from_rank(p.rank) for p in mixed] == mixed == ["high", "low", "urgent", "normal"]
+    )
     with pytest.raises(TypeError):
         sorted([Priority.LOW, "high"])
 

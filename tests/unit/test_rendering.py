@@ -2,14 +2,14 @@
 
 import pytest
 
-from crawlyard.core.crawl.rendering import MOST_ACTIONS, Action, ActionKind, actions_of
+from crawlyard.core.crawl.rendering import MOST_ACTIONS, ActionKind, PageAction, actions_of
 
 WRITTEN = {
-    "click button.more": Action(kind=ActionKind.CLICK, selector="button.more"),
-    "scroll 3": Action(kind=ActionKind.SCROLL, times=3),
-    "wait 2s": Action(kind=ActionKind.WAIT, seconds=2.0),
-    "wait 0.5s": Action(kind=ActionKind.WAIT, seconds=0.5),
-    "wait .list > li": Action(kind=ActionKind.WAIT, selector=".list > li"),
+    "click button.more": PageAction(kind=ActionKind.CLICK, selector="button.more"),
+    "scroll 3": PageAction(kind=ActionKind.SCROLL, times=3),
+    "wait 2s": PageAction(kind=ActionKind.WAIT, seconds=2.0),
+    "wait 0.5s": PageAction(kind=ActionKind.WAIT, seconds=0.5),
+    "wait .list > li": PageAction(kind=ActionKind.WAIT, selector=".list > li"),
 }
 WRONG = {
     "eval alert(1)": "expected one of click SELECTOR, scroll N, wait SELECTOR or wait SECONDS",
@@ -25,16 +25,16 @@ WRONG = {
 
 def test_an_action_reads_as_it_is_written() -> None:
     for text, action in WRITTEN.items():
-        assert Action.parse(text) == action
+        assert PageAction.parse(text) == action
         assert str(action) == text
-    assert Action.parse(" scroll ") == Action.parse("scroll 1")
-    assert Action.parse("wait 2") == Action.parse("wait 2s")
+    assert PageAction.parse(" scroll ") == PageAction.parse("scroll 1")
+    assert PageAction.parse("wait 2") == PageAction.parse("wait 2s")
 
 
 def test_what_is_no_action_says_why() -> None:
     for text, why in WRONG.items():
         with pytest.raises(ValueError, match=why):
-            Action.parse(text)
+            PageAction.parse(text)
 
 
 def test_a_page_has_a_bounded_number_of_actions() -> None:

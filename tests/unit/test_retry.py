@@ -110,7 +110,9 @@ def walked(moves: list[int]) -> list[Event]:
     job, events = a_job(), []
     for n, choice in enumerate(moves):
         allowed = list(LIFECYCLE[job.state])
-        job, event = job.moved(allowed[choice % len(allowed)], NOW + n * SECOND, actor="worker:w1")
+        job, event = job.apply_move(
+            allowed[choice % len(allowed)], NOW + n * SECOND, actor="worker:w1"
+        )
         events.append(event)
     return events
 
@@ -132,14 +134,14 @@ def test_on_any_walk_there_is_one_attempt_for_each_claim(moves: list[int]) -> No
 
 
 def test_a_job_that_was_taken_back_from_a_dead_worker_has_lost_it() -> None:
-    job, started = a_job().moved(Move.CLAIM, NOW, actor="worker:w1")
-    _, lost = job.lost(NOW + SECOND, actor="worker:w2", in_child=False)
+    job, started = a_job().apply_move(Move.CLAIM, NOW, actor="worker:w1")
+    _, lost = job.lose_worker(NOW + SECOND, actor="worker:w2", in_child=False)
     [attempt] = attempts_of([started, lost])
     assert (attempt.worker, attempt.outcome) == ("w1", "worker_lost")
     assert attempt.detail == "its worker died"
 
 
 def test_what_was_forgotten_is_no_attempt() -> None:
-    job, _ = a_job().moved(Move.CLAIM, NOW, actor="worker:w1")
-    _, ended = job.moved(Move.COMPLETE, NOW, actor="worker:w1")
+    job, _ = a_job().apply_move(Move.CLAIM, NOW, actor="worker:w1")
+    _, ended = job.apply_move(Move.COMPLETE, NOW, actor="worker:w1")
     assert attempts_of([ended]) == []

@@ -98,7 +98,7 @@ async def test_a_5xx_or_a_429_closes_the_origin() -> None:
         access, _ = an_access(an_answer(status, SECRET))
         closure = await closed(access)
         assert closure.kind is ErrorKind.ROBOTS, status
-        assert closure.detail == f"{ORIGIN}/robots.txt: answered {status}", status
+        assert closure.detail == f"cannot fetch {ORIGIN}/robots.txt: status {status}", status
 
 
 async def test_no_answer_closes_the_origin_and_says_why() -> None:
@@ -143,7 +143,7 @@ async def test_an_origin_that_cannot_be_reached_is_given_up_sooner() -> None:
 async def test_what_no_further_try_can_change_is_given_up_at_once() -> None:
     access, web = an_access(BLOCKED)
     closure = await closed(access)
-    assert closure.detail == "10.0.0.1 is private"
+    assert closure.detail == f"cannot fetch {ORIGIN}/robots.txt: 10.0.0.1 is private"
     assert access.rules_for(ORIGIN) is closure
     assert len(web.asked) == 1
 
@@ -292,12 +292,12 @@ class Kept:
         self._check()
         return await self.store.get(origin, now)
 
-    async def put(self, files: Sequence[RobotsFile]) -> None:
+    async def save(self, files: Sequence[RobotsFile]) -> None:
         self._check()
         if self.broken:
             raise ValueError("broken")
         self.puts.append([file.origin for file in files])
-        await self.store.put(files)
+        await self.store.save(files)
 
     def _check(self) -> None:
         if self.away:

@@ -15,10 +15,10 @@ from crawlyard.core.search.terms import (
     Piece,
     head_of,
     job_term,
-    lowered,
     phrases_of,
     pieces_of,
     terms_of,
+    to_lower,
 )
 
 LETTERS = "aB1_-. \n/ßİΣéあア漢字ー한ไ"
@@ -36,7 +36,6 @@ def fits(piece: Piece, term: str) -> bool:
 
 
 def page_terms(head: str, text: str) -> list[str]:
-    """Return the terms of a page in order."""
     return terms_of(head, text.encode()).words.split()
 
 
@@ -45,7 +44,7 @@ def page_terms(head: str, text: str) -> list[str]:
 def test_what_a_page_has_is_never_missed(text: str, data: st.DataObject) -> None:
     head = head_of("", "", text)
     for lower, terms in [
-        (" ".join(lowered(text).split()), page_terms("", text)),
+        (" ".join(to_lower(text).split()), page_terms("", text)),
         (head, page_terms(head, "")),
     ]:
         start = data.draw(st.integers(0, len(lower)))

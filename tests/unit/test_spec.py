@@ -13,7 +13,7 @@ from crawlyard import Priority, Scope, Strategy, TextMode
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.core.jobs.spec import MAX_PATTERNS, MAX_SEEDS, JobSpec, Spread
-from crawlyard.core.jobs.spec_json import EDITABLE, FIELDS, changes_of, edited
+from crawlyard.core.jobs.spec_json import EDITABLE, FIELDS, apply_changes, changes_of
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.engine.admission import check_spec
@@ -263,16 +263,16 @@ def test_every_editable_field_has_a_path() -> None:
 
 def test_one_limit_leaves_the_others() -> None:
     spec = a_spec(limits=Limits(pages=1, errors=2))
-    assert edited(spec, {"limits.pages": 5}, check_spec).limits == Limits(pages=5, errors=2)
-    assert edited(spec, {"limits": Limits(), "limits.pages": 5}, check_spec).limits == Limits(
-        pages=5
-    )
+    assert apply_changes(spec, {"limits.pages": 5}, check_spec).limits == Limits(pages=5, errors=2)
+    assert apply_changes(
+        spec, {"limits": Limits(), "limits.pages": 5}, check_spec
+    ).limits == Limits(pages=5)
 
 
 def test_a_change_of_another_type_is_refused_by_name() -> None:
     for name, value in (("tags", "docs"), ("delay_s", "1s"), ("limits", 3), ("limits.pages", "3")):
         with pytest.raises(Invalid) as refused:
-            edited(a_spec(), {name: value}, check_spec)
+            apply_changes(a_spec(), {name: value}, check_spec)
         assert refused.value.field == name
 
 

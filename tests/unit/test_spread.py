@@ -17,12 +17,12 @@ from crawlyard.core.jobs.spread import (
     Share,
     bucket_of,
     buckets_of,
-    granted,
+    grant_budget,
     once,
     shard_of,
     shards_for,
-    spent,
     starts_of,
+    subtract_usage,
     to_give_back,
     usable,
 )
@@ -127,22 +127,23 @@ def test_no_portion_takes_what_others_have_or_what_was_used(
     ceiling: int, used: int, mine: int, allowances: list[int], of: int
 ) -> None:
     budgets = [{"pages": other} for other in allowances]
-    allowance = granted(Limits(pages=ceiling), Usage(pages=used), {"pages": mine}, budgets, of)
+    allowance = grant_budget(Limits(pages=ceiling), Usage(pages=used), {"pages": mine}, budgets, of)
     assert 0 <= allowance["pages"] <= max(0, ceiling - used - sum(allowances))
 
 
 def test_portions_get_smaller_near_the_end_and_follow_only_limits() -> None:
     limits = Limits(pages=10_000)
     portions = [
-        granted(limits, Usage(pages=used), {}, (), 4)["pages"] for used in (0, 5_000, 9_900, 9_999)
+        grant_budget(limits, Usage(pages=used), {}, (), 4)["pages"]
+        for used in (0, 5_000, 9_900, 9_999)
     ]
     assert portions == [1_000, 625, 12, 1]
-    allowance = granted(Limits(errors=10), Usage(), {}, (), 2)
+    allowance = grant_budget(Limits(errors=10), Usage(), {}, (), 2)
     assert allowance == {"errors": 2}
 
 
 def test_a_portion_is_spent_down_to_nothing_and_not_below() -> None:
-    rest = spent({"pages": 3, "bytes": 100}, Usage(pages=2, bytes=500))
+    rest = subtract_usage({"pages": 3, "bytes": 100}, Usage(pages=2, bytes=500))
     assert rest == {"pages": 1, "bytes": 0}
     assert not usable(rest)
     assert usable({"pages": 1})

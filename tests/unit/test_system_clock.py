@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import subprocess
@@ -9,7 +10,9 @@ from time import monotonic, sleep
 import pytest
 
 from crawlyard.clock import SLEW, SystemClock
-from crawlyard.services.upkeep.clock_sync import proven
+from crawlyard.services.upkeep.clock_sync import follow_server_clock, proven
+from crawlyard.store.db.database import SqliteDatabase
+from crawlyard.store.upkeep import UpkeepStore
 from tests.chaos.fleet import STEP_S, faketime
 
 _STEPPED = """
@@ -96,6 +99,36 @@ def test_the_rest_of_a_correction_is_dropped_by_the_next() -> None:
 
     assert before > 0.0005
     assert ahead_of(clock, other) == pytest.approx(before, abs=0.0005)
+
+
+class AheadStore(UpkeepStore):
+    """A database whose clock is three seconds ahead of this machine."""
+
+    async def server_time(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=3)
+
+
+class ImpatientClock(SystemClock):
+    """A clock that is compared at once, and counts how often."""
+
+    comparisons = 0
+
+    async def sleep(self, duration: timedelta) -> None:
+        del duration
+        self.comparisons += 1
+        await asyncio.sleep(0.01)
+
+
+async def test_a_process_steers_its_clock_towards_that_of_the_database(tmp_path: Path) -> None:
+    clock, database = ImpatientClock(), SqliteDatabase(tmp_path / "unused.db")
+    began, wall = clock.now(), datetime.now(UTC)
+    async with asyncio.timeout(60), follow_server_clock(AheadStore(database), clock):
+        while clock.comparisons < 20:  # noqa: ASYNC110 - the clock signals nothing
+            await asyncio.sleep(0.01)
+
+    passed, ahead = datetime.now(UTC) - wall, clock.now() - began
+    await database.close()
+    assert ahead / passed == pytest.approx(1 + SLEW, rel=0.005)
 
 
 def test_a_comparison_proves_no_more_than_how_long_it_took() -> None:

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.templates.render import blamed, check, fill, outline
+from crawlyard.core.templates.render import blame_parameter, check, fill, outline
 from crawlyard.core.templates.secrets import (
     HIDDEN,
     credentials,
-    hidden,
-    hidden_params,
+    hide_credentials,
+    hide_params,
     secret_names,
-    stripped,
+    strip_credentials,
 )
-from crawlyard.core.templates.template import Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import ParameterType, TemplateDraft, TemplateParameter
 from crawlyard.errors import Invalid
 from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft, a_template
 
@@ -31,14 +31,14 @@ def with_one(kind: ParameterType, place: object = "{{p}}", **fields: Any) -> Tem
     """Return a template that uses parameter p only in its name."""
     return a_plain_draft(
         spec={"urls": ["https://example.com/"], "name": place},
-        parameters=(Parameter(name="p", type=kind, **fields),),
+        parameters=(TemplateParameter(name="p", type=kind, **fields),),
     )
 
 
 class TestParameter:
     def test_its_name_has_a_grammar(self) -> None:
         for name in ["", "Pages", "1st", "a-b", "a b", "a" * 41, "ü"]:
-            field, message = refused(Parameter, name=name)
+            field, message = refused(TemplateParameter, name=name)
             assert field == "parameters", name
             assert message.endswith(f"got {name!r}"), name
 
@@ -58,7 +58,7 @@ class TestParameter:
             (LIST, "one", ["one"]),
             (LIST, ["a", "b"], ["a", "b"]),
         ]:
-            parsed = Parameter(name="p", type=kind).value(raw)
+            parsed = TemplateParameter(name="p", type=kind).value(raw)
             assert (parsed, type(parsed)) == (value, type(value)), raw
 
     def test_a_wrong_value_names_the_parameter_and_what_was_expected(self) -> None:
@@ -79,16 +79,16 @@ class TestParameter:
             (LIST, 5, "expected a list of texts"),
             (LIST, ["a", 5], "expected text, got 5"),
         ]:
-            field, sentence = refused(Parameter(name="p", type=kind).value, raw)
+            field, sentence = refused(TemplateParameter(name="p", type=kind).value, raw)
             assert field == "params.p", (kind, raw)
             assert sentence.startswith(message), (kind, raw)
 
     def test_only_allowed_values_are_taken_also_as_items_of_a_list(self) -> None:
-        wait = Parameter(name="p", type=ParameterType.DURATION, allowed=("1h", 60))
+        wait = TemplateParameter(name="p", type=ParameterType.DURATION, allowed=("1h", 60))
         assert [wait.value(text) for text in ("60m", "1m")] == [3600, 60]
         assert refused(wait.value, "2h") == ("params.p", "expected one of '1h', 60, got 7200")
 
-        sections = Parameter(name="p", type=LIST, allowed=("world", "sport"))
+        sections = TemplateParameter(name="p", type=LIST, allowed=("world", "sport"))
         assert sections.value(["sport", "world"]) == ["sport", "world"]
         assert refused(sections.value, ["sport", "art"]) == (
             "params.p",
@@ -99,15 +99,18 @@ class TestParameter:
         self,
     ) -> None:
         whole = ParameterType.INTEGER
-        assert refused(Parameter, name="p", type=whole, default="x")[0] == "parameters.p.default"
-        assert refused(Parameter, name="p", type=whole, allowed=(1, "x"))[0] == (
+        assert (
+            refused(TemplateParameter, name="p", type=whole, default="x")[0]
+            == "parameters.p.default"
+        )
+        assert refused(TemplateParameter, name="p", type=whole, allowed=(1, "x"))[0] == (
             "parameters.p.allowed"
         )
-        assert refused(Parameter, name="p", default="c", allowed=("a", "b"))[0] == (
+        assert refused(TemplateParameter, name="p", default="c", allowed=("a", "b"))[0] == (
             "parameters.p.default"
         )
 
-        field, _ = refused(Parameter, name="p", required=True, default="x")
+        field, _ = refused(TemplateParameter, name="p", required=True, default="x")
         assert field == "parameters.p.default"
 
 
@@ -130,12 +133,14 @@ class TestFill:
 
     def test_a_list_in_a_list_is_put_there_item_by_item(self) -> None:
         urls = ["https://a.example/", "{{more}}", "https://d.example/"]
-        draft = a_plain_draft(spec={"urls": urls}, parameters=(Parameter(name="more", type=LIST),))
+        draft = a_plain_draft(
+            spec={"urls": urls}, parameters=(TemplateParameter(name="more", type=LIST),)
+        )
         filled = fill(draft, {"more": ["https://b.example/", "https://c.example/"]})
         assert filled == {"urls": [f"https://{host}.example/" for host in "abcd"]}
 
     def test_what_has_no_value_is_left_out(self) -> None:
-        optional = (Parameter(name="p"), Parameter(name="q"))
+        optional = (TemplateParameter(name="p"), TemplateParameter(name="q"))
         spec = {
             "urls": ["https://a.example/", "{{p}}", "https://b.example/{{q}}"],
             "name": "{{p}}",
@@ -152,7 +157,7 @@ class TestFill:
     def test_a_header_without_its_credential_is_left_out(self) -> None:
         for value in ["Bearer {{p}}", "session={{p}}", "{{p}}{{p}}"]:
             spec = {"headers": {"Authorization": value, "X-A": "a {{p}}"}}
-            draft = a_plain_draft(spec=spec, parameters=(Parameter(name="p"),))
+            draft = a_plain_draft(spec=spec, parameters=(TemplateParameter(name="p"),))
             assert fill(draft, {})["headers"] == {"X-A": "a "}, value
             assert fill(draft, {"p": "x"})["headers"] == {
                 "Authorization": value.replace("{{p}}", "x"),
@@ -162,8 +167,10 @@ class TestFill:
     def test_a_webhook_without_its_url_is_left_out(self) -> None:
         hook = {"url": "{{p}}", "events": ["job.failed"]}
         spec = {"urls": ["https://a.example/"], "webhooks": [hook, "https://b.example/"]}
-        optional = a_plain_draft(spec=spec, parameters=(Parameter(name="p"),))
-        required = a_plain_draft(spec=spec, parameters=(Parameter(name="p", required=True),))
+        optional = a_plain_draft(spec=spec, parameters=(TemplateParameter(name="p"),))
+        required = a_plain_draft(
+            spec=spec, parameters=(TemplateParameter(name="p", required=True),)
+        )
         assert fill(optional, {})["webhooks"] == ["https://b.example/"]
         assert [hook.url for hook in check(required).webhooks] == ["https://b.example/"]
 
@@ -171,7 +178,10 @@ class TestFill:
     def test_a_value_cannot_name_another_parameter(self, text: str) -> None:
         value = f"{text}{{{{secret}}}}"
         spec = {"name": "{{p}}", "user_agent": "a {{p}}", "tags": ["{{secret}}"]}
-        parameters = (Parameter(name="p"), Parameter(name="secret", default="s3cret"))
+        parameters = (
+            TemplateParameter(name="p"),
+            TemplateParameter(name="secret", default="s3cret"),
+        )
         filled = fill(a_plain_draft(spec=spec, parameters=parameters), {"p": value})
         assert filled == {"name": value, "user_agent": f"a {value}", "tags": ["s3cret"]}
 
@@ -196,7 +206,11 @@ class TestFill:
 class TestCheck:
     def test_the_outline_has_defaults_and_allowed_values_and_leaves_the_rest_out(self) -> None:
         spec = {"urls": ["{{start_url}}"], "include": ["*{{p}}*", "/a"], "scope": "{{s}}"}
-        parameters = (START_URL, Parameter(name="p"), Parameter(name="s", allowed=("any", "host")))
+        parameters = (
+            START_URL,
+            TemplateParameter(name="p"),
+            TemplateParameter(name="s", allowed=("any", "host")),
+        )
         assert outline(a_draft(spec=spec, parameters=parameters)) == {
             "include": ["/a"],
             "scope": "any",
@@ -241,7 +255,7 @@ class TestCheck:
         )
 
     def test_there_is_a_limit_to_descriptions_and_parameters(self) -> None:
-        many = tuple(Parameter(name=f"p{n}") for n in range(101))
+        many = tuple(TemplateParameter(name=f"p{n}") for n in range(101))
         assert refused(check, a_draft(description="x" * 2001))[0] == "description"
         assert refused(check, a_draft(parameters=many))[0] == "parameters"
 
@@ -256,7 +270,7 @@ class TestCheck:
             assert "hidden value" in message, spec
 
     def test_a_default_that_was_hidden_is_not_taken_for_the_default(self) -> None:
-        parameter = Parameter(name="p", default=HIDDEN)
+        parameter = TemplateParameter(name="p", default=HIDDEN)
         secret = a_plain_draft(spec={"headers": {"Cookie": "{{p}}"}}, parameters=(parameter,))
         assert refused(check, secret)[0] == "parameters.p.default"
         check(a_plain_draft(spec={"name": "{{p}}"}, parameters=(parameter,)))
@@ -265,13 +279,15 @@ class TestCheck:
 class TestBlame:
     template = a_template(
         spec={"scope": "{{p}}", "delay_s": "{{q}}", "urls": ["{{p}}", "{{q}}"]},
-        parameters=(Parameter(name="p"), Parameter(name="q")),
+        parameters=(TemplateParameter(name="p"), TemplateParameter(name="q")),
     )
 
     def test_a_wrong_field_names_the_parameter_that_alone_filled_it(self) -> None:
         for field, blames in [("scope", "params.p"), ("delay", "params.q"), ("urls", "urls")]:
-            assert blamed(Invalid(field, "expected more"), self.template).field == blames, field
-        message = str(blamed(Invalid("scope", "expected more"), self.template))
+            assert (
+                blame_parameter(Invalid(field, "expected more"), self.template).field == blames
+            ), field
+        message = str(blame_parameter(Invalid("scope", "expected more"), self.template))
         assert message == "params.p: expected more, as scope of the spec"
 
 
@@ -284,7 +300,7 @@ class TestSecrets:
     }
 
     def test_they_are_taken_out_and_named(self) -> None:
-        draft, taken_out = stripped(a_plain_draft(spec=self.SPEC))
+        draft, taken_out = strip_credentials(a_plain_draft(spec=self.SPEC))
         assert draft.spec == {
             "urls": ["https://a.example/@x", "https://b.example/?q=a@b"],
             "headers": {"X-Team": "docs"},
@@ -295,7 +311,7 @@ class TestSecrets:
         assert credentials(draft) == ()
 
     def test_they_are_hidden_where_a_template_is_shown(self) -> None:
-        hidden_spec = hidden(self.SPEC)
+        hidden_spec = hide_credentials(self.SPEC)
         assert hidden_spec["headers"] == {"Authorization": HIDDEN, "X-Team": "docs"}
         assert hidden_spec["webhooks"] == [
             {"url": "https://***@hooks.example/", "secret": HIDDEN, "events": ["*"]}
@@ -310,16 +326,18 @@ class TestSecrets:
             ("http://a.example:1", "http://a.example:1", "http://a.example:1"),
         ]:
             spec: dict[str, object] = {"proxies": [proxy]}
-            clean, taken_out = stripped(a_plain_draft(spec=spec))
+            clean, taken_out = strip_credentials(a_plain_draft(spec=spec))
             assert clean.spec == {"proxies": [bare]}
             assert taken_out == (("proxies.0",) if "@" in proxy else ())
-            assert hidden(spec) == {"proxies": [redacted]}
-            assert hidden({"proxies": proxy}) == {"proxies": redacted}
+            assert hide_credentials(spec) == {"proxies": [redacted]}
+            assert hide_credentials({"proxies": proxy}) == {"proxies": redacted}
 
     def test_headers_may_be_pairs(self) -> None:
         spec = {"headers": [["Cookie", "a=b"], ["X-Team", "docs"]]}
-        assert stripped(a_plain_draft(spec=spec))[0].spec == {"headers": [["X-Team", "docs"]]}
-        assert hidden(spec) == {"headers": [["Cookie", HIDDEN], ["X-Team", "docs"]]}
+        assert strip_credentials(a_plain_draft(spec=spec))[0].spec == {
+            "headers": [["X-Team", "docs"]]
+        }
+        assert hide_credentials(spec) == {"headers": [["Cookie", HIDDEN], ["X-Team", "docs"]]}
 
     def test_a_place_for_one_stays_and_its_parameter_loses_what_it_had(self) -> None:
         for spec in [
@@ -337,10 +355,10 @@ class TestSecrets:
             {"webhooks": "{{p}}"},
             {"proxies": ["http://{{p}}@a.example:1", "socks5://{{p}}:{{p}}@a.example:1"]},
         ]:
-            parameter = Parameter(name="p", default="abc", allowed=("abc", "def"))
-            draft, taken_out = stripped(a_plain_draft(spec=spec, parameters=(parameter,)))
+            parameter = TemplateParameter(name="p", default="abc", allowed=("abc", "def"))
+            draft, taken_out = strip_credentials(a_plain_draft(spec=spec, parameters=(parameter,)))
             assert draft.spec == spec, spec
-            assert draft.parameters == (Parameter(name="p", required=True),), spec
+            assert draft.parameters == (TemplateParameter(name="p", required=True),), spec
             assert taken_out == ("parameters.p.default", "parameters.p.allowed"), spec
 
     def test_text_beside_a_place_is_one_and_goes_with_the_parameter(self) -> None:
@@ -358,12 +376,12 @@ class TestSecrets:
             ({"webhooks": [{"url": "https://hooks.example/", "secret": "{{p}}"}]}, "webhooks.0"),
         ]
         for spec, path in cases:
-            parameter = Parameter(name="p", default="s3cret")
+            parameter = TemplateParameter(name="p", default="s3cret")
             draft = a_plain_draft(
                 spec={"urls": ["https://a.example/"]} | spec, parameters=(parameter,)
             )
 
-            clean, taken_out = stripped(draft)
+            clean, taken_out = strip_credentials(draft)
 
             assert clean.parameters == (), spec
             assert taken_out == (path, "parameters.p"), spec
@@ -372,8 +390,10 @@ class TestSecrets:
 
     def test_a_parameter_that_stands_elsewhere_too_stays(self) -> None:
         spec = {"headers": {"Cookie": "session=abc; lang={{p}}"}, "name": "in {{p}}"}
-        clean, taken_out = stripped(a_plain_draft(spec=spec, parameters=(Parameter(name="p"),)))
-        assert clean.parameters == (Parameter(name="p"),)
+        clean, taken_out = strip_credentials(
+            a_plain_draft(spec=spec, parameters=(TemplateParameter(name="p"),))
+        )
+        assert clean.parameters == (TemplateParameter(name="p"),)
         assert taken_out == ("headers.Cookie",)
 
     def test_a_header_is_one_by_its_name_or_by_its_beginning(self) -> None:
@@ -385,9 +405,14 @@ class TestSecrets:
             ("X-Team", "Digest username=ada"),
         ]:
             assert (
-                stripped(a_plain_draft(spec={"headers": [list(header)]}))[0].spec["headers"] == []
+                strip_credentials(a_plain_draft(spec={"headers": [list(header)]}))[0].spec[
+                    "headers"
+                ]
+                == []
             ), header
-            assert hidden({"headers": [header]})["headers"] == [[header[0], HIDDEN]], header
+            assert hide_credentials({"headers": [header]})["headers"] == [[header[0], HIDDEN]], (
+                header
+            )
 
     def test_a_header_of_plain_words_is_none(self) -> None:
         for value in ["docs", "Token of love", "basic", "digest of the day"]:
@@ -396,12 +421,14 @@ class TestSecrets:
     def test_a_webhook_goes_whole_unless_its_url_is_open(self) -> None:
         hook = {"url": "{{p}}", "secret": "whsec_x", "events": ["job.failed"]}
         spec = {"webhooks": ["https://hooks.example/x", hook, {"url": "https://hooks.example/y"}]}
-        draft = a_plain_draft(spec=spec, parameters=(Parameter(name="p", default="https://h/"),))
+        draft = a_plain_draft(
+            spec=spec, parameters=(TemplateParameter(name="p", default="https://h/"),)
+        )
 
-        clean, taken_out = stripped(draft)
+        clean, taken_out = strip_credentials(draft)
 
         assert clean.spec == {"webhooks": [{"url": "{{p}}", "events": ["job.failed"]}]}
-        assert clean.parameters == (Parameter(name="p", required=True),)
+        assert clean.parameters == (TemplateParameter(name="p", required=True),)
         assert taken_out == (
             "webhooks.0",
             "webhooks.1.secret",
@@ -410,16 +437,16 @@ class TestSecrets:
         )
 
     def test_the_url_of_a_webhook_shows_no_password(self) -> None:
-        assert hidden({"webhooks": ["https://u:s3cret@hooks.example/x"]})["webhooks"] == [
+        assert hide_credentials({"webhooks": ["https://u:s3cret@hooks.example/x"]})["webhooks"] == [
             "https://***@hooks.example/x"
         ]
 
     def test_values_of_parameters_are_hidden_by_the_place_they_fill_or_by_their_name(self) -> None:
         spec = {"headers": {"X-A": "Bearer {{p}}"}, "name": "{{author}}"}
         params = {"p": "s3cret", "author": "ada", "list": ["https://u:p@a.example/"], "none": None}
-        redacted = hidden_params(params, secret_names(spec))
+        redacted = hide_params(params, secret_names(spec))
         assert redacted == params | {"p": HIDDEN, "list": ["https://***@a.example/"]}
-        assert hidden_params({"api_token": ["a"], "pages": 5, "key": None}) == {
+        assert hide_params({"api_token": ["a"], "pages": 5, "key": None}) == {
             "api_token": HIDDEN,
             "pages": 5,
             "key": None,
@@ -433,18 +460,18 @@ class TestSecrets:
         assert credentials(a_plain_draft(spec=spec)) == ("headers.Cookie", "headers.X-Token")
 
     def test_a_host_that_is_open_has_no_password_in_its_default(self) -> None:
-        parameter = Parameter(name="host", default="ada:s3cret@a.example", allowed=())
+        parameter = TemplateParameter(name="host", default="ada:s3cret@a.example", allowed=())
         draft = a_plain_draft(spec={"urls": ["https://{{ host }}/"]}, parameters=(parameter,))
-        clean, taken_out = stripped(draft)
-        assert clean.parameters == (Parameter(name="host", default="a.example"),)
+        clean, taken_out = strip_credentials(draft)
+        assert clean.parameters == (TemplateParameter(name="host", default="a.example"),)
         assert taken_out == ("parameters.host.default",)
 
     def test_a_url_in_a_parameter_has_none_either(self) -> None:
-        parameter = Parameter(name="p", default="https://u:p@a.example/")
+        parameter = TemplateParameter(name="p", default="https://u:p@a.example/")
         draft = a_plain_draft(spec={"urls": ["{{p}}"]}, parameters=(parameter,))
-        clean, taken_out = stripped(draft)
+        clean, taken_out = strip_credentials(draft)
         assert clean.parameters[0].default == "https://a.example/"
         assert taken_out == ("parameters.p.default",)
 
     def test_what_has_none_stays_as_it_is(self) -> None:
-        assert stripped(a_draft()) == (a_draft(), ())
+        assert strip_credentials(a_draft()) == (a_draft(), ())

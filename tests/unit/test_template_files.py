@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlyard.core.jobs.spec import MAX_SEEDS
-from crawlyard.core.templates.template import FileFormat, Parameter, ParameterType
+from crawlyard.core.templates.template import FileFormat, ParameterType, TemplateParameter
 from crawlyard.errors import Invalid
-from crawlyard.services.templates.files import MAX_BYTES, draft_of, read, written
+from crawlyard.services.templates.files import MAX_BYTES, draft_of, format_draft, read
 from tests.builders_templates import a_draft, a_plain_draft
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn"]), max_size=9)
@@ -23,8 +23,10 @@ RICH = a_draft(
         "max_depth": None,
     },
     parameters=(
-        Parameter(name="start_url", type=ParameterType.URL, required=True, description="Where"),
-        Parameter(name="pages", type=ParameterType.INTEGER, default=5, allowed=(5, 10)),
+        TemplateParameter(
+            name="start_url", type=ParameterType.URL, required=True, description="Where"
+        ),
+        TemplateParameter(name="pages", type=ParameterType.INTEGER, default=5, allowed=(5, 10)),
     ),
 )
 
@@ -39,7 +41,7 @@ def refused(text: str, source: str = "t.yaml") -> tuple[str, str]:
 @pytest.mark.parametrize("form", FileFormat)
 @pytest.mark.parametrize("draft", [RICH, a_draft(), a_plain_draft()], ids=lambda d: d.name)
 def test_a_template_is_read_as_it_is_written(form: FileFormat, draft: object) -> None:
-    text = written(draft, form)  # type: ignore[arg-type]  # a draft of the list above
+    text = format_draft(draft, form)  # type: ignore[arg-type]  # a draft of the list above
     assert read(text.encode(), "t") == draft
 
 
@@ -125,7 +127,7 @@ def test_a_template_of_as_many_urls_as_a_spec_takes_goes_through_a_file() -> Non
     for form in FileFormat:
         urls = [f"https://www.example.com/a/longer/path/to/the/page/{n}" for n in range(MAX_SEEDS)]
         draft = a_plain_draft(spec={"urls": urls})
-        assert read(written(draft, form).encode(), "t") == draft, form
+        assert read(format_draft(draft, form).encode(), "t") == draft, form
 
 
 def test_without_quotes_there_is_null_true_false_decimal_numbers_and_text() -> None:
@@ -163,4 +165,4 @@ def test_without_quotes_there_is_null_true_false_decimal_numbers_and_text() -> N
 def test_json_values_are_read_as_they_are_written(value: object) -> None:
     draft = a_plain_draft(spec={"x": value})
     for form in FileFormat:
-        assert read(written(draft, form).encode(), "t") == draft
+        assert read(format_draft(draft, form).encode(), "t") == draft

@@ -23,7 +23,7 @@ from crawlyard.core.webhooks.webhook import (
     JobWebhook,
     Subscribers,
     check_patterns,
-    encoded,
+    encode_message,
     message,
     message_id,
     wait_after,
@@ -48,7 +48,7 @@ def tried(delivery: Delivery, *statuses: int | None, **options: Any) -> Delivery
     """Return a delivery after attempts, each made when it was due."""
     for status in statuses:
         attempt = DeliveryAttempt(at=delivery.due_at, latency=SECOND, status=status)
-        delivery = delivery.tried(attempt, **({"chance": 0.5} | options))
+        delivery = delivery.record_attempt(attempt, **({"chance": 0.5} | options))
     return delivery
 
 
@@ -159,7 +159,7 @@ class TestTries:
     def test_gone_is_final_and_switches_off(self) -> None:
         assert tried(a_delivery(), 410).state is DeliveryState.FAILED
         assert "410" in why_off(a_webhook(), tried(a_delivery(), 410))
-        assert why_off(a_webhook(failing_since=NOW), a_delivery().given_up(NOW)) == ""
+        assert why_off(a_webhook(failing_since=NOW), a_delivery().give_up(NOW)) == ""
 
     @given(statuses=st.lists(st.sampled_from([None, 204, 302, 410, 429, 500]), max_size=20))
     def test_any_history_ends_after_at_most_nine_attempts(self, statuses: list[int | None]) -> None:
@@ -194,8 +194,8 @@ class TestOff:
 
     def test_switched_on_its_failures_are_forgotten(self) -> None:
         failing = a_webhook(failing_since=NOW)
-        off = failing.switched(NOW, on=False, reason="why")
-        on = off.switched(NOW, on=True)
+        off = failing.switch(NOW, on=False, reason="why")
+        on = off.switch(NOW, on=True)
         assert (off.active, off.disabled_reason, off.failing_since) == (False, "why", NOW)
         assert (on.active, on.disabled_reason, on.failing_since) == (True, "", None)
         assert on.version == 3
@@ -205,7 +205,7 @@ class TestMessage:
     def test_it_says_what_happened_to_what(self) -> None:
         job = a_job(id="j1")
         event = replace(job.event(EventName.COMPLETED, NOW, "worker:w1"), seq=42)
-        assert json.loads(encoded(message(event))) == {
+        assert json.loads(encode_message(message(event))) == {
             "type": "job.completed",
             "timestamp": "2026-01-02T03:04:05.678Z",
             "data": {
@@ -229,7 +229,7 @@ class TestMessage:
             (EventName.TOKEN_CREATED, None),
         ]:
             event = replace(an_event(name), subject="x1")
-            data = json.loads(encoded(message(event, "https://yard.example.org")))["data"]
+            data = json.loads(encode_message(message(event, "https://yard.example.org")))["data"]
             assert data.get("url") == (page and f"https://yard.example.org{page}"), name
 
     def test_what_is_about_no_job_names_none(self) -> None:
@@ -245,7 +245,7 @@ class TestMessage:
         assert details["state"] == "failed"
         assert details["detail"] == "x" * 2000 + "…"
         assert len(details["urls"]) == 100
-        assert len(encoded(shortened)) < MAX_BODY
+        assert len(encode_message(shortened)) < MAX_BODY
 
     @settings(max_examples=30)
     @given(data=st.dictionaries(st.text(), JSON), actor=st.text(max_size=5000))
@@ -253,9 +253,9 @@ class TestMessage:
         self, data: dict[str, Any], actor: str
     ) -> None:
         event = an_event(data=data, actor=actor)
-        body = encoded(message(event))
+        body = encode_message(message(event))
         assert len(body) < MAX_BODY
-        assert body == encoded(message(event))
+        assert body == encode_message(message(event))
         payload = json.loads(body)
         assert ("cut" in payload["data"]) is (payload["data"]["details"] != data)
 

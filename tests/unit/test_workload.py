@@ -16,7 +16,7 @@ SECOND = timedelta(seconds=1)
 A, B = "a.example", "b.example"
 
 
-class Site:
+class HostQueues:
     """Targets that wait for hosts, and the queues that count them."""
 
     def __init__(self, *hosts: str, delay_s: float = 0.0) -> None:
@@ -38,7 +38,7 @@ class Site:
 
 
 async def test_the_host_that_takes_longest_at_its_own_pace_is_named() -> None:
-    site = Site(A, B)
+    site = HostQueues(A, B)
     fast, slow = site.wait(40, A), site.wait(40, B)
     for n in range(1, 40):
         await site.clock.advance(SECOND / 2)
@@ -53,14 +53,14 @@ async def test_the_host_that_takes_longest_at_its_own_pace_is_named() -> None:
 
 
 async def test_delays_say_how_long_it_takes_at_least() -> None:
-    site = Site(A, B, delay_s=5.0)
+    site = HostQueues(A, B, delay_s=5.0)
     site.wait(3, A)
     site.wait(10, B)
     assert site.tracker.workload(None, 2).least_s == 45.0
 
 
 async def test_a_retry_says_how_long_it_takes_at_least() -> None:
-    site = Site(A)
+    site = HostQueues(A)
     [target] = site.wait(1)
     turn = site.turns.next(lambda _: False)
     assert turn is not None
@@ -71,7 +71,7 @@ async def test_a_retry_says_how_long_it_takes_at_least() -> None:
 
 
 async def test_tries_that_are_still_to_come_are_counted() -> None:
-    site = Site(A)
+    site = HostQueues(A)
     first, second = site.wait(2)
     site.tracker.add_request(4.0)
     site.tracker.add_failure(replace(first, tries=1), 4.0)
@@ -89,7 +89,7 @@ async def test_tries_that_are_still_to_come_are_counted() -> None:
 
 
 async def test_urls_at_the_maximum_depth_are_counted() -> None:
-    site = Site(A)
+    site = HostQueues(A)
     site.wait(3, depth=1)
     deep = site.wait(5, depth=2)
 
@@ -101,7 +101,7 @@ async def test_urls_at_the_maximum_depth_are_counted() -> None:
 
 
 async def test_time_in_which_all_hosts_are_held_back_is_counted() -> None:
-    site = Site(A, B)
+    site = HostQueues(A, B)
     site.wait(5, A)
     assert not site.tracker.is_held()
     site.limiter.record_refusal(A, 60.0)
@@ -120,7 +120,7 @@ async def test_time_in_which_all_hosts_are_held_back_is_counted() -> None:
 
 
 async def test_a_host_that_could_be_asked_more_often_is_not_full() -> None:
-    site = Site(A, delay_s=1.0)
+    site = HostQueues(A, delay_s=1.0)
     for target in site.wait(9)[:6]:
         await site.clock.advance(SECOND)
         site.tracker.close(target)

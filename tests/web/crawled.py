@@ -67,5 +67,5 @@ async def in_state(rig: Rig, state: State, by: str = LOCAL.id, **form: Any) -> s
     }.get(state)
     if move is not None:
         job = (await store.jobs.get(job_id)).job
-        await store.leases.settle(answer.lease, *job.moved(move, now, actor="worker:w1"))
+        await store.leases.settle(answer.lease, *job.apply_move(move, now, actor="worker:w1"))
     return job_id

@@ -32,7 +32,7 @@ PATIENCE_S = 120  # more than anything here takes; a hang fails instead of block
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ServerEvent:
     """A server-sent event, decoded."""
 
     event: str
@@ -51,10 +51,10 @@ class Listener:
 
     def __init__(self, answer: httpx.Response) -> None:
         self.answer = answer
-        self.messages: list[Message] = []
+        self.messages: list[ServerEvent] = []
         self._lines = answer.aiter_lines()
 
-    async def next(self) -> Message:
+    async def next(self) -> ServerEvent:
         """Return the next message. Raises StopAsyncIteration at the end of the stream."""
         async with asyncio.timeout(PATIENCE_S):
             fields: dict[str, str] = {}
@@ -63,26 +63,26 @@ class Listener:
                 if line:
                     fields[name] = value
         number = int(fields["id"]) if "id" in fields else None
-        message = Message(fields["event"], json.loads(fields["data"]), number)
+        message = ServerEvent(fields["event"], json.loads(fields["data"]), number)
         self.messages.append(message)
         return message
 
-    async def until(self, event: str) -> Message:
+    async def until(self, event: str) -> ServerEvent:
         """Return the next message of that name; the others are in `heard`."""
         while (message := await self.next()).event != event:
             pass
         return message
 
-    async def durable(self, count: int) -> list[Message]:
+    async def durable(self, count: int) -> list[ServerEvent]:
         """Return the next messages that have an id."""
-        durable: list[Message] = []
+        durable: list[ServerEvent] = []
         while len(durable) < count:
             message = await self.next()
             if message.id is not None:
                 durable.append(message)
         return durable
 
-    async def ended(self) -> Sequence[Message]:
+    async def ended(self) -> Sequence[ServerEvent]:
         """Return all messages that were heard, once the stream has ended."""
         try:
             while True:

@@ -55,9 +55,7 @@ OF_MISSING = {"version": "1", "page_id": "1", "kind": "timeout"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A route, and the expected statuses."""
-
+class RouteStatuses:
     method: str
     path: str
     rule: Rule
@@ -289,7 +287,7 @@ async def _alive_worker(rig: Rig, _public: bool) -> Mapping[str, str]:
         id="w1", host="here", pid=7, version="1", slots=4, started_at=NOW, beat_at=NOW
     )
     await rig.yard.store.workers.forget("w1")
-    await rig.yard.store.workers.beat(replace(report, beat_at=rig.clock.now()))
+    await rig.yard.store.workers.save_heartbeat(replace(report, beat_at=rig.clock.now()))
     return {"worker_id": "w1"}
 
 
@@ -319,7 +317,7 @@ async def _host(rig: Rig, public: bool) -> Mapping[str, str]:
         started_at=NOW,
         beat_at=rig.clock.now(),
     )
-    await rig.yard.store.workers.beat(report)
+    await rig.yard.store.workers.save_heartbeat(report)
     return {"host": "a.example", **job}
 
 

@@ -3,7 +3,7 @@
 from tests.web.matrix import (
     HOOK,
     MISSING_ID,
-    Row,
+    RouteStatuses,
     Rule,
     admins,
     admins_of_any,
@@ -29,12 +29,14 @@ _DESCRIBED = {"description": "x"}
 
 def _row(
     name: str, rule: Rule, thing: str = "", body: object = None, query: str = "", **more: bool
-) -> Row:
+) -> RouteStatuses:
     method, _, path = name.partition(" ")
-    return Row(method=method, path=path, rule=rule, thing=thing, body=body, query=query, **more)
+    return RouteStatuses(
+        method=method, path=path, rule=rule, thing=thing, body=body, query=query, **more
+    )
 
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[RouteStatuses, ...] = (
     # --- beside the API
     _row("GET /healthz", anybody()),
     _row("GET /readyz", anybody()),

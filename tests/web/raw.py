@@ -31,7 +31,7 @@ class Answer:
         return code
 
 
-class Wire:
+class RawConnection:
     """A raw connection with its unread bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,12 +70,12 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(live: LiveRig) -> AsyncIterator[Wire]:
+async def wire(live: LiveRig) -> AsyncIterator[RawConnection]:
     """Connect for the block."""
     url = live.client.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port, limit=1 << 20)
     try:
-        yield Wire(reader, writer)
+        yield RawConnection(reader, writer)
     finally:
         writer.transport.abort()
 

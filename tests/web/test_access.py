@@ -5,7 +5,7 @@ from typing import Any
 
 from crawlyard.core.access.credential import LINK_LASTS
 from crawlyard.core.access.user import LOCAL, Permit, Role
-from crawlyard.core.endpoints.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import StoredReply
 from tests.web.rig import BASE, Rig, problem
 
 SAME_ORIGIN = {"Origin": BASE, "Content-Type": "application/json"}
@@ -244,7 +244,7 @@ async def test_a_repeated_answer_has_no_secret(rig: Rig) -> None:
     assert again.json() == first.json() | {"token": None}
     credential = (await rig.get("auth/me")).json()["credential_id"]
     reply = await rig.yard.store.replies.begin(
-        Reply(asker=credential, key="k1", request="x", created_at=rig.clock.now()),
+        StoredReply(asker=credential, key="k1", request="x", created_at=rig.clock.now()),
         rig.clock.now() - timedelta(hours=1),
         rig.clock.now() - timedelta(hours=1),
     )

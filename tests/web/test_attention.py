@@ -185,7 +185,7 @@ async def test_cards_say_how_things_stand(rig: Rig, query: str) -> None:
     await rig.job()
     await rig.clock.advance(timedelta(minutes=4))
     now = rig.clock.now()
-    await rig.yard.store.workers.beat(
+    await rig.yard.store.workers.save_heartbeat(
         a_report(slots=96, running=("a", "b"), pages_per_s=412, beat_at=now)
     )
 

@@ -13,7 +13,7 @@ from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.routes import DEEPEST
 from crawlyard.web.site import MAX_BODY_BYTES, MAX_FILE_BYTES, MAX_HEAD_BYTES
 from tests.web.live_rig import LiveRig, a_live_rig
-from tests.web.raw import END, Wire, chunked, head, wire
+from tests.web.raw import END, RawConnection, chunked, head, wire
 from tests.web.rig import problem
 
 SOON_S = 0.3
@@ -47,7 +47,7 @@ def cheap() -> Iterator[None]:
     assert process_time() - spent < MOST_CPU_S
 
 
-async def trickled(peer: Wire, data: bytes) -> None:
+async def trickled(peer: RawConnection, data: bytes) -> None:
     """Send a byte after the other until the other side takes no more."""
     for byte in data:
         if not await peer.send(bytes([byte])):

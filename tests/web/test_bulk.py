@@ -156,7 +156,7 @@ class TestAtOnce:
 
 
 @pytest.mark.usefixtures("few_at_once")
-class TestOperations:
+class TestBulkOperations:
     async def started(self, rig: Rig, by: str = LOCAL.id, **body: Any) -> dict[str, Any]:
         answer = await rig.post("jobs/bulk", body, by=by)
         assert answer.status_code == 202, answer.text

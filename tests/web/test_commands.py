@@ -1,11 +1,9 @@
 """Every command of the command line is one documented endpoint of the API, or says why not."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import typer.main
-
-from crawlyard.cli.commands import tree
 from crawlyard.web import by_hand
+from tests import program
 
 HERE: Mapping[str, str] = {
     "version": "of this program, not of a server",
@@ -129,17 +127,7 @@ ENDPOINTS: Mapping[str, str] = {
 """The endpoint that does what a command is for, without the prefix."""
 
 
-def commands(of: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Yield each command as one types it, and its help."""
-    inside: Mapping[str, object] | None = getattr(of, "commands", None)
-    if inside is None:
-        yield " ".join(path), str(getattr(of, "help", ""))
-        return
-    for name, command in inside.items():
-        yield from commands(command, (*path, name))
-
-
-COMMANDS = dict(commands(typer.main.get_command(tree())))
+COMMANDS = {name: str(command.help) for name, command in program.COMMANDS.items()}
 
 
 def routes() -> set[str]:

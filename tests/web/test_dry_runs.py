@@ -31,7 +31,7 @@ async def put_section(rig: Rig, section: str, value: dict[str, object]) -> None:
     assert answer.status_code == 200, answer.text
 
 
-class TestJobs:
+class TestDryRunJobs:
     async def test_a_job_is_told_as_it_would_be_and_is_not_made(self, rig: Rig) -> None:
         before = await last_event_seq(rig)
 

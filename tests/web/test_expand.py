@@ -44,7 +44,7 @@ async def expanded(rig: Rig, path: str, **more: Any) -> dict[str, Any]:
     return expansion
 
 
-class TestJobs:
+class TestExpandJobs:
     async def test_what_is_named_is_there_as_by_itself(self, rig: Rig) -> None:
         await rig.user("ada")
         job_id = await a_scheduled_job(rig, "ada")
@@ -144,7 +144,7 @@ class TestJobs:
         assert answer.json() == {"state": "pending", "expanded": {"template": {"name": "t"}}}
 
 
-class TestRecent:
+class TestExpandRecentTicks:
     async def test_the_last_ticks_of_each_come_with_the_states_of_their_jobs(
         self, rig: Rig
     ) -> None:

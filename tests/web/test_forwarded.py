@@ -12,7 +12,7 @@ from crawlyard.web.rates import PER_MINUTE, Bucket
 from crawlyard.web.site import SiteOptions
 from tests.clock import FakeClock
 from tests.web.live_rig import LiveRig, a_live_rig
-from tests.web.raw import END, Answer, Wire
+from tests.web.raw import END, Answer, RawConnection
 
 MOST = PER_MINUTE[Bucket.LOGIN]
 
@@ -38,7 +38,7 @@ async def sign_in(live: LiveRig, *lines: str, source: str | None = None) -> Answ
     )
     try:
         writer.write(head.encode() + END + body)
-        return await Wire(reader, writer).answer()
+        return await RawConnection(reader, writer).answer()
     finally:
         writer.transport.abort()
 

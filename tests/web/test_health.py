@@ -94,7 +94,7 @@ async def test_with_tables_of_another_version_a_server_is_not_ready(tmp_path: Pa
     assert problem(after) == (503, "unavailable")
 
 
-class Page(HTMLParser):
+class PageParser(HTMLParser):
     """Notes what a page is made of."""
 
     def __init__(self, text: str) -> None:
@@ -116,7 +116,7 @@ async def test_the_type_of_a_problem_is_a_page_without_anything_to_load(rig: Rig
 
         assert answer.status_code == 200, code
         assert answer.headers["content-type"].startswith("text/html"), code
-        page = Page(answer.text)
+        page = PageParser(answer.text)
         assert page.tags <= {"html", "head", "meta", "title", "body", "main", "h1", "p", "code"}, (
             code
         )

@@ -18,7 +18,7 @@ from tests.web.test_versions import Meddled
 
 
 async def report_host(rig: Rig, *hosts: HostReport, running: tuple[str, ...] = ()) -> None:
-    await rig.yard.store.workers.beat(
+    await rig.yard.store.workers.save_heartbeat(
         a_report(beat_at=rig.clock.now(), hosts=hosts, running=running)
     )
 

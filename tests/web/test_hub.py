@@ -265,7 +265,7 @@ async def test_workers_are_told_when_one_comes_or_goes(rig: Rig) -> None:
     store = rig.yard.store.workers
     async with listening(rig, topics=frozenset({Topic.WORKERS})) as ear:
         first = ear.take("workers")
-        await store.beat(a_report(id="w1", beat_at=rig.clock.now()))
+        await store.save_heartbeat(a_report(id="w1", beat_at=rig.clock.now()))
         await rig.clock.advance(timedelta(seconds=2))
         come = ear.take("workers")
         await rig.clock.advance(timedelta(seconds=5))

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it ships no types
 from msgspec.structs import replace
 
-from crawlyard.core.crawl.link import encoded
+from crawlyard.core.crawl.link import encode_links
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Target
 from crawlyard.engine.urls import packed_fingerprints
 from tests.builders import a_batch, a_target, done, failed
@@ -30,7 +30,7 @@ LINKS = {
 def linking(target: Target, **fields: Any) -> Outcome:
     """Return the outcome of a page with its links."""
     links = LINKS[target]
-    outcome = done(target, {Body.LINKS: encoded(links)}, **fields)
+    outcome = done(target, {Body.LINKS: encode_links(links)}, **fields)
     return replace(outcome, targets=packed_fingerprints(link[0] for link in links))
 
 

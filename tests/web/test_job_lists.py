@@ -256,7 +256,7 @@ async def sortable(rig: Rig) -> Rig:
         [answer] = await store.frontier.record([(claim.lease, batch)], rig.clock.now(), LEASE)
         if name != "d":
             now = (await store.jobs.get(job["id"])).job
-            after = now.moved(Move.COMPLETE, rig.clock.now(), actor="w")
+            after = now.apply_move(Move.COMPLETE, rig.clock.now(), actor="w")
             await store.leases.settle(answer.lease, *after)
     await rig.job("ada", name="e", urls=["https://a.example/"])
     paused = await rig.job(name="f", urls=["https://f.example/"])

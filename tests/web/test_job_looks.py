@@ -261,7 +261,9 @@ class TestAttempts:
         async def settled(lease: Lease, move: Move) -> None:
             await rig.clock.advance(timedelta(seconds=60))
             job = (await store.jobs.get(job_id)).job
-            event = job.moved(move, rig.clock.now(), actor=f"worker:{lease.worker}", detail="why")
+            event = job.apply_move(
+                move, rig.clock.now(), actor=f"worker:{lease.worker}", detail="why"
+            )
             await store.leases.settle(lease, *event)
 
         await settled(first.lease, Move.REQUEUE)

@@ -297,7 +297,7 @@ async def test_what_waits_is_told_with_who_named_it(rig: Rig) -> None:
     assert (waiting["host"], waiting["parent"]) == ("example.com", a_target("good").url)
 
 
-class TestExport:
+class TestExportPagesOfJob:
     async def test_text_comes_in_chunks_by_heading(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig)
         path = f"jobs/{job_id}/export?chunks=50"

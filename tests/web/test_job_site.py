@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard.core.crawl.link import encoded
+from crawlyard.core.crawl.link import encode_links
 from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.engine.urls import packed_fingerprints
 from tests.builders import a_batch, a_target, done, failed
@@ -33,7 +33,7 @@ async def crawled(rig: Rig) -> str:
     claim = await claimed(rig.yard.store, (await rig.yard.store.jobs.get(job["id"])).job)
     pages = [
         replace(
-            done(source, {Body.LINKS: encoded(links)}),
+            done(source, {Body.LINKS: encode_links(links)}),
             targets=packed_fingerprints(link[0] for link in links),
         )
         for source, links in LINKS.items()

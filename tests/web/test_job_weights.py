@@ -8,7 +8,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import fields
 
-from crawlyard.core.answer import encoded, only, shortened
+from crawlyard.core.answer import encode_answer, only, shorten_shape
 from crawlyard.core.endpoints.endpoint import endpoints_of
 from crawlyard.core.jobs.answers import JOB_LISTED, JobOut
 from crawlyard.core.jobs.checkpoint import Asker, Batch
@@ -30,7 +30,7 @@ async def ended(rig: Rig, name: str) -> str:
     [answer] = await store.frontier.record([(claim.lease, batch)], rig.clock.now(), LEASE)
     await rig.clock.advance(timedelta(minutes=11, microseconds=7))
     now = (await store.jobs.get(job["id"])).job
-    after = now.moved(Move.COMPLETE, rig.clock.now(), actor="w")
+    after = now.apply_move(Move.COMPLETE, rig.clock.now(), actor="w")
     await store.leases.settle(answer.lease, *after)
     return str(job["id"])
 
@@ -49,7 +49,7 @@ async def test_fifty_jobs_of_a_list_weigh_at_most_25_kb(rig: Rig) -> None:
 
 async def test_an_item_of_a_list_has_the_shape_that_the_document_declares(rig: Rig) -> None:
     job_id = await ended(rig, "docs")
-    shape = shortened(JobOut, JOB_LISTED, "JobItemOut")
+    shape = shorten_shape(JobOut, JOB_LISTED, "JobItemOut")
 
     [item] = (await rig.get("jobs")).json()["items"]
     [fuller] = (await rig.get("jobs?fields=id,usage.bytes,spec,waits_for,links")).json()["items"]
@@ -76,11 +76,11 @@ def test_what_is_left_out_of_an_answer_is_not_encoded() -> None:
     no_json = object()
     heavy = Heavy("docs", ({"a": 1, "b": no_json}, {"a": 2}), no_json)
     with pytest.raises(TypeError):
-        encoded(heavy)
+        encode_answer(heavy)
 
     light = only([heavy], {"name": {}, "parts": {"a": {}}})
 
-    assert encoded(light) == b'[{"name":"docs","parts":[{"a":1},{"a":2}]}]'
+    assert encode_answer(light) == b'[{"name":"docs","parts":[{"a":1},{"a":2}]}]'
 
 
 def test_the_fields_of_a_list_are_fields_of_its_items() -> None:

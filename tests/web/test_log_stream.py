@@ -25,7 +25,7 @@ from crawlyard.web.live.hub import PING_EVERY, POLL_EVERY
 from crawlyard.web.live.stream import LogSubscription, Subscription
 from tests.builders import LEASE
 from tests.scribe import Scribe, scribe_of
-from tests.web.live_rig import PATIENCE_S, Listener, LiveRig, Message, a_live_rig
+from tests.web.live_rig import PATIENCE_S, Listener, LiveRig, ServerEvent, a_live_rig
 from tests.web.rig import Rig, a_rig, problem
 from tests.web.test_hub import Ear, Log, caller, listening
 from tests.web.test_live import slow_reader, until_open
@@ -47,7 +47,7 @@ def path(scribe: Scribe) -> str:
     return f"jobs/{scribe.lease.job_id}/log/stream"
 
 
-def numbers_in(messages: Collection[Message]) -> list[int]:
+def numbers_in(messages: Collection[ServerEvent]) -> list[int]:
     """Return the numbers of the lines that were heard, in their order."""
     spoken = [message.data["lines"] for message in messages if message.event == "job.log"]
     return [line["n"] for lines_ in spoken for line in lines_]
@@ -161,7 +161,7 @@ async def test_who_breaks_off_and_comes_again_hears_each_line_once(live: LiveRig
                         break
             again = {"Last-Event-ID": str(numbers_[-1])} if numbers_ else {}
 
-    assert numbers_ == list(range(1, scribe.said + 1))
+    assert numbers_ == list(range(1, scribe.lines + 1))
     assert len(numbers_) > 400
 
 
@@ -379,7 +379,6 @@ class Costly:
 
 
 def counted() -> tuple[Store, CountedJournal]:
-    """Return a store in memory, and its journal."""
     store = open_in_memory()
     journal = CountedJournal(store.journal)
     return replace(store, journal=journal), journal
@@ -429,7 +428,7 @@ async def test_who_reads_slowly_takes_little_room_and_hears_what_is_still_kept(
         reader, writer = await slow_reader(live, path(scribe))
         await until_open(live, 1)
         [stream] = live.rig.site.live.streams
-        while scribe.said < 2 * MOST_LINES:
+        while scribe.lines < 2 * MOST_LINES:
             looks = journal.looks
             await scribe.say(PORTION, url=long)
             while journal.looks < looks + 2:  # it would be notified of them
@@ -448,7 +447,7 @@ async def test_who_reads_slowly_takes_little_room_and_hears_what_is_still_kept(
     assert waiting < 3
     assert b'"reason":"gap"' in text
     assert ids == sorted(set(ids))
-    assert ids[-1] == scribe.said
+    assert ids[-1] == scribe.lines
     assert text.count(b'"n":') > MOST_LINES
     assert caplog.text == ""
 

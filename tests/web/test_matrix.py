@@ -25,7 +25,7 @@ from tests.web.matrix import (
     PERSONAL,
     PUBLISHED,
     SECRET,
-    Row,
+    RouteStatuses,
     Who,
     Whose,
 )
@@ -108,7 +108,7 @@ async def begun(rig: Rig, url: str, secret: str | None) -> int:
     return code
 
 
-async def thing_of(rig: Rig, row: Row, whose: Whose) -> Mapping[str, str]:
+async def thing_of(rig: Rig, row: RouteStatuses, whose: Whose) -> Mapping[str, str]:
     """Return the parameters of a path to something of ada's, or to nothing."""
     if not row.thing or whose is Whose.MISSING:
         return dict.fromkeys(re.findall(r"{(\w+)}", row.path), MISSING_ID) | OF_MISSING
@@ -116,7 +116,7 @@ async def thing_of(rig: Rig, row: Row, whose: Whose) -> Mapping[str, str]:
 
 
 async def answered(
-    rig: Rig, row: Row, caller: Who, secrets: Mapping[Who, str | None], url: str
+    rig: Rig, row: RouteStatuses, caller: Who, secrets: Mapping[Who, str | None], url: str
 ) -> tuple[int, str]:
     """Return status and text of an answer."""
     secret = secrets[caller]
@@ -131,7 +131,7 @@ async def answered(
     return answer.status_code, answer.text
 
 
-def cells(row: Row) -> Iterator[Whose]:
+def cells(row: RouteStatuses) -> Iterator[Whose]:
     yield Whose.PRIVATE
     if "{" in row.path:
         yield Whose.MISSING
@@ -140,7 +140,7 @@ def cells(row: Row) -> Iterator[Whose]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-async def test_everybody_gets_what_is_his(rig: Rig, row: Row) -> None:
+async def test_everybody_gets_what_is_his(rig: Rig, row: RouteStatuses) -> None:
     secrets = await asking(rig)
     statuses, expected = {}, {}
 
@@ -207,7 +207,7 @@ LISTS = [row for row in ROWS if row.method == "GET" and row.thing and "{" not in
 
 
 @pytest.mark.parametrize("row", LISTS, ids=lambda row: row.name)
-async def test_no_list_shows_what_is_somebody_elses(rig: Rig, row: Row) -> None:
+async def test_no_list_shows_what_is_somebody_elses(rig: Rig, row: RouteStatuses) -> None:
     secrets = await asking(rig)
     resource = await MAKERS[row.thing](rig, False)
     marks = {SECRET, *(value for value in resource.values() if len(value) > 2)}

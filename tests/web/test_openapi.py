@@ -16,8 +16,8 @@ from crawlyard.core.answer import API as PREFIX
 from crawlyard.core.answer import Wire
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.webhooks.webhook import encoded, message
-from crawlyard.services.webhooks.signing import new_secret, signed
+from crawlyard.core.webhooks.webhook import encode_message, message
+from crawlyard.services.webhooks.signing import new_secret, sign_body
 from crawlyard.store.db.in_memory import open_in_memory
 from tests.builders import NOW, a_job, its_event
 from tests.openapi import (
@@ -130,10 +130,10 @@ def test_every_event_is_a_webhook_with_the_schema_of_what_is_sent(document: Docu
     for name in EventName:
         request = document["webhooks"][name]["post"]
         assert [parameter["name"] for parameter in request["parameters"]] == list(
-            signed("m1", NOW, b"{}", [new_secret()])
+            sign_body("m1", NOW, b"{}", [new_secret()])
         )
     event = replace(its_event(a_job(), EventName.COMPLETED), seq=42)
-    body = json.loads(encoded(message(event)))
+    body = json.loads(encode_message(message(event)))
     for name, valid in ((EventName.COMPLETED, True), (EventName.PROGRESSED, False)):
         assert validator_of(document, name).is_valid(body) is valid, name
     del body["data"]["details"]["reason"]

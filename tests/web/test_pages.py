@@ -157,7 +157,7 @@ async def test_an_answer_that_was_cut_short_says_so_and_goes_on(rig: Rig) -> Non
     }
 
 
-class TestExport:
+class TestExportSearch:
     async def test_json_lines_have_the_job_and_the_text_that_is_asked_for(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig, name="first")
 

@@ -1,7 +1,7 @@
 """A dry run of a job: what it would do, and that it reaches no address that is closed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -9,21 +9,10 @@ from typing import Any
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.engine.probe import MOST_SITEMAPS
+from tests.site import FixedSite
 from tests.web.rig import URL, Rig, pointers, problem
 
 XML = (("Content-Type", "application/xml"),)
-
-
-class Paths:
-    """A site of fixed answers."""
-
-    def __init__(self, answers: Mapping[str, Answer]) -> None:
-        self.answers = dict(answers)
-        self.requests: list[str] = []
-
-    def answer(self, method: str, path: str, host: str) -> Answer:
-        self.requests.append(path)
-        return self.answers.get(path, Answer(404))
 
 
 def text(body: str) -> Answer:
@@ -45,7 +34,7 @@ def moved(url: str) -> Answer:
 
 
 @asynccontextmanager
-async def served(*sites: Paths) -> AsyncIterator[list[str]]:
+async def served(*sites: FixedSite) -> AsyncIterator[list[str]]:
     """Serve sites, and give the URL of each without a slash at its end."""
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(SiteServer(site)) for site in sites]
@@ -81,7 +70,7 @@ def opened(url: str) -> list[str]:
 class TestASite:
     async def test_robots_sitemaps_and_urls_are_looked_at_and_no_page(self, rig: Rig) -> None:
         await granted(rig)
-        site = Paths({})
+        site = FixedSite({})
         async with served(site) as (url,):
             site.answers |= {
                 "/robots.txt": text(
@@ -143,7 +132,7 @@ class TestASite:
     async def test_settings_say_where_they_come_from(self, rig: Rig) -> None:
         await rig.ask("PUT", "settings/ceilings", json={"pages": 10}, headers={"If-Match": "*"})
         await rig.ask("PUT", "settings/defaults", json={"per_host": 1}, headers={"If-Match": "*"})
-        site = Paths({})
+        site = FixedSite({})
         await granted(rig)
         async with served(site) as (url,):
             await rig.post("templates", {"name": "t", "spec": {"urls": [url], "concurrency": 3}})
@@ -165,7 +154,7 @@ class TestASite:
 
     async def test_what_could_not_be_had_is_said(self, rig: Rig) -> None:
         await granted(rig)
-        site = Paths({"/robots.txt": Answer(503)})
+        site = FixedSite({"/robots.txt": Answer(503)})
         async with served(site) as (url,):
             preview = await previewed(
                 rig, urls=[url], sitemaps=[f"{url}/a.xml"], allow_addresses=opened(url)
@@ -173,12 +162,12 @@ class TestASite:
 
         (origin,) = preview["origins"]
         assert (origin["robots"], origin["start_allowed"]) == ("missing", None)
-        assert "/robots.txt: answered 503" in origin["problem"]
+        assert "robots.txt: status 503" in origin["problem"]
         assert len(preview["missing"]) == 2
 
     async def test_what_does_not_end_is_bounded(self, rig: Rig) -> None:
         await granted(rig)
-        site = Paths({})
+        site = FixedSite({})
         async with served(site) as (url,):
             many = [f"{url}/{n}.xml" for n in range(100)]
             site.answers = {"/index.xml": index(f"{url}/index.xml", *many)}
@@ -191,7 +180,7 @@ class TestASite:
 
     async def test_what_is_slow_is_given_up(self, rig: Rig) -> None:
         await granted(rig)
-        site = Paths({"/robots.txt": Answer(200, (), b"", delay_s=60)})
+        site = FixedSite({"/robots.txt": Answer(200, (), b"", delay_s=60)})
         async with served(site) as (url,):
             preview = await previewed(rig, urls=[url], timeout_s=0.2, allow_addresses=opened(url))
         assert "0.2 s" in preview["origins"][0]["problem"]
@@ -202,7 +191,7 @@ class TestEstimates:
         self, rig: Rig
     ) -> None:
         await granted(rig)
-        site = Paths({})
+        site = FixedSite({})
         async with served(site) as (url,):
             named = [f"{url}/{kind}/{n}" for kind in ("docs", "print") for n in range(200)]
             site.answers = {
@@ -238,7 +227,7 @@ class TestEstimates:
         self, rig: Rig
     ) -> None:
         await granted(rig)
-        site = Paths({})
+        site = FixedSite({})
         async with served(site) as (url,):
             preview = await previewed(rig, urls=[url], allow_addresses=opened(url))
             estimate = preview["estimate"]
@@ -283,7 +272,7 @@ class TestClosedAddresses:
             assert problem(answer) == (422, "validation_failed"), form
 
     async def test_one_may_not_open_an_address_that_is_not_granted(self, rig: Rig) -> None:
-        inside = Paths({})
+        inside = FixedSite({})
         async with served(inside) as (url,):
             by_name = {"urls": [url], "allow_addresses": ["127.0.0.1"]}
             refused = await rig.post("jobs/preview", by_name)
@@ -294,7 +283,7 @@ class TestClosedAddresses:
 
     async def test_none_is_asked_through_redirects_and_indexes(self, rig: Rig) -> None:
         await granted(rig)
-        inside, outside = Paths({"/s.xml": urlset("http://a.example/")}), Paths({})
+        inside, outside = FixedSite({"/s.xml": urlset("http://a.example/")}), FixedSite({})
         async with served(inside, outside) as (secret, url):
             outside.answers = {
                 "/robots.txt": moved(f"{secret}/robots.txt"),
@@ -338,7 +327,7 @@ class TestRequests:
 
     async def test_many_at_once_are_all_answered(self, rig: Rig) -> None:
         await granted(rig)
-        site = Paths({"/robots.txt": text("")})
+        site = FixedSite({"/robots.txt": text("")})
         async with served(site) as (url,):
             every = await asyncio.gather(
                 *(previewed(rig, urls=[url], allow_addresses=opened(url)) for _ in range(12))

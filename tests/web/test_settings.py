@@ -103,7 +103,7 @@ class TestSections:
         assert problem(hidden) == (404, "not_found")
 
 
-class TestGrants:
+class TestGrantSettings:
     @pytest.mark.parametrize(
         ("form", "grant"),
         [
@@ -251,7 +251,7 @@ class TestDefaults:
         assert job.spec.delay_s == 0.5
 
 
-class TestRetention:
+class TestRetentionSettings:
     async def test_the_janitor_goes_by_what_is_written_now(self, rig: Rig) -> None:
         job = await rig.job()
         await rig.post(f"jobs/{job['id']}/cancel")

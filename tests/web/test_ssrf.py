@@ -22,6 +22,7 @@ from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
 from tests.receiver import Receiver, answer
+from tests.site import FixedSite
 from tests.web.matrix import HOOK
 from tests.web.rig import URL, Rig, an_app, problem
 
@@ -59,18 +60,6 @@ INSIDE = (
 """What a request from inside must not reach, in the spellings that have got past others."""
 
 Door = Callable[[Rig, str], Awaitable[httpx.Response]]
-
-
-class Paths:
-    """A site of fixed answers."""
-
-    def __init__(self, answers: Mapping[str, Answer] | None = None) -> None:
-        self.answers = dict(answers or {})
-        self.requests: list[str] = []
-
-    def answer(self, method: str, path: str, host: str) -> Answer:
-        self.requests.append(path)
-        return self.answers.get(path, Answer(404))
 
 
 @pytest.fixture
@@ -180,14 +169,14 @@ async def test_who_asks_cannot_open_it_by_himself(rig: Rig) -> None:
 
 
 @pytest.fixture
-async def inside() -> AsyncIterator[tuple[str, Paths]]:
+async def inside() -> AsyncIterator[tuple[str, FixedSite]]:
     """A site on a blocked address, with its URL."""
-    secret = Paths({"/secret": Answer(200, (("Content-Type", HTML),), b"<p>secret")})
+    secret = FixedSite({"/secret": Answer(200, (("Content-Type", HTML),), b"<p>secret")})
     async with SiteServer(secret) as server:
         yield server.url, secret
 
 
-async def crawled(rig: Rig, outside: Paths, **form: Any) -> dict[str, Any]:
+async def crawled(rig: Rig, outside: FixedSite, **form: Any) -> dict[str, Any]:
     """Return the job that has crawled a site, whose address alone is opened."""
     body = {"addresses": True}
     await rig.ask("PUT", "settings/grants", json=body, headers={"If-Match": "*"})
@@ -262,10 +251,10 @@ WAYS: Mapping[str, Callable[[str], dict[str, Answer]]] = {
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 async def test_no_site_leads_a_crawl_inside(
-    rig: Rig, inside: tuple[str, Paths], way: Callable[[str], dict[str, Answer]]
+    rig: Rig, inside: tuple[str, FixedSite], way: Callable[[str], dict[str, Answer]]
 ) -> None:
     url, secret = inside
-    outside = Paths(way(url))
+    outside = FixedSite(way(url))
     job = await crawled(rig, outside, sitemaps=["robots", "/map.xml"])
 
     pages = (await rig.get(f"jobs/{job['id']}/pages", by="ada")).json()["items"]
@@ -278,11 +267,11 @@ async def test_no_site_leads_a_crawl_inside(
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 async def test_the_same_ways_lead_to_what_is_opened(
-    rig: Rig, inside: tuple[str, Paths], way: Callable[[str], dict[str, Answer]]
+    rig: Rig, inside: tuple[str, FixedSite], way: Callable[[str], dict[str, Answer]]
 ) -> None:
     url, secret = inside
     opened = ["127.0.0.0/8", "::1"]
-    await crawled(rig, Paths(way(url)), sitemaps=["robots", "/map.xml"], allow_addresses=opened)
+    await crawled(rig, FixedSite(way(url)), sitemaps=["robots", "/map.xml"], allow_addresses=opened)
     assert secret.requests != []  # so that the test above says something
 
 

@@ -40,7 +40,7 @@ class TestStats:
         await rig.post(f"jobs/{second}/cancel")
         await rig.clock.advance(timedelta(minutes=30))
         now = rig.clock.now()
-        await rig.yard.store.workers.beat(a_report(beat_at=now, started_at=now))
+        await rig.yard.store.workers.save_heartbeat(a_report(beat_at=now, started_at=now))
 
         stats = await figures(rig)
 
@@ -194,7 +194,7 @@ class TestMeta:
 
         assert list(enums["states"]) == list(State)
         assert list(enums["state_reasons"]) == list(StateReason)
-        assert enums["states"]["paused"] == "held by an operator; its frontier is kept"
+        assert enums["states"]["paused"] == "paused by a user or by Crawlyard; its queue is kept"
         assert list(enums["priorities"]) == ["low", "normal", "high", "urgent"]
         assert enums["overlaps"]["skip"]
         for name in ("states", "state_reasons", "wait_reasons", "error_kinds", "settings_sections"):

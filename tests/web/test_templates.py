@@ -140,7 +140,7 @@ async def test_a_list_has_ones_own_and_what_others_have_published(rig: Rig) -> N
     assert problem(await rig.get("templates?visibility=all")) == (422, "validation_failed")
 
 
-class Overtaken:
+class OvertakenTemplates:
     """Template store with a concurrent change just before the first save."""
 
     def __init__(self, store: Store) -> None:
@@ -167,7 +167,7 @@ class Overtaken:
 
 
 def overtaken(rig: Rig) -> Rig:
-    templates: Any = Overtaken(rig.yard.store)
+    templates: Any = OvertakenTemplates(rig.yard.store)
     store = structs.replace(rig.yard.store, templates=templates)
     return rig.with_services(store=store)
 

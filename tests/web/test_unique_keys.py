@@ -16,7 +16,7 @@ KEYED: dict[str, Any] = {"urls": [URL], "unique_key": "report 2026-12"}
 async def ended(rig: Rig, job_id: str) -> None:
     job = (await find_job(rig.yard.store, LOCAL, job_id)).job
     for move in (Move.CLAIM, Move.COMPLETE):
-        job, event = job.moved(move, rig.clock.now(), actor="worker:w")
+        job, event = job.apply_move(move, rig.clock.now(), actor="worker:w")
         await rig.yard.store.jobs.save(job, event)
 
 

@@ -55,7 +55,7 @@ class Meddled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class Resource:
     """A kind of versioned resource, and how to change one."""
 
     part: str  # of the store
@@ -64,15 +64,17 @@ class Kind:
     method: str = "PATCH"
 
 
-JOB = Kind(part="jobs", path="jobs", change=lambda n: {"name": f"n{n}"})
-TEMPLATE = Kind(part="templates", path="templates", change=lambda n: {"description": f"d{n}"})
-SCHEDULE = Kind(part="schedules", path="schedules", change=lambda n: {"description": f"d{n}"})
-WEBHOOK = Kind(part="webhooks", path="webhooks", change=lambda n: {"description": f"d{n}"})
-VIEW = Kind(part="views", path="views", change=lambda n: {"name": f"n{n}"})
-USER = Kind(part="users", path="users", change=lambda n: {"quota": {"running": n}})
-HOST = Kind(part="host_rules", path="hosts", change=lambda n: {"delay_s": 10 + n})
-SECTION = Kind(part="settings", path="settings", change=lambda n: {"pages": 1 + n}, method="PUT")
-SESSION = Kind(
+JOB = Resource(part="jobs", path="jobs", change=lambda n: {"name": f"n{n}"})
+TEMPLATE = Resource(part="templates", path="templates", change=lambda n: {"description": f"d{n}"})
+SCHEDULE = Resource(part="schedules", path="schedules", change=lambda n: {"description": f"d{n}"})
+WEBHOOK = Resource(part="webhooks", path="webhooks", change=lambda n: {"description": f"d{n}"})
+VIEW = Resource(part="views", path="views", change=lambda n: {"name": f"n{n}"})
+USER = Resource(part="users", path="users", change=lambda n: {"quota": {"running": n}})
+HOST = Resource(part="host_rules", path="hosts", change=lambda n: {"delay_s": 10 + n})
+SECTION = Resource(
+    part="settings", path="settings", change=lambda n: {"pages": 1 + n}, method="PUT"
+)
+SESSION = Resource(
     part="site_sessions",
     path="sessions",
     change=lambda n: {"kind": "bearer", "url": URL, "secret": f"s{n}"},
@@ -181,11 +183,11 @@ async def a_session(rig: Rig) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """An operation that heeds If-Match, and what it is done to."""
+class VersionedOperation:
+    """An operation that requires If-Match, and the resource that it changes."""
 
     operation: str
-    kind: Kind
+    kind: Resource
     make: Callable[[Rig], Awaitable[str]]
     body: object = None
 
@@ -203,44 +205,46 @@ class Row:
 _RANGE = {"from": "2026-01-02T00:00:00Z", "dry_run": False}
 
 ROWS = (
-    Row("PATCH /jobs/{job_id}", JOB, a_job, {"priority": "high"}),
-    Row("DELETE /jobs/{job_id}", JOB, a_paused_job),
-    Row("POST /jobs/{job_id}/pause", JOB, a_job, {}),
-    Row("POST /jobs/{job_id}/cancel", JOB, a_job, {}),
-    Row("POST /jobs/{job_id}/resume", JOB, a_paused_job),
-    Row("POST /jobs/{job_id}/retry", JOB, an_ended_job, {"scope": "all"}),
-    Row("POST /jobs/{job_id}/retry", JOB, an_ended_job, {"scope": "failed"}),
-    Row("POST /jobs/{job_id}/retry", JOB, a_late_job, {"scope": "now"}),
-    Row("POST /jobs/{job_id}/exclusions", JOB, a_job, {"pattern": "*/print/*"}),
-    Row("PATCH /templates/{ref}", TEMPLATE, a_template, {"name": "mine"}),
-    Row("DELETE /templates/{ref}", TEMPLATE, a_template),
-    Row("POST /templates/{ref}/publish", TEMPLATE, a_template),
-    Row("POST /templates/{ref}/unpublish", TEMPLATE, a_public_template),
-    Row("POST /templates/{ref}/versions/{version}/restore", TEMPLATE, a_changed_template),
-    Row("PATCH /schedules/{ref}", SCHEDULE, a_schedule, {"grace_s": 7}),
-    Row("PATCH /schedules/{ref}", SCHEDULE, a_schedule, {"when": "@daily"}),
-    Row("DELETE /schedules/{ref}", SCHEDULE, a_schedule),
-    Row("POST /schedules/{ref}/pause", SCHEDULE, a_schedule, {}),
-    Row("POST /schedules/{ref}/resume", SCHEDULE, a_paused_schedule),
-    Row("POST /schedules/{ref}/run", SCHEDULE, a_schedule),
-    Row("POST /schedules/{ref}/backfill", SCHEDULE, an_old_schedule, _RANGE),
-    Row("PATCH /webhooks/{webhook_id}", WEBHOOK, a_webhook, {"events": ["job.*"]}),
-    Row("DELETE /webhooks/{webhook_id}", WEBHOOK, a_webhook),
-    Row("POST /webhooks/{webhook_id}/test", WEBHOOK, a_webhook),
-    Row("POST /webhooks/{webhook_id}/rotate", WEBHOOK, a_webhook),
-    Row("POST /webhooks/{webhook_id}/enable", WEBHOOK, a_webhook_that_is_off),
-    Row("POST /webhooks/{webhook_id}/disable", WEBHOOK, a_webhook),
-    Row("PATCH /views/{view_id}", VIEW, a_view, {"query": "state:running"}),
-    Row("DELETE /views/{view_id}", VIEW, a_view),
-    Row("PATCH /users/{user_id}", USER, a_user, {"role": "viewer"}),
-    Row("PATCH /hosts/{host}", HOST, a_host, {"at_once": 2}),
-    Row("POST /hosts/{host}/pause", HOST, a_host, {}),
-    Row("POST /hosts/{host}/block", HOST, a_host, {}),
-    Row("POST /hosts/{host}/resume", HOST, a_paused_host),
-    Row("DELETE /hosts/{host}", HOST, a_host),
-    Row("PUT /settings/{section}", SECTION, a_section, {"errors": 5}),
-    Row("PUT /sessions/{name}", SESSION, a_session, SESSION.change(9)),
-    Row("DELETE /sessions/{name}", SESSION, a_session),
+    VersionedOperation("PATCH /jobs/{job_id}", JOB, a_job, {"priority": "high"}),
+    VersionedOperation("DELETE /jobs/{job_id}", JOB, a_paused_job),
+    VersionedOperation("POST /jobs/{job_id}/pause", JOB, a_job, {}),
+    VersionedOperation("POST /jobs/{job_id}/cancel", JOB, a_job, {}),
+    VersionedOperation("POST /jobs/{job_id}/resume", JOB, a_paused_job),
+    VersionedOperation("POST /jobs/{job_id}/retry", JOB, an_ended_job, {"scope": "all"}),
+    VersionedOperation("POST /jobs/{job_id}/retry", JOB, an_ended_job, {"scope": "failed"}),
+    VersionedOperation("POST /jobs/{job_id}/retry", JOB, a_late_job, {"scope": "now"}),
+    VersionedOperation("POST /jobs/{job_id}/exclusions", JOB, a_job, {"pattern": "*/print/*"}),
+    VersionedOperation("PATCH /templates/{ref}", TEMPLATE, a_template, {"name": "mine"}),
+    VersionedOperation("DELETE /templates/{ref}", TEMPLATE, a_template),
+    VersionedOperation("POST /templates/{ref}/publish", TEMPLATE, a_template),
+    VersionedOperation("POST /templates/{ref}/unpublish", TEMPLATE, a_public_template),
+    VersionedOperation(
+        "POST /templates/{ref}/versions/{version}/restore", TEMPLATE, a_changed_template
+    ),
+    VersionedOperation("PATCH /schedules/{ref}", SCHEDULE, a_schedule, {"grace_s": 7}),
+    VersionedOperation("PATCH /schedules/{ref}", SCHEDULE, a_schedule, {"when": "@daily"}),
+    VersionedOperation("DELETE /schedules/{ref}", SCHEDULE, a_schedule),
+    VersionedOperation("POST /schedules/{ref}/pause", SCHEDULE, a_schedule, {}),
+    VersionedOperation("POST /schedules/{ref}/resume", SCHEDULE, a_paused_schedule),
+    VersionedOperation("POST /schedules/{ref}/run", SCHEDULE, a_schedule),
+    VersionedOperation("POST /schedules/{ref}/backfill", SCHEDULE, an_old_schedule, _RANGE),
+    VersionedOperation("PATCH /webhooks/{webhook_id}", WEBHOOK, a_webhook, {"events": ["job.*"]}),
+    VersionedOperation("DELETE /webhooks/{webhook_id}", WEBHOOK, a_webhook),
+    VersionedOperation("POST /webhooks/{webhook_id}/test", WEBHOOK, a_webhook),
+    VersionedOperation("POST /webhooks/{webhook_id}/rotate", WEBHOOK, a_webhook),
+    VersionedOperation("POST /webhooks/{webhook_id}/enable", WEBHOOK, a_webhook_that_is_off),
+    VersionedOperation("POST /webhooks/{webhook_id}/disable", WEBHOOK, a_webhook),
+    VersionedOperation("PATCH /views/{view_id}", VIEW, a_view, {"query": "state:running"}),
+    VersionedOperation("DELETE /views/{view_id}", VIEW, a_view),
+    VersionedOperation("PATCH /users/{user_id}", USER, a_user, {"role": "viewer"}),
+    VersionedOperation("PATCH /hosts/{host}", HOST, a_host, {"at_once": 2}),
+    VersionedOperation("POST /hosts/{host}/pause", HOST, a_host, {}),
+    VersionedOperation("POST /hosts/{host}/block", HOST, a_host, {}),
+    VersionedOperation("POST /hosts/{host}/resume", HOST, a_paused_host),
+    VersionedOperation("DELETE /hosts/{host}", HOST, a_host),
+    VersionedOperation("PUT /settings/{section}", SECTION, a_section, {"errors": 5}),
+    VersionedOperation("PUT /sessions/{name}", SESSION, a_session, SESSION.change(9)),
+    VersionedOperation("DELETE /sessions/{name}", SESSION, a_session),
 )
 
 
@@ -266,7 +270,7 @@ def test_every_operation_that_heeds_a_version_has_its_row(rig: Rig) -> None:
     assert heeding == {row.operation for row in ROWS}
 
 
-async def changed(rig: Rig, kind: Kind, thing: str, number: int, **more: Any) -> httpx.Response:
+async def changed(rig: Rig, kind: Resource, thing: str, number: int, **more: Any) -> httpx.Response:
     path = f"{kind.path}/{thing}"
     return await rig.ask(kind.method, path, json=kind.change(number), **({"headers": ANY} | more))
 
@@ -277,12 +281,12 @@ async def all_told(rig: Rig) -> list[object]:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Two servers on one store: what one of them asks for is meddled with by the other."""
+    """Two servers on one store: the second interferes with requests of the first."""
 
     rig: Rig
     slow: Rig
     meddled: Meddled
-    row: Row
+    row: VersionedOperation
 
     async def came_between(self, reads: int) -> bool:
         """Ask for a change while another one is made after so many reads; tell if that came first.
@@ -317,7 +321,9 @@ class Scene:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-async def test_a_change_that_comes_between_is_not_overwritten(store: Store, row: Row) -> None:
+async def test_a_change_that_comes_between_is_not_overwritten(
+    store: Store, row: VersionedOperation
+) -> None:
     meddled = Meddled(getattr(store, row.kind.part))
     parts: dict[str, Any] = {row.kind.part: meddled}
     rig = await a_rig(store)
@@ -357,7 +363,9 @@ async def test_a_change_that_names_no_version_is_merged_with_one_that_comes_betw
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-async def test_a_change_to_what_has_changed_since_is_refused(rig: Rig, row: Row) -> None:
+async def test_a_change_to_what_has_changed_since_is_refused(
+    rig: Rig, row: VersionedOperation
+) -> None:
     thing = await row.make(rig)
     etag = (await rig.get(f"{row.kind.path}/{thing}")).headers["etag"]
     other = await changed(rig, row.kind, thing, 1)
@@ -390,7 +398,7 @@ SAME = (
 
 @pytest.mark.parametrize(("kind", "make"), SAME, ids=lambda value: getattr(value, "path", ""))
 async def test_of_many_changes_to_one_version_one_is_made(
-    store: Store, kind: Kind, make: Callable[[Rig], Awaitable[str]]
+    store: Store, kind: Resource, make: Callable[[Rig], Awaitable[str]]
 ) -> None:
     rig = await a_rig(store)
     thing = await make(rig)
@@ -407,7 +415,7 @@ async def test_of_many_changes_to_one_version_one_is_made(
 
 @pytest.mark.parametrize(("kind", "make"), SAME, ids=lambda value: getattr(value, "path", ""))
 async def test_what_was_seen_is_not_sent_again(
-    rig: Rig, kind: Kind, make: Callable[[Rig], Awaitable[str]]
+    rig: Rig, kind: Resource, make: Callable[[Rig], Awaitable[str]]
 ) -> None:
     path = f"{kind.path}/{await make(rig)}"
     headers = {"If-None-Match": (await rig.get(path)).headers["etag"]}

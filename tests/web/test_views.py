@@ -37,7 +37,7 @@ async def test_a_view_is_kept_changed_and_deleted(rig: Rig) -> None:
     assert problem(await rig.ask("DELETE", path)) == (404, "not_found")
 
 
-class Overtaken:
+class OvertakenViews:
     """Views that another page of the dashboard changes just before they are first saved."""
 
     def __init__(self, store: Store, **change: str) -> None:
@@ -58,7 +58,7 @@ class Overtaken:
 async def test_a_change_keeps_what_was_changed_meanwhile(rig: Rig) -> None:
     path = f"views/{await saved_view(rig)}"
     for headers, name, status in (({"If-Match": '"v1"'}, "mine", 412), ({}, "ours", 200)):
-        views: Any = Overtaken(rig.yard.store, query="state:lost")
+        views: Any = OvertakenViews(rig.yard.store, query="state:lost")
         racing = rig.with_services(store=structs.replace(rig.yard.store, views=views))
 
         answer = await racing.ask("PATCH", path, json={"name": name}, headers=headers)

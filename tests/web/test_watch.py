@@ -77,7 +77,7 @@ async def test_what_a_job_says_is_its_owners(rig: Rig) -> None:
 
 
 async def test_workers_are_shown_and_gone_ones_forgotten(rig: Rig) -> None:
-    await rig.yard.store.workers.beat(a_report())
+    await rig.yard.store.workers.save_heartbeat(a_report())
 
     [worker] = (await rig.get("workers")).json()["items"]
     alive = await rig.ask("DELETE", "workers/w1")
@@ -97,7 +97,7 @@ async def test_a_user_sees_the_hosts_and_jobs_that_are_his(rig: Rig) -> None:
     busy = HostReport(host="a.example", in_flight=2, delay_s=0.5, jobs=(job, "another"))
     quiet = HostReport(host="b.example", jobs=("another",))
     report = a_report(running=(job, "another"), hosts=(busy, quiet), beat_at=rig.clock.now())
-    await rig.yard.store.workers.beat(report)
+    await rig.yard.store.workers.save_heartbeat(report)
 
     [host] = (await rig.get("hosts", by="ada")).json()["items"]
     [worker] = (await rig.get("workers", by="ada")).json()["items"]
@@ -113,8 +113,8 @@ async def test_a_user_sees_the_hosts_and_jobs_that_are_his(rig: Rig) -> None:
 async def test_the_figures_are_what_prometheus_reads(rig: Rig) -> None:
     await rig.job(priority="high")
     rig.yard.services.measures.workers.add("w1")
-    await rig.yard.store.workers.beat(a_report())
-    await rig.yard.store.workers.beat(a_report(id="elsewhere", quiet=True))
+    await rig.yard.store.workers.save_heartbeat(a_report())
+    await rig.yard.store.workers.save_heartbeat(a_report(id="elsewhere", quiet=True))
     await rig.clock.advance(timedelta(seconds=3))
 
     answer = await rig.get("/metrics")
@@ -143,7 +143,7 @@ async def test_the_figures_are_what_prometheus_reads(rig: Rig) -> None:
 
 
 async def test_a_server_without_a_worker_has_no_figures_of_one(rig: Rig) -> None:
-    await rig.yard.store.workers.beat(a_report())
+    await rig.yard.store.workers.save_heartbeat(a_report())
 
     text = (await rig.get("/metrics")).text
 

@@ -16,7 +16,7 @@ INSIDE = {"inside.example.org": "10.0.0.7", "linked.example.org": "169.254.1.1"}
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the address of a host without asking anybody."""
+    """Resolve a host without a network request."""
     if host == "nowhere.example.org":
         raise OSError("no such host")
     return [INSIDE.get(host, "93.184.216.34")]
@@ -270,7 +270,7 @@ async def failed(rig: Rig, delivery_id: str) -> Delivery:
     claimed = await rig.yard.store.deliveries.claim(now, timedelta(seconds=30), Traffic())
     for delivery in claimed:
         attempt = DeliveryAttempt(at=now, latency=timedelta(seconds=1), status=500, excerpt="no")
-        ended = delivery.delivery.tried(attempt, chance=0.5).given_up(now)
+        ended = delivery.delivery.record_attempt(attempt, chance=0.5).give_up(now)
         await rig.yard.store.deliveries.settle(delivery.delivery, ended, None)
     return await rig.yard.store.deliveries.get(delivery_id)
 

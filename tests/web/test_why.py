@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 async def alive(rig: Rig, **fields: Any) -> None:
     """Let a worker say that it is alive."""
     now = rig.clock.now()
-    await rig.yard.store.workers.beat(a_report(started_at=now, beat_at=now, **fields))
+    await rig.yard.store.workers.save_heartbeat(a_report(started_at=now, beat_at=now, **fields))
 
 
 async def reasons(rig: Rig, job_id: str) -> list[str]:
@@ -40,7 +40,7 @@ async def crawled(rig: Rig, job_id: str, batch: Batch) -> Claim:
     return claimed
 
 
-class TestJobs:
+class TestExplainJobs:
     async def test_a_job_says_when_it_is_due(self, rig: Rig) -> None:
         await alive(rig)
         job = await rig.job(start_at=(rig.clock.now() + HOUR).isoformat())
@@ -49,7 +49,7 @@ class TestJobs:
 
         (wait,) = current_job["waits_for"]
         assert (wait["reason"], wait["until"]) == ("due_time", current_job["due_at"])
-        assert wait["detail"] == "its start is due in 1h"
+        assert wait["detail"] == "starts in 1h"
         assert current_job["state_reason"] == "scheduled"
 
     async def test_a_job_says_its_place_in_the_queue(self, rig: Rig) -> None:
@@ -210,7 +210,7 @@ class TestJobs:
         assert paused.status_code == 202
 
 
-class TestURLs:
+class TestExplainURLs:
     async def explain(self, rig: Rig, job_id: str, url: str) -> dict[str, Any]:
         answer = await rig.get(f"jobs/{job_id}/why", params={"url": url})
         assert answer.status_code == 200, answer.text

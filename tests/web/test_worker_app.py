@@ -31,7 +31,7 @@ async def test_metrics_need_a_token_of_an_admin_as_those_of_a_server_do(rig: Rig
 async def test_metrics_are_of_this_process_alone(rig: Rig) -> None:
     rig.yard.services.measures.workers.add("w1")
     for name in ("w1", "elsewhere"):
-        await rig.yard.store.workers.beat(a_report(id=name))
+        await rig.yard.store.workers.save_heartbeat(a_report(id=name))
 
     text = (await of_worker(rig).get("/metrics")).text
 
@@ -54,7 +54,7 @@ async def test_it_is_well_while_its_worker_looks_for_work_and_its_store_answers(
     assert (well.status_code, well.json()) == (200, {"status": "ok"})
     assert idle.status_code == 503
     assert alone.status_code == 503
-    assert "10.0.0.7" not in alone.text, "anybody may ask"
+    assert "10.0.0.7" not in alone.text, "served without a token"
 
 
 async def test_nothing_else_is_there(rig: Rig) -> None:

@@ -16,7 +16,7 @@ ID = "host:1:x"
 
 
 async def beat(rig: Rig, **fields: object) -> None:
-    await rig.yard.store.workers.beat(a_report(beat_at=rig.clock.now(), **fields))
+    await rig.yard.store.workers.save_heartbeat(a_report(beat_at=rig.clock.now(), **fields))
 
 
 async def state(rig: Rig) -> str:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.endpoints.endpoint import KEY, Endpoint, Parameter, endpoints_of, split_words
-from crawlyard.core.endpoints.idempotency import MAX_KEY, SHOWN_ONCE, Reply, is_key
+from crawlyard.core.endpoints.idempotency import MAX_KEY, SHOWN_ONCE, StoredReply, is_key
 from crawlyard.core.faults import faults_of
 from crawlyard.core.parse import strange_names
 from crawlyard.errors import Conflict, Invalid, Refused
@@ -87,21 +87,21 @@ async def _call_once(endpoint: Endpoint, key: str, bound: BoundArguments) -> Any
     noun, *arguments = bound.args
     services, now = noun._services, noun._services.clock.now()  # noqa: SLF001 - of our own noun
     content = msgspec.to_builtins([endpoint.name, arguments, bound.kwargs])
-    call = Reply(
+    call = StoredReply(
         asker=_digest(noun._actor.id)[:36],  # noqa: SLF001 - as above
         key=key,
         request=_digest(msgspec.json.encode(content, order="deterministic").decode()),
         created_at=now,
     )
 
-    def reply_of(result: Struct) -> Reply:
+    def reply_of(result: Struct) -> StoredReply:
         shown_once = {name: None for name in SHOWN_ONCE if name in result.__struct_fields__}
         body = msgspec.json.encode(replace(result, **shown_once))
         return replace(call, status=endpoint.status, body=body)
 
     run = partial(endpoint.call, *bound.args, **bound.kwargs)
     result = await run_once(services.store.replies, call, run, reply_of)
-    if not isinstance(result, Reply):
+    if not isinstance(result, StoredReply):
         return result
     if result.request != call.request:
         raise Refused("the idempotency key was used for another call; use another")

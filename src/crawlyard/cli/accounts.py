@@ -30,7 +30,7 @@ from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.fields import Field
 from crawlyard.core.fields import fields_of as declared
 from crawlyard.core.jobs.limits import LIMITS, Limits
-from crawlyard.core.merge_patch import merged_object
+from crawlyard.core.merge_patch import merge_object
 from crawlyard.errors import Forbidden, Invalid, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -323,7 +323,7 @@ async def change_user(
     changes: dict[str, Any] = {"role": role}
     if quota:
         old = await session.surface.users.get(user_id)
-        whole = merged_object(as_dict(old.quota), quota)
+        whole = merge_object(as_dict(old.quota), quota)
         changes |= {"quota": whole, "version": old.version}
     changed = await session.surface.users.edit(user_id, **changes)
     session.tell(f"changed: {changed.id}, {changed.role}")

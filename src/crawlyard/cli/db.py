@@ -16,7 +16,7 @@ from crawlyard.cli.render import output, words
 from crawlyard.cli.render.output import Column, M, View
 from crawlyard.cli.render.output import count_column as numbers
 from crawlyard.cli.stdout import whole_stdout
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid, SchemaMismatch, StoreUnavailable
 from crawlyard.lazy import lazily
 
@@ -187,7 +187,7 @@ def copy(
         _write(copied, _COPIED, common)
         _tell(
             common,
-            f"copied {counted(rows, 'row')} of {counted(len(done), 'table')} "
+            f"copied {count_noun(rows, 'row')} of {count_noun(len(done), 'table')} "
             f"in {words.span(took)}; "
             f"{here.name} and {there.name} have equal contents",
         )

@@ -69,7 +69,7 @@ async def events(
     --json writes JSON Lines, one event per line.
     """
     style = _style(session, follow=follow)
-    names: frozenset[EventName] = feeds.named(type) if type else frozenset()
+    names: frozenset[EventName] = feeds.match_names(type) if type else frozenset()
     terms: dict[str, Any] = {"type": tuple(sorted(names))} if names else {}
     if job:
         terms["subject"] = await _subject(session, job)

@@ -330,7 +330,7 @@ async def _ready(yard: "yards.Yard") -> Any:
 
 async def _purge(yard: "yards.Yard") -> Any:
     """Free the space of deleted jobs now: no other process has the store open."""
-    return await janitor.purged(yard.store.upkeep, yard.clock)
+    return await janitor.purge_all(yard.store.upkeep, yard.clock)
 
 
 async def _far(url: str, basics: Basics, act: "Action") -> int | None:

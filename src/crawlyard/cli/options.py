@@ -192,7 +192,7 @@ class Labels(Struct, frozen=True):
 
     def translate(self, error: Invalid) -> Invalid:
         """Return *error* with options in place of fields."""
-        return error.mapped(self._translate_fault)
+        return error.map(self._translate_fault)
 
     def _translate_fault(self, fault: Invalid) -> Invalid:
         option = self.option_of(fault.field)

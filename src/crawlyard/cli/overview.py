@@ -10,7 +10,7 @@ from crawlyard.cli.options import Basics, Limit, argument, group, option
 from crawlyard.cli.render.output import Facts, View, column, fields_of
 from crawlyard.cli.when import When
 from crawlyard.core.attention import trouble
-from crawlyard.core.words import STATES, spaced
+from crawlyard.core.words import STATES, format_phrase
 from crawlyard.errors import Refused
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Since = Annotated[
 def _kind(operation: "OperationOut") -> str:
     """Return the kind of an operation in words: "jobs: set priority"."""
     action = operation.request.get("action")
-    return f"{operation.kind}: {spaced(action)}" if action else operation.kind
+    return f"{operation.kind}: {format_phrase(action)}" if action else operation.kind
 
 
 def _operation_words(operation: "OperationOut") -> Facts:

@@ -20,7 +20,7 @@ from crawlyard.cli.options import (
 from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
-from crawlyard.core.crawl.page import status_asked
+from crawlyard.core.crawl.page import parse_status
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.words import NOTICES, error_words
 from crawlyard.lazy import lazily
@@ -30,7 +30,7 @@ with lazily():
     from crawlyard.core.search import search as page_search
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.attention.attention import Attention, Notice
+    from crawlyard.core.attention.attention import AttentionOut, Notice
     from crawlyard.core.search.answers import FoundPageOut
     from crawlyard.services.results.terms import ArchiveTerms
 
@@ -49,7 +49,7 @@ Templates = Annotated[
 Hosts = Annotated[list[str] | None, option(str, "--host", "HOST", "Only this host. Repeatable.")]
 Statuses = Annotated[
     list[int] | None,
-    option(status_asked, "--status", "CODE", "Only this status: 404, or 4xx. Repeatable."),
+    option(parse_status, "--status", "CODE", "Only this status: 404, or 4xx. Repeatable."),
 ]
 Types = Annotated[
     list[str] | None,
@@ -133,7 +133,7 @@ async def attention(session: "Session") -> None:
         session.tell(sentence)
 
 
-def truncation_notes(answer: "Attention") -> list[str]:
+def truncation_notes(answer: "AttentionOut") -> list[str]:
     """Return a sentence for each kind with more notices than are listed."""
     sentences = []
     for kind, number in answer.counts.items():

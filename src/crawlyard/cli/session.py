@@ -262,7 +262,7 @@ def settings_of(
     try:
         settings = Settings(**options)
     except Invalid as error:
-        raise error.mapped(name_option) from None
+        raise error.map(name_option) from None
     if default_dir is None:
         return settings
     settings = settings.with_values(database_url="", database_direct_url="")

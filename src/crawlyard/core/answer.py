@@ -72,7 +72,7 @@ def _reader(
 W = TypeVar("W", bound=Wire)
 
 
-def derived(declared: type[W]) -> type[W]:
+def derive_answer(declared: type[W]) -> type[W]:
     """Make an answer from the record that is its first base; a class decorator.
 
     It has the fields of the record in their order, without defaults and checks, and then those
@@ -204,7 +204,7 @@ _PLAIN: Mapping[Any, Any] = {object: Any, timedelta: float}
 _SEQUENCE: Any = tuple
 
 
-def shortened(shape: type[Struct], paths: Collection[str], name: str) -> type[Struct]:
+def shorten_shape(shape: type[Struct], paths: Collection[str], name: str) -> type[Struct]:
     """Return *shape* as *name*, in which the fields that are not in *paths* may be missing.
 
     A path such as ``progress.done`` is one field of a field, which is shortened as well.
@@ -220,7 +220,7 @@ def shortened(shape: type[Struct], paths: Collection[str], name: str) -> type[St
             members.append((field.name, Union[field.type, UnsetType], UNSET))  # noqa: UP007
         elif inner:
             of_field = name.removesuffix("Out") + field.type.__name__
-            members.append((field.name, shortened(field.type, inner, of_field)))
+            members.append((field.name, shorten_shape(field.type, inner, of_field)))
         else:
             members.append((field.name, field.type))
     doc = {"__doc__": inspect.getdoc(shape)}
@@ -241,7 +241,7 @@ class Tagged(Wire, frozen=True, kw_only=True, dict=True):
         return self
 
 
-def encoded(value: object) -> bytes:
+def encode_answer(value: object) -> bytes:
     """Return *value* as JSON; half characters (lone surrogates) are replaced."""
     try:
         return msgspec.json.encode(value)

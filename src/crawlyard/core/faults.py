@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 
-from crawlyard.core.parse import is_list, none_of, shown, strange_names, suggestion
+from crawlyard.core.parse import format_value, is_list, none_of, strange_names, suggestion
 from crawlyard.errors import Invalid
 
 _NO_OTHER: Mapping[str, str] = {}
@@ -31,7 +31,7 @@ def faults_of(
     kind = _record_in(hint)
     if kind is None or not isinstance(value, Mapping):
         path = str(error).partition(" - at `$")[2].rstrip("`")
-        yield _dotted(path), "invalid", in_words(error, value, secret=_is_secret(hint))
+        yield _format_path(path), "invalid", in_words(error, value, secret=_is_secret(hint))
         return
     fields = {field.encode_name: field for field in struct_fields(kind)}
     yield from strange_names(value, list(fields), "field")
@@ -85,7 +85,7 @@ def _metas_of(hint: Any) -> list[msgspec.Meta]:
     return [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, msgspec.Meta)]
 
 
-def _dotted(path: str) -> str:
+def _format_path(path: str) -> str:
     return path.strip(".").replace("[", ".").replace("]", "").replace("...", "")
 
 
@@ -179,7 +179,7 @@ def in_words(error: msgspec.ValidationError, value: object, *, secret: bool = Fa
         return message[:500]
     if secret or isinstance(actual, Mapping) or is_list(actual):
         return message[:500]
-    return f"{message.partition(', got ')[0]}, got {shown(actual)}"[:500]
+    return f"{message.partition(', got ')[0]}, got {format_value(actual)}"[:500]
 
 
 def check_all(*checks: Callable[[], object]) -> None:
@@ -222,4 +222,4 @@ def blaming(
                 field = fault.field if head in own else f"{inside}.{fault.field}"
             return fault if field == fault.field else Invalid(field, fault.message, fault.position)
 
-        raise error.mapped(rename) from None
+        raise error.map(rename) from None

@@ -67,12 +67,12 @@ HIDDEN = Meta(extra={"hidden": True})
 """Marks a field of a record that is never part of an answer."""
 
 
-def rounded(digits: int) -> Meta:
+def round_to(digits: int) -> Meta:
     """Return the mark of a number that answers round to *digits* after the point."""
     return Meta(extra={"digits": digits})
 
 
-def shown_as(name: str) -> Meta:
+def answer_name(name: str) -> Meta:
     """Return the mark of a field of a record that is called *name* in answers."""
     return Meta(extra={"shown_as": name})
 
@@ -84,7 +84,7 @@ def after(name: str) -> Meta:
 
 def marks_of(hint: Any) -> Mapping[str, Any]:
     """Return the metadata of an annotation, outer and inner."""
-    return _opened(hint)[1]
+    return _unwrap(hint)[1]
 
 
 def unit(name: str, metavar: str) -> Meta:
@@ -120,7 +120,7 @@ class Field(Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """Its label in forms."""
+        """Label in forms: declared, or made from the name."""
         return self.about.label or self.name.removesuffix("_s").replace("_", " ").capitalize()
 
     @property
@@ -162,7 +162,7 @@ def check_bounds(record: Struct, group: str = "") -> None:
     """
     stored = _stored.get()
     faults: list[Invalid] = []
-    for field in _bounded(type(record)):
+    for field in _fields_with_bounds(type(record)):
         name, bounds = field.name, field.about
         value = getattr(record, name)
         if value is None or isinstance(value, Enum):
@@ -171,7 +171,7 @@ def check_bounds(record: Struct, group: str = "") -> None:
             if not stored and len(value) > bounds.longest:
                 message = f"expected at most {bounds.longest}, got {len(value)}"
                 faults.append(Invalid(group + name, message))
-        elif (expected := _bound_missed(value, bounds)) and not (
+        elif (expected := _find_violated_bound(value, bounds)) and not (
             stored and _is_above(value, bounds)
         ):
             unit = " s" if field.unit == "s" else ""
@@ -181,7 +181,7 @@ def check_bounds(record: Struct, group: str = "") -> None:
         raise Invalid.of(faults)
 
 
-def _bound_missed(value: float, bounds: About) -> str:
+def _find_violated_bound(value: float, bounds: About) -> str:
     """Return the bound that *value* violates, in words, or nothing; NaN violates every bound."""
     least, most = bounds.least, bounds.most
     if bounds.above is not None and not value > bounds.above:
@@ -198,7 +198,7 @@ def _is_above(value: float, bounds: About) -> bool:
 
 
 @cache
-def _bounded(record: type[Struct]) -> tuple[Field, ...]:
+def _fields_with_bounds(record: type[Struct]) -> tuple[Field, ...]:
     """Return the fields of *record* itself that have bounds."""
     bounds = ("above", "least", "most", "longest")
     return tuple(
@@ -217,7 +217,7 @@ def fields_of(record: type[Struct]) -> Mapping[str, Field]:
 def _walk(record: type[Struct], prefix: str) -> Iterator[Field]:
     hints = typing.get_type_hints(record, include_extras=True)
     for field in struct_fields(record):
-        kind, extra, many = _opened(hints[field.name])
+        kind, extra, many = _unwrap(hints[field.name])
         path = prefix + field.name
         default = None if field.default is NODEFAULT else field.default
         if isinstance(kind, type) and issubclass(kind, Struct) and not many:
@@ -235,7 +235,7 @@ def _walk(record: type[Struct], prefix: str) -> Iterator[Field]:
             )
 
 
-def _opened(hint: Any) -> tuple[Any, dict[str, Any], bool]:
+def _unwrap(hint: Any) -> tuple[Any, dict[str, Any], bool]:
     """Return what is inside *hint*, its metadata, and whether it is a tuple or a frozenset."""
     extra: dict[str, Any] = {}
     many = False
@@ -279,7 +279,7 @@ def check_types(record: Struct, group: str = "") -> None:
     try:
         converted = astuple(convert(values, _twin(kind)))  # all at once: 0.8 µs for a JobSpec
     except ValidationError:
-        converted = _converted_one_by_one(kind, values, group)
+        converted = _convert_each(kind, values, group)
     for name, before, after in zip(kind.__struct_fields__, values, converted, strict=True):
         if after is not before:
             force_setattr(record, name, after)
@@ -296,24 +296,24 @@ def _types(kind: type[Struct]) -> dict[str, Any]:
     return {field.name: field.type for field in fields(kind)}
 
 
-def _converted_one_by_one(
+def _convert_each(
     kind: type[Struct], values_before: tuple[Any, ...], group: str
 ) -> tuple[Any, ...]:
     values: list[Any] = []
     faults: list[Invalid] = []
     for (name, of), value in zip(_types(kind).items(), values_before, strict=True):
         try:
-            values.append(_converted(value, of))
+            values.append(_convert(value, of))
         except ValidationError:
             text = repr(value)
             text = text if len(text) <= 100 else f"{text[:99]}…"
-            faults.append(Invalid(group + name, f"expected {_accepted(of)}, got {text}"))
+            faults.append(Invalid(group + name, f"expected {_describe_accepted(of)}, got {text}"))
     if faults:
         raise Invalid.of(faults) from None
     return tuple(values)
 
 
-def _converted(value: Any, kind: Any) -> Any:
+def _convert(value: Any, kind: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # becomes a float again where one is expected
     if _bare(kind) is bool and type(value) is int and value in (0, 1):
@@ -326,13 +326,13 @@ def _bare(kind: Any) -> Any:
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
-def _accepted(kind: Any) -> str:
+def _describe_accepted(kind: Any) -> str:
     """Return a phrase for the values that a field of type *kind* accepts."""
     kind = _bare(kind)
     if kind in _ONE:
         return _ONE[kind]
     if get_origin(kind) in (Union, UnionType):
-        return " or ".join(map(_accepted, get_args(kind)))
+        return " or ".join(map(_describe_accepted, get_args(kind)))
     if get_origin(kind) in (tuple, frozenset):
         return f"a {get_origin(kind).__name__} of {_several(get_args(kind)[0])}"
     if issubclass(kind, Enum):
@@ -344,4 +344,4 @@ def _accepted(kind: Any) -> str:
 def _several(kind: Any) -> str:
     if kind is str:
         return "strings"
-    return "pairs of strings" if get_origin(kind) is tuple else _accepted(kind)
+    return "pairs of strings" if get_origin(kind) is tuple else _describe_accepted(kind)

@@ -6,24 +6,24 @@ Source: RFC 7396, JSON Merge Patch.
 from collections.abc import Mapping
 
 
-def merged(target: object, patch: object) -> object:
+def merge_patch(target: object, patch: object) -> object:
     """Return *target* with *patch* applied; neither is modified.
 
     Objects are merged, null removes a member, and any other value replaces what was there.
     """
     if not isinstance(patch, Mapping):
         return patch
-    return merged_object(target if isinstance(target, Mapping) else {}, patch)
+    return merge_object(target if isinstance(target, Mapping) else {}, patch)
 
 
-def merged_object(target: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:
-    """Return the object *target* with the object *patch* applied, as `merged` does."""
+def merge_object(target: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:
+    """Return the object *target* with the object *patch* applied, as `merge_patch` does."""
     merged_members = dict(target)
     for name, value in patch.items():
         if value is None:
             merged_members.pop(name, None)
         else:
-            merged_members[name] = merged(merged_members.get(name), value)
+            merged_members[name] = merge_patch(merged_members.get(name), value)
     return merged_members
 
 

@@ -21,7 +21,7 @@ def text(value: object) -> str:
     """
     if not isinstance(value, str):
         hint = "; put it in quotes" if isinstance(value, (int, float)) else ""
-        raise ValueError(f"expected text, got {shown(value)}{hint}")
+        raise ValueError(f"expected text, got {format_value(value)}{hint}")
     return value
 
 
@@ -34,8 +34,8 @@ def whole(value: object) -> int:
     if isinstance(value, str):
         return quantity.count(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number such as 500 or 20k, got {shown(value)}")
-    return _held(value)
+        raise ValueError(f"expected a whole number such as 500 or 20k, got {format_value(value)}")
+    return _check_size(value)
 
 
 def size(value: object) -> int:
@@ -47,8 +47,8 @@ def size(value: object) -> int:
     if isinstance(value, str):
         return quantity.size(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a size such as 500MB or 1048576, got {shown(value)}")
-    return _held(value)
+        raise ValueError(f"expected a size such as 500MB or 1048576, got {format_value(value)}")
+    return _check_size(value)
 
 
 def span(value: object) -> timedelta:
@@ -61,7 +61,7 @@ def span(value: object) -> timedelta:
         return quantity.duration(value)
     expected = "expected seconds, or a duration such as 90s, 2h or 1h30m"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{expected}, got {shown(value)}")
+        raise ValueError(f"{expected}, got {format_value(value)}")
     if not 0 <= value <= FOREVER_S:  # also rejects NaN
         raise ValueError(f"{expected}, got {value:g}")
     return timedelta(seconds=value)
@@ -78,9 +78,9 @@ def number(value: object) -> float:
             raise ValueError  # noqa: TRY301 - raised below, with the errors of `float`
         parsed = float(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"expected a number, got {shown(value)}") from None
+        raise ValueError(f"expected a number, got {format_value(value)}") from None
     if not math.isfinite(parsed):
-        raise ValueError(f"expected a finite number, got {shown(value)}")
+        raise ValueError(f"expected a finite number, got {format_value(value)}")
     return parsed
 
 
@@ -95,7 +95,7 @@ def boolean(value: object) -> bool:
         return word
     if word in ("true", "false"):
         return word == "true"
-    raise ValueError(f"expected true or false, got {shown(value)}")
+    raise ValueError(f"expected true or false, got {format_value(value)}")
 
 
 def texts(value: object) -> tuple[str, ...]:
@@ -107,11 +107,11 @@ def texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if not is_list(value):
-        raise ValueError(f"expected a list of texts, got {shown(value)}")
+        raise ValueError(f"expected a list of texts, got {format_value(value)}")
     return tuple(text(item) for item in value)
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Return *value* for a message: as in JSON, shortened if it is long."""
     if value is None:
         return "null"
@@ -163,12 +163,14 @@ def unknown(path: str, name: str, names: Sequence[str], kind: str, prefix: str =
 def none_of(value: object, choices: Iterable[str]) -> str:
     """Return the message about a value that is none of *choices*."""
     words = [str(word) for word in choices]
-    return f"expected one of {', '.join(words)}, got {shown(value)}{suggestion(value, words)}"
+    return (
+        f"expected one of {', '.join(words)}, got {format_value(value)}{suggestion(value, words)}"
+    )
 
 
-def _held(value: int) -> int:
+def _check_size(value: int) -> int:
     if abs(value) > quantity.LARGEST:
-        raise ValueError(f"expected at most {quantity.LARGEST}, got {shown(value)}")
+        raise ValueError(f"expected at most {quantity.LARGEST}, got {format_value(value)}")
     return value
 
 

@@ -18,7 +18,7 @@ _SIZES = (
     *((f"{letter}iB", 1024**power) for letter, power in (("T", 4), ("G", 3), ("M", 2), ("K", 1))),
     *((f"{letter}B", 1000**power) for letter, power in (("T", 4), ("G", 3), ("M", 2), ("k", 1))),
 )
-LARGEST = 2**63 - 1  # what a database column holds
+LARGEST = 2**63 - 1  # maximum of a database column
 
 FOREVER_S = 36_500 * 86_400
 """As a retention: a hundred years."""
@@ -31,7 +31,7 @@ _COUNT = re.compile(r"([0-9]+(?:[_,][0-9]{3})*)(k|m)?", re.IGNORECASE)
 def duration(text: str) -> timedelta:
     """Return the duration of ``90s``, ``2h``, ``1h30m``, ``500ms`` or a bare number of seconds."""
     word = text.strip().lower()
-    expected = f"expected a duration such as 90s, 2h, 7d or 1h30m, got {_quoted(text)}"
+    expected = f"expected a duration such as 90s, 2h, 7d or 1h30m, got {_quote(text)}"
     if _NUMBER.fullmatch(word):
         seconds = float(word)
     else:
@@ -44,7 +44,7 @@ def duration(text: str) -> timedelta:
             raise ValueError(f"{expected}; the larger unit goes first, each once")
         seconds = sum(float(n) * _UNITS_S[unit] for n, unit in parts)
     if seconds > _LONGEST.total_seconds():
-        raise ValueError(f"expected at most {_LONGEST.days}d, got {_quoted(text)}")
+        raise ValueError(f"expected at most {_LONGEST.days}d, got {_quote(text)}")
     return timedelta(seconds=seconds)
 
 
@@ -55,15 +55,15 @@ def size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None or (match[3] and not match[2]):
-        raise ValueError(f"expected a size such as 500MB, 1GiB or 10k, got {_quoted(text)}")
+        raise ValueError(f"expected a size such as 500MB, 1GiB or 10k, got {_quote(text)}")
     if len(match[1]) > _DIGITS:
-        raise ValueError(f"expected at most {LARGEST} bytes, got {_quoted(text)}")
+        raise ValueError(f"expected at most {LARGEST} bytes, got {_quote(text)}")
     base = 1024 if match[3] else 1000
     factor = base ** _POWERS[match[2].lower()]
     # whole numbers stay exact: a float has only 53 bits
     whole = int(match[1]) * factor if "." not in match[1] else int(float(match[1]) * factor)
     if whole > LARGEST:
-        raise ValueError(f"expected at most {LARGEST} bytes, got {_quoted(text)}")
+        raise ValueError(f"expected at most {LARGEST} bytes, got {_quote(text)}")
     return whole
 
 
@@ -71,17 +71,17 @@ def count(text: str) -> int:
     """Return the whole number of ``500``, ``20_000``, ``20,000``, ``20k`` or ``1m``."""
     match = _COUNT.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"expected a whole number such as 500 or 20k, got {_quoted(text)}")
+        raise ValueError(f"expected a whole number such as 500 or 20k, got {_quote(text)}")
     if len(match[1]) > _DIGITS:
-        raise ValueError(f"expected at most {LARGEST}, got {_quoted(text)}")
+        raise ValueError(f"expected at most {LARGEST}, got {_quote(text)}")
     factor = {"": 1, "k": 1000, "m": 1_000_000}[(match[2] or "").lower()]
     number = int(re.sub("[_,]", "", match[1])) * factor
     if number > LARGEST:
-        raise ValueError(f"expected at most {LARGEST}, got {_quoted(text)}")
+        raise ValueError(f"expected at most {LARGEST}, got {_quote(text)}")
     return number
 
 
-def counted(number: int, singular: str, many: str = "") -> str:
+def count_noun(number: int, singular: str, many: str = "") -> str:
     """Return *number* with its noun: ``1 page``, ``2,000 pages``.
 
     *many* is the plural if it is not *singular* with an "s"; either may be followed by a verb.
@@ -89,7 +89,7 @@ def counted(number: int, singular: str, many: str = "") -> str:
     return f"{number:,} {singular if number == 1 else many or f'{singular}s'}"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Return *text* quoted for a message, shortened if it is long."""
     return repr(text if len(text) <= 100 else f"{text[:99]}…")
 

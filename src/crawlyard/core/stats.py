@@ -41,7 +41,7 @@ class DayOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, day: date, usage: Usage) -> "DayOut":
-        """Return the answer for the *usage* on *day*."""
+        """Return the answer for one UTC day."""
         return cls(day=day, pages=usage.pages, bytes=usage.bytes, errors=usage.errors)
 
 

@@ -147,7 +147,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 """All of them, as the scripts of the dashboard import them."""
 
 
-def spaced(value: str) -> str:
+def format_phrase(value: str) -> str:
     """Return a value that is a plain phrase with spaces: "cancel previous"."""
     return value.replace("_", " ")
 

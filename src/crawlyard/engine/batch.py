@@ -8,7 +8,7 @@ from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Outcome, Skipped, Target, TargetState
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.limits import USAGE_NAMES, Counters, Usage
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 
 MOST_NOTES = 100  # per crawl, so that thousands of closed hosts don't flood the events
 
@@ -97,17 +97,17 @@ class BatchDraft(Struct):
     def batch(self, *, last: bool) -> Batch:
         """Return the draft as a batch and start the next one."""
         if last and self.credentials:
-            links = counted(self.credentials, "link")
+            links = count_noun(self.credentials, "link")
             note = f"{links} had a user name or password and were followed without it"
             self.notes.append({"note": note})
         if last and self.nearly_empty:
-            note = f"main text is nearly empty on {counted(self.nearly_empty, 'page')}"
+            note = f"main text is nearly empty on {count_noun(self.nearly_empty, 'page')}"
             self.notes.append({"note": f"{note}; text=page-markdown keeps all of a page"})
         if last and self.textless_pdfs:
-            documents = counted(self.textless_pdfs, "PDF document")
+            documents = count_noun(self.textless_pdfs, "PDF document")
             self.notes.append({"note": f"no text in {documents}: only images or empty pages"})
         if last and self.unrendered:
-            note = f"{counted(self.unrendered, 'page')} need scripts and were not rendered"
+            note = f"{count_noun(self.unrendered, 'page')} need scripts and were not rendered"
             self.notes.append({"note": f"{note}: {self.lack}"})
         batch = Batch(
             found=tuple(self.new_targets),

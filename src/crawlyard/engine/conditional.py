@@ -15,7 +15,7 @@ from crawlyard.core.crawl.link import Link, LinkKind
 from crawlyard.core.crawl.page import Body, Outcome, Page, Target, TargetState
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.text.difference import lines_of
-from crawlyard.core.text.restless import restless
+from crawlyard.core.text.volatile import find_volatile
 from crawlyard.engine.extract import content, record
 from crawlyard.engine.http.fetch import Response
 
@@ -110,7 +110,7 @@ def mark_volatile(first: Outcome, second: Outcome) -> Outcome:
         return first
     if not _are_alike(first.page, second.page):
         return first
-    places = restless(lines_of(text), lines_of(second_text))
+    places = find_volatile(lines_of(text), lines_of(second_text))
     return replace(first, bodies={**first.bodies, Body.RESTLESS: places}) if places else first
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.lastmod import ONE_IN, LastmodRecord, says_unchanged
-from crawlyard.core.crawl.link import LinkKind, followed
+from crawlyard.core.crawl.link import LinkKind, select_followed
 from crawlyard.core.crawl.page import Outcome, Page, Target, TargetState, Via
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.batch import BatchDraft
@@ -132,7 +132,7 @@ class Recrawl:
         return None if target.via in _NO_PAGES else await self._earlier(target.fp)
 
     def _follow(self, target: Target, prior: Prior) -> None:
-        links = followed(prior.links, nofollow=self._spec.follow_nofollow)
+        links = select_followed(prior.links, nofollow=self._spec.follow_nofollow)
         refreshes = (link.url for link in prior.links if link.kind is LinkKind.REFRESH)
         self._discovery.follow(target, links, next(refreshes, None))
 
@@ -147,7 +147,7 @@ class Recrawl:
                 f"dates in the sitemaps of {target.host} are no longer trusted: "
                 f"{target.url} has changed, but its lastmod has not"
             )
-        record = before.judged(missed=missed)
+        record = before.count_change(missed=missed)
         self._records[target.host] = self._draft.lastmods[target.host] = record
 
     def _says_unchanged(self, target: Target, before: Page) -> bool:

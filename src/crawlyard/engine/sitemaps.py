@@ -12,7 +12,7 @@ from xml.parsers import expat
 from msgspec import Struct, field
 
 from crawlyard.core.crawl.lastmod import instant_of
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.engine.http.decode import DecodeError, Decoder
 from crawlyard.engine.urls import Base, canonical
 from crawlyard.errors import Invalid
@@ -62,7 +62,7 @@ def parse(body: bytes, url: str) -> Sitemap:
         # truncated XML is malformed at its end too, which is not a second problem
         problem = problem or str(stopped)
     if entries.dropped:
-        every = counted(entries.count, "entry", "entries")
+        every = count_noun(entries.count, "entry", "entries")
         dropped = f"{entries.dropped:,} of {every} named no http(s) URL"
         problem = f"{problem}; {dropped}" if problem else dropped
     return Sitemap(

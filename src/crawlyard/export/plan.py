@@ -12,7 +12,7 @@ from crawlyard.export import base
 from crawlyard.export.base import Format, Record, Writer
 from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines
-from crawlyard.lazy import installed, lazily
+from crawlyard.lazy import is_installed, lazily
 
 # it needs an extra
 with lazily():
@@ -78,7 +78,7 @@ def check_installed(form: Format) -> None:
         Invalid: it is not; the message says how to install it.
     """
     package = _PACKAGES.get(form)
-    if package is not None and not installed(package):
+    if package is not None and not is_installed(package):
         install = install_line(form)  # extras are named after the formats
         raise Invalid("format", f"{form} needs {package}, which is not installed: {install}")
 

@@ -21,7 +21,7 @@ class BusReach(StrEnum):
     AWAY = auto()  # only its own process, until its transport is available again
 
 
-class Ear:
+class BusSubscription:
     """Subscription to a bus: buffers messages until the subscriber takes them.
 
     Only the last progress of each job is kept, so the number of running jobs bounds the buffer.
@@ -32,7 +32,7 @@ class Ear:
         self._happened = False
         self._news = asyncio.Event()
 
-    def put(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
+    def add(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
         """Add news; newer progress of a job replaces older."""
         self._progress.update(progress)
         self._happened |= happened
@@ -78,7 +78,7 @@ class Bus(Protocol):
         """Return the last progress published within `KEPT`, ``None`` if none is known."""
         ...
 
-    def listen(self) -> AbstractContextManager[Ear]:
+    def subscribe(self) -> AbstractContextManager[BusSubscription]:
         """Subscribe, for the block, to all that is published."""
         ...
 

@@ -13,10 +13,10 @@ from msgspec import Struct, field
 from crawlyard.core.jobs.spec import Priority
 
 
-class Bell(Protocol):
+class WakeSignal(Protocol):
     """Wake-up signal of one worker."""
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake only this worker: end its current wait, or the next one."""
         ...
 
@@ -48,8 +48,8 @@ class Dispatcher(Protocol):
         """Notify the workers of this process that a job is due at *due_at*."""
         ...
 
-    def bell(self, listener: Listener) -> AbstractAsyncContextManager[Bell]:
-        """Return the bell of one worker, for as long as it runs."""
+    def wake_signal(self, listener: Listener) -> AbstractAsyncContextManager[WakeSignal]:
+        """Return the signal of one worker, for as long as it runs."""
         ...
 
     def presence(
@@ -79,7 +79,7 @@ class Presence(Protocol):
         """Number of workers that are seen alive, this one included."""
         ...
 
-    def known(self, workers: Collection[str]) -> set[str]:
+    def filter_known(self, workers: Collection[str]) -> set[str]:
         """Return those of *workers* whose liveness is known."""
         ...
 

@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.messaging.dispatcher import Bell, Listener, Presence
+from crawlyard.messaging.dispatcher import Listener, Presence, WakeSignal
 
 
-class LocalBell:
-    """Event that `ring` sets and `wait` clears."""
+class LocalWakeSignal:
+    """Event that `wake` sets and `wait` clears."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        self._event = asyncio.Event()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """End the current wait, or the next one."""
-        self._rung.set()
+        self._event.set()
 
     async def wait(
         self,
@@ -25,13 +25,13 @@ class LocalBell:
         *,
         least: Priority | None = Priority.LOW,  # noqa: ARG002 - every wake-up counts
     ) -> None:
-        """Return when the bell was rung since the last call, or after *at_most*."""
+        """Return when the signal was given since the last call, or after *at_most*."""
         try:
             async with asyncio.timeout(at_most.total_seconds()):
-                await self._rung.wait()
+                await self._event.wait()
         except TimeoutError:
             return
-        self._rung.clear()
+        self._event.clear()
 
 
 class NoPresence:
@@ -40,12 +40,12 @@ class NoPresence:
     holding = True
     fleet = 1
 
-    def known(self, workers: Collection[str]) -> set[str]:  # noqa: ARG002 - always empty
-        """Return an empty set."""
+    def filter_known(self, workers: Collection[str]) -> set[str]:  # noqa: ARG002 - always empty
+        """Return none: other workers are not visible."""
         return set()
 
     def dead(self, workers: Collection[str]) -> set[str]:  # noqa: ARG002 - always empty
-        """Return an empty set."""
+        """Return none: a worker that is not visible cannot be seen dying."""
         return set()
 
 
@@ -53,22 +53,22 @@ class LocalDispatcher:
     """Dispatcher for the workers of this process."""
 
     def __init__(self) -> None:
-        self._bells: set[LocalBell] = set()
+        self._signals: set[LocalWakeSignal] = set()
 
     def announce(self, due_at: datetime) -> None:  # noqa: ARG002 - every wake-up is immediate
         """Wake all waiting workers, regardless of *due_at*; they check the jobs table."""
-        for bell in self._bells:
-            bell.ring()
+        for signal in self._signals:
+            signal.wake()
 
     @asynccontextmanager
-    async def bell(self, listener: Listener) -> AsyncIterator[Bell]:  # noqa: ARG002 - rung for all
-        """Return a bell that every announcement rings."""
-        bell = LocalBell()
-        self._bells.add(bell)
+    async def wake_signal(self, listener: Listener) -> AsyncIterator[WakeSignal]:  # noqa: ARG002 - given for all
+        """Return a signal given by each announcement."""
+        signal = LocalWakeSignal()
+        self._signals.add(signal)
         try:
-            yield bell
+            yield signal
         finally:
-            self._bells.discard(bell)
+            self._signals.discard(signal)
 
     @asynccontextmanager
     async def presence(

@@ -41,7 +41,7 @@ _AGAIN_S = 0.1
 _REMEMBERED_S = 60.0
 
 _LISTEN = f"LISTEN {CHANNEL}"
-_BEAT = "SELECT 1"  # a connection that was cut silently is noticed by no other means
+_PING = "SELECT 1"  # a connection that was cut silently is noticed by no other means
 _TAKE = "SELECT pg_try_advisory_lock(%s) AS taken"
 # A lock with our key can only be our own, from a session whose end the server hasn't noticed.
 _END_FORMER = """
@@ -123,13 +123,13 @@ class LockPresence:
         """Number of workers that were alive at the last look, this one included."""
         return max(1, len(self._alive))
 
-    def known(self, workers: Collection[str]) -> set[str]:
+    def filter_known(self, workers: Collection[str]) -> set[str]:
         """Return those of *workers* whose liveness is known: all or none."""
-        return set(workers) if self._judges() else set()
+        return set(workers) if self._knows_others() else set()
 
     def dead(self, workers: Collection[str]) -> set[str]:
         """Return those of *workers* whose lock has been free for at least `CONFIRM_S`."""
-        if not self._judges():
+        if not self._knows_others():
             return set()
         keys = {key_of(worker): worker for worker in workers}
         for key in keys.keys() - self._alive - self._absent.keys():
@@ -138,7 +138,7 @@ class LockPresence:
         return {worker for key, worker in keys.items() if self._is_gone(key)}
 
     @asynccontextmanager
-    async def shown(self) -> AsyncIterator[None]:
+    async def hold_lock(self) -> AsyncIterator[None]:
         """Hold the lock for the block; take it again whenever it is lost."""
         keeping = asyncio.create_task(self._keep())
         try:
@@ -173,9 +173,11 @@ class LockPresence:
 
     async def _hold(self, connection: AsyncConnection[Any]) -> None:
         """Take the lock and watch it until the connection is lost."""
-        await self._ask(connection, _LISTEN)  # before its worker looks, so that nothing is missed
-        while not (await self._ask(connection, _TAKE, self._key))[0]:
-            await self._ask(connection, _END_FORMER, self._key)
+        await self._execute(
+            connection, _LISTEN
+        )  # before its worker looks, so that nothing is missed
+        while not (await self._execute(connection, _TAKE, self._key))[0]:
+            await self._execute(connection, _END_FORMER, self._key)
             await asyncio.sleep(_AGAIN_S)
         self._judges_from = self._clock.monotonic() + (SETTLE_S if self._lost else 0.0)
         await self._look(connection)
@@ -188,10 +190,10 @@ class LockPresence:
             if self._clock.monotonic() >= self._looks_at:
                 await self._look(connection)
             else:
-                await self._ask(connection, _BEAT)
+                await self._execute(connection, _PING)
 
     async def _look(self, connection: AsyncConnection[Any]) -> None:
-        up_s, keys = await self._ask(connection, _LOOK)
+        up_s, keys = await self._execute(connection, _LOOK)
         now, before = self._clock.monotonic(), self._looked_at
         if up_s < SETTLE_S:
             self._judges_from = max(self._judges_from or 0.0, now + SETTLE_S - up_s)
@@ -213,7 +215,9 @@ class LockPresence:
         since = self._absent.get(key)
         return since is not None and self._looked_at - since >= CONFIRM_S
 
-    async def _ask(self, connection: AsyncConnection[Any], query: Any, *arguments: object) -> Any:
+    async def _execute(
+        self, connection: AsyncConnection[Any], query: Any, *arguments: object
+    ) -> Any:
         async with asyncio.timeout(_ANSWER_S):
             cursor = await connection.execute(query, arguments or None)
             return await cursor.fetchone() if cursor.description else None
@@ -229,7 +233,7 @@ class LockPresence:
         except Exception:  # noqa: BLE001 - the state of the lock doesn't depend on it
             _log.exception("the loss of the lock could not be told")
 
-    def _judges(self) -> bool:
+    def _knows_others(self) -> bool:
         return self._judges_from is not None and self._clock.monotonic() >= self._judges_from
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.progress import Progress
-from crawlyard.messaging.bus import KEPT, BusReach, Ear
+from crawlyard.messaging.bus import KEPT, BusReach, BusSubscription
 
 
 class MemoryBus:
@@ -14,7 +14,7 @@ class MemoryBus:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._latest: dict[str, tuple[float, Progress]] = {}  # in the order of publication
-        self._ears: list[Ear] = []
+        self._subscriptions: list[BusSubscription] = []
 
     @property
     def reach(self) -> BusReach:
@@ -22,15 +22,15 @@ class MemoryBus:
         return BusReach.PROCESS
 
     @property
-    def heard(self) -> bool:
+    def has_subscribers(self) -> bool:
         """True if there is any subscriber."""
-        return bool(self._ears)
+        return bool(self._subscriptions)
 
     def begin(self) -> None:
         """Do nothing, as there is nothing to connect to."""
 
     async def check(self) -> BusReach:
-        """Return `BusReach.PROCESS`."""
+        """Return the reach at once: no transport can fail."""
         return self.reach
 
     async def publish(self, job_id: str, progress: Progress) -> None:
@@ -42,16 +42,16 @@ class MemoryBus:
             if now - at <= KEPT.total_seconds():
                 break
             del self._latest[old]
-        self.tell({job_id: progress}, happened=False)
+        self.deliver({job_id: progress}, happened=False)
 
     async def happened(self) -> None:
         """Notify subscribers that events were stored."""
-        self.tell({}, happened=True)
+        self.deliver({}, happened=True)
 
-    def tell(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
+    def deliver(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
         """Pass messages to subscribers without keeping them."""
-        for ear in self._ears:
-            ear.put(progress, happened=happened)
+        for subscription in self._subscriptions:
+            subscription.add(progress, happened=happened)
 
     async def latest(self, job_id: str) -> Progress | None:
         """Return the last progress published in the last 24 hours, or ``None``."""
@@ -61,14 +61,14 @@ class MemoryBus:
         return progress
 
     @contextmanager
-    def listen(self) -> Iterator[Ear]:
+    def subscribe(self) -> Iterator[BusSubscription]:
         """Subscribe, for the block, to all that is published."""
-        ear = Ear()
-        self._ears.append(ear)
+        subscription = BusSubscription()
+        self._subscriptions.append(subscription)
         try:
-            yield ear
+            yield subscription
         finally:
-            self._ears.remove(ear)
+            self._subscriptions.remove(subscription)
 
     async def close(self) -> None:
         """Do nothing, as nothing is open."""

@@ -13,20 +13,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from crawlyard.messaging.dispatcher import Bell, Listener
-from crawlyard.messaging.local_dispatcher import LocalBell, LocalDispatcher
+from crawlyard.messaging.dispatcher import Listener, WakeSignal
+from crawlyard.messaging.local_dispatcher import LocalDispatcher, LocalWakeSignal
 
 _SUFFIX = ".wake"
 
 
 class PipeDispatcher(LocalDispatcher):
-    """Dispatcher whose bells other processes can ring too, through pipes in *folder*."""
+    """Dispatcher whose workers other processes can wake too, through pipes in *folder*."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
 
-    def tell(self) -> None:
+    def wake_all(self) -> None:
         """Wake the workers of all processes, this one included; callable from any thread.
 
         A pipe without a reader belongs to a dead worker and is removed.
@@ -48,30 +48,30 @@ class PipeDispatcher(LocalDispatcher):
             os.close(writer)
 
     @asynccontextmanager
-    async def bell(self, listener: Listener) -> AsyncIterator[Bell]:
-        """Return a bell that every announcement in this process, and every `tell`, rings."""
-        bell = LocalBell()
-        self._bells.add(bell)
+    async def wake_signal(self, listener: Listener) -> AsyncIterator[WakeSignal]:
+        """Return a signal given by each announcement in this process, and by each `tell`."""
+        signal = LocalWakeSignal()
+        self._signals.add(signal)
         try:
-            with _pipe(self._folder / f"{listener.worker}{_SUFFIX}", bell):
-                yield bell
+            with _pipe(self._folder / f"{listener.worker}{_SUFFIX}", signal):
+                yield signal
         finally:
-            self._bells.discard(bell)
+            self._signals.discard(signal)
 
 
 @contextlib.contextmanager
-def _pipe(path: Path, bell: LocalBell) -> Iterator[None]:
-    """Ring *bell* for each byte through the pipe at *path*, for the block.
+def _pipe(path: Path, signal: LocalWakeSignal) -> Iterator[None]:
+    """Give *signal* for each byte through the pipe at *path*, for the block.
 
     If the file system has no pipes, only polling remains.
     """
     try:
-        reader = _opened(path)
+        reader = _open_pipe(path)
     except OSError:
         yield
         return
     loop = asyncio.get_running_loop()
-    loop.add_reader(reader, _rung, reader, bell)
+    loop.add_reader(reader, _wake_reader, reader, signal)
     try:
         yield
     finally:
@@ -80,7 +80,7 @@ def _pipe(path: Path, bell: LocalBell) -> Iterator[None]:
         os.close(reader)
 
 
-def _opened(path: Path) -> int:
+def _open_pipe(path: Path) -> int:
     """Create and open a pipe, naming it last so that `tell` doesn't take it for a dead worker's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_suffix(".new")
@@ -91,7 +91,7 @@ def _opened(path: Path) -> int:
     return reader
 
 
-def _rung(reader: int, bell: LocalBell) -> None:
+def _wake_reader(reader: int, signal: LocalWakeSignal) -> None:
     with contextlib.suppress(BlockingIOError):
         os.read(reader, 4096)
-    bell.ring()
+    signal.wake()

@@ -15,10 +15,10 @@ from math import log2
 from typing import TYPE_CHECKING
 
 from crawlyard.clock import Clock
-from crawlyard.core.jobs.notices import Notice, read
+from crawlyard.core.jobs.notices import WakeupNotice, read
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.messaging.dispatcher import Bell, Listener, Presence
-from crawlyard.messaging.local_dispatcher import LocalBell, LocalDispatcher
+from crawlyard.messaging.dispatcher import Listener, Presence, WakeSignal
+from crawlyard.messaging.local_dispatcher import LocalDispatcher, LocalWakeSignal
 
 if TYPE_CHECKING:
     from crawlyard.messaging.locks import LockPresence
@@ -27,7 +27,7 @@ STEP_S = 0.01
 """Delay of the second in line; it grows by this whenever the place doubles."""
 
 LAST = 4.0
-"""Whoever is further back leaves the work to others, or to its next poll."""
+"""A worker further back leaves the work to others, or to its next poll."""
 
 SOON_S = 60.0
 """Work due later than this is left to polls."""
@@ -54,39 +54,41 @@ class PostgresDispatcher(LocalDispatcher):
         super().__init__()
         self._url = url
         self._clock = clock
-        self._listening: set[NoticeBell] = set()
+        self._listening: set[NoticeWakeSignal] = set()
 
     @asynccontextmanager
-    async def bell(self, listener: Listener) -> AsyncIterator[Bell]:
-        """Return a bell rung by announcements in this process, and by notices that concern it."""
+    async def wake_signal(self, listener: Listener) -> AsyncIterator[WakeSignal]:
+        """Yield a signal given by announcements in this process and by its notices."""
         if listener.choosy:
-            async with super().bell(listener) as plain:
+            async with super().wake_signal(listener) as plain:
                 yield plain
             return
-        bell = NoticeBell(listener)
-        self._bells.add(bell)
-        self._listening.add(bell)
+        signal = NoticeWakeSignal(listener)
+        self._signals.add(signal)
+        self._listening.add(signal)
         try:
-            yield bell
+            yield signal
         finally:
-            self._bells.discard(bell)
-            self._listening.discard(bell)
-            bell.close()
+            self._signals.discard(signal)
+            self._listening.discard(signal)
+            signal.close()
 
     @asynccontextmanager
     async def presence(self, worker: str, changed: Callable[[], None]) -> AsyncIterator[Presence]:
         """Hold the worker's lock, listen for notices, and return the liveness of others."""
 
-        def heard(payload: str) -> None:
-            self._heard(payload, presence.fleet)
+        def on_notice(payload: str) -> None:
+            self._handle_notice(payload, presence.fleet)
 
         # only now: commands without a worker need no driver
         locks = import_module("crawlyard.messaging.locks")
-        presence: LockPresence = locks.LockPresence(self._url, worker, self._clock, changed, heard)
-        async with presence.shown():
+        presence: LockPresence = locks.LockPresence(
+            self._url, worker, self._clock, changed, on_notice
+        )
+        async with presence.hold_lock():
             yield presence
 
-    def _heard(self, payload: str, fleet: int) -> None:
+    def _handle_notice(self, payload: str, fleet: int) -> None:
         notice = read(payload)
         if notice is None:
             return
@@ -95,22 +97,22 @@ class PostgresDispatcher(LocalDispatcher):
         wait_s = delay_s(random.random() * fleet / notice.count)
         if wait_s is None or due_in_s > SOON_S:
             return
-        for bell in self._listening:
-            bell.hear(notice, due_in_s + wait_s)
+        for signal in self._listening:
+            signal.handle_notice(notice, due_in_s + wait_s)
 
 
-class NoticeBell(LocalBell):
-    """Bell of one worker, rung for the notices of work that it takes."""
+class NoticeWakeSignal(LocalWakeSignal):
+    """Wake-up signal of one worker, given for the notices of work that it takes."""
 
     def __init__(self, listener: Listener) -> None:
         super().__init__()
         self._tags = listener.tags
         self._least: Priority | None = listener.least
         self._timer: asyncio.Handle | None = None
-        self._rings_at = 0.0  # uvloop makes no timer, with its time, of what is due at once
+        self._wakes_at = 0.0  # uvloop makes no timer, with its time, of what is due at once
 
     async def wait(self, at_most: timedelta, *, least: Priority | None = Priority.LOW) -> None:
-        """Return when the bell was rung since the last call, or after *at_most*.
+        """Return when the signal was given since the last call, or after *at_most*.
 
         A worker that takes no job, or urgent ones only, is not woken for what it would leave.
         """
@@ -120,19 +122,19 @@ class NoticeBell(LocalBell):
         finally:
             self._least = before
 
-    def hear(self, notice: Notice, within_s: float) -> None:
-        """Ring after *within_s* if this worker takes the work."""
+    def handle_notice(self, notice: WakeupNotice, within_s: float) -> None:
+        """Wake it after *within_s* if this worker takes the work."""
         if self._least is None or (self._least is Priority.URGENT and not notice.urgent):
             return
         if not set(filter(None, notice.needs.split("\n"))) <= self._tags:
             return
         loop = asyncio.get_running_loop()
         at = loop.time() + within_s
-        if self._timer is None or not loop.time() < self._rings_at <= at:
+        if self._timer is None or not loop.time() < self._wakes_at <= at:
             self.close()
-            self._timer, self._rings_at = loop.call_at(at, self.ring), at
+            self._timer, self._wakes_at = loop.call_at(at, self.wake), at
 
     def close(self) -> None:
-        """Ring for nothing that was heard so far."""
+        """Drop the wake-up that is due."""
         if self._timer is not None:
             self._timer.cancel()

@@ -22,7 +22,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.errors import Invalid
 from crawlyard.ids import new_id
-from crawlyard.messaging.bus import KEPT, BusReach, Ear
+from crawlyard.messaging.bus import KEPT, BusReach, BusSubscription
 from crawlyard.messaging.memory_bus import MemoryBus
 
 PREFIX = "crawlyard:"
@@ -34,10 +34,12 @@ PATIENCE_S = 2.0
 """Time-out after which Redis counts as unavailable; only the bus itself waits for it."""
 
 RETRY_EVERY = timedelta(seconds=1)
-BEAT_EVERY_S = 1.0
+HEARTBEAT_EVERY_S = 1.0
 """Interval of messages without news, so that an outage is noticed while nothing runs."""
 
-_SILENCE_S = BEAT_EVERY_S + PATIENCE_S  # no echo of our own messages for this long means an outage
+_SILENCE_S = (
+    HEARTBEAT_EVERY_S + PATIENCE_S
+)  # no echo of our own messages for this long means an outage
 _READ_WITHIN_S = 0.5  # short, because a caller waits for the result
 _PORTION = 200  # jobs per message
 _MOST_WAITING = 1_000  # jobs whose progress is kept while Redis is unavailable
@@ -70,10 +72,10 @@ class RedisBus:
         self._waiting: dict[str, Progress] = {}  # by job id, in the order of publication
         self._happened = False
         self._wake = asyncio.Event()
-        self._wanted = asyncio.Event()  # there are subscribers
-        self._known = asyncio.Event()  # the state of Redis is known since the last `check`
+        self._has_subscribers = asyncio.Event()  # there are subscribers
+        self._checked = asyncio.Event()  # the state of Redis is known since the last `check`
         self._well = False  # the last request to Redis succeeded
-        self._hears = False  # a message of our own came back over the subscription
+        self._receives = False  # a message of our own came back over the subscription
         self._away = False  # the outage was logged
         self._work: asyncio.Task[None] | None = None
         self._closed = False
@@ -83,7 +85,7 @@ class RedisBus:
         """Current reach; with subscribers, receiving must work as well as sending."""
         return (
             BusReach.YARD
-            if self._well and (self._hears or not self._memory.heard)
+            if self._well and (self._receives or not self._memory.has_subscribers)
             else BusReach.AWAY
         )
 
@@ -94,11 +96,11 @@ class RedisBus:
 
     async def check(self) -> BusReach:
         """Return the reach once Redis has responded or was found to be unavailable."""
-        self._known.clear()
+        self._checked.clear()
         self._send()
         with suppress(TimeoutError):
             async with asyncio.timeout(2 * PATIENCE_S):
-                await self._known.wait()
+                await self._checked.wait()
         return self.reach
 
     async def publish(self, job_id: str, progress: Progress) -> None:
@@ -123,8 +125,8 @@ class RedisBus:
     async def latest(self, job_id: str) -> Progress | None:
         """Return the last progress published anywhere, or the last one known in this process."""
         self.begin()
-        told = await self._read(job_id) if self._well else None
-        return told if told is not None else await self._memory.latest(job_id)
+        progress = await self._read(job_id) if self._well else None
+        return progress if progress is not None else await self._memory.latest(job_id)
 
     async def _read(self, job_id: str) -> Progress | None:
         try:
@@ -139,19 +141,19 @@ class RedisBus:
         return None
 
     @contextmanager
-    def listen(self) -> Iterator[Ear]:
+    def subscribe(self) -> Iterator[BusSubscription]:
         """Subscribe, for the block, to what all processes publish."""
         try:
-            with self._memory.listen() as ear:
-                self._wanted.set()
+            with self._memory.subscribe() as subscription:
+                self._has_subscribers.set()
                 self._send()
-                yield ear
+                yield subscription
         finally:
-            if not self._memory.heard:
-                self._wanted.clear()
+            if not self._memory.has_subscribers:
+                self._has_subscribers.clear()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Stop sending and receiving, and disconnect from Redis."""
         self._closed = True
         if self._work is not None:
             self._work.cancel()
@@ -164,17 +166,17 @@ class RedisBus:
         while not self._closed:
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._speak())
-                    group.create_task(self._hear())
+                    group.create_task(self._send_messages())
+                    group.create_task(self._receive_messages())
             except* Exception as errors:  # noqa: BLE001 - any error: jobs continue without Redis
-                self._lost(_first(errors))
+                self._mark_away(_first(errors))
             await self._hang_up()
             await self._clock.sleep(RETRY_EVERY)
 
-    def _lost(self, error: BaseException) -> None:
+    def _mark_away(self, error: BaseException) -> None:
         """Record that Redis is unavailable, and log it once."""
         self._well = False
-        self._known.set()
+        self._checked.set()
         if self._away:
             return
         self._away = True
@@ -184,10 +186,10 @@ class RedisBus:
             reason,
         )
 
-    def _found(self) -> None:
+    def _mark_back(self) -> None:
         """Record that Redis responds, and log it if an outage was logged."""
         self._well = True
-        self._known.set()
+        self._checked.set()
         if self._away:
             self._away = False
             _log.warning("Redis is back")
@@ -197,25 +199,25 @@ class RedisBus:
             async with asyncio.timeout(PATIENCE_S):
                 await self._redis.connection_pool.disconnect()
 
-    async def _speak(self) -> None:
-        """Send waiting messages in a loop, or a beat if there are none."""
+    async def _send_messages(self) -> None:
+        """Send waiting messages in a loop, or a heartbeat if there are none."""
         while True:
-            progress, happened = self._taken()
+            progress, happened = self._take_waiting()
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    await self._tell(progress, happened=happened)
+                    await self._send_batch(progress, happened=happened)
                 _unless_cancelled()
             except BaseException:
                 self._put_back(progress, happened=happened)
                 raise
-            self._found()
+            self._mark_back()
             with suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_EVERY_S):
+                async with asyncio.timeout(HEARTBEAT_EVERY_S):
                     await self._wake.wait()
 
-    def _taken(self) -> tuple[Mapping[str, Progress], bool]:
-        taken = list(self._waiting)[:_PORTION]
-        progress = {job_id: self._waiting.pop(job_id) for job_id in taken}
+    def _take_waiting(self) -> tuple[Mapping[str, Progress], bool]:
+        job_ids = list(self._waiting)[:_PORTION]
+        progress = {job_id: self._waiting.pop(job_id) for job_id in job_ids}
         happened, self._happened = self._happened, False
         if not self._waiting:
             self._wake.clear()
@@ -227,36 +229,36 @@ class RedisBus:
         self._happened |= happened
         self._wake.set()
 
-    async def _tell(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
+    async def _send_batch(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
         pipeline = self._redis.pipeline(transaction=False)
-        for job_id, one in progress.items():
-            pipeline.set(_key(job_id), encode(one), ex=KEPT)
-        if progress or happened or self._memory.heard:  # listeners rely on the echo
+        for job_id, job_progress in progress.items():
+            pipeline.set(_key(job_id), encode(job_progress), ex=KEPT)
+        if progress or happened or self._memory.has_subscribers:  # listeners rely on the echo
             message = BusMessage(origin=self._origin, progress=progress, happened=happened)
             pipeline.publish(CHANNEL, encode(message))
         else:
             pipeline.ping()
         await pipeline.execute()
 
-    async def _hear(self) -> None:
+    async def _receive_messages(self) -> None:
         """Receive what others publish, while there are subscribers here."""
         while True:
             _unless_cancelled()
-            await self._wanted.wait()
-            subscription = self._redis.pubsub()
+            await self._has_subscribers.wait()
+            pubsub = self._redis.pubsub()
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    await subscription.subscribe(CHANNEL)
+                    await pubsub.subscribe(CHANNEL)
                 self._wake.set()  # send now, to get the echo at once
-                while self._memory.heard:
+                while self._memory.has_subscribers:
                     _unless_cancelled()
                     async with asyncio.timeout(_SILENCE_S):
-                        self._take_up(await _next(subscription))
+                        self._take_up(await _next(pubsub))
             finally:
-                self._hears = False
+                self._receives = False
                 with suppress(Exception):
                     async with asyncio.timeout(PATIENCE_S):
-                        await subscription.aclose()  # type: ignore[no-untyped-call]  # it has no types
+                        await pubsub.aclose()  # type: ignore[no-untyped-call]  # it has no types
 
     def _take_up(self, data: bytes) -> None:
         """Pass a received message to the subscribers."""
@@ -266,9 +268,9 @@ class RedisBus:
             _log.debug("what came over Redis cannot be read: %s", error)
             return
         if message.origin == self._origin:
-            self._hears = True
+            self._receives = True
         else:
-            self._memory.tell(message.progress, happened=message.happened)
+            self._memory.deliver(message.progress, happened=message.happened)
 
 
 def _client(url: str) -> Redis:
@@ -279,7 +281,7 @@ def _client(url: str) -> Redis:
     """
     never = Retry(NoBackoff(), 0)  # retries are up to this module alone
     try:
-        made: Redis = Redis.from_url(
+        client: Redis = Redis.from_url(
             url,
             client_name="crawlyard",
             socket_connect_timeout=PATIENCE_S,
@@ -290,17 +292,17 @@ def _client(url: str) -> Redis:
         # the URL isn't shown, as it may contain a password
         expected = "expected redis://HOST:PORT/0, rediss://… or unix://PATH"
         raise Invalid("redis_url", expected) from None
-    return made
+    return client
 
 
 def _key(job_id: str) -> str:
     return f"{PREFIX}progress:{job_id}"
 
 
-async def _next(subscription: PubSub) -> bytes:
+async def _next(pubsub: PubSub) -> bytes:
     """Return the next message of the subscription."""
     while True:
-        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=None)
+        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
         if message is not None and isinstance(message["data"], bytes):
             return message["data"]
 

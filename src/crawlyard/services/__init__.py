@@ -1,1 +1,1 @@
-"""What the yard does, in verbs."""
+"""Operations of the yard, by noun."""

@@ -8,7 +8,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit, Role
-from crawlyard.core.endpoints.endpoint import Cursor, IfMatch, Limit, Slice, endpoint, sliced
+from crawlyard.core.endpoints.endpoint import Cursor, IfMatch, Limit, Slice, endpoint, make_slice
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.hosts.answers import HostOut, HostRuleOut
 from crawlyard.core.hosts.hosts import (
@@ -69,8 +69,8 @@ class Hosts(Noun):
         else:
             names = sorted(loads)[: limit + 1]
             rules = {name: await self._rule(name) for name in names}
-        hosts = [_ruled(loads.get(name), name, rules.get(name)) for name in names]
-        return sliced(hosts, limit, lambda host: host, lambda host: host.host)
+        hosts = [_host_with_rule(loads.get(name), name, rules.get(name)) for name in names]
+        return make_slice(hosts, limit, lambda host: host, lambda host: host.host)
 
     @endpoint("GET /jobs/{job_id}/hosts", READ, noun="hosts")
     async def of_job(self, job_id: str, *, limit: Limit = 10) -> Slice[HostOut]:
@@ -78,7 +78,9 @@ class Hosts(Noun):
         job = (await lookup.find_job(self._services.store, self._actor, job_id)).job
         hosts = await self._services.watching.hosts(self._actor, job.id)
         hosts.sort(key=lambda host: (-host.waiting, host.host))
-        ruled = [_ruled(host, host.host, await self._rule(host.host)) for host in hosts[:limit]]
+        ruled = [
+            _host_with_rule(host, host.host, await self._rule(host.host)) for host in hosts[:limit]
+        ]
         return Slice(items=ruled, has_more=len(hosts) > limit, total=len(hosts))
 
     @endpoint("GET /hosts/{host}", READ, "live")
@@ -111,7 +113,7 @@ class Hosts(Noun):
 
         Without a note, that of its rule stays.
         """
-        changes = _moved(HostState.PAUSED, note)
+        changes = _state_changes(HostState.PAUSED, note)
         return await self._change(host, changes, EventName.HOST_PAUSED, version)
 
     @endpoint(
@@ -124,20 +126,20 @@ class Hosts(Noun):
 
         Without a note, that of its rule stays.
         """
-        changes = _moved(HostState.BLOCKED, note)
+        changes = _state_changes(HostState.BLOCKED, note)
         return await self._change(host, changes, EventName.HOST_BLOCKED, version)
 
     @endpoint("POST /hosts/{host}/resume", WRITE)
     async def resume(self, host: str, *, version: IfMatch = None) -> HostOut:
         """Allow requests to a host again, at the rate that its rule sets."""
-        changes = _moved(HostState.OPEN, None)
+        changes = _state_changes(HostState.OPEN, None)
         return await self._change(host, changes, EventName.HOST_RESUMED, version)
 
     @endpoint("DELETE /hosts/{host}", WRITE, status=204)
     async def unset(self, host: str, *, version: IfMatch = None) -> None:
         """Delete the rule of a host: the settings of each job apply again."""
         for _ in range(TRIES):
-            old = await self._guarded(host, version)
+            old = await self._get_for_change(host, version)
             now = self._services.clock.now()
             event = host_event(
                 EventName.HOST_UNSET, replace(old, actor=self._actor.id, updated_at=now)
@@ -149,9 +151,9 @@ class Hosts(Noun):
     @endpoint("GET /hosts/{host}/deletion", WRITE)
     async def deletable(self, host: str, *, version: IfMatch = None) -> HostRuleOut:
         """Check that the rule can be deleted, and return it."""
-        return HostRuleOut.filled(await self._guarded(host, version))
+        return HostRuleOut.filled(await self._get_for_change(host, version))
 
-    async def _guarded(self, host: str, version: Version) -> HostRule:
+    async def _get_for_change(self, host: str, version: Version) -> HostRule:
         name = urls.host_named(host)
         self._check_admin("only one says how hosts are asked")
         rule = await self._services.store.host_rules.get(name)
@@ -173,9 +175,9 @@ class Hosts(Noun):
                 old, **changes, actor=self._actor.id, updated_at=now, version=old.version + 1
             )
             with suppress(Conflict):
-                await self._services.store.host_rules.put(new, host_event(event, new))
+                await self._services.store.host_rules.save(new, host_event(event, new))
                 load = next((host for host in await self._loads() if host.host == name), None)
-                return _ruled(load, name, new)
+                return _host_with_rule(load, name, new)
         raise _keeps_changing(name)
 
     async def _host_out(self, name: str) -> HostOut:
@@ -184,7 +186,7 @@ class Hosts(Noun):
         rule = await self._rule(name) if visible else None
         if load is None and rule is None:
             raise NotFound(f"host {name} is not being crawled and has no rule")
-        return _ruled(load, name, rule)
+        return _host_with_rule(load, name, rule)
 
     async def _loads(self) -> Sequence[HostOut]:
         return await self._services.watching.hosts(self._actor)
@@ -200,11 +202,11 @@ def _keeps_changing(name: str) -> Conflict:
     return Conflict(f"the rule of host {name} keeps changing; try again")
 
 
-def _moved(state: HostState, note: str | None) -> Mapping[str, Any]:
+def _state_changes(state: HostState, note: str | None) -> Mapping[str, Any]:
     return {"state": state} | ({} if note is None else {"note": note})
 
 
-def _ruled(load: HostOut | None, name: str, rule: HostRule | None) -> HostOut:
+def _host_with_rule(load: HostOut | None, name: str, rule: HostRule | None) -> HostOut:
     """Return a host with its rule; if it is not being crawled, with the limits of the rule."""
     idle = HostOut(
         host=name,
@@ -213,7 +215,7 @@ def _ruled(load: HostOut | None, name: str, rule: HostRule | None) -> HostOut:
         rule=None,
         in_flight=0,
         at_once=rule.at_once or 0 if rule is not None else 0,
-        delay_s=rule.slowed(0.0) if rule is not None else 0.0,
+        delay_s=rule.effective_delay_s(0.0) if rule is not None else 0.0,
         delay_from=DelaySource.RULE.value,
         refusals=0,
         held_until=None,

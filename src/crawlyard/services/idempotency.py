@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from crawlyard.core.endpoints.idempotency import DEAD_AFTER, REPLIES_LAST, Reply
+from crawlyard.core.endpoints.idempotency import DEAD_AFTER, REPLIES_LAST, StoredReply
 from crawlyard.store.access.idempotency import ReplyStore
 
 T = TypeVar("T")
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 async def run_once(
     replies: ReplyStore,
-    call: Reply,
+    call: StoredReply,
     run: Callable[[], Awaitable[T]],
-    reply_of: Callable[[T], Reply | None],
-) -> T | Reply:
+    reply_of: Callable[[T], StoredReply | None],
+) -> T | StoredReply:
     """Run a call and store its reply, or return the stored reply of the first call with its key.
 
     The stored reply may be one of another request, or incomplete: the first call is in progress.

@@ -40,7 +40,7 @@ class Noun:
             raise Forbidden(f"{self._actor.id} is no admin" + (f": {why}" if why else ""))
 
 
-def expanded_by(
+def parse_expand(
     expand: Words, needs: Mapping[str, Permit], permits: frozenset[Permit]
 ) -> frozenset[str]:
     """Return the fields to expand; *needs* has all possible fields, and the permit for each.

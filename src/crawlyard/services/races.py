@@ -10,7 +10,7 @@ TRIES = 8  # more losses in a row mean a bug
 T = TypeVar("T")
 
 
-async def insisted(attempt: Callable[[], Awaitable[T]], complaint: str) -> T:
+async def retry_on_race(attempt: Callable[[], Awaitable[T]], complaint: str) -> T:
     """Return the result of *attempt*; repeat it each time that it loses a race.
 
     Raises:

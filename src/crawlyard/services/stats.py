@@ -70,7 +70,7 @@ class Stats(Noun):
     ) -> StatsOut:
         """Count jobs now, jobs that ended in each step, pages of each day, and failures by host.
 
-        The first step begins at *since*. Days are UTC days, and the first and the last of them are
+        The first step begins at *since*. Days are UTC days; the first and the last one are
         counted whole.
 
         Raises:
@@ -80,8 +80,8 @@ class Stats(Noun):
         whose = None if self._actor.role is Role.ADMIN and not own else self._actor.id
         now, store = self._services.clock.now(), self._services.store
         since, until, step, count = _range(since, until or now, step_s)
-        ended = await store.stats.ended(whose, since, until, step)
-        stopped = await store.stats.stopped(whose, since, until, step)
+        ended = await store.stats.count_ended(whose, since, until, step)
+        stopped = await store.stats.count_stopped(whose, since, until, step)
         used = await store.users.days(whose, day_of(since))
         failing = await store.stats.failing(whose, since, until, MOST_FAILURES)
         days = [DayOut.of(day, used.get(day, Usage())) for day in _days(since, until)]

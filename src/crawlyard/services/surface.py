@@ -171,5 +171,5 @@ def nouns() -> Mapping[str, type[Noun]]:
 
 
 def every_endpoint() -> tuple[Endpoint, ...]:
-    """Return the endpoints of all nouns."""
+    """Return all endpoints of the API, noun by noun."""
     return tuple(endpoint for noun in nouns().values() for endpoint in endpoints_of(noun).values())

@@ -22,7 +22,7 @@ from crawlyard.core.hosts.slots import (
     Settled,
     SlotHolder,
     SlotRequest,
-    settled,
+    settle_slots,
 )
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.store.codec.base import RecordCodec
@@ -83,9 +83,9 @@ class HostStore(StorePart):
         """
         if unused:
             names = [clean(booking.host) for booking in unused]
-            records = _locked(conn, names)
+            records = _lock_hosts(conn, names)
             for name, booking in zip(names, unused, strict=True):
-                records[name] = records[name].returned(booking.last, booking.free_at)
+                records[name] = records[name].free_from(booking.last, booking.free_at)
             _write_booked(conn, {name: record.booked_until for name, record in records.items()})
         seated = host_seats.c.worker
         children = (seated.startswith(f"{asker}/", autoescape=True) for asker in askers)
@@ -106,7 +106,7 @@ class HostStore(StorePart):
         *struck_at*. A number lower than the current one changes nothing.
         """
         host = clean(host)
-        record = _locked(conn, [host])[host].held(until, strikes, struck_at)
+        record = _lock_hosts(conn, [host])[host].hold_until(until, strikes, struck_at)
         conn.execute(
             update(hosts)
             .where(hosts.c.host == host)
@@ -123,7 +123,7 @@ class HostStore(StorePart):
         conn.execute(update(hosts).where(*struck).values(strikes=0))
 
     @reads
-    def booked(self, conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:
+    def read_bookings(self, conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:
         """Return until when these hosts are booked or held; hosts without a row are left out."""
         rows = conn.execute(select(hosts).where(hosts.c.host.in_([clean(name) for name in names])))
         return {
@@ -149,7 +149,7 @@ class HostStore(StorePart):
 
 def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
     names = [clean(b.host) for b in bookings]
-    records = _locked(conn, names)
+    records = _lock_hosts(conn, names)
     starts: list[datetime] = []
     for name, booking in zip(names, bookings, strict=True):
         start = records[name].free_at(now, booking)
@@ -164,7 +164,7 @@ def _write_booked(conn: Connection, free_at: Mapping[str, datetime | None]) -> N
     update_rows(conn, hosts, rows, ("host",))
 
 
-def _locked(conn: Connection, names: Collection[str]) -> dict[str, HostKept]:
+def _lock_hosts(conn: Connection, names: Collection[str]) -> dict[str, HostKept]:
     """Lock the rows of hosts, creating missing ones; return their records by name."""
     records: dict[str, HostKept] = {}
     unique = sorted(set(names))
@@ -186,13 +186,13 @@ def _renew_slots(
     conn: Connection, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
 ) -> list[HostTerms]:
     names = [clean(wish.host) for wish in wishes]
-    records, rules = _locked(conn, names), _rules(conn, names)
+    records, rules = _lock_hosts(conn, names), _rules(conn, names)
     slot_holders = _slot_holders(conn, names, now)
     settlements = {
-        name: settled(asker, wish, records[name], slot_holders[name], rules.get(name), now)
+        name: settle_slots(asker, wish, records[name], slot_holders[name], rules.get(name), now)
         for name, wish in zip(names, wishes, strict=True)
     }
-    _write_seats(conn, settlements, asker, until)
+    _write_slots(conn, settlements, asker, until)
     booked = {
         n: settlement.booked_until
         for n, settlement in settlements.items()
@@ -226,25 +226,25 @@ def _slot_holders(
     return slot_holders
 
 
-def _write_seats(
+def _write_slots(
     conn: Connection, settlements: Mapping[str, Settled], asker: str, until: datetime
 ) -> None:
     rows = [
         {
             "host": name,
             "worker": asker,
-            "wanted": settlement.seat.wanted,
-            "at_once": settlement.seat.at_once,
-            "granted": settlement.seat.granted,
-            "since": settlement.seat.since,
-            "every_s": settlement.seat.every_s,
-            "until": settlement.seat.lasts(until),
+            "wanted": settlement.holder.wanted,
+            "at_once": settlement.holder.at_once,
+            "granted": settlement.holder.granted,
+            "since": settlement.holder.since,
+            "every_s": settlement.holder.every_s,
+            "until": settlement.holder.lasts(until),
         }
         for name, settlement in sorted(settlements.items())
-        if not settlement.seat.gone
+        if not settlement.holder.is_empty
     ]
     put_rows(conn, host_seats, rows)
-    ended = [name for name, settlement in settlements.items() if settlement.seat.gone]
+    ended = [name for name, settlement in settlements.items() if settlement.holder.is_empty]
     if ended:
         own = (host_seats.c.worker == asker, host_seats.c.host.in_(ended))
         conn.execute(delete(host_seats).where(*own))
@@ -271,7 +271,7 @@ class HostRuleStore(StorePart):
         return HOST_RULES.get(conn, query, f"rule for host {host}")
 
     @writes
-    def put(self, conn: Connection, rule: HostRule, event: Event) -> None:
+    def save(self, conn: Connection, rule: HostRule, event: Event) -> None:
         """Replace version ``rule.version - 1`` of a rule and add the event; version 1 is new.
 
         Raises:
@@ -305,10 +305,10 @@ class RobotsStore(StorePart):
         file = _FILES.first(conn, query)
         return None if file is None else replace(file, body=decompress(file.body))
 
-    async def put(self, files: Sequence[RobotsFile]) -> None:
+    async def save(self, files: Sequence[RobotsFile]) -> None:
         """Store files, each replacing one fetched no later; each origin may occur once."""
         if files:
-            await self._database.write(partial(_put, files=files))
+            await self._database.write(partial(_save_files, files=files))
 
     @writes
     def sweep(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
@@ -320,7 +320,7 @@ def _row(file: RobotsFile) -> dict[str, Any]:
     return _FILES.row(replace(file, body=compress(file.body)))
 
 
-def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:
+def _save_files(conn: Connection, files: Sequence[RobotsFile]) -> None:
     # sorted by origin, so that two writers of the same files don't deadlock
     rows = sorted((_row(file) for file in files), key=lambda row: str(row["origin"]))
     insert = postgresql.insert(robots) if is_postgres(conn) else sqlite.insert(robots)

@@ -21,7 +21,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.outcome import is_stopped
 from crawlyard.core.stats import FailingHost, JobRunOut, failing_hosts
-from crawlyard.core.templates.secrets import hidden_urls
+from crawlyard.core.templates.secrets import hide_urls
 from crawlyard.store.codec.base import decoder_of
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
@@ -49,7 +49,7 @@ class StatsStore(StorePart):
     """Counts over a range of time, for one owner, or for all if *owner* is ``None``."""
 
     @reads
-    def ended(
+    def count_ended(
         self, conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
     ) -> Mapping[tuple[int, State], int]:
         """Return how many jobs of *owner* ended in each step from *since* to *until*.
@@ -57,15 +57,15 @@ class StatsStore(StorePart):
         *owner* ``None`` means all users. Keys are the number of the step, counted from 0, and the
         current state of the jobs; zeros are left out.
         """
-        query = _ended(owner, since, until, step, jobs.c.state)
+        query = _count_ended(owner, since, until, step, jobs.c.state)
         return {(row[0], State(row[2])): row[1] for row in conn.execute(query)}
 
     @reads
-    def stopped(
+    def count_stopped(
         self, conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
     ) -> Mapping[tuple[int, State], int]:
         """Return how many of the same stopped early: `core.jobs.outcome.is_stopped`."""
-        query = _ended(owner, since, until, step, jobs.c.state).where(IS_STOPPED)
+        query = _count_ended(owner, since, until, step, jobs.c.state).where(IS_STOPPED)
         return {(row[0], State(row[2])): row[1] for row in conn.execute(query)}
 
     @reads
@@ -141,7 +141,7 @@ def _run_of(row: RowMapping) -> JobRunOut:
     state, usage = State(row["state"]), Usage(discovered=row["discovered"], done=row["done"])
     return JobRunOut(
         job_id=row["id"],
-        name=hidden_urls(row["name"]),
+        name=hide_urls(row["name"]),
         schedule_id=row["schedule_id"],
         state=state.value,
         stopped=is_stopped(state, row["state_reason"], usage),
@@ -151,7 +151,7 @@ def _run_of(row: RowMapping) -> JobRunOut:
     )
 
 
-def _ended(
+def _count_ended(
     owner: str | None,
     since: datetime,
     until: datetime,

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.events.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
-from crawlyard.core.templates.template import CrawlTemplate, Parameter
+from crawlyard.core.templates.template import CrawlTemplate, TemplateParameter
 from crawlyard.errors import Conflict, Invalid, NotFound
 from crawlyard.store.codec.base import Row, decoder_of, object_of, to_json
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
@@ -22,7 +22,7 @@ from crawlyard.store.tables.templates import template_versions, templates
 _OF_ITS_TEMPLATE = template_versions.c.template_id == templates.c.id
 _BEYOND = 2**31  # one more than the version column can hold
 _NAMED = 20  # most schedules that a message names
-_PARAMETERS = decoder_of(tuple[Parameter, ...])
+_PARAMETERS = decoder_of(tuple[TemplateParameter, ...])
 _OF_VERSION = ("version", "name", "description", "public", "updated_at", "actor", "trusted")
 _LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
 

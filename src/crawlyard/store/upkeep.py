@@ -58,7 +58,7 @@ class UpkeepStore(StorePart):
         return conn.scalar(_LOCK_WAITS) if is_postgres(conn) else None
 
     @reads
-    def expired(
+    def find_expired(
         self, conn: Connection, now: datetime, retention: timedelta | None, limit: int
     ) -> list[Job]:
         """Return at most *limit* ended jobs whose retention is over, earliest ended first.
@@ -79,7 +79,7 @@ class UpkeepStore(StorePart):
         return [job_of(row) for row in rows]
 
     @reads
-    def paused(
+    def find_paused(
         self, conn: Connection, before: datetime, limit: int, after: Job | None = None
     ) -> list[Job]:
         """Return at most *limit* jobs paused at or before *before*, earliest first.

@@ -21,7 +21,7 @@ class WorkerStore(StorePart):
     """Reports of workers, and the requests of operators to them."""
 
     @writes
-    def beat(self, conn: Connection, report: WorkerReport) -> WorkerWish:
+    def save_heartbeat(self, conn: Connection, report: WorkerReport) -> WorkerWish:
         """Replace the report of a worker; return the operator's request to it.
 
         The wish in *report* itself is not stored.

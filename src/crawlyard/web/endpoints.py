@@ -20,7 +20,7 @@ from crawlyard.core.endpoints.endpoint import (
     Parameter,
     Slice,
     Who,
-    replying,
+    begin_reply,
     split_words,
 )
 from crawlyard.core.endpoints.problem import FieldErrorOut
@@ -106,7 +106,7 @@ async def answer(request: Request, endpoint: Endpoint, service: Any) -> Response
     headers: dict[str, str] = {}
     if "seq" in endpoint.marks:  # read first: the stream may repeat later events
         headers["X-Event-Seq"] = str(await site_of(request).yard.store.events.last())
-    overrides = replying(request.is_disconnected)
+    overrides = begin_reply(request.is_disconnected)
     try:
         result = await endpoint.call(service, **args)
     except Invalid as error:

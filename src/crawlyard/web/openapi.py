@@ -14,7 +14,7 @@ import msgspec
 
 from crawlyard.about import VERSION
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answer import API, shortened
+from crawlyard.core.answer import API, shorten_shape
 from crawlyard.core.endpoints.endpoint import NOBODY, Endpoint, Header, Parameter, Slice
 from crawlyard.core.endpoints.idempotency import MAX_KEY
 from crawlyard.core.endpoints.problem import ProblemOut
@@ -293,7 +293,7 @@ def _answer_type(endpoint: Endpoint) -> Any:
     if not endpoint.listed:
         return endpoint.returns
     name = endpoint.item.__name__.removesuffix("Out") + "ItemOut"
-    return Slice[shortened(endpoint.item, endpoint.listed, name)]  # type: ignore[misc]  # made at run time
+    return Slice[shorten_shape(endpoint.item, endpoint.listed, name)]  # type: ignore[misc]  # made at run time
 
 
 def _operation(endpoint: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[str, Any]:

@@ -150,7 +150,7 @@ _JOB_ROW = ",".join(
 """Fields of a job that a row of the list and the peek beside it show."""
 
 
-class Page(Struct, frozen=True):
+class DashboardPage(Struct, frozen=True):
     """A page of the dashboard: path, script, place in the navigation."""
 
     path: str
@@ -162,8 +162,8 @@ class Page(Struct, frozen=True):
 
 
 PAGES = (
-    Page("/", "overview", "Overview", "Overview", ("/workers", "/attention")),
-    Page(
+    DashboardPage("/", "overview", "Overview", "Overview", ("/workers", "/attention")),
+    DashboardPage(
         "/jobs",
         "jobs",
         "Jobs",
@@ -171,45 +171,47 @@ PAGES = (
         ("/jobs",),
         ("q", "state", "sort", "group=state", "limit", f"fields={_JOB_ROW}"),
     ),
-    Page("/jobs/new", "new", "Jobs", "New crawl"),
-    Page("/jobs/{job}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
-    Page(
+    DashboardPage("/jobs/new", "new", "Jobs", "New crawl"),
+    DashboardPage("/jobs/{job}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
+    DashboardPage(
         "/jobs/{job}/changes",
         "changes",
         "Jobs",
         "Changes",
         ("/jobs/{job}?expand=schedule",),
     ),
-    Page("/jobs/{job}/{tab}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
-    Page("/results", "results", "Pages", "Pages"),
-    Page(
+    DashboardPage(
+        "/jobs/{job}/{tab}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)
+    ),
+    DashboardPage("/results", "results", "Pages", "Pages"),
+    DashboardPage(
         "/jobs/{job}/pages/{page}",
         "page",
         "Jobs",
-        "Page",
+        "DashboardPage",
         ("/jobs/{job}/pages/{page}", "/jobs/{job}"),
     ),
-    Page(
+    DashboardPage(
         "/schedules",
         "schedules",
         "Schedules",
         "Schedules",
         ("/schedules?expand=recent&limit=50",),
     ),
-    Page("/schedules/calendar", "calendar", "Schedules", "Calendar"),
-    Page("/schedules/new", "schedule", "Schedules", "New schedule"),
-    Page("/schedules/{schedule}", "schedule", "Schedules", "Schedule"),
-    Page("/templates", "templates", "Templates", "Templates"),
-    Page("/templates/new", "template", "Templates", "New template"),
-    Page("/templates/{template}", "template", "Templates", "Template"),
-    Page("/workers", "workers", "Workers and hosts", "Workers and hosts"),
-    Page("/events", "events", "Activity", "Activity"),
-    Page("/settings", "settings", "Settings", "Settings"),
-    Page("/settings/{section}", "settings", "Settings", "Settings"),
+    DashboardPage("/schedules/calendar", "calendar", "Schedules", "Calendar"),
+    DashboardPage("/schedules/new", "schedule", "Schedules", "New schedule"),
+    DashboardPage("/schedules/{schedule}", "schedule", "Schedules", "Schedule"),
+    DashboardPage("/templates", "templates", "Templates", "Templates"),
+    DashboardPage("/templates/new", "template", "Templates", "New template"),
+    DashboardPage("/templates/{template}", "template", "Templates", "Template"),
+    DashboardPage("/workers", "workers", "Workers and hosts", "Workers and hosts"),
+    DashboardPage("/events", "events", "Activity", "Activity"),
+    DashboardPage("/settings", "settings", "Settings", "Settings"),
+    DashboardPage("/settings/{section}", "settings", "Settings", "Settings"),
 )
 """Pages that need a sign-in; the first match is served."""
 
-SIGN_IN = Page("/signin", "signin", "", "Sign in")
+SIGN_IN = DashboardPage("/signin", "signin", "", "Sign in")
 _FIRST = {page.nav: page for page in reversed(PAGES)}
 _NAV = tuple(
     {"name": name, "href": _FIRST[name].path, "icon": _FIRST[name].module}
@@ -236,7 +238,7 @@ def render(template: str, **values: Any) -> str:
     return _templates.get_template(template).render(**values)
 
 
-def _shell(page: Page, request: Request, **more: Any) -> Response:
+def _shell(page: DashboardPage, request: Request, **more: Any) -> Response:
     theme, entry = request.cookies.get("crawlyard_theme", ""), f"js/pages/{page.module}.js"
     html = render(
         f"{page.module}.html",
@@ -251,7 +253,7 @@ def _shell(page: Page, request: Request, **more: Any) -> Response:
     return HTMLResponse(html, headers=_HEADERS)
 
 
-def _page_values(page: Page, request: Request, caller: Caller) -> dict[str, Any]:
+def _page_values(page: DashboardPage, request: Request, caller: Caller) -> dict[str, Any]:
     """Return the values that a page passes to its script."""
     path_params, query = request.path_params, request.query_params
     named = {name: quote(value, safe="") for name, value in path_params.items()}
@@ -271,7 +273,7 @@ def _page_values(page: Page, request: Request, caller: Caller) -> dict[str, Any]
     }
 
 
-def _handler_of(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
+def _handler_of(page: DashboardPage) -> Callable[..., Coroutine[Any, Any, Response]]:
     async def show(request: Request) -> Response:
         try:
             caller = await authenticate(request, site_of(request))

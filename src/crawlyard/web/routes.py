@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crawlyard.core.answer import encoded, only
+from crawlyard.core.answer import encode_answer, only
 from crawlyard.core.endpoints.endpoint import Slice, reply
-from crawlyard.core.endpoints.idempotency import MAX_KEY, SHOWN_ONCE, Reply, is_key
+from crawlyard.core.endpoints.idempotency import MAX_KEY, SHOWN_ONCE, StoredReply, is_key
 from crawlyard.services.idempotency import run_once
 from crawlyard.web.auth import authenticate, site_of
 from crawlyard.web.problems import Problem
@@ -140,9 +140,9 @@ async def _answer_once(request: Request, handler: Handler) -> Response:
     # authenticate first: a revoked token must not read its earlier responses
     asker = (await authenticate(request, site)).credential.id
     digest, now = await _digest(request), site.yard.clock.now()
-    call = Reply(asker=asker, key=key, request=digest, created_at=now)
+    call = StoredReply(asker=asker, key=key, request=digest, created_at=now)
 
-    def reply_of(response: Response) -> Reply | None:
+    def reply_of(response: Response) -> StoredReply | None:
         if reply().dry_run:
             return None
         headers = tuple((n, v) for n, v in response.headers.items() if n in _KEPT_HEADERS)
@@ -150,7 +150,7 @@ async def _answer_once(request: Request, handler: Handler) -> Response:
         return replace(call, status=response.status_code, headers=headers, body=body)
 
     result = await run_once(site.yard.store.replies, call, partial(handler, request), reply_of)
-    return _replay(call, result) if isinstance(result, Reply) else result
+    return _replay(call, result) if isinstance(result, StoredReply) else result
 
 
 async def _digest(request: Request) -> str:
@@ -169,7 +169,7 @@ def _without_secrets(body: bytes) -> bytes:
     return json.dumps(data, ensure_ascii=False).encode()
 
 
-def _replay(call: Reply, earlier: Reply) -> Response:
+def _replay(call: StoredReply, earlier: StoredReply) -> Response:
     if earlier.request != call.request:
         raise Problem("idempotency_key_reused", "the key was used for another request; use another")
     if not earlier.status:
@@ -202,4 +202,4 @@ def json_answer(
             result = replace(result, items=only(result.items, names))
         else:
             result = only(result, names)
-    return Response(encoded(result), status, headers, "application/json")
+    return Response(encode_answer(result), status, headers, "application/json")

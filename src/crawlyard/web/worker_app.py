@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answer import encoded
+from crawlyard.core.answer import encode_answer
 from crawlyard.core.instance import HealthOut
 from crawlyard.errors import Unavailable
 from crawlyard.services.instance import metrics
@@ -28,7 +28,7 @@ def create_worker_app(site: Site, looks: Callable[[], bool]) -> Starlette:
         await authorize(request, site, Permit.ADMIN)  # as /metrics of a server
         services = site.yard.services
         figures = await metrics.process_figures(services.store, services.measures)
-        return Response(metrics.exposed(figures), media_type=metrics.MEDIA_TYPE)
+        return Response(metrics.format_metrics(figures), media_type=metrics.MEDIA_TYPE)
 
     async def show_health(_request: Request) -> Response:
         if not looks():
@@ -39,7 +39,7 @@ def create_worker_app(site: Site, looks: Callable[[], bool]) -> Starlette:
         except (Unavailable, TimeoutError):
             # this endpoint is public: don't disclose the name of the store
             raise Unavailable("the store does not answer, or has another schema") from None
-        return Response(encoded(HealthOut()), media_type="application/json")
+        return Response(encode_answer(HealthOut()), media_type="application/json")
 
     handlers = {"/metrics": show_metrics, "/healthz": show_health}
     app = Starlette(routes=[OneMethod(path, answer, "GET") for path, answer in handlers.items()])

@@ -14,7 +14,7 @@ from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.output import count_column as count_of
 from crawlyard.cli.usage import essential
 from crawlyard.core.endpoints.endpoint import every
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid
 from crawlyard.export import files
 from crawlyard.lazy import lazily
@@ -186,10 +186,10 @@ def _tell_comparison(session: "Session", report: "CheckOut", incomplete: int) ->
     """Report the number of new findings, and the check they are compared with."""
     if report.since is not None:
         new = sum(bool(finding.new) for finding in report.items)
-        later = f" ({counted(incomplete, 'later check')} incomplete)" if incomplete else ""
+        later = f" ({count_noun(incomplete, 'later check')} incomplete)" if incomplete else ""
         session.tell(f"{new:,} new since job {report.since}{later}")
     elif incomplete:
-        checks = counted(incomplete, "earlier check")
+        checks = count_noun(incomplete, "earlier check")
         session.tell(f"{checks} of these start URLs, none complete: all findings count as new")
     else:
         session.tell("no earlier check of these start URLs: all findings count as new")
@@ -249,15 +249,15 @@ FINDINGS: View["FindingOut"] = View(
 
 def _tell(session: "Session", report: "CheckOut") -> None:
     """Report the findings, and the URLs that were not checked."""
-    kinds = [counted(n, *_WORDS.get(kind, (kind, kind))) for kind, n in report.counts.items()]
+    kinds = [count_noun(n, *_WORDS.get(kind, (kind, kind))) for kind, n in report.counts.items()]
     nothing = "no problems in what was checked" if report.incomplete else "no problems"
-    checked = f"{counted(report.links, 'link')} on {counted(report.pages, 'page')}"
+    checked = f"{count_noun(report.links, 'link')} on {count_noun(report.pages, 'page')}"
     session.tell(f"checked {checked}: {', '.join(kinds) or nothing}")
     for group in report.unchecked_by:
         named = ", ".join(group.urls[:_MOST_NAMED])
         more = ", …" if group.count > _MOST_NAMED else ""
         reason = _REASONS.get(group.reason, group.reason)
-        session.tell(f"not checked: {counted(group.count, 'URL')} {reason}: {named}{more}")
+        session.tell(f"not checked: {count_noun(group.count, 'URL')} {reason}: {named}{more}")
     if report.incomplete:
         session.tell(f"incomplete: {report.incomplete_reason}")
     if any(finding.links > 1 for finding in report.items):

@@ -14,7 +14,7 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.core.crawl.change_answers import ChangeOut, FeedChangeOut, RunChangesOut
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.endpoints.endpoint import every
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.words import STATES
 from crawlyard.errors import Invalid
 
@@ -73,7 +73,7 @@ async def diff(
             return
         for line in text.text.splitlines():
             write_line(words.printable(line))
-        lines = f"{counted(text.added, 'line')} added, {text.removed:,} removed"
+        lines = f"{count_noun(text.added, 'line')} added, {text.removed:,} removed"
         session.tell(": ".join(filter(None, (f"{kind_words(text.kind)}, {lines}", text.detail))))
         return
     counts: dict[str, int] = {}

@@ -32,7 +32,7 @@ from crawlyard.cli.render.words import amount
 from crawlyard.core.endpoints.endpoint import LARGEST_PART, every
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.operations import bulk
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.words import STATES
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
@@ -128,7 +128,7 @@ async def queue(session: "Session", *, limit: Most = None) -> None:
     await session.write_list(queued.items, views.queue_view(session.clock.now()))
     waiting = {name: count for name, count in queued.priorities.items() if count}
     summary = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
-    jobs = f"{counted(sum(waiting.values()), 'job')} waiting: {summary}"
+    jobs = f"{count_noun(sum(waiting.values()), 'job')} waiting: {summary}"
     session.tell(jobs if summary else "no job is waiting")
     if queued.has_more:
         session.tell(f"the first {len(queued.items):,} are shown")
@@ -244,7 +244,7 @@ async def retry(
     async def retry_failed(job_id: str) -> "JobOut":
         kinds = tuple(frozenset(kind or ()))
         job = await again(job_id, scope=bulk.RetryScope.FAILED, kinds=kinds)
-        session.tell(f"{counted(job.urls or 0, 'failed URL')} of {job_id} queued again")
+        session.tell(f"{count_noun(job.urls or 0, 'failed URL')} of {job_id} queued again")
         return job
 
     if now and (failed or kind):
@@ -366,7 +366,7 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     if not targets:
         return 0
     about = [
-        f"{job.id}  {job.state}  {counted(job.usage.pages, 'page')}  {job_display.title(job)}"
+        f"{job.id}  {job.state}  {count_noun(job.usage.pages, 'page')}  {job_display.title(job)}"
         for job in targets
     ]
     count = "this job" if len(targets) == 1 else f"these {len(targets):,} jobs"
@@ -391,7 +391,7 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
 
 def _describe_space(rooms: "Sequence[PurgeResult]") -> str:
     """Return the number of deleted jobs, and the space freed in database and disk."""
-    count = counted(len(rooms), "job")
+    count = count_noun(len(rooms), "job")
     on_disk, reusable = sum(r.bytes for r in rooms), sum(r.reusable for r in rooms)
     if reusable:
         return f"deleted {count}, about {amount(reusable)} of the database can be reused"

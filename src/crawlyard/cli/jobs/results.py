@@ -30,7 +30,7 @@ from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.jobs.job_log import LevelWord
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
@@ -224,7 +224,7 @@ async def export(
     target = "stdout" if out == exports.STDOUT else out
     size = words.amount(written.bytes)
     noun = "link" if links else "record"
-    count = "" if written.records is None else f"{counted(written.records, noun)}, "
+    count = "" if written.records is None else f"{count_noun(written.records, noun)}, "
     session.tell(f"{count}{size}, written to {target}")
 
 
@@ -255,7 +255,7 @@ async def _export_runs(
         if not runs[schedule.name]:
             raise NotFound(f"schedule {schedule.name} has no job yet")
     for name, some in runs.items():
-        session.tell(f"{counted(len(some), 'run')} of {name}")
+        session.tell(f"{count_noun(len(some), 'run')} of {name}")
     if where is None:
         return await exports.save_each(session, runs, Path(out), failed=failed)
     [some] = runs.values()
@@ -393,4 +393,4 @@ async def exclude(
         for url in done.samples:
             write_line(words.printable(url))
     will = "would" if dry_run else "will"
-    session.tell(f"{counted(done.pending_removed, 'waiting URL')} {will} be skipped: {pattern}")
+    session.tell(f"{count_noun(done.pending_removed, 'waiting URL')} {will} be skipped: {pattern}")

@@ -21,11 +21,11 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.sites.logins import LoginOptions, session_name_for
 from crawlyard.cli.stdout import whole_stdout, write_line
-from crawlyard.core.endpoints.endpoint import replying
+from crawlyard.core.endpoints.endpoint import begin_reply
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec_json import Form
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import IllegalMove, Invalid, NotFound, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def crawl(
         raise await _merge_faults(session, form, template, error) from error
     if login.login is not None:
         form["session"] = await log_in(session, login, form)
-    answer = replying()
+    answer = begin_reply()
     job = await session.surface.jobs.create(form, **template, idempotency_key=idempotency_key)
     if answer.unchanged:
         existing = f"a job with this unique key already exists ({state_words(job)}): {job.id}"
@@ -254,7 +254,7 @@ def _report_detached(
     """Report how to continue a job that a signal made us leave."""
     if job.state == "paused":
         session.tell(
-            f"paused after {counted(job.usage.pages, 'page')}; nothing is lost. Resume it with"
+            f"paused after {count_noun(job.usage.pages, 'page')}; nothing is lost. Resume it with"
         )
         session.tell(f"  {_resume(session, job.id, run_options)}")
     else:

@@ -10,7 +10,7 @@ from crawlyard.cli.values import duration_text, size_text
 from crawlyard.core.crawl.page_answers import ErrorGroupOut
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.words import ERRORS
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -35,7 +35,7 @@ def exit_code(job: JobOut) -> int:
 def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> str:
     """Return the result of the job: ``completed in 24 s · 498 pages, …``."""
     failed = ", ".join(f"{words.number(g.count)} {ERRORS.get(g.kind, g.kind)}" for g in groups)
-    pages = f"{counted(job.usage.pages, 'page')}, {words.amount(job.usage.bytes)}"
+    pages = f"{count_noun(job.usage.pages, 'page')}, {words.amount(job.usage.bytes)}"
     if job.usage.unchanged:
         pages += f", {words.number(job.usage.unchanged)} unchanged"
     if job.usage.rendered:

@@ -38,9 +38,9 @@ from crawlyard.core.jobs.answers import EventOut, JobOut
 from crawlyard.core.jobs.detail_answers import DifferenceOut, ShardOut
 from crawlyard.core.jobs.log_answers import LineOut
 from crawlyard.core.jobs.waiting import Wait, WaitReason
-from crawlyard.core.quantity import counted as counted_words
+from crawlyard.core.quantity import count_noun as counted_words
 from crawlyard.core.quantity import duration_text
-from crawlyard.core.words import ERRORS, error_words, event_reason, rule_words, spaced
+from crawlyard.core.words import ERRORS, error_words, event_reason, format_phrase, rule_words
 
 
 def _until(job: JobOut) -> str:
@@ -374,7 +374,7 @@ DIFFERENCES: View[DifferenceOut] = View(
 def _fate_words(fate: FateOut) -> Facts:
     """Return the fields of a URL's outcome in words."""
     phrases = {
-        "outcome": spaced(fate.outcome),
+        "outcome": format_phrase(fate.outcome),
         "error": fate.error and error_words(fate.error, fate.status),
         "rule": rule_words(fate.rule),
     }

@@ -10,7 +10,7 @@ from crawlyard.cli.render.output import Screen
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.limits import LIMITS, Limits
 from crawlyard.core.jobs.outcome import STOPPED
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.words import REASONS, STATES
 from crawlyard.lazy import lazily
 
@@ -166,7 +166,7 @@ def reason_words(job: JobOut) -> str:
 def numbers(job: JobOut) -> list[str]:
     """Return the counters of a job, the most important first."""
     progress = job.progress
-    parts = [f"{words.number(progress.done)}/{counted(progress.discovered, 'URL')}"]
+    parts = [f"{words.number(progress.done)}/{count_noun(progress.discovered, 'URL')}"]
     if progress.failed:
         parts.append(f"{words.number(progress.failed)} failed")
     if progress.rate:
@@ -203,7 +203,7 @@ def ceiling(limits: Limits, name: str) -> str:
     value = getattr(limits, LIMITS[name])
     if name in ("duration", "render"):
         return words.span(value) + (" of rendering" if name == "render" else "")
-    return words.amount(value) if name == "bytes" else counted(value, name.removesuffix("s"))
+    return words.amount(value) if name == "bytes" else count_noun(value, name.removesuffix("s"))
 
 
 def fraction(job: JobOut) -> float:

@@ -237,7 +237,7 @@ def write_one(item: Struct, style: Style, fields: Fields | None = None) -> None:
     """
     record = _record(item, fields)
     if style is Style.YAML:
-        write(b"---\n" + yaml.dumped(record).encode())  # another document may follow
+        write(b"---\n" + yaml.dump_yaml(record).encode())  # another document may follow
     else:
         write(dumps(record, indent=None if style is Style.JSONL else 2).encode() + b"\n")
 
@@ -293,7 +293,7 @@ async def _objects(items: AsyncIterable[M], style: Style, fields: Fields | None)
     if style is Style.JSONL:
         return await _lines(items, lambda item: dumps(_record(item, fields)))
     if style is Style.YAML:
-        count = await _bytes(items, lambda i: yaml.dumped([_record(i, fields)]).encode())
+        count = await _bytes(items, lambda i: yaml.dump_yaml([_record(i, fields)]).encode())
         if not count:
             write(b"[]\n")
         return count

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from crawlyard.cli.render import words
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.databases import CopyProgress
 
 LINE_EVERY_S = 10.0
@@ -62,7 +62,7 @@ class Pace:
             self._first = progress.share
         parts = [f"{progress.share:.0%}", progress.doing]
         if progress.rows:
-            parts.append(counted(progress.rows, "row"))
+            parts.append(count_noun(progress.rows, "row"))
         passed, done = self._now() - self._began, progress.share - self._first
         if passed >= _SOON_S and done > 0:
             parts.append(f"{words.span(passed * (1 - progress.share) / done)} left")

@@ -100,7 +100,7 @@ class Policies(Struct, frozen=True, kw_only=True):
             values.count,
             "--catch-up",
             "N",
-            f"Maximum runs made up with run_all; default {_UNSET.catch_up}.",
+            f"Maximum missed runs that run_all starts; default {_UNSET.catch_up}.",
             POLICY,
         ),
     ] = None

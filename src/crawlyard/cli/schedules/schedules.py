@@ -48,7 +48,7 @@ from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.jobs.spec_json import NO_LIMIT, Form
 from crawlyard.core.merge_patch import patch_between
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.schedules.timetable import instants, timetable, zone_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -308,7 +308,7 @@ async def pause(session: "Session", schedules: Refs, *, reason: Reason = "") -> 
 @app.command()
 @action()
 async def resume(session: "Session", schedules: Refs) -> None:
-    """Resume paused schedules; skipped runs are made up only with run_all.
+    """Resume paused schedules; skipped runs are started only with run_all.
 
     crawlyard schedules resume nightly
     """
@@ -398,7 +398,7 @@ async def backfill(
     would = await schedules.backfill(current.id, start, end, dry_run=True)
     done = would
     if not dry_run and would.runs:
-        jobs = counted(len(would.runs), "job")
+        jobs = count_noun(len(would.runs), "job")
         question = f"Submit {jobs} of {current.name} for these instants?"
         about = [views.local(tick.due_at, current.zone) for tick in would.runs]
         if not yes and not session.confirm(question, about, _NO_DRY_RUN):
@@ -412,13 +412,13 @@ async def backfill(
     else:
         await session.write_list(done.runs, views.ledger_view(current.zone))
     if done.operation_id is not None:  # there are many
-        doing = f"operation {done.operation_id} submits {counted(len(would.runs), 'job')}"
+        doing = f"operation {done.operation_id} submits {count_noun(len(would.runs), 'job')}"
         session.tell(session.with_worker_hint(f"{doing}; a worker runs it"))
         return 0
     verb = "would be submitted" if done.dry_run else "submitted"
     session.tell(
-        f"{counted(len(done.runs), 'job')} {verb}; "
-        f"{counted(done.kept, 'run')} already done, waiting or in the future"
+        f"{count_noun(len(done.runs), 'job')} {verb}; "
+        f"{count_noun(done.kept, 'run')} already done, waiting or in the future"
     )
     return 0
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crawlyard.cli.render.output import Column, View, id_of
-from crawlyard.core.quantity import counted, duration_text
+from crawlyard.core.quantity import count_noun, duration_text
 from crawlyard.core.schedules.answers import ComingOut, ScheduleOut, TickOut
 from crawlyard.core.schedules.calendar import Occurrence
 from crawlyard.core.schedules.schedule import (
@@ -15,7 +15,7 @@ from crawlyard.core.schedules.schedule import (
     Overlap,
 )
 from crawlyard.core.schedules.timetable import zone_of
-from crawlyard.core.words import OUTCOMES, STATES, TICK_REASONS, spaced
+from crawlyard.core.words import OUTCOMES, STATES, TICK_REASONS, format_phrase
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
 
@@ -49,7 +49,7 @@ def _template(schedule: ScheduleOut) -> str:
 
 def _misfire(schedule: ScheduleOut) -> str:
     bounded = schedule.misfire == Misfire.RUN_ALL
-    policy = spaced(schedule.misfire)
+    policy = format_phrase(schedule.misfire)
     return f"{policy}, at most {schedule.catch_up:,}" if bounded else policy
 
 
@@ -95,14 +95,14 @@ SCHEDULES: View[ScheduleOut] = View(
         Column(
             name="OVERLAP",
             value=lambda s: s.overlap,
-            shown=lambda s: spaced(s.overlap),
-            fact=lambda s: f"{spaced(s.overlap)}: {OVERLAP_HELP[Overlap(s.overlap)]}",
+            shown=lambda s: format_phrase(s.overlap),
+            fact=lambda s: f"{format_phrase(s.overlap)}: {OVERLAP_HELP[Overlap(s.overlap)]}",
             least=120,
         ),
         Column(
             name="MISFIRE",
             value=lambda s: s.misfire,
-            shown=lambda s: spaced(s.misfire),
+            shown=lambda s: format_phrase(s.misfire),
             fact=lambda s: f"{_misfire(s)}: {MISFIRE_HELP[Misfire(s.misfire)]}",
             least=120,
         ),
@@ -117,7 +117,7 @@ SCHEDULES: View[ScheduleOut] = View(
         Column(
             name="PAUSE AFTER",
             value=lambda s: (
-                s.pause_after and counted(s.pause_after, "failure", "failures in a row")
+                s.pause_after and count_noun(s.pause_after, "failure", "failures in a row")
             ),
         ),
         Column(name="OWNER", value=lambda s: s.owner),

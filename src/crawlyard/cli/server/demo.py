@@ -8,7 +8,7 @@ from crawlyard.cli import invoke, values
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import form_of
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.lazy import lazily
 
 # help needs none of them
@@ -57,7 +57,7 @@ async def _demo(session: "LocalSession", *, pages: int, twice: bool, out: str) -
     export = exports.Export.of(out or str(session.settings.data_dir / "pages.jsonl"), None)
     jobs: list[str] = []
     async with server.SiteServer(site.DemoSite(pages=pages)) as there:
-        session.tell(f"serving a site of {counted(pages, 'page')} at {there.url}/")
+        session.tell(f"serving a site of {count_noun(pages, 'page')} at {there.url}/")
         code = await _crawl(session, there, export, jobs)
         if twice and code == 0:
             there.site = site.DemoSite(pages=pages, edition=2)

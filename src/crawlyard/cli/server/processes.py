@@ -16,7 +16,7 @@ from crawlyard.cli.server.metrics import MetricsAddress
 from crawlyard.cli.session import LocalSession
 from crawlyard.cli.signals import interrupts
 from crawlyard.config import Settings
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid, StoreUnavailable
 
 MOST_PROCESSES = 64
@@ -63,7 +63,7 @@ async def supervise(
     crew = Crew(session)
     session.deadline.before_the_end(crew.kill)
     with interrupts(crew.kill, partial(session.deadline.begin, PARENT_S)) as stop:
-        started = counted(processes, "worker process", "worker processes")
+        started = count_noun(processes, "worker process", "worker processes")
         session.tell(f"{started}; the first also runs schedules, webhooks and upkeep")
         words = [
             (*own, *(beside if n == 0 else NOTHING_BESIDE), *(metrics.words(n) if metrics else ()))

@@ -205,7 +205,7 @@ async def while_current(run: "work.Service", newer: "asyncio.Task[None]") -> Non
 
 
 async def _newer(yard: "Yard") -> None:
-    error = await workers.outdated(yard.store, yard.clock)
+    error = await workers.wait_until_outdated(yard.store, yard.clock)
     _log.error("from now on, this server only answers requests: %s", error)
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from crawlyard.cli import invoke, values
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.core.jobs.waiting import WaitReason
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
@@ -184,7 +184,7 @@ async def run_worker(
     yard = session.yard
     worker, deadline = session.deadline.watch(yard.worker(slots=slots)), session.deadline
     with signals.interrupts(lambda: None, deadline.begin) as stop:
-        jobs = counted(slots or session.settings.jobs, "job")
+        jobs = count_noun(slots or session.settings.jobs, "job")
         session.tell(f"worker {worker.id} runs up to {jobs} at once")
         async with metrics.serve_metrics(session, worker, metrics_address):
             if drain:
@@ -301,7 +301,7 @@ async def _report_pending(session: "LocalSession", worker: "Worker") -> None:
     counts = await worker.waits()
     reasons = [f"{name} ({counts[key]:,})" for key, name in _REASONS.items() if key in counts]
     if reasons:
-        jobs = counted(sum(counts.values()), "job")
+        jobs = count_noun(sum(counts.values()), "job")
         session.tell(f"left {jobs} pending, waiting for {', '.join(reasons)}")
 
 

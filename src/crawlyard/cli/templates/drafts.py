@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from crawlyard.cli.stdin_args import STDIN
 from crawlyard.core.templates.template import FileFormat, TemplateDraft
 from crawlyard.errors import Invalid
-from crawlyard.services.templates.files import check_draft, read, written
+from crawlyard.services.templates.files import check_draft, format_draft, read
 
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
@@ -65,7 +65,7 @@ def edit_draft(draft: TemplateDraft) -> Iterator[TemplateDraft]:
     handle, name = tempfile.mkstemp(prefix="crawlyard-", suffix=".yaml")
     file = Path(name)
     with os.fdopen(handle, "w", encoding="utf-8") as opened:
-        opened.write(written(draft, FileFormat.YAML))
+        opened.write(format_draft(draft, FileFormat.YAML))
     before = file.read_bytes()
     try:
         _run([*editor, name])

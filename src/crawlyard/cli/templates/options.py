@@ -9,7 +9,7 @@ from msgspec import Struct
 from crawlyard.cli import values
 from crawlyard.cli.options import option
 from crawlyard.core.parse import boolean, number
-from crawlyard.core.templates.template import Parameter, ParameterType
+from crawlyard.core.templates.template import ParameterType, TemplateParameter
 from crawlyard.errors import Invalid
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def params_of(words: Sequence[str]) -> dict[str, object]:
     return {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
 
 
-def parameter_of(word: str) -> Parameter:
+def parameter_of(word: str) -> TemplateParameter:
     """Return the parameter declared by NAME, NAME:TYPE or NAME:TYPE=DEFAULT.
 
     Without a default it is required.
@@ -98,8 +98,8 @@ def parameter_of(word: str) -> Parameter:
         raise Invalid("--param", f"expected NAME:TYPE=DEFAULT with one of {types}, got {word!r}")
     type_ = ParameterType(kind or "text")
     if not equals:
-        return Parameter(name=name, type=type_, required=True)
-    return Parameter(name=name, type=type_, default=_default(type_, default))
+        return TemplateParameter(name=name, type=type_, required=True)
+    return TemplateParameter(name=name, type=type_, default=_default(type_, default))
 
 
 def _default(kind: ParameterType, word: str) -> object:

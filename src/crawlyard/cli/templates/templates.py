@@ -436,7 +436,7 @@ async def export(
     crawlyard templates export news --version 2 --format json | jq .spec
     """
     draft = await drafts.export_draft(session, template, version)
-    text = forms.written(draft, drafts.format_for(out, format)).encode()
+    text = forms.format_draft(draft, drafts.format_for(out, format)).encode()
     if out == STDIN:
         write(text)
     else:

@@ -4,17 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from crawlyard.core.access.credential import Credential, Given
+from crawlyard.core.access.credential import Credential, IssuedCredential
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.access.user import NO_DATE, Permit, User
-from crawlyard.core.answer import Wire, derived
+from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.fields import after
 
 
-@derived
+@derive_answer
 class UserOut(User, Wire, frozen=True, kw_only=True):
-    """An account."""
+    """An account with its role and quota."""
 
     object: Literal["user"] = "user"
     created_at: datetime | None  # type: ignore[assignment]  # null: existed from the start
@@ -57,7 +57,7 @@ class MeOut(Wire, frozen=True, kw_only=True):
         )
 
 
-@derived
+@derive_answer
 class TokenOut(Credential, Wire, frozen=True, kw_only=True):
     """A token, without its secret."""
 
@@ -79,12 +79,12 @@ class NewTokenOut(TokenOut, frozen=True, kw_only=True):
     token: str | None  # null if the answer is repeated for its Idempotency-Key
 
     @classmethod
-    def with_secret(cls, issued: Given) -> "NewTokenOut":
-        """Return the answer for a new token, with its secret."""
+    def with_secret(cls, issued: IssuedCredential) -> "NewTokenOut":
+        """Return the answer for a new token: the only one that shows its secret."""
         return cls.filled(TokenOut.of(issued.credential), token=issued.secret)
 
 
-@derived
+@derive_answer
 class SectionOut(Section, Wire, frozen=True, kw_only=True):
     """One section: *value* as stored, *effective* with defaults filled in."""
 
@@ -106,7 +106,7 @@ def _date(instant: datetime) -> datetime | None:
     return None if instant == NO_DATE else instant
 
 
-@derived
+@derive_answer
 class SessionOut(SiteSession, Wire, frozen=True, kw_only=True):
     """A session, without its credentials."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from crawlyard.core.crawl.cookie import Cookie
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid
 
 _HTTP_ONLY = "#HttpOnly_"
@@ -31,7 +31,9 @@ def cookies_in(text: str, now: datetime) -> tuple[Cookie, ...]:
         raise Invalid("cookies", "expected at least one cookie, found none")
     unexpired = tuple(c for c in cookies if c.expires is None or c.expires > now)
     if not unexpired:
-        raise Invalid("cookies", f"expired: {counted(len(cookies), 'cookie')}; export them again")
+        raise Invalid(
+            "cookies", f"expired: {count_noun(len(cookies), 'cookie')}; export them again"
+        )
     return unexpired
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from msgspec import Struct
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit, User
-from crawlyard.core.fields import HIDDEN, shown_as
+from crawlyard.core.fields import HIDDEN, answer_name
 from crawlyard.errors import Invalid
 
 SECRET_BYTES = 32
@@ -27,7 +27,7 @@ TOUCH_EVERY = timedelta(minutes=1)
 
 
 class CredentialKind(StrEnum):
-    """Kinds of secrets."""
+    """Kinds of secrets, by the holder."""
 
     TOKEN = auto()  # for a program: sent with each request
     SESSION = auto()  # for a browser: its cookie
@@ -47,17 +47,17 @@ class Credential(Struct, frozen=True, kw_only=True):
 
     id: str
     kind: Annotated[CredentialKind, HIDDEN]
-    user_id: Annotated[str, shown_as("user")]
-    label: Annotated[str, shown_as("name")] = ""
+    user_id: Annotated[str, answer_name("user")]
+    label: Annotated[str, answer_name("name")] = ""
     prefix: str  # the first characters of the secret
     digest: Annotated[str, HIDDEN]  # SHA-256 of the secret, hex
     # None: all of the role's permits, now and later
-    permits: Annotated[frozenset[Permit] | None, shown_as("scopes")] = None
+    permits: Annotated[frozenset[Permit] | None, answer_name("scopes")] = None
     # of a session: the token or link it was opened with
     parent_id: Annotated[str | None, HIDDEN] = None
     created_at: datetime
     expires_at: datetime | None = None
-    used_at: Annotated[datetime | None, shown_as("last_used_at")] = None  # to the minute
+    used_at: Annotated[datetime | None, answer_name("last_used_at")] = None  # to the minute
     revoked_at: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Credential(Struct, frozen=True, kw_only=True):
         return self.used_at is None or now - self.used_at >= TOUCH_EVERY
 
 
-def spelled(kind: CredentialKind, random: bytes) -> str:
+def format_secret(kind: CredentialKind, random: bytes) -> str:
     """Return the secret made of *random* bytes, with the prefix of its kind."""
     return _PREFIXES[kind] + base64.urlsafe_b64encode(random).decode().rstrip("=")
 
@@ -129,27 +129,27 @@ class Caller(Struct, frozen=True, kw_only=True):
         return self.user.actor
 
 
-class Given(Struct, frozen=True, kw_only=True):
+class IssuedCredential(Struct, frozen=True, kw_only=True):
     """A new credential with its secret, which is shown only this once."""
 
     credential: Credential
     secret: str
 
     @classmethod
-    def made(
+    def issue(
         cls,
         kind: CredentialKind,
         random: bytes,
         now: datetime,
         lasts: timedelta | None,
         **fields: Any,
-    ) -> "Given":
+    ) -> "IssuedCredential":
         """Return a credential with a secret of *random* bytes, good for *lasts*.
 
         Raises:
             Invalid: the label is not valid, or there is no such end.
         """
-        secret = spelled(kind, random)
+        secret = format_secret(kind, random)
         try:
             ends = None if lasts is None else now + lasts
         except OverflowError:

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Struct
 
-from crawlyard.core.crawl.page import status_asked
+from crawlyard.core.crawl.page import parse_status
 from crawlyard.core.fields import Panel, about
 from crawlyard.errors import Invalid
 
@@ -16,7 +16,7 @@ _MOST_RULES = 10
 SessionName: TypeAlias = Annotated[
     str,
     about(
-        "name of a session of yours, with whose credentials the site is crawled",
+        "name of one of your sessions, whose credentials the crawl uses",
         help="Crawl with this session of yours.",
         panel=Panel.ACCESS,
         metavar="NAME",
@@ -27,7 +27,7 @@ SessionName: TypeAlias = Annotated[
 LoggedOutWords: TypeAlias = Annotated[
     tuple[str, ...],
     about(
-        "answers that show that the session is logged out: status:401, redirect:GLOB, "
+        "responses that show that the session is logged out: status:401, redirect:GLOB, "
         "selector:CSS, or never; empty: 401, redirects to a login page, and its form",
         label="Logged out if",
         help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",
@@ -85,6 +85,6 @@ def rules_of(words: Sequence[str]) -> LoggedOutRules:
 
 def _status(word: str) -> int:
     try:
-        return status_asked(word)
+        return parse_status(word)
     except ValueError as error:
         raise Invalid("logged_out", f"status: {error}") from None

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from msgspec import Struct, field
 
 from crawlyard.core.access.user import Grant, Grants
-from crawlyard.core.fields import shown_as
+from crawlyard.core.fields import answer_name
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, spec_with, values_of
@@ -55,11 +55,11 @@ class SectionName(StrEnum):
 class Section(Struct, frozen=True, kw_only=True):
     """One section of the settings, as stored."""
 
-    name: Annotated[str, shown_as("section")]
+    name: Annotated[str, answer_name("section")]
     value: Mapping[str, object] = field(default_factory=dict)  # JSON
     version: int = 0  # 0: never written
     updated_at: datetime | None = None
-    actor: Annotated[str, shown_as("updated_by")] = ""  # a user's id; empty: never written
+    actor: Annotated[str, answer_name("updated_by")] = ""  # a user's id; empty: never written
 
 
 def section_read(name: SectionName, value: Mapping[str, object]) -> dict[str, object]:
@@ -105,7 +105,7 @@ def _read_ceilings(value: Mapping[str, object]) -> dict[str, object]:
     try:
         limits = spec_with(values_of({"limits": value}) | {"urls": _ANY_URL}).limits
     except Invalid as error:
-        raise error.mapped(
+        raise error.map(
             lambda fault: Invalid(fault.field.removeprefix("limits."), fault.message)
         ) from None
     return {name: FIELDS[f"limits.{name}"].write(getattr(limits, name)) for name in LIMIT_NAMES}

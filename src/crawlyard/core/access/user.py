@@ -111,22 +111,22 @@ DAILY: Mapping[str, str] = {"pages_per_day": "pages", "bytes_per_day": "bytes"}
 """The daily parts of a quota, and the usage that each one counts."""
 
 
-def limited(quota: Quota) -> bool:
+def is_limited(quota: Quota) -> bool:
     """Return whether *quota* has a limit that can hold back jobs; if not, claims skip the check."""
     return any(getattr(quota, part) is not None for part in ("running", *DAILY))
 
 
-def held_back(quota: Quota, running: int, today: Usage) -> str | None:
+def find_start_hold(quota: Quota, running: int, today: Usage) -> str | None:
     """Return which part of *quota* prevents another job from starting; ``None`` if none does.
 
     The user has *running* jobs already; *today* is their usage on the day `day_of` now.
     """
     if quota.running is not None and running >= quota.running:
         return "running"
-    return spent(quota, today)
+    return find_spent_part(quota, today)
 
 
-def spent(quota: Quota, today: Usage) -> str | None:
+def find_spent_part(quota: Quota, today: Usage) -> str | None:
     """Return which daily part of *quota* is used up, so that running jobs must stop too.
 
     ``None`` if none is.
@@ -177,7 +177,7 @@ class QuotaAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def quota(self) -> Quota:
-        """The requested quota as a `Quota`."""
+        """The form as a `Quota`, whose ceilings are `Limits`."""
         return Quota(**asdict(self) | {"ceilings": Limits(**asdict(self.ceilings))})
 
 

@@ -21,9 +21,9 @@ from crawlyard.core.jobs.job import Job, damage_of
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import is_cut_short, outcome_of
 from crawlyard.core.jobs.queue import can_run
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
-from crawlyard.core.templates.secrets import hidden_urls
+from crawlyard.core.templates.secrets import hide_urls
 from crawlyard.core.webhooks.webhook import Webhook
 from crawlyard.core.words import REASONS
 
@@ -94,7 +94,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     now: datetime
     wall: datetime  # wall-clock time, which schedules use
     workers: Sequence[Collection[str]] = ()  # the tags of each live worker that takes jobs
-    install: str = ""  # how to install a browser, if no worker has one
+    install: str = ""  # command that installs a browser, if no worker has one
     backlog: OwnerBacklog = field(default_factory=OwnerBacklog)
     tagged: Sequence[Job] = ()  # due jobs that need a worker with tags, due longest first
     disk: Disk | None = None
@@ -148,7 +148,7 @@ class Notice(Wire, frozen=True, kw_only=True):
         return self.since <= at and now < at + DISMISSED_FOR
 
 
-class Attention(Wire, frozen=True, kw_only=True):
+class AttentionOut(Wire, frozen=True, kw_only=True):
     """Problems that need a person: the most urgent kind first, in each the longest-lasting first.
 
     Of jobs that ended, the last one comes first.
@@ -169,7 +169,7 @@ def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
 
 def attention(
     facts: Facts, kinds: Collection[Trouble], dismissed: Mapping[str, datetime] = _NONE
-) -> Attention:
+) -> AttentionOut:
     """Return the notices of these *kinds* that follow from *facts*.
 
     Notices are left out that were *dismissed*, by id, and have not started anew.
@@ -187,7 +187,7 @@ def attention(
             undismissed.sort(key=lambda n: n.since or facts.now, reverse=rule.latest_first)
             notices += undismissed[:MOST_OF_KIND]
     cut = tuple(sorted(map(str, facts.cut & set(kinds))))
-    return Attention(
+    return AttentionOut(
         at=facts.now, items=tuple(notices), counts=counts, at_least=cut, dismissed=hidden
     )
 
@@ -212,11 +212,11 @@ def notice(
     about, mark = None, f"{kind} {subject or ''} {line or key}"
     if subject is not None:
         path = f"{API}/{_PATHS[subject]}/{quote(key, safe='')}"
-        about = Subject(type=subject, id=key, name=hidden_urls(name), path=path)
+        about = Subject(type=subject, id=key, name=hide_urls(name), path=path)
     return Notice(
         id=blake2b(mark.encode(errors="replace"), digest_size=12).hexdigest(),
         kind=kind,
-        detail=hidden_urls(detail),
+        detail=hide_urls(detail),
         subject=about,
         job_id=job_id,
         jobs=jobs,
@@ -261,7 +261,7 @@ def _of_webhook(kind: Trouble, webhook: Webhook, detail: str, since: datetime | 
 def _no_worker(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     waiting = facts.backlog
     if waiting.count and not facts.workers:
-        jobs = counted(waiting.count, "job waits", "jobs wait")
+        jobs = count_noun(waiting.count, "job waits", "jobs wait")
         detail = f"{jobs}, and no worker takes any; start one"
         about = SubjectKind.JOB, waiting.oldest or ""
         yield notice(kind, detail, *about, job_id=waiting.oldest, since=waiting.since)
@@ -276,7 +276,7 @@ def _no_worker_tag(kind: Trouble, facts: Facts) -> Iterator[Notice]:
         if not any(can_run(frozenset(tags), needs) for tags in facts.workers):
             waiting.setdefault(needs, []).append(job)
     for needs, held_up in waiting.items():
-        jobs, first = counted(len(held_up), "job waits", "jobs wait"), held_up[0]
+        jobs, first = count_noun(len(held_up), "job waits", "jobs wait"), held_up[0]
         word = "tag" if len(needs) == 1 else "tags"
         detail = f"{jobs} for a worker with the {word} {', '.join(needs)}; start one"
         yield _of_job(kind, first, detail, first.due_at)
@@ -338,7 +338,7 @@ def _needs_scripts(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     jobs = (
         (
             standing.job,
-            f"{counted(n, 'page needs', 'pages need')} scripts: the text is empty or partial",
+            f"{count_noun(n, 'page needs', 'pages need')} scripts: the text is empty or partial",
         )
         for standing in _lately(facts)
         if standing.job.spec.render != RenderRule.NEVER
@@ -461,7 +461,8 @@ RULES: Mapping[Trouble, Rule] = {
             _of_webhook(
                 kind,
                 webhook,
-                f"no message was delivered: {counted(webhook.failures, 'attempt')} failed in a row",
+                "no message was delivered: "
+                f"{count_noun(webhook.failures, 'attempt')} failed in a row",
                 webhook.failing_since,
             )
             for webhook in facts.webhooks

@@ -13,7 +13,7 @@ IN_A_ROW = 3
 
 
 class SubjectKind(StrEnum):
-    """Kinds of subjects of a notice."""
+    """Nouns that a notice can be about."""
 
     JOB = auto()
     SCHEDULE = auto()

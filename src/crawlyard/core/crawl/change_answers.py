@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from msgspec.structs import asdict
 
-from crawlyard.core.answer import Wire, derived
+from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.crawl.changes import Change, RunChanges
 from crawlyard.core.endpoints.endpoint import Slice
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.text.difference import Amount, Hunk
 
 
-@derived
+@derive_answer
 class ChangeOut(Change, Wire, frozen=True, kw_only=True):
     """Change of one page between two runs."""
 

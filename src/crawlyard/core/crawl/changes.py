@@ -193,7 +193,7 @@ class Known(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """Change of one page."""
+    """Difference of one page between two runs."""
 
     kind: ChangeKind
     url: str  # of a page that moved: the earlier one
@@ -297,7 +297,7 @@ class Comparison(Struct):
         if before is not None and after is not None and was_whole and has:
             if _looks_absent(before, after):
                 self._carry(before.fp, carried)
-            self._tell(*compared(before, after), before, after)
+            self._report(*compare_page(before, after), before, after)
         elif before is not None and was_whole:
             self._without(before, after, known_after, landing, carried)
         elif after is not None and has:
@@ -326,10 +326,10 @@ class Comparison(Struct):
             is_news = after.is_refused and not was_told
             self._carry(page.fp, carried, is_broken=after.is_refused)
             kind = ChangeKind.BROKEN if is_news else ChangeKind.UNKNOWN
-            self._tell(kind, after.trouble, before, after)
+            self._report(kind, after.trouble, before, after)
         elif landing is not None and landing.is_whole:
             self._landed.add(landing.fp)
-            self._put(
+            self._record(
                 Change(
                     kind=ChangeKind.MOVED,
                     url=before.url,
@@ -347,7 +347,7 @@ class Comparison(Struct):
             self._hide(page, why)
             if not known_after.is_edited_out:
                 self._carry(page.fp, carried)
-            self._tell(ChangeKind.UNKNOWN, why, before, None)
+            self._report(ChangeKind.UNKNOWN, why, before, None)
         else:
             self.missing[before.fp] = page
             if carried is not None and carried.is_broken:
@@ -374,7 +374,7 @@ class Comparison(Struct):
                 doubt = "a page links to it"
             if doubt:
                 self.unproven[fp] = fp in self._told_broken
-                self._tell(ChangeKind.UNKNOWN, doubt, page, None)
+                self._report(ChangeKind.UNKNOWN, doubt, page, None)
             else:
                 self.gone[fp] = page
         self.unproven |= {page.fp: False for page in self._never_read if self._unproven(page)}
@@ -383,14 +383,14 @@ class Comparison(Struct):
             for fp, (page, proven) in self.new.items()
             if (fp not in linked_before if proven is None else proven) and fp not in self._landed
         }
-        moved = self._moved(new)
+        moved = self._find_moves(new)
         for fp, page in self.gone.items():
             if (to := moved.get(fp)) is None:
                 how = "nothing leads to it" if fp in self.missing else "404 or 410"
-                self._tell(ChangeKind.GONE, how, page, None)
+                self._report(ChangeKind.GONE, how, page, None)
                 continue
             self._landed.add(to.fp)
-            self._put(
+            self._record(
                 Change(
                     kind=ChangeKind.MOVED,
                     url=page.url,
@@ -403,7 +403,7 @@ class Comparison(Struct):
         for fp, (page, _) in self.new.items():
             if fp not in self._landed:
                 kind = ChangeKind.NEW if fp in new else ChangeKind.SEEN_FIRST
-                self._tell(kind, "", None, page)
+                self._report(kind, "", None, page)
         self._sort()
 
     def _sort(self) -> None:
@@ -466,7 +466,7 @@ class Comparison(Struct):
                 self._repeated.add(key)
             contents.add(key)
 
-    def _moved(self, new: Mapping[int, PageBrief]) -> Mapping[int, PageBrief]:
+    def _find_moves(self, new: Mapping[int, PageBrief]) -> Mapping[int, PageBrief]:
         """Return the new places of pages that are gone: content that each run has once."""
         by_content: dict[int | None, PageBrief] = {
             page.content: page
@@ -476,12 +476,12 @@ class Comparison(Struct):
         candidates = ((fp, by_content.get(page.content)) for fp, page in self.gone.items())
         return {fp: page for fp, page in candidates if page is not None}
 
-    def _tell(
+    def _report(
         self, kind: ChangeKind, detail: str, before: _Page | None, after: _Page | None
     ) -> None:
         page = before or after
         if page is not None:
-            self._put(
+            self._record(
                 Change(
                     kind=kind,
                     url=page.url,
@@ -491,7 +491,7 @@ class Comparison(Struct):
                 )
             )
 
-    def _put(self, change: Change) -> None:
+    def _record(self, change: Change) -> None:
         self.counts[change.kind] += 1
         if change.kind is not ChangeKind.SAME and len(self.found) < MOST_CHANGES:
             self.found.append(change)
@@ -505,7 +505,7 @@ class Comparison(Struct):
         self._sort()
 
 
-def compared(before: PageFacts, after: PageFacts) -> tuple[ChangeKind, str]:
+def compare_page(before: PageFacts, after: PageFacts) -> tuple[ChangeKind, str]:
     """Return the class of a page that both runs have, and the reason if it is unknown.
 
     Hashes of texts are compared if they were found by the same rule of the same version; else
@@ -537,7 +537,7 @@ def pages_of(changes: Iterable[Change]) -> Iterator[int]:
             yield from (page for page in (change.before, change.after) if page is not None)
 
 
-def announced(changes: Sequence[Change]) -> Mapping[str, object]:
+def summarize_changes(changes: Sequence[Change]) -> Mapping[str, object]:
     """Return the event data about changes: the first ones, and how many more there are."""
     pages: list[Mapping[str, object]] = []
     room = _MOST_TEXT

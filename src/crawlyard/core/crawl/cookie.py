@@ -28,7 +28,7 @@ class CookieMode(StrEnum):
 Cookies: TypeAlias = Annotated[
     CookieMode,
     about(
-        "whether cookies that sites set are kept for the job",
+        "job: keep the cookies that sites set, for this job; off: ignore them",
         label="Cookies",
         words={"job": "Keep for this crawl", "off": "Ignore"},
         panel=Panel.ACCESS,
@@ -72,11 +72,11 @@ class Cookie(Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(tuple[Cookie, ...])
 
 
-def encoded(cookies: Iterable[Cookie]) -> bytes:
+def encode_cookies(cookies: Iterable[Cookie]) -> bytes:
     """Return cookies with their values, ready to be sealed."""
     return msgspec.json.encode(list(cookies))
 
 
-def decoded(data: bytes) -> tuple[Cookie, ...]:
-    """Return the cookies that `encoded` wrote."""
+def decode_cookies(data: bytes) -> tuple[Cookie, ...]:
+    """Return the cookies that `encode_cookies` wrote."""
     return _decoder.decode(data)

@@ -26,7 +26,7 @@ class LastmodRecord(Struct, frozen=True, kw_only=True):
         """True if pages dated before they were fetched need no request."""
         return self.told >= PROOFS and not self.missed
 
-    def judged(self, *, missed: bool) -> "LastmodRecord":
+    def count_change(self, *, missed: bool) -> "LastmodRecord":
         """Return the record with one more change, which the page's date announced or *missed*."""
         return LastmodRecord(told=self.told + (not missed), missed=self.missed + missed)
 

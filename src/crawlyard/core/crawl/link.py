@@ -57,27 +57,27 @@ _decoder = msgspec.json.Decoder(tuple[Link, ...])
 _ids = msgspec.json.Decoder(tuple[str, ...])
 
 
-def encoded(links: Iterable[Sequence[str]]) -> bytes:
+def encode_links(links: Iterable[Sequence[str]]) -> bytes:
     """Return links, given as the values of their fields, for the store."""
     return msgspec.json.encode(list(links))
 
 
-def decoded(data: bytes) -> tuple[Link, ...]:
-    """Return the links that `encoded` wrote, in the order of the page."""
+def decode_links(data: bytes) -> tuple[Link, ...]:
+    """Return the links that `encode_links` wrote, in the order of the page."""
     return _decoder.decode(data)
 
 
-def encoded_ids(ids: Iterable[str]) -> bytes:
+def encode_ids(ids: Iterable[str]) -> bytes:
     """Return what the fragments of links to a page can name, for the store."""
     return msgspec.json.encode(list(ids))
 
 
-def decoded_ids(data: bytes) -> tuple[str, ...]:
-    """Return what `encoded_ids` wrote."""
+def decode_ids(data: bytes) -> tuple[str, ...]:
+    """Return what `encode_ids` wrote."""
     return _ids.decode(data)
 
 
-def followed(links: Iterable[Link], *, nofollow: bool) -> tuple[str, ...]:
+def select_followed(links: Iterable[Link], *, nofollow: bool) -> tuple[str, ...]:
     """Return the URLs that a crawl follows, each once; with *nofollow*, the others as well."""
     plain = (link for link in links if link.kind is not LinkKind.REFRESH)
     return tuple(

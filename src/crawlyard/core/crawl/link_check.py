@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.crawl.link import Link
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, Page, RuleKind, TargetState, Via
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.words import error_words
 
 MOST_PAGES = 100_000
@@ -23,7 +23,7 @@ _UNSAID = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.ROBOTS, ErrorKind.PROXY, 
 
 
 class FindingKind(StrEnum):
-    """Kinds of findings."""
+    """Problems that a link check reports."""
 
     BROKEN_LINK = auto()  # the URL fails
     MISSING_FRAGMENT = auto()  # the page has no such id
@@ -63,7 +63,7 @@ class Referrer(Struct, frozen=True, kw_only=True):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One problem."""
+    """A broken link or another problem, with the pages that have it."""
 
     kind: FindingKind
     url: str  # the link target, or the page with the title or canonical URL
@@ -183,7 +183,7 @@ class LinkCheck(Struct):
             self.links += 1
             self.targets.add(link.url)
             nofollow = "nofollow" in link.rel.split() and not self.nofollow
-            page = self._checked(link.url, nofollow=nofollow)
+            page = self._resolve(link.url, nofollow=nofollow)
             if page is None:
                 continue
             if page.url != source:
@@ -199,13 +199,13 @@ class LinkCheck(Struct):
         """Add the URLs that no page links to, once all links are known."""
         hops = set(self._redirects.values())
         for url in self._listed:
-            if url in self._redirects and url not in hops and self._checked(url) is not None:
+            if url in self._redirects and url not in hops and self._resolve(url) is not None:
                 _ = self._referrers[url, ""]  # a finding without referrers
         for url in self._kept_out:
             if url not in self.unchecked and url not in self._unchecked_ends:
-                self._checked(url)
+                self._resolve(url)
 
-    def _checked(self, url: str, *, nofollow: bool = False) -> _Seen | None:
+    def _resolve(self, url: str, *, nofollow: bool = False) -> _Seen | None:
         """Return the page that *url* leads to; if it was not checked, record the reason.
 
         *nofollow*: the crawl did not follow the link.
@@ -233,7 +233,7 @@ class LinkCheck(Struct):
         unsorted = [
             *self._broken(),
             *self._missing(missing),
-            *self._redirected(),
+            *self._redirect_findings(),
             *self._titles(),
             *self._canonicals(),
             *self._orphans(),
@@ -258,7 +258,7 @@ class LinkCheck(Struct):
             chain = self._chains[url] = tuple(hops)
         return chain
 
-    def _linked_from(self, url: str, fragment: str = "") -> tuple[Referrer, ...]:
+    def _referrers_to(self, url: str, fragment: str = "") -> tuple[Referrer, ...]:
         return tuple(self._referrers.get((url, fragment), ()))
 
     def _broken(self) -> Iterator[Finding]:
@@ -275,7 +275,7 @@ class LinkCheck(Struct):
                     status=page.status,
                     detail=page.error,
                     chain=chain[1:],
-                    linked_from=self._linked_from(url),
+                    linked_from=self._referrers_to(url),
                     sitemap=self._listed.get(url, ""),
                 )
 
@@ -290,10 +290,10 @@ class LinkCheck(Struct):
                     status=self.pages[chain[-1]].status,
                     detail="no element of the page has this id",
                     chain=chain[1:],
-                    linked_from=self._linked_from(url, fragment),
+                    linked_from=self._referrers_to(url, fragment),
                 )
 
-    def _redirected(self) -> Iterator[Finding]:
+    def _redirect_findings(self) -> Iterator[Finding]:
         for url, fragment in self._referrers:
             chain = self._chain(url)
             page = self.pages[chain[-1]]
@@ -307,7 +307,7 @@ class LinkCheck(Struct):
                     status=page.status,
                     detail=f"{hops or 'redirects to '}{chain[-1]}",
                     chain=chain[1:],
-                    linked_from=self._linked_from(url),
+                    linked_from=self._referrers_to(url),
                     sitemap=self._listed.get(url, ""),
                 )
 
@@ -320,7 +320,7 @@ class LinkCheck(Struct):
         for title, urls in same.items():
             if len(urls) > 1:
                 pages = tuple(sorted(urls))
-                detail = f"{counted(len(pages), 'page')} have the title {title!r}"
+                detail = f"{count_noun(len(pages), 'page')} have the title {title!r}"
                 yield Finding(
                     kind=FindingKind.DUPLICATE_TITLE, url=pages[0], detail=detail, pages=pages
                 )
@@ -388,7 +388,7 @@ def missing_fragments(fragments: Iterable[str], ids: Collection[str]) -> set[str
     return {fragment for fragment in fragments if not is_found(fragment)}
 
 
-def compared(findings: Sequence[Finding], before: Iterable[Finding]) -> list[Finding]:
+def mark_new(findings: Sequence[Finding], before: Iterable[Finding]) -> list[Finding]:
     """Return *findings*, each marked as new if it is not among those *before*."""
     old_keys = {finding.key for finding in before}
     return [replace(finding, new=finding.key not in old_keys) for finding in findings]

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from msgspec.structs import replace
 
-from crawlyard.core.answer import Wire, derived
+from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.crawl.link_check import Finding, LinkCheck, UncheckedReason
 from crawlyard.core.endpoints.endpoint import Slice
 from crawlyard.core.fields import after
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.outcome import LIMIT_REASONS
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 
 MOST_REFERRERS = 10
 """Links listed per finding, and unchecked URLs listed per reason, in a list of findings."""
@@ -22,9 +22,9 @@ MOST_UNCHECKED = 1_000
 """Unchecked URLs listed per reason in the whole check."""
 
 
-@derived
+@derive_answer
 class FindingOut(Finding, Wire, frozen=True, kw_only=True):
-    """One problem."""
+    """A broken link or another problem, with the pages that have it."""
 
     links: Annotated[int, after("chain")]
 
@@ -71,7 +71,7 @@ class CheckOut(Wire, frozen=True, kw_only=True):
             links=check.links,
             targets=len(check.targets),
             unchecked=len(check.unchecked),
-            unchecked_by=_unchecked_by(check),
+            unchecked_by=_group_unchecked(check),
             incomplete=bool(reason),
             incomplete_reason=reason,
             fragments=job.spec.keep_anchors,
@@ -79,7 +79,7 @@ class CheckOut(Wire, frozen=True, kw_only=True):
             items=tuple(map(FindingOut.filled, findings)),
         )
 
-    def shortened(self) -> "CheckOut":
+    def shorten(self) -> "CheckOut":
         """Return it with at most `MOST_REFERRERS` links per finding and URLs per reason."""
         items = (
             replace(
@@ -95,7 +95,7 @@ class CheckOut(Wire, frozen=True, kw_only=True):
         return replace(self, items=tuple(items), unchecked_by=tuple(unchecked))
 
 
-def _unchecked_by(check: LinkCheck) -> tuple[UncheckedOut, ...]:
+def _group_unchecked(check: LinkCheck) -> tuple[UncheckedOut, ...]:
     urls: dict[UncheckedReason, list[str]] = {reason: [] for reason in UncheckedReason}
     for url, reason in check.unchecked.items():
         urls[reason].append(url)
@@ -120,7 +120,7 @@ def _incomplete_reason(job: Job, check: LinkCheck) -> str:
         (counts[UncheckedReason.LIMIT], f"beyond the {limit} limit"),
         (counts[UncheckedReason.FAILED], "without a usable response"),
     )
-    return ", ".join(f"{counted(count, 'URL')} {words}" for count, words in reasons if count)
+    return ", ".join(f"{count_noun(count, 'URL')} {words}" for count, words in reasons if count)
 
 
 class FindingsOut(Slice[FindingOut], frozen=True, kw_only=True):

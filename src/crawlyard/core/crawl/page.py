@@ -11,7 +11,7 @@ from crawlyard.core.fields import HIDDEN
 
 
 class Via(StrEnum):
-    """How a URL was discovered."""
+    """Source of a discovered URL."""
 
     SEED = auto()
     SITEMAP = auto()  # a sitemap: read for the URLs it lists, not kept as a page
@@ -22,7 +22,7 @@ class Via(StrEnum):
 
 
 class TargetState(IntEnum):
-    """What happened to a target; the numbers are those stored in the database."""
+    """Progress of a target; the numbers are those stored in the database."""
 
     WAITING = 0
     DONE = 1  # a final response; its page is stored
@@ -34,21 +34,21 @@ class TargetState(IntEnum):
 class ErrorKind(StrEnum):
     """Why a URL failed; this list is closed."""
 
-    TIMEOUT = auto()  # no complete response in time
+    TIMEOUT = auto()  # no complete response within the timeout
     DNS = auto()  # the name has no address
-    CONNECT = auto()  # refused, reset, unreachable
+    CONNECT = auto()  # connection refused or reset, or host unreachable
     TLS = auto()  # no trusted encrypted connection
     PROTOCOL = auto()  # the response is not HTTP
-    HTTP_4XX = auto()  # answered with a status from 400 to 499
-    HTTP_5XX = auto()  # answered with a status from 500 to 599, to the last
-    RATE_LIMITED = auto()  # 429, or 503 with Retry-After, to the last
-    TOO_LARGE = auto()  # headers beyond the cap
-    DECODE = auto()  # a content coding that cannot be undone
+    HTTP_4XX = auto()  # a status from 400 to 499
+    HTTP_5XX = auto()  # a status from 500 to 599, also on the last retry
+    RATE_LIMITED = auto()  # 429, or 503 with Retry-After, also on the last retry
+    TOO_LARGE = auto()  # response headers over the size limit
+    DECODE = auto()  # a content coding that cannot be decoded
     ROBOTS = auto()  # robots.txt could not be fetched
-    BLOCKED_ADDRESS = auto()  # an address that may not be connected to
+    BLOCKED_ADDRESS = auto()  # connections to this address are not allowed
     PROXY = auto()  # no proxy of the job could connect
     BAD_REDIRECT = auto()  # no usable Location, a loop, or too many hops
-    RENDER = auto()  # its scripts could not be run to the end
+    RENDER = auto()  # a browser could not finish rendering the page
     UNREADABLE = auto()  # a PDF or a page that is damaged, encrypted or too costly to read
     INTERNAL = auto()  # a bug in Crawlyard
 
@@ -138,7 +138,7 @@ class Page(Struct, frozen=True, kw_only=True):
     truncated: str = ""  # why the body, or what was parsed of it, is incomplete
     noindex: bool = False
     unchanged_since: datetime | None = None  # when its content was downloaded; None: in this run
-    session: str = ""  # whose credentials were sent: NAME@VERSION, or "job"; empty: none
+    session: str = ""  # source of the credentials sent: NAME@VERSION, or "job"; empty: none
     needs_scripts: bool = False  # its text is empty or partial without them
     rendered_by: str = ""  # "lightpanda 1.0.2"; empty: its scripts were not run
     render_reason: str = ""  # why its scripts were run: a `RenderReason`
@@ -160,7 +160,7 @@ class Body(StrEnum):
 
 
 class Outcome(Struct, frozen=True):
-    """What happened to one target.
+    """Result of one visit to a target.
 
     DONE and FAILED carry a page; SKIPPED and REDIRECTED carry *rule*; WAITING is a failed try
     that returns to the frontier (with the target's new *tries* and *due_at*).
@@ -234,7 +234,7 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     kind: ErrorKind
     status: int | None = None  # of all of them, if grouped by status
     count: int
-    # how many of them got a final HTTP response: they count as pages
+    # URLs with a final HTTP response: they count as pages
     answered: Annotated[int, HIDDEN] = 0
     first_at: datetime
     last_at: datetime
@@ -248,7 +248,7 @@ def starts_of(host: str) -> tuple[str, ...]:
     return tuple(f"{scheme}://{host}{end}" for scheme in ("http", "https") for end in ends)
 
 
-def status_asked(word: str) -> int:
+def parse_status(word: str) -> int:
     """Return the HTTP status that *word* names, or its class: 4 for ``4xx``.
 
     Raises:
@@ -278,7 +278,7 @@ class KnownURL(Struct, frozen=True, kw_only=True):
 
 
 class UrlOutcomeKind(StrEnum):
-    """What happened to a URL."""
+    """Fates of a URL in a job."""
 
     FETCHED = auto()
     FAILED = auto()
@@ -289,7 +289,7 @@ class UrlOutcomeKind(StrEnum):
 
 
 class UrlOutcome(Struct, frozen=True, kw_only=True):
-    """What happened to a URL in a job."""
+    """Fate of a URL in a job, with the rule or page that explains it."""
 
     url: str  # in its canonical spelling
     kind: UrlOutcomeKind

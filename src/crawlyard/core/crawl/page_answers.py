@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from msgspec.structs import asdict, fields
 
-from crawlyard.core.answer import API, Wire, derived, json_value, whole
+from crawlyard.core.answer import API, Wire, derive_answer, json_value, whole
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.page import (
     Body,
@@ -23,12 +23,12 @@ from crawlyard.core.crawl.site_map import Folder, LinkTarget, Neighbours, SiteMa
 from crawlyard.core.fields import after
 
 
-@derived
+@derive_answer
 class PageErrorOut(PageError, Wire, frozen=True, kw_only=True):
     """Why a URL failed: a kind from the closed list, and a sentence."""
 
 
-@derived
+@derive_answer
 class PageOut(Page, Wire, frozen=True, kw_only=True):
     """Record of one URL that got a final response, or was given up."""
 
@@ -87,7 +87,7 @@ class StoredPageOut(PageOut, frozen=True, kw_only=True):
         return cls.of(stored.page, id=stored.id, parts=parts, **bodies)
 
 
-@derived
+@derive_answer
 class ErrorGroupOut(ErrorGroup, Wire, frozen=True, kw_only=True):
     """The failed URLs of one kind, with at most five of them."""
 
@@ -101,7 +101,7 @@ class LinkOut(FoundLink, Wire, frozen=True, kw_only=True):
     target_id: int | None  # its page
 
     @classmethod
-    def led(cls, link: FoundLink, source_id: int, target: LinkTarget) -> Self:
+    def with_target(cls, link: FoundLink, source_id: int, target: LinkTarget) -> Self:
         """Return the answer for *link* on a page, with the state of its target."""
         return cls.filled(
             link,
@@ -116,7 +116,7 @@ class SkippedOut(SkippedURL, Wire, frozen=True, kw_only=True):
     """A URL that was not fetched, and the rule that excluded it."""
 
 
-@derived
+@derive_answer
 class SkippedGroupOut(SkippedGroup, Wire, frozen=True, kw_only=True):
     """The URLs that rules of one kind excluded, with at most five of them."""
 
@@ -147,7 +147,7 @@ class ErrorsOut(Wire, frozen=True, kw_only=True):
         )
 
 
-@derived
+@derive_answer
 class WaitingOut(KnownURL, Wire, frozen=True, kw_only=True):
     """A URL that waits to be fetched."""
 
@@ -167,7 +167,7 @@ class FateOut(Wire, frozen=True, kw_only=True):
     fetched_at: datetime | None
     error: str | None  # the kind of failure
     redirected_to: str | None
-    rule: str  # that excludes it, or would; empty: none
+    rule: str  # the rule that excludes it, or would; empty: none
     position: int | None  # of a waiting URL that will be requested, from 1
     tries: int | None  # requests that failed
     due_at: datetime | None  # of a URL that is retried: earliest start
@@ -196,7 +196,7 @@ class FolderOut(Folder, Wire, frozen=True, kw_only=True):
     """The URLs of a job in a folder or on a host, by what happened; `""`: in no folder below."""
 
 
-@derived
+@derive_answer
 class SiteMapOut(SiteMap, Wire, frozen=True, kw_only=True):
     """The folders directly below a place (a URL without its scheme), the largest first."""
 

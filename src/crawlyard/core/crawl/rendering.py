@@ -6,7 +6,7 @@ from enum import StrEnum, auto
 from msgspec import Struct
 
 from crawlyard.core import quantity
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 
 MOST_ACTIONS = 20
 MOST_SCROLLS = 100
@@ -29,21 +29,21 @@ class RenderReason(StrEnum):
 
 
 class ScreenshotFormat(StrEnum):
-    """Image formats of a screenshot."""
+    """Image format of a screenshot; WebP is the smaller one."""
 
     PNG = auto()
     WEBP = auto()
 
 
 class ActionKind(StrEnum):
-    """Actions on a page; this list is closed, and none of them runs code."""
+    """Actions on a page. The list is closed, and no action runs code of the user."""
 
     CLICK = auto()  # on the first element that a selector matches, once it exists
     SCROLL = auto()  # to the end, and again once more has loaded
     WAIT = auto()  # for a selector, or for some seconds
 
 
-class Action(Struct, frozen=True, kw_only=True):
+class PageAction(Struct, frozen=True, kw_only=True):
     """One step after a page is loaded, written ``click SELECTOR``, ``scroll N``, ``wait 2s``."""
 
     kind: ActionKind
@@ -52,7 +52,7 @@ class Action(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0  # of a wait
 
     @staticmethod
-    def parse(text: str) -> "Action":
+    def parse(text: str) -> "PageAction":
         """Return the action written as *text*.
 
         Raises:
@@ -65,15 +65,15 @@ class Action(Struct, frozen=True, kw_only=True):
             raise ValueError(f"expected one of {forms}, got {text[:100]!r}")
         kind = ActionKind(word)
         if kind is ActionKind.SCROLL:
-            return Action(kind=kind, times=_times(rest))
+            return PageAction(kind=kind, times=_times(rest))
         if not rest:
             raise ValueError(f"{word} needs a selector, as in: {word} button.more")
         seconds = _seconds(rest) if kind is ActionKind.WAIT else None
         if seconds is None:
-            return Action(kind=kind, selector=rest)
+            return PageAction(kind=kind, selector=rest)
         if seconds > LONGEST_WAIT_S:
             raise ValueError(f"waits at most {LONGEST_WAIT_S:g} s, got {rest[:20]!r}")
-        return Action(kind=kind, seconds=seconds)
+        return PageAction(kind=kind, seconds=seconds)
 
     def __str__(self) -> str:
         if self.kind is ActionKind.SCROLL:
@@ -81,15 +81,15 @@ class Action(Struct, frozen=True, kw_only=True):
         return f"{self.kind} {self.selector or f'{self.seconds:g}s'}"
 
 
-def actions_of(texts: Sequence[str]) -> tuple[Action, ...]:
+def actions_of(texts: Sequence[str]) -> tuple[PageAction, ...]:
     """Return the actions written as *texts*, in order.
 
     Raises:
         ValueError: a text is not an action, or there are too many.
     """
     if len(texts) > MOST_ACTIONS:
-        raise ValueError(f"at most {counted(MOST_ACTIONS, 'action')}, got {len(texts)}")
-    return tuple(Action.parse(text) for text in texts)
+        raise ValueError(f"at most {count_noun(MOST_ACTIONS, 'action')}, got {len(texts)}")
+    return tuple(PageAction.parse(text) for text in texts)
 
 
 def _times(rest: str) -> int:

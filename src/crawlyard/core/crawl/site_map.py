@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from crawlyard.core.fields import shown_as
+from crawlyard.core.fields import answer_name
 
 MOST_FOLDERS = 60
 """Folders of a map; smaller ones are summed."""
@@ -28,7 +28,7 @@ class SiteMap(Struct, frozen=True, kw_only=True):
     total: Folder  # all folders, including unlisted ones
     unlisted: int  # folders
     skipped_elsewhere: int = 0  # URLs on hosts that received no request; 0 below a place
-    folders: Annotated[tuple[Folder, ...], shown_as("items")]  # at most `MOST_FOLDERS`
+    folders: Annotated[tuple[Folder, ...], answer_name("items")]  # at most `MOST_FOLDERS`
 
 
 class Step(Struct, frozen=True, kw_only=True):

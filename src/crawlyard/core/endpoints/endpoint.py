@@ -129,27 +129,27 @@ def split_words(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(filter(None, words))
 
 
-class Reply(Struct):
+class ResponseMeta(Struct):
     """Properties of a response beside its result; over HTTP, its status and headers."""
 
     unchanged: bool = False  # nothing changed
     dry_run: bool = False  # nothing changed: its Idempotency-Key may be used again
     status: int | None = None  # replaces that of its endpoint
     location: str = ""
-    gone: Callable[[], Awaitable[bool]] | None = None  # whether the client has disconnected
+    gone: Callable[[], Awaitable[bool]] | None = None  # asks if the client has disconnected
 
 
-_reply: ContextVar[Reply | None] = ContextVar("reply", default=None)
+_reply: ContextVar[ResponseMeta | None] = ContextVar("reply", default=None)
 
 
-def reply() -> Reply:
+def reply() -> ResponseMeta:
     """Return the reply of the current call, for the endpoint to fill in."""
-    return _reply.get() or Reply()
+    return _reply.get() or ResponseMeta()
 
 
-def replying(is_disconnected: Callable[[], Awaitable[bool]] | None = None) -> Reply:
+def begin_reply(is_disconnected: Callable[[], Awaitable[bool]] | None = None) -> ResponseMeta:
     """Begin a call of an endpoint, local or remote, whose `reply` is used afterwards."""
-    begun = Reply(gone=is_disconnected)
+    begun = ResponseMeta(gone=is_disconnected)
     _reply.set(begun)
     return begun
 
@@ -205,12 +205,12 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def signature(self) -> inspect.Signature:
-        """Signature of its method."""
+        """Signature of the Python method, which declares its parameters."""
         return inspect.signature(self.call)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Its parameters, in order."""
+        """Arguments of the method, each with its place in a request."""
         return tuple(self._parameters())
 
     def at(self, *places: str) -> list[Parameter]:
@@ -252,7 +252,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
                 yield self._parameter(name, hints[name], parameter.default)
 
     def _parameter(self, name: str, hint: Any, default: Any) -> Parameter:
-        kind, metas = opened(hint)
+        kind, metas = split_marks(hint)
         default = next((mark.value for mark in metas if isinstance(mark, Default)), default)
         rest = "query" if self.method in {"GET", "DELETE"} else "body"
         place, alias = rest, name.removesuffix("_")
@@ -275,14 +275,14 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         )
 
 
-def opened(hint: Any) -> tuple[Any, list[Any]]:
+def split_marks(hint: Any) -> tuple[Any, list[Any]]:
     """Return a type without the marks that msgspec does not know, and all its marks."""
     metas: list[Any] = []
     if get_origin(hint) is Annotated:
         inner, *marks = get_args(hint)
         metas += marks
         own_metas = [meta for meta in marks if isinstance(meta, Meta)]
-        kind, below = opened(inner)
+        kind, below = split_marks(inner)
         metas += below
         return (Annotated[(kind, *own_metas)] if own_metas else kind), metas
     return hint, metas
@@ -327,7 +327,7 @@ def endpoint(
     return declare
 
 
-def composed(call: Callable[P, R]) -> Callable[P, R]:
+def composed_method(call: Callable[P, R]) -> Callable[P, R]:
     """Declare a public method that calls endpoints of its noun but is not one.
 
     It is the same locally and remotely, and has no route.
@@ -352,7 +352,7 @@ def endpoints_of(service: type) -> dict[str, Endpoint]:
     return endpoints
 
 
-def sliced(
+def make_slice(
     records: Sequence[S],
     limit: int,
     shape: Callable[[S], T],

@@ -22,7 +22,7 @@ def is_key(text: str) -> bool:
     return 0 < len(text) <= MAX_KEY and text.isprintable()
 
 
-class Reply(Struct, frozen=True, kw_only=True):
+class StoredReply(Struct, frozen=True, kw_only=True):
     """The response to a request with an Idempotency-Key; ``status`` is 0 until it is complete."""
 
     asker: str  # the credential's id

@@ -189,7 +189,7 @@ def template_schema() -> dict[str, Any]:
 
 
 def template_change_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a change of a template."""
+    """Return the JSON Schema of a merge patch for a template, with an example."""
     return _of_template({"spec": {"limits": {"pages": 500, "bytes": None}}})
 
 
@@ -248,7 +248,7 @@ def body_of(endpoint: Endpoint, schemas: Mapping[int, Any]) -> dict[str, Any]:
 
 
 def with_default(parameter: Parameter, schema: Any) -> dict[str, Any]:
-    """Return *schema* with the default value of *parameter*."""
+    """Return *schema* with the default of *parameter*, unless it is empty or a reference."""
     with_default_value = dict(schema)
     if (
         parameter.default is not _EMPTY

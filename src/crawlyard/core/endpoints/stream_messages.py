@@ -17,7 +17,7 @@ from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.log_answers import LineOut
 from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import Progress
-from crawlyard.core.templates.secrets import hidden_urls
+from crawlyard.core.templates.secrets import hide_urls
 from crawlyard.core.workers.answers import WorkerOut
 
 
@@ -126,12 +126,12 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
         job = standing.job
         return cls.filled(
             job,
-            name=hidden_urls(job.spec.name),
+            name=hide_urls(job.spec.name),
             url=first_url(job),
             state_reason=reason,
             outcome=outcome_of(job, standing.shard.usage),
             detail=detail_of(job),
-            damaged=hidden_urls(job.damaged),
+            damaged=hide_urls(job.damaged),
             allowed_actions=actions_on(job, standing.shard.usage),
             priority=str(job.priority),
             tags=job.spec.tags,
@@ -145,7 +145,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
 
 
 class RunningJobOut(_Progressing, frozen=True, kw_only=True):
-    """Progress of a running job."""
+    """Live figures of a running job, without its spec."""
 
     @classmethod
     def of(cls, standing: Standing, progress: Progress) -> "RunningJobOut":
@@ -192,7 +192,7 @@ class JobPagesOut(Wire, frozen=True, kw_only=True):
 
 
 class StateCountsOut(Wire, frozen=True, kw_only=True):
-    """How many jobs are in each state."""
+    """Numbers of jobs by state."""
 
     pending: int = 0
     running: int = 0

@@ -140,7 +140,7 @@ class Topic(StrEnum):
 
     @property
     def names(self) -> frozenset[EventName]:
-        """Names of its events."""
+        """Events that belong to this topic."""
         return frozenset(name for name in EventName if TOPIC_OF[name.kind] is self)
 
 

@@ -5,11 +5,11 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from crawlyard.core.answer import Wire, derived
+from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.hosts.hosts import HostRule
 
 
-@derived
+@derive_answer
 class HostRuleOut(HostRule, Wire, frozen=True, kw_only=True):
     """Rule that operators set for a host, for all jobs of all users."""
 

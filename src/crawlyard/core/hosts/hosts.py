@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from crawlyard.core.fields import HIDDEN, shown_as
+from crawlyard.core.fields import HIDDEN, answer_name
 from crawlyard.errors import Invalid
 
 LONGEST_DELAY_S = 86_400.0
@@ -50,7 +50,7 @@ class HostRule(Struct, frozen=True, kw_only=True):
     note: str = ""  # reason, for people
     version: int = 1
     updated_at: datetime
-    actor: Annotated[str, shown_as("updated_by")] = ""  # a user's id
+    actor: Annotated[str, answer_name("updated_by")] = ""  # a user's id
 
     def __post_init__(self) -> None:
         if not _HOST.fullmatch(self.host) or self.host != self.host.lower():
@@ -59,23 +59,23 @@ class HostRule(Struct, frozen=True, kw_only=True):
         delay_s, at_once = self.delay_s, self.at_once
         if delay_s is not None and not 0 <= delay_s <= LONGEST_DELAY_S:  # also rejects NaN
             expected = f"expected 0 s to {LONGEST_DELAY_S:g} s"
-            raise Invalid("delay_s", f"{expected}, got {_told(delay_s)} s")
+            raise Invalid("delay_s", f"{expected}, got {_format_number(delay_s)} s")
         if at_once is not None and not 1 <= at_once <= MOST_AT_ONCE:
             raise Invalid("at_once", f"expected 1 to {MOST_AT_ONCE}, got {at_once}")
         if len(self.note) > MAX_NOTE:
             expected = f"expected at most {MAX_NOTE} characters"
             raise Invalid("note", f"{expected}, got {len(self.note)}")
 
-    def slowed(self, delay_s: float) -> float:
+    def effective_delay_s(self, delay_s: float) -> float:
         """Return the effective delay, in seconds, for jobs that request *delay_s*."""
         return max(delay_s, self.delay_s or 0.0)
 
-    def narrowed(self, at_once: int) -> int:
+    def effective_at_once(self, at_once: int) -> int:
         """Return the effective number of concurrent requests for jobs that request *at_once*."""
         return at_once if self.at_once is None else min(at_once, self.at_once)
 
 
-def _told(number: float) -> str:
+def _format_number(number: float) -> str:
     return f"{number:g}" if math.isfinite(number) else str(number)
 
 
@@ -104,7 +104,7 @@ class HostReport(Struct, frozen=True, kw_only=True):
 
 
 class HostBooking(Struct, frozen=True, kw_only=True):
-    """How far ahead all workers together have booked a host."""
+    """Time until which all workers together have booked a host, or it accepts no requests."""
 
     booked_until: datetime | None = None  # the first time that is not booked
     held_until: datetime | None = None  # when the host accepts requests again

@@ -52,7 +52,7 @@ class SlotRequest(Struct, frozen=True, kw_only=True):
     at_once: int  # maximum concurrent requests of all processes together
     keeps: int = 0  # slots that may be in use until the renewal
     every_s: float = 0.0  # the delay
-    book: bool = False  # whether to book a window, if there is a delay
+    book: bool = False  # book a window, if there is a delay
     ahead: int = 0  # requests that are already prepared
     spare_s: float = 0.0  # added to the window of a process that is alone
     last: datetime | None = None  # see `Booking`; without `book`, the remaining time is returned
@@ -70,11 +70,11 @@ class SlotHolder(Struct, frozen=True, kw_only=True):
     every_s: float = 0.0  # the delay requested by its jobs; applies to all processes
 
     @property
-    def gone(self) -> bool:
+    def is_empty(self) -> bool:
         """True if the row holds nothing that other processes need to know."""
         return not (self.wanted or self.granted or self.every_s)
 
-    def renewed(self, requests: int, granted: int, now: datetime) -> "SlotHolder":
+    def renew(self, requests: int, granted: int, now: datetime) -> "SlotHolder":
         """Return the row after a renewal at *now*."""
         goes_on = bool(granted) == bool(self.granted) and (granted or self.wanted)
         since = self.since if goes_on else now
@@ -99,7 +99,7 @@ class HostSlots(Struct, frozen=True, kw_only=True):
 class HostTerms(Struct, frozen=True, kw_only=True):
     """The terms on which a process may send requests to a host, until its next renewal."""
 
-    seats: int = 0  # concurrent requests of this process
+    slots: int = 0  # concurrent requests of this process
     rule: HostRule | None = None
     held_until: datetime | None = None
     strikes: int = 0  # consecutive refusals, seen by any process
@@ -123,47 +123,47 @@ def slots_of(
     """
     at_once = min([wish.at_once, *(other.at_once for other in other_holders)])
     if rule is not None:
-        at_once = rule.narrowed(at_once)
+        at_once = rule.effective_at_once(at_once)
         at_once = at_once if rule.state is HostState.OPEN else 0
     keeps = min(wish.keeps, mine.granted)
-    share = _share(mine.renewed(wish.wanted, mine.granted, now), other_holders, at_once, now)
+    share = _share(mine.renew(wish.wanted, mine.granted, now), other_holders, at_once, now)
     free = at_once - sum(other.granted for other in other_holders)
     granted = max(keeps, min(share, free), 0)
     return HostSlots(granted=granted, usable=min(share, granted))
 
 
-def _share(mine: SlotHolder, other_holders: Sequence[SlotHolder], seats: int, now: datetime) -> int:
+def _share(mine: SlotHolder, other_holders: Sequence[SlotHolder], slots: int, now: datetime) -> int:
     if not mine.wanted:
         return 0
     if not any(other.wanted or other.granted for other in other_holders):
-        return seats  # alone: it may use all of them
-    return shares([mine, *other_holders], seats, now)[mine.asker]
+        return slots  # alone: it may use all of them
+    return shares([mine, *other_holders], slots, now)[mine.asker]
 
 
-def shares(slot_holders: Sequence[SlotHolder], seats: int, now: datetime) -> dict[str, int]:
-    """Return how many of *seats* each process should have, none more than it wants.
+def shares(slot_holders: Sequence[SlotHolder], slots: int, now: datetime) -> dict[str, int]:
+    """Return how many of *slots* each process should have, none more than it wants.
 
     Shares are equal, and what one process leaves goes to the others. If there are fewer slots than
     processes, they take turns, so that none starves.
     """
-    parts = dict.fromkeys((sitter.asker for sitter in slot_holders), 0)
-    hungry = sorted((s for s in slot_holders if s.wanted > 0), key=lambda s: s.asker)
-    if seats < len(hungry):
-        hungry.sort(key=lambda s: _place(s, now))
-    line = deque(hungry)
-    while seats > 0 and line:
-        sitter = line.popleft()
-        parts[sitter.asker] += 1
-        seats -= 1
-        if parts[sitter.asker] < sitter.wanted:
-            line.append(sitter)
+    parts = dict.fromkeys((holder.asker for holder in slot_holders), 0)
+    wanting = sorted((s for s in slot_holders if s.wanted > 0), key=lambda s: s.asker)
+    if slots < len(wanting):
+        wanting.sort(key=lambda s: _place(s, now))
+    queue = deque(wanting)
+    while slots > 0 and queue:
+        holder = queue.popleft()
+        parts[holder.asker] += 1
+        slots -= 1
+        if parts[holder.asker] < holder.wanted:
+            queue.append(holder)
     return parts
 
 
-def _place(sitter: SlotHolder, now: datetime) -> tuple[int, timedelta]:
+def _place(holder: SlotHolder, now: datetime) -> tuple[int, timedelta]:
     """Return the sort key: holders within their turn, waiters, then holders past their turn."""
-    elapsed = now - sitter.since
-    if not sitter.granted:
+    elapsed = now - holder.since
+    if not holder.granted:
         return 1, -elapsed  # the longest wait comes first
     return (0, -elapsed) if elapsed < TURN else (2, elapsed)
 
@@ -192,7 +192,7 @@ def booking_of(
 ) -> Booking | None:
     """Return the window to book, ``None`` without a delay or if the host is not open."""
     every_s = max(wish.every_s, others_s)
-    every_s = every_s if rule is None else rule.slowed(every_s)
+    every_s = every_s if rule is None else rule.effective_delay_s(every_s)
     closed = rule is not None and rule.state is not HostState.OPEN
     if closed or not every_s or not wish.book:
         return None
@@ -218,16 +218,16 @@ class HostKept(Struct, frozen=True, kw_only=True):
 
     def free_at(self, now: datetime, booking: Booking | None = None) -> datetime:
         """Return when the host is free to be booked, by *booking* if one is given."""
-        host = self if booking is None else self.returned(booking.last, booking.free_at)
+        host = self if booking is None else self.free_from(booking.last, booking.free_at)
         return max(host.booked_until or now, self.held_until or now, now)
 
-    def returned(self, last: datetime | None, free_at: datetime | None) -> "HostKept":
+    def free_from(self, last: datetime | None, free_at: datetime | None) -> "HostKept":
         """Return the host free from *free_at* on, if the last window is the one until *last*."""
         if self.booked_until is None or self.booked_until != last:
             return self
         return replace(self, booked_until=free_at)
 
-    def held(self, until: datetime, strikes: int, struck_at: datetime | None) -> "HostKept":
+    def hold_until(self, until: datetime, strikes: int, struck_at: datetime | None) -> "HostKept":
         """Return the host held until *until* at least, after *strikes* consecutive refusals."""
         longer = replace(self, held_until=max(until, self.held_until or until))
         if struck_at is None:
@@ -240,11 +240,11 @@ class Settled(Struct, frozen=True, kw_only=True):
     """The result of a slot request: the terms, and what to write for them."""
 
     terms: HostTerms
-    seat: SlotHolder
+    holder: SlotHolder
     booked_until: datetime | None  # None: as it was
 
 
-def settled(
+def settle_slots(
     asker: str,
     wish: SlotRequest,
     host: HostKept,
@@ -253,22 +253,22 @@ def settled(
     now: datetime,
 ) -> Settled:
     """Return the result of the request by *asker*; *slot_holders* are the unexpired ones."""
-    nobody = SlotHolder(asker=asker, wanted=0, at_once=wish.at_once, granted=0, since=now)
-    mine = next((sitter for sitter in slot_holders if sitter.asker == asker), nobody)
-    other_holders = [sitter for sitter in slot_holders if sitter.asker != asker]
-    seats = slots_of(wish, mine, other_holders, rule, now)
+    new_holder = SlotHolder(asker=asker, wanted=0, at_once=wish.at_once, granted=0, since=now)
+    mine = next((holder for holder in slot_holders if holder.asker == asker), new_holder)
+    other_holders = [holder for holder in slot_holders if holder.asker != asker]
+    slots = slots_of(wish, mine, other_holders, rule, now)
     others_s = max((other.every_s for other in other_holders), default=0.0)
     alone = not any(other.wanted for other in other_holders)
-    booking = booking_of(wish, others_s, rule, alone=alone) if seats.usable else None
+    booking = booking_of(wish, others_s, rule, alone=alone) if slots.usable else None
     first_at, booked_until = None, host.booked_until
     if not wish.book:
-        booked_until = host.returned(wish.last, wish.free_at).booked_until
+        booked_until = host.free_from(wish.last, wish.free_at).booked_until
     if booking is not None:
         first_at = host.free_at(now, booking)
         booked_until = booking.until(first_at)
     return Settled(
         terms=HostTerms(
-            seats=seats.usable,
+            slots=slots.usable,
             rule=rule,
             held_until=host.held_until,
             strikes=strikes_at(host.strikes, host.struck_at, host.held_until, now),
@@ -277,8 +277,8 @@ def settled(
             first_at=first_at,
             booked=booking,
         ),
-        seat=replace(
-            mine.renewed(wish.wanted, seats.granted, now),
+        holder=replace(
+            mine.renew(wish.wanted, slots.granted, now),
             at_once=wish.at_once,
             every_s=wish.every_s,
         ),

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 from zlib import crc32
 
-from crawlyard.core.answer import API, Tagged, Wire, derived, seconds
+from crawlyard.core.answer import API, Tagged, Wire, derive_answer, seconds
 from crawlyard.core.events.event import Event
 from crawlyard.core.fields import after
 from crawlyard.core.jobs.checkpoint import Standing
@@ -17,17 +17,17 @@ from crawlyard.core.jobs.pulse import ProxyUse
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.waiting import Wait, reason_shown
-from crawlyard.core.templates.secrets import hidden, hidden_urls
+from crawlyard.core.templates.secrets import hide_credentials, hide_urls
 from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION, JobWebhook
 from crawlyard.errors import Conflict, Invalid, Refused
 
 
-@derived
+@derive_answer
 class UsageOut(Usage, Wire, frozen=True, kw_only=True):  # type: ignore[misc]  # as `Usage`
     """Resources that a job has used, and its counters so far."""
 
 
-@derived
+@derive_answer
 class EtaOut(Eta, Wire, frozen=True, kw_only=True):
     """Seconds of running time until the job ends on its own, and the limit that will end it.
 
@@ -35,7 +35,7 @@ class EtaOut(Eta, Wire, frozen=True, kw_only=True):
     """
 
 
-@derived
+@derive_answer
 class ProgressOut(Progress, Wire, frozen=True, kw_only=True):
     """Progress of a job; *eta_unknown*: why there is no *eta*, *remark*: why it is slow."""
 
@@ -43,12 +43,12 @@ class ProgressOut(Progress, Wire, frozen=True, kw_only=True):
     proxies: tuple[ProxyUse, ...] = ()
 
 
-@derived
+@derive_answer
 class RetryOut(RetryPolicy, Wire, frozen=True, kw_only=True):
     """Number and timing of retries of a whole job."""
 
 
-@derived
+@derive_answer
 class JobWebhookOut(JobWebhook, Wire, frozen=True, kw_only=True):
     """An endpoint for the events of one job; its secret is not shown."""
 
@@ -56,7 +56,7 @@ class JobWebhookOut(JobWebhook, Wire, frozen=True, kw_only=True):
 _MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers", "proxies")
 
 
-@derived
+@derive_answer
 class SpecOut(JobSpec, Wire, frozen=True, kw_only=True):
     """Settings of a job as requested; values of credentials are hidden."""
 
@@ -68,11 +68,11 @@ class SpecOut(JobSpec, Wire, frozen=True, kw_only=True):
     def of(cls, spec: JobSpec) -> Self:
         """Return the answer without credentials."""
         # not of the whole form: writing that took half of the time of a job in a list
-        masked = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
-        return cls.filled(spec, name=hidden_urls(spec.name), **masked)
+        masked = hide_credentials({name: getattr(spec, name) for name in _MAY_HIDE})
+        return cls.filled(spec, name=hide_urls(spec.name), **masked)
 
 
-@derived
+@derive_answer
 class WaitOut(Wait, Wire, frozen=True, kw_only=True):
     """One reason why a job waits."""
 
@@ -90,14 +90,14 @@ def links_of(job_id: str) -> Mapping[str, str]:
 
 
 class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
-    """One job and its progress."""
+    """One job: its spec, state, progress and waits."""
 
     id: str
     object: Literal["job"] = "job"
     owner: str
     state: str
     state_reason: str
-    outcome: str  # how it ended, in a sentence; empty until then
+    outcome: str  # its end, in a sentence; empty until then
     detail: str
     damaged: str = ""  # why its row cannot be read, apart from *spec*; empty: intact
     allowed_actions: tuple[str, ...]  # actions that its state allows to users who may change it
@@ -120,7 +120,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
     retry_of: str | None
     source: str  # direct, template, schedule or retry
     origin: Origin
-    waits_for: tuple[WaitOut, ...] = ()  # what ends first comes first
+    waits_for: tuple[WaitOut, ...] = ()  # the one that ends first comes first
     links: Mapping[str, str]  # paths of its subresources
 
     @classmethod
@@ -133,7 +133,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
         answer = cls.filled(
             job,
             state_reason=reason_shown(job, waits),
-            damaged=hidden_urls(job.damaged),
+            damaged=hide_urls(job.damaged),
             outcome=outcome_of(job, shard.usage),
             detail=detail_of(job),
             allowed_actions=actions_on(job, shard.usage),
@@ -170,13 +170,13 @@ class RetriedOut(JobOut, frozen=True, kw_only=True, dict=True):
 
 def detail_of(job: Job) -> str:
     """Return the sentence about the state of a job, or about its damage."""
-    return str(hidden_urls(damage_of(job))) if job.damaged else job.detail
+    return str(hide_urls(damage_of(job))) if job.damaged else job.detail
 
 
 def first_url(job: Job) -> str:
     """Return the first URL that a job begins with, without user and password."""
     spec = job.spec
-    return str(hidden_urls(next(iter(spec.urls + spec.sitemaps), "")))
+    return str(hide_urls(next(iter(spec.urls + spec.sitemaps), "")))
 
 
 class JobPlanOut(Wire, frozen=True, kw_only=True):
@@ -191,7 +191,7 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
     priority: str
     tags: tuple[str, ...]
     due_at: datetime
-    waits_for: tuple[WaitOut, ...]  # what ends first comes first
+    waits_for: tuple[WaitOut, ...]  # the one that ends first comes first
     limits: Limits  # within the ceilings
     cut: tuple[str, ...]  # paths of limits that were above the ceilings
     config: Mapping[str, Any]  # as in `POST /jobs`, every field; credentials are hidden
@@ -211,7 +211,7 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
         """Return the answer for an unsaved *job*, and the sources of its settings."""
         return cls(
             owner=job.owner,
-            name=hidden_urls(job.spec.name),
+            name=hide_urls(job.spec.name),
             state=job.state,
             state_reason=reason_shown(job, waits),
             priority=str(job.priority),
@@ -262,7 +262,7 @@ class BatchOut(Wire, frozen=True, kw_only=True):
         return cls(count=len(results), succeeded=good, failed=len(results) - good, results=results)
 
 
-@derived
+@derive_answer
 class EventOut(Event, Wire, frozen=True, kw_only=True):
     """One event; *seq* is its position among all events of the instance."""
 

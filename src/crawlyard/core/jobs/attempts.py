@@ -16,7 +16,7 @@ from crawlyard.core.jobs.retry import RetryReason
 
 
 class AttemptOutcome(StrEnum):
-    """Outcomes of an attempt."""
+    """Ways in which an attempt ends, and that it has not ended."""
 
     RUNNING = auto()  # it has not ended
     COMPLETED = auto()
@@ -78,32 +78,32 @@ class AttemptEnd(Struct, frozen=True, kw_only=True):
 
     job: Job
     usage: Usage  # total of the job
-    waiting: bool  # whether it has waiting URLs
-    yields: bool = False  # whether it was given up for an urgent job
+    waiting: bool  # URLs are waiting
+    yields: bool = False  # its slot was given to an urgent job
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
-    """Next state of the job."""
+class NextState(Struct, frozen=True, kw_only=True):
+    """Decision about a job whose attempt has ended."""
 
     job: Job
     events: tuple[Event, ...]
     again: frozenset[ErrorKind] = frozenset()  # failed targets of these kinds are queued again
 
 
-Decide = Callable[[AttemptEnd], Verdict]
+Decide = Callable[[AttemptEnd], NextState]
 
 
 class Last(Struct, frozen=True, kw_only=True):
     """Facts that the last worker of the job knows."""
 
     actor: str
-    stopped: bool = False  # whether the worker was stopped
+    stopped: bool = False  # the worker was stopped
     trouble: str = ""  # why a start URL failed
     failed: frozenset[ErrorKind] = field(default_factory=frozenset)  # of all its URLs
     chance: float = 0.0  # a random number from 0 to 1: see `Job.retry_wait`
 
 
-def verdict_on(end: AttemptEnd, last: Last, now: datetime) -> Verdict:
+def decide_next_state(end: AttemptEnd, last: Last, now: datetime) -> NextState:
     """Return the next state of a job: completed by a limit or without URLs left, failed, queued."""
     job, usage, actor = end.job, end.usage, last.actor
     limit = breach(job.limits, usage)
@@ -111,31 +111,31 @@ def verdict_on(end: AttemptEnd, last: Last, now: datetime) -> Verdict:
         detail = ResourceLimiter(job.limits).describe(limit, usage)
         limit_event = job.event(EventName.LIMIT_REACHED, now, actor, limit=limit, detail=detail)
         reason = reason_of(limit)
-        after, event = job.moved(Move.COMPLETE, now, actor=actor, reason=reason, detail=detail)
-        return Verdict(job=after, events=(limit_event, event))
+        after, event = job.apply_move(Move.COMPLETE, now, actor=actor, reason=reason, detail=detail)
+        return NextState(job=after, events=(limit_event, event))
     if end.waiting and limit is None and end.yields:
-        after, event = job.yielded(now, actor=actor)
-        return Verdict(job=after, events=(event,))
+        after, event = job.yield_slot(now, actor=actor)
+        return NextState(job=after, events=(event,))
     if end.waiting and limit is None:
         reason = StateReason.WORKER_STOPPED if last.stopped else StateReason.WAITING_SLOT
-        after, event = job.moved(Move.REQUEUE, now, actor=actor, reason=reason)
-        return Verdict(job=after, events=(event,))
+        after, event = job.apply_move(Move.REQUEUE, now, actor=actor, reason=reason)
+        return NextState(job=after, events=(event,))
     if usage.fruitless:
         return _start_failed(job, last, now)
     reason = StateReason.EXHAUSTED
-    after, event = job.moved(Move.COMPLETE, now, actor=actor, reason=reason)
-    return Verdict(job=after, events=(event,))
+    after, event = job.apply_move(Move.COMPLETE, now, actor=actor, reason=reason)
+    return NextState(job=after, events=(event,))
 
 
-def _start_failed(job: Job, last: Last, now: datetime) -> Verdict:
+def _start_failed(job: Job, last: Last, now: datetime) -> NextState:
     """Return a job that fetched nothing: retried later if its sites were unreachable, or failed."""
     unreachable = UNREACHABLE & last.failed
     wait = job.retry_wait(RetryReason.START_UNREACHABLE, last.chance)
     if wait is None or not unreachable:
         reason = StateReason.START_FAILED
-        after, event = job.moved(
+        after, event = job.apply_move(
             Move.FAIL, now, actor=last.actor, reason=reason, detail=last.trouble
         )
-        return Verdict(job=after, events=(event,))
-    after, event = job.failed_attempt(now, now + wait, actor=last.actor, detail=last.trouble)
-    return Verdict(job=after, events=(event,), again=unreachable)
+        return NextState(job=after, events=(event,))
+    after, event = job.fail_attempt(now, now + wait, actor=last.actor, detail=last.trouble)
+    return NextState(job=after, events=(event,), again=unreachable)

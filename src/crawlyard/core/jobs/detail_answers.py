@@ -7,7 +7,7 @@ from zlib import crc32
 
 from msgspec import UNSET, UnsetType
 
-from crawlyard.core.answer import Tagged, Wire, derived
+from crawlyard.core.answer import Tagged, Wire, derive_answer
 from crawlyard.core.jobs.answers import JobOut, ProgressOut
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
@@ -83,14 +83,14 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
         return answer.at_beat(shard.seq)
 
 
-@derived
+@derive_answer
 class AttemptOut(Attempt, Wire, frozen=True, kw_only=True):
     """One attempt of a job on a worker."""
 
     pages: int | None  # null: unknown, as there were several attempts
 
     @classmethod
-    def listed(cls, attempts: Sequence[Attempt], pages: int) -> "list[AttemptOut]":
+    def list_of(cls, attempts: Sequence[Attempt], pages: int) -> "list[AttemptOut]":
         """Return the answers for *attempts*; *pages* are those of the whole job."""
         attempt_pages = pages if len(attempts) == 1 else None
         return [cls.filled(attempt, pages=attempt_pages) for attempt in attempts]
@@ -210,6 +210,6 @@ class ExpandedJobOut(JobOut, frozen=True, kw_only=True, dict=True):
     def with_ties(cls, shape: JobOut, ties: JobTiesOut | None) -> "ExpandedJobOut":
         """Return *shape* with the records that its job belongs to."""
         answer = cls.filled(shape, expanded=UNSET if ties is None else ties)
-        # its tag changes when any of them changes
+        # the tag also changes with the template and the schedule
         beat = shape.beat if ties is None else crc32(repr((shape.beat, ties.versions)).encode())
         return answer.at_beat(beat)

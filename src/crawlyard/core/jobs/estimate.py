@@ -30,7 +30,7 @@ class Bound(StrEnum):
     AT_MOST = auto()  # the depth may end before
 
 
-class Verdict(StrEnum):
+class LimitForecast(StrEnum):
     """Verdicts on whether a limit would stop the crawl."""
 
     NO = auto()
@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 
 class HostPace(Struct, frozen=True, kw_only=True):
-    """Expected pace of one host."""
+    """Delay and response time expected of one host."""
 
     delay_s: float  # between two requests
     answer_s: float | None  # mean response time so far; None: no responses
@@ -69,7 +69,7 @@ class LimitUse(Struct, frozen=True, kw_only=True):
     most: float | None
     least_used: float | None
     most_used: float | None
-    verdict: Verdict
+    verdict: LimitForecast
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
@@ -84,7 +84,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
     limits: tuple[LimitUse, ...]
 
 
-def estimated(spec: JobSpec, sight: Sight) -> Estimate:
+def estimate_crawl(spec: JobSpec, sight: Sight) -> Estimate:
     """Return the estimated extent of a crawl of *spec*, from the facts in *sight*."""
     basis, bound, by_host = _pages(spec, sight)
     pages = None if by_host is None else sum(by_host.values())
@@ -166,12 +166,12 @@ def _uses(
 
 def _verdict(
     most: float | None, least: float | None, most_used: float | None, bound: Bound
-) -> Verdict:
+) -> LimitForecast:
     if most is None:
-        return Verdict.NO
+        return LimitForecast.NO
     if least is None or most_used is None:
-        return Verdict.UNKNOWN
+        return LimitForecast.UNKNOWN
     if least > most:
-        return Verdict.PERHAPS if bound is Bound.AT_MOST else Verdict.YES
+        return LimitForecast.PERHAPS if bound is Bound.AT_MOST else LimitForecast.YES
     close = most_used > most * (1.0 if bound is Bound.EXACT else _CLOSE)
-    return Verdict.PERHAPS if close or bound is Bound.AT_LEAST else Verdict.NO
+    return LimitForecast.PERHAPS if close or bound is Bound.AT_LEAST else LimitForecast.NO

@@ -1,8 +1,8 @@
 """The filter language of jobs: `state:failed host:x -tag:y "free text"`.
 
 Terms are separated by whitespace and must all match. A term is `key:value`, or text to find in
-the name or a start URL. A leading `-` negates it. Several values separated by commas match if any
-of them does. `"…"` keeps whitespace, commas and colons together.
+the name or a start URL. A leading `-` negates it. Of several values separated by commas, any
+may match. `"…"` keeps whitespace, commas and colons together.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ ME = "me"
 
 
 class FilterKey(StrEnum):
-    """Keys of terms."""
+    """Words before the colon of a term."""
 
     STATE = auto()
     PRIORITY = auto()
@@ -81,7 +81,7 @@ def parse(text: str) -> tuple[Condition, ...]:
     conditions: list[Condition] = []
     for term in _terms(text):
         if len(conditions) == MOST_TERMS:
-            raise _refused(term.at, f"expected at most {MOST_TERMS} terms")
+            raise _syntax_error(term.at, f"expected at most {MOST_TERMS} terms")
         conditions.append(_condition_of(term))
     return tuple(conditions)
 
@@ -283,7 +283,7 @@ def _term(text: str, begin: int) -> tuple[_Term, int]:
     negated = text[begin] == "-"
     at = begin + negated
     if at == len(text) or text[at].isspace():
-        raise _refused(begin, "expected a term after -")
+        raise _syntax_error(begin, "expected a term after -")
     if text[at] != '"':
         end = _end(text, at, ' :"')
         if text[end : end + 1] == ":" and text[end : end + 3] != "://":
@@ -291,7 +291,7 @@ def _term(text: str, begin: int) -> tuple[_Term, int]:
             return _Term(begin, negated, text[at:end], words), after
         end = _end(text, at, "")
         return _Term(begin, negated, None, (_Word(at, text[at:end]),)), end
-    word, after = _quoted(text, at)
+    word, after = _read_quoted(text, at)
     return _Term(begin, negated, None, (word,)), after
 
 
@@ -301,19 +301,19 @@ def _values(text: str, begin: int) -> tuple[tuple[_Word, ...], int]:
     at = begin
     while True:
         if text[at : at + 1] == '"':
-            word, at = _quoted(text, at)
+            word, at = _read_quoted(text, at)
         else:
             end = _end(text, at, ",")
             word, at = _Word(at, text[at:end]), end
         if not word.text:
-            raise _refused(min(word.at, len(text)) - 1, "expected a value after it")
+            raise _syntax_error(min(word.at, len(text)) - 1, "expected a value after it")
         words.append(word)
         if text[at : at + 1] != ",":
             return tuple(words), at
         at += 1
 
 
-def _quoted(text: str, begin: int) -> tuple[_Word, int]:
+def _read_quoted(text: str, begin: int) -> tuple[_Word, int]:
     characters: list[str] = []
     at = begin + 1
     while at < len(text) and text[at] != '"':
@@ -321,9 +321,9 @@ def _quoted(text: str, begin: int) -> tuple[_Word, int]:
         characters.append(text[at])
         at += 1
     if at >= len(text):
-        raise _refused(begin, 'expected a closing "')
+        raise _syntax_error(begin, 'expected a closing "')
     if text[at + 1 : at + 2].strip() not in ("", ","):
-        raise _refused(at + 1, 'expected whitespace after the closing "')
+        raise _syntax_error(at + 1, 'expected whitespace after the closing "')
     return _Word(begin, "".join(characters)), at + 1
 
 
@@ -342,17 +342,17 @@ def _condition_of(term: _Term) -> Condition:
     if key not in set(FilterKey):
         keys = ", ".join(FilterKey)
         hint = suggestion(key, FilterKey) or f'; put text with a colon in "…", or use {keys}'
-        raise _refused(term.at, f"unknown key {term.key[:100]!r}{hint}")
+        raise _syntax_error(term.at, f"unknown key {term.key[:100]!r}{hint}")
     words: list[str] = []
     for word in term.words:
         try:
             words += condition(FilterKey(key), [word.text]).words
         except Invalid as error:
-            raise _refused(word.at, str(error)) from None
+            raise _syntax_error(word.at, str(error)) from None
     if len(words) > MOST_VALUES:
-        raise _refused(term.at, f"expected at most {MOST_VALUES} values, got {len(words)}")
+        raise _syntax_error(term.at, f"expected at most {MOST_VALUES} values, got {len(words)}")
     return Condition(key=FilterKey(key), words=tuple(words), negated=term.negated)
 
 
-def _refused(position: int, message: str) -> Invalid:
+def _syntax_error(position: int, message: str) -> Invalid:
     return Invalid("q", f"{message} (at character {position})", position)

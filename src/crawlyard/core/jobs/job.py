@@ -100,17 +100,17 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def priority(self) -> Priority:
-        """The priority in its spec."""
+        """Priority as submitted; a waiting job may rise above it."""
         return self.spec.priority
 
     @property
     def level(self) -> Priority:
         """Its queue level: its priority, raised if it has aged."""
-        return Priority.ranked(self.priority.rank + self.aged) if self.aged else self.priority
+        return Priority.from_rank(self.priority.rank + self.aged) if self.aged else self.priority
 
     @property
     def limits(self) -> Limits:
-        """Its limits in force."""
+        """Limits in force, within the ceilings."""
         return self.spec.limits
 
     @property
@@ -180,7 +180,7 @@ class Job(Struct, frozen=True, kw_only=True):
         )
         return job, job.event(EventName.CREATED, now, actor or owner)
 
-    def moved(
+    def apply_move(
         self,
         move: Move,
         now: datetime,
@@ -215,11 +215,11 @@ class Job(Struct, frozen=True, kw_only=True):
         name = EventName.WORKER_LOST if lost else EVENT_OF[move]
         return job, job.event(name, now, actor)
 
-    def failed_attempt(
+    def fail_attempt(
         self, now: datetime, due_at: datetime, *, actor: str, detail: str
     ) -> "tuple[Job, Event]":
         """Return the job waiting until *due_at* for its next attempt, with one more failure."""
-        job, event = self.moved(
+        job, event = self.apply_move(
             Move.REQUEUE,
             now,
             actor=actor,
@@ -230,17 +230,17 @@ class Job(Struct, frozen=True, kw_only=True):
         event_data = {**event.data, "attempt": self.failures + 1, "due_at": due_at.isoformat()}
         return replace(job, failures=self.failures + 1), replace(event, data=event_data)
 
-    def yielded(self, now: datetime, *, actor: str) -> "tuple[Job, Event]":
+    def yield_slot(self, now: datetime, *, actor: str) -> "tuple[Job, Event]":
         """Return the job queued again because a more urgent one takes its slot."""
         detail = "a more urgent job took its slot"
         reason = StateReason.PREEMPTED
-        return self.moved(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
+        return self.apply_move(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
 
-    def spent(self, now: datetime, *, actor: str, part: str) -> "tuple[Job, Event]":
+    def requeue_for_quota(self, now: datetime, *, actor: str, part: str) -> "tuple[Job, Event]":
         """Return the job queued again because that *part* of its owner's quota is used up."""
         detail = f"quota.{part} of {self.owner} is used up until midnight (UTC)"
         reason = StateReason.WAITING_QUOTA
-        return self.moved(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
+        return self.apply_move(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
 
     def retry_wait(self, reason: RetryReason, chance: float) -> timedelta | None:
         """Return how long to wait if the current attempt fails; ``None`` if it was the last one.
@@ -250,14 +250,14 @@ class Job(Struct, frozen=True, kw_only=True):
         policy = self.spec.retry
         return policy.wait(self.failures + 1, chance) if reason in policy.reasons else None
 
-    def lost(
+    def lose_worker(
         self, now: datetime, *, actor: str, in_child: bool, chance: float = 0
     ) -> "tuple[Job, Event]":
         """Return the job after its worker died: queued again in its old place, or failed.
 
         The death of a worker that also ran other jobs may not be this job's fault. From the
         second on, it runs alone in a child process, and only deaths there are counted further.
-        Too many of them count as a failed attempt; the next attempt runs alone from the start.
+        After too many deaths, the attempt has failed; the next one runs alone from the start.
         """
         move, died = Move.REQUEUE, "its worker died"
         losses = max(self.losses, min(self.losses + 1, ISOLATED_FROM))
@@ -268,13 +268,15 @@ class Job(Struct, frozen=True, kw_only=True):
             if deaths >= DEATHS_ALLOWED:
                 wait = self.retry_wait(RetryReason.WORKER_LOST, chance)
                 if wait is not None:
-                    job, event = self.failed_attempt(now, now + wait, actor=actor, detail=died)
+                    job, event = self.fail_attempt(now, now + wait, actor=actor, detail=died)
                     return replace(job, losses=ISOLATED_FROM), event
                 move = Move.FAIL
-        job, event = self.moved(move, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died)
+        job, event = self.apply_move(
+            move, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died
+        )
         return replace(job, losses=losses), event
 
-    def edited(
+    def edit(
         self, spec: JobSpec, now: datetime, *, actor: str, changed: Mapping[str, object]
     ) -> "tuple[Job, Event]":
         """Return the job with a new spec; *changed* maps the changed fields to their new values.
@@ -325,7 +327,7 @@ _REASON_OF: Mapping[State, StateReason] = {
 }
 
 
-class Action(StrEnum):
+class JobVerb(StrEnum):
     """Actions of the API on jobs, by the words in its paths and methods."""
 
     PAUSE = auto()
@@ -338,12 +340,12 @@ class Action(StrEnum):
 
 DELETABLE = ENDED | {State.PAUSED}
 
-_OF_MOVE: Mapping[str, Action] = {
-    Move.PAUSE: Action.PAUSE,
-    Move.RESUME: Action.RESUME,
-    Move.CANCEL: Action.CANCEL,
-    Move.RETRY_FAILED: Action.RETRY,
-    Move.RETRY_NOW: Action.RETRY,
+_OF_MOVE: Mapping[str, JobVerb] = {
+    Move.PAUSE: JobVerb.PAUSE,
+    Move.RESUME: JobVerb.RESUME,
+    Move.CANCEL: JobVerb.CANCEL,
+    Move.RETRY_FAILED: JobVerb.RETRY,
+    Move.RETRY_NOW: JobVerb.RETRY,
 }
 
 
@@ -360,16 +362,16 @@ def has_rest(usage: Usage) -> bool:
 
 
 def actions_on(job: Job, usage: Usage) -> tuple[str, ...]:
-    """Return the actions possible on a job with this usage, in the order of `Action`."""
-    moves = {Action(verb) for verb in actions_of(tuple(LIFECYCLE[job.state]))}
+    """Return the actions possible on a job with this usage, in the order of `JobVerb`."""
+    moves = {JobVerb(verb) for verb in actions_of(tuple(LIFECYCLE[job.state]))}
     goes_on = has_rest(usage) and breach(job.limits, usage) is None
     if job.damaged:
-        end = Action.CANCEL if job.state is State.RUNNING else Action.DELETE
+        end = JobVerb.CANCEL if job.state is State.RUNNING else JobVerb.DELETE
         return (str(end),)
     if job.state.ended and not goes_on:
-        moves.discard(Action.RESUME)
+        moves.discard(JobVerb.RESUME)
     if job.state is not State.CANCELLED:
-        moves.add(Action.EDIT)
+        moves.add(JobVerb.EDIT)
     if job.state in DELETABLE:
-        moves.add(Action.DELETE)
-    return tuple(str(action) for action in Action if action in moves)
+        moves.add(JobVerb.DELETE)
+    return tuple(str(action) for action in JobVerb if action in moves)

@@ -9,7 +9,7 @@ from typing import Annotated
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.fields import rounded
+from crawlyard.core.fields import round_to
 from crawlyard.core.jobs.lifecycle import State
 
 
@@ -74,12 +74,12 @@ class Point(Struct, frozen=True, kw_only=True):
     """Activity of a job in one step of its running time."""
 
     at: datetime  # start of the step
-    seconds: Annotated[float, rounded(3)] = 0.0
+    seconds: Annotated[float, round_to(3)] = 0.0
     pages: int = 0
     bytes: int = 0
     errors: int = 0
     statuses: Mapping[str, int] = field(default_factory=dict)  # by class: "2xx"
-    latency_ms: Annotated[float, rounded(1)] = 0.0  # the mean
+    latency_ms: Annotated[float, round_to(1)] = 0.0  # the mean
     waiting: int = 0  # URLs, at the end of the step
 
 
@@ -102,12 +102,12 @@ class Course(Struct, frozen=True, kw_only=True):
         """Return the course with *point* appended, which starts where the course ends."""
         points = list(self.points)
         if points and points[-1].seconds < self.step_s:
-            points[-1] = _joined(points[-1], point)
+            points[-1] = _merge_points(points[-1], point)
         else:
             points.append(point)
         step_s = self.step_s
         while len(points) > MOST_POINTS:
-            points = [_joined_all(points[n : n + 2]) for n in range(0, len(points), 2)]
+            points = [_merge_all(points[n : n + 2]) for n in range(0, len(points), 2)]
             step_s *= 2
         return replace(self, step_s=step_s, points=tuple(points))
 
@@ -117,7 +117,7 @@ class Course(Struct, frozen=True, kw_only=True):
         return bool(self.points) and self.points[-1].seconds >= self.step_s
 
 
-def _joined(first: Point, second: Point) -> Point:
+def _merge_points(first: Point, second: Point) -> Point:
     """Return two consecutive points merged into one."""
     pages = first.pages + second.pages
     weighted = first.latency_ms * first.pages + second.latency_ms * second.pages
@@ -133,8 +133,8 @@ def _joined(first: Point, second: Point) -> Point:
     )
 
 
-def _joined_all(points: Sequence[Point]) -> Point:
+def _merge_all(points: Sequence[Point]) -> Point:
     joined, *rest = points
     for point in rest:
-        joined = _joined(joined, point)
+        joined = _merge_points(joined, point)
     return joined

@@ -8,14 +8,14 @@ from crawlyard.errors import IllegalMove
 
 
 class State(StrEnum):
-    """States of a job."""
+    """States of a job; `LIFECYCLE` has the moves between them."""
 
-    PENDING = auto()  # waits for a worker, perhaps until its due time
+    PENDING = auto()  # waits for a worker, or for its start time
     RUNNING = auto()  # leased to a worker, or to several if it is spread
-    PAUSED = auto()  # held by an operator; its frontier is kept
+    PAUSED = auto()  # paused by a user or by Crawlyard; its queue is kept
     COMPLETED = auto()  # nothing left to fetch, or a limit was reached
-    FAILED = auto()  # given up; the reason says why
-    CANCELLED = auto()  # ended by an operator
+    FAILED = auto()  # gave up; the reason says why
+    CANCELLED = auto()  # stopped before it finished, by a user or by Crawlyard
 
     @property
     def ended(self) -> bool:
@@ -29,15 +29,15 @@ ENDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 class Move(StrEnum):
     """Moves between states."""
 
-    CLAIM = auto()  # a worker takes it
-    COMPLETE = auto()  # its worker has finished it
+    CLAIM = auto()  # a worker takes the job
+    COMPLETE = auto()  # its worker has finished the crawl
     FAIL = auto()  # its worker gives up
-    REQUEUE = auto()  # retry later: a failed attempt, a lost or stopped worker, or a preempted slot
-    PAUSE = auto()  # an operator holds it, the disk is full, or a grant is missing
-    RESUME = auto()  # an operator queues it to continue
-    CANCEL = auto()  # an operator ends it
+    REQUEUE = auto()  # queued again: failed attempt, lost or stopped worker, or preempted slot
+    PAUSE = auto()  # paused: by a user, or because the disk is full or a grant is missing
+    RESUME = auto()  # a user queues it to continue
+    CANCEL = auto()  # ended by a user, by its schedule, or after a long pause
     RETRY_FAILED = auto()  # its failed URLs are queued again, in the same job
-    RETRY_NOW = auto()  # its wait for the next attempt or its start ends now
+    RETRY_NOW = auto()  # its wait for the start time or the next attempt ends now
 
 
 LIFECYCLE: Mapping[State, Mapping[Move, State]] = {
@@ -74,13 +74,13 @@ its response was lost. Not for a job that waits for its start."""
 class StateReason(StrEnum):
     """Reasons for a job's state; a job never waits or stops without a reason."""
 
-    WAITING_SLOT = auto()  # pending: for a free slot of a worker
-    SCHEDULED = auto()  # pending: until its due time
-    WAITING_RETRY = auto()  # pending: until the next attempt
-    WAITING_QUOTA = auto()  # pending: its owner's quota allows no further job
+    WAITING_SLOT = auto()  # pending: waits for a free slot of a worker
+    SCHEDULED = auto()  # pending: waits for its start time
+    WAITING_RETRY = auto()  # pending: waits for the next attempt
+    WAITING_QUOTA = auto()  # pending: its owner's quota allows no more running jobs
     PREEMPTED = auto()  # pending: a more urgent job took its slot
     WORKER_STOPPED = auto()  # pending: its worker was shut down and released it
-    WORKER_LOST = auto()  # pending: its worker died; failed: it killed its workers
+    WORKER_LOST = auto()  # pending: its worker died; failed: its workers died repeatedly
     CRAWLING = auto()  # running
     BY_USER = auto()  # paused, cancelled: a user requested it
     BY_SCHEDULE = auto()  # cancelled: the next run of its schedule replaces it
@@ -89,11 +89,11 @@ class StateReason(StrEnum):
     LOGGED_OUT = auto()  # paused: its session is logged out, or does not exist
     NOT_GRANTED = auto()  # paused: the settings no longer grant what it needs
     EXHAUSTED = auto()  # completed: every URL in scope was tried
-    LIMIT_PAGES = auto()  # completed: the limit of this name was reached
-    LIMIT_BYTES = auto()  # completed: as above
-    LIMIT_DURATION = auto()  # completed: as above
-    LIMIT_ERRORS = auto()  # completed: as above
-    LIMIT_RENDER = auto()  # completed: as above
+    LIMIT_PAGES = auto()  # completed: the page limit was reached
+    LIMIT_BYTES = auto()  # completed: the data limit was reached
+    LIMIT_DURATION = auto()  # completed: the time limit was reached
+    LIMIT_ERRORS = auto()  # completed: the error limit was reached
+    LIMIT_RENDER = auto()  # completed: the rendering limit was reached
     START_FAILED = auto()  # failed: no start URL could be fetched
     NO_RENDERER = auto()  # failed: its worker has no browser for the pages to render
     INTERNAL_ERROR = auto()  # failed: a bug in Crawlyard; the detail has the error

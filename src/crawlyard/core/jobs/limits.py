@@ -15,11 +15,11 @@ from crawlyard.core.fields import (
     about,
     check_bounds,
     check_types,
-    rounded,
+    round_to,
 )
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.option_record import OptionRecord
-from crawlyard.core.quantity import LARGEST, counted
+from crawlyard.core.quantity import LARGEST, count_noun
 
 _CEILING: Mapping[str, Any] = {
     "panel": Panel.LIMITS,
@@ -40,7 +40,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     pages: Annotated[
         Count | None,
         about(
-            "targets with a final HTTP response of any status",
+            "URLs with a final HTTP response of any status",
             help="Stop after exactly N pages.",
             flag="--max-pages",
             **_CEILING,
@@ -59,7 +59,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     duration_s: Annotated[
         Seconds | None,
         about(
-            "running, pauses excluded",
+            "time running, without pauses",
             label="Running time",
             help="Stop after TIME: 90s, 2h.",
             flag="--max-duration",
@@ -69,7 +69,7 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     errors: Annotated[
         Count | None,
         about(
-            "targets given up after their last retry",
+            "URLs given up after their last retry",
             label="Failed URLs",
             help="Stop after N failed URLs.",
             flag="--max-errors",
@@ -104,7 +104,7 @@ class Counters(Struct, kw_only=True):
 
     pages: int = 0  # targets with a final HTTP response
     bytes: int = 0  # of response bodies, on the wire
-    duration_s: Annotated[float, rounded(3)] = 0.0  # running time
+    duration_s: Annotated[float, round_to(3)] = 0.0  # running time
     errors: int = 0  # targets that were given up
     discovered: int = 0  # distinct URLs in scope
     done: int = 0  # of these, how many need no further request, with any outcome
@@ -118,9 +118,9 @@ class Counters(Struct, kw_only=True):
     bytes_saved: int = 0  # size of their bodies, on the wire
     rendered: int = 0  # pages whose record was made from the rendered document
     subrequests: int = 0  # made by pages during rendering; their bytes are among `bytes`
-    render_s: Annotated[float, rounded(3)] = 0.0  # processor time of rendering
+    render_s: Annotated[float, round_to(3)] = 0.0  # processor time of rendering
     # its duration, summed over pages: several render at once
-    render_took_s: Annotated[float, rounded(3)] = 0.0
+    render_took_s: Annotated[float, round_to(3)] = 0.0
 
     @property
     def waiting(self) -> int:
@@ -148,7 +148,7 @@ class Usage(Counters, frozen=True, kw_only=True):  # type: ignore[misc] # only a
 USAGE_NAMES = Usage.__struct_fields__
 
 
-def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
+def subtract_failed(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
     """Return *usage* without that of failed targets, before they are retried."""
     return replace(
         usage,
@@ -167,7 +167,7 @@ def breach(limits: Limits, usage: Counters) -> str | None:
     return None
 
 
-def clamped(limits: Limits, *ceilings: Limits) -> Limits:
+def clamp_limits(limits: Limits, *ceilings: Limits) -> Limits:
     """Return *limits* lowered to the smallest of *ceilings*; ``None`` counts as the highest."""
 
     def smallest(name: str) -> Any:
@@ -226,7 +226,7 @@ class ResourceLimiter(Struct, frozen=True):
 def _amount(name: str, value: float) -> str:
     if name in ("duration", "render"):
         return f"{value:.1f} s" + (" of rendering" if name == "render" else "")
-    return counted(int(value), name.removesuffix("s"))
+    return count_noun(int(value), name.removesuffix("s"))
 
 
 def reason_of(limit: str) -> StateReason:

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from crawlyard.core.answer import Wire, derived
+from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.jobs.job_log import Course, LogLine, Point
 
 
-@derived
+@derive_answer
 class LineOut(LogLine, Wire, frozen=True, kw_only=True):
     """One line of a job's log; *n* increases within the job."""
 
@@ -14,12 +14,12 @@ class LineOut(LogLine, Wire, frozen=True, kw_only=True):
     level: str  # type: ignore[assignment]  # the word for the severity
 
 
-@derived
+@derive_answer
 class PointOut(Point, Wire, frozen=True, kw_only=True):
     """Activity of a job in one stretch of its running time."""
 
 
-@derived
+@derive_answer
 class CourseOut(Course, Wire, frozen=True, kw_only=True):
     """Course of a job: points of about equal length, oldest first, at most 120."""
 

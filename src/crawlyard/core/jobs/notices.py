@@ -17,17 +17,17 @@ _MOST = 100
 _MOST_BYTES = 7_000  # of a notice: Postgres accepts 8,000
 
 
-class Notice(Struct, frozen=True, kw_only=True, array_like=True):
+class WakeupNotice(Struct, frozen=True, kw_only=True, array_like=True):
     """Wakeups of one kind, due in the same second."""
 
-    at: float  # when the first of them is due, in seconds since 1970
+    at: float  # due time of the first, in seconds since 1970
     needs: str = ""  # see `Wakeup`
     urgent: bool = False
     shard: bool = False
     count: int = 1
 
 
-def written(dues: Collection[Wakeup]) -> list[str]:
+def encode_notices(dues: Collection[Wakeup]) -> list[str]:
     """Return the notices for *dues*, soonest first.
 
     Tags that are too long for a notice are left out: it then wakes workers that may not match.
@@ -41,16 +41,16 @@ def written(dues: Collection[Wakeup]) -> list[str]:
         firsts.setdefault(kind, at)
         counts[kind] += 1
     notices = (
-        Notice(at=at, needs=needs, urgent=urgent, shard=shard, count=counts[kind])
+        WakeupNotice(at=at, needs=needs, urgent=urgent, shard=shard, count=counts[kind])
         for kind, at in firsts.items()
         for _, needs, urgent, shard in (kind,)
     )
     return [json.encode(notice).decode() for notice in islice(notices, _MOST)]
 
 
-def read(text: str) -> Notice | None:
+def read(text: str) -> WakeupNotice | None:
     """Return the notice in *text*, or ``None`` if it is not one that this version can read."""
     try:
-        return json.decode(text, type=Notice)
+        return json.decode(text, type=WakeupNotice)
     except DecodeError:
         return None

@@ -26,7 +26,7 @@ class SortKey(StrEnum):
 
 
 class GroupKey(StrEnum):
-    """Group keys of jobs."""
+    """Properties by which a list of jobs is grouped."""
 
     STATE = auto()  # as in `STATE_GROUPS`
     OWNER = auto()

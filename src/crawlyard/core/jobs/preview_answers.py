@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from crawlyard.core.answer import Wire, derived
+from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.fields import after
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.estimate import Basis, Bound, Estimate
@@ -32,7 +32,7 @@ class SeenOriginOut(Wire, frozen=True, kw_only=True):
 
 
 class SitemapOut(Wire, frozen=True, kw_only=True):
-    """Contents of a sitemap."""
+    """A sitemap that was read for a preview."""
 
     url: str
     urls: int | None  # null: it could not be read
@@ -64,7 +64,7 @@ class EarlierOut(Wire, frozen=True, kw_only=True):
         )
 
 
-@derived
+@derive_answer
 class EstimateOut(Estimate, Wire, frozen=True, kw_only=True):
     """Extent of a job, estimated from sitemaps, robots.txt and earlier jobs; null: unknown."""
 
@@ -88,6 +88,6 @@ class PreviewOut(Wire, frozen=True, kw_only=True):
     origins: tuple[SeenOriginOut, ...]
     sitemaps: tuple[SitemapOut, ...]
     tested: tuple[TestedOut, ...]  # `test_urls`, in order
-    missing: tuple[str, ...]  # what could not be fetched, in sentences
+    missing: tuple[str, ...]  # sentences about files that could not be fetched
     estimate: EstimateOut
     existing_id: str | None = None  # existing job with its unique key, which would be returned

@@ -7,12 +7,12 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Struct
 
-from crawlyard.core.fields import HIDDEN, rounded
+from crawlyard.core.fields import HIDDEN, round_to
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import LIMIT_NAMES, LIMITS, Limits, Usage
 from crawlyard.core.jobs.pulse import ProxyUse, Pulse
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 
 
 class Confidence(StrEnum):
@@ -26,9 +26,9 @@ class Confidence(StrEnum):
 class Eta(Struct, frozen=True, kw_only=True):
     """Seconds of running time until the job ends on its own; never negative."""
 
-    p10_s: Annotated[float, rounded(3)]  # one of ten such jobs ends sooner
-    p50_s: Annotated[float, rounded(3)]  # as likely sooner as later
-    p90_s: Annotated[float, rounded(3)]  # nine of ten end sooner
+    p10_s: Annotated[float, round_to(3)]  # one of ten such jobs ends sooner
+    p50_s: Annotated[float, round_to(3)]  # as likely sooner as later
+    p90_s: Annotated[float, round_to(3)]  # nine of ten end sooner
     confidence: Confidence
     limit: str | None = None  # the limit that will end it; None: the frontier runs out first
 
@@ -49,7 +49,7 @@ class Range(NamedTuple):
         up = math.hypot(_log(self.high, self.mid), _log(other.high, other.mid))
         return Range(mid * math.exp(-down), mid, mid * math.exp(up))
 
-    def scaled(self, factor: float) -> "Range":
+    def scale(self, factor: float) -> "Range":
         """Return the range with all three multiplied by *factor*."""
         return Range(self.low * factor, self.mid * factor, self.high * factor)
 
@@ -126,12 +126,14 @@ def _frontier(usage: Usage, pulse: Pulse) -> Range:
     span = work.times(_pace(usage, pulse, work.mid))
     workload = pulse.workload
     # if hosts finish at different times, the last one counts, not the overall pace
-    if lane_s := _last_host_s(usage, pulse):
+    if last_host_s := _last_host_s(usage, pulse):
         sooner, later = _LANE
-        lane = Range(sooner * lane_s, lane_s, later * lane_s)
-        lane = lane.times(work.scaled(1 / usage.waiting))
+        last_host = Range(sooner * last_host_s, last_host_s, later * last_host_s)
+        last_host = last_host.times(work.scale(1 / usage.waiting))
         # a host that waits for others to free slots gets faster once they are done
-        span = lane if workload.lane_full else span._replace(high=max(span.high, lane.high))
+        span = (
+            last_host if workload.lane_full else span._replace(high=max(span.high, last_host.high))
+        )
     if workload.least_s > span.mid / 2:  # if delays set the pace, a slowdown is not a trend
         span = span._replace(low=min(span.low, math.sqrt(span.low * workload.least_s)))
     span = _with_holds(_with_retries(span, usage, pulse), usage, pulse, work.mid)
@@ -283,8 +285,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     failed: int
     pages: int
     bytes: int
-    elapsed_s: Annotated[float, rounded(3)]  # running time
-    rate: Annotated[float, rounded(3)]  # targets done per second, recently
+    elapsed_s: Annotated[float, round_to(3)]  # running time
+    rate: Annotated[float, round_to(3)]  # targets done per second, recently
     current_url: Annotated[str, HIDDEN]  # shown beside the progress of a job in answers
     eta: Eta | None  # None: unknown so far, or not running
     eta_unknown: str = ""  # why there is no estimate
@@ -302,7 +304,7 @@ def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
     held_s = rest_s or workload.hold_s
     if held_s:
         why = "no proxy can be used" if rest_s else "every host asked for a pause"
-        return f"Held back: {why}, for another {counted(math.ceil(held_s), 'second')}"
+        return f"Held back: {why}, for another {count_noun(math.ceil(held_s), 'second')}"
     failing = workload.failed / max(1, usage.done + workload.failed)
     if failing >= _FAILING:
         return f"Slowed: {failing:.0%} of the requests fail and are repeated"

@@ -30,11 +30,11 @@ class Workload(Struct, frozen=True, kw_only=True):
     least_s: float = 0.0  # minimum time left, from delays, holds and retry waits alone
     hold_s: float = 0.0  # until the first host is available again, if all are on hold
     proxies: tuple[ProxyUse, ...] = ()
-    holds: int = 0  # how often all hosts were on hold so far
+    holds: int = 0  # number of times that all hosts were on hold
     held_s: float = 0.0  # running time so far in which all hosts were on hold
     lane_waiting: int = 0  # waiting URLs of the host that will take longest at its own pace
     lane_rate: float = 0.0  # pace of that host, in URLs per second
-    lane_full: bool = True  # that host gets as many requests as allowed
+    lane_full: bool = True  # the host gets as many requests as allowed
     barren: int = 0  # URLs at the maximum depth: no links are followed from them
 
 

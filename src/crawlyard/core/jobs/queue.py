@@ -74,7 +74,7 @@ def waits_since(job: Job) -> datetime:
     return max(job.since, job.due_at)
 
 
-def aged(priority: Priority, since: datetime, now: datetime, step: timedelta) -> int:
+def levels_risen(priority: Priority, since: datetime, now: datetime, step: timedelta) -> int:
     """Return how many levels a job has risen that has waited since *since*: one for each *step*.
 
     It rises up to `Priority.HIGH`: a job is urgent only if its submitter says so.

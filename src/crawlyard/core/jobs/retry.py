@@ -15,7 +15,7 @@ class RetryReason(StrEnum):
 
     What a retry can't fix is not listed: a spec that cannot be crawled, a blocked address, a
     robots.txt that forbids the crawl. A worker that dies once, or a store that goes away, is not a
-    failure of the job: it continues on its own, whatever its policy.
+    failure of the job: it continues on its own under any policy.
     """
 
     START_UNREACHABLE = auto()  # no start URL answered: names, connections, time-outs, 5xx, 429
@@ -65,7 +65,7 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
     factor: Annotated[
         float,
         about(
-            "ratio of each wait to the one before",
+            "ratio of each delay to the previous one",
             label="Growth of the wait",
             least=1,
             most=_MAX_FACTOR,

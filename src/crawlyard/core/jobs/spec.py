@@ -48,7 +48,7 @@ class Priority(StrEnum):
         return _RANKS[self]
 
     @staticmethod
-    def ranked(rank: int) -> "Priority":
+    def from_rank(rank: int) -> "Priority":
         """Return the priority of a rank.
 
         Raises:
@@ -202,7 +202,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     worker_tags: Annotated[
         tuple[str, ...],
         about(
-            "only a worker with all of them takes the job",
+            "only a worker with all these tags takes the job",
             help="Require a worker with this tag. Repeatable.",
             panel=Panel.JOB,
             flag="--worker-tag",
@@ -282,7 +282,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     max_externals: Annotated[
         Count,
         about(
-            "maximum links out of scope whose URLs are requested, but not followed",
+            "maximum links out of scope to check without following them",
             label="External links checked",
             least=0,
             most=LARGEST,

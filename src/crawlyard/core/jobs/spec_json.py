@@ -21,11 +21,11 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, Spread, SpreadOver
 from crawlyard.core.parse import (
     boolean,
+    format_value,
     is_list,
     nearest,
     none_of,
     number,
-    shown,
     size,
     span,
     text,
@@ -70,13 +70,13 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
     expected = "expected an object of names and texts, or a list of [name, text]"
     items = list(value.items()) if isinstance(value, Mapping) else value
     if not is_list(items):
-        raise ValueError(f"{expected}, got {shown(value)}")
+        raise ValueError(f"{expected}, got {format_value(value)}")
     pairs = []
     for item in items:
         if not is_list(item) or len(item) != 2:
-            raise ValueError(f"{expected}, got {shown(item)} in the list")
+            raise ValueError(f"{expected}, got {format_value(item)} in the list")
         if not isinstance(item[1], str):
-            message = f"expected text for {shown(item[0])}, got {shown(item[1])}"
+            message = f"expected text for {format_value(item[0])}, got {format_value(item[1])}"
             raise ValueError(message)  # noqa: TRY004 - as `float` does
         pairs.append((text(item[0]), item[1]))
     return tuple(pairs)
@@ -113,7 +113,9 @@ def _retention(value: object) -> float:
 
 def _webhooks(value: object) -> tuple[JobWebhook, ...]:
     if not is_list(value):
-        raise ValueError(f"expected a list of objects with url, events, secret, got {shown(value)}")
+        raise ValueError(
+            f"expected a list of objects with url, events, secret, got {format_value(value)}"
+        )
     webhooks: list[JobWebhook] = []
     errors: list[Invalid] = []
     for index, item in enumerate(value):
@@ -134,7 +136,7 @@ def _webhook(path: str, item: object) -> JobWebhook:
         return JobWebhook(url=item)
     if not isinstance(item, Mapping):
         expected = "expected a URL, or an object with url, events, secret"
-        raise Invalid(path, f"{expected}, got {shown(item)}")
+        raise Invalid(path, f"{expected}, got {format_value(item)}")
     members: dict[str, Any] = {}
     errors: list[Invalid] = []
     for name, value in item.items():
@@ -161,7 +163,7 @@ def _seconds(length_s: float | None) -> object:
     return int(length_s) if length_s is not None and length_s.is_integer() else length_s
 
 
-def _kept(length_s: float | None) -> object:
+def _retention_json(length_s: float | None) -> object:
     return ENDLESS if length_s == FOREVER_S else _seconds(length_s)
 
 
@@ -183,7 +185,7 @@ _Way: TypeAlias = tuple[str, Callable[[object], Any], Callable[[Any], object]]
 _WHOLE = "a whole number, or text: `20k`"
 _SPECIAL: Mapping[str, _Way] = {
     "spread": ("a whole number, or `auto`", _spread, _bare),
-    "retention_s": ("seconds, a duration or `forever`", _retention, _kept),
+    "retention_s": ("seconds, a duration or `forever`", _retention, _retention_json),
     "unique_key": ("text", text, lambda key: key),
     "webhooks": (
         "a list of URLs, or of objects with `url` and, optionally, `events` and `secret`",
@@ -291,14 +293,14 @@ def spec_with(
         Invalid: a value is out of range, or there is nothing to start from.
     """
     try:
-        return _built(values, base)
+        return _build_spec(values, base)
     except Invalid as error:
         sound = {path: value for path, value in values.items() if not _concerns(error, path)}
         more = _faults_in(sound, check) if check is not None else ()
         raise Invalid.of([error, *more]) from None
 
 
-def _built(values: Mapping[str, Any], base: JobSpec | None) -> JobSpec:
+def _build_spec(values: Mapping[str, Any], base: JobSpec | None) -> JobSpec:
     groups: dict[str, dict[str, Any]] = {name: {} for name in ("", *_GROUPS)}
     for path, value in values.items():
         field = FIELDS[path]
@@ -324,7 +326,7 @@ def _built(values: Mapping[str, Any], base: JobSpec | None) -> JobSpec:
 def _faults_in(values: Mapping[str, Any], check: SpecCheck | None) -> tuple[Invalid, ...]:
     """Return what is wrong with *values* by themselves; start URLs may be missing."""
     try:
-        spec = _built(values, EXAMPLE)
+        spec = _build_spec(values, EXAMPLE)
     except Invalid as error:
         sound = {path: value for path, value in values.items() if not _concerns(error, path)}
         return (*error.faults, *(_faults_in(sound, check) if len(sound) < len(values) else ()))
@@ -437,7 +439,7 @@ def _flat(form: Form) -> list[tuple[str, object]]:
 
 
 def _no_object(path: str, value: object) -> Invalid:
-    return Invalid(path, f"expected an object of its fields, got {shown(value)}")
+    return Invalid(path, f"expected an object of its fields, got {format_value(value)}")
 
 
 def _read(path: str, read: Callable[[object], Any], value: object, *, secret: bool = False) -> Any:
@@ -504,18 +506,18 @@ def changes_of(patch: Form, check: SpecCheck | None = None) -> dict[str, Any]:
     for path in cleared:
         own = [f for f in FIELDS.values() if path and path in (f.path, f.also, f.field.group)]
         if not own:
-            values_of({path: None} if "." not in path else _nested(path))  # raises Invalid
+            values_of({path: None} if "." not in path else _nested_null(path))  # raises Invalid
         for field in own:
             changes[field.path] = field.field.default
     return changes
 
 
-def _nested(path: str) -> Form:
+def _nested_null(path: str) -> Form:
     group, _, name = path.partition(".")
     return {group: {name: None}}
 
 
-def edited(spec: JobSpec, changes: Mapping[str, Any], check: SpecCheck) -> JobSpec:
+def apply_changes(spec: JobSpec, changes: Mapping[str, Any], check: SpecCheck) -> JobSpec:
     """Return *spec* with *changes*, whose keys are in `EDITABLE`, as *check* accepts it.
 
     If some are out of range, the others are checked all the same, so that the error names all.
@@ -524,13 +526,13 @@ def edited(spec: JobSpec, changes: Mapping[str, Any], check: SpecCheck) -> JobSp
         Invalid: a value has the wrong type or is out of range, or *check* refuses it.
     """
     try:
-        result = _replaced(spec, changes)
+        result = _replace_fields(spec, changes)
     except Invalid as error:
         sound = {name: value for name, value in changes.items() if not _concerns(error, name)}
         errors = [error]
         try:
             if len(sound) < len(changes):
-                edited(spec, sound, check)
+                apply_changes(spec, sound, check)
         except Invalid as more:
             errors.append(more)
         raise Invalid.of(errors) from None
@@ -538,7 +540,7 @@ def edited(spec: JobSpec, changes: Mapping[str, Any], check: SpecCheck) -> JobSp
     return result
 
 
-def _replaced(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
+def _replace_fields(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     prefix = "limits."
     single = {n.removeprefix(prefix): v for n, v in changes.items() if n.startswith(prefix)}
     fields = {n: v for n, v in changes.items() if not n.startswith(prefix)}

@@ -117,19 +117,19 @@ def shards_for(spread: SpreadOver, extent: Extent) -> int:
 # -- limits ------------------------------------------------------------------------------
 
 
-def spent(budget: Budget, usage: Usage) -> Budget:
+def subtract_usage(budget: Budget, usage: Usage) -> Budget:
     """Return what is left of *budget* after *usage*."""
     return {name: max(0, amount - getattr(usage, name)) for name, amount in budget.items()}
 
 
-def granted(
+def grant_budget(
     limits: Limits, used: Usage, mine: Budget, other_budgets: Iterable[Budget], of: int
 ) -> Budget:
     """Return the new budget of a shard from its job's *limits*; *mine* is its current one.
 
     *used* is the usage of the whole job; *other_budgets* are those of its other shards. With *of*
     shards, each gets at most half of its share of what is left. Portions get smaller near the end,
-    and all of them together never exceed the limit.
+    and all portions together never exceed the limit.
     """
     budgets = tuple(other_budgets)
     budget: dict[str, float] = {}
@@ -164,7 +164,7 @@ class Share(Struct, frozen=True, kw_only=True):
     budget: Budget = field(default_factory=dict)  # everything it has recorded is already counted
     left_s: float | None = None  # running time left for the job; None: no limit
     over: str | None = None  # the job's limit that is used up
-    waiting: bool | None = None  # whether the job has waiting URLs; None: not checked
+    waiting: bool | None = None  # the job has waiting URLs; None: not checked
     stay: bool = True  # others are working, and no shard is free: links may come from them
 
 

@@ -16,7 +16,7 @@ UniqueKey: TypeAlias = Annotated[
         help="Return the existing job with this key, if any.",
         panel=Panel.JOB,
         metavar="KEY",
-        null="each request makes a new job",
+        null="each request creates a new job",
         longest=MAX_UNIQUE_KEY,
     ),
 ]

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.workers.status import WorkerReport
 
 
@@ -23,7 +23,7 @@ class WaitReason(StrEnum):
     DUE_TIME = auto()  # pending: its start time has not come
     QUOTA = auto()  # pending: its owner's quota is used up
     LEASE = auto()  # pending: its last worker still stores what was in flight
-    NO_WORKER = auto()  # pending: no worker is alive, or none of them takes jobs
+    NO_WORKER = auto()  # pending: no live worker takes jobs
     WORKER_TAGS = auto()  # pending: no worker has its required tags
     SLOT = auto()  # pending: all slots of matching workers are taken or reserved
     QUEUE = auto()  # pending: other due jobs are ahead; `position`
@@ -31,7 +31,7 @@ class WaitReason(StrEnum):
 
 
 _NONE_ALIVE = "no worker is alive; start one"
-_NOBODY_TAKES = "no worker takes jobs: all live workers are draining or stopping"
+_ALL_DRAINING = "all live workers are draining or stopping"
 
 
 class Wait(Struct, frozen=True, kw_only=True):
@@ -86,8 +86,8 @@ def pending_waits(
     """
     waits: list[Wait] = []
     if job.due_at > now:
-        start = "its next attempt" if job.state_reason is StateReason.WAITING_RETRY else "its start"
-        detail = f"{start} is due in {_duration(job.due_at - now)}"
+        is_retry = job.state_reason is StateReason.WAITING_RETRY
+        detail = f"{'next attempt' if is_retry else 'starts'} in {_duration(job.due_at - now)}"
         waits.append(Wait(reason=WaitReason.DUE_TIME, detail=detail, until=job.due_at))
     if quota is not None:
         waits.append(_of_quota(job.owner, quota, now))
@@ -95,7 +95,7 @@ def pending_waits(
         detail = "its last worker is still storing what was in flight"
         waits.append(Wait(reason=WaitReason.LEASE, detail=detail))
     if not among.slots:
-        detail = _NONE_ALIVE if not among.workers else _NOBODY_TAKES
+        detail = _NONE_ALIVE if not among.workers else _ALL_DRAINING
         waits.append(Wait(reason=WaitReason.NO_WORKER, detail=detail))
     able = among.for_tags(job.spec.worker_tags)
     if among.slots and not able.slots:
@@ -104,10 +104,10 @@ def pending_waits(
         return tuple(waits)
     among = able
     if among.slots and not among.free(job.level):
-        slots = counted(among.slots, "slot")
-        detail = f"every slot is taken ({slots} of {counted(len(among.workers), 'worker')})"
+        slots = count_noun(among.slots, "slot")
+        detail = f"every slot is taken ({slots} of {count_noun(len(among.workers), 'worker')})"
         if reserved := among.free(Priority.URGENT):
-            free = counted(reserved, "free slot is", "free slots are")
+            free = count_noun(reserved, "free slot is", "free slots are")
             detail = f"the {free} reserved for urgent jobs"
         waits.append(Wait(reason=WaitReason.SLOT, detail=detail))
     waits.append(_of_queue(place, among.counted))
@@ -115,7 +115,7 @@ def pending_waits(
 
 
 def running_waits(job: Job, now: datetime, workers: Collection[WorkerReport]) -> tuple[Wait, ...]:
-    """Return the wait of a running job for its hosts, if all of them are on hold or paused."""
+    """Return the wait of a running job for its hosts, if all are on hold or paused."""
     every = (host for worker in workers for host in worker.hosts if job.id in host.jobs)
     active = [host for host in every if not host.idle]
     shut = [host for host in active if host.state is HostState.PAUSED]
@@ -184,8 +184,8 @@ def _of_queue(place: int | None, most: int) -> Wait:
     if place is None:
         detail = f"more than {most:,} jobs are ahead of it"
         return Wait(reason=WaitReason.QUEUE, detail=detail)
-    ahead = f"{counted(place, 'job is', 'jobs are')} ahead of it"
-    detail = ahead if place else "it is next in line"
+    ahead = f"{count_noun(place, 'job is', 'jobs are')} ahead of it"
+    detail = ahead if place else "next in the queue"
     return Wait(reason=WaitReason.QUEUE, detail=detail, position=place + 1)
 
 

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from crawlyard.core.answer import API, Wire, derived
+from crawlyard.core.answer import API, Wire, derive_answer
 from crawlyard.core.fields import after
 from crawlyard.core.operations.bulk import BulkDone, Result
 from crawlyard.core.operations.operation import Operation
 
 
-@derived
+@derive_answer
 class OperationOut(Operation, Wire, frozen=True, kw_only=True):
     """A background operation on many records."""
 
@@ -29,14 +29,14 @@ class OperationOut(Operation, Wire, frozen=True, kw_only=True):
         )
 
 
-@derived
+@derive_answer
 class ResultOut(Result, Wire, frozen=True, kw_only=True):
     """Result of an action or dry run for one job; *code* is that of a problem, null: done."""
 
     ok: Annotated[bool, after("id")]
 
 
-@derived
+@derive_answer
 class BulkOut(BulkDone, Wire, frozen=True, kw_only=True):
     """Results of a bulk action: *results*, or the *operation* that performs it."""
 

@@ -19,7 +19,7 @@ MOST_IDS = 10_000
 
 
 class JobAction(StrEnum):
-    """Bulk actions on jobs."""
+    """Actions that apply to many jobs at once."""
 
     PAUSE = auto()
     RESUME = auto()
@@ -161,12 +161,12 @@ def check_possible(action: BulkAction, job: Job) -> None:
     if move is not None and job.state in DONE_IN[move]:
         return
     word = action.action.value.replace("_", " ")
-    if not _allowed(action, job.state):
+    if not _may_apply(action, job.state):
         message = f"cannot {word} a job that is {STATE_WORDS[job.state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))
 
 
-def _allowed(request: BulkAction, state: State) -> bool:
+def _may_apply(request: BulkAction, state: State) -> bool:
     match request.action:
         case JobAction.DELETE:
             return state in DELETABLE

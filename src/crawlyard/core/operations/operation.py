@@ -14,14 +14,14 @@ MOST_FAILURES = 100
 
 
 class OperationKind(StrEnum):
-    """Kinds of operations."""
+    """Tasks that run as operations in the background."""
 
     JOBS = auto()  # an action on the jobs that match a filter
     BACKFILL = auto()  # of a schedule
 
 
 class OperationState(StrEnum):
-    """States of an operation."""
+    """Lifecycle of an operation: running, then one of the others."""
 
     RUNNING = auto()
     COMPLETED = auto()  # items may have failed: see `failures`

@@ -8,18 +8,18 @@ from zoneinfo import ZoneInfo
 
 from msgspec import UNSET, UnsetType
 
-from crawlyard.core.answer import Tagged, Wire, derived, seconds
+from crawlyard.core.answer import Tagged, Wire, derive_answer, seconds
 from crawlyard.core.crawl.changes import RunChanges
 from crawlyard.core.fields import after
 from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.planning import TimetableWarning
 from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
 from crawlyard.core.schedules.timetable import Timetable, timetable, zone_of
-from crawlyard.core.templates.secrets import hidden, hidden_params
+from crawlyard.core.templates.secrets import hide_credentials, hide_params
 from crawlyard.errors import Invalid
 
 
-@derived
+@derive_answer
 class ScheduleOut(CrawlSchedule, Tagged, frozen=True, kw_only=True, dict=True):
     """One schedule; values of credentials in its params and overrides are hidden."""
 
@@ -31,13 +31,13 @@ class ScheduleOut(CrawlSchedule, Tagged, frozen=True, kw_only=True, dict=True):
 
     @classmethod
     def of(cls, schedule: CrawlSchedule, secret: Collection[str] | None = None) -> "ScheduleOut":
-        """Return the answer; *secret* is as for `hidden_params`."""
+        """Return the answer; *secret* is as for `hide_params`."""
         answer = cls.filled(
             schedule,
             enabled=schedule.paused_at is None,
             when_text=_when_text(schedule),
-            params=hidden_params(schedule.params, secret),
-            overrides=hidden(schedule.overrides),
+            params=hide_params(schedule.params, secret),
+            overrides=hide_credentials(schedule.overrides),
         )
         return answer.at_beat(schedule.beat)
 
@@ -69,12 +69,12 @@ class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True, dict=True):
         if recent is None:
             return cls.filled(shape, expanded=UNSET).at_beat(shape.beat)
         ties = ScheduleTiesOut(recent=tuple(recent))
-        # its tag changes when any of them changes
+        # the tag also changes with the recent runs
         beat = crc32(repr((shape.beat, ties)).encode())
         return cls.filled(shape, expanded=ties).at_beat(beat)
 
 
-@derived
+@derive_answer
 class TickOut(Tick, Wire, frozen=True, kw_only=True):
     """Outcome of one time at which a schedule was due."""
 
@@ -88,7 +88,7 @@ class TickOut(Tick, Wire, frozen=True, kw_only=True):
         return cls.filled(tick, detail=detail)
 
 
-@derived
+@derive_answer
 class TickJobOut(RunFacts, Wire, frozen=True, kw_only=True):
     """Progress of a tick's job, and its changes."""
 
@@ -167,7 +167,7 @@ class AheadOut(Wire, frozen=True, kw_only=True):
         return cls(schedule_id=schedule.id, overdue_at=overdue_at, next=coming)
 
 
-@derived
+@derive_answer
 class BackfillOut(Backfilled, Wire, frozen=True, kw_only=True):
     """Result of a backfill, or of its dry run; *kept* runs have run, wait, or are in the future."""
 

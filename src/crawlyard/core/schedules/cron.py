@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _WORD = re.compile(r"\S+")
 
 
-class Field(Struct, frozen=True):
+class CronField(Struct, frozen=True):
     """One of the five fields: its name, the numbers and names it accepts, and its special forms."""
 
     name: str
@@ -49,11 +49,11 @@ class Field(Struct, frozen=True):
         return f"{self.first}-{self.last}{names}{self.specials}"
 
 
-MINUTE = Field("minute", 0, 59)
-HOUR = Field("hour", 0, 23)
-DAY = Field("day of month", 1, 31, specials=", L, LW")
-MONTH = Field("month", 1, 12, names=_MONTHS, names_from=1)
-WEEKDAY = Field("weekday", 0, 7, names=_WEEKDAYS, specials=", such as 5L or MON#1")
+MINUTE = CronField("minute", 0, 59)
+HOUR = CronField("hour", 0, 23)
+DAY = CronField("day of month", 1, 31, specials=", L, LW")
+MONTH = CronField("month", 1, 12, names=_MONTHS, names_from=1)
+WEEKDAY = CronField("weekday", 0, 7, names=_WEEKDAYS, specials=", such as 5L or MON#1")
 FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
 
@@ -141,23 +141,23 @@ def _wrong_count(words: Sequence[tuple[str, int]]) -> str:
     return message + (f", at position {words[len(FIELDS)][1]}" if len(words) > len(FIELDS) else "")
 
 
-def _refused(field: Field, at: int, message: str) -> Invalid:
+def _syntax_error(field: CronField, at: int, message: str) -> Invalid:
     return Invalid("when", f"{field.name} {message}, at position {at}")
 
 
-def _terms(field: Field, word: str, at: int) -> Iterator[Term]:
+def _terms(field: CronField, word: str, at: int) -> Iterator[Term]:
     """Yield the terms of a list that starts at position *at*."""
     for item in word.split(","):
         yield _term(field, item, at)
         at += len(item) + 1
 
 
-def _term(field: Field, item: str, at: int) -> Term:
+def _term(field: CronField, item: str, at: int) -> Term:
     base, slash, by = item.partition("/")
     special = _special(field, base.upper(), at)
     if special is not None:
         if slash:
-            raise _refused(field, at + len(base), f"{base} takes no step")
+            raise _syntax_error(field, at + len(base), f"{base} takes no step")
         return special
     step = _step(field, by, at + len(base) + 1) if slash else 1
     if base == "*":
@@ -169,11 +169,11 @@ def _term(field: Field, item: str, at: int) -> Term:
     last = _value(field, high, at + len(low) + 1)
     if last < first:
         hint = f"; write {low}-7" if field is WEEKDAY and last == 0 else ""
-        raise _refused(field, at, f"range {base} runs backwards{hint}")
+        raise _syntax_error(field, at, f"range {base} runs backwards{hint}")
     return Term(first=first, last=last, step=step)
 
 
-def _special(field: Field, base: str, at: int) -> Term | None:
+def _special(field: CronField, base: str, at: int) -> Term | None:
     """Return the term of a special form; ``None`` if *base* is a number, a name or a range."""
     if field in (DAY, WEEKDAY) and base == "?":
         return Term(first=field.first, last=field.last, star=True)
@@ -189,28 +189,28 @@ def _special(field: Field, base: str, at: int) -> Term | None:
         if which not in tuple("12345"):
             text = repr(which) if which else "nothing"
             place = at + len(name) + 1
-            raise _refused(field, place, f"expected 1-5 after the '#', got {text}")
+            raise _syntax_error(field, place, f"expected 1-5 after the '#', got {text}")
         return Term(first=weekday, last=weekday, nth=int(which))
     return None
 
 
-def _step(field: Field, text: str, at: int) -> int:
+def _step(field: CronField, text: str, at: int) -> int:
     most = field.last
     if not _NUMBER.fullmatch(text):
-        raise _refused(field, at, f"expected a step of 1-{most} after the '/', got {text!r}")
+        raise _syntax_error(field, at, f"expected a step of 1-{most} after the '/', got {text!r}")
     if not 1 <= int(text) <= most:
         hint = "; 'every 90m' counts on over the hour" if field is MINUTE and int(text) else ""
-        raise _refused(field, at, f"step {text} is out of 1-{most}{hint}")
+        raise _syntax_error(field, at, f"step {text} is out of 1-{most}{hint}")
     return int(text)
 
 
-def _value(field: Field, text: str, at: int) -> int:
+def _value(field: CronField, text: str, at: int) -> int:
     if text.upper() in field.names:
         return field.names_from + field.names.index(text.upper())
     if not text:
-        raise _refused(field, at, f"has no value; expected {field.allowed}")
+        raise _syntax_error(field, at, f"has no value; expected {field.allowed}")
     if not _NUMBER.fullmatch(text):
-        raise _refused(field, at, f"does not accept {text!r}; expected {field.allowed}")
+        raise _syntax_error(field, at, f"does not accept {text!r}; expected {field.allowed}")
     if not field.first <= int(text) <= field.last:
-        raise _refused(field, at, f"{text} is out of {field.first}-{field.last}")
+        raise _syntax_error(field, at, f"{text} is out of {field.first}-{field.last}")
     return int(text)

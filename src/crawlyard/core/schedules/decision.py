@@ -36,7 +36,9 @@ class TickDecision(Struct, frozen=True, kw_only=True):
     fire_at: datetime | None = None  # as it would be if runs were left
     waited_at: datetime | None = None  # the due time of a waiting tick that was replaced
 
-    def refused(self, run: Tick, reason: TickReason, detail: str, now: datetime) -> "TickDecision":
+    def without_run(
+        self, run: Tick, reason: TickReason, detail: str, now: datetime
+    ) -> "TickDecision":
         """Return the decision without *run*, whose job could not be submitted; its row says why.
 
         It does not use up one of the remaining runs. If it was the only run to submit, the jobs
@@ -92,7 +94,7 @@ def decide(
     # enough to find the last *most*
     due = list(islice(_due(schedule, now, early=early), limit + most))
     late = sum(fires < now - schedule.grace for _, fires in due)
-    made_up_from = _made_up_from(schedule, len(due), late)
+    made_up_from = _first_caught_up(schedule, len(due), late)
     deciding = _Deciding(schedule, active, now)
     if due:
         deciding.release()
@@ -109,7 +111,9 @@ def decide(
         elif index >= made_up_from and schedule.paused_at is None:
             deciding.run(deciding.tick(due_at, TickOutcome.CAUGHT_UP, TickReason.LATE))
         else:
-            deciding.note(due_at, TickOutcome.MISSED, TickReason.NO_SCHEDULER, _missed(schedule))
+            deciding.note(
+                due_at, TickOutcome.MISSED, TickReason.NO_SCHEDULER, _misfire_detail(schedule)
+            )
     return deciding.decision(upto)
 
 
@@ -125,7 +129,7 @@ def foreseen(
     return decision.schedule_after, rows | {tick.due_at: tick for tick in decision.ticks}
 
 
-def requested_run(
+def request_run(
     schedule: CrawlSchedule, at: datetime, active: Sequence[Job], by: str
 ) -> tuple[Tick, TickDecision]:
     """Return the run that user *by* requests now, at *at*, and the decision that makes room for it.
@@ -140,19 +144,19 @@ def requested_run(
     return run, deciding.decision(None)
 
 
-def released(schedule: CrawlSchedule, now: datetime) -> TickDecision:
+def release_waiting(schedule: CrawlSchedule, now: datetime) -> TickDecision:
     """Return the decision about the waiting tick, now that no job of the schedule is active."""
     deciding = _Deciding(schedule, (), now)
     deciding.release()
     return deciding.decision(None)
 
 
-def resumed(
+def resume_schedule(
     schedule: CrawlSchedule, now: datetime, skipped: Iterable[Tick] = (), active: Sequence[Job] = ()
 ) -> TickDecision:
     """Return the decision that resumes a paused schedule, one beat later.
 
-    Nothing of the past fires, except with `Misfire.RUN_ALL`: of *skipped*, its rows since
+    No past tick fires, except with `Misfire.RUN_ALL`: of *skipped*, its rows since
     `paused_at`, the latest `catch_up` ones that were skipped because of the pause run, subject to
     the overlap policy. Decide due ticks first: those still due would count as not paused.
     """
@@ -248,13 +252,13 @@ class _Deciding(Struct):
             self.cancels.append(job)
             # if the job of a tick was submitted again, the row belongs to the first one
             if job.origin.tick_at is not None and job.retry_of is None:
-                self._replaced(job.origin.tick_at, f"cancelled {why}", job.id)
+                self._note_replaced(job.origin.tick_at, f"cancelled {why}", job.id)
         for other in self.runs:
-            self._replaced(other.due_at, f"never began, {why}")
+            self._note_replaced(other.due_at, f"never began, {why}")
             if self.runs_left is not None:
                 self.runs_left += 1
         if self.waiting_at is not None:
-            self._replaced(self.waiting_at, f"never began, {why}")
+            self._note_replaced(self.waiting_at, f"never began, {why}")
             self.waited_at = self.waiting_at
         self.active, self.runs, self.waiting_at = (), [], None
 
@@ -316,7 +320,7 @@ class _Deciding(Struct):
         if self.runs_left is not None:
             self.runs_left -= 1
 
-    def _replaced(self, due_at: datetime, detail: str, job_id: str | None = None) -> None:
+    def _note_replaced(self, due_at: datetime, detail: str, job_id: str | None = None) -> None:
         self.note(due_at, TickOutcome.REPLACED, TickReason.OVERLAP, detail, job_id)
 
 
@@ -334,7 +338,7 @@ def _due(
         due_at, fires = following(schedule, due_at)
 
 
-def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
+def _first_caught_up(schedule: CrawlSchedule, due: int, late: int) -> int:
     """Return the index of the first tick that may be caught up.
 
     Of the *due* ticks, the first *late* ones are late.
@@ -346,14 +350,14 @@ def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
     }[schedule.misfire]
 
 
-def _missed(schedule: CrawlSchedule) -> str:
+def _misfire_detail(schedule: CrawlSchedule) -> str:
     """Return why the misfire policy dropped a tick."""
     if schedule.paused_at is not None:
         return "late runs are dropped while the schedule is paused"
     return {
         Misfire.SKIP: "late runs are dropped",
-        Misfire.RUN_ONCE: "only the latest of the late runs is made up",
-        Misfire.RUN_ALL: f"only the latest {schedule.catch_up} late runs are made up",
+        Misfire.RUN_ONCE: "only the latest missed run is started",
+        Misfire.RUN_ALL: f"only the latest {schedule.catch_up} missed runs are started",
     }[schedule.misfire]
 
 

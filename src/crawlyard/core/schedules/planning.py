@@ -36,7 +36,7 @@ def fire_at(schedule: CrawlSchedule, due_at: datetime) -> datetime:
     return due_at + timedelta(microseconds=(most // _MICROSECOND) * number // 2**64)
 
 
-def planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
+def plan_next(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
     """Return *schedule* with its next due time set to the first one after *now*.
 
     There is none before `starts_at`, after `ends_at` (a tick exactly then counts), without runs
@@ -58,9 +58,9 @@ def never_due(schedule: CrawlSchedule, now: datetime) -> Invalid:
     if schedule.runs_left == 0:
         return Invalid("runs_left", "no runs are left; expected at least 1, or no limit")
     alone = replace(schedule, starts_at=None, ends_at=None)
-    if planned(alone, now).next_at is None:
+    if plan_next(alone, now).next_at is None:
         return Invalid("when", f"{schedule.when!r} has no future run")
-    bound = "ends_at" if planned(replace(schedule, ends_at=None), now).next_at else "starts_at"
+    bound = "ends_at" if plan_next(replace(schedule, ends_at=None), now).next_at else "starts_at"
     side = "up to" if bound == "ends_at" else "from"
     limit = schedule.ends_at if bound == "ends_at" else schedule.starts_at
     at = "" if limit is None else f" {side} {limit.isoformat()}"
@@ -129,7 +129,7 @@ def forecast_of(table: Timetable, now: datetime, count: int, bounds: ForecastBou
         warnings.append(TimetableWarning(code=Concern.NEVER, detail="no future run"))
     gap = min((later - earlier for earlier, later in pairwise(coming)), default=None)
     if gap is not None and gap < OFTEN:
-        warning = f"runs come every {duration_text(gap)}; what has not ended by then overlaps"
+        warning = f"runs come every {duration_text(gap)}; a longer run overlaps the next"
         warnings.append(TimetableWarning(code=Concern.TOO_OFTEN, detail=warning))
     if gap is not None and bounds.jitter > gap:
         warning = f"the jitter is longer than the {duration_text(gap)} between two runs: it is cut"

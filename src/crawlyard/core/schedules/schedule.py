@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.fields import HIDDEN
-from crawlyard.core.parse import shown
+from crawlyard.core.parse import format_value
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.core.templates.template import MAX_DESCRIPTION
 from crawlyard.errors import Invalid
@@ -33,20 +33,20 @@ class Misfire(StrEnum):
 
 
 OVERLAP_HELP: Mapping[Overlap, str] = {
-    Overlap.SKIP: "While a job of the schedule has not ended, no other is started.",
-    Overlap.QUEUE: "The next job starts when the previous one has ended; at most one waits.",
-    Overlap.CANCEL_PREVIOUS: "The previous job is cancelled, and the new one starts at once.",
-    Overlap.ALLOW: "The new job runs beside those that have not ended.",
+    Overlap.SKIP: "No run is started while the previous one has not ended.",
+    Overlap.QUEUE: "The next run starts when the previous one has ended; at most one waits.",
+    Overlap.CANCEL_PREVIOUS: "The previous run is cancelled, and the new one starts at once.",
+    Overlap.ALLOW: "The new run starts beside those that have not ended.",
 }
 """What each policy does, in words for users. Two mappings, because "skip" is in both enums."""
 
 MISFIRE_HELP: Mapping[Misfire, str] = {
-    Misfire.RUN_ONCE: "After downtime of the scheduler, only the latest missed run is made up.",
+    Misfire.RUN_ONCE: "After downtime of the scheduler, only the latest missed run is started.",
     Misfire.RUN_ALL: (
-        "After downtime of the scheduler or a pause, the latest missed runs are made up, "
-        "as many as catch_up says; the overlap policy applies to them as well."
+        "After downtime of the scheduler or a pause, the latest missed runs are started, at most "
+        "catch_up of them; the overlap policy applies to them too."
     ),
-    Misfire.SKIP: "Missed runs are dropped; the next run comes at its time.",
+    Misfire.SKIP: "Missed runs are dropped; the schedule continues with the next planned run.",
 }
 
 MOST_CATCH_UP = 1000
@@ -72,25 +72,25 @@ class TickOutcome(StrEnum):
     RAN = auto()  # a job was submitted
     CAUGHT_UP = auto()  # a job was submitted, late or by a backfill
     WAITING = auto()  # a job will be submitted when the previous one has ended
-    SKIPPED = auto()  # on purpose: the reason says why
+    SKIPPED = auto()  # not run; the reason says why
     MISSED = auto()  # no scheduler was running in time, and the policy drops it
-    REPLACED = auto()  # its job was cancelled for the next tick's
+    REPLACED = auto()  # its job was cancelled for the next run
 
 
 class TickReason(StrEnum):
-    """Reasons for the outcome of a tick."""
+    """Causes of the outcomes of ticks, each noted with its outcomes."""
 
-    ON_TIME = auto()  # ran: within its grace
+    ON_TIME = auto()  # ran: within its grace period
     BY_USER = auto()  # ran: a user requested a run now
-    LATE = auto()  # caught_up: by the misfire policy
+    LATE = auto()  # caught_up: started by the misfire policy
     BACKFILL = auto()  # caught_up: a user requested a backfill
-    OVERLAP = auto()  # skipped, waiting, replaced: another job was active; ran: it waited for that
+    OVERLAP = auto()  # skipped, waiting, replaced: another job was active; ran: after waiting
     PAUSED = auto()  # skipped: the schedule was paused
     QUOTA = auto()  # skipped: its owner has too many jobs waiting
     REFUSED = auto()  # skipped: the job could not be submitted; the detail says why
     EXISTS = auto()  # skipped: there is a job with its unique key; the detail names it
-    NO_RUNS = auto()  # skipped: it waited, and the schedule has no runs left
-    NO_SCHEDULER = auto()  # missed
+    NO_RUNS = auto()  # skipped: it waited, and the schedule had no runs left
+    NO_SCHEDULER = auto()  # missed: no scheduler was running
 
 
 class Tick(Struct, frozen=True, kw_only=True):
@@ -158,7 +158,7 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
         for name, (kinds, expected) in _KINDS.items():
             value: object = getattr(self, name)
             if not isinstance(value, kinds) or isinstance(value, bool):
-                raise Invalid(name, f"expected {expected}, got {shown(value)}")
+                raise Invalid(name, f"expected {expected}, got {format_value(value)}")
         if not self.name.strip():
             raise Invalid("name", "expected a name, got nothing")
         if len(self.description) > MAX_DESCRIPTION:
@@ -209,7 +209,7 @@ EDITABLE = frozenset(ScheduleDraft.__struct_fields__)
 
 
 class Backfilled(Struct, frozen=True, kw_only=True):
-    """What a backfill made up for, or would make up for in a dry run."""
+    """Result of a backfill, or of its dry run."""
 
     dry_run: bool
     since: datetime
@@ -247,10 +247,10 @@ def _within(name: str, value: V | None, least: V, most: V | None = None) -> None
 # --- events
 
 
-def told(
+def event_for(
     schedule: CrawlSchedule, name: EventName, now: datetime, actor: str, **data: object
 ) -> Event:
-    """Return an event about a schedule."""
+    """Return an event with the schedule as its subject and *data* as its details."""
     return Event(
         name=name,
         subject=schedule.id,
@@ -261,9 +261,9 @@ def told(
     )
 
 
-def ticked(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
+def tick_event(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
     """Return the event that announces *tick*: its outcome, its reason and its job."""
-    return told(
+    return event_for(
         schedule,
         EventName.SCHEDULE_TICKED,
         tick.decided_at,

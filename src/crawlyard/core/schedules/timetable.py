@@ -53,7 +53,7 @@ def check_instant(field: str, instant: datetime) -> None:
 
 
 class TimetableKind(StrEnum):
-    """Kinds of timetables."""
+    """Notations of due times."""
 
     CRON = auto()  # wall-clock times
     EVERY = auto()  # an interval, unaffected by clock changes
@@ -65,7 +65,7 @@ class Timetable(Protocol):
 
     @property
     def kind(self) -> TimetableKind:
-        """Kind of this timetable."""
+        """Notation in which it is written."""
         ...
 
     @property
@@ -108,7 +108,7 @@ def timetable(when: str, zone: str, anchor: datetime) -> Timetable:
         length = _length(match[1], match.start(1))
         return _Every(length=length, anchor=anchor.replace(microsecond=0), zone=place)
     if match := _AT.fullmatch(when):
-        return _At(local=_written(match[1], match.start(1)), zone=place)
+        return _At(local=_parse_time(match[1], match.start(1)), zone=place)
     return _crontab(when, place)
 
 
@@ -189,11 +189,11 @@ class _Crontab(Struct, frozen=True, kw_only=True):
 
     def after(self, instant: datetime) -> datetime | None:
         try:
-            return self._fixed(instant) if self.cron.fixed else self._wild(instant)
+            return self._next_fixed(instant) if self.cron.fixed else self._wild(instant)
         except OverflowError:  # datetime ends with the year 9999
             return None
 
-    def _fixed(self, instant: datetime) -> datetime | None:
+    def _next_fixed(self, instant: datetime) -> datetime | None:
         # a later local time never runs earlier here: the first one after *instant* is the next
         for match in self._matches(_local(instant, self.zone)):
             run_at = _once(match, self.zone)
@@ -227,12 +227,12 @@ class _Crontab(Struct, frozen=True, kw_only=True):
         local = _local(instant, self.zone)
         twice = _passes(local, self.zone)
         if len(twice) > 1:
-            return _doubled(local, first=instant == twice[0])
+            return _repeated_hour_note(local, first=instant == twice[0])
         unchanged = _local(instant - _SECOND, self.zone) + _SECOND
         if self.cron.fixed and unchanged < local:
             nominal = next(self._matches(unchanged - _SECOND), local)
             if nominal < local:
-                return _skipped(nominal)
+                return _skipped_hour_note(nominal)
         return ""
 
 
@@ -296,11 +296,11 @@ class _At(Struct, frozen=True, kw_only=True):
             return ""
         passes = _passes(self.local, self.zone)
         if not passes:
-            return _skipped(self.local)
-        return _doubled(self.local, first=True) if len(passes) > 1 else ""
+            return _skipped_hour_note(self.local)
+        return _repeated_hour_note(self.local, first=True) if len(passes) > 1 else ""
 
 
-def _written(text: str, at: int) -> datetime:
+def _parse_time(text: str, at: int) -> datetime:
     """Return the time that *text*, at position *at* of an expression, names."""
     expected = (
         f"expected 'at 2027-01-01T08:00', perhaps with an offset such as Z or +02:00, got {text!r}"
@@ -363,11 +363,11 @@ def _once(local: datetime, zone: tzinfo) -> datetime:
 # --- words
 
 
-def _doubled(local: datetime, *, first: bool) -> str:
+def _repeated_hour_note(local: datetime, *, first: bool) -> str:
     return f"the {'first' if first else 'second'} {local:%H:%M} of two: the clocks go back"
 
 
-def _skipped(local: datetime) -> str:
+def _skipped_hour_note(local: datetime) -> str:
     return f"in place of {local:%H:%M}: the clocks go forward"
 
 

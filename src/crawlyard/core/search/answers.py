@@ -7,7 +7,7 @@ from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.crawl.page_answers import StoredPageOut
 from crawlyard.core.endpoints.endpoint import Slice
 from crawlyard.core.search.search import Findings, FoundPage
-from crawlyard.core.templates.secrets import hidden_urls
+from crawlyard.core.templates.secrets import hide_urls
 
 
 class FoundPageOut(StoredPageOut, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class FoundPageOut(StoredPageOut, frozen=True, kw_only=True):
         """Return the answer for *page*; *other_fields* as for `PageOut.of`."""
         of = {
             "job_id": page.job_id,
-            "job_name": hidden_urls(page.job_name),
+            "job_name": hide_urls(page.job_name),
             "excerpt": page.excerpt,
         }
         stored = StoredPage(id=page.id, page=page.page)
@@ -33,7 +33,7 @@ class SearchedOut(Wire, frozen=True, kw_only=True):
     """Extent of a search."""
 
     pages: int  # stored pages that were searched, matching or not
-    back_to: datetime | None  # when the last of them was fetched; null: there was none
+    back_to: datetime | None  # fetch time of the last one searched; null: no page
     cut_short: bool  # time ran out: there may be more than `items`, see `next_cursor`
     stored: int | None  # pages of these jobs, if it was cut short; null: not counted
     index: str | None  # use: complete, behind, undecided, off; null: no words in the query

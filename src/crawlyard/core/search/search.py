@@ -6,7 +6,7 @@ from enum import StrEnum, auto
 from msgspec import Struct
 
 from crawlyard.core.crawl.page import Page
-from crawlyard.core.search.terms import head_of, lowered
+from crawlyard.core.search.terms import head_of, to_lower
 from crawlyard.errors import Invalid
 
 MAX_TEXT = 500
@@ -44,7 +44,7 @@ class SearchStep(Struct, frozen=True, kw_only=True):
 
 
 class SearchBounds(Struct, frozen=True, kw_only=True):
-    """How much one search request may do before it answers; the next request continues."""
+    """Limits of one search request; the next request continues where it stopped."""
 
     pages: int = 20_000
     time: timedelta = timedelta(milliseconds=400)
@@ -120,11 +120,14 @@ def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str |
     appears.
     """
     flat = " ".join(text.split())
-    lower = lowered(flat)
+    lower = to_lower(flat)
     if any(word not in lower for word in sought):
         return None
     places = [place for place in map(lower.find, words) if place >= 0]
     if not places:
         return ""
-    begin = max(0, min(places) - _BEFORE)
+    first = min(places)
+    begin = max(0, first - _BEFORE)
+    if begin > 0:  # at the next word, if one begins before the match
+        begin = flat.find(" ", begin, first) + 1 or begin
     return flat[begin : begin + EXCERPT]

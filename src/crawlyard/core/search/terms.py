@@ -64,7 +64,7 @@ class Piece(Struct, frozen=True, kw_only=True):
     text: str
     begins: bool  # such a term begins with it
     ends: bool  # and ends with it
-    placed: bool = True  # that term is adjacent to those of the pieces before and after
+    placed: bool = True  # such a term is adjacent to those of the pieces before and after
 
     @property
     def is_term(self) -> bool:
@@ -77,7 +77,7 @@ def head_of(url: str, final_url: str, title: str) -> str:
     return "\n".join((url, final_url, " ".join(title.split()))).lower()
 
 
-def lowered(text: str) -> str:
+def to_lower(text: str) -> str:
     """Return *text* in lower case, with as many characters: "İ" would become two."""
     lower = text.lower()
     if len(lower) == len(text):
@@ -97,7 +97,7 @@ def terms_of(head: str, text: bytes) -> Terms:
     non_ascii = page.translate(None, _ASCII)
     letters = set(non_ascii.decode(errors="replace"))
     if any(letter != letter.lower() for letter in letters) or "\ufffd" in letters:
-        page = lowered(page.decode(errors="replace")).encode()
+        page = to_lower(page.decode(errors="replace")).encode()
     ordered = page.translate(_WORDS_ONLY).split()
     alone = [letter.encode() for letter in letters if _IS_CJK(letter)]  # may be a whole query
     each: list[bytes] | set[bytes] = ordered if len(ordered) <= MOST_ORDERED else set(ordered)

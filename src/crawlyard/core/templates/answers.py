@@ -3,27 +3,34 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from crawlyard.core.answer import Wire, derived
+from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.templates.render import Rendered
-from crawlyard.core.templates.secrets import credentials, hidden, hidden_params, secret_names
+from crawlyard.core.templates.secrets import (
+    credentials,
+    hide_credentials,
+    hide_params,
+    secret_names,
+)
 from crawlyard.core.templates.template import (
     CrawlTemplate,
     KeptTemplate,
-    Parameter,
     SavedTemplate,
     TemplateDraft,
+    TemplateParameter,
 )
 
 
-@derived
-class ParameterOut(Parameter, Wire, frozen=True, kw_only=True):
+@derive_answer
+class ParameterOut(TemplateParameter, Wire, frozen=True, kw_only=True):
     """A parameter of a template; a null default: there is none, no allowed values: all."""
 
     @classmethod
-    def shown(cls, parameter: Parameter, secret: Collection[str]) -> "ParameterOut":
+    def with_hidden_values(
+        cls, parameter: TemplateParameter, secret: Collection[str]
+    ) -> "ParameterOut":
         """Return the answer; its values are hidden if *secret* has its name."""
         values = [parameter.default, *parameter.allowed]
-        default, *allowed = (hidden_params({parameter.name: v}, secret) for v in values)
+        default, *allowed = (hide_params({parameter.name: v}, secret) for v in values)
         return cls.filled(
             parameter,
             default=default[parameter.name],
@@ -31,7 +38,7 @@ class ParameterOut(Parameter, Wire, frozen=True, kw_only=True):
         )
 
 
-@derived
+@derive_answer
 class TemplateOut(CrawlTemplate, Wire, frozen=True, kw_only=True):
     """One version of a template; values of credentials in its spec and parameters are hidden."""
 
@@ -44,8 +51,10 @@ class TemplateOut(CrawlTemplate, Wire, frozen=True, kw_only=True):
         secret = secret_names(template.spec)
         return cls.filled(
             template,
-            parameters=tuple(ParameterOut.shown(p, secret) for p in template.parameters),
-            spec=hidden(template.spec),
+            parameters=tuple(
+                ParameterOut.with_hidden_values(p, secret) for p in template.parameters
+            ),
+            spec=hide_credentials(template.spec),
         )
 
 
@@ -56,7 +65,7 @@ class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
     kept: tuple[KeptTemplate, ...] = ()  # of publishing
 
     @classmethod
-    def saved(cls, saved: SavedTemplate) -> "SavedTemplateOut":
+    def of_saved(cls, saved: SavedTemplate) -> "SavedTemplateOut":
         """Return the answer for a template that has been saved."""
         template = TemplateOut.of(saved.template)
         return cls.filled(template, stripped=saved.stripped, kept=saved.kept)
@@ -79,12 +88,12 @@ class RenderedOut(Wire, frozen=True, kw_only=True):
             template_id=rendered.template.id,
             template_name=rendered.template.name,
             template_version=rendered.template.version,
-            spec=hidden(rendered.form),
+            spec=hide_credentials(rendered.form),
             sources=rendered.sources,
         )
 
 
-@derived
+@derive_answer
 class CheckedTemplateOut(TemplateDraft, Wire, frozen=True, kw_only=True):
     """A valid template that was not saved; values of credentials are hidden."""
 
@@ -95,7 +104,7 @@ class CheckedTemplateOut(TemplateDraft, Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, draft: TemplateDraft) -> "CheckedTemplateOut":
         """Return the answer for *draft*; values of credentials are hidden."""
-        return cls.filled(draft, spec=hidden(draft.spec), credentials=credentials(draft))
+        return cls.filled(draft, spec=hide_credentials(draft.spec), credentials=credentials(draft))
 
 
 class ConvertedTemplateOut(Wire, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ class Takeover(Struct, frozen=True):
     after: CrawlSchedule
 
     @property
-    def kept(self) -> KeptTemplate:
+    def kept_template(self) -> KeptTemplate:
         """Fields that the schedule took over, without their values."""
         return KeptTemplate(
             schedule_id=self.after.id,
@@ -26,7 +26,7 @@ class Takeover(Struct, frozen=True):
             fields=tuple(
                 f"{part}.{name}"
                 for part in ("params", "overrides")
-                for name in _changed(getattr(self.before, part), getattr(self.after, part))
+                for name in _changed_names(getattr(self.before, part), getattr(self.after, part))
             ),
         )
 
@@ -65,5 +65,5 @@ def takeover(
     )
 
 
-def _changed(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+def _changed_names(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
     return [name for name in {**before, **after} if before.get(name) != after.get(name)]

@@ -98,7 +98,7 @@ def fill(
             errors.append(Invalid(error.field, message))
     if errors:
         raise Invalid.of(errors)
-    filled: dict[str, object] = _filled(template.spec, values, open_as="")
+    filled: dict[str, object] = _fill(template.spec, values, open_as="")
     return filled
 
 
@@ -109,7 +109,7 @@ def outline(template: CrawlTemplate | TemplateDraft) -> dict[str, object]:
     is left out, and so is a list that contains nothing else.
     """
     samples = {p.name: p.sample for p in template.parameters if p.sample is not None}
-    filled: dict[str, object] = _filled(template.spec, samples, open_as=None)
+    filled: dict[str, object] = _fill(template.spec, samples, open_as=None)
     return filled
 
 
@@ -138,7 +138,7 @@ def check(draft: TemplateDraft) -> JobSpec:
     return spec_of(fields, EXAMPLE)
 
 
-def blamed(error: Invalid, template: CrawlTemplate) -> Invalid:
+def blame_parameter(error: Invalid, template: CrawlTemplate) -> Invalid:
     """Return *error*, about a field of the filled spec, as one about the parameter that filled it.
 
     Returns the same error if the field was not filled by exactly one parameter.
@@ -192,24 +192,24 @@ def _check_nothing_hidden(draft: TemplateDraft) -> None:
                 raise Invalid(f"parameters.{parameter.name}.{field}", message)
 
 
-def _filled(value: object, values: Mapping[str, object], open_as: str | None) -> Any:
+def _fill(value: object, values: Mapping[str, object], open_as: str | None) -> Any:
     """Return *value* filled; inside text, *open_as* replaces placeholders without a value.
 
     If it is ``None``, text with such a placeholder is left out.
     """
     if isinstance(value, str):
-        return _filled_text(value, values, open_as)
+        return _fill_text(value, values, open_as)
     if isinstance(value, Mapping):
-        inner = {key: _filled(item, values, open_as) for key, item in value.items()}
+        inner = {key: _fill(item, values, open_as) for key, item in value.items()}
         return {key: item for key, item in inner.items() if item is not _LEFT_OUT}
     if is_list(value):
-        filled = _filled_list([(item, _filled(item, values, open_as)) for item in value])
+        filled = _fill_list([(item, _fill(item, values, open_as)) for item in value])
         # a list with no known items is unknown, not empty
         return _LEFT_OUT if open_as is None and value and not filled else filled
     return value
 
 
-def _filled_text(value: str, values: Mapping[str, object], open_as: str | None) -> object:
+def _fill_text(value: str, values: Mapping[str, object], open_as: str | None) -> object:
     names = [name.strip() for name in PLACE.findall(value)]
     if names and PLACE.fullmatch(value):
         return values.get(names[0], _LEFT_OUT)
@@ -221,7 +221,7 @@ def _filled_text(value: str, values: Mapping[str, object], open_as: str | None) 
     return PLACE.sub(lambda match: _as_text(values.get(match[1].strip(), open_as)), value)
 
 
-def _filled_list(items: list[tuple[object, object]]) -> list[object]:
+def _fill_list(items: list[tuple[object, object]]) -> list[object]:
     filled: list[object] = []
     for before, after in items:
         if after is _LEFT_OUT:
@@ -230,15 +230,17 @@ def _filled_list(items: list[tuple[object, object]]) -> list[object]:
             filled += after
         elif is_list(after) and is_list(before) and len(after) < len(before):
             continue  # a pair is complete, or left out
-        elif isinstance(before, Mapping) and isinstance(after, Mapping) and _lost(before, after):
+        elif (
+            isinstance(before, Mapping) and isinstance(after, Mapping) and _lost_url(before, after)
+        ):
             continue
         else:
             filled.append(after)
     return filled
 
 
-def _lost(before: Mapping[object, object], after: Mapping[object, object]) -> bool:
-    """Return whether a webhook has lost its URL; then nothing of it is kept."""
+def _lost_url(before: Mapping[object, object], after: Mapping[object, object]) -> bool:
+    """Return whether a webhook has lost its URL; such a webhook is dropped."""
     return "url" in before and "url" not in after
 
 

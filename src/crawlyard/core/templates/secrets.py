@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.parse import is_list
 from crawlyard.core.secret_names import is_secret
-from crawlyard.core.templates.template import PLACE, Parameter, TemplateDraft
+from crawlyard.core.templates.template import PLACE, TemplateDraft, TemplateParameter
 
 HIDDEN = "***"
 """Shown in place of a credential."""
@@ -41,7 +41,7 @@ _FRAME = re.compile(
 """Text around placeholders for credentials: a scheme, names as in ``session={{token}}``."""
 
 
-def stripped(draft: TemplateDraft) -> tuple[TemplateDraft, tuple[str, ...]]:
+def strip_credentials(draft: TemplateDraft) -> tuple[TemplateDraft, tuple[str, ...]]:
     """Return *draft* without credentials, and the paths of what was removed.
 
     Credentials are the values of headers with such a name or such a beginning, webhooks (the URL
@@ -57,12 +57,12 @@ def stripped(draft: TemplateDraft) -> tuple[TemplateDraft, tuple[str, ...]]:
     return replace(draft, spec=spec, parameters=parameters), (*cleaner.found, *removed)
 
 
-def hidden(spec: Mapping[str, object]) -> dict[str, object]:
+def hide_credentials(spec: Mapping[str, object]) -> dict[str, object]:
     """Return the form *spec* with `HIDDEN` in place of each credential."""
     return _Cleaner(put=HIDDEN).spec(spec)
 
 
-def hidden_params(
+def hide_params(
     params: Mapping[str, object], secret: Collection[str] | None = None
 ) -> dict[str, object]:
     """Return parameter values by name, with `HIDDEN` for credentials.
@@ -73,17 +73,17 @@ def hidden_params(
     return {
         name: HIDDEN
         if value is not None and (is_secret(name) if secret is None else name in secret)
-        else hidden_urls(value)
+        else hide_urls(value)
         for name, value in params.items()
     }
 
 
-def hidden_urls(value: Any) -> Any:
+def hide_urls(value: Any) -> Any:
     """Return a JSON value with `HIDDEN` for user and password of each URL in it."""
     return _Cleaner(put=HIDDEN).urls("", value)
 
 
-def hidden_proxy(url: str) -> str:
+def hide_proxy(url: str) -> str:
     """Return the URL of a proxy with `HIDDEN` for its user and password."""
     return str(_Cleaner(put=HIDDEN).spec({"proxies": url})["proxies"])
 
@@ -97,7 +97,7 @@ def secret_names(spec: Mapping[str, object]) -> frozenset[str]:
 
 def credentials(draft: TemplateDraft) -> tuple[str, ...]:
     """Return the paths of everything in *draft* that publishing would remove."""
-    return stripped(draft)[1]
+    return strip_credentials(draft)[1]
 
 
 def frames(text: str) -> bool:
@@ -130,7 +130,7 @@ class _Cleaner(Struct):
             for name, value in spec.items()
         }
 
-    def parameter(self, parameter: Parameter) -> Parameter:
+    def parameter(self, parameter: TemplateParameter) -> TemplateParameter:
         path = f"parameters.{parameter.name}"
         if parameter.name in self.filling:
             for name in ("default", "allowed"):

@@ -10,7 +10,17 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from crawlyard.core.fields import HIDDEN
-from crawlyard.core.parse import boolean, is_list, number, shown, size, span, text, texts, whole
+from crawlyard.core.parse import (
+    boolean,
+    format_value,
+    is_list,
+    number,
+    size,
+    span,
+    text,
+    texts,
+    whole,
+)
 from crawlyard.core.quantity import seconds
 from crawlyard.errors import Invalid
 
@@ -50,7 +60,7 @@ class FileFormat(StrEnum):
     JSON = auto()
 
 
-class Parameter(Struct, frozen=True, kw_only=True):
+class TemplateParameter(Struct, frozen=True, kw_only=True):
     """A parameter of a template, written ``{{name}}`` in its spec.
 
     Raises:
@@ -72,7 +82,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
         if self.required and self.default is not None:
             raise Invalid(f"{path}.default", "expected none: a required parameter is always given")
         for value in self.allowed:
-            _typed(f"{path}.allowed", self.type, [value] if self._lists else value)
+            _convert(f"{path}.allowed", self.type, [value] if self._lists else value)
         if self.default is not None:
             self._value(f"{path}.default", self.default)
 
@@ -99,17 +109,17 @@ class Parameter(Struct, frozen=True, kw_only=True):
         return self.type is ParameterType.LIST
 
     def _value(self, path: str, argument: object) -> object:
-        value = _typed(path, self.type, argument)
+        value = _convert(path, self.type, argument)
         if not self.allowed:
             return value
         items = value if is_list(value) else [value]
         choices = (
-            self.allowed if self._lists else [_typed(path, self.type, a) for a in self.allowed]
+            self.allowed if self._lists else [_convert(path, self.type, a) for a in self.allowed]
         )
         for item in items:
             if item not in choices:
-                choice_list = ", ".join(shown(choice) for choice in self.allowed)
-                raise Invalid(path, f"expected one of {choice_list}, got {shown(item)}")
+                choice_list = ", ".join(format_value(choice) for choice in self.allowed)
+                raise Invalid(path, f"expected one of {choice_list}, got {format_value(item)}")
         return value
 
 
@@ -118,7 +128,7 @@ class TemplateDraft(Struct, frozen=True, kw_only=True):
 
     name: str
     description: str = ""
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[TemplateParameter, ...] = ()
     spec: Mapping[str, object]
 
 
@@ -131,11 +141,11 @@ class CrawlTemplate(Struct, frozen=True, kw_only=True):
     description: str = ""
     public: bool = False  # others may see and use this version
     version: int = 1
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[TemplateParameter, ...] = ()
     spec: Mapping[str, object]  # fields of `JobSpec` in their JSON form, with {{name}} in them
     created_at: datetime  # of version 1
     updated_at: datetime  # of this version
-    actor: str = ""  # who made this version
+    actor: str = ""  # author of this version
     trusted: Annotated[bool, HIDDEN] = False  # its author is `Actor.trusted`
 
     @property
@@ -172,7 +182,7 @@ def is_id(word: str) -> bool:
 
 def _url(value: object) -> str:
     url = text(value).strip()
-    expected = f"expected an http or https URL, got {shown(value)}"
+    expected = f"expected an http or https URL, got {format_value(value)}"
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -198,7 +208,7 @@ _READ: Mapping[ParameterType, Callable[[object], object]] = {
 }
 
 
-def _typed(path: str, kind: ParameterType, argument: object) -> object:
+def _convert(path: str, kind: ParameterType, argument: object) -> object:
     try:
         return _READ[kind](argument)
     except ValueError as error:

@@ -36,7 +36,7 @@ def chunks(url: str, text: str, most: int, *, markdown: bool = True) -> Iterator
     counts: Counter[tuple[str, ...]] = Counter()
     sections = _sections(text) if markdown else [((), list(_blocks(text, markdown=False)))]
     for headings, blocks in sections:
-        for part in _packed(blocks, most):
+        for part in _pack(blocks, most):
             if _NO_WORDS.fullmatch(part):
                 continue
             number = counts[headings]
@@ -90,7 +90,7 @@ def _blocks(text: str, *, markdown: bool = True) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _packed(blocks: Sequence[str], most: int) -> Iterator[str]:
+def _pack(blocks: Sequence[str], most: int) -> Iterator[str]:
     """Yield texts of as many whole blocks as fit in *most* words."""
     chunk_lines: list[str] = []
     words = 0

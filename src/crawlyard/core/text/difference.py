@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 
 MOST_LINES = 20_000
 """Maximum lines of a text to compare; the rest of a longer text is ignored."""
@@ -34,8 +34,8 @@ def lines_of(text: bytes) -> list[str]:
     return [line for line in folded if line]
 
 
-def counting(lines: Sequence[str], ignored: Ignored | None) -> list[str]:
-    """Return the lines to compare."""
+def comparable_lines(lines: Sequence[str], ignored: Ignored | None) -> list[str]:
+    """Return the lines without those that a comparison ignores."""
     return [line for line in lines if not (ignored and ignored(line))]
 
 
@@ -78,7 +78,7 @@ def hunks_of(before: Sequence[str], after: Sequence[str]) -> tuple[Hunk, ...]:
     )
 
 
-def unified(before: Sequence[str], after: Sequence[str]) -> str:
+def format_unified(before: Sequence[str], after: Sequence[str]) -> str:
     """Return the hunks of two texts as a unified diff.
 
     What was removed is in ``[-…-]``, what was added in ``{+…+}``.
@@ -93,9 +93,9 @@ def as_text(hunks: Sequence[Hunk], cut: int = 0) -> str:
         old = [line.before for line in hunk if line.before is not None]
         new = [line.after for line in hunk if line.after is not None]
         lines.append(f"@@ -{_range(old)} +{_range(new)} @@")
-        lines += map(_signed, hunk)
+        lines += map(_format_line, hunk)
     text = "\n".join(lines)
-    return text if cut <= 0 else f"{text}\n… not compared: {counted(cut, 'more line')}"
+    return text if cut <= 0 else f"{text}\n… not compared: {count_noun(cut, 'more line')}"
 
 
 def _range(numbers: Sequence[int]) -> str:
@@ -104,15 +104,15 @@ def _range(numbers: Sequence[int]) -> str:
     return f"{numbers[0] if numbers else 0},{len(numbers)}"
 
 
-def _signed(line: DiffLine) -> str:
+def _format_line(line: DiffLine) -> str:
     if line.after is None:
-        return "-" + _marked(line.parts, "[-", "-]")
+        return "-" + _mark_parts(line.parts, "[-", "-]")
     if line.before is None:
-        return "+" + _marked(line.parts, "{+", "+}")
+        return "+" + _mark_parts(line.parts, "{+", "+}")
     return " " + "".join(line.parts)
 
 
-def _marked(parts: Sequence[str], begins: str, ends: str) -> str:
+def _mark_parts(parts: Sequence[str], begins: str, ends: str) -> str:
     return "".join(f"{begins}{part}{ends}" if n % 2 else part for n, part in enumerate(parts))
 
 
@@ -140,7 +140,7 @@ def _lines(tag: str, old: _Part, new: _Part) -> Iterator[DiffLine]:
 
 
 def _pair(before: str, after: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return two lines in pieces, of which every second one differs."""
+    """Return two lines in pieces that are alternately equal and different."""
     old, new = _WORDS.findall(before), _WORDS.findall(after)
     if max(len(old), len(new)) > _MOST_WORDS:
         return (before,), (after,)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from crawlyard.core.answer import Wire, derived
+from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt, DeliveryState, Webhook
 
 
-@derived
+@derive_answer
 class WebhookOut(Webhook, Wire, frozen=True, kw_only=True):
     """One webhook, without its secrets."""
 
@@ -33,14 +33,14 @@ class NewSecretOut(WebhookOut, frozen=True, kw_only=True):
         return cls.filled(WebhookOut.of(webhook), secret=webhook.secrets[0].value)
 
 
-@derived
+@derive_answer
 class DeliveryAttemptOut(DeliveryAttempt, Wire, frozen=True, kw_only=True):
     """One delivery attempt; a null status means no response."""
 
     latency_s: float
 
 
-@derived
+@derive_answer
 class DeliveryOut(Delivery, Wire, frozen=True, kw_only=True):
     """One event for one webhook; its id is the message id of every attempt."""
 

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.fields import HIDDEN, check_types, shown_as
+from crawlyard.core.fields import HIDDEN, answer_name, check_types
 from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import suggestion
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid
 
 EVERYTHING = "*"
@@ -148,7 +148,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
         """Return the secrets that sign at *now*, the current one first."""
         return tuple(s.value for s in self.secrets if s.until is None or now < s.until)
 
-    def rotated(self, value: str, now: datetime) -> "Webhook":
+    def rotate_secret(self, value: str, now: datetime) -> "Webhook":
         """Return it with *value* as its current secret; the old one also signs for `ROTATION`.
 
         There are never more than two secrets: the one before the old one stops signing at once.
@@ -161,7 +161,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
             updated_at=now,
         )
 
-    def switched(self, now: datetime, *, on: bool, reason: str = "") -> "Webhook":
+    def switch(self, now: datetime, *, on: bool, reason: str = "") -> "Webhook":
         """Return it enabled, with its failures reset, or disabled for *reason*."""
         return replace(
             self,
@@ -174,7 +174,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
             updated_at=now,
         )
 
-    def heard(
+    def record_attempt(
         self, delivery: "Delivery", held_until: datetime | None = None
     ) -> "tuple[Webhook, Event | None]":
         """Return it after the last attempt of *delivery*, which is already part of that.
@@ -196,7 +196,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
         if not why:
             return failing, None
         now = last.at + last.latency
-        off = failing.switched(now, on=False, reason=why)
+        off = failing.switch(now, on=False, reason=why)
         return off, off.event(EventName.WEBHOOK_DISABLED, now, SENDER)
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
@@ -224,7 +224,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
 
 
 class DeliveryState(StrEnum):
-    """States of a delivery."""
+    """Progress of a delivery; the last two are final."""
 
     PENDING = auto()  # waits for its next attempt
     DELIVERED = auto()  # answered with 2xx
@@ -253,14 +253,14 @@ class Delivery(Struct, frozen=True, kw_only=True):
     no: int  # the store's own key, increasing
     webhook_id: str
     seq: int  # of the event
-    name: Annotated[str, shown_as("event")]
+    name: Annotated[str, answer_name("event")]
     state: DeliveryState = DeliveryState.PENDING
     attempts: tuple[DeliveryAttempt, ...] = ()  # oldest first
     due_at: datetime
     created_at: datetime
     ended_at: datetime | None = None
 
-    def tried(
+    def record_attempt(
         self, attempt: DeliveryAttempt, *, chance: float, retry_after: timedelta | None = None
     ) -> "Delivery":
         """Return it after *attempt*: delivered, due again, or given up.
@@ -279,7 +279,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
         hold = min(retry_after or timedelta(0), LONGEST_HOLD)
         return replace(self, attempts=attempts, due_at=ended_at + max(wait, hold))
 
-    def given_up(self, now: datetime) -> "Delivery":
+    def give_up(self, now: datetime) -> "Delivery":
         """Return it failed, with no further attempt."""
         return replace(self, state=DeliveryState.FAILED, ended_at=now)
 
@@ -316,7 +316,7 @@ def why_off(webhook: Webhook, delivery: Delivery) -> str:
         return ""
     return (
         f"nothing has arrived since {since:%Y-%m-%d %H:%M} UTC: "
-        f"{counted(webhook.failures, 'attempt')} failed"
+        f"{count_noun(webhook.failures, 'attempt')} failed"
     )
 
 
@@ -344,7 +344,7 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
             raise Invalid("events", f"no event matches {text!r}{hint}")
 
 
-def narrowed(patterns: Iterable[str], names: Collection[EventName]) -> tuple[str, ...]:
+def narrow_patterns(patterns: Iterable[str], names: Collection[EventName]) -> tuple[str, ...]:
     """Return patterns for those events that match *patterns* and are among *names*.
 
     A pattern that matches others as well is replaced by one for each kind, such as ``job.*``, and
@@ -429,12 +429,12 @@ def message(event: Event, public_url: str = "") -> WebhookMessage:
     """
     for chars, items in _CUTS:
         details = {n: _cut(v, chars, items) for n, v in event.data.items()}
-        if len(encoded(shortened := _message(event, details, public_url))) < MAX_BODY:
+        if len(encode_message(shortened := _message(event, details, public_url))) < MAX_BODY:
             return shortened
     return _message(event, {}, public_url)
 
 
-def encoded(message: WebhookMessage) -> bytes:
+def encode_message(message: WebhookMessage) -> bytes:
     """Return the body of a request: ASCII JSON, the same bytes at every attempt."""
     return json.dumps(msgspec.to_builtins(message), separators=(",", ":")).encode()
 

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from crawlyard.core.answer import Wire, derived
+from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.fields import after
 from crawlyard.core.workers.status import WorkerReport
 
 
-@derived
+@derive_answer
 class WorkerOut(WorkerReport, Wire, frozen=True, kw_only=True):
     """A worker, as it reports itself every two seconds; non-admins see fewer fields."""
 

@@ -38,12 +38,12 @@ class Timing(Struct):
 class Requests(Struct):
     """Requests to crawled sites, robots.txt and sitemaps included."""
 
-    took: Timing = field(default_factory=Timing)  # of those with a response
+    took: Timing = field(default_factory=Timing)  # of requests with a response
     statuses: Counter[str] = field(default_factory=Counter)  # by class: "2xx"
     failures: Counter[str] = field(default_factory=Counter)  # by kind: without a usable response
 
-    def answered(self, status: int, took_s: float) -> None:
-        """Count a response."""
+    def count_response(self, status: int, took_s: float) -> None:
+        """Add a response to its class of status and to the timing."""
         self.statuses[f"{status // 100}xx"] += 1
         self.took.add(took_s)
 

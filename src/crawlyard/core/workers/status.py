@@ -20,7 +20,7 @@ class WorkerWish(StrEnum):
 
 
 class WorkerState(StrEnum):
-    """States of a worker, in one word."""
+    """Activity of a worker, as lists show it."""
 
     IDLE = auto()  # it runs no job
     RUNNING = auto()

@@ -7,8 +7,9 @@ linear time on hostile input.
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 from msgspec import Struct
@@ -71,11 +72,12 @@ _CONTROLS = ("button", "select", "input", "textarea")
 _MENUS = ("nav", "dialog")
 _DOXYGEN = ("div#MSearchSelectWindow", "div#MSearchResultsWindow")  # shown by its search
 _FRAMES = ("header", "footer", "aside")  # of the page, unless they are inside of its content
-_CONTENT = "main,article,h1"
+_CONTENT = ("main", "article", "h1")
 _ROLES = frozenset({"navigation", "search", "dialog", "banner", "contentinfo", "menu"})
 _ITEMS = ("article", "main", "div", "section", "body", "html")
 _BLOCKS = frozenset({"div", "section", "ul", "ol", "dl", "table", "aside", "header", "footer"})
 _BLOCKS |= {"form", "p", "figure", "article"}
+_FIRST_LINES = frozenset({"h1", "h2", "p"})
 _UNSEEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _LOGO = re.compile(r"(?:^|[_-])logo[._-]", re.IGNORECASE)  # in the name of its file
 _HOME = re.compile(r"(?:https?://[^/?#]+)?/?(?:\.{1,2}/)*(?:index\.\w+)?", re.IGNORECASE)
@@ -116,13 +118,17 @@ _IDS = frozenset(
     {"comments", "sidebar", "footer", "header", "page-header", "related", "disqus_thread"}
 )
 _IDS |= {"respond", "secondary", "colophon"}
+_ASCII = bytes(range(128))
 _ASCII_SPACES = b"\t\n\v\f\r\x1c\x1d\x1e\x1f "  # with the others, all that str.split drops
-_OTHER_SPACES = "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-_OTHER_SPACES += "\u2028\u2029\u202f\u205f\u3000"
+_OTHER_SPACES = frozenset(
+    "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 _MOST_NAMES = 1_000  # characters of a class attribute that are read
 _MOST_MENU_WORDS = 60  # characters beside the links of a menu of languages
 _MOST_MENUS = 20  # of languages, and logos
 _MOST_BARS = 1_000  # children checked for bars of links, from either end
+_FEW_LINKED = 200  # characters of links by which a part of the content is always widened
 _ENOUGH = 100  # characters: without more beside it, a list of links is the content
 _NEVER, _AROUND, _MAYBE = 3, 2, 1  # verdicts on the class names of an element
 _VERDICTS = ((_NEVER, _NEVER_NAMES), (_AROUND, _AROUND_NAMES), (_MAYBE, _MAYBE_NAMES))
@@ -138,21 +144,26 @@ def content_hash(text: str) -> str:
     """
     # str.split takes twice as long
     bare = text.encode("utf-8", "replace").translate(None, _ASCII_SPACES)
-    if not text.isascii():
+    if other_letters := set(bare.translate(None, _ASCII).decode()):
         letters = bare.decode()
-        for space in _OTHER_SPACES:
+        for space in _OTHER_SPACES & other_letters:
             letters = letters.replace(space, "")
         bare = unicodedata.normalize("NFC", letters).encode()
     return hashlib.blake2b(bare, digest_size=16).hexdigest() if bare else ""
 
 
 class Main(Struct, frozen=True):
-    """Rule, heading and hash of the main content of a page."""
+    """Rule, heading and text of the main content of a page."""
 
     rule: str  # the selector of its element, or "density"
-    heading: str = ""  # the page's heading, if it is outside the content
-    dropped: int = 0  # characters of text outside the content
-    hash: str = ""  # its `content_hash`
+    heading: str  # the page's heading, if it is outside the content
+    text: str  # without layout
+    whole: int  # characters of the page
+
+    @property
+    def dropped(self) -> int:
+        """Characters of text outside the content."""
+        return self.whole - _size(self.text)
 
 
 def keep_main(document: Document, title: str, data: Mapping[str, Any]) -> Main | None:
@@ -164,27 +175,30 @@ def keep_main(document: Document, title: str, data: Mapping[str, Any]) -> Main |
     body = document.select_one("body")
     if body is None:
         return None
+    # all queries run before the tree is changed, which drops the parser's index by tag
     article = says_article(data) or _is_article_item(document)
-    headings = [_fold_spaces(node.text) for node in document.select("h1")]
+    headings = document.select("h1")
+    heading = _fold_spaces(headings[0].text) if len(headings) == 1 else ""
+    content = _content(document)
     around = _navigation(document)
+    matches = {css: document.select(css) for css in (*_THEMES, *_BODIES, *_GENERIC)}
     drop_unseen(document)
     whole = _size(body.text)
-    _drop_but(around, _CONTENT, document)
-    element, rule = _container(document, body)
+    _drop_but(around, content)
+    element, rule = _container(document, body, matches, whole)
     theme = rule in _THEMES
-    _drop_named(element, theme=theme, article=article)
+    _drop_named(element, content, theme=theme, article=article)
     if not theme:
         if rule == DENSITY:
-            _drop_bars(element)
-        if rule == DENSITY or article:
-            element = _narrow(element, article=article)
+            element = _narrow(element, _drop_bars(element), article=article)
+        elif article:
+            element = _narrow(element, _size(element.text), article=True)
+    if heading and (heading not in _fold_spaces(title) or _is_inside(headings[0], {element: True})):
+        heading = ""
     if element is not body:
         body.clear()
         body.append(element)
-    alone = headings[0] if len(headings) == 1 and not document.select("h1") else ""
-    text = element.text
-    heading = alone if alone in _fold_spaces(title) else ""
-    return Main(rule, heading, whole - _size(text), content_hash(f"{heading} {text}"))
+    return Main(rule, heading, element.text, whole)
 
 
 def _is_article_item(document: Document) -> bool:
@@ -200,12 +214,13 @@ def drop_unseen(document: Document) -> None:
     """Drop invisible elements and form controls."""
     dead = [node for css in (*_SCRIPTS, *_CONTROLS, *_DOXYGEN) for node in document.select(css)]
     styled = document.select("[hidden],[style]")  # all queries run before the tree is changed
+    content = _content(document)
     for node in dead:
         node.decompose()
     for node in styled:
         if _is_hidden(node):
             node.decompose()
-    _drop_but((n for n in styled if _UNSEEN.search(n.attr("style") or "")), _CONTENT, document)
+    _drop_but([node for node in styled if _UNSEEN.search(node.attr("style") or "")], content)
 
 
 def _navigation(document: Document) -> list[Element]:
@@ -226,7 +241,7 @@ def _navigation(document: Document) -> list[Element]:
 
 def _logos(document: Document) -> list[Element]:
     """Return the pictures named logo that link to the home page of a site."""
-    pictures = document.select("a img")
+    pictures = document.select("a img[src*=logo i]")
     logos = [node for node in pictures if _LOGO.search(_file_name(node.attr("src") or ""))]
     links = [(logo, logo.closest("a")) for logo in logos[:_MOST_MENUS]]
     return [logo for logo, link in links if link and _HOME.fullmatch(link.attr("href") or "")]
@@ -277,22 +292,38 @@ def _is_hidden(node: Element) -> bool:
     return hidden is not None and hidden != "until-found" and node.attr("role") != "tabpanel"
 
 
+def _content(document: Document) -> list[Element]:
+    return [node for tag in _CONTENT for node in document.select(tag)]
+
+
 # -- the element that holds the content ------------------------------------------------------
 
 
-def _container(document: Document, body: Element) -> tuple[Element, str]:
-    whole = _size(body.text)
+def _container(
+    document: Document, body: Element, matches: Mapping[str, Sequence[Element]], most: int
+) -> tuple[Element, str]:
+    """Return the element that holds the content, and the selector that found it.
+
+    Some of *matches* may have been dropped since; *body* has at most *most* characters.
+    """
+    is_attached: dict[Node, bool] = {document: True}
+    attached_matches = {
+        css: [node for node in nodes if _is_inside(node, is_attached)] if nodes else []
+        for css, nodes in matches.items()
+    }
     for css in _THEMES:
-        matches = document.select(css)
-        if len(matches) == 1 and 4 * _size(matches[0].text) >= whole:
-            return matches[0], css
-    free = max(whole - _linked(body), 0)
+        if len(nodes := attached_matches[css]) == 1:
+            size = 4 * _size(nodes[0].text)
+            if size >= most or size >= _size(body.text):
+                return nodes[0], css
+    if not any(attached_matches.values()):
+        return body, DENSITY
+    free = _free(body)
     for css in _BODIES:
-        matches = document.select(css)
-        if len(matches) == 1 and 2 * _free(matches[0]) >= free:
-            return matches[0], css
+        if len(nodes := attached_matches[css]) == 1 and 2 * _free(nodes[0]) >= free:
+            return nodes[0], css
     for css in _GENERIC:
-        best, size = _largest(document.select(css), css)
+        best, size = _largest(attached_matches[css], css)
         if best is not None and size >= 0.4 * free:
             return _only_article(best, size, css), css
     return body, DENSITY
@@ -331,36 +362,46 @@ def _verdict(names: str) -> int:
     return 0
 
 
-def _drop_named(root: Element, *, theme: bool, article: bool) -> None:
+def _drop_named(root: Element, content: Sequence[Element], *, theme: bool, article: bool) -> None:
     """Drop elements whose class names or id mark them as something other than content."""
-    named = root.select("[class],[id]")
-    names = [node.attr("class") or "" for node in named]
-    # most pages have a few dozen names on a thousand elements
-    verdicts = {name: _verdict(name[:_MOST_NAMES]) for name in set(names)}
-    if theme:
-        never = {name for name, verdict in verdicts.items() if verdict == _NEVER}
-        candidates = [
-            (node, _NEVER) for node, name in zip(named, names, strict=True) if name in never
-        ]
+    candidates = _named(root, theme=theme, article=article)
+    if {verdict for _, verdict in candidates} <= {_NEVER}:
+        whole = headings = 0
     else:
-        of = map(verdicts.__getitem__, names)
-        candidates = [(n, v) for n, v in zip(named, of, strict=True) if v or n.attr("id") in _IDS]
-    if not candidates:
-        return
-    whole, headings = _size(root.text), len(root.select("h1"))
+        whole, headings = _size(root.text), len(root.select("h1"))
     # still valid for each node, as parents come first
-    content = _ancestors_of(root.select(_CONTENT))
+    around = _ancestors_of(content) if candidates else ()
     for node, verdict in candidates:
-        if (verdict == _MAYBE and article) or (verdict < _AROUND and node.attr("id") in _IDS):
-            verdict = _AROUND  # noqa: PLW2901  # a worse one
         if node.parent is None or node is root:
             continue
         block = node.tag in _BLOCKS
         if verdict == _NEVER:
-            if not block or node not in content:
+            if not block or node not in around:
                 node.decompose()
         elif block and _is_beside(node, verdict, whole) and _holds_less(node, headings):
             node.decompose()
+
+
+def _named(root: Element, *, theme: bool, article: bool) -> list[tuple[Element, int]]:
+    """Return elements that may not be content, in document order, with a verdict on each."""
+    by_id: set[Node] = set()
+    if not theme:
+        by_id = {node for node in root.select("[id]") if node.attr("id") in _IDS}
+    named = root.select("[class],[id]" if by_id else "[class]")
+    names = [node.attr("class") or "" for node in named]
+    # most pages have a few dozen names on a thousand elements
+    verdict_by_name = {name: _verdict(name[:_MOST_NAMES]) for name in set(names)}
+    if theme:
+        verdict_by_name = {n: v if v == _NEVER else 0 for n, v in verdict_by_name.items()}
+    elif article:
+        verdict_by_name = {n: v and max(v, _AROUND) for n, v in verdict_by_name.items()}
+    verdicts = [verdict_by_name[name] for name in names]
+    if by_id:
+        verdicts = [
+            max(verdict, _AROUND) if node in by_id else verdict
+            for node, verdict in zip(named, verdicts, strict=True)
+        ]
+    return list(compress(zip(named, verdicts, strict=True), verdicts))
 
 
 def _holds_less(node: Element, headings: int) -> bool:
@@ -383,9 +424,9 @@ def _is_beside(node: Element, verdict: int, whole: int) -> bool:
     return small and 5 * linked > size
 
 
-def _drop_bars(body: Element) -> None:
-    """Drop bars of links before the first heading and after the last line."""
-    whole = _size(body.text)
+def _drop_bars(body: Element) -> int:
+    """Drop bars of links before the first heading and after the last line; return the size left."""
+    whole = size_left = _size(body.text)
     # from sibling to sibling: a list of all children may take more memory than the page
     for first, step in ((0, "next_sibling"), (-1, "previous_sibling")):
         node = body[first] if len(body) else None
@@ -394,28 +435,32 @@ def _drop_bars(body: Element) -> None:
                 break
             following = getattr(node, step)
             if isinstance(node, Element):
-                size = _size(node.text)
-                if node.tag in {"h1", "h2", "p"} or node.select_one("h1,h2,h3"):
+                if node.tag in _FIRST_LINES or node.select_one("h1,h2,h3"):
                     break
+                size = _size(node.text)
                 small = node.tag in _BLOCKS and size < max(200, whole // 10)
-                if small and 5 * _free(node) <= size:
+                if small and 5 * (size - _linked(node)) <= size:
                     node.decompose()
+                    size_left -= size
             node = following
+    return size_left
 
 
-def _narrow(root: Element, *, article: bool) -> Element:
+def _narrow(root: Element, size: int, *, article: bool) -> Element:
     """Return the part of *root* with its prose; for an article, without blocks of links."""
-    free = _free(root)
-    if free < 400 or (4 if article else 2) * _prose(root) < free:
+    linked = _linked(root)
+    free = size - linked
+    if free < 400 or (4 if article else 2) * (prose := _prose(root)) < free:
         return root  # a reference, a table, a hub
-    whole = _size(root.text)
-    best = _around_prose(root, article=article)
+    if linked <= _FEW_LINKED and not article:
+        return root  # to which any part of it would be widened
+    best = _around_prose(root, prose, article=article)
     if article:
-        _drop_link_blocks(best, whole)
+        _drop_link_blocks(best, size)
     return best
 
 
-def _around_prose(root: Element, *, article: bool) -> Element:
+def _around_prose(root: Element, prose: int, *, article: bool) -> Element:
     """Return the element with the prose, widened to related sections.
 
     The parser's score is right on news, but selects a single section of a manual. So the element
@@ -423,12 +468,12 @@ def _around_prose(root: Element, *, article: bool) -> Element:
     few links: adjacent sections, not columns of teasers.
     """
     best = root.main_content()
-    if best is None or _prose(best) < 0.7 * _prose(root):
+    if best is None or best is root or _prose(best) < 0.7 * prose:
         return root
     size, linked = _size(best.text), _linked(best)
     while not article and best is not root and isinstance(above := best.parent, Element):
         more, links = _size(above.text), _linked(above)
-        if links - linked > max(200, 0.5 * (more - size)):
+        if links - linked > max(_FEW_LINKED, 0.5 * (more - size)):
             break
         best, size, linked = above, more, links
     return best
@@ -451,13 +496,13 @@ def _drop_link_blocks(root: Element, whole: int) -> None:
                 node.decompose()
 
 
-def _drop_but(nodes: Iterable[Element], css: str, document: Document) -> None:
-    """Drop *nodes*, except those that contain a match of the selector *css*."""
-    ancestors = None
+def _drop_but(nodes: Sequence[Element], content: Iterable[Element]) -> None:
+    """Drop *nodes*, except those that hold some of the *content*."""
+    if not nodes:
+        return
+    around = _ancestors_of(content)  # a walk from each node would take its depth times as long
     for node in nodes:
-        if ancestors is None:  # a walk from each node would take its depth times as long
-            ancestors = _ancestors_of(document.select(css))
-        if node.parent is not None and node not in ancestors:
+        if node.parent is not None and node not in around:
             node.decompose()
 
 

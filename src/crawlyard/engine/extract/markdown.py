@@ -27,7 +27,6 @@ _MAX_PIECES = 20_000  # into which inline code of a page is split
 
 _SIGNS = frozenset({"", "¶", "#", "§", "🔗", "permalink", "link", "anchor"})
 _ONLY_SIGNS = frozenset({"¶", "#", "§", "🔗"})
-_OTHER_PERMALINKS = ":is(h1,h2,h3,h4,h5,h6,dt) a[href*='#']:not([href^='#'])"  # by their whole URL
 _MOST_NAMES = 1_000  # characters of a class attribute that are read
 _HEADINGS = "h1,h2,h3,h4,h5,h6,dt"
 _LANGUAGE = re.compile(
@@ -40,6 +39,7 @@ _BLOCKS = ("td div", "td p", "th div", "th p")
 _PARTS = "tbody,thead,tfoot,tr,td,th,colgroup"
 _UNSEEN = "script,style,noscript,title"
 _NOT_IN_CODE = ("code > a[href]", "code > br")
+_Link = tuple[Element, str, str]  # with its target as written, and its text
 _INVISIBLE = "\u200b\u00ad\u2060\ufeff"  # within words, where they break a search
 
 
@@ -70,7 +70,7 @@ def to_text(document: Document, most: int) -> str:
     """
     lines = [node for css in _LINES for node in document.select(css)]
     blocks = [node for css in _BLOCKS for node in document.select(css)]
-    body = _prepare(document)
+    body, _ = _prepare(document)
     if body is None:
         return ""
     # the renderer would join the words around them
@@ -101,9 +101,9 @@ def _has_words(node: Node | None) -> bool:
 
 def to_markdown(document: Document, base: Base) -> str:
     """Return the body of *document* as Markdown with absolute links; the tree is changed."""
-    pictures, links = document.select("img"), document.select("a[href]")
+    pictures = document.select("img")
     marked = sum(len(document.select(tag)) for tag in _CONVERTERS)
-    body = _prepare(document)
+    body, links = _prepare(document)
     if body is None:
         return ""
     _resolve(pictures, links, base)
@@ -122,44 +122,54 @@ def _searchable(text: str) -> str:
     return text
 
 
-def _prepare(document: Document) -> Element | None:
-    """Drop permalinks, name the language of code, unfold tables; return the body."""
-    permalinks, blocks = document.select('a[href^="#"]'), document.select("pre")
+def _prepare(document: Document) -> tuple[Element | None, list[_Link]]:
+    """Drop permalinks, name the language of code, unfold tables.
+
+    Return the body and its links.
+    """
+    # all queries run before the tree is changed, which drops the parser's index by tag
+    links, blocks = document.select("a[href]"), document.select("pre")
     fragments = _fragments(document)
-    absolute_permalinks = document.select(_OTHER_PERMALINKS)
-    codes = {part.closest("code") for css in _NOT_IN_CODE for part in document.select(css)}
-    tables, marks = document.select("table"), document.select("dt span.classifier")
+    codes = {part.parent for css in _NOT_IN_CODE for part in document.select(css)}
+    tables, nested = document.select("table"), document.select_one("table table")
+    marks = document.select("dt span.classifier")
     body = document.select_one("body")
-    # all queries run before the tree is changed, which drops the index
-    _drop_permalinks(permalinks, absolute_permalinks)
+    other_links = _drop_permalinks(links)
     for block in blocks:
         _name_language(block)
     for fragment, lines in fragments.items():
         _fence(fragment, lines)
-    parts = _parts(document) if document.select_one("table table") else None
+    parts = _parts(document) if nested else None
     for table in tables:
         _expand(table, None if parts is None else parts.get(table, ()))
     pieces_left = _MAX_PIECES
     for code in codes:
-        if code is not None and code.parent is not None and not code.closest("pre"):
+        if isinstance(code, Element) and code.parent is not None and not code.closest("pre"):
             pieces_left -= len(code)
             if pieces_left >= 0:
                 _split(code)
     for mark in marks:
         mark.insert_before(Text(" : "))  # Sphinx draws it with CSS
-    return body
+    return body, other_links
 
 
-def _drop_permalinks(own: Iterable[Element], absolute: Iterable[Element]) -> None:
-    """Drop the signs beside headings; *own* are links that begin with "#"."""
-    for link in own:
-        if link.text.strip().lower() in _SIGNS and not link.select_one("img"):
+def _drop_permalinks(links: Iterable[Element]) -> list[_Link]:
+    """Drop the signs beside headings, and unwrap headings; return the other links."""
+    other_links = []
+    for link in links:
+        href, text = link.attr("href") or "", link.text.strip()
+        if href.startswith("#"):
+            if text.lower() in _SIGNS and not link.select_one("img"):
+                link.decompose()
+                continue
+            if link.closest(_HEADINGS):
+                link.unwrap()
+                continue
+        elif text in _ONLY_SIGNS and "#" in href and link.closest(_HEADINGS):
             link.decompose()
-        elif link.closest(_HEADINGS):
-            link.unwrap()
-    for link in absolute:
-        if link.text.strip() in _ONLY_SIGNS:
-            link.decompose()
+            continue
+        other_links.append((link, href, text))
+    return other_links
 
 
 def _split(code: Element) -> None:
@@ -184,9 +194,10 @@ def _name_language(block: Element) -> None:
 def _fragments(document: Document) -> dict[Element, list[Element]]:
     """Return the lines of code of each fragment of Doxygen."""
     fragments: dict[Element, list[Element]] = {}
-    if document.select_one("div.line div.line"):  # Doxygen nests none
+    lines = document.select("div.line")
+    if not lines or document.select_one("div.line div.line"):  # Doxygen nests none
         return fragments
-    for line in document.select("div.line"):
+    for line in lines:
         if (fragment := line.closest("div.fragment")) is not None:
             fragments.setdefault(fragment, []).append(line)
     return fragments
@@ -225,7 +236,7 @@ def _language_of(names: str) -> str:
     return ""
 
 
-def _resolve(pictures: Iterable[Element], links: Iterable[Element], base: Base) -> None:
+def _resolve(pictures: Iterable[Element], links: Iterable[_Link], base: Base) -> None:
     """Make links absolute; drop empty ones, and unwrap those without a target.
 
     Once all URLs together have more than `MAX_URLS` characters, the others are unwrapped.
@@ -241,11 +252,9 @@ def _resolve(pictures: Iterable[Element], links: Iterable[Element], base: Base) 
         else:
             size_left -= len(url)
             picture.attrs["src"] = url
-    for link in links:
-        if link.parent is None:  # a permalink
-            continue
-        url = base.absolute(link.attr("href") or "") if size_left > 0 else None
-        if not link.text.strip() and not link.select_one("img"):
+    for link, href, text in links:
+        url = base.absolute(href) if size_left > 0 else None
+        if not text and not link.select_one("img"):
             link.decompose()
         elif url is None:
             link.unwrap()
@@ -408,12 +417,12 @@ def _emphasis_converter(tag: str, mark: str) -> Callable[[Element, str], str]:
 
     def convert(element: Element, inner: str) -> str:
         inner = inner.replace("&#160;", " ")
+        if inner[:1].isalnum() and inner[-1:].isalnum():
+            return f"{mark}{inner}{mark}"  # nearly always
         text = inner.strip()
         nested = text.startswith(mark) and (mark == "**" or not text.startswith("**"))
         if not text or nested:
             return inner
-        if len(text) == len(inner) and text[0].isalnum() and text[-1].isalnum():
-            return f"{mark}{text}{mark}"  # nearly always
         start = len(inner) - len(inner.lstrip())
         head, tail = inner[:start], inner[start + len(text) :]
         before, after = element.previous_sibling, element.next_sibling

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from crawlyard.core.access.logged_out import rules_of
 from crawlyard.core.crawl.link import MAX_BYTES as MAX_LINK_BYTES
-from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
+from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encode_ids, encode_links
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.crawl.page import ELEMENTS_CUT, LINKS_CUT
 from crawlyard.core.jobs.spec import JobSpec, TextMode
@@ -87,7 +87,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     canonical: str = ""  # a canonical URL
     links: tuple[str, ...] = ()  # to follow: canonical URLs in document order, no duplicates
     nofollow: tuple[str, ...] = ()  # the same, of links that must not be followed
-    outgoing: bytes = b""  # all links with their texts, as `link.encoded` returns them
+    outgoing: bytes = b""  # all links with their texts, as `link.encode_links` returns them
     targets: bytes = b""  # their fingerprints, packed
     anchors: bytes | None = None  # ids of elements, a JSON list; None without that option
     refresh: str | None = None  # target of a <meta> refresh
@@ -236,7 +236,9 @@ def _find_links(document: turbohtml.Document) -> _PageLinks:
     nodes = document.select(_ALL_LINKS if rare else _LINKS)
     rels: Sequence[str] = ()
     if rare or document.select("a[rel]"):
-        rels = [" ".join((node.attr("rel") or "").lower().split()) for node in nodes]
+        rels = [
+            " ".join(rel.lower().split()) if (rel := node.attr("rel")) else "" for node in nodes
+        ]
     if rare:
         hrefs = [node.attr(_ATTRIBUTES[node.tag]) or "" for node in nodes]
     else:
@@ -275,7 +277,7 @@ def _anchors(document: turbohtml.Document) -> bytes:
     """Return the targets of fragments: ids, and names of links."""
     ids = [node.attr("id") or "" for node in document.select("[id]")]
     names = [node.attr("name") or "" for node in document.select("a[name]")]
-    return encoded_ids(filter(None, dict.fromkeys(ids + names)))
+    return encode_ids(filter(None, dict.fromkeys(ids + names)))
 
 
 def _title(document: turbohtml.Document) -> str | None:
@@ -371,10 +373,10 @@ def _cuts(text: str, base: Base, *, whole: bool) -> str:
 
 def _encode_links(links: Sequence[tuple[str, ...]]) -> tuple[Sequence[tuple[str, ...]], bytes]:
     """Return the first of *links* that fit into `MAX_LINK_BYTES`, also encoded for the store."""
-    data = encoded(links) if links else b""
+    data = encode_links(links) if links else b""
     while len(data) > MAX_LINK_BYTES:
         links = links[: len(links) * MAX_LINK_BYTES // len(data)]
-        data = encoded(links) if links else b""
+        data = encode_links(links) if links else b""
     return links, data
 
 

@@ -129,8 +129,9 @@ def _main(
         text, sign = markdown.to_markdown(document, base), "# "
     if main.heading:
         text = f"{sign}{main.heading}\n\n{text}"
-    nearly_empty = main.dropped > _FULL and visible_length(text[:_FULL]) < _EMPTY
-    return PageText(text, main.rule, main.hash, nearly_empty)
+    nearly_empty = visible_length(text[:_FULL]) < _EMPTY and main.dropped > _FULL
+    digest = content.content_hash(f"{main.heading} {main.text}")
+    return PageText(text, main.rule, digest, nearly_empty)
 
 
 def _without_layout(document: Document, bound: TextBound) -> PageText:

@@ -17,7 +17,7 @@ from crawlyard.engine.extract.page import Extracted
 from crawlyard.engine.extract.page_text import TextBound
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.render.base import RenderedPage
-from crawlyard.lazy import installed
+from crawlyard.lazy import is_installed
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
@@ -28,7 +28,7 @@ _SAME = frozenset(Extracted.__struct_fields__) & frozenset(Page.__struct_fields_
 
 _SETS_COOKIES = frozenset({"set-cookie", "set-cookie2"})
 
-_READS_PDF = installed("pypdf")
+_READS_PDF = is_installed("pypdf")
 
 _OF_CONTENT = ("needs_scripts", "nearly_empty")
 """Fields that are set for pages, but not for errors."""

@@ -74,7 +74,7 @@ class Host(Struct):
     def delay_s(self) -> float:
         """Seconds between requests, by jobs, other processes and the operator's rule."""
         delay_s = max(self.jobs_delay_s, self.others_s)
-        return delay_s if self.rule is None else self.rule.slowed(delay_s)
+        return delay_s if self.rule is None else self.rule.effective_delay_s(delay_s)
 
     @property
     def delay_from(self) -> DelaySource:
@@ -90,7 +90,7 @@ class Host(Struct):
     def at_once(self) -> int:
         """The effective concurrency limit, for all processes together."""
         at_once = self.jobs_at_once
-        return at_once if self.rule is None else self.rule.narrowed(at_once)
+        return at_once if self.rule is None else self.rule.effective_at_once(at_once)
 
     @property
     def state(self) -> HostState:

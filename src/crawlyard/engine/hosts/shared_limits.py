@@ -238,7 +238,7 @@ class SharedLimits:
                 host.booking = first  # then `_meet` resets it
         for n, (host, request, host_terms) in enumerate(zip(hosts, requests, terms, strict=True)):
             self._apply_terms(host, request, host_terms, ends[n], current=host.news == news[n])
-            self._slots_owed |= host_terms.seats < request.keeps
+            self._slots_owed |= host_terms.slots < request.keeps
             if request.wanted or first:
                 host.good_until = now + self._lasts - MARGIN
             if not request.wanted and not host.in_flight:
@@ -255,7 +255,7 @@ class SharedLimits:
         The last window ended at *end*.
         """
         before = (host.slots, host.rule, host.others_s)
-        host.slots, host.rule, host.others_s = terms.seats, terms.rule, terms.others_s
+        host.slots, host.rule, host.others_s = terms.slots, terms.rule, terms.others_s
         host.alone = terms.alone
         if current:
             host.strikes = terms.strikes

@@ -66,7 +66,7 @@ class HttpFetcher:
             raise failure from error
         took_s = self._clock.monotonic() - started - waited_s
         response = incoming.response(round(took_s * 1000))
-        self._measured.answered(response.status, took_s)
+        self._measured.count_response(response.status, took_s)
         return response
 
     async def close(self) -> None:

@@ -11,8 +11,8 @@ from msgspec import Struct, field
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.pulse import ProxyUse
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.quantity import counted
-from crawlyard.core.templates.secrets import hidden_proxy
+from crawlyard.core.quantity import count_noun
+from crawlyard.core.templates.secrets import hide_proxy
 from crawlyard.engine import urls
 from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.errors import Invalid
@@ -176,8 +176,8 @@ class Proxies:
         notes, self._notes = self._notes, []
         if last:
             notes += [
-                f"proxy {p.label}: {counted(p.opened, 'connection')}, "
-                f"{counted(p.failed, 'failure')}"
+                f"proxy {p.label}: {count_noun(p.opened, 'connection')}, "
+                f"{count_noun(p.failed, 'failure')}"
                 for p in self._all
             ]
         return tuple(notes)
@@ -203,7 +203,7 @@ def proxy_of(url: str) -> Proxy:
     Raises:
         Invalid: it is no proxy URL; the message does not show its user and password.
     """
-    redacted = hidden_proxy(url)[:200]
+    redacted = hide_proxy(url)[:200]
     try:
         parts = urlsplit(url)
         scheme, port = Scheme(parts.scheme), parts.port

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import Purpose, SendSubRequest, SubRequest
 from crawlyard.engine.render.cdp import CommandFailed, Message
@@ -183,7 +183,7 @@ class Interception:
             return
         self._navigations += 1
         if self._navigations > MOST_NAVIGATIONS:
-            times = counted(MOST_NAVIGATIONS, "time")
+            times = count_noun(MOST_NAVIGATIONS, "time")
             detail = f"its scripts navigated more than {times}, lastly to {url[:500]}"
             raise FetchFailed(ErrorKind.RENDER, detail)
         response = await self._fetch_navigation(request) if request is not None else None

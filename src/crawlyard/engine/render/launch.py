@@ -18,7 +18,7 @@ from crawlyard.engine.http.fetch import FetchFailed, plain
 from crawlyard.engine.render.cdp import BrowserLost, CdpConnection, CommandFailed, MessageTransport
 from crawlyard.engine.render.pipe import PipeTransport
 from crawlyard.engine.render.process import BrowserProcess
-from crawlyard.lazy import installed, installed_in, lazily
+from crawlyard.lazy import find_package, is_installed, lazily
 
 # few crawls render
 with lazily():
@@ -73,7 +73,7 @@ def launch_of(browser: Browser, endpoint: str = "") -> Launch:
 
 
 def _lightpanda_binary() -> Path | None:
-    folder = installed_in("lightpanda")
+    folder = find_package("lightpanda")
     return folder / "lightpanda" if folder is not None else None
 
 
@@ -179,7 +179,7 @@ async def _chromium() -> RunningBrowser:
 def _websockets_missing() -> str:
     return (
         ""
-        if installed("websockets")
+        if is_installed("websockets")
         else f"the websockets package is not installed: {install_line('render')}"
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.crawl.rendering import Action, ActionKind, ScreenshotFormat
+from crawlyard.core.crawl.rendering import ActionKind, PageAction, ScreenshotFormat
 from crawlyard.engine.extract.page import MAX_SHELL_TEXT, SHELL_ROOTS
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import SendSubRequest
@@ -81,7 +81,7 @@ class Task(Struct, frozen=True, kw_only=True):
     response: Response
     send: SendSubRequest
     wait_for: str
-    actions: Sequence[Action]
+    actions: Sequence[PageAction]
     screenshot: ScreenshotFormat | None
     fill: Fill | None
     frames: bool  # load frames
@@ -214,7 +214,7 @@ class BrowserPage:
                         if not self._changed.is_set():
                             return
 
-    async def _act(self, action: Action) -> None:
+    async def _act(self, action: PageAction) -> None:
         if action.kind is ActionKind.WAIT:
             if action.selector:
                 await self._find(action.selector)

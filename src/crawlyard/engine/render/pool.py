@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.crawl.rendering import Action, Browser, ScreenshotFormat
+from crawlyard.core.crawl.rendering import Browser, PageAction, ScreenshotFormat
 from crawlyard.core.workers.measures import Measures, Renderings
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import RenderedPage, RenderFailed, SendSubRequest
@@ -100,7 +100,7 @@ class BrowserPool:
         *,
         send: SendSubRequest,
         wait_for: str = "",
-        actions: Sequence[Action] = (),
+        actions: Sequence[PageAction] = (),
         screenshot: ScreenshotFormat | None = None,
         fill: Fill | None = None,
         deadline_s: float,

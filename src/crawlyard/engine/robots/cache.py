@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.hosts.hosts import RobotsFile
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.robots.rules import ALLOW_ALL, RobotsRules, parse
 from crawlyard.engine.urls import Base
@@ -44,7 +44,7 @@ class RobotsKeeper(Protocol):
         """Return the file of an origin if it has not expired at *now*."""
         ...
 
-    async def put(self, files: Sequence[RobotsFile]) -> None:
+    async def save(self, files: Sequence[RobotsFile]) -> None:
         """Save files, replacing earlier ones of the same origins."""
         ...
 
@@ -128,7 +128,7 @@ class RobotsCache(Struct):
     async def _save(self, keeper: RobotsKeeper) -> None:
         files, self._unsaved = list(self._unsaved.values()), {}
         try:
-            await keeper.put(files)
+            await keeper.save(files)
         except Unavailable as error:
             _log.debug("the robots.txt of %d origins were not saved: %s", len(files), error)
         except Exception:  # noqa: BLE001 - later files must still be saved
@@ -192,7 +192,7 @@ class RobotsAccess:
         except FetchFailed as failure:
             return self._close_origin(origin, failure)
         if response.status >= 500 or response.status == 429:
-            detail = f"answered {response.status}"
+            detail = f"status {response.status}"
             return self._close_origin(origin, FetchFailed(ErrorKind.ROBOTS, detail, transient=True))
         rules = _rules_in(response.status, response.body, self._agent)
         self._older.discard(origin)
@@ -211,10 +211,9 @@ class RobotsAccess:
         most = _UNREACHABLE_TRIES if unreachable else _SILENT_TRIES
         # the cause of unreachability is a more useful kind than ROBOTS
         kind = ErrorKind.ROBOTS if failure.kind is ErrorKind.TIMEOUT else failure.kind
-        named = failure.kind not in (ErrorKind.ROBOTS, ErrorKind.TIMEOUT)
-        detail = failure.detail if named else f"{origin}/robots.txt: {failure.detail}"
+        detail = f"cannot fetch {origin}/robots.txt: {failure.detail}"
         if not failure.transient or tries >= most:
-            attempts = f" ({counted(tries, 'try', 'tries')})" if tries > 1 else ""
+            attempts = f" ({count_noun(tries, 'try', 'tries')})" if tries > 1 else ""
             closed = self._given_up[origin] = Closed(kind, detail + attempts, None)
             return closed
         return Closed(kind, detail, float(2**tries))

@@ -9,7 +9,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.engine.extract import record
 from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.fetch import FetchFailed, Response, is_refusal, retry_after_s
@@ -49,7 +49,7 @@ class Retries:
         """Return the outcome of a target without a response."""
         if failure.transient and (outcome := self.retry(target)) is not None:
             return outcome
-        tries = f" ({counted(target.tries + 1, 'try', 'tries')})" if target.tries else ""
+        tries = f" ({count_noun(target.tries + 1, 'try', 'tries')})" if target.tries else ""
         return record.failure_outcome(
             target, failure.kind, failure.detail + tries, self._clock.now()
         )
@@ -73,7 +73,7 @@ class Retries:
         wait_s = self.hold(target.host, response)
         if target.tries < self._policy.attempts - 1:
             return self.retry_after(target, timedelta(seconds=wait_s))
-        tries = counted(target.tries + 1, "try", "tries")
+        tries = count_noun(target.tries + 1, "try", "tries")
         detail = f"answered {response.status} to the last ({tries})"
         now = self._clock.now()
         return record.failure_outcome(

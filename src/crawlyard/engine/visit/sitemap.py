@@ -1,7 +1,7 @@
 """Sitemaps: targets whose URLs are offered to the crawl."""
 
 from crawlyard.core.crawl.page import Outcome, TargetState, Via
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.engine import sitemaps
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.http.fetch import Response
@@ -35,7 +35,7 @@ class SitemapReader:
         for url in sitemap.urls:
             discovery.offer(url, target, Via.LISTED)
         urls, nested = len(sitemap.urls), len(sitemap.sitemaps)
-        rule = f"sitemap: {counted(urls, 'URL')}, {counted(nested, 'sitemap')}"
+        rule = f"sitemap: {count_noun(urls, 'URL')}, {count_noun(nested, 'sitemap')}"
         if problem := sitemap.problem or response.truncated:
             rule += f" ({problem})"
         return Outcome(target, TargetState.SKIPPED, rule=rule)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from crawlyard.core.crawl.cookie import Cookie, decoded, encoded
+from crawlyard.core.crawl.cookie import Cookie, decode_cookies, encode_cookies
 from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.lazy import lazily
 from crawlyard.store.store import Store
@@ -31,13 +31,13 @@ class Sealer:
             self._seal = sealing.Seal(key)
         return self._seal
 
-    async def sealed(self, changes: Mapping[str, Cookie | None]) -> Mapping[str, bytes]:
+    async def seal_changes(self, changes: Mapping[str, Cookie | None]) -> Mapping[str, bytes]:
         """Return the changed cookies of a jar, sealed for a checkpoint."""
         if not changes:
             return {}
         seal = (await self.seal()).seal
         return {
-            key: seal(encoded([cookie])) if cookie is not None else b""
+            key: seal(encode_cookies([cookie])) if cookie is not None else b""
             for key, cookie in changes.items()
         }
 
@@ -48,6 +48,6 @@ class Sealer:
             return CookieJar(), ""
         seal = await self.seal()
         try:
-            return CookieJar.of(c for data in stored for c in decoded(seal.open(data))), ""
+            return CookieJar.of(c for data in stored for c in decode_cookies(seal.open(data))), ""
         except sealing.NotOpened as error:
             return CookieJar(), f"the crawl begins without the cookies that it had: {error}"

@@ -12,7 +12,7 @@ from crawlyard.core.access.credential import (
     Caller,
     Credential,
     CredentialKind,
-    Given,
+    IssuedCredential,
     digest_of,
     kind_of,
 )
@@ -60,7 +60,7 @@ class Credentials:
             return False
         return proof.user.disabled_at is None and proof.user.role is caller.user.role
 
-    async def sign_in(self, secret: str) -> Given:
+    async def sign_in(self, secret: str) -> IssuedCredential:
         """Start a session for a token, or for the code of an unused sign-in link.
 
         Raises:
@@ -99,7 +99,7 @@ class Credentials:
         """End the caller's session."""
         await self._store.credentials.revoke(caller.credential.id, self._clock.now())
 
-    async def link(self, user_id: str) -> Given:
+    async def link(self, user_id: str) -> IssuedCredential:
         """Issue the code of a sign-in link for a user: valid once, within `LINK_LASTS`.
 
         Raises:
@@ -123,8 +123,8 @@ class Credentials:
 
     def _new_credential(
         self, kind: CredentialKind, user_id: str, label: str, lasts: timedelta, **fields: Any
-    ) -> Given:
+    ) -> IssuedCredential:
         random, now = secrets.token_bytes(SECRET_BYTES), self._clock.now()
-        return Given.made(
+        return IssuedCredential.issue(
             kind, random, now, lasts, id=new_id(), user_id=user_id, label=label, **fields
         )

@@ -18,10 +18,10 @@ from crawlyard.core.access.user import NO_QUOTA, Actor, Grant, Grants, Quota
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, clamped
+from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, clamp_limits
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import at, form_of
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Forbidden, NotFound, QuotaExceeded
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
@@ -60,7 +60,7 @@ class Policy:
         """Return the value of a section of the settings."""
         return (await self._store.settings.get(name)).value
 
-    async def needed(
+    async def find_needed(
         self, actor: Actor, spec: JobSpec, origin: Origin
     ) -> tuple[tuple[Grant, ...], str]:
         """Return the grants that *actor* needs of the settings for *spec*, and a reason.
@@ -82,9 +82,9 @@ class Policy:
             Forbidden: they do not; the message names the fields of the spec.
         """
         if needed:
-            check_grants(needed, await self.granted(), doubt)
+            check_grants(needed, await self.read_granted(), doubt)
 
-    async def granted(self) -> Grants:
+    async def read_granted(self) -> Grants:
         """Return what the settings grant."""
         return grants_of(await self.section(SectionName.GRANTS))
 
@@ -92,7 +92,7 @@ class Policy:
         """Return those of *needed* that the settings do not grant now."""
         if not needed:
             return ()
-        return withheld(needed, await self.granted())
+        return withheld(needed, await self.read_granted())
 
     async def is_trusted(self, origin: Origin) -> bool:
         """Return whether a job has no template, or a trusted one."""
@@ -104,7 +104,7 @@ class Policy:
             return False
         return template.trusted
 
-    async def clamped(self, owner: str, spec: JobSpec) -> Clamped:
+    async def clamp(self, owner: str, spec: JobSpec) -> Clamped:
         """Return *spec* within the ceilings of its owner and of the settings; the lower win."""
         return within_ceilings(spec, *(await self.ceilings({owner}))[owner])
 
@@ -145,7 +145,9 @@ def check_waiting(owner: str, quota: Quota, waiting: int, more: int = 1) -> None
     most = quota.pending
     if most is not None and waiting + more > most:
         singular, plural = f"job of {owner} waits", f"jobs of {owner} wait"
-        problem = f"{counted(waiting, singular, plural)} already, and {most:,} may (quota.pending)"
+        problem = (
+            f"{count_noun(waiting, singular, plural)} already, and {most:,} may (quota.pending)"
+        )
         raise QuotaExceeded("pending", problem)
 
 
@@ -165,7 +167,7 @@ def within_ceilings(spec: JobSpec, own: Limits, yard: Limits) -> Clamped:
     """Return *spec* within the ceilings of its owner and of the settings; the lower win."""
     if yard == own == Limits():
         return Clamped(spec=spec)
-    within = replace(spec, limits=clamped(spec.limits, own, yard))
+    within = replace(spec, limits=clamp_limits(spec.limits, own, yard))
     form = form_of(within)
     changed = (n for n in LIMIT_NAMES if getattr(within.limits, n) != getattr(spec.limits, n))
     paths = (f"limits.{name}" for name in changed)

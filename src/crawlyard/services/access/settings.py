@@ -15,7 +15,7 @@ from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.errors import NotFound, check_version
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
-from crawlyard.services.races import insisted
+from crawlyard.services.races import retry_on_race
 
 # they load the engine and the database
 with lazily():
@@ -36,7 +36,9 @@ class SiteSettings(Noun):
     @endpoint("GET /settings/{section}", ANYBODY)
     async def get(self, section: str) -> SectionOut:
         """Return a section: the stored values, and the effective ones."""
-        return await self._section_out(await self._services.store.settings.get(_named(section)))
+        return await self._section_out(
+            await self._services.store.settings.get(_parse_name(section))
+        )
 
     @endpoint("PUT /settings/{section}", Permit.ADMIN)
     async def put(
@@ -52,7 +54,7 @@ class SiteSettings(Noun):
         withdrawn are paused.
         """
         self._check_admin("only one changes settings")
-        name, actor, settings = _named(section), self._actor.id, self._services.store.settings
+        name, actor, settings = _parse_name(section), self._actor.id, self._services.store.settings
         read = section_read(name, value)
         if name is SectionName.DEFAULTS:
             admission.check_spec(spec_of({"urls": list(_SOMEWHERE), **read}))
@@ -72,7 +74,7 @@ class SiteSettings(Noun):
             await settings.save(new, event)
             return new
 
-        return await self._section_out(await insisted(save, f"settings {name} keep changing"))
+        return await self._section_out(await retry_on_race(save, f"settings {name} keep changing"))
 
     async def _section_out(self, section: Section) -> SectionOut:
         effective: dict[str, object] = dict(section.value)
@@ -88,7 +90,7 @@ class SiteSettings(Noun):
         return SectionOut.filled(section, effective=effective)
 
 
-def _named(name: str) -> SectionName:
+def _parse_name(name: str) -> SectionName:
     try:
         return SectionName(name)
     except ValueError:

@@ -31,7 +31,7 @@ from crawlyard.errors import Forbidden, Invalid, NotFound, QuotaExceeded, Versio
 from crawlyard.ids import new_id
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
-from crawlyard.services.races import insisted
+from crawlyard.services.races import retry_on_race
 
 # they load the engine
 with lazily():
@@ -94,8 +94,6 @@ Agent = Annotated[
 
 
 class _LoginRequest(Struct, frozen=True, kw_only=True):
-    """A request to log in."""
-
     kind: LoginKind
     url: str
     user: str
@@ -126,7 +124,7 @@ class SiteSessions(Noun):
     @endpoint("GET /sessions/{name}", READ)
     async def get(self, name: SessionName) -> SessionOut:
         """Return a session without its credentials."""
-        return SessionOut.filled(await self._named(name))
+        return SessionOut.filled(await self._get_named(name))
 
     @endpoint("PUT /sessions/{name}", WRITE, example=_EXAMPLE)
     async def login(
@@ -186,21 +184,21 @@ class SiteSessions(Noun):
             await self._services.store.site_sessions.save(new, event)
             return new
 
-        return SessionOut.filled(await insisted(save, f"session {name} keeps changing"))
+        return SessionOut.filled(await retry_on_race(save, f"session {name} keeps changing"))
 
     @endpoint("DELETE /sessions/{name}", WRITE, status=204)
     async def delete(self, name: SessionName, *, version: IfMatch = None) -> None:
         """Delete a session; jobs that use it are paused the next time a worker starts them."""
 
         async def delete() -> None:
-            old = await self._named(name, version)
+            old = await self._get_named(name, version)
             if not self._actor.may_change(self._actor.id):
                 raise Forbidden(f"{self._actor.id} may view sessions, but not delete them")
             now = self._services.clock.now()
             event = old.event(EventName.SESSION_DELETED, now, self._actor.id)
             await self._services.store.site_sessions.delete(old, event)
 
-        await insisted(delete, f"session {name} keeps changing")
+        await retry_on_race(delete, f"session {name} keeps changing")
 
     async def _all(self) -> "Sequence[SiteSession]":
         return await self._services.store.site_sessions.find(self._actor.id)
@@ -211,19 +209,18 @@ class SiteSessions(Noun):
             check_version(f"session {name}", session.version, version)
         return session
 
-    async def _named(self, name: str, version: Version = None) -> SiteSession:
+    async def _get_named(self, name: str, version: Version = None) -> SiteSession:
         session = await self._find(name, version)
         if session is None:
             raise NotFound(f"you have no session {name[:100]}")
         return session
 
     async def _new_session(self, name: str, login: _LoginRequest) -> SiteSession:
-        """Log in as *login*, and return the session as a new one."""
         now = self._services.clock.now()
         url = _canonical(login)
         if login.kind is LoginKind.COOKIES:
             jar = cookies_in(login.cookies, now)
-            state = SessionState(cookies=tuple(map(_checked, jar)))
+            state = SessionState(cookies=tuple(map(_check_domain, jar)))
         elif login.kind is LoginKind.FORM:
             state = await self._by_form(login)
         else:
@@ -258,9 +255,9 @@ class SiteSessions(Noun):
             admission.check_spec(spec)
             await proxy.check_proxies(spec, context.proxy_guard, services.resolve)
         except Invalid as error:
-            raise error.mapped(_named_as_asked) from None
+            raise error.map(_rename_field) from None
         await services.policy.check_granted(
-            *await services.policy.needed(self._actor, spec, DIRECT)
+            *await services.policy.find_needed(self._actor, spec, DIRECT)
         )
         timeout = timedelta(seconds=spec.timeout_s)
         via = proxy.Proxies.of(spec, context.proxy_guard, context.clock)
@@ -286,7 +283,7 @@ class SiteSessions(Noun):
             await fetcher.close()
 
 
-def _named_as_asked(fault: Invalid) -> Invalid:
+def _rename_field(fault: Invalid) -> Invalid:
     return Invalid("url" if fault.field == "urls" else fault.field, fault.message)
 
 
@@ -327,7 +324,7 @@ def _header(login: _LoginRequest) -> str:
     return f"Basic {base64.b64encode(pair).decode()}"
 
 
-def _checked(cookie: Cookie) -> Cookie:
+def _check_domain(cookie: Cookie) -> Cookie:
     """Return a cookie of a file, made host-only if its domain is a public suffix."""
     if not cookie.host_only and scope.is_public_suffix(cookie.domain):
         return replace(cookie, host_only=True)

@@ -12,7 +12,7 @@ from crawlyard.core.access.credential import (
     SECRET_BYTES,
     Credential,
     CredentialKind,
-    Given,
+    IssuedCredential,
     permits_named,
 )
 from crawlyard.core.access.user import MAX_USER_ID, Permit, Role
@@ -23,7 +23,7 @@ from crawlyard.core.endpoints.endpoint import (
     Limit,
     Slice,
     endpoint,
-    sliced,
+    make_slice,
 )
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.errors import Forbidden, Invalid, NotFound
@@ -52,7 +52,7 @@ class Tokens(Noun):
         owner = None if Permit.ADMIN in self._permits else self._actor.id
         find = self._services.store.credentials.find
         tokens = await find(owner, CredentialKind.TOKEN, cursor, limit + 1)
-        return sliced(tokens, limit, TokenOut.of, lambda token: token.id)
+        return make_slice(tokens, limit, TokenOut.of, lambda token: token.id)
 
     @endpoint(
         "POST /tokens",
@@ -90,7 +90,7 @@ class Tokens(Noun):
         if lasts is not None and lasts <= timedelta(0):
             raise Invalid("expires_in_s", f"expected more than 0, got {lasts.total_seconds():g}")
         await store.users.get(owner)
-        token = Given.made(
+        token = IssuedCredential.issue(
             CredentialKind.TOKEN,
             secrets.token_bytes(SECRET_BYTES),
             self._services.clock.now(),

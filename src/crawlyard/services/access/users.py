@@ -15,12 +15,12 @@ from crawlyard.core.endpoints.endpoint import (
     Limit,
     Slice,
     endpoint,
-    sliced,
+    make_slice,
 )
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.errors import IllegalMove, NotFound, check_version
 from crawlyard.services.noun import Noun
-from crawlyard.services.races import insisted
+from crawlyard.services.races import retry_on_race
 
 UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, examples=["ada"])]
 
@@ -60,7 +60,7 @@ class Users(Noun):
         else:
             own = await users.get(self._actor.id)
             visible = [own] if own.id > after else []
-        return sliced(visible, limit, UserOut.of, lambda user: user.id)
+        return make_slice(visible, limit, UserOut.of, lambda user: user.id)
 
     @endpoint(
         "POST /users",
@@ -108,7 +108,7 @@ class Users(Noun):
         """Change the role or quota of a user, or disable them, which invalidates their credentials.
 
         Raises:
-            IllegalMove: admins would disable or demote themselves, so that nobody might be left
+            IllegalMove: admins would disable or demote themselves, so that no admin might be left
                 to change users; or it is the user `local`, whom access to the store's files
                 makes an admin in any case.
         """
@@ -117,7 +117,7 @@ class Users(Noun):
             _check_may_lose_rights(self._actor, user_id)
         users = self._services.store.users
 
-        async def edited() -> User:
+        async def edit() -> User:
             old, now = await users.get(user_id), self._services.clock.now()
             check_version(f"user {user_id}", old.version, version)
             since = old.disabled_at
@@ -134,7 +134,7 @@ class Users(Noun):
             await users.save(new, _event(EventName.USER_UPDATED, new, self._actor))
             return new
 
-        return UserOut.of(await insisted(edited, f"user {user_id} keeps changing"))
+        return UserOut.of(await retry_on_race(edit, f"user {user_id} keeps changing"))
 
 
 def _check_may_lose_rights(actor: Actor, user_id: str) -> None:

@@ -17,7 +17,7 @@ from crawlyard.core.endpoints.endpoint import (
 from crawlyard.errors import Conflict, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.services.noun import Noun
-from crawlyard.services.races import TRIES, insisted
+from crawlyard.services.races import TRIES, retry_on_race
 
 MOST_VIEWS = 200
 """Maximum number of views per user."""
@@ -74,7 +74,7 @@ class Views(Noun):
 
     @endpoint("GET /views/{view_id}", ANYBODY)
     async def get(self, view_id: str) -> SavedView:
-        """Return a view with its filter."""
+        """Return a saved view, unless it belongs to another user."""
         return await self._at(view_id)
 
     @endpoint("PATCH /views/{view_id}", OWN_ACCOUNT, example={"query": "state:failed -tag:test"})
@@ -113,7 +113,7 @@ class Views(Noun):
             old = await self._at(view_id, version)
             await self._services.store.views.delete(view_id, old.version)
 
-        await insisted(delete, f"view {view_id} keeps changing")
+        await retry_on_race(delete, f"view {view_id} keeps changing")
 
     async def _at(self, view_id: str, version: Version = None) -> SavedView:
         view = await self._services.store.views.get(view_id)

@@ -19,7 +19,7 @@ class Attention(Noun):
     """Lists problems that need a person; users dismiss them for themselves."""
 
     @endpoint("GET /attention", Permit.JOBS_READ, group="stats", name="attention")
-    async def get(self) -> attention.Attention:
+    async def get(self) -> attention.AttentionOut:
         """List problems that need attention, since when, and the endpoint that helps.
 
         Covers what you own, for an admin everything; leaves out what your token may not read and

@@ -14,7 +14,7 @@ from crawlyard.core.attention.attention import (
     LATELY,
     PAUSED_LONG,
     SHORT_OF,
-    Attention,
+    AttentionOut,
     Disk,
     Facts,
     attention,
@@ -49,7 +49,7 @@ _MOST_LINES = 100
 _MOST_ENDS = 20  # of one line
 _MOST_RUNNING = 1_000
 _LOOKED_AT = 50_000  # jobs searched for damaged ones: it takes about a second
-_LOOKING = 100  # that search takes at most 1/100 of the time
+_LOOKING = 100  # the search takes at most 1/100 of the time
 
 LookAtDisk = Callable[[], Awaitable[Disk | None]]
 
@@ -83,7 +83,7 @@ class Overview:
         self._damaged: Sequence[Job] = ()
         self._look_again = 0.0  # when to search for damaged jobs again, by the monotonic clock
 
-    async def attention(self, actor: Actor, permits: Collection[Permit]) -> Attention:
+    async def attention(self, actor: Actor, permits: Collection[Permit]) -> AttentionOut:
         """Return the problems that need attention, of the kinds that *permits* allow.
 
         Dismissed problems are left out until they occur again.
@@ -145,15 +145,15 @@ class Overview:
 
     async def _with_jobs(self, facts: Facts, actor: Actor, owner: str | None) -> Facts:
         look, now = self._store.overview, facts.now
-        paused = await look.paused(owner, now - PAUSED_LONG, SHORT_OF, self._most + 1)
+        paused = await look.find_paused(owner, now - PAUSED_LONG, SHORT_OF, self._most + 1)
         failed = await look.failures(owner, now - FAILED_WITHIN, MOST_FAILURES)
         suspected = suspects(failed)
         begun = dict(list(suspected.items())[:_MOST_LINES])
         lines = await look.ends(begun, _MOST_ENDS)
         more = len(failed) == MOST_FAILURES or len(suspected) > len(begun)
         working = await self._working()
-        tagged = await look.tagged(owner, now, self._most + 1)
-        ended = await look.ended(owner, now - LATELY, self._most + 1, MOST_FAILURES)
+        tagged = await look.find_tagged(owner, now, self._most + 1)
+        ended = await look.find_ended(owner, now - LATELY, self._most + 1, MOST_FAILURES)
         cut = (
             self._cut(paused, {Trouble.JOB_PAUSED, Trouble.LOGGED_OUT})
             | self._cut(tagged, {Trouble.NO_WORKER_TAG})
@@ -170,16 +170,16 @@ class Overview:
             lines=lines,
             names=await self._names(actor, lines),
             paused=paused[: self._most],
-            damaged=[job for job in await self._damaged_jobs() if actor.may_see(job.owner)],
+            damaged=[job for job in await self._find_damaged() if actor.may_see(job.owner)],
             hosts=await self._watching.hosts(actor),
             cut=facts.cut | cut,
         )
 
-    async def _damaged_jobs(self) -> Sequence[Job]:
+    async def _find_damaged(self) -> Sequence[Job]:
         """Return jobs that cannot be read, among the newest."""
         began = self._clock.monotonic()
         if began >= self._look_again:
-            self._damaged = await self._store.overview.damaged(self._most, _LOOKED_AT)
+            self._damaged = await self._store.overview.find_damaged(self._most, _LOOKED_AT)
             took = self._clock.monotonic() - began
             self._look_again = began + took * _LOOKING  # a dashboard asks often
         return self._damaged

@@ -16,14 +16,14 @@ from crawlyard.core.endpoints.endpoint import (
     Slice,
     Words,
     endpoint,
-    sliced,
+    make_slice,
 )
 from crawlyard.core.events.event import EventName, Topic, names_of, topics_for
 from crawlyard.core.jobs.answers import EventOut
 from crawlyard.core.webhooks.webhook import EVERYTHING
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.lazy import lazily
-from crawlyard.services.events.events import named
+from crawlyard.services.events.events import match_names
 from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import EventQuery
@@ -72,7 +72,7 @@ class EventFeed(Noun):
         """List the events of what you own, for an admin all events, newest first."""
         if subject is not None and job not in (None, subject):
             raise Invalid("job", "expected job and subject to be the same, or only one of them")
-        names = names_of(self._allowed) & _named(words_of(type), only_jobs=job is not None)
+        names = names_of(self._allowed) & _parse_patterns(words_of(type), only_jobs=job is not None)
         owner = self._actor.id if owner == "me" else owner
         if owner is not None and not self._actor.may_see(owner):
             names = frozenset()
@@ -90,7 +90,7 @@ class EventFeed(Noun):
         events = []
         if names:  # a query without names selects all
             events = await self._services.events.list(self._actor, query, least, limit + 1)
-        return sliced(events, limit, EventOut.of, lambda event: event.seq)
+        return make_slice(events, limit, EventOut.of, lambda event: event.seq)
 
     @endpoint("GET /events/stream", ANYBODY, "404")
     async def stream(
@@ -159,9 +159,9 @@ def _topics(words: Sequence[str]) -> frozenset[Topic]:
     return frozenset(Topic(word) for word in words)
 
 
-def _named(patterns: Sequence[str], *, only_jobs: bool) -> frozenset[EventName]:
+def _parse_patterns(patterns: Sequence[str], *, only_jobs: bool) -> frozenset[EventName]:
     try:
-        names = named(patterns)
+        names = match_names(patterns)
     except Invalid as error:
         raise Invalid("type", str(error).partition(": ")[2]) from None
     return frozenset(name for name in names if name.kind == "job" or not only_jobs)

@@ -26,7 +26,7 @@ _CHUNK = 500
 _log = logging.getLogger(__name__)
 
 
-def named(patterns: Iterable[str]) -> frozenset[EventName]:
+def match_names(patterns: Iterable[str]) -> frozenset[EventName]:
     """Return the events that match names and patterns such as ``job.*``.
 
     Raises:

@@ -56,7 +56,7 @@ class MetricValues(Struct, frozen=True, kw_only=True):
     free_shards: int
     used: Usage  # by all jobs that ever ran
     schedules_late: timedelta  # by how much the next tick is overdue
-    undelivered: timedelta  # how long the oldest due delivery has waited
+    undelivered: timedelta  # wait of the oldest due delivery
     workers: Sequence[WorkerReport]  # those alive
     held_hosts: int
     store_latency_s: float  # of one small read
@@ -110,7 +110,7 @@ def _total(days: Mapping[date, Usage]) -> Usage:
 # --- as text
 
 
-def exposed(figures: MetricValues | ProcessValues) -> str:
+def format_metrics(figures: MetricValues | ProcessValues) -> str:
     """Format *figures* in the exposition format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(figures))
@@ -135,7 +135,7 @@ class _Collector(Collector):
         if figures.connection_waits is not None:
             yield _histogram(
                 "crawlyard_database_connection_wait_seconds",
-                "How long transactions waited for a connection of this process's pool.",
+                "Time transactions waited for a connection of this process's pool.",
                 figures.connection_waits,
             )
 
@@ -150,41 +150,41 @@ def _of_jobs(figures: MetricValues) -> Iterator[Metric]:
     yield jobs
     yield _gauge(
         "crawlyard_job_wait_seconds",
-        "How long the job that is due longest has waited.",
+        "Waiting time of the job that has been due longest.",
         figures.longest_wait.total_seconds(),
     )
     yield _gauge(
         "crawlyard_schedule_lateness_seconds",
-        "By how much the next tick of a schedule is overdue.",
+        "Delay of the most overdue schedule.",
         figures.schedules_late.total_seconds(),
     )
     yield _gauge(
         "crawlyard_webhook_delay_seconds",
-        "How long the delivery that is due longest has waited.",
+        "Waiting time of the delivery that has been due longest.",
         figures.undelivered.total_seconds(),
     )
 
 
 def _of_work(figures: MetricValues) -> Iterator[Metric]:
     used = figures.used
-    yield _counter("crawlyard_pages", "Pages stored, by all jobs ever.", used.pages)
-    yield _counter("crawlyard_bytes", "Bytes of bodies fetched, by all jobs ever.", used.bytes)
-    yield _counter("crawlyard_url_errors", "URLs that failed, of all jobs ever.", used.errors)
+    yield _counter("crawlyard_pages", "Pages stored by all jobs ever.", used.pages)
+    yield _counter("crawlyard_bytes", "Bytes of bodies fetched by all jobs ever.", used.bytes)
+    yield _counter("crawlyard_url_errors", "URLs that failed in all jobs ever.", used.errors)
     yield _gauge(
-        "crawlyard_hosts_held", "Hosts that asked for a rest, and get it.", figures.held_hosts
+        "crawlyard_hosts_held", "Hosts paused because they refused requests.", figures.held_hosts
     )
     yield _gauge(
         "crawlyard_store_latency_seconds",
-        "How long a small read of the store took just now.",
+        "Duration of a small read from the database.",
         figures.store_latency_s,
     )
     if figures.reach is not BusReach.PROCESS:
         well = figures.reach is BusReach.YARD
-        yield _gauge("crawlyard_redis_up", "Whether Redis answers this server.", float(well))
+        yield _gauge("crawlyard_redis_up", "1 if Redis responds, else 0.", float(well))
 
 
 def _build() -> Metric:
-    info = GaugeMetricFamily("crawlyard_build_info", "The version.", labels=("version",))
+    info = GaugeMetricFamily("crawlyard_build_info", "Version of Crawlyard.", labels=("version",))
     info.add_metric((VERSION,), 1)
     return info
 
@@ -198,12 +198,12 @@ def _of_fleet(figures: MetricValues) -> Iterator[Metric]:
     yield workers
     yield _gauge(
         "crawlyard_slots",
-        "Jobs and shards that all workers run at once.",
+        "Maximum jobs and shards that all workers run at once.",
         sum(worker.slots for worker in figures.workers),
     )
     yield _gauge(
         "crawlyard_slots_used",
-        "Jobs and shards that all workers run now.",
+        "Jobs and shards that all workers are running.",
         sum(len(worker.running) for worker in figures.workers),
     )
     yield _gauge(
@@ -212,7 +212,7 @@ def _of_fleet(figures: MetricValues) -> Iterator[Metric]:
     if figures.lock_waits is not None:
         yield _gauge(
             "crawlyard_database_lock_waits",
-            "Sessions of the database that wait for a lock now.",
+            "Database sessions that are waiting for a lock.",
             figures.lock_waits,
         )
 
@@ -220,9 +220,9 @@ def _of_fleet(figures: MetricValues) -> Iterator[Metric]:
 def _of_workers(workers: Sequence[WorkerReport]) -> Iterator[Metric]:
     """Sum up the reports of the workers of this process."""
     slots = sum(worker.slots for worker in workers)
-    yield _gauge("crawlyard_worker_slots", "Jobs that this process runs at once.", slots)
+    yield _gauge("crawlyard_worker_slots", "Maximum jobs that this process runs at once.", slots)
     running = sum(len(worker.running) for worker in workers)
-    yield _gauge("crawlyard_worker_jobs", "Jobs that this process runs now.", running)
+    yield _gauge("crawlyard_worker_jobs", "Jobs that this process is running.", running)
     yield _gauge(
         "crawlyard_worker_memory_bytes",
         "Resident memory of this process and of the child processes of isolated jobs.",
@@ -236,12 +236,12 @@ def _of_workers(workers: Sequence[WorkerReport]) -> Iterator[Metric]:
         errors.update(worker.errors)
         waits.counts = [a + b for a, b in zip(waits.counts, worker.waits, strict=True)]
         waits.total_s += worker.waited_s
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_worker_url_errors", "URLs that failed in this process.", "kind", errors
     )
     yield _histogram(
         "crawlyard_dispatch_delay_seconds",
-        "From the instant at which a job was due to its claim.",
+        "Time from when a job was due to its claim.",
         waits,
     )
 
@@ -249,24 +249,24 @@ def _of_workers(workers: Sequence[WorkerReport]) -> Iterator[Metric]:
 def _of_measures(measures: Measures) -> Iterator[Metric]:
     yield _histogram(
         "crawlyard_checkpoint_seconds",
-        "How long transactions took that store pages.",
+        "Duration of transactions that store pages.",
         measures.checkpoints,
     )
     yield _histogram(
         "crawlyard_claim_seconds",
-        "How long it took to claim a job or a shard that was there.",
+        "Duration of claims that returned a job or a shard.",
         measures.claims,
     )
     requests = measures.requests
     yield _histogram(
         "crawlyard_fetch_seconds",
-        "From the start of a request to its whole response, without waits for the host's turn.",
+        "Time from the start of a request to its complete response, without rate-limit delays.",
         requests.took,
     )
-    yield _counted(
-        "crawlyard_responses", "Responses by class of status.", "class", requests.statuses
+    yield _labelled_counter(
+        "crawlyard_responses", "Responses by status class.", "class", requests.statuses
     )
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_request_failures",
         "Requests without a usable response.",
         "kind",
@@ -275,7 +275,7 @@ def _of_measures(measures: Measures) -> Iterator[Metric]:
     yield from _of_renderings(measures.renderings)
     yield _counter(
         "crawlyard_takeovers",
-        "Jobs and shards that this process took back from lost workers.",
+        "Jobs and shards that this process recovered from lost workers.",
         measures.takeovers,
     )
 
@@ -284,11 +284,11 @@ def _of_renderings(renderings: Mapping[Browser, Renderings]) -> Iterator[Metric]
     label = ("browser",)
     took = HistogramMetricFamily(
         "crawlyard_render_seconds",
-        "How long the rendering of pages took, without waits for a browser.",
+        "Duration of page renderings, without waits for a browser.",
         labels=label,
     )
     running = GaugeMetricFamily(
-        "crawlyard_browsers_running", "Browsers of this process that run now.", labels=label
+        "crawlyard_browsers_running", "Running browsers of this process.", labels=label
     )
     for browser, measures in renderings.items():
         took.add_metric((browser,), _buckets(measures.took), measures.took.total_s)
@@ -296,27 +296,27 @@ def _of_renderings(renderings: Mapping[Browser, Renderings]) -> Iterator[Metric]
     yield took
     yield running
     each = renderings.items()
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_rendered_pages",
         "Pages rendered.",
         "browser",
         {browser: sum(measures.took.counts) for browser, measures in each},
     )
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_render_failures",
         "Pages that could not be rendered.",
         "browser",
         {browser: measures.failures for browser, measures in each},
     )
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_render_subrequests",
-        "Requests that pages made while they were rendered.",
+        "Requests made by pages during rendering.",
         "browser",
         {browser: measures.subrequests for browser, measures in each},
     )
-    yield _counted(
+    yield _labelled_counter(
         "crawlyard_browser_cpu_seconds",
-        "Processor time that browsers took for pages.",
+        "Processor time that browsers used for pages.",
         "browser",
         {browser: measures.cpu_s for browser, measures in each},
     )
@@ -332,7 +332,7 @@ def _buckets(timing: Timing) -> list[tuple[str, float]]:
     return [*zip(bounds, map(float, accumulate(timing.counts)), strict=True)]
 
 
-def _counted(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
+def _labelled_counter(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
     family = CounterMetricFamily(name, text, labels=(label,))
     for value, count in sorted(counts.items()):
         family.add_metric((str(value),), count)

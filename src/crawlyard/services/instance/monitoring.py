@@ -23,4 +23,4 @@ class Monitoring(Noun):
         figures = await metrics.figures(
             services.store, services.bus, services.clock, services.measures
         )
-        return metrics.exposed(figures)
+        return metrics.format_metrics(figures)

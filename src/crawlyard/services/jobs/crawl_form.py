@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from crawlyard.core.answer import json_value
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, form_of
-from crawlyard.core.parse import is_list, shown, suggestion
+from crawlyard.core.parse import format_value, is_list, suggestion
 from crawlyard.errors import Invalid
 
 Crawl: TypeAlias = str | Sequence[str] | JobSpec | Mapping[str, Any]
@@ -36,7 +36,7 @@ def form_with(crawl: Crawl, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     _check_names(options)
     form = _form(crawl)
-    # a group first: a single limit is put over it, whatever the order of the keywords
+    # groups first, so that a single limit overrides its group in any order of the keywords
     for name in sorted(options, key=lambda name: name not in _GROUPS):
         value = json_value(options[name])
         group, _, member = OPTIONS[name].rpartition(".")
@@ -75,10 +75,10 @@ def _form(crawl: Crawl) -> dict[str, Any]:
         return {"urls": [crawl]}
     if is_list(crawl):
         return {"urls": [*crawl]} if crawl else {}
-    raise Invalid("urls", f"expected a URL, a JobSpec or a mapping, got {shown(crawl)}")
+    raise Invalid("urls", f"expected a URL, a JobSpec or a mapping, got {format_value(crawl)}")
 
 
 def _object(path: str, value: object) -> dict[str, Any]:
     if value is None or isinstance(value, Mapping):
         return dict(value or {})
-    raise Invalid(path, f"expected an object of its fields, got {shown(value)}")
+    raise Invalid(path, f"expected an object of its fields, got {format_value(value)}")

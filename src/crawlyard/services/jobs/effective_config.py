@@ -9,7 +9,7 @@ from crawlyard.core.jobs.detail_answers import ConfigOut, DifferenceOut, MadeOfO
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of
-from crawlyard.core.templates.secrets import hidden
+from crawlyard.core.templates.secrets import hide_credentials
 from crawlyard.core.templates.template import PLACE, CrawlTemplate
 from crawlyard.errors import NotFound
 from crawlyard.services.access.policy import CEILING, SETTINGS, Policy
@@ -41,7 +41,7 @@ class Configs:
         """
         job = (await find_job(self._store, actor, job_id)).job
         template = await self._template(actor, job)
-        own, cut = await self._changed(job)
+        own, cut = await self._changed_paths(job)
         form, defaults = form_of(job.spec), await self._defaults()
         template_values = {} if template is None else _flat(template.spec)
         sources: dict[str, str] = {}
@@ -63,7 +63,7 @@ class Configs:
                 sources[path] = _unless_gone(job, template)
         return ConfigOut(
             job_id=job.id,
-            config=hidden(form),
+            config=hide_credentials(form),
             sources=sources,
             template=None if template is None else MadeOfOut.filled(template),
             differences=() if template is None else _differences(form, template.spec),
@@ -78,7 +78,7 @@ class Configs:
         except NotFound:
             return None
 
-    async def _changed(self, job: Job) -> tuple[frozenset[str], frozenset[str]]:
+    async def _changed_paths(self, job: Job) -> tuple[frozenset[str], frozenset[str]]:
         """Return the paths that the job sets itself, and the paths of limits that were cut."""
         names = frozenset({EventName.CREATED, EventName.EDITED})
         events = await every_event(self._store.events, EventQuery(subject=job.id, names=names))
@@ -132,8 +132,10 @@ def _differences(
     form: Mapping[str, object], template: Mapping[str, object]
 ) -> tuple[DifferenceOut, ...]:
     values = {path: at(_DEFAULTS, path) for path in FIELDS} | _flat(template)
-    shown_values = {_BY_NAME[name].path: value for name, value in _pairs(hidden(template))}
-    job_form = hidden(form)
+    shown_values = {
+        _BY_NAME[name].path: value for name, value in _pairs(hide_credentials(template))
+    }
+    job_form = hide_credentials(form)
     return tuple(
         DifferenceOut(
             path=path, template=shown_values.get(path, values[path]), job=at(job_form, path)

@@ -15,11 +15,11 @@ from crawlyard.core.endpoints.endpoint import (
     Limit,
     Slice,
     Words,
-    composed,
+    composed_method,
     endpoint,
     every,
+    make_slice,
     reply,
-    sliced,
     split_words,
 )
 from crawlyard.core.jobs.answers import (
@@ -62,11 +62,11 @@ from crawlyard.services.jobs.terms import (
     BulkTerms,
     JobTerms,
     bulk_action,
-    chosen,
+    choose_jobs,
     conditions_of,
     states_of,
 )
-from crawlyard.services.noun import Noun, expanded_by
+from crawlyard.services.noun import Noun, parse_expand
 from crawlyard.services.results.results import Results
 from crawlyard.services.results.terms import SearchTerms
 from crawlyard.store.queries import COUNTED_TO, EventQuery, JobQuery
@@ -118,7 +118,9 @@ class Jobs(Noun):
             counts = await store.jobs.counts(query, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
         answers = {job.id: job for job in await self._jobs_out(jobs[:limit])}
-        return sliced(jobs, limit, lambda s: answers[s.job.id], lambda s: position[s.job.id], total)
+        return make_slice(
+            jobs, limit, lambda s: answers[s.job.id], lambda s: position[s.job.id], total
+        )
 
     @endpoint("GET /jobs/counts", READ)
     async def counts(self, **terms: Unpack[JobTerms]) -> CountsOut:
@@ -154,16 +156,16 @@ class Jobs(Noun):
 
     @endpoint("GET /jobs/{job_id}", READ)
     async def get(self, job_id: str, *, expand: parameters.Expand = ()) -> ExpandedJobOut:
-        """Return a job and its progress."""
+        """Return a job with its state, progress and waits."""
         standing = await self._standing(job_id)
         answer = (await self._jobs_out([standing]))[0]
-        names = expanded_by(expand, shapes.TIES, self._permits)
+        names = parse_expand(expand, shapes.TIES, self._permits)
         made_of = await shapes.ties_of(
             self._services.store, self._actor, standing.job.origin, names
         )
         return ExpandedJobOut.with_ties(answer, made_of)
 
-    @composed
+    @composed_method
     async def create(
         self,
         crawl: Crawl = (),
@@ -201,7 +203,7 @@ class Jobs(Noun):
         values = {name: value for name, value in terms.items() if value is not None}
         return await self._create(form_with(crawl, options), **values)
 
-    @composed
+    @composed_method
     async def run(
         self,
         crawl: Crawl = (),
@@ -235,7 +237,7 @@ class Jobs(Noun):
             await self._services.run_job(job.id)
         return await self.wait(job.id, timeout_s=None, states=State.PAUSED)
 
-    @composed
+    @composed_method
     async def wait(
         self,
         job_id: str,
@@ -266,7 +268,7 @@ class Jobs(Noun):
             if not without_worker:
                 waits.check_worker(job, here=self._here)
 
-    @composed
+    @composed_method
     async def pages(
         self,
         job_id: str,
@@ -306,7 +308,7 @@ class Jobs(Noun):
         draft = await services.submitter.draft(self._actor, ready)
         # read before it is stored: no failure after that may turn a stored job into an error
         now = services.clock.now()
-        waiting = await waits.waits_of_new(services.store, now, draft.unstored(now))
+        waiting = await waits.waits_of_new(services.store, now, draft.preview(now))
         job = await services.submitter.enter(draft)
         if job.id != draft.id:  # it has the same unique key
             reply().unchanged = True
@@ -375,7 +377,7 @@ class Jobs(Noun):
         **terms: Unpack[BulkTerms],
     ) -> BulkOut:
         """Apply an action to many jobs: up to 200 at once, more in an operation (202)."""
-        bulk_request, jobs = bulk_action(action, terms), chosen(terms)
+        bulk_request, jobs = bulk_action(action, terms), choose_jobs(terms)
         done = await self._services.bulk.act(
             self._actor, bulk_request, jobs, expected=expected_count, dry_run=dry_run
         )
@@ -512,7 +514,7 @@ class Jobs(Noun):
         standing = await self._standing(job_id)
         query = EventQuery(subject=standing.job.id, names=TELLING)
         events = await lookup.every_event(self._services.store.events, query)
-        return Slice(items=AttemptOut.listed(attempts_of(events), standing.shard.usage.pages))
+        return Slice(items=AttemptOut.list_of(attempts_of(events), standing.shard.usage.pages))
 
     @endpoint("GET /jobs/{job_id}/shards", READ)
     async def shards(self, job_id: str) -> Slice[ShardOut]:
@@ -529,7 +531,7 @@ class Jobs(Noun):
         query = EventQuery(subject=(await self._standing(job_id)).job.id)
         log = self._services.store.events
         events = await log.events(query, int(cursor or 0), limit + 1)
-        return sliced(events, limit, EventOut.of, lambda event: event.seq)
+        return make_slice(events, limit, EventOut.of, lambda event: event.seq)
 
     @endpoint("GET /jobs/{job_id}/log", READ)
     async def log(
@@ -547,7 +549,7 @@ class Jobs(Noun):
         lines = await self._services.store.journal.lines(
             job.id, Level[level.name], int(cursor or after), limit + 1, q
         )
-        return sliced(lines, limit, LineOut.filled, lambda line: line.n)
+        return make_slice(lines, limit, LineOut.filled, lambda line: line.n)
 
     @endpoint("GET /jobs/{job_id}/log/stream", READ)
     async def log_stream(

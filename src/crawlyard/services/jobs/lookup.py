@@ -51,12 +51,12 @@ async def visible_query(store: Store, actor: Actor, query: JobQuery) -> JobQuery
     In its conditions, names of templates and schedules (the actor's own, or OWNER/NAME) are
     replaced by ids, and ``me`` by the actor. An unknown name matches nothing.
     """
-    where = tuple([await _resolved(store, actor, condition) for condition in query.where])
+    where = tuple([await _resolve(store, actor, condition) for condition in query.where])
     owner = query.owner if actor.role is Role.ADMIN else actor.id
     return replace(query, owner=owner, where=where)
 
 
-async def _resolved(store: Store, actor: Actor, condition: Condition) -> Condition:
+async def _resolve(store: Store, actor: Actor, condition: Condition) -> Condition:
     find = _FIND.get(condition.key)
     if find is None:
         return condition

@@ -28,9 +28,9 @@ from crawlyard.services.jobs.verdicts import (
     check_limits,
     check_may_change,
     check_sound,
+    filter_visible,
+    limit_to_permitted,
     none_failed,
-    permitted,
-    seen_by,
     usage_without,
 )
 from crawlyard.services.races import TRIES
@@ -138,7 +138,7 @@ class JobWriter:
             standing = await self.changeable(actor, job_id, version)
             old = standing.job
             check_sound(old)
-            job, event = old.moved(Move.RETRY_FAILED, self._clock.now(), actor=actor.id)
+            job, event = old.apply_move(Move.RETRY_FAILED, self._clock.now(), actor=actor.id)
             groups = await self.store.pages.errors(old.id)
             failed = [group for group in groups if not kinds or group.kind in kinds]
             if not failed:
@@ -215,7 +215,7 @@ class JobWriter:
         """
         now = self._clock.now()
         resumes = move is Move.RESUME
-        granted = await self._policy.granted() if resumes else Grants()
+        granted = await self._policy.read_granted() if resumes else Grants()
 
         def verdict(standing: Standing) -> tuple[Job, Event] | None:
             change = after_move(standing, move, now, actor, why)
@@ -252,8 +252,8 @@ class JobWriter:
             check_deletable(job)
             return job, job.event(EventName.DELETED, now, actor.id)
 
-        verdicts = await self.store.jobs.delete_all(ids, permitted(actor, verdict))
-        return seen_by(actor, verdicts)
+        verdicts = await self.store.jobs.delete_all(ids, limit_to_permitted(actor, verdict))
+        return filter_visible(actor, verdicts)
 
     async def retry_all(
         self, actor: Actor, ids: Collection[str]
@@ -265,7 +265,7 @@ class JobWriter:
         """
         answers: dict[str, tuple[Job, Entered]] = {}
         drafts: list[JobDraft] = []
-        for job_id, standing in (await self.store.jobs.named(ids)).items():
+        for job_id, standing in (await self.store.jobs.get_many(ids)).items():
             job = standing.job
             if actor.may_see(job.owner):
                 try:
@@ -292,8 +292,8 @@ class JobWriter:
     async def _change_all(
         self, actor: Actor, ids: Collection[str], verdict: Verdict
     ) -> Mapping[str, Judged]:
-        verdicts = await self.store.jobs.change_all(ids, permitted(actor, verdict))
-        return seen_by(actor, verdicts)
+        verdicts = await self.store.jobs.change_all(ids, limit_to_permitted(actor, verdict))
+        return filter_visible(actor, verdicts)
 
 
 def _keeps_changing(job_id: str) -> Conflict:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from crawlyard.core.access.user import Actor
 from crawlyard.core.hosts.start_hosts import hosts_in
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.estimate import HostPace, Sight, estimated
+from crawlyard.core.jobs.estimate import HostPace, Sight, estimate_crawl
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.preview_answers import (
@@ -24,7 +24,7 @@ from crawlyard.core.jobs.preview_answers import (
 )
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import JobRequest, form_of
-from crawlyard.core.templates.secrets import hidden
+from crawlyard.core.templates.secrets import hide_credentials
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import spec_guard
@@ -80,10 +80,10 @@ class Preview:
         ready = await self._submitter.prepare(actor, request)
         check_job_spec(ready.spec)
         await check_proxies(ready.spec, self._context.proxy_guard, addresses_of)
-        needed = await self._policy.needed(actor, ready.spec, ready.origin)
+        needed = await self._policy.find_needed(actor, ready.spec, ready.origin)
         if not ready.grant:
             await self._policy.check_granted(*needed)
-        within = await self._policy.clamped(actor.id, ready.spec)
+        within = await self._policy.clamp(actor.id, ready.spec)
         scout, missing = await self._probe(within.spec)
         hosts = ", ".join(origin.partition("//")[2] for origin in scout.origins)
         _log.info("%s previews a crawl of %s: %d requests", actor.id, hosts, scout.requests)
@@ -91,7 +91,7 @@ class Preview:
         starts = list(dict.fromkeys(map(canonical, within.spec.urls)))
         key = within.spec.unique_key
         return PreviewOut(
-            config=hidden(form_of(within.spec)),
+            config=hide_credentials(form_of(within.spec)),
             sources={**ready.sources, **dict.fromkeys(within.cut, CEILING)},
             start_urls=tuple(judge.test(url) for url in starts[:MOST_SHOWN]),
             start_count=len(starts),
@@ -219,7 +219,7 @@ def _estimate(spec: JobSpec, judge: _Judge, earlier: Standing | None) -> Estimat
         paces=paces,
         earlier=earlier.shard.usage if earlier is not None else None,
     )
-    estimate = estimated(spec, sight)
+    estimate = estimate_crawl(spec, sight)
     delay_s = max((scout.delay_s(origin) for origin in list(origins)[:1]), default=spec.delay_s)
     return EstimateOut.filled(
         estimate,

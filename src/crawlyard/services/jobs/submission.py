@@ -24,7 +24,7 @@ from crawlyard.core.jobs.spec_json import (
     spec_with,
     values_of,
 )
-from crawlyard.core.templates.secrets import hidden
+from crawlyard.core.templates.secrets import hide_credentials
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import check_proxies
@@ -64,7 +64,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     grant: bool = False  # an admin grants what the job needs, for this job alone
 
 
-async def prepared(
+async def prepare_job(
     policy: Policy, clock: Clock, actor: Actor, submission: Submission, *, by: str | None = None
 ) -> tuple[Job, Event]:
     """Return a new job owned by the actor, and its event.
@@ -76,9 +76,9 @@ async def prepared(
         Invalid: the spec cannot be crawled as it is; the message names the field.
         Forbidden: the actor may not submit, or asks for something the settings do not grant.
     """
-    draft = await drafted(policy, actor, submission, by=by)
+    draft = await draft_job(policy, actor, submission, by=by)
     await policy.check_granted(draft.needs, draft.doubt)
-    return draft.create(await policy.clamped(draft.owner, draft.asked.spec), clock.now())
+    return draft.create(await policy.clamp(draft.owner, draft.asked.spec), clock.now())
 
 
 class JobDraft(Struct, frozen=True, kw_only=True):
@@ -107,7 +107,7 @@ class JobDraft(Struct, frozen=True, kw_only=True):
         retry_of = self.like.id if self.like else None
         return (replace(job, retry_of=retry_of) if retry_of else job), within.with_cut_limits(event)
 
-    def unstored(self, now: datetime) -> Job:
+    def preview(self, now: datetime) -> Job:
         """Return the job as it would be without ceilings for its limits."""
         return self.create(Clamped(spec=self.asked.spec), now)[0]
 
@@ -146,7 +146,7 @@ def check_maker(actor: Actor) -> None:
         raise Forbidden(f"{actor.id} may view jobs, but not submit them")
 
 
-async def drafted(
+async def draft_job(
     policy: Policy,
     actor: Actor,
     submission: Submission,
@@ -156,7 +156,7 @@ async def drafted(
 ) -> JobDraft:
     """Return the draft of a new job owned by the actor, checked without settings and quotas.
 
-    *by* is as for `prepared`. With *like*, it is a retry of that job; if the actor is trusted,
+    *by* is as for `prepare_job`. With *like*, it is a retry of that job; if the actor is trusted,
     it needs the same grants as that job.
 
     Raises:
@@ -170,7 +170,7 @@ async def drafted(
     if like is not None and actor.trusted:
         needs, doubt = like.by_grant, ""
     else:
-        needs, doubt = await policy.needed(actor, submission.spec, submission.origin)
+        needs, doubt = await policy.find_needed(actor, submission.spec, submission.origin)
     granted = needs if submission.grant else ()
     return JobDraft(
         id=new_id(),
@@ -237,18 +237,18 @@ class Submitter:
         check_maker(actor)
         answers: list[Entered] = []
         for portion in _portions(submissions):
-            answers += await self._submitted(actor, portion)
+            answers += await self._submit_all(actor, portion)
         return answers
 
-    async def rehearsed(self, actor: Actor, submission: Submission) -> tuple[Job, Event]:
+    async def preview(self, actor: Actor, submission: Submission) -> tuple[Job, Event]:
         """Return the job that `submit` would store now, and its event; nothing is written.
 
         Raises:
             Invalid, Forbidden, QuotaExceeded: as for `submit`.
         """
-        draft = await self._drafted(actor, submission)
+        draft = await self._draft(actor, submission)
         await self._policy.check_granted(draft.needs, draft.doubt)
-        within = await self._policy.clamped(draft.owner, draft.asked.spec)
+        within = await self._policy.clamp(draft.owner, draft.asked.spec)
         job, event = draft.create(within, self._clock.now())
         await self.check_receivers(job.spec)
         if await self.existing(job.owner, job.spec.unique_key) is None:
@@ -268,7 +268,7 @@ class Submitter:
         Raises:
             Invalid, Forbidden: as for `submit`.
         """
-        draft = await self._drafted(actor, submission, by=by, like=like)
+        draft = await self._draft(actor, submission, by=by, like=like)
         # check the grants first: a refused job causes no DNS lookups
         if submission.spec.webhooks or submission.spec.proxies:
             await self._policy.check_granted(draft.needs, draft.doubt)
@@ -281,7 +281,7 @@ class Submitter:
             return None
         return await self._store.jobs.with_unique_key(owner, unique_key)
 
-    async def _submitted(self, actor: Actor, submissions: Sequence[Submission]) -> list[Entered]:
+    async def _submit_all(self, actor: Actor, submissions: Sequence[Submission]) -> list[Entered]:
         drafts: list[JobDraft | Refused] = []
         for submission in submissions:
             try:
@@ -292,7 +292,7 @@ class Submitter:
         entered = iter(await self.enter_all(fit))
         return [next(entered) if isinstance(draft, JobDraft) else draft for draft in drafts]
 
-    async def _drafted(
+    async def _draft(
         self,
         actor: Actor,
         submission: Submission,
@@ -303,13 +303,13 @@ class Submitter:
         """Return the draft of a job; an error lists the faults of its spec and of its references.
 
         Raises:
-            Invalid, Forbidden: as for `drafted`.
+            Invalid, Forbidden: as for `draft_job`.
         """
         spec = submission.spec
         since = None if like else spec.since  # the job that a retry is based on may be deleted
         wrong = await self.reference_faults(actor.id, since, spec.session, spec.cookies)
         try:
-            draft = await drafted(self._policy, actor, submission, by=by, like=like)
+            draft = await draft_job(self._policy, actor, submission, by=by, like=like)
         except Invalid as error:
             raise Invalid.of([error, *wrong]) from None
         if wrong:
@@ -379,7 +379,7 @@ class Submitter:
         defaults = await self._policy.section(SectionName.DEFAULTS)
         for number, body in enumerate(bodies):
             try:
-                submissions[number] = await self._prepared(actor, read_request(body), defaults)
+                submissions[number] = await self._prepare(actor, read_request(body), defaults)
             except Refused as refusal:
                 answers[number] = refusal
         submitted = await self.submit_many(actor, list(submissions.values()))
@@ -393,11 +393,11 @@ class Submitter:
             Invalid, NotFound, Forbidden, QuotaExceeded: as for `submit`.
         """
         ready = await self.prepare(actor, request)
-        job, event = await self.rehearsed(actor, ready)
+        job, event = await self.preview(actor, ready)
         cut = tuple(path for path in FIELDS if path in cut_of(event))
         return JobPlan(
             job=job,
-            form=hidden(form_of(job.spec)),
+            form=hide_credentials(form_of(job.spec)),
             sources={**ready.sources, **dict.fromkeys(cut, CEILING)},
             cut=cut,
             existing_id=await self.existing(actor.id, job.spec.unique_key),
@@ -411,15 +411,13 @@ class Submitter:
         Raises:
             Invalid, NotFound, Forbidden: as for `submit`.
         """
-        return await self._prepared(
-            actor, request, await self._policy.section(SectionName.DEFAULTS)
-        )
+        return await self._prepare(actor, request, await self._policy.section(SectionName.DEFAULTS))
 
-    async def _prepared(
+    async def _prepare(
         self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
     ) -> Prepared:
         try:
-            return await self._completed(actor, request, defaults)
+            return await self._complete(actor, request, defaults)
         except Invalid as error:
             wrong = {fault.field for fault in error.faults}
             since, session = (
@@ -431,7 +429,7 @@ class Submitter:
             more = await self.reference_faults(actor.id, since, session, CookieMode.JOB)
             raise Invalid.of([error, *more]) from None
 
-    async def _completed(
+    async def _complete(
         self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
     ) -> Prepared:
         """Return the submission of a request, completed by its template and the settings."""

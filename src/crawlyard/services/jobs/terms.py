@@ -61,7 +61,7 @@ def conditions_of(terms: JobTerms) -> tuple[Condition, ...]:
     Raises:
         Invalid: a value is not what its key takes; the error names the key.
     """
-    return (*_conditions(terms), *_parsed(terms.get("q", "")))
+    return (*_conditions(terms), *_parse(terms.get("q", "")))
 
 
 def _conditions(terms: JobTerms) -> Iterator[Condition]:
@@ -70,7 +70,7 @@ def _conditions(terms: JobTerms) -> Iterator[Condition]:
             yield condition(FilterKey(name), words)
 
 
-def _parsed(text: str) -> tuple[Condition, ...]:
+def _parse(text: str) -> tuple[Condition, ...]:
     try:
         return parse(text)
     except Invalid as error:
@@ -119,7 +119,7 @@ class BulkTerms(TypedDict, total=False):
 
 
 def bulk_action(action: JobAction, terms: BulkTerms) -> BulkAction:
-    """Return the action of *terms*."""
+    """Return *action* with its arguments, which *terms* contains."""
     return BulkAction(
         action=action,
         reason=terms.get("reason", ""),
@@ -130,7 +130,7 @@ def bulk_action(action: JobAction, terms: BulkTerms) -> BulkAction:
     )
 
 
-def chosen(terms: BulkTerms) -> Chosen:
+def choose_jobs(terms: BulkTerms) -> Chosen:
     """Return the jobs that a bulk action selects.
 
     Raises:

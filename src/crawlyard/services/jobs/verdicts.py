@@ -7,10 +7,10 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import DELETABLE, Action, Job, damage_of, has_rest
+from crawlyard.core.jobs.job import DELETABLE, Job, JobVerb, damage_of, has_rest
 from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, STATE_WORDS, Move, State
-from crawlyard.core.jobs.limits import Limits, Usage, breach, given_back
-from crawlyard.core.jobs.spec_json import edited
+from crawlyard.core.jobs.limits import Limits, Usage, breach, subtract_failed
+from crawlyard.core.jobs.spec_json import apply_changes
 from crawlyard.core.words import ERRORS
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Forbidden, IllegalMove
@@ -18,19 +18,17 @@ from crawlyard.services.access.policy import within_ceilings
 from crawlyard.store.queries import Judged, Verdict
 
 
-def permitted(actor: Actor, verdict: Verdict) -> Verdict:
+def limit_to_permitted(actor: Actor, verdict: Verdict) -> Verdict:
     """Return *verdict* for the jobs that the actor may change; others are refused."""
 
     def judge(standing: Standing) -> tuple[Job, Event] | None:
-        if not actor.may_see(standing.job.owner):
-            return None
         check_may_change(actor, standing.job)
         return verdict(standing)
 
     return judge
 
 
-def seen_by(actor: Actor, verdicts: Mapping[str, Judged]) -> Mapping[str, Judged]:
+def filter_visible(actor: Actor, verdicts: Mapping[str, Judged]) -> Mapping[str, Judged]:
     """Return the verdicts on the jobs that the actor may see."""
     return {
         job_id: verdict for job_id, verdict in verdicts.items() if actor.may_see(verdict.job.owner)
@@ -56,7 +54,7 @@ def after_move(
         check_sound(old)
     if old.state in DONE_IN.get(move, ()) and not old.waits_at(now):
         return None
-    change = old.moved(move, now, actor=actor.id, detail=why)
+    change = old.apply_move(move, now, actor=actor.id, detail=why)
     if move is Move.RESUME:
         _check_resumable(standing)
     return change
@@ -71,10 +69,10 @@ def after_edit(
 ) -> tuple[Job, Event] | None:
     """Return a job with changes to its spec, and the event; ``None`` if no value differs."""
     check_sound(old)
-    spec = edited(old.spec, changes, check_spec)
+    spec = apply_changes(old.spec, changes, check_spec)
     within = within_ceilings(spec, *ceilings)
     new_values = {name: str(value) for name, value in changes.items()}
-    job, event = old.edited(within.spec, now, actor=actor.id, changed=new_values)
+    job, event = old.edit(within.spec, now, actor=actor.id, changed=new_values)
     return None if job.spec == old.spec else (job, within.with_cut_limits(event))
 
 
@@ -128,13 +126,13 @@ def _restarts(standing: Standing, *, failed: bool) -> tuple[str, ...]:
     job, usage = standing.job, standing.shard.usage
     goes_on = has_rest(usage) and breach(job.limits, usage) is None
     moves = [Move.RESUME] if goes_on else []
-    return (*moves, *([Move.RETRY_FAILED] if failed else []), Action.RETRY)
+    return (*moves, *([Move.RETRY_FAILED] if failed else []), JobVerb.RETRY)
 
 
 def usage_without(usage: Usage, failed: Sequence[ErrorGroup]) -> Usage:
     """Return *usage* as it will be once all of *failed* wait again."""
     count, answered = sum(g.count for g in failed), sum(g.answered for g in failed)
-    return given_back(usage, targets=count, pages=answered, errors=count)
+    return subtract_failed(usage, targets=count, pages=answered, errors=count)
 
 
 def check_limits(job: Job, usage: Usage) -> None:

@@ -46,7 +46,7 @@ async def waits_of(
     pending = [standing for standing in live if standing.job.state is State.PENDING]
     counted = MOST_AHEAD if len(pending) == 1 else MOST_PLACES
     among = Surroundings(workers=alive, counted=counted)
-    held_back = await store.queue.held_back(now) if pending else {}
+    held_back = await store.queue.find_held_owners(now) if pending else {}
     places = await _places(store, pending, held_back, now, new=new)
     waits: dict[str, tuple[Wait, ...]] = {}
     for standing in live:

@@ -24,7 +24,7 @@ from crawlyard.core.operations.bulk import (
     request_of,
 )
 from crawlyard.core.operations.operation import Failure, Operation, OperationKind
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound, Refused
 from crawlyard.services.jobs.lookup import find_job, visible_query
@@ -77,7 +77,7 @@ class Bulk:
         ids, count, upto = await self._select(actor, chosen)
         if expected is not None and abs(count - expected) > expected * _TOLERANCE:
             raise Conflict(
-                f"expected {counted(expected, 'job')}, but {count:,} match now; check again"
+                f"expected {count_noun(expected, 'job')}, but {count:,} match now; check again"
             )
         if dry_run:
             results = [await self._check(actor, action, job_id) for job_id in ids[:AT_ONCE]]
@@ -132,7 +132,7 @@ async def _results(
         for begin in range(0, len(ids), _RETRIED):
             some = ids[begin : begin + _RETRIED]
             results += await asyncio.gather(
-                *(_retried(writer, actor, action, job_id) for job_id in some)
+                *(_retry(writer, actor, action, job_id) for job_id in some)
             )
         return results
     names = {job_id: job_id.lower() for job_id in ids}
@@ -140,14 +140,14 @@ async def _results(
     if action.doubles:
         retries = await writer.retry_all(actor, valid_ids)
         return [_result_of_retry(job_id, retries.get(name)) for job_id, name in names.items()]
-    verdicts = await _changed(writer, actor, action, valid_ids)
+    verdicts = await _change(writer, actor, action, valid_ids)
     return [
         _result_of(job_id, verdicts.get(name), is_deleted=action.action is JobAction.DELETE)
         for job_id, name in names.items()
     ]
 
 
-async def _changed(
+async def _change(
     writer: JobWriter, actor: Actor, action: BulkAction, ids: Sequence[str]
 ) -> Mapping[str, Judged]:
     """Apply an action to jobs in one transaction."""
@@ -178,7 +178,7 @@ def _result_of_retry(job_id: str, retry: tuple[Job, Entered] | None) -> Result:
     return Result(id=job_id, code=new.code, detail=str(new), state=old.state)
 
 
-async def _retried(writer: JobWriter, actor: Actor, action: BulkAction, job_id: str) -> Result:
+async def _retry(writer: JobWriter, actor: Actor, action: BulkAction, job_id: str) -> Result:
     """Retry the failed URLs of a job, and return the result."""
     try:
         job, _ = await writer.retry_failed(actor, job_id, action.kinds)

@@ -213,11 +213,11 @@ class Operations:
         except StoreUnavailable:
             raise
         except CrawlyardError as error:
-            after = self._ended(operation, OperationState.FAILED, str(error))
+            after = self._end(operation, OperationState.FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - any failure must be recorded on the operation
             _log.exception("operation %s failed", operation.id)
             detail = f"{type(error).__name__}: {error}"[:500]
-            after = self._ended(operation, OperationState.FAILED, detail)
+            after = self._end(operation, OperationState.FAILED, detail)
         else:
             after = self._after(operation, portion)
         try:
@@ -248,7 +248,7 @@ class Operations:
             return after
         return replace(after, state=OperationState.COMPLETED, leased_until=None, ended_at=now)
 
-    def _ended(self, operation: Operation, state: OperationState, detail: str) -> Operation:
+    def _end(self, operation: Operation, state: OperationState, detail: str) -> Operation:
         now = self._clock.now()
         return replace(
             operation,

@@ -1,7 +1,7 @@
 """Operations, for one user to follow and cancel."""
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.endpoints.endpoint import Cursor, Limit, Slice, endpoint, reply, sliced
+from crawlyard.core.endpoints.endpoint import Cursor, Limit, Slice, endpoint, make_slice, reply
 from crawlyard.core.operations.answers import OperationOut
 from crawlyard.core.operations.operation import OperationState
 from crawlyard.services.noun import Noun
@@ -21,7 +21,7 @@ class OperationReader(Noun):
         operations = await self._services.operations.list(
             self._actor, before=cursor, limit=limit + 1
         )
-        return sliced(operations, limit, OperationOut.of, lambda operation: operation.id)
+        return make_slice(operations, limit, OperationOut.of, lambda operation: operation.id)
 
     @endpoint("GET /operations/{operation_id}", READ)
     async def get(self, operation_id: str) -> OperationOut:

@@ -24,9 +24,9 @@ from crawlyard.core.crawl.changes import (
     Run,
     RunChanges,
     StoredChange,
-    announced,
-    compared,
+    compare_page,
     pages_of,
+    summarize_changes,
 )
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.events.event import EventName
@@ -40,11 +40,16 @@ from crawlyard.core.text.difference import (
     Ignored,
     amount,
     as_text,
-    counting,
+    comparable_lines,
     hunks_of,
     lines_of,
 )
-from crawlyard.core.text.restless import calmed, encoded, ever_restless, places_of
+from crawlyard.core.text.volatile import (
+    decode_places,
+    encode_places,
+    find_always_volatile,
+    settle_volatile,
+)
 from crawlyard.engine.scope import line_pattern
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.errors import Invalid, NotFound
@@ -84,7 +89,7 @@ class Diff(Struct):
 
 
 class PageDifference(Struct, frozen=True, kw_only=True):
-    """Differences in the text of one page."""
+    """Changed text of one page, as a unified diff and line by line."""
 
     change: Change
     amount: Amount
@@ -114,21 +119,21 @@ class Changes:
         """
         old = await find_job(self._store, actor, earlier)
         new = await find_job(self._store, actor, later)
-        ignored = _ignored(new.job, ignore)
+        ignored = _find_ignored(new.job, ignore)
         if old.job.id == new.job.id:
             raise Invalid("other", "expected another job to compare with")
         run = (await self._store.changes.runs([old.job.id])).get(old.job.id)
         key = (_stamp(old), run and run.compared_at, _stamp(new), ignore)
         async with self._turn:
             if key not in self._recent:
-                comparison = await self._compared(old.job, new.job, ignored)
+                comparison = await self._compare(old.job, new.job, ignored)
                 self._recent[key] = Diff(comparison, ignored)
                 if len(self._recent) > _REMEMBERED:
                     self._recent.popitem(last=False)
             self._recent.move_to_end(key)
             return self._recent[key]
 
-    async def ranked(self, diff: Diff) -> Sequence[Change]:
+    async def rank(self, diff: Diff) -> Sequence[Change]:
         """Return all changes of *diff*, those with the most changed text first.
 
         Raises:
@@ -148,7 +153,7 @@ class Changes:
             return diff.ranked
 
     async def amounts(self, changes: Sequence[Change], ignored: Ignored | None) -> Amounts:
-        """Return how much text changed, for pages of which both texts are stored."""
+        """Return how much text changed, for pages with both texts stored."""
         amounts = dict[int, Amount]()
         for place in range(0, len(changes), _TEXTS):
             part = changes[place : place + _TEXTS]
@@ -166,10 +171,10 @@ class Changes:
             Invalid: *url* is no URL, or *ignore* no pattern.
         """
         fp = fingerprint(canonical(url))
-        ignored = _ignored((await find_job(self._store, actor, later)).job, ignore)
+        ignored = _find_ignored((await find_job(self._store, actor, later)).job, ignore)
         before = await self._page_of(actor, earlier, fp, url, unproven=earlier < later)
         after = await self._page_of(actor, later, fp, url)
-        kind, detail = compared(before, after)
+        kind, detail = compare_page(before, after)
         change = Change(kind=kind, url=after.url, detail=detail, before=before.id, after=after.id)
         texts = await self._texts([before.id, after.id])
         for job, page in ((earlier, before), (later, after)):
@@ -233,19 +238,23 @@ class Changes:
             run = _run(job, None, now, {}, whole_id)
             await self._store.changes.save(run, (), ())
             return
-        base, ignored = bases[0], _ignored(job)
-        comparison = await self._compared(base, job, ignored, bases)
+        base, ignored = bases[0], _find_ignored(job)
+        comparison = await self._compare(base, job, ignored, bases)
         counts = comparison.tally
         announced_changes = [change for change in comparison.found if change.kind in TOLD]
         amounts = await self.amounts(announced_changes[:MOST_KEPT], ignored)
         stored = [
-            _stored(change, amounts.get(change.after or 0), job)
+            _to_stored(change, amounts.get(change.after or 0), job)
             for change in announced_changes[:MOST_KEPT]
         ]
         events = (
             job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts),
             job.event(
-                EventName.PAGE_CHANGED, now, _BY, base_id=base.id, **announced(announced_changes)
+                EventName.PAGE_CHANGED,
+                now,
+                _BY,
+                base_id=base.id,
+                **summarize_changes(announced_changes),
             ),
         )
         whole = comparison.reference if comparison.later.ended else comparison.later
@@ -256,7 +265,7 @@ class Changes:
             run, stored, events if announced_changes else (), unproven, reach
         )
 
-    async def _compared(
+    async def _compare(
         self, earlier: Job, later: Job, ignored: Ignored | None, bases: Sequence[Job] = ()
     ) -> Comparison:
         comparison = await compare(self._store, earlier, later)
@@ -265,7 +274,7 @@ class Changes:
             await self._remember(comparison, bases[:runs])
         specs = (earlier.spec, later.spec)
         if ignored or any(spec.confirm_changes or spec.noise_after for spec in specs):
-            await self._quieten(comparison, ignored)
+            await self._mark_noise(comparison, ignored)
         return comparison
 
     async def _remember(self, comparison: Comparison, bases: Sequence[Job]) -> None:
@@ -290,7 +299,7 @@ class Changes:
             recurring = await self._aside(partial(_recurring, versions, texts))
             await self._store.changes.keep_recurring(recurring)
 
-    async def _quieten(self, comparison: Comparison, ignored: Ignored | None) -> None:
+    async def _mark_noise(self, comparison: Comparison, ignored: Ignored | None) -> None:
         """Mark changes as noise if only ignored or volatile lines differ."""
         quiet: list[int] = []
         changed = [n for n, c in enumerate(comparison.found) if c.kind is ChangeKind.CHANGED]
@@ -337,7 +346,7 @@ class Changes:
         return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
 
-def _ignored(later: Job, pattern: str = "") -> Ignored | None:
+def _find_ignored(later: Job, pattern: str = "") -> Ignored | None:
     """Return the pattern of lines that the later job ignores, or that match *pattern*."""
     patterns = [*later.spec.ignore_text, pattern] if pattern else later.spec.ignore_text
     return line_pattern("ignore_text", patterns)
@@ -364,8 +373,10 @@ def _pair(
     lines = lines_of(after)
     old_noise, new_noise = (texts.get((page, Body.RESTLESS), b"[]") for page in (old, new))
     recurring = texts.get((new, Body.RECURRING), b"[]")
-    calm = calmed(lines_of(before), lines, places_of(old_noise), places_of(new_noise, recurring))
-    return counting(calm, ignored), counting(lines, ignored)
+    calm = settle_volatile(
+        lines_of(before), lines, decode_places(old_noise), decode_places(new_noise, recurring)
+    )
+    return comparable_lines(calm, ignored), comparable_lines(lines, ignored)
 
 
 def _are_alike(pages: Sequence[PageFacts]) -> bool:
@@ -380,7 +391,7 @@ def _recurring(versions: Mapping[int, Sequence[int]], texts: _Texts) -> Mapping[
     for after, before in versions.items():
         bodies = [texts.get((page, Body.TEXT)) for page in (*before, after)]
         lines = [lines_of(text) for text in bodies if text is not None]
-        if len(lines) == len(bodies) and (places := encoded(ever_restless(lines))):
+        if len(lines) == len(bodies) and (places := encode_places(find_always_volatile(lines))):
             recurring[after] = places
     return recurring
 
@@ -413,7 +424,7 @@ def _run(
     )
 
 
-def _stored(change: Change, much: Amount | None, job: Job) -> StoredChange:
+def _to_stored(change: Change, much: Amount | None, job: Job) -> StoredChange:
     return StoredChange(
         job_id=job.id,
         schedule_id=job.origin.schedule_id or "",

@@ -9,12 +9,12 @@ from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.crawl.link import decoded, decoded_ids
+from crawlyard.core.crawl.link import decode_ids, decode_links
 from crawlyard.core.crawl.link_check import (
     MOST_PAGES,
     Finding,
     LinkCheck,
-    compared,
+    mark_new,
     missing_fragments,
 )
 from crawlyard.core.crawl.link_check_answers import CheckOut
@@ -59,9 +59,9 @@ class Checking:
         async with self._turn:
             report, now = self._recent.get(job.id), self._clock.monotonic()
             if report is None or (report.of != of and now >= report.until):
-                check, findings = await self._checked(job)
+                check, findings = await self._check(job)
                 answer = CheckOut.of(job, None, check, findings)
-                report = _Report(answer.shortened(), of, self._clock.monotonic() + _FRESH_S)
+                report = _Report(answer.shorten(), of, self._clock.monotonic() + _FRESH_S)
                 self._recent[job.id] = report
                 if len(self._recent) > _REMEMBERED:
                     self._recent.popitem(last=False)
@@ -78,14 +78,14 @@ class Checking:
             Invalid: a job has more than `MOST_PAGES`.
         """
         job = (await find_job(self._store, actor, job_id)).job
-        check, findings = await self._checked(job)
+        check, findings = await self._check(job)
         if since is not None:
             earlier = (await find_job(self._store, actor, since)).job
-            _, before = await self._checked(earlier)
-            findings = compared(findings, before)
+            _, before = await self._check(earlier)
+            findings = mark_new(findings, before)
         return CheckOut.of(job, since, check, findings)
 
-    async def _checked(self, job: Job) -> tuple[LinkCheck, list[Finding]]:
+    async def _check(self, job: Job) -> tuple[LinkCheck, list[Finding]]:
         job_id, check = job.id, LinkCheck(nofollow=job.spec.follow_nofollow)
         # pages matter only if a sitemap may list them
         states = tuple(TargetState) if job.spec.sitemaps else _NOT_PAGES
@@ -103,7 +103,7 @@ class Checking:
         async with aclosing(page_records(self._store, job_id, PageQuery(), [Body.LINKS])) as pages:
             async for stored, bodies in pages:
                 if bodies:
-                    check.add_links(stored.page.final_url, decoded(bodies[Body.LINKS]))
+                    check.add_links(stored.page.final_url, decode_links(bodies[Body.LINKS]))
         check.add_unlinked()
         return check, check.findings(await self._missing(job_id, check))
 
@@ -117,6 +117,6 @@ class Checking:
             async for stored, bodies in pages:
                 url = stored.page.final_url
                 if bodies and url in check.wanted and not stored.page.needs_scripts:
-                    ids = decoded_ids(bodies[Body.ANCHORS])
+                    ids = decode_ids(bodies[Body.ANCHORS])
                     missing[url] = missing_fragments(check.wanted[url], ids)
         return missing

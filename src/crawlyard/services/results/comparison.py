@@ -40,9 +40,9 @@ async def compare(store: Store, earlier: Job, later: Job) -> Comparison:
     reader = _Reader(store, comparison)
     await reader.add_pages()
     comparison.conclude(
-        await reader.seen_before(),
-        await store.pages.linked(later.id, comparison.missing.keys()),
-        await reader.hidden(),
+        await reader.find_seen_before(),
+        await store.pages.filter_linked(later.id, comparison.missing.keys()),
+        await reader.find_hidden(),
     )
     return comparison
 
@@ -94,7 +94,7 @@ class _Reader(Struct):
             await self._add(
                 _up_to(after, read) | _up_to(after, copies),
                 _up_to(after, new),
-                {copy.page.fp: await self._carried(copy) for copy in unproven},
+                {copy.page.fp: await self._carry(copy) for copy in unproven},
             )
             if after is None:
                 break
@@ -134,7 +134,7 @@ class _Reader(Struct):
             ways = {fp: on[to] for fp, to in ways.items() if to in on}
         return landed
 
-    async def _carried(self, copy: UnprovenPage) -> Carried:
+    async def _carry(self, copy: UnprovenPage) -> Carried:
         self._carried_ids.add(copy.page.id)
         key = copy.read_by, copy.reach
         if key not in self._last_reads:
@@ -142,27 +142,29 @@ class _Reader(Struct):
             self._last_reads[key] = LastRead(*key, broken)
         return Carried(self._last_reads[key], copy.is_broken)
 
-    async def hidden(self) -> Mapping[int, str]:
+    async def find_hidden(self) -> Mapping[int, str]:
         """Return the missing pages that unread pages link to, with the label of that page."""
         if self.comparison.later.ended:  # none is proven to be gone anyway
             return {}
         missing = {fp: page.id for fp, page in self.comparison.missing.items()}
-        return await self._reached(self.comparison.unread, missing)
+        return await self._find_reached(self.comparison.unread, missing)
 
-    async def seen_before(self) -> Collection[int]:
+    async def find_seen_before(self) -> Collection[int]:
         """Return the undecided pages that earlier runs knew of, or could not reach.
 
         They are linked from pages of an earlier run, or from a page that the later run is the
         first one to read.
         """
         undecided, reference = self.comparison.undecided, self.comparison.reference
-        linked = await self.store.pages.linked(self._earlier, undecided.keys())
+        linked = await self.store.pages.filter_linked(self._earlier, undecided.keys())
         if reference is not None and reference.job_id != self._earlier:
-            linked |= await self.store.pages.linked(reference.job_id, undecided.keys() - linked)
+            linked |= await self.store.pages.filter_linked(
+                reference.job_id, undecided.keys() - linked
+            )
             urls = await self._urls(reference.job_id, undecided.keys() - linked)
             linked |= {fp for fp, url in urls.items() if url.state not in _ABSENT}
         sources = dict.fromkeys([*self._carried_ids, *self.comparison.first_read], "")
-        linked |= (await self._reached(sources, undecided)).keys()
+        linked |= (await self._find_reached(sources, undecided)).keys()
         return linked
 
     async def _urls(self, job_id: str, fps: Collection[int]) -> Mapping[int, Known]:
@@ -171,7 +173,7 @@ class _Reader(Struct):
             urls |= await self.store.changes.known_urls(job_id, part)
         return urls
 
-    async def _reached(
+    async def _find_reached(
         self, sources: Mapping[int, str], pages: Mapping[int, int]
     ) -> Mapping[int, str]:
         """Return the fps of *pages* to which *sources* lead, also by way of each other.

@@ -9,7 +9,7 @@ from msgspec.structs import asdict, replace
 
 from crawlyard.core.answer import as_dict, json_value
 from crawlyard.core.crawl.link import FoundLink
-from crawlyard.core.crawl.link import decoded as links_of
+from crawlyard.core.crawl.link import decode_links as links_of
 from crawlyard.core.crawl.page import Body, Page, is_body_cut
 from crawlyard.core.crawl.page_answers import record_of
 from crawlyard.core.jobs.job import Job
@@ -57,13 +57,13 @@ def stream(
     if chunks is not None:
         output = in_chunks(store, job, query, form, chunks)
     elif links:
-        output = exported_links(store, job, query, form)
+        output = export_links(store, job, query, form)
     else:
-        output = exported(store, job, query, form)
+        output = export_pages(store, job, query, form)
     return base.gzip_chunks(output) if gzip else output
 
 
-def exported_links(store: Store, job: Job, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
+def export_links(store: Store, job: Job, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
     """Return the links of the pages of *job* that match *query*, in pieces that end anywhere.
 
     Raises:
@@ -79,7 +79,7 @@ async def _links(store: Store, job_id: str, query: PageQuery) -> AsyncGenerator[
             yield as_dict(link)
 
 
-def exported(store: Store, job: Job, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
+def export_pages(store: Store, job: Job, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
     """Return the pages of *job* that match *query*, in pieces that end anywhere.
 
     Raises:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.changes import Known
-from crawlyard.core.crawl.link import MAX_LINKS, FoundLink, decoded
+from crawlyard.core.crawl.link import MAX_LINKS, FoundLink, decode_links
 from crawlyard.core.crawl.page import (
     Body,
     ErrorGroup,
@@ -78,7 +78,7 @@ async def link_records(
         query = replace(query, links_to=fingerprint(to))
     async with aclosing(page_records(store, job_id, query, [Body.LINKS])) as records:
         async for stored, bodies in records:
-            links = decoded(bodies[Body.LINKS]) if bodies else ()
+            links = decode_links(bodies[Body.LINKS]) if bodies else ()
             for key, link in enumerate(links, stored.id * MAX_LINKS):
                 if key > after and to in (None, link.url):
                     yield key, FoundLink.of(stored.page.final_url, link)
@@ -139,7 +139,7 @@ async def path_to(store: Store, job_id: str, url: str) -> list[Step]:
     for place in range(1, len(steps)):
         data = bodies.get((ids[place - 1] or 0, Body.LINKS), b"[]")
         to = steps[place].url
-        text = next((link.text for link in decoded(data) if link.url == to), "")
+        text = next((link.text for link in decode_links(data) if link.url == to), "")
         steps[place] = replace(steps[place], text=text)
     return steps
 

@@ -21,7 +21,7 @@ from crawlyard.core.crawl.page_answers import (
     StoredPageOut,
     WaitingOut,
 )
-from crawlyard.core.endpoints.endpoint import Cursor, Limit, Slice, Words, endpoint, sliced
+from crawlyard.core.endpoints.endpoint import Cursor, Limit, Slice, Words, endpoint, make_slice
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import MAX_PATTERN
 from crawlyard.errors import Invalid, NotFound
@@ -75,7 +75,7 @@ class Results(Noun):
         **terms: Unpack[SearchTerms],
     ) -> Slice[StoredPageOut]:
         """List the pages of a job in the order they were fetched; also while it runs."""
-        kinds = _included(include)
+        kinds = _parse_include(include)
         return await self._list(job_id, search_query(terms), limit, cursor, kinds)
 
     @endpoint("GET /jobs/{job_id}/pages/{page_id}", RESULTS, noun="results")
@@ -157,10 +157,12 @@ class Results(Noun):
                 if len(links) > limit:
                     break
         targets = await records.link_targets(store, job.id, {link.target for _, link in links})
-        return sliced(
+        return make_slice(
             links,
             limit,
-            lambda link: LinkOut.led(link[1], link[0] // MAX_LINKS, targets[link[1].target]),
+            lambda link: LinkOut.with_target(
+                link[1], link[0] // MAX_LINKS, targets[link[1].target]
+            ),
             lambda link: link[0],
         )
 
@@ -181,7 +183,7 @@ class Results(Noun):
         groups = await store.pages.errors(job.id, by_status=by_status)
         if referrers:
             groups = await records.with_referrers(store, job.id, groups)
-        skipped = await store.pages.skipped_by(job.id)
+        skipped = await store.pages.count_skipped(job.id)
         robots = next((group for group in skipped if group.kind is RuleKind.ROBOTS), None)
         return ErrorsOut.of(groups, robots)
 
@@ -205,14 +207,16 @@ class Results(Noun):
         """List the URLs that a rule excluded, in the order they were discovered."""
         kinds = [kind_of("rule", word, RuleKind) for word in words_of(rule)]
         job = await self._job(job_id)
-        urls = await self._services.store.pages.skipped(job.id, int(cursor or 0), limit + 1, kinds)
-        return sliced(urls, limit, lambda url: SkippedOut.filled(url[1]), lambda url: url[0])
+        urls = await self._services.store.pages.list_skipped(
+            job.id, int(cursor or 0), limit + 1, kinds
+        )
+        return make_slice(urls, limit, lambda url: SkippedOut.filled(url[1]), lambda url: url[0])
 
     @endpoint("GET /jobs/{job_id}/skipped/rules", RESULTS, noun="results")
     async def skipped_rules(self, job_id: str) -> Slice[SkippedGroupOut]:
         """Count the URLs that rules excluded, by kind of rule, the most frequent first."""
         job = await self._job(job_id)
-        groups = await self._services.store.pages.skipped_by(job.id)
+        groups = await self._services.store.pages.count_skipped(job.id)
         return Slice(items=[SkippedGroupOut.filled(group) for group in groups])
 
     @endpoint("GET /jobs/{job_id}/frontier", RESULTS, noun="results")
@@ -224,7 +228,7 @@ class Results(Noun):
         urls = await self._services.store.frontier.upcoming(
             job.id, int(cursor or 0), limit + 1, [TargetState.WAITING]
         )
-        return sliced(urls, limit, WaitingOut.filled, lambda url: url.key)
+        return make_slice(urls, limit, WaitingOut.filled, lambda url: url.key)
 
     @endpoint("GET /jobs/{job_id}/export", RESULTS, "file", noun="results")
     async def export(
@@ -289,7 +293,7 @@ class Results(Noun):
         changes = self._services.changes
         diff = await changes.diff(self._actor, job_id, other, ignore_text)
         comparison = diff.comparison
-        ranked = await changes.ranked(diff) if sort == "-share" else comparison.found
+        ranked = await changes.rank(diff) if sort == "-share" else comparison.found
         listed = [change for change in ranked if not kinds or change.kind in kinds]
         first = int(cursor or 0)
         portion = listed[first : first + limit]
@@ -333,7 +337,7 @@ class Results(Noun):
     ) -> Slice[StoredPageOut]:
         job, query = await self._job(job_id), replace(query, after=int(cursor or 0))
         pages = await records.some_records(self._services.store, job.id, query, limit + 1, kinds)
-        return sliced(
+        return make_slice(
             pages,
             limit,
             lambda page: StoredPageOut.stored(job_id, page[0], **exporting.readable(page[1])),
@@ -341,7 +345,7 @@ class Results(Noun):
         )
 
 
-def _included(words: Words) -> Collection[Body]:
+def _parse_include(words: Words) -> Collection[Body]:
     for word in words_of(words):
         if word != Body.TEXT:
             raise Invalid("include", f"expected text, got {word[:100]!r}")

@@ -5,7 +5,7 @@ from typing import Annotated, TypedDict
 from msgspec import Meta
 from msgspec.structs import replace
 
-from crawlyard.core.crawl.page import ErrorKind, status_asked
+from crawlyard.core.crawl.page import ErrorKind, parse_status
 from crawlyard.core.endpoints.endpoint import Instant, Words
 from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.errors import Invalid
@@ -144,7 +144,7 @@ def canonical_of(parameter: str, url: str) -> str:
 
 def _status(word: str) -> int:
     try:
-        return status_asked(word)
+        return parse_status(word)
     except ValueError as error:
         raise Invalid("status", str(error)) from None
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from crawlyard.core.crawl.page import KnownURL, TargetState, UrlOutcome, UrlOutcomeKind
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import JobSpec, Strategy
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.words import error_words
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.scope import Boundary
@@ -27,14 +27,14 @@ async def fate_of(store: Store, job: Job, url: str) -> UrlOutcome:
         return await _never_found(store, job, url)
     match known_url.state:
         case TargetState.DONE | TargetState.FAILED:
-            return await _answered(store, job.id, known_url)
+            return await _fetched_outcome(store, job.id, known_url)
         case TargetState.WAITING:
             return await _waiting(store, job, known_url)
         case _:
-            return _kept_out(known_url)
+            return _excluded_outcome(known_url)
 
 
-async def _answered(store: Store, job_id: str, known_url: KnownURL) -> UrlOutcome:
+async def _fetched_outcome(store: Store, job_id: str, known_url: KnownURL) -> UrlOutcome:
     page = await store.inquiries.page_of(job_id, fingerprint(known_url.url))
     failed = known_url.state is TargetState.FAILED
     status = page.page.status if page is not None else None
@@ -62,8 +62,8 @@ async def _waiting(store: Store, job: Job, known_url: KnownURL) -> UrlOutcome:
         )
     deep = job.spec.strategy is Strategy.DEPTH_FIRST
     before = await store.inquiries.before(job.id, known_url, depth_first=deep)
-    ahead = counted(before, "URL is", "URLs are")
-    detail = f"{ahead} ahead of it" if before else "it is next in line"
+    ahead = count_noun(before, "URL is", "URLs are")
+    detail = f"{ahead} ahead of it" if before else "next in the queue"
     return UrlOutcome(
         url=known_url.url,
         kind=UrlOutcomeKind.WAITING,
@@ -96,7 +96,7 @@ def boundary_of(spec: JobSpec, roots: Sequence[str] = ()) -> Boundary:
     return boundary
 
 
-def _kept_out(known_url: KnownURL) -> UrlOutcome:
+def _excluded_outcome(known_url: KnownURL) -> UrlOutcome:
     to, rule = None, known_url.rule
     if known_url.rule.startswith(_REDIRECT):
         # a canonical URL contains no space

@@ -14,7 +14,7 @@ from crawlyard.core.schedules.schedule import (
     Tick,
     TickOutcome,
     TickReason,
-    ticked,
+    tick_event,
 )
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.errors import Invalid, Version, check_version
@@ -37,7 +37,7 @@ _OF_OPERATION = 100  # instants of each portion of an operation
 _MICROSECOND = timedelta(microseconds=1)
 
 
-async def planned_backfill(
+async def plan_backfill(
     ticker: Ticker, schedule: CrawlSchedule, since: datetime, until: datetime
 ) -> Backfilled:
     """Return what `backfill` would do if it were called now; write nothing.
@@ -54,8 +54,8 @@ async def planned_backfill(
         after, rows = foreseen(schedule, now, active.get(schedule.id, ()))
         ticks_by_instant |= rows
     ticks = [
-        _backfilled(schedule, at, ticker.clock.now())
-        for at in _decided(after, instants)
+        _backfill_tick(schedule, at, ticker.clock.now())
+        for at in _filter_decided(after, instants)
         if at not in ticks_by_instant or _is_open(ticks_by_instant[at])
     ]
     skipped = len(instants) - len(ticks)
@@ -187,12 +187,14 @@ async def _firing(
     until = instants[-1] + _MICROSECOND
     existing = await ticker.store.ticks.ticks_between(schedule.id, instants[0], until)
     missing = [
-        at for at in _decided(schedule, instants) if at not in existing or _is_open(existing[at])
+        at
+        for at in _filter_decided(schedule, instants)
+        if at not in existing or _is_open(existing[at])
     ]
     await ticker.check_room(schedule, len(missing))
     jobs = await ticker.new_jobs(schedule, missing, by)
     now = ticker.clock.now()
-    ticks = tuple(_backfilled(schedule, at, now, job.id) for at, (job, _) in jobs)
+    ticks = tuple(_backfill_tick(schedule, at, now, job.id) for at, (job, _) in jobs)
     # editing an ended schedule must not bring backfilled instants back
     latest = [tick.due_at for tick in ticks[-1:]]
     decided_to = max((*latest, *filter(None, [schedule.decided_to])), default=None)
@@ -200,16 +202,16 @@ async def _firing(
         after=replace(schedule, decided_to=decided_to, beat=schedule.beat + 1),
         ticks=ticks,
         jobs=tuple(new for _, new in jobs),
-        events=tuple(ticked(schedule, tick, by) for tick in ticks),
+        events=tuple(tick_event(schedule, tick, by) for tick in ticks),
     )
 
 
-def _decided(schedule: CrawlSchedule, instants: Sequence[datetime]) -> list[datetime]:
+def _filter_decided(schedule: CrawlSchedule, instants: Sequence[datetime]) -> list[datetime]:
     """Return those of *instants* that the scheduler has already passed."""
     return [at for at in instants if schedule.next_at is None or at < schedule.next_at]
 
 
-def _backfilled(
+def _backfill_tick(
     schedule: CrawlSchedule, at: datetime, now: datetime, job_id: str | None = None
 ) -> Tick:
     """Return the ledger row of a backfilled instant."""

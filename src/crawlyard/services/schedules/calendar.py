@@ -104,7 +104,7 @@ class Calendars:
             raise Invalid("until", f"expected a range of {LONGEST_COUNTED.days} days at most")
         place = zone_of(zone)
         included = _Shown.of(schedules)
-        past = await self._store.ticks.counted(list(included.all), start, end)
+        past = await self._store.ticks.count_fates(list(included.all), start, end)
         coming = await self._coming_hours(included, start, end, place)
         return CalendarHours(
             hours=hours_of(past, coming.hours, place),

@@ -14,7 +14,7 @@ from crawlyard.core.endpoints.endpoint import (
     Slice,
     Words,
     endpoint,
-    sliced,
+    make_slice,
 )
 from crawlyard.core.parse import none_of
 from crawlyard.errors import Invalid, NotFound
@@ -60,7 +60,7 @@ class ChangeFeed(Noun):
             after=max(after, int(cursor or 0)),
         )
         changes = await store.changes.changes(query, limit + 1)
-        return sliced(changes, limit, FeedChangeOut.filled, lambda change: change.seq)
+        return make_slice(changes, limit, FeedChangeOut.filled, lambda change: change.seq)
 
 
 def _kind(word: str) -> ChangeKind:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.schedules.planning import never_due, planned
+from crawlyard.core.schedules.planning import never_due, plan_next
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Invalid
 
@@ -54,7 +54,7 @@ def first_planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
     Raises:
         Invalid: its timetable is not valid, or never due again; the field is the cause.
     """
-    new = planned(schedule, now)
+    new = plan_next(schedule, now)
     if new.next_at is None:
         raise never_due(schedule, now)
     return new

@@ -33,12 +33,12 @@ class SchedulerLoop:
         self._ticker = ticker
         self._store = ticker.store
         self._clock = ticker.clock
-        self._nudged = asyncio.Event()
+        self._woken = asyncio.Event()
         self._last_seq: int | None = None  # the seq of the last event that was handled
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Wake `run` in this process after a change."""
-        self._nudged.set()
+        self._woken.set()
 
     async def run(self) -> None:
         """Fire what is due, until cancelled. Any number may run at once, on any machines.
@@ -49,7 +49,7 @@ class SchedulerLoop:
         away = False
         while True:
             # before the round, so that a change during it starts another one
-            self._nudged.clear()
+            self._woken.clear()
             try:
                 quiet = await self.round()
                 away = False
@@ -93,11 +93,11 @@ class SchedulerLoop:
             await self._ticker.after_run(schedule_id)
 
     async def _rest(self, quiet: timedelta) -> None:
-        """Return after *quiet*, or earlier on a nudge or a new event."""
+        """Return after *quiet*, or earlier if `wake` is called or an event is new."""
         end = self._clock.monotonic() + quiet.total_seconds()
         while (remaining := timedelta(seconds=end - self._clock.monotonic())) > timedelta(0):
             await self._wait(min(remaining, PEEK_EVERY))
-            if self._nudged.is_set() or await self._has_news():
+            if self._woken.is_set() or await self._has_news():
                 return
 
     async def _has_news(self) -> bool:
@@ -108,9 +108,9 @@ class SchedulerLoop:
 
     async def _wait(self, at_most: timedelta) -> None:
         sleeping = asyncio.ensure_future(self._clock.sleep(at_most))
-        nudged = asyncio.ensure_future(self._nudged.wait())
+        woken = asyncio.ensure_future(self._woken.wait())
         try:
-            await asyncio.wait((sleeping, nudged), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sleeping, woken), return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleeping.cancel()
-            nudged.cancel()
+            woken.cancel()

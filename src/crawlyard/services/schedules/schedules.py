@@ -24,10 +24,10 @@ from crawlyard.core.endpoints.endpoint import (
     Ref,
     Slice,
     Words,
-    composed,
+    composed_method,
     endpoint,
+    make_slice,
     reply,
-    sliced,
 )
 from crawlyard.core.events.event import EventName
 from crawlyard.core.faults import blaming
@@ -45,7 +45,7 @@ from crawlyard.core.schedules.answers import (
 )
 from crawlyard.core.schedules.calendar import Calendar, CalendarHours
 from crawlyard.core.schedules.planning import ForecastBounds, forecast_of
-from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Misfire, Overlap, told
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Misfire, Overlap, event_for
 from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound, Version
@@ -54,13 +54,13 @@ from crawlyard.ids import new_id
 from crawlyard.services.jobs.crawl_form import Crawl, form_with
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.jobs.parameters import Reason
-from crawlyard.services.noun import Noun, expanded_by
+from crawlyard.services.noun import Noun, parse_expand
 from crawlyard.services.schedules.answers import schedule_answer, schedule_answers, tick_ties
 from crawlyard.services.schedules.backfill import (
     backfill,
     backfill_in_background,
     check_range,
-    planned_backfill,
+    plan_backfill,
 )
 from crawlyard.services.schedules.calendar import MOST_SCHEDULES
 from crawlyard.services.schedules.changes import Edit, check_params, first_planned
@@ -130,7 +130,7 @@ class Schedules(Noun):
         cursor: Cursor = None,
     ) -> Slice[ExpandedScheduleOut]:
         """List your schedules, for an admin all schedules, by name."""
-        expanded = expanded_by(expand, _EXPANSIONS, self._permits)
+        expanded = parse_expand(expand, _EXPANSIONS, self._permits)
         schedule_id, _, name = (cursor or "").partition(" ")
         query = ScheduleQuery(
             owner=self._actor.id if owner == "me" else owner,
@@ -143,9 +143,9 @@ class Schedules(Noun):
         store, actor = self._services.store, self._actor
         schedules = [] if hidden else await visible_schedules(store, actor, query, limit + 1)
         answers = await schedule_answers(store, schedules[:limit], expanded)
-        return sliced(schedules, limit, lambda s: answers[s.id], lambda s: f"{s.id} {s.name}")
+        return make_slice(schedules, limit, lambda s: answers[s.id], lambda s: f"{s.id} {s.name}")
 
-    @composed
+    @composed_method
     async def create(
         self,
         name: str,
@@ -240,10 +240,10 @@ class Schedules(Noun):
             )
             check_params(schedule)
             schedule = first_planned(schedule, wall)
-            await self._services.ticker.tried(schedule, wall, actor)
-            event = told(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
+            await self._services.ticker.check_submit(schedule, wall, actor)
+            event = event_for(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
             await self._services.store.schedules.add(schedule, event)
-        self._services.scheduler.nudge()
+        self._services.scheduler.wake()
         return await self._schedule_out(schedule)
 
     @endpoint(
@@ -337,7 +337,7 @@ class Schedules(Noun):
     @endpoint("GET /schedules/{ref}", READ)
     async def get(self, ref: Ref, *, expand: Expand = ()) -> ExpandedScheduleOut:
         """Return a schedule with its next run."""
-        expanded = expanded_by(expand, _EXPANSIONS, self._permits)
+        expanded = parse_expand(expand, _EXPANSIONS, self._permits)
         schedule = await self._find(ref)
         answers = await schedule_answers(self._services.store, [schedule], expanded)
         return answers[schedule.id]
@@ -359,7 +359,7 @@ class Schedules(Noun):
                 fields["template_id"] = await self._template_id(fields.pop("template"))
             edit = Edit(fields, self._actor)
             new = edit.of(old, clock.wall())
-            await ticker.tried(new, clock.wall(), self._actor, anew=edit.changes_crawl)
+            await ticker.check_submit(new, clock.wall(), self._actor, anew=edit.changes_crawl)
             if edit.replans:
                 # first decide all instants due by the old timetable, including jittered ones
                 await ticker.fire(old.id, early=True)
@@ -371,7 +371,7 @@ class Schedules(Noun):
             return await self._save(old, new, EventName.SCHEDULE_UPDATED, changed=names)
 
         with blaming(PARTS, "overrides", _SECONDS):
-            return await self._schedule_out(await self._retried(ref, version, attempt))
+            return await self._schedule_out(await self._retry_on_race(ref, version, attempt))
 
     @endpoint("DELETE /schedules/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch = None) -> None:
@@ -379,13 +379,13 @@ class Schedules(Noun):
 
         async def delete(schedule: CrawlSchedule) -> CrawlSchedule | None:
             now, store = self._services.clock.now(), self._services.store.schedules
-            event = told(schedule, EventName.SCHEDULE_DELETED, now, self._actor.id)
+            event = event_for(schedule, EventName.SCHEDULE_DELETED, now, self._actor.id)
             with suppress(Conflict):
                 await store.delete(schedule.id, schedule.version, event)
                 return schedule
             return None
 
-        await self._retried(ref, version, delete)
+        await self._retry_on_race(ref, version, delete)
 
     @endpoint("GET /schedules/{ref}/deletion", WRITE)
     async def deletable(self, ref: Ref, *, version: IfMatch = None) -> ScheduleDeletionOut:
@@ -412,14 +412,14 @@ class Schedules(Noun):
             paused = replace(schedule, paused_at=wall, paused_by=by, pause_reason=reason)
             return await self._save(schedule, paused, EventName.SCHEDULE_PAUSED, reason=reason)
 
-        return await self._schedule_out(await self._retried(ref, version, pause))
+        return await self._schedule_out(await self._retry_on_race(ref, version, pause))
 
     @endpoint("POST /schedules/{ref}/resume", WRITE, status=202)
     async def resume(self, ref: Ref, *, version: IfMatch = None) -> ScheduleOut:
         """Resume a paused schedule at its next instant."""
         resume = partial(self._services.ticker.resume, by=self._actor.id)
-        schedule = await self._retried(ref, version, resume)
-        self._services.scheduler.nudge()
+        schedule = await self._retry_on_race(ref, version, resume)
+        self._services.scheduler.wake()
         return await self._schedule_out(schedule)
 
     @endpoint("POST /schedules/{ref}/run", WRITE, "200", status=201)
@@ -436,7 +436,7 @@ class Schedules(Noun):
         """
         run_now = partial(self._services.ticker.run_now, by=self._actor.id)
         with blaming(PARTS, "overrides", _SECONDS):
-            job_id = await self._retried(ref, version, run_now)
+            job_id = await self._retry_on_race(ref, version, run_now)
         reply().location = f"/api/v1/jobs/{job_id}"
         return await Jobs(self._services, self._actor, self._permits).get(job_id)
 
@@ -467,7 +467,7 @@ class Schedules(Noun):
         with blaming(PARTS, "overrides", {**_SECONDS, **_RANGE}):
             check_range(from_, until, now)
             if dry_run:
-                done = await planned_backfill(ticker, schedule, from_, until)
+                done = await plan_backfill(ticker, schedule, from_, until)
             else:
                 many = await backfill_in_background(
                     self._services.operations, self._actor, schedule, from_, until, version
@@ -477,7 +477,7 @@ class Schedules(Noun):
                     none = Backfilled(dry_run=False, since=from_, until=until, runs=(), kept=0)
                     return BackfillOut.filled(none, operation_id=many.id)
                 done = await backfill(ticker, schedule, from_, until, self._actor.id, version)
-                self._services.scheduler.nudge()
+                self._services.scheduler.wake()
         reply().unchanged, reply().dry_run = dry_run or not done.runs, dry_run
         return BackfillOut.filled(done, operation_id=None)
 
@@ -492,14 +492,14 @@ class Schedules(Noun):
         cursor: Cursor = None,
     ) -> Slice[ExpandedTickOut]:
         """List the outcomes of the instants at which a schedule was due, latest first."""
-        expanded = expanded_by(expand, _OF_RUNS, self._permits)
+        expanded = parse_expand(expand, _OF_RUNS, self._permits)
         before = datetime.fromisoformat(cursor) if cursor else before
         schedule = await self._find(ref)
         if before is not None:
             check_instant("before", before)
         ticks = await self._services.store.ticks.ticks(schedule.id, before, limit + 1)
         ties = await tick_ties(self._services.store, ticks[:limit]) if expanded else {}
-        return sliced(
+        return make_slice(
             ticks,
             limit,
             lambda tick: ExpandedTickOut.filled(
@@ -519,7 +519,7 @@ class Schedules(Noun):
         """
         schedule = await self._find(ref)
         runs = await self._services.changes.runs(schedule.id, limit + 1, cursor)
-        return sliced(runs, limit, lambda run: RunChangesOut.of(*run), lambda run: run[0].id)
+        return make_slice(runs, limit, lambda run: RunChangesOut.of(*run), lambda run: run[0].id)
 
     @endpoint("GET /schedules/{ref}/changes.atom", Permit.RESULTS_READ, "file", group="results")
     async def changes_feed(self, ref: Ref) -> str:
@@ -566,7 +566,7 @@ class Schedules(Noun):
     async def _changeable(self, ref: str, version: Version) -> CrawlSchedule:
         return await changeable_schedule(self._services.store, self._actor, ref, version)
 
-    async def _retried(
+    async def _retry_on_race(
         self, ref: str, version: Version, attempt: Callable[[CrawlSchedule], Awaitable[T | None]]
     ) -> T:
         """Return the schedule as saved by *attempt*, which returns ``None`` after losing a race."""
@@ -585,12 +585,12 @@ class Schedules(Noun):
         now, store = self._services.clock.now(), self._services.store.schedules
         new = replace(new, version=old.version + 1, beat=old.beat + 1, updated_at=now)
         try:
-            await store.save(new, told(new, name, now, self._actor.id, **data))
+            await store.save(new, event_for(new, name, now, self._actor.id, **data))
         except Conflict:
             if (await store.get(old.id)).beat == old.beat:
                 raise  # its new name is taken
             return None
-        self._services.scheduler.nudge()
+        self._services.scheduler.wake()
         return new
 
     async def _schedule_out(self, schedule: CrawlSchedule) -> ScheduleOut:

@@ -9,8 +9,8 @@ from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
 from crawlyard.core.endpoints.endpoint import Default, Instant
-from crawlyard.core.merge_patch import merged_object
-from crawlyard.core.parse import is_list, shown
+from crawlyard.core.merge_patch import merge_object
+from crawlyard.core.parse import format_value, is_list
 from crawlyard.core.schedules.schedule import (
     LONGEST_GRACE,
     LONGEST_JITTER,
@@ -141,7 +141,7 @@ def changed_fields(old: CrawlSchedule, changes: ScheduleChanges) -> dict[str, An
         if value is None:
             terms[part] = _default_of(part)
         elif part in {"params", "overrides"}:
-            terms[part] = merged_object(getattr(old, part), value)
+            terms[part] = merge_object(getattr(old, part), value)
     return draft_fields(terms)
 
 
@@ -160,7 +160,7 @@ def _check(path: str, value: object, deep: int) -> None:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if not isinstance(name, str):
-                raise Invalid(path, f"expected names that are text, got {shown(name)}")
+                raise Invalid(path, f"expected names that are text, got {format_value(name)}")
             _check(f"{path}.{name}", inner, deep - 1)
     elif is_list(value):
         for index, inner in enumerate(value):
@@ -169,6 +169,6 @@ def _check(path: str, value: object, deep: int) -> None:
         expected = f"{HIDDEN} stands for a hidden value; give the value itself"
         raise Invalid(path, expected)
     elif not (value is None or isinstance(value, (str, int, float))):
-        raise Invalid(path, f"expected what JSON can hold, got {shown(value)}")
+        raise Invalid(path, f"expected what JSON can hold, got {format_value(value)}")
     elif isinstance(value, float) and not math.isfinite(value):
         raise Invalid(path, f"expected a finite number, got {value}")

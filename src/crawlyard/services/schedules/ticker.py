@@ -17,15 +17,15 @@ from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job import DIRECT, Job
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.spec_json import spec_of
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.schedules.decision import (
     TickDecision,
     decide,
-    released,
-    requested_run,
-    resumed,
+    release_waiting,
+    request_run,
+    resume_schedule,
 )
-from crawlyard.core.schedules.planning import planned
+from crawlyard.core.schedules.planning import plan_next
 from crawlyard.core.schedules.schedule import (
     BY_ITSELF,
     CrawlSchedule,
@@ -33,13 +33,13 @@ from crawlyard.core.schedules.schedule import (
     Overlap,
     Tick,
     TickReason,
-    ticked,
-    told,
+    event_for,
+    tick_event,
 )
 from crawlyard.errors import Conflict, IllegalMove, Invalid, NotFound, Refused, Unavailable
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.jobs.submission import Submission, Submitter, prepared
+from crawlyard.services.jobs.submission import Submission, Submitter, prepare_job
 from crawlyard.services.templates.rendering import render_template
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
@@ -151,11 +151,11 @@ class Ticker:
         if spec.since is None:
             spec = replace(spec, since=await self.store.ticks.base(schedule.id, spec.full_every))
         named = replace(spec, name=spec.name or schedule.name)
-        return await prepared(
+        return await prepare_job(
             Policy(reads), self.clock, owner, Submission(spec=named, origin=origin), by=by
         )
 
-    async def tried(
+    async def check_submit(
         self, schedule: CrawlSchedule, at: datetime, actor: Actor, *, anew: bool = True
     ) -> None:
         """Check that a job of a schedule could be submitted at *at* on behalf of *actor*.
@@ -177,11 +177,11 @@ class Ticker:
         scheduler is firing it.
         """
         now = self.clock.wall()
-        due = await self.store.ticks.due(now, self._options.batch)
+        due = await self.store.ticks.find_due(now, self._options.batch)
         if not due:
             return 0
         # the end of a job may have been missed: check the failure limit before each run
-        on = await self._failures.passed(due)
+        on = await self._failures.pause_failing(due)
         active = await self.store.ticks.active([schedule.id for schedule in on])
         most = max(1, self._options.instants // len(due))
         reads = read_once(self.store)
@@ -219,7 +219,7 @@ class Ticker:
             return 0
         now = self.clock.wall()
         reads = read_once(self.store)
-        firings = [await self.written(s, released(s, now), reads) for s in waiting]
+        firings = [await self.build_firing(s, release_waiting(s, now), reads) for s in waiting]
         won = await self.write(firings)
         await self._pause_refused(firings)
         return won
@@ -236,8 +236,8 @@ class Ticker:
             except Conflict:
                 continue
             if not await self.store.ticks.active([schedule_id]):
-                decision = released(schedule, self.clock.wall())
-                await self.write([await self.written(schedule, decision)])
+                decision = release_waiting(schedule, self.clock.wall())
+                await self.write([await self.build_firing(schedule, decision)])
             return
 
     async def write(self, firings: Sequence[Firing]) -> int:
@@ -257,7 +257,7 @@ class Ticker:
         """
         await self._policy.check_room(schedule.owner, more)
 
-    async def written(
+    async def build_firing(
         self, schedule: CrawlSchedule, decision: TickDecision, reads: Store | None = None
     ) -> Firing:
         """Return what to write for a decision, with a job for each of its runs."""
@@ -268,21 +268,21 @@ class Ticker:
         for run in decision.runs:
             job = await self._new_job(schedule, run, reads, jobs)
             if isinstance(job, _Refusal):
-                decision = decision.refused(run, job.reason, job.detail, now)
+                decision = decision.without_run(run, job.reason, job.detail, now)
             else:
                 jobs.append(job)
                 ticks.append(replace(run, job_id=job[0].id))
         ticks = [replace(tick, decided_at=now) for tick in (*ticks, *decision.ticks)]
         ticks.sort(key=lambda tick: tick.due_at)
         after = decision.schedule_after
-        events = [ticked(schedule, tick, BY_ITSELF) for tick in ticks]
+        events = [tick_event(schedule, tick, BY_ITSELF) for tick in ticks]
         if after.next_at is None and schedule.next_at is not None:
-            events.append(told(after, EventName.SCHEDULE_ENDED, now, BY_ITSELF))
+            events.append(event_for(after, EventName.SCHEDULE_ENDED, now, BY_ITSELF))
         return Firing(
             after=after,
             ticks=tuple(ticks),
             jobs=tuple(jobs),
-            moved=cancelled(decision.cancels, now, BY_ITSELF),
+            moved=cancel_jobs(decision.cancels, now, BY_ITSELF),
             events=tuple(events),
         )
 
@@ -302,7 +302,7 @@ class Ticker:
             raise IllegalMove(
                 f"job {active[0].id} of schedule {schedule.name} has not ended; cancel it first"
             )
-        firing = await self._requested(schedule, active, by)
+        firing = await self._request(schedule, active, by)
         job, _ = firing.jobs[0]
         existing = await self.existing(job)
         reply().unchanged = existing is not None
@@ -310,7 +310,7 @@ class Ticker:
             return None
         return existing or job.id
 
-    async def _requested(self, schedule: CrawlSchedule, active: Sequence[Job], by: str) -> Firing:
+    async def _request(self, schedule: CrawlSchedule, active: Sequence[Job], by: str) -> Firing:
         now, at = self.clock.now(), self.clock.wall()
         # the instants of timetables are whole seconds, so this one cannot clash with them
         while at.microsecond == 0 or await self.store.ticks.ticks_between(
@@ -318,7 +318,7 @@ class Ticker:
         ):
             at += _MICROSECOND
         await self.check_room(schedule, 1)
-        run, decision = requested_run(schedule, at, active, by)
+        run, decision = request_run(schedule, at, active, by)
         job, created = await self.job(schedule, at, by=by)
         decided = (*decision.ticks, replace(run, job_id=job.id))
         ticks = tuple(replace(tick, decided_at=now) for tick in decided)
@@ -326,8 +326,8 @@ class Ticker:
             after=decision.schedule_after,
             ticks=ticks,
             jobs=((job, created),),
-            moved=cancelled(decision.cancels, now, by),
-            events=tuple(ticked(schedule, tick, by) for tick in ticks),
+            moved=cancel_jobs(decision.cancels, now, by),
+            events=tuple(tick_event(schedule, tick, by) for tick in ticks),
         )
 
     async def resume(self, schedule: CrawlSchedule, by: str) -> CrawlSchedule | None:
@@ -350,11 +350,11 @@ class Ticker:
                 schedule.id, schedule.paused_at, wall + _MICROSECOND
             )
         active = await self.store.ticks.active([schedule.id])
-        decision = resumed(schedule, wall, skipped.values(), active.get(schedule.id, ()))
-        firing = await self.written(schedule, decision)
-        after = firing.after if firing.after.next_at is not None else planned(firing.after, wall)
+        decision = resume_schedule(schedule, wall, skipped.values(), active.get(schedule.id, ()))
+        firing = await self.build_firing(schedule, decision)
+        after = firing.after if firing.after.next_at is not None else plan_next(firing.after, wall)
         after = replace(after, version=schedule.version + 1, updated_at=now)
-        event = told(after, EventName.SCHEDULE_RESUMED, now, by)
+        event = event_for(after, EventName.SCHEDULE_RESUMED, now, by)
         firing = replace(firing, after=after, events=(event, *firing.events))
         return after if await self.write([firing]) else None
 
@@ -379,14 +379,14 @@ class Ticker:
             decision = decide(schedule, now, active, most, early=early)
             if decision.schedule_after is schedule:
                 # the planned instant is not due: the rules of its time zone have changed since
-                after = planned(schedule, (schedule.next_at or now) - _MICROSECOND)
+                after = plan_next(schedule, (schedule.next_at or now) - _MICROSECOND)
                 return Firing(after=replace(after, beat=schedule.beat + 1))
         except Invalid as error:
             return self._broken(schedule, str(error))
         except Exception as error:  # noqa: BLE001 - any error would break every round
             _log.exception("schedule %s cannot be decided", schedule.id)
             return self._broken(schedule, f"{type(error).__name__}: {error}")
-        return await self.written(schedule, decision, reads)
+        return await self.build_firing(schedule, decision, reads)
 
     def _broken(self, schedule: CrawlSchedule, why: str) -> Firing:
         after = replace(
@@ -399,7 +399,7 @@ class Ticker:
             flaw="",
             beat=schedule.beat + 1,
         )
-        event = told(after, EventName.SCHEDULE_PAUSED, self.clock.now(), BY_ITSELF, reason=why)
+        event = event_for(after, EventName.SCHEDULE_PAUSED, self.clock.now(), BY_ITSELF, reason=why)
         return Firing(after=after, events=(event,))
 
     async def new_jobs(
@@ -432,7 +432,7 @@ class Ticker:
         if not await self._backlog.has_room(schedule.owner):
             most = self._backlog.most(schedule.owner)
             singular, plural = f"job of {schedule.owner} waits", f"jobs of {schedule.owner} wait"
-            return _Refusal(TickReason.QUOTA, f"{counted(most, singular, plural)} already")
+            return _Refusal(TickReason.QUOTA, f"{count_noun(most, singular, plural)} already")
         try:
             job = await self.job(schedule, run.due_at, reads=reads)
         except (Unavailable, Conflict):
@@ -492,7 +492,7 @@ class _Failures:
         self._store = store
         self._clock = clock
 
-    async def passed(self, schedules: Sequence[CrawlSchedule]) -> list[CrawlSchedule]:
+    async def pause_failing(self, schedules: Sequence[CrawlSchedule]) -> list[CrawlSchedule]:
         """Pause those of *schedules* that fail too often; return the others."""
         failing = await self._failing(schedules)
         for schedule in schedules:
@@ -529,7 +529,7 @@ class _Failures:
 
     async def _pause(self, schedule: CrawlSchedule) -> None:
         now = self._clock.now()
-        why = counted(schedule.pause_after or 0, "run has failed", "runs in a row have failed")
+        why = count_noun(schedule.pause_after or 0, "run has failed", "runs in a row have failed")
         paused = replace(
             schedule,
             paused_at=self._clock.wall(),
@@ -539,7 +539,7 @@ class _Failures:
             beat=schedule.beat + 1,
             updated_at=now,
         )
-        event = told(paused, EventName.SCHEDULE_PAUSED, now, BY_ITSELF, reason=why)
+        event = event_for(paused, EventName.SCHEDULE_PAUSED, now, BY_ITSELF, reason=why)
         await self._store.schedules.save(paused, event)
 
 
@@ -550,10 +550,10 @@ class _Refusal(Struct, frozen=True):
     detail: str
 
 
-def cancelled(jobs: Iterable[Job], now: datetime, by: str) -> tuple[tuple[Job, Event], ...]:
+def cancel_jobs(jobs: Iterable[Job], now: datetime, by: str) -> tuple[tuple[Job, Event], ...]:
     """Return jobs, cancelled to make room for the next one of their schedule, and the events."""
     reason = StateReason.BY_SCHEDULE
-    return tuple(job.moved(Move.CANCEL, now, actor=by, reason=reason) for job in jobs)
+    return tuple(job.apply_move(Move.CANCEL, now, actor=by, reason=reason) for job in jobs)
 
 
 def keeps_changing(schedule_id: str) -> Conflict:

@@ -88,7 +88,7 @@ class Indexer:
     async def _new(self, state: IndexState, began: float) -> timedelta:
         """Index the pages that are new in *state*; rest until `EVERY` from when it *began*."""
         upto = state.newest
-        if not upto or not await self._settled():
+        if not upto or not await self._wait_settled():
             return EVERY
         now: IndexState | None = state
         while now is not None and (upto > now.high or not now.begun):
@@ -97,7 +97,7 @@ class Indexer:
         spent = timedelta(seconds=self._clock.monotonic() - began)
         return OTHERS_EVERY if now is None else max(BREATH, EVERY - spent)
 
-    async def _settled(self) -> bool:
+    async def _wait_settled(self) -> bool:
         """Wait until all pages up to the newest that was seen are; return whether they are."""
         writers = await self._index.writers()
         for _ in range(_SETTLES_IN):

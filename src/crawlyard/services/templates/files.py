@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from crawlyard.core.jobs.spec_json import values_of
-from crawlyard.core.parse import boolean, is_list, none_of, shown, text, unknown
+from crawlyard.core.parse import boolean, format_value, is_list, none_of, text, unknown
 from crawlyard.core.templates.render import check
 from crawlyard.core.templates.template import (
     MAX_CONTENT_BYTES,
     FileFormat,
-    Parameter,
     ParameterType,
     TemplateDraft,
+    TemplateParameter,
 )
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -49,18 +49,18 @@ def read(data: bytes, source: str) -> TemplateDraft:
         content = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Invalid(source, f"expected UTF-8, got another byte at {error.start}") from None
-    return draft_of(_parsed(content, source))
+    return draft_of(_parse(content, source))
 
 
-def written(draft: TemplateDraft, form: FileFormat) -> str:
+def format_draft(draft: TemplateDraft, form: FileFormat) -> str:
     """Return the text of a file that `read` turns back into *draft*."""
-    return _dumped(data_of(draft), form)
+    return _dump(data_of(draft), form)
 
 
-def _dumped(data: Mapping[str, object], form: FileFormat) -> str:
+def _dump(data: Mapping[str, object], form: FileFormat) -> str:
     if form is FileFormat.JSON:
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
-    return yaml.dumped(data)
+    return yaml.dump_yaml(data)
 
 
 def check_draft(draft: TemplateDraft) -> None:
@@ -86,7 +86,7 @@ def draft_of(data: object) -> TemplateDraft:
     values = {name: value for name, value in fields.items() if value is not None}
     spec = fields.get("spec", {})
     if not isinstance(spec, Mapping):
-        raise Invalid("spec", f"expected an object of fields of a spec, got {shown(spec)}")
+        raise Invalid("spec", f"expected an object of fields of a spec, got {format_value(spec)}")
     if "name" not in fields:
         raise Invalid("name", "expected the name of the template, got none")
     return TemplateDraft(
@@ -107,7 +107,7 @@ def data_of(draft: TemplateDraft) -> dict[str, object]:
     return data | {"spec": draft.spec}
 
 
-def _parameter_data(parameter: Parameter) -> dict[str, object]:
+def _parameter_data(parameter: TemplateParameter) -> dict[str, object]:
     data: dict[str, object] = {"type": parameter.type.value}
     if parameter.description:
         data["description"] = parameter.description
@@ -120,15 +120,17 @@ def _parameter_data(parameter: Parameter) -> dict[str, object]:
     return data
 
 
-def _parameters(data: object) -> tuple[Parameter, ...]:
+def _parameters(data: object) -> tuple[TemplateParameter, ...]:
     if isinstance(data, Mapping):
         return tuple(_parameter(str(name), fields) for name, fields in data.items())
     if not is_list(data):
-        raise Invalid("parameters", f"expected an object by names, or a list, got {shown(data)}")
-    return tuple(_named_parameter(f"parameters.{n}", fields) for n, fields in enumerate(data))
+        raise Invalid(
+            "parameters", f"expected an object by names, or a list, got {format_value(data)}"
+        )
+    return tuple(_parse_named_parameter(f"parameters.{n}", fields) for n, fields in enumerate(data))
 
 
-def _named_parameter(path: str, data: object) -> Parameter:
+def _parse_named_parameter(path: str, data: object) -> TemplateParameter:
     fields = _object(path, data, ("name", *_PARAMETER))
     if "name" not in fields:
         raise Invalid(f"{path}.name", "expected the name of the parameter, got none")
@@ -136,19 +138,19 @@ def _named_parameter(path: str, data: object) -> Parameter:
     return _parameter(name, fields)
 
 
-def _parameter(name: str, data: object) -> Parameter:
+def _parameter(name: str, data: object) -> TemplateParameter:
     path = f"parameters.{name}"
     fields = _object(path, {} if data is None else data, _PARAMETER)
     kind, allowed = fields.get("type", "text"), fields.get("allowed") or ()
     if kind not in list(ParameterType):
         raise Invalid(f"{path}.type", none_of(kind, ParameterType))
     if not is_list(allowed):
-        raise Invalid(f"{path}.allowed", f"expected a list, got {shown(allowed)}")
+        raise Invalid(f"{path}.allowed", f"expected a list, got {format_value(allowed)}")
     try:
         required = boolean(fields.get("required", False))
     except ValueError as error:
         raise Invalid(f"{path}.required", str(error)) from None
-    return Parameter(
+    return TemplateParameter(
         name=name,
         type=ParameterType(kind),
         description=_text(f"{path}.description", fields.get("description") or ""),
@@ -160,7 +162,9 @@ def _parameter(name: str, data: object) -> Parameter:
 
 def _object(path: str, data: object, allowed: Sequence[str]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
-        raise Invalid(path, f"expected an object with {', '.join(allowed)}, got {shown(data)}")
+        raise Invalid(
+            path, f"expected an object with {', '.join(allowed)}, got {format_value(data)}"
+        )
     for name in data:
         if name not in allowed:
             where = str(name) if path in {"template", "schedule"} else f"{path}.{name}"
@@ -178,10 +182,10 @@ def _text(path: str, value: object) -> str:
 # --- YAML and JSON
 
 
-def _parsed(content: str, source: str) -> object:
+def _parse(content: str, source: str) -> object:
     # JSON is nearly a subset of YAML, except for tabs and escaped surrogate pairs
     is_json = content.lstrip().startswith("{")
-    return (_from_json if is_json else yaml.parsed)(content, source)
+    return (_from_json if is_json else yaml.parse_yaml)(content, source)
 
 
 def _from_json(content: str, source: str) -> object:
@@ -224,24 +228,24 @@ class FileIntake:
 
     async def read(self, content: str) -> TemplateDraft:
         """Return the checked template in the text of a file; no URL in it is fetched."""
-        return await self._apart(_checked, content)
+        return await self._run_in_thread(_read_draft, content)
 
     async def schedule(self, content: Mapping[str, Any] | str, names: Sequence[str]) -> _Schedule:
         """Return the fields set in a schedule, from *content* or a file, and the file's text."""
-        return await self._apart(_schedule, content, names)
+        return await self._run_in_thread(_schedule, content, names)
 
-    async def written(self, data: Mapping[str, object], form: FileFormat) -> str:
+    async def format(self, data: Mapping[str, object], form: FileFormat) -> str:
         """Return *data* as the text of a file."""
-        return await self._apart(_dumped, data, form)
+        return await self._run_in_thread(_dump, data, form)
 
-    async def _apart(self, call: Callable[..., _T], *arguments: object) -> _T:
+    async def _run_in_thread(self, call: Callable[..., _T], *arguments: object) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
         except Invalid as error:
             raise Invalid("content", str(error)) from None
 
 
-def _checked(content: str) -> TemplateDraft:
+def _read_draft(content: str) -> TemplateDraft:
     draft = draft_of(_data(content))
     check_draft(draft)
     return draft
@@ -253,7 +257,7 @@ def _schedule(content: Mapping[str, Any] | str, names: Sequence[str]) -> _Schedu
     if isinstance(content, str) and isinstance(overrides, Mapping):
         values_of(overrides)
     data = {name: value for name in names if (value := _set(fields.get(name))) not in (None, {})}
-    return data, _dumped(data, FileFormat.YAML)
+    return data, _dump(data, FileFormat.YAML)
 
 
 def _set(value: object) -> object:
@@ -267,7 +271,7 @@ def _data(content: str) -> object:
     size = len(content.encode(errors="replace"))
     if size > MAX_CONTENT_BYTES:
         raise Invalid(_FILE, f"expected at most {MAX_CONTENT_BYTES:,} bytes, got {size:,}")
-    data = _parsed(content.removeprefix("\ufeff"), _FILE)
+    data = _parse(content.removeprefix("\ufeff"), _FILE)
     try:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:

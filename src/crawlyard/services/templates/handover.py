@@ -8,8 +8,8 @@ from msgspec.structs import asdict, replace
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.quantity import counted
-from crawlyard.core.schedules.schedule import CrawlSchedule, told
+from crawlyard.core.quantity import count_noun
+from crawlyard.core.schedules.schedule import CrawlSchedule, event_for
 from crawlyard.core.templates.publication import Takeover, takeover
 from crawlyard.core.templates.template import CrawlTemplate, KeptTemplate
 from crawlyard.errors import Unconfirmed
@@ -23,7 +23,7 @@ class Handover(Struct):
     before: CrawlTemplate
     actor: Actor
     confirmed: bool
-    kept: tuple[KeptTemplate, ...] = ()
+    kept_templates: tuple[KeptTemplate, ...] = ()
 
     def carry(
         self, after: CrawlTemplate, schedules: Sequence[CrawlSchedule]
@@ -37,28 +37,28 @@ class Handover(Struct):
             takeover(schedule, self.before, after) for schedule in schedules if not schedule.flaw
         ]
         changes = [change for change in takeovers if change is not None]
-        self.kept = tuple(change.kept for change in changes)
+        self.kept_templates = tuple(change.kept_template for change in changes)
         if changes and not self.confirmed:
-            raise _unconfirmed(self.before, self.kept)
-        return [self._written(change, after.updated_at) for change in changes]
+            raise _unconfirmed_error(self.before, self.kept_templates)
+        return [self._write(change, after.updated_at) for change in changes]
 
-    def _written(self, change: Takeover, now: datetime) -> tuple[CrawlSchedule, Event]:
+    def _write(self, change: Takeover, now: datetime) -> tuple[CrawlSchedule, Event]:
         schedule = change.after
         new = replace(
             schedule, version=schedule.version + 1, beat=schedule.beat + 1, updated_at=now
         )
-        changed = sorted({path.partition(".")[0] for path in change.kept.fields})
-        return new, told(new, EventName.SCHEDULE_UPDATED, now, self.actor.id, changed=changed)
+        changed = sorted({path.partition(".")[0] for path in change.kept_template.fields})
+        return new, event_for(new, EventName.SCHEDULE_UPDATED, now, self.actor.id, changed=changed)
 
 
-def _unconfirmed(template: CrawlTemplate, schedules: Sequence[KeptTemplate]) -> Unconfirmed:
+def _unconfirmed_error(template: CrawlTemplate, schedules: Sequence[KeptTemplate]) -> Unconfirmed:
     named = ", ".join(
         f"{schedule.name} ({', '.join(schedule.fields)})" for schedule in schedules[:_NAMED]
     )
     more = f" and {len(schedules) - _NAMED:,} more" if schedules[_NAMED:] else ""
     return Unconfirmed(
         f"publishing template {template.name} removes credentials used by "
-        f"{counted(len(schedules), 'schedule')} of {template.owner}; "
+        f"{count_noun(len(schedules), 'schedule')} of {template.owner}; "
         f"confirm to keep them there: {named}{more}",
         [asdict(schedule) for schedule in schedules],
     )

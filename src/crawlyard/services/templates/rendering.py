@@ -9,7 +9,7 @@ from crawlyard.core.faults import check_all
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import EXAMPLE, FIELDS, Form, form_of, spec_with, values_of
-from crawlyard.core.templates.render import Rendered, blamed, fill
+from crawlyard.core.templates.render import Rendered, blame_parameter, fill
 from crawlyard.errors import Invalid
 from crawlyard.services.templates.lookup import find_template
 from crawlyard.services.webhooks.receivers import check_job_spec
@@ -46,15 +46,17 @@ async def render_template(
         try:
             filled.update(values_of(fill(template, params)))
         except Invalid as error:
-            raise error.mapped(lambda fault: blamed(fault, template)) from None
+            raise error.map(lambda fault: blame_parameter(fault, template)) from None
 
     def whole(base: JobSpec | None = None) -> JobSpec:
         try:
             spec = spec_with(filled | own, base, check_job_spec)
             check_job_spec(spec)
         except Invalid as error:
-            raise error.mapped(
-                lambda fault: fault if _is_in(fault.field, own) else blamed(fault, template)
+            raise error.map(
+                lambda fault: (
+                    fault if _is_in(fault.field, own) else blame_parameter(fault, template)
+                )
             ) from None
         return spec
 

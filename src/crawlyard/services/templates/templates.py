@@ -21,12 +21,12 @@ from crawlyard.core.endpoints.endpoint import (
     Rest,
     Slice,
     endpoint,
+    make_slice,
     reply,
-    sliced,
 )
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.faults import blaming
-from crawlyard.core.merge_patch import merged_object
+from crawlyard.core.merge_patch import merge_object
 from crawlyard.core.parse import unknown
 from crawlyard.core.templates.answers import (
     CheckedTemplateOut,
@@ -36,7 +36,7 @@ from crawlyard.core.templates.answers import (
     TemplateDeletionOut,
     TemplateOut,
 )
-from crawlyard.core.templates.secrets import stripped
+from crawlyard.core.templates.secrets import strip_credentials
 from crawlyard.core.templates.template import (
     MAX_CONTENT_BYTES,
     MAX_NAME,
@@ -115,7 +115,7 @@ class Templates(Noun):
             after=None if cursor is None else (name, template_id),
         )
         templates = await visible_templates(self._services.store, self._actor, query, limit + 1)
-        return sliced(
+        return make_slice(
             templates, limit, TemplateOut.of, lambda template: f"{template.name}/{template.id}"
         )
 
@@ -180,7 +180,7 @@ class Templates(Noun):
         else:
             draft = await self._read(content, None)
         data = files.data_of(draft)
-        text = await self._services.intake.written(data, FileFormat.YAML)
+        text = await self._services.intake.format(data, FileFormat.YAML)
         return ConvertedTemplateOut(template=data, content=text)
 
     @endpoint("GET /templates/{ref}", READ)
@@ -196,7 +196,7 @@ class Templates(Noun):
         """
         for _ in range(TRIES):
             latest = await self._changeable(ref, version)
-            draft = files.draft_of(merged_object(files.data_of(latest.draft), changes))
+            draft = files.draft_of(merge_object(files.data_of(latest.draft), changes))
             trusted = latest.trusted and self._actor.vouches_for(latest.owner)
             new = replace(latest, **asdict(draft), trusted=trusted)
             try:
@@ -239,11 +239,11 @@ class Templates(Noun):
         versions = await self._services.store.templates.versions(latest.id)
         visible = [template for template in versions if sees_template(self._actor, template)]
         older = [template for template in visible if template.version < before]
-        return sliced(older, limit, TemplateOut.of, lambda template: template.version)
+        return make_slice(older, limit, TemplateOut.of, lambda template: template.version)
 
     @endpoint("GET /templates/{ref}/versions/{version}", READ)
     async def version(self, ref: Ref, version: TemplateVersion) -> TemplateOut:
-        """Return one version of a template."""
+        """Return an earlier version, or the latest by its number."""
         return TemplateOut.of(await self._find(ref, version))
 
     @endpoint("POST /templates/{ref}/versions/{version}/restore", WRITE, status=202)
@@ -347,8 +347,8 @@ class Templates(Noun):
         """Return a template as a file; only users who may change it get its credentials."""
         template = await self._find(ref, version)
         changes = self._actor.may_change(template.owner) and WRITE in self._permits
-        draft = template.draft if changes else stripped(template.draft)[0]
-        return await self._services.intake.written(files.data_of(draft), format_)
+        draft = template.draft if changes else strip_credentials(template.draft)[0]
+        return await self._services.intake.format(files.data_of(draft), format_)
 
     async def _read(self, content: str, form: FileFormat | None) -> TemplateDraft:
         if form is FileFormat.JSON and not content.lstrip("\ufeff \t\r\n").startswith("{"):
@@ -388,12 +388,12 @@ class Templates(Noun):
         handover: Handover | None = None,
     ) -> SavedTemplateOut:
         """Save *new* as the version after *latest*, if it differs; a public one is stripped."""
-        draft, removed = stripped(new.draft) if new.public else (new.draft, ())
+        draft, removed = strip_credentials(new.draft) if new.public else (new.draft, ())
         same = (draft.spec, draft.parameters) == (latest.spec, latest.parameters)
         trusted = new.trusted or (same and latest.trusted)
         if (draft, new.public, trusted) == (latest.draft, latest.public, latest.trusted):
             reply().unchanged = True
-            return SavedTemplateOut.saved(SavedTemplate(template=latest, stripped=removed))
+            return SavedTemplateOut.of_saved(SavedTemplate(template=latest, stripped=removed))
         now = self._services.clock.now()
         template = replace(
             new,
@@ -413,8 +413,8 @@ class Templates(Noun):
             # the name is taken, or the template changed concurrently
             await self._changeable(latest.id, version)
             raise
-        taken_over = handover.kept if handover else ()
-        return SavedTemplateOut.saved(
+        taken_over = handover.kept_templates if handover else ()
+        return SavedTemplateOut.of_saved(
             SavedTemplate(template=template, stripped=removed, kept=taken_over)
         )
 

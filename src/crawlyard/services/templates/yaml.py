@@ -39,7 +39,7 @@ _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
 _FLOAT = re.compile(r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*|[-+]?\.[0-9][0-9_]*)(?:[eE][-+][0-9]{1,20})?")
 
 
-def parsed(content: str, source: str) -> object:
+def parse_yaml(content: str, source: str) -> object:
     """Return the JSON value that YAML describes; *source* names it in messages.
 
     Plain scalars are null, true and false (and yes, no, on, off), decimal numbers or
@@ -60,8 +60,8 @@ def parsed(content: str, source: str) -> object:
         raise Invalid(source, f"invalid YAML: {' '.join(str(error).split())}") from None
 
 
-def dumped(data: object) -> str:
-    """Return YAML that `parsed` turns back into *data*."""
+def dump_yaml(data: object) -> str:
+    """Return YAML that `parse_yaml` turns back into *data*."""
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 

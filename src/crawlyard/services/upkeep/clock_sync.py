@@ -13,7 +13,7 @@ from crawlyard.store.upkeep import UpkeepStore
 COMPARE_EVERY = timedelta(seconds=2)
 """As often as a worker reports: a clock that is wrong by 0.0001 of itself is 0.2 ms off by then."""
 
-_FAR = timedelta(seconds=1)  # seats of hosts allow for that much between two clocks
+_FAR = timedelta(seconds=1)  # slots of hosts allow for that much between two clocks
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def proven(asked_at: datetime, answered_at: datetime, server_time: datetime) -> 
 
 
 @asynccontextmanager
-async def followed(upkeep: UpkeepStore, clock: SystemClock) -> AsyncIterator[None]:
+async def follow_server_clock(upkeep: UpkeepStore, clock: SystemClock) -> AsyncIterator[None]:
     """Steer *clock* by the clock of the database server during the block."""
     following = asyncio.create_task(_follow(upkeep, clock))
     try:

@@ -16,7 +16,7 @@ from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, PausingStep, StateReason, due_step, ends_at, notice
 from crawlyard.core.purge_result import PurgeResult
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Conflict, StoreUnavailable
 from crawlyard.services.workers.reporting import FORGOTTEN_AFTER
 from crawlyard.store.queries import EventQuery
@@ -78,8 +78,8 @@ class Swept(Struct, frozen=True, kw_only=True):
         freed = self.freed
         room = f", {freed.bytes:,} bytes given back" if freed.bytes else ""
         room += f", about {freed.reusable:,} bytes reusable" if freed.reusable else ""
-        jobs = f"{counted(self.warned, 'job')} warned, {self.cancelled} cancelled"
-        rows = f"{counted(freed.rows, 'row')} freed"
+        jobs = f"{count_noun(self.warned, 'job')} warned, {self.cancelled} cancelled"
+        rows = f"{count_noun(freed.rows, 'row')} freed"
         return f"swept: {jobs}, {self.deleted} deleted; {rows}, {self.forgotten} forgotten{room}"
 
 
@@ -139,7 +139,7 @@ class Janitor:
             StoreUnavailable: the store became unavailable; what was done stays done.
         """
         # first the steps that free space, as the others need some
-        purge = await purged(self._store.upkeep, self._clock)
+        purge = await purge_all(self._store.upkeep, self._clock)
         self._options = await current_options(self._store, self._defaults)
         deleted, freed = await self._delete_expired()
         await self._store.upkeep.keep_reserve()
@@ -161,7 +161,7 @@ class Janitor:
         after: Job | None = None
         while ttl is not None:
             long = self._clock.now() - ttl / 2
-            jobs = await self._store.upkeep.paused(long, _JOBS, after)
+            jobs = await self._store.upkeep.find_paused(long, _JOBS, after)
             if not jobs:
                 break
             for job in jobs:
@@ -185,7 +185,7 @@ class Janitor:
             end = ends_at(job.since, ttl, now).isoformat()
             event = changed.event(EventName.EXPIRING, now, NAME, expires_at=end)
         else:
-            changed, event = job.moved(
+            changed, event = job.apply_move(
                 Move.CANCEL,
                 now,
                 actor=NAME,
@@ -207,12 +207,12 @@ class Janitor:
         total, freed = 0, PurgeResult()
         while True:
             now = self._clock.now()
-            expired = await self._store.upkeep.expired(now, self._options.retention, _JOBS)
+            expired = await self._store.upkeep.find_expired(now, self._options.retention, _JOBS)
             deleted = [job for job in expired if await self._delete(job, now)]
             total += len(deleted)
             if not deleted:
                 return total, freed
-            freed += await purged(self._store.upkeep, self._clock)
+            freed += await purge_all(self._store.upkeep, self._clock)
 
     async def _delete(self, job: Job, now: datetime) -> bool:
         event = job.event(EventName.DELETED, now, NAME, detail="its retention is over")
@@ -266,7 +266,7 @@ async def current_options(store: Store, defaults: JanitorOptions) -> JanitorOpti
     return JanitorOptions(**lengths)
 
 
-async def purged(upkeep: UpkeepStore, clock: Clock) -> PurgeResult:
+async def purge_all(upkeep: UpkeepStore, clock: Clock) -> PurgeResult:
     """Free the space of all deleted jobs, in small steps; return what was freed."""
     total = PurgeResult()
     while freed := await upkeep.purge():

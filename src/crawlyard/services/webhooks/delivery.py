@@ -17,7 +17,7 @@ from crawlyard.core.webhooks.webhook import (
     Delivery,
     DeliveryAttempt,
     Webhook,
-    encoded,
+    encode_message,
     message,
 )
 from crawlyard.engine.http.fetch import FetchFailed, NotContacted, retry_after_s
@@ -25,7 +25,7 @@ from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.webhook_post import TIMEOUT, Poster
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.webhooks.signing import signed
+from crawlyard.services.webhooks.signing import sign_body
 from crawlyard.store.queries import Claimed
 from crawlyard.store.store import Store
 
@@ -112,7 +112,7 @@ class Deliverer:
                 self._deliver_claimed(each, event), name=f"delivery {each.delivery.id}"
             )
             self._under_way[task] = each.webhook
-            task.add_done_callback(self._done)
+            task.add_done_callback(self._finish)
         return bool(claimed), timedelta(0) if claimed else _POLL
 
     async def _fan_out(self) -> None:
@@ -135,7 +135,7 @@ class Deliverer:
                 wait.cancel()
         self._ended.clear()
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _finish(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
         self._ended.set()
 
@@ -151,7 +151,7 @@ class Deliverer:
     async def _deliver(self, delivery: Delivery, webhook: Webhook, event: Event | None) -> None:
         settle = self._store.deliveries.settle
         if event is None:
-            await settle(delivery, delivery.given_up(self._clock.now()))
+            await settle(delivery, delivery.give_up(self._clock.now()))
             return
         # the grant for its addresses may have been withdrawn since it was saved
         closed = await self._policy.withheld(webhook.by_grant)
@@ -162,7 +162,7 @@ class Deliverer:
             _log.warning("delivery %s waits: %s", delivery.id, error)
             await settle(delivery, replace(delivery, due_at=self._clock.now() + _NOT_YET))
             return
-        after = delivery.tried(attempt, chance=self._chance(), retry_after=retry_after)
+        after = delivery.record_attempt(attempt, chance=self._chance(), retry_after=retry_after)
         held_until = None
         if retry_after is not None and not attempt.ok:
             held_until = self._clock.now() + min(retry_after, LONGEST_HOLD)
@@ -181,9 +181,9 @@ class Deliverer:
         at, started = self._clock.now(), self._clock.monotonic()
         status, excerpt, error, wait = None, "", "", None
         try:
-            body = encoded(message(event, self._options.public_url))
+            body = encode_message(message(event, self._options.public_url))
             # wall clock: the receiver compares the timestamp with its own
-            headers = signed(delivery.id, self._clock.wall(), body, webhook.signing(at))
+            headers = sign_body(delivery.id, self._clock.wall(), body, webhook.signing(at))
             answer = await self._poster.post(webhook.url, headers, body, guard)
             status, excerpt, error = answer.status, answer.excerpt, _complaint(answer.status)
             asked_s = retry_after_s(answer.retry_after, self._clock.wall())

@@ -25,7 +25,7 @@ async def receiver(url: str, guard: Guard, resolve: Resolve) -> str:
 
     Host names are looked up, and all their current addresses must be allowed. Each
     connection is checked again when it is made, since a name may resolve to another
-    address by then.
+    address later.
 
     Raises:
         Invalid: it is not an https URL (http is accepted where *guard* opens the address),
@@ -59,9 +59,9 @@ def with_webhooks(spec: JobSpec) -> JobSpec:
     errors: list[Invalid] = []
     for number, webhook in enumerate(spec.webhooks):
         try:
-            webhooks.append(_checked(webhook, guard))
+            webhooks.append(_check_webhook(webhook, guard))
         except Invalid as error:
-            errors.append(error.mapped(partial(_numbered, number)))
+            errors.append(error.map(partial(_prefix_field, number)))
     if errors:
         raise Invalid.of(errors)
     receivers = tuple(webhooks)
@@ -88,14 +88,14 @@ async def check_names(spec: JobSpec, resolve: Resolve) -> None:
         try:
             await receiver(webhook.url, guard, resolve)
         except Invalid as error:
-            raise _numbered(number, error) from None
+            raise _prefix_field(number, error) from None
 
 
-def _numbered(number: int, fault: Invalid) -> Invalid:
+def _prefix_field(number: int, fault: Invalid) -> Invalid:
     return Invalid(f"webhooks.{number}.{fault.field}", fault.message)
 
 
-def _checked(webhook: JobWebhook, guard: Guard) -> JobWebhook:
+def _check_webhook(webhook: JobWebhook, guard: Guard) -> JobWebhook:
     check_all(
         partial(check_patterns, webhook.events, kind="job"),
         lambda: check_secret(webhook.secret) if webhook.secret else None,

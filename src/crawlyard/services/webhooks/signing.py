@@ -41,7 +41,7 @@ def check_secret(value: str) -> None:
         raise Invalid("secret", f"{expected}, got {size} bytes")
 
 
-def signed(message_id: str, at: datetime, body: bytes, keys: Sequence[str]) -> Mapping[str, str]:
+def sign_body(message_id: str, at: datetime, body: bytes, keys: Sequence[str]) -> Mapping[str, str]:
     """Return the headers for *body*, sent at *at* and signed with each of *keys*."""
     at, text = at.astimezone(UTC), body.decode()
     return {

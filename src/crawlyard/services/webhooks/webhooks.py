@@ -18,8 +18,8 @@ from crawlyard.core.endpoints.endpoint import (
     Slice,
     Word,
     endpoint,
+    make_slice,
     reply,
-    sliced,
 )
 from crawlyard.core.events.event import EventName, names_of, topics_for
 from crawlyard.core.webhooks.answers import (
@@ -38,14 +38,14 @@ from crawlyard.core.webhooks.webhook import (
     Secret,
     Webhook,
     check_patterns,
-    narrowed,
+    narrow_patterns,
 )
 from crawlyard.engine.http import guard
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
-from crawlyard.services.races import insisted
+from crawlyard.services.races import retry_on_race
 from crawlyard.services.schedules.lookup import find_schedule
 from crawlyard.store.queries import WebhookQuery
 
@@ -131,7 +131,7 @@ class Webhooks(Noun):
             id_part=id,
         )
         webhooks = await self._services.store.webhooks.find(query, limit + 1)
-        return sliced(webhooks, limit, WebhookOut.of, lambda webhook: webhook.id)
+        return make_slice(webhooks, limit, WebhookOut.of, lambda webhook: webhook.id)
 
     @endpoint("POST /webhooks", WRITE, status=201, example=_EXAMPLE)
     async def create(
@@ -160,7 +160,7 @@ class Webhooks(Noun):
             created_at=now,
             updated_at=now,
         )
-        webhook = await self._checked(self._limited_to_readable(draft))
+        webhook = await self._check(self._limit_to_readable(draft))
         event = webhook.event(EventName.WEBHOOK_CREATED, now, actor.id)
         await self._services.store.webhooks.add(webhook, event)
         return NewSecretOut.of(webhook)
@@ -195,17 +195,17 @@ class Webhooks(Noun):
             if value is not UNSET
         }
 
-        async def edited(old: Webhook, now: datetime) -> Webhook:
+        async def edit(old: Webhook, now: datetime) -> Webhook:
             new = replace(old, **changes, version=old.version + 1, updated_at=now)
             if schedule is not UNSET:
                 new = replace(new, schedule_id=await self._schedule_id(schedule, old.owner))
             if "events" in changes:
-                new = self._limited_to_readable(new)
+                new = self._limit_to_readable(new)
             elif _target(new) != _target(old):
                 self._check_readable(new)
-            return await self._checked(new, old)
+            return await self._check(new, old)
 
-        return WebhookOut.of(await self._change(webhook_id, edited, version))
+        return WebhookOut.of(await self._change(webhook_id, edit, version))
 
     @endpoint("DELETE /webhooks/{webhook_id}", WRITE, status=204)
     async def delete(self, webhook_id: str, *, version: IfMatch = None) -> None:
@@ -217,7 +217,7 @@ class Webhooks(Noun):
             event = old.event(EventName.WEBHOOK_DELETED, now, self._actor.id)
             await self._services.store.webhooks.delete(webhook_id, old.version, event)
 
-        await insisted(delete, f"webhook {webhook_id} keeps changing")
+        await retry_on_race(delete, f"webhook {webhook_id} keeps changing")
 
     @endpoint("GET /webhooks/{webhook_id}/deletion", WRITE)
     async def deletable(self, webhook_id: str, *, version: IfMatch = None) -> WebhookDeletionOut:
@@ -236,12 +236,12 @@ class Webhooks(Noun):
     ) -> WebhookOut:
         """Send a test event to a webhook."""
 
-        async def tested(old: Webhook, now: datetime) -> Webhook:
+        async def mark_tested(old: Webhook, now: datetime) -> Webhook:
             _check_active(old)
             return replace(old, version=old.version + 1, updated_at=now)
 
         name = EventName.WEBHOOK_TEST
-        return WebhookOut.of(await self._change(webhook_id, tested, version, name))
+        return WebhookOut.of(await self._change(webhook_id, mark_tested, version, name))
 
     @endpoint("POST /webhooks/{webhook_id}/rotate", WRITE, status=202)
     async def rotate(self, webhook_id: str, *, version: IfMatch = None) -> NewSecretOut:
@@ -249,7 +249,7 @@ class Webhooks(Noun):
         secret = signing.new_secret()
 
         async def rotated(old: Webhook, now: datetime) -> Webhook:
-            return old.rotated(secret, now)
+            return old.rotate_secret(secret, now)
 
         return NewSecretOut.of(await self._change(webhook_id, rotated, version))
 
@@ -276,7 +276,7 @@ class Webhooks(Noun):
         webhook, before = await self._get(webhook_id), int(cursor) if cursor else None
         deliveries = self._services.store.deliveries
         rows = await deliveries.find(webhook.id, state, before, limit + 1)
-        return sliced(rows, limit, DeliveryOut.of, lambda delivery: delivery.no)
+        return make_slice(rows, limit, DeliveryOut.of, lambda delivery: delivery.no)
 
     @endpoint("POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay", WRITE, status=202)
     async def replay(
@@ -306,7 +306,7 @@ class Webhooks(Noun):
                 raise IllegalMove(problem)
             return await deliveries.again(delivery_id, self._services.clock.now())
 
-        return DeliveryOut.of(await insisted(replay, f"delivery {delivery_id} keeps changing"))
+        return DeliveryOut.of(await retry_on_race(replay, f"delivery {delivery_id} keeps changing"))
 
     async def _get(self, webhook_id: str) -> Webhook:
         webhook = await self._services.store.webhooks.get(webhook_id)
@@ -314,14 +314,14 @@ class Webhooks(Noun):
             raise NotFound(f"no webhook {webhook_id}")
         return webhook
 
-    def _limited_to_readable(self, webhook: Webhook) -> Webhook:
+    def _limit_to_readable(self, webhook: Webhook) -> Webhook:
         """Return *webhook* limited to the events that the actor's credential may read.
 
         Raises:
             Invalid: it may read none of them.
         """
         check_patterns(webhook.events)
-        events = narrowed(webhook.events, self._readable_events)
+        events = narrow_patterns(webhook.events, self._readable_events)
         if not events:
             names = ", ".join(webhook.events)
             message = f"expected events that the token has a scope to read, got {names}"
@@ -334,7 +334,7 @@ class Webhooks(Noun):
         Raises:
             Forbidden: it may not.
         """
-        if narrowed(webhook.events, self._readable_events) != webhook.events:
+        if narrow_patterns(webhook.events, self._readable_events) != webhook.events:
             names = ", ".join(webhook.events)
             message = (
                 f"the webhook receives events ({names}) that the token has no scope to read:"
@@ -368,7 +368,7 @@ class Webhooks(Noun):
         async def switched(old: Webhook, now: datetime) -> Webhook:
             reply().unchanged = old.active is on
             reason = "" if on else f"{BY_HAND}{self._actor.id}"
-            return old if old.active is on else old.switched(now, on=on, reason=reason)
+            return old if old.active is on else old.switch(now, on=on, reason=reason)
 
         return WebhookOut.of(await self._change(webhook_id, switched, version))
 
@@ -387,9 +387,9 @@ class Webhooks(Noun):
                 await self._services.store.webhooks.save(new, event)
             return new
 
-        return await insisted(changed, f"webhook {webhook_id} keeps changing")
+        return await retry_on_race(changed, f"webhook {webhook_id} keeps changing")
 
-    async def _checked(self, webhook: Webhook, before: Webhook | None = None) -> Webhook:
+    async def _check(self, webhook: Webhook, before: Webhook | None = None) -> Webhook:
         """Check a webhook; return it with its URL in canonical form.
 
         Its URL and grants are checked only if the URL or addresses differ from *before*.

@@ -44,7 +44,7 @@ class Obey(Struct, frozen=True, kw_only=True):
 
     order: Order
     asked_at: datetime
-    oldest: timedelta  # how old orders may be
+    oldest: timedelta  # maximum age of orders
     course: Course | None
 
 

@@ -95,10 +95,10 @@ class Claiming:
             # claiming one by one, a worker with many slots would spend its time on round trips;
             # once nothing is found, one claim at a time is enough again
             askers = [self._asker(free - n) for n in range(min(free, self._at_once))]
-            claims = await _together([self._timed(asker) for asker in askers])
+            claims = await _together([self._claim_timed(asker) for asker in askers])
             self._at_once = 1 if claims[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
             if None in claims:
-                await self._ask()
+                await self._request_work()
                 return
         if free is not None and rules.patience is not None and rules.only is None:
             await self._preempt(rules.patience)
@@ -108,7 +108,7 @@ class Claiming:
         rules = self._rules
         return Asker(self._worker, rules.tags, rules.least(free), rules.only)
 
-    async def _timed(self, asker: Asker) -> Claim | None:
+    async def _claim_timed(self, asker: Asker) -> Claim | None:
         began = self._clock.monotonic()
         claim = await self._next(asker)
         if claim is not None:
@@ -122,15 +122,15 @@ class Claiming:
         if instant >= self._joins_at:  # usually no shard is free: don't look before every claim
             self._joins_at = instant + LOOK_EVERY_S
             first = store.spread.join(asker, now, lease, in_turn=True)
-            if (claim := await self._started(first)) is not None:
+            if (claim := await self._start_claimed(first)) is not None:
                 self._joins_at = instant
                 return claim
-        claim = await self._started(store.leases.claim(asker, now, lease))
+        claim = await self._start_claimed(store.leases.claim(asker, now, lease))
         if claim is not None:
             return claim
-        return await self._started(store.spread.join(asker, now, lease, in_turn=False))
+        return await self._start_claimed(store.spread.join(asker, now, lease, in_turn=False))
 
-    async def _ask(self) -> None:
+    async def _request_work(self) -> None:
         """Request shards from workers that have several of a job, at most once a second.
 
         They are joined once they are free.
@@ -140,7 +140,7 @@ class Claiming:
             return
         self._asks_at = instant + LOOK_EVERY_S
         asker, now = self._asker(free), self._clock.now()
-        await self._store.spread.ask(asker, now, free)
+        await self._store.spread.request_shard(asker, now, free)
 
     async def _preempt(self, patience: timedelta) -> None:
         """Let an urgent job that has waited preempt a low one, at most once a second."""
@@ -150,7 +150,7 @@ class Claiming:
         self._looked_at = instant
         asker = Asker(self._worker, rules.tags, Priority.URGENT)
         now = self._clock.now()
-        await self._started(self._store.queue.preempt(asker, now, rules.lease, patience))
+        await self._start_claimed(self._store.queue.preempt(asker, now, rules.lease, patience))
 
     async def _age(self, step: timedelta) -> None:
         """Raise the level of jobs that have waited for long."""
@@ -162,7 +162,7 @@ class Claiming:
             if not await self._store.queue.age(self._clock.now(), step):
                 return
 
-    async def _started(self, asking: Awaitable[Claim | Preemption | None]) -> Claim | None:
+    async def _start_claimed(self, asking: Awaitable[Claim | Preemption | None]) -> Claim | None:
         """Start the claimed job and return the claim, even if cancelled: no claim may be lost."""
         claiming = asyncio.ensure_future(asking)
         try:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 
 from crawlyard.core.crawl.lastmod import LastmodRecord
-from crawlyard.core.crawl.link import decoded
+from crawlyard.core.crawl.link import decode_links
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
 from crawlyard.engine.conditional import Prior, difference
@@ -22,13 +22,13 @@ async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]
     """Return the run that *job* is based on, or a sentence with the reason why there is none."""
     since = job.spec.since
     if since is None:
-        return await _compared_run(store, job), ""
+        return await _find_compared_run(store, job), ""
     if why := await _unlike(store, job, since):
         return None, f"every page is fetched: job {since} {why}"
     return EarlierRun(store.pages, since), ""
 
 
-async def _compared_run(store: Store, job: Job) -> "EarlierRun | None":
+async def _find_compared_run(store: Store, job: Job) -> "EarlierRun | None":
     """Return the run before one of a schedule that fetches all, to compare it with."""
     schedule_id, spec = job.origin.schedule_id, job.spec
     if schedule_id is None or (spec.full_every == 1 and not spec.confirm_changes):
@@ -102,7 +102,7 @@ class EarlierRun:
             fp: Prior(
                 page=stored.page,
                 body_of=key,
-                links=decoded(bodies.get((stored.id, Body.LINKS), b"[]")),
+                links=decode_links(bodies.get((stored.id, Body.LINKS), b"[]")),
             )
             for fp, (stored, key) in pages.items()
         }

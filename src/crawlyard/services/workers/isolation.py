@@ -36,7 +36,7 @@ from crawlyard.services.workers.channel import (
     answer,
 )
 from crawlyard.services.workers.fork_server import GONE, Fork, ForkServer
-from crawlyard.services.workers.leased_moves import held_standing, yield_to
+from crawlyard.services.workers.leased_moves import find_leased, yield_to
 from crawlyard.services.workers.reclaim import LATE
 from crawlyard.services.workers.run import JobRun, WorkerContext
 
@@ -48,7 +48,7 @@ _LOST_S = 3.0  # time for a child to end after its lease was lost
 _log = logging.getLogger(__name__)
 
 
-def seats_of(lease: Lease, pid: int) -> str:
+def child_asker(lease: Lease, pid: int) -> str:
     """Return the name under which a child holds host slots; they end with its worker's."""
     return f"{lease.worker}/{pid}"
 
@@ -81,14 +81,14 @@ class IsolatedRun:
 
     @property
     def job_id(self) -> str:
-        """The id of the job."""
+        """Job that the child runs."""
         return self.lease.job_id
 
     def hold(self, is_held: bool) -> None:  # noqa: FBT001 - mirrors `SendPermit.good`
         """Tell the child to stop sending requests, or to resume."""
         self._send(Hold(is_held))
 
-    def obey(self, order: Order, asked_at: datetime) -> None:
+    def apply_order(self, order: Order, asked_at: datetime) -> None:
         """Pass on an order that was read from the store at *asked_at*."""
         if order is Order.LOST and self._kill_at is None:
             self._kill_at = self._clock.monotonic() + _LOST_S
@@ -106,10 +106,10 @@ class IsolatedRun:
     async def run(self) -> None:
         """Run the child until it ends; if it died, count the loss and queue or fail the job."""
         connection, of_child = socket.socketpair()
-        child = await self._forked(of_child)
+        child = await self._wait_for_fork(of_child)
         if child is None or self._kill_at is not None:
             connection.close()  # by which a child that starts after all ends
-            await self._lost(GONE)
+            await self._count_death(GONE)
             return
         self._child = child
         self._channel = channel = await Channel.over(connection)
@@ -131,9 +131,9 @@ class IsolatedRun:
             await serving  # finish the calls of the child before its job is requeued
             await channel.close()
         if code != 0:
-            await self._lost(code)
+            await self._count_death(code)
 
-    async def _forked(self, connection: socket.socket) -> Fork | None:
+    async def _wait_for_fork(self, connection: socket.socket) -> Fork | None:
         """Return a child with *connection*, ``None`` if there is none or the job was stopped.
 
         Meanwhile, the parent keeps the lease: where the fork server has to start, that may take
@@ -215,7 +215,7 @@ class IsolatedRun:
             if answer.order is not Order.LOST:
                 self.lease = answer.lease
                 self.job = answer.job or self.job
-                self._context.counters.recorded(batch)
+                self._context.counters.count_batch(batch)
         return answers
 
     # -- the end ---------------------------------------------------------------------------
@@ -241,12 +241,12 @@ class IsolatedRun:
             elif now - self._heard_at >= patience:
                 return
 
-    async def _lost(self, code: int) -> None:
+    async def _count_death(self, code: int) -> None:
         """Count a death of the child, unless the job is no longer ours or no longer running."""
         store, now = self._store, self._clock.now()
         if self._child is not None:
-            await store.hosts.release_slots(seats_of(self.lease, self._child.pid))
-        standing = await held_standing(store, self.lease)
+            await store.hosts.release_slots(child_asker(self.lease, self._child.pid))
+        standing = await find_leased(store, self.lease)
         if standing is None:
             return  # the child was done with its job and died while cleaning up
         _log.warning("the child process of job %s died (exit code %d)", self.job_id, code)
@@ -258,7 +258,7 @@ class IsolatedRun:
         chance = random.random()
 
         def lost(job: Job) -> tuple[Job, Event]:
-            return job.lost(now, actor=actor, in_child=at_fault, chance=chance)
+            return job.lose_worker(now, actor=actor, in_child=at_fault, chance=chance)
 
         if self.lease.shard:
             await store.spread.lose(self.lease, now, lost)

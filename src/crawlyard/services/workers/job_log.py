@@ -7,7 +7,7 @@ from crawlyard.core.crawl.page import Outcome, TargetState
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job_log import MAX_MESSAGE, Course, Level, LogLine, Point
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 
 MOST_PER_BATCH = 50
 """Lines kept per batch, so that a site full of failures does not slow down its crawl."""
@@ -25,7 +25,7 @@ def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
     lines += [line for line in fates if line is not None]
     excess = len(lines) - MOST_PER_BATCH
     if excess > 0:
-        rest = f"{counted(excess, 'more line was', 'more lines were')} left out"
+        rest = f"{count_noun(excess, 'more line was', 'more lines were')} left out"
         lines = [*lines[:MOST_PER_BATCH], _line(now, Level.INFO, rest)]
     return tuple(lines)
 
@@ -66,7 +66,7 @@ class JobLog:
         return (*first, *lines_of(batch, now), *last)
 
     def follow(self, batch: Batch, usage: Usage, now: datetime) -> Course | None:
-        """Add a batch to the course; return the course if it is to be written with the batch."""
+        """Add a batch to the course; return the course if it must be written with the batch."""
         span = timedelta(seconds=batch.usage.duration_s)
         if span <= timedelta(0) and not batch.outcomes:
             return self._course if batch.last and self._course.points else None

@@ -20,7 +20,7 @@ from crawlyard.services.races import TRIES
 from crawlyard.store.store import Store
 
 
-async def held_standing(store: Store, lease: Lease) -> Standing | None:
+async def find_leased(store: Store, lease: Lease) -> Standing | None:
     """Return the job of a lease and the shard it covers, or ``None`` if the lease is lost.
 
     Raises:
@@ -48,17 +48,19 @@ async def yield_to(store: Store, clock: Clock, lease: Lease) -> None:
     """
     actor, reason = f"worker:{lease.worker}", StateReason.WAITING_SLOT
     for _ in range(TRIES):
-        standing = await held_standing(store, lease)
+        standing = await find_leased(store, lease)
         if standing is None or standing.job.state is not State.RUNNING:
             break
-        moved = standing.job.moved(Move.REQUEUE, clock.now(), actor=actor, reason=reason)
+        moved = standing.job.apply_move(Move.REQUEUE, clock.now(), actor=actor, reason=reason)
         with suppress(Conflict):
             await store.leases.settle(lease, *moved)
             return
     await store.leases.free(lease)
 
 
-def ungranted(job: Job, missing: Sequence[Grant], now: datetime, actor: str) -> tuple[Job, Event]:
+def pause_ungranted(
+    job: Job, missing: Sequence[Grant], now: datetime, actor: str
+) -> tuple[Job, Event]:
     """Return the job, paused because grants are *missing*, and its event.
 
     Raises:
@@ -66,7 +68,7 @@ def ungranted(job: Job, missing: Sequence[Grant], now: datetime, actor: str) -> 
     """
     detail = f"{not_granted(missing)} any more; once it is, resume the job"
     reason = StateReason.NOT_GRANTED
-    return job.moved(Move.PAUSE, now, actor=actor, reason=reason, detail=detail)
+    return job.apply_move(Move.PAUSE, now, actor=actor, reason=reason, detail=detail)
 
 
 async def hold_ungranted(store: Store, clock: Clock, running: Sequence[tuple[Lease, Job]]) -> None:
@@ -82,7 +84,7 @@ async def hold_ungranted(store: Store, clock: Clock, running: Sequence[tuple[Lea
     for lease, job in running:
         if lost := [grant for grant in job.by_grant if grant in missing]:
             actor = f"worker:{lease.worker}"
-            decide = partial(ungranted, missing=lost, now=clock.now(), actor=actor)
+            decide = partial(pause_ungranted, missing=lost, now=clock.now(), actor=actor)
             await _hold(store, lease, decide)
 
 
@@ -94,11 +96,11 @@ async def hold_spent(store: Store, clock: Clock, running: Sequence[tuple[Lease, 
     Raises:
         StoreUnavailable: the store is unavailable.
     """
-    spent = await store.queue.spent(clock.now())
+    spent = await store.queue.find_spent_owners(clock.now())
     for lease, job in running:
         if (part := spent.get(job.owner)) is not None:
             actor = f"worker:{lease.worker}"
-            decide = partial(Job.spent, now=clock.now(), actor=actor, part=part)
+            decide = partial(Job.requeue_for_quota, now=clock.now(), actor=actor, part=part)
             await _hold(store, lease, decide)
 
 
@@ -108,7 +110,7 @@ async def _hold(store: Store, lease: Lease, decide: Callable[[Job], tuple[Job, E
     The crawl stops as for any pause, and results in flight are still stored.
     """
     for _ in range(TRIES):
-        standing = await held_standing(store, lease)
+        standing = await find_leased(store, lease)
         if standing is None or standing.job.state is not State.RUNNING:
             return
         with suppress(Conflict):

@@ -108,7 +108,7 @@ class Liveness:
     def traceable(self, workers: Collection[str]) -> set[str]:
         """Return the *workers* whose liveness can be determined."""
         near = self._files.traceable(workers) if self._files is not None else set()
-        far = self._presence.known(workers) if self._presence is not None else set()
+        far = self._presence.filter_known(workers) if self._presence is not None else set()
         return near | far
 
     def dead(self, workers: Collection[str]) -> set[str]:

@@ -36,10 +36,10 @@ async def watch_orders(context: WorkerContext, runs: Callable[[], Sequence[Run]]
 
     async with asyncio.TaskGroup() as group:
         for look in (read, hold):
-            group.create_task(_repeated(look, context.clock))
+            group.create_task(_repeat(look, context.clock))
 
 
-async def _repeated(look: Callable[[], Awaitable[None]], clock: Clock) -> None:
+async def _repeat(look: Callable[[], Awaitable[None]], clock: Clock) -> None:
     """Call *look* every 250 ms, from the start of one call to the start of the next."""
     while True:
         began = clock.monotonic()
@@ -67,4 +67,4 @@ async def read_orders(context: WorkerContext, runs: Sequence[Run]) -> None:
     context.permit.round_trip.took(context.clock.monotonic() - began)
     for run, lease, order in zip(runs, leases, orders, strict=True):
         if (run.lease.shard, run.lease.attempt) == (lease.shard, lease.attempt):
-            run.obey(order, asked_at)  # otherwise it has moved on to another shard
+            run.apply_order(order, asked_at)  # otherwise it has moved on to another shard

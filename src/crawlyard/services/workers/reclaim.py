@@ -78,9 +78,9 @@ class Reclaimer:
         if dead := self._liveness.dead(holders):
             # first, so that a worker that claims one of their jobs finds the host slots free
             await self._store.hosts.release_slots(*dead)
-            jobs += await leases.take_back(_NEVER_LAPSED, dead, self._lost, self._took)
+            jobs += await leases.take_back(_NEVER_LAPSED, dead, self._lose, self._took)
         if now >= self._excused_until:
-            jobs += await leases.take_back(self._clock.now(), (), self._lost, self._took)
+            jobs += await leases.take_back(self._clock.now(), (), self._lose, self._took)
         for job in jobs:
             _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
         self._liveness.sweep(holders)
@@ -121,9 +121,9 @@ class Reclaimer:
     async def _other_holders(self) -> set[str]:
         return set(await self._store.leases.holders()) - {self._name}
 
-    def _lost(self, job: Job) -> tuple[Job, Event]:
+    def _lose(self, job: Job) -> tuple[Job, Event]:
         """Return a job after losing its worker, which died or was stopped for too long.
 
         A child process that ran the job is not blamed: only its parent knows whether it hung.
         """
-        return job.lost(self._clock.now(), actor=f"worker:{self._name}", in_child=False)
+        return job.lose_worker(self._clock.now(), actor=f"worker:{self._name}", in_child=False)

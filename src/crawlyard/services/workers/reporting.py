@@ -27,10 +27,10 @@ from crawlyard.store.workers import WorkerStore
 LOOK_EVERY = timedelta(milliseconds=500)
 """Interval at which a worker reads the wishes of operators."""
 
-_LOOKS_A_BEAT = 4
+_LOOKS_PER_HEARTBEAT = 4
 
-BEAT_EVERY = _LOOKS_A_BEAT * LOOK_EVERY
-ALIVE = 5 * BEAT_EVERY
+HEARTBEAT_EVERY = _LOOKS_PER_HEARTBEAT * LOOK_EVERY
+ALIVE = 5 * HEARTBEAT_EVERY
 """A worker whose last report is older than this is shown as gone."""
 
 FORGOTTEN_AFTER = timedelta(days=1)
@@ -50,7 +50,7 @@ class WorkerTotals(Struct):
     errors: Counter[str] = field(default_factory=Counter)  # by kind
     waits: Timing = field(default_factory=partial(Timing, bounds_s=WAIT_BOUNDS_S))
 
-    def recorded(self, batch: Batch) -> None:
+    def count_batch(self, batch: Batch) -> None:
         """Count a batch that was written."""
         self.pages += batch.usage.pages
         self.bytes += batch.usage.bytes
@@ -100,12 +100,12 @@ class Reporter:
         """
         for look in itertools.count():
             try:
-                if look % _LOOKS_A_BEAT == 0:
-                    wish = await self._store.beat(self.measured(report()))
+                if look % _LOOKS_PER_HEARTBEAT == 0:
+                    wish = await self._store.save_heartbeat(self.measure(report()))
                 else:
                     wish = await self._store.wish(self._name)
                 if apply(wish):
-                    await self._store.beat(self.measured(report()))
+                    await self._store.save_heartbeat(self.measure(report()))
             except StoreUnavailable as error:
                 _log.debug("no report was written: %s", error)
             await self._clock.sleep(LOOK_EVERY)
@@ -117,10 +117,10 @@ class Reporter:
         except StoreUnavailable as error:
             _log.debug("the report stays: %s", error)
 
-    def measured(self, report: WorkerReport) -> WorkerReport:
+    def measure(self, report: WorkerReport) -> WorkerReport:
         """Return a report with the worker's totals, load and hosts."""
         counters, children = self._counters, self._children()
-        pages_per_s, cpu = self._pace(_worked() + children.cpu_s)
+        pages_per_s, cpu = self._pace(_cpu_seconds() + children.cpu_s)
         return replace(
             report,
             pages=counters.pages,
@@ -148,7 +148,7 @@ class Reporter:
         return (now.pages - then.pages) / passed, worked / passed
 
 
-def _worked() -> float:
+def _cpu_seconds() -> float:
     """Return the CPU time of this process in seconds."""
     spent = os.times()
     return spent.user + spent.system

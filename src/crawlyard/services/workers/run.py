@@ -16,7 +16,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.jobs.attempts import AttemptEnd, Last, verdict_on
+from crawlyard.core.jobs.attempts import AttemptEnd, Last, decide_next_state
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Lease, Order
 from crawlyard.core.jobs.job import LOSSES_KEPT, Job, damage_of
 from crawlyard.core.jobs.job_log import Course
@@ -45,7 +45,7 @@ from crawlyard.services.access.policy import Policy
 from crawlyard.services.workers.earlier import earlier_run
 from crawlyard.services.workers.job_log import JobLog
 from crawlyard.services.workers.lease_guard import LeaseGuard, SendPermit
-from crawlyard.services.workers.leased_moves import ungranted, yield_to
+from crawlyard.services.workers.leased_moves import pause_ungranted, yield_to
 from crawlyard.services.workers.progress import ProgressTracker
 from crawlyard.services.workers.recorder import Recorder
 from crawlyard.services.workers.reporting import WorkerTotals
@@ -59,7 +59,7 @@ that, but the batch still counts unless another worker has claimed the job."""
 FULL_PATIENCE_S = 5.0
 """How long to retry a full store before pausing the job: log rotation may free some space."""
 
-BEAT_EVERY_S = 2.0
+HEARTBEAT_EVERY_S = 2.0
 """Heartbeat interval while the known URLs are read; a million of them take about a second."""
 
 _OF_MANY_HOSTS = (Scope.SUBDOMAINS, Scope.DOMAIN)
@@ -100,7 +100,7 @@ class Stop(Flag):
 
 
 class RunState(Struct):
-    """State of a run."""
+    """Mutable state of a run, replaced for each shard."""
 
     job: Job  # as last read
     answer: Checkpoint  # the store's last one: lease, usage of the job, share of its limits
@@ -136,11 +136,11 @@ class JobRun:
         self._store, self._clock = context.store, context.clock
         self._actor = f"worker:{claim.lease.worker}"
         self._alone = alone
-        self._state = _claimed(claim, context)
+        self._state = _begin_state(claim, context)
 
     @property
     def job_id(self) -> str:
-        """The id of the job."""
+        """Job that the run crawls."""
         return self._state.job.id
 
     @property
@@ -150,7 +150,7 @@ class JobRun:
 
     @property
     def lease(self) -> Lease:
-        """The current lease."""
+        """Lease as of the last checkpoint."""
         return self._state.answer.lease
 
     @property
@@ -165,7 +165,7 @@ class JobRun:
         state = self._state
         return state.guard.good() and (state.proxies is None or state.proxies.any_ready)
 
-    def obey(self, order: Order, asked_at: datetime) -> None:
+    def apply_order(self, order: Order, asked_at: datetime) -> None:
         """Follow an order that was read from the store at *asked_at*, between checkpoints."""
         state = self._state
         was_held = not state.guard.good()
@@ -198,18 +198,18 @@ class JobRun:
 
     async def run(self) -> None:
         """Crawl until the job ends, an operator stops it, or it is drained or lost."""
-        _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
+        _log.info("job %s started (attempt %d)", self.job_id, self.lease.attempt)
         await self._context.progress.happened()
         try:
             if await self._is_refused():
                 return
-            while (claim := await self._crawled()) is not None:
-                drained = self._state.stop & Stop.DRAINED  # the worker stops, whatever it crawls
-                self._state = _claimed(claim, self._context)
+            while (claim := await self._crawl_shard()) is not None:
+                drained = self._state.stop & Stop.DRAINED  # the worker stops after any shard
+                self._state = _begin_state(claim, self._context)
                 self._state.stop = drained
             pages, end = self._state.answer.usage.pages, self._state.end
-            reason = end.reason.value if end is not None else "let go"
-            _log.info("job %s left with %d pages: %s", self.job_id, pages, reason)
+            reason = end.reason.value if end is not None else "released"
+            _log.info("job %s ended with %d pages: %s", self.job_id, pages, reason)
         except NoSession as error:
             await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=str(error))
         except StoreFull as error:
@@ -235,14 +235,14 @@ class JobRun:
             _log.error("job %s is damaged and set aside: %s", job.id, job.damaged)
             await self._move(Move.FAIL, detail=damage_of(job))
         elif missing := await self._patiently(lambda: policy.withheld(job.by_grant)):
-            await self._save(*ungranted(job, missing, self._clock.now(), self._actor))
+            await self._save(*pause_ungranted(job, missing, self._clock.now(), self._actor))
         elif lack := lack_of(job.spec, self._context.tools.renderers):
             await self._move(Move.FAIL, reason=StateReason.NO_RENDERER, detail=lack)
         else:
             return False
         return True
 
-    async def _crawled(self) -> Claim | None:
+    async def _crawl_shard(self) -> Claim | None:
         """Crawl what was claimed and settle it; return the claim of the next shard, if any."""
         state, context = self._state, self._context
         spec = state.job.spec
@@ -253,7 +253,7 @@ class JobRun:
             start = await self._renewing(self._start())
             if start is None:
                 return None
-            log = await self._opened_log()
+            log = await self._open_log()
             agent = spec.user_agent or context.agent
             crawl = state.crawl = Crawl(spec, agent, fetcher, context.tools, context.robots, start)
             # a session with a site that is lost at once is made anew
@@ -335,17 +335,17 @@ class JobRun:
         lease, beaten = self.lease, clock.monotonic()
         if lease.shard:
             starts = [fingerprint(url) for urls in starts_of(self.job.spec) for url in urls]
-            fps |= await self._patiently(lambda: frontier.known_among(lease.job_no, starts))
-        async for chunk in frontier.known_fps(lease):
+            fps |= await self._patiently(lambda: frontier.filter_known(lease.job_no, starts))
+        async for chunk in frontier.read_known_fps(lease):
             fps.update(chunk)
-            if clock.monotonic() - beaten >= BEAT_EVERY_S:
-                await self._beat()
+            if clock.monotonic() - beaten >= HEARTBEAT_EVERY_S:
+                await self._record_heartbeat()
                 if Stop.LOST in self._state.stop:
                     break
                 beaten = clock.monotonic()
         return fps
 
-    async def _beat(self) -> None:
+    async def _record_heartbeat(self) -> None:
         """Renew the lease before the crawl has begun."""
         state = self._state
         version = self.lease.version
@@ -366,13 +366,13 @@ class JobRun:
             crawl.add_roots(await self._patiently(lambda: frontier.roots(lease.job_no)))
         return targets
 
-    async def _opened_log(self) -> JobLog:
+    async def _open_log(self) -> JobLog:
         """Return the job's log, which begins with a line about this attempt."""
         lease, course = self.lease, Course()
         if not self._state.is_new:
             journal = self._store.journal
             course = await self._patiently(lambda: journal.course(self.job_id))
-        begun = f"begun by {lease.worker}, attempt {lease.attempt}{self._state.part}"
+        begun = f"started by {lease.worker}, attempt {lease.attempt}{self._state.part}"
         return JobLog(course, begun)
 
     # -- checkpoints -----------------------------------------------------------------------
@@ -380,9 +380,9 @@ class JobRun:
     async def _record(self, crawl: Crawl, log: JobLog, batch: Batch) -> None:
         """Record a batch of the crawl and follow the store's answer."""
         state, progress = self._state, self._context.progress
-        batch = self._completed(log, batch)
+        batch = self._complete_batch(log, batch)
         if changes := state.jar.changes():
-            sealed = await self._patiently(lambda: self._context.sealer.sealed(changes))
+            sealed = await self._patiently(lambda: self._context.sealer.seal_changes(changes))
             batch = replace(batch, cookies=sealed)
         await self._checkpoint(batch)
         answer = state.answer
@@ -393,7 +393,7 @@ class JobRun:
             state.job = answer.job
         if answer.order is Order.LOST:
             return
-        self._context.counters.recorded(batch)
+        self._context.counters.count_batch(batch)
         if answer.order is Order.STOP:
             crawl.stop()
         elif answer.order is Order.CHANGED:
@@ -404,7 +404,7 @@ class JobRun:
         if batch.events:
             await progress.happened()
 
-    def _completed(self, log: JobLog, batch: Batch) -> Batch:
+    def _complete_batch(self, log: JobLog, batch: Batch) -> Batch:
         """Return a batch with its pace, events and log lines."""
         state, now = self._state, self._clock.now()
         if state.proxies is not None:
@@ -499,7 +499,7 @@ class JobRun:
         edited = state.answer.order is Order.CHANGED
         waiting = edited or state.end is None or state.end.reason not in _NOTHING_LEFT
         attempt = AttemptEnd(job=state.job, usage=state.answer.usage, waiting=waiting)
-        verdict = verdict_on(attempt, await self._last(), self._clock.now())
+        verdict = decide_next_state(attempt, await self._last(), self._clock.now())
         await self._save(verdict.job, *verdict.events, again=verdict.again)
         return None
 
@@ -509,7 +509,7 @@ class JobRun:
         last = await self._last()
         until = now + self._context.recorder.lease
         further = state.end is not None and not (state.stop or self._alone)
-        decide = partial(verdict_on, last=last, now=now)
+        decide = partial(decide_next_state, last=last, now=now)
         drained = Stop.DRAINED in state.stop
         return await self._patiently(
             lambda: leave(self.lease, now, until, decide, further=further, drained=drained)
@@ -540,11 +540,13 @@ class JobRun:
         if wait is None:
             await self._move(Move.FAIL, detail=detail)
         else:
-            await self._save(*job.failed_attempt(now, now + wait, actor=self._actor, detail=detail))
+            await self._save(*job.fail_attempt(now, now + wait, actor=self._actor, detail=detail))
 
     async def _move(self, move: Move, detail: str, reason: StateReason | None = None) -> None:
         now, job = self._clock.now(), self._state.job
-        await self._save(*job.moved(move, now, actor=self._actor, reason=reason, detail=detail))
+        await self._save(
+            *job.apply_move(move, now, actor=self._actor, reason=reason, detail=detail)
+        )
 
     async def _save(self, job: Job, *events: Event, again: Collection[ErrorKind] = ()) -> None:
         """Save the job and release its lease, unless someone else changed it: their change wins."""
@@ -559,8 +561,7 @@ class JobRun:
             await self._leave()
 
 
-def _claimed(claim: Claim, context: WorkerContext) -> RunState:
-    """Return the state of a run that begins with *claim*."""
+def _begin_state(claim: Claim, context: WorkerContext) -> RunState:
     shard, lease_s = claim.shard, context.recorder.lease
     until = shard.lease_until
     asked_at = context.clock.now() - lease_s if until is None else until - lease_s

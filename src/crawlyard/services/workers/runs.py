@@ -76,9 +76,9 @@ class Runs:
             run = JobRun(claim, self._context)
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._finish)
         if (schedule_id := claim.job.origin.schedule_id) is not None:
-            after = self._scheduled.ended
+            after = self._scheduled.finish
             task.add_done_callback(lambda _: after(schedule_id, compare=not self._draining))
         if self._draining:  # the worker was stopped while it claimed the job
             run.drain(self._shutdown_s)
@@ -87,7 +87,7 @@ class Runs:
         """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
         for run in self:
             if run.job_id == job_id and shard in {0, run.lease.shard}:
-                run.obey(Order.STOP, self._context.clock.now())
+                run.apply_order(Order.STOP, self._context.clock.now())
 
     def drain(self, within_s: float | None = None) -> None:
         """Stop all jobs and queue them again; requests in flight get *within_s* seconds.
@@ -100,7 +100,7 @@ class Runs:
 
     def kill_children(self) -> None:
         """Kill the child processes of isolated jobs; their leases lapse."""
-        for run in self._isolated():
+        for run in self._isolated_runs():
             run.drain(0)
 
     async def wait(self) -> None:
@@ -129,7 +129,7 @@ class Runs:
     def hosts(self) -> list[HostReport]:
         """Return the host reports of this worker, including its children."""
         hosts = self._context.tools.rate_limiter.reports()
-        for run in self._isolated():
+        for run in self._isolated_runs():
             hosts += run.hosts
         return sorted(hosts, key=lambda host: -host.in_flight)[:MOST_REPORTED]
 
@@ -137,10 +137,10 @@ class Runs:
         """Return the CPU time and memory used by the child processes of isolated jobs."""
         return ProcessUsage() if self._in_use is None else self._in_use.forks.usage()
 
-    def _isolated(self) -> Iterator[IsolatedRun]:
+    def _isolated_runs(self) -> Iterator[IsolatedRun]:
         return (run for run in self if isinstance(run, IsolatedRun))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _finish(self, task: asyncio.Task[None]) -> None:
         run = self._runs.pop(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:

@@ -29,13 +29,13 @@ class ScheduledRuns:
         """True while runs are compared."""
         return bool(self._comparisons)
 
-    def ended(self, schedule_id: str, *, compare: bool) -> None:
+    def finish(self, schedule_id: str, *, compare: bool) -> None:
         """Handle the end of a run; without *compare*, the next run catches up."""
         self._run_over()
         if compare:
-            task = asyncio.create_task(self._compared(schedule_id))
+            task = asyncio.create_task(self._compare_runs(schedule_id))
             self._comparisons.add(task)
-            task.add_done_callback(self._finished)
+            task.add_done_callback(self._forget)
 
     async def close(self) -> None:
         """Cancel the comparisons that are under way."""
@@ -43,13 +43,13 @@ class ScheduledRuns:
             task.cancel()
         await asyncio.gather(*self._comparisons, return_exceptions=True)
 
-    async def _compared(self, schedule_id: str) -> None:
+    async def _compare_runs(self, schedule_id: str) -> None:
         """Compare the last run of a schedule; after a failure, the next run catches up."""
         try:
             await self._compare(schedule_id)
         except Exception:  # noqa: BLE001 - it harms no run
             _log.exception("the runs of schedule %s cannot be compared", schedule_id)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, task: asyncio.Task[None]) -> None:
         self._comparisons.discard(task)
         self._wake()

@@ -36,7 +36,7 @@ class Watching:
         if actor.role is Role.ADMIN:
             return reports
         own = await self._running(actor)
-        return [_narrowed(report, own) for report in reports]
+        return [_narrow(report, own) for report in reports]
 
     async def worker(self, actor: Actor, worker_id: str) -> WorkerReport:
         """Return the last report of a worker.
@@ -73,7 +73,7 @@ class Watching:
                         own_queue = replace(host, waiting=host.queues.get(job_id, 0))
                         reports[host.host].append((report.id, own_queue))
         own = None if actor.role is Role.ADMIN else await self._running(actor)
-        booked = await self._store.hosts.booked(reports) if reports else {}
+        booked = await self._store.hosts.read_bookings(reports) if reports else {}
         every = (_standing(name, reports[name], booked.get(name), own) for name in sorted(reports))
         return [host for host in every if own is None or host.jobs]
 
@@ -85,7 +85,7 @@ class Watching:
         return frozenset(standing.job.id for standing in standings)
 
 
-def _narrowed(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
+def _narrow(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
     """Return the part of a report that may be shown to the owner of the jobs *own*."""
     return WorkerReport(
         id=report.id,

@@ -15,7 +15,7 @@ from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.workers.status import WorkerReport, WorkerWish
 from crawlyard.errors import SchemaMismatch, StoreUnavailable, Unavailable
 from crawlyard.ids import new_id
-from crawlyard.messaging.dispatcher import Bell, Dispatcher
+from crawlyard.messaging.dispatcher import Dispatcher, WakeSignal
 from crawlyard.services.workers.claiming import Claiming, ClaimRules
 from crawlyard.services.workers.completion import Completion
 from crawlyard.services.workers.isolation import Isolation
@@ -45,7 +45,7 @@ def worker_id() -> str:
     return f"{host}-{os.getpid()}-{new_id()[-6:]}"
 
 
-async def outdated(store: Store, clock: Clock) -> SchemaMismatch:
+async def wait_until_outdated(store: Store, clock: Clock) -> SchemaMismatch:
     """Wait until the schema is newer than this program, and return the error that says so."""
     while True:
         await clock.sleep(_CHECK_EVERY)
@@ -59,14 +59,14 @@ async def outdated(store: Store, clock: Clock) -> SchemaMismatch:
 
 async def _until_outdated(context: WorkerContext, fail: Callable[[Unavailable], None]) -> None:
     """Fail when the schema is newer than this program, which could write wrong data."""
-    fail(await outdated(context.store, context.clock))
+    fail(await wait_until_outdated(context.store, context.clock))
 
 
 class LoopState(Struct):
     """State of a worker's loop."""
 
     began_at: datetime
-    bell: Bell | None = None  # set while it runs
+    wake_signal: WakeSignal | None = None  # set while it runs
     stopping: bool = False
     quiet: bool = False  # an operator wants it to claim nothing
     error: Unavailable | None = None  # why it stops by itself
@@ -171,14 +171,14 @@ class Worker:
         )
         try:
             async with (
-                self._liveness.presence(self._changed),
-                self._dispatcher.bell(self._rules.listener(self.id)) as bell,
+                self._liveness.presence(self._check_presence),
+                self._dispatcher.wake_signal(self._rules.listener(self.id)) as wake_signal,
             ):
-                self._state.bell = bell
-                self._changed()
-                await self._rounds(bell, drain=drain)
+                self._state.wake_signal = wake_signal
+                self._check_presence()
+                await self._rounds(wake_signal, drain=drain)
         finally:
-            self._state.bell = None
+            self._state.wake_signal = None
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
@@ -186,13 +186,13 @@ class Worker:
         if self._state.error is not None:
             raise self._state.error
 
-    async def _rounds(self, bell: Bell, *, drain: bool) -> None:
+    async def _rounds(self, wake_signal: WakeSignal, *, drain: bool) -> None:
         """Poll for work on every wake-up; at the end, wait for the running jobs."""
         try:
             while not self._state.stopping and not await self._round(drain=drain):
                 free = self._free()
                 least = self._rules.least(free) if free else None
-                await bell.wait(POLL_EVERY, least=least)
+                await wake_signal.wait(POLL_EVERY, least=least)
         except asyncio.CancelledError:
             self.stop()
             self._runs.drain(0)
@@ -244,10 +244,10 @@ class Worker:
         return news
 
     def _wake(self) -> None:
-        if self._state.bell is not None:
-            self._state.bell.ring()
+        if self._state.wake_signal is not None:
+            self._state.wake_signal.wake()
 
-    def _changed(self) -> None:
+    def _check_presence(self) -> None:
         """Look for dead workers at once, and check that others can see this one alive."""
         self._reclaimer.hasten()
         self._permit.update()

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
-from crawlyard.core.endpoints.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import StoredReply
 from crawlyard.store.codec.records import REPLIES
 from crawlyard.store.db.bulk_rows import delete_first
 from crawlyard.store.db.database import is_postgres
@@ -21,8 +21,8 @@ class ReplyStore(StorePart):
 
     @writes
     def begin(
-        self, conn: Connection, reply: Reply, forgotten: datetime, dead: datetime
-    ) -> Reply | None:
+        self, conn: Connection, reply: StoredReply, forgotten: datetime, dead: datetime
+    ) -> StoredReply | None:
         """Mark a request as in progress and return ``None``, or return the reply already stored.
 
         A reply stored before *forgotten* counts as unknown; a request that has been in progress
@@ -41,7 +41,7 @@ class ReplyStore(StorePart):
             # the row was deleted between the two statements: try again
 
     @writes
-    def settle(self, conn: Connection, reply: Reply) -> None:
+    def settle(self, conn: Connection, reply: StoredReply) -> None:
         """Store the reply to a request that is in progress."""
         row = REPLIES.row(reply)
         same = (_of(reply.asker, reply.key), _OPEN, replies.c.request == reply.request)
@@ -59,7 +59,7 @@ class ReplyStore(StorePart):
         return delete_first(conn, key, replies.c.created_at < before, rows)
 
 
-def _first(conn: Connection, reply: Reply, over: ColumnElement[bool]) -> bool:
+def _first(conn: Connection, reply: StoredReply, over: ColumnElement[bool]) -> bool:
     """Insert *reply*, or replace that of its key if *over* holds; return whether it was written."""
     insert = postgresql.insert(replies) if is_postgres(conn) else sqlite.insert(replies)
     row = REPLIES.row(reply)

@@ -21,7 +21,7 @@ from crawlyard.store.admin.place import (
     BUSY_S,
     DatabaseLocation,
     Opened,
-    named_errors,
+    name_errors,
     reading,
     writing,
 )
@@ -306,7 +306,7 @@ def create_missing_file(place: DatabaseLocation) -> None:
         StoreUnavailable: it cannot be created.
     """
     if place.file is not None:
-        with named_errors(place.name):
+        with name_errors(place.name):
             create_file(place.file, timedelta(seconds=BUSY_S))
 
 

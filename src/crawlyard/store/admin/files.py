@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from crawlyard.errors import Invalid, NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.store.admin.copy import CopyProgress, OnProgress
-from crawlyard.store.admin.place import BUSY_S, named_errors
+from crawlyard.store.admin.place import BUSY_S, name_errors
 from crawlyard.store.db.database import create_file
 from crawlyard.store.db.schema import is_upgradable, mismatch
 from crawlyard.store.tables import SCHEMA, metadata
@@ -26,7 +26,7 @@ _SUFFIXES = ("", "-journal", "-wal", "-shm", ".lock")
 
 
 @contextmanager
-def published(file: Path, *, replace: bool) -> Iterator[Path]:
+def publish_file(file: Path, *, replace: bool) -> Iterator[Path]:
     """Yield the path of a new, empty file, which is renamed to *file* when the block succeeds.
 
     If the block fails, *file* is left as it was.
@@ -64,12 +64,12 @@ def snapshot(source: Path, part: Path, on_progress: OnProgress) -> None:
         StoreUnavailable: a file cannot be read or written.
     """
     with closing(_connect(source, "rw")) as here, closing(sqlite3.connect(part)) as there:
-        with named_errors(f"the database {source}"):
+        with name_errors(f"the database {source}"):
             here.execute("BEGIN")
             # This read fixes the snapshot. Without it, each transaction of others would make
             # the backup start over.
             here.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        with named_errors(f"the backup {part}"):
+        with name_errors(f"the backup {part}"):
             there.execute("PRAGMA synchronous=OFF")  # it is synced once complete
             here.backup(there, pages=_AT_ONCE, progress=_progress_callback("saving", on_progress))
 
@@ -80,7 +80,7 @@ def fold_wal(part: Path) -> None:
     Raises:
         StoreUnavailable: it cannot be written.
     """
-    with named_errors(f"the backup {part}"), closing(sqlite3.connect(part)) as saved:
+    with name_errors(f"the backup {part}"), closing(sqlite3.connect(part)) as saved:
         saved.execute("PRAGMA journal_mode=DELETE").fetchone()
 
 
@@ -96,7 +96,7 @@ def check_backup(file: Path, name: str) -> str:
     """
     if not file.is_file():
         raise NotFound(f"there is no file {file}")
-    with named_errors(name), closing(_connect(file, "ro")) as saved:
+    with name_errors(name), closing(_connect(file, "ro")) as saved:
         [problem] = saved.execute("PRAGMA quick_check(1)").fetchone()
         if problem != "ok":
             raise StoreUnavailable(f"{name} is damaged: {problem}")
@@ -121,7 +121,7 @@ def restore_file(file: Path, target: Path, on_progress: OnProgress) -> None:
     Raises:
         StoreUnavailable: a file cannot be read or written.
     """
-    with named_errors(f"the database {target}"):
+    with name_errors(f"the database {target}"):
         create_file(target, timedelta(seconds=BUSY_S))
         with closing(_connect(file, "ro")) as here, closing(_connect(target, "rw")) as there:
             here.backup(

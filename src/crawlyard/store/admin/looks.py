@@ -13,7 +13,7 @@ from crawlyard.store.admin.place import (
     BUSY_S,
     DatabaseLocation,
     Opened,
-    named_errors,
+    name_errors,
     reading,
     writing,
 )
@@ -87,15 +87,15 @@ def vacuum(place: DatabaseLocation) -> tuple[int, int]:
         NotFound, StoreUnavailable: as for `check_database`.
     """
     with reading(place) as opened:
-        before = _measured(opened)
+        before = _measure(opened)
         if place.file is None:
             _vacuum_postgres(place)
         else:
             _vacuum_sqlite(place)
-        return before, _measured(opened)
+        return before, _measure(opened)
 
 
-def _measured(opened: Opened) -> int:
+def _measure(opened: Opened) -> int:
     with opened.transaction() as read:
         return size_of(read, opened.place)
 
@@ -108,7 +108,7 @@ def _vacuum_postgres(place: DatabaseLocation) -> None:
 
 def _vacuum_sqlite(place: DatabaseLocation) -> None:
     with (
-        named_errors(place.name),
+        name_errors(place.name),
         closing(sqlite3.connect(place.file or "", timeout=BUSY_S)) as file,
     ):
         previous, free_pages = -1, 0
@@ -126,7 +126,7 @@ def _damage(place: DatabaseLocation) -> Sequence[str]:
     """Return the problems that SQLite finds: in its pages, or if none, in its foreign keys."""
     if place.file is None:
         return ()
-    with named_errors(place.name), closing(sqlite3.connect(place.file, timeout=BUSY_S)) as file:
+    with name_errors(place.name), closing(sqlite3.connect(place.file, timeout=BUSY_S)) as file:
         try:
             problems = [str(line) for (line,) in file.execute("PRAGMA quick_check(20)")]
         except sqlite3.DatabaseError as error:

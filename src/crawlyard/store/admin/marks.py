@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid, SchemaMismatch
 from crawlyard.store.admin.content import STORED
 from crawlyard.store.db.schema import UNFINISHED, migrate, mismatch, version_of
@@ -102,7 +102,7 @@ def row_counts(conn: Connection) -> Mapping[str, int]:
 
 def in_words(counts: Mapping[str, int]) -> str:
     """Format the result of `row_counts` for a message."""
-    return ", ".join(f"{counted(count, 'row')} in {table}" for table, count in counts.items())
+    return ", ".join(f"{count_noun(count, 'row')} in {table}" for table, count in counts.items())
 
 
 _INITIAL_ROWS: Mapping[str, ColumnElement[bool]] = {

@@ -92,7 +92,7 @@ class Opened:
         Raises:
             StoreUnavailable: the database cannot be used; the block is rolled back.
         """
-        with named_errors(self.name), self._connection.begin():
+        with name_errors(self.name), self._connection.begin():
             yield self._connection
 
     @contextmanager
@@ -102,7 +102,7 @@ class Opened:
         Raises:
             StoreUnavailable: the database cannot be used.
         """
-        with named_errors(self.name):
+        with name_errors(self.name):
             yield self._connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -132,7 +132,7 @@ def writing(place: DatabaseLocation, *, durable: bool = True) -> Iterator[Opened
 
 
 @contextmanager
-def named_errors(name: str) -> Iterator[None]:
+def name_errors(name: str) -> Iterator[None]:
     """Turn driver errors into messages about the database *name*.
 
     Raises:
@@ -150,7 +150,7 @@ def _open(place: DatabaseLocation, begin: str, *, durable: bool = True) -> Itera
         _postgres(place, begin) if place.file is None else _sqlite(place, begin, durable=durable)
     )
     try:
-        with named_errors(place.name):
+        with name_errors(place.name):
             connection = engine.connect()
         with connection:
             yield Opened(place, connection)

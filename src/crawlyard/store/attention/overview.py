@@ -79,7 +79,7 @@ class OverviewStore(StorePart):
         return [schedule_of(row) for row in conn.execute(late).mappings()]
 
     @reads
-    def paused(
+    def find_paused(
         self,
         conn: Connection,
         owner: str | None,
@@ -100,7 +100,7 @@ class OverviewStore(StorePart):
         return [job_of(row) for row in conn.execute(paused).mappings()]
 
     @reads
-    def ended(
+    def find_ended(
         self, conn: Connection, owner: str | None, since: datetime, limit: int, among: int
     ) -> list[Standing]:
         """Return at most *limit* jobs that ended since *since* with a result worth attention.
@@ -122,7 +122,9 @@ class OverviewStore(StorePart):
         return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
 
     @reads
-    def tagged(self, conn: Connection, owner: str | None, now: datetime, limit: int) -> list[Job]:
+    def find_tagged(
+        self, conn: Connection, owner: str | None, now: datetime, limit: int
+    ) -> list[Job]:
         """Return at most *limit* due jobs that need a worker with tags, due longest first."""
         due = (
             select(jobs)
@@ -182,7 +184,7 @@ class OverviewStore(StorePart):
             return OwnerBacklog(count=row["count_"], oldest=row["id"], since=row["due_at"])
         return OwnerBacklog()
 
-    async def damaged(self, limit: int, among: int) -> list[Job]:
+    async def find_damaged(self, limit: int, among: int) -> list[Job]:
         """Return at most *limit* jobs of all users whose stored row is damaged, newest first.
 
         Searches the newest *among* jobs, a portion at a time.

@@ -178,14 +178,14 @@ def job_of(row: Row) -> Job:
         with as_stored():
             job = _job_of(row)
     except (ValueError, TypeError, Invalid):
-        return _damaged(row)
+        return _decode_damaged(row)
     instants = (job.created_at, job.updated_at, job.since, job.queued_at, job.due_at)
-    return _damaged(row) if UNREADABLE in (*instants, job.started_at, job.ended_at) else job
+    return _decode_damaged(row) if UNREADABLE in (*instants, job.started_at, job.ended_at) else job
 
 
 def _job_of(row: Row) -> Job:
     spec, aged = _SPEC.decode(row["spec"]), row["level"] - row["priority"]
-    Priority.ranked(spec.priority.rank + aged)
+    Priority.from_rank(spec.priority.rank + aged)
     return Job(
         id=row["id"],
         owner=row["owner"],
@@ -220,15 +220,15 @@ def _job_of(row: Row) -> Job:
 _READERS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
     "state": (State, State.FAILED),
     "state_reason": (StateReason, StateReason.INTERNAL_ERROR),
-    "level": (Priority.ranked, Priority.NORMAL.rank),
-    "priority": (Priority.ranked, Priority.NORMAL.rank),
+    "level": (Priority.from_rank, Priority.NORMAL.rank),
+    "priority": (Priority.from_rank, Priority.NORMAL.rank),
     "given": (json.loads, "[]"),
     "by_grant": (lambda text: [Grant(word) for word in json.loads(text)], "[]"),
 }
 """Columns that may hold an invalid value: their reader, and the replacement."""
 
 
-def _damaged(row: Row) -> Job:
+def _decode_damaged(row: Row) -> Job:
     """Return the readable parts of a row as a job; `Job.damaged` lists the problems."""
     spec, problems = _readable_spec(row)
     replaced: dict[str, Any] = {"spec": to_json(spec)}
@@ -376,7 +376,7 @@ def page_of(values: Sequence[Any]) -> StoredPage:
     row = dict(zip(PAGE_READ, values, strict=True))
     key, detail = row.pop("id"), row.pop("error_detail")
     try:
-        row["extracted"] = _extracted_in(row["extracted"]) if row["extracted"] else {}
+        row["extracted"] = _decode_extracted(row["extracted"]) if row["extracted"] else {}
         row["structured"] = _object_in(row["structured"]) if row["structured"] else {}
         error = PageError(kind=ErrorKind(row["error"]), detail=detail) if row["error"] else None
         is_damaged = UNREADABLE in (row["fetched_at"], row["unchanged_since"])
@@ -386,7 +386,7 @@ def page_of(values: Sequence[Any]) -> StoredPage:
     return StoredPage(id=key, page=Page(**row))
 
 
-def _extracted_in(text: str) -> Mapping[str, tuple[str, ...]]:
+def _decode_extracted(text: str) -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(values) for name, values in json.loads(text).items()}
 
 
@@ -395,7 +395,7 @@ def _object_in(text: str) -> Mapping[str, Any]:
 
 
 _PAGE_READERS: Mapping[str, Callable[[Any], object]] = {
-    "extracted": _extracted_in,
+    "extracted": _decode_extracted,
     "structured": _object_in,
     "error": ErrorKind,
 }

@@ -5,11 +5,11 @@ from operator import attrgetter
 from crawlyard.core.access.credential import Credential
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.site_session import SiteSession
-from crawlyard.core.access.user import Quota, User, limited
+from crawlyard.core.access.user import Quota, User, is_limited
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.crawl.changes import RunChanges, StoredChange
 from crawlyard.core.crawl.page import KnownURL
-from crawlyard.core.endpoints.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import StoredReply
 from crawlyard.core.events.event import Event
 from crawlyard.core.hosts.hosts import HostRule
 from crawlyard.core.jobs.job_log import LogLine
@@ -18,12 +18,12 @@ from crawlyard.core.schedules.schedule import Tick
 from crawlyard.core.webhooks.webhook import Delivery, Webhook
 from crawlyard.store.codec.base import RecordCodec, Row, decoder_of
 
-USERS = RecordCodec(User, limited=lambda user: limited(user.quota))
+USERS = RecordCodec(User, limited=lambda user: is_limited(user.quota))
 CREDENTIALS = RecordCodec(Credential)
 SITE_SESSIONS = RecordCodec(SiteSession)
 SECTIONS = RecordCodec(Section)
 VIEWS = RecordCodec(SavedView)
-REPLIES = RecordCodec(Reply)
+REPLIES = RecordCodec(StoredReply)
 OPERATIONS = RecordCodec(Operation)
 HOST_RULES = RecordCodec(HostRule)
 KNOWN_URLS = RecordCodec(KnownURL)

@@ -77,7 +77,7 @@ def _without_invalid_fields(plan: str, columns: dict[str, Any], first: Exception
 
 def recent_tick_of(row: Row) -> RecentTick:
     """Return the tick of a row of `ticks`, with the columns of its job."""
-    ended = _ended(row)
+    ended = _row_outcome(row)
     return RecentTick(
         due_at=row["due_at"],
         outcome=row["outcome"],
@@ -94,7 +94,7 @@ def run_facts_of(row: Row) -> RunFacts:
     """Return the state and progress of the job of a row."""
     return RunFacts(
         state=row["state"],
-        outcome=_ended(row),
+        outcome=_row_outcome(row),
         pages=row["pages"],
         found=row["discovered"],
         duration_s=row["duration_s"],
@@ -103,7 +103,7 @@ def run_facts_of(row: Row) -> RunFacts:
     )
 
 
-def _ended(row: Row) -> str:
+def _row_outcome(row: Row) -> str:
     state, reason = row["state"], row["state_reason"]
     return ended_of(state, reason, discovered=row["discovered"], done=row["done"])
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, Target, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
-from crawlyard.core.jobs.limits import given_back
+from crawlyard.core.jobs.limits import subtract_failed
 from crawlyard.core.jobs.spread import buckets_of, shard_of
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.access.usage import add_up_usage
@@ -34,7 +34,7 @@ from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.jobs.shard_rules import Parts
-from crawlyard.store.jobs.shards import dealt_to
+from crawlyard.store.jobs.shards import is_dealt_to
 from crawlyard.store.search.index import unindex_some
 from crawlyard.store.tables.jobs import (
     FAILED,
@@ -75,7 +75,7 @@ class FrontierStore(StorePart):
 
         For each entry, pages are stored, targets closed and new targets added (a known fp is
         left unchanged). Its usage is added to the job and to its owner's day, its lines to the
-        job's log, of which the newest `MOST_LINES` are kept. The job's course is replaced, and the
+        job's log, which keeps the newest `MOST_LINES`. The job's course is replaced, and the
         lease is renewed until ``now + lease``. The last batch releases the lease, unless the job
         still runs: then `settle` releases it.
 
@@ -131,7 +131,7 @@ class FrontierStore(StorePart):
         left out.
         """
         no, order = lease.job_no, (frontier.c.depth, frontier.c.id)
-        mine = dealt_to(lease.shard, lease.of) if lease.shard else WAITING
+        mine = is_dealt_to(lease.shard, lease.of) if lease.shard else WAITING
         statement = (
             select(frontier)
             .where(frontier.c.job_no == no, mine, exists().where(jobs.c.no == no, PRESENT))
@@ -142,7 +142,7 @@ class FrontierStore(StorePart):
             statement = statement.where(frontier.c.host.not_in(sorted(without)))
         return [target_of(row) for row in conn.execute(statement).mappings()]
 
-    async def known_fps(self, lease: Lease) -> AsyncIterator[Sequence[int]]:
+    async def read_known_fps(self, lease: Lease) -> AsyncIterator[Sequence[int]]:
         """Yield the fp of every target ever found or skipped, in chunks, in no particular order.
 
         They are those of a job, or of the hosts of a shard.
@@ -159,7 +159,7 @@ class FrontierStore(StorePart):
             after: int | None = None
             while True:
                 own = lease if of_hosts else None
-                work = partial(_known_chunk, job_no=job_no, buckets=walk, own=own, after=after)
+                work = partial(_read_known_chunk, job_no=job_no, buckets=walk, own=own, after=after)
                 fps, after = await self._database.read(work)
                 if after is not None and len(walk) > 1:
                     walks = [[bucket] for bucket in walk]  # too many for one chunk
@@ -169,7 +169,7 @@ class FrontierStore(StorePart):
                 if after is None:
                     break
 
-    async def known_among(self, job_no: int, fps: Sequence[int]) -> set[int]:
+    async def filter_known(self, job_no: int, fps: Sequence[int]) -> set[int]:
         """Return those of *fps* that were ever found or skipped."""
         known_fps: set[int] = set()
         for first in range(0, len(fps), FPS_AT_ONCE):
@@ -246,7 +246,7 @@ def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
     return any(outcome.bodies for _, batch in entries for outcome in batch.outcomes)
 
 
-def _known_chunk(
+def _read_known_chunk(
     conn: Connection,
     job_no: int,
     buckets: Sequence[int],
@@ -302,7 +302,7 @@ def reopen(
         select(func.count(), func.count(pages.c.status)).where(*failed)
     ).one()
     _reopen(conn, no, and_(*failed))
-    usage = given_back(shard.usage, targets=targets, pages=answered, errors=targets)
+    usage = subtract_failed(shard.usage, targets=targets, pages=answered, errors=targets)
     return replace(shard, usage=usage), targets
 
 

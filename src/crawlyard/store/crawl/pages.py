@@ -94,7 +94,7 @@ class PageStore(StorePart):
     ) -> Mapping[tuple[int, Body], bytes]:
         """Return the stored bodies of these pages; missing and damaged ones are left out."""
         frames = await self._database.read(partial(_bodies, page_ids=page_ids, kinds=kinds))
-        return await self._database.compute(lambda: _decompressed(frames))
+        return await self._database.compute(lambda: _decompress(frames))
 
     @reads
     def targets(
@@ -113,7 +113,7 @@ class PageStore(StorePart):
         )
         return [(id_, url, _fps(data)) for id_, url, data in conn.execute(query)]
 
-    async def linked(self, job_id: str, fps: Collection[int]) -> set[int]:
+    async def filter_linked(self, job_id: str, fps: Collection[int]) -> set[int]:
         """Return the subset of *fps* to which a page of a job links."""
         remaining, linked_fps, after = set(fps), set[int](), 0
         while remaining and (part := await self.targets(job_id, after, _LINKING_AT_ONCE)):
@@ -210,7 +210,7 @@ class PageStore(StorePart):
         ]
 
     @reads
-    def skipped(
+    def list_skipped(
         self,
         conn: Connection,
         job_id: str,
@@ -222,10 +222,10 @@ class PageStore(StorePart):
 
         At most *limit* URLs with keys above *after*, in the order they were found.
         """
-        return _skipped(conn, job_id=job_id, after=after, limit=limit, kinds=kinds)
+        return _list_skipped(conn, job_id=job_id, after=after, limit=limit, kinds=kinds)
 
     @reads
-    def skipped_by(self, conn: Connection, job_id: str) -> list[SkippedGroup]:
+    def count_skipped(self, conn: Connection, job_id: str) -> list[SkippedGroup]:
         """Return the excluded URLs grouped by kind of rule, the most frequent first."""
         kind_of = case(
             *((frontier.c.rule.startswith(kind.value), kind.value) for kind in RuleKind), else_=None
@@ -243,7 +243,9 @@ class PageStore(StorePart):
                 kind=kind,
                 count=counts[kind],
                 # walks the index: the first matches are usually near its beginning
-                samples=tuple(url.url for _, url in _skipped(conn, job_id, 0, SAMPLES, [kind])),
+                samples=tuple(
+                    url.url for _, url in _list_skipped(conn, job_id, 0, SAMPLES, [kind])
+                ),
             )
             for kind in sorted(counts, key=lambda kind: (-counts[kind], kind))
         ]
@@ -263,7 +265,7 @@ PAGES: Select[Any] = select(
 
 def page_conditions(query: PageQuery) -> list[ColumnElement[bool]]:
     """Return the conditions of *query* on the rows of `pages`, except `after`."""
-    filters = [*_flagged(query), *_linked(query)]
+    filters = [*_flag_conditions(query), *_link_conditions(query)]
     if query.kinds:
         filters.append(pages.c.error.in_([k.value for k in query.kinds]))
     if query.text:
@@ -305,7 +307,7 @@ def _linking(fp: int) -> ColumnElement[bool]:
     return exists().where(own, contains_key)
 
 
-def _linked(query: PageQuery) -> Iterator[ColumnElement[bool]]:
+def _link_conditions(query: PageQuery) -> Iterator[ColumnElement[bool]]:
     if query.page is not None:
         fp, url = query.page
         yield or_(pages.c.fp == fp, pages.c.url == clean(url))
@@ -313,7 +315,7 @@ def _linked(query: PageQuery) -> Iterator[ColumnElement[bool]]:
         yield _linking(query.links_to)
 
 
-def _flagged(query: PageQuery) -> Iterator[ColumnElement[bool]]:
+def _flag_conditions(query: PageQuery) -> Iterator[ColumnElement[bool]]:
     if query.failed is not None:
         yield FAILED if query.failed else ~FAILED
     if query.needs_scripts is not None:
@@ -351,7 +353,7 @@ def _bodies(
     return {(page_id, Body(kind)): data for page_id, kind, data in conn.execute(statement)}
 
 
-def _decompressed(
+def _decompress(
     frames: Mapping[tuple[int, Body], bytes],
 ) -> Mapping[tuple[int, Body], bytes]:
     contents = {key: body_in(frame) for key, frame in frames.items()}
@@ -373,7 +375,7 @@ def _group(kind: ErrorKind, oldest: Sequence[Row[Any]]) -> ErrorGroup:
     )
 
 
-def _skipped(
+def _list_skipped(
     conn: Connection, job_id: str, after: int, limit: int, kinds: Collection[RuleKind]
 ) -> list[tuple[int, SkippedURL]]:
     of_kinds = [or_(*(frontier.c.rule.startswith(kind.value) for kind in kinds))] if kinds else []

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.search.index import unindex, unindexed
+from crawlyard.store.search.index import forget_purge, unindex
 from crawlyard.store.tables.changes import changes, run_changes, unproven_pages
 from crawlyard.store.tables.jobs import (
     BODIES_OF,
@@ -149,7 +149,7 @@ def _purge_job(conn: Connection, no: int, job_id: str, most: int) -> tuple[Purge
         first = select(key).where(table.c.job_no == no).order_by(key).limit(most - freed.rows)
         freed += _delete_rows(conn, table, table.c.job_no == no, key.in_(first))
     if freed.rows < most:
-        unindexed(conn, no)
+        forget_purge(conn, no)
         freed += _delete_rows(conn, jobs, jobs.c.no == no)
     return freed, False
 
@@ -178,7 +178,7 @@ def _bodies(conn: Connection, no: int, most: int) -> tuple[PurgeResult, bool]:
     size = func.pg_column_size if is_postgres(conn) else func.length
     key = (bodies.c.page_id, bodies.c.kind)
     keys = select(BODIES_OF).where(pages.c.job_no == no).order_by(pages.c.id).limit(most)
-    own = bodies.c.page_id.in_(keys) & ~_shared(conn, no)
+    own = bodies.c.page_id.in_(keys) & ~_is_shared(conn, no)
     first = select(*key, size(bodies.c.data)).where(own).order_by(*key).limit(most + 1)
     sizes = conn.execute(first).all()
     sums = accumulate(stored for _, _, stored in sizes)
@@ -191,7 +191,7 @@ def _bodies(conn: Connection, no: int, most: int) -> tuple[PurgeResult, bool]:
     return freed, len(sizes) > len(batch)
 
 
-def _shared(conn: Connection, no: int) -> ColumnElement[bool]:
+def _is_shared(conn: Connection, no: int) -> ColumnElement[bool]:
     """Return the condition for bodies of a job that remaining jobs share.
 
     On SQLite, jobs purged later share them, too: their texts are needed to clean the index.

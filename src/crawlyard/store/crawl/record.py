@@ -62,7 +62,7 @@ from crawlyard.store.db.bulk_rows import insert_keyed, insert_new, put_rows, upd
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
-from crawlyard.store.jobs.job_rows import STANDING, add_events, locked, settle_pages, standing
+from crawlyard.store.jobs.job_rows import STANDING, add_events, lock_rows, settle_pages, standing
 from crawlyard.store.jobs.shard_rules import Parts, Worth, assess, order_of
 from crawlyard.store.jobs.shards import (
     FOR_JOINING,
@@ -174,7 +174,7 @@ def record(
 
 
 # Built once: building it at each checkpoint takes four times as long as running it.
-_LOCKED = locked(
+_LOCKED = lock_rows(
     select(*_OF_JOB, *FOR_JOINING, *shards.c)
     .select_from(STANDING)
     .where(PRESENT, jobs.c.no.in_(bindparam("numbers", expanding=True)))
@@ -345,7 +345,7 @@ def _share(conn: Connection, job: _Job, lease: Lease, batch: Batch) -> Share:
     share = parts.share(lease.shard, job.limits)
     if batch.outcomes or batch.found:
         return share  # it has enough to do
-    has_others = any(n != lease.shard for n, _ in parts.leased())
+    has_others = any(n != lease.shard for n, _ in parts.iterate_leased())
     stay = has_others and first_waiting(conn, no, parts.free(), parts.of) is None
     return replace(share, waiting=has_waiting(conn, no), stay=stay)
 

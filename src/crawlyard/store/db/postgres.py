@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import DEFAULT_LEASE_S
-from crawlyard.core.jobs.notices import CHANNEL, written
+from crawlyard.core.jobs.notices import CHANNEL, encode_notices
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.workers.measures import Timing
 from crawlyard.errors import StoreUnavailable
@@ -130,7 +130,7 @@ class PostgresDatabase:
 
     async def read(self, work: Work[T]) -> T:
         """Return the result of *work*; it may be run more than once."""
-        return await self._shielded(self._retry(partial(self._run_query, work)))
+        return await self._shield(self._retry(partial(self._run_query, work)))
 
     async def read_cached(self, query: Callable[..., T], *arguments: Hashable) -> T:
         """Return the result of *query*; not cached, as a check for changes would cost as much."""
@@ -138,7 +138,7 @@ class PostgresDatabase:
 
     async def write(self, work: Work[T]) -> T:
         """Return the result of *work* once it is committed; it may be run more than once."""
-        return await self._shielded(self._retry(partial(self._run_transaction, work)))
+        return await self._shield(self._retry(partial(self._run_transaction, work)))
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Return the result of *work*, run in a thread."""
@@ -153,7 +153,7 @@ class PostgresDatabase:
         await self._engine.dispose()
         self._threads.shutdown()
 
-    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _shield(self, work: Coroutine[Any, Any, T]) -> T:
         if self._closed:
             work.close()
             raise StoreUnavailable(f"{self.name} has been closed")
@@ -203,7 +203,7 @@ class PostgresDatabase:
                 # could be reported as refused.
                 await connection.invalidate()
                 await connection.close()  # frees its place in the pool for such checks
-                if receipt is None or not await self._committed(receipt, error):
+                if receipt is None or not await self._is_committed(receipt, error):
                     raise
         if due:
             self._notices.add(due)
@@ -216,7 +216,7 @@ class PostgresDatabase:
         work = partial(Connection.execute, statement=text(NOTIFY), parameters=parameters)
         await self._retry(partial(self._run_query, work))
 
-    async def _committed(self, receipt: str, error: DBAPIError) -> bool:
+    async def _is_committed(self, receipt: str, error: DBAPIError) -> bool:
         """Return whether a transaction whose commit failed with *error* was committed.
 
         Wait for a server that restarts: work that was committed must not be repeated.
@@ -343,7 +343,7 @@ class Notices:
         while self._waiting:
             dues, self._waiting = self._waiting, set()
             try:
-                await self._send(written(dues))
+                await self._send(encode_notices(dues))
             except StoreUnavailable as error:
                 _log.debug("a notice was lost: %s", error)
             if self._waiting:

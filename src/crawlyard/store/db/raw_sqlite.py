@@ -17,7 +17,7 @@ from sqlalchemy.types import TypeEngine
 from crawlyard.store.db.clean_text import is_clean
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import driver_of
-from crawlyard.store.tables.base import cleaned
+from crawlyard.store.tables.base import clean_text
 
 Query: TypeAlias = Select[*tuple[Any, ...]]
 
@@ -69,7 +69,7 @@ def run_each(
 def _column(values: list[Any], stored: Callable[[Any], Any] | None) -> Sequence[Any]:
     if stored is None or values.count(None) == len(values):
         return values
-    if stored is cleaned and _is_clean(values):
+    if stored is clean_text and _is_clean(values):
         return values
     return list(map(stored, values))
 
@@ -119,13 +119,13 @@ def _compile(statement: ClauseElement, names: tuple[str, ...], prefix: str = "")
     compiled = statement.compile(dialect=_DIALECT, column_keys=[prefix + name for name in names])
     order: Sequence[str] = compiled.positiontup  # type: ignore[attr-defined]  # of SQL, it has one
     binds = compiled.binds  # type: ignore[attr-defined]
-    takes = ((name.removeprefix(prefix), _stored(binds[name].type)) for name in order)
+    takes = ((name.removeprefix(prefix), _storing_converter(binds[name].type)) for name in order)
     fixed = {n: compiled.params[n] for n in order if n.removeprefix(prefix) not in names}
     column_names = statement.selected_columns.keys() if isinstance(statement, Select) else ()
     return _RawStatement(str(compiled), tuple(takes), fixed, namedtuple("Row", column_names))  # noqa: PYI024
 
 
-def _stored(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+def _storing_converter(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
     """Return the function that converts a value of *kind*, ``None`` if it is stored as it is."""
     if isinstance(kind, Boolean):
         return int  # no Boolean is ever NULL; SQLAlchemy's own processor takes ten times as long

@@ -32,15 +32,15 @@ from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.raw_sqlite import one_row
-from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
+from crawlyard.store.jobs.job_rows import STANDING, change, lock_rows, standing
 from crawlyard.store.jobs.queue_position import (
     ANY_LIMITED,
     NEEDS_NO_TAGS,
     POSITION,
-    limited_quotas,
     may_start,
     needs_met,
     parts_held_back,
+    read_limited_quotas,
 )
 from crawlyard.store.jobs.shard_rules import lease_to
 from crawlyard.store.jobs.shards import has_no_leased_parts
@@ -126,7 +126,7 @@ def first_of_other_owners(
 @cache
 def first_near_head(kind: ClaimKind) -> Select[int]:
     """Return a query for the first claimable job among the `NEAR` jobs at the head of the queue."""
-    there = _marked(kind)
+    there = _marked_condition(kind)
     if kind.least > Priority.LOW:
         there &= _least(kind)
     # No condition on deletion: it leaves SQLite only the indexes of the claim order to choose from.
@@ -175,7 +175,7 @@ def _owners() -> CTE:
     return owners.union_all(select(after.scalar_subquery()).where(owners.c.owner.is_not(None)))
 
 
-def _marked(kind: ClaimKind) -> ColumnElement[bool]:
+def _marked_condition(kind: ClaimKind) -> ColumnElement[bool]:
     # `preempt` looks at all pending jobs: a worker without a free slot marks no job as due
     return PENDING if kind.waited else READY
 
@@ -269,7 +269,7 @@ def claim(
     # skips the rows that another claim has locked. Lock order, to avoid deadlocks: the job, then
     # its owner.
     state = one_row(conn, FIRST_LOOK, {"now": now})
-    quotas = limited_quotas(conn) if state.limited else {}
+    quotas = read_limited_quotas(conn) if state.limited else {}
     out = parts_held_back(conn, now, quotas)
     kind, parameters = claim_conditions(conn, asker, now, out)
     unmarked_level = mark_due(conn, now) if state.ripe and not kind.only else None
@@ -299,7 +299,7 @@ def claim_cut(
     Raises:
         Changed: the job was claimed or changed meanwhile; the shards must be rolled back.
     """
-    quotas = limited_quotas(conn)
+    quotas = read_limited_quotas(conn)
     out = parts_held_back(conn, now, quotas)
     kind, parameters = claim_conditions(conn, replace(asker, only=job_id), now, out)
     row = conn.execute(_first(kind), parameters).mappings().first()
@@ -324,14 +324,14 @@ FIRST_LOOK = select(
 
 
 def _head(conn: Connection, kind: ClaimKind, parameters: Mapping[str, object]) -> RowMapping | None:
-    return conn.execute(_locked_head(kind), parameters).mappings().first()
+    return conn.execute(_lock_head(kind), parameters).mappings().first()
 
 
 def _first_past_skipped(
     conn: Connection, kind: ClaimKind, parameters: Mapping[str, object]
 ) -> RowMapping | None:
     while (no := first_of_other_owners(conn, kind, parameters)) is not None:
-        row = conn.execute(_locked_if_claimable(kind), {**parameters, "no": no}).mappings().first()
+        row = conn.execute(_lock_if_claimable(kind), {**parameters, "no": no}).mappings().first()
         if row is not None:
             return row
         # the transaction that had locked the row has changed it
@@ -339,9 +339,9 @@ def _first_past_skipped(
 
 
 @cache
-def _locked_head(kind: ClaimKind) -> Select[Any]:
+def _lock_head(kind: ClaimKind) -> Select[Any]:
     # cached for each kind: building the query took a third of the time of a claim
-    return locked(_first(kind), skip=True)
+    return lock_rows(_first(kind), skip=True)
 
 
 @cache
@@ -351,15 +351,15 @@ def _first(kind: ClaimKind) -> Select[Any]:
 
 
 @cache
-def _locked_if_claimable(kind: ClaimKind) -> Select[Any]:
-    return locked(
+def _lock_if_claimable(kind: ClaimKind) -> Select[Any]:
+    return lock_rows(
         standing(jobs.c.no == bindparam("no", type_=BigInteger), *claimable_conditions(kind))
     )
 
 
 @cache
 def _unless_locked() -> Select[Any]:
-    return locked(standing(jobs.c.no == bindparam("no", type_=BigInteger)), skip=True)
+    return lock_rows(standing(jobs.c.no == bindparam("no", type_=BigInteger)), skip=True)
 
 
 def take(
@@ -381,7 +381,7 @@ def take(
         if isinstance(part, Claim):
             return part
         whole = part
-    job, event = waiting.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
+    job, event = waiting.apply_move(Move.CLAIM, now, actor=f"worker:{asker.worker}")
     shard = lease_to(whole, asker.worker, until)
     change(conn, job, event, before=waiting, shard=(no, shard))
     lease = Lease(

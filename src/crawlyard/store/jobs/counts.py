@@ -94,7 +94,7 @@ def counting() -> Insert:
     return insert(tally_steps).from_select(_STEP, select(rows))
 
 
-def stored_group(conn: Connection, job: Job, before: Job | None) -> Group | None:
+def find_stored_group(conn: Connection, job: Job, before: Job | None) -> Group | None:
     """Return the group of the version before *job*, ``None`` if that version isn't the stored one.
 
     *before* is that version, if it was read in this transaction.
@@ -118,7 +118,7 @@ def sums(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], i
         .where(*_conditions(counted, query))
         .group_by(counted.c.state, counted.c.priority)
     )
-    return {(State(s), Priority.ranked(p)): int(count) for s, p, count in rows if count}
+    return {(State(s), Priority.from_rank(p)): int(count) for s, p, count in rows if count}
 
 
 def has_many_steps(conn: Connection) -> bool:

@@ -91,7 +91,7 @@ class IntakeStore(StorePart):
         lines, rules = _read_rules(conn, entrants)
         limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
         if limited:
-            rules |= _counted(conn, limited, rules)
+            rules |= _count_pending(conn, limited, rules)
         answers, admitted = _admit(entrants, there, rules, holders)
         if admitted:
             new, events = [job for job, _ in admitted], [event for _, event in admitted]
@@ -152,7 +152,7 @@ def _rules(ceilings: str, grants: str, quota: str | None) -> IntakeRules:
     )
 
 
-def _counted(
+def _count_pending(
     conn: Connection, limited: Collection[str], rules: Mapping[str, IntakeRules]
 ) -> dict[str, IntakeRules]:
     """Return the *rules* of owners whose quota limits pending jobs, with their current number."""

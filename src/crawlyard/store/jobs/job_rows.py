@@ -45,14 +45,14 @@ from crawlyard.store.db.bulk_rows import (
     as_json,
     insert_new,
     rows_of,
-    unnested,
+    unnest,
     update_rows,
 )
 from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import run_each, run_update
 from crawlyard.store.db.wakeups import gather
-from crawlyard.store.jobs.counts import counting, steps_of_move, steps_of_moves, stored_group
+from crawlyard.store.jobs.counts import counting, find_stored_group, steps_of_move, steps_of_moves
 from crawlyard.store.jobs.queue_position import OwnerTurns, with_turn
 from crawlyard.store.tables.jobs import (
     PRESENT,
@@ -86,7 +86,7 @@ def standing(*conditions: ColumnElement[bool]) -> Select[Any]:
     return select(*_READ).select_from(STANDING).where(PRESENT, *conditions)
 
 
-def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
+def lock_rows(query: Select[Any], *, skip: bool = False) -> Select[Any]:
     """Return *query* with its rows locked until the transaction ends.
 
     With *skip*, rows that another transaction has locked are left out instead of waited for.
@@ -114,7 +114,7 @@ def change(
         Conflict: the stored version is another, or the job is gone.
     """
     job = with_turn(conn, job)
-    steps = steps_of_move(stored_group(conn, job, before), job)
+    steps = steps_of_move(find_stored_group(conn, job, before), job)
     # the readable rest of a damaged spec must not replace the stored one
     same = bool(job.damaged) or (before is not None and before.spec is job.spec)
     row = job_row(job) | ({} if same else spec_row(job.spec)) | dict(cut or {})
@@ -189,7 +189,7 @@ def change_all(
         return
     turns = OwnerTurns(conn)
     ready = [
-        (no, before.job, turns.back(job, before.job.state, before.job.level.rank))
+        (no, before.job, turns.put_back(job, before.job.state, before.job.level.rank))
         for no, before, job in changes
     ]
     rows = [
@@ -303,7 +303,7 @@ def add_events(conn: Connection, events: Sequence[Event]) -> None:
 
 @cache
 def _insert_new_events(names: tuple[str, ...]) -> Executable:
-    rows = unnested(new_events, names)
+    rows = unnest(new_events, names)
     values = select(*(rows.c[name] for name in names))
     return insert(new_events).from_select(names, values).returning(receipt())
 

@@ -24,10 +24,10 @@ from crawlyard.store.jobs.job_rows import (
     add_events,
     change,
     change_all,
-    locked,
+    lock_rows,
     standing,
 )
-from crawlyard.store.jobs.order import ordered
+from crawlyard.store.jobs.order import sort_jobs
 from crawlyard.store.jobs.shard_rules import fence, is_leased
 from crawlyard.store.jobs.shards import SHARERS, all_parts, parts_of, write_parts
 from crawlyard.store.jobs.where import conditions, creation_bounds, first_keys, rare_condition
@@ -150,16 +150,16 @@ class JobStore(StorePart):
         Raises:
             Invalid: no index has the order, and too many jobs match to sort them.
         """
-        positions = ordered(conn, query, order, limit, after)
-        jobs_by_id = _named(conn, positions)
+        positions = sort_jobs(conn, query, order, limit, after)
+        jobs_by_id = _get_many(conn, positions)
         return [
             (jobs_by_id[job_id], at) for job_id, at in positions.items() if job_id in jobs_by_id
         ]
 
     @reads
-    def named(self, conn: Connection, ids: Collection[str]) -> Mapping[str, Standing]:
+    def get_many(self, conn: Connection, ids: Collection[str]) -> Mapping[str, Standing]:
         """Return jobs by their ids; unknown ids are missing."""
-        return _named(conn, ids)
+        return _get_many(conn, ids)
 
     async def counts(
         self, query: JobQuery = EVERY_JOB, most: int | None = None
@@ -170,7 +170,7 @@ class JobStore(StorePart):
         each of the numbers may be too low.
         """
         if not query.counts_are_kept:
-            return await self._database.read(partial(_counted, query=query, most=most))
+            return await self._database.read(partial(_count_parts, query=query, most=most))
         counts, many_steps = await self._database.read(partial(_maintained_counts, query=query))
         if many_steps:
             with suppress(StoreUnavailable):  # not essential: the janitor sums them up, too
@@ -189,7 +189,7 @@ class JobStore(StorePart):
         Raises:
             Conflict: as for `save`, or its lease is still held: try again.
         """
-        row = conn.execute(locked(standing(jobs.c.id == job.id))).mappings().first()
+        row = conn.execute(lock_rows(standing(jobs.c.id == job.id))).mappings().first()
         if row is None:
             raise Conflict(f"job {job.id} is gone")
         parts = parts_of(conn, row["no"], row["spread"])
@@ -222,7 +222,7 @@ def _fence_off(conn: Connection, numbers: Collection[int]) -> None:
     parts = all_parts(conn, numbers)
     for parts_of_job in parts:
         parts_of_job.set(0, fence(parts_of_job.total))
-        for number, shard in parts_of_job.leased():
+        for number, shard in parts_of_job.iterate_leased():
             parts_of_job.set(number, fence(shard))
     write_parts(conn, *parts)
 
@@ -237,7 +237,7 @@ def _apply_verdict(
     """Return the changes to jobs, whose rows are locked, and the answer for each by its id."""
     changes: list[_Change] = []
     answers: dict[str, Judged] = {}
-    rows = locked(standing(jobs.c.id.in_(ids)).order_by(jobs.c.no))
+    rows = lock_rows(standing(jobs.c.id.in_(ids)).order_by(jobs.c.no))
     for row in conn.execute(rows).mappings():
         old, refused = Standing(job=job_of(row), shard=shard_of(row)), None
         job = old.job
@@ -260,7 +260,7 @@ def _order(query: JobQuery) -> ColumnElement[str]:
     return jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
 
 
-def _named(conn: Connection, ids: Collection[str]) -> Mapping[str, Standing]:
+def _get_many(conn: Connection, ids: Collection[str]) -> Mapping[str, Standing]:
     query = standing(jobs.c.id.in_(list(ids))).add_columns(SHARERS)
     return {row["id"]: _standing_of(row) for row in conn.execute(query).mappings()}
 
@@ -274,7 +274,7 @@ def _maintained_counts(conn: Connection, query: JobQuery) -> tuple[_Counts, bool
     return sums(conn, query), has_many_steps(conn)
 
 
-def _counted(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
+def _count_parts(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
     if most is None:
         few = rare_condition(conn, query, _FEW_TO_COUNT)
         parts = [[PRESENT, *few, *conditions(query), *dated] for dated in creation_bounds(query)]
@@ -284,7 +284,7 @@ def _counted(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
     for part in parts:
         rows = conn.execute(select(*group, func.count()).where(*part).group_by(*group))
         counts.update(
-            {(State(state), Priority.ranked(level)): count for state, level, count in rows}
+            {(State(state), Priority.from_rank(level)): count for state, level, count in rows}
         )
     return counts
 
@@ -296,7 +296,7 @@ def _at(conn: Connection, job_id: str, version: int) -> RowMapping:
         Conflict: the stored version is another, or the job is gone.
     """
     same = standing(jobs.c.id == job_id, jobs.c.version == version)
-    row = conn.execute(locked(same)).mappings().first()
+    row = conn.execute(lock_rows(same)).mappings().first()
     if row is None:
         raise Conflict(f"job {job_id} is not at version {version} any more")
     return row

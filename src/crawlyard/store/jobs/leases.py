@@ -37,7 +37,7 @@ from crawlyard.store.jobs.claims import (
 from crawlyard.store.jobs.job_rows import (
     STANDING,
     change,
-    locked,
+    lock_rows,
     set_shard,
     settle_pages,
     standing,
@@ -121,7 +121,7 @@ class LeaseStore(StorePart):
         if lease.shard:
             settle_part(conn, lease, job, events, again)
             return
-        current = _locked_shard(conn, lease)
+        current = _lock_shard(conn, lease)
         if current is None:
             raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
         state, shard = current
@@ -137,7 +137,7 @@ class LeaseStore(StorePart):
         if lease.shard:
             free_part(conn, lease)
             return
-        if (current := _locked_shard(conn, lease)) is not None:
+        if (current := _lock_shard(conn, lease)) is not None:
             _, shard = current
             set_shard(conn, lease.job_no, release(shard))
 
@@ -174,7 +174,7 @@ class LeaseStore(StorePart):
 
 
 # built once, and without the spec of the job, which may be megabytes
-_MINE = locked(
+_MINE = lock_rows(
     select(jobs.c.state, *shards.c)
     .select_from(STANDING)
     .where(
@@ -206,7 +206,7 @@ def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
     ]
 
 
-def _locked_shard(conn: Connection, lease: Lease) -> tuple[State, Shard] | None:
+def _lock_shard(conn: Connection, lease: Lease) -> tuple[State, Shard] | None:
     """Return the state and shard of a leased job, locked; ``None`` if another attempt has it."""
     parameters = {"its_no": lease.job_no, "attempt": lease.attempt}
     row = conn.execute(_MINE, parameters).mappings().first()
@@ -240,7 +240,7 @@ def _reclaim(
     decide: Callable[[Job], tuple[Job, Event]],
 ) -> Job | None:
     query = standing(*still).add_columns(jobs.c.settled_pages)
-    row = conn.execute(locked(query, skip=True)).mappings().first()
+    row = conn.execute(lock_rows(query, skip=True)).mappings().first()
     if row is None:
         return None  # another process has locked it, or its lease was renewed
     shard = release(shard_of(row))

@@ -30,10 +30,10 @@ from crawlyard.core.jobs.order import (
     SortKey,
     in_order,
 )
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid
 from crawlyard.store.jobs.job_rows import STANDING
-from crawlyard.store.jobs.where import conditions, first_keys, numbered
+from crawlyard.store.jobs.where import conditions, first_keys, select_numbers
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.tables.jobs import ENDED, HELD, PRESENT, RUNNING, job_hosts, jobs, shards
 
@@ -55,7 +55,7 @@ _GROUPS: Mapping[GroupKey, ColumnElement[Any]] = {
 }
 
 
-def ordered(
+def sort_jobs(
     conn: Connection, query: JobQuery, order: JobOrder, limit: int, after: str | None
 ) -> dict[str, str]:
     """Return the ids of the first jobs of *query* in *order*, each with its position.
@@ -98,7 +98,7 @@ def _places(
             return _by_age(conn, query, limit, after, descending=order.descending)
         if order.by in _LONG and _is_long(conn, query):
             return _LONG[order.by](conn, query, limit, after, descending=order.descending)
-    return _sorted(conn, query, order, limit, after)
+    return _sort_places(conn, query, order, limit, after)
 
 
 def _by_owner(
@@ -155,7 +155,7 @@ def _by_pages(
 ) -> Sequence[Place]:
     """Return the positions of jobs in the order of an index, including those that workers have."""
     # First, and as a list: a job that a worker takes or ends meanwhile is in one of the two parts.
-    at_work = numbered(conn, conn.scalars(_AT_WORK).all())
+    at_work = select_numbers(conn, conn.scalars(_AT_WORK).all())
     settled = select(jobs.c.settled_pages, jobs.c.id).where(PRESENT, *conditions(query))
     settled = settled.where(jobs.c.no.not_in(at_work))
     places = _along(conn, settled, "jobs_settled_pages", limit, after, descending=descending)
@@ -211,7 +211,7 @@ def _by_age(
     return [(None, None, job_id) for job_id in ids]
 
 
-def _sorted(
+def _sort_places(
     conn: Connection, query: JobQuery, order: JobOrder, limit: int, after: Place | None
 ) -> Sequence[Place]:
     group = null() if order.group in (None, GroupKey.STATE) else _GROUPS[order.group]
@@ -224,7 +224,7 @@ def _sorted(
     if len(rows) > SORTED_MOST:
         raise Invalid(
             "sort" if order.by is not SortKey.CREATED_AT else "group",
-            f"more than {counted(SORTED_MOST, 'job')} match, too many to sort them by that: "
+            f"more than {count_noun(SORTED_MOST, 'job')} match, too many to sort them by that: "
             "filter further, or sort by created_at, ended_at or pages",
         )
     return list(islice(in_order(rows, descending=order.descending, after=after), limit))

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from crawlyard.core.jobs.checkpoint import Asker, Preemption, Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import StateReason
-from crawlyard.core.jobs.queue import aged, claim_key, claimable, may_preempt, takes, yields
+from crawlyard.core.jobs.queue import claim_key, claimable, levels_risen, may_preempt, takes, yields
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.store.codec.jobs import job_of, shard_of
@@ -35,13 +35,13 @@ from crawlyard.store.jobs.claims import (
     first_of_other_owners,
     take,
 )
-from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
+from crawlyard.store.jobs.job_rows import STANDING, change, lock_rows, standing
 from crawlyard.store.jobs.queue_position import (
     OwnerTurns,
-    limited_quotas,
     may_start,
     parts_held_back,
     parts_spent,
+    read_limited_quotas,
     runnable,
 )
 from crawlyard.store.jobs.shard_rules import is_leased
@@ -140,15 +140,15 @@ class QueueStore(StorePart):
         return conn.scalar(query) or 0
 
     @reads
-    def held_back(self, conn: Connection, now: datetime) -> Mapping[str, str]:
+    def find_held_owners(self, conn: Connection, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that keeps their jobs from starting.
 
-        Decided by `core.access.quota.held_back`; other users are left out.
+        Decided by `core.access.user.find_start_hold`; other users are left out.
         """
-        return parts_held_back(conn, now, limited_quotas(conn))
+        return parts_held_back(conn, now, read_limited_quotas(conn))
 
     @reads
-    def spent(self, conn: Connection, now: datetime) -> Mapping[str, str]:
+    def find_spent_owners(self, conn: Connection, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that is used up for the day.
 
         Decided by `core.access.user.spent`; only users who have fetched something today.
@@ -194,7 +194,7 @@ class QueueStore(StorePart):
         *least* on), a quota, or the start time. Those that it may take, now or at their next
         attempt, are counted under ``None``.
         """
-        owners = sorted(parts_held_back(conn, now, limited_quotas(conn)))
+        owners = sorted(parts_held_back(conn, now, read_limited_quotas(conn)))
         retries = jobs.c.state_reason == StateReason.WAITING_RETRY
         reason = case(
             (~runnable(conn, frozenset(tags)), WaitReason.WORKER_TAGS),
@@ -219,7 +219,7 @@ def _pair(
     conn: Connection, asker: Asker, now: datetime, patience: timedelta
 ) -> tuple[int, int] | None:
     """Return the keys of the urgent job and of the low job that would yield to it, if any."""
-    out = parts_held_back(conn, now, limited_quotas(conn))
+    out = parts_held_back(conn, now, read_limited_quotas(conn))
     kind, parameters = claim_conditions(conn, asker, now, out)
     kind = kind._replace(waited=True)
     parameters = {**parameters, "waited": now - patience}
@@ -256,7 +256,7 @@ def _preempt(
         return None
     # Lock both in the order of their keys, then check again: another worker may have claimed
     # the urgent job, or the low job may have ended, since they were found.
-    pair_query = locked(standing(jobs.c.no.in_(pair)).order_by(jobs.c.no))
+    pair_query = lock_rows(standing(jobs.c.no.in_(pair)).order_by(jobs.c.no))
     rows = {row["no"]: row for row in conn.execute(pair_query).mappings()}
     if len(rows) < len(pair) or not _may_swap(rows[pair[0]], rows[pair[1]], asker, now, patience):
         return None
@@ -271,7 +271,7 @@ def _preempt(
     claim = take(conn, urgent, job_of(urgent), asker, now, until)
     if number:
         return Preemption(claim=claim, yielded=low, shard=number)
-    yielded, event = low.yielded(now, actor=f"worker:{asker.worker}")
+    yielded, event = low.yield_slot(now, actor=f"worker:{asker.worker}")
     change(conn, yielded, event, before=low)
     return Preemption(claim=claim, yielded=yielded)
 
@@ -295,8 +295,8 @@ def _age(conn: Connection, now: datetime, step: timedelta, rows: int) -> int:
     candidates = _old_enough(now, step, rows).with_for_update(skip_locked=True, key_share=True)
     turns, risen = OwnerTurns(conn), []
     for row in conn.execute(candidates):
-        priority, since = Priority.ranked(row.priority), max(row.since, row.due_at)
-        level = Priority.ranked(priority.rank + aged(priority, since, now, step))
+        priority, since = Priority.from_rank(row.priority), max(row.since, row.due_at)
+        level = Priority.from_rank(priority.rank + levels_risen(priority, since, now, step))
         if level.rank > row.level:
             turn = turns.next(row.owner, level)
             risen.append({"no": row.no, "level": level.rank, "turn": turn})
@@ -318,14 +318,14 @@ def _old_enough(now: datetime, step: timedelta, rows: int) -> Select[Any]:
             PENDING,
             PRESENT,
             jobs.c.level < Priority.HIGH.rank,
-            or_(*(_waited(risen == n, now - step * (n + 1)) for n in range(_LEVELS))),
+            or_(*(_has_waited(risen == n, now - step * (n + 1)) for n in range(_LEVELS))),
         )
         .order_by(*CLAIM_ORDER)
         .limit(rows)
     )
 
 
-def _waited(there: ColumnElement[bool], since: datetime) -> ColumnElement[bool]:
+def _has_waited(there: ColumnElement[bool], since: datetime) -> ColumnElement[bool]:
     return and_(there, jobs.c.since <= since, jobs.c.due_at <= since)
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
     select,
 )
 
-from crawlyard.core.access.user import Quota, day_of, held_back, spent
+from crawlyard.core.access.user import Quota, day_of, find_spent_part, find_start_hold
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
@@ -61,7 +61,7 @@ class OwnerTurns:
         self._entries[owner, level] = replace(entry, last=turn)
         return turn
 
-    def back(self, job: Job, before: State, level: int) -> Job:
+    def put_back(self, job: Job, before: State, level: int) -> Job:
         """Return *job*, about to be saved, with its turn; it was in state *before*, at *level*.
 
         The turn is new if the job enters a level.
@@ -94,7 +94,7 @@ def with_turn(conn: Connection, job: Job) -> Job:
     stored = conn.execute(query).first()
     if stored is None:
         return job  # saving it raises `Conflict`
-    return OwnerTurns(conn).back(job, State(stored.state), stored.level)
+    return OwnerTurns(conn).put_back(job, State(stored.state), stored.level)
 
 
 def queue_entry(conn: Connection, owner: str, level: Priority) -> QueueEntry:
@@ -162,7 +162,7 @@ ANY_LIMITED = select(users.c.id).where(LIMITED).limit(1)
 """Query for a user with a quota that claims must check."""
 
 
-def limited_quotas(conn: Connection) -> Mapping[str, Quota]:
+def read_limited_quotas(conn: Connection) -> Mapping[str, Quota]:
     """Return the quotas that claims must check, by user."""
     rows = conn.execute(select(users.c.id, users.c.quota).where(LIMITED)).mappings()
     return {row["id"]: quota_of(row) for row in rows}
@@ -196,7 +196,7 @@ def parts_held_back(
     rows = conn.execute(fetched.group_by(used.c.owner)).mappings()
     today = {row["owner"]: usage_in(row) for row in rows}
     parts = {
-        user_id: held_back(quota, running[user_id], today.get(user_id, Usage()))
+        user_id: find_start_hold(quota, running[user_id], today.get(user_id, Usage()))
         for user_id, quota in quotas.items()
     }
     return {user_id: part for user_id, part in parts.items() if part is not None}
@@ -211,5 +211,5 @@ def parts_spent(conn: Connection, now: datetime) -> Mapping[str, str]:
         .group_by(users.c.id, users.c.quota)
     )
     rows = conn.execute(today).mappings()
-    parts = {row["id"]: spent(quota_of(row), usage_in(row)) for row in rows}
+    parts = {row["id"]: find_spent_part(quota_of(row), usage_in(row)) for row in rows}
     return {user_id: part for user_id, part in parts.items() if part is not None}

@@ -17,10 +17,10 @@ from crawlyard.core.jobs.spread import (
     REST,
     Budget,
     Share,
-    granted,
+    grant_budget,
     once,
-    spent,
     starts_of,
+    subtract_usage,
     to_give_back,
     usable,
 )
@@ -183,7 +183,7 @@ class Parts(Struct):
         since = self.total.updated_at or min(
             s.updated_at - timedelta(seconds=s.usage.duration_s) for s in recorded if s.updated_at
         )
-        apart_s = (self._recorded_at() - since).total_seconds()
+        apart_s = (self._last_recorded_at() - since).total_seconds()
         more_s = once(max(0.0, usage.duration_s - counted_s), apart_s)
         return replace(usage, duration_s=counted_s + more_s)
 
@@ -191,7 +191,7 @@ class Parts(Struct):
         """Bring the totals up to date. The caller has locked the row of shard 0."""
         usage = self.usage()
         if usage != self.total.usage:
-            self.set(0, replace(self.total, usage=usage, updated_at=self._recorded_at()))
+            self.set(0, replace(self.total, usage=usage, updated_at=self._last_recorded_at()))
             self.rebase()
 
     def rebase(self) -> None:
@@ -208,7 +208,7 @@ class Parts(Struct):
             usage = usage.plus(shard.usage)
         return usage
 
-    def _recorded_at(self) -> datetime:
+    def _last_recorded_at(self) -> datetime:
         return max(s.updated_at for s in (self.total, *self.by.values()) if s.updated_at)
 
     def in_use(self) -> Iterator[tuple[int, Shard]]:
@@ -219,7 +219,7 @@ class Parts(Struct):
         """Return the numbers of the shards in use that no worker has, ascending."""
         return [n for n, shard in self.in_use() if shard.worker is None]
 
-    def leased(self) -> Iterator[tuple[int, Shard]]:
+    def iterate_leased(self) -> Iterator[tuple[int, Shard]]:
         """Yield the shards with a lease, even if it has expired."""
         return ((n, s) for n, s in sorted(self.by.items()) if s.worker is not None)
 
@@ -248,12 +248,12 @@ class Parts(Struct):
         )
 
     def _leases(self) -> int:
-        return sum(1 for _ in self.leased())
+        return sum(1 for _ in self.iterate_leased())
 
     def _portion(self, number: int, limits: Limits, of: int) -> Budget:
         other_budgets = [shard.budget for n, shard in self.by.items() if n != number]
         mine = self.by[number].budget
-        return granted(limits, self.usage(), mine, other_budgets, max(1, of))
+        return grant_budget(limits, self.usage(), mine, other_budgets, max(1, of))
 
     def share(self, number: int, limits: Limits) -> Share:
         """Return the share of the job's limits for the holder of a shard."""
@@ -280,7 +280,7 @@ def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
     For `REST`, a shard that was given back for a worker is left to that one, and any other to
     workers that have no shard of the job.
     """
-    has_one = any(shard.worker == worker for _, shard in parts.leased())
+    has_one = any(shard.worker == worker for _, shard in parts.iterate_leased())
 
     def may_take(shard: Shard) -> bool:
         others_first = has_one if shard.asked_by is None else shard.asked_by != worker
@@ -328,7 +328,7 @@ def to_yield(parts: Parts, worker: str) -> int | None:
 
     ``None``: *worker* has the only shard in progress, so the job as a whole returns to the queue.
     """
-    going = [(n, shard.worker) for n, shard in parts.leased() if not shard.yields]
+    going = [(n, shard.worker) for n, shard in parts.iterate_leased() if not shard.yields]
     mine = [n for n, holder in going if holder == worker]
     return mine[-1] if mine and len(going) > 1 else None
 
@@ -377,7 +377,7 @@ def apply_part_batch(
             mine,
             seq=lease.seq + 1,
             usage=mine.usage.plus(own),
-            budget=spent(mine.budget, batch.usage),
+            budget=subtract_usage(mine.budget, batch.usage),
             current_url=batch.current_url or mine.current_url,
             updated_at=now,
             deaths=min(mine.deaths, LOSSES_KEPT) if batch.pages else mine.deaths,
@@ -409,7 +409,7 @@ def adds_up(parts: Parts, lease: Lease) -> bool:
 
     With many workers, each does so at every second checkpoint, every third, and so on.
     """
-    return lease.seq % max(1, sum(1 for _ in parts.leased()) // _ADD_UP_AT_ONCE) == 0
+    return lease.seq % max(1, sum(1 for _ in parts.iterate_leased()) // _ADD_UP_AT_ONCE) == 0
 
 
 def renew(

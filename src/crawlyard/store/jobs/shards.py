@@ -57,7 +57,7 @@ DEAL_AT_ONCE = 10_000
 PART = shards.c.shard > 0
 
 
-def locked_parts(conn: Connection, no: int) -> tuple[RowMapping, Parts] | None:
+def lock_parts(conn: Connection, no: int) -> tuple[RowMapping, Parts] | None:
     """Return the row of a job, and its shards with the totals added up.
 
     The job and its shard 0 are locked until the transaction ends. Other shards are not: if one
@@ -66,7 +66,7 @@ def locked_parts(conn: Connection, no: int) -> tuple[RowMapping, Parts] | None:
     ``None``: there is no such job, or it is deleted.
     """
     on_postgres = is_postgres(conn)
-    rows = conn.execute(_locked_job(on_postgres), {"its_no": no}).mappings().all()
+    rows = conn.execute(_lock_job(on_postgres), {"its_no": no}).mappings().all()
     if not rows:
         return None
     row = next(row for row in rows if row["shard"] == 0)
@@ -80,7 +80,7 @@ def locked_parts(conn: Connection, no: int) -> tuple[RowMapping, Parts] | None:
 
 
 @cache
-def _locked_job(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of the cache
+def _lock_job(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of the cache
     """Return a query for a job, locked with its shard 0, and each of its shards.
 
     Shards are read once both are locked, by the same statement, as others wait for the lock.
@@ -293,14 +293,14 @@ def waiting_buckets() -> Select[Any]:
     return select(buckets.c.bucket).where(first.is_not(None))
 
 
-def dealt_to(shard: int, of: int) -> ColumnElement[bool]:
+def is_dealt_to(shard: int, of: int) -> ColumnElement[bool]:
     """Return the condition for the waiting targets of a shard, among those of its job."""
     return DEALT & frontier.c.bucket.in_(buckets_of(shard, of))
 
 
 def has_leased_parts() -> ColumnElement[bool]:
     """Return the condition that a shard of a job other than 0 has a lease, expired or not."""
-    return _leased().exists()
+    return _select_leased().exists()
 
 
 def is_worked_on_by(worker: str) -> ColumnElement[bool]:
@@ -309,19 +309,19 @@ def is_worked_on_by(worker: str) -> ColumnElement[bool]:
     A shard that it has already given up for an urgent job doesn't count.
     """
     not_given_up = (_part.c.worker == worker, _part.c.freed_at.is_(None))
-    part = (jobs.c.spread > 0) & _leased(*not_given_up).exists()
+    part = (jobs.c.spread > 0) & _select_leased(*not_given_up).exists()
     return or_(shards.c.worker == worker, part)
 
 
 def has_no_leased_parts(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     """Return the condition that no lease on a shard of a job is in force at *now*."""
-    return or_(jobs.c.spread == 0, ~_leased(_part.c.lease_until > now).exists())
+    return or_(jobs.c.spread == 0, ~_select_leased(_part.c.lease_until > now).exists())
 
 
 _part = shards.alias("part")
 
 
-def _leased(*conditions: ColumnElement[bool]) -> Select[Any]:
+def _select_leased(*conditions: ColumnElement[bool]) -> Select[Any]:
     mine = (_part.c.job_no == jobs.c.no, _part.c.shard > 0)
     return select(_part.c.shard).where(*mine, _part.c.worker.is_not(None), *conditions)
 
@@ -329,7 +329,7 @@ def _leased(*conditions: ColumnElement[bool]) -> Select[Any]:
 SHARERS = case(
     (
         jobs.c.spread > 0,
-        _leased().with_only_columns(func.count(_part.c.worker.distinct())).scalar_subquery(),
+        _select_leased().with_only_columns(func.count(_part.c.worker.distinct())).scalar_subquery(),
     ),
     else_=0,
 ).label("sharers")

@@ -49,7 +49,7 @@ from crawlyard.store.jobs.shards import (
     give_up,
     has_waiting,
     in_shards,
-    locked_parts,
+    lock_parts,
     parts_of,
     store_cut,
     waiting_shards,
@@ -93,7 +93,7 @@ class SpreadStore(StorePart):
         work = partial(_join, asker=asker, now=now, until=now + lease)
         return await self._first_of(look, work)
 
-    async def ask(self, asker: Asker, now: datetime, free: int) -> bool:
+    async def request_shard(self, asker: Asker, now: datetime, free: int) -> bool:
         """Ask for shards of a running job, for a worker with *free* slots and no job to claim.
 
         Of the first job in the order of `core.jobs.queue.claim_key` that *asker* may take and that
@@ -102,7 +102,9 @@ class SpreadStore(StorePart):
         whether there is any. No more than *free* are on their way at a time.
         """
         look = partial(_uneven, asker=asker, now=now, free=free)
-        return bool(await self._first_of(look, partial(_ask, asker=asker, now=now, free=free)))
+        return bool(
+            await self._first_of(look, partial(_request_shard, asker=asker, now=now, free=free))
+        )
 
     async def _first_of(
         self, look: Callable[..., _JobsPage], work: Callable[..., T | None]
@@ -142,7 +144,7 @@ class SpreadStore(StorePart):
         attempt has the shard.
         """
         buckets = buckets_waiting(conn, lease.job_no)  # before the job is locked
-        current = _locked_part(conn, lease)
+        current = _lock_part(conn, lease)
         if current is None:
             return None
         row, parts = current
@@ -163,7 +165,7 @@ class SpreadStore(StorePart):
                 number = _first(parts.free(), in_shards(buckets, parts.of))
                 if number is not None:
                     claim = lease_shard(parts, number, job, lease.worker, until)
-            if claim is None and not any(parts.leased()):
+            if claim is None and not any(parts.iterate_leased()):
                 _end(conn, job, parts, decide, yields=yields and urgent)
         write_parts(conn, parts)
         _announce_if_freed(conn, row, parts, [lease.shard], buckets)
@@ -227,7 +229,7 @@ def begin(
     parts.in_turn = bool(row["in_turn"]) or not parts.by
     if parts.of:
         parts.add_up()
-    for number, shard in parts.leased():
+    for number, shard in parts.iterate_leased():
         parts.set(number, fence_part(shard, now))
     cut(parts, _shard_count(conn, row["no"], job, parts), now)
     parts.rebase()
@@ -256,7 +258,7 @@ def _claim_shard(
     dealt = assign_buckets(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
     buckets = buckets_waiting(conn, parts.no)
     number = _first(range(1, parts.of + 1), in_shards(buckets, parts.of)) or 1
-    moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
+    moved, event = job.apply_move(Move.CLAIM, now, actor=f"worker:{asker.worker}")
     parts.set(0, fence(parts.total))  # an expired lease on the whole job may still be stored
     claim = lease_shard(parts, number, moved, asker.worker, until)
     if claim is None:
@@ -289,7 +291,7 @@ def _announce_if_freed(
     buckets: Collection[int] | None = None,
 ) -> None:
     """Add a wakeup for shards that were released or taken back, if the job goes on."""
-    if State(row["state"]) is State.RUNNING and any(parts.leased()):
+    if State(row["state"]) is State.RUNNING and any(parts.iterate_leased()):
         announce_free_shards(conn, row, parts, numbers, buckets)
 
 
@@ -311,7 +313,7 @@ def settle_part(
     again: Collection[ErrorKind],
 ) -> None:
     """Save the job of a shard and release the shard; see `LeaseStore.settle`."""
-    current = _locked_part(conn, lease)
+    current = _lock_part(conn, lease)
     if current is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
     row, parts = current
@@ -326,7 +328,7 @@ def settle_part(
 
 def free_part(conn: Connection, lease: Lease) -> None:
     """Release the lease of a shard, unless another attempt has it."""
-    current = _locked_part(conn, lease)
+    current = _lock_part(conn, lease)
     if current is not None and current[1].by[lease.shard].worker is not None:
         row, parts = current
         _number_lines(conn, row)
@@ -340,12 +342,12 @@ def _number_lines(conn: Connection, row: Mapping[str, Any] | RowMapping) -> None
         number_lines(conn, row["no"])
 
 
-def _locked_part(conn: Connection, lease: Lease) -> tuple[RowMapping, Parts] | None:
+def _lock_part(conn: Connection, lease: Lease) -> tuple[RowMapping, Parts] | None:
     """Return the job row and shards of a lease, locked; ``None`` if another attempt has its shard.
 
     Also ``None`` if the job is gone.
     """
-    locked_job = locked_parts(conn, lease.job_no)
+    locked_job = lock_parts(conn, lease.job_no)
     if locked_job is None:
         return None
     mine = locked_job[1].by.get(lease.shard)
@@ -382,7 +384,7 @@ def _take(
     now: datetime,
     decide: Callable[[Job], tuple[Job, Event]],
 ) -> tuple[int, Job | None]:
-    locked_job = locked_parts(conn, no)
+    locked_job = lock_parts(conn, no)
     if locked_job is None:
         return 0, None
     row, parts = locked_job
@@ -424,7 +426,7 @@ def _joinable(
     def first(parts: Parts, waiting: Collection[int]) -> int | None:
         return _first(takeable(parts, asker.worker, now), waiting)
 
-    return _allowed(conn, before, asker, now, first), _next(passed, before)
+    return _filter_allowed(conn, before, asker, now, first), _next(passed, before)
 
 
 def _uneven(conn: Connection, asker: Asker, now: datetime, *, free: int, passed: int) -> _JobsPage:
@@ -438,7 +440,7 @@ def _uneven(conn: Connection, asker: Asker, now: datetime, *, free: int, passed:
     def first(parts: Parts, waiting: Collection[int]) -> int | None:
         return to_ask_for(parts, asker.worker, waiting)
 
-    return _allowed(conn, rows, asker, now, first), _next(passed, rows)
+    return _filter_allowed(conn, rows, asker, now, first), _next(passed, rows)
 
 
 _ITS_PARTS = (shards.c.job_no == jobs.c.no, PART, shards.c.shard <= jobs.c.spread)
@@ -466,7 +468,7 @@ def _next(passed: int, rows: Sequence[Row[*tuple[Any, ...]]]) -> int | None:
     return passed + JOBS_AT_ONCE if len(rows) == JOBS_AT_ONCE else None
 
 
-def _allowed(
+def _filter_allowed(
     conn: Connection,
     rows: Sequence[Row[*tuple[Any, ...]]],
     asker: Asker,
@@ -508,11 +510,13 @@ def _count_coming(conn: Connection, asker: Asker) -> int:
     return conn.scalar(coming) or 0
 
 
-def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> bool | None:
+def _request_shard(
+    conn: Connection, no: int, asker: Asker, now: datetime, free: int
+) -> bool | None:
     """Order the holders of shards to give them back for *asker*; ``None`` if there are none."""
     buckets = buckets_waiting(conn, no)
     most = free - _count_coming(conn, asker)
-    locked_job = locked_parts(conn, no)
+    locked_job = lock_parts(conn, no)
     if locked_job is None or State(locked_job[0]["state"]) is not State.RUNNING:
         return None
     _, parts = locked_job
@@ -529,7 +533,7 @@ def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> b
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
     buckets = buckets_waiting(conn, no)  # before the job is locked, as others wait for that
-    locked_job = locked_parts(conn, no)
+    locked_job = lock_parts(conn, no)
     if locked_job is None or State(locked_job[0]["state"]) is not State.RUNNING:
         return None
     row, parts = locked_job

@@ -50,7 +50,7 @@ from crawlyard.store.tables.jobs import (
 
 def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
     """Return the conditions of *query* on the rows of `jobs`."""
-    filters = [_tagged(tag) for tag in sorted(query.tags)]
+    filters = [_has_tag(tag) for tag in sorted(query.tags)]
     filters += [_condition(condition) for condition in query.where]
     if query.owner is not None:
         filters.append(jobs.c.owner == query.owner)
@@ -114,7 +114,7 @@ def _of_priority(words: Sequence[str]) -> ColumnElement[bool]:
     return jobs.c.priority.in_(numbers)
 
 
-def _tagged(*tags: str) -> ColumnElement[bool]:
+def _has_tag(*tags: str) -> ColumnElement[bool]:
     return exists().where(job_tags.c.job_no == jobs.c.no, job_tags.c.tag.in_(tags))
 
 
@@ -159,7 +159,7 @@ _SQL: Mapping[FilterKey, Callable[[Sequence[str]], ColumnElement[bool]]] = {
     FilterKey.STATE: _in_state,
     FilterKey.PRIORITY: _of_priority,
     FilterKey.PRIORITY_GTE: _each(lambda word: jobs.c.priority >= Priority.of(word).rank),
-    FilterKey.TAG: lambda words: _tagged(*words),
+    FilterKey.TAG: lambda words: _has_tag(*words),
     FilterKey.HOST: lambda words: _reaches(*words),
     FilterKey.TEMPLATE: _in(jobs.c.template_id),
     FilterKey.SCHEDULE: _in(jobs.c.schedule_id),
@@ -210,7 +210,7 @@ def rare_condition(
             select(job_texts.c.job_no).where(text_contains(*words)).limit(rare)
         ).all()
         if len(numbers) < rare:
-            return [jobs.c.no.in_(numbered(conn, numbers))]
+            return [jobs.c.no.in_(select_numbers(conn, numbers))]
     return []
 
 
@@ -223,7 +223,7 @@ def _texts(query: JobQuery) -> Iterator[tuple[str, ...]]:
             yield condition.words
 
 
-def numbered(conn: Connection, numbers: Sequence[int]) -> Select[int]:
+def select_numbers(conn: Connection, numbers: Sequence[int]) -> Select[int]:
     """Return a query for *numbers* that has a single parameter, however many there are."""
     listed = ",".join(map(str, numbers))
     if is_postgres(conn):

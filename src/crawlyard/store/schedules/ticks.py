@@ -59,7 +59,7 @@ class TickStore(StorePart):
     """Firing of schedules, and the ledger with the outcome of each tick."""
 
     @reads
-    def due(self, conn: Connection, now: datetime, limit: int) -> list[CrawlSchedule]:
+    def find_due(self, conn: Connection, now: datetime, limit: int) -> list[CrawlSchedule]:
         """Return at most *limit* schedules whose `fire_at` has come, earliest first.
 
         A schedule with an unreadable part is returned without that part, and with a `flaw`.
@@ -205,7 +205,7 @@ class TickStore(StorePart):
         return sorted(ticks_by_schedule, key=lambda pair: pair[1].due_at)[:limit]
 
     @reads
-    def counted(
+    def count_fates(
         self, conn: Connection, schedule_ids: Collection[str], since: datetime, until: datetime
     ) -> list[TickCount]:
         """Count the fates of the ticks of these schedules due in [*since*, *until*)."""
@@ -288,7 +288,7 @@ def _with_jobs(since: datetime, until: datetime, *columns: Any) -> Select[Any]:
 def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
     # Lock order, to avoid deadlocks: schedules first, without waiting, then jobs by key, then
     # unique keys, then the lock of the events.
-    there, moving = _locked_schedules(conn, firings), _locked_jobs(conn, firings)
+    there, moving = _lock_schedules(conn, firings), _lock_jobs(conn, firings)
     # ticks need no lock of their own: they are only written under the lock of their schedule
     stored_jobs = _jobs_of_rows(conn, [tick for f in firings for tick in f.ticks])
     used_keys = set(with_keys(conn, {_unique_key(job) for f in firings for job, _ in f.jobs}))
@@ -327,7 +327,7 @@ def _reserve_keys(used_keys: set[UniqueKeyOf], firing: Firing) -> bool:
     return are_free
 
 
-def _locked_schedules(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
+def _lock_schedules(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
     """Lock the schedules and return their beats by id; skip those that another caller is firing."""
     ids = sorted({firing.after.id for firing in firings})
     statement = (
@@ -338,7 +338,7 @@ def _locked_schedules(conn: Connection, firings: Sequence[Firing]) -> dict[str, 
     return {row.id: row.beat for row in conn.execute(statement)}
 
 
-def _locked_jobs(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
+def _lock_jobs(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
     """Lock the moved jobs and return their versions by id."""
     return versions(conn, {job.id for firing in firings for job, _ in firing.moved})
 

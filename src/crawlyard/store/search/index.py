@@ -241,7 +241,7 @@ def _mark_loose(conn: Connection) -> None:
     conn.execute(update(marks).where(~marks.c.loose).values(loose=True))
 
 
-def unindexed(conn: Connection, no: int) -> None:
+def forget_purge(conn: Connection, no: int) -> None:
     """Delete the purge position of a job in the index: the job is gone."""
     conn.execute(delete(purged).where(purged.c.job_no == no))
 

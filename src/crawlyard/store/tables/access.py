@@ -90,7 +90,7 @@ instance_keys = Table(  # one row, if the settings have no key
 )
 
 
-def _used() -> tuple[Column[Any], ...]:
+def _usage_columns() -> tuple[Column[Any], ...]:
     """Return the columns of what an owner used on a day."""
     return (
         Column("owner", CleanText, nullable=False),
@@ -101,8 +101,8 @@ def _used() -> tuple[Column[Any], ...]:
     )
 
 
-days = Table("days", metadata, *_used(), PrimaryKeyConstraint("owner", "day"))
+days = Table("days", metadata, *_usage_columns(), PrimaryKeyConstraint("owner", "day"))
 
 # On Postgres, checkpoints append rows here, which are added up later: if they updated the day
 # itself, those of one owner would all wait for the lock of one row.
-day_steps = Table("day_steps", metadata, Column("no", Key, primary_key=True), *_used())
+day_steps = Table("day_steps", metadata, Column("no", Key, primary_key=True), *_usage_columns())

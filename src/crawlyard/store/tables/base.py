@@ -38,7 +38,7 @@ def _instant(value: int | None) -> datetime | None:
         return UNREADABLE
 
 
-def cleaned(value: Any) -> str | None:
+def clean_text(value: Any) -> str | None:
     """Return *value* as text that every database accepts; ``None`` stays ``None``."""
     if type(value) is str and is_clean(value):  # true of nearly all
         return value
@@ -48,7 +48,7 @@ def cleaned(value: Any) -> str | None:
 class Instant(TypeDecorator[datetime]):
     """An aware instant as microseconds since 1970: sorts and compares the same everywhere.
 
-    SQLite has no type for time, and its text forms sort wrongly if some of them lack the
+    SQLite has no type for time, and its text forms sort wrongly if some values lack the
     fraction of a second.
     """
 
@@ -97,11 +97,11 @@ class CleanText(TypeDecorator[str]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Convert for the driver."""
-        return cleaned(value)
+        return clean_text(value)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
         """Return the function itself: SQLAlchemy's wrapper takes twice as long."""
-        return cleaned
+        return clean_text
 
 
 Key = BigInteger().with_variant(Integer(), "sqlite")

@@ -75,7 +75,7 @@ class DeliveryStore(StorePart):
         # another round if some deliveries did not fit, to use the remaining capacity
         while traffic.free:
             hooks = {each.id: each for each in _webhooks_with_due(conn, now, traffic)}
-            due = _due(conn, now, list(hooks), traffic.free)
+            due = _find_due(conn, now, list(hooks), traffic.free)
             fitting = [
                 Claimed(delivery=delivery, webhook=hooks[delivery.webhook_id])
                 for delivery in due
@@ -143,7 +143,7 @@ class DeliveryStore(StorePart):
             NotFound: no delivery has that id.
             Conflict: the webhook is switched off.
         """
-        webhook = locked(conn, _get(conn, delivery_id).webhook_id)
+        webhook = lock_webhook(conn, _get(conn, delivery_id).webhook_id)
         before = _get(conn, delivery_id, lock=True)
         if webhook is None or not webhook.active:
             raise Conflict(f"webhook {before.webhook_id} is switched off")
@@ -177,13 +177,13 @@ class DeliveryStore(StorePart):
 
 def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
     """Create deliveries of the unprocessed events up to *last*; return how many were processed."""
-    cursor = _locked_cursor(conn)
+    cursor = _lock_cursor(conn)
     if last <= cursor:
         return 0
     # Read the events first: webhooks that an event is meant for were committed before it, so
     # the query of webhooks below sees them.
     looked_at = _events_between(conn, cursor, last, limit)
-    audience = Subscribers(_concerned_webhooks(conn, looked_at))
+    audience = Subscribers(_find_concerned(conn, looked_at))
     new = [
         _new_row(webhook.id, event, now) for event in looked_at for webhook in audience.of(event)
     ]
@@ -193,7 +193,7 @@ def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
     return len(looked_at)
 
 
-def _locked_cursor(conn: Connection) -> int:
+def _lock_cursor(conn: Connection) -> int:
     """Lock the fan-out cursor until the transaction ends; return the seq of the last event done."""
     mine = select(cursors.c.seq).where(cursors.c.name == _CURSOR).with_for_update()
     if conn.scalar(mine) is None:
@@ -213,7 +213,7 @@ def _events_between(conn: Connection, after: int, last: int, limit: int) -> list
     return EVENTS.all(conn, query.order_by(events.c.seq).limit(limit))
 
 
-def _concerned_webhooks(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhook, int]]:
+def _find_concerned(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhook, int]]:
     """Return the active webhooks that any of these events concerns, each with its `since_seq`."""
     owners, subjects = ({e.owner for e in happened}, {e.subject for e in happened})
     concerned = or_(
@@ -264,7 +264,7 @@ def _webhooks_with_due(conn: Connection, now: datetime, traffic: Traffic) -> lis
     return sorted(hooks, key=traffic.turn)[: min(traffic.free, _AT_A_TIME)]
 
 
-def _due(conn: Connection, now: datetime, hooks: Sequence[str], most: int) -> list[Delivery]:
+def _find_due(conn: Connection, now: datetime, hooks: Sequence[str], most: int) -> list[Delivery]:
     """Return at most *most* due deliveries: the first of each webhook, then the second."""
     if not hooks:
         return []
@@ -315,7 +315,7 @@ def _may_be_sent(traffic: Traffic) -> Sequence[ColumnElement[bool]]:
 def _settle(
     conn: Connection, claimed: Delivery, after: Delivery, held_until: datetime | None
 ) -> Event | None:
-    webhook = locked(conn, claimed.webhook_id)
+    webhook = lock_webhook(conn, claimed.webhook_id)
     mine = select(deliveries).where(deliveries.c.id == claimed.id)
     if webhook is None or DELIVERIES.first(conn, mine.with_for_update()) != claimed:
         return None
@@ -326,7 +326,7 @@ def _settle(
     )
     if len(after.attempts) == len(claimed.attempts):
         return None
-    updated, event = webhook.heard(after, held_until)
+    updated, event = webhook.record_attempt(after, held_until)
     if updated != webhook:
         changed = update(webhooks).where(webhooks.c.id == webhook.id)
         conn.execute(changed.values(WEBHOOKS.row(updated)))
@@ -369,7 +369,7 @@ AT_ONCE = 1000
 """Number of deliveries that one transaction gives up or deletes: 10 ms on SQLite."""
 
 
-def locked(conn: Connection, webhook_id: str, *, to_delete: bool = False) -> Webhook | None:
+def lock_webhook(conn: Connection, webhook_id: str, *, to_delete: bool = False) -> Webhook | None:
     """Return a webhook, locked until the transaction ends; ``None`` if it is gone.
 
     A transaction that also changes its deliveries locks the webhook first. Only with *to_delete*
@@ -407,7 +407,7 @@ async def give_up_all(database: Database, webhook_id: str, at: datetime) -> None
 
 def _give_up_if_off(conn: Connection, webhook_id: str, at: datetime) -> bool:
     """Give up waiting deliveries of a webhook if it is off; return whether there may be more."""
-    webhook = locked(conn, webhook_id)
+    webhook = lock_webhook(conn, webhook_id)
     # if it was switched on meanwhile, that transaction has given up the rest
     off = webhook is not None and not webhook.active
     return off and give_up(conn, webhook_id, at)

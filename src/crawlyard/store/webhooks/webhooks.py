@@ -15,7 +15,7 @@ from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.store.tables.webhooks import deliveries, webhooks
-from crawlyard.store.webhooks.deliveries import drop, give_up, give_up_all, locked
+from crawlyard.store.webhooks.deliveries import drop, give_up, give_up_all, lock_webhook
 
 
 class WebhookStore(StorePart):
@@ -157,7 +157,7 @@ def _at(conn: Connection, webhook_id: str, version: int, *, to_delete: bool = Fa
     Raises:
         Conflict: the stored version is another, or the webhook is gone.
     """
-    webhook = locked(conn, webhook_id, to_delete=to_delete)
+    webhook = lock_webhook(conn, webhook_id, to_delete=to_delete)
     if webhook is None or webhook.version != version:
         raise Conflict(f"webhook {webhook_id} is not at version {version} any more")
     return webhook

@@ -342,7 +342,7 @@ class _Relay:
 
     async def run(self, publish: Callable[[Mapping[str, Progress]], None]) -> None:
         """Pass the progress of jobs, by id, to *publish* as it arrives, until cancelled."""
-        with self._bus.listen() as subscriber:
+        with self._bus.subscribe() as subscriber:
             while True:
                 await subscriber.news()
                 progress, happened = subscriber.take()

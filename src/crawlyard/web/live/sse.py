@@ -6,7 +6,7 @@ from datetime import timedelta
 from msgspec import Struct
 
 from crawlyard.clock import Clock
-from crawlyard.core.answer import Wire, encoded
+from crawlyard.core.answer import Wire, encode_answer
 from crawlyard.core.endpoints.stream_messages import HappenedOut, JobRowOut
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
@@ -39,7 +39,7 @@ def frame(event: str, shape: Wire, seq: int | None = None) -> Frame:
     """Encode a message; JSON has no line breaks, so one line of data is enough."""
     number = "" if seq is None else f"id: {seq}\n"
     return Frame(
-        b"%bevent: %b\ndata: %b\n\n" % (number.encode(), event.encode(), encoded(shape)), seq
+        b"%bevent: %b\ndata: %b\n\n" % (number.encode(), event.encode(), encode_answer(shape)), seq
     )
 
 
@@ -82,7 +82,7 @@ class EventEncoder:
         """Return the rows of jobs by id; the quotas of waiting jobs are read once."""
         now = self._clock.now()
         waiting = any(s.job.state is State.PENDING for s in standings)
-        quotas = await self._store.queue.held_back(now) if waiting else {}
+        quotas = await self._store.queue.find_held_owners(now) if waiting else {}
         return {
             standing.job.id: JobRowOut.of(
                 standing,

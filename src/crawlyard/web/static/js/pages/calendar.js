@@ -14,7 +14,7 @@ function describe(slot) {
   if (hour?.label !== slot.label) listed(hoursByLabel.get(slot.label) ?? []);
   hour = slot;
   write($("#which"), slot.label);
-  write($("#runs + p"), there ? "Looking…" : EMPTY[slot.is] ?? "No runs start.");
+  write($("#runs + p"), there ? "Looking…" : EMPTY[slot.is] ?? "No runs.");
   if (there && !hoursByLabel.has(slot.label)) look();
 }
 const look = later(120, async () => {
@@ -23,7 +23,7 @@ const look = later(120, async () => {
   hoursByLabel.set(label, occurrences);
   if (label !== hour.label) return;
   listed(occurrences);
-  write($("#runs + p"), "No runs start."); // shown if the list is empty
+  write($("#runs + p"), "No runs."); // shown if the list is empty
 });
 function listed(runs) {
   const body = runs.map((run) => copy("run", { ...run, is: run.fate, said: run.fate && fate(run.fate), planned: !run.fate && run.enabled, held: !run.fate && !run.enabled }));

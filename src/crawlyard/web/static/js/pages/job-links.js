@@ -35,7 +35,7 @@ function summary({ pages, links, targets, unchecked_by: groups, incomplete_reaso
   const kind = new URLSearchParams(location.search).get("kind");
   const checked = `${counted(links, "link")} on ${counted(pages, "page")} lead to ${counted(targets, "URL")}.`;
   const incomplete = reason && `This check is incomplete: ${reason}.`;
-  const ids = !fragments && "Fragments are not checked: this crawl kept no ids (keep_anchors).";
+  const ids = !fragments && "Fragments were not checked: this crawl did not store element ids (keep_anchors).";
   write($(".said", box), [checked, incomplete, ids].filter(Boolean).join(" "));
   const chip = (word, name, count) => h("a.chip", { href: `${at}/links${query({ kind: word })}`, data: { tab: "links" }, "aria-current": (kind ?? "") === word && "true" }, `${name} `, h("b", {}, int(count)));
   const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
@@ -43,7 +43,7 @@ function summary({ pages, links, targets, unchecked_by: groups, incomplete_reaso
   $(".unchecked", box).replaceChildren(...groups.map(unchecked));
   const none = $(".none", box);
   none.hidden = items.length > 0;
-  write(none, reason ? "No problems in what was checked." : "No problems with links, titles or canonical URLs.");
+  write(none, reason ? "No problems in the checked links." : "No problems with links, titles or canonical URLs.");
 }
 
 /** Return how many URLs were not checked for one reason, and the first of them. */

@@ -25,7 +25,7 @@ function listening() {
   stream.addEventListener("job.pages", ({ data }) => {
     waiting = JSON.parse(data).pages;
     if (!still()) show();
-    else write($("#tail-is", tail), "Holding still: newer pages wait");
+    else write($("#tail-is", tail), "Paused while you read; newer pages wait");
   });
   return stream;
 }

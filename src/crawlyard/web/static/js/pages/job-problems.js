@@ -10,7 +10,7 @@ const ACTS = {
   retry: {
     words: "Retry",
     when: () => job.reruns,
-    data: ({ kinds }) => ({ do: "POST /jobs/{job}/retry", body: JSON.stringify({ scope: "failed", kinds }), said: "These wait again" }),
+    data: ({ kinds }) => ({ do: "POST /jobs/{job}/retry", body: JSON.stringify({ scope: "failed", kinds }), said: "These URLs are queued again" }),
   },
   pace: { words: "Go slower…", when: () => !job.ended_at, data: () => ({ open: "pace" }) },
   exclude: {

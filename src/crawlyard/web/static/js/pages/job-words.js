@@ -53,7 +53,7 @@ function slow({ rate, waits_for, why, remark, eta_confidence, eta_limit, eta_unk
   const allowed = busy.reduce((sum, { delay_s }) => sum + (delay_s ? 1 / delay_s : Infinity), 0);
   if (busy.length && rate >= BOUND * allowed) {
     const which = busy.length > 1 ? `${busy.length} hosts: see Pace` : `${busy[0].host}: ${delay(busy[0], job)}`;
-    return `Its pace is limited by the delay at ${which}.`;
+    return `Its rate is limited by the delay at ${which}.`;
   }
   if (eta_unknown) return cap(eta_unknown);
   if (eta_limit) return `It will stop at its ${eta_limit === "duration" ? "time" : eta_limit.replace(/s$/, "")} limit.`;
@@ -101,7 +101,7 @@ const LEADS = {
 
 const WHYS = {
   pending: ({ why, detail }) => cap(why || detail || ""),
-  paused: ({ reason, stops_at }) => [cap(reason || ""), stops_at && `It is cancelled by itself in ${dur((Date.parse(stops_at) - Date.now()) / 1000)} unless someone resumes it.`].filter((text) => text && text !== "–").join(". "),
+  paused: ({ reason, stops_at }) => [cap(reason || ""), stops_at && `It is cancelled automatically in ${dur((Date.parse(stops_at) - Date.now()) / 1000)} unless someone resumes it.`].filter((text) => text && text !== "–").join(". "),
   cancelled: ({ detail }) => detail ?? "",
   failed: ({ detail }) => detail ?? "",
   completed: () => "",

@@ -40,7 +40,7 @@ const about = (n) => int(n < 100 ? n : Number(n.toPrecision(2)));
 const long = (s) => (s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`);
 const between = (a, b) => (long(a) === long(b) ? long(a) : `${long(a)} to ${long(b)}`);
 const SIGN = { exact: "", about: "≈ ", at_least: "at least ", at_most: "up to " };
-const FROM = { start_urls: "follows no links", sitemaps: "by the sitemaps", earlier: "as many as last time", unknown: "no sitemap and no earlier crawl to estimate from" };
+const FROM = { start_urls: "follows no links", sitemaps: "by the sitemaps", earlier: "as many as last time", unknown: "no sitemap or earlier crawl to estimate from" };
 const VERDICT = { yes: "Yes: ", perhaps: "Perhaps: ", unknown: "Unknown for: ", no: "No, it should finish on its own." };
 const LIMITS = { pages: ["Pages", int], duration: ["Running time", long], bytes: ["Data", bytes] };
 
@@ -111,7 +111,7 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
     takes: pages == null ? FROM.unknown : `${takes}, ${data} · ${FROM[basis]}`,
     scope: `${config.scope}, ${config.max_depth == null ? "any depth" : counted(config.max_depth, "link") + " deep"}`,
     named: read.length ? `${counted(sum("urls"), "URL")}, ${int(sum("urls") - sum("inside"))} of them out` : "none",
-    pace: delay_s ? `a request each ${gap} per host, ${by}` : "as fast as the host answers",
+    pace: delay_s ? `a request each ${gap} per host, ${by}` : "as fast as the host responds",
     earlier,
     last: earlier && `${ago(earlier.ended_at)}, ${counted(earlier.pages, "page")} in ${long(earlier.duration_s)}`,
     verdict: judgement(limits),
@@ -133,7 +133,7 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
 
 /** What is shown is of the form as it was. */
 form.addEventListener("input", later(200, () => {
-  if ($("#seen").hidden === false) write($("#checked"), "the form has changed: estimate again");
+  if ($("#seen").hidden === false) write($("#checked"), "The form has changed. Estimate again.");
 }));
 
 /** Do *work* while *button* waits; what is wrong is shown at its field. */
@@ -164,8 +164,8 @@ function fault(error) {
 
 async function refuse(host, title) {
   const admin = may("admin");
-  const more = "Crawls reach only public addresses until an admin allows others, so that this server cannot be used to probe your network.";
-  const why = `${more} ${admin ? "You are an admin: you can allow it here." : await adminNames()}`;
+  const more = "Crawls can only reach public addresses unless an admin allows others, so that this server cannot be used to probe your network.";
+  const why = `${more} ${admin ? "You are an admin: you can allow this here." : await adminNames()}`;
   fill($("#refused"), { host, admin, title, why });
   $("#refused").dataset.host = host;
   $("#refused").hidden = false;

@@ -35,7 +35,7 @@ async function begin(name) {
 /** The part with the document of the record. */
 const document_of = () => (page.rendered_by ? "rendered" : "html");
 
-const nothing = (noun) => h("p.none", {}, `No ${noun} is stored of this page.`);
+const nothing = (noun) => h("p.none", {}, `No ${noun} is stored for this page.`);
 const cut = ({ whole }) => !whole && h("p.mut", {}, `Only the first ${int(MOST)} characters are shown. Download to see the rest.`);
 
 /** The pages that this one links to, by their URLs. */
@@ -94,7 +94,7 @@ const PANELS = {
     else panel.replaceChildren(nothing("source"));
   },
   screenshot(panel) {
-    const picture = h("img.shot", { src: page.parts.screenshot, alt: `The page as ${page.rendered_by} drew it` });
+    const picture = h("img.shot", { src: page.parts.screenshot, alt: `The page as rendered by ${page.rendered_by}` });
     picture.onerror = () => panel.replaceChildren(nothing("picture"));
     panel.append(picture);
   },
@@ -108,13 +108,13 @@ const PANELS = {
   async changes(panel) {
     const schedule = job.origin.schedule_id;
     const say = (text) => panel.append(h("p.none", {}, text));
-    if (!schedule) return say("Only runs of a schedule are compared with the run before.");
+    if (!schedule) return say("Only runs of a schedule are compared with the previous run.");
     const { items } = await get(`/schedules/${schedule}/changes?limit=200`);
     const base = items.find(({ job_id }) => job_id === of)?.base_id;
     if (!base) return say("There is no earlier run to compare with, or this one has not ended.");
     const change = await get(`/jobs/${base}/diff/${segment(of)}/page${query({ url: page.final_url })}`).catch((error) => error);
-    if (change instanceof Problem) return say(change.status === 404 ? "The run before has no text of this page." : change.message);
-    const before = h("a", { href: `/jobs/${base}/pages/${change.before}` }, "the run before");
+    if (change instanceof Problem) return say(change.status === 404 ? "The previous run has no text for this page." : change.message);
+    const before = h("a", { href: `/jobs/${base}/pages/${change.before}` }, "the previous run");
     const much = change.hunks.length ? `${counted(change.added, "line")} added, ${int(change.removed)} removed` : "no relevant change";
     const drawn = h("div.diff", { role: "region", "aria-label": "What changed in the text", tabindex: 0 });
     const all = h("a", { href: `/jobs/${segment(of)}/changes${query({ with: base, page: page.final_url })}` }, "All changes");
@@ -212,7 +212,7 @@ async function beside() {
   write($("#place"), neighbours.total ? `${int(neighbours.position)} of ${int(neighbours.total)}` : filter.size ? "in a filtered list" : "");
 }
 
-const WHY = { needs_scripts: "as it needs scripts", always: "as all pages of the job", pattern: "by the pattern of the job" };
+const WHY = { needs_scripts: "as it needs scripts", always: "like all pages of the job", pattern: "by the pattern of the job" };
 function details() {
   const own = page.canonical && (page.canonical === page.final_url ? "this page" : page.canonical);
   const facts = {
@@ -242,7 +242,7 @@ for (const button of $$("[data-take]"))
   button.onclick = () => act(button, async () => {
     if (button.dataset.take === "url") return clip(page.final_url, "URL");
     const answer = await fetch(page.parts.text);
-    if (!answer.ok) throw new Problem(404, { detail: "No text is stored of this page." });
+    if (!answer.ok) throw new Problem(404, { detail: "No text is stored for this page." });
     await clip(await answer.text(), "Text");
   });
 

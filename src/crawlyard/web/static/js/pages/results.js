@@ -25,10 +25,17 @@ const table = new Table({
 let search = { turn: 0 };
 
 /** An excerpt without Markdown syntax. */
-const plain = (text) => text?.replace(/\[([^\]]*)\]\([^)]*\)?/g, "$1").replace(/\\([_*[\]])/g, "$1").replaceAll("<br>", " ");
+const plain = (text) =>
+  text
+    ?.replace(/^[^\s[]*\]\([^)]*\)\S*\s/, "") // the end of a link whose text was cut off
+    .replace(/\[([^\]]*)\]\([^)]*\)?/g, "$1")
+    .replace(/```\w*|`/g, "")
+    .replace(/(^|\s)#{1,6}\s/g, "$1")
+    .replace(/\\([_*[\]])/g, "$1")
+    .replaceAll("<br>", " ");
 
 const WAYS = {
-  off: () => "The index of words is switched off, so pages are searched one by one.",
+  off: () => "The search index is off, so pages are searched one by one.",
   undecided: () => "These words are too short or too common for the index, so pages are searched one by one.",
   behind: (n) => `About ${counted(n, "page")} ${n === 1 ? "is" : "are"} not indexed yet and searched one by one.`,
 };

@@ -137,7 +137,7 @@ async function publish(button, confirm) {
 addEventListener("click", async ({ target }) => {
   const button = target.closest("#publish");
   if (!button) return;
-  const text = "Everyone on this server can see and use it. Passwords, cookies and other secrets are removed for good.";
+  const text = "Everyone on this server can see and use it. Passwords, cookies and other secrets are removed permanently.";
   if (await ask({ title: `Make ${thing.name} public?`, text, verb: "Make it public" })) await publish(button);
 });
 
@@ -157,5 +157,5 @@ addEventListener("click", async ({ target }) => {
   const lines = [...new Set([...old.keys(), ...now.keys()])].filter((at) => old.get(at) !== now.get(at)).map((at) => ({ at, old: old.get(at), now: now.get(at) }));
   const fields = copy("diff", { same: !lines.length });
   rows($("tbody", fields), "changed", lines);
-  await ask({ title: `What version ${number} changed`, verb: "Close", fields });
+  await ask({ title: `Changes in version ${number}`, verb: "Close", fields });
 });

@@ -11,7 +11,7 @@ const again = ({ id }) => post(`/jobs/${id}/cancel`); // undoes a retry
  * job does, what was is `over`: it is dismissed. Where one notice tells of many jobs at a host, `many` is its sentence.
  */
 const KINDS = {
-  no_worker: { is: "waiting", title: () => "Jobs wait, and no worker takes any", go: "Workers and hosts", where: () => "workers" },
+  no_worker: { is: "waiting", title: () => "Jobs are waiting, and no worker is running", go: "Workers and hosts", where: () => "workers" },
   no_worker_tag: { is: "waiting", title: (name) => `${name} waits for a worker`, verb: "Change the tag…", fix: retag },
   disk_full: { is: "stopped", title: () => "The disk is nearly full", go: "Retention", where: () => "settings/system" },
   job_damaged: { is: "failed", title: (name) => `${name} cannot be read`, verb: "Delete…", fix: drop },
@@ -41,7 +41,7 @@ function view(notice) {
     ...notice,
     tone: is,
     icon: ICONS[is],
-    title: title(subject?.name || (subject?.type === "job" ? "A job without a name" : subject?.id)),
+    title: title(subject?.name || (subject?.type === "job" ? "Unnamed job" : subject?.id)),
     verb: help && may(needs) ? verb : "",
     go,
     where: where ? where(notice) : there,
@@ -75,13 +75,13 @@ async function slow(notice) {
 }
 
 async function drop(notice) {
-  const sure = await ask({ title: `Delete ${notice.subject.name || "the job"}?`, text: "It cannot run. What it has brought is deleted with it.", verb: "Delete", bad: true });
+  const sure = await ask({ title: `Delete ${notice.subject.name || "the job"}?`, text: "This job cannot run. Its pages are deleted with it.", verb: "Delete", bad: true });
   if (!sure) return;
   await remove(of(notice), "*");
   return { said: "Deleted" };
 }
 
-const LIMITS = { limit_pages: ["pages", "Page limit", Number, String], limit_bytes: ["bytes", "Data limit", size, (n) => `${Math.ceil(n / 1e6)} MB`], limit_duration: ["duration_s", "Limit of running time", span, (s) => `${Math.ceil(s / 60)}m`], limit_errors: ["errors", "Limit of failed URLs", Number, String], limit_render: ["render_s", "Limit of rendering time", span, (s) => `${Math.ceil(s / 60)}m`] };
+const LIMITS = { limit_pages: ["pages", "Page limit", Number, String], limit_bytes: ["bytes", "Data limit", size, (n) => `${Math.ceil(n / 1e6)} MB`], limit_duration: ["duration_s", "Time limit", span, (s) => `${Math.ceil(s / 60)}m`], limit_errors: ["errors", "Error limit", Number, String], limit_render: ["render_s", "Rendering limit", span, (s) => `${Math.ceil(s / 60)}m`] };
 
 /** Raise the limit that stopped a job, having said what that costs, and let it go on. */
 async function raise(notice) {

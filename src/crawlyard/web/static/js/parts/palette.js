@@ -31,7 +31,7 @@ function commands() {
     ["Do", [
       ...commands.filter(([permit]) => may(permit)).map(([, ...command]) => place(...command)),
       press("Switch between light and dark", "#theme", "theme", "theme"),
-      { name: "Show all keys", sign: "menu", hint: "?", run: () => $("#help").showModal() },
+      { name: "Show keyboard shortcuts", sign: "menu", hint: "?", run: () => $("#help").showModal() },
       press("Sign out", "#signout", "signout"),
     ]],
   ];
@@ -59,7 +59,7 @@ const SOURCES = [
 // --- the dialog
 
 const list = h("div", { id: "found", role: "listbox", "aria-label": "Results" });
-const input = h("input", { role: "combobox", "aria-expanded": "true", "aria-controls": "found", "aria-autocomplete": "list", "aria-label": "Search or jump to", placeholder: "A job, a host, a page, or what you want to do", autocomplete: "off", autocapitalize: "off", spellcheck: "false", enterkeyhint: "go", maxlength: 200 });
+const input = h("input", { role: "combobox", "aria-expanded": "true", "aria-controls": "found", "aria-autocomplete": "list", "aria-label": "Search or jump to", placeholder: "Jobs, hosts, pages and commands", autocomplete: "off", autocapitalize: "off", spellcheck: "false", enterkeyhint: "go", maxlength: 200 });
 const status = h("span", { role: "status" });
 const key = (name) => h("kbd", {}, name);
 const dialog = h("dialog.palette", { "aria-label": "Search or jump to" },

@@ -7,17 +7,17 @@ const answered = (...statuses) => ({ kind, status }) => kind === "http_4xx" && s
 /** The first that fits a kind of failures, with its status. */
 const GROUPS = [
   { title: "Not found", fits: answered(404, 410), todo: "Fix the links that lead there, or exclude these URLs.", acts: ["exclude", "retry"] },
-  { title: "Refused", fits: answered(401, 403, 407, 451), todo: "The site does not want these fetched: go slower, or send what it asks for in headers.", acts: ["pace", "retry", "exclude"] },
-  { title: "Too many requests", fits: is("rate_limited"), todo: "Go slower at this host, then retry.", acts: ["pace", "retry"] },
-  { title: "Server errors", fits: is("http_5xx"), todo: "Often gone later: retry.", acts: ["retry", "exclude"] },
-  { title: "Timed out", fits: is("timeout"), todo: "Often gone later: retry.", acts: ["retry", "exclude"] },
+  { title: "Refused", fits: answered(401, 403, 407, 451), todo: "The site refuses these requests: crawl more slowly, or send the headers that it requires.", acts: ["pace", "retry", "exclude"] },
+  { title: "Too many requests", fits: is("rate_limited"), todo: "Crawl this host more slowly, then retry.", acts: ["pace", "retry"] },
+  { title: "Server errors", fits: is("http_5xx"), todo: "Often temporary: retry.", acts: ["retry", "exclude"] },
+  { title: "Timed out", fits: is("timeout"), todo: "Often temporary: retry.", acts: ["retry", "exclude"] },
   { title: "Host not reached", fits: is("dns", "connect", "tls", "protocol"), todo: "Check the address, or retry once the host is back.", acts: ["retry", "exclude"] },
-  { title: "No proxy connects", fits: is("proxy"), todo: "Check the proxies of the job, then retry.", acts: ["retry"] },
-  { title: "robots.txt not readable", fits: is("robots"), todo: "Without it nothing is fetched there: retry once the host answers.", acts: ["retry"] },
+  { title: "No proxy could connect", fits: is("proxy"), todo: "Check the proxies of the job, then retry.", acts: ["retry"] },
+  { title: "robots.txt not readable", fits: is("robots"), todo: "Without it, no page of the host is fetched: retry once the host responds.", acts: ["retry"] },
   { title: "Address not allowed", fits: is("blocked_address"), todo: "Private addresses and blocked hosts are refused: an admin can allow them.", acts: ["exclude"] },
   { title: "Redirects that lead nowhere", fits: is("bad_redirect"), todo: "Fix the redirects, or exclude these URLs.", acts: ["exclude"] },
-  { title: "Content not readable", fits: is("unreadable"), todo: "These were fetched, but their text could not be read: a damaged or encrypted file must be mended at the site.", acts: ["retry", "exclude"] },
-  { title: "Other problems", fits: () => true, todo: "Open them to see why.", acts: ["retry", "exclude"] },
+  { title: "Content not readable", fits: is("unreadable"), todo: "These files were fetched, but their text could not be read: they are damaged or encrypted.", acts: ["retry", "exclude"] },
+  { title: "Other problems", fits: () => true, todo: "Open a URL to see its error.", acts: ["retry", "exclude"] },
 ];
 
 /** Return *items*, as GET /jobs/{job}/errors tells statuses apart, by what to do; *linked*: the pages that link to a URL. */

@@ -9,12 +9,12 @@ const GONE = { ran: "Ran, job deleted", caught_up: "Ran late, job deleted" };
 /** Kinds of changes, in the order of lists: the word, what it means, its icon, its colour. */
 export const KINDS = {
   changed: ["Changed", "The text differs", "edit", "stopped"],
-  new: ["New", "The earlier run would have found it", "plus", "done"],
+  new: ["New", "The earlier run did not have it", "plus", "done"],
   seen_first: ["Seen first", "The earlier run may have missed it", "plus", "running"],
   moved: ["Moved", "The same text at another address", "move", "running"],
-  gone: ["Gone", "Answers 404 or 410, or no page links to it any more", "cancelled", "paused"],
-  broken: ["Broken", "It answered before, and answers with an error now", "broken", "failed"],
-  unknown: ["Unknown", "The later run cannot tell", "warning", "waiting"],
+  gone: ["Gone", "Returns 404 or 410, or is no longer linked", "cancelled", "paused"],
+  broken: ["Broken", "It worked before, and now returns an error", "broken", "failed"],
+  unknown: ["Unknown", "The later run could not check it", "warning", "waiting"],
   noise: ["Noise", "Only ignored lines differ", "cancelled", "idle"],
   same: ["Unchanged", "The text is the same", "completed", "idle"],
 };
@@ -26,7 +26,7 @@ export function standing(schedule) {
   const { paused_at, paused_by, pause_reason, fire_at, next_at, waiting_at } = schedule;
   const late = fire_at && Date.now() - Date.parse(fire_at) > LATE_MS;
   const is = paused_at ? "paused" : late ? "late" : next_at || waiting_at ? "on" : "ended";
-  const why = { paused: pause_reason || `by ${paused_by}`, late: "no scheduler has run it", on: waiting_at && "a run waits" }[is];
+  const why = { paused: pause_reason || `by ${paused_by}`, late: "no scheduler has started it", on: waiting_at && "a run waits" }[is];
   const flags = Object.fromEntries(["on", "paused", "late", "ended"].map((word) => [word, word === is]));
   const verb = paused_at ? "resume" : "pause";
   return { ...schedule, ...flags, is, why, verb, toggle: cap(verb), toggled: `${cap(verb)}d` };

@@ -38,14 +38,14 @@ async def sat(store: Store, asker: str, now: datetime = NOW, **fields: Any) -> H
 async def ruled(store: Store, version: int = 1, **fields: Any) -> HostRule:
     rule = HostRule(host=HOST, version=version, updated_at=NOW, **fields)
     event = Event(name=EventName.HOST_UPDATED, subject=HOST, owner="", at=NOW, actor="ada")
-    await store.host_rules.put(rule, event)
+    await store.host_rules.save(rule, event)
     return rule
 
 
 async def test_who_is_alone_has_all_the_seats_whatever_it_wants(store: Store) -> None:
-    assert (await sat(store, "w1")).seats == 4
-    assert (await sat(store, "w1", wanted=1)).seats == 4
-    assert (await sat(store, "w1", host="b.example", at_once=7)).seats == 7
+    assert (await sat(store, "w1")).slots == 4
+    assert (await sat(store, "w1", wanted=1)).slots == 4
+    assert (await sat(store, "w1", host="b.example", at_once=7)).slots == 7
 
 
 async def test_a_newcomer_has_what_is_left_and_his_share_once_the_others_know_of_him(
@@ -59,7 +59,7 @@ async def test_a_newcomer_has_what_is_left_and_his_share_once_the_others_know_of
     freed = await sat(store, "w1", keeps=2)
     second = await sat(store, "w2")
 
-    assert [terms.seats for terms in (first, renewed, waits, freed, second)] == [0, 2, 0, 2, 2]
+    assert [terms.slots for terms in (first, renewed, waits, freed, second)] == [0, 2, 0, 2, 2]
 
 
 async def test_who_wants_less_than_his_share_leaves_it_to_the_others(store: Store) -> None:
@@ -67,24 +67,24 @@ async def test_who_wants_less_than_his_share_leaves_it_to_the_others(store: Stor
     await sat(store, "w2")
     await sat(store, "w1", wanted=1, keeps=1)
 
-    assert (await sat(store, "w2")).seats == 3
+    assert (await sat(store, "w2")).slots == 3
 
 
 async def test_the_fewest_that_anybody_allows_hold_for_all(store: Store) -> None:
     await sat(store, "w1", at_once=2)
 
-    assert (await sat(store, "w2", at_once=4)).seats == 0
+    assert (await sat(store, "w2", at_once=4)).slots == 0
     await sat(store, "w1", at_once=2, keeps=1)
-    assert (await sat(store, "w2", at_once=4)).seats == 1
+    assert (await sat(store, "w2", at_once=4)).slots == 1
 
 
 async def test_seats_that_are_given_back_are_free_at_once(store: Store) -> None:
     await sat(store, "w1")
     await sat(store, "w1", wanted=0)
-    assert (await sat(store, "w2")).seats == 4
+    assert (await sat(store, "w2")).slots == 4
 
     await store.hosts.release_slots("w2")
-    assert (await sat(store, "w3")).seats == 4
+    assert (await sat(store, "w3")).slots == 4
 
 
 async def test_the_seats_of_the_dead_and_of_their_children_are_free_but_not_their_bookings(
@@ -99,7 +99,7 @@ async def test_the_seats_of_the_dead_and_of_their_children_are_free_but_not_thei
         for asker in ("w1", "w1/20", "w12", "w2", "w3")
     }
 
-    assert {asker: host_terms.seats for asker, host_terms in terms.items()} == {
+    assert {asker: host_terms.slots for asker, host_terms in terms.items()} == {
         "w1": 4,
         "w1/20": 4,
         "w2": 4,
@@ -116,7 +116,7 @@ async def test_requests_under_way_keep_their_seats_also_when_nothing_more_is_wan
     await sat(store, "w1")
     await sat(store, "w1", wanted=0, keeps=3)
 
-    assert (await sat(store, "w2")).seats == 1
+    assert (await sat(store, "w2")).slots == 1
 
 
 async def test_the_seats_of_who_does_not_renew_them_lapse(store: Store) -> None:
@@ -126,7 +126,7 @@ async def test_the_seats_of_who_does_not_renew_them_lapse(store: Store) -> None:
     after = await sat(store, "w2", NOW + LAST)
     back = await sat(store, "w1", NOW + LAST + SECOND, keeps=4)
 
-    assert [terms.seats for terms in (before, after, back)] == [0, 4, 0]
+    assert [terms.slots for terms in (before, after, back)] == [0, 4, 0]
 
 
 async def test_where_seats_are_fewer_than_askers_each_has_its_turn(store: Store) -> None:
@@ -135,7 +135,7 @@ async def test_where_seats_are_fewer_than_askers_each_has_its_turn(store: Store)
         now = NOW + step * SECOND
         for asker in askers:
             terms = await sat(store, asker, now, at_once=1, wanted=1)
-            served |= {asker} if terms.seats else set()
+            served |= {asker} if terms.slots else set()
 
     assert served == set(askers)
     assert len(askers) * TURN <= 60 * SECOND
@@ -144,15 +144,15 @@ async def test_where_seats_are_fewer_than_askers_each_has_its_turn(store: Store)
 async def test_a_rule_narrows_and_a_host_that_is_not_open_has_no_seats(store: Store) -> None:
     narrow = await ruled(store, at_once=1, delay_s=3)
     terms = await sat(store, "w1")
-    assert (terms.seats, terms.rule) == (1, narrow)
+    assert (terms.slots, terms.rule) == (1, narrow)
 
     for version, state in enumerate((HostState.PAUSED, HostState.BLOCKED), 2):
         closed = await ruled(store, version, state=state)
         terms = await sat(store, "w1", book=True, every_s=1)
-        assert (terms.seats, terms.rule, terms.first_at) == (0, closed, None)
+        assert (terms.slots, terms.rule, terms.first_at) == (0, closed, None)
 
     await ruled(store, 4)
-    assert (await sat(store, "w1")).seats == 4
+    assert (await sat(store, "w1")).slots == 4
 
 
 async def test_who_is_alone_books_a_long_window_with_its_seats(store: Store) -> None:
@@ -163,7 +163,7 @@ async def test_who_is_alone_books_a_long_window_with_its_seats(store: Store) -> 
     assert (first.first_at, first.alone, first.booked.for_s) == (NOW, True, ALONE_S)
     assert (unbooked.first_at, unbooked.booked) == (None, None)
     until = NOW + (ALONE_S + 0.5) * SECOND
-    assert (await store.hosts.booked([HOST]))[HOST].booked_until == until
+    assert (await store.hosts.read_bookings([HOST]))[HOST].booked_until == until
 
 
 async def test_who_shares_a_host_books_a_slice_after_the_windows_of_the_others(
@@ -175,7 +175,7 @@ async def test_who_shares_a_host_books_a_slice_after_the_windows_of_the_others(
     second = await sat(store, "w2", book=True, every_s=0.5)
     ahead = await sat(store, "w2", book=True, every_s=0.5, ahead=3)
 
-    assert (waits.seats, waits.alone) == (0, False)
+    assert (waits.slots, waits.alone) == (0, False)
     assert second.booked is not None
     assert ahead.booked is not None
     assert second.first_at == NOW + (ALONE_S + 0.5) * SECOND
@@ -200,7 +200,7 @@ async def test_a_window_is_given_back_by_who_books_no_other(store: Store) -> Non
     last, free_at = NOW + (ALONE_S + 0.5) * SECOND, NOW + SECOND / 4
     await sat(store, "w1", wanted=0, every_s=0.0, last=last, free_at=free_at)
 
-    assert (await store.hosts.booked([HOST]))[HOST].booked_until == free_at
+    assert (await store.hosts.read_bookings([HOST]))[HOST].booked_until == free_at
 
 
 async def test_a_window_that_could_not_be_replaced_stays(store: Store) -> None:
@@ -211,14 +211,14 @@ async def test_a_window_that_could_not_be_replaced_stays(store: Store) -> None:
     terms = await sat(store, "w1", book=True, every_s=0.5, last=last, free_at=free_at)
 
     assert terms.booked is None
-    assert (await store.hosts.booked([HOST]))[HOST].booked_until == last
+    assert (await store.hosts.read_bookings([HOST]))[HOST].booked_until == last
 
 
 async def test_nothing_is_booked_for_who_has_no_seat_or_knows_no_delay(store: Store) -> None:
     await sat(store, "w1", book=True)
     await sat(store, "w2", book=True, every_s=1)
 
-    booked = await store.hosts.booked([HOST])
+    booked = await store.hosts.read_bookings([HOST])
     assert booked.get(HOST, HostBooking()).booked_until is None
 
 
@@ -230,7 +230,7 @@ async def test_a_longer_delay_by_a_rule_is_kept_after_the_window(store: Store) -
     assert terms.booked is not None
     assert terms.booked.every_s == 2
     until = NOW + (ALONE_S + 2) * SECOND
-    assert (await store.hosts.booked([HOST]))[HOST].booked_until == until
+    assert (await store.hosts.read_bookings([HOST]))[HOST].booked_until == until
 
 
 async def test_the_longest_delay_of_the_others_is_told_and_booked(store: Store) -> None:
@@ -288,7 +288,7 @@ async def test_terms_come_in_the_order_asked(store: Store) -> None:
 
     terms = await store.hosts.renew_slots("w1", wishes, NOW, NOW + LAST)
 
-    assert [(host.seats, host.strikes) for host in terms] == [(1, 0), (2, 0), (3, 2)]
+    assert [(host.slots, host.strikes) for host in terms] == [(1, 0), (2, 0), (3, 2)]
     assert await store.hosts.renew_slots("w1", [], NOW, NOW + LAST) == []
 
 
@@ -310,7 +310,7 @@ async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_
             terms = (await mine.hosts.renew_slots(asker, requests[::order], now, now + LAST))[
                 ::order
             ]
-            keeps = [host_terms.seats for host_terms in terms]
+            keeps = [host_terms.slots for host_terms in terms]
         return terms
 
     answers = await asyncio.gather(*(sit(number) for number in range(8)))
@@ -319,7 +319,7 @@ async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_
             await other.close()
 
     for host in (0, 1):
-        assert 0 < sum(terms[host].seats for terms in answers) <= 5
+        assert 0 < sum(terms[host].slots for terms in answers) <= 5
 
 
 async def test_seats_that_have_lapsed_are_swept(store: Store) -> None:
@@ -329,7 +329,7 @@ async def test_seats_that_have_lapsed_are_swept(store: Store) -> None:
     assert await store.hosts.sweep(NOW + LAST) == 1  # the host itself: no booking lasts
     assert await store.hosts.sweep(NOW + LAST + SECOND / 2, 1) == 1
     assert await store.hosts.sweep(NOW + LAST + SECOND / 2) == 0
-    assert (await sat(store, "w3", NOW + LAST - SECOND)).seats == 2  # w2 is there still
+    assert (await sat(store, "w3", NOW + LAST - SECOND)).slots == 2  # w2 is there still
 
 
 @dataclass
@@ -374,7 +374,7 @@ async def test_no_order_of_events_gives_out_more_seats_than_there_are(
         terms = await sat(
             store, mine.name, now, host=host, wanted=slots, at_once=mine.at_once, keeps=keeps
         )
-        mine.in_use, mine.until = max(keeps, terms.seats), now + LAST
+        mine.in_use, mine.until = max(keeps, terms.slots), now + LAST
 
         using = [asker for asker in askers if asker.in_use]
         least = min((asker.at_once for asker in using), default=0)

@@ -26,7 +26,7 @@ class Place(Struct, frozen=True, array_like=True):
     most: int
 
     def takes(self, start: int, end: int, other: int) -> bool:
-        """Return whether *other* lines in place of those from *start* to *end* are part of it."""
+        """Return whether it allows *other* lines in place of lines *start* to *end*."""
         inside = self.start <= start and end <= self.end
         return inside and self.end - self.start - (end - start) + other <= self.most
 
@@ -40,20 +40,20 @@ class Gap(Struct, frozen=True):
     other_end: int
 
 
-def restless(lines: Sequence[str], later_lines: Sequence[str]) -> bytes:
+def find_volatile(lines: Sequence[str], later_lines: Sequence[str]) -> bytes:
     """Return the places of *lines* at which another fetch of the page differs, encoded.
 
     Empty if the texts are equal, or so long that a comparison would block other work.
     """
     if max(len(lines), len(later_lines)) > MOST_LINES:
         return b""
-    return encoded(
+    return encode_places(
         Place(g.start, g.end, max(g.end - g.start, g.other_end - g.other_start))
         for g in gaps(lines, later_lines)
     )
 
 
-def ever_restless(versions: Sequence[Sequence[str]]) -> Sequence[Place]:
+def find_always_volatile(versions: Sequence[Sequence[str]]) -> Sequence[Place]:
     """Return the places of the last of *versions* that differ between all consecutive versions."""
     volatile: Sequence[Place] | None = None
     for earlier, other in pairwise(versions):
@@ -62,12 +62,12 @@ def ever_restless(versions: Sequence[Sequence[str]]) -> Sequence[Place]:
         volatile = [
             Place(g.other_start, g.other_end, max(g.end - g.start, g.other_end - g.other_start))
             for gap in gaps(earlier, other)
-            for g in ([gap] if volatile is None else _restless_in(gap, volatile))
+            for g in ([gap] if volatile is None else _volatile_parts(gap, volatile))
         ]
     return volatile or ()
 
 
-def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
+def _volatile_parts(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
     """Yield the part of a gap that is in *places* of its first text: all, or single lines."""
     if _within(places, gap.start, gap.end, gap.other_end - gap.other_start):
         yield gap
@@ -78,14 +78,14 @@ def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
                 yield Gap(n, n + 1, other, other + 1)
 
 
-def encoded(places: Iterable[Place]) -> bytes:
-    """Return places for `places_of`; empty if there are none or too many."""
+def encode_places(places: Iterable[Place]) -> bytes:
+    """Return places for `decode_places`; empty if there are none or too many."""
     sorted_places = list(places)
     return json.encode(sorted_places) if 0 < len(sorted_places) <= MOST_PLACES else b""
 
 
-def places_of(*encoded_ones: bytes) -> Sequence[Place]:
-    """Return the places that `encoded` wrote, merged if they overlap."""
+def decode_places(*encoded_ones: bytes) -> Sequence[Place]:
+    """Return the places that `encode_places` wrote, merged if they overlap."""
     places = [place for data in encoded_ones for place in json.decode(data, type=list[Place])]
     joined: list[Place] = []
     for place in sorted(places, key=lambda place_key: (place_key.start, place_key.end)):
@@ -99,7 +99,7 @@ def places_of(*encoded_ones: bytes) -> Sequence[Place]:
     return joined
 
 
-def calmed(
+def settle_volatile(
     before: Sequence[str],
     after: Sequence[str],
     of_before: Sequence[Place],
@@ -115,12 +115,12 @@ def calmed(
     done = 0
     for gap in gaps(before, after):
         calm += before[done : gap.start]
-        calm += _calmed(before, after, of_before, of_after, gap)
+        calm += _settle_gap(before, after, of_before, of_after, gap)
         done = gap.end
     return [*calm, *before[done:]]
 
 
-def _calmed(
+def _settle_gap(
     before: Sequence[str],
     after: Sequence[str],
     of_before: Sequence[Place],

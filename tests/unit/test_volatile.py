@@ -6,16 +6,16 @@ from collections.abc import Sequence
 import pytest
 
 from crawlyard.core.text.difference import MOST_LINES
-from crawlyard.core.text.restless import (
+from crawlyard.core.text.volatile import (
     MOST_PLACES,
     Gap,
     Place,
-    calmed,
-    encoded,
-    ever_restless,
+    decode_places,
+    encode_places,
+    find_always_volatile,
+    find_volatile,
     gaps,
-    places_of,
-    restless,
+    settle_volatile,
 )
 
 
@@ -24,7 +24,7 @@ def text(*middle: str) -> list[str]:
 
 
 def places(first: Sequence[str], other: Sequence[str]) -> Sequence[Place]:
-    return places_of(restless(first, other))
+    return decode_places(find_volatile(first, other))
 
 
 def test_what_differs_between_two_fetches_is_a_place() -> None:
@@ -32,8 +32,8 @@ def test_what_differs_between_two_fetches_is_a_place() -> None:
     other = ["a", "10:41:03", "b", "advert two", "c"]
     assert places(first, other) == [Place(1, 2, 1), Place(3, 5, 2)]
     assert places(other, first) == [Place(1, 2, 1), Place(3, 4, 2)]
-    assert restless(first, first) == b""
-    assert restless([], ["x"]) == b"[[0,0,1]]"
+    assert find_volatile(first, first) == b""
+    assert find_volatile([], ["x"]) == b"[[0,0,1]]"
 
 
 def test_lines_that_are_there_many_times_hold_texts_together_by_their_number() -> None:
@@ -46,12 +46,12 @@ def test_a_clock_a_counter_and_an_advertisement_are_calmed() -> None:
     before = text("It is 9:00.", "Visitor 17.", "Buy shoes.", "They are red.")
     after = text("It is 9:30.", "Visitor 23.", "Buy a hat.", "It is black.")
     again = text("It is 9:31.", "Visitor 24.", "Buy tea.")
-    assert calmed(before, after, (), places(after, again)) == after
+    assert settle_volatile(before, after, (), places(after, again)) == after
     # by what the earlier run knew of its own text
-    assert calmed(before, after, places(before, again), ()) == after
-    assert calmed(before, after, (), ()) == before
+    assert settle_volatile(before, after, places(before, again), ()) == after
+    assert settle_volatile(before, after, (), ()) == before
     shorter = text("It is 9:30.", "Visitor 23.", "Buy a hat.")
-    assert calmed(before, shorter, places(before, again), ()) == shorter
+    assert settle_volatile(before, shorter, places(before, again), ()) == shorter
 
 
 def test_an_advertisement_may_have_more_lines_or_none() -> None:
@@ -62,7 +62,7 @@ def test_an_advertisement_may_have_more_lines_or_none() -> None:
         (full, none, full),
         (full, short, none),
     ):
-        calm_lines = calmed(before, after, (), places(after, again))
+        calm_lines = settle_volatile(before, after, (), places(after, again))
         assert (calm_lines == after) == (len(before) <= max(len(after), len(again)))
 
 
@@ -80,13 +80,15 @@ def test_a_change_beside_a_restless_place_stays_one(
     before: Sequence[str], after: Sequence[str]
 ) -> None:
     again = [line.replace("Visitor 2.", "Visitor 3.") for line in after]
-    assert calmed(before, after, (), places(after, again)) != after
+    assert settle_volatile(before, after, (), places(after, again)) != after
 
 
 def test_a_change_beside_a_counter_is_counted_without_the_counter() -> None:
     before, after = text("Visitor 1.", "Costs 10."), text("Visitor 2.", "Costs 12.")
     again = text("Visitor 3.", "Costs 12.")
-    assert calmed(before, after, (), places(after, again)) == text("Visitor 2.", "Costs 10.")
+    assert settle_volatile(before, after, (), places(after, again)) == text(
+        "Visitor 2.", "Costs 10."
+    )
 
 
 def test_an_advertisement_may_wander() -> None:
@@ -98,30 +100,32 @@ def test_an_advertisement_may_wander() -> None:
 
 def test_what_differs_from_each_run_to_the_next_is_recurring() -> None:
     versions = [text("10:40"), text("Buy tea.", "10:41"), text("10:42"), text("10:43", "Costs 3.")]
-    assert ever_restless(versions[:2]) == [Place(2, 4, 2)]
-    assert ever_restless(versions[:3]) == [Place(2, 3, 2)]
-    assert ever_restless(versions) == [Place(2, 4, 2)]
+    assert find_always_volatile(versions[:2]) == [Place(2, 4, 2)]
+    assert find_always_volatile(versions[:3]) == [Place(2, 3, 2)]
+    assert find_always_volatile(versions) == [Place(2, 4, 2)]
     steady = [text("10:40", "Costs 3."), text("10:40", "Costs 4."), text("10:41", "Costs 5.")]
-    assert ever_restless(steady) == [Place(3, 4, 1)]
-    assert not ever_restless([*steady, steady[-1]])
-    assert not ever_restless([*steady, ["x"] * (MOST_LINES + 1)])
+    assert find_always_volatile(steady) == [Place(3, 4, 1)]
+    assert not find_always_volatile([*steady, steady[-1]])
+    assert not find_always_volatile([*steady, ["x"] * (MOST_LINES + 1)])
     other = [*steady[-1][:2], "10:41", "Costs 5.", *steady[-1][4:]]
-    assert ever_restless([steady[0], other]) == [Place(2, 4, 2)]
+    assert find_always_volatile([steady[0], other]) == [Place(2, 4, 2)]
 
 
 def test_places_that_overlap_are_one() -> None:
     first, other = (
-        encoded([Place(1, 3, 2), Place(7, 7, 1)]),
-        encoded([Place(2, 5, 4), Place(5, 6, 1)]),
+        encode_places([Place(1, 3, 2), Place(7, 7, 1)]),
+        encode_places([Place(2, 5, 4), Place(5, 6, 1)]),
     )
-    assert places_of(first, other) == [Place(1, 5, 4), Place(5, 6, 1), Place(7, 7, 1)]
+    assert decode_places(first, other) == [Place(1, 5, 4), Place(5, 6, 1), Place(7, 7, 1)]
 
 
 def test_a_text_that_is_another_one_each_time_has_no_places() -> None:
     many = range(MOST_PLACES + 1)
     first, other = ([line for n in many for line in (f"{n}", f"{n} {m}")] for m in "ab")
-    assert restless(first, other) == b""
-    assert restless([*first[:2], *["x"] * MOST_LINES], [*other[:2], *["x"] * MOST_LINES]) == b""
+    assert find_volatile(first, other) == b""
+    assert (
+        find_volatile([*first[:2], *["x"] * MOST_LINES], [*other[:2], *["x"] * MOST_LINES]) == b""
+    )
 
 
 @pytest.mark.parametrize("kind", ["alternating", "reversed", "repeated"])
@@ -135,6 +139,6 @@ def test_hostile_texts_take_linear_time(kind: str) -> None:
     }[kind]
     began = time.process_time()
     differences = list(gaps(first, other))
-    assert calmed(first, other, [Place(0, 5, 5)], [Place(3, 3, 1)])
+    assert settle_volatile(first, other, [Place(0, 5, 5)], [Place(3, 3, 1)])
     assert differences
     assert time.process_time() - began < 1

@@ -1,0 +1,348 @@
+"""Counts of what a crawl and a command do, which no busy machine changes.
+
+    python -m tests.gauge          # compare with tests/gauge.json
+    python -m tests.gauge --save   # and write it
+
+A crawl runs alone in a process, page after page, on a loop whose time stands still while anything
+happens. So calls of our functions, statements and rows are the same in each run.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+import crawlyard
+from crawlyard import LOCAL, JobSpec, Settings, Yard
+from crawlyard.core.jobs.spec import TextMode
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import HTML, Answer
+from crawlyard.services.jobs.lookup import find_job
+from tests.jobs import submit
+
+T = TypeVar("T")
+
+PAGES = 300
+PAGES_OF_A_BATCH = 50
+FIGURES = Path(__file__).with_suffix(".json")
+TOLERANCE = 0.01
+"""The largest relative rise of a figure that is not an error."""
+
+CRAWLS: Mapping[str, Mapping[str, Any]] = {
+    "none": {"text": TextMode.NONE},
+    "text": {"text": TextMode.TEXT},
+    "main": {"text": TextMode.MAIN},
+    "default": {},
+    "html": {"text": TextMode.NONE, "keep_html": True},
+    "anchors": {"text": TextMode.NONE, "keep_anchors": True},
+    "extract": {"text": TextMode.NONE, "extract": (("heading", "h1"),)},
+    "no cookies": {"text": TextMode.NONE, "cookies": "off"},
+    "not modified": {},  # the second crawl of two
+}
+"""Specs of the crawls that are measured, by name."""
+
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "import crawlyard": (),
+    "crawlyard --help": ("--help",),
+    "crawlyard jobs list": ("jobs", "list"),
+    "crawlyard crawl": ("crawl", "URL", "--delay", "0", "--allow-private", "--text", "none"),
+}
+"""Arguments of commands whose imported modules are counted; URL is that of a site of one page."""
+
+GATED = ("calls a page", "statements", "rows a page", "own modules")
+"""Figures that may not rise; modules of others depend on the versions of dependencies."""
+
+_SRC = f"{Path(crawlyard.__file__).parent}/"
+_DEMO = f"{_SRC}demo/"
+_STATEMENTS = frozenset({"execute", "executemany"})
+_IDLE_S = 0.02  # real time without any event, after which the clock moves on
+_STEP_S = 0.25
+
+
+class Pace:
+    """A clock that moves on only when nothing else happens."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+    wall = now
+
+    def monotonic(self) -> float:
+        return 1024.0 + self.seconds
+
+    async def sleep(self, duration: timedelta) -> None:
+        await asyncio.sleep(duration.total_seconds())
+
+
+class PacedSelector(selectors.DefaultSelector):
+    """Waits for events, and moves the time on if none comes."""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self._pace = pace
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0:
+            return super().select(0)
+        events = super().select(_IDLE_S)
+        if not events:
+            self._pace.seconds += _STEP_S
+        return events
+
+
+class PacedLoop(asyncio.SelectorEventLoop):
+    """An event loop on the time of a `Pace`."""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__(PacedSelector(pace))
+        self._pace = pace
+
+    def time(self) -> float:
+        return self._pace.monotonic()
+
+
+@dataclass
+class Counts:
+    """Counts of a crawl."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    statements: Counter[str] = field(default_factory=Counter)
+    changes: dict[int, int] = field(default_factory=dict)  # rows, by connection
+    is_on: bool = False
+
+    def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
+        """Count an event; see `sys.setprofile`."""
+        if not self.is_on:
+            return
+        if event == "call":
+            code = frame.f_code
+            if code.co_filename.startswith(_SRC) and not code.co_filename.startswith(_DEMO):
+                self.calls[f"{code.co_filename.removeprefix(_SRC)}:{code.co_qualname}"] += 1
+        elif event == "c_return" and arg.__name__ in _STATEMENTS:
+            connection = getattr(arg.__self__, "connection", None)
+            if connection is not None:
+                self.statements[arg.__name__] += 1
+                self.changes[id(connection)] = connection.total_changes
+
+    @property
+    def rows(self) -> int:
+        """Rows inserted, updated or deleted."""
+        return sum(self.changes.values())
+
+
+class Handbook:
+    """Pages with a menu, text and links, which wait for a checkpoint after each batch."""
+
+    def __init__(self) -> None:
+        self.pages = 0
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        del method, host
+        if not path.startswith("/p"):
+            return Answer(404)
+        self.pages += 1
+        number = int(path.removeprefix("/p"))
+        menu = "".join(f'<li><a href="/p{n}">Chapter {n}</a></li>' for n in range(40))
+        near = ((number * 7 + step) % PAGES for step in range(1, 9))
+        links = "".join(f'<li><a href="p{n}#top">See section {n}</a></li>' for n in near)
+        words = f"<p>Section {number} explains <em>what</em> a crawl of a site does. " * 6
+        body = (
+            f"<!doctype html><html lang=en><title>Section {number}</title>"
+            f"<nav><ul>{menu}</ul></nav><main><h1 id=top>Section {number}</h1>"
+            f"{words}<pre><code>run({number})</code></pre><ul>{links}</ul></main>"
+            "<footer><p>Printed on recycled electrons.</p></footer>"
+        )
+        wait_s = _STEP_S * 4 if self.pages % PAGES_OF_A_BATCH == 0 else 0.0
+        headers = (("Content-Type", HTML), ("ETag", f'"{number}"'))
+        return Answer(200, headers, body.encode(), wait_s)
+
+
+# -- in a process of its own -------------------------------------------------------------------
+
+
+def _submit(_: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> "Future[T]":
+    """Run *work* in the event loop: what threads do at once would vary from run to run."""
+    future: Future[T] = Future()
+    asyncio.get_running_loop().call_soon(_run, future, partial(work, *arguments))
+    return future
+
+
+def _run(future: "Future[T]", work: Callable[[], T]) -> None:
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001 - passed on, as a thread does
+        future.set_exception(error)
+
+
+async def _crawl(name: str, folder: Path, pace: Pace) -> dict[str, float]:
+    counts = Counts()
+    settings = Settings(data_dir=folder, database_url="")
+    async with SiteServer(Handbook()) as site, Yard.open(settings, pace) as yard:
+        spec = replace(
+            JobSpec(
+                urls=(f"{site.url}/p0",),
+                allow_private=True,
+                delay_s=0,
+                per_host=1,
+                concurrency=1,
+                render="never",
+            ),
+            **CRAWLS[name],
+        )
+        if name == "not modified":
+            earlier = await submit(yard, spec)
+            await yard.worker(only=earlier.id).run()
+            spec = replace(spec, since=earlier.id)
+        job = await submit(yard, spec)
+        sys.setprofile(counts)
+        counts.is_on = True
+        await yard.worker(only=job.id).run()
+        counts.is_on = False
+        sys.setprofile(None)
+        pages = (await find_job(yard.store, LOCAL, job.id)).shard.usage.pages
+    if pages != PAGES:
+        raise RuntimeError(f"the crawl {name} has {pages} pages")
+    for function, count in counts.calls.most_common(40):
+        sys.stderr.write(f"{count / PAGES:8.2f}  {function}\n")
+    return {
+        "calls a page": round(counts.calls.total() / PAGES, 2),
+        "statements": counts.statements.total(),
+        "rows a page": round(counts.rows / PAGES, 2),
+    }
+
+
+def _count_crawl(name: str) -> dict[str, float]:
+    pace = Pace()
+    ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign,assignment]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        asyncio.Runner(loop_factory=lambda: PacedLoop(pace)) as runner,
+    ):
+        return runner.run(_crawl(name, Path(folder), pace))
+
+
+_MODULES = """
+import json, sys
+from contextlib import suppress
+with suppress(SystemExit):
+    if sys.argv[1:]:
+        from crawlyard.__main__ import run
+        run()
+    else:
+        import crawlyard
+ours = [name for name in sys.modules if name.partition(".")[0] == "crawlyard"]
+print(json.dumps({"own modules": len(ours), "modules": len(sys.modules)}))
+"""
+
+
+def _count_modules(arguments: Sequence[str]) -> dict[str, float]:
+    """Return the number of modules that a command has imported at its end."""
+    with tempfile.TemporaryDirectory() as folder, _one_page() as url:
+        words = [url if argument == "URL" else argument for argument in arguments]
+        return _output([sys.executable, "-c", _MODULES, *words], folder)
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
+        """Log nothing."""
+
+
+@contextmanager
+def _one_page() -> Iterator[str]:
+    """Serve a site of one page; yield its URL."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "index.html").write_text("<title>One</title>", encoding="utf-8")
+        handler = partial(_QuietHandler, directory=folder)
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}/"
+            server.shutdown()
+
+
+def _output(command: Sequence[str], folder: str) -> dict[str, float]:
+    """Return the JSON object on the last line that *command* prints."""
+    outside = {name: value for name, value in os.environ.items() if "CRAWLYARD" not in name}
+    done = subprocess.run(
+        command,
+        env={**outside, "PYTHONHASHSEED": "0", "CRAWLYARD_DATA_DIR": folder},
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
+    )
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def measure() -> dict[str, dict[str, float]]:
+    """Return the counts of each crawl and command, by its name."""
+    figures = {}
+    for name in CRAWLS:
+        with tempfile.TemporaryDirectory() as folder:
+            figures[name] = _output([sys.executable, "-m", "tests.gauge", "--crawl", name], folder)
+    return figures | {name: _count_modules(words) for name, words in COMMANDS.items()}
+
+
+def saved() -> dict[str, dict[str, float]]:
+    """Return the committed counts."""
+    figures: dict[str, dict[str, float]] = json.loads(FIGURES.read_text("utf-8"))
+    return figures
+
+
+def main() -> int:
+    """Measure, print and compare; return 1 if a figure has risen."""
+    parser = argparse.ArgumentParser(prog="python -m tests.gauge")
+    parser.add_argument("--save", action="store_true", help="write tests/gauge.json")
+    parser.add_argument("--crawl", choices=CRAWLS, help="count one crawl, in this process")
+    options = parser.parse_args()
+    if options.crawl:
+        sys.stdout.write(f"{json.dumps(_count_crawl(options.crawl))}\n")
+        return 0
+    figures, before = measure(), saved() if FIGURES.exists() else {}
+    for name, counts in figures.items():
+        old = before.get(name, {})
+        words = (f"{count:>10,g} {what} ({old.get(what, 0):,g})" for what, count in counts.items())
+        sys.stdout.write(f"{name:<14}{''.join(words)}\n")
+    if options.save:
+        FIGURES.write_text(f"{json.dumps(figures, indent=2)}\n", encoding="utf-8")
+        return 0
+    return int(bool(rises(figures, before)))
+
+
+def rises(
+    figures: Mapping[str, Mapping[str, float]], before: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """Return what has risen by more than the tolerance, or is not among the committed counts."""
+    risen = []
+    for name, counts in figures.items():
+        for what, count in counts.items():
+            most = before.get(name, {}).get(what, 0.0)
+            if what in GATED and count > most * (1 + TOLERANCE):
+                risen.append(f"{name}: {count:g} {what}, {most:g} before")
+    return risen
+
+
+if __name__ == "__main__":
+    sys.exit(main())
