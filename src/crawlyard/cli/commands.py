@@ -1,4 +1,4 @@
-"""The commands of the program: all, or only the one on the command line.
+"""Commands of `crawlyard`, loaded all at once or only the one that runs.
 
 Loading all of them and building their options takes 0.1 s: as long as 300 pages.
 """

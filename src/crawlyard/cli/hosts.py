@@ -49,7 +49,7 @@ Note = Annotated[str | None, option(str, "--note", "TEXT", "The reason, shown in
 
 
 def hosts_view(now: datetime) -> "View[HostOut]":
-    """Return the view of hosts."""
+    """Return the columns of `hosts list` and the facts of `hosts show`."""
     return View(
         key=lambda host: host.host,
         more=_facts,

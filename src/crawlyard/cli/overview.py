@@ -40,7 +40,6 @@ def _kind(operation: "OperationOut") -> str:
 
 
 def _operation_words(operation: "OperationOut") -> Facts:
-    """Return the fields of an operation in words."""
     details = [f"{failure.id}: {failure.detail}" for failure in operation.failures]
     phrases = {"kind": _kind(operation), "failures": "\n".join(details)}
     facts = fields_of(operation, without={"request"})

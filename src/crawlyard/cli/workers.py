@@ -34,7 +34,7 @@ Workers = Annotated[
 
 
 def workers_view(now: datetime) -> "View[WorkerOut]":
-    """Return the view of workers."""
+    """Return the columns of `workers list` and the facts of `workers show`."""
     return View(
         key=lambda worker: worker.id,
         more=lambda worker: fields_of(worker, without={"alive", "quiet", "stopping"}),

@@ -54,7 +54,6 @@ def _option(field: Field) -> tuple[str, Any, Any]:
 
 
 def _typer_option(field: Field) -> tuple[Any, Any]:
-    """Return the type of an option for Typer, and the option."""
     about, kind = field.about, field.choices
     panel, text = about.panel or "", about.doc[:1].upper() + about.doc[1:]
     if field.path == "keep_html":

@@ -96,7 +96,7 @@ def summary(counts: "Mapping[str, int]") -> str:
 
 
 def kind_words(kind: str) -> str:
-    """Return a kind of change in words."""
+    """Format a `ChangeKind` for people: "seen first"."""
     return kind.replace("_", " ")
 
 

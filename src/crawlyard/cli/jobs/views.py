@@ -202,7 +202,7 @@ def _proxies(job: JobOut) -> str:
 
 
 def queue_view(now: datetime) -> View[JobOut]:
-    """Return the view of the queue, with waits as of *now*."""
+    """Return the columns of `jobs queue`; waits are relative to *now*."""
     return View(
         key=lambda job: job.id,
         columns=(

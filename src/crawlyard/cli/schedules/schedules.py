@@ -349,7 +349,7 @@ async def runs(
     instant = instant_of("--before", before, zone_of(current.zone)) if before else None
     list_runs = session.surface.schedules.runs
     ticks = every(list_runs, current.id, before=instant, limit=session.most(limit))
-    count = await session.write_list(ticks, views.ledger_view(current.zone))
+    count = await session.write_list(ticks, views.past_runs_view(current.zone))
     session.tell_rest(count, limit, f"schedule {current.name} has not been due yet", "latest")
 
 
@@ -410,7 +410,7 @@ async def backfill(
     if session.whole:
         session.write(done)
     else:
-        await session.write_list(done.runs, views.ledger_view(current.zone))
+        await session.write_list(done.runs, views.past_runs_view(current.zone))
     if done.operation_id is not None:  # there are many
         doing = f"operation {done.operation_id} submits {count_noun(len(would.runs), 'job')}"
         session.tell(session.with_worker_hint(f"{doing}; a worker runs it"))

@@ -126,8 +126,8 @@ SCHEDULES: View[ScheduleOut] = View(
 )
 
 
-def ledger_view(zone: str) -> View[TickOut]:
-    """Return the view of the ledger of a schedule in *zone*."""
+def past_runs_view(zone: str) -> View[TickOut]:
+    """Return the columns of `schedules runs`, with times in *zone*."""
     return View(
         key=lambda tick: tick.job_id or _rfc3339(tick.due_at),
         columns=(
@@ -141,7 +141,7 @@ def ledger_view(zone: str) -> View[TickOut]:
 
 
 def calendar_view(zone: str) -> View[Occurrence]:
-    """Return the view of a calendar in *zone*."""
+    """Return the columns of `schedules calendar`, with times in *zone*."""
     return View(
         key=lambda occurrence: _rfc3339(occurrence.due_at),
         columns=(

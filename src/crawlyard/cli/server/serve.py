@@ -92,7 +92,7 @@ def serve(
 
 
 class ServeOptions(Struct, frozen=True, kw_only=True):
-    """Options of `serve`."""
+    """Address, processes and allowed host names from the command line."""
 
     host: str
     port: int
