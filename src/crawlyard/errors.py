@@ -38,10 +38,10 @@ class CrawlyardError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle all attributes; by default, only the message is passed to `__init__`."""
-        return _rebuilt, (type(self), self.args, self.__dict__)
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _rebuilt(
+def _rebuild(
     kind: type[CrawlyardError], args: tuple[Any, ...], attributes: Mapping[str, Any]
 ) -> CrawlyardError:
     error = kind.__new__(kind, *args)

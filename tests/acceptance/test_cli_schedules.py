@@ -196,7 +196,7 @@ class TestChange:
         assert [after[name] for name in names] == [None] * 5
         assert (before["params"], after["params"]) == ({"start": URL}, {})
         assert "limits" not in after["overrides"]
-        assert wrong.stderr.startswith("error: --unset: limits.pages: cannot be taken away")
+        assert wrong.stderr.startswith("error: --unset: limits.pages: is not set, so it cannot")
 
     def test_an_invalid_edit_names_the_option(self, nightly: Shell) -> None:
         for words, message in (

@@ -43,7 +43,7 @@ async def log_in_and_crawl(shell: Shell, shop: LoginSite, site: SiteServer) -> N
     )
     assert "logged in: shop@1 for 127.0.0.1" in crawl.stderr
     assert "session shop is logged out" in crawl.stderr
-    advice = "log in again (crawlyard sessions login shop), then resume the job"
+    advice = "log in to session shop again (crawlyard sessions login shop), then resume the job"
     assert advice in crawl.stderr
 
     again = ("sessions", "login", "shop", "--secret", secret, "--allow-private")

@@ -80,14 +80,14 @@ async def test_what_needs_a_person_is_told(rig: Rig, yard: Surface) -> None:
     attention = await yard.attention.get()
 
     assert [notice.kind for notice in attention.items] == ["no_worker"]
-    assert search.left_out(attention) == []
+    assert search.truncation_notes(attention) == []
 
 
 def test_what_is_not_shown_is_counted() -> None:
     many = {"job_paused": 25, "webhook_off": 500}
     attention = AttentionOut(at=NOW, items=(), counts=many, at_least=("webhook_off",), dismissed=0)
 
-    assert search.left_out(attention) == [
+    assert search.truncation_notes(attention) == [
         "paused job: 0 of 25 are shown",
         "webhook switched off: 0 of at least 500 are shown",
     ]

@@ -83,7 +83,7 @@ async def test_a_waiting_job_says_for_what_and_how_to_help(stage: Stage) -> None
     later = await stage.job(start_at="2040-01-01T08:00:00Z")
     async with stage.page(f"/jobs/{waiting['id']}") as page:
         far = page.get_by_label("Progress", exact=True)
-        await expect(far).to_contain_text("No worker is alive (crawlyard work runs one)")
+        await expect(far).to_contain_text("No worker is alive; start one")
         await expect(button(page, "Start now")).to_be_hidden()
 
         await page.goto(f"/jobs/{later['id']}")

@@ -68,7 +68,7 @@ class RenderRig:
         response = await self.fetcher.fetch(url, HEADERS, CAP)
         options.setdefault("deadline_s", 20.0)
         options.setdefault("send", self.send)
-        return await self.renderers.of(browser).render(url, response, **options)
+        return await self.renderers.pool_for(browser).render(url, response, **options)
 
     @property
     def bodies(self) -> dict[str, str | Answer]:

@@ -29,7 +29,7 @@ async def main(browser: Browser, early: bool) -> None:
         sys.stdout.flush()
     while True:
         pages = (
-            renderers.of(browser).render(
+            renderers.pool_for(browser).render(
                 f"http://site.test/{n}", answer("text/html", PAGE), send=send, deadline_s=60.0
             )
             for n in range(2)

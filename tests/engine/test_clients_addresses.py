@@ -85,7 +85,7 @@ async def test_a_port_that_nobody_listens_on_is_no_connection(
     failed = await failure(make().fetch("http://127.0.0.1:1/", HEADERS, CAP))
 
     assert (failed.kind, failed.transient) == (ErrorKind.CONNECT, True)
-    assert failed.detail == "Connection refused"
+    assert failed.detail == "connection refused by 127.0.0.1:1"
 
 
 async def test_addresses_that_fail_in_different_ways_are_told_in_words(

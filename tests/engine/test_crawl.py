@@ -369,9 +369,7 @@ async def test_pdfs_and_pages_without_readable_content_say_so(
     assert stored_by_url[f"{server.url}/menu"][0].nearly_empty
     lines = await yard.store.journal.lines(run.job.id, Level.INFO, 0, 100)
     messages = [line.message for line in lines]
-    assert (
-        "main text is nearly empty on 1 page: --text page-markdown keeps all of a page" in messages
-    )
+    assert "main text is nearly empty on 1 page; text=page-markdown keeps all of a page" in messages
     assert "no text in 1 PDF document: only images or empty pages" in messages
 
 

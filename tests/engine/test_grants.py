@@ -60,7 +60,7 @@ async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_ag
     assert len(paused.pages) == len(hits)  # pages in flight are stored
     event_names = [name for name in await names(yard, job.id) if name != "job.progressed"]
     assert event_names == ["job.created", "job.started", "job.paused"]
-    advice = "an admin can grant it: crawlyard settings grants --private$"
+    advice = r"an admin can grant it in the settings \(grants: private\)$"
     with pytest.raises(Forbidden, match=f"allow_private: not granted on this server; {advice}"):
         await yard.services.writer.move(ADA, job.id, Move.RESUME)
 

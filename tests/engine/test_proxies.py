@@ -435,7 +435,7 @@ async def test_each_host_has_its_proxy_and_only_those_of_a_dead_one_move() -> No
 async def test_rests_grow_and_one_connection_tries_what_rested() -> None:
     clock = FakeClock()
     proxies = Proxies(["socks5://198.41.0.4:1080"], PUBLIC, clock)
-    [only] = proxies.ranked("a.test")
+    [only] = proxies.rank_for("a.test")
     rests = []
     for _ in range(12):
         proxies.record_failure(only, "gone")

@@ -127,7 +127,7 @@ async def test_a_browser_that_dies_fails_its_page_alone(rig: MakeRig, browser: B
         await site.render(browser, "/", send=send)
 
     assert b">fine<" in (await site.render(browser, "/fine")).html
-    measured = site.renderers.of(browser).measured
+    measured = site.renderers.pool_for(browser).measured
     assert (sum(measured.took.counts), measured.failures, measured.running) == (2, 1, 1)
 
 

@@ -58,7 +58,7 @@ async def test_a_job_without_its_session_waits_for_a_login(
         await run(yard, job.id)
         paused = (await outcome(yard, job.id)).job
         assert (paused.state, paused.state_reason) == (State.PAUSED, StateReason.LOGGED_OUT)
-        assert "answered 401; log in again (crawlyard sessions login shop)" in paused.detail
+        assert "answered 401; log in to session shop again" in paused.detail
         await own.delete("shop")
         await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
         await run(yard, job.id)

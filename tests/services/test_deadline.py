@@ -94,7 +94,7 @@ async def test_a_stop_that_ends_in_time_ends_nothing() -> None:
     codes: list[int] = []
     deadline = Deadline(0.4, end=codes.append)
     deadline.begin()
-    deadline.met()
+    deadline.cancel()
     await asyncio.to_thread(time.sleep, 0.6)
     assert codes == []
 

@@ -251,11 +251,10 @@ class TestWorkerTags:
         ]
 
         listed = notices(workers=[("us",)], tagged=jobs)
-        command = "crawlyard work --tag eu --tag us"
 
         assert [(n.job_id, n.detail) for n in listed] == [
-            ("j0", "2 jobs wait for a worker with eu (crawlyard work --tag eu runs one)"),
-            ("j3", f"1 job waits for a worker with eu and us ({command} runs one)"),
+            ("j0", "2 jobs wait for a worker with the tag eu; start one"),
+            ("j3", "1 job waits for a worker with the tags eu, us; start one"),
         ]
         assert notices(tagged=jobs) == ()  # no worker at all: that is another notice
 

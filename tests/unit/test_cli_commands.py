@@ -260,7 +260,7 @@ def test_the_path_of_a_request_may_carry_parameters() -> None:
     request = Request.of("GET", "jobs?state=failed&tag=a&tag=b&q=", ["limit=5", "q=docs"], "")
     assert request.path == "jobs"
     assert request.params == {"state": "failed", "tag": ["a", "b"], "q": "docs", "limit": 5}
-    assert request.rest(cursor="c")["params"] == {**request.params, "cursor": "c"}
+    assert request.arguments(cursor="c")["params"] == {**request.params, "cursor": "c"}
     request = Request.of("POST", "jobs?dry_run=true&note=", ["name=raw"], "")
     assert (request.path, request.params) == ("jobs", {"dry_run": "true", "note": ""})
     assert request.body == {"name": "raw"}

@@ -17,7 +17,7 @@ from crawlyard.cli.jobs.summary import exit_code, hints, scripts_needed, sentenc
 from crawlyard.cli.jobs.views import jobs_view
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.render import output
-from crawlyard.cli.render.job_display import Lines, fraction, left, outlook, panel
+from crawlyard.cli.render.job_display import LineDisplay, fraction, outlook, panel, time_left
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
@@ -355,7 +355,7 @@ def test_the_time_left_is_a_range() -> None:
     job = job_out()
     job = replace(job, progress=replace(job.progress, eta=eta))
 
-    assert left(job) == "9\u201320 s"
+    assert time_left(job) == "9\u201320 s"
     assert outlook(job) == ["9\u201320 s left"]
 
 
@@ -373,7 +373,7 @@ def test_the_bar_follows_what_ends_first() -> None:
 
 def test_lines_come_with_a_change_or_every_ten_seconds() -> None:
     file, seconds = io.StringIO(), [0.0]
-    lines = Lines(Screen(file).say, lambda: seconds[0])
+    lines = LineDisplay(Screen(file).say, lambda: seconds[0])
     running = job_out()
     for at in (0.0, 0.5, 9.5, 10.0, 11.0):
         seconds[0] = at
@@ -452,7 +452,7 @@ def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="next in the queue", position=1))]
     damaged = replace(job, damaged="spec: x", waits_for=waits)
     facts = dict(jobs_view(NOW).facts(damaged))
-    listed = {column.name: column.value(damaged) for column in jobs_view(NOW).listed}
+    listed = {column.name: column.value(damaged) for column in jobs_view(NOW).list_columns}
 
     assert listed["STATE"] == "damaged"
     assert (facts["state"], "waits for" in facts) == ("damaged", False)

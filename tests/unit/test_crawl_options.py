@@ -4,7 +4,7 @@ from typing import Any, cast
 import pytest
 
 from crawlyard.cli.jobs.crawl_options import SHOWN, Keep, SpecOptions, form_of
-from crawlyard.cli.options import Labels, flattened
+from crawlyard.cli.options import Labels, flatten
 from crawlyard.cli.schedules import schedules
 from crawlyard.cli.templates.options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
@@ -218,17 +218,20 @@ def test_an_error_about_a_field_names_the_option_that_sets_it(field: str, option
 
     own = {"name": "NAME", "params": "--param"}
     parameters = inspect.signature(cast("Any", schedules.create)).parameters.values()
-    command, labels = flattened(refuse, parameters, refuse, own)
+    command, labels = flatten(refuse, parameters, refuse, own)
 
     with pytest.raises(Invalid) as refused:
         command(urls=[])
     assert str(refused.value) == f"{option}: expected more"
-    assert labels.of(field) == option
+    assert labels.option_of(field) == option
 
 
 def test_a_quota_is_named_by_its_option() -> None:
     labels = Labels({"pages": "--max-pages", "running": "--max-running"}, {"events": "--event"})
 
-    assert labels.of("quota.ceilings.pages") == "--max-pages"
-    assert labels.of("quota.running") == "--max-running"
-    assert (labels.of("events.0"), labels.of("other.pages")) == ("--event", "other.pages")
+    assert labels.option_of("quota.ceilings.pages") == "--max-pages"
+    assert labels.option_of("quota.running") == "--max-running"
+    assert (labels.option_of("events.0"), labels.option_of("other.pages")) == (
+        "--event",
+        "other.pages",
+    )

@@ -69,9 +69,9 @@ def test_hosts_with_many_targets_are_crowded() -> None:
     frontier = Frontier(BREADTH)
     for target in targets_of([(A, 0)] * 3 + [(B, 0)] * 2):
         frontier.push(target)
-    assert list(frontier.crowded(3)) == [A]
-    assert list(frontier.crowded(2)) == [A, B]
-    assert list(frontier.crowded(4)) == []
+    assert list(frontier.hosts_with(3)) == [A]
+    assert list(frontier.hosts_with(2)) == [A, B]
+    assert list(frontier.hosts_with(4)) == []
 
 
 # --- whose turn it is

@@ -117,11 +117,11 @@ def test_a_host_is_refused_in_every_spelling() -> None:
 
 def test_a_refusal_names_host_address_and_the_way_out() -> None:
     assert refused(Guard(), "127.0.0.1") == (
-        "127.0.0.1 is loopback; allow it with --allow-address 127.0.0.1"
+        "127.0.0.1 is loopback; allow it with allow_addresses=127.0.0.1"
     )
     assert refused(Guard(), "intern.example", "::ffff:10.0.0.1") == (
         "intern.example resolves to ::ffff:10.0.0.1, which is private; "
-        "allow it with --allow-address 10.0.0.1"
+        "allow it with allow_addresses=10.0.0.1"
     )
 
 

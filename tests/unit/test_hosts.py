@@ -334,7 +334,7 @@ async def test_whoever_waits_for_a_slot_is_called_once_when_one_is_given_back() 
     limiter = a_limiter(clock, at_once=1)
     slot = limiter.take(HOST)
     assert limiter.ready_in(HOST) is NEVER
-    limiter.when_ready(HOST, lambda: calls.append(clock.monotonic()))
+    limiter.notify_ready(HOST, lambda: calls.append(clock.monotonic()))
 
     slot.release()
     limiter.take(HOST).release()

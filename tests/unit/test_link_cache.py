@@ -39,16 +39,16 @@ def test_a_base_element_moves_all_links(href: str) -> None:
 
 def test_the_oldest_links_are_forgotten_together() -> None:
     joins = LinkCache(most=3)
-    target, _ = joins.of("http://h/a/")
+    target, _ = joins.generations("http://h/a/")
     target.update(x="http://h/a/x", y="http://h/a/y")
     joins.count_added(2)
 
-    now, before = joins.of("http://h/a/")
+    now, before = joins.generations("http://h/a/")
     assert now == {}
     assert before == {"x": "http://h/a/x", "y": "http://h/a/y"}
 
     joins.count_added(3)
-    assert joins.of("http://h/a/") == ({}, {})
+    assert joins.generations("http://h/a/") == ({}, {})
 
 
 def test_a_folder_ends_with_the_last_slash_of_the_path() -> None:

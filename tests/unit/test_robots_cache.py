@@ -77,11 +77,11 @@ async def waits_of(access: RobotsAccess) -> list[float | None]:
 
 async def test_rules_are_asked_for_once_and_then_known() -> None:
     access, web = an_access(an_answer(body=SECRET))
-    assert access.of(ORIGIN) is None
+    assert access.rules_for(ORIGIN) is None
 
     rules = await rules_of(access)
 
-    assert access.of(ORIGIN) is rules
+    assert access.rules_for(ORIGIN) is rules
     assert rules.verdict("/secret/x") == "Disallow: /secret"
     assert rules.verdict("/open") is None
     assert web.asked == [ROBOTS]
@@ -144,14 +144,14 @@ async def test_what_no_further_try_can_change_is_given_up_at_once() -> None:
     access, web = an_access(BLOCKED)
     closure = await closed(access)
     assert closure.detail == f"cannot fetch {ORIGIN}/robots.txt: 10.0.0.1 is private"
-    assert access.of(ORIGIN) is closure
+    assert access.rules_for(ORIGIN) is closure
     assert len(web.asked) == 1
 
 
 async def test_an_origin_that_is_given_up_stays_so_and_says_after_how_many_tries() -> None:
     access, _ = an_access(REFUSED)
     await waits_of(access)
-    closure = access.of(ORIGIN)
+    closure = access.rules_for(ORIGIN)
     assert isinstance(closure, Closed)
     assert closure.retry_in_s is None
     assert closure.detail.endswith("(3 tries)")
@@ -160,7 +160,7 @@ async def test_an_origin_that_is_given_up_stays_so_and_says_after_how_many_tries
 async def test_an_origin_that_is_only_closed_so_far_is_not_known() -> None:
     access, _ = an_access(an_answer(503))
     await closed(access)
-    assert access.of(ORIGIN) is None
+    assert access.rules_for(ORIGIN) is None
 
 
 async def test_an_origin_that_answers_in_the_end_has_all_its_tries_again() -> None:
@@ -188,8 +188,8 @@ async def test_rules_that_are_found_elsewhere_are_those_of_the_origin() -> None:
     rules = await rules_of(access)
 
     assert rules.verdict("/secret") is not None
-    assert access.of(ORIGIN) is rules
-    assert access.of("http://b.example") is None
+    assert access.rules_for(ORIGIN) is rules
+    assert access.rules_for("http://b.example") is None
 
 
 def a_chain(hops: int) -> Web:
@@ -233,7 +233,7 @@ async def test_what_one_job_has_learnt_the_others_need_not_ask() -> None:
     first, _ = an_access(an_answer(body=SECRET), cache)
     other, web = an_access(an_answer(500), cache)
     rules = await rules_of(first)
-    assert other.of(ORIGIN) is rules
+    assert other.rules_for(ORIGIN) is rules
     assert web.asked == []
 
 
@@ -243,10 +243,10 @@ async def test_rules_are_kept_for_a_day_also_within_one_job() -> None:
     rules = await rules_of(access)
 
     await clock.advance(DAY - timedelta(seconds=1))
-    assert access.of(ORIGIN) is rules
+    assert access.rules_for(ORIGIN) is rules
     await clock.advance(timedelta(seconds=1))
 
-    assert access.of(ORIGIN) is None
+    assert access.rules_for(ORIGIN) is None
 
 
 async def test_rules_for_another_agent_or_origin_are_others() -> None:
@@ -273,7 +273,7 @@ async def test_an_origin_that_is_given_up_is_so_for_its_job_alone() -> None:
     first, _ = an_access(BLOCKED, cache)
     await closed(first)
     other, _ = an_access(an_answer(body=SECRET), cache)
-    assert other.of(ORIGIN) is None
+    assert other.rules_for(ORIGIN) is None
 
 
 # --- what is kept for other processes
@@ -318,7 +318,7 @@ async def test_another_process_need_not_ask_for_what_one_has_asked() -> None:
     rules = await rules_of(other)
 
     assert web.asked == []
-    assert other.of(ORIGIN) is rules
+    assert other.rules_for(ORIGIN) is rules
     assert rules.verdict("/secret") == "Disallow: /secret"
 
 
@@ -360,7 +360,7 @@ async def test_what_is_kept_ends_a_day_after_it_was_asked_for() -> None:
 
     await clock.advance(timedelta(hours=1))
 
-    assert other.of(ORIGIN) is None
+    assert other.rules_for(ORIGIN) is None
     await closed(other)
     assert web.asked == [ROBOTS, ROBOTS]
 
@@ -374,7 +374,7 @@ async def test_a_job_that_begins_later_asks_again_and_goes_by_what_it_is_told() 
         edited = an_answer(body=b"User-agent: *\nDisallow: /other\n")
 
         later, web = an_access(edited, RobotsCache(clock, keeper) if restarted else cache)
-        assert later.of(ORIGIN) is None, name
+        assert later.rules_for(ORIGIN) is None, name
         rules = await rules_of(later)
         await saved(clock)
 
@@ -382,7 +382,7 @@ async def test_a_job_that_begins_later_asks_again_and_goes_by_what_it_is_told() 
         assert (rules.verdict("/secret"), rules.verdict("/other")) == (None, "Disallow: /other"), (
             name
         )
-        assert later.of(ORIGIN) is rules, name
+        assert later.rules_for(ORIGIN) is rules, name
         file = await keeper.get(ORIGIN, clock.now())
         assert file is not None, name
         assert b"/other" in file.body, name
@@ -400,7 +400,7 @@ async def test_what_was_had_before_a_job_holds_while_the_origin_does_not_answer(
 
         assert web.asked == [ROBOTS], name
         assert rules.verdict("/secret") == "Disallow: /secret", name
-        assert later.of(ORIGIN) is rules, name
+        assert later.rules_for(ORIGIN) is rules, name
 
 
 async def test_an_origin_that_fails_is_not_kept() -> None:
@@ -456,4 +456,4 @@ async def test_while_the_store_is_away_origins_are_asked() -> None:
     rules = await rules_of(access)
     await saved(clock)
     assert web.asked == [ROBOTS]
-    assert access.of(ORIGIN) is rules
+    assert access.rules_for(ORIGIN) is rules

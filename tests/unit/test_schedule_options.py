@@ -2,7 +2,7 @@
 
 import pytest
 
-from crawlyard.cli.schedules.options import beside, without
+from crawlyard.cli.schedules.options import beside, remove_values
 from crawlyard.errors import Invalid
 
 PARAMS = {"site": "https://a.example/", "token": "x"}
@@ -12,17 +12,17 @@ OVERRIDES = {"limits": {"pages": 7, "errors": 3}, "delay_s": 2, "tags": ["a"]}
 def test_what_is_set_can_be_taken_away_in_either_spelling() -> None:
     unset = ("params.token", "limits.pages", "delay", "tags")
 
-    params, overrides = without(PARAMS, OVERRIDES, unset)
+    params, overrides = remove_values(PARAMS, OVERRIDES, unset)
 
     assert params == {"site": "https://a.example/"}
     assert overrides == {"limits": {"errors": 3}}
-    assert without({}, overrides, ["limits.errors"]) == ({}, {})
+    assert remove_values({}, overrides, ["limits.errors"]) == ({}, {})
 
 
 @pytest.mark.parametrize("path", ["params.word", "limits.bytes", "max_depth", "tags.0"])
 def test_what_is_not_set_is_named(path: str) -> None:
     with pytest.raises(Invalid) as refused:
-        without(PARAMS, OVERRIDES, [path])
+        remove_values(PARAMS, OVERRIDES, [path])
 
     assert refused.value.field == path
 

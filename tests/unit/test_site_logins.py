@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard.cli.sites.logins import Login, asked, session_name_for
+from crawlyard.cli.sites.logins import LoginMethod, login_arguments, session_name_for
 from crawlyard.clock import SystemClock
 from crawlyard.core.access.cookie_files import cookies_in
 from crawlyard.core.access.logged_out import LOGIN_PATH, LoggedOutRules, rules_of
@@ -53,15 +53,19 @@ STATE = {
 
 
 def test_a_word_says_how_to_log_in() -> None:
-    assert Login.of("basic:ada") == Login(kind=LoginKind.BASIC, user="ada")
-    assert Login.of("bearer") == Login(kind=LoginKind.BEARER)
-    assert Login.of("cookies:a/b:c.txt") == Login(kind=LoginKind.COOKIES, file="a/b:c.txt")
-    assert Login.of(f"form:{SITE}/login") == Login(kind=LoginKind.FORM, url=f"{SITE}/login")
+    assert LoginMethod.of("basic:ada") == LoginMethod(kind=LoginKind.BASIC, user="ada")
+    assert LoginMethod.of("bearer") == LoginMethod(kind=LoginKind.BEARER)
+    assert LoginMethod.of("cookies:a/b:c.txt") == LoginMethod(
+        kind=LoginKind.COOKIES, file="a/b:c.txt"
+    )
+    assert LoginMethod.of(f"form:{SITE}/login") == LoginMethod(
+        kind=LoginKind.FORM, url=f"{SITE}/login"
+    )
     for word in ("", "basic", "basic:", "bearer:token", "cookies:", "form:", "oauth:x"):
         with pytest.raises(ValueError, match="expected basic:USER, bearer"):
-            Login.of(word)
+            LoginMethod.of(word)
     with pytest.raises(ValueError, match="with --secret") as refusal:
-        Login.of("basic:ada:hunter2")
+        LoginMethod.of("basic:ada:hunter2")
     assert "hunter2" not in str(refusal.value)
 
 
@@ -71,10 +75,10 @@ def test_a_secret_comes_from_where_its_reference_points(
     file = tmp_path / "password"
     file.write_text("from a file\n")
     monkeypatch.setenv("SITE_PASSWORD", "from the environment")
-    basic = Login.of("basic:ada")
+    basic = LoginMethod.of("basic:ada")
 
     def secret(reference: str) -> object:
-        login = asked(basic, url=SITE, user="", secret=reference, fields=(), submit="")
+        login = login_arguments(basic, url=SITE, user="", secret=reference, fields=(), submit="")
         assert login["user"] == "ada"
         return login["secret"]
 
@@ -84,8 +88,8 @@ def test_a_secret_comes_from_where_its_reference_points(
         with pytest.raises(Invalid, match="--secret") as refusal:
             secret(reference)
         assert "hunter2" not in str(refusal.value)
-    form = asked(
-        Login.of(f"form:{SITE}/login"),
+    form = login_arguments(
+        LoginMethod.of(f"form:{SITE}/login"),
         url="",
         user="ada",
         secret="",

@@ -289,9 +289,7 @@ def test_a_start_url_with_credentials_is_refused_without_repeating_them(
             assert str(refused.value).startswith(
                 f"{field}: http://example.org/x?q contains a user "
             ), field
-            assert "'Authorization: Basic …' (--header; headers in JSON)" in str(refused.value), (
-                field
-            )
+            assert "'Authorization: Basic …'" in str(refused.value), field
             assert not any(part in str(refused.value) for part in ("zoe", "s3cr", "%65t")), field
 
 

@@ -14,7 +14,7 @@ from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships
 )
 from warcio.checker import Checker  # type: ignore[import-untyped]  # it ships no types
 
-from crawlyard.cli.jobs.exports import Export, uncompressed
+from crawlyard.cli.jobs.exports import Export, decompress
 from crawlyard.export.base import Format, format_of
 from crawlyard.export.warc import REBUILT, Capture, Warc, chunks
 from tests.builders import NOW
@@ -194,7 +194,7 @@ async def test_a_file_that_is_not_compressed_has_the_same_records(size: int) -> 
         for start in range(0, len(packed), size):
             yield packed[start : start + size]
 
-    plain = b"".join([portion async for portion in uncompressed(portions())])
+    plain = b"".join([portion async for portion in decompress(portions())])
 
     assert plain == gzip.decompress(packed)
     assert len(read(plain)) == 3

@@ -129,9 +129,7 @@ class TestExplainJobs:
         free = await reasons(rig, job["id"])
 
         assert [wait["reason"] for wait in nobody] == ["worker_tags", "queue"]
-        assert nobody[0]["detail"] == (
-            "no worker has eu and gpu (crawlyard work --tag eu --tag gpu runs one)"
-        )
+        assert nobody[0]["detail"] == ("no worker has the tags eu, gpu; start one")
         assert reasons_then == ["slot", "queue"]
         assert free == ["queue"]
 

@@ -86,7 +86,9 @@ class _Quota(Struct, frozen=True, kw_only=True):
     ] = None
     pending: Annotated[
         object,
-        option(_or_none(values.count), "--max-pending", "N", "Waiting jobs; others refused."),
+        option(
+            _or_none(values.count), "--max-pending", "N", "Waiting jobs; further ones are refused."
+        ),
     ] = None
     pages_per_day: Annotated[
         object, option(_or_none(values.count), "--max-pages-per-day", "N", "Pages per UTC day.")
@@ -95,7 +97,7 @@ class _Quota(Struct, frozen=True, kw_only=True):
         object, option(_or_none(values.size), "--max-bytes-per-day", "SIZE", "Bytes per UTC day.")
     ] = None
 
-    def given(self) -> Any:
+    def to_api(self) -> Any:
         """Return the options of the command line as a quota of the API."""
         quota = {
             name: None if value == values.NONE else value
@@ -114,7 +116,7 @@ else:
 
     def _ceiling(field: Field) -> tuple[str, Any, None]:
         read = _or_none(reader_of(field))
-        ceiling = option(read, field.flag, field.metavar, "Of one job.")
+        ceiling = option(read, field.flag, field.metavar, "Limit of each job.")
         return field.name.removesuffix("_s"), Annotated[object, ceiling], None
 
     Quota = defstruct(
@@ -254,7 +256,7 @@ async def create_token(
     session.tell(
         f"token {new_token.name} of {new_token.user}, {new_token.id}; it is not shown again:"
     )
-    if session.common.asked:
+    if session.common.writes_records:
         await session.show(new_token, _MADE)
     else:
         write_line(new_token.token)
@@ -294,11 +296,11 @@ async def create_user(
     crawlyard users create bob --max-running 2 --max-pages-per-day 10000
     """
     created = await session.surface.users.create(
-        user, role, quota.given(), idempotency_key=idempotency_key
+        user, role, quota.to_api(), idempotency_key=idempotency_key
     )
     session.tell(f"created: {created.id}, {created.role}")
     session.tell(f"create a token: {session.hint(f'tokens create NAME --user {created.id}')}")
-    await _written(session, created)
+    await _write_user(session, created)
 
 
 @users_app.command("set")
@@ -309,7 +311,7 @@ async def set_user(session: "Session", user: User, *, role: OtherRole = None, qu
     crawlyard users set ada --role admin
     crawlyard users set bob --max-running 4 --max-pages none
     """
-    await change_user(session, user, role, quota.given())
+    await change_user(session, user, role, quota.to_api())
 
 
 async def change_user(
@@ -325,7 +327,7 @@ async def change_user(
         changes |= {"quota": whole, "version": old.version}
     changed = await session.surface.users.edit(user_id, **changes)
     session.tell(f"changed: {changed.id}, {changed.role}")
-    await _written(session, changed)
+    await _write_user(session, changed)
 
 
 @users_app.command("disable")
@@ -336,7 +338,7 @@ async def disable_users(session: "Session", user: UserIds) -> int:
     crawlyard users disable bob
     """
     disable = partial(session.surface.users.edit, disabled=True)
-    return await users.each(session, user, disable, "disabled")
+    return await users.change_each(session, user, disable, "disabled")
 
 
 @users_app.command("enable")
@@ -347,11 +349,11 @@ async def enable_users(session: "Session", user: UserIds) -> int:
     crawlyard users enable bob
     """
     enable = partial(session.surface.users.edit, disabled=False)
-    return await users.each(session, user, enable, "enabled")
+    return await users.change_each(session, user, enable, "enabled")
 
 
-async def _written(session: "Session", user: "UserOut") -> None:
-    if session.common.asked:
+async def _write_user(session: "Session", user: "UserOut") -> None:
+    if session.common.writes_records:
         await session.show(user, _USERS)
 
 
@@ -396,5 +398,5 @@ async def change_grants(session: "Session", changes: Mapping[str, bool]) -> None
         saved = await session.surface.settings.put(section, value, version=saved.version)
         granted_names = [name for name, granted in saved.effective.items() if granted]
         session.tell(f"granted: {', '.join(granted_names) or 'nothing'}")
-    if session.common.asked or not changes:
+    if session.common.writes_records or not changes:
         await session.show(saved, _GRANTS)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from crawlyard.cli.login import server_named, token_for
-from crawlyard.cli.loop import finish, traced
+from crawlyard.cli.loop import finish, show_tracebacks
 from crawlyard.cli.options import Basics, argument, flag, flat, option
 from crawlyard.cli.stdout import write
 from crawlyard.errors import CrawlyardError, Invalid
@@ -62,7 +62,7 @@ def api(
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """A request to send."""
+    """Arguments of `crawlyard api`."""
 
     method: str
     path: str  # below /api/v1, or outside the API: /healthz
@@ -87,7 +87,7 @@ class Request(Struct, frozen=True, kw_only=True):
             body=_body(method, fields, source),
         )
 
-    def rest(self, **params: object) -> dict[str, Any]:
+    def arguments(self, **params: object) -> dict[str, Any]:
         """Return the arguments beside method and path; *params* override those of the request.
 
         A change applies to the latest version.
@@ -116,7 +116,7 @@ def _params(query: str) -> dict[str, object]:
 
 def call(request: Request, basics: Basics, *, paginate: bool, include: bool) -> None:
     """Send one request, or fetch all pages of a list, and print the response."""
-    with traced(debug=basics.debug):
+    with show_tracebacks(debug=basics.debug):
         url = server_named(basics)
         if not url:
             raise Invalid("--server", "expected the URL of a server, here or in CRAWLYARD_SERVER")
@@ -132,7 +132,7 @@ async def _call(url: str, request: Request, *, paginate: bool, include: bool) ->
             if paginate:
                 await _all(there, request)
                 return 0
-            answer = await there.send(request.method, request.path, **request.rest())
+            answer = await there.send(request.method, request.path, **request.arguments())
         except CrawlyardError as error:
             if error.problem:
                 write(json.dumps(dict(error.problem), indent=2).encode() + b"\n")
@@ -148,7 +148,7 @@ async def _call(url: str, request: Request, *, paginate: bool, include: bool) ->
 
 async def _all(there: "Connection", request: Request) -> None:
     """Write the items of all pages of a list, one per line."""
-    page_request = request.rest()
+    page_request = request.arguments()
     while True:
         answer = await there.send(request.method, request.path, **page_request)
         items, cursor = _page(answer.content)
@@ -158,7 +158,7 @@ async def _all(there: "Connection", request: Request) -> None:
             write(dumps(item).encode() + b"\n")
         if cursor is None:
             return
-        page_request = request.rest(cursor=cursor)
+        page_request = request.arguments(cursor=cursor)
 
 
 def _page(content: bytes) -> tuple[list[object] | None, object]:

@@ -1,4 +1,4 @@
-"""The commands: all of them, or only the one on the command line.
+"""Commands of `crawlyard`, loaded all at once or only the one that runs.
 
 Loading all of them and building their options takes 0.1 s: as long as 300 pages.
 """
@@ -11,7 +11,7 @@ import typer
 
 import crawlyard
 from crawlyard.cli.stdout import write_line
-from crawlyard.cli.usage import with_all_faults
+from crawlyard.cli.usage import report_all_faults
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
@@ -91,7 +91,7 @@ def tree(first: str = "") -> typer.Typer:
                 app.add_typer(branch, name=name, rich_help_panel=panel)
             else:
                 app.command(name, rich_help_panel=panel)(branch)
-    return with_all_faults(app)
+    return report_all_faults(app)
 
 
 def root(

@@ -14,7 +14,7 @@ from crawlyard.cli.invoke import check_here
 from crawlyard.cli.options import OBJECTS, Common, argument, flag, flat, group, option
 from crawlyard.cli.render import output, words
 from crawlyard.cli.render.output import Column, M, View
-from crawlyard.cli.render.output import counted as numbers
+from crawlyard.cli.render.output import count_column as numbers
 from crawlyard.cli.stdout import whole_stdout
 from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid, SchemaMismatch, StoreUnavailable
@@ -74,7 +74,7 @@ class Upgraded(Struct, frozen=True, kw_only=True):
 
 
 class TableTaken(Struct, frozen=True, kw_only=True):
-    """Size of one table."""
+    """Rows and bytes of a table, in the answer of `db check`."""
 
     table: str
     rows: int
@@ -166,7 +166,7 @@ def copy(
     If interrupted, run the same command again to continue. Crawlyard does not open an
     unfinished copy. Stop the workers first: changes after the start are not copied.
     """
-    with _opened(common) as settings:
+    with _open_settings(common) as settings:
         if from_ and common.data_dir is not None:
             raise Invalid("--from", "expected either --from or --data-dir")
         here = _place(from_, "--from") if from_ else databases.place_of(settings)
@@ -174,7 +174,7 @@ def copy(
         clock = clocks.SystemClock()
         began = clock.monotonic()
         now = databases.now_at(here, clock)
-        with _gauged(common) as gauge:
+        with _open_gauge(common) as gauge:
             try:
                 done = databases.copy_database(
                     here, there, now, gauge.show, restart=restart, force=force
@@ -204,14 +204,14 @@ def backup(file: File, *, force: Replace = False, common: Common) -> None:
     The file is a SQLite database, also for a Postgres instance. Protect it like a password:
     it contains the secrets of webhooks.
     """
-    with _opened(common) as settings:
+    with _open_settings(common) as settings:
         place, clock = databases.place_of(settings), clocks.SystemClock()
         began = clock.monotonic()
-        with _gauged(common) as gauge:
+        with _open_gauge(common) as gauge:
             saved = databases.backup(place, file, gauge.show, force=force)
         took = clock.monotonic() - began
         _tell(common, f"saved {place.name} to {file}: {words.amount(saved.bytes)}")
-        _write_one(_saved(file, saved, place, took), _SAVED, common)
+        _write_one(_build_saved(file, saved, place, took), _SAVED, common)
 
 
 @app.command()
@@ -223,15 +223,15 @@ def restore(file: File, *, force: GiveUp = False, common: Common) -> None:
     crawlyard db restore yard.backup --data-dir other-data
     crawlyard db restore yard.backup --force
     """
-    with _opened(common) as settings:
+    with _open_settings(common) as settings:
         place, clock = databases.place_of(settings), clocks.SystemClock()
         began = clock.monotonic()
         now = databases.now_at(place, clock)
-        with _gauged(common) as gauge:
+        with _open_gauge(common) as gauge:
             saved = databases.restore(file, place, now, gauge.show, force=force)
         took = clock.monotonic() - began
         _tell(common, f"restored {place.name} from {file}")
-        _write_one(_saved(file, saved, place, took), _SAVED, common)
+        _write_one(_build_saved(file, saved, place, took), _SAVED, common)
 
 
 @app.command()
@@ -242,7 +242,7 @@ def upgrade(*, common: Common) -> None:
     crawlyard db upgrade
     crawlyard db upgrade --json
     """
-    with _opened(common) as settings:
+    with _open_settings(common) as settings:
         place = databases.place_of(settings)
         done = databases.upgrade(place)
         was = done.before or "nothing"
@@ -266,7 +266,7 @@ def check(*, common: Common) -> None:
     crawlyard db check
     crawlyard db check -o json
     """
-    with _opened(common) as settings:
+    with _open_settings(common) as settings:
         place = databases.place_of(settings)
         problems = databases.check_database(place)
         current = problems.version == databases.SCHEMA
@@ -300,7 +300,7 @@ def vacuum(*, common: Common) -> None:
     crawlyard db vacuum
     crawlyard db vacuum --json
     """
-    with _opened(common) as settings:
+    with _open_settings(common) as settings:
         place = databases.place_of(settings)
         before, after = databases.vacuum(place)
         _tell(common, f"{place.name} freed {words.amount(max(0, before - after))}")
@@ -311,7 +311,7 @@ def vacuum(*, common: Common) -> None:
         )
 
 
-def _saved(
+def _build_saved(
     file: Path, saved: "databases.SavedDatabase", place: "databases.DatabaseLocation", took: float
 ) -> Saved:
     return Saved(
@@ -332,19 +332,19 @@ def _place(word: str, option: str) -> "databases.DatabaseLocation":
 
 
 @contextmanager
-def _opened(common: Common) -> Iterator["Settings"]:
+def _open_settings(common: Common) -> Iterator["Settings"]:
     """Yield the settings of the instance on this machine.
 
     Raises:
         Invalid: a server is named: its database is elsewhere.
     """
-    with loop.traced(debug=common.debug), whole_stdout():
+    with loop.show_tracebacks(debug=common.debug), whole_stdout():
         check_here(common)
         yield session.settings_of(common)
 
 
 @contextmanager
-def _gauged(common: Common) -> Iterator["progress.Gauge"]:
+def _open_gauge(common: Common) -> Iterator["progress.Gauge"]:
     err = output.Screen(sys.stderr).console
     gauge = progress.gauge_on(err, clocks.SystemClock().monotonic, quiet=common.quiet)
     try:
@@ -374,7 +374,7 @@ def _write_one(item: M, view: View[M], common: Common) -> None:
     Raises:
         Invalid: it lacks a requested field.
     """
-    if not common.asked:
+    if not common.writes_records:
         return
     style = common.style_on(terminal=sys.stdout.isatty())
     if style in OBJECTS and not common.quiet:

@@ -76,14 +76,14 @@ async def events(
     if since is not None:
         terms["since"] = since.instant(session.clock.now())
     if follow:
-        await _follow(session, _followed(session, terms, names), limit or 0, style)
+        await _follow(session, _stream_events(session, terms, names), limit or 0, style)
         return
     most = session.most(limit)
     feed = session.surface.events
     recent = every(feed.list, sort="seq", **terms)
     if most:
         newest = [event async for event in every(feed.list, limit=most, **terms)]
-        recent = output.each(newest[::-1])
+        recent = output.iterate(newest[::-1])
     view = _view(session.clock.now())
     count = await output.write_all(recent, view, style, session.stdout, session.common)
     is_filtered = bool(terms)
@@ -97,12 +97,12 @@ def line(event: "EventOut", now: datetime) -> str:
         words.clock(event.at, now),
         event.name.ljust(_NAME_WIDTH),
         words.short(event.subject).ljust(8),
-        _told(event),
+        _details_of(event),
     )
     return words.printable("  ".join(parts).rstrip())
 
 
-def _told(event: "EventOut") -> str:
+def _details_of(event: "EventOut") -> str:
     """Return the details of an event beside its name."""
     data = event.data
     percent = f"{data['percent']} %" if "percent" in data else ""
@@ -116,7 +116,7 @@ def _reason(event: "EventOut") -> object:
     return f"{outcome} ({reason})" if outcome else reason
 
 
-async def _followed(
+async def _stream_events(
     session: "Session", terms: Mapping[str, Any], names: "frozenset[EventName]"
 ) -> AsyncIterator["EventOut"]:
     """Yield events as they happen, after those since the requested instant."""

@@ -1,5 +1,6 @@
 """Errors as messages and exit codes: one table for all commands."""
 
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.words import printable
 from crawlyard.errors import (
     Conflict,
@@ -57,7 +58,7 @@ def failure_lines(error: Exception, about: str = "") -> list[str]:
     if isinstance(error, OSError) and error.filename is not None:
         message = f"cannot write {error.filename}: {error.strerror}"
     elif isinstance(error, (CrawlyardError, OSError)):
-        message = str(error) or type(error).__name__
+        message = with_commands(str(error)) or type(error).__name__
     else:
         message = f"{type(error).__name__}: {error} (a bug in crawlyard; --debug shows where)"
     lines = [f"error: {about}: {message}" if about else f"error: {message}"]

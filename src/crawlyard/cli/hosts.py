@@ -49,7 +49,7 @@ Note = Annotated[str | None, option(str, "--note", "TEXT", "The reason, shown in
 
 
 def hosts_view(now: datetime) -> "View[HostOut]":
-    """Return the view of hosts."""
+    """Return the columns of `hosts list` and the facts of `hosts show`."""
     return View(
         key=lambda host: host.host,
         more=_facts,
@@ -90,11 +90,11 @@ def _rule(rule: "HostRuleOut | None") -> str:
     return ", ".join(limit for limit in (delay, at_once) if limit)
 
 
-async def _named(_: "Session", word: str) -> str:
+async def _parse_host(_: "Session", word: str) -> str:
     return urls.host_named(word)
 
 
-plain = PlainCommands(app=app, noun="hosts", view=hosts_view, find=_named)
+plain = PlainCommands(app=app, noun="hosts", view=hosts_view, find=_parse_host)
 
 
 @plain.list("no active hosts and no rules", first="first", empty=True)

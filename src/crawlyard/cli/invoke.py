@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard import clock as clocks
-from crawlyard.cli.options import Basics, Command, Common, flattened
+from crawlyard.cli.options import Basics, Command, Common, flatten
 from crawlyard.cli.render.output import View
 from crawlyard.cli.server import deadline
 from crawlyard.cli.values import Ceiling
@@ -74,7 +74,7 @@ def action(
 
             run(basics, doing, creates=makes, empty=empty)
 
-        command, labels = flattened(act, (*options, also), call, own)
+        command, labels = flatten(act, (*options, also), call, own)
         return command
 
     return decorate
@@ -105,7 +105,7 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
                 records: Any = every(endpoint, limit=session.most(limit))
             else:  # the endpoint returns everything at once
                 records = (await endpoint()).items
-            count = await session.listed(records, self.view(session.clock.now()))
+            count = await session.write_list(records, self.view(session.clock.now()))
             session.tell_rest(count, limit, none, first)
 
         return self._declare(act, "list", empty=empty)
@@ -134,13 +134,13 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
                 flags = ", ".join(session.labels.options[name] for name in options)
                 raise Invalid(f"{self.noun} {verb}", f"expected something to change: {flags}")
             change = partial(self._endpoint(session, verb), **changes)
-            return await self.each(
+            return await self.change_each(
                 session, [words] if isinstance(words, str) else words, change, done
             )
 
         return self._declare(act, **settings)
 
-    async def each(
+    async def change_each(
         self,
         session: "Session",
         words: Sequence[str],
@@ -154,7 +154,7 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
             record = await change(name)  # None: deleted
             return view.key(record) if record is not None else name, record
 
-        code, results = await session.each(
+        code, results = await session.act_on_each(
             words,
             act,
             lambda result: f"{done}: {result[0]}",
@@ -162,7 +162,7 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
         )
         if not code:
             records = [record for _, record in results if record is not None]
-            await session.changed(records, view, single=len(words) == 1)
+            await session.write_changed(records, view, single=len(words) == 1)
         return code
 
     def _endpoint(self, session: "Session", name: str) -> Callable[..., Any]:
@@ -208,7 +208,7 @@ def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = F
         typer.Exit: always, if nothing else is raised; with the result of *act*.
         CrawlyardError: the operation failed; `cli.main` turns it into a message and a code.
     """
-    with loop.traced(debug=basics.debug):
+    with loop.show_tracebacks(debug=basics.debug):
         settings = session.settings_of(basics)
         logs.log_to_stderr(settings.log_level, settings.log_format)
         url = login.server_named(basics, here=bool(settings.named & session.PLACES))
@@ -244,7 +244,7 @@ def run_here(
         Invalid: a server is named: its instance is elsewhere.
         typer.Exit, CrawlyardError: as for `run`.
     """
-    with loop.traced(debug=basics.debug):
+    with loop.show_tracebacks(debug=basics.debug):
         check_here(basics)
         settings = session.settings_of(basics, default_dir, flags)
         has_log_level = "log_level" in settings.named
@@ -281,9 +281,9 @@ async def _near(
     stops = deadline.Deadline(settings.shutdown_s + deadline.GRACE_S)
     try:
         async with contextlib.AsyncExitStack() as stack:
-            opened = _patiently if waits else _opened
+            opened = _patiently if waits else _open_yard
             yard = await opened(stack, settings)
-            loop.loaded()
+            loop.freeze_objects()
             return await act(
                 session.LocalSession(
                     common=_common(basics),
@@ -294,15 +294,15 @@ async def _near(
                     yard=yard,
                     ready=partial(_ready, yard),
                     purge=partial(_purge, yard),
-                    worker=lambda job_id: stops.of(yard.worker(only=job_id)),
+                    worker=lambda job_id: stops.watch(yard.worker(only=job_id)),
                     deadline=stops,
                 )
             )
     finally:
-        stops.met()
+        stops.cancel()
 
 
-async def _opened(stack: contextlib.AsyncExitStack, settings: "Settings") -> "yards.Yard":
+async def _open_yard(stack: contextlib.AsyncExitStack, settings: "Settings") -> "yards.Yard":
     return await stack.enter_async_context(yards.Yard.open(settings))
 
 
@@ -311,7 +311,7 @@ async def _patiently(stack: contextlib.AsyncExitStack, settings: "Settings") -> 
     last_message, answered = "", False
     while True:
         try:
-            return await _opened(stack, settings)
+            return await _open_yard(stack, settings)
         except StoreUnavailable as error:
             if answered:
                 raise  # the server rejects us
@@ -341,7 +341,7 @@ async def _far(url: str, basics: Basics, act: "Action") -> int | None:
     """
     there = server.Server(url=url, token=login.token_for(url))
     async with connection.Connection(there) as connected:
-        loop.loaded()
+        loop.freeze_objects()
         return await act(
             session.Session(
                 common=_common(basics),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from crawlyard.cli.loop import finish, traced
+from crawlyard.cli.loop import finish, show_tracebacks
 from crawlyard.cli.options import Basics, argument, flat
 from crawlyard.errors import Invalid, Unauthenticated
 from crawlyard.lazy import lazily
@@ -46,7 +46,7 @@ def login(url: Url = "", *, basics: Basics) -> None:
     replace those of an earlier login. A token in CRAWLYARD_TOKEN, or in the file named by
     CRAWLYARD_TOKEN_FILE, takes precedence.
     """
-    with traced(debug=basics.debug):
+    with show_tracebacks(debug=basics.debug):
         if basics.data_dir is not None:
             raise Invalid("--data-dir", "a data directory needs no sign-in; leave it out")
         if url:
@@ -87,7 +87,7 @@ def logout(*, basics: Basics) -> None:
 
     crawlyard logout
     """
-    with traced(debug=basics.debug):
+    with show_tracebacks(debug=basics.debug):
         stored = _read()
         if basics.server and _key(basics.server) != stored.server:
             raise Unauthenticated(f"not signed in to {basics.server}")

@@ -26,14 +26,14 @@ def finish(work: Any) -> None:
     raise typer.Exit(code)
 
 
-def loaded() -> None:
+def freeze_objects() -> None:
     """Exclude the objects loaded so far from garbage collection, which starts here."""
     gc.freeze()
     gc.set_threshold(*LOOKS)
 
 
 @contextlib.contextmanager
-def traced(*, debug: bool) -> Iterator[None]:
+def show_tracebacks(*, debug: bool) -> Iterator[None]:
     """Show the traceback of an error if requested, and unwrap errors of task groups."""
     try:
         with interruptible():

@@ -122,7 +122,7 @@ class Common(Basics, frozen=True, kw_only=True):
     ] = None
 
     @property
-    def asked(self) -> bool:
+    def writes_records(self) -> bool:
         """True if a command that changes records also writes them."""
         return self.json or self.quiet or self.style is not None or self.fields is not None
 
@@ -169,7 +169,7 @@ class Labels(Struct, frozen=True):
     options: Mapping[str, str]  # by parameter of the command
     own: Mapping[str, str]  # by field, where the parameter has another name
 
-    def of(self, path: str) -> str:
+    def option_of(self, path: str) -> str:
         """Return the option or argument that sets the field *path*, else *path* itself.
 
         The field may be one of a spec, within a template or a schedule. An element of a list
@@ -190,12 +190,12 @@ class Labels(Struct, frozen=True):
             whole = whole.rpartition(".")[0]
         return self.options.get(member.removesuffix("_s"), path) if first == "quota" else path
 
-    def on(self, error: Invalid) -> Invalid:
+    def translate(self, error: Invalid) -> Invalid:
         """Return *error* with options in place of fields."""
-        return error.map(self._renamed)
+        return error.map(self._translate_fault)
 
-    def _renamed(self, fault: Invalid) -> Invalid:
-        option = self.of(fault.field)
+    def _translate_fault(self, fault: Invalid) -> Invalid:
+        option = self.option_of(fault.field)
         if option == fault.field:
             return fault
         return Invalid(option, fault.message, fault.position)
@@ -210,13 +210,13 @@ def flat(**own: str) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         parameters = inspect.signature(command).parameters.values()
-        wrapped, _ = flattened(command, parameters, command, own)
+        wrapped, _ = flatten(command, parameters, command, own)
         return wrapped
 
     return decorate
 
 
-def flattened(
+def flatten(
     command: Callable[..., Any],
     parameters: Iterable[inspect.Parameter],
     call: Command,
@@ -249,7 +249,7 @@ def flattened(
         try:
             call(**options | {name: read(options[name] or []) for name, read in readers.items()})
         except Invalid as error:
-            raise labels.on(error) from error
+            raise labels.translate(error) from error
 
     wrapper.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]  # what Typer reads
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in signature}

@@ -40,7 +40,6 @@ def _kind(operation: "OperationOut") -> str:
 
 
 def _operation_words(operation: "OperationOut") -> Facts:
-    """Return the fields of an operation in words."""
     details = [f"{failure.id}: {failure.detail}" for failure in operation.failures]
     phrases = {"kind": _kind(operation), "failures": "\n".join(details)}
     facts = fields_of(operation, without={"request"})
@@ -120,7 +119,7 @@ async def cancel_operation(session: "Session", operation: Operation) -> None:
     session.tell(
         f"{cancelled.state}: {cancelled.id}, {cancelled.done:,} of {cancelled.total:,} done"
     )
-    if session.common.asked:
+    if session.common.writes_records:
         await session.show(cancelled, _OPERATIONS)
 
 
@@ -131,7 +130,7 @@ async def stats(session: "Session", *, since: Since = None) -> None:
     crawlyard stats
     crawlyard stats --since 7d --json
 
-    Counts your own jobs, for admins all; days are UTC. JSON also has hours and days.
+    Counts your own jobs (admins: all); days are UTC. JSON also has hours and days.
     """
     begin = None if since is None else since.instant(session.clock.now())
     await session.show(await session.surface.stats.get(since=begin), _STATS)

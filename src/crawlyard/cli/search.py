@@ -17,6 +17,7 @@ from crawlyard.cli.options import (
     argument,
     option,
 )
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import parse_status
@@ -104,7 +105,7 @@ async def pages(
         "until": None if until is None else until.instant(now),
     }
     page_list = every(session.surface.pages.find, text, limit=session.most(limit), **terms)
-    count = await session.listed(page_list, _pages_view(now))
+    count = await session.write_list(page_list, _pages_view(now))
     is_filtered = text or any(terms.values())
     none = "no page is like that" if is_filtered else "there is no page yet"
     session.tell_rest(count, limit, none, "newest")
@@ -122,17 +123,17 @@ async def attention(session: "Session") -> None:
     crawlyard attention
     crawlyard attention --json
 
-    Your own, for admins all; at most 20 of each kind.
+    Lists your own problems (admins: all); at most 20 of each kind.
     """
     notices = await session.surface.attention.get()
-    await session.listed(notices.items, _notices_view(session))
+    await session.write_list(notices.items, _notices_view(session))
     if not notices.items:
         session.tell("no problems")
-    for sentence in left_out(notices):
+    for sentence in truncation_notes(notices):
         session.tell(sentence)
 
 
-def left_out(answer: "AttentionOut") -> list[str]:
+def truncation_notes(answer: "AttentionOut") -> list[str]:
     """Return a sentence for each kind with more notices than are listed."""
     sentences = []
     for kind, number in answer.counts.items():
@@ -202,7 +203,7 @@ def _notices_view(session: "Session") -> "View[Notice]":
             ),
             Column(name="WHAT", value=lambda n: n.subject and (n.subject.name or n.subject.id)),
             at("SINCE", "since", now),
-            Column(name="DETAIL", value=lambda n: n.detail, wide=True),
+            Column(name="DETAIL", value=lambda n: with_commands(n.detail), wide=True),
             Column(name="HELPS", value=command, least=120),
         ),
     )

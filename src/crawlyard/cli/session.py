@@ -83,7 +83,7 @@ class Session(Struct, frozen=True, kw_only=True):
         people = self.stdout.is_terminal and not self.common.quiet and self.style is Style.TABLE
         return limit or (_SHOWN if limit is None and people else None)
 
-    async def listed(self, items: AsyncIterable[M] | Iterable[M], view: View[M]) -> int:
+    async def write_list(self, items: AsyncIterable[M] | Iterable[M], view: View[M]) -> int:
         """Write *items* as a list, and return their number.
 
         Raises:
@@ -102,7 +102,7 @@ class Session(Struct, frozen=True, kw_only=True):
         elif self.whole:
             self.write(item)
         elif self.style is Style.CSV and view.table:
-            await self.listed([item], view)
+            await self.write_list([item], view)
         else:
             output.write_facts(view.facts(item, self.style), self.style, self.stdout)
 
@@ -117,19 +117,21 @@ class Session(Struct, frozen=True, kw_only=True):
         else:
             output.write_facts([*pairs(self.common.fields, item)], self.style, self.stdout)
 
-    async def changed(self, items: Sequence[M], view: View[M], *, single: bool = True) -> None:
+    async def write_changed(
+        self, items: Sequence[M], view: View[M], *, single: bool = True
+    ) -> None:
         """Write records after a change, if requested.
 
         If *single*, the only record is not written as a list.
         """
-        if not self.common.asked:
+        if not self.common.writes_records:
             return
         if single and items and self.whole:
             self.write(items[0])
         else:
-            await self.listed(items, view)
+            await self.write_list(items, view)
 
-    async def each(
+    async def act_on_each(
         self,
         words: Sequence[str],
         act: Callable[[str], Awaitable[T]],
@@ -152,7 +154,7 @@ class Session(Struct, frozen=True, kw_only=True):
                 outcome = await act(name)
             except CrawlyardError as error:
                 about = f"{kind} {name}" if kind and name not in str(error) else ""
-                shown_error = self.labels.on(error) if isinstance(error, Invalid) else error
+                shown_error = self.labels.translate(error) if isinstance(error, Invalid) else error
                 for line in failure_lines(shown_error, about):
                     self.err.print(line, markup=False, highlight=False, soft_wrap=True)
                 codes.add(exit_code_of(error))
@@ -162,7 +164,7 @@ class Session(Struct, frozen=True, kw_only=True):
             self.tell(done(outcome))
         return (codes.pop() if len(codes) == 1 else MIXED if codes else 0), acted
 
-    def agreed(
+    def confirm(
         self, question: str, about: Iterable[str], why: str = "deleting cannot be undone"
     ) -> bool:
         """Ask for confirmation; *about* lists the records concerned, *why* is the reason to ask.
@@ -177,7 +179,7 @@ class Session(Struct, frozen=True, kw_only=True):
         answer = self.err.input(f"{printable(question)} (y/N) ", markup=False)
         return answer.strip().lower() in {"y", "yes"}
 
-    def agreed_to_delete(self, things: str, about: Sequence[str], rest: str, *, yes: bool) -> bool:
+    def confirm_deletion(self, things: str, about: Sequence[str], rest: str, *, yes: bool) -> bool:
         """Confirm the deletion of *things* ("webhooks") and of the *rest* that goes with them.
 
         *about* has a line for each. With *yes*, no question is asked.
@@ -185,8 +187,8 @@ class Session(Struct, frozen=True, kw_only=True):
         Raises:
             Invalid: there is no terminal.
         """
-        named = f"this {things[:-1]}" if len(about) == 1 else f"these {len(about):,} {things}"
-        if yes or self.agreed(f"Delete {named} and {rest}?", about):
+        subject = f"this {things[:-1]}" if len(about) == 1 else f"these {len(about):,} {things}"
+        if yes or self.confirm(f"Delete {subject} and {rest}?", about):
             return True
         self.tell("nothing was deleted")
         return False
@@ -195,7 +197,7 @@ class Session(Struct, frozen=True, kw_only=True):
         """Return *command* as typed to act on this same instance."""
         return f"crawlyard {command}{self.where}"
 
-    def by_worker(self, sentence: str) -> str:
+    def with_worker_hint(self, sentence: str) -> str:
         """Return a sentence about a worker, with the command that runs one here."""
         return f"{sentence}: {self.hint('work')}" if self.worker else sentence
 
@@ -252,7 +254,7 @@ def settings_of(
     if basics.data_dir is not None:  # also locates the database: a file in it
         options |= {"data_dir": basics.data_dir, "database_url": "", "database_direct_url": ""}
 
-    def named(error: Invalid) -> Invalid:
+    def name_option(error: Invalid) -> Invalid:
         if (flags or {}).get(error.field) is None:
             return error
         return Invalid(f"--{error.field.replace('_', '-')}", error.message)
@@ -260,7 +262,7 @@ def settings_of(
     try:
         settings = Settings(**options)
     except Invalid as error:
-        raise error.map(named) from None
+        raise error.map(name_option) from None
     if default_dir is None:
         return settings
     settings = settings.with_values(database_url="", database_direct_url="")

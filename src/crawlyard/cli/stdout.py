@@ -23,7 +23,7 @@ def write(data: bytes) -> None:
     if sys.stdout.isatty():
         text = data.decode(errors="backslashreplace").replace("\r\n", "\n")
         data = printable_lines(text).encode()
-    with _named():
+    with _name_stdout():
         sys.stdout.buffer.write(data)
 
 
@@ -45,7 +45,7 @@ def whole_stdout() -> Iterator[None]:
     """
     try:
         yield
-        with _named():
+        with _name_stdout():
             sys.stdout.flush()
     except BrokenPipeError:
         _discard()
@@ -61,7 +61,7 @@ def _discard() -> None:
 
 
 @contextlib.contextmanager
-def _named() -> Iterator[None]:
+def _name_stdout() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:

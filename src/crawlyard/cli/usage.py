@@ -58,10 +58,10 @@ class Command(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help: the full one if the command is small, or if it was requested."""
         whole = not self._essential or HELP_ALL in ctx.meta
-        command = self if whole else self._shortened(ctx)
+        command = self if whole else self._shorten(ctx)
         TyperCommand.format_help(command, ctx, formatter)
 
-    def _shortened(self, ctx: Any) -> "Command":
+    def _shorten(self, ctx: Any) -> "Command":
         """Return this command with its essential options and its first example."""
         command = copy.copy(self)
         options: dict[str, Any] = {name: each for each in self.params for name in each.opts}
@@ -110,11 +110,11 @@ def _show_all(ctx: Any, _: object, value: bool) -> None:  # noqa: FBT001 - as Ty
         ctx.exit()
 
 
-def with_all_faults(app: typer.Typer) -> typer.Typer:
+def report_all_faults(app: typer.Typer) -> typer.Typer:
     """Make the commands of *app* and of its groups report all values that cannot be read."""
     for command in app.registered_commands:
         command.cls = Command
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            with_all_faults(group.typer_instance)
+            report_all_faults(group.typer_instance)
     return app

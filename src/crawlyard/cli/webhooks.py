@@ -172,12 +172,12 @@ def deliveries_view(now: datetime) -> "View[DeliveryOut]":
             ),
             at("NEXT", "due_at", now),
             column("ID", least=110),
-            Column(name="SAID", value=_said, wide=True),
+            Column(name="RESPONSE", value=_last_response, wide=True),
         ),
     )
 
 
-def _said(delivery: "DeliveryOut") -> str:
+def _last_response(delivery: "DeliveryOut") -> str:
     if not delivery.attempts:
         return ""
     last = delivery.attempts[-1]
@@ -218,7 +218,7 @@ async def list_(session: "Session", *, job: OfJob = "", limit: Limit = None) -> 
     """
     job_id = await lookup.job_id_of(session, job) if job else ""
     webhook_list = every(session.surface.webhooks.list, job=job_id, limit=session.most(limit))
-    count = await session.listed(webhook_list, webhooks_view(session.clock.now()))
+    count = await session.write_list(webhook_list, webhooks_view(session.clock.now()))
     none = f"job {job_id} has no webhook" if job else "there is no webhook yet"
     session.tell_rest(count, limit, none, "newest")
 
@@ -290,7 +290,7 @@ async def test(session: "Session", webhook: Id, *, idempotency_key: IdempotencyK
     webhook_id = await _id_of(session, webhook)
     tested = await session.surface.webhooks.test(webhook_id, idempotency_key=idempotency_key)
     await _tell(session, "test event queued for", tested)
-    session.tell(session.by_worker("  a worker delivers it"))
+    session.tell(session.with_worker_hint("  a worker delivers it"))
     session.tell(f"  see the result: {session.hint(f'webhooks deliveries {tested.id}')}")
 
 
@@ -307,7 +307,7 @@ async def deliveries(
     webhook_id = await _id_of(session, webhook)
     endpoint = session.surface.webhooks.deliveries
     records = every(endpoint, webhook_id, state=state, limit=session.most(limit))
-    count = await session.listed(records, deliveries_view(session.clock.now()))
+    count = await session.write_list(records, deliveries_view(session.clock.now()))
     none = "no matching deliveries" if state else "no deliveries yet"
     session.tell_rest(count, limit, none, "newest")
 
@@ -328,8 +328,8 @@ async def replay(
         again.append(await replayed)
     for queued in again:
         session.tell(f"due again: {queued.id}")
-    session.tell(session.by_worker("  a worker delivers it"))
-    await session.changed(again, deliveries_view(session.clock.now()), single=False)
+    session.tell(session.with_worker_hint("  a worker delivers it"))
+    await session.write_changed(again, deliveries_view(session.clock.now()), single=False)
 
 
 @app.command()
@@ -371,7 +371,7 @@ async def delete(session: "Session", webhook: Ids, *, yes: Yes = False) -> int:
     """
     webhooks = [await _webhook(session, word) for word in webhook]
     about = [f"{each.id}  {state(each)}  {each.url}" for each in webhooks]
-    if not session.agreed_to_delete("webhooks", about, "their pending deliveries", yes=yes):
+    if not session.confirm_deletion("webhooks", about, "their pending deliveries", yes=yes):
         return DECLINED
     for each in webhooks:
         await session.surface.webhooks.delete(each.id)
@@ -382,7 +382,7 @@ async def delete(session: "Session", webhook: Ids, *, yes: Yes = False) -> int:
 async def _tell(session: "Session", done: str, changed: "WebhookOut") -> None:
     """Report a change, and write the webhook if requested."""
     session.tell(f"{done}: {changed.id}")
-    if session.common.asked:
+    if session.common.writes_records:
         await _show(session, changed)
 
 

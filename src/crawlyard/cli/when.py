@@ -54,5 +54,5 @@ class When(Struct, frozen=True, kw_only=True):
                 raise ValueError(message) from error
 
     def instant(self, now: datetime) -> datetime:
-        """Return the instant, relative to *now*."""
+        """Resolve an age against *now*."""
         return now - self.ago if self.at is None else self.at

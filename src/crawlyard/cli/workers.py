@@ -34,7 +34,7 @@ Workers = Annotated[
 
 
 def workers_view(now: datetime) -> "View[WorkerOut]":
-    """Return the view of workers."""
+    """Return the columns of `workers list` and the facts of `workers show`."""
     return View(
         key=lambda worker: worker.id,
         more=lambda worker: fields_of(worker, without={"alive", "quiet", "stopping"}),
@@ -90,9 +90,9 @@ async def list_(session: "Session") -> None:
     crawlyard workers list --json
     """
     workers = (await session.surface.workers.list()).items
-    await session.listed(workers, workers_view(session.clock.now()))
+    await session.write_list(workers, workers_view(session.clock.now()))
     if not workers:
-        session.tell(session.by_worker("no recent workers"))
+        session.tell(session.with_worker_hint("no recent workers"))
 
 
 @plain.show()

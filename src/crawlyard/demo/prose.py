@@ -51,8 +51,8 @@ _OPENINGS = (
 )
 _ACTS = (
     "the keeper walks to the {thing} and writes down what is there",
-    "two people look after the {thing}, and one of them stays awake",
-    "nobody touches the {thing} without telling the office",
+    "two people look after the {thing}, and one always stays awake",
+    "the {thing} is not touched before the office has been told",
     "the {thing} is checked against the list that hangs beside the door",
     "the log of the {thing} is read aloud, so that everyone has heard it",
     "the {thing} stays as it is until the harbour master has seen it",

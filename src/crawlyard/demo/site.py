@@ -89,7 +89,7 @@ class DemoSite:
 
     @property
     def redirect_target(self) -> str:
-        """Target path of `redirect`."""
+        """Path that the redirecting page leads to."""
         return self._first[len(self._first) // 2].path
 
     @property

@@ -40,7 +40,7 @@ _FORBIDDEN_HEADERS = frozenset(
 
 _CREDENTIALS = (
     "contains a user name or password, which Crawlyard does not send; use a header such as "
-    "'Authorization: Basic …' (--header; headers in JSON)"
+    "'Authorization: Basic …'"
 )
 
 

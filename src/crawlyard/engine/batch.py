@@ -103,7 +103,7 @@ class BatchDraft(Struct):
             self.notes.append({"note": note})
         if last and self.nearly_empty:
             note = f"main text is nearly empty on {count_noun(self.nearly_empty, 'page')}"
-            self.notes.append({"note": f"{note}: --text page-markdown keeps all of a page"})
+            self.notes.append({"note": f"{note}; text=page-markdown keeps all of a page"})
         if last and self.textless_pdfs:
             documents = count_noun(self.textless_pdfs, "PDF document")
             self.notes.append({"note": f"no text in {documents}: only images or empty pages"})

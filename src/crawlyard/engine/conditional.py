@@ -72,7 +72,7 @@ def is_usable(prior: Prior, spec: JobSpec) -> bool:
     return _is_complete(prior, spec) and _is_read_alike(prior.page, spec)
 
 
-def reused(target: Target, prior: Prior) -> Outcome:
+def reuse_outcome(target: Target, prior: Prior) -> Outcome:
     """Return the outcome of a target that needs no request, as it has not changed.
 
     Its record has the time of its last request.
@@ -81,7 +81,7 @@ def reused(target: Target, prior: Prior) -> Outcome:
     return Outcome(target, TargetState.DONE, page, body_of=prior.body_of, spared=True)
 
 
-def unchanged(target: Target, prior: Prior, response: Response, now: datetime) -> Outcome:
+def unchanged_outcome(target: Target, prior: Prior, response: Response, now: datetime) -> Outcome:
     """Return the outcome of a target that has not changed since *prior*."""
     before = prior.page
     page = replace(
@@ -103,7 +103,7 @@ def seems_changed(prior: Prior, outcome: Outcome) -> bool:
     return prior.page.content_hash != after.content_hash
 
 
-def confirmed(first: Outcome, second: Outcome) -> Outcome:
+def mark_volatile(first: Outcome, second: Outcome) -> Outcome:
     """Return the first of two outcomes of a page, with the positions of its volatile text."""
     text, second_text = (outcome.bodies.get(Body.TEXT) for outcome in (first, second))
     if first.page is None or second.page is None or text is None or second_text is None:

@@ -490,7 +490,7 @@ class Crawl:
             return
         # before loading, as targets may be closed while the load runs
         fps_before = set(state.in_memory)
-        limit, crowded = WINDOW + len(fps_before), tuple(self._turns.frontier.crowded(CROWD))
+        limit, crowded = WINDOW + len(fps_before), tuple(self._turns.frontier.hosts_with(CROWD))
         targets = await load(limit, crowded)
         state.loaded_at = self._clock.monotonic()
         closed = {outcome.target.fp for outcome in self._draft.outcomes}

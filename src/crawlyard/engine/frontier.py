@@ -63,7 +63,7 @@ class Frontier:
         heapq.heappush(self._queues.setdefault(entry[2].host, []), entry)
         self._count += 1
 
-    def crowded(self, many: int) -> Iterator[str]:
+    def hosts_with(self, many: int) -> Iterator[str]:
         """Yield the hosts with at least *many* targets."""
         return (host for host, queue in self._queues.items() if len(queue) >= many)
 
@@ -227,7 +227,7 @@ class HostTurns:
         if wait is NEVER:
             if self._rate_limiter.is_booking(host):
                 self._requesting.add(host)
-            self._rate_limiter.when_ready(host, partial(self._unpark, host))
+            self._rate_limiter.notify_ready(host, partial(self._unpark, host))
         else:
             heapq.heappush(self._timed, (self._clock.monotonic() + wait, host))
 

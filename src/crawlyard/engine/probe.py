@@ -85,19 +85,21 @@ class Probe(Struct):
         try:
             self.origins = {origin: OriginProbe(origin) for origin in origins[:MOST_ORIGINS]}
             await asyncio.gather(*(self._learn(access, origin) for origin in self.origins))
-            by_rules = [url for result in self.origins.values() for url in self._named_by(result)]
+            by_rules = [
+                url for result in self.origins.values() for url in self._sitemap_urls(result)
+            ]
             await self._read_all(access, list(dict.fromkeys([*named, *by_rules])))
         finally:
             self.rate_limiter.remove_job(self.key)
 
-    def _named_by(self, result: OriginProbe) -> list[str]:
+    def _sitemap_urls(self, result: OriginProbe) -> list[str]:
         base, values = Base(result.origin), result.rules.sitemaps if result.rules else ()
         joined = (base.join(value) for value in values[:MOST_SITEMAPS])
         return [url for url in joined if url is not None]
 
     async def _learn(self, access: RobotsAccess, origin: str) -> None:
         result = self.origins[origin]
-        rules = access.of(origin) or await access.learn(origin)
+        rules = access.rules_for(origin) or await access.learn(origin)
         if isinstance(rules, Closed):
             result.problem = rules.detail
             result.blocked = rules.kind is ErrorKind.BLOCKED_ADDRESS
@@ -164,7 +166,7 @@ class Probe(Struct):
         if self.spec.ignore_robots:
             return ""
         origin = origin_of(url)
-        rules = access.of(origin) or await access.learn(origin)
+        rules = access.rules_for(origin) or await access.learn(origin)
         if isinstance(rules, Closed):
             return rules.detail
         line = rules.verdict(path_of(url))

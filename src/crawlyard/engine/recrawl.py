@@ -17,8 +17,8 @@ from crawlyard.engine.conditional import (
     Prior,
     conditions,
     is_usable,
-    reused,
-    unchanged,
+    reuse_outcome,
+    unchanged_outcome,
 )
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.http.fetch import Response
@@ -88,12 +88,12 @@ class Recrawl:
         visit.conditional = bool(headers)
         return headers
 
-    def unchanged(self, visit: Visit, response: Response) -> Outcome | None:
+    def reuse_unchanged(self, visit: Visit, response: Response) -> Outcome | None:
         """Return the outcome of a page that has not changed; a step."""
         if response.status != 304 or not visit.conditional or visit.prior is None:
             return None
         self._follow(visit.target, visit.prior)
-        return unchanged(visit.target, visit.prior, response, self._clock.now())
+        return unchanged_outcome(visit.target, visit.prior, response, self._clock.now())
 
     def may_reuse(self, target: Target) -> bool:
         """Return whether a trusted date may make a request of a target unnecessary."""
@@ -112,9 +112,9 @@ class Recrawl:
             return None
         self._forget(target)
         self._follow(target, prior)
-        return reused(target, prior)
+        return reuse_outcome(target, prior)
 
-    def done(self, visit: Visit, outcome: Outcome) -> None:
+    def settle(self, visit: Visit, outcome: Outcome) -> None:
         """Check the date of a page against its outcome, and drop it."""
         target, prior = outcome.target, visit.prior
         if prior is not None and target.fp in self._dates and _has_changed(prior.page, outcome):

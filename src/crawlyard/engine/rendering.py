@@ -64,7 +64,7 @@ def first_of(browsers: Sequence[Browser], renderers: Renderers | None) -> Browse
         return "no browser"
     missing = {browser: renderers.missing(browser) for browser in browsers}
     available = next((browser for browser in browsers if not missing[browser]), None)
-    return renderers.of(available) if available is not None else missing[browsers[0]]
+    return renderers.pool_for(available) if available is not None else missing[browsers[0]]
 
 
 def lack_of(spec: JobSpec, renderers: Renderers | None) -> str:

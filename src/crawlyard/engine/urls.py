@@ -59,7 +59,9 @@ def canonical(url: str) -> str:
         raise Invalid("url", f"expected {_expected_part(url)}") from None
     crawlable = _crawlable(parsed)
     if crawlable is None:
-        raise Invalid("url", f"expected {_expected(parsed)}, got {_quoted(url)}{_suggestion(url)}")
+        raise Invalid(
+            "url", f"expected {_describe_expected(parsed)}, got {_quote(url)}{_suggestion(url)}"
+        )
     return crawlable
 
 
@@ -85,7 +87,7 @@ class LinkCache:
         self._new: dict[str, dict[str, str]] = {}
         self._old: dict[str, dict[str, str]] = {}
 
-    def of(self, folder: str) -> tuple[dict[str, str], Mapping[str, str]]:
+    def generations(self, folder: str) -> tuple[dict[str, str], Mapping[str, str]]:
         """Return the new and the old generation of *folder*; add links to the new one.
 
         The values are canonical URLs, or "" for links that are no http(s) URL.
@@ -150,7 +152,7 @@ class Base:
         try:
             self._base = can_ada.parse(url)
         except (ValueError, TypeError):
-            raise Invalid("url", f"expected an absolute URL, got {_quoted(url)}") from None
+            raise Invalid("url", f"expected an absolute URL, got {_quote(url)}") from None
         if href is not None:
             self._move(href)
 
@@ -201,7 +203,7 @@ class Base:
         stems = [h if "#" not in h else h[: h.index("#")] for h in hrefs]
         bare = dict.fromkeys(stems)
         folder = folder_of(self._base.href)
-        cached, before = _JOINS.of(folder)
+        cached, before = _JOINS.generations(folder)
         cached_before = len(cached)
         # look up all at once, then resolve the few misses one by one
         urls = list(map(cached.get, bare))
@@ -281,7 +283,7 @@ def host_named(text: str) -> str:
     Raises:
         Invalid: *text* names no host.
     """
-    expected = f"expected a host such as example.org or example.org:8080, got {_quoted(text)}"
+    expected = f"expected a host such as example.org or example.org:8080, got {_quote(text)}"
     if "//" in text:
         try:
             return host_of(canonical(text))
@@ -357,7 +359,7 @@ def _crawlable(url: can_ada.URL) -> str | None:
     return text if len(text) <= MAX_URL else None
 
 
-def _expected(url: can_ada.URL) -> str:
+def _describe_expected(url: can_ada.URL) -> str:
     if not url.href.startswith(_SCHEMES):
         return "an http or https URL"
     if not url.has_valid_domain():
@@ -369,11 +371,11 @@ def _expected_part(url: str) -> str:
     """Describe the expected URL for an error, and the part of *url* that is wrong."""
     match = _AUTHORITY.match(url)
     if match is None or not url.isprintable():
-        return f"an absolute http or https URL, got {_quoted(url)}{_suggestion(url)}"
+        return f"an absolute http or https URL, got {_quote(url)}{_suggestion(url)}"
     host, port = match["host"], match["port"]
     if host and port and not (len(port) <= 5 and port.isdecimal() and int(port) <= MAX_PORT):
-        return f"a port from 1 to {MAX_PORT}, got {_quoted(port)} in {_quoted(url)}"
-    return f"a host name or an IP address, got {_quoted(host)} in {_quoted(url)}"
+        return f"a port from 1 to {MAX_PORT}, got {_quote(port)} in {_quote(url)}"
+    return f"a host name or an IP address, got {_quote(host)} in {_quote(url)}"
 
 
 def _suggestion(url: str) -> str:
@@ -392,6 +394,6 @@ def _suggestion(url: str) -> str:
     return f"; did you mean {whole}?"
 
 
-def _quoted(url: str) -> str:
+def _quote(url: str) -> str:
     url = _USERINFO.sub("//***@", url)
     return repr(url if len(url) <= _MAX_QUOTED else url[:_MAX_QUOTED] + "…")

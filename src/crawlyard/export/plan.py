@@ -18,8 +18,8 @@ from crawlyard.lazy import is_installed, lazily
 with lazily():
     from crawlyard.export import parquet
 
-NO_TEXT = "expected a job that keeps text (--text markdown); there is nothing else to write"
-NO_HTML = "expected a job that keeps HTML (--keep html); there is nothing else to archive"
+NO_TEXT = "expected a job that keeps text (text=markdown); there is nothing else to write"
+NO_HTML = "expected a job that keeps HTML (keep_html=true); there is nothing else to archive"
 
 
 class Plan(Struct, frozen=True, kw_only=True):

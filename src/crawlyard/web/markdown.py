@@ -50,7 +50,7 @@ def nodes_of(text: str) -> list[Node]:
         elif token.hidden or len(stack) > MAX_DEPTH:  # hidden: the paragraphs of a tight list
             stack.append(top)
         else:
-            stack.append(_opened(token, top))
+            stack.append(_open_element(token, top))
     return root
 
 
@@ -59,7 +59,7 @@ def _flat(tokens: Iterable[Token]) -> Iterator[Token]:
         yield from (token.children or ()) if token.type == "inline" else (token,)
 
 
-def _opened(token: Token, parent: list[Any]) -> list[Any]:
+def _open_element(token: Token, parent: list[Any]) -> list[Any]:
     """Append the element of *token* to *parent*; return the list that its children go to."""
     tag = token.tag
     if token.type == "heading_open":  # the page itself has the first level

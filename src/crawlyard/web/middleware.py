@@ -81,7 +81,7 @@ class Gate:
         most = _body_limit(scope["path"], options)
         try:
             _check_length(headers, most)
-            await self._app(scope, _bounded(receive, most), send_with_headers)
+            await self._app(scope, _limit_body(receive, most), send_with_headers)
         except ClientDisconnect:
             return  # disconnected within its body: there is no client to answer
         except _TooLarge:
@@ -136,7 +136,7 @@ def _check_length(headers: Headers, most: int) -> None:
         raise _TooLarge
 
 
-def _bounded(receive: Receive, most: int) -> Receive:
+def _limit_body(receive: Receive, most: int) -> Receive:
     """Wrap *receive* to fail after more than *most* bytes of a body."""
     received = 0
 

@@ -9,8 +9,9 @@ from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import CheckOptions, Urls, form_of
 from crawlyard.cli.jobs.summary import ENDED
 from crawlyard.cli.options import IdempotencyKey, choice, flag, option
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.output import Column, View
-from crawlyard.cli.render.output import counted as count_of
+from crawlyard.cli.render.output import count_column as count_of
 from crawlyard.cli.usage import essential
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.quantity import count_noun
@@ -128,7 +129,9 @@ async def check(
         form["max_externals"] = _MOST_EXTERNALS if max_externals is None else max_externals
     jobs = session.surface.jobs
     job = await jobs.create(form, idempotency_key=idempotency_key)
-    code = await run_and_watch.attend(session, job.id, run_and_watch.Wish(works=True, silent=True))
+    code = await run_and_watch.attend(
+        session, job.id, run_and_watch.RunOptions(works=True, silent=True)
+    )
     job = await jobs.get(job.id)
     report = None
     if job.state in ENDED:
@@ -142,7 +145,7 @@ async def check(
             await _write(session, report)
     if junit:
         with files.whole_file(Path(junit)) as sink:
-            sink(junit_file.written(job, report))
+            sink(junit_file.render(job, report))
     if job.state != "completed" or report is None:
         return code or INCOMPLETE  # a pause exits with 0
     if fail_on is not FailOn.NONE and any(finding.new is not False for finding in report.items):
@@ -196,7 +199,7 @@ async def _write(session: "Session", report: "CheckOut") -> None:
     if session.whole:
         session.write(report)
     else:
-        await session.listed(report.items, FINDINGS)
+        await session.write_list(report.items, FINDINGS)
     _tell(session, report)
 
 
@@ -239,7 +242,7 @@ FINDINGS: View["FindingOut"] = View(
             wide=True,
             least=100,
         ),
-        Column(name="DETAIL", value=lambda f: f.detail, wide=True, least=100),
+        Column(name="DETAIL", value=lambda f: with_commands(f.detail), wide=True, least=100),
     ),
 )
 

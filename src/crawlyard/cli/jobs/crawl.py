@@ -62,7 +62,7 @@ def crawl(
     """
     seeds = [*(urls or ()), *(read_seeds([f"@{from_file}"]) if from_file else ())]
     form = form_of(seeds, options)
-    export = exports.Export.of_options(output.out, output.format)
+    export = exports.Export.from_options(output.out, output.format)
     if detach and export is not None:
         raise Invalid("--out", "excludes --detach; export later with `crawlyard jobs export`")
     template = use.form_terms()

@@ -49,12 +49,11 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 
 def _option(field: Field) -> tuple[str, Any, Any]:
     """Return the name, the annotated type and the default of the option for a field."""
-    kind, info = _typed(field)
+    kind, info = _typer_option(field)
     return _name(field), Annotated[kind, info], None
 
 
-def _typed(field: Field) -> tuple[Any, Any]:
-    """Return the type of an option for Typer, and the option."""
+def _typer_option(field: Field) -> tuple[Any, Any]:
     about, kind = field.about, field.choices
     panel, text = about.panel or "", about.doc[:1].upper() + about.doc[1:]
     if field.path == "keep_html":

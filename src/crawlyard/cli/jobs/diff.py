@@ -74,7 +74,7 @@ async def diff(
         for line in text.text.splitlines():
             write_line(words.printable(line))
         lines = f"{count_noun(text.added, 'line')} added, {text.removed:,} removed"
-        session.tell(": ".join(filter(None, (f"{word(text.kind)}, {lines}", text.detail))))
+        session.tell(": ".join(filter(None, (f"{kind_words(text.kind)}, {lines}", text.detail))))
         return
     counts: dict[str, int] = {}
 
@@ -84,19 +84,19 @@ async def diff(
         counts.update(diff_part.counts)
         return diff_part
 
-    count = await session.listed(every(ask, limit=session.most(limit)), CHANGES)
+    count = await session.write_list(every(ask, limit=session.most(limit)), CHANGES)
     session.tell(summary(counts))
     session.tell_rest(count, limit, "")
 
 
 def summary(counts: "Mapping[str, int]") -> str:
     """Return the number of pages of each kind, in one sentence."""
-    phrases = (f"{counts[kind]:,} {word(kind)}" for kind in ChangeKind if counts.get(kind))
+    phrases = (f"{counts[kind]:,} {kind_words(kind)}" for kind in ChangeKind if counts.get(kind))
     return ", ".join(phrases) or "no pages to compare"
 
 
-def word(kind: str) -> str:
-    """Return a kind of change in words."""
+def kind_words(kind: str) -> str:
+    """Format a `ChangeKind` for people: "seen first"."""
     return kind.replace("_", " ")
 
 
@@ -111,7 +111,7 @@ def _url(change: ChangeOut) -> str:
 
 
 _COLUMNS: tuple[Column[Any], ...] = (
-    Column(name="CHANGE", value=lambda c: c.kind, shown=lambda c: word(c.kind)),
+    Column(name="CHANGE", value=lambda c: c.kind, shown=lambda c: kind_words(c.kind)),
     Column(name="AMOUNT", value=lambda c: c.share, shown=_share, right=True),
     Column(name="ADDED", value=lambda c: c.added, right=True),
     Column(name="REMOVED", value=lambda c: c.removed, right=True),
@@ -145,4 +145,4 @@ def _count(kind: ChangeKind) -> Column[RunChangesOut]:
         return None if not run.counts else run.counts.get(kind.value, 0)
 
     rare = kind in {ChangeKind.SEEN_FIRST, ChangeKind.BROKEN, ChangeKind.NOISE, ChangeKind.UNKNOWN}
-    return Column(name=word(kind).upper(), value=value, right=True, least=110 if rare else 0)
+    return Column(name=kind_words(kind).upper(), value=value, right=True, least=110 if rare else 0)

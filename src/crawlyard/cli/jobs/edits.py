@@ -45,7 +45,9 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, Any]:
         group, _, name = changed.path.rpartition(".")
         place = patch.setdefault(group, {}) if group else patch
         try:
-            place[name] = spec_json.FIELDS[changed.path].write(_changed(word, changed, texts, job))
+            place[name] = spec_json.FIELDS[changed.path].write(
+                _new_value(word, changed, texts, job)
+            )
         except Invalid as error:
             errors.append(error)
     if errors:
@@ -53,7 +55,7 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, Any]:
     return patch
 
 
-def _changed(word: str, field: Field, texts: Sequence[str], job: JobOut) -> object:
+def _new_value(word: str, field: Field, texts: Sequence[str], job: JobOut) -> object:
     if field.many:
         return _listed(getattr(job.spec, field.name), texts)
     if texts[-1] == values.NONE and (field.about.null or field.kind is str):

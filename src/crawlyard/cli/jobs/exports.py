@@ -93,7 +93,7 @@ class Export(Struct, frozen=True, kw_only=True):
             check_installed(self.format)
 
     @classmethod
-    def of_options(cls, where: str, file_format: Format | None) -> "Export | None":
+    def from_options(cls, where: str, file_format: Format | None) -> "Export | None":
         """Return the export that ``--out`` and ``--format`` request; ``None`` if neither is given.
 
         Raises:
@@ -151,7 +151,7 @@ async def save_runs(
                     keys.add(record["url"])
                     yield record
 
-    with _opened(export.where, compressed=export.is_gzip) as sink:
+    with _open_sink(export.where, compressed=export.is_gzip) as sink:
         return await write(union(), plan.writer(), sink)
 
 
@@ -212,11 +212,11 @@ async def save(
         job.id, format_=form, chunks=chunks, links=links, failed=failed
     )
     if not export.format.is_text:
-        pieces = uncompressed(portions) if export.is_plain_warc else portions
+        pieces = decompress(portions) if export.is_plain_warc else portions
         return await save_pieces(pieces, export.where)
     plan = _plan(job, export)
     writer = link_writer(export.format) if links else plan.writer()
-    with _opened(export.where, compressed=export.is_gzip) as sink:
+    with _open_sink(export.where, compressed=export.is_gzip) as sink:
         return await write(_records(portions, plan), writer, sink)
 
 
@@ -239,7 +239,7 @@ async def _records(portions: AsyncIterator[bytes], plan: Plan) -> AsyncIterator[
             yield {name: value for name, value in record.items() if name not in plan.left_out}
 
 
-async def uncompressed(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def decompress(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the contents of a file of gzip members, as in a WARC."""
     member = zlib.decompressobj(zlib.MAX_WBITS | _GZIP)
     async for portion in portions:
@@ -258,7 +258,7 @@ async def save_pieces(portions: AsyncIterator[bytes], where: str) -> Written:
         OSError, BrokenPipeError: as for `save`.
     """
     total = 0
-    with _opened(where) as sink:
+    with _open_sink(where) as sink:
         async for portion in portions:
             total += len(portion)
             sink(portion)
@@ -266,7 +266,7 @@ async def save_pieces(portions: AsyncIterator[bytes], where: str) -> Written:
 
 
 @contextmanager
-def _opened(where: str, *, compressed: bool = False) -> Iterator[Sink]:
+def _open_sink(where: str, *, compressed: bool = False) -> Iterator[Sink]:
     with ExitStack() as opened:
         sink: Sink = stdout.write
         if where != STDOUT:

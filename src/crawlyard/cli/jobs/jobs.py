@@ -79,7 +79,9 @@ Assignments = Annotated[
 ]
 Timeout = Annotated[
     timedelta | None,
-    option(values.duration, "--timeout", "DURATION", "Stop waiting after; the job continues."),
+    option(
+        values.duration, "--timeout", "DURATION", "Stop waiting after DURATION; the job continues."
+    ),
 ]
 
 
@@ -106,7 +108,7 @@ async def list_(
                 damaged.append(job.id)
             yield job
 
-    count = await session.listed(jobs(), views.jobs_view(session.clock.now()))
+    count = await session.write_list(jobs(), views.jobs_view(session.clock.now()))
     tell_damaged(session, damaged)
     none = "no matching jobs" if filters != JobFilter() else "no jobs yet"
     session.tell_rest(count, limit, none, "newest")
@@ -120,10 +122,10 @@ async def queue(session: "Session", *, limit: Most = None) -> None:
     crawlyard jobs queue
     crawlyard jobs queue --limit 5 --json
 
-    Lists your own jobs, for admins all; positions count the jobs of all users.
+    Lists your own jobs (admins: all); positions count the jobs of all users.
     """
     queued = await session.surface.jobs.queue(limit=session.most(limit) or LARGEST_PART)
-    await session.listed(queued.items, views.queue_view(session.clock.now()))
+    await session.write_list(queued.items, views.queue_view(session.clock.now()))
     waiting = {name: count for name, count in queued.priorities.items() if count}
     summary = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
     jobs = f"{count_noun(sum(waiting.values()), 'job')} waiting: {summary}"
@@ -168,19 +170,19 @@ async def watch(session: "Session", job: Id) -> int:
 
     Exits with 10 if it failed, 11 if it was cancelled, 12 if it had too many errors.
     """
-    wish = run_and_watch.Wish(works=False)
-    return await run_and_watch.attend(session, await job_id_of(session, job), wish)
+    run_options = run_and_watch.RunOptions(works=False)
+    return await run_and_watch.attend(session, await job_id_of(session, job), run_options)
 
 
 @app.command()
 @action()
 async def pause(session: "Session", jobs: Ids) -> int:
-    """Pause jobs; URLs that are left to fetch are kept.
+    """Pause jobs; their remaining URLs are kept.
 
     crawlyard jobs pause last
     crawlyard jobs list -q --state running | crawlyard jobs pause -
     """
-    return await _each(session, jobs, session.surface.jobs.pause, "paused")
+    return await _change_each(session, jobs, session.surface.jobs.pause, "paused")
 
 
 @app.command()
@@ -209,7 +211,7 @@ async def cancel(session: "Session", jobs: Ids) -> int:
     crawlyard jobs cancel 7f3a91c2
     crawlyard jobs list -q --tag trial | crawlyard jobs cancel -
     """
-    return await _each(session, jobs, session.surface.jobs.cancel, "cancelled")
+    return await _change_each(session, jobs, session.surface.jobs.cancel, "cancelled")
 
 
 @app.command()
@@ -239,7 +241,7 @@ async def retry(
         )
         return retried
 
-    async def failed_ones(job_id: str) -> "JobOut":
+    async def retry_failed(job_id: str) -> "JobOut":
         kinds = tuple(frozenset(kind or ()))
         job = await again(job_id, scope=bulk.RetryScope.FAILED, kinds=kinds)
         session.tell(f"{count_noun(job.urls or 0, 'failed URL')} of {job_id} queued again")
@@ -252,7 +254,7 @@ async def retry(
             session, jobs, partial(again, scope=bulk.RetryScope.NOW), "due now", here
         )
     if failed or kind:
-        return await _queue(session, jobs, failed_ones, "queued", here)
+        return await _queue(session, jobs, retry_failed, "queued", here)
     return await _queue(session, jobs, again, "queued as a new job", here)
 
 
@@ -277,7 +279,7 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
         current = await session.surface.jobs.get(job_id)
         return await session.surface.jobs.edit(job_id, edits.changes_of(changes, current))
 
-    return await _each(session, (job,), change, "changed")
+    return await _change_each(session, (job,), change, "changed")
 
 
 app.registered_commands += results.app.registered_commands
@@ -328,11 +330,11 @@ async def wait(session: "Session", jobs: Ids, *, timeout: Timeout = None) -> int
             codes.append(summary.exit_code(job))
             yield job
 
-    if session.common.asked and not (len(jobs) == 1 and session.whole):
-        await session.listed(still(), views.jobs_view(session.clock.now()))
+    if session.common.writes_records and not (len(jobs) == 1 and session.whole):
+        await session.write_list(still(), views.jobs_view(session.clock.now()))
         return max(codes)
     async for job in still():
-        if session.common.asked:
+        if session.common.writes_records:
             session.write(job)  # one was named: one comes back
     return max(codes)
 
@@ -368,26 +370,26 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
         for job in targets
     ]
     count = "this job" if len(targets) == 1 else f"these {len(targets):,} jobs"
-    if not yes and not session.agreed(f"Delete {count} and all pages?", about):
+    if not yes and not session.confirm(f"Delete {count} and all pages?", about):
         session.tell("nothing was deleted")
         return DECLINED
     rooms: list[PurgeResult] = []
 
-    async def deleted(job_id: str) -> str:
+    async def delete_one(job_id: str) -> str:
         await session.surface.jobs.delete(job_id)
         if session.purge is not None:
             rooms.append(await session.purge())
         return f"deleted: {job_id}"
 
-    code, _ = await session.each([job.id for job in targets], deleted, str, kind="job")
+    code, _ = await session.act_on_each([job.id for job in targets], delete_one, str, kind="job")
     if rooms:
-        session.tell(_freed(rooms))
+        session.tell(_describe_space(rooms))
     elif session.worker is None:
         session.tell("the server will free their space shortly")
     return code
 
 
-def _freed(rooms: "Sequence[PurgeResult]") -> str:
+def _describe_space(rooms: "Sequence[PurgeResult]") -> str:
     """Return the number of deleted jobs, and the space freed in database and disk."""
     count = count_noun(len(rooms), "job")
     on_disk, reusable = sum(r.bytes for r in rooms), sum(r.reusable for r in rooms)
@@ -404,27 +406,27 @@ async def _queue(
     here: Watch,
 ) -> int:
     """Queue jobs for a worker; attend a single one, or say which worker takes them."""
-    wish = run_and_watch.Wish.of(here)
-    if wish is not None:
+    run_options = run_and_watch.RunOptions.of(here)
+    if run_options is not None:
         if len(words) != 1:
             raise Invalid("--watch", f"expected one job, got {len(words)}")
         job = await act(await job_id_of(session, words[0]))
-        return await run_and_watch.attend(session, job.id, wish)
-    code = await _each(session, words, act, done)
+        return await run_and_watch.attend(session, job.id, run_options)
+    code = await _change_each(session, words, act, done)
     if code in (0, MIXED):
-        session.tell(session.by_worker("a worker runs what is queued"))
+        session.tell(session.with_worker_hint("a worker runs what is queued"))
     return code
 
 
-async def _each(
+async def _change_each(
     session: "Session", words: Sequence[str], act: "Callable[[str], Awaitable[JobOut]]", done: str
 ) -> int:
     """Act on the jobs that *words* mean; write them afterwards if requested."""
     find = partial(job_id_of, session)
-    code, changed = await session.each(
+    code, changed = await session.act_on_each(
         words, act, lambda job: f"{done}: {job.id}", find=find, kind="job"
     )
     if changed or not code:
         is_single = len(words) == 1
-        await session.changed(changed, views.jobs_view(session.clock.now()), single=is_single)
+        await session.write_changed(changed, views.jobs_view(session.clock.now()), single=is_single)
     return code

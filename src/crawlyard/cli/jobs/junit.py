@@ -11,7 +11,7 @@ from crawlyard.core.jobs.answers import JobOut
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 §2.2
 
 
-def written(job: JobOut, report: CheckOut | None) -> bytes:
+def render(job: JobOut, report: CheckOut | None) -> bytes:
     """Return the check of *job* as one test suite; *report* is ``None`` if the job has not ended.
 
     There is a test for the check as a whole, one for each finding, and one for each kind without
@@ -25,7 +25,7 @@ def written(job: JobOut, report: CheckOut | None) -> bytes:
         reason = report.incomplete_reason if report else f"the job is {job.state}: {job.detail}"
         _result(case, "error", reason, kind=job.state_reason)
     elif report.incomplete:
-        _result(case, "skipped", report.incomplete_reason, _unchecked(report))
+        _result(case, "skipped", report.incomplete_reason, _list_unchecked(report))
     if report is not None:
         _add_findings(suite, report)
     for name in ("failure", "error", "skipped"):
@@ -69,7 +69,7 @@ def _lines(finding: FindingOut) -> list[str]:
     return [*chain, *linked, *listed, *finding.pages]
 
 
-def _unchecked(report: CheckOut) -> list[str]:
+def _list_unchecked(report: CheckOut) -> list[str]:
     return [f"{group.reason}: {url}" for group in report.unchecked_by for url in group.urls]
 
 

@@ -52,7 +52,7 @@ async def job_id_of(session: "Session", word: str) -> str:
     return matches[0].id
 
 
-async def resolved(session: "Session", form: Mapping[str, object]) -> dict[str, object]:
+async def resolve_since(session: "Session", form: Mapping[str, object]) -> dict[str, object]:
     """Return the form of a spec with the id of the job in its `since`."""
     since, resolved_form = form.get("since"), dict(form)
     if isinstance(since, str):
@@ -68,9 +68,9 @@ class _JobFilter(Struct, frozen=True, kw_only=True):
         for name in self.__struct_fields__:
             text = getattr(self, name)
             if name == FilterKey.TAG:  # jobs must have all of them
-                words += [f"tag:{_quoted(tag)}" for tag in text or ()]
+                words += [f"tag:{_quote(tag)}" for tag in text or ()]
             elif name == FilterKey.TEXT:
-                words += [_quoted(text)] if text else []
+                words += [_quote(text)] if text else []
             elif isinstance(text, When):
                 terms[name] = text.instant(now).isoformat()
             elif text:
@@ -111,7 +111,7 @@ else:
     )
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     escaped = word.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

@@ -26,6 +26,7 @@ from crawlyard.cli.options import (
     option,
 )
 from crawlyard.cli.render import output, words
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.jobs.job_log import LevelWord
@@ -112,12 +113,12 @@ async def pages(
     most = session.most(limit)
     job_id = await job_id_of(session, job)
     if skipped:
-        count = await session.listed(
+        count = await session.write_list(
             every(session.surface.results.skipped, job_id, limit=most), views.SKIPPED
         )
     else:
         page_list = session.surface.jobs.pages(job_id, include=(), limit=most, **terms)
-        count = await session.listed(page_list, views.PAGES)
+        count = await session.write_list(page_list, views.PAGES)
     session.tell_rest(count, limit, "")
 
 
@@ -131,7 +132,7 @@ async def errors(session: "Session", job: Id) -> None:
     """
     job_id = await job_id_of(session, job)
     groups = (await session.surface.results.errors(job_id, referrers=True)).items
-    await session.listed(groups, views.errors_view(session.clock.now()))
+    await session.write_list(groups, views.errors_view(session.clock.now()))
     if groups:
         session.tell(f"retry them: {session.hint(f'jobs retry {job_id} --failed')}")
 
@@ -155,7 +156,9 @@ async def links(
         to=to or None,
         limit=session.most(limit),
     )
-    session.tell_rest(await session.listed(link_list, views.LINKS), limit, "no link is like that")
+    session.tell_rest(
+        await session.write_list(link_list, views.LINKS), limit, "no link is like that"
+    )
 
 
 @app.command()
@@ -167,7 +170,7 @@ async def events(session: "Session", job: Id) -> None:
     crawlyard jobs events last -o jsonl
     """
     event_list = every(session.surface.jobs.events, await job_id_of(session, job))
-    await session.listed(event_list, views.events_view(session.clock.now()))
+    await session.write_list(event_list, views.events_view(session.clock.now()))
 
 
 @app.command()
@@ -269,7 +272,7 @@ async def frontier(session: "Session", job: Id, *, limit: Limit = None) -> None:
     """
     job_id = await job_id_of(session, job)
     waiting = every(session.surface.results.frontier, job_id, limit=session.most(limit))
-    session.tell_rest(await session.listed(waiting, views.FRONTIER), limit, "no URL waits")
+    session.tell_rest(await session.write_list(waiting, views.FRONTIER), limit, "no URL waits")
 
 
 @app.command()
@@ -281,7 +284,7 @@ async def shards(session: "Session", job: Id) -> None:
     crawlyard jobs shards last --json
     """
     shard_list = await session.surface.jobs.shards(await job_id_of(session, job))
-    if not await session.listed(shard_list.items, views.SHARDS):
+    if not await session.write_list(shard_list.items, views.SHARDS):
         session.tell("the job is not spread: one worker runs all of it")
 
 
@@ -302,7 +305,7 @@ async def log(
     if follow and style is Style.TABLE and common.fields is not None:
         style = Style.PLAIN  # a table would wait for the last line
     if follow:
-        lines = _flushed(jobs.log_stream(job_id, level=level))
+        lines = _flush_each(jobs.log_stream(job_id, level=level))
     else:
         lines = every(jobs.log, job_id, level=level)
     if style is not Style.TABLE or common.quiet or common.fields is not None:
@@ -310,11 +313,11 @@ async def log(
         return
     async for line in lines:  # a table would wait for the last line, and truncate messages
         at = words.clock(line.at, session.clock.now())
-        text = f"{at}  {line.level.ljust(7)}  {line.message}  {line.url}"
+        text = f"{at}  {line.level.ljust(7)}  {with_commands(line.message)}  {line.url}"
         write_line(words.printable(text.rstrip()))
 
 
-async def _flushed(lines: "AsyncIterable[LineOut]") -> "AsyncIterator[LineOut]":
+async def _flush_each(lines: "AsyncIterable[LineOut]") -> "AsyncIterator[LineOut]":
     """Yield *lines*; each is flushed before the next one is awaited."""
     async for line in lines:
         yield line
@@ -335,10 +338,10 @@ async def config(session: "Session", job: Id, *, diff: Diff = False) -> None:
     elif diff:
         if effective.template is None:
             session.tell("the job has no template that you can see")
-        await session.listed(effective.differences, views.DIFFERENCES)
+        await session.write_list(effective.differences, views.DIFFERENCES)
     else:
         settings = template_views.values_of(effective.config, effective.sources)
-        await session.listed(settings, views.CONFIG)
+        await session.write_list(settings, views.CONFIG)
 
 
 @app.command()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from crawlyard.cli.jobs.exports import Export, save
-from crawlyard.cli.jobs.lookup import resolved
+from crawlyard.cli.jobs.lookup import resolve_since
 from crawlyard.cli.jobs.summary import ENDED, STILL, exit_code, hints, sentence
 from crawlyard.cli.options import Style, Watch
 from crawlyard.cli.render import output
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.job_display import Display, display_on, state_words
 from crawlyard.cli.render.words import amount
 from crawlyard.cli.session import Session
@@ -39,15 +40,15 @@ REJOIN = timedelta(seconds=5)
 """Interval at which a command that only watches checks for the other worker."""
 
 
-class Wish(Struct, frozen=True, kw_only=True):
-    """How a command attends a job."""
+class RunOptions(Struct, frozen=True, kw_only=True):
+    """Options of a command that runs or watches a job."""
 
     works: bool  # with a worker of its own, if no other has the job
     export: Export | None = None
     silent: bool = False  # stdout is reserved for other output
 
     @classmethod
-    def of(cls, here: Watch) -> "Wish | None":
+    def of(cls, here: Watch) -> "RunOptions | None":
         """Return the request in ``--watch`` and its companion options; ``None`` without it.
 
         Raises:
@@ -57,7 +58,7 @@ class Wish(Struct, frozen=True, kw_only=True):
             if here.out:
                 raise Invalid("--out", "requires --watch; or use `crawlyard jobs export`")
             return None
-        return cls(works=True, export=Export.of_options(here.out, here.format))
+        return cls(works=True, export=Export.from_options(here.out, here.format))
 
 
 class Hand:
@@ -121,29 +122,29 @@ async def crawl(
     if export is not None:
         export.check_installed(session)
     try:
-        form = await resolved(session, form)
+        form = await resolve_since(session, form)
     except NotFound as error:
-        raise await _with_other_faults(session, form, template, error) from error
+        raise await _merge_faults(session, form, template, error) from error
     if login.login is not None:
-        form["session"] = await logged_in(session, login, form)
+        form["session"] = await log_in(session, login, form)
     answer = begin_reply()
     job = await session.surface.jobs.create(form, **template, idempotency_key=idempotency_key)
     if answer.unchanged:
         existing = f"a job with this unique key already exists ({state_words(job)}): {job.id}"
         session.tell(f"{existing}; no new job was created")
     if not detach:
-        return await attend(session, job.id, Wish(works=True, export=export))
+        return await attend(session, job.id, RunOptions(works=True, export=export))
     if session.common.json:
         output.write_one(job, Style.JSON)
     else:
         write_line(job.id)
     if job.state == State.PENDING:
-        session.tell(session.by_worker("queued; a worker runs it"))
+        session.tell(session.with_worker_hint("queued; a worker runs it"))
     session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
     return 0
 
 
-async def _with_other_faults(
+async def _merge_faults(
     session: Session, form: Mapping[str, object], template: "FormTerms", unknown: NotFound
 ) -> Refused:
     """Return *unknown*, about the job in `since`, with all other faults of the form."""
@@ -156,7 +157,7 @@ async def _with_other_faults(
     return unknown
 
 
-async def logged_in(session: Session, login: LoginOptions, form: Mapping[str, Any]) -> str:
+async def log_in(session: Session, login: LoginOptions, form: Mapping[str, Any]) -> str:
     """Create or renew the session of a crawl by a login; return its name."""
     urls: Sequence[str] = form.get("urls") or ()
     if not urls:
@@ -164,12 +165,12 @@ async def logged_in(session: Session, login: LoginOptions, form: Mapping[str, An
     site = urls[0]
     name = str(form.get("session") or session_name_for(site))
     opened = {name: form[name] for name in _OF_LOGIN if name in form}
-    renewed = await session.surface.sessions.login(name, **login.asked(site), **opened)
+    renewed = await session.surface.sessions.login(name, **login.arguments(site), **opened)
     session.tell(f"logged in: {renewed.name}@{renewed.version} for {', '.join(renewed.origins)}")
     return renewed.name
 
 
-async def attend(session: Session, job_id: str, wish: Wish) -> int:
+async def attend(session: Session, job_id: str, run_options: RunOptions) -> int:
     """Run or watch a job until it stops, and return the exit code.
 
     Ctrl-C pauses the job if this command runs it, and leaves it alone otherwise.
@@ -181,7 +182,7 @@ async def attend(session: Session, job_id: str, wish: Wish) -> int:
         try:
             async with asyncio.TaskGroup() as group:
                 hand = None
-                if wish.works and session.worker is not None:
+                if run_options.works and session.worker is not None:
                     begin = partial(session.worker, job_id)
                     hand = Hand(begin, session.clock.monotonic, group, stop.nudge)
                 await _watch(session, job_id, display, stop, hand)
@@ -193,17 +194,17 @@ async def attend(session: Session, job_id: str, wish: Wish) -> int:
                     hand.let_go()
         except* Unavailable:
             display.close()
-            session.tell(f"the job is kept; continue: {_resume(session, job_id, wish)}")
+            session.tell(f"the job is kept; continue: {_resume(session, job_id, run_options)}")
             raise
         finally:
             display.close()
     if session.deadline is not None:
-        session.deadline.met()
+        session.deadline.cancel()
     # our worker stores its last results only now
     job = await session.surface.jobs.get(job_id)
     if stop.first is None or job.state in ENDED:
-        return await _ended(session, job, wish)
-    return _left(session, job, wish, stop)
+        return await _report_end(session, job, run_options)
+    return _report_detached(session, job, run_options, stop)
 
 
 async def _watch(
@@ -228,49 +229,51 @@ async def _pause(session: Session, job_id: str, why: str, hand: Hand) -> None:
             await session.surface.jobs.pause(job_id, why)
 
 
-async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
+async def _report_end(session: Session, job: JobOut, run_options: RunOptions) -> int:
     """Export if requested, and report how the job ended."""
     saved = ""
-    export = wish.export
+    export = run_options.export
     if export is not None and job.state in ENDED:
         with whole_stdout():
             written = await save(session, job, export)
             saved = "" if export.to_stdout else f"{export.where} {amount(written.bytes)}"
     session.tell(sentence(job, (await session.surface.results.errors(job.id)).items, saved))
     if job.detail:
-        session.tell(f"  {job.detail}")
+        session.tell(f"  {with_commands(job.detail)}")
     if job.state == "paused":
-        session.tell(f"  continue: {_resume(session, job.id, wish)}")
+        session.tell(f"  continue: {_resume(session, job.id, run_options)}")
     for hint in hints(session, job):
         session.tell(f"  {hint}")
-    _write(session, job, wish)
+    _write(session, job, run_options)
     return exit_code(job)
 
 
-def _left(session: Session, job: JobOut, wish: Wish, stop: Interrupts) -> int:
+def _report_detached(
+    session: Session, job: JobOut, run_options: RunOptions, stop: Interrupts
+) -> int:
     """Report how to continue a job that a signal made us leave."""
     if job.state == "paused":
         session.tell(
             f"paused after {count_noun(job.usage.pages, 'page')}; nothing is lost. Resume it with"
         )
-        session.tell(f"  {_resume(session, job.id, wish)}")
+        session.tell(f"  {_resume(session, job.id, run_options)}")
     else:
         session.tell(f"the job continues ({job.state}). Watch it with")
         session.tell(f"  {session.hint(f'jobs watch {job.id}')}")
-    _write(session, job, wish)
+    _write(session, job, run_options)
     return stop.exit_code
 
 
-def _resume(session: Session, job_id: str, wish: Wish) -> str:
+def _resume(session: Session, job_id: str, run_options: RunOptions) -> str:
     """Return the command that continues the job as it was started."""
-    if session.worker is None and not wish.works:
+    if session.worker is None and not run_options.works:
         return session.hint(f"jobs watch {job_id}")
-    export = f" {wish.export.options}" if wish.export is not None else ""
+    export = f" {run_options.export.options}" if run_options.export is not None else ""
     return session.hint(f"jobs resume {job_id} --watch{export}")
 
 
-def _write(session: Session, job: JobOut, wish: Wish) -> None:
-    if wish.silent or (wish.export is not None and wish.export.to_stdout):
+def _write(session: Session, job: JobOut, run_options: RunOptions) -> None:
+    if run_options.silent or (run_options.export is not None and run_options.export.to_stdout):
         return  # stdout has the pages or the findings
     if session.common.json:
         output.write_one(job, Style.JSON)

@@ -1,16 +1,18 @@
 """Views of jobs, their pages, errors, events and settings; the columns are part of the API."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from crawlyard.cli.render import words
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.job_display import (
-    left,
     limits_words,
     numbers,
     outlook,
     reason_words,
-    shown_state,
+    state_word,
     state_words,
+    time_left,
     title,
 )
 from crawlyard.cli.render.output import (
@@ -18,12 +20,12 @@ from crawlyard.cli.render.output import (
     Facts,
     View,
     at,
-    counted,
+    count_column,
     fields_of,
     id_of,
     instant,
 )
-from crawlyard.cli.templates.views import Value, told
+from crawlyard.cli.templates.views import Value, display_value
 from crawlyard.core.crawl.page_answers import (
     ErrorGroupOut,
     FateOut,
@@ -35,7 +37,7 @@ from crawlyard.core.crawl.page_answers import (
 from crawlyard.core.jobs.answers import EventOut, JobOut
 from crawlyard.core.jobs.detail_answers import DifferenceOut, ShardOut
 from crawlyard.core.jobs.log_answers import LineOut
-from crawlyard.core.jobs.waiting import WaitReason
+from crawlyard.core.jobs.waiting import Wait, WaitReason
 from crawlyard.core.quantity import count_noun as counted_words
 from crawlyard.core.quantity import duration_text
 from crawlyard.core.words import ERRORS, error_words, event_reason, format_phrase, rule_words
@@ -45,7 +47,7 @@ def _until(job: JobOut) -> str:
     """Return the time left of a running job, or the time until a waiting one may start."""
     if job.due_in_s:
         return f"in {words.span(job.due_in_s)}"
-    return left(job)
+    return time_left(job)
 
 
 def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
@@ -62,7 +64,7 @@ def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
             Column(
                 name="STATE",
                 value=lambda j: "damaged" if j.damaged else j.state,
-                shown=lambda j: "damaged" if j.damaged else shown_state(j),
+                shown=lambda j: "damaged" if j.damaged else state_word(j),
                 fact=lambda j: "damaged" if j.damaged else state_words(j),
             ),
             *_progress(),
@@ -91,10 +93,10 @@ def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
 def _progress() -> tuple[Column[JobOut], ...]:
     """Return the columns about progress and results."""
     return (
-        Column(name="DETAIL", value=lambda j: j.detail),
+        Column(name="DETAIL", value=lambda j: with_commands(j.detail)),
         Column(
             name="WAITS FOR",
-            value=lambda j: "" if j.damaged else "; ".join(wait.detail for wait in j.waits_for),
+            value=lambda j: "" if j.damaged else _waits(j.waits_for),
         ),
         Column(
             name="URLS",
@@ -104,9 +106,9 @@ def _progress() -> tuple[Column[JobOut], ...]:
             ),
         ),
         Column(name="SITEMAPS", value=lambda j: ", ".join(j.spec.sitemaps)),
-        counted("DONE", lambda j: j.progress.done, sheet=False),
-        counted("FOUND", lambda j: j.progress.discovered, sheet=False),
-        counted("FAILED", lambda j: j.progress.failed, sheet=False),
+        count_column("DONE", lambda j: j.progress.done, sheet=False),
+        count_column("FOUND", lambda j: j.progress.discovered, sheet=False),
+        count_column("FAILED", lambda j: j.progress.failed, sheet=False),
         Column(
             name="RATE",
             value=lambda j: f"{j.progress.rate:.1f}",
@@ -143,12 +145,12 @@ def _progress() -> tuple[Column[JobOut], ...]:
             name="NEED SCRIPTS",
             value=lambda j: counted_words(n, "page") if (n := j.usage.needs_scripts) else "",
         ),
-        Column(name="RENDERED", value=_rendered),
-        Column(name="UNCHANGED", value=_unchanged),
+        Column(name="RENDERED", value=_rendering_words),
+        Column(name="UNCHANGED", value=_unchanged_words),
     )
 
 
-def _rendered(job: JobOut) -> str:
+def _rendering_words(job: JobOut) -> str:
     usage = job.usage
     if not (usage.rendered or usage.render_took_s):
         return ""
@@ -157,7 +159,7 @@ def _rendered(job: JobOut) -> str:
     return f"{counted_words(usage.rendered, 'page')}, {took}, {subrequests} of their own"
 
 
-def _unchanged(job: JobOut) -> str:
+def _unchanged_words(job: JobOut) -> str:
     usage = job.usage
     if not usage.unchanged:
         return ""
@@ -200,7 +202,7 @@ def _proxies(job: JobOut) -> str:
 
 
 def queue_view(now: datetime) -> View[JobOut]:
-    """Return the view of the queue, with waits as of *now*."""
+    """Return the columns of `jobs queue`; waits are relative to *now*."""
     return View(
         key=lambda job: job.id,
         columns=(
@@ -224,9 +226,13 @@ def _place(job: JobOut) -> int | None:
     return next((wait.position for wait in job.waits_for if wait.position is not None), None)
 
 
+def _waits(waits: Iterable[Wait]) -> str:
+    return "; ".join(with_commands(wait.detail) for wait in waits)
+
+
 def _waits_for(job: JobOut) -> str:
     """Return what holds a job back; empty if only its position in the queue does."""
-    return "; ".join(w.detail for w in job.waits_for if w.reason != WaitReason.QUEUE)
+    return _waits(w for w in job.waits_for if w.reason != WaitReason.QUEUE)
 
 
 PAGES: View[PageOut] = View(
@@ -288,7 +294,7 @@ def errors_view(now: datetime) -> View[ErrorGroupOut]:
         key=lambda group: group.kind,
         columns=(
             Column(name="KIND", value=lambda g: g.kind, shown=lambda g: ERRORS.get(g.kind, g.kind)),
-            counted("COUNT", lambda g: g.count),
+            count_column("COUNT", lambda g: g.count),
             at("FIRST", "first_at", now),
             at("LAST", "last_at", now),
             Column(name="EXAMPLE", value=lambda g: g.samples[0] if g.samples else "", wide=True),
@@ -310,7 +316,9 @@ def events_view(now: datetime) -> View[EventOut]:
                 shown=lambda e: event_reason(e.data),
             ),
             Column(name="ACTOR", value=lambda e: e.actor, least=100),
-            Column(name="DETAIL", value=lambda e: e.data.get("detail", ""), wide=True),
+            Column(
+                name="DETAIL", value=lambda e: with_commands(e.data.get("detail", "")), wide=True
+            ),
         ),
     )
 
@@ -320,7 +328,7 @@ LOG: View[LineOut] = View(
     columns=(
         Column(name="AT", value=lambda line: instant(line, "at")),
         Column(name="LEVEL", value=lambda i: i.level),
-        Column(name="MESSAGE", value=lambda i: i.message, wide=True),
+        Column(name="MESSAGE", value=lambda i: with_commands(i.message), wide=True),
         Column(name="URL", value=lambda i: i.url, wide=True),
     ),
 )
@@ -349,7 +357,7 @@ CONFIG: View[Value] = View(
     key=lambda setting: setting.field,
     columns=(
         Column(name="FIELD", value=lambda s: s.field),
-        Column(name="VALUE", value=lambda s: told(s.value), wide=True),
+        Column(name="VALUE", value=lambda s: display_value(s.value), wide=True),
         Column(name="FROM", value=lambda s: s.source),
     ),
 )
@@ -357,8 +365,8 @@ DIFFERENCES: View[DifferenceOut] = View(
     key=lambda difference: difference.path,
     columns=(
         Column(name="FIELD", value=lambda d: d.path),
-        Column(name="TEMPLATE", value=lambda d: told(d.template), wide=True),
-        Column(name="JOB", value=lambda d: told(d.job), wide=True),
+        Column(name="TEMPLATE", value=lambda d: display_value(d.template), wide=True),
+        Column(name="JOB", value=lambda d: display_value(d.job), wide=True),
     ),
 )
 

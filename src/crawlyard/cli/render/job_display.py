@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from crawlyard.cli.render import words
+from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.output import Screen
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.limits import LIMITS, Limits
@@ -50,13 +51,13 @@ class Display(Protocol):
 def display_on(screen: Screen, now: Callable[[], float], *, quiet: bool) -> Display:
     """Return the display for *screen*; *now* returns monotonic seconds."""
     if quiet:
-        return Nothing()
+        return SilentDisplay()
     if screen.is_terminal and not screen.console.is_dumb_terminal:
         return LivePanel(screen.console)
-    return Lines(screen.say, now)
+    return LineDisplay(screen.say, now)
 
 
-class Nothing:
+class SilentDisplay:
     """A display for `--quiet`: it ignores the job."""
 
     def show(self, job: JobOut) -> None:
@@ -66,7 +67,7 @@ class Nothing:
         """Do nothing."""
 
 
-class Lines:
+class LineDisplay:
     """Writes a line for each change of state, and one every ten seconds."""
 
     def __init__(self, say: Callable[[str], None], now: Callable[[], float]) -> None:
@@ -128,7 +129,7 @@ def panel(job: JobOut, spinner: "rich_console.RenderableType") -> "rich_console.
     return rich_console.Group(head, middle, rich_text.Text(_DOT.join(outlook(job)) or " "), url)
 
 
-def left(job: JobOut) -> str:
+def time_left(job: JobOut) -> str:
     """Return the time left as a range; empty if it is unknown."""
     eta = job.progress.eta
     if eta is None:
@@ -144,7 +145,7 @@ def title(job: JobOut) -> str:
 
 def state_words(job: JobOut) -> str:
     """Return the state, and its reason if that adds something."""
-    state, reason = shown_state(job), reason_words(job)
+    state, reason = state_word(job), reason_words(job)
     if job.state == "completed" or state == STATES[STOPPED]:
         return job.outcome[:1].lower() + job.outcome[1:]
     if job.state == "running" or job.state_reason == "by_user":
@@ -152,7 +153,7 @@ def state_words(job: JobOut) -> str:
     return reason if reason.startswith(state) else f"{state} ({reason})"
 
 
-def shown_state(job: JobOut) -> str:
+def state_word(job: JobOut) -> str:
     """Return the word for the state of a job: "stopped early" if URLs were left at its end."""
     return STATES[STOPPED if job.outcome.startswith("Stopped") else job.state]
 
@@ -175,14 +176,15 @@ def numbers(job: JobOut) -> list[str]:
 
 def outlook(job: JobOut) -> list[str]:
     """Return the time left and the limit that will end the job, or why they are unknown."""
+    detail = with_commands(job.detail)
     if job.due_in_s:
         attempt = f"attempt {job.failures + 1} of {job.spec.retry.attempts} "
         limits = f"{attempt if job.failures else 'begins '}in {words.span(job.due_in_s)}"
-        return [limits, job.detail] if job.detail else [limits]
+        return [limits, detail] if detail else [limits]
     if job.state != "running":
-        return [job.detail] if job.detail else []
+        return [detail] if detail else []
     eta = job.progress.eta
-    parts = [f"{left(job)} left"] if eta else [f"time left: {job.progress.eta_unknown}"]
+    parts = [f"{time_left(job)} left"] if eta else [f"time left: {job.progress.eta_unknown}"]
     if eta is not None and eta.limit is not None:
         parts.append(f"then the limit of {ceiling(job.spec.limits, eta.limit)}")
     elif limits := limits_words(job.spec.limits):

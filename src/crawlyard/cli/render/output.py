@@ -60,7 +60,7 @@ class View(Struct, Generic[M], frozen=True, kw_only=True):
     more_shown: Callable[[M], Facts] | None = None  # for people, if that differs from `more`
 
     @property
-    def listed(self) -> Sequence[Column[M]]:
+    def list_columns(self) -> Sequence[Column[M]]:
         """Columns of a list: those named in `table`, or all."""
         named = {column.name: column for column in self.columns}
         return [named[name] for name in self.table] or self.columns
@@ -80,10 +80,10 @@ class View(Struct, Generic[M], frozen=True, kw_only=True):
 def fields_of(item: Struct, only: Collection[str] = (), without: Collection[str] = ()) -> Facts:
     """Return fields of *item* as facts, with the names of the API."""
     members = as_dict(item, only, {"object", "links", *without})
-    return [(name.replace("_", " "), _joined(value)) for name, value in members.items()]
+    return [(name.replace("_", " "), _join(value)) for name, value in members.items()]
 
 
-def _joined(value: object) -> object:
+def _join(value: object) -> object:
     if isinstance(value, list):
         return ", ".join(dumps(item) if isinstance(item, dict) else str(item) for item in value)
     if isinstance(value, dict):
@@ -132,7 +132,7 @@ def at(
     )
 
 
-def counted(name: str, value: Callable[[M], float], *, sheet: bool = True) -> Column[M]:
+def count_column(name: str, value: Callable[[M], float], *, sheet: bool = True) -> Column[M]:
     """Return a column of numbers; people see thousands set apart."""
     return Column(
         name=name, value=value, shown=lambda item: number(value(item)), right=True, sheet=sheet
@@ -177,7 +177,7 @@ class Screen:
             self._stream.flush()
 
 
-async def each(items: Iterable[M]) -> AsyncIterator[M]:
+async def iterate(items: Iterable[M]) -> AsyncIterator[M]:
     """Yield *items* asynchronously."""
     for item in items:
         yield item
@@ -197,15 +197,15 @@ async def write_all(
     Raises:
         Invalid: they have not all of these fields.
     """
-    stream = items if isinstance(items, AsyncIterable) else each(items)
+    stream = items if isinstance(items, AsyncIterable) else iterate(items)
     if common.quiet:
         return await _lines(stream, lambda item: printable(view.key(item)))
     if style in OBJECTS:
         return await _objects(stream, style, common.fields)
     if common.fields is not None:
-        picked, fields = _picked(stream, common.fields), common.fields
+        picked, fields = _pick_values(stream, common.fields), common.fields
         return await write_all(picked, _view_of(fields), style, out, Common())
-    columns = view.listed
+    columns = view.list_columns
     if style is Style.TABLE:
         return await _table(stream, columns, out.console)
     if style is Style.CSV:
@@ -306,7 +306,7 @@ async def _objects(items: AsyncIterable[M], style: Style, fields: Fields | None)
     return count
 
 
-async def _picked(items: AsyncIterable[M], fields: Fields) -> AsyncIterator[Any]:
+async def _pick_values(items: AsyncIterable[M], fields: Fields) -> AsyncIterator[Any]:
     """Yield the values of *fields* of each of *items*."""
     first = True
     async for item in items:
@@ -317,7 +317,7 @@ async def _picked(items: AsyncIterable[M], fields: Fields) -> AsyncIterator[Any]
 
 
 def _view_of(fields: Fields) -> View[Any]:
-    """Return the view of the rows that `_picked` yields."""
+    """Return the view of the rows that `_pick_values` yields."""
 
     def value(place: int) -> Callable[[Any], object]:
         return lambda values: values[place]
@@ -345,7 +345,7 @@ async def _table(
     if room < sum(min(need, _LEAST) for need in wide):
         _stack(columns, rows, out)
         return len(rows)
-    widths = iter(_shared(wide, room))
+    widths = iter(_share_width(wide, room))
     table = rich_table.Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for need, column in zip(needs, columns, strict=True):
         table.add_column(
@@ -379,7 +379,7 @@ def _stack(
         out.print(sheet)
 
 
-def _shared(needs: Sequence[int], room: int) -> list[int]:
+def _share_width(needs: Sequence[int], room: int) -> list[int]:
     """Return a width for each of *needs*, together at most *room*; small needs are met in full."""
     widths = [0] * len(needs)
     for place, (need, index) in enumerate(sorted((need, i) for i, need in enumerate(needs))):

@@ -21,7 +21,7 @@ class Gauge(Protocol):
     """Shows progress until it is closed."""
 
     def show(self, progress: CopyProgress) -> None:
-        """Show the current progress."""
+        """Update the display."""
         ...
 
     def close(self) -> None:
@@ -32,13 +32,13 @@ class Gauge(Protocol):
 def gauge_on(console: Console, now: Callable[[], float], *, quiet: bool) -> Gauge:
     """Return the gauge for *console*; *now* returns monotonic seconds."""
     if quiet:
-        return Nothing()
+        return SilentGauge()
     if console.is_terminal and not console.is_dumb_terminal:
-        return Bar(console, now)
-    return Lines(console, now)
+        return BarGauge(console, now)
+    return LineGauge(console, now)
 
 
-class Nothing:
+class SilentGauge:
     """A gauge for `--quiet`: it ignores the progress."""
 
     def show(self, progress: CopyProgress) -> None:
@@ -57,7 +57,7 @@ class Pace:
         self._first: float | None = None  # share completed by an earlier run
 
     def sentence(self, progress: CopyProgress) -> str:
-        """Return the progress in words."""
+        """Return share, step, rows and time left: "40% · copying pages · 2 min left"."""
         if self._first is None:
             self._first = progress.share
         parts = [f"{progress.share:.0%}", progress.doing]
@@ -69,7 +69,7 @@ class Pace:
         return " · ".join(parts)
 
 
-class Lines:
+class LineGauge:
     """Writes a line at the start, and one every ten seconds."""
 
     def __init__(self, console: Console, now: Callable[[], float]) -> None:
@@ -89,7 +89,7 @@ class Lines:
         """Do nothing: lines are complete."""
 
 
-class Bar:
+class BarGauge:
     """Draws one line at the bottom of the terminal."""
 
     def __init__(self, console: Console, now: Callable[[], float]) -> None:

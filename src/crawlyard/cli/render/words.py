@@ -18,15 +18,15 @@ _ID_END = 8  # of a UUIDv7: its start is the time, its end is random
 
 def printable(text: str) -> str:
     """Return *text* in one line, with characters that a terminal interprets escaped."""
-    return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
+    return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escape, text)
 
 
 def printable_lines(text: str) -> str:
     """Return *text* as `printable` does, but keep its lines and tabs."""
-    return _UNSAFE_IN_LINES.sub(_escaped, text)
+    return _UNSAFE_IN_LINES.sub(_escape, text)
 
 
-def _escaped(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     char = match[0]
     if char in _SHORT:
         return _SHORT[char]

@@ -181,7 +181,7 @@ def _unless_none(text: str, read: Callable[[str], object]) -> object:
 _PARAMS = "params."
 
 
-def without(
+def remove_values(
     params: Mapping[str, object], overrides: Mapping[str, object], unset: Collection[str]
 ) -> tuple[Mapping[str, object], Mapping[str, object]]:
     """Return *params* and *overrides* without the paths *unset*: ``params.NAME`` or a spec field.
@@ -191,9 +191,9 @@ def without(
     """
     for path in unset:
         if path.startswith(_PARAMS):
-            params = _without(params, path.removeprefix(_PARAMS), path)
+            params = _remove_value(params, path.removeprefix(_PARAMS), path)
         else:
-            overrides = _without(overrides, _spelled(overrides, path), path)
+            overrides = _remove_value(overrides, _find_spelling(overrides, path), path)
     return params, overrides
 
 
@@ -207,7 +207,7 @@ def beside(form: Mapping[str, object], more: Mapping[str, object]) -> dict[str, 
     return merged
 
 
-def _spelled(form: Mapping[str, object], path: str) -> str:
+def _find_spelling(form: Mapping[str, object], path: str) -> str:
     """Return the path of a field in the spelling that *form* uses, of the two that it may have."""
     ways = next(([f.path, f.also] for f in FIELDS.values() if path in (f.path, f.also)), [])
     return next((way for way in (path, *ways) if way and _has(form, way)), path)
@@ -219,7 +219,7 @@ def _has(form: Mapping[str, object], path: str) -> bool:
     return head in form and (not dot or (isinstance(inner, Mapping) and _has(inner, rest)))
 
 
-def _without(form: Mapping[str, object], path: str, message: str) -> dict[str, object]:
+def _remove_value(form: Mapping[str, object], path: str, message: str) -> dict[str, object]:
     """Return *form* without the value at *path*, and without an object left empty by that.
 
     Raises:
@@ -227,10 +227,10 @@ def _without(form: Mapping[str, object], path: str, message: str) -> dict[str, o
     """
     if not _has(form, path):
         there = ", ".join(form) or "nothing"
-        raise Invalid(message, f"cannot be taken away, it is not set; what is: {there}")
+        raise Invalid(message, f"is not set, so it cannot be removed; set: {there}")
     head, dot, rest = path.partition(".")
     remaining, inner = dict(form), form[head]
-    if dot and isinstance(inner, Mapping) and (inner_rest := _without(inner, rest, message)):
+    if dot and isinstance(inner, Mapping) and (inner_rest := _remove_value(inner, rest, message)):
         remaining[head] = inner_rest
     else:
         del remaining[head]

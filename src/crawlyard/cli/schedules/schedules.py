@@ -11,7 +11,7 @@ from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of
-from crawlyard.cli.jobs.lookup import resolved
+from crawlyard.cli.jobs.lookup import resolve_since
 from crawlyard.cli.options import (
     Basics,
     Common,
@@ -36,9 +36,9 @@ from crawlyard.cli.schedules.options import (
     Refs,
     Times,
     beside,
+    remove_values,
     schedule_fields,
     version_of,
-    without,
 )
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.templates.options import Use, params_of
@@ -129,7 +129,7 @@ def explain(
     # without a session: loading an instance would take longer than everything else here
     asyncio.run(output.write_all(answer.next, views.COMING, told_as, out, common))
     if number and not answer.next and not quiet:
-        last = views.shown(now.astimezone(place))
+        last = views.format_local(now.astimezone(place))
         sys.stderr.write(f"no runs after {last}\n")
 
 
@@ -152,7 +152,7 @@ On = Annotated[bool, flag("--on", text="Only schedules that are not paused.")]
 Reason = Annotated[str, option(str, "--reason", "TEXT", "Reason, shown with skipped runs.")]
 Owner = Annotated[str, option(str, "--owner", "USER", "Only schedules of this user.")]
 OfTemplate = Annotated[str, option(str, "--template", "T", "Only schedules with this template.")]
-# without an offset, these are in the zone of the schedule, or of --tz
+# Without an offset, these are in the zone of the schedule, or of --tz
 Before = Annotated[str, option(str, "--before", "INSTANT", "Only runs due before INSTANT.")]
 Since = Annotated[str, option(str, "--from", "INSTANT", "First run, in the schedule's zone.")]
 Start = Annotated[str, option(str, "--from", "INSTANT", "Start; default now.")]
@@ -189,7 +189,7 @@ async def list_(
         q=query,
         limit=session.most(limit),
     )
-    count = await session.listed(schedule_list, views.SCHEDULES)
+    count = await session.write_list(schedule_list, views.SCHEDULES)
     is_filtered = query or state is not None or template or owner
     none = "no schedule is like that" if is_filtered else "there is no schedule yet"
     session.tell_rest(count, limit, none)
@@ -230,10 +230,10 @@ async def create(
     draft = schedule_fields(
         times, policies, zone="UTC", description=description, **use.form_terms()
     )
-    overrides = await resolved(session, form_of(urls or (), options))
+    overrides = await resolve_since(session, form_of(urls or (), options))
     fields = {"name": schedule, "when": when, "overrides": overrides, **draft}
     created = await session.surface.schedules.create(**fields, idempotency_key=idempotency_key)
-    await _told(session, "created", [created])
+    await _report_change(session, "created", [created])
 
 
 @app.command()
@@ -260,7 +260,7 @@ async def edit(
     """
     fields = {"when": when, "name": rename, "description": description, "template": use.template}
     params: Mapping[str, object] = params_of(use.param or ())
-    overrides = await resolved(session, form_of(urls or (), options))
+    overrides = await resolve_since(session, form_of(urls or (), options))
     current = await session.surface.schedules.get(schedule)
     changes = schedule_fields(times, policies, zone=current.zone, **fields)
     if use.template_version is not None:
@@ -272,13 +272,13 @@ async def edit(
     if use.unset:
         more = {**current.params, **params}, beside(current.overrides, overrides)
         try:
-            objects = without(*more, use.unset)
+            objects = remove_values(*more, use.unset)
         except Invalid as error:
             raise Invalid("--unset", str(error)) from error
         params, overrides = map(patch_between, (current.params, current.overrides), objects)
     changes |= {n: v for n, v in (("params", params), ("overrides", overrides)) if v}
     changed = await session.surface.schedules.edit(current.id, version=current.version, **changes)
-    await _told(session, "changed", [changed])
+    await _report_change(session, "changed", [changed])
 
 
 def _in_words(form: Form) -> dict[str, object]:
@@ -300,7 +300,9 @@ async def pause(session: "Session", schedules: Refs, *, reason: Reason = "") -> 
     """
     manager = session.surface.schedules
     targets = [await manager.get(ref) for ref in schedules]  # all exist, or none is paused
-    await _told(session, "paused", [await manager.pause(target.id, reason) for target in targets])
+    await _report_change(
+        session, "paused", [await manager.pause(target.id, reason) for target in targets]
+    )
 
 
 @app.command()
@@ -312,7 +314,9 @@ async def resume(session: "Session", schedules: Refs) -> None:
     """
     manager = session.surface.schedules
     targets = [await manager.get(ref) for ref in schedules]
-    await _told(session, "resumed", [await manager.resume(target.id) for target in targets])
+    await _report_change(
+        session, "resumed", [await manager.resume(target.id) for target in targets]
+    )
 
 
 @app.command()
@@ -328,7 +332,7 @@ async def run(session: "Session", schedule: Ref, *, idempotency_key: Idempotency
         session.write(job)
     else:
         write_line(job.id)
-    session.tell(session.by_worker("a worker runs what is queued"))
+    session.tell(session.with_worker_hint("a worker runs what is queued"))
 
 
 @app.command()
@@ -345,7 +349,7 @@ async def runs(
     instant = instant_of("--before", before, zone_of(current.zone)) if before else None
     list_runs = session.surface.schedules.runs
     ticks = every(list_runs, current.id, before=instant, limit=session.most(limit))
-    count = await session.listed(ticks, views.ledger_view(current.zone))
+    count = await session.write_list(ticks, views.past_runs_view(current.zone))
     session.tell_rest(count, limit, f"schedule {current.name} has not been due yet", "latest")
 
 
@@ -359,7 +363,7 @@ async def next_(session: "Session", schedule: Ref, *, number: Number = 5) -> Non
     _check_number(number)
     current = await session.surface.schedules.get(schedule)
     ahead = await session.surface.schedules.next(current.id, max(number, 1))
-    await session.listed(ahead.next[:number], views.COMING)
+    await session.write_list(ahead.next[:number], views.COMING)
     if ahead.overdue_at is not None:
         at = views.local(ahead.overdue_at, current.zone)
         session.tell(f"schedule {current.name} is overdue since {at}: no scheduler is running")
@@ -397,7 +401,7 @@ async def backfill(
         jobs = count_noun(len(would.runs), "job")
         question = f"Submit {jobs} of {current.name} for these instants?"
         about = [views.local(tick.due_at, current.zone) for tick in would.runs]
-        if not yes and not session.agreed(question, about, _NO_DRY_RUN):
+        if not yes and not session.confirm(question, about, _NO_DRY_RUN):
             session.tell("nothing was submitted")
             return DECLINED
         done = await schedules.backfill(
@@ -406,10 +410,10 @@ async def backfill(
     if session.whole:
         session.write(done)
     else:
-        await session.listed(done.runs, views.ledger_view(current.zone))
+        await session.write_list(done.runs, views.past_runs_view(current.zone))
     if done.operation_id is not None:  # there are many
         doing = f"operation {done.operation_id} submits {count_noun(len(would.runs), 'job')}"
-        session.tell(session.by_worker(f"{doing}; a worker runs it"))
+        session.tell(session.with_worker_hint(f"{doing}; a worker runs it"))
         return 0
     verb = "would be submitted" if done.dry_run else "submitted"
     session.tell(
@@ -433,7 +437,7 @@ async def calendar(
     start = instant_of("--from", since, place) if since else None
     end = instant_of("--until", until, place) if until else None
     month = await session.surface.schedules.calendar(start, end)
-    await session.listed(month.occurrences, views.calendar_view(tz))
+    await session.write_list(month.occurrences, views.calendar_view(tz))
     if not month.occurrences:
         session.tell("no runs in that time")
     for schedule_id in month.unreadable:
@@ -463,13 +467,13 @@ async def changes(
         listed = every(
             surface.changes.list, schedule=schedule, only=kinds, limit=session.most(limit)
         )
-        count = await session.listed(listed, diffs.FEED)
+        count = await session.write_list(listed, diffs.FEED)
         session.tell_rest(count, limit, "no matching changes")
         return
     if only:
         raise Invalid("--only", "requires --urls")
     run_changes = every(surface.schedules.changes, schedule, limit=session.most(limit))
-    count = await session.listed(run_changes, diffs.runs_view(session.clock.now()))
+    count = await session.write_list(run_changes, diffs.runs_view(session.clock.now()))
     session.tell_rest(count, limit, "no run yet", "newest")
 
 
@@ -483,7 +487,7 @@ async def delete(session: "Session", schedules: Refs, *, yes: Yes = False) -> in
     """
     targets = [await session.surface.schedules.get(ref) for ref in schedules]
     about = [f"{target.name}  {target.when}  {target.id}" for target in targets]
-    if not session.agreed_to_delete("schedules", about, "what is known of past runs", yes=yes):
+    if not session.confirm_deletion("schedules", about, "what is known of past runs", yes=yes):
         return DECLINED
     for target in targets:
         await session.surface.schedules.delete(target.id, version=target.version)
@@ -491,10 +495,10 @@ async def delete(session: "Session", schedules: Refs, *, yes: Yes = False) -> in
     return 0
 
 
-async def _told(session: "Session", done: str, schedules: "Sequence[ScheduleOut]") -> None:
+async def _report_change(session: "Session", done: str, schedules: "Sequence[ScheduleOut]") -> None:
     """Report a change of schedules, and write them if requested."""
     for schedule in schedules:
         at = schedule.next_at
         due = f"next {views.local(at, schedule.zone)}" if at is not None else "not due any more"
         session.tell(f"{done}: {schedule.name}  {due}  {schedule.id}")
-    await session.changed(schedules, views.SCHEDULES, single=len(schedules) == 1)
+    await session.write_changed(schedules, views.SCHEDULES, single=len(schedules) == 1)

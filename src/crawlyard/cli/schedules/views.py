@@ -126,8 +126,8 @@ SCHEDULES: View[ScheduleOut] = View(
 )
 
 
-def ledger_view(zone: str) -> View[TickOut]:
-    """Return the view of the ledger of a schedule in *zone*."""
+def past_runs_view(zone: str) -> View[TickOut]:
+    """Return the columns of `schedules runs`, with times in *zone*."""
     return View(
         key=lambda tick: tick.job_id or _rfc3339(tick.due_at),
         columns=(
@@ -141,7 +141,7 @@ def ledger_view(zone: str) -> View[TickOut]:
 
 
 def calendar_view(zone: str) -> View[Occurrence]:
-    """Return the view of a calendar in *zone*."""
+    """Return the columns of `schedules calendar`, with times in *zone*."""
     return View(
         key=lambda occurrence: _rfc3339(occurrence.due_at),
         columns=(
@@ -159,7 +159,7 @@ COMING: View[ComingOut] = View(
         Column(
             name="LOCAL TIME",
             value=lambda c: c.local,
-            shown=lambda c: shown(datetime.fromisoformat(c.local)),
+            shown=lambda c: format_local(datetime.fromisoformat(c.local)),
         ),
         Column(name="ZONE", value=lambda c: c.zone),
         Column(
@@ -200,7 +200,7 @@ def _rfc3339(instant: datetime | None) -> str:
     return "" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def shown(local: datetime) -> str:
+def format_local(local: datetime) -> str:
     """Return a local time, to the second only where it has some."""
     return f"{local:%a %Y-%m-%d %H:%M:%S}" if local.second else f"{local:%a %Y-%m-%d %H:%M}"
 

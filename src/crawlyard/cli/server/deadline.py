@@ -38,7 +38,7 @@ class Deadline:
         self._last_acts: list[Callable[[], object]] = []
         self._timer: threading.Timer | None = None
 
-    def of(self, worker: "Worker") -> "Worker":
+    def watch(self, worker: "Worker") -> "Worker":
         """Return *worker*, whose stops have this deadline from now on."""
         worker.on_stop = self.begin
         self.before_the_end(worker.kill_children)
@@ -54,45 +54,45 @@ class Deadline:
             return
         within_s = self._within_s + more_s
         args = (within_s, asyncio.get_running_loop())
-        self._timer = threading.Timer(within_s, self._missed, args)
+        self._timer = threading.Timer(within_s, self._end_process, args)
         self._timer.daemon = True
         self._timer.start()
 
-    def met(self) -> None:
+    def cancel(self) -> None:
         """Cancel the deadline: the stop is over."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _missed(self, within_s: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _end_process(self, within_s: float, loop: asyncio.AbstractEventLoop) -> None:
         try:
             for act in self._last_acts:
                 with suppress(Exception):
                     act()
-            telling = threading.Thread(target=_tell, args=(within_s, loop), daemon=True)
+            telling = threading.Thread(target=_report, args=(within_s, loop), daemon=True)
             telling.start()
             telling.join(_TELLING_S)  # stderr may be a pipe that is never read
         finally:
             self._end(1)
 
 
-def _tell(within_s: float, loop: asyncio.AbstractEventLoop) -> None:
+def _report(within_s: float, loop: asyncio.AbstractEventLoop) -> None:
     exits = f"stopping took longer than {within_s:g} s; this process exits now"
     with suppress(Exception):
         sys.stderr.write(f"error: {exits}. Other workers will take over its jobs\n")
         sys.stderr.flush()
-        running = printable(", ".join(_going_on(loop)) or "no task of the event loop")
+        running = printable(", ".join(_running_tasks(loop)) or "no task of the event loop")
         sys.stderr.write(f"  still running: {running}\n")
         sys.stderr.flush()
 
 
-def _going_on(loop: asyncio.AbstractEventLoop) -> list[str]:
+def _running_tasks(loop: asyncio.AbstractEventLoop) -> list[str]:
     """Return the running tasks, each with the place in our code where it waits."""
     tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
-    return [_named(task) for task in tasks[:_MOST_NAMED]]
+    return [_describe_task(task) for task in tasks[:_MOST_NAMED]]
 
 
-def _named(task: "asyncio.Task[Any]") -> str:
+def _describe_task(task: "asyncio.Task[Any]") -> str:
     work: Any = task.get_coro()
     name = task.get_name()
     if name.startswith("Task-"):

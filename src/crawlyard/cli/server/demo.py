@@ -87,8 +87,8 @@ async def _crawl(
     )
     job = await session.surface.jobs.create(form_of(spec))
     jobs.append(job.id)
-    wish = run_and_watch.Wish(works=True, export=export)
-    return await run_and_watch.attend(session, job.id, wish)
+    run_options = run_and_watch.RunOptions(works=True, export=export)
+    return await run_and_watch.attend(session, job.id, run_options)
 
 
 def _next(

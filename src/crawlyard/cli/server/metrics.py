@@ -33,7 +33,7 @@ class MetricsAddress(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def shown(
+async def serve_metrics(
     session: "LocalSession", worker: "Worker", at: MetricsAddress | None
 ) -> AsyncIterator[None]:
     """Serve the metrics and the health of *worker* for the block, if an address is given.

@@ -50,8 +50,8 @@ async def supervise(
     """Run worker processes until a signal, or until all have exited normally.
 
     *own* are the options of each; *beside* those of the first only, which select its services
-    beside jobs: the others run only operations. Once an operator has stopped the first process,
-    *stand_in* runs these services here until the others have ended. Each process serves
+    beside jobs: the siblings run only operations. Once an operator has stopped the first process,
+    *stand_in* runs these services here until the siblings have ended. Each process serves
     *metrics*, if given.
 
     Raises:
@@ -91,7 +91,7 @@ class Crew:
     async def work(self, each: Sequence[Sequence[str]], stand_in: StandIn | None = None) -> None:
         """Run ``crawlyard work`` once for *each*, with these options, until all have ended.
 
-        Once the first has ended, *stand_in* runs beside the others. If cancelled, stop all and
+        Once the first has ended, *stand_in* runs beside the siblings. If cancelled, stop all and
         wait for them.
 
         Raises:
@@ -120,7 +120,7 @@ class Crew:
         wait_s = first_s
         while True:
             began = clock.monotonic()
-            async with self._begun(words) as process:
+            async with self._start_process(words) as process:
                 code = await process.wait()
             if code == 0:
                 return
@@ -134,16 +134,16 @@ class Crew:
             wait_s = min(last_s, 2 * wait_s)
 
     async def _stand_in(
-        self, run: StandIn, first: "asyncio.Task[None]", *others: "asyncio.Task[None]"
+        self, run: StandIn, first: "asyncio.Task[None]", *siblings: "asyncio.Task[None]"
     ) -> None:
-        """Run the services of the *first* process from its end until the *others* have ended."""
+        """Run the services of the *first* process from its end until the *siblings* have ended."""
         await asyncio.wait((first,))
-        if all(task.done() for task in others):
+        if all(task.done() for task in siblings):
             return
         self._session.tell("the first worker process has ended; its services now run here")
         beside = asyncio.create_task(self._again(run))
         try:
-            await asyncio.wait(others)
+            await asyncio.wait(siblings)
         finally:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
@@ -165,7 +165,7 @@ class Crew:
                 process.kill()
 
     @contextlib.asynccontextmanager
-    async def _begun(self, words: Sequence[str]) -> AsyncIterator[Process]:
+    async def _start_process(self, words: Sequence[str]) -> AsyncIterator[Process]:
         """Start a process; leaving the block stops it and waits for its end."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "crawlyard", "work", *words),
@@ -193,12 +193,12 @@ def environment(settings: Settings) -> Mapping[str, str]:
     return os.environ | named | {PARENT: str(os.getpid())}
 
 
-def supervised() -> bool:
+def is_supervised() -> bool:
     """Return whether another process supervises this one."""
     return bool(os.environ.get(PARENT))
 
 
-async def orphaned() -> None:
+async def wait_for_parent_end() -> None:
     """Return when the process that supervises this one is gone; never if there is none."""
     parent = os.environ.get(PARENT, "")
     while not parent or parent == str(os.getppid()):  # noqa: ASYNC110 - there is no event for it

@@ -80,17 +80,19 @@ def serve(
     Also runs jobs, schedules, webhooks and clean-up. To listen on an address other than
     loopback, create a token first: crawlyard tokens create NAME
     """
-    wish = Wish(
+    serve_options = ServeOptions(
         host=host,
         port=port,
         workers=0 if no_worker else workers,
         allow_hosts=tuple(allow_host or ()),
     )
-    invoke.run_here(basics, partial(_serve, wish=wish), log_level="info", waits=True)
+    invoke.run_here(
+        basics, partial(_serve, serve_options=serve_options), log_level="info", waits=True
+    )
 
 
-class Wish(Struct, frozen=True, kw_only=True):
-    """Options of `serve`."""
+class ServeOptions(Struct, frozen=True, kw_only=True):
+    """Address, processes and allowed host names from the command line."""
 
     host: str
     port: int
@@ -98,49 +100,49 @@ class Wish(Struct, frozen=True, kw_only=True):
     allow_hosts: tuple[str, ...] = ()
 
 
-async def _serve(session: "LocalSession", *, wish: Wish) -> int:
+async def _serve(session: "LocalSession", *, serve_options: ServeOptions) -> int:
     """Serve until a signal; then close streams, release leases, and end."""
-    if wish.workers is not None and wish.workers > processes.MOST_PROCESSES:
+    if serve_options.workers is not None and serve_options.workers > processes.MOST_PROCESSES:
         raise Invalid(
-            "--workers", f"expected at most {processes.MOST_PROCESSES}, got {wish.workers}"
+            "--workers", f"expected at most {processes.MOST_PROCESSES}, got {serve_options.workers}"
         )
     yard = session.yard
     access = credentials.Credentials(yard.store, yard.clock)
-    local = _is_loopback(wish.host)
+    local = _is_loopback(serve_options.host)
     if not local and not await access.any_token():
         raise Forbidden(
-            f"{wish.host} can be reached by other machines, and there is no token yet: "
+            f"{serve_options.host} can be reached by other machines, and there is no token yet: "
             f"{session.hint('tokens create NAME')}"
         )
-    async with _sample(session, wish) as sample:
-        options = _options(wish, session.settings, sample, local=local)
+    async with _sample(session, serve_options) as sample:
+        options = _options(serve_options, session.settings, sample, local=local)
         site = await sites.open_site(yard, options)
-        with servers.listen(wish.host, wish.port) as sock:
+        with servers.listen(serve_options.host, serve_options.port) as sock:
             port = sock.getsockname()[1]
-            url = servers.url_of(wish.host, port)
+            url = servers.url_of(serve_options.host, port)
             app, live = web.create_app(site), site.live
             most = session.settings.max_connections
             async with (
                 servers.serve(app, sock, live.close, max_connections=most) as end,
-                _processes(wish, session),
+                _processes(serve_options, session),
             ):
                 session.tell(f"serving {url}/api/v1")
                 if local:
                     link = await access.link(user.LOCAL.id)
                     place = session.settings.public_url or url
                     session.tell(f"sign in (once, within 15 minutes): {place}/signin#{link.secret}")
-                return await _beside(session, wish, end)
+                return await _beside(session, serve_options, end)
 
 
 @contextlib.asynccontextmanager
-async def _sample(session: "LocalSession", wish: Wish) -> AsyncIterator[str]:
+async def _sample(session: "LocalSession", serve_options: ServeOptions) -> AsyncIterator[str]:
     """Serve a small site for a new instance on loopback, and yield its address.
 
     The address is empty if there is no worker in this process, or there are jobs already.
     """
     if (
-        wish.workers == 0
-        or not _is_loopback(wish.host)
+        serve_options.workers == 0
+        or not _is_loopback(serve_options.host)
         or (await session.surface.jobs.list(limit=1)).items
     ):
         yield ""
@@ -149,15 +151,17 @@ async def _sample(session: "LocalSession", wish: Wish) -> AsyncIterator[str]:
             yield there.authority
 
 
-async def _beside(session: "LocalSession", wish: Wish, end: Callable[[], None]) -> int:
+async def _beside(
+    session: "LocalSession", serve_options: ServeOptions, end: Callable[[], None]
+) -> int:
     """Run the services of an instance, and a worker unless others do, until a signal.
 
     Then call *end* to begin the server's shutdown while jobs are released.
     """
     yard = session.yard
-    begin = partial(session.deadline.begin, deadlines.PARENT_S if wish.workers else 0.0)
+    begin = partial(session.deadline.begin, deadlines.PARENT_S if serve_options.workers else 0.0)
     with signals.interrupts(lambda: None, begin) as stop:
-        worker = session.deadline.of(yard.worker()) if wish.workers is None else None
+        worker = session.deadline.watch(yard.worker()) if serve_options.workers is None else None
         services, newer = work.Beside().services(yard), None
         if worker is None:  # otherwise the worker ends for a newer schema, and all of this with it
             newer = asyncio.create_task(_newer(yard))
@@ -210,22 +214,22 @@ async def _jobs(worker: "Worker | None", idle: asyncio.Event, deadline: "Deadlin
     if worker is not None:
         await worker.run()
         if not idle.is_set():
-            deadline.met()  # the worker alone was stopped
+            deadline.cancel()  # the worker alone was stopped
     await idle.wait()
 
 
 @contextlib.asynccontextmanager
-async def _processes(wish: Wish, session: "LocalSession") -> AsyncIterator[None]:
+async def _processes(serve_options: ServeOptions, session: "LocalSession") -> AsyncIterator[None]:
     """Run the worker processes for the block; one that dies is restarted.
 
     One that an operator stopped is not.
     """
-    if not wish.workers:
+    if not serve_options.workers:
         yield
         return
     crew = processes.Crew(session)
     session.deadline.before_the_end(crew.kill)
-    working = asyncio.create_task(crew.work([processes.NOTHING_BESIDE] * wish.workers))
+    working = asyncio.create_task(crew.work([processes.NOTHING_BESIDE] * serve_options.workers))
     try:
         yield
     finally:
@@ -234,11 +238,13 @@ async def _processes(wish: Wish, session: "LocalSession") -> AsyncIterator[None]
             await working
 
 
-def _options(wish: Wish, settings: "Settings", sample: str, *, local: bool) -> "sites.SiteOptions":
+def _options(
+    serve_options: ServeOptions, settings: "Settings", sample: str, *, local: bool
+) -> "sites.SiteOptions":
     names = ("127.0.0.1", "localhost", "::1") if local else ()
-    own = () if wish.host in _ANYWHERE else (wish.host,)
+    own = () if serve_options.host in _ANYWHERE else (serve_options.host,)
     public = urlsplit(settings.public_url).hostname
-    further = (*wish.allow_hosts, *((public,) if public else ()))
+    further = (*serve_options.allow_hosts, *((public,) if public else ()))
     # a proxy on this machine makes a server on loopback reachable
     private = local and all(map(_is_loopback, further)) and not settings.trusted_proxies
     return sites.SiteOptions(

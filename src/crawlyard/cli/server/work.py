@@ -182,18 +182,20 @@ async def run_worker(
             await _report_pending(session, session.yard.worker(slots=slots))
         return code
     yard = session.yard
-    worker, deadline = session.deadline.of(yard.worker(slots=slots)), session.deadline
+    worker, deadline = session.deadline.watch(yard.worker(slots=slots)), session.deadline
     with signals.interrupts(lambda: None, deadline.begin) as stop:
         jobs = count_noun(slots or session.settings.jobs, "job")
         session.tell(f"worker {worker.id} runs up to {jobs} at once")
-        async with metrics.shown(session, worker, metrics_address):
+        async with metrics.serve_metrics(session, worker, metrics_address):
             if drain:
                 await _drain(session, worker, beside, stop)
-                if not processes.supervised():  # the supervisor reports it, once
+                if not processes.is_supervised():  # the supervisor reports it, once
                     await _report_pending(session, worker)
             else:
                 services = beside.services(yard)
-                await run_together(worker.run, services, stop, partial(_let_go, session, worker))
+                await run_together(
+                    worker.run, services, stop, partial(_release_jobs, session, worker)
+                )
     deadline.begin()  # for the shutdown of everything else
     # SIGTERM is the normal way to stop a worker; Ctrl-C interrupts a command of the user
     return stop.exit_code if stop.first is signal.SIGINT else 0
@@ -221,10 +223,10 @@ async def run_together(
     async with asyncio.TaskGroup() as group:
         working = group.create_task(jobs(), name="jobs")
         beside = [
-            group.create_task(_watched(name, run, failures), name=name)
+            group.create_task(_run_service(name, run, failures), name=name)
             for name, run in services.items()
         ]
-        beside.append(group.create_task(_stopped(stop)))
+        beside.append(group.create_task(_wait_for_stop(stop)))
         await asyncio.wait((working, *beside), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             let_go()
@@ -245,7 +247,7 @@ async def _drain(
     yard = session.yard
     if beside.scheduler:
         await _unless_stopped(yard.scheduler.round(), stop)
-    jobs, let_go = partial(worker.run, drain=True), partial(_let_go, session, worker)
+    jobs, let_go = partial(worker.run, drain=True), partial(_release_jobs, session, worker)
     await run_dry(yard, jobs, stop, let_go, worker.waits, lambda: worker.stopped)
     if worker.stopped:
         return
@@ -316,13 +318,13 @@ async def _unless_stopped(work: Coroutine[Any, Any, object], stop: "Interrupts")
         work.close()
         return
     async with asyncio.TaskGroup() as group:
-        tasks = group.create_task(work), group.create_task(_stopped(stop))
+        tasks = group.create_task(work), group.create_task(_wait_for_stop(stop))
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
 
 
-async def _watched(name: str, run: Service, failures: list[Exception]) -> None:
+async def _run_service(name: str, run: Service, failures: list[Exception]) -> None:
     try:
         await run()
     except Exception as error:  # noqa: BLE001 - after any error, the jobs are released first
@@ -330,12 +332,12 @@ async def _watched(name: str, run: Service, failures: list[Exception]) -> None:
         failures.append(error)
 
 
-def _let_go(session: "LocalSession", worker: "Worker") -> None:
+def _release_jobs(session: "LocalSession", worker: "Worker") -> None:
     session.tell("stopping; jobs return to the queue; press Ctrl-C again to quit at once")
     worker.stop()
 
 
-async def _stopped(stop: "Interrupts") -> None:
+async def _wait_for_stop(stop: "Interrupts") -> None:
     """Return at a signal, or when the supervisor of this process is gone."""
     watch = asyncio.create_task(_unless_orphaned(stop))
     try:
@@ -346,6 +348,6 @@ async def _stopped(stop: "Interrupts") -> None:
 
 
 async def _unless_orphaned(stop: "Interrupts") -> None:
-    await processes.orphaned()
+    await processes.wait_for_parent_end()
     if stop.first is None:
         stop.receive(signal.SIGTERM)

@@ -23,7 +23,7 @@ SecretRef = Annotated[
 ]
 
 
-class Login(Struct, frozen=True, kw_only=True):
+class LoginMethod(Struct, frozen=True, kw_only=True):
     """A login as written on the command line."""
 
     kind: LoginKind
@@ -32,7 +32,7 @@ class Login(Struct, frozen=True, kw_only=True):
     file: str = ""  # of cookies
 
     @classmethod
-    def of(cls, word: str) -> "Login":
+    def of(cls, word: str) -> "LoginMethod":
         """Return the login that *word* describes.
 
         Raises:
@@ -67,8 +67,8 @@ class LoginOptions(Struct, frozen=True, kw_only=True):
     """Options of `crawl` for a login, which creates the session of the crawl."""
 
     login: Annotated[
-        Login | None,
-        option(Login.of, "--login", "HOW", f"Log in: {_WORDS}.", Panel.ACCESS),
+        LoginMethod | None,
+        option(LoginMethod.of, "--login", "HOW", f"Log in: {_WORDS}.", Panel.ACCESS),
     ] = None
     login_user: Annotated[
         str, option(str, "--login-user", "NAME", "User name for the form.", Panel.ACCESS)
@@ -92,7 +92,7 @@ class LoginOptions(Struct, frozen=True, kw_only=True):
         option(str, "--login-submit", "CSS", "CSS of the form or its button.", Panel.ACCESS),
     ] = ""
 
-    def asked(self, url: str) -> dict[str, Any]:
+    def arguments(self, url: str) -> dict[str, Any]:
         """Return the arguments of `sessions.login`; *url* is a URL of the site.
 
         Raises:
@@ -100,7 +100,7 @@ class LoginOptions(Struct, frozen=True, kw_only=True):
         """
         if self.login is None:
             raise Invalid("--login", f"expected {_WORDS}")
-        return asked(
+        return login_arguments(
             self.login,
             url=url,
             user=self.login_user,
@@ -111,8 +111,8 @@ class LoginOptions(Struct, frozen=True, kw_only=True):
         )
 
 
-def asked(
-    login: Login,
+def login_arguments(
+    login: LoginMethod,
     *,
     url: str,
     user: str,
@@ -134,7 +134,7 @@ def asked(
     if login.kind is LoginKind.FORM:
         arguments |= {"fields": values, "submit": submit}
     if secret:
-        arguments["secret"] = _followed(secret, flag)
+        arguments["secret"] = _read_secret(secret, flag)
     elif not values or login.kind is not LoginKind.FORM:
         arguments["secret"] = _prompt_secret(arguments["user"] or login.kind, flag)
     return arguments
@@ -151,10 +151,10 @@ def _field(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals or not name:
         raise Invalid("--field", "expected NAME=VALUE; VALUE may be env:NAME or file:PATH")
-    return name, _followed(value, "--field") if value.startswith((_ENV, _FILE)) else value
+    return name, _read_secret(value, "--field") if value.startswith((_ENV, _FILE)) else value
 
 
-def _followed(reference: str, flag: str) -> str:
+def _read_secret(reference: str, flag: str) -> str:
     """Return the secret that a reference names."""
     if reference.startswith(_ENV):
         name = reference.removeprefix(_ENV)

@@ -11,7 +11,7 @@ from crawlyard.cli.invoke import PlainCommands, action
 from crawlyard.cli.options import Yes, argument, flag, group, option
 from crawlyard.cli.render.output import View, at, column, id_of
 from crawlyard.cli.sites import logins
-from crawlyard.cli.sites.logins import Login, SecretRef
+from crawlyard.cli.sites.logins import LoginMethod, SecretRef
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.errors import Invalid, NotFound
 
@@ -33,15 +33,15 @@ Name = Annotated[
 ]
 
 
-def _login(word: str) -> Login:
+def _login(word: str) -> LoginMethod:
     try:
-        return Login.of(word)
+        return LoginMethod.of(word)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
 
 How = Annotated[
-    Login | None,
+    LoginMethod | None,
     argument("[HOW]", "basic:USER, bearer, cookies:FILE or form:URL; default: as before.", _login),
 ]
 Url = Annotated[str, option(str, "--url", "URL", "Any URL of the site; not for a form.")]
@@ -135,9 +135,9 @@ async def login(
     """
     if how is None:
         before = await _before(session, name)
-        how = Login(kind=LoginKind(before.kind), url=before.url, user=before.user)
+        how = LoginMethod(kind=LoginKind(before.kind), url=before.url, user=before.user)
         url, user, submit = url or before.url, user or before.user, submit or before.submit
-    arguments = logins.asked(
+    arguments = logins.login_arguments(
         how, url=url, user=user, secret=secret, fields=field or (), submit=submit
     )
     if allow_address or allow_private:
@@ -146,7 +146,7 @@ async def login(
         arguments |= {"proxies": tuple(proxy)}
     renewed = await session.surface.sessions.login(name, **arguments)
     session.tell(f"logged in: {renewed.name}@{renewed.version} for {', '.join(renewed.origins)}")
-    await session.changed([renewed], sessions_view(session.clock.now()))
+    await session.write_changed([renewed], sessions_view(session.clock.now()))
 
 
 async def _before(session: "Session", name: str) -> "SessionOut":
@@ -168,7 +168,7 @@ async def delete(session: "Session", name: Name, *, yes: Yes = False) -> None:
     crawlyard sessions delete shop --yes
     """
     current = await session.surface.sessions.get(name)
-    if not yes and not session.agreed(
+    if not yes and not session.confirm(
         f"Delete session {name}?", [f"for {', '.join(current.origins)}"]
     ):
         raise typer.Exit(DECLINED)

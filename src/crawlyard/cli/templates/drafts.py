@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SUFFIXES: Mapping[str, FileFormat] = {".json": FileFormat.JSON}
 
 
-async def exported(session: "Session", ref: str, version: int | None = None) -> TemplateDraft:
+async def export_draft(session: "Session", ref: str, version: int | None = None) -> TemplateDraft:
     """Return a template as a file, with credentials if the user may change it."""
     form = FileFormat.JSON
     text = await session.surface.templates.export(ref, format_=form, version=version)
@@ -52,7 +52,7 @@ def format_for(file: str, file_format: FileFormat | None) -> FileFormat:
 
 
 @contextlib.contextmanager
-def edited(draft: TemplateDraft) -> Iterator[TemplateDraft]:
+def edit_draft(draft: TemplateDraft) -> Iterator[TemplateDraft]:
     """Yield *draft* as edited by the user, in the editor named by $VISUAL or $EDITOR.
 
     Only the user may read the file: it may contain credentials. It is deleted if the block

@@ -12,7 +12,7 @@ from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED, exit_code_of, failure_lines
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of, form_over
-from crawlyard.cli.jobs.lookup import resolved
+from crawlyard.cli.jobs.lookup import resolve_since
 from crawlyard.cli.options import (
     Basics,
     IdempotencyKey,
@@ -131,7 +131,7 @@ async def list_(
         q=query,
         limit=session.most(limit),
     )
-    count = await session.listed(template_list, views.templates_view(session.clock.now()))
+    count = await session.write_list(template_list, views.templates_view(session.clock.now()))
     is_filtered = query or public or mine
     none = "no template is like that" if is_filtered else "there is no template yet"
     session.tell_rest(count, limit, none)
@@ -176,13 +176,13 @@ async def create(
     draft = TemplateDraft(
         name=template,
         description=description,
-        spec=await resolved(session, form_of(urls or (), options)),
+        spec=await resolve_since(session, form_of(urls or (), options)),
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
     created = await session.surface.templates.create(
         forms.data_of(draft), idempotency_key=idempotency_key
     )
-    await _told(session, "created", created)
+    await _report_change(session, "created", created)
 
 
 @app.command()
@@ -208,25 +208,25 @@ async def edit(
     Options of `crawl` change only these fields of its spec: a list replaces the previous one,
     'none' removes a limit or a list.
     """
-    form = await resolved(session, form_of(urls or (), options))
+    form = await resolve_since(session, form_of(urls or (), options))
     if file and form:
         raise Invalid("--file", "excludes options of `crawl`: the file has the whole spec")
     before = await session.surface.templates.get(template)
-    old = await drafts.exported(session, before.id, before.version)
+    old = await drafts.export_draft(session, before.id, before.version)
     fields = {"name": rename, "description": description}
     changes: dict[str, Any] = {field: v for field, v in fields.items() if v is not None}
     if form:
         changes["spec"] = form_over(old.spec, form)
     if file or changes:
         draft = replace(drafts.draft_from(file) if file else old, **changes)
-        saved = await _saved(session, before, old, draft)
+        saved = await _save_version(session, before, old, draft)
     else:
-        with drafts.edited(old) as draft:
-            saved = await _saved(session, before, old, draft)
-    await _changed(session, before, saved)
+        with drafts.edit_draft(old) as draft:
+            saved = await _save_version(session, before, old, draft)
+    await _report_edit(session, before, saved)
 
 
-async def _saved(
+async def _save_version(
     session: "Session", before: "TemplateOut", old: TemplateDraft, new: TemplateDraft
 ) -> "SavedTemplateOut":
     """Save *new* as the version of a template after *before*, whose draft is *old*."""
@@ -283,7 +283,7 @@ async def render(
     rendered = await session.surface.templates.render(
         template,
         params=params_of(param or ()),
-        overrides=await resolved(session, form_of(urls or (), options)),
+        overrides=await resolve_since(session, form_of(urls or (), options)),
         version=version,
     )
     if session.common.quiet:
@@ -291,14 +291,14 @@ async def render(
     elif session.whole:
         session.write(rendered)
     else:
-        await session.listed(views.values_of(rendered.spec, rendered.sources), views.VALUES)
+        await session.write_list(views.values_of(rendered.spec, rendered.sources), views.VALUES)
     session.tell(f"template {rendered.template_name} v{rendered.template_version}")
 
 
 @app.command()
 @action()
 async def publish(session: "Session", template: Ref, *, yes: Yes = False) -> int:
-    """Publish a template: others can see and use it, from a version without credentials on.
+    """Publish a template: others can use it, starting with a version without credentials.
 
     crawlyard templates publish news
     crawlyard templates publish news --yes --json
@@ -312,11 +312,11 @@ async def publish(session: "Session", template: Ref, *, yes: Yes = False) -> int
         about = "These schedules use credentials that will be removed from the template:"
         lines = [about, *(f"  {_keeping(holder)}" for holder in error.schedules)]
         question = "Publish, and keep them in these schedules?"
-        if not session.agreed(question, lines, str(error)):
+        if not session.confirm(question, lines, str(error)):
             session.tell("nothing was published")
             return DECLINED
         saved = await session.surface.templates.publish(template, confirm=True)
-    await _told(session, "public", saved)
+    await _report_change(session, "public", saved)
     if saved.kept:
         credentials = ", ".join(_keeping(as_dict(holder)) for holder in saved.kept)
         session.tell(f"  credentials kept by schedules: {credentials}")
@@ -337,7 +337,7 @@ async def unpublish(session: "Session", template: Ref) -> None:
     crawlyard templates unpublish news
     crawlyard templates unpublish news --json
     """
-    await _told(session, "private", await session.surface.templates.unpublish(template))
+    await _report_change(session, "private", await session.surface.templates.unpublish(template))
 
 
 @app.command()
@@ -358,7 +358,7 @@ async def duplicate(
     copy = await session.surface.templates.duplicate(
         template, name=name, version=version, idempotency_key=idempotency_key
     )
-    await _told(session, "created", copy)
+    await _report_change(session, "created", copy)
 
 
 @app.command()
@@ -370,7 +370,7 @@ async def versions(session: "Session", template: Ref) -> None:
     crawlyard templates versions news -o jsonl
     """
     version_list = every(session.surface.templates.versions, template)
-    await session.listed(version_list, views.versions_view(session.clock.now()))
+    await session.write_list(version_list, views.versions_view(session.clock.now()))
 
 
 @app.command()
@@ -383,7 +383,7 @@ async def restore(session: "Session", template: Ref, version: Number) -> None:
     """
     before = await session.surface.templates.get(template)
     saved = await session.surface.templates.restore(before.id, version)
-    await _changed(session, before, saved)
+    await _report_edit(session, before, saved)
 
 
 @app.command("import")
@@ -402,18 +402,18 @@ async def import_(
     """
     checked = [drafts.draft_from(path) for path in paths]  # all are valid, or none is imported
     for draft in checked:
-        there = await _named(session, draft.name) if update else None
+        there = await _find_by_name(session, draft.name) if update else None
         if there is None:
             template = await session.surface.templates.create(
                 forms.data_of(draft), idempotency_key=key_for(idempotency_key, draft.name)
             )
-            await _told(session, "created", template)
+            await _report_change(session, "created", template)
         else:
-            old = await drafts.exported(session, there.id, there.version)
-            await _changed(session, there, await _saved(session, there, old, draft))
+            old = await drafts.export_draft(session, there.id, there.version)
+            await _report_edit(session, there, await _save_version(session, there, old, draft))
 
 
-async def _named(session: "Session", name: str) -> "TemplateOut | None":
+async def _find_by_name(session: "Session", name: str) -> "TemplateOut | None":
     try:
         return await session.surface.templates.get(name)
     except NotFound:
@@ -435,7 +435,7 @@ async def export(
     crawlyard templates export news --out news.yaml
     crawlyard templates export news --version 2 --format json | jq .spec
     """
-    draft = await drafts.exported(session, template, version)
+    draft = await drafts.export_draft(session, template, version)
     text = forms.format_draft(draft, drafts.format_for(out, format)).encode()
     if out == STDIN:
         write(text)
@@ -459,7 +459,7 @@ async def delete(session: "Session", templates: Refs, *, yes: Yes = False) -> in
     """
     targets = [await session.surface.templates.get(ref) for ref in templates]
     about = [f"{target.name}  v{target.version}  {target.id}" for target in targets]
-    if not session.agreed_to_delete("templates", about, "all versions", yes=yes):
+    if not session.confirm_deletion("templates", about, "all versions", yes=yes):
         return DECLINED
     for template in targets:
         await session.surface.templates.delete(template.id, version=template.version)
@@ -467,13 +467,17 @@ async def delete(session: "Session", templates: Refs, *, yes: Yes = False) -> in
     return 0
 
 
-async def _changed(session: "Session", before: "TemplateOut", after: "SavedTemplateOut") -> None:
-    await _told(session, "unchanged" if after.version == before.version else "changed", after)
+async def _report_edit(
+    session: "Session", before: "TemplateOut", after: "SavedTemplateOut"
+) -> None:
+    await _report_change(
+        session, "unchanged" if after.version == before.version else "changed", after
+    )
 
 
-async def _told(session: "Session", done: str, template: "TemplateOut") -> None:
+async def _report_change(session: "Session", done: str, template: "TemplateOut") -> None:
     """Report a change of a template, and write it if requested."""
     session.tell(f"{done}: {template.name} v{template.version}  {template.id}")
     if stripped := getattr(template, "stripped", ()):
         session.tell(f"  without its credentials: {', '.join(stripped)}")
-    await session.changed([template], views.templates_view(session.clock.now()))
+    await session.write_changed([template], views.templates_view(session.clock.now()))

@@ -29,7 +29,7 @@ VALUES: View[Value] = View(
     key=lambda value: value.field,
     columns=(
         Column(name="FIELD", value=lambda v: v.field),
-        Column(name="VALUE", value=lambda v: told(v.value), wide=True),
+        Column(name="VALUE", value=lambda v: display_value(v.value), wide=True),
         Column(name="SOURCE", value=lambda v: v.source),
     ),
 )
@@ -78,7 +78,7 @@ def _content(template: TemplateOut) -> Facts:
     """Return the parameters of a template and the fields of its spec."""
     return [
         *((f"parameter {p.name}", _parameter(p)) for p in template.parameters),
-        *((f"spec {path}", told(value)) for path, value in _flat(template.spec)),
+        *((f"spec {path}", display_value(value)) for path, value in _flat(template.spec)),
     ]
 
 
@@ -97,7 +97,7 @@ def versions_view(now: datetime) -> View[TemplateOut]:
     )
 
 
-def told(value: object) -> str:
+def display_value(value: object) -> str:
     """Return a value of a form for people: text as it is, all else as JSON."""
     return value if isinstance(value, str) else dumps(value)
 
@@ -107,9 +107,9 @@ def _parameter(parameter: ParameterOut) -> str:
     if parameter.required:
         words.append("required")
     if parameter.default is not None:
-        words.append(f"else {told(parameter.default)}")
+        words.append(f"else {display_value(parameter.default)}")
     if parameter.allowed:
-        words.append(f"one of {', '.join(told(value) for value in parameter.allowed)}")
+        words.append(f"one of {', '.join(display_value(value) for value in parameter.allowed)}")
     if parameter.description:
         words.append(parameter.description)
     return "; ".join(words)

@@ -193,8 +193,8 @@ def withheld(needed: Collection[Grant], granted: Grants) -> tuple[Grant, ...]:
 
 def how_to_grant(missing: Collection[Grant]) -> str:
     """Return a sentence that says how an admin can grant what is missing."""
-    options = " ".join(f"--{grant.value.replace('_', '-')}" for grant in Grant if grant in missing)
-    return f"an admin can grant it: crawlyard settings grants {options}"
+    names = ", ".join(grant.value for grant in Grant if grant in missing)
+    return f"an admin can grant it in the settings (grants: {names})"
 
 
 def not_granted(missing: Collection[Grant]) -> str:

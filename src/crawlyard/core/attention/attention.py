@@ -261,7 +261,7 @@ def _no_worker(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     waiting = facts.backlog
     if waiting.count and not facts.workers:
         jobs = count_noun(waiting.count, "job waits", "jobs wait")
-        detail = f"{jobs}, and no worker takes any (crawlyard work runs one)"
+        detail = f"{jobs}, and no worker takes any; start one"
         about = SubjectKind.JOB, waiting.oldest or ""
         yield notice(kind, detail, *about, job_id=waiting.oldest, since=waiting.since)
 
@@ -276,9 +276,8 @@ def _no_worker_tag(kind: Trouble, facts: Facts) -> Iterator[Notice]:
             waiting.setdefault(needs, []).append(job)
     for needs, held_up in waiting.items():
         jobs, first = count_noun(len(held_up), "job waits", "jobs wait"), held_up[0]
-        options = " ".join(f"--tag {tag}" for tag in needs)
-        run = f"crawlyard work {options} runs one"
-        detail = f"{jobs} for a worker with {' and '.join(needs)} ({run})"
+        word = "tag" if len(needs) == 1 else "tags"
+        detail = f"{jobs} for a worker with the {word} {', '.join(needs)}; start one"
         yield _of_job(kind, first, detail, first.due_at)
 
 

@@ -30,7 +30,7 @@ class WaitReason(StrEnum):
     HOST = auto()  # running: all its hosts are on hold, or paused
 
 
-_NONE_ALIVE = "no worker is alive (crawlyard work runs one)"
+_NONE_ALIVE = "no worker is alive; start one"
 _ALL_DRAINING = "all live workers are draining or stopping"
 
 
@@ -175,8 +175,8 @@ def _of_quota(owner: str, part: str, now: datetime) -> Wait:
 
 def _of_tags(needs: Collection[str]) -> Wait:
     tags = sorted(set(needs))
-    options = " ".join(f"--tag {tag}" for tag in tags)
-    detail = f"no worker has {' and '.join(tags)} (crawlyard work {options} runs one)"
+    word = "tag" if len(tags) == 1 else "tags"
+    detail = f"no worker has the {word} {', '.join(tags)}; start one"
     return Wait(reason=WaitReason.WORKER_TAGS, detail=detail)
 
 

@@ -56,7 +56,7 @@ def plan_next(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
 def never_due(schedule: CrawlSchedule, now: datetime) -> Invalid:
     """Return the error for a schedule that is never due again; its field is the cause."""
     if schedule.runs_left == 0:
-        return Invalid("runs_left", "no runs are left; expected at least 1, or null for no limit")
+        return Invalid("runs_left", "no runs are left; expected at least 1, or no limit")
     alone = replace(schedule, starts_at=None, ends_at=None)
     if plan_next(alone, now).next_at is None:
         return Invalid("when", f"{schedule.when!r} has no future run")

@@ -78,7 +78,7 @@ class Host(Struct):
 
     @property
     def delay_from(self) -> DelaySource:
-        """What determines `delay_s`: a job, robots.txt, another process or a rule."""
+        """Source of `delay_s`: a job, robots.txt, another process or a rule."""
         without_rule_s = max(self.jobs_delay_s, self.others_s)
         if self.delay_s > without_rule_s:
             return DelaySource.RULE

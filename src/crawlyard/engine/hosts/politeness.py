@@ -71,7 +71,7 @@ class Politeness:
 
     def rules_of(self, origin: str, host: str) -> RobotsRules | Closed | None:
         """Return the rules of *origin* or why it is closed; ``None`` before `begin` was called."""
-        rules = self._rules.of(origin)
+        rules = self._rules.rules_for(origin)
         if isinstance(rules, RobotsRules) and origin not in self._applied:
             self._applied.add(origin)
             self._apply(origin, host, rules)

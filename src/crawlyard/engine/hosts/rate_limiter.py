@@ -260,7 +260,7 @@ class RateLimiter:
         """Return whether an operator has blocked *host*, as far as is known."""
         return self._hosts[host].state is HostState.BLOCKED
 
-    def when_ready(self, host: str, wake: Callable[[], None]) -> None:
+    def notify_ready(self, host: str, wake: Callable[[], None]) -> None:
         """Call *wake* once, when a request to *host* has ended or a booking has arrived."""
         self._hosts[host].waiters.append(wake)
 
@@ -337,7 +337,7 @@ class RateLimiter:
     async def _wait(self, host: str, wait: float) -> None:
         if wait is NEVER:
             event = asyncio.Event()
-            self.when_ready(host, event.set)
+            self.notify_ready(host, event.set)
             await event.wait()
         else:
             # at least the resolution, since a wait rounded to 0 would loop forever

@@ -61,7 +61,7 @@ class HttpFetcher:
             parser = ResponseParser(max_body, decodes=not head, head=head)
             incoming, waited_s = await self._exchange(url, request, parser, before_send)
         except (OSError, RuntimeError, ValueError) as error:
-            failure = failure_of(error, self._timeout_s)
+            failure = failure_of(error, url, self._timeout_s)
             self._measured.failures[failure.kind] += 1
             raise failure from error
         took_s = self._clock.monotonic() - started - waited_s
@@ -123,8 +123,8 @@ def request_of(
     return f"{text}\r\n\r\n".encode() + (body or b"")
 
 
-def failure_of(error: Exception, timeout_s: float) -> FetchFailed:
-    """Convert an error that occurred before a response could be read to `FetchFailed`."""
+def failure_of(error: Exception, url: str, timeout_s: float) -> FetchFailed:
+    """Convert an error of a request for *url*, before any response, to `FetchFailed`."""
     kind, detail, transient = ErrorKind.CONNECT, plain(error), True
     match error:
         case ssl.SSLError():
@@ -137,6 +137,8 @@ def failure_of(error: Exception, timeout_s: float) -> FetchFailed:
             kind, detail = ErrorKind.PROXY, str(error)
         case TimeoutError():
             kind, detail = ErrorKind.TIMEOUT, f"no complete response within {timeout_s:g} s"
+        case ConnectionRefusedError():
+            detail = f"connection refused by {host_of(url)}"
         case ValueError():
             kind, detail, transient = ErrorKind.PROTOCOL, f"not a request: {detail}", False
     return FetchFailed(kind, detail, transient=transient)

@@ -77,7 +77,7 @@ class Connector:
     async def targets(self, url: str) -> list[AddrInfo]:
         """Return the addresses of the server of *url* that the guard allows; see `dial`."""
         name, port = hostname_of(url), port_of(url)
-        return allowed(await self.addresses(name, port), partial(self._guard.check, name))
+        return filter_allowed(await self.addresses(name, port), partial(self._guard.check, name))
 
     async def connect(self, infos: list[AddrInfo], check: Check) -> socket.socket:
         """Return a socket that is connected to one of *infos*; each address must pass *check*."""
@@ -140,7 +140,7 @@ class Connector:
         return infos
 
 
-def allowed(infos: Infos, check: Check) -> list[AddrInfo]:
+def filter_allowed(infos: Infos, check: Check) -> list[AddrInfo]:
     """Return the addresses that pass *check*, among the first `_MOST_TRIED`.
 
     Raises:

@@ -126,7 +126,7 @@ class Guard:
         if why is None or any(o.covers(host, parsed, port) for o in self._openings):
             return
         subject = address if host == address else f"{host} resolves to {address}, which"
-        raise BlockedAddress(f"{subject} is {why}; allow it with --allow-address {parsed}")
+        raise BlockedAddress(f"{subject} is {why}; allow it with allow_addresses={parsed}")
 
     def opens(self, host: str, address: str, port: int) -> bool:
         """Return whether an entry allows this address, public or not; see `check`."""
@@ -179,13 +179,13 @@ def _opening(entry: str) -> _Opening:
         network = ip_network(name)
     except ValueError as error:
         if "/" in name:
-            raise _malformed(entry, str(error)) from None
+            raise _malformed_entry(entry, str(error)) from None
     else:
         return _Opening(network=_normalize_network(network), port=port)
     try:
         host = urls.hostname_of(urls.canonical(f"http://{name}/"))
     except Invalid:
-        raise _malformed(entry, "not a valid host name") from None
+        raise _malformed_entry(entry, "not a valid host name") from None
     try:  # 127.1 and 0x7f000001 are addresses too
         return _Opening(network=ip_network(host), port=port)
     except ValueError:
@@ -202,14 +202,14 @@ def _split(entry: str) -> tuple[str, int | None]:
         name, closing, rest = text[1:].partition("]")
         bits, colon, port = rest.partition(":")
         if not closing or ":" not in name or (bits and not bits.startswith("/")):
-            raise _malformed(entry, "brackets need an IPv6 address")
+            raise _malformed_entry(entry, "brackets need an IPv6 address")
         name += bits
     if not name or any(c in name for c in "@?#\\*% \t") or name.startswith("/"):
-        raise _malformed(entry, "it has no host")
+        raise _malformed_entry(entry, "it has no host")
     if not colon:
         return name, None
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) <= 65_535):
-        raise _malformed(entry, f"{port!r} is not a port")
+        raise _malformed_entry(entry, f"{port!r} is not a port")
     return name, int(port)
 
 
@@ -221,7 +221,7 @@ def _normalize_network(network: Network) -> Network:
     return network
 
 
-def _malformed(entry: str, why: str) -> Invalid:
+def _malformed_entry(entry: str, why: str) -> Invalid:
     return Invalid(
         "allow_addresses",
         f"expected HOST, IP or CIDR, optionally with :PORT, got {entry!r}: {why}",

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-from crawlyard.engine.http.connect import AddrInfo, Connector, allowed
+from crawlyard.engine.http.connect import AddrInfo, Connector, filter_allowed
 from crawlyard.engine.http.connection import ClientConnection
 from crawlyard.engine.http.dns import Crowded
 from crawlyard.engine.http.fetch import FetchFailed, NotSent, plain
@@ -50,7 +50,7 @@ class ProxiedConnector:
         refusing: list[Proxy] = []
         silent: list[Proxy] = []
         host = hostname_of(url)
-        for proxy in self._proxies.ranked(host):
+        for proxy in self._proxies.rank_for(host):
             with self._proxies.trial(proxy):
                 try:
                     sock = await self._tunnel(proxy, targets[:_MOST_TARGETS])
@@ -111,7 +111,7 @@ class ProxiedConnector:
         """Return a socket that is connected to *proxy*."""
         check = partial(check_address, self._proxies.guard, proxy)
         try:
-            infos = allowed(await self._connector.addresses(proxy.host, proxy.port), check)
+            infos = filter_allowed(await self._connector.addresses(proxy.host, proxy.port), check)
             async with asyncio.timeout(self._within_s):
                 return await self._connector.connect(infos, check)
         except Crowded:

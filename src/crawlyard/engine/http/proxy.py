@@ -91,9 +91,9 @@ class Proxies:
 
     def choose(self, host: str) -> Proxy | None:
         """Return the proxy of *host*, ``None`` while all proxies rest."""
-        return next(self.ranked(host), None)
+        return next(self.rank_for(host), None)
 
-    def ranked(self, host: str) -> Iterator[Proxy]:
+    def rank_for(self, host: str) -> Iterator[Proxy]:
         """Yield the proxies that *host* may use now, its usual one first."""
         ranks = self._ranks.get(host)
         if ranks is None:

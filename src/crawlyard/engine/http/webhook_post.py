@@ -75,7 +75,7 @@ class Poster:
             raise NotContacted(str(error)) from error
         except (OSError, RuntimeError, ValueError) as error:
             if not incoming.has_head:
-                raise failure_of(error, self._timeout_s) from error
+                raise failure_of(error, url, self._timeout_s) from error
             incoming.end(error)
         response = incoming.response(0)
         return PostResponse(

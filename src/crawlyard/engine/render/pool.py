@@ -47,7 +47,7 @@ class Renderers:
             for browser in Browser
         }
 
-    def of(self, browser: Browser) -> "BrowserPool":
+    def pool_for(self, browser: Browser) -> "BrowserPool":
         """Return the pool that renders with *browser*."""
         return self._pools[browser]
 

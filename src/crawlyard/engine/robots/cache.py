@@ -165,7 +165,7 @@ class RobotsAccess:
         self._given_up: dict[str, Closed] = {}
         self._tries: dict[str, int] = {}  # of origins that have not responded so far
 
-    def of(self, origin: str) -> RobotsRules | Closed | None:
+    def rules_for(self, origin: str) -> RobotsRules | Closed | None:
         """Return the rules of *origin* or why it was given up; ``None`` if it is unknown."""
         since = -math.inf if origin in self._older else self._since
         return self._given_up.get(origin) or self._cache.get(origin, self._agent, since)

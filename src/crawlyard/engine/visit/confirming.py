@@ -2,7 +2,7 @@
 
 from crawlyard.core.crawl.page import Outcome
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.engine.conditional import confirmed, seems_changed
+from crawlyard.engine.conditional import mark_volatile, seems_changed
 from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.fetch import FetchFailed, is_refusal
 from crawlyard.engine.visit.pages import PageReader
@@ -70,4 +70,4 @@ class Confirming:
         if response.status != first.page.status:
             return first
         self._rate_limiter.record_success(target.host)
-        return confirmed(first, await self._pages.read(visit, response, follow=False))
+        return mark_volatile(first, await self._pages.read(visit, response, follow=False))

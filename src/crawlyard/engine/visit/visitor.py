@@ -89,7 +89,7 @@ class Visitor:
         self._pages.adopt(spec, self._rendering, watch)
         check, follow = self._retries.check_host, self._redirects.follow
         watched: tuple[Step, ...] = () if watch is None else (watch.check,)
-        reused: tuple[Step, ...] = () if recrawl is None else (recrawl.unchanged,)
+        reused: tuple[Step, ...] = () if recrawl is None else (recrawl.reuse_unchanged,)
         self._steps_of_success: Mapping[Via, Sequence[Step]] = {
             Via.SITEMAP: (*watched, self._sitemaps.read),
             Via.EXTERNAL: (self._externals.check,),
@@ -125,7 +125,7 @@ class Visitor:
             if target.fp in self._redirects.chains:
                 self._redirects.forget(target)
             if self._recrawl is not None:
-                self._recrawl.done(visit, outcome)
+                self._recrawl.settle(visit, outcome)
         return outcome
 
     async def _outcome(self, visit: Visit) -> Outcome:

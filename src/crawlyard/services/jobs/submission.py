@@ -414,8 +414,8 @@ class Submitter:
         if stored is not None and stored.cookies and cookies is CookieMode.OFF:
             faults.append(Invalid("cookies", f"expected job, as session {session} has cookies"))
         if session and stored is None:
-            make = f"crawlyard sessions login {session}"
-            message = f"expected one of yours, and there is no {session}; make it: {make}"
+            advice = f"log in to session {session} first"
+            message = f"expected one of yours, and there is no {session}; {advice}"
             faults.append(Invalid("session", message))
         return faults
 

@@ -100,7 +100,7 @@ def _check_resumable(standing: Standing) -> None:
         return
     if not has_rest(usage):
         raise IllegalMove(
-            f"job {job.id} has nothing left to fetch; {_retry_hint(job)}",
+            f"job {job.id} has nothing left to fetch; crawl it again as a new job",
             allowed=_restarts(standing, failed=bool(usage.errors)),
         )
     check_limits(job, usage)
@@ -116,12 +116,8 @@ def none_failed(
         filters = " or ".join(f'"{words}"' for words in sorted(ERRORS[kind] for kind in kinds))
         message = f"no URL of job {job.id} failed with {filters}; what failed: {failures}"
     else:
-        message = f"no URL of job {job.id} failed; {_retry_hint(job)}"
+        message = f"no URL of job {job.id} failed; crawl it again as a new job"
     return IllegalMove(message, allowed=_restarts(standing, failed=bool(groups)))
-
-
-def _retry_hint(job: Job) -> str:
-    return f"crawl it again as a new job: crawlyard jobs retry {job.id}"
 
 
 def _restarts(standing: Standing, *, failed: bool) -> tuple[str, ...]:
@@ -143,7 +139,6 @@ def check_limits(job: Job, usage: Usage) -> None:
     limit = breach(job.limits, usage)
     if limit is not None:
         raise IllegalMove(
-            f"job {job.id} has used up limits.{limit}; raise it first "
-            f"(crawlyard jobs set {job.id} limits.{limit}=…)",
+            f"job {job.id} has used up limits.{limit}; raise it first",
             allowed=("edit",),
         )

@@ -109,7 +109,7 @@ def in_chunks(
         Invalid: the job keeps no text, or the format is none of the two; nothing was read.
     """
     if job.spec.text is TextMode.NONE:
-        raise Invalid("chunks", "expected a job that keeps text (--text)")
+        raise Invalid("chunks", "expected a job that keeps text (text=markdown)")
     writer = tables.chunk_writer(form)
     if query.failed is None:
         query = replace(query, failed=False)

@@ -300,8 +300,7 @@ class Ticker:
         active = (await self.store.ticks.active([schedule.id])).get(schedule.id, ())
         if active and schedule.overlap in {Overlap.SKIP, Overlap.QUEUE}:
             raise IllegalMove(
-                f"job {active[0].id} of schedule {schedule.name} has not ended; "
-                f"cancel it first (crawlyard jobs cancel {active[0].id})"
+                f"job {active[0].id} of schedule {schedule.name} has not ended; cancel it first"
             )
         firing = await self._request(schedule, active, by)
         job, _ = firing.jobs[0]

@@ -142,4 +142,4 @@ def _check(url: str, address: str, guard: Guard) -> None:
 def _check_https(url: str) -> None:
     if not url.startswith("https:"):
         host = hostname_of(url)
-        raise Invalid("url", f"expected https://{host}…; --allow-address {host} lets http do")
+        raise Invalid("url", f"expected https://{host}…; http needs allow_addresses={host}")

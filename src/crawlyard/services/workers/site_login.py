@@ -46,7 +46,7 @@ async def session_of(store: Store, sealer: Sealer, job: Job, now: datetime) -> A
 
 def how_to_go_on(name: str) -> str:
     """Return what to do about a session that is logged out."""
-    return f"log in again (crawlyard sessions login {name}), then resume the job"
+    return f"log in to session {name} again, then resume the job"
 
 
 def _login_url(session: SiteSession) -> str:

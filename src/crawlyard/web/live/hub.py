@@ -150,7 +150,7 @@ class Hub:
     async def messages(self, stream: Stream) -> AsyncIterator[bytes]:
         """Yield the messages of *stream* in batches."""
         if stream.subscription.log is not None:
-            async for portion in self._logs.of(stream, stream.subscription.log):
+            async for portion in self._logs.messages(stream, stream.subscription.log):
                 yield portion
             return
         hello = HelloOut(
@@ -161,7 +161,7 @@ class Hub:
             progress_hz=1 / RELAY_EVERY.total_seconds(),
         )
         yield first_frame(hello).data
-        async for portion in self._catch_up.of(stream):
+        async for portion in self._catch_up.replay(stream):
             yield portion
         async for portion in stream.messages():
             yield portion

@@ -20,7 +20,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.follow import stretch as read_stretch
 from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.web.live.sse import first_frame, frame
-from crawlyard.web.live.stream import LogSubscription, Stream, missed
+from crawlyard.web.live.stream import LogSubscription, Stream, resync_message
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class LogStreams:
             if not log.subscribers:
                 del self._logs[job_id]
 
-    async def of(self, stream: Stream, subscription: LogSubscription) -> AsyncIterator[bytes]:
+    async def messages(self, stream: Stream, subscription: LogSubscription) -> AsyncIterator[bytes]:
         """Yield the messages of *stream*: each line once, then the end."""
         cursor = subscription.after
         yield first_frame(self._hello(subscription)).data
@@ -133,7 +133,7 @@ class LogStreams:
         stretch = await read_stretch(
             self._journal, subscription.job, subscription.least, cursor, end
         )
-        data = missed("gap", end.forgotten).data if stretch.lost else b""
+        data = resync_message("gap", end.forgotten).data if stretch.lost else b""
         if stretch.lines:
             lines = [LineOut.filled(line) for line in stretch.lines]
             shape = LogLinesOut(job_id=subscription.job, lines=lines)

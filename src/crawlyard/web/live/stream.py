@@ -95,7 +95,7 @@ class Stream:
                 return
             self._waiting = deque(message for message in self._waiting if message.durable)
             if len(self._waiting) >= MAX_QUEUED:
-                message = missed("slow_consumer", message.seq)
+                message = resync_message("slow_consumer", message.seq)
                 self._waiting.clear()
         self._waiting.append(message)
         self._news.set()
@@ -104,7 +104,7 @@ class Stream:
         """Report that event numbers have restarted and are at *seq* now."""
         self._waiting.clear()
         self.last_seq = seq
-        self.enqueue(missed("restart", seq))
+        self.enqueue(resync_message("restart", seq))
 
     def end(self, *, because_of_auth: bool = False) -> None:
         """End the stream; with *because_of_auth*, discard queued messages too."""
@@ -141,6 +141,6 @@ class Stream:
                 return
 
 
-def missed(reason: Literal["gap", "restart", "slow_consumer"], seq: int) -> Frame:
+def resync_message(reason: Literal["gap", "restart", "slow_consumer"], seq: int) -> Frame:
     """Return a message that events up to *seq* are missing and must be read again."""
     return frame("resync", ResyncOut(reason=reason), seq)
