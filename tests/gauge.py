@@ -323,7 +323,7 @@ def main() -> int:
     figures, before = measure(), saved() if FIGURES.exists() else {}
     for name, counts in figures.items():
         old = before.get(name, {})
-        words = (f"{count:>10,g} {what} ({old.get(what, 0):,g})" for what, count in counts.items())
+        words = (f"{count:>10,g} {unit} ({old.get(unit, 0):,g})" for unit, count in counts.items())
         sys.stdout.write(f"{name:<14}{''.join(words)}\n")
     if options.save:
         FIGURES.write_text(f"{json.dumps(figures, indent=2)}\n", encoding="utf-8")
@@ -337,10 +337,10 @@ def rises(
     """Return what has risen by more than the tolerance, or is not among the committed counts."""
     risen = []
     for name, counts in figures.items():
-        for what, count in counts.items():
-            most = before.get(name, {}).get(what, 0.0)
-            if what in GATED and count > most * (1 + TOLERANCE):
-                risen.append(f"{name}: {count:g} {what}, {most:g} before")
+        for unit, count in counts.items():
+            most = before.get(name, {}).get(unit, 0.0)
+            if unit in GATED and count > most * (1 + TOLERANCE):
+                risen.append(f"{name}: {count:g} {unit}, {most:g} before")
     return risen
 
 
