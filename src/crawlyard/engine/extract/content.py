@@ -306,24 +306,24 @@ def _container(
 
     Some of *matches* may have been dropped since; *body* has at most *most* characters.
     """
-    attached: dict[Node, bool] = {document: True}
-    left = {
-        css: [node for node in nodes if _is_inside(node, attached)]
+    is_attached: dict[Node, bool] = {document: True}
+    attached_matches = {
+        css: [node for node in nodes if _is_inside(node, is_attached)] if nodes else []
         for css, nodes in matches.items()
     }
     for css in _THEMES:
-        if len(nodes := left[css]) == 1:
+        if len(nodes := attached_matches[css]) == 1:
             size = 4 * _size(nodes[0].text)
             if size >= most or size >= _size(body.text):
                 return nodes[0], css
-    if not any(left.values()):
+    if not any(attached_matches.values()):
         return body, DENSITY
     free = _free(body)
     for css in _BODIES:
-        if len(nodes := left[css]) == 1 and 2 * _free(nodes[0]) >= free:
+        if len(nodes := attached_matches[css]) == 1 and 2 * _free(nodes[0]) >= free:
             return nodes[0], css
     for css in _GENERIC:
-        best, size = _largest(left[css], css)
+        best, size = _largest(attached_matches[css], css)
         if best is not None and size >= 0.4 * free:
             return _only_article(best, size, css), css
     return body, DENSITY
@@ -365,7 +365,7 @@ def _verdict(names: str) -> int:
 def _drop_named(root: Element, content: Sequence[Element], *, theme: bool, article: bool) -> None:
     """Drop elements whose class names or id mark them as something other than content."""
     candidates = _named(root, theme=theme, article=article)
-    if all(verdict == _NEVER for _, verdict in candidates):
+    if {verdict for _, verdict in candidates} <= {_NEVER}:
         whole = headings = 0
     else:
         whole, headings = _size(root.text), len(root.select("h1"))
@@ -397,8 +397,10 @@ def _named(root: Element, *, theme: bool, article: bool) -> list[tuple[Element, 
         verdict_by_name = {n: v and max(v, _AROUND) for n, v in verdict_by_name.items()}
     verdicts = [verdict_by_name[name] for name in names]
     if by_id:
-        both = zip(named, verdicts, strict=True)
-        verdicts = [max(verdict, _AROUND) if node in by_id else verdict for node, verdict in both]
+        verdicts = [
+            max(verdict, _AROUND) if node in by_id else verdict
+            for node, verdict in zip(named, verdicts, strict=True)
+        ]
     return list(compress(zip(named, verdicts, strict=True), verdicts))
 
 
@@ -424,7 +426,7 @@ def _is_beside(node: Element, verdict: int, whole: int) -> bool:
 
 def _drop_bars(body: Element) -> int:
     """Drop bars of links before the first heading and after the last line; return the size left."""
-    whole = left = _size(body.text)
+    whole = size_left = _size(body.text)
     # from sibling to sibling: a list of all children may take more memory than the page
     for first, step in ((0, "next_sibling"), (-1, "previous_sibling")):
         node = body[first] if len(body) else None
@@ -439,9 +441,9 @@ def _drop_bars(body: Element) -> int:
                 small = node.tag in _BLOCKS and size < max(200, whole // 10)
                 if small and 5 * (size - _linked(node)) <= size:
                     node.decompose()
-                    left -= size
+                    size_left -= size
             node = following
-    return left
+    return size_left
 
 
 def _narrow(root: Element, size: int, *, article: bool) -> Element:

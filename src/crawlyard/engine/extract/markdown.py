@@ -155,7 +155,7 @@ def _prepare(document: Document) -> tuple[Element | None, list[_Link]]:
 
 def _drop_permalinks(links: Iterable[Element]) -> list[_Link]:
     """Drop the signs beside headings, and unwrap headings; return the other links."""
-    others = []
+    other_links = []
     for link in links:
         href, text = link.attr("href") or "", link.text.strip()
         if href.startswith("#"):
@@ -168,8 +168,8 @@ def _drop_permalinks(links: Iterable[Element]) -> list[_Link]:
         elif text in _ONLY_SIGNS and "#" in href and link.closest(_HEADINGS):
             link.decompose()
             continue
-        others.append((link, href, text))
-    return others
+        other_links.append((link, href, text))
+    return other_links
 
 
 def _split(code: Element) -> None:
