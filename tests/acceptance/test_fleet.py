@@ -266,7 +266,7 @@ def test_processes_are_restarted_when_they_die_and_stopped_together(
         another = _worker(until(process, "runs up to 1 job "))
         submitted = shell.run("crawl", slow_site, *SLOW, "--detach")
         assert submitted.returncode == 0, submitted.stderr
-        until(process, "begun")
+        until(process, "started (attempt")
         process.terminate()
         code, _, _ = wait_for_exit(process)
 
@@ -354,7 +354,7 @@ def test_a_worker_stops_with_an_error_when_the_schema_is_newer(
         until(process, "runs up to")
         submitted = shell.run("crawl", slow_site, *SLOW, "--detach")
         assert submitted.returncode == 0, submitted.stderr
-        until(process, "begun")
+        until(process, "started (attempt")
 
         with sqlite3.connect(shell.folder / "crawlyard-data" / "crawlyard.db") as connection:
             old = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]

@@ -46,7 +46,7 @@ class Bike(Struct, frozen=True, kw_only=True):
 
 @derive_answer
 class WheelOut(Wheel, Wire, frozen=True, kw_only=True):
-    """A wheel."""
+    """One of the two that a bike rolls on."""
 
 
 @derive_answer
@@ -84,7 +84,7 @@ def test_values_are_converted_from_those_of_the_record() -> None:
 def test_every_field_is_required_and_enumerations_are_text() -> None:
     wheel = msgspec.json.schema(WheelOut)["$defs"]["WheelOut"]
 
-    assert wheel["description"] == "A wheel."
+    assert wheel["description"] == "One of the two that a bike rolls on."
     assert wheel["required"] == ["spokes", "colour"]
     assert wheel["properties"]["colour"] == {"type": "string"}
 

@@ -49,7 +49,7 @@ def test_one_whose_zone_is_gone_can_be_looked_at() -> None:
 def test_what_a_policy_does_is_told() -> None:
     rows = facts(ScheduleOut.of(a_schedule()))
 
-    assert rows["overlap"].startswith("skip: While a job")
+    assert rows["overlap"].startswith("skip: No run is started")
     assert rows["misfire"].startswith("run once: After downtime")
 
 
