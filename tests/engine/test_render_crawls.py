@@ -181,7 +181,7 @@ async def test_a_job_that_must_render_fails_where_nothing_can(
     yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await site_server(AppSite(2))
-    monkeypatch.setattr("crawlyard.engine.render.launch.installed_in", lambda _: None)
+    monkeypatch.setattr("crawlyard.engine.render.launch.find_package", lambda _: None)
     monkeypatch.setenv("PATH", "")
 
     must = await crawled(yard, a_spec(server.url, render="always"))

@@ -219,7 +219,7 @@ async def test_a_form_is_filled_in_for_its_own_origin_alone(
 async def test_a_form_that_scripts_make_or_send_is_not_filled_in_where_nothing_runs_them(
     site_server: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawlyard.engine.render.launch.installed_in", lambda _: None)
+    monkeypatch.setattr("crawlyard.engine.render.launch.find_package", lambda _: None)
     monkeypatch.setattr("crawlyard.engine.render.launch._chromium_binary", lambda: None)
     site = await site_server(ScriptedLoginSite(3))
     async with opened(tmp_path) as yard:
