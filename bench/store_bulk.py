@@ -11,6 +11,7 @@ from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
+from crawlyard.services.jobs.batches import submit_many
 from crawlyard.services.jobs.submission import Submission
 from crawlyard.store.db.database import Database
 from crawlyard.store.tables.jobs import events, new_events
@@ -41,9 +42,8 @@ async def act_on_many(yard: Yard, database: Database, count: int) -> list[str]:
         RuntimeError: an operation did not do all of it.
     """
     specs = (JobSpec(urls=(f"https://site-{n}.example/",), tags=(_TAG,)) for n in range(count))
-    submitted = await yard.services.submitter.submit_many(
-        LOCAL, [Submission(spec=spec) for spec in specs]
-    )
+    submissions = [Submission(spec=spec) for spec in specs]
+    submitted = await submit_many(yard.services.submitter, LOCAL, submissions)
     ids = [job.id for job in submitted if isinstance(job, Job)]
     return [await _row(yard, database, name, action, ids) for name, action in _ACTIONS]
 

@@ -77,7 +77,7 @@ _IDLE_S = 0.02  # real time without any event, after which the clock moves on
 _STEP_S = 0.25
 
 
-class Pace:
+class StepClock:
     """A clock that moves on only when nothing else happens."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Pace:
 class PacedSelector(selectors.DefaultSelector):
     """Waits for events, and moves the time on if none comes."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: StepClock) -> None:
         super().__init__()
         self._pace = pace
 
@@ -112,9 +112,9 @@ class PacedSelector(selectors.DefaultSelector):
 
 
 class PacedLoop(asyncio.SelectorEventLoop):
-    """An event loop on the time of a `Pace`."""
+    """An event loop on the time of a `StepClock`."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: StepClock) -> None:
         super().__init__(PacedSelector(pace))
         self._pace = pace
 
@@ -195,7 +195,7 @@ def _run(future: "Future[T]", work: Callable[[], T]) -> None:
         future.set_exception(error)
 
 
-async def _crawl(name: str, folder: Path, pace: Pace) -> dict[str, float]:
+async def _crawl(name: str, folder: Path, pace: StepClock) -> dict[str, float]:
     counts = Counts()
     settings = Settings(data_dir=folder, database_url="")
     async with SiteServer(Handbook()) as site, Yard.open(settings, pace) as yard:
@@ -233,7 +233,7 @@ async def _crawl(name: str, folder: Path, pace: Pace) -> dict[str, float]:
 
 
 def _count_crawl(name: str) -> dict[str, float]:
-    pace = Pace()
+    pace = StepClock()
     ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign,assignment]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -323,7 +323,7 @@ def main() -> int:
     figures, before = measure(), saved() if FIGURES.exists() else {}
     for name, counts in figures.items():
         old = before.get(name, {})
-        words = (f"{count:>10,g} {what} ({old.get(what, 0):,g})" for what, count in counts.items())
+        words = (f"{count:>10,g} {unit} ({old.get(unit, 0):,g})" for unit, count in counts.items())
         sys.stdout.write(f"{name:<14}{''.join(words)}\n")
     if options.save:
         FIGURES.write_text(f"{json.dumps(figures, indent=2)}\n", encoding="utf-8")
@@ -337,10 +337,10 @@ def rises(
     """Return what has risen by more than the tolerance, or is not among the committed counts."""
     risen = []
     for name, counts in figures.items():
-        for what, count in counts.items():
-            most = before.get(name, {}).get(what, 0.0)
-            if what in GATED and count > most * (1 + TOLERANCE):
-                risen.append(f"{name}: {count:g} {what}, {most:g} before")
+        for unit, count in counts.items():
+            most = before.get(name, {}).get(unit, 0.0)
+            if unit in GATED and count > most * (1 + TOLERANCE):
+                risen.append(f"{name}: {count:g} {unit}, {most:g} before")
     return risen
 
 

@@ -21,7 +21,7 @@ from crawlyard.services.services import Services
 from crawlyard.services.upkeep import clock_sync
 from crawlyard.services.workers.progress import ProgressTracker
 from crawlyard.store.db import in_memory
-from crawlyard.store.db.wakeups import OnDue
+from crawlyard.store.db.connection import OnDue
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
 from crawlyard.store.open import is_away as store_is_away
 from crawlyard.store.store import Store

@@ -24,7 +24,7 @@ from crawlyard import (
     State,
     Yard,
 )
-from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.demo.hits import read_log

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from crawlyard.core.jobs.checkpoint import Asker, Batch, Checkpoint, Claim, Lease, Shard
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.checkpoint import Asker, Batch, Checkpoint, Claim, Lease
+from crawlyard.core.jobs.job import Job, Shard
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.store.queries import EventQuery, PageQuery
 from crawlyard.store.store import Store

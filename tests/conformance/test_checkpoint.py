@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.jobs.checkpoint import Batch, Order, Shard
+from crawlyard.core.jobs.checkpoint import Batch, Order
+from crawlyard.core.jobs.job import Shard
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.pulse import Pulse, Workload

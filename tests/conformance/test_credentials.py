@@ -73,9 +73,9 @@ async def test_an_id_and_a_digest_are_taken_once(store: Store) -> None:
     assert await event_names(store, token) == []
 
 
-async def test_nobody_has_no_credentials(store: Store) -> None:
+async def test_an_absent_user_has_no_credentials(store: Store) -> None:
     with pytest.raises(NotFound, match="no user absent"):
-        await stored_credential(store, user_id="nobody")
+        await stored_credential(store, user_id="absent")
 
     with pytest.raises(NotFound, match="no credential 0192"):
         await store.credentials.get("0192")

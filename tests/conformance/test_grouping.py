@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import Conflict
+from crawlyard.store.db.connection import gather
 from crawlyard.store.db.database import SqliteDatabase
 from crawlyard.store.db.group_commit import MOST
-from crawlyard.store.db.wakeups import gather
 from tests.builders import a_job
 
 

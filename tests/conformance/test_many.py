@@ -18,6 +18,7 @@ from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
 from crawlyard.core.operations.operation import OperationKind, OperationState
 from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.ids import new_id
+from crawlyard.services.jobs.batches import submit_many
 from crawlyard.services.jobs.lookup import every_event, find_job
 from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.jobs.submission import Submission
@@ -46,9 +47,8 @@ def writer(store: Store, clock: FakeClock) -> JobWriter:
 async def submit_jobs(writer: JobWriter, count: int, by: Actor = LOCAL, **fields: Any) -> list[str]:
     """Return the ids of new jobs, the oldest first."""
     spec = JobSpec(urls=("https://example.com/",), **fields)
-    entered = await a_submitter(writer.store, FakeClock()).submit_many(
-        by, [Submission(spec=spec)] * count
-    )
+    submitter = a_submitter(writer.store, FakeClock())
+    entered = await submit_many(submitter, by, [Submission(spec=spec)] * count)
     return [job.id for job in entered if isinstance(job, Job)]
 
 

@@ -33,7 +33,7 @@ async def asked_by_workers(store: Store) -> None:
     await store.leases.take_back(NOW, {"w2"}, requeued)
     await store.leases.holders()
     await store.queue.age(NOW, SECOND)
-    await store.queue.find_spent_owners(NOW)
+    await store.positions.find_spent_owners(NOW)
 
 
 async def test_no_question_of_a_worker_reads_all_jobs(

@@ -185,16 +185,16 @@ class TestSpent:
             user = replace(user, quota=quota, version=2)
             await store.users.save(user, about(user, EventName.USER_UPDATED))
 
-        assert await store.queue.find_spent_owners(NOW) == {
+        assert await store.positions.find_spent_owners(NOW) == {
             "ada": "pages_per_day",
             "bob": "bytes_per_day",
         }
-        assert await store.queue.find_spent_owners(NOW + DAY) == {}
+        assert await store.positions.find_spent_owners(NOW + DAY) == {}
 
     async def test_nobody_has_used_up_what_nobody_limits(self, store: Store) -> None:
         await fetched(store, "local", 100)
 
-        assert await store.queue.find_spent_owners(NOW) == {}
+        assert await store.positions.find_spent_owners(NOW) == {}
 
 
 QUOTAS = st.builds(

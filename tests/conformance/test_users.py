@@ -106,8 +106,8 @@ async def test_usage_counts_before_and_after_it_is_added_up(store: Store) -> Non
                 await store.users.day("ada", TODAY),
                 await store.users.days(None, TODAY - DAY),
                 await store.users.days("bob", TODAY),
-                await store.queue.find_spent_owners(NOW),
-                await store.queue.find_held_owners(NOW),
+                await store.positions.find_spent_owners(NOW),
+                await store.positions.find_held_owners(NOW),
             )
         )
         await store.upkeep.tidy()

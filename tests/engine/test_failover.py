@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 
 from crawlyard import LOCAL, State
-from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Standing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.store.db.postgres import PostgresDatabase

@@ -13,8 +13,8 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.access.user import Actor, Quota
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.waiting import WaitReason, reason_shown
+from crawlyard.services.jobs.answers import waits_of
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.jobs.waits import waits_of
 from tests.builders_serve import about, kept_user
 from tests.engine.rig import a_spec, outcome, until_state
 from tests.engine.test_crawl import paths, tree

@@ -12,8 +12,9 @@ from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Forbidden, NotPublic, QuotaExceeded, StoreUnavailable
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
-from crawlyard.services.jobs import intake, submission
-from crawlyard.services.jobs.submission import PORTION, Submission, Submitter
+from crawlyard.services.jobs import batches, submission
+from crawlyard.services.jobs.batches import PORTION, submit_many
+from crawlyard.services.jobs.submission import Submission, Submitter
 from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant, JobQuery
 from crawlyard.store.store import Store
@@ -148,7 +149,7 @@ class TestMany:
             for n in range(6)
         ]
 
-        answers = await yard.submitter.submit_many(LOCAL, submissions)
+        answers = await submit_many(yard.submitter, LOCAL, submissions)
 
         assert answers == await yard.stored()
         jobs = [answer for answer in answers if isinstance(answer, Job)]
@@ -157,18 +158,18 @@ class TestMany:
         assert (yard.door.came, yard.instants) == ([6], [NOW])
 
     async def test_more_than_a_transaction_holds_take_several(self, yard: IntakeRig) -> None:
-        answers = await yard.submitter.submit_many(LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
+        answers = await submit_many(yard.submitter, LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
         assert yard.door.came == [PORTION, 10]
         assert await yard.stored() == answers
 
     async def test_those_with_many_urls_take_more_of_them(
         self, yard: IntakeRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for module in (intake, submission):
+        for module in (batches, submission):
             monkeypatch.setattr(module, "HEAVIEST", 5)
         heavy = a_spec(urls=tuple(f"https://example.com/{n}" for n in range(4)))
-        await yard.submitter.submit_many(
-            LOCAL, [Submission(spec=s) for s in (GOOD, heavy, GOOD, heavy)]
+        await submit_many(
+            yard.submitter, LOCAL, [Submission(spec=s) for s in (GOOD, heavy, GOOD, heavy)]
         )
         many = await asyncio.gather(*(submit_to(yard.submitter, LOCAL, heavy) for _ in range(3)))
         assert yard.door.came == [2, 2, 1, 1, 1]
@@ -177,7 +178,7 @@ class TestMany:
     async def test_one_that_is_refused_is_answered_in_its_place(self, yard: IntakeRig) -> None:
         await quoted(yard.store, pending=2)
         specs = (GOOD, BAD, GOOD, a_spec(allow_private=True), GOOD)
-        answers = await yard.submitter.submit_many(ADA, [Submission(spec=spec) for spec in specs])
+        answers = await submit_many(yard.submitter, ADA, [Submission(spec=spec) for spec in specs])
         assert [type(answer) for answer in answers] == [
             Job,
             NotPublic,
@@ -192,12 +193,12 @@ class TestMany:
     ) -> None:
         viewer = Actor(id="eve", role=Role.VIEWER)
         with pytest.raises(Forbidden, match="eve may view jobs, but not submit them"):
-            await yard.submitter.submit_many(viewer, [Submission(spec=GOOD)] * 2)
+            await submit_many(yard.submitter, viewer, [Submission(spec=GOOD)] * 2)
         assert yard.door.came == []
 
-        answers = await yard.submitter.submit_many(LOCAL, [Submission(spec=BAD)] * 2)
+        answers = await submit_many(yard.submitter, LOCAL, [Submission(spec=BAD)] * 2)
         assert [type(answer) for answer in answers] == [NotPublic, NotPublic]
         assert (yard.door.came, yard.instants) == ([], [])
 
-        assert await yard.submitter.submit_many(LOCAL, []) == []
+        assert await submit_many(yard.submitter, LOCAL, []) == []
         assert (yard.door.came, yard.instants) == ([], [])

@@ -9,8 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.job import Job, Origin, Standing
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.errors import Forbidden, IllegalMove, NotFound

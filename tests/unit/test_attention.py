@@ -31,8 +31,7 @@ from crawlyard.core.attention.lines import (
 )
 from crawlyard.core.attention.trouble import Trouble
 from crawlyard.core.hosts.answers import HostOut
-from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.job import Origin, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.schedules.schedule import BY_ITSELF

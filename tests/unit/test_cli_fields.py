@@ -12,7 +12,7 @@ from crawlyard.cli.render.fields import Fields, pairs
 from crawlyard.cli.render.output import View
 from crawlyard.core.answer import Wire, as_dict
 from crawlyard.core.jobs.answers import EventOut, JobOut
-from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.job import Shard, Standing
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.errors import Invalid

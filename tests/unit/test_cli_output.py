@@ -31,7 +31,7 @@ from crawlyard.core.jobs.answers import (
     UsageOut,
     WaitOut,
 )
-from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.job import Shard, Standing
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.progress import Confidence, progress_of

@@ -10,7 +10,7 @@ from crawlyard.cli.jobs import jobs
 from crawlyard.cli.jobs.edits import FIELDS, changes_of
 from crawlyard.cli.render import words
 from crawlyard.core.jobs.answers import JobOut
-from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.job import Shard, Standing
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse

@@ -46,11 +46,13 @@ class Bike(Struct, frozen=True, kw_only=True):
 
 @derive_answer
 class WheelOut(Wheel, Wire, frozen=True, kw_only=True):
-    pass
+    """A wheel."""
 
 
 @derive_answer
 class BikeOut(Bike, Wire, frozen=True, kw_only=True):
+    """A bike."""
+
     object: Literal["bike"] = "bike"
     wheels: tuple[WheelOut, ...]
     spare: WheelOut | None
@@ -109,6 +111,8 @@ class Trip(Struct, frozen=True, kw_only=True):
 
 @derive_answer
 class TripOut(Trip, Tagged, frozen=True, kw_only=True, dict=True):
+    """A trip."""
+
     user: str
     v: Annotated[int, after("")]
     object: Literal["trip"] = "trip"
@@ -117,6 +121,8 @@ class TripOut(Trip, Tagged, frozen=True, kw_only=True, dict=True):
 
 
 class LongTripOut(TripOut, frozen=True, kw_only=True, dict=True):
+    """A trip with a guide."""
+
     guide: str
 
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.hosts.start_hosts import hosts_in
 from crawlyard.core.jobs.filter import (
     MOST_TERMS,
     MOST_VALUES,
@@ -19,6 +18,7 @@ from crawlyard.core.jobs.filter import (
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Invalid
 from tests.builders import NOW, a_job, a_spec
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from crawlyard.core.hosts.hosts import HostReport, HostRule, HostState
-from crawlyard.core.hosts.start_hosts import hosts_in
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import JobSpec, Scope
 from crawlyard.core.jobs.waiting import WaitReason, running_waits
+from crawlyard.core.parse import hosts_in
 from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import (

@@ -23,7 +23,6 @@ from crawlyard.core.access.policy import (
     ceilings_of,
     days_of,
     grants_of,
-    needed_grants,
     not_granted,
     section_read,
     withheld,
@@ -47,6 +46,7 @@ from crawlyard.core.access.user import (
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, Usage, clamp_limits
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Invalid
+from crawlyard.services.access.policy import needed_grants
 from tests.builders import NOW, a_spec
 from tests.builders_serve import a_credential, a_user
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.jobs.checkpoint import Batch, Lease, Shard
+from crawlyard.core.jobs.checkpoint import Batch, Lease
+from crawlyard.core.jobs.job import Shard
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.spec import MOST_SHARDS, Spread
 from crawlyard.core.jobs.spread import (

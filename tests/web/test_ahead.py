@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.jobs.checkpoint import Claim, Standing
+from crawlyard.core.jobs.checkpoint import Claim
+from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.progress import progress_of

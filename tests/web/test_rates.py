@@ -7,6 +7,7 @@ import pytest
 from crawlyard.web.problems import Problem
 from crawlyard.web.rates import PER_MINUTE, Bucket, Rates
 from tests.clock import FakeClock
+from tests.web.rig import Rig, problem
 
 
 async def test_so_many_may_come_at_once_and_then_one_as_soon_as_its_time_has_come() -> None:
@@ -40,6 +41,8 @@ def test_each_asker_and_each_kind_is_counted_apart() -> None:
         rates.take("ada", Bucket.LOGIN)
 
 
-def test_where_rates_are_off_nothing_is_counted() -> None:
-    rates = Rates(FakeClock(), on=False)
-    assert [rates.take("ada", Bucket.LOGIN) for _ in range(20)] == [{}] * 20
+async def test_where_rates_are_off_nothing_is_counted(rig: Rig) -> None:
+    for _ in range(PER_MINUTE[Bucket.PREVIEW] + 1):
+        answer = await rig.post("jobs/preview", {})
+        assert problem(answer)[0] == 422
+        assert "RateLimit" not in answer.headers

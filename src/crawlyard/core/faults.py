@@ -3,7 +3,7 @@
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
@@ -180,22 +180,6 @@ def in_words(error: msgspec.ValidationError, value: object, *, secret: bool = Fa
     if secret or isinstance(actual, Mapping) or is_list(actual):
         return message[:500]
     return f"{message.partition(', got ')[0]}, got {format_value(actual)}"[:500]
-
-
-def check_all(*checks: Callable[[], object]) -> None:
-    """Run all *checks*, and raise all their faults as one error.
-
-    Raises:
-        Invalid: a check failed; `Invalid.faults` has the faults of all of them.
-    """
-    errors: list[Invalid] = []
-    for check in checks:
-        try:
-            check()
-        except Invalid as error:
-            errors.append(error)
-    if errors:
-        raise Invalid.of(errors) from None
 
 
 # --- parts of a body

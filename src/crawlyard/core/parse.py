@@ -3,10 +3,12 @@
 # ruff: noqa: TRY004  # every invalid value raises `ValueError`, as in `float`
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import TypeGuard
+from urllib.parse import urlsplit
 
 from crawlyard.core import quantity
 from crawlyard.core.quantity import FOREVER_S
@@ -187,3 +189,28 @@ def strange_names(
         if name not in allowed:
             message = str(unknown(name, name, allowed, kind)).removeprefix(f"{name}: ")
             yield name, "unknown", message
+
+
+def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct hosts of *urls*; a host with a non-default port also without the port."""
+    hosts: dict[str, None] = {}
+    for url in urls:
+        plain = _PLAIN.match(url)
+        if plain is not None:  # matches nearly all URLs, in a tenth of the time
+            hosts[plain[1]] = None
+            continue
+        try:
+            parts = urlsplit(url.strip())
+            host, port = (parts.hostname or "").removesuffix("."), parts.port
+        except ValueError:
+            continue
+        hosts[host] = None
+        if port is not None and port != _PORTS.get(parts.scheme.lower()):
+            hosts[f"{host}:{port}"] = None
+    hosts.pop("", None)
+    return tuple(hosts)
+
+
+_PORTS = {"http": 80, "https": 443}
+
+_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9-])/")  # lower case, without a port

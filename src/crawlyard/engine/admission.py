@@ -6,7 +6,7 @@ from functools import partial
 from crawlyard.core.access.logged_out import rules_of
 from crawlyard.core.crawl.render_options import RenderRule
 from crawlyard.core.crawl.rendering import actions_of
-from crawlyard.core.faults import check_all
+from crawlyard.core.fields import check_all
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.guard import BlockedAddress, spec_guard

@@ -77,8 +77,9 @@ class BatchDraft(Struct):
             return
         tally.done += 1
         tally.skipped += outcome.state is TargetState.SKIPPED
-        tally.redirects += outcome.redirects
         page = outcome.page
+        redirects = (page is None or page.error is not None) and outcome.redirects
+        tally.redirects += redirects
         if page is not None:
             tally.pages += page.status is not None
             tally.errors += page.error is not None
@@ -92,7 +93,7 @@ class BatchDraft(Struct):
             is_pdf = page.content_type == "application/pdf"
             self.nearly_empty += page.nearly_empty and not is_pdf
             self.textless_pdfs += page.nearly_empty and is_pdf
-            tally.bad_redirects += outcome.redirects
+            tally.bad_redirects += redirects
 
     def batch(self, *, last: bool) -> Batch:
         """Return the draft as a batch and start the next one."""

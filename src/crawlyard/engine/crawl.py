@@ -105,7 +105,7 @@ class Crawl:
         start: Start,
     ) -> None:
         self._clock, self._rate_limiter = tools.clock, tools.rate_limiter
-        self._start, self._part = start, start.part
+        self._start, self._part, self._owns = start, start.part, start.part.owns
         now = tools.clock.monotonic()
         self._state = CrawlState(now, now, spilled=len(start.waiting) >= WINDOW)
         self._event = asyncio.Event()  # wakes the loop
@@ -116,7 +116,7 @@ class Crawl:
             self._draft,
             self._add_discovered,
             start.externals,
-            owns=self._part.owns,
+            owns=start.part.owns,
         )
         self._requests = RequestSender(agent, fetcher, tools.clock, self._draft, start)
         self._recrawl = None
@@ -454,7 +454,7 @@ class Crawl:
 
     def _add_discovered(self, target: Target) -> None:
         state = self._state
-        if not self._part.owns(target.host):
+        if self._owns is not None and not self._owns(target.host):
             return  # another shard owns it, and loads it from the store
         # depth-first crawls continue with the URL found last, so it must stay in memory
         deep = self._spec.strategy is Strategy.DEPTH_FIRST

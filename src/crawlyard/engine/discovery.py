@@ -42,7 +42,7 @@ class Discovery:
         draft: BatchDraft,
         admit: Callable[[Target], None],
         externals: int = 0,
-        owns: Callable[[str], bool] = lambda _: True,
+        owns: Callable[[str], bool] | None = None,  # None: all hosts
     ) -> None:
         self._known_fps = known_fps  # of hosts that this crawl owns
         self._owns = owns
@@ -178,7 +178,7 @@ class Discovery:
         return fp in self._known_fps or fp in self._elsewhere
 
     def _remember(self, target: Target) -> None:
-        if self._owns(target.host):
+        if self._owns is None or self._owns(target.host):
             self._known_fps.add(target.fp)
             return
         if len(self._elsewhere) >= MOST_ELSEWHERE:

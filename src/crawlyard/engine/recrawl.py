@@ -56,8 +56,8 @@ class Recrawl:
         self._changed: set[int] = set()  # fps of dated pages that are requested anyway
         before, current = start.lastmods_before, start.lastmods
         self._records = {**before, **current}
-        owns = start.part.owns
-        draft.lastmods |= {h: r for h, r in before.items() if h not in current and owns(h)}
+        owns, new = start.part.owns, {h: r for h, r in before.items() if h not in current}
+        draft.lastmods |= {h: r for h, r in new.items() if owns is None or owns(h)}
 
     def adopt(self, spec: JobSpec) -> None:
         """Apply the rules of *spec* for reusing pages."""

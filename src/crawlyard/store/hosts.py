@@ -30,10 +30,9 @@ from crawlyard.store.codec.jobs import compress, decompress
 from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.database import StorePart, is_postgres, reads, writes
 from crawlyard.store.db.dialects import postgresql, sqlite
 from crawlyard.store.db.rows import by_code_points, drop_version, put_version
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.hosts import host_rules, host_seats, hosts, robots

@@ -13,9 +13,9 @@ from crawlyard.about import install_line
 from crawlyard.clock import Clock
 from crawlyard.config import DEFAULT_LEASE_S
 from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.store.db.connection import OnDue
 from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.schema import bring_up
-from crawlyard.store.db.wakeups import OnDue
 from crawlyard.store.events.numbering import number_copied
 from crawlyard.store.store import Store
 from crawlyard.store.upkeep import UpkeepStore

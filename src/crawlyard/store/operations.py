@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select
 from crawlyard.core.operations.operation import Operation
 from crawlyard.store.codec.records import OPERATIONS
 from crawlyard.store.db.bulk_rows import delete_first
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import add_row, equal, put_version
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.tables.desk import UNDER_WAY, operations
 
 

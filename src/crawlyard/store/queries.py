@@ -14,9 +14,8 @@ from crawlyard.core.crawl.page import (
     ErrorKind,
 )
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import Condition, FilterKey
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.outcome import STOPPED

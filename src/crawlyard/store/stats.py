@@ -23,9 +23,8 @@ from crawlyard.core.jobs.outcome import is_stopped
 from crawlyard.core.stats import FailingHost, JobRunOut, failing_hosts
 from crawlyard.core.templates.secrets import hide_urls
 from crawlyard.store.codec.base import decoder_of
+from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.db.rows import equal
-from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.job_rows import STANDING
 from crawlyard.store.jobs.where import IS_STOPPED
 from crawlyard.store.tables.jobs import (
     ENDED,
@@ -33,6 +32,7 @@ from crawlyard.store.tables.jobs import (
     HELD_BACK,
     PRESENT,
     RUNNING,
+    STANDING,
     frontier,
     jobs,
     pages,

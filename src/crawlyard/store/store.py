@@ -35,6 +35,7 @@ from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.jobs.jobs import JobStore
 from crawlyard.store.jobs.leases import LeaseStore
 from crawlyard.store.jobs.queue import QueueStore
+from crawlyard.store.jobs.queue_position import QueuePositions
 from crawlyard.store.jobs.spread import SpreadStore
 from crawlyard.store.operations import OperationStore
 from crawlyard.store.schedules.schedules import ScheduleStore
@@ -57,6 +58,7 @@ class Store(Struct, frozen=True, kw_only=True):
     leases: LeaseStore
     spread: SpreadStore
     queue: QueueStore
+    positions: QueuePositions
     frontier: FrontierStore
     pages: PageStore
     cookies: CookieStore

@@ -12,8 +12,8 @@ from crawlyard.core.templates.template import CrawlTemplate, TemplateParameter
 from crawlyard.errors import Conflict, Invalid, NotFound
 from crawlyard.store.codec.base import Row, decoder_of, object_of, to_json
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import add_row, behind, by_name, equal, name_taken
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import Carry, TemplateQuery
 from crawlyard.store.tables.schedules import schedules

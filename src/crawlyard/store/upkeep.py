@@ -28,8 +28,7 @@ from crawlyard.errors import StoreFull
 from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.crawl.purge import fold, purge
-from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.transactions import StorePart, reads, write_freeing
+from crawlyard.store.db.database import StorePart, is_postgres, reads, write_freeing
 from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.counts import is_consistent, repair, sum_up
 from crawlyard.store.tables.base import Instant

@@ -10,7 +10,7 @@ from crawlyard.core.workers.status import WorkerReport, WorkerWish
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.base import Row, decoder_of, to_json
 from crawlyard.store.db.bulk_rows import put_rows
-from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.watch import workers
 

@@ -78,7 +78,8 @@ def count(request: Request, site: Site, client: str, bucket: Bucket) -> None:
     Raises:
         Problem: too many requests.
     """
-    request.state.rate_headers = site.rates.take(client, bucket)
+    if site.rates.on:
+        request.state.rate_headers = site.rates.take(client, bucket)
 
 
 async def authenticate(request: Request, site: Site) -> Caller:

@@ -15,7 +15,6 @@ from msgspec import Struct, field
 from crawlyard.core.access.user import Grant, Grants
 from crawlyard.core.fields import answer_name
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
-from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, spec_with, values_of
 from crawlyard.core.parse import boolean, number, unknown
 from crawlyard.core.secret_names import is_secret
@@ -185,11 +184,6 @@ FIELD_OF: Mapping[Grant, str] = {
     Grant.IGNORE_ROBOTS: "ignore_robots",
 }
 """The spec field that needs each grant."""
-
-
-def needed_grants(spec: JobSpec) -> tuple[Grant, ...]:
-    """Return the grants that *spec* needs, in the order of `Grant`."""
-    return tuple(grant for grant, field in FIELD_OF.items() if getattr(spec, field))
 
 
 def withheld(needed: Collection[Grant], granted: Grants) -> tuple[Grant, ...]:

@@ -15,12 +15,11 @@ from crawlyard.core.attention.lines import IN_A_ROW, JobEnd, NoticeLine, Subject
 from crawlyard.core.attention.trouble import Trouble
 from crawlyard.core.crawl.render_options import RenderRule
 from crawlyard.core.hosts.answers import HostOut
-from crawlyard.core.hosts.start_hosts import hosts_in
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.job import Job, Standing, damage_of
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import is_cut_short, outcome_of
 from crawlyard.core.jobs.queue import can_run
+from crawlyard.core.parse import hosts_in
 from crawlyard.core.quantity import count_noun
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
 from crawlyard.core.templates.secrets import hide_urls

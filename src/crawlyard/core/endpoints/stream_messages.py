@@ -10,8 +10,7 @@ from crawlyard.core.answer import Wire
 from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.answers import detail_of, first_url
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Origin, actions_on
+from crawlyard.core.jobs.job import Origin, Standing, actions_on
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.log_answers import LineOut

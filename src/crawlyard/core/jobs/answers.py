@@ -8,8 +8,8 @@ from zlib import crc32
 from crawlyard.core.answer import API, Tagged, Wire, derive_answer, seconds
 from crawlyard.core.events.event import Event
 from crawlyard.core.fields import after
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Job, Origin, actions_on, damage_of
+from crawlyard.core.jobs.job import Job, Origin, Standing, actions_on, damage_of
+from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import Eta, Progress
@@ -134,7 +134,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             job,
             state_reason=reason_shown(job, waits),
             damaged=hide_urls(job.damaged),
-            outcome=outcome_of(job, shard.usage),
+            outcome=outcome_of(job, shard.usage) if job.state in ENDED else "",
             detail=detail_of(job),
             allowed_actions=actions_on(job, shard.usage),
             url=first_url(job),

@@ -9,56 +9,12 @@ from msgspec import Struct, field
 from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Outcome, Skipped, Target
 from crawlyard.core.events.event import Event
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Shard
 from crawlyard.core.jobs.job_log import Course, LogLine
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.pulse import Pulse, Workload
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.jobs.spread import Budget, Share, Starts
-
-
-class Shard(Struct, frozen=True, kw_only=True):
-    """The part of a job that changes at every checkpoint.
-
-    Every job has shard 0, which holds its total usage. A job that is spread over several workers
-    also has shards from 1 on, which are leased instead of shard 0.
-    """
-
-    worker: str | None = None  # the lease holder; None: not leased
-    attempt: int = 0  # incremented at every claim: the fencing token
-    lease_until: datetime | None = None
-    seq: int = 0  # incremented at every checkpoint
-    usage: Usage = field(default_factory=Usage)
-    pulse: Pulse = field(default_factory=Pulse)
-    current_url: str = ""
-    updated_at: datetime | None = None  # of the last checkpoint
-    budget: Budget = field(default_factory=dict)  # the part of its job's limits that it may use
-    deaths: int = 0  # losses, as `Job.losses`, of workers that ran it
-    freed_at: datetime | None = None  # since when it is free, or its holder must release it
-    asked_by: str | None = None  # the worker with free slots for which its holder releases it
-
-    @property
-    def yields(self) -> bool:
-        """True if its holder is releasing it but must still store what is in flight."""
-        return self.worker is not None and self.freed_at is not None
-
-
-class Standing(Struct, frozen=True, kw_only=True):
-    """A job and its current progress."""
-
-    job: Job
-    shard: Shard
-    sharers: int = 0  # workers that hold a shard of it, if it is spread
-
-    @property
-    def workers(self) -> int:
-        """Number of workers that run it, or a part of it."""
-        return self.sharers + (self.shard.worker is not None)
-
-    @property
-    def changed_at(self) -> datetime:
-        """When the job or its progress was last written."""
-        return max(self.job.updated_at, self.shard.updated_at or self.job.updated_at)
+from crawlyard.core.jobs.spread import Share, Starts
 
 
 class Asker(Struct, frozen=True):

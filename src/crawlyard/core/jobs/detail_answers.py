@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from crawlyard.core.answer import Tagged, Wire, derive_answer
 from crawlyard.core.jobs.answers import JobOut, ProgressOut
 from crawlyard.core.jobs.attempts import Attempt
-from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.job import Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.progress import Progress

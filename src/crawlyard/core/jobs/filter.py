@@ -11,13 +11,12 @@ from enum import StrEnum, auto
 
 from msgspec import Struct
 
-from crawlyard.core.hosts.start_hosts import hosts_in
 from crawlyard.core.jobs.job import Job, Source
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.outcome import STOPPED, is_stopped
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.parse import none_of, suggestion
+from crawlyard.core.parse import hosts_in, none_of, suggestion
 from crawlyard.errors import Invalid
 
 MOST_TERMS = 50

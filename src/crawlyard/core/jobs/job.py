@@ -1,18 +1,20 @@
-"""Jobs: one crawl, the moves of its lifecycle, and the actions on it."""
+"""Jobs: one crawl, its progress, the moves of its lifecycle, and the actions on it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.lifecycle import ENDED, LIFECYCLE, Move, State, StateReason, after
 from crawlyard.core.jobs.limits import Limits, Usage, breach
+from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.core.jobs.retry import RetryReason
 from crawlyard.core.jobs.spec import JobSpec, Priority
+from crawlyard.core.jobs.spread import Budget
 from crawlyard.core.webhooks.webhook import Secret, Webhook
 from crawlyard.errors import IllegalMove
 
@@ -317,6 +319,50 @@ def damage_of(job: Job) -> str:
     return f"damaged: its row cannot be read ({job.damaged}); it can only be deleted"
 
 
+class Shard(Struct, frozen=True, kw_only=True):
+    """The part of a job that changes at every checkpoint.
+
+    Every job has shard 0, which holds its total usage. A job that is spread over several workers
+    also has shards from 1 on, which are leased instead of shard 0.
+    """
+
+    worker: str | None = None  # the lease holder; None: not leased
+    attempt: int = 0  # incremented at every claim: the fencing token
+    lease_until: datetime | None = None
+    seq: int = 0  # incremented at every checkpoint
+    usage: Usage = field(default_factory=Usage)
+    pulse: Pulse = field(default_factory=Pulse)
+    current_url: str = ""
+    updated_at: datetime | None = None  # of the last checkpoint
+    budget: Budget = field(default_factory=dict)  # the part of its job's limits that it may use
+    deaths: int = 0  # losses, as `Job.losses`, of workers that ran it
+    freed_at: datetime | None = None  # since when it is free, or its holder must release it
+    asked_by: str | None = None  # the worker with free slots for which its holder releases it
+
+    @property
+    def yields(self) -> bool:
+        """True if its holder is releasing it but must still store what is in flight."""
+        return self.worker is not None and self.freed_at is not None
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """A job and its current progress."""
+
+    job: Job
+    shard: Shard
+    sharers: int = 0  # workers that hold a shard of it, if it is spread
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that run it, or a part of it."""
+        return self.sharers + (self.shard.worker is not None)
+
+    @property
+    def changed_at(self) -> datetime:
+        """When the job or its progress was last written."""
+        return max(self.job.updated_at, self.shard.updated_at or self.job.updated_at)
+
+
 _REASON_OF: Mapping[State, StateReason] = {
     State.PENDING: StateReason.WAITING_SLOT,
     State.RUNNING: StateReason.CRAWLING,
@@ -364,11 +410,10 @@ def has_rest(usage: Usage) -> bool:
 def actions_on(job: Job, usage: Usage) -> tuple[str, ...]:
     """Return the actions possible on a job with this usage, in the order of `JobVerb`."""
     moves = {JobVerb(verb) for verb in actions_of(tuple(LIFECYCLE[job.state]))}
-    goes_on = has_rest(usage) and breach(job.limits, usage) is None
     if job.damaged:
         end = JobVerb.CANCEL if job.state is State.RUNNING else JobVerb.DELETE
         return (str(end),)
-    if job.state.ended and not goes_on:
+    if job.state in ENDED and not (has_rest(usage) and breach(job.limits, usage) is None):
         moves.discard(JobVerb.RESUME)
     if job.state is not State.CANCELLED:
         moves.add(JobVerb.EDIT)

@@ -1,7 +1,7 @@
 """Job limits and usage."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -10,15 +10,13 @@ from crawlyard.core.fields import (
     HIDDEN,
     Bytes,
     Count,
+    OptionRecord,
     Panel,
     Seconds,
     about,
-    check_bounds,
-    check_types,
     round_to,
 )
 from crawlyard.core.jobs.lifecycle import StateReason
-from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.quantity import LARGEST, count_noun
 
 _CEILING: Mapping[str, Any] = {
@@ -36,6 +34,8 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     Raises:
         Invalid: a limit has the wrong type, or is not above zero.
     """
+
+    _group: ClassVar[str] = "limits."
 
     pages: Annotated[
         Count | None,
@@ -87,10 +87,6 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
             **_CEILING,
         ),
     ] = None
-
-    def __post_init__(self) -> None:
-        check_types(self, "limits.")
-        check_bounds(self, "limits.")
 
 
 LIMIT_NAMES = Limits.__struct_fields__

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from crawlyard.core.answer import Wire, derive_answer
 from crawlyard.core.fields import after
-from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.estimate import Basis, Bound, Estimate
+from crawlyard.core.jobs.job import Standing
 
 
 class TestedOut(Wire, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Struct
 
 from crawlyard.core.fields import HIDDEN, round_to
-from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import LIMIT_NAMES, LIMITS, Limits, Usage
 from crawlyard.core.jobs.pulse import ProxyUse, Pulse

@@ -2,10 +2,15 @@
 
 from datetime import timedelta
 from enum import StrEnum, auto
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from crawlyard.core.fields import Count, Panel, Seconds, about, check_bounds, check_types
-from crawlyard.core.option_record import OptionRecord
+from crawlyard.core.fields import (
+    Count,
+    OptionRecord,
+    Panel,
+    Seconds,
+    about,
+)
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
 
@@ -39,6 +44,8 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
     Raises:
         Invalid: a value has the wrong type or is out of range.
     """
+
+    _group: ClassVar[str] = "retry."
 
     attempts: Annotated[
         Count,
@@ -85,8 +92,7 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
     ] = frozenset(RetryReason)
 
     def __post_init__(self) -> None:
-        check_types(self, "retry.")
-        check_bounds(self, "retry.")
+        super().__post_init__()
         if self.attempts > 1 and self.first_s < SHORTEST_S:
             wait = f"{self.first_s:g} s"
             raise Invalid("retry.first_s", f"expected at least 1 s between attempts, got {wait}")

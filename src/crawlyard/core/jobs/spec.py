@@ -1,6 +1,6 @@
 """Job spec: all options of one crawl."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum, auto
 from functools import partial
 from typing import Annotated
@@ -21,12 +21,10 @@ from crawlyard.core.crawl.render_options import (
     WaitFor,
     check_rendering,
 )
-from crawlyard.core.faults import check_all
-from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
+from crawlyard.core.fields import Bytes, Count, OptionRecord, Panel, Seconds, about, check_record
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.unique_key import UniqueKey, check_unique_key
-from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.webhook import JobWebhook
@@ -571,11 +569,10 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     ] = ()
 
     def __post_init__(self) -> None:
-        check_types(self)
-        bounds = partial(check_bounds, self)
-        check_all(bounds, self._check_start, *self._option_checks(), self._check_spread)
+        check_record(self, self._checks())
 
-    def _option_checks(self) -> Iterator[partial[None]]:
+    def _checks(self) -> Iterator[Callable[[], None]]:
+        yield self._check_start
         if self.worker_tags:
             yield partial(check_worker_tags, "worker_tags", self.worker_tags)
         if self.unique_key is not None:
@@ -586,6 +583,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
             yield partial(
                 check_rendering, self.render, self.actions, self.screenshot, self.renderer
             )
+        yield self._check_spread
 
     def _check_start(self) -> None:
         if not self.urls and not self.sitemaps:

@@ -14,8 +14,7 @@ from msgspec import Struct
 from msgspec import field as struct_field
 from msgspec.structs import replace
 
-from crawlyard.core.faults import check_all
-from crawlyard.core.fields import Field, fields_of
+from crawlyard.core.fields import Field, check_all, fields_of
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, Spread, SpreadOver

@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
-from crawlyard.core.hosts.start_hosts import hosts_in
 from crawlyard.core.jobs.limits import Counters, Decision, Limits, Usage
 from crawlyard.core.jobs.spec import MOST_SHARDS, Spread, SpreadOver
+from crawlyard.core.parse import hosts_in
 
 BUCKETS = MOST_SHARDS
 """The number of hash buckets for hosts. Each shard has some of them; more shards would get none."""

@@ -184,8 +184,9 @@ def _of_queue(place: int | None, most: int) -> Wait:
     if place is None:
         detail = f"more than {most:,} jobs are ahead of it"
         return Wait(reason=WaitReason.QUEUE, detail=detail)
-    ahead = f"{count_noun(place, 'job is', 'jobs are')} ahead of it"
-    detail = ahead if place else "next in the queue"
+    detail = (
+        f"{count_noun(place, 'job is', 'jobs are')} ahead of it" if place else "next in the queue"
+    )
     return Wait(reason=WaitReason.QUEUE, detail=detail, position=place + 1)
 
 

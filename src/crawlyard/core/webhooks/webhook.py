@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,8 +15,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.fields import HIDDEN, answer_name, check_types
-from crawlyard.core.option_record import OptionRecord
+from crawlyard.core.fields import HIDDEN, OptionRecord, answer_name
 from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid
@@ -78,13 +77,12 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
         Invalid: a value has the wrong type; the message names the field.
     """
 
+    _group: ClassVar[str] = "webhooks."
+
     url: str
     events: tuple[str, ...] = ("job.completed", "job.failed", "job.cancelled")
     # whsec_…; empty: one is generated, and shown when it is rotated
     secret: Annotated[str, HIDDEN] = ""
-
-    def __post_init__(self) -> None:
-        check_types(self, "webhooks.")
 
 
 class Secret(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from functools import partial
 
 import turbohtml
 
-from crawlyard.core.faults import check_all
+from crawlyard.core.fields import check_all
 from crawlyard.engine.extract.page import ExtractOptions, parse_css
 from crawlyard.engine.extract.structured import path_of
 from crawlyard.errors import Invalid

@@ -44,7 +44,7 @@ class CookieJar:
 
     def __init__(self) -> None:
         self.on_first: Callable[[], None] = lambda: None
-        self._all: dict[_CookieId, Cookie] = {}  # least recently used first
+        self.by_place: dict[_CookieId, Cookie] = {}  # least recently used first
         self._by_domain: dict[str, dict[_CookieId, Cookie]] = {}  # least recently set first
         self._bytes = 0
         self._changed: dict[_CookieId, tuple[str, Cookie | None]] = {}
@@ -60,36 +60,36 @@ class CookieJar:
 
     def after_login(self, login: Iterable[Cookie], at: datetime) -> "CookieJar":
         """Return a jar with the cookies of a *login* made at *at* and newer ones of this jar."""
-        own = self._all.values()
+        own = self.by_place.values()
         return CookieJar.of([*login, *(cookie for cookie in own if cookie.created >= at)])
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self.by_place)
 
     def header(self, url: str, now: datetime, exclude: Collection[str] = ()) -> str:
         """Return the Cookie header for a canonical *url*, "" if no cookie matches.
 
         *exclude*: names of cookies to leave out.
         """
-        if not self._all:
+        if not self.by_place:
             return ""
         cookies = [cookie for cookie in self._matching(url, now) if cookie.name not in exclude]
         for cookie in cookies:  # at a cap, the least recently used are dropped first
-            self._all[cookie.place] = self._all.pop(cookie.place)
+            self.by_place[cookie.place] = self.by_place.pop(cookie.place)
         # the order of section 5.4: some servers take the first of two cookies of one name
         cookies.sort(key=lambda cookie: (-len(cookie.path), cookie.created))
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in cookies)
 
     def receive(self, url: str, set_cookie_values: Sequence[str], now: datetime) -> None:
         """Add the cookies that a response of a canonical *url* sets; remove those it expires."""
-        was_empty = not self._all
+        was_empty = not self.by_place
         for number, value in enumerate(set_cookie_values[:MOST_OF_RESPONSE]):
             cookie = parse_cookie(value, url, now)
             if cookie is not None and not self._would_overwrite_secure(cookie, url):
                 # a microsecond apart, so that their order outlives the process
                 at = now + timedelta(microseconds=number)
                 self._add(replace(cookie, created=at), now)
-        if was_empty and self._all:
+        if was_empty and self.by_place:
             self.on_first()
 
     def changes(self) -> Mapping[str, Cookie | None]:
@@ -125,7 +125,7 @@ class CookieJar:
         )
 
     def _add(self, cookie: Cookie, now: datetime) -> None:
-        before = self._all.get(cookie.place)
+        before = self.by_place.get(cookie.place)
         if before is not None:
             cookie = replace(cookie, created=before.created)
         if cookie.expires is not None and cookie.expires <= now:
@@ -137,16 +137,16 @@ class CookieJar:
 
     def _store(self, cookie: Cookie) -> None:
         cookie_id, of_domain = cookie.place, self._by_domain.setdefault(cookie.domain, {})
-        before = self._all.pop(cookie_id, None)
+        before = self.by_place.pop(cookie_id, None)
         of_domain.pop(cookie_id, None)
-        self._all[cookie_id] = of_domain[cookie_id] = cookie
+        self.by_place[cookie_id] = of_domain[cookie_id] = cookie
         if cookie != before:  # many sites set the same cookie with each page
             self._bytes += cookie.size - (before.size if before is not None else 0)
             self._changed[cookie_id] = cookie.key, cookie
 
     def _drop(self, cookie: Cookie) -> None:
         cookie_id, of_domain = cookie.place, self._by_domain[cookie.domain]
-        del self._all[cookie_id], of_domain[cookie_id]
+        del self.by_place[cookie_id], of_domain[cookie_id]
         if not of_domain:
             del self._by_domain[cookie.domain]
         self._bytes -= cookie.size
@@ -159,13 +159,13 @@ class CookieJar:
             expired = (c for c in of_domain.values() if not _is_valid(c, now))
             self._drop(next(expired, _first(of_domain)))
         if self._is_over():
-            for cookie in [c for c in self._all.values() if not _is_valid(c, now)]:
+            for cookie in [c for c in self.by_place.values() if not _is_valid(c, now)]:
                 self._drop(cookie)
         while self._is_over():
-            self._drop(_first(self._all))
+            self._drop(_first(self.by_place))
 
     def _is_over(self) -> bool:
-        return len(self._all) > MAX_OF_JAR or self._bytes > MAX_BYTES
+        return len(self.by_place) > MAX_OF_JAR or self._bytes > MAX_BYTES
 
 
 def parse_cookie(text: str, url: str, now: datetime) -> Cookie | None:

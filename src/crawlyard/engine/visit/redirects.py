@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
@@ -23,6 +24,7 @@ class _Chain(Struct, frozen=True):
 
     cookies: Mapping[str, str] = {}  # Cookie headers by the URLs that were requested with them
     sets_cookie: bool = False  # at least one response set a cookie
+    is_repeated: bool = False  # the target was requested again with its own cookie
 
 
 class Redirects:
@@ -32,8 +34,7 @@ class Redirects:
         self._requests = requests
         self._discovery = discovery
         self._clock = clock
-        self._chains: dict[int, _Chain] = {}  # by fingerprint of the waiting target at its end
-        self._repeated: set[int] = set()  # fps of targets requested again with their own cookie
+        self.chains: dict[int, _Chain] = {}  # by fingerprint of the waiting target at its end
 
     def follow(self, visit: Visit, response: Response) -> Outcome | None:
         """Offer the URL to which a response redirects; a step.
@@ -48,7 +49,7 @@ class Redirects:
         base = Base(target.url)
         url = base.join(locations[0]) if len(locations) == 1 else None
         self._discovery.count_credentials(base.credentials)
-        chain = self._chains.get(target.fp, _Chain())
+        chain = self.chains.get(target.fp, _Chain())
         cookies = {**chain.cookies, target.url: response.cookies}
         sets_cookie = chain.sets_cookie or bool(response.header("set-cookie"))
         back = url is not None and (url in cookies or url == target.origin)
@@ -65,16 +66,18 @@ class Redirects:
         rule = self._discovery.offer(url, target, target.via, hop=True, again=back)
         if rule:  # the new URL won't be fetched, so the chain ends here
             return Outcome(target, TargetState.SKIPPED, rule=f"redirect to {url}: {rule}")
-        if len(self._chains) >= MOST_CHAINS:
-            del self._chains[next(iter(self._chains))]
         key = fingerprint(f"{url}#again" if back else url)
-        self._chains[key] = _Chain(cookies, sets_cookie)
+        self._keep(key, _Chain(cookies, sets_cookie))
         return Outcome(target, TargetState.REDIRECTED, rule=f"redirect to {url}")
 
     def forget(self, target: Target) -> None:
         """Drop the chain of a target that has its outcome."""
-        self._chains.pop(target.fp, None)
-        self._repeated.discard(target.fp)
+        self.chains.pop(target.fp, None)
+
+    def _keep(self, fp: int, chain: _Chain) -> None:
+        if len(self.chains) >= MOST_CHAINS:
+            del self.chains[next(iter(self.chains))]
+        self.chains[fp] = chain
 
     def _may_return(self, url: str, target: Target, cookies: Mapping[str, str]) -> bool:
         """Return whether a redirect back to *url* is no loop, since its cookies have changed.
@@ -86,9 +89,10 @@ class Redirects:
             return False
         if url != target.url:
             return True
-        if target.fp in self._repeated:
+        chain = self.chains.get(target.fp, _Chain())
+        if chain.is_repeated:
             return False
-        self._repeated.add(target.fp)
+        self._keep(target.fp, replace(chain, is_repeated=True))
         raise VisitAgain
 
     def _loop(self, url: str, target: Target, *, sets_cookie: bool) -> str:

@@ -52,8 +52,9 @@ class Hooks(Struct, frozen=True):
 class Visitor:
     """Visits the targets of one job and returns their outcomes.
 
-    The steps of a response depend on how its target was found and on the features of the job: the
-    first step that returns an outcome ends the visit. If none does, the response is read as a page.
+    The steps of a response depend on its status, on how its target was found and on the features
+    of the job: the first step that returns an outcome ends the visit. If none does, the response
+    is read as a page. A page that was found takes no step unless the job has a session.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Visitor:
         discovery: Discovery,
         hooks: Hooks,
     ) -> None:
-        self._requests = requests
+        self._requests, self._rate_limiter = requests, tools.rate_limiter
         self._make_rendering = hooks.rendering
         self._session, self._recrawl = hooks.session, hooks.recrawl
         self._retries = Retries(tools.clock, tools.rate_limiter)
@@ -87,14 +88,18 @@ class Visitor:
         self._externals.adopt(spec)
         self._pages.adopt(spec, self._rendering, watch)
         check, follow = self._retries.check_host, self._redirects.follow
-        common: tuple[Step, ...] = (check, follow)
-        if watch is not None:
-            common = (check, watch.check, follow)
+        watched: tuple[Step, ...] = () if watch is None else (watch.check,)
+        reused: tuple[Step, ...] = () if recrawl is None else (recrawl.reuse_unchanged,)
+        self._steps_of_success: Mapping[Via, Sequence[Step]] = {
+            Via.SITEMAP: (*watched, self._sitemaps.read),
+            Via.EXTERNAL: (self._externals.check,),
+        }
+        self._page_steps_of_success = watched
         self._steps: Mapping[Via, Sequence[Step]] = {
-            Via.SITEMAP: (*common, self._sitemaps.read),
+            Via.SITEMAP: (check, *watched, follow, self._sitemaps.read),
             Via.EXTERNAL: (check, follow, self._externals.check),
         }
-        self._page_steps = common if recrawl is None else (*common, recrawl.reuse_unchanged)
+        self._page_steps = (check, *watched, follow, *reused)
         if recrawl is not None and self._confirming is not None:
             recrawl.adopt(spec)
             self._confirming.adopt(spec)
@@ -117,7 +122,8 @@ class Visitor:
         if self._session is not None:
             outcome = self._session.mark(outcome)
         if outcome.state is not TargetState.WAITING:
-            self._redirects.forget(target)
+            if target.fp in self._redirects.chains:
+                self._redirects.forget(target)
             if self._recrawl is not None:
                 self._recrawl.settle(visit, outcome)
         return outcome
@@ -132,7 +138,12 @@ class Visitor:
             return self._retries.after_failure(target, failure)
         finally:
             visit.slot.release()
-        for step in self._steps.get(target.via, self._page_steps):
+        if response.status // 100 == 2:
+            self._rate_limiter.record_success(target.host)
+            steps = self._steps_of_success.get(target.via, self._page_steps_of_success)
+        else:
+            steps = self._steps.get(target.via, self._page_steps)
+        for step in steps:
             if (outcome := step(visit, response)) is not None:
                 return outcome
         outcome = await self._pages.read(visit, response)

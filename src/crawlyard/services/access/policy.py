@@ -6,11 +6,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.policy import (
+    FIELD_OF,
     SectionName,
     ceilings_of,
     grants_of,
     how_to_grant,
-    needed_grants,
     not_granted,
     withheld,
 )
@@ -134,6 +134,11 @@ class Policy:
         quota = await self.quota(owner)
         if quota.pending is not None:
             check_waiting(owner, quota, await self.waiting(owner), more)
+
+
+def needed_grants(spec: JobSpec) -> tuple[Grant, ...]:
+    """Return the grants that *spec* needs, in the order of `Grant`."""
+    return tuple(grant for grant, field in FIELD_OF.items() if getattr(spec, field))
 
 
 def check_waiting(owner: str, quota: Quota, waiting: int, more: int = 1) -> None:

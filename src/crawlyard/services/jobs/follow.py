@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.job_log import Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import StoreUnavailable

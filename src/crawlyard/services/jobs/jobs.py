@@ -31,7 +31,6 @@ from crawlyard.core.jobs.answers import (
     RetriedOut,
 )
 from crawlyard.core.jobs.attempts import TELLING, attempts_of
-from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.detail_answers import (
     AttemptOut,
     ConfigOut,
@@ -43,7 +42,7 @@ from crawlyard.core.jobs.detail_answers import (
     QueueOut,
     ShardOut,
 )
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Standing
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import ENDED, Move, State
 from crawlyard.core.jobs.log_answers import CourseOut, LineOut
@@ -73,7 +72,7 @@ from crawlyard.store.queries import COUNTED_TO, EventQuery, JobQuery
 
 # they load the engine and the store, which a remote call does not need
 with lazily():
-    from crawlyard.services.jobs import exclusions, follow, lookup, shapes, verdicts, waits
+    from crawlyard.services.jobs import answers, batches, exclusions, follow, lookup, verdicts
     from crawlyard.services.webhooks import receivers
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
@@ -117,9 +116,9 @@ class Jobs(Noun):
             most = COUNTED_TO if count == "estimate" else None
             counts = await store.jobs.counts(query, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
-        answers = {job.id: job for job in await self._jobs_out(jobs[:limit])}
+        by_id = {job.id: job for job in await self._jobs_out(jobs[:limit])}
         return make_slice(
-            jobs, limit, lambda s: answers[s.job.id], lambda s: position[s.job.id], total
+            jobs, limit, lambda s: by_id[s.job.id], lambda s: position[s.job.id], total
         )
 
     @endpoint("GET /jobs/counts", READ)
@@ -159,8 +158,8 @@ class Jobs(Noun):
         """Return a job with its state, progress and waits."""
         standing = await self._standing(job_id)
         answer = (await self._jobs_out([standing]))[0]
-        names = parse_expand(expand, shapes.TIES, self._permits)
-        made_of = await shapes.ties_of(
+        names = parse_expand(expand, answers.TIES, self._permits)
+        made_of = await answers.ties_of(
             self._services.store, self._actor, standing.job.origin, names
         )
         return ExpandedJobOut.with_ties(answer, made_of)
@@ -258,7 +257,7 @@ class Jobs(Noun):
         before = None if named else (await self.get(job_id)).state
         waited_s = 0.0
         while True:
-            longest_s = LONGEST_WAIT_S if waited_s or without_worker else waits.WORKER_WITHIN_S
+            longest_s = LONGEST_WAIT_S if waited_s or without_worker else answers.WORKER_WITHIN_S
             left_s = longest_s if timeout_s is None else min(timeout_s - waited_s, longest_s)
             job = await self._wait(job_id, timeout_s=left_s, states=named)
             waited_s += left_s
@@ -266,7 +265,7 @@ class Jobs(Noun):
             if done or job.state in ENDED or (timeout_s is not None and waited_s >= timeout_s):
                 return job
             if not without_worker:
-                waits.check_worker(job, here=self._here)
+                answers.check_worker(job, here=self._here)
 
     @composed_method
     async def pages(
@@ -302,18 +301,17 @@ class Jobs(Noun):
         If you have a job with the same `unique_key`, that job is returned with 200 instead of 201,
         and the rest of the form is ignored.
         """
-        services = self._services
-        request = parameters.request_of(form, terms, self._actor, self._permits)
-        ready = await services.submitter.prepare(self._actor, request)
-        draft = await services.submitter.draft(self._actor, ready)
+        services, submitter = self._services, self._services.submitter
+        request = submitter.request_of(form, terms, self._actor, self._permits)
+        draft = await submitter.draft(self._actor, await submitter.prepare(self._actor, request))
         # read before it is stored: no failure after that may turn a stored job into an error
         now = services.clock.now()
-        waiting = await waits.waits_of_new(services.store, now, draft.preview(now))
-        job = await services.submitter.enter(draft)
+        waiting = await answers.waits_of_new(services.store, now, draft.preview(now))
+        job = await submitter.enter(draft)
         if job.id != draft.id:  # it has the same unique key
             reply().unchanged = True
             return await self._now(job)
-        return shapes.new_job_out(job, services.clock.now(), waiting)
+        return answers.new_job_out(job, services.clock.now(), waiting)
 
     @endpoint("POST /jobs/plan", WRITE)
     async def plan(self, form: Form = parameters.NO_FORM, **terms: Unpack[FormTerms]) -> JobPlanOut:
@@ -321,10 +319,11 @@ class Jobs(Noun):
 
         It fails where `create` would fail; nothing is written, and no request is sent.
         """
-        request = parameters.request_of(form, terms, self._actor, self._permits)
-        plan = await self._services.submitter.plan(self._actor, request)
+        submitter = self._services.submitter
+        request = submitter.request_of(form, terms, self._actor, self._permits)
+        plan = await submitter.plan(self._actor, request)
         now = self._services.clock.now()
-        waiting = await waits.waits_of_new(self._services.store, now, plan.job)
+        waiting = await answers.waits_of_new(self._services.store, now, plan.job)
         reply().dry_run = True
         shape = JobPlanOut.of(plan.job, waiting, plan.form, plan.sources, plan.cut)
         return replace(shape, existing_id=plan.existing_id)
@@ -342,7 +341,7 @@ class Jobs(Noun):
         Also estimates pages, time and data, and whether a limit would stop the job. Takes at most
         ten seconds; no page is fetched, and nothing is written.
         """
-        request = parameters.request_of(form, terms, self._actor, self._permits)
+        request = self._services.submitter.request_of(form, terms, self._actor, self._permits)
         return await self._services.preview.of(self._actor, request, test_urls)
 
     @endpoint(
@@ -355,7 +354,8 @@ class Jobs(Noun):
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BatchOut:
         """Submit many jobs; each has its own result, and a refusal does not affect the others."""
-        return BatchOut.of(await self._services.submitter.submit_requests(self._actor, jobs))
+        submitter = self._services.submitter
+        return BatchOut.of(await batches.submit_requests(submitter, self._actor, jobs))
 
     @endpoint(
         "POST /jobs/bulk",
@@ -592,7 +592,7 @@ class Jobs(Noun):
         return await lookup.find_job(self._services.store, self._actor, job_id)
 
     async def _jobs_out(self, standings: Sequence[Standing]) -> Sequence[JobOut]:
-        return await shapes.jobs_out(self._services.store, self._services.clock.now(), standings)
+        return await answers.jobs_out(self._services.store, self._services.clock.now(), standings)
 
     async def _now(self, job: Job) -> JobOut:
         """Return a job that was just changed, with its progress."""

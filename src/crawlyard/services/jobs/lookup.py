@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.events.event import Event
-from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import ME, Condition, FilterKey
+from crawlyard.core.jobs.job import Standing
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import NotFound
 from crawlyard.store.events.events import EventLog

@@ -11,8 +11,7 @@ from crawlyard.core.access.user import Actor, Grants
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoints.endpoint import reply
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Standing
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, STATE_WORDS, Move
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import EDITABLE

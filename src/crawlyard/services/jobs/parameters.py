@@ -1,19 +1,16 @@
 """Parameters of the endpoints of jobs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoints.endpoint import LONGEST_REF, Header, Instant, Rest, Words
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.order import SORTED_MOST, GroupKey
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
-from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.core.operations.bulk import RetryScope
-from crawlyard.errors import Forbidden
 from crawlyard.store.queries import COUNTED_TO
 
 MAX_REASON = 500
@@ -101,26 +98,6 @@ class FormTerms(TypedDict, total=False):
         bool,
         Meta(description="Let this job have what the settings do not grant. Admins may."),
     ]
-
-
-def request_of(
-    form: Mapping[str, Any], terms: FormTerms, actor: Actor, permits: Collection[Permit]
-) -> JobRequest:
-    """Return the request of a form and its terms.
-
-    Raises:
-        Forbidden: it grants something, and the actor is no admin.
-    """
-    if terms.get("grant") and Permit.ADMIN not in permits:
-        raise Forbidden(f"{actor.id} may not grant what the settings do not allow; ask an admin")
-    return JobRequest(
-        form=form,
-        template=terms.get("template"),
-        template_version=terms.get("template_version"),
-        params=terms.get("params") or {},
-        start_at=terms.get("start_at"),
-        grant=terms.get("grant", False),
-    )
 
 
 ExpectedCount = Annotated[

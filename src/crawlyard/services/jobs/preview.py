@@ -9,10 +9,9 @@ from contextlib import suppress
 from datetime import timedelta
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.hosts.start_hosts import hosts_in
-from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.estimate import HostPace, Sight, estimate_crawl
 from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.preview_answers import (
     EarlierOut,
@@ -24,6 +23,7 @@ from crawlyard.core.jobs.preview_answers import (
 )
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import JobRequest, form_of
+from crawlyard.core.parse import hosts_in
 from crawlyard.core.templates.secrets import hide_credentials
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.dns import addresses_of

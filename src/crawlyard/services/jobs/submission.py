@@ -1,6 +1,8 @@
 """Submission of jobs: from a request to a spec, to a checked draft, to a stored job."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,7 +12,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.user import Actor, Grant
+from crawlyard.core.access.user import Actor, Grant, Permit
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
@@ -19,16 +21,16 @@ from crawlyard.core.jobs.spec_json import (
     FIELDS,
     JobRequest,
     form_of,
-    read_request,
     spec_of,
     spec_with,
     values_of,
 )
 from crawlyard.core.templates.secrets import hide_credentials
+from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import check_proxies
-from crawlyard.errors import Forbidden, Invalid, NotFound, Refused
+from crawlyard.errors import Forbidden, Invalid, NotFound, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import (
@@ -41,7 +43,7 @@ from crawlyard.services.access.policy import (
     cut_of,
     within_ceilings,
 )
-from crawlyard.services.jobs.intake import HEAVIEST, Intake
+from crawlyard.services.jobs.parameters import FormTerms
 from crawlyard.services.templates.rendering import DEFAULT, THIS_JOB, render_template
 from crawlyard.services.webhooks.receivers import (
     Resolve,
@@ -49,6 +51,7 @@ from crawlyard.services.webhooks.receivers import (
     check_names,
     with_webhooks,
 )
+from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant, IntakeRules
 from crawlyard.store.store import Store
 
@@ -164,9 +167,11 @@ async def draft_job(
         Forbidden: the actor may not submit.
     """
     check_maker(actor)
-    check_job_spec(submission.spec)
     if submission.spec.webhooks:
+        check_job_spec(submission.spec)
         submission = replace(submission, spec=with_webhooks(submission.spec))
+    else:
+        check_spec(submission.spec)
     if like is not None and actor.trusted:
         needs, doubt = like.by_grant, ""
     else:
@@ -200,9 +205,95 @@ class JobPlan(Struct, frozen=True, kw_only=True):
     existing_id: str | None = None  # the job with its unique key, which would be returned instead
 
 
-PORTION = 250
-"""Jobs of `submit_many` per transaction. Checking that many takes 10 to 20 ms, during which
-the process does nothing else; larger portions are hardly faster."""
+MOST = 500
+"""Maximum number of jobs in one transaction, which other writers wait for (50 ms on SQLite)."""
+
+HEAVIEST = 20_000
+"""Maximum number of start URLs in one transaction (0.1 s), unless one caller has more."""
+
+
+class _Call(Struct, frozen=True):
+    """The jobs of one caller, and the future on which they wait for the answers."""
+
+    entrants: Sequence[Entrant]
+    answer: "asyncio.Future[list[Entered]]"
+
+
+class Intake:
+    """Collects jobs submitted while a transaction is in progress, and stores them with the next.
+
+    A single caller does not wait. Jobs are stored in the order of the calls. Each call gets its own
+    answer, and an error in one does not affect the others.
+    """
+
+    def __init__(self, store: IntakeStore, dispatcher: Dispatcher) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._waiting: deque[_Call] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
+        """Store jobs, and return an answer to each; see `IntakeStore.enter`.
+
+        The jobs share a transaction: pass at most `MOST` of them, with `HEAVIEST` URLs. If the
+        caller is cancelled before the transaction begins, nothing is stored; after that, the
+        jobs may have been.
+
+        Raises:
+            StoreUnavailable: nothing was written, or it is unknown whether it was.
+        """
+        if not entrants:
+            return []
+        answer: asyncio.Future[list[Entered]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Call(entrants, answer))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._write_all())
+        return await answer
+
+    async def _write_all(self) -> None:
+        while calls := self._next_portion():
+            await self._write(calls)
+
+    def _next_portion(self) -> list[_Call]:
+        calls: list[_Call] = []
+        room, urls = MOST, HEAVIEST
+        while self._waiting:
+            call = self._waiting[0]
+            weight = sum(entrant.urls for entrant in call.entrants)
+            if calls and (len(call.entrants) > room or weight > urls):
+                break
+            self._waiting.popleft()
+            if not call.answer.done():
+                calls.append(call)
+                room -= len(call.entrants)
+                urls -= weight
+        return calls
+
+    async def _write(self, calls: Sequence[_Call]) -> None:
+        entrants = [entrant for call in calls for entrant in call.entrants]
+        try:
+            answers = await self._store.enter(entrants)
+        except Exception as error:  # noqa: BLE001 - it is passed on to the callers
+            if len(calls) > 1 and not isinstance(error, StoreUnavailable):
+                for call in calls:  # a defect in one caller's jobs must not affect the others
+                    await self._write([call])
+                return
+            for call in calls:
+                if not call.answer.done():
+                    call.answer.set_exception(error)
+            return
+        self._announce(answers)
+        rest = iter(answers)
+        for call in calls:
+            own = [next(rest) for _ in call.entrants]
+            if not call.answer.done():
+                call.answer.set_result(own)
+
+    def _announce(self, answers: Sequence[Entered]) -> None:
+        """Wake workers once per transaction; they find all due jobs by themselves."""
+        dues = [answer.due_at for answer in answers if not isinstance(answer, Exception)]
+        if dues:
+            self._dispatcher.announce(min(dues))
 
 
 class Submitter:
@@ -224,21 +315,27 @@ class Submitter:
         self._proxies = proxies  # judges the addresses of proxies
         self._intake = Intake(store.intake, dispatcher)
 
-    async def submit_many(self, actor: Actor, submissions: Sequence[Submission]) -> list[Entered]:
-        """Submit new jobs, many per transaction; return each job or the reason for its refusal.
-
-        The results are in the order of *submissions*. Each job is checked as by `submit`, and a
-        refusal does not affect the others. If a transaction fails, earlier ones stay stored.
+    @staticmethod
+    def request_of(
+        form: Mapping[str, Any], terms: FormTerms, actor: Actor, permits: Collection[Permit]
+    ) -> JobRequest:
+        """Return the request of a form and its terms.
 
         Raises:
-            Forbidden: the actor may only view.
-            StoreUnavailable: the store cannot be written, or it is unknown whether it was.
+            Forbidden: it grants something, and the actor is no admin.
         """
-        check_maker(actor)
-        answers: list[Entered] = []
-        for portion in _portions(submissions):
-            answers += await self._submit_all(actor, portion)
-        return answers
+        if terms.get("grant") and Permit.ADMIN not in permits:
+            raise Forbidden(
+                f"{actor.id} may not grant what the settings do not allow; ask an admin"
+            )
+        return JobRequest(
+            form=form,
+            template=terms.get("template"),
+            template_version=terms.get("template_version"),
+            params=terms.get("params") or {},
+            start_at=terms.get("start_at"),
+            grant=terms.get("grant", False),
+        )
 
     async def preview(self, actor: Actor, submission: Submission) -> tuple[Job, Event]:
         """Return the job that `submit` would store now, and its event; nothing is written.
@@ -280,17 +377,6 @@ class Submitter:
         if unique_key is None:
             return None
         return await self._store.jobs.with_unique_key(owner, unique_key)
-
-    async def _submit_all(self, actor: Actor, submissions: Sequence[Submission]) -> list[Entered]:
-        drafts: list[JobDraft | Refused] = []
-        for submission in submissions:
-            try:
-                drafts.append(await self.draft(actor, submission))
-            except Refused as refusal:
-                drafts.append(refusal)
-        fit = [draft for draft in drafts if isinstance(draft, JobDraft)]
-        entered = iter(await self.enter_all(fit))
-        return [next(entered) if isinstance(draft, JobDraft) else draft for draft in drafts]
 
     async def _draft(
         self,
@@ -365,27 +451,6 @@ class Submitter:
         now = self._clock.now()
         return await self._intake.enter([draft.entrant(now) for draft in drafts])
 
-    async def submit_requests(
-        self, actor: Actor, bodies: Sequence[Mapping[str, Any]]
-    ) -> list[Entered]:
-        """Submit many requests; return the job of each, or why it was refused.
-
-        Raises:
-            Forbidden: the actor may only view.
-            StoreUnavailable: the store cannot be written, or it is unknown whether it was.
-        """
-        answers: dict[int, Entered] = {}
-        submissions: dict[int, Submission] = {}
-        defaults = await self._policy.section(SectionName.DEFAULTS)
-        for number, body in enumerate(bodies):
-            try:
-                submissions[number] = await self._prepare(actor, read_request(body), defaults)
-            except Refused as refusal:
-                answers[number] = refusal
-        submitted = await self.submit_many(actor, list(submissions.values()))
-        answers |= dict(zip(submissions, submitted, strict=True))
-        return [answers[number] for number in range(len(bodies))]
-
     async def plan(self, actor: Actor, request: JobRequest) -> JobPlan:
         """Return the job that `submit` would create now; nothing is written.
 
@@ -403,19 +468,22 @@ class Submitter:
             existing_id=await self.existing(actor.id, job.spec.unique_key),
         )
 
-    async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:
-        """Turn a request into a submission, on top of the defaults in the settings.
+    async def defaults(self) -> Mapping[str, object]:
+        """Return the fields of a spec that the settings set for all jobs."""
+        return await self._policy.section(SectionName.DEFAULTS)
+
+    async def prepare(
+        self, actor: Actor, request: JobRequest, defaults: Mapping[str, object] | None = None
+    ) -> Prepared:
+        """Turn a request into a submission, on top of the *defaults* in the settings.
 
         Nothing is written; `draft` checks it further.
 
         Raises:
             Invalid, NotFound, Forbidden: as for `submit`.
         """
-        return await self._prepare(actor, request, await self._policy.section(SectionName.DEFAULTS))
-
-    async def _prepare(
-        self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
-    ) -> Prepared:
+        if defaults is None:
+            defaults = await self.defaults()
         try:
             return await self._complete(actor, request, defaults)
         except Invalid as error:
@@ -461,18 +529,3 @@ class Submitter:
             grant=request.grant,
             sources={**sources, **dict.fromkeys(under, SETTINGS)},
         )
-
-
-def _portions(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
-    """Yield *submissions* in order, in portions that one transaction may take."""
-    portion: list[Submission] = []
-    urls = 0
-    for submission in submissions:
-        weight = len(submission.spec.urls)
-        if portion and (len(portion) == PORTION or urls + weight > HEAVIEST):
-            yield portion
-            portion, urls = [], 0
-        portion.append(submission)
-        urls += weight
-    if portion:
-        yield portion

@@ -6,8 +6,7 @@ from datetime import datetime
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
 from crawlyard.core.events.event import Event
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import DELETABLE, Job, JobVerb, damage_of, has_rest
+from crawlyard.core.jobs.job import DELETABLE, Job, JobVerb, Standing, damage_of, has_rest
 from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, STATE_WORDS, Move, State
 from crawlyard.core.jobs.limits import Limits, Usage, breach, subtract_failed
 from crawlyard.core.jobs.spec_json import apply_changes

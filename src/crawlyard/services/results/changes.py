@@ -30,8 +30,7 @@ from crawlyard.core.crawl.changes import (
 )
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.events.event import EventName
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.text.difference import (
     MOST_LINES,

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.faults import check_all
+from crawlyard.core.fields import check_all
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import EXAMPLE, FIELDS, Form, form_of, spec_with, values_of

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from crawlyard.core.faults import check_all
+from crawlyard.core.fields import check_all
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.webhooks.webhook import JobWebhook, check_patterns
 from crawlyard.engine.admission import check_spec

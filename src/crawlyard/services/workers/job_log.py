@@ -21,8 +21,8 @@ def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
     Fetched pages are not logged, as they have a list of their own.
     """
     lines = [_line(now, Level.WARNING, str(note.get("note", ""))) for note in batch.notes]
-    fates = (_line_about(outcome, now) for outcome in batch.outcomes)
-    lines += [line for line in fates if line is not None]
+    unfetched = [each for each in batch.outcomes if each.state is not TargetState.DONE]
+    lines += [line for outcome in unfetched if (line := _line_about(outcome, now)) is not None]
     excess = len(lines) - MOST_PER_BATCH
     if excess > 0:
         rest = f"{count_noun(excess, 'more line was', 'more lines were')} left out"
@@ -33,17 +33,16 @@ def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
 def point_of(batch: Batch, waiting: int, began: datetime) -> Point:
     """Return the point that a batch adds to a course; *waiting* URLs remain after it."""
     pages = [o.page for o in batch.outcomes if o.page is not None]
-    answered = [page for page in pages if page.status is not None]
-    statuses = Counter(f"{page.status // 100}xx" for page in pages if page.status is not None)
-    spent = sum(page.elapsed_ms for page in answered)
+    statuses = Counter([page.status // 100 for page in pages if page.status is not None])
+    spent = [page.elapsed_ms for page in pages if page.status is not None]
     return Point(
         at=began,
         seconds=batch.usage.duration_s,
         pages=batch.usage.pages,
         bytes=batch.usage.bytes,
         errors=batch.usage.errors,
-        statuses=dict(statuses),
-        latency_ms=spent / len(answered) if answered else 0.0,
+        statuses={f"{hundred}xx": count for hundred, count in statuses.items()},
+        latency_ms=sum(spent) / len(spent) if spent else 0.0,
         waiting=waiting,
     )
 

@@ -11,8 +11,8 @@ from crawlyard.clock import Clock
 from crawlyard.core.access.policy import not_granted
 from crawlyard.core.access.user import Grant
 from crawlyard.core.events.event import Event
-from crawlyard.core.jobs.checkpoint import Lease, Shard, Standing
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.checkpoint import Lease
+from crawlyard.core.jobs.job import Job, Shard, Standing
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.services.access.policy import Policy
@@ -96,7 +96,7 @@ async def hold_spent(store: Store, clock: Clock, running: Sequence[tuple[Lease, 
     Raises:
         StoreUnavailable: the store is unavailable.
     """
-    spent = await store.queue.find_spent_owners(clock.now())
+    spent = await store.positions.find_spent_owners(clock.now())
     for lease, job in running:
         if (part := spent.get(job.owner)) is not None:
             actor = f"worker:{lease.worker}"

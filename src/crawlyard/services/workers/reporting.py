@@ -54,8 +54,9 @@ class WorkerTotals(Struct):
         """Count a batch that was written."""
         self.pages += batch.usage.pages
         self.bytes += batch.usage.bytes
-        pages = (outcome.page for outcome in batch.outcomes)
-        self.errors.update(str(p.error.kind) for p in pages if p is not None and p.error)
+        if batch.usage.errors:
+            pages = (outcome.page for outcome in batch.outcomes)
+            self.errors.update(str(p.error.kind) for p in pages if p is not None and p.error)
 
     def began(self, job: Job, now: datetime) -> None:
         """Count a claimed job and how long it was due before it was claimed."""

@@ -285,7 +285,7 @@ class JobRun:
             key=f"{self.job_id}/{lease.shard}" if lease.shard else self.job_id,
             usage=Usage() if lease.shard else state.answer.usage,
             load=self._load,
-            may_send=self.may_send,
+            may_send=state.guard.good if state.proxies is None else self.may_send,
             part=Part(lease.shard, lease.of, lease.starts),
             session=session,
             note=why if state.is_new else "",
@@ -387,7 +387,7 @@ class JobRun:
         await self._checkpoint(batch)
         answer = state.answer
         state.milestone = max(state.milestone, answer.milestone)
-        if batch.pages and state.job.losses > LOSSES_KEPT:  # as the store did with this batch
+        if state.job.losses > LOSSES_KEPT and batch.pages:  # as the store did with this batch
             state.job = replace(state.job, losses=LOSSES_KEPT)
         if answer.job is not None:
             state.job = answer.job

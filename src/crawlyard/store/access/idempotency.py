@@ -7,9 +7,8 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, upd
 from crawlyard.core.endpoints.idempotency import StoredReply
 from crawlyard.store.codec.records import REPLIES
 from crawlyard.store.db.bulk_rows import delete_first
-from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.database import StorePart, is_postgres, writes
 from crawlyard.store.db.dialects import postgresql, sqlite
-from crawlyard.store.db.transactions import StorePart, writes
 from crawlyard.store.tables.desk import replies
 
 _OPEN = replies.c.status == 0

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, select
 
 from crawlyard.store.db.bulk_rows import insert_new
-from crawlyard.store.db.transactions import StorePart, writes
+from crawlyard.store.db.database import StorePart, writes
 from crawlyard.store.tables.access import instance_keys
 
 

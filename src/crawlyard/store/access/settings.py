@@ -5,8 +5,8 @@ from sqlalchemy import Connection, select
 from crawlyard.core.access.policy import Section
 from crawlyard.core.events.event import Event
 from crawlyard.store.codec.records import SECTIONS
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import put_version
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.desk import settings
 

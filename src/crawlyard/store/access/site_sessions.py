@@ -7,8 +7,8 @@ from sqlalchemy import Connection, select, update
 from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.events.event import Event
 from crawlyard.store.codec.records import SITE_SESSIONS
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import add_row, by_code_points, drop_version, put_version
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.access import site_sessions
 

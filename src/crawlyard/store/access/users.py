@@ -13,8 +13,8 @@ from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.access.usage import USAGE, usage_in, used
 from crawlyard.store.codec.records import CREDENTIALS, USERS
 from crawlyard.store.db.bulk_rows import delete_first, insert_new
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import add_row, by_code_points, equal, put_version
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import Proof
 from crawlyard.store.tables.access import credentials, days, users

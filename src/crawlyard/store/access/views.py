@@ -5,6 +5,7 @@ from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.access.view import SavedView
 from crawlyard.store.codec.records import VIEWS
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import (
     add_row,
     by_code_points,
@@ -13,7 +14,6 @@ from crawlyard.store.db.rows import (
     name_taken,
     put_version,
 )
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.tables.desk import views
 
 

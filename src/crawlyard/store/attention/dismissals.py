@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, delete, or_, select
 
 from crawlyard.store.db.bulk_rows import put_rows
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import equal
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.tables.desk import dismissals
 
 MOST_DISMISSED = 500

@@ -17,8 +17,7 @@ from sqlalchemy import (
 
 from crawlyard.core.attention.attention import OwnerBacklog
 from crawlyard.core.attention.lines import JobEnd, NoticeLine, SubjectKind, line_of
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Standing
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import LIMIT_REASONS
 from crawlyard.core.schedules.schedule import CrawlSchedule
@@ -26,8 +25,8 @@ from crawlyard.core.webhooks.webhook import Webhook
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.codec.records import WEBHOOKS
 from crawlyard.store.codec.schedules import schedule_of
+from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.db.rows import equal
-from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import standing
 from crawlyard.store.tables.jobs import (
     ENDED,

@@ -22,8 +22,7 @@ from crawlyard.core.crawl.page import (
     Via,
 )
 from crawlyard.core.fields import as_stored
-from crawlyard.core.jobs.checkpoint import Shard
-from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.job import Job, Origin, Shard
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import USAGE_NAMES, Limits, Usage
 from crawlyard.core.jobs.pulse import Pulse

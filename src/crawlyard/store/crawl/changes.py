@@ -27,8 +27,7 @@ from crawlyard.core.events.event import Event
 from crawlyard.store.codec.jobs import compress
 from crawlyard.store.codec.records import CHANGES, RUN_CHANGES
 from crawlyard.store.db.bulk_rows import put_rows
-from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.db.database import StorePart, is_postgres, reads, writes
 from crawlyard.store.jobs.job_rows import add_events, no_of
 from crawlyard.store.queries import ChangeQuery
 from crawlyard.store.tables.changes import changes, run_changes, unproven_pages

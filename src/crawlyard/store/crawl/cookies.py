@@ -6,7 +6,7 @@ from sqlalchemy import Connection, delete, select, tuple_
 
 from crawlyard.core.jobs.checkpoint import Batch, Lease
 from crawlyard.store.db.bulk_rows import put_rows
-from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.tables.jobs import job_cookies
 

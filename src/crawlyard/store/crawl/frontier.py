@@ -21,7 +21,8 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, Target, TargetState, Via
-from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
+from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease
+from crawlyard.core.jobs.job import Shard
 from crawlyard.core.jobs.limits import subtract_failed
 from crawlyard.core.jobs.spread import buckets_of, shard_of
 from crawlyard.errors import StoreUnavailable
@@ -30,8 +31,7 @@ from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.codec.records import KNOWN_URLS
 from crawlyard.store.crawl.record import compress_bodies, record
 from crawlyard.store.db.bulk_rows import update_rows
-from crawlyard.store.db.database import Database
-from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.db.database import Database, StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.jobs.shard_rules import Parts
 from crawlyard.store.jobs.shards import is_dealt_to

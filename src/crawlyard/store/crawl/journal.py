@@ -25,11 +25,10 @@ from crawlyard.store.codec.base import decoder_of, to_json
 from crawlyard.store.codec.records import LOG_LINES
 from crawlyard.store.db.bulk_rows import insert_new, put_rows
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.database import StorePart, is_postgres, reads
 from crawlyard.store.db.raw_sqlite import one_row
-from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.job_rows import STANDING, no_of
-from crawlyard.store.tables.jobs import PRESENT, jobs, shards
+from crawlyard.store.jobs.job_rows import no_of
+from crawlyard.store.tables.jobs import PRESENT, STANDING, jobs, shards
 from crawlyard.store.tables.watch import courses, log_lines
 
 _COURSE = decoder_of(Course)

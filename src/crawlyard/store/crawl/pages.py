@@ -37,8 +37,8 @@ from crawlyard.core.crawl.site_map import Neighbours
 from crawlyard.store.codec.jobs import PAGE_READ, body_in, error_kind_of, page_of
 from crawlyard.store.crawl.site_map import is_under
 from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.db.dialects import Position
-from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.tables.jobs import (

@@ -36,8 +36,8 @@ from sqlalchemy import (
 from crawlyard.core.access.user import day_of
 from crawlyard.core.crawl.page import Outcome, Target, TargetState
 from crawlyard.core.events.event import Event
-from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
-from crawlyard.core.jobs.job import LOSSES_KEPT
+from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order
+from crawlyard.core.jobs.job import LOSSES_KEPT, Shard
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.queue import Wakeup
@@ -59,10 +59,10 @@ from crawlyard.store.crawl.journal import (
     write_journal,
 )
 from crawlyard.store.db.bulk_rows import insert_keyed, insert_new, put_rows, update_rows
+from crawlyard.store.db.connection import gather_due
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
-from crawlyard.store.jobs.job_rows import STANDING, add_events, lock_rows, settle_pages, standing
+from crawlyard.store.jobs.job_rows import add_events, lock_rows, settle_pages, standing
 from crawlyard.store.jobs.shard_rules import Parts, Worth, assess, order_of
 from crawlyard.store.jobs.shards import (
     FOR_JOINING,
@@ -78,6 +78,7 @@ from crawlyard.store.jobs.shards import (
 )
 from crawlyard.store.tables.jobs import (
     PRESENT,
+    STANDING,
     TARGETS,
     WAITING,
     bodies,
@@ -455,7 +456,7 @@ def _reduce_losses(conn: Connection, written: Sequence[_Entry]) -> None:
     proven = {
         each.lease.job_no
         for each in written
-        if each.batch.pages and each.job and each.job.losses > LOSSES_KEPT
+        if each.job and each.job.losses > LOSSES_KEPT and each.batch.pages
     }
     if proven:
         lost = (jobs.c.no.in_(sorted(proven)), jobs.c.losses > LOSSES_KEPT)

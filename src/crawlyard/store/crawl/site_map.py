@@ -17,9 +17,8 @@ from sqlalchemy import (
 from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.crawl.site_map import Folder, SiteMap
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.database import StorePart, is_postgres, reads
 from crawlyard.store.db.dialects import Position
-from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.tables.jobs import frontier
 

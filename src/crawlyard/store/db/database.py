@@ -5,13 +5,13 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -19,12 +19,12 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from crawlyard.core.workers.measures import Timing
-from crawlyard.errors import StoreUnavailable
-from crawlyard.store.db.dialects import SqliteCompiler, driver_of
+from crawlyard.errors import StoreFull, StoreUnavailable
+from crawlyard.store.db.connection import OnDue, driver_of
+from crawlyard.store.db.dialects import SqliteCompiler
 from crawlyard.store.db.faults import store_error
 from crawlyard.store.db.group_commit import GroupWriter
 from crawlyard.store.db.reserve import Reserve
-from crawlyard.store.db.wakeups import OnDue
 
 T = TypeVar("T")
 
@@ -307,3 +307,68 @@ def _exclusive_lock(path: Path) -> Iterator[None]:
 def is_postgres(connection: Connection) -> bool:
     """Return whether this is a connection to Postgres, not SQLite."""
     return connection.dialect.name == "postgresql"
+
+
+# --- parts of the store: classes whose methods are transactions
+
+P = ParamSpec("P")
+
+
+class StorePart:
+    """A part of the store: each method that `reads` or `writes` is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+
+S = TypeVar("S", bound=StorePart)
+
+
+def reads(
+    work: Callable[Concatenate[S, Connection, P], T],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Make an async method of *work*, a query on a connection, as `Database.read` runs it."""
+
+    async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.read(lambda conn: work(self, conn, *args, **kwargs))
+
+    update_wrapper(method, work)
+    return method
+
+
+def writes(
+    work: Callable[Concatenate[S, Connection, P], T],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Make an async method of *work*, changes on a connection, as `Database.write` runs it."""
+
+    async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.write(lambda conn: work(self, conn, *args, **kwargs))
+
+    update_wrapper(method, work)
+    return method
+
+
+def frees(
+    work: Callable[Concatenate[S, Connection, P], T],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Make an async method of *work*, as `writes` does, that also works on a full disk."""
+
+    async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await write_freeing(self._database, lambda conn: work(self, conn, *args, **kwargs))
+
+    update_wrapper(method, work)
+    return method
+
+
+async def write_freeing(database: Database, work: Work[T], on_full: Work[T] | None = None) -> T:
+    """Run *work*, which frees space; on a full disk, release the reserve and run it again.
+
+    Then *on_full*, if there is one, is run instead of *work*.
+    """
+    try:
+        return await database.write(work)
+    except StoreFull:
+        if database.reserve is None:
+            raise
+        await database.compute(database.reserve.release)
+        return await database.write(on_full or work)

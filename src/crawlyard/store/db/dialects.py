@@ -1,23 +1,21 @@
-"""The two databases: their SQL dialects, and the driver's own SQLite connection."""
+"""SQL dialects of the two databases."""
 
-import sqlite3
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, Integer
+from sqlalchemy import FromClause, Integer
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from crawlyard.errors import StoreUnavailable
 from crawlyard.lazy import lazily
 
 # SQLite does not need it: 35 ms
 with lazily():
     from sqlalchemy.dialects import postgresql
 
-__all__ = ["SqliteCompiler", "driver_of", "postgresql", "sqlite"]
+__all__ = ["SqliteCompiler", "postgresql", "sqlite"]
 
 
 class SqliteCompiler(SQLiteCompiler):
@@ -26,18 +24,6 @@ class SqliteCompiler(SQLiteCompiler):
     def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002
         """Return the hint to write after the name of *table*."""
         return text
-
-
-def driver_of(conn: Connection) -> sqlite3.Connection:
-    """Return the driver's own connection of *conn*.
-
-    Raises:
-        StoreUnavailable: it is closed.
-    """
-    raw: object = conn.connection.dbapi_connection
-    if not isinstance(raw, sqlite3.Connection):
-        raise StoreUnavailable("the connection is closed")
-    return raw
 
 
 class Position(FunctionElement[int]):

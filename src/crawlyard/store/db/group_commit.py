@@ -18,8 +18,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
 from crawlyard.core.jobs.queue import Wakeup
-from crawlyard.store.db.dialects import driver_of
-from crawlyard.store.db.wakeups import pop_wakeups
+from crawlyard.store.db.connection import driver_of, pop_wakeups
 
 T = TypeVar("T")
 

@@ -33,6 +33,7 @@ from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.workers.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, pop_receipt
+from crawlyard.store.db.connection import OnDue, pop_wakeups
 from crawlyard.store.db.database import Work, retrieve_exception
 from crawlyard.store.db.faults import (
     Overtaken,
@@ -42,7 +43,6 @@ from crawlyard.store.db.faults import (
     store_error,
 )
 from crawlyard.store.db.reserve import Reserve
-from crawlyard.store.db.wakeups import OnDue, pop_wakeups
 
 T = TypeVar("T")
 

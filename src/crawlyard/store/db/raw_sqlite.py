@@ -15,8 +15,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeEngine
 
 from crawlyard.store.db.clean_text import is_clean
+from crawlyard.store.db.connection import driver_of
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.tables.base import clean_text
 
 Query: TypeAlias = Select[*tuple[Any, ...]]

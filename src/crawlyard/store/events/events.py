@@ -4,8 +4,8 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from crawlyard.core.events.event import Event
 from crawlyard.store.codec.records import EVENTS
+from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.db.rows import equal
-from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.events.numbering import number
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.store.tables.jobs import events

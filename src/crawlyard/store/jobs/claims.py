@@ -32,7 +32,7 @@ from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.raw_sqlite import one_row
-from crawlyard.store.jobs.job_rows import STANDING, change, lock_rows, standing
+from crawlyard.store.jobs.job_rows import change, lock_rows, standing
 from crawlyard.store.jobs.queue_position import (
     ANY_LIMITED,
     NEEDS_NO_TAGS,
@@ -52,6 +52,7 @@ from crawlyard.store.tables.jobs import (
     PENDING,
     PRESENT,
     READY,
+    STANDING,
     UNREADY,
     jobs,
     shards,

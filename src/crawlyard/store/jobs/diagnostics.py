@@ -12,7 +12,7 @@ from crawlyard.core.crawl.page import KnownURL, StoredPage
 from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.crawl.frontier import roots
 from crawlyard.store.crawl.pages import PAGES
-from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.tables.jobs import (
     WAITING,

@@ -26,22 +26,20 @@ from sqlalchemy import (
 from crawlyard.core.access.policy import SectionName, ceilings_of, grants_of
 from crawlyard.core.access.user import NO_QUOTA
 from crawlyard.core.events.event import Event
-from crawlyard.core.hosts.start_hosts import hosts_in
-from crawlyard.core.jobs.checkpoint import Shard
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Shard
 from crawlyard.core.jobs.queue import QueueEntry
 from crawlyard.core.jobs.spec import JobSpec, Priority
+from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict, Refused
 from crawlyard.store.codec.jobs import new_job_row, shard_row, text_of
 from crawlyard.store.codec.records import EVENTS, WEBHOOKS, quota_of
 from crawlyard.store.db.bulk_rows import Rows, as_json, insert_new, rows_of
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.commit_fate import note_receipt, receipt
-from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.connection import gather
+from crawlyard.store.db.database import StorePart, is_postgres, writes
 from crawlyard.store.db.dialects import postgresql, sqlite
 from crawlyard.store.db.raw_sqlite import keys_of, one_row, run_each
-from crawlyard.store.db.transactions import StorePart, writes
-from crawlyard.store.db.wakeups import gather
 from crawlyard.store.jobs.counts import counting, steps_of_new
 from crawlyard.store.jobs.job_rows import add_events, insert_events, versions
 from crawlyard.store.jobs.queue_position import QUEUE_ENTRY, OwnerTurns, queue_entry_of
@@ -224,7 +222,8 @@ def add_jobs(
         raise Conflict(f"a job {' or '.join(job.id for job in new)} already exists")
     for job in new:
         gather(conn, job)
-    insert_new(conn, webhooks, webhook_rows)
+    if webhook_rows:
+        insert_new(conn, webhooks, webhook_rows)
     if not at_once:
         add_events(conn, events)
 
@@ -243,7 +242,7 @@ def _insert_jobs(conn: Connection, rows: Rows, new: Sequence[Job]) -> int:
         ]
         if child_rows:
             run_each(conn, _insert_of(table), child_rows)
-    insert_new(conn, tally_steps, steps_of_new(new))
+    run_each(conn, _insert_of(tally_steps), steps_of_new(new))
     return len(keys)
 
 

@@ -32,10 +32,9 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.events.event import Event
-from crawlyard.core.hosts.start_hosts import hosts_in
-from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
 from crawlyard.store.codec.records import EVENTS
@@ -49,13 +48,14 @@ from crawlyard.store.db.bulk_rows import (
     update_rows,
 )
 from crawlyard.store.db.commit_fate import note_receipt, receipt
+from crawlyard.store.db.connection import gather
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import run_each, run_update
-from crawlyard.store.db.wakeups import gather
 from crawlyard.store.jobs.counts import counting, find_stored_group, steps_of_move, steps_of_moves
 from crawlyard.store.jobs.queue_position import OwnerTurns, with_turn
 from crawlyard.store.tables.jobs import (
     PRESENT,
+    STANDING,
     events,
     job_hosts,
     job_tags,
@@ -77,8 +77,6 @@ _PAGES = (
     .where(shards.c.job_no == jobs.c.no, shards.c.shard == literal_column("0"))
     .scalar_subquery()
 )
-
-STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
 
 
 def standing(*conditions: ColumnElement[bool]) -> Select[Any]:

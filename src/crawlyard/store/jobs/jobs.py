@@ -9,24 +9,17 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, upda
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.events.event import Event
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.order import JobOrder
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict, NotFound, Refused, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.crawl.frontier import requeue
-from crawlyard.store.db.transactions import StorePart, frees, reads, write_freeing, writes
+from crawlyard.store.db.database import StorePart, frees, reads, write_freeing, writes
 from crawlyard.store.jobs.counts import has_many_steps, remove_from_counts, sum_up, sums
 from crawlyard.store.jobs.intake import add_jobs
-from crawlyard.store.jobs.job_rows import (
-    add_events,
-    change,
-    change_all,
-    lock_rows,
-    standing,
-)
+from crawlyard.store.jobs.job_rows import add_events, change, change_all, lock_rows, standing
 from crawlyard.store.jobs.order import sort_jobs
 from crawlyard.store.jobs.shard_rules import fence, is_leased
 from crawlyard.store.jobs.shards import SHARERS, all_parts, parts_of, write_parts

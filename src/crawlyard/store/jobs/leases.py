@@ -18,14 +18,13 @@ from sqlalchemy import (
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.events.event import Event
-from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Order, Shard
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Order
+from crawlyard.core.jobs.job import Job, Shard
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.crawl.frontier import reopen
-from crawlyard.store.db.database import Database
-from crawlyard.store.db.transactions import StorePart, writes
+from crawlyard.store.db.database import Database, StorePart, writes
 from crawlyard.store.jobs.claims import (
     Changed,
     ClaimAgain,
@@ -34,18 +33,11 @@ from crawlyard.store.jobs.claims import (
     claim_cut,
     next_due,
 )
-from crawlyard.store.jobs.job_rows import (
-    STANDING,
-    change,
-    lock_rows,
-    set_shard,
-    settle_pages,
-    standing,
-)
+from crawlyard.store.jobs.job_rows import change, lock_rows, set_shard, settle_pages, standing
 from crawlyard.store.jobs.shard_rules import is_current, order_of, release
 from crawlyard.store.jobs.shards import has_leased_parts
 from crawlyard.store.jobs.spread import free_part, settle_part, take_parts_back
-from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
+from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, STANDING, jobs, shards
 
 _CLAIM_ATTEMPTS = 20
 """Number of portions of due jobs that one claim searches for a job that it may take.

@@ -32,10 +32,18 @@ from crawlyard.core.jobs.order import (
 )
 from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid
-from crawlyard.store.jobs.job_rows import STANDING
 from crawlyard.store.jobs.where import conditions, first_keys, select_numbers
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.tables.jobs import ENDED, HELD, PRESENT, RUNNING, job_hosts, jobs, shards
+from crawlyard.store.tables.jobs import (
+    ENDED,
+    HELD,
+    PRESENT,
+    RUNNING,
+    STANDING,
+    job_hosts,
+    jobs,
+    shards,
+)
 
 _VALUES: Mapping[SortKey, ColumnElement[Any]] = {
     SortKey.CREATED_AT: jobs.c.id,

@@ -1,11 +1,10 @@
-"""Queue: preemption, aging, wakeups for due jobs, and how many are ahead of a job."""
+"""Queue: preemption and aging of jobs, and the jobs that wait."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -19,15 +18,15 @@ from sqlalchemy import (
     select,
 )
 
-from crawlyard.core.jobs.checkpoint import Asker, Preemption, Standing
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.checkpoint import Asker, Preemption
+from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.queue import claim_key, claimable, levels_risen, may_preempt, takes, yields
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.bulk_rows import update_rows
-from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.jobs.claims import (
     ClaimKind,
     claim_conditions,
@@ -35,12 +34,11 @@ from crawlyard.store.jobs.claims import (
     first_of_other_owners,
     take,
 )
-from crawlyard.store.jobs.job_rows import STANDING, change, lock_rows, standing
+from crawlyard.store.jobs.job_rows import change, lock_rows, standing
 from crawlyard.store.jobs.queue_position import (
     OwnerTurns,
     may_start,
     parts_held_back,
-    parts_spent,
     read_limited_quotas,
     runnable,
 )
@@ -48,14 +46,13 @@ from crawlyard.store.jobs.shard_rules import is_leased
 from crawlyard.store.jobs.shards import give_up_part, is_worked_on_by
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
-    HELD,
     PENDING,
     PRESENT,
     READY,
     RUNNING,
+    STANDING,
     UNREADY,
     jobs,
-    shards,
 )
 
 _LEVELS = Priority.HIGH.rank - Priority.LOW.rank
@@ -95,65 +92,6 @@ class QueueStore(StorePart):
         if not await self._database.read(lambda conn: conn.execute(due()).first()):
             return 0
         return await self._database.write(lambda conn: _age(conn, now, step, rows))
-
-    @reads
-    def front(
-        self, conn: Connection, now: datetime, limit: int, without: Collection[str] = ()
-    ) -> list[str]:
-        """Return the ids of the jobs that claims take next, in claim order.
-
-        Jobs of users in *without* are skipped.
-        """
-        query = (
-            select(jobs.c.id)
-            .select_from(STANDING)
-            .where(*_claimable(now, without))
-            .order_by(*CLAIM_ORDER)
-            .limit(limit)
-        )
-        return list(conn.scalars(query))
-
-    @reads
-    def ahead(
-        self,
-        conn: Connection,
-        job: Job,
-        now: datetime,
-        limit: int,
-        without: Collection[str] = (),
-        *,
-        new: bool = False,
-    ) -> int:
-        """Return how many jobs are claimed before *job*, counting up to *limit*.
-
-        Jobs of users in *without* are not counted. A *new* job is not stored yet: it is placed
-        where it would be stored now.
-        """
-        turn = OwnerTurns(conn).next(job.owner, job.level) if new else job.turn
-        counted = (
-            select(jobs.c.no)
-            .select_from(STANDING)
-            .where(*_claimable(now, without), _comes_before(replace(job, turn=turn)))
-            .limit(limit)
-        )
-        query = select(func.count()).select_from(counted.subquery())
-        return conn.scalar(query) or 0
-
-    @reads
-    def find_held_owners(self, conn: Connection, now: datetime) -> Mapping[str, str]:
-        """Return, by user, the part of their quota that keeps their jobs from starting.
-
-        Decided by `core.access.user.find_start_hold`; other users are left out.
-        """
-        return parts_held_back(conn, now, read_limited_quotas(conn))
-
-    @reads
-    def find_spent_owners(self, conn: Connection, now: datetime) -> Mapping[str, str]:
-        """Return, by user, the part of their quota that is used up for the day.
-
-        Decided by `core.access.user.spent`; only users who have fetched something today.
-        """
-        return parts_spent(conn, now)
 
     @reads
     def pending(
@@ -327,25 +265,3 @@ def _old_enough(now: datetime, step: timedelta, rows: int) -> Select[Any]:
 
 def _has_waited(there: ColumnElement[bool], since: datetime) -> ColumnElement[bool]:
     return and_(there, jobs.c.since <= since, jobs.c.due_at <= since)
-
-
-def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:
-    free = or_(~HELD, shards.c.lease_until <= now)
-    filters = [PENDING, PRESENT, jobs.c.due_at <= now, free]
-    return [*filters, jobs.c.owner.not_in(sorted(without))] if without else filters
-
-
-def _comes_before(job: Job) -> ColumnElement[bool]:
-    """Return the condition that a job precedes *job* in `core.jobs.queue.claim_key` order."""
-    level, turn, queued_at, id_ = jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id
-    return or_(
-        level > job.level.rank,
-        and_(
-            level == job.level.rank,
-            or_(
-                turn < job.turn,
-                and_(turn == job.turn, queued_at < job.queued_at),
-                and_(turn == job.turn, queued_at == job.queued_at, id_ < job.id),
-            ),
-        ),
-    )

@@ -1,7 +1,7 @@
 """Queue positions: turns of jobs, tags that they need, and users held back by quotas."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Row,
     Select,
     SmallInteger,
+    and_,
     bindparam,
     func,
     literal_column,
@@ -28,11 +29,21 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.access.usage import USAGE, usage_in, used
 from crawlyard.store.codec.jobs import needs_of
 from crawlyard.store.codec.records import quota_of
-from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.database import StorePart, is_postgres, reads
 from crawlyard.store.db.raw_sqlite import one_row
 from crawlyard.store.tables.access import LIMITED, users
 from crawlyard.store.tables.base import CleanText
-from crawlyard.store.tables.jobs import NEEDY, PENDING, PRESENT, RUNNING, jobs
+from crawlyard.store.tables.jobs import (
+    CLAIM_ORDER,
+    HELD,
+    NEEDY,
+    PENDING,
+    PRESENT,
+    RUNNING,
+    STANDING,
+    jobs,
+    shards,
+)
 
 POSITION = (jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id)
 """The columns that decide when a pending job is claimed."""
@@ -213,3 +224,91 @@ def parts_spent(conn: Connection, now: datetime) -> Mapping[str, str]:
     rows = conn.execute(today).mappings()
     parts = {row["id"]: find_spent_part(quota_of(row), usage_in(row)) for row in rows}
     return {user_id: part for user_id, part in parts.items() if part is not None}
+
+
+# --- places in the queue
+
+
+class QueuePositions(StorePart):
+    """Queries about the places of pending jobs, and about users held back by quotas."""
+
+    @reads
+    def front(
+        self, conn: Connection, now: datetime, limit: int, without: Collection[str] = ()
+    ) -> list[str]:
+        """Return the ids of the jobs that claims take next, in claim order.
+
+        Jobs of users in *without* are skipped.
+        """
+        query = (
+            select(jobs.c.id)
+            .select_from(STANDING)
+            .where(*_claimable(now, without))
+            .order_by(*CLAIM_ORDER)
+            .limit(limit)
+        )
+        return list(conn.scalars(query))
+
+    @reads
+    def ahead(
+        self,
+        conn: Connection,
+        job: Job,
+        now: datetime,
+        limit: int,
+        without: Collection[str] = (),
+        *,
+        new: bool = False,
+    ) -> int:
+        """Return how many jobs are claimed before *job*, counting up to *limit*.
+
+        Jobs of users in *without* are not counted. A *new* job is not stored yet: it is placed
+        where it would be stored now.
+        """
+        turn = OwnerTurns(conn).next(job.owner, job.level) if new else job.turn
+        counted = (
+            select(jobs.c.no)
+            .select_from(STANDING)
+            .where(*_claimable(now, without), _comes_before(replace(job, turn=turn)))
+            .limit(limit)
+        )
+        query = select(func.count()).select_from(counted.subquery())
+        return conn.scalar(query) or 0
+
+    @reads
+    def find_held_owners(self, conn: Connection, now: datetime) -> Mapping[str, str]:
+        """Return, by user, the part of their quota that keeps their jobs from starting.
+
+        Decided by `core.access.user.find_start_hold`; other users are left out.
+        """
+        return parts_held_back(conn, now, read_limited_quotas(conn))
+
+    @reads
+    def find_spent_owners(self, conn: Connection, now: datetime) -> Mapping[str, str]:
+        """Return, by user, the part of their quota that is used up for the day.
+
+        Decided by `core.access.user.find_spent_part`; only users who have fetched something today.
+        """
+        return parts_spent(conn, now)
+
+
+def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:
+    free = or_(~HELD, shards.c.lease_until <= now)
+    filters = [PENDING, PRESENT, jobs.c.due_at <= now, free]
+    return [*filters, jobs.c.owner.not_in(sorted(without))] if without else filters
+
+
+def _comes_before(job: Job) -> ColumnElement[bool]:
+    """Return the condition that a job precedes *job* in `core.jobs.queue.claim_key` order."""
+    level, turn, queued_at, id_ = jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id
+    return or_(
+        level > job.level.rank,
+        and_(
+            level == job.level.rank,
+            or_(
+                turn < job.turn,
+                and_(turn == job.turn, queued_at < job.queued_at),
+                and_(turn == job.turn, queued_at == job.queued_at, id_ < job.id),
+            ),
+        ),
+    )

@@ -8,8 +8,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.jobs.checkpoint import Batch, Claim, Lease, Order, Shard
-from crawlyard.core.jobs.job import LOSSES_KEPT, Job
+from crawlyard.core.jobs.checkpoint import Batch, Claim, Lease, Order
+from crawlyard.core.jobs.job import LOSSES_KEPT, Job, Shard
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage, breach
 from crawlyard.core.jobs.pulse import Pulse

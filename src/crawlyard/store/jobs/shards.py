@@ -34,9 +34,9 @@ from crawlyard.core.jobs.spread import shard_of as shard_of_host
 from crawlyard.store.codec.jobs import shard_of, shard_row
 from crawlyard.store.crawl.journal import UNNUMBERED
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
+from crawlyard.store.db.connection import gather_due
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.faults import Overtaken
-from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs.job_rows import settle_pages
 from crawlyard.store.jobs.shard_rules import BEFORE, Parts, to_yield
 from crawlyard.store.tables.jobs import (

@@ -10,21 +10,20 @@ from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, func,
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.events.event import Event
-from crawlyard.core.hosts.start_hosts import hosts_in
 from crawlyard.core.jobs.attempts import AttemptEnd, Decide
-from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Shard
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease
+from crawlyard.core.jobs.job import Job, Shard
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import breach
 from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.spec import Spread
 from crawlyard.core.jobs.spread import Extent, shards_for, starts_of
+from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, needs_of
 from crawlyard.store.crawl.frontier import requeue
 from crawlyard.store.crawl.journal import number_lines
-from crawlyard.store.db.database import Database
-from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.db.database import Database, StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
 from crawlyard.store.jobs.queue_position import POSITION, parts_spent, runnable
 from crawlyard.store.jobs.shard_rules import (

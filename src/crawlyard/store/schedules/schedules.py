@@ -7,8 +7,8 @@ from crawlyard.core.events.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import add_row, behind, by_name, drop_version, equal, name_taken
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.tables.schedules import schedules, ticks

@@ -23,12 +23,12 @@ from crawlyard.store.codec.schedules import (
     state_row,
 )
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
-from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.jobs.intake import add_jobs
-from crawlyard.store.jobs.job_rows import STANDING, add_events, change, versions
+from crawlyard.store.jobs.job_rows import add_events, change, versions
 from crawlyard.store.jobs.unique_keys import UniqueKeyOf, with_keys
 from crawlyard.store.queries import Firing
-from crawlyard.store.tables.jobs import PRESENT, jobs, shards
+from crawlyard.store.tables.jobs import PRESENT, STANDING, jobs, shards
 from crawlyard.store.tables.schedules import FIRES, WAITS, schedules, ticks
 
 # joined by the key of the ledger: includes jobs that were resubmitted for a backfilled instant

@@ -44,9 +44,8 @@ from crawlyard.core.search.terms import (
 )
 from crawlyard.store.codec.jobs import text_in
 from crawlyard.store.db.bulk_rows import insert_new, put_rows
-from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.dialects import driver_of
-from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.db.connection import driver_of
+from crawlyard.store.db.database import StorePart, is_postgres, reads
 from crawlyard.store.tables.jobs import BODIES_OF, PRESENT, bodies, jobs, pages
 from crawlyard.store.tables.page_search import marks, purged, terms
 

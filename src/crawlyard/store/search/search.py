@@ -9,12 +9,11 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, union_al
 from crawlyard.core.search.search import FoundPage, Match, SearchStep
 from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.crawl.pages import PAGES, page_conditions
-from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.job_rows import STANDING
+from crawlyard.store.db.database import StorePart, reads
 from crawlyard.store.jobs.where import conditions
 from crawlyard.store.queries import ArchiveQuery
 from crawlyard.store.search.index import matching
-from crawlyard.store.tables.jobs import PRESENT, jobs, pages, shards
+from crawlyard.store.tables.jobs import PRESENT, STANDING, jobs, pages, shards
 
 _SOURCES = 50  # jobs whose pages one step searches: SQLite takes at most 500 in a UNION
 _SOUGHT_IN = 300  # jobs that the index tells apart: of more, their pages are looked up

@@ -211,6 +211,9 @@ shards = Table(
     PrimaryKeyConstraint("job_no", "shard"),
 )
 
+STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
+"""Jobs, each with its shard 0."""
+
 SHARDS_OF_JOB = (
     "CREATE OR REPLACE FUNCTION shards_of_job(bigint) RETURNS SETOF shards LANGUAGE sql VOLATILE"
     " AS 'SELECT * FROM shards WHERE job_no = $1'"

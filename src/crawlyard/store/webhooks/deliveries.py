@@ -34,9 +34,8 @@ from crawlyard.core.webhooks.webhook import (
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.records import DELIVERIES, EVENTS, WEBHOOKS
 from crawlyard.store.db.bulk_rows import insert_new
-from crawlyard.store.db.database import Database
+from crawlyard.store.db.database import Database, StorePart, reads, writes
 from crawlyard.store.db.rows import equal
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import Claimed

@@ -9,8 +9,8 @@ from crawlyard.core.events.event import Event
 from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.records import WEBHOOKS
+from crawlyard.store.db.database import StorePart, reads, writes
 from crawlyard.store.db.rows import add_row, equal
-from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import WebhookQuery

@@ -18,7 +18,7 @@ from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor
 from crawlyard.core.endpoints.stream_messages import HelloOut, PingOut, StateCountsOut, WorkersOut
 from crawlyard.core.events.event import Event, Topic
-from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.workers.answers import WorkerOut

@@ -8,7 +8,7 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.answer import Wire
 from crawlyard.core.endpoints.stream_messages import JobsProgressOut, RunningJobOut
 from crawlyard.core.events.event import Topic
-from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Standing
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.progress import Progress, progress_of_standing
 from crawlyard.web.live.sse import Frame, frame

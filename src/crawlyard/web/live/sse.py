@@ -9,8 +9,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.answer import Wire, encode_answer
 from crawlyard.core.endpoints.stream_messages import HappenedOut, JobRowOut
 from crawlyard.core.events.event import Event, EventName
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import EVENT_OF
+from crawlyard.core.jobs.job import EVENT_OF, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.waiting import reason_at
@@ -82,7 +81,7 @@ class EventEncoder:
         """Return the rows of jobs by id; the quotas of waiting jobs are read once."""
         now = self._clock.now()
         waiting = any(s.job.state is State.PENDING for s in standings)
-        quotas = await self._store.queue.find_held_owners(now) if waiting else {}
+        quotas = await self._store.positions.find_held_owners(now) if waiting else {}
         return {
             standing.job.id: JobRowOut.of(
                 standing,

@@ -1,5 +1,6 @@
-"""Wakeups that a transaction causes, noted while it runs."""
+"""Connection of a transaction: the wakeups that it causes, and the driver's own connection."""
 
+import sqlite3
 from collections.abc import Callable, Collection
 from typing import TypeAlias
 
@@ -8,6 +9,7 @@ from sqlalchemy import Connection
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.queue import Wakeup, due_of
+from crawlyard.errors import StoreUnavailable
 
 _GATHERED = "crawlyard_due"
 
@@ -34,3 +36,15 @@ def pop_wakeups(conn: Connection) -> Collection[Wakeup]:
     """Return the distinct wakeups noted since the last call, and forget them."""
     wakeups: Collection[Wakeup] = conn.info.pop(_GATHERED, frozenset())
     return wakeups
+
+
+def driver_of(conn: Connection) -> sqlite3.Connection:
+    """Return the driver's own connection of *conn*.
+
+    Raises:
+        StoreUnavailable: it is closed.
+    """
+    raw: object = conn.connection.dbapi_connection
+    if not isinstance(raw, sqlite3.Connection):
+        raise StoreUnavailable("the connection is closed")
+    return raw

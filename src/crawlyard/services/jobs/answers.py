@@ -1,12 +1,15 @@
-"""Waiting reasons of jobs before they start or continue."""
+"""Job answers: waiting reasons, and the template and schedule of origin."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
+from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.jobs.answers import JobOut
-from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.detail_answers import JobTiesOut
+from crawlyard.core.jobs.job import Job, Origin, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.waiting import (
     Surroundings,
     Wait,
@@ -14,9 +17,50 @@ from crawlyard.core.jobs.waiting import (
     pending_waits,
     running_waits,
 )
-from crawlyard.errors import Unavailable
+from crawlyard.core.templates.answers import TemplateOut
+from crawlyard.errors import NotFound, Unavailable
+from crawlyard.services.schedules.answers import schedule_answer
+from crawlyard.services.schedules.lookup import find_schedule
+from crawlyard.services.templates.lookup import find_template
 from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.store import Store
+
+TIES = {"template": Permit.TEMPLATES_READ, "schedule": Permit.SCHEDULES_READ}
+"""Fields by which a job can be expanded, and the permit for each."""
+
+
+async def jobs_out(store: Store, now: datetime, standings: Sequence[Standing]) -> Sequence[JobOut]:
+    """Return the responses for jobs, in their order."""
+    waits = await waits_of(store, now, standings)
+    return [
+        JobOut.of(standing, progress_of_standing(standing), now, waits.get(standing.job.id, ()))
+        for standing in standings
+    ]
+
+
+def new_job_out(job: Job, now: datetime, waits: Sequence[Wait]) -> JobOut:
+    """Return the response for a job that was just stored."""
+    new = Standing(job=job, shard=Shard())
+    return JobOut.of(new, progress_of_standing(new), now, waits)
+
+
+async def ties_of(
+    store: Store, actor: Actor, origin: Origin, names: Collection[str]
+) -> JobTiesOut | None:
+    """Return the template and schedule of *origin*, if named in *names* and visible."""
+    if not names:
+        return None
+    template, schedule = None, None
+    with suppress(NotFound):
+        if "template" in names and origin.template_id is not None:
+            made_of = await find_template(store, actor, origin.template_id, origin.template_version)
+            template = TemplateOut.of(made_of)
+    with suppress(NotFound):
+        if "schedule" in names and origin.schedule_id is not None:
+            made_by = await find_schedule(store, actor, origin.schedule_id)
+            schedule = await schedule_answer(store, made_by)
+    return JobTiesOut(template=template, schedule=schedule)
+
 
 MOST_PLACES = 1_000
 """Number of queue positions counted for a list of jobs."""
@@ -46,7 +90,7 @@ async def waits_of(
     pending = [standing for standing in live if standing.job.state is State.PENDING]
     counted = MOST_AHEAD if len(pending) == 1 else MOST_PLACES
     among = Surroundings(workers=alive, counted=counted)
-    held_back = await store.queue.find_held_owners(now) if pending else {}
+    held_back = await store.positions.find_held_owners(now) if pending else {}
     places = await _places(store, pending, held_back, now, new=new)
     waits: dict[str, tuple[Wait, ...]] = {}
     for standing in live:
@@ -80,11 +124,11 @@ async def _places(
     able = [s.job for s in pending if s.job.due_at <= now and s.job.owner not in held_back]
     if len(able) == 1:
         (job,) = able
-        count = await store.queue.ahead(job, now, MOST_AHEAD + 1, held_back, new=new)
+        count = await store.positions.ahead(job, now, MOST_AHEAD + 1, held_back, new=new)
         return {job.id: count} if count <= MOST_AHEAD else {}
     if not able:
         return {}
-    front = await store.queue.front(now, MOST_PLACES, held_back)
+    front = await store.positions.front(now, MOST_PLACES, held_back)
     return {job_id: place for place, job_id in enumerate(front)}
 
 
