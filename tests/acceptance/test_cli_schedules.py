@@ -240,7 +240,7 @@ class TestShow:
     def test_show_explains_the_policies(self, nightly: Shell) -> None:
         text = run_schedules(nightly, "show", "nightly").stdout
 
-        assert "overlap\tskip: While a job of the schedule has not ended" in text
+        assert "overlap\tskip: No run is started while the previous one" in text
         assert "misfire\trun once: After downtime of the scheduler" in text
 
     def test_params_used_in_credentials_are_hidden(self, either: Shell) -> None:
