@@ -29,9 +29,10 @@ def test_advice_names_options_and_commands() -> None:
         "log in to session shop again, then resume the job": (
             "log in to session shop again (crawlyard sessions login shop), then resume the job"
         ),
-        "allow_private: not granted; an admin can grant it in the settings (grants: private)": (
-            "--allow-private: not granted; an admin can grant it with crawlyard settings grants "
-            "--private"
+        "ignore_robots: not granted; an admin can grant it in the settings "
+        "(grants: private, ignore_robots)": (
+            "--ignore-robots: not granted; an admin can grant it with crawlyard settings grants "
+            "--private --ignore-robots"
         ),
         "no page http://a.example/?text=1&allow_private=2": (
             "no page http://a.example/?text=1&allow_private=2"

@@ -57,13 +57,13 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, Any]:
 
 def _new_value(word: str, field: Field, texts: Sequence[str], job: JobOut) -> object:
     if field.many:
-        return _listed(getattr(job.spec, field.name), texts)
+        return _change_list(getattr(job.spec, field.name), texts)
     if texts[-1] == values.NONE and (field.about.null or field.kind is str):
         return field.default
     return _read(word, reader_of(field), texts[-1])
 
 
-def _listed(current: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
+def _change_list(current: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
     plain = [value for value in texts if not value.startswith(("+", "-"))]
     items = dict.fromkeys(current if not plain else (v for v in plain if v != values.NONE))
     for value in texts:

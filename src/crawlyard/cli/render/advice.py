@@ -23,11 +23,11 @@ _GRANTS = re.compile(r"in the settings \(grants: ([\w, ]+)\)")
 
 def with_commands(message: str) -> str:
     """Return *message* of a server or a job with options and commands in place of JSON names."""
+    message = _GRANTS.sub(_grant, message)  # first: its names are also those of fields
     message = _SETTING.sub(_assign, message)
     message = _FIELD.sub(lambda match: OPTIONS[match[1]], message)
     message = _WORKER.sub(_start_worker, message)
-    message = _LOGIN.sub(r"\g<0> (crawlyard sessions login \1)", message)
-    return _GRANTS.sub(_grant, message)
+    return _LOGIN.sub(r"\g<0> (crawlyard sessions login \1)", message)
 
 
 def _assign(match: re.Match[str]) -> str:
