@@ -126,7 +126,7 @@ async def test_pages_are_filtered_by_an_address_that_can_be_shared(stage: Stage)
         await expect(toast(page)).to_contain_text("expected a status")
         await form.get_by_label("Status").fill("")
         await form.get_by_label("URL or title").fill("nothing is called so")
-        await expect(page.get_by_text("none matches the filter")).to_be_visible()
+        await expect(page.get_by_text("no page matches the filter")).to_be_visible()
         await page.get_by_role("link", name="Show all pages").click()
         await expect(rows).to_have_count(35)
 

@@ -84,7 +84,7 @@ async def test_a_crawl_is_estimated_when_asked_and_started(stage: Stage) -> None
         await expect(tested.nth(1)).to_contain_text("*/b")
         await unfolded(page, "Job")
         await page.get_by_label("Job name").fill("Sixty pages")
-        await expect(page.locator("#checked")).to_contain_text("estimate again")
+        await expect(page.locator("#checked")).to_contain_text("Estimate again")
 
         await page.get_by_role("button", name="Start crawl").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Sixty pages")

@@ -231,7 +231,7 @@ async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:
     await stored_webhook(store, active=False, disabled_reason="410", failing_since=now - HOUR)
     async with empty.page("/") as page:
         for title, fix, detail in [
-            ("images waits for a worker", "Change the tag…", "with gpu"),
+            ("images waits for a worker", "Change the tag…", "with the tag gpu"),
             ("nightly is overdue", "Run now", "No scheduler"),
             ("news keeps failing", "Retry", "3 in a row"),
             (f"{HOSTILE} failed", "Retry", "It failed"),

@@ -45,7 +45,7 @@ async def test_where_pages_are_read_one_by_one_it_says_how_far_and_goes_on(
     async with stage.page(f"/results?q=nowhere&job={crawl.id}") as page:
         looked, more = page.locator("#looked"), page.get_by_role("button", name="Keep searching")
         await expect(looked).to_have_text(re.compile(r"^Searched 26 of \d+ pages, 0 matches$"))
-        await expect(page.locator("#index")).to_contain_text("switched off")
+        await expect(page.locator("#index")).to_contain_text("search index is off")
         await expect(page.get_by_role("heading", name="No page matches")).to_be_hidden()
         await more.click()
         await expect(page.get_by_role("heading", name="No page matches")).to_be_visible()

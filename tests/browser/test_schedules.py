@@ -419,7 +419,7 @@ async def week(
     [
         ("/schedules", "the wiki is being moved"),
         ("/schedules/calendar", "runs planned"),
-        ("/schedules/new", "Without one"),
+        ("/schedules/new", "Without a template"),
         ("/schedules/{Price watch}", "Monday through Friday"),
         ("/schedules/{Wiki snapshot}", "the wiki is being moved"),
     ],

@@ -64,7 +64,7 @@ async def _tested(stage: Stage) -> None:
         await page.goto(f"/settings/webhooks?webhook={hook['id']}")
         deliveries = page.get_by_role("table", name="Deliveries")
         await expect(deliveries).to_contain_text("webhook.test")
-        await expect(deliveries).to_contain_text("Connect")
+        await expect(deliveries).to_contain_text("connection refused")
         await row.get_by_role("button", name="Switch").click()
         await expect(page.locator("#toasts")).to_contain_text("Webhook disabled")
         await expect(row).to_contain_text("Disabled")

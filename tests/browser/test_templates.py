@@ -35,7 +35,7 @@ async def test_a_template_is_made_changed_and_restored(stage: Stage) -> None:
         await expect(page.get_by_text("v2", exact=True)).to_be_visible()
         assert (await stage.ask("GET", "/templates/docs"))["spec"] == changed
 
-        await page.get_by_role("button", name="What version 2 changed").click()
+        await page.get_by_role("button", name="Changes in version 2").click()
         await expect(page.locator("#ask tbody tr")).to_have_count(1)
         await expect(page.locator("#ask tbody")).to_have_text("limits.pages1099")
         await page.keyboard.press("Escape")

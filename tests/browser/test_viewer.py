@@ -232,7 +232,7 @@ async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture
     await stage.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
     [stored] = (await stage.ask("GET", f"/jobs/{job['id']}/pages"))["items"]
     async with stage.page(f"/jobs/{job['id']}/pages/{stored['id']}#screenshot") as page:
-        picture = page.get_by_role("img", name="The page as chromium 156 drew it")
+        picture = page.get_by_role("img", name="The page as rendered by chromium 156")
         await expect(picture).to_be_visible()
         await expect(picture).to_have_js_property("naturalWidth", 1)
         await expect(page.locator("#details")).to_contain_text(
