@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
 SPEC = "crawlyard/core/jobs/spec.py"
-BEFORE = "    def __post_init__(self) -> None:\n        check_types(self)\n"
+BEFORE = "    def __post_init__(self) -> None:\n        check_record(self, self._checks())\n"
 FIELD = """    shoe_size: Annotated[
         Count,
         about("size of the shoes", panel=Panel.OUTPUT, editable=True, least=1, most=60),
