@@ -1,4 +1,4 @@
-"""Catch-up: events that a reconnecting client has resync_message."""
+"""Catch-up: events that a reconnecting client has missed."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class CatchUp:
-    """Replays resync_message events to reconnecting clients."""
+    """Replays missed events to reconnecting clients."""
 
     def __init__(self, events: EventLog, encoder: EventEncoder, clock: Clock) -> None:
         self._events = events
@@ -32,7 +32,7 @@ class CatchUp:
         self._clock = clock
 
     async def replay(self, stream: Stream) -> AsyncIterator[bytes]:
-        """Yield the events that a client has resync_message, or a message that some are missing."""
+        """Yield the events that a client has missed, or a message that some are missing."""
         until, after = stream.replay_to, stream.subscription.after or 0
         if until is None or after >= until or not stream.wants_events:
             return
@@ -51,7 +51,7 @@ class CatchUp:
             stream.end()
 
     async def _is_gap(self, query: EventQuery, after: int, until: int) -> bool:
-        """Return whether the resync_message events are too many, too old, or partly deleted."""
+        """Return whether the missed events are too many, too old, or partly deleted."""
         if after:
             last_heard = await self._events.events(after=after - 1, limit=1)
             if not last_heard or last_heard[0].seq != after:
