@@ -373,26 +373,26 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     if not yes and not session.confirm(f"Delete {count} and all pages?", about):
         session.tell("nothing was deleted")
         return DECLINED
-    rooms: list[PurgeResult] = []
+    purges: list[PurgeResult] = []
 
     async def delete_one(job_id: str) -> str:
         await session.surface.jobs.delete(job_id)
         if session.purge is not None:
-            rooms.append(await session.purge())
+            purges.append(await session.purge())
         return f"deleted: {job_id}"
 
     code, _ = await session.act_on_each([job.id for job in targets], delete_one, str, kind="job")
-    if rooms:
-        session.tell(_describe_space(rooms))
+    if purges:
+        session.tell(_describe_space(purges))
     elif session.worker is None:
         session.tell("the server will free their space shortly")
     return code
 
 
-def _describe_space(rooms: "Sequence[PurgeResult]") -> str:
+def _describe_space(purges: "Sequence[PurgeResult]") -> str:
     """Return the number of deleted jobs, and the space freed in database and disk."""
-    count = count_noun(len(rooms), "job")
-    on_disk, reusable = sum(r.bytes for r in rooms), sum(r.reusable for r in rooms)
+    count = count_noun(len(purges), "job")
+    on_disk, reusable = sum(r.bytes for r in purges), sum(r.reusable for r in purges)
     if reusable:
         return f"deleted {count}, about {amount(reusable)} of the database can be reused"
     return f"deleted {count}, freed {amount(on_disk)} on disk"
