@@ -32,8 +32,8 @@ MOST_SURVIVORS = 4
 _COPIED = ("src", "tests", "docs", "deploy", "pyproject.toml", "README.md", "CHANGELOG.md")
 _IGNORED = shutil.ignore_patterns("__pycache__", ".*_cache")
 _PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=60")
-# the same examples each time; and what Postgres alone would notice costs too much here
-_BESIDES = ("--hypothesis-profile=ci", "-k", "not postgres")
+_SAME_EXAMPLES = "--hypothesis-profile=ci"
+_FAST = ("-k", "not postgres")  # what Postgres alone would notice costs too much here
 _FAILED = re.compile(r"^(?:FAILED|ERROR) tests/(\S*?\.py.*?)(?: - (.*))?$", re.MULTILINE)
 _PRINT = "import crawlyard; print(crawlyard.__file__, flush=True)"
 _FROM_CHILD = f"subprocess.run([sys.executable, '-c', {_PRINT!r}], check=True, cwd='/')"
@@ -95,9 +95,10 @@ class Copy:
             if not (self._tree / "tests" / name.partition("::")[0]).exists():
                 raise Misplaced(f"there is no tests/{name}: was it moved?")
         began = time.monotonic()
-        # one that is named by itself is run, though it is slow
-        slow = ("-m", "") if any("::" in name for name in tests) else ()
-        process = self._python(*_PYTEST, *_BESIDES, *slow, *(f"tests/{name}" for name in tests))
+        # a test that is named by itself runs, though it is slow or needs Postgres
+        selection = ("-m", "") if any("::" in name for name in tests) else _FAST
+        files = (f"tests/{name}" for name in tests)
+        process = self._python(*_PYTEST, _SAME_EXAMPLES, *selection, *files)
         try:
             output, _ = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
