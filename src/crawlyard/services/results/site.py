@@ -16,7 +16,7 @@ from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
 from crawlyard.services.results.terms import AskedURL, Under, canonical_of, place_of
 
-# they load the store
+# imported when first used: they load the store
 with lazily():
     from crawlyard.services.jobs import lookup
     from crawlyard.services.results import records, url_fate
@@ -92,12 +92,12 @@ class CrawledSite(Noun):
         These are the findings of `check`, in pages, each with at most 10 of the links to it; `GET
         /jobs/{job_id}/links?to=` lists all. While the job runs, it may be a minute old.
         """
-        kinds = frozenset(_finding_kind(word) for word in words_of(kind))
+        kinds = frozenset(_check_finding_kind(word) for word in words_of(kind))
         report = await self._services.checking.report(self._actor, job_id)
         return FindingsOut.part(report, kinds, int(cursor or 0), limit)
 
 
-def _finding_kind(word: str) -> str:
+def _check_finding_kind(word: str) -> str:
     if word not in set(FindingKind):
         raise Invalid("kind", none_of(word, FindingKind))
     return word

@@ -26,7 +26,7 @@ class LogSubscription(Struct, frozen=True, kw_only=True):
     """Lines of a job's log that a client wants."""
 
     job: str
-    least: Level = Level.INFO
+    min_level: Level = Level.INFO
     after: int = 0  # lines above this *n*; 0: all stored lines
 
 
