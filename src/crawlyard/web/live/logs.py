@@ -96,7 +96,7 @@ class LogStreams:
                 yield _end_message(subscription.job, end)
                 return
             else:
-                await stream.news()
+                await stream.wait_for_news()
 
     async def _follow(self, stream: Stream, job_id: str) -> _FollowedLog | None:
         try:
