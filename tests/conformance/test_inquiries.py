@@ -77,7 +77,9 @@ class TestTheQueue:
 
         assert await store.positions.find_front(NOW, 10) == [urgent.id, normal.id, low.id]
         assert await store.positions.find_front(NOW, 1) == [urgent.id]
-        assert [await store.positions.count_ahead(job, NOW, 10_000) for job in (urgent, normal, low)] == [
+        assert [
+            await store.positions.count_ahead(job, NOW, 10_000) for job in (urgent, normal, low)
+        ] == [
             0,
             1,
             2,

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from crawlyard.cli.server.deadline import PARENT_S
 from crawlyard.cli.server.metrics import MetricsAddress
 from crawlyard.cli.session import LocalSession
-from crawlyard.cli.signals import interrupts
+from crawlyard.cli.signals import catch_interrupts
 from crawlyard.config import Settings
 from crawlyard.core.quantity import count_noun
 from crawlyard.errors import Invalid, StoreUnavailable
@@ -62,7 +62,7 @@ async def supervise(
         raise Invalid("--processes", f"expected 1 to {MOST_PROCESSES}, got {processes}")
     crew = Crew(session)
     session.deadline.before_the_end(crew.kill)
-    with interrupts(crew.kill, partial(session.deadline.begin, PARENT_S)) as stop:
+    with catch_interrupts(crew.kill, partial(session.deadline.begin, PARENT_S)) as stop:
         started = count_noun(processes, "worker process", "worker processes")
         session.tell(f"{started}; the first also runs schedules, webhooks and upkeep")
         words = [

@@ -160,7 +160,7 @@ async def _beside(
     """
     yard = session.yard
     begin = partial(session.deadline.begin, deadlines.PARENT_S if serve_options.workers else 0.0)
-    with signals.interrupts(lambda: None, begin) as stop:
+    with signals.catch_interrupts(lambda: None, begin) as stop:
         worker = session.deadline.watch(yard.worker()) if serve_options.workers is None else None
         services, newer = work.Beside().services(yard), None
         if worker is None:  # otherwise the worker ends for a newer schema, and all of this with it

@@ -183,7 +183,7 @@ async def run_worker(
         return code
     yard = session.yard
     worker, deadline = session.deadline.watch(yard.worker(slots=slots)), session.deadline
-    with signals.interrupts(lambda: None, deadline.begin) as stop:
+    with signals.catch_interrupts(lambda: None, deadline.begin) as stop:
         jobs = count_noun(slots or session.settings.jobs, "job")
         session.tell(f"worker {worker.id} runs up to {jobs} at once")
         async with metrics.serve_metrics(session, worker, metrics_address):
