@@ -227,9 +227,9 @@ async def _processes(serve_options: ServeOptions, session: "LocalSession") -> As
     if not serve_options.workers:
         yield
         return
-    crew = processes.Crew(session)
+    crew = processes.WorkerProcesses(session)
     session.deadline.before_the_end(crew.kill)
-    working = asyncio.create_task(crew.work([processes.NOTHING_BESIDE] * serve_options.workers))
+    working = asyncio.create_task(crew.run([processes.NO_SERVICES] * serve_options.workers))
     try:
         yield
     finally:

@@ -151,9 +151,7 @@ class Beside(Struct, frozen=True, kw_only=True):
         """The options that switch services off."""
         switches = (self.scheduler, self.webhooks, self.janitor)
         return tuple(
-            word
-            for word, is_on in zip(processes.NOTHING_BESIDE, switches, strict=True)
-            if not is_on
+            word for word, is_on in zip(processes.NO_SERVICES, switches, strict=True) if not is_on
         )
 
 
