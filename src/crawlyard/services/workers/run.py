@@ -259,7 +259,7 @@ class JobRun:
             # a session with a site that is lost at once is made anew
             state.jar.on_first = crawl.nudge
             if state.answer.share is not None:
-                crawl.share(state.answer.share)
+                crawl.apply_share(state.answer.share)
             if state.stop:  # it came meanwhile
                 crawl.stop(0)
             async with aclosing(crawl.batches()) as batches:
@@ -399,9 +399,9 @@ class JobRun:
         if answer.order is Order.STOP:
             crawl.stop()
         elif answer.order is Order.CHANGED:
-            crawl.change(state.job.spec)
+            crawl.change_spec(state.job.spec)
         if answer.share is not None:
-            crawl.share(answer.share)
+            crawl.apply_share(answer.share)
         await progress.publish(state.job, answer.usage, batch.pulse, batch.current_url)
         if batch.events:
             await progress.notify_events_stored()
