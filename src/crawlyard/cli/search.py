@@ -104,11 +104,11 @@ async def pages(
         "since": None if since is None else since.instant(now),
         "until": None if until is None else until.instant(now),
     }
-    page_list = every(session.surface.pages.find, text, limit=session.most(limit), **terms)
+    page_list = every(session.surface.pages.find, text, limit=session.list_limit(limit), **terms)
     count = await session.write_list(page_list, _pages_view(now))
     is_filtered = text or any(terms.values())
     empty_text = "no page matches" if is_filtered else "there is no page yet"
-    session.tell_rest(count, limit, empty_text, "newest")
+    session.tell_list_end(count, limit, empty_text, "newest")
 
 
 def _quote_phrase(argument: str) -> str:
@@ -192,7 +192,7 @@ def help_command(notice: "Notice") -> str:
 def _notices_view(session: "Session") -> "View[Notice]":
     def command(notice: "Notice") -> str:
         arguments = help_command(notice)
-        return session.hint(arguments) if arguments else ""
+        return session.full_command(arguments) if arguments else ""
 
     now = session.clock.now()
     return View(

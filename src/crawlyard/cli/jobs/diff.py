@@ -68,8 +68,8 @@ async def diff(
     base, other = await job_id_of(session, earlier), await job_id_of(session, later)
     if page:
         page_diff = await results.page_diff(base, other, page, ignore_text=ignore_text)
-        if session.whole:
-            session.write(page_diff)
+        if session.uses_api_format:
+            session.write_record(page_diff)
             return
         for line in page_diff.text.splitlines():
             write_line(words.printable(line))
@@ -87,9 +87,9 @@ async def diff(
         counts.update(diff_slice.counts)
         return diff_slice
 
-    count = await session.write_list(every(fetch_slice, limit=session.most(limit)), CHANGES)
+    count = await session.write_list(every(fetch_slice, limit=session.list_limit(limit)), CHANGES)
     session.tell(summarize_counts(counts))
-    session.tell_rest(count, limit, "")
+    session.tell_list_end(count, limit, "")
 
 
 def summarize_counts(counts: "Mapping[str, int]") -> str:
