@@ -118,7 +118,7 @@ def explain(
     place = zone_of(tz)
     now = instant_of("--from", since, place) if since else clocks.SystemClock().wall()
     table = timetable(when, tz, now)
-    coming = islice(instants(table, now, least=None, most=None), number)
+    coming = islice(instants(table, now, starts_at=None, ends_at=None), number)
     answer = timetables.TimetableOut.of(table, when, place, coming, now)
     if told_as in (Style.JSON, Style.YAML) and not quiet:
         output.write_one(answer, told_as)

@@ -160,7 +160,7 @@ async def _beside(
     """
     yard = session.yard
     begin = partial(session.deadline.begin, deadlines.PARENT_S if serve_options.workers else 0.0)
-    with signals.interrupts(lambda: None, begin) as stop:
+    with signals.catch_interrupts(lambda: None, begin) as stop:
         worker = session.deadline.watch(yard.worker()) if serve_options.workers is None else None
         services, newer = work.Beside().services(yard), None
         if worker is None:  # otherwise the worker ends for a newer schema, and all of this with it
@@ -227,9 +227,9 @@ async def _processes(serve_options: ServeOptions, session: "LocalSession") -> As
     if not serve_options.workers:
         yield
         return
-    crew = processes.Crew(session)
+    crew = processes.WorkerProcesses(session)
     session.deadline.before_the_end(crew.kill)
-    working = asyncio.create_task(crew.work([processes.NOTHING_BESIDE] * serve_options.workers))
+    working = asyncio.create_task(crew.run([processes.NO_SERVICES] * serve_options.workers))
     try:
         yield
     finally:

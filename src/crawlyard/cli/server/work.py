@@ -151,9 +151,7 @@ class Beside(Struct, frozen=True, kw_only=True):
         """The options that switch services off."""
         switches = (self.scheduler, self.webhooks, self.janitor)
         return tuple(
-            word
-            for word, is_on in zip(processes.NOTHING_BESIDE, switches, strict=True)
-            if not is_on
+            word for word, is_on in zip(processes.NO_SERVICES, switches, strict=True) if not is_on
         )
 
 
@@ -183,7 +181,7 @@ async def run_worker(
         return code
     yard = session.yard
     worker, deadline = session.deadline.watch(yard.worker(slots=slots)), session.deadline
-    with signals.interrupts(lambda: None, deadline.begin) as stop:
+    with signals.catch_interrupts(lambda: None, deadline.begin) as stop:
         jobs = count_noun(slots or session.settings.jobs, "job")
         session.tell(f"worker {worker.id} runs up to {jobs} at once")
         async with metrics.serve_metrics(session, worker, metrics_address):
