@@ -48,14 +48,14 @@ def api(
     include: Include = False,
     basics: Basics,
 ) -> None:
-    """Send any request to a server, and print the response.
+    """Send a request to the HTTP API of a server, and print the response.
 
     crawlyard api GET jobs -F state=running -F limit=5
     crawlyard api POST jobs -F 'urls=["https://docs.example.org/"]' -F limits.pages=50
     crawlyard api PATCH jobs/ID --input changes.json
     crawlyard api GET events --paginate
 
-    Changes apply to the latest version (If-Match: *).
+    Changes apply whatever the current version is: the command sends If-Match: *.
     """
     request = Request.of(method.upper(), path, field or (), input)
     call(request, basics, paginate=paginate, include=include)

@@ -31,7 +31,7 @@ Params = Annotated[
         "--param",
         "-p",
         metavar="K=V",
-        help="A parameter. Repeatable; several values of K form a list.",
+        help="Set parameter K to V. Repeatable; several values of K form a list.",
         rich_help_panel=TEMPLATE,
         show_default=False,
     ),
