@@ -124,7 +124,7 @@ def set_(host: Hosts, *, delay_s: Delay = None, at_once: PerHost = None, note: N
     """Limit the requests of all jobs to a host; a job can still be slower.
 
     crawlyard hosts set example.org --delay 2
-    crawlyard hosts set example.org --per-host 1 --note 'Requested by their admin'
+    crawlyard hosts set example.org --per-host 1 --note 'Their admin asked us to'
     crawlyard hosts set example.org --delay none
 
     For admins. Applies from the next request on, also to running jobs.

@@ -429,7 +429,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     allow_private: Annotated[
         bool,
         about(
-            "allow connections to all private addresses",
+            "allow all private addresses",
+            help="Allow connections to all private addresses.",
             label="Allow all private addresses",
             panel=Panel.ACCESS,
         ),
