@@ -55,7 +55,7 @@ def api(
     crawlyard api PATCH jobs/ID --input changes.json
     crawlyard api GET events --paginate
 
-    Changes apply whatever the current version is: the command sends If-Match: *.
+    Changes do not check the current version: the command sends If-Match: *.
     """
     request = Request.of(method.upper(), path, field or (), input)
     call(request, basics, paginate=paginate, include=include)

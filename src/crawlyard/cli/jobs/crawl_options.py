@@ -55,7 +55,7 @@ def _option(field: Field) -> tuple[str, Any, Any]:
 
 def _typer_option(field: Field) -> tuple[Any, Any]:
     about, kind = field.about, field.choices
-    panel, text = about.panel or "", about.doc[:1].upper() + about.doc[1:]
+    panel, text = about.panel or "", about.summary
     if field.path == "keep_html":
         return Keep | None, choice(field.flag, of=Keep, text=text, panel=panel, default=Keep.NONE)
     if kind is not None and issubclass(kind, StrEnum) and field.path not in _READERS:
