@@ -399,14 +399,14 @@ async def grants(
     private: Private = None,
     ignore_robots: IgnoreRobots = None,
 ) -> None:
-    """Show or change the permissions of jobs that are submitted to a server.
+    """Show or change grants: permissions of jobs that are submitted to a server.
 
     crawlyard settings grants
     crawlyard settings grants --addresses --server http://127.0.0.1:8700
     crawlyard settings grants --no-private --no-ignore-robots
 
-    Changes only the given permissions, and requires an admin. Revoking a permission pauses the
-    jobs that need it. Commands without --server need no permission.
+    Changes only the given grants, and requires an admin. Revoking a grant pauses the jobs that
+    need it. Commands without --server need no grants.
     """
     changes = {"addresses": addresses, "private": private, "ignore_robots": ignore_robots}
     await change_grants(session, {name: v for name, v in changes.items() if v is not None})
