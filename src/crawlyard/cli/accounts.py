@@ -161,14 +161,15 @@ Addresses = Annotated[
 Private = Annotated[
     bool | None,
     flag(
-        "--private/--no-private", text="Allow jobs to open all private addresses (--allow-private)."
+        "--private/--no-private",
+        text="Let jobs connect to all private addresses (--allow-private).",
     ),
 ]
 IgnoreRobots = Annotated[
     bool | None,
     flag(
         "--ignore-robots/--no-ignore-robots",
-        text="Allow jobs to ignore robots.txt (--ignore-robots).",
+        text="Let jobs ignore robots.txt (--ignore-robots).",
     ),
 ]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # paths outside the versioned API
 _BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")
 
-Method = Annotated[str, argument("METHOD", "GET, POST, PATCH, …")]
+Method = Annotated[str, argument("METHOD", "HTTP method: GET, POST, PATCH, …")]
 Path = Annotated[str, argument("PATH", "Path below /api/v1, such as jobs.")]
 Fields = Annotated[
     list[str] | None,

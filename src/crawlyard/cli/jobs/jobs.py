@@ -63,7 +63,7 @@ _LONGEST_WAIT_S = 25.0  # of one request; below the usual timeout of proxies
 Tags = Annotated[
     list[str] | None, option(values.line, "--tag", "TEXT", "Only jobs with this tag. Repeatable.")
 ]
-Query = Annotated[str, option(str, "--query", "TEXT", "Only jobs with this in name or URL.")]
+Query = Annotated[str, option(str, "--query", "TEXT", "Only jobs with TEXT in their name or URL.")]
 Most = Annotated[
     int | None,
     option(
@@ -277,6 +277,7 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     limits.render, render, renderer, chromium, wait_for, actions,
     screenshot, retention, spread, worker_tags, noise_after, ignore_text,
     logged_out.
+
     In a list, +VALUE adds and -VALUE removes; 'none' clears it.
     """
 

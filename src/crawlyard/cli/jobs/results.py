@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()  # the commands of `crawlyard jobs` about the contents of one job
 
-Query = Annotated[str, option(str, "--query", "TEXT", "Only pages with this in URL or title.")]
+Query = Annotated[
+    str, option(str, "--query", "TEXT", "Only pages with TEXT in their URL or title.")
+]
 Skipped = Annotated[bool, flag("--skipped", text="List URLs excluded by a rule, with the rule.")]
 Out = Annotated[str, option(str, "--out", "FILE", "Output file; '-' for stdout (default).")]
 Chunks = Annotated[

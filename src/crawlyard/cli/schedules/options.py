@@ -26,13 +26,13 @@ _GRACE = values.duration_text(_UNSET.grace)
 
 Ref = Annotated[
     str,
-    typer.Argument(metavar="SCHEDULE", help="A name, OWNER/NAME or an id.", show_default=False),
+    typer.Argument(metavar="SCHEDULE", help="Schedule name, OWNER/NAME or id.", show_default=False),
 ]
 Refs = Annotated[
     list[str],
     typer.Argument(
         metavar="SCHEDULE",
-        help="Names, ids, or '-' to read them from stdin.",
+        help="Schedule names or ids; '-' reads them from stdin.",
         show_default=False,
     ),
     Together(read_ids),

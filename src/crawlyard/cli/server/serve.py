@@ -52,9 +52,14 @@ Port = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    option(values.count, "--workers", "N", "Worker processes; default one, in this process."),
+    option(
+        values.count,
+        "--workers",
+        "N",
+        "Number of worker processes; default: one worker, in this process.",
+    ),
 ]
-NoWorker = Annotated[bool, flag("--no-worker", text="Do not run jobs here.")]
+NoWorker = Annotated[bool, flag("--no-worker", text="Do not run jobs in the server.")]
 AllowHosts = Annotated[
     list[str] | None,
     option(values.line, "--allow-host", "NAME", "Accept requests for this host name. Repeatable."),

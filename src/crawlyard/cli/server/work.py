@@ -100,8 +100,10 @@ def work(
 
     A worker also runs schedules and bulk operations, delivers webhooks, deletes expired records
     and indexes pages for search. With --processes, only the first process does this.
+
     With --drain, the worker exits when it has done all of this once and no job or operation is
     left that it could run, now or after a retry. It lists the jobs that remain, and why.
+
     Any number of workers can share a database. A job that requires a tag (crawl --worker-tag)
     runs only on workers with that tag. A process that dies is restarted. The processes serve
     their metrics on consecutive ports, starting with --metrics-port.

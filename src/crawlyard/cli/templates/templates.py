@@ -68,7 +68,7 @@ _OURS_ALONE = 0o600  # the file may contain credentials
 Name = Annotated[str, argument("NAME", "Name of the template.")]
 Refs = Annotated[
     list[str],
-    argument("TEMPLATE", "Names or ids."),
+    argument("TEMPLATE", "Template names or ids."),
 ]
 Number = Annotated[
     int,
@@ -97,7 +97,7 @@ Declared = Annotated[
 
 Files = Annotated[
     list[str],
-    argument("FILE", "YAML or JSON; '-' is stdin."),
+    argument("FILE", "Files in YAML or JSON; '-' for stdin."),
 ]
 File = Annotated[
     str, option(str, "--file", "FILE", "Read the template from YAML or JSON; '-' for stdin.")

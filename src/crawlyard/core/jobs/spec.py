@@ -329,7 +329,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "concurrent requests to one host",
             label="Concurrent requests per host",
-            help="Concurrent requests per host; default {default}.",
+            help="Maximum concurrent requests per host; default {default}.",
             panel=Panel.PACE,
             editable=True,
             least=1,
@@ -341,7 +341,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "concurrent requests to all hosts",
             label="Concurrent requests in total",
-            help="Concurrent requests in total; default {default}.",
+            help="Maximum concurrent requests in total; default {default}.",
             panel=Panel.PACE,
             editable=True,
             least=1,
