@@ -201,7 +201,7 @@ def backup(file: File, *, force: Replace = False, common: Common) -> None:
     crawlyard db backup yard.backup
     crawlyard db backup /backups/yard.backup --force
 
-    The file is a SQLite database, also for a Postgres instance. Protect it like a password:
+    The file is a SQLite database, even for a Postgres instance. Protect it like a password:
     it contains the secrets of webhooks.
     """
     with _open_settings(common) as settings:

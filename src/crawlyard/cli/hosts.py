@@ -50,7 +50,7 @@ PerHost = Annotated[
         "Maximum number of concurrent requests, or none.",
     ),
 ]
-Note = Annotated[str | None, option(str, "--note", "TEXT", "The reason, shown in lists.")]
+Note = Annotated[str | None, option(str, "--note", "TEXT", "Reason, shown in lists.")]
 
 
 def hosts_view(now: datetime) -> "View[HostOut]":
@@ -127,7 +127,7 @@ def set_(host: Hosts, *, delay_s: Delay = None, at_once: PerHost = None, note: N
     crawlyard hosts set example.org --per-host 1 --note 'Their admin asked us to'
     crawlyard hosts set example.org --delay none
 
-    For admins. Applies from the next request on, also to running jobs.
+    Requires an admin. Applies from the next request on, even to running jobs.
     """
 
 

@@ -129,7 +129,7 @@ def stop(worker: Workers) -> None:
 
     crawlyard workers stop ID
 
-    Works like SIGTERM: requests in flight may finish within some seconds. A service manager
+    Works like SIGTERM: requests in flight have a few seconds to finish. A service manager
     (systemd, a container's restart policy) may start a new worker.
     """
 

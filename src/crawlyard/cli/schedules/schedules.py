@@ -105,7 +105,7 @@ def explain(
         None
     ),
     json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False,
-    quiet: Annotated[bool, flag("--quiet", "-q", text="Local times only.")] = False,
+    quiet: Annotated[bool, flag("--quiet", "-q", text="Print only local times.")] = False,
 ) -> None:
     """Explain a timetable and list its next runs; nothing is stored or run.
 

@@ -104,7 +104,7 @@ File = Annotated[
 ]
 OtherName = Annotated[str | None, option(values.line, "--rename", "NAME", "New name.", TEMPLATE)]
 About = Annotated[str | None, option(str, "--description", "TEXT", "Purpose.", TEMPLATE)]
-Update = Annotated[bool, flag("--update", text="If the name exists, create its next version.")]
+Update = Annotated[bool, flag("--update", text="Create the next version of templates that exist.")]
 Out = Annotated[str, option(str, "--out", "FILE", "Output file; '-' for stdout (default).")]
 OutFormat = Annotated[
     FileFormat | None,
