@@ -36,30 +36,45 @@ if TYPE_CHECKING:
 
 Words = Annotated[
     list[str] | None,
-    argument("WORD", "Words that must all be in URL, title or text; quote a phrase."),
+    argument("WORD", "Words that must all appear in URL, title or text; quote a phrase."),
 ]
 Jobs = Annotated[
     list[str] | None,
-    option(str, "--job", "ID", "Only pages of this job: an id, part of it, or last. Repeatable."),
+    option(
+        str, "--job", "ID", "Only pages of this job: an id, part of an id, or last. Repeatable."
+    ),
 ]
 Templates = Annotated[
     list[str] | None,
     option(str, "--template", "NAME", "Only pages of jobs with this template. Repeatable."),
 ]
-Hosts = Annotated[list[str] | None, option(str, "--host", "HOST", "Only this host. Repeatable.")]
+Hosts = Annotated[
+    list[str] | None, option(str, "--host", "HOST", "Only pages of this host. Repeatable.")
+]
 Statuses = Annotated[
     list[int] | None,
-    option(parse_status, "--status", "CODE", "Only this status: 404, or 4xx. Repeatable."),
+    option(
+        parse_status, "--status", "CODE", "Only pages with this status: 404 or 4xx. Repeatable."
+    ),
 ]
 Types = Annotated[
     list[str] | None,
-    option(str.lower, "--type", "TYPE", "Only this type: text/html, or image/*. Repeatable."),
+    option(
+        str.lower,
+        "--type",
+        "TYPE",
+        "Only pages of this media type: text/html or image/*. Repeatable.",
+    ),
 ]
 Since = Annotated[
     When | None,
-    option(When.of, "--since", "WHEN", "Fetched since: 2h, 7d, or 2026-11-24T16:30."),
+    option(
+        When.of, "--since", "WHEN", "Only pages fetched since WHEN: 2h, 7d or 2026-11-24T16:30."
+    ),
 ]
-Until = Annotated[When | None, option(When.of, "--until", "WHEN", "Fetched before; likewise.")]
+Until = Annotated[
+    When | None, option(When.of, "--until", "WHEN", "Only pages fetched before WHEN.")
+]
 
 
 @action(empty=True, q="WORD")
@@ -86,7 +101,7 @@ async def pages(
     crawlyard pages 'getting started' install --since 7d
     crawlyard pages -o jsonl > pages.jsonl
 
-    The word index is seconds behind a crawl: newer pages are read one by one.
+    The search index is a few seconds behind; newer pages are searched without it, one by one.
     """
     text = " ".join(map(_quote_phrase, words or ()))
     page_search.words_of(text)  # reports errors before anything is read
@@ -118,7 +133,7 @@ def _quote_phrase(argument: str) -> str:
 
 @action()
 async def attention(session: "Session") -> None:
-    """List problems that need a person, each with a command that helps.
+    """List problems that need attention, each with a command that helps.
 
     crawlyard attention
     crawlyard attention --json

@@ -39,7 +39,8 @@ Later = Annotated[
 ]
 Url = Annotated[str, option(str, "--page", "URL", "Show the text of this page, line by line.")]
 OnlyKinds = Annotated[
-    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only these changes. Repeatable")
+    list[ChangeKind] | None,
+    choice("--only", of=ChangeKind, text="Only changes of this kind", many=True),
 ]
 IgnoreText = Annotated[str, option(str, "--ignore-text", "re:PATTERN", "Ignore lines that match.")]
 

@@ -52,12 +52,17 @@ Port = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    option(values.count, "--workers", "N", "Worker processes; default one, in this process."),
+    option(
+        values.count,
+        "--workers",
+        "N",
+        "Number of worker processes; default: one worker, in this process.",
+    ),
 ]
-NoWorker = Annotated[bool, flag("--no-worker", text="Do not run jobs here.")]
+NoWorker = Annotated[bool, flag("--no-worker", text="Do not run jobs in the server.")]
 AllowHosts = Annotated[
     list[str] | None,
-    option(values.line, "--allow-host", "NAME", "Host name of this server. Repeatable."),
+    option(values.line, "--allow-host", "NAME", "Accept requests for this host name. Repeatable."),
 ]
 
 
@@ -77,8 +82,8 @@ def serve(
     crawlyard serve --port 8800 --workers 2
     crawlyard serve --host 0.0.0.0 --allow-host yard.example.org
 
-    Also runs jobs, schedules, webhooks and clean-up. To listen on an address other than
-    loopback, create a token first: crawlyard tokens create NAME
+    Also runs jobs and schedules, delivers webhooks and deletes expired records. To listen on an
+    address other than loopback, create a token first: crawlyard tokens create NAME
     """
     serve_options = ServeOptions(
         host=host,
