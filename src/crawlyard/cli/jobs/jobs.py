@@ -5,8 +5,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED, MIXED
 from crawlyard.cli.invoke import action
@@ -22,6 +20,7 @@ from crawlyard.cli.options import (
     Style,
     Watch,
     Yes,
+    argument,
     flag,
     group,
     key_for,
@@ -75,7 +74,7 @@ Failed = Annotated[
 Now = Annotated[bool, flag("--now", text="End the wait of a pending job now.")]
 Assignments = Annotated[
     list[str],
-    typer.Argument(metavar="FIELD=VALUE", help="Changes.", show_default=False),
+    argument("FIELD=VALUE", "Changes."),
 ]
 Timeout = Annotated[
     timedelta | None,

@@ -21,6 +21,7 @@ from crawlyard.cli.options import (
     OnlyRecords,
     OutFormat,
     Style,
+    argument,
     choice,
     flag,
     option,
@@ -73,10 +74,8 @@ AtLeast = Annotated[
     LevelWord, choice("--level", of=LevelWord, text="Minimum level", default=LevelWord.INFO)
 ]
 Diff = Annotated[bool, flag("--diff", text="Only fields that differ from the template.")]
-Pattern = Annotated[
-    str, typer.Argument(metavar="PATTERN", help="A glob, or re:REGEX.", show_default=False)
-]
-Url = Annotated[str, typer.Argument(metavar="URL", help="URL of the page.", show_default=False)]
+Pattern = Annotated[str, argument("PATTERN", "A glob, or re:REGEX.")]
+Url = Annotated[str, argument("URL", "URL of the page.")]
 DryRun = Annotated[bool, flag("--dry-run", text="Only show what would be excluded.")]
 
 

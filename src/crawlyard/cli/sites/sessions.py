@@ -33,16 +33,11 @@ Name = Annotated[
 ]
 
 
-def _login(word: str) -> LoginMethod:
-    try:
-        return LoginMethod.of(word)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 How = Annotated[
     LoginMethod | None,
-    argument("[HOW]", "basic:USER, bearer, cookies:FILE or form:URL; default: as before.", _login),
+    argument(
+        "[HOW]", "basic:USER, bearer, cookies:FILE or form:URL; default: as before.", LoginMethod.of
+    ),
 ]
 Url = Annotated[str, option(str, "--url", "URL", "Any URL of the site; not for a form.")]
 User = Annotated[str, option(str, "--user", "NAME", "User name for a form.")]
