@@ -63,7 +63,7 @@ async def open_sql_store(
     except BaseException:
         await database.close()
         raise
-    return Store.on(database)
+    return Store(database)
 
 
 async def is_away(where: str) -> bool:
