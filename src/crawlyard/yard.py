@@ -18,7 +18,6 @@ from crawlyard.messaging.memory_bus import MemoryBus
 from crawlyard.messaging.pipes import PipeDispatcher
 from crawlyard.messaging.postgres_dispatcher import PostgresDispatcher
 from crawlyard.services.services import Services
-from crawlyard.services.upkeep import clock_sync
 from crawlyard.services.workers.progress import ProgressTracker
 from crawlyard.store.db import in_memory
 from crawlyard.store.db.connection import OnDue
@@ -31,6 +30,7 @@ from crawlyard.trust import tls_context
 with lazily():
     from crawlyard import worker_factory
     from crawlyard.messaging import redis_bus as redis
+    from crawlyard.services.upkeep import clock_sync
 if TYPE_CHECKING:
     from crawlyard.services.operations.operations import Operations
     from crawlyard.services.schedules.loop import SchedulerLoop

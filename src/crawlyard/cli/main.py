@@ -26,7 +26,7 @@ def _run() -> int:
     code = 0
     try:
         with whole_stdout():
-            app = tree(sys.argv[1] if len(sys.argv) > 1 else "")
+            app = tree(*sys.argv[1:3])
             code = int(app(standalone_mode=False, prog_name="crawlyard") or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
