@@ -16,8 +16,8 @@ from crawlyard.store.db.connection import OnDue, driver_of, pop_wakeups
 from crawlyard.store.db.database import Work, lower
 from crawlyard.store.db.dialects import SqliteCompiler
 from crawlyard.store.db.faults import store_error
+from crawlyard.store.db.new_database import create_tables
 from crawlyard.store.db.reserve import Reserve
-from crawlyard.store.db.schema import create_tables
 from crawlyard.store.store import Store
 
 T = TypeVar("T")
