@@ -251,7 +251,7 @@ async def create_token(
     if new_token.token is None:  # the first response was lost, and secrets are not stored
         message = f"token {new_token.name} was created, but the response with its secret was lost"
         raise Unavailable(
-            f"{message}; {session.hint(f'tokens revoke {new_token.id}')}, and try again"
+            f"{message}; {session.full_command(f'tokens revoke {new_token.id}')}, and try again"
         )
     session.tell(
         f"token {new_token.name} of {new_token.user}, {new_token.id}; it is not shown again:"
@@ -299,7 +299,9 @@ async def create_user(
         user, role, quota.to_api(), idempotency_key=idempotency_key
     )
     session.tell(f"created: {created.id}, {created.role}")
-    session.tell(f"create a token: {session.hint(f'tokens create NAME --user {created.id}')}")
+    session.tell(
+        f"create a token: {session.full_command(f'tokens create NAME --user {created.id}')}"
+    )
     await _write_user(session, created)
 
 

@@ -340,7 +340,7 @@ def _open_settings(common: Common) -> Iterator["Settings"]:
     """
     with loop.show_tracebacks(debug=common.debug), whole_stdout():
         check_here(common)
-        yield session.settings_of(common)
+        yield session.load_settings(common)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ async def events(
     if follow:
         await _follow(session, _stream_events(session, terms, names), limit or 0, style)
         return
-    most = session.most(limit)
+    most = session.list_limit(limit)
     feed = session.surface.events
     recent = every(feed.list, sort="seq", **terms)
     if most:
@@ -88,7 +88,7 @@ async def events(
     count = await output.write_all(recent, view, style, session.stdout, session.common)
     is_filtered = bool(terms)
     none = "no matching events" if is_filtered else "no events yet"
-    session.tell_rest(count, limit, none, "newest")
+    session.tell_list_end(count, limit, none, "newest")
 
 
 def line(event: "EventOut", now: datetime) -> str:

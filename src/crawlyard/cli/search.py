@@ -104,11 +104,11 @@ async def pages(
         "since": None if since is None else since.instant(now),
         "until": None if until is None else until.instant(now),
     }
-    page_list = every(session.surface.pages.find, text, limit=session.most(limit), **terms)
+    page_list = every(session.surface.pages.find, text, limit=session.list_limit(limit), **terms)
     count = await session.write_list(page_list, _pages_view(now))
     is_filtered = text or any(terms.values())
     none = "no page is like that" if is_filtered else "there is no page yet"
-    session.tell_rest(count, limit, none, "newest")
+    session.tell_list_end(count, limit, none, "newest")
 
 
 def _together(word: str) -> str:
@@ -192,7 +192,7 @@ def help_command(notice: "Notice") -> str:
 def _notices_view(session: "Session") -> "View[Notice]":
     def command(notice: "Notice") -> str:
         help_line = help_command(notice)
-        return session.hint(help_line) if help_line else ""
+        return session.full_command(help_line) if help_line else ""
 
     now = session.clock.now()
     return View(

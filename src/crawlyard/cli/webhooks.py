@@ -217,10 +217,10 @@ async def list_(session: "Session", *, job: OfJob = "", limit: Limit = None) -> 
     crawlyard webhooks list --job last --json
     """
     job_id = await lookup.job_id_of(session, job) if job else ""
-    webhook_list = every(session.surface.webhooks.list, job=job_id, limit=session.most(limit))
+    webhook_list = every(session.surface.webhooks.list, job=job_id, limit=session.list_limit(limit))
     count = await session.write_list(webhook_list, webhooks_view(session.clock.now()))
     none = f"job {job_id} has no webhook" if job else "there is no webhook yet"
-    session.tell_rest(count, limit, none, "newest")
+    session.tell_list_end(count, limit, none, "newest")
 
 
 @plain.show()
@@ -259,7 +259,7 @@ async def create(
         idempotency_key=idempotency_key,
     )
     session.tell("store the secret: it is not shown again")
-    session.tell(f"  try it: {session.hint(f'webhooks test {webhook.id}')}")
+    session.tell(f"  try it: {session.full_command(f'webhooks test {webhook.id}')}")
     await _show(session, webhook)
 
 
@@ -291,7 +291,7 @@ async def test(session: "Session", webhook: Id, *, idempotency_key: IdempotencyK
     tested = await session.surface.webhooks.test(webhook_id, idempotency_key=idempotency_key)
     await _tell(session, "test event queued for", tested)
     session.tell(session.with_worker_hint("  a worker delivers it"))
-    session.tell(f"  see the result: {session.hint(f'webhooks deliveries {tested.id}')}")
+    session.tell(f"  see the result: {session.full_command(f'webhooks deliveries {tested.id}')}")
 
 
 @app.command()
@@ -306,10 +306,10 @@ async def deliveries(
     """
     webhook_id = await _id_of(session, webhook)
     endpoint = session.surface.webhooks.deliveries
-    records = every(endpoint, webhook_id, state=state, limit=session.most(limit))
+    records = every(endpoint, webhook_id, state=state, limit=session.list_limit(limit))
     count = await session.write_list(records, deliveries_view(session.clock.now()))
     none = "no matching deliveries" if state else "no deliveries yet"
-    session.tell_rest(count, limit, none, "newest")
+    session.tell_list_end(count, limit, none, "newest")
 
 
 @app.command()
@@ -329,7 +329,7 @@ async def replay(
     for queued in again:
         session.tell(f"due again: {queued.id}")
     session.tell(session.with_worker_hint("  a worker delivers it"))
-    await session.write_changed(again, deliveries_view(session.clock.now()), single=False)
+    await session.write_changed_records(again, deliveries_view(session.clock.now()), single=False)
 
 
 @app.command()

@@ -174,7 +174,10 @@ class Rendering:
         if not self._permits.continues():
             raise NotSent(f"{sub.url} is not requested: the crawl has stopped")
         is_shared = sub.purpose in SHARED and sub.method == "GET"
-        if is_shared and (cached := self._shared.get(sub.url, trusted=sub.same_site)) is not None:
+        if (
+            is_shared
+            and (cached := self._shared.get(sub.url, with_credentials=sub.same_site)) is not None
+        ):
             return cached
         document = sub.purpose is Purpose.DOCUMENT
         slot = await self._permits.acquire(sub.url, document=document)
@@ -195,5 +198,5 @@ class Rendering:
             retry_s = retry_after_s(response.header("retry-after"), self._clock.now())
             self._rate_limiter.record_refusal(host_of(sub.url), retry_s)
         if is_shared:
-            self._shared.add(sub.url, response, trusted=sub.same_site)
+            self._shared.add(sub.url, response, with_credentials=sub.same_site)
         return response

@@ -114,9 +114,9 @@ class Store:
         return changed
 
     @property
-    def waits(self) -> Timing | None:
+    def pool_waits(self) -> Timing | None:
         """Waits of transactions for a connection of the pool; ``None``: there is no pool."""
-        return self._database.waits
+        return self._database.pool_waits
 
     async def check(self) -> None:
         """Check that the database answers, and that its tables are those of this program.

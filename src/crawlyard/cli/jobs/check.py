@@ -196,8 +196,8 @@ def _tell_comparison(session: "Session", report: "CheckOut", incomplete: int) ->
 
 
 async def _write(session: "Session", report: "CheckOut") -> None:
-    if session.whole:
-        session.write(report)
+    if session.uses_api_format:
+        session.write_record(report)
     else:
         await session.write_list(report.items, FINDINGS)
     _tell(session, report)
@@ -261,5 +261,5 @@ def _tell(session: "Session", report: "CheckOut") -> None:
     if report.incomplete:
         session.tell(f"incomplete: {report.incomplete_reason}")
     if any(finding.links > 1 for finding in report.items):
-        hint = session.hint(f"jobs links {report.job_id} --to URL")
+        hint = session.full_command(f"jobs links {report.job_id} --to URL")
         session.tell(f"all links to a URL: {hint}")

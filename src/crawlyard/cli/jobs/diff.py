@@ -56,8 +56,8 @@ async def diff(
     base, other = await job_id_of(session, earlier), await job_id_of(session, later)
     if page:
         text = await results.page_diff(base, other, page, ignore_text=ignore_text)
-        if session.whole:
-            session.write(text)
+        if session.uses_api_format:
+            session.write_record(text)
             return
         for line in text.text.splitlines():
             write_line(words.printable(line))
@@ -72,9 +72,9 @@ async def diff(
         counts.update(diff_part.counts)
         return diff_part
 
-    count = await session.write_list(every(ask, limit=session.most(limit)), CHANGES)
+    count = await session.write_list(every(ask, limit=session.list_limit(limit)), CHANGES)
     session.tell(summary(counts))
-    session.tell_rest(count, limit, "")
+    session.tell_list_end(count, limit, "")
 
 
 def summary(counts: "Mapping[str, int]") -> str:

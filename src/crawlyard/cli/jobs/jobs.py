@@ -102,7 +102,7 @@ async def list_(
     damaged: list[str] = []
 
     async def jobs() -> "AsyncIterator[JobOut]":
-        async for job in every(session.surface.jobs.list, limit=session.most(limit), **terms):
+        async for job in every(session.surface.jobs.list, limit=session.list_limit(limit), **terms):
             if job.damaged:
                 damaged.append(job.id)
             yield job
@@ -110,7 +110,7 @@ async def list_(
     count = await session.write_list(jobs(), views.jobs_view(session.clock.now()))
     tell_damaged(session, damaged)
     none = "no matching jobs" if filters != JobFilter() else "no jobs yet"
-    session.tell_rest(count, limit, none, "newest")
+    session.tell_list_end(count, limit, none, "newest")
 
 
 @app.command()
@@ -123,7 +123,7 @@ async def queue(session: "Session", *, limit: Most = None) -> None:
 
     Lists your own jobs (admins: all); positions count the jobs of all users.
     """
-    queued = await session.surface.jobs.queue(limit=session.most(limit) or LARGEST_PART)
+    queued = await session.surface.jobs.queue(limit=session.list_limit(limit) or LARGEST_PART)
     await session.write_list(queued.items, views.queue_view(session.clock.now()))
     waiting = {name: count for name, count in queued.priorities.items() if count}
     summary = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
@@ -142,7 +142,7 @@ async def show(session: "Session", job: Id) -> None:
     crawlyard jobs show 7f3a91c2 --json
     """
     details = await session.surface.jobs.get(await job_id_of(session, job))
-    unread = session.common.quiet or session.whole
+    unread = session.common.quiet or session.uses_api_format
     template = "" if unread else await _template_of(session, details)
     await session.show(details, views.jobs_view(session.clock.now(), template))
 
@@ -322,19 +322,19 @@ async def wait(session: "Session", jobs: Ids, *, timeout: Timeout = None) -> int
         for word, job_id in zip(jobs, job_ids, strict=True):
             job = await _stands_still(session, job_id, end)
             if job is None:
-                session.tell(f"the job continues: {session.hint(f'jobs watch {word}')}")
+                session.tell(f"the job continues: {session.full_command(f'jobs watch {word}')}")
                 codes.append(TIMED_OUT)
                 return
             session.tell(f"{job_display.state_words(job)}: {job.id}")
             codes.append(summary.exit_code(job))
             yield job
 
-    if session.common.writes_records and not (len(jobs) == 1 and session.whole):
+    if session.common.writes_records and not (len(jobs) == 1 and session.uses_api_format):
         await session.write_list(still(), views.jobs_view(session.clock.now()))
         return max(codes)
     async for job in still():
         if session.common.writes_records:
-            session.write(job)  # one was named: one comes back
+            session.write_record(job)  # one was named: one comes back
     return max(codes)
 
 
@@ -383,7 +383,7 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     code, _ = await session.act_on_each([job.id for job in targets], delete_one, str, kind="job")
     if purges:
         session.tell(_describe_space(purges))
-    elif session.worker is None:
+    elif session.worker_for is None:
         session.tell("the server will free their space shortly")
     return code
 
@@ -427,5 +427,7 @@ async def _change_each(
     )
     if changed or not code:
         is_single = len(words) == 1
-        await session.write_changed(changed, views.jobs_view(session.clock.now()), single=is_single)
+        await session.write_changed_records(
+            changed, views.jobs_view(session.clock.now()), single=is_single
+        )
     return code

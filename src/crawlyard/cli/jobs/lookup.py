@@ -119,5 +119,5 @@ def _quote(word: str) -> str:
 def tell_damaged(session: "Session", ids: Iterable[str]) -> None:
     """Report damaged jobs, and how to delete them."""
     for job_id in ids:
-        delete = session.hint(f"jobs delete {job_id}")
+        delete = session.full_command(f"jobs delete {job_id}")
         session.tell(f"job {job_id} is damaged and cannot run; delete it with: {delete}")

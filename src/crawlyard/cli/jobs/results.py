@@ -109,7 +109,7 @@ async def pages(
         "kind": tuple(kind or ()),
         "q": query,
     }
-    most = session.most(limit)
+    most = session.list_limit(limit)
     job_id = await job_id_of(session, job)
     if skipped:
         count = await session.write_list(
@@ -118,7 +118,7 @@ async def pages(
     else:
         page_list = session.surface.jobs.pages(job_id, include=(), limit=most, **terms)
         count = await session.write_list(page_list, result_views.PAGES)
-    session.tell_rest(count, limit, "")
+    session.tell_list_end(count, limit, "")
 
 
 @app.command()
@@ -133,7 +133,7 @@ async def errors(session: "Session", job: Id) -> None:
     groups = (await session.surface.results.errors(job_id, referrers=True)).items
     await session.write_list(groups, result_views.errors_view(session.clock.now()))
     if groups:
-        session.tell(f"retry them: {session.hint(f'jobs retry {job_id} --failed')}")
+        session.tell(f"retry them: {session.full_command(f'jobs retry {job_id} --failed')}")
 
 
 @app.command()
@@ -153,9 +153,9 @@ async def links(
         job_id,
         from_=from_ or None,
         to=to or None,
-        limit=session.most(limit),
+        limit=session.list_limit(limit),
     )
-    session.tell_rest(
+    session.tell_list_end(
         await session.write_list(link_list, result_views.LINKS), limit, "no link is like that"
     )
 
@@ -270,8 +270,8 @@ async def frontier(session: "Session", job: Id, *, limit: Limit = None) -> None:
     crawlyard jobs frontier last -q > waiting.txt
     """
     job_id = await job_id_of(session, job)
-    waiting = every(session.surface.results.frontier, job_id, limit=session.most(limit))
-    session.tell_rest(
+    waiting = every(session.surface.results.frontier, job_id, limit=session.list_limit(limit))
+    session.tell_list_end(
         await session.write_list(waiting, result_views.FRONTIER), limit, "no URL waits"
     )
 
@@ -334,8 +334,8 @@ async def config(session: "Session", job: Id, *, diff: Diff = False) -> None:
     crawlyard jobs config last --diff
     """
     effective = await session.surface.jobs.config(await job_id_of(session, job))
-    if session.whole:
-        session.write(effective)
+    if session.uses_api_format:
+        session.write_record(effective)
     elif diff:
         if effective.template is None:
             session.tell("the job has no template that you can see")
@@ -388,8 +388,8 @@ async def exclude(
     """
     job_id = await job_id_of(session, job)
     done = await session.surface.jobs.exclude(job_id, pattern, dry_run=dry_run)
-    if session.whole:
-        session.write(done)
+    if session.uses_api_format:
+        session.write_record(done)
     else:
         for url in done.samples:
             write_line(words.printable(url))

@@ -187,12 +187,12 @@ async def list_(
         template=(await surface.templates.get(template)).id if template else None,
         owner=owner or None,
         q=query,
-        limit=session.most(limit),
+        limit=session.list_limit(limit),
     )
     count = await session.write_list(schedule_list, views.SCHEDULES)
     is_filtered = query or state is not None or template or owner
     none = "no schedule is like that" if is_filtered else "there is no schedule yet"
-    session.tell_rest(count, limit, none)
+    session.tell_list_end(count, limit, none)
 
 
 @app.command()
@@ -328,8 +328,8 @@ async def run(session: "Session", schedule: Ref, *, idempotency_key: Idempotency
     crawlyard jobs watch "$(crawlyard schedules run nightly -q)"
     """
     job = await session.surface.schedules.run(schedule, idempotency_key=idempotency_key)
-    if session.whole:
-        session.write(job)
+    if session.uses_api_format:
+        session.write_record(job)
     else:
         write_line(job.id)
     session.tell(session.with_worker_hint("a worker runs what is queued"))
@@ -348,9 +348,9 @@ async def runs(
     current = await session.surface.schedules.get(schedule)
     instant = instant_of("--before", before, zone_of(current.zone)) if before else None
     list_runs = session.surface.schedules.runs
-    ticks = every(list_runs, current.id, before=instant, limit=session.most(limit))
+    ticks = every(list_runs, current.id, before=instant, limit=session.list_limit(limit))
     count = await session.write_list(ticks, views.past_runs_view(current.zone))
-    session.tell_rest(count, limit, f"schedule {current.name} has not been due yet", "latest")
+    session.tell_list_end(count, limit, f"schedule {current.name} has not been due yet", "latest")
 
 
 @app.command("next")
@@ -407,8 +407,8 @@ async def backfill(
         done = await schedules.backfill(
             current.id, start, would.until, dry_run=False, idempotency_key=idempotency_key
         )
-    if session.whole:
-        session.write(done)
+    if session.uses_api_format:
+        session.write_record(done)
     else:
         await session.write_list(done.runs, views.past_runs_view(current.zone))
     if done.operation_id is not None:  # there are many
@@ -465,16 +465,16 @@ async def changes(
     if urls:
         kinds = tuple(only or ())
         listed = every(
-            surface.changes.list, schedule=schedule, only=kinds, limit=session.most(limit)
+            surface.changes.list, schedule=schedule, only=kinds, limit=session.list_limit(limit)
         )
         count = await session.write_list(listed, diffs.FEED)
-        session.tell_rest(count, limit, "no matching changes")
+        session.tell_list_end(count, limit, "no matching changes")
         return
     if only:
         raise Invalid("--only", "requires --urls")
-    run_changes = every(surface.schedules.changes, schedule, limit=session.most(limit))
+    run_changes = every(surface.schedules.changes, schedule, limit=session.list_limit(limit))
     count = await session.write_list(run_changes, diffs.runs_view(session.clock.now()))
-    session.tell_rest(count, limit, "no run yet", "newest")
+    session.tell_list_end(count, limit, "no run yet", "newest")
 
 
 @app.command()
@@ -501,4 +501,4 @@ async def _report_change(session: "Session", done: str, schedules: "Sequence[Sch
         at = schedule.next_at
         due = f"next {views.local(at, schedule.zone)}" if at is not None else "not due any more"
         session.tell(f"{done}: {schedule.name}  {due}  {schedule.id}")
-    await session.write_changed(schedules, views.SCHEDULES, single=len(schedules) == 1)
+    await session.write_changed_records(schedules, views.SCHEDULES, single=len(schedules) == 1)

@@ -112,7 +112,7 @@ async def _serve(session: "LocalSession", *, serve_options: ServeOptions) -> int
     if not local and not await access.any_token():
         raise Forbidden(
             f"{serve_options.host} can be reached by other machines, and there is no token yet: "
-            f"{session.hint('tokens create NAME')}"
+            f"{session.full_command('tokens create NAME')}"
         )
     async with _sample(session, serve_options) as sample:
         options = _options(serve_options, session.settings, sample, local=local)

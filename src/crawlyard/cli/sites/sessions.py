@@ -141,7 +141,7 @@ async def login(
         arguments |= {"proxies": tuple(proxy)}
     renewed = await session.surface.sessions.login(name, **arguments)
     session.tell(f"logged in: {renewed.name}@{renewed.version} for {', '.join(renewed.origins)}")
-    await session.write_changed([renewed], sessions_view(session.clock.now()))
+    await session.write_changed_records([renewed], sessions_view(session.clock.now()))
 
 
 async def _before(session: "Session", name: str) -> "SessionOut":

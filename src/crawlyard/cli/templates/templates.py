@@ -128,12 +128,12 @@ async def list_(
         visibility="public" if public else None,
         owner="me" if mine else None,
         q=query,
-        limit=session.most(limit),
+        limit=session.list_limit(limit),
     )
     count = await session.write_list(template_list, views.templates_view(session.clock.now()))
     is_filtered = query or public or mine
     none = "no template is like that" if is_filtered else "there is no template yet"
-    session.tell_rest(count, limit, none)
+    session.tell_list_end(count, limit, none)
 
 
 @app.command()
@@ -287,8 +287,8 @@ async def render(
     )
     if session.common.quiet:
         write(f"{rendered.template_id}\n".encode())
-    elif session.whole:
-        session.write(rendered)
+    elif session.uses_api_format:
+        session.write_record(rendered)
     else:
         await session.write_list(views.values_of(rendered.spec, rendered.sources), views.VALUES)
     session.tell(f"template {rendered.template_name} v{rendered.template_version}")
@@ -479,4 +479,4 @@ async def _report_change(session: "Session", done: str, template: "TemplateOut")
     session.tell(f"{done}: {template.name} v{template.version}  {template.id}")
     if stripped := getattr(template, "stripped", ()):
         session.tell(f"  without its credentials: {', '.join(stripped)}")
-    await session.write_changed([template], views.templates_view(session.clock.now()))
+    await session.write_changed_records([template], views.templates_view(session.clock.now()))

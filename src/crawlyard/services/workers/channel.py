@@ -175,7 +175,7 @@ class StoreCaller:
 class RemoteStore(Store):
     """A store whose calls are made by the worker of a child."""
 
-    waits = None
+    pool_waits = None
 
     def __init__(self, caller: StoreCaller) -> None:
         self._caller = caller

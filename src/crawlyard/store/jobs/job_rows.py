@@ -36,7 +36,7 @@ from crawlyard.core.jobs.job import Job, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
+from crawlyard.store.codec.jobs import search_text, shard_row, spec_columns, state_columns
 from crawlyard.store.codec.records import EVENTS
 from crawlyard.store.db.bulk_rows import (
     Rows,
@@ -115,7 +115,7 @@ def change(
     steps = steps_of_move(find_stored_group(conn, job, before), job)
     # the readable rest of a damaged spec must not replace the stored one
     same = bool(job.damaged) or (before is not None and before.spec is job.spec)
-    row = job_row(job) | ({} if same else spec_row(job.spec)) | dict(cut or {})
+    row = state_columns(job) | ({} if same else spec_columns(job.spec)) | dict(cut or {})
     if job.state is not State.RUNNING:
         row["settled_pages"] = shard and shard[1].usage.pages
     at_once = events if same and is_postgres(conn) else ()
@@ -191,13 +191,15 @@ def change_all(
         for no, before, job in changes
     ]
     rows = [
-        {"no": no, "settled_pages": before.shard.usage.pages} | job_row(job)
+        {"no": no, "settled_pages": before.shard.usage.pages} | state_columns(job)
         for (no, _, job), (_, before, _) in zip(ready, changes, strict=True)
     ]
     update_rows(conn, jobs, rows, ("no",))
     # the readable rest of a damaged spec must not replace the stored one
     anew = {n: job for n, old, job in ready if job.spec is not old.spec and not job.damaged}
-    update_rows(conn, jobs, [{"no": no} | spec_row(job.spec) for no, job in anew.items()], ("no",))
+    update_rows(
+        conn, jobs, [{"no": no} | spec_columns(job.spec) for no, job in anew.items()], ("no",)
+    )
     _replace_indexed_values(conn, anew)
     insert_new(conn, tally_steps, steps_of_moves((old, job) for _, old, job in ready))
     for _, old, job in ready:
@@ -216,7 +218,7 @@ def _replace_indexed_values(conn: Connection, changed: Mapping[int, Job]) -> Non
     hosts = [{"job_no": no, "host": h} for no, spec in specs.items() for h in hosts_in(spec.urls)]
     insert_new(conn, job_tags, tags)
     insert_new(conn, job_hosts, hosts)
-    insert_new(conn, job_texts, [{"job_no": no, "text": text_of(s)} for no, s in specs.items()])
+    insert_new(conn, job_texts, [{"job_no": no, "text": search_text(s)} for no, s in specs.items()])
 
 
 def set_shard(conn: Connection, no: int, shard: Shard) -> None:

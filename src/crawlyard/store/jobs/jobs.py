@@ -16,7 +16,7 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict, NotFound, Refused, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.crawl.frontier import requeue
-from crawlyard.store.db.database import StorePart, frees, reads, write_freeing, writes
+from crawlyard.store.db.database import StorePart, frees_space, reads, write_freeing_space, writes
 from crawlyard.store.jobs.counts import has_many_steps, remove_from_counts, sum_up, sums
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import add_events, change, change_all, lock_rows, standing
@@ -77,7 +77,7 @@ class JobStore(StorePart):
             change(conn, job, *events)
 
         if job.state is State.CANCELLED:  # a job must be cancelled before it can be deleted
-            await write_freeing(self._database, work)
+            await write_freeing_space(self._database, work)
         else:
             await self._database.write(work)
 
@@ -94,7 +94,7 @@ class JobStore(StorePart):
         change_all(conn, [(no, before, job) for no, before, job, _ in changes], _events_of(changes))
         return answers
 
-    @frees
+    @frees_space
     def delete_all(
         self, conn: Connection, ids: Collection[str], verdict: Verdict
     ) -> Mapping[str, Judged]:
@@ -196,7 +196,7 @@ class JobStore(StorePart):
         change(conn, job, event)
         return targets
 
-    @frees
+    @frees_space
     def delete(self, conn: Connection, job_id: str, version: int, event: Event) -> None:
         """Hide a job immediately and permanently; `UpkeepStore.purge` frees its space.
 

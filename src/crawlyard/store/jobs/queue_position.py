@@ -27,7 +27,7 @@ from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.queue import QueueEntry, can_run, turn_of_new, turn_of_returned
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.access.usage import USAGE, usage_in, used
-from crawlyard.store.codec.jobs import needs_of
+from crawlyard.store.codec.jobs import parse_needs
 from crawlyard.store.codec.records import quota_of
 from crawlyard.store.db.database import StorePart, is_postgres, reads
 from crawlyard.store.db.raw_sqlite import one_row
@@ -142,7 +142,7 @@ def needs_met(conn: Connection, tags: frozenset[str]) -> list[str]:
     """Return the needs of pending jobs that a worker with *tags* meets, as stored in their rows."""
     if not tags:
         return []
-    return [needs for needs in conn.scalars(_NEEDED) if can_run(tags, needs_of(needs))]
+    return [needs for needs in conn.scalars(_NEEDED) if can_run(tags, parse_needs(needs))]
 
 
 def _needed_query() -> Select[Any]:

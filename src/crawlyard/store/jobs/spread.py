@@ -20,7 +20,7 @@ from crawlyard.core.jobs.spec import Spread
 from crawlyard.core.jobs.spread import Extent, shards_for, starts_of
 from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import job_of, needs_of
+from crawlyard.store.codec.jobs import job_of, parse_needs
 from crawlyard.store.crawl.frontier import requeue
 from crawlyard.store.crawl.journal import number_lines
 from crawlyard.store.db.database import Database, StorePart, reads, writes
@@ -478,7 +478,7 @@ def _filter_allowed(
 
     Their owners' quotas must allow it.
     """
-    able = [row for row in rows if asker.only or can_run(asker.tags, needs_of(row.needs))]
+    able = [row for row in rows if asker.only or can_run(asker.tags, parse_needs(row.needs))]
     spent = parts_spent(conn, now) if able else {}
     return [
         row.no
