@@ -72,8 +72,8 @@ class _WithReaders:
         return parameters
 
 
-class Group(_WithReaders, TyperGroup):
-    """A group of commands."""
+class CommandGroup(_WithReaders, TyperGroup):
+    """The class of all groups in place of Typer's."""
 
 
 class Command(_WithReaders, TyperCommand):
@@ -158,7 +158,7 @@ def _show_all(ctx: Any, _: object, value: bool) -> None:  # noqa: FBT001 - as Ty
 
 def report_all_faults(app: typer.Typer) -> typer.Typer:
     """Make the commands of *app* and of its groups report all values that cannot be read."""
-    app.info.cls = Group
+    app.info.cls = CommandGroup
     for command in app.registered_commands:
         command.cls = Command
     for group in app.registered_groups:
