@@ -197,7 +197,7 @@ def _run(future: "Future[T]", work: Callable[[], T]) -> None:
 
 async def _crawl(name: str, folder: Path, pace: StepClock) -> dict[str, float]:
     counts = Counts()
-    settings = Settings(data_dir=folder, database_url="")
+    settings = Settings(data_dir=folder, database_url="", parse_helpers=0)
     async with SiteServer(Handbook()) as site, Yard.open(settings, pace) as yard:
         spec = replace(
             JobSpec(

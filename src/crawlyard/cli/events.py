@@ -36,16 +36,23 @@ Types = Annotated[
 ]
 Since = Annotated[
     When | None,
-    option(When.of, "--since", "WHEN", "Since: 2h, 7d, or 2026-11-24T16:30 (local time)."),
+    option(
+        When.of,
+        "--since",
+        "WHEN",
+        "Only events since WHEN: 2h, 7d or 2026-11-24T16:30 (local time).",
+    ),
 ]
-Job = Annotated[str, option(str, "--job", "ID", "Only of this job: an id, part of an id, or last.")]
+Job = Annotated[
+    str, option(str, "--job", "ID", "Only events of this job: an id, part of an id, or last.")
+]
 Limit = Annotated[
     int | None,
     option(
         values.count,
         "--limit",
         "N",
-        "Maximum events; 0: all; default 50 in a terminal's table.",
+        "Maximum number of events; 0: all; default 50 in a table on a terminal.",
     ),
 ]
 

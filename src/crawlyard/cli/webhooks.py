@@ -52,11 +52,12 @@ app = group(
 _SECRET = "CRAWLYARD_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 _WHICHEVER = "-"  # in place of a webhook id: the delivery determines it
 
-_ID = "An id, or its unique start or end"
-Id = Annotated[str, argument("ID", f"{_ID}.", an_id)]
+Id = Annotated[str, argument("ID", "Webhook id, or a unique start or end of one.", an_id)]
 Ids = Annotated[
     list[str],
-    argument("ID", f"{_ID}s, or '-' to read them from stdin.", an_id),
+    argument(
+        "ID", "Webhook ids, or unique starts or ends of them; '-' reads them from stdin.", an_id
+    ),
     Together(read_ids),
 ]
 DeliveryIds = Annotated[
@@ -77,7 +78,7 @@ Allowed = Annotated[
         values.line,
         "--allow-address",
         "ADDR",
-        "Allow a private address: HOST, IP or CIDR, optionally with :PORT. Repeatable.",
+        "Allow a private HOST, IP or CIDR, optionally with :PORT. Repeatable.",
     ),
 ]
 NewAllowed = Annotated[
@@ -102,8 +103,12 @@ NewOfSchedule = Annotated[
         "Only events of this schedule; 'none': all events.",
     ),
 ]
-OfJob = Annotated[str, option(str, "--job", "ID", "Webhooks of this job; default: of no job.")]
-OfState = Annotated[DeliveryState | None, choice("--state", of=DeliveryState, text="Only these")]
+OfJob = Annotated[
+    str, option(str, "--job", "ID", "Only webhooks of this job; default: webhooks without a job.")
+]
+OfState = Annotated[
+    DeliveryState | None, choice("--state", of=DeliveryState, text="Only deliveries in this state")
+]
 SecretFile = Annotated[
     Path | None,
     option(Path, "--secret-file", "FILE", f"File with the secret; default {_SECRET}."),
@@ -394,12 +399,12 @@ async def _show(session: "Session", webhook: "WebhookOut") -> None:
 def verify(
     *, secret_file: SecretFile = None, id_: MessageId, timestamp: Timestamp, signature: Signature
 ) -> None:
-    """Verify the signature of a message, whose body is on stdin, offline.
+    """Verify the signature of a message offline; the body is read from stdin.
 
     crawlyard webhooks verify --secret-file hook.secret --id msg_1 --timestamp 1767323045 \
 --signature 'v1,Kz…=' < body.json
 
-    Exits with 0 if it is valid and its timestamp within five minutes of now, else with 1.
+    Exits with 0 if it is valid and its timestamp is within five minutes of now, else with 1.
     """
     headers = {
         "webhook-id": id_,

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from crawlyard.core.purge_result import PurgeResult
 
 app = group(
-    """Find jobs, act on them, read their results.
+    """List, control and export jobs.
 
     crawlyard jobs list --state running
     crawlyard jobs pause last
@@ -62,24 +62,29 @@ _LONGEST_WAIT_S = 25.0  # of one request; below the usual timeout of proxies
 Tags = Annotated[
     list[str] | None, option(values.line, "--tag", "TEXT", "Only jobs with this tag. Repeatable.")
 ]
-Query = Annotated[str, option(str, "--query", "TEXT", "Only jobs with this in name or URL.")]
+Query = Annotated[str, option(str, "--query", "TEXT", "Only jobs with TEXT in their name or URL.")]
 Most = Annotated[
     int | None,
-    option(values.queue_limit, "--limit", "N", "Up to 200; default 50 in a terminal's table."),
+    option(
+        values.queue_limit,
+        "--limit",
+        "N",
+        "Maximum number of jobs, up to 200; default 50 in a table on a terminal.",
+    ),
 ]
 Failed = Annotated[
     bool,
     flag("--failed", text="Retry the failed URLs in the same job instead of creating a new job."),
 ]
-Now = Annotated[bool, flag("--now", text="End the wait of a pending job now.")]
+Now = Annotated[bool, flag("--now", text="Skip the wait of a job before its next attempt.")]
 Assignments = Annotated[
     list[str],
-    argument("FIELD=VALUE", "Changes."),
+    argument("FIELD=VALUE", "Fields and their new values."),
 ]
 Timeout = Annotated[
     timedelta | None,
     option(
-        values.duration, "--timeout", "DURATION", "Stop waiting after DURATION; the job continues."
+        values.duration, "--timeout", "DURATION", "Stop waiting after DURATION; the jobs continue."
     ),
 ]
 
@@ -187,7 +192,7 @@ async def pause(session: "Session", jobs: Ids) -> int:
 @app.command()
 @action()
 async def resume(session: "Session", jobs: Ids, *, here: Watch) -> int:
-    """Queue paused jobs again, or ended jobs with URLs left.
+    """Return paused jobs, or ended jobs with URLs left, to the queue.
 
     crawlyard jobs resume last --watch
     crawlyard jobs set last limits.pages=5000 && crawlyard jobs resume last
@@ -225,7 +230,7 @@ async def retry(
     idempotency_key: IdempotencyKey = None,
     here: Watch,
 ) -> int:
-    """Retry ended jobs as new ones, or only their failed URLs; or end a wait.
+    """Retry ended jobs as new jobs, or only their failed URLs (--failed).
 
     crawlyard jobs retry last
     crawlyard jobs retry last --failed --watch
@@ -271,6 +276,7 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     limits.render, render, renderer, chromium, wait_for, actions,
     screenshot, retention, spread, worker_tags, noise_after, ignore_text,
     logged_out.
+
     In a list, +VALUE adds and -VALUE removes; 'none' clears it.
     """
 

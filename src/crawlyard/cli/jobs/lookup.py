@@ -85,7 +85,7 @@ def _fields() -> Iterator[tuple[str, Any, Any]]:
             continue
         flag = f"--{meaning.flag or key.replace('_', '-')}"
         if meaning.choices is not None:
-            annotation = choice(flag, of=meaning.choices, text=meaning.help)
+            annotation = choice(flag, of=meaning.choices, text=meaning.help, many=True)
             yield key.value, Annotated[list[meaning.choices] | None, annotation], None  # type: ignore[name-defined]  # known at run time
         elif meaning.instant:
             annotation = option(When.of, flag, "WHEN", meaning.help)

@@ -51,23 +51,32 @@ if TYPE_CHECKING:
 
 app = typer.Typer()  # the commands of `crawlyard jobs` about the contents of one job
 
-Query = Annotated[str, option(str, "--query", "TEXT", "Only pages with this in URL or title.")]
+Query = Annotated[
+    str, option(str, "--query", "TEXT", "Only pages with TEXT in their URL or title.")
+]
 Skipped = Annotated[bool, flag("--skipped", text="List URLs excluded by a rule, with the rule.")]
 Out = Annotated[str, option(str, "--out", "FILE", "Output file; '-' for stdout (default).")]
 Chunks = Annotated[
     int | None,
-    option(values.chunk_size, "--chunks", "WORDS", "Text chunks by heading, at most WORDS each."),
+    option(
+        values.chunk_size,
+        "--chunks",
+        "WORDS",
+        "Export text chunks by heading, of at most WORDS words each.",
+    ),
 ]
 From = Annotated[str, option(str, "--from", "URL", "Only links on this page.")]
 To = Annotated[str, option(str, "--to", "URL", "Only links to this URL.")]
 Links = Annotated[bool, flag("--links", text="Export the links of the pages instead.")]
 Schedules = Annotated[
     list[str] | None,
-    option(str, "--schedule", "NAME", "Runs of this schedule. Repeatable with a folder."),
+    option(
+        str, "--schedule", "NAME", "Export runs of this schedule. Repeatable if --out is a folder."
+    ),
 ]
 Last = Annotated[
     int | None,
-    option(values.run_count, "--last", "N", "Number of newest runs of each; default 1."),
+    option(values.run_count, "--last", "N", "Number of newest runs of each schedule; default 1."),
 ]
 Follow = Annotated[bool, flag("--follow", "-f", text="Continue until the job has ended.")]
 AtLeast = Annotated[
@@ -93,7 +102,7 @@ async def pages(
     skipped: Skipped = False,
     limit: Limit = None,
 ) -> None:
-    """List a job's pages in the order they were stored, also while it runs.
+    """List the pages of a job in the order they were stored, even while it runs.
 
     crawlyard jobs pages last --only failed
     crawlyard jobs pages last -o csv > pages.csv
@@ -124,7 +133,7 @@ async def pages(
 @app.command()
 @action()
 async def errors(session: "Session", job: Id) -> None:
-    """List a job's failed URLs by kind, the most frequent first, and pages that link to them.
+    """List a job's failed URLs by kind of error, most frequent first, and pages that link to them.
 
     crawlyard jobs errors last
     crawlyard jobs errors last --json
@@ -186,7 +195,7 @@ async def export(
     last: Last = None,
     chunks: Chunks = None,
 ) -> None:
-    """Export a job's page records or links, also while it runs; or the last runs of schedules.
+    """Export the pages or links of a job, even while it runs, or of the last runs of schedules.
 
     crawlyard jobs export last --out pages.jsonl
     crawlyard jobs export last --format csv --only ok > pages.csv
@@ -360,7 +369,7 @@ async def why(session: "Session", job: Id, url: Url) -> None:
 @app.command()
 @action()
 async def screenshot(session: "Session", job: Id, url: Url, *, out: Out = "-") -> None:
-    """Save the screenshot of a page that its job kept (--screenshot).
+    """Save the screenshot of a page from a job that ran with --screenshot.
 
     crawlyard jobs screenshot last https://example.org/ --out home.webp
     """
@@ -381,7 +390,7 @@ async def screenshot(session: "Session", job: Id, url: Url, *, out: Out = "-") -
 async def exclude(
     session: "Session", job: Id, pattern: Pattern, *, dry_run: DryRun = False
 ) -> None:
-    """Exclude URLs that match a pattern from a job, including waiting ones.
+    """Exclude URLs that match a pattern from a job, including those in its queue.
 
     crawlyard jobs exclude last '*/print/*' --dry-run
     crawlyard jobs exclude last '*/print/*'

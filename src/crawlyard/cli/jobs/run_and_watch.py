@@ -18,7 +18,7 @@ from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.job_display import Display, display_on, state_words
 from crawlyard.cli.render.words import amount
 from crawlyard.cli.session import Session
-from crawlyard.cli.signals import Interrupts, interrupts
+from crawlyard.cli.signals import Interrupts, catch_interrupts
 from crawlyard.cli.sites.logins import LoginOptions, session_name_for
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.core.endpoints.endpoint import begin_reply
@@ -178,7 +178,7 @@ async def attend(session: Session, job_id: str, run_options: RunOptions) -> int:
     session.tell(f"job {job_id}")
     now = session.clock.monotonic
     display = display_on(session.stderr, now, quiet=session.common.quiet)
-    with interrupts(display.close) as stop:
+    with catch_interrupts(display.close) as stop:
         try:
             async with asyncio.TaskGroup() as group:
                 hand = None

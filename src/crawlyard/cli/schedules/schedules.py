@@ -87,9 +87,10 @@ Zone = Annotated[
 Number = Annotated[int, option(values.count, "-n", "N", "Number of runs; default 5.")]
 ByUrl = Annotated[bool, flag("--urls", text="List the changed pages, in the order of runs.")]
 OnlyKinds = Annotated[
-    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only these changes. Repeatable")
+    list[ChangeKind] | None,
+    choice("--only", of=ChangeKind, text="Only changes of this kind", many=True),
 ]
-From = Annotated[str, option(str, "--from", "INSTANT", "Runs after INSTANT; default now.")]
+From = Annotated[str, option(str, "--from", "DATETIME", "List runs after DATETIME; default now.")]
 
 
 @app.command()
@@ -104,7 +105,7 @@ def explain(
         None
     ),
     json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False,
-    quiet: Annotated[bool, flag("--quiet", "-q", text="Local times only.")] = False,
+    quiet: Annotated[bool, flag("--quiet", "-q", text="Print only local times.")] = False,
 ) -> None:
     """Explain a timetable and list its next runs; nothing is stored or run.
 
@@ -118,7 +119,7 @@ def explain(
     place = zone_of(tz)
     now = instant_of("--from", since, place) if since else clocks.SystemClock().wall()
     table = timetable(when, tz, now)
-    coming = islice(instants(table, now, least=None, most=None), number)
+    coming = islice(instants(table, now, starts_at=None, ends_at=None), number)
     answer = timetables.TimetableOut.of(table, when, place, coming, now)
     if told_as in (Style.JSON, Style.YAML) and not quiet:
         output.write_one(answer, told_as)
@@ -139,13 +140,13 @@ def _check_number(count: int) -> None:
 
 
 Name = Annotated[str, argument("NAME", "Unique name of the schedule.")]
-WHEN_HELP = "A cron expression, '@daily', 'every 6h' or 'at INSTANT'."
+WHEN_HELP = "A cron expression, '@daily', 'every 6h' or 'at DATETIME'."
 Due = Annotated[str, option(str, "--when", "WHEN", WHEN_HELP, TIMES)]
 NewDue = Annotated[str | None, option(str, "--when", "WHEN", WHEN_HELP, TIMES)]
 NewName = Annotated[str | None, option(values.line, "--rename", "NAME", "New name.")]
 About_ = Annotated[str | None, option(str, "--description", "TEXT", "Purpose of the schedule.")]
 Query = Annotated[
-    str, option(str, "--query", "TEXT", "Only schedules with this in name or description.")
+    str, option(str, "--query", "TEXT", "Only schedules with TEXT in their name or description.")
 ]
 Paused = Annotated[bool, flag("--paused", text="Only paused schedules.")]
 On = Annotated[bool, flag("--on", text="Only schedules that are not paused.")]
@@ -153,11 +154,15 @@ Reason = Annotated[str, option(str, "--reason", "TEXT", "Reason, shown with skip
 Owner = Annotated[str, option(str, "--owner", "USER", "Only schedules of this user.")]
 OfTemplate = Annotated[str, option(str, "--template", "T", "Only schedules with this template.")]
 # Without an offset, these are in the zone of the schedule, or of --tz
-Before = Annotated[str, option(str, "--before", "INSTANT", "Only runs due before INSTANT.")]
-Since = Annotated[str, option(str, "--from", "INSTANT", "First run, in the schedule's zone.")]
-Start = Annotated[str, option(str, "--from", "INSTANT", "Start; default now.")]
-Until = Annotated[str, option(str, "--until", "INSTANT", "End (exclusive); default now.")]
-End = Annotated[str, option(str, "--until", "INSTANT", "End; default in a week.")]
+Before = Annotated[str, option(str, "--before", "DATETIME", "Only runs due before DATETIME.")]
+Since = Annotated[
+    str, option(str, "--from", "DATETIME", "Start of the range, in the schedule's time zone.")
+]
+Start = Annotated[str, option(str, "--from", "DATETIME", "Start of the range; default now.")]
+Until = Annotated[
+    str, option(str, "--until", "DATETIME", "End of the range (exclusive); default now.")
+]
+End = Annotated[str, option(str, "--until", "DATETIME", "End of the range; default in a week.")]
 DryRun = Annotated[bool, flag("--dry-run", text="Only show what would run.")]
 
 
@@ -252,7 +257,7 @@ async def edit(
     use: NewUse,
     options: SpecOptions,
 ) -> None:
-    """Change a schedule: only the given fields; changes of the timetable apply at once.
+    """Change settings of a schedule; a new timetable applies at once.
 
     crawlyard schedules edit nightly --when '0 4 * * *'
     crawlyard schedules edit nightly --overlap queue --max-pages 1000
@@ -308,7 +313,7 @@ async def pause(session: "Session", schedules: Refs, *, reason: Reason = "") -> 
 @app.command()
 @action()
 async def resume(session: "Session", schedules: Refs) -> None:
-    """Resume paused schedules; skipped runs are started only with run_all.
+    """Resume paused schedules; skipped runs are started only with --misfire run_all.
 
     crawlyard schedules resume nightly
     """
@@ -385,7 +390,7 @@ async def backfill(
     yes: Yes = False,
     idempotency_key: IdempotencyKey = None,
 ) -> int:
-    """Make up for missed or skipped runs in a range of time.
+    """Start the missed or skipped runs of a period.
 
     crawlyard schedules backfill nightly --from 2026-11-01 --until 2026-11-08 --dry-run
     crawlyard schedules backfill nightly --from 2026-11-01 --yes
@@ -428,7 +433,7 @@ async def backfill(
 async def calendar(
     session: "Session", *, since: Start = "", until: End = "", tz: Zone = "UTC"
 ) -> None:
-    """List the runs of all schedules, in order.
+    """List past and planned runs of all schedules, by time.
 
     crawlyard schedules calendar --tz Europe/Berlin
     crawlyard schedules calendar --from 2026-12-01 --until 2027-01-01 --json
@@ -456,7 +461,7 @@ async def changes(
     only: OnlyKinds = None,
     limit: Limit = None,
 ) -> None:
-    """List the number of pages that each run of a schedule changed, newest first; or the pages.
+    """Count the changed pages of each run of a schedule, newest run first; --urls lists them.
 
     crawlyard schedules changes nightly
     crawlyard schedules changes nightly --urls --only gone

@@ -18,7 +18,7 @@ TEMPLATE = "Template"
 
 Ref = Annotated[
     str,
-    argument("TEMPLATE", "A name, OWNER/NAME of a public one, or an id."),
+    argument("TEMPLATE", "Template name, OWNER/NAME of a public template, or id."),
 ]
 Params = Annotated[
     list[str] | None,
@@ -26,12 +26,12 @@ Params = Annotated[
         str,
         "--param -p",
         "K=V",
-        "A parameter. Repeatable; several values of K form a list.",
+        "Set parameter K to V. Repeatable; several values of K form a list.",
         TEMPLATE,
     ),
 ]
 Version = Annotated[
-    int | None, option(values.count, "--version", "N", "Version; default the latest.")
+    int | None, option(values.count, "--version", "N", "Template version; default the latest.")
 ]
 
 
@@ -42,7 +42,13 @@ class Use(Struct, frozen=True, kw_only=True):
     param: Params = None
     template_version: Annotated[
         int | None,
-        option(values.count, "--template-version", "N", "Version; default the latest.", TEMPLATE),
+        option(
+            values.count,
+            "--template-version",
+            "N",
+            "Template version; default the latest.",
+            TEMPLATE,
+        ),
     ] = None
 
     def form_terms(self) -> "FormTerms":

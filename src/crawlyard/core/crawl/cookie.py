@@ -28,7 +28,8 @@ class CookieMode(StrEnum):
 Cookies: TypeAlias = Annotated[
     CookieMode,
     about(
-        "job: keep the cookies that sites set, for this job; off: ignore them",
+        "cookies that sites set: job keeps them for the job, off ignores them",
+        help="Ignore the cookies that sites set, or keep them for the job",
         label="Cookies",
         words={"job": "Keep for this crawl", "off": "Ignore"},
         panel=Panel.ACCESS,

@@ -15,7 +15,7 @@ from crawlyard.engine.extract.page import MAX_SHELL_TEXT, SHELL_ROOTS
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import SendSubRequest
 from crawlyard.engine.render.cdp import CdpConnection, CommandFailed, Message
-from crawlyard.engine.render.filling import Fill, NotFilled, set_cookie_value, step
+from crawlyard.engine.render.filling import Fill, NotFilled, login_script, set_cookie_value
 from crawlyard.engine.render.interception import Interception
 from crawlyard.engine.urls import hostname_of
 
@@ -237,18 +237,18 @@ class BrowserPage:
 
     async def _log_in(self, fill: Fill) -> None:
         """Fill in the login form, submit it, and wait for the site's response."""
-        await self._run_form_script(step(fill))
+        await self._run_form_script(login_script(fill))
         self._interception.filled = True
-        await self._run_form_script(step(fill, fills=True))
+        await self._run_form_script(login_script(fill, fills=True))
         await self._evaluate(_TURN)
-        await self._run_form_script(step(fill, sends=True))
+        await self._run_form_script(login_script(fill, submits=True))
         self._quiet_deadline = asyncio.get_running_loop().time() + _RESPONSE_TIMEOUT_S
         with suppress(TimeoutError):
             async with asyncio.timeout(_SUBMIT_TIMEOUT_S):
                 await self._wait_until(lambda: self._interception.submitted)
         await self._wait_quiet()
         deadline = asyncio.get_running_loop().time() + _LOGIN_FAILED_S
-        while not await self._evaluate(step(fill)):  # a page may wait before it navigates
+        while not await self._evaluate(login_script(fill)):  # a page may wait before it navigates
             if asyncio.get_running_loop().time() > deadline:
                 self._form_remains = True
                 return

@@ -293,7 +293,7 @@ class Results(Noun):
         changes = self._services.changes
         diff = await changes.diff(self._actor, job_id, other, ignore_text)
         comparison = diff.comparison
-        ranked = await changes.rank(diff) if sort == "-share" else comparison.found
+        ranked = await changes.rank(diff) if sort == "-share" else comparison.changes
         listed = [change for change in ranked if not kinds or change.kind in kinds]
         first = int(cursor or 0)
         portion = listed[first : first + limit]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.operations.operation import Operation, OperationKind
-from crawlyard.core.schedules.decision import foreseen
+from crawlyard.core.schedules.decision import foresee
 from crawlyard.core.schedules.schedule import (
     Backfilled,
     CrawlSchedule,
@@ -51,7 +51,7 @@ async def plan_backfill(
     if schedule.fire_at is not None and schedule.fire_at <= now and not schedule.flaw:
         # `backfill` fires what is due first: the policies run some of it, and the rest stays open
         active = await ticker.store.ticks.active([schedule.id])
-        schedule_after, due_ticks = foreseen(schedule, now, active.get(schedule.id, ()))
+        schedule_after, due_ticks = foresee(schedule, now, active.get(schedule.id, ()))
         ticks_by_instant |= due_ticks
     ticks = [
         _backfill_tick(schedule, at, ticker.clock.now())

@@ -52,7 +52,7 @@ from crawlyard.store.db.connection import gather
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import run_each, run_update
 from crawlyard.store.jobs.counts import counting, find_stored_group, steps_of_move, steps_of_moves
-from crawlyard.store.jobs.queue_position import OwnerTurns, with_turn
+from crawlyard.store.jobs.queue_position import OwnerTurns, assign_turn
 from crawlyard.store.tables.jobs import (
     PRESENT,
     STANDING,
@@ -111,7 +111,7 @@ def change(
     Raises:
         Conflict: the stored version is another, or the job is gone.
     """
-    job = with_turn(conn, job)
+    job = assign_turn(conn, job)
     steps = steps_of_move(find_stored_group(conn, job, before), job)
     # the readable rest of a damaged spec must not replace the stored one
     same = bool(job.damaged) or (before is not None and before.spec is job.spec)
@@ -187,7 +187,7 @@ def change_all(
         return
     turns = OwnerTurns(conn)
     ready = [
-        (no, before.job, turns.put_back(job, before.job.state, before.job.level.rank))
+        (no, before.job, turns.assign(job, before.job.state, before.job.level.rank))
         for no, before, job in changes
     ]
     rows = [

@@ -22,7 +22,7 @@ from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import add_events, change, change_all, lock_rows, standing
 from crawlyard.store.jobs.order import sort_jobs
 from crawlyard.store.jobs.shard_rules import fence, is_leased
-from crawlyard.store.jobs.shards import SHARERS, all_parts, parts_of, write_parts
+from crawlyard.store.jobs.shards import SHARERS, read_parts, read_parts_of_jobs, write_parts
 from crawlyard.store.jobs.where import conditions, creation_bounds, first_keys, rare_condition
 from crawlyard.store.queries import EVERY_JOB, JobQuery, Judged, Verdict
 from crawlyard.store.tables.jobs import PRESENT, UNIQUE, jobs
@@ -185,11 +185,11 @@ class JobStore(StorePart):
         row = conn.execute(lock_rows(standing(jobs.c.id == job.id))).mappings().first()
         if row is None:
             raise Conflict(f"job {job.id} is gone")
-        parts = parts_of(conn, row["no"], row["spread"])
+        parts = read_parts(conn, row["no"], row["spread"])
         if is_leased(parts.total, event.at) or parts.is_leased(event.at):
             holder = parts.total.worker or "workers of its shards"
             raise Conflict(f"job {job.id} is still held by {holder}")
-        if parts.of:
+        if parts.count:
             parts.add_up()
         targets = requeue(conn, parts, kinds)
         write_parts(conn, parts)
@@ -212,7 +212,7 @@ class JobStore(StorePart):
 
 def _fence_off(conn: Connection, numbers: Collection[int]) -> None:
     """Fence off the holders of deleted jobs: otherwise the jobs count as leased until the purge."""
-    parts = all_parts(conn, numbers)
+    parts = read_parts_of_jobs(conn, numbers)
     for parts_of_job in parts:
         parts_of_job.set(0, fence(parts_of_job.total))
         for number, shard in parts_of_job.iterate_leased():

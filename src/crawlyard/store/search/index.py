@@ -71,13 +71,13 @@ class IndexState(Struct, frozen=True, kw_only=True):
     """State of the index: its marks, and the process that fills it."""
 
     newest: int = 0  # the last page that is stored
-    begun: bool = False
-    low: int = 0
+    begun: bool = False  # the marks are stored
+    low: int = 0  # pages above this id, up to `high`, are indexed
     high: int = 0
     holder: str = ""
     until: datetime = _NEVER  # the holder's turn lasts until then
-    loose: bool = False
-    swept: str | None = None
+    loose: bool = False  # pages were deleted: some terms may be unused
+    swept: str | None = None  # the last term checked for that; None: no check is due
 
     @property
     def unindexed(self) -> int:
