@@ -19,7 +19,7 @@ from crawlyard.core.crawl.page_answers import PageOut
 from crawlyard.core.jobs.filter import FilterKey
 from crawlyard.demo.server import SiteServer
 from crawlyard.export.csv import COLUMNS
-from crawlyard.store.tables import metadata
+from crawlyard.store.tables.every import metadata
 from tests.docs import PAGES, REFERENCE
 from tests.program import PROGRAM
 from tests.site import GraphSite

@@ -23,6 +23,7 @@ from crawlyard.services.workers.channel import (
     Drain,
     Hold,
     Obey,
+    RemoteStore,
     Report,
     StoreCaller,
 )
@@ -34,6 +35,7 @@ from crawlyard.services.workers.fork_server import (
 )
 from crawlyard.services.workers.isolation import child_asker
 from crawlyard.services.workers.run import JobRun, WorkerContext
+from crawlyard.store.store import Store
 from crawlyard.yard import child_factory
 
 _REPORT_EVERY_S = 1.0
@@ -48,7 +50,7 @@ async def _run(connection: socket.socket) -> None:
     if start.course is not None:
         clock.follow(start.course)
     bus = cast("Bus", caller.part("bus", Bus))
-    factory = child_factory(start.settings, caller.store(), clock, bus, measures)
+    factory = child_factory(start.settings, RemoteStore(caller), clock, bus, measures)
     context = factory.worker_context()
     context.permit.good = start.may_send
     context.tools.rate_limiter.set_process_name(child_asker(start.claim.lease, os.getpid()))
@@ -128,6 +130,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     vars(worker_factory)  # load it, if it is loaded lazily
+    Store.load()
     gc.collect()
     gc.freeze()  # otherwise garbage collection in a child would copy all memory pages
     _exit_after(serve_forks(socket.socket(fileno=int(sys.argv[1]))))

@@ -1,7 +1,7 @@
 """Worker factory: the workers of an instance, and its webhook deliverer."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 
 from crawlyard.clock import Clock
@@ -13,13 +13,12 @@ from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.proxy import proxy_guard
-from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.engine.render.pool import Renderers
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.visit.visitor import Tools
+from crawlyard.lazy import lazily
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.cookies import Sealer
-from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
 from crawlyard.services.workers.claiming import ClaimRules
 from crawlyard.services.workers.fork_server import ForkServer
 from crawlyard.services.workers.isolation import Isolation
@@ -29,6 +28,11 @@ from crawlyard.services.workers.recorder import Recorder
 from crawlyard.services.workers.run import WorkerContext
 from crawlyard.services.workers.worker import Worker, worker_id
 from crawlyard.store.store import Store
+
+# `work` and `serve` deliver, a crawl does not
+with lazily():
+    from crawlyard.engine.http import webhook_post
+    from crawlyard.services.webhooks import delivery
 
 
 class WorkerFactory:
@@ -69,9 +73,14 @@ class WorkerFactory:
         )
         self._robots = RobotsCache(clock, store.robots)
         self._isolation = Isolation(settings, ForkServer("crawlyard.child"))
-        poster = Poster(settings.user_agent, ca_file=settings.ca_file)
-        options = DeliveryOptions(public_url=settings.public_url)
-        self.deliverer = Deliverer(store, poster, clock, options)
+
+    @cached_property
+    def deliverer(self) -> "delivery.Deliverer":
+        """Service that delivers events to webhooks."""
+        settings = self._settings
+        poster = webhook_post.Poster(settings.user_agent, ca_file=settings.ca_file)
+        options = delivery.DeliveryOptions(public_url=settings.public_url)
+        return delivery.Deliverer(self._store, poster, self._clock, options)
 
     def worker(
         self,

@@ -18,9 +18,7 @@ from crawlyard.messaging.memory_bus import MemoryBus
 from crawlyard.messaging.pipes import PipeDispatcher
 from crawlyard.messaging.postgres_dispatcher import PostgresDispatcher
 from crawlyard.services.services import Services
-from crawlyard.services.upkeep import clock_sync
 from crawlyard.services.workers.progress import ProgressTracker
-from crawlyard.store.db import in_memory
 from crawlyard.store.db.connection import OnDue
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
 from crawlyard.store.open import is_away as store_is_away
@@ -31,6 +29,8 @@ from crawlyard.trust import tls_context
 with lazily():
     from crawlyard import worker_factory
     from crawlyard.messaging import redis_bus as redis
+    from crawlyard.services.upkeep import clock_sync
+    from crawlyard.store.db import in_memory
 if TYPE_CHECKING:
     from crawlyard.services.operations.operations import Operations
     from crawlyard.services.schedules.loop import SchedulerLoop
@@ -147,9 +147,13 @@ class Yard:
         Arguments that are ``None`` are taken from the settings: its *slots*, its *tags*, and how
         many of its slots are *reserved* for urgent jobs.
         """
-        over, compare = self.scheduler.wake, self._compare
         return self._factory.worker(
-            over, compare, only=only, slots=slots, tags=tags, reserved=reserved
+            self._wake_scheduler,
+            self._compare,
+            only=only,
+            slots=slots,
+            tags=tags,
+            reserved=reserved,
         )
 
     async def run_job(self, job_id: str) -> None:
@@ -159,6 +163,9 @@ class Yard:
     def worker_context(self) -> "WorkerContext":
         """Return the context of one worker's jobs; the whole yard shares the rate limiter."""
         return self._factory.worker_context()
+
+    def _wake_scheduler(self) -> None:
+        self.scheduler.wake()
 
     async def _compare(self, schedule_id: str) -> None:
         await self.services.changes.settle(schedule_id)

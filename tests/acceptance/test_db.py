@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from crawlyard.store.admin.content import STORED
-from crawlyard.store.tables import SCHEMA, metadata
+from crawlyard.store.tables import SCHEMA
+from crawlyard.store.tables.every import metadata
 from tests.acceptance.shell import (
     MINUTE,
     SLOW,

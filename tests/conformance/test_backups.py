@@ -28,7 +28,8 @@ from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.admin.content import STORED
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.tables import SCHEMA, metadata
+from crawlyard.store.tables import SCHEMA
+from crawlyard.store.tables.every import metadata
 from tests.builders import NOW
 from tests.conformance.older import OLDER
 from tests.conformance.whole import (

@@ -17,7 +17,7 @@ from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.admin.copy import OnProgress, copy
 from crawlyard.store.admin.marks import OverwriteTerms
 from crawlyard.store.store import Store
-from crawlyard.store.tables import metadata
+from crawlyard.store.tables.every import metadata
 from tests.builders import NOW, a_job
 from tests.conformance.older import OLDER
 from tests.conformance.steps import added

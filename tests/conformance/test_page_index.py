@@ -192,7 +192,7 @@ async def test_who_takes_over_goes_on_where_the_other_was_killed(
     monkeypatch.setattr(page_index, "_PAGES", 2)
     await stored(store, {f"{n}": f"needle n{n}" for n in range(5)})
     clock = FakeClock()
-    killed = Indexer(replace(store, page_index=Dying(database_of(store))), clock)
+    killed = Indexer(store.with_parts(page_index=Dying(database_of(store))), clock)
     with pytest.raises(StoreUnavailable):
         await timed(clock, killed.catch_up())
     other = Indexer(store, clock)

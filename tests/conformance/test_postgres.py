@@ -55,7 +55,7 @@ async def database(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
 
 @pytest.fixture
 def store(database: PostgresDatabase) -> Store:
-    return Store.on(database)
+    return Store(database)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_waits_for_a_connection_and_for_a_lock_are_measured(postgres_url: 
     database = PostgresDatabase(make_url(postgres_url), connections=1)
     lock = text("LOCK TABLE settings")
     try:
-        store = Store.on(database)
+        store = Store(database)
         assert await store.upkeep.lock_waits() == 0
         assert store.pool_waits is not None
         with psycopg.connect(postgres_url) as other:
@@ -368,7 +368,7 @@ class TestACommitWithoutAnAnswer:
                 break
 
         assert ids[0] == ids[1]
-        assert (await Store.on(database).jobs.get(job_id)).job.id == job_id
+        assert (await Store(database).jobs.get(job_id)).job.id == job_id
 
 
 async def test_a_server_that_is_away_is_named_without_the_password(

@@ -25,9 +25,10 @@ from crawlyard import databases
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store import migrations
-from crawlyard.store.db import schema
+from crawlyard.store.db import new_database
 from crawlyard.store.open import open_sql_store
-from crawlyard.store.tables import SCHEMA, UPGRADABLE, jobs, metadata, page_search
+from crawlyard.store.tables import SCHEMA, UPGRADABLE, jobs, page_search
+from crawlyard.store.tables.every import metadata
 from tests.builders import LEASE, a_batch, a_job, a_target, done, its_event
 from tests.conformance.indexing import postings
 from tests.conformance.older import OLDER, stamp
@@ -349,7 +350,7 @@ async def test_a_creation_that_fails_leaves_nothing_behind(
     empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "create_tables", then_failing(schema.create_tables))
+        patch.setattr(new_database, "create_tables", then_failing(new_database.create_tables))
         with pytest.raises(MemoryError):
             await open_sql_store(empty)
 

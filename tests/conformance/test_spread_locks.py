@@ -32,7 +32,7 @@ async def database(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
 
 @pytest.fixture
 def store(database: PostgresDatabase) -> Store:
-    return Store.on(database)
+    return Store(database)
 
 
 @contextmanager

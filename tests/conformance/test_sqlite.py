@@ -40,7 +40,7 @@ async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
 
 @pytest.fixture
 def store(database: SqliteDatabase) -> Store:
-    return Store.on(database)
+    return Store(database)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict
 from crawlyard.store.queries import EventQuery, JobQuery, PageQuery
-from crawlyard.store.tables import metadata
+from crawlyard.store.tables.every import metadata
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.conformance.conftest import Backend
 from tests.conformance.model import Fate, Model, ModelJob

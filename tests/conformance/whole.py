@@ -35,7 +35,8 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.databases import CopyProgress, OnProgress
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
-from crawlyard.store.tables import SCHEMA, metadata
+from crawlyard.store.tables import SCHEMA
+from crawlyard.store.tables.every import metadata
 from tests.builders import NOW, a_job, its_event
 from tests.builders_serve import a_report
 from tests.compiled import sharing

@@ -98,8 +98,8 @@ async def test_a_commit_that_the_standby_cannot_know_of_is_neither_repeated_nor_
         pair.cut_off()
         with pytest.raises(StoreUnavailable, match=r"failed over during a change, which may be"):
             await database.write(work)
-        counts = await Store.on(database).jobs.counts()
-        again = await Store.on(database).events.events()
+        counts = await Store(database).jobs.counts()
+        again = await Store(database).events.events()
     finally:
         await database.close()
 

@@ -70,7 +70,7 @@ async def a_long_run(yard: Yard, url: str, meanwhile: Callable[[Long], Awaitable
 
     frontier = LongFrontier(yard.store.frontier, clock, called)
     recorder = Recorder(yard.store.frontier, clock, LEASE)
-    store = replace(yard.store, frontier=frontier)
+    store = yard.store.with_parts(frontier=frontier)
     shop = replace(yard.worker_context(), clock=clock, recorder=recorder, store=store)
     long = Long(JobRun(claim, shop), clock, frontier)
     return long

@@ -4,7 +4,6 @@ import asyncio
 import re
 from datetime import timedelta
 
-from msgspec.structs import force_setattr
 from prometheus_client.parser import text_string_to_metric_families
 
 from crawlyard import Yard
@@ -78,7 +77,7 @@ async def test_a_worker_looks_for_work_while_it_runs_and_its_store_answers(yard:
     around(yard, "leases", "holders", away)
     async with asyncio.timeout(5):  # not only when its last look was long ago
         await until(lambda: not worker.looks)
-    force_setattr(yard.store, "leases", leases)
+    vars(yard.store)["leases"] = leases
     await until(lambda: worker.looks)
     worker.stop()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import force_setattr
 from sqlalchemy import select
 
 from crawlyard import LOCAL, Limits, Scope, State, StateReason, Yard
@@ -53,7 +52,7 @@ class Around:
 def around(yard: Yard, part: str, method: str, before: Callable[[], Any]) -> None:
     """Let *before* run ahead of each call of a store method."""
     inner = getattr(yard.store, part)
-    force_setattr(yard.store, part, Around(inner, method, before))
+    vars(yard.store)[part] = Around(inner, method, before)
 
 
 async def test_a_worker_claims_as_soon_as_others_see_it_and_not_at_its_next_poll(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
-from msgspec.structs import force_setattr, replace
+from msgspec.structs import replace
 
 from crawlyard import LOCAL, Move, State, Yard
 from crawlyard.core.jobs.checkpoint import Asker, Claim
@@ -72,7 +72,7 @@ async def test_a_job_whose_store_was_unavailable_is_given_back_once_it_answers(y
     await runs.wait()
     failure, again = runs.take_failure(), runs.take_failure()
     was_busy = runs.busy
-    force_setattr(yard.store, "leases", leases)
+    vars(yard.store)["leases"] = leases
     await runs.release_lost()
 
     assert isinstance(failure, StoreUnavailable)
@@ -136,7 +136,7 @@ async def test_a_lock_that_is_lost_again_while_orders_are_read_permits_no_reques
         await until(lambda: not liveness.holding)
         await asyncio.sleep(0.05)
         after_loss = context.permit.good
-        force_setattr(yard.store, "leases", leases)
+        vars(yard.store)["leases"] = leases
         locks.hold(holding=True)
         await until(lambda: context.permit.good)
         runs.drain()

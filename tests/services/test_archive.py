@@ -128,7 +128,7 @@ class TestBounds:
 
     async def test_time_ends_it_as_well(self, store: Store) -> None:
         clock = FakeClock()
-        slow = replace(store, archive=SlowStore(store.archive, clock))
+        slow = store.with_parts(archive=SlowStore(store.archive, clock))
         await filled(store, 1000)
         nowhere = ArchiveQuery(pages=PageQuery(hosts=frozenset({"nowhere.example"})))
 
@@ -144,7 +144,7 @@ class TestBounds:
         self, store: Store
     ) -> None:
         clock = FakeClock()
-        slow = replace(store, archive=SlowStore(store.archive, clock))
+        slow = store.with_parts(archive=SlowStore(store.archive, clock))
         await filled(store, 120)
 
         hasty = bounded(slow, clock, time=SlowStore.EACH)

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.job import Job
@@ -107,7 +106,7 @@ async def test_once_nothing_is_found_one_question_is_asked_at_a_time(
     await waiting(store, clock, *[NORMAL] * 7)
     leases = CountingLeases(store.leases)
     bench = Bench()
-    filling = claiming(bench, replace(store, leases=leases), clock, slots=20)
+    filling = claiming(bench, store.with_parts(leases=leases), clock, slots=20)
 
     await filling.fill()
     leases.claims = 0
@@ -123,7 +122,7 @@ async def test_what_was_claimed_runs_though_another_claim_fails(
     await waiting(store, clock, *[NORMAL] * 7)
     leases = CountingLeases(store.leases, fails_at=2)
     bench = Bench()
-    filling = claiming(bench, replace(store, leases=leases), clock, slots=20)
+    filling = claiming(bench, store.with_parts(leases=leases), clock, slots=20)
 
     with pytest.raises(StoreUnavailable):
         await filling.fill()

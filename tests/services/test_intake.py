@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
-from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.jobs.job import Job
@@ -75,7 +74,7 @@ class Announced(LocalDispatcher):
 @pytest.fixture
 def yard(store: Store) -> IntakeRig:
     door, dispatcher = Door(store.intake), Announced()
-    submitter = Submitter(replace(store, intake=door), dispatcher, FakeClock())
+    submitter = Submitter(store.with_parts(intake=door), dispatcher, FakeClock())
     return IntakeRig(store, door, submitter, dispatcher.instants)
 
 

@@ -168,7 +168,7 @@ class TestPauses:
     ) -> None:
         job = await paused(store)
         resuming = Meanwhile(store, clock, job.id)
-        janitor = Janitor(replace(store, jobs=resuming), clock, JanitorOptions())
+        janitor = Janitor(store.with_parts(jobs=resuming), clock, JanitorOptions())
         for _ in range(int(days * 2)):
             resuming.now = clock.now() >= NOW + days * DAY - DAY / 2
             await sweep(janitor, clock, DAY / 2)
@@ -219,7 +219,7 @@ class TestRetention:
     ) -> None:
         job = await ended(store, NOW - 31 * DAY)
         resuming = Meanwhile(store, clock, job.id)
-        janitor = Janitor(replace(store, jobs=resuming), clock, JanitorOptions())
+        janitor = Janitor(store.with_parts(jobs=resuming), clock, JanitorOptions())
         resuming.now = True
 
         swept = await sweep(janitor, clock)
@@ -470,7 +470,7 @@ class TestSweep:
 
     @pytest.fixture
     def memory(self, frail: Frail) -> Store:
-        return replace(open_in_memory(), upkeep=frail)
+        return open_in_memory().with_parts(upkeep=frail)
 
     async def test_it_sweeps_at_once_and_then_every_ten_minutes(
         self, memory: Store, frail: Frail, clock: FakeClock
@@ -511,7 +511,7 @@ class TestSweep:
         self, clock: FakeClock
     ) -> None:
         steps = Steps(open_in_memory().upkeep, clock)
-        memory = replace(open_in_memory(), upkeep=steps)
+        memory = open_in_memory().with_parts(upkeep=steps)
         await sweep(Janitor(memory, clock, JanitorOptions()), clock)
         first, second, third, _ = steps.at
         assert second - first == third - second == BREATH
@@ -521,7 +521,7 @@ class TestSweep:
     ) -> None:
         caplog.set_level("INFO")
         steps = Steps(open_in_memory().upkeep, clock)
-        memory = replace(open_in_memory(), upkeep=steps)
+        memory = open_in_memory().with_parts(upkeep=steps)
         running = asyncio.create_task(Janitor(memory, clock, JanitorOptions()).run())
 
         await clock.advance(timedelta(minutes=1))
@@ -531,7 +531,7 @@ class TestSweep:
         await ended_by_cancel(running)
 
     async def test_an_error_of_ours_ends_it(self, clock: FakeClock) -> None:
-        broken = replace(open_in_memory(), upkeep=None)
+        broken = open_in_memory().with_parts(upkeep=None)
         with pytest.raises(AttributeError):
             await Janitor(broken, clock, JanitorOptions()).run()
 

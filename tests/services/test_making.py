@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from crawlyard.core.access.policy import Section, SectionName
 from crawlyard.core.events.event import Event
 from crawlyard.core.templates.template import TemplateDraft
@@ -31,7 +29,7 @@ class Counted:
 
 async def test_the_schedules_of_one_batch_ask_for_the_ceilings_once(store: Store) -> None:
     counted = Counted(store.settings)
-    rig = a_rig(replace(store, settings=counted))
+    rig = a_rig(store.with_parts(settings=counted))
     ids = [await rig.create(name=f"n{number}") for number in range(12)]
     counted.asked.clear()
 

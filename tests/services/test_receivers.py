@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.events.event import EventName
@@ -296,7 +295,7 @@ class TestTrouble:
     ) -> None:
         rig = WebhookRig()
         away = UnreachableDeliveries(rig.store)
-        rig.store = replace(rig.store, deliveries=away)
+        rig.store = rig.store.with_parts(deliveries=away)
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -311,7 +310,7 @@ class TestTrouble:
     async def test_an_event_that_was_forgotten_is_given_up_and_nobody_is_blamed(self) -> None:
         rig = WebhookRig()
         forgetful = Forgetful(rig.store)
-        rig.store = replace(rig.store, deliveries=forgetful)
+        rig.store = rig.store.with_parts(deliveries=forgetful)
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -326,7 +325,7 @@ class TestTrouble:
     ) -> None:
         rig = WebhookRig()
         broken = Broken(rig.store)
-        rig.store = replace(rig.store, deliveries=broken)
+        rig.store = rig.store.with_parts(deliveries=broken)
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()

@@ -193,7 +193,7 @@ class TestUpdate:
         rig = a_rig(store)
         schedule_id = await rig.create()
         schedules = Late(store.schedules, rig.clock, looks, TO_ONE)
-        slow = a_rig(replace(store, schedules=schedules), rig.clock)
+        slow = a_rig(store.with_parts(schedules=schedules), rig.clock)
         await slow.schedules().edit(schedule_id, when="@daily")
         assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 

@@ -130,7 +130,7 @@ class TestFire:
     ) -> None:
         rig = a_rig(store)
         schedule_id, other = await rig.create(), await rig.create(name="other")
-        flawed = a_rig(replace(store, ticks=Flawed(store.ticks, schedule_id)), rig.clock)
+        flawed = a_rig(store.with_parts(ticks=Flawed(store.ticks, schedule_id)), rig.clock)
 
         await flawed.after(HOUR)
 

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, TickOutcome
@@ -116,7 +115,7 @@ class TestSchedulerLoop:
     ) -> None:
         store = open_in_memory()
         absence = Absence()
-        rig = a_rig(replace(store, ticks=Flaky(store, absence)))
+        rig = a_rig(store.with_parts(ticks=Flaky(store, absence)))
         schedule_id = await rig.create(MINUTELY)
 
         async with running(rig):

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
@@ -129,7 +128,7 @@ async def test_a_store_that_is_away_is_waited_for(
     store = open_in_memory()
     scribe = await a_scribe(store, clock)
     journal = UnreachableJournal(store)
-    faulty = replace(store, journal=journal)
+    faulty = store.with_parts(journal=journal)
     reader = Reader(follow_log(faulty, clock, LOCAL, scribe.lease.job_id), clock)
     await scribe.say(2)
     await reader.until(2)

@@ -324,7 +324,7 @@ class TestDeliveries:
         [delivery] = await rig.log(webhook)
         await rig.store.deliveries.settle(delivery, delivery.give_up(NOW))
         forgetful = Forgetful(rig.store)
-        rig.store = replace(rig.store, deliveries=forgetful)
+        rig.store = rig.store.with_parts(deliveries=forgetful)
 
         with pytest.raises(IllegalMove, match="was deleted after its retention"):
             await rig.webhooks(LOCAL).replay("-", delivery.id)

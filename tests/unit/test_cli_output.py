@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from crawlyard.cli.failures import exit_code_of, failure_lines
-from crawlyard.cli.jobs import views
+from crawlyard.cli.jobs import result_views
 from crawlyard.cli.jobs.summary import exit_code, hints, scripts_needed, sentence
 from crawlyard.cli.jobs.views import jobs_view
 from crawlyard.cli.options import Common, Style
@@ -143,7 +143,7 @@ async def render(
         PageOut.of(a_page(title="ü", status=None, error=PageError(kind=ErrorKind.DNS))),
     ]
     out = a_screen(width)
-    await output.write_all(pages, views.PAGES, style, out, Common(quiet=quiet))
+    await output.write_all(pages, result_views.PAGES, style, out, Common(quiet=quiet))
     return capsysbinary.readouterr().out.decode()
 
 
@@ -186,9 +186,9 @@ async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
     )
     error = PageError(kind=ErrorKind.BAD_REDIRECT)
     lists: list[tuple[Any, Any, set[str]]] = [
-        (job, views.jobs_view(NOW), {job.id[-8:], name, "running"}),
-        (PageOut.of(a_page(url=url, error=error)), views.PAGES, {url}),
-        (ErrorGroupOut.filled(group), views.errors_view(NOW), {"timed out", "1,234", url}),
+        (job, jobs_view(NOW), {job.id[-8:], name, "running"}),
+        (PageOut.of(a_page(url=url, error=error)), result_views.PAGES, {url}),
+        (ErrorGroupOut.filled(group), result_views.errors_view(NOW), {"timed out", "1,234", url}),
     ]
     for item, view, lines in lists:
         out = a_screen(30)
@@ -222,7 +222,7 @@ async def test_quiet_output_is_ids_alone(capsysbinary: pytest.CaptureFixture[byt
 async def test_nothing_is_written_as_nothing(
     style: Style, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    await output.write_all([], views.SKIPPED, style, a_screen(80), Common())
+    await output.write_all([], result_views.SKIPPED, style, a_screen(80), Common())
 
     expected = {Style.JSON: b"[]\n", Style.YAML: b"[]\n", Style.CSV: b"rule,depth,url\r\n"}
     assert capsysbinary.readouterr().out == expected.get(style, b"")

@@ -194,7 +194,7 @@ async def wide() -> WideRig:
     clock, store = FakeClock(), open_in_memory()
     assert isinstance(store.jobs, JobStore)
     jobs = CountedJobs(store.jobs._database)
-    yard = Yard(Settings(database_url=IN_MEMORY), replace(store, jobs=jobs), clock)
+    yard = Yard(Settings(database_url=IN_MEMORY), store.with_parts(jobs=jobs), clock)
     yard.bus = bus = Wide(clock)
     site = await open_site(yard, SiteOptions(rate_limits=False))
     rig = Rig(site=site, app=an_app(site), clock=clock)

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from msgspec.structs import replace
-
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.schedules.calendar import RecentTick
 from crawlyard.store.schedules.ticks import TickStore
@@ -186,7 +184,7 @@ class TestExpandRecentTicks:
             body = {"name": name, "when": "@daily", "overrides": {"urls": [URL]}}
             await rig.post("schedules", body)
         counted_store = CountedTicks(rig.yard.store.ticks)
-        rig = await a_rig(replace(rig.yard.store, ticks=counted_store))
+        rig = await a_rig(rig.yard.store.with_parts(ticks=counted_store))
 
         items = (await rig.get("schedules?expand=recent&limit=2")).json()["items"]
 

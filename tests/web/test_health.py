@@ -5,7 +5,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import sqlalchemy
-from msgspec.structs import replace
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
@@ -68,7 +67,7 @@ async def test_without_its_store_a_server_lives_and_is_not_ready() -> None:
     async def check() -> None:
         raise StoreUnavailable("the database /home/ada/secret.db is locked")
 
-    rig = await a_rig(replace(open_in_memory(), check=check))
+    rig = await a_rig(open_in_memory().with_parts(check=check))
 
     live, ready = await rig.get("/healthz", by=None), await rig.get("/readyz", by=None)
 

@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from crawlyard.core.events.event import EventName, Topic
 from crawlyard.core.hosts.hosts import DelaySource, HostReport
@@ -242,7 +241,7 @@ async def test_what_another_admin_says_meanwhile_is_not_lost(rig: Rig) -> None:
     await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 1})
     rules = Meddled(rig.yard.store.host_rules)
     parts: dict[str, Any] = {"host_rules": rules}
-    slow = await a_rig(replace(rig.yard.store, **parts), clock=rig.clock)
+    slow = await a_rig(rig.yard.store.with_parts(**parts), clock=rig.clock)
     rules.schedule(lambda: rig.ask("PATCH", "hosts/a.example", json={"at_once": 4}), reads=1)
 
     changed = await slow.ask("PATCH", "hosts/a.example", json={"delay_s": 3})

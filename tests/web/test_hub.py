@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
-from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Permit, Role
@@ -381,7 +380,7 @@ async def faulty(log: Log) -> Rig:
     """A server whose event log is *log*, on a store of its own."""
     store = open_in_memory()
     log.inner = store.events
-    return await a_rig(replace(store, events=log))
+    return await a_rig(store.with_parts(events=log))
 
 
 async def test_a_table_that_begins_anew_is_noticed(faulty: Rig, log: Log) -> None:

@@ -430,7 +430,7 @@ class CountedPages:
 async def test_an_export_ends_when_its_reader_has_gone() -> None:
     store = open_in_memory()
     counted = CountedPages(store.pages)
-    rig = await a_rig(replace(store, pages=counted))
+    rig = await a_rig(store.with_parts(pages=counted))
     job_id, answer = await crawled(rig)
     targets = [a_target(f"p{n}") for n in range(5_000)]
     text = {Body.TEXT: b"x" * 1_000}

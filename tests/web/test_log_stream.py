@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
@@ -278,7 +277,7 @@ async def test_it_is_told_at_most_five_times_a_second_and_pinged_every_fifteen(r
 async def test_a_table_of_events_that_begins_anew_is_nothing_to_a_log() -> None:
     store = open_in_memory()
     log = Log(store.events)
-    rig = await a_rig(replace(store, events=log))
+    rig = await a_rig(store.with_parts(events=log))
     scribe = await scribe_of(store, rig.clock, (await rig.job())["id"])
     async with following(rig, scribe) as ear:
         log.inner = open_in_memory().events
@@ -381,7 +380,7 @@ class Costly:
 def counted() -> tuple[Store, CountedJournal]:
     store = open_in_memory()
     journal = CountedJournal(store.journal)
-    return replace(store, journal=journal), journal
+    return store.with_parts(journal=journal), journal
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ class OvertakenTemplates:
 
 def overtaken(rig: Rig) -> Rig:
     templates: Any = OvertakenTemplates(rig.yard.store)
-    store = structs.replace(rig.yard.store, templates=templates)
+    store = rig.yard.store.with_parts(templates=templates)
     return rig.with_services(store=store)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from msgspec.structs import replace
 
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.store import Store
@@ -327,7 +326,7 @@ async def test_a_change_that_comes_between_is_not_overwritten(
     meddled = Meddled(getattr(store, row.kind.part))
     parts: dict[str, Any] = {row.kind.part: meddled}
     rig = await a_rig(store)
-    slow = await a_rig(replace(store, **parts), clock=rig.clock)
+    slow = await a_rig(store.with_parts(**parts), clock=rig.clock)
     scene = Scene(rig, slow, meddled, row)
 
     reads = 1
@@ -343,7 +342,7 @@ async def test_a_change_that_names_no_version_is_merged_with_one_that_comes_betw
     meddled = Meddled(store.schedules)
     parts: dict[str, Any] = {"schedules": meddled}
     rig = await a_rig(store)
-    slow = await a_rig(replace(store, **parts), clock=rig.clock)
+    slow = await a_rig(store.with_parts(**parts), clock=rig.clock)
     replanned = {"when": "@daily"}
     for reads, more in ((1, {}), (1, replanned), (2, replanned), (3, replanned)):
         path = f"schedules/{await a_schedule(rig)}"

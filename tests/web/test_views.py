@@ -59,7 +59,7 @@ async def test_a_change_keeps_what_was_changed_meanwhile(rig: Rig) -> None:
     path = f"views/{await saved_view(rig)}"
     for headers, name, status in (({"If-Match": '"v1"'}, "mine", 412), ({}, "ours", 200)):
         views: Any = OvertakenViews(rig.yard.store, query="state:lost")
-        racing = rig.with_services(store=structs.replace(rig.yard.store, views=views))
+        racing = rig.with_services(store=rig.yard.store.with_parts(views=views))
 
         answer = await racing.ask("PATCH", path, json={"name": name}, headers=headers)
 

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from msgspec import structs
-
 from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.errors import StoreUnavailable
 from crawlyard.web.worker_app import create_worker_app
@@ -45,7 +43,7 @@ async def test_it_is_well_while_its_worker_looks_for_work_and_its_store_answers(
     async def away() -> None:
         raise StoreUnavailable("the database crawlyard on 10.0.0.7 is away")
 
-    store = structs.replace(rig.yard.store, check=away)
+    store = rig.yard.store.with_parts(check=away)
     well = await of_worker(rig).get("/healthz", by=None)
     idle = await of_worker(rig, looks=False).get("/healthz", by=None)
     rig.yard.store = store

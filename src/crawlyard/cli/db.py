@@ -40,7 +40,7 @@ From = Annotated[
     str, option(str, "--from", "WHERE", "A data directory, file or URL; default: this database.")
 ]
 To = Annotated[str, option(str, "--to", "WHERE", "An empty data directory, file or URL.")]
-File = Annotated[Path, argument("FILE", "Backup file.")]
+File = Annotated[Path, argument("FILE", "Backup file.", Path)]
 Restart = Annotated[bool, flag("--restart", text="Discard an unfinished copy and start over.")]
 AnyWay = Annotated[bool, flag("--force", text="Copy the current state while workers run.")]
 Replace = Annotated[bool, flag("--force", text="Replace FILE if it exists.")]

@@ -26,7 +26,7 @@ def _run() -> int:
     code = 0
     try:
         with whole_stdout():
-            app = tree(sys.argv[1] if len(sys.argv) > 1 else "")
+            app = tree(*sys.argv[1:3])
             code = int(app(standalone_mode=False, prog_name="crawlyard") or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -45,7 +45,7 @@ def _run() -> int:
 def _tell_usage(error: typer.TyperException) -> None:
     """Report a usage error, and where to find help."""
     for fault in error.faults if isinstance(error, UnreadableValues) else [error]:
-        message = fault.format_message().replace("Value error, ", "")  # Pydantic's prefix
+        message = fault.format_message()
         sys.stderr.write(f"error: {message[:1].lower()}{message[1:]}\n")
     context: typer.Context | None = getattr(error, "ctx", None)
     if context is not None:

@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum, auto
+from functools import partial
 from hashlib import blake2s
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -41,24 +42,15 @@ OBJECTS = frozenset({Style.JSON, Style.JSONL, Style.YAML})
 
 
 def option(
-    parser: Callable[[str], Any], name: str, metavar: str, text: str, panel: str | None = None
+    parser: Callable[[str], Any], names: str, metavar: str, text: str, panel: str | None = None
 ) -> Any:
-    """Return a Typer option whose value *parser* reads; its `ValueError` is a usage error."""
+    """Return a Typer option whose value *parser* reads; its `ValueError` is a usage error.
 
-    @functools.wraps(parser)
-    def parse(word: Any) -> Any:
-        if not isinstance(word, str):
-            return word  # a default, already parsed
-        try:
-            return parser(word)
-        except Invalid as error:
-            raise typer.BadParameter(error.message) from error  # Typer adds the option
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-
+    *names* are separated by spaces.
+    """
     return typer.Option(
-        name,
-        parser=parse,
+        *names.split(),
+        parser=parser,
         metavar=metavar,
         help=text,
         rich_help_panel=panel,
@@ -66,7 +58,7 @@ def option(
     )
 
 
-def argument(metavar: str, text: str, parser: Callable[[str], Any] | None = None) -> Any:
+def argument(metavar: str, text: str, parser: Callable[[str], Any] = str) -> Any:
     """Return a Typer argument whose words *parser* reads."""
     return typer.Argument(metavar=metavar, help=text, parser=parser, show_default=False)
 
@@ -85,11 +77,19 @@ def choice(
     words += f"; default {default}." if default else "."
     return typer.Option(
         *names,
+        parser=partial(_member, of),
         metavar="WORD",
         help=f"{text}: {words}{' Repeatable.' if many else ''}",
         rich_help_panel=panel,
         show_default=False,
     )
+
+
+def _member(of: type[StrEnum], word: str) -> StrEnum:
+    members = {str(member): member for member in of}
+    if word not in members:
+        raise ValueError(f"{word!r} is not one of {', '.join(map(repr, members))}")
+    return members[word]
 
 
 def flag(*names: str, text: str, panel: str | None = None) -> Any:
@@ -288,10 +288,10 @@ def an_id(word: str) -> str:
     """Return *word*, part of an id, unless it is empty: an empty word matches every id.
 
     Raises:
-        typer.BadParameter: it is empty, as an unset variable of a script is.
+        ValueError: it is empty, as an unset variable of a script is.
     """
     if not word.strip():
-        raise typer.BadParameter(f"expected an id, got {word!r}")
+        raise ValueError(f"expected an id, got {word!r}")
     return word
 
 

@@ -8,21 +8,19 @@ from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.core.workers.measures import Measures
 from crawlyard.engine.http.dns import addresses_of
-from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.lazy import lazily
 from crawlyard.messaging.bus import Bus
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.events.events import Events
-from crawlyard.services.jobs.moves import JobWriter
-from crawlyard.services.jobs.submission import Submitter
 from crawlyard.store.store import Store
 
 # a command needs few of them
 with lazily():
+    from crawlyard.engine.http import proxy
     from crawlyard.services.access import cookies, credentials
     from crawlyard.services.attention import overview
-    from crawlyard.services.jobs import effective_config, preview
+    from crawlyard.services.jobs import effective_config, moves, preview, submission
     from crawlyard.services.operations import bulk, operations
     from crawlyard.services.results import changes, checking
     from crawlyard.services.schedules import calendar, loop, ticker
@@ -60,12 +58,23 @@ class Services:
         self.worker_context = worker_context
         self.run_job = run_job  # by a worker of this process, until the job stops
         self.policy = Policy(store)
-        self.submitter = Submitter(
-            store, dispatcher, clock, self.policy, proxies=proxy_guard(settings.allow_proxies)
-        )
-        self.writer = JobWriter(store, dispatcher, clock, self.policy, self.submitter)
         self.events = Events(store.events, clock)
         self.resolve: Resolve = addresses_of  # of the receivers of webhooks
+
+    @cached_property
+    def submitter(self) -> "submission.Submitter":
+        """The submitter, which checks and stores new jobs."""
+        proxies = proxy.proxy_guard(self.settings.allow_proxies)
+        return submission.Submitter(
+            self.store, self._dispatcher, self.clock, self.policy, proxies=proxies
+        )
+
+    @cached_property
+    def writer(self) -> "moves.JobWriter":
+        """The writer of jobs, which moves, edits and deletes them."""
+        return moves.JobWriter(
+            self.store, self._dispatcher, self.clock, self.policy, self.submitter
+        )
 
     @cached_property
     def keeping(self) -> "janitor.JanitorOptions":

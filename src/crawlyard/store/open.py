@@ -18,7 +18,6 @@ from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.events.numbering import number_copied
 from crawlyard.store.store import Store
-from crawlyard.store.upkeep import UpkeepStore
 
 _POSTGRES = frozenset({"postgresql", "postgres"})  # URL schemes
 
@@ -63,7 +62,7 @@ async def open_sql_store(
     except BaseException:
         await database.close()
         raise
-    return Store.on(database)
+    return Store(database)
 
 
 async def is_away(where: str) -> bool:
@@ -99,7 +98,7 @@ async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
 async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelta]:
     """Return the duration of the query, and the offset."""
     sent_at = clock.now()
-    server_now = await UpkeepStore(database).server_time()
+    server_now = await Store(database).upkeep.server_time()
     took = clock.now() - sent_at
     return took, server_now - (sent_at + took / 2)
 

@@ -4,107 +4,128 @@ The caller passes in every instant. A method either does all of its work or rais
 `Conflict` means that another caller was faster, `StoreUnavailable` that nothing was written.
 """
 
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
-
-from msgspec import Struct
-from msgspec.structs import fields
+from collections.abc import Callable
+from copy import copy
+from typing import Any, Generic, TypeVar
 
 from crawlyard.core.workers.measures import Timing
-from crawlyard.store.access.idempotency import ReplyStore
-from crawlyard.store.access.keys import KeyStore
-from crawlyard.store.access.settings import SettingStore
-from crawlyard.store.access.site_sessions import SiteSessionStore
-from crawlyard.store.access.users import CredentialStore, UserStore
-from crawlyard.store.access.views import ViewStore
-from crawlyard.store.attention.dismissals import DismissalStore
-from crawlyard.store.attention.overview import OverviewStore
-from crawlyard.store.crawl.changes import ChangeStore
-from crawlyard.store.crawl.cookies import CookieStore
-from crawlyard.store.crawl.frontier import FrontierStore
-from crawlyard.store.crawl.journal import JournalStore
-from crawlyard.store.crawl.pages import PageStore
-from crawlyard.store.crawl.site_map import SiteMapStore
-from crawlyard.store.db.database import Database
+from crawlyard.lazy import lazily
+from crawlyard.store.db.database import Database, StorePart
 from crawlyard.store.db.schema import check
-from crawlyard.store.events.events import EventLog
-from crawlyard.store.hosts import HostRuleStore, HostStore, RobotsStore
-from crawlyard.store.jobs.diagnostics import InquiryStore
-from crawlyard.store.jobs.intake import IntakeStore
-from crawlyard.store.jobs.jobs import JobStore
-from crawlyard.store.jobs.leases import LeaseStore
-from crawlyard.store.jobs.queue import QueueStore
-from crawlyard.store.jobs.queue_position import QueuePositions
-from crawlyard.store.jobs.spread import SpreadStore
-from crawlyard.store.operations import OperationStore
-from crawlyard.store.schedules.schedules import ScheduleStore
-from crawlyard.store.schedules.ticks import TickStore
-from crawlyard.store.search.index import PageIndexStore
-from crawlyard.store.search.search import ArchiveStore
-from crawlyard.store.stats import StatsStore
-from crawlyard.store.templates import TemplateStore
-from crawlyard.store.upkeep import UpkeepStore
-from crawlyard.store.webhooks.deliveries import DeliveryStore
-from crawlyard.store.webhooks.webhooks import WebhookStore
-from crawlyard.store.workers import WorkerStore
+
+# a command needs few of them
+with lazily():
+    from crawlyard.store import hosts, operations, stats, templates, upkeep, workers
+    from crawlyard.store.access import idempotency, keys, settings, site_sessions, users, views
+    from crawlyard.store.attention import dismissals, overview
+    from crawlyard.store.crawl import changes, cookies, frontier, journal, pages, site_map
+    from crawlyard.store.events import events
+    from crawlyard.store.jobs import (
+        diagnostics,
+        intake,
+        jobs,
+        leases,
+        queue,
+        queue_position,
+        spread,
+    )
+    from crawlyard.store.schedules import schedules, ticks
+    from crawlyard.store.search import index, search
+    from crawlyard.store.webhooks import deliveries, webhooks
+
+P = TypeVar("P", bound=StorePart)
 
 
-class Store(Struct, frozen=True, kw_only=True):
-    """All parts of the store, on one database."""
+class _Part(Generic[P]):
+    """A part of a store, loaded and created when it is first used."""
 
-    jobs: JobStore
-    intake: IntakeStore
-    leases: LeaseStore
-    spread: SpreadStore
-    queue: QueueStore
-    positions: QueuePositions
-    frontier: FrontierStore
-    pages: PageStore
-    cookies: CookieStore
-    archive: ArchiveStore
-    page_index: PageIndexStore
-    site_map: SiteMapStore
-    changes: ChangeStore
-    events: EventLog
-    hosts: HostStore
-    host_rules: HostRuleStore
-    robots: RobotsStore
-    templates: TemplateStore
-    schedules: ScheduleStore
-    ticks: TickStore
-    webhooks: WebhookStore
-    deliveries: DeliveryStore
-    users: UserStore
-    credentials: CredentialStore
-    keys: KeyStore
-    site_sessions: SiteSessionStore
-    views: ViewStore
-    dismissals: DismissalStore
-    operations: OperationStore
-    settings: SettingStore
-    replies: ReplyStore
-    workers: WorkerStore
-    journal: JournalStore
-    inquiries: InquiryStore
-    overview: OverviewStore
-    stats: StatsStore
-    upkeep: UpkeepStore
-    pool_waits: (
-        Timing | None
-    )  # of transactions for a connection of the pool; None: there is no pool
-    check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers with our schema
-    close: Callable[[], Awaitable[None]]  # waits for transactions under way
+    def __init__(self, kind: Callable[[], type[P]]) -> None:
+        self.kind = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, store: "Store", owner: type) -> P:
+        part = store.create(self._name, self.kind())
+        vars(store)[self._name] = part  # which Python finds before this class, from now on
+        return part
+
+
+class Store:
+    """All parts of the store, on one database whose tables exist."""
+
+    jobs = _Part(lambda: jobs.JobStore)
+    intake = _Part(lambda: intake.IntakeStore)
+    leases = _Part(lambda: leases.LeaseStore)
+    spread = _Part(lambda: spread.SpreadStore)
+    queue = _Part(lambda: queue.QueueStore)
+    positions = _Part(lambda: queue_position.QueuePositions)
+    frontier = _Part(lambda: frontier.FrontierStore)
+    pages = _Part(lambda: pages.PageStore)
+    cookies = _Part(lambda: cookies.CookieStore)
+    archive = _Part(lambda: search.ArchiveStore)
+    page_index = _Part(lambda: index.PageIndexStore)
+    site_map = _Part(lambda: site_map.SiteMapStore)
+    changes = _Part(lambda: changes.ChangeStore)
+    events = _Part(lambda: events.EventLog)
+    hosts = _Part(lambda: hosts.HostStore)
+    host_rules = _Part(lambda: hosts.HostRuleStore)
+    robots = _Part(lambda: hosts.RobotsStore)
+    templates = _Part(lambda: templates.TemplateStore)
+    schedules = _Part(lambda: schedules.ScheduleStore)
+    ticks = _Part(lambda: ticks.TickStore)
+    webhooks = _Part(lambda: webhooks.WebhookStore)
+    deliveries = _Part(lambda: deliveries.DeliveryStore)
+    users = _Part(lambda: users.UserStore)
+    credentials = _Part(lambda: users.CredentialStore)
+    keys = _Part(lambda: keys.KeyStore)
+    site_sessions = _Part(lambda: site_sessions.SiteSessionStore)
+    views = _Part(lambda: views.ViewStore)
+    dismissals = _Part(lambda: dismissals.DismissalStore)
+    operations = _Part(lambda: operations.OperationStore)
+    settings = _Part(lambda: settings.SettingStore)
+    replies = _Part(lambda: idempotency.ReplyStore)
+    workers = _Part(lambda: workers.WorkerStore)
+    journal = _Part(lambda: journal.JournalStore)
+    inquiries = _Part(lambda: diagnostics.InquiryStore)
+    overview = _Part(lambda: overview.OverviewStore)
+    stats = _Part(lambda: stats.StatsStore)
+    upkeep = _Part(lambda: upkeep.UpkeepStore)
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
-    def on(cls, database: Database) -> "Store":
-        """Return a store on a database whose tables exist."""
-        parts: dict[str, Any] = {
-            field.name: field.type(database)
-            for field in fields(cls)
-            if field.name not in {"pool_waits", "check", "close"}
-        }
-        check_schema = partial(check, database, database.name)
-        return cls(
-            **parts, pool_waits=database.pool_waits, check=check_schema, close=database.close
-        )
+    def load(cls) -> None:
+        """Load the modules of all parts, which forks of this process will share."""
+        for part in vars(Store).values():
+            if isinstance(part, _Part):
+                part.kind()
+
+    def create(self, name: str, kind: type[P]) -> P:
+        """Create the part *name*, of class *kind*."""
+        del name
+        return kind(self._database)
+
+    def with_parts(self, **parts: Any) -> "Store":
+        """Return a copy with *parts* in place of its own."""
+        changed = copy(self)
+        vars(changed).update(parts)
+        return changed
+
+    @property
+    def pool_waits(self) -> Timing | None:
+        """Waits of transactions for a connection of the pool; ``None``: there is no pool."""
+        return self._database.pool_waits
+
+    async def check(self) -> None:
+        """Check that the database answers, and that its tables are those of this program.
+
+        Raises:
+            StoreUnavailable, SchemaMismatch: as `store.db.schema.check`.
+        """
+        await check(self._database, self._database.name)
+
+    async def close(self) -> None:
+        """Wait for transactions under way, and disconnect."""
+        await self._database.close()

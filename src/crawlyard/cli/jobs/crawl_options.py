@@ -10,11 +10,10 @@ from datetime import timedelta
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from msgspec import Struct, defstruct
 
 from crawlyard.cli import values
-from crawlyard.cli.options import Together, choice, flag, option
+from crawlyard.cli.options import Together, argument, choice, flag, option
 from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.core.fields import Field, Panel, fields_of
 from crawlyard.core.jobs.spec import JobSpec, Priority
@@ -128,11 +127,7 @@ else:
 
 Urls = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="URL",
-        help="Start URLs; '-' reads them from stdin, '@FILE' from a file.",
-        show_default=False,
-    ),
+    argument("URL", "Start URLs; '-' reads them from stdin, '@FILE' from a file."),
     Together(read_seeds),
 ]
 

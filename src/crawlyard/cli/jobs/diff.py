@@ -3,11 +3,9 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.lookup import job_id_of
-from crawlyard.cli.options import Limit, an_id, choice, option
+from crawlyard.cli.options import Limit, an_id, argument, choice, option
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.stdout import write_line
@@ -25,18 +23,8 @@ if TYPE_CHECKING:
     from crawlyard.core.crawl.change_answers import DiffOut
 
 _JOB = "an id, last, SCHEDULE@last or SCHEDULE@previous."
-Earlier = Annotated[
-    str,
-    typer.Argument(
-        parser=an_id, metavar="EARLIER", help=f"The earlier job: {_JOB}", show_default=False
-    ),
-]
-Later = Annotated[
-    str,
-    typer.Argument(
-        parser=an_id, metavar="LATER", help="The later job, in the same forms.", show_default=False
-    ),
-]
+Earlier = Annotated[str, argument("EARLIER", f"The earlier job: {_JOB}", an_id)]
+Later = Annotated[str, argument("LATER", "The later job, in the same forms.", an_id)]
 Url = Annotated[str, option(str, "--page", "URL", "Show the text of this page, line by line.")]
 OnlyKinds = Annotated[
     list[ChangeKind] | None,

@@ -5,8 +5,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED, MIXED
 from crawlyard.cli.invoke import action
@@ -22,6 +20,7 @@ from crawlyard.cli.options import (
     Style,
     Watch,
     Yes,
+    argument,
     flag,
     group,
     key_for,
@@ -80,7 +79,7 @@ Failed = Annotated[
 Now = Annotated[bool, flag("--now", text="Skip the wait of a job before its next attempt.")]
 Assignments = Annotated[
     list[str],
-    typer.Argument(metavar="FIELD=VALUE", help="Fields and their new values.", show_default=False),
+    argument("FIELD=VALUE", "Fields and their new values."),
 ]
 Timeout = Annotated[
     timedelta | None,

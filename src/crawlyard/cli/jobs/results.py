@@ -21,6 +21,7 @@ from crawlyard.cli.options import (
     OnlyRecords,
     OutFormat,
     Style,
+    argument,
     choice,
     flag,
     option,
@@ -37,7 +38,7 @@ from crawlyard.lazy import lazily
 
 # a command needs one or two of them: 50 ms
 with lazily():
-    from crawlyard.cli.jobs import exports, views
+    from crawlyard.cli.jobs import exports, result_views
     from crawlyard.cli.templates import views as template_views
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
@@ -82,10 +83,8 @@ AtLeast = Annotated[
     LevelWord, choice("--level", of=LevelWord, text="Minimum level", default=LevelWord.INFO)
 ]
 Diff = Annotated[bool, flag("--diff", text="Only fields that differ from the template.")]
-Pattern = Annotated[
-    str, typer.Argument(metavar="PATTERN", help="A glob, or re:REGEX.", show_default=False)
-]
-Url = Annotated[str, typer.Argument(metavar="URL", help="URL of the page.", show_default=False)]
+Pattern = Annotated[str, argument("PATTERN", "A glob, or re:REGEX.")]
+Url = Annotated[str, argument("URL", "URL of the page.")]
 DryRun = Annotated[bool, flag("--dry-run", text="Only show what would be excluded.")]
 
 
@@ -123,11 +122,11 @@ async def pages(
     job_id = await job_id_of(session, job)
     if skipped:
         count = await session.write_list(
-            every(session.surface.results.skipped, job_id, limit=most), views.SKIPPED
+            every(session.surface.results.skipped, job_id, limit=most), result_views.SKIPPED
         )
     else:
         page_list = session.surface.jobs.pages(job_id, include=(), limit=most, **terms)
-        count = await session.write_list(page_list, views.PAGES)
+        count = await session.write_list(page_list, result_views.PAGES)
     session.tell_list_end(count, limit, "")
 
 
@@ -141,7 +140,7 @@ async def errors(session: "Session", job: Id) -> None:
     """
     job_id = await job_id_of(session, job)
     groups = (await session.surface.results.errors(job_id, referrers=True)).items
-    await session.write_list(groups, views.errors_view(session.clock.now()))
+    await session.write_list(groups, result_views.errors_view(session.clock.now()))
     if groups:
         session.tell(f"retry them: {session.full_command(f'jobs retry {job_id} --failed')}")
 
@@ -166,7 +165,7 @@ async def links(
         limit=session.list_limit(limit),
     )
     session.tell_list_end(
-        await session.write_list(link_list, views.LINKS), limit, "no link is like that"
+        await session.write_list(link_list, result_views.LINKS), limit, "no link is like that"
     )
 
 
@@ -179,7 +178,7 @@ async def events(session: "Session", job: Id) -> None:
     crawlyard jobs events last -o jsonl
     """
     event_list = every(session.surface.jobs.events, await job_id_of(session, job))
-    await session.write_list(event_list, views.events_view(session.clock.now()))
+    await session.write_list(event_list, result_views.events_view(session.clock.now()))
 
 
 @app.command()
@@ -281,7 +280,9 @@ async def frontier(session: "Session", job: Id, *, limit: Limit = None) -> None:
     """
     job_id = await job_id_of(session, job)
     waiting = every(session.surface.results.frontier, job_id, limit=session.list_limit(limit))
-    session.tell_list_end(await session.write_list(waiting, views.FRONTIER), limit, "no URL waits")
+    session.tell_list_end(
+        await session.write_list(waiting, result_views.FRONTIER), limit, "no URL waits"
+    )
 
 
 @app.command()
@@ -293,7 +294,7 @@ async def shards(session: "Session", job: Id) -> None:
     crawlyard jobs shards last --json
     """
     shard_list = await session.surface.jobs.shards(await job_id_of(session, job))
-    if not await session.write_list(shard_list.items, views.SHARDS):
+    if not await session.write_list(shard_list.items, result_views.SHARDS):
         session.tell("the job is not spread: one worker runs all of it")
 
 
@@ -318,7 +319,7 @@ async def log(
     else:
         lines = every(jobs.log, job_id, level=level)
     if style is not Style.TABLE or common.quiet or common.fields is not None:
-        await output.write_all(lines, views.LOG, style, session.stdout, common)
+        await output.write_all(lines, result_views.LOG, style, session.stdout, common)
         return
     async for line in lines:  # a table would wait for the last line, and truncate messages
         at = words.clock(line.at, session.clock.now())
@@ -347,10 +348,10 @@ async def config(session: "Session", job: Id, *, diff: Diff = False) -> None:
     elif diff:
         if effective.template is None:
             session.tell("the job has no template that you can see")
-        await session.write_list(effective.differences, views.DIFFERENCES)
+        await session.write_list(effective.differences, result_views.DIFFERENCES)
     else:
         settings = template_views.values_of(effective.config, effective.sources)
-        await session.write_list(settings, views.CONFIG)
+        await session.write_list(settings, result_views.CONFIG)
 
 
 @app.command()
@@ -362,7 +363,7 @@ async def why(session: "Session", job: Id, url: Url) -> None:
     crawlyard jobs why last https://docs.example.org/ --json
     """
     fate = await session.surface.site.why(await job_id_of(session, job), url)
-    await session.show(fate, views.WHY)
+    await session.show(fate, result_views.WHY)
 
 
 @app.command()

@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Annotated, Any
 
-import typer
 from msgspec import Struct
 
 from crawlyard.cli import values
-from crawlyard.cli.options import Together, choice, option
+from crawlyard.cli.options import Together, argument, choice, option
 from crawlyard.cli.stdin_args import read_ids
 from crawlyard.cli.templates.options import TEMPLATE, Params
 from crawlyard.cli.when import instant_of
@@ -26,15 +25,11 @@ _GRACE = values.duration_text(_UNSET.grace)
 
 Ref = Annotated[
     str,
-    typer.Argument(metavar="SCHEDULE", help="Schedule name, OWNER/NAME or id.", show_default=False),
+    argument("SCHEDULE", "Schedule name, OWNER/NAME or id."),
 ]
 Refs = Annotated[
     list[str],
-    typer.Argument(
-        metavar="SCHEDULE",
-        help="Schedule names or ids; '-' reads them from stdin.",
-        show_default=False,
-    ),
+    argument("SCHEDULE", "Schedule names or ids; '-' reads them from stdin."),
     Together(read_ids),
 ]
 
@@ -147,11 +142,12 @@ class NewUse(Struct, frozen=True, kw_only=True):
     ] = None
     unset: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PATH",
-            help="Remove params.NAME or a field such as limits.pages. Repeatable.",
-            rich_help_panel=TEMPLATE,
-            show_default=False,
+        option(
+            str,
+            "--unset",
+            "PATH",
+            "Remove params.NAME or a field such as limits.pages. Repeatable.",
+            TEMPLATE,
         ),
     ] = None
 

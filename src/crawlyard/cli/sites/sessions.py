@@ -33,19 +33,12 @@ Name = Annotated[
 ]
 
 
-def _login(word: str) -> LoginMethod:
-    try:
-        return LoginMethod.of(word)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 How = Annotated[
     LoginMethod | None,
     argument(
         "[HOW]",
         "basic:USER, bearer, cookies:FILE or form:URL; default: as at the last login.",
-        _login,
+        LoginMethod.of,
     ),
 ]
 Url = Annotated[str, option(str, "--url", "URL", "Any URL of the site; not needed for a form.")]

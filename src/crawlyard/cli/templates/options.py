@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from msgspec import Struct
 
 from crawlyard.cli import values
-from crawlyard.cli.options import option
+from crawlyard.cli.options import argument, option
 from crawlyard.core.parse import boolean, number
 from crawlyard.core.templates.template import ParameterType, TemplateParameter
 from crawlyard.errors import Invalid
@@ -19,21 +18,16 @@ TEMPLATE = "Template"
 
 Ref = Annotated[
     str,
-    typer.Argument(
-        metavar="TEMPLATE",
-        help="Template name, OWNER/NAME of a public template, or id.",
-        show_default=False,
-    ),
+    argument("TEMPLATE", "Template name, OWNER/NAME of a public template, or id."),
 ]
 Params = Annotated[
     list[str] | None,
-    typer.Option(
-        "--param",
-        "-p",
-        metavar="K=V",
-        help="Set parameter K to V. Repeatable; several values of K form a list.",
-        rich_help_panel=TEMPLATE,
-        show_default=False,
+    option(
+        str,
+        "--param -p",
+        "K=V",
+        "Set parameter K to V. Repeatable; several values of K form a list.",
+        TEMPLATE,
     ),
 ]
 Version = Annotated[

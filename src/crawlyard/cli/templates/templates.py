@@ -72,7 +72,7 @@ Refs = Annotated[
 ]
 Number = Annotated[
     int,
-    argument("VERSION", "Version number."),
+    argument("VERSION", "Version number.", values.count),
 ]
 Query = Annotated[
     str, option(str, "--query", "TEXT", "Only templates with TEXT in their name or description.")
@@ -85,13 +85,12 @@ NewName = Annotated[
 Description = Annotated[str, option(str, "--description", "TEXT", "Purpose.", TEMPLATE)]
 Declared = Annotated[
     list[str] | None,
-    typer.Option(
-        "--param",
-        "-p",
-        metavar="K:TYPE=V",
-        help="Parameter {{K}} and its default; without '=V' it is required. Repeatable.",
-        rich_help_panel=TEMPLATE,
-        show_default=False,
+    option(
+        str,
+        "--param -p",
+        "K:TYPE=V",
+        "Parameter {{K}} and its default; without '=V' it is required. Repeatable.",
+        TEMPLATE,
     ),
 ]
 

@@ -33,8 +33,7 @@ _CJK = (
     "\U00020000-\U0003ffff"
 )
 _RUN = re.compile(r"\w+")
-_PART = re.compile(f"[{_CJK}]+|[^{_CJK}]+")
-_IS_CJK = re.compile(f"[{_CJK}]").match
+_CJK_PART = re.compile(f"([{_CJK}]+)")  # the only one: such a set takes 2 ms to compile
 
 _ASCII = bytes(range(128))
 _WORDS_ONLY = bytes(
@@ -99,7 +98,9 @@ def terms_of(head: str, text: bytes) -> Terms:
     if any(letter != letter.lower() for letter in letters) or "\ufffd" in letters:
         page = to_lower(page.decode(errors="replace")).encode()
     ordered = page.translate(_WORDS_ONLY).split()
-    alone = [letter.encode() for letter in letters if _IS_CJK(letter)]  # may be a whole query
+    alone = [
+        letter.encode() for letter in letters if _CJK_PART.match(letter)
+    ]  # may be a whole query
     each: list[bytes] | set[bytes] = ordered if len(ordered) <= MOST_ORDERED else set(ordered)
     if letters or max(map(len, each), default=0) > _SPAN:
         if isinstance(each, set):
@@ -141,12 +142,17 @@ def _cut(word: bytes) -> Sequence[bytes]:
     if len(word) <= _SPAN and word.isascii():
         return (word,)
     runs = _RUN.findall(word.decode())
-    return [term.encode() for run in runs for part in _PART.findall(run) for term in _terms(part)]
+    return [term.encode() for run in runs for part in _parts(run) for term in _terms(part)]
+
+
+def _parts(run: str) -> Iterator[str]:
+    """Return the parts of a run of letters: those in scripts without spaces, and the others."""
+    return filter(None, _CJK_PART.split(run))
 
 
 def _terms(part: str) -> Sequence[str]:
     """Return the terms of a run of letters of one kind."""
-    if _IS_CJK(part):
+    if _CJK_PART.match(part):
         return _pairs(part)
     return [part[start : start + _SPAN] for start in range(0, max(1, len(part) - _STEP), _STEP)]
 
@@ -157,12 +163,13 @@ def _pairs(part: str) -> Sequence[str]:
 
 def _pieces(word: str) -> Iterator[Piece]:
     for run in _RUN.finditer(word):
-        for part in _PART.finditer(run[0]):
-            text = part[0]
+        start = run.start()
+        for text in _parts(run[0]):
             # a page with the word also has what surrounds the run in it
-            begins = run.start() + part.start() > 0
-            ends = run.start() + part.end() < len(word)
-            if _IS_CJK(text):
+            begins = start > 0
+            start += len(text)
+            ends = start < len(word)
+            if _CJK_PART.match(text):
                 placed = len(text) > 1 or (begins and ends)
                 yield from (
                     Piece(text=p, begins=True, ends=True, placed=placed) for p in _pairs(text)

@@ -79,8 +79,7 @@ def read_once(store: Store) -> Store:
     A thousand schedules of one template that fire in the same second read the template once,
     not a thousand times.
     """
-    return replace(
-        store,
+    return store.with_parts(
         settings=_ReadOnce(store.settings),
         users=_ReadOnce(store.users),
         templates=_ReadOnce(store.templates),

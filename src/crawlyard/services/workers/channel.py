@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from inspect import isasyncgen, isasyncgenfunction
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Struct, field
-from msgspec.structs import fields
 
 from crawlyard.clock import Course
 from crawlyard.config import Settings
@@ -25,7 +24,7 @@ from crawlyard.core.jobs.checkpoint import Claim, Order
 from crawlyard.core.workers.measures import Measures
 from crawlyard.engine.render.process import ProcessUsage
 from crawlyard.errors import CrawlyardError
-from crawlyard.store.store import Store
+from crawlyard.store.store import P, Store
 
 _LENGTH = 8  # bytes of the length prefix of each message
 
@@ -172,11 +171,24 @@ class StoreCaller:
         """Return a stand-in for an object of class *kind* that the worker has under *name*."""
         return _Part(self, name, kind)
 
-    def store(self) -> Store:
-        """Return a store whose calls are made by the worker."""
-        parts = {f.name: f.type for f in fields(Store) if isinstance(f.type, type)}
-        attributes: dict[str, Any] = {name: self.part(name, kind) for name, kind in parts.items()}
-        return Store(**attributes, pool_waits=None, check=_nothing, close=_nothing)
+
+class RemoteStore(Store):
+    """A store whose calls are made by the worker of a child."""
+
+    pool_waits = None
+
+    def __init__(self, caller: StoreCaller) -> None:
+        self._caller = caller
+
+    def create(self, name: str, kind: type[P]) -> P:
+        """Return a stand-in for a part of the worker's store."""
+        return cast("P", self._caller.part(name, kind))
+
+    async def check(self) -> None:
+        """Do nothing: the worker checks its store itself."""
+
+    async def close(self) -> None:
+        """Do nothing: the worker closes its store itself."""
 
 
 class _Part:
@@ -186,10 +198,6 @@ class _Part:
     def __getattr__(self, method: str) -> Callable[..., Any]:
         streams = isasyncgenfunction(getattr(self._kind, method))
         return partial(self._caller.stream if streams else self._caller.call, self._name, method)
-
-
-async def _nothing() -> None:
-    """Do nothing: the worker checks and closes its store itself."""
 
 
 async def answer(channel: Channel, call: Call, method: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, Date, MetaData, Select, Table, func, 
 from sqlalchemy import tuple_ as tuple_of
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from crawlyard.store.tables import metadata
+from crawlyard.store.tables.every import metadata
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]

@@ -14,7 +14,8 @@ from crawlyard.store.admin.copy import CopyProgress, OnProgress
 from crawlyard.store.admin.place import BUSY_S, name_errors
 from crawlyard.store.db.database import create_file
 from crawlyard.store.db.schema import is_upgradable, mismatch
-from crawlyard.store.tables import SCHEMA, metadata
+from crawlyard.store.tables import SCHEMA
+from crawlyard.store.tables.every import metadata
 
 _AT_ONCE = 2048  # pages: 8 MiB
 

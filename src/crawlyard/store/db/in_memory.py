@@ -16,8 +16,8 @@ from crawlyard.store.db.connection import OnDue, driver_of, pop_wakeups
 from crawlyard.store.db.database import Work, lower
 from crawlyard.store.db.dialects import SqliteCompiler
 from crawlyard.store.db.faults import store_error
+from crawlyard.store.db.new_database import create_tables
 from crawlyard.store.db.reserve import Reserve
-from crawlyard.store.db.schema import create_tables
 from crawlyard.store.store import Store
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 def open_in_memory(on_due: OnDue = None) -> Store:
     """Return a new, empty store; this takes about half a millisecond."""
-    return Store.on(MemoryDatabase(on_due))
+    return Store(MemoryDatabase(on_due))
 
 
 class MemoryDatabase:

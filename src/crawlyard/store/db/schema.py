@@ -1,23 +1,13 @@
-"""Schema: creates the tables of an empty database, upgrades older ones, and refuses the rest.
-
-SQLAlchemy generates the statements of a new database from `store/tables`: 0.015 s on SQLite.
-Alembic, which only upgrades need, would take 0.1 s to load.
-"""
+"""Schema: has an empty database created, upgrades older ones, and refuses the rest."""
 
 import importlib
-from datetime import UTC, datetime
 
-from sqlalchemy import Connection, func, insert, inspect, select
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import Connection, func, inspect, select
 
-from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store.db.database import Database, is_postgres
-from crawlyard.store.tables import SCHEMA, UPGRADABLE, metadata, page_search
-from crawlyard.store.tables.access import users
-from crawlyard.store.tables.base import in_order, versions
-from crawlyard.store.tables.jobs import SHARDS_OF_JOB
-from crawlyard.store.tables.webhooks import cursors
+from crawlyard.store.tables import SCHEMA, UPGRADABLE
+from crawlyard.store.tables.base import versions
 
 # "CYsc": any number that nothing else on the database locks
 _SCHEMA_LOCK = 0x43597363
@@ -27,8 +17,6 @@ _SEPARATE = ("0102", "0b8459f2")
 
 UNFINISHED = "unfinished copy"
 """Stands in for the revision while a copy is under way: programs of every version refuse it."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def bring_up(database: Database, name: str) -> None:
@@ -118,32 +106,8 @@ def migrate(conn: Connection, name: str) -> None:
     # on SQLite, the write transaction itself keeps others out
     if _is_current(conn, name):
         return
+    # imported only now: hardly any start needs all tables, or Alembic
     if version_of(conn) is None:
-        create_tables(conn)
-        return
-    # imported only now: hardly any start needs it
-    importlib.import_module("crawlyard.store.migrations").upgrade(conn)
-
-
-def create_tables(conn: Connection) -> None:
-    """Create all tables, and the rows that every database starts with."""
-    for table in metadata.sorted_tables:
-        conn.execute(CreateTable(table))
-        for index in in_order(table.indexes):
-            if is_postgres(conn):
-                where = index.dialect_options["sqlite"]["where"]
-                index.dialect_options["postgresql"]["where"] = where
-            conn.execute(CreateIndex(index))
-    for table in page_search.INDEX.sorted_tables:
-        conn.execute(CreateTable(table))
-    if is_postgres(conn):
-        conn.exec_driver_sql(SHARDS_OF_JOB)
-    for statement in page_search.ON_POSTGRES if is_postgres(conn) else page_search.ON_SQLITE:
-        conn.exec_driver_sql(statement)
-    no_turn = {"holder": "", "until": _EPOCH, "loose": False}
-    conn.execute(insert(page_search.marks).values(id=1, low=0, high=0, **no_turn))
-    local = {"id": LOCAL.id, "role": LOCAL.role, "quota": "{}", "limited": False, "version": 1}
-    conn.execute(insert(users).values(created_at=_EPOCH, updated_at=_EPOCH, **local))
-    conn.execute(insert(cursors).values(name="webhooks", seq=0))
-    conn.execute(CreateTable(versions))
-    conn.execute(insert(versions).values(version_num=SCHEMA))
+        importlib.import_module("crawlyard.store.db.new_database").create_tables(conn)
+    else:
+        importlib.import_module("crawlyard.store.migrations").upgrade(conn)

@@ -1,10 +1,10 @@
 """Migrations: upgrades of older schemas to the one in `crawlyard.store.tables`.
 
-An empty database needs none of them: it is created from the tables (`store/db/schema.py`).
+An empty database needs none of them: it is created from the tables (`store/db/new_database.py`).
 
 To change the schema:
 
-1. Change `store/tables`, and the rows in `store/db/schema.py` if those change.
+1. Change `store/tables`, and the rows in `store/db/new_database.py` if those change.
 2. Add ``versions/NNNN_subject.py`` with the next number as its `revision` and the last one as its
    `down_revision`; its `upgrade` turns the old tables into the new ones with Alembic's `op`.
    Create the same indexes on Postgres as `create_tables` does: call `op.create_index` with both

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from crawlyard.store.tables import metadata
+from crawlyard.store.tables.every import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

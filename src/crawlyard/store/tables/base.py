@@ -107,7 +107,7 @@ class CleanText(TypeDecorator[str]):
 Key = BigInteger().with_variant(Integer(), "sqlite")
 """An auto-incrementing key; on SQLite only INTEGER does that."""
 
-# Partial indexes have only `sqlite_where`, which `store/db/schema.py` applies on Postgres as
+# Partial indexes have only `sqlite_where`, which `store/db/new_database.py` applies on Postgres as
 # well: `postgresql_where` would load that dialect for each instance on SQLite (17 ms).
 metadata = MetaData(
     naming_convention={
