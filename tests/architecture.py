@@ -130,6 +130,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
         "messaging.redis_bus",
         "config",
         "core",
+        "engine.extract.parse_child",
         "engine.extract.parse_pool",
         "export.jsonl",
         "store.codec",
@@ -149,6 +150,7 @@ RECORDS = frozenset(
 KEEPS_TIME = (
     "clock",
     "demo",  # its site writes a log of its own, in real time
+    "engine.extract.loop_load",  # measures the processor time of its thread
 )
 # by name, for a quick start
 FOR_CHECKERS = ("", "public_names")

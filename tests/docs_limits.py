@@ -16,7 +16,7 @@ from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.jobs.follow import LONGEST as LONGEST_WAIT
 from crawlyard.services.jobs.parameters import MOST_JOBS, MOST_TESTED
 from crawlyard.services.jobs.preview import LONGEST as LONGEST_PREVIEW
-from crawlyard.services.schedules.backfill import MOST_INSTANTS
+from crawlyard.services.schedules.backfill import MAX_INSTANTS_PER_OPERATION
 from crawlyard.web.live.catch_up import MAX_REPLAYED
 from crawlyard.web.live.hub import MAX_STREAMS_EACH
 from crawlyard.web.paging import DEFAULT, MOST
@@ -111,7 +111,7 @@ def _objects() -> list[list[str]]:
         "bytes per template file": MAX_CONTENT_BYTES,
         "parameters per template": MAX_PARAMETERS,
         "missed runs that a schedule catches up": MOST_CATCH_UP,
-        "runs per backfill": MOST_INSTANTS,
+        "runs per backfill": MAX_INSTANTS_PER_OPERATION,
         "items per page of a list": f"{MOST} (default {DEFAULT})",
         "test URLs per preview": MOST_TESTED,
         "seconds per preview": int(LONGEST_PREVIEW.total_seconds()),

@@ -234,7 +234,7 @@ def _run(future: "Future[T]", work: Callable[[], T]) -> None:
 
 async def _crawl(name: str, folder: Path, pace: StepClock) -> dict[str, float]:
     handbook = Handbook(*((("Set-Cookie", "reader=1"),) if name == "cookies" else ()))
-    settings, proxy = Settings(data_dir=folder, database_url=""), TestProxy("http")
+    settings, proxy = Settings(data_dir=folder, database_url="", parse_helpers=0), TestProxy("http")
     if name == "proxy":
         await proxy.open()
         settings = replace(settings, allow_proxies=(proxy.address,))

@@ -8,7 +8,7 @@ from crawlyard.core.jobs.job import DIRECT, Origin
 from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.jobs.lookup import every_event
+from crawlyard.services.jobs.lookup import read_all_events
 from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.jobs.submission import Submitter
 from crawlyard.store.queries import EventQuery
@@ -56,4 +56,4 @@ async def submit_to(
 
 async def events_of(yard: Yard, job_id: str) -> list[Event]:
     """Return all events of a job, oldest first."""
-    return await every_event(yard.store.events, EventQuery(subject=job_id))
+    return await read_all_events(yard.store.events, EventQuery(subject=job_id))

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 MOST: dict[str, dict[prose.Rule, int]] = {
     # the most violations of each rule that a folder may have; only ever lower these
     "src": {
-        prose.vague_names: 21,
-        prose.clauses: 2,
+        prose.vague_names: 1,
+        prose.clauses: 0,
         prose.returning_properties: 0,
         prose.odd_words: 0,
     },

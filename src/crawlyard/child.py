@@ -26,7 +26,12 @@ from crawlyard.services.workers.channel import (
     Report,
     StoreCaller,
 )
-from crawlyard.services.workers.fork_server import GONE, OTHER_VERSION, next_fork, usage_of
+from crawlyard.services.workers.fork_server import (
+    EXIT_OTHER_VERSION,
+    EXIT_UNAVAILABLE,
+    serve_forks,
+    usage_of,
+)
 from crawlyard.services.workers.isolation import child_asker
 from crawlyard.services.workers.run import JobRun, WorkerContext
 from crawlyard.yard import child_factory
@@ -108,7 +113,7 @@ def _exit_after(connection: socket.socket) -> NoReturn:
         asyncio.run(_run(connection))
         code = 0
     except StoreUnavailable:
-        code = GONE
+        code = EXIT_UNAVAILABLE
     except BaseException:  # noqa: BLE001 - a fork must not return into the fork server
         traceback.print_exc()
     finally:
@@ -118,14 +123,14 @@ def _exit_after(connection: socket.socket) -> NoReturn:
 def main() -> None:
     """Fork a child for each request of the parent, which passes a socket and its version."""
     if sys.argv[2:] != [VERSION]:
-        sys.exit(OTHER_VERSION)
+        sys.exit(EXIT_OTHER_VERSION)
     # the parent handles Ctrl-C, and a stop of the service
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     vars(worker_factory)  # load it, if it is loaded lazily
     gc.collect()
     gc.freeze()  # otherwise garbage collection in a child would copy all memory pages
-    _exit_after(next_fork(socket.socket(fileno=int(sys.argv[1]))))
+    _exit_after(serve_forks(socket.socket(fileno=int(sys.argv[1]))))
 
 
 if __name__ == "__main__":

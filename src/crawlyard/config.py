@@ -243,6 +243,15 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
             most=31_536_000.0,
         ),
     ] = 0.0
+    parse_helpers: Annotated[
+        int,
+        about(
+            "Maximum processes that extract pages for a worker whose crawls are limited by its "
+            "processor core, while other cores are free; 0: none.",
+            least=0,
+            most=64,
+        ),
+    ] = 3
     browsers: Annotated[
         int,
         about(

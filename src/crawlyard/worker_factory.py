@@ -8,6 +8,7 @@ from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.core.workers.measures import Measures
 from crawlyard.core.workers.tags import check_worker_tags
+from crawlyard.engine.extract.loop_load import usable_cores
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.client import HttpFetcher
@@ -58,7 +59,8 @@ class WorkerFactory:
         self._rate_limiter = RateLimiter(clock, store.hosts, first_id, settings.lease)
         # slots have the name of the first worker, so that they are freed when it counts as dead
         self._names = chain((first_id,), iter(worker_id, ""))
-        self._heavy = ParsePool()
+        helpers = 0 if alone else min(settings.parse_helpers, usable_cores() - 1)
+        self._heavy = ParsePool(helpers=helpers)
         self._renderers = Renderers(
             clock,
             most=settings.browsers,

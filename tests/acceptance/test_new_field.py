@@ -30,7 +30,7 @@ from crawlyard.core.crawl.page import Page, Target
 from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines
 from crawlyard.export.parquet import COLUMNS, Parquet
-from crawlyard.store.codec.jobs import PAGE_READ, page_of, page_row
+from crawlyard.store.codec.jobs import PAGE_COLUMNS, page_of, page_row
 from crawlyard.store.tables.jobs import pages
 from crawlyard.web.openapi import document
 
@@ -47,7 +47,7 @@ print(json.dumps({
     "csv": dict(zip(head.split(","), line.split(",")))["shoe_sizes"],
     "parquet": str(COLUMNS["shoe_sizes"]),
     "column": str(pages.c.shoe_sizes.type),
-    "stored": page_of([row[name] for name in PAGE_READ]).page.shoe_sizes,
+    "stored": page_of([row[name] for name in PAGE_COLUMNS]).page.shoe_sizes,
     "schema": shape["properties"]["shoe_sizes"],
     "always": "shoe_sizes" in shape["required"],
 }))

@@ -28,7 +28,7 @@ async def session(tmp_path: Path) -> AsyncIterator[Session]:
             surface=surface,
             ready=nobody,
             clock=SystemClock(),
-            where="",
+            instance_options="",
             stdout=screen,
             stderr=screen,
         )

@@ -39,7 +39,13 @@ async def test_pages_are_found_by_what_was_asked(
     clock: Any = FakeClock(NOW)
     screen, nobody = Screen(io.StringIO()), cast("Any", None)
     quiet = Common(quiet=True)
-    places = {"clock": clock, "ready": nobody, "where": "", "stdout": screen, "stderr": screen}
+    places = {
+        "clock": clock,
+        "ready": nobody,
+        "instance_options": "",
+        "stdout": screen,
+        "stderr": screen,
+    }
     session = Session(common=quiet, surface=yard, **places)
     for filters, paths in (
         ({}, ["gone", "slow", "good"] * 2),

@@ -29,7 +29,7 @@ from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.demo.hits import read_log
 from crawlyard.errors import Conflict, StoreUnavailable
-from crawlyard.services.jobs.lookup import every_event
+from crawlyard.services.jobs.lookup import read_all_events
 from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import EventQuery, PageQuery
 from tests.chaos.fleet import Fleet
@@ -171,7 +171,7 @@ class Campaign:
     async def history(self, fleet: Fleet) -> History:
         """Read what is left: from the store, its events, and the server's log."""
         jobs = await self.yard.store.jobs.find(JobQuery(), 1_000_000)
-        events = await every_event(self.yard.store.events, EventQuery())
+        events = await read_all_events(self.yard.store.events, EventQuery())
         apart = time() - monotonic()
         entries = [
             entry for event in events if (entry := self._entry_of(event, fleet, apart)) is not None

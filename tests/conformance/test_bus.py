@@ -101,7 +101,7 @@ async def test_who_listens_hears_that_events_were_stored(join: Callable[[], Bus]
         await until(lambda: their_bus.reach is not BusReach.AWAY)
         subscription.take()
 
-        await ours.happened()
+        await ours.notify_events_stored()
 
         async with asyncio.timeout(PATIENCE_S):
             happened = False
@@ -129,4 +129,4 @@ async def test_nobody_waits_for_those_who_listen(join: Callable[[], Bus]) -> Non
     with bus.subscribe():
         for number in range(100):
             at_once(bus.publish(f"job {number % 10}", a_progress(next(numbers))))
-            at_once(bus.happened())
+            at_once(bus.notify_events_stored())

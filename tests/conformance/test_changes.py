@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard.core.crawl.changes import ChangeKind, Known, PageFacts, RunChanges, StoredChange
+from crawlyard.core.crawl.changes import ChangeKind, PageFacts, RunChanges, StoredChange, UrlState
 from crawlyard.core.crawl.page import Body, Skipped, TargetState, Via
 from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Origin
@@ -80,8 +80,8 @@ async def test_what_is_known_of_urls_without_a_page_is_read(store: Store) -> Non
 
     fps = [waits.fp, shut.fp, fp_of("https://example.com/never")]
     assert await store.changes.known_urls(claim.job.id, fps) == {
-        waits.fp: Known(TargetState.WAITING, ""),
-        shut.fp: Known(TargetState.SKIPPED, "robots: Disallow: /shut"),
+        waits.fp: UrlState(TargetState.WAITING, ""),
+        shut.fp: UrlState(TargetState.SKIPPED, "robots: Disallow: /shut"),
     }
     assert await store.changes.broken_sitemaps(claim.job.id) == {bad.fp}
 

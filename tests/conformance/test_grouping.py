@@ -28,7 +28,7 @@ class Disk:
         self.database = SqliteDatabase(path, on_due=self._after)
         self._free = threading.Event()
         self._blocked = threading.Event()
-        event.listen(self.database._writer, "commit", self._committed)
+        event.listen(self.database._write_engine, "commit", self._committed)
 
     async def hold(self) -> "asyncio.Future[Any]":
         """Let all that is asked from now on wait for `go_on`."""

@@ -56,13 +56,13 @@ class TestTheQueue:
                 (await store.jobs.get(job.id)).job for job in stored_jobs
             ]  # with their turns
 
-            front = [i for i in await store.positions.front(NOW, 10_000) if i in ids]
+            front = [i for i in await store.positions.find_front(NOW, 10_000) if i in ids]
             waiting = sorted((j for j in stored_jobs if claimable(j, NOW)), key=claim_key)
-            before = [await store.positions.ahead(job, NOW, 10_000) for job in waiting]
+            before = [await store.positions.count_ahead(job, NOW, 10_000) for job in waiting]
 
             assert front == [job.id for job in waiting]
             assert [n - before[0] for n in before] == sorted({n - before[0] for n in before})
-            without = await store.positions.front(NOW, 10_000, {"o0", "o1"})
+            without = await store.positions.find_front(NOW, 10_000, {"o0", "o1"})
             assert [i for i in without if i in ids] == [j.id for j in waiting if j.owner == "o2"]
             if backend.sql:
                 await store.close()
@@ -75,15 +75,17 @@ class TestTheQueue:
         normal = await added(store)
         await added(store, a_job(priority=Priority.URGENT, due_at=NOW + HOUR))
 
-        assert await store.positions.front(NOW, 10) == [urgent.id, normal.id, low.id]
-        assert await store.positions.front(NOW, 1) == [urgent.id]
-        assert [await store.positions.ahead(job, NOW, 10_000) for job in (urgent, normal, low)] == [
+        assert await store.positions.find_front(NOW, 10) == [urgent.id, normal.id, low.id]
+        assert await store.positions.find_front(NOW, 1) == [urgent.id]
+        assert [
+            await store.positions.count_ahead(job, NOW, 10_000) for job in (urgent, normal, low)
+        ] == [
             0,
             1,
             2,
         ]
-        assert await store.positions.ahead(low, NOW, 9, {"ada"}) == 1
-        assert await store.positions.ahead(low, NOW, 1) == 1
+        assert await store.positions.count_ahead(low, NOW, 9, {"ada"}) == 1
+        assert await store.positions.count_ahead(low, NOW, 1) == 1
 
     async def test_a_job_that_is_still_held_is_not_in_it(self, store: Store) -> None:
         claim = await claimed(store)
@@ -92,8 +94,8 @@ class TestTheQueue:
         job, event = job.apply_move(Move.RESUME, NOW, actor="local")
         await store.jobs.save(job, event)
 
-        assert await store.positions.front(NOW, 10) == []
-        assert await store.positions.front(NOW + 2 * LEASE, 10) == [job.id]
+        assert await store.positions.find_front(NOW, 10) == []
+        assert await store.positions.find_front(NOW + 2 * LEASE, 10) == [job.id]
 
     async def test_whose_quota_is_used_up_is_told_with_its_part(self, store: Store) -> None:
         await quoted(store, "ada", running=1)

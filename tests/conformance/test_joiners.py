@@ -13,7 +13,7 @@ from crawlyard.core.jobs.checkpoint import Asker, Batch, Claim
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.jobs.spread import shard_of
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.jobs.shards import waiting_buckets
+from crawlyard.store.jobs.shards import waiting_buckets_query
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done
@@ -217,7 +217,7 @@ async def test_postgres_reads_no_table_to_see_that_nothing_waits(postgres_url: s
     await store.close()
 
     engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
-    query = str(waiting_buckets().compile(engine))
+    query = str(waiting_buckets_query().compile(engine))
     with engine.begin() as conn:
         conn.exec_driver_sql("ANALYZE frontier")
         plan = conn.exec_driver_sql(f"EXPLAIN {query}", {"its_no": claim.lease.job_no})

@@ -19,7 +19,7 @@ from crawlyard.core.operations.operation import OperationKind, OperationState
 from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.ids import new_id
 from crawlyard.services.jobs.batches import submit_many
-from crawlyard.services.jobs.lookup import every_event, find_job
+from crawlyard.services.jobs.lookup import find_job, read_all_events
 from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.jobs.submission import Submission
 from crawlyard.services.operations.bulk import Bulk, _jobs_portion
@@ -54,7 +54,7 @@ async def submit_jobs(writer: JobWriter, count: int, by: Actor = LOCAL, **fields
 
 async def events_with_versions(store: Store, job_id: str) -> list[tuple[EventName, int]]:
     """Return the events of a job, each with the version of the job that it describes."""
-    events = await every_event(store.events, EventQuery(subject=job_id))
+    events = await read_all_events(store.events, EventQuery(subject=job_id))
     return [(event.name, int(str(event.data["version"]))) for event in events]
 
 
@@ -84,7 +84,7 @@ async def test_five_hundred_are_cancelled_in_a_dozen_transactions(
     assert (after.state, after.done, after.failed) == (OperationState.COMPLETED, 500, 0)
     counts = await writer.store.jobs.counts(JobQuery())
     assert counts == {(State.CANCELLED, Priority.NORMAL): 500}
-    events = await every_event(store.events, EventQuery())
+    events = await read_all_events(store.events, EventQuery())
     cancelled = [event.subject for event in events if event.name is EventName.CANCELLED]
     assert sorted(cancelled) == sorted(ids)
     assert {event.data["version"] for event in events if event.name is EventName.CANCELLED} == {2}

@@ -17,7 +17,7 @@ from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.search.search import Findings, IndexUse, words_of
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.search.indexer import EVERY, OTHERS_EVERY, TURN, Indexer
+from crawlyard.services.search.indexer import POLL_EVERY, STANDBY_EVERY, TURN_LENGTH, Indexer
 from crawlyard.services.search.search import Archive
 from crawlyard.store.admin.copy import copy
 from crawlyard.store.admin.marks import OverwriteTerms
@@ -151,7 +151,7 @@ async def test_pages_from_before_the_index_are_indexed_from_the_newest_on(
         assert len(await paths(store, "needle", indexed=True)) == 5
         assert await paths(store, "n0", indexed=True) == ["old/0"]
         await timed(clock, indexer.round())
-        await clock.advance(EVERY)
+        await clock.advance(POLL_EVERY)
 
     assert behind == [5, 5, 3, 1]
     assert (await search(store, "n0")).looked_at == 1
@@ -197,11 +197,11 @@ async def test_who_takes_over_goes_on_where_the_other_was_killed(
         await timed(clock, killed.catch_up())
     other = Indexer(store, clock)
 
-    assert await timed(clock, other.round()) == OTHERS_EVERY  # it may be alive
+    assert await timed(clock, other.round()) == STANDBY_EVERY  # it may be alive
     assert await postings(store, "needle") == 2
     assert len(await paths(store, "needle", indexed=True)) == 5
-    await clock.advance(TURN)
-    assert await timed(clock, other.round()) < EVERY
+    await clock.advance(TURN_LENGTH)
+    assert await timed(clock, other.round()) < POLL_EVERY
 
     assert await postings(store, "needle") == 5
     assert (await search(store, "needle")).index is IndexUse.COMPLETE

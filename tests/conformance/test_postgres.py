@@ -72,19 +72,19 @@ async def test_waits_for_a_connection_and_for_a_lock_are_measured(postgres_url: 
     try:
         store = Store.on(database)
         assert await store.upkeep.lock_waits() == 0
-        assert store.waits is not None
+        assert store.pool_waits is not None
         with psycopg.connect(postgres_url) as other:
             other.execute("LOCK TABLE settings")
             blocked = asyncio.create_task(database.write(lambda conn: conn.execute(lock).close()))
             while other.execute(LOCK_WAITS).fetchone() != (1,):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            counted = sum(store.waits.counts)
+            counted = sum(store.pool_waits.counts)
             queued = asyncio.create_task(store.upkeep.lock_waits())  # the only one is taken
             await asyncio.sleep(0.05)
         await blocked
         assert await queued == 0
-        assert sum(store.waits.counts) == counted + 1
-        assert store.waits.total_s > 0.04
+        assert sum(store.pool_waits.counts) == counted + 1
+        assert store.pool_waits.total_s > 0.04
     finally:
         await database.close()
 

@@ -51,8 +51,8 @@ async def test_the_urgent_job_runs_and_the_low_one_waits_where_it_was(store: Sto
     assert standing.job == preemption.yielded
     assert (standing.job.state, standing.job.state_reason) == (State.PENDING, StateReason.PREEMPTED)
     assert standing.job.queued_at == low.queued_at
-    assert await store.positions.ahead(standing.job, LATER, 10) == 0
-    assert await store.positions.ahead(behind, LATER, 10) == 0  # the low one is still held
+    assert await store.positions.count_ahead(standing.job, LATER, 10) == 0
+    assert await store.positions.count_ahead(behind, LATER, 10) == 0  # the low one is still held
     assert await names(store, low.id) == ["created", "started", "requeued"]
     assert await names(store, urgent_job.id) == ["created", "started"]
 

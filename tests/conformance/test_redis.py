@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError
 from crawlyard.clock import SystemClock
 from crawlyard.errors import Invalid
 from crawlyard.ids import new_id
-from crawlyard.messaging.bus import KEPT, BusReach
+from crawlyard.messaging.bus import PROGRESS_KEPT_FOR, BusReach
 from crawlyard.messaging.redis_bus import CHANNEL, PREFIX, RedisBus
 from tests.conformance.buses import a_progress, at_once, receive_progress, until, until_latest
 from tests.redis_server import RedisServer
@@ -103,7 +103,7 @@ async def test_a_redis_that_is_away_makes_nobody_wait_and_is_used_again_when_it_
     await away(their_bus)
     for done in range(1, 1000):
         at_once(ours.publish(job, a_progress(done)))
-        at_once(ours.happened())
+        at_once(ours.notify_events_stored())
     progress = await ours.latest(job)
     redis_server.go_on()
 
@@ -198,7 +198,7 @@ async def test_every_key_is_ours_by_its_name_and_goes_after_a_day(join: Join, ra
     assert len(keys) > len(jobs)
     assert all(key.startswith(PREFIX.encode()) for key in keys)
     assert CHANNEL.startswith(PREFIX)
-    day = KEPT.total_seconds()
+    day = PROGRESS_KEPT_FOR.total_seconds()
     assert all(day - 600 < seconds <= day for seconds in ttls)
 
 

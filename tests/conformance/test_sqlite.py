@@ -31,7 +31,7 @@ IMPATIENT = timedelta(milliseconds=50)
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    new_database = SqliteDatabase(tmp_path / "yard.db", busy=IMPATIENT)
+    new_database = SqliteDatabase(tmp_path / "yard.db", busy_timeout=IMPATIENT)
     await new_database.create()
     await bring_up(new_database, new_database.name)
     yield new_database

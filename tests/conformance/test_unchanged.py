@@ -34,7 +34,7 @@ class Question:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    new_database = SqliteDatabase(tmp_path / "yard.db", busy=timedelta(milliseconds=50))
+    new_database = SqliteDatabase(tmp_path / "yard.db", busy_timeout=timedelta(milliseconds=50))
     await new_database.create()
     await new_database.write(lambda c: c.exec_driver_sql("CREATE TABLE t (n INTEGER UNIQUE)"))
     yield new_database
@@ -121,7 +121,7 @@ async def test_a_file_that_somebody_has_locked_is_waited_for_beside_the_loop(
     alone = sqlite3.connect(tmp_path / "yard.db", isolation_level=None)
     alone.execute("PRAGMA locking_mode=EXCLUSIVE")
     alone.execute("INSERT INTO t VALUES (7)")
-    again = SqliteDatabase(tmp_path / "yard.db", busy=timedelta(milliseconds=50))
+    again = SqliteDatabase(tmp_path / "yard.db", busy_timeout=timedelta(milliseconds=50))
 
     with pytest.raises(StoreUnavailable):
         await again.read_cached(count)

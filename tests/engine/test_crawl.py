@@ -437,7 +437,7 @@ async def test_hosts_beyond_the_window_are_not_held_up_by_a_slow_one(
 ) -> None:
     for module in (crawl, services_run):
         monkeypatch.setattr(module, "WINDOW", 20)
-    for name, value in (("REFILL", 5), ("CROWD", 10), ("REFILL_S", 0.0)):
+    for name, value in (("REFILL", 5), ("CROWDED_HOST", 10), ("REFILL_S", 0.0)):
         monkeypatch.setattr(crawl, name, value)
     quick = await site_server(GraphSite(tree(4, 1)), host="127.0.0.2")
     links = [f"/{n}" for n in range(40)]

@@ -5,23 +5,30 @@ import signal
 import sys
 import threading
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.engine.extract import parse_pool
-from crawlyard.engine.extract.page import ExtractError, ExtractOptions, PageSource, extract
+from crawlyard.engine.extract.loop_load import LoopLoad
+from crawlyard.engine.extract.page import (
+    Extracted,
+    ExtractError,
+    ExtractOptions,
+    PageSource,
+    extract,
+)
 from crawlyard.engine.extract.page_text import DENSE
+from crawlyard.engine.extract.parse_child import LARGE, serve
 from crawlyard.engine.extract.parse_pool import (
-    LARGE,
     LARGE_IF_SLOW,
     ParseBudget,
     ParsePool,
     is_heavy,
-    serve,
 )
 from tests.clock import settle
 from tests.engine.rig import a_spec, crawled, opened
@@ -289,6 +296,116 @@ async def test_what_no_longer_waits_takes_no_room() -> None:
     await pieces.wait("last", 8)
     assert pieces.begun[2:] == ["last"]
     await pieces.end("last")
+
+
+def pages_of_a_site(count: int) -> list[tuple[bytes, PageSource]]:
+    bodies = (PAGE[: 2000 + n] for n in range(count))
+    return [(body, replace(SOURCE, url=f"http://h/{n}")) for n, body in enumerate(bodies)]
+
+
+async def extract_all(
+    pool: ParsePool, pages: Sequence[tuple[bytes, PageSource]]
+) -> list[Extracted]:
+    return await asyncio.gather(*(pool.run(*page) for page in pages))
+
+
+@pytest.fixture
+async def helped() -> AsyncIterator[ParsePool]:
+    """A pool with one helper, whose event loop counts as short of time."""
+    pool = ParsePool(helpers=1, load=busy())
+    yield pool
+    await pool.close()
+
+
+def busy() -> LoopLoad:
+    load = LoopLoad(high=0, cores=1, wall=iter(range(10**6)).__next__, running=lambda: 0.0)
+    assert load.is_high()
+    return load
+
+
+async def test_a_helper_extracts_pages_in_batches_as_this_process_does(helped: ParsePool) -> None:
+    pages = pages_of_a_site(30)
+
+    extracted = await extract_all(helped, pages)
+
+    assert extracted == [extract(*page) for page in pages]
+    assert len(helped._idle) == 1
+
+
+async def test_pages_beyond_those_that_wait_for_a_helper_are_extracted_here() -> None:
+    pool = ParsePool(helpers=1, load=busy(), command=SILENT)
+    pages = pages_of_a_site(60)
+    tasks = [asyncio.create_task(pool.run(*page)) for page in pages]
+
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    are_done = [task.done() for task in tasks]
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await pool.close()
+    assert are_done == [False] * 32 + [True] * 28
+
+
+async def test_pages_of_a_helper_that_was_killed_are_extracted_by_another(
+    helped: ParsePool,
+) -> None:
+    pages = pages_of_a_site(30)
+    await extract_all(helped, pages[:1])
+    (helper,) = helped._idle
+    tasks = [asyncio.create_task(helped.run(*page)) for page in pages]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert helped._idle == []  # it is at work
+
+    helper.send_signal(signal.SIGKILL)
+
+    assert await asyncio.gather(*tasks) == [extract(*page) for page in pages]
+
+
+async def test_a_page_that_kills_its_helpers_is_an_error_of_that_page() -> None:
+    pool = ParsePool(helpers=1, load=busy(), command=DYING)
+
+    with pytest.raises(ExtractError, match="crashed its parser process"):
+        await pool.run(PAGE[:2000], SOURCE)
+
+    assert pool._idle == []
+
+
+async def test_an_error_of_one_page_in_a_batch_leaves_the_others(helped: ParsePool) -> None:
+    pages = pages_of_a_site(3)
+    faulty = replace(SOURCE, options=ExtractOptions(css=(("x", "["),)))
+    pages[1] = (pages[1][0], faulty)
+
+    outcomes = await asyncio.gather(*(helped.run(*page) for page in pages), return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [Extracted, ExtractError, Extracted]
+
+
+async def test_data_that_messagepack_cannot_encode_comes_back_whole(helped: ParsePool) -> None:
+    body = (
+        b'<title>t</title><script type="application/ld+json">'
+        b'{"@type": "Thing", "name": "half \\ud83d", "size": 123456789012345678901234567890}'
+        b"</script>"
+    )
+
+    page = await helped.run(body, SOURCE)
+
+    assert page == extract(body, SOURCE)
+    assert "123456789012345678901234567890" in str(page.structured)
+
+
+async def test_a_closed_pool_ends_its_helpers() -> None:
+    pool = ParsePool(helpers=1, load=busy(), command=SILENT)
+    task = asyncio.create_task(pool.run(PAGE[:2000], SOURCE))
+    await asyncio.sleep(0.1)
+    task.cancel()
+
+    await pool.close()
+
+    assert (pool._helping, pool._idle) == (set(), [])
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 MIB = 1024 * 1024

@@ -8,7 +8,7 @@ import pytest
 
 from crawlyard import LOCAL, Yard
 from crawlyard.api.near import NearSurface
-from crawlyard.core.crawl.changes import TOLD
+from crawlyard.core.crawl.changes import NEWS_KINDS
 from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.events.event import EventName
 from crawlyard.services.upkeep.janitor import purge_all
@@ -39,7 +39,7 @@ async def changes_of(watched: WatchedSchedule, job_id: str) -> dict[str, set[str
     surface, root = NearSurface(watched.yard.services, LOCAL), watched.server.url
     feed = [c async for c in every(surface.changes.list, schedule="site") if c.job_id == job_id]
     [run] = [r for r in (await surface.schedules.changes("site")).items if r.job_id == job_id]
-    counts = {kind: n for kind, n in (run.counts or {}).items() if n and kind in TOLD}
+    counts = {kind: n for kind, n in (run.counts or {}).items() if n and kind in NEWS_KINDS}
     assert counts == Counter(change.kind for change in feed)
     events = await watched.yard.store.events.events(
         EventQuery(names=frozenset({EventName.RUN_CHANGED}), subject=job_id)

@@ -363,13 +363,13 @@ async def test_nothing_spins_while_a_limit_waits_for_what_is_in_flight(
 
     server = await site_server(Slow({}))
     spec = a_spec(f"{server.url}/", limits=Limits(duration_s=0.1), ignore_robots=True)
-    turns, until_due = count(), Crawl._until_due
+    turns, until_due = count(), Crawl._wait_until_due
 
     async def counted(crawl: Crawl) -> None:
         next(turns)
         await until_due(crawl)
 
-    monkeypatch.setattr(Crawl, "_until_due", counted)
+    monkeypatch.setattr(Crawl, "_wait_until_due", counted)
 
     run = await crawled(yard, spec)
 

@@ -59,13 +59,13 @@ async def test_what_was_shown_may_be_good_for_less(yard: Yard) -> None:
     limited = Surface(yard.services, LOCAL, READER).events
     deaf = Surface(yard.services, LOCAL, frozenset()).events
 
-    assert (await limited.audible(None, None))[0] == {Topic.JOBS}
+    assert (await limited.resolve_topics(None, None))[0] == {Topic.JOBS}
     with pytest.raises(Forbidden, match="users, workers"):
-        await limited.audible(("workers", "users"), None)
+        await limited.resolve_topics(("workers", "users"), None)
     assert await first(deaf.stream(after=0), 1) == []
     assert (await deaf.list()).items == []
     with pytest.raises(Invalid, match="job"):
-        await deaf.audible(None, "x")
+        await deaf.resolve_topics(None, "x")
 
 
 async def test_a_job_of_another_cannot_be_followed(yard: Yard) -> None:

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.calendar import CalendarHours
 from crawlyard.core.schedules.schedule import Misfire, Overlap
 from crawlyard.errors import Invalid
-from crawlyard.services.schedules.backfill import MOST_BACKFILLED
+from crawlyard.services.schedules.backfill import MAX_INSTANTS_PER_CALL
 from crawlyard.services.schedules.lookup import is_due
 from crawlyard.store.store import Store
 from tests.services.schedule_rig import (
@@ -124,7 +124,7 @@ class TestBackfill:
 
     async def test_a_range_that_is_none_or_too_long_is_refused(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create("every 10s")
-        long = timedelta(seconds=10 * MOST_BACKFILLED + 10)
+        long = timedelta(seconds=10 * MAX_INSTANTS_PER_CALL + 10)
         await rig.clock.advance(long + MINUTE)
         now = rig.clock.wall()
 

@@ -13,7 +13,7 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.jobs.follow import LOOK_EVERY, PORTION, follow_log, stretch
+from crawlyard.services.jobs.follow import LOOK_EVERY, PORTION, follow_log, read_log_lines
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW
@@ -183,19 +183,19 @@ class TestAStretch:
         await scribe.say(1, Level.ERROR)
         await scribe.say(50, Level.DEBUG)
         end = (await store.journal.ends([job_id]))[job_id]
-        chunk = await stretch(store.journal, job_id, Level.WARNING, 0, end)
-        assert ([line.n for line in chunk.lines], chunk.place, chunk.lost) == ([1], 51, False)
+        chunk = await read_log_lines(store.journal, job_id, Level.WARNING, 0, end)
+        assert ([line.n for line in chunk.lines], chunk.next_cursor, chunk.lost) == ([1], 51, False)
 
     async def test_a_full_one_leads_to_its_last_line(self, store: Store, scribe: Scribe) -> None:
         job_id = scribe.lease.job_id
         await scribe.say(PORTION + 5)
         end = (await store.journal.ends([job_id]))[job_id]
 
-        first = await stretch(store.journal, job_id, Level.INFO, 0, end)
-        second = await stretch(store.journal, job_id, Level.INFO, first.place, end)
+        first = await read_log_lines(store.journal, job_id, Level.INFO, 0, end)
+        second = await read_log_lines(store.journal, job_id, Level.INFO, first.next_cursor, end)
 
-        assert (len(first.lines), first.place) == (PORTION, PORTION)
-        assert (len(second.lines), second.place) == (5, PORTION + 5)
+        assert (len(first.lines), first.next_cursor) == (PORTION, PORTION)
+        assert (len(second.lines), second.next_cursor) == (5, PORTION + 5)
 
     @pytest.mark.parametrize(("place", "lost"), [(0, False), (9, True), (10, False), (11, False)])
     async def test_who_was_told_of_some_has_lost_what_is_forgotten(
@@ -204,5 +204,5 @@ class TestAStretch:
         job_id = scribe.lease.job_id
         await scribe.say(MOST_LINES + 10)
         end = (await store.journal.ends([job_id]))[job_id]
-        chunk = await stretch(store.journal, job_id, Level.INFO, place, end)
+        chunk = await read_log_lines(store.journal, job_id, Level.INFO, place, end)
         assert (chunk.lost, chunk.lines[0].n) == (lost, max(11, place + 1))

@@ -7,7 +7,7 @@ import pytest
 
 from crawlyard import JobQuery, Move
 from crawlyard.cli.server.work import Beside, run_dry, run_together
-from crawlyard.cli.signals import Interrupts, interrupts
+from crawlyard.cli.signals import Interrupts, catch_interrupts
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.operations.operation import OperationKind, OperationState
@@ -58,7 +58,7 @@ async def broken() -> None:
 async def test_services_end_with_the_jobs() -> None:
     jobs, service = Jobs(), EndlessService()
 
-    with interrupts(lambda: None) as stop:
+    with catch_interrupts(lambda: None) as stop:
         running = asyncio.create_task(
             run_together(jobs.run, {"janitor": service.run}, stop, jobs.stop)
         )
@@ -73,7 +73,10 @@ async def test_a_service_that_fails_is_logged_and_its_error_comes_when_the_jobs_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     jobs, service = Jobs(), EndlessService()
-    with interrupts(lambda: None) as stop, pytest.raises(ZeroDivisionError, match="one of ours"):
+    with (
+        catch_interrupts(lambda: None) as stop,
+        pytest.raises(ZeroDivisionError, match="one of ours"),
+    ):
         await run_together(jobs.run, {"webhooks": service.run, "janitor": broken}, stop, jobs.stop)
     assert jobs.given_back
     assert service.cancelled
@@ -90,7 +93,7 @@ async def test_pages_are_indexed_beside_the_jobs_unless_that_is_switched_off(ind
 
 async def test_an_error_of_the_worker_itself_is_not_hidden() -> None:
     service = EndlessService()
-    with interrupts(lambda: None) as stop, pytest.raises(ExceptionGroup) as raised:
+    with catch_interrupts(lambda: None) as stop, pytest.raises(ExceptionGroup) as raised:
         await run_together(broken, {"janitor": service.run}, stop, lambda: None)
     assert raised.group_contains(ZeroDivisionError)
     assert service.cancelled

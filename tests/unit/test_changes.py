@@ -5,14 +5,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.changes import (
-    Carried,
+    CarriedPage,
     Change,
     ChangeKind,
     Comparison,
-    Known,
     LastRead,
     PageFacts,
     Run,
+    UrlState,
     compare_page,
     summarize_changes,
 )
@@ -23,9 +23,9 @@ from crawlyard.core.webhooks.webhook import message
 from tests.builders import NOW, a_job, fp_of
 
 K = ChangeKind
-WHOLE = Run(ended="", reach={"max_depth": None})
-LIMITED = replace(WHOLE, job_id="limited", ended="limit_pages")
-CARRIED = Carried(replace(WHOLE.last_read, job_id="first"), is_broken=False)
+WHOLE = Run(incomplete_reason="", reach={"max_depth": None})
+LIMITED = replace(WHOLE, job_id="limited", incomplete_reason="limit_pages")
+CARRIED = CarriedPage(replace(WHOLE.last_read, job_id="first"), is_broken=False)
 
 
 def a_page(path: str = "a", **fields: Any) -> PageFacts:
@@ -52,7 +52,7 @@ def failed(path: str = "a", status: int | None = 503, error: str = "http_5xx") -
 
 def only(comparison: Comparison, *, before: set[int] | None = None) -> Change:
     comparison.conclude(before or set(), set())
-    [change] = comparison.found
+    [change] = comparison.changes
     return change
 
 
@@ -90,7 +90,7 @@ def test_a_page_with_not_found_in_its_title_from_the_start_is_compared() -> None
 
 def test_what_answers_404_or_410_is_gone_whatever_else_failed() -> None:
     for status in (404, 410):
-        comparison = Comparison(WHOLE, replace(WHOLE, ended="the run is cancelled"))
+        comparison = Comparison(WHOLE, replace(WHOLE, incomplete_reason="the run is cancelled"))
         comparison.add(a_page(), failed(status=status, error="http_4xx"))
         assert only(comparison).kind is K.GONE
 
@@ -104,7 +104,7 @@ def test_what_answers_with_another_error_is_broken_once_and_may_hide_others() ->
             failed("c", status=status, error=error), failed("c", status=status, error=error)
         )
         comparison.conclude()
-        changes = [(change.kind, change.url[-1], change.detail) for change in comparison.found]
+        changes = [(change.kind, change.url[-1], change.detail) for change in comparison.changes]
         assert changes[0] == (K.BROKEN, "a", f"answered {status}")
         assert [change[:2] for change in changes[1:]] == [(K.UNKNOWN, "b")]
 
@@ -121,7 +121,7 @@ def test_other_failures_tell_nothing() -> None:
 
 def test_what_is_not_found_is_gone_only_if_the_later_run_saw_all() -> None:
     doubts = {
-        "the run is cancelled": replace(WHOLE, ended="the run is cancelled"),
+        "the run is cancelled": replace(WHOLE, incomplete_reason="the run is cancelled"),
         "the runs differ in max_depth": replace(WHOLE, reach={"max_depth": 2}),
         "a sitemap could not be read": replace(WHOLE, broken_sitemaps=frozenset({1})),
     }
@@ -146,34 +146,36 @@ def test_a_page_that_failed_may_hide_others_unless_it_failed_before_as_well() ->
         comparison.add(a_page("a"), None)
         comparison.add(before, failed("hub"))
         comparison.conclude()
-        assert {c.url[-1]: c.kind for c in comparison.found}["a"] is K.UNKNOWN
+        assert {c.url[-1]: c.kind for c in comparison.changes}["a"] is K.UNKNOWN
 
 
 def test_a_page_that_a_rule_kept_out_is_unknown_and_may_hide_others() -> None:
     comparison = Comparison(WHOLE, WHOLE)
     comparison.add(a_page("a"), None)
-    comparison.add(a_page("hub"), None, None, Known(TargetState.SKIPPED, "robots: Disallow: /hub"))
+    comparison.add(
+        a_page("hub"), None, None, UrlState(TargetState.SKIPPED, "robots: Disallow: /hub")
+    )
     comparison.conclude()
-    assert {c.kind for c in comparison.found} == {K.UNKNOWN}
+    assert {c.kind for c in comparison.changes} == {K.UNKNOWN}
 
 
 def test_a_page_that_is_still_linked_is_not_gone() -> None:
     comparison = Comparison(WHOLE, WHOLE)
     comparison.add(page := a_page(), None)
     comparison.conclude(set(), {page.fp})
-    assert [c.kind for c in comparison.found] == [K.UNKNOWN]
+    assert [c.kind for c in comparison.changes] == [K.UNKNOWN]
 
 
 def test_a_page_is_new_if_the_earlier_run_would_have_found_it() -> None:
     cases = (
         (K.NEW, WHOLE, None, None),
         (K.NEW, WHOLE, failed(status=404, error="http_4xx"), None),
-        (K.NEW, WHOLE, None, Known(TargetState.REDIRECTED, "redirect to https://x.example/")),
-        (K.SEEN_FIRST, replace(WHOLE, ended="limit"), None, None),
+        (K.NEW, WHOLE, None, UrlState(TargetState.REDIRECTED, "redirect to https://x.example/")),
+        (K.SEEN_FIRST, replace(WHOLE, incomplete_reason="limit"), None, None),
         (K.SEEN_FIRST, replace(WHOLE, reach={"max_depth": 1}), None, None),
         (K.SEEN_FIRST, WHOLE, failed(), None),
-        (K.SEEN_FIRST, WHOLE, None, Known(TargetState.SKIPPED, "robots: Disallow: /")),
-        (K.SEEN_FIRST, WHOLE, None, Known(TargetState.WAITING, "")),
+        (K.SEEN_FIRST, WHOLE, None, UrlState(TargetState.SKIPPED, "robots: Disallow: /")),
+        (K.SEEN_FIRST, WHOLE, None, UrlState(TargetState.WAITING, "")),
     )
     for kind, earlier, before, previous in cases:
         comparison = Comparison(earlier, WHOLE)
@@ -190,7 +192,7 @@ def test_a_page_is_new_if_the_earlier_run_would_have_found_it() -> None:
 def test_a_page_has_moved_where_its_url_leads_or_its_text_is() -> None:
     comparison = Comparison(WHOLE, WHOLE)
     new = a_page("new")
-    comparison.add(a_page("old"), None, None, Known(TargetState.REDIRECTED, "x"), new)
+    comparison.add(a_page("old"), None, None, UrlState(TargetState.REDIRECTED, "x"), new)
     comparison.add(None, new)
     change = only(comparison)
     assert (change.kind, change.moved_to, change.after) == (K.MOVED, new.url, new.id)
@@ -198,7 +200,7 @@ def test_a_page_has_moved_where_its_url_leads_or_its_text_is() -> None:
     comparison = Comparison(WHOLE, WHOLE)
     comparison.add(a_page("old", content_hash="it"), failed("old", 404))
     comparison.add(None, new := a_page("new", content_hash="it"))
-    assert (only(comparison).kind, comparison.found[0].moved_to) == (K.MOVED, new.url)
+    assert (only(comparison).kind, comparison.changes[0].moved_to) == (K.MOVED, new.url)
 
 
 def test_text_that_several_pages_have_does_not_tell_where_one_moved() -> None:
@@ -210,24 +212,24 @@ def test_text_that_several_pages_have_does_not_tell_where_one_moved() -> None:
         other = replace(twin, content_hash="other", sha256="other")
         comparison.add(twin if twin_before else other, twin if twin_after else other)
         comparison.conclude()
-        kinds = [c.kind for c in comparison.found if "twin" not in c.url]
+        kinds = [c.kind for c in comparison.changes if "twin" not in c.url]
         assert kinds == [K.NEW, K.GONE]
 
 
 def test_a_redirect_to_a_page_that_fails_tells_nothing() -> None:
     comparison = Comparison(WHOLE, WHOLE)
-    redirected = Known(TargetState.REDIRECTED, "redirect to https://example.com/x")
+    redirected = UrlState(TargetState.REDIRECTED, "redirect to https://example.com/x")
     comparison.add(a_page(), None, None, redirected, failed("x"))
     assert only(comparison).kind is K.UNKNOWN
     assert redirected.leads_to == "https://example.com/x"
-    assert Known(TargetState.SKIPPED, "redirect to https://a.example/: scope").leads_to == (
+    assert UrlState(TargetState.SKIPPED, "redirect to https://a.example/: scope").leads_to == (
         "https://a.example/"
     )
 
 
 def test_what_is_not_proven_is_carried_to_the_next_comparison() -> None:
-    skipped = Known(TargetState.SKIPPED, "robots: Disallow: /")
-    cases: list[tuple[PageFacts | None, Known | None, Run, dict[int, bool]]] = [
+    skipped = UrlState(TargetState.SKIPPED, "robots: Disallow: /")
+    cases: list[tuple[PageFacts | None, UrlState | None, Run, dict[int, bool]]] = [
         (None, None, LIMITED, {a_page().fp: False}),
         (None, skipped, WHOLE, {a_page().fp: False}),
         (failed(), None, WHOLE, {a_page().fp: True}),
@@ -241,7 +243,7 @@ def test_what_is_not_proven_is_carried_to_the_next_comparison() -> None:
         (a_page(content_rule="article", sha256="x"), None, WHOLE, {}),
         (failed(status=404, error="http_4xx"), None, LIMITED, {}),
         (None, None, WHOLE, {}),
-        (None, Known(TargetState.SKIPPED, "exclude: */a"), WHOLE, {}),
+        (None, UrlState(TargetState.SKIPPED, "exclude: */a"), WHOLE, {}),
     ]
     for after, previous, later, unproven in cases:
         comparison = Comparison(WHOLE, later)
@@ -251,11 +253,11 @@ def test_what_is_not_proven_is_carried_to_the_next_comparison() -> None:
     comparison = Comparison(WHOLE, LIMITED)
     comparison.add(failed(), None)  # no run has read it
     comparison.conclude()
-    assert (comparison.unproven, comparison.found) == ({a_page().fp: False}, [])
+    assert (comparison.unproven, comparison.changes) == ({a_page().fp: False}, [])
 
 
 def test_a_page_that_was_told_as_broken_is_not_told_again() -> None:
-    broken = Carried(CARRIED.last_read, is_broken=True)
+    broken = CarriedPage(CARRIED.last_read, is_broken=True)
     for carried, kind in ((CARRIED, K.BROKEN), (broken, K.UNKNOWN)):
         comparison = Comparison(LIMITED, WHOLE, WHOLE)
         comparison.add(a_page(), failed(), carried=carried)
@@ -274,19 +276,19 @@ def test_a_carried_page_is_gone_if_all_that_may_lead_to_it_was_read_since() -> N
         comparison.add(a_page("a"), None, carried=CARRIED)
         comparison.add(a_page("hub"), failed("hub"), carried=carried)
         comparison.conclude()
-        assert {c.url[-1]: c.kind for c in comparison.found}["a"] is kind
+        assert {c.url[-1]: c.kind for c in comparison.changes}["a"] is kind
     comparison = Comparison(LIMITED, WHOLE, WHOLE)
     comparison.add(page := a_page("a"), None, carried=CARRIED)
     comparison.add(a_page("hub"), failed("hub"))
-    comparison.conclude(hidden={page.fp: comparison.unread[a_page("hub").id]})
-    [change] = [c for c in comparison.found if c.url.endswith("/a")]
+    comparison.conclude(link_sources={page.fp: comparison.unread[a_page("hub").id]})
+    [change] = [c for c in comparison.changes if c.url.endswith("/a")]
     assert change.kind is K.UNKNOWN
     assert change.detail == "may be linked from https://example.com/hub (answered 503)"
 
 
 def test_a_carried_page_is_judged_by_the_run_that_read_it_last() -> None:
     broken = replace(WHOLE, broken_sitemaps=frozenset({1}))
-    other = Carried(LastRead("first", "another reach"), is_broken=False)
+    other = CarriedPage(LastRead("first", "another reach"), is_broken=False)
     cases = (
         (broken, CARRIED, "a sitemap could not be read"),
         (WHOLE, other, "the run that has it could reach other pages"),
@@ -313,13 +315,13 @@ def test_after_a_run_that_ended_early_the_last_whole_run_tells_what_is_new() -> 
 
 def test_a_run_is_whole_if_nothing_was_left() -> None:
     job = a_job(state=State.COMPLETED, state_reason=StateReason.EXHAUSTED)
-    assert Run.of(job).ended == ""
+    assert Run.of(job).incomplete_reason == ""
     for state, reason, why_partial in (
         (State.COMPLETED, StateReason.LIMIT_PAGES, "the run ended early: page limit"),
         (State.CANCELLED, StateReason.BY_USER, "the run ended early: by a user"),
         (State.RUNNING, StateReason.CRAWLING, "the run has not ended"),
     ):
-        assert Run.of(a_job(state=state, state_reason=reason)).ended == why_partial
+        assert Run.of(a_job(state=state, state_reason=reason)).incomplete_reason == why_partial
 
 
 def test_an_event_names_the_first_changes_and_counts_the_others() -> None:

@@ -313,7 +313,7 @@ def test_a_job_that_has_ended_comes_with_the_commands_that_make_sense_next() -> 
         surface=nobody,
         ready=nobody,
         clock=SystemClock(),
-        where=" --data-dir y",
+        instance_options=" --data-dir y",
         stdout=screen,
         stderr=screen,
     )

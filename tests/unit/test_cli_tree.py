@@ -60,8 +60,8 @@ def test_a_command_loads_no_other() -> None:
 
 
 def test_what_helps_with_a_notice_is_a_command_that_exists() -> None:
-    assert set(search.HELPS) <= set(Trouble)
-    for line in search.HELPS.values():
+    assert set(search.HELP_COMMANDS) <= set(Trouble)
+    for line in search.HELP_COMMANDS.values():
         words = shlex.split(line.format(job="j1", id="x"))
         command = PROGRAM
         while words and words[0] in getattr(command, "commands", {}):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlyard.core.crawl.cookie import (
-    MAX_BYTES,
-    MAX_OF_DOMAIN,
-    MAX_OF_JAR,
+    MAX_JAR_BYTES,
+    MAX_PER_DOMAIN,
+    MAX_PER_JAR,
     Cookie,
     decode_cookies,
     encode_cookies,
@@ -144,21 +144,21 @@ def test_changes_are_told_once_and_make_the_same_jar_elsewhere() -> None:
 
 def test_caps_hold_and_the_oldest_go_first() -> None:
     jar = CookieJar()
-    for n in range(MAX_OF_DOMAIN + 1):
+    for n in range(MAX_PER_DOMAIN + 1):
         jar.receive(SITE, [f"n{n}=1; Path=/", "session=1; Path=/"], NOW)
-    assert len(jar) == MAX_OF_DOMAIN
+    assert len(jar) == MAX_PER_DOMAIN
     names = {pair.partition("=")[0] for pair in jar.header(SITE, NOW).split("; ")}
     assert "session" in names  # it was set again and again
     assert not {"n0", "n1"} & names
-    for n in range(MAX_OF_JAR + 1):
+    for n in range(MAX_PER_JAR + 1):
         at = NOW + timedelta(seconds=1)
         jar.receive(f"http://h{n}.example.net/", ["a=1"], at)
-    assert len(jar) == MAX_OF_JAR
+    assert len(jar) == MAX_PER_JAR
     assert not jar.header(SITE, NOW)
-    for n in range(MAX_BYTES // 4_000 + 1):
+    for n in range(MAX_JAR_BYTES // 4_000 + 1):
         at = NOW + timedelta(seconds=2)
         jar.receive(f"http://big{n}.example.net/", ["a=" + "x" * 4_000], at)
-    assert len(jar) < MAX_BYTES // 4_000 + 1
+    assert len(jar) < MAX_JAR_BYTES // 4_000 + 1
     assert len([c for c in jar.changes().values() if c is not None]) == len(jar)
 
 

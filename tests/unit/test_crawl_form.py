@@ -60,7 +60,7 @@ def test_values_of_python_are_read_as_those_of_json() -> None:
         ({"max_page": 3}, "max_page: unknown option; did you mean max_pages?"),
         (
             {"colour": "red"},
-            "colour: unknown option; options are named as in `crawlyard crawl --help-all`",
+            "colour: unknown option; see 'Crawl settings' in the reference",
         ),
         ({"tag": "a", "tags": ["b"]}, "tags: expected tag or tags, got both"),
         ({"limits": 7}, "limits: expected an object of its fields, got 7"),

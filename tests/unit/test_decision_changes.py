@@ -14,7 +14,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.schedules.decision import (
     TickDecision,
     decide,
-    foreseen,
+    foresee,
     release_waiting,
     request_run,
     resume_schedule,
@@ -59,7 +59,7 @@ def test_a_run_that_is_asked_for_leaves_what_waits_unless_it_replaces() -> None:
 def test_what_is_foreseen_is_what_is_decided() -> None:
     for misfire in Misfire:
         schedule = planned_one(misfire=misfire, catch_up=2, overlap=Overlap.ALLOW)
-        after, rows_ = foreseen(schedule, at(5.5), [])
+        after, rows_ = foresee(schedule, at(5.5), [])
         decision = decide(schedule, at(5.5), [], ALL)
         assert after == decision.schedule_after, misfire
         assert {k: (t.outcome, t.job_id is None) for k, t in rows_.items()} == {

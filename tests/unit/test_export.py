@@ -19,7 +19,7 @@ from crawlyard.core.crawl.page import ErrorKind, PageError
 from crawlyard.core.crawl.page_answers import PageOut
 from crawlyard.errors import Conflict
 from crawlyard.export.base import CHUNK, Format, Record, Writer, write
-from crawlyard.export.csv import COLUMNS, Csv, cell
+from crawlyard.export.csv import COLUMNS, Csv, format_cell
 from crawlyard.export.files import check_writable, whole_file
 from crawlyard.export.jsonl import JsonLines, dumps
 from tests.builders import a_page
@@ -77,15 +77,15 @@ def test_csv_is_read_back_as_it_was_written(title: str, found_on: list[str], tex
 
     assert header == [*COLUMNS, "extracted.x", "text"]
     read = dict(zip(header, row, strict=True))
-    assert read["title"] == cell(title)
-    assert read["text"] == cell(text)
-    assert read["extracted.x"] == cell("\n".join(found_on))
+    assert read["title"] == format_cell(title)
+    assert read["text"] == format_cell(text)
+    assert read["extracted.x"] == format_cell("\n".join(found_on))
     assert read["status"] == "200"
 
 
 @given(ANY_TEXT | st.from_regex(r"[=+@\t\r\n-].*"))
 def test_no_cell_is_a_formula(text: str) -> None:
-    written = cell(text)
+    written = format_cell(text)
     if written.startswith(FORMULAS):
         assert NUMBER.fullmatch(written)
     assert written.removeprefix("'") == UNWRITABLE.sub("\ufffd", text).removeprefix("'")
@@ -93,12 +93,12 @@ def test_no_cell_is_a_formula(text: str) -> None:
 
 def test_a_formula_gets_a_quote() -> None:
     for formula in ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]:
-        assert cell(formula) == f"'{formula}", formula
+        assert format_cell(formula) == f"'{formula}", formula
 
 
 def test_a_number_gets_none() -> None:
     for number in ["-5", "+3.20", "-1,234.50", "-1e-9"]:
-        assert cell(number) == number, number
+        assert format_cell(number) == number, number
 
 
 def test_a_failed_page_says_why_in_both_formats() -> None:

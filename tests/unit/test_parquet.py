@@ -37,7 +37,7 @@ def a_record(
 def written(writer: Parquet, *records: Record) -> bytes:
     for record in records:
         writer.add(record)
-    return writer.end()
+    return writer.finish()
 
 
 def rows(data: bytes) -> list[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 
 from crawlyard import Settings
 from crawlyard.cli.options import Basics
-from crawlyard.cli.session import settings_of
+from crawlyard.cli.session import load_settings
 from crawlyard.config import LogFormat, settings_fields
 from crawlyard.databases import place_of
 from crawlyard.errors import CrawlyardError, Invalid
@@ -89,17 +89,17 @@ def test_the_public_url_is_kept_as_browsers_write_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CRAWLYARD_PUBLIC_URL", "yard.example.org")
     expected = r"^public_url: expected http.*, got 'yard\.example\.org' \(from CRAWLYARD_PUBLIC_URL"
     with pytest.raises(Invalid, match=expected):
-        settings_of(Basics())
+        load_settings(Basics())
 
 
 def test_a_proxy_that_is_no_address_is_refused_with_what_is_expected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CRAWLYARD_TRUSTED_PROXIES", "10.0.0.1, ::1, fd00::/8")
-    assert settings_of(Basics()).trusted_proxies == ("10.0.0.1", "::1", "fd00::/8")
+    assert load_settings(Basics()).trusted_proxies == ("10.0.0.1", "::1", "fd00::/8")
     monkeypatch.setenv("CRAWLYARD_TRUSTED_PROXIES", "10.0.0.1,proxy.example.org")
     with pytest.raises(Invalid, match=r"^trusted_proxies: expected an address or .*proxy\.example"):
-        settings_of(Basics())
+        load_settings(Basics())
 
 
 def test_a_bad_value_of_the_environment_or_a_file_is_refused_by_name(
@@ -123,11 +123,11 @@ def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Invalid, match="CRAWLYARD_DATABASE: there is no such setting"):
         Settings()
     with pytest.raises(Invalid, match="did you mean CRAWLYARD_DATABASE_URL"):
-        settings_of(Basics())
+        load_settings(Basics())
     monkeypatch.delenv("CRAWLYARD_DATABASE")
     monkeypatch.setenv("CRAWLYARD_FOO", "x")
     with pytest.raises(Invalid, match="no such setting; there are CRAWLYARD_DATA_DIR, "):
-        settings_of(Basics())
+        load_settings(Basics())
 
 
 def test_all_bad_settings_are_named_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_all_bad_settings_are_named_at_once(folder: Path, monkeypatch: pytest.Mo
     for name, value in {"JOBS": "0", "LEASE_S": "soon", "DATABSE_URL": "x"}.items():
         monkeypatch.setenv(f"CRAWLYARD_{name}", value)
     with pytest.raises(Invalid) as refused:
-        settings_of(Basics(), flags={"reserve_urgent": -1})
+        load_settings(Basics(), flags={"reserve_urgent": -1})
     faults = {fault.field: fault.message for fault in refused.value.faults}
     assert faults == {
         "jobs": "expected 1 to 256, got 0 (from CRAWLYARD_JOBS)",
@@ -184,7 +184,7 @@ def test_a_file_of_settings_that_is_no_toml_is_refused(folder: Path) -> None:
 def test_a_secret_key_that_is_refused_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRAWLYARD_SECRET_KEY", "hunter2")
     with pytest.raises(Invalid, match=r"secret_key: .*CRAWLYARD_SECRET_KEY") as refused:
-        settings_of(Basics())
+        load_settings(Basics())
     assert "hunter2" not in str(refused.value)
 
 

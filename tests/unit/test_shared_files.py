@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from crawlyard.engine.http.fetch import Response
-from crawlyard.engine.shared_files import DEFAULT_FRESH_S, MOST_BYTES, SharedFiles
+from crawlyard.engine.shared_files import DEFAULT_FRESH_S, MAX_BYTES, SharedFiles
 from tests.clock import FakeClock
 
 URL = "https://example.org/app.js"
@@ -35,29 +35,29 @@ def test_an_answer_is_used_again_while_it_is_fresh(headers: dict[str, str], fres
     files = SharedFiles(clock)
     answer = an_answer(headers=headers)
 
-    files.add(URL, answer, trusted=True)
+    files.add(URL, answer, with_credentials=True)
 
-    assert (files.get(URL, trusted=True) is answer) == (fresh_s > 0)
-    assert files.get(URL, trusted=False) is None  # no credentials went with that
+    assert (files.get(URL, with_credentials=True) is answer) == (fresh_s > 0)
+    assert files.get(URL, with_credentials=False) is None  # no credentials went with that
     clock.stall(timedelta(seconds=fresh_s))
-    assert files.get(URL, trusted=True) is None
+    assert files.get(URL, with_credentials=True) is None
 
 
 def test_only_whole_answers_are_kept() -> None:
     files = SharedFiles(FakeClock())
 
-    files.add(URL, an_answer(status=404), trusted=True)
+    files.add(URL, an_answer(status=404), with_credentials=True)
 
-    assert files.get(URL, trusted=True) is None
+    assert files.get(URL, with_credentials=True) is None
 
 
 def test_the_oldest_give_way() -> None:
     files = SharedFiles(FakeClock())
-    fifth = bytes(MOST_BYTES // 5)
+    fifth = bytes(MAX_BYTES // 5)
     urls = [f"{URL}?{n}" for n in range(6)]
 
     for url in urls:
-        files.add(url, an_answer(fifth), trusted=True)
+        files.add(url, an_answer(fifth), with_credentials=True)
 
-    is_cached = [files.get(url, trusted=True) is not None for url in urls]
+    is_cached = [files.get(url, with_credentials=True) is not None for url in urls]
     assert is_cached == [False, True, True, True, True, True]

@@ -184,7 +184,7 @@ def test_a_shard_stops_at_the_limits_of_time_and_of_the_whole_job() -> None:
 def test_shards_that_work_at_the_same_time_count_their_running_time_once(
     checkpoints: list[tuple[int, float, bool]],
 ) -> None:
-    parts, now, began, pages = Parts(no=1, total=Shard(usage=Usage(pages=7))), NOW, NOW, 7
+    parts, now, began, pages = Parts(job_no=1, total=Shard(usage=Usage(pages=7))), NOW, NOW, 7
     cut(parts, 3, now)
     parts.rebase()
     last_of = dict.fromkeys((1, 2, 3), now)
@@ -200,6 +200,6 @@ def test_shards_that_work_at_the_same_time_count_their_running_time_once(
         assert parts.usage().pages == pages
     parts.add_up()
 
-    work = sum(shard.usage.duration_s for shard in parts.by.values())
+    work = sum(shard.usage.duration_s for shard in parts.shards.values())
     assert parts.total.usage.pages == pages
     assert parts.total.usage.duration_s <= min(work, (now - began).total_seconds()) + 1e-6

@@ -61,14 +61,16 @@ settings_app = group(
 
 _or_none = values.none_or
 
-Name = Annotated[str, argument("NAME", "Name of the token, such as its place of use.")]
-Tokens = Annotated[list[str], argument("TOKEN", "Ids, names or prefixes.", an_id)]
+Name = Annotated[str, argument("NAME", "Name of the token, such as the machine that uses it.")]
+Tokens = Annotated[list[str], argument("TOKEN", "Token ids, names or prefixes.", an_id)]
 User = Annotated[str, argument("USER", "User id.")]
 UserIds = Annotated[list[str], argument("USER", "User ids.")]
-Owner = Annotated[str | None, option(values.line, "--user", "USER", "For this user (admins).")]
+Owner = Annotated[
+    str | None, option(values.line, "--user", "USER", "Create it for this user (admins only).")
+]
 Scopes = Annotated[
     list[str] | None,
-    option(values.line, "--scope", "SCOPE", "Permission: jobs:read, jobs:*. Repeatable."),
+    option(values.line, "--scope", "SCOPE", "Permission, such as jobs:read or jobs:*. Repeatable."),
 ]
 Lasts = Annotated[
     float | None,
@@ -82,19 +84,40 @@ class _Quota(Struct, frozen=True, kw_only=True):
     """Quota of a user; ``none`` means no limit."""
 
     running: Annotated[
-        object, option(_or_none(values.count), "--max-running", "N", "Concurrent jobs; more wait.")
+        object,
+        option(
+            _or_none(values.count),
+            "--max-running",
+            "N",
+            "Maximum number of concurrent jobs; others wait.",
+        ),
     ] = None
     pending: Annotated[
         object,
         option(
-            _or_none(values.count), "--max-pending", "N", "Waiting jobs; further ones are refused."
+            _or_none(values.count),
+            "--max-pending",
+            "N",
+            "Maximum number of waiting jobs; others are refused.",
         ),
     ] = None
     pages_per_day: Annotated[
-        object, option(_or_none(values.count), "--max-pages-per-day", "N", "Pages per UTC day.")
+        object,
+        option(
+            _or_none(values.count),
+            "--max-pages-per-day",
+            "N",
+            "Maximum number of pages per UTC day.",
+        ),
     ] = None
     bytes_per_day: Annotated[
-        object, option(_or_none(values.size), "--max-bytes-per-day", "SIZE", "Bytes per UTC day.")
+        object,
+        option(
+            _or_none(values.size),
+            "--max-bytes-per-day",
+            "SIZE",
+            "Maximum number of bytes per UTC day.",
+        ),
     ] = None
 
     def to_api(self) -> Any:
@@ -116,7 +139,7 @@ else:
 
     def _ceiling(field: Field) -> tuple[str, Any, None]:
         read = _or_none(reader_of(field))
-        ceiling = option(read, field.flag, field.metavar, "Limit of each job.")
+        ceiling = option(read, field.flag, field.metavar, "Upper bound of this limit for each job.")
         return field.name.removesuffix("_s"), Annotated[object, ceiling], None
 
     Quota = defstruct(
@@ -132,20 +155,21 @@ Addresses = Annotated[
     bool | None,
     flag(
         "--addresses/--no-addresses",
-        text="Allow jobs and webhooks to open addresses with --allow-address.",
+        text="Let jobs and webhooks connect to private addresses (--allow-address).",
     ),
 ]
 Private = Annotated[
     bool | None,
     flag(
-        "--private/--no-private", text="Allow jobs to open all private addresses (--allow-private)."
+        "--private/--no-private",
+        text="Let jobs connect to all private addresses (--allow-private).",
     ),
 ]
 IgnoreRobots = Annotated[
     bool | None,
     flag(
         "--ignore-robots/--no-ignore-robots",
-        text="Allow jobs to ignore robots.txt (--ignore-robots).",
+        text="Let jobs ignore robots.txt (--ignore-robots).",
     ),
 ]
 
@@ -251,7 +275,7 @@ async def create_token(
     if new_token.token is None:  # the first response was lost, and secrets are not stored
         message = f"token {new_token.name} was created, but the response with its secret was lost"
         raise Unavailable(
-            f"{message}; {session.hint(f'tokens revoke {new_token.id}')}, and try again"
+            f"{message}; {session.full_command(f'tokens revoke {new_token.id}')}, and try again"
         )
     session.tell(
         f"token {new_token.name} of {new_token.user}, {new_token.id}; it is not shown again:"
@@ -299,7 +323,9 @@ async def create_user(
         user, role, quota.to_api(), idempotency_key=idempotency_key
     )
     session.tell(f"created: {created.id}, {created.role}")
-    session.tell(f"create a token: {session.hint(f'tokens create NAME --user {created.id}')}")
+    session.tell(
+        f"create a token: {session.full_command(f'tokens create NAME --user {created.id}')}"
+    )
     await _write_user(session, created)
 
 
@@ -376,14 +402,14 @@ async def grants(
     private: Private = None,
     ignore_robots: IgnoreRobots = None,
 ) -> None:
-    """Show or change grants: what jobs over HTTP may request; other grants stay.
+    """Show or change grants: permissions of jobs that are submitted to a server.
 
     crawlyard settings grants
     crawlyard settings grants --addresses --server http://127.0.0.1:8700
     crawlyard settings grants --no-private --no-ignore-robots
 
-    Only an admin can change grants. Revoking a grant pauses the jobs that need it. Without
-    --server, the command line needs no grants.
+    Changes only the given grants, and requires an admin. Revoking a grant pauses the jobs that
+    need it. Commands without --server need no grants.
     """
     changes = {"addresses": addresses, "private": private, "ignore_robots": ignore_robots}
     await change_grants(session, {name: v for name, v in changes.items() if v is not None})

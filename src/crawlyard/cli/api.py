@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # paths outside the versioned API
 _BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")
 
-Method = Annotated[str, argument("METHOD", "GET, POST, PATCH, …")]
+Method = Annotated[str, argument("METHOD", "HTTP method: GET, POST, PATCH, …")]
 Path = Annotated[str, argument("PATH", "Path below /api/v1, such as jobs.")]
 Fields = Annotated[
     list[str] | None,
@@ -48,14 +48,14 @@ def api(
     include: Include = False,
     basics: Basics,
 ) -> None:
-    """Send any request to a server, and print the response.
+    """Send a request to the HTTP API of a server, and print the response.
 
     crawlyard api GET jobs -F state=running -F limit=5
     crawlyard api POST jobs -F 'urls=["https://docs.example.org/"]' -F limits.pages=50
     crawlyard api PATCH jobs/ID --input changes.json
     crawlyard api GET events --paginate
 
-    Changes apply to the latest version (If-Match: *).
+    Changes do not check the current version: the command sends If-Match: *.
     """
     request = Request.of(method.upper(), path, field or (), input)
     call(request, basics, paginate=paginate, include=include)

@@ -196,12 +196,12 @@ def copy(
 @app.command()
 @flat()
 def backup(file: File, *, force: Replace = False, common: Common) -> None:
-    """Save the current state of the whole database to one file; work continues meanwhile.
+    """Back up the whole database to one file, while jobs continue.
 
     crawlyard db backup yard.backup
     crawlyard db backup /backups/yard.backup --force
 
-    The file is a SQLite database, also for a Postgres instance. Protect it like a password:
+    The file is a SQLite database, even for a Postgres instance. Protect it like a password:
     it contains the secrets of webhooks.
     """
     with _open_settings(common) as settings:
@@ -295,7 +295,7 @@ def check(*, common: Common) -> None:
 @app.command()
 @flat()
 def vacuum(*, common: Common) -> None:
-    """Return free space of the database to the disk; work continues meanwhile.
+    """Return unused space of the database to the disk, while jobs continue.
 
     crawlyard db vacuum
     crawlyard db vacuum --json
@@ -340,7 +340,7 @@ def _open_settings(common: Common) -> Iterator["Settings"]:
     """
     with loop.show_tracebacks(debug=common.debug), whole_stdout():
         check_here(common)
-        yield session.settings_of(common)
+        yield session.load_settings(common)
 
 
 @contextmanager

@@ -36,16 +36,23 @@ Types = Annotated[
 ]
 Since = Annotated[
     When | None,
-    option(When.of, "--since", "WHEN", "Since: 2h, 7d, or 2026-11-24T16:30 (local time)."),
+    option(
+        When.of,
+        "--since",
+        "WHEN",
+        "Only events since WHEN: 2h, 7d or 2026-11-24T16:30 (local time).",
+    ),
 ]
-Job = Annotated[str, option(str, "--job", "ID", "Only of this job: an id, part of an id, or last.")]
+Job = Annotated[
+    str, option(str, "--job", "ID", "Only events of this job: an id, part of an id, or last.")
+]
 Limit = Annotated[
     int | None,
     option(
         values.count,
         "--limit",
         "N",
-        "Maximum events; 0: all; default 50 in a terminal's table.",
+        "Maximum number of events; 0: all; default 50 in a table on a terminal.",
     ),
 ]
 
@@ -78,7 +85,7 @@ async def events(
     if follow:
         await _follow(session, _stream_events(session, terms, names), limit or 0, style)
         return
-    most = session.most(limit)
+    most = session.list_limit(limit)
     feed = session.surface.events
     recent = every(feed.list, sort="seq", **terms)
     if most:
@@ -88,7 +95,7 @@ async def events(
     count = await output.write_all(recent, view, style, session.stdout, session.common)
     is_filtered = bool(terms)
     none = "no matching events" if is_filtered else "no events yet"
-    session.tell_rest(count, limit, none, "newest")
+    session.tell_list_end(count, limit, none, "newest")
 
 
 def line(event: "EventOut", now: datetime) -> str:

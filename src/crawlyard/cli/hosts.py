@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from crawlyard.core.hosts.answers import HostOut, HostRuleOut
 
 app = group(
-    """List hosts, limit the requests to them, pause or block them.
+    """List hosts, and limit, pause or block the requests to them.
 
     crawlyard hosts list
     crawlyard hosts set example.org --delay 2 --per-host 1
@@ -28,11 +28,11 @@ app = group(
 
 Host = Annotated[
     str,
-    argument("HOST", "Host, with a non-default port."),
+    argument("HOST", "Host name, with its port if it is not the default."),
 ]
 Hosts = Annotated[
     list[str],
-    argument("HOST", "Hosts, with non-default ports; '-' reads them from stdin."),
+    argument("HOST", "Host names, with ports that are not the default; '-' reads them from stdin."),
     Together(read_ids),
 ]
 Delay = Annotated[
@@ -43,9 +43,14 @@ Delay = Annotated[
 ]
 PerHost = Annotated[
     object,
-    option(values.ceiling(values.count), "--per-host", "N", "Concurrent requests, or none."),
+    option(
+        values.ceiling(values.count),
+        "--per-host",
+        "N",
+        "Maximum number of concurrent requests, or none.",
+    ),
 ]
-Note = Annotated[str | None, option(str, "--note", "TEXT", "The reason, shown in lists.")]
+Note = Annotated[str | None, option(str, "--note", "TEXT", "Reason, shown in lists.")]
 
 
 def hosts_view(now: datetime) -> "View[HostOut]":
@@ -116,13 +121,13 @@ def show(host: Host) -> None:
 
 @plain.change("set", creates=True, edits=True)
 def set_(host: Hosts, *, delay_s: Delay = None, at_once: PerHost = None, note: Note = None) -> None:
-    """Limit the requests to a host, over all jobs; a job may be slower still.
+    """Limit the requests of all jobs to a host; a job can still be slower.
 
     crawlyard hosts set example.org --delay 2
     crawlyard hosts set example.org --per-host 1 --note 'Their admin asked us to'
     crawlyard hosts set example.org --delay none
 
-    For admins. Applies from the next request on, also to running jobs.
+    Requires an admin. Applies from the next request on, even to running jobs.
     """
 
 

@@ -102,11 +102,11 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
         async def act(session: "Session", _: str, **options: int | None) -> None:
             endpoint, limit = self._endpoint(session, "list"), options.get("limit", 0)
             if options:
-                records: Any = every(endpoint, limit=session.most(limit))
+                records: Any = every(endpoint, limit=session.list_limit(limit))
             else:  # the endpoint returns everything at once
                 records = (await endpoint()).items
             count = await session.write_list(records, self.view(session.clock.now()))
-            session.tell_rest(count, limit, none, first)
+            session.tell_list_end(count, limit, none, first)
 
         return self._declare(act, "list", empty=empty)
 
@@ -162,7 +162,7 @@ class PlainCommands(Struct, Generic[M], frozen=True, kw_only=True):
         )
         if not code:
             records = [record for _, record in results if record is not None]
-            await session.write_changed(records, view, single=len(words) == 1)
+            await session.write_changed_records(records, view, single=len(words) == 1)
         return code
 
     def _endpoint(self, session: "Session", name: str) -> Callable[..., Any]:
@@ -209,9 +209,9 @@ def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = F
         CrawlyardError: the operation failed; `cli.main` turns it into a message and a code.
     """
     with loop.show_tracebacks(debug=basics.debug):
-        settings = session.settings_of(basics)
+        settings = session.load_settings(basics)
         logs.log_to_stderr(settings.log_level, settings.log_format)
-        url = login.server_named(basics, here=bool(settings.named & session.PLACES))
+        url = login.server_named(basics, here=bool(settings.named & session.LOCATION_SETTINGS))
         if url:
             loop.finish(_far(url, basics, act))
         if not (creates or settings.database_url or settings.data_dir.exists()):
@@ -246,7 +246,7 @@ def run_here(
     """
     with loop.show_tracebacks(debug=basics.debug):
         check_here(basics)
-        settings = session.settings_of(basics, default_dir, flags)
+        settings = session.load_settings(basics, default_dir, flags)
         has_log_level = "log_level" in settings.named
         if connections is not None and "database_connections" not in settings.named:
             settings = settings.with_values(database_connections=connections)
@@ -289,12 +289,12 @@ async def _near(
                     common=_common(basics),
                     surface=near.NearSurface(yard.services, user.LOCAL),
                     clock=yard.clock,
-                    where=session.option_for(settings, basics),
+                    instance_options=session.data_dir_option(settings, basics),
                     settings=settings,
                     yard=yard,
                     ready=partial(_ready, yard),
                     purge=partial(_purge, yard),
-                    worker=lambda job_id: stops.watch(yard.worker(only=job_id)),
+                    worker_for=lambda job_id: stops.watch(yard.worker(only=job_id)),
                     deadline=stops,
                 )
             )
@@ -348,7 +348,7 @@ async def _far(url: str, basics: Basics, act: "Action") -> int | None:
                 surface=far.FarSurface(connected),
                 ready=partial(far.ready, connected),
                 clock=clocks.SystemClock(),
-                where=f" --server {shlex.quote(basics.server)}" if basics.server else "",
+                instance_options=f" --server {shlex.quote(basics.server)}" if basics.server else "",
             )
         )
 

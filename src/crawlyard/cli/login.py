@@ -38,13 +38,13 @@ def login(url: Url = "", *, basics: Basics) -> None:
     crawlyard login http://127.0.0.1:8700
     crawlyard login https://yard.example.org < token.txt
 
-    Later commands use this server until `crawlyard logout`, unless one of these takes
-    precedence: --server, --data-dir, CRAWLYARD_SERVER, or a data directory or database
-    in the environment or crawlyard.toml.
+    Later commands use this server until `crawlyard logout`. These take precedence: --server,
+    --data-dir, CRAWLYARD_SERVER, and a data directory or database that is set in the
+    environment or in crawlyard.toml.
 
-    URL and token are stored in ~/.config/crawlyard/config.toml, readable only by you, and
-    replace those of an earlier login. A token in CRAWLYARD_TOKEN, or in the file named by
-    CRAWLYARD_TOKEN_FILE, takes precedence.
+    The URL and the token are stored in ~/.config/crawlyard/config.toml, readable only by you.
+    A new login replaces them. CRAWLYARD_TOKEN, or a file named by CRAWLYARD_TOKEN_FILE,
+    overrides the stored token.
     """
     with show_tracebacks(debug=basics.debug):
         if basics.data_dir is not None:
@@ -83,7 +83,7 @@ def _prompt_token(url: str) -> str:
 
 @flat()
 def logout(*, basics: Basics) -> None:
-    """Delete the stored server and token of the last login. The token stays valid.
+    """Delete the stored server and token of the last login; the token stays valid.
 
     crawlyard logout
     """

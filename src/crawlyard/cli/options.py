@@ -76,16 +76,17 @@ def choice(
     of: type[StrEnum],
     text: str,
     panel: str | None = None,
-    default: StrEnum | None = None,
+    default: str = "",
+    many: bool = False,
 ) -> Any:
     """Return a Typer option for the values of an enumeration, which its help lists."""
     *first, last = of
     words = f"{', '.join(first)} or {last}" if first else last
-    words += f"; default {default}" if default is not None else ""
+    words += f"; default {default}." if default else "."
     return typer.Option(
         *names,
         metavar="WORD",
-        help=f"{text}: {words}.",
+        help=f"{text}: {words}{' Repeatable.' if many else ''}",
         rich_help_panel=panel,
         show_default=False,
     )
@@ -108,7 +109,7 @@ class Basics(Struct, frozen=True, kw_only=True):
         option(str, "--server", "URL", "Server URL; default CRAWLYARD_SERVER, or the last login."),
     ] = ""
     json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False
-    quiet: Annotated[bool, flag("--quiet", "-q", text="No progress; ids only.")] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", text="Show no progress; print only ids.")] = False
     debug: Annotated[bool, flag("--debug", text="Show the traceback of an error.")] = False
 
 
@@ -118,7 +119,9 @@ class Common(Basics, frozen=True, kw_only=True):
     style: Annotated[Style | None, choice("--output", "-o", of=Style, text="Output format")] = None
     fields: Annotated[
         Fields | None,
-        option(Fields.of, "--fields", "NAME,…", "Only these JSON fields, in any format."),
+        option(
+            Fields.of, "--fields", "NAME,…", "Write only these JSON fields, in any output format."
+        ),
     ] = None
 
     @property
@@ -296,23 +299,30 @@ Ids = Annotated[
     list[str],
     argument(
         "ID",
-        "Ids or unique parts of ids, last, SCHEDULE@last, or '-' to read from stdin.",
+        "Job ids, unique starts or ends of them, last or SCHEDULE@last; '-' reads from stdin.",
         an_id,
     ),
     Together(read_ids),
 ]
-_ONE_ID = "An id, its unique start or end, last, or SCHEDULE@last."
+_ONE_ID = "Job id, a unique start or end of one, last, or SCHEDULE@last."
 Id = Annotated[str, argument("ID", _ONE_ID, an_id)]
 MaybeId = Annotated[str | None, argument("[ID]", _ONE_ID, an_id)]
 
 
 Limit = Annotated[
     int | None,
-    option(count, "--limit", "N", "Maximum items; 0: all; default 50 in a terminal's table."),
+    option(
+        count,
+        "--limit",
+        "N",
+        "Maximum number of items; 0: all; default 50 in a table on a terminal.",
+    ),
 ]
 IdempotencyKey = Annotated[
     str | None,
-    option(str, "--idempotency-key", "KEY", "Repeating a command with the same key is safe."),
+    option(
+        str, "--idempotency-key", "KEY", "A repeated command with the same KEY changes nothing."
+    ),
 ]
 
 
@@ -335,13 +345,12 @@ class Only(StrEnum):
 
 
 OutFormat = Annotated[
-    Format | None, choice("--format", of=Format, text="Format of --out; default: by suffix")
+    Format | None, choice("--format", of=Format, text="Format of --out", default="by suffix")
 ]
-OnlyRecords = Annotated[
-    Only | None, choice("--only", of=Only, text="Pages without an error, or with one")
-]
+OnlyRecords = Annotated[Only | None, choice("--only", of=Only, text="Only pages with this outcome")]
 Kinds = Annotated[
-    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only these errors. Repeatable")
+    list[ErrorKind] | None,
+    choice("--kind", of=ErrorKind, text="Only errors of this kind", many=True),
 ]
 NeedsScripts = Annotated[
     bool, flag("--needs-scripts", text="Only pages whose text is incomplete without scripts.")
@@ -354,8 +363,16 @@ LinksTo = Annotated[str, option(str, "--links-to", "URL", "Only pages with a lin
 class Watch(Struct, frozen=True, kw_only=True):
     """Options to run and watch a queued job in this process."""
 
-    watch: Annotated[bool, flag("--watch", text="Run and watch it here, as `crawl` does.")] = False
+    watch: Annotated[
+        bool, flag("--watch", text="Run and watch the job in this process, as `crawl` does.")
+    ] = False
     out: Annotated[
-        str, option(str, "--out", "FILE", "With --watch: export when it ends; '-' for stdout.")
+        str,
+        option(
+            str,
+            "--out",
+            "FILE",
+            "With --watch: export the pages to FILE at the end; '-' for stdout.",
+        ),
     ] = ""
     format: OutFormat = None

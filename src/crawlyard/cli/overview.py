@@ -29,7 +29,12 @@ ops_app = group(
 Operation = Annotated[str, argument("ID", "Operation id.")]
 Since = Annotated[
     When | None,
-    option(When.of, "--since", "WHEN", "Jobs that ended since: 7d, or 2026-11-24; default 24h."),
+    option(
+        When.of,
+        "--since",
+        "WHEN",
+        "Count jobs that ended since WHEN: 7d or 2026-11-24; default 24h.",
+    ),
 ]
 
 
@@ -130,7 +135,7 @@ async def stats(session: "Session", *, since: Since = None) -> None:
     crawlyard stats
     crawlyard stats --since 7d --json
 
-    Counts your own jobs (admins: all); days are UTC. JSON also has hours and days.
+    Counts your own jobs (admins: all); days are UTC. JSON has counts by hour and day as well.
     """
     begin = None if since is None else since.instant(session.clock.now())
     await session.show(await session.surface.stats.get(since=begin), _STATS)
@@ -138,12 +143,12 @@ async def stats(session: "Session", *, since: Since = None) -> None:
 
 @action(basics=Basics)
 async def health(session: "Session") -> None:
-    """Check the health of an instance: its database responds and is usable.
+    """Check that an instance is healthy: its database responds and is usable.
 
     crawlyard health
     crawlyard health --server http://127.0.0.1:8700
 
-    Names jobs with damaged rows. Exits with 6 if the instance cannot work.
+    Lists jobs with damaged rows. Exits with 6 if the instance is not usable.
     """
     session.tell(_REDIS[(await session.ready()).redis])
     with suppress(Refused):  # a server requires a sign-in for this

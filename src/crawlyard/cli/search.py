@@ -36,30 +36,45 @@ if TYPE_CHECKING:
 
 Words = Annotated[
     list[str] | None,
-    argument("WORD", "Words that must all be in URL, title or text; quote a phrase."),
+    argument("WORD", "Words that must all appear in URL, title or text; quote a phrase."),
 ]
 Jobs = Annotated[
     list[str] | None,
-    option(str, "--job", "ID", "Only pages of this job: an id, part of it, or last. Repeatable."),
+    option(
+        str, "--job", "ID", "Only pages of this job: an id, part of an id, or last. Repeatable."
+    ),
 ]
 Templates = Annotated[
     list[str] | None,
     option(str, "--template", "NAME", "Only pages of jobs with this template. Repeatable."),
 ]
-Hosts = Annotated[list[str] | None, option(str, "--host", "HOST", "Only this host. Repeatable.")]
+Hosts = Annotated[
+    list[str] | None, option(str, "--host", "HOST", "Only pages of this host. Repeatable.")
+]
 Statuses = Annotated[
     list[int] | None,
-    option(parse_status, "--status", "CODE", "Only this status: 404, or 4xx. Repeatable."),
+    option(
+        parse_status, "--status", "CODE", "Only pages with this status: 404 or 4xx. Repeatable."
+    ),
 ]
 Types = Annotated[
     list[str] | None,
-    option(str.lower, "--type", "TYPE", "Only this type: text/html, or image/*. Repeatable."),
+    option(
+        str.lower,
+        "--type",
+        "TYPE",
+        "Only pages of this media type: text/html or image/*. Repeatable.",
+    ),
 ]
 Since = Annotated[
     When | None,
-    option(When.of, "--since", "WHEN", "Fetched since: 2h, 7d, or 2026-11-24T16:30."),
+    option(
+        When.of, "--since", "WHEN", "Only pages fetched since WHEN: 2h, 7d or 2026-11-24T16:30."
+    ),
 ]
-Until = Annotated[When | None, option(When.of, "--until", "WHEN", "Fetched before; likewise.")]
+Until = Annotated[
+    When | None, option(When.of, "--until", "WHEN", "Only pages fetched before WHEN.")
+]
 
 
 @action(empty=True, q="WORD")
@@ -86,9 +101,9 @@ async def pages(
     crawlyard pages 'getting started' install --since 7d
     crawlyard pages -o jsonl > pages.jsonl
 
-    The word index is seconds behind a crawl: newer pages are read one by one.
+    The search index is a few seconds behind; newer pages are searched without it, one by one.
     """
-    text = " ".join(map(_together, words or ()))
+    text = " ".join(map(_quote_phrase, words or ()))
     page_search.words_of(text)  # reports errors before anything is read
     now = session.clock.now()
     terms: ArchiveTerms = {
@@ -104,21 +119,21 @@ async def pages(
         "since": None if since is None else since.instant(now),
         "until": None if until is None else until.instant(now),
     }
-    page_list = every(session.surface.pages.find, text, limit=session.most(limit), **terms)
+    page_list = every(session.surface.pages.find, text, limit=session.list_limit(limit), **terms)
     count = await session.write_list(page_list, _pages_view(now))
     is_filtered = text or any(terms.values())
-    none = "no page is like that" if is_filtered else "there is no page yet"
-    session.tell_rest(count, limit, none, "newest")
+    empty_text = "no page matches" if is_filtered else "there is no page yet"
+    session.tell_list_end(count, limit, empty_text, "newest")
 
 
-def _together(word: str) -> str:
-    """Return the words of one argument as the API expects a phrase."""
-    return f'"{word}"' if " " in word and '"' not in word else word
+def _quote_phrase(argument: str) -> str:
+    """Return *argument* in quotes if it has several words: the API takes them as a phrase."""
+    return f'"{argument}"' if " " in argument and '"' not in argument else argument
 
 
 @action()
 async def attention(session: "Session") -> None:
-    """List problems that need a person, each with a command that helps.
+    """List problems that need attention, each with a command that helps.
 
     crawlyard attention
     crawlyard attention --json
@@ -133,14 +148,14 @@ async def attention(session: "Session") -> None:
         session.tell(sentence)
 
 
-def truncation_notes(answer: "AttentionOut") -> list[str]:
+def truncation_notes(notices: "AttentionOut") -> list[str]:
     """Return a sentence for each kind with more notices than are listed."""
     sentences = []
-    for kind, number in answer.counts.items():
-        listed = sum(notice.kind == kind for notice in answer.items)
-        more = "at least " if kind in answer.at_least else ""
-        if number > listed:
-            sentences.append(f"{NOTICES.get(kind, kind)}: {listed} of {more}{number:,} are shown")
+    for kind, count in notices.counts.items():
+        listed = sum(notice.kind == kind for notice in notices.items)
+        total = f"at least {count:,}" if kind in notices.at_least else f"{count:,}"
+        if count > listed:
+            sentences.append(f"{NOTICES.get(kind, kind)}: {listed} of {total} are shown")
     return sentences
 
 
@@ -163,7 +178,7 @@ def _pages_view(now: datetime) -> "View[FoundPageOut]":
     )
 
 
-HELPS: Mapping[str, str] = {
+HELP_COMMANDS: Mapping[str, str] = {
     "no_worker": "work",
     "job_damaged": "jobs delete {job}",
     "schedule_overdue": "schedules run {id}",
@@ -178,7 +193,7 @@ HELPS: Mapping[str, str] = {
     "job_stopped": "jobs errors {job}",
     "needs_scripts": "jobs pages {job} --needs-scripts",
 }
-"""Command that helps, by kind of notice; for other kinds, the detail says it."""
+"""Command that helps, by kind of notice; for other kinds, the detail says what helps."""
 
 
 def help_command(notice: "Notice") -> str:
@@ -186,13 +201,13 @@ def help_command(notice: "Notice") -> str:
     subject = shlex.quote(notice.subject.id) if notice.subject else ""
     if notice.jobs > 1:  # of one host
         return f"jobs list --host {subject}"
-    return HELPS.get(notice.kind, "").format(job=notice.job_id, id=subject)
+    return HELP_COMMANDS.get(notice.kind, "").format(job=notice.job_id, id=subject)
 
 
 def _notices_view(session: "Session") -> "View[Notice]":
     def command(notice: "Notice") -> str:
-        help_line = help_command(notice)
-        return session.hint(help_line) if help_line else ""
+        arguments = help_command(notice)
+        return session.full_command(arguments) if arguments else ""
 
     now = session.clock.now()
     return View(

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
-_SHOWN = 50  # items of a list on a terminal
-PLACES = frozenset({"data_dir", "database_url"})
+_DEFAULT_LIMIT = 50  # items of a list on a terminal
+LOCATION_SETTINGS = frozenset({"data_dir", "database_url"})
 """Settings that locate an instance."""
 
 
@@ -46,11 +46,11 @@ class Session(Struct, frozen=True, kw_only=True):
     surface: "Surface"  # of the instance, local or remote
     ready: Callable[[], Awaitable["ReadyOut"]]  # raises Unavailable if the instance cannot work
     clock: Clock
-    where: str  # options that select the same instance again, or nothing
+    instance_options: str  # to select the same instance again, after a blank; may be empty
     stdout: Screen = field(default_factory=lambda: Screen(sys.stdout))  # data, nothing else
     stderr: Screen = field(default_factory=lambda: Screen(sys.stderr))  # progress, hints, questions
-    worker: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
-    deadline: "Deadline | None" = None  # of the stops of such workers
+    worker_for: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
+    deadline: "Deadline | None" = None  # for stopping such workers
     purge: Callable[[], Awaitable["PurgeResult"]] | None = None
     """Frees the space of deleted jobs; ``None``: the server does so later."""
 
@@ -69,19 +69,19 @@ class Session(Struct, frozen=True, kw_only=True):
         return self.common.style_on(terminal=self.stdout.is_terminal)
 
     @property
-    def whole(self) -> bool:
+    def uses_api_format(self) -> bool:
         """True if records are written in the format of the API."""
         if self.common.quiet:
             return False
         return self.style in OBJECTS or self.common.fields is not None
 
-    def most(self, limit: int | None) -> int | None:
+    def list_limit(self, limit: int | None) -> int | None:
         """Return the maximum number of items of a list, given its ``--limit``; ``None``: all.
 
         Only a table on a terminal has a default limit: programs read everything.
         """
-        people = self.stdout.is_terminal and not self.common.quiet and self.style is Style.TABLE
-        return limit or (_SHOWN if limit is None and people else None)
+        for_people = self.stdout.is_terminal and not self.common.quiet and self.style is Style.TABLE
+        return limit or (_DEFAULT_LIMIT if limit is None and for_people else None)
 
     async def write_list(self, items: AsyncIterable[M] | Iterable[M], view: View[M]) -> int:
         """Write *items* as a list, and return their number.
@@ -99,14 +99,14 @@ class Session(Struct, frozen=True, kw_only=True):
         """
         if self.common.quiet:
             write_line(printable(view.key(item)))
-        elif self.whole:
-            self.write(item)
+        elif self.uses_api_format:
+            self.write_record(item)
         elif self.style is Style.CSV and view.table:
             await self.write_list([item], view)
         else:
             output.write_facts(view.facts(item, self.style), self.style, self.stdout)
 
-    def write(self, item: Struct) -> None:
+    def write_record(self, item: Struct) -> None:
         """Write one record in the format of the API, or its requested fields.
 
         Raises:
@@ -117,7 +117,7 @@ class Session(Struct, frozen=True, kw_only=True):
         else:
             output.write_facts([*pairs(self.common.fields, item)], self.style, self.stdout)
 
-    async def write_changed(
+    async def write_changed_records(
         self, items: Sequence[M], view: View[M], *, single: bool = True
     ) -> None:
         """Write records after a change, if requested.
@@ -126,8 +126,8 @@ class Session(Struct, frozen=True, kw_only=True):
         """
         if not self.common.writes_records:
             return
-        if single and items and self.whole:
-            self.write(items[0])
+        if single and items and self.uses_api_format:
+            self.write_record(items[0])
         else:
             await self.write_list(items, view)
 
@@ -135,71 +135,74 @@ class Session(Struct, frozen=True, kw_only=True):
         self,
         words: Sequence[str],
         act: Callable[[str], Awaitable[T]],
-        done: Callable[[T], str],
+        describe: Callable[[T], str],
         *,
         find: Callable[[str], Awaitable[str]] | None = None,
         kind: str = "",
     ) -> tuple[int, list[T]]:
         """Act on each record that *words* mean; return the exit code, and the results of *act*.
 
-        *find* returns the id of a record; ``None``: words are ids. If one fails, its error is
-        reported, with its *kind* if the error does not name it, and the others continue.
+        *find* returns the id of a record; ``None``: words are ids. *describe* returns the message
+        that reports a result. If a record fails, its error is reported, with its *kind* if the
+        error does not name it, and the others continue.
         """
-        codes: set[int] = set()
-        acted: list[T] = []
+        exit_codes: set[int] = set()
+        results: list[T] = []
         for word in words:
             name = word
             try:
                 name = word if find is None else await find(word)
-                outcome = await act(name)
+                result = await act(name)
             except CrawlyardError as error:
-                about = f"{kind} {name}" if kind and name not in str(error) else ""
-                shown_error = self.labels.translate(error) if isinstance(error, Invalid) else error
-                for line in failure_lines(shown_error, about):
+                subject = f"{kind} {name}" if kind and name not in str(error) else ""
+                labelled = self.labels.translate(error) if isinstance(error, Invalid) else error
+                for line in failure_lines(labelled, subject):
                     self.err.print(line, markup=False, highlight=False, soft_wrap=True)
-                codes.add(exit_code_of(error))
+                exit_codes.add(exit_code_of(error))
                 continue
-            codes.add(0)
-            acted.append(outcome)
-            self.tell(done(outcome))
-        return (codes.pop() if len(codes) == 1 else MIXED if codes else 0), acted
+            exit_codes.add(0)
+            results.append(result)
+            self.tell(describe(result))
+        return (exit_codes.pop() if len(exit_codes) == 1 else MIXED if exit_codes else 0), results
 
     def confirm(
-        self, question: str, about: Iterable[str], why: str = "deleting cannot be undone"
+        self, question: str, details: Iterable[str], reason: str = "deleting cannot be undone"
     ) -> bool:
-        """Ask for confirmation; *about* lists the records concerned, *why* is the reason to ask.
+        """Ask for confirmation, below the lines *details*; *reason* says why it is needed.
 
         Raises:
             Invalid: there is no terminal.
         """
         if not sys.stdin.isatty():
-            raise Invalid("--yes", f"{why}; without a terminal to confirm on, pass --yes")
-        for line in about:
+            raise Invalid("--yes", f"{reason}; without a terminal to confirm on, pass --yes")
+        for line in details:
             self.err.print(printable(line), markup=False, highlight=False)
         answer = self.err.input(f"{printable(question)} (y/N) ", markup=False)
         return answer.strip().lower() in {"y", "yes"}
 
-    def confirm_deletion(self, things: str, about: Sequence[str], rest: str, *, yes: bool) -> bool:
-        """Confirm the deletion of *things* ("webhooks") and of the *rest* that goes with them.
+    def confirm_deletion(
+        self, nouns: str, details: Sequence[str], dependents: str, *, yes: bool
+    ) -> bool:
+        """Confirm the deletion of *nouns* ("webhooks"), and of *dependents*, deleted with them.
 
-        *about* has a line for each. With *yes*, no question is asked.
+        *details* has a line for each record. With *yes*, no question is asked.
 
         Raises:
             Invalid: there is no terminal.
         """
-        subject = f"this {things[:-1]}" if len(about) == 1 else f"these {len(about):,} {things}"
-        if yes or self.confirm(f"Delete {subject} and {rest}?", about):
+        subject = f"this {nouns[:-1]}" if len(details) == 1 else f"these {len(details):,} {nouns}"
+        if yes or self.confirm(f"Delete {subject} and {dependents}?", details):
             return True
         self.tell("nothing was deleted")
         return False
 
-    def hint(self, command: str) -> str:
+    def full_command(self, command: str) -> str:
         """Return *command* as typed to act on this same instance."""
-        return f"crawlyard {command}{self.where}"
+        return f"crawlyard {command}{self.instance_options}"
 
     def with_worker_hint(self, sentence: str) -> str:
         """Return a sentence about a worker, with the command that runs one here."""
-        return f"{sentence}: {self.hint('work')}" if self.worker else sentence
+        return f"{sentence}: {self.full_command('work')}" if self.worker_for else sentence
 
     def tell(self, sentence: str) -> None:
         """Write a sentence to stderr, unless `--quiet` is set or stderr is closed."""
@@ -207,16 +210,18 @@ class Session(Struct, frozen=True, kw_only=True):
             with contextlib.suppress(OSError):
                 self.stderr.say(printable(sentence))
 
-    def tell_rest(self, listed: int, limit: int | None, none: str, first: str = "first") -> None:
-        """Report that a list is empty (*none*), or that it was cut at *limit*.
+    def tell_list_end(
+        self, count: int, limit: int | None, empty_message: str, part: str = "first"
+    ) -> None:
+        """Write *empty_message* if a list is empty, or that it was cut at *limit*.
 
-        *first* names the part shown.
+        *count* is the number of its items, and *part* names the part of the list that is shown.
         """
-        if not listed:
-            if none:
-                self.tell(none)
-        elif listed == (most := self.most(limit)):
-            self.tell(f"the {first} {most:,} are shown; --limit 0 shows all")
+        if not count:
+            if empty_message:
+                self.tell(empty_message)
+        elif count == (max_count := self.list_limit(limit)):
+            self.tell(f"the {part} {max_count:,} are shown; --limit 0 shows all")
 
 
 class LocalSession(Session, frozen=True, kw_only=True):
@@ -224,7 +229,7 @@ class LocalSession(Session, frozen=True, kw_only=True):
 
     settings: Settings
     yard: "Yard"
-    deadline: "Deadline"  # of stops: of its own workers, or of all that the command runs
+    deadline: "Deadline"  # for stopping its own workers, or all that the command runs
 
 
 Action: TypeAlias = Callable[[Session], Awaitable[int | None]]
@@ -234,7 +239,7 @@ LocalAction: TypeAlias = Callable[[LocalSession], Awaitable[int | None]]
 """Command body that needs a local instance."""
 
 
-def settings_of(
+def load_settings(
     basics: Basics,
     default_dir: Path | None = None,
     flags: Mapping[str, object] | None = None,
@@ -271,10 +276,10 @@ def settings_of(
     return settings.with_values(data_dir=default_dir)
 
 
-def option_for(settings: Settings, basics: Basics) -> str:
+def data_dir_option(settings: Settings, basics: Basics) -> str:
     """Return the option that selects the same data directory again, after a blank.
 
-    Empty if the instance is found without it.
+    It is empty if commands use this instance without it.
     """
     if basics.data_dir is None and (settings.database_url or settings.data_dir == DEFAULT_DATA_DIR):
         return ""

@@ -7,22 +7,25 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SAME_S = 0.5
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DUPLICATE_WITHIN_S = 0.5
 """Wrappers such as `timeout` or a task runner forward a signal that we got as well:
 a signal so soon after the first is the same one."""
 
 
 class Interrupts:
-    """Signals received so far; commands sleep in `wait`."""
+    """Signals received so far; commands sleep in `wait`.
+
+    *on_first* is called at the first signal, *before_exit* before the second ends the process.
+    """
 
     def __init__(
-        self, last_act: Callable[[], None], began: Callable[[], object] = lambda: None
+        self, before_exit: Callable[[], None], on_first: Callable[[], object] = lambda: None
     ) -> None:
-        self._awake = asyncio.Event()
-        self._began = began
+        self._wake = asyncio.Event()
+        self._on_first = on_first
         self._first: signal.Signals | None = None
-        self._last_act = last_act
+        self._before_exit = before_exit
         self._first_at = 0.0
 
     @property
@@ -39,53 +42,55 @@ class Interrupts:
         """Return after *seconds*, or at once after a signal or a nudge."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._awake.wait()
-        self._awake.clear()
+                await self._wake.wait()
+        self._wake.clear()
 
     def nudge(self) -> None:
         """End the current wait, or the next one."""
-        self._awake.set()
+        self._wake.set()
 
-    def receive(self, received: signal.Signals) -> None:
+    def receive(self, signal_number: signal.Signals) -> None:
         """Record a signal; the second ends the process."""
         now = asyncio.get_running_loop().time()
         if self._first is None:
-            self._first, self._first_at = received, now
-            self._awake.set()
-            self._began()
-        elif now - self._first_at > _SAME_S:
-            self._last_act()
-            os._exit(128 + received)  # no clean-up: what is stored is safe at any instant
+            self._first, self._first_at = signal_number, now
+            self._wake.set()
+            self._on_first()
+        elif now - self._first_at > _DUPLICATE_WITHIN_S:
+            self._before_exit()
+            os._exit(128 + signal_number)  # no clean-up: what is stored is safe at any instant
 
 
 @contextlib.contextmanager
-def interrupts(
-    last_act: Callable[[], None], began: Callable[[], object] = lambda: None
+def catch_interrupts(
+    before_exit: Callable[[], None], on_first: Callable[[], object] = lambda: None
 ) -> Iterator[Interrupts]:
-    """Catch Ctrl-C, SIGTERM and SIGHUP for the block; *last_act* runs before an abrupt end.
+    """Catch Ctrl-C, SIGTERM and SIGHUP within the block, and yield those received.
 
-    *began* is called at the first signal.
+    *on_first* is called at the first signal, *before_exit* before the second ends the process.
 
     A signal that is ignored (``nohup``, a job in the background) stays ignored.
     """
     loop = asyncio.get_running_loop()
-    caught = [s for s in _CAUGHT if signal.getsignal(s) is not signal.SIG_IGN]
-    received = Interrupts(last_act, began)
-    for each in caught:
-        loop.add_signal_handler(each, received.receive, each)
+    caught_signals = [
+        number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    interrupts = Interrupts(before_exit, on_first)
+    for number in caught_signals:
+        loop.add_signal_handler(number, interrupts.receive, number)
     try:
-        yield received
+        yield interrupts
     finally:
-        for each in caught:
-            loop.remove_signal_handler(each)
-            if received.first is not None:
+        for number in caught_signals:
+            loop.remove_signal_handler(number)
+            if interrupts.first is not None:
                 # a command that is exiting has nothing left to stop gracefully
-                signal.signal(each, _quit)
+                signal.signal(number, _quit)
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt at Ctrl-C within the block, which would otherwise end the process."""
+    """Raise KeyboardInterrupt at Ctrl-C within the block, instead of ending the process."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
         yield
         return
@@ -97,5 +102,5 @@ def interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _quit(received: int, _frame: FrameType | None) -> None:
-    os._exit(128 + received)
+def _quit(signal_number: int, _frame: FrameType | None) -> None:
+    os._exit(128 + signal_number)

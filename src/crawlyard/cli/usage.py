@@ -58,7 +58,8 @@ class Command(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help: the full one if the command is small, or if it was requested."""
         whole = not self._essential or HELP_ALL in ctx.meta
-        command = self if whole else self._shorten(ctx)
+        command = copy.copy(self) if whole else self._shorten(ctx)
+        command.help = _unwrap(command.help or "")
         TyperCommand.format_help(command, ctx, formatter)
 
     def _shorten(self, ctx: Any) -> "Command":
@@ -101,6 +102,14 @@ class Command(TyperCommand):
                     parameter.handle_parse_result(ctx, {**values, name: part}, [])
                 except typer.BadParameter as fault:
                     yield fault
+
+
+def _unwrap(text: str) -> str:
+    """Return *text* with one line per paragraph, for Typer to wrap; examples stay as they are."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(
+        each if each.startswith("crawlyard ") else each.replace("\n", " ") for each in paragraphs
+    )
 
 
 def _show_all(ctx: Any, _: object, value: bool) -> None:  # noqa: FBT001 - as Typer calls it

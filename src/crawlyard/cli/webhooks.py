@@ -52,11 +52,12 @@ app = group(
 _SECRET = "CRAWLYARD_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 _WHICHEVER = "-"  # in place of a webhook id: the delivery determines it
 
-_ID = "An id, or its unique start or end"
-Id = Annotated[str, argument("ID", f"{_ID}.", an_id)]
+Id = Annotated[str, argument("ID", "Webhook id, or a unique start or end of one.", an_id)]
 Ids = Annotated[
     list[str],
-    argument("ID", f"{_ID}s, or '-' to read them from stdin.", an_id),
+    argument(
+        "ID", "Webhook ids, or unique starts or ends of them; '-' reads them from stdin.", an_id
+    ),
     Together(read_ids),
 ]
 DeliveryIds = Annotated[
@@ -77,7 +78,7 @@ Allowed = Annotated[
         values.line,
         "--allow-address",
         "ADDR",
-        "Allow a private address: HOST, IP or CIDR, optionally with :PORT. Repeatable.",
+        "Allow a private HOST, IP or CIDR, optionally with :PORT. Repeatable.",
     ),
 ]
 NewAllowed = Annotated[
@@ -102,8 +103,12 @@ NewOfSchedule = Annotated[
         "Only events of this schedule; 'none': all events.",
     ),
 ]
-OfJob = Annotated[str, option(str, "--job", "ID", "Webhooks of this job; default: of no job.")]
-OfState = Annotated[DeliveryState | None, choice("--state", of=DeliveryState, text="Only these")]
+OfJob = Annotated[
+    str, option(str, "--job", "ID", "Only webhooks of this job; default: webhooks without a job.")
+]
+OfState = Annotated[
+    DeliveryState | None, choice("--state", of=DeliveryState, text="Only deliveries in this state")
+]
 SecretFile = Annotated[
     Path | None,
     option(Path, "--secret-file", "FILE", f"File with the secret; default {_SECRET}."),
@@ -217,10 +222,10 @@ async def list_(session: "Session", *, job: OfJob = "", limit: Limit = None) -> 
     crawlyard webhooks list --job last --json
     """
     job_id = await lookup.job_id_of(session, job) if job else ""
-    webhook_list = every(session.surface.webhooks.list, job=job_id, limit=session.most(limit))
+    webhook_list = every(session.surface.webhooks.list, job=job_id, limit=session.list_limit(limit))
     count = await session.write_list(webhook_list, webhooks_view(session.clock.now()))
     none = f"job {job_id} has no webhook" if job else "there is no webhook yet"
-    session.tell_rest(count, limit, none, "newest")
+    session.tell_list_end(count, limit, none, "newest")
 
 
 @plain.show()
@@ -259,7 +264,7 @@ async def create(
         idempotency_key=idempotency_key,
     )
     session.tell("store the secret: it is not shown again")
-    session.tell(f"  try it: {session.hint(f'webhooks test {webhook.id}')}")
+    session.tell(f"  try it: {session.full_command(f'webhooks test {webhook.id}')}")
     await _show(session, webhook)
 
 
@@ -291,7 +296,7 @@ async def test(session: "Session", webhook: Id, *, idempotency_key: IdempotencyK
     tested = await session.surface.webhooks.test(webhook_id, idempotency_key=idempotency_key)
     await _tell(session, "test event queued for", tested)
     session.tell(session.with_worker_hint("  a worker delivers it"))
-    session.tell(f"  see the result: {session.hint(f'webhooks deliveries {tested.id}')}")
+    session.tell(f"  see the result: {session.full_command(f'webhooks deliveries {tested.id}')}")
 
 
 @app.command()
@@ -306,10 +311,10 @@ async def deliveries(
     """
     webhook_id = await _id_of(session, webhook)
     endpoint = session.surface.webhooks.deliveries
-    records = every(endpoint, webhook_id, state=state, limit=session.most(limit))
+    records = every(endpoint, webhook_id, state=state, limit=session.list_limit(limit))
     count = await session.write_list(records, deliveries_view(session.clock.now()))
     none = "no matching deliveries" if state else "no deliveries yet"
-    session.tell_rest(count, limit, none, "newest")
+    session.tell_list_end(count, limit, none, "newest")
 
 
 @app.command()
@@ -329,7 +334,7 @@ async def replay(
     for queued in again:
         session.tell(f"due again: {queued.id}")
     session.tell(session.with_worker_hint("  a worker delivers it"))
-    await session.write_changed(again, deliveries_view(session.clock.now()), single=False)
+    await session.write_changed_records(again, deliveries_view(session.clock.now()), single=False)
 
 
 @app.command()
@@ -394,12 +399,12 @@ async def _show(session: "Session", webhook: "WebhookOut") -> None:
 def verify(
     *, secret_file: SecretFile = None, id_: MessageId, timestamp: Timestamp, signature: Signature
 ) -> None:
-    """Verify the signature of a message, whose body is on stdin, offline.
+    """Verify the signature of a message offline; the body is read from stdin.
 
     crawlyard webhooks verify --secret-file hook.secret --id msg_1 --timestamp 1767323045 \
 --signature 'v1,Kz…=' < body.json
 
-    Exits with 0 if it is valid and its timestamp within five minutes of now, else with 1.
+    Exits with 0 if it is valid and its timestamp is within five minutes of now, else with 1.
     """
     headers = {
         "webhook-id": id_,

@@ -24,11 +24,13 @@ app = group(
 
 Worker = Annotated[
     str,
-    argument("ID", "Worker id, or its start or end.", an_id),
+    argument("ID", "Worker id, or a unique start or end of one.", an_id),
 ]
 Workers = Annotated[
     list[str],
-    argument("ID", "Worker ids, their starts or ends, or '-' to read them from stdin.", an_id),
+    argument(
+        "ID", "Worker ids, or unique starts or ends of them; '-' reads them from stdin.", an_id
+    ),
     Together(read_ids),
 ]
 
@@ -84,7 +86,7 @@ plain = PlainCommands(app=app, noun="workers", view=workers_view, find=_find)
 @app.command("list")
 @action(empty=True)
 async def list_(session: "Session") -> None:
-    """List workers, including those gone for less than a day.
+    """List workers, including those that disappeared within the last day.
 
     crawlyard workers list
     crawlyard workers list --json
@@ -127,14 +129,14 @@ def stop(worker: Workers) -> None:
 
     crawlyard workers stop ID
 
-    Like SIGTERM: requests in flight get some seconds. A service manager
+    Works like SIGTERM: requests in flight have a few seconds to finish. A service manager
     (systemd, a container's restart policy) may start a new worker.
     """
 
 
 @plain.change("forgotten", basics=Basics)
 def forget(worker: Workers) -> None:
-    """Remove workers that are gone from the list.
+    """Delete the records of workers that have disappeared.
 
     crawlyard workers forget ID
     """

@@ -54,6 +54,11 @@ class About(Struct, frozen=True, kw_only=True):
     longest: int | None = None  # characters of a text, members of a list
     secret: bool = False  # may contain credentials: errors do not quote it
 
+    @property
+    def summary(self) -> str:
+        """The text of the reference with a capital; `str.capitalize` would lower "CSS"."""
+        return self.doc[:1].upper() + self.doc[1:]
+
 
 def about(doc: str, **metadata: Any) -> Meta:
     """Return metadata for the end of an `Annotated`; see `About`."""

@@ -14,7 +14,7 @@ from crawlyard.core.jobs.limits import Usage
 
 
 class FailingHost(Struct, frozen=True, kw_only=True):
-    """Failed URLs of one host; if there are very many, from the latest count."""
+    """Failed URLs of one host. If there are very many, only the latest are counted."""
 
     host: str  # with its port if that is not the scheme's default
     errors: int  # total
@@ -28,7 +28,7 @@ class StepOut(Wire, frozen=True, kw_only=True):
     at: datetime  # start of the stretch
     ended: Mapping[str, int]
     stopped: int  # completed jobs that a limit ended early
-    stopped_by_user: int  # cancelled jobs: by a user, with pages that are kept
+    stopped_by_user: int  # jobs that a user cancelled, and whose pages are kept
 
 
 class DayOut(Wire, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class StatsOut(Wire, frozen=True, kw_only=True):
     step_s: float
     cards: CardsOut
     finished: tuple[StepOut, ...]  # the earliest first
-    days: tuple[DayOut, ...]  # the same
+    days: tuple[DayOut, ...]  # the earliest first
     failing_hosts: tuple[FailingHost, ...]  # at most ten, with the most failures first
 
 
@@ -125,41 +125,46 @@ def pace_of(
     points: Iterable[Point], since: datetime, step: timedelta, count: int
 ) -> list[PaceStepOut]:
     """Return *count* steps from *since* on, each with the points that start in it."""
-    pages, errors, waited = [0] * count, [0] * count, [0.0] * count
+    pages, errors, latency_sums = [0] * count, [0] * count, [0.0] * count
     for point in points:
-        n = (point.at - since) // step
-        if 0 <= n < count:
-            pages[n] += point.pages
-            errors[n] += point.errors
-            waited[n] += point.latency_ms * point.pages
+        index = (point.at - since) // step
+        if 0 <= index < count:
+            pages[index] += point.pages
+            errors[index] += point.errors
+            latency_sums[index] += point.latency_ms * point.pages
     return [
         PaceStepOut(
-            at=since + n * step,
-            pages=pages[n],
-            errors=errors[n],
-            latency_ms=round(waited[n] / pages[n], 1) if pages[n] else None,
+            at=since + index * step,
+            pages=pages[index],
+            errors=errors[index],
+            latency_ms=round(latency_sums[index] / pages[index], 1) if pages[index] else None,
         )
-        for n in range(count)
+        for index in range(count)
     ]
 
 
-def failing_hosts(failures: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list[FailingHost]:
+def rank_failing_hosts(
+    failures: Iterable[tuple[str, ErrorKind, int, datetime]],
+) -> list[FailingHost]:
     """Return the hosts with failed URLs, those with the most failures first.
 
     *failures* has, for each host and kind, the number of failures and the time of the last one.
     """
-    kinds: dict[str, Counter[ErrorKind]] = {}
-    last: dict[str, datetime] = {}
+    counts_by_host: dict[str, Counter[ErrorKind]] = {}
+    last_at: dict[str, datetime] = {}
     for host, kind, count, at in failures:
-        kinds.setdefault(host, Counter())[kind] += count
-        last[host] = max(at, last.get(host, at))
+        counts_by_host.setdefault(host, Counter())[kind] += count
+        last_at[host] = max(at, last_at.get(host, at))
     hosts = [
         FailingHost(
             host=host,
-            errors=own.total(),
-            kinds={str(kind): n for kind, n in sorted(own.items(), key=lambda p: (-p[1], p[0]))},
-            last_at=last[host],
+            errors=counts.total(),
+            kinds={
+                str(kind): count
+                for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+            },
+            last_at=last_at[host],
         )
-        for host, own in kinds.items()
+        for host, counts in counts_by_host.items()
     ]
     return sorted(hosts, key=lambda host: (-host.errors, host.host))

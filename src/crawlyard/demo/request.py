@@ -7,17 +7,17 @@ from msgspec import Struct
 
 # RFC 9110, section 5.6.2
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# Bytes above 0x7F pass: a site must see what a client makes of raw UTF-8 in a Location.
+# Bytes above 0x7F are allowed: they show how a client requests a Location with raw UTF-8.
 _TARGET = re.compile(r"(?:https?://[^/?#\s]+)?(/[^\x00-\x20\x7f]*)", re.IGNORECASE)
-# No control characters except tab; those above 0x7F in latin-1 are obs-text and pass.
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+# No control characters except tab; those above 0x7F in latin-1 are obs-text, which is allowed.
+_FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 class BadRequest(Exception):
     """The request cannot be answered; *status* is the HTTP status to reply with."""
 
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
@@ -30,18 +30,18 @@ class HttpRequest(Struct, frozen=True):
     headers: Mapping[str, str]  # names in lower case, repeated ones joined by ", "
     keep_alive: bool  # another request may follow on the connection
     has_body: bool
-    body: bytes = b""  # if the site takes it
+    body: bytes = b""  # empty unless the site reads bodies
 
 
 def parse(head: bytes) -> HttpRequest:
     """Parse *head*, the head of a request including the empty line at its end.
 
     Raises:
-        BadRequest: it breaks the grammar, or its HTTP version is not supported.
+        BadRequest: the head is malformed, or its HTTP version is not supported.
     Source: RFC 9112, sections 2 to 6.
     """
-    line, *rest = head[:-4].decode("latin-1").split("\r\n")
-    parts = line.split(" ")
+    request_line, *header_lines = head[:-4].decode("latin-1").split("\r\n")
+    parts = request_line.split(" ")
     if len(parts) != 3 or not _TOKEN.fullmatch(parts[0]):
         raise BadRequest(400, "the request line is malformed")
     method, target, version = parts
@@ -50,21 +50,21 @@ def parse(head: bytes) -> HttpRequest:
     match = _TARGET.fullmatch(target)
     if match is None:
         raise BadRequest(400, "the request target is malformed")
-    headers = _fields(rest)
+    headers = _parse_headers(header_lines)
     host = headers.get("host", "")
     if version == "HTTP/1.1" and ("host" not in headers or ", " in host):
         raise BadRequest(400, "expected one Host header")
     has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-    asked_to_close = "close" in headers.get("connection", "").lower()
-    keep_alive = version == "HTTP/1.1" and not asked_to_close and not has_body
+    closes = "close" in headers.get("connection", "").lower()
+    keep_alive = version == "HTTP/1.1" and not closes and not has_body
     return HttpRequest(method, match[1], host, headers, keep_alive, has_body)
 
 
-def _fields(lines: list[str]) -> dict[str, str]:
+def _parse_headers(lines: list[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+        if not colon or not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             raise BadRequest(400, "a header line is malformed")
         name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value

@@ -11,7 +11,7 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.guard import BlockedAddress, spec_guard
 from crawlyard.engine.http.proxy import proxy_of
-from crawlyard.engine.scope import Patterns, line_pattern, url_pattern
+from crawlyard.engine.scope import Patterns, line_matcher, url_matcher
 from crawlyard.engine.urls import address_in, canonical, has_credentials, hostname_of, port_of
 from crawlyard.errors import MAX_FAULTS, Invalid, NotPublic
 from crawlyard.lazy import lazily
@@ -96,7 +96,7 @@ def _check_selectors(spec: JobSpec) -> None:
 
 def _check_ignored_text(spec: JobSpec) -> None:
     if spec.ignore_text:
-        line_pattern("ignore_text", spec.ignore_text)
+        line_matcher("ignore_text", spec.ignore_text)
 
 
 def _check_user_agent(user_agent: str) -> None:
@@ -120,7 +120,7 @@ def _check_render(render: str) -> None:
     if render in frozenset(RenderRule):
         return
     try:
-        url_pattern("render", render)
+        url_matcher("render", render)
     except Invalid as error:
         message = f"expected {', '.join(RenderRule)} or a pattern: {error.message}"
         raise Invalid("render", message) from None

@@ -50,7 +50,7 @@ BATCH_S = 0.25  # after a batch's first page; this plus the commit is what a kil
 HEARTBEAT_S = 2.0  # batch interval while no page arrives
 WINDOW = 10_000  # targets loaded into memory; the store holds all of them
 REFILL = 2_000  # load more when fewer are in memory
-CROWD = 1_000  # don't load more targets of a host with this many in memory: leave room for others
+CROWDED_HOST = 1_000  # load no more targets of a host with this many in memory: others need room
 REFILL_S = 5.0  # between two loads made because no host in memory is ready
 LONG_WAIT_S = 60.0  # note it in the job's events when a host asks for a longer wait
 BACKLOG = 4 * BATCH_PAGES  # pages that may wait for a slow store before fetching pauses
@@ -79,7 +79,7 @@ class CrawlState(Struct):
     end: CrawlEnd | None = None
     limit: str | None = None  # the limit that ended it
     error: BaseException | None = None  # an unexpected error in a task
-    trouble: str = ""  # why the first start URL failed
+    start_error: str = ""  # why the first start URL failed
     idle: bool = False  # requests are allowed, but no host is ready
     deferred: list[str] = field(default_factory=list)  # hosts blocked until there is room
     first_page_at: float | None = None  # of the current batch
@@ -188,7 +188,7 @@ class Crawl:
         """Check again whether a request may be sent."""
         self._event.set()
 
-    def change(self, spec: JobSpec) -> None:
+    def change_spec(self, spec: JobSpec) -> None:
         """Switch to an edited spec; skip waiting targets that it excludes.
 
         If a limit has ended the crawl and the edit lifts it, the crawl resumes.
@@ -205,7 +205,7 @@ class Crawl:
         """Treat *urls* as start URLs: another shard of the job was redirected to them."""
         self._discovery.add_roots(urls)
 
-    def share(self, share: Share) -> None:
+    def apply_share(self, share: Share) -> None:
         """Apply the store's reply to the last batch: the state and limits of the whole job."""
         self._part.allow(share, self._draft.reported)
         if share.over is not None and self._state.phase is Phase.OPEN:
@@ -224,12 +224,12 @@ class Crawl:
         try:
             self._begin()
             while not self._is_over():
-                await self._until_due()
+                await self._wait_until_due()
                 if self._is_batch_due():
-                    yield self._batch()
+                    yield self._make_batch()
                     await self._refill()
                 self._dispatch()
-            yield self._batch(last=True)
+            yield self._make_batch(last=True)
         finally:
             await self._shut_down()
 
@@ -251,15 +251,15 @@ class Crawl:
         if state.tasks:
             return False
         if state.phase is Phase.OPEN and not (len(self._turns) or state.spilled or self._part.open):
-            self._finish(self._failed_end() or CrawlEnd(StateReason.EXHAUSTED))
+            self._finish(self._find_failed_end() or CrawlEnd(StateReason.EXHAUSTED))
         return state.phase is not Phase.OPEN
 
-    def _failed_end(self) -> CrawlEnd | None:
+    def _find_failed_end(self) -> CrawlEnd | None:
         """Return the end of a crawl that got only errors, else ``None``."""
         if not self._draft.tally.fruitless:
             return None
-        trouble = self._state.trouble or self._discovery.trouble or NO_START
-        return CrawlEnd(StateReason.START_FAILED, trouble)
+        detail = self._state.start_error or self._discovery.trouble or NO_START
+        return CrawlEnd(StateReason.START_FAILED, detail)
 
     def _finish(self, end: CrawlEnd) -> None:
         self._state.phase, self._state.end = Phase.ENDED, end
@@ -274,10 +274,10 @@ class Crawl:
 
     # -- requests ------------------------------------------------------------------------
 
-    def continues(self) -> bool:
+    def may_continue(self) -> bool:
         """Return whether pages in flight may send further requests; see `Permits`."""
-        most, spent = self._spec.limits.bytes, self._draft.tally.bytes
-        return self._state.phase is not Phase.STOPPED and (most is None or spent < most)
+        max_bytes, is_stopped = self._spec.limits.bytes, self._state.phase is Phase.STOPPED
+        return not is_stopped and (max_bytes is None or self._draft.tally.bytes < max_bytes)
 
     async def acquire(self, url: str, *, document: bool) -> BrowserSlot:
         """Wait for a slot for a request of a rendered page; see `Permits`."""
@@ -367,8 +367,8 @@ class Crawl:
             skipped = TargetState.SKIPPED
             return None if line is None else Outcome(target, skipped, rule=f"robots: {line}")
         # at most 3/4 of the requests may be for robots.txt, so that slow ones don't block pages
-        most = max(1, 3 * self._spec.concurrency // 4)
-        if len(self._politeness) >= most or not self._has_room():
+        max_requests = max(1, 3 * self._spec.concurrency // 4)
+        if len(self._politeness) >= max_requests or not self._has_room():
             self._defer(target.host)
         else:
             self._politeness.begin(origin, target.host)
@@ -417,12 +417,12 @@ class Crawl:
             state.in_memory.discard(target.fp)
             state.validated.discard(target.fp)
             self._workload.close(target, failed=page is not None and page.error is not None)
-        started = target.via in (Via.SEED, Via.SITEMAP)
+        is_start = target.via in (Via.SEED, Via.SITEMAP)
         # a redirect's problem is reported by the target that it leads to
-        if started and outcome.state is not TargetState.REDIRECTED and not state.trouble:
+        if is_start and outcome.state is not TargetState.REDIRECTED and not state.start_error:
             error = page.error if page is not None else None
             why = error.detail if error is not None else outcome.rule
-            state.trouble = f"{target.url}: {why}" if why else ""
+            state.start_error = f"{target.url}: {why}" if why else ""
         if state.first_page_at is None:
             state.first_page_at = self._clock.monotonic()
             self._event.set()
@@ -469,9 +469,9 @@ class Crawl:
         self._workload.add(target)
         self._discovery.add_known(target)
         self._politeness.register(target.host)
-        wait = (target.due_at - self._clock.now()).total_seconds() if target.due_at else 0.0
-        if wait > 0:
-            self._turns.push_later(target, wait)
+        wait_s = (target.due_at - self._clock.now()).total_seconds() if target.due_at else 0.0
+        if wait_s > 0:
+            self._turns.push_later(target, wait_s)
         else:
             self._turns.push(target)
 
@@ -490,7 +490,8 @@ class Crawl:
             return
         # before loading, as targets may be closed while the load runs
         fps_before = set(state.in_memory)
-        limit, crowded = WINDOW + len(fps_before), tuple(self._turns.frontier.hosts_with(CROWD))
+        limit = WINDOW + len(fps_before)
+        crowded = tuple(self._turns.frontier.hosts_with(CROWDED_HOST))
         targets = await load(limit, crowded)
         state.loaded_at = self._clock.monotonic()
         closed = {outcome.target.fp for outcome in self._draft.outcomes}
@@ -508,10 +509,10 @@ class Crawl:
 
     # -- time ----------------------------------------------------------------------------
 
-    async def _until_due(self) -> None:
+    async def _wait_until_due(self) -> None:
         """Wait until a task ends, a host is ready or a batch is due."""
         state, now = self._state, self._clock.monotonic()
-        waits = [self._batch_at() - now]
+        waits = [self._next_batch_at() - now]
         if self._has_room():
             waits.append(self._turns.wait_s())
         is_open, give_up_at = state.phase is Phase.OPEN, state.give_up_at
@@ -529,7 +530,7 @@ class Crawl:
         if is_held:
             self._workload.add_hold(now)
 
-    def _batch_at(self) -> float:
+    def _next_batch_at(self) -> float:
         """Return the time at which the next batch is due."""
         state, part = self._state, self._part
         if state.first_page_at is not None and state.batched_at > -math.inf:
@@ -542,9 +543,9 @@ class Crawl:
 
     def _is_batch_due(self) -> bool:
         full = len(self._draft.outcomes) >= BATCH_PAGES
-        return full or self._clock.monotonic() >= self._batch_at()
+        return full or self._clock.monotonic() >= self._next_batch_at()
 
-    def _batch(self, *, last: bool = False) -> Batch:
+    def _make_batch(self, *, last: bool = False) -> Batch:
         """Return the results since the last batch."""
         self._tick()
         state, tally = self._state, self._draft.tally
@@ -553,7 +554,7 @@ class Crawl:
             # include requests that were in flight; only errors mean that the site is unreachable
             detail = self._part.limiter.describe(state.limit, tally)
             limit_end = CrawlEnd(reason_of(state.limit), detail)
-            state.end = (self._failed_end() if state.limit == "errors" else None) or limit_end
+            state.end = (self._find_failed_end() if state.limit == "errors" else None) or limit_end
         workload = self._workload.workload(self._spec.max_depth, self._spec.url_retries)
         return replace(self._draft.batch(last=last), workload=workload)
 

@@ -92,7 +92,7 @@ class Discovery:
 
     def verdict(self, target: Target) -> str | None:
         """Return the rule of the current spec that excludes a known target, else ``None``."""
-        return self._boundary.verdict_as(target.via, target.url, target.depth)
+        return self._boundary.verdict_via(target.via, target.url, target.depth)
 
     def unknown(self, urls: Sequence[str]) -> list[str]:
         """Return the *urls* that were not offered before, or may be offered again."""
@@ -142,7 +142,7 @@ class Discovery:
 
     def _is_checked(self, url: str, via: Via) -> bool:
         """Return whether to request a URL out of scope; count the links among them."""
-        if via not in {Via.LINK, Via.EXTERNAL} or self._boundary.excluded(url):
+        if via not in {Via.LINK, Via.EXTERNAL} or self._boundary.exclude_rule(url):
             return False
         if via is Via.LINK:  # otherwise it is the target of a redirect from such a link
             if self._externals >= self._spec.max_externals:

@@ -194,7 +194,7 @@ class FormLogin:
         except NotFilled as error:
             raise _not_filled(error.lacks, at, page, credentials) from None
         self._jar.receive(at, rendered.cookies, self._clock.now())
-        _check(rendered.url, scripted.status(), again=rendered.form_again)
+        _check(rendered.url, scripted.status(), again=rendered.form_remains)
 
     async def _follow(self, url: str, body: bytes | None) -> tuple[str, Response]:
         """Return the response at the end of the redirects from *url*, and its URL."""
@@ -294,7 +294,7 @@ class _Scripted:
         posts = sub.filled and (carries or sub.body is not None)
         foreign, shares = not _is_same(self._at, sub.url), sub.purpose in SHARED
         if sub.filled and foreign:
-            cached = self._files.get(sub.url, trusted=False) if shares else None
+            cached = self._files.get(sub.url, with_credentials=False) if shares else None
             return cached or self._refuse(sub, is_form=posts)
         if posts:
             self._unsent = Invalid("url", f"the form of {self._at} was sent, but got no response")
@@ -306,7 +306,7 @@ class _Scripted:
         if posts and (carries or not self._carried):
             self._status, self._carried = response.status, carries
         if foreign and shares:
-            self._files.add(sub.url, response, trusted=False)
+            self._files.add(sub.url, response, with_credentials=False)
         return response
 
     def status(self) -> int:

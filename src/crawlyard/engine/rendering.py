@@ -22,7 +22,7 @@ from crawlyard.engine.render.base import (
     SubRequest,
 )
 from crawlyard.engine.render.pool import BrowserPool, Renderers
-from crawlyard.engine.scope import url_pattern
+from crawlyard.engine.scope import url_matcher
 from crawlyard.engine.shared_files import SharedFiles
 from crawlyard.engine.urls import canonical, host_of
 from crawlyard.engine.visit.requests import RequestSender
@@ -43,7 +43,7 @@ class Permits(Protocol):
         """
         ...
 
-    def continues(self) -> bool:
+    def may_continue(self) -> bool:
         """Return whether pages in flight may still send requests."""
         ...
 
@@ -99,9 +99,9 @@ class Rendering:
         self._spec, rule = spec, spec.render
         self._usual = first_of(_usual_browsers(spec), self._renderers)
         self._chromium = first_of(_CHROMIUM_ONLY, self._renderers)
-        self._needs_chromium = url_pattern("chromium", *spec.chromium)
+        self._needs_chromium = url_matcher("chromium", *spec.chromium)
         self.decides_by_url = rule not in (RenderRule.NEVER, RenderRule.AUTO)
-        self._matches = None if rule in frozenset(RenderRule) else url_pattern("render", rule)
+        self._matches = None if rule in frozenset(RenderRule) else url_matcher("render", rule)
         self._actions = actions_of(spec.actions)
         choice = spec.screenshot
         self._screenshot = None if choice is ScreenshotChoice.OFF else ScreenshotFormat(choice)
@@ -140,7 +140,7 @@ class Rendering:
         renderer = self._renderer(url)
         if isinstance(renderer, str):
             raise FetchFailed(ErrorKind.RENDER, renderer)
-        if not self._permits.continues():
+        if not self._permits.may_continue():
             raise NotSent(f"{url} is not rendered: the crawl has stopped")
         began = self._clock.monotonic()
         try:
@@ -171,10 +171,13 @@ class Rendering:
 
     async def _send(self, measured: Renderings, sub: SubRequest) -> Response:
         """Send a request of a page; see `SendSubRequest`."""
-        if not self._permits.continues():
+        if not self._permits.may_continue():
             raise NotSent(f"{sub.url} is not requested: the crawl has stopped")
         is_shared = sub.purpose in SHARED and sub.method == "GET"
-        if is_shared and (cached := self._shared.get(sub.url, trusted=sub.same_site)) is not None:
+        if (
+            is_shared
+            and (cached := self._shared.get(sub.url, with_credentials=sub.same_site)) is not None
+        ):
             return cached
         document = sub.purpose is Purpose.DOCUMENT
         slot = await self._permits.acquire(sub.url, document=document)
@@ -195,5 +198,5 @@ class Rendering:
             retry_s = retry_after_s(response.header("retry-after"), self._clock.now())
             self._rate_limiter.record_refusal(host_of(sub.url), retry_s)
         if is_shared:
-            self._shared.add(sub.url, response, trusted=sub.same_site)
+            self._shared.add(sub.url, response, with_credentials=sub.same_site)
         return response

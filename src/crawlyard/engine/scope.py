@@ -46,8 +46,8 @@ class Boundary:
         self._include = Patterns("include", spec.include)
         self._exclude = Patterns("exclude", spec.exclude)
         self._keeps_session = bool(spec.session)
-        logouts = [pattern for pattern in spec.include if _LOGOUT.search(pattern)]
-        self._logouts = Patterns("include", logouts)
+        logout_patterns = [pattern for pattern in spec.include if _LOGOUT.search(pattern)]
+        self._included_logouts = Patterns("include", logout_patterns)
         self._seeds: set[str] = set()
         self._bases: set[str] = set()  # hosts, names, domains or folders, depending on the scope
         for url in seeds:
@@ -66,10 +66,10 @@ class Boundary:
         text such as "exclude: */private/*".
         """
         url = urls.for_rules(url)
-        rule = self._outside(url)
+        rule = self._scope_rule(url)
         if rule is not None:
             return rule
-        rule = self.excluded(url)
+        rule = self.exclude_rule(url)
         if rule is not None:
             return rule
         if self._include and url not in self._seeds and not self._include.match(url):
@@ -78,26 +78,26 @@ class Boundary:
             return f"depth: beyond {self._max_depth}"
         return None
 
-    def verdict_as(self, via: Via, url: str, depth: int) -> str | None:
-        """Return the rule that excludes a URL that was found *via* something; see `verdict`."""
+    def verdict_via(self, via: Via, url: str, depth: int) -> str | None:
+        """Return the rule that excludes a URL, which depends on how it was found; see `verdict`."""
         if via is Via.SITEMAP:
             return None  # requested explicitly, so it is in scope anywhere
         if via is Via.EXTERNAL:
-            return self.excluded(url)
+            return self.exclude_rule(url)
         return self.verdict(url, depth)
 
-    def excluded(self, url: str) -> str | None:
+    def exclude_rule(self, url: str) -> str | None:
         """Return the exclude rule that matches *url*, ``None`` if none does."""
         url = urls.for_rules(url)
         pattern = self._exclude.first(url)
         if pattern is not None:
             return f"exclude: {pattern}"
         logs_out = self._keeps_session and _LOGOUT.search(urls.path_of(url)) is not None
-        if logs_out and url not in self._seeds and not self._logouts.match(url):
+        if logs_out and url not in self._seeds and not self._included_logouts.match(url):
             return LOGOUT_RULE
         return None
 
-    def _outside(self, url: str) -> str | None:
+    def _scope_rule(self, url: str) -> str | None:
         match self._scope:
             case Scope.ANY:
                 return None
@@ -107,10 +107,10 @@ class Boundary:
                 inside = any(name in self._bases for name in parents_of(urls.hostname_of(url)))
                 return None if inside else "scope: other host"
             case Scope.DOMAIN:
-                inside = _domain(urls.hostname_of(url)) in self._bases
+                inside = _registrable_domain(urls.hostname_of(url)) in self._bases
                 return None if inside else "scope: other domain"
             case Scope.PREFIX:
-                inside = any(folder in self._bases for folder in _folders(url))
+                inside = any(folder in self._bases for folder in _parent_folders(url))
                 return None if inside else "scope: outside the start folder"
 
 
@@ -124,9 +124,9 @@ def _base_of(scope: Scope, url: str) -> str:
         case Scope.SUBDOMAINS:
             return urls.hostname_of(url)
         case Scope.DOMAIN:
-            return _domain(urls.hostname_of(url))
+            return _registrable_domain(urls.hostname_of(url))
         case Scope.PREFIX:
-            return max(_folders(url), key=len)
+            return max(_parent_folders(url), key=len)
 
 
 def parents_of(name: str) -> Iterable[str]:
@@ -137,7 +137,7 @@ def parents_of(name: str) -> Iterable[str]:
         yield name
 
 
-def _folders(url: str) -> Iterable[str]:
+def _parent_folders(url: str) -> Iterable[str]:
     """Yield host and folder of *url*, then each folder above it: "h/a/b/", "h/a/", "h/"."""
     folder = urls.host_of(url) + urls.path_of(url).partition("?")[0]
     while slash := folder.rfind("/") + 1:
@@ -146,12 +146,12 @@ def _folders(url: str) -> Iterable[str]:
 
 
 @cache
-def _suffixes() -> PublicSuffixList:
+def _suffix_list() -> PublicSuffixList:
     return PublicSuffixList()  # takes 30 ms, so only on demand
 
 
 @lru_cache(maxsize=4_096)
-def _domain(name: str) -> str:
+def _registrable_domain(name: str) -> str:
     """Return the registrable domain of a host name.
 
     A public suffix, a single label or an IP address is returned unchanged. Under an unknown
@@ -161,15 +161,15 @@ def _domain(name: str) -> str:
     """
     if ":" in name or name.rpartition(".")[2].isdigit():
         return name
-    return _suffixes().privatesuffix(name) or name
+    return _suffix_list().privatesuffix(name) or name
 
 
 def is_public_suffix(name: str) -> bool:
     """Return whether names below *name* are open for registration: com, co.uk, github.io."""
-    return bool(_suffixes().is_public(name))
+    return bool(_suffix_list().is_public(name))
 
 
-def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] | None:
+def line_matcher(field: str, patterns: Sequence[str]) -> Callable[[str], bool] | None:
     """Return a function that matches a line of text against *patterns*, ``None`` without any.
 
     Each is ``re:`` and a regular expression.
@@ -180,15 +180,15 @@ def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] |
     for pattern in patterns:
         if not pattern.startswith(_REGEX):
             raise Invalid(field, f"expected 're:' and a regular expression, got {pattern[:100]!r}")
-    searches = [_compile(field, pattern, _regex(field, pattern)).search for pattern in patterns]
-    if not searches:
+    regexes = [_compile(field, pattern, _regex(field, pattern)) for pattern in patterns]
+    if not regexes:
         return None
     return lambda line: any(
-        search(line.encode("utf-8", "replace")) is not None for search in searches
+        regex.search(line.encode("utf-8", "replace")) is not None for regex in regexes
     )
 
 
-def url_pattern(field: str, *patterns: str) -> Callable[[str], bool]:
+def url_matcher(field: str, *patterns: str) -> Callable[[str], bool]:
     """Return a function that matches a canonical URL against *patterns*, as `Boundary` does.
 
     Raises:
@@ -216,11 +216,11 @@ class Patterns:
         # when it runs out of memory; an alternation only gets slower
         alternation = "|".join(f"(?:{_regex(field, p)})" for p in patterns)
         try:
-            self._any = _compile(field, "all together", alternation, _LIST_MEMORY)
-            self._together = True
+            self._combined = _compile(field, "all together", alternation, _LIST_MEMORY)
+            self._is_combined = True
         except Invalid:  # too large, or an unclosed \Q in one: match one by one
-            self._any = _compile(field, "anything", "")
-            self._together = False
+            self._combined = _compile(field, "anything", "")
+            self._is_combined = False
 
     def __bool__(self) -> bool:
         return bool(self._patterns)
@@ -230,18 +230,20 @@ class Patterns:
         if not self._patterns:
             return False
         # bytes, because the wrapper counts the characters of a str around every match (2 µs)
-        return self._any.search(url.encode()) is not None and (
-            self._together or self.first(url) is not None
+        return self._combined.search(url.encode()) is not None and (
+            self._is_combined or self.first(url) is not None
         )
 
     def first(self, url: str) -> str | None:
         """Return the first pattern that matches *url*, ``None`` if none does."""
         if not self._patterns:
             return None
-        octets = url.encode()
-        if self._any.search(octets) is None:
+        encoded_url = url.encode()
+        if self._combined.search(encoded_url) is None:
             return None
-        return next((p for p, regex in self._patterns if regex.search(octets)), None)
+        return next(
+            (pattern for pattern, regex in self._patterns if regex.search(encoded_url)), None
+        )
 
 
 def _regex(field: str, pattern: str) -> str:
@@ -261,10 +263,10 @@ def _regex(field: str, pattern: str) -> str:
         # "example.com/*" looks right but would never match
         why = "a glob begins with '/', with '*' or like a URL"
         raise Invalid(field, f"{pattern!r} can match no URL: {why}")
-    return start + "".join(map(_glob, pattern)) + r"\z"
+    return start + "".join(map(_glob_regex, pattern)) + r"\z"
 
 
-def _glob(character: str) -> str:
+def _glob_regex(character: str) -> str:
     match character:
         case "*":
             return ".*"
@@ -288,11 +290,12 @@ def _compile(field: str, pattern: str, regex: str, memory: int = _PATTERN_MEMORY
         raise Invalid(field, f"{pattern!r}: {error.reason} at position {error.start}") from None
     except re2.error as error:
         reason = error.args[0].decode("utf-8", "replace")
-        at = regex.find(reason.rpartition(": ")[2])
-        where = f" at position {at}" if at >= 0 and pattern.startswith(_REGEX) else ""
+        position = regex.find(reason.rpartition(": ")[2])
+        where = f" at position {position}" if position >= 0 and pattern.startswith(_REGEX) else ""
         raise Invalid(field, f"{pattern!r}: {reason}{where}") from None
 
 
 def same_site(url: str, other: str) -> bool:
     """Return whether the hosts of two canonical URLs have one registrable domain."""
-    return _domain(urls.hostname_of(url)) == _domain(urls.hostname_of(other))
+    hostname, other_hostname = urls.hostname_of(url), urls.hostname_of(other)
+    return _registrable_domain(hostname) == _registrable_domain(other_hostname)

@@ -245,9 +245,8 @@ def fingerprints(urls: Iterable[str]) -> list[int]:
 
 def packed_fingerprints(urls: Iterable[str]) -> bytes:
     """Return the distinct fingerprints of *urls*, 8 bytes each, as the store searches them."""
-    return (
-        struct.pack(f"<{len(keys)}q", *keys) if (keys := dict.fromkeys(fingerprints(urls))) else b""
-    )
+    keys = fingerprints(dict.fromkeys(urls))
+    return struct.pack(f"<{len(keys)}q", *keys)
 
 
 def host_of(url: str) -> str:

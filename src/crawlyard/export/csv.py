@@ -1,4 +1,4 @@
-"""CSV for spreadsheets: a fixed header, and escaped cells that look like formulas."""
+"""CSV for spreadsheets: fixed columns, and an escape for cells that look like formulas."""
 
 import csv
 import io
@@ -15,11 +15,11 @@ COLUMNS = tuple(path.replace(".", "_") for path in fields_of(Page) if path != "e
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?")
-_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSUPPORTED = re.compile("[\x00\ud800-\udfff]")
 
 
 class Csv:
-    """Writes one row per record (RFC 4180, UTF-8), with several extracted values on separate lines.
+    """Writes one row per record (RFC 4180, UTF-8); the values of an extraction are lines of a cell.
 
     Text cells that a spreadsheet would treat as a formula get a leading ``'``; plain numbers do
     not. NUL and unpaired surrogates become U+FFFD.
@@ -32,35 +32,35 @@ class Csv:
         extracted: Sequence[str] = (),
         *,
         text: bool = False,
-        before: Sequence[str] = (),
+        leading_columns: Sequence[str] = (),
     ) -> None:
         self._extracted = tuple(extracted)
         self._text = text
-        self._before = tuple(before)  # fields before all others
+        self._leading_columns = tuple(leading_columns)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Column names, in order."""
-        own = tuple(f"extracted.{name}" for name in self._extracted)
-        return self._before + COLUMNS + own + (("text",) if self._text else ())
+        extracted = tuple(f"extracted.{name}" for name in self._extracted)
+        return self._leading_columns + COLUMNS + extracted + (("text",) if self._text else ())
 
     def head(self) -> bytes:
         """Return the header row."""
-        return row(self.columns)
+        return format_row(self.columns)
 
     def record(self, record: Record) -> bytes:
         """Return a record as a row with all columns."""
         error = record["error"] or {"kind": "", "detail": ""}
         flat = dict(record) | {"error_kind": error["kind"], "error_detail": error["detail"]}
-        cells = [cell(flat[name]) for name in self._before + COLUMNS]
+        cells = [format_cell(flat[name]) for name in self._leading_columns + COLUMNS]
         extracted = record["extracted"]
-        cells += [cell("\n".join(extracted.get(name, ()))) for name in self._extracted]
+        cells += [format_cell("\n".join(extracted.get(name, ()))) for name in self._extracted]
         if self._text:
-            cells.append(cell(record["text"]))
-        return row(cells)
+            cells.append(format_cell(record["text"]))
+        return format_row(cells)
 
 
-def cell(value: object) -> str:
+def format_cell(value: object) -> str:
     """Return *value* as cell text; text that looks like a formula is escaped."""
     if value is None:
         return ""
@@ -70,14 +70,14 @@ def cell(value: object) -> str:
         value = dumps(value) if value else ""
     if not isinstance(value, str):
         return str(value)
-    plain = value.isascii() and "\0" not in value  # ten times faster than a search without a match
-    text = value if plain else _UNWRITABLE.sub("\ufffd", value)
+    clean = value.isascii() and "\0" not in value  # ten times faster than a search without a match
+    text = value if clean else _UNSUPPORTED.sub("\ufffd", value)
     if text.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(text):
         return f"'{text}"
     return text
 
 
-def row(cells: Sequence[str]) -> bytes:
+def format_row(cells: Sequence[str]) -> bytes:
     """Return one line of CSV with its CRLF."""
     line = io.StringIO(newline="")
     csv.writer(line).writerow(cells)

@@ -22,21 +22,22 @@ MOST_CHARACTERS = 8 << 20
 """Size of all text in a row group. Both limits together bound memory for any pages."""
 
 _COMPRESSION = "zstd"
-_EVERY_ROW = 200  # characters counted for a row, in addition to its text
+_ROW_OVERHEAD = 200  # characters counted for a row, in addition to its text
 
-_TEXTS = pa.list_(pa.field("element", pa.string()))
-_HEADERS = pa.list_(pa.field("element", pa.struct([("name", pa.string()), ("value", pa.string())])))
+_STRING_LIST = pa.list_(pa.field("element", pa.string()))
+_HEADER_LIST = pa.list_(
+    pa.field("element", pa.struct([("name", pa.string()), ("value", pa.string())]))
+)
 
-_NARROW = {"status": pa.int16(), "depth": pa.int32(), "links": pa.int32()}
+_NARROW_TYPES = {"status": pa.int16(), "depth": pa.int32(), "links": pa.int32()}
 _TYPES = {int: pa.int64(), bool: pa.bool_(), datetime: pa.timestamp("ms", tz="UTC")}
 
 COLUMNS = {
-    path.replace(".", "_"): _NARROW.get(path) or _TYPES.get(field.kind, pa.string())
+    path.replace(".", "_"): _NARROW_TYPES.get(path) or _TYPES.get(field.kind, pa.string())
     for path, field in fields_of(Page).items()
     if path != "extracted"
 }
 """The columns of every export; one `extracted.NAME` per extraction, text and html may follow."""
-
 
 LINK_COLUMNS = dict.fromkeys(FoundLink.__struct_fields__, pa.string())
 
@@ -53,21 +54,24 @@ class Parquet:
         *,
         text: bool = False,
         html: bool = False,
-        before: Sequence[str] = (),
+        before: Sequence[str] = (),  # text columns before those of pages
         columns: Mapping[str, pa.DataType] | None = None,  # for records other than pages
     ) -> None:
         optional = {"text": text, "html": html, "headers": html}
-        more = [name for name, is_included in optional.items() if is_included]
-        of_pages = (
+        optional_columns = [name for name, is_included in optional.items() if is_included]
+        page_columns = (
             *((name, pa.string()) for name in before),
             *COLUMNS.items(),
-            *((f"extracted.{name}", _TEXTS) for name in extracted),
-            *((name, _HEADERS if name == "headers" else pa.string()) for name in more),
+            *((f"extracted.{name}", _STRING_LIST) for name in extracted),
+            *(
+                (name, _HEADER_LIST if name == "headers" else pa.string())
+                for name in optional_columns
+            ),
         )
-        self._schema = pa.schema(of_pages if columns is None else columns.items())
-        self._reads: dict[str, Callable[[Record], Any]] = {
+        self._schema = pa.schema(page_columns if columns is None else columns.items())
+        self._readers: dict[str, Callable[[Record], Any]] = {
             **{name: itemgetter(name) for name in self._schema.names},
-            **_READS,
+            **_READERS,
             **{f"extracted.{name}": partial(_extracted_values, name) for name in extracted},
         }
         self._records: list[Record] = []
@@ -76,28 +80,30 @@ class Parquet:
         self._writer = pq.ParquetWriter(self._sink, self._schema, compression=_COMPRESSION)
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """True if a row group should be written."""
         return len(self._records) >= MOST_ROWS or self._characters >= MOST_CHARACTERS
 
     def add(self, record: Record) -> None:
         """Add a record to the next row group."""
         self._records.append(record)
-        self._characters += _EVERY_ROW + _size(record.values())
+        self._characters += _ROW_OVERHEAD + _count_characters(record.values())
 
-    def group(self) -> bytes:
-        """Return the bytes of the records added since the last call."""
+    def take_group(self) -> bytes:
+        """Return the row group of the records added since the last call."""
         if self._records:
             # by column, as a dict per row takes a fifth of the whole time
-            columns = {n: list(map(self._reads[n], self._records)) for n in self._schema.names}
+            columns = {
+                name: list(map(self._readers[name], self._records)) for name in self._schema.names
+            }
             table = pa.Table.from_pydict(columns, schema=self._schema)
             self._writer.write_table(table, row_group_size=len(self._records))
             self._records, self._characters = [], 0
         return self._sink.take()
 
-    def end(self) -> bytes:
-        """Return the bytes of the remaining records and of the file footer."""
-        data = self.group()
+    def finish(self) -> bytes:
+        """Return the row group of the remaining records, and the file footer."""
+        data = self.take_group()
         self._writer.close()
         return data + self._sink.take()
 
@@ -107,23 +113,23 @@ async def chunks(records: AsyncGenerator[Record], writer: Parquet) -> AsyncItera
     async with aclosing(records):
         async for record in records:
             writer.add(record)
-            if writer.full:
-                yield await asyncio.to_thread(writer.group)
-    yield await asyncio.to_thread(writer.end)
+            if writer.is_full:
+                yield await asyncio.to_thread(writer.take_group)
+    yield await asyncio.to_thread(writer.finish)
 
 
-def _size(values: Iterable[Any]) -> int:
+def _count_characters(values: Iterable[Any]) -> int:
     """Return the number of characters in *values*, including nested ones."""
     size = 0
     for value in values:
         if isinstance(value, str):
             size += len(value)
         elif isinstance(value, list | dict):
-            size += _size(value.values() if isinstance(value, dict) else value)
+            size += _count_characters(value.values() if isinstance(value, dict) else value)
     return size
 
 
-def _pairs(record: Record) -> list[dict[str, str]] | None:
+def _header_pairs(record: Record) -> list[dict[str, str]] | None:
     headers = record["headers"]
     return headers and [{"name": name, "value": value} for name, value in headers]
 
@@ -133,24 +139,24 @@ def _extracted_values(name: str, record: Record) -> Sequence[str]:
     return values
 
 
-def _instant(name: str, record: Record) -> datetime | None:
+def _parse_instant(name: str, record: Record) -> datetime | None:
     value = record[name]
     return None if value is None else datetime.fromisoformat(value)
 
 
-_READS: Mapping[str, Callable[[Record], Any]] = {
+_READERS: Mapping[str, Callable[[Record], Any]] = {
     "error_kind": lambda record: record["error"] and record["error"]["kind"],
     "error_detail": lambda record: record["error"] and record["error"]["detail"],
-    "headers": _pairs,
+    "headers": _header_pairs,
     # its fields differ from page to page
     "structured": lambda record: dumps(record["structured"]) if record["structured"] else None,
     **{
-        path: partial(_instant, path)
+        path: partial(_parse_instant, path)
         for path, field in fields_of(Page).items()
         if field.kind is datetime
     },
 }
-"""Readers of columns that are no fields of a record, or are text in it."""
+"""Readers of columns that are not fields of a record, or whose values are text in it."""
 
 
 class _Sink:

@@ -6,7 +6,7 @@ from crawlyard.core.crawl.link import FoundLink
 from crawlyard.errors import Invalid
 from crawlyard.export import base
 from crawlyard.export.base import Format, Record, Writer
-from crawlyard.export.csv import cell, row
+from crawlyard.export.csv import format_cell, format_row
 from crawlyard.export.jsonl import JsonLines
 from crawlyard.export.plan import check_installed
 from crawlyard.lazy import lazily
@@ -27,12 +27,14 @@ class CsvTable:
 
     def head(self) -> bytes:
         """Return the header row."""
-        return row(self._columns)
+        return format_row(self._columns)
 
     def record(self, record: Record) -> bytes:
         """Return a record as a row; lists are joined."""
         values = (record[name] for name in self._columns)
-        return row([cell(" > ".join(v) if isinstance(v, list | tuple) else v) for v in values])
+        return format_row(
+            [format_cell(" > ".join(v) if isinstance(v, list | tuple) else v) for v in values]
+        )
 
 
 def link_writer(form: Format) -> Writer:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from crawlyard.core.jobs.progress import Progress
 
-KEPT = timedelta(hours=24)
+PROGRESS_KEPT_FOR = timedelta(hours=24)
 """How long the last progress of a job is kept."""
 
 
@@ -29,13 +29,13 @@ class BusSubscription:
 
     def __init__(self) -> None:
         self._progress: dict[str, Progress] = {}  # by job id
-        self._happened = False
+        self._events_stored = False
         self._news = asyncio.Event()
 
-    def add(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
+    def add(self, progress: Mapping[str, Progress], *, events_stored: bool) -> None:
         """Add news; newer progress of a job replaces older."""
         self._progress.update(progress)
-        self._happened |= happened
+        self._events_stored |= events_stored
         self._news.set()
 
     async def news(self) -> None:
@@ -44,8 +44,8 @@ class BusSubscription:
 
     def take(self) -> tuple[Mapping[str, Progress], bool]:
         """Return and clear the progress by job id, and whether events were stored."""
-        news = self._progress, self._happened
-        self._progress, self._happened = {}, False
+        news = self._progress, self._events_stored
+        self._progress, self._events_stored = {}, False
         self._news.clear()
         return news
 
@@ -70,12 +70,12 @@ class Bus(Protocol):
         """Send the progress of a job to subscribers, and keep it as the latest."""
         ...
 
-    async def happened(self) -> None:
+    async def notify_events_stored(self) -> None:
         """Notify subscribers that events were just stored."""
         ...
 
     async def latest(self, job_id: str) -> Progress | None:
-        """Return the last progress published within `KEPT`, ``None`` if none is known."""
+        """Return the last progress of the last `PROGRESS_KEPT_FOR`, ``None`` if none is known."""
         ...
 
     def subscribe(self) -> AbstractContextManager[BusSubscription]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.progress import Progress
-from crawlyard.messaging.bus import KEPT, BusReach, BusSubscription
+from crawlyard.messaging.bus import PROGRESS_KEPT_FOR, BusReach, BusSubscription
 
 
 class MemoryBus:
@@ -39,24 +39,24 @@ class MemoryBus:
         self._latest.pop(job_id, None)
         self._latest[job_id] = (now, progress)
         for old, (at, _) in list(self._latest.items()):
-            if now - at <= KEPT.total_seconds():
+            if now - at <= PROGRESS_KEPT_FOR.total_seconds():
                 break
             del self._latest[old]
-        self.deliver({job_id: progress}, happened=False)
+        self.deliver({job_id: progress}, events_stored=False)
 
-    async def happened(self) -> None:
+    async def notify_events_stored(self) -> None:
         """Notify subscribers that events were stored."""
-        self.deliver({}, happened=True)
+        self.deliver({}, events_stored=True)
 
-    def deliver(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
+    def deliver(self, progress: Mapping[str, Progress], *, events_stored: bool) -> None:
         """Pass messages to subscribers without keeping them."""
         for subscription in self._subscriptions:
-            subscription.add(progress, happened=happened)
+            subscription.add(progress, events_stored=events_stored)
 
     async def latest(self, job_id: str) -> Progress | None:
         """Return the last progress published in the last 24 hours, or ``None``."""
         at, progress = self._latest.get(job_id, (0.0, None))
-        if self._clock.monotonic() - at > KEPT.total_seconds():
+        if self._clock.monotonic() - at > PROGRESS_KEPT_FOR.total_seconds():
             return None
         return progress
 

@@ -116,7 +116,7 @@ def _database(
     url = url_of(where)
     backend = url.get_backend_name()
     if backend == "sqlite" and url.database:
-        return SqliteDatabase(Path(url.database), busy=busy, on_due=on_due)
+        return SqliteDatabase(Path(url.database), busy_timeout=busy, on_due=on_due)
     if backend in _POSTGRES:
         try:
             module = import_module("crawlyard.store.db.postgres")

@@ -20,7 +20,7 @@ from crawlyard.core.jobs.job_log import Course
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.outcome import is_stopped
-from crawlyard.core.stats import FailingHost, JobRunOut, failing_hosts
+from crawlyard.core.stats import FailingHost, JobRunOut, rank_failing_hosts
 from crawlyard.core.templates.secrets import hide_urls
 from crawlyard.store.codec.base import decoder_of
 from crawlyard.store.db.database import StorePart, reads
@@ -75,7 +75,7 @@ class StatsStore(StorePart):
         """Return the hosts whose URLs failed from *since* up to but excluding *until*.
 
         Covers the current pages of the jobs of *owner*, or of all users if it is ``None``, in the
-        order of `core.stats.failing_hosts`. Only the latest *most* failures count.
+        order of `core.stats.rank_failing_hosts`. Only the latest *most* failures count.
         """
         when = pages.c.fetched_at
         failed = (
@@ -95,7 +95,9 @@ class StatsStore(StorePart):
             .group_by(frontier.c.host, latest.c.error)
         )
         rows = conn.execute(query)
-        return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)
+        return rank_failing_hosts(
+            (host, ErrorKind(error), count, at) for host, error, count, at in rows
+        )
 
     @reads
     def runs(

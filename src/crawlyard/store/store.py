@@ -90,7 +90,9 @@ class Store(Struct, frozen=True, kw_only=True):
     overview: OverviewStore
     stats: StatsStore
     upkeep: UpkeepStore
-    waits: Timing | None  # of transactions for a connection of the pool; None: there is no pool
+    pool_waits: (
+        Timing | None
+    )  # of transactions for a connection of the pool; None: there is no pool
     check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers with our schema
     close: Callable[[], Awaitable[None]]  # waits for transactions under way
 
@@ -100,7 +102,9 @@ class Store(Struct, frozen=True, kw_only=True):
         parts: dict[str, Any] = {
             field.name: field.type(database)
             for field in fields(cls)
-            if field.name not in {"waits", "check", "close"}
+            if field.name not in {"pool_waits", "check", "close"}
         }
         check_schema = partial(check, database, database.name)
-        return cls(**parts, waits=database.waits, check=check_schema, close=database.close)
+        return cls(
+            **parts, pool_waits=database.pool_waits, check=check_schema, close=database.close
+        )

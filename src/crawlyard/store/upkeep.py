@@ -28,7 +28,7 @@ from crawlyard.errors import StoreFull
 from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.crawl.purge import fold, purge
-from crawlyard.store.db.database import StorePart, is_postgres, reads, write_freeing
+from crawlyard.store.db.database import StorePart, is_postgres, reads, write_freeing_space
 from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.counts import is_consistent, repair, sum_up
 from crawlyard.store.tables.base import Instant
@@ -101,7 +101,7 @@ class UpkeepStore(StorePart):
         event is always kept: readers continue from its seq.
         """
         await self._database.read_cached(number)  # so that unread events are deleted as well
-        return await write_freeing(self._database, partial(_forget, before=before, rows=rows))
+        return await write_freeing_space(self._database, partial(_forget, before=before, rows=rows))
 
     async def tidy(self) -> None:
         """Sum up usage and job counts, and correct these if other SQL changed jobs."""
@@ -120,7 +120,9 @@ class UpkeepStore(StorePart):
         from their last seq may not have read them yet.
         """
         smaller = partial(purge, rows=max(1, rows // 10))  # which needs less of the log
-        freed = await write_freeing(self._database, partial(purge, rows=rows), on_full=smaller)
+        freed = await write_freeing_space(
+            self._database, partial(purge, rows=rows), on_full=smaller
+        )
         if not freed and (file := await self._database.read(_file)) is not None:
             with suppress(StoreFull):  # the reserve is for deletions
                 await self._database.compute(partial(fold, file))

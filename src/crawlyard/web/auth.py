@@ -13,10 +13,10 @@ from crawlyard.web.problems import Problem
 from crawlyard.web.rates import Bucket
 from crawlyard.web.site import Site
 
-_PREVIEW = f"{API}/jobs/preview"
-_SESSIONS = f"{API}/sessions/"
-_TOKENS = f"{API}/tokens/"
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_PREVIEW_PATH = f"{API}/jobs/preview"
+_SESSIONS_PREFIX = f"{API}/sessions/"
+_TOKENS_PREFIX = f"{API}/tokens/"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def site_of(request: Request) -> Site:
@@ -36,7 +36,9 @@ def address_of(request: Request) -> str:
 
 
 async def authorize(request: Request, site: Site, *needs: Permit | Who) -> Caller:
-    """Return the caller, who must have what the route *needs*; counts against their rate limit.
+    """Return the caller, who must have what the route *needs*.
+
+    The request counts against the rate limit of their credential.
 
     Raises:
         Unauthenticated: no valid credential was sent.
@@ -44,18 +46,18 @@ async def authorize(request: Request, site: Site, *needs: Permit | Who) -> Calle
         Problem: too many requests, or a page of another site sent the request.
     """
     caller = await authenticate(request, site)
-    bucket = Bucket.READ if request.method in _SAFE else Bucket.WRITE
-    if request.url.path == _PREVIEW or (bucket is Bucket.WRITE and _logs_in(request)):
+    bucket = Bucket.READ if request.method in _SAFE_METHODS else Bucket.WRITE
+    if request.url.path == _PREVIEW_PATH or (bucket is Bucket.WRITE and _may_sign_in(request)):
         bucket = Bucket.PREVIEW
-    count(request, site, caller.credential.id, bucket)
+    count_request(request, site, caller.credential.id, bucket)
     missing = [
         permit for permit in needs if isinstance(permit, Permit) and permit not in caller.permits
     ]
     if missing and not _revokes_itself(request, caller):
-        why = f"needs {', '.join(missing)}, which the role {caller.user.role}"
+        reason = f"needs {', '.join(missing)}, which the role {caller.user.role}"
         if caller.credential.permits is not None:
-            why += " or this token"
-        raise Forbidden(f"{request.method} {request.url.path} {why} does not have")
+            reason += " or this token"
+        raise Forbidden(f"{request.method} {request.url.path} {reason} does not have")
     if OWN_ACCOUNT in needs and caller.credential.permits is not None:
         raise Forbidden("a token with its own scopes cannot create tokens or save views")
     return caller
@@ -63,17 +65,19 @@ async def authorize(request: Request, site: Site, *needs: Permit | Who) -> Calle
 
 def _revokes_itself(request: Request, caller: Caller) -> bool:
     """Return whether a token, or a session opened with it, is used to revoke that token."""
-    own = {f"{_TOKENS}{id_}" for id_ in (caller.credential.id, caller.credential.parent_id)}
-    return request.method == "DELETE" and request.url.path in own
+    own_paths = {
+        f"{_TOKENS_PREFIX}{id_}" for id_ in (caller.credential.id, caller.credential.parent_id)
+    }
+    return request.method == "DELETE" and request.url.path in own_paths
 
 
-def _logs_in(request: Request) -> bool:
+def _may_sign_in(request: Request) -> bool:
     """Return whether a request may sign in to the site that a session is for."""
-    return request.method == "PUT" and request.url.path.startswith(_SESSIONS)
+    return request.method == "PUT" and request.url.path.startswith(_SESSIONS_PREFIX)
 
 
-def count(request: Request, site: Site, client: str, bucket: Bucket) -> None:
-    """Count a request against the rate limit of *client*, and note the headers of its response.
+def count_request(request: Request, site: Site, client: str, bucket: Bucket) -> None:
+    """Count a request against the rate limit of *client*, and keep the headers of its response.
 
     Raises:
         Problem: too many requests.
@@ -106,7 +110,7 @@ async def _check_credentials(request: Request, site: Site) -> Caller:
     if not secret:
         raise Unauthenticated("send 'Authorization: Bearer cyt_…', or sign in")
     caller = await site.yard.services.access.caller(secret, CredentialKind.SESSION)
-    if request.method not in _SAFE:
+    if request.method not in _SAFE_METHODS:
         check_same_origin(request)
     return caller
 
@@ -117,16 +121,16 @@ def check_same_origin(request: Request) -> None:
     Raises:
         Problem: it may have been.
     """
-    fetched_by = request.headers.get("sec-fetch-site")
+    fetch_site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    names = (request.headers.get("host"), urlsplit(site_of(request).options.public_url).netloc)
+    own_hosts = (request.headers.get("host"), urlsplit(site_of(request).options.public_url).netloc)
     netloc = urlsplit(origin).netloc if origin else ""  # empty for the origin "null" too
-    same = bool(netloc) and netloc in names
-    if fetched_by is not None:
-        same = fetched_by == "same-origin"
-    if not same:
+    is_same = bool(netloc) and netloc in own_hosts
+    if fetch_site is not None:
+        is_same = fetch_site == "same-origin"
+    if not is_same:
         detail = "with a cookie, expected Sec-Fetch-Site: same-origin or an Origin of this server"
         raise Problem("forbidden", detail)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in {"application/json", "application/merge-patch+json"}:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in {"application/json", "application/merge-patch+json"}:
         raise Problem("unsupported_media_type", "with a cookie, expected application/json")

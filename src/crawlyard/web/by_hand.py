@@ -31,7 +31,7 @@ from crawlyard.services.results.site import CrawledSite
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.search.pages import Pages
 from crawlyard.services.templates.templates import Templates
-from crawlyard.web.auth import authenticate, count, site_of
+from crawlyard.web.auth import authenticate, count_request, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments, tag_of
 from crawlyard.web.live.hub import Hub
 from crawlyard.web.live.stream import LogSubscription, Stream, Subscription
@@ -126,7 +126,7 @@ async def screenshot(request: Request, endpoint: Endpoint, results: Results) -> 
 async def check(request: Request, endpoint: Endpoint, crawled: CrawledSite) -> Response:
     """Answer with the check of a job; it reads all its pages, so it counts as an export."""
     site = site_of(request)
-    count(request, site, (await authenticate(request, site)).credential.id, Bucket.EXPORT)
+    count_request(request, site, (await authenticate(request, site)).credential.id, Bucket.EXPORT)
     return await answer(request, endpoint, crawled)
 
 
@@ -164,7 +164,7 @@ async def _export(
     """Return the arguments and the format of an export, and count it against its limit."""
     args = await arguments(request, endpoint)
     site = site_of(request)
-    count(request, site, (await authenticate(request, site)).credential.id, Bucket.EXPORT)
+    count_request(request, site, (await authenticate(request, site)).credential.id, Bucket.EXPORT)
     name = args.pop("format_", None)
     form = Format(name) if name else negotiate(request.headers.get("accept", ""), forms)
     return args, form
@@ -266,7 +266,7 @@ class EventStream(StreamingResponse):
 
 async def _events(request: Request, endpoint: Endpoint, feed: EventFeed) -> Response:
     args = await arguments(request, endpoint)
-    topics, job = await feed.audible(args.get("topics"), args.get("job"))
+    topics, job = await feed.resolve_topics(args.get("topics"), args.get("job"))
     return await _open_stream(
         request, Subscription(topics=topics, job=job, after=_resume_after(args))
     )
@@ -274,7 +274,7 @@ async def _events(request: Request, endpoint: Endpoint, feed: EventFeed) -> Resp
 
 async def _events_of_job(request: Request, endpoint: Endpoint, feed: EventFeed) -> Response:
     args = await arguments(request, endpoint)
-    topics, job = await feed.audible((Topic.JOBS,), args["job_id"])
+    topics, job = await feed.resolve_topics((Topic.JOBS,), args["job_id"])
     return await _open_stream(
         request, Subscription(topics=topics, job=job, after=_resume_after(args))
     )
@@ -283,8 +283,8 @@ async def _events_of_job(request: Request, endpoint: Endpoint, feed: EventFeed) 
 async def _log(request: Request, endpoint: Endpoint, _: Noun) -> Response:
     args = await arguments(request, endpoint)
     job = await _job(request, args["job_id"])
-    least = Level[args.get("level", LevelWord.INFO).name]
-    log = LogSubscription(job=job.id, least=least, after=_resume_after(args) or 0)
+    min_level = Level[args.get("level", LevelWord.INFO).name]
+    log = LogSubscription(job=job.id, min_level=min_level, after=_resume_after(args) or 0)
     return await _open_stream(request, Subscription(log=log))
 
 

@@ -85,8 +85,7 @@ def _reading(field: Field) -> tuple[str, int]:
 
 
 def _help(field: Field, rows: int) -> Iterator[str]:
-    doc = field.about.doc
-    summary = f"{doc[:1].upper()}{doc[1:]}"
+    summary = field.about.summary
     if summary != field.label:
         yield f"{summary}."
     if field.path == "webhooks":

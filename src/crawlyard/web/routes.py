@@ -60,7 +60,7 @@ async def respond(request: Request, handler: Handler, *, signed_in: bool = True)
     await _check_body(request)
     once = signed_in and request.method == "POST" and "idempotency-key" in request.headers
     answer = await (_answer_once(request, handler) if once else handler(request))
-    await site_of(request).yard.bus.happened()  # it may have stored an event
+    await site_of(request).yard.bus.notify_events_stored()  # it may have stored an event
     return answer
 
 

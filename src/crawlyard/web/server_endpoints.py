@@ -15,7 +15,7 @@ from crawlyard.core.fields import SECRET
 from crawlyard.core.instance import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.errors import NotFound, Unavailable
 from crawlyard.services.instance.meta import ready
-from crawlyard.web.auth import address_of, authenticate, cookie_name, count, site_of
+from crawlyard.web.auth import address_of, authenticate, cookie_name, count_request, site_of
 from crawlyard.web.endpoints import answer
 from crawlyard.web.problems import KINDS, kind_of, page_of
 from crawlyard.web.rates import Bucket
@@ -48,7 +48,7 @@ class SigningIn:
     )
     async def login(self, code: Code) -> MeOut:
         """Sign in with a token, or once with the code of a sign-in link: sets a session cookie."""
-        count(self._request, self._site, address_of(self._request), Bucket.LOGIN)
+        count_request(self._request, self._site, address_of(self._request), Bucket.LOGIN)
         session = await self._site.yard.services.access.sign_in(code)
         self._secret = session.secret
         caller = await self._site.yard.services.access.caller(

@@ -75,7 +75,8 @@ class FailOn(StrEnum):
 
 
 Fails = Annotated[
-    FailOn, choice("--fail-on", of=FailOn, text="Findings to exit with 13 on", default=FailOn.ANY)
+    FailOn,
+    choice("--fail-on", of=FailOn, text="Findings that cause exit code 13", default=FailOn.ANY),
 ]
 Externals = Annotated[
     bool, flag("--externals", text="Also check links to other sites, without following them.")
@@ -86,7 +87,7 @@ MaxExternals = Annotated[
         values.count,
         "--max-externals",
         "N",
-        f"At most N of them; default {_MOST_EXTERNALS:,}.",
+        f"Maximum number of external links; default {_MOST_EXTERNALS:,}.",
     ),
 ]
 AllowIncomplete = Annotated[
@@ -116,9 +117,9 @@ async def check(
     crawlyard check https://docs.example.org --externals --max-externals 200
     crawlyard check https://docs.example.org --max-pages 500 --json > links.json
 
-    Also reports fragments without an element, redirects, duplicate titles, canonical URLs that
-    fail, redirect or name another, and pages that only a sitemap lists. The job has the
-    tag 'check', and reads the sitemaps in robots.txt. URLs that were not checked are reported.
+    Also reports links to missing fragments, redirects, duplicate titles, canonical URLs that
+    fail, redirect or declare another canonical URL, pages that only a sitemap lists, and URLs
+    that could not be checked. The job reads the sitemaps in robots.txt and has the tag 'check'.
     """
     if max_externals is not None and not externals:
         raise Invalid("--max-externals", "requires --externals")
@@ -196,8 +197,8 @@ def _tell_comparison(session: "Session", report: "CheckOut", incomplete: int) ->
 
 
 async def _write(session: "Session", report: "CheckOut") -> None:
-    if session.whole:
-        session.write(report)
+    if session.uses_api_format:
+        session.write_record(report)
     else:
         await session.write_list(report.items, FINDINGS)
     _tell(session, report)
@@ -261,5 +262,5 @@ def _tell(session: "Session", report: "CheckOut") -> None:
     if report.incomplete:
         session.tell(f"incomplete: {report.incomplete_reason}")
     if any(finding.links > 1 for finding in report.items):
-        hint = session.hint(f"jobs links {report.job_id} --to URL")
+        hint = session.full_command(f"jobs links {report.job_id} --to URL")
         session.tell(f"all links to a URL: {hint}")

@@ -58,7 +58,7 @@ def crawl(
     crawlyard crawl https://shop.example.org --login form:https://shop.example.org/login
     crawlyard crawl --template news -p start_url=https://example.org --max-pages 50
 
-    Override a template with 'none' for a limit or a list, and with --no-… for a flag.
+    Options override the template: 'none' clears a limit or a list, --no-… turns off a flag.
     """
     seeds = [*(urls or ()), *(read_seeds([f"@{from_file}"]) if from_file else ())]
     form = form_of(seeds, options)

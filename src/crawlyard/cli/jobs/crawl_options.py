@@ -55,11 +55,11 @@ def _option(field: Field) -> tuple[str, Any, Any]:
 
 def _typer_option(field: Field) -> tuple[Any, Any]:
     about, kind = field.about, field.choices
-    panel, text = about.panel or "", about.doc[:1].upper() + about.doc[1:]
+    panel, text = about.panel or "", about.summary
     if field.path == "keep_html":
-        return Keep | None, choice(field.flag, of=Keep, text=text, panel=panel)
+        return Keep | None, choice(field.flag, of=Keep, text=text, panel=panel, default=Keep.NONE)
     if kind is not None and issubclass(kind, StrEnum) and field.path not in _READERS:
-        default = field.default
+        text, default = about.help or text, field.default
         return kind | None, choice(field.flag, of=kind, text=text, panel=panel, default=default)
     text = about.help or f"{text}."
     if field.kind is bool:
@@ -141,14 +141,22 @@ class Output(Struct, frozen=True, kw_only=True):
     """Destination of the pages when the job ends."""
 
     out: Annotated[
-        str, option(str, "--out", "FILE", "Export when the job ends; '-' for stdout.", Panel.OUTPUT)
+        str,
+        option(
+            str,
+            "--out",
+            "FILE",
+            "Export the pages to FILE when the job ends; '-' for stdout.",
+            Panel.OUTPUT,
+        ),
     ] = ""
     format: Annotated[
         Format | None,
         choice(
             "--format",
             of=Format,
-            text="Format of --out; default: by suffix",
+            text="Format of --out",
+            default="by suffix",
             panel=Panel.OUTPUT,
         ),
     ] = None

@@ -39,7 +39,8 @@ Later = Annotated[
 ]
 Url = Annotated[str, option(str, "--page", "URL", "Show the text of this page, line by line.")]
 OnlyKinds = Annotated[
-    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only these changes. Repeatable")
+    list[ChangeKind] | None,
+    choice("--only", of=ChangeKind, text="Only changes of this kind", many=True),
 ]
 IgnoreText = Annotated[str, option(str, "--ignore-text", "re:PATTERN", "Ignore lines that match.")]
 
@@ -67,29 +68,32 @@ async def diff(
     results = session.surface.results
     base, other = await job_id_of(session, earlier), await job_id_of(session, later)
     if page:
-        text = await results.page_diff(base, other, page, ignore_text=ignore_text)
-        if session.whole:
-            session.write(text)
+        page_diff = await results.page_diff(base, other, page, ignore_text=ignore_text)
+        if session.uses_api_format:
+            session.write_record(page_diff)
             return
-        for line in text.text.splitlines():
+        for line in page_diff.text.splitlines():
             write_line(words.printable(line))
-        lines = f"{count_noun(text.added, 'line')} added, {text.removed:,} removed"
-        session.tell(": ".join(filter(None, (f"{kind_words(text.kind)}, {lines}", text.detail))))
+        lines = f"{count_noun(page_diff.added, 'line')} added, {page_diff.removed:,} removed"
+        kind = kind_words(page_diff.kind)
+        session.tell(": ".join(filter(None, (f"{kind}, {lines}", page_diff.detail))))
         return
     counts: dict[str, int] = {}
 
-    async def ask(**part: Any) -> "DiffOut":
+    async def fetch_slice(**position: Any) -> "DiffOut":
         kinds = tuple(only or ())
-        diff_part = await results.diff(base, other, only=kinds, ignore_text=ignore_text, **part)
-        counts.update(diff_part.counts)
-        return diff_part
+        diff_slice = await results.diff(
+            base, other, only=kinds, ignore_text=ignore_text, **position
+        )
+        counts.update(diff_slice.counts)
+        return diff_slice
 
-    count = await session.write_list(every(ask, limit=session.most(limit)), CHANGES)
-    session.tell(summary(counts))
-    session.tell_rest(count, limit, "")
+    count = await session.write_list(every(fetch_slice, limit=session.list_limit(limit)), CHANGES)
+    session.tell(summarize_counts(counts))
+    session.tell_list_end(count, limit, "")
 
 
-def summary(counts: "Mapping[str, int]") -> str:
+def summarize_counts(counts: "Mapping[str, int]") -> str:
     """Return the number of pages of each kind, in one sentence."""
     phrases = (f"{counts[kind]:,} {kind_words(kind)}" for kind in ChangeKind if counts.get(kind))
     return ", ".join(phrases) or "no pages to compare"
@@ -100,22 +104,22 @@ def kind_words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _share(change: ChangeOut) -> str:
+def _share_text(change: ChangeOut) -> str:
     if change.share is None:
         return ""
     return f"{change.share:.1%}" if change.share else "reordered"
 
 
-def _url(change: ChangeOut) -> str:
+def _url_text(change: ChangeOut) -> str:
     return change.url if change.moved_to is None else f"{change.url} → {change.moved_to}"
 
 
 _COLUMNS: tuple[Column[Any], ...] = (
     Column(name="CHANGE", value=lambda c: c.kind, shown=lambda c: kind_words(c.kind)),
-    Column(name="AMOUNT", value=lambda c: c.share, shown=_share, right=True),
+    Column(name="AMOUNT", value=lambda c: c.share, shown=_share_text, right=True),
     Column(name="ADDED", value=lambda c: c.added, right=True),
     Column(name="REMOVED", value=lambda c: c.removed, right=True),
-    Column(name="URL", value=_url, wide=True),
+    Column(name="URL", value=_url_text, wide=True),
     Column(name="DETAIL", value=lambda c: c.detail, wide=True, least=120),
 )
 CHANGES: View[ChangeOut] = View(key=lambda change: change.url, columns=_COLUMNS)
@@ -135,14 +139,19 @@ def runs_view(now: datetime) -> View[RunChangesOut]:
             ),
             at("ENDED", "ended_at", now),
             id_of(lambda r: r.base_id, "COMPARED TO"),
-            *(_count(kind) for kind in ChangeKind),
+            *(_count_column(kind) for kind in ChangeKind),
         ),
     )
 
 
-def _count(kind: ChangeKind) -> Column[RunChangesOut]:
-    def value(run: RunChangesOut) -> int | None:
+_RARE_KINDS = frozenset(
+    {ChangeKind.SEEN_FIRST, ChangeKind.BROKEN, ChangeKind.NOISE, ChangeKind.UNKNOWN}
+)
+
+
+def _count_column(kind: ChangeKind) -> Column[RunChangesOut]:
+    def count_of(run: RunChangesOut) -> int | None:
         return None if not run.counts else run.counts.get(kind.value, 0)
 
-    rare = kind in {ChangeKind.SEEN_FIRST, ChangeKind.BROKEN, ChangeKind.NOISE, ChangeKind.UNKNOWN}
-    return Column(name=kind_words(kind).upper(), value=value, right=True, least=110 if rare else 0)
+    least = 110 if kind in _RARE_KINDS else 0
+    return Column(name=kind_words(kind).upper(), value=count_of, right=True, least=least)

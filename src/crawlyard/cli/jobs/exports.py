@@ -89,7 +89,7 @@ class Export(Struct, frozen=True, kw_only=True):
         Raises:
             Invalid: a package is missing.
         """
-        if session.worker is not None:
+        if session.worker_for is not None:
             check_installed(self.format)
 
     @classmethod

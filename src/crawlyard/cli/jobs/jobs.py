@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from crawlyard.core.purge_result import PurgeResult
 
 app = group(
-    """Find jobs, act on them, read their results.
+    """List, control and export jobs.
 
     crawlyard jobs list --state running
     crawlyard jobs pause last
@@ -63,24 +63,29 @@ _LONGEST_WAIT_S = 25.0  # of one request; below the usual timeout of proxies
 Tags = Annotated[
     list[str] | None, option(values.line, "--tag", "TEXT", "Only jobs with this tag. Repeatable.")
 ]
-Query = Annotated[str, option(str, "--query", "TEXT", "Only jobs with this in name or URL.")]
+Query = Annotated[str, option(str, "--query", "TEXT", "Only jobs with TEXT in their name or URL.")]
 Most = Annotated[
     int | None,
-    option(values.queue_limit, "--limit", "N", "Up to 200; default 50 in a terminal's table."),
+    option(
+        values.queue_limit,
+        "--limit",
+        "N",
+        "Maximum number of jobs, up to 200; default 50 in a table on a terminal.",
+    ),
 ]
 Failed = Annotated[
     bool,
     flag("--failed", text="Retry the failed URLs in the same job instead of creating a new job."),
 ]
-Now = Annotated[bool, flag("--now", text="End the wait of a pending job now.")]
+Now = Annotated[bool, flag("--now", text="Skip the wait of a job before its next attempt.")]
 Assignments = Annotated[
     list[str],
-    typer.Argument(metavar="FIELD=VALUE", help="Changes.", show_default=False),
+    typer.Argument(metavar="FIELD=VALUE", help="Fields and their new values.", show_default=False),
 ]
 Timeout = Annotated[
     timedelta | None,
     option(
-        values.duration, "--timeout", "DURATION", "Stop waiting after DURATION; the job continues."
+        values.duration, "--timeout", "DURATION", "Stop waiting after DURATION; the jobs continue."
     ),
 ]
 
@@ -103,7 +108,7 @@ async def list_(
     damaged: list[str] = []
 
     async def jobs() -> "AsyncIterator[JobOut]":
-        async for job in every(session.surface.jobs.list, limit=session.most(limit), **terms):
+        async for job in every(session.surface.jobs.list, limit=session.list_limit(limit), **terms):
             if job.damaged:
                 damaged.append(job.id)
             yield job
@@ -111,7 +116,7 @@ async def list_(
     count = await session.write_list(jobs(), views.jobs_view(session.clock.now()))
     tell_damaged(session, damaged)
     none = "no matching jobs" if filters != JobFilter() else "no jobs yet"
-    session.tell_rest(count, limit, none, "newest")
+    session.tell_list_end(count, limit, none, "newest")
 
 
 @app.command()
@@ -124,7 +129,7 @@ async def queue(session: "Session", *, limit: Most = None) -> None:
 
     Lists your own jobs (admins: all); positions count the jobs of all users.
     """
-    queued = await session.surface.jobs.queue(limit=session.most(limit) or LARGEST_PART)
+    queued = await session.surface.jobs.queue(limit=session.list_limit(limit) or LARGEST_PART)
     await session.write_list(queued.items, views.queue_view(session.clock.now()))
     waiting = {name: count for name, count in queued.priorities.items() if count}
     summary = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
@@ -143,7 +148,7 @@ async def show(session: "Session", job: Id) -> None:
     crawlyard jobs show 7f3a91c2 --json
     """
     details = await session.surface.jobs.get(await job_id_of(session, job))
-    unread = session.common.quiet or session.whole
+    unread = session.common.quiet or session.uses_api_format
     template = "" if unread else await _template_of(session, details)
     await session.show(details, views.jobs_view(session.clock.now(), template))
 
@@ -188,7 +193,7 @@ async def pause(session: "Session", jobs: Ids) -> int:
 @app.command()
 @action()
 async def resume(session: "Session", jobs: Ids, *, here: Watch) -> int:
-    """Queue paused jobs again, or ended jobs with URLs left.
+    """Return paused jobs, or ended jobs with URLs left, to the queue.
 
     crawlyard jobs resume last --watch
     crawlyard jobs set last limits.pages=5000 && crawlyard jobs resume last
@@ -226,7 +231,7 @@ async def retry(
     idempotency_key: IdempotencyKey = None,
     here: Watch,
 ) -> int:
-    """Retry ended jobs as new ones, or only their failed URLs; or end a wait.
+    """Retry ended jobs as new jobs, or only their failed URLs (--failed).
 
     crawlyard jobs retry last
     crawlyard jobs retry last --failed --watch
@@ -272,6 +277,7 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     limits.render, render, renderer, chromium, wait_for, actions,
     screenshot, retention, spread, worker_tags, noise_after, ignore_text,
     logged_out.
+
     In a list, +VALUE adds and -VALUE removes; 'none' clears it.
     """
 
@@ -323,19 +329,19 @@ async def wait(session: "Session", jobs: Ids, *, timeout: Timeout = None) -> int
         for word, job_id in zip(jobs, job_ids, strict=True):
             job = await _stands_still(session, job_id, end)
             if job is None:
-                session.tell(f"the job continues: {session.hint(f'jobs watch {word}')}")
+                session.tell(f"the job continues: {session.full_command(f'jobs watch {word}')}")
                 codes.append(TIMED_OUT)
                 return
             session.tell(f"{job_display.state_words(job)}: {job.id}")
             codes.append(summary.exit_code(job))
             yield job
 
-    if session.common.writes_records and not (len(jobs) == 1 and session.whole):
+    if session.common.writes_records and not (len(jobs) == 1 and session.uses_api_format):
         await session.write_list(still(), views.jobs_view(session.clock.now()))
         return max(codes)
     async for job in still():
         if session.common.writes_records:
-            session.write(job)  # one was named: one comes back
+            session.write_record(job)  # one was named: one comes back
     return max(codes)
 
 
@@ -384,7 +390,7 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     code, _ = await session.act_on_each([job.id for job in targets], delete_one, str, kind="job")
     if purges:
         session.tell(_describe_space(purges))
-    elif session.worker is None:
+    elif session.worker_for is None:
         session.tell("the server will free their space shortly")
     return code
 
@@ -428,5 +434,7 @@ async def _change_each(
     )
     if changed or not code:
         is_single = len(words) == 1
-        await session.write_changed(changed, views.jobs_view(session.clock.now()), single=is_single)
+        await session.write_changed_records(
+            changed, views.jobs_view(session.clock.now()), single=is_single
+        )
     return code

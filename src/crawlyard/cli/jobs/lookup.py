@@ -85,7 +85,7 @@ def _fields() -> Iterator[tuple[str, Any, Any]]:
             continue
         flag = f"--{meaning.flag or key.replace('_', '-')}"
         if meaning.choices is not None:
-            annotation = choice(flag, of=meaning.choices, text=meaning.help)
+            annotation = choice(flag, of=meaning.choices, text=meaning.help, many=True)
             yield key.value, Annotated[list[meaning.choices] | None, annotation], None  # type: ignore[name-defined]  # known at run time
         elif meaning.instant:
             annotation = option(When.of, flag, "WHEN", meaning.help)
@@ -119,5 +119,5 @@ def _quote(word: str) -> str:
 def tell_damaged(session: "Session", ids: Iterable[str]) -> None:
     """Report damaged jobs, and how to delete them."""
     for job_id in ids:
-        delete = session.hint(f"jobs delete {job_id}")
+        delete = session.full_command(f"jobs delete {job_id}")
         session.tell(f"job {job_id} is damaged and cannot run; delete it with: {delete}")

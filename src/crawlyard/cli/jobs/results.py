@@ -50,23 +50,32 @@ if TYPE_CHECKING:
 
 app = typer.Typer()  # the commands of `crawlyard jobs` about the contents of one job
 
-Query = Annotated[str, option(str, "--query", "TEXT", "Only pages with this in URL or title.")]
+Query = Annotated[
+    str, option(str, "--query", "TEXT", "Only pages with TEXT in their URL or title.")
+]
 Skipped = Annotated[bool, flag("--skipped", text="List URLs excluded by a rule, with the rule.")]
 Out = Annotated[str, option(str, "--out", "FILE", "Output file; '-' for stdout (default).")]
 Chunks = Annotated[
     int | None,
-    option(values.chunk_size, "--chunks", "WORDS", "Text chunks by heading, at most WORDS each."),
+    option(
+        values.chunk_size,
+        "--chunks",
+        "WORDS",
+        "Export text chunks by heading, of at most WORDS words each.",
+    ),
 ]
 From = Annotated[str, option(str, "--from", "URL", "Only links on this page.")]
 To = Annotated[str, option(str, "--to", "URL", "Only links to this URL.")]
 Links = Annotated[bool, flag("--links", text="Export the links of the pages instead.")]
 Schedules = Annotated[
     list[str] | None,
-    option(str, "--schedule", "NAME", "Runs of this schedule. Repeatable with a folder."),
+    option(
+        str, "--schedule", "NAME", "Export runs of this schedule. Repeatable if --out is a folder."
+    ),
 ]
 Last = Annotated[
     int | None,
-    option(values.run_count, "--last", "N", "Number of newest runs of each; default 1."),
+    option(values.run_count, "--last", "N", "Number of newest runs of each schedule; default 1."),
 ]
 Follow = Annotated[bool, flag("--follow", "-f", text="Continue until the job has ended.")]
 AtLeast = Annotated[
@@ -94,7 +103,7 @@ async def pages(
     skipped: Skipped = False,
     limit: Limit = None,
 ) -> None:
-    """List a job's pages in the order they were stored, also while it runs.
+    """List the pages of a job in the order they were stored, even while it runs.
 
     crawlyard jobs pages last --only failed
     crawlyard jobs pages last -o csv > pages.csv
@@ -110,7 +119,7 @@ async def pages(
         "kind": tuple(kind or ()),
         "q": query,
     }
-    most = session.most(limit)
+    most = session.list_limit(limit)
     job_id = await job_id_of(session, job)
     if skipped:
         count = await session.write_list(
@@ -119,13 +128,13 @@ async def pages(
     else:
         page_list = session.surface.jobs.pages(job_id, include=(), limit=most, **terms)
         count = await session.write_list(page_list, views.PAGES)
-    session.tell_rest(count, limit, "")
+    session.tell_list_end(count, limit, "")
 
 
 @app.command()
 @action()
 async def errors(session: "Session", job: Id) -> None:
-    """List a job's failed URLs by kind, the most frequent first, and pages that link to them.
+    """List a job's failed URLs by kind of error, most frequent first, and pages that link to them.
 
     crawlyard jobs errors last
     crawlyard jobs errors last --json
@@ -134,7 +143,7 @@ async def errors(session: "Session", job: Id) -> None:
     groups = (await session.surface.results.errors(job_id, referrers=True)).items
     await session.write_list(groups, views.errors_view(session.clock.now()))
     if groups:
-        session.tell(f"retry them: {session.hint(f'jobs retry {job_id} --failed')}")
+        session.tell(f"retry them: {session.full_command(f'jobs retry {job_id} --failed')}")
 
 
 @app.command()
@@ -154,9 +163,9 @@ async def links(
         job_id,
         from_=from_ or None,
         to=to or None,
-        limit=session.most(limit),
+        limit=session.list_limit(limit),
     )
-    session.tell_rest(
+    session.tell_list_end(
         await session.write_list(link_list, views.LINKS), limit, "no link is like that"
     )
 
@@ -187,7 +196,7 @@ async def export(
     last: Last = None,
     chunks: Chunks = None,
 ) -> None:
-    """Export a job's page records or links, also while it runs; or the last runs of schedules.
+    """Export the pages or links of a job, even while it runs, or of the last runs of schedules.
 
     crawlyard jobs export last --out pages.jsonl
     crawlyard jobs export last --format csv --only ok > pages.csv
@@ -271,8 +280,8 @@ async def frontier(session: "Session", job: Id, *, limit: Limit = None) -> None:
     crawlyard jobs frontier last -q > waiting.txt
     """
     job_id = await job_id_of(session, job)
-    waiting = every(session.surface.results.frontier, job_id, limit=session.most(limit))
-    session.tell_rest(await session.write_list(waiting, views.FRONTIER), limit, "no URL waits")
+    waiting = every(session.surface.results.frontier, job_id, limit=session.list_limit(limit))
+    session.tell_list_end(await session.write_list(waiting, views.FRONTIER), limit, "no URL waits")
 
 
 @app.command()
@@ -333,8 +342,8 @@ async def config(session: "Session", job: Id, *, diff: Diff = False) -> None:
     crawlyard jobs config last --diff
     """
     effective = await session.surface.jobs.config(await job_id_of(session, job))
-    if session.whole:
-        session.write(effective)
+    if session.uses_api_format:
+        session.write_record(effective)
     elif diff:
         if effective.template is None:
             session.tell("the job has no template that you can see")
@@ -359,7 +368,7 @@ async def why(session: "Session", job: Id, url: Url) -> None:
 @app.command()
 @action()
 async def screenshot(session: "Session", job: Id, url: Url, *, out: Out = "-") -> None:
-    """Save the screenshot of a page that its job kept (--screenshot).
+    """Save the screenshot of a page from a job that ran with --screenshot.
 
     crawlyard jobs screenshot last https://example.org/ --out home.webp
     """
@@ -380,15 +389,15 @@ async def screenshot(session: "Session", job: Id, url: Url, *, out: Out = "-") -
 async def exclude(
     session: "Session", job: Id, pattern: Pattern, *, dry_run: DryRun = False
 ) -> None:
-    """Exclude URLs that match a pattern from a job, including waiting ones.
+    """Exclude URLs that match a pattern from a job, including those in its queue.
 
     crawlyard jobs exclude last '*/print/*' --dry-run
     crawlyard jobs exclude last '*/print/*'
     """
     job_id = await job_id_of(session, job)
     done = await session.surface.jobs.exclude(job_id, pattern, dry_run=dry_run)
-    if session.whole:
-        session.write(done)
+    if session.uses_api_format:
+        session.write_record(done)
     else:
         for url in done.samples:
             write_line(words.printable(url))

@@ -18,7 +18,7 @@ from crawlyard.cli.render.advice import with_commands
 from crawlyard.cli.render.job_display import Display, display_on, state_words
 from crawlyard.cli.render.words import amount
 from crawlyard.cli.session import Session
-from crawlyard.cli.signals import Interrupts, interrupts
+from crawlyard.cli.signals import Interrupts, catch_interrupts
 from crawlyard.cli.sites.logins import LoginOptions, session_name_for
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.core.endpoints.endpoint import begin_reply
@@ -140,7 +140,7 @@ async def crawl(
         write_line(job.id)
     if job.state == State.PENDING:
         session.tell(session.with_worker_hint("queued; a worker runs it"))
-    session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
+    session.tell(f"watch it: {session.full_command(f'jobs watch {job.id}')}")
     return 0
 
 
@@ -178,12 +178,12 @@ async def attend(session: Session, job_id: str, run_options: RunOptions) -> int:
     session.tell(f"job {job_id}")
     now = session.clock.monotonic
     display = display_on(session.stderr, now, quiet=session.common.quiet)
-    with interrupts(display.close) as stop:
+    with catch_interrupts(display.close) as stop:
         try:
             async with asyncio.TaskGroup() as group:
                 hand = None
-                if run_options.works and session.worker is not None:
-                    begin = partial(session.worker, job_id)
+                if run_options.works and session.worker_for is not None:
+                    begin = partial(session.worker_for, job_id)
                     hand = Hand(begin, session.clock.monotonic, group, stop.nudge)
                 await _watch(session, job_id, display, stop, hand)
                 if stop.first is not None and hand is not None:
@@ -259,17 +259,17 @@ def _report_detached(
         session.tell(f"  {_resume(session, job.id, run_options)}")
     else:
         session.tell(f"the job continues ({job.state}). Watch it with")
-        session.tell(f"  {session.hint(f'jobs watch {job.id}')}")
+        session.tell(f"  {session.full_command(f'jobs watch {job.id}')}")
     _write(session, job, run_options)
     return stop.exit_code
 
 
 def _resume(session: Session, job_id: str, run_options: RunOptions) -> str:
     """Return the command that continues the job as it was started."""
-    if session.worker is None and not run_options.works:
-        return session.hint(f"jobs watch {job_id}")
+    if session.worker_for is None and not run_options.works:
+        return session.full_command(f"jobs watch {job_id}")
     export = f" {run_options.export.options}" if run_options.export is not None else ""
-    return session.hint(f"jobs resume {job_id} --watch{export}")
+    return session.full_command(f"jobs resume {job_id} --watch{export}")
 
 
 def _write(session: Session, job: JobOut, run_options: RunOptions) -> None:

@@ -58,17 +58,19 @@ def hints(session: Session, job: JobOut) -> list[str]:
     limit = job.state_reason.removeprefix(_LIMIT)
     if job.state_reason.startswith(_LIMIT) and job.usage.discovered > job.usage.done:
         raised = f"limits.{limit}={_twice(job.spec.limits, limit)}"
-        lines.append(f"continue: {session.hint(f'jobs set {job.id} {raised}')}")
-        lines.append(f"          {session.hint(f'jobs resume {job.id} --watch')}")
+        lines.append(f"continue: {session.full_command(f'jobs set {job.id} {raised}')}")
+        lines.append(f"          {session.full_command(f'jobs resume {job.id} --watch')}")
     elif job.state == "cancelled" and job.usage.discovered > job.usage.done:
-        lines.append(f"continue anyway: {session.hint(f'jobs resume {job.id} --watch')}")
+        lines.append(f"continue anyway: {session.full_command(f'jobs resume {job.id} --watch')}")
     elif job.state == "failed":
-        lines.append(f"what happened: {session.hint(f'jobs events {job.id}')}")
+        lines.append(f"what happened: {session.full_command(f'jobs events {job.id}')}")
     if job.usage.needs_scripts:
-        which = session.hint(f"jobs pages {job.id} --needs-scripts")
+        which = session.full_command(f"jobs pages {job.id} --needs-scripts")
         lines.append(f"{scripts_needed(job.usage.needs_scripts)}: {which}")
     if job.usage.errors and job.state in ENDED and not job.damaged:
-        lines.append(f"retry the failed URLs: {session.hint(f'jobs retry {job.id} --failed')}")
+        lines.append(
+            f"retry the failed URLs: {session.full_command(f'jobs retry {job.id} --failed')}"
+        )
     return lines
 
 

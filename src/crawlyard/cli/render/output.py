@@ -12,7 +12,7 @@ from crawlyard.cli.render.fields import Fields
 from crawlyard.cli.render.words import clock, number, printable, short
 from crawlyard.cli.stdout import write
 from crawlyard.core.answer import as_dict
-from crawlyard.export.csv import cell, row
+from crawlyard.export.csv import format_cell, format_row
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
@@ -45,7 +45,7 @@ class Column(Struct, Generic[M], frozen=True, kw_only=True):
 
     def text(self, item: M) -> "rich_text.Text":
         """Return the text for people, safe on a terminal."""
-        words = self.shown(item) if self.shown is not None else cell(self.value(item))
+        words = self.shown(item) if self.shown is not None else format_cell(self.value(item))
         return rich_text.Text(printable(words))
 
 
@@ -218,13 +218,16 @@ def write_facts(facts: Facts, style: Style, out: Screen) -> None:
     if style is Style.TABLE:
         sheet = rich_table.Table.grid(padding=(0, _GAP))
         for name, value in facts:
-            text = cell(value) if value is None or isinstance(value, bool) else str(value)
+            text = format_cell(value) if value is None or isinstance(value, bool) else str(value)
             sheet.add_row(
                 rich_text.Text(name, style="bold"), rich_text.Text(printable(text), overflow="fold")
             )
         out.console.print(sheet)
     elif style is Style.CSV:
-        write(row([name for name, _ in facts]) + row([cell(value) for _, value in facts]))
+        write(
+            format_row([name for name, _ in facts])
+            + format_row([format_cell(value) for _, value in facts])
+        )
     else:
         write("".join(f"{plain(fact)}\n" for fact in facts).encode(errors="backslashreplace"))
 
@@ -278,10 +281,10 @@ async def _bytes(items: AsyncIterable[M], encoded: Callable[[M], bytes]) -> int:
 
 async def _csv(items: AsyncIterable[M], columns: Sequence[Column[M]]) -> int:
     """Write a header and rows; nothing if an error comes before the first row."""
-    header = row([column.name.lower() for column in columns])
+    header = format_row([column.name.lower() for column in columns])
     count = 0
     async for item in items:
-        cells = row([cell(column.value(item)) for column in columns])
+        cells = format_row([format_cell(column.value(item)) for column in columns])
         write(cells if count else header + cells)
         count += 1
     if not count:

@@ -26,13 +26,13 @@ _GRACE = values.duration_text(_UNSET.grace)
 
 Ref = Annotated[
     str,
-    typer.Argument(metavar="SCHEDULE", help="A name, OWNER/NAME or an id.", show_default=False),
+    typer.Argument(metavar="SCHEDULE", help="Schedule name, OWNER/NAME or id.", show_default=False),
 ]
 Refs = Annotated[
     list[str],
     typer.Argument(
         metavar="SCHEDULE",
-        help="Names, ids, or '-' to read them from stdin.",
+        help="Schedule names or ids; '-' reads them from stdin.",
         show_default=False,
     ),
     Together(read_ids),
@@ -52,15 +52,33 @@ class Times(Struct, frozen=True, kw_only=True):
     ] = None
     jitter_s: Annotated[
         float | None,
-        option(values.span_s, "--jitter", "TIME", "Delay each run by up to TIME.", TIMES),
+        option(
+            values.span_s,
+            "--jitter",
+            "TIME",
+            "Delay each run by a random time of up to TIME.",
+            TIMES,
+        ),
     ] = None
     starts_at: Annotated[
         str | None,
-        option(str, "--starts", "INSTANT", "First possible run, in its zone; or none.", TIMES),
+        option(
+            str,
+            "--starts",
+            "DATETIME",
+            "No runs before DATETIME, in the time zone of --tz; or none.",
+            TIMES,
+        ),
     ] = None
     ends_at: Annotated[
         str | None,
-        option(str, "--ends", "INSTANT", "Last possible run, in its zone; or none.", TIMES),
+        option(
+            str,
+            "--ends",
+            "DATETIME",
+            "No runs after DATETIME, in the time zone of --tz; or none.",
+            TIMES,
+        ),
     ] = None
     runs_left: Annotated[
         str | None, option(str, "--runs", "N", "End after N more runs; or none.", TIMES)
@@ -75,14 +93,20 @@ class Policies(Struct, frozen=True, kw_only=True):
         choice(
             "--overlap",
             of=Overlap,
-            text="While a job has not ended",
+            text="If the previous run is still running",
             panel=POLICY,
             default=_UNSET.overlap,
         ),
     ] = None
     misfire: Annotated[
         Misfire | None,
-        choice("--misfire", of=Misfire, text="Late runs", panel=POLICY, default=_UNSET.misfire),
+        choice(
+            "--misfire",
+            of=Misfire,
+            text="Policy for missed runs",
+            panel=POLICY,
+            default=_UNSET.misfire,
+        ),
     ] = None
     grace_s: Annotated[
         float | None,
@@ -90,7 +114,7 @@ class Policies(Struct, frozen=True, kw_only=True):
             values.span_s,
             "--grace",
             "TIME",
-            f"Runs up to TIME late are on time; default {_GRACE}.",
+            f"Runs up to TIME late count as on time; default {_GRACE}.",
             POLICY,
         ),
     ] = None
@@ -100,13 +124,13 @@ class Policies(Struct, frozen=True, kw_only=True):
             values.count,
             "--catch-up",
             "N",
-            f"Maximum missed runs that run_all starts; default {_UNSET.catch_up}.",
+            f"Maximum number of missed runs that run_all starts; default {_UNSET.catch_up}.",
             POLICY,
         ),
     ] = None
     pause_after: Annotated[
         str | None,
-        option(str, "--pause-after", "N", "Pause after N failures in a row; or none.", POLICY),
+        option(str, "--pause-after", "N", "Pause after N failed jobs in a row; or none.", POLICY),
     ] = None
 
 

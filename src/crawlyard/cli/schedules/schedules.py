@@ -87,9 +87,10 @@ Zone = Annotated[
 Number = Annotated[int, option(values.count, "-n", "N", "Number of runs; default 5.")]
 ByUrl = Annotated[bool, flag("--urls", text="List the changed pages, in the order of runs.")]
 OnlyKinds = Annotated[
-    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only these changes. Repeatable")
+    list[ChangeKind] | None,
+    choice("--only", of=ChangeKind, text="Only changes of this kind", many=True),
 ]
-From = Annotated[str, option(str, "--from", "INSTANT", "Runs after INSTANT; default now.")]
+From = Annotated[str, option(str, "--from", "DATETIME", "List runs after DATETIME; default now.")]
 
 
 @app.command()
@@ -104,7 +105,7 @@ def explain(
         None
     ),
     json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False,
-    quiet: Annotated[bool, flag("--quiet", "-q", text="Local times only.")] = False,
+    quiet: Annotated[bool, flag("--quiet", "-q", text="Print only local times.")] = False,
 ) -> None:
     """Explain a timetable and list its next runs; nothing is stored or run.
 
@@ -118,7 +119,7 @@ def explain(
     place = zone_of(tz)
     now = instant_of("--from", since, place) if since else clocks.SystemClock().wall()
     table = timetable(when, tz, now)
-    coming = islice(instants(table, now, least=None, most=None), number)
+    coming = islice(instants(table, now, starts_at=None, ends_at=None), number)
     answer = timetables.TimetableOut.of(table, when, place, coming, now)
     if told_as in (Style.JSON, Style.YAML) and not quiet:
         output.write_one(answer, told_as)
@@ -139,13 +140,13 @@ def _check_number(count: int) -> None:
 
 
 Name = Annotated[str, argument("NAME", "Unique name of the schedule.")]
-WHEN_HELP = "A cron expression, '@daily', 'every 6h' or 'at INSTANT'."
+WHEN_HELP = "A cron expression, '@daily', 'every 6h' or 'at DATETIME'."
 Due = Annotated[str, option(str, "--when", "WHEN", WHEN_HELP, TIMES)]
 NewDue = Annotated[str | None, option(str, "--when", "WHEN", WHEN_HELP, TIMES)]
 NewName = Annotated[str | None, option(values.line, "--rename", "NAME", "New name.")]
 About_ = Annotated[str | None, option(str, "--description", "TEXT", "Purpose of the schedule.")]
 Query = Annotated[
-    str, option(str, "--query", "TEXT", "Only schedules with this in name or description.")
+    str, option(str, "--query", "TEXT", "Only schedules with TEXT in their name or description.")
 ]
 Paused = Annotated[bool, flag("--paused", text="Only paused schedules.")]
 On = Annotated[bool, flag("--on", text="Only schedules that are not paused.")]
@@ -153,11 +154,15 @@ Reason = Annotated[str, option(str, "--reason", "TEXT", "Reason, shown with skip
 Owner = Annotated[str, option(str, "--owner", "USER", "Only schedules of this user.")]
 OfTemplate = Annotated[str, option(str, "--template", "T", "Only schedules with this template.")]
 # Without an offset, these are in the zone of the schedule, or of --tz
-Before = Annotated[str, option(str, "--before", "INSTANT", "Only runs due before INSTANT.")]
-Since = Annotated[str, option(str, "--from", "INSTANT", "First run, in the schedule's zone.")]
-Start = Annotated[str, option(str, "--from", "INSTANT", "Start; default now.")]
-Until = Annotated[str, option(str, "--until", "INSTANT", "End (exclusive); default now.")]
-End = Annotated[str, option(str, "--until", "INSTANT", "End; default in a week.")]
+Before = Annotated[str, option(str, "--before", "DATETIME", "Only runs due before DATETIME.")]
+Since = Annotated[
+    str, option(str, "--from", "DATETIME", "Start of the range, in the schedule's time zone.")
+]
+Start = Annotated[str, option(str, "--from", "DATETIME", "Start of the range; default now.")]
+Until = Annotated[
+    str, option(str, "--until", "DATETIME", "End of the range (exclusive); default now.")
+]
+End = Annotated[str, option(str, "--until", "DATETIME", "End of the range; default in a week.")]
 DryRun = Annotated[bool, flag("--dry-run", text="Only show what would run.")]
 
 
@@ -187,12 +192,12 @@ async def list_(
         template=(await surface.templates.get(template)).id if template else None,
         owner=owner or None,
         q=query,
-        limit=session.most(limit),
+        limit=session.list_limit(limit),
     )
     count = await session.write_list(schedule_list, views.SCHEDULES)
     is_filtered = query or state is not None or template or owner
     none = "no schedule is like that" if is_filtered else "there is no schedule yet"
-    session.tell_rest(count, limit, none)
+    session.tell_list_end(count, limit, none)
 
 
 @app.command()
@@ -252,7 +257,7 @@ async def edit(
     use: NewUse,
     options: SpecOptions,
 ) -> None:
-    """Change a schedule: only the given fields; changes of the timetable apply at once.
+    """Change settings of a schedule; a new timetable applies at once.
 
     crawlyard schedules edit nightly --when '0 4 * * *'
     crawlyard schedules edit nightly --overlap queue --max-pages 1000
@@ -308,7 +313,7 @@ async def pause(session: "Session", schedules: Refs, *, reason: Reason = "") -> 
 @app.command()
 @action()
 async def resume(session: "Session", schedules: Refs) -> None:
-    """Resume paused schedules; skipped runs are started only with run_all.
+    """Resume paused schedules; skipped runs are started only with --misfire run_all.
 
     crawlyard schedules resume nightly
     """
@@ -328,8 +333,8 @@ async def run(session: "Session", schedule: Ref, *, idempotency_key: Idempotency
     crawlyard jobs watch "$(crawlyard schedules run nightly -q)"
     """
     job = await session.surface.schedules.run(schedule, idempotency_key=idempotency_key)
-    if session.whole:
-        session.write(job)
+    if session.uses_api_format:
+        session.write_record(job)
     else:
         write_line(job.id)
     session.tell(session.with_worker_hint("a worker runs what is queued"))
@@ -348,9 +353,9 @@ async def runs(
     current = await session.surface.schedules.get(schedule)
     instant = instant_of("--before", before, zone_of(current.zone)) if before else None
     list_runs = session.surface.schedules.runs
-    ticks = every(list_runs, current.id, before=instant, limit=session.most(limit))
+    ticks = every(list_runs, current.id, before=instant, limit=session.list_limit(limit))
     count = await session.write_list(ticks, views.past_runs_view(current.zone))
-    session.tell_rest(count, limit, f"schedule {current.name} has not been due yet", "latest")
+    session.tell_list_end(count, limit, f"schedule {current.name} has not been due yet", "latest")
 
 
 @app.command("next")
@@ -385,7 +390,7 @@ async def backfill(
     yes: Yes = False,
     idempotency_key: IdempotencyKey = None,
 ) -> int:
-    """Make up for missed or skipped runs in a range of time.
+    """Start the missed or skipped runs of a period.
 
     crawlyard schedules backfill nightly --from 2026-11-01 --until 2026-11-08 --dry-run
     crawlyard schedules backfill nightly --from 2026-11-01 --yes
@@ -407,8 +412,8 @@ async def backfill(
         done = await schedules.backfill(
             current.id, start, would.until, dry_run=False, idempotency_key=idempotency_key
         )
-    if session.whole:
-        session.write(done)
+    if session.uses_api_format:
+        session.write_record(done)
     else:
         await session.write_list(done.runs, views.past_runs_view(current.zone))
     if done.operation_id is not None:  # there are many
@@ -428,7 +433,7 @@ async def backfill(
 async def calendar(
     session: "Session", *, since: Start = "", until: End = "", tz: Zone = "UTC"
 ) -> None:
-    """List the runs of all schedules, in order.
+    """List past and planned runs of all schedules, by time.
 
     crawlyard schedules calendar --tz Europe/Berlin
     crawlyard schedules calendar --from 2026-12-01 --until 2027-01-01 --json
@@ -456,7 +461,7 @@ async def changes(
     only: OnlyKinds = None,
     limit: Limit = None,
 ) -> None:
-    """List the number of pages that each run of a schedule changed, newest first; or the pages.
+    """Count the changed pages of each run of a schedule, newest run first; --urls lists them.
 
     crawlyard schedules changes nightly
     crawlyard schedules changes nightly --urls --only gone
@@ -465,16 +470,16 @@ async def changes(
     if urls:
         kinds = tuple(only or ())
         listed = every(
-            surface.changes.list, schedule=schedule, only=kinds, limit=session.most(limit)
+            surface.changes.list, schedule=schedule, only=kinds, limit=session.list_limit(limit)
         )
         count = await session.write_list(listed, diffs.FEED)
-        session.tell_rest(count, limit, "no matching changes")
+        session.tell_list_end(count, limit, "no matching changes")
         return
     if only:
         raise Invalid("--only", "requires --urls")
-    run_changes = every(surface.schedules.changes, schedule, limit=session.most(limit))
+    run_changes = every(surface.schedules.changes, schedule, limit=session.list_limit(limit))
     count = await session.write_list(run_changes, diffs.runs_view(session.clock.now()))
-    session.tell_rest(count, limit, "no run yet", "newest")
+    session.tell_list_end(count, limit, "no run yet", "newest")
 
 
 @app.command()
@@ -501,4 +506,4 @@ async def _report_change(session: "Session", done: str, schedules: "Sequence[Sch
         at = schedule.next_at
         due = f"next {views.local(at, schedule.zone)}" if at is not None else "not due any more"
         session.tell(f"{done}: {schedule.name}  {due}  {schedule.id}")
-    await session.write_changed(schedules, views.SCHEDULES, single=len(schedules) == 1)
+    await session.write_changed_records(schedules, views.SCHEDULES, single=len(schedules) == 1)

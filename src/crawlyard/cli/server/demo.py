@@ -98,10 +98,10 @@ def _next(
     return [
         "",
         f"The pages are {pages}, the job is in {session.settings.data_dir}. Look at it:",
-        f"  {session.hint('jobs show last')}",
-        f"  {session.hint('jobs pages last')}",
-        f"  {session.hint('jobs errors last')}",
-        *(f"  {session.hint(f'diff {first} last')}" for first in jobs[:-1]),
+        f"  {session.full_command('jobs show last')}",
+        f"  {session.full_command('jobs pages last')}",
+        f"  {session.full_command('jobs errors last')}",
+        *(f"  {session.full_command(f'diff {first} last')}" for first in jobs[:-1]),
         "Then crawl a real site:",
         "  crawlyard crawl https://docs.python.org/3/ --max-pages 100 --out pages.jsonl",
     ]

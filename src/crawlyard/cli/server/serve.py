@@ -52,12 +52,17 @@ Port = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    option(values.count, "--workers", "N", "Worker processes; default one, in this process."),
+    option(
+        values.count,
+        "--workers",
+        "N",
+        "Number of worker processes; default: one worker, in this process.",
+    ),
 ]
-NoWorker = Annotated[bool, flag("--no-worker", text="Do not run jobs here.")]
+NoWorker = Annotated[bool, flag("--no-worker", text="Do not run jobs in the server.")]
 AllowHosts = Annotated[
     list[str] | None,
-    option(values.line, "--allow-host", "NAME", "Host name of this server. Repeatable."),
+    option(values.line, "--allow-host", "NAME", "Accept requests for this host name. Repeatable."),
 ]
 
 
@@ -77,8 +82,8 @@ def serve(
     crawlyard serve --port 8800 --workers 2
     crawlyard serve --host 0.0.0.0 --allow-host yard.example.org
 
-    Also runs jobs, schedules, webhooks and clean-up. To listen on an address other than
-    loopback, create a token first: crawlyard tokens create NAME
+    Also runs jobs and schedules, delivers webhooks and deletes expired records. To listen on an
+    address other than loopback, create a token first: crawlyard tokens create NAME
     """
     serve_options = ServeOptions(
         host=host,
@@ -112,7 +117,7 @@ async def _serve(session: "LocalSession", *, serve_options: ServeOptions) -> int
     if not local and not await access.any_token():
         raise Forbidden(
             f"{serve_options.host} can be reached by other machines, and there is no token yet: "
-            f"{session.hint('tokens create NAME')}"
+            f"{session.full_command('tokens create NAME')}"
         )
     async with _sample(session, serve_options) as sample:
         options = _options(serve_options, session.settings, sample, local=local)
@@ -160,7 +165,7 @@ async def _beside(
     """
     yard = session.yard
     begin = partial(session.deadline.begin, deadlines.PARENT_S if serve_options.workers else 0.0)
-    with signals.interrupts(lambda: None, begin) as stop:
+    with signals.catch_interrupts(lambda: None, begin) as stop:
         worker = session.deadline.watch(yard.worker()) if serve_options.workers is None else None
         services, newer = work.Beside().services(yard), None
         if worker is None:  # otherwise the worker ends for a newer schema, and all of this with it
@@ -227,9 +232,9 @@ async def _processes(serve_options: ServeOptions, session: "LocalSession") -> As
     if not serve_options.workers:
         yield
         return
-    crew = processes.Crew(session)
+    crew = processes.WorkerProcesses(session)
     session.deadline.before_the_end(crew.kill)
-    working = asyncio.create_task(crew.work([processes.NOTHING_BESIDE] * serve_options.workers))
+    working = asyncio.create_task(crew.run([processes.NO_SERVICES] * serve_options.workers))
     try:
         yield
     finally:

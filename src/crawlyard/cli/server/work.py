@@ -54,15 +54,24 @@ Count = Annotated[
 Drain = Annotated[bool, flag("--drain", text="Exit when no work is left.")]
 MetricsPort = Annotated[
     int | None,
-    option(values.port, "--metrics-port", "N", "Serve metrics and health on this port; 0: any."),
+    option(
+        values.port,
+        "--metrics-port",
+        "N",
+        "Serve metrics and health on this port; 0: any free port.",
+    ),
 ]
 MetricsHost = Annotated[
     str | None,
-    option(values.line, "--metrics-host", "ADDR", "Address for metrics; default 127.0.0.1."),
+    option(
+        values.line, "--metrics-host", "ADDR", "Address that serves metrics; default 127.0.0.1."
+    ),
 ]
 NoScheduler = Annotated[bool, flag("--no-scheduler", text="Do not run schedules.")]
-NoWebhooks = Annotated[bool, flag("--no-webhooks", text="Do not deliver to webhooks.")]
-NoJanitor = Annotated[bool, flag("--no-janitor", text="Do not delete expired records.")]
+NoWebhooks = Annotated[bool, flag("--no-webhooks", text="Do not deliver webhooks.")]
+NoJanitor = Annotated[
+    bool, flag("--no-janitor", text="Do not delete expired records or index pages.")
+]
 
 
 @flat()
@@ -89,13 +98,15 @@ def work(
     crawlyard work --metrics-port 9701
     crawlyard work --no-scheduler --no-webhooks --no-janitor
 
-    A worker also runs bulk operations and schedules, delivers to webhooks, deletes expired
-    records and indexes pages for search. Any number of workers may do so.
-    With --drain, all of this is done once, and the worker exits when no operation and no job is
-    left that it may take, now or after a retry. It reports the jobs that remain, and why.
-    Jobs that require a tag (--worker-tag) are left to workers that have it. Of several
-    processes, only the first runs these services; a process that dies is restarted.
-    They serve their metrics on consecutive ports, from --metrics-port on.
+    A worker also runs schedules and bulk operations, delivers webhooks, deletes expired records
+    and indexes pages for search. With --processes, only the first process does this.
+
+    With --drain, the worker exits when it has done all of this once and no job or operation is
+    left that it could run, now or after a retry. It lists the jobs that remain, and why.
+
+    Any number of workers can share a database. A job that requires a tag (crawl --worker-tag)
+    runs only on workers with that tag. A process that dies is restarted. The processes serve
+    their metrics on consecutive ports, starting with --metrics-port.
     """
     beside = Beside(
         scheduler=not no_scheduler,
@@ -151,9 +162,7 @@ class Beside(Struct, frozen=True, kw_only=True):
         """The options that switch services off."""
         switches = (self.scheduler, self.webhooks, self.janitor)
         return tuple(
-            word
-            for word, is_on in zip(processes.NOTHING_BESIDE, switches, strict=True)
-            if not is_on
+            word for word, is_on in zip(processes.NO_SERVICES, switches, strict=True) if not is_on
         )
 
 
@@ -183,7 +192,7 @@ async def run_worker(
         return code
     yard = session.yard
     worker, deadline = session.deadline.watch(yard.worker(slots=slots)), session.deadline
-    with signals.interrupts(lambda: None, deadline.begin) as stop:
+    with signals.catch_interrupts(lambda: None, deadline.begin) as stop:
         jobs = count_noun(slots or session.settings.jobs, "job")
         session.tell(f"worker {worker.id} runs up to {jobs} at once")
         async with metrics.serve_metrics(session, worker, metrics_address):

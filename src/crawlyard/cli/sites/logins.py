@@ -68,10 +68,10 @@ class LoginOptions(Struct, frozen=True, kw_only=True):
 
     login: Annotated[
         LoginMethod | None,
-        option(LoginMethod.of, "--login", "HOW", f"Log in: {_WORDS}.", Panel.ACCESS),
+        option(LoginMethod.of, "--login", "HOW", f"Log in to the site: {_WORDS}.", Panel.ACCESS),
     ] = None
     login_user: Annotated[
-        str, option(str, "--login-user", "NAME", "User name for the form.", Panel.ACCESS)
+        str, option(str, "--login-user", "NAME", "User name for the login form.", Panel.ACCESS)
     ] = ""
     login_secret: Annotated[
         str,
@@ -79,17 +79,29 @@ class LoginOptions(Struct, frozen=True, kw_only=True):
             str,
             "--login-secret",
             "REF",
-            "Password: env:NAME or file:PATH; default: prompt.",
+            "Password or token: env:NAME or file:PATH; default: prompt.",
             Panel.ACCESS,
         ),
     ] = ""
     login_field: Annotated[
         list[str] | None,
-        option(str, "--login-field", "N=V", "Another field of the form. Repeatable.", Panel.ACCESS),
+        option(
+            str,
+            "--login-field",
+            "N=V",
+            "Another field of the login form. Repeatable.",
+            Panel.ACCESS,
+        ),
     ] = None
     login_submit: Annotated[
         str,
-        option(str, "--login-submit", "CSS", "CSS of the form or its button.", Panel.ACCESS),
+        option(
+            str,
+            "--login-submit",
+            "CSS",
+            "CSS selector of the form or its button, if ambiguous.",
+            Panel.ACCESS,
+        ),
     ] = ""
 
     def arguments(self, url: str) -> dict[str, Any]:

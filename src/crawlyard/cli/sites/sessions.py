@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crawlyard.core.access.answers import SessionOut
 
 app = group(
-    """Log in to sites, and crawl with the sessions.
+    """Log in to sites, for crawls that need a login.
 
     crawlyard sessions login shop form:https://shop.example.org/login --user ada
     crawlyard crawl https://shop.example.org/ --session shop
@@ -42,24 +42,42 @@ def _login(word: str) -> LoginMethod:
 
 How = Annotated[
     LoginMethod | None,
-    argument("[HOW]", "basic:USER, bearer, cookies:FILE or form:URL; default: as before.", _login),
+    argument(
+        "[HOW]",
+        "basic:USER, bearer, cookies:FILE or form:URL; default: as at the last login.",
+        _login,
+    ),
 ]
-Url = Annotated[str, option(str, "--url", "URL", "Any URL of the site; not for a form.")]
-User = Annotated[str, option(str, "--user", "NAME", "User name for a form.")]
+Url = Annotated[str, option(str, "--url", "URL", "Any URL of the site; not needed for a form.")]
+User = Annotated[str, option(str, "--user", "NAME", "User name for the login form.")]
 FormFields = Annotated[
     list[str] | None,
-    option(str, "--field", "N=V", "Another field of the form; V may be env: or file:. Repeatable."),
+    option(
+        str,
+        "--field",
+        "N=V",
+        "Another field of the form; V may be env:NAME or file:PATH. Repeatable.",
+    ),
 ]
-Submit = Annotated[str, option(str, "--submit", "CSS", "CSS of the form or button, if ambiguous.")]
+Submit = Annotated[
+    str, option(str, "--submit", "CSS", "CSS selector of the form or its button, if ambiguous.")
+]
 Allowed = Annotated[
     list[str] | None,
-    option(values.line, "--allow-address", "ADDR", "Allow a private address. Repeatable."),
+    option(
+        values.line,
+        "--allow-address",
+        "ADDR",
+        "Allow connections to a private address. Repeatable.",
+    ),
 ]
 Proxies = Annotated[
     list[str] | None,
-    option(str, "--proxy", "URL", "Send the form through this proxy. Repeatable."),
+    option(str, "--proxy", "URL", "Log in through this proxy. Repeatable."),
 ]
-AllowPrivate = Annotated[bool, flag("--allow-private", text="Allow all private addresses.")]
+AllowPrivate = Annotated[
+    bool, flag("--allow-private", text="Allow connections to all private addresses.")
+]
 
 
 def sessions_view(now: datetime) -> "View[SessionOut]":
@@ -146,7 +164,7 @@ async def login(
         arguments |= {"proxies": tuple(proxy)}
     renewed = await session.surface.sessions.login(name, **arguments)
     session.tell(f"logged in: {renewed.name}@{renewed.version} for {', '.join(renewed.origins)}")
-    await session.write_changed([renewed], sessions_view(session.clock.now()))
+    await session.write_changed_records([renewed], sessions_view(session.clock.now()))
 
 
 async def _before(session: "Session", name: str) -> "SessionOut":

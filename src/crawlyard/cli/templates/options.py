@@ -21,7 +21,7 @@ Ref = Annotated[
     str,
     typer.Argument(
         metavar="TEMPLATE",
-        help="A name, OWNER/NAME of a public one, or an id.",
+        help="Template name, OWNER/NAME of a public template, or id.",
         show_default=False,
     ),
 ]
@@ -31,13 +31,13 @@ Params = Annotated[
         "--param",
         "-p",
         metavar="K=V",
-        help="A parameter. Repeatable; several values of K form a list.",
+        help="Set parameter K to V. Repeatable; several values of K form a list.",
         rich_help_panel=TEMPLATE,
         show_default=False,
     ),
 ]
 Version = Annotated[
-    int | None, option(values.count, "--version", "N", "Version; default the latest.")
+    int | None, option(values.count, "--version", "N", "Template version; default the latest.")
 ]
 
 
@@ -48,7 +48,13 @@ class Use(Struct, frozen=True, kw_only=True):
     param: Params = None
     template_version: Annotated[
         int | None,
-        option(values.count, "--template-version", "N", "Version; default the latest.", TEMPLATE),
+        option(
+            values.count,
+            "--template-version",
+            "N",
+            "Template version; default the latest.",
+            TEMPLATE,
+        ),
     ] = None
 
     def form_terms(self) -> "FormTerms":

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from crawlyard.core.templates.answers import SavedTemplateOut, TemplateOut
 
 app = group(
-    """Create and manage templates: crawls with parameters, in versions.
+    """Create and manage templates: versioned crawl settings with parameters.
 
     crawlyard templates create news '{{start_url}}' --param start_url:url --max-pages 200
     crawlyard crawl --template news -p start_url=https://example.org
@@ -68,18 +68,20 @@ _OURS_ALONE = 0o600  # the file may contain credentials
 Name = Annotated[str, argument("NAME", "Name of the template.")]
 Refs = Annotated[
     list[str],
-    argument("TEMPLATE", "Names or ids."),
+    argument("TEMPLATE", "Template names or ids."),
 ]
 Number = Annotated[
     int,
     argument("VERSION", "Version number."),
 ]
 Query = Annotated[
-    str, option(str, "--query", "TEXT", "Only templates with this in name or description.")
+    str, option(str, "--query", "TEXT", "Only templates with TEXT in their name or description.")
 ]
 Public = Annotated[bool, flag("--public", text="Only public templates.")]
 Mine = Annotated[bool, flag("--mine", text="Only your own templates.")]
-NewName = Annotated[str | None, option(values.line, "--name", "TEXT", "Default: NAME copy.")]
+NewName = Annotated[
+    str | None, option(values.line, "--name", "TEXT", "Name of the copy; default 'NAME copy'.")
+]
 Description = Annotated[str, option(str, "--description", "TEXT", "Purpose.", TEMPLATE)]
 Declared = Annotated[
     list[str] | None,
@@ -95,17 +97,18 @@ Declared = Annotated[
 
 Files = Annotated[
     list[str],
-    argument("FILE", "YAML or JSON; '-' is stdin."),
+    argument("FILE", "Files in YAML or JSON; '-' for stdin."),
 ]
 File = Annotated[
     str, option(str, "--file", "FILE", "Read the template from YAML or JSON; '-' for stdin.")
 ]
 OtherName = Annotated[str | None, option(values.line, "--rename", "NAME", "New name.", TEMPLATE)]
 About = Annotated[str | None, option(str, "--description", "TEXT", "Purpose.", TEMPLATE)]
-Update = Annotated[bool, flag("--update", text="If the name exists, create its next version.")]
+Update = Annotated[bool, flag("--update", text="Create the next version of templates that exist.")]
 Out = Annotated[str, option(str, "--out", "FILE", "Output file; '-' for stdout (default).")]
 OutFormat = Annotated[
-    FileFormat | None, choice("--format", of=FileFormat, text="Format of --out; default: by suffix")
+    FileFormat | None,
+    choice("--format", of=FileFormat, text="Format of --out", default="by suffix"),
 ]
 
 
@@ -129,12 +132,12 @@ async def list_(
         visibility="public" if public else None,
         owner="me" if mine else None,
         q=query,
-        limit=session.most(limit),
+        limit=session.list_limit(limit),
     )
     count = await session.write_list(template_list, views.templates_view(session.clock.now()))
     is_filtered = query or public or mine
     none = "no template is like that" if is_filtered else "there is no template yet"
-    session.tell_rest(count, limit, none)
+    session.tell_list_end(count, limit, none)
 
 
 @app.command()
@@ -170,8 +173,8 @@ async def create(
     crawlyard templates create docs https://docs.example.org --scope prefix --max-pages 500
     crawlyard templates create news '{{start_url}}' -p start_url:url -p section:text=world
 
-    Any text may contain {{K}}: URLs, patterns, headers, the name. To use a parameter for a
-    number, a word or a list, write a file and import it.
+    {{K}} inserts parameter K into URLs, patterns, headers and the name of the job. To use a
+    parameter for a number, a choice or a list, write a file and import it (templates import).
     """
     draft = TemplateDraft(
         name=template,
@@ -205,7 +208,7 @@ async def edit(
     crawlyard templates edit news --max-duration none --rename headlines
     crawlyard templates edit news --file news.yaml
 
-    Options of `crawl` change only these fields of its spec: a list replaces the previous one,
+    Options of `crawl` change only the fields that they set. A list replaces the previous one;
     'none' removes a limit or a list.
     """
     form = await resolve_since(session, form_of(urls or (), options))
@@ -241,12 +244,12 @@ async def _save_version(
 @app.command()
 @flat()
 def validate(files: Files, *, basics: Basics) -> None:
-    """Check files with templates; nothing is saved.
+    """Check template files without saving them.
 
     crawlyard templates validate news.yaml
     crawlyard templates export news | crawlyard templates validate -
 
-    Exits with 2 if a file is invalid, and says where.
+    If a file is invalid, prints the position of the error and exits with 2.
     """
     code = 0
     for file in files:
@@ -275,7 +278,7 @@ async def render(
     version: Version = None,
     options: SpecOptions,
 ) -> None:
-    """Show the complete spec of a job from a template, and the source of each value.
+    """Show the settings of a job from a template, and the source of each value.
 
     crawlyard templates render news -p start_url=https://example.org
     crawlyard templates render news -p start_url=https://example.org --max-pages 10 --json
@@ -288,8 +291,8 @@ async def render(
     )
     if session.common.quiet:
         write(f"{rendered.template_id}\n".encode())
-    elif session.whole:
-        session.write(rendered)
+    elif session.uses_api_format:
+        session.write_record(rendered)
     else:
         await session.write_list(views.values_of(rendered.spec, rendered.sources), views.VALUES)
     session.tell(f"template {rendered.template_name} v{rendered.template_version}")
@@ -298,13 +301,13 @@ async def render(
 @app.command()
 @action()
 async def publish(session: "Session", template: Ref, *, yes: Yes = False) -> int:
-    """Publish a template: others can use it, starting with a version without credentials.
+    """Publish a template: other users can use a new version of it, without its credentials.
 
     crawlyard templates publish news
     crawlyard templates publish news --yes --json
 
-    Your schedules that use the credentials keep them in their own parameters or overrides; the
-    command lists them and asks first.
+    Your schedules that use the credentials keep them as parameters or options of their own. The
+    command lists these schedules and asks for confirmation.
     """
     try:
         saved = await session.surface.templates.publish(template, confirm=yes)
@@ -452,7 +455,7 @@ async def export(
 @app.command()
 @action(basics=Basics)
 async def delete(session: "Session", templates: Refs, *, yes: Yes = False) -> int:
-    """Delete templates with all their versions; their jobs stay.
+    """Delete templates with all their versions; jobs created from them stay.
 
     crawlyard templates delete news
     crawlyard templates list --mine --query trial -q | xargs crawlyard templates delete --yes
@@ -480,4 +483,4 @@ async def _report_change(session: "Session", done: str, template: "TemplateOut")
     session.tell(f"{done}: {template.name} v{template.version}  {template.id}")
     if stripped := getattr(template, "stripped", ()):
         session.tell(f"  without its credentials: {', '.join(stripped)}")
-    await session.write_changed([template], views.templates_view(session.clock.now()))
+    await session.write_changed_records([template], views.templates_view(session.clock.now()))

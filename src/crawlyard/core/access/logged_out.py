@@ -16,8 +16,8 @@ _MOST_RULES = 10
 SessionName: TypeAlias = Annotated[
     str,
     about(
-        "name of one of your sessions, whose credentials the crawl uses",
-        help="Crawl with this session of yours.",
+        "name of one of your sessions; the crawl uses its credentials",
+        help="Use the credentials of this session (crawlyard sessions).",
         panel=Panel.ACCESS,
         metavar="NAME",
         longest=MAX_SESSION_NAME,
@@ -28,9 +28,10 @@ LoggedOutWords: TypeAlias = Annotated[
     tuple[str, ...],
     about(
         "responses that show that the session is logged out: status:401, redirect:GLOB, "
-        "selector:CSS, or never; empty: 401, redirects to a login page, and its form",
+        "selector:CSS, or never; empty: status 401, a redirect to the login page, or its form",
         label="Logged out if",
-        help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",
+        help="Pause if a response shows a logout: status:401, redirect:GLOB or selector:CSS. "
+        "Repeatable.",
         panel=Panel.ACCESS,
         metavar="RULE",
         of="rules",

@@ -40,7 +40,7 @@ class ChangeKind(StrEnum):
 LISTED = tuple(kind for kind in ChangeKind if kind is not ChangeKind.SAME)
 """The kinds that are listed; pages that are the same are only counted."""
 
-TOLD = frozenset(
+NEWS_KINDS = frozenset(
     {
         ChangeKind.CHANGED,
         ChangeKind.NEW,
@@ -50,7 +50,7 @@ TOLD = frozenset(
         ChangeKind.BROKEN,
     }
 )
-"""Kinds that count as news of a run."""
+"""Kinds that are announced as news of a run."""
 
 MOST_CHANGES = 100_000
 """Changes of one comparison that are listed; more are only counted."""
@@ -61,12 +61,12 @@ MOST_UNPROVEN = 100_000
 MOST_ANNOUNCED = 100
 """Changes that one event names."""
 
-_MOST_TEXT = 12_000  # characters of their URLs: webhooks are sent fewer than 20,000 bytes
+_MAX_URL_CHARACTERS = 12_000  # characters of their URLs: webhooks are sent fewer than 20,000 bytes
 
 _ABSENT = frozenset({404, 410})
 _TOO_MANY = 429  # caused by our request rate, not by the page
 _NOT_FOUND = re.compile(r"\b404\b|\b(?:page )?not found\b", re.IGNORECASE)
-_LED = f"{RuleKind.REDIRECT} to "
+_REDIRECT_PREFIX = f"{RuleKind.REDIRECT} to "
 
 _EDITED_OUT = (RuleKind.SCOPE, RuleKind.EXCLUDE, RuleKind.INCLUDE)  # by an edit of the job
 
@@ -122,13 +122,13 @@ class PageFacts(Struct, frozen=True, kw_only=True):
             return hash((self.content_version, self.content_rule, self.content_hash))
         return hash(self.sha256) if self.sha256 and not self.content_rule else None
 
-    def brief(self, last_read: "LastRead") -> "PageBrief":
-        """Return the part to keep until all pages have been added."""
+    def to_brief(self, last_read: "LastRead") -> "PageBrief":
+        """Return the fields to keep until all pages have been added."""
         return PageBrief(self.id, self.fp, self.url, self.content, last_read)
 
     @property
-    def trouble(self) -> str:
-        """Reason why it says nothing about the page."""
+    def failure_text(self) -> str:
+        """Why the response is not a complete page."""
         return (
             f"answered {self.status}"
             if self.status and self.error
@@ -144,7 +144,7 @@ class LastRead(Struct, frozen=True):
     broken_sitemaps: frozenset[int] = frozenset()
 
 
-class Carried(Struct, frozen=True):
+class CarriedPage(Struct, frozen=True):
     """A page that the earlier run did not fetch itself, and the run that did."""
 
     last_read: LastRead
@@ -161,7 +161,7 @@ class UnprovenPage(Struct, frozen=True, kw_only=True):
 
 
 class PageBrief(Struct, frozen=True, gc=False):
-    """Kept of a page that only one run has: there may be a million."""
+    """Fields to keep of a page that only one run has: there may be a million such pages."""
 
     id: int
     fp: int
@@ -173,8 +173,8 @@ class PageBrief(Struct, frozen=True, gc=False):
 _Page: TypeAlias = PageFacts | PageBrief
 
 
-class Known(Struct, frozen=True):
-    """State of a URL without a page in a run."""
+class UrlState(Struct, frozen=True):
+    """State, in a run, of a URL without a page."""
 
     state: TargetState
     rule: str
@@ -187,9 +187,11 @@ class Known(Struct, frozen=True):
     @property
     def leads_to(self) -> str | None:
         """The URL that it redirects to; ``None`` if it does not."""
-        if not self.rule.startswith(_LED):
+        if not self.rule.startswith(_REDIRECT_PREFIX):
             return None
-        return self.rule.removeprefix(_LED).partition(": ")[0]  # a URL contains no space
+        return self.rule.removeprefix(_REDIRECT_PREFIX).partition(": ")[
+            0
+        ]  # a URL contains no space
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -207,19 +209,22 @@ class Run(Struct, frozen=True, kw_only=True, dict=True):
     """Coverage of a run: how far it got, and what it could reach."""
 
     job_id: str = ""
-    ended: str  # why it did not see everything; empty if it did
+    incomplete_reason: str  # why it did not see everything; empty if it did
     reach: Mapping[str, object]
     broken_sitemaps: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, job: Job, broken_sitemaps: Iterable[int] = ()) -> "Run":
         """Return the part of a job that a comparison needs."""
-        whole = job.state is State.COMPLETED and job.state_reason is StateReason.EXHAUSTED
-        early = f"the run ended early: {REASONS[job.state_reason]}"
-        ended = "" if whole else early if job.state.ended else "the run has not ended"
+        if job.state is State.COMPLETED and job.state_reason is StateReason.EXHAUSTED:
+            incomplete_reason = ""
+        elif job.state.ended:
+            incomplete_reason = f"the run ended early: {REASONS[job.state_reason]}"
+        else:
+            incomplete_reason = "the run has not ended"
         return cls(
             job_id=job.id,
-            ended=ended,
+            incomplete_reason=incomplete_reason,
             reach=_reach(job.spec),
             broken_sitemaps=frozenset(broken_sitemaps),
         )
@@ -242,23 +247,25 @@ class Comparison(Struct):
     later: Run
     reference: Run | None = None  # the last complete run, not after the earlier one
     counts: Counter[ChangeKind] = field(default_factory=Counter)
-    found: list[Change] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     gone: dict[int, PageBrief] = field(default_factory=dict)  # by fp: the server said so
     missing: dict[int, PageBrief] = field(default_factory=dict)  # by fp: not found by the later run
     new: dict[int, tuple[PageBrief, bool | None]] = field(default_factory=dict)  # see `_was_absent`
     unread: dict[int, str] = field(default_factory=dict)  # labels by page id: not fetched later
     unproven: dict[int, bool] = field(default_factory=dict)  # by fp: whether reported as broken
-    hidden: str = ""  # a page that no run fetched, and that may link to what is missing
-    _hiding: dict[str, str] = field(default_factory=dict)  # unread pages, by the job that read them
-    _told_broken: set[int] = field(default_factory=set)  # of `missing`
+    unread_page: str = ""  # one that no run fetched: it may link to any missing page
+    _possible_sources: dict[str, str] = field(default_factory=dict)  # of `unread`, by job read last
+    _reported_broken: set[int] = field(default_factory=set)  # of `missing`
     _never_read: list[PageBrief] = field(default_factory=list)
-    _landed: set[int] = field(default_factory=set)  # new pages to which others redirect or moved
+    _move_targets: set[int] = field(
+        default_factory=set
+    )  # new pages to which others redirect or moved
     _contents: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
     _repeated: set[int] = field(default_factory=set)  # contents of several pages of one run
 
     def __post_init__(self) -> None:
         """Use the earlier run as its own reference if it saw the whole site."""
-        if not self.earlier.ended:
+        if not self.earlier.incomplete_reason:
             self.reference = self.earlier
 
     @property
@@ -280,156 +287,159 @@ class Comparison(Struct):
         self,
         before: PageFacts | None,
         after: PageFacts | None,
-        known_before: Known | None = None,
-        known_after: Known | None = None,
-        landing: PageFacts | None = None,
-        carried: Carried | None = None,
+        known_before: UrlState | None = None,
+        known_after: UrlState | None = None,
+        redirect_target: PageFacts | None = None,
+        carried: CarriedPage | None = None,
     ) -> None:
-        """Add a URL: its pages, or its state if it has none; *landing*: where it leads now.
+        """Add a URL: its pages, or its state in a run that has no page of it.
 
-        *carried* is set if *before* was fetched by a run before the earlier one.
+        *redirect_target* is the page to which it redirects in the later run. *carried* is set if
+        *before* was fetched by a run before the earlier one.
         """
         was_whole = before is not None and before.is_whole
-        has = after is not None and after.is_whole
+        is_whole = after is not None and after.is_whole
         for side, page in enumerate((before, after)):
             if page is not None and page.is_whole:
                 self._count_content(side, page)
-        if before is not None and after is not None and was_whole and has:
+        if before is not None and after is not None and was_whole and is_whole:
             if _looks_absent(before, after):
-                self._carry(before.fp, carried)
+                self._carry_over(before.fp, carried)
             self._report(*compare_page(before, after), before, after)
         elif before is not None and was_whole:
-            self._without(before, after, known_after, landing, carried)
-        elif after is not None and has:
-            brief = after.brief(self.later.last_read)
+            self._add_earlier_only(before, after, known_after, redirect_target, carried)
+        elif after is not None and is_whole:
+            brief = after.to_brief(self.later.last_read)
             self.new[after.fp] = (brief, self._was_absent(before, known_before))
         elif after is not None and before is None and not after.is_absent:
-            self.hidden = self.hidden or f"{after.url} ({after.trouble})"  # it has unknown links
+            self.unread_page = self.unread_page or f"{after.url} ({after.failure_text})"
         elif before is not None and after is None and known_after is None and not before.is_absent:
-            self._never_read.append(before.brief(self._last_read(carried)))
+            self._never_read.append(before.to_brief(self._last_read(carried)))
 
-    def _without(
+    def _add_earlier_only(
         self,
         before: PageFacts,
         after: PageFacts | None,
-        known_after: Known | None,
-        landing: PageFacts | None,
-        carried: Carried | None,
+        known_after: UrlState | None,
+        redirect_target: PageFacts | None,
+        carried: CarriedPage | None,
     ) -> None:
         """Add a page that the later run does not have."""
-        page = before.brief(self._last_read(carried))
+        page = before.to_brief(self._last_read(carried))
         if after is not None and after.is_absent:
             self.gone[before.fp] = page
         elif after is not None:
-            self._hide(page, after.trouble)
-            was_told = carried is not None and carried.is_broken
-            is_news = after.is_refused and not was_told
-            self._carry(page.fp, carried, is_broken=after.is_refused)
+            self._add_possible_source(page, after.failure_text)
+            was_reported = carried is not None and carried.is_broken
+            is_news = after.is_refused and not was_reported
+            self._carry_over(page.fp, carried, is_broken=after.is_refused)
             kind = ChangeKind.BROKEN if is_news else ChangeKind.UNKNOWN
-            self._report(kind, after.trouble, before, after)
-        elif landing is not None and landing.is_whole:
-            self._landed.add(landing.fp)
+            self._report(kind, after.failure_text, before, after)
+        elif redirect_target is not None and redirect_target.is_whole:
+            self._move_targets.add(redirect_target.fp)
             self._record(
                 Change(
                     kind=ChangeKind.MOVED,
                     url=before.url,
-                    moved_to=landing.url,
+                    moved_to=redirect_target.url,
                     detail="redirects",
                     before=before.id,
-                    after=landing.id,
+                    after=redirect_target.id,
                 )
             )
         elif known_after is not None:
             why = (
                 known_after.rule
-                or f"not fetched: {self.later.ended or known_after.state.name.lower()}"
+                or f"not fetched: {self.later.incomplete_reason or known_after.state.name.lower()}"
             )
-            self._hide(page, why)
+            self._add_possible_source(page, why)
             if not known_after.is_edited_out:
-                self._carry(page.fp, carried)
+                self._carry_over(page.fp, carried)
             self._report(ChangeKind.UNKNOWN, why, before, None)
         else:
             self.missing[before.fp] = page
             if carried is not None and carried.is_broken:
-                self._told_broken.add(before.fp)
+                self._reported_broken.add(before.fp)
 
     def conclude(
         self,
         linked_before: Collection[int] = (),
         linked_after: Collection[int] = (),
-        hidden: Mapping[int, str] | None = None,
+        link_sources: Mapping[int, str] | None = None,
     ) -> None:
         """Classify the pages that only one run has.
 
-        *linked_before* and *linked_after* have the fingerprints of pages that a run links to but
-        did not find: they are too deep, or the link is not followed. *hidden*: what the pages in
-        `unread` led to when they were last read, with the label of the page.
+        *linked_before* and *linked_after* are the fingerprints of pages that a run links to but did
+        not fetch: they are too deep, or the link is not followed. *link_sources* has, for each
+        fingerprint to which a page in `unread` led when it was last read, the label of that page.
         """
-        hidden = hidden or {}
+        link_sources = link_sources or {}
         for fp, page in self.missing.items():
-            doubt = self._unproven(page)
-            if not doubt and fp in hidden:
-                doubt = f"may be linked from {hidden[fp]}"
+            doubt = self._find_doubt(page)
+            if not doubt and fp in link_sources:
+                doubt = f"may be linked from {link_sources[fp]}"
             if not doubt and fp in linked_after:
                 doubt = "a page links to it"
             if doubt:
-                self.unproven[fp] = fp in self._told_broken
+                self.unproven[fp] = fp in self._reported_broken
                 self._report(ChangeKind.UNKNOWN, doubt, page, None)
             else:
                 self.gone[fp] = page
-        self.unproven |= {page.fp: False for page in self._never_read if self._unproven(page)}
+        self.unproven |= {page.fp: False for page in self._never_read if self._find_doubt(page)}
         new = {
             fp: page
             for fp, (page, proven) in self.new.items()
-            if (fp not in linked_before if proven is None else proven) and fp not in self._landed
+            if (fp not in linked_before if proven is None else proven)
+            and fp not in self._move_targets
         }
-        moved = self._find_moves(new)
+        moves = self._find_moves(new)
         for fp, page in self.gone.items():
-            if (to := moved.get(fp)) is None:
-                how = "nothing leads to it" if fp in self.missing else "404 or 410"
-                self._report(ChangeKind.GONE, how, page, None)
+            if (new_page := moves.get(fp)) is None:
+                proof = "nothing leads to it" if fp in self.missing else "404 or 410"
+                self._report(ChangeKind.GONE, proof, page, None)
                 continue
-            self._landed.add(to.fp)
+            self._move_targets.add(new_page.fp)
             self._record(
                 Change(
                     kind=ChangeKind.MOVED,
                     url=page.url,
-                    moved_to=to.url,
+                    moved_to=new_page.url,
                     detail="the same content",
                     before=page.id,
-                    after=to.id,
+                    after=new_page.id,
                 )
             )
         for fp, (page, _) in self.new.items():
-            if fp not in self._landed:
+            if fp not in self._move_targets:
                 kind = ChangeKind.NEW if fp in new else ChangeKind.SEEN_FIRST
                 self._report(kind, "", None, page)
         self._sort()
 
     def _sort(self) -> None:
-        order = {kind: place for place, kind in enumerate(ChangeKind)}
-        self.found.sort(key=lambda change: (order[change.kind], change.url))
+        order = {kind: index for index, kind in enumerate(ChangeKind)}
+        self.changes.sort(key=lambda change: (order[change.kind], change.url))
 
-    def _unproven(self, page: PageBrief) -> str:
+    def _find_doubt(self, page: PageBrief) -> str:
         """Return why a page that was not found may still exist."""
-        if self.later.ended:
-            return self.later.ended
+        if self.later.incomplete_reason:
+            return self.later.incomplete_reason
         last_read = page.last_read
         if last_read.job_id == self.earlier.job_id:
-            if (other := self._other_reach(self.earlier)) is not None:
-                return f"the runs differ in {other}"
+            if (setting := self._find_reach_difference(self.earlier)) is not None:
+                return f"the runs differ in {setting}"
         elif last_read.reach != self.later.last_read.reach:
             return "the run that has it could reach other pages"
         if self.later.broken_sitemaps - last_read.broken_sitemaps:
             return "a sitemap could not be read"
-        label = self.hidden or self._hiding.get(last_read.job_id)
+        label = self.unread_page or self._possible_sources.get(last_read.job_id)
         return f"may be linked from {label}" if label else ""
 
-    def _other_reach(self, run: Run) -> str | None:
+    def _find_reach_difference(self, run: Run) -> str | None:
+        """Return the first setting in which *run* could reach other pages than the later run."""
         old, new = run.reach, self.later.reach
         return next((name for name in old if old[name] != new[name]), None)
 
-    def _was_absent(self, before: PageFacts | None, known_before: Known | None) -> bool | None:
+    def _was_absent(self, before: PageFacts | None, known_before: UrlState | None) -> bool | None:
         """Return whether a URL had no page in the earlier run.
 
         ``None``: it had none if no page linked to it.
@@ -439,25 +449,25 @@ class Comparison(Struct):
         run = self.reference
         if run is None or run.broken_sitemaps - self.later.broken_sitemaps:
             return False
-        if any(self._other_reach(each) is not None for each in (self.earlier, run)):
+        if any(self._find_reach_difference(old) is not None for old in (self.earlier, run)):
             return False
         return None if known_before is None else known_before.state is TargetState.REDIRECTED
 
-    def _last_read(self, carried: Carried | None) -> LastRead:
+    def _last_read(self, carried: CarriedPage | None) -> LastRead:
         return self.earlier.last_read if carried is None else carried.last_read
 
-    def _carry(self, fp: int, carried: Carried | None, *, is_broken: bool = False) -> None:
+    def _carry_over(self, fp: int, carried: CarriedPage | None, *, is_broken: bool = False) -> None:
         """Keep a page for the comparison of the next run."""
         self.unproven[fp] = is_broken or (carried is not None and carried.is_broken)
 
-    def _hide(self, page: PageBrief, why: str) -> None:
-        """Note that the later run did not fetch a page, which may link to others.
+    def _add_possible_source(self, page: PageBrief, why: str) -> None:
+        """Record that the later run did not fetch a page, which may link to missing ones.
 
-        Pages that the same run read last may all be linked from it: what leads to them may have
-        moved to this page. So may those that it linked to (`unread`).
+        Any page that was last read by the same run may be linked from it by now, and so may the
+        pages that it linked to when it was last read (`unread`).
         """
         self.unread[page.id] = label = f"{page.url} ({why})"
-        self._hiding.setdefault(page.last_read.job_id, label)
+        self._possible_sources.setdefault(page.last_read.job_id, label)
 
     def _count_content(self, side: int, page: PageFacts) -> None:
         if page.content is not None:
@@ -493,23 +503,23 @@ class Comparison(Struct):
 
     def _record(self, change: Change) -> None:
         self.counts[change.kind] += 1
-        if change.kind is not ChangeKind.SAME and len(self.found) < MOST_CHANGES:
-            self.found.append(change)
+        if change.kind is not ChangeKind.SAME and len(self.changes) < MOST_CHANGES:
+            self.changes.append(change)
 
-    def amend(self, quiet: Collection[int]) -> None:
-        """Make changes noise by their places in `found`: only ignored lines differ."""
-        for place in quiet:
-            self.found[place] = replace(self.found[place], kind=ChangeKind.NOISE)
-        self.counts[ChangeKind.CHANGED] -= len(quiet)
-        self.counts[ChangeKind.NOISE] += len(quiet)
+    def mark_noise(self, indexes: Collection[int]) -> None:
+        """Mark the changes at *indexes* of `changes` as noise: only ignored lines differ."""
+        for index in indexes:
+            self.changes[index] = replace(self.changes[index], kind=ChangeKind.NOISE)
+        self.counts[ChangeKind.CHANGED] -= len(indexes)
+        self.counts[ChangeKind.NOISE] += len(indexes)
         self._sort()
 
 
 def compare_page(before: PageFacts, after: PageFacts) -> tuple[ChangeKind, str]:
-    """Return the class of a page that both runs have, and the reason if it is unknown.
+    """Return the kind of change of a page that both runs have, and the reason if it is unknown.
 
-    Hashes of texts are compared if they were found by the same rule of the same version; else
-    equal bytes are the same page, and of others nothing is known.
+    Pages with the same bytes are the same. Texts can only be compared, by their hashes, if the
+    same version of the same rule found both.
     """
     if after.status == 304 or (before.sha256 and before.sha256 == after.sha256):
         return ChangeKind.SAME, ""
@@ -530,7 +540,7 @@ def _looks_absent(before: PageFacts, after: PageFacts) -> bool:
     return bool(_NOT_FOUND.search(after.title)) and not _NOT_FOUND.search(before.title)
 
 
-def pages_of(changes: Iterable[Change]) -> Iterator[int]:
+def compared_page_ids(changes: Iterable[Change]) -> Iterator[int]:
     """Yield the ids of the pages whose texts measure the changes."""
     for change in changes:
         if change.kind in {ChangeKind.CHANGED, ChangeKind.NOISE}:
@@ -540,13 +550,13 @@ def pages_of(changes: Iterable[Change]) -> Iterator[int]:
 def summarize_changes(changes: Sequence[Change]) -> Mapping[str, object]:
     """Return the event data about changes: the first ones, and how many more there are."""
     pages: list[Mapping[str, object]] = []
-    room = _MOST_TEXT
+    remaining_characters = _MAX_URL_CHARACTERS
     for change in changes[:MOST_ANNOUNCED]:
         page: dict[str, object] = {"kind": change.kind.value, "url": change.url}
         if change.moved_to is not None:
             page["moved_to"] = change.moved_to
-        room -= len(change.url) + len(change.moved_to or "")
-        if room < 0:
+        remaining_characters -= len(change.url) + len(change.moved_to or "")
+        if remaining_characters < 0:
             break
         pages.append(page)
     return {"pages": pages, "more": len(changes) - len(pages)}

@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from crawlyard.core.fields import Panel, about
 
-MAX_PAIR = 4_096  # bytes of name and value
-MAX_ATTRIBUTE = 1_024  # bytes of a domain or a path
-MAX_OF_DOMAIN = 180  # cookies, as in browsers; RFC 6265 requires at least 50
-MAX_OF_JAR = 3_000  # cookies; the minimum of RFC 6265
-MAX_BYTES = 1 << 20  # names and values of a jar
+MAX_PAIR_BYTES = 4_096  # name and value
+MAX_ATTRIBUTE_BYTES = 1_024  # a domain or a path
+MAX_PER_DOMAIN = 180  # cookies, as in browsers; RFC 6265 requires at least 50
+MAX_PER_JAR = 3_000  # cookies; the minimum of RFC 6265
+MAX_JAR_BYTES = 1 << 20  # all names and values of a jar
 
 
 class CookieMode(StrEnum):
@@ -28,7 +28,8 @@ class CookieMode(StrEnum):
 Cookies: TypeAlias = Annotated[
     CookieMode,
     about(
-        "job: keep the cookies that sites set, for this job; off: ignore them",
+        "cookies that sites set: job keeps them for the job, off ignores them",
+        help="Ignore the cookies that sites set, or keep them for the job",
         label="Cookies",
         words={"job": "Keep for this crawl", "off": "Ignore"},
         panel=Panel.ACCESS,
@@ -38,7 +39,7 @@ Cookies: TypeAlias = Annotated[
 
 
 class Cookie(Struct, frozen=True, kw_only=True):
-    """One cookie; its value is a secret, so it is stored sealed and never part of an answer."""
+    """A cookie; its value is a secret: it is stored encrypted, and the API never returns it."""
 
     name: str
     value: str
@@ -46,7 +47,7 @@ class Cookie(Struct, frozen=True, kw_only=True):
     host_only: bool = True  # sent to this host only, not to its subdomains
     path: str = "/"
     secure: bool = False
-    expires: datetime | None = None  # None: with the jar
+    expires: datetime | None = None  # None: kept as long as the jar
     created: datetime
 
     def __repr__(self) -> str:
@@ -54,14 +55,14 @@ class Cookie(Struct, frozen=True, kw_only=True):
         return f"Cookie({self.name!r}, domain={self.domain!r}, path={self.path!r})"
 
     @property
-    def place(self) -> tuple[str, str, str, bool]:
-        """The parts that are unique in a jar."""
+    def identity(self) -> tuple[str, str, str, bool]:
+        """Attributes that identify the cookie in a jar."""
         return self.domain, self.path, self.name, self.host_only
 
     @property
     def key(self) -> str:
-        """Hash of `place`, which reveals neither the site nor the name."""
-        return hashlib.sha256("\0".join(map(str, self.place)).encode()).hexdigest()[:32]
+        """Hash of `identity`, which reveals neither the site nor the name."""
+        return hashlib.sha256("\0".join(map(str, self.identity)).encode()).hexdigest()[:32]
 
     @property
     def size(self) -> int:
@@ -73,7 +74,7 @@ _decoder = msgspec.json.Decoder(tuple[Cookie, ...])
 
 
 def encode_cookies(cookies: Iterable[Cookie]) -> bytes:
-    """Return cookies with their values, ready to be sealed."""
+    """Return cookies with their values as JSON, which must be encrypted before it is stored."""
     return msgspec.json.encode(list(cookies))
 
 

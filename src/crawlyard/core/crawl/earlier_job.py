@@ -13,7 +13,7 @@ EarlierJob: TypeAlias = Annotated[
     about(
         "id of an earlier job: unchanged pages are not downloaded again",
         label="Only what changed since",
-        help="Fetch only what changed since that job.",
+        help="Download only pages that changed since JOB.",
         panel=Panel.RECRAWL,
         metavar="JOB",
         null="every page is fetched",

@@ -7,8 +7,9 @@ from crawlyard.core.fields import Panel, about
 ProxyURLs: TypeAlias = Annotated[
     tuple[str, ...],
     about(
-        "all requests go through one of them, and none directly",
-        help="Through http:// or socks5://HOST:PORT only. Repeatable.",
+        "proxies that all requests go through; none is sent directly",
+        help="Send all requests through this proxy: http://HOST:PORT or socks5://HOST:PORT. "
+        "Repeatable.",
         panel=Panel.ACCESS,
         flag="--proxy",
         metavar="URL",

@@ -43,11 +43,12 @@ class ScreenshotChoice(StrEnum):
 RenderPages = Annotated[
     str,
     about(
-        "pages that a browser renders: auto (those that need scripts, if one is installed), "
-        "never, always, or a pattern of URLs",
+        "pages to render in a browser: auto (those that need scripts, if a browser is installed), "
+        "never, always, or a URL pattern",
         label="Render pages",
         words={word.value: word.value for word in RenderRule},
-        help="never, auto, always or a GLOB; else {default}.",
+        help="Pages to render in a browser: auto (those that need scripts), always, never "
+        "or matching URLs (a GLOB); default {default}.",
         panel=Panel.RENDERING,
         metavar="WHICH",
         editable=True,
@@ -57,9 +58,9 @@ RenderPages = Annotated[
 WaitFor = Annotated[
     str,
     about(
-        "CSS selector: a rendered page is ready once it matches",
+        "CSS selector of an element to wait for in rendered pages",
         label="Wait for element",
-        help="A page is ready when this element exists.",
+        help="Wait for this element before a rendered page counts as complete.",
         panel=Panel.RENDERING,
         metavar="CSS",
         editable=True,
@@ -69,9 +70,9 @@ WaitFor = Annotated[
 Actions = Annotated[
     tuple[str, ...],
     about(
-        "steps in a rendered page, in order: click CSS, scroll N, wait CSS or wait 2s",
+        "actions in rendered pages, in order: click CSS, scroll N, wait CSS or wait 2s",
         label="Steps in each page",
-        help="click CSS, scroll N, wait CSS or 2s. Repeatable.",
+        help="Action in each rendered page: click CSS, scroll N, wait CSS or wait 2s. Repeatable.",
         panel=Panel.RENDERING,
         flag="--action",
         metavar="STEP",
@@ -83,7 +84,8 @@ Actions = Annotated[
 Screenshot = Annotated[
     ScreenshotChoice,
     about(
-        "screenshot of each rendered page, which only Chromium can take",
+        "screenshot of each rendered page, taken by Chromium",
+        help="Screenshot of each rendered page (Chromium only)",
         words={"off": "None", "png": "PNG", "webp": "WebP"},
         panel=Panel.RENDERING,
         editable=True,
@@ -92,7 +94,9 @@ Screenshot = Annotated[
 Renderer = Annotated[
     BrowserChoice,
     about(
-        "browser: auto is the cheapest one that can do it",
+        "browser that renders; auto: Lightpanda if it is installed and no screenshots are taken, "
+        "else Chromium",
+        help="Browser that renders pages",
         label="Browser",
         words={"auto": "Automatic", "lightpanda": "Lightpanda", "chromium": "Chromium"},
         panel=Panel.RENDERING,
@@ -102,9 +106,9 @@ Renderer = Annotated[
 ChromiumPages = Annotated[
     tuple[str, ...],
     about(
-        "patterns of URLs: rendered pages that match are rendered by Chromium",
+        "URL patterns; a matching page that is rendered is rendered in Chromium",
         label="Chromium for URLs matching",
-        help="Render matching URLs with Chromium. Repeatable.",
+        help="Use Chromium for rendered pages that match. Repeatable.",
         panel=Panel.RENDERING,
         flag="--chromium",
         metavar="GLOB",

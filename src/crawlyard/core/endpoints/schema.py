@@ -113,7 +113,7 @@ def _object(fields: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _schema(of: FormField) -> dict[str, Any]:
     field, about = of.field, of.field.about
-    schema = {"description": f"{about.doc.capitalize()}: {of.accepts}."} | _type(of.path, field)
+    schema = {"description": f"{about.summary}: {of.accepts}."} | _type(of.path, field)
     if about.null:
         schema = _or_null(schema)
     if about.panel is not None:

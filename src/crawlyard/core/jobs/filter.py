@@ -177,7 +177,7 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
         read=_state,
         choices=StateWord,
         fits=lambda job, word: job.state == word,
-        help="Only jobs in this state. Repeatable",
+        help="Only jobs in this state",
     ),
     FilterKey.PRIORITY: Meaning(
         doc="`urgent`, `high`, `normal`, `low`.",
@@ -223,19 +223,19 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
         fits=lambda job, word: job.source == word,
     ),
     FilterKey.CREATED_AFTER: Meaning(
-        doc="On this day or at this instant, or later.",
+        doc="Created on this day or at this time, or later.",
         read=_instant,
         instant=True,
         fits=lambda job, word: job.created_at >= datetime.fromisoformat(word),
-        help="Created since: 2h, 7d, or 2026-11-24T16:30.",
+        help="Only jobs created since WHEN: 2h, 7d or 2026-11-24T16:30.",
         flag="since",
     ),
     FilterKey.CREATED_BEFORE: Meaning(
-        doc="Before this day or instant.",
+        doc="Created before this day or time.",
         read=_instant,
         instant=True,
         fits=lambda job, word: job.created_at < datetime.fromisoformat(word),
-        help="Created before, in the same formats.",
+        help="Only jobs created before WHEN.",
         flag="until",
     ),
     FilterKey.TEXT: Meaning(
@@ -243,7 +243,7 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
         fits=lambda job, word: (
             word.casefold() in "\n".join((job.spec.name, *job.spec.urls)).casefold()
         ),
-        help="Only jobs with this in their name or URL.",
+        help="Only jobs with TEXT in their name or URL.",
         flag="query",
         metavar="TEXT",
     ),

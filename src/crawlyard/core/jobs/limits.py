@@ -49,9 +49,9 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     bytes: Annotated[
         Bytes | None,
         about(
-            "of response bodies, on the wire",
+            "bytes of response bodies, on the wire",
             label="Data",
-            help="Stop after SIZE of response bodies: 500MB.",
+            help="Stop after SIZE of response bodies, such as 500MB.",
             flag="--max-bytes",
             **_CEILING,
         ),
@@ -59,9 +59,9 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     duration_s: Annotated[
         Seconds | None,
         about(
-            "time running, without pauses",
+            "running time, without pauses",
             label="Running time",
-            help="Stop after TIME: 90s, 2h.",
+            help="Stop after TIME, such as 90s or 2h.",
             flag="--max-duration",
             **_CEILING,
         ),
@@ -80,9 +80,9 @@ class Limits(OptionRecord, frozen=True, kw_only=True):
     render_s: Annotated[
         Seconds | None,
         about(
-            "processor time of browsers that render pages",
+            "CPU time of the browsers that render pages",
             label="Rendering time",
-            help="Stop after TIME of rendering, in CPU seconds.",
+            help="Stop after TIME of browser CPU.",
             flag="--max-render",
             **_CEILING,
         ),

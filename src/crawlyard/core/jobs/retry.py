@@ -50,8 +50,8 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
     attempts: Annotated[
         Count,
         about(
-            "in total, including the first",
-            help="If no start URL responds; default {default}.",
+            "maximum number of attempts, including the first",
+            help="Maximum attempts if no start URL responds; default {default}.",
             panel=Panel.LIMITS,
             least=1,
             most=MAX_ATTEMPTS,
@@ -60,9 +60,9 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
     first_s: Annotated[
         Seconds,
         about(
-            "before the second attempt",
+            "wait before the second attempt",
             label="First retry after",
-            help="Before the second attempt, then longer; default {default}.",
+            help="Wait before the second attempt; later waits are longer; default {default}.",
             panel=Panel.LIMITS,
             flag="--retry-wait",
             least=0,
@@ -72,7 +72,7 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
     factor: Annotated[
         float,
         about(
-            "ratio of each delay to the previous one",
+            "ratio of each wait to the previous one",
             label="Growth of the wait",
             least=1,
             most=_MAX_FACTOR,

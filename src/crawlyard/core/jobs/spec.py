@@ -155,7 +155,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         tuple[str, ...],
         about(
             'URLs of sitemaps; "robots" stands for those in robots.txt',
-            help="Start from a sitemap, or 'robots' for those in robots.txt.",
+            help="Start from the URLs of a sitemap; 'robots' reads the sitemaps in robots.txt. "
+            "Repeatable.",
             panel=Panel.SCOPE,
             flag="--sitemap",
             metavar="URL",
@@ -165,7 +166,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     name: Annotated[
         str,
         about(
-            "for people; need not be unique",
+            "display name; need not be unique",
             label="Job name",
             help="Name of the job.",
             panel=Panel.JOB,
@@ -178,7 +179,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         tuple[str, ...],
         about(
             "labels to find jobs by",
-            help="Tag the job. Repeatable.",
+            help="Add this tag to the job. Repeatable.",
             panel=Panel.JOB,
             flag="--tag",
             metavar="TEXT",
@@ -191,7 +192,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         Priority,
         about(
             "order in which workers take jobs",
-            help="urgent, high, normal or low.",
+            help="Priority in the queue: urgent, high, normal or low; default {default}.",
             panel=Panel.JOB,
             metavar="WORD",
             editable=True,
@@ -201,7 +202,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         tuple[str, ...],
         about(
             "only a worker with all these tags takes the job",
-            help="Require a worker with this tag. Repeatable.",
+            help="Run only on workers with this tag. Repeatable.",
             panel=Panel.JOB,
             flag="--worker-tag",
             metavar="TAG",
@@ -215,7 +216,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "number of workers that crawl at once; 0 and 1: one worker",
             label="Workers per crawl",
-            help="Spread the crawl over N workers, or auto.",
+            help="Spread the crawl over N workers; 'auto' chooses N.",
             panel=Panel.JOB,
             metavar="N",
             editable=True,
@@ -227,7 +228,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     scope: Annotated[
         Scope,
         about(
-            "which URLs belong to the crawl",
+            "URLs that belong to the crawl, relative to the start URLs",
             words={
                 "host": "This host",
                 "subdomains": "Host and subdomains",
@@ -241,9 +242,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     include: Annotated[
         tuple[str, ...],
         about(
-            'globs, or "re:" and a regular expression: one must match',
+            'globs, or "re:" and a regular expression; only URLs that match one are crawled',
             label="Include only URLs matching",
-            help="Only matching URLs; glob or re:REGEX. Repeatable.",
+            help="Crawl only matching URLs: a glob or re:REGEX. Repeatable.",
             panel=Panel.SCOPE,
             metavar="GLOB",
             of="patterns",
@@ -254,9 +255,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     exclude: Annotated[
         tuple[str, ...],
         about(
-            'globs, or "re:" and a regular expression: none may match',
+            'globs, or "re:" and a regular expression; URLs that match one are skipped',
             label="Exclude URLs matching",
-            help="Skip matching URLs; glob or re:REGEX. Repeatable.",
+            help="Skip matching URLs: a glob or re:REGEX. Repeatable.",
             panel=Panel.SCOPE,
             metavar="GLOB",
             of="patterns",
@@ -267,9 +268,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     max_depth: Annotated[
         Count | None,
         about(
-            "links from a start URL; 0: only the start URLs",
+            "maximum number of links between a start URL and a page; 0: only the start URLs",
             label="Link depth",
-            help="Maximum links from a start URL.",
+            help="Maximum number of links between a start URL and a page.",
             panel=Panel.SCOPE,
             null="no limit",
             editable=True,
@@ -297,16 +298,16 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "follow links marked nofollow by rel, meta or X-Robots-Tag",
             label="Follow nofollow links",
-            help="Follow nofollow links.",
+            help="Follow links marked nofollow.",
             panel=Panel.SCOPE,
         ),
     ] = False
     store_noindex: Annotated[
         bool,
         about(
-            "keep the text of pages marked noindex",
+            "store the text of pages marked noindex",
             label="Keep text of noindex pages",
-            help="Keep the text of noindex pages.",
+            help="Store the text of pages marked noindex.",
             panel=Panel.OUTPUT,
         ),
     ] = False
@@ -314,9 +315,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     delay_s: Annotated[
         Seconds,
         about(
-            "between two requests to one host",
+            "delay between two requests to a host",
             label="Delay between requests",
-            help="Between requests to a host; default {default}.",
+            help="Delay between requests to a host; default {default}.",
             panel=Panel.PACE,
             editable=True,
             least=0,
@@ -328,7 +329,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "concurrent requests to one host",
             label="Concurrent requests per host",
-            help="Concurrent requests per host; default {default}.",
+            help="Maximum concurrent requests per host; default {default}.",
             panel=Panel.PACE,
             editable=True,
             least=1,
@@ -340,7 +341,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "concurrent requests to all hosts",
             label="Concurrent requests in total",
-            help="Concurrent requests in total; default {default}.",
+            help="Maximum concurrent requests in total; default {default}.",
             panel=Panel.PACE,
             editable=True,
             least=1,
@@ -360,9 +361,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     timeout_s: Annotated[
         Seconds,
         about(
-            "for one request as a whole",
+            "maximum duration of a request",
             label="Request timeout",
-            help="For a whole request; default {default}.",
+            help="Maximum duration of a request; default {default}.",
             panel=Panel.PACE,
             above=0,
             most=FOREVER_S,
@@ -371,9 +372,9 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     max_body: Annotated[
         Bytes,
         about(
-            "bytes, both on the wire and decoded",
+            "maximum size of a response body, both on the wire and decoded",
             label="Largest response",
-            help="Maximum size of a body; default {default}.",
+            help="Maximum size of a response body; default {default}.",
             panel=Panel.PACE,
             least=1,
             most=1024**3,
@@ -382,7 +383,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     url_retries: Annotated[
         Count,
         about(
-            "further tries of a URL after a transient failure",
+            "retries of a URL after transient failures",
             label="Retries per URL",
             least=0,
             most=10,
@@ -391,8 +392,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     user_agent: Annotated[
         str,
         about(
-            "empty: that of the instance",
-            help="User-Agent to send.",
+            "User-Agent to send; empty: the one in the settings of the instance",
+            help="User-Agent header to send.",
             panel=Panel.ACCESS,
             metavar="TEXT",
         ),
@@ -400,8 +401,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     headers: Annotated[
         tuple[tuple[str, str], ...],
         about(
-            "sent with each request",
-            help="Send this header. Repeatable.",
+            "headers sent with each request",
+            help="Send this header with each request. Repeatable.",
             panel=Panel.ACCESS,
             flag="--header",
             metavar="'N: V'",
@@ -418,7 +419,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "private addresses that the job may connect to",
             label="Allow private addresses",
-            help="Allow a private host or CIDR, optionally :PORT. Repeatable.",
+            help="Allow a private HOST, IP or CIDR, optionally with :PORT. Repeatable.",
             panel=Panel.ACCESS,
             flag="--allow-address",
             metavar="ADDR",
@@ -428,7 +429,10 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     allow_private: Annotated[
         bool,
         about(
-            "allow all private addresses", label="Allow all private addresses", panel=Panel.ACCESS
+            "allow all private addresses",
+            help="Allow connections to all private addresses.",
+            label="Allow all private addresses",
+            panel=Panel.ACCESS,
         ),
     ] = False
 
@@ -455,19 +459,18 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     confirm_changes: Annotated[
         bool,
         about(
-            "fetch a page that differs from the earlier run once more: differences between the "
-            "two fetches are noise",
+            "fetch a changed page a second time; what differs between the two fetches is noise",
             label="Fetch changed pages twice",
-            help="Fetch changed pages twice to detect noise.",
+            help="Fetch changed pages again, and ignore what differs between the two fetches.",
             panel=Panel.RECRAWL,
         ),
     ] = False
     noise_after: Annotated[
         Count | None,
         about(
-            "lines that differ in this many consecutive runs of a schedule are noise",
+            "lines that changed in each of this many consecutive runs of a schedule are noise",
             label="Ignore lines that differ in N runs",
-            help="Ignore lines that differ in N consecutive runs.",
+            help="Ignore lines that changed in each of N consecutive runs.",
             panel=Panel.RECRAWL,
             null="never ignored",
             editable=True,
@@ -480,7 +483,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             '"re:" and a regular expression: changes in matching lines are ignored',
             label="Ignore lines matching",
-            help="Ignore changes in lines matching re:REGEX. Repeatable.",
+            help="Ignore changes in lines that match re:REGEX. Repeatable.",
             panel=Panel.RECRAWL,
             metavar="PATTERN",
             of="patterns",
@@ -493,7 +496,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         about(
             "CSS selectors of elements to leave out of the text, and so of comparisons",
             label="Leave out elements",
-            help="Leave out these elements. Repeatable.",
+            help="Leave matching elements out of the text and of comparisons. Repeatable.",
             panel=Panel.RECRAWL,
             metavar="CSS",
             of="selectors",
@@ -503,7 +506,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     text: Annotated[
         TextMode,
         about(
-            "text to keep",
+            "text to store",
             words={
                 "none": "None",
                 "text": "All text",
@@ -517,8 +520,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     extract: Annotated[
         tuple[tuple[str, str], ...],
         about(
-            'fields to extract, by name: "CSS" or "CSS@attribute"',
-            help="Extract a field by CSS or CSS@attr.",
+            'fields to extract, by name: "CSS", "CSS@attribute" or "jsonld:PATH"',
+            help="Extract field N: CSS, CSS@attribute or jsonld:PATH. Repeatable.",
             panel=Panel.OUTPUT,
             metavar="N=CSS",
             of="selectors",
@@ -527,7 +530,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     keep_html: Annotated[
         bool,
         about(
-            "keep bodies and headers",
+            "store response bodies and headers",
             label="Keep HTML and headers",
             panel=Panel.OUTPUT,
             flag="--keep",
@@ -537,7 +540,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     keep_anchors: Annotated[
         bool,
         about(
-            "keep the ids of elements, to check the fragments of links",
+            "store the ids of elements, to check the fragments of links",
             label="Keep ids of elements",
         ),
     ] = False
@@ -545,11 +548,11 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     retention_s: Annotated[
         Seconds | None,
         about(
-            "retention of the job once it has ended",
+            "how long the job is kept after it ends",
             label="Keep the job for",
-            help="Keep the ended job for: 90d, forever.",
+            help="Keep the job for TIME after it ends, such as 90d, or 'forever'.",
             panel=Panel.JOB,
-            null="as the settings say",
+            null="the period in the settings",
             editable=True,
             least=0,
             most=FOREVER_S,

@@ -10,10 +10,9 @@ MAX_UNIQUE_KEY = 200
 UniqueKey: TypeAlias = Annotated[
     str | None,
     about(
-        "if you have a job with this key, it is returned and no new one is created, "
-        "for as long as it exists",
+        "while you have a job with this key, it is returned instead of a new one",
         label="Unique key",
-        help="Return the existing job with this key, if any.",
+        help="Return your job with this key, if it exists, instead of creating one.",
         panel=Panel.JOB,
         metavar="KEY",
         null="each request creates a new job",

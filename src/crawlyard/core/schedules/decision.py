@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.schedules.planning import fire_at, following
+from crawlyard.core.schedules.planning import find_next_due, fire_at
 from crawlyard.core.schedules.schedule import (
     CrawlSchedule,
     Misfire,
@@ -31,9 +31,9 @@ class TickDecision(Struct, frozen=True, kw_only=True):
     ticks: tuple[Tick, ...] = ()  # of ticks without a run, and of replaced jobs
     runs: tuple[Tick, ...] = ()  # runs to submit, which get the ids of their jobs; earliest first
     cancels: tuple[Job, ...] = ()  # jobs to cancel, to make room for the runs
-    schedule_after: CrawlSchedule  # with the next beat; the given object if nothing was decided
-    next_at: datetime | None = None  # as it would be if runs were left
-    fire_at: datetime | None = None  # as it would be if runs were left
+    schedule_after: CrawlSchedule  # its `beat` is one higher; the same object if nothing is decided
+    next_at: datetime | None = None  # of `schedule_after`, even if no runs are left
+    fire_at: datetime | None = None  # of `schedule_after`, even if no runs are left
     waited_at: datetime | None = None  # the due time of a waiting tick that was replaced
 
     def without_run(
@@ -90,34 +90,34 @@ def decide(
     the last, and only `ALLOW` all of them. A waiting tick runs before any other once nothing is
     active.
     """
-    most = schedule.catch_up if schedule.misfire is Misfire.RUN_ALL else 1
-    # enough to find the last *most*
-    due = list(islice(_due(schedule, now, early=early), limit + most))
-    late = sum(fires < now - schedule.grace for _, fires in due)
-    made_up_from = _first_caught_up(schedule, len(due), late)
-    deciding = _Deciding(schedule, active, now)
+    max_caught_up = schedule.catch_up if schedule.misfire is Misfire.RUN_ALL else 1
+    # enough to find the last *max_caught_up*
+    due = list(islice(_due_ticks(schedule, now, early=early), limit + max_caught_up))
+    late = sum(fires_at < now - schedule.grace for _, fires_at in due)
+    first_caught_up = _first_caught_up(schedule, len(due), late)
+    draft = _DecisionDraft(schedule, active, now)
     if due:
-        deciding.release()
-    upto = None
-    for index, (due_at, fires) in enumerate(due[:limit]):
-        if deciding.runs_left == 0:
+        draft.run_waiting()
+    decided_to = None
+    for index, (due_at, fires_at) in enumerate(due[:limit]):
+        if draft.runs_left == 0:
             break
-        upto = due_at
-        was_on = schedule.paused_at is None or (index < late and fires < schedule.paused_at)
-        if not was_on:
-            deciding.note(due_at, TickOutcome.SKIPPED, TickReason.PAUSED, schedule.pause_reason)
+        decided_to = due_at
+        was_active = schedule.paused_at is None or (index < late and fires_at < schedule.paused_at)
+        if not was_active:
+            draft.add_row(due_at, TickOutcome.SKIPPED, TickReason.PAUSED, schedule.pause_reason)
         elif index >= late:
-            deciding.run(deciding.tick(due_at, TickOutcome.RAN, TickReason.ON_TIME))
-        elif index >= made_up_from and schedule.paused_at is None:
-            deciding.run(deciding.tick(due_at, TickOutcome.CAUGHT_UP, TickReason.LATE))
+            draft.run(draft.make_row(due_at, TickOutcome.RAN, TickReason.ON_TIME))
+        elif index >= first_caught_up and schedule.paused_at is None:
+            draft.run(draft.make_row(due_at, TickOutcome.CAUGHT_UP, TickReason.LATE))
         else:
-            deciding.note(
+            draft.add_row(
                 due_at, TickOutcome.MISSED, TickReason.NO_SCHEDULER, _misfire_detail(schedule)
             )
-    return deciding.decision(upto)
+    return draft.decision(decided_to)
 
 
-def foreseen(
+def foresee(
     schedule: CrawlSchedule, now: datetime, active: Sequence[Job]
 ) -> tuple[CrawlSchedule, Mapping[datetime, Tick]]:
     """Return the schedule and the rows as they will be once all that is due at *now* is decided.
@@ -130,31 +130,31 @@ def foreseen(
 
 
 def request_run(
-    schedule: CrawlSchedule, at: datetime, active: Sequence[Job], by: str
+    schedule: CrawlSchedule, at: datetime, active: Sequence[Job], user_id: str
 ) -> tuple[Tick, TickDecision]:
-    """Return the run that user *by* requests now, at *at*, and the decision that makes room for it.
+    """Return the run that a user requests now, at *at*, and the decision that makes room for it.
 
     It does not use up one of the remaining runs.
     """
-    deciding = _Deciding(schedule, active, at)
-    run = deciding.tick(at, TickOutcome.RAN, TickReason.BY_USER, f"by {by}")
+    draft = _DecisionDraft(schedule, active, at)
+    run = draft.make_row(at, TickOutcome.RAN, TickReason.BY_USER, f"by {user_id}")
     if schedule.overlap is Overlap.CANCEL_PREVIOUS:
-        deciding.make_room(run)
-    deciding.runs.append(run)
-    return run, deciding.decision(None)
+        draft.make_room(run)
+    draft.runs.append(run)
+    return run, draft.decision(None)
 
 
 def release_waiting(schedule: CrawlSchedule, now: datetime) -> TickDecision:
     """Return the decision about the waiting tick, now that no job of the schedule is active."""
-    deciding = _Deciding(schedule, (), now)
-    deciding.release()
-    return deciding.decision(None)
+    draft = _DecisionDraft(schedule, (), now)
+    draft.run_waiting()
+    return draft.decision(None)
 
 
 def resume_schedule(
     schedule: CrawlSchedule, now: datetime, skipped: Iterable[Tick] = (), active: Sequence[Job] = ()
 ) -> TickDecision:
-    """Return the decision that resumes a paused schedule, one beat later.
+    """Return the decision that resumes a paused schedule, with its next `beat`.
 
     No past tick fires, except with `Misfire.RUN_ALL`: of *skipped*, its rows since
     `paused_at`, the latest `catch_up` ones that were skipped because of the pause run, subject to
@@ -163,27 +163,28 @@ def resume_schedule(
     instants: list[datetime] = []
     if schedule.misfire is Misfire.RUN_ALL and schedule.paused_at is not None:
         since = schedule.paused_at
-        for_pause = (t.due_at for t in skipped if t.reason is TickReason.PAUSED)
-        instants = sorted(due_at for due_at in for_pause if due_at >= since)[-schedule.catch_up :]
-    on = replace(
+        paused_ticks = (t.due_at for t in skipped if t.reason is TickReason.PAUSED)
+        since_pause = sorted(due_at for due_at in paused_ticks if due_at >= since)
+        instants = since_pause[-schedule.catch_up :]
+    resumed = replace(
         schedule,
         paused_at=None,
         paused_by="",
         pause_reason="",
         fresh_beat=schedule.beat + 1,
     )
-    deciding = _Deciding(on, active, now)
+    draft = _DecisionDraft(resumed, active, now)
     for due_at in instants:
-        if deciding.runs_left == 0:
+        if draft.runs_left == 0:
             break
-        deciding.run(deciding.tick(due_at, TickOutcome.CAUGHT_UP, TickReason.LATE))
-    decision = deciding.decision(None)
-    if decision.schedule_after is on:
-        return replace(decision, schedule_after=replace(on, beat=on.beat + 1))
+        draft.run(draft.make_row(due_at, TickOutcome.CAUGHT_UP, TickReason.LATE))
+    decision = draft.decision(None)
+    if decision.schedule_after is resumed:
+        return replace(decision, schedule_after=replace(resumed, beat=resumed.beat + 1))
     return decision
 
 
-class _Deciding(Struct):
+class _DecisionDraft(Struct):
     """A decision in progress: active jobs and the waiting tick, updated tick by tick."""
 
     schedule: CrawlSchedule
@@ -199,7 +200,7 @@ class _Deciding(Struct):
     def __post_init__(self) -> None:
         self.runs_left, self.waiting_at = self.schedule.runs_left, self.schedule.waiting_at
 
-    def tick(
+    def make_row(
         self,
         due_at: datetime,
         outcome: TickOutcome,
@@ -218,7 +219,7 @@ class _Deciding(Struct):
             decided_at=self.now,
         )
 
-    def note(
+    def add_row(
         self,
         due_at: datetime,
         outcome: TickOutcome,
@@ -227,23 +228,23 @@ class _Deciding(Struct):
         job_id: str | None = None,
     ) -> None:
         """Add a row to the ledger for a tick that does not run now."""
-        self.ticks.append(self.tick(due_at, outcome, reason, detail, job_id))
+        self.ticks.append(self.make_row(due_at, outcome, reason, detail, job_id))
 
     def run(self, run: Tick) -> None:
         """Apply the overlap policy to a run."""
-        busy, policy = self._busy(), self.schedule.overlap
-        if not busy or policy is Overlap.ALLOW:
+        obstacle, policy = self._find_overlap(), self.schedule.overlap
+        if not obstacle or policy is Overlap.ALLOW:
             self._start(run)
         elif policy is Overlap.CANCEL_PREVIOUS:
             self.make_room(run)
             self._start(run)
         elif policy is Overlap.QUEUE and self.waiting_at is None:
             self.waiting_at = run.due_at
-            self.note(run.due_at, TickOutcome.WAITING, TickReason.OVERLAP, busy)
+            self.add_row(run.due_at, TickOutcome.WAITING, TickReason.OVERLAP, obstacle)
         else:
             if policy is Overlap.QUEUE and self.waiting_at is not None:
-                busy = f"{busy}, and the tick of {_instant_text(self.waiting_at)} waits"
-            self.note(run.due_at, TickOutcome.SKIPPED, TickReason.OVERLAP, busy)
+                obstacle = f"{obstacle}, and the tick of {_instant_text(self.waiting_at)} waits"
+            self.add_row(run.due_at, TickOutcome.SKIPPED, TickReason.OVERLAP, obstacle)
 
     def make_room(self, run: Tick) -> None:
         """Cancel active jobs; runs and ticks that have not started never start."""
@@ -262,37 +263,37 @@ class _Deciding(Struct):
             self.waited_at = self.waiting_at
         self.active, self.runs, self.waiting_at = (), [], None
 
-    def release(self) -> None:
+    def run_waiting(self) -> None:
         """Run the waiting tick if nothing is active."""
         if self.waiting_at is None or self.active:
             return
         due_at, self.waiting_at = self.waiting_at, None
         if self.schedule.paused_at is not None:
             detail = self.schedule.pause_reason
-            self.note(due_at, TickOutcome.SKIPPED, TickReason.PAUSED, detail)
+            self.add_row(due_at, TickOutcome.SKIPPED, TickReason.PAUSED, detail)
         elif self.runs_left == 0:
             detail = "the schedule has no runs left"
-            self.note(due_at, TickOutcome.SKIPPED, TickReason.NO_RUNS, detail)
+            self.add_row(due_at, TickOutcome.SKIPPED, TickReason.NO_RUNS, detail)
         else:
             detail = "it waited for the job before"
-            self._start(self.tick(due_at, TickOutcome.RAN, TickReason.OVERLAP, detail))
+            self._start(self.make_row(due_at, TickOutcome.RAN, TickReason.OVERLAP, detail))
 
-    def decision(self, upto: datetime | None) -> TickDecision:
-        """Return the decision, which covers ticks up to *upto* if there were any."""
+    def decision(self, decided_to: datetime | None) -> TickDecision:
+        """Return the decision; *decided_to* is the last tick that it covers, if any was due."""
         before = self.schedule
         if not self.ticks and not self.runs:
             return TickDecision(schedule_after=before)
-        next_at, then = before.next_at, before.fire_at
-        if upto is not None:
-            next_at, then = following(before, upto)
-        ended = self.runs_left == 0
+        next_at, next_fire_at = before.next_at, before.fire_at
+        if decided_to is not None:
+            next_at, next_fire_at = find_next_due(before, decided_to)
+        has_ended = self.runs_left == 0
         after = replace(
             before,
             runs_left=self.runs_left,
             waiting_at=self.waiting_at,
-            decided_to=before.decided_to if upto is None else upto,
-            next_at=None if ended else next_at,
-            fire_at=None if ended else then,
+            decided_to=before.decided_to if decided_to is None else decided_to,
+            next_at=None if has_ended else next_at,
+            fire_at=None if has_ended else next_fire_at,
             beat=before.beat + 1,
         )
         return TickDecision(
@@ -301,11 +302,11 @@ class _Deciding(Struct):
             cancels=tuple(self.cancels),
             schedule_after=after,
             next_at=next_at,
-            fire_at=then,
+            fire_at=next_fire_at,
             waited_at=self.waited_at,
         )
 
-    def _busy(self) -> str:
+    def _find_overlap(self) -> str:
         """Return the reason that prevents a run; empty if there is none."""
         if self.active:
             return f"job {self.active[0].id} was {self.active[0].state}"
@@ -321,10 +322,10 @@ class _Deciding(Struct):
             self.runs_left -= 1
 
     def _note_replaced(self, due_at: datetime, detail: str, job_id: str | None = None) -> None:
-        self.note(due_at, TickOutcome.REPLACED, TickReason.OVERLAP, detail, job_id)
+        self.add_row(due_at, TickOutcome.REPLACED, TickReason.OVERLAP, detail, job_id)
 
 
-def _due(
+def _due_ticks(
     schedule: CrawlSchedule, now: datetime, *, early: bool
 ) -> Iterator[tuple[datetime, datetime]]:
     """Yield the ticks that are due at *now* and not decided yet, each with its `fire_at`.
@@ -332,10 +333,10 @@ def _due(
     With *early*, also those that are only delayed by their jitter.
     """
     due_at = schedule.next_at
-    fires = None if due_at is None else fire_at(schedule, due_at)
-    while due_at is not None and fires is not None and (due_at if early else fires) <= now:
-        yield due_at, fires
-        due_at, fires = following(schedule, due_at)
+    fires_at = None if due_at is None else fire_at(schedule, due_at)
+    while due_at is not None and fires_at is not None and (due_at if early else fires_at) <= now:
+        yield due_at, fires_at
+        due_at, fires_at = find_next_due(schedule, due_at)
 
 
 def _first_caught_up(schedule: CrawlSchedule, due: int, late: int) -> int:

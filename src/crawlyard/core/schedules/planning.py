@@ -14,10 +14,10 @@ from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.schedules.timetable import Timetable, instants, timetable
 from crawlyard.errors import Invalid
 
-OFTEN = timedelta(minutes=5)
+SHORT_GAP = timedelta(minutes=5)
 """Runs closer together than this get a warning: most crawls take longer."""
 
-_LOOKED_AT = 50  # minimum number of runs to check for warnings
+_MIN_RUNS_CHECKED = 50  # minimum number of runs to check for warnings
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -29,45 +29,47 @@ def fire_at(schedule: CrawlSchedule, due_at: datetime) -> datetime:
     """
     if not schedule.jitter:
         return due_at
-    then = timetable(schedule.when, schedule.zone, schedule.anchor).after(due_at)
-    most = schedule.jitter if then is None else min(schedule.jitter, then - due_at)
+    next_due = timetable(schedule.when, schedule.zone, schedule.anchor).after(due_at)
+    max_delay = schedule.jitter if next_due is None else min(schedule.jitter, next_due - due_at)
     key = f"{schedule.id} {due_at.astimezone(UTC).isoformat()}"
-    number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
-    return due_at + timedelta(microseconds=(most // _MICROSECOND) * number // 2**64)
+    digest = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
+    return due_at + timedelta(microseconds=(max_delay // _MICROSECOND) * digest // 2**64)
 
 
 def plan_next(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
     """Return *schedule* with its next due time set to the first one after *now*.
 
-    There is none before `starts_at`, after `ends_at` (a tick exactly then counts), without runs
-    left, or up to `decided_to`: if the clock was set back, what was decided before is not decided
-    again. Use this for a new or an edited schedule. It passes over ticks up to *now* that have not
-    been decided yet, so decide them first.
+    No due time is before `starts_at` or after `ends_at`; one exactly at either counts. A schedule
+    without runs left has none. Ticks up to `decided_to` are not due again, even if the clock was
+    set back.
+
+    Use this for a new or an edited schedule. Ticks up to *now* that have not been decided yet are
+    skipped, so decide them first.
 
     Raises:
         Invalid: ``when`` or ``zone`` is invalid.
     """
-    next_at, then = following(schedule, max(now, schedule.decided_to or now))
+    next_at, next_fire_at = find_next_due(schedule, max(now, schedule.decided_to or now))
     if schedule.runs_left == 0:
-        next_at = then = None
-    return replace(schedule, next_at=next_at, fire_at=then)
+        next_at = next_fire_at = None
+    return replace(schedule, next_at=next_at, fire_at=next_fire_at)
 
 
-def never_due(schedule: CrawlSchedule, now: datetime) -> Invalid:
+def never_due_error(schedule: CrawlSchedule, now: datetime) -> Invalid:
     """Return the error for a schedule that is never due again; its field is the cause."""
     if schedule.runs_left == 0:
         return Invalid("runs_left", "no runs are left; expected at least 1, or no limit")
-    alone = replace(schedule, starts_at=None, ends_at=None)
-    if plan_next(alone, now).next_at is None:
+    unbounded = replace(schedule, starts_at=None, ends_at=None)
+    if plan_next(unbounded, now).next_at is None:
         return Invalid("when", f"{schedule.when!r} has no future run")
     bound = "ends_at" if plan_next(replace(schedule, ends_at=None), now).next_at else "starts_at"
-    side = "up to" if bound == "ends_at" else "from"
+    preposition = "up to" if bound == "ends_at" else "from"
     limit = schedule.ends_at if bound == "ends_at" else schedule.starts_at
-    at = "" if limit is None else f" {side} {limit.isoformat()}"
-    return Invalid(bound, f"no instant of {schedule.when!r} is to come{at}")
+    period = "" if limit is None else f" {preposition} {limit.isoformat()}"
+    return Invalid(bound, f"{schedule.when!r} has no future run{period}")
 
 
-def following(
+def find_next_due(
     schedule: CrawlSchedule, instant: datetime
 ) -> tuple[datetime | None, datetime | None]:
     """Return the first due time after *instant*, and its `fire_at`."""
@@ -87,7 +89,7 @@ class Concern(StrEnum):
     """Kinds of warnings about a timetable."""
 
     NEVER = auto()  # no future run
-    TOO_OFTEN = auto()  # two runs are closer than `OFTEN`
+    TOO_OFTEN = auto()  # two runs are closer than `SHORT_GAP`
     CLOCK_CHANGE = auto()  # a clock change moves, skips or doubles a run
     WIDE_JITTER = auto()  # the jitter is longer than the time between two runs
 
@@ -118,22 +120,22 @@ class ForecastBounds(Struct, frozen=True, kw_only=True):
 def forecast_of(table: Timetable, now: datetime, count: int, bounds: ForecastBounds) -> Forecast:
     """Return at most *count* runs of *table* after *now*, with warnings.
 
-    Warnings are based on the next `_LOOKED_AT` runs; those about clock changes, on the *count*
-    runs.
+    Warnings are based on the next `_MIN_RUNS_CHECKED` runs; those about clock changes, on the
+    *count* runs.
     """
-    every = instants(table, now, least=bounds.starts_at, most=bounds.ends_at)
-    coming = tuple(islice(every, max(count, _LOOKED_AT)))
-    next_runs = coming[:count]
+    future_runs = instants(table, now, starts_at=bounds.starts_at, ends_at=bounds.ends_at)
+    checked_runs = tuple(islice(future_runs, max(count, _MIN_RUNS_CHECKED)))
+    next_runs = checked_runs[:count]
     warnings: list[TimetableWarning] = []
-    if not coming:
+    if not checked_runs:
         warnings.append(TimetableWarning(code=Concern.NEVER, detail="no future run"))
-    gap = min((later - earlier for earlier, later in pairwise(coming)), default=None)
-    if gap is not None and gap < OFTEN:
-        warning = f"runs come every {duration_text(gap)}; a longer run overlaps the next"
-        warnings.append(TimetableWarning(code=Concern.TOO_OFTEN, detail=warning))
+    gap = min((later - earlier for earlier, later in pairwise(checked_runs)), default=None)
+    if gap is not None and gap < SHORT_GAP:
+        detail = f"runs come every {duration_text(gap)}; a longer run overlaps the next"
+        warnings.append(TimetableWarning(code=Concern.TOO_OFTEN, detail=detail))
     if gap is not None and bounds.jitter > gap:
-        warning = f"the jitter is longer than the {duration_text(gap)} between two runs: it is cut"
-        warnings.append(TimetableWarning(code=Concern.WIDE_JITTER, detail=warning))
+        detail = f"the jitter is longer than the {duration_text(gap)} between two runs: it is cut"
+        warnings.append(TimetableWarning(code=Concern.WIDE_JITTER, detail=detail))
     for at in next_runs:
         remark = table.remark(at)
         if remark:

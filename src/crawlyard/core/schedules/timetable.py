@@ -83,11 +83,11 @@ class Timetable(Protocol):
 
 
 def instants(
-    table: Timetable, since: datetime, *, least: datetime | None, most: datetime | None
+    table: Timetable, since: datetime, *, starts_at: datetime | None, ends_at: datetime | None
 ) -> Iterator[datetime]:
-    """Yield the times of *table* after *since*, from *least* up to and including *most*."""
-    at = table.after(since if least is None else max(since, least - _MICROSECOND))
-    while at is not None and (most is None or at <= most):
+    """Yield the times of *table* after *since*, from *starts_at* up to and including *ends_at*."""
+    at = table.after(since if starts_at is None else max(since, starts_at - _MICROSECOND))
+    while at is not None and (ends_at is None or at <= ends_at):
         yield at
         at = table.after(at)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from crawlyard.core.answer import Wire, derive_answer
-from crawlyard.core.templates.render import Rendered
+from crawlyard.core.templates.render import RenderedTemplate
 from crawlyard.core.templates.secrets import (
     credentials,
     hide_credentials,
@@ -82,7 +82,7 @@ class RenderedOut(Wire, frozen=True, kw_only=True):
     sources: Mapping[str, str]  # "default", "template v3" or "this job", by path: "limits.pages"
 
     @classmethod
-    def of(cls, rendered: Rendered) -> "RenderedOut":
+    def of(cls, rendered: RenderedTemplate) -> "RenderedOut":
         """Return the answer for *rendered*; values of credentials are hidden."""
         return cls(
             template_id=rendered.template.id,

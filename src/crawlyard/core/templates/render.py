@@ -9,20 +9,20 @@ from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import EXAMPLE, spec_of
 from crawlyard.core.parse import is_list, nearest, unknown
-from crawlyard.core.templates.secrets import HIDDEN, frames, secret_names, texts_in
+from crawlyard.core.templates.secrets import HIDDEN, has_only_placeholders, secret_names, texts_in
 from crawlyard.core.templates.template import (
     MAX_DESCRIPTION,
     MAX_PARAMETERS,
     NAME,
-    PLACE,
+    PLACEHOLDER,
     CrawlTemplate,
     TemplateDraft,
     check_name,
 )
 from crawlyard.errors import Invalid
 
-_DEEPEST = 6  # a spec has lists of objects with lists: five levels
-_LEFT_OUT = object()
+_MAX_DEPTH = 6  # a spec has lists of objects with lists: five levels
+_OMITTED = object()
 
 
 class Placeholder(Struct, frozen=True):
@@ -32,16 +32,16 @@ class Placeholder(Struct, frozen=True):
     name: str
 
 
-def places(value: object, path: str = "") -> Iterator[Placeholder]:
+def find_placeholders(value: object, path: str = "") -> Iterator[Placeholder]:
     """Yield the placeholders of a spec, or of the part of it at *path*, in order.
 
     Raises:
         Invalid: a name is invalid or used as a field name, or the spec is nested too deeply.
     """
-    if path.count(".") >= _DEEPEST:
-        raise Invalid(path, f"expected at most {_DEEPEST} levels")
+    if path.count(".") >= _MAX_DEPTH:
+        raise Invalid(path, f"expected at most {_MAX_DEPTH} levels")
     if isinstance(value, str):
-        for match in PLACE.finditer(value):
+        for match in PLACEHOLDER.finditer(value):
             name = match[1].strip()
             if not NAME.fullmatch(name):
                 raise Invalid(
@@ -50,12 +50,12 @@ def places(value: object, path: str = "") -> Iterator[Placeholder]:
             yield Placeholder(path, name)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            if PLACE.search(str(key)):
+            if PLACEHOLDER.search(str(key)):
                 raise Invalid(f"{path}.{key}".lstrip("."), "a parameter can fill values, not names")
-            yield from places(inner, f"{path}.{key}".lstrip("."))
+            yield from find_placeholders(inner, f"{path}.{key}".lstrip("."))
     elif is_list(value):
         for index, inner in enumerate(value):
-            yield from places(inner, f"{path}.{index}")
+            yield from find_placeholders(inner, f"{path}.{index}")
 
 
 def fill(
@@ -89,16 +89,16 @@ def fill(
             elif parameter.default is not None:
                 values[name] = parameter.value(parameter.default)
             elif parameter.required and not any(nearest(str(n), [name]) for n in arguments):
-                about = f" ({parameter.description})" if parameter.description else ""
-                expected = f"expected a value of type {parameter.type}{about}, got none"
+                description = f" ({parameter.description})" if parameter.description else ""
+                expected = f"expected a value of type {parameter.type}{description}, got none"
                 errors.append(Invalid(f"params.{name}", expected))
         except Invalid as error:
-            secret = name in secret_names(template.spec)
-            message = error.message.partition(", got ")[0] if secret else error.message
+            is_secret = name in secret_names(template.spec)
+            message = error.message.partition(", got ")[0] if is_secret else error.message
             errors.append(Invalid(error.field, message))
     if errors:
         raise Invalid.of(errors)
-    filled: dict[str, object] = _fill(template.spec, values, open_as="")
+    filled: dict[str, object] = _fill(template.spec, values, default="")
     return filled
 
 
@@ -109,7 +109,7 @@ def outline(template: CrawlTemplate | TemplateDraft) -> dict[str, object]:
     is left out, and so is a list that contains nothing else.
     """
     samples = {p.name: p.sample for p in template.parameters if p.sample is not None}
-    filled: dict[str, object] = _fill(template.spec, samples, open_as=None)
+    filled: dict[str, object] = _fill(template.spec, samples, default=None)
     return filled
 
 
@@ -124,12 +124,12 @@ def check(draft: TemplateDraft) -> JobSpec:
     """
     check_name(draft.name)
     if len(draft.description) > MAX_DESCRIPTION:
-        count = f"got {len(draft.description)}"
-        raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {count}")
+        actual = f"got {len(draft.description)}"
+        raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {actual}")
     if len(draft.parameters) > MAX_PARAMETERS:
-        count = f"got {len(draft.parameters)}"
-        raise Invalid("parameters", f"expected at most {MAX_PARAMETERS}, {count}")
-    _check_places(draft)
+        actual = f"got {len(draft.parameters)}"
+        raise Invalid("parameters", f"expected at most {MAX_PARAMETERS}, {actual}")
+    _check_placeholders(draft)
     _check_nothing_hidden(draft)
     fields = outline(draft)
     for name in ("urls", "sitemaps"):
@@ -145,31 +145,32 @@ def blame_parameter(error: Invalid, template: CrawlTemplate) -> Invalid:
     """
     field = error.field
     names = {
-        place.name
-        for place in places(template.spec)
-        if place.path in (field, f"{field}_s")
-        or place.path.startswith(f"{field}.")
-        or field.startswith(f"{place.path}.")
+        placeholder.name
+        for placeholder in find_placeholders(template.spec)
+        if placeholder.path in (field, f"{field}_s")
+        or placeholder.path.startswith(f"{field}.")
+        or field.startswith(f"{placeholder.path}.")
     }
     if len(names) != 1:
         return error
     return Invalid(f"params.{names.pop()}", f"{error.message}, as {field} of the spec")
 
 
-def _check_places(draft: TemplateDraft) -> None:
-    declared = [parameter.name for parameter in draft.parameters]
-    for name in declared:
-        if declared.count(name) > 1:
+def _check_placeholders(draft: TemplateDraft) -> None:
+    names = [parameter.name for parameter in draft.parameters]
+    for name in names:
+        if names.count(name) > 1:
             raise Invalid(f"parameters.{name}", "expected once, got it twice")
-    used = set()
-    for place in places(draft.spec):
-        if place.name not in declared:
-            if not declared:
-                raise Invalid(place.path, f"{{{{{place.name}}}}} is declared by no parameter")
-            raise unknown(place.path, place.name, declared, f"parameter as {{{{{place.name}}}}}")
-        used.add(place.name)
-    for name in declared:
-        if name not in used:
+    used_names = set()
+    for placeholder in find_placeholders(draft.spec):
+        path, used_name = placeholder.path, placeholder.name
+        if used_name not in names:
+            if not names:
+                raise Invalid(path, f"{{{{{used_name}}}}} is declared by no parameter")
+            raise unknown(path, used_name, names, f"parameter as {{{{{used_name}}}}}")
+        used_names.add(used_name)
+    for name in names:
+        if name not in used_names:
             raise Invalid(
                 f"parameters.{name}",
                 f"{{{{{name}}}}} is not used in the spec; use it, or remove it",
@@ -184,52 +185,52 @@ def _check_nothing_hidden(draft: TemplateDraft) -> None:
     for field, value in draft.spec.items():
         if any(f"://{HIDDEN}@" in text for text in texts_in(value)):
             raise Invalid(field, message)
-    secret = secret_names(draft.spec)
+    secrets = secret_names(draft.spec)
     for parameter in draft.parameters:
-        whole = parameter.name in secret
+        is_secret = parameter.name in secrets
         for field, value in (("default", parameter.default), ("allowed", parameter.allowed)):
-            if any((whole and t == HIDDEN) or f"://{HIDDEN}@" in t for t in texts_in(value)):
+            if any((is_secret and t == HIDDEN) or f"://{HIDDEN}@" in t for t in texts_in(value)):
                 raise Invalid(f"parameters.{parameter.name}.{field}", message)
 
 
-def _fill(value: object, values: Mapping[str, object], open_as: str | None) -> Any:
-    """Return *value* filled; inside text, *open_as* replaces placeholders without a value.
+def _fill(value: object, values: Mapping[str, object], default: str | None) -> Any:
+    """Return *value* filled; inside text, *default* replaces placeholders without a value.
 
-    If it is ``None``, text with such a placeholder is left out.
+    If *default* is ``None``, text with such a placeholder is left out.
     """
     if isinstance(value, str):
-        return _fill_text(value, values, open_as)
+        return _fill_text(value, values, default)
     if isinstance(value, Mapping):
-        inner = {key: _fill(item, values, open_as) for key, item in value.items()}
-        return {key: item for key, item in inner.items() if item is not _LEFT_OUT}
+        fields = {key: _fill(item, values, default) for key, item in value.items()}
+        return {key: item for key, item in fields.items() if item is not _OMITTED}
     if is_list(value):
-        filled = _fill_list([(item, _fill(item, values, open_as)) for item in value])
+        filled = _fill_list([(item, _fill(item, values, default)) for item in value])
         # a list with no known items is unknown, not empty
-        return _LEFT_OUT if open_as is None and value and not filled else filled
+        return _OMITTED if default is None and value and not filled else filled
     return value
 
 
-def _fill_text(value: str, values: Mapping[str, object], open_as: str | None) -> object:
-    names = [name.strip() for name in PLACE.findall(value)]
-    if names and PLACE.fullmatch(value):
-        return values.get(names[0], _LEFT_OUT)
-    if open_as is None and not values.keys() >= set(names):
-        return _LEFT_OUT
-    if names and values.keys().isdisjoint(names) and frames(value):
-        return _LEFT_OUT
+def _fill_text(value: str, values: Mapping[str, object], default: str | None) -> object:
+    names = [name.strip() for name in PLACEHOLDER.findall(value)]
+    if names and PLACEHOLDER.fullmatch(value):
+        return values.get(names[0], _OMITTED)
+    if default is None and not values.keys() >= set(names):
+        return _OMITTED
+    if names and values.keys().isdisjoint(names) and has_only_placeholders(value):
+        return _OMITTED
     # values are not expanded again: a value cannot refer to another parameter
-    return PLACE.sub(lambda match: _as_text(values.get(match[1].strip(), open_as)), value)
+    return PLACEHOLDER.sub(lambda match: _as_text(values.get(match[1].strip(), default)), value)
 
 
-def _fill_list(items: list[tuple[object, object]]) -> list[object]:
+def _fill_list(pairs: list[tuple[object, object]]) -> list[object]:
     filled: list[object] = []
-    for before, after in items:
-        if after is _LEFT_OUT:
+    for before, after in pairs:
+        if after is _OMITTED:
             continue
         if isinstance(before, str) and is_list(after):
             filled += after
         elif is_list(after) and is_list(before) and len(after) < len(before):
-            continue  # a pair is complete, or left out
+            continue  # a pair such as a header is complete, or left out
         elif (
             isinstance(before, Mapping) and isinstance(after, Mapping) and _lost_url(before, after)
         ):
@@ -252,7 +253,7 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
-class Rendered(Struct, frozen=True, kw_only=True):
+class RenderedTemplate(Struct, frozen=True, kw_only=True):
     """A template filled for one job."""
 
     template: CrawlTemplate

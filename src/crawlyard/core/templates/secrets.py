@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.parse import is_list
 from crawlyard.core.secret_names import is_secret
-from crawlyard.core.templates.template import PLACE, TemplateDraft, TemplateParameter
+from crawlyard.core.templates.template import PLACEHOLDER, TemplateDraft, TemplateParameter
 
 HIDDEN = "***"
 """Shown in place of a credential."""
@@ -100,9 +100,9 @@ def credentials(draft: TemplateDraft) -> tuple[str, ...]:
     return strip_credentials(draft)[1]
 
 
-def frames(text: str) -> bool:
+def has_only_placeholders(text: str) -> bool:
     """Return whether *text* consists only of placeholders and what may surround credentials."""
-    marked = PLACE.sub(_ANY, text.replace(_ANY, "?"))
+    marked = PLACEHOLDER.sub(_ANY, text.replace(_ANY, "?"))
     return _FRAME.fullmatch(marked.strip()) is not None
 
 
@@ -166,7 +166,7 @@ class _Cleaner(Struct):
     def _userinfo(self, path: str, login: str) -> str:
         """Return user and password, which are followed by an @, as shown."""
         self.filling |= set(_names(login))
-        if PLACE.sub("", login) in {"", ":"}:
+        if PLACEHOLDER.sub("", login) in {"", ":"}:
             return f"{login}@"
         self.found.append(path)
         return "" if self.put is None else f"{self.put}@"
@@ -189,12 +189,12 @@ class _Cleaner(Struct):
         """Return a header as shown; ``None`` to leave it out."""
         if not isinstance(content, str):
             return name, content
-        begins = _SCHEME.match(PLACE.sub(_ANY, content)) is not None
+        begins = _SCHEME.match(PLACEHOLDER.sub(_ANY, content)) is not None
         # a name with a placeholder may become any name
-        if not (begins or is_secret(str(name)) or PLACE.search(str(name))):
+        if not (begins or is_secret(str(name)) or PLACEHOLDER.search(str(name))):
             return name, self.urls(f"headers.{name}", content)
         self.filling |= set(_names(content))
-        if frames(content):
+        if has_only_placeholders(content):
             return name, content
         self.found.append(f"headers.{name}")
         return None if self.put is None else (name, self.put)
@@ -240,14 +240,14 @@ class _Cleaner(Struct):
     def _signing(self, path: str, secret: str) -> str | None:
         """Return the secret of a webhook as shown; ``None`` to leave it out."""
         self.filling |= set(_names(secret))
-        if not PLACE.sub("", secret).strip():
+        if not PLACEHOLDER.sub("", secret).strip():
             return secret
         self.found.append(path)
         return self.put
 
     def _is_open(self, path: str, url: object) -> bool:
         """Return whether the whole *url* of a webhook is a placeholder; if not, record its path."""
-        if isinstance(url, str) and PLACE.fullmatch(url.strip()):
+        if isinstance(url, str) and PLACEHOLDER.fullmatch(url.strip()):
             self.filling |= set(_names(url))
             return True
         self.found.append(path)
@@ -256,4 +256,4 @@ class _Cleaner(Struct):
 
 def _names(text: str) -> list[str]:
     """Return the parameters used in *text*, in order."""
-    return [name.strip() for name in PLACE.findall(text)]
+    return [name.strip() for name in PLACEHOLDER.findall(text)]

@@ -34,7 +34,7 @@ MAX_PARAMETERS = 100
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 """The name of a parameter."""
 
-PLACE = re.compile(r"\{\{([^{}]*)\}\}")
+PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 """A placeholder in a text of a spec; whitespace inside the braces is ignored."""
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

@@ -6,7 +6,7 @@ a page of 35 kB, 1 ms with its main content; 0.1 s for 6 MB).
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice, repeat
+from itertools import compress, islice
 from typing import Any
 
 import turbohtml
@@ -112,7 +112,12 @@ _LINKS = "a[href]"
 _RARE = ("area[href]", "iframe[src]", "frame[src]")  # they link to pages too
 _ALL_LINKS = ",".join((_LINKS, *_RARE))
 _ATTRIBUTES = {"a": "href", "area": "href", "iframe": "src", "frame": "src"}
-_KINDS = {"area": LinkKind.AREA, "iframe": LinkKind.FRAME, "frame": LinkKind.FRAME}
+_KINDS = {  # plain strings: an enum member is hashed by a Python function
+    "a": LinkKind.A.value,
+    "area": LinkKind.AREA.value,
+    "iframe": LinkKind.FRAME.value,
+    "frame": LinkKind.FRAME.value,
+}
 _TEMPLATE = "template:not([shadowrootmode])"  # its content is not part of the page
 
 # Source: WHATWG HTML §4.2.5.3, «shared declarative refresh steps».
@@ -248,29 +253,41 @@ def _find_links(document: turbohtml.Document) -> _PageLinks:
 
 def _outgoing(
     page_links: _PageLinks, urls: Sequence[str], refresh: str | None, *, closed: bool, own: bool
-) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield the fields of each link of the page, as `Link` has them; *urls* are its targets.
+) -> list[tuple[str, str, str, str, str]]:
+    """Return the fields of the links of the page, as `Link` has them; *urls* are its targets.
 
     *closed* if the whole page says nofollow. With *own*, links to fragments of the page itself are
     included: every heading of a manual has one.
     """
-    if refresh is not None:
-        yield refresh, "", LinkKind.REFRESH, "", ""
-    rels = page_links.rels or repeat("")
+    rels = page_links.rels or [""] * len(urls)
     if closed:
-        rels = [f"{rel} nofollow".lstrip() for rel in page_links.rels or [""] * len(urls)]
-    for node, href, url, rel in zip(page_links.nodes, page_links.hrefs, urls, rels, strict=False):
-        if url and (own or not href.startswith("#")):
-            fragment = href.partition("#")[2] if "#" in href else ""
-            yield url, fragment, _KINDS.get(node.tag, LinkKind.A), rel, _words_of(node)
+        rels = [f"{rel} nofollow".lstrip() for rel in rels]
+    links = zip(urls, page_links.hrefs, rels, page_links.nodes, strict=True)
+    is_listed = (
+        urls
+        if own
+        else [
+            url and not href.startswith("#")
+            for url, href in zip(urls, page_links.hrefs, strict=True)
+        ]
+    )
+    refreshes = [] if refresh is None else [(refresh, "", LinkKind.REFRESH.value, "", "")]
+    return refreshes + [
+        (
+            url,
+            href.partition("#")[2],
+            _KINDS[node.tag],
+            rel,
+            " ".join(node.text[:1_000].split())[:MAX_LINK_TEXT] or _alternative(node),
+        )
+        for url, href, rel, node in islice(compress(links, is_listed), MAX_LINKS)
+    ]
 
 
-def _words_of(link: turbohtml.Element) -> str:
-    """Return the text of a link, or the alt text of its first picture."""
-    text = " ".join(link.text[:1_000].split())[:MAX_LINK_TEXT]
-    if not text and (picture := link.select_one("img")) is not None:
-        return _line(picture.attr("alt"), MAX_LINK_TEXT)
-    return text
+def _alternative(link: turbohtml.Element) -> str:
+    """Return the alt text of the first picture of a link."""
+    picture = link.select_one("img")
+    return "" if picture is None else _line(picture.attr("alt"), MAX_LINK_TEXT)
 
 
 def _anchors(document: turbohtml.Document) -> bytes:
@@ -308,7 +325,7 @@ def _extract_html(body: bytes, source: PageSource) -> Extracted:
     links, nofollow = _links(urls, page_links.rels, closed=closed, follow=options.follow_nofollow)
     after = _refresh(meta, base)
     each = _outgoing(page_links, urls, after, closed=closed, own=options.anchors)
-    outgoing, sent = _encode_links(list(dict.fromkeys(islice(each, MAX_LINKS))))
+    outgoing, sent = _encode_links(list(dict.fromkeys(each))[:MAX_LINKS])
     canonical_href = _href(document, "link[rel~=canonical i][href]")
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
@@ -334,7 +351,7 @@ def _extract_html(body: bytes, source: PageSource) -> Extracted:
         links=links,
         nofollow=nofollow,
         outgoing=sent,
-        targets=packed_fingerprints(link[0] for link in outgoing),
+        targets=packed_fingerprints([link[0] for link in outgoing]),
         anchors=anchors,
         refresh=after,
         noindex=bool(directives & {"noindex", "none"}),

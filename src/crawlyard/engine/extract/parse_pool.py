@@ -1,27 +1,26 @@
-"""Parse pool: parses large pages in killable child processes, with a bound on memory.
+"""Parse pool: extracts pages in killable child processes, with a bound on memory.
 
 Parsing takes 10 to 20 times the size of the page in memory; hostile markup could take 220 times.
+So large pages have a process of their own. The others are extracted where the event loop runs, or
+in batches by helpers while its thread is short of time and other cores are free.
 The processes are plain children with a pipe, not `multiprocessing`, which would import the caller's
 main module again and whose pool does not survive a killed worker.
 """
 
 import asyncio
-import gc
-import json
 import os
-import resource
-import signal
 import sys
+from asyncio import Future
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple, cast
 
 import msgspec
-from msgspec.structs import replace
 
 from crawlyard.core.jobs.spec import TextMode
+from crawlyard.engine.extract.loop_load import LoopLoad
 from crawlyard.engine.extract.page import (
     Extracted,
     ExtractError,
@@ -30,25 +29,31 @@ from crawlyard.engine.extract.page import (
     extract,
 )
 from crawlyard.engine.extract.page_text import is_dense
-
-LARGE = 2 * 1024 * 1024
-"""Pages with more bytes are parsed in a child process."""
+from crawlyard.engine.extract.parse_child import (
+    LARGE,
+    LENGTH,
+    ParseBatch,
+    ParseReplies,
+    ParseRequest,
+    frame,
+    pack,
+    unpack,
+)
 
 LARGE_IF_SLOW = 1024 * 1024
-"""The same for pages whose extraction may be slow."""
+"""The same as `LARGE` for pages whose extraction may be slow."""
 
 AT_ONCE = 4 * LARGE
 """Bytes parsed at once by all processes of a pool: 250 to 310 MB of memory (`memory_for`)."""
 
-MAX_RETAINED = 64 * 1024 * 1024
-"""Bytes that a process may retain after a page; with more, it is replaced."""
-
 LIMIT_S = 30.0
 """Seconds for one page. Real pages of 6 MB take 0.15 s."""
 
+_BATCH = 16  # pages: their exchange takes 0.03 ms each in this process, that of one 0.08 ms
+_BATCH_BYTES = 1024 * 1024
+_QUEUE = 2 * _BATCH  # pages that wait for a helper; beyond, this thread does its share
 _TRIES = 2  # a process killed from outside isn't the page's fault; one that dies again is
-_LENGTH = 8  # bytes of the length prefix of each message
-_COMMAND = (sys.executable, "-P", "-m", "crawlyard.engine.extract.parse_pool")
+_COMMAND = (sys.executable, "-P", "-m", "crawlyard.engine.extract.parse_child")
 
 
 def is_heavy(body: bytes, options: ExtractOptions) -> bool:
@@ -61,11 +66,6 @@ def is_heavy(body: bytes, options: ExtractOptions) -> bool:
     if len(body) > (LARGE_IF_SLOW if slow else LARGE):
         return True
     return options.text is not TextMode.NONE and is_dense(body)
-
-
-def memory_for(size: int) -> int:
-    """Return the bytes of memory that the process which parses a page of *size* bytes may take."""
-    return 16 * 1024 * 1024 + 28 * max(size, LARGE)
 
 
 class ParseBudget:
@@ -112,11 +112,19 @@ class ParseBudget:
                 turn.set_result(None)
 
 
-class ParsePool:
-    """Pool of up to *size* child processes, started on demand.
+class _Waiting(NamedTuple):
+    """A page that waits for a helper."""
 
-    They parse up to *at_once* bytes together, or one larger page. *limit_s* is the time limit
-    for one page. *command* starts a process that speaks the protocol of `serve`.
+    request: ParseRequest
+    page: "Future[Extracted | None]"
+
+
+class ParsePool:
+    """Pool of child processes, started on demand: *size* for heavy pages, and *helpers*.
+
+    Those for heavy pages parse up to *at_once* bytes together, or one larger page. *limit_s* is the
+    time limit for one page. *command* starts a process that speaks the protocol of
+    `parse_child.serve`. Helpers take over the other pages while *load* is high.
     """
 
     def __init__(
@@ -126,47 +134,107 @@ class ParsePool:
         at_once: int = AT_ONCE,
         limit_s: float = LIMIT_S,
         command: Sequence[str] = _COMMAND,
+        helpers: int = 0,
+        load: LoopLoad | None = None,
     ) -> None:
         self._budget = ParseBudget(size, at_once)
         self._limit_s = limit_s
         self._command = command
+        self._helpers = helpers
+        self._load = load or LoopLoad()
+        self._waiting: deque[_Waiting] = deque()
+        self._helping: set[asyncio.Task[None]] = set()
         self._idle: list[Process] = []
         self._closed = False
 
     async def run(self, body: bytes, source: PageSource) -> Extracted:
-        """Call `extract` directly, or in a child process for a PDF or a page that `is_heavy`.
+        """Call `extract`, or have a child process do so for a PDF or a page that `is_heavy`.
 
-        Such a page waits until its bytes are free. Cancelling kills its process.
+        Such a page waits until its bytes are free. Cancelling kills its process. Other pages are
+        left to helpers while the load is high.
 
         Raises:
             ExtractError: the parser failed, took longer than the limit or crashed.
         """
         if not (source.is_pdf or is_heavy(body, source.options)):
-            return extract(body, source)
-        # not msgspec.json, which encodes no lone surrogates
-        request = {"source": msgspec.to_builtins(source), "limit_s": self._limit_s}
-        head = _frame(json.dumps(request).encode()) + _length(body)
+            if not self._helpers or len(self._waiting) >= _QUEUE or not self._load.is_high():
+                return extract(body, source)
+            page = await self._leave_to_helper(ParseRequest(pack(source), body))
+            if page is not None:
+                return page
+        batch = ParseBatch((ParseRequest(pack(source), body),), self._limit_s)
         async with self._budget.reserve(len(body)):
             for _ in range(_TRIES):
-                page = await self._parse_in_child(head, body)
-                if page is not None:
-                    return page
+                replies = await self._extract_in_child(batch)
+                if replies is not None:
+                    reply = replies.replies[0]
+                    if reply.error:
+                        raise ExtractError(reply.error)
+                    return unpack(reply.page, Extracted)
         raise ExtractError("the page crashed its parser process")
 
     async def close(self) -> None:
-        """Kill the idle processes; busy ones are killed when their `run` ends or is cancelled."""
+        """Kill the idle processes and the helpers.
+
+        Other busy ones are killed when their `run` ends or is cancelled.
+        """
         self._closed = True
+        helping = tuple(self._helping)
+        for task in helping:
+            task.cancel()
+        await asyncio.gather(*helping, return_exceptions=True)
         while self._idle:
             await _kill(self._idle.pop())
 
-    async def _parse_in_child(self, head: bytes, body: bytes) -> Extracted | None:
-        """Send *head* and *body* to a process; return its page, ``None`` if it died."""
+    async def _leave_to_helper(self, request: ParseRequest) -> Extracted | None:
+        """Return the data of a page, ``None`` if its helper died or the page has an error."""
+        page: Future[Extracted | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(request, page))
+        if len(self._helping) < self._helpers:
+            self._helping.add(asyncio.create_task(self._help()))
+        return await page
+
+    async def _help(self) -> None:
+        """Have the waiting pages extracted, batch after batch, until none waits."""
+        try:
+            while batch := self._next_batch():
+                await self._extract_batch(batch)
+        finally:  # at once, since a page that comes next needs another helper
+            self._helping.remove(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _extract_batch(self, batch: Sequence[_Waiting]) -> None:
+        pages: Sequence[Extracted | None] = [None] * len(batch)
+        requests = tuple(waiting.request for waiting in batch)
+        try:
+            with self._load.relief():
+                replies = await self._extract_in_child(ParseBatch(requests, self._limit_s))
+            if replies is not None:
+                pages = [unpack(r.page, Extracted) if r.page else None for r in replies.replies]
+        except ExtractError:  # took too long, or no process could be started
+            pass
+        finally:
+            for waiting, page in zip(batch, pages, strict=True):
+                if not waiting.page.done():
+                    waiting.page.set_result(page)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(batch) < _BATCH and size < _BATCH_BYTES:
+            waiting = self._waiting.popleft()
+            if not waiting.page.done():  # else it was cancelled
+                batch.append(waiting)
+                size += len(waiting.request.body)
+        return batch
+
+    async def _extract_in_child(self, batch: ParseBatch) -> ParseReplies | None:
+        """Return the replies of a process, ``None`` if it died."""
         process = await self._process()
         keep = False
         try:
             async with asyncio.timeout(self._limit_s):
-                reply = await _exchange(process, head, body)
-            keep = reply is not None and not reply[0]["is_last"] and not self._closed
+                replies = await _exchange(process, batch)
+            keep = replies is not None and not replies.is_last and not self._closed
         except TimeoutError:
             raise ExtractError(f"took longer than {self._limit_s:g} s") from None
         finally:
@@ -174,7 +242,7 @@ class ParsePool:
                 self._idle.append(process)
             else:
                 await _kill(process)
-        return None if reply is None else _extracted(*reply)
+        return replies
 
     async def _process(self) -> Process:
         while self._idle:
@@ -194,111 +262,21 @@ class ParsePool:
             raise ExtractError(f"cannot start a parser process: {error}") from error
 
 
-async def _exchange(
-    process: Process, head: bytes, body: bytes
-) -> tuple[dict[str, Any], bytes] | None:
-    """Return the reply of a process and the text of the page; ``None`` if it died."""
+async def _exchange(process: Process, batch: ParseBatch) -> ParseReplies | None:
+    """Return the replies of a process; ``None`` if it died."""
     if process.stdin is None or process.stdout is None:  # both are pipes
         return None
     try:
-        process.stdin.write(head)
-        process.stdin.write(body)  # separately, to avoid copying it
+        process.stdin.write(frame(batch))
         await process.stdin.drain()
-        reply: dict[str, Any] = json.loads(await _receive(process.stdout))
-        return reply, await _receive(process.stdout)
+        length = int.from_bytes(await process.stdout.readexactly(LENGTH), "big")
+        data = await process.stdout.readexactly(length)
     except (ConnectionError, asyncio.IncompleteReadError):
         return None
-
-
-async def _receive(stream: asyncio.StreamReader) -> bytes:
-    length = int.from_bytes(await stream.readexactly(_LENGTH), "big")
-    return await stream.readexactly(length)
+    return msgspec.msgpack.decode(data, type=ParseReplies)
 
 
 async def _kill(process: Process) -> None:
     if process.returncode is None:
         process.kill()
     await process.wait()
-
-
-def _extracted(reply: dict[str, Any], text: bytes) -> Extracted:
-    if "error" in reply:
-        raise ExtractError(reply["error"])
-    page = msgspec.convert(reply["page"], Extracted)
-    return page if page.text is None else replace(page, text=text.decode("utf-8", "surrogatepass"))
-
-
-def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Extract each page read from *requests* and write the result, until end of file."""
-    start = _used_bytes()
-    while head := _read(requests):
-        reply, text = _reply(json.loads(head), _read(requests), start)
-        gc.collect()  # a parsed document is a reference cycle
-        reply["is_last"] = _used_bytes() - start - 2 * len(text) > MAX_RETAINED
-        replies.write(_frame(json.dumps(reply).encode()))
-        replies.write(_length(text))
-        replies.write(text)
-        replies.flush()
-
-
-def _reply(request: dict[str, Any], body: bytes, start: int) -> tuple[dict[str, Any], bytes]:
-    """Return the reply and, separately, the text: in JSON it could be six times as long.
-
-    *start* is the memory that this process used before its first page.
-    """
-    if hasattr(signal, "setitimer"):
-        # if the parent is killed meanwhile, nothing else would end a parse that hangs
-        signal.setitimer(signal.ITIMER_REAL, request["limit_s"] + 1)
-    source = msgspec.convert(request["source"], PageSource)
-    most = start + memory_for(len(body)) if start and not source.is_pdf else 0
-    try:
-        with _limited_memory(most):
-            page = extract(body, source)
-    except ExtractError as error:
-        return {"error": str(error)}, b""
-    finally:
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    text = (page.text or "").encode("utf-8", "surrogatepass")
-    rest = replace(page, text=page.text and "")
-    return {"page": msgspec.to_builtins(rest)}, text
-
-
-def _used_bytes() -> int:
-    """Return the address space of this process, 0 if the system does not report it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").partition(" ")[0])
-    except OSError:
-        return 0
-    return pages * resource.getpagesize()
-
-
-@contextmanager
-def _limited_memory(most: int) -> Iterator[None]:
-    """Make allocations raise MemoryError beyond *most* bytes of address space; 0: no limit."""
-    if not most:
-        yield
-        return
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def _frame(message: bytes) -> bytes:
-    return _length(message) + message
-
-
-def _length(message: bytes) -> bytes:
-    return len(message).to_bytes(_LENGTH, "big")
-
-
-def _read(stream: BinaryIO) -> bytes:
-    """Return the next message, b"" at the end of the stream."""
-    return stream.read(int.from_bytes(stream.read(_LENGTH), "big"))
-
-
-if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)

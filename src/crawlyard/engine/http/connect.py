@@ -48,7 +48,9 @@ class Connector:
         """Return the key of the connections that a request for *url* can use."""
         return origin_of(url)
 
-    async def dial(self, url: str, make: Callable[[], ClientConnection]) -> ClientConnection:
+    async def dial(
+        self, url: str, new_connection: Callable[[], ClientConnection]
+    ) -> ClientConnection:
         """Open a connection to the server of a canonical *url*.
 
         Its addresses are tried in order, each shortly after the one before (Happy Eyeballs).
@@ -67,7 +69,7 @@ class Connector:
             sock = await self.connect(addresses, check)
             peer = sock.getpeername()
             try:
-                return await self.set_up(sock, url, make(), origin_of(url))
+                return await self.set_up(sock, url, new_connection(), origin_of(url))
             except OSError:  # the handshake failed; try another address
                 sock.close()
                 aiohappyeyeballs.remove_addr_infos(addresses, peer)

@@ -16,23 +16,23 @@ MOST_IDLE = 256
 class ClientConnection(asyncio.Protocol):
     """Connection with at most one request in flight.
 
-    *opened* and *lost* are called when it opens and when it is lost. Data that arrives without
-    a request closes it, because it would be taken for the next response.
+    *on_opened* and *on_lost* are called when it opens and when it is lost. Data that arrives
+    without a request closes it, because it would be taken for the next response.
     """
 
     def __init__(
         self,
-        opened: Callable[["ClientConnection"], None],
-        lost: Callable[["ClientConnection"], None],
+        on_opened: Callable[["ClientConnection"], None],
+        on_lost: Callable[["ClientConnection"], None],
     ) -> None:
         self.key = ""  # its key in the pool; set by the connector
-        self._opened = opened
-        self._on_lost = lost
+        self._on_opened = on_opened
+        self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._incoming: ResponseParser | None = None
+        self._parser: ResponseParser | None = None
         self._done: asyncio.Future[None] | None = None
         self._is_unsolicited = False
-        self._lost = False
+        self._is_lost = False
         self._error: Exception | None = None
 
     @property
@@ -40,28 +40,28 @@ class ClientConnection(asyncio.Protocol):
         """True if another request may be sent on it, as far as is known."""
         transport = self._transport
         return not (
-            self._is_unsolicited or self._lost or transport is None or transport.is_closing()
+            self._is_unsolicited or self._is_lost or transport is None or transport.is_closing()
         )
 
-    async def send(self, request: bytes, incoming: ResponseParser, until: float) -> None:
-        """Send *request* and return when its response, fed to *incoming*, has ended.
+    async def send(self, request: bytes, parser: ResponseParser, deadline: float) -> None:
+        """Send *request* and return when its response, fed to *parser*, has ended.
 
         The connection is closed if this fails or is cancelled. Nothing is ever sent twice.
 
         Raises:
-            TimeoutError: the response had not ended at *until*, by the loop's clock.
+            TimeoutError: the response had not ended at *deadline*, by the loop's clock.
             FetchFailed: data arrived before the request.
         """
         if self._is_unsolicited:
             detail = "not an HTTP response: data arrived before the request"
             raise FetchFailed(ErrorKind.PROTOCOL, detail)
         loop = asyncio.get_running_loop()
-        self._incoming = incoming
+        self._parser = parser
         done = self._done = loop.create_future()
-        timer = loop.call_at(until, self._time_out)
+        timer = loop.call_at(deadline, self._on_timeout)
         try:
-            if self._lost or self._transport is None:
-                incoming.end(self._error)
+            if self._is_lost or self._transport is None:
+                parser.end(self._error)
             else:
                 self._transport.write(request)
                 await done
@@ -70,9 +70,9 @@ class ClientConnection(asyncio.Protocol):
             raise
         finally:
             timer.cancel()
-            incoming.release()
-            self._incoming = self._done = None
-            if not incoming.reusable:
+            parser.release()
+            self._parser = self._done = None
+            if not parser.reusable:
                 self.abort()
 
     def abort(self) -> None:
@@ -90,7 +90,7 @@ class ClientConnection(asyncio.Protocol):
         self.abort()
         self.connection_lost(None)
 
-    def _time_out(self) -> None:
+    def _on_timeout(self) -> None:
         if self._done is not None and not self._done.done():
             self._done.set_exception(TimeoutError())
 
@@ -103,28 +103,28 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the transport, or close it if the connection is lost already."""
         self._transport = cast("asyncio.Transport", transport)
-        if self._lost:
+        if self._is_lost:
             self.abort()
         else:
-            self._opened(self)
+            self._on_opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Feed data to the response parser."""
-        if self._incoming is None:
+        if self._parser is None:
             self._is_unsolicited = True
             self.abort()
-        elif self._incoming.feed(data):
+        elif self._parser.feed(data):
             self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Mark the connection as lost and end the response in flight."""
-        if self._lost:
+        if self._is_lost:
             return
-        self._lost = True
+        self._is_lost = True
         self._error = exc or self._error
         self._on_lost(self)
-        if self._incoming is not None:
-            self._incoming.end(self._error)
+        if self._parser is not None:
+            self._parser.end(self._error)
             self._finish()
 
 
@@ -145,7 +145,7 @@ class ConnectionPool:
 
     def new_connection(self) -> ClientConnection:
         """Return a new connection, not yet opened, that belongs to the pool."""
-        return ClientConnection(self._opened, self._lost)
+        return ClientConnection(self._add_open, self._remove_lost)
 
     def take(self, origin: str) -> ClientConnection | None:
         """Remove and return an idle connection to *origin*, ``None`` if there is none."""
@@ -153,7 +153,7 @@ class ConnectionPool:
         while connections:
             connection = connections[-1]
             _, since = self._idle[connection]
-            self._forget(connection)
+            self._remove_idle(connection)
             if connection.usable and asyncio.get_running_loop().time() - since < self._idle_s:
                 return connection
             connection.abort()
@@ -168,7 +168,7 @@ class ConnectionPool:
         self._idle[connection] = (origin, loop.time())
         self._by_origin.setdefault(origin, []).append(connection)
         if len(self._idle) > self._most:
-            self._drop(next(iter(self._idle)))
+            self._close_idle(next(iter(self._idle)))
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._idle_s, self._sweep)
 
@@ -183,15 +183,15 @@ class ConnectionPool:
         if self._open:
             await asyncio.shield(self._closing)
 
-    def _opened(self, connection: ClientConnection) -> None:
+    def _add_open(self, connection: ClientConnection) -> None:
         self._open.add(connection)
         if self._closing is not None:
             connection.abort()
 
-    def _lost(self, connection: ClientConnection) -> None:
+    def _remove_lost(self, connection: ClientConnection) -> None:
         self._open.discard(connection)
         if connection in self._idle:
-            self._forget(connection)
+            self._remove_idle(connection)
         if self._closing is not None and not self._open and not self._closing.done():
             self._closing.set_result(None)
 
@@ -204,13 +204,13 @@ class ConnectionPool:
             if loop.time() - since < self._idle_s:
                 self._sweeper = loop.call_at(since + self._idle_s, self._sweep)
                 return
-            self._drop(connection)
+            self._close_idle(connection)
 
-    def _drop(self, connection: ClientConnection) -> None:
-        self._forget(connection)
+    def _close_idle(self, connection: ClientConnection) -> None:
+        self._remove_idle(connection)
         connection.abort()
 
-    def _forget(self, connection: ClientConnection) -> None:
+    def _remove_idle(self, connection: ClientConnection) -> None:
         origin, _ = self._idle.pop(connection)
         connections = self._by_origin[origin]
         connections.remove(connection)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.cookie import (
-    MAX_ATTRIBUTE,
-    MAX_BYTES,
-    MAX_OF_DOMAIN,
-    MAX_OF_JAR,
-    MAX_PAIR,
+    MAX_ATTRIBUTE_BYTES,
+    MAX_JAR_BYTES,
+    MAX_PAIR_BYTES,
+    MAX_PER_DOMAIN,
+    MAX_PER_JAR,
     Cookie,
 )
 from crawlyard.engine.scope import is_public_suffix, parents_of
@@ -44,7 +44,7 @@ class CookieJar:
 
     def __init__(self) -> None:
         self.on_first: Callable[[], None] = lambda: None
-        self.by_place: dict[_CookieId, Cookie] = {}  # least recently used first
+        self.by_id: dict[_CookieId, Cookie] = {}  # least recently used first
         self._by_domain: dict[str, dict[_CookieId, Cookie]] = {}  # least recently set first
         self._bytes = 0
         self._changed: dict[_CookieId, tuple[str, Cookie | None]] = {}
@@ -60,36 +60,36 @@ class CookieJar:
 
     def after_login(self, login: Iterable[Cookie], at: datetime) -> "CookieJar":
         """Return a jar with the cookies of a *login* made at *at* and newer ones of this jar."""
-        own = self.by_place.values()
+        own = self.by_id.values()
         return CookieJar.of([*login, *(cookie for cookie in own if cookie.created >= at)])
 
     def __len__(self) -> int:
-        return len(self.by_place)
+        return len(self.by_id)
 
     def header(self, url: str, now: datetime, exclude: Collection[str] = ()) -> str:
         """Return the Cookie header for a canonical *url*, "" if no cookie matches.
 
         *exclude*: names of cookies to leave out.
         """
-        if not self.by_place:
+        if not self.by_id:
             return ""
         cookies = [cookie for cookie in self._matching(url, now) if cookie.name not in exclude]
         for cookie in cookies:  # at a cap, the least recently used are dropped first
-            self.by_place[cookie.place] = self.by_place.pop(cookie.place)
+            self.by_id[cookie.identity] = self.by_id.pop(cookie.identity)
         # the order of section 5.4: some servers take the first of two cookies of one name
         cookies.sort(key=lambda cookie: (-len(cookie.path), cookie.created))
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in cookies)
 
     def receive(self, url: str, set_cookie_values: Sequence[str], now: datetime) -> None:
         """Add the cookies that a response of a canonical *url* sets; remove those it expires."""
-        was_empty = not self.by_place
+        was_empty = not self.by_id
         for number, value in enumerate(set_cookie_values[:MOST_OF_RESPONSE]):
             cookie = parse_cookie(value, url, now)
             if cookie is not None and not self._would_overwrite_secure(cookie, url):
                 # a microsecond apart, so that their order outlives the process
                 at = now + timedelta(microseconds=number)
                 self._add(replace(cookie, created=at), now)
-        if was_empty and self.by_place:
+        if was_empty and self.by_id:
             self.on_first()
 
     def changes(self) -> Mapping[str, Cookie | None]:
@@ -125,7 +125,7 @@ class CookieJar:
         )
 
     def _add(self, cookie: Cookie, now: datetime) -> None:
-        before = self.by_place.get(cookie.place)
+        before = self.by_id.get(cookie.identity)
         if before is not None:
             cookie = replace(cookie, created=before.created)
         if cookie.expires is not None and cookie.expires <= now:
@@ -136,17 +136,17 @@ class CookieJar:
         self._evict(cookie.domain, now)
 
     def _store(self, cookie: Cookie) -> None:
-        cookie_id, of_domain = cookie.place, self._by_domain.setdefault(cookie.domain, {})
-        before = self.by_place.pop(cookie_id, None)
+        cookie_id, of_domain = cookie.identity, self._by_domain.setdefault(cookie.domain, {})
+        before = self.by_id.pop(cookie_id, None)
         of_domain.pop(cookie_id, None)
-        self.by_place[cookie_id] = of_domain[cookie_id] = cookie
+        self.by_id[cookie_id] = of_domain[cookie_id] = cookie
         if cookie != before:  # many sites set the same cookie with each page
             self._bytes += cookie.size - (before.size if before is not None else 0)
             self._changed[cookie_id] = cookie.key, cookie
 
     def _drop(self, cookie: Cookie) -> None:
-        cookie_id, of_domain = cookie.place, self._by_domain[cookie.domain]
-        del self.by_place[cookie_id], of_domain[cookie_id]
+        cookie_id, of_domain = cookie.identity, self._by_domain[cookie.domain]
+        del self.by_id[cookie_id], of_domain[cookie_id]
         if not of_domain:
             del self._by_domain[cookie.domain]
         self._bytes -= cookie.size
@@ -155,17 +155,17 @@ class CookieJar:
     def _evict(self, domain: str, now: datetime) -> None:
         """Drop cookies above the caps: expired ones, then the least recently used."""
         of_domain = self._by_domain[domain]
-        if len(of_domain) > MAX_OF_DOMAIN:
+        if len(of_domain) > MAX_PER_DOMAIN:
             expired = (c for c in of_domain.values() if not _is_valid(c, now))
             self._drop(next(expired, _first(of_domain)))
         if self._is_over():
-            for cookie in [c for c in self.by_place.values() if not _is_valid(c, now)]:
+            for cookie in [c for c in self.by_id.values() if not _is_valid(c, now)]:
                 self._drop(cookie)
         while self._is_over():
-            self._drop(_first(self.by_place))
+            self._drop(_first(self.by_id))
 
     def _is_over(self) -> bool:
-        return len(self.by_place) > MAX_OF_JAR or self._bytes > MAX_BYTES
+        return len(self.by_id) > MAX_PER_JAR or self._bytes > MAX_JAR_BYTES
 
 
 def parse_cookie(text: str, url: str, now: datetime) -> Cookie | None:
@@ -174,7 +174,7 @@ def parse_cookie(text: str, url: str, now: datetime) -> Cookie | None:
         return None
     pair, *attributes = text.split(";")
     name, sign, value = (part.strip(_SPACE) for part in pair.partition("="))
-    if not sign or not name or len(name.encode()) + len(value.encode()) > MAX_PAIR:
+    if not sign or not name or len(name.encode()) + len(value.encode()) > MAX_PAIR_BYTES:
         return None
     attribute_values = _attributes(attributes)
     scope = _domain_scope(attribute_values.get("domain", ""), hostname_of(url))
@@ -239,7 +239,7 @@ def _attributes(parts: Iterable[str]) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for part in parts:
         name, _, value = (piece.strip(_SPACE) for piece in part.partition("="))
-        if len(value.encode()) <= MAX_ATTRIBUTE:
+        if len(value.encode()) <= MAX_ATTRIBUTE_BYTES:
             attributes[name.lower()] = value
     return attributes
 

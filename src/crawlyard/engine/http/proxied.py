@@ -15,7 +15,7 @@ from crawlyard.engine.http.tunnel import NoTunnel, ProxyFailed, open_tunnel
 from crawlyard.engine.urls import hostname_of, origin_of
 
 _LONGEST_S = 10.0  # to connect to a proxy, and again until it has connected to the target
-_MAX_SHARE = 3  # fraction of a request's time-out; leaves time for other proxies
+_TIMEOUT_DIVISOR = 3  # a third of a request's time-out, which leaves time for other proxies
 _MOST_TARGETS = 3  # addresses of a name that are tried per proxy
 
 
@@ -29,14 +29,16 @@ class ProxiedConnector:
     def __init__(self, connector: Connector, proxies: Proxies, timeout_s: float) -> None:
         self._connector = connector
         self._proxies = proxies
-        self._within_s = min(_LONGEST_S, timeout_s / _MAX_SHARE)
+        self._timeout_s = min(_LONGEST_S, timeout_s / _TIMEOUT_DIVISOR)
 
     def pool_key(self, url: str) -> str:
         """Return the key of the connections that a request for *url* can use."""
         proxy = self._proxies.choose(hostname_of(url))
         return "" if proxy is None else _pool_key(url, proxy)
 
-    async def dial(self, url: str, make: Callable[[], ClientConnection]) -> ClientConnection:
+    async def dial(
+        self, url: str, new_connection: Callable[[], ClientConnection]
+    ) -> ClientConnection:
         """Open a connection to the server of a canonical *url* through the first usable proxy.
 
         Raises:
@@ -47,8 +49,8 @@ class ProxiedConnector:
         targets = await self._connector.targets(url)
         targets.sort(key=lambda info: info[0] == socket.AF_INET6)  # not all proxies have IPv6
         failure: OSError | None = None
-        refusing: list[Proxy] = []
-        silent: list[Proxy] = []
+        refusing_proxies: list[Proxy] = []
+        silent_proxies: list[Proxy] = []
         host = hostname_of(url)
         for proxy in self._proxies.rank_for(host):
             with self._proxies.trial(proxy):
@@ -59,21 +61,21 @@ class ProxiedConnector:
                     failure = ProxyFailed(f"proxy {proxy.label}: {error}")
                 except NoTunnel as error:
                     self._proxies.record_response(proxy)
-                    refusing.append(proxy)
+                    refusing_proxies.append(proxy)
                     failure = NoTunnel(f"proxy {proxy.label}: {error}")
                 except TimeoutError:
                     # the fault of the proxy or of the server; another proxy may show which
-                    silent.append(proxy)
+                    silent_proxies.append(proxy)
                     self._proxies.record_silence(proxy, host)
                     failure = NoTunnel(f"proxy {proxy.label}: no response in time")
                 else:
                     self._proxies.record_tunnel(proxy)
-                    self._proxies.avoid(host, refusing)
-                    for other in silent:
+                    self._proxies.avoid(host, refusing_proxies)
+                    for other in silent_proxies:
                         self._proxies.record_failure(
                             other, "no response in time; another proxy responded"
                         )
-                    return await self._set_up(sock, url, proxy, make())
+                    return await self._set_up(sock, url, proxy, new_connection())
         if failure is None:
             raise NotSent(f"no proxy is usable; next try in {self._proxies.rest_s:.0f} s")
         raise failure
@@ -90,7 +92,7 @@ class ProxiedConnector:
             address, port = str(target[0]), int(target[1])
             sock = await self._connect(proxy)
             try:
-                await open_tunnel(sock, proxy, address, port, self._within_s)
+                await open_tunnel(sock, proxy, address, port, self._timeout_s)
             except NoTunnel as error:
                 sock.close()
                 refusal = NoTunnel(f"no connection to {address}: {error}")
@@ -112,7 +114,7 @@ class ProxiedConnector:
         check = partial(check_address, self._proxies.guard, proxy)
         try:
             infos = filter_allowed(await self._connector.addresses(proxy.host, proxy.port), check)
-            async with asyncio.timeout(self._within_s):
+            async with asyncio.timeout(self._timeout_s):
                 return await self._connector.connect(infos, check)
         except Crowded:
             raise

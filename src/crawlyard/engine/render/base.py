@@ -68,4 +68,4 @@ class RenderedPage(Struct, frozen=True, kw_only=True):
     cpu_s: float  # of the browser's processes
     screenshot: bytes | None = None
     cookies: Sequence[str] = ()  # after a login: all cookies, as Set-Cookie values
-    form_again: bool = False  # after a login: the page still shows its form
+    form_remains: bool = False  # after a login: the page still shows its form

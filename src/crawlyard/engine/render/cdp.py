@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-MOST_BYTES = 96 * 1024 * 1024
-"""Size of a message: the largest document, escaped as JSON, with its envelope."""
+MAX_MESSAGE_BYTES = 96 * 1024 * 1024
+"""Maximum size of a message: the largest document, escaped as JSON, with its envelope."""
 
 Message: TypeAlias = dict[str, Any]
 
@@ -51,10 +51,10 @@ class CdpConnection:
 
     def __init__(self, transport: MessageTransport) -> None:
         self._transport = transport
-        self._number = 0
+        self._last_id = 0
         self._pending: dict[int, asyncio.Future[Message]] = {}
         self._handlers: dict[str, EventHandler] = {}
-        self._lost: BrowserLost | None = None
+        self._lost_error: BrowserLost | None = None
 
     def subscribe(self, session: str, handler: EventHandler | None) -> None:
         """Call *handler* with the events of *session*; ``None`` unsubscribes."""
@@ -70,19 +70,19 @@ class CdpConnection:
             BrowserLost: the connection is closed.
             CommandFailed: the browser reported an error.
         """
-        if self._lost is not None:
-            raise BrowserLost(str(self._lost))
-        self._number += 1
-        number = self._number
-        message: Message = {"id": number, "method": method, "params": params}
+        if self._lost_error is not None:
+            raise BrowserLost(str(self._lost_error))
+        self._last_id += 1
+        command_id = self._last_id
+        message: Message = {"id": command_id, "method": method, "params": params}
         if session:
             message["sessionId"] = session
-        future = self._pending[number] = asyncio.get_running_loop().create_future()
+        future = self._pending[command_id] = asyncio.get_running_loop().create_future()
         try:
             await self._transport.send(json.dumps(message, separators=(",", ":")))
             response = await future
         finally:
-            self._pending.pop(number, None)
+            self._pending.pop(command_id, None)
         if "error" in response:
             raise CommandFailed(f"{method}: {str(response['error'].get('message'))[:200]}")
         result: Message = response.get("result", {})
@@ -98,23 +98,23 @@ class CdpConnection:
             while True:
                 self._dispatch(json.loads(await self._transport.receive()))
         except (BrowserLost, ValueError) as error:
-            self._lost = BrowserLost(str(error))
+            self._lost_error = BrowserLost(str(error))
             for future in self._pending.values():
                 if not future.done():
                     future.set_exception(BrowserLost(str(error)))
-            raise self._lost from error
+            raise self._lost_error from error
 
     async def close(self) -> None:
         """Close the transport; commands in flight are lost."""
         await self._transport.close()
 
     def _dispatch(self, message: Mapping[str, Any]) -> None:
-        number = message.get("id")
-        if number is None:
+        command_id = message.get("id")
+        if command_id is None:
             handler = self._handlers.get(message.get("sessionId", ""))
             if handler is not None:
                 handler(message["method"], message.get("params", {}))
             return
-        future = self._pending.get(number)
+        future = self._pending.get(command_id)
         if future is not None and not future.done():  # otherwise its caller was cancelled
             future.set_result(dict(message))

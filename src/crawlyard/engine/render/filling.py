@@ -25,7 +25,7 @@ class Fill(Struct, frozen=True, kw_only=True):
     script_cookies: ScriptCookies
 
     def __repr__(self) -> str:
-        """Return a text without secrets, which must not get into logs."""
+        """Return a representation without secrets, which must not get into logs."""
         return f"Fill(submit={self.submit!r})"
 
 
@@ -41,46 +41,48 @@ class NotFilled(Exception):
         self.lacks = lacks
 
 
-_STEP = """((asked, values, sends) => {
-  const named = (name, root) => [...root.querySelectorAll('input,select,textarea')]
-    .filter((one) => one.name === name || one.id === name);
+_LOGIN_SCRIPT = """((spec, values, submits) => {
+  const controlsNamed = (name, root) => [...root.querySelectorAll('input,select,textarea')]
+    .filter((control) => control.name === name || control.id === name);
   const secretOf = (root) => [...root.querySelectorAll('input')]
-    .find((one) => one.type === 'password');
-  const put = (one, value) => {
-    if (one.type === 'checkbox' || one.type === 'radio') {
-      if (!one.checked) one.click();
+    .find((control) => control.type === 'password');
+  const setValue = (control, value) => {
+    if (control.type === 'checkbox' || control.type === 'radio') {
+      if (!control.checked) control.click();
       return;
     }
-    const own = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(one), 'value');
-    own.set.call(one, value);
+    const property = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(control), 'value');
+    property.set.call(control, value);
     for (const name of ['input', 'change'])
-      one.dispatchEvent(new Event(name, {bubbles: true}));
+      control.dispatchEvent(new Event(name, {bubbles: true}));
   };
   try {
-    const found = asked.submit ? document.querySelector(asked.submit) : null;
-    if (asked.submit && !found) return 'submit';
-    const mark = found || secretOf(document) || named(asked.fields[0], document)[0];
-    if (!mark) return 'form';
-    const form = mark.closest('form'), root = form || document;
-    if (!form && !found) return 'submit';
+    const chosen = spec.submit ? document.querySelector(spec.submit) : null;
+    if (spec.submit && !chosen) return 'submit';
+    const anchor = chosen || secretOf(document) || controlsNamed(spec.fields[0], document)[0];
+    if (!anchor) return 'form';
+    const form = anchor.closest('form'), root = form || document;
+    if (!form && !chosen) return 'submit';
     const inputs = [...root.querySelectorAll('input')], secret = secretOf(root);
     const user = inputs.slice(0, secret ? inputs.indexOf(secret) : inputs.length)
-      .findLast((one) => ['text', 'email', 'tel'].includes(one.type));
-    if (asked.user && !user) return 'user';
-    if (asked.secret && !secret) return 'secret';
-    for (const name of asked.fields) if (!named(name, root).length) return 'fields.' + name;
+      .findLast((control) => ['text', 'email', 'tel'].includes(control.type));
+    if (spec.user && !user) return 'user';
+    if (spec.secret && !secret) return 'secret';
+    for (const name of spec.fields) if (!controlsNamed(name, root).length) return 'fields.' + name;
     if (values) {
-      if (values.user) put(user, values.user);
-      if (values.secret) put(secret, values.secret);
+      if (values.user) setValue(user, values.user);
+      if (values.secret) setValue(secret, values.secret);
       for (const [name, value] of Object.entries(values.fields)) {
-        const all = named(name, root);
-        put(all.find((one) => one.type === 'radio' && one.value === value) || all[0], value);
+        const controls = controlsNamed(name, root);
+        const radio = controls.find((control) => (
+          control.type === 'radio' && control.value === value));
+        setValue(radio || controls[0], value);
       }
     }
-    const button = found && found !== form ? found
-      : [...root.querySelectorAll('button,input')].find((one) => one.type === 'submit');
-    if (sends && button && button.disabled) return 'enabled';
-    if (sends) setTimeout(() => button ? button.click() : form.requestSubmit(), 0);
+    const button = chosen && chosen !== form ? chosen
+      : [...root.querySelectorAll('button,input')].find((control) => control.type === 'submit');
+    if (submits && button && button.disabled) return 'enabled';
+    if (submits) setTimeout(() => button ? button.click() : form.requestSubmit(), 0);
     return '';
   } catch {
     return 'form';
@@ -91,20 +93,20 @@ _STEP = """((asked, values, sends) => {
 # returned, since a step whose result is lost with its page is repeated.
 
 
-def step(fill: Fill, *, fills: bool = False, sends: bool = False) -> str:
-    """Return a script that finds the form; with *fills* and *sends*, it fills it in and submits it.
+def login_script(fill: Fill, *, fills: bool = False, submits: bool = False) -> str:
+    """Return a script that finds the form, fills it in with *fills*, and submits it with *submits*.
 
-    Its value is what the page lacks (see `NotFilled`), empty if nothing.
+    The script evaluates to what the page lacks (see `NotFilled`), or to an empty string.
     """
-    wanted_fields = {
+    spec = {
         "submit": fill.submit,
         "user": bool(fill.user),
         "secret": bool(fill.secret),
         "fields": list(fill.fields),
     }
     values = {"user": fill.user, "secret": fill.secret, "fields": dict(fill.fields)}
-    parts = (wanted_fields, values if fills else None, sends)
-    return _STEP % tuple(map(json.dumps, parts))
+    arguments = (spec, values if fills else None, submits)
+    return _LOGIN_SCRIPT % tuple(map(json.dumps, arguments))
 
 
 def cookie_params(url: str, cookie: Cookie) -> Message:

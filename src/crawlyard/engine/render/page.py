@@ -15,7 +15,7 @@ from crawlyard.engine.extract.page import MAX_SHELL_TEXT, SHELL_ROOTS
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import SendSubRequest
 from crawlyard.engine.render.cdp import CdpConnection, CommandFailed, Message
-from crawlyard.engine.render.filling import Fill, NotFilled, set_cookie_value, step
+from crawlyard.engine.render.filling import Fill, NotFilled, login_script, set_cookie_value
 from crawlyard.engine.render.interception import Interception
 from crawlyard.engine.urls import hostname_of
 
@@ -26,19 +26,19 @@ EMPTY_QUIET_S = 2.0
 """The same for a page that looks empty: on a busy machine, its scripts may not have begun to load
 its content (1 of 78 pages at a load of 40)."""
 
-MOST_HTML = 16 * 1024 * 1024
-"""Characters of a document; larger ones come from scripts that add to it endlessly."""
+MAX_HTML_CHARS = 16 * 1024 * 1024
+"""Maximum characters of a document; larger ones come from scripts that add to it endlessly."""
 
 _POLL_S = 0.1
-_FORM_S = 8.0  # for a login form that appears after the page is quiet
-_SUBMIT_S = 10.0  # for its scripts to submit it
-_RESPONSE_S = 20.0  # for the site's response to it
-_FAILED_S = 3.0  # the login has failed if the form still exists this long after the response
-_TRIES = 50
-_MOST_SHOWN = 10_000  # pixels of the height of a screenshot
+_FORM_TIMEOUT_S = 8.0  # for a login form that appears after the page is quiet
+_SUBMIT_TIMEOUT_S = 10.0  # for its scripts to submit it
+_RESPONSE_TIMEOUT_S = 20.0  # for the site's response to it
+_LOGIN_FAILED_S = 3.0  # after the response: if the form still exists then, the login has failed
+_MAX_TRIES = 50
+_MAX_SCREENSHOT_HEIGHT = 10_000  # pixels
 
-_HTML = """(() => {
-  for (const one of [...document.querySelectorAll('noscript')]) one.remove();
+_SERIALIZE = """(() => {
+  for (const element of [...document.querySelectorAll('noscript')]) element.remove();
   const root = document.documentElement, type = document.doctype;
   const text = root ? root.outerHTML : '';
   if (text.length > %d) return false;
@@ -53,17 +53,17 @@ _TURN = "new Promise((done) => setTimeout(done, 25))"
 """Resolves after a turn of the page's event loop, so that it has processed its last response."""
 
 _LOOKS_EMPTY = (
-    """((ids, most) => {
+    """((ids, limit) => {
   const length = (node) => node.textContent.replace(/\\s+/g, '').length;
   const shown = (node) => [...node.querySelectorAll('script,style,noscript,template')]
     .reduce((total, hidden) => total - length(hidden), length(node));
   const roots = ids.map((id) => document.getElementById(id)).filter(Boolean);
-  return !document.body || [document.body, ...roots].some((node) => shown(node) <= most);
+  return !document.body || [document.body, ...roots].some((node) => shown(node) <= limit);
 })"""
     f"({json.dumps(sorted(SHELL_ROOTS))}, {MAX_SHELL_TEXT})"
 )
 
-_FOUND = "document.querySelector(%s) !== null"
+_MATCHES = "document.querySelector(%s) !== null"
 _CLICK = "document.querySelector(%s).click()"
 _SCROLL = """(() => {
   const root = document.scrollingElement || document.documentElement || document.body;
@@ -71,10 +71,10 @@ _SCROLL = """(() => {
   window.dispatchEvent(new Event('scroll'));
   return root.scrollHeight + document.getElementsByTagName('*').length;
 })()"""
-# without layout, a page that has grown is no higher
+# it counts elements too: without layout, a page that grows does not become higher
 
 
-class Task(Struct, frozen=True, kw_only=True):
+class RenderTask(Struct, frozen=True, kw_only=True):
     """Instructions for rendering one page."""
 
     url: str
@@ -84,7 +84,7 @@ class Task(Struct, frozen=True, kw_only=True):
     actions: Sequence[PageAction]
     screenshot: ScreenshotFormat | None
     fill: Fill | None
-    frames: bool  # load frames
+    load_frames: bool
     deadline_s: float
 
 
@@ -95,7 +95,7 @@ class PageSnapshot(Struct, frozen=True, kw_only=True):
     url: str
     screenshot: bytes | None
     cookies: Sequence[str]
-    form_again: bool
+    form_remains: bool
 
 
 class BrowserPage:
@@ -104,7 +104,9 @@ class BrowserPage:
     If it fails, its browser must be ended: the context is disposed of only on success.
     """
 
-    def __init__(self, connection: CdpConnection, group: asyncio.TaskGroup, task: Task) -> None:
+    def __init__(
+        self, connection: CdpConnection, group: asyncio.TaskGroup, task: RenderTask
+    ) -> None:
         self._connection = connection
         self._group = group
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,8 +116,8 @@ class BrowserPage:
         self._changed = asyncio.Event()
         self._interception: Interception
         self._expectation = "to load"
-        self._patient_until = 0.0
-        self._form_again = False
+        self._quiet_deadline = 0.0
+        self._form_remains = False
 
     async def render(self) -> PageSnapshot:
         """Render the page, and dispose of its context.
@@ -123,10 +125,10 @@ class BrowserPage:
         Raises:
             FetchFailed: there is no whole page.
         """
-        self._patient_until = asyncio.get_running_loop().time() + self._task.deadline_s / 2
+        self._quiet_deadline = asyncio.get_running_loop().time() + self._task.deadline_s / 2
         try:
             async with asyncio.timeout(self._task.deadline_s):
-                result = await self._in_context()
+                result = await self._render_in_context()
         except TimeoutError:
             within = f"within {self._task.deadline_s:g} s"
             raise _render_error(
@@ -136,15 +138,15 @@ class BrowserPage:
             task.cancel()
         return result
 
-    async def _in_context(self) -> PageSnapshot:
+    async def _render_in_context(self) -> PageSnapshot:
         context = (await self._connection.call("Target.createBrowserContext"))["browserContextId"]
         target = await self._connection.call(
             "Target.createTarget", url="about:blank", browserContextId=context
         )
-        attached = await self._connection.call(
+        session = await self._connection.call(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
         )
-        self._session = attached["sessionId"]
+        self._session = session["sessionId"]
         self._connection.subscribe(self._session, self._on_event)
         result = await self._load(target["targetId"], context)
         self._connection.subscribe(self._session, None)
@@ -159,7 +161,7 @@ class BrowserPage:
             task.send,
             self._call,
             draws=task.screenshot is not None,
-            frames=task.frames,
+            frames=task.load_frames,
             frame=frame,
             script_cookies=task.fill.script_cookies if task.fill is not None else None,
         )
@@ -170,12 +172,12 @@ class BrowserPage:
         await self._call("Fetch.enable", patterns=[{"urlPattern": "*"}])
         await self._call("Page.enable")
         await self._call("Page.addScriptToEvaluateOnNewDocument", source=_NO_RTC)
-        navigated = await self._call("Page.navigate", url=task.url)
-        if navigated.get("errorText"):
-            raise _render_error(f"the page did not load: {navigated['errorText']}")
+        navigation = await self._call("Page.navigate", url=task.url)
+        if navigation.get("errorText"):
+            raise _render_error(f"the page did not load: {navigation['errorText']}")
         await self._wait_ready()
         for action in task.actions:
-            await self._act(action)
+            await self._perform(action)
         if task.fill is not None:
             await self._log_in(task.fill)
         return await self._capture(context)
@@ -184,9 +186,9 @@ class BrowserPage:
         """Wait until the page is complete, or the selector matches."""
         selector = self._task.wait_for
         if selector:
-            await self._find(selector)
+            await self._wait_for(selector)
             return
-        await self._until(self._is_loaded)
+        await self._wait_until(self._is_loaded)
         await self._wait_quiet()
         if await self._evaluate(_LOOKS_EMPTY):
             await self._wait_quiet(EMPTY_QUIET_S)
@@ -194,19 +196,19 @@ class BrowserPage:
     def _is_loaded(self) -> bool:
         return self._loaded or self._interception.stays
 
-    async def _find(self, selector: str) -> None:
+    async def _wait_for(self, selector: str) -> None:
         self._expectation = f"to contain {selector}"
-        while not await self._evaluate(_FOUND % _quote(selector)):
+        while not await self._evaluate(_MATCHES % _quote(selector)):
             await self._pause(_POLL_S)
 
     async def _wait_quiet(self, quiet_s: float = QUIET_S) -> None:
         """Wait until no request was made for a while, or half of the deadline has passed."""
         self._expectation = "to become quiet"
-        least = asyncio.get_running_loop().time() + quiet_s
+        earliest_end = asyncio.get_running_loop().time() + quiet_s
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(max(least, self._patient_until)):
+            async with asyncio.timeout_at(max(earliest_end, self._quiet_deadline)):
                 while True:
-                    await self._until(
+                    await self._wait_until(
                         lambda: self._is_loaded() and not self._interception.in_flight
                     )
                     if await self._pause(quiet_s):
@@ -214,69 +216,69 @@ class BrowserPage:
                         if not self._changed.is_set():
                             return
 
-    async def _act(self, action: PageAction) -> None:
+    async def _perform(self, action: PageAction) -> None:
         if action.kind is ActionKind.WAIT:
             if action.selector:
-                await self._find(action.selector)
+                await self._wait_for(action.selector)
             else:
-                await self._wait(action.seconds)
+                await self._sleep(action.seconds)
             return
         if action.kind is ActionKind.CLICK:
-            await self._find(action.selector)
+            await self._wait_for(action.selector)
             await self._evaluate(_CLICK % _quote(action.selector))
             await self._wait_quiet()
             return
         height = -1
         for _ in range(action.times):
-            before, height = height, await self._evaluate(_SCROLL)
-            if height == before:  # the page does not grow any more
+            previous, height = height, await self._evaluate(_SCROLL)
+            if height == previous:  # the page does not grow any more
                 return
             await self._wait_quiet()
 
     async def _log_in(self, fill: Fill) -> None:
         """Fill in the login form, submit it, and wait for the site's response."""
-        await self._step(step(fill))
+        await self._run_form_script(login_script(fill))
         self._interception.filled = True
-        await self._step(step(fill, fills=True))
+        await self._run_form_script(login_script(fill, fills=True))
         await self._evaluate(_TURN)
-        await self._step(step(fill, sends=True))
-        self._patient_until = asyncio.get_running_loop().time() + _RESPONSE_S
+        await self._run_form_script(login_script(fill, submits=True))
+        self._quiet_deadline = asyncio.get_running_loop().time() + _RESPONSE_TIMEOUT_S
         with suppress(TimeoutError):
-            async with asyncio.timeout(_SUBMIT_S):
-                await self._until(lambda: self._interception.submitted)
+            async with asyncio.timeout(_SUBMIT_TIMEOUT_S):
+                await self._wait_until(lambda: self._interception.submitted)
         await self._wait_quiet()
-        until = asyncio.get_running_loop().time() + _FAILED_S
-        while not await self._evaluate(step(fill)):  # a page may wait before it navigates
-            if asyncio.get_running_loop().time() > until:
-                self._form_again = True
+        deadline = asyncio.get_running_loop().time() + _LOGIN_FAILED_S
+        while not await self._evaluate(login_script(fill)):  # a page may wait before it navigates
+            if asyncio.get_running_loop().time() > deadline:
+                self._form_remains = True
                 return
             await self._pause(_POLL_S)
         await self._wait_quiet()
 
-    async def _step(self, script: str) -> None:
-        """Run a step in a form as soon as it succeeds.
+    async def _run_form_script(self, script: str) -> None:
+        """Run a script of a login form (see `filling.step`) again and again until it succeeds.
 
         Raises:
             NotFilled: it did not succeed in time.
         """
-        until = asyncio.get_running_loop().time() + _FORM_S
-        while lacks := await self._evaluate(script):
-            if asyncio.get_running_loop().time() > until:
-                raise NotFilled(lacks)
+        deadline = asyncio.get_running_loop().time() + _FORM_TIMEOUT_S
+        while missing := await self._evaluate(script):
+            if asyncio.get_running_loop().time() > deadline:
+                raise NotFilled(missing)
             await self._pause(_POLL_S)
 
-    async def _wait(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._until(lambda: False)
+                await self._wait_until(lambda: False)
 
     async def _capture(self, context: str) -> PageSnapshot:
         self._expectation = "to be read"
         screenshot = await self._screenshot()
         url = str(await self._evaluate("location.href"))
-        html = await self._evaluate(_HTML % MOST_HTML)
+        html = await self._evaluate(_SERIALIZE % MAX_HTML_CHARS)
         if html is False:
-            raise _render_error(f"its document has more than {MOST_HTML:,} characters")
+            raise _render_error(f"its document has more than {MAX_HTML_CHARS:,} characters")
         if not url.startswith(("http:", "https:")):
             raise _render_error(f"its scripts navigated to {url[:100]}")
         if not html:
@@ -287,7 +289,7 @@ class BrowserPage:
             url=url,
             screenshot=screenshot,
             cookies=await self._cookies(context) if self._task.fill is not None else (),
-            form_again=self._form_again,
+            form_remains=self._form_remains,
         )
 
     async def _cookies(self, context: str) -> Sequence[str]:
@@ -298,31 +300,31 @@ class BrowserPage:
     async def _screenshot(self) -> bytes | None:
         if self._task.screenshot is None:
             return None
-        sizes = await self._call("Page.getLayoutMetrics")
-        size = sizes["cssContentSize"]
-        whole = {"x": 0, "y": 0, "width": size["width"], "scale": 1}
-        picture = await self._call(
+        metrics = await self._call("Page.getLayoutMetrics")
+        size = metrics["cssContentSize"]
+        area = {"x": 0, "y": 0, "width": size["width"], "scale": 1}
+        screenshot = await self._call(
             "Page.captureScreenshot",
             format=self._task.screenshot,
             captureBeyondViewport=True,
-            clip=whole | {"height": min(size["height"], _MOST_SHOWN)},
+            clip=area | {"height": min(size["height"], _MAX_SCREENSHOT_HEIGHT)},
         )
-        return b64decode(picture["data"])
+        return b64decode(screenshot["data"])
 
     # --- events of the browser
 
     def _on_event(self, method: str, params: Message) -> None:
         match method:
             case "Fetch.requestPaused":
-                self._spawn(self._handle(params))
+                self._spawn(self._handle_request(params))
             case "Page.loadEventFired":
                 self._loaded = True
             case "Page.frameNavigated" if not params["frame"].get("parentId"):
                 self._loaded = False
             case "Page.javascriptDialogOpening":
-                self._spawn(self._dismiss())
+                self._spawn(self._dismiss_dialog())
             case "Inspector.targetCrashed":
-                self._spawn(_raise(_render_error("the page crashed the browser")))
+                self._spawn(_fail(_render_error("the page crashed the browser")))
         self._changed.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -330,13 +332,13 @@ class BrowserPage:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _handle(self, paused: Message) -> None:
+    async def _handle_request(self, event: Message) -> None:
         try:
-            await self._interception.handle(paused)
+            await self._interception.handle(event)
         finally:
             self._changed.set()
 
-    async def _dismiss(self) -> None:
+    async def _dismiss_dialog(self) -> None:
         with suppress(CommandFailed):
             await self._call("Page.handleJavaScriptDialog", accept=False)
 
@@ -351,7 +353,7 @@ class BrowserPage:
         Raises:
             FetchFailed: it throws, as an invalid selector does.
         """
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             try:
                 response = await self._call(
                     "Runtime.evaluate",
@@ -372,7 +374,7 @@ class BrowserPage:
             )
         raise _render_error("its scripts kept it from being read")
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             self._changed.clear()
             await self._changed.wait()
@@ -391,7 +393,7 @@ def _render_error(detail: str) -> FetchFailed:
     return FetchFailed(ErrorKind.RENDER, detail)
 
 
-async def _raise(error: Exception) -> None:
+async def _fail(error: Exception) -> None:
     raise error
 
 

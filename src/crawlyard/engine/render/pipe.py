@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from crawlyard.engine.render.cdp import MOST_BYTES, BrowserLost
+from crawlyard.engine.render.cdp import MAX_MESSAGE_BYTES, BrowserLost
 
 
 class PipeTransport:
@@ -17,7 +17,7 @@ class PipeTransport:
     async def open(cls, read: int, write: int) -> "PipeTransport":
         """Return a transport over two descriptors, which it closes."""
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=MOST_BYTES)
+        reader = asyncio.StreamReader(limit=MAX_MESSAGE_BYTES)
         incoming = os.fdopen(read, "rb", buffering=0)
         outgoing = os.fdopen(write, "wb", buffering=0)
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), incoming)

@@ -13,7 +13,7 @@ from crawlyard.engine.render.base import RenderedPage, RenderFailed, SendSubRequ
 from crawlyard.engine.render.cdp import BrowserLost, CommandFailed
 from crawlyard.engine.render.filling import Fill
 from crawlyard.engine.render.launch import Launch, RunningBrowser, launch_of
-from crawlyard.engine.render.page import BrowserPage, PageSnapshot, Task
+from crawlyard.engine.render.page import BrowserPage, PageSnapshot, RenderTask
 from crawlyard.engine.render.process import ProcessUsage
 
 MOST_PAGES = 200
@@ -119,7 +119,7 @@ class BrowserPool:
             problem = f"{self._kind} has no screenshots; they need chromium"
         if problem:
             raise FetchFailed(ErrorKind.RENDER, problem)
-        task = Task(
+        task = RenderTask(
             url=url,
             response=response,
             send=send,
@@ -127,7 +127,7 @@ class BrowserPool:
             actions=actions,
             screenshot=screenshot,
             fill=fill,
-            frames=self.launch.is_full,
+            load_frames=self.launch.is_full,
             deadline_s=deadline_s,
         )
         async with self._slots:
@@ -146,7 +146,7 @@ class BrowserPool:
         while self._idle:
             await self._end(self._idle.pop())
 
-    async def _page(self, task: Task) -> RenderedPage:
+    async def _page(self, task: RenderTask) -> RenderedPage:
         pooled = await self._take_browser()
         keep = False
         try:
@@ -182,7 +182,7 @@ class BrowserPool:
             or pooled.usage.rss_bytes > self.launch.most_rss * _WORN
         )
 
-    async def _render_in(self, pooled: _PooledBrowser, task: Task) -> RenderedPage:
+    async def _render_in(self, pooled: _PooledBrowser, task: RenderTask) -> RenderedPage:
         try:
             snapshot = await self._snapshot(pooled.browser, task)
         except FetchFailed as failure:
@@ -194,7 +194,7 @@ class BrowserPool:
             cpu_s=self._measure_cpu(pooled),
             screenshot=snapshot.screenshot,
             cookies=snapshot.cookies,
-            form_again=snapshot.form_again,
+            form_remains=snapshot.form_remains,
         )
 
     def _measure_cpu(self, pooled: _PooledBrowser) -> float:
@@ -204,7 +204,7 @@ class BrowserPool:
         self.measured.cpu_s += cpu_s
         return cpu_s
 
-    async def _snapshot(self, browser: RunningBrowser, task: Task) -> PageSnapshot:
+    async def _snapshot(self, browser: RunningBrowser, task: RenderTask) -> PageSnapshot:
         """Render a page while receiving the browser's messages and watching its memory.
 
         Raises:

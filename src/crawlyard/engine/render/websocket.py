@@ -12,14 +12,14 @@ from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import WebSocketException
 
 from crawlyard.engine.http.fetch import plain
-from crawlyard.engine.render.cdp import MOST_BYTES, BrowserLost
+from crawlyard.engine.render.cdp import MAX_MESSAGE_BYTES, BrowserLost
 
 logging.getLogger("websockets").setLevel(logging.INFO)  # below, it logs the values of login forms
 
 _CONNECT_S = 10.0
 _OPTIONS: dict[str, Any] = {
     "compression": None,
-    "max_size": MOST_BYTES,
+    "max_size": MAX_MESSAGE_BYTES,
     "ping_interval": None,  # a page that keeps its browser busy is ended by its deadline
     "proxy": None,
 }

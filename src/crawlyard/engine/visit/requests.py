@@ -77,7 +77,7 @@ class RequestSender:
             FetchFailed: there was no usable response.
         """
         cookies = cookies and trusted and self.has_cookies
-        cookie = self.cookies_for(url) if cookies and self._jar.by_place else ""
+        cookie = self.cookies_for(url) if cookies and self._jar.by_id else ""
         own = {**(self._headers_for(url) if trusted else self._headers), **headers}
         response = await self._fetcher.fetch(
             url,

@@ -81,20 +81,22 @@ class Tokens(Noun):
         The credential used must have no scopes; if it expires, the new token expires no later.
         """
         permits = permits_named(scopes) if scopes else None
-        lasts = self._lasts(None if expires_in_s is None else timedelta(seconds=expires_in_s))
+        lifetime = self._limit_lifetime(
+            None if expires_in_s is None else timedelta(seconds=expires_in_s)
+        )
         owner, store = user or self._actor.id, self._services.store
         if owner != self._actor.id and self._actor.role is not Role.ADMIN:
             raise Forbidden(f"{self._actor.id} may only create tokens of their own")
         if not name.strip():
             raise Invalid("name", "expected a name that says where the token is used, got nothing")
-        if lasts is not None and lasts <= timedelta(0):
-            raise Invalid("expires_in_s", f"expected more than 0, got {lasts.total_seconds():g}")
+        if lifetime is not None and lifetime <= timedelta(0):
+            raise Invalid("expires_in_s", f"expected more than 0, got {lifetime.total_seconds():g}")
         await store.users.get(owner)
         token = IssuedCredential.issue(
             CredentialKind.TOKEN,
             secrets.token_bytes(SECRET_BYTES),
             self._services.clock.now(),
-            lasts,
+            lifetime,
             id=new_id(),
             user_id=owner,
             label=name,
@@ -128,12 +130,14 @@ class Tokens(Noun):
             raise NotFound(f"no token {token_id}")
         return token
 
-    def _lasts(self, lifetime: timedelta | None) -> timedelta | None:
-        """Return the lifetime of a new token, which may not outlive its creator's credential."""
-        maker = None if self._caller is None else self._caller.credential
-        if maker is None or maker.kind is not CredentialKind.TOKEN or maker.expires_at is None:
+    def _limit_lifetime(self, lifetime: timedelta | None) -> timedelta | None:
+        """Return the lifetime of a new token, which may not outlive the credential in use."""
+        credential = None if self._caller is None else self._caller.credential
+        if credential is None or credential.kind is not CredentialKind.TOKEN:
             return lifetime
-        remaining = maker.expires_at - self._services.clock.now()
+        if credential.expires_at is None:
+            return lifetime
+        remaining = credential.expires_at - self._services.clock.now()
         return remaining if lifetime is None else min(lifetime, remaining)
 
     def _event(self, name: EventName, token: Credential) -> Event:

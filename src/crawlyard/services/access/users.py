@@ -25,7 +25,7 @@ from crawlyard.services.races import retry_on_race
 UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, examples=["ada"])]
 
 
-_MOST_LOOKED_AT = 1_000  # users, for the admins among them
+_MAX_USERS = 1_000  # read to find the admins among them
 
 
 class Account(Noun):
@@ -35,16 +35,16 @@ class Account(Noun):
     async def me(self) -> MeOut:
         """Return the authenticated user and their permits."""
         users = self._services.store.users
-        every = await users.find("", _MOST_LOOKED_AT)
-        admins = [user.id for user in every if _answers_for_all(user)]
+        first_users = await users.find("", _MAX_USERS)
+        admins = [user.id for user in first_users if _is_public_admin(user)]
         if self._caller is None:
             return MeOut.of(await users.get(self._actor.id), self._permits, None, admins)
         caller = self._caller
         return MeOut.of(caller.user, self._permits, caller.credential, admins)
 
 
-def _answers_for_all(user: User) -> bool:
-    """Return whether *user* is an admin to refer people to; the local one has no public name."""
+def _is_public_admin(user: User) -> bool:
+    """Return whether *user* is an active admin to refer users to; `local` has no public name."""
     return user.role is Role.ADMIN and user.disabled_at is None and user.id != LOCAL.id
 
 
@@ -70,11 +70,11 @@ class Users(Noun):
     )
     async def create(
         self,
-        id: UserId,  # noqa: A002 - the name of the member
+        id: UserId,  # noqa: A002 - the name of the JSON field
         role: Role = Role.OPERATOR,
-        quota: QuotaAsk = QuotaAsk(),  # noqa: B008 - it cannot change
+        quota: QuotaAsk = QuotaAsk(),  # noqa: B008 - it is immutable
         *,
-        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - the callers of this method use it
     ) -> UserOut:
         """Create a user; `POST /tokens` makes a token for them.
 
@@ -84,7 +84,7 @@ class Users(Noun):
         self._check_admin()
         now = self._services.clock.now()
         user = User(id=id, role=role, quota=quota.quota, created_at=now, updated_at=now)
-        event = _event(EventName.USER_CREATED, user, self._actor)
+        event = _user_event(EventName.USER_CREATED, user, self._actor)
         await self._services.store.users.add(user, event)
         return UserOut.of(user)
 
@@ -117,24 +117,24 @@ class Users(Noun):
             _check_may_lose_rights(self._actor, user_id)
         users = self._services.store.users
 
-        async def edit() -> User:
+        async def save_edit() -> User:
             old, now = await users.get(user_id), self._services.clock.now()
             check_version(f"user {user_id}", old.version, version)
-            since = old.disabled_at
+            disabled_at = old.disabled_at
             if disabled is not None:
-                since = (since or now) if disabled else None
+                disabled_at = (disabled_at or now) if disabled else None
             new = replace(
                 old,
                 role=role or old.role,
                 quota=old.quota if quota is None else quota.quota,
-                disabled_at=since,
+                disabled_at=disabled_at,
                 version=old.version + 1,
                 updated_at=now,
             )
-            await users.save(new, _event(EventName.USER_UPDATED, new, self._actor))
+            await users.save(new, _user_event(EventName.USER_UPDATED, new, self._actor))
             return new
 
-        return UserOut.of(await retry_on_race(edit, f"user {user_id} keeps changing"))
+        return UserOut.of(await retry_on_race(save_edit, f"user {user_id} keeps changing"))
 
 
 def _check_may_lose_rights(actor: Actor, user_id: str) -> None:
@@ -146,7 +146,7 @@ def _check_may_lose_rights(actor: Actor, user_id: str) -> None:
         raise IllegalMove("admins cannot disable or demote themselves; another admin can")
 
 
-def _event(name: EventName, user: User, actor: Actor) -> Event:
+def _user_event(name: EventName, user: User, actor: Actor) -> Event:
     return Event(
         name=name,
         subject=user.id,

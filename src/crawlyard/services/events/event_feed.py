@@ -28,7 +28,7 @@ from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import EventQuery
 
-# it loads the store
+# imported when first used: it loads the store
 with lazily():
     from crawlyard.services.jobs import lookup
 
@@ -44,7 +44,7 @@ class EventFeed(Noun):
     """Lists and streams the events of what one user owns, for an admin all events."""
 
     @cached_property
-    def _allowed(self) -> frozenset[Topic]:
+    def _permitted_topics(self) -> frozenset[Topic]:
         return topics_for(self._permits, limited=self._limited)
 
     @endpoint("GET /events", ANYBODY, "seq")
@@ -72,7 +72,9 @@ class EventFeed(Noun):
         """List the events of what you own, for an admin all events, newest first."""
         if subject is not None and job not in (None, subject):
             raise Invalid("job", "expected job and subject to be the same, or only one of them")
-        names = names_of(self._allowed) & _parse_patterns(words_of(type), only_jobs=job is not None)
+        names = names_of(self._permitted_topics) & _match_patterns(
+            words_of(type), only_jobs=job is not None
+        )
         owner = self._actor.id if owner == "me" else owner
         if owner is not None and not self._actor.may_see(owner):
             names = frozenset()
@@ -86,10 +88,10 @@ class EventFeed(Noun):
             newest_first=newest_first,
             before=int(cursor) if cursor and newest_first else None,
         )
-        least = int(cursor) if cursor and not newest_first else after
+        last_seq = int(cursor) if cursor and not newest_first else after
         events = []
         if names:  # a query without names selects all
-            events = await self._services.events.list(self._actor, query, least, limit + 1)
+            events = await self._services.events.list(self._actor, query, last_seq, limit + 1)
         return make_slice(events, limit, EventOut.of, lambda event: event.seq)
 
     @endpoint("GET /events/stream", ANYBODY, "404")
@@ -112,12 +114,12 @@ class EventFeed(Noun):
         to reload its lists. The stream also has `jobs.progress`, `counts` and `workers` with the
         current state.
         """
-        patterns, job = await self.audible(topics, job)
-        if not patterns:
+        subscribed_topics, job = await self.resolve_topics(topics, job)
+        if not subscribed_topics:
             return
-        query = EventQuery(subject=job, names=names_of(patterns))
-        begin = after if last_event_id is None else last_event_id
-        async for event in self._services.events.follow(self._actor, query, begin):
+        query = EventQuery(subject=job, names=names_of(subscribed_topics))
+        last_seq = after if last_event_id is None else last_event_id
+        async for event in self._services.events.follow(self._actor, query, last_seq):
             yield EventOut.of(event)
 
     @endpoint("GET /jobs/{job_id}/events/stream", Permit.JOBS_READ, noun="events")
@@ -130,36 +132,38 @@ class EventFeed(Noun):
         ):
             yield event
 
-    async def audible(
-        self, topics: Words | None, job: str | None
+    async def resolve_topics(
+        self, words: Words | None, job: str | None
     ) -> tuple[frozenset[Topic], str | None]:
-        """Return the topics to subscribe to, and the id of the job if there is only one.
+        """Return the topics that *words* name, or all permitted ones, and the id of *job*.
+
+        Of a single job, there are only the events of the topic `jobs`.
 
         Raises:
-            Forbidden: the credential does not permit one of *topics*.
-            Invalid: a topic is unknown, or does not concern the given job.
+            Forbidden: the credential does not permit one of the topics.
+            Invalid: a topic is unknown, or `jobs` is not among them, though *job* is given.
             NotFound: there is no such job, or it belongs to another user.
         """
-        patterns = self._allowed if topics is None else _topics(words_of(topics))
-        if patterns - self._allowed:
-            beyond = ", ".join(sorted(patterns - self._allowed))
-            raise Forbidden(f"your credential does not permit {beyond}")
+        topics = self._permitted_topics if words is None else _parse_topics(words_of(words))
+        if topics - self._permitted_topics:
+            forbidden = ", ".join(sorted(topics - self._permitted_topics))
+            raise Forbidden(f"your credential does not permit {forbidden}")
         if job is None:
-            return patterns, None
-        if Topic.JOBS not in patterns:
+            return topics, None
+        if Topic.JOBS not in topics:
             raise Invalid("job", "expected jobs among the topics")
         standing = await lookup.find_job(self._services.store, self._actor, job)
         return frozenset({Topic.JOBS}), standing.job.id
 
 
-def _topics(words: Sequence[str]) -> frozenset[Topic]:
+def _parse_topics(words: Sequence[str]) -> frozenset[Topic]:
     unknown = [word for word in words if word not in set(Topic)]
     if unknown or not words:
         raise Invalid("topics", f"expected some of {', '.join(Topic)}, got {unknown!r}"[:300])
     return frozenset(Topic(word) for word in words)
 
 
-def _parse_patterns(patterns: Sequence[str], *, only_jobs: bool) -> frozenset[EventName]:
+def _match_patterns(patterns: Sequence[str], *, only_jobs: bool) -> frozenset[EventName]:
     try:
         names = match_names(patterns)
     except Invalid as error:

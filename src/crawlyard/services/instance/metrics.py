@@ -97,7 +97,7 @@ async def process_figures(store: Store, measures: Measures) -> ProcessValues:
 
 def _process(store: Store, reports: Iterable[WorkerReport], measures: Measures) -> ProcessValues:
     mine = [report for report in reports if report.id in measures.workers]
-    return ProcessValues(workers=mine, measures=measures, connection_waits=store.waits)
+    return ProcessValues(workers=mine, measures=measures, connection_waits=store.pool_waits)
 
 
 def _total(days: Mapping[date, Usage]) -> Usage:

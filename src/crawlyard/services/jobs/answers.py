@@ -124,11 +124,11 @@ async def _places(
     able = [s.job for s in pending if s.job.due_at <= now and s.job.owner not in held_back]
     if len(able) == 1:
         (job,) = able
-        count = await store.positions.ahead(job, now, MOST_AHEAD + 1, held_back, new=new)
+        count = await store.positions.count_ahead(job, now, MOST_AHEAD + 1, held_back, new=new)
         return {job.id: count} if count <= MOST_AHEAD else {}
     if not able:
         return {}
-    front = await store.positions.front(now, MOST_PLACES, held_back)
+    front = await store.positions.find_front(now, MOST_PLACES, held_back)
     return {job_id: place for place, job_id in enumerate(front)}
 
 

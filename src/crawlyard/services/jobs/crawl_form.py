@@ -56,7 +56,7 @@ def _check_names(options: Mapping[str, Any]) -> None:
         path = OPTIONS.get(name)
         if path is None:
             near = suggestion(name, [*OPTIONS])
-            hint = near or "; options are named as in `crawlyard crawl --help-all`"
+            hint = near or "; see 'Crawl settings' in the reference"
             errors.append(Invalid(name, f"unknown option{hint}"))
         elif path in by_path:
             errors.append(Invalid(name, f"expected {by_path[path]} or {name}, got both"))

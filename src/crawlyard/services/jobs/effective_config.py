@@ -10,10 +10,10 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of
 from crawlyard.core.templates.secrets import hide_credentials
-from crawlyard.core.templates.template import PLACE, CrawlTemplate
+from crawlyard.core.templates.template import PLACEHOLDER, CrawlTemplate
 from crawlyard.errors import NotFound
 from crawlyard.services.access.policy import CEILING, SETTINGS, Policy
-from crawlyard.services.jobs.lookup import every_event, find_job
+from crawlyard.services.jobs.lookup import find_job, read_all_events
 from crawlyard.services.templates.lookup import find_template
 from crawlyard.services.templates.rendering import DEFAULT, THIS_JOB
 from crawlyard.store.queries import EventQuery
@@ -81,7 +81,7 @@ class Configs:
     async def _changed_paths(self, job: Job) -> tuple[frozenset[str], frozenset[str]]:
         """Return the paths that the job sets itself, and the paths of limits that were cut."""
         names = frozenset({EventName.CREATED, EventName.EDITED})
-        events = await every_event(self._store.events, EventQuery(subject=job.id, names=names))
+        events = await read_all_events(self._store.events, EventQuery(subject=job.id, names=names))
         own, cut = set(job.origin.given), set[str]()
         for event in events:
             changed = {path for name in _names(event, "changed") for path in _paths_of(name)}
@@ -122,7 +122,7 @@ def _pairs(form: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 def _is_open(value: object) -> bool:
     """Return whether *value* has placeholders for parameters."""
     if isinstance(value, str):
-        return PLACE.search(value) is not None
+        return PLACEHOLDER.search(value) is not None
     if isinstance(value, Mapping):
         return any(_is_open(part) for pair in value.items() for part in pair)
     return isinstance(value, list | tuple) and any(_is_open(element) for element in value)

@@ -71,7 +71,7 @@ async def _waiting(store: Store, job_id: str, boundary: Boundary) -> tuple[int, 
     while True:
         urls = await store.frontier.upcoming(job_id, after, _PORTION, (TargetState.WAITING,))
         for url in urls:
-            if boundary.verdict_as(url.via, url.url, 0) is not None:
+            if boundary.verdict_via(url.via, url.url, 0) is not None:
                 count += 1
                 samples += [url.url] if len(samples) < MOST_SAMPLES else []
         if len(urls) < _PORTION:

@@ -28,28 +28,30 @@ _RETRY_EVERY = timedelta(seconds=1)  # while the store is unavailable
 _log = logging.getLogger(__name__)
 
 
-class Stretch(Struct, frozen=True, kw_only=True):
-    """The next lines of a log after a position."""
+class LogPortion(Struct, frozen=True, kw_only=True):
+    """The next lines of a log after a cursor, the *n* of a line."""
 
     lines: Sequence[LogLine]  # oldest first
-    place: int  # where to continue
-    lost: bool  # some lines after the old place are no longer kept
+    next_cursor: int  # *cursor* of the next read
+    lost: bool  # some lines after the cursor are no longer kept
 
 
-async def stretch(
-    journal: JournalStore, job_id: str, least: Level, place: int, end: LogEnd
-) -> Stretch:
-    """Return at most `PORTION` lines with an *n* above *place*; *end* must be read first.
+async def read_log_lines(
+    journal: JournalStore, job_id: str, min_level: Level, cursor: int, end: LogEnd
+) -> LogPortion:
+    """Return at most `PORTION` lines with an *n* above *cursor*; *end* must be read first.
 
-    From place 0, nothing counts as lost, however long the log was.
+    From cursor 0, nothing counts as lost, however long the log was.
     """
-    begin = max(place, end.forgotten)
-    lines = await journal.lines(job_id, least, begin, PORTION)
+    begin = max(cursor, end.forgotten)
+    lines = await journal.lines(job_id, min_level, begin, PORTION)
     last = lines[-1].n if lines else begin
     # lines left out for their level need not be read again
-    through = len(lines) < PORTION
-    return Stretch(
-        lines=lines, place=max(last, end.n) if through else last, lost=0 < place < end.forgotten
+    is_last = len(lines) < PORTION
+    return LogPortion(
+        lines=lines,
+        next_cursor=max(last, end.n) if is_last else last,
+        lost=0 < cursor < end.forgotten,
     )
 
 
@@ -79,15 +81,17 @@ async def follow_log(
             if end is None:
                 return
             more = after < end.n
-            lines = await stretch(store.journal, job_id, least, after, end) if more else None
+            portion = (
+                await read_log_lines(store.journal, job_id, least, after, end) if more else None
+            )
         except StoreUnavailable as error:
             _log.warning("the store is unavailable, retrying: %s", error)
             await clock.sleep(_RETRY_EVERY)
             continue
-        if lines is not None:
-            for line in lines.lines:
+        if portion is not None:
+            for line in portion.lines:
                 yield line
-            after = lines.place
+            after = portion.next_cursor
         elif end.over(clock.now()):
             return
         else:

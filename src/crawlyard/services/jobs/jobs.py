@@ -513,7 +513,7 @@ class Jobs(Noun):
         """List the attempts of workers to run the job, the first one first."""
         standing = await self._standing(job_id)
         query = EventQuery(subject=standing.job.id, names=TELLING)
-        events = await lookup.every_event(self._services.store.events, query)
+        events = await lookup.read_all_events(self._services.store.events, query)
         return Slice(items=AttemptOut.list_of(attempts_of(events), standing.shard.usage.pages))
 
     @endpoint("GET /jobs/{job_id}/shards", READ)

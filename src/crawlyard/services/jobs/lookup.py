@@ -15,14 +15,14 @@ from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EventQuery, JobQuery, ScheduleQuery, TemplateQuery
 from crawlyard.store.store import Store
 
-_CHUNK = 500
+_BATCH_SIZE = 500
 
 
-async def every_event(log: EventLog, query: EventQuery) -> list[Event]:
+async def read_all_events(log: EventLog, query: EventQuery) -> list[Event]:
     """Return all events of *query*, oldest first; meant for one job, which has few."""
     events: list[Event] = []
-    while part := await log.events(query, events[-1].seq if events else 0, _CHUNK):
-        events += part
+    while batch := await log.events(query, events[-1].seq if events else 0, _BATCH_SIZE):
+        events += batch
     return events
 
 
@@ -40,9 +40,9 @@ async def find_job(store: Store, actor: Actor, job_id: str) -> Standing:
     return standing
 
 
-_Finder: TypeAlias = Callable[[Store, Actor, str], Awaitable[list[str]]]
+_Resolver: TypeAlias = Callable[[Store, Actor, str], Awaitable[list[str]]]
 
-_MOST_NAMED = 2  # names are unique per owner
+_MAX_MATCHES = 2  # names are unique per owner
 
 
 async def visible_query(store: Store, actor: Actor, query: JobQuery) -> JobQuery:
@@ -51,43 +51,43 @@ async def visible_query(store: Store, actor: Actor, query: JobQuery) -> JobQuery
     In its conditions, names of templates and schedules (the actor's own, or OWNER/NAME) are
     replaced by ids, and ``me`` by the actor. An unknown name matches nothing.
     """
-    where = tuple([await _resolve(store, actor, condition) for condition in query.where])
+    where = tuple([await _resolve_condition(store, actor, condition) for condition in query.where])
     owner = query.owner if actor.role is Role.ADMIN else actor.id
     return replace(query, owner=owner, where=where)
 
 
-async def _resolve(store: Store, actor: Actor, condition: Condition) -> Condition:
-    find = _FIND.get(condition.key)
-    if find is None:
+async def _resolve_condition(store: Store, actor: Actor, condition: Condition) -> Condition:
+    resolve = _RESOLVERS.get(condition.key)
+    if resolve is None:
         return condition
-    words = [word for name in condition.words for word in await find(store, actor, name)]
+    words = [word for name in condition.words for word in await resolve(store, actor, name)]
     return replace(condition, words=tuple(words))
 
 
-async def _owner(_store: Store, actor: Actor, word: str) -> list[str]:
+async def _resolve_owner(_store: Store, actor: Actor, word: str) -> list[str]:
     return [actor.id if word == ME else word]
 
 
-async def _templates(store: Store, actor: Actor, word: str) -> list[str]:
+async def _resolve_template(store: Store, actor: Actor, word: str) -> list[str]:
     if is_id(word):
         return [word.lower()]
     owner, slash, name = word.rpartition("/")
     seen_by = None if actor.role is Role.ADMIN else actor.id
     query = TemplateQuery(owner=owner if slash else actor.id, seen_by=seen_by, name=name)
-    return [template.id for template in await store.templates.find(query, _MOST_NAMED)]
+    return [template.id for template in await store.templates.find(query, _MAX_MATCHES)]
 
 
-async def _schedules(store: Store, actor: Actor, word: str) -> list[str]:
+async def _resolve_schedule(store: Store, actor: Actor, word: str) -> list[str]:
     if is_id(word):
         return [word.lower()]
     owner, slash, name = word.rpartition("/")
     query = ScheduleQuery(owner=owner if slash else actor.id, name=name)
-    schedules = await store.schedules.find(query, _MOST_NAMED)
+    schedules = await store.schedules.find(query, _MAX_MATCHES)
     return [schedule.id for schedule in schedules if actor.may_see(schedule.owner)]
 
 
-_FIND: Mapping[FilterKey, _Finder] = {
-    FilterKey.OWNER: _owner,
-    FilterKey.TEMPLATE: _templates,
-    FilterKey.SCHEDULE: _schedules,
+_RESOLVERS: Mapping[FilterKey, _Resolver] = {
+    FilterKey.OWNER: _resolve_owner,
+    FilterKey.TEMPLATE: _resolve_template,
+    FilterKey.SCHEDULE: _resolve_schedule,
 }

@@ -30,7 +30,7 @@ from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFo
 from crawlyard.services.jobs.lookup import find_job, visible_query
 from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.operations.operations import Operations, Portion, Worker
-from crawlyard.services.schedules.backfill import backfill_operation
+from crawlyard.services.schedules.backfill import backfill_portion
 from crawlyard.services.schedules.ticker import Ticker
 from crawlyard.store.queries import Entered, JobQuery, Judged
 from crawlyard.store.store import Store
@@ -199,7 +199,7 @@ def workers_of(writer: JobWriter, ticker: Ticker) -> dict[OperationKind, Worker]
     """Return the function that does a portion, by kind of operation."""
     return {
         OperationKind.JOBS: partial(_jobs_portion, writer),
-        OperationKind.BACKFILL: partial(backfill_operation, ticker),
+        OperationKind.BACKFILL: partial(backfill_portion, ticker),
     }
 
 

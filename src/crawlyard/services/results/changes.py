@@ -16,7 +16,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.changes import (
     MOST_UNPROVEN,
-    TOLD,
+    NEWS_KINDS,
     Change,
     ChangeKind,
     Comparison,
@@ -25,7 +25,7 @@ from crawlyard.core.crawl.changes import (
     RunChanges,
     StoredChange,
     compare_page,
-    pages_of,
+    compared_page_ids,
     summarize_changes,
 )
 from crawlyard.core.crawl.page import Body
@@ -49,7 +49,7 @@ from crawlyard.core.text.volatile import (
     find_always_volatile,
     settle_volatile,
 )
-from crawlyard.engine.scope import line_pattern
+from crawlyard.engine.scope import line_matcher
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.lookup import find_job
@@ -138,7 +138,7 @@ class Changes:
         Raises:
             Invalid: there are too many of them.
         """
-        changes = diff.comparison.found
+        changes = diff.comparison.changes
         changed = [change for change in changes if change.kind is ChangeKind.CHANGED]
         if len(changed) > MOST_RANKED:
             problem = f"expected url where more than {MOST_RANKED:,} pages changed"
@@ -156,7 +156,7 @@ class Changes:
         amounts = dict[int, Amount]()
         for place in range(0, len(changes), _TEXTS):
             part = changes[place : place + _TEXTS]
-            texts = await self._texts(pages_of(part))
+            texts = await self._texts(compared_page_ids(part))
             amounts |= await self._aside(partial(_amounts, part, texts, ignored))
         return amounts
 
@@ -233,14 +233,14 @@ class Changes:
         """Compare a run with the first of *bases*, the runs before it."""
         now = self._clock.now()
         if not bases:
-            whole_id = None if Run.of(job).ended else job.id
+            whole_id = None if Run.of(job).incomplete_reason else job.id
             run = _run(job, None, now, {}, whole_id)
             await self._store.changes.save(run, (), ())
             return
         base, ignored = bases[0], _find_ignored(job)
         comparison = await self._compare(base, job, ignored, bases)
         counts = comparison.tally
-        announced_changes = [change for change in comparison.found if change.kind in TOLD]
+        announced_changes = [change for change in comparison.changes if change.kind in NEWS_KINDS]
         amounts = await self.amounts(announced_changes[:MOST_KEPT], ignored)
         stored = [
             _to_stored(change, amounts.get(change.after or 0), job)
@@ -256,7 +256,7 @@ class Changes:
                 **summarize_changes(announced_changes),
             ),
         )
-        whole = comparison.reference if comparison.later.ended else comparison.later
+        whole = comparison.reference if comparison.later.incomplete_reason else comparison.later
         run = _run(job, base.id, now, counts, None if whole is None else whole.job_id)
         unproven = dict(islice(comparison.unproven.items(), MOST_UNPROVEN))
         reach = comparison.earlier.last_read.reach
@@ -279,7 +279,7 @@ class Changes:
     async def _remember(self, comparison: Comparison, bases: Sequence[Job]) -> None:
         """Keep the lines of changed pages that differ in each run since the last of *bases*."""
         changed = [
-            c for c in comparison.found if c.kind is ChangeKind.CHANGED and c.after is not None
+            c for c in comparison.changes if c.kind is ChangeKind.CHANGED and c.after is not None
         ]
         for first in range(0, len(changed), _TEXTS):
             part = {fingerprint(c.url): c.after or 0 for c in changed[first : first + _TEXTS]}
@@ -301,15 +301,19 @@ class Changes:
     async def _mark_noise(self, comparison: Comparison, ignored: Ignored | None) -> None:
         """Mark changes as noise if only ignored or volatile lines differ."""
         quiet: list[int] = []
-        changed = [n for n, c in enumerate(comparison.found) if c.kind is ChangeKind.CHANGED]
+        changed = [n for n, c in enumerate(comparison.changes) if c.kind is ChangeKind.CHANGED]
         for place in range(0, len(changed), _CHUNK):
             part = changed[place : place + _CHUNK]
             if ignored is None:
-                ids = list(pages_of(comparison.found[n] for n in part))
+                ids = list(compared_page_ids(comparison.changes[n] for n in part))
                 noisy_ids = {page for page, _ in await self._store.pages.bodies(ids, _NOISE)}
-                part = [n for n in part if noisy_ids.intersection(pages_of([comparison.found[n]]))]
-            quiet += await self._quiet(comparison.found, part, ignored)
-        comparison.amend(quiet)
+                part = [
+                    n
+                    for n in part
+                    if noisy_ids.intersection(compared_page_ids([comparison.changes[n]]))
+                ]
+            quiet += await self._quiet(comparison.changes, part, ignored)
+        comparison.mark_noise(quiet)
 
     async def _quiet(
         self, changes: Sequence[Change], places: Sequence[int], ignored: Ignored | None
@@ -319,7 +323,7 @@ class Changes:
         for first in range(0, len(places), _TEXTS):
             part = places[first : first + _TEXTS]
             some = [changes[n] for n in part]
-            texts = await self._texts(pages_of(some))
+            texts = await self._texts(compared_page_ids(some))
             same = await self._aside(partial(_same, some, texts, ignored))
             quiet += [n for n, is_same in zip(part, same, strict=True) if is_same]
         return quiet
@@ -348,7 +352,7 @@ class Changes:
 def _find_ignored(later: Job, pattern: str = "") -> Ignored | None:
     """Return the pattern of lines that the later job ignores, or that match *pattern*."""
     patterns = [*later.spec.ignore_text, pattern] if pattern else later.spec.ignore_text
-    return line_pattern("ignore_text", patterns)
+    return line_matcher("ignore_text", patterns)
 
 
 def _stamp(standing: Standing) -> tuple[object, ...]:

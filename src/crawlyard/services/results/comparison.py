@@ -6,13 +6,13 @@ from itertools import islice
 from msgspec import Struct, field
 
 from crawlyard.core.crawl.changes import (
-    Carried,
+    CarriedPage,
     Comparison,
-    Known,
     LastRead,
     PageFacts,
     Run,
     UnprovenPage,
+    UrlState,
 )
 from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.jobs.job import Job
@@ -42,7 +42,7 @@ async def compare(store: Store, earlier: Job, later: Job) -> Comparison:
     comparison.conclude(
         await reader.find_seen_before(),
         await store.pages.filter_linked(later.id, comparison.missing.keys()),
-        await reader.find_hidden(),
+        await reader.find_link_sources(),
     )
     return comparison
 
@@ -103,23 +103,23 @@ class _Reader(Struct):
         self,
         old: Mapping[int, PageFacts],
         new: Mapping[int, PageFacts],
-        carried: Mapping[int, Carried],
+        carried: Mapping[int, CarriedPage],
     ) -> None:
         """Add some pages of both jobs, by fp."""
         known_before = await self.store.changes.known_urls(self._earlier, new.keys() - old.keys())
         known_after = await self.store.changes.known_urls(self._later, old.keys() - new.keys())
-        landings = await self._landings(known_after)
+        redirect_targets = await self._find_redirect_targets(known_after)
         for fp in old.keys() | new.keys():
             self.comparison.add(
                 old.get(fp),
                 new.get(fp),
                 known_before.get(fp),
                 known_after.get(fp),
-                landings.get(fp),
+                redirect_targets.get(fp),
                 carried.get(fp),
             )
 
-    async def _landings(self, urls: Mapping[int, Known]) -> Mapping[int, PageFacts]:
+    async def _find_redirect_targets(self, urls: Mapping[int, UrlState]) -> Mapping[int, PageFacts]:
         """Return the pages to which URLs of the later run redirect, by the fp of the URL."""
         changes, job_id = self.store.changes, self._later
         ways = dict(_ways(urls))
@@ -134,17 +134,17 @@ class _Reader(Struct):
             ways = {fp: on[to] for fp, to in ways.items() if to in on}
         return landed
 
-    async def _carry(self, copy: UnprovenPage) -> Carried:
+    async def _carry(self, copy: UnprovenPage) -> CarriedPage:
         self._carried_ids.add(copy.page.id)
         key = copy.read_by, copy.reach
         if key not in self._last_reads:
             broken = await self.store.changes.broken_sitemaps(copy.read_by)
             self._last_reads[key] = LastRead(*key, broken)
-        return Carried(self._last_reads[key], copy.is_broken)
+        return CarriedPage(self._last_reads[key], copy.is_broken)
 
-    async def find_hidden(self) -> Mapping[int, str]:
-        """Return the missing pages that unread pages link to, with the label of that page."""
-        if self.comparison.later.ended:  # none is proven to be gone anyway
+    async def find_link_sources(self) -> Mapping[int, str]:
+        """Return the missing pages that unread pages link to, with the label of the unread one."""
+        if self.comparison.later.incomplete_reason:  # none is proven to be gone anyway
             return {}
         missing = {fp: page.id for fp, page in self.comparison.missing.items()}
         return await self._find_reached(self.comparison.unread, missing)
@@ -167,8 +167,8 @@ class _Reader(Struct):
         linked |= (await self._find_reached(sources, undecided)).keys()
         return linked
 
-    async def _urls(self, job_id: str, fps: Collection[int]) -> Mapping[int, Known]:
-        urls: dict[int, Known] = {}
+    async def _urls(self, job_id: str, fps: Collection[int]) -> Mapping[int, UrlState]:
+        urls: dict[int, UrlState] = {}
         for part in _parts(fps):
             urls |= await self.store.changes.known_urls(job_id, part)
         return urls
@@ -203,7 +203,7 @@ def _up_to(last: int | None, pages: Sequence[PageFacts]) -> dict[int, PageFacts]
     return {page.fp: page for page in pages if last is None or page.fp <= last}
 
 
-def _ways(urls: Mapping[int, Known]) -> Iterator[tuple[int, int]]:
+def _ways(urls: Mapping[int, UrlState]) -> Iterator[tuple[int, int]]:
     """Yield the fps of URLs that redirect, and of their targets."""
     for fp, url in urls.items():
         if url.leads_to is not None:

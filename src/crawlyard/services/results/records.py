@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
-from crawlyard.core.crawl.changes import Known
+from crawlyard.core.crawl.changes import UrlState
 from crawlyard.core.crawl.link import MAX_LINKS, FoundLink, decode_links
 from crawlyard.core.crawl.page import (
     Body,
@@ -162,7 +162,7 @@ _OUTCOMES = {
 }
 
 
-def _target(url: Known | None, stored: tuple[StoredPage, int] | None) -> LinkTarget:
+def _target(url: UrlState | None, stored: tuple[StoredPage, int] | None) -> LinkTarget:
     outcome = UrlOutcomeKind.NEVER_FOUND if url is None else _OUTCOMES[url.state]
     if stored is None:
         return LinkTarget(outcome=outcome.value)

@@ -31,9 +31,9 @@ from crawlyard.lazy import lazily
 from crawlyard.services.jobs.terms import kind_of, words_of
 from crawlyard.services.noun import Noun
 from crawlyard.services.results.terms import (
-    AskedURL,
     PageId,
     SearchTerms,
+    URLArgument,
     canonical_of,
     link_query,
     search_query,
@@ -139,8 +139,8 @@ class Results(Noun):
         self,
         job_id: str,
         *,
-        from_: Annotated[AskedURL | None, Meta(description="Only links on this page.")] = None,
-        to: Annotated[AskedURL | None, Meta(description="Only links to this URL.")] = None,
+        from_: Annotated[URLArgument | None, Meta(description="Only links on this page.")] = None,
+        to: Annotated[URLArgument | None, Meta(description="Only links to this URL.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[LinkOut]:
@@ -293,7 +293,7 @@ class Results(Noun):
         changes = self._services.changes
         diff = await changes.diff(self._actor, job_id, other, ignore_text)
         comparison = diff.comparison
-        ranked = await changes.rank(diff) if sort == "-share" else comparison.found
+        ranked = await changes.rank(diff) if sort == "-share" else comparison.changes
         listed = [change for change in ranked if not kinds or change.kind in kinds]
         first = int(cursor or 0)
         portion = listed[first : first + limit]
@@ -310,7 +310,7 @@ class Results(Noun):
 
     @endpoint("GET /jobs/{job_id}/diff/{other}/page", RESULTS, noun="results")
     async def page_diff(
-        self, job_id: str, other: str, url: AskedURL, *, ignore_text: IgnoredText = ""
+        self, job_id: str, other: str, url: URLArgument, *, ignore_text: IgnoredText = ""
     ) -> PageDiffOut:
         """Return the differences in the text of a page from a job to a later one."""
         diff = await self._services.changes.page(self._actor, job_id, other, url, ignore_text)

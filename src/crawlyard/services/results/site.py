@@ -14,9 +14,9 @@ from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
-from crawlyard.services.results.terms import AskedURL, Under, canonical_of, place_of
+from crawlyard.services.results.terms import Under, URLArgument, canonical_of, place_of
 
-# they load the store
+# imported when first used: they load the store
 with lazily():
     from crawlyard.services.jobs import lookup
     from crawlyard.services.results import records, url_fate
@@ -42,7 +42,7 @@ class CrawledSite(Noun):
         )
 
     @endpoint("GET /jobs/{job_id}/path", RESULTS, noun="site", group="results")
-    async def path(self, job_id: str, url: AskedURL) -> Slice[PathStepOut]:
+    async def path(self, job_id: str, url: URLArgument) -> Slice[PathStepOut]:
         """List the pages that led to a URL, from the start URL; empty if it was not discovered.
 
         Of a longer path, the last 20.
@@ -53,7 +53,7 @@ class CrawledSite(Noun):
         return Slice(items=[PathStepOut.filled(step) for step in steps])
 
     @endpoint("GET /jobs/{job_id}/why", Permit.JOBS_READ, noun="site", group="jobs")
-    async def why(self, job_id: str, url: AskedURL) -> FateOut:
+    async def why(self, job_id: str, url: URLArgument) -> FateOut:
         """Return the outcome of a URL: fetched, failed, waiting, excluded by a rule, unknown."""
         standing = await lookup.find_job(self._services.store, self._actor, job_id)
         return FateOut.of(await url_fate.fate_of(self._services.store, standing.job, url))
@@ -92,12 +92,12 @@ class CrawledSite(Noun):
         These are the findings of `check`, in pages, each with at most 10 of the links to it; `GET
         /jobs/{job_id}/links?to=` lists all. While the job runs, it may be a minute old.
         """
-        kinds = frozenset(_finding_kind(word) for word in words_of(kind))
+        kinds = frozenset(_check_finding_kind(word) for word in words_of(kind))
         report = await self._services.checking.report(self._actor, job_id)
         return FindingsOut.part(report, kinds, int(cursor or 0), limit)
 
 
-def _finding_kind(word: str) -> str:
+def _check_finding_kind(word: str) -> str:
     if word not in set(FindingKind):
         raise Invalid("kind", none_of(word, FindingKind))
     return word

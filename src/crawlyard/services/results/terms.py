@@ -20,7 +20,7 @@ with lazily():
 _DEEPEST = 1_000_000
 
 PageId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-AskedURL = Annotated[
+URLArgument = Annotated[
     str,
     Meta(
         min_length=1,

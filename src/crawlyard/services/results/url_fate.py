@@ -50,7 +50,7 @@ async def _fetched_outcome(store: Store, job_id: str, known_url: KnownURL) -> Ur
 
 async def _waiting(store: Store, job: Job, known_url: KnownURL) -> UrlOutcome:
     boundary = boundary_of(job.spec, await store.inquiries.roots(job.id))
-    rule = boundary.verdict_as(known_url.via, known_url.url, known_url.depth)
+    rule = boundary.verdict_via(known_url.via, known_url.url, known_url.depth)
     if rule is not None:
         detail = f"it is waiting and will be skipped ({rule})"
         return UrlOutcome(

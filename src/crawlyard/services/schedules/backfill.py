@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.operations.operation import Operation, OperationKind
-from crawlyard.core.schedules.decision import foreseen
+from crawlyard.core.schedules.decision import foresee
 from crawlyard.core.schedules.schedule import (
     Backfilled,
     CrawlSchedule,
@@ -23,17 +23,17 @@ from crawlyard.services.schedules.lookup import changeable_schedule, find_schedu
 from crawlyard.services.schedules.ticker import TRIES, Ticker, keeps_changing
 from crawlyard.store.queries import Firing
 
-MOST_BACKFILLED = 1000
-"""Maximum number of instants in one backfill or dry run."""
+MAX_INSTANTS_PER_CALL = 1000
+"""Maximum number of instants in one call of `backfill` or `plan_backfill`."""
 
-AT_ONCE = 200
-"""Maximum number of instants backfilled within a request; more start an operation."""
+MAX_INSTANTS_PER_REQUEST = 200
+"""Maximum number of instants backfilled within an API request; more start an operation."""
 
-MOST_INSTANTS = 10_000
+MAX_INSTANTS_PER_OPERATION = 10_000
 """Maximum number of instants in one operation."""
 
-_PORTION = 200  # jobs in one transaction
-_OF_OPERATION = 100  # instants of each portion of an operation
+_BATCH_SIZE = 200  # jobs in one transaction
+_PORTION_SIZE = 100  # instants in each portion of an operation
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -45,17 +45,17 @@ async def plan_backfill(
     Raises:
         Invalid: the range is too long.
     """
-    instants = _instants(schedule, since, until)
+    instants = _list_instants(schedule, since, until)
     ticks_by_instant = dict(await ticker.store.ticks.ticks_between(schedule.id, since, until))
-    after, now = schedule, ticker.clock.wall()
+    schedule_after, now = schedule, ticker.clock.wall()
     if schedule.fire_at is not None and schedule.fire_at <= now and not schedule.flaw:
-        # `backfill` fires what is due first: the policies run some of it, and the rest is open
+        # `backfill` fires what is due first: the policies run some of it, and the rest stays open
         active = await ticker.store.ticks.active([schedule.id])
-        after, rows = foreseen(schedule, now, active.get(schedule.id, ()))
-        ticks_by_instant |= rows
+        schedule_after, due_ticks = foresee(schedule, now, active.get(schedule.id, ()))
+        ticks_by_instant |= due_ticks
     ticks = [
         _backfill_tick(schedule, at, ticker.clock.now())
-        for at in _filter_decided(after, instants)
+        for at in _filter_decided(schedule_after, instants)
         if at not in ticks_by_instant or _is_open(ticks_by_instant[at])
     ]
     skipped = len(instants) - len(ticks)
@@ -82,17 +82,17 @@ async def backfill(
         Stale: the schedule is no longer at *version*; jobs submitted before that are kept.
         Conflict: the schedule keeps changing.
     """
-    instants = _instants(schedule, since, until)
+    instants = _list_instants(schedule, since, until)
     await ticker.fire(schedule.id)
-    done: list[Tick] = []
-    for start in range(0, len(instants), _PORTION):
-        portion = instants[start : start + _PORTION]
-        done += await _backfill_portion(ticker, schedule.id, portion, by, version)
-    skipped = len(instants) - len(done)
-    return Backfilled(dry_run=False, runs=tuple(done), kept=skipped, since=since, until=until)
+    ticks: list[Tick] = []
+    for start in range(0, len(instants), _BATCH_SIZE):
+        batch = instants[start : start + _BATCH_SIZE]
+        ticks += await _backfill_batch(ticker, schedule.id, batch, by, version)
+    skipped = len(instants) - len(ticks)
+    return Backfilled(dry_run=False, runs=tuple(ticks), kept=skipped, since=since, until=until)
 
 
-async def backfill_operation(
+async def backfill_portion(
     ticker: Ticker,
     actor: Actor,
     operation: Operation,
@@ -105,16 +105,16 @@ async def backfill_operation(
     version = request.get("version")
     version = version if isinstance(version, int) else None
     schedule = await find_schedule(ticker.store, actor, str(request["schedule_id"]))
-    ahead = tuple(instants_of(schedule, begin, until, _OF_OPERATION + 1))
-    end = ahead[_OF_OPERATION] if len(ahead) > _OF_OPERATION else until
-    if ahead:
+    instants = tuple(instants_of(schedule, begin, until, _PORTION_SIZE + 1))
+    end = instants[_PORTION_SIZE] if len(instants) > _PORTION_SIZE else until
+    if instants:
         schedule = await changeable_schedule(ticker.store, actor, schedule.id, version)
         await backfill(ticker, schedule, begin, end, actor.id, version)
     return Portion(
-        done=min(len(ahead), _OF_OPERATION),
+        done=min(len(instants), _PORTION_SIZE),
         failures=(),
         cursor=end.isoformat(),
-        over=len(ahead) <= _OF_OPERATION,
+        over=len(instants) <= _PORTION_SIZE,
     )
 
 
@@ -126,19 +126,21 @@ async def backfill_in_background(
     until: datetime,
     version: Version,
 ) -> Operation | None:
-    """Start an operation that backfills a range with more than `AT_ONCE` instants.
+    """Start an operation that backfills a range with more than `MAX_INSTANTS_PER_REQUEST` instants.
 
     It fails once the schedule is no longer at *version*. Return ``None`` if there are fewer:
     `backfill` does it at once.
 
     Raises:
-        Invalid: there are more than `MOST_INSTANTS`.
+        Invalid: there are more than `MAX_INSTANTS_PER_OPERATION`.
     """
-    count = sum(1 for _ in instants_of(schedule, since, until, MOST_INSTANTS + 1))
-    if count <= AT_ONCE:
+    count = sum(1 for _ in instants_of(schedule, since, until, MAX_INSTANTS_PER_OPERATION + 1))
+    if count <= MAX_INSTANTS_PER_REQUEST:
         return None
-    if count > MOST_INSTANTS:
-        raise Invalid("since", f"expected at most {MOST_INSTANTS:,} instants; narrow it")
+    if count > MAX_INSTANTS_PER_OPERATION:
+        raise Invalid(
+            "since", f"expected at most {MAX_INSTANTS_PER_OPERATION:,} instants; narrow it"
+        )
     request: dict[str, object] = {
         "schedule_id": schedule.id,
         "since": since.isoformat(),
@@ -161,35 +163,35 @@ def check_range(since: datetime, until: datetime, now: datetime) -> None:
         raise Invalid("until", "expected a range that ends after it begins, and before now")
 
 
-def _instants(schedule: CrawlSchedule, since: datetime, until: datetime) -> list[datetime]:
-    instants = list(instants_of(schedule, since, until, MOST_BACKFILLED + 1))
-    if len(instants) > MOST_BACKFILLED:
-        raise Invalid("since", f"expected at most {MOST_BACKFILLED:,} instants; narrow it")
+def _list_instants(schedule: CrawlSchedule, since: datetime, until: datetime) -> list[datetime]:
+    instants = list(instants_of(schedule, since, until, MAX_INSTANTS_PER_CALL + 1))
+    if len(instants) > MAX_INSTANTS_PER_CALL:
+        raise Invalid("since", f"expected at most {MAX_INSTANTS_PER_CALL:,} instants; narrow it")
     return instants
 
 
-async def _backfill_portion(
+async def _backfill_batch(
     ticker: Ticker, schedule_id: str, instants: Sequence[datetime], by: str, version: Version
 ) -> Sequence[Tick]:
     for _ in range(TRIES):
         schedule = await ticker.store.schedules.get(schedule_id)
         check_version(f"schedule {schedule.name}", schedule.version, version)
-        firing = await _firing(ticker, schedule, instants, by)
+        firing = await _prepare_firing(ticker, schedule, instants, by)
         if not firing.ticks or await ticker.write([firing]):
             return firing.ticks
     raise keeps_changing(schedule_id)
 
 
-async def _firing(
+async def _prepare_firing(
     ticker: Ticker, schedule: CrawlSchedule, instants: Sequence[datetime], by: str
 ) -> Firing:
-    """Return what to write for those of *instants* that are decided and still open."""
+    """Return the writes for those of *instants* that are decided and still open."""
     until = instants[-1] + _MICROSECOND
-    existing = await ticker.store.ticks.ticks_between(schedule.id, instants[0], until)
+    ticks_by_instant = await ticker.store.ticks.ticks_between(schedule.id, instants[0], until)
     missing = [
         at
         for at in _filter_decided(schedule, instants)
-        if at not in existing or _is_open(existing[at])
+        if at not in ticks_by_instant or _is_open(ticks_by_instant[at])
     ]
     await ticker.check_room(schedule, len(missing))
     jobs = await ticker.new_jobs(schedule, missing, by)

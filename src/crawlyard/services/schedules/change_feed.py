@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.crawl.change_answers import FeedChangeOut
-from crawlyard.core.crawl.changes import TOLD, ChangeKind
+from crawlyard.core.crawl.changes import NEWS_KINDS, ChangeKind
 from crawlyard.core.endpoints.endpoint import (
     LONGEST_REF,
     Cursor,
@@ -64,6 +64,6 @@ class ChangeFeed(Noun):
 
 
 def _kind(word: str) -> ChangeKind:
-    if word not in TOLD:
-        raise Invalid("only", none_of(word, [kind for kind in ChangeKind if kind in TOLD]))
+    if word not in NEWS_KINDS:
+        raise Invalid("only", none_of(word, [kind for kind in ChangeKind if kind in NEWS_KINDS]))
     return ChangeKind(word)

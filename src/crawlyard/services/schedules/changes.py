@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.schedules.planning import never_due, plan_next
+from crawlyard.core.schedules.planning import never_due_error, plan_next
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Invalid
 
@@ -56,7 +56,7 @@ def first_planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
     """
     new = plan_next(schedule, now)
     if new.next_at is None:
-        raise never_due(schedule, now)
+        raise never_due_error(schedule, now)
     return new
 
 

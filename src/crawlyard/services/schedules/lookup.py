@@ -75,5 +75,5 @@ def instants_of(
     """Return the instants in [*since*, *until*) at which a schedule is due, at most *most*."""
     table = timetable(schedule.when, schedule.zone, schedule.anchor)
     after, least, last = since - _MICROSECOND, schedule.starts_at, schedule.ends_at
-    coming = islice(instants(table, after, least=least, most=last), most)
+    coming = islice(instants(table, after, starts_at=least, ends_at=last), most)
     return takewhile(lambda at: until is None or at < until, coming)

@@ -10,23 +10,23 @@ from crawlyard.services.upkeep.janitor import BREATH
 from crawlyard.store.search.index import IndexState, Turn
 from crawlyard.store.store import Store
 
-EVERY = timedelta(seconds=1)
+POLL_EVERY = timedelta(seconds=1)
 """Interval between polls for new pages, in the process that indexes."""
 
-OTHERS_EVERY = timedelta(seconds=4)
-"""Interval between attempts of standby processes, which take over if that one is gone."""
+STANDBY_EVERY = timedelta(seconds=4)
+"""Interval between polls in all other processes, which take over if that one is gone."""
 
-TURN = timedelta(seconds=10)
+TURN_LENGTH = timedelta(seconds=10)
 """Time after a portion in which no other process indexes."""
 
 SWEEP_EVERY_S = 3600.0
 """Interval between searches for terms without pages, if pages were deleted."""
 
 _RETRY_EVERY = timedelta(seconds=30)  # while the store is unavailable
-_SETTLING = timedelta(milliseconds=50)
-_SETTLES_IN = 100  # looks: a transaction that takes longer is waited for by the next round
-_SHARE = 9  # a rest of so many times the duration of the last portion: 10 % of a core
-_MOST_KNOWN = 100_000  # terms in memory, about 10 MB
+_SETTLING_CHECK_EVERY = timedelta(milliseconds=50)
+_MAX_SETTLING_CHECKS = 100  # the next round waits for a transaction that takes longer
+_REST_FACTOR = 9  # a rest lasts so many times as long as the last portion took: 10 % of a core
+_MAX_STORED_TERMS = 100_000  # terms in memory, about 10 MB
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Indexer:
         self._index = store.page_index
         self._clock = clock
         self._name = new_id()
-        self._stored_terms: set[bytes] = set()  # terms that are stored
+        self._stored_terms: set[bytes] = set()  # those known here; the store may have more
         self._swept_at: float | None = None
 
     async def run(self) -> None:
@@ -64,17 +64,17 @@ class Indexer:
         state = await self._index.state()
         if state.holder != self._name:
             self._stored_terms.clear()  # another process may have deleted some
-            if state.is_taken(self._turn()):
-                return OTHERS_EVERY
+            if state.is_taken(self._next_turn()):
+                return STANDBY_EVERY
         began = self._clock.monotonic()
         if state.newest > state.high or not state.begun:
-            return await self._new(state, began)
+            return await self._index_new(state, began)
         if state.low:
-            await self._portion(state, state.high)
+            await self._index_portion(state, state.high)
         elif not await self._sweep(state):
-            return EVERY if state.holder == self._name else OTHERS_EVERY
+            return POLL_EVERY if state.holder == self._name else STANDBY_EVERY
         spent = timedelta(seconds=self._clock.monotonic() - began)
-        return min(EVERY, max(BREATH, _SHARE * spent))
+        return min(POLL_EVERY, max(BREATH, _REST_FACTOR * spent))
 
     async def catch_up(self) -> None:
         """Index all pages, unless another process does.
@@ -82,48 +82,54 @@ class Indexer:
         Raises:
             StoreUnavailable: the store became unavailable; what was indexed stays.
         """
-        while (await self._index.state()).unindexed and await self.round() < OTHERS_EVERY:
+        while (await self._index.state()).unindexed and await self.round() < STANDBY_EVERY:
             await self._clock.sleep(BREATH)
 
-    async def _new(self, state: IndexState, began: float) -> timedelta:
-        """Index the pages that are new in *state*; rest until `EVERY` from when it *began*."""
-        upto = state.newest
-        if not upto or not await self._wait_settled():
-            return EVERY
-        now: IndexState | None = state
-        while now is not None and (upto > now.high or not now.begun):
-            now = await self._portion(now, upto)
+    async def _index_new(self, state: IndexState, began: float) -> timedelta:
+        """Index the pages that are new in *state*; return how long to rest.
+
+        The next round is due `POLL_EVERY` after this one *began*.
+        """
+        newest = state.newest
+        if not newest or not await self._wait_settled():
+            return POLL_EVERY
+        current: IndexState | None = state
+        while current is not None and (newest > current.high or not current.begun):
+            current = await self._index_portion(current, newest)
             await self._clock.sleep(BREATH)
         spent = timedelta(seconds=self._clock.monotonic() - began)
-        return OTHERS_EVERY if now is None else max(BREATH, EVERY - spent)
+        return STANDBY_EVERY if current is None else max(BREATH, POLL_EVERY - spent)
 
     async def _wait_settled(self) -> bool:
-        """Wait until all pages up to the newest that was seen are; return whether they are."""
+        """Wait for the transactions under way, which may have stored pages below the newest.
+
+        Return whether all have ended.
+        """
         writers = await self._index.writers()
-        for _ in range(_SETTLES_IN):
+        for _ in range(_MAX_SETTLING_CHECKS):
             if not writers:
                 return True
-            await self._clock.sleep(_SETTLING)
+            await self._clock.sleep(_SETTLING_CHECK_EVERY)
             writers &= await self._index.writers()
         return False
 
-    async def _portion(self, state: IndexState, upto: int) -> IndexState | None:
-        if len(self._stored_terms) > _MOST_KNOWN:
+    async def _index_portion(self, state: IndexState, newest: int) -> IndexState | None:
+        if len(self._stored_terms) > _MAX_STORED_TERMS:
             self._stored_terms.clear()
-        return await self._index.advance(state, upto, self._turn(), self._stored_terms)
+        return await self._index.advance(state, newest, self._next_turn(), self._stored_terms)
 
     async def _sweep(self, state: IndexState) -> bool:
         """Delete some terms that no page has any more; return whether that was due."""
         now = self._clock.monotonic()
         if state.swept is None:
-            recently = self._swept_at is not None and now - self._swept_at < SWEEP_EVERY_S
-            if not state.loose or recently:
+            is_recent = self._swept_at is not None and now - self._swept_at < SWEEP_EVERY_S
+            if not state.loose or is_recent:
                 return False
             self._swept_at = now
         self._stored_terms.clear()
-        await self._index.sweep(state, self._turn())
+        await self._index.sweep(state, self._next_turn())
         return True
 
-    def _turn(self) -> Turn:
+    def _next_turn(self) -> Turn:
         now = self._clock.now()
-        return Turn(holder=self._name, now=now, until=now + TURN)
+        return Turn(holder=self._name, now=now, until=now + TURN_LENGTH)

@@ -98,7 +98,7 @@ class Pages(Noun):
         if form is Format.PARQUET:
             return parquet.chunks(records, parquet.Parquet(text=text, before=_COLUMNS))
         flat = form is Format.CSV
-        return chunks(records, Csv(text=text, before=_COLUMNS) if flat else JsonLines())
+        return chunks(records, Csv(text=text, leading_columns=_COLUMNS) if flat else JsonLines())
 
     async def _records(
         self, query: ArchiveQuery, words: tuple[str, ...], form: Format, *, text: bool

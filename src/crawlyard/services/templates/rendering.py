@@ -9,7 +9,7 @@ from crawlyard.core.fields import check_all
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import EXAMPLE, FIELDS, Form, form_of, spec_with, values_of
-from crawlyard.core.templates.render import Rendered, blame_parameter, fill
+from crawlyard.core.templates.render import RenderedTemplate, blame_parameter, fill
 from crawlyard.errors import Invalid
 from crawlyard.services.templates.lookup import find_template
 from crawlyard.services.webhooks.receivers import check_job_spec
@@ -28,7 +28,7 @@ async def render_template(
     params: Mapping[str, object] = _NOTHING,
     overrides: Form = _NOTHING,
     version: int | None = None,
-) -> Rendered:
+) -> RenderedTemplate:
     """Return the whole spec of a job: defaults, then the template, then *overrides*.
 
     A value that a parameter fills in counts as the template's. Nothing is written.
@@ -69,7 +69,7 @@ async def render_template(
     sources = dict.fromkeys(FIELDS, DEFAULT)
     sources |= dict.fromkeys(filled, f"template v{template.version}")
     sources |= dict.fromkeys(own, THIS_JOB)
-    return Rendered(
+    return RenderedTemplate(
         template=template,
         spec=spec,
         form=form_of(spec),

@@ -176,7 +176,7 @@ class StoreCaller:
         """Return a store whose calls are made by the worker."""
         parts = {f.name: f.type for f in fields(Store) if isinstance(f.type, type)}
         attributes: dict[str, Any] = {name: self.part(name, kind) for name, kind in parts.items()}
-        return Store(**attributes, waits=None, check=_nothing, close=_nothing)
+        return Store(**attributes, pool_waits=None, check=_nothing, close=_nothing)
 
 
 class _Part:

@@ -13,76 +13,79 @@ from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.store import Store
 
-_MOST = 200  # targets that one query looks for
+_MAX_FPS = 200  # fingerprints of targets in one query
 
 _log = logging.getLogger(__name__)
 
 
-async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]:
+async def find_earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]:
     """Return the run that *job* is based on, or a sentence with the reason why there is none."""
-    since = job.spec.since
-    if since is None:
+    base_id = job.spec.since
+    if base_id is None:
         return await _find_compared_run(store, job), ""
-    if why := await _unlike(store, job, since):
-        return None, f"every page is fetched: job {since} {why}"
-    return EarlierRun(store.pages, since), ""
+    if why := await _why_unusable(store, job, base_id):
+        return None, f"every page is fetched: job {base_id} {why}"
+    return EarlierRun(store.pages, base_id), ""
 
 
 async def _find_compared_run(store: Store, job: Job) -> "EarlierRun | None":
-    """Return the run before one of a schedule that fetches all, to compare it with."""
+    """Return the previous run of the job's schedule, to compare pages with it.
+
+    ``None`` if *job* has no schedule, or its runs need no comparison.
+    """
     schedule_id, spec = job.origin.schedule_id, job.spec
     if schedule_id is None or (spec.full_every == 1 and not spec.confirm_changes):
         return None
-    since = await store.ticks.base(schedule_id, None)
-    if since is None or await _unlike(store, job, since):
+    base_id = await store.ticks.base(schedule_id, None)
+    if base_id is None or await _why_unusable(store, job, base_id):
         return None
-    return EarlierRun(store.pages, since, whole=True)
+    return EarlierRun(store.pages, base_id, compare_only=True)
 
 
-async def _unlike(store: Store, job: Job, since: str) -> str:
-    """Return why pages of the job *since* cannot be used for *job*, "" if they can."""
+async def _why_unusable(store: Store, job: Job, base_id: str) -> str:
+    """Return why pages of the job *base_id* cannot be used for *job*, "" if they can."""
     try:
-        before = (await store.jobs.get(since)).job
+        base = (await store.jobs.get(base_id)).job
     except NotFound:
         return "does not exist any more"
-    if before.owner != job.owner:
+    if base.owner != job.owner:
         return "belongs to another user"
-    if before.damaged:
+    if base.damaged:
         return "is damaged"
-    name = difference(job.spec, before.spec)
-    return f"had another setting of {name}" if name else ""
+    setting = difference(job.spec, base.spec)
+    return f"had another setting of {setting}" if setting else ""
 
 
 class EarlierRun:
     """Pages of an earlier run; concurrent lookups share one query.
 
-    With *whole*, pages are only compared: every page is fetched in full.
+    With *compare_only*, every page is fetched in full, and then compared.
     """
 
-    def __init__(self, pages: PageStore, job_id: str, *, whole: bool = False) -> None:
+    def __init__(self, pages: PageStore, job_id: str, *, compare_only: bool = False) -> None:
         self._pages = pages
         self._job_id = job_id
-        self.whole = whole
-        self._pending: dict[int, asyncio.Future[Prior | None]] = {}
-        self._reading: asyncio.Task[None] | None = None
+        self.compare_only = compare_only
+        self._pending: dict[int, asyncio.Future[Prior | None]] = {}  # by fingerprint
+        self._reader: asyncio.Task[None] | None = None
 
     async def lastmods(self) -> Mapping[str, LastmodRecord]:
         """Return the reliability of dates in sitemaps up to that run, by host."""
         return await self._pages.lastmods(self._job_id)
 
-    async def of(self, fp: int) -> Prior | None:
+    async def find_page(self, fp: int) -> Prior | None:
         """Return the page of a target, ``None`` if there is none or it cannot be read now."""
-        answer = self._pending.get(fp)
-        if answer is None:
-            answer = self._pending[fp] = asyncio.get_running_loop().create_future()
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_all())
-        return await answer
+        future = self._pending.get(fp)
+        if future is None:
+            future = self._pending[fp] = asyncio.get_running_loop().create_future()
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read_pending())
+        return await future
 
-    async def _read_all(self) -> None:
+    async def _read_pending(self) -> None:
         while self._pending:
-            fps = list(self._pending)[:_MOST]
-            answers = {fp: self._pending.pop(fp) for fp in fps}
+            fps = list(self._pending)[:_MAX_FPS]
+            futures = {fp: self._pending.pop(fp) for fp in fps}
             try:
                 pages = await self._read(fps)
             except StoreUnavailable:
@@ -90,9 +93,9 @@ class EarlierRun:
             except Exception:  # noqa: BLE001 - likewise: the crawl goes on without it
                 _log.exception("pages of job %s cannot be read", self._job_id)
                 pages = {}
-            for fp, answer in answers.items():
-                if not answer.done():  # the visit may have been cancelled
-                    answer.set_result(pages.get(fp))
+            for fp, future in futures.items():
+                if not future.done():  # the visit may have been cancelled
+                    future.set_result(pages.get(fp))
 
     async def _read(self, fps: list[int]) -> Mapping[int, Prior]:
         pages = await self._pages.of_targets(self._job_id, fps)
@@ -101,8 +104,8 @@ class EarlierRun:
         return {
             fp: Prior(
                 page=stored.page,
-                body_of=key,
+                body_of=body_key,
                 links=decode_links(bodies.get((stored.id, Body.LINKS), b"[]")),
             )
-            for fp, (stored, key) in pages.items()
+            for fp, (stored, body_key) in pages.items()
         }

@@ -35,7 +35,7 @@ from crawlyard.services.workers.channel import (
     Report,
     answer,
 )
-from crawlyard.services.workers.fork_server import GONE, Fork, ForkServer
+from crawlyard.services.workers.fork_server import EXIT_UNAVAILABLE, Fork, ForkServer
 from crawlyard.services.workers.leased_moves import find_leased, yield_to
 from crawlyard.services.workers.reclaim import LATE
 from crawlyard.services.workers.run import JobRun, WorkerContext
@@ -109,7 +109,7 @@ class IsolatedRun:
         child = await self._wait_for_fork(of_child)
         if child is None or self._kill_at is not None:
             connection.close()  # by which a child that starts after all ends
-            await self._count_death(GONE)
+            await self._count_death(EXIT_UNAVAILABLE)
             return
         self._child = child
         self._channel = channel = await Channel.over(connection)
@@ -254,7 +254,7 @@ class IsolatedRun:
             await store.leases.free(self.lease)
             return
         actor = f"worker:{self.lease.worker}"
-        at_fault = self._kill_at is None and code != GONE
+        at_fault = self._kill_at is None and code != EXIT_UNAVAILABLE
         chance = random.random()
 
         def lost(job: Job) -> tuple[Job, Event]:

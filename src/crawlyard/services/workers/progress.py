@@ -46,9 +46,9 @@ class ProgressTracker:
         """Return the last progress published for a job, or ``None`` if none is known."""
         return await self.bus.latest(job_id)
 
-    async def happened(self) -> None:
+    async def notify_events_stored(self) -> None:
         """Notify listeners that events were stored, so that they need not wait for their poll."""
-        await self.bus.happened()
+        await self.bus.notify_events_stored()
 
     def forget(self, job_id: str) -> None:
         """Drop the history of a job that no longer runs here."""

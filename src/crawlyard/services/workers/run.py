@@ -42,7 +42,7 @@ from crawlyard.engine.visit.visitor import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
 from crawlyard.services.access.cookies import Sealer
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.workers.earlier import earlier_run
+from crawlyard.services.workers.earlier import find_earlier_run
 from crawlyard.services.workers.job_log import JobLog
 from crawlyard.services.workers.lease_guard import LeaseGuard, SendPermit
 from crawlyard.services.workers.leased_moves import pause_ungranted, yield_to
@@ -199,7 +199,7 @@ class JobRun:
     async def run(self) -> None:
         """Crawl until the job ends, an operator stops it, or it is drained or lost."""
         _log.info("job %s started (attempt %d)", self.job_id, self.lease.attempt)
-        await self._context.progress.happened()
+        await self._context.progress.notify_events_stored()
         try:
             if await self._is_refused():
                 return
@@ -222,7 +222,7 @@ class JobRun:
             await self._fail(f"{type(error).__name__}: {error}"[:500])
         finally:
             self._context.progress.forget(self.job_id)
-            await self._context.progress.happened()
+            await self._context.progress.notify_events_stored()
 
     async def _is_refused(self) -> bool:
         """Fail or pause the job if it cannot run; return whether it was.
@@ -259,7 +259,7 @@ class JobRun:
             # a session with a site that is lost at once is made anew
             state.jar.on_first = crawl.nudge
             if state.answer.share is not None:
-                crawl.share(state.answer.share)
+                crawl.apply_share(state.answer.share)
             if state.stop:  # it came meanwhile
                 crawl.stop(0)
             async with aclosing(crawl.batches()) as batches:
@@ -278,7 +278,7 @@ class JobRun:
     async def _start(self) -> Start | None:
         """Return the start state of the crawl, or ``None`` if the lease was lost meanwhile."""
         state, lease, frontier = self._state, self.lease, self._store.frontier
-        earlier, why = await self._patiently(lambda: earlier_run(self._store, state.job))
+        earlier, why = await self._patiently(lambda: find_earlier_run(self._store, state.job))
         session = await self._patiently(self._session)
         start = Start(
             # each shard has a key at the host rate limiter, as its entries there end with it
@@ -292,7 +292,9 @@ class JobRun:
         )
         if earlier is not None:
             before = await self._patiently(earlier.lastmods)
-            start = replace(start, earlier=earlier.of, whole=earlier.whole, lastmods_before=before)
+            start = replace(
+                start, earlier=earlier.find_page, whole=earlier.compare_only, lastmods_before=before
+            )
         if session is not None:
             state.jar = CookieJar.of(session.state.cookies)
         if state.is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
@@ -397,12 +399,12 @@ class JobRun:
         if answer.order is Order.STOP:
             crawl.stop()
         elif answer.order is Order.CHANGED:
-            crawl.change(state.job.spec)
+            crawl.change_spec(state.job.spec)
         if answer.share is not None:
-            crawl.share(answer.share)
+            crawl.apply_share(answer.share)
         await progress.publish(state.job, answer.usage, batch.pulse, batch.current_url)
         if batch.events:
-            await progress.happened()
+            await progress.notify_events_stored()
 
     def _complete_batch(self, log: JobLog, batch: Batch) -> Batch:
         """Return a batch with its pace, events and log lines."""

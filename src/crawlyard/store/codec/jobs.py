@@ -44,19 +44,19 @@ else:
     from backports import zstd
 
 
-_NOWHERE = "(unreadable)"  # placeholder for a start URL
-_INSTANTS = (
+_UNREADABLE_URL = "(unreadable)"  # placeholder for a start URL
+_TIMESTAMP_COLUMNS = (
     *("created_at", "updated_at", "since", "queued_at", "due_at"),
     *("started_at", "ended_at"),
 )
-_OF_JOB = (
+_JOB_COLUMNS = (
     *("id", "owner", "state", "state_reason", "detail", "version", "turn", "failures", "losses"),
     *("retry_of", "template_id", "template_version", "schedule_id", "tick_at"),
-    *("given", "by_grant", *_INSTANTS),
+    *("given", "by_grant", *_TIMESTAMP_COLUMNS),
 )
 
-TAIL = 4
-"""Characters of `jobs.tail`."""
+TAIL_LENGTH = 4
+"""Number of characters of `jobs.tail`."""
 
 _SPEC = decoder_of(JobSpec)
 _PULSE = decoder_of(Pulse)
@@ -73,12 +73,12 @@ def decompress(data: bytes) -> bytes:
     return zstd.decompress(data)
 
 
-def text_in(data: bytes | None) -> bytes:
+def decompress_text(data: bytes | None) -> bytes:
     """Return the text in a zstd frame; empty if there is none or it is damaged."""
-    return (data and body_in(data)) or b""
+    return (data and decompress_body(data)) or b""
 
 
-def body_in(data: bytes) -> bytes | None:
+def decompress_body(data: bytes) -> bytes | None:
     """Return the content of a zstd frame, ``None`` if it is damaged."""
     try:
         return decompress(data)
@@ -86,7 +86,7 @@ def body_in(data: bytes) -> bytes | None:
         return None
 
 
-def job_row(job: Job) -> dict[str, Any]:
+def state_columns(job: Job) -> dict[str, Any]:
     """Return the columns of `jobs` that change with state transitions."""
     return {
         "state": job.state.value,
@@ -107,7 +107,7 @@ def job_row(job: Job) -> dict[str, Any]:
     }
 
 
-def spec_row(spec: JobSpec) -> dict[str, Any]:
+def spec_columns(spec: JobSpec) -> dict[str, Any]:
     """Return the columns of `jobs` that come from the spec: megabytes, with 100,000 seeds."""
     return {
         "name": spec.name,
@@ -119,7 +119,7 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
     }
 
 
-def text_of(spec: JobSpec) -> str:
+def search_text(spec: JobSpec) -> str:
     """Return the text that filters search for a word, as stored in `job_texts`."""
     return "\n".join((spec.name, *spec.urls)).casefold()
 
@@ -135,22 +135,22 @@ def limits_of(text: str) -> Limits:
         return Limits()
 
 
-def tail_of(part: str) -> str:
+def id_tail(part: str) -> str:
     """Return the last characters of an id, or of a part of one, as stored in `jobs.tail`."""
-    return part[-TAIL:]
+    return part[-TAIL_LENGTH:]
 
 
-def needs_of(text: str) -> list[str]:
+def parse_needs(text: str) -> list[str]:
     """Return the tags of `jobs.needs`."""
     return text.split("\n") if text else []
 
 
 def new_job_row(job: Job) -> dict[str, Any]:
     """Return all columns of a row of `jobs` except its key."""
-    never_change: dict[str, Any] = {
+    constant_columns: dict[str, Any] = {
         "id": job.id,
-        "tail": tail_of(job.id),
-        "dated": int(is_dated(job.id, job.created_at)),
+        "tail": id_tail(job.id),
+        "dated": int(has_creation_time(job.id, job.created_at)),
         "owner": job.owner,
         "created_at": job.created_at,
         "retry_of": job.retry_of,
@@ -164,7 +164,7 @@ def new_job_row(job: Job) -> dict[str, Any]:
         "unique_key": job.spec.unique_key,
         "settled_pages": 0,
     }
-    return never_change | job_row(job) | spec_row(job.spec)
+    return constant_columns | state_columns(job) | spec_columns(job.spec)
 
 
 def job_of(row: Row) -> Job:
@@ -216,7 +216,7 @@ def _job_of(row: Row) -> Job:
     )
 
 
-_READERS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
+_DECODERS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
     "state": (State, State.FAILED),
     "state_reason": (StateReason, StateReason.INTERNAL_ERROR),
     "level": (Priority.from_rank, Priority.NORMAL.rank),
@@ -224,22 +224,24 @@ _READERS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
     "given": (json.loads, "[]"),
     "by_grant": (lambda text: [Grant(word) for word in json.loads(text)], "[]"),
 }
-"""Columns that may hold an invalid value: their reader, and the replacement."""
+"""Columns that may hold an invalid value: their decoder, and the fallback."""
 
 
 def _decode_damaged(row: Row) -> Job:
     """Return the readable parts of a row as a job; `Job.damaged` lists the problems."""
     spec, problems = _readable_spec(row)
-    replaced: dict[str, Any] = {"spec": to_json(spec)}
-    for name, (read, other) in _READERS.items():
+    replacements: dict[str, Any] = {"spec": to_json(spec)}
+    for name, (decode, fallback) in _DECODERS.items():
         try:
-            read(row[name])
+            decode(row[name])
         except (ValueError, TypeError) as error:
             problems.append(f"{name}: {error}")
-            replaced[name] = other
-    problems += [f"{name}: not a timestamp" for name in _INSTANTS if row[name] == UNREADABLE]
-    replaced["level"] = replaced["priority"] = spec.priority.rank  # not aged
-    values = {name: row[name] for name in _OF_JOB} | replaced
+            replacements[name] = fallback
+    problems += [
+        f"{name}: not a timestamp" for name in _TIMESTAMP_COLUMNS if row[name] == UNREADABLE
+    ]
+    replacements["level"] = replacements["priority"] = spec.priority.rank  # not aged
+    values = {name: row[name] for name in _JOB_COLUMNS} | replacements
     damage = "; ".join(problems) or "level: does not match the priority"
     return replace(_job_of(values), damaged=damage)
 
@@ -248,13 +250,13 @@ def _readable_spec(row: Row) -> tuple[JobSpec, list[str]]:
     """Return the readable parts of a row's spec, and the problems of its other parts."""
     stored = object_of(row["spec"])
     values: dict[str, Any] = dict(stored or {})
-    wrong = field_errors(JobSpec, values)
-    problems = [f"spec: {flaw}" for flaw in wrong.values()]
+    errors = field_errors(JobSpec, values)
+    problems = [f"spec: {error}" for error in errors.values()]
     if stored is None:
         problems.append("spec: not a JSON object")
-    for name in wrong:
+    for name in errors:
         del values[name]
-    values = {"urls": [_NOWHERE], "name": str(row["name"])[:200]} | values
+    values = {"urls": [_UNREADABLE_URL], "name": str(row["name"])[:200]} | values
     while True:
         try:
             return convert(values, JobSpec, strict=False), problems
@@ -262,7 +264,7 @@ def _readable_spec(row: Row) -> tuple[JobSpec, list[str]]:
             problems += [f"spec: {fault}" for fault in error.faults]
             names = {fault.field.partition(".")[0] for fault in error.faults}
             values = {n: v for n, v in values.items() if n not in names}
-            values.setdefault("urls", [_NOWHERE])
+            values.setdefault("urls", [_UNREADABLE_URL])
 
 
 def shard_row(shard: Shard) -> dict[str, Any]:
@@ -346,15 +348,15 @@ def target_of(row: Row) -> Target:
 _CONVERTED = ("parent", "extracted", "structured", "error")  # fields that need a conversion
 _COPIED = tuple(name for name in Page.__struct_fields__ if name not in _CONVERTED)
 
-_copied = attrgetter(*_COPIED)
+_copied_values = attrgetter(*_COPIED)
 
-PAGE_READ = ("id", *_COPIED, *_CONVERTED, "error_detail")
+PAGE_COLUMNS = ("id", *_COPIED, *_CONVERTED, "error_detail")
 """The columns that `page_of` takes, in this order."""
 
 
 def page_row(job_no: int, target: Target, page: Page, body_of: int | None = None) -> dict[str, Any]:
     """Return all columns of a row of `pages` except its key; the parent is that of the target."""
-    row: dict[str, Any] = dict(zip(_COPIED, _copied(page), strict=True))
+    row: dict[str, Any] = dict(zip(_COPIED, _copied_values(page), strict=True))
     row["job_no"] = job_no
     row["fp"] = target.fp
     row["parent_fp"] = target.parent
@@ -367,21 +369,21 @@ def page_row(job_no: int, target: Target, page: Page, body_of: int | None = None
 
 
 def page_of(values: Sequence[Any]) -> StoredPage:
-    """Return the page of a row of the columns `PAGE_READ`; `parent` is the URL of its parent.
+    """Return the page of a row of the columns `PAGE_COLUMNS`; `parent` is the URL of its parent.
 
     A row that cannot be read gives a page with what is readable, and an error that says what is
     not, so that it does not fail a whole list.
     """
-    row = dict(zip(PAGE_READ, values, strict=True))
+    row = dict(zip(PAGE_COLUMNS, values, strict=True))
     key, detail = row.pop("id"), row.pop("error_detail")
     try:
         row["extracted"] = _decode_extracted(row["extracted"]) if row["extracted"] else {}
-        row["structured"] = _object_in(row["structured"]) if row["structured"] else {}
+        row["structured"] = _decode_object(row["structured"]) if row["structured"] else {}
         error = PageError(kind=ErrorKind(row["error"]), detail=detail) if row["error"] else None
         is_damaged = UNREADABLE in (row["fetched_at"], row["unchanged_since"])
     except (ValueError, TypeError, AttributeError):
         is_damaged = True
-    row["error"] = _damage_in(row) if is_damaged else error
+    row["error"] = _clear_damaged(row) if is_damaged else error
     return StoredPage(id=key, page=Page(**row))
 
 
@@ -389,24 +391,24 @@ def _decode_extracted(text: str) -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(values) for name, values in json.loads(text).items()}
 
 
-def _object_in(text: str) -> Mapping[str, Any]:
+def _decode_object(text: str) -> Mapping[str, Any]:
     return dict(json.loads(text))
 
 
-_PAGE_READERS: Mapping[str, Callable[[Any], object]] = {
+_PAGE_DECODERS: Mapping[str, Callable[[Any], object]] = {
     "extracted": _decode_extracted,
-    "structured": _object_in,
+    "structured": _decode_object,
     "error": ErrorKind,
 }
 
 
-def _damage_in(row: dict[str, Any]) -> PageError:
+def _clear_damaged(row: dict[str, Any]) -> PageError:
     """Empty the unreadable columns of a row of `pages`; return an error that names them."""
     names = [name for name in ("fetched_at", "unchanged_since") if row[name] == UNREADABLE]
-    for name, read in _PAGE_READERS.items():
+    for name, decode in _PAGE_DECODERS.items():
         try:
             if isinstance(row[name], str):
-                row[name] = read(row[name])
+                row[name] = decode(row[name])
         except (ValueError, TypeError, AttributeError):
             names.append(name)
             row[name] = {}
@@ -426,36 +428,36 @@ def error_kind_of(text: str) -> ErrorKind:
 # --- creation times in job ids: a UUIDv7 begins with the milliseconds since 1970
 # Source: RFC 9562, section 5.7.
 
-SLACK = timedelta(minutes=1)
-"""Most by which the time in an id may differ from `created_at`."""
+MAX_DRIFT = timedelta(minutes=1)
+"""Maximum difference between the time in an id and `created_at`."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_SLACK_MS = SLACK // _MILLISECOND
-_MOST = 2**48 - 1
-_SHAPE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_MAX_DRIFT_MS = MAX_DRIFT // _MILLISECOND
+_MAX_MS = 2**48 - 1
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def is_dated(job_id: str, made_at: datetime) -> bool:
-    """Return whether the time in an id matches *made_at*, up to `SLACK`."""
-    if _SHAPE.fullmatch(job_id) is None:
+def has_creation_time(job_id: str, created_at: datetime) -> bool:
+    """Return whether an id has a time, and it differs from *created_at* by at most `MAX_DRIFT`."""
+    if _UUID.fullmatch(job_id) is None:
         return False
-    apart = int(job_id[:8] + job_id[9:13], 16) - (made_at - _EPOCH) // _MILLISECOND
-    return abs(apart) <= _SLACK_MS
+    difference_ms = int(job_id[:8] + job_id[9:13], 16) - (created_at - _EPOCH) // _MILLISECOND
+    return abs(difference_ms) <= _MAX_DRIFT_MS
 
 
-def least_id(made_from: datetime) -> str:
-    """Return a lower bound of the ids of dated jobs made at *made_from* or later."""
-    return f"{_begin(made_from, -SLACK)}-0000-0000-000000000000"
+def min_id(created_from: datetime) -> str:
+    """Return a lower bound of the ids of `dated` jobs created at *created_from* or later."""
+    return f"{_id_prefix(created_from, -MAX_DRIFT)}-0000-0000-000000000000"
 
 
-def most_id(made_until: datetime) -> str:
-    """Return an upper bound of the ids of dated jobs made until *made_until*."""
-    return f"{_begin(made_until, SLACK)}-ffff-ffff-ffffffffffff"
+def max_id(created_until: datetime) -> str:
+    """Return an upper bound of the ids of `dated` jobs created until *created_until*."""
+    return f"{_id_prefix(created_until, MAX_DRIFT)}-ffff-ffff-ffffffffffff"
 
 
-def _begin(at: datetime, slack: timedelta) -> str:
-    # not `at + slack`: the sum may be out of the range of datetime
-    number = (at - _EPOCH) // _MILLISECOND + slack // _MILLISECOND
-    text = f"{min(max(number, 0), _MOST):012x}"
-    return f"{text[:8]}-{text[8:]}"
+def _id_prefix(at: datetime, drift: timedelta) -> str:
+    # not `at + drift`: the sum may be out of the range of datetime
+    time_ms = (at - _EPOCH) // _MILLISECOND + drift // _MILLISECOND
+    digits = f"{min(max(time_ms, 0), _MAX_MS):012x}"
+    return f"{digits[:8]}-{digits[8:]}"

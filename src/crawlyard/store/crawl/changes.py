@@ -16,11 +16,11 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.crawl.changes import (
-    Known,
     PageFacts,
     RunChanges,
     StoredChange,
     UnprovenPage,
+    UrlState,
 )
 from crawlyard.core.crawl.page import Body, TargetState, Via
 from crawlyard.core.events.event import Event
@@ -92,7 +92,7 @@ class ChangeStore(StorePart):
     @reads
     def known_urls(
         self, conn: Connection, job_id: str, fps: Collection[int]
-    ) -> Mapping[int, Known]:
+    ) -> Mapping[int, UrlState]:
         """Return the state and rule of a job's URLs with these fps; unknown fps are left out."""
         rows = conn.execute(
             select(frontier.c.fp, frontier.c.state, frontier.c.rule).where(
@@ -100,7 +100,7 @@ class ChangeStore(StorePart):
                 frontier.c.fp.in_(sorted(fps)),
             )
         )
-        return {fp: Known(TargetState(state), rule) for fp, state, rule in rows}
+        return {fp: UrlState(TargetState(state), rule) for fp, state, rule in rows}
 
     @reads
     def broken_sitemaps(self, conn: Connection, job_id: str) -> frozenset[int]:

@@ -308,7 +308,7 @@ def reopen(
 
 def requeue(conn: Connection, parts: Parts, kinds: Collection[ErrorKind]) -> int:
     """Requeue as `reopen` does, for a job that may have shards; return the number of targets."""
-    total, targets = reopen(conn, parts.no, parts.total, kinds)
+    total, targets = reopen(conn, parts.job_no, parts.total, kinds)
     parts.set(0, total)
     parts.rebase()
     return targets

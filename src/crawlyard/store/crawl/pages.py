@@ -34,7 +34,7 @@ from crawlyard.core.crawl.page import (
     starts_of,
 )
 from crawlyard.core.crawl.site_map import Neighbours
-from crawlyard.store.codec.jobs import PAGE_READ, body_in, error_kind_of, page_of
+from crawlyard.store.codec.jobs import PAGE_COLUMNS, decompress_body, error_kind_of, page_of
 from crawlyard.store.crawl.site_map import is_under
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.database import StorePart, reads
@@ -254,7 +254,7 @@ class PageStore(StorePart):
 _PARENT = frontier.alias("parent")
 
 PAGES: Select[Any] = select(
-    *(_PARENT.c.url.label(name) if name == "parent" else pages.c[name] for name in PAGE_READ)
+    *(_PARENT.c.url.label(name) if name == "parent" else pages.c[name] for name in PAGE_COLUMNS)
 ).select_from(
     pages.outerjoin(
         _PARENT, (_PARENT.c.job_no == pages.c.job_no) & (_PARENT.c.fp == pages.c.parent_fp)
@@ -356,7 +356,7 @@ def _bodies(
 def _decompress(
     frames: Mapping[tuple[int, Body], bytes],
 ) -> Mapping[tuple[int, Body], bytes]:
-    contents = {key: body_in(frame) for key, frame in frames.items()}
+    contents = {key: decompress_body(frame) for key, frame in frames.items()}
     for page_id, kind in (key for key, content in contents.items() if content is None):
         _log.warning("the %s of page %d is damaged and left out", kind, page_id)
     return {key: content for key, content in contents.items() if content is not None}

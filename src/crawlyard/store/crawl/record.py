@@ -65,15 +65,15 @@ from crawlyard.store.jobs import shard_rules
 from crawlyard.store.jobs.job_rows import add_events, lock_rows, settle_pages, standing
 from crawlyard.store.jobs.shard_rules import Parts, Worth, assess, order_of
 from crawlyard.store.jobs.shards import (
-    FOR_JOINING,
-    empty_shards,
-    first_waiting,
+    JOIN_COLUMNS,
+    decode_parts,
+    find_waiting_shards,
+    first_waiting_shard,
     has_waiting,
     lock_totals,
-    parts_in,
-    parts_of,
-    shard_due,
-    waiting_shards,
+    newly_filled_shards,
+    read_parts,
+    shard_wakeup,
     write_parts,
 )
 from crawlyard.store.tables.jobs import (
@@ -169,14 +169,14 @@ def record(
     write_parts(conn, *(job.parts for _, job in sorted(jobs_written.items())))
     for job in (each.job for each in whole):
         if job is not None and job.state is not State.RUNNING:
-            settle_pages(conn, job.parts.no, job.settled_pages, job.parts.total.usage.pages)
+            settle_pages(conn, job.parts.job_no, job.settled_pages, job.parts.total.usage.pages)
     add_events(conn, events)
     return answers
 
 
 # Built once: building it at each checkpoint takes four times as long as running it.
 _LOCKED = lock_rows(
-    select(*_OF_JOB, *FOR_JOINING, *shards.c)
+    select(*_OF_JOB, *JOIN_COLUMNS, *shards.c)
     .select_from(STANDING)
     .where(PRESENT, jobs.c.no.in_(bindparam("numbers", expanding=True)))
     .order_by(jobs.c.no)  # all workers lock in the same order
@@ -212,10 +212,10 @@ def _job_in(no: int, rows: Sequence[RowMapping], *, spread: bool) -> _Job:
         version=row["version"],
         losses=row["losses"],
         settled_pages=row["settled_pages"],
-        parts=parts_in(no, rows, row["spread"]),
+        parts=decode_parts(no, rows, row["spread"]),
         limits=limits_of(row["limits"] or "") if spread else Limits(),
         unnumbered=bool(spread and row["unnumbered"]),
-        free_shard=shard_due(row),
+        free_shard=shard_wakeup(row),
     )
 
 
@@ -226,7 +226,7 @@ def _spread_jobs(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of t
     If a shard is changed meanwhile, the transaction begins again: see `write_parts`.
     """
     return (
-        select(*_OF_JOB, *FOR_JOINING, _limits(on_postgres).label("limits"), UNNUMBERED, *shards.c)
+        select(*_OF_JOB, *JOIN_COLUMNS, _limits(on_postgres).label("limits"), UNNUMBERED, *shards.c)
         .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
         .where(PRESENT, jobs.c.no.in_(bindparam("numbers", expanding=True)))
         .order_by(jobs.c.no)
@@ -257,12 +257,12 @@ def _carry_part(
         return
     parts = job.parts
     dry = (
-        empty_shards(conn, parts, batch.found, lease.starts)
+        newly_filled_shards(conn, parts, batch.found, lease.starts)
         if job.state is State.RUNNING
         else set()
     )
     new_found, skipped = _write(conn, [(lease, batch)], packed_bodies, dealt=True)
-    if dry and new_found and dry & waiting_shards(conn, parts.no, parts.of):
+    if dry and new_found and dry & find_waiting_shards(conn, parts.job_no, parts.count):
         gather_due(conn, job.free_shard)
     shard_rules.apply_part_batch(parts, lease, batch, new_found, skipped, now)
     shard_rules.renew(parts, lease, batch, job.state, now, until)
@@ -285,20 +285,20 @@ def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[
         job = mine[0].job
         if job is None or not any(_wants_totals(job, each) for each in mine):
             continue
-        if not lock_totals(conn, job.parts.no):
+        if not lock_totals(conn, job.parts.job_no):
             continue
-        fresh = parts_of(conn, job.parts.no, job.parts.of)  # read once they are locked
+        fresh = read_parts(conn, job.parts.job_no, job.parts.count)  # read once they are locked
         for number in job.parts.touched:
-            fresh.set(number, job.parts.by[number])
+            fresh.set(number, job.parts.shards[number])
             fresh.stored[number] = job.parts.stored[number]
         job.parts = fresh
         if job.unnumbered or any(each.batch.log for each in mine):
-            number_lines(conn, fresh.no)
+            number_lines(conn, fresh.job_no)
         write_courses(conn, [(each.lease, each.batch) for each in mine])
         for each in mine:
             events += shard_rules.new_milestones(each.batch.events, fresh.total.pulse.milestone)
             shard_rules.follow(fresh, each.batch, now)
-            if fresh.by[each.lease.shard].worker is not None:
+            if fresh.shards[each.lease.shard].worker is not None:
                 fresh.grant(each.lease.shard, job.limits)
     return events
 
@@ -341,13 +341,13 @@ def _answer(conn: Connection, entry: _Entry) -> Checkpoint:
 def _share(conn: Connection, job: _Job, lease: Lease, batch: Batch) -> Share:
     """Return the share for the holder of a shard."""
     parts, no = job.parts, lease.job_no
-    if parts.by[lease.shard].worker is None:
+    if parts.shards[lease.shard].worker is None:
         return Share()
     share = parts.share(lease.shard, job.limits)
     if batch.outcomes or batch.found:
         return share  # it has enough to do
     has_others = any(n != lease.shard for n, _ in parts.iterate_leased())
-    stay = has_others and first_waiting(conn, no, parts.free(), parts.of) is None
+    stay = has_others and first_waiting_shard(conn, no, parts.free(), parts.count) is None
     return replace(share, waiting=has_waiting(conn, no), stay=stay)
 
 

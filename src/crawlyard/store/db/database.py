@@ -41,7 +41,7 @@ class Database(Protocol):
     """
 
     name: str  # for messages
-    waits: Timing | None  # for a connection of a pool; None: there is no pool
+    pool_waits: Timing | None  # for a connection of the pool; None: there is no pool
     reserve: Reserve | None  # None: Crawlyard does not manage the disk
 
     async def read(self, work: Work[T]) -> T:
@@ -51,8 +51,9 @@ class Database(Protocol):
     async def read_cached(self, query: Callable[..., T], *arguments: Hashable) -> T:
         """Return the result of *query*, called with a connection and *arguments*, maybe cached.
 
-        A cached result is never older than the last commit. For the few queries of polls: the
-        result must depend on the stored data alone, not on the time, and must never be mutated.
+        A cached result is never older than the last commit. Meant for the
+        few queries that are polled: the result must depend on the stored data alone, not on the
+        time, and must never be mutated.
         """
         ...
 
@@ -86,7 +87,7 @@ class QueryCache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._opening = threading.Lock()
+        self._open_lock = threading.Lock()
         # It never writes: data_version changes only with the commits of other connections.
         self._connection: sqlite3.Connection | None = None
         self._stamp: Stamp | None = None  # of the cached results
@@ -104,7 +105,7 @@ class QueryCache:
             sqlite3.Error: it cannot be opened.
         """
         uri = f"file:{quote(os.fspath(self._path.absolute()))}?mode=rw"
-        with self._opening:
+        with self._open_lock:
             if self._connection is None:
                 # timeout 0: the event loop must never wait for a lock on the file
                 self._connection = sqlite3.connect(
@@ -132,10 +133,10 @@ class QueryCache:
         """Return a list of the result cached for the last `stamp`, empty if there is none."""
         return [self._results[key]] if key in self._results else []
 
-    def store(self, key: Hashable, answer: object, stamp: Stamp | None) -> None:
+    def store(self, key: Hashable, result: object, stamp: Stamp | None) -> None:
         """Cache a result that was read after *stamp* was returned."""
         if stamp is not None and stamp == self._stamp:
-            self._results[key] = answer
+            self._results[key] = result
 
     def close(self) -> None:
         """Close the file; the cache can be opened again."""
@@ -155,18 +156,18 @@ class SqliteDatabase:
         self,
         path: Path,
         *,
-        busy: timedelta = timedelta(seconds=30),
-        readers: int = 3,
+        busy_timeout: timedelta = timedelta(seconds=30),
+        reader_count: int = 3,
         on_due: OnDue = None,
     ) -> None:
         self.name = f"the database {path}"
-        self.waits: Timing | None = None
+        self.pool_waits: Timing | None = None
         self.reserve: Reserve | None = Reserve(path)
-        self._path, self._busy = path, busy
-        self._writer = self._engine("BEGIN IMMEDIATE", connections=1)
-        self._reader = self._engine("BEGIN", connections=readers)
-        self._writes = GroupWriter(self._writer, on_due)
-        self._read_threads = ThreadPoolExecutor(readers, "crawlyard-read")
+        self._path, self._busy_timeout = path, busy_timeout
+        self._write_engine = self._create_engine("BEGIN IMMEDIATE", connections=1)
+        self._read_engine = self._create_engine("BEGIN", connections=reader_count)
+        self._writes = GroupWriter(self._write_engine, on_due)
+        self._read_threads = ThreadPoolExecutor(reader_count, "crawlyard-read")
         self._cache = QueryCache(path)
 
     async def create(self) -> None:
@@ -175,15 +176,17 @@ class SqliteDatabase:
 
     async def read(self, work: Work[T]) -> T:
         """Run *work* in a reader thread, in a read transaction."""
-        return await self._run(self._read_threads, partial(_transaction, self._reader, work))
+        return await self._run(
+            self._read_threads, partial(_run_transaction, self._read_engine, work)
+        )
 
     async def read_cached(self, query: Callable[..., T], *arguments: Hashable) -> T:
         """Return the result of *query*, which is run again only after a commit."""
         if not self._cache.is_open:
             await self._run(self._read_threads, self._cache.open)
         stamp, key = self._cache.stamp(), (query, arguments)
-        for answer in self._cache.lookup(key) if stamp is not None else ():
-            result: T = answer
+        for cached in self._cache.lookup(key) if stamp is not None else ():
+            result: T = cached
             return result
         result = await self.read(lambda conn: query(conn, *arguments))
         self._cache.store(key, result, stamp)
@@ -192,11 +195,11 @@ class SqliteDatabase:
     async def write(self, work: Work[T]) -> T:
         """Run *work* in a transaction and return its result once it is on disk."""
         try:
-            begun = self._writes.begin(work)
+            future = self._writes.begin(work)
         except RuntimeError:
             raise StoreUnavailable(f"{self.name} has been closed") from None
-        with self._faults():
-            return await begun  # cancelling the caller does not stop the thread
+        with self._translate_errors():
+            return await future  # cancelling the caller does not stop the thread
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Return the result of *work*, run in a thread."""
@@ -207,36 +210,39 @@ class SqliteDatabase:
         for close in (self._read_threads.shutdown, self._writes.close):
             await asyncio.to_thread(close)
         self._cache.close()
-        self._reader.dispose()
-        self._writer.dispose()
+        self._read_engine.dispose()
+        self._write_engine.dispose()
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
-            begun = asyncio.get_running_loop().run_in_executor(threads, work)
+            future = asyncio.get_running_loop().run_in_executor(threads, work)
         except RuntimeError:
             raise StoreUnavailable(f"{self.name} has been closed") from None
-        begun.add_done_callback(retrieve_exception)
-        with self._faults():
-            return await asyncio.shield(begun)
+        future.add_done_callback(retrieve_exception)
+        with self._translate_errors():
+            return await asyncio.shield(future)
 
     @contextmanager
-    def _faults(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (DBAPIError, sqlite3.Error, OSError) as error:
             raise store_error(error, self.name) or error from error
 
-    def _engine(self, begin: str, connections: int) -> Engine:
+    def _create_engine(self, begin: str, connections: int) -> Engine:
         engine = create_engine(
             URL.create("sqlite", database=os.fspath(self._path)),
             pool_size=connections,
             max_overflow=0,
-            connect_args={"check_same_thread": False, "timeout": self._busy.total_seconds()},
+            connect_args={
+                "check_same_thread": False,
+                "timeout": self._busy_timeout.total_seconds(),
+            },
         )
         engine.dialect.statement_compiler = SqliteCompiler
 
         @event.listens_for(engine, "connect")
-        def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        def configure(connection: sqlite3.Connection, _record: object) -> None:
             connection.isolation_level = None  # we issue BEGIN ourselves
             # FULL: with NORMAL, a power failure loses jobs that were acknowledged
             connection.execute("PRAGMA synchronous=FULL")
@@ -246,7 +252,7 @@ class SqliteDatabase:
             connection.create_function("lower", 1, lower, deterministic=True)
 
         @event.listens_for(engine, "begin")
-        def start(connection: Connection) -> None:
+        def begin_transaction(connection: Connection) -> None:
             # A read transaction that upgrades to a write gets SQLITE_BUSY at once, regardless of
             # the timeout (measured: 3 of 100), so writers start with BEGIN IMMEDIATE.
             driver_of(connection).execute(begin)
@@ -254,10 +260,10 @@ class SqliteDatabase:
         return engine
 
     def _create(self) -> None:
-        create_file(self._path, self._busy)
+        create_file(self._path, self._busy_timeout)
 
 
-def create_file(path: Path, busy: timedelta) -> None:
+def create_file(path: Path, busy_timeout: timedelta) -> None:
     """Create a SQLite file, or set the modes that must be set before its first table.
 
     Raises:
@@ -269,7 +275,7 @@ def create_file(path: Path, busy: timedelta) -> None:
         # An existing file keeps its mode; SQLite creates the files beside it with the same.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(path, timeout=busy.total_seconds())
+        connection = sqlite3.connect(path, timeout=busy_timeout.total_seconds())
         try:
             # In this order: WAL writes the first page, which fixes the vacuum mode.
             # Skipped if the mode is set already: setting it again would write.
@@ -285,15 +291,15 @@ def lower(text: str | None) -> str | None:
     return text and text.lower()
 
 
-def _transaction(engine: Engine, work: Work[T]) -> T:
+def _run_transaction(engine: Engine, work: Work[T]) -> T:
     with engine.begin() as connection:
         return work(connection)
 
 
-def retrieve_exception(begun: "asyncio.Future[Any]") -> None:
+def retrieve_exception(future: "asyncio.Future[Any]") -> None:
     """Retrieve the exception of a future, so that asyncio doesn't log it if the caller is gone."""
-    if not begun.cancelled():
-        begun.exception()
+    if not future.cancelled():
+        future.exception()
 
 
 @contextmanager
@@ -348,19 +354,23 @@ def writes(
     return method
 
 
-def frees(
+def frees_space(
     work: Callable[Concatenate[S, Connection, P], T],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """Make an async method of *work*, as `writes` does, that also works on a full disk."""
 
     async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await write_freeing(self._database, lambda conn: work(self, conn, *args, **kwargs))
+        return await write_freeing_space(
+            self._database, lambda conn: work(self, conn, *args, **kwargs)
+        )
 
     update_wrapper(method, work)
     return method
 
 
-async def write_freeing(database: Database, work: Work[T], on_full: Work[T] | None = None) -> T:
+async def write_freeing_space(
+    database: Database, work: Work[T], on_full: Work[T] | None = None
+) -> T:
     """Run *work*, which frees space; on a full disk, release the reserve and run it again.
 
     Then *on_full*, if there is one, is run instead of *work*.

@@ -32,7 +32,7 @@ class MemoryDatabase:
     """A single connection, used in the event loop's thread: each call is one transaction."""
 
     name = "the database in memory"
-    waits: Timing | None = None
+    pool_waits: Timing | None = None
     reserve: Reserve | None = None
 
     def __init__(self, on_due: OnDue = None) -> None:

@@ -118,7 +118,7 @@ class PostgresDatabase:
         event.listen(self._engine.sync_engine, "connect", prepare)
         self._clock = SystemClock()
         self._waits = Timing()
-        self.waits: Timing | None = self._waits
+        self.pool_waits: Timing | None = self._waits
         ping_idle(self._engine.sync_engine, self._clock)
         # a single query needs no BEGIN and ROLLBACK, which are two round trips
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")

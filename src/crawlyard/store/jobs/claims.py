@@ -37,9 +37,9 @@ from crawlyard.store.jobs.queue_position import (
     ANY_LIMITED,
     NEEDS_NO_TAGS,
     POSITION,
+    find_met_needs,
+    find_start_holds,
     may_start,
-    needs_met,
-    parts_held_back,
     read_limited_quotas,
 )
 from crawlyard.store.jobs.shard_rules import lease_to
@@ -79,7 +79,7 @@ def claim_conditions(
     conn: Connection, asker: Asker, now: datetime, out: Collection[str]
 ) -> tuple[ClaimKind, Mapping[str, object]]:
     """Return the conditions of a claim by *asker* that skips owners in *out*, and their values."""
-    needs = needs_met(conn, asker.tags)
+    needs = find_met_needs(conn, asker.tags)
     kind = ClaimKind(asker.only is not None, asker.least, bool(needs), bool(out))
     return kind, {"now": now, "only": asker.only, "needs": needs, "out": list(out)}
 
@@ -271,7 +271,7 @@ def claim(
     # its owner.
     state = one_row(conn, FIRST_LOOK, {"now": now})
     quotas = read_limited_quotas(conn) if state.limited else {}
-    out = parts_held_back(conn, now, quotas)
+    out = find_start_holds(conn, now, quotas)
     kind, parameters = claim_conditions(conn, asker, now, out)
     unmarked_level = mark_due(conn, now) if state.ripe and not kind.only else None
     past = kind.out and not kind.only
@@ -301,7 +301,7 @@ def claim_cut(
         Changed: the job was claimed or changed meanwhile; the shards must be rolled back.
     """
     quotas = read_limited_quotas(conn)
-    out = parts_held_back(conn, now, quotas)
+    out = find_start_holds(conn, now, quotas)
     kind, parameters = claim_conditions(conn, replace(asker, only=job_id), now, out)
     row = conn.execute(_first(kind), parameters).mappings().first()
     if row is None:

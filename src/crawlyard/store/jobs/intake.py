@@ -31,7 +31,7 @@ from crawlyard.core.jobs.queue import QueueEntry
 from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict, Refused
-from crawlyard.store.codec.jobs import new_job_row, shard_row, text_of
+from crawlyard.store.codec.jobs import new_job_row, search_text, shard_row
 from crawlyard.store.codec.records import EVENTS, WEBHOOKS, quota_of
 from crawlyard.store.db.bulk_rows import Rows, as_json, insert_new, rows_of
 from crawlyard.store.db.clean_text import clean
@@ -188,7 +188,7 @@ _JOB = "of_job"  # column with the id of a job, next to the value that belongs t
 
 _CHILD_TABLES: tuple[tuple[Table, str, Callable[[JobSpec], Iterable[str]]], ...] = (
     (job_hosts, "host", lambda spec: hosts_in(spec.urls)),
-    (job_texts, "text", lambda spec: (text_of(spec),)),
+    (job_texts, "text", lambda spec: (search_text(spec),)),
     # without duplicates after cleaning: Postgres rejects a key that occurs twice
     (job_tags, "tag", lambda spec: dict.fromkeys(map(clean, spec.tags))),
 )

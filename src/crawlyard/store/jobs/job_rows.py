@@ -36,7 +36,7 @@ from crawlyard.core.jobs.job import Job, Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
+from crawlyard.store.codec.jobs import search_text, shard_row, spec_columns, state_columns
 from crawlyard.store.codec.records import EVENTS
 from crawlyard.store.db.bulk_rows import (
     Rows,
@@ -52,7 +52,7 @@ from crawlyard.store.db.connection import gather
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import run_each, run_update
 from crawlyard.store.jobs.counts import counting, find_stored_group, steps_of_move, steps_of_moves
-from crawlyard.store.jobs.queue_position import OwnerTurns, with_turn
+from crawlyard.store.jobs.queue_position import OwnerTurns, assign_turn
 from crawlyard.store.tables.jobs import (
     PRESENT,
     STANDING,
@@ -111,11 +111,11 @@ def change(
     Raises:
         Conflict: the stored version is another, or the job is gone.
     """
-    job = with_turn(conn, job)
+    job = assign_turn(conn, job)
     steps = steps_of_move(find_stored_group(conn, job, before), job)
     # the readable rest of a damaged spec must not replace the stored one
     same = bool(job.damaged) or (before is not None and before.spec is job.spec)
-    row = job_row(job) | ({} if same else spec_row(job.spec)) | dict(cut or {})
+    row = state_columns(job) | ({} if same else spec_columns(job.spec)) | dict(cut or {})
     if job.state is not State.RUNNING:
         row["settled_pages"] = shard and shard[1].usage.pages
     at_once = events if same and is_postgres(conn) else ()
@@ -187,17 +187,19 @@ def change_all(
         return
     turns = OwnerTurns(conn)
     ready = [
-        (no, before.job, turns.put_back(job, before.job.state, before.job.level.rank))
+        (no, before.job, turns.assign(job, before.job.state, before.job.level.rank))
         for no, before, job in changes
     ]
     rows = [
-        {"no": no, "settled_pages": before.shard.usage.pages} | job_row(job)
+        {"no": no, "settled_pages": before.shard.usage.pages} | state_columns(job)
         for (no, _, job), (_, before, _) in zip(ready, changes, strict=True)
     ]
     update_rows(conn, jobs, rows, ("no",))
     # the readable rest of a damaged spec must not replace the stored one
     anew = {n: job for n, old, job in ready if job.spec is not old.spec and not job.damaged}
-    update_rows(conn, jobs, [{"no": no} | spec_row(job.spec) for no, job in anew.items()], ("no",))
+    update_rows(
+        conn, jobs, [{"no": no} | spec_columns(job.spec) for no, job in anew.items()], ("no",)
+    )
     _replace_indexed_values(conn, anew)
     insert_new(conn, tally_steps, steps_of_moves((old, job) for _, old, job in ready))
     for _, old, job in ready:
@@ -216,7 +218,7 @@ def _replace_indexed_values(conn: Connection, changed: Mapping[int, Job]) -> Non
     hosts = [{"job_no": no, "host": h} for no, spec in specs.items() for h in hosts_in(spec.urls)]
     insert_new(conn, job_tags, tags)
     insert_new(conn, job_hosts, hosts)
-    insert_new(conn, job_texts, [{"job_no": no, "text": text_of(s)} for no, s in specs.items()])
+    insert_new(conn, job_texts, [{"job_no": no, "text": search_text(s)} for no, s in specs.items()])
 
 
 def set_shard(conn: Connection, no: int, shard: Shard) -> None:

@@ -16,13 +16,13 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict, NotFound, Refused, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.crawl.frontier import requeue
-from crawlyard.store.db.database import StorePart, frees, reads, write_freeing, writes
+from crawlyard.store.db.database import StorePart, frees_space, reads, write_freeing_space, writes
 from crawlyard.store.jobs.counts import has_many_steps, remove_from_counts, sum_up, sums
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import add_events, change, change_all, lock_rows, standing
 from crawlyard.store.jobs.order import sort_jobs
 from crawlyard.store.jobs.shard_rules import fence, is_leased
-from crawlyard.store.jobs.shards import SHARERS, all_parts, parts_of, write_parts
+from crawlyard.store.jobs.shards import SHARERS, read_parts, read_parts_of_jobs, write_parts
 from crawlyard.store.jobs.where import conditions, creation_bounds, first_keys, rare_condition
 from crawlyard.store.queries import EVERY_JOB, JobQuery, Judged, Verdict
 from crawlyard.store.tables.jobs import PRESENT, UNIQUE, jobs
@@ -77,7 +77,7 @@ class JobStore(StorePart):
             change(conn, job, *events)
 
         if job.state is State.CANCELLED:  # a job must be cancelled before it can be deleted
-            await write_freeing(self._database, work)
+            await write_freeing_space(self._database, work)
         else:
             await self._database.write(work)
 
@@ -94,7 +94,7 @@ class JobStore(StorePart):
         change_all(conn, [(no, before, job) for no, before, job, _ in changes], _events_of(changes))
         return answers
 
-    @frees
+    @frees_space
     def delete_all(
         self, conn: Connection, ids: Collection[str], verdict: Verdict
     ) -> Mapping[str, Judged]:
@@ -185,18 +185,18 @@ class JobStore(StorePart):
         row = conn.execute(lock_rows(standing(jobs.c.id == job.id))).mappings().first()
         if row is None:
             raise Conflict(f"job {job.id} is gone")
-        parts = parts_of(conn, row["no"], row["spread"])
+        parts = read_parts(conn, row["no"], row["spread"])
         if is_leased(parts.total, event.at) or parts.is_leased(event.at):
             holder = parts.total.worker or "workers of its shards"
             raise Conflict(f"job {job.id} is still held by {holder}")
-        if parts.of:
+        if parts.count:
             parts.add_up()
         targets = requeue(conn, parts, kinds)
         write_parts(conn, parts)
         change(conn, job, event)
         return targets
 
-    @frees
+    @frees_space
     def delete(self, conn: Connection, job_id: str, version: int, event: Event) -> None:
         """Hide a job immediately and permanently; `UpkeepStore.purge` frees its space.
 
@@ -212,7 +212,7 @@ class JobStore(StorePart):
 
 def _fence_off(conn: Connection, numbers: Collection[int]) -> None:
     """Fence off the holders of deleted jobs: otherwise the jobs count as leased until the purge."""
-    parts = all_parts(conn, numbers)
+    parts = read_parts_of_jobs(conn, numbers)
     for parts_of_job in parts:
         parts_of_job.set(0, fence(parts_of_job.total))
         for number, shard in parts_of_job.iterate_leased():

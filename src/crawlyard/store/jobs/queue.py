@@ -37,13 +37,13 @@ from crawlyard.store.jobs.claims import (
 from crawlyard.store.jobs.job_rows import change, lock_rows, standing
 from crawlyard.store.jobs.queue_position import (
     OwnerTurns,
+    find_start_holds,
     may_start,
-    parts_held_back,
     read_limited_quotas,
     runnable,
 )
 from crawlyard.store.jobs.shard_rules import is_leased
-from crawlyard.store.jobs.shards import give_up_part, is_worked_on_by
+from crawlyard.store.jobs.shards import is_worked_on_by, order_one_release
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
     PENDING,
@@ -132,7 +132,7 @@ class QueueStore(StorePart):
         *least* on), a quota, or the start time. Those that it may take, now or at their next
         attempt, are counted under ``None``.
         """
-        owners = sorted(parts_held_back(conn, now, read_limited_quotas(conn)))
+        owners = sorted(find_start_holds(conn, now, read_limited_quotas(conn)))
         retries = jobs.c.state_reason == StateReason.WAITING_RETRY
         reason = case(
             (~runnable(conn, frozenset(tags)), WaitReason.WORKER_TAGS),
@@ -157,7 +157,7 @@ def _pair(
     conn: Connection, asker: Asker, now: datetime, patience: timedelta
 ) -> tuple[int, int] | None:
     """Return the keys of the urgent job and of the low job that would yield to it, if any."""
-    out = parts_held_back(conn, now, read_limited_quotas(conn))
+    out = find_start_holds(conn, now, read_limited_quotas(conn))
     kind, parameters = claim_conditions(conn, asker, now, out)
     kind = kind._replace(waited=True)
     parameters = {**parameters, "waited": now - patience}
@@ -204,7 +204,7 @@ def _preempt(
     if not may_start(conn, rows[pair[0]]["owner"], now):
         return None
     low = job_of(rows[pair[1]])
-    number = give_up_part(conn, pair[1], rows[pair[1]]["spread"], asker.worker, now)
+    number = order_one_release(conn, pair[1], rows[pair[1]]["spread"], asker.worker, now)
     urgent = rows[pair[0]]
     claim = take(conn, urgent, job_of(urgent), asker, now, until)
     if number:

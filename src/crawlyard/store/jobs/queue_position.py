@@ -27,7 +27,7 @@ from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.queue import QueueEntry, can_run, turn_of_new, turn_of_returned
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.access.usage import USAGE, usage_in, used
-from crawlyard.store.codec.jobs import needs_of
+from crawlyard.store.codec.jobs import parse_needs
 from crawlyard.store.codec.records import quota_of
 from crawlyard.store.db.database import StorePart, is_postgres, reads
 from crawlyard.store.db.raw_sqlite import one_row
@@ -72,13 +72,13 @@ class OwnerTurns:
         self._entries[owner, level] = replace(entry, last=turn)
         return turn
 
-    def put_back(self, job: Job, before: State, level: int) -> Job:
+    def assign(self, job: Job, before: State, level: int) -> Job:
         """Return *job*, about to be saved, with its turn; it was in state *before*, at *level*.
 
         The turn is new if the job enters a level.
         """
-        same = before is State.PENDING and level == job.level.rank
-        if job.state is not State.PENDING or same:
+        stays = before is State.PENDING and level == job.level.rank
+        if job.state is not State.PENDING or stays:
             return job
         if before.ended or before is State.PENDING:
             return replace(job, turn=self.next(job.owner, job.level))
@@ -91,13 +91,13 @@ class OwnerTurns:
 
     def _entry(self, owner: str, level: Priority) -> QueueEntry:
         entry = self._entries.get((owner, level)) or queue_entry(self._conn, owner, level)
-        returned = self._heads.get(level)
-        if returned is None:
+        head = self._heads.get(level)
+        if head is None:
             return entry
-        return replace(entry, head=returned if entry.head is None else min(returned, entry.head))
+        return replace(entry, head=head if entry.head is None else min(head, entry.head))
 
 
-def with_turn(conn: Connection, job: Job) -> Job:
+def assign_turn(conn: Connection, job: Job) -> Job:
     """Return *job*, about to be saved, with its turn; the turn is new if the job enters a level."""
     if job.state is not State.PENDING:
         return job
@@ -105,7 +105,7 @@ def with_turn(conn: Connection, job: Job) -> Job:
     stored = conn.execute(query).first()
     if stored is None:
         return job  # saving it raises `Conflict`
-    return OwnerTurns(conn).put_back(job, State(stored.state), stored.level)
+    return OwnerTurns(conn).assign(job, State(stored.state), stored.level)
 
 
 def queue_entry(conn: Connection, owner: str, level: Priority) -> QueueEntry:
@@ -118,53 +118,52 @@ def queue_entry_of(row: Row[Any]) -> QueueEntry:
     return QueueEntry(head=row.head, served=row.served, last=row.last)
 
 
-def _entry() -> Select[Any]:
+def _queue_entry_query() -> Select[Any]:
     lowest, highest = func.min(jobs.c.turn), func.max(jobs.c.turn)
-    here = (PRESENT, jobs.c.level == bindparam("level", type_=SmallInteger))
-    own = jobs.c.owner == bindparam("owner", type_=CleanText)
-    head = select(lowest).where(PENDING, *here).scalar_subquery()
-    served = select(highest).where(RUNNING, *here).scalar_subquery()
-    last = select(highest).where(PENDING, *here, own).scalar_subquery()
+    in_level = (PRESENT, jobs.c.level == bindparam("level", type_=SmallInteger))
+    is_owners = jobs.c.owner == bindparam("owner", type_=CleanText)
+    head = select(lowest).where(PENDING, *in_level).scalar_subquery()
+    served = select(highest).where(RUNNING, *in_level).scalar_subquery()
+    last = select(highest).where(PENDING, *in_level, is_owners).scalar_subquery()
     return select(head.label("head"), served.label("served"), last.label("last"))
 
 
-QUEUE_ENTRY = _entry()
+QUEUE_ENTRY = _queue_entry_query()
 """Query for the current turns of a *level*, and of the jobs of *owner* in it."""
 
 
 def runnable(conn: Connection, tags: frozenset[str]) -> ColumnElement[bool]:
     """Return the condition that a worker with *tags* has all tags that a job needs."""
-    needs = needs_met(conn, tags)
+    needs = find_met_needs(conn, tags)
     return or_(NEEDS_NO_TAGS, jobs.c.needs.in_(needs)) if needs else NEEDS_NO_TAGS
 
 
-def needs_met(conn: Connection, tags: frozenset[str]) -> list[str]:
+def find_met_needs(conn: Connection, tags: frozenset[str]) -> list[str]:
     """Return the needs of pending jobs that a worker with *tags* meets, as stored in their rows."""
     if not tags:
         return []
-    return [needs for needs in conn.scalars(_NEEDED) if can_run(tags, needs_of(needs))]
+    return [needs for needs in conn.scalars(_DISTINCT_NEEDS) if can_run(tags, parse_needs(needs))]
 
 
-def _needed_query() -> Select[Any]:
+def _distinct_needs_query() -> Select[Any]:
     """Return a query for the distinct sets of tags that pending jobs need.
 
     A recursive query hops from set to set in their index: each set is read once, however many
     jobs have it.
     """
     other = jobs.alias("other")
-    waits = other.c.state == literal_column("'pending'")
-    first = select(func.min(jobs.c.needs)).where(NEEDY)
-    sets = first.cte("needed", recursive=True)
+    is_pending = other.c.state == literal_column("'pending'")
+    has_needs = other.c.needs != literal_column("''")
+    first_set = select(func.min(jobs.c.needs)).where(NEEDY)
+    sets = first_set.cte("needed", recursive=True)
     (needs,) = sets.c
-    after = select(func.min(other.c.needs)).where(waits, other.c.needs != literal_column("''"))
-    sets = sets.union_all(
-        select(after.where(other.c.needs > needs).scalar_subquery()).where(needs.is_not(None))
-    )
+    next_set = select(func.min(other.c.needs)).where(is_pending, has_needs, other.c.needs > needs)
+    sets = sets.union_all(select(next_set.scalar_subquery()).where(needs.is_not(None)))
     (needs,) = sets.c
     return select(needs).where(needs.is_not(None))
 
 
-_NEEDED = _needed_query()
+_DISTINCT_NEEDS = _distinct_needs_query()
 
 
 # --- quotas
@@ -180,48 +179,48 @@ def read_limited_quotas(conn: Connection) -> Mapping[str, Quota]:
 
 
 def may_start(conn: Connection, owner: str, now: datetime) -> bool:
-    """Return whether the quota of *owner* lets a job start; holds until the transaction ends.
+    """Return whether the quota of *owner* lets a job start; true until the transaction ends.
 
     The caller has locked the job. Only claims for the same user wait for each other.
     """
     if not is_postgres(conn):  # there is one writer: what it read before is still true
         return True
     # Without the lock, two concurrent claims count the same running jobs, and both add one.
-    mine = select(users.c.id, users.c.quota).where(users.c.id == owner)
-    rows = conn.execute(mine.with_for_update(key_share=True)).mappings()
-    return not parts_held_back(conn, now, {row["id"]: quota_of(row) for row in rows})
+    query = select(users.c.id, users.c.quota).where(users.c.id == owner)
+    rows = conn.execute(query.with_for_update(key_share=True)).mappings()
+    return not find_start_holds(conn, now, {row["id"]: quota_of(row) for row in rows})
 
 
-def parts_held_back(
+def find_start_holds(
     conn: Connection, now: datetime, quotas: Mapping[str, Quota]
 ) -> Mapping[str, str]:
     """Return, by user, the part of their quota that keeps their jobs from starting."""
     if not quotas:
         return {}
-    # of all owners: restricted to some, SQLite would read all jobs that these ever had
+    # not only those in *quotas*: with such a condition, SQLite reads all jobs that they ever had
     owners = select(jobs.c.owner).where(RUNNING, PRESENT)
-    fetched = select(used.c.owner, *USAGE).where(
+    usage_query = select(used.c.owner, *USAGE).where(
         used.c.day == day_of(now), used.c.owner.in_(sorted(quotas))
     )
-    running = Counter(conn.scalars(owners))
-    rows = conn.execute(fetched.group_by(used.c.owner)).mappings()
-    today = {row["owner"]: usage_in(row) for row in rows}
+    running_counts = Counter(conn.scalars(owners))
+    rows = conn.execute(usage_query.group_by(used.c.owner)).mappings()
+    usage_today = {row["owner"]: usage_in(row) for row in rows}
     parts = {
-        user_id: find_start_hold(quota, running[user_id], today.get(user_id, Usage()))
+        user_id: find_start_hold(quota, running_counts[user_id], usage_today.get(user_id, Usage()))
         for user_id, quota in quotas.items()
     }
     return {user_id: part for user_id, part in parts.items() if part is not None}
 
 
-def parts_spent(conn: Connection, now: datetime) -> Mapping[str, str]:
+def find_spent_parts(conn: Connection, now: datetime) -> Mapping[str, str]:
     """Return, by user, the part of their quota that is used up for the day."""
-    today = (
+    query = (
         select(users.c.id, users.c.quota, *USAGE)
         .join(used, (used.c.owner == users.c.id) & (used.c.day == day_of(now)))
         .where(LIMITED)
         .group_by(users.c.id, users.c.quota)
     )
-    rows = conn.execute(today).mappings()
+    rows = conn.execute(query).mappings()
     parts = {row["id"]: find_spent_part(quota_of(row), usage_in(row)) for row in rows}
     return {user_id: part for user_id, part in parts.items() if part is not None}
 
@@ -233,46 +232,46 @@ class QueuePositions(StorePart):
     """Queries about the places of pending jobs, and about users held back by quotas."""
 
     @reads
-    def front(
-        self, conn: Connection, now: datetime, limit: int, without: Collection[str] = ()
+    def find_front(
+        self, conn: Connection, now: datetime, limit: int, skipped_owners: Collection[str] = ()
     ) -> list[str]:
         """Return the ids of the jobs that claims take next, in claim order.
 
-        Jobs of users in *without* are skipped.
+        Jobs of *skipped_owners* are left out.
         """
         query = (
             select(jobs.c.id)
             .select_from(STANDING)
-            .where(*_claimable(now, without))
+            .where(*_claimable(now, skipped_owners))
             .order_by(*CLAIM_ORDER)
             .limit(limit)
         )
         return list(conn.scalars(query))
 
     @reads
-    def ahead(
+    def count_ahead(
         self,
         conn: Connection,
         job: Job,
         now: datetime,
         limit: int,
-        without: Collection[str] = (),
+        skipped_owners: Collection[str] = (),
         *,
         new: bool = False,
     ) -> int:
         """Return how many jobs are claimed before *job*, counting up to *limit*.
 
-        Jobs of users in *without* are not counted. A *new* job is not stored yet: it is placed
-        where it would be stored now.
+        Jobs of *skipped_owners* are not counted. A *new* job is not stored yet: its position is the
+        one that it would get if it were stored now.
         """
         turn = OwnerTurns(conn).next(job.owner, job.level) if new else job.turn
-        counted = (
+        jobs_ahead = (
             select(jobs.c.no)
             .select_from(STANDING)
-            .where(*_claimable(now, without), _comes_before(replace(job, turn=turn)))
+            .where(*_claimable(now, skipped_owners), _comes_before(replace(job, turn=turn)))
             .limit(limit)
         )
-        query = select(func.count()).select_from(counted.subquery())
+        query = select(func.count()).select_from(jobs_ahead.subquery())
         return conn.scalar(query) or 0
 
     @reads
@@ -281,7 +280,7 @@ class QueuePositions(StorePart):
 
         Decided by `core.access.user.find_start_hold`; other users are left out.
         """
-        return parts_held_back(conn, now, read_limited_quotas(conn))
+        return find_start_holds(conn, now, read_limited_quotas(conn))
 
     @reads
     def find_spent_owners(self, conn: Connection, now: datetime) -> Mapping[str, str]:
@@ -289,13 +288,15 @@ class QueuePositions(StorePart):
 
         Decided by `core.access.user.find_spent_part`; only users who have fetched something today.
         """
-        return parts_spent(conn, now)
+        return find_spent_parts(conn, now)
 
 
-def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:
-    free = or_(~HELD, shards.c.lease_until <= now)
-    filters = [PENDING, PRESENT, jobs.c.due_at <= now, free]
-    return [*filters, jobs.c.owner.not_in(sorted(without))] if without else filters
+def _claimable(now: datetime, skipped_owners: Collection[str]) -> list[ColumnElement[bool]]:
+    is_free = or_(~HELD, shards.c.lease_until <= now)
+    conditions = [PENDING, PRESENT, jobs.c.due_at <= now, is_free]
+    if skipped_owners:
+        conditions.append(jobs.c.owner.not_in(sorted(skipped_owners)))
+    return conditions
 
 
 def _comes_before(job: Job) -> ColumnElement[bool]:

@@ -132,7 +132,7 @@ def apply_batch(
 # --- the shards of a spread job
 
 
-BEFORE = -1
+BEFORE_CUT = -1
 """Number of the row with the usage of a job before it was cut."""
 
 
@@ -143,11 +143,11 @@ class Parts(Struct):
     used since. A checkpoint writes its own shard; the totals are added up later.
     """
 
-    no: int
+    job_no: int
     total: Shard
-    before: Shard | None = None  # `BEFORE`; None: never cut
-    by: dict[int, Shard] = field(default_factory=dict)  # in use, or left over from a wider cut
-    of: int = 0  # the number of shards in use
+    before: Shard | None = None  # `BEFORE_CUT`; None: never cut
+    shards: dict[int, Shard] = field(default_factory=dict)  # in use, or left over from a wider cut
+    count: int = 0  # of the shards in use
     in_turn: bool = False  # its start hosts have buckets in turn
     touched: set[int] = field(default_factory=set)
     stored: dict[int, Shard] = field(default_factory=dict)  # as read or written last
@@ -155,13 +155,13 @@ class Parts(Struct):
     def get(self, number: int) -> Shard | None:
         """Return a shard; number 0 is the shard of the job as a whole."""
         if number > 0:
-            return self.by.get(number)
+            return self.shards.get(number)
         return self.total if number == 0 else self.before
 
     def set(self, number: int, shard: Shard) -> None:
         """Replace a shard; number 0 is the shard of the job as a whole."""
         if number > 0:
-            self.by[number] = shard
+            self.shards[number] = shard
         elif number == 0:
             self.total = shard
         else:
@@ -177,7 +177,7 @@ class Parts(Struct):
             return self.total.usage
         usage = self.before.usage.plus(self._usage_of_shards())
         counted_s = self.total.usage.duration_s
-        recorded = [s for s in self.by.values() if s.updated_at is not None]
+        recorded = [s for s in self.shards.values() if s.updated_at is not None]
         if not recorded:
             return self.total.usage
         since = self.total.updated_at or min(
@@ -196,24 +196,24 @@ class Parts(Struct):
 
     def rebase(self) -> None:
         """Fix the totals at their current values; only later usage of shards is added to them."""
-        if not self.by:
+        if not self.shards:
             return
         before = self.total.usage.minus(self._usage_of_shards())
         if self.before is None or self.before.usage != before:
-            self.set(BEFORE, Shard(usage=before))
+            self.set(BEFORE_CUT, Shard(usage=before))
 
     def _usage_of_shards(self) -> Usage:
         usage = Usage()
-        for shard in self.by.values():
+        for shard in self.shards.values():
             usage = usage.plus(shard.usage)
         return usage
 
     def _last_recorded_at(self) -> datetime:
-        return max(s.updated_at for s in (self.total, *self.by.values()) if s.updated_at)
+        return max(s.updated_at for s in (self.total, *self.shards.values()) if s.updated_at)
 
     def in_use(self) -> Iterator[tuple[int, Shard]]:
         """Yield the shards that the job is cut into, by ascending number."""
-        return ((n, self.by[n]) for n in sorted(self.by) if n <= self.of)
+        return ((n, self.shards[n]) for n in sorted(self.shards) if n <= self.count)
 
     def free(self) -> list[int]:
         """Return the numbers of the shards in use that no worker has, ascending."""
@@ -221,11 +221,11 @@ class Parts(Struct):
 
     def iterate_leased(self) -> Iterator[tuple[int, Shard]]:
         """Yield the shards with a lease, even if it has expired."""
-        return ((n, s) for n, s in sorted(self.by.items()) if s.worker is not None)
+        return ((n, s) for n, s in sorted(self.shards.items()) if s.worker is not None)
 
     def is_leased(self, now: datetime) -> bool:
         """Return whether a lease on any shard is in force at *now*."""
-        return any(is_leased(shard, now) for shard in self.by.values())
+        return any(is_leased(shard, now) for shard in self.shards.values())
 
     def grant(self, number: int, limits: Limits, *, first: bool = False) -> None:
         """Grant a shard its next portion of the limits; the totals have been added up.
@@ -233,15 +233,15 @@ class Parts(Struct):
         The *first* one leaves something to shards that no worker has yet. Later ones are as large
         as the workers that are there allow: where the store is distant, they must last for long.
         """
-        portion = self._portion(number, limits, self.of if first else self._leases())
-        self.set(number, replace(self.by[number], budget=portion))
+        portion = self._portion(number, limits, self.count if first else self._leases())
+        self.set(number, replace(self.shards[number], budget=portion))
 
     def is_short(self, number: int, limits: Limits) -> bool:
         """Return whether a shard has less than half of the portion that it would be granted now.
 
         Also if it has too much, as after an edit of the limits.
         """
-        budget = self.by[number].budget
+        budget = self.shards[number].budget
         portion = self._portion(number, limits, self._leases())
         return budget.keys() != portion.keys() or any(
             not remaining <= portion[name] <= 2 * remaining for name, remaining in budget.items()
@@ -250,27 +250,27 @@ class Parts(Struct):
     def _leases(self) -> int:
         return sum(1 for _ in self.iterate_leased())
 
-    def _portion(self, number: int, limits: Limits, of: int) -> Budget:
-        other_budgets = [shard.budget for n, shard in self.by.items() if n != number]
-        mine = self.by[number].budget
-        return grant_budget(limits, self.usage(), mine, other_budgets, max(1, of))
+    def _portion(self, number: int, limits: Limits, sharers: int) -> Budget:
+        other_budgets = [shard.budget for n, shard in self.shards.items() if n != number]
+        mine = self.shards[number].budget
+        return grant_budget(limits, self.usage(), mine, other_budgets, max(1, sharers))
 
     def share(self, number: int, limits: Limits) -> Share:
         """Return the share of the job's limits for the holder of a shard."""
         usage, left_s = self.usage(), limits.duration_s
         left_s = None if left_s is None else left_s - usage.duration_s
-        return Share(budget=self.by[number].budget, left_s=left_s, over=breach(limits, usage))
+        return Share(budget=self.shards[number].budget, left_s=left_s, over=breach(limits, usage))
 
 
-def cut(parts: Parts, of: int, now: datetime) -> None:
-    """Cut a job into *of* shards; no worker has a shard of it.
+def cut(parts: Parts, count: int, now: datetime) -> None:
+    """Cut a job into *count* shards; no worker has a shard of it.
 
     New shards start from the job's own attempt number, so that their attempts are above any
     that was given before the job had shards.
     """
-    parts.of = of
-    for number in range(1, of + 1):
-        if number not in parts.by:
+    parts.count = count
+    for number in range(1, count + 1):
+        if number not in parts.shards:
             parts.set(number, Shard(attempt=parts.total.attempt, freed_at=now))
 
 
@@ -291,7 +291,7 @@ def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
 
 def lease_shard(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> Claim | None:
     """Lease a free shard; return ``None`` if a limit leaves nothing for it to use."""
-    shard = parts.by[number]
+    shard = parts.shards[number]
     mine = replace(
         shard,
         worker=worker,
@@ -308,13 +308,13 @@ def lease_shard(parts: Parts, number: int, job: Job, worker: str, until: datetim
         return None
     lease = Lease(
         job_id=job.id,
-        job_no=parts.no,
+        job_no=parts.job_no,
         worker=worker,
         attempt=mine.attempt,
         seq=mine.seq,
         version=job.version,
         shard=number,
-        of=parts.of,
+        of=parts.count,
         starts=starts_of(job.spec.urls) if parts.in_turn else (),
     )
     # runs alone if a worker died of this shard, even if the other shards are fine
@@ -365,7 +365,7 @@ def apply_part_batch(
     *new_found* and *skipped* count the URLs of the batch that were new to the store: several
     shards may find the same URL.
     """
-    mine = parts.by[lease.shard]
+    mine = parts.shards[lease.shard]
     own = replace(
         batch.usage,
         discovered=batch.usage.discovered - len(batch.found) + new_found,
@@ -416,7 +416,7 @@ def renew(
     parts: Parts, lease: Lease, batch: Batch, job: State, now: datetime, until: datetime
 ) -> None:
     """Renew the lease of a shard; the last batch of a job that isn't running releases it."""
-    mine = parts.by[lease.shard]
+    mine = parts.shards[lease.shard]
     if batch.last and job is not State.RUNNING:
         parts.set(lease.shard, release_part(mine, now))
     else:
@@ -448,14 +448,14 @@ def after_loss(
     """
     worst: tuple[Job, Event] | None = None
     for number in numbers:
-        shard = parts.by[number]
+        shard = parts.shards[number]
         after, event = decide(replace(job, losses=max(job.losses, shard.deaths)))
         parts.set(number, replace(shard, deaths=after.losses))
         if worst is None or not _goes_on(after):
             worst = after, event
     if worst is None:
         return None
-    others_work = any(shard.worker is not None for shard in parts.by.values())
+    others_work = any(shard.worker is not None for shard in parts.shards.values())
     return None if others_work and _goes_on(worst[0]) else worst
 
 

@@ -20,12 +20,12 @@ from crawlyard.core.jobs.spec import Spread
 from crawlyard.core.jobs.spread import Extent, shards_for, starts_of
 from crawlyard.core.parse import hosts_in
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import job_of, needs_of
+from crawlyard.store.codec.jobs import job_of, parse_needs
 from crawlyard.store.crawl.frontier import requeue
 from crawlyard.store.crawl.journal import number_lines
 from crawlyard.store.db.database import Database, StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
-from crawlyard.store.jobs.queue_position import POSITION, parts_spent, runnable
+from crawlyard.store.jobs.queue_position import POSITION, find_spent_parts, runnable
 from crawlyard.store.jobs.shard_rules import (
     Parts,
     after_loss,
@@ -39,19 +39,19 @@ from crawlyard.store.jobs.shard_rules import (
     to_ask_for,
 )
 from crawlyard.store.jobs.shards import (
-    PART,
+    IS_PART,
     announce_free_shards,
     assign_buckets,
-    buckets_waiting,
-    count_free,
-    extent_of,
-    give_up,
+    count_free_shards,
+    find_waiting_buckets,
+    find_waiting_shards,
     has_waiting,
-    in_shards,
     lock_parts,
-    parts_of,
-    store_cut,
-    waiting_shards,
+    measure_extent,
+    order_release,
+    read_parts,
+    shards_of_buckets,
+    store_shard_count,
     write_parts,
 )
 from crawlyard.store.tables.jobs import (
@@ -142,26 +142,30 @@ class SpreadStore(StorePart):
         a lease any more, the job is saved as *decide* returns it. Does nothing if another
         attempt has the shard.
         """
-        buckets = buckets_waiting(conn, lease.job_no)  # before the job is locked
+        buckets = find_waiting_buckets(conn, lease.job_no)  # before the job is locked
         current = _lock_part(conn, lease)
         if current is None:
             return None
         row, parts = current
         _number_lines(conn, row)
-        if parts.by[lease.shard].worker is None:
+        if parts.shards[lease.shard].worker is None:
             write_parts(conn, parts)
             return None  # released by its last batch already: the job may run again by now
         # if it yields, the slot belongs to an urgent job, or the shard to another worker
         # of no worker in particular, unless one has asked for it
-        yields, urgent = parts.by[lease.shard].yields, parts.by[lease.shard].asked_by is None
+        yields, urgent = (
+            parts.shards[lease.shard].yields,
+            parts.shards[lease.shard].asked_by is None,
+        )
         parts.set(
-            lease.shard, release_part(parts.by[lease.shard], None if drained and urgent else now)
+            lease.shard,
+            release_part(parts.shards[lease.shard], None if drained and urgent else now),
         )
         claim: Claim | None = None
         if State(row["state"]) is State.RUNNING:
             job = job_of(row)
             if further and not yields and breach(job.limits, parts.total.usage) is None:
-                number = _first(parts.free(), in_shards(buckets, parts.of))
+                number = _first(parts.free(), shards_of_buckets(buckets, parts.count))
                 if number is not None:
                     claim = lease_shard(parts, number, job, lease.worker, until)
             if claim is None and not any(parts.iterate_leased()):
@@ -191,7 +195,7 @@ class SpreadStore(StorePart):
         """Return the number of shards of running jobs that wait for a worker."""
         if not await self._database.read_cached(_is_any_spread):
             return 0
-        return await self._database.read(count_free)
+        return await self._database.read(count_free_shards)
 
     @reads
     def shards(self, conn: Connection, job_id: str) -> Mapping[int, Shard]:
@@ -200,7 +204,7 @@ class SpreadStore(StorePart):
         if no is None:
             return {}
         of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == no)) or 0
-        return dict(parts_of(conn, no, of).in_use())
+        return dict(read_parts(conn, no, of).in_use())
 
 
 def is_to_cut(row: Mapping[str, Any] | RowMapping, job: Job) -> bool:
@@ -224,23 +228,23 @@ def begin(
     *lock*, which is called once all but the job is written. If one worker runs the whole job, or a
     limit leaves nothing to use, return the totals, with which the caller saves it.
     """
-    parts = parts_of(conn, row["no"], row["spread"])
-    parts.in_turn = bool(row["in_turn"]) or not parts.by
-    if parts.of:
+    parts = read_parts(conn, row["no"], row["spread"])
+    parts.in_turn = bool(row["in_turn"]) or not parts.shards
+    if parts.count:
         parts.add_up()
     for number, shard in parts.iterate_leased():
         parts.set(number, fence_part(shard, now))
     cut(parts, _shard_count(conn, row["no"], job, parts), now)
     parts.rebase()
-    claim = _claim_shard(conn, row, job, parts, asker, now, until, lock) if parts.of else None
+    claim = _claim_shard(conn, row, job, parts, asker, now, until, lock) if parts.count else None
     if claim is not None:
         return claim
     if lock is not None:
         lock()
-    parts.of = 0
+    parts.count = 0
     write_parts(conn, parts)
     if (0, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
-        store_cut(conn, parts)
+        store_shard_count(conn, parts)
     return parts.total
 
 
@@ -254,9 +258,9 @@ def _claim_shard(
     until: datetime,
     lock: Callable[[], None] | None,
 ) -> Claim | None:
-    dealt = assign_buckets(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
-    buckets = buckets_waiting(conn, parts.no)
-    number = _first(range(1, parts.of + 1), in_shards(buckets, parts.of)) or 1
+    dealt = assign_buckets(conn, parts.job_no, starts_of(job.spec.urls) if parts.in_turn else ())
+    buckets = find_waiting_buckets(conn, parts.job_no)
+    number = _first(range(1, parts.count + 1), shards_of_buckets(buckets, parts.count)) or 1
     moved, event = job.apply_move(Move.CLAIM, now, actor=f"worker:{asker.worker}")
     parts.set(0, fence(parts.total))  # an expired lease on the whole job may still be stored
     claim = lease_shard(parts, number, moved, asker.worker, until)
@@ -266,8 +270,8 @@ def _claim_shard(
     write_parts(conn, parts)
     if lock is not None:
         lock()
-    columns = {"spread": parts.of, "in_turn": int(parts.in_turn), "dealt": int(dealt)}
-    change(conn, moved, event, before=job, shard=(parts.no, parts.total), cut=columns)
+    columns = {"spread": parts.count, "in_turn": int(parts.in_turn), "dealt": int(dealt)}
+    change(conn, moved, event, before=job, shard=(parts.job_no, parts.total), cut=columns)
     announce_free_shards(conn, row, parts, buckets=buckets)
     return claim
 
@@ -279,7 +283,7 @@ def _shard_count(conn: Connection, no: int, job: Job, parts: Parts) -> int:
             spread, Extent(hosts=0, waiting=0)
         )  # counting a large frontier takes long
     hosts = hosts_in(job.spec.urls)
-    return shards_for(spread, extent_of(conn, no, hosts, parts.total.pulse.rate))
+    return shards_for(spread, measure_extent(conn, no, hosts, parts.total.pulse.rate))
 
 
 def _announce_if_freed(
@@ -296,7 +300,7 @@ def _announce_if_freed(
 
 def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bool) -> None:
     """Save a job whose last shard was released, as *decide* returns it."""
-    waiting, usage = has_waiting(conn, parts.no), parts.total.usage
+    waiting, usage = has_waiting(conn, parts.job_no), parts.total.usage
     verdict = decide(AttemptEnd(job=job, usage=usage, waiting=waiting, yields=yields))
     if verdict.again:
         requeue(conn, parts, verdict.again)
@@ -317,7 +321,7 @@ def settle_part(
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
     row, parts = current
     _number_lines(conn, row)
-    parts.set(lease.shard, release_part(parts.by[lease.shard], None))
+    parts.set(lease.shard, release_part(parts.shards[lease.shard], None))
     if again:
         requeue(conn, parts, again)
     write_parts(conn, parts)
@@ -328,10 +332,10 @@ def settle_part(
 def free_part(conn: Connection, lease: Lease) -> None:
     """Release the lease of a shard, unless another attempt has it."""
     current = _lock_part(conn, lease)
-    if current is not None and current[1].by[lease.shard].worker is not None:
+    if current is not None and current[1].shards[lease.shard].worker is not None:
         row, parts = current
         _number_lines(conn, row)
-        parts.set(lease.shard, release_part(parts.by[lease.shard], None))
+        parts.set(lease.shard, release_part(parts.shards[lease.shard], None))
         write_parts(conn, parts)
         _announce_if_freed(conn, row, parts, [lease.shard])
 
@@ -349,7 +353,7 @@ def _lock_part(conn: Connection, lease: Lease) -> tuple[RowMapping, Parts] | Non
     locked_job = lock_parts(conn, lease.job_no)
     if locked_job is None:
         return None
-    mine = locked_job[1].by.get(lease.shard)
+    mine = locked_job[1].shards.get(lease.shard)
     is_mine = mine is not None and is_current(lease, mine.attempt, mine.worker)
     return locked_job if is_mine else None
 
@@ -362,7 +366,7 @@ async def take_parts_back(
     took: Callable[[int], object],
 ) -> list[Job]:
     """Take back the shards of lost workers; return the jobs that were saved as *decide* says."""
-    lapsed = (PART, HELD, or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead))))
+    lapsed = (IS_PART, HELD, or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead))))
     statement = select(shards.c.job_no).where(*lapsed)
     # deduplicated here: with DISTINCT, SQLite reads the shards of all jobs
     jobs_hit = await database.read(lambda conn: sorted(set(conn.scalars(statement))))
@@ -390,7 +394,7 @@ def _take(
     _number_lines(conn, row)
     numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *lapsed)))
     for number in numbers:
-        parts.set(number, fence_part(parts.by[number], now))
+        parts.set(number, fence_part(parts.shards[number], now))
     after: tuple[Job, Event] | None = None
     if numbers and State(row["state"]) is State.RUNNING:
         job = job_of(row)
@@ -442,7 +446,7 @@ def _uneven(conn: Connection, asker: Asker, now: datetime, *, free: int, passed:
     return _filter_allowed(conn, rows, asker, now, first), _next(passed, rows)
 
 
-_ITS_PARTS = (shards.c.job_no == jobs.c.no, PART, shards.c.shard <= jobs.c.spread)
+_ITS_PARTS = (shards.c.job_no == jobs.c.no, IS_PART, shards.c.shard <= jobs.c.spread)
 
 
 def _running(
@@ -478,13 +482,15 @@ def _filter_allowed(
 
     Their owners' quotas must allow it.
     """
-    able = [row for row in rows if asker.only or can_run(asker.tags, needs_of(row.needs))]
-    spent = parts_spent(conn, now) if able else {}
+    able = [row for row in rows if asker.only or can_run(asker.tags, parse_needs(row.needs))]
+    spent = find_spent_parts(conn, now) if able else {}
     return [
         row.no
         for row in able
         if row.owner not in spent
-        and first(parts_of(conn, row.no, row.spread), waiting_shards(conn, row.no, row.spread))
+        and first(
+            read_parts(conn, row.no, row.spread), find_waiting_shards(conn, row.no, row.spread)
+        )
         is not None
     ]
 
@@ -513,30 +519,30 @@ def _request_shard(
     conn: Connection, no: int, asker: Asker, now: datetime, free: int
 ) -> bool | None:
     """Order the holders of shards to give them back for *asker*; ``None`` if there are none."""
-    buckets = buckets_waiting(conn, no)
+    buckets = find_waiting_buckets(conn, no)
     most = free - _count_coming(conn, asker)
     locked_job = lock_parts(conn, no)
     if locked_job is None or State(locked_job[0]["state"]) is not State.RUNNING:
         return None
     _, parts = locked_job
-    waiting, numbers = in_shards(buckets, parts.of), list[int]()
+    waiting, numbers = shards_of_buckets(buckets, parts.count), list[int]()
     while len(numbers) < most:
         number = to_ask_for(parts, asker.worker, waiting)
         if number is None:
             break
-        parts.by[number] = replace(parts.by[number], freed_at=now, asked_by=asker.worker)
+        parts.shards[number] = replace(parts.shards[number], freed_at=now, asked_by=asker.worker)
         numbers.append(number)
-    give_up(conn, parts, numbers)
+    order_release(conn, parts, numbers)
     return bool(numbers) or None
 
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
-    buckets = buckets_waiting(conn, no)  # before the job is locked, as others wait for that
+    buckets = find_waiting_buckets(conn, no)  # before the job is locked, as others wait for that
     locked_job = lock_parts(conn, no)
     if locked_job is None or State(locked_job[0]["state"]) is not State.RUNNING:
         return None
     row, parts = locked_job
-    number = _first(takeable(parts, asker.worker, now), in_shards(buckets, parts.of))
+    number = _first(takeable(parts, asker.worker, now), shards_of_buckets(buckets, parts.count))
     claim = None if number is None else lease_shard(parts, number, job_of(row), asker.worker, until)
     if claim is not None:
         write_parts(conn, parts)

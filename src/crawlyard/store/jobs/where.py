@@ -30,7 +30,7 @@ from crawlyard.core.jobs.job import Source
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import LIMIT_REASONS, STOPPED
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.store.codec.jobs import TAIL, least_id, most_id, tail_of
+from crawlyard.store.codec.jobs import TAIL_LENGTH, id_tail, max_id, min_id
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql
 from crawlyard.store.queries import JobQuery
@@ -265,9 +265,9 @@ def creation_bounds(query: JobQuery) -> Sequence[list[ColumnElement[bool]]]:
         ]
         if instants and not condition.negated:
             if condition.key is FilterKey.CREATED_AFTER:
-                bounds.append(jobs.c.id >= least_id(min(instants)))
+                bounds.append(jobs.c.id >= min_id(min(instants)))
             else:
-                bounds.append(jobs.c.id <= most_id(max(instants)))
+                bounds.append(jobs.c.id <= max_id(max(instants)))
     return [[DATED, *bounds], [UNDATED]] if bounds else [[]]
 
 
@@ -302,6 +302,6 @@ def _with_part(query: JobQuery) -> Iterator[list[ColumnElement[bool]]]:
     begins = jobs.c.id.startswith(part, autoescape=True)
     yield [*rest, jobs.c.id >= least, jobs.c.id <= most, begins]
     ends = [jobs.c.id.endswith(part, autoescape=True)]
-    if len(part) >= TAIL:
-        ends.append(jobs.c.tail == tail_of(part))
+    if len(part) >= TAIL_LENGTH:
+        ends.append(jobs.c.tail == id_tail(part))
     yield [*rest, *ends]

@@ -42,7 +42,7 @@ from crawlyard.core.search.terms import (
     pieces_of,
     terms_of,
 )
-from crawlyard.store.codec.jobs import text_in
+from crawlyard.store.codec.jobs import decompress_text
 from crawlyard.store.db.bulk_rows import insert_new, put_rows
 from crawlyard.store.db.connection import driver_of
 from crawlyard.store.db.database import StorePart, is_postgres, reads
@@ -71,13 +71,13 @@ class IndexState(Struct, frozen=True, kw_only=True):
     """State of the index: its marks, and the process that fills it."""
 
     newest: int = 0  # the last page that is stored
-    begun: bool = False
-    low: int = 0
+    begun: bool = False  # the marks are stored
+    low: int = 0  # pages above this id, up to `high`, are indexed
     high: int = 0
     holder: str = ""
     until: datetime = _NEVER  # the holder's turn lasts until then
-    loose: bool = False
-    swept: str | None = None
+    loose: bool = False  # pages were deleted: some terms may be unused
+    swept: str | None = None  # the last term checked for that; None: no check is due
 
     @property
     def unindexed(self) -> int:
@@ -356,7 +356,7 @@ def _documents(
     """Return the documents to index for these pages, and their terms that are not *known_terms*."""
     documents, all_terms = [], set[bytes]()
     for page_id, job_no, url, final_url, title, data in texts:
-        terms = terms_of(head_of(url, final_url, title), text_in(data))
+        terms = terms_of(head_of(url, final_url, title), decompress_text(data))
         all_terms.update(terms.each)
         documents.append(_Document(page_id, job_no, f"{terms.words} {job_term(job_no)}"))
     return documents, all_terms.difference(known_terms, [HUGE.encode()])

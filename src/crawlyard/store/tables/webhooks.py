@@ -30,7 +30,7 @@ webhooks = Table(
     Column("active", Boolean, nullable=False),
     Column("disabled_reason", CleanText, nullable=False),
     Column("failing_since", Instant),
-    Column("failures", Integer, nullable=False),  # since then
+    Column("failures", Integer, nullable=False),  # since `failing_since`
     Column("held_until", Instant),
     Column("job_id", String(36), index=True),
     Column("schedule_id", String(36)),
@@ -40,11 +40,11 @@ webhooks = Table(
     Column("updated_at", Instant, nullable=False),
 )
 
-_OF_NO_JOB = webhooks.c.job_id.is_(None)
+_WITHOUT_JOB = webhooks.c.job_id.is_(None)
 
 Index("webhooks_owner", webhooks.c.owner, webhooks.c.id)
-# without those of jobs: an owner may have any number of them, one or more for each job
-Index("webhooks_own", webhooks.c.owner, sqlite_where=_OF_NO_JOB)
+# without webhooks of jobs: an owner may have any number of these, one or more for each job
+Index("webhooks_own", webhooks.c.owner, sqlite_where=_WITHOUT_JOB)
 
 deliveries = Table(
     "deliveries",
@@ -68,7 +68,7 @@ deliveries = Table(
 UNDELIVERED = deliveries.c.state == literal_column("'pending'")
 
 Index("deliveries_due", deliveries.c.due_at, sqlite_where=UNDELIVERED)
-# to hop from webhook to webhook, however many deliveries of one wait
+# lets a query skip from one webhook to the next, however many deliveries of each are pending
 Index(
     "deliveries_turns",
     *(deliveries.c.state, deliveries.c.webhook_id, deliveries.c.due_at),

@@ -14,11 +14,11 @@ from crawlyard.web.live.sse import EventEncoder
 from crawlyard.web.live.stream import Stream, resync_message
 
 MAX_REPLAYED = 1_000
-"""Limit of replayed events; beyond it, or for older events, the client reads the lists."""
+"""Maximum number of replayed events; a client that missed more, or older ones, reloads lists."""
 
 MAX_REPLAY_AGE = timedelta(minutes=10)
 
-_PORTION = 100
+_BATCH_SIZE = 100  # events per query
 
 _log = logging.getLogger(__name__)
 
@@ -32,16 +32,16 @@ class CatchUp:
         self._clock = clock
 
     async def replay(self, stream: Stream) -> AsyncIterator[bytes]:
-        """Yield the events that a client has missed, or a message that some are missing."""
+        """Yield the events that a client has missed, or `resync` if it missed too much."""
         until, after = stream.replay_to, stream.subscription.after or 0
         if until is None or after >= until or not stream.wants_events:
             return
         query = replace(stream.query, before=until + 1)
         try:
-            if await self._is_gap(query, after, until):
+            if await self._needs_resync(query, after, until):
                 yield resync_message("gap", until).data
                 return
-            while events := await self._events.events(query, after, _PORTION):
+            while events := await self._events.events(query, after, _BATCH_SIZE):
                 if stream.ended:
                     return
                 yield b"".join(message.data for message in await self._encoder.encode(events))
@@ -50,11 +50,11 @@ class CatchUp:
             _log.warning("store unavailable, closing a stream: %s", error)
             stream.end()
 
-    async def _is_gap(self, query: EventQuery, after: int, until: int) -> bool:
+    async def _needs_resync(self, query: EventQuery, after: int, until: int) -> bool:
         """Return whether the missed events are too many, too old, or partly deleted."""
         if after:
-            last_heard = await self._events.events(after=after - 1, limit=1)
-            if not last_heard or last_heard[0].seq != after:
+            last_received = await self._events.events(after=after - 1, limit=1)
+            if not last_received or last_received[0].seq != after:
                 return True
         first = await self._events.events(query, after, 1)
         if first and first[0].at < self._clock.now() - MAX_REPLAY_AGE:

@@ -345,10 +345,10 @@ class _Relay:
         with self._bus.subscribe() as subscriber:
             while True:
                 await subscriber.news()
-                progress, happened = subscriber.take()
+                progress, events_stored = subscriber.take()
                 if progress:
                     publish(progress)
-                if happened:
+                if events_stored:
                     self._events_stored.set()
                 await self._clock.sleep(RELAY_EVERY)
 

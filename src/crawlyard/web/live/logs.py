@@ -17,7 +17,7 @@ from crawlyard.core.endpoints.stream_messages import LogEndedOut, LogHelloOut, L
 from crawlyard.core.jobs.job_log import Level, LogEnd
 from crawlyard.core.jobs.log_answers import LineOut
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.jobs.follow import stretch as read_stretch
+from crawlyard.services.jobs.follow import read_log_lines
 from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.web.live.sse import first_frame, frame
 from crawlyard.web.live.stream import LogSubscription, Stream, resync_message
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class _LogChunk(Struct, frozen=True):
-    """Encoded log lines after a cursor; empty if none has the wanted level."""
+    """Encoded log lines after a cursor; empty if none has the level of the subscription."""
 
     data: bytes
     next_cursor: int
@@ -37,7 +37,7 @@ class _FollowedLog(Struct):
 
     end: LogEnd | None = None  # as of the last poll; None: no such job
     subscribers: set[Stream] = field(default_factory=set)
-    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     chunks: dict[Level, tuple[int, _LogChunk]] = field(
         default_factory=dict
     )  # by level: (cursor, chunk)
@@ -78,7 +78,7 @@ class LogStreams:
     async def messages(self, stream: Stream, subscription: LogSubscription) -> AsyncIterator[bytes]:
         """Yield the messages of *stream*: each line once, then the end."""
         cursor = subscription.after
-        yield first_frame(self._hello(subscription)).data
+        yield first_frame(self._hello_message(subscription)).data
         log = await self._follow(stream, subscription.job)
         while True:
             if messages := stream.take():
@@ -87,7 +87,7 @@ class LogStreams:
                 return
             end = log.end
             if end is not None and end.n > cursor:
-                chunk = await self._next(stream, log, subscription, cursor)
+                chunk = await self._next_chunk(stream, log, subscription, cursor)
                 if chunk is not None:
                     cursor = chunk.next_cursor
                     if chunk.data and not stream.ended:
@@ -96,7 +96,7 @@ class LogStreams:
                 yield _end_message(subscription.job, end)
                 return
             else:
-                await stream.news()
+                await stream.wait_for_news()
 
     async def _follow(self, stream: Stream, job_id: str) -> _FollowedLog | None:
         try:
@@ -111,36 +111,38 @@ class LogStreams:
         log.subscribers.add(stream)
         return log
 
-    async def _next(
+    async def _next_chunk(
         self, stream: Stream, log: _FollowedLog, subscription: LogSubscription, cursor: int
     ) -> _LogChunk | None:
-        async with log.reading:
-            before, chunk = log.chunks.get(subscription.least, (-1, None))
-            if chunk is not None and before == cursor:
+        async with log.lock:
+            chunk_cursor, chunk = log.chunks.get(subscription.min_level, (-1, None))
+            if chunk is not None and chunk_cursor == cursor:
                 return chunk
             end = log.end
             if end is None:
                 return None
             try:
-                chunk = await self._read(subscription, cursor, end)
+                chunk = await self._read_chunk(subscription, cursor, end)
             except StoreUnavailable as error:
                 _end_stream(stream, error)
                 return None
-            log.chunks[subscription.least] = cursor, chunk
+            log.chunks[subscription.min_level] = cursor, chunk
             return chunk
 
-    async def _read(self, subscription: LogSubscription, cursor: int, end: LogEnd) -> _LogChunk:
-        stretch = await read_stretch(
-            self._journal, subscription.job, subscription.least, cursor, end
+    async def _read_chunk(
+        self, subscription: LogSubscription, cursor: int, end: LogEnd
+    ) -> _LogChunk:
+        portion = await read_log_lines(
+            self._journal, subscription.job, subscription.min_level, cursor, end
         )
-        data = resync_message("gap", end.forgotten).data if stretch.lost else b""
-        if stretch.lines:
-            lines = [LineOut.filled(line) for line in stretch.lines]
-            shape = LogLinesOut(job_id=subscription.job, lines=lines)
-            data += frame("job.log", shape, stretch.lines[-1].n).data
-        return _LogChunk(data, stretch.place)
+        data = resync_message("gap", end.forgotten).data if portion.lost else b""
+        if portion.lines:
+            lines = [LineOut.filled(line) for line in portion.lines]
+            message = LogLinesOut(job_id=subscription.job, lines=lines)
+            data += frame("job.log", message, portion.lines[-1].n).data
+        return _LogChunk(data, portion.next_cursor)
 
-    def _hello(self, subscription: LogSubscription) -> LogHelloOut:
+    def _hello_message(self, subscription: LogSubscription) -> LogHelloOut:
         return LogHelloOut(
             job_id=subscription.job,
             after=subscription.after,

@@ -26,7 +26,7 @@ class LogSubscription(Struct, frozen=True, kw_only=True):
     """Lines of a job's log that a client wants."""
 
     job: str
-    least: Level = Level.INFO
+    min_level: Level = Level.INFO
     after: int = 0  # lines above this *n*; 0: all stored lines
 
 
@@ -117,10 +117,10 @@ class Stream:
         self._news.set()
 
     def wake(self) -> None:
-        """End the current or the next wait for `news`."""
+        """End the current or the next call of `wait_for_news`."""
         self._news.set()
 
-    async def news(self) -> None:
+    async def wait_for_news(self) -> None:
         """Wait for a message, the end, or a call of `wake`."""
         await self._news.wait()
         self._news.clear()
@@ -134,7 +134,7 @@ class Stream:
     async def messages(self) -> AsyncIterator[bytes]:
         """Yield queued messages as they arrive, until the end."""
         while True:
-            await self.news()
+            await self.wait_for_news()
             if portion := self.take():
                 yield portion
             if self.ended and not self._waiting:
