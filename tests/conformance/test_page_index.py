@@ -27,7 +27,7 @@ from crawlyard.store.db.database import is_postgres
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.store.search import index as page_index
-from crawlyard.store.search.index import PageIndexStore
+from crawlyard.store.search.index import PageIndexStore, Turn
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs
 from crawlyard.store.tables.page_search import marks
@@ -232,6 +232,20 @@ async def test_of_several_one_indexes_each_page(store: Store) -> None:
     await timed(clock, all_of_them())
 
     assert await postings(store, "needle") == 50
+
+
+async def test_a_process_that_reads_pages_while_another_indexes_them_adds_nothing(
+    store: Store,
+) -> None:
+    await stored(store, {f"{n}": "needle" for n in range(5)})
+    now, pages = FakeClock().now(), store.page_index
+    fast, slow = (Turn(holder=name, now=now, until=now + TURN_LENGTH) for name in ("a", "b"))
+    state = await pages.state()
+
+    assert await pages.advance(state, state.newest, fast, set()) is not None
+    assert await pages.advance(state, state.newest, slow, set()) is None
+
+    assert await postings(store, "needle") == 5
 
 
 async def test_what_is_deleted_leaves_nothing_behind(store: Store) -> None:

@@ -151,8 +151,9 @@ async def test_a_server_that_is_starting_up_is_waited_for(pair: Pair) -> None:
     # it accepts no connection before it is promoted, so its start is not waited for
     options = f"-k {pair.standby.folder} -h ''"
     pair.standby.run("pg_ctl", "-W", "-D", f"{pair.standby.folder}/data", "start", "-o", options)
-    log = pair.standby.folder / "data" / "postmaster.pid"
-    await until(log.exists)
+    status = pair.standby.folder / "data" / "postmaster.pid"
+    # earlier, it would discard the request to promote it
+    await until(lambda: status.exists() and "starting" in status.read_text())
     away.append(await is_away(pair.standby.url()))
     await asyncio.to_thread(pair.standby.promote)
 

@@ -79,7 +79,11 @@ def decode_ids(data: bytes) -> tuple[str, ...]:
 
 def select_followed(links: Iterable[Link], *, nofollow: bool) -> tuple[str, ...]:
     """Return the URLs that a crawl follows, each once; with *nofollow*, the others as well."""
-    plain = (link for link in links if link.kind is not LinkKind.REFRESH)
     return tuple(
-        dict.fromkeys(li.url for li in plain if nofollow or "nofollow" not in li.rel.split())
+        {
+            link.url: None
+            for link in links
+            if link.kind is not LinkKind.REFRESH
+            and (nofollow or not link.rel or "nofollow" not in link.rel.split())
+        }
     )
