@@ -102,7 +102,7 @@ def tables(runs: Mapping[str, Sequence[Run]], loop_names: Sequence[str]) -> Iter
     bases = loop_names[1:]
     crawls = [["CPU s per 1,000 pages", "median", *(f"÷ {name}" for name in bases), "peak MB"]]
     starts = [["start", "CPU s", f"÷ {SQLALCHEMY}"]]
-    both = [["here and there", "here ÷ there"]]
+    comparison = [["here and there", "here ÷ there"]]
     for name, of_it in runs.items():
         first = [name, f"{median(cpus[name]):.2f}"]
         if name in crawled:
@@ -111,13 +111,13 @@ def tables(runs: Mapping[str, Sequence[Run]], loop_names: Sequence[str]) -> Iter
         else:
             starts.append([*first, spread(cpus[name], cpus[SQLALCHEMY])])
         if name + THERE in cpus:
-            both.append([name, spread(cpus[name], cpus[name + THERE])])
+            comparison.append([name, spread(cpus[name], cpus[name + THERE])])
     engine, _, extract, fetch = loop_names
     pairs = zip(runs[NONE], cpus[ONE_PAGE], strict=True)
     rest = [(run.cost.cpu_s - start) * 1000 / len(run.result.pages) for run, start in pairs]
     aims = [["aim", "ratio"], [f"{engine} ÷ {extract}", spread(cpus[engine], cpus[extract])]]
     aims.append([f"{NONE} without its start ÷ {fetch}", spread(rest, cpus[fetch])])
-    yield from (markdown(rows) for rows in (crawls, starts, aims, both) if len(rows) > 1)
+    yield from (markdown(rows) for rows in (crawls, starts, aims, comparison) if len(rows) > 1)
 
 
 def main() -> None:
@@ -137,8 +137,8 @@ def main() -> None:
         crawlers = list(commands(SCRIPTS, work / "here", urls, pins[1]))
         if options.against:
             scripts = options.against.resolve() / ".venv/bin"
-            others = commands(scripts, work / "there", urls, pins[1], THERE)
-            crawlers = [each for pair in zip(crawlers, others, strict=True) for each in pair]
+            foreign = commands(scripts, work / "there", urls, pins[1], THERE)
+            crawlers = [each for pair in zip(crawlers, foreign, strict=True) for each in pair]
         crawlers += [(loop, urls[0]) for loop in inner]
         runs = take_turns(crawlers, options.turns, pins[1])
     circumstances = machine.describe(server.by, load, (), pinned=bool(pins[0]))

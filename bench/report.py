@@ -127,8 +127,8 @@ def spread(some: Sequence[float], base: Sequence[float]) -> str:
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Return a table, whose first row has the titles."""
-    titles, *others = rows
-    lines = [titles, ["---"] * len(titles), *others]
+    titles, *body = rows
+    lines = [titles, ["---"] * len(titles), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -251,9 +251,9 @@ async def _crawl(name: str, folder: Path, pace: StepClock) -> dict[str, float]:
         )
         spec = replace(spec, **CRAWLS[name])
         if spec.session:
-            sessions = SiteSessions(yard.services, LOCAL)
-            login = {"url": site.url, "user": "reader", "secret": "secret"}
-            await sessions.login(spec.session, LoginKind.BASIC, **login)
+            await SiteSessions(yard.services, LOCAL).login(
+                spec.session, LoginKind.BASIC, url=site.url, user="reader", secret="secret"
+            )
         if name.startswith(_RECRAWL):
             earlier = await submit(yard, spec)
             await yard.worker(only=earlier.id).run()
