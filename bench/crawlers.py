@@ -111,11 +111,9 @@ CRAWLYARD = Crawler("Crawlyard, no text", _with_options("--text", "none"), _resu
 IN_MEMORY = Crawler(
     "Crawlyard, nothing stored", CRAWLYARD.command, _result_of_crawlyard, (_MEMORY,)
 )
-WITH_TEXT = (
-    Crawler("Crawlyard, default", _with_options(), _result_of_crawlyard),
-    Crawler("Crawlyard, whole text", _with_options("--text", "text"), _result_of_crawlyard),
-    Crawler("Crawlyard, main text", _with_options("--text", "main"), _result_of_crawlyard),
-)
+DEFAULT = Crawler("Crawlyard, default", _with_options(), _result_of_crawlyard)
+WHOLE_TEXT = Crawler("Crawlyard, whole text", _with_options("--text", "text"), _result_of_crawlyard)
+MAIN_TEXT = Crawler("Crawlyard, main text", _with_options("--text", "main"), _result_of_crawlyard)
 SCRAPY = Crawler("Scrapy", _scrapy(_SPIDER), _result_of_scrapy)
 RESUMABLE = Crawler("Scrapy, resumable", _scrapy(_SPIDER, "-s", "JOBDIR=job"), _result_of_scrapy)
 TUNED = Crawler(
@@ -124,5 +122,5 @@ TUNED = Crawler(
     _result_of_scrapy,
 )
 
-OURS = (CRAWLYARD, IN_MEMORY, *WITH_TEXT)
+OURS = (CRAWLYARD, IN_MEMORY, DEFAULT, WHOLE_TEXT, MAIN_TEXT)
 OF_SCRAPY = (SCRAPY, RESUMABLE, TUNED)

@@ -7,9 +7,7 @@ stdout. Who is not installed is left out, and the result says so. A folder of on
 """
 
 import argparse
-import json
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,15 +17,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from bench import machine, report
-from bench.crawlers import CRAWLYARD, IN_MEMORY, LOG, Crawler
+from bench.crawlers import CRAWLYARD, IN_MEMORY, Crawler
 from bench.limit import requests_per_s
-from bench.loops import TOOK
 from bench.loops_run import ENGINE, loops
-from bench.measure import ProcessCost, run_measured
 from bench.others import contenders, versions
 from bench.report import Run
 from bench.serving import served
 from bench.sites import DocsSite, names, site
+from bench.turn import MOST_S, Pins, crawl_once, list_paths, one_page, pin_cores, warm
 
 
 @dataclass
@@ -53,7 +50,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--concurrency", type=int, default=32, help="requests at once")
     parser.add_argument("--only", default="", help="names, with | between; * is any text")
     parser.add_argument("--skip", default="", help="names to leave out, in the same form")
-    parser.add_argument("--most-seconds", type=float, default=300.0, help="of one crawl")
+    parser.add_argument("--most-seconds", type=float, default=MOST_S, help="of one crawl")
     parser.add_argument("--no-loops", action="store_true", help="commands alone")
     parser.add_argument("--charset", default="utf-8", help="in the Content-Type; may be empty")
     options = parser.parse_args()
@@ -65,7 +62,7 @@ def _options() -> argparse.Namespace:
 def main() -> int:
     """Measure and write the result; return 1 if Crawlyard did not find the same each time."""
     options = _options()
-    pins = _pins()
+    pins = pin_cores()
     steady = True
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         every, missing = contenders(Path(work))
@@ -91,18 +88,15 @@ def _sites(options: argparse.Namespace) -> list[DocsSite]:
 def _starts(
     crawlers: Sequence[Crawler],
     options: argparse.Namespace,
-    pins: tuple[list[str], list[str]],
+    pins: Pins,
     work: Path,
 ) -> dict[Crawler, Run]:
     """Return what a crawl of one page takes by each: its start, and little else."""
-    folder = work / "one"
-    folder.mkdir()
-    (folder / "index.html").write_text("<!doctype html><title>One</title>", encoding="utf-8")
     starts = {}
-    with served(folder, pins[0], work, charset=options.charset) as server:
+    with one_page(pins[0], work, options.charset) as server:
         for crawler in crawlers:
             with suppress(RuntimeError):  # reported with the first site
-                starts[crawler] = _run(crawler, server.url, options, pins[1])
+                starts[crawler] = _crawl(crawler, server.url, options, pins)
     return starts
 
 
@@ -117,19 +111,17 @@ def _measure(
     place: DocsSite,
     crawlers: Sequence[Crawler],
     options: argparse.Namespace,
-    pins: tuple[list[str], list[str]],
+    pins: Pins,
     work: Path,
 ) -> Measured:
     """Crawl one site by all, in turns."""
-    _warm(place.folder)
+    warm(place.folder)
     result = Measured(place, load=os.getloadavg()[0])
     with served(place.folder, pins[0], work, charset=options.charset) as server:
         result.by = server.by
         url = f"{server.url}{place.start}"
         paths = work / f"{place.name}.txt"
-        listed = _run(ENGINE, url, options, pins[1])  # lists the URLs and warms everything up
-        requested = listed.result.pages | listed.result.other_files | listed.result.failed
-        paths.write_text("\n".join(sorted(requested)), encoding="utf-8")
+        list_paths(url, options.concurrency, pins[1], paths, options.most_seconds)
         inner = [] if options.no_loops else list(loops(paths))
         broken: set[Crawler] = set()
         for turn in range(1, options.rounds + 1):
@@ -138,7 +130,7 @@ def _measure(
                     continue
                 into = result.loops if crawler in inner else result.runs
                 try:
-                    run = _run(crawler, url, options, pins[1])
+                    run = _crawl(crawler, url, options, pins)
                 except RuntimeError as error:
                     broken.add(crawler)
                     into.pop(crawler, None)
@@ -152,23 +144,8 @@ def _measure(
     return result
 
 
-def _run(crawler: Crawler, url: str, options: argparse.Namespace, pin: list[str]) -> Run:
-    """Crawl once, in a folder of its own, without settings of ours from outside."""
-    outside = {name: value for name, value in os.environ.items() if "CRAWLYARD" not in name}
-    with tempfile.TemporaryDirectory(prefix="bench-") as place:
-        folder = Path(place)
-        cost = run_measured(
-            [*pin, *crawler.command(url, options.concurrency)],
-            folder=folder,
-            environment=outside | dict(crawler.environment),
-            log=folder / LOG,
-            most_s=options.most_seconds,
-            exits=crawler.exits,
-        )
-        if (folder / TOOK).exists():
-            inner = json.loads((folder / TOOK).read_text(encoding="utf-8"))
-            cost = ProcessCost(inner["wall_s"], inner["cpu_s"], cost.peak_bytes, cost.stopped)
-        return Run(cost, crawler.read_result(folder))
+def _crawl(crawler: Crawler, url: str, options: argparse.Namespace, pins: Pins) -> Run:
+    return crawl_once(crawler, url, options.concurrency, pins[1], options.most_seconds)
 
 
 def _report(result: Measured, *, pinned: bool) -> str:
@@ -189,26 +166,6 @@ def _report(result: Measured, *, pinned: bool) -> str:
     if result.left_out:
         parts.append("Left out:\n\n" + "\n".join(f"- {line}" for line in result.left_out))
     return "\n\n".join(parts) + "\n\n"
-
-
-def _pins() -> tuple[list[str], list[str]]:
-    """Return what keeps the server on one core and the crawler on another; nothing on one core.
-
-    The measuring itself is kept on the server's.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    taskset = shutil.which("taskset")
-    if taskset is None or len(cores) < 2:
-        return [], []
-    os.sched_setaffinity(0, cores[:1])
-    return [taskset, "-c", str(cores[0])], [taskset, "-c", str(cores[1])]
-
-
-def _warm(folder: Path) -> None:
-    """Read all files once: no crawler pays for the disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.read_bytes()
 
 
 def _log(words: str) -> None:

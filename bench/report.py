@@ -119,6 +119,19 @@ def ratio(some: Sequence[Run], base: Sequence[Run], measure: _Measure) -> float:
     return median([ours / two for ours, two in pairs if two] or [math.nan])
 
 
+def spread(some: Sequence[float], base: Sequence[float]) -> str:
+    """Return the median of the ratios of figures in the same turn, the lowest and the highest."""
+    ratios = [ours / other for ours, other in zip(some, base, strict=True)]
+    return f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"  # noqa: RUF001 - a range
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, whose first row has the titles."""
+    titles, *body = rows
+    lines = [titles, ["---"] * len(titles), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def checkpoint_cost(stored: Sequence[Run], in_memory: Sequence[Run]) -> str:
     """Return a sentence about the cost of checkpoints."""
     speed, cpu, memory = (ratio(stored, in_memory, measure) for measure in _MEASURES)

@@ -9,9 +9,11 @@ happens. So calls of our functions, statements and rows are the same in each run
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import selectors
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,11 +34,14 @@ from msgspec.structs import replace
 
 import crawlyard
 from crawlyard import LOCAL, JobSpec, Settings, Yard
+from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
+from crawlyard.services.access.site_sessions import SiteSessions
 from crawlyard.services.jobs.lookup import find_job
 from tests.jobs import submit
+from tests.proxies import TestProxy
 
 T = TypeVar("T")
 
@@ -51,13 +56,28 @@ CRAWLS: Mapping[str, Mapping[str, Any]] = {
     "text": {"text": TextMode.TEXT},
     "main": {"text": TextMode.MAIN},
     "default": {},
+    # the first with a feature more or less
     "html": {"text": TextMode.NONE, "keep_html": True},
     "anchors": {"text": TextMode.NONE, "keep_anchors": True},
     "extract": {"text": TextMode.NONE, "extract": (("heading", "h1"),)},
     "no cookies": {"text": TextMode.NONE, "cookies": "off"},
-    "not modified": {},  # the second crawl of two
+    "cookies": {"text": TextMode.NONE},  # the site sets one
+    "session": {"text": TextMode.NONE, "session": "handbook"},
+    "proxy": {"text": TextMode.NONE},
+    "patterns": {"text": TextMode.NONE, "include": ("*/p*",), "exclude": ("re:[?]",)},
+    "sitemap": {"text": TextMode.NONE},
+    # the default with a feature more
+    "left out": {"ignore_css": ("nav",)},
+    "indexed": {},
+    # the second crawl of two
+    "not modified": {},
+    "changed": {},
+    "changed, confirmed": {"confirm_changes": True},
 }
-"""Specs of the crawls that are measured, by name."""
+"""Specs of the crawls that are measured, by name.
+
+Each feature that changes a crawl has one, except rendering, whose counts are never the same twice.
+"""
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "import crawlyard": (),
@@ -67,8 +87,14 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 }
 """Arguments of commands whose imported modules are counted; URL is that of a site of one page."""
 
+_RECRAWL = ("not modified", "changed")
+
 GATED = ("calls a page", "statements", "rows a page", "own modules")
-"""Figures that may not rise; modules of others depend on the versions of dependencies."""
+"""Figures that may not rise.
+
+Modules of others depend on the versions of dependencies, as bytes in the database and the largest
+number of blocks of memory do, which vary a little.
+"""
 
 _SRC = f"{Path(crawlyard.__file__).parent}/"
 _DEMO = f"{_SRC}demo/"
@@ -130,6 +156,7 @@ class Counts:
     statements: Counter[str] = field(default_factory=Counter)
     changes: dict[int, int] = field(default_factory=dict)  # rows, by connection
     is_on: bool = False
+    peak_blocks: int = 0  # of memory, at statements
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
         """Count an event; see `sys.setprofile`."""
@@ -143,6 +170,7 @@ class Counts:
             connection = getattr(arg.__self__, "connection", None)
             if connection is not None:
                 self.statements[arg.__name__] += 1
+                self.peak_blocks = max(self.peak_blocks, sys.getallocatedblocks())
                 self.changes[id(connection)] = connection.total_changes
 
     @property
@@ -154,11 +182,18 @@ class Counts:
 class Handbook:
     """Pages with a menu, text and links, which wait for a checkpoint after each batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, *headers: tuple[str, str]) -> None:
+        self.headers = headers
+        self.edition = 1
         self.pages = 0
 
     def answer(self, method: str, path: str, host: str) -> Answer:
-        del method, host
+        del method
+        if path == "/sitemap.xml":
+            dated = "</loc><lastmod>2025-01-01</lastmod></url>"
+            urls = "".join(f"<url><loc>http://{host}/p{n}{dated}" for n in range(PAGES))
+            body = f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{urls}</urlset>'
+            return Answer(200, (("Content-Type", "application/xml"),), body.encode())
         if not path.startswith("/p"):
             return Answer(404)
         self.pages += 1
@@ -167,14 +202,16 @@ class Handbook:
         near = ((number * 7 + step) % PAGES for step in range(1, 9))
         links = "".join(f'<li><a href="p{n}#top">See section {n}</a></li>' for n in near)
         words = f"<p>Section {number} explains <em>what</em> a crawl of a site does. " * 6
+        edition = f"<p>Edition {self.edition}</p>" if self.edition > 1 else ""
         body = (
             f"<!doctype html><html lang=en><title>Section {number}</title>"
             f"<nav><ul>{menu}</ul></nav><main><h1 id=top>Section {number}</h1>"
-            f"{words}<pre><code>run({number})</code></pre><ul>{links}</ul></main>"
+            f"{words}{edition}<pre><code>run({number})</code></pre><ul>{links}</ul></main>"
             "<footer><p>Printed on recycled electrons.</p></footer>"
         )
         wait_s = _STEP_S * 4 if self.pages % PAGES_OF_A_BATCH == 0 else 0.0
-        headers = (("Content-Type", HTML), ("ETag", f'"{number}"'))
+        etag = f'"{number}"' if self.edition == 1 else f'"{number}, {self.edition}"'
+        headers = (("Content-Type", HTML), ("ETag", etag), *self.headers)
         return Answer(200, headers, body.encode(), wait_s)
 
 
@@ -196,40 +233,70 @@ def _run(future: "Future[T]", work: Callable[[], T]) -> None:
 
 
 async def _crawl(name: str, folder: Path, pace: StepClock) -> dict[str, float]:
-    counts = Counts()
-    settings = Settings(data_dir=folder, database_url="", parse_helpers=0)
-    async with SiteServer(Handbook()) as site, Yard.open(settings, pace) as yard:
-        spec = replace(
-            JobSpec(
-                urls=(f"{site.url}/p0",),
-                allow_private=True,
-                delay_s=0,
-                per_host=1,
-                concurrency=1,
-                render="never",
-            ),
-            **CRAWLS[name],
+    handbook = Handbook(*((("Set-Cookie", "reader=1"),) if name == "cookies" else ()))
+    settings, proxy = Settings(data_dir=folder, database_url="", parse_helpers=0), TestProxy("http")
+    if name == "proxy":
+        await proxy.open()
+        settings = replace(settings, allow_proxies=(proxy.address,))
+    async with SiteServer(handbook) as site, Yard.open(settings, pace) as yard:
+        spec = JobSpec(
+            urls=(f"{site.url}/p0",),
+            proxies=(proxy.url,) if name == "proxy" else (),
+            sitemaps=(f"{site.url}/sitemap.xml",) if name == "sitemap" else (),
+            allow_private=True,
+            delay_s=0,
+            per_host=1,
+            concurrency=1,
+            render="never",
         )
-        if name == "not modified":
+        spec = replace(spec, **CRAWLS[name])
+        if spec.session:
+            await SiteSessions(yard.services, LOCAL).login(
+                spec.session, LoginKind.BASIC, url=site.url, user="reader", secret="secret"
+            )
+        if name.startswith(_RECRAWL):
             earlier = await submit(yard, spec)
             await yard.worker(only=earlier.id).run()
             spec = replace(spec, since=earlier.id)
+            handbook.edition += name.startswith("changed")
         job = await submit(yard, spec)
-        sys.setprofile(counts)
-        counts.is_on = True
-        await yard.worker(only=job.id).run()
-        counts.is_on = False
-        sys.setprofile(None)
-        pages = (await find_job(yard.store, LOCAL, job.id)).shard.usage.pages
+        figures = await _count(yard, job.id, indexed=name == "indexed")
+        await proxy.close()
+    return figures
+
+
+async def _count(yard: Yard, job_id: str, *, indexed: bool) -> dict[str, float]:
+    """Run a job, and return its counts."""
+    counts, stored = Counts(), _stored_bytes(yard)
+    gc.collect()
+    blocks = sys.getallocatedblocks()
+    sys.setprofile(counts)
+    counts.is_on = True
+    await yard.worker(only=job_id).run()
+    if indexed:
+        await yard.indexer.catch_up()
+    counts.is_on = False
+    sys.setprofile(None)
+    pages = (await find_job(yard.store, LOCAL, job_id)).shard.usage.pages
     if pages != PAGES:
-        raise RuntimeError(f"the crawl {name} has {pages} pages")
+        raise RuntimeError(f"the crawl has {pages} pages")
     for function, count in counts.calls.most_common(40):
         sys.stderr.write(f"{count / PAGES:8.2f}  {function}\n")
     return {
         "calls a page": round(counts.calls.total() / PAGES, 2),
         "statements": counts.statements.total(),
         "rows a page": round(counts.rows / PAGES, 2),
+        "bytes a page": round((_stored_bytes(yard) - stored) / PAGES),
+        "blocks a page": round((counts.peak_blocks - blocks) / PAGES, -1),
     }
+
+
+def _stored_bytes(yard: Yard) -> int:
+    """Return the bytes that the database uses."""
+    with closing(sqlite3.connect(yard.settings.data_dir / "crawlyard.db")) as database:
+        names = ("page_count", "freelist_count", "page_size")
+        total, free, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+    return int((total - free) * size)
 
 
 def _count_crawl(name: str) -> dict[str, float]:
@@ -297,12 +364,19 @@ def _output(command: Sequence[str], folder: str) -> dict[str, float]:
 
 
 def measure() -> dict[str, dict[str, float]]:
-    """Return the counts of each crawl and command, by its name."""
-    figures = {}
-    for name in CRAWLS:
-        with tempfile.TemporaryDirectory() as folder:
-            figures[name] = _output([sys.executable, "-m", "tests.gauge", "--crawl", name], folder)
-    return figures | {name: _count_modules(words) for name, words in COMMANDS.items()}
+    """Return the counts of each crawl and command, by its name.
+
+    As many at once as there are cores: no figure depends on what else runs.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        crawls = pool.map(_count_crawl_apart, CRAWLS)
+        commands = pool.map(_count_modules, COMMANDS.values())
+        return dict(zip((*CRAWLS, *COMMANDS), (*crawls, *commands), strict=True))
+
+
+def _count_crawl_apart(name: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        return _output([sys.executable, "-m", "tests.gauge", "--crawl", name], folder)
 
 
 def saved() -> dict[str, dict[str, float]]:
@@ -324,7 +398,7 @@ def main() -> int:
     for name, counts in figures.items():
         old = before.get(name, {})
         words = (f"{count:>10,g} {unit} ({old.get(unit, 0):,g})" for unit, count in counts.items())
-        sys.stdout.write(f"{name:<14}{''.join(words)}\n")
+        sys.stdout.write(f"{name:<20}{''.join(words)}\n")
     if options.save:
         FIGURES.write_text(f"{json.dumps(figures, indent=2)}\n", encoding="utf-8")
         return 0
