@@ -99,7 +99,7 @@ async def test_a_site_that_shows_its_form_again_has_refused_the_login(
 async def test_a_login_that_fails_says_why_and_leaves_no_session(
     yard: Yard, site_server: Serve, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawlyard.engine.render.page._FORM_S", 0.5)
+    monkeypatch.setattr("crawlyard.engine.render.page._FORM_TIMEOUT_S", 0.5)
     outside = await site_server(GraphSite({"/": []}), host="127.0.0.2")
     site = await site_server(ScriptedLoginSite(2, outside=outside.url))
 
@@ -119,7 +119,7 @@ async def test_a_login_that_fails_says_why_and_leaves_no_session(
             "/login", fields=more
         )
         assert "stays disabled" in await error_of("/login", secret="", fields={})
-        monkeypatch.setattr("crawlyard.engine.render.page._SUBMIT_S", 0.1)
+        monkeypatch.setattr("crawlyard.engine.render.page._SUBMIT_TIMEOUT_S", 0.1)
         assert "filled in, but not sent" in await error_of("/login", submit="#mail")
     assert outside.hits == []
     assert await own_names(yard) == []
