@@ -202,7 +202,7 @@ class TestChange:
         for words, message in (
             (("--runs", "0"), "--runs: no runs are left"),
             (("--runs", "many"), "--runs: expected a whole number"),
-            (("--ends", "2026-01-01"), "--ends: no instant"),
+            (("--ends", "2026-01-01"), "--ends: '0 3 * * *' has no future run"),
             (("--starts", "0001-01-01T00:00+00:00"), "--starts: expected an instant of the years"),
             (("--starts", "soon"), "--starts: expected an instant such as"),
             (("--template-version", "old"), "--template-version: expected a whole number"),
