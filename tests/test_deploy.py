@@ -56,7 +56,7 @@ def metrics_of(expression: str) -> set[str]:
 
 
 @pytest.mark.parametrize("expression", [*expressions()])
-def test_an_expression_asks_for_metrics_and_labels_that_there_are(expression: str) -> None:
+def test_expressions_use_only_existing_metrics_and_labels(expression: str) -> None:
     metrics = families(format_metrics(all_values()))
     labels = {
         name
@@ -75,7 +75,7 @@ def test_an_expression_asks_for_metrics_and_labels_that_there_are(expression: st
         assert name.endswith("_bucket") == is_histogram, name
 
 
-def test_no_panel_is_there_twice_and_none_covers_another() -> None:
+def test_panels_are_unique_and_do_not_overlap() -> None:
     places = [tuple(panel["gridPos"].values()) for panel in panels()]
 
     assert len({panel["id"] for panel in panels()}) == len(panels())
@@ -112,7 +112,7 @@ def test_prometheus_takes_the_configuration_of_the_documents(tmp_path: Path) -> 
     assert all(re.fullmatch(pattern, job) for job in jobs)
 
 
-def test_prometheus_takes_all_rules_and_what_the_board_asks(tmp_path: Path) -> None:
+def test_prometheus_accepts_all_rules_and_board_expressions(tmp_path: Path) -> None:
     board = tmp_path / "board.yml"
     recorded = [
         {"record": f"board:{n}", "expr": expression.replace("$__rate_interval", "5m")}
@@ -232,7 +232,7 @@ async def exposed_by(yard: Yard, url: str) -> tuple[set[str], set[str]]:
     return set(families(format_metrics(server))), set(families(format_metrics(worker)))
 
 
-async def test_all_that_is_asked_for_is_shown_but_for_what_needs_postgres_or_redis(
+async def test_all_queried_metrics_are_exposed_except_those_of_postgres_or_redis(
     tmp_path: Path, site_server: Serve
 ) -> None:
     served = await site_server(GraphSite({"/": []}))

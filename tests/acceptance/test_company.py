@@ -36,7 +36,7 @@ IDLE_S, BUSY_S = 3.0, 6.0
 SESSIONS = 4  # of a worker with all its children
 
 
-def hosts_asked(server: SiteServer, worker: str, since: float = 0.0) -> dict[str, float]:
+def first_requests_by_host(server: SiteServer, worker: str, since: float = 0.0) -> dict[str, float]:
     """Return when *worker* sent its first request after *since* to each host."""
     first = dict[str, float]()
     for hit in list(server.hits):
@@ -94,8 +94,8 @@ async def test_all_jobs_of_a_killed_worker_continue_within_seconds_with_four_ses
         async def requested(name: str, numbers: range) -> float:
             """Return when *name* had sent a request to each of the hosts."""
             hosts = {f"{address(number)}:{server.port}" for number in numbers}
-            await until(lambda: hosts <= hosts_asked(server, name).keys())
-            first = hosts_asked(server, name)
+            await until(lambda: hosts <= first_requests_by_host(server, name).keys())
+            first = first_requests_by_host(server, name)
             return max(first[host] for host in hosts)
 
         await fill(of_killed, per_host=1)

@@ -82,7 +82,7 @@ async def first_new_hit(log: Path, count: int, process: asyncio.subprocess.Proce
         await asyncio.sleep(0.02)
 
 
-def asked_again(hits: list[Hit], kills: list[Kill]) -> dict[Kill | None, float]:
+def cost_of_kills(hits: list[Hit], kills: list[Kill]) -> dict[Kill | None, float]:
     """Return the cost of each kill: the age of the oldest answer that it lost, in seconds.
 
     A page requested again counts for the first kill between its two requests, with 0 if the
@@ -175,7 +175,7 @@ async def test_kills_lose_no_page_and_refetch_only_what_was_in_flight(
     assert len(result.ok) == len(requested) == pages
     assert max(result.stored.values()) == 1
     assert result.usage.pages == pages
-    costs = asked_again(hits, kills)
+    costs = cost_of_kills(hits, kills)
     assert None not in costs
     assert max(costs.values()) < STARVED_S
     assert sum(cost > CHECKPOINT_S for cost in costs.values()) <= max(1, times // 4)

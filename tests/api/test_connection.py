@@ -64,7 +64,7 @@ async def test_what_is_refused_is_raised_with_the_whole_problem(rig: Rig) -> Non
     assert invalid.value.field == "limits.pages"
 
 
-async def test_a_busy_server_is_asked_again_with_the_same_key() -> None:
+async def test_a_busy_server_is_retried_with_the_same_idempotency_key() -> None:
     busy = httpx.Response(503, headers={"Retry-After": "0"})
     there, requests = answering([busy, busy, httpx.Response(200, json={})])
 
@@ -74,7 +74,7 @@ async def test_a_busy_server_is_asked_again_with_the_same_key() -> None:
     assert {request.headers["authorization"] for request in requests} == {"Bearer cyt_x"}
 
 
-async def test_nobody_is_asked_for_ever() -> None:
+async def test_a_request_is_retried_three_times_at_most() -> None:
     busy = httpx.Response(503, headers={"Retry-After": "0"})
     there, requests = answering([busy] * 9)
 
@@ -84,7 +84,7 @@ async def test_nobody_is_asked_for_ever() -> None:
     assert len(requests) == 4
 
 
-async def test_what_asks_for_a_long_rest_is_not_waited_for() -> None:
+async def test_a_long_retry_after_is_not_waited_for() -> None:
     there, requests = answering([httpx.Response(429, headers={"Retry-After": "3600"})])
 
     with pytest.raises(Unavailable, match="429"):

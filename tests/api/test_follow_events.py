@@ -41,7 +41,7 @@ async def some(events: AsyncIterator[EventOut], count: int) -> list[EventOut]:
         return [await anext(events) for _ in range(count)]
 
 
-async def test_what_happens_is_told_from_the_place_that_is_named(live: LiveRig) -> None:
+async def test_events_are_streamed_from_a_given_position(live: LiveRig) -> None:
     await live.job()
     async with connect(*server_of(live)) as yard:
         after = await last(yard)
@@ -86,7 +86,7 @@ async def test_a_connection_that_breaks_off_costs_nothing(live: LiveRig) -> None
     assert [event.job_id for event in received] == jobs
 
 
-async def test_where_nothing_can_stream_the_list_is_asked(live: LiveRig) -> None:
+async def test_without_streaming_the_event_list_is_polled(live: LiveRig) -> None:
     class Proxy(httpx.AsyncHTTPTransport):
         """Answers by itself where a stream is asked for."""
 
@@ -106,7 +106,7 @@ async def test_where_nothing_can_stream_the_list_is_asked(live: LiveRig) -> None
     assert [event.job_id for event in received] == jobs
 
 
-async def test_who_may_not_listen_any_more_is_told(live: LiveRig) -> None:
+async def test_a_follower_whose_token_is_revoked_gets_an_error(live: LiveRig) -> None:
     site = live.rig.site
     secret = await live.rig.token(LOCAL.id)
     caller = await site.yard.services.access.caller(secret, CredentialKind.TOKEN)
@@ -144,7 +144,7 @@ def event_place(seq: int) -> EventCursor:
     return EventCursor(EventFeed.__new__(EventFeed), seq)
 
 
-def test_numbers_that_begin_anew_are_followed() -> None:
+def test_restarted_event_numbers_are_followed() -> None:
     place = event_place(90)
     hello = '{"seq":5,"server_time":"2027-01-01T00:00:00Z","version":"1","heartbeat_s":15,'
 

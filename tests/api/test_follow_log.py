@@ -51,7 +51,7 @@ async def rest(lines: AsyncIterator[LineOut]) -> list[int]:
         return [line.n async for line in lines]
 
 
-async def test_it_is_told_to_its_end_from_the_place_and_level_that_are_named(
+async def test_a_log_is_streamed_to_its_end_from_a_given_position_and_level(
     live: LiveRig, scribe: Scribe
 ) -> None:
     await scribe.say(5, Level.WARNING)
@@ -98,7 +98,7 @@ class Proxy(httpx.AsyncHTTPTransport):
         return await super().handle_async_request(request)
 
 
-async def test_where_nothing_can_stream_the_list_is_asked_to_its_end(
+async def test_without_streaming_the_log_list_is_polled_to_its_end(
     live: LiveRig, scribe: Scribe
 ) -> None:
     proxy = Proxy()
@@ -119,7 +119,7 @@ async def test_where_nothing_can_stream_the_list_is_asked_to_its_end(
     assert numbers == [1, 2, 3, 4, 5]
 
 
-async def test_where_too_many_streams_are_open_the_list_is_asked(
+async def test_with_too_many_open_streams_the_log_list_is_polled(
     live: LiveRig, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "MAX_STREAMS_EACH", 0)
@@ -133,7 +133,9 @@ async def test_where_too_many_streams_are_open_the_list_is_asked(
         assert await rest(lines) == [1, 2, 3]
 
 
-async def test_who_may_not_listen_any_more_is_told(live: LiveRig, scribe: Scribe) -> None:
+async def test_a_follower_whose_token_is_revoked_gets_an_error(
+    live: LiveRig, scribe: Scribe
+) -> None:
     access = live.rig.site.yard.services.access
     secret = await live.rig.token(LOCAL.id)
     caller = await access.caller(secret, CredentialKind.TOKEN)

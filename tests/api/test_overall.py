@@ -33,7 +33,7 @@ async def rig() -> Rig:
     return rig
 
 
-async def test_pages_are_found_by_what_was_asked(
+async def test_pages_are_found_by_filters(
     yard: Surface, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     clock: Any = FakeClock(NOW)
@@ -70,9 +70,7 @@ async def test_pages_are_found_by_what_was_asked(
         assert [url.rpartition("/")[2] for url in output] == paths, filters
 
 
-async def test_pages_of_named_jobs_are_found_and_no_more_than_asked(
-    rig: Rig, yard: Surface
-) -> None:
+async def test_pages_of_given_jobs_are_found_up_to_the_limit(rig: Rig, yard: Surface) -> None:
     [first] = (await rig.get("jobs?q=first")).json()["items"]
 
     pages = [page async for page in every(yard.pages.find, limit=2, job=(first["id"],))]
@@ -80,7 +78,7 @@ async def test_pages_of_named_jobs_are_found_and_no_more_than_asked(
     assert [page.job_name for page in pages] == ["first", "first"]
 
 
-async def test_what_needs_a_person_is_told(rig: Rig, yard: Surface) -> None:
+async def test_attention_notices_are_listed(rig: Rig, yard: Surface) -> None:
     await rig.job()
 
     attention = await yard.attention.get()

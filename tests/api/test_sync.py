@@ -36,7 +36,7 @@ def test_an_instance_of_this_process_is_used_without_a_loop(tmp_path: Path) -> N
     assert (event.seq, event.name) == (2, "job.created")
 
 
-def test_a_server_is_asked_without_a_loop() -> None:
+def test_a_synchronous_client_needs_no_event_loop() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"object": "list", "items": [], "has_more": False})
 

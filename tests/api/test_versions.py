@@ -45,7 +45,7 @@ async def test_a_change_that_names_an_old_version_says_which_there_is(yard: Surf
     assert (await yard.webhooks.disable(hook, version=2)).active is False
 
 
-async def test_what_would_be_deleted_is_told(yard: Surface) -> None:
+async def test_a_deletion_plan_lists_the_objects_to_delete(yard: Surface) -> None:
     hook, job = await filled(yard)
 
     with pytest.raises(Conflict, match="schedule s"):

@@ -30,7 +30,7 @@ def page_of(page: Page, path: str) -> Any:
     return page.locator("#list li").filter(has_text=path)
 
 
-async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: Stage) -> None:
+async def test_changes_of_a_run_are_reported_listed_and_shown_word_by_word(stage: Stage) -> None:
     schedule, first, second = await two_runs(stage, "Docs nightly")
     async with stage.page(f"/schedules/{schedule['id']}") as page:
         await page.get_by_role("link", name="5 changes").click()

@@ -50,7 +50,7 @@ async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path:
         await expect(page.get_by_text("No worker is running, so jobs wait")).to_be_visible()
 
 
-async def test_a_worker_shows_its_tags_and_what_was_wanted_before_it_has_heard(
+async def test_a_worker_shows_its_tags_and_a_command_it_has_not_received_yet(
     stage: Stage,
 ) -> None:
     await reported(stage, tags=("browser", "eu"), cpu=0.5)
@@ -127,7 +127,7 @@ async def test_what_makes_no_rule_is_said(stage: Stage) -> None:
         assert (await stage.ask("GET", f"/hosts/{HOST}"))["rule"] is None
 
 
-async def test_a_host_that_nobody_asks_shows_what_is_said_as_soon_as_it_is(stage: Stage) -> None:
+async def test_a_host_without_requests_shows_a_new_rule_immediately(stage: Stage) -> None:
     async with stage.page("/workers") as page:
         await expect(page.locator("#live")).to_have_text("Live")
         hosts = page.get_by_role("table", name="Hosts")

@@ -77,7 +77,7 @@ async def test_a_link_signs_in_once_and_leads_to_the_overview(stage: Stage) -> N
         await expect(page.locator(".errors")).not_to_be_empty()
 
 
-async def test_who_is_not_signed_in_is_asked_to_and_comes_back(stage: Stage) -> None:
+async def test_a_visitor_signs_in_and_returns_to_the_page(stage: Stage) -> None:
     async with stage.page("/jobs?q=state:failed", by="") as page:
         await page.get_by_label("Token").fill("cyt_wrong")
         await page.get_by_role("button", name="Sign in").click()

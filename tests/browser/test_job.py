@@ -15,7 +15,7 @@ from tests.browser.rig import NARROW, Stage, a_stage
 from tests.site import GraphSite, refetched
 
 
-async def test_a_running_job_tells_how_far_it_is_and_how_sure_that_is(stage: Stage) -> None:
+async def test_a_running_job_shows_its_progress_and_the_certainty_of_it(stage: Stage) -> None:
     crawl = await crawled(stage, limits={"pages": 320, "duration_s": 7200}, tags=["nightly"])
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await expect(page).to_have_title("Docs of the yard · Crawlyard")
@@ -100,7 +100,7 @@ async def test_a_job_that_is_not_there_is_said_to_be_so_with_a_way_back(stage: S
         await page.wait_for_url(f"{stage.base}/jobs")
 
 
-async def test_where_a_job_comes_from_is_told_with_links(stage: Stage) -> None:
+async def test_the_origin_of_a_job_is_shown_with_links(stage: Stage) -> None:
     template = await stage.ask(
         "POST", "/templates", {"name": "docs-site", "spec": {"urls": [f"https://{HOST}/"]}}
     )

@@ -54,7 +54,7 @@ async def test_a_job_is_paused_resumed_and_cancelled_by_keys_alone(stage: Stage)
     assert await state_of(stage, crawl) == "cancelled"
 
 
-async def test_a_pause_is_taken_back_from_where_it_is_told(stage: Stage) -> None:
+async def test_a_pause_can_be_undone_from_its_notice(stage: Stage) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await button(page, "Pause").click()
@@ -188,7 +188,7 @@ async def test_pace_and_rules_are_changed_while_a_job_runs(stage: Stage) -> None
     assert job["spec"]["exclude"] == ["*/print/*", "*.zip"]
 
 
-async def test_what_somebody_else_changed_meanwhile_is_told_and_kept(stage: Stage) -> None:
+async def test_a_concurrent_edit_by_another_user_is_shown_and_kept(stage: Stage) -> None:
     crawl = await crawled(stage, limits={"pages": 100})
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await menu(page, "Change", "Limits")
@@ -205,7 +205,7 @@ async def test_what_somebody_else_changed_meanwhile_is_told_and_kept(stage: Stag
     assert (job["spec"]["limits"]["pages"], job["spec"]["limits"]["errors"]) == (200, 9)
 
 
-async def test_an_exclusion_tells_what_goes_before_it_goes(stage: Stage) -> None:
+async def test_an_exclusion_shows_the_urls_it_removes_before_it_is_saved(stage: Stage) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await menu(page, "Change", "Exclude URLs")

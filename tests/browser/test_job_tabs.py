@@ -170,7 +170,9 @@ async def test_rows_are_walked_through_and_opened_by_keys(stage: Stage) -> None:
         await expect(title).to_have_text("How to bound a crawl, part 2")
 
 
-async def test_problems_are_told_by_what_to_do_and_what_was_skipped_apart(stage: Stage) -> None:
+async def test_problems_are_grouped_by_remedy_and_skipped_urls_are_shown_apart(
+    stage: Stage,
+) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}/problems") as page:
         groups = page.get_by_label("Problems", exact=True).locator(".err")
@@ -190,7 +192,7 @@ async def test_problems_are_told_by_what_to_do_and_what_was_skipped_apart(stage:
         await expect(page.get_by_role("table", name="Pages").locator("tbody tr")).to_have_count(3)
 
 
-async def test_what_became_of_a_url_is_told(stage: Stage) -> None:
+async def test_the_outcome_of_a_url_is_explained(stage: Stage) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}/problems") as page:
         panel = page.locator("#why")
@@ -245,7 +247,7 @@ async def test_the_log_goes_on_when_an_ended_job_does(stage: Stage) -> None:
         await expect(lines.last).to_contain_text("back again")
 
 
-async def test_the_history_tells_who_did_what_and_what_changed(stage: Stage) -> None:
+async def test_the_history_shows_actors_actions_and_changes(stage: Stage) -> None:
     crawl = await crawled(stage)
     await stage.ask("PATCH", f"/jobs/{crawl.id}", {"limits": {"pages": 77}})
     await stage.ask("POST", f"/jobs/{crawl.id}/pause", {"reason": "moving house"})

@@ -28,7 +28,7 @@ async def named(page: Page) -> list[str]:
     return await page.locator("#jobs a.main").all_text_contents()
 
 
-async def test_a_row_tells_how_a_job_stands(stage: Stage) -> None:
+async def test_a_row_shows_the_state_of_a_job(stage: Stage) -> None:
     shop: dict[str, Any] = {"urls": ["https://shop.example.com/"], "limits": {"pages": 1980}}
     slow = await stage.job(name="Price watch", tags=["tells"], **shop)
     await stage.job(name="", urls=["https://wiki.example.org/a"], tags=["tells"], priority="high")
@@ -208,7 +208,7 @@ async def test_an_empty_list_says_whether_the_filter_hides_all(empty: Stage) -> 
         await expect(rows(page)).to_have_count(1)
 
 
-async def test_heads_sort_and_groups_are_by_what_is_asked(stage: Stage) -> None:
+async def test_column_heads_sort_and_jobs_are_grouped_by_the_selected_key(stage: Stage) -> None:
     await stage.user("nina")
     jobs = [await stage.job(name=name, tags=["sorts"], by="nina") for name in ("b", "c", "a")]
     for job, pages in zip(jobs, (20, 30, 10), strict=True):

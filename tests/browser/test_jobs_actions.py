@@ -33,7 +33,7 @@ async def test_rows_have_the_actions_that_their_state_allows(stage: Stage) -> No
         ).to_be_visible()
 
 
-async def test_to_cancel_asks_and_takes_a_reason(stage: Stage) -> None:
+async def test_cancelling_asks_for_confirmation_and_takes_a_reason(stage: Stage) -> None:
     await stage.job(name="Doomed", tags=["cancels"])
     async with stage.page("/jobs?q=tag:cancels") as page:
         await page.get_by_role("button", name="Cancel Doomed").click()
@@ -62,7 +62,7 @@ async def test_to_retry_takes_the_failed_urls_or_else_makes_a_new_job(stage: Sta
         await expect(before).to_have_attribute("href", f"/jobs/{done['id']}")
 
 
-async def test_a_refusal_is_told_in_the_words_of_the_server(stage: Stage) -> None:
+async def test_a_refusal_shows_the_message_of_the_server(stage: Stage) -> None:
     job = await stage.job(name="Failed so", tags=["refuses"])
     await ended(stage, job, Move.FAIL)  # its record has no failed page
     async with stage.page("/jobs?q=tag:refuses") as page:
@@ -127,7 +127,7 @@ async def test_counts_by_a_filter_stop_and_what_is_done_to_all_is_counted_in_ful
         await expect(group(page, "Waiting")).to_contain_text("10,011")
 
 
-async def test_without_a_filter_all_jobs_are_meant_and_what_cannot_be_is_told(
+async def test_without_a_filter_an_action_applies_to_all_jobs_and_reports_failures(
     empty: Stage,
 ) -> None:
     [first, *_] = await many(empty, 52, "every")

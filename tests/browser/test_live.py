@@ -30,7 +30,7 @@ async def test_eight_tabs_are_live_and_hear_of_the_same_job(stage: Stage) -> Non
             await expect(tab.get_by_role("table")).to_contain_text(another["id"][-8:])
 
 
-async def test_what_happens_before_the_stream_is_open_is_told(stage: Stage) -> None:
+async def test_events_before_the_stream_opens_are_shown(stage: Stage) -> None:
     async with stage.context() as context:
         page = await context.new_page()
         await page.add_init_script("delete globalThis.SharedWorker")  # its requests are not routed
@@ -99,7 +99,7 @@ async def test_a_page_is_live_again_when_its_server_is_and_has_missed_nothing(
         await context.close()
 
 
-async def test_what_could_not_be_read_while_the_server_was_away_is_taken_back(
+async def test_a_load_error_disappears_once_the_server_is_back(
     browser: Browser, tmp_path: Path
 ) -> None:
     async with a_stage(tmp_path, browser) as first:
@@ -124,7 +124,7 @@ async def test_what_could_not_be_read_while_the_server_was_away_is_taken_back(
         await context.close()
 
 
-async def test_an_operation_that_ended_while_the_server_was_away_is_told_once(
+async def test_an_operation_that_ended_during_an_outage_is_reported_once(
     browser: Browser, tmp_path: Path
 ) -> None:
     count = AT_ONCE + 1

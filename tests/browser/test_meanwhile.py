@@ -23,7 +23,7 @@ async def missed_something(page: Page) -> None:
         await page.evaluate("() => fetch('/api/v1/auth/me')")  # requests behind the first
 
 
-async def test_a_key_acts_on_the_row_that_is_marked_whatever_comes_above(stage: Stage) -> None:
+async def test_a_key_acts_on_the_marked_row_when_rows_appear_above_it(stage: Stage) -> None:
     marked = await stage.job(name="Marked", tags=["above"])
     above = await stage.job(name="Above", tags=["above"])
     await stage.ask("POST", f"/jobs/{above['id']}/pause", {})
@@ -50,7 +50,7 @@ async def test_a_key_does_nothing_to_a_schedule_that_is_not_there_yet(stage: Sta
         await expect(page.locator("#ask")).to_be_hidden()
 
 
-async def test_nobody_becomes_a_viewer_by_saving_without_a_choice(stage: Stage) -> None:
+async def test_saving_without_a_choice_does_not_change_a_role(stage: Stage) -> None:
     await stage.user("chief", Role.ADMIN)
     async with stage.page("/settings/users") as page:
         await page.get_by_role("button", name="Change chief").click()
@@ -59,7 +59,9 @@ async def test_nobody_becomes_a_viewer_by_saving_without_a_choice(stage: Stage) 
     assert (await stage.ask("GET", "/users/chief"))["role"] == "admin"
 
 
-async def test_who_signs_in_again_is_not_told_to_be_signed_out(stage: Stage) -> None:
+async def test_a_user_who_signs_in_again_sees_no_sign_in_prompt_in_another_tab(
+    stage: Stage,
+) -> None:
     async with stage.context() as context:
         first, second = [await context.new_page() for _ in range(2)]
         for tab in (first, second):
@@ -145,7 +147,7 @@ async def test_ones_own_pause_does_not_keep_a_schedule_from_being_saved(stage: S
     assert stored_schedule["description"] == "typed before"
 
 
-async def test_a_page_of_a_list_that_could_not_be_had_is_asked_for_again(stage: Stage) -> None:
+async def test_a_list_page_that_failed_to_load_is_requested_again(stage: Stage) -> None:
     for number in range(51):
         await stage.job(name=f"Turned {number}", tags=["turned"])
     async with stage.page("/jobs?q=tag:turned") as page:

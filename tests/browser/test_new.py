@@ -54,7 +54,7 @@ async def test_a_session_of_ones_own_is_offered(stage: Stage) -> None:
         await expect(page.get_by_label("Session")).to_have_attribute("list", "own-sessions")
 
 
-async def test_a_crawl_is_estimated_when_asked_and_started(stage: Stage) -> None:
+async def test_a_crawl_is_estimated_on_request_and_started(stage: Stage) -> None:
     await granted(stage)
     async with served_elsewhere("--pages", "60") as site, stage.page("/jobs/new") as page:
         requests: list[str] = []
@@ -177,7 +177,7 @@ async def test_the_command_that_is_copied_makes_the_same_job(stage: Stage) -> No
         assert job["spec"]["limits"]["duration_s"] == 7200
 
 
-async def test_a_template_asks_for_what_it_leaves_open(stage: Stage) -> None:
+async def test_a_template_form_has_fields_for_its_open_parameters(stage: Stage) -> None:
     spec = {"urls": ["{{start}}"], "limits": {"pages": "{{most}}"}}
     places = {"start": {"type": "url", "required": True}, "most": {"type": "integer", "default": 7}}
     form = {"name": "docs <b>", "spec": spec, "parameters": places}
@@ -224,7 +224,7 @@ async def test_only_what_changed_since_an_earlier_job_is_fetched(
             await expect(data.get_by_text("not requested")).to_be_hidden()
 
 
-async def test_what_is_asked_for_is_kept_as_a_template(stage: Stage) -> None:
+async def test_a_new_job_form_can_be_saved_as_a_template(stage: Stage) -> None:
     async with stage.page("/jobs/new?url=https://docs.example.org/") as page:
         await page.get_by_label("Pages", exact=True).fill("50")
         await page.get_by_role("button", name="Save as template").click()

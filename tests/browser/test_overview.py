@@ -310,7 +310,7 @@ async def test_many_stops_at_a_host_are_one_notice_and_of_many_notices_the_rest_
         await expect(page.get_by_role("row").filter(has_text=re.compile("shop "))).to_have_count(3)
 
 
-async def test_jobs_that_no_worker_takes_need_attention_until_one_is_there(empty: Stage) -> None:
+async def test_jobs_without_a_worker_need_attention_until_one_starts(empty: Stage) -> None:
     await empty.job()
     async with empty.page("/") as page:
         await expect(need(page, "no worker takes any")).to_be_visible()
@@ -322,7 +322,7 @@ async def test_jobs_that_no_worker_takes_need_attention_until_one_is_there(empty
 # --- room, runs, trends
 
 
-async def test_capacity_tells_slots_workers_and_hosts(empty: Stage) -> None:
+async def test_capacity_shows_slots_workers_and_hosts(empty: Stage) -> None:
     await worker(empty, slots=4, running=("a", "b"), pages_per_s=12.5)
     await worker(empty, timedelta(hours=1), id="w2", host="gone.local")
     claim = await begun(empty, await empty.job())

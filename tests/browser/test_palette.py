@@ -85,7 +85,7 @@ async def test_it_is_closed_and_opened_again_at_once(stage: Stage) -> None:
         assert await page.evaluate(_AGAIN) == [True, True, False]
 
 
-async def test_what_is_typed_before_it_is_there_is_meant_for_it(stage: Stage) -> None:
+async def test_keys_typed_before_the_palette_opens_go_to_the_palette(stage: Stage) -> None:
     await stage.job(name="new ground")
     late = asyncio.Event()
 

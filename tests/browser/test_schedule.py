@@ -105,7 +105,7 @@ async def test_a_schedule_is_made_by_keyboard_alone_and_its_ticks_are_seen_as_th
 # --- what a time table means
 
 
-async def test_the_form_tells_what_a_time_table_means_and_where_it_is_wrong(stage: Stage) -> None:
+async def test_the_form_explains_a_timetable_and_its_errors(stage: Stage) -> None:
     async with stage.page("/schedules/new") as page:
         when, hint = page.get_by_label("When", exact=True), page.locator("#said")
         await when.fill("30 8,9,10 * * mon-fri")

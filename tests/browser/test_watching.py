@@ -13,7 +13,7 @@ from tests.site import GraphSite
 LONG = GraphSite({"/": [f"/{n}" for n in range(99)], **{f"/{n}": [] for n in range(99)}})
 
 
-async def test_a_worker_shows_its_slots_and_the_host_that_it_asks(
+async def test_a_worker_shows_its_slots_and_the_host_that_it_crawls(
     browser: Browser, tmp_path: Path
 ) -> None:
     works = ("worker",)
@@ -37,7 +37,7 @@ async def test_without_a_worker_the_page_says_what_that_means(stage: Stage) -> N
         await expect(page.get_by_text("No worker is running, so jobs wait")).to_be_visible()
 
 
-async def test_events_are_told_as_they_happen_and_filtered(stage: Stage) -> None:
+async def test_events_are_shown_live_and_filtered(stage: Stage) -> None:
     name = "<img src=x onerror=alert(1)>"
     async with stage.page("/events") as page:
         events = page.get_by_role("table", name="Activity")

@@ -12,7 +12,7 @@ from tests.chaos.history import Asked, Fault, FaultKind, History, Hold, holds
 from tests.chaos.judge_moves import (
     CHECKPOINT_S,
     disobeyed,
-    heard_at,
+    latest_notice,
     not_retried,
     observed_moves,
     retried_between,
@@ -44,8 +44,8 @@ def broken(history: History) -> list[str]:
         *_lost(history),
         *_run_twice_at_once(history),
         *_wrong_pages(history),
-        *_asked_by_losers(history, holds_by_job),
-        *_asked_again(history, holds_by_job),
+        *_requests_after_lease_loss(history, holds_by_job),
+        *_repeated_requests(history, holds_by_job),
         *_kept_waiting(history, holds_by_job),
         *_wrong_ticks(history),
         *_too_fast(history),
@@ -130,7 +130,7 @@ def _wrong_pages(history: History) -> Iterator[str]:
             yield f"job {result.job} counts {result.counted} pages and has {len(result.urls)}"
 
 
-def _asked_by_losers(history: History, holds_by_job: _Held) -> Iterator[str]:
+def _requests_after_lease_loss(history: History, holds_by_job: _Held) -> Iterator[str]:
     """A worker sends requests for a job only while it holds it, or a checkpoint longer."""
     spread = {expectation.job: expectation.spread for expectation in history.wanted}
     for hit in history.asked:
@@ -149,11 +149,11 @@ def _asked_by_losers(history: History, holds_by_job: _Held) -> Iterator[str]:
 
 
 def _allows(hold: Hold, hit: Asked, faults: Sequence[Fault]) -> bool:
-    notified_at = heard_at(hold.until, hold.worker, faults, CHECKPOINT_S)
+    notified_at = latest_notice(hold.until, hold.worker, faults, CHECKPOINT_S)
     return hold.since - SLACK_S <= hit.at <= notified_at + CHECKPOINT_S
 
 
-def _asked_again(history: History, holds_by_job: _Held) -> Iterator[str]:
+def _repeated_requests(history: History, holds_by_job: _Held) -> Iterator[str]:
     """A URL is asked again only if its answer was under way, or not recorded, at a fault."""
     by_url: dict[tuple[str, str], list[Asked]] = {}
     job_ids = {expectation.job for expectation in history.wanted}

@@ -24,7 +24,7 @@ CHANGES = 3
 """So often, within a checkpoint, no host of a job goes from one worker to another."""
 
 
-def heard_at(since: float, worker: str, faults: Sequence[Fault], within_s: float) -> float:
+def latest_notice(since: float, worker: str, faults: Sequence[Fault], within_s: float) -> float:
     """Return the latest time at which *worker* could learn of a change at *since*.
 
     A stopped worker, or one without its store, learns of it afterwards. A lock delays no reads.
@@ -46,7 +46,7 @@ def disobeyed(history: History) -> Iterator[str]:
         for hit in history.asked:
             if hit.job != order.job or not order.at < hit.at < until:
                 continue
-            if hit.at > heard_at(order.at, hit.worker, history.faults, within_s) + within_s:
+            if hit.at > latest_notice(order.at, hit.worker, history.faults, within_s) + within_s:
                 late = f"{hit.at - order.at:.1f} s after it was {order.state}"
                 yield f"{hit.worker} asked {hit.url} for job {hit.job} {late}"
 

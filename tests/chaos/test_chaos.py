@@ -215,7 +215,7 @@ def kinds(fleet: Fleet) -> set[FaultKind]:
 @pytest.mark.alone  # a worker that is starved past its lease does again what it has done
 @pytest.mark.postgres
 @pytest.mark.timeout(SECONDS + 600)
-async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
+async def test_a_fleet_on_postgres_loses_nothing_under_random_faults(
     own_server: PostgresServer, own_redis: redis_server.RedisServer | None, tmp_path: Path
 ) -> None:
     url = own_server.url()

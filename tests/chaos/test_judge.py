@@ -106,7 +106,7 @@ def test_what_was_answered_while_the_file_was_locked_is_in_no_checkpoint() -> No
     assert broken(replace(WELL, asked=twice, faults=[KILLED, stopped])) == [named]
 
 
-def test_a_lock_keeps_nobody_from_hearing_that_he_lost_a_job() -> None:
+def test_a_lock_does_not_delay_the_notice_of_a_lost_job() -> None:
     locked = Fault(kind=FaultKind.LOCK, since=21, until=29)
     late = [*WELL.asked, a_request("/j/2", A, 26)]
 
@@ -114,7 +114,7 @@ def test_a_lock_keeps_nobody_from_hearing_that_he_lost_a_job() -> None:
     assert f"{A} asked {URLS[2]} for job j 4.0 s too late" in findings
 
 
-def test_the_host_of_a_killed_worker_is_asked_again_soon_after_its_job_has_begun() -> None:
+def test_the_host_of_a_killed_worker_gets_requests_soon_after_its_job_starts() -> None:
     late = [replace(hit, at=hit.at + 4, ended_at=hit.at + 4.05) for hit in WELL.asked[3:]]
     idle = replace(WELL, asked=[*WELL.asked[:3], *late])
     befell = Fault(kind=FaultKind.CUT, since=23, until=23)

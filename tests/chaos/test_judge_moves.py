@@ -86,7 +86,7 @@ def test_a_request_long_after_a_job_was_paused_is_named() -> None:
     )
 
 
-def test_who_was_stopped_when_a_job_was_paused_hears_of_it_afterwards() -> None:
+def test_a_worker_frozen_during_a_pause_may_notice_it_later() -> None:
     stop = Fault(kind=FaultKind.STOP, worker=A, since=11.5, until=13.5)
 
     assert seen_wrong(HELD, asked=late(14), faults=[stop]) == []
@@ -105,7 +105,7 @@ def test_clocks_and_redis_excuse_nothing(kind: FaultKind) -> None:
     assert named in seen_wrong(HELD, asked=again, faults=[fault])
 
 
-def test_a_page_that_is_asked_again_for_a_job_that_went_on_is_named() -> None:
+def test_a_repeated_request_of_a_resumed_job_is_reported() -> None:
     again = [*HELD.asked, a_request(1, B, 17)]
 
     named = f"{URLS[1]} was asked for job j by {A} and again by {B}"
@@ -170,7 +170,7 @@ RETRIED = replace(
 )
 
 
-def test_a_url_that_failed_is_asked_again_for_an_operator() -> None:
+def test_a_failed_url_may_be_requested_again_for_an_operator() -> None:
     assert broken(RETRIED) == []
 
 
@@ -286,7 +286,7 @@ def test_a_spread_job_whose_shard_moves_passes() -> None:
     assert "spread" in observed_moves(SPREAD)
 
 
-def test_who_was_stopped_may_overlap_with_the_next_one_until_he_hears_of_it() -> None:
+def test_a_frozen_worker_may_overlap_with_its_successor_until_notified() -> None:
     stopped = Fault(kind=FaultKind.STOP, worker=A, since=12, until=18)
     overlap = [*SPREAD.asked[:-1], a_request(2, A, 18.2), a_request(2, B, 18.3)]
 
@@ -369,7 +369,7 @@ def test_what_is_wrong_with_a_spread_job_is_named(changes: dict[str, Any], named
     ],
     ids=["held", "cancelled", "retried", "yielded", "spread"],
 )
-def test_what_a_run_has_shown_is_told(history: History, shown_moves: set[str]) -> None:
+def test_observed_moves_are_listed(history: History, shown_moves: set[str]) -> None:
     assert observed_moves(history) == shown_moves
 
 

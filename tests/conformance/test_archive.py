@@ -133,7 +133,7 @@ async def test_what_does_not_fit_is_looked_at_and_left_out(store: Store) -> None
     assert await walked(store, missing, 1) == (["gone"], 4)
 
 
-async def test_jobs_are_asked_for_by_what_they_are(store: Store) -> None:
+async def test_jobs_are_selected_by_their_properties(store: Store) -> None:
     template, schedule = new_id(), new_id()
     plain = await crawl(store, "plain")
     await crawl(store, "made", origin=Origin(template_id=template))
@@ -151,7 +151,7 @@ async def test_jobs_are_asked_for_by_what_they_are(store: Store) -> None:
     assert await look(store, ArchiveQuery(job_ids=frozenset({"", new_id()}))) == []
 
 
-async def test_pages_are_asked_for_by_when_they_were_fetched(store: Store) -> None:
+async def test_pages_are_selected_by_fetch_time(store: Store) -> None:
     for hours in range(4):
         claim = await claimed(store)
         target, at = a_target(str(hours)), NOW + hours * HOUR
@@ -187,7 +187,7 @@ async def test_a_page_that_was_stored_long_after_its_fetch_is_found_by_its_fetch
         ({"content_types": frozenset({"image/*"})}, []),
     ],
 )
-async def test_pages_are_asked_for_by_what_they_are(
+async def test_pages_are_selected_by_their_properties(
     store: Store, filters: dict[str, Any], expected: list[str]
 ) -> None:
     claim = await claimed(store)

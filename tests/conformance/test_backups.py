@@ -131,7 +131,7 @@ def test_a_backup_is_on_the_disk_before_it_has_its_name_and_its_name_is_too(
 
 
 @pytest.mark.parametrize("where", KINDS, indirect=True)
-def test_a_backup_is_one_file_that_nobody_else_may_read(where: str, tmp_path: Path) -> None:
+def test_a_backup_is_one_file_readable_by_its_owner_only(where: str, tmp_path: Path) -> None:
     fill(where, seed=2)
     folder = tmp_path / "backups"
     folder.mkdir()
@@ -198,7 +198,7 @@ def test_a_backup_beside_a_busy_writer_holds_whole_transactions(yard: Path, tmp_
     assert first < counts[0] < counts[2] <= written + 1
 
 
-def test_a_file_is_replaced_only_if_that_was_asked_for(yard: Path, tmp_path: Path) -> None:
+def test_a_file_is_replaced_only_with_force(yard: Path, tmp_path: Path) -> None:
     file = saved(yard, tmp_path / "yard.backup")
     on_store(yard, one_job)
 
@@ -264,9 +264,7 @@ def test_what_is_no_file_is_not_replaced_by_one(
     assert not there.is_file()
 
 
-def test_a_link_that_leads_nowhere_is_replaced_only_if_that_was_asked_for(
-    yard: Path, tmp_path: Path
-) -> None:
+def test_a_dangling_link_is_replaced_only_with_force(yard: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "none")
 
@@ -307,9 +305,7 @@ def test_a_database_from_before_the_first_release_is_not_saved(yard: Path, tmp_p
 
 
 @pytest.mark.parametrize("where", KINDS, indirect=True)
-def test_a_yard_that_holds_something_is_given_up_only_if_that_was_asked_for(
-    where: str, tmp_path: Path
-) -> None:
+def test_a_database_with_data_is_overwritten_only_with_force(where: str, tmp_path: Path) -> None:
     fill(where, seed=5)
     run_on(where, "DELETE FROM workers")  # their last heartbeats are in the future
     file = saved(where, tmp_path / "yard.backup")
@@ -365,7 +361,7 @@ def test_workers_that_are_alive_are_in_the_way_of_a_restore(where: str, tmp_path
     assert content(where)["workers"] == []
 
 
-def test_what_is_restored_or_copied_to_a_new_file_nobody_else_may_read(
+def test_a_restored_or_copied_file_is_readable_by_its_owner_only(
     yard: Path, tmp_path: Path
 ) -> None:
     fill(yard, seed=3)
@@ -505,7 +501,7 @@ def test_what_is_no_whole_backup_is_refused(
 
 
 @pytest.mark.parametrize("where", KINDS, indirect=True)
-def test_a_look_tells_the_schema_and_what_each_table_takes(where: str) -> None:
+def test_a_check_reports_the_schema_and_the_size_of_each_table(where: str) -> None:
     fill(where, seed=7)
 
     report = check_database(DatabaseLocation.of(where))
@@ -520,7 +516,7 @@ def test_a_look_tells_the_schema_and_what_each_table_takes(where: str) -> None:
     assert sum(bytes_by_table.values()) <= report.bytes
 
 
-def test_a_look_tells_what_is_damaged(yard: Path) -> None:
+def test_a_check_reports_damage(yard: Path) -> None:
     fill(yard, seed=8)
     run_on(yard, "DELETE FROM jobs WHERE no = 1")
     _garbled(yard)

@@ -53,7 +53,7 @@ async def test_the_last_progress_of_each_job_is_known_to_all(join: Callable[[], 
     await until_latest(their_bus, other, a_progress(2))
 
 
-async def test_nothing_is_known_of_a_job_that_never_told(join: Callable[[], Bus]) -> None:
+async def test_a_job_without_reports_has_no_progress(join: Callable[[], Bus]) -> None:
     bus = join()
     bus.begin()
     await until(lambda: bus.reach is not BusReach.AWAY)
@@ -61,7 +61,7 @@ async def test_nothing_is_known_of_a_job_that_never_told(join: Callable[[], Bus]
     assert await bus.latest(new_id()) is None
 
 
-async def test_who_listens_hears_how_far_jobs_have_come(join: Callable[[], Bus]) -> None:
+async def test_a_subscriber_gets_the_progress_of_jobs(join: Callable[[], Bus]) -> None:
     ours, their_bus, first_job, other = join(), join(), new_id(), new_id()
     with their_bus.subscribe() as subscription:
         await until(lambda: their_bus.reach is not BusReach.AWAY)
@@ -87,7 +87,7 @@ async def test_of_each_job_the_last_word_alone_waits(join: Callable[[], Bus]) ->
     assert progress == {job: a_progress(99), last: a_progress()}
 
 
-async def test_who_publishes_hears_it_as_well(join: Callable[[], Bus]) -> None:
+async def test_a_publisher_gets_its_own_messages(join: Callable[[], Bus]) -> None:
     bus, job = join(), new_id()
     with bus.subscribe() as subscription:
         at_once(bus.publish(job, a_progress(1)))
@@ -95,7 +95,7 @@ async def test_who_publishes_hears_it_as_well(join: Callable[[], Bus]) -> None:
         assert subscription.take() == ({job: a_progress(1)}, False)
 
 
-async def test_who_listens_hears_that_events_were_stored(join: Callable[[], Bus]) -> None:
+async def test_a_subscriber_is_notified_of_stored_events(join: Callable[[], Bus]) -> None:
     ours, their_bus = join(), join()
     with their_bus.subscribe() as subscription:
         await until(lambda: their_bus.reach is not BusReach.AWAY)
@@ -111,7 +111,7 @@ async def test_who_listens_hears_that_events_were_stored(join: Callable[[], Bus]
         assert happened
 
 
-async def test_who_listens_no_more_hears_nothing(join: Callable[[], Bus]) -> None:
+async def test_a_closed_subscription_gets_nothing(join: Callable[[], Bus]) -> None:
     ours, their_bus, job = join(), join(), new_id()
     with their_bus.subscribe() as first:
         await until(lambda: their_bus.reach is not BusReach.AWAY)
@@ -123,7 +123,7 @@ async def test_who_listens_no_more_hears_nothing(join: Callable[[], Bus]) -> Non
     assert first.take() == ({}, False)
 
 
-async def test_nobody_waits_for_those_who_listen(join: Callable[[], Bus]) -> None:
+async def test_publishing_does_not_wait_for_subscribers(join: Callable[[], Bus]) -> None:
     bus = join()
     numbers = count(1)
     with bus.subscribe():

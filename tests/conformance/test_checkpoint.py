@@ -114,7 +114,7 @@ class TestRepeatedCheckpoint:
         assert await names(store, claim.job.id) == ["created", "started", "noted"]
         assert await stored(store, claim.job.id) == [a_target("1").url]
 
-    async def test_it_hears_what_has_happened_since(self, store: Store) -> None:
+    async def test_a_checkpoint_returns_the_current_job_and_order(self, store: Store) -> None:
         claim = await claimed(store)
         batch = a_batch([a_target()])
         await recorded(store, claim.lease, batch)
@@ -193,7 +193,7 @@ class TestTheFence:
         assert answer.order is Order.GO_ON
         assert (await shard_of(store, claim.job.id)).lease_until == long_after + LEASE
 
-    async def test_twenty_workers_that_beat_for_each_others_jobs_do_not_block(
+    async def test_twenty_workers_sending_heartbeats_for_the_same_jobs_do_not_block(
         self, store: Store
     ) -> None:
         claims = [await claimed(store) for _ in range(6)]

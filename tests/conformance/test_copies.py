@@ -114,11 +114,11 @@ async def _only_the_second(store: Store) -> None:
     assert [event.seq for event in await store.events.events()] == [2]
 
 
-def test_events_that_nobody_had_read_are_read_from_a_copy(
+def test_unread_events_are_read_from_a_copy(
     sqlite_template: Path, tmp_path: Path, postgres_url: str
 ) -> None:
     target = shutil.copy(sqlite_template, tmp_path / "to.db")
-    on_store(postgres_url, _three_told_and_one_read)
+    on_store(postgres_url, _add_three_events_and_read_one)
 
     copied(postgres_url, target)
 
@@ -126,7 +126,7 @@ def test_events_that_nobody_had_read_are_read_from_a_copy(
     on_store(target, _all_three_in_order)
 
 
-async def _three_told_and_one_read(store: Store) -> None:
+async def _add_three_events_and_read_one(store: Store) -> None:
     await added(store, a_job(owner="a"))
     await store.events.last()
     await added(store, a_job(owner="b"))
@@ -175,7 +175,7 @@ def test_tables_have_the_same_digest_on_both_databases_and_none_of_two_that_diff
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(seed=st.integers(0, 2**32), rows=st.integers(0, 12), most_rows=st.integers(1, 5))
-def test_whatever_is_in_a_database_is_copied(
+def test_all_content_of_a_database_is_copied(
     sqlite_template: Path,
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,
@@ -250,7 +250,7 @@ def test_what_changed_at_the_source_between_two_goes_is_right_in_the_end(
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
-def test_nobody_opens_a_copy_before_it_is_complete(way: tuple[str, str]) -> None:
+def test_an_unfinished_copy_cannot_be_opened(way: tuple[str, str]) -> None:
     source, target = way
     fill(source, seed=7)
     with pytest.raises(Stopped):
@@ -398,7 +398,7 @@ def test_a_database_of_another_schema_is_refused(
         copied(*files)
 
 
-def test_a_password_is_neither_told_nor_kept() -> None:
+def test_a_password_is_neither_shown_nor_stored() -> None:
     place = DatabaseLocation.of("postgresql://ada:secret@db.example.org/yard")
 
     assert "secret" not in place.name + place.label
@@ -411,5 +411,5 @@ def test_what_names_no_database_is_refused_without_its_password(where: str) -> N
         DatabaseLocation.of(where, "--from")
 
 
-def test_every_table_has_a_key_that_tells_its_rows_apart() -> None:
+def test_every_table_has_a_primary_key() -> None:
     assert [table.name for table in metadata.sorted_tables if not table.primary_key.columns] == []

@@ -129,7 +129,7 @@ class TestRevoke:
 
         assert await revoked_at(store, token, session) == [None, NOW]
 
-    async def test_once_it_is_so_it_stays_so_and_is_told_once(self, store: Store) -> None:
+    async def test_concurrent_revocations_store_one_event(self, store: Store) -> None:
         token = await stored_credential(store)
         event = of_token(token, EventName.TOKEN_REVOKED)
 
@@ -139,7 +139,7 @@ class TestRevoke:
         assert await revoked_at(store, token) == [NOW]
         assert await event_names(store, token) == ["token.revoked"]
 
-    async def test_of_one_that_never_was_nothing_is_told(self, store: Store) -> None:
+    async def test_revoking_an_unknown_token_stores_no_event(self, store: Store) -> None:
         token = a_credential()
 
         await store.credentials.revoke(token.id, NOW, of_token(token, EventName.TOKEN_REVOKED))

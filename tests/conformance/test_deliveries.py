@@ -130,7 +130,7 @@ class TestFanOut:
         await added(store, owner="bob")
         assert await store.deliveries.fan_out(NOW, limit=5) == 2
 
-    async def test_a_new_webhook_hears_nothing_of_what_was_before(self, store: Store) -> None:
+    async def test_a_new_webhook_gets_no_earlier_events(self, store: Store) -> None:
         await added(store)
         webhook = await stored_webhook(store)
 
@@ -248,7 +248,7 @@ class TestClaimDeliveries:
 
         assert await claimed(store, NOW - SECOND) == []
 
-    async def test_it_comes_again_once_its_lease_has_lapsed(self, store: Store) -> None:
+    async def test_a_delivery_is_claimed_again_once_its_lease_expires(self, store: Store) -> None:
         await due(store)
         [delivery] = await claimed(store)
 
@@ -311,9 +311,7 @@ class TestClaimDeliveries:
         await settled(store, second.delivery, GOOD)
         assert len(await claim_beside(store, under_way=[webhook], to_failing=1)) == 3
 
-    async def test_one_that_asked_for_a_rest_gets_nothing_before_its_end(
-        self, store: Store
-    ) -> None:
+    async def test_a_webhook_on_hold_gets_nothing_before_the_hold_ends(self, store: Store) -> None:
         webhook = await due(store, events=3)
         rest = NOW + timedelta(hours=1)
         first, second, third = await claimed(store)
@@ -392,9 +390,7 @@ class TestSettleDelivery:
         assert [d.state for d in await of(store, webhook)] == [DeliveryState.DELIVERED]
         assert (await store.webhooks.get(webhook.id)).failing_since is None
 
-    async def test_a_last_attempt_does_not_undo_that_it_is_to_be_made_again(
-        self, store: Store
-    ) -> None:
+    async def test_a_last_attempt_does_not_undo_a_requested_redelivery(self, store: Store) -> None:
         webhook = await due(store)
         now = NOW
         for _ in WAITS:
@@ -419,7 +415,9 @@ class TestSettleDelivery:
         with pytest.raises(NotFound, match=delivery.id):
             await store.deliveries.get(delivery.id)
 
-    async def test_without_an_attempt_nobody_is_blamed(self, store: Store) -> None:
+    async def test_a_postponed_delivery_without_an_attempt_is_no_failure(
+        self, store: Store
+    ) -> None:
         webhook = await due(store)
         [delivery] = await claimed(store)
         later = replace(delivery, due_at=NOW + SECOND)
@@ -486,9 +484,7 @@ async def test_they_are_found_newest_first_by_state_in_parts(store: Store) -> No
 
 
 class TestAgain:
-    async def test_whatever_its_state_it_is_due_once_more_under_the_same_id(
-        self, store: Store
-    ) -> None:
+    async def test_a_redelivery_in_any_state_keeps_its_id(self, store: Store) -> None:
         webhook = await due(store)
         [delivery] = await claimed(store)
         await settled(store, delivery, GOOD)

@@ -225,7 +225,7 @@ class TestSweepOfOperations:
 
 
 class TestClaimOfAnOperation:
-    async def test_the_oldest_that_nobody_works_at_is_taken(self, store: Store) -> None:
+    async def test_the_oldest_unleased_operation_is_claimed(self, store: Store) -> None:
         await begun(store, state=OperationState.COMPLETED)
         await begun(store, leased_until=NOW + MOMENT)
         first, second = await begun(store), await begun(store, leased_until=NOW)
@@ -250,7 +250,7 @@ class TestClaimOfAnOperation:
         won = [operation.id for operation in claims if operation]
         assert len(won) == len(set(won)) == 3
 
-    async def test_whoever_had_it_before_cannot_save_it_any_more(self, store: Store) -> None:
+    async def test_a_former_owner_cannot_save_an_operation(self, store: Store) -> None:
         await begun(store)
         old = await store.operations.claim(NOW, LATER)
         new = await store.operations.claim(LATER, LATER + timedelta(seconds=30))

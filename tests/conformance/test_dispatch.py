@@ -147,7 +147,7 @@ async def test_a_shard_that_waits_for_somebody_wakes_who_waits(station: Station)
         await waiting
 
 
-async def test_nobody_is_woken_when_nothing_happens(station: Station) -> None:
+async def test_no_worker_is_woken_without_a_job(station: Station) -> None:
     async with listening((await station.another())[1], "w") as signal:
         began = monotonic()
 
@@ -156,7 +156,7 @@ async def test_nobody_is_woken_when_nothing_happens(station: Station) -> None:
         assert monotonic() - began >= A_MOMENT.total_seconds()
 
 
-async def test_a_ring_wakes_one_worker_alone(station: Station) -> None:
+async def test_a_wake_signal_wakes_one_worker_only(station: Station) -> None:
     _, dispatcher = await station.another()
     async with listening(dispatcher, "a") as first_bell, listening(dispatcher, "b") as two:
         other = asyncio.create_task(two.wait(LONG))
@@ -190,7 +190,7 @@ def test_the_pipe_of_a_dead_worker_goes_with_the_next_word(tmp_path: Path) -> No
     assert not stale_pipe.exists()
 
 
-def test_the_pipe_of_another_user_stops_nobody() -> None:
+def test_a_pipe_of_another_user_is_skipped() -> None:
     with readable_folder() as folder:
         stale_pipe = folder / "dead.wake"
         os.mkfifo(stale_pipe)

@@ -42,7 +42,7 @@ async def crowded(store: Store, *workers: str, **fields: object) -> list[Lease]:
     return leases
 
 
-async def asks(store: Store, worker: str, free: int = 1, **rules: Any) -> bool:
+async def gets_shard(store: Store, worker: str, free: int = 1, **rules: Any) -> bool:
     """Return whether a shard will come to a worker that looks for work."""
     return await store.spread.request_shard(Asker(worker, **rules), LATER, free)
 
@@ -63,7 +63,7 @@ async def test_one_worker_with_all_shards_keeps_one_for_each_that_comes_later(
 ) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w1")
 
-    requested = [await asks(store, worker) for worker in ("w2", "w3", "w4", "w5")]
+    requested = [await gets_shard(store, worker) for worker in ("w2", "w3", "w4", "w5")]
 
     assert requested == [True, True, True, False]
     assert await moving(store, leases) == [None, "w4", "w3", "w2"]
@@ -71,20 +71,24 @@ async def test_one_worker_with_all_shards_keeps_one_for_each_that_comes_later(
     assert (job.state, job.version) == (State.RUNNING, leases[0].version)
 
 
-async def test_nobody_is_asked_twice_for_the_same_slot(store: Store) -> None:
+async def test_no_worker_is_requested_twice_for_the_same_slot(store: Store) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w1")
 
-    requested = [await asks(store, "w2"), await asks(store, "w2"), await asks(store, "w2", free=5)]
+    requested = [
+        await gets_shard(store, "w2"),
+        await gets_shard(store, "w2"),
+        await gets_shard(store, "w2", free=5),
+    ]
 
     assert requested == [True, False, True]
-    assert not await asks(store, "w2", free=5), "both have two then"
+    assert not await gets_shard(store, "w2", free=5), "both have two then"
     assert await moving(store, leases) == [None, None, "w2", "w2"]
 
 
-async def test_a_worker_asks_for_its_whole_part_at_once(store: Store) -> None:
+async def test_a_worker_requests_its_whole_share_at_once(store: Store) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w1")
 
-    assert await asks(store, "w2", free=8)
+    assert await gets_shard(store, "w2", free=8)
 
     assert await moving(store, leases) == [None, None, "w2", "w2"]
 
@@ -93,7 +97,7 @@ async def test_the_shards_of_a_drained_worker_are_taken_at_once_by_who_has_a_fre
     store: Store,
 ) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w3")
-    await asks(store, "w2")
+    await gets_shard(store, "w2")
 
     for lease in leases[:3]:
         await leave_shard(store, lease, LATER, drained=True)
@@ -103,21 +107,21 @@ async def test_the_shards_of_a_drained_worker_are_taken_at_once_by_who_has_a_fre
     assert shard_numbers == [leases[0].shard, leases[1].shard, None, leases[2].shard]
 
 
-async def test_who_has_one_more_is_asked_for_nothing(store: Store) -> None:
+async def test_a_worker_with_one_shard_more_is_not_requested_to_release_any(store: Store) -> None:
     leases = await crowded(store, "w1", "w1", "w2", "w3")
 
-    assert not await asks(store, "w2")
-    assert await asks(store, "w4")
-    assert not await asks(store, "w5")
+    assert not await gets_shard(store, "w2")
+    assert await gets_shard(store, "w4")
+    assert not await gets_shard(store, "w5")
     assert await moving(store, leases) == [None, "w4", None, None]
 
 
-async def test_it_is_given_back_with_its_last_batch_and_joined_by_the_one_that_asked(
+async def test_a_shard_is_released_with_its_last_batch_and_joined_by_its_requester(
     store: Store,
 ) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w1")
     [first, *_] = await store.frontier.load(leases[3], 100, depth_first=False)
-    await asks(store, "w2")
+    await gets_shard(store, "w2")
 
     early = await joined(store, "w2", LATER)
     answer = await sent(store, leases[3], a_batch((), [done(first)], last=True), LATER)
@@ -133,9 +137,11 @@ async def test_it_is_given_back_with_its_last_batch_and_joined_by_the_one_that_a
     assert first.url not in {target.url for target in rest}
 
 
-async def test_it_is_anybodys_if_the_one_that_asked_does_not_come(store: Store) -> None:
+async def test_a_released_shard_is_open_to_all_if_its_requester_does_not_claim_it(
+    store: Store,
+) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w1")
-    await asks(store, "w2")
+    await gets_shard(store, "w2")
     await leave_shard(store, leases[3], LATER)
 
     early = await joined(store, "w3", JUST_AFTER)
@@ -146,39 +152,39 @@ async def test_it_is_anybodys_if_the_one_that_asked_does_not_come(store: Store) 
     assert claim.lease.shard == leases[3].shard
 
 
-async def test_a_worker_asks_for_nothing_that_it_may_not_run(store: Store) -> None:
+async def test_a_worker_requests_no_shard_that_it_may_not_run(store: Store) -> None:
     leases = await crowded(store, "w1", "w1", worker_tags=("gpu",))
     user = await store.users.get("local")
 
-    assert not await asks(store, "w2")
-    assert not await asks(store, "w2", tags=frozenset({"gpu"}), least=Priority.URGENT)
-    assert not await asks(store, "w2", only="another")
+    assert not await gets_shard(store, "w2")
+    assert not await gets_shard(store, "w2", tags=frozenset({"gpu"}), least=Priority.URGENT)
+    assert not await gets_shard(store, "w2", only="another")
     [target, *_] = await store.frontier.load(leases[0], 1, depth_first=False)
     await sent(store, leases[0], a_batch((), [done(target)]), LATER)
     spent = replace(user, quota=Quota(pages_per_day=1), version=user.version + 1)
     await store.users.save(spent, its_event(await state(store, leases[0])))
-    assert not await asks(store, "w2", tags=frozenset({"gpu"}))
+    assert not await gets_shard(store, "w2", tags=frozenset({"gpu"}))
     freed = replace(user, version=spent.version + 1)
     await store.users.save(freed, its_event(await state(store, leases[0])))
-    assert await asks(store, "w2", tags=frozenset({"gpu"}))
+    assert await gets_shard(store, "w2", tags=frozenset({"gpu"}))
     assert await moving(store, leases) == [None, "w2"]
 
 
-async def test_shards_in_which_nothing_waits_count_for_nobody(store: Store) -> None:
+async def test_shards_without_waiting_urls_do_not_count(store: Store) -> None:
     leases = await crowded(store, "w1", "w1", "w1")
     for lease in leases[1:]:
         waiting = await store.frontier.load(lease, 100, depth_first=False)
         await sent(store, lease, a_batch((), [done(target) for target in waiting]), LATER)
 
     assert await joined(store, "w2", LATER) is not None
-    assert not await asks(store, "w3")
+    assert not await gets_shard(store, "w3")
 
 
 async def test_a_job_whose_other_shards_end_first_waits_and_was_not_preempted(
     store: Store,
 ) -> None:
     leases = await crowded(store, "w1", "w1")
-    await asks(store, "w2")
+    await gets_shard(store, "w2")
 
     await leave_shard(store, leases[0], LATER)
     await leave_shard(store, leases[1], LATER)
@@ -192,7 +198,7 @@ async def test_a_holder_that_dies_or_a_job_that_is_paused_leaves_nothing_behind(
     store: Store,
 ) -> None:
     leases = await crowded(store, "w1", "w1", "w3")
-    await asks(store, "w2")
+    await gets_shard(store, "w2")
 
     await store.leases.take_back(LATER, {"w1"}, requeued)
     claims = [await joined(store, worker, LATER + REST) for worker in ("w2", "w4")]
@@ -201,7 +207,7 @@ async def test_a_holder_that_dies_or_a_job_that_is_paused_leaves_nothing_behind(
     assert sorted(c.lease.shard for c in claims if c is not None) == [
         lease.shard for lease in leases[:2]
     ]
-    assert not await asks(store, "w5")
+    assert not await gets_shard(store, "w5")
     shards = await store.spread.shards(leases[0].job_id)
     assert len(shards) == SHARDS
     assert {shard.asked_by for shard in shards.values()} == {None}

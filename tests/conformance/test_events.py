@@ -99,7 +99,7 @@ async def test_they_are_read_on_from_the_last_that_was_seen(store: Store) -> Non
     assert await store.events.events(after=after) == []
 
 
-async def test_what_an_event_tells_comes_back_as_json_has_it(store: Store) -> None:
+async def test_event_data_survives_a_round_trip_through_json(store: Store) -> None:
     job = await added(store)
     data = {"tuple": (1, 2), "deep": {"ü": [None, True, 1.5, 2**60]}, "nul": "\x00"}
     paused, event = job.apply_move(Move.PAUSE, NOW, actor="ada\x00")

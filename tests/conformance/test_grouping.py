@@ -90,7 +90,7 @@ def fails_with(error: Exception, number: int) -> Callable[[Connection], None]:
     return work
 
 
-async def test_what_is_asked_while_another_is_written_shares_one_commit(disk: Disk) -> None:
+async def test_writes_queued_during_another_write_share_one_commit(disk: Disk) -> None:
     came = await disk.together(*(adds(n) for n in range(MOST)))
 
     assert came == list(range(MOST))
@@ -112,7 +112,7 @@ async def test_each_sees_what_those_before_it_wrote(disk: Disk) -> None:
     assert await disk.together(counts, adds(1), counts, adds(2), counts) == [0, 1, 1, 2, 2]
 
 
-async def test_what_fails_takes_nobody_along_and_leaves_nothing_behind(disk: Disk) -> None:
+async def test_a_failed_write_leaves_the_rest_of_its_group_intact(disk: Disk) -> None:
     came = await disk.together(adds(1), fails_with(Conflict("moved on"), 2), adds(1), adds(3))
 
     assert [type(answer) for answer in came] == [int, Conflict, IntegrityError, int]
@@ -132,7 +132,7 @@ async def test_where_the_database_undoes_everything_each_is_written_by_itself(di
     assert await disk.numbers() == [1, 2]
 
 
-async def test_a_commit_that_fails_is_told_to_those_alone_whose_work_it_was(disk: Disk) -> None:
+async def test_a_failed_commit_is_an_error_only_for_its_own_writes(disk: Disk) -> None:
     await disk.database.write(
         lambda c: c.exec_driver_sql(
             "CREATE TABLE u (n INTEGER REFERENCES t (n) DEFERRABLE INITIALLY DEFERRED)"
@@ -149,7 +149,7 @@ async def test_a_commit_that_fails_is_told_to_those_alone_whose_work_it_was(disk
     assert await disk.database.write(adds(2)) == 2
 
 
-async def test_workers_are_told_of_a_group_once_and_of_what_failed_not_at_all(disk: Disk) -> None:
+async def test_workers_are_notified_once_per_group_and_not_of_failures(disk: Disk) -> None:
     def due(conn: Connection) -> None:
         gather(conn, a_job(state=State.PENDING))
 
@@ -161,7 +161,7 @@ async def test_workers_are_told_of_a_group_once_and_of_what_failed_not_at_all(di
     assert disk.wakeups == 1
 
 
-async def test_what_nobody_waits_for_any_more_is_written_all_the_same(disk: Disk) -> None:
+async def test_a_write_whose_caller_is_cancelled_is_still_written(disk: Disk) -> None:
     release = await disk.hold()
     write = asyncio.ensure_future(disk.database.write(adds(1)))
     await asyncio.sleep(0)

@@ -94,7 +94,7 @@ def test_a_copy_is_not_ended_by_a_limit_of_its_database_while_it_waits(postgres_
         assert connection.scalar(LONGEST_IDLE) == 0
 
 
-async def test_a_transaction_that_the_server_ended_is_told_as_the_server_did(
+async def test_a_transaction_ended_by_the_server_raises_its_error(
     postgres_url: str,
 ) -> None:
     database = PostgresDatabase(make_url(postgres_url), lease_s=3.1)

@@ -85,7 +85,7 @@ async def test_time_that_was_not_used_is_not_saved_up(store: Store) -> None:
     assert await booked(store, "a", now=later) == later + SECOND
 
 
-async def test_answers_come_in_the_order_asked_also_for_one_host(store: Store) -> None:
+async def test_bookings_are_returned_in_request_order_also_for_one_host(store: Store) -> None:
     wishes = [
         Booking(host=host, every_s=every_s, for_s=(count - 1) * every_s)
         for host, every_s, count in (("b", 1, 2), ("a", 3, 1), ("b", 1, 1), ("a", 1, 1))
@@ -183,7 +183,7 @@ async def test_what_is_booked_and_held_can_be_looked_at(store: Store) -> None:
     assert await store.hosts.read_bookings([]) == {}
 
 
-async def test_hosts_that_nobody_has_asked_for_long_are_swept(store: Store) -> None:
+async def test_hosts_without_recent_requests_are_deleted(store: Store) -> None:
     await booked(store, "booked", now=NOW - 2 * SECOND)
     await store.hosts.hold("held", NOW - SECOND)
     await booked(store, "still booked", 10, now=NOW - 2 * SECOND)

@@ -97,7 +97,7 @@ class TestTheQueue:
         assert await store.positions.find_front(NOW, 10) == []
         assert await store.positions.find_front(NOW + 2 * LEASE, 10) == [job.id]
 
-    async def test_whose_quota_is_used_up_is_told_with_its_part(self, store: Store) -> None:
+    async def test_owners_over_quota_are_listed_with_the_exceeded_limit(self, store: Store) -> None:
         await quoted(store, "ada", running=1)
         await quoted(store, "bob", pages_per_day=5)
         await quoted(store, "cyd", running=1, pages_per_day=5)
@@ -226,7 +226,7 @@ class TestFailing:
         batch = a_batch([good, *bad], [done(good), *outcomes])
         return (await recorded(store, claim.lease, batch)).lease
 
-    async def test_hosts_are_told_by_how_often_they_failed(self, store: Store) -> None:
+    async def test_hosts_are_sorted_by_number_of_failures(self, store: Store) -> None:
         slow, missing = ErrorKind.TIMEOUT, ErrorKind.HTTP_4XX
         await self.failing(store, "ada", "a.example", missing, minutes=1)
         await self.failing(store, "ada", "b.example:8080", slow, missing, missing, minutes=2)

@@ -100,7 +100,7 @@ async def test_text_that_no_database_takes_is_made_fit_and_all_other_kept(store:
 
 
 class TestWhoIsRefused:
-    async def test_a_quota_that_is_used_up_in_the_middle_refuses_the_rest_of_his_alone(
+    async def test_a_quota_used_up_mid_batch_refuses_only_later_jobs_of_that_owner(
         self, store: Store
     ) -> None:
         await quoted(store, pending=3)
@@ -126,7 +126,9 @@ class TestWhoIsRefused:
 
         assert [isinstance(answer, Job) for answer in answers] == [True, True, False]
 
-    async def test_a_refusal_leaves_nothing_and_harms_nobody(self, store: Store) -> None:
+    async def test_a_refused_job_stores_nothing_and_does_not_affect_the_rest(
+        self, store: Store
+    ) -> None:
         first, second, third = (a_job() for _ in range(3))
 
         answers = await store.intake.enter([entrant(first), refused(second), entrant(third)])
@@ -174,7 +176,7 @@ class TestWhatTheyAreJudgedBy:
         await store.intake.enter([Entrant(owner=owner, level=Priority.NORMAL, judge=judge)])
         return rules_seen[-1]
 
-    async def test_nobody_has_said_anything(self, store: Store) -> None:
+    async def test_an_unconfigured_owner_has_default_rules(self, store: Store) -> None:
         rules = await self.rules_for(store, "nobody")
 
         assert rules == IntakeRules(ceilings=Limits(), grants=GRANTED_NONE, quota=NO_QUOTA)

@@ -95,7 +95,7 @@ async def test_what_a_caller_without_types_gave_can_be_read_again(store: Store) 
     assert sum((await store.jobs.counts(JobQuery(tags=frozenset({"docs"})))).values()) == 1
 
 
-async def test_a_new_job_has_used_nothing_and_is_held_by_nobody(store: Store) -> None:
+async def test_a_new_job_has_no_usage_and_no_worker(store: Store) -> None:
     job = await added(store)
 
     shard = (await store.jobs.get(job.id)).shard
@@ -466,7 +466,7 @@ class TestConditions:
         assert await find_ids(store, where=parse("example.com")) == []
 
 
-async def test_the_oldest_come_first_if_asked(store: Store) -> None:
+async def test_jobs_can_be_listed_oldest_first(store: Store) -> None:
     ids = [(await added(store)).id for _ in range(5)]
 
     first = await find_ids(store, limit=3, oldest_first=True)

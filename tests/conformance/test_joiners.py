@@ -89,7 +89,7 @@ def targets(numbers: Iterable[int], page: str = "1") -> list[Target]:
     return [a_target(page, host=host) for host in HOSTS if shard_of(host, SHARDS) in numbers]
 
 
-async def test_the_first_urls_of_a_free_shard_are_told_once(herald: Herald) -> None:
+async def test_first_urls_of_a_free_shard_notify_workers_once(herald: Herald) -> None:
     claim = await herald.begun()
     first, second = other_shards(claim)
 
@@ -106,7 +106,7 @@ async def test_the_first_urls_of_a_free_shard_are_told_once(herald: Herald) -> N
     assert (own, opened, more, another, herald.take_wakeups()) == (0, 1, 0, 1, 0)
 
 
-async def test_urls_for_a_shard_that_somebody_has_are_told_to_nobody(herald: Herald) -> None:
+async def test_urls_for_a_leased_shard_notify_no_worker(herald: Herald) -> None:
     claim = await herald.begun()
     first, _ = other_shards(claim)
     answer = await recorded(herald.store, claim.lease, batch_for(first))
@@ -133,7 +133,7 @@ async def test_who_joins_hands_the_word_on_as_long_as_a_shard_waits(herald: Hera
     assert (second, herald.take_wakeups()) == (1, 0)
 
 
-async def test_who_begins_a_job_tells_of_the_shards_that_it_leaves(herald: Herald) -> None:
+async def test_claiming_a_job_notifies_workers_of_its_free_shards(herald: Herald) -> None:
     claim = await herald.begun()
     await recorded(herald.store, claim.lease, batch_for(*other_shards(claim)))
     await herald.leave(claim)
@@ -147,7 +147,7 @@ async def test_who_begins_a_job_tells_of_the_shards_that_it_leaves(herald: Heral
 
 
 @pytest.mark.parametrize("way", ["left", "freed", "lost", "taken back"])
-async def test_a_shard_that_is_freed_while_others_go_on_is_told(herald: Herald, way: str) -> None:
+async def test_a_shard_freed_in_a_running_job_notifies_workers(herald: Herald, way: str) -> None:
     store, claim = herald.store, await herald.begun()
     await recorded(store, claim.lease, batch_for(*other_shards(claim)))
     other = await herald.joined("w2")
@@ -182,7 +182,7 @@ async def test_a_shard_that_has_run_dry_is_left_without_a_word(herald: Herald) -
     assert herald.take_wakeups() == 0
 
 
-async def test_what_is_found_for_a_job_that_was_stopped_is_told_to_nobody(herald: Herald) -> None:
+async def test_urls_of_a_paused_job_notify_no_worker(herald: Herald) -> None:
     claim = await herald.begun()
     await moved(herald.store, claim.job.id, Move.PAUSE)
     herald.take_wakeups()
@@ -192,7 +192,7 @@ async def test_what_is_found_for_a_job_that_was_stopped_is_told_to_nobody(herald
     assert herald.take_wakeups() == 0
 
 
-async def test_a_shard_of_a_job_that_was_stopped_is_given_back_without_a_word(
+async def test_releasing_a_shard_of_a_stopped_job_notifies_no_worker(
     herald: Herald,
 ) -> None:
     claim = await herald.begun()

@@ -58,7 +58,7 @@ class TestTheLog:
         assert lines == [replace(first, n=1), a_line("2", n=2), a_line("3", n=3)]
         assert await logged(store, other.job.id) == [a_line("other", n=1)]
 
-    async def test_they_are_asked_for_by_level_text_and_number(self, store: Store) -> None:
+    async def test_lines_are_selected_by_level_text_and_number(self, store: Store) -> None:
         claim = await claimed(store)
         log = (
             a_line("Robots.txt says NO_", Level.DEBUG),
@@ -124,7 +124,7 @@ class TestTheLog:
 
 
 class TestTheEndOfTheLog:
-    async def test_it_is_told_of_many_jobs_together(self, store: Store) -> None:
+    async def test_log_ends_of_many_jobs_are_read_together(self, store: Store) -> None:
         waiting, claim, other = await added(store), await claimed(store), await claimed(store)
         await recorded(store, claim.lease, a_batch(log=some_lines(3)))
         absent = await claimed(store)
@@ -346,7 +346,7 @@ async def with_urls(store: Store) -> Claim:
 
 
 class TestKnown:
-    async def test_a_url_is_told_with_the_page_that_named_it(self, store: Store) -> None:
+    async def test_a_url_is_returned_with_its_parent_page(self, store: Store) -> None:
         claim = await with_urls(store)
 
         url = await store.frontier.find(claim.job.id, fp_of("https://example.com/a"))

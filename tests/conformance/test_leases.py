@@ -159,7 +159,7 @@ class TestClaim:
 
 
 class TestOrders:
-    async def test_they_come_in_the_order_asked(self, store: Store) -> None:
+    async def test_orders_are_returned_in_request_order(self, store: Store) -> None:
         running, edited, paused, lost = [await claimed(store) for _ in range(4)]
         await store.jobs.save(
             *edited.job.edit(a_spec(name="new"), NOW, actor="ada", changed={"name": "new"})
@@ -244,7 +244,7 @@ class TestFree:
 
         assert await store.leases.holders() == {"w2": 1}
 
-    async def test_a_job_that_runs_without_a_lease_is_taken_back(self, store: Store) -> None:
+    async def test_a_running_job_without_a_lease_is_reclaimed(self, store: Store) -> None:
         claim = await claimed(store)
         await store.leases.free(claim.lease)
 

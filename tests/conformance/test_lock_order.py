@@ -103,7 +103,7 @@ async def test_claims_for_a_user_with_a_quota_hold_up_no_claims_for_others(
     assert mine.job.id == job.id
 
 
-async def test_a_claim_looks_at_the_quota_again_once_nobody_else_claims_for_that_user(
+async def test_a_claim_checks_the_quota_again_after_concurrent_claims_for_that_user(
     store: Store, postgres_url: str
 ) -> None:
     _, other = await limited_and_not(store)
@@ -118,7 +118,7 @@ async def test_a_claim_looks_at_the_quota_again_once_nobody_else_claims_for_that
     assert mine.job.id == other.id
 
 
-async def test_a_checkpoint_of_a_shard_waits_for_nobody_who_has_locked_its_job(
+async def test_a_shard_checkpoint_does_not_wait_for_a_lock_on_its_job(
     store: Store, postgres_url: str
 ) -> None:
     first = await begun(store, limits=Limits(pages=100))
@@ -197,7 +197,7 @@ async def test_two_shards_that_find_the_same_urls_in_other_orders_wait_in_no_cir
     assert last.usage.discovered == len(targets()) + len(links)
 
 
-async def test_a_shard_that_was_taken_back_during_its_checkpoint_writes_nothing(
+async def test_a_shard_reclaimed_during_its_checkpoint_writes_nothing(
     store: Store, postgres_url: str
 ) -> None:
     first = await begun(store)

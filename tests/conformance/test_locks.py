@@ -66,7 +66,7 @@ async def test_workers_know_how_many_they_are(postgres_url: str) -> None:
             await until(lambda: me.presence.fleet == other.presence.fleet == 2)
 
 
-async def test_who_holds_his_lock_is_alive_and_who_ends_is_dead(postgres_url: str) -> None:
+async def test_a_worker_is_alive_while_it_holds_its_lock(postgres_url: str) -> None:
     async with watching(postgres_url, "me") as me:
         async with watching(postgres_url, "other"):
             await until(lambda: me.presence.filter_known({"other"}) == {"other"})
@@ -93,7 +93,7 @@ async def test_who_comes_is_alive_though_he_was_missed_before(postgres_url: str)
             await until(lambda: me.presence.dead({"other"}) == set())
 
 
-async def test_who_loses_his_lock_knows_it_and_takes_it_again(postgres_url: str) -> None:
+async def test_a_worker_notices_a_lost_lock_and_acquires_it_again(postgres_url: str) -> None:
     async with watching(postgres_url, "me") as me:
         cut(postgres_url, "me")
         await until(lambda: len(me.was) == 3)
@@ -103,7 +103,7 @@ async def test_who_loses_his_lock_knows_it_and_takes_it_again(postgres_url: str)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
-async def test_a_lock_is_taken_again_whatever_goes_wrong_while_it_is_watched(
+async def test_a_lock_is_acquired_again_after_any_error_in_the_watcher(
     postgres_url: str, error: type[BaseException]
 ) -> None:
     holding_states: list[bool] = []
@@ -120,7 +120,9 @@ async def test_a_lock_is_taken_again_whatever_goes_wrong_while_it_is_watched(
     assert holding_states[:3] == [True, False, True]
 
 
-async def test_who_has_lost_his_lock_judges_nobody_for_a_while(postgres_url: str) -> None:
+async def test_a_worker_that_lost_its_lock_declares_no_worker_dead_for_a_while(
+    postgres_url: str,
+) -> None:
     async with watching(postgres_url, "me") as me:
         await until(lambda: me.presence.dead({"other"}) == {"other"})
         lost_at = asyncio.get_running_loop().time()
@@ -189,7 +191,9 @@ async def test_a_database_that_does_not_answer_is_no_lock_for_a_reason(
     ]
 
 
-async def test_nobody_is_judged_while_the_database_is_away(postgres_url: str) -> None:
+async def test_no_worker_is_declared_dead_while_the_database_is_unavailable(
+    postgres_url: str,
+) -> None:
     watcher = Seen()
     nowhere = "postgresql://nobody@/nothing?host=/nowhere"
     watcher.presence = LockPresence(nowhere, "me", SystemClock(), watcher.changed)

@@ -106,7 +106,7 @@ async def look(signal: WakeSignal, least: Priority | None = Priority.LOW) -> Non
 
 
 @pytest.mark.postgres
-async def test_a_job_is_told_of_once_it_is_there_and_one_that_is_refused_is_not(
+async def test_workers_are_notified_of_stored_jobs_and_not_of_refused_ones(
     wire: NoticeRig,
 ) -> None:
     async with overheard(wire) as notices:
@@ -133,7 +133,7 @@ async def test_what_becomes_due_while_a_notice_is_sent_goes_together(wire: Notic
 
 
 @pytest.mark.postgres
-async def test_a_full_worker_hears_of_nothing_and_a_reserved_slot_of_urgent_jobs(
+async def test_a_full_worker_gets_no_notice_and_a_reserved_slot_urgent_ones_only(
     wire: NoticeRig,
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -192,7 +192,7 @@ async def test_what_is_due_soon_wakes_a_worker_then(wire: NoticeRig) -> None:
 
 
 @pytest.mark.postgres
-async def test_wakes_come_again_after_the_connection_was_cut(wire: NoticeRig) -> None:
+async def test_wake_ups_resume_after_a_lost_connection(wire: NoticeRig) -> None:
     changes: asyncio.Queue[bool] = asyncio.Queue()
     listener = Listener(worker="w")
     async with (
@@ -207,7 +207,7 @@ async def test_wakes_come_again_after_the_connection_was_cut(wire: NoticeRig) ->
 
 
 @pytest.mark.postgres
-async def test_a_notice_of_another_version_harms_nobody(wire: NoticeRig) -> None:
+async def test_a_notice_of_another_version_is_ignored(wire: NoticeRig) -> None:
     async with wire.wake_signal("w") as signal:
         with psycopg.connect(wire.url, autocommit=True) as connection:
             for text in ("", "look", "{}", '["soon"]'):
@@ -215,7 +215,7 @@ async def test_a_notice_of_another_version_harms_nobody(wire: NoticeRig) -> None
         await asyncio.gather(look(signal), wire.submit())
 
 
-async def test_a_bell_rings_for_what_its_worker_takes_now() -> None:
+async def test_a_wake_signal_fires_for_jobs_that_its_worker_can_take() -> None:
     plain, gpu = WakeupNotice(at=0), WakeupNotice(at=0, needs="gpu")
     urgent = WakeupNotice(at=0, urgent=True)
     cases = [
@@ -237,7 +237,7 @@ async def test_a_bell_rings_for_what_its_worker_takes_now() -> None:
         waiting.cancel()
 
 
-def test_a_bell_rings_for_notices_at_once_that_follow_each_other() -> None:
+def test_a_wake_signal_fires_immediately_for_consecutive_notices() -> None:
     async def wait_for_notice() -> None:
         signal = NoticeWakeSignal(Listener(worker="w", tags=frozenset()))
         for within_s in (0, 0.0001, 60, 0):

@@ -91,7 +91,7 @@ async def test_transactions_are_numbered_in_the_order_of_their_commits(
     assert owners_read == await owners(store)
 
 
-async def test_events_that_nobody_has_read_have_the_order_in_which_they_were_told(
+async def test_unread_events_are_in_the_order_in_which_they_were_written(
     store: Store,
 ) -> None:
     names = [f"owner{n}" for n in range(30)]
@@ -136,7 +136,7 @@ def _locks(url: str) -> int:
         return int(count)
 
 
-async def test_a_new_webhook_hears_what_is_committed_after_it_and_nothing_before(
+async def test_a_new_webhook_gets_only_events_committed_after_it(
     store: Store, postgres_url: str
 ) -> None:
     with transaction(postgres_url) as long:

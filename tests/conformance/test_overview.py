@@ -60,7 +60,7 @@ class TestRecentTicks:
         [last] = ticks[two.id]
         assert (last.due_at, last.outcome, last.reason) == (NOW, other.outcome, other.reason)
 
-    async def test_no_more_of_each_come_than_were_asked_for(self, store: Store) -> None:
+    async def test_at_most_the_requested_number_of_each_is_returned(self, store: Store) -> None:
         schedules = [await a_kept_schedule(store) for _ in range(3)]
         for schedule in schedules:
             ticks = [a_tick(schedule, NOW - n * MINUTE) for n in range(5)]

@@ -106,7 +106,7 @@ async def test_it_finds_what_reading_all_pages_finds(store: Store) -> None:
     assert (await search(store, "+=")).index is IndexUse.UNDECIDED
 
 
-async def test_it_finds_only_pages_of_the_jobs_that_are_asked_for(
+async def test_a_search_finds_only_pages_of_the_requested_jobs(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stored(store, {"a": "needle", "b": "hay"}, owner="ada")
@@ -400,7 +400,7 @@ async def test_a_page_with_too_many_words_is_read_by_each_search(
     assert (await search(store, "nowhere")).looked_at == 1
 
 
-async def test_a_copy_is_indexed_anew_from_its_newest_page_on(
+async def test_a_copy_is_reindexed_starting_with_its_newest_page(
     sqlite_template: Path, tmp_path: Path
 ) -> None:
     files = [Path(shutil.copy(sqlite_template, tmp_path / name)) for name in ("from.db", "to.db")]

@@ -209,7 +209,7 @@ class TestQuery:
         await recorded(store, claim.lease, a_batch([html, moved, pdf, away], outcomes))
         return claim
 
-    async def test_by_whatever_text(self, store: Store, various: Claim) -> None:
+    async def test_pages_are_selected_by_any_text(self, store: Store, various: Claim) -> None:
         odd = "a\x00\ud800%_\\"
         for text in (
             {"text": odd},
@@ -274,7 +274,7 @@ class TestBodies:
 
         assert await store.pages.bodies([page.id], [Body.HTML]) == {}
 
-    async def test_what_is_asked_for_comes(self, store: Store) -> None:
+    async def test_requested_bodies_are_returned(self, store: Store) -> None:
         claim = await claimed(store)
         first_target, two, three = a_target("1"), a_target("2"), a_target("3")
         text, html = {Body.TEXT: b"text"}, {Body.TEXT: b"2", Body.HTML: b"<p>"}
@@ -300,7 +300,7 @@ class TestBodies:
         assert await store.pages.bodies([], list(Body)) == {}
         assert await store.pages.bodies([first], []) == {}
 
-    async def test_a_page_that_is_told_twice_keeps_its_first_body(self, store: Store) -> None:
+    async def test_a_page_recorded_twice_keeps_its_first_body(self, store: Store) -> None:
         claim = await claimed(store)
         first_target, two = a_target("1"), a_target("2")
         first = await recorded(
@@ -345,7 +345,7 @@ async def test_errors_are_grouped_by_kind_the_most_frequent_first(store: Store) 
     ]
 
 
-async def test_the_statuses_of_one_kind_of_errors_are_told_apart_if_asked(store: Store) -> None:
+async def test_errors_of_one_kind_can_be_grouped_by_status(store: Store) -> None:
     claim = await claimed(store)
     missing, shut, slow = ([a_target(f"{name}{n}") for n in range(2)] for name in ("g", "f", "s"))
     outcomes = [

@@ -59,7 +59,7 @@ async def test_the_first_job_of_all_other_owners_is_found_behind_those_of_one_wh
     assert await claim_all(store) == [high.id, normal.id, low.id]
 
 
-async def test_what_a_claim_asks_for_holds_behind_them_too(store: Store) -> None:
+async def test_conditions_of_a_claim_hold_also_behind_jobs_over_quota(store: Store) -> None:
     await quoted(store, "ada", running=0)
     await owned(store, "ada", *[URGENT] * 5)
     await kept_user(store, id="bob")
@@ -140,7 +140,7 @@ async def test_jobs_that_a_worker_cannot_take_do_not_hide_others_that_became_due
     assert await claim_all(store) == [high.id, low.id]
 
 
-async def test_one_job_alone_is_claimed_whatever_became_due_with_it(store: Store) -> None:
+async def test_a_claim_for_one_job_ignores_other_due_jobs(store: Store) -> None:
     await owned(store, "local", *[URGENT] * 5, due_at=LATER)
     (low,) = await owned(store, "local", LOW, due_at=LATER)
 

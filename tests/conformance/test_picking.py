@@ -181,7 +181,7 @@ def id_of(created_at: datetime, number: int) -> str:
     return f"{ms[:8]}-{ms[8:]}-7000-8000-{number:012}"
 
 
-async def test_jobs_are_found_by_when_they_were_made_whatever_their_ids_say(store: Store) -> None:
+async def test_jobs_are_selected_by_creation_time_not_by_id(store: Store) -> None:
     hour = timedelta(hours=1)
     jobs = [
         await added(

@@ -24,7 +24,7 @@ FEW = ("jobs_running", "jobs_needs")
 """Indexes that may be read from one end to the other."""
 
 
-async def asked_by_workers(store: Store) -> None:
+async def run_worker_queries(store: Store) -> None:
     """Ask all that a worker asks each second."""
     tagged = Asker("w1", frozenset({"eu"}))
     await store.leases.claim(tagged, NOW, LEASE)
@@ -46,7 +46,7 @@ async def test_no_question_of_a_worker_reads_all_jobs(
     await store.users.save(limited, its_event(a_job()))
     await store.close()
 
-    plans = {step for _, steps in await planned(file, asked_by_workers) for step in steps}
+    plans = {step for _, steps in await planned(file, run_worker_queries) for step in steps}
 
     scans = {p for p in plans if p.startswith(("SCAN jobs", "SCAN shards", "SCAN part"))}
     assert {p for p in scans if p.rpartition(" INDEX ")[2] not in FEW} == set()

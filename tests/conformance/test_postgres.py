@@ -265,7 +265,7 @@ async def wired(server: PostgresServer, url: str) -> AsyncIterator[tuple[CutConn
 
 
 class TestACommitWithoutAnAnswer:
-    async def test_a_job_is_added_once_and_its_caller_hears_so(
+    async def test_a_job_is_added_once_despite_a_lost_commit_response(
         self, server: PostgresServer, postgres_url: str
     ) -> None:
         async with wired(server, postgres_url) as (wire, store):
@@ -276,7 +276,7 @@ class TestACommitWithoutAnAnswer:
             assert (await store.jobs.get(job.id)).job == job
             assert len(await store.events.events()) == 1
 
-    async def test_it_is_not_done_again_though_nobody_can_tell_for_a_while(
+    async def test_a_commit_is_not_repeated_while_its_outcome_is_unknown(
         self, server: PostgresServer, postgres_url: str
     ) -> None:
         async with wired(server, postgres_url) as (wire, store):
@@ -287,7 +287,7 @@ class TestACommitWithoutAnAnswer:
             assert (await store.jobs.get(job.id)).job == job
             assert len(await store.events.events()) == 1
 
-    async def test_each_of_a_group_is_let_in_once_and_hears_so(
+    async def test_each_job_of_a_group_is_added_once_and_returned(
         self, server: PostgresServer, postgres_url: str
     ) -> None:
         async with wired(server, postgres_url) as (wire, store):
@@ -342,7 +342,7 @@ class TestACommitWithoutAnAnswer:
             assert (await store.jobs.get(claim.job.id)).shard.usage == batch.usage
             assert len(await store.events.events()) == 3
 
-    async def test_what_a_crash_lost_is_done_again_though_its_id_was_assigned_anew(
+    async def test_a_write_lost_in_a_crash_is_repeated_though_its_transaction_id_was_reused(
         self, server: PostgresServer, postgres_url: str, database: PostgresDatabase
     ) -> None:
         ids: list[str] = []

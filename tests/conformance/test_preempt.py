@@ -78,7 +78,7 @@ async def test_what_the_low_one_has_in_flight_is_still_taken(store: Store) -> No
     assert free.shard.usage.pages == 1
 
 
-async def test_nobody_yields_to_one_that_has_not_waited(store: Store) -> None:
+async def test_no_job_is_preempted_before_the_urgent_one_has_waited(store: Store) -> None:
     await running(store)
     await urgent(store)
 

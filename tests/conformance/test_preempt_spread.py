@@ -55,7 +55,7 @@ async def preempt_for_urgent(store: Store, worker: str) -> Preemption:
     return preemption
 
 
-async def test_one_shard_of_the_worker_that_asks_yields_and_the_others_go_on(
+async def test_one_shard_of_the_requesting_worker_is_preempted_and_the_rest_continue(
     store: Store,
 ) -> None:
     leases = await low(store, "w1", "w2", "w3")
@@ -72,7 +72,7 @@ async def test_one_shard_of_the_worker_that_asks_yields_and_the_others_go_on(
     assert await names(store, job.id) == ["created", "started"]
 
 
-async def test_its_last_batch_is_taken_and_the_rest_waits_for_whoever_has_a_slot(
+async def test_the_last_batch_of_a_preempted_shard_is_stored_and_its_urls_wait(
     store: Store,
 ) -> None:
     leases = await low(store, "w1", "w2")

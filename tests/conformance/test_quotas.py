@@ -191,7 +191,7 @@ class TestSpent:
         }
         assert await store.positions.find_spent_owners(NOW + DAY) == {}
 
-    async def test_nobody_has_used_up_what_nobody_limits(self, store: Store) -> None:
+    async def test_no_owner_without_a_quota_is_over_it(self, store: Store) -> None:
         await fetched(store, "local", 100)
 
         assert await store.positions.find_spent_owners(NOW) == {}

@@ -187,9 +187,7 @@ class TestWhatIsWritten:
 
         assert await waiting(store, claim.lease.job_no) == [new.url]
 
-    async def test_an_outcome_speaks_for_itself_when_its_target_was_never_told_of(
-        self, store: Store
-    ) -> None:
+    async def test_an_outcome_of_an_unrecorded_target_is_stored(self, store: Store) -> None:
         claim = await claimed(store)
         known_target, unknown = a_target("known"), a_target("unknown")
         answer = await recorded(store, claim.lease, a_batch([known_target]))

@@ -82,7 +82,7 @@ async def speaks(ours: RedisBus, their_bus: RedisBus) -> None:
 
 
 @pytest.mark.parametrize("fault", ["", "kill", "hang"])
-async def test_who_asks_is_told_how_it_is(
+async def test_a_check_returns_the_state_of_redis(
     join: Join, redis_server: RedisServer, fault: str
 ) -> None:
     strike(redis_server, fault)
@@ -91,7 +91,7 @@ async def test_who_asks_is_told_how_it_is(
 
 
 @pytest.mark.parametrize("fault", ["kill", "hang"])
-async def test_a_redis_that_is_away_makes_nobody_wait_and_is_used_again_when_it_is_back(
+async def test_an_unavailable_redis_blocks_no_caller_and_is_used_again_when_it_returns(
     join: Join, redis_server: RedisServer, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours, their_bus, job = join(), join(), new_id()
@@ -165,7 +165,7 @@ async def test_it_is_said_once_that_redis_is_away_and_never_with_its_password(
     assert "secret-word" not in caplog.text
 
 
-async def test_what_redis_has_forgotten_is_known_here_and_told_again(
+async def test_progress_lost_by_redis_is_kept_locally_and_published_again(
     join: Join, raw: Redis
 ) -> None:
     ours, their_bus, job = join(), join(), new_id()

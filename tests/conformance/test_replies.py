@@ -20,7 +20,7 @@ async def begun(store: Store, reply: StoredReply, now: datetime = NOW) -> Stored
     return await store.replies.begin(reply, now - DAY, now - MINUTE)
 
 
-async def test_the_first_is_told_nothing_and_the_second_that_it_is_under_way(
+async def test_a_repeated_request_gets_the_pending_reply_of_the_first(
     store: Store,
 ) -> None:
     reply = a_reply(key="ü 1")
@@ -61,7 +61,7 @@ async def test_of_twenty_that_begin_at_once_one_goes_on(store: Store, backend: B
     assert answers.count(a_reply()) == 19
 
 
-async def test_what_is_forgotten_begins_anew(store: Store) -> None:
+async def test_a_deleted_reply_starts_over(store: Store) -> None:
     answer = a_reply(status=200, body=b"old")
     await begun(store, a_reply())
     await store.replies.settle(answer)

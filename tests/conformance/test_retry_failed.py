@@ -44,7 +44,7 @@ async def retried(store: Store, job_id: str, *kinds: ErrorKind) -> int:
     )
 
 
-async def test_all_failed_targets_wait_again_and_their_tries_begin_anew(store: Store) -> None:
+async def test_all_failed_targets_are_requeued_with_their_tries_reset(store: Store) -> None:
     claim = await crawled(store)
     await ended(store, claim.lease)
 
@@ -83,7 +83,7 @@ async def test_only_the_kinds_that_are_named_are_retried(store: Store) -> None:
     assert [g.kind for g in await store.pages.errors(claim.job.id)] == ["http_4xx", "timeout"]
 
 
-async def test_what_they_used_is_given_back_pages_only_where_there_was_an_answer(
+async def test_a_retry_restores_usage_and_pages_only_of_answered_targets(
     store: Store,
 ) -> None:
     claim = await crawled(store)

@@ -62,7 +62,7 @@ async def test_a_claim_on_sqlite_reads_indexes_of_what_is_due_alone(
 
 
 @pytest.mark.postgres
-async def test_a_claim_on_postgres_passes_by_what_is_due_later_whatever_is_planned(
+async def test_a_claim_on_postgres_skips_later_jobs_under_any_plan(
     postgres_url: str,
 ) -> None:
     store = await open_sql_store(postgres_url)

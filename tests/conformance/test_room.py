@@ -56,7 +56,7 @@ async def test_the_file_shrinks_by_what_is_said_while_others_have_it_open(
     await other.close()
 
 
-async def test_it_is_given_back_in_steps_of_so_many_pages(
+async def test_free_space_is_released_in_steps_of_a_fixed_number_of_pages(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crawlyard.store.crawl.purge.MOST_PAGES", 50)
@@ -71,7 +71,7 @@ async def test_it_is_given_back_in_steps_of_so_many_pages(
     )  # with one of the pages in which SQLite notes who uses which
 
 
-async def test_what_a_killed_janitor_has_left_is_given_back_by_the_next(
+async def test_space_left_by_a_killed_janitor_is_released_by_the_next(
     store: Store, file: Path
 ) -> None:
     await deleted(store, (await with_pages(store, 100, size=10_000)).job)

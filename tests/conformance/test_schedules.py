@@ -154,7 +154,7 @@ class TestSaveSchedule:
 
 
 class TestFindSchedules:
-    async def test_they_come_by_name_and_id_whatever_the_language(self, store: Store) -> None:
+    async def test_schedules_are_sorted_by_name_and_id_in_any_locale(self, store: Store) -> None:
         for name in ("b", "B", "a", "Z", "ä"):
             await added(store, name=name)
         twins = sorted([(await added(store, name="b", owner=o)).id for o in ("ada", "bob")])

@@ -159,7 +159,7 @@ async def test_the_program_knows_its_revisions() -> None:
 
 
 @pytest.mark.usefixtures("older")
-async def test_an_older_schema_is_upgraded_once_by_whoever_is_first(new: str) -> None:
+async def test_an_older_schema_is_upgraded_once_by_the_first_process(new: str) -> None:
     on(new, lambda conn: stamp(conn, OLDER))
 
     stores = await asyncio.gather(*(open_sql_store(new) for _ in range(4)))

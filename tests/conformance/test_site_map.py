@@ -97,7 +97,7 @@ async def test_a_job_is_counted_alone_however_many_urls_of_others_lie_in_between
         assert site_map.folders == (a_folder("a/", waiting=count),)
 
 
-async def test_pages_are_found_by_their_folder_whatever_the_scheme(store: Store) -> None:
+async def test_pages_are_found_by_their_folder_in_any_scheme(store: Store) -> None:
     claim = await crawled(store)
     plain = replace(a_target("guide/plain"), url="http://example.com/guide/plain")
     await recorded(store, replace(claim.lease, seq=1), a_batch([plain], [done(plain)]))

@@ -42,13 +42,13 @@ async def ruled(store: Store, version: int = 1, **fields: Any) -> HostRule:
     return rule
 
 
-async def test_who_is_alone_has_all_the_seats_whatever_it_wants(store: Store) -> None:
+async def test_a_single_worker_gets_all_slots_however_many_it_wants(store: Store) -> None:
     assert (await sat(store, "w1")).slots == 4
     assert (await sat(store, "w1", wanted=1)).slots == 4
     assert (await sat(store, "w1", host="b.example", at_once=7)).slots == 7
 
 
-async def test_a_newcomer_has_what_is_left_and_his_share_once_the_others_know_of_him(
+async def test_a_new_worker_gets_the_free_slots_and_its_share_after_a_renewal(
     store: Store,
 ) -> None:
     await sat(store, "w1")
@@ -62,7 +62,7 @@ async def test_a_newcomer_has_what_is_left_and_his_share_once_the_others_know_of
     assert [terms.slots for terms in (first, renewed, waits, freed, second)] == [0, 2, 0, 2, 2]
 
 
-async def test_who_wants_less_than_his_share_leaves_it_to_the_others(store: Store) -> None:
+async def test_unwanted_slots_of_a_share_go_to_other_workers(store: Store) -> None:
     await sat(store, "w1", wanted=1)
     await sat(store, "w2")
     await sat(store, "w1", wanted=1, keeps=1)
@@ -78,7 +78,7 @@ async def test_the_fewest_that_anybody_allows_hold_for_all(store: Store) -> None
     assert (await sat(store, "w2", at_once=4)).slots == 1
 
 
-async def test_seats_that_are_given_back_are_free_at_once(store: Store) -> None:
+async def test_released_slots_are_free_immediately(store: Store) -> None:
     await sat(store, "w1")
     await sat(store, "w1", wanted=0)
     assert (await sat(store, "w2")).slots == 4
@@ -87,7 +87,7 @@ async def test_seats_that_are_given_back_are_free_at_once(store: Store) -> None:
     assert (await sat(store, "w3")).slots == 4
 
 
-async def test_the_seats_of_the_dead_and_of_their_children_are_free_but_not_their_bookings(
+async def test_slots_of_dead_workers_and_children_are_freed_but_not_their_bookings(
     store: Store,
 ) -> None:
     for asker in ("w1", "w1/20", "w12", "w2", "w3"):
@@ -110,7 +110,7 @@ async def test_the_seats_of_the_dead_and_of_their_children_are_free_but_not_thei
     assert terms["w1"].first_at >= NOW + 5 * SECOND
 
 
-async def test_requests_under_way_keep_their_seats_also_when_nothing_more_is_wanted(
+async def test_requests_in_flight_keep_their_slots_when_no_more_are_wanted(
     store: Store,
 ) -> None:
     await sat(store, "w1")
@@ -119,7 +119,7 @@ async def test_requests_under_way_keep_their_seats_also_when_nothing_more_is_wan
     assert (await sat(store, "w2")).slots == 1
 
 
-async def test_the_seats_of_who_does_not_renew_them_lapse(store: Store) -> None:
+async def test_slots_that_are_not_renewed_expire(store: Store) -> None:
     await sat(store, "w1")
 
     before = await sat(store, "w2", NOW + LAST - SECOND)
@@ -129,7 +129,7 @@ async def test_the_seats_of_who_does_not_renew_them_lapse(store: Store) -> None:
     assert [terms.slots for terms in (before, after, back)] == [0, 4, 0]
 
 
-async def test_where_seats_are_fewer_than_askers_each_has_its_turn(store: Store) -> None:
+async def test_workers_take_turns_when_slots_are_fewer(store: Store) -> None:
     askers, served = ("w1", "w2", "w3"), set()
     for step in range(60):
         now = NOW + step * SECOND
@@ -141,7 +141,7 @@ async def test_where_seats_are_fewer_than_askers_each_has_its_turn(store: Store)
     assert len(askers) * TURN <= 60 * SECOND
 
 
-async def test_a_rule_narrows_and_a_host_that_is_not_open_has_no_seats(store: Store) -> None:
+async def test_a_rule_reduces_slots_and_a_closed_host_has_none(store: Store) -> None:
     narrow = await ruled(store, at_once=1, delay_s=3)
     terms = await sat(store, "w1")
     assert (terms.slots, terms.rule) == (1, narrow)
@@ -155,7 +155,7 @@ async def test_a_rule_narrows_and_a_host_that_is_not_open_has_no_seats(store: St
     assert (await sat(store, "w1")).slots == 4
 
 
-async def test_who_is_alone_books_a_long_window_with_its_seats(store: Store) -> None:
+async def test_a_single_worker_books_a_long_window_with_its_slots(store: Store) -> None:
     first = await sat(store, "w1", book=True, every_s=0.5, wanted=1)
     unbooked = await sat(store, "w1", every_s=0.5)
 
@@ -184,7 +184,7 @@ async def test_who_shares_a_host_books_a_slice_after_the_windows_of_the_others(
     assert ahead.booked.for_s == 1.5 + SPARE_S  # room for those that are prepared
 
 
-async def test_a_window_is_made_longer_only_where_nobody_has_booked_since(store: Store) -> None:
+async def test_a_window_is_extended_only_without_a_later_booking(store: Store) -> None:
     first = await sat(store, "w1", book=True, every_s=0.5)
     last, later = NOW + (ALONE_S + 0.5) * SECOND, NOW + SECOND
     again = await sat(store, "w1", later, book=True, every_s=0.5, last=last, free_at=later)
@@ -195,7 +195,7 @@ async def test_a_window_is_made_longer_only_where_nobody_has_booked_since(store:
     assert late.first_at == later + (ALONE_S + 0.5) * SECOND
 
 
-async def test_a_window_is_given_back_by_who_books_no_other(store: Store) -> None:
+async def test_a_window_is_released_by_a_worker_that_books_no_other(store: Store) -> None:
     await sat(store, "w1", book=True, every_s=0.5)
     last, free_at = NOW + (ALONE_S + 0.5) * SECOND, NOW + SECOND / 4
     await sat(store, "w1", wanted=0, every_s=0.0, last=last, free_at=free_at)
@@ -214,7 +214,7 @@ async def test_a_window_that_could_not_be_replaced_stays(store: Store) -> None:
     assert (await store.hosts.read_bookings([HOST]))[HOST].booked_until == last
 
 
-async def test_nothing_is_booked_for_who_has_no_seat_or_knows_no_delay(store: Store) -> None:
+async def test_nothing_is_booked_without_a_slot_or_a_delay(store: Store) -> None:
     await sat(store, "w1", book=True)
     await sat(store, "w2", book=True, every_s=1)
 
@@ -233,7 +233,7 @@ async def test_a_longer_delay_by_a_rule_is_kept_after_the_window(store: Store) -
     assert (await store.hosts.read_bookings([HOST]))[HOST].booked_until == until
 
 
-async def test_the_longest_delay_of_the_others_is_told_and_booked(store: Store) -> None:
+async def test_the_longest_delay_of_other_workers_is_returned_and_booked(store: Store) -> None:
     await sat(store, "w1", wanted=0, every_s=8.0)
     await sat(store, "w2", wanted=0, every_s=3.0)
 
@@ -252,14 +252,14 @@ async def test_a_delay_is_known_until_its_process_would_ask_again(store: Store) 
     assert (await sat(store, "w2", lapses)).others_s == 0.0
 
 
-async def test_a_delay_that_nobody_wishes_for_any_more_holds_no_longer(store: Store) -> None:
+async def test_a_withdrawn_delay_ends(store: Store) -> None:
     await sat(store, "w1", every_s=8.0)
     await sat(store, "w1", wanted=0, every_s=0.0)
 
     assert (await sat(store, "w2")).others_s == 0.0
 
 
-async def test_holds_and_refusals_are_told_to_all(store: Store) -> None:
+async def test_holds_and_refusals_are_returned_to_all_workers(store: Store) -> None:
     until = NOW + 30 * SECOND
     await store.hosts.hold(HOST, until, 3, NOW)
     await store.hosts.hold(HOST, NOW + SECOND, 1, NOW + SECOND)
@@ -282,7 +282,7 @@ async def test_refusals_of_long_ago_count_no_more(store: Store) -> None:
     assert (await sat(store, "w1", later)).strikes == 1
 
 
-async def test_terms_come_in_the_order_asked(store: Store) -> None:
+async def test_terms_are_returned_in_request_order(store: Store) -> None:
     await store.hosts.hold("b", NOW + SECOND, 2, NOW)
     wishes = [SlotRequest(host=host, wanted=1, at_once=n) for n, host in enumerate("cab", 1)]
 
@@ -292,7 +292,7 @@ async def test_terms_come_in_the_order_asked(store: Store) -> None:
     assert await store.hosts.renew_slots("w1", [], NOW, NOW + LAST) == []
 
 
-async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_are(
+async def test_concurrent_processes_never_get_more_slots_than_exist(
     store: Store, backend: Backend
 ) -> None:
     stores = [store, *[await backend.open() for _ in range(3)]]
@@ -322,7 +322,7 @@ async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_
         assert 0 < sum(terms[host].slots for terms in answers) <= 5
 
 
-async def test_seats_that_have_lapsed_are_swept(store: Store) -> None:
+async def test_expired_slots_are_deleted(store: Store) -> None:
     await sat(store, "w1", book=True, every_s=1)
     await sat(store, "w2", NOW + SECOND)
 
@@ -360,7 +360,7 @@ class Asker:
         max_size=14,
     ),
 )
-async def test_no_order_of_events_gives_out_more_seats_than_there_are(
+async def test_no_order_of_events_grants_more_slots_than_exist(
     store: Store, limits: list[int], steps: list[tuple[int, int, int, int]]
 ) -> None:
     now, host = NOW, new_id()

@@ -82,7 +82,7 @@ async def test_the_log_of_a_job_that_has_ended_goes_on_while_a_shard_of_it_is_he
     assert afterwards.over(NOW)
 
 
-async def test_nobody_joins_a_shard_in_which_nothing_waits(store: Store) -> None:
+async def test_no_worker_joins_a_shard_without_waiting_urls(store: Store) -> None:
     first = await begun(store)
     await sent(store, first.lease, a_batch(found=targets(of(first.lease.shard))))
 
@@ -203,7 +203,7 @@ async def test_what_two_shards_find_is_counted_once(store: Store) -> None:
     assert answer.usage.discovered == len(links) + 1
 
 
-async def test_running_time_is_that_of_the_job_whoever_runs_it(store: Store) -> None:
+async def test_running_time_is_counted_per_job_across_workers(store: Store) -> None:
     first = await begun(store)
     second_of = timedelta(seconds=1)
     tick = a_batch(found=targets())

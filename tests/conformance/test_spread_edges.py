@@ -51,7 +51,7 @@ async def test_who_leaves_a_shard_too_late_does_not_end_a_job_that_another_has_w
     assert await store.leases.orders([whole.lease]) == [Order.GO_ON]
 
 
-async def test_a_child_that_dies_after_its_last_batch_costs_nobody_his_job(store: Store) -> None:
+async def test_a_child_that_dies_after_its_last_batch_loses_no_job(store: Store) -> None:
     late, whole = await whole_again(store)
 
     assert await store.spread.lose(late.lease, NOW, requeued) is None

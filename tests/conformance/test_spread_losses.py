@@ -110,7 +110,7 @@ async def test_a_shard_that_kills_worker_after_worker_fails_the_job(store: Store
 
 
 @pytest.mark.parametrize("move", [Move.PAUSE, Move.CANCEL])
-async def test_every_shard_hears_of_an_operators_move(store: Store, move: Move) -> None:
+async def test_every_shard_gets_the_order_of_an_operator(store: Store, move: Move) -> None:
     first = await begun(store)
     await sent(store, first.lease, a_batch(found=targets()))
     second = await joined(store, "w2")
@@ -155,7 +155,7 @@ async def test_failed_urls_are_not_tried_again_while_a_shard_is_held(store: Stor
     assert await store.jobs.retry_failed(retried, event, ()) == 1
 
 
-async def test_who_has_a_shard_takes_another_that_nobody_wants(store: Store) -> None:
+async def test_a_worker_with_a_shard_takes_another_unclaimed_one_later(store: Store) -> None:
     first = await begun(store)
     await sent(store, first.lease, a_batch(found=targets()))
 
@@ -214,7 +214,7 @@ async def test_a_job_is_cut_by_the_hosts_that_wait_if_the_yard_is_to_choose(stor
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_whatever_happens_every_target_is_recorded_once_within_the_limit(
+async def test_every_target_is_recorded_once_within_the_limit_in_random_walks(
     store: Store, seed: int
 ) -> None:
     walk = ShardWalk(store, Random(seed), Limits(pages=30) if seed % 2 else Limits())

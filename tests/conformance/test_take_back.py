@@ -47,7 +47,7 @@ class TestTakeBack:
         assert reclaimed == []
         assert await store.leases.holders() == {"w1": 1}
 
-    async def test_dead_workers_lose_theirs_at_once(self, store: Store) -> None:
+    async def test_dead_workers_lose_their_jobs_immediately(self, store: Store) -> None:
         dead = [await claimed(store, worker="dead") for _ in range(2)]
         await claimed(store, worker="alive")
 

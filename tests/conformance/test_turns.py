@@ -61,7 +61,7 @@ class TestTurns:
 
         assert before + await owners(store, 2) == "aaaaa" + "ab"
 
-    async def test_who_asked_for_nothing_has_saved_up_no_turns(self, store: Store) -> None:
+    async def test_an_owner_without_jobs_accumulates_no_turns(self, store: Store) -> None:
         await many(store, "ada", 8)
         await owners(store, 4)
         await many(store, "bob", 6)
@@ -93,7 +93,7 @@ class TestTurns:
         assert claim is not None
         assert claim.job.id == first.id
 
-    async def test_it_is_so_even_if_turns_began_anew_meanwhile(self, store: Store) -> None:
+    async def test_turns_stay_fair_after_a_restart_of_turn_numbers(self, store: Store) -> None:
         first = (await many(store, "ada", 4))[-1]
         for _ in range(3):
             claim = await store.leases.claim(Asker("w"), NOW, LEASE)
@@ -105,7 +105,7 @@ class TestTurns:
 
         assert await owners(store) == "abb"
 
-    async def test_jobs_that_are_paused_and_resumed_hold_up_nobody_elses_first(
+    async def test_paused_and_resumed_jobs_do_not_delay_the_first_job_of_another_owner(
         self, store: Store
     ) -> None:
         their_jobs = await many(store, "ada", 5)
@@ -116,7 +116,7 @@ class TestTurns:
 
         assert await owners(store) == "ababaaa"
 
-    async def test_ended_jobs_that_are_tried_again_hold_up_nobody_elses_first(
+    async def test_retried_jobs_do_not_delay_the_first_job_of_another_owner(
         self, store: Store
     ) -> None:
         their_jobs = await many(store, "ada", 4)
@@ -153,7 +153,7 @@ class TestTurns:
 
 
 class TestTags:
-    async def test_a_worker_for_one_job_takes_it_whatever_it_needs(self, store: Store) -> None:
+    async def test_a_worker_for_one_job_ignores_its_worker_tags(self, store: Store) -> None:
         job = await added(store, spec=a_spec(worker_tags=("eu",)))
 
         assert await store.leases.claim(Asker("w", only=job.id), NOW, LEASE) is not None
@@ -309,7 +309,7 @@ class TestAgeing:
         assert await store.queue.age(NOW + 11 * SECOND, SECOND) == 1
         assert (await store.jobs.get(job.id)).job.level is Priority.NORMAL
 
-    async def test_a_job_that_has_run_begins_anew(self, store: Store) -> None:
+    async def test_a_job_that_has_run_loses_its_aging(self, store: Store) -> None:
         job = await added(store, priority=Priority.LOW)
         await store.queue.age(NOW + SECOND, SECOND)
         claim = await claimed(store, job)

@@ -50,7 +50,7 @@ def fails(conn: Connection) -> None:
     raise RuntimeError("undone")
 
 
-async def test_what_is_known_is_asked_again_only_once_somebody_has_written(
+async def test_a_cached_query_runs_again_only_after_a_write(
     database: SqliteDatabase,
 ) -> None:
     count = Question()
@@ -171,7 +171,9 @@ async def test_after_a_claim_in_vain_a_job_that_lost_its_worker_is_claimed(store
     assert again.job.id == claim.job.id
 
 
-async def test_the_last_event_is_heard_of_whoever_tells_it(store: Store, backend: Backend) -> None:
+async def test_the_last_event_is_current_whichever_process_wrote_it(
+    store: Store, backend: Backend
+) -> None:
     other = await backend.open()
     seqs = []
     for teller in (store, other, store, other):

@@ -174,7 +174,7 @@ class TestForget:
         assert event is not None
         assert event.name is EventName.CREATED
 
-    async def test_events_that_nobody_has_looked_at_stay_while_a_webhook_is_on(
+    async def test_events_not_fanned_out_are_kept_while_a_webhook_is_active(
         self, store: Store
     ) -> None:
         await added(store)
@@ -191,7 +191,7 @@ class TestForget:
         assert (forgotten, remaining, len(waiting)) == (2, 3, 3)
         assert None not in await store.deliveries.events(waiting)
 
-    async def test_they_go_where_nobody_is_to_hear_of_them(self, store: Store) -> None:
+    async def test_events_are_deleted_without_an_active_webhook(self, store: Store) -> None:
         webhook = await stored_webhook(store)
         for _ in range(3):
             await added(store)

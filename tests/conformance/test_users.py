@@ -44,7 +44,7 @@ async def test_a_user_comes_back_as_it_was_added(store: Store) -> None:
     assert await event_names(store, user) == ["user.created"]
 
 
-async def test_the_local_user_is_there_from_the_beginning(store: Store) -> None:
+async def test_the_local_user_exists_from_the_beginning(store: Store) -> None:
     local = await store.users.get("local")
 
     assert (local.role, local.quota, local.version) == (Role.ADMIN, NO_QUOTA, 1)

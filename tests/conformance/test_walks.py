@@ -188,7 +188,7 @@ class Walk(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leases_held)
     @rule()
-    def beat_for_all(self) -> None:
+    def send_all_heartbeats(self) -> None:
         newest = {h.lease.job_id: h for h in self.leases_held}
         self.send([(h, h.lease, Batch()) for h in newest.values()])
 

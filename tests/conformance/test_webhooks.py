@@ -108,7 +108,7 @@ async def test_an_edit_does_not_undo_what_became_of_a_delivery_meanwhile(store: 
     ]  # a repaired receiver gets messages at once
 
 
-async def test_an_edit_ends_a_rest_that_its_receiver_asked_for(store: Store) -> None:
+async def test_an_edit_ends_the_hold_of_a_receiver(store: Store) -> None:
     webhook = await stored_webhook(store, events=("job.created",))
     await added(store)
     await store.deliveries.fan_out(NOW)
@@ -196,7 +196,7 @@ class TestSwitching:
         deliveries = await store.deliveries.find(webhook.id, None, None, 10)
         assert [d.state for d in deliveries] == [DeliveryState.FAILED] * 7
 
-    async def test_one_that_is_switched_on_begins_anew(self, store: Store) -> None:
+    async def test_enabling_a_webhook_resets_its_failures(self, store: Store) -> None:
         webhook = await stored_webhook(store)
         await added(store)
         await store.deliveries.fan_out(NOW)
@@ -217,7 +217,7 @@ class TestSwitching:
 
         assert await store.deliveries.find(webhook.id, None, None, 10) == []
 
-    async def test_one_that_is_switched_on_hears_from_then_on(self, store: Store) -> None:
+    async def test_an_enabled_webhook_gets_events_from_then_on(self, store: Store) -> None:
         webhook = await switched(store, await stored_webhook(store), on=False)
         await added(store)  # not fanned out before the next line
 

@@ -26,7 +26,9 @@ async def test_a_worker_of_which_nothing_was_said_shall_work(store: Store) -> No
     assert await store.workers.wish(ID) is WorkerWish.NONE
 
 
-async def test_a_wish_is_told_at_each_beat_until_there_is_another(store: Store) -> None:
+async def test_a_command_is_returned_at_each_heartbeat_until_another_replaces_it(
+    store: Store,
+) -> None:
     await store.workers.save_heartbeat(a_report())
 
     await store.workers.ask(ID, WorkerWish.QUIET, WorkerWish.NONE, _event())

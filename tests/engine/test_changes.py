@@ -247,7 +247,7 @@ async def test_lists_are_read_part_by_part_and_by_kind(watched: WatchedSchedule)
         await results.diff(first, other, only="same")
 
 
-async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
+async def test_pages_can_be_sorted_by_share_of_change(
     watched: WatchedSchedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await watched.run()
@@ -269,7 +269,9 @@ async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
         await results.diff(first, other, sort="-share")
 
 
-async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: WatchedSchedule) -> None:
+async def test_each_run_of_a_schedule_is_compared_and_reported_once(
+    watched: WatchedSchedule,
+) -> None:
     yard, surface = watched.yard, NearSurface(watched.yard.services, LOCAL)
     first = await watched.run()
     watched.server.site, kinds = second()
@@ -316,7 +318,7 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
     await purge_all(yard.store.upkeep, yard.clock)
 
 
-async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twice(
+async def test_a_resumed_run_is_compared_again_without_repeated_reports(
     watched: WatchedSchedule,
 ) -> None:
     yard, surface = watched.yard, NearSurface(watched.yard.services, LOCAL)

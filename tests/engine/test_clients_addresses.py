@@ -79,16 +79,14 @@ async def test_a_name_without_an_address_says_so(make: Make) -> None:
     assert failed.detail == "no.test has no address"
 
 
-async def test_a_port_that_nobody_listens_on_is_no_connection(
-    make: Make, raw_server: ServeRaw
-) -> None:
+async def test_a_closed_port_is_a_connection_error(make: Make, raw_server: ServeRaw) -> None:
     failed = await failure(make().fetch("http://127.0.0.1:1/", HEADERS, CAP))
 
     assert (failed.kind, failed.transient) == (ErrorKind.CONNECT, True)
     assert failed.detail == "connection refused by 127.0.0.1:1"
 
 
-async def test_addresses_that_fail_in_different_ways_are_told_in_words(
+async def test_different_errors_of_addresses_are_all_described(
     make: Make, unused_tcp_port: int
 ) -> None:
     def look(host: str, port: int) -> Infos:

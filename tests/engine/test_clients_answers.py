@@ -185,7 +185,7 @@ CUT: dict[str, tuple[bytes, bytes]] = {
 
 
 @pytest.mark.parametrize("answer_bytes", CUT.values(), ids=CUT)
-async def test_a_body_is_told_to_be_cut_that_has(
+async def test_a_body_that_breaks_off_is_marked_truncated(
     make: Make, raw_server: ServeRaw, answer_bytes: tuple[bytes, bytes]
 ) -> None:
     server = await raw_server(saying(answer_bytes[0], close=True))

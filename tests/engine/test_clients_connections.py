@@ -90,7 +90,7 @@ async def test_what_comes_between_two_requests_is_nobodys_answer(
     assert (first.body, second.body) == (b"1", b"2")
 
 
-async def test_a_connection_that_the_server_closed_meanwhile_is_not_asked(
+async def test_a_connection_closed_by_the_server_is_not_reused(
     make: Make, raw_server: ServeRaw
 ) -> None:
     server = await raw_server(saying(answer(b"x"), close=True))
@@ -105,7 +105,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_asked(
     assert (server.connections, len(server.asked)) == (2, 2)
 
 
-async def test_a_kept_connection_that_drops_is_not_asked_again_by_itself(
+async def test_a_kept_connection_that_drops_is_not_retried_by_the_client(
     make: Make, raw_server: ServeRaw
 ) -> None:
     async def once(call: RawRequest) -> None:

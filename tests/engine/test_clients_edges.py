@@ -44,7 +44,7 @@ async def refused(fetcher: HttpFetcher, url: str) -> FetchFailed:
     return raised.value
 
 
-async def test_a_body_without_a_length_is_told_to_be_cut_if_its_connection_is_reset(
+async def test_a_body_without_a_length_is_truncated_if_its_connection_is_reset(
     raw_server: ServeRaw,
 ) -> None:
     async def half(call: RawRequest) -> None:
@@ -139,7 +139,7 @@ async def test_a_header_that_is_given_takes_the_place_of_ours_however_it_is_spel
     assert accepts == [b"accept: text/x"]
 
 
-async def test_a_connection_whose_answer_nobody_takes_is_closed(raw_server: ServeRaw) -> None:
+async def test_the_connection_of_a_cancelled_request_is_closed(raw_server: ServeRaw) -> None:
     requested = asyncio.Event()
 
     async def wait(call: RawRequest) -> None:

@@ -77,7 +77,7 @@ async def test_a_body_beyond_the_cap_is_cut_there_and_its_connection_closed(
     await until(lambda: server.ended == 1)
 
 
-async def test_a_coding_that_nobody_knows_is_a_failure_and_its_connection_closed(
+async def test_an_unknown_coding_is_an_error_that_closes_the_connection(
     make: Make, raw_server: ServeRaw
 ) -> None:
     server = await raw_server(saying(answer(b"x" * 200_000, "Content-Encoding: rot13")))

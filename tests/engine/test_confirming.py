@@ -67,7 +67,7 @@ async def test_what_differs_between_two_fetches_of_a_run_is_noise(noisy: Noisy) 
     assert {kind: n for kind, n in diff.counts.items() if n} == {"noise": PAGES}
 
 
-async def test_a_change_in_a_noisy_page_is_told_without_the_noise(noisy: Noisy) -> None:
+async def test_a_change_in_a_noisy_page_is_reported_without_the_noise(noisy: Noisy) -> None:
     first = await noisy.crawled()
     noisy.site.pages["/p3"] = "The text of /p3 is another one."
 
@@ -97,7 +97,7 @@ async def test_what_the_earlier_run_knew_of_its_noise_counts_as_well(noisy: Nois
     assert {kind: n for kind, n in diff.counts.items() if n} == {"noise": PAGES}
 
 
-async def test_pages_that_have_not_changed_are_asked_once(noisy: Noisy) -> None:
+async def test_unchanged_pages_are_requested_once(noisy: Noisy) -> None:
     noisy.site.noisy = False
     first = await noisy.crawled()
     noisy.site.pages["/p1"] = "Another text."
@@ -152,7 +152,7 @@ async def test_confirmations_are_no_pages_and_limits_stay_exact(noisy: Noisy) ->
     assert other.usage.bytes > sum(page.bytes for page in other.pages)  # of both
 
 
-async def test_a_page_is_asked_again_before_others_of_its_host_at_the_usual_pace(
+async def test_a_page_is_confirmed_before_the_next_of_its_host_at_the_usual_rate(
     noisy: Noisy,
 ) -> None:
     await noisy.crawled()
@@ -187,7 +187,7 @@ async def test_runs_of_a_schedule_that_fetch_all_are_confirmed_as_well(
     assert [(r.counts or {}).get("changed") for r in runs] == [0, 0, None]
 
 
-async def test_a_run_that_fetches_all_asks_for_no_changes_though_it_is_compared(
+async def test_a_full_run_sends_no_conditional_requests_though_it_is_compared(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(a_site())  # with ETags

@@ -119,7 +119,7 @@ async def test_of_many_idle_connections_the_oldest_is_closed(peers: Peers) -> No
 
 
 @pytest.mark.parametrize("peers", [{"idle_s": 0.05}], indirect=True)
-async def test_a_connection_that_nobody_needs_any_more_is_closed(peers: Peers) -> None:
+async def test_an_idle_connection_is_closed(peers: Peers) -> None:
     for origin in ("http://a", "http://b"):
         peers.pool.keep(origin, await peers.wire())
 
@@ -129,7 +129,7 @@ async def test_a_connection_that_nobody_needs_any_more_is_closed(peers: Peers) -
 
 
 @pytest.mark.parametrize("peers", [{"idle_s": 0.0}], indirect=True)
-async def test_a_connection_is_not_used_after_its_time_though_nobody_closed_it_yet(
+async def test_an_expired_connection_is_not_used_before_it_is_closed(
     peers: Peers,
 ) -> None:
     peers.pool.keep("http://a", await peers.wire())
@@ -147,7 +147,7 @@ async def test_a_connection_that_is_made_after_the_end_is_closed_at_once(peers: 
     assert peers.pool.take("http://a") is None
 
 
-async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) -> None:
+async def test_a_response_without_references_is_freed_without_gc(peers: Peers) -> None:
     wire = await peers.wire()
     far = peers.ends[0]
 

@@ -74,7 +74,9 @@ class HardWall(CookieWall):
         )
 
 
-async def test_a_wall_that_no_cookie_opens_is_asked_twice(yard: Yard, site_server: Serve) -> None:
+async def test_a_cookie_wall_that_stays_closed_is_requested_twice(
+    yard: Yard, site_server: Serve
+) -> None:
     site = HardWall(1)
     server = await site_server(site)
 

@@ -68,7 +68,7 @@ async def test_every_page_that_is_linked_is_stored_once(yard: Yard, site_server:
 
 @pytest.mark.parametrize("concurrency", [1, 4, 16, 64])
 @pytest.mark.parametrize("pages", [1, 17, 50])
-async def test_a_limit_of_pages_is_exact_whatever_the_concurrency(
+async def test_a_page_limit_is_exact_at_any_concurrency(
     yard: Yard, site_server: Serve, concurrency: int, pages: int
 ) -> None:
     server = await site_server(GraphSite(tree(4, 4)), latency_s=0.002)
@@ -231,7 +231,7 @@ async def test_a_start_url_that_cannot_be_fetched_fails_the_job_with_the_reason(
     assert "refused" in run.job.detail.lower() or "connect" in run.job.detail.lower()
 
 
-async def test_a_start_url_that_robots_forbids_fails_the_job_and_is_never_asked(
+async def test_a_start_url_forbidden_by_robots_fails_the_job_without_a_request(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(DemoSite(pages=10))
@@ -276,7 +276,7 @@ async def test_an_index_of_sitemaps_may_name_another_one_and_no_more(
     assert paths == {"/index/0", "/index/1", "/index/2"}
 
 
-async def test_sitemaps_that_robots_names_are_read_when_asked_for(
+async def test_sitemaps_listed_in_robots_are_read_on_request(
     yard: Yard, site_server: Serve
 ) -> None:
     site = DemoSite(pages=40)
@@ -287,7 +287,7 @@ async def test_sitemaps_that_robots_names_are_read_when_asked_for(
     assert set(site.pages) <= paths(server, run.ok)
 
 
-async def test_what_is_asked_for_is_kept_beside_the_record(yard: Yard, site_server: Serve) -> None:
+async def test_requested_bodies_are_stored_with_the_page(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": []}))
     spec = a_spec(
         server.url, text=TextMode.MARKDOWN, keep_html=True, extract=(("words", "p"), ("t", "title"))

@@ -39,7 +39,7 @@ async def wait_for_look_ups(slow: BlockedLookups, count: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_who_asks_for_the_same_name_waits_for_the_same_look_up(slow: BlockedLookups) -> None:
+async def test_concurrent_requests_for_a_name_share_one_lookup(slow: BlockedLookups) -> None:
     names = Resolver(1, slow.look)
     waiting = [asyncio.create_task(names.addresses("a.example", 80)) for _ in range(5)]
     await wait_for_look_ups(slow, 1)
@@ -52,7 +52,7 @@ async def test_who_asks_for_the_same_name_waits_for_the_same_look_up(slow: Block
     assert len(slow.names) == 2
 
 
-async def test_one_that_nobody_waits_for_any_more_still_counts(slow: BlockedLookups) -> None:
+async def test_a_lookup_without_waiters_still_counts(slow: BlockedLookups) -> None:
     names = Resolver(1, slow.look)
     given_up = asyncio.create_task(names.addresses("a.example", 80))
     await wait_for_look_ups(slow, 1)
@@ -67,7 +67,7 @@ async def test_one_that_nobody_waits_for_any_more_still_counts(slow: BlockedLook
     assert await again == FOUND
 
 
-async def test_a_name_that_is_unknown_is_an_error_for_all_who_asked(slow: BlockedLookups) -> None:
+async def test_an_unknown_name_is_an_error_for_every_caller(slow: BlockedLookups) -> None:
     names = Resolver(1, slow.look)
     slow.over.set()
 

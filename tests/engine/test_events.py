@@ -31,9 +31,7 @@ async def documented_events_of(yard: Yard, job_id: str) -> Sequence[Event]:
     return events
 
 
-async def test_a_limit_that_is_reached_is_told_before_the_end(
-    yard: Yard, site_server: Serve
-) -> None:
+async def test_a_reached_limit_is_an_event_before_the_end(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(3, 4)))
 
     run = await crawled(yard, a_spec(server.url, limits=Limits(pages=7)))
@@ -64,7 +62,7 @@ def percents(events: Sequence[Event]) -> list[int]:
     return [int(str(e.data["percent"])) for e in events if e.name is EventName.PROGRESSED]
 
 
-async def test_each_quarter_of_the_way_is_told_once_and_in_order(
+async def test_each_quarter_of_progress_is_reported_once_in_order(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(WIDE))
@@ -76,7 +74,7 @@ async def test_each_quarter_of_the_way_is_told_once_and_in_order(
     assert run.job.state is State.COMPLETED
 
 
-async def test_quarters_of_a_limit_are_told_though_links_still_grow(
+async def test_quarters_of_a_limit_are_reported_while_links_still_grow(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(6, 4)))
@@ -128,7 +126,7 @@ async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documente
     assert str(requeued.data["due_at"]).endswith("+00:00")
 
 
-async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:
+async def test_a_lost_worker_is_reported(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": []}))
     job = await submit(yard, a_spec(server.url))
     lease = timedelta(seconds=8)

@@ -55,7 +55,7 @@ async def test_a_quiet_worker_ends_its_job_and_takes_no_other_until_it_is_resume
     assert "lightpanda" in quiet.browsers
 
 
-async def test_a_worker_that_is_told_to_stop_gives_its_job_back_and_ends(
+async def test_a_worker_that_gets_a_stop_command_releases_its_job_and_exits(
     yard: Yard, site_server: Serve
 ) -> None:
     site = GraphSite(tree(5, 3))

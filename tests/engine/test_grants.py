@@ -74,7 +74,7 @@ async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_ag
     assert not refetched(server.hits)
 
 
-async def test_a_waiting_job_is_paused_when_its_turn_comes_and_asks_for_nothing(
+async def test_a_queued_job_without_its_grant_is_paused_without_a_request(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(2, 2)))

@@ -171,7 +171,7 @@ def test_pages_are_in_the_encodings_that_they_say() -> None:
     assert answer("/enc/utf16-bom").body.startswith(b"\xff\xfe<\0")
 
 
-def test_what_asks_not_to_be_kept_is_named() -> None:
+def test_every_noindex_path_sends_a_noindex_directive() -> None:
     for path in links.NOINDEX:
         response = answer(path)
         directives = (

@@ -28,7 +28,7 @@ async def rule(yard: Yard, host: str, state: HostState = HostState.OPEN, **field
     await rules.save(host_rule, event)
 
 
-async def test_the_urls_of_a_blocked_host_are_skipped_and_it_is_not_asked(
+async def test_urls_of_a_blocked_host_are_skipped_without_a_request(
     yard: Yard, site_server: Serve
 ) -> None:
     shut = await site_server(GraphSite({"/": [], "/a": []}), host="127.0.0.2")
@@ -132,7 +132,7 @@ class Closing(GraphSite):
         return super().answer(method, path, host)
 
 
-async def test_robots_txt_is_asked_for_once_and_obeyed_after_a_restart(
+async def test_robots_txt_is_requested_once_and_obeyed_after_a_restart(
     tmp_path: Path, site_server: Serve
 ) -> None:
     server = await site_server(Closing(tree(3, 1)))
@@ -147,9 +147,7 @@ async def test_robots_txt_is_asked_for_once_and_obeyed_after_a_restart(
     assert [hit.path for hit in server.hits].count("/robots.txt") == 1
 
 
-async def test_a_robots_txt_that_need_not_be_asked_for_costs_no_delay(
-    tmp_path: Path, site_server: Serve
-) -> None:
+async def test_a_stored_robots_txt_costs_no_delay(tmp_path: Path, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": []}))
     spec = a_spec(f"{server.url}/", delay_s=30)
     async with opened(tmp_path, database_url="") as yard:

@@ -248,7 +248,7 @@ async def test_a_fork_server_that_dies_takes_its_children_along_and_another_is_s
 
 
 @pytest.mark.parametrize("refuses", [True, False], ids=["not-at-all", "slowly"])
-async def test_a_child_is_not_blamed_where_nobody_can_write(
+async def test_a_child_is_not_blamed_while_the_store_is_unavailable(
     yard: Yard, forks: ForkServer, site_server: Serve, *, refuses: bool
 ) -> None:
     """The store is away, or slow, for longer than a child may be silent."""

@@ -49,7 +49,7 @@ async def test_a_crawl_leaves_a_log_and_a_course(yard: Yard, site_server: Serve)
     assert [line.url for line in warnings.items] == [f"{server.url}/missing"]
 
 
-async def test_nobody_else_reads_it(yard: Yard, site_server: Serve) -> None:
+async def test_other_users_cannot_read_log_or_metrics(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": []}))
     run = await crawled(yard, a_spec(server.url))
 

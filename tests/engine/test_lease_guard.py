@@ -59,7 +59,7 @@ async def test_a_lease_that_is_lost_ends_the_leash_at_once() -> None:
     assert not leash.good()
 
 
-async def test_nothing_is_sent_on_orders_that_were_asked_for_400_ms_ago() -> None:
+async def test_nothing_is_sent_on_orders_requested_400_ms_ago() -> None:
     clock = FakeClock()
     leash = LeaseGuard(SendPermit(), clock, clock.now() + 60 * SECOND, clock.now())
 
@@ -241,7 +241,7 @@ async def test_a_run_whose_store_does_not_answer_stops_sending_when_its_lease_en
     assert len(ended.ok) == len(site.reachable())
 
 
-async def test_a_run_that_hears_that_its_lease_is_lost_sends_nothing_before_its_next_checkpoint(
+async def test_a_run_notified_of_a_lost_lease_sends_nothing_before_its_next_checkpoint(
     yard: Yard, site_server: Serve
 ) -> None:
     site = GraphSite(tree(5, 3))
@@ -272,7 +272,7 @@ async def test_a_run_that_hears_that_its_lease_is_lost_sends_nothing_before_its_
     assert len((await outcome(yard, run.job_id)).ok) == len(site.reachable())
 
 
-async def test_a_run_whose_job_was_taken_back_lets_go_without_waiting_for_its_requests(
+async def test_a_run_whose_job_was_reclaimed_ends_without_waiting_for_requests(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(2, 2)), latency_s=60)

@@ -51,7 +51,7 @@ async def test_a_fetch_is_timed_without_its_wait_for_the_turn_of_its_host(
     assert 0.03 <= measured.took.total_s < 0.5
 
 
-async def test_jobs_that_are_taken_back_from_a_lost_worker_are_counted(yard: Yard) -> None:
+async def test_jobs_reclaimed_from_a_lost_worker_are_counted(yard: Yard) -> None:
     for _ in range(2):
         await submit(yard, a_spec("http://127.0.0.1:1/"))
         await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))

@@ -41,7 +41,7 @@ async def running(yard: Yard, job_id: str, *, done: int) -> AsyncIterator[asynci
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_paused_job_asks_no_more_and_goes_on_without_refetching(
+async def test_a_paused_job_sends_no_requests_and_resumes_without_refetching(
     yard: Yard, site_server: Serve
 ) -> None:
     site = GraphSite(tree(5, 3))
@@ -67,7 +67,7 @@ async def test_a_paused_job_asks_no_more_and_goes_on_without_refetching(
     assert not refetched(server.hits)
 
 
-async def test_a_cancelled_job_asks_no_more_and_keeps_its_pages(
+async def test_a_cancelled_job_sends_no_requests_and_keeps_its_pages(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(5, 4)), latency_s=0.02)

@@ -139,7 +139,7 @@ class RefusingSite(GraphSite):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_retry_after_holds_the_whole_host_and_the_page_is_asked_again(
+async def test_retry_after_delays_the_whole_host_and_the_page_is_retried(
     yard: Yard, site_server: Serve, status: int
 ) -> None:
     site = RefusingSite(tree(4, 2), status, "1")
@@ -167,7 +167,7 @@ async def test_a_host_that_refuses_without_a_time_is_backed_off(
     assert run.usage.errors == 0
 
 
-async def test_a_crawl_delay_is_kept_up_to_a_cap_that_is_told(
+async def test_a_crawl_delay_is_obeyed_up_to_a_cap_that_is_reported(
     yard: Yard, site_server: Serve
 ) -> None:
     class Asking(GraphSite):
@@ -222,7 +222,7 @@ async def test_a_robots_txt_that_fails_closes_the_host_until_it_answers(
     assert paths(server, run.ok) == {"/", "/0", "/2"}
 
 
-async def test_ignoring_robots_asks_for_none(yard: Yard, site_server: Serve) -> None:
+async def test_ignoring_robots_does_not_request_robots_txt(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(2, 1)))
 
     await crawled(yard, a_spec(f"{server.url}/", ignore_robots=True))

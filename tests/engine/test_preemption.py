@@ -87,7 +87,7 @@ async def test_of_two_low_crawls_the_one_that_began_last_makes_room(
     assert states == [State.RUNNING, State.PENDING]
 
 
-async def test_nobody_makes_room_while_a_slot_is_free(yard: Yard, site_server: Serve) -> None:
+async def test_no_job_is_preempted_while_a_slot_is_free(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(7, 3)), latency_s=0.05)
     low = await submitted(yard, f"{server.url}/", LOW, concurrency=1)
     worker = yard.worker(slots=2)

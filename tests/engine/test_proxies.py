@@ -56,7 +56,7 @@ class PeerSite(SiteServer):
 
 @pytest.mark.parametrize("login", ["", "us%25er:p%40ss%3A%2F"])
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-async def test_a_proxy_is_asked_for_the_address_and_the_server_for_the_name(
+async def test_the_proxy_gets_the_address_and_the_server_gets_the_name(
     make: Make, raw_server: ServeRaw, a_proxy: ServeProxy, scheme: str, login: str
 ) -> None:
     server = await raw_server(saying(answer(b"x")))
@@ -106,7 +106,7 @@ async def test_ipv6_is_spoken_with_and_through_proxies(
     assert proxy.asked == [f"[::1]:{server.port}"]
 
 
-async def test_the_guard_judges_what_a_proxy_is_asked_for(
+async def test_the_guard_checks_addresses_requested_through_a_proxy(
     make: Make, raw_server: ServeRaw, a_proxy: ServeProxy
 ) -> None:
     canary = await raw_server(saying(answer(b"secret")))
@@ -344,7 +344,7 @@ def _resting(events: Sequence[Event]) -> bool:
     return any(" rests for " in str(event.data.get("note")) for event in events)
 
 
-async def test_a_crawl_whose_proxies_are_dead_fails_and_asks_nobody(
+async def test_a_crawl_with_dead_proxies_fails_without_a_direct_request(
     tmp_path: Path, a_proxy: ServeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crawlyard.engine.http.proxy.FIRST_REST_S", 0.01)

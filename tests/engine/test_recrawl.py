@@ -95,7 +95,7 @@ def answered(server: SiteServer, since: int = 0) -> Counter[tuple[str, int | Non
     return Counter((h.path, h.status) for h in server.hits[since:] if h.path != "/robots.txt")
 
 
-def asks(server: SiteServer, since: int = 0) -> set[str]:
+def conditional_paths(server: SiteServer, since: int = 0) -> set[str]:
     """Return the paths that were asked for on a condition."""
     return {hit.path for hit in server.hits[since:] if _is_conditional(hit)}
 
@@ -208,7 +208,7 @@ async def test_other_settings_fetch_everything_and_say_why(
 
     second = await again(yard, first, **change)
 
-    assert asks(server, hits_before) == set()
+    assert conditional_paths(server, hits_before) == set()
     assert (second.usage.pages, second.usage.unchanged) == (4, 0)
     [name] = change
     assert await notes(yard, second.job.id) == [
@@ -216,7 +216,7 @@ async def test_other_settings_fetch_everything_and_say_why(
     ]
 
 
-async def test_only_whole_answers_of_these_rules_are_asked_for_on_a_condition(
+async def test_only_complete_responses_under_the_same_rules_are_requested_conditionally(
     yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = a_site()
@@ -245,13 +245,13 @@ async def test_only_whole_answers_of_these_rules_are_asked_for_on_a_condition(
 
     second = await again(yard, first)
 
-    assert asks(server, hits_before) == {"/", "/old"} | {"/a", "/c"}
+    assert conditional_paths(server, hits_before) == {"/", "/old"} | {"/a", "/c"}
     assert second.ok == first.ok
 
     monkeypatch.setattr("crawlyard.engine.extract.content.VERSION", 99)
     hits_before = len(server.hits)
     third = await again(yard, second)
-    assert asks(server, hits_before) == set()
+    assert conditional_paths(server, hits_before) == set()
     assert third.ok == first.ok
 
 
@@ -291,7 +291,7 @@ async def test_a_page_whose_links_are_not_kept_is_sent_again(
 
     second = await again(yard, first)
 
-    assert asks(server, hits_before) == {"/b"}
+    assert conditional_paths(server, hits_before) == {"/b"}
     assert second.ok == first.ok
 
 
@@ -356,7 +356,7 @@ async def test_a_304_may_have_the_headers_of_a_body(yard: Yard, site_server: Ser
     assert len({hit.connection for hit in server.hits}) < len(server.hits)
 
 
-async def test_a_304_that_nobody_asked_for_is_what_it_is(yard: Yard, site_server: Serve) -> None:
+async def test_an_unrequested_304_is_stored_as_such(yard: Yard, site_server: Serve) -> None:
     class Odd(Edited):
         def answer(self, method: str, path: str, host: str) -> Answer:
             return Answer(304) if path == "/a" else super().answer(method, path, host)
@@ -408,7 +408,7 @@ async def test_what_a_running_job_is_based_on_is_purged_when_it_has_ended(
     job = await submit(yard, replace(first.job.spec, since=first.job.id))
     hits_before = len(server.hits)
     running = asyncio.create_task(run(yard, job.id))
-    while not asks(server, hits_before):  # noqa: ASYNC110 - a site
+    while not conditional_paths(server, hits_before):  # noqa: ASYNC110 - a site
         await asyncio.sleep(0)
 
     await yard.services.writer.delete(LOCAL, first.job.id)
@@ -450,7 +450,7 @@ async def test_another_owners_pages_are_out_of_reach(yard: Yard, site_server: Se
     hits_before = len(server.hits)
     await yard.worker().run(drain=True)
 
-    assert asks(server, hits_before) == set()
+    assert conditional_paths(server, hits_before) == set()
     assert (await find_job(yard.store, other, job.id)).job.state is State.COMPLETED
 
 

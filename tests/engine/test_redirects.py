@@ -39,7 +39,7 @@ def details(run: Outcome, base: str) -> dict[str, str]:
     }
 
 
-async def test_a_redirect_to_itself_is_an_error_that_is_asked_for_once_or_with_its_cookie(
+async def test_a_redirect_to_itself_is_an_error_also_with_its_cookie(
     yard: Yard, site_server: Serve
 ) -> None:
     answers = {

@@ -34,7 +34,7 @@ def strike(server: RedisServer, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_crawl_is_whole_whatever_becomes_of_redis(
+async def test_a_crawl_completes_through_any_failure_of_redis(
     tmp_path: Path, site_server: Serve, redis_server: RedisServer, fault: str
 ) -> None:
     site = GraphSite(tree(5, 3))

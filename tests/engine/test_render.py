@@ -62,7 +62,7 @@ async def test_pages_share_no_storage_and_no_cookies(rig: MakeRig, browser: Brow
     assert all(b">|null|null<" in page.html for page in pages)
 
 
-async def test_images_fonts_and_media_are_not_asked_for(rig: MakeRig, browser: Browser) -> None:
+async def test_images_fonts_and_media_are_not_requested(rig: MakeRig, browser: Browser) -> None:
     body = """
       <style>@font-face { font-family: f; src: url(/f.woff2) } p { font-family: f }</style>
       <p>text<img src="/a.png"><img src="/b.jpg" srcset="/c.jpg 2x"><video src="/v.mp4"></video>
@@ -203,9 +203,7 @@ async def test_a_page_may_move_within_its_origin(rig: MakeRig, browser: Browser)
     assert [request.purpose for request in site.asked] == [Purpose.DOCUMENT] * 2
 
 
-async def test_a_page_that_sets_a_cookie_and_loads_anew_is_let_in(
-    rig: MakeRig, browser: Browser
-) -> None:
+async def test_a_page_may_set_a_cookie_and_reload(rig: MakeRig, browser: Browser) -> None:
     wall = "if (!document.cookie) { document.cookie = 'in=yes; path=/'; location.reload() }"
     site = await rig({"/": scripted(wall), "/data.json": "{}"})
 

@@ -123,7 +123,7 @@ async def test_a_page_that_cannot_be_rendered_fails_with_its_plain_content(
 
 
 @pytest.mark.slow
-async def test_documents_that_robots_txt_forbids_are_not_asked_for(
+async def test_documents_that_robots_txt_forbids_are_not_requested(
     yard: Yard, site_server: Serve
 ) -> None:
     class Framed(GraphSite):
@@ -332,7 +332,7 @@ async def test_the_limit_of_bytes_holds_while_a_page_is_rendered(
     assert (run.usage.pages, run.usage.bytes) == (0, len(POLLING) + 5)
 
 
-async def test_a_host_that_refuses_what_a_page_asks_for_is_left_alone(
+async def test_a_host_that_refuses_subrequests_of_a_page_gets_no_more_requests(
     yard: Yard, site_server: Serve
 ) -> None:
     class Refusing(AppSite):

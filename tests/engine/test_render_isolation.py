@@ -149,7 +149,7 @@ async def test_a_page_that_attacks_another_address_reaches_nothing(
     assert {request.same_site for request in site.asked if "127.0.0.2" in request.url} == {False}
 
 
-async def test_a_name_that_is_bound_anew_leads_nowhere(
+async def test_a_rebound_dns_name_is_blocked(
     rig: MakeRig, browser: Browser, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect, "_FRESH_S", 0.0)  # for 30 s, a name leads where it led

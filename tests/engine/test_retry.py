@@ -183,7 +183,7 @@ async def test_retry_now_skips_the_wait(yard: Yard, site_server: Serve) -> None:
         await yard.services.writer.move(LOCAL, waiting.id, Move.RETRY_NOW)
 
 
-async def test_a_job_of_later_can_be_told_to_begin_now(yard: Yard) -> None:
+async def test_a_delayed_job_can_be_started_now(yard: Yard) -> None:
     later = yard.clock.now() + timedelta(days=1)
     job = await submit(yard, a_spec("http://127.0.0.1/"), start_at=later)
     assert not await claimable(yard, job.id)

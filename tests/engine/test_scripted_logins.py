@@ -125,9 +125,7 @@ async def test_a_login_that_fails_says_why_and_leaves_no_session(
     assert await own_names(yard) == []
 
 
-async def test_what_was_filled_in_is_told_to_no_other_origin(
-    yard: Yard, site_server: Serve
-) -> None:
+async def test_credentials_are_not_sent_to_another_origin(yard: Yard, site_server: Serve) -> None:
     canary = await site_server(GraphSite({"/": []}), host="127.0.0.2")
     shop = ScriptedLoginSite(2, outside=canary.url)
     site = await site_server(shop)

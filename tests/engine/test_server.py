@@ -252,7 +252,7 @@ async def test_an_absolute_target_is_its_path(site_server: Serve) -> None:
 # --- hits
 
 
-async def test_a_hit_says_who_asked_for_what_and_when(site_server: Serve) -> None:
+async def test_a_hit_records_the_client_the_request_and_the_time(site_server: Serve) -> None:
     server = await site_server(SITE)
 
     await ask(server, "/a?x=1", "Host: one.test", "User-Agent: tester/1")
@@ -275,7 +275,7 @@ async def test_latency_and_delay_add_up(site_server: Serve) -> None:
     assert hit.answered_at - hit.at >= 0.05 - 0.005  # a loop may wake a tick early
 
 
-async def test_a_hit_is_there_before_its_answer(site_server: Serve) -> None:
+async def test_a_hit_is_recorded_before_its_response(site_server: Serve) -> None:
     release = asyncio.Event()
 
     async def raw(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -308,7 +308,7 @@ async def test_a_client_that_leaves_early_is_gone_and_not_answered(
     assert read_log(log)[0].gone_at == server.hits[0].gone_at
 
 
-async def test_the_log_tells_what_the_hits_tell(site_server: Serve, tmp_path: Path) -> None:
+async def test_the_log_matches_the_hits(site_server: Serve, tmp_path: Path) -> None:
     log = tmp_path / "log"
     server = await site_server(SITE, log=log)
 

@@ -235,7 +235,7 @@ async def test_a_form_that_scripts_make_or_send_is_not_filled_in_where_nothing_r
     assert [hit.path for hit in site.hits] == ["/login", "/bare"]  # and not the password
 
 
-async def test_a_login_asks_through_the_proxy_that_it_names_or_not_at_all(
+async def test_a_login_uses_its_own_proxy_or_sends_nothing(
     site_server: Serve, a_proxy: ServeProxy, tmp_path: Path
 ) -> None:
     site, via = await site_server(LoginSite(3)), await a_proxy("http")

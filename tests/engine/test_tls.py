@@ -51,7 +51,7 @@ async def fetch_in_process(url: str, *, trusted: bool) -> str:
     return out.decode().strip()
 
 
-async def test_a_server_with_a_trusted_certificate_for_its_name_is_asked(
+async def test_a_server_with_a_trusted_certificate_gets_the_request(
     raw_server: ServeRaw,
 ) -> None:
     server_names: list[str | None] = []
@@ -64,7 +64,7 @@ async def test_a_server_with_a_trusted_certificate_for_its_name_is_asked(
     assert b"\r\nHost: site.test:" in server.asked[0]
 
 
-async def test_a_dot_at_the_end_of_a_name_is_not_asked_for(raw_server: ServeRaw) -> None:
+async def test_a_trailing_dot_is_not_part_of_the_server_name(raw_server: ServeRaw) -> None:
     server_names: list[str | None] = []
     server = await raw_server(saying(answer(b"safe")), tls=context(server_names))
 
@@ -77,7 +77,7 @@ async def test_a_dot_at_the_end_of_a_name_is_not_asked_for(raw_server: ServeRaw)
 @pytest.mark.parametrize(
     ("host", "trusted"), [("site.test", False), ("other.test", True), ("127.0.0.1", True)]
 )
-async def test_a_server_that_is_not_to_be_trusted_is_not_asked(
+async def test_a_server_with_an_untrusted_certificate_gets_no_request(
     raw_server: ServeRaw, host: str, trusted: bool
 ) -> None:
     server = await raw_server(saying(answer(b"safe")), tls=context([]))
@@ -89,7 +89,7 @@ async def test_a_server_that_is_not_to_be_trusted_is_not_asked(
     assert server.asked == []
 
 
-async def test_a_server_without_tls_is_not_asked_for_a_secure_page(raw_server: ServeRaw) -> None:
+async def test_a_server_without_tls_gets_no_https_request(raw_server: ServeRaw) -> None:
     server = await raw_server(saying(answer(b"plain")), welcome=b"HTTP/1.1 400 No\r\n\r\n")
 
     result = await fetch_in_process(f"https://site.test:{server.port}/", trusted=True)

@@ -67,7 +67,7 @@ async def watched(yard: Yard, site_server: Serve) -> WatchedSchedule:
 
 
 @pytest.mark.parametrize("order", [ORDERS[3], *(pytest.param(o, marks=SLOW) for o in OTHERS)])
-async def test_a_page_that_goes_in_any_night_is_told_once_when_it_is_proven(
+async def test_a_removed_page_is_reported_once_when_confirmed(
     watched: WatchedSchedule, order: tuple[str, ...]
 ) -> None:
     nights = [await changes_of(watched, await watched.run())]
@@ -126,7 +126,7 @@ async def test_pages_behind_one_that_no_run_has_read_are_seen_first(
     assert back == {"changed": {"/b"}, "new": {"/b/new"}, "seen_first": behind}
 
 
-async def test_a_page_that_went_while_another_stays_broken_is_told_if_that_never_led_to_it(
+async def test_a_removed_page_is_reported_if_no_broken_page_ever_linked_to_it(
     watched: WatchedSchedule,
 ) -> None:
     await watched.run()

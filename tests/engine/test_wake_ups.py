@@ -57,7 +57,7 @@ async def at_work(url: str, hear: int, *workers: working.Worker) -> AsyncIterato
         await asyncio.gather(*tasks)
 
 
-async def test_a_reserved_slot_hears_of_an_urgent_job(
+async def test_a_reserved_slot_is_notified_of_an_urgent_job(
     yards: tuple[Yard, Yard, str], site_server: Serve
 ) -> None:
     yard, other, url = yards

@@ -227,7 +227,7 @@ async def test_the_time_for_a_message_includes_the_look_up() -> None:
     assert (failed.kind, failed.detail) == (ErrorKind.TIMEOUT, "no complete response within 0.2 s")
 
 
-async def test_a_receiver_whose_name_cannot_be_looked_up_now_was_not_asked() -> None:
+async def test_a_receiver_whose_lookup_has_to_wait_is_not_contacted() -> None:
     poster = Poster("Test/1", names=Resolver(0))
 
     with pytest.raises(NotContacted, match="0 other names are being looked up"):

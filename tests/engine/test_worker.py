@@ -176,7 +176,7 @@ async def test_a_lease_that_others_had_the_time_to_renew_is_a_loss(yard: Yard) -
     assert (await find_job(yard.store, LOCAL, job.id)).job.state is State.PENDING
 
 
-async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
+async def test_the_slots_of_a_dead_worker_are_freed_before_its_jobs(
     yard: Yard, tmp_path: Path
 ) -> None:
     files, hosts, host = HostLocks(tmp_path, "w"), yard.store.hosts, "a.example"
@@ -395,7 +395,7 @@ class Locks(LocalDispatcher):
         self.changed()
 
 
-async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
+async def test_a_worker_that_lost_its_lock_requests_its_slots_again(
     yard: Yard, site_server: Serve
 ) -> None:
     locks, site = Locks(), GraphSite(tree(6, 3))

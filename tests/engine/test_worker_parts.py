@@ -60,7 +60,7 @@ async def claimed(yard: Yard, url: str = "http://127.0.0.1:1/") -> Claim:
     return claim
 
 
-async def test_a_job_whose_store_was_unavailable_is_given_back_once_it_answers(yard: Yard) -> None:
+async def test_a_job_is_released_once_its_unavailable_store_responds(yard: Yard) -> None:
     async def fail() -> None:
         raise StoreUnavailable("away")
 

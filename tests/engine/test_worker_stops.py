@@ -72,7 +72,7 @@ async def stopped(url: str, folder: Path, fault: Fault, after_s: float) -> bool:
     return ended
 
 
-def test_a_worker_ends_whatever_makes_it_stop_and_whenever_that_comes(tmp_path: Path) -> None:
+def test_a_worker_exits_on_every_kind_of_stop_at_any_time(tmp_path: Path) -> None:
     chance = random.Random(14)
     kinds = islice(cycle(FAULTS), STOPS)
     stops = [(n, kind, chance.random() * 0.3) for n, kind in enumerate(kinds)]

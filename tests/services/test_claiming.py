@@ -100,9 +100,7 @@ async def test_many_slots_are_filled_in_the_order_of_the_queue(
     assert bench.running == [job.id for job in jobs[:11]]
 
 
-async def test_once_nothing_is_found_one_question_is_asked_at_a_time(
-    store: Store, clock: FakeClock
-) -> None:
+async def test_an_empty_queue_is_claimed_from_once_per_fill(store: Store, clock: FakeClock) -> None:
     await waiting(store, clock, *[NORMAL] * 7)
     leases = CountingLeases(store.leases)
     bench = Bench()
@@ -190,7 +188,7 @@ async def test_it_is_looked_for_once_a_second(store: Store, clock: FakeClock) ->
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_nobody_yields_where_that_is_not_wanted(
+async def test_no_job_is_preempted_where_preemption_is_off(
     store: Store, clock: FakeClock, *, alone: bool
 ) -> None:
     [low] = await waiting(store, clock, LOW)
@@ -231,7 +229,7 @@ async def test_without_ageing_a_low_job_waits_for_ever(store: Store, clock: Fake
     assert bench.running == [normal.id]
 
 
-async def test_a_worker_that_finds_nothing_asks_for_a_shard_for_each_free_slot_one_a_second(
+async def test_an_idle_worker_requests_one_shard_per_free_slot_and_second(
     store: Store, clock: FakeClock
 ) -> None:
     [job] = await waiting(store, clock, NORMAL, spread=4)

@@ -74,7 +74,7 @@ def a_full_pipe() -> tuple[int, TextIO]:
     return reader, os.fdopen(writer, "w", encoding="utf-8")
 
 
-async def test_an_error_stream_that_nobody_reads_does_not_keep_the_deadline_from_coming(
+async def test_an_unread_error_stream_does_not_delay_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader, full = a_full_pipe()
@@ -99,7 +99,7 @@ async def test_a_stop_that_ends_in_time_ends_nothing() -> None:
     assert codes == []
 
 
-async def test_a_worker_says_that_it_begins_to_stop_whoever_wants_it_to() -> None:
+async def test_a_worker_reports_once_that_it_is_stopping() -> None:
     async with Yard.open(Settings(database_url=IN_MEMORY)) as yard:
         await submit(yard, a_spec())
         for cancelled in (False, True):

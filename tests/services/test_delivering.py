@@ -100,7 +100,7 @@ class TestWhatArrives:
         with pytest.raises(WebhookVerificationError):
             second.verified(secret_of(old))
 
-    async def test_what_is_written_while_nobody_delivers_arrives_later(self) -> None:
+    async def test_events_written_without_a_deliverer_arrive_later(self) -> None:
         rig = WebhookRig()
         async with Receiver() as receiver:
             webhook = await rig.hooked(receiver)
@@ -129,7 +129,7 @@ class TestWhatArrives:
         places = [n for n, message in enumerate(receiver.messages) if message.id in delivery_ids]
         assert places == [1, 3, 5]
 
-    async def test_a_job_of_its_own_webhook_tells_of_itself_alone(self) -> None:
+    async def test_a_webhook_of_a_job_gets_events_of_that_job_only(self) -> None:
         rig = WebhookRig()
         async with Receiver() as receiver, rig.delivering():
             job_webhook = JobWebhook(url=receiver.url, events=("job.*",), secret=SECRET)
@@ -323,7 +323,7 @@ class TestRetryAfter:
         assert timedelta(minutes=59) < waited <= timedelta(hours=1)
         assert second.due_at - second.attempts[1].at == timedelta(hours=24)
 
-    async def test_nonsense_is_not_heard(self) -> None:
+    async def test_an_invalid_retry_after_is_ignored(self) -> None:
         for value in ["0", "soon", "-1", "", "1e9", "Mon, 01 Jan 9" + "9" * 19, LATE]:
             rig = WebhookRig()
             async with Receiver(answer(503, Retry_After=value)) as receiver, rig.delivering():

@@ -36,7 +36,7 @@ async def first(events: AsyncIterator[object], count: int) -> list[object]:
     return labels
 
 
-async def test_what_happened_comes_first_and_one_job_alone_if_asked(yard: Yard) -> None:
+async def test_past_events_come_first_and_can_be_limited_to_one_job(yard: Yard) -> None:
     surface = Surface(yard.services, LOCAL)
     paused, other = await surface.jobs.create(FORM), await surface.jobs.create(FORM)
     await surface.jobs.pause(paused.id)
@@ -77,7 +77,7 @@ async def test_a_job_of_another_cannot_be_followed(yard: Yard) -> None:
         await first(adas.jobs.log_stream(job.id), 1)
 
 
-async def test_a_log_is_told_line_by_line_from_a_place_on(yard: Yard) -> None:
+async def test_a_log_is_streamed_line_by_line_after_a_position(yard: Yard) -> None:
     surface = Surface(yard.services, LOCAL)
     job = await surface.jobs.create(FORM)
     assert isinstance(yard.clock, FakeClock)

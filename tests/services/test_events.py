@@ -60,7 +60,7 @@ class Follower:
 
 
 class TestReading:
-    async def test_an_actor_sees_what_is_his_and_an_admin_sees_all(
+    async def test_a_user_sees_own_events_and_an_admin_sees_all(
         self, store: Store, events: Events
     ) -> None:
         for owner in ("ada", "bob", "ada"):
@@ -103,9 +103,7 @@ class TestFollowing:
         assert [e.name for e in follower.received] == ["job.created", "job.paused", "job.created"]
         await follower.end()
 
-    async def test_who_asks_for_what_happens_from_now_on_gets_nothing_else(
-        self, clock: FakeClock
-    ) -> None:
+    async def test_a_follower_from_now_on_gets_no_past_events(self, clock: FakeClock) -> None:
         memory = open_in_memory()
         await added(memory)
         follower = Follower(Events(memory.events, clock).follow(LOCAL, after=None), clock)
@@ -149,7 +147,7 @@ class TestFollowing:
         assert followed == [2, 3, 4, 5, 6, 7, 8, 9]
         await follower.end()
 
-    async def test_it_tells_only_what_was_asked_for_and_may_be_seen(
+    async def test_a_follower_gets_only_requested_events_that_it_may_see(
         self, store: Store, events: Events, clock: FakeClock
     ) -> None:
         paused = EventQuery(names=frozenset({EventName.PAUSED}))
@@ -231,7 +229,7 @@ class GrowingEventLog(EventLog):
         return await super().last()
 
 
-async def test_what_happens_between_two_looks_is_told_once(store: Store, clock: FakeClock) -> None:
+async def test_events_between_two_polls_are_sent_once(store: Store, clock: FakeClock) -> None:
     follower = Follower(Events(GrowingEventLog(store), clock).follow(LOCAL), clock)
 
     followed = await follower.until(20)

@@ -84,7 +84,7 @@ class TestAtTheSameTime:
         assert await yard.stored() == jobs
         assert (sum(yard.door.came), len(yard.door.came) <= 2) == (16, True)
 
-    async def test_each_hears_what_is_wrong_with_his_own(self, yard: IntakeRig) -> None:
+    async def test_each_caller_gets_the_error_of_its_own_submission(self, yard: IntakeRig) -> None:
         await quoted(yard.store, pending=2)
         submissions = [(ADA, GOOD), (BOB, BAD), (ADA, GOOD), (ADA, GOOD), (BOB, GOOD)]
 
@@ -98,9 +98,7 @@ class TestAtTheSameTime:
         assert str(answers[3]) == "2 jobs of ada wait already, and 2 may (quota.pending)"
         assert await yard.stored() == [answers[n] for n in (0, 2, 4)]
 
-    async def test_who_is_cancelled_before_it_begins_takes_nobody_along(
-        self, yard: IntakeRig
-    ) -> None:
+    async def test_a_cancelled_submission_does_not_cancel_its_batch(self, yard: IntakeRig) -> None:
         tasks = [asyncio.ensure_future(submit_to(yard.submitter, LOCAL, GOOD)) for _ in range(5)]
         await asyncio.sleep(0)  # all have asked, and nothing was begun
         tasks[2].cancel()
@@ -135,13 +133,15 @@ class TestAtTheSameTime:
         assert sum(yard.door.came) == 5
         assert await yard.stored() == [again]
 
-    async def test_workers_are_told_once_for_all_of_them(self, yard: IntakeRig) -> None:
+    async def test_workers_are_notified_once_per_batch(self, yard: IntakeRig) -> None:
         await asyncio.gather(*(submit_to(yard.submitter, LOCAL, GOOD) for _ in range(9)))
         assert yard.instants == [NOW] * len(yard.door.came)
 
 
 class TestMany:
-    async def test_each_is_there_in_the_order_asked_with_its_start(self, yard: IntakeRig) -> None:
+    async def test_jobs_are_stored_in_request_order_with_their_start_times(
+        self, yard: IntakeRig
+    ) -> None:
         later = NOW + timedelta(hours=1)
         submissions = [
             Submission(spec=a_spec(name=f"n{n}"), start_at=later if n % 2 else None)
@@ -187,9 +187,7 @@ class TestMany:
         ]
         assert await yard.stored() == [answers[0], answers[2]]
 
-    async def test_of_what_is_refused_or_empty_the_store_hears_nothing(
-        self, yard: IntakeRig
-    ) -> None:
+    async def test_a_refused_or_empty_batch_does_not_reach_the_store(self, yard: IntakeRig) -> None:
         viewer = Actor(id="eve", role=Role.VIEWER)
         with pytest.raises(Forbidden, match="eve may view jobs, but not submit them"):
             await submit_many(yard.submitter, viewer, [Submission(spec=GOOD)] * 2)

@@ -121,7 +121,7 @@ class TestPauses:
         assert (then.warned, then.cancelled) == (0, 1)
         assert len(await events_of(store, job)) == 2
 
-    async def test_a_job_that_was_resumed_and_paused_again_begins_anew(
+    async def test_the_pause_limit_restarts_for_a_job_that_is_paused_again(
         self, store: Store, clock: FakeClock, janitor: Janitor
     ) -> None:
         job = await paused(store)
@@ -244,7 +244,7 @@ class TestRetention:
         remaining = [job for job in (old, young, eternal, soon) if await there(store, job)]
         assert remaining == [eternal]
 
-    async def test_a_deletion_is_told_of_and_says_why(
+    async def test_a_deletion_is_an_event_with_a_reason(
         self, store: Store, clock: FakeClock, janitor: Janitor
     ) -> None:
         job = await ended(store, NOW - 31 * DAY)
@@ -516,7 +516,7 @@ class TestSweep:
         first, second, third, _ = steps.at
         assert second - first == third - second == BREATH
 
-    async def test_it_tells_what_it_has_done(
+    async def test_a_sweep_is_logged(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")

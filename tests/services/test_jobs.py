@@ -87,7 +87,7 @@ async def test_failed_urls_are_not_lost_for_a_job_that_would_end_at_once(
         ),
     ],
 )
-async def test_what_failed_urls_used_is_theirs_again(
+async def test_retrying_failed_urls_restores_the_limits_that_they_used(
     store: Store, writer: JobWriter, limits: Limits, kinds: tuple[ErrorKind, ...]
 ) -> None:
     job = await crawled(store, limits)
@@ -134,7 +134,7 @@ async def test_a_job_in_which_nothing_failed_is_not_said_to_be_retried_so(
     assert none.value.allowed == no_rest.value.allowed == ("retry",)
 
 
-async def test_a_job_is_shown_to_its_owner_and_admins_and_changed_by_nobody_who_only_looks(
+async def test_owner_and_admins_see_a_job_and_viewers_cannot_change_it(
     store: Store, writer: JobWriter
 ) -> None:
     job = await added(store, owner="ada")

@@ -92,7 +92,7 @@ async def test_a_store_that_was_away_is_waited_for() -> None:
     assert [again for *_, again in worker.steps] == [False, True, False, False]
 
 
-async def test_an_error_of_ours_ends_it_and_is_told() -> None:
+async def test_an_internal_error_fails_an_operation_with_its_detail() -> None:
     store, clock = open_in_memory(), FakeClock()
     service = operations(store, clock, ThreePortions(RuntimeError("oops")))
     operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
@@ -138,7 +138,7 @@ class WaitingPortions(ThreePortions):
         return portion
 
 
-async def test_whoever_is_cancelled_does_his_portion_and_gives_the_rest_back() -> None:
+async def test_a_cancelled_worker_finishes_its_batch_and_releases_the_operation() -> None:
     store, clock, slow, other = open_in_memory(), FakeClock(), WaitingPortions(), ThreePortions()
     service = operations(store, clock, slow)
     operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
@@ -159,7 +159,7 @@ async def test_whoever_is_cancelled_does_his_portion_and_gives_the_rest_back() -
     assert [cursor for _, cursor, _ in other.steps] == ["1", "2"]
 
 
-async def test_one_that_was_cancelled_meanwhile_is_not_given_back() -> None:
+async def test_an_operation_cancelled_meanwhile_is_not_released() -> None:
     store, clock, slow = open_in_memory(), FakeClock(), WaitingPortions()
     service = operations(store, clock, slow)
     operation = await service.start(LOCAL, OperationKind.JOBS, {}, 3)

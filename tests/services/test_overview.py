@@ -70,7 +70,7 @@ async def ended(store: Store, state: State, minutes: int, **fields: Any) -> str:
     return (await added(store, in_state(state, ended_at=at, **fields))).id
 
 
-async def test_each_is_told_of_his_own_and_an_admin_of_all(
+async def test_a_user_sees_notices_of_own_jobs_and_an_admin_all(
     store: Store, overview: Overview
 ) -> None:
     paused = {}
@@ -111,7 +111,7 @@ async def test_a_worker_that_is_gone_or_stops_is_none(
     assert bool(notices_of(await attention_for(overview, LOCAL), Trouble.NO_WORKER)) is alone
 
 
-async def test_lines_that_fail_are_told_by_the_names_of_what_made_them(
+async def test_failing_series_are_named_by_job_schedule_or_template(
     store: Store, overview: Overview
 ) -> None:
     template = a_template(name="shop", owner="bob", public=True)
@@ -155,7 +155,9 @@ async def test_a_template_that_was_hidden_since_is_not_named(
     assert (about(notice).id, about(notice).name) == (template.id, "")
 
 
-async def test_hosts_are_told_of_to_whose_jobs_ask_them(store: Store, overview: Overview) -> None:
+async def test_host_notices_go_to_owners_of_jobs_on_the_host(
+    store: Store, overview: Overview
+) -> None:
     claim = await claimed(store, await added(store, a_job(owner="ada")))
     host = HostReport(host="slow.example", refusals=4, jobs=(claim.job.id,))
     await store.workers.save_heartbeat(a_report(running=(claim.job.id,), hosts=(host,)))
@@ -184,7 +186,7 @@ async def test_where_not_all_could_be_looked_at_the_count_is_a_least_one(
 
 
 class TestMoment:
-    async def test_an_admin_is_told_of_all_and_others_of_their_own(
+    async def test_an_admin_sees_figures_of_all_jobs_and_a_user_of_own_jobs(
         self, store: Store, overview: Overview
     ) -> None:
         mine = await claimed(store, await added(store, a_job(owner="ada")))
@@ -208,12 +210,12 @@ class TestMoment:
         assert own == Snapshot(slots=4, slots_used=1, oldest_wait=HOUR, pages_per_s=0.0)
         assert (mine_alone.slots_used, mine_alone.oldest_wait) == (0, None)
 
-    async def test_where_nothing_is_nothing_is_told(self, overview: Overview) -> None:
+    async def test_the_overview_of_an_empty_store_is_empty(self, overview: Overview) -> None:
         assert await overview.moment(ADA, {Permit.JOBS_READ}) == Snapshot()
 
 
 class TestDisk:
-    async def test_its_room_is_told_unless_there_is_no_folder(self, tmp_path: Path) -> None:
+    async def test_disk_space_is_reported_if_the_data_folder_exists(self, tmp_path: Path) -> None:
         disk_room = await disk.room(Settings(data_dir=tmp_path))
         assert disk_room is not None
         assert disk_room.folder == str(tmp_path)

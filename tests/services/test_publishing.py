@@ -91,7 +91,7 @@ async def test_publishing_changes_schedules_only_once_that_is_confirmed(rig: Sch
     assert not (await rig.templates(ADA).get(template.id)).public
 
 
-async def test_nothing_is_asked_where_no_schedule_changes(rig: ScheduleRig) -> None:
+async def test_publishing_does_not_change_schedules_that_lose_no_value(rig: ScheduleRig) -> None:
     template = await with_token(rig)
     pinned = await a_schedule(rig, template, name="pinned", template_version=1)
     own_value = await a_schedule(rig, template, name="said", params={"token": "mine"})
@@ -133,7 +133,7 @@ async def test_nothing_is_asked_where_no_schedule_changes(rig: ScheduleRig) -> N
         ),
     ],
 )
-async def test_whatever_else_is_taken_out_stays_in_the_owners_schedules(
+async def test_any_removed_field_stays_in_schedules_of_the_owner(
     rig: ScheduleRig, spec: Any, parameters: Any, params: Any, fields: tuple[str, ...]
 ) -> None:
     template = await a_template(rig, *parameters, **spec)

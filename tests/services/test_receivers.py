@@ -120,7 +120,7 @@ class TestOthers:
 
         assert receiver.connections == 2
 
-    async def test_one_that_fails_is_asked_one_message_at_a_time(self) -> None:
+    async def test_a_failing_receiver_gets_one_message_at_a_time(self) -> None:
         rig = WebhookRig(timeout=timedelta(seconds=60))
         async with Receiver(answer(500), silent) as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
@@ -174,7 +174,7 @@ class TestReceiverLookups:
 
         assert len(receiver.messages) == 1
 
-    async def test_who_was_never_asked_is_not_blamed(
+    async def test_a_receiver_that_was_not_contacted_has_no_failed_attempt(
         self, slow: "SlowNames", caplog: pytest.LogCaptureFixture
     ) -> None:
         rig = WebhookRig(timeout=timedelta(seconds=60), look=slow.look, most_names=2)
@@ -307,7 +307,7 @@ class TestTrouble:
 
         assert len(receiver.messages) == 1
 
-    async def test_an_event_that_was_forgotten_is_given_up_and_nobody_is_blamed(self) -> None:
+    async def test_a_delivery_of_a_deleted_event_fails_without_an_attempt(self) -> None:
         rig = WebhookRig()
         forgetful = Forgetful(rig.store)
         rig.store = rig.store.with_parts(deliveries=forgetful)

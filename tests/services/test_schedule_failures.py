@@ -257,7 +257,7 @@ class TestFailures:
 
         assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
 
-    async def test_another_number_of_failures_is_counted_anew(self, rig: ScheduleRig) -> None:
+    async def test_a_new_failure_limit_restarts_the_count(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create()
         for _ in range(2):
             await rig.after(HOUR)
@@ -270,7 +270,7 @@ class TestFailures:
         assert len(await rig.submitted(schedule_id)) == 3
 
     @pytest.mark.parametrize("by", [-5 * HOUR, 5 * HOUR])
-    async def test_failures_are_counted_whatever_clocks_do(
+    async def test_failures_are_counted_across_clock_steps(
         self, rig: ScheduleRig, by: timedelta
     ) -> None:
         schedule_id = await rig.create(pause_after=2, overlap=Overlap.ALLOW)
@@ -308,7 +308,7 @@ class TestFailures:
 
         assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
 
-    async def test_the_end_of_a_job_may_be_told_of_again_and_again(self, rig: ScheduleRig) -> None:
+    async def test_a_repeated_end_of_a_job_counts_once(self, rig: ScheduleRig) -> None:
         schedule_id = await rig.create(pause_after=1)
         await rig.after(HOUR)
         job = await rig.ends((await rig.submitted(schedule_id))[0], State.FAILED)
@@ -370,7 +370,7 @@ class TestLooking:
         assert await rig.next_runs(until, 1) == (MIDNIGHT + HOUR,)
         assert len(await rig.next_runs(counted, 9)) == 2
 
-    async def test_the_next_runs_begin_now_and_what_is_overdue_is_told_apart(
+    async def test_next_runs_start_now_and_an_overdue_run_is_shown_apart(
         self, rig: ScheduleRig
     ) -> None:
         schedule_id = await rig.create()
@@ -385,7 +385,9 @@ class TestLooking:
         assert (await rig.schedules().next(schedule_id)).overdue_at is None
 
     @pytest.mark.parametrize("count", [-1, 0, 101])
-    async def test_no_more_than_a_hundred_are_told(self, rig: ScheduleRig, count: int) -> None:
+    async def test_at_most_a_hundred_next_runs_are_listed(
+        self, rig: ScheduleRig, count: int
+    ) -> None:
         schedule_id = await rig.create()
 
         with pytest.raises(Invalid, match="count"):

@@ -33,7 +33,7 @@ async def test_an_instant_is_skipped_while_there_is_a_job_with_the_key(rig: Sche
     assert (await rig.ledger(schedule_id))[-1] == "3 ran on_time"
 
 
-async def test_a_run_that_is_asked_for_is_the_job_that_exists(rig: ScheduleRig) -> None:
+async def test_a_manual_run_returns_the_existing_job_of_its_unique_key(rig: ScheduleRig) -> None:
     schedule_id = await rig.create(overrides=URLS | {"unique_key": "k"}, overlap=Overlap.ALLOW)
     spec = JobSpec(urls=("https://x.example/",), unique_key="k")
     submitted = await submit_to(rig.submitter, LOCAL, spec)

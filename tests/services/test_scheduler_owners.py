@@ -97,7 +97,7 @@ async def test_private_templates_of_others_cannot_be_scheduled(rig: ScheduleRig)
             await rig.schedules(BOB).edit(own, template=ref)
 
 
-async def test_jobs_belong_to_the_owner_of_the_schedule_whoever_asks(rig: ScheduleRig) -> None:
+async def test_jobs_belong_to_the_schedule_owner_also_in_manual_runs(rig: ScheduleRig) -> None:
     schedule_id = await adas(rig)
     for job in await rig.submitted(schedule_id):
         await rig.ends(job)
@@ -117,7 +117,7 @@ async def test_an_admin_cannot_make_a_schedule_use_what_its_owner_may_not_see(
     assert (await rig.schedule(schedule_id)).template_id is None
 
 
-async def test_who_deletes_a_template_hears_no_names_of_what_others_made_of_it(
+async def test_a_refused_template_deletion_hides_schedules_of_other_users(
     rig: ScheduleRig,
 ) -> None:
     form = {"name": "shared", "spec": {"urls": ["https://ada.example/"]}}

@@ -56,7 +56,7 @@ class Reader:
         return self.numbers
 
 
-async def test_what_is_there_comes_first_then_what_is_said_up_to_the_end(
+async def test_stored_lines_come_first_then_new_ones_up_to_the_end(
     store: Store, clock: FakeClock
 ) -> None:
     scribe = await a_scribe(store, clock)
@@ -197,7 +197,7 @@ class TestAStretch:
         assert (len(second.lines), second.next_cursor) == (5, PORTION + 5)
 
     @pytest.mark.parametrize(("place", "lost"), [(0, False), (9, True), (10, False), (11, False)])
-    async def test_who_was_told_of_some_has_lost_what_is_forgotten(
+    async def test_a_reader_loses_only_deleted_lines_that_it_has_not_read(
         self, store: Store, scribe: Scribe, place: int, lost: bool
     ) -> None:
         job_id = scribe.lease.job_id

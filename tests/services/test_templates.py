@@ -83,7 +83,7 @@ async def everything(store: Store) -> tuple[list[CrawlTemplate], list[Event]]:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-async def test_who_may_only_look_changes_nothing_of_his_own(rig: ScheduleRig, name: str) -> None:
+async def test_a_viewer_cannot_change_even_own_templates(rig: ScheduleRig, name: str) -> None:
     mine = await add(rig, ADA, a_plain_draft())
     with pytest.raises(Forbidden):
         await CHANGES[name](rig.templates(VIEWER), mine.id)
@@ -397,7 +397,7 @@ async def test_a_parameter_that_only_a_header_has_is_filled_in(rig: ScheduleRig)
     assert rendered.spec.headers == (("Authorization", "Bearer mine"),)
 
 
-async def test_what_is_deleted_is_told(store: Store, rig: ScheduleRig) -> None:
+async def test_a_deletion_is_an_event(store: Store, rig: ScheduleRig) -> None:
     mine = await add(rig, ADA, a_draft(parameters=(START_URL, replace(PAGES, default=1))))
     await rig.templates(ADA).delete(mine.id, version=None)
     with pytest.raises(CrawlyardError):

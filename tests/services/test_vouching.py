@@ -156,7 +156,7 @@ class TestTemplates:
             with pytest.raises(Forbidden, match="others may have changed template"):
                 await submit_to(rig.submitter, LOCAL, filled.spec, origin=filled.origin)
 
-    async def test_a_retry_asks_for_what_was_granted_then_also_without_the_template(
+    async def test_a_retry_needs_the_grants_of_its_job_also_without_the_template(
         self, rig: ScheduleRig
     ) -> None:
         ref = await template(rig, INSIDE)
@@ -222,7 +222,7 @@ class TestVouchedSchedules:
         await rig.schedules(API).edit(schedule_id, when="@daily", description="why")
         assert (await rig.schedule(schedule_id)).trusted
 
-    async def test_one_who_may_not_ask_for_it_cannot_change_when_it_is_asked_for(
+    async def test_a_user_without_a_grant_cannot_edit_the_timetable_of_a_granted_schedule(
         self, rig: ScheduleRig
     ) -> None:
         schedule_id = await rig.create(overrides=INSIDE)

@@ -65,7 +65,7 @@ async def event_names(rig: WebhookRig, webhook: Webhook) -> list[str]:
 
 
 class TestSaving:
-    async def test_a_webhook_has_a_secret_of_its_own_and_hears_everything(self) -> None:
+    async def test_a_webhook_has_its_own_secret_and_gets_all_events(self) -> None:
         rig = a_rig()
 
         first, second = await a_hook(rig), await a_hook(rig)
@@ -159,7 +159,7 @@ class TestChanging:
 
             assert await stored(rig, webhook.id) == webhook, url
 
-    async def test_an_opening_that_is_taken_back_closes_the_url_as_well(self) -> None:
+    async def test_an_allowed_address_that_the_url_needs_cannot_be_removed(self) -> None:
         rig = a_rig()
         webhook = await rig.webhooks(ADA).create(
             "http://127.0.0.1:9/", allow_addresses=("127.0.0.1",)
@@ -217,7 +217,7 @@ class TestChanging:
 
 
 class TestFinding:
-    async def test_those_of_jobs_are_shown_when_asked_for(self) -> None:
+    async def test_webhooks_of_jobs_are_listed_on_request(self) -> None:
         rig = a_rig()
         own = await a_hook(rig, LOCAL)
         job = await rig.happened(spec=a_spec(webhooks=(JobWebhook(url=URL, secret=SECRET),)))
@@ -266,7 +266,7 @@ class TestOfJobs:
 
 
 class TestDeliveries:
-    async def test_a_test_arrives_whatever_else_is_asked_for(self) -> None:
+    async def test_a_test_message_arrives_whichever_events_are_selected(self) -> None:
         rig = WebhookRig()
         async with Receiver() as receiver, Receiver() as other, rig.delivering():
             webhook = await rig.hooked(receiver, events=("job.failed",))
@@ -401,7 +401,7 @@ class TestOwners:
         with pytest.raises(Forbidden):
             await a_hook(rig, VIEWER)
 
-    async def test_everybody_finds_his_own_and_an_admin_all(self) -> None:
+    async def test_a_user_finds_own_webhooks_and_an_admin_all(self) -> None:
         rig = a_rig()
         webhook, _ = await self.the_hook(rig)
         other = await a_hook(rig, BOB)
@@ -411,7 +411,7 @@ class TestOwners:
         assert await ids(rig, BOB, owner="ada") == []
         assert await ids(rig, LOCAL) == [other.id, webhook.id]
 
-    async def test_an_admins_webhook_hears_of_nobody_elses_jobs(self) -> None:
+    async def test_a_webhook_of_an_admin_gets_no_events_of_other_users(self) -> None:
         rig = a_rig()
         webhook = await a_hook(rig, LOCAL)
         await rig.happened(owner="ada")

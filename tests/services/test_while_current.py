@@ -48,7 +48,7 @@ async def test_a_service_ends_with_its_server() -> None:
     newer.cancel()
 
 
-async def test_a_service_that_fails_is_heard_of() -> None:
+async def test_an_error_of_a_service_is_raised() -> None:
     async def fail() -> None:
         raise ValueError("no")
 

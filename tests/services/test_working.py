@@ -69,7 +69,7 @@ async def test_services_end_with_the_jobs() -> None:
     assert service.cancelled
 
 
-async def test_a_service_that_fails_is_logged_and_its_error_comes_when_the_jobs_are_given_back(
+async def test_a_service_error_is_logged_and_raised_once_jobs_are_released(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     jobs, service = Jobs(), EndlessService()

@@ -98,7 +98,7 @@ def a_paused_job(reason: StateReason, since: datetime, detail: str = "") -> Any:
     )
 
 
-def test_where_all_is_well_nobody_is_needed() -> None:
+def test_a_healthy_yard_has_no_notices() -> None:
     well = Facts(
         now=NOW,
         wall=NOW,
@@ -117,7 +117,7 @@ def test_where_all_is_well_nobody_is_needed() -> None:
 
 
 class TestEnds:
-    def test_a_job_that_failed_a_stop_and_pages_without_text_are_told(self) -> None:
+    def test_failed_stopped_and_textless_jobs_are_notices(self) -> None:
         def ended(job_id: str, state: State, reason: StateReason, **usage: int) -> Standing:
             job = a_job(id=job_id, state=state, state_reason=reason, ended_at=NOW, detail="no DNS")
             return Standing(job=job, shard=Shard(usage=Usage(**usage)))
@@ -143,7 +143,7 @@ class TestEnds:
             "POST /jobs",
         ]
 
-    def test_where_no_worker_has_a_browser_it_is_told_how_to_install_one(self) -> None:
+    def test_without_a_browser_a_notice_shows_how_to_install_one(self) -> None:
         job = a_job(state=State.COMPLETED, state_reason=StateReason.EXHAUSTED, ended_at=NOW)
 
         ended = [Standing(job=job, shard=Shard(usage=Usage(needs_scripts=2)))]
@@ -153,7 +153,7 @@ class TestEnds:
         assert listed.help is None
         assert listed.detail.endswith("; no worker has a browser to run them (apt install it)")
 
-    def test_of_the_runs_of_a_schedule_the_last_one_is_told(self) -> None:
+    def test_only_the_last_run_of_a_schedule_is_a_notice(self) -> None:
         runs = [
             a_job(
                 id=run,
@@ -233,7 +233,7 @@ class TestEnds:
         standing = Standing(job=job, shard=Shard(usage=Usage(needs_scripts=2)))
         assert notices(ended=[standing], install="apt install it") == ()
 
-    def test_a_failure_in_a_row_of_them_is_told_once(self) -> None:
+    def test_a_failure_within_a_series_is_one_notice(self) -> None:
         job = a_job(id="j0", state=State.FAILED, state_reason=StateReason.START_FAILED)
         listed = notices(
             lines={NIGHTLY: ends(*[State.FAILED] * IN_A_ROW)},
@@ -291,7 +291,7 @@ class TestDiskNotice:
             assert [n.kind for n in listed] == ([Trouble.DISK_FULL] if full else []), free
             assert all("/data" in n.detail and n.subject is None for n in listed), free
 
-    def test_where_nobody_can_say_nothing_is_said(self) -> None:
+    def test_unknown_disk_space_is_no_notice(self) -> None:
         assert notices(disk=None) == ()
 
 
@@ -317,7 +317,7 @@ class TestScheduleNotices:
         [late] = notices(schedules=[schedule], wall=NOW + 6 * MINUTE)
         assert late.detail.startswith("it was due")
 
-    def test_one_that_was_paused_by_no_user_is_told(self) -> None:
+    def test_an_automatically_paused_schedule_is_a_notice(self) -> None:
         for by, is_listed in [(BY_ITSELF, True), ("ada", False)]:
             schedule = a_schedule(
                 paused_at=NOW - MINUTE, paused_by=by, pause_reason="3 runs in a row have failed"
@@ -339,7 +339,7 @@ class TestScheduleNotices:
 class TestFailureLines:
     F, C = State.FAILED, State.COMPLETED
 
-    def test_three_failures_in_a_row_are_told(self) -> None:
+    def test_three_consecutive_failures_are_a_notice(self) -> None:
         for states, count in [
             ((), 0),
             ((self.F, self.F), 0),
@@ -360,12 +360,12 @@ class TestFailureLines:
                 assert (notice.job_id, notice.since) == ("j0", NOW - (count - 1) * MINUTE), states
                 assert ("at least" in notice.detail) is (len(states) == count), states
 
-    def test_jobs_of_a_name_are_told_by_the_last_of_them(self) -> None:
+    def test_failing_jobs_of_one_name_are_a_notice_about_the_last(self) -> None:
         line = NoticeLine(kind=SubjectKind.JOB, key="news", owner="ada")
         [listed] = notices(lines={line: ends(*[self.F] * 3)}, names={line: "news"})
         assert listed.subject == Subject(type="job", id="j0", name="news", path="/api/v1/jobs/j0")
 
-    def test_of_what_is_gone_nothing_is_told(self) -> None:
+    def test_deleted_schedules_have_no_notice(self) -> None:
         assert notices(lines={NIGHTLY: ends(*[self.F] * 3)}) == ()
 
     def test_a_job_is_in_the_line_of_what_made_it(self) -> None:
@@ -389,7 +389,7 @@ class TestFailureLines:
 
 
 class TestPausedJobs:
-    def test_one_is_told_after_a_day_or_if_the_yard_has_done_it(self) -> None:
+    def test_a_paused_job_is_a_notice_after_a_day_or_if_paused_automatically(self) -> None:
         for reason, ago, is_listed in [
             (StateReason.BY_USER, PAUSED_LONG, False),
             (StateReason.BY_USER, PAUSED_LONG + MOMENT, True),
@@ -414,7 +414,7 @@ class TestPausedJobs:
         assert notices(paused=[running]) == ()
 
 
-def test_a_host_that_refuses_and_refuses_is_told_with_a_job() -> None:
+def test_a_repeatedly_refusing_host_is_a_notice_with_a_job() -> None:
     for refusals, is_listed in [(2, False), (3, True)]:
         listed = notices(hosts=[a_host(refusals=refusals)])
         assert [(n.kind, about(n).id, n.job_id) for n in listed] == (
@@ -423,7 +423,7 @@ def test_a_host_that_refuses_and_refuses_is_told_with_a_job() -> None:
         assert all("3 requests" in n.detail for n in listed), refusals
 
 
-def test_a_webhook_that_fails_or_that_no_user_has_switched_off_is_told() -> None:
+def test_a_failing_or_automatically_disabled_webhook_is_a_notice() -> None:
     off = {"active": False, "disabled_reason": "the receiver answered 410 (gone)"}
     for fields, kind in [
         (off, Trouble.WEBHOOK_OFF),
@@ -439,7 +439,7 @@ def test_a_webhook_that_fails_or_that_no_user_has_switched_off_is_told() -> None
 
 
 class TestDismissed:
-    def test_it_is_hidden_until_the_same_begins_anew_or_for_ninety_days(self) -> None:
+    def test_a_dismissed_notice_is_hidden_for_90_days_or_until_it_recurs(self) -> None:
         late = a_schedule(fire_at=NOW - LATE - MINUTE)
         [notice] = notices(schedules=[late])
         began = NOW - LATE - MINUTE
@@ -453,7 +453,7 @@ class TestDismissed:
         ]:
             assert notice.is_dismissed(at, now) is hidden, (at, now)
 
-    def test_what_tells_no_beginning_is_hidden_for_a_day(self) -> None:
+    def test_a_dismissed_notice_without_a_start_is_hidden_for_a_day(self) -> None:
         [notice] = notices(disk=Disk(folder="/data", free=0, total=GIB))
         assert notice.is_dismissed(NOW, NOW + DISMISSED_FOR_NOW - MOMENT)
         assert not notice.is_dismissed(NOW, NOW + DISMISSED_FOR_NOW)
@@ -506,7 +506,7 @@ class TestTogether:
             Trouble.HOST_REFUSING,
         ]
 
-    def test_who_may_not_read_it_is_not_told(self) -> None:
+    def test_a_notice_needs_permission_to_read_its_subject(self) -> None:
         facts = replace(
             NOTHING,
             schedules=[a_schedule(fire_at=NOW - timedelta(hours=1))],
@@ -516,7 +516,7 @@ class TestTogether:
         assert (needs.items, needs.counts) == ((), {})
         assert needs.at_least == (Trouble.JOB_PAUSED,)
 
-    def test_what_one_may_read_is_what_one_is_told_of(self) -> None:
+    def test_kinds_of_notices_depend_on_read_permissions(self) -> None:
         for permits, kinds in [
             (frozenset(), set()),
             (PERMITS_OF[Role.VIEWER], EVERY - {Trouble.DISK_FULL}),

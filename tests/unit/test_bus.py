@@ -14,7 +14,7 @@ def a_progress(done: int = 1) -> Progress:
     return progress_of(Limits(), Usage(done=done), Pulse(), State.RUNNING)
 
 
-async def test_what_was_told_is_forgotten_after_24_hours() -> None:
+async def test_progress_is_deleted_after_24_hours() -> None:
     clock = FakeClock()
     bus = MemoryBus(clock)
     await bus.publish("a", a_progress())
@@ -26,7 +26,7 @@ async def test_what_was_told_is_forgotten_after_24_hours() -> None:
     assert await bus.latest("a") is None
 
 
-async def test_a_job_that_tells_again_is_kept_for_another_24_hours() -> None:
+async def test_new_progress_is_kept_for_another_24_hours() -> None:
     clock = FakeClock()
     bus = MemoryBus(clock)
     await bus.publish("a", a_progress(1))

@@ -63,7 +63,7 @@ async def test_an_answer_is_given_to_the_command_that_it_is_for() -> None:
     await connection.close()
 
 
-async def test_events_are_told_to_their_session_alone() -> None:
+async def test_events_are_sent_only_to_their_session() -> None:
     peer = Peer()
     connection = await peer.connection()
     listening = asyncio.ensure_future(connection.listen())
@@ -90,7 +90,7 @@ async def test_events_are_told_to_their_session_alone() -> None:
     await connection.close()
 
 
-async def test_what_is_asked_of_a_lost_browser_fails_at_once() -> None:
+async def test_calls_to_a_lost_browser_fail_immediately() -> None:
     peer = Peer()
     connection = await peer.connection()
     call = asyncio.ensure_future(connection.call("A.one"))

@@ -88,7 +88,7 @@ def test_a_page_with_not_found_in_its_title_from_the_start_is_compared() -> None
     assert compare_page(page, other)[0] is K.CHANGED
 
 
-def test_what_answers_404_or_410_is_gone_whatever_else_failed() -> None:
+def test_a_404_or_410_page_is_gone_even_in_an_incomplete_run() -> None:
     for status in (404, 410):
         comparison = Comparison(WHOLE, replace(WHOLE, incomplete_reason="the run is cancelled"))
         comparison.add(a_page(), failed(status=status, error="http_4xx"))
@@ -256,7 +256,7 @@ def test_what_is_not_proven_is_carried_to_the_next_comparison() -> None:
     assert (comparison.unproven, comparison.changes) == ({a_page().fp: False}, [])
 
 
-def test_a_page_that_was_told_as_broken_is_not_told_again() -> None:
+def test_a_page_reported_as_broken_is_not_reported_again() -> None:
     broken = CarriedPage(CARRIED.last_read, is_broken=True)
     for carried, kind in ((CARRIED, K.BROKEN), (broken, K.UNKNOWN)):
         comparison = Comparison(LIMITED, WHOLE, WHOLE)

@@ -220,7 +220,7 @@ def test_a_lock_that_outlived_its_file_is_noticed(tmp_path: Path) -> None:
             pass
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
+def test_a_full_disk_is_an_error_with_the_file_name() -> None:
     with (
         pytest.raises(OSError, match="No space left") as caught,
         whole_file(Path("/dev/full")) as sink,

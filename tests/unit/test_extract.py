@@ -384,7 +384,7 @@ def test_what_can_be_selected_is_not_refused() -> None:
     check_extract_options(ExtractOptions(css=(("a", "a.b > c:not(d)@href"), ("b", ":is(h1, h2)"))))
 
 
-def test_whatever_the_parser_raises_is_one_error() -> None:
+def test_any_parser_error_is_an_extract_error() -> None:
     with pytest.raises(ExtractError, match="SelectorSyntaxError: "):
         read("x", css=(("x", "["),))
 
@@ -426,7 +426,7 @@ tags |= st.sampled_from(
 
 
 @given(html=st.lists(tags, max_size=12).map("".join))
-def test_links_are_canonical_and_each_is_there_once(html: str) -> None:
+def test_links_are_canonical_and_unique(html: str) -> None:
     page = read(html, follow_nofollow=True)
     assert len(set(page.links)) == len(page.links)
     assert all(url.startswith("http://h.example/") and "#" not in url for url in page.links)

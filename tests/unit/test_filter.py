@@ -114,15 +114,13 @@ def test_any_text_is_read_or_refused_at_one_of_its_characters(text: str) -> None
     words=st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=5),
     negated=st.booleans(),
 )
-def test_whatever_stands_in_quotes_is_taken_as_it_is(
-    key: FilterKey, words: list[str], negated: bool
-) -> None:
+def test_quoted_text_is_taken_literally(key: FilterKey, words: list[str], negated: bool) -> None:
     quoted = ",".join('"' + w.replace("\\", "\\\\").replace('"', '\\"') + '"' for w in words)
     [parsed] = parse(f"{'-' if negated else ''}{key}:{quoted}")
     assert parsed == condition(key, words, negated=negated)
 
 
-def test_a_job_fits_what_is_asked() -> None:
+def test_jobs_match_filters() -> None:
     for text, fitting in [
         ("state:paused", True),
         ("state:failed,paused", True),

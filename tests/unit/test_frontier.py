@@ -177,7 +177,7 @@ async def test_hosts_that_are_ready_at_a_delay_are_served_in_turn(strategy: Stra
     assert served == first * 3
 
 
-async def test_no_more_hosts_are_asked_of_the_store_than_soon_have_a_slot() -> None:
+async def test_the_store_is_queried_only_for_hosts_that_soon_have_a_slot() -> None:
     clock, store = FakeClock(), open_in_memory()
     limiter = RateLimiter(clock, store.hosts)
     hosts = [f"h{number}.example" for number in range(5)]
@@ -201,7 +201,7 @@ async def test_no_more_hosts_are_asked_of_the_store_than_soon_have_a_slot() -> N
     assert served == [[], hosts[:2], hosts[2:4], hosts[4:]]
 
 
-async def test_a_host_with_all_its_slots_taken_is_asked_again_when_one_is_given_back() -> None:
+async def test_a_host_without_free_slots_is_ready_again_when_one_is_released() -> None:
     queue = PacedTurns(at_once=1)
     first, second = targets_of([(A, 0), (A, 0)])
     queue.push(first, second)
@@ -215,7 +215,7 @@ async def test_a_host_with_all_its_slots_taken_is_asked_again_when_one_is_given_
     assert queue.ready() == [second]
 
 
-async def test_a_host_that_refused_comes_again_when_its_hold_is_over() -> None:
+async def test_a_refusing_host_is_ready_again_after_its_hold() -> None:
     queue = PacedTurns()
     first, second = targets_of([(A, 0), (A, 0)])
     queue.push(first)
@@ -263,7 +263,7 @@ def test_no_target_of_a_blocked_host_comes_until_it_is_unblocked() -> None:
     assert queue.ready() == [first, second]
 
 
-async def test_a_host_that_is_blocked_for_a_while_comes_again_by_itself() -> None:
+async def test_a_temporarily_blocked_host_is_ready_again_afterwards() -> None:
     queue = PacedTurns()
     target = a_target(host=A)
     queue.push(target)

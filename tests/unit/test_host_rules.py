@@ -54,7 +54,7 @@ async def test_fewer_requests_at_once_hold_within_two_seconds(rig: SharingRig) -
     assert await rig.sent_in(5 * SECOND, first) == [20]
 
 
-async def test_a_paused_host_is_asked_by_nobody_until_it_is_open_again(rig: SharingRig) -> None:
+async def test_a_paused_host_gets_no_requests_until_it_is_open(rig: SharingRig) -> None:
     first = rig.process()
     first.begin()
     await rig.clock.advance(3 * SECOND)
@@ -71,7 +71,7 @@ async def test_a_paused_host_is_asked_by_nobody_until_it_is_open_again(rig: Shar
     assert await rig.sent_in(5 * SECOND, first) == [80]
 
 
-async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: SharingRig) -> None:
+async def test_a_blocked_host_fails_its_fetches_and_grants_no_slot(rig: SharingRig) -> None:
     first = rig.process()
     first.begin()
     await rig.clock.advance(3 * SECOND)
@@ -87,7 +87,7 @@ async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: Shar
     assert await rig.sent_in(MINUTE, first) == [0]
 
 
-async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: SharingRig) -> None:
+async def test_an_unblocked_host_gets_requests_again(rig: SharingRig) -> None:
     first = await rig.barred()
     await rig.rule(2)
     await rig.clock.advance(5 * SECOND)
@@ -95,7 +95,7 @@ async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: Shari
     assert await rig.sent_in(SECOND, first) == [20]
 
 
-async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it_is_blocked(
+async def test_a_new_job_on_a_host_just_opened_is_not_blocked(
     rig: SharingRig,
 ) -> None:
     first = await rig.barred()
@@ -106,7 +106,7 @@ async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it
 
 
 @pytest.mark.parametrize("state", [HostState.PAUSED, HostState.BLOCKED])
-async def test_what_was_said_of_a_host_that_nobody_asked_meanwhile_is_looked_up_anew(
+async def test_the_rule_of_an_idle_host_is_looked_up_again(
     rig: SharingRig, state: HostState
 ) -> None:
     await rig.rule(state=state)
@@ -139,7 +139,9 @@ async def test_a_refusal_holds_all_processes_within_a_second(
     assert sum(await rig.sent_in(5 * SECOND, first, second)) > 5
 
 
-async def test_who_waits_for_a_seat_when_a_refusal_comes_gets_one_after_it(rig: SharingRig) -> None:
+async def test_a_process_waiting_for_a_slot_during_a_refusal_gets_one_after_it(
+    rig: SharingRig,
+) -> None:
     processes = [rig.process(at_once=2, crawls=2) for _ in range(3)]
     for process, takes_s in zip(processes, (20.0, 0.25, 0.25), strict=True):
         process.begin(takes_s)
@@ -239,7 +241,7 @@ async def test_a_window_that_is_over_meanwhile_is_not_used_late(rig: SharingRig)
     assert first.limiter.ready_in(HOST) > 0
 
 
-async def test_who_asks_after_the_end_begins_nothing_that_nobody_would_end(rig: SharingRig) -> None:
+async def test_a_request_after_the_end_starts_no_task(rig: SharingRig) -> None:
     first = rig.process()
     await first.end()
     assert first.limiter.ready_in(HOST) == NEVER

@@ -23,7 +23,7 @@ async def rig() -> AsyncIterator[SharingRig]:
 # --- slots
 
 
-async def test_two_processes_share_the_seats_of_a_host_within_two_seconds(rig: SharingRig) -> None:
+async def test_two_processes_share_the_slots_of_a_host_within_two_seconds(rig: SharingRig) -> None:
     first, second = rig.process(), rig.process()
     first.begin()
     await rig.clock.advance(5 * SECOND)
@@ -36,7 +36,7 @@ async def test_two_processes_share_the_seats_of_a_host_within_two_seconds(rig: S
     assert shares == [80, 80]  # of 16 a second, half and half
 
 
-async def test_seats_that_others_wait_for_are_given_up_before_the_next_second(
+async def test_slots_that_another_process_waits_for_are_released_within_a_second(
     rig: SharingRig,
 ) -> None:
     first, second = rig.process(), rig.process()
@@ -47,7 +47,7 @@ async def test_seats_that_others_wait_for_are_given_up_before_the_next_second(
     assert await rig.sent_in(10 * SECOND, first, second) == [80, 80]
 
 
-async def test_a_process_that_ends_leaves_its_seats_to_the_others_at_once(rig: SharingRig) -> None:
+async def test_a_process_that_ends_releases_its_slots_immediately(rig: SharingRig) -> None:
     first, second = rig.process(), rig.process()
     first.begin()
     second.begin()
@@ -60,7 +60,7 @@ async def test_a_process_that_ends_leaves_its_seats_to_the_others_at_once(rig: S
     assert rig.site.most == 4
 
 
-async def test_the_seats_of_a_job_that_leaves_are_free_at_once_if_they_are_released(
+async def test_released_slots_of_a_removed_job_are_free_immediately(
     rig: SharingRig,
 ) -> None:
     first, second = rig.process(delay_s=1.0), rig.process(delay_s=1.0)
@@ -79,7 +79,7 @@ async def test_the_seats_of_a_job_that_leaves_are_free_at_once_if_they_are_relea
     assert second.sent == 1  # a second after the last request of the first
 
 
-async def test_the_seats_of_a_process_that_was_killed_are_free_when_they_lapse(
+async def test_slots_of_a_killed_process_are_free_when_they_expire(
     rig: SharingRig,
 ) -> None:
     first, second = rig.process(), rig.process()
@@ -95,7 +95,7 @@ async def test_the_seats_of_a_process_that_was_killed_are_free_when_they_lapse(
     assert await rig.sent_in(5 * SECOND, second) == [80]
 
 
-async def test_seats_last_no_longer_than_a_lease(rig: SharingRig) -> None:
+async def test_slots_last_no_longer_than_a_lease(rig: SharingRig) -> None:
     first, second = (rig.process(lease=6 * SECOND) for _ in range(2))
     first.begin()
     second.begin()
@@ -109,7 +109,7 @@ async def test_seats_last_no_longer_than_a_lease(rig: SharingRig) -> None:
     assert await rig.sent_in(5 * SECOND, second) == [80]
 
 
-async def test_who_may_have_been_taken_for_dead_sends_nothing_on_seats_that_others_have(
+async def test_a_process_that_may_be_presumed_dead_does_not_use_reassigned_slots(
     rig: SharingRig,
 ) -> None:
     first, second = rig.process(name="one"), rig.process()
@@ -130,7 +130,7 @@ async def test_who_may_have_been_taken_for_dead_sends_nothing_on_seats_that_othe
     assert rig.site.most == 4
 
 
-async def test_a_process_that_is_cut_off_from_the_store_sends_nothing_on_lapsed_seats(
+async def test_a_process_without_the_store_does_not_use_expired_slots(
     rig: SharingRig,
 ) -> None:
     first = rig.process()
@@ -147,7 +147,7 @@ async def test_a_process_that_is_cut_off_from_the_store_sends_nothing_on_lapsed_
     assert await rig.sent_in(5 * SECOND, first) == [80]
 
 
-async def test_nobody_starves_where_there_are_fewer_seats_than_processes(rig: SharingRig) -> None:
+async def test_no_process_starves_with_fewer_slots_than_processes(rig: SharingRig) -> None:
     processes = [rig.process(at_once=1) for _ in range(3)]
     for process in processes:
         process.begin()
@@ -163,9 +163,7 @@ async def test_nobody_starves_where_there_are_fewer_seats_than_processes(rig: Sh
     "takes_s", [*(pytest.param(n, marks=pytest.mark.slow) for n in (5, 10, 20, 30)), 40]
 )
 @pytest.mark.parametrize("many", [2, pytest.param(3, marks=pytest.mark.slow)])
-async def test_nobody_starves_however_slow_the_host_is(
-    rig: SharingRig, many: int, takes_s: int
-) -> None:
+async def test_no_process_starves_on_a_slow_host(rig: SharingRig, many: int, takes_s: int) -> None:
     processes = [rig.process(at_once=1) for _ in range(many)]
     for process in processes:
         process.begin(takes_s=takes_s)
@@ -178,7 +176,7 @@ async def test_nobody_starves_however_slow_the_host_is(
     assert sum(sent) >= 0.7 * 20 * 60 / takes_s
 
 
-async def test_a_process_renews_its_seats_once_a_second_and_only_while_it_asks(
+async def test_a_process_renews_its_slots_once_a_second_only_while_in_use(
     rig: SharingRig,
 ) -> None:
     first = rig.process()
@@ -246,7 +244,7 @@ async def test_however_processes_come_and_go_the_host_has_one_pace(
     assert began
 
 
-async def test_seats_that_are_offered_to_others_are_not_used_meanwhile(rig: SharingRig) -> None:
+async def test_slots_offered_to_other_processes_are_not_used_meanwhile(rig: SharingRig) -> None:
     first, second = rig.process(crawls=3), rig.process(crawls=2)
     await rig.take_slot(first)
     second.begin(takes_s=60)
@@ -261,7 +259,7 @@ async def test_seats_that_are_offered_to_others_are_not_used_meanwhile(rig: Shar
     assert (first.sent, second.sent) == (1, 2)
 
 
-async def test_seats_that_are_being_given_back_are_not_used_any_more(rig: SharingRig) -> None:
+async def test_slots_being_released_are_not_used(rig: SharingRig) -> None:
     first, second = rig.process(crawls=4), rig.process(crawls=4)
     slot = await rig.take_slot(first)
     slot.release()

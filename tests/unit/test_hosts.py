@@ -314,7 +314,7 @@ def test_a_delay_is_an_operators_or_another_workers_only_if_it_is_the_longest() 
     ]
 
 
-async def test_a_host_that_nobody_asks_for_is_forgotten_when_its_delay_is_over() -> None:
+async def test_an_unused_host_is_dropped_after_its_delay() -> None:
     clock = FakeClock()
     limiter = a_limiter(clock, delay_s=10.0)
     await within(clock, SECOND, Requests(limiter, clock).send())
@@ -329,7 +329,7 @@ async def test_a_host_that_nobody_asks_for_is_forgotten_when_its_delay_is_over()
         limiter.ready_in(HOST)
 
 
-async def test_whoever_waits_for_a_slot_is_called_once_when_one_is_given_back() -> None:
+async def test_a_waiter_is_called_once_when_a_slot_is_released() -> None:
     clock, calls = FakeClock(), []
     limiter = a_limiter(clock, at_once=1)
     slot = limiter.take(HOST)
@@ -372,7 +372,7 @@ async def test_neither_delay_nor_number_is_ever_exceeded(
 # --- a host that refuses
 
 
-async def test_a_host_is_left_alone_for_as_long_as_it_asks() -> None:
+async def test_a_host_gets_no_requests_for_its_retry_after() -> None:
     clock = FakeClock()
     limiter = a_limiter(clock)
     requests = Requests(limiter, clock)
@@ -510,7 +510,7 @@ async def test_hosts_that_need_bookings_at_the_same_time_share_one_transaction()
     assert [[b.host for b in bookings] for bookings in pacer.booked] == [[HOST, "b.example"]]
 
 
-async def test_hosts_of_a_long_delay_give_seats_back_and_share_transactions() -> None:
+async def test_hosts_with_a_long_delay_release_slots_and_share_transactions() -> None:
     clock, pacer = FakeClock(), RecordingPacer()
     limiter = a_limiter(clock, delay_s=8.0, pacer=pacer)
     requests = Requests(limiter, clock)
@@ -537,7 +537,7 @@ async def test_nothing_is_booked_where_there_is_no_delay() -> None:
     assert pacer.booked == []
 
 
-async def test_a_store_that_is_away_is_asked_again_and_nothing_leaves_before() -> None:
+async def test_an_unavailable_store_is_retried_before_any_request_is_sent() -> None:
     clock, pacer = FakeClock(), RecordingPacer(away=3)
     requests = Requests(a_limiter(clock, delay_s=0.25, pacer=pacer), clock)
     began_at = clock.monotonic()

@@ -63,7 +63,7 @@ def test_a_new_job_is_scheduled_for_later_or_due_now() -> None:
     assert (job.state_reason, job.due_at) == (StateReason.WAITING_SLOT, NOW)
 
 
-def test_a_move_raises_the_version_and_tells_of_itself() -> None:
+def test_a_move_increments_the_version_and_creates_an_event() -> None:
     for state, move in [(s, m) for s in State for m in LIFECYCLE[s]]:
         job, event = a_job(state=state, version=7).apply_move(
             move, LATER, actor="eve", detail="since"

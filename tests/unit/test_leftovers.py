@@ -8,7 +8,7 @@ async def _waits_for_ever() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def test_a_task_that_is_dropped_while_it_waits_is_told_of(dropped: Dropped) -> None:
+async def test_a_task_dropped_while_waiting_is_reported(dropped: Dropped) -> None:
     asyncio.get_running_loop().create_task(_waits_for_ever(), name="forgotten")
     await asyncio.sleep(0)
     gc.collect()

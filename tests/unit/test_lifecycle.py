@@ -124,7 +124,7 @@ def test_the_last_warning_comes_a_seventh_before_the_end_where_that_is_less_than
     ttl=st.timedeltas(min_value=timedelta(seconds=7), max_value=timedelta(days=400)),
     looks=st.lists(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=900))),
 )
-def test_nobody_is_surprised_whenever_the_janitor_looks(
+def test_owners_are_warned_in_time_at_any_sweep_interval(
     ttl: timedelta, looks: list[timedelta]
 ) -> None:
     warned: list[datetime] = []

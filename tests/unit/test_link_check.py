@@ -91,7 +91,7 @@ def test_what_says_nothing_about_a_url_is_no_broken_link() -> None:
     assert len(check.unchecked) == 4
 
 
-def test_a_failed_url_that_nobody_links_to_is_found_as_well() -> None:
+def test_a_failed_url_without_links_is_found() -> None:
     check = LinkCheck()
     failing(check, "listed")
     assert [(finding.url, finding.linked_from) for finding in findings_of(check, BROKEN)] == [
@@ -112,7 +112,7 @@ def test_a_chain_is_more_than_one_redirect_of_the_site() -> None:
     assert (single.url, single.detail) == (url("one"), f"redirects to {url('end')}")
 
 
-def test_fragments_are_asked_of_the_page_at_the_end() -> None:
+def test_fragments_are_checked_on_the_final_page_of_redirects() -> None:
     check = LinkCheck()
     page(check, "end")
     redirect(check, "old", "end")
@@ -170,7 +170,7 @@ def test_a_canonical_url_has_to_be_the_last_word() -> None:
     }
 
 
-def test_what_is_new_is_told_by_kind_url_and_fragment() -> None:
+def test_new_findings_are_identified_by_kind_url_and_fragment() -> None:
     def finding(path: str, fragment: str = "", detail: str = "") -> Finding:
         return Finding(kind=MISSING, url=url(path), fragment=fragment, detail=detail)
 

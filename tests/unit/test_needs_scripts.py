@@ -107,7 +107,7 @@ def needs_scripts(html: str, text: TextMode = TextMode.TEXT) -> bool:
 
 
 @pytest.mark.parametrize("mode", TextMode)
-def test_a_shell_needs_scripts_whatever_text_is_wanted(mode: TextMode) -> None:
+def test_a_shell_needs_scripts_in_every_text_mode(mode: TextMode) -> None:
     assert {name for name, html in SHELLS.items() if not needs_scripts(html, mode)} == set()
 
 

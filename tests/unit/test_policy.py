@@ -139,7 +139,7 @@ def test_each_grant_is_a_field_of_the_grants_and_of_a_spec() -> None:
     assert set(FIELD_OF.values()) <= set(JobSpec.__struct_fields__)
 
 
-def test_what_a_spec_asks_for_is_read_from_its_fields() -> None:
+def test_needed_grants_follow_from_the_fields_of_a_spec() -> None:
     cases: list[tuple[dict[str, Any], tuple[Grant, ...]]] = [
         ({}, ()),
         ({"allow_addresses": ("10.0.0.0/8",)}, (Grant.ADDRESSES,)),
@@ -156,19 +156,19 @@ def test_what_is_not_granted_is_withheld() -> None:
     assert withheld((), Grants(addresses=False)) == ()
 
 
-def test_what_is_missing_is_told_by_the_fields_of_the_spec() -> None:
+def test_missing_grants_are_named_by_the_fields_of_the_spec() -> None:
     missing = not_granted((Grant.PRIVATE, Grant.IGNORE_ROBOTS))
     assert missing == "allow_private, ignore_robots: not granted on this server"
     assert not_granted(()) == ""
 
 
-def test_who_works_on_the_stores_files_vouches_for_his_own_things_alone() -> None:
+def test_the_local_user_vouches_only_for_itself() -> None:
     assert LOCAL.vouches_for("local")
     assert not LOCAL.vouches_for("ada")
     assert not Actor(id="local", role=Role.ADMIN).vouches_for("local")
 
 
-def test_who_is_named_without_a_role_is_no_admin_and_what_nobody_withheld_is_granted() -> None:
+def test_an_actor_is_an_operator_with_all_grants_by_default() -> None:
     assert Actor(id="ada").role is Role.OPERATOR
     assert Grants() == Grants(addresses=True, private=True, ignore_robots=True)
 
@@ -253,7 +253,7 @@ def test_a_job_waits_while_a_part_of_the_quota_is_used_up() -> None:
         )
 
 
-def test_a_quota_is_spent_by_the_day_and_only_what_holds_back_is_asked_at_a_claim() -> None:
+def test_a_quota_is_spent_per_day_and_a_claim_ignores_the_pending_limit() -> None:
     quota = Quota(running=0, pages_per_day=10)
     assert find_spent_part(quota, Usage(pages=9)) is None
     assert find_spent_part(quota, Usage(pages=10)) == "pages_per_day"
@@ -271,7 +271,7 @@ def test_a_day_is_one_of_utc() -> None:
     assert day_of(morning.astimezone(UTC) + timedelta(minutes=1)).isoformat() == "2026-01-02"
 
 
-def test_what_is_asked_for_is_the_quota() -> None:
+def test_a_quota_request_is_converted_to_a_quota() -> None:
     fields = {"running": 2, "bytes_per_day": None, "ceilings": {"duration_s": 60}}
     quota = msgspec.convert(fields, QuotaAsk).quota
     assert quota == Quota(running=2, ceilings=Limits(duration_s=60))

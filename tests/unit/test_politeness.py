@@ -14,7 +14,7 @@ from tests.clock import FakeClock
 HOST = "a.example"
 
 
-async def test_a_host_comes_again_when_asking_for_its_robots_txt_was_broken_off() -> None:
+async def test_a_host_is_ready_again_after_an_interrupted_robots_txt_request() -> None:
     clock = FakeClock()
     limiter = RateLimiter(clock)
     turns = HostTurns(Frontier(Strategy.BREADTH_FIRST), limiter, clock, lambda: None)

@@ -458,7 +458,7 @@ def passed(stands: tuple[Usage, Pulse], previous: int = 0, **limits: Any) -> tup
     return milestones(Limits(**limits), *stands, previous)
 
 
-def test_each_milestone_that_is_passed_is_told_once() -> None:
+def test_each_passed_milestone_is_reported_once() -> None:
     for seconds, marks in [(24, ()), (26, (25,)), (51, (25, 50)), (99, (25, 50, 75)), (100, ())]:
         assert passed(steady(seconds)) == marks, seconds
         assert passed(steady(seconds, 10**6), pages=1000) == marks, seconds
@@ -476,7 +476,7 @@ def test_the_time_that_a_job_may_take_is_part_of_its_way() -> None:
     assert milestones(limits, usage, Pulse(), 0) == (25, 50)
 
 
-def test_while_links_grow_nobody_can_tell_how_far_it_is() -> None:
+def test_progress_is_unknown_while_links_grow() -> None:
     tree = a_crawl(30, lambda at_s: 10 * at_s, lambda n: 1.1 * n + 1)
     assert passed(tree) == ()
     assert passed(tree, pages=600) == (25, 50)

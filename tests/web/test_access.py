@@ -18,7 +18,7 @@ async def signed_in(rig: Rig, code: str) -> str:
     return cookie
 
 
-async def test_what_proves_nothing_is_refused_and_told_how_to(rig: Rig) -> None:
+async def test_a_request_without_valid_credentials_gets_401_with_www_authenticate(rig: Rig) -> None:
     answer = await rig.get("jobs", by=None)
     assert problem(answer) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -77,7 +77,7 @@ async def test_a_link_signs_in_once_and_not_for_long(rig: Rig) -> None:
     assert problem(late) == (401, "unauthenticated")
 
 
-async def test_signing_in_takes_no_heed_of_an_idempotency_key(rig: Rig) -> None:
+async def test_login_ignores_an_idempotency_key(rig: Rig) -> None:
     body = {"code": rig.secrets[LOCAL.id]}
 
     for by in (None, LOCAL.id, None):
@@ -293,7 +293,7 @@ async def test_what_is_wrong_with_a_change_of_a_user_is_named(rig: Rig) -> None:
         assert (await rig.get(f"users/{LOCAL.id}")).json()["version"] == 1, body
 
 
-async def test_nobody_but_an_admin_makes_tokens_of_others(rig: Rig) -> None:
+async def test_only_an_admin_creates_tokens_for_other_users(rig: Rig) -> None:
     await rig.user("ada")
     await rig.user("bob")
 

@@ -45,7 +45,7 @@ async def settled(rig: Rig, *ears: Ear) -> None:
         ear.told.clear()
 
 
-async def test_progress_is_told_at_once(rig: Rig) -> None:
+async def test_progress_is_sent_immediately(rig: Rig) -> None:
     claim = await running(rig)
     async with listening(rig) as ear:
         await settled(rig, ear)
@@ -54,7 +54,7 @@ async def test_progress_is_told_at_once(rig: Rig) -> None:
         assert progress(ear) == [[(claim.job.id, 7)]]
 
 
-async def test_much_progress_is_told_ten_times_a_second(rig: Rig) -> None:
+async def test_frequent_progress_is_sent_at_most_ten_times_a_second(rig: Rig) -> None:
     claim = await running(rig)
     async with listening(rig) as ear:
         await settled(rig, ear)
@@ -66,7 +66,7 @@ async def test_much_progress_is_told_ten_times_a_second(rig: Rig) -> None:
         assert progress(ear) == [[(claim.job.id, done)] for done in (1, 5, 10)]
 
 
-async def test_what_was_heard_is_not_told_again_by_the_store(rig: Rig) -> None:
+async def test_progress_from_the_bus_is_not_sent_again_from_the_store(rig: Rig) -> None:
     claim = await running(rig)
     async with listening(rig) as ear:
         await settled(rig, ear)
@@ -81,7 +81,7 @@ async def test_what_was_heard_is_not_told_again_by_the_store(rig: Rig) -> None:
         assert (first, progress(ear)) == ([[(claim.job.id, 1)]], [[(claim.job.id, 2)]])
 
 
-async def test_what_is_behind_what_was_told_is_left_out(rig: Rig) -> None:
+async def test_progress_older_than_what_was_sent_is_dropped(rig: Rig) -> None:
     claim = await running(rig)
     async with listening(rig) as ear:
         await checkpoint(rig, await checkpoint(rig, [claim], "a"), "b")
@@ -93,7 +93,7 @@ async def test_what_is_behind_what_was_told_is_left_out(rig: Rig) -> None:
         assert progress(ear) == []
 
 
-async def test_a_look_that_is_behind_what_was_heard_does_not_take_it_back(rig: Rig) -> None:
+async def test_an_older_snapshot_does_not_reset_newer_progress(rig: Rig) -> None:
     claim = await running(rig)
     async with listening(rig) as ear:
         await settled(rig, ear)
@@ -123,7 +123,7 @@ async def test_whose_a_job_is_says_the_store(rig: Rig) -> None:
         assert progress(follower) == [[(his.job.id, 4)]]
 
 
-async def test_a_job_that_nobody_has_seen_run_is_not_told_of(rig: Rig) -> None:
+async def test_progress_of_an_unknown_job_is_not_sent(rig: Rig) -> None:
     claim = await running(rig)
     async with listening(rig) as ear:
         await settled(rig, ear)
@@ -135,7 +135,7 @@ async def test_a_job_that_nobody_has_seen_run_is_not_told_of(rig: Rig) -> None:
         assert progress(ear) == []
 
 
-async def test_what_is_done_over_the_api_is_told_at_once(rig: Rig) -> None:
+async def test_events_of_api_requests_are_sent_immediately(rig: Rig) -> None:
     async with listening(rig) as ear:
         await settled(rig, ear)
         job = await rig.job()
@@ -143,7 +143,7 @@ async def test_what_is_done_over_the_api_is_told_at_once(rig: Rig) -> None:
         assert [data["job_id"] for data in ear.take("job.created")] == [job["id"]]
 
 
-async def test_what_nobody_has_told_of_is_found_at_the_next_look(rig: Rig) -> None:
+async def test_events_without_a_notification_are_sent_at_the_next_poll(rig: Rig) -> None:
     async with listening(rig) as ear:
         await settled(rig, ear)
         job = await added(rig.yard.store)
@@ -227,7 +227,7 @@ async def test_a_job_that_is_new_is_looked_at_and_then_followed(wide: WideRig) -
     assert progress(ear) == [[(claim.job.id, 2)]]
 
 
-async def test_who_comes_is_told_how_all_jobs_stand(wide: WideRig) -> None:
+async def test_a_new_subscriber_gets_the_progress_of_all_jobs(wide: WideRig) -> None:
     claim = await running(wide.rig)
     async with listening(wide.rig) as first:
         await settled(wide.rig, first)

@@ -51,7 +51,7 @@ async def test_where_all_is_well_there_is_nothing(rig: Rig) -> None:
     assert (told_["items"], told_["counts"], told_["at_least"]) == ([], {}, [])
 
 
-async def test_each_thing_is_told_with_what_helps(rig: Rig) -> None:
+async def test_each_notice_comes_with_a_request_that_helps(rig: Rig) -> None:
     store = rig.yard.store
     late = a_schedule(name="late / night", fire_at=NOW - HOUR)
     paused = a_schedule(fire_at=None, paused_at=NOW, paused_by=BY_ITSELF, pause_reason="why")
@@ -120,7 +120,7 @@ def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:
     assert shape.help is None  # not a job of this user
 
 
-async def test_everybody_dismisses_for_themselves_until_it_begins_anew(rig: Rig) -> None:
+async def test_a_dismissal_holds_for_one_user_until_the_trouble_recurs(rig: Rig) -> None:
     await rig.user("ada", Role.ADMIN)
     job = in_state(State.FAILED, ended_at=NOW)
     await added(rig.yard.store, job)

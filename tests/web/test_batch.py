@@ -16,7 +16,7 @@ async def there(rig: Rig) -> list[Job]:
     return [standing.job for standing in standings]
 
 
-async def test_each_job_is_there_in_the_order_asked(rig: Rig) -> None:
+async def test_jobs_of_a_batch_are_created_in_request_order(rig: Rig) -> None:
     forms = [GOOD | {"name": f"n{number}", "priority": "high"} for number in range(5)]
 
     answer = await rig.post("jobs/batch", {"jobs": forms})

@@ -83,7 +83,7 @@ async def test_a_body_that_trickles_in_is_refused_in_time(
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_a_body_that_nobody_reads_is_not_waited_for_either(hasty: LiveRig) -> None:
+async def test_an_unread_body_has_a_deadline_too(hasty: LiveRig) -> None:
     async with wire(hasty) as peer:
         await peer.send(head(hasty, GET, "Content-Length: 500") + b"x")
         answer = await peer.answer()
@@ -101,7 +101,7 @@ async def test_who_sends_nothing_is_let_go(hasty: LiveRig) -> None:
         await blank.closed()
 
 
-async def test_who_has_asked_in_time_may_wait_for_what_he_asked(hasty: LiveRig) -> None:
+async def test_a_complete_request_may_wait_for_its_response(hasty: LiveRig) -> None:
     job_id = await hasty.job()
     path = f"/api/v1/jobs/{job_id}/wait"
     secret = {"Authorization": f"Bearer {hasty.rig.secrets['local']}"}

@@ -186,7 +186,7 @@ class TestBulkOperations:
         assert (await states(rig, ids)).count("paused") == 6
         assert not await rig.yard.operations.work_at_one()
 
-    async def test_a_filter_takes_what_there_was_when_it_was_asked(self, rig: Rig) -> None:
+    async def test_a_filter_selects_the_jobs_that_exist_at_the_request(self, rig: Rig) -> None:
         ids = await some(rig, 5)
         operation = await self.started(
             rig, action="cancel", filter={"state": ["pending"]}, expected_count=5

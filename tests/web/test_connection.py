@@ -119,7 +119,7 @@ async def test_beyond_the_most_connections_a_request_is_refused_until_one_has_en
             assert (await peers[1].answer()).status == 200
 
 
-async def test_a_connection_beyond_them_that_asks_nothing_is_refused_soon(
+async def test_a_silent_connection_over_the_limit_is_refused_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "LINGER_S", SOON_S)
@@ -158,7 +158,7 @@ async def send_until_closed(peer: Deaf, data: bytes) -> None:
             await asyncio.sleep(SOON_S / 10)  # as fast as who asks on: the wait is the test
 
 
-async def test_who_asks_again_and_again_and_reads_nothing_is_let_go(hasty: LiveRig) -> None:
+async def test_a_client_that_pipelines_and_never_reads_is_disconnected(hasty: LiveRig) -> None:
     async with deaf(hasty) as peer:
         await send_until_closed(peer, head(hasty, LARGE))
 

@@ -40,7 +40,7 @@ async def test_lists_show_it_as_damaged_beside_the_others(on_sql: Rig) -> None:
     assert "it can only be deleted" in jobs[job_id]["detail"]
 
 
-async def test_it_is_told_of_where_one_looks_for_trouble_with_what_helps(on_sql: Rig) -> None:
+async def test_a_damaged_job_is_a_notice_with_a_request_that_helps(on_sql: Rig) -> None:
     job_id = await damaged(on_sql)
     items = (await on_sql.get("attention")).json()["items"]
     [notice] = [item for item in items if item["kind"] == "job_damaged"]

@@ -32,7 +32,7 @@ async def put_section(rig: Rig, section: str, value: dict[str, object]) -> None:
 
 
 class TestDryRunJobs:
-    async def test_a_job_is_told_as_it_would_be_and_is_not_made(self, rig: Rig) -> None:
+    async def test_a_job_plan_shows_the_job_and_creates_nothing(self, rig: Rig) -> None:
         before = await last_event_seq(rig)
 
         plan = await planned(rig, {"urls": [URL], "name": "docs", "priority": "high"})
@@ -45,7 +45,7 @@ class TestDryRunJobs:
         assert (await rig.get("jobs")).json()["items"] == []
         assert await last_event_seq(rig) == before
 
-    async def test_what_is_told_is_what_is_made(self, rig: Rig) -> None:
+    async def test_a_plan_matches_the_job_that_is_created(self, rig: Rig) -> None:
         await put_section(rig, "defaults", {"delay_s": 3})
         spec = {"urls": ["{{start}}"], "limits": {"pages": 7}}
         parameters = {"start": {"type": "url"}}
@@ -64,7 +64,7 @@ class TestDryRunJobs:
         assert plan["sources"]["limits.pages"] == "template v1"
         assert plan["sources"]["delay_s"] == "settings"
 
-    async def test_limits_are_told_as_the_ceilings_cut_them(self, rig: Rig) -> None:
+    async def test_a_plan_shows_limits_as_cut_by_ceilings(self, rig: Rig) -> None:
         await rig.user("ada")
         await put_section(rig, "ceilings", {"pages": 100, "duration_s": 60})
         form = {"urls": [URL], "limits": {"pages": 5000, "errors": 3}}
@@ -145,7 +145,7 @@ async def deletable(rig: Rig, path: str, **more: Any) -> httpx.Response:
 
 
 class TestDeletions:
-    async def test_of_a_template_its_versions_are_told(self, rig: Rig) -> None:
+    async def test_a_template_deletion_plan_counts_its_versions(self, rig: Rig) -> None:
         template = (await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})).json()
         path = f"templates/{template['id']}"
         await rig.ask("PATCH", path, json={"description": "x"}, headers={"If-Match": "*"})
@@ -164,7 +164,7 @@ class TestDeletions:
         assert await last_event_seq(rig) == before
         assert (await deleted(rig, path, "")).status_code == 204
 
-    async def test_of_a_template_the_schedules_that_use_it_are_told(self, rig: Rig) -> None:
+    async def test_a_template_deletion_plan_names_schedules_that_use_it(self, rig: Rig) -> None:
         template = (await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})).json()
         await rig.post("schedules", {"name": "nightly", "when": "@daily", "template": "t"})
 
@@ -176,7 +176,7 @@ class TestDeletions:
         assert "schedule nightly" in dry.json()["detail"]
         assert dry.json()["detail"] == real.json()["detail"]
 
-    async def test_of_a_schedule_the_rows_of_its_ledger_are_told(self, rig: Rig) -> None:
+    async def test_a_schedule_deletion_plan_counts_its_runs(self, rig: Rig) -> None:
         body = {"name": "nightly", "when": "@daily", "overrides": {"urls": [URL]}}
         schedule = (await rig.post("schedules", body)).json()
         job = (await rig.post("schedules/nightly/run")).json()
@@ -203,7 +203,7 @@ class TestDeletions:
         assert problem(answer) == INVALID
         assert (await rig.get("schedules/nightly")).status_code == 200
 
-    async def test_of_a_webhook_its_deliveries_are_told(self, rig: Rig) -> None:
+    async def test_a_webhook_deletion_plan_counts_its_deliveries(self, rig: Rig) -> None:
         webhook = (await rig.post("webhooks", {"url": HOOK, "events": ["job.created"]})).json()
         for _ in range(2):
             await rig.job()

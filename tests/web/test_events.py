@@ -90,7 +90,7 @@ async def test_a_limited_token_sees_those_of_what_it_may_read(rig: Rig) -> None:
     assert unseen == []
 
 
-async def test_what_cannot_be_asked_is_refused(rig: Rig) -> None:
+async def test_invalid_query_parameters_are_refused(rig: Rig) -> None:
     for query in [
         "type=job.finished",
         "type=,",

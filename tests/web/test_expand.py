@@ -43,7 +43,7 @@ async def expanded(rig: Rig, path: str, **more: Any) -> dict[str, Any]:
 
 
 class TestExpandJobs:
-    async def test_what_is_named_is_there_as_by_itself(self, rig: Rig) -> None:
+    async def test_expanded_objects_equal_their_own_responses(self, rig: Rig) -> None:
         await rig.user("ada")
         job_id = await a_scheduled_job(rig, "ada")
         expansion = await expanded(rig, f"jobs/{job_id}?expand={WHOLE}", by="ada")

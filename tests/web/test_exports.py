@@ -124,7 +124,7 @@ async def test_markdown_is_a_zip_with_the_text_of_each_page(rig: Rig, query_or_t
     assert "expected a job that keeps text" in without.text
 
 
-async def test_text_comes_as_a_gzip_file_if_asked_for(rig: Rig) -> None:
+async def test_text_formats_are_exported_as_gzip_on_request(rig: Rig) -> None:
     job_id, _ = await crawled(rig, name="Docs")
     for form in ("jsonl", "csv"):
         plain = await rig.get(f"jobs/{job_id}/export?format={form}")

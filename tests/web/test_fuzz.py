@@ -38,7 +38,7 @@ def test_what_an_operator_sends_first_is_answered_as_documented() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_whatever_an_operator_sends_is_answered_as_documented() -> None:
+def test_random_requests_of_an_operator_get_documented_responses() -> None:
     done = fuzzed(in_memory, Wish(role=Role.OPERATOR, phases=ALL, examples=3, walks=50))
     assert done.failures == []
     assert {200, 201, 202, 204, 400, 404, 409, 412, 422} <= set().union(*done.answers.values())
@@ -48,13 +48,13 @@ def test_whatever_an_operator_sends_is_answered_as_documented() -> None:
 
 
 @pytest.mark.slow
-def test_whatever_a_viewer_sends_is_answered_as_documented() -> None:
+def test_random_requests_of_a_viewer_get_documented_responses() -> None:
     done = fuzzed(in_memory, Wish(role=Role.VIEWER, phases=DRAWN, examples=2, walks=20))
     assert done.failures == []
     assert done.answers["POST /api/v1/jobs"] <= {400, 401, 403, 415, 422}
 
 
 @pytest.mark.slow
-def test_whatever_is_sent_a_database_takes_it_or_it_is_refused(database: Opener) -> None:
+def test_random_input_is_stored_by_a_database_or_refused(database: Opener) -> None:
     done = fuzzed(database, Wish(role=Role.ADMIN, phases=frozenset({"fuzzing"}), examples=1))
     assert done.failures == []

@@ -20,7 +20,7 @@ from tests.clock import FakeClock
 from tests.web.rig import Rig, a_rig, an_app, problem
 
 
-async def test_a_server_lives_and_is_ready_for_whoever_asks(rig: Rig) -> None:
+async def test_health_checks_need_no_credentials(rig: Rig) -> None:
     live, ready = await rig.get("/healthz", by=None), await rig.get("/readyz", by=None)
     assert (live.status_code, live.json()) == (200, {"status": "ok"})
     assert (ready.status_code, ready.json()) == (200, {"status": "ok", "redis": None})
@@ -36,7 +36,7 @@ class Switched(MemoryBus):
         return self.current_reach
 
 
-async def test_how_redis_is_is_told_and_a_server_is_ready_without_it() -> None:
+async def test_readiness_shows_the_state_of_redis_and_does_not_depend_on_it() -> None:
     for reach, word, figure in [(BusReach.YARD, "well", "1.0"), (BusReach.AWAY, "away", "0.0")]:
         clock = FakeClock()
         yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), clock)

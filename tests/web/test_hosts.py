@@ -29,7 +29,7 @@ async def names(rig: Rig) -> list[EventName]:
     return [event.name for event in await rig.yard.store.events.events(OF_HOSTS)]
 
 
-async def test_a_rule_is_said_of_a_host_that_nobody_asks(rig: Rig) -> None:
+async def test_a_rule_can_be_set_for_a_host_that_is_not_crawled(rig: Rig) -> None:
     body = {"delay_s": 2, "at_once": 1, "note": "as they asked"}
 
     response = await rig.ask("PATCH", "hosts/example.org", json=body)
@@ -100,7 +100,7 @@ async def test_a_rule_that_is_deleted_is_gone(rig: Rig) -> None:
     assert await names(rig) == [EventName.HOST_UPDATED, EventName.HOST_UNSET]
 
 
-async def test_a_host_that_is_asked_shows_its_rule_beside_what_is_done(rig: Rig) -> None:
+async def test_a_crawled_host_shows_its_rule_and_its_activity(rig: Rig) -> None:
     await report_host(rig, HostReport(host="a.example", in_flight=2, at_once=3, delay_s=0.5))
 
     bare = (await rig.get("hosts/a.example")).json()
@@ -177,7 +177,7 @@ async def test_hosts_are_listed_in_pages_rules_and_all(rig: Rig) -> None:
     assert listed == [(name, "paused" if name in paused else "open") for name in "abcdefg"]
 
 
-async def test_a_user_sees_what_is_said_of_the_hosts_of_his_jobs_alone(rig: Rig) -> None:
+async def test_a_user_sees_rules_only_for_hosts_of_own_jobs(rig: Rig) -> None:
     await rig.user("ada")
     job = (await rig.job("ada"))["id"]
     await rig.yard.store.leases.claim(Asker("w1"), rig.clock.now(), LEASE)
@@ -231,7 +231,7 @@ async def test_a_job_shows_its_hosts_with_their_pace_the_longest_queue_first(rig
     assert ([host["host"] for host in first["items"]], first["has_more"]) == (["b.example"], True)
 
 
-async def test_a_host_that_was_asked_before_shows_no_more(rig: Rig) -> None:
+async def test_a_host_without_recent_requests_is_not_listed(rig: Rig) -> None:
     await report_host(rig, HostReport(host="a.example"))
     await rig.clock.advance(timedelta(minutes=1))
     assert (await rig.get("hosts")).json()["items"] == []

@@ -111,7 +111,7 @@ def progress(ear: Ear) -> list[list[tuple[object, object]]]:
     return updates
 
 
-async def test_progress_is_told_twice_a_second_and_only_what_has_changed(rig: Rig) -> None:
+async def test_changed_progress_is_sent_twice_a_second(rig: Rig) -> None:
     still, busy = await running(rig), await running(rig)
     async with listening(rig) as ear:
         first = progress(ear)
@@ -161,7 +161,7 @@ def tails(ear: Ear) -> list[list[object]]:
     return pages_by_message
 
 
-async def test_who_follows_one_job_is_told_its_latest_pages_twice_a_second(rig: Rig) -> None:
+async def test_a_subscriber_of_one_job_gets_its_latest_pages_twice_a_second(rig: Rig) -> None:
     claims = await checkpoint(rig, [await running(rig)], "old")
     job = claims[0].job.id
     async with listening(rig, job=job) as ear, listening(rig) as all_jobs:
@@ -193,7 +193,7 @@ async def test_latest_pages_are_for_those_who_may_read_pages(rig: Rig) -> None:
         assert tails(ear) == []
 
 
-async def test_pages_of_jobs_that_nobody_follows_are_not_read(
+async def test_pages_of_jobs_without_subscribers_are_not_read(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     followed, other = await running(rig), await running(rig)
@@ -233,7 +233,7 @@ async def test_those_who_see_the_same_are_sent_the_same_bytes(rig: Rig) -> None:
         rig.site.live.leave(stream)
 
 
-async def test_counts_are_told_at_most_once_a_second_and_when_they_change(rig: Rig) -> None:
+async def test_changed_counts_are_sent_at_most_once_a_second(rig: Rig) -> None:
     async with listening(rig) as ear:
         first = ear.take("counts")
         for _ in range(3):
@@ -260,7 +260,7 @@ def worker_states(data: dict[str, object], name: str) -> list[object]:
     return [worker[name] for worker in workers]
 
 
-async def test_workers_are_told_when_one_comes_or_goes(rig: Rig) -> None:
+async def test_the_worker_list_is_sent_when_a_worker_starts_or_dies(rig: Rig) -> None:
     store = rig.yard.store.workers
     async with listening(rig, topics=frozenset({Topic.WORKERS})) as ear:
         first = ear.take("workers")
@@ -284,7 +284,7 @@ async def test_a_ping_comes_every_fifteen_seconds(rig: Rig) -> None:
         assert len(ear.take("ping")) == 4
 
 
-async def test_with_nobody_listening_nothing_is_read(rig: Rig) -> None:
+async def test_without_subscribers_nothing_is_read(rig: Rig) -> None:
     async with listening(rig):
         pass
     assert rig.site.live.streams == frozenset()
@@ -323,7 +323,7 @@ async def test_what_costs_a_right_ends_streams_within_a_second(rig: Rig) -> None
         assert not admin.stream.ended
 
 
-async def test_who_knows_more_than_the_hub_has_told_hears_none_of_it_again(rig: Rig) -> None:
+async def test_a_subscriber_ahead_of_the_hub_gets_no_event_twice(rig: Rig) -> None:
     async with listening(rig) as first:
         jobs = [await added(rig.yard.store) for _ in range(3)]
         last = await rig.yard.store.events.last()
@@ -383,7 +383,7 @@ async def faulty(log: Log) -> Rig:
     return await a_rig(store.with_parts(events=log))
 
 
-async def test_a_table_that_begins_anew_is_noticed(faulty: Rig, log: Log) -> None:
+async def test_a_restarted_event_table_triggers_a_resync(faulty: Rig, log: Log) -> None:
     for _ in range(5):
         await added(faulty.yard.store)
     other = open_in_memory()
@@ -423,7 +423,7 @@ async def test_a_ping_says_at_once_that_the_store_is_away_or_back(faulty: Rig, l
             assert [ping["stale"] for ping in ear.take("ping")] == [error is not None]
 
 
-async def test_a_failure_ends_all_streams_so_that_clients_come_again(
+async def test_a_failure_ends_all_streams_so_that_clients_reconnect(
     faulty: Rig, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with listening(faulty) as ear:
@@ -491,14 +491,14 @@ class TestRoom:
 
 
 class TestTopics:
-    def test_every_event_has_a_topic_and_a_role_hears_what_it_may_read(self) -> None:
+    def test_every_event_has_a_topic_and_a_role_gets_what_it_may_read(self) -> None:
         assert {name.kind for name in EventName} <= set(TOPIC_OF)
         for role in Role:
             assert topics_for(PERMITS_OF[role], limited=False) == EVERY, role
         permits = frozenset({Permit.JOBS_READ, Permit.SCHEDULES_READ})
         assert topics_for(permits, limited=True) == {Topic.JOBS, Topic.SCHEDULES}
 
-    def test_a_token_with_scopes_hears_of_accounts_as_an_admin_who_may_list_them(self) -> None:
+    def test_a_scoped_token_gets_account_events_only_as_an_admin_with_read_scopes(self) -> None:
         admin, reads = frozenset({Permit.ADMIN}), {Permit.TOKENS_READ, Permit.USERS_READ}
         assert topics_for(admin, limited=True) == {Topic.SETTINGS}
         assert topics_for(reads, limited=True) == frozenset()

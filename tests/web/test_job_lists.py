@@ -137,7 +137,7 @@ async def test_counts_have_a_number_for_each_state(rig: Rig) -> None:
     assert counts["priorities"] == {"urgent": 0, "high": 1, "normal": 1, "low": 0}
 
 
-async def test_a_total_counts_all_that_fit_whatever_the_page(rig: Rig) -> None:
+async def test_a_total_counts_all_matches_on_every_page(rig: Rig) -> None:
     for n in range(5):
         await rig.job(tags=["odd"] if n % 2 else [])
 
@@ -264,7 +264,7 @@ async def sortable(rig: Rig) -> Rig:
     return rig
 
 
-async def test_jobs_are_sorted_and_grouped_by_what_is_asked(sortable: Rig) -> None:
+async def test_jobs_are_sorted_and_grouped_by_query(sortable: Rig) -> None:
     for query, names in [
         ("", "fedbca"),
         ("sort=created_at", "acbdef"),

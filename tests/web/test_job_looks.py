@@ -90,7 +90,7 @@ class Waits:
 
 
 class TestWait:
-    async def test_a_change_of_state_is_told_within_a_third_of_a_second(self, rig: Rig) -> None:
+    async def test_a_wait_returns_a_state_change_within_300_ms(self, rig: Rig) -> None:
         job = await rig.job()
         waits = await Waits.begun(rig, f"jobs/{job['id']}/wait")
         await rig.clock.advance(timedelta(seconds=10))
@@ -130,11 +130,11 @@ class TestWait:
         assert answer.json()["state"] == "cancelled"
 
     @pytest.mark.parametrize("states", ["", "?states=running"])
-    async def test_for_an_ended_job_nobody_waits(self, rig: Rig, states: str) -> None:
+    async def test_a_wait_for_an_ended_job_returns_immediately(self, rig: Rig, states: str) -> None:
         job_id = await in_state(rig, State.COMPLETED)
         assert (await rig.get(f"jobs/{job_id}/wait{states}")).json()["state"] == "completed"
 
-    async def test_for_a_state_that_is_there_nobody_waits(self, rig: Rig) -> None:
+    async def test_a_wait_for_the_current_state_returns_immediately(self, rig: Rig) -> None:
         job = await rig.job()
         assert (await rig.get(f"jobs/{job['id']}/wait?states=pending")).status_code == 200
 
@@ -146,7 +146,7 @@ class TestWait:
         answer = await waits.answer()
         assert problem(answer) == (404, "not_found")
 
-    async def test_whoever_has_gone_is_not_waited_for(self, rig: Rig) -> None:
+    async def test_a_wait_ends_when_its_client_disconnects(self, rig: Rig) -> None:
         job = await rig.job()
         disconnected = asyncio.Event()
 

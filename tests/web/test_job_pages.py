@@ -131,7 +131,7 @@ class TestPages:
             assert problem(answer) == (422, "validation_failed"), query
             assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0], query
 
-    async def test_they_have_their_text_where_it_is_asked_for(self, rig: Rig) -> None:
+    async def test_pages_include_their_text_on_request(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig)
         for query, texts in [
             ("", [None, None, None]),
@@ -243,7 +243,7 @@ class TestPage:
             assert problem(answer) == (422, "validation_failed"), number
 
 
-async def test_errors_are_told_by_kinds_and_robots_apart(rig: Rig) -> None:
+async def test_errors_are_grouped_by_kind_without_robots(rig: Rig) -> None:
     job_id, _ = await crawled(rig)
 
     errors = (await rig.get(f"jobs/{job_id}/errors")).json()
@@ -267,7 +267,7 @@ async def test_a_job_without_errors_has_none(rig: Rig) -> None:
     assert errors["robots_blocked"] == {"count": 0, "samples": []}
 
 
-async def test_skipped_urls_are_told_by_rules(rig: Rig) -> None:
+async def test_skipped_urls_are_grouped_by_rule(rig: Rig) -> None:
     job_id, _ = await crawled(rig)
 
     every = await rig.get(f"jobs/{job_id}/skipped?limit=1")
@@ -283,7 +283,7 @@ async def test_skipped_urls_are_told_by_rules(rig: Rig) -> None:
     assert problem(wrong) == (422, "validation_failed")
 
 
-async def test_what_waits_is_told_with_who_named_it(rig: Rig) -> None:
+async def test_the_frontier_lists_waiting_urls_with_their_parents(rig: Rig) -> None:
     job_id, answer = await crawled(rig)
     more = [a_target(f"w{n}", depth=1) for n in range(3)]
     await recorded(rig.yard.store, answer.lease, a_batch(more))

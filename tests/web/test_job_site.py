@@ -68,7 +68,7 @@ async def test_the_map_of_one_host_begins_with_its_folders(rig: Rig) -> None:
     assert [page["url"] for page in pages["items"]] == [GUIDE.url, PART.url]
 
 
-async def test_the_way_to_a_url_is_told_from_the_start_url_with_the_words_of_links(
+async def test_the_path_to_a_url_starts_at_the_start_url_and_shows_link_texts(
     rig: Rig,
 ) -> None:
     job_id = await crawled(rig)

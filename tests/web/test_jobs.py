@@ -215,7 +215,7 @@ async def test_a_refused_request_may_be_mended_under_its_key(rig: Rig) -> None:
     assert (refused.status_code, mended.status_code) == (422, 201)
 
 
-async def test_an_answer_has_the_fields_alone_that_were_asked_for(rig: Rig) -> None:
+async def test_a_response_has_only_the_requested_fields(rig: Rig) -> None:
     job = await rig.job(limits={"pages": 5})
     response = await rig.get(f"jobs/{job['id']}?fields=id,spec.limits.pages")
     many = await rig.get("jobs?fields=state")
@@ -241,7 +241,7 @@ async def test_fields_and_a_status_that_there_are_not_are_refused(rig: Rig) -> N
     assert (await rig.get("pages?status=999,4xx")).status_code == 200
 
 
-async def test_each_field_of_an_answer_can_be_asked_for(rig: Rig) -> None:
+async def test_each_field_of_a_response_can_be_requested(rig: Rig) -> None:
     await rig.job(template=None)
     count = 0
     for endpoint in every_endpoint():
@@ -264,7 +264,7 @@ async def test_each_field_of_an_answer_can_be_asked_for(rig: Rig) -> None:
     assert count > 10
 
 
-async def test_a_body_that_is_none_is_told_so(rig: Rig) -> None:
+async def test_an_invalid_body_is_refused_as_such(rig: Rig) -> None:
     for content, kind, expected in [
         (b"{", "application/json", (400, "malformed")),
         (b"\xff", "application/json", (400, "malformed")),

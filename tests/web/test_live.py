@@ -70,7 +70,7 @@ async def test_an_event_comes_with_its_id_and_the_row_of_its_job(live: LiveRig) 
     assert ids(listener) == sorted(set(ids(listener)))
 
 
-async def test_who_breaks_off_and_comes_again_hears_each_event_once(live: LiveRig) -> None:
+async def test_a_client_that_reconnects_gets_each_event_once(live: LiveRig) -> None:
     seq = int((await live.rig.get("jobs")).headers["x-event-seq"])
     seqs: list[int] = []
 
@@ -91,7 +91,7 @@ async def test_who_breaks_off_and_comes_again_hears_each_event_once(live: LiveRi
     assert seqs == list(range(seq + 1, seq + 61))
 
 
-async def test_what_another_process_writes_is_heard_as_well(tmp_path: Path) -> None:
+async def test_events_written_by_another_process_are_sent(tmp_path: Path) -> None:
     server, other = [await open_sql_store(tmp_path / "yard.db") for _ in range(2)]
     submitter = a_submitter(other, SystemClock())
     subjects: list[str] = []
@@ -114,7 +114,7 @@ async def test_what_another_process_writes_is_heard_as_well(tmp_path: Path) -> N
     assert subjects == writing.result()
 
 
-async def test_what_is_others_is_never_heard(live: LiveRig) -> None:
+async def test_events_of_other_users_are_never_sent(live: LiveRig) -> None:
     for name in ("ada", "bob"):
         await live.rig.user(name)
     before = await live.job("bob")
@@ -183,7 +183,7 @@ async def test_a_stream_ends_when_its_session_is_signed_out(live: LiveRig) -> No
     assert messages[-1].event == "bye"
 
 
-async def test_who_was_away_for_too_much_reads_anew(
+async def test_a_client_that_missed_too_many_events_resyncs(
     live: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catch_up, "MAX_REPLAYED", 2)
@@ -205,7 +205,7 @@ async def test_who_was_away_for_too_much_reads_anew(
     assert [m.id for m in replayed] == [last, last + 1]
 
 
-async def test_who_was_away_for_too_long_reads_anew(live: LiveRig) -> None:
+async def test_a_client_that_was_away_for_too_long_resyncs(live: LiveRig) -> None:
     store = live.rig.yard.store
     for _ in range(2):
         job = a_job()  # of an instant that is long ago
@@ -219,7 +219,7 @@ async def test_who_was_away_for_too_long_reads_anew(live: LiveRig) -> None:
     assert (gap.event, gap.data["reason"], gap.id) == ("resync", "gap", last)
 
 
-async def test_who_has_missed_what_is_forgotten_by_now_reads_anew(live: LiveRig) -> None:
+async def test_a_client_that_missed_deleted_events_resyncs(live: LiveRig) -> None:
     store = live.rig.yard.store
     for _ in range(3):
         await live.job()
@@ -234,7 +234,7 @@ async def test_who_has_missed_what_is_forgotten_by_now_reads_anew(live: LiveRig)
     assert (gap.event, gap.data["reason"], gap.id) == ("resync", "gap", last + 1)
 
 
-async def test_who_comes_from_before_a_new_table_reads_anew(live: LiveRig) -> None:
+async def test_a_client_ahead_of_a_new_event_table_resyncs(live: LiveRig) -> None:
     last = await live.rig.yard.store.events.last()
 
     async with live.listen(after=last + 100) as listener:
@@ -247,7 +247,7 @@ async def test_who_comes_from_before_a_new_table_reads_anew(live: LiveRig) -> No
     assert created.id == last + 1
 
 
-async def test_only_the_topics_that_were_asked_for_are_heard(live: LiveRig) -> None:
+async def test_only_events_of_requested_topics_are_sent(live: LiveRig) -> None:
     async with live.listen(topics="tokens,workers") as listener:
         await listener.until("workers")
         await live.job()
@@ -256,7 +256,7 @@ async def test_only_the_topics_that_were_asked_for_are_heard(live: LiveRig) -> N
     assert {m.event for m in listener.messages} == {"hello", "workers", "token.created"}
 
 
-async def test_what_a_token_is_not_good_for_is_not_heard(live: LiveRig) -> None:
+async def test_events_outside_the_scopes_of_a_token_are_not_sent(live: LiveRig) -> None:
     limited = frozenset({Permit.JOBS_READ})
     live.rig.secrets["reader"] = await live.rig.token(LOCAL.id, limited)
 
@@ -326,7 +326,7 @@ async def test_a_server_has_so_many_streams(live: LiveRig, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-async def test_who_reads_slowly_is_told_to_read_anew_and_takes_little_room(
+async def test_a_slow_client_resyncs_and_uses_little_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with a_live_rig(open_in_memory(), send_buffer=4096) as live:

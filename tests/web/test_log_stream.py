@@ -94,7 +94,7 @@ async def lines(listener: Listener, count: int) -> list[int]:
     return numbers_
 
 
-async def test_what_is_there_comes_first_then_what_is_said_and_then_the_end(live: LiveRig) -> None:
+async def test_stored_lines_come_first_then_new_ones_then_the_end(live: LiveRig) -> None:
     scribe = await a_scribe(live)
     await scribe.say(2, Level.WARNING, url="https://example.com/x")
 
@@ -116,7 +116,7 @@ async def test_what_is_there_comes_first_then_what_is_said_and_then_the_end(live
     assert messages[-1].data == {"job_id": job_id, "state": "completed"}
 
 
-async def test_a_job_that_has_ended_is_told_of_to_its_end_at_once(live: LiveRig) -> None:
+async def test_the_log_of_an_ended_job_is_sent_whole_and_closed(live: LiveRig) -> None:
     scribe = await a_scribe(live)
     await scribe.say(250)
     await scribe.end(Move.FAIL)
@@ -136,7 +136,7 @@ async def test_a_job_that_has_ended_is_told_of_to_its_end_at_once(live: LiveRig)
     assert messages[-1].data["state"] == again[-1].data["state"] == "failed"
 
 
-async def test_who_breaks_off_and_comes_again_hears_each_line_once(live: LiveRig) -> None:
+async def test_a_client_that_reconnects_gets_each_line_once(live: LiveRig) -> None:
     scribe = await a_scribe(live)
     numbers_: list[int] = []
 
@@ -164,7 +164,7 @@ async def test_who_breaks_off_and_comes_again_hears_each_line_once(live: LiveRig
     assert len(numbers_) > 400
 
 
-async def test_what_a_worker_of_another_process_says_is_heard_without_a_gap(tmp_path: Path) -> None:
+async def test_lines_from_a_worker_in_another_process_come_without_a_gap(tmp_path: Path) -> None:
     server, other = [await open_sql_store(tmp_path / "yard.db") for _ in range(2)]
     numbers_: list[int] = []
     async with a_live_rig(server) as live:
@@ -207,7 +207,7 @@ async def test_lines_below_the_level_are_left_out(live: LiveRig) -> None:
     assert numbers_ == [[151, 273], [151, 152, 273], list(range(1, 274))]
 
 
-async def test_the_last_batch_of_a_job_that_was_cancelled_is_told(rig: Rig) -> None:
+async def test_the_last_batch_of_a_cancelled_job_is_sent(rig: Rig) -> None:
     scribe = await scribe_of(rig.yard.store, rig.clock, (await rig.job())["id"])
     async with following(rig, scribe) as ear:
         await rig.post(f"jobs/{scribe.lease.job_id}/cancel")
@@ -242,7 +242,7 @@ async def test_a_job_that_is_deleted_ends_the_stream(rig: Rig) -> None:
         assert ear.told[-1] == ("end", {"job_id": job_id, "state": None})
 
 
-async def test_who_comes_for_lines_that_are_not_kept_any_more_is_told(live: LiveRig) -> None:
+async def test_a_client_that_missed_deleted_lines_is_notified(live: LiveRig) -> None:
     scribe = await a_scribe(live)
     await scribe.say(MOST_LINES)
     await scribe.say(30)
@@ -258,7 +258,7 @@ async def test_who_comes_for_lines_that_are_not_kept_any_more_is_told(live: Live
     assert "resync" not in {m.event for m in begun}
 
 
-async def test_it_is_told_at_most_five_times_a_second_and_pinged_every_fifteen(rig: Rig) -> None:
+async def test_lines_are_sent_at_most_five_times_a_second_and_pings_every_15_s(rig: Rig) -> None:
     scribe = await scribe_of(rig.yard.store, rig.clock, (await rig.job())["id"])
     async with following(rig, scribe) as ear:
         for _ in range(40):
@@ -274,7 +274,7 @@ async def test_it_is_told_at_most_five_times_a_second_and_pinged_every_fifteen(r
         assert [name for name, _ in ear.told][-2:] == ["ping", "ping"]
 
 
-async def test_a_table_of_events_that_begins_anew_is_nothing_to_a_log() -> None:
+async def test_a_restarted_event_table_does_not_affect_a_log_stream() -> None:
     store = open_in_memory()
     log = Log(store.events)
     rig = await a_rig(store.with_parts(events=log))
@@ -416,7 +416,7 @@ async def test_while_nothing_is_said_no_line_is_read(costly: Costly) -> None:
         assert costly.journal.looks == 0  # the log has no followers any more
 
 
-async def test_who_reads_slowly_takes_little_room_and_hears_what_is_still_kept(
+async def test_a_slow_client_uses_little_memory_and_gets_the_lines_still_stored(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "POLL_EVERY", timedelta(milliseconds=20))
@@ -466,7 +466,7 @@ async def test_a_store_that_is_away_ends_no_stream_that_waits(
     assert "store unavailable" in caplog.text
 
 
-async def test_where_lines_cannot_be_read_the_stream_ends_so_that_its_client_comes_again(
+async def test_a_stream_whose_lines_cannot_be_read_ends_so_that_its_client_reconnects(
     costly: Costly, caplog: pytest.LogCaptureFixture
 ) -> None:
     scribe = await costly.scribe()

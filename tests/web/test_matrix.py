@@ -140,7 +140,9 @@ def cells(row: RouteStatuses) -> Iterator[Whose]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-async def test_everybody_gets_what_is_his(rig: Rig, row: RouteStatuses) -> None:
+async def test_each_caller_gets_the_status_that_the_access_matrix_says(
+    rig: Rig, row: RouteStatuses
+) -> None:
     secrets = await asking(rig)
     statuses, expected = {}, {}
 

@@ -80,7 +80,7 @@ def test_every_operation_has_a_sentence_a_tag_and_an_id(document: Document) -> N
     assert {"jobs_list", "jobs_create", "jobs_pause", "templates_import"} <= set(ids)
 
 
-def test_whoever_must_show_something_is_told_what(document: Document) -> None:
+def test_each_operation_documents_the_scopes_it_requires(document: Document) -> None:
     free = {name for name, operation in named(document) if not operation.get("security")}
     scopes = {
         scope
@@ -94,7 +94,7 @@ def test_whoever_must_show_something_is_told_what(document: Document) -> None:
     assert scopes <= set(Permit)
 
 
-def test_every_error_is_told_of_in_one_shape(document: Document) -> None:
+def test_every_error_has_the_same_schema(document: Document) -> None:
     problem = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
     for name, operation in named(document):
         statuses = {int(status) for status in operation["responses"]}
@@ -332,7 +332,7 @@ def unbounded(document: Document, schema: Mapping[str, Any]) -> bool:
     return False
 
 
-def test_all_that_is_asked_for_has_bounds(document: Document) -> None:
+def test_all_request_schemas_have_bounds(document: Document) -> None:
     unbounded_names = sorted(
         {name for name, schema in request_schemas(document) if unbounded(document, schema)}
     )

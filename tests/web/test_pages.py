@@ -82,7 +82,7 @@ async def test_a_filter_finds(rig: Rig) -> None:
         assert paths_of(await rig.get(f"pages?{query}")) == paths, query
 
 
-async def test_a_job_is_asked_for_by_its_id(rig: Rig) -> None:
+async def test_pages_can_be_filtered_by_job_id(rig: Rig) -> None:
     first, _ = await crawled(rig)
     await crawled(rig)
     matches = (await rig.get("pages", params={"job": first.upper(), "status": "404"})).json()
@@ -111,7 +111,7 @@ async def test_what_is_wrong_in_a_filter_is_named(rig: Rig) -> None:
         assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0], query
 
 
-async def test_everybody_finds_what_is_his_and_an_admin_all(rig: Rig) -> None:
+async def test_a_user_finds_pages_of_own_jobs_and_an_admin_all(rig: Rig) -> None:
     await rig.user("ada")
     await rig.user("bob")
     job_id, _ = await crawled(rig, "ada")
@@ -158,7 +158,7 @@ async def test_an_answer_that_was_cut_short_says_so_and_goes_on(rig: Rig) -> Non
 
 
 class TestExportSearch:
-    async def test_json_lines_have_the_job_and_the_text_that_is_asked_for(self, rig: Rig) -> None:
+    async def test_json_lines_have_the_job_and_the_text_on_request(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig, name="first")
 
         response = await rig.get("pages/export?text=true&status=2xx")

@@ -223,7 +223,7 @@ class TestEstimates:
                 "bytes": "unknown",  # no earlier crawl tells
             }
 
-    async def test_what_nothing_tells_is_unknown_and_start_urls_alone_are_exact(
+    async def test_an_estimate_is_unknown_without_a_basis_and_exact_for_start_urls(
         self, rig: Rig
     ) -> None:
         await granted(rig)
@@ -259,7 +259,7 @@ class TestEstimates:
 class TestClosedAddresses:
     """Source: the issue, "The SSRF rules through every door"."""
 
-    async def test_none_is_asked_through_start_urls_or_sitemaps(self, rig: Rig) -> None:
+    async def test_start_urls_and_sitemaps_cannot_reach_private_addresses(self, rig: Rig) -> None:
         for form in [
             {"urls": ["http://127.0.0.1/"]},
             {"urls": ["http://localhost:8700/"]},
@@ -281,7 +281,9 @@ class TestClosedAddresses:
         assert problem(refused) == problem(private) == (403, "forbidden")
         assert inside.requests == []
 
-    async def test_none_is_asked_through_redirects_and_indexes(self, rig: Rig) -> None:
+    async def test_redirects_and_sitemap_indexes_cannot_reach_private_addresses(
+        self, rig: Rig
+    ) -> None:
         await granted(rig)
         inside, outside = FixedSite({"/s.xml": urlset("http://a.example/")}), FixedSite({})
         async with served(inside, outside) as (secret, url):

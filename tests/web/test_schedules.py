@@ -300,7 +300,7 @@ async def test_the_ledger_comes_in_pages_the_latest_first(rig: Rig) -> None:
     assert walked == sorted(walked, reverse=True)
 
 
-async def test_a_backfill_says_what_it_would_do_until_it_is_told_to(rig: Rig) -> None:
+async def test_a_backfill_is_a_dry_run_until_confirmed(rig: Rig) -> None:
     await a_schedule(rig)
     begun = rig.clock.wall()
     await rig.clock.advance(timedelta(hours=3))
@@ -334,7 +334,7 @@ async def test_a_range_that_is_none_is_named(rig: Rig) -> None:
         assert pointer in pointers(answer), range_
 
 
-async def test_the_next_runs_are_told(rig: Rig) -> None:
+async def test_the_next_runs_are_listed(rig: Rig) -> None:
     await a_schedule(rig, zone="Europe/Berlin")
 
     ahead = (await rig.get("schedules/nightly/next?count=3")).json()
@@ -355,7 +355,7 @@ async def looked(rig: Rig, **params: Any) -> dict[str, Any]:
     return body
 
 
-async def test_a_time_table_is_told_in_words_and_instants(rig: Rig) -> None:
+async def test_a_timetable_preview_has_a_description_and_instants(rig: Rig) -> None:
     preview = await looked(rig, when="30 8 * * mon-fri", zone="Europe/Berlin", count=2)
     assert (preview["kind"], len(preview["next"]), preview["warnings"]) == ("cron", 2, [])
     assert preview["text"].endswith("(Europe/Berlin)")
@@ -380,7 +380,7 @@ async def test_a_time_table_is_told_in_words_and_instants(rig: Rig) -> None:
         ),
     ],
 )
-async def test_what_to_think_of_is_told_before_it_is_kept(
+async def test_a_timetable_preview_shows_warnings(
     rig: Rig, params: dict[str, Any], code: str
 ) -> None:
     preview = await looked(rig, **params)
@@ -472,7 +472,7 @@ async def test_a_calendar_of_no_range_is_refused(rig: Rig) -> None:
         assert problem(answer) == (422, "validation_failed"), query
 
 
-async def test_changes_of_a_schedule_that_is_not_there_are_asked_for_wrongly(rig: Rig) -> None:
+async def test_a_filter_by_an_unknown_schedule_is_refused(rig: Rig) -> None:
     answer = await rig.get("changes?schedule=nobody")
     assert problem(answer) == (422, "validation_failed")
     assert answer.json()["errors"][0]["parameter"] == "schedule"

@@ -73,7 +73,7 @@ async def test_a_form_at_a_private_address_needs_a_grant(rig: Rig) -> None:
     assert "grant" in await put_session(rig, "wiki", {**form, "allow_private": True}, status=403)
 
 
-async def test_logins_are_as_rare_as_all_that_asks_hosts() -> None:
+async def test_site_logins_have_the_rate_limit_of_previews() -> None:
     rig = await a_rig(open_in_memory(), SiteOptions(rate_limits=True))
     for _ in range(PER_MINUTE[Bucket.PREVIEW]):
         await put_session(rig, "wiki", TOKEN, by="local")

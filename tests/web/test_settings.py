@@ -57,7 +57,7 @@ class TestSections:
         }
         assert listed[3]["effective"]["per_host"] == 2
 
-    async def test_a_section_is_replaced_whole_and_told_of(self, rig: Rig) -> None:
+    async def test_a_section_is_replaced_whole_with_an_event(self, rig: Rig) -> None:
         await put_section(rig, "ceilings", {"pages": "20k", "bytes": "1GB"})
         second = await put_section(rig, "ceilings", {"duration_s": 60})
 

@@ -146,7 +146,7 @@ async def test_no_url_of_the_inside_is_taken(rig: Rig) -> None:
         assert let_in == [], name
 
 
-async def test_who_asks_cannot_open_it_by_himself(rig: Rig) -> None:
+async def test_a_user_without_grants_cannot_allow_private_addresses(rig: Rig) -> None:
     cases: list[dict[str, Any]] = [{"allow_addresses": ["0.0.0.0/0"]}, {"allow_private": True}]
     for opening in cases:
         form = {"urls": ["http://10.0.0.1/"], **opening}

@@ -96,7 +96,7 @@ class TestStats:
         assert [step["pages"] for step in every["steps"][-4:]] == [0, 598, 122, 118]
         assert (len(pace["steps"]), pace["step_s"], pace["whole"]) == (24, 3600, True)
 
-    async def test_everybody_counts_what_is_his(self, rig: Rig) -> None:
+    async def test_a_user_counts_own_jobs_and_an_admin_all(self, rig: Rig) -> None:
         await rig.user("ada")
         await used(rig, (await rig.job("ada"))["id"], 5)
         await used(rig, (await rig.job())["id"], 2)
@@ -109,7 +109,7 @@ class TestStats:
         assert (every["jobs"]["running"], every["pages_today"]) == (2, 7)
         assert (mine["jobs"]["running"], mine["pages_today"]) == (1, 2)
 
-    async def test_hosts_that_fail_are_told_the_worst_first(self, rig: Rig) -> None:
+    async def test_failing_hosts_are_listed_worst_first(self, rig: Rig) -> None:
         await rig.user("ada")
         await crawled(rig)  # a time-out and a 404 of example.com
         job_id = (await rig.job("ada"))["id"]
@@ -155,7 +155,7 @@ class TestStats:
         assert len(stats["finished"]) == 3
         assert stats["finished"][0]["at"] == stats["since"]
 
-    async def test_a_long_range_is_told_by_days(self, rig: Rig) -> None:
+    async def test_a_long_range_has_daily_figures(self, rig: Rig) -> None:
         until = rig.clock.now()
         month = until - timedelta(days=30)
 

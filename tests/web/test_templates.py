@@ -55,7 +55,7 @@ async def test_any_name_that_a_template_can_have_is_found(rig: Rig, name: str) -
 
 
 @pytest.mark.parametrize("ref", ["größe 日本 <50%25>", "local%2Fgröße 日本 <50%25>"])
-async def test_a_link_to_the_next_page_leads_there_whatever_the_name(rig: Rig, ref: str) -> None:
+async def test_a_next_link_works_for_any_template_name(rig: Rig, ref: str) -> None:
     template = await a_template(rig, name="größe 日本 <50%>")
     await patched(rig, template["id"], {"description": "two"})
 
@@ -422,7 +422,7 @@ async def test_a_file_has_credentials_for_those_alone_who_may_change_it(rig: Rig
     assert (await rig.post("templates/validate", {"content": read_only.text})).status_code == 200
 
 
-async def test_a_file_that_is_none_is_told_so(rig: Rig) -> None:
+async def test_an_invalid_file_is_refused_with_a_reason(rig: Rig) -> None:
     for content, message in [
         ("name: [", "invalid YAML"),
         ('{"name": "a", "name": "b"}', "duplicate"),
@@ -470,7 +470,7 @@ async def test_a_file_is_said_to_be_of_its_format(rig: Rig) -> None:
     assert more.json()["errors"][0]["pointer"] == "/name"
 
 
-async def test_checking_tells_what_publishing_would_take_out_and_keeps_nothing(rig: Rig) -> None:
+async def test_validation_lists_credentials_to_remove_and_stores_nothing(rig: Rig) -> None:
     answer = await rig.post("templates/validate", {"name": "x", "spec": SECRET})
     checked = answer.json()
     assert answer.status_code == 200, answer.text

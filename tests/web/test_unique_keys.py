@@ -74,7 +74,7 @@ async def test_a_preview_names_the_job_that_would_be_returned(rig: Rig) -> None:
     assert (before["existing_id"], after["existing_id"]) == (None, job["id"])
 
 
-async def test_a_plan_names_the_job_that_would_be_returned_whatever_the_quota(rig: Rig) -> None:
+async def test_a_plan_names_the_existing_job_even_over_quota(rig: Rig) -> None:
     await quoted(rig.yard.store, pending=1)
     await rig.token("ada")
     before = (await rig.post("jobs/plan", KEYED, by="ada")).json()

@@ -257,7 +257,7 @@ NEEDING = {
 """Operations that are refused without If-Match."""
 
 
-def test_every_operation_that_heeds_a_version_has_its_row(rig: Rig) -> None:
+def test_every_operation_that_checks_a_version_has_a_row(rig: Rig) -> None:
     openapi = document()
     prefix = "/api/v1"
     heeding = {
@@ -274,7 +274,7 @@ async def changed(rig: Rig, kind: Resource, thing: str, number: int, **more: Any
     return await rig.ask(kind.method, path, json=kind.change(number), **({"headers": ANY} | more))
 
 
-async def all_told(rig: Rig) -> list[object]:
+async def all_events(rig: Rig) -> list[object]:
     return [*await rig.yard.store.events.events(limit=10_000)]
 
 
@@ -296,12 +296,12 @@ class Scene:
         thing = await self.row.make(rig)
         path = f"{kind.path}/{thing}"
         etag = (await rig.get(path)).headers["etag"]
-        before = len(await all_told(rig))
+        before = len(await all_events(rig))
         after: dict[str, Any] = {}
 
         async def rival() -> None:
             response = await changed(rig, kind, thing, reads)
-            after["told"] = await all_told(rig)
+            after["told"] = await all_events(rig)
             after["first"] = response.is_success and len(after["told"]) <= before + 1
             after["version"] = response.json().get("version")
 
@@ -315,7 +315,7 @@ class Scene:
         assert problem(answer) == (412, "precondition_failed"), (reads, answer.text)
         assert answer.json()["current_version"] == after["version"]
         assert (await rig.get(path)).json()["version"] == after["version"]
-        assert await all_told(rig) == after["told"]
+        assert await all_events(rig) == after["told"]
         return True
 
 

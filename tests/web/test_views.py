@@ -83,7 +83,7 @@ async def test_they_are_listed_by_page_and_name(rig: Rig) -> None:
     assert (await rig.get("views?page=hosts")).json()["items"] == []
 
 
-async def test_a_name_is_there_once_for_each_page(rig: Rig) -> None:
+async def test_a_view_name_is_unique_per_page_and_user(rig: Rig) -> None:
     await rig.user("ada")
     await saved_view(rig)
     other = await saved_view(rig, name="other")

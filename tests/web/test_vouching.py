@@ -69,7 +69,7 @@ async def test_it_leads_no_address_that_was_opened_to_another_use(rig: Rig) -> N
     assert (tick.job_id, tick.reason) == (None, TickReason.REFUSED)
 
 
-async def test_an_admin_lets_one_crawl_have_an_address_and_nobody_else_does(rig: Rig) -> None:
+async def test_only_an_admin_grants_one_crawl_an_address(rig: Rig) -> None:
     form = {"urls": ["http://10.0.0.5/"], "allow_addresses": ["10.0.0.5"]}
     await rig.user("devi")
     narrow = await rig.token(LOCAL.id, frozenset({Permit.JOBS_WRITE}))

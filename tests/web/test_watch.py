@@ -91,7 +91,7 @@ async def test_workers_are_shown_and_gone_ones_forgotten(rig: Rig) -> None:
     assert problem(await rig.get("workers/w1")) == (404, "not_found")
 
 
-async def test_a_user_sees_the_hosts_and_jobs_that_are_his(rig: Rig) -> None:
+async def test_a_user_sees_only_own_hosts_and_jobs(rig: Rig) -> None:
     await rig.user("ada")
     job = await crawled(rig, "ada")
     busy = HostReport(host="a.example", in_flight=2, delay_s=0.5, jobs=(job, "another"))
@@ -152,7 +152,7 @@ async def test_a_server_without_a_worker_has_no_figures_of_one(rig: Rig) -> None
     assert "crawlyard_checkpoint_" not in text
 
 
-async def test_what_cannot_be_asked_is_refused(rig: Rig) -> None:
+async def test_invalid_query_parameters_are_refused(rig: Rig) -> None:
     job = await rig.job()
     for query in ["level=loud", "after=-1", "after=x", "limit=0", "limit=1000"]:
         answer = await rig.get(f"jobs/{job['id']}/log?{query}")

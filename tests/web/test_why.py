@@ -66,7 +66,7 @@ class TestExplainJobs:
         [there] = [job["waits_for"] for job in listed if job["id"] == second["id"]]
         assert alone["waits_for"] == there
 
-    async def test_a_job_says_that_nobody_works(self, rig: Rig) -> None:
+    async def test_a_job_shows_that_no_worker_is_running(self, rig: Rig) -> None:
         job = await rig.job()
 
         nobody = await reasons(rig, job["id"])
@@ -217,7 +217,7 @@ class TestExplainURLs:
         body: dict[str, Any] = answer.json()
         return body
 
-    async def test_what_became_of_each_url_is_told(self, rig: Rig) -> None:
+    async def test_the_outcome_of_each_url_is_explained(self, rig: Rig) -> None:
         job = await rig.job(max_depth=5)
         seed = a_target()
         links = {

@@ -55,7 +55,7 @@ async def test_it_is_well_while_its_worker_looks_for_work_and_its_store_answers(
     assert "10.0.0.7" not in alone.text, "served without a token"
 
 
-async def test_nothing_else_is_there(rig: Rig) -> None:
+async def test_other_paths_and_methods_are_refused(rig: Rig) -> None:
     worker = of_worker(rig)
     for path in ["jobs", "/", "/readyz"]:
         assert problem(await worker.get(path)) == (404, "not_found")

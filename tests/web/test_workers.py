@@ -15,7 +15,7 @@ from tests.web.rig import Rig, problem
 ID = "host:1:x"
 
 
-async def beat(rig: Rig, **fields: object) -> None:
+async def save_heartbeat_report(rig: Rig, **fields: object) -> None:
     await rig.yard.store.workers.save_heartbeat(a_report(beat_at=rig.clock.now(), **fields))
 
 
@@ -33,7 +33,7 @@ async def names(rig: Rig) -> list[EventName]:
 
 
 async def test_a_worker_is_quiet_and_goes_on_as_is_wanted(rig: Rig) -> None:
-    await beat(rig)
+    await save_heartbeat_report(rig)
 
     quiet = await rig.post(f"workers/{ID}/quiet")
     wish = await rig.yard.store.workers.wish(ID)
@@ -45,7 +45,7 @@ async def test_a_worker_is_quiet_and_goes_on_as_is_wanted(rig: Rig) -> None:
 
 
 async def test_what_is_wanted_already_is_no_change(rig: Rig) -> None:
-    await beat(rig)
+    await save_heartbeat_report(rig)
     fresh = await rig.post(f"workers/{ID}/resume")
     for action in ("quiet", "stop"):
         await rig.post(f"workers/{ID}/{action}")
@@ -57,7 +57,7 @@ async def test_what_is_wanted_already_is_no_change(rig: Rig) -> None:
 
 
 async def test_who_stops_does_nothing_else_any_more(rig: Rig) -> None:
-    await beat(rig)
+    await save_heartbeat_report(rig)
     stopped = await rig.post(f"workers/{ID}/stop")
     assert (stopped.status_code, stopped.json()["state"]) == (202, "stopping")
     for action in ("quiet", "resume"):
@@ -66,8 +66,8 @@ async def test_who_stops_does_nothing_else_any_more(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("action", ["quiet", "resume"])
-async def test_one_that_a_signal_stops_is_told_nothing_else(rig: Rig, action: str) -> None:
-    await beat(rig, stopping=True)
+async def test_a_worker_stopping_by_signal_accepts_no_other_command(rig: Rig, action: str) -> None:
+    await save_heartbeat_report(rig, stopping=True)
     assert problem(await rig.post(f"workers/{ID}/{action}")) == (409, "invalid_transition")
     assert (await rig.post(f"workers/{ID}/stop")).status_code == 200
     assert await names(rig) == []
@@ -75,7 +75,7 @@ async def test_one_that_a_signal_stops_is_told_nothing_else(rig: Rig, action: st
 
 @pytest.mark.parametrize("action", ["quiet", "resume", "stop"])
 async def test_nothing_is_wanted_of_one_that_is_gone(rig: Rig, action: str) -> None:
-    await beat(rig)
+    await save_heartbeat_report(rig)
     await rig.clock.advance(timedelta(minutes=1))
     assert await state(rig) == "gone"
     assert problem(await rig.post(f"workers/{ID}/{action}")) == (409, "invalid_transition")
@@ -85,7 +85,7 @@ async def test_nothing_is_wanted_of_one_that_is_gone(rig: Rig, action: str) -> N
 
 async def test_a_worker_shows_its_tags_to_everybody(rig: Rig) -> None:
     await rig.user("ada", role=Role.VIEWER)
-    await beat(rig, tags=("browser", "eu"), cpu=0.5, quiet=True)
+    await save_heartbeat_report(rig, tags=("browser", "eu"), cpu=0.5, quiet=True)
     mine = (await rig.get(f"workers/{ID}")).json()
     hers = (await rig.get(f"workers/{ID}", by="ada")).json()
     assert (mine["tags"], mine["cpu"], mine["state"]) == (["browser", "eu"], 0.5, "quiet")
@@ -93,7 +93,7 @@ async def test_a_worker_shows_its_tags_to_everybody(rig: Rig) -> None:
 
 
 async def test_jobs_wait_for_workers_that_are_quiet(rig: Rig) -> None:
-    await beat(rig)
+    await save_heartbeat_report(rig)
     job = await rig.job()
     before = (await rig.get("stats")).json()["cards"]["workers"]
 
@@ -107,8 +107,8 @@ async def test_jobs_wait_for_workers_that_are_quiet(rig: Rig) -> None:
     assert notice["kind"] == "no_worker"
 
 
-async def test_an_event_says_who_wanted_what_of_whom(rig: Rig) -> None:
-    await beat(rig)
+async def test_an_event_has_its_actor_its_action_and_its_worker(rig: Rig) -> None:
+    await save_heartbeat_report(rig)
     await rig.post(f"workers/{ID}/stop")
     [event] = await worker_events(rig)
     assert (event.subject, event.actor) == (ID, LOCAL.id)
