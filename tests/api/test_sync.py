@@ -1,6 +1,8 @@
 """`crawlyard.sync`: the same surface without async."""
 
 import pydoc
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -64,3 +66,29 @@ def test_the_names_of_managers_are_those_of_the_nouns(tmp_path: Path) -> None:
 
     nouns = (JobManager, TemplateManager, Scheduler)
     assert names == [noun.__name__ for noun in nouns] == ["Jobs", "Templates", "Schedules"]
+
+
+_FOUR_THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from crawlyard import Settings, sync
+
+barrier = Barrier(4)
+
+def count_jobs(number):
+    barrier.wait()
+    with sync.open(Settings(data_dir=f"{sys.argv[1]}/{number}")) as yard:
+        return len(yard.jobs.list().items)
+
+with ThreadPoolExecutor(4) as pool:
+    print(*pool.map(count_jobs, range(4)))
+"""
+
+
+def test_threads_may_use_the_package_for_the_first_time_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _FOUR_THREADS, str(tmp_path)]
+
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (ran.stdout, ran.stderr) == ("0 0 0 0\n", "")
