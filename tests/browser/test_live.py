@@ -45,9 +45,7 @@ async def test_what_happens_before_the_stream_is_open_is_told(stage: Stage) -> N
 
 
 _RESYNC = """async (seq) => {
-  const [script] = performance.getEntriesByType("resource").map(({ name }) => name)
-    .filter((name) => name.endsWith("core/live.js"));
-  const url = new URL("./shared.js", script);
+  const url = new URL("../core/shared.js", document.querySelector("script").src);
   const { port } = new SharedWorker(url, { type: "module" });
   const heard = [];
   port.onmessage = ({ data: [name] }) => heard.push(name);
