@@ -102,7 +102,8 @@ async def test_a_range_of_time_that_begins_at_zero_is_shown(stage: Stage) -> Non
 
 _TELL = """
   async (news) => {
-    const { live } = await import(document.querySelector("link[href*='core/live.js']").href);
+    const { modules } = await import(document.querySelector("script").src);
+    const { live } = modules["js/core/live.js"];
     live.dispatchEvent(new CustomEvent("progress", { detail: [news] }));
   }
 """
@@ -307,7 +308,8 @@ async def test_all_rows_of_a_long_list_follow_their_progress(empty: Stage) -> No
 _ROUNDS = 15
 _CHANGE = """
   async (rounds) => {
-    const { live } = await import(document.querySelector("link[href*='core/live.js']").href);
+    const { modules } = await import(document.querySelector("script").src);
+    const { live } = modules["js/core/live.js"];
     const rows = [...document.querySelectorAll("#jobs tbody tr[data-id]")];
     const follows = (tr, i, n) => tr.textContent.includes((1000 + n * 4 + i).toLocaleString());
     const following = (n) => rows.filter((tr, i) => follows(tr, i, n)).length;
