@@ -47,7 +47,7 @@ async def test_every_page_shows_the_same_numbers_of_a_job(browser: Browser, tmp_
             await page.goto("/jobs")
             await expect(row(page, "Whole")).to_contain_text(f"{NUMBERS['pages']} pages")
             await expect(row(page, "Limited")).to_contain_text(
-                f"{part['done']} of {part['found']} URLs, page limit"
+                f"{part['done']} of {part['found']} URLs · page limit"
             )
             await page.goto("/")
             pages = NUMBERS["pages"] + part["pages"]

@@ -112,7 +112,7 @@ async def test_the_origin_of_a_job_is_shown_with_links(stage: Stage) -> None:
         await expect(rows.filter(has_text="delay_s")).to_contain_text("this job")
         await expect(rows.filter(has_text="delay_s").locator("td").last).to_have_text("0.5")
         await expect(rows.filter(has_text="per_host")).to_contain_text("default")
-        await page.get_by_label("Without defaults").check()
+        await page.get_by_label("Hide defaults").check()
         await expect(rows.filter(has_text="per_host")).to_be_hidden()
 
 
