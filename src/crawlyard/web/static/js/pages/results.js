@@ -30,7 +30,8 @@ const plain = (text) =>
     ?.replace(/^(…?)[^\s[]*\]\([^)]*\)\S*\s/, "$1") // the end of a link whose text was cut off
     .replace(/!?\[([^\]]*)\]\([^)]*\)?/g, "$1")
     .replace(/\[([^\]]*)$/, "$1")
-    .replace(/(^…?|\s)[-*+]\s/g, "$1")
+    .replace(/^(…?)[-*+]\s/, "$1")
+    .replace(/\s[-*+]\s/g, " · ")
     .replace(/```\w*|`/g, "")
     .replace(/(^|\s)#{1,6}\s/g, "$1")
     .replace(/\\([_*[\]])/g, "$1")
