@@ -28,6 +28,7 @@ let search = { turn: 0 };
 const plain = (text) =>
   text
     ?.replace(/^(…?)[^\s[]*\]\([^)]*\)\S*\s/, "$1") // the end of a link whose text was cut off
+    .replace(/\]\([^)]*…$/, "]()…") // a link whose URL was cut off
     .replace(/!?\[([^\]]*)\]\([^)]*\)?/g, "$1")
     .replace(/\[([^\]]*)$/, "$1")
     .replace(/^(…?)[-*+]\s/, "$1")
