@@ -31,8 +31,8 @@ const plain = (text) =>
     .replace(/\]\([^)]*…$/, "]()…") // a link whose URL was cut off
     .replace(/!?\[([^\]]*)\]\([^)]*\)?/g, "$1")
     .replace(/\[([^\]]*)$/, "$1")
-    .replace(/^(…?)[-*+]\s/, "$1")
-    .replace(/\s[-*+]\s/g, " · ")
+    .replace(/^(…?)-\s/, "$1")
+    .replace(/\s-\s/g, " · ") // the items of a list
     .replace(/```\w*|`/g, "")
     .replace(/(^|\s)#{1,6}\s/g, "$1")
     .replace(/\\([_*[\]])/g, "$1")
