@@ -32,7 +32,8 @@ export async function siteMap(path, { ended_at }) {
   treeMap($(".tree", box), folders.map(area), (rest) => area(viewOf(added(rest), counted(rest.length, "more folder"))));
   $("tbody", box).replaceChildren(...folders.map(row));
   $("nav", box).replaceChildren(...way(under, there));
-  const counts = [[total.fetched, "fetched"], [total.failed, "failed"], [total.waiting, ended_at ? "never fetched" : "in the queue"], [total.redirected, "redirected"], [total.skipped, "skipped"], [elsewhere, "skipped on other hosts"]];
+  const away = total.skipped ? `, ${int(elsewhere)} of them on other hosts` : ", all on other hosts";
+  const counts = [[total.fetched, "fetched"], [total.failed, "failed"], [total.waiting, ended_at ? "never fetched" : "in the queue"], [total.redirected, "redirected"], [total.skipped + elsewhere, `skipped${elsewhere ? away : ""}`]];
   const words = counts.filter(([n]) => n).map(([n, word]) => `${int(n)} ${word}`);
   write($(".said", box), `${counted(sizeOf(total), "URL")}: ${words.join(", ") || "none fetched"}`);
   $(".none", box).hidden = items.length > 0;
