@@ -35,7 +35,7 @@ async def test_a_running_job_shows_its_progress_and_the_certainty_of_it(stage: S
             await expect(far).to_contain_text(text, use_inner_text=True)
         await expect(far).to_contain_text(re.compile(r"\d+s . \d+[ms].* left"))
         await expect(far).to_contain_text(re.compile(r"likely done by \d\d:\d\d"))
-        ends = "Ends when the queue is empty, or at 320 pages, 2h 00m"
+        ends = "Ends when the queue is empty, or after 320 pages or 2h 00m"
         await expect(page.locator("#timeline li").last).to_have_text(ends)
         bar = page.get_by_role("progressbar", name="Share of found URLs that are done")
         await expect(bar).to_have_attribute("aria-valuenow", "46")

@@ -24,7 +24,7 @@ async def test_a_token_is_shown_once_and_revoked_for_good(stage: Stage) -> None:
         assert secret.startswith("cyt_")
         await page.get_by_role("button", name="Back").click()
         row = page.get_by_role("row").filter(has_text="import <b>")
-        await expect(row).to_contain_text("jobs:read results:read")
+        await expect(row).to_contain_text("jobs:read, results:read")
         stage.secrets["import"] = secret
         assert (await stage.ask("GET", "/auth/me", by="import"))["kind"] == "token"
 
