@@ -53,7 +53,9 @@ async def test_a_row_shows_the_state_of_a_job(stage: Stage) -> None:
         await expect(waiting.get_by_role("progressbar")).to_be_hidden()
         docs = row(page, "Docs")
         await expect(docs).to_contain_text("Stopped early")
-        await expect(docs.locator("[data-c=pages]")).to_have_text("1,000 of 4,000 URLs, page limit")
+        await expect(docs.locator("[data-c=pages]")).to_have_text(
+            "1,000 of 4,000 URLs · page limit"
+        )
         await expect(docs.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
         assert await listed_texts(page) == [
             "Running 1", "Price watch", "Waiting 1", "wiki.example.org", "Ended 1", "Docs",
@@ -75,7 +77,7 @@ async def test_rows_and_counts_follow_what_happens(stage: Stage) -> None:
         await expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "50")
         await stage.ask("POST", f"/jobs/{job['id']}/pause", {"reason": "the site is moved"})
         await expect(row(page, "Followed")).to_contain_text("Paused")
-        await expect(row(page, "Followed")).to_contain_text("4 of 8 URLs, the site is moved")
+        await expect(row(page, "Followed")).to_contain_text("4 of 8 URLs · the site is moved")
         await expect(group(page, "Running")).to_have_count(0)
 
 
