@@ -30,8 +30,8 @@ def rows() -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[1:]]
 
 
-def tests_in(path: Path) -> set[str]:
-    """Return the names of the tests in a file, of classes too."""
+def functions_of(path: Path) -> set[str]:
+    """Return the names of all functions in a file."""
     nodes = ast.walk(ast.parse(path.read_text("utf-8")))
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
@@ -57,7 +57,7 @@ def test_each_defence_names_a_test_that_exists() -> None:
         names = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
         assert names, f"no test for: {protection}"
         for path, name in names:
-            assert name in tests_in(ROOT / path), f"{path} has no {name}"
+            assert name in functions_of(ROOT / path), f"{path} has no {name}"
 
 
 def test_files_that_are_named_for_contributors_exist() -> None:
