@@ -125,19 +125,19 @@ def test_units_of_a_user_need_no_root(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
-    shown = run("install", "--user", "--dry-run", "--command", COMMAND)
+    text = run("install", "--user", "--dry-run", "--command", COMMAND)
 
     assert files_below(tmp_path) == set()
-    places = re.findall(rf"^# {tmp_path}/(\S+)$", shown, re.MULTILINE)
+    places = re.findall(rf"^# {tmp_path}/(\S+)$", text, re.MULTILINE)
     names = (unit_files.SERVER, unit_files.WORKER)
     units = [f"config/systemd/user/{name}" for name in names]
     assert places == [*units, "config/crawlyard/crawlyard.env"]
-    assert f"CRAWLYARD_DATA_DIR={tmp_path}/state/crawlyard" in shown
-    assert "WantedBy=default.target" in shown
+    assert f"CRAWLYARD_DATA_DIR={tmp_path}/state/crawlyard" in text
+    assert "WantedBy=default.target" in text
     # what needs root, or another user, in a user's service manager
     privileged = r"User|CapabilityBoundingSet|Private\w+|Protect\w+|StateDirectory|Wants"
-    assert re.findall(rf"^(?:{privileged})=.*$", shown, re.MULTILINE) == []
-    assert "NoNewPrivileges=yes" in shown
+    assert re.findall(rf"^(?:{privileged})=.*$", text, re.MULTILINE) == []
+    assert "NoNewPrivileges=yes" in text
 
 
 def test_units_run_no_program_that_their_user_cannot_read(tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_systemd_waits_longer_than_the_longest_stop(tmp_path: Path) -> None:
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     for words in ((), ("--render",)):
         install(tmp_path, *words)
-        said = systemd_analyze("verify", tmp_path / SERVER, tmp_path / WORKER)
-        assert "crawlyard" not in said
+        output = systemd_analyze("verify", tmp_path / SERVER, tmp_path / WORKER)
+        assert "crawlyard" not in output
 
 
 def test_systemd_accepts_the_units_of_a_user(
@@ -219,8 +219,8 @@ def test_the_exposure_is_what_the_documentation_says(tmp_path: Path) -> None:
     for words, row in (((), "server, worker"), (("--render",), "with `--render`")):
         install(tmp_path, *words)
         for unit in (SERVER, WORKER):
-            said = systemd_analyze("security", "--offline=true", tmp_path / unit)
-            [exposure] = re.findall(r"Overall exposure level for \S+: ([\d.]+)", said)
+            output = systemd_analyze("security", "--offline=true", tmp_path / unit)
+            [exposure] = re.findall(r"Overall exposure level for \S+: ([\d.]+)", output)
             assert exposure == listed[row]
             assert float(exposure) <= 2.5
 
@@ -242,7 +242,7 @@ def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
         for line in block.splitlines()
     ]
     next_lines: list[str] = []
-    others = []
+    skipped = []
 
     for line in lines:
         command = line.removeprefix("sudo ")
@@ -252,13 +252,13 @@ def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
             where += ["--command", COMMAND] if "uninstall" not in rest else []
             next_lines += run(*rest.split()[1:], *where).splitlines()
         elif command.startswith(("systemctl enable", "systemctl disable", "systemd-sysusers")):
-            assert any(command in said for said in next_lines) or "disable" in command
+            assert any(command in known for known in next_lines) or "disable" in command
             program, *words = command.replace(" --now", "").split()
             subprocess.run([program, f"--root={tmp_path}", *words], check=True, capture_output=True)
         elif command == "systemctl daemon-reload":
-            assert any(command in said for said in next_lines)
+            assert any(command in known for known in next_lines)
         else:
-            others.append(line)
+            skipped.append(line)
 
     assert files_below(tmp_path / UNITS) == set()
-    assert len(others) == 5, others  # installation, tokens, login and a restart
+    assert len(skipped) == 5, skipped  # installation, tokens, login and a restart

@@ -67,7 +67,7 @@ def install(
     """Write the units and their settings file, and say what to run next.
 
     crawlyard service install --dry-run
-    sudo /opt/crawlyard/bin/crawlyard service install --workers 2
+    crawlyard service install --workers 2
     crawlyard service install --user
 
     Services of the system run as the user crawlyard, and keep their data in
@@ -96,7 +96,7 @@ def install(
 def uninstall(*, user: ForUser = False, root: Root = None, force: Remove = False) -> None:
     """Remove the units; data, and settings that were changed, stay.
 
-    sudo /opt/crawlyard/bin/crawlyard service uninstall
+    crawlyard service uninstall
     crawlyard service uninstall --user
     """
     manager = _manager(user=user, root=root)

@@ -73,7 +73,7 @@ class Manager(Struct, frozen=True, kw_only=True):
 
 
 class FileState(StrEnum):
-    """What became of a file."""
+    """Result of an installation or removal for one file."""
 
     WRITTEN = auto()
     UNCHANGED = auto()
