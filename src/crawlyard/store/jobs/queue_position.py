@@ -201,11 +201,11 @@ def find_start_holds(
     conn: Connection, now: datetime, quotas: Mapping[str, Quota]
 ) -> Mapping[str, str]:
     """Return, by user, the part of their quota that keeps their jobs from starting."""
-    held = {}
+    parts = {}
     for user_id, (running, today) in _find_use(conn, now, quotas).items():
         if (part := find_start_hold(quotas[user_id], running, today)) is not None:
-            held[user_id] = part
-    return held
+            parts[user_id] = part
+    return parts
 
 
 def find_start_room(conn: Connection, now: datetime) -> Mapping[str, int | None]:
