@@ -7,8 +7,9 @@ from tests.browser.rig import Stage
 from tests.browser.scheduled import a_schedule
 
 RESYNC = """
-  async (el) => {
-    const { live } = await import(el.href);
+  async (script) => {
+    const { modules } = await import(script.src);
+    const { live } = modules["js/core/live.js"];
     live.dispatchEvent(new CustomEvent("resync"));
   }
 """
@@ -19,7 +20,7 @@ STARTS = {"start": {"type": "url", "required": True}}
 async def missed_something(page: Page) -> None:
     """Tell a page that it may have missed events: it reads what it shows again."""
     async with page.expect_response("**/api/v1/**"):
-        await page.locator("link[href*='core/live.js']").evaluate(RESYNC)
+        await page.locator("script").evaluate(RESYNC)
         await page.evaluate("() => fetch('/api/v1/auth/me')")  # requests behind the first
 
 

@@ -220,7 +220,7 @@ setInterval(() => catchUp([...late.keys()]), 2000);
 
 on("job.state job.updated", ({ job }) => job && news(job));
 on("job.deleted", ({ job_id }) => table.drop(job_id));
-on("counts", () => count().catch(complain));
+on("job.created job.state job.deleted", soon(1000, () => count().catch(complain)));
 
 /** Refresh counts and waiting reasons; rows do not move. */
 async function look() {
