@@ -4,9 +4,10 @@ import json
 import shlex
 import sys
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -231,12 +232,13 @@ def _plan(job: JobOut, export: Export) -> Plan:
 
 
 async def _copy_lines(portions: AsyncIterator[bytes], sink: Sink) -> Written:
-    """Write JSON Lines as they arrive; return their number and size."""
+    """Write JSON Lines as they arrive; return their number and size. Close them at the end."""
     lines = total = 0
-    async for portion in portions:
-        lines += portion.count(b"\n")
-        total += len(portion)
-        sink(portion)
+    async with aclosing(cast("AsyncGenerator[bytes]", portions)):
+        async for portion in portions:
+            lines += portion.count(b"\n")
+            total += len(portion)
+            sink(portion)
     return Written(records=lines, bytes=total)
 
 
