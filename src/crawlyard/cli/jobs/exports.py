@@ -218,7 +218,7 @@ async def save(
         return await save_pieces(pieces, export.where)
     with _open_sink(export.where, compressed=export.is_gzip) as sink:
         if export.format is Format.JSONL:
-            return await _copy_lines(portions, sink)
+            return await _copy(portions, sink, lines=True)
         return await write(_records(portions, plan), writer, sink)
 
 
@@ -229,17 +229,6 @@ def _plan(job: JobOut, export: Export) -> Plan:
         html=job.spec.keep_html,
         extracted=tuple(name for name, _ in job.spec.extract),
     )
-
-
-async def _copy_lines(portions: AsyncIterator[bytes], sink: Sink) -> Written:
-    """Write JSON Lines as they arrive; return their number and size. Close them at the end."""
-    lines = total = 0
-    async with aclosing(cast("AsyncGenerator[bytes]", portions)):
-        async for portion in portions:
-            lines += portion.count(b"\n")
-            total += len(portion)
-            sink(portion)
-    return Written(records=lines, bytes=total)
 
 
 async def _records(portions: AsyncIterator[bytes], plan: Plan) -> AsyncIterator[Record]:
@@ -270,12 +259,20 @@ async def save_pieces(portions: AsyncIterator[bytes], where: str) -> Written:
     Raises:
         OSError, BrokenPipeError: as for `save`.
     """
-    total = 0
     with _open_sink(where) as sink:
+        return await _copy(portions, sink)
+
+
+async def _copy(portions: AsyncIterator[bytes], sink: Sink, *, lines: bool = False) -> Written:
+    """Write *portions* as they arrive, then close them; each of their *lines* is a record."""
+    count = total = 0
+    # a stream of HTTP that is left open would report an error when the event loop ends
+    async with aclosing(cast("AsyncGenerator[bytes]", portions)):
         async for portion in portions:
+            count += portion.count(b"\n") if lines else 0
             total += len(portion)
             sink(portion)
-    return Written(records=None, bytes=total)
+    return Written(records=count if lines else None, bytes=total)
 
 
 @contextmanager
