@@ -61,19 +61,20 @@ class Cluster:
     worker: Manifest
     pods: list[asyncio.subprocess.Process] = field(default_factory=list)
     stopping: list[asyncio.Task[None]] = field(default_factory=list)
-    started: int = 0
+    every: list[asyncio.subprocess.Process] = field(default_factory=list)
     peak: int = 0
     codes: list[int] = field(default_factory=list)
 
-    async def start(self, container: Manifest, **streams: int) -> asyncio.subprocess.Process:
+    async def start(
+        self, container: Manifest, stderr: int = asyncio.subprocess.DEVNULL
+    ) -> asyncio.subprocess.Process:
         """Start the process of a container, on a free port."""
-        self.started += 1
-        folder = self.folder / f"pod-{self.started}"
+        folder = self.folder / f"pod-{len(self.every)}"
         folder.mkdir()
         words = [re.sub(r"(?<=-port=)\d+", "0", word) for word in container["args"]]
         if words[0] == "serve":
             words += ["--port", "0"]
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "crawlyard", *words),
             env=environment(
                 CRAWLYARD_DATABASE_URL=self.database_url,
@@ -82,11 +83,11 @@ class Cluster:
                 CRAWLYARD_LEASE_S=LEASE_S,
             ),
             cwd=folder,
-            **(
-                {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
-                | streams
-            ),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=stderr,
         )
+        self.every.append(process)
+        return process
 
     async def scale(self, replicas: int) -> None:
         """Start workers, or stop those that were started last."""
@@ -110,7 +111,7 @@ class Cluster:
             self.stop(pod)
             self.pods.append(await self.start(self.worker))
 
-    async def reap(self) -> None:
+    def reap(self) -> None:
         """Forget the workers that ended by themselves."""
         for pod in tuple(self.pods):
             if pod.returncode is not None:
@@ -144,10 +145,11 @@ async def cluster(
     """Processes that are killed in the end."""
     cluster = Cluster(tmp_path, postgres_url, pod_of(*request.param))
     yield cluster
-    for pod in cluster.pods:
+    for pod in cluster.every:
         if pod.returncode is None:
             pod.kill()
             await pod.wait()
+    await cluster.close()
 
 
 @asynccontextmanager
@@ -178,7 +180,6 @@ async def served(cluster: Cluster) -> AsyncIterator[Prometheus]:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
 
 
 def polite(*hosts: int, port: int, **options: Any) -> JobSpec:
@@ -223,7 +224,8 @@ async def test_workers_come_and_go_with_the_work_and_lose_nothing(
         assert await prometheus.slots() == (0, len(job_ids))
         replicas = -1
         while replicas or not await have_ended(yard, job_ids):
-            recent.append((monotonic(), needed(sum(await prometheus.slots()))))
+            slots = sum(await prometheus.slots())
+            recent.append((monotonic(), needed(slots)))
             while recent[0][0] < monotonic() - STABLE_S:
                 recent.popleft()
             replicas = max(count for _, count in recent)
@@ -236,7 +238,7 @@ async def test_workers_come_and_go_with_the_work_and_lose_nothing(
         assert await prometheus.slots() == (0, 0)
 
     assert cluster.peak == MOST
-    assert len(cluster.codes) == cluster.started - 1, "all but the server"
+    assert len(cluster.codes) == len(cluster.every) - 1, "all but the server"
     # one that has just been started ends by the signal, as any program
     assert set(cluster.codes) <= {0, -signal.SIGTERM}
     assert 0 in cluster.codes
@@ -262,7 +264,7 @@ async def test_a_worker_for_each_few_waiting_jobs_ends_when_none_is_left(
         await cluster.scale(needed(wanted))
         while cluster.pods:
             await asyncio.sleep(POLL_S)
-            await cluster.reap()
+            cluster.reap()
         assert await have_ended(yard, job_ids)
         assert await prometheus.slots() == (0, 0)
 
