@@ -49,7 +49,7 @@ def pod_of(folder: str, kind: str, name: str) -> Manifest:
     template = pod_template(manifest)
     assert template is not None
     [container] = template["spec"]["containers"]
-    return container | {"grace_s": template["spec"]["terminationGracePeriodSeconds"]}
+    return {**container, "grace_s": template["spec"]["terminationGracePeriodSeconds"]}
 
 
 @dataclass
