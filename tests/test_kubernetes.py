@@ -127,13 +127,13 @@ def test_selectors_match_the_pods_that_they_mean(folder: Path) -> None:
             assert all(port in ports[pod] for pod in pods_of_it), f"{kind} {name}: {port}"
 
     server, worker, upgrade = "crawlyard-server", "crawlyard-worker", "crawlyard-upgrade"
-    one = {
+    expected = {
         f"{kind} {name}": {name}
         for kind in ("Deployment", "PodDisruptionBudget", "NetworkPolicy")
         for name in (server, worker)
         if kind == "NetworkPolicy" or not (folder.name == "keda-jobs" and name == worker)
     }
-    assert matched == one | {
+    assert matched == expected | {
         "Service crawlyard": {server},
         "NetworkPolicy crawlyard": {server, worker, upgrade},
         "NetworkPolicy crawlyard-world": {server, worker},

@@ -134,8 +134,8 @@ class Prometheus:
         answer = await self.client.get("/metrics", headers={"Host": "crawlyard.crawlyard.svc:8700"})
         assert answer.status_code == 200, answer.text
         metrics = families(answer.text)
-        used, wanted = (metrics[f"crawlyard_slots_{name}"] for name in ("used", "wanted"))
-        return int(used.samples[0].value), int(wanted.samples[0].value)
+        in_use, awaited = (metrics[f"crawlyard_slots_{name}"] for name in ("used", "wanted"))
+        return int(in_use.samples[0].value), int(awaited.samples[0].value)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ async def cluster(
 async def served(cluster: Cluster) -> AsyncIterator[Prometheus]:
     """Run a server beside the block, healthy by its probes."""
     shell = Shell(cluster.folder, {"CRAWLYARD_DATABASE_URL": cluster.database_url})
-    made = await asyncio.to_thread(shell.run, "tokens", "create", "prometheus", "--scope", "admin")
+    token = await asyncio.to_thread(shell.run, "tokens", "create", "prometheus", "--scope", "admin")
     container = pod_of("base", "Deployment", "crawlyard-server")
     process = await cluster.start(container, stderr=asyncio.subprocess.PIPE)
     try:
@@ -164,7 +164,7 @@ async def served(cluster: Cluster) -> AsyncIterator[Prometheus]:
         async with asyncio.timeout(MINUTE):
             while not (match := re.search(rb"serving \S+:(\d+)/", await process.stderr.readline())):
                 assert process.returncode is None
-        bearer = {"Authorization": f"Bearer {made.stdout.strip()}"}
+        bearer = {"Authorization": f"Bearer {token.stdout.strip()}"}
         url = f"http://127.0.0.1:{int(match[1])}"
         drain = asyncio.create_task(process.stderr.read())
         async with httpx.AsyncClient(base_url=url, headers=bearer, timeout=MINUTE) as client:
@@ -260,8 +260,8 @@ async def test_a_worker_for_each_few_waiting_jobs_ends_when_none_is_left(
     ):
         each = [polite(host, port=server.port) for host in range(JOBS)]
         job_ids = [(await submit(yard, spec)).id for spec in each]
-        _, wanted = await prometheus.slots()
-        await cluster.scale(needed(wanted))
+        _, awaited = await prometheus.slots()
+        await cluster.scale(needed(awaited))
         while cluster.pods:
             await asyncio.sleep(POLL_S)
             cluster.reap()
