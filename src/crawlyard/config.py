@@ -255,8 +255,8 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     browsers: Annotated[
         int,
         about(
-            "Maximum browsers of a worker; each renders one page at a time.",
-            least=1,
+            "Maximum browsers of a worker; each renders one page at a time; 0: no rendering.",
+            least=0,
             most=64,
         ),
     ] = 2
