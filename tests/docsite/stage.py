@@ -43,7 +43,9 @@ def site_path(name: str) -> str:
         return HOME
     if "/" not in name and name.endswith(".md"):
         return name.lower()
-    path = name.removeprefix("docs/") if name.startswith("docs/") else f"source/{name}"
+    # Zensical leaves out hidden folders
+    plain = re.sub(r"(^|/)\.", r"\1", name)
+    path = name.removeprefix("docs/") if name.startswith("docs/") else f"source/{plain}"
     if (ROOT / name).is_dir():
         return f"{path}/index.md"
     return path if name.startswith("docs/") else f"{path}.md"
@@ -95,7 +97,9 @@ def _sources(names: set[str]) -> Pages:
         if (ROOT / name).is_dir():
             paths = sorted(path for path in (ROOT / name).rglob("*") if path.is_file())
             files = [path.relative_to(ROOT).as_posix() for path in paths if _is_text(path)]
-            lines = [f"- [{file}]({posixpath.relpath(file, name)}.md)" for file in files]
+            folder = posixpath.dirname(site_path(name))
+            to = {file: posixpath.relpath(site_path(file), folder) for file in files}
+            lines = [f"- [{file}]({link})" for file, link in to.items()]
             pages[site_path(name)] = page(_UNINDEXED, f"# {name}", _ABOUT, "\n".join(lines))
             pages |= {site_path(file): _source(file) for file in files}
         elif _is_text(ROOT / name):
