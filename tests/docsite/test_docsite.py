@@ -55,13 +55,13 @@ def test_each_page_is_there_as_html_and_as_markdown(
     assert documents <= set(names)
     assert {"changelog.md", "decisions/index.md", "reference/http/jobs.md"} <= set(names)
     assert {"reference/commands/crawl.md", "reference/python-api/jobs.md"} <= set(names)
-    beside = {name: f'href="{Path(name).name}"' for name in names}
+    beside = {name: f'href="./{Path(name).name}"' for name in names}
     assert [name for name, html in shown.items() if beside[name] not in html] == []
 
 
 @pytest.mark.slow
 def test_no_link_of_the_site_is_broken(site: Path, tmp_path: Path) -> None:
-    options = ("--per-host", "16", "--text", "none", "--render", "never", "--fail-on", "none")
+    options = ("--per-host", "16", "--concurrency", "16", "--fail-on", "none")
     with demo_site("--folder", str(site)) as url:
         ran = Shell(tmp_path).run("check", url, *SLOW, *options, "--json")
 
