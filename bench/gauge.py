@@ -69,6 +69,7 @@ def commands(
     yield start("jobs list", program, "jobs", "list"), urls[1]
     yield start("--help", program, "--help"), urls[1]
     yield crawl(NONE, CRAWLYARD), urls[0]
+    yield crawl("none, no links", CRAWLYARD, "--no-keep-links"), urls[0]
     yield crawl("text", WHOLE_TEXT), urls[0]
     yield crawl("default", DEFAULT), urls[0]
     yield replace(again, environment=place), urls[0]

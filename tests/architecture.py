@@ -108,7 +108,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "re2": ("engine.scope",),
     "redis": ("messaging.redis_bus",),
     "rich": ("cli",),
-    "rjsmin": ("web.pages",),
+    "rjsmin": ("web.assets",),
     "sqlalchemy": ("store",),
     "standardwebhooks": ("services.webhooks.signing",),
     "starlette": ("web",),

@@ -58,6 +58,7 @@ CRAWLS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     # the first with a feature more or less
     "html": {"text": TextMode.NONE, "keep_html": True},
+    "no links": {"text": TextMode.NONE, "keep_links": False},
     "anchors": {"text": TextMode.NONE, "keep_anchors": True},
     "extract": {"text": TextMode.NONE, "extract": (("heading", "h1"),)},
     "no cookies": {"text": TextMode.NONE, "cookies": "off"},

@@ -1,5 +1,6 @@
 """Binary exports by the command, locally and over HTTP, read back."""
 
+import csv
 import gzip
 import io
 import json
@@ -61,6 +62,9 @@ def test_text_is_written_in_chunks(either: Shell, site: str) -> None:
     assert len({chunk["id"] for chunk in chunks}) == len(chunks) > PAGES
     assert all(0 < chunk["words"] <= 50 for chunk in chunks)
     assert all(chunk["headings"] for chunk in chunks)
+    ran = either.run("jobs", "export", "last", "--chunks", "50", "--out", "chunks.csv")
+    rows = csv.DictReader((either.folder / "chunks.csv").read_text().splitlines(keepends=True))
+    assert [row["id"] for row in rows] == [chunk["id"] for chunk in chunks], ran.stderr
 
     few = either.run("jobs", "export", "last", "--chunks", "20")
     assert (few.returncode, "expected 50 to 100,000 words, got 20" in few.stderr) == (2, True)

@@ -60,13 +60,14 @@ from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
 from crawlyard.core.endpoints.schema import form_schema
 from crawlyard.core.jobs.answers import SpecOut
-from crawlyard.web.pages import _NAV, PAGES, modules_of, render
+from crawlyard.web.assets import modules_of
+from crawlyard.web.pages import _NAV, PAGES, render
 
 PREFIXES = {"new": "", "schedule": "overrides.", "template": "spec."}
 
 def of_page(page):
     about = {"page": page, "path_params": {}, "static": "", "theme": "", "user": "", "permits": ""}
-    rest = dict.fromkeys(("sheets", "modules", "asks"), ()) | {"nav": _NAV, "events": ""}
+    rest = dict.fromkeys(("sheets", "asks"), ()) | {"nav": _NAV, "events": ""}
     user = {"user": {"id": "", "role": ""}, "seq": 0}
     html = render(f"{page.module}.html", **(about | rest | user | {"actions": ""}))
     return html, PREFIXES[page.module]

@@ -1,13 +1,14 @@
 """Shared parts of all pages: sign-in, frame, policy, stream."""
 
 import re
-from importlib.resources import files
 
 import pytest
 from playwright.async_api import expect
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.web.pages import ASSETS, PAGES, modules_of, sheets_of
+from crawlyard.web.assets import ASSETS, SOURCES, sheets_of
+from crawlyard.web.pages import PAGES
+from tests.browser.crawls import begun, moved_on
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage
 
@@ -19,7 +20,7 @@ PALETTE = "js/parts/palette.js"  # it comes when it is asked for, and counts all
 def test_the_scripts_and_styles_of_a_page_stay_within_their_budget() -> None:
     for module in {page.module for page in PAGES}:
         entry = f"js/pages/{module}.js"
-        scripts = {entry, PALETTE, *modules_of(entry), *modules_of(PALETTE)}
+        scripts = {entry, PALETTE}
         styles = sheets_of(entry)
 
         assert 0 < sum(len(ASSETS[path].content) for path in scripts) <= MOST_JS, module
@@ -27,11 +28,7 @@ def test_the_scripts_and_styles_of_a_page_stay_within_their_budget() -> None:
 
 
 def test_no_template_literal_is_in_another_as_blanks_of_the_inner_one_would_be_lost() -> None:
-    for path in ASSETS:
-        source = files("crawlyard.web").joinpath("static", path)
-        if not source.is_file():  # made of the tables of words
-            continue
-        code = source.read_text("utf-8")
+    for path, code in SOURCES.items():
         odd = re.findall(r"\$\{[^}]*`.*", code) if path.endswith(".js") else []
         assert odd == [], path
 
@@ -62,6 +59,29 @@ async def test_a_name_cannot_reorder_the_text_beside_it(stage: Stage) -> None:
         async with stage.page(path) as page:
             await expect(page.get_by_text("\u202ereversed").first).to_be_visible()
             assert await page.evaluate(_OPEN_TO_BIDI) == [True, []], path
+
+
+UNSEEN = 2  # the script of the shared worker and its stream are not among the requests of a page
+
+
+async def test_the_overview_takes_few_requests_and_none_twice(empty: Stage) -> None:
+    jobs = [await empty.job(name=f"crawl {n}") for n in range(4)]
+    claims = [await begun(empty, job) for job in jobs[:3]]
+    await moved_on(empty, claims, pages=30, done=30, discovered=100)
+    paths: list[str] = []
+    async with empty.context() as context:
+        page = await context.new_page()
+        await page.clock.install()
+        page.on("request", lambda request: paths.append(request.url.removeprefix(empty.base)))
+        await page.goto("/")
+        await expect(page.locator("#n-workers")).to_have_text("0")  # the stream has its snapshots
+        await expect(page.locator("#queue")).to_contain_text("1 waiting")
+        await page.clock.run_for(3_000)  # what they make stale is loaded again after two seconds
+        await page.evaluate("() => fetch('/api/v1/auth/me')")  # requests behind the others
+    *paths, _ = paths
+
+    assert sorted(paths) == sorted(set(paths))
+    assert len(paths) + UNSEEN <= 20, paths
 
 
 async def test_a_link_signs_in_once_and_leads_to_the_overview(stage: Stage) -> None:
@@ -106,8 +126,8 @@ async def test_a_count_is_exact_and_a_range_of_time_is_rounded_outwards(stage: S
     async with stage.page("/") as page:
         texts = await page.evaluate(
             """async () => {
-                const link = document.querySelector("link[href*='core/fmt.js']");
-                const { counted, eta } = await import(link.href);
+                const { modules } = await import(document.querySelector("script").src);
+                const { counted, eta } = modules["js/core/fmt.js"];
                 return [counted(1234567, "page"), eta(59, 61), eta(0, 3599), eta(90000, 91000)];
             }"""
         )

@@ -45,9 +45,7 @@ async def test_events_before_the_stream_opens_are_shown(stage: Stage) -> None:
 
 
 _RESYNC = """async (seq) => {
-  const [script] = performance.getEntriesByType("resource").map(({ name }) => name)
-    .filter((name) => name.endsWith("core/live.js"));
-  const url = new URL("./shared.js", script);
+  const url = new URL("../core/shared.js", document.querySelector("script").src);
   const { port } = new SharedWorker(url, { type: "module" });
   const heard = [];
   port.onmessage = ({ data: [name] }) => heard.push(name);

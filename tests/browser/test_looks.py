@@ -161,8 +161,8 @@ async def test_a_toast_is_accessible_and_leaves_by_itself_unless_somebody_is_at_
         await page.goto("/workers", wait_until="domcontentloaded")
         await page.evaluate(
             """async () => {
-                const shell = document.querySelector("link[href*='core/shell.js']").href;
-                const { toast } = await import(shell);
+                const { modules } = await import(document.querySelector("script").src);
+                const { toast } = modules["js/core/shell.js"];
                 toast("Deleted: nightly", { undo: async () => { document.title = "undone"; } });
                 toast("It did not work", { bad: true });
             }"""
@@ -181,8 +181,8 @@ async def test_a_toast_is_accessible_and_leaves_by_itself_unless_somebody_is_at_
 
         await page.evaluate(
             """async () => {
-                const shell = document.querySelector("link[href*='core/shell.js']").href;
-                (await import(shell)).toast("Saved", { undo: async () => {} });
+                const { modules } = await import(document.querySelector("script").src);
+                modules["js/core/shell.js"].toast("Saved", { undo: async () => {} });
             }"""
         )
         await page.clock.fast_forward(LONGER_MS)
@@ -195,8 +195,8 @@ async def test_a_toast_is_accessible_and_leaves_by_itself_unless_somebody_is_at_
 
 _DRAWN = """
   async ([seconds, values]) => {
-    const { href } = document.querySelector("link[href*='parts/charts.js']");
-    const { lines } = await import(href);
+    const { modules } = await import(document.querySelector("script").src);
+    const { lines } = modules["js/parts/charts.js"];
     const el = document.createElement("figure");
     document.querySelector("main").append(el);
     const begun = Date.parse("2026-11-30T20:03:18Z");

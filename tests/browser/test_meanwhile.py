@@ -7,8 +7,9 @@ from tests.browser.rig import Stage
 from tests.browser.scheduled import a_schedule
 
 RESYNC = """
-  async (el) => {
-    const { live } = await import(el.href);
+  async (script) => {
+    const { modules } = await import(script.src);
+    const { live } = modules["js/core/live.js"];
     live.dispatchEvent(new CustomEvent("resync"));
   }
 """
@@ -19,7 +20,7 @@ STARTS = {"start": {"type": "url", "required": True}}
 async def missed_something(page: Page) -> None:
     """Tell a page that it may have missed events: it reads what it shows again."""
     async with page.expect_response("**/api/v1/**"):
-        await page.locator("link[href*='core/live.js']").evaluate(RESYNC)
+        await page.locator("script").evaluate(RESYNC)
         await page.evaluate("() => fetch('/api/v1/auth/me')")  # requests behind the first
 
 
@@ -89,7 +90,7 @@ async def test_what_is_typed_stays_when_the_page_reads_again(stage: Stage) -> No
 
         await page.goto("/settings/limits")
         defaults = page.get_by_label("Crawl settings, as JSON")
-        await expect(page.get_by_label("Errors")).to_have_attribute("placeholder", "no limit")
+        await expect(page.get_by_label("Errors")).to_have_attribute("placeholder", "No limit")
         await defaults.fill('{"delay_s": 2}')
         await missed_something(page)
         await expect(defaults).to_have_value('{"delay_s": 2}')

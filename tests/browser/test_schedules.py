@@ -13,7 +13,6 @@ from playwright.async_api import Browser, Locator, Page, Request, expect
 from crawlyard.core.access.user import Role
 from crawlyard.core.events.event import EventName
 from crawlyard.core.workers.status import WorkerReport
-from crawlyard.web.pages import ROOT
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, WIDE, Stage, a_stage
 from tests.browser.scheduled import HOSTILE, a_schedule, lived, overdue, week_of_schedules
@@ -68,7 +67,7 @@ async def test_the_filter_narrows_is_kept_in_the_url_and_says_when_it_hides_all(
     async with stage.page("/schedules") as page:
         await page.get_by_label("Filter by name").fill("Filtered")
         await expect(page.locator("tbody tr")).to_have_count(2)
-        await page.get_by_label("On or paused").select_option("Paused")
+        await page.get_by_label("Status").select_option("Paused")
         await expect(page.locator("tbody tr")).to_have_count(1)
         await expect(row_of(page, "Filtered two")).to_be_visible()
         await expect(page).to_have_url(re.compile(r"/schedules\?q=Filtered&paused=true$"))
@@ -281,7 +280,7 @@ async def test_the_calendar_is_read_at_most_every_ten_seconds(stage: Stage) -> N
         page.on("request", note)
         await page.goto("/schedules/calendar")
         await expect(cell(page, 7, 6)).to_be_visible()
-        await page.evaluate(_COUNT_ENDS, f"{ROOT}/js/core/live.js")
+        await page.evaluate(_COUNT_ENDS)
         await page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
         first = len(reads)
 
@@ -294,10 +293,10 @@ async def test_the_calendar_is_read_at_most_every_ten_seconds(stage: Stage) -> N
         assert await wait(page, 30_000) == first + 2
 
 
-_COUNT_ENDS = """async (url) => {
+_COUNT_ENDS = """async () => {
   let [ended, wake] = [0, () => {}];
-  const { on } = await import(url);
-  on("job.state", ({ to }) => {
+  const { modules } = await import(document.querySelector("script").src);
+  modules["js/core/live.js"].on("job.state", ({ to }) => {
     ended += to === "cancelled";
     wake();
   });

@@ -20,7 +20,7 @@ from crawlyard.demo.hits import Hit
 from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
-from crawlyard.errors import Invalid
+from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import JobQuery, PageQuery
@@ -213,6 +213,26 @@ async def test_other_settings_fetch_everything_and_say_why(
     [name] = change
     assert await notes(yard, second.job.id) == [
         f"every page is fetched: job {first.job.id} had another setting of {name}"
+    ]
+
+
+async def test_a_job_without_links_is_no_base(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(a_site())
+    first = await crawled(yard, a_spec(f"{server.url}/", keep_links=False))
+    results = as_user(yard, LOCAL).results
+    [page] = [page for page in (await results.pages(first.job.id)).items if page.depth == 0]
+    hits_before = len(server.hits)
+
+    second = await again(yard, first)
+
+    with pytest.raises(NotFound, match="its job does not keep it"):
+        await results.part(first.job.id, page.id, Body.LINKS)
+    with pytest.raises(Invalid, match="expected a job that keeps links"):
+        await results.links(first.job.id)
+    assert conditional_paths(server, hits_before) == set()
+    assert (second.usage.pages, second.usage.unchanged) == (4, 0)
+    assert await notes(yard, second.job.id) == [
+        f"every page is fetched: job {first.job.id} did not store links (keep_links=false)"
     ]
 
 

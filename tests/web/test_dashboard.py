@@ -7,8 +7,8 @@ from pathlib import Path
 
 from crawlyard.core.answer import API as PREFIX
 from crawlyard.store.open import open_sql_store
+from crawlyard.web.assets import ASSETS, SOURCES
 from crawlyard.web.openapi import document
-from crawlyard.web.pages import ASSETS
 from tests.web.rig import Rig, a_rig
 
 _PLACE = re.compile(r"\$?\{[^{}]*\}")
@@ -103,11 +103,8 @@ def test_every_button_list_and_form_is_an_endpoint_of_the_document(rig: Rig) -> 
 
 def test_scripts_are_sent_with_the_spaces_of_their_texts() -> None:
     # the minifier would take a template literal within another for code
-    folder = files("crawlyard.web").joinpath("static")
-    scripts = [path for path in ASSETS if path.endswith(".js") and folder.joinpath(path).is_file()]
-    for path in scripts:
-        sent = ASSETS[path].content.decode()
-        script = folder.joinpath(path).read_text("utf-8")
+    sent = "".join(asset.content.decode() for asset in ASSETS.values())
+    for path, script in SOURCES.items():
         for nested in re.findall(r"\$\{[^`{}]*`([^`]*)`", script):
             for text in re.split(r"\$\{[^}]*\}", nested):
                 assert text in sent, path

@@ -122,6 +122,11 @@ async def test_markdown_is_a_zip_with_the_text_of_each_page(rig: Rig, query_or_t
     bare, _ = await crawled(rig, text="none")
     without = await rig.get(f"jobs/{bare}/export?format=markdown")
     assert "expected a job that keeps text" in without.text
+    unlinked, _ = await crawled(rig, keep_links=False)
+    for path in ("export?links=true", "links", "check", "check/findings"):
+        refused = await rig.get(f"jobs/{unlinked}/{path}")
+        assert problem(refused) == (422, "validation_failed"), path
+        assert "expected a job that keeps links (keep_links=true)" in refused.text
 
 
 async def test_text_formats_are_exported_as_gzip_on_request(rig: Rig) -> None:

@@ -27,7 +27,7 @@ def site_of(request: Request) -> Site:
 
 def cookie_name(request: Request) -> str:
     """Return the name of the session cookie: browsers accept ``__Host-`` over TLS only."""
-    return "__Host-crawlyard" if request.url.scheme == "https" else "crawlyard"
+    return "__Host-crawlyard" if request.scope["scheme"] == "https" else "crawlyard"
 
 
 def address_of(request: Request) -> str:
@@ -47,7 +47,7 @@ async def authorize(request: Request, site: Site, *needs: Permit | Who) -> Calle
     """
     caller = await authenticate(request, site)
     bucket = Bucket.READ if request.method in _SAFE_METHODS else Bucket.WRITE
-    if request.url.path == _PREVIEW_PATH or (bucket is Bucket.WRITE and _may_sign_in(request)):
+    if request.scope["path"] == _PREVIEW_PATH or (bucket is Bucket.WRITE and _may_sign_in(request)):
         bucket = Bucket.PREVIEW
     count_request(request, site, caller.credential.id, bucket)
     missing = [

@@ -1,16 +1,9 @@
 """Dashboard pages: a shell for each path, filled by its scripts from the public API."""
 
-import re
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from hashlib import sha256
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from posixpath import dirname, join, normpath
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import msgspec
-import rjsmin  # type: ignore[import-untyped]  # it ships no types
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Struct
 from starlette.requests import Request
@@ -24,88 +17,13 @@ from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
 from crawlyard.core.templates.template import ParameterType
-from crawlyard.core.words import STATES, TABLES
+from crawlyard.core.words import STATES
 from crawlyard.errors import NotFound, StoreUnavailable, Unauthenticated
+from crawlyard.web.assets import ASSETS, FAVICON, ROOT, VERSION, sheets_of
 from crawlyard.web.auth import authenticate, site_of
 from crawlyard.web.crawl_form import GROUPS, STARTS
 from crawlyard.web.live.sse import event_word
 from crawlyard.web.routes import OneMethod
-
-# --- style sheets, scripts and icons, under a path that changes with them
-
-_MEDIA = {
-    ".css": "text/css",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-}
-_IMPORT = re.compile(r'\b(?:import|export)\s*(?:[\w{},$*\s]+?from\s*)?"(\.[^"]+)"')
-
-
-class Asset(Struct, frozen=True):
-    """A static file as served."""
-
-    media_type: str
-    content: bytes
-
-
-def _minify(ending: str, content: bytes) -> bytes:
-    """Remove comments and indentation from scripts."""
-    return rjsmin.jsmin(content) if ending == ".js" else content
-
-
-def _assets_in(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Asset]]:
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        path = f"{prefix}{entry.name}"
-        ending = f".{entry.name.rpartition('.')[2]}"
-        if entry.is_dir():
-            yield from _assets_in(entry, f"{path}/")
-        elif ending in _MEDIA:
-            yield path, Asset(_MEDIA[ending], _minify(ending, entry.read_bytes()))
-
-
-_WORDS_JS = f"export const WORDS = {msgspec.json.encode(TABLES).decode()};"
-
-ASSETS: Mapping[str, Asset] = {
-    **dict(_assets_in(files("crawlyard.web").joinpath("static"))),
-    "js/core/words.js": Asset("text/javascript", _WORDS_JS.encode()),  # generated from `core.words`
-}
-"""Static files by path."""
-
-_CONTENT = b"".join(path.encode() + asset.content for path, asset in ASSETS.items())
-VERSION = sha256(_CONTENT).hexdigest()[:12]
-"""Hash of all static files: URLs with it can be cached forever."""
-
-ROOT = f"/static/{VERSION}"
-"""Path prefix of static files."""
-
-
-def modules_of(entry: str) -> tuple[str, ...]:
-    """Return the paths of the scripts that *entry* imports, directly and indirectly.
-
-    A page preloads them, so that a browser requests all at once and not one after the other.
-    """
-    modules: dict[str, None] = {}
-    waiting = [entry]
-    while waiting:
-        path = waiting.pop()
-        for specifier in _IMPORT.findall(ASSETS[path].content.decode()):
-            imported = normpath(join(dirname(path), specifier))
-            if imported not in modules:
-                modules[imported] = None
-                waiting.append(imported)
-    return tuple(sorted(modules))
-
-
-def sheets_of(entry: str) -> tuple[str, ...]:
-    """Return the paths of the style sheets of a page: the common one, its own, its scripts'.
-
-    ``css/parts/diff.css`` styles the elements of ``js/parts/diff.js``.
-    """
-    scripts = (path.removeprefix("js/").removesuffix(".js") for path in modules_of(entry))
-    own = entry.removeprefix("js/pages/").removesuffix(".js")
-    paths = ("app.css", *(f"css/{name}.css" for name in (*scripts, own)))
-    return tuple(path for path in paths if path in ASSETS)
-
 
 # --- pages
 
@@ -150,6 +68,10 @@ _JOB_ROW = ",".join(
 """Fields of a job that a row of the list and the peek beside it show."""
 
 
+_RUNNING = "state=running&limit=50&fields=id,version,owner,state,url,progress,spec.name"
+"""Query for the running crawls of the overview, as its script sends it."""
+
+
 class DashboardPage(Struct, frozen=True):
     """A page of the dashboard: path, script, place in the navigation."""
 
@@ -162,7 +84,7 @@ class DashboardPage(Struct, frozen=True):
 
 
 PAGES = (
-    DashboardPage("/", "overview", "Overview", "Overview", ("/workers", "/attention")),
+    DashboardPage("/", "overview", "Overview", "Overview", (f"/jobs?{_RUNNING}", "/attention")),
     DashboardPage(
         "/jobs",
         "jobs",
@@ -226,7 +148,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals |= {"states": STATES}
+_templates.globals |= {"states": STATES, "favicon": FAVICON}
 _templates.globals |= {"overlaps": OVERLAP_HELP, "misfires": MISFIRE_HELP}
 _templates.globals |= {"crawl_groups": GROUPS, "crawl_starts": STARTS}
 _templates.globals |= {"parameter_types": tuple(ParameterType)}
@@ -245,7 +167,6 @@ def _shell(page: DashboardPage, request: Request, **more: Any) -> Response:
         page=page,
         static=ROOT,
         sheets=sheets_of(entry),
-        modules=modules_of(entry),
         theme=theme if theme in _THEMES else "",
         nav=_NAV,
         **more,

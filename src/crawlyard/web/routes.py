@@ -12,7 +12,8 @@ from typing import Any
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from crawlyard.core.answer import encode_answer, only
 from crawlyard.core.endpoints.endpoint import Slice, reply
@@ -41,13 +42,26 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class OneMethod(Route):
-    """A route of one method: Starlette's own lets HEAD do what GET does."""
+    """A route of one method: Starlette's own lets HEAD do what GET does.
+
+    Most routes are ruled out by their start or their depth: to try the pattern of each took 61 µs
+    for `GET /jobs/ID`.
+    """
 
     def __init__(
         self, path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str
     ) -> None:
         super().__init__(path, endpoint, methods=[method])
         self.methods = {method}
+        self._start = path.partition("{")[0]
+        self._depth = None if ":path}" in path else path.count("/")
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether this is the route of a request, and its path parameters."""
+        path: str = scope["path"]
+        if not path.startswith(self._start) or self._depth not in (None, path.count("/")):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 async def respond(request: Request, handler: Handler, *, signed_in: bool = True) -> Response:

@@ -43,7 +43,7 @@ _MOST_EXTERNALS = 1_000
 _MOST_CHECKS = 200  # searched for the previous one
 _MOST_NAMED = 3  # unchecked URLs named for each reason
 
-_CHECKS = {"text": "none", "store_noindex": True, "keep_anchors": True}
+_CHECKS = {"text": "none", "store_noindex": True, "keep_links": True, "keep_anchors": True}
 """Fields of the job that options do not change: links and ids of all pages, no text."""
 
 _WORDS = {

@@ -201,7 +201,8 @@ async def save(
         OSError: with the name of the file (disk full, say).
         BrokenPipeError: the reader of stdout has closed it.
     """
-    writer: Writer | None = None
+    plan = _plan(job, export)
+    writer: Writer = plan.writer()
     if links:
         check_links(export.format)
         writer = link_writer(export.format)
@@ -214,9 +215,9 @@ async def save(
     if not export.format.is_text:
         pieces = decompress(portions) if export.is_plain_warc else portions
         return await save_pieces(pieces, export.where)
-    plan = _plan(job, export)
-    writer = link_writer(export.format) if links else plan.writer()
     with _open_sink(export.where, compressed=export.is_gzip) as sink:
+        if export.format is Format.JSONL:
+            return await _copy_lines(portions, sink)
         return await write(_records(portions, plan), writer, sink)
 
 
@@ -229,14 +230,24 @@ def _plan(job: JobOut, export: Export) -> Plan:
     )
 
 
+async def _copy_lines(portions: AsyncIterator[bytes], sink: Sink) -> Written:
+    """Write JSON Lines as they arrive; return their number and size."""
+    lines = total = 0
+    async for portion in portions:
+        lines += portion.count(b"\n")
+        total += len(portion)
+        sink(portion)
+    return Written(records=lines, bytes=total)
+
+
 async def _records(portions: AsyncIterator[bytes], plan: Plan) -> AsyncIterator[Record]:
     """Yield the records in JSON Lines, in the layout of *plan*."""
-    rest = b""
+    rest, left_out = b"", plan.left_out
     async for portion in portions:
         *lines, rest = (rest + portion).split(b"\n")
         for line in lines:
             record = json.loads(line)
-            yield {name: value for name, value in record.items() if name not in plan.left_out}
+            yield {name: value for name, value in record.items() if name not in left_out}
 
 
 async def decompress(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ OPTIONS = MappingProxyType(
         "allow_private": "--allow-private",
         "ignore_robots": "--ignore-robots",
         "keep_html": "--keep",
+        "keep_links": "--keep-links",
         "text": "--text",
     }
 )
@@ -31,8 +32,10 @@ def with_commands(message: str) -> str:
 
 
 def _assign(match: re.Match[str]) -> str:
-    value = "html" if match[1] == "keep_html" else match[2]
-    return f"{OPTIONS[match[1]]} {value}"
+    option, value = OPTIONS[match[1]], match[2]
+    if match[1] == "keep_links":
+        return option if value == "true" else f"--no-{option[2:]}"
+    return f"{option} {'html' if match[1] == 'keep_html' else value}"
 
 
 def _start_worker(match: re.Match[str]) -> str:

@@ -537,12 +537,11 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         ),
     ] = False
 
+    keep_links: Annotated[
+        bool, about("store the links of each page", label="Keep links", panel=Panel.OUTPUT)
+    ] = True
     keep_anchors: Annotated[
-        bool,
-        about(
-            "store the ids of elements, to check the fragments of links",
-            label="Keep ids of elements",
-        ),
+        bool, about("store the ids of elements, to check fragments", label="Keep ids of elements")
     ] = False
 
     retention_s: Annotated[

@@ -48,6 +48,7 @@ class ExtractOptions(Struct, frozen=True):
     text: TextMode = TextMode.MARKDOWN
     css: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
     follow_nofollow: bool = False
+    outgoing: bool = True  # keep links with their texts
     anchors: bool = False
     ignored: tuple[str, ...] = ()  # CSS of elements to leave out of the text
     session: SessionSigns | None = None  # None: the job has no session
@@ -60,6 +61,7 @@ def extract_options_of(spec: JobSpec) -> ExtractOptions:
         text=spec.text,
         css=spec.extract,
         follow_nofollow=spec.follow_nofollow,
+        outgoing=spec.keep_links,
         anchors=spec.keep_anchors,
         ignored=spec.ignore_css,
         session=SessionSigns(selectors=selectors) if spec.session else None,
@@ -324,8 +326,7 @@ def _extract_html(body: bytes, source: PageSource) -> Extracted:
     urls = base.join_each(page_links.hrefs)
     links, nofollow = _links(urls, page_links.rels, closed=closed, follow=options.follow_nofollow)
     after = _refresh(meta, base)
-    each = _outgoing(page_links, urls, after, closed=closed, own=options.anchors)
-    outgoing, sent = _encode_links(list(dict.fromkeys(each))[:MAX_LINKS])
+    outgoing, targets = _encode_links(page_links, urls, after, options, closed=closed)
     canonical_href = _href(document, "link[rel~=canonical i][href]")
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
@@ -350,8 +351,8 @@ def _extract_html(body: bytes, source: PageSource) -> Extracted:
         canonical=(canonical_href and base.join(canonical_href)) or "",
         links=links,
         nofollow=nofollow,
-        outgoing=sent,
-        targets=packed_fingerprints([link[0] for link in outgoing]),
+        outgoing=outgoing,
+        targets=targets,
         anchors=anchors,
         refresh=after,
         noindex=bool(directives & {"noindex", "none"}),
@@ -388,13 +389,27 @@ def _cuts(text: str, base: Base, *, whole: bool) -> str:
     return "; ".join(reasons)
 
 
-def _encode_links(links: Sequence[tuple[str, ...]]) -> tuple[Sequence[tuple[str, ...]], bytes]:
-    """Return the first of *links* that fit into `MAX_LINK_BYTES`, also encoded for the store."""
+def _encode_links(
+    page_links: _PageLinks,
+    urls: Sequence[str],
+    refresh: str | None,
+    options: ExtractOptions,
+    *,
+    closed: bool,
+) -> tuple[bytes, bytes]:
+    """Return the distinct links of the page for the store, and the fingerprints of their targets.
+
+    Of too many, those that fit into `MAX_LINK_BYTES`; none if the job stores no links.
+    """
+    if not options.outgoing:
+        return b"", b""
+    each = _outgoing(page_links, urls, refresh, closed=closed, own=options.anchors)
+    links = list(dict.fromkeys(each))[:MAX_LINKS]
     data = encode_links(links) if links else b""
     while len(data) > MAX_LINK_BYTES:
         links = links[: len(links) * MAX_LINK_BYTES // len(data)]
-        data = encode_links(links) if links else b""
-    return links, data
+        data = encode_links(links)
+    return data, packed_fingerprints([link[0] for link in links])
 
 
 def _links(

@@ -23,6 +23,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Invalid
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.results.records import page_records
+from crawlyard.services.results.terms import check_links_kept
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
 
@@ -75,7 +76,7 @@ class Checking:
 
         Raises:
             NotFound: there is no such job, or it belongs to another user.
-            Invalid: a job has more than `MOST_PAGES`.
+            Invalid: a job has more than `MOST_PAGES`, or keeps no links.
         """
         job = (await find_job(self._store, actor, job_id)).job
         check, findings = await self._check(job)
@@ -86,6 +87,7 @@ class Checking:
         return CheckOut.of(job, since, check, findings)
 
     async def _check(self, job: Job) -> tuple[LinkCheck, list[Finding]]:
+        check_links_kept(job.spec)
         job_id, check = job.id, LinkCheck(nofollow=job.spec.follow_nofollow)
         # pages matter only if a sitemap may list them
         states = tuple(TargetState) if job.spec.sitemaps else _NOT_PAGES

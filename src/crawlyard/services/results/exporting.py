@@ -24,6 +24,7 @@ from crawlyard.export.base import Format, Record, file_name
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
 from crawlyard.services.results.records import link_records, page_records
+from crawlyard.services.results.terms import check_links_kept
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
 
@@ -67,9 +68,10 @@ def export_links(store: Store, job: Job, query: PageQuery, form: Format) -> Asyn
     """Return the links of the pages of *job* that match *query*, in pieces that end anywhere.
 
     Raises:
-        Invalid: it cannot be written; nothing was read.
+        Invalid: it cannot be written, or the job keeps no links; nothing was read.
     """
     tables.check_links(form)
+    check_links_kept(job.spec)
     return tables.link_chunks(_links(store, job.id, query), form)
 
 
@@ -145,10 +147,11 @@ async def records(
     store: Store, job_id: str, query: PageQuery, plan: Plan
 ) -> AsyncGenerator[Record]:
     """Yield the pages of a job that match *query*, as *plan* writes them."""
+    left_out = plan.left_out
     async with aclosing(page_records(store, job_id, query, plan.bodies)) as pages:
         async for stored, bodies in pages:
             contents = readable(bodies) if bodies else {}
-            yield record_of(stored.page, contents, plan.left_out)
+            yield record_of(stored.page, contents, left_out)
 
 
 async def _documents(

@@ -35,6 +35,7 @@ from crawlyard.services.results.terms import (
     SearchTerms,
     URLArgument,
     canonical_of,
+    check_links_kept,
     link_query,
     search_query,
 )
@@ -148,6 +149,7 @@ class Results(Noun):
         target = None if to is None else canonical_of("to", to)
         query, store = link_query(from_), self._services.store
         job = await self._job(job_id)
+        check_links_kept(job.spec)
         links = []
         async with aclosing(
             records.link_records(store, job.id, query, to=target, after=int(cursor or 0))

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, parse_status
 from crawlyard.core.endpoints.endpoint import Instant, Words
-from crawlyard.core.jobs.spec import MAX_URL
+from crawlyard.core.jobs.spec import MAX_URL, JobSpec
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.terms import ANY, MOST_Q, kind_of, words_of
@@ -116,6 +116,16 @@ def page_query(terms: PageTerms, text: str = "") -> PageQuery:
 
 def _target(parameter: str, url: str | None) -> int | None:
     return None if url is None else urls.fingerprint(canonical_of(parameter, url))
+
+
+def check_links_kept(spec: JobSpec) -> None:
+    """Check that a job stores the links of its pages.
+
+    Raises:
+        Invalid: it does not.
+    """
+    if not spec.keep_links:
+        raise Invalid("job_id", "expected a job that keeps links (keep_links=true)")
 
 
 def link_query(from_: str | None) -> PageQuery:

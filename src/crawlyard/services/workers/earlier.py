@@ -23,7 +23,8 @@ async def find_earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None",
     base_id = job.spec.since
     if base_id is None:
         return await _find_compared_run(store, job), ""
-    if why := await _why_unusable(store, job, base_id):
+    why = await _why_unusable(store, job, base_id, follow=True)
+    if why:
         return None, f"every page is fetched: job {base_id} {why}"
     return EarlierRun(store.pages, base_id), ""
 
@@ -42,8 +43,11 @@ async def _find_compared_run(store: Store, job: Job) -> "EarlierRun | None":
     return EarlierRun(store.pages, base_id, compare_only=True)
 
 
-async def _why_unusable(store: Store, job: Job, base_id: str) -> str:
-    """Return why pages of the job *base_id* cannot be used for *job*, "" if they can."""
+async def _why_unusable(store: Store, job: Job, base_id: str, *, follow: bool = False) -> str:
+    """Return why pages of the job *base_id* cannot be used for *job*, "" if they can.
+
+    To *follow* their links, these must be stored.
+    """
     try:
         base = (await store.jobs.get(base_id)).job
     except NotFound:
@@ -52,6 +56,8 @@ async def _why_unusable(store: Store, job: Job, base_id: str) -> str:
         return "belongs to another user"
     if base.damaged:
         return "is damaged"
+    if follow and not base.spec.keep_links:
+        return "did not store links (keep_links=false)"
     setting = difference(job.spec, base.spec)
     return f"had another setting of {setting}" if setting else ""
 

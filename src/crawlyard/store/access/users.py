@@ -1,9 +1,10 @@
 """Stores for users with their daily usage, and for credentials by digest."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, update
 
 from crawlyard.core.access.credential import Credential, CredentialKind
 from crawlyard.core.access.user import User
@@ -98,17 +99,14 @@ class CredentialStore(StorePart):
         _insert(conn, credential)
         add_events(conn, [event] if event else [])
 
-    @reads
-    def get_by_digest(self, conn: Connection, digest: str) -> Proof | None:
-        """Return the credential with this digest, valid or not, and its user, if there is one."""
-        # both tables have columns of the same names: label those of the user
-        user_columns = [c.label(f"its_{c.name}") for c in users.c]
-        query = select(*credentials.c, *user_columns).join_from(credentials, users)
-        row = conn.execute(query.where(credentials.c.digest == digest)).mappings().first()
-        if row is None:
-            return None
-        user = USERS.record({c.name: row[f"its_{c.name}"] for c in users.c})
-        return Proof(credential=CREDENTIALS.record(row), user=user)
+    async def get_by_digest(self, digest: str) -> Proof | None:
+        """Return the credential with this digest, valid or not, and its user, if there is one.
+
+        Every request asks for its own: between commits, the answer is cached.
+        """
+        with suppress(NotFound):
+            return await self._database.read_cached(_proof, digest)
+        return None
 
     @reads
     def get(self, conn: Connection, credential_id: str) -> Credential:
@@ -180,6 +178,23 @@ class CredentialStore(StorePart):
         """Delete up to *rows* credentials revoked or expired before *before*; return how many."""
         over = or_(credentials.c.revoked_at < before, credentials.c.expires_at < before)
         return delete_first(conn, (credentials.c.id,), over, rows)
+
+
+# both tables have columns of the same names: those of the user are labelled
+_PROOF = (
+    select(*credentials.c, *(column.label(f"its_{column.name}") for column in users.c))
+    .join_from(credentials, users)
+    .where(credentials.c.digest == bindparam("digest"))
+)
+
+
+def _proof(conn: Connection, digest: str) -> Proof:
+    """Raise `NotFound` for an unknown digest: only what is returned is cached."""
+    row = conn.execute(_PROOF, {"digest": digest}).mappings().first()
+    if row is None:
+        raise NotFound("no credential has that digest")
+    user = USERS.record({column.name: row[f"its_{column.name}"] for column in users.c})
+    return Proof(credential=CREDENTIALS.record(row), user=user)
 
 
 def _check_parent(conn: Connection, parent_id: str) -> None:

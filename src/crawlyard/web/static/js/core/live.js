@@ -19,7 +19,7 @@ function tell(name, data) {
 
 function start() {
   if (!globalThis.SharedWorker) return listen(names, tell, seq);
-  const { port } = new SharedWorker(new URL("./shared.js", import.meta.url), { type: "module" });
+  const { port } = new SharedWorker(new URL("../core/shared.js", import.meta.url), { type: "module" });
   port.onmessage = ({ data }) => tell(...data);
   port.postMessage({ names, seq });
   addEventListener("pagehide", () => port.postMessage("bye"));

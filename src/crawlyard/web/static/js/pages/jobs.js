@@ -105,7 +105,7 @@ function describe({ state: is, shown, found, done, pages, reason, why }) {
   const far = found && (pages || is !== "failed") ? `${int(done)} of ${counted(found, "URL")}` : "";
   if (shown === "running") return far || "Starting";
   if (shown === "completed") return pages ? counted(pages, "page") : "No pages";
-  return [far, reason === "by a user" ? "" : reason].filter(Boolean).join(", ");
+  return [far, reason === "by a user" ? "" : reason].filter(Boolean).join(" · ");
 }
 
 /** How long it took, takes or has waited. */
@@ -220,7 +220,7 @@ setInterval(() => catchUp([...late.keys()]), 2000);
 
 on("job.state job.updated", ({ job }) => job && news(job));
 on("job.deleted", ({ job_id }) => table.drop(job_id));
-on("counts", () => count().catch(complain));
+on("job.created job.state job.deleted", soon(1000, () => count().catch(complain)));
 
 /** Refresh counts and waiting reasons; rows do not move. */
 async function look() {

@@ -1,5 +1,5 @@
 /** Overview: running crawls, attention, past and planned runs; the first crawl on an empty server. */
-import { $, $$, act, at, bind, bytes, complain, counted, dur, few, get, int, load, on, post, query, soon, stateWord } from "../core/all.js";
+import { $, $$, act, at, bind, bytes, complain, counted, dur, few, get, int, live, load, on, post, query, soon, stateWord } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { attention } from "../parts/attention.js";
 import { axis, bars, lines } from "../parts/charts.js";
@@ -70,8 +70,7 @@ async function figures() {
   const ms = dataset.step * 1000;
   const since = new Date(Math.ceil((Date.now() - value * 1000) / ms) * ms).toISOString();
   const range = query({ since, step_s: dataset.step });
-  const [stats, course, crewed, hostList] = await Promise.all([`/stats${range}`, `/stats/pace${range}`, "/workers", "/hosts?limit=200"].map(get));
-  crew(crewed.items);
+  const [stats, course, hostList] = await Promise.all([`/stats${range}`, `/stats/pace${range}`, "/hosts?limit=200"].map(get));
   const slow = hostList.items.map((host) => ({ name: host.host, ...pace(host), slow: pace(host) })).filter((host) => host.slow);
   hosts(slow.slice(0, SIDE));
   failing(stats.failing_hosts.slice(0, SIDE).map(({ host, errors }) => ({ name: host, said: `${int(errors)} failed`, is: "" })));
@@ -194,8 +193,15 @@ function keep(work, events, ms) {
   setInterval(() => document.hidden || again(), ms);
 }
 on("counts", (jobs) => tell({ jobs: { ...view.jobs, ...jobs } }));
-keep(() => figures().then(queue), "counts workers", 15e3);
-keep(look, "counts workers schedule.* webhook.*", 60e3);
+let crewed = false;
+on("workers", ({ workers: all }) => {
+  crew(all);
+  if (crewed) live.dispatchEvent(new CustomEvent("crew"));
+  crewed = true; // the first message is no news to what was just loaded
+});
+const JOBS = "job.created job.state job.deleted";
+keep(() => figures().then(queue), `${JOBS} crew`, 15e3);
+keep(look, `${JOBS} crew schedule.* webhook.*`, 60e3);
 keep(runs, "schedule.* job.state", 60e3);
 
 // a site of the server's own: this one job may ask it, and no other address inside

@@ -58,6 +58,7 @@ export function running(el, changed) {
   });
   setInterval(() => el.matches(":hover, :focus-within") || sort(), SORT_MS);
   return load(async () => {
+    // the page preloads this very address
     const { items } = await get("/jobs?state=running&limit=50&fields=id,version,owner,state,url,progress,spec.name");
     jobsById.clear();
     items.forEach(take);
