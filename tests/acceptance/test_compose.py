@@ -203,7 +203,7 @@ class Compose:
             return pattern.sub(lambda match: places[match[0]], text)
 
         own = environment(HOME=str(self.folder), TMPDIR=str(self.folder))
-        own |= {variable: here(value) for variable, value in variables.items()}
+        own |= {variable: here(value or "") for variable, value in variables.items()}
         port = ("--port", str(self.server_port)) if command[0] == "serve" else ()
         words = [sys.executable, "-m", "crawlyard", *map(here, command), *port]
         if os.geteuid() != 0:
