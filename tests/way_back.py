@@ -20,6 +20,7 @@ from tests.conformance.test_schema import content, in_order, on
 from tests.postgres import a_server
 
 COMMIT, OLD_SCHEMA = "dea59534", "0121"
+DROPPED = ("pydantic>=2.12", "pydantic-settings>=2.12")  # dependencies of the commit alone
 DUMPS = Path(__file__).parent / "conformance" / "old_schemas"
 
 
@@ -29,6 +30,8 @@ def export_commit(checkout: Path, folder: Path) -> None:
     git = ("git", "-c", "safe.directory=*", "-C", str(checkout), "archive", COMMIT, "src")
     archive = subprocess.run(git, check=True, capture_output=True)
     subprocess.run(("tar", "-x", "-C", str(folder)), check=True, input=archive.stdout)
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "src"))
+    subprocess.run((*pip, *DROPPED), check=True)
 
 
 def crawlyard(source: Path, folder: Path, url: str, *words: str) -> None:
