@@ -142,7 +142,7 @@ def test_services_have_no_more_rights_than_they_need() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
     assert [n for n, s in services().items() if "ports" in s] == ["server"]
     assert all(port.startswith("127.0.0.1:") for port in services()["server"]["ports"])
-    assert services()["worker"]["deploy"]["replicas"] == 2
+    assert services()["worker"]["scale"] == 2
 
 
 def test_a_service_has_more_time_to_stop_than_its_process_takes() -> None:

@@ -38,7 +38,7 @@ def crawlyard(source: Path, folder: Path, url: str, *words: str) -> None:
     """Run a command of the version in *source*."""
     places = {"CRAWLYARD_DATA_DIR": str(folder), "CRAWLYARD_DATABASE_URL": url}
     subprocess.run(
-        (sys.executable, "-m", "crawlyard", *words),
+        (sys.executable, "-m", "crawlyard", *words, "--quiet"),
         env=os.environ | places | {"PYTHONPATH": str(source)},
         cwd=folder,
         check=True,
@@ -66,7 +66,10 @@ def there_and_back(old: Path, folder: Path, url: str) -> None:
     crawlyard(old, folder, url, "db", "restore", "before-upgrade.backup", *force)
     crawlyard(old, folder, url, "db", "check")
     assert upgraded != before
-    assert sorted_content(where) == before
+    after = sorted_content(where)
+    # a search index is no part of a backup: workers build it again
+    changed = [name for name in before if before[name] != after[name]]
+    assert [name for name in changed if not name.startswith("page_search")] == []
 
 
 def main(checkout: Path) -> None:

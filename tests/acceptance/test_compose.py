@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 OLD = Path(__file__).parents[1] / "conformance" / "old_schemas" / "0121-postgres.sql"
-WORKERS = 2
+WORKERS: int = own_services()["worker"]["scale"]
 
 _READS = "-all,+dac_read_search"  # the interpreter of the tests may be in a folder of root
 _CONFINED = f"""

@@ -1,6 +1,5 @@
 """Processes that may not upgrade the database themselves, as in containers, wait for its schema."""
 
-import asyncio
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard.store.tables import SCHEMA
-from tests.acceptance.shell import MINUTE, Process, Shell, draining_stderr, until, wait_for_exit
+from tests.acceptance.shell import Process, Shell, draining_stderr, until, wait_for_exit
 
 OLD = Path(__file__).parents[1] / "conformance" / "old_schemas" / "0121-sqlite.sql"
 WORK = ("work", "--jobs", "1", "--metrics-port", "0")
@@ -94,18 +93,3 @@ def test_a_worker_ends_when_the_schema_becomes_newer_and_waits_when_it_is_starte
     assert f"has schema 9999, and this Crawlyard supports only {SCHEMA}" in error
     assert f"has schema 9999, and this Crawlyard supports only {SCHEMA}" in notice
     assert stopped == -signal.SIGTERM
-
-
-async def test_a_server_for_other_machines_waits_for_the_first_token(shell: Shell) -> None:
-    with shell.started("serve", "--host", "0.0.0.0", "--port", "0", "--no-worker") as process:
-        notice = await asyncio.to_thread(until, process, "waiting for it")
-        created = shell.run("tokens", "create", "admin")
-        serving = await asyncio.to_thread(until, process, "serving ")
-        with ended(process):
-            pass
-        process.wait(MINUTE)
-
-    assert "0.0.0.0 can be reached by other machines" in notice
-    assert "crawlyard tokens create NAME" in notice
-    assert created.returncode == 0
-    assert "http://0.0.0.0:" in serving
