@@ -267,8 +267,8 @@ def test_the_page_is_followed_line_by_line(compose: Compose, site: str) -> None:
         compose.docker(*there, *fast)
 
     compose.until_healthy()
-    shown = compose.run("server", "jobs", "show", "last", "--fields", "state", "-o", "csv")
-    assert shown.split() == ["state", "completed"]
+    state = compose.run("server", "jobs", "show", "last", "--fields", "state", "-o", "csv")
+    assert state.split() == ["state", "completed"]
     assert (compose.folder / "copies" / "yard.backup").stat().st_size > 0
     compose.stop()
 
