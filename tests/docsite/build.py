@@ -51,8 +51,7 @@ def _write(stage: Path, pages: Pages) -> None:
     docs = stage / "docs"
     shutil.copytree(ROOT / "docs" / "img", docs / "img")
     shutil.copytree(LOOK / "overrides", stage / "overrides")
-    for name in ("site.css", "iframe-worker-shim.js"):
-        shutil.copy(LOOK / name, docs)
+    shutil.copy(LOOK / "site.css", docs)
     shutil.copy(_STATIC / "icon.svg", docs)
     (docs / "tokens.css").write_text(colours(), "utf-8")
     for name, text in pages.items():
