@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from crawlyard.cli import invoke, values
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.server import deadline as deadlines
 from crawlyard.core.access import user
-from crawlyard.errors import Forbidden, Invalid
+from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 # not needed for help
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_TOKEN_EVERY = timedelta(seconds=1)  # while there is no token
 _SAMPLE = 60  # pages of the demo site for a new instance
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 
@@ -82,8 +84,8 @@ def serve(
     crawlyard serve --port 8800 --workers 2
     crawlyard serve --host 0.0.0.0 --allow-host yard.example.org
 
-    Also runs jobs and schedules, delivers webhooks and deletes expired records. To listen on an
-    address other than loopback, create a token first: crawlyard tokens create NAME
+    Also runs jobs and schedules, delivers webhooks and deletes expired records. An address other
+    than loopback needs a token, and is not used before there is one: crawlyard tokens create NAME
     """
     serve_options = ServeOptions(
         host=host,
@@ -114,11 +116,8 @@ async def _serve(session: "LocalSession", *, serve_options: ServeOptions) -> int
     yard = session.yard
     access = credentials.Credentials(yard.store, yard.clock)
     local = _is_loopback(serve_options.host)
-    if not local and not await access.any_token():
-        raise Forbidden(
-            f"{serve_options.host} can be reached by other machines, and there is no token yet: "
-            f"{session.full_command('tokens create NAME')}"
-        )
+    if not local:
+        await _wait_for_token(session, access, serve_options.host)
     async with _sample(session, serve_options) as sample:
         options = _options(serve_options, session.settings, sample, local=local)
         site = await sites.open_site(yard, options)
@@ -137,6 +136,22 @@ async def _serve(session: "LocalSession", *, serve_options: ServeOptions) -> int
                     place = session.settings.public_url or url
                     session.tell(f"sign in (once, within 15 minutes): {place}/signin#{link.secret}")
                 return await _beside(session, serve_options, end)
+
+
+async def _wait_for_token(
+    session: "LocalSession", access: "credentials.Credentials", host: str
+) -> None:
+    """Wait for the first token, without which nothing should listen on *host*."""
+    if await access.any_token():
+        return
+    create = session.full_command("tokens create NAME")
+    _log.warning(
+        "%s can be reached by other machines, and there is no token yet; waiting for it: %s",
+        host,
+        create,
+    )
+    while not await access.any_token():
+        await session.clock.sleep(_TOKEN_EVERY)
 
 
 @contextlib.asynccontextmanager
