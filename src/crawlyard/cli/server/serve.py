@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -130,12 +130,19 @@ async def _serve(session: "LocalSession", *, serve_options: ServeOptions) -> int
                 servers.serve(app, sock, live.close, max_connections=most) as end,
                 _processes(serve_options, session),
             ):
-                session.tell(f"serving {url}/api/v1")
-                if local:
-                    link = await access.link(user.LOCAL.id)
-                    place = session.settings.public_url or url
-                    session.tell(f"sign in (once, within 15 minutes): {place}/signin#{link.secret}")
-                return await _beside(session, serve_options, end)
+                begin = partial(
+                    session.deadline.begin, deadlines.PARENT_S if serve_options.workers else 0.0
+                )
+                with signals.catch_interrupts(lambda: None, begin) as stop:
+                    session.tell(f"serving {url}/api/v1")
+                    if local:
+                        link = await access.link(user.LOCAL.id)
+                        place = session.settings.public_url or url
+                        session.tell(
+                            f"sign in (once, within 15 minutes): {place}/signin#{link.secret}"
+                        )
+                    await _beside(session, serve_options, stop, (begin, end))
+                return stop.exit_code if stop.first is signal.SIGINT else 0
 
 
 async def _wait_for_token(
@@ -172,38 +179,38 @@ async def _sample(session: "LocalSession", serve_options: ServeOptions) -> Async
 
 
 async def _beside(
-    session: "LocalSession", serve_options: ServeOptions, end: Callable[[], None]
-) -> int:
-    """Run the services of an instance, and a worker unless others do, until a signal.
+    session: "LocalSession",
+    serve_options: ServeOptions,
+    stop: "signals.Interrupts",
+    on_stop: Sequence[Callable[[], None]],
+) -> None:
+    """Run the services of an instance, and a worker unless others do, until *stop*.
 
-    Then call *end* to begin the server's shutdown while jobs are released.
+    Then call each of *on_stop*, and release the jobs.
     """
     yard = session.yard
-    begin = partial(session.deadline.begin, deadlines.PARENT_S if serve_options.workers else 0.0)
-    with signals.catch_interrupts(lambda: None, begin) as stop:
-        worker = session.deadline.watch(yard.worker()) if serve_options.workers is None else None
-        services, newer = work.Beside().services(yard), None
-        if worker is None:  # otherwise the worker ends for a newer schema, and all of this with it
-            newer = asyncio.create_task(_newer(yard))
-            services = {n: partial(while_current, run, newer) for n, run in services.items()}
+    worker = session.deadline.watch(yard.worker()) if serve_options.workers is None else None
+    services, newer = work.Beside().services(yard), None
+    if worker is None:  # otherwise the worker ends for a newer schema, and all of this with it
+        newer = asyncio.create_task(_newer(yard))
+        services = {n: partial(while_current, run, newer) for n, run in services.items()}
 
-        def let_go() -> None:
-            session.tell("stopping; jobs return to the queue; press Ctrl-C again to quit at once")
-            begin()
-            end()
-            if worker is not None:
-                worker.stop()
-            idle.set()
+    def let_go() -> None:
+        session.tell("stopping; jobs return to the queue; press Ctrl-C again to quit at once")
+        for act in on_stop:
+            act()
+        if worker is not None:
+            worker.stop()
+        idle.set()
 
-        idle = asyncio.Event()
-        try:
-            await work.run_together(
-                partial(_jobs, worker, idle, session.deadline), services, stop, let_go
-            )
-        finally:
-            if newer is not None:
-                newer.cancel()
-    return stop.exit_code if stop.first is signal.SIGINT else 0
+    idle = asyncio.Event()
+    try:
+        await work.run_together(
+            partial(_jobs, worker, idle, session.deadline), services, stop, let_go
+        )
+    finally:
+        if newer is not None:
+            newer.cancel()
 
 
 async def while_current(run: "work.Service", newer: "asyncio.Task[None]") -> None:
