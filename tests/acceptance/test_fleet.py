@@ -315,7 +315,9 @@ def test_schedules_keep_firing_after_the_first_process_is_stopped(
         lines = [until(process, "runs up to") for _ in range(2)]
         [first] = [line for line in lines if "--no-scheduler" not in _command(_worker(line))]
 
-        stopped = shell.run("workers", "stop", first.split("worker ")[1].split(maxsplit=1)[0])
+        name = first.split("worker ")[1].split(maxsplit=1)[0]
+        eventually(lambda: name in shell.run("workers", "list").stdout)  # it has just started
+        stopped = shell.run("workers", "stop", name)
         assert stopped.returncode == 0, stopped.stderr
         eventually(lambda: not _lives(_worker(first)))
         at = f"at {datetime.now(UTC) + timedelta(seconds=8):%Y-%m-%dT%H:%M:%S}"
