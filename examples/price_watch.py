@@ -2,7 +2,7 @@
 
 Set CRAWLYARD_SERVER and CRAWLYARD_TOKEN. `price_watch.py create` creates the schedule and the
 webhook, and prints the secret of the webhook. `price_watch.py receive` prints each changed price;
-it needs the secret in CRAWLYARD_WEBHOOK_SECRET.
+it needs the secret in WEBHOOK_SECRET.
 """
 
 import os
@@ -25,7 +25,7 @@ ADDRESSES = (f"127.0.0.1:{PORT}",)  # private addresses that the webhook may use
 def create() -> None:
     """Create the schedule and the webhook, and print the secret."""
     with sync.connect() as yard:
-        yard.schedules.create("prices", WHEN, urls=[URL], max_pages=500, extract=[f"price={PRICE}"])
+        yard.schedules.create("prices", WHEN, URL, max_pages=500, extract={"price": PRICE})
         webhook = yard.webhooks.create(
             HOOK, events=["page.changed"], schedule="prices", allow_addresses=ADDRESSES
         )
@@ -34,13 +34,13 @@ def create() -> None:
 
 def report(event: dict[str, Any]) -> None:
     """Print the prices of the pages that a message names, before and after."""
-    before, after = event["base_id"], event["subject"]
+    before, after = event["details"]["base_id"], event["job_id"]
     with sync.connect() as yard:
         prices = {
             job: {page.url: page.extracted["price"] for page in yard.jobs.pages(job)}
             for job in (before, after)
         }
-    for page in event["pages"]:
+    for page in event["details"]["pages"]:
         old, new = (prices[job].get(page["url"]) for job in (before, after))
         if old != new:
             print(page["url"], old, "->", new, flush=True)
@@ -53,7 +53,7 @@ class Receiver(BaseHTTPRequestHandler):
         """Verify a message and report it."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         try:
-            webhook = Webhook(os.environ["CRAWLYARD_WEBHOOK_SECRET"])
+            webhook = Webhook(os.environ["WEBHOOK_SECRET"])
             message = webhook.verify(body, dict(self.headers))
         except WebhookVerificationError:
             self.send_error(400)

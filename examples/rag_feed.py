@@ -34,7 +34,9 @@ def update(index: sqlite3.Connection) -> int:
         export = yard.results.export(job.id, format_="jsonl", chunks=WORDS)
         chunks = [json.loads(line) for line in lines(export)]
     with index:  # one transaction: readers see the old chunks or the new ones
-        index.execute("CREATE VIRTUAL TABLE IF NOT EXISTS chunks USING fts5(id, url, headings, text)")
+        index.execute(
+            "CREATE VIRTUAL TABLE IF NOT EXISTS chunks USING fts5(id, url, headings, text)"
+        )
         index.execute("DELETE FROM chunks")
         index.executemany(
             "INSERT INTO chunks VALUES (?, ?, ?, ?)",  # with a vector store: upsert by id

@@ -1,8 +1,7 @@
 """Materialize the asset, evaluate the sensor until it requests a run, and execute that run."""
 
-from harness import an_unreliable_yard, until
-
 import dagster as dg
+from harness import an_unreliable_yard, until
 
 with an_unreliable_yard() as (yard, _), dg.DagsterInstance.ephemeral() as instance:
     yard.copy("workflow_engines/dagster_crawl.py", yard.serve_site())
@@ -12,7 +11,7 @@ with an_unreliable_yard() as (yard, _), dg.DagsterInstance.ephemeral() as instan
         run = dg.materialize([example.crawl], partition_key="2026-12-01", instance=instance)
         assert run.success
 
-    def requests():
+    def requests() -> list[dg.RunRequest]:
         context = dg.build_sensor_context(instance, definitions=example.defs)
         return example.crawl_completed.evaluate_tick(context).run_requests
 

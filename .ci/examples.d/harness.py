@@ -5,20 +5,23 @@ import contextlib
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
+import httpx
 from crawlyard import sync
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAGES = 20
+T = TypeVar("T")
 CRAWLYARD = [sys.executable, "-m", "crawlyard"]
 
 
@@ -29,13 +32,13 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def until(condition, what: str, within_s: float = 90):
+def until(condition: Callable[[], T], what: str, within_s: float = 150) -> T:
     """Return the first true value of a condition."""
     give_up_at = time.monotonic() + within_s
     while time.monotonic() < give_up_at:
         if value := condition():
             return value
-        time.sleep(0.2)
+        time.sleep(0.5)
     raise TimeoutError(what)
 
 
@@ -48,7 +51,7 @@ class Yard:
         # the examples run `crawlyard` and `python3` of this environment
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         token = run("tokens", "create", "examples", "-q").strip()
-        run("settings", "grants", "--private")
+        run("settings", "grants", "--private", "--addresses")
         port = free_port()
         self.server = f"http://127.0.0.1:{port}"
         self.start("-m", "crawlyard", "serve", "--port", str(port), "--no-worker")
@@ -57,11 +60,11 @@ class Yard:
         until(self._answers, "the server does not start")
 
     def _answers(self) -> bool:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            return bool(run("health", "-q") or True)
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.server}/readyz").is_success
         return False
 
-    def start(self, *arguments: str, log: str = "log") -> subprocess.Popen:
+    def start(self, *arguments: str, log: str = "yard.log") -> subprocess.Popen:
         """Start a process of this Python, and stop it at the end."""
         with Path(log).open("ab") as file:
             process = subprocess.Popen([sys.executable, *arguments], stdout=file, stderr=file)
@@ -71,7 +74,7 @@ class Yard:
     def start_worker(self) -> subprocess.Popen:
         """Start a worker of the yard."""
         environment = {k: v for k, v in os.environ.items() if k != "CRAWLYARD_SERVER"}
-        with Path("log").open("ab") as file:
+        with Path("yard.log").open("ab") as file:
             process = subprocess.Popen(
                 [*CRAWLYARD, "work"], stdout=file, stderr=file, env=environment
             )
@@ -81,7 +84,7 @@ class Yard:
     def serve_site(self, *options: str) -> str:
         """Serve a site, by default one without broken pages; return its URL."""
         options = options or ("--pages", str(PAGES), "--plain")
-        name = f"site-{len(self._processes)}"
+        name = f"site-{len(self._processes)}.log"
         self.start("-m", "crawlyard.demo", *options, log=name)
         return until(lambda: Path(name).read_text(), "the site does not start").split()[0]
 
@@ -105,7 +108,11 @@ class Yard:
         """Kill the worker once it has stored some pages, and start another."""
 
         def kill() -> None:
-            until(lambda: any(3 <= job.progress.pages < PAGES for job in self.jobs()), "no pages")
+            with sync.connect(self.server) as yard:
+                until(
+                    lambda: any(job.progress.pages >= 3 for job in yard.jobs.list().items),
+                    "no pages",
+                )
             self.worker.send_signal(signal.SIGKILL)
             self.worker.wait()
             self.worker = self.start_worker()
@@ -120,7 +127,7 @@ class Yard:
             return [yard.jobs.get(job.id) for job in sync.every(yard.jobs.list)]
 
     def check_crawled_once(self) -> int:
-        """Check that there is one job, that it survived a worker, and that it has every page once."""
+        """Check that there is one job, that it survived a worker, and has every page once."""
         [job] = self.jobs()
         assert job.state == "completed", job
         with sync.connect(self.server) as yard:
@@ -208,7 +215,7 @@ def an_unreliable_yard() -> Iterator[tuple[Yard, LossyNetwork]]:
     with a_yard() as yard:
         network = LossyNetwork(yard.server)
         os.environ["CRAWLYARD_SERVER"] = network.url
-        os.environ["CRAWLYARD_WEBHOOK_SECRET"] = "whsec_" + secrets.token_urlsafe(24)
+        os.environ["WEBHOOK_SECRET"] = "whsec_" + b64encode(secrets.token_bytes(24)).decode()
         midway = yard.kill_worker_midway()
         yield yard, network
         midway.join(1)

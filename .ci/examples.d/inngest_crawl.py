@@ -10,7 +10,7 @@ import queue
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from harness import an_unreliable_yard, free_port, until
+from harness import an_unreliable_yard, free_port
 
 events: queue.Queue[dict] = queue.Queue()
 
@@ -30,7 +30,7 @@ class EventApi(BaseHTTPRequestHandler):
 class Received(dict):
     """Step stubs: waiting for an event blocks until it was received."""
 
-    def __getitem__(self, step: str) -> object:
+    def __getitem__(self, _step: str) -> object:
         return inngest.Event.model_validate(events.get(timeout=90))
 
 
@@ -51,7 +51,7 @@ with an_unreliable_yard() as (yard, _):
         yard.serve_site(),
         HOOK=f'"http://127.0.0.1:{port}/crawlyard"',
     )
-    yard.start("-m", "uvicorn", "inngest_crawl:app", "--port", str(port), log="hook")
+    yard.start("-m", "uvicorn", "inngest_crawl:app", "--port", str(port), log="hook.log")
     import inngest_crawl as example
 
     result = mocked.trigger(

@@ -33,8 +33,12 @@ def check(**inputs: str) -> int:
 with a_yard() as yard:
     os.environ["RUNNER_TEMP"] = str(Path("runner").absolute())
     del os.environ["CRAWLYARD_SERVER"], os.environ["CRAWLYARD_TOKEN"]
-    common = {"package": os.environ["CRAWLYARD_WHEEL"], "options": "--allow-private --delay 0"}
-    assert check(url=yard.serve_site(), **common) == 0
+    common = {"package": os.environ["WHEEL"], "options": "--allow-private --delay 0"}
+    site = Path("site")
+    site.mkdir()
+    (site / "index.html").write_text('<title>One</title><a href="two.html#end">two</a>')
+    (site / "two.html").write_text('<title>Two</title><p id="end">the end')
+    assert check(url=yard.serve_site("--folder", str(site)), **common) == 0
     assert "<failure" not in Path("links.xml").read_text()
     faulty = yard.serve_site("--pages", "40")
     assert check(url=faulty, junit="faulty.xml", **common) == 13

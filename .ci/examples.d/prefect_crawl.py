@@ -1,11 +1,13 @@
 """Serve the flows, start one, and wait for the run that reads the pages."""
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 from harness import an_unreliable_yard, free_port, until
 
 port = free_port()
@@ -17,6 +19,13 @@ os.environ |= {
 }
 
 
+def answers() -> bool:
+    """Return whether Prefect's server answers."""
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{os.environ['PREFECT_API_URL']}/health").is_success
+    return False
+
+
 def succeeds(*arguments: str) -> bool:
     """Return whether a command of Prefect succeeds."""
     command = [sys.executable, "-m", "prefect", *arguments]
@@ -25,14 +34,16 @@ def succeeds(*arguments: str) -> bool:
 
 with an_unreliable_yard() as (yard, _):
     options = ("server", "start", "--port", str(port), "--no-services")
-    yard.start("-m", "prefect", *options, log="prefect-log")
+    yard.start("-m", "prefect", *options, log="prefect.log")
     script = yard.copy(
         "workflow_engines/prefect_crawl.py",
         yard.serve_site(),
         LOOK_EVERY="timedelta(seconds=5)",
     )
-    until(lambda: "Check out the dashboard" in Path("prefect-log").read_text(), "no Prefect")
-    yard.start(str(script), log="served")
+    until(lambda: answers(), "no Prefect")
+    yard.start(str(script), log="served.log")
     start = ("deployment", "run", "start-crawl/start-crawl")
     until(lambda: succeeds(*start), "the flows are not served")
-    until(lambda: re.search(r"job \S+: \d\d pages", Path("served").read_text()), "no pages", 150)
+    until(
+        lambda: re.search(r"job \S+: \d\d pages", Path("served.log").read_text()), "no pages", 150
+    )

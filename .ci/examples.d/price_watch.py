@@ -23,14 +23,15 @@ for n in range(5):
 with a_yard() as yard:
     site = yard.serve_site("--folder", str(shop))
     script = yard.copy("price_watch.py", site, PORT=str(free_port()))
-    os.environ["CRAWLYARD_WEBHOOK_SECRET"] = subprocess.run(
+    os.environ["WEBHOOK_SECRET"] = subprocess.run(
         [sys.executable, script, "create"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.strip()
-    yard.start(str(script), "receive", log="received")
+    yard.start(str(script), "receive", log="received.log")
     for price in ("20.00", "25.00"):
         (shop / "3.html").write_text(PAGE.format(n=3, price=price))
         run("jobs", "wait", run("schedules", "run", "prices", "-q").strip(), "-q")
-    until(lambda: "25.00" in Path("received").read_text(), "no message", 30)
-    reports = [line for line in Path("received").read_text().splitlines() if "->" in line]
+    until(lambda: "25.00" in Path("received.log").read_text(), "no message", 60)
+    reports = [line for line in Path("received.log").read_text().splitlines() if "->" in line]
     print(*reports, sep="\n")
-    assert len(reports) == 1 and "3.html" in reports[0], reports
+    [report] = reports
+    assert "3.html" in report, report

@@ -5,7 +5,7 @@ Set CRAWLYARD_SERVER and CRAWLYARD_TOKEN for the workers and the triggerer. The 
 """
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import BaseOperator, dag, task
@@ -28,7 +28,7 @@ class CrawlTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, to be created again in the triggerer."""
-        return f"{__name__}.CrawlTrigger", {"job_id": self.job_id}
+        return "airflow_crawl.CrawlTrigger", {"job_id": self.job_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the end of the job."""
@@ -65,7 +65,7 @@ class CrawlOperator(BaseOperator):
         return event["job_id"]
 
 
-@dag(schedule="@daily", start_date=datetime(2026, 1, 1), catchup=False)
+@dag(schedule="@daily", start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False)
 def docs() -> None:
     """Crawl the documentation every day."""
 

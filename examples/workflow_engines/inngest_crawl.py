@@ -1,6 +1,6 @@
 """Crawl from Inngest: a function starts the crawl, and waits for the webhook of its end.
 
-Set CRAWLYARD_SERVER, CRAWLYARD_TOKEN, CRAWLYARD_WEBHOOK_SECRET (`whsec_` and 24 to 64 random bytes
+Set CRAWLYARD_SERVER, CRAWLYARD_TOKEN, WEBHOOK_SECRET (`whsec_` and 24 to 64 random bytes
 in base64) and the keys of Inngest. `uvicorn inngest_crawl:app` serves the function and receives the
 webhook. The event `docs/crawl.requested` starts the function.
 """
@@ -31,7 +31,7 @@ async def crawl_site(ctx: inngest.Context) -> int:
     """Crawl the site once for this run, and return the number of its pages."""
 
     async def start() -> str:
-        webhook = {"url": HOOK, "secret": os.environ["CRAWLYARD_WEBHOOK_SECRET"]}
+        webhook = {"url": HOOK, "secret": os.environ["WEBHOOK_SECRET"]}
         async with crawlyard.connect() as yard:
             job = await yard.jobs.create(
                 URL,
@@ -63,7 +63,7 @@ async def crawl_site(ctx: inngest.Context) -> int:
 async def receive(request: Request) -> Response:
     """Verify a message of Crawlyard, and send it to Inngest; its id makes repetitions harmless."""
     try:
-        webhook = Webhook(os.environ["CRAWLYARD_WEBHOOK_SECRET"])
+        webhook = Webhook(os.environ["WEBHOOK_SECRET"])
         message = webhook.verify(await request.body(), dict(request.headers))
     except WebhookVerificationError:
         return Response(status_code=400)

@@ -5,7 +5,7 @@ first one with `prefect deployment run start-crawl/start-crawl`. No process wait
 as long as it runs, `read-pages` schedules its next look and ends.
 """
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from prefect import flow, runtime, serve, task
 from prefect.deployments import run_deployment
@@ -30,7 +30,7 @@ def look_later(job_id: str, look: int) -> None:
     run_deployment(
         "read-pages/read-pages",
         parameters={"job_id": job_id, "look": look},
-        scheduled_time=datetime.now(timezone.utc) + LOOK_EVERY,
+        scheduled_time=datetime.now(UTC) + LOOK_EVERY,
         idempotency_key=f"{job_id} {look}",
         timeout=0,  # don't wait for it
         as_subflow=False,

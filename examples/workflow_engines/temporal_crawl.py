@@ -1,7 +1,8 @@
 """Crawl from Temporal: a workflow starts the crawl, and waits for it with timers.
 
 Set CRAWLYARD_SERVER and CRAWLYARD_TOKEN for the worker. `python temporal_crawl.py` runs a worker;
-start a workflow with `temporal workflow start --type CrawlSite --task-queue crawls --input '"URL"'`.
+start a workflow with
+`temporal workflow start --type CrawlSite --task-queue crawls --input '"URL"'`.
 """
 
 import asyncio
@@ -61,7 +62,9 @@ class CrawlSite:
         while state not in {"completed", "failed", "cancelled"}:
             await workflow.sleep(pause)  # a timer of the server: no worker is held
             pause = min(2 * pause, LONGEST_PAUSE)
-            state = await workflow.execute_activity(state_of, job_id, start_to_close_timeout=TIMEOUT)
+            state = await workflow.execute_activity(
+                state_of, job_id, start_to_close_timeout=TIMEOUT
+            )
         return await workflow.execute_activity(count_pages, job_id, start_to_close_timeout=TIMEOUT)
 
 
