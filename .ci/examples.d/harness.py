@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+
 from crawlyard import sync
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -40,7 +40,7 @@ with an_unreliable_yard() as (yard, _):
         yard.serve_site(),
         LOOK_EVERY="timedelta(seconds=5)",
     )
-    until(lambda: answers(), "no Prefect")
+    until(answers, "no Prefect")
     yard.start(str(script), log="served.log")
     start = ("deployment", "run", "start-crawl/start-crawl")
     until(lambda: succeeds(*start), "the flows are not served")
