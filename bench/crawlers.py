@@ -113,14 +113,21 @@ IN_MEMORY = Crawler(
 )
 DEFAULT = Crawler("Crawlyard, default", _with_options(), _result_of_crawlyard)
 WHOLE_TEXT = Crawler("Crawlyard, whole text", _with_options("--text", "text"), _result_of_crawlyard)
+NO_LINKS = Crawler(
+    "Crawlyard, no text or links",
+    _with_options("--text", "none", "--no-keep-links"),
+    _result_of_crawlyard,
+)
 MAIN_TEXT = Crawler("Crawlyard, main text", _with_options("--text", "main"), _result_of_crawlyard)
 SCRAPY = Crawler("Scrapy", _scrapy(_SPIDER), _result_of_scrapy)
 RESUMABLE = Crawler("Scrapy, resumable", _scrapy(_SPIDER, "-s", "JOBDIR=job"), _result_of_scrapy)
-TUNED = Crawler(
-    "Scrapy, tuned",
-    _scrapy(PEERS / "scrapy_tuned.py", "-s", "ASYNCIO_EVENT_LOOP=uvloop.Loop"),
+_UVLOOP = ("-s", "ASYNCIO_EVENT_LOOP=uvloop.Loop")
+TUNED = Crawler("Scrapy, tuned", _scrapy(PEERS / "scrapy_tuned.py", *_UVLOOP), _result_of_scrapy)
+TRAFILATURA = Crawler(
+    "Scrapy, tuned, with trafilatura",
+    _scrapy(PEERS / "markdown_scrapy.py", *_UVLOOP),
     _result_of_scrapy,
 )
 
-OURS = (CRAWLYARD, IN_MEMORY, DEFAULT, WHOLE_TEXT, MAIN_TEXT)
+OURS = (CRAWLYARD, NO_LINKS, IN_MEMORY, DEFAULT, WHOLE_TEXT, MAIN_TEXT)
 OF_SCRAPY = (SCRAPY, RESUMABLE, TUNED)

@@ -17,6 +17,8 @@ _PACKAGES = (
     "lxml",
     "crawlee",
     "selectolax",
+    "trafilatura",
+    "crawl4ai",
 )
 
 

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.crawlers import OF_SCRAPY, OURS, PEERS, Crawler, CrawlResult, records_in, result_of
+from bench.crawlers import (
+    OF_SCRAPY,
+    OURS,
+    PEERS,
+    TRAFILATURA,
+    Crawler,
+    CrawlResult,
+    records_in,
+    result_of,
+)
 
 _SITE = "sites.csv"  # one row per URL, written by wget2
 _SPIDER = "@spider-rs/spider-rs"
@@ -28,6 +37,14 @@ def contenders(work: Path) -> tuple[list[Crawler], list[str]]:
         crawlers += OF_SCRAPY
     else:
         missing.append(f"Scrapy: it is not installed ({extra})")
+    if find_spec("scrapy") and find_spec("trafilatura"):
+        crawlers.append(TRAFILATURA)
+    else:
+        missing.append("trafilatura: it is not installed (pip install trafilatura)")
+    if find_spec("crawl4ai"):
+        crawlers.append(_CRAWL4AI)
+    else:
+        missing.append("Crawl4AI: it is not installed (pip install crawl4ai)")
     if find_spec("crawlee") and find_spec("selectolax"):
         crawlers += _CRAWLEES
     else:
@@ -55,16 +72,16 @@ def versions() -> list[str]:
     return [*lines, f"spider {_VERSION} (native {_NATIVE})"]
 
 
-def _crawlee(script: str, *more: str) -> Crawler:
+def _script(script: str, *more: str) -> Crawler:
     name, *words = more
     return Crawler(
         name,
         lambda url, at_once: [sys.executable, str(PEERS / script), url, str(at_once), *words],
-        _result_of_crawlee,
+        _result_of_script,
     )
 
 
-def _result_of_crawlee(folder: Path) -> CrawlResult:
+def _result_of_script(folder: Path) -> CrawlResult:
     files = (folder / "storage" / "datasets" / "default").glob("0*.json")
     items = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return result_of(items or records_in(folder))
@@ -112,10 +129,11 @@ def _spider(work: Path) -> tuple[Crawler | None, str]:
 
 
 _CRAWLEES = (
-    _crawlee("crawlee_parsel.py", "Crawlee, ParselCrawler"),
-    _crawlee("crawlee_http.py", "Crawlee, HttpCrawler"),
-    _crawlee("crawlee_http.py", "Crawlee, tuned", "known"),
+    _script("crawlee_parsel.py", "Crawlee, ParselCrawler"),
+    _script("crawlee_http.py", "Crawlee, HttpCrawler"),
+    _script("crawlee_http.py", "Crawlee, tuned", "known"),
 )
+_CRAWL4AI = _script("markdown_crawl4ai.py", "Crawl4AI, HTTP")
 _WGET2 = (  # 8: a link led to an error
     Crawler("wget2", _wget2(), _result_of_wget2, exits=(0, 8)),
     Crawler("wget2, files deleted", _wget2("--delete-after"), _result_of_wget2, exits=(0, 8)),

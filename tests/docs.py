@@ -222,8 +222,7 @@ def events() -> str:
         "`details` is the data of the event, and `data.v` is the version, as above. With the "
         "setting `public_url`, `data.url` is the page of the job, schedule or template in the "
         f"dashboard. A message has fewer than {MAX_BODY:,} bytes; longer ones are cut, and have "
-        "`data.cut` set to true."
-        "then.",
+        "`data.cut` set to true.",
     )
 
 

@@ -40,8 +40,8 @@ _MALFORMED = (
 )
 _RATED = (
     "`crawlyard serve` applies rate limits unless all its host names are loopback and no proxy is "
-    "trusted ([details](../howto/reverse-proxy.md#who-is-counted)). Responses report the remaining "
-    "requests in the `RateLimit` header."
+    "trusted ([details](../howto/reverse-proxy.md#rate-limits-and-client-addresses)). Responses "
+    "report the remaining requests in the `RateLimit` header."
 )
 _RATES = {
     "read": "GET, per token or session",

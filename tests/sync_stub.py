@@ -100,8 +100,14 @@ def _noun(service: type, names: Imports) -> str:
 
 
 def _method(name: str, call: Callable[..., Any], names: Imports) -> str:
+    arguments, result = signature(call, names)
+    return f"    def {name}({', '.join(['self', *arguments])}) -> {result}: ...\n"
+
+
+def signature(call: Callable[..., Any], names: Imports) -> tuple[list[str], str]:
+    """Return the arguments and the result of a method, as a stub writes them, without `self`."""
     hints = typing.get_type_hints(call)
-    words = ["self"]
+    words = list[str]()
     keyword = False
     for parameter in list(inspect.signature(call).parameters.values())[1:]:
         hint = names.text(hints[parameter.name])
@@ -113,7 +119,7 @@ def _method(name: str, call: Callable[..., Any], names: Imports) -> str:
             words.append("*")
         default = "" if parameter.default is parameter.empty else f" = {_default(parameter)}"
         words.append(f"{parameter.name}: {hint}{default}")
-    return f"    def {name}({', '.join(words)}) -> {names.text(hints['return'])}: ...\n"
+    return words, names.text(hints["return"])
 
 
 def _default(parameter: inspect.Parameter) -> str:

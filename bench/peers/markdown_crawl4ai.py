@@ -28,6 +28,8 @@ async def main(start: str, at_once: int) -> None:
         check_robots_txt=True,
         cache_mode=CacheMode.BYPASS,
         semaphore_count=at_once,
+        mean_delay=0,
+        max_range=0,
         stream=True,
         verbose=False,
     )

@@ -215,7 +215,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     worker_tags: Annotated[
         Words,
         about(
-            "Comma-separated tags of a worker, which takes jobs that need these.",
+            "Comma-separated tags of a worker; jobs can require them.",
         ),
     ] = ()
     reserve_urgent: Annotated[
@@ -255,8 +255,8 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     browsers: Annotated[
         int,
         about(
-            "Maximum browsers of a worker; each renders one page at a time.",
-            least=1,
+            "Maximum browsers of a worker; each renders one page at a time; 0: no rendering.",
+            least=0,
             most=64,
         ),
     ] = 2
@@ -270,7 +270,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
     lease_s: Annotated[
         float,
         about(
-            "Seconds without a checkpoint after which a worker counts as dead.",
+            "Seconds without a checkpoint after which a worker is treated as lost.",
             least=6.0,
             most=600.0,
         ),

@@ -35,7 +35,7 @@ async def test_a_running_job_shows_its_progress_and_the_certainty_of_it(stage: S
             await expect(far).to_contain_text(text, use_inner_text=True)
         await expect(far).to_contain_text(re.compile(r"\d+s . \d+[ms].* left"))
         await expect(far).to_contain_text(re.compile(r"likely done by \d\d:\d\d"))
-        ends = "Ends when the queue is empty, or at 320 pages, 2h 00m"
+        ends = "Ends when the queue is empty, or after 320 pages or 2h 00m"
         await expect(page.locator("#timeline li").last).to_have_text(ends)
         bar = page.get_by_role("progressbar", name="Share of found URLs that are done")
         await expect(bar).to_have_attribute("aria-valuenow", "46")
@@ -112,7 +112,7 @@ async def test_the_origin_of_a_job_is_shown_with_links(stage: Stage) -> None:
         await expect(rows.filter(has_text="delay_s")).to_contain_text("this job")
         await expect(rows.filter(has_text="delay_s").locator("td").last).to_have_text("0.5")
         await expect(rows.filter(has_text="per_host")).to_contain_text("default")
-        await page.get_by_label("Without defaults").check()
+        await page.get_by_label("Hide defaults").check()
         await expect(rows.filter(has_text="per_host")).to_be_hidden()
 
 

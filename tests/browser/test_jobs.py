@@ -53,7 +53,9 @@ async def test_a_row_shows_the_state_of_a_job(stage: Stage) -> None:
         await expect(waiting.get_by_role("progressbar")).to_be_hidden()
         docs = row(page, "Docs")
         await expect(docs).to_contain_text("Stopped early")
-        await expect(docs.locator("[data-c=pages]")).to_have_text("1,000 of 4,000 URLs, page limit")
+        await expect(docs.locator("[data-c=pages]")).to_have_text(
+            "1,000 of 4,000 URLs · page limit"
+        )
         await expect(docs.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
         assert await listed_texts(page) == [
             "Running 1", "Price watch", "Waiting 1", "wiki.example.org", "Ended 1", "Docs",
@@ -75,7 +77,7 @@ async def test_rows_and_counts_follow_what_happens(stage: Stage) -> None:
         await expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "50")
         await stage.ask("POST", f"/jobs/{job['id']}/pause", {"reason": "the site is moved"})
         await expect(row(page, "Followed")).to_contain_text("Paused")
-        await expect(row(page, "Followed")).to_contain_text("4 of 8 URLs, the site is moved")
+        await expect(row(page, "Followed")).to_contain_text("4 of 8 URLs · the site is moved")
         await expect(group(page, "Running")).to_have_count(0)
 
 
@@ -102,7 +104,8 @@ async def test_a_range_of_time_that_begins_at_zero_is_shown(stage: Stage) -> Non
 
 _TELL = """
   async (news) => {
-    const { live } = await import(document.querySelector("link[href*='core/live.js']").href);
+    const { modules } = await import(document.querySelector("script").src);
+    const { live } = modules["js/core/live.js"];
     live.dispatchEvent(new CustomEvent("progress", { detail: [news] }));
   }
 """
@@ -307,7 +310,8 @@ async def test_all_rows_of_a_long_list_follow_their_progress(empty: Stage) -> No
 _ROUNDS = 15
 _CHANGE = """
   async (rounds) => {
-    const { live } = await import(document.querySelector("link[href*='core/live.js']").href);
+    const { modules } = await import(document.querySelector("script").src);
+    const { live } = modules["js/core/live.js"];
     const rows = [...document.querySelectorAll("#jobs tbody tr[data-id]")];
     const follows = (tr, i, n) => tr.textContent.includes((1000 + n * 4 + i).toLocaleString());
     const following = (n) => rows.filter((tr, i) => follows(tr, i, n)).length;

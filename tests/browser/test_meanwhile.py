@@ -90,7 +90,7 @@ async def test_what_is_typed_stays_when_the_page_reads_again(stage: Stage) -> No
 
         await page.goto("/settings/limits")
         defaults = page.get_by_label("Crawl settings, as JSON")
-        await expect(page.get_by_label("Errors")).to_have_attribute("placeholder", "no limit")
+        await expect(page.get_by_label("Errors")).to_have_attribute("placeholder", "No limit")
         await defaults.fill('{"delay_s": 2}')
         await missed_something(page)
         await expect(defaults).to_have_value('{"delay_s": 2}')

@@ -234,7 +234,7 @@ async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:
             ("images waits for a worker", "Change the tag…", "with the tag gpu"),
             ("nightly is overdue", "Run now", "No scheduler"),
             ("news keeps failing", "Retry", "3 in a row"),
-            (f"{HOSTILE} failed", "Retry", "It failed"),
+            (f"{HOSTILE} failed", "Retry", "internal error"),
             ("docs-full stopped early", "Raise and continue…", "error limit: 1,300 of 4,000 found"),
             (" fails", "Send a test", "5 attempts failed in a row"),
             ("was switched off", "Switch on", "410"),

@@ -67,7 +67,7 @@ async def test_the_filter_narrows_is_kept_in_the_url_and_says_when_it_hides_all(
     async with stage.page("/schedules") as page:
         await page.get_by_label("Filter by name").fill("Filtered")
         await expect(page.locator("tbody tr")).to_have_count(2)
-        await page.get_by_label("On or paused").select_option("Paused")
+        await page.get_by_label("Status").select_option("Paused")
         await expect(page.locator("tbody tr")).to_have_count(1)
         await expect(row_of(page, "Filtered two")).to_be_visible()
         await expect(page).to_have_url(re.compile(r"/schedules\?q=Filtered&paused=true$"))

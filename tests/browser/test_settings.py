@@ -24,7 +24,7 @@ async def test_a_token_is_shown_once_and_revoked_for_good(stage: Stage) -> None:
         assert secret.startswith("cyt_")
         await page.get_by_role("button", name="Back").click()
         row = page.get_by_role("row").filter(has_text="import <b>")
-        await expect(row).to_contain_text("jobs:read results:read")
+        await expect(row).to_contain_text("jobs:read, results:read")
         stage.secrets["import"] = secret
         assert (await stage.ask("GET", "/auth/me", by="import"))["kind"] == "token"
 
@@ -118,7 +118,7 @@ async def test_a_users_role_is_changed_and_the_user_disabled(stage: Stage) -> No
 async def test_a_section_is_saved_and_read_again(stage: Stage) -> None:
     async with stage.page("/settings/limits") as page:
         form = page.locator("form[data-section=ceilings]")
-        await expect(form.get_by_label("Errors")).to_have_attribute("placeholder", "no limit")
+        await expect(form.get_by_label("Errors")).to_have_attribute("placeholder", "No limit")
         await form.get_by_label("Pages").fill("5000")
         await form.get_by_label("Data").fill("2 GB")
         await form.get_by_label("Running time").fill("6h")

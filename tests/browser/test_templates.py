@@ -31,7 +31,7 @@ async def test_a_template_is_made_changed_and_restored(stage: Stage) -> None:
         changed = SPEC | {"limits": {"pages": 99}}
         await unfolded(page, "Limits")
         await pages.fill("99")
-        await page.get_by_role("button", name="Save a new version").click()
+        await page.get_by_role("button", name="Save new version").click()
         await expect(page.get_by_text("v2", exact=True)).to_be_visible()
         assert (await stage.ask("GET", "/templates/docs"))["spec"] == changed
 
@@ -102,7 +102,7 @@ async def test_what_somebody_else_has_changed_is_not_overwritten(stage: Stage) -
         await page.get_by_label("Description", exact=True).fill("mine")
         await stage.ask("PATCH", f"/templates/{template['id']}", {"description": "theirs"})
         await expect(page.get_by_text("v2", exact=True)).to_be_visible()
-        await page.get_by_role("button", name="Save a new version").click()
+        await page.get_by_role("button", name="Save new version").click()
         await expect(page.locator("#stale")).to_be_visible()
         await expect(page.get_by_label("Description", exact=True)).to_have_value("mine")
         stored_template = await stage.ask("GET", f"/templates/{template['id']}")
@@ -172,7 +172,7 @@ async def test_a_viewer_sees_templates_and_changes_none(stage: Stage) -> None:
     await stage.user("vic", Role.VIEWER)
     async with stage.page(f"/templates/{template['id']}", by="vic") as page:
         await expect(page.get_by_role("heading", level=1)).to_have_text("open")
-        for name in ("Duplicate", "Save a new version", "Delete…", "Make private"):
+        for name in ("Duplicate", "Save new version", "Delete…", "Make private"):
             await expect(page.get_by_role("button", name=name)).to_be_disabled()
 
 

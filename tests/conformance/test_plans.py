@@ -54,6 +54,23 @@ async def test_no_question_of_a_worker_reads_all_jobs(
     assert any("INDEX jobs_ready (ready=?)" in plan for plan in plans)
 
 
+async def test_no_metric_of_the_queue_reads_jobs_that_are_due_later(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    file = str(shutil.copy(sqlite_template, tmp_path))
+
+    async def measure(store: Store) -> None:
+        await store.queue.wanted_slots(NOW)
+        await store.queue.longest_wait(NOW)
+
+    plans = {step for _, steps in await planned(file, measure) for step in steps}
+
+    reads = {plan for plan in plans if " jobs" in plan}
+    assert {p for p in reads if p.startswith("SCAN") and not p.endswith("jobs_running")} == set()
+    assert any("INDEX jobs_ready (ready=?)" in plan for plan in reads)
+    assert any("INDEX jobs_unready (due_at<?)" in plan for plan in reads)
+
+
 @pytest.mark.parametrize(
     ("key", "index"), [(SortKey.ENDED_AT, "jobs_ended"), (SortKey.PAGES, "jobs_settled_pages")]
 )

@@ -62,3 +62,12 @@ async def test_an_endpoint_that_does_not_answer_is_named(rig: MakeRig) -> None:
 
     with pytest.raises(FetchFailed, match=r"did not start: http://127\.0\.0\.1:1: .*refused"):
         await site.render(Browser.CHROMIUM, "/")
+
+
+async def test_a_worker_that_may_have_no_browsers_has_none(rig: MakeRig) -> None:
+    site = await rig({"/": scripted("")})
+    site.renderers = Renderers(SystemClock(), most=0, endpoint="http://127.0.0.1:1")
+
+    assert site.renderers.installed() == ()
+    with pytest.raises(FetchFailed, match=r"renders no pages \(CRAWLYARD_BROWSERS=0\)"):
+        await site.render(Browser.CHROMIUM, "/")

@@ -64,9 +64,14 @@ class TestExcerpt:
 
         assert words_around is not None
         assert "Needle" in words_around
-        assert words_around.startswith("x")
-        assert words_around.endswith("y")
+        assert words_around.startswith("…x ")
+        assert words_around.endswith(" y…")
         assert len(words_around) <= EXCERPT
+
+    def test_it_ends_with_a_whole_word(self) -> None:
+        words_around = excerpt(f"needle {'a' * 150} {'b' * 150}", ("needle",), ("needle",))
+
+        assert words_around == f"needle {'a' * 150}…"
 
     def test_letters_that_are_two_in_lower_case_do_not_move_it(self) -> None:
         words_around = excerpt(f"{'İ' * 300} needle", ("needle",), ("needle",))

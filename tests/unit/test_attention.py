@@ -133,7 +133,7 @@ class TestEnds:
         )
 
         assert [(n.kind, n.job_id, n.detail) for n in listed] == [
-            ("job_failed", "f", "it failed: no DNS"),
+            ("job_failed", "f", "no DNS"),
             ("job_stopped", "s", "Stopped at its error limit: 4 of 9 found"),
             ("needs_scripts", "n", "2 pages need scripts: the text is empty or partial"),
         ]
@@ -219,7 +219,7 @@ class TestEnds:
 
         [notice] = needs.items
         assert (notice.kind, about(notice).id, notice.jobs) == ("job_failed", "dead.example", 20)
-        assert notice.detail == "the last one, crawl 0: it failed: no answer"
+        assert notice.detail == "the last one, crawl 0: no answer"
         assert needs.counts == {"job_failed": 1}
 
     def test_a_damaged_job_is_not_offered_a_retry(self) -> None:

@@ -301,7 +301,7 @@ def test_what_makes_a_crawl_slow_is_said_in_a_sentence() -> None:
         (steady(40, least_s=20.0), ""),
         (steady(40, lane_waiting=500, lane_rate=2.0), "500 of 600 in the queue are there"),
         (steady(40, lane_waiting=500, lane_rate=9.0), ""),
-        (growing, "Still finding new URLs, so this is a rough estimate"),
+        (growing, "Rough estimate: still finding URLs"),
     ]:
         remark = running(stands).remark
         assert (sentence in remark) if sentence else remark == "", remark

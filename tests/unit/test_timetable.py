@@ -432,6 +432,9 @@ TEXTS = [
     ("0 0 L * ?", "At 00:00 on the last day of every month"),
     ("@weekly", "At 00:00 on Sunday"),
     ("0 0 13 * 5", "At 00:00 on the 13th day of month and on Friday"),
+    ("30 8-18/2 * * MON-FRI", "Every 2 hours from 08:30 to 18:30 on Monday through Friday"),
+    ("0 */5 * 2 *", "Every 5 hours from 00:00 to 20:00 in February"),
+    ("5 */6 * * *", "Every 6 hours from 00:05 to 18:05"),
     # either field is enough, and one covers every day
     ("0 0 1-31 * MON", "At 00:00 every day"),
     ("0 0 13 2 0-6", "At 00:00 every day in February"),

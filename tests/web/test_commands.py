@@ -16,6 +16,9 @@ HERE: Mapping[str, str] = {
         ("db copy", "db backup", "db restore", "db upgrade", "db check", "db vacuum"),
         "works on a whole database, also one that no server could open",
     ),
+    **dict.fromkeys(
+        ("service install", "service uninstall"), "about units of this machine, not a server"
+    ),
     "webhooks verify": "checks a signature by a secret that stays here",
 }
 """Commands without an endpoint, and why."""

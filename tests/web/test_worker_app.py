@@ -48,11 +48,13 @@ async def test_it_is_well_while_its_worker_looks_for_work_and_its_store_answers(
     idle = await of_worker(rig, looks=False).get("/healthz", by=None)
     rig.yard.store = store
     alone = await of_worker(rig).get("/healthz", by=None)
+    alive = await of_worker(rig, looks=False).get("/livez", by=None)
 
     assert (well.status_code, well.json()) == (200, {"status": "ok"})
     assert idle.status_code == 503
     assert alone.status_code == 503
     assert "10.0.0.7" not in alone.text, "served without a token"
+    assert alive.status_code == 200, "restarting the process would not bring the database back"
 
 
 async def test_other_paths_and_methods_are_refused(rig: Rig) -> None:

@@ -33,7 +33,7 @@ with lazily():
     )
     from crawlyard.cli.jobs import check, crawl, diff, jobs
     from crawlyard.cli.schedules import schedules
-    from crawlyard.cli.server import demo, serve, work
+    from crawlyard.cli.server import demo, serve, service, work
     from crawlyard.cli.sites import sessions
     from crawlyard.cli.templates import templates
 
@@ -52,6 +52,7 @@ PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]
     "Operate": {
         "serve": lambda: serve.serve,
         "work": lambda: work.work,
+        "service": lambda: service.app,
         "workers": lambda: workers.app,
         "hosts": lambda: hosts.app,
         "attention": lambda: search.attention,

@@ -30,6 +30,9 @@ def create_worker_app(site: Site, looks: Callable[[], bool]) -> Starlette:
         figures = await metrics.process_figures(services.store, services.measures)
         return Response(metrics.format_metrics(figures), media_type=metrics.MEDIA_TYPE)
 
+    async def show_life(_request: Request) -> Response:
+        return Response(encode_answer(HealthOut()), media_type="application/json")
+
     async def show_health(_request: Request) -> Response:
         if not looks():
             raise Unavailable("the worker does not poll for jobs")
@@ -41,7 +44,7 @@ def create_worker_app(site: Site, looks: Callable[[], bool]) -> Starlette:
             raise Unavailable("the store does not answer, or has another schema") from None
         return Response(encode_answer(HealthOut()), media_type="application/json")
 
-    handlers = {"/metrics": show_metrics, "/healthz": show_health}
+    handlers = {"/metrics": show_metrics, "/healthz": show_health, "/livez": show_life}
     app = Starlette(routes=[OneMethod(path, answer, "GET") for path, answer in handlers.items()])
     app.router.redirect_slashes = False
     app.state.site = site

@@ -126,6 +126,13 @@ def find_start_hold(quota: Quota, running: int, today: Usage) -> str | None:
     return find_spent_part(quota, today)
 
 
+def start_room(quota: Quota, running: int, today: Usage) -> int | None:
+    """Return how many more jobs *quota* lets start, as `find_start_hold`; ``None``: any number."""
+    if find_start_hold(quota, running, today) is not None:
+        return 0
+    return None if quota.running is None else quota.running - running
+
+
 def find_spent_part(quota: Quota, today: Usage) -> str | None:
     """Return which daily part of *quota* is used up, so that running jobs must stop too.
 

@@ -315,7 +315,7 @@ def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
 def _jobs_failed(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     in_a_row = {end.job_id for ends in facts.lines.values() for end in _of_streak(ends)}
     failed = (
-        (job, f"it failed: {job.detail or REASONS[job.state_reason]}")
+        (job, job.detail or REASONS[job.state_reason])
         for job in (standing.job for standing in _lately(facts))
         # a damaged one is a notice of its own: it cannot be retried
         if job.state is State.FAILED and not job.damaged and job.id not in in_a_row

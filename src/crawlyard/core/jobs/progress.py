@@ -314,7 +314,7 @@ def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
         share_left = f"{workload.lane_waiting:,} of {usage.waiting:,}"
         return f"Slowed by one host: {share_left} in the queue are there"
     if eta is not None and eta.confidence is not Confidence.HIGH and pulse.found[1]:
-        return "Still finding new URLs, so this is a rough estimate"
+        return "Rough estimate: still finding URLs"
     return ""
 
 

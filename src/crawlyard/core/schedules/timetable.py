@@ -185,6 +185,10 @@ class _Crontab(Struct, frozen=True, kw_only=True):
         if every_day and not cron.day_and:
             # explain() omits a day field that covers every day, even if one match is enough
             cron.parts[3] = cron.parts[5] = "*"
+        if times := _steps_in_words(self.cron):
+            cron.parts[1] = cron.parts[2] = "0"
+            days = cron.explain().removeprefix("At 00:00").replace(" every day", "", 1)
+            return f"{times}{days} ({self.zone.key})"
         return f"{cron.explain()} ({self.zone.key})"
 
     def after(self, instant: datetime) -> datetime | None:
@@ -234,6 +238,21 @@ class _Crontab(Struct, frozen=True, kw_only=True):
             if nominal < local:
                 return _skipped_hour_note(nominal)
         return ""
+
+
+def _steps_in_words(cron: Cron) -> str:
+    """Return "Every 2 hours from 08:30 to 18:30" if the hours are one such step, else "".
+
+    explain() says "At minute 30 past every second hour from 8 through 18".
+    """
+    if len(cron.minutes) > 1 or len(cron.hours) > 1:
+        return ""
+    [minute], [hour] = cron.minutes, cron.hours
+    last = hour.last - (hour.last - hour.first) % hour.step
+    if minute.first != minute.last or hour.step == 1 or last == hour.first:
+        return ""
+    at = f":{minute.first:02}"
+    return f"Every {hour.step} hours from {hour.first:02}{at} to {last:02}{at}"
 
 
 # --- intervals and single times

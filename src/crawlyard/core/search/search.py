@@ -116,8 +116,8 @@ def missing(words: tuple[str, ...], page: Page) -> tuple[str, ...]:
 def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str | None:
     """Return the text around the first of *words*; ``None`` if *text* lacks one of *sought*.
 
-    The excerpt is on one line and has at most `EXCERPT` characters; it is empty if none of *words*
-    appears.
+    The excerpt is on one line, has at most `EXCERPT` characters and whole words, and "…" where text
+    is left out. It is empty if none of *words* appears.
     """
     flat = " ".join(text.split())
     lower = to_lower(flat)
@@ -130,4 +130,8 @@ def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str |
     begin = max(0, first - _BEFORE)
     if begin > 0:  # at the next word, if one begins before the match
         begin = flat.find(" ", begin, first) + 1 or begin
-    return flat[begin : begin + EXCERPT]
+    end = begin + EXCERPT - 2  # characters for "…" at both ends
+    if end < len(flat):
+        space = flat.rfind(" ", first, end + 1)
+        end = space if space > first else end
+    return f"{'…' if begin else ''}{flat[begin:end]}{'…' if end < len(flat) else ''}"

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Browser, PageAction, ScreenshotFormat
@@ -19,12 +21,13 @@ from crawlyard.engine.render.process import ProcessUsage
 MOST_PAGES = 200
 """Pages rendered by one browser before it is replaced."""
 
+_OFF = "this worker renders no pages (CRAWLYARD_BROWSERS=0)"
 _CHECK_S = 0.5
 _WORN = 0.5  # share of its memory limit from which a browser is replaced after its page
 
 
 class Renderers:
-    """Browsers of a worker process, at most *most* at once, started when needed.
+    """Browsers of a worker process, at most *most* at once, started when needed; 0: none.
 
     *endpoint* is the CDP address of an external Chromium, used instead of ours. Work is counted in
     *measured*.
@@ -40,10 +43,11 @@ class Renderers:
     ) -> None:
         slots = asyncio.Semaphore(most)
         measured = measured or Measures().renderings
+        launches = {browser: launch_of(browser, endpoint) for browser in Browser}
+        if not most:
+            launches = {b: replace(each, missing=lambda: _OFF) for b, each in launches.items()}
         self._pools = {
-            browser: BrowserPool(
-                browser, launch_of(browser, endpoint), clock, slots, measured[browser]
-            )
+            browser: BrowserPool(browser, launches[browser], clock, slots, measured[browser])
             for browser in Browser
         }
 

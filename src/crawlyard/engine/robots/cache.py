@@ -211,7 +211,7 @@ class RobotsAccess:
         most = _UNREACHABLE_TRIES if unreachable else _SILENT_TRIES
         # the cause of unreachability is a more useful kind than ROBOTS
         kind = ErrorKind.ROBOTS if failure.kind is ErrorKind.TIMEOUT else failure.kind
-        detail = f"cannot fetch {origin}/robots.txt: {failure.detail}"
+        detail = f"cannot fetch robots.txt: {failure.detail}"
         if not failure.transient or tries >= most:
             attempts = f" ({count_noun(tries, 'try', 'tries')})" if tries > 1 else ""
             closed = self._given_up[origin] = Closed(kind, detail + attempts, None)

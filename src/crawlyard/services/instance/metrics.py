@@ -54,6 +54,7 @@ class MetricValues(Struct, frozen=True, kw_only=True):
     jobs: Mapping[tuple[State, Priority], int]
     longest_wait: timedelta  # of the job that has been due longest
     free_shards: int
+    wanted_slots: int  # in workers without tags
     used: Usage  # by all jobs that ever ran
     schedules_late: timedelta  # by how much the next tick is overdue
     undelivered: timedelta  # wait of the oldest due delivery
@@ -78,6 +79,7 @@ async def figures(store: Store, bus: Bus, clock: Clock, measures: Measures) -> M
         jobs=await store.jobs.counts(),
         longest_wait=await store.queue.longest_wait(now),
         free_shards=await store.spread.free(),
+        wanted_slots=await store.queue.wanted_slots(now),
         used=_total(await store.users.days(None, _FIRST_DAY)),
         schedules_late=none if next_at is None else max(none, wall - next_at),
         undelivered=none if due_at is None else max(none, now - due_at),
@@ -205,6 +207,11 @@ def _of_fleet(figures: MetricValues) -> Iterator[Metric]:
         "crawlyard_slots_used",
         "Jobs and shards that all workers are running.",
         sum(len(worker.running) for worker in figures.workers),
+    )
+    yield _gauge(
+        "crawlyard_slots_wanted",
+        "Slots that due jobs and free shards wait for, except those that require a worker tag.",
+        figures.wanted_slots,
     )
     yield _gauge(
         "crawlyard_shards_free", "Shards that wait for a worker.", float(figures.free_shards)

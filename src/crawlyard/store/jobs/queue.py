@@ -34,6 +34,7 @@ from crawlyard.store.jobs.claims import (
     first_of_other_owners,
     take,
 )
+from crawlyard.store.jobs.demand import count_wanted_slots
 from crawlyard.store.jobs.job_rows import change, lock_rows, standing
 from crawlyard.store.jobs.queue_position import (
     OwnerTurns,
@@ -146,11 +147,21 @@ class QueueStore(StorePart):
         return {name and WaitReason(name): count for name, count in counts}
 
     @reads
+    def wanted_slots(self, conn: Connection, now: datetime) -> int:
+        """Return how many more slots would have work at once, in workers without tags.
+
+        That is the number of due jobs that may start within the quotas of their owners, of free
+        shards of spread jobs, and of running jobs or shards whose worker is lost.
+        """
+        return count_wanted_slots(conn, now)
+
+    @reads
     def longest_wait(self, conn: Connection, now: datetime) -> timedelta:
         """Return how long the pending job that is due longest has waited, zero if none is due."""
-        due = select(func.min(jobs.c.due_at)).where(PENDING, PRESENT, jobs.c.due_at <= now)
-        first: datetime | None = conn.scalar(due)
-        return now - (first or now)
+        # READY and UNREADY apart: PENDING reads all jobs, 100 ms with 100,000 due tomorrow
+        first = select(func.min(jobs.c.due_at)).where(PRESENT, jobs.c.due_at <= now)
+        due_at = [conn.scalar(first.where(part)) for part in (READY, UNREADY)]
+        return now - min((at for at in due_at if at is not None), default=now)
 
 
 def _pair(

@@ -20,7 +20,13 @@ from sqlalchemy import (
     select,
 )
 
-from crawlyard.core.access.user import Quota, day_of, find_spent_part, find_start_hold
+from crawlyard.core.access.user import (
+    Quota,
+    day_of,
+    find_spent_part,
+    find_start_hold,
+    start_room,
+)
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
@@ -195,6 +201,24 @@ def find_start_holds(
     conn: Connection, now: datetime, quotas: Mapping[str, Quota]
 ) -> Mapping[str, str]:
     """Return, by user, the part of their quota that keeps their jobs from starting."""
+    parts = {}
+    for user_id, (running, today) in _find_use(conn, now, quotas).items():
+        if (part := find_start_hold(quotas[user_id], running, today)) is not None:
+            parts[user_id] = part
+    return parts
+
+
+def find_start_room(conn: Connection, now: datetime) -> Mapping[str, int | None]:
+    """Return how many more jobs may start now, by user with a quota; ``None``: any number."""
+    quotas = read_limited_quotas(conn)
+    use = _find_use(conn, now, quotas)
+    return {user_id: start_room(quota, *use[user_id]) for user_id, quota in quotas.items()}
+
+
+def _find_use(
+    conn: Connection, now: datetime, quotas: Mapping[str, Quota]
+) -> Mapping[str, tuple[int, Usage]]:
+    """Return the number of running jobs and the usage of the day of each user in *quotas*."""
     if not quotas:
         return {}
     # not only those in *quotas*: with such a condition, SQLite reads all jobs that they ever had
@@ -205,11 +229,9 @@ def find_start_holds(
     running_counts = Counter(conn.scalars(owners))
     rows = conn.execute(usage_query.group_by(used.c.owner)).mappings()
     usage_today = {row["owner"]: usage_in(row) for row in rows}
-    parts = {
-        user_id: find_start_hold(quota, running_counts[user_id], usage_today.get(user_id, Usage()))
-        for user_id, quota in quotas.items()
+    return {
+        user_id: (running_counts[user_id], usage_today.get(user_id, Usage())) for user_id in quotas
     }
-    return {user_id: part for user_id, part in parts.items() if part is not None}
 
 
 def find_spent_parts(conn: Connection, now: datetime) -> Mapping[str, str]:

@@ -394,9 +394,10 @@ def newly_filled_shards(
     return with_new - find_waiting_shards(conn, parts.job_no, parts.count)
 
 
-def count_free_shards(conn: Connection) -> int:
-    """Return the number of shards that wait for a worker."""
-    rows = conn.execute(_select_jobs_with_free_shard(jobs.c.no, jobs.c.spread)).all()
+def count_free_shards(conn: Connection, *conditions: ColumnElement[bool]) -> int:
+    """Return the number of shards that wait for a worker, of the jobs that meet *conditions*."""
+    query = _select_jobs_with_free_shard(jobs.c.no, jobs.c.spread)
+    rows = conn.execute(query.where(*conditions)).all()
     return sum(
         len(find_waiting_shards(conn, no, count).intersection(read_parts(conn, no, count).free()))
         for no, count in rows

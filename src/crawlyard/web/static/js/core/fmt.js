@@ -21,12 +21,12 @@ export const countedFew = (n, singular, many = `${singular}s`) => `${few(n)} ${n
 export const total = (n, singular, many = `${singular}s`) => (n === STOP ? `${int(n)}+ ${many}` : counted(n, singular, many));
 export const rate = (n) => (n ? tenths.format(n) : NONE);
 export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)}%`);
-export const most = (n) => (n == null ? "no limit" : int(n));
+export const most = (n) => (n == null ? "No limit" : int(n));
 export const str = (value) => (value == null || value === "" ? NONE : String(value));
 export const list = (words) => (words?.length ? words.join(", ") : NONE);
 
-/** "waiting_slot" as "Waiting slot". */
-export const cap = (word) => (word ? word[0].toUpperCase() + word.slice(1).replaceAll("_", " ") : NONE);
+/** "waiting_slot" as "Waiting slot"; URLs are left as they are. */
+export const cap = (word) => (word ? word.replace(/^[a-z](?!\w*:\/)/, (first) => first.toUpperCase()).replace(/^\w+$/, (all) => all.replaceAll("_", " ")) : NONE);
 
 const from = (table) => (value) => cap(table[value] ?? value);
 /** Words for the states of jobs, their reasons, kinds of errors, outcomes of planned runs, and their reasons. */
@@ -94,6 +94,15 @@ export const date = (when) => (when ? day.format(new Date(when)) : NONE);
 
 /** A time with its zone. */
 export const exact = (when) => (when ? moment.format(new Date(when)) : "");
+
+const flat = (value) => {
+  if (Array.isArray(value)) return value.map(flat).join(", ");
+  if (value && typeof value === "object") return Object.entries(value).map(([name, member]) => `${name} ${flat(member)}`).join(", ");
+  return /^\d{4}-\d\d-\d\dT/.test(value) ? at(value) : String(value ?? "none").replaceAll("_", " ");
+};
+const DETAILS = { cut: "limited to", detail: "" };
+/** A *value* in the data of an event with its *name*: "limited to: limits.pages 1000". */
+export const detailed = (name, value) => [DETAILS[name] ?? name.replaceAll("_", " "), flat(value)].filter(Boolean).join(": ");
 
 /** The host of a URL. */
 export function host(url) {

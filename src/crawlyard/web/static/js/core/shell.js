@@ -192,7 +192,7 @@ const here = $("#here");
 function titled() {
   const [name] = document.title.split(" · ");
   if (name === here.textContent) return;
-  write(here, name);
+  if (!("own" in here.dataset)) write(here, name); // own: the bar names the job before it
   recent({ name, href: location.pathname, sign: $("[aria-current=page] use").getAttribute("href").slice(3) });
 }
 if (here) new MutationObserver(titled).observe($("title"), { childList: true });

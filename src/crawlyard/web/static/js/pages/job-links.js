@@ -35,7 +35,7 @@ function summary({ pages, links, targets, unchecked_by: groups, incomplete_reaso
   const kind = new URLSearchParams(location.search).get("kind");
   const checked = `${counted(links, "link")} on ${counted(pages, "page")} lead to ${counted(targets, "URL")}.`;
   const incomplete = reason && `This check is incomplete: ${reason}.`;
-  const ids = !fragments && "Fragments were not checked: this crawl did not store element ids (keep_anchors).";
+  const ids = !fragments && "Fragments were not checked: the setting keep_anchors is off for this crawl.";
   write($(".said", box), [checked, incomplete, ids].filter(Boolean).join(" "));
   const chip = (word, name, count) => h("a.chip", { href: `${at}/links${query({ kind: word })}`, data: { tab: "links" }, "aria-current": (kind ?? "") === word && "true" }, `${name} `, h("b", {}, int(count)));
   const all = Object.values(counts).reduce((sum, count) => sum + count, 0);

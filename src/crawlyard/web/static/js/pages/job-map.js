@@ -22,7 +22,7 @@ export async function siteMap(path, { ended_at }) {
   const { under, items, total, unlisted, skipped_elsewhere: elsewhere } = await get(`${path}/map${query({ under: new URLSearchParams(location.search).get("under") })}`);
   const there = (place) => `${path}/map${query({ under: place })}`;
   const viewOf = (folder, name, into) => ({ ...folder, ...state(folder, ended_at), name, into, size: sizeOf(folder), list: `${path}/pages${query({ under: under + (into ? folder.name : "") })}` });
-  const folders = items.map((folder) => viewOf(folder, folder.name || "(directly here)", folder.name && there(under + folder.name)));
+  const folders = items.map((folder) => viewOf(folder, folder.name || "(this folder)", folder.name && there(under + folder.name)));
   if (unlisted) {
     const sums = added(items);
     const remainder = Object.fromEntries(COUNTS.map((count) => [count, total[count] - sums[count]]));
@@ -32,8 +32,10 @@ export async function siteMap(path, { ended_at }) {
   treeMap($(".tree", box), folders.map(area), (rest) => area(viewOf(added(rest), counted(rest.length, "more folder"))));
   $("tbody", box).replaceChildren(...folders.map(row));
   $("nav", box).replaceChildren(...way(under, there));
-  const away = elsewhere ? `, ${int(elsewhere)} of them on hosts not requested` : "";
-  write($(".said", box), `${counted(sizeOf(total), "URL")}: ${int(total.fetched)} fetched, ${int(total.failed)} failed, ${int(total.waiting)} ${ended_at ? "never fetched" : "in the queue"}, ${int(total.redirected)} redirected, ${int(total.skipped + elsewhere)} skipped${away}`);
+  const away = total.skipped ? `, ${int(elsewhere)} of them on other hosts` : ", all on other hosts";
+  const counts = [[total.fetched, "fetched"], [total.failed, "failed"], [total.waiting, ended_at ? "never fetched" : "in the queue"], [total.redirected, "redirected"], [total.skipped + elsewhere, `skipped${elsewhere ? away : ""}`]];
+  const words = counts.filter(([n]) => n).map(([n, word]) => `${int(n)} ${word}`);
+  write($(".said", box), `${counted(sizeOf(total), "URL")}: ${words.join(", ") || "none fetched"}`);
   $(".none", box).hidden = items.length > 0;
   $(".tree", box).hidden = $(".scroll", box).hidden = !items.length;
 }

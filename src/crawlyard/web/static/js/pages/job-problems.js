@@ -1,5 +1,5 @@
 /** The problems of a job, in groups by what to do about them. What was skipped on purpose is none. */
-import { $, $$, arrange, h, int, lock } from "../core/all.js";
+import { $, $$, arrange, counted, h, lock } from "../core/all.js";
 import { keyed } from "../parts/keyed.js";
 import { grouped } from "../parts/problems.js";
 import { thing as job } from "../parts/declarative.js";
@@ -28,7 +28,7 @@ function button({ words, href }) {
 function sample([url, from]) {
   if (!from.length) return h("li.wrap", {}, url);
   const links = from.map((page) => h("li.wrap", {}, page));
-  return h("li", {}, h("details", {}, h("summary.wrap", {}, `${url} · linked from ${int(from.length)}${from.length === 5 ? " or more" : ""}`), h("ul", {}, ...links)));
+  return h("li", {}, h("details", {}, h("summary.wrap", {}, `${url} · linked from ${from.length === 5 ? "5+ pages" : counted(from.length, "page")}`), h("ul", {}, ...links)));
 }
 
 const here = `/jobs/${encodeURIComponent(document.body.dataset.job)}`;

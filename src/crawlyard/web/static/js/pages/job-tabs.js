@@ -1,5 +1,5 @@
 /** The tabs of a job: lists that the HTML tells of, and what else each shows. */
-import { $, $$, complain, copy, errorWord, fill, get, h, may, query, segment, stateWord, time } from "../core/all.js";
+import { $, $$, complain, copy, detailed, errorWord, fill, get, h, may, query, segment, stateWord, time } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { keyed } from "../parts/keyed.js";
 import { Table } from "../parts/table.js";
@@ -18,18 +18,21 @@ function describe(value) {
   return value && typeof value === "object" ? JSON.stringify(value) : value;
 }
 
+const causeOf = ({ reason } = {}) => reason !== "crawling" && reason; // its state says that it crawls
+
 /** A row of any list, as it is shown. */
 function view(item) {
   const { state, reason, detail, version, name, schedule_id, changed, ...rest } = item.data ?? {};
-  const more = Object.entries({ ...changed, ...rest }).map(([name, value]) => `${name}: ${describe(value)}`);
+  const more = Object.entries({ ...changed, ...rest }).map(([name, value]) => detailed(name, value));
   return {
     ...item,
     ended_at: job.ended_at,
+    why: causeOf(item.data),
     name: item.name ?? (item.title || item.url),
     list: item.samples?.join("\n"),
     is: item.error ? "failed" : "completed",
     said: item.status ?? (item.error && errorWord(item.error.kind)),
-    more: [detail, ...more].filter(Boolean).join("; "),
+    more: [detail, ...more].filter(Boolean).join(" · "),
   };
 }
 
@@ -76,10 +79,9 @@ async function overview() {
     const took = (end - Date.parse(event.at)) / 1000;
     end = Date.parse(event.at);
     const state = ended(event) && job.shown === "stopped" ? "stopped" : event.data.state;
-    return drawn("step", { ...event, took, data: { ...event.data, state }, word: stateWord(state) });
+    return drawn("step", { ...event, took, why: causeOf(event.data), data: { ...event.data, state }, word: stateWord(state) });
   });
   $("#timeline").replaceChildren(...steps.reverse(), ...(job.ended_at ? [] : [h("li.mut", {}, ends(job))]));
-  $("#path").textContent = job.ended_at ? "Why it ended" : "How it got here";
 }
 
 // --- problems

@@ -72,7 +72,7 @@ function nearest({ limits, ...job }) {
 /** When it will end. */
 export function ends({ limits }) {
   const texts = Object.keys(LIMITS).filter((name) => limits[name]).map((name) => LIMITS[name].say(limits[name]));
-  return ["Ends when the queue is empty", texts.length && `or at ${texts.join(", ")}`].filter(Boolean).join(", ");
+  return ["Ends when the queue is empty", texts.length && `or after ${texts.join(" or ")}`].filter(Boolean).join(", ");
 }
 
 /** Name in the spec of the limit that ended a job, by state reason. */

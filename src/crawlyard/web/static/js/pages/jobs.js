@@ -105,7 +105,7 @@ function describe({ state: is, shown, found, done, pages, reason, why }) {
   const far = found && (pages || is !== "failed") ? `${int(done)} of ${counted(found, "URL")}` : "";
   if (shown === "running") return far || "Starting";
   if (shown === "completed") return pages ? counted(pages, "page") : "No pages";
-  return [far, reason === "by a user" ? "" : reason].filter(Boolean).join(", ");
+  return [far, reason === "by a user" ? "" : reason].filter(Boolean).join(" · ");
 }
 
 /** How long it took, takes or has waited. */

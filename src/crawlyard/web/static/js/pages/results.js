@@ -27,8 +27,12 @@ let search = { turn: 0 };
 /** An excerpt without Markdown syntax. */
 const plain = (text) =>
   text
-    ?.replace(/^[^\s[]*\]\([^)]*\)\S*\s/, "") // the end of a link whose text was cut off
-    .replace(/\[([^\]]*)\]\([^)]*\)?/g, "$1")
+    ?.replace(/^(…?)[^\s[]*\]\([^)]*\)\S*\s/, "$1") // the end of a link whose text was cut off
+    .replace(/\]\([^)]*…$/, "]()…") // a link whose URL was cut off
+    .replace(/!?\[([^\]]*)\]\([^)]*\)?/g, "$1")
+    .replace(/\[([^\]]*)$/, "$1")
+    .replace(/^(…?)-\s/, "$1")
+    .replace(/\s-\s/g, " · ") // the items of a list
     .replace(/```\w*|`/g, "")
     .replace(/(^|\s)#{1,6}\s/g, "$1")
     .replace(/\\([_*[\]])/g, "$1")

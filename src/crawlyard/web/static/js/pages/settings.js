@@ -8,12 +8,12 @@ const HOW = { form: "login form", cookies: "cookies", basic: "password", bearer:
 const VIEWS = {
   tokens: (token) => {
     const is = token.revoked_at ? "revoked" : past(token.expires_at) ? "expired" : "on";
-    return { ...token, is, gone: is !== "on", other: token.user !== user.id, may: token.scopes.join(" ") || "all permissions of the role" };
+    return { ...token, is, gone: is !== "on", other: token.user !== user.id, may: token.scopes.join(", ") || "all permissions of the role" };
   },
   webhooks: (hook) => ({ ...hook, is: !hook.active ? "disabled" : hook.failing_since ? "late" : "on" }),
   deliveries: (delivery) => {
     const last = delivery.attempts.at(-1);
-    return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "not tried yet" };
+    return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "Not sent yet" };
   },
   sessions: (session) => ({ ...session, how: HOW[session.kind] ?? session.kind, places: session.origins.join(", ") }),
   users: (user) => ({ ...user, is: user.disabled_at ? "disabled" : "on" }),
@@ -66,7 +66,7 @@ function section(form) {
   const show = ({ value, effective, version: now }) => {
     version = now;
     write(form, whole ? { whole: value } : { ...value, ...(form.dataset.section === "grants" && effective) });
-    for (const el of $$("input", form)) el.placeholder ||= effective[el.name] ?? "no limit";
+    for (const el of $$("input", form)) el.placeholder ||= effective[el.name] ?? "No limit";
   };
   load(async () => version ?? show(await get(path))); // input stays
   submits(form, async () => {

@@ -5,7 +5,7 @@ const AS = { url: "url", list: "words", integer: "number", number: "number", boo
 
 /** Show the parameters of *template* in *root*; nothing without a template. */
 export function params(root, { parameters = [] } = {}) {
-  rows(root, "param", parameters);
+  rows(root, "param", parameters.map((parameter) => ({ ...parameter, type: parameter.type.replace("url", "URL") })));
   $$("input", root).forEach((el, n) => {
     const { name, type, default: value } = parameters[n];
     el.name = `params.${name}`;

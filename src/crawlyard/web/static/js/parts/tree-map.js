@@ -52,7 +52,7 @@ export function treeMap(root, items, rest) {
     root.replaceChildren(...squarified(few, width, height).map(([item, x, y, w, tall]) => {
       const { name, said, is, href, data } = item;
       const el = h(`${href ? "a" : "div"}.cell.c-${is}`, { href, data, tabindex: href && -1, title: `${name}: ${said}` },
-        w > 60 && tall > 30 && h("b.clip", {}, name), w > 76 && tall > 50 && h("small.clip", {}, said));
+        w > 60 && tall > 30 && h("b.clip", {}, name), w > 76 && tall > (w > 120 ? 50 : 66) && h("small", {}, said));
       Object.assign(el.style, { left: `${x}px`, top: `${y}px`, width: `${Math.max(2, w - GAP)}px`, height: `${Math.max(2, tall - GAP)}px` });
       return el;
     }));

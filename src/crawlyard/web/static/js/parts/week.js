@@ -130,7 +130,7 @@ export class Week {
       ...WORST.filter((is) => there(`c-${is}`)).reverse().map((is) => entry(`was c-${is}`, `${fate(is)} ${SIGNS[is] ?? ""}`)),
       ...(there("next") ? steps.map((_, n) => entry(`next n${n + 1}`, `${span(n)}${n === steps.length - 1 ? (most === 1 ? " run planned" : " runs planned") : ""}`)) : []),
       there("clash") ? entry("next n4 clash", `Likely to wait: more at one moment than ${counted(this.slots, "slot")}`) : "",
-      there("held") ? entry("held", "Of paused schedules only") : "",
+      there("held") ? entry("held", "Only paused schedules") : "",
       there("before") ? entry("before", `Before its start, ${at(new Date(begins))}`) : "",
       there("beyond") ? entry("beyond", `Beyond ${at(until)}: not computed yet`) : "");
   }

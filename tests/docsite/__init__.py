@@ -1,0 +1,1 @@
+"""The documentation site: pages of `docs/`, generated references, llms.txt, built by Zensical."""
