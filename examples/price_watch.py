@@ -37,7 +37,7 @@ def report(event: dict[str, Any]) -> None:
     before, after = event["details"]["base_id"], event["job_id"]
     with sync.connect() as yard:
         prices = {
-            job: {page.url: page.extracted["price"] for page in yard.jobs.pages(job)}
+            job: {page.url: " ".join(page.extracted["price"]) for page in yard.jobs.pages(job)}
             for job in (before, after)
         }
     for page in event["details"]["pages"]:

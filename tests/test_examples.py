@@ -36,6 +36,6 @@ def test_the_program_of_the_page_on_workflow_engines_runs(tmp_path: Path) -> Non
     text = PAGE.read_text("utf-8")
     [program] = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
-    ran = run_program(program, tmp_path)
+    process = run_program(program, tmp_path)
 
-    assert ran.returncode == 0, ran.stderr
+    assert process.returncode == 0, process.stderr
