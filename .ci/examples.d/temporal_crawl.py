@@ -12,7 +12,10 @@ async def main() -> None:
     with an_unreliable_yard() as (yard, _):
         site = yard.serve_site()
         script = yard.copy(
-            "workflow_engines/temporal_crawl.py", site, TEMPORAL=f'"127.0.0.1:{port}"'
+            "workflow_engines/temporal_crawl.py",
+            site,
+            TEMPORAL=f'"127.0.0.1:{port}"',
+            LONGEST_PAUSE="timedelta(seconds=5)",
         )
         async with await WorkflowEnvironment.start_local(
             port=port, dev_server_existing_path=shutil.which("temporal")
