@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = "crawlyard"
 METADATA: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = frozenset(METADATA["optional-dependencies"]) - {"test", "bench"}  # those of users
+EXTRAS = frozenset(METADATA["optional-dependencies"]) - {"bench", "docs", "test"}  # those of users
 
 _SYSTEMS = (("linux", "Linux"), ("darwin", "Darwin"))
 _ENVIRONMENTS: list[Mapping[str, str]] = [
@@ -67,9 +67,9 @@ class Dependency:
         if self.distribution is not None:
             metadata = self.distribution.metadata
             classifiers = metadata.get_all("Classifier") or []
-            expression = metadata.get("License-Expression")
             names = [name.split(" :: ")[-1] for name in classifiers if name[:7] == "License"]
-            yield from [expression] if expression else names or [metadata.get("License") or "none"]
+            expressions = metadata.get_all("License-Expression")
+            yield from expressions or names or metadata.get_all("License") or ["none"]
         if self.name in _UNDECLARED:
             yield _UNDECLARED[self.name]
 

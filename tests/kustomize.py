@@ -1,4 +1,4 @@
-"""What Kustomize builds from the folders of `deploy/kubernetes`, as far as they use it."""
+"""Build of the folders of `deploy/kubernetes`, by those rules of Kustomize that they use."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

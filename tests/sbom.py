@@ -28,7 +28,9 @@ _OPERATORS = frozenset({">=", ">", "<", "<="})  # of vers; it has no "~="
 def document() -> str:
     """Return the SBOM as text, with a component or dependency per line."""
     closure = dependencies()
-    direct = {canonicalize_name(each.name): each.specifier for each in direct_requirements(*EXTRAS)}
+    direct: dict[str, SpecifierSet] = {
+        canonicalize_name(each.name): each.specifier for each in direct_requirements(*EXTRAS)
+    }
     graph = {PROJECT: direct, **{each.name: each.needs for each in closure.values()}}
     components = [_component(each, direct.get(each.name)) for each in closure.values()]
     edges = [{"ref": name, "dependsOn": sorted(needs)} for name, needs in graph.items() if needs]

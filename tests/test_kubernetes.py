@@ -65,7 +65,7 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
         assert rule["operator"] == "In"
         if labels.get(rule["key"]) not in rule["values"]:
             return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 # --- files and names
@@ -115,12 +115,11 @@ def test_selectors_match_the_pods_that_they_mean(folder: Path) -> None:
     matched: dict[str, set[str]] = {}
     for manifest in build(folder):
         spec, (kind, name) = manifest.get("spec", {}), key_of(manifest).values()
-        if kind == "Service":
-            selector = {"matchLabels": spec["selector"]}
-        else:
-            selector = spec.get("podSelector", spec.get("selector"))
+        selector: Any = spec.get("podSelector", spec.get("selector"))
         if selector is None:
             continue
+        if kind == "Service":
+            selector = {"matchLabels": selector}
         pods_of_it = {pod for pod, its in labels.items() if selects(selector, its)}
         matched[f"{kind} {name}"] = pods_of_it
         for rule in (*spec.get("ports", ()), *_ingress_ports(spec)):
@@ -128,13 +127,13 @@ def test_selectors_match_the_pods_that_they_mean(folder: Path) -> None:
             assert all(port in ports[pod] for pod in pods_of_it), f"{kind} {name}: {port}"
 
     server, worker, upgrade = "crawlyard-server", "crawlyard-worker", "crawlyard-upgrade"
-    one = {
+    expected = {
         f"{kind} {name}": {name}
         for kind in ("Deployment", "PodDisruptionBudget", "NetworkPolicy")
         for name in (server, worker)
         if kind == "NetworkPolicy" or not (folder.name == "keda-jobs" and name == worker)
     }
-    assert matched == one | {
+    assert matched == expected | {
         "Service crawlyard": {server},
         "NetworkPolicy crawlyard": {server, worker, upgrade},
         "NetworkPolicy crawlyard-world": {server, worker},
@@ -234,8 +233,10 @@ def test_pods_reach_public_addresses_alone() -> None:
             for block in rule["to"]
         )
 
-    private = ("10.96.0.1", "10.244.3.4", "100.64.1.1", "169.254.169.254", "172.20.0.10")
-    private = (*private, "192.168.49.2", "fd00:10:96::1", "fe80::1", "fd00:ec2::254")
+    private = [
+        *("10.96.0.1", "10.244.3.4", "100.64.1.1", "169.254.169.254", "172.20.0.10"),
+        *("192.168.49.2", "fd00:10:96::1", "fe80::1", "fd00:ec2::254"),
+    ]
     assert [address for address in private if reaches(address)] == []
     assert reaches("93.184.216.34")
     assert reaches("2606:2800:220:1::1")

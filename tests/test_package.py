@@ -22,7 +22,7 @@ _INFO = f"crawlyard-{METADATA['version']}.dist-info"
 
 def build(kind: str, source: Path, to: Path) -> Path:
     """Build a wheel or an sdist, with the hatchling of this environment."""
-    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", to]
+    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", str(to)]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     [built] = to.glob("*.whl" if kind == "wheel" else "*.tar.gz")
     return built

@@ -16,8 +16,8 @@ _SCRIPT = re.compile(r"(?:^|\s)(\.ci/[\w/]+)")
 _WRITE = {"id-token": "write"}
 
 
-def workflow(name: str) -> dict[str, Any]:
-    definition: dict[str, Any] = yaml.safe_load((WORKFLOWS / f"{name}.yml").read_text("utf-8"))
+def workflow(name: str) -> dict[Any, Any]:
+    definition: dict[Any, Any] = yaml.safe_load((WORKFLOWS / f"{name}.yml").read_text("utf-8"))
     return definition
 
 

@@ -17,9 +17,9 @@ VERSIONS = ("1.30", "1.37")
 _SETTINGS = "crawlyard-settings"
 
 
-def main(what: str, *files: str) -> int:
+def main(command: str, *files: str) -> int:
     """Run one of the two commands; return the exit code."""
-    if what == "example":
+    if command == "example":
         [first, *_] = re.findall(
             r"^```yaml\n(.*?)^```$", sys.stdin.read(), re.MULTILINE | re.DOTALL
         )

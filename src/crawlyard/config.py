@@ -198,6 +198,14 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
             secret=True,
         ),
     ] = ""
+    auto_upgrade: Annotated[
+        bool,
+        about(
+            "Upgrade an older database when it is opened. Off, as in containers: only `crawlyard "
+            "db upgrade` does; `serve` and `work` wait for the schema of their version, other "
+            "commands exit with code 6.",
+        ),
+    ] = True
     redis_url: Annotated[
         str,
         about(

@@ -92,7 +92,7 @@ class Yard:
             Invalid: a URL in the settings is invalid or names no database, or `ca_file` is invalid.
             StoreUnavailable: the store cannot be opened; the message says what to do.
             Unavailable: a required package is not installed; the message says how to install it.
-            SchemaMismatch: its schema is not one that this program can use or upgrade.
+            SchemaMismatch: its schema is not that of this program, and is not upgraded.
         """
         settings = settings or Settings()
         if settings.ca_file is not None:
@@ -236,8 +236,10 @@ async def _open_store(settings: Settings, on_due: OnDue) -> Store:
             pooled=pooled,
             connections=settings.database_connections,
             lease_s=settings.lease_s,
+            upgrade=settings.auto_upgrade,
         )
-    return await open_sql_store(_database_file(settings.data_dir), on_due=on_due)
+    file = _database_file(settings.data_dir)
+    return await open_sql_store(file, on_due=on_due, upgrade=settings.auto_upgrade)
 
 
 async def is_away(settings: Settings) -> bool:

@@ -49,7 +49,7 @@ def pod_of(folder: str, kind: str, name: str) -> Manifest:
     template = pod_template(manifest)
     assert template is not None
     [container] = template["spec"]["containers"]
-    return container | {"grace_s": template["spec"]["terminationGracePeriodSeconds"]}
+    return {**container, "grace_s": template["spec"]["terminationGracePeriodSeconds"]}
 
 
 @dataclass
@@ -61,19 +61,20 @@ class Cluster:
     worker: Manifest
     pods: list[asyncio.subprocess.Process] = field(default_factory=list)
     stopping: list[asyncio.Task[None]] = field(default_factory=list)
-    started: int = 0
+    every: list[asyncio.subprocess.Process] = field(default_factory=list)
     peak: int = 0
     codes: list[int] = field(default_factory=list)
 
-    async def start(self, container: Manifest, **streams: int) -> asyncio.subprocess.Process:
+    async def start(
+        self, container: Manifest, stderr: int = asyncio.subprocess.DEVNULL
+    ) -> asyncio.subprocess.Process:
         """Start the process of a container, on a free port."""
-        self.started += 1
-        folder = self.folder / f"pod-{self.started}"
+        folder = self.folder / f"pod-{len(self.every)}"
         folder.mkdir()
         words = [re.sub(r"(?<=-port=)\d+", "0", word) for word in container["args"]]
         if words[0] == "serve":
             words += ["--port", "0"]
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "crawlyard", *words),
             env=environment(
                 CRAWLYARD_DATABASE_URL=self.database_url,
@@ -82,11 +83,11 @@ class Cluster:
                 CRAWLYARD_LEASE_S=LEASE_S,
             ),
             cwd=folder,
-            **(
-                {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
-                | streams
-            ),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=stderr,
         )
+        self.every.append(process)
+        return process
 
     async def scale(self, replicas: int) -> None:
         """Start workers, or stop those that were started last."""
@@ -110,7 +111,7 @@ class Cluster:
             self.stop(pod)
             self.pods.append(await self.start(self.worker))
 
-    async def reap(self) -> None:
+    def reap(self) -> None:
         """Forget the workers that ended by themselves."""
         for pod in tuple(self.pods):
             if pod.returncode is not None:
@@ -133,8 +134,8 @@ class Prometheus:
         answer = await self.client.get("/metrics", headers={"Host": "crawlyard.crawlyard.svc:8700"})
         assert answer.status_code == 200, answer.text
         metrics = families(answer.text)
-        used, wanted = (metrics[f"crawlyard_slots_{name}"] for name in ("used", "wanted"))
-        return int(used.samples[0].value), int(wanted.samples[0].value)
+        in_use, awaited = (metrics[f"crawlyard_slots_{name}"] for name in ("used", "wanted"))
+        return int(in_use.samples[0].value), int(awaited.samples[0].value)
 
 
 @pytest.fixture
@@ -144,17 +145,18 @@ async def cluster(
     """Processes that are killed in the end."""
     cluster = Cluster(tmp_path, postgres_url, pod_of(*request.param))
     yield cluster
-    for pod in cluster.pods:
+    for pod in cluster.every:
         if pod.returncode is None:
             pod.kill()
             await pod.wait()
+    await cluster.close()
 
 
 @asynccontextmanager
 async def served(cluster: Cluster) -> AsyncIterator[Prometheus]:
     """Run a server beside the block, healthy by its probes."""
     shell = Shell(cluster.folder, {"CRAWLYARD_DATABASE_URL": cluster.database_url})
-    made = await asyncio.to_thread(shell.run, "tokens", "create", "prometheus", "--scope", "admin")
+    token = await asyncio.to_thread(shell.run, "tokens", "create", "prometheus", "--scope", "admin")
     container = pod_of("base", "Deployment", "crawlyard-server")
     process = await cluster.start(container, stderr=asyncio.subprocess.PIPE)
     try:
@@ -162,7 +164,7 @@ async def served(cluster: Cluster) -> AsyncIterator[Prometheus]:
         async with asyncio.timeout(MINUTE):
             while not (match := re.search(rb"serving \S+:(\d+)/", await process.stderr.readline())):
                 assert process.returncode is None
-        bearer = {"Authorization": f"Bearer {made.stdout.strip()}"}
+        bearer = {"Authorization": f"Bearer {token.stdout.strip()}"}
         url = f"http://127.0.0.1:{int(match[1])}"
         drain = asyncio.create_task(process.stderr.read())
         async with httpx.AsyncClient(base_url=url, headers=bearer, timeout=MINUTE) as client:
@@ -178,7 +180,6 @@ async def served(cluster: Cluster) -> AsyncIterator[Prometheus]:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
 
 
 def polite(*hosts: int, port: int, **options: Any) -> JobSpec:
@@ -223,7 +224,8 @@ async def test_workers_come_and_go_with_the_work_and_lose_nothing(
         assert await prometheus.slots() == (0, len(job_ids))
         replicas = -1
         while replicas or not await have_ended(yard, job_ids):
-            recent.append((monotonic(), needed(sum(await prometheus.slots()))))
+            slots = sum(await prometheus.slots())
+            recent.append((monotonic(), needed(slots)))
             while recent[0][0] < monotonic() - STABLE_S:
                 recent.popleft()
             replicas = max(count for _, count in recent)
@@ -236,7 +238,7 @@ async def test_workers_come_and_go_with_the_work_and_lose_nothing(
         assert await prometheus.slots() == (0, 0)
 
     assert cluster.peak == MOST
-    assert len(cluster.codes) == cluster.started - 1, "all but the server"
+    assert len(cluster.codes) == len(cluster.every) - 1, "all but the server"
     # one that has just been started ends by the signal, as any program
     assert set(cluster.codes) <= {0, -signal.SIGTERM}
     assert 0 in cluster.codes
@@ -258,11 +260,11 @@ async def test_a_worker_for_each_few_waiting_jobs_ends_when_none_is_left(
     ):
         each = [polite(host, port=server.port) for host in range(JOBS)]
         job_ids = [(await submit(yard, spec)).id for spec in each]
-        _, wanted = await prometheus.slots()
-        await cluster.scale(needed(wanted))
+        _, awaited = await prometheus.slots()
+        await cluster.scale(needed(awaited))
         while cluster.pods:
             await asyncio.sleep(POLL_S)
-            await cluster.reap()
+            cluster.reap()
         assert await have_ended(yard, job_ids)
         assert await prometheus.slots() == (0, 0)
 

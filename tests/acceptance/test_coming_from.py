@@ -102,7 +102,7 @@ def test_the_program_for_users_of_crawlee_works(shell: Shell, site: str) -> None
 
 @pytest.mark.slow
 def test_the_first_command_prints_what_the_start_page_shows(shell: Shell) -> None:
-    [command], [shown] = typed("index.md"), blocks("index.md", "text")
+    [command], [sample] = typed("index.md"), blocks("index.md", "text")
 
     ran = shell.run(*shlex.split(command)[1:])
 
@@ -110,7 +110,7 @@ def test_the_first_command_prints_what_the_start_page_shows(shell: Shell) -> Non
         return re.sub(r"[0-9a-f]{8}-[0-9a-f-]+|\d+(\.\d+)?", "N", text)
 
     lines = shape(ran.stderr + ran.stdout).splitlines()  # on a slow machine, progress as well
-    assert [line for line in shape(shown).splitlines() if line not in lines] == []
+    assert [line for line in shape(sample).splitlines() if line not in lines] == []
 
 
 @pytest.mark.postgres

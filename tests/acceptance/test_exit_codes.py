@@ -90,13 +90,6 @@ def test_each_command_exits_with_its_code(ran: Mapping[str, CommandResult], word
         assert result.err.startswith("error: ")
 
 
-def test_serving_every_address_without_a_token_is_refused(shell: Shell) -> None:
-    open_to_all = shell.fresh.run("serve", "--host", "0.0.0.0", "--port", "0")
-
-    assert (open_to_all.returncode, open_to_all.stdout) == (4, "")
-    assert "tokens create" in open_to_all.stderr
-
-
 @contextmanager
 def answering(status: int, code: str, **headers: str) -> Iterator[str]:
     """Yield the URL of a server that answers every request with one problem."""

@@ -27,8 +27,9 @@ async def main():
         # 3. export them
         file = await yard.results.export(job.id, q="/")
         print(len([part async for part in file]) > 0)
-        # 4. queue a job, and list what is queued
-        queued = await yard.jobs.create([SITE], tag="later", start_at=FAR_OFF, **QUICK)
+        # 4. queue a job that no worker here may take, and list what is queued
+        later = {"start_at": FAR_OFF, "worker_tags": ["elsewhere"]}
+        queued = await yard.jobs.create([SITE], tag="later", **later, **QUICK)
         print([job.id == queued.id for job in (await yard.jobs.list(tag="later")).items])
         # 5. change it
         print((await yard.jobs.edit(queued.id, {"limits": {"pages": 7}})).spec.limits.pages)

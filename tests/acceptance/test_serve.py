@@ -78,6 +78,23 @@ async def test_it_stops_quickly_with_open_streams_and_releases_its_jobs(
     assert (job["state"], job["worker"]) == ("pending", None)
 
 
+async def test_an_address_that_others_reach_is_not_served_before_there_is_a_token(
+    shell: Shell,
+) -> None:
+    with shell.started("serve", "--host", "0.0.0.0", "--port", "0", "--no-worker") as process:
+        notice = await asyncio.to_thread(until, process, "waiting for it")
+        created = await asyncio.to_thread(shell.run, "tokens", "create", "admin")
+        serving = await asyncio.to_thread(until, process, "serving ")
+        process.send_signal(signal.SIGTERM)
+        code, _, _ = await asyncio.to_thread(wait_for_exit, process)
+
+    assert "0.0.0.0 can be reached by other machines" in notice
+    assert "crawlyard tokens create NAME" in notice
+    assert created.returncode == 0
+    assert "http://0.0.0.0:" in serving
+    assert code == 0
+
+
 @pytest.mark.parametrize(
     ("options", "settings", "limited"),
     [

@@ -41,7 +41,7 @@ class Services:
         self._settings.write_text(text.replace("--port 8700", "--port 0"))
 
     @property
-    def settings(self) -> Mapping[str, str]:
+    def settings(self) -> dict[str, str]:
         """The variables of the environment file."""
         lines = [line for line in self._settings.read_text().splitlines() if "=" in line]
         pairs = [line.partition("=") for line in lines if not line.startswith("#")]

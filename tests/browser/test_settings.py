@@ -65,7 +65,7 @@ async def _tested(stage: Stage) -> None:
         deliveries = page.get_by_role("table", name="Deliveries")
         await expect(deliveries).to_contain_text("webhook.test")
         await expect(deliveries).to_contain_text("connection refused")
-        await row.get_by_role("button", name="Switch").click()
+        await row.get_by_role("button", name="Turn off").click()
         await expect(page.locator("#toasts")).to_contain_text("Webhook disabled")
         await expect(row).to_contain_text("Disabled")
         await page.get_by_role("button", name="Delete").click()

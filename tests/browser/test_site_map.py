@@ -79,6 +79,15 @@ async def test_map_and_report_are_accessible_and_fit_a_phone(stage: Stage, dark:
         assert await overflow_of(page) == 0
 
 
+async def test_a_crawl_without_stored_links_has_no_link_report(stage: Stage) -> None:
+    job = await stage.job(keep_links=False)
+    async with stage.page(f"/jobs/{job['id']}/links") as page:
+        section = page.get_by_label("Links", exact=True)
+        await expect(section.get_by_role("status")).to_contain_text("did not store links")
+        await expect(section.get_by_role("table")).to_be_hidden()
+        await expect(page.locator("#toasts")).to_be_empty()
+
+
 async def test_the_link_report_names_every_page_that_links_to_what_is_broken(stage: Stage) -> None:
     job, ids = await crawled(stage)
     async with stage.page(f"/jobs/{job}/links") as page:

@@ -53,11 +53,13 @@ async def test_what_is_shown_is_known_by_its_digest_good_or_not(store: Store) ->
     user = await kept_user(store)
     token = await stored_credential(store, user_id="ada")
     await stored_credential(store)
+    before = await store.credentials.get_by_digest(token.digest)  # cached until a commit
     await store.credentials.revoke(token.id, NOW)
 
     proof = await store.credentials.get_by_digest(token.digest)
     none = await store.credentials.get_by_digest("ff" * 32)
 
+    assert before == Proof(credential=token, user=user)
     assert proof == Proof(credential=replace(token, revoked_at=NOW), user=user)
     assert none is None
 

@@ -23,7 +23,7 @@ async def limit(store: Store, quota: Quota) -> None:
     await store.users.save(limited, its_event(a_job()))
 
 
-async def wanted(store: Store, after: timedelta = timedelta(0)) -> int:
+async def wanted_slots(store: Store, after: timedelta = timedelta(0)) -> int:
     return await store.queue.wanted_slots(NOW + after)
 
 
@@ -39,8 +39,8 @@ async def test_due_jobs_want_a_slot_each_and_others_none(store: Store) -> None:
             await added(store, in_state(state))
     await moved(store, (await added(store)).id, Move.PAUSE)
 
-    assert await wanted(store) == len(Priority)
-    assert await wanted(store, SECOND) == len(Priority) + 1
+    assert await wanted_slots(store) == len(Priority)
+    assert await wanted_slots(store, SECOND) == len(Priority) + 1
 
 
 async def test_no_more_jobs_count_than_a_quota_lets_start(store: Store) -> None:
@@ -49,11 +49,11 @@ async def test_no_more_jobs_count_than_a_quota_lets_start(store: Store) -> None:
         await added(store)
 
     await limit(store, Quota(running=3))
-    assert await wanted(store) == 2
+    assert await wanted_slots(store) == 2
     await limit(store, Quota(running=1))
-    assert await wanted(store) == 0
+    assert await wanted_slots(store) == 0
     await limit(store, Quota(pages_per_day=10))
-    assert await wanted(store) == 5
+    assert await wanted_slots(store) == 5
 
 
 async def test_jobs_of_lost_workers_count_once_their_leases_expire(store: Store) -> None:
@@ -63,8 +63,8 @@ async def test_jobs_of_lost_workers_count_once_their_leases_expire(store: Store)
     free = await store.spread.free()
 
     assert free > 0
-    assert await wanted(store) == free
-    assert await wanted(store, LEASE) == free + 2
+    assert await wanted_slots(store) == free
+    assert await wanted_slots(store, LEASE) == free + 2
 
 
 async def test_free_shards_count_unless_a_quota_stops_them(store: Store) -> None:
@@ -73,10 +73,10 @@ async def test_free_shards_count_unless_a_quota_stops_them(store: Store) -> None
     free = await store.spread.free()
     assert await joined(store, "w2") is not None
 
-    assert await wanted(store) == free - 1
+    assert await wanted_slots(store) == free - 1
     await limit(store, Quota(running=1))
-    assert await wanted(store) == free - 1, "a shard is no further job"
+    assert await wanted_slots(store) == free - 1, "a shard is no further job"
     await limit(store, Quota(pages_per_day=1))
     [target, *_] = await store.frontier.load(first.lease, 1, depth_first=False)
     await sent(store, replace(first.lease, seq=1), a_batch(outcomes=[done(target)]))
-    assert await wanted(store) == 0
+    assert await wanted_slots(store) == 0

@@ -211,6 +211,22 @@ def rows_of(conn: Connection, name: str) -> Rows:
     return [dict(row) for row in result]
 
 
+async def test_an_older_schema_is_left_alone_if_it_should_not_be_upgraded(old: str) -> None:
+    before = on(old, content)
+
+    with pytest.raises(SchemaMismatch, match=f"has schema 0121, .* needs {SCHEMA}: crawlyard db"):
+        await open_sql_store(old, upgrade=False)
+
+    assert on(old, content) == before
+
+
+async def test_an_empty_database_gets_its_tables_even_without_upgrades(empty: str) -> None:
+    await (await open_sql_store(empty, upgrade=False)).close()
+    await (await open_sql_store(empty, upgrade=False)).close()
+
+    assert on(empty, differences) == []
+
+
 def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
     """Return the rows that tables should have after the upgrade."""
 

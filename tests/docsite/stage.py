@@ -1,4 +1,4 @@
-"""The pages of the site as Markdown: those of `docs/`, the changelog, and the files they link to.
+"""The pages of the site as Markdown: those of `docs/` and of the root, and the files they link to.
 
 On GitHub, links lead to any file of the repository. The site has a page for each such file, below
 `source/`, and its links lead there.
@@ -14,8 +14,9 @@ from tests.docsite.markdown import Pages, first_sentence, page
 ROOT = Path(__file__).parents[2]
 HOME = "index.md"
 
-_FIXED = {"README.md": HOME, "CHANGELOG.md": "changelog.md"}
 _LANGUAGES = {".py": "python", ".json": "json", ".yml": "yaml", ".yaml": "yaml", ".toml": "toml"}
+_UNINDEXED = "---\nsearch:\n  exclude: true\n---"
+_ABOUT = "A part of the repository that the documentation links to."
 _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 _FENCE = re.compile(r"^(```+.*?^```+)$", re.MULTILINE | re.DOTALL)
 _MERMAID = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
@@ -25,7 +26,7 @@ _NESTED = re.compile(r"^((?:  )+)(?=[-*] )", re.MULTILINE)
 def written_pages() -> Pages:
     """Return the pages that people wrote, with links that hold on the site."""
     sources = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "docs").rglob("*.md")}
-    sources["CHANGELOG.md"] = ROOT / "CHANGELOG.md"
+    sources |= {path.name: path for path in ROOT.glob("*.md") if path.name != "README.md"}
     linked = set[str]()
     pages = {
         site_path(name): relinked(path.read_text("utf-8"), name, linked)
@@ -33,17 +34,21 @@ def written_pages() -> Pages:
     }
     pages["decisions/index.md"] = _decisions(pages)
     pages[HOME] = "---\nhide: [navigation, toc]\n---\n\n" + pages[HOME]
-    shown = {name for name in linked if site_path(name) not in pages and (ROOT / name).is_file()}
-    return pages | {site_path(name): _source(name) for name in sorted(shown) if _is_text(name)}
+    return pages | _sources({name for name in linked if site_path(name).startswith("source/")})
 
 
 def site_path(name: str) -> str:
     """Return the path on the site of a file or folder of the repository."""
-    if name in _FIXED:
-        return _FIXED[name]
+    if name == "README.md":
+        return HOME
+    if "/" not in name and name.endswith(".md"):
+        return name.lower()
+    # Zensical leaves out hidden folders
+    plain = re.sub(r"(^|/)\.", r"\1", name)
+    path = name.removeprefix("docs/") if name.startswith("docs/") else f"source/{plain}"
     if (ROOT / name).is_dir():
-        return f"{name.removeprefix('docs/')}/index.md"
-    return name.removeprefix("docs/") if name.startswith("docs/") else f"source/{name}.md"
+        return f"{path}/index.md"
+    return path if name.startswith("docs/") else f"{path}.md"
 
 
 def relinked(text: str, name: str, linked: set[str]) -> str:
@@ -85,17 +90,32 @@ def _decisions(pages: Pages) -> str:
     )
 
 
+def _sources(names: set[str]) -> Pages:
+    """Return a page for each file, and for each folder one that lists its files."""
+    pages = Pages()
+    for name in sorted(names):
+        if (ROOT / name).is_dir():
+            paths = sorted(path for path in (ROOT / name).rglob("*") if path.is_file())
+            files = [path.relative_to(ROOT).as_posix() for path in paths if _is_text(path)]
+            folder = posixpath.dirname(site_path(name))
+            to = {file: posixpath.relpath(site_path(file), folder) for file in files}
+            lines = [f"- [{file}]({link})" for file, link in to.items()]
+            pages[site_path(name)] = page(_UNINDEXED, f"# {name}", _ABOUT, "\n".join(lines))
+            pages |= {site_path(file): _source(file) for file in files}
+        elif _is_text(ROOT / name):
+            pages[site_path(name)] = _source(name)
+    return pages
+
+
 def _source(name: str) -> str:
     text = (ROOT / name).read_text("utf-8").rstrip("\n")
     fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
     language = _LANGUAGES.get(Path(name).suffix, "text")
-    about = "A file of the repository that the documentation links to."
-    front = "---\nsearch:\n  exclude: true\n---"
-    return page(front, f"# {name}", about, f"{fence}{language}\n{text}\n{fence}")
+    return page(_UNINDEXED, f"# {name}", _ABOUT, f"{fence}{language}\n{text}\n{fence}")
 
 
-def _is_text(name: str) -> bool:
-    return b"\0" not in (ROOT / name).read_bytes()[:1000]
+def _is_text(path: Path) -> bool:
+    return path.is_file() and b"\0" not in path.read_bytes()[:1000]
 
 
 def without_front_matter(text: str) -> str:

@@ -54,6 +54,7 @@ SOME: dict[str, object] = {
     **dict.fromkeys(("limits_pages", "limits_bytes", "limits_errors", "max_depth"), Ceiling(5)),
     **dict.fromkeys(("ignore_robots", "follow_nofollow", "store_noindex", "allow_private"), True),
     "confirm_changes": True,
+    "keep_links": False,
 }
 OPTIONS = {field.path: field.path.replace(".", "_") for field in SHOWN}
 

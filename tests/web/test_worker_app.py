@@ -45,12 +45,14 @@ async def test_it_is_well_while_its_worker_looks_for_work_and_its_store_answers(
 
     store = rig.yard.store.with_parts(check=away)
     well = await of_worker(rig).get("/healthz", by=None)
+    ready = await of_worker(rig).get("/readyz", by=None)
     idle = await of_worker(rig, looks=False).get("/healthz", by=None)
     rig.yard.store = store
     alone = await of_worker(rig).get("/healthz", by=None)
     alive = await of_worker(rig, looks=False).get("/livez", by=None)
 
     assert (well.status_code, well.json()) == (200, {"status": "ok"})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
     assert idle.status_code == 503
     assert alone.status_code == 503
     assert "10.0.0.7" not in alone.text, "served without a token"
@@ -59,6 +61,6 @@ async def test_it_is_well_while_its_worker_looks_for_work_and_its_store_answers(
 
 async def test_other_paths_and_methods_are_refused(rig: Rig) -> None:
     worker = of_worker(rig)
-    for path in ["jobs", "/", "/readyz"]:
+    for path in ["jobs", "/", "/openapi.json"]:
         assert problem(await worker.get(path)) == (404, "not_found")
     assert problem(await worker.ask("POST", "/metrics")) == (405, "method_not_allowed")

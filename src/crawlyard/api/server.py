@@ -20,7 +20,7 @@ class Server:
     """URL of a server, and the token for it."""
 
     url: str  # http://127.0.0.1:8700
-    token: str = field(repr=False)
+    token: str = field(repr=False)  # empty: none is sent
     timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
@@ -36,8 +36,8 @@ class Server:
     @property
     def headers(self) -> dict[str, str]:
         """Headers of every request."""
-        return {
-            "Authorization": f"Bearer {self.token}",
+        credentials = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return credentials | {
             "User-Agent": f"crawlyard-client/{VERSION}",
             "Accept": "application/json",
         }

@@ -23,7 +23,7 @@ from crawlyard.cli.server import deadline
 from crawlyard.cli.values import Ceiling
 from crawlyard.core.access import user
 from crawlyard.core.endpoints.endpoint import every
-from crawlyard.errors import Invalid, NotFound, StoreUnavailable
+from crawlyard.errors import Invalid, NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.lazy import lazily
 
 # slow to load, and a command needs only some of them
@@ -52,13 +52,14 @@ def action(
     basics: type[Basics] = Common,
     creates: bool | Callable[[Mapping[str, Any]], bool] = False,
     empty: bool = False,
+    public: bool = False,
     **own: str,
 ) -> Callable[[Callable[..., Awaitable[int | None]]], Command]:
     """Make a command of a coroutine function whose first argument is a session.
 
     *basics* are the options that it takes beside its own; the session has them. Its result
-    is the exit code. *creates* and *empty* are those of `run`; the first may depend on the
-    options of the command. *own*: names of API fields on the command line, where no
+    is the exit code. *creates*, *empty* and *public* are those of `run`; the first may depend on
+    the options of the command. *own*: names of API fields on the command line, where no
     parameter has their name.
     """
 
@@ -72,7 +73,7 @@ def action(
             async def doing(session: "Session") -> int | None:
                 return await act(replace(session, labels=labels), **options)
 
-            run(basics, doing, creates=makes, empty=empty)
+            run(basics, doing, creates=makes, empty=empty, public=public)
 
         command, labels = flatten(act, (*options, also), call, own)
         return command
@@ -197,11 +198,18 @@ def _value(value: Any) -> Any:
     return value.value if isinstance(value, Ceiling) else value
 
 
-def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = False) -> None:
+def run(
+    basics: Basics,
+    act: "Action",
+    *,
+    creates: bool = False,
+    empty: bool = False,
+    public: bool = False,
+) -> None:
     """Run *act* on the instance that settings and options select, and end the command.
 
     A missing data directory is created if the command *creates* something. If it
-    lists what may be *empty*, the list is empty.
+    lists what may be *empty*, the list is empty. If it is *public*, a server needs no token.
 
     Raises:
         NotFound: there is no data directory.
@@ -213,7 +221,7 @@ def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = F
         logs.log_to_stderr(settings.log_level, settings.log_format)
         url = login.server_named(basics, here=bool(settings.named & session.LOCATION_SETTINGS))
         if url:
-            loop.finish(_far(url, basics, act))
+            loop.finish(_far(url, basics, act, public=public))
         if not (creates or settings.database_url or settings.data_dir.exists()):
             if not empty:
                 raise NotFound(
@@ -307,20 +315,31 @@ async def _open_yard(stack: contextlib.AsyncExitStack, settings: "Settings") -> 
 
 
 async def _patiently(stack: contextlib.AsyncExitStack, settings: "Settings") -> "yards.Yard":
-    """Return the instance once its database server responds; log the wait."""
+    """Return the instance once its database responds and has its schema; log the wait.
+
+    Raises:
+        SchemaMismatch: it has another schema, which this process may not wait for.
+        StoreUnavailable: its server rejects us.
+    """
     last_message, answered = "", False
     while True:
         try:
             return await _open_yard(stack, settings)
+        except SchemaMismatch as error:
+            if settings.auto_upgrade:
+                raise
+            message = str(error)
         except StoreUnavailable as error:
             if answered:
-                raise  # the server rejects us
+                raise
             answered = not await yards.is_away(settings)  # it may have just come up
-            if not answered:
-                if last_message != str(error):
-                    last_message = str(error)
-                    _log.warning("%s; waiting for it", last_message)
-                await asyncio.sleep(_TRY_AGAIN_S)
+            if answered:
+                continue
+            message = str(error)
+        if last_message != message:
+            last_message = message
+            _log.warning("%s; waiting for it", message)
+        await asyncio.sleep(_TRY_AGAIN_S)
 
 
 async def _ready(yard: "yards.Yard") -> Any:
@@ -333,13 +352,13 @@ async def _purge(yard: "yards.Yard") -> Any:
     return await janitor.purge_all(yard.store.upkeep, yard.clock)
 
 
-async def _far(url: str, basics: Basics, act: "Action") -> int | None:
-    """Return the result of *act* on the instance at *url*.
+async def _far(url: str, basics: Basics, act: "Action", *, public: bool) -> int | None:
+    """Return the result of *act* on the instance at *url*; a *public* one needs no token.
 
     Raises:
         Invalid: the URL is invalid, or there is no token for it.
     """
-    there = server.Server(url=url, token=login.token_for(url))
+    there = server.Server(url=url, token=login.token_for(url, optional=public))
     async with connection.Connection(there) as connected:
         loop.freeze_objects()
         return await act(

@@ -137,8 +137,8 @@ def server_named(basics: Basics, *, here: bool = False) -> str:
     return url if by or here else _read().server
 
 
-def token_for(url: str) -> str:
-    """Return the token for the server at *url*.
+def token_for(url: str, *, optional: bool = False) -> str:
+    """Return the token for the server at *url*; empty if there is none and it is *optional*.
 
     Raises:
         Unauthenticated: there is none.
@@ -147,7 +147,7 @@ def token_for(url: str) -> str:
     if not token:
         stored = _read()
         token = stored.token if stored.server == _key(url) else ""
-    if not token:
+    if not token and not optional:
         raise Unauthenticated(f"no token for {url}; sign in with: crawlyard login {url}")
     return token
 

@@ -141,14 +141,15 @@ async def stats(session: "Session", *, since: Since = None) -> None:
     await session.show(await session.surface.stats.get(since=begin), _STATS)
 
 
-@action(basics=Basics)
+@action(basics=Basics, public=True)
 async def health(session: "Session") -> None:
     """Check that an instance is healthy: its database responds and is usable.
 
     crawlyard health
     crawlyard health --server http://127.0.0.1:8700
 
-    Lists jobs with damaged rows. Exits with 6 if the instance is not usable.
+    Lists jobs with damaged rows. Exits with 6 if the instance is not usable. A server needs no
+    token for this, and the metrics port of a worker responds as well.
     """
     session.tell(_REDIS[(await session.ready()).redis])
     with suppress(Refused):  # a server requires a sign-in for this

@@ -36,8 +36,9 @@ async def open_sql_store(
     pooled: bool = False,
     connections: int = CONNECTIONS,
     lease_s: float = DEFAULT_LEASE_S,
+    upgrade: bool = True,
 ) -> Store:
-    """Open the store at *where*, creating or upgrading its tables if needed.
+    """Open the store at *where*; create its tables if there are none, *upgrade* older ones.
 
     *where* is the path of a SQLite file, ``sqlite:///PATH`` or ``postgresql://…``.
     *on_due* is called when jobs have become due. Set *pooled* if *where* is a pooler in
@@ -48,7 +49,7 @@ async def open_sql_store(
     Raises:
         Invalid: *where* has another form.
         StoreUnavailable: it cannot be opened; the message says why.
-        SchemaMismatch: its schema is not one that this program can use or upgrade.
+        SchemaMismatch: its schema is not that of this program, and is not upgraded.
     """
     database = _database(
         where, busy, on_due, pooled=pooled, connections=connections, lease_s=lease_s
@@ -56,7 +57,7 @@ async def open_sql_store(
     try:
         if isinstance(database, SqliteDatabase):
             await database.create()
-        await bring_up(database, database.name)
+        await bring_up(database, database.name, upgrade=upgrade)
         if isinstance(database, SqliteDatabase):
             await number_copied(database)
     except BaseException:

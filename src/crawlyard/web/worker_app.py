@@ -44,7 +44,13 @@ def create_worker_app(site: Site, looks: Callable[[], bool]) -> Starlette:
             raise Unavailable("the store does not answer, or has another schema") from None
         return Response(encode_answer(HealthOut()), media_type="application/json")
 
-    handlers = {"/metrics": show_metrics, "/healthz": show_health, "/livez": show_life}
+    # /readyz is what `crawlyard health` requests
+    handlers = {
+        "/metrics": show_metrics,
+        "/healthz": show_health,
+        "/readyz": show_health,
+        "/livez": show_life,
+    }
     app = Starlette(routes=[OneMethod(path, answer, "GET") for path, answer in handlers.items()])
     app.router.redirect_slashes = False
     app.state.site = site

@@ -4,9 +4,10 @@ import json
 import shlex
 import sys
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -217,7 +218,7 @@ async def save(
         return await save_pieces(pieces, export.where)
     with _open_sink(export.where, compressed=export.is_gzip) as sink:
         if export.format is Format.JSONL:
-            return await _copy_lines(portions, sink)
+            return await _copy(portions, sink, lines=True)
         return await write(_records(portions, plan), writer, sink)
 
 
@@ -228,16 +229,6 @@ def _plan(job: JobOut, export: Export) -> Plan:
         html=job.spec.keep_html,
         extracted=tuple(name for name, _ in job.spec.extract),
     )
-
-
-async def _copy_lines(portions: AsyncIterator[bytes], sink: Sink) -> Written:
-    """Write JSON Lines as they arrive; return their number and size."""
-    lines = total = 0
-    async for portion in portions:
-        lines += portion.count(b"\n")
-        total += len(portion)
-        sink(portion)
-    return Written(records=lines, bytes=total)
 
 
 async def _records(portions: AsyncIterator[bytes], plan: Plan) -> AsyncIterator[Record]:
@@ -268,12 +259,20 @@ async def save_pieces(portions: AsyncIterator[bytes], where: str) -> Written:
     Raises:
         OSError, BrokenPipeError: as for `save`.
     """
-    total = 0
     with _open_sink(where) as sink:
+        return await _copy(portions, sink)
+
+
+async def _copy(portions: AsyncIterator[bytes], sink: Sink, *, lines: bool = False) -> Written:
+    """Write *portions* as they arrive, then close them; each of their *lines* is a record."""
+    count = total = 0
+    # a stream of HTTP that is left open would report an error when the event loop ends
+    async with aclosing(cast("AsyncGenerator[bytes]", portions)):
         async for portion in portions:
+            count += portion.count(b"\n") if lines else 0
             total += len(portion)
             sink(portion)
-    return Written(records=None, bytes=total)
+    return Written(records=count if lines else None, bytes=total)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from crawlyard.cli import invoke, values
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.server import deadline as deadlines
 from crawlyard.core.access import user
-from crawlyard.errors import Forbidden, Invalid
+from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 # not needed for help
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_TOKEN_EVERY = timedelta(seconds=1)  # while there is no token
 _SAMPLE = 60  # pages of the demo site for a new instance
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 
@@ -82,8 +84,8 @@ def serve(
     crawlyard serve --port 8800 --workers 2
     crawlyard serve --host 0.0.0.0 --allow-host yard.example.org
 
-    Also runs jobs and schedules, delivers webhooks and deletes expired records. To listen on an
-    address other than loopback, create a token first: crawlyard tokens create NAME
+    Also runs jobs and schedules, delivers webhooks and deletes expired records. An address other
+    than loopback needs a token, and is not used before there is one: crawlyard tokens create NAME
     """
     serve_options = ServeOptions(
         host=host,
@@ -114,11 +116,8 @@ async def _serve(session: "LocalSession", *, serve_options: ServeOptions) -> int
     yard = session.yard
     access = credentials.Credentials(yard.store, yard.clock)
     local = _is_loopback(serve_options.host)
-    if not local and not await access.any_token():
-        raise Forbidden(
-            f"{serve_options.host} can be reached by other machines, and there is no token yet: "
-            f"{session.full_command('tokens create NAME')}"
-        )
+    if not local:
+        await _wait_for_token(session, access, serve_options.host)
     async with _sample(session, serve_options) as sample:
         options = _options(serve_options, session.settings, sample, local=local)
         site = await sites.open_site(yard, options)
@@ -131,12 +130,35 @@ async def _serve(session: "LocalSession", *, serve_options: ServeOptions) -> int
                 servers.serve(app, sock, live.close, max_connections=most) as end,
                 _processes(serve_options, session),
             ):
-                session.tell(f"serving {url}/api/v1")
-                if local:
-                    link = await access.link(user.LOCAL.id)
-                    place = session.settings.public_url or url
-                    session.tell(f"sign in (once, within 15 minutes): {place}/signin#{link.secret}")
-                return await _beside(session, serve_options, end)
+                begin = partial(
+                    session.deadline.begin, deadlines.PARENT_S if serve_options.workers else 0.0
+                )
+                with signals.catch_interrupts(lambda: None, begin) as stop:
+                    session.tell(f"serving {url}/api/v1")
+                    if local:
+                        link = await access.link(user.LOCAL.id)
+                        place = session.settings.public_url or url
+                        session.tell(
+                            f"sign in (once, within 15 minutes): {place}/signin#{link.secret}"
+                        )
+                    await _beside(session, serve_options, stop, (begin, end))
+                return stop.exit_code if stop.first is signal.SIGINT else 0
+
+
+async def _wait_for_token(
+    session: "LocalSession", access: "credentials.Credentials", host: str
+) -> None:
+    """Wait for the first token, without which nothing should listen on *host*."""
+    if await access.any_token():
+        return
+    create = session.full_command("tokens create NAME")
+    _log.warning(
+        "%s can be reached by other machines, and there is no token yet; waiting for it: %s",
+        host,
+        create,
+    )
+    while not await access.any_token():
+        await session.clock.sleep(_TOKEN_EVERY)
 
 
 @contextlib.asynccontextmanager
@@ -157,38 +179,38 @@ async def _sample(session: "LocalSession", serve_options: ServeOptions) -> Async
 
 
 async def _beside(
-    session: "LocalSession", serve_options: ServeOptions, end: Callable[[], None]
-) -> int:
-    """Run the services of an instance, and a worker unless others do, until a signal.
+    session: "LocalSession",
+    serve_options: ServeOptions,
+    stop: "signals.Interrupts",
+    on_stop: Sequence[Callable[[], None]],
+) -> None:
+    """Run the services of an instance, and a worker unless others do, until *stop*.
 
-    Then call *end* to begin the server's shutdown while jobs are released.
+    Then call each of *on_stop*, and release the jobs.
     """
     yard = session.yard
-    begin = partial(session.deadline.begin, deadlines.PARENT_S if serve_options.workers else 0.0)
-    with signals.catch_interrupts(lambda: None, begin) as stop:
-        worker = session.deadline.watch(yard.worker()) if serve_options.workers is None else None
-        services, newer = work.Beside().services(yard), None
-        if worker is None:  # otherwise the worker ends for a newer schema, and all of this with it
-            newer = asyncio.create_task(_newer(yard))
-            services = {n: partial(while_current, run, newer) for n, run in services.items()}
+    worker = session.deadline.watch(yard.worker()) if serve_options.workers is None else None
+    services, newer = work.Beside().services(yard), None
+    if worker is None:  # otherwise the worker ends for a newer schema, and all of this with it
+        newer = asyncio.create_task(_newer(yard))
+        services = {n: partial(while_current, run, newer) for n, run in services.items()}
 
-        def let_go() -> None:
-            session.tell("stopping; jobs return to the queue; press Ctrl-C again to quit at once")
-            begin()
-            end()
-            if worker is not None:
-                worker.stop()
-            idle.set()
+    def let_go() -> None:
+        session.tell("stopping; jobs return to the queue; press Ctrl-C again to quit at once")
+        for act in on_stop:
+            act()
+        if worker is not None:
+            worker.stop()
+        idle.set()
 
-        idle = asyncio.Event()
-        try:
-            await work.run_together(
-                partial(_jobs, worker, idle, session.deadline), services, stop, let_go
-            )
-        finally:
-            if newer is not None:
-                newer.cancel()
-    return stop.exit_code if stop.first is signal.SIGINT else 0
+    idle = asyncio.Event()
+    try:
+        await work.run_together(
+            partial(_jobs, worker, idle, session.deadline), services, stop, let_go
+        )
+    finally:
+        if newer is not None:
+            newer.cancel()
 
 
 async def while_current(run: "work.Service", newer: "asyncio.Task[None]") -> None:

@@ -23,8 +23,7 @@ async def find_earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None",
     base_id = job.spec.since
     if base_id is None:
         return await _find_compared_run(store, job), ""
-    why = await _why_unusable(store, job, base_id, follow=True)
-    if why:
+    if why := await _why_unusable(store, job, base_id, follow=True):
         return None, f"every page is fetched: job {base_id} {why}"
     return EarlierRun(store.pages, base_id), ""
 

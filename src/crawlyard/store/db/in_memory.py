@@ -111,6 +111,9 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 @cache
 def _empty() -> bytes:
     """Return the serialized image of a newly created database."""
-    with create_engine("sqlite://", poolclass=StaticPool).begin() as connection:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with engine.begin() as connection:
         create_tables(connection)
-        return driver_of(connection).serialize()
+        image: bytes = driver_of(connection).serialize()
+    engine.dispose()  # Python 3.13 warns of connections that are not closed
+    return image

@@ -19,16 +19,18 @@ UNFINISHED = "unfinished copy"
 """Stands in for the revision while a copy is under way: programs of every version refuse it."""
 
 
-async def bring_up(database: Database, name: str) -> None:
-    """Create or upgrade the tables if needed.
+async def bring_up(database: Database, name: str, *, upgrade: bool = True) -> None:
+    """Create the tables if there are none, or *upgrade* them if they are older.
 
     Any number of processes may call this at once: one does the work, the others wait for it.
 
     Raises:
-        SchemaMismatch: they cannot be upgraded to those of this program.
+        SchemaMismatch: they cannot be upgraded to those of this program, or should not be.
     """
     if await database.read(lambda conn: _is_current(conn, name)):
         return
+    if not upgrade and (version := await database.read(version_of)) not in {None, SCHEMA}:
+        raise SchemaMismatch(mismatch(name, version))
     await database.write(lambda conn: migrate(conn, name))
 
 

@@ -19,6 +19,8 @@ class Findings extends Table {
 /** Show the findings of a kind that the address asks for, of the job at *path*. */
 export async function linkReport(path, job) {
   [at, of] = [path, job.id];
+  $(".findings", box).hidden = !job.keep_links;
+  if (!job.keep_links) return write($(".said", box), "This crawl did not store links: its setting keep_links is off.");
   findings ??= new Findings({ root: box, row: "finding", id: "key", dress, shown: summary });
   const kind = new URLSearchParams(location.search).get("kind");
   const url = `${path}/check/findings${query({ kind, limit: 50 })}`;

@@ -193,15 +193,15 @@ function keep(work, events, ms) {
   setInterval(() => document.hidden || again(), ms);
 }
 on("counts", (jobs) => tell({ jobs: { ...view.jobs, ...jobs } }));
-let crewed = false;
+let seen = false;
 on("workers", ({ workers: all }) => {
   crew(all);
-  if (crewed) live.dispatchEvent(new CustomEvent("crew"));
-  crewed = true; // the first message is no news to what was just loaded
+  if (seen) live.dispatchEvent(new CustomEvent("workers.changed"));
+  seen = true; // the first message is no news to what was just loaded
 });
 const JOBS = "job.created job.state job.deleted";
-keep(() => figures().then(queue), `${JOBS} crew`, 15e3);
-keep(look, `${JOBS} crew schedule.* webhook.*`, 60e3);
+keep(() => figures().then(queue), `${JOBS} workers.changed`, 15e3);
+keep(look, `${JOBS} workers.changed schedule.* webhook.*`, 60e3);
 keep(runs, "schedule.* job.state", 60e3);
 
 // a site of the server's own: this one job may ask it, and no other address inside

@@ -36,7 +36,8 @@ const plain = (text) =>
     .replace(/```\w*|`/g, "")
     .replace(/(^|\s)#{1,6}\s/g, "$1")
     .replace(/\\([_*[\]])/g, "$1")
-    .replaceAll("<br>", " ");
+    .replaceAll("<br>", " ")
+    .replace(/[\s,·-]+…$/, "…");
 
 const WAYS = {
   off: () => "The search index is off, so pages are searched one by one.",
