@@ -33,7 +33,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def until(condition: Callable[[], T], what: str, within_s: float = 150) -> T:
+def until(condition: Callable[[], T], what: str, within_s: float = 300) -> T:
     """Return the first true value of a condition."""
     give_up_at = time.monotonic() + within_s
     while time.monotonic() < give_up_at:

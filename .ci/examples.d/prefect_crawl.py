@@ -44,6 +44,4 @@ with an_unreliable_yard() as (yard, _):
     yard.start(str(script), log="served.log")
     start = ("deployment", "run", "start-crawl/start-crawl")
     until(lambda: succeeds(*start), "the flows are not served")
-    until(
-        lambda: re.search(r"job \S+: \d\d pages", Path("served.log").read_text()), "no pages", 150
-    )
+    until(lambda: re.search(r"job \S+: \d\d pages", Path("served.log").read_text()), "no pages")
