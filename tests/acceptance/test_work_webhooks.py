@@ -1,6 +1,7 @@
 """Webhooks that a worker delivers beside its jobs and before it deletes them."""
 
 import asyncio
+import json
 
 from tests.acceptance.shell import FAST, Run, Shell, until, wait_for_exit
 from tests.receiver import Receiver
@@ -32,13 +33,15 @@ async def test_a_job_without_retention_sends_webhooks_on_completion_and_deletion
 ) -> None:
     async with Receiver() as own, Receiver() as yards:
         await add_webhook(shell, yards, "job.completed", "job.deleted")
-        options = ("--max-pages", "1", "--retention", "0s", "--webhook", own.url)
+        webhook = json.dumps({"url": own.url, "metadata": {"ticket": 7}})
+        options = ("--max-pages", "1", "--retention", "0s", "--webhook", webhook)
         await run(shell, "crawl", site, *FAST, *options, "-d", "-q")
 
         drained = await run(shell, "work", "--drain")
 
     assert drained.returncode == 0, drained.stderr
     assert message_types(own) == ["job.completed"]
+    assert json.loads(own.messages[0].body)["data"]["metadata"] == {"ticket": 7}
     assert message_types(yards) == ["job.completed", "job.deleted"]
     assert "swept: 0 jobs warned, 0 cancelled, 1 deleted" in drained.stderr
 

@@ -132,7 +132,10 @@ class TestWhatArrives:
     async def test_a_webhook_of_a_job_gets_events_of_that_job_only(self) -> None:
         rig = WebhookRig()
         async with Receiver() as receiver, rig.delivering():
-            job_webhook = JobWebhook(url=receiver.url, events=("job.*",), secret=SECRET)
+            metadata = {"ticket": 7, "by": ["ops"]}
+            job_webhook = JobWebhook(
+                url=receiver.url, events=("job.*",), secret=SECRET, metadata=metadata
+            )
             spec = a_spec(webhooks=(job_webhook,), allow_addresses=(receiver.authority,))
 
             job = await rig.happened(spec=spec)
@@ -140,7 +143,7 @@ class TestWhatArrives:
             await until(lambda: len(receiver.messages) == 1)
 
         [message] = receiver.verified_messages(SECRET)
-        assert message["data"]["job_id"] == job.id
+        assert (message["data"]["job_id"], message["data"]["metadata"]) == (job.id, metadata)
 
     async def test_drained_it_returns_once_nothing_is_due(self) -> None:
         rig = WebhookRig()

@@ -7,7 +7,7 @@ from crawlyard.cli.jobs.crawl_options import SHOWN, Keep, SpecOptions, form_of
 from crawlyard.cli.options import Labels, flatten
 from crawlyard.cli.schedules import schedules
 from crawlyard.cli.templates.options import parameter_of, params_of
-from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
+from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none, webhook
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.jobs.limits import Limits
@@ -157,6 +157,13 @@ def test_a_limit_or_a_header_is_a_value_or_the_word_none() -> None:
     assert or_none(header)("none") == NO_PAIR
     with pytest.raises(ValueError, match="got 'many'; or 'none'"):
         ceiling(count)("many")
+
+
+def test_a_webhook_is_a_url_or_a_json_object() -> None:
+    assert webhook(" https://h/ ") == "https://h/"
+    assert webhook('{"url": "https://h/"}') == {"url": "https://h/"}
+    with pytest.raises(ValueError, match=r"expected a URL or a JSON object, got '\{url'"):
+        webhook("{url")
 
 
 def test_a_parameter_that_is_given_twice_is_a_list() -> None:

@@ -180,6 +180,11 @@ def test_what_is_not_expected_is_refused_with_its_path(subtests: pytest.Subtests
         ({"retry": {"factor": "much"}}, "retry.factor", "expected a number, got 'much'"),
         ({"webhooks": [{"ur": "x"}]}, "webhooks.0.ur", "did you mean url"),
         ({"webhooks": [{"events": []}]}, "webhooks.0.url", "expected a URL, got none"),
+        (
+            {"webhooks": [{"url": "x", "metadata": "y"}]},
+            "webhooks.0.metadata",
+            "expected an object",
+        ),
         ({"webhooks": [5]}, "webhooks.0", "expected a URL, or an object with url"),
         ({"webhooks": {"url": "x"}}, "webhooks", "expected a list of objects"),
         ({1: 2}, "1", "there is no such field"),

@@ -16,12 +16,14 @@ from crawlyard.core.webhooks.webhook import (
     EXCERPT,
     JITTER,
     MAX_BODY,
+    MAX_METADATA,
     WAITS,
     Delivery,
     DeliveryAttempt,
     DeliveryState,
     JobWebhook,
     Subscribers,
+    check_metadata,
     check_patterns,
     encode_message,
     message,
@@ -246,6 +248,25 @@ class TestMessage:
         assert details["detail"] == "x" * 2000 + "…"
         assert len(details["urls"]) == 100
         assert len(encode_message(shortened)) < MAX_BODY
+
+    def test_metadata_is_returned_whole_however_long_the_event_is(self) -> None:
+        metadata = {"ticket": "x" * (MAX_METADATA - 13)}
+        check_metadata(metadata)
+
+        shortened = message(an_event(data={"detail": "x" * 30_000}), metadata=metadata)
+
+        assert shortened.data.metadata == metadata
+        assert len(encode_message(shortened)) < MAX_BODY
+
+    def test_metadata_that_is_too_long_or_no_json_is_refused(self) -> None:
+        refused: list[tuple[dict[str, object], str]] = [
+            ({"ticket": "x" * (MAX_METADATA - 12)}, "at most 2,000 bytes of JSON, got 2,001"),
+            ({"ratio": float("nan")}, "expected a JSON object"),
+            ({"at": NOW}, "expected a JSON object"),
+        ]
+        for metadata, reason in refused:
+            with pytest.raises(Invalid, match=reason):
+                check_metadata(metadata)
 
     @settings(max_examples=30)
     @given(data=st.dictionaries(st.text(), JSON), actor=st.text(max_size=5000))

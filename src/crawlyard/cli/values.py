@@ -4,9 +4,10 @@ Parsers raise `ValueError` with a sentence about the expected and the actual val
 caller puts the option or field before it.
 """
 
+import json
 import re
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -36,6 +37,7 @@ __all__ = [
     "size",
     "size_text",
     "spread",
+    "webhook",
 ]
 
 N = TypeVar("N", int, float)
@@ -189,6 +191,21 @@ def line(text: str) -> str:
     if not text.strip() or not _HEADER_VALUE.fullmatch(text):
         raise ValueError(f"expected one line of text, got {text!r}")
     return text.strip()
+
+
+def webhook(text: str) -> str | dict[str, Any]:
+    """Return a URL, or a webhook from its JSON object.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not text.lstrip().startswith("{"):
+        return line(text)
+    try:
+        members: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"expected a URL or a JSON object, got {text!r}: {error}") from None
+    return members
 
 
 def spread(text: str) -> SpreadOver:

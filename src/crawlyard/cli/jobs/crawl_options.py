@@ -42,6 +42,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "retention_s": values.retention,
     "spread": values.spread,
     "unique_key": str,
+    "webhooks": values.webhook,
 }
 """Readers of options whose type does not determine their syntax."""
 

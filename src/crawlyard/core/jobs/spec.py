@@ -562,7 +562,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         tuple[JobWebhook, ...],
         about(
             "webhooks for events of the job",
-            help="Send events of the job to URL. Repeatable.",
+            help="Send events of the job to URL; a JSON object can add events, secret and "
+            "metadata. Repeatable.",
             panel=Panel.JOB,
             flag="--webhook",
             metavar="URL",

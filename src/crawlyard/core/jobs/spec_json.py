@@ -113,7 +113,7 @@ def _retention(value: object) -> float:
 def _webhooks(value: object) -> tuple[JobWebhook, ...]:
     if not is_list(value):
         raise ValueError(
-            f"expected a list of objects with url, events, secret, got {format_value(value)}"
+            f"expected a list of objects with {', '.join(_HOOK)}, got {format_value(value)}"
         )
     webhooks: list[JobWebhook] = []
     errors: list[Invalid] = []
@@ -127,14 +127,25 @@ def _webhooks(value: object) -> tuple[JobWebhook, ...]:
     return tuple(webhooks)
 
 
-_HOOK: Mapping[str, Callable[[object], Any]] = {"url": text, "events": texts, "secret": text}
+def _object(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected an object, got {format_value(value)}")  # noqa: TRY004 - as text
+    return value
+
+
+_HOOK: Mapping[str, Callable[[object], Any]] = {
+    "url": text,
+    "events": texts,
+    "secret": text,
+    "metadata": _object,
+}
 
 
 def _webhook(path: str, item: object) -> JobWebhook:
     if isinstance(item, str):
         return JobWebhook(url=item)
     if not isinstance(item, Mapping):
-        expected = "expected a URL, or an object with url, events, secret"
+        expected = f"expected a URL, or an object with {', '.join(_HOOK)}"
         raise Invalid(path, f"{expected}, got {format_value(item)}")
     members: dict[str, Any] = {}
     errors: list[Invalid] = []
@@ -154,7 +165,12 @@ def _webhook(path: str, item: object) -> JobWebhook:
 
 
 def _webhook_form(hook: JobWebhook) -> object:
-    return {"url": hook.url, "events": list(hook.events), "secret": hook.secret}
+    return {
+        "url": hook.url,
+        "events": list(hook.events),
+        "secret": hook.secret,
+        "metadata": hook.metadata,
+    }
 
 
 def _seconds(length_s: float | None) -> object:

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
@@ -60,6 +61,9 @@ SENDER = "webhooks"
 MAX_PATTERNS = 100
 _LONGEST_PATTERN = 64
 MAX_DESCRIPTION = 500
+MAX_METADATA = 2_000
+"""Bytes of the metadata of a job's webhook, as ASCII JSON."""
+
 MAX_BODY = 20_000
 """Bytes of a message. Source: Standard Webhooks, "Payload size", asks for less than 20 kB."""
 
@@ -83,6 +87,7 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     events: tuple[str, ...] = ("job.completed", "job.failed", "job.cancelled")
     # whsec_…; empty: one is generated, and shown when it is rotated
     secret: Annotated[str, HIDDEN] = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -112,6 +117,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     by_grant: Annotated[tuple[Grant, ...], HIDDEN] = ()
     job_id: str | None = None  # belongs to this job, and is deleted with it
     schedule_id: str | None = None  # receives only what concerns this schedule and its runs
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
     version: int = 1
     created_at: datetime
     updated_at: datetime
@@ -405,6 +411,7 @@ class MessageData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     actor: str
     details: Mapping[str, Any]  # data of the event
     url: str = ""  # page of the subject in the dashboard, if the instance has a `public_url`
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # of the webhook, unchanged
     cut: bool = False  # some values were shortened to keep the message below `MAX_BODY`
 
 
@@ -419,17 +426,41 @@ class WebhookMessage(Struct, frozen=True, kw_only=True):
     data: MessageData
 
 
-def message(event: Event, public_url: str = "") -> WebhookMessage:
+def message(
+    event: Event, public_url: str = "", metadata: Mapping[str, Any] = MappingProxyType({})
+) -> WebhookMessage:
     """Return the message about *event*, encoded in fewer than `MAX_BODY` bytes.
 
-    Values that are too long are cut, and so says `data.cut`. With *public_url*, `data.url` links
-    to the dashboard.
+    Values that are too long are cut, and so says `data.cut`; *metadata* is never cut. With
+    *public_url*, `data.url` links to the dashboard.
     """
+    whole = _message(event, public_url, metadata)
     for chars, items in _CUTS:
         details = {n: _cut(v, chars, items) for n, v in event.data.items()}
-        if len(encode_message(shortened := _message(event, details, public_url))) < MAX_BODY:
+        shortened = _with_details(whole, details, cut=details != event.data)
+        if len(encode_message(shortened)) < MAX_BODY:
             return shortened
-    return _message(event, {}, public_url)
+    return _with_details(whole, {}, cut=bool(event.data))
+
+
+def _with_details(
+    message: WebhookMessage, details: Mapping[str, Any], *, cut: bool
+) -> WebhookMessage:
+    return replace(message, data=replace(message.data, details=details, cut=cut))
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Check that *metadata* can be returned in messages.
+
+    Raises:
+        Invalid: it is no JSON, or too long.
+    """
+    try:
+        size = len(json.dumps(dict(metadata), allow_nan=False, separators=(",", ":")))
+    except (TypeError, ValueError) as error:
+        raise Invalid("metadata", f"expected a JSON object: {error}") from None
+    if size > MAX_METADATA:
+        raise Invalid("metadata", f"expected at most {MAX_METADATA:,} bytes of JSON, got {size:,}")
 
 
 def encode_message(message: WebhookMessage) -> bytes:
@@ -442,7 +473,7 @@ _CUTS = ((_WHOLE, _WHOLE), (2000, 100), (200, 20), (50, 5))
 """How many characters of a text and items of a list to keep: the first pair that fits is used."""
 
 
-def _message(event: Event, details: Mapping[str, Any], public_url: str) -> WebhookMessage:
+def _message(event: Event, public_url: str, metadata: Mapping[str, Any]) -> WebhookMessage:
     at = event.at.astimezone(UTC).isoformat(timespec="milliseconds")
     data = MessageData(
         v=PAYLOAD_VERSION,
@@ -451,9 +482,9 @@ def _message(event: Event, details: Mapping[str, Any], public_url: str) -> Webho
         job_id=event.job_id,
         owner=_cut(event.owner, 200, 0),
         actor=_cut(event.actor, 200, 0),
-        details=details,
+        details=event.data,
         url="" if event.page is None or not public_url else public_url + event.page,
-        cut=details != event.data,
+        metadata=dict(metadata),
     )
     timestamp = at.replace("+00:00", "Z")
     return WebhookMessage(type=event.name.value, timestamp=timestamp, data=data)

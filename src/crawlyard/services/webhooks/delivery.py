@@ -181,7 +181,7 @@ class Deliverer:
         at, started = self._clock.now(), self._clock.monotonic()
         status, excerpt, error, wait = None, "", "", None
         try:
-            body = encode_message(message(event, self._options.public_url))
+            body = encode_message(message(event, self._options.public_url, webhook.metadata))
             # wall clock: the receiver compares the timestamp with its own
             headers = sign_body(delivery.id, self._clock.wall(), body, webhook.signing(at))
             answer = await self._poster.post(webhook.url, headers, body, guard)

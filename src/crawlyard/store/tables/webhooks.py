@@ -34,6 +34,7 @@ webhooks = Table(
     Column("held_until", Instant),
     Column("job_id", String(36), index=True),
     Column("schedule_id", String(36)),
+    Column("metadata", CleanText, nullable=False),  # JSON
     Column("since_seq", BigInteger, nullable=False),  # it gets the events after this one
     Column("version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
