@@ -15,8 +15,8 @@ from crawlyard.core.endpoints.endpoint import ANYBODY, NOBODY, Endpoint, Rest, e
 from crawlyard.core.fields import SECRET
 from crawlyard.core.instance import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.errors import NotFound, Unauthenticated, Unavailable
+from crawlyard.services.access import triggers
 from crawlyard.services.instance.meta import ready
-from crawlyard.services.surface import Surface
 from crawlyard.web.auth import address_of, authenticate, cookie_name, count_request, site_of
 from crawlyard.web.endpoints import answer
 from crawlyard.web.problems import KINDS, kind_of, page_of
@@ -122,8 +122,7 @@ class Hooks:
             count_request(self._request, self._site, address_of(self._request), Bucket.LOGIN)
             raise
         count_request(self._request, self._site, caller.credential.id, Bucket.WRITE)
-        triggers = Surface(services, caller.actor, caller.permits, caller).triggers
-        return await triggers.start(caller.credential, body)
+        return await triggers.start(services, caller, body)
 
 
 class ServerStatus:

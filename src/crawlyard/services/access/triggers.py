@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
@@ -13,6 +13,7 @@ from crawlyard.core.access.answers import NewTriggerOut, TriggeredOut, TriggerOu
 from crawlyard.core.access.credential import (
     MAX_LABEL,
     SECRET_BYTES,
+    Caller,
     Credential,
     CredentialKind,
     IssuedCredential,
@@ -42,6 +43,9 @@ from crawlyard.services.schedules.lookup import find_schedule
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.lookup import find_template
 from crawlyard.services.templates.rendering import render_template
+
+if TYPE_CHECKING:
+    from crawlyard.services.services import Services
 
 _NOTHING: Mapping[str, Any] = {}
 _NO_MAPPING: Mapping[str, str] = {}
@@ -139,33 +143,6 @@ class Triggers(Noun):
         event = self._event(EventName.TOKEN_REVOKED, trigger)
         await self._services.store.credentials.revoke(trigger.id, event.at, event)
 
-    async def start(self, trigger: Credential, body: Mapping[str, Any]) -> TriggeredOut:
-        """Start what *trigger* is for; *body* is that of the request.
-
-        Raises:
-            Forbidden: its user may no longer do so.
-            Invalid: *body* lacks a mapped value, or sets a start URL out of scope.
-            NotFound: the schedule or template is gone.
-        """
-        target = trigger.target or TriggerTarget()
-        if (needed := _needed(target)) not in self._permits:
-            raise Forbidden(f"{self._actor.id} no longer has {needed}, which this trigger needs")
-        job = await self._start(target, body)
-        return TriggeredOut(job_id=job.id, state=job.state)
-
-    async def _start(self, target: TriggerTarget, body: Mapping[str, Any]) -> JobOut:
-        services, actor, permits = self._services, self._actor, self._permits
-        if target.schedule_id is not None:
-            return await Schedules(services, actor, permits).run(target.schedule_id)
-        template_id = target.template_id or ""
-        params = {**target.params}
-        for name, pointer in target.mapping.items():
-            params[name] = _value_at(body, pointer)
-        if target.mapping:
-            render = partial(render_template, services.store, actor, template_id)
-            _check_scope((await render(target.params)).spec, (await render(params)).spec)
-        return await Jobs(services, actor, permits).create(template=template_id, params=params)
-
     async def _target(
         self,
         schedule: str | None,
@@ -207,6 +184,39 @@ class Triggers(Noun):
             actor=self._actor.id,
             data={"name": trigger.label, "prefix": trigger.prefix},
         )
+
+
+async def start(services: "Services", caller: Caller, body: Mapping[str, Any]) -> TriggeredOut:
+    """Start what the trigger of *caller* is for; *body* is that of the request.
+
+    Raises:
+        Forbidden: its user may no longer do so.
+        Invalid: *body* lacks a mapped value, or sets a start URL out of scope.
+        NotFound: the schedule or template is gone.
+    """
+    target = caller.credential.target or TriggerTarget()
+    if (needed := _needed(target)) not in caller.permits:
+        raise Forbidden(f"{caller.user.id} no longer has {needed}, which this trigger needs")
+    if target.schedule_id is not None:
+        schedules = Schedules(services, caller.actor, caller.permits)
+        job = await schedules.run(target.schedule_id)
+    else:
+        job = await _submit(services, caller, target, body)
+    return TriggeredOut(job_id=job.id, state=job.state)
+
+
+async def _submit(
+    services: "Services", caller: Caller, target: TriggerTarget, body: Mapping[str, Any]
+) -> JobOut:
+    template_id = target.template_id or ""
+    params = {**target.params}
+    for name, pointer in target.mapping.items():
+        params[name] = _value_at(body, pointer)
+    if target.mapping:
+        render = partial(render_template, services.store, caller.actor, template_id)
+        _check_scope((await render(target.params)).spec, (await render(params)).spec)
+    jobs = Jobs(services, caller.actor, caller.permits)
+    return await jobs.create(template=template_id, params=params)
 
 
 def _needed(target: TriggerTarget) -> Permit:
