@@ -84,15 +84,17 @@ async def test_a_call_with_another_site_or_without_a_value_starts_nothing(
 
 async def test_a_trigger_acts_with_the_permissions_its_user_has_at_that_time(rig: Rig) -> None:
     await rig.user("ada")
+    await rig.post("templates", {"name": "plain", "spec": {"urls": [URL]}}, by="ada")
     trigger = await a_trigger(rig, by="ada", schedule=await a_schedule(rig, by="ada"))
+    of_template = await a_trigger(rig, by="ada", template="plain")
     version = {"If-Match": "*"}
 
     await rig.ask("PATCH", "users/ada", json={"role": "viewer"}, headers=version)
-    as_viewer = await called(rig, trigger)
+    as_viewer, template_as_viewer = await called(rig, trigger), await called(rig, of_template)
     await rig.ask("PATCH", "users/ada", json={"disabled": True}, headers=version)
     disabled = await called(rig, trigger)
 
-    assert problem(as_viewer) == (403, "forbidden")
+    assert problem(as_viewer) == problem(template_as_viewer) == (403, "forbidden")
     assert problem(disabled) == (401, "unauthenticated")
 
 
