@@ -51,7 +51,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "bridges": {"api", "core"},  # the surface alone, as any program of a user
     "sync": {"api", "config"},
     "demo": set(),
-    "cli": {"web", "api", "yard", "databases", "export", "demo", *_SERVICES, ""},
+    "cli": {"web", "api", "bridges", "yard", "databases", "export", "demo", *_SERVICES, ""},
     "__main__": {"cli"},
     # the package itself names its parts to type checkers alone
     "": {"public_names"},
@@ -83,7 +83,7 @@ MECHANISMS: Mapping[str, tuple[str, ...]] = {
     "engine": ("extract", "http", "render", "robots", "visit"),
     "store": ("admin", "codec", "db", "migrations", "migrations.versions", "tables"),
     "web": ("live",),
-    "bridges": ("firecrawl",),
+    "bridges": ("firecrawl", "mcp"),
     "cli": ("render", "server", "sites"),
 }
 
@@ -127,6 +127,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # zstd, part of Python itself from 3.14 on
     "backports": ("engine.http.decode", "store.codec"),
     # wherever untyped values enter or leave
+    "mcp": ("bridges.mcp",),
+    "pydantic": ("bridges.mcp",),
     "msgspec": (
         "api",
         "messaging.redis_bus",
