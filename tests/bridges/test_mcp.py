@@ -1,5 +1,7 @@
 """MCP: an agent's client crawls, reads and controls, on stdio and in process."""
 
+import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -204,13 +206,42 @@ async def test_a_job_is_awaited_with_progress(tmp_path: Path) -> None:
 async def test_two_clients_on_stdio_read_one_crawl(tmp_path: Path) -> None:
     async with crawled(tmp_path) as (_, job_id, _):
         pass
-    for mode in REVISIONS:
-        async with on_stdio(tmp_path, mode) as client:
-            by_mode = structured(await client.call_tool("job", {"job_id": job_id}))
     async with on_stdio(tmp_path, "auto") as client, on_stdio(tmp_path, "legacy") as second_client:
         first = structured(await client.call_tool("job", {"job_id": job_id}))
         second = structured(await second_client.call_tool("job", {"job_id": job_id}))
         missing = await client.call_tool("job", {"job_id": "none"})
 
-    assert by_mode == first == second
+    assert first == second
     assert "there is no job none. Check the id" in text_of(missing)
+
+
+@pytest.mark.slow
+async def test_a_client_that_went_away_asks_again(tmp_path: Path) -> None:
+    async with crawlyard.open(Settings(data_dir=tmp_path / ".crawlyard")) as yard:
+        queued = await yard.jobs.create("http://docs.example/")
+    for mode in REVISIONS:
+        async with on_stdio(tmp_path, mode) as client:
+            wait = client.call_tool("job", {"job_id": queued.id, "wait_s": 45})
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(wait, 1)
+        async with on_stdio(tmp_path, mode) as client:
+            job = structured(await client.call_tool("job", {"job_id": queued.id, "wait_s": 0}))
+        assert job["state"] == "pending"
+
+
+def test_help_loads_no_sdk() -> None:
+    code = """
+import runpy, sys
+sys.argv = ["crawlyard", "mcp", "--help"]
+try:
+    runpy.run_module("crawlyard", run_name="__main__")
+finally:
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    print("loaded:", sorted(loaded & {"mcp", "pydantic"}))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
+    )
+
+    assert "Model Context Protocol" in ran.stdout
+    assert ran.stdout.endswith("loaded: []\n"), ran.stderr
