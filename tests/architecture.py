@@ -160,7 +160,14 @@ KEEPS_TIME = (
 FOR_CHECKERS = ("", "public_names")
 """Modules that import the parts of the package where only type checkers look."""
 
-LOADS_LATE = ("", "lazy", "web.bridges", "messaging.postgres_dispatcher", "store.open", "store.db.schema")
+LOADS_LATE = (
+    "",
+    "lazy",
+    "web.bridges",
+    "messaging.postgres_dispatcher",
+    "store.open",
+    "store.db.schema",
+)
 
 _PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
 _CLOCKS = re.compile(

@@ -107,6 +107,7 @@ class BridgeName(StrEnum):
     """Bridges of a server: protocols of other programs."""
 
     FIRECRAWL = auto()
+    MCP = auto()
 
 
 def _bridge_names(value: object) -> object:
@@ -346,7 +347,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
         _parse_with(_bridge_names),
         about(
             "Comma-separated bridges that `crawlyard serve` turns on: `firecrawl` serves "
-            "Firecrawl's API at /v2.",
+            "Firecrawl's API at /v2, `mcp` the Model Context Protocol at /mcp.",
         ),
     ] = ()
     max_connections: Annotated[

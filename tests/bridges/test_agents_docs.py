@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 
 from tests.acceptance.shell import FAST, GRANTS, PAGES, Shell, demo_site, serving
 from tests.bridges.test_mcp import structured, text_of
@@ -59,6 +61,27 @@ async def test_the_local_configuration_of_the_page_works(crawled: tuple[Shell, s
     assert (job["state"], job["pages"]) == ("completed", PAGES)
     listed = "".join(re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", listed)) == tools
+
+
+@pytest.mark.slow
+async def test_the_server_of_the_page_serves_its_configuration(
+    crawled: tuple[Shell, str],
+) -> None:
+    shell, _ = crawled
+    token = shell.run("tokens", "create", "agent", *SCOPES).stdout.strip()
+    setting = blocks(PAGE, "sh")[1].split()[0]
+    assert setting == "CRAWLYARD_BRIDGES=mcp"
+    bridged = Shell(shell.folder, {**shell.env, "CRAWLYARD_BRIDGES": "mcp"})
+    with serving(bridged, token) as served:
+        text = blocks(PAGE, "json")[2].replace("cyt_…", token)
+        text = text.replace("http://127.0.0.1:8700", served.env["CRAWLYARD_SERVER"])
+        server = json.loads(text)["mcpServers"]["crawlyard"]
+        async with httpx2.AsyncClient(headers=server["headers"]) as http:
+            connection = streamable_http_client(server["url"], http_client=http)
+            async with Client(connection) as client:
+                job = await client.call_tool("job", {"job_id": shell.job()["id"]})
+
+    assert structured(job)["pages"] == PAGES
 
 
 @pytest.mark.slow

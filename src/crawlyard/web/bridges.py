@@ -11,9 +11,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Message, Receive, Scope, Send
 
+from crawlyard.about import install_line
 from crawlyard.api.near import NearSurface
 from crawlyard.config import BridgeName
-from crawlyard.errors import CrawlyardError, Unauthenticated
+from crawlyard.errors import CrawlyardError, Unauthenticated, Unavailable
+from crawlyard.lazy import is_installed
 from crawlyard.web import problems
 from crawlyard.web.auth import authorize
 from crawlyard.web.routes import check_body
@@ -21,6 +23,9 @@ from crawlyard.web.site import Site
 
 if TYPE_CHECKING:
     from crawlyard.bridges.bridge import Bridge
+
+_NEEDS = {BridgeName.MCP: "mcp"}
+"""The package that a bridge needs; the extra that installs it has the name of the bridge."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -43,6 +48,9 @@ class BridgeRoute(BaseRoute):
 
     def __init__(self, site: Site, name: BridgeName) -> None:
         self._site = site
+        needs = _NEEDS.get(name)
+        if needs and not is_installed(needs):
+            raise Unavailable(f"the bridge {name} needs {needs}: {install_line(name)}")
         module = import_module(f"crawlyard.bridges.{name}.app")
         self.bridge: Bridge = module.create_bridge()
 
