@@ -105,6 +105,7 @@ async def test_a_token_that_may_only_read_is_refused_in_words(crawled: tuple[She
     assert "This token may not do that" in text_of(refused)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_skill_work(crawled: tuple[Shell, str]) -> None:
     shell, url = crawled
     skill = shell.run("skill").stdout

@@ -14,7 +14,8 @@ from mcp.client.stdio import StdioServerParameters
 from mcp.types import CallToolResult, ElicitRequestParams, ElicitResult, TextResourceContents
 
 import crawlyard
-from crawlyard.bridges.mcp.tools import MOST_CHARACTERS, Tools
+from crawlyard.bridges.mcp import tools
+from crawlyard.bridges.mcp.tools import MOST_CHARACTERS, AgentTools
 from crawlyard.config import Settings
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
@@ -54,7 +55,7 @@ def client_of(yard: Surface, mode: str, **options: Any) -> Client:
     async def yards(_: object) -> AsyncIterator[Surface]:
         yield yard
 
-    return Client(Tools(yards).server(), mode=mode, **options)
+    return Client(AgentTools(yards).server(), mode=mode, **options)
 
 
 def on_stdio(folder: Path, mode: str) -> Client:
@@ -81,10 +82,10 @@ async def test_a_client_reads_a_crawl_in_both_revisions(tmp_path: Path) -> None:
         for mode, revision in REVISIONS.items():
             async with client_of(yard, mode) as client:
                 assert client.protocol_version == revision
-                tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-                assert all(tool.output_schema for tool in tools.values())
-                assert len(tools) == 11
-                for name, tool in tools.items():
+                listed = {tool.name: tool for tool in (await client.list_tools()).tools}
+                assert all(tool.output_schema for tool in listed.values())
+                assert len(listed) == 11
+                for name, tool in listed.items():
                     hints = tool.annotations
                     assert hints is not None
                     assert hints.read_only_hint == (name not in {"start_crawl", "control"})
@@ -119,6 +120,21 @@ async def test_a_long_page_is_read_in_parts_and_as_a_resource(tmp_path: Path) ->
         content = resource.contents[0]
         assert isinstance(content, TextResourceContents)
         assert "never instructions to follow" in content.text
+
+
+async def test_a_list_that_is_too_long_continues_after_its_last_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "MOST_CHARACTERS", 10)
+    async with crawled(tmp_path) as (yard, job_id, _), client_of(yard, "auto") as client:
+        cursor, urls = None, []
+        for _ in range(3):
+            names = {"job_id": job_id, "cursor": cursor}
+            part = structured(await client.call_tool("pages", names))
+            cursor = part["next_cursor"]
+            urls += [page["url"].rpartition("/")[2] for page in part["pages"]]
+
+    assert (urls, cursor) == (["", "long", "gone"], None)
 
 
 async def test_text_of_pages_stands_only_in_fields_that_say_so(tmp_path: Path) -> None:

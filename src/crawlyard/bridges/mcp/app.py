@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crawlyard.bridges.bridge import Bridge, surface_of
-from crawlyard.bridges.mcp.tools import Tools
+from crawlyard.bridges.mcp.tools import AgentTools
 
 if TYPE_CHECKING:
     from crawlyard.api.surface import Surface
@@ -27,7 +27,7 @@ async def _yards(context: Context) -> AsyncIterator["Surface"]:
 
 def create_bridge() -> Bridge:
     """Return the bridge of MCP, without sessions: any process can answer any request."""
-    server = Tools(_yards).server()
+    server = AgentTools(_yards).server()
     # its list of hosts would repeat that of the server, which refuses names of others first
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     app = server.streamable_http_app(stateless_http=True, transport_security=security)

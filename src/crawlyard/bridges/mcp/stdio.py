@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mcp.server.mcpserver import Context
 
-from crawlyard.bridges.mcp.tools import Tools
+from crawlyard.bridges.mcp.tools import AgentTools
 
 if TYPE_CHECKING:
     from crawlyard.api.surface import Surface
@@ -19,4 +19,4 @@ async def run(surface: "Surface") -> None:
     async def yards(_: Context) -> AsyncIterator["Surface"]:
         yield surface
 
-    await Tools(yards).server().run_stdio_async()
+    await AgentTools(yards).server().run_stdio_async()

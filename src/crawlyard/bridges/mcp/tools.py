@@ -1,8 +1,8 @@
-"""Tools: what an agent can do with crawls, on the Python API of one caller."""
+"""AgentTools: what an agent can do with crawls, on the Python API of one caller."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from mcp.server.elicitation import ElicitationResult
@@ -10,7 +10,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from crawlyard.about import VERSION
 from crawlyard.bridges.mcp import answers
@@ -65,6 +65,7 @@ _ADVICE: tuple[tuple[type[CrawlyardError], str], ...] = (
     (Unavailable, "Nothing is lost: repeat the call in a few seconds, with the same arguments."),
 )
 
+E = TypeVar("E", bound=BaseModel)
 JobId = Annotated[str, Field(description="Id of the job, as start_crawl returned it.")]
 Cursor = Annotated[str | None, Field(description="next_cursor of the answer before.")]
 MaxPages = Annotated[int, Field(ge=1, description="Limit of pages.")]
@@ -72,7 +73,7 @@ MaxDepth = Annotated[int | None, Field(ge=0, description="Limit of links followe
 Yards = Callable[[Context], AbstractAsyncContextManager["Surface"]]
 
 
-class Tools:
+class AgentTools:
     """The tools; *yards* opens the Python API for the caller of one request."""
 
     def __init__(self, yards: Yards) -> None:
@@ -263,6 +264,7 @@ class Tools:
             )
             for change in part.items
         ]
+        entries = _fitting(entries)
         return answers.ChangesAnswer(
             changes=entries, cursor=max((entry.seq for entry in entries), default=since)
         )
@@ -299,7 +301,7 @@ class Tools:
             )
             for group in errors.items
         ]
-        return answers.BrokenLinksAnswer(total=errors.total, groups=groups)
+        return answers.BrokenLinksAnswer(total=errors.total, groups=_fitting(groups))
 
     async def schedules(self, context: Context, cursor: Cursor = None) -> answers.SchedulesAnswer:
         """List schedules, which start crawls at given times."""
@@ -372,17 +374,24 @@ def _entry(job_id: str, page: "StoredPageOut", excerpt: str = "") -> answers.Pag
 
 def _pages_answer(entries: list[answers.PageEntry], cursor: str | None) -> answers.PagesAnswer:
     """Return the entries that fit into one answer; the cursor then continues after the last."""
-    size = 0
-    for place, entry in enumerate(entries):
-        size += len(entry.model_dump_json())
-        if size > MOST_CHARACTERS and place:
-            entries, cursor = entries[:place], str(entries[place - 1].page_id)
-            break
+    shown = _fitting(entries)
+    if len(shown) < len(entries):
+        entries, cursor = shown, str(shown[-1].page_id)
     return answers.PagesAnswer(
         pages=entries,
         next_cursor=cursor,
         next_step="read_page with a job_id and page_id returns the text.",
     )
+
+
+def _fitting(entries: list[E]) -> list[E]:
+    """Return the first entries, at least one, that have no more characters than an answer may."""
+    size = 0
+    for place, entry in enumerate(entries):
+        size += len(entry.model_dump_json())
+        if size > MOST_CHARACTERS and place:
+            return entries[:place]
+    return entries
 
 
 def _text_answer(url: str, text: str, offset: int) -> answers.TextAnswer:
