@@ -116,7 +116,10 @@ async def test_a_question_is_asked_over_http(rig: Rig) -> None:
         client_of(secret, transport=server, elicitation_callback=answer) as client,
     ):
         refused = await client.call_tool("start_crawl", {"url": URL, "confirm": True})
+        async with client_of(secret, "legacy", server, elicitation_callback=answer) as earlier:
+            unable = await earlier.call_tool("start_crawl", {"url": URL})
 
+    assert "confirm=true" in text_of(unable)
     assert questions == ["Crawl example.com, a new host?"]
     assert "did not agree" in text_of(refused)
 
