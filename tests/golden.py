@@ -31,6 +31,7 @@ from tests.golden_yard import (
     TICKED,
     TOKEN,
     TRIAL,
+    TRIGGER,
     WEEKLY,
     build,
     fixed,
@@ -137,6 +138,8 @@ LOOKS: Mapping[str, Sequence[Look]] = {
     "ops list": [Look("ops list", "id,state,done")],
     "ops show": [Look(f"ops show {fixed(61)}", "id,failures.code")],
     "tokens list": [Look("tokens list", "id,name,scopes")],
+    "triggers list": [Look("triggers list", "id,name,schedule_id")],
+    "triggers show": [Look(f"triggers show {fixed(TRIGGER)}", "id,name,schedule_id")],
     "users list": [Look("users list", "id,role,quota.running")],
     "settings grants": [Look("settings grants", "effective,version")],
     "whoami": [Look("whoami", "id,role")],
@@ -195,6 +198,8 @@ CHANGES = (
     "users enable eve -o yaml",
     "tokens create ci --user eve --scope jobs:read --json",
     "tokens revoke ci",
+    "triggers create CMS --schedule nightly --json",
+    "triggers list -o plain",
     "settings grants --addresses --fields value,version -o json",
     "workers quiet crawler:4001 --fields id,state,wish -o json",
     "workers resume abc1 -o jsonl",
@@ -302,7 +307,7 @@ def in_turn(shell: Shell, commands: Sequence[Sequence[str]]) -> list[CommandResu
 
 
 _ID = re.compile(r"\b(?!01900000-0000-7000-8000-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-_SECRET = re.compile(r"\b(whsec|cyt)_(?!0000)[\w+/=-]+")
+_SECRET = re.compile(r"\b(whsec|cyt|cyh)_(?!0000)[\w+/=-]+")
 _DAYS = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
 _UTC = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 _NAMED = re.compile(rf"\b(?:{_DAYS}) (\d{{4}}-\d\d-\d\d \d\d:\d\d)(?::\d\d)? UTC")

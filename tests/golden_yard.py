@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard import Settings, Yard
-from crawlyard.core.access.credential import digest_of
+from crawlyard.core.access.credential import CredentialKind, TriggerTarget, digest_of
 from crawlyard.core.access.site_session import LoginKind, SiteSession
 from crawlyard.core.access.user import Permit, Quota, Role
 from crawlyard.core.crawl.link import encode_links
@@ -47,6 +47,7 @@ DAY = timedelta(days=1)
 FAR = datetime(2100, 1, 1, tzinfo=UTC)  # when schedules begin: nothing is due meanwhile
 OTHER = "ada"
 
+TRIGGER = 14
 NEWS, PLAIN, NIGHTLY, WEEKLY = 21, 22, 31, 32  # ids of templates and schedules
 DOCS, BROKEN, TRIAL, HELD, SHOP, TICKED, NEXT, LATER, HERS = range(41, 50)  # of jobs
 
@@ -102,6 +103,15 @@ class _Builder:
                 id=fixed(number), created_at=at, prefix=f"cyt_{number:08}", **fields
             )
             await self._store.credentials.add(token)
+        trigger = a_credential(
+            id=fixed(TRIGGER),
+            created_at=at,
+            kind=CredentialKind.TRIGGER,
+            prefix=f"cyh_{TRIGGER:08}",
+            label="CMS",
+            target=TriggerTarget(schedule_id=fixed(NIGHTLY)),
+        )
+        await self._store.credentials.add(trigger)
 
     async def templates(self) -> None:
         at = self._now - 8 * DAY

@@ -11,9 +11,11 @@ from crawlyard.config import Settings
 from crawlyard.core.access.answers import (
     MeOut,
     NewTokenOut,
+    NewTriggerOut,
     SectionOut,
     SessionOut,
     TokenOut,
+    TriggerOut,
     UserOut,
 )
 from crawlyard.core.access.site_session import LoginKind
@@ -144,6 +146,22 @@ class _Tokens:
     ) -> NewTokenOut: ...
     def get(self, token_id: str) -> TokenOut: ...
     def revoke(self, token_id: str) -> None: ...
+
+class _Triggers:
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Slice[TriggerOut]: ...
+    def create(
+        self,
+        name: str,
+        *,
+        schedule: str | None = None,
+        template: str | None = None,
+        params: Mapping[str, Any] = ...,
+        mapping: Mapping[str, str] = ...,
+        expires_in_s: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> NewTriggerOut: ...
+    def get(self, trigger_id: str) -> TriggerOut: ...
+    def revoke(self, trigger_id: str) -> None: ...
 
 class _Jobs:
     def list(
@@ -786,6 +804,7 @@ class Surface:
     account: _Account
     users: _Users
     tokens: _Tokens
+    triggers: _Triggers
     jobs: _Jobs
     results: _Results
     site: _CrawledSite

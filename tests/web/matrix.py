@@ -264,6 +264,12 @@ async def _token(rig: Rig, _public: bool) -> Mapping[str, str]:
     return {"token_id": (await _posted(rig, "tokens", {"name": SECRET}))["id"]}
 
 
+async def _trigger(rig: Rig, public: bool) -> Mapping[str, str]:
+    schedule = (await _schedule(rig, public))["ref"]
+    created = await _posted(rig, "triggers", {"name": SECRET, "schedule": schedule})
+    return {"trigger_id": created["id"], "token": "cyh_unknown"}
+
+
 async def _user(_rig: Rig, _public: bool) -> Mapping[str, str]:
     return {"user_id": "ada"}
 
@@ -354,6 +360,7 @@ MAKERS: Mapping[str, Maker] = {
     "webhook": _webhook,
     "delivery": _delivery,
     "token": _token,
+    "trigger": _trigger,
     "user": _user,
     "view": _view,
     "session": _session,

@@ -32,7 +32,7 @@ with lazily():
         workers,
     )
     from crawlyard.cli.jobs import check, crawl, diff, jobs
-    from crawlyard.cli.schedules import schedules
+    from crawlyard.cli.schedules import schedules, triggers
     from crawlyard.cli.server import agents, demo, serve, service, work
     from crawlyard.cli.sites import sessions
     from crawlyard.cli.templates import templates
@@ -47,6 +47,7 @@ PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]
         "diff": lambda: diff.diff,
         "templates": lambda: templates.app,
         "schedules": lambda: schedules.app,
+        "triggers": lambda: triggers.app,
         "sessions": lambda: sessions.app,
     },
     "Operate": {

@@ -14,7 +14,7 @@ from crawlyard.services.noun import Noun
 with lazily():
     from crawlyard.services import hosts
     from crawlyard.services import stats as figures
-    from crawlyard.services.access import settings, site_sessions, tokens, users, views
+    from crawlyard.services.access import settings, site_sessions, tokens, triggers, users, views
     from crawlyard.services.attention import attention
     from crawlyard.services.events import event_feed
     from crawlyard.services.instance import meta, monitoring
@@ -61,6 +61,11 @@ class Surface:
     def tokens(self) -> "tokens.Tokens":
         """API tokens, by which programs authenticate."""
         return self._noun(tokens.Tokens)
+
+    @cached_property
+    def triggers(self) -> "triggers.Triggers":
+        """Addresses that other programs call to start a schedule or a template."""
+        return self._noun(triggers.Triggers)
 
     @cached_property
     def jobs(self) -> "jobs.Jobs":

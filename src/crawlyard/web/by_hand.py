@@ -40,9 +40,11 @@ from crawlyard.web.problems import Problem
 from crawlyard.web.rates import PER_MINUTE, Bucket
 from crawlyard.web.routes import DEEPEST, json_answer
 from crawlyard.web.server_endpoints import (
+    Hooks,
     ServerStatus,
     SigningIn,
     answer_health,
+    answer_hook,
     answer_problem,
     answer_with_cookie,
 )
@@ -347,6 +349,7 @@ BY_HAND: Mapping[str, ByHand] = {
     "meta_get": meta,
     "auth_login": answer_with_cookie,
     "auth_logout": answer_with_cookie,
+    "triggers_start": answer_hook,
     "monitoring_healthz": answer_health,
     "monitoring_readyz": answer_health,
     "problems_get": answer_problem,
@@ -355,6 +358,7 @@ BY_HAND: Mapping[str, ByHand] = {
 
 ENDPOINTS = (
     *endpoints_of(SigningIn).values(),
+    *endpoints_of(Hooks).values(),
     *surface.every_endpoint(),
     *endpoints_of(ServerStatus).values(),
 )

@@ -39,6 +39,7 @@ TAGS: Mapping[str, str] = {
     "auth": "Sign in and out, and read your own account.",
     "users": "User accounts, roles and quotas.",
     "tokens": "API tokens.",
+    "triggers": "Addresses that other programs call to start a schedule or a template.",
     "jobs": "Submit, watch, edit and control crawls.",
     "results": "Pages and exports of jobs.",
     "templates": "Versioned specs with parameters.",

@@ -5,6 +5,7 @@ Source: RFC 9457, Problem Details for HTTP APIs.
 
 import html
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -232,8 +233,16 @@ def answer(
 ) -> Response:
     """Return the response for a problem; *more* are additional members."""
     request_id = getattr(request.state, "request_id", "")
-    content = problem_body(code, detail, request.url.path, request_id, more)
+    content = problem_body(code, detail, path_shown(request), request_id, more)
     return JSONResponse(content, KINDS[code].status, dict(headers or {}), MEDIA_TYPE)
+
+
+def path_shown(request: Request) -> str:
+    """Return the path of a request for logs and problems, without the token of a trigger."""
+    return _HOOK.sub("/hooks/…", request.url.path)
+
+
+_HOOK = re.compile(r"^/hooks/[^/]+")
 
 
 def problem_body(
@@ -313,7 +322,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         case StoreFull() | Unavailable():
             headers["Retry-After"] = RETRY_AFTER_S
     if code == "internal":
-        _log.error("request %s failed", request.url.path, exc_info=error)
+        _log.error("request %s failed", path_shown(request), exc_info=error)
     return answer(request, code, str(error), more=more, headers=headers)
 
 
@@ -351,7 +360,7 @@ def _methods_of(request: Request) -> list[str]:
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
-    _log.error("request %s %s failed", request.method, request.url.path, exc_info=error)
+    _log.error("request %s %s failed", request.method, path_shown(request), exc_info=error)
     return answer(
         request, "internal", "internal server error; its log has the details under the request_id"
     )

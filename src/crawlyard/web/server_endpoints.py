@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from crawlyard.core.access.answers import MeOut
+from crawlyard.core.access.answers import MeOut, TriggeredOut
 from crawlyard.core.access.credential import SESSION_LASTS, CredentialKind
-from crawlyard.core.endpoints.endpoint import ANYBODY, NOBODY, Endpoint, endpoint
+from crawlyard.core.endpoints.endpoint import ANYBODY, NOBODY, Endpoint, Rest, endpoint
 from crawlyard.core.fields import SECRET
 from crawlyard.core.instance import HealthOut, ProblemKindOut, ReadyOut
-from crawlyard.errors import NotFound, Unavailable
+from crawlyard.errors import NotFound, Unauthenticated, Unavailable
+from crawlyard.services.access import triggers
 from crawlyard.services.instance.meta import ready
 from crawlyard.web.auth import address_of, authenticate, cookie_name, count_request, site_of
 from crawlyard.web.endpoints import answer
@@ -22,6 +24,10 @@ from crawlyard.web.rates import Bucket
 from crawlyard.web.routes import json_answer
 
 Code = Annotated[str, Meta(min_length=1, max_length=200, examples=["cyl_…"]), SECRET]
+
+Token = Annotated[str, Meta(max_length=200, examples=["cyh_…"]), SECRET]
+Body = Annotated[Mapping[str, Any], Rest("trigger")]
+_NO_BODY: Mapping[str, Any] = {}
 
 _READY_WITHIN_S = 5
 
@@ -82,6 +88,43 @@ class SigningIn:
             )
 
 
+class Hooks:
+    """Receives the calls of other programs to triggers."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._site = site_of(request)
+
+    @endpoint(
+        "POST /hooks/{token}",
+        NOBODY,
+        "root",
+        "401",
+        "403",
+        "404",
+        "409",
+        "429",
+        status=202,
+        noun="triggers",
+        name="start",
+        example={"page": {"url": "https://docs.example.org/new"}},
+    )
+    async def start(self, token: Token, body: Body = _NO_BODY) -> TriggeredOut:
+        """Start the schedule or template of a trigger.
+
+        The token in the path is the only credential. Its user needs to have the permissions. The
+        body is any JSON object; the trigger says which of its values are parameters.
+        """
+        services = self._site.yard.services
+        try:
+            caller = await services.access.caller(token, CredentialKind.TRIGGER)
+        except Unauthenticated:
+            count_request(self._request, self._site, address_of(self._request), Bucket.LOGIN)
+            raise
+        count_request(self._request, self._site, caller.credential.id, Bucket.WRITE)
+        return await triggers.start(services, caller, body)
+
+
 class ServerStatus:
     """Health of the server and meaning of its problems; needs no credential."""
 
@@ -125,6 +168,11 @@ async def answer_with_cookie(request: Request, endpoint: Endpoint, _service: Any
     response = await answer(request, endpoint, signing)
     signing.mark(response)
     return response
+
+
+async def answer_hook(request: Request, endpoint: Endpoint, _service: Any) -> Response:
+    """Answer the call of a trigger."""
+    return await answer(request, endpoint, Hooks(request))
 
 
 async def answer_health(request: Request, endpoint: Endpoint, _service: Any) -> Response:

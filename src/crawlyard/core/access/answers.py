@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from crawlyard.core.access.credential import Credential, IssuedCredential
+from crawlyard.core.access.credential import Credential, IssuedCredential, TriggerTarget
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.access.user import NO_DATE, Permit, User
@@ -82,6 +82,58 @@ class NewTokenOut(TokenOut, frozen=True, kw_only=True):
     def with_secret(cls, issued: IssuedCredential) -> "NewTokenOut":
         """Return the answer for a new token: the only one that shows its secret."""
         return cls.filled(TokenOut.of(issued.credential), token=issued.secret)
+
+
+class TriggerOut(Wire, frozen=True, kw_only=True):
+    """A trigger, without its token."""
+
+    object: Literal["trigger"] = "trigger"
+    id: str
+    user: str  # it acts with their permissions
+    name: str
+    prefix: str  # the first characters of the token
+    schedule_id: str | None
+    template_id: str | None
+    params: Mapping[str, Any]
+    mapping: Mapping[str, str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None  # to the minute
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, credential: Credential) -> "TriggerOut":
+        """Return the answer without the token."""
+        target = credential.target or TriggerTarget()
+        return cls.filled(
+            credential,
+            user=credential.user_id,
+            name=credential.label,
+            last_used_at=credential.used_at,
+            schedule_id=target.schedule_id,
+            template_id=target.template_id,
+            params=target.params,
+            mapping=target.mapping,
+        )
+
+
+class NewTriggerOut(TriggerOut, frozen=True, kw_only=True):
+    """A trigger with its token: shown this once."""
+
+    token: str | None  # null if the answer is repeated for its Idempotency-Key
+
+    @classmethod
+    def with_secret(cls, issued: IssuedCredential) -> "NewTriggerOut":
+        """Return the answer for a new trigger: the only one that shows its token."""
+        return cls.filled(TriggerOut.of(issued.credential), token=issued.secret)
+
+
+class TriggeredOut(Wire, frozen=True, kw_only=True):
+    """The job that a trigger started, or an existing one with the same `unique_key`."""
+
+    object: Literal["triggered"] = "triggered"
+    job_id: str
+    state: str
 
 
 @derive_answer

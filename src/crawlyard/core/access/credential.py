@@ -1,4 +1,4 @@
-"""Credentials: API tokens, browser sessions and one-time sign-in links.
+"""Credentials: API tokens, browser sessions, one-time sign-in links and triggers.
 
 Only the SHA-256 of a secret is stored. A secret has 256 random bits, so a slow hash would
 add nothing.
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit, User
 from crawlyard.core.fields import HIDDEN, answer_name
@@ -32,14 +32,26 @@ class CredentialKind(StrEnum):
     TOKEN = auto()  # for a program: sent with each request
     SESSION = auto()  # for a browser: its cookie
     LINK = auto()  # signs in once
+    TRIGGER = auto()  # starts one schedule or template: in the URL that another program calls
 
 
 _PREFIXES: Mapping[CredentialKind, str] = {
     CredentialKind.TOKEN: "cyt_",
     CredentialKind.SESSION: "cys_",
     CredentialKind.LINK: "cyl_",
+    CredentialKind.TRIGGER: "cyh_",
 }
 _SHOWN = 12  # characters
+
+
+class TriggerTarget(Struct, frozen=True, kw_only=True):
+    """The schedule or template that a trigger starts."""
+
+    schedule_id: str | None = None
+    template_id: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)  # of the template
+    # parameters of the template that the body of a request sets: a JSON Pointer for each
+    mapping: Mapping[str, str] = field(default_factory=dict)
 
 
 class Credential(Struct, frozen=True, kw_only=True):
@@ -55,6 +67,7 @@ class Credential(Struct, frozen=True, kw_only=True):
     permits: Annotated[frozenset[Permit] | None, answer_name("scopes")] = None
     # of a session: the token or link it was opened with
     parent_id: Annotated[str | None, HIDDEN] = None
+    target: Annotated[TriggerTarget | None, HIDDEN] = None  # of a trigger
     created_at: datetime
     expires_at: datetime | None = None
     used_at: Annotated[datetime | None, answer_name("last_used_at")] = None  # to the minute

@@ -216,6 +216,7 @@ FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "template change": template_change_schema,
     "checked template": checked_template_schema,
     "section": section_schema,
+    "trigger": lambda: {"additionalProperties": True},
 }
 """JSON Schemas of bodies that a `Rest` parameter takes, by its form."""
 

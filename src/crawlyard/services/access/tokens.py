@@ -1,7 +1,7 @@
 """API tokens: creation, listing and revocation."""
 
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from msgspec import Meta
@@ -10,6 +10,7 @@ from crawlyard.core.access.answers import NewTokenOut, TokenOut
 from crawlyard.core.access.credential import (
     MAX_LABEL,
     SECRET_BYTES,
+    Caller,
     Credential,
     CredentialKind,
     IssuedCredential,
@@ -81,8 +82,10 @@ class Tokens(Noun):
         The credential used must have no scopes; if it expires, the new token expires no later.
         """
         permits = permits_named(scopes) if scopes else None
-        lifetime = self._limit_lifetime(
-            None if expires_in_s is None else timedelta(seconds=expires_in_s)
+        lifetime = limit_lifetime(
+            None if expires_in_s is None else timedelta(seconds=expires_in_s),
+            self._caller,
+            self._services.clock.now(),
         )
         owner, store = user or self._actor.id, self._services.store
         if owner != self._actor.id and self._actor.role is not Role.ADMIN:
@@ -130,16 +133,6 @@ class Tokens(Noun):
             raise NotFound(f"no token {token_id}")
         return token
 
-    def _limit_lifetime(self, lifetime: timedelta | None) -> timedelta | None:
-        """Return the lifetime of a new token, which may not outlive the credential in use."""
-        credential = None if self._caller is None else self._caller.credential
-        if credential is None or credential.kind is not CredentialKind.TOKEN:
-            return lifetime
-        if credential.expires_at is None:
-            return lifetime
-        remaining = credential.expires_at - self._services.clock.now()
-        return remaining if lifetime is None else min(lifetime, remaining)
-
     def _event(self, name: EventName, token: Credential) -> Event:
         return Event(
             name=name,
@@ -149,3 +142,16 @@ class Tokens(Noun):
             actor=self._actor.id,
             data={"name": token.label, "prefix": token.prefix},
         )
+
+
+def limit_lifetime(
+    lifetime: timedelta | None, caller: Caller | None, now: datetime
+) -> timedelta | None:
+    """Return the lifetime of a new credential, which may not outlive the token in use."""
+    credential = None if caller is None else caller.credential
+    if credential is None or credential.kind is not CredentialKind.TOKEN:
+        return lifetime
+    if credential.expires_at is None:
+        return lifetime
+    remaining = credential.expires_at - now
+    return remaining if lifetime is None else min(lifetime, remaining)

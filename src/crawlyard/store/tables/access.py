@@ -45,6 +45,7 @@ credentials = Table(
     Column("digest", String(64), nullable=False),
     Column("permits", CleanText),  # JSON; NULL: all permits of the role
     Column("parent_id", String(36)),
+    Column("target", CleanText),  # JSON; NULL: not a trigger
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("used_at", Instant),
