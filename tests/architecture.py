@@ -46,11 +46,12 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "yard": {"worker_factory", "trust", *_SERVICES, *BACKENDS},  # alone in naming a backend
     "databases": {STORE_INSIDE, *_SERVICES},  # whole ones
     "child": {"yard", "worker_factory", *_SERVICES},
-    "web": {"yard", "export", *_SERVICES},
+    "web": {"api", "bridges", "yard", "export", *_SERVICES},
     "api": {"yard", "services", "core", "config", "trust"},
+    "bridges": {"api", "core"},  # the surface alone, as any program of a user
     "sync": {"api", "config"},
     "demo": set(),
-    "cli": {"web", "api", "yard", "databases", "export", "demo", *_SERVICES, ""},
+    "cli": {"web", "api", "bridges", "yard", "databases", "export", "demo", *_SERVICES, ""},
     "__main__": {"cli"},
     # the package itself names its parts to type checkers alone
     "": {"public_names"},
@@ -82,6 +83,7 @@ MECHANISMS: Mapping[str, tuple[str, ...]] = {
     "engine": ("extract", "http", "render", "robots", "visit"),
     "store": ("admin", "codec", "db", "migrations", "migrations.versions", "tables"),
     "web": ("live",),
+    "bridges": ("firecrawl", "mcp"),
     "cli": ("render", "server", "sites"),
 }
 
@@ -111,7 +113,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "rjsmin": ("web.assets",),
     "sqlalchemy": ("store",),
     "standardwebhooks": ("services.webhooks.signing",),
-    "starlette": ("web",),
+    "starlette": ("bridges", "web"),
     "structlog": ("cli",),
     "turbohtml": ("engine.extract",),
     "typer": ("cli",),
@@ -125,6 +127,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # zstd, part of Python itself from 3.14 on
     "backports": ("engine.http.decode", "store.codec"),
     # wherever untyped values enter or leave
+    "mcp": ("bridges.mcp",),
+    "pydantic": ("bridges.mcp",),
     "msgspec": (
         "api",
         "messaging.redis_bus",
@@ -156,7 +160,14 @@ KEEPS_TIME = (
 FOR_CHECKERS = ("", "public_names")
 """Modules that import the parts of the package where only type checkers look."""
 
-LOADS_LATE = ("", "lazy", "messaging.postgres_dispatcher", "store.open", "store.db.schema")
+LOADS_LATE = (
+    "",
+    "lazy",
+    "web.bridges",
+    "messaging.postgres_dispatcher",
+    "store.open",
+    "store.db.schema",
+)
 
 _PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
 _CLOCKS = re.compile(

@@ -77,6 +77,11 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         architecture.imports_point_inward,
+        {"bridges.firecrawl.crawl": "from crawlyard.services.jobs.jobs import Jobs"},
+        "bridges.firecrawl.crawl imports services.jobs.jobs",
+    ),
+    (
+        architecture.imports_point_inward,
         {"web.wire": "from crawlyard.cli import main"},
         "web.wire imports cli.main",
     ),

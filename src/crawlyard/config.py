@@ -103,6 +103,22 @@ class LogFormat(StrEnum):
     JSON = auto()
 
 
+class BridgeName(StrEnum):
+    """Bridges of a server: protocols of other programs."""
+
+    FIRECRAWL = auto()
+    MCP = auto()
+
+
+def _bridge_names(value: object) -> object:
+    """Return names of bridges, given as text with commas or as a list."""
+    value = _split(value)
+    for word in value if isinstance(value, list | tuple) else ():
+        if word not in [*BridgeName]:
+            raise ValueError(f"expected names out of {', '.join(BridgeName)}")
+    return value
+
+
 class _Value(Struct, frozen=True):
     """A value of a setting, with its source."""
 
@@ -324,6 +340,14 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
         about(
             "Comma-separated addresses or networks of reverse proxies in front of `crawlyard "
             "serve`; X-Forwarded-For and X-Forwarded-Proto from other addresses are ignored.",
+        ),
+    ] = ()
+    bridges: Annotated[
+        tuple[BridgeName, ...],
+        _parse_with(_bridge_names),
+        about(
+            "Comma-separated bridges that `crawlyard serve` turns on: `firecrawl` serves "
+            "Firecrawl's API at /v2, `mcp` the Model Context Protocol at /mcp.",
         ),
     ] = ()
     max_connections: Annotated[

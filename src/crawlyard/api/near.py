@@ -12,13 +12,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.config import Settings
-from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.endpoints.endpoint import KEY, Endpoint, Parameter, endpoints_of, split_words
+from crawlyard.core.access.user import LOCAL, Actor, Permit
+from crawlyard.core.endpoints.endpoint import (
+    KEY,
+    OWN_ACCOUNT,
+    Endpoint,
+    Parameter,
+    endpoints_of,
+    split_words,
+)
 from crawlyard.core.endpoints.idempotency import MAX_KEY, SHOWN_ONCE, StoredReply, is_key
 from crawlyard.core.faults import faults_of
 from crawlyard.core.parse import strange_names
-from crawlyard.errors import Conflict, Invalid, Refused
+from crawlyard.errors import Conflict, Forbidden, Invalid, Refused
 from crawlyard.services.idempotency import run_once
+from crawlyard.services.noun import Noun
 from crawlyard.services.surface import N, Surface
 from crawlyard.yard import Yard
 
@@ -50,7 +58,8 @@ class NearSurface(Surface):
 
 def _local_method(endpoint: Endpoint) -> Callable[..., Any]:
     @wraps(endpoint.call)
-    def call(self: object, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Noun, *args: Any, **kwargs: Any) -> Any:
+        _check_scopes(self, endpoint)
         parameters = {
             each.name: each for each in endpoint.parameters
         }  # only when called: few endpoints are
@@ -69,6 +78,17 @@ def _local_method(endpoint: Endpoint) -> Callable[..., Any]:
         return _call_once(endpoint, key, bound)
 
     return call
+
+
+def _check_scopes(noun: Noun, endpoint: Endpoint) -> None:
+    """Check that the credential of a request to a server permits the call, as `authorize` does."""
+    caller = noun._caller  # noqa: SLF001 - of our own noun
+    if caller is None:
+        return
+    missing = isinstance(endpoint.who, Permit) and endpoint.who not in caller.permits
+    if missing or (endpoint.who is OWN_ACCOUNT and caller.credential.permits is not None):
+        needs = endpoint.who if missing else "a token without scopes of its own"
+        raise Forbidden(f"{endpoint.name} needs {needs}, which this token does not have")
 
 
 async def _call_once(endpoint: Endpoint, key: str, bound: BoundArguments) -> Any:

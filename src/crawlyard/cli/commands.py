@@ -33,7 +33,7 @@ with lazily():
     )
     from crawlyard.cli.jobs import check, crawl, diff, jobs
     from crawlyard.cli.schedules import schedules, triggers
-    from crawlyard.cli.server import demo, serve, service, work
+    from crawlyard.cli.server import agents, demo, serve, service, work
     from crawlyard.cli.sites import sessions
     from crawlyard.cli.templates import templates
 
@@ -71,6 +71,8 @@ PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]
         "tokens": lambda: accounts.tokens_app,
         "settings": lambda: accounts.settings_app,
         "webhooks": lambda: webhooks.app,
+        "mcp": lambda: agents.mcp,
+        "skill": lambda: agents.skill,
         "api": lambda: api.api,
         "version": lambda: version_,
     },

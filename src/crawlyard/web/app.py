@@ -1,8 +1,5 @@
 """Web application: all routes behind the middleware, with uniform errors."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 from starlette.applications import Starlette
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -10,12 +7,11 @@ from starlette.responses import Response
 
 from crawlyard.core.answer import API
 from crawlyard.web import pages, problems, reader, reference
+from crawlyard.web.bridges import BridgeRoute, run_bridges
 from crawlyard.web.by_hand import BY_HAND, ENDPOINTS
 from crawlyard.web.endpoints import routes_of
 from crawlyard.web.middleware import Gate
 from crawlyard.web.site import Site
-
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
@@ -24,11 +20,12 @@ async def _not_found(request: Request, error: Exception) -> Response:
     return await problems.answer_http_error(request, error)
 
 
-def create_app(site: Site, lifespan: Lifespan | None = None) -> Starlette:
+def create_app(site: Site) -> Starlette:
     """Return the application that serves *site*."""
     routes = [*routes_of(API, ENDPOINTS, BY_HAND), *reference.ROUTES]
     routes += [*reader.ROUTES, *pages.ROUTES]
-    app = Starlette(routes=routes, lifespan=lifespan)
+    bridges = [BridgeRoute(site, name) for name in site.options.bridges]
+    app = Starlette(routes=[*routes, *bridges], lifespan=lambda _: run_bridges(bridges))
     app.router.redirect_slashes = False
     app.state.site = site
     problems.install(app)

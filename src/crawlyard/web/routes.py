@@ -71,14 +71,14 @@ async def respond(request: Request, handler: Handler, *, signed_in: bool = True)
     """
     if request.method == "GET":
         return await handler(request)
-    await _check_body(request)
+    await check_body(request)
     once = signed_in and request.method == "POST" and "idempotency-key" in request.headers
     answer = await (_answer_once(request, handler) if once else handler(request))
     await site_of(request).yard.bus.notify_events_stored()  # it may have stored an event
     return answer
 
 
-async def _check_body(request: Request) -> None:
+async def check_body(request: Request) -> None:
     """Check a body before it is parsed.
 
     Raises:

@@ -6,6 +6,7 @@ import secrets
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from crawlyard.config import BridgeName
 from crawlyard.errors import Conflict
 from crawlyard.web.forwarded import Networks
 from crawlyard.web.live.hub import Hub
@@ -35,6 +36,7 @@ class SiteOptions(Struct, frozen=True, kw_only=True):
     public_url: str = ""  # the server's URL for people; empty: links are relative
     trusted_proxies: Networks = ()  # may set X-Forwarded-For and X-Forwarded-Proto
     cors_origins: tuple[str, ...] = ()
+    bridges: tuple[BridgeName, ...] = ()
     sample: str = ""  # host and port of a site that an admin can crawl to see how it works
 
 

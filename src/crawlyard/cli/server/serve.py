@@ -279,6 +279,7 @@ def _options(
         rate_limits=not private,
         public_url=settings.public_url,
         trusted_proxies=forwarded.networks_of(settings.trusted_proxies),
+        bridges=settings.bridges,
         sample=sample,
     )
 

@@ -1,0 +1,1 @@
+"""Firecrawl's API, version 2."""

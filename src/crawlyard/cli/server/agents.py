@@ -1,0 +1,35 @@
+"""`crawlyard mcp | skill`: tools and instructions for agents."""
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from crawlyard.about import install_line
+from crawlyard.cli.invoke import action
+from crawlyard.cli.stdout import write_line
+from crawlyard.errors import Unavailable
+from crawlyard.lazy import is_installed, lazily
+
+# only `crawlyard mcp` loads the SDK
+with lazily():
+    from crawlyard.bridges.mcp import stdio
+if TYPE_CHECKING:
+    from crawlyard.cli.session import Session
+
+
+@action(creates=True)
+async def mcp(session: "Session") -> None:
+    """Serve the Model Context Protocol on stdin and stdout, for a client that starts it.
+
+    crawlyard mcp
+    crawlyard mcp --server https://crawl.example.org
+
+    Without a server, it needs no other process to read results, and `crawlyard work` to crawl.
+    """
+    if not is_installed("mcp"):
+        raise Unavailable(f"MCP needs mcp: {install_line('mcp')}")
+    await stdio.run(session.surface)
+
+
+def skill() -> None:
+    """Print instructions for agents that use this command line and the HTTP API."""
+    write_line(files("crawlyard").joinpath("SKILL.md").read_text("utf-8").rstrip())

@@ -1,0 +1,1 @@
+"""Bridges: protocols of other programs."""
