@@ -1,4 +1,4 @@
-"""What a bridge gives to the server.
+"""Interface between a server and its bridges.
 
 The module ``crawlyard.bridges.NAME.app`` has a function ``create_bridge()``. It is imported only
 while the settings turn that bridge on.

@@ -43,7 +43,7 @@ async def run_bridges(routes: Iterable["BridgeRoute"]) -> AsyncIterator[None]:
 class BridgeRoute(BaseRoute):
     """Passes authenticated requests for a path, and for what is below it, to a bridge.
 
-    The bridge is imported here, by its name: a server without it has nothing of it in memory.
+    The bridge is imported here, by its name, so that a server without it does not load it.
     """
 
     def __init__(self, site: Site, name: BridgeName) -> None:

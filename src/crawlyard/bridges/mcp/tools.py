@@ -374,9 +374,9 @@ def _entry(job_id: str, page: "StoredPageOut", excerpt: str = "") -> answers.Pag
 
 def _pages_answer(entries: list[answers.PageEntry], cursor: str | None) -> answers.PagesAnswer:
     """Return the entries that fit into one answer; the cursor then continues after the last."""
-    shown = _fitting(entries)
-    if len(shown) < len(entries):
-        entries, cursor = shown, str(shown[-1].page_id)
+    part = _fitting(entries)
+    if len(part) < len(entries):
+        entries, cursor = part, str(part[-1].page_id)
     return answers.PagesAnswer(
         pages=entries,
         next_cursor=cursor,

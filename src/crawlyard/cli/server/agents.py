@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from crawlyard.about import install_line
 from crawlyard.cli.invoke import action
+from crawlyard.cli.options import Basics
 from crawlyard.cli.stdout import write_line
 from crawlyard.errors import Unavailable
 from crawlyard.lazy import is_installed, lazily
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.session import Session
 
 
-@action(creates=True)
+@action(basics=Basics, creates=True)
 async def mcp(session: "Session") -> None:
     """Serve the Model Context Protocol on stdin and stdout, for a client that starts it.
 
