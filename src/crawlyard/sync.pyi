@@ -50,6 +50,7 @@ from crawlyard.core.jobs.detail_answers import (
     QueueOut,
     ShardOut,
 )
+from crawlyard.core.jobs.group import GroupOut
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.log_answers import CourseOut, LineOut
 from crawlyard.core.jobs.order import GroupKey
@@ -292,6 +293,11 @@ class _Jobs:
         limit: int | None = None,
         **terms: Unpack[SearchTerms],
     ) -> Iterator[StoredPageOut]: ...
+
+class _Groups:
+    def get(self, group_id: str) -> GroupOut: ...
+    def cancel(self, group_id: str, reason: str = "") -> BulkOut: ...
+    def wait(self, group_id: str, *, timeout_s: float | None = None) -> GroupOut: ...
 
 class _Results:
     def pages(
@@ -787,6 +793,7 @@ class Surface:
     users: _Users
     tokens: _Tokens
     jobs: _Jobs
+    groups: _Groups
     results: _Results
     site: _CrawledSite
     pages: _Pages

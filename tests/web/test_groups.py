@@ -1,6 +1,7 @@
 """Groups over HTTP and in this process: one progress, one wait, one end."""
 
 import asyncio
+from datetime import timedelta
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.services.surface import Surface
@@ -52,8 +53,12 @@ async def test_a_wait_ends_once_all_jobs_are_cancelled(rig: Rig) -> None:
     assert not (await groups.wait(group_id, timeout_s=0)).ended
 
     waiting = asyncio.create_task(groups.wait(group_id))
+    await rig.clock.advance(timedelta(seconds=1))
+    assert not waiting.done()
     cancelled = (await rig.post(f"groups/{group_id}/cancel", {"reason": "moved"})).json()
-    group = await asyncio.wait_for(waiting, 10)
+    while not waiting.done():
+        await rig.clock.advance(timedelta(seconds=1))
+    group = await waiting
 
     assert (cancelled["count"], cancelled["succeeded"]) == (2, 2)
     assert (group.ended, group.states) == (True, {"cancelled": 2})
