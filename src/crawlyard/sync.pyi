@@ -52,6 +52,7 @@ from crawlyard.core.jobs.detail_answers import (
     QueueOut,
     ShardOut,
 )
+from crawlyard.core.jobs.group import GroupOut
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.log_answers import CourseOut, LineOut
 from crawlyard.core.jobs.order import GroupKey
@@ -310,6 +311,11 @@ class _Jobs:
         limit: int | None = None,
         **terms: Unpack[SearchTerms],
     ) -> Iterator[StoredPageOut]: ...
+
+class _Groups:
+    def get(self, group_id: str) -> GroupOut: ...
+    def cancel(self, group_id: str, reason: str = "") -> BulkOut: ...
+    def wait(self, group_id: str, *, timeout_s: float | None = None) -> GroupOut: ...
 
 class _Results:
     def pages(
@@ -806,6 +812,7 @@ class Surface:
     tokens: _Tokens
     triggers: _Triggers
     jobs: _Jobs
+    groups: _Groups
     results: _Results
     site: _CrawledSite
     pages: _Pages

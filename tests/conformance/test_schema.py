@@ -235,7 +235,7 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
 
     def columns_of_job(row: dict[str, object]) -> dict[str, object]:
         pages = JOBS_WITH_PAGES.get(cast("int", row["no"]), 0)
-        return {"unique_key": None, "in_turn": None, "settled_pages": pages}
+        return {"unique_key": None, "in_turn": None, "settled_pages": pages, "group_id": None}
 
     texts = {"pulse": "{}", "budget": "{}", "current_url": ""}
     nulls = dict.fromkeys(("worker", "lease_until", "recorded_at", "freed_at", "asked_by"))

@@ -35,6 +35,7 @@ _ENDLESS = (
     "/jobs/{job_id}/events/stream",
     "/jobs/{job_id}/log/stream",
     "/jobs/{job_id}/wait",
+    "/groups/{group_id}/wait",
 )
 """They answer when something happens, and here time stands still."""
 

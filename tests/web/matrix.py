@@ -226,6 +226,12 @@ async def _operation(rig: Rig, _public: bool) -> Mapping[str, str]:
     return {"operation_id": begun.id}
 
 
+async def _group(rig: Rig, _public: bool) -> Mapping[str, str]:
+    form = {"jobs": [{"urls": [URL], "name": SECRET}]}
+    batch = (await rig.post("jobs/batch", form, by="ada")).json()
+    return {"group_id": batch["group_id"]}
+
+
 async def _template(rig: Rig, public: bool) -> Mapping[str, str]:
     count = len((await rig.get("templates")).json()["items"])
     spec = {"urls": [URL]}
@@ -354,6 +360,7 @@ MAKERS: Mapping[str, Maker] = {
     "two jobs": _two_jobs,
     "paused job": _paused_job,
     "operation": _operation,
+    "group": _group,
     "template": _template,
     "schedule": _schedule,
     "paused schedule": _paused_schedule,

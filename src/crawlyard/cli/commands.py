@@ -31,7 +31,7 @@ with lazily():
         webhooks,
         workers,
     )
-    from crawlyard.cli.jobs import check, crawl, diff, jobs
+    from crawlyard.cli.jobs import check, crawl, diff, groups, jobs
     from crawlyard.cli.schedules import schedules, triggers
     from crawlyard.cli.server import agents, demo, serve, service, work
     from crawlyard.cli.sites import sessions
@@ -43,6 +43,7 @@ PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]
         "crawl": lambda: crawl.crawl,
         "check": lambda: check.check,
         "jobs": lambda: jobs.app,
+        "groups": lambda: groups.app,
         "pages": lambda: search.pages,
         "diff": lambda: diff.diff,
         "templates": lambda: templates.app,

@@ -18,7 +18,7 @@ with lazily():
     from crawlyard.services.attention import attention
     from crawlyard.services.events import event_feed
     from crawlyard.services.instance import meta, monitoring
-    from crawlyard.services.jobs import jobs
+    from crawlyard.services.jobs import groups, jobs
     from crawlyard.services.operations import reader as operations
     from crawlyard.services.results import results, site
     from crawlyard.services.schedules import change_feed, schedules
@@ -73,6 +73,11 @@ class Surface:
         noun = self._noun(jobs.Jobs)
         noun.results = self.results
         return noun
+
+    @cached_property
+    def groups(self) -> "groups.Groups":
+        """Groups: jobs that were submitted together."""
+        return self._noun(groups.Groups)
 
     @cached_property
     def results(self) -> "results.Results":

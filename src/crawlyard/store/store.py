@@ -22,6 +22,7 @@ with lazily():
     from crawlyard.store.events import events
     from crawlyard.store.jobs import (
         diagnostics,
+        groups,
         intake,
         jobs,
         leases,
@@ -55,6 +56,7 @@ class Store:
     """All parts of the store, on one database whose tables exist."""
 
     jobs = _Part(lambda: jobs.JobStore)
+    groups = _Part(lambda: groups.GroupStore)
     intake = _Part(lambda: intake.IntakeStore)
     leases = _Part(lambda: leases.LeaseStore)
     spread = _Part(lambda: spread.SpreadStore)

@@ -65,6 +65,7 @@ def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
             Column(name="WORKER", value=lambda j: j.worker),
             Column(name="WORKERS", value=lambda j: j.workers or None if j.worker is None else None),
             Column(name="RETRY OF", value=lambda j: j.retry_of),
+            Column(name="GROUP", value=lambda j: j.origin.group_id),
             Column(name="TEMPLATE", value=lambda _: template),
             Column(name="CREATED AT", value=lambda j: instant(j, "created_at")),
             Column(name="DUE AT", value=lambda j: instant(j, "due_at")),

@@ -51,6 +51,7 @@ _BY_KIND: Mapping[str, Mapping[str, Schema]] = {
     "job": _JOB,
     "run": _JOB,
     "page": _JOB,
+    "group": {"jobs": _COUNT, "states": _COUNTS, "pages": _COUNT, "errors": _COUNT},
     "template": _TEMPLATE,
     "schedule": _NAMED,
     "webhook": _WEBHOOK,
@@ -68,11 +69,11 @@ _BY_KIND: Mapping[str, Mapping[str, Schema]] = {
     "settings": {"section": _TEXT, "version": _COUNT},
 }
 
-_OF_SCHEDULE = {"schedule_id": _TEXT}
+_OF_ORIGIN = {"schedule_id": _TEXT, "group_id": _TEXT}
 _SOMETIMES: Mapping[str, Mapping[str, Schema]] = {
-    "job": _OF_SCHEDULE,
-    "run": _OF_SCHEDULE,
-    "page": _OF_SCHEDULE,
+    "job": _OF_ORIGIN,
+    "run": _OF_ORIGIN,
+    "page": _OF_ORIGIN,
     "webhook": {"job_id": _TEXT},
 }
 

@@ -32,6 +32,11 @@ class EventName(StrEnum):
     DELETED = "job.deleted", "the job and its pages were deleted"
     NOTED = "job.noted", "a notice about the crawl was added"
 
+    GROUP_COMPLETED = (
+        "group.completed",
+        "all jobs of the group have ended",
+    )
+
     RUN_CHANGED = "run.changed", "a run of a schedule has other pages than the previous run"
     PAGE_CHANGED = "page.changed", "pages changed in a run of a schedule: one event for all"
 
@@ -147,7 +152,7 @@ class Topic(StrEnum):
 TOPIC_OF: Mapping[str, Topic] = {
     topic.value if topic is Topic.SETTINGS else topic.value.removesuffix("s"): topic
     for topic in Topic
-} | {"run": Topic.SCHEDULES, "page": Topic.SCHEDULES}
+} | {"run": Topic.SCHEDULES, "page": Topic.SCHEDULES, "group": Topic.JOBS}
 """Topics by the kind of an event: ``job`` belongs to `Topic.JOBS`."""
 
 _NEEDS: Mapping[Topic, Permit] = {

@@ -252,14 +252,21 @@ class BatchOut(Wire, frozen=True, kw_only=True):
     count: int
     succeeded: int
     failed: int
+    group_id: str | None  # of the new jobs; null: none was created
     results: tuple[SubmittedOut, ...]
 
     @classmethod
-    def of(cls, answers: Sequence[Job | Refused | Conflict]) -> "BatchOut":
+    def of(cls, answers: Sequence[Job | Refused | Conflict], group_id: str | None) -> "BatchOut":
         """Return the results, and how many of each kind there are."""
         results = tuple(map(SubmittedOut.of, answers))
         good = sum(result.ok for result in results)
-        return cls(count=len(results), succeeded=good, failed=len(results) - good, results=results)
+        return cls(
+            count=len(results),
+            succeeded=good,
+            failed=len(results) - good,
+            group_id=group_id,
+            results=results,
+        )
 
 
 @derive_answer

@@ -40,6 +40,7 @@ class FilterKey(StrEnum):
     HOST = auto()  # of a start URL, with or without its port
     TEMPLATE = auto()
     SCHEDULE = auto()
+    GROUP_ID = auto()
     OWNER = auto()
     ORIGIN = auto()
     CREATED_AFTER = auto()  # at this instant, or later
@@ -213,6 +214,13 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
         doc="The id of a schedule, its name, or OWNER/NAME.",
         fits=lambda job, word: job.origin.schedule_id == word,
         help="Only runs of this schedule. Repeatable.",
+    ),
+    FilterKey.GROUP_ID: Meaning(
+        doc="The id of a group: jobs that were submitted together.",
+        read=str.lower,
+        fits=lambda job, word: job.origin.group_id == word,
+        help="Only jobs of this group. Repeatable.",
+        metavar="ID",
     ),
     FilterKey.OWNER: Meaning(
         doc="A user id; `me` is the caller.", fits=lambda job, word: job.owner == word

@@ -58,6 +58,7 @@ class Origin(Struct, frozen=True, kw_only=True):
     template_version: int | None = None
     schedule_id: str | None = None
     tick_at: datetime | None = None  # the planned time of the schedule's run
+    group_id: str | None = None  # shared by jobs that were submitted together
     given: tuple[str, ...] = ()  # fields of the spec with which this job overrides its template
 
 
@@ -305,6 +306,8 @@ class Job(Struct, frozen=True, kw_only=True):
         }
         if self.origin.schedule_id is not None:
             event_data["schedule_id"] = self.origin.schedule_id
+        if self.origin.group_id is not None:
+            event_data["group_id"] = self.origin.group_id
         return Event(
             name=name,
             subject=self.id,

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.spec_json import read_request
 from crawlyard.errors import Refused
@@ -40,9 +42,11 @@ async def submit_many(
 
 
 async def submit_requests(
-    submitter: Submitter, actor: Actor, bodies: Sequence[Mapping[str, Any]]
+    submitter: Submitter, actor: Actor, bodies: Sequence[Mapping[str, Any]], group_id: str
 ) -> list[Entered]:
-    """Submit many requests; return the job of each, or why it was refused.
+    """Submit many requests as one group; return the job of each, or why it was refused.
+
+    A job that exists with the unique key of a request keeps its own group.
 
     Raises:
         Forbidden: the actor may only view.
@@ -53,9 +57,12 @@ async def submit_requests(
     defaults = await submitter.defaults()
     for number, body in enumerate(bodies):
         try:
-            submissions[number] = await submitter.prepare(actor, read_request(body), defaults)
+            submission = await submitter.prepare(actor, read_request(body), defaults)
         except Refused as refusal:
             answers[number] = refusal
+        else:
+            origin = replace(submission.origin, group_id=group_id)
+            submissions[number] = replace(submission, origin=origin)
     submitted = await submit_many(submitter, actor, list(submissions.values()))
     answers |= dict(zip(submissions, submitted, strict=True))
     return [answers[number] for number in range(len(bodies))]

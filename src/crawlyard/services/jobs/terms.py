@@ -37,6 +37,7 @@ class JobTerms(TypedDict, total=False):
     host: Annotated[Words, _of(FilterKey.HOST)]
     template: Annotated[Words, _of(FilterKey.TEMPLATE)]
     schedule: Annotated[Words, _of(FilterKey.SCHEDULE)]
+    group_id: Annotated[Words, _of(FilterKey.GROUP_ID)]
     owner: Annotated[Words, _of(FilterKey.OWNER)]
     origin: Annotated[Words, _of(FilterKey.ORIGIN)]
     created_after: Annotated[Words, _of(FilterKey.CREATED_AFTER)]

@@ -52,6 +52,7 @@ _TIMESTAMP_COLUMNS = (
 _JOB_COLUMNS = (
     *("id", "owner", "state", "state_reason", "detail", "version", "turn", "failures", "losses"),
     *("retry_of", "template_id", "template_version", "schedule_id", "tick_at"),
+    "group_id",
     *("given", "by_grant", *_TIMESTAMP_COLUMNS),
 )
 
@@ -158,6 +159,7 @@ def new_job_row(job: Job) -> dict[str, Any]:
         "template_version": job.origin.template_version,
         "schedule_id": job.origin.schedule_id,
         "tick_at": job.origin.tick_at,
+        "group_id": job.origin.group_id,
         "given": to_json(job.origin.given) if job.origin.given else "[]",
         "by_grant": to_json(job.by_grant) if job.by_grant else "[]",
         "spread": 0,
@@ -210,6 +212,7 @@ def _job_of(row: Row) -> Job:
             template_version=row["template_version"],
             schedule_id=row["schedule_id"],
             tick_at=row["tick_at"],
+            group_id=row["group_id"],
             given=tuple(json.loads(row["given"])),
         ),
         by_grant=tuple(Grant(word) for word in json.loads(row["by_grant"])),

@@ -52,6 +52,7 @@ from crawlyard.store.db.connection import gather
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import run_each, run_update
 from crawlyard.store.jobs.counts import counting, find_stored_group, steps_of_move, steps_of_moves
+from crawlyard.store.jobs.groups import end_groups
 from crawlyard.store.jobs.queue_position import OwnerTurns, assign_turn
 from crawlyard.store.tables.jobs import (
     PRESENT,
@@ -129,8 +130,7 @@ def change(
     if not same:
         no = conn.execute(no_of(job.id)).scalar_one()
         _replace_indexed_values(conn, {no: job})
-    if not at_once:
-        add_events(conn, events)
+    add_events(conn, end_groups(conn, events) if at_once else events)
 
 
 def _update_job(
@@ -299,6 +299,7 @@ def add_events(conn: Connection, events: Sequence[Event]) -> None:
         note_receipt(conn, receipts.scalars().all()[0])
     else:
         run_each(conn, _INSERT_EVENTS, rows)
+    add_events(conn, end_groups(conn, events))
 
 
 @cache

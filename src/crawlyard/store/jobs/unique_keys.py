@@ -24,13 +24,14 @@ def with_keys(conn: Connection, keys: Collection[UniqueKeyOf]) -> dict[UniqueKey
     if not present:
         return {}
     if is_postgres(conn):  # on SQLite, a transaction that writes is alone
-        for number in sorted(map(_lock_of, present)):  # in order, to avoid deadlocks
+        for number in sorted(map(advisory_key, present)):  # in order, to avoid deadlocks
             conn.execute(select(func.pg_advisory_xact_lock(number)))
     query = select(jobs).where(tuple_(jobs.c.owner, jobs.c.unique_key).in_(present), UNIQUE)
     rows = conn.execute(query).mappings()
     return {(row["owner"], row["unique_key"]): job_of(row) for row in rows}
 
 
-def _lock_of(key: UniqueKeyOf) -> int:
+def advisory_key(key: UniqueKeyOf) -> int:
+    """Return the number of the advisory lock on Postgres for *key*."""
     digest = hashlib.blake2b("\0".join(map(str, key)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)

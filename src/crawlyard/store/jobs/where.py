@@ -163,6 +163,7 @@ _SQL: Mapping[FilterKey, Callable[[Sequence[str]], ColumnElement[bool]]] = {
     FilterKey.HOST: lambda words: _reaches(*words),
     FilterKey.TEMPLATE: _in(jobs.c.template_id),
     FilterKey.SCHEDULE: _in(jobs.c.schedule_id),
+    FilterKey.GROUP_ID: _in(jobs.c.group_id),
     FilterKey.OWNER: jobs.c.owner.in_,
     FilterKey.ORIGIN: _each(lambda word: _FROM[Source(word)]),
     FilterKey.CREATED_AFTER: _each(lambda word: jobs.c.created_at >= datetime.fromisoformat(word)),

@@ -67,6 +67,7 @@ jobs = Table(
     Column("template_version", Integer),
     Column("schedule_id", String(36)),
     Column("tick_at", Instant),
+    Column("group_id", String(36)),
     Column("given", CleanText, nullable=False),  # JSON
     Column("by_grant", CleanText, nullable=False),  # JSON
     Column("needs", CleanText, nullable=False),  # required worker tags: sorted, one per line
@@ -94,6 +95,7 @@ GIVEN_UP = jobs.c.state == literal_column("'failed'")
 OF_TEMPLATE = jobs.c.template_id.is_not(None)
 UNIQUE = jobs.c.unique_key.is_not(None) & PRESENT
 OF_SCHEDULE = jobs.c.schedule_id.is_not(None)
+OF_GROUP = jobs.c.group_id.is_not(None)
 
 # The order matters: of two equally good indexes, SQLite uses the later one.
 Index("jobs_running", jobs.c.no, sqlite_where=RUNNING)
@@ -106,6 +108,7 @@ Index("jobs_ended", jobs.c.ended_at, jobs.c.retention, sqlite_where=ENDED)
 Index("jobs_paused", jobs.c.since, sqlite_where=HELD_BACK)
 Index("jobs_template", jobs.c.template_id, jobs.c.id, sqlite_where=OF_TEMPLATE)
 Index("jobs_schedule", jobs.c.schedule_id, jobs.c.id, sqlite_where=OF_SCHEDULE)
+Index("jobs_group", jobs.c.group_id, jobs.c.id, sqlite_where=OF_GROUP)
 Index("jobs_failed", jobs.c.ended_at, sqlite_where=GIVEN_UP)
 
 CLAIM_ORDER = (jobs.c.level.desc(), jobs.c.turn, jobs.c.queued_at, jobs.c.id)
