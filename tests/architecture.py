@@ -131,6 +131,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "pydantic": ("bridges.mcp",),
     "msgspec": (
         "api",
+        "bridges",
         "messaging.redis_bus",
         "config",
         "core",

@@ -1,0 +1,97 @@
+"""Documents: pages as Firecrawl returns them."""
+
+import json
+from collections.abc import Collection, Sequence
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urljoin
+
+from crawlyard.api.near import NearSurface
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.crawl.page_answers import StoredPageOut
+from crawlyard.errors import NotFound
+
+ANSWERED = ("1xx", "2xx", "3xx", "4xx", "5xx", "999")
+"""Statuses of the pages that are documents; the others are errors."""
+
+PART = 100
+"""Documents of one answer."""
+
+
+async def documents_of(
+    yard: NearSurface, job_id: str, formats: Collection[str], cursor: str | None = None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return documents of a job after *cursor*, and a cursor for those that follow.
+
+    The cursor is ``None`` once there are no more of them yet.
+    """
+    pages = await yard.results.pages(
+        job_id, include=("text",), limit=PART, cursor=cursor, status=ANSWERED
+    )
+    documents = [await document_of(yard, job_id, page, formats) for page in pages.items]
+    return documents, pages.next_cursor
+
+
+async def document_of(
+    yard: NearSurface, job_id: str, page: StoredPageOut, formats: Collection[str]
+) -> dict[str, Any]:
+    """Return a page, of which the text was read, as a document."""
+    metadata = {
+        "title": page.title,
+        "description": page.description,
+        "language": page.lang,
+        "url": page.final_url,
+        "sourceURL": page.url,
+        "statusCode": page.status,
+        "contentType": page.content_type,
+        "error": page.error.detail if page.error is not None else "",
+        "scrapeId": f"{job_id}:{page.id}",
+        "cacheState": "miss",
+    }
+    document: dict[str, Any] = {
+        "metadata": {name: value for name, value in metadata.items() if value not in ("", None)}
+    }
+    if "markdown" in formats:
+        document["markdown"] = page.text or ""
+    if not {"html", "rawHtml", "images"}.isdisjoint(formats):
+        kind = Body.RENDERED if page.rendered_by else Body.HTML
+        html = await _part(yard, job_id, page.id, kind)
+        document |= {name: html for name in ("html", "rawHtml") if name in formats}
+        if "images" in formats:
+            document["images"] = images_in(html, page.final_url)
+    if "links" in formats:
+        links = json.loads(await _part(yard, job_id, page.id, Body.LINKS) or "[]")
+        document["links"] = _targets(links)
+    if page.truncated:
+        document["warning"] = page.truncated
+    return document
+
+
+async def _part(yard: NearSurface, job_id: str, page_id: int, part: Body) -> str:
+    try:
+        return await yard.results.part(job_id, page_id, part)
+    except NotFound:  # such as the links of a picture
+        return ""
+
+
+def _targets(links: Sequence[Any]) -> list[str]:
+    return list(dict.fromkeys(link["target"] for link in links))
+
+
+class _Images(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the source of an image."""
+        source = dict(attrs).get("src")
+        if tag == "img" and source and not source.startswith("data:"):
+            self.sources.append(source)
+
+
+def images_in(html: str, base: str) -> list[str]:
+    """Return the URLs of the images of a page, each once."""
+    parser = _Images()
+    parser.feed(html)
+    return list(dict.fromkeys(urljoin(base, source) for source in parser.sources))

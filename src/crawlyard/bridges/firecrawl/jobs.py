@@ -1,0 +1,184 @@
+"""Crawls and batches: start, status, errors, cancel."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import DecodeError
+from msgspec.json import decode
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from crawlyard.api.near import NearSurface
+from crawlyard.bridges.bridge import surface_of
+from crawlyard.bridges.firecrawl.documents import documents_of
+from crawlyard.bridges.firecrawl.options import (
+    BATCH,
+    Form,
+    crawl_form,
+    formats_in,
+    scrape_form,
+)
+from crawlyard.core.jobs.answers import JobOut
+from crawlyard.core.jobs.lifecycle import ENDED, State
+from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound, NotPublic
+
+_CRAWL, _BATCH = "firecrawl:crawl", "firecrawl:batch"
+_STATUS = {State.COMPLETED: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled"}
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """Return the options of a request.
+
+    Raises:
+        Invalid: they are not a JSON object.
+    """
+    try:
+        body = decode(await request.body())
+    except DecodeError as error:
+        raise Invalid("body", f"expected JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise Invalid("body", "expected an object")
+    return body
+
+
+async def create_job(yard: NearSurface, form: Form, key: str | None = None) -> JobOut:
+    """Create a job; it may connect to the hosts of its URLs if its owner may name addresses."""
+    try:
+        return await yard.jobs.create(form, idempotency_key=key)
+    except NotPublic as not_public:
+        hosts = sorted({urlsplit(url).netloc.rpartition("@")[2] for url in form["urls"]})
+        try:
+            return await yard.jobs.create({**form, "allow_addresses": hosts}, idempotency_key=key)
+        except (Forbidden, Invalid):
+            raise not_public from None
+
+
+async def start_crawl(request: Request) -> Response:
+    """Start a crawl."""
+    form = crawl_form(await body_of(request))
+    return await _start(request, form, _CRAWL)
+
+
+async def start_batch(request: Request) -> Response:
+    """Start the scrape of a list of URLs; those that are none are returned."""
+    options = await body_of(request)
+    urls = options.pop("urls", None)
+    if not isinstance(urls, list) or not urls:
+        raise Invalid("urls", "expected a list of URLs")
+    invalid = [url for url in urls if not _is_url(url)]
+    if invalid and (options.get("ignoreInvalidURLs") is False or len(invalid) == len(urls)):
+        raise Invalid("urls", f"expected http or https URLs, got {invalid[0]!r:.80}")
+    form = {
+        "urls": [url for url in urls if url not in invalid],
+        "scope": "any",
+        "max_depth": 0,
+        **scrape_form(options, BATCH),
+    }
+    return await _start(request, form, _BATCH, {"invalidURLs": invalid})
+
+
+def _is_url(url: object) -> bool:
+    if not isinstance(url, str):
+        return False
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+async def _start(
+    request: Request, form: Form, tag: str, more: Mapping[str, object] | None = None
+) -> Response:
+    headers = request.headers
+    key = headers.get("x-idempotency-key") or headers.get("idempotency-key")
+    job = await create_job(surface_of(request), {**form, "tags": [tag, *form["tags"]]}, key)
+    url = f"{_own_url(request)}/{job.id}"
+    return JSONResponse({"success": True, "id": job.id, "url": url, **(more or {})})
+
+
+def _own_url(request: Request) -> str:
+    """Return the URL of a request, on the host that was asked."""
+    return f"{request.url.scheme}://{request.url.netloc}{request.url.path}"
+
+
+async def _job(request: Request) -> JobOut:
+    tag = _CRAWL if request.url.path.startswith("/v2/crawl/") else _BATCH
+    job = await surface_of(request).jobs.get(request.path_params["job"])
+    if tag not in job.spec.tags:
+        raise NotFound(f"no {tag.partition(':')[2]} has the id {job.id}")
+    return job
+
+
+async def status(request: Request) -> Response:
+    """Return the status of a job, and its documents.
+
+    While it runs, there are documents only from a cursor on: clients take a first answer with
+    documents for the last one.
+    """
+    yard, job = surface_of(request), await _job(request)
+    ended, cursor = job.state in ENDED, request.query_params.get("skip")
+    done, found = job.usage.pages, job.usage.discovered
+    total = done if ended else max(done, min(found, job.spec.limits.pages or found))
+    answer: dict[str, Any] = {
+        "success": True,
+        "status": _STATUS.get(State(job.state), "scraping"),
+        "completed": done,
+        "total": total,
+        "creditsUsed": done,
+        "expiresAt": None,
+        "data": [],
+    }
+    if ended or cursor is not None:
+        answer["data"], after = await documents_of(
+            yard, job.id, formats_in(job.spec.tags), cursor or None
+        )
+        if after is None and not ended:  # where documents will follow
+            last = answer["data"][-1]["metadata"]["scrapeId"] if answer["data"] else f":{cursor}"
+            after = last.rpartition(":")[2]
+        if after is not None:
+            answer["next"] = f"{_own_url(request)}?skip={after}"
+    if ended and job.state_reason.startswith("limit_"):
+        answer["warning"] = job.outcome
+    if job.state == State.FAILED:
+        answer["error"] = job.detail or job.outcome
+    return JSONResponse(answer)
+
+
+async def cancel(request: Request) -> Response:
+    """Cancel a job that has not ended."""
+    job = await _job(request)
+    if job.state in ENDED:
+        raise IllegalMove(f"job {job.id} is {job.state}")
+    await surface_of(request).jobs.cancel(job.id, "cancelled over Firecrawl's API")
+    return JSONResponse({"success": True, "status": "cancelled"})
+
+
+async def errors(request: Request) -> Response:
+    """Return the URLs of a job that got no response, and those that robots.txt forbids."""
+    yard, job = surface_of(request), await _job(request)
+    failed = await yard.results.pages(job.id, failed=True, limit=200)
+    robots = await yard.results.skipped(job.id, rule=("robots",), limit=200)
+    listed = [
+        {
+            "id": f"{job.id}:{page.id}",
+            "timestamp": page.fetched_at.isoformat(),
+            "url": page.url,
+            "code": str(page.error.kind).upper(),
+            "error": page.error.detail,
+        }
+        for page in failed.items
+        if page.error is not None and page.status is None
+    ]
+    return JSONResponse({"errors": listed, "robotsBlocked": [each.url for each in robots.items]})
+
+
+async def active(request: Request) -> Response:
+    """List the crawls of the user that have not ended."""
+    states = (State.PENDING, State.RUNNING, State.PAUSED)
+    jobs = await surface_of(request).jobs.list(
+        state=tuple(map(str, states)), tag=_CRAWL, owner="me", limit=200
+    )
+    crawls = [{"id": job.id, "teamId": job.owner, "url": job.url} for job in jobs.items]
+    return JSONResponse({"success": True, "crawls": crawls})

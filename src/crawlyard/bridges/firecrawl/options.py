@@ -1,0 +1,254 @@
+"""Options of Firecrawl's requests, and the options of a job that they stand for."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from crawlyard.errors import Invalid
+
+FORMATS = ("markdown", "html", "rawHtml", "links", "images")
+"""Formats of a document that are supported."""
+
+LIMIT = 10_000
+"""Pages of a crawl that names no limit, as at Firecrawl."""
+
+Form = dict[str, Any]
+
+
+class Option(Struct, frozen=True):
+    """What an option of a request does to the form of a job.
+
+    A value out of *neutral*, or null, changes nothing. Another value is passed to *apply*, which
+    returns fields of the form; without it, the request is refused.
+    """
+
+    neutral: tuple[object, ...] = ()
+    apply: Callable[[Any], Form] | None = None
+    kind: type | tuple[type, ...] = object  # of a value that is passed to *apply*
+    expected: str = ""
+
+
+_IGNORED = Option(apply=lambda _: {})
+_REFUSED = Option()
+
+
+def _number(field: Callable[[Any], Form], neutral: tuple[object, ...] = ()) -> Option:
+    return Option(neutral, field, (int, float), "a number")
+
+
+def _regex(name: str, *, whole_url: bool) -> Callable[[list[str]], Form]:
+    def patterns(values: list[str]) -> Form:
+        return {name: [f"re:{_on_path(str(value), whole_url=whole_url)}" for value in values]}
+
+    return patterns
+
+
+def _on_path(pattern: str, *, whole_url: bool) -> str:
+    """Return a regular expression for URLs that does what *pattern* does for their paths."""
+    if not pattern:
+        raise ValueError("a list of regular expressions")
+    if whole_url:
+        return pattern
+    host = r"^https?://[^/?#]+"
+    if not pattern.startswith("^"):
+        return rf"{host}[^?#]*(?:{pattern})"
+    if "|" in pattern:
+        raise ValueError("a pattern for each alternative instead of '^' with '|'")
+    return host + pattern[1:]
+
+
+SCRAPE: dict[str, Option] = {
+    "onlyMainContent": Option((True,), lambda _: {"text": "page-markdown"}, bool, "true or false"),
+    "headers": Option(({},), lambda value: {"headers": value}, dict, "an object"),
+    "timeout": _number(lambda ms: {"timeout_s": max(0.001, ms / 1000)}),
+    "maxAge": _number(lambda _: {}),  # of a single scrape; a crawl always fetches
+    "waitFor": Option((0,)),
+    "mobile": Option((False,)),
+    "skipTlsVerification": Option((False,)),
+    "removeBase64Images": Option((True,)),
+    "fastMode": Option((False,)),
+    "blockAds": Option((True,)),
+    "storeInCache": Option((True,)),
+    "proxy": Option(("basic", "auto")),
+    "parsers": Option(([], ["pdf"], [{"type": "pdf"}])),
+    "actions": Option(([],)),
+    "includeTags": Option(([],)),
+    "excludeTags": Option(([],)),
+    "lockdown": Option((False,)),
+    "redactPII": Option((False,)),
+    "checkPromptInjection": Option((False,)),
+    "domainTools": Option((False,)),
+    "zeroDataRetention": Option((False,)),
+    "minAge": _REFUSED,
+    "location": _REFUSED,
+    "useMock": _REFUSED,
+    "profile": _REFUSED,
+    "threatProtection": _REFUSED,
+    "toolDetail": _REFUSED,
+    "origin": _IGNORED,
+    "integration": _IGNORED,
+    "auditMetadata": _IGNORED,
+}
+"""Options of what is made of each page."""
+
+_SITEMAPS: Mapping[str, Form] = {
+    "skip": {"sitemaps": []},
+    "only": {"urls": [], "max_depth": 0},
+}
+_WORKERS = _number(lambda count: {"per_host": min(count, 256), "concurrency": count})
+
+BATCH: Mapping[str, Option] = SCRAPE | {
+    "maxConcurrency": _WORKERS,
+    "ignoreInvalidURLs": Option((True, False)),  # see `routes`
+    "appendToId": _REFUSED,
+    "webhook": _REFUSED,
+}
+
+CRAWL: Mapping[str, Option] = {
+    "limit": Option((), lambda count: {"limits": {"pages": count}}, int, "a whole number"),
+    "maxDiscoveryDepth": Option((), lambda depth: {"max_depth": depth}, int, "a whole number"),
+    "sitemap": Option(
+        ("include",),
+        lambda word: _SITEMAPS[word],
+        str,
+        "include, skip or only",
+    ),
+    "crawlEntireDomain": Option((False,), lambda _: {"scope": "host"}, bool, "true or false"),
+    "allowSubdomains": Option((False,), lambda _: {"scope": "domain"}, bool, "true or false"),
+    "allowExternalLinks": Option((False,), lambda _: {"scope": "any"}, bool, "true or false"),
+    "ignoreRobotsTxt": Option((False,), lambda _: {"ignore_robots": True}, bool, "true or false"),
+    "delay": _number(lambda seconds: {"delay_s": seconds}),
+    "maxConcurrency": _WORKERS,
+    "ignoreQueryParameters": Option((False,)),
+    "deduplicateSimilarURLs": Option((True,)),
+    "zeroDataRetention": Option((False,)),
+    "regexOnFullURL": Option((True, False)),  # of the patterns
+    "prompt": Option(("",)),
+    "robotsUserAgent": _REFUSED,
+    "webhook": _REFUSED,
+    "origin": _IGNORED,
+    "integration": _IGNORED,
+}
+"""Options of a crawl; a later one takes precedence over an earlier one."""
+
+MAP: Mapping[str, Option] = {
+    "limit": Option((), lambda _: {}, int, "a whole number"),
+    "timeout": _number(lambda _: {}),
+    "sitemap": CRAWL["sitemap"],
+    "includeSubdomains": Option((True,), lambda _: {"scope": "host"}, bool, "true or false"),
+    "ignoreQueryParameters": Option((True, False)),
+    "useIndex": Option((True, False)),
+    "ignoreCache": Option((True, False)),
+    "search": Option(("",)),
+    "location": _REFUSED,
+    "threatProtection": _REFUSED,
+    "auditMetadata": _IGNORED,
+    "origin": _IGNORED,
+    "integration": _IGNORED,
+}
+
+
+def form_of(options: Mapping[str, Any], table: Mapping[str, Option], prefix: str = "") -> Form:
+    """Return the fields of a job's form for *options*.
+
+    Raises:
+        Invalid: an option is unknown, not supported, or has an invalid value.
+    """
+    unknown = [name for name in options if name not in table]
+    if unknown:
+        raise Invalid(prefix + unknown[0], "not supported by this server; leave it out")
+    form: Form = {}
+    for name, option in table.items():
+        value = options.get(name)
+        if value is None or any(_is_same(value, each) for each in option.neutral):
+            continue
+        if option.apply is None:
+            allowed = " or ".join(map(repr, option.neutral)) or "nothing"
+            raise Invalid(prefix + name, f"not supported; expected {allowed}, got {value!r:.80}")
+        if option.kind is not object and (
+            not isinstance(value, option.kind)
+            or (isinstance(value, bool) and option.kind is not bool)
+        ):
+            raise Invalid(prefix + name, f"expected {option.expected}, got {value!r:.80}")
+        try:
+            form |= option.apply(value)
+        except (KeyError, ValueError) as error:
+            expected = option.expected or str(error)
+            raise Invalid(prefix + name, f"expected {expected}, got {value!r:.80}") from None
+    return form
+
+
+def _is_same(value: object, other: object) -> bool:
+    return value == other and isinstance(value, bool) is isinstance(other, bool)
+
+
+def crawl_form(options: Mapping[str, Any]) -> Form:
+    """Return the form of a job for the options of a crawl.
+
+    Raises:
+        Invalid: an option is unknown, not supported, or has an invalid value.
+    """
+    options = dict(options)
+    scrape = options.pop("scrapeOptions", None) or {}
+    whole_url = options.get("regexOnFullURL") is True
+    table = {
+        name: Option(([],), _regex(field, whole_url=whole_url), list)
+        for name, field in {"includePaths": "include", "excludePaths": "exclude"}.items()
+    }
+    form: Form = {
+        "urls": [url_of(options)],
+        "sitemaps": ["robots"],
+        "scope": "prefix",
+        "limits": {"pages": LIMIT},
+    }
+    form |= scrape_form(scrape, SCRAPE, "scrapeOptions.")
+    return form | form_of(options, {**CRAWL, **table})
+
+
+def scrape_form(options: Mapping[str, Any], table: Mapping[str, Option], prefix: str = "") -> Form:
+    """Return the fields of a job's form for the options of a page, with its formats as tags.
+
+    Raises:
+        Invalid: an option is unknown, not supported, or has an invalid value.
+    """
+    if not isinstance(options, Mapping):
+        raise Invalid(prefix.strip(".") or "options", "expected an object")
+    options = dict(options)
+    formats = _formats(options.pop("formats", None), prefix)
+    form: Form = {"text": "markdown", "tags": [format_tag(name) for name in formats]}
+    if not {"html", "rawHtml", "images"}.isdisjoint(formats):
+        form["keep_html"] = True
+    return form | form_of(options, table, prefix)
+
+
+def _formats(formats: object, prefix: str) -> list[str]:
+    names = []
+    for each in ["markdown"] if not formats else formats if isinstance(formats, list) else [None]:
+        name = each.get("type") if isinstance(each, Mapping) else each
+        if name not in FORMATS or (isinstance(each, Mapping) and len(each) > 1):
+            raise Invalid(f"{prefix}formats", f"expected {', '.join(FORMATS)}, got {each!r:.80}")
+        names.append(str(name))
+    return list(dict.fromkeys(names))
+
+
+def format_tag(name: str) -> str:
+    """Return the tag of a job whose documents have a format."""
+    return f"firecrawl:{name}"
+
+
+def formats_in(tags: Iterable[str]) -> list[str]:
+    """Return the formats of the documents of a job with these *tags*."""
+    return [name for name in FORMATS if format_tag(name) in tags]
+
+
+def url_of(options: dict[str, Any]) -> str:
+    """Remove the URL from *options* and return it.
+
+    Raises:
+        Invalid: it is missing or no text.
+    """
+    url = options.pop("url", None)
+    if not isinstance(url, str) or not url.strip():
+        raise Invalid("url", f"expected a URL, got {url!r:.80}")
+    return url.strip() if "://" in url else f"https://{url.strip()}"
