@@ -1,5 +1,7 @@
 """Firecrawl's API, as its clients use it."""
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -166,6 +168,26 @@ async def test_a_pattern_that_cannot_be_kept_is_refused(bridged: Rig, pattern: s
     answer = await bridged.post("/v2/crawl", {"url": URL, "includePaths": [pattern]})
     assert answer.status_code == 400
     assert "include" in answer.json()["error"]
+
+
+async def test_a_scrape_that_waits_is_continued_by_the_same_request(bridged: Rig) -> None:
+    async def scrape(more: dict[str, Any], by: str = "local") -> dict[str, Any]:
+        body = {"url": URL, "timeout": 1000} | more
+        asking = asyncio.create_task(bridged.post("/v2/scrape", body, by=by))
+        while not asking.done():
+            await bridged.clock.advance(timedelta(seconds=2))
+            await asyncio.sleep(0.01)
+        answer = asking.result()
+        assert (answer.status_code, answer.json()["code"]) == (408, "SCRAPE_TIMEOUT")
+        assert answer.json()["details"]["state"] == "processing_continues"
+        found: dict[str, Any] = (await bridged.get("jobs?fields=id,spec.tags")).json()
+        return found
+
+    await scrape({})
+    assert len((await scrape({}))["items"]) == 1
+    assert len((await scrape({"headers": {"X-A": "1"}}))["items"]) == 2
+    await bridged.user("bob")
+    assert len((await scrape({}, "bob"))["items"]) == 3
 
 
 def test_images_are_listed_once_with_their_whole_url() -> None:

@@ -23,7 +23,7 @@ async def documents_of(
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return documents of a job after *cursor*, and a cursor for those that follow.
 
-    The cursor is ``None`` once there are no more of them yet.
+    The cursor is ``None`` if no more are stored.
     """
     pages = await yard.results.pages(
         job_id, include=("text",), limit=PART, cursor=cursor, status=ANSWERED
@@ -35,7 +35,7 @@ async def documents_of(
 async def document_of(
     yard: NearSurface, job_id: str, page: StoredPageOut, formats: Collection[str]
 ) -> dict[str, Any]:
-    """Return a page, of which the text was read, as a document."""
+    """Return a page, including its text, as a document."""
     metadata = {
         "title": page.title,
         "description": page.description,

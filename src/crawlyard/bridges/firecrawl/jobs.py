@@ -55,7 +55,7 @@ async def create_job(yard: NearSurface, form: Form, key: str | None = None) -> J
 
 
 async def start_crawl(request: Request) -> Response:
-    """Start a crawl."""
+    """Create the job of a crawl, and return its id at once."""
     form = crawl_form(await body_of(request))
     return await _start(request, form, _CRAWL)
 
@@ -119,8 +119,8 @@ async def status(request: Request) -> Response:
     """
     yard, job = surface_of(request), await _job(request)
     ended, cursor = job.state in ENDED, request.query_params.get("skip")
-    done, found = job.usage.pages, job.usage.discovered
-    total = done if ended else max(done, min(found, job.spec.limits.pages or found))
+    done, discovered = job.usage.pages, job.usage.discovered
+    total = done if ended else max(done, min(discovered, job.spec.limits.pages or discovered))
     answer: dict[str, Any] = {
         "success": True,
         "status": _STATUS.get(State(job.state), "scraping"),

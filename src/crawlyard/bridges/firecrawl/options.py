@@ -17,7 +17,7 @@ Form = dict[str, Any]
 
 
 class Option(Struct, frozen=True):
-    """What an option of a request does to the form of a job.
+    """An option of a request, and its translation.
 
     A value out of *neutral*, or null, changes nothing. Another value is passed to *apply*, which
     returns fields of the form; without it, the request is refused.

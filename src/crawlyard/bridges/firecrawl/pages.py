@@ -83,10 +83,10 @@ async def _earlier(
     yard: NearSurface, tag: str, wait_s: float, max_age_s: float, *, may_reuse: bool
 ) -> JobOut | None:
     """Return the last scrape of the user with this *tag* if it answers the request."""
-    found = (await yard.jobs.list(tag=tag, owner="me", limit=1)).items
-    if not found or found[0].state not in ENDED:
-        return found[0] if found else None
-    job, now = found[0], SystemClock().now()
+    jobs = (await yard.jobs.list(tag=tag, owner="me", limit=1)).items
+    if not jobs or jobs[0].state not in ENDED:
+        return jobs[0] if jobs else None
+    job, now = jobs[0], SystemClock().now()
     if job.state != "completed" or job.ended_at is None:
         return None
     timed_out = job.ended_at - job.created_at > timedelta(seconds=wait_s)
