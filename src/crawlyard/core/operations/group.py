@@ -29,7 +29,7 @@ class JobGroup(Struct, frozen=True, kw_only=True):
 
     @property
     def jobs(self) -> int:
-        """Number of its jobs."""
+        """Sum of all states."""
         return sum(self.states.values())
 
     @property

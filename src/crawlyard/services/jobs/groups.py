@@ -59,11 +59,11 @@ class Groups(Noun):
 
         After `timeout_s`, it is returned as it is.
         """
-        clock, gone = self._services.clock, reply().gone
+        clock, is_abandoned = self._services.clock, reply().gone
         end = clock.monotonic() + timeout_s
         while not (group := await self._find(group_id)).ended:
             rest = timedelta(seconds=end - clock.monotonic())
-            if rest <= timedelta(0) or (gone is not None and await gone()):
+            if rest <= timedelta(0) or (is_abandoned is not None and await is_abandoned()):
                 break
             await clock.sleep(min(rest, _LOOK_EVERY))
         return GroupOut.of(group, await self._left_s(group))
