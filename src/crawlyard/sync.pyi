@@ -52,7 +52,6 @@ from crawlyard.core.jobs.detail_answers import (
     QueueOut,
     ShardOut,
 )
-from crawlyard.core.jobs.group import GroupOut
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.log_answers import CourseOut, LineOut
 from crawlyard.core.jobs.order import GroupKey
@@ -60,6 +59,7 @@ from crawlyard.core.jobs.preview_answers import PreviewOut
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.operations.answers import BulkOut, OperationOut
 from crawlyard.core.operations.bulk import JobAction, RetryScope
+from crawlyard.core.operations.group import GroupOut
 from crawlyard.core.schedules.answers import (
     AheadOut,
     BackfillOut,

@@ -109,7 +109,7 @@ ROWS: tuple[RouteStatuses, ...] = (
     _row("POST /jobs/batch", makes(200), body={"jobs": [{"urls": [URL]}]}),
     _row("POST /jobs/bulk", makes(200), body={"action": "pause", "ids": [MISSING_ID]}),
     _row("GET /groups/{group_id}", looks(), "group"),
-    _row("GET /groups/{group_id}/wait", looks(), "group", query="timeout_s=0"),
+    _row("GET /groups/{group_id}/wait", looks(), "group", query="?timeout_s=0"),
     _row("POST /groups/{group_id}/cancel", changes(200), "group"),
     _row("GET /operations", signed_in(), "operation"),
     _row("GET /operations/{operation_id}", looks(), "operation"),

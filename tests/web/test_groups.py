@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.services.surface import Surface
@@ -33,8 +32,8 @@ async def test_the_jobs_of_a_batch_are_a_group(rig: Rig) -> None:
 async def test_a_batch_without_a_new_job_has_no_group(rig: Rig) -> None:
     keyed = GOOD | {"unique_key": "once"}
     first = (await rig.post("jobs/batch", {"jobs": [keyed]})).json()
-    batches: tuple[list[dict[str, Any]], ...] = ([keyed], [{"urls": []}])
-    for jobs in batches:
+    refused: dict[str, object] = {"urls": []}
+    for jobs in ([keyed], [refused]):
         assert (await rig.post("jobs/batch", {"jobs": jobs})).json()["group_id"] is None
     assert (await rig.get(f"groups/{first['group_id']}")).json()["jobs"] == 1
 

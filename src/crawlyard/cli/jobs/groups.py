@@ -10,7 +10,7 @@ from crawlyard.core.words import STATES
 
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.jobs.group import GroupOut
+    from crawlyard.core.operations.group import GroupOut
 
 app = group(
     """Show, await and cancel jobs that were submitted together.

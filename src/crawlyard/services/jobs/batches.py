@@ -6,8 +6,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.jobs.answers import BatchOut
+from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec_json import read_request
 from crawlyard.errors import Refused
+from crawlyard.ids import new_id
 from crawlyard.services.jobs.submission import (
     HEAVIEST,
     JobDraft,
@@ -41,9 +44,9 @@ async def submit_many(
     return answers
 
 
-async def submit_requests(
-    submitter: Submitter, actor: Actor, bodies: Sequence[Mapping[str, Any]], group_id: str
-) -> list[Entered]:
+async def submit_batch(
+    submitter: Submitter, actor: Actor, bodies: Sequence[Mapping[str, Any]]
+) -> BatchOut:
     """Submit many requests as one group; return the job of each, or why it was refused.
 
     A job that exists with the unique key of a request keeps its own group.
@@ -52,6 +55,7 @@ async def submit_requests(
         Forbidden: the actor may only view.
         StoreUnavailable: the store cannot be written, or it is unknown whether it was.
     """
+    group_id = new_id()
     answers: dict[int, Entered] = {}
     submissions: dict[int, Submission] = {}
     defaults = await submitter.defaults()
@@ -65,7 +69,11 @@ async def submit_requests(
             submissions[number] = replace(submission, origin=origin)
     submitted = await submit_many(submitter, actor, list(submissions.values()))
     answers |= dict(zip(submissions, submitted, strict=True))
-    return [answers[number] for number in range(len(bodies))]
+    has_new = any(
+        isinstance(job, Job) and job.origin.group_id == group_id for job in answers.values()
+    )
+    ordered = [answers[number] for number in range(len(bodies))]
+    return BatchOut.of(ordered, group_id if has_new else None)
 
 
 async def _submit(

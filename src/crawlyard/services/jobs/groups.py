@@ -5,11 +5,11 @@ from datetime import timedelta
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoints.endpoint import composed_method, endpoint, reply
 from crawlyard.core.jobs.filter import Condition, FilterKey, condition
-from crawlyard.core.jobs.group import Group, GroupOut
 from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.operations.answers import BulkOut
 from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
+from crawlyard.core.operations.group import GroupOut, JobGroup
 from crawlyard.errors import NotFound
 from crawlyard.services.jobs import parameters
 from crawlyard.services.jobs.parameters import LONGEST_WAIT_S, Reason
@@ -59,11 +59,11 @@ class Groups(Noun):
 
         After `timeout_s`, it is returned as it is.
         """
-        clock, gone = self._services.clock, reply().gone
+        clock, is_abandoned = self._services.clock, reply().gone
         end = clock.monotonic() + timeout_s
         while not (group := await self._find(group_id)).ended:
             rest = timedelta(seconds=end - clock.monotonic())
-            if rest <= timedelta(0) or (gone is not None and await gone()):
+            if rest <= timedelta(0) or (is_abandoned is not None and await is_abandoned()):
                 break
             await clock.sleep(min(rest, _LOOK_EVERY))
         return GroupOut.of(group, await self._left_s(group))
@@ -79,13 +79,13 @@ class Groups(Noun):
             reply().location = f"/api/v1/operations/{done.operation.id}"
         return BulkOut.filled(done)
 
-    async def _find(self, group_id: str) -> Group:
+    async def _find(self, group_id: str) -> JobGroup:
         group = await self._services.store.groups.get(group_id.lower())
         if group is None or not self._actor.may_see(group.owner):
             raise NotFound(f"there is no group {group_id}")
         return group
 
-    async def _left_s(self, group: Group) -> float | None:
+    async def _left_s(self, group: JobGroup) -> float | None:
         open_jobs = sum(count for state, count in group.states.items() if state not in ENDED)
         if group.states.get(State.RUNNING) != open_jobs or open_jobs > _MOST_ESTIMATED:
             return None
@@ -95,7 +95,7 @@ class Groups(Noun):
         return max((eta.p50_s for eta in etas if eta), default=None) if all(etas) else None
 
 
-def _open(group: Group) -> tuple[Condition, ...]:
+def _open(group: JobGroup) -> tuple[Condition, ...]:
     """Return the conditions of its jobs that have not ended."""
     states = [state for state in State if state not in ENDED]
     in_group = condition(FilterKey.GROUP_ID, [group.id])

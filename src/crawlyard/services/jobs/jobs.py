@@ -53,7 +53,6 @@ from crawlyard.core.jobs.spec_json import changes_of
 from crawlyard.core.operations.answers import BulkOut
 from crawlyard.core.operations.bulk import JobAction, RetryScope
 from crawlyard.errors import Version
-from crawlyard.ids import new_id
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs import parameters
 from crawlyard.services.jobs.crawl_form import Crawl, form_with
@@ -354,14 +353,8 @@ class Jobs(Noun):
         *,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BatchOut:
-        """Submit many jobs as a group; each has its own result, and a refusal affects no other.
-
-        `group_id` names the new jobs together: see `GET /groups/{group_id}`.
-        """
-        submitter, group_id = self._services.submitter, new_id()
-        entered = await batches.submit_requests(submitter, self._actor, jobs, group_id)
-        new = any(isinstance(job, Job) and job.origin.group_id == group_id for job in entered)
-        return BatchOut.of(entered, group_id if new else None)
+        """Submit many jobs as a group, named by `group_id`; a refusal does not affect others."""
+        return await batches.submit_batch(self._services.submitter, self._actor, jobs)
 
     @endpoint(
         "POST /jobs/bulk",

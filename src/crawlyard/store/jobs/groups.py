@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, func, select
 
 from crawlyard.core.events.event import Event
-from crawlyard.core.jobs.group import Group, group_ended_by
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.operations.group import JobGroup, group_ended_by
 from crawlyard.store.db.database import StorePart, is_postgres, reads
 from crawlyard.store.jobs.unique_keys import advisory_key
 from crawlyard.store.tables.jobs import PRESENT, STANDING, jobs, shards
@@ -15,19 +15,19 @@ _TOTALS = ("pages", "errors", "bytes", "discovered", "done")
 
 
 class GroupStore(StorePart):
-    """Groups of jobs."""
+    """Reads groups of jobs."""
 
     @reads
-    def get(self, conn: Connection, group_id: str) -> Group | None:
-        """Return a group, ``None`` if it has no jobs, or all of them are deleted."""
+    def get(self, conn: Connection, group_id: str) -> JobGroup | None:
+        """Return a group, ``None`` if it has no jobs that are not deleted."""
         return _group(conn, group_id)
 
 
 def end_groups(conn: Connection, events: Sequence[Event]) -> list[Event]:
-    """Return the events of the groups that *events* have ended.
+    """Return an event for each group that ends by *events*.
 
     The rows of the jobs are written. Of two transactions that end the last two jobs of a group,
-    the second waits for the first and sees its job ended: exactly one of them ends the group.
+    the second waits for the first and sees its job ended: exactly one transaction ends the group.
     """
     last = {group_id: event for event in events if (group_id := group_ended_by(event))}
     ended: list[Event] = []
@@ -50,12 +50,12 @@ _QUERY = select(
 ).group_by(jobs.c.owner, jobs.c.state)
 
 
-def _group(conn: Connection, group_id: str) -> Group | None:
+def _group(conn: Connection, group_id: str) -> JobGroup | None:
     query = _QUERY.select_from(STANDING).where(PRESENT, jobs.c.group_id == group_id)
     rows = conn.execute(query).mappings().all()
     if not rows:
         return None
-    return Group(
+    return JobGroup(
         id=group_id,
         owner=rows[0]["owner"],
         states={State(row["state"]): row["jobs"] for row in rows},

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.lifecycle import ENDED, State
 _ENDS = frozenset({EventName.COMPLETED, EventName.FAILED, EventName.CANCELLED})
 
 
-class Group(Struct, frozen=True, kw_only=True):
+class JobGroup(Struct, frozen=True, kw_only=True):
     """The jobs of a group that are not deleted, and the totals of their usage."""
 
     id: str
@@ -29,7 +29,7 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def jobs(self) -> int:
-        """Number of its jobs."""
+        """Sum of all states."""
         return sum(self.states.values())
 
     @property
@@ -74,7 +74,7 @@ class GroupOut(Wire, frozen=True, kw_only=True):
     links: Mapping[str, str]
 
     @classmethod
-    def of(cls, group: Group, left_s: float | None) -> "GroupOut":
+    def of(cls, group: JobGroup, left_s: float | None) -> "GroupOut":
         """Return the answer for a group with its estimated time left."""
         own = f"{API}/groups/{group.id}"
         return cls.filled(
