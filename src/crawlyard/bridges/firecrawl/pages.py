@@ -120,8 +120,6 @@ async def map_site(request: Request) -> Response:
     """Return the URLs that a page links to, and those in the sitemaps of its host."""
     options = await body_of(request)
     url, yard = url_of(options), surface_of(request)
-    limit = options.get("limit") or _MAP_LIMIT
-    wait_s = min((options.get("timeout") or _WAIT_S * 1000) / 1000, _MOST_WAIT_S)
     form: dict[str, Any] = {
         "urls": [url],
         "sitemaps": ["robots"],
@@ -132,6 +130,8 @@ async def map_site(request: Request) -> Response:
         "tags": ["firecrawl:map"],
         **form_of(options, MAP),
     }
+    limit = options.get("limit") or _MAP_LIMIT
+    wait_s = min((options.get("timeout") or _WAIT_S * 1000) / 1000, _MOST_WAIT_S)
     job = await create_job(yard, form)
     job = await yard.jobs.wait(job.id, timeout_s=wait_s, states=_ENDED, without_worker=True)
     if job.state not in ENDED:
