@@ -1,0 +1,276 @@
+"""What a program does with Firecrawl's SDK for Python, and with what stands on it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from traceback import extract_tb
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from firecrawl import Firecrawl
+from firecrawl.v2.types import CrawlJob, Document, PaginationConfig
+from firecrawl.v2.utils.error_handler import (
+    BadRequestError,
+    FirecrawlError,
+    UnauthorizedError,
+)
+from langchain_community.document_loaders import FireCrawlLoader
+from llama_index.readers.web import FireCrawlWebReader
+from served import Served, serve
+
+Status = TypeVar("Status")
+
+PAGES = 500
+FAST = {"delay": 0, "max_concurrency": 20}
+
+
+@contextmanager
+def refused(kind: type[Exception], *words: str) -> Iterator[None]:
+    """Expect an error of a kind, whose message has all words."""
+    try:
+        yield
+    except kind as error:
+        missing = [word for word in words if word not in str(error)]
+        assert not missing, f"{error} does not name {missing}"
+    else:
+        raise AssertionError(f"{kind.__name__} was expected")
+
+
+def each_once(documents: list[Document], count: int) -> None:
+    """Check that documents are of as many pages, each of them once."""
+    urls = Counter(document.metadata.source_url for document in documents)
+    twice = [url for url, times in urls.items() if times > 1]
+    assert not twice, f"more than once: {twice[:5]}"
+    assert len(urls) == count, f"{len(urls)} pages, not {count}"
+    assert all(isinstance(document, Document) and document.markdown for document in documents)
+
+
+def scrape(client: Firecrawl, served: Served) -> None:
+    start = f"{served.site}/index.html"
+    document = client.scrape(start, formats=["markdown", "html", "rawHtml", "links"])
+    assert "Python" in document.markdown
+    assert document.html
+    assert document.raw_html.lstrip().lower().startswith("<!doctype")
+    assert any(link.endswith("/tutorial/index.html") for link in document.links)
+    assert document.metadata.source_url == start
+    assert document.metadata.status_code == 200
+    assert document.metadata.title
+    assert client.scrape(f"{served.site}/none.html").metadata.status_code == 404
+    for option, value in {
+        "skip_tls_verification": True,
+        "mobile": True,
+        "actions": [{"type": "wait", "milliseconds": 5}],
+    }.items():
+        first, *rest = option.split("_")
+        with refused(BadRequestError, first + "".join(word.title() for word in rest)):
+            client.scrape(start, **{option: value})
+
+
+def not_ours(client: Firecrawl, served: Served) -> None:
+    with refused(BadRequestError, "search"):
+        client.search("python")
+    with refused(BadRequestError, "extract"):
+        client.start_extract([served.site], prompt="titles")
+    with refused(BadRequestError, "agent"):
+        client.start_agent(prompt="titles")
+    with refused(FirecrawlError):
+        client.get_crawl_status("00000000-0000-0000-0000-000000000000")
+    with refused(UnauthorizedError):
+        Firecrawl(api_key="cyt_wrong", api_url=served.url).scrape(served.site)
+
+
+def map_site(client: Firecrawl, served: Served) -> None:
+    links = client.map(served.site, limit=50).links
+    assert 1 < len(links) <= 50
+    assert all(urlsplit(link.url).netloc == urlsplit(served.site).netloc for link in links)
+
+
+def batch(client: Firecrawl, served: Served) -> None:
+    urls = [f"{served.site}/{name}.html" for name in ("about", "bugs", "copyright", "license")]
+    each_once(client.batch_scrape(urls, poll_interval=1, wait_timeout=60).data, len(urls))
+    job = client.start_batch_scrape([*urls, f"{served.site}/none.html"])
+    done = until_done(lambda: client.get_batch_scrape_status(job.id))
+    assert done.completed == done.total == len(urls) + 1
+    assert client.get_batch_scrape_errors(job.id) is not None
+
+
+def until_done(status: Callable[[], Status], seconds: float = 60) -> Status:
+    """Return the first status that is final."""
+    deadline = time.monotonic() + seconds
+    while (found := status()).status == "scraping":
+        assert not found.data, "documents before the end, without skip"
+        assert found.next is None, "a next page before the end, without skip"
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    return found
+
+
+def crawl(client: Firecrawl, served: Served) -> None:
+    """Crawl, page through what was found, and stop another crawl."""
+    started = client.start_crawl(served.site, limit=PAGES, **FAST)
+    assert started.id in started.url
+    assert started.id in {one.id for one in client.get_active_crawls().crawls}
+    queue = client.get_queue_status()
+    assert queue.jobs_in_queue == queue.active_jobs_in_queue + queue.waiting_jobs_in_queue
+    assert client.get_concurrency().max_concurrency > 0
+    assert client.get_credit_usage().remaining_credits > 0
+    done = client.wait_crawl(started.id, poll_interval=1, timeout=120)
+    assert isinstance(done, CrawlJob)
+    assert done.status == "completed", done.status
+    assert done.warning, "it stopped at its limit, and says nothing"
+    each_once(done.data, PAGES)
+
+    one_page = PaginationConfig(auto_paginate=False)
+    page = client.get_crawl_status(started.id, pagination_config=one_page)
+    documents = list(page.data)
+    while page.next:
+        assert urlsplit(page.next).netloc == urlsplit(served.url).netloc
+        page = client.get_crawl_status_page(page.next)
+        documents += page.data
+    each_once(documents, PAGES)
+    some = client.get_crawl_status(started.id, PaginationConfig(max_results=130))
+    assert len(some.data) == 130
+    assert client.get_crawl_errors(started.id).robots_blocked == []
+    assert client.cancel_crawl(started.id) is False, "it was completed, and was cancelled"
+
+    slow = client.start_crawl(served.site, limit=PAGES, delay=5)
+    assert client.cancel_crawl(slow.id) is True
+    assert until_done(lambda: client.get_crawl_status(slow.id)).status == "cancelled"
+
+
+def watch(client: Firecrawl, served: Served) -> None:
+    """Hear of each document while it is found, and of the end."""
+    job = client.start_crawl(served.site, limit=40, **FAST)
+    documents, ends = [], []
+    watcher = client.watcher(job.id, kind="crawl", timeout=60)
+    watcher.add_event_listener("document", lambda event: documents.append(event["data"]))
+    watcher.add_event_listener("done", ends.append)
+    watcher.start()
+    deadline = time.monotonic() + 60
+    while not ends and time.monotonic() < deadline:
+        time.sleep(0.1)
+    watcher.stop()
+    assert [end["status"] for end in ends] == ["completed"]
+    urls = [document["metadata"]["sourceURL"] for document in documents]
+    assert len(urls) == len(set(urls)) == 40, len(urls)
+
+
+def monitor(client: Firecrawl, served: Served) -> None:
+    """Watch a part of a site for changes."""
+    target = {"type": "crawl", "url": f"{served.site}/c-api/", "crawlOptions": {"limit": 5}}
+    made = client.create_monitor("c-api", {"cron": "0 4 * * *"}, [target])
+    assert made.schedule.cron == "0 4 * * *"
+    assert made.status == "active"
+    assert client.get_monitor(made.id).targets[0]["url"] == target["url"]
+    assert made.id in {one.id for one in client.list_monitors()}
+    assert client.update_monitor(made.id, status="paused").status == "paused"
+    for found in ("new", "same"):
+        check = client.run_monitor(made.id)
+        assert check.trigger == "manual"
+        deadline = time.monotonic() + 60
+        while client.get_monitor_check(made.id, check.id).status in {"queued", "running"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        detail = client.get_monitor_check(made.id, check.id)
+        assert detail.status == "completed", detail
+        assert getattr(detail.summary, found) == detail.summary.total_pages == 5, detail.summary
+        assert {page.status for page in detail.pages} == {found}
+    assert len(client.list_monitor_checks(made.id)) == 2
+    assert client.delete_monitor(made.id) is True
+    with refused(FirecrawlError):
+        client.get_monitor(made.id)
+
+
+def kills(client: Firecrawl, served: Served) -> None:
+    """Lose the worker, then the server, in the middle of one call."""
+    proxied = Firecrawl(api_key=served.token, api_url=served.proxy)
+    jobs, failures = [], []
+
+    def call() -> None:
+        try:
+            jobs.append(
+                proxied.crawl(served.site, limit=PAGES, **FAST, poll_interval=1, timeout=120)
+            )
+        except Exception as error:  # shown by the main thread
+            failures.append(error)
+
+    known = {one.id for one in client.get_active_crawls().crawls}
+    thread = threading.Thread(target=call)
+    thread.start()
+    started = []
+    while not started:
+        assert thread.is_alive(), failures
+        started = [one.id for one in client.get_active_crawls().crawls if one.id not in known]
+        time.sleep(0.1)
+    for name in ("worker", "server"):
+        before = client.get_crawl_status(started[0])
+        while (now := client.get_crawl_status(started[0])).completed <= before.completed:
+            assert now.status == "scraping", f"the {name} cannot be killed: it is too late"
+            time.sleep(0.1)
+        served.kill(name)
+        served.start(name)
+    thread.join(150)
+    assert not failures, failures
+    each_once(jobs[0].data, PAGES)
+
+
+def readers(_: Firecrawl, served: Served) -> None:
+    """Load documents with LangChain and LlamaIndex."""
+    options = {"limit": 5, "max_concurrency": 5}
+    start = f"{served.site}/index.html"
+    for base in (served.url, f"{served.url}/v2"):
+        for mode, params in {"scrape": {}, "crawl": options, "map": {"limit": 5}}.items():
+            loader = FireCrawlLoader(
+                start, api_key=served.token, api_url=base, mode=mode, params=params
+            )
+            found = loader.load()
+            assert len(found) == (1 if mode == "scrape" else 5), (mode, len(found))
+            assert all(document.page_content for document in found)
+            reader = FireCrawlWebReader(served.token, base, mode, dict(params))
+            found = reader.load_data(start)
+            assert len(found) == (1 if mode == "scrape" else 5), (mode, len(found))
+            assert all(document.text for document in found)
+
+
+def javascript(_: Firecrawl, served: Served) -> None:
+    if shutil.which("npm") is None:
+        print("firecrawl: no JavaScript SDK: there is no npm (apt-get install npm)")
+        return
+    env = os.environ | {"SERVER": served.url, "SITE": served.site, "TOKEN": served.token}
+    subprocess.run(["node", "use.mjs"], env=env, check=True, timeout=120)
+
+
+STEPS = (scrape, not_ours, map_site, batch, crawl, watch, monitor, readers, javascript, kills)
+
+
+def main() -> None:
+    """Run the steps with these names, or all; report each."""
+    failed = []
+    with serve() as served:
+        client = Firecrawl(api_key=served.token, api_url=served.url)
+        for step in STEPS:
+            if sys.argv[1:] and step.__name__ not in sys.argv[1:]:
+                continue
+            started = time.monotonic()
+            try:
+                step(client, served)
+            except Exception as error:  # the others say what works
+                failed.append(step.__name__)
+                lines = [
+                    f.lineno for f in extract_tb(error.__traceback__) if f.filename == __file__
+                ]
+                print(f"{step.__name__}, line {lines[-1]}: {error!r}"[:500])
+            else:
+                print(f"{step.__name__}: {time.monotonic() - started:.1f} s")
+    if failed:
+        sys.exit(f"firecrawl: failed: {' '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
