@@ -23,8 +23,13 @@ def _free_port() -> int:
         return sock.getsockname()[1]
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of connections that a killed process leaves."""
+
+
 def _in_background(handler: type[BaseHTTPRequestHandler]) -> str:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
 
@@ -51,13 +56,15 @@ def _proxy_to(port: int) -> str:
             try:
                 upstream.request(self.command, self.path, body, dict(self.headers))
                 answer = upstream.getresponse()
-                status, kind, body = answer.status, answer.getheader("Content-Type"), answer.read()
+                status, body, headers = answer.status, answer.read(), answer.headers
             except (OSError, HTTPException):
-                status, kind, body = 502, "text/plain", b"bad gateway"
+                status, body, headers = 502, b"bad gateway", {}
             finally:
                 upstream.close()
             self.send_response(status)
-            self.send_header("Content-Type", kind or "text/plain")
+            for name in ("Content-Type", "Content-Encoding"):
+                if name in headers:
+                    self.send_header(name, headers[name])
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -204,6 +204,6 @@ def blaming(
                 field = f"{renamed[head]}{dot}{rest}"
             else:
                 field = fault.field if head in own else f"{inside}.{fault.field}"
-            return fault if field == fault.field else Invalid(field, fault.message, fault.position)
+            return type(fault)(field, fault.message, fault.position)  # a `NotPublic` remains one
 
         raise error.map(rename) from None

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crawlyard.bridges.bridge import Bridge
-from crawlyard.bridges.firecrawl import jobs, pages
+from crawlyard.bridges.firecrawl import account, jobs, monitors, pages
 from crawlyard.errors import (
     Conflict,
     CrawlyardError,
@@ -32,6 +32,8 @@ _ROUTES = {
     ("GET", "/v2/batch/scrape/{job}"): jobs.status,
     ("DELETE", "/v2/batch/scrape/{job}"): jobs.cancel,
     ("GET", "/v2/batch/scrape/{job}/errors"): jobs.errors,
+    **account.ROUTES,
+    **monitors.ROUTES,
 }
 
 _STATUSES: tuple[tuple[type[CrawlyardError], int], ...] = (
