@@ -41,6 +41,7 @@ TAGS: Mapping[str, str] = {
     "tokens": "API tokens.",
     "triggers": "Addresses that other programs call to start a schedule or a template.",
     "jobs": "Submit, watch, edit and control crawls.",
+    "groups": "Jobs that were submitted together.",
     "results": "Pages and exports of jobs.",
     "templates": "Versioned specs with parameters.",
     "schedules": "Recurring jobs.",
