@@ -23,6 +23,7 @@ from tests.acceptance.shell import MINUTE, Shell, serving
 from tests.golden_yard import (
     BROKEN,
     DOCS,
+    GROUP,
     HELD,
     LATER,
     NEXT,
@@ -86,6 +87,7 @@ LOOKS: Mapping[str, Sequence[Look]] = {
     ],
     "jobs queue": [Look("jobs queue", "id,spec.priority,waits_for.reason")],
     "jobs counts": [Look("jobs counts", "total,states")],
+    "groups show": [Look(f"groups show {fixed(GROUP)}", "id,states")],
     "jobs pages": [Look(f"jobs pages {fixed(DOCS)}", "url,status,error.kind")],
     "diff": [Look(f"diff {fixed(SHOP)} {fixed(DOCS)}", "kind,url,detail")],
     "jobs errors": [Look(f"jobs errors {fixed(DOCS)}", "kind,samples")],
@@ -151,6 +153,8 @@ _NEXT, _HELD, _SENT = fixed(NEXT), fixed(HELD), message_id(fixed(51), 12)
 
 CHANGES = (
     f"jobs wait {_HELD} --fields state -o json",
+    f"groups wait {fixed(GROUP)} --fields id,ended -o json",
+    f"groups cancel {fixed(GROUP)}",
     f"jobs pause {_NEXT} --json",
     f"jobs resume {_NEXT} -o jsonl",
     (

@@ -48,6 +48,7 @@ FAR = datetime(2100, 1, 1, tzinfo=UTC)  # when schedules begin: nothing is due m
 OTHER = "ada"
 
 TRIGGER = 14
+GROUP = 71
 NEWS, PLAIN, NIGHTLY, WEEKLY = 21, 22, 31, 32  # ids of templates and schedules
 DOCS, BROKEN, TRIAL, HELD, SHOP, TICKED, NEXT, LATER, HERS = range(41, 50)  # of jobs
 
@@ -188,7 +189,7 @@ class _Builder:
 
     async def ended_jobs(self) -> None:
         at = self._now - 5 * DAY
-        docs = await self._added(DOCS, at, _DOCS)
+        docs = await self._added(DOCS, at, _DOCS, origin=Origin(group_id=fixed(GROUP)))
         lease = await self._crawled(docs, at, _docs_outcomes(at))
         await self._settled(lease, Move.COMPLETE, at + HOUR, reason=StateReason.LIMIT_PAGES)
         broken = await self._added(BROKEN, at + HOUR, {"urls": ("https://down.example/",)})

@@ -56,6 +56,7 @@ def test_a_job_names_the_template_it_was_created_from(news: Shell, site: str) ->
         "template_version": 1,
         "schedule_id": None,
         "tick_at": None,
+        "group_id": None,
         "given": [],
     }
     assert "template\tnews v1\n" in news.run("jobs", "show", "last").stdout
