@@ -267,7 +267,7 @@ def test_any_walk_keeps_a_job_sound(moves: list[Move]) -> None:
 def test_every_name_says_what_it_is_about() -> None:
     assert {name.kind for name in EventName} == {
         *("job", "run", "page", "template", "schedule", "webhook"),
-        *("user", "token", "worker", "host", "settings", "session"),
+        *("user", "token", "worker", "host", "settings", "session", "group"),
     }
 
 

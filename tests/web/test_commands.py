@@ -19,6 +19,8 @@ HERE: Mapping[str, str] = {
     **dict.fromkeys(
         ("service install", "service uninstall"), "about units of this machine, not a server"
     ),
+    "mcp": "serves an agent on stdin and stdout",
+    "skill": "prints a file of the package",
     "webhooks verify": "checks a signature by a secret that stays here",
 }
 """Commands without an endpoint, and why."""
@@ -119,6 +121,10 @@ ENDPOINTS: Mapping[str, str] = {
     "tokens list": "GET /tokens",
     "tokens create": "POST /tokens",
     "tokens revoke": "DELETE /tokens/{token_id}",
+    "triggers list": "GET /triggers",
+    "triggers show": "GET /triggers/{trigger_id}",
+    "triggers create": "POST /triggers",
+    "triggers revoke": "DELETE /triggers/{trigger_id}",
     "users list": "GET /users",
     "users create": "POST /users",
     "users set": "PATCH /users/{user_id}",

@@ -81,7 +81,7 @@ async def test_a_token_with_scopes_makes_webhooks_for_the_events_it_may_read(yar
 
     assert [answer.status_code for answer in (refused, named, moved)] == [422, 422, 403]
     assert pointers(refused) == ["/events"]
-    assert response.json()["events"] == ["job.*"]
+    assert response.json()["events"] == ["job.*", "group.*"]
     assert widened.json()["events"] == ["job.created", "job.failed"]
     assert by_session.json()["events"] == ["*"]
     assert noted.status_code == 200

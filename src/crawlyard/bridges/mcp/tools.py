@@ -16,6 +16,7 @@ from crawlyard.about import VERSION
 from crawlyard.bridges.mcp import answers
 from crawlyard.bridges.mcp.confirm import Confirm, Consent, check_consent, question
 from crawlyard.core.crawl.page import Body
+from crawlyard.core.quantity import count_noun
 from crawlyard.errors import (
     CrawlyardError,
     Forbidden,
@@ -185,7 +186,9 @@ class AgentTools:
             job: JobOut = await yard.jobs.get(job_id)
             while not _rests(job) and wait_s > 0:
                 await context.report_progress(
-                    job.progress.done, job.progress.discovered, f"{job.progress.pages:,} pages"
+                    job.progress.done,
+                    job.progress.discovered,
+                    count_noun(job.progress.pages, "page"),
                 )
                 job = await yard.jobs.wait(
                     job_id,

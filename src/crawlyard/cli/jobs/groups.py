@@ -6,6 +6,7 @@ from crawlyard.cli import values
 from crawlyard.cli.invoke import PlainCommands, action
 from crawlyard.cli.options import argument, group, option
 from crawlyard.cli.render.output import Facts, View, column, fields_of
+from crawlyard.core.quantity import count_noun
 from crawlyard.core.words import STATES
 
 if TYPE_CHECKING:
@@ -72,4 +73,6 @@ async def cancel_group(session: "Session", group: GroupId) -> None:
     crawlyard groups cancel ID
     """
     done = await session.surface.groups.cancel(group)
-    session.tell(f"cancelled {done.succeeded:,} of {done.count:,} jobs that had not ended")
+    session.tell(
+        f"cancelled {done.succeeded:,} of {count_noun(done.count, 'job')} that had not ended"
+    )

@@ -32,5 +32,9 @@ async def mcp(session: "Session") -> None:
 
 
 def skill() -> None:
-    """Print instructions for agents that use this command line and the HTTP API."""
+    """Print instructions for agents that use this command line and the HTTP API.
+
+    crawlyard skill
+    crawlyard skill > SKILL.md
+    """
     write_line(files("crawlyard").joinpath("SKILL.md").read_text("utf-8").rstrip())
