@@ -45,6 +45,8 @@ NO_HOST, A_HOST = "hooks.example.org", "93.184.216.34"
 UNTRUE = {
     # a secret that is printed in a document is none
     f"POST {PREFIX}/auth/login": 401,
+    "POST /hooks/{token}": 401,
+    f"POST {PREFIX}/triggers": 404,  # a new yard has no template
 }
 ASKS_HOSTS = f"POST {PREFIX}/jobs/preview"
 RETRY = f"POST {PREFIX}/jobs/{{job_id}}/retry"
@@ -210,7 +212,7 @@ async def answered(name: str, body: Any, kind: str) -> int:
     rig = await a_rig(open_in_memory())
     await rig.user("ada")
     method, _, path = name.partition(" ")
-    if (thing := THINGS[name]) and thing != "section":
+    if (thing := THINGS.get(name, "")) and thing != "section":
         make = MAKERS[thing] if name != RETRY else with_failed_urls
         for parameter, value in (await make(rig, False)).items():
             path = path.replace(f"{{{parameter}}}", value)
