@@ -40,9 +40,9 @@ from crawlyard.web.problems import Problem
 from crawlyard.web.rates import PER_MINUTE, Bucket
 from crawlyard.web.routes import DEEPEST, json_answer
 from crawlyard.web.server_endpoints import (
-    Hooks,
     ServerStatus,
     SigningIn,
+    TriggerCalls,
     answer_health,
     answer_hook,
     answer_problem,
@@ -358,7 +358,7 @@ BY_HAND: Mapping[str, ByHand] = {
 
 ENDPOINTS = (
     *endpoints_of(SigningIn).values(),
-    *endpoints_of(Hooks).values(),
+    *endpoints_of(TriggerCalls).values(),
     *surface.every_endpoint(),
     *endpoints_of(ServerStatus).values(),
 )

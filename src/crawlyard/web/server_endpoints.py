@@ -88,7 +88,7 @@ class SigningIn:
             )
 
 
-class Hooks:
+class TriggerCalls:
     """Receives the calls of other programs to triggers."""
 
     def __init__(self, request: Request) -> None:
@@ -172,7 +172,7 @@ async def answer_with_cookie(request: Request, endpoint: Endpoint, _service: Any
 
 async def answer_hook(request: Request, endpoint: Endpoint, _service: Any) -> Response:
     """Answer the call of a trigger."""
-    return await answer(request, endpoint, Hooks(request))
+    return await answer(request, endpoint, TriggerCalls(request))
 
 
 async def answer_health(request: Request, endpoint: Endpoint, _service: Any) -> Response:
