@@ -1,12 +1,12 @@
 """Crawls and batches: start, status, errors, cancel."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import DecodeError
 from msgspec.json import decode
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
 from crawlyard.api.near import NearSurface
@@ -103,22 +103,22 @@ def _own_url(request: Request) -> str:
     return f"{request.url.scheme}://{request.url.netloc}{request.url.path}"
 
 
-async def _job(request: Request) -> JobOut:
-    tag = _CRAWL if request.url.path.startswith("/v2/crawl/") else _BATCH
-    job = await surface_of(request).jobs.get(request.path_params["job"])
+async def job_of(connection: HTTPConnection) -> JobOut:
+    """Return the job in the path of a request.
+
+    Raises:
+        NotFound: no job of that kind has the id.
+    """
+    tag = _CRAWL if connection.url.path.startswith("/v2/crawl/") else _BATCH
+    job = await surface_of(connection).jobs.get(connection.path_params["job"])
     if tag not in job.spec.tags:
         raise NotFound(f"no {tag.partition(':')[2]} has the id {job.id}")
     return job
 
 
-async def status(request: Request) -> Response:
-    """Return the status of a job, and its documents.
-
-    While it runs, there are documents only from a cursor on: clients take a first answer with
-    documents for the last one.
-    """
-    yard, job = surface_of(request), await _job(request)
-    ended, cursor = job.state in ENDED, request.query_params.get("skip")
+def status_of(job: JobOut) -> dict[str, Any]:
+    """Return the status of a job, without documents."""
+    ended = job.state in ENDED
     done, discovered = job.usage.pages, job.usage.discovered
     total = done if ended else max(done, min(discovered, job.spec.limits.pages or discovered))
     answer: dict[str, Any] = {
@@ -130,25 +130,41 @@ async def status(request: Request) -> Response:
         "expiresAt": None,
         "data": [],
     }
+    if ended and job.state_reason.startswith("limit_"):
+        answer["warning"] = job.outcome
+    if job.state == State.FAILED:
+        answer["error"] = job.detail or job.outcome
+    return answer
+
+
+async def status(request: Request) -> Response:
+    """Return the status of a job, and its documents.
+
+    While it runs, there are documents only from a cursor on: clients take a first answer with
+    documents for the last one.
+    """
+    yard, job = surface_of(request), await job_of(request)
+    ended, cursor = job.state in ENDED, request.query_params.get("skip")
+    answer = status_of(job)
     if ended or cursor is not None:
         answer["data"], after = await documents_of(
             yard, job.id, formats_in(job.spec.tags), cursor or None
         )
         if after is None and not ended:  # where documents will follow
-            last = answer["data"][-1]["metadata"]["scrapeId"] if answer["data"] else f":{cursor}"
-            after = last.rpartition(":")[2]
+            after = cursor_after(answer["data"], cursor)
         if after is not None:
             answer["next"] = f"{_own_url(request)}?skip={after}"
-    if ended and job.state_reason.startswith("limit_"):
-        answer["warning"] = job.outcome
-    if job.state == State.FAILED:
-        answer["error"] = job.detail or job.outcome
     return JSONResponse(answer)
+
+
+def cursor_after(documents: Sequence[dict[str, Any]], cursor: str | None) -> str | None:
+    """Return a cursor for what follows *documents*, which were read from *cursor* on."""
+    return documents[-1]["metadata"]["scrapeId"].rpartition(":")[2] if documents else cursor
 
 
 async def cancel(request: Request) -> Response:
     """Cancel a job that has not ended."""
-    job = await _job(request)
+    job = await job_of(request)
     if job.state in ENDED:
         raise IllegalMove(f"job {job.id} is {job.state}")
     await surface_of(request).jobs.cancel(job.id, "cancelled over Firecrawl's API")
@@ -157,7 +173,7 @@ async def cancel(request: Request) -> Response:
 
 async def errors(request: Request) -> Response:
     """Return the URLs of a job that got no response, and those that robots.txt forbids."""
-    yard, job = surface_of(request), await _job(request)
+    yard, job = surface_of(request), await job_of(request)
     failed = await yard.results.pages(job.id, failed=True, limit=200)
     robots = await yard.results.skipped(job.id, rule=("robots",), limit=200)
     listed = [

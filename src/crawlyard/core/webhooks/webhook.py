@@ -74,6 +74,12 @@ PAYLOAD_VERSION = 1
 """`data.v` of a message and `v` of an event. Fields never change their meaning within a version."""
 
 
+class MessageFormat(StrEnum):
+    """Formats of messages."""
+
+    STANDARD = auto()  # Standard Webhooks: signed JSON
+
+
 class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     """An endpoint for the events of one job, as requested in its spec.
 
@@ -103,6 +109,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     id: str
     owner: str
     url: str
+    format: MessageFormat = MessageFormat.STANDARD
     description: str = ""
     events: tuple[str, ...] = (EVERYTHING,)  # names, or patterns such as "job.*"
     secrets: Annotated[tuple[Secret, ...], HIDDEN]  # the current one first; two during rotation
