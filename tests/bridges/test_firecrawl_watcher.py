@@ -46,8 +46,10 @@ async def live() -> AsyncIterator[LiveRig]:
 
 def watching(live: LiveRig, path: str, secret: str = "", **options: Any) -> connect:
     url = str(live.client.base_url.join(f"/v2/{path}")).replace("http", "ws", 1)
-    headers = {"Authorization": f"Bearer {secret or live.rig.secrets['local']}"}
-    return connect(url, **{"additional_headers": headers, "open_timeout": 60} | options)
+    options.setdefault(
+        "additional_headers", {"Authorization": f"Bearer {secret or live.rig.secrets['local']}"}
+    )
+    return connect(url, open_timeout=60, **options)
 
 
 async def received(client: ClientConnection) -> list[Any]:
@@ -104,7 +106,7 @@ async def test_a_final_state_comes_after_all_documents(live: LiveRig) -> None:
 async def test_a_key_may_be_the_subprotocol(live: LiveRig) -> None:
     job = await in_state(live.rig, State.COMPLETED, tags=TAGS)
     key = Subprotocol(live.rig.secrets["local"])
-    options = {"additional_headers": {}, "subprotocols": [key]}
+    options: dict[str, Any] = {"additional_headers": {}, "subprotocols": [key]}
     async with within(60), watching(live, f"crawl/{job}", **options) as client:
         assert client.subprotocol == key
         assert (await received(client))[-1]["type"] == "done"
@@ -118,12 +120,13 @@ async def test_a_watcher_needs_what_a_request_needs(live: LiveRig) -> None:
     bob = await live.rig.user("bob")
     unread = await live.rig.token("local", frozenset({Permit.WEBHOOKS_READ}))
     own = str(live.client.base_url)
-    for (status, word), options in {
+    refusals: dict[tuple[int, str], dict[str, Any]] = {
         (401, "Bearer"): {"additional_headers": {}},
         (404, job): {"secret": bob},
         (403, "jobs:read"): {"secret": unread},
         (403, "evil.example"): {"origin": Origin("https://evil.example")},
-    }.items():
+    }
+    for (status, word), options in refusals.items():
         code, error = await refused(live, path, **options)
         assert (code, word in error) == (status, True), error
     assert (await refused(live, f"batch/scrape/{job}"))[0] == 404

@@ -1,7 +1,8 @@
 """Crawls and batches: start, status, errors, cancel."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import DecodeError
@@ -19,9 +20,13 @@ from crawlyard.bridges.firecrawl.options import (
     formats_in,
     scrape_form,
 )
+from crawlyard.bridges.firecrawl.webhooks import webhooks_of
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.lifecycle import ENDED, State
+from crawlyard.core.webhooks.webhook import MessageFormat
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound, NotPublic
+
+T = TypeVar("T")
 
 _CRAWL, _BATCH = "firecrawl:crawl", "firecrawl:batch"
 _STATUS = {State.COMPLETED: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled"}
@@ -43,26 +48,52 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 
 async def create_job(yard: NearSurface, form: Form, key: str | None = None) -> JobOut:
-    """Create a job; it may connect to the hosts of its URLs if its owner may name addresses."""
+    """Create a job; it may connect to its hosts if its owner may name addresses."""
+    return await save_form(lambda form: yard.jobs.create(form, idempotency_key=key), form)
+
+
+async def save_form(save: Callable[[Form], Awaitable[T]], form: Form) -> T:
+    """Call *save* with a form, which may connect to its hosts if their owner may name addresses.
+
+    Raises:
+        Invalid: the form is not valid, or has an address that its owner may not name.
+    """
     try:
-        return await yard.jobs.create(form, idempotency_key=key)
-    except NotPublic as not_public:
-        hosts = sorted({urlsplit(url).netloc.rpartition("@")[2] for url in form["urls"]})
-        try:
-            return await yard.jobs.create({**form, "allow_addresses": hosts}, idempotency_key=key)
-        except (Forbidden, Invalid):
-            raise not_public from None
+        return await save(form)
+    except Invalid as error:
+        first = error.map(_in_own_words)
+        if not isinstance(error, NotPublic) and error.field != _RECEIVER:
+            raise first from None
+    receivers = [webhook["url"] for webhook in form.get("webhooks", ())]
+    hosts = {urlsplit(url).netloc.rpartition("@")[2] for url in [*form["urls"], *receivers]}
+    try:
+        return await save({**form, "allow_addresses": sorted(hosts)})
+    except (Forbidden, Invalid):
+        raise first from None
+
+
+_RECEIVER = "webhooks.0.url"
+_FIELDS = {"urls": "url", _RECEIVER: "webhook.url", "webhooks.0.metadata": "webhook.metadata"}
+_GRANT = "allow it on the server: crawlyard settings grants --addresses"
+
+
+def _in_own_words(fault: Invalid) -> Invalid:
+    """Return *fault* with the name of the option, and with what an admin can do."""
+    message = re.sub(r"(allow it with|http needs) allow_addresses=\S+", _GRANT, fault.message)
+    return type(fault)(_FIELDS.get(fault.field, fault.field), message)
 
 
 async def start_crawl(request: Request) -> Response:
     """Create the job of a crawl, and return its id at once."""
-    form = crawl_form(await body_of(request))
-    return await _start(request, form, _CRAWL)
+    options = await body_of(request)
+    webhooks = webhooks_of(request, options, MessageFormat.FIRECRAWL_CRAWL)
+    return await _start(request, crawl_form(options) | webhooks, _CRAWL)
 
 
 async def start_batch(request: Request) -> Response:
     """Start the scrape of a list of URLs; those that are none are returned."""
     options = await body_of(request)
+    webhooks = webhooks_of(request, options, MessageFormat.FIRECRAWL_BATCH)
     urls = options.pop("urls", None)
     if not isinstance(urls, list) or not urls:
         raise Invalid("urls", "expected a list of URLs")
@@ -74,6 +105,7 @@ async def start_batch(request: Request) -> Response:
         "scope": "any",
         "max_depth": 0,
         **scrape_form(options, BATCH),
+        **webhooks,
     }
     return await _start(request, form, _BATCH, {"invalidURLs": invalid})
 

@@ -102,7 +102,6 @@ BATCH: Mapping[str, Option] = SCRAPE | {
     "maxConcurrency": _WORKERS,
     "ignoreInvalidURLs": Option((True, False)),  # see `routes`
     "appendToId": _REFUSED,
-    "webhook": _REFUSED,
 }
 
 CRAWL: Mapping[str, Option] = {
@@ -126,7 +125,6 @@ CRAWL: Mapping[str, Option] = {
     "regexOnFullURL": Option((True, False)),  # of the patterns
     "prompt": Option(("",)),
     "robotsUserAgent": _REFUSED,
-    "webhook": _REFUSED,
     "origin": _IGNORED,
     "integration": _IGNORED,
 }

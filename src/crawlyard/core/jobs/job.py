@@ -138,6 +138,7 @@ class Job(Struct, frozen=True, kw_only=True):
                 id=f"{self.id}:{number}",
                 owner=self.owner,
                 url=webhook.url,
+                format=webhook.format,
                 events=webhook.events,
                 secrets=(Secret(value=webhook.secret),),
                 allow_addresses=self.spec.allow_addresses + everywhere,

@@ -78,6 +78,17 @@ class MessageFormat(StrEnum):
     """Formats of messages."""
 
     STANDARD = auto()  # Standard Webhooks: signed JSON
+    # as Firecrawl's API sends them about a crawl and about a batch of URLs
+    FIRECRAWL_CRAWL = auto()
+    FIRECRAWL_BATCH = auto()
+
+
+JOB_FORMATS = (
+    MessageFormat.STANDARD,
+    MessageFormat.FIRECRAWL_CRAWL,
+    MessageFormat.FIRECRAWL_BATCH,
+)
+"""Formats of messages to the webhooks of a job."""
 
 
 class JobWebhook(OptionRecord, frozen=True, kw_only=True):
@@ -94,6 +105,7 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     # whsec_…; empty: one is generated, and shown when it is rotated
     secret: Annotated[str, HIDDEN] = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
+    format: MessageFormat = MessageFormat.STANDARD  # one of `JOB_FORMATS`
 
 
 class Secret(Struct, frozen=True, kw_only=True):
