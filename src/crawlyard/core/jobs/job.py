@@ -144,6 +144,7 @@ class Job(Struct, frozen=True, kw_only=True):
                 allow_addresses=self.spec.allow_addresses + everywhere,
                 by_grant=tuple(g for g in self.by_grant if g is not Grant.IGNORE_ROBOTS),
                 job_id=self.id,
+                group_id=self.origin.group_id,
                 metadata=webhook.metadata,
                 created_at=self.created_at,
                 updated_at=self.created_at,
