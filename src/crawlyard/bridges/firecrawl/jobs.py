@@ -1,7 +1,8 @@
 """Crawls and batches: start, status, errors, cancel."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -12,23 +13,30 @@ from starlette.responses import JSONResponse, Response
 
 from crawlyard.api.near import NearSurface
 from crawlyard.bridges.bridge import surface_of
+from crawlyard.bridges.firecrawl.changes import series_tag
 from crawlyard.bridges.firecrawl.documents import documents_of
 from crawlyard.bridges.firecrawl.options import (
     BATCH,
+    CHANGES,
     Form,
     crawl_form,
     formats_in,
     scrape_form,
 )
 from crawlyard.bridges.firecrawl.webhooks import webhooks_of
+from crawlyard.core.endpoints.endpoint import Slice
 from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.webhooks.webhook import MessageFormat
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound, NotPublic
 
+_CRAWL, _BATCH = "firecrawl:crawl", "firecrawl:batch"
+_PORTION = 200
+_MOST_PORTIONS = 500
+"""Of the errors of a job that are read for one answer."""
+
 T = TypeVar("T")
 
-_CRAWL, _BATCH = "firecrawl:crawl", "firecrawl:batch"
 _STATUS = {State.COMPLETED: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled"}
 
 
@@ -49,6 +57,8 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 async def create_job(yard: NearSurface, form: Form, key: str | None = None) -> JobOut:
     """Create a job; it may connect to its hosts if its owner may name addresses."""
+    if CHANGES in formats_in(form["tags"]):
+        form = form | {"tags": [*form["tags"], await series_tag(yard, form)]}
     return await save_form(lambda form: yard.jobs.create(form, idempotency_key=key), form)
 
 
@@ -206,8 +216,6 @@ async def cancel(request: Request) -> Response:
 async def errors(request: Request) -> Response:
     """Return the URLs of a job that got no response, and those that robots.txt forbids."""
     yard, job = surface_of(request), await job_of(request)
-    failed = await yard.results.pages(job.id, failed=True, limit=200)
-    robots = await yard.results.skipped(job.id, rule=("robots",), limit=200)
     listed = [
         {
             "id": f"{job.id}:{page.id}",
@@ -216,10 +224,23 @@ async def errors(request: Request) -> Response:
             "code": str(page.error.kind).upper(),
             "error": page.error.detail,
         }
-        for page in failed.items
+        async for page in _each(partial(yard.results.pages, job.id, failed=True))
         if page.error is not None and page.status is None
     ]
-    return JSONResponse({"errors": listed, "robotsBlocked": [each.url for each in robots.items]})
+    skipped = _each(partial(yard.results.skipped, job.id, rule=("robots",)))
+    return JSONResponse({"errors": listed, "robotsBlocked": [each.url async for each in skipped]})
+
+
+async def _each(list_portion: Callable[..., Awaitable[Slice[T]]]) -> AsyncIterator[T]:
+    """Yield the items of a list, portion by portion."""
+    cursor = None
+    for _ in range(_MOST_PORTIONS):
+        portion = await list_portion(limit=_PORTION, cursor=cursor)
+        for item in portion.items:
+            yield item
+        cursor = portion.next_cursor
+        if cursor is None:
+            break
 
 
 async def active(request: Request) -> Response:
