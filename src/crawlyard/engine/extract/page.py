@@ -302,8 +302,10 @@ def _anchors(document: turbohtml.Document) -> bytes:
 
 
 def _title(document: turbohtml.Document) -> str | None:
-    nodes = document.select("title")
-    return next((n.text for n in nodes if n.namespace is turbohtml.Namespace.HTML), None)
+    for node in document.select("title"):
+        if node.namespace is turbohtml.Namespace.HTML:
+            return node.text
+    return None
 
 
 def _href(document: turbohtml.Document, css: str) -> str | None:
