@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from crawlyard import LOCAL, Settings, Yard
@@ -48,13 +49,20 @@ class Pages:
         return Answer(200, headers, f"<!doctype html><title>t</title>{body}".encode())
 
 
+class Server(Rig):
+    """A server whose requests have contexts of their own, as over a socket."""
+
+    async def ask(self, *args: Any, **more: Any) -> httpx.Response:
+        return await asyncio.create_task(Rig.ask(self, *args, **more))
+
+
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Rig]:
     """Open a server with the bridge on the database in *folder*; its admin may name addresses."""
     async with Yard.open(Settings(data_dir=folder)) as yard:
         options = SiteOptions(rate_limits=False, bridges=(BridgeName.FIRECRAWL,))
         site = await open_site(yard, options)
-        rig = Rig(site=site, app=create_app(site), clock=FakeClock())
+        rig = Server(site=site, app=create_app(site), clock=FakeClock())
         await rig.token(LOCAL.id)
         grants = {"addresses": True, "private": False, "ignore_robots": False}
         saved = await rig.ask(
@@ -293,6 +301,7 @@ def size_of(document: Document) -> tuple[int, int]:
     return width, height
 
 
+@pytest.mark.slow
 async def test_a_screenshot_is_a_data_url(
     served: Rig, site: tuple[Pages, SiteServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,7 +335,6 @@ async def test_without_a_browser_a_screenshot_is_an_error_that_says_so(
     tmp_path: Path, site: tuple[Pages, SiteServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CRAWLYARD_CHROMIUM", "")
     async with opened(tmp_path) as rig, working(rig):
         body = {"url": site[1].url, "formats": ["screenshot"]}
         answer = await rig.post("/v2/scrape", body)

@@ -39,7 +39,7 @@ async def series_tag(yard: NearSurface, form: Form) -> str:
     return _SERIES + await digest_of(yard, form)
 
 
-class Changes(Struct, frozen=True):
+class ChangeTracker(Struct, frozen=True):
     """Comparison of a job with an earlier one; ``None``: there is none."""
 
     yard: NearSurface
@@ -47,7 +47,7 @@ class Changes(Struct, frozen=True):
     earlier_id: str | None
 
     @classmethod
-    async def of(cls, yard: NearSurface, job_id: str) -> "Changes":
+    async def of(cls, yard: NearSurface, job_id: str) -> "ChangeTracker":
         """Return the comparison of a job with the last completed one of its series before it."""
         job = await yard.jobs.get(job_id)
         series = next((tag for tag in job.spec.tags if tag.startswith(_SERIES)), None)
