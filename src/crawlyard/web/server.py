@@ -15,8 +15,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from crawlyard.errors import Unavailable
 from crawlyard.ids import new_id
+from crawlyard.lazy import lazily
 from crawlyard.web.problems import KINDS, MEDIA_TYPE, RETRY_AFTER_S, problem_body
 from crawlyard.web.site import MAX_HEAD_BYTES
+
+# needs the package `websockets`
+with lazily():
+    from crawlyard.web import websockets as sockets
 
 REQUEST_S = 60
 """A whole request must arrive within this time (4 MiB at 0.6 Mbit/s), else 408.
@@ -38,6 +43,9 @@ MAX_REFUSALS = 64
 
 A connection that is closed with unread data is reset, and its client may never read the 503.
 """
+
+MAX_SOCKET_BYTES = 4096
+"""Limit of a message from the client of a WebSocket: bridges read none."""
 
 DRAIN_S = 3
 """Seconds for requests in flight at shutdown."""
@@ -275,13 +283,14 @@ async def serve(
     request_s: float = REQUEST_S,
     idle_s: int = IDLE_S,
     max_connections: int = MAX_CONNECTIONS,
+    websockets: bool = False,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve *app* on *sock* for the block; at its end, wait `DRAIN_S` for requests in flight.
 
     Streams never end by themselves, so they are closed first. Yields a function that starts the
     shutdown earlier; it may be called twice. A request that has not arrived after *request_s* is
     refused, a connection that is idle for *idle_s* is closed, and connections beyond
-    *max_connections* are answered with 503.
+    *max_connections* are answered with 503. Without *websockets*, none can be opened.
     """
     own = {"request_s": request_s, "max_connections": max_connections}
     config = uvicorn.Config(
@@ -292,7 +301,8 @@ async def serve(
         proxy_headers=False,  # uvicorn trusts loopback; see forwarded.py
         timeout_graceful_shutdown=DRAIN_S,
         http=type("HttpConnection", (HttpConnection,), own),
-        ws="none",
+        ws=sockets.WebSocketConnection if websockets else "none",
+        ws_max_size=MAX_SOCKET_BYTES,
         timeout_keep_alive=idle_s,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )

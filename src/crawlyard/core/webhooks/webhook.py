@@ -77,6 +77,23 @@ PAYLOAD_VERSION = 1
 """`data.v` of a message and `v` of an event. Fields never change their meaning within a version."""
 
 
+class MessageFormat(StrEnum):
+    """Formats of messages."""
+
+    STANDARD = auto()  # Standard Webhooks: signed JSON
+    # as Firecrawl's API sends them about a crawl and about a batch of URLs
+    FIRECRAWL_CRAWL = auto()
+    FIRECRAWL_BATCH = auto()
+
+
+JOB_FORMATS = (
+    MessageFormat.STANDARD,
+    MessageFormat.FIRECRAWL_CRAWL,
+    MessageFormat.FIRECRAWL_BATCH,
+)
+"""Formats of messages to the webhooks of a job."""
+
+
 class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     """An endpoint for the events of one job, as requested in its spec.
 
@@ -91,6 +108,7 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     # whsec_…; empty: one is generated, and shown when it is rotated
     secret: Annotated[str, HIDDEN] = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
+    format: MessageFormat = MessageFormat.STANDARD  # one of `JOB_FORMATS`
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -106,6 +124,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     id: str
     owner: str
     url: str
+    format: MessageFormat = MessageFormat.STANDARD
     description: str = ""
     events: tuple[str, ...] = (EVERYTHING,)  # names, or patterns such as "job.*"
     secrets: Annotated[tuple[Secret, ...], HIDDEN]  # the current one first; two during rotation

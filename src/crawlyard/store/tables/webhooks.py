@@ -22,6 +22,7 @@ webhooks = Table(
     Column("owner", CleanText, nullable=False),
     Column("url", CleanText, nullable=False),
     Column("receiver", CleanText, nullable=False),  # host and port of the URL
+    Column("format", String(16), nullable=False),
     Column("description", CleanText, nullable=False),
     Column("events", CleanText, nullable=False),  # JSON
     Column("secrets", CleanText, nullable=False),  # JSON
