@@ -509,6 +509,7 @@ CREATE TABLE webhooks (
   owner TEXT NOT NULL,
   url TEXT NOT NULL,
   receiver TEXT NOT NULL,
+  format VARCHAR(16) NOT NULL,
   description TEXT NOT NULL,
   events TEXT NOT NULL,
   secrets TEXT NOT NULL,
@@ -520,6 +521,7 @@ CREATE TABLE webhooks (
   failures INTEGER NOT NULL,
   held_until BIGINT,
   job_id VARCHAR(36),
+  group_id VARCHAR(36),
   schedule_id VARCHAR(36),
   metadata TEXT NOT NULL,
   since_seq BIGINT NOT NULL,
@@ -534,6 +536,8 @@ CREATE INDEX webhooks_job_id ON webhooks (job_id);
 CREATE INDEX webhooks_owner ON webhooks (owner, id);
 
 CREATE INDEX webhooks_own ON webhooks (owner) WHERE job_id IS NULL;
+
+CREATE INDEX webhooks_group ON webhooks (group_id) WHERE group_id IS NOT NULL;
 
 CREATE TABLE workers (
   id VARCHAR(96) NOT NULL,
@@ -738,4 +742,4 @@ INSERT INTO users (id, role, quota, limited, version, created_at, updated_at) VA
 
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
 
-INSERT INTO alembic_version (version_num) VALUES ('0128')
+INSERT INTO alembic_version (version_num) VALUES ('0132')
