@@ -151,9 +151,9 @@ async def test_a_page_that_was_sent_credentials_is_not_reused(
 ) -> None:
     pages, server = site
     url, headers = f"{server.url}/", {"Authorization": "Basic eDp5"}
-    for more in (headers, {}, headers):
-        document = await scraped(served, url, maxAge=HOUR_MS, **({"headers": more} if more else {}))
-        assert state_of(document) == "miss"
+    for more in ({"headers": headers}, {}, {"headers": headers}):
+        options: dict[str, Any] = {"maxAge": HOUR_MS, **more}
+        assert state_of(await scraped(served, url, **options)) == "miss", more
 
     # a redirect that sets a cookie, which the page is then requested with
     pages.bodies |= {"/old": 302, "/new": "<p>for you alone"}
@@ -288,6 +288,29 @@ async def test_an_option_of_a_format_that_cannot_be_kept_is_refused(
 ) -> None:
     answer = await bridged.post("/v2/scrape", {"url": "https://a.example", "formats": [format_]})
     assert (answer.status_code, words in answer.json()["error"]) == (400, True), answer.text
+
+
+async def test_a_check_of_a_monitor_has_the_diffs_of_its_pages(
+    served: Rig, site: tuple[Pages, SiteServer]
+) -> None:
+    pages, server = site
+    target = {"type": "scrape", "urls": [f"{server.url}/"]}
+    form = {"name": "m", "schedule": {"cron": "0 4 * * *"}, "targets": [target]}
+    monitor = (await served.post("/v2/monitor", form)).json()["data"]["id"]
+    for text in ("an old text", "a new text"):
+        pages.bodies["/"] = f"<p>{text}"
+        check = (await served.post(f"/v2/monitor/{monitor}/run", {})).json()["data"]["id"]
+        async with asyncio.timeout(30):
+            while True:
+                answer = await served.get(f"/v2/monitor/{monitor}/checks/{check}")
+                if answer.json()["data"]["status"] == "completed":
+                    break
+                await asyncio.sleep(0.05)
+    (page,) = answer.json()["data"]["pages"]
+    assert (page["status"], page["diff"]["text"].splitlines()[1:]) == (
+        "changed",
+        ["-an old text", "+a new text"],
+    )
 
 
 # --- screenshots
