@@ -175,9 +175,9 @@ async def test_a_scrape_is_continued_by_another_server_and_after_a_restart(
         jobs: list[Any] = (await rig.get("jobs")).json()["items"]
         return len(jobs)
 
-    async with opened(tmp_path) as one, opened(tmp_path) as other:
-        assert await timed_out(one) == await timed_out(other) == 1
-        assert await timed_out(other, headers={"X-Key": "2"}) == 2
+    async with opened(tmp_path) as server_a, opened(tmp_path) as server_b:
+        assert await timed_out(server_a) == await timed_out(server_b) == 1
+        assert await timed_out(server_b, headers={"X-Key": "2"}) == 2
     async with opened(tmp_path) as restarted:
         assert await timed_out(restarted) == 2
         job = (await restarted.get("jobs")).json()["items"][-1]["id"]
@@ -345,10 +345,10 @@ async def test_a_screenshot_is_a_data_url(
     options = {"url": server.url, "sitemap": "skip", "scrapeOptions": {"formats": ["screenshot"]}}
     job = (await served.post("/v2/crawl", options)).json()["id"]
     await served.get(f"jobs/{job}/wait?states=completed&timeout_s=30")
-    one = (await served.get(f"/v2/crawl/{job}")).json()
-    other = (await served.get(one["next"].removeprefix("http://127.0.0.1:8700"))).json()
-    assert [len(answer["data"]) for answer in (one, other)] == [1, 1]
-    assert "next" not in other
+    first = (await served.get(f"/v2/crawl/{job}")).json()
+    second = (await served.get(first["next"].removeprefix("http://127.0.0.1:8700"))).json()
+    assert [len(answer["data"]) for answer in (first, second)] == [1, 1]
+    assert "next" not in second
     monkeypatch.setattr(documents, "MOST_PICTURE_BYTES", 10)
     large = await scraped(served, server.url, formats=["screenshot"], maxAge=DAY_MS)
     assert ("screenshot" in large, "/screenshot" in large["warning"]) == (False, True)
