@@ -78,7 +78,7 @@ def scrape(client: Firecrawl, served: Served) -> None:
     for option, value in {
         "skip_tls_verification": True,
         "mobile": True,
-        "actions": [{"type": "wait", "milliseconds": 5}],
+        "actions": [{"type": "press", "key": "Enter"}],
     }.items():
         first, *rest = option.split("_")
         with refused(BadRequestError, first + "".join(word.title() for word in rest)):
@@ -277,12 +277,12 @@ def changes(client: Firecrawl, served: Served) -> None:
 def screenshots(client: Firecrawl, served: Served) -> None:
     """Receive the window and the whole page as pictures, if there is a browser."""
     start = f"{served.site}/about.html"
-    named = ScreenshotFormat(full_page=True)
+    whole = {"type": "screenshot", "full_page": True}
     if not any(map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))):
         with refused(FirecrawlError, "Chromium is not installed"):
             client.scrape(start, formats=["screenshot"])
         return
-    for formats in (["screenshot"], ["screenshot@fullPage"], [named]):
+    for formats in (["screenshot"], [whole], [ScreenshotFormat(full_page=True)]):
         picture = client.scrape(start, formats=formats).screenshot
         assert picture.startswith("data:image/png;base64,"), picture[:40]
     with refused(BadRequestError, "screenshot.quality"):

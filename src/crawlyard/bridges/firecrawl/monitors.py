@@ -147,8 +147,8 @@ async def _get_check(request: Request) -> Response:
     answer: dict[str, Any] = {"success": True}
     if len(pages) > first + limit:
         answer["next"] = str(request.url.include_query_params(skip=first + limit, limit=limit))
-    shown = [page | await _diff(yard, run, page) for page in pages[first : first + limit]]
-    return JSONResponse(answer | {"data": check | {"pages": shown}})
+    portion = [page | await _diff(yard, run, page) for page in pages[first : first + limit]]
+    return JSONResponse(answer | {"data": check | {"pages": portion}})
 
 
 async def _diff(yard: NearSurface, run: RunChangesOut, page: Mapping[str, Any]) -> dict[str, Any]:
