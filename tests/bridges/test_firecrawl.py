@@ -194,9 +194,11 @@ async def test_a_running_crawl_shows_documents_only_from_a_cursor_on(bridged: Ri
 
 
 async def test_an_ended_crawl_has_its_documents(bridged: Rig) -> None:
-    for state, word in {State.COMPLETED: "completed", State.CANCELLED: "cancelled"}.items():
-        job = await in_state(bridged, state, tags=TAGS)
-        status = (await bridged.get(f"/v2/crawl/{job}")).json()
+    for state in (State.COMPLETED, State.FAILED, State.CANCELLED):
+        job, word = await in_state(bridged, state, tags=TAGS), str(state)
+        answer = await bridged.get(f"/v2/crawl/{job}")
+        status = answer.json()
+        assert (answer.status_code, status["success"]) == (200, True)
         assert (status["status"], len(status["data"])) == (word, status["completed"])
         document = status["data"][0]
         assert document["markdown"] == document["rawHtml"]

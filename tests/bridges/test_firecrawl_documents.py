@@ -132,7 +132,8 @@ def state_of(document: Document) -> str:
 async def test_a_page_is_reused_for_its_user_url_and_options_alone(
     served: Rig, site: tuple[Pages, SiteServer]
 ) -> None:
-    _, server = site
+    pages, server = site
+    pages.bodies["/?bob"] = "<p>for all"
     url = f"{server.url}/"
     first = await scraped(served, url)
     again = await scraped(served, url, maxAge=HOUR_MS)
@@ -143,7 +144,10 @@ async def test_a_page_is_reused_for_its_user_url_and_options_alone(
     await served.user("bob")
     for more in ({"maxAge": 0}, {"maxAge": 1}, {"onlyMainContent": False}, {"by": "bob"}):
         assert state_of(await scraped(served, url, **{"maxAge": HOUR_MS} | more)) == "miss", more
-    assert len(server.hits) == 1 + 4 + sum(hit.path == "/robots.txt" for hit in server.hits)
+    for by in ("bob", LOCAL.id):  # the admin, who sees the job of bob
+        of_bob = await scraped(served, f"{url}?bob", by, maxAge=HOUR_MS)
+        assert state_of(of_bob) == "miss"
+    assert len(server.hits) == 1 + 4 + 2 + sum(hit.path == "/robots.txt" for hit in server.hits)
 
 
 async def test_a_page_that_was_sent_credentials_is_not_reused(

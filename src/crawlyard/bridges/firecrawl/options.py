@@ -181,7 +181,6 @@ BATCH: Mapping[str, Option] = SCRAPE | {
     "maxConcurrency": _WORKERS,
     "ignoreInvalidURLs": Option((True, False)),  # see `routes`
     "appendToId": _REFUSED,
-    "webhook": _REFUSED,
 }
 
 CRAWL: Mapping[str, Option] = {
@@ -207,7 +206,6 @@ CRAWL: Mapping[str, Option] = {
     "regexOnFullURL": Option((True, False)),  # of the patterns
     "prompt": Option(("",)),
     "robotsUserAgent": _REFUSED,
-    "webhook": _REFUSED,
     "auditMetadata": _IGNORED,
     "origin": _IGNORED,
     "integration": _IGNORED,
