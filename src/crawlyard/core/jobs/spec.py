@@ -13,6 +13,7 @@ from crawlyard.core.crawl.render_options import (
     Actions,
     BrowserChoice,
     ChromiumPages,
+    FullPage,
     Renderer,
     RenderPages,
     RenderRule,
@@ -265,6 +266,15 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
             longest=MAX_PATTERNS,
         ),
     ] = ()
+    ignore_query: Annotated[
+        bool,
+        about(
+            "URLs that differ only in their query are one page: the first one found is fetched",
+            label="Ignore queries of URLs",
+            help="Fetch one of the URLs that differ only in their query.",
+            panel=Panel.SCOPE,
+        ),
+    ] = False
     max_depth: Annotated[
         Count | None,
         about(
@@ -442,6 +452,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     wait_for: WaitFor = ""
     actions: Actions = ()
     screenshot: Screenshot = ScreenshotChoice.OFF
+    full_page: FullPage = True
 
     since: EarlierJob = None
     full_every: Annotated[
