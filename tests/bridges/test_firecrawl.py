@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from crawlyard.bridges.firecrawl.documents import images_in
-from crawlyard.bridges.firecrawl.options import BATCH, CRAWL, FORMAT_OPTIONS, MAP, SCRAPE
+from crawlyard.bridges.firecrawl.options import (
+    BATCH,
+    CRAWL,
+    FORMAT_OPTIONS,
+    MAP,
+    SCRAPE,
+    scrape_form,
+)
 from crawlyard.core.access.user import Permit
 from crawlyard.core.jobs.lifecycle import State
 from tests.web.crawled import crawled, in_state
@@ -35,6 +42,16 @@ MEANINGS: dict[str, tuple[Any, dict[str, Any]]] = {
         {"type": "screenshot", "fullPage": True},
         {"render": "always", "screenshot": "png", "full_page": True},
     ),
+    "scrapeOptions.waitFor": (1500, {"render": "always", "actions": ["wait 1.5s"]}),
+    "scrapeOptions.actions": (
+        [
+            {"type": "click", "selector": "#more"},
+            {"type": "wait", "selector": ".new"},
+            {"type": "wait", "milliseconds": 2000},
+        ],
+        {"render": "always", "actions": ["click #more", "wait .new", "wait 2s"]},
+    ),
+    "scrapeOptions.location": ({"languages": ["de", "en"]}, {}),  # a header
     "scrapeOptions.maxAge": (14_400_000, {}),
 }
 """A value of each option of a crawl that changes something, and the fields of its job."""
@@ -122,9 +139,41 @@ async def test_what_would_change_the_result_and_is_not_supported_is_refused(brid
             answer = await bridged.post(f"/v2/{path}", body | {name: "x"})
             assert answer.status_code == 400, (path, name)
             assert name in answer.json()["error"]
-    for formats in ([{"type": "json", "prompt": "x"}], "markdown", ["summary"], [5], [{}]):
+    unsupported: list[Any] = [[{"type": "json", "prompt": "x"}], "markdown", ["summary"], [5], [{}]]
+    for formats in unsupported:
         answer = await bridged.post("/v2/scrape", {"url": URL, "formats": formats})
         assert (answer.status_code, "formats" in answer.json()["error"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("waitFor", 60_001),
+        ("actions", [{"type": "scroll", "direction": "down"}]),
+        ("actions", [{"type": "click", "selector": "a", "all": True}]),
+        ("actions", [{"type": "screenshot"}]),
+        ("location", {"country": "DE"}),
+        ("location", {"country": "DE", "languages": ["de"]}),
+        ("location", {"languages": [5]}),
+    ],
+)
+async def test_what_a_job_cannot_do_in_a_page_is_refused(
+    bridged: Rig, option: str, value: object
+) -> None:
+    answer = await bridged.post("/v2/batch/scrape", {"urls": [URL], option: value})
+    assert (answer.status_code, f"{option}: expected" in answer.json()["error"]) == (400, True)
+
+
+async def test_options_add_to_one_field_of_the_job(bridged: Rig) -> None:
+    more: dict[str, Any] = {
+        "waitFor": 500,
+        "actions": [{"type": "click", "selector": "a"}],
+        "headers": {"X-A": "1"},
+        "location": {"languages": ["de"]},
+    }
+    form = scrape_form(more, SCRAPE)
+    assert form["actions"] == ["wait 0.5s", "click a"]
+    assert form["headers"] == {"X-A": "1", "Accept-Language": "de"}
 
 
 async def test_ignoring_robots_needs_its_grant(bridged: Rig) -> None:
@@ -145,9 +194,11 @@ async def test_a_running_crawl_shows_documents_only_from_a_cursor_on(bridged: Ri
 
 
 async def test_an_ended_crawl_has_its_documents(bridged: Rig) -> None:
-    for state, word in {State.COMPLETED: "completed", State.CANCELLED: "cancelled"}.items():
-        job = await in_state(bridged, state, tags=TAGS)
-        status = (await bridged.get(f"/v2/crawl/{job}")).json()
+    for state in (State.COMPLETED, State.FAILED, State.CANCELLED):
+        job, word = await in_state(bridged, state, tags=TAGS), str(state)
+        answer = await bridged.get(f"/v2/crawl/{job}")
+        status = answer.json()
+        assert (answer.status_code, status["success"]) == (200, True)
         assert (status["status"], len(status["data"])) == (word, status["completed"])
         document = status["data"][0]
         assert document["markdown"] == document["rawHtml"]

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -16,12 +18,17 @@ from websockets.typing import Origin, Subprotocol
 from crawlyard.clock import SystemClock
 from crawlyard.config import BridgeName
 from crawlyard.core.access.user import Permit
+from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.errors import Unavailable
 from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.web.app import create_app
 from crawlyard.web.site import SiteOptions
-from tests.builders import NOW
+from tests.builders import NOW, a_batch, a_target, done
+from tests.conformance.steps import claimed, recorded
 from tests.web.crawled import crawled, in_state
 from tests.web.live_rig import LiveRig, a_live_rig
+from tests.web.rig import Rig
 
 TAGS = ["firecrawl:crawl", "firecrawl:batch", "firecrawl:markdown"]
 OPTIONS = SiteOptions(rate_limits=False, bridges=(BridgeName.FIRECRAWL,))
@@ -99,6 +106,7 @@ async def test_a_final_state_comes_after_all_documents(live: LiveRig) -> None:
             messages = await received(client)
         kinds = [each["type"] for each in messages]
         assert kinds == ["catchup", "document", "document", kind]
+        assert messages[0]["data"]["status"] == "scraping"  # a final one would end the client
         end = messages[-1]
         assert end["error"] if kind == "error" else end["data"]["status"] == state.value
 
@@ -192,6 +200,46 @@ async def test_a_client_that_goes_away_ends_its_watcher(live: LiveRig) -> None:
             while live.rig.site.live.streams:  # noqa: ASYNC110 - it has no event for that
                 await asyncio.sleep(0.01)
             assert not [task for task in asyncio.all_tasks() if "_send_job" in repr(task)]
+
+
+async def test_a_client_that_reads_nothing_is_disconnected() -> None:
+    options: dict[str, Any] = {"options": OPTIONS, "clock": EarlierClock(), "request_s": 0.5}
+    async with a_live_rig(open_in_memory(), send_buffer=4096, **options) as live:
+        text = {Body.TEXT: b"x" * 5_000_000}
+        job = await live.rig.job(tags=TAGS)
+        store = live.rig.yard.store
+        claim = await claimed(store, (await store.jobs.get(job["id"])).job)
+        target = a_target("long")
+        await recorded(store, claim.lease, a_batch([target], [done(target, text)]))
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", live.client.base_url.port))
+            head = (
+                f"GET /v2/crawl/{job['id']} HTTP/1.1",
+                "Host: 127.0.0.1",
+                "Connection: Upgrade",
+                "Upgrade: websocket",
+                "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                f"Authorization: Bearer {live.rig.secrets['local']}",
+            )
+            reader = watching(live, f"crawl/{job['id']}", max_size=None)
+            async with within(60), reader as reading:
+                await reading.recv()
+                client.sendall("\r\n".join((*head, "", "")).encode())
+                for count in (2, 1):
+                    while len(live.rig.site.live.streams) != count:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                await (await reading.ping())
+                assert json.loads(await reading.recv())["type"] == "document"
+                assert reading.close_code is None
+
+
+async def test_the_bridge_needs_its_package(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> None:
+    monkeypatch.setitem(sys.modules, "websockets", None)
+    site = replace(rig.site, options=OPTIONS)
+    with pytest.raises(Unavailable, match="firecrawl needs websockets: pip install"):
+        create_app(site)
 
 
 async def test_without_the_bridge_no_websocket_is_opened() -> None:

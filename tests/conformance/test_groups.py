@@ -50,6 +50,9 @@ async def test_the_last_job_that_ends_ends_its_group_once(store: Store) -> None:
         "pages": 1,
         "errors": 0,
     }
+    cancelled = (await store.jobs.get(second.id)).job
+    await store.jobs.delete(second.id, cancelled.version, its_event(cancelled, EventName.DELETED))
+    assert len(await ends(store)) == 1  # it had ended before
 
 
 async def test_jobs_that_end_at_the_same_time_end_their_group_once(backend: Backend) -> None:

@@ -249,7 +249,7 @@ def page_key(url: str, *, ignore_query: bool) -> int:
 
 
 def without_query(url: str) -> str:
-    """Return a canonical *url* without its query."""
+    """Return *url*, which is canonical, up to its query."""
     return url.partition("?")[0]
 
 

@@ -66,6 +66,7 @@ class HttpConnection(H11Protocol):
     request_s: float = REQUEST_S
     max_connections: int = MAX_CONNECTIONS
 
+    _upgraded = False  # another protocol has the connection, with time limits of its own
     _surplus = False  # beyond max_connections: its first data is answered with 503
     _stage = _Stage.COMPLETE
     _timer: asyncio.TimerHandle | None = None  # until the request has arrived
@@ -126,6 +127,12 @@ class HttpConnection(H11Protocol):
             self._start_unread_timer()
         self._start_stage_timer()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Leave the connection to its WebSocket."""
+        super().handle_websocket_upgrade(event)
+        self._upgraded = True
+        self._stop_unread_timer()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse data that is not HTTP, or too large a head."""
         error = sys.exc_info()[1]  # uvicorn calls this while it handles an error of h11
@@ -136,6 +143,8 @@ class HttpConnection(H11Protocol):
             self._refuse("malformed", f"not HTTP: {error or msg}")
 
     def _stage_now(self) -> _Stage:
+        if self._upgraded:
+            return _Stage.COMPLETE
         client_state = self.conn.their_state
         if client_state is h11.SEND_BODY:
             return _Stage.DISCARDING if self.conn.our_state is h11.DONE else _Stage.ARRIVING
@@ -248,6 +257,10 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _socket_connection(unread_s: float) -> "type[sockets.WebSocketConnection]":
+    return type("SocketConnection", (sockets.WebSocketConnection,), {"unread_s": unread_s})
+
+
 def _do_nothing() -> None: ...
 
 
@@ -301,7 +314,7 @@ async def serve(
         proxy_headers=False,  # uvicorn trusts loopback; see forwarded.py
         timeout_graceful_shutdown=DRAIN_S,
         http=type("HttpConnection", (HttpConnection,), own),
-        ws=sockets.WebSocketConnection if websockets else "none",
+        ws=_socket_connection(request_s) if websockets else "none",
         ws_max_size=MAX_SOCKET_BYTES,
         timeout_keep_alive=idle_s,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,

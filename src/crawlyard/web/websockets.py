@@ -1,4 +1,4 @@
-"""WebSockets of bridges: their connections, and the request that opens one.
+"""Connections of WebSockets.
 
 Imported only by servers with such a bridge: it needs the package `websockets`.
 """
@@ -7,19 +7,17 @@ import asyncio
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-UNREAD_S = 60
-"""A client that reads none of its messages is disconnected after this time."""
-
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
-    """A connection that ends if its client reads nothing."""
+    """A connection that ends if its client reads nothing for *unread_s*."""
 
+    unread_s: float
     _unread_timer: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
         """Stop sending while the client does not read."""
         super().pause_writing()
-        self._unread_timer = self.loop.call_later(UNREAD_S, self.transport.abort)
+        self._unread_timer = self.loop.call_later(self.unread_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Resume sending when the client reads again."""

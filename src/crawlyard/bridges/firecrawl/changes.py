@@ -39,7 +39,7 @@ async def series_tag(yard: NearSurface, form: Form) -> str:
     return _SERIES + await digest_of(yard, form)
 
 
-class Changes(Struct, frozen=True):
+class ChangeTracker(Struct, frozen=True):
     """Comparison of a job with an earlier one; ``None``: there is none."""
 
     yard: NearSurface
@@ -47,7 +47,7 @@ class Changes(Struct, frozen=True):
     earlier_id: str | None
 
     @classmethod
-    async def of(cls, yard: NearSurface, job_id: str) -> "Changes":
+    async def of(cls, yard: NearSurface, job_id: str) -> "ChangeTracker":
         """Return the comparison of a job with the last completed one of its series before it."""
         job = await yard.jobs.get(job_id)
         series = next((tag for tag in job.spec.tags if tag.startswith(_SERIES)), None)
@@ -85,7 +85,7 @@ class Changes(Struct, frozen=True):
             "visibility": "visible",  # a page to which nothing leads is not requested
         }
         if diff is not None and kind is ChangeKind.CHANGED:
-            tracking["diff"] = _diff_of(diff.hunks)
+            tracking["diff"] = diff_of(diff.hunks)
         return {"changeTracking": tracking}
 
     async def _find_before(self, page: StoredPageOut) -> tuple[str, StoredPageOut | None]:
@@ -123,7 +123,7 @@ def _facts(page: StoredPageOut) -> PageFacts:
     return PageFacts(fp=0, error=None if page.error is None else str(page.error.kind), **fields)
 
 
-def _diff_of(hunks: tuple[Hunk, ...]) -> dict[str, Any]:
+def diff_of(hunks: tuple[Hunk, ...]) -> dict[str, Any]:
     """Return a unified diff, and the tree into which Firecrawl's clients parse one."""
     chunks = list(map(_chunk, hunks))
     lines = [line for chunk in chunks for line in (chunk, *chunk["changes"])]

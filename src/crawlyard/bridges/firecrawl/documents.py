@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from crawlyard.api.near import NearSurface
-from crawlyard.bridges.firecrawl.changes import Changes
+from crawlyard.bridges.firecrawl.changes import ChangeTracker
 from crawlyard.bridges.firecrawl.options import CHANGES, SCREENSHOT
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.page_answers import StoredPageOut
@@ -37,7 +37,7 @@ async def documents_of(
     pages = await yard.results.pages(
         job_id, include=("text",), limit=PART, cursor=cursor, status=ANSWERED
     )
-    changes = await Changes.of(yard, job_id) if CHANGES in formats else None
+    changes = await ChangeTracker.of(yard, job_id) if CHANGES in formats else None
     documents: list[dict[str, Any]] = []
     pictures = 0
     for page in pages.items:
@@ -54,7 +54,7 @@ async def document_of(
     job_id: str,
     page: StoredPageOut,
     formats: Collection[str],
-    changes: Changes | None = None,
+    changes: ChangeTracker | None = None,
 ) -> dict[str, Any]:
     """Return a page, including its text, as a document; without *changes*, they are looked up."""
     metadata = {
@@ -88,7 +88,7 @@ async def document_of(
         document |= await _picture(yard, job_id, page.id)
         warnings.append(document.pop("warning", ""))
     if CHANGES in formats:
-        changes = changes or await Changes.of(yard, job_id)
+        changes = changes or await ChangeTracker.of(yard, job_id)
         document |= await changes.of_page(page)
         warnings.append(document.pop("warning", ""))
     if any(warnings):

@@ -59,6 +59,38 @@ def _on_path(pattern: str, *, whole_url: bool) -> str:
     return host + pattern[1:]
 
 
+_COLLECTED = {"tags", "actions", "headers"}
+
+_LONGEST_WAIT_MS = 60_000
+
+
+def _wait(ms: float) -> Form:
+    if not 0 < ms <= _LONGEST_WAIT_MS:
+        raise ValueError(f"milliseconds, at most {_LONGEST_WAIT_MS}")
+    return {"render": "always", "actions": [f"wait {ms / 1000:g}s"]}
+
+
+def _actions(values: list[Any]) -> Form:
+    """Return the actions of a job for those that mean the same there."""
+    form: Form = {"render": "always", "actions": []}
+    for value in values:
+        match value:
+            case {"type": "wait", "milliseconds": int(ms), **more} if not more:
+                form = _add(form, _wait(ms))
+            case {"type": "wait" | "click" as word, "selector": str(css), **more} if not more:
+                form["actions"] = [*form["actions"], f"{word} {css}"]
+            case _:
+                raise ValueError("wait with milliseconds or selector, or click with selector")
+    return form
+
+
+def _languages(location: dict[str, Any]) -> Form:
+    match location:
+        case {"languages": [*words], **more} if not more and all(isinstance(w, str) for w in words):
+            return {"headers": {"Accept-Language": ", ".join(words)}} if words else {}
+    raise ValueError("languages alone, as this server requests from one place")
+
+
 def _modes(values: list[str]) -> Form:
     for mode in values:
         if mode != GIT_DIFF:
@@ -110,7 +142,7 @@ SCRAPE: dict[str, Option] = {
     "headers": Option(({},), lambda value: {"headers": value}, dict, "an object"),
     "timeout": _number(lambda ms: {"timeout_s": max(0.001, ms / 1000)}),
     "maxAge": _number(lambda _: {}),  # of a single scrape; a crawl always fetches
-    "waitFor": Option((0,)),
+    "waitFor": Option((0,), _wait, (int, float), "milliseconds"),
     "mobile": Option((False,)),
     "skipTlsVerification": Option((False,)),
     "removeBase64Images": Option((True,)),
@@ -119,7 +151,7 @@ SCRAPE: dict[str, Option] = {
     "storeInCache": Option((True,)),
     "proxy": Option(("basic", "auto")),
     "parsers": Option(([], ["pdf"], [{"type": "pdf"}])),
-    "actions": Option(([],)),
+    "actions": Option(([],), _actions, list, "a list of actions"),
     "includeTags": Option(([],)),
     "excludeTags": Option(([],)),
     "lockdown": Option((False,)),
@@ -128,7 +160,7 @@ SCRAPE: dict[str, Option] = {
     "domainTools": Option((False,)),
     "zeroDataRetention": Option((False,)),
     "minAge": _REFUSED,
-    "location": _REFUSED,
+    "location": Option(({},), _languages, dict, "an object"),
     "useMock": _REFUSED,
     "profile": _REFUSED,
     "threatProtection": _REFUSED,
@@ -220,13 +252,20 @@ def form_of(options: Mapping[str, Any], table: Mapping[str, Option], prefix: str
         ):
             raise Invalid(prefix + name, f"expected {option.expected}, got {value!r:.80}")
         try:
-            fields = option.apply(value)
+            form = _add(form, option.apply(value))
         except (KeyError, ValueError) as error:
             expected = option.expected if isinstance(error, KeyError) else error
             raise Invalid(prefix + name, f"expected {expected}, got {value!r:.80}") from None
-        tags = [*form.get("tags", ()), *fields.get("tags", ())]  # they add up
-        form |= fields | ({"tags": tags} if tags else {})
     return form
+
+
+def _add(form: Form, fields: Form) -> Form:
+    """Return *form* with more fields; several options may add to one of `_COLLECTED`."""
+    added = {
+        name: form[name] | fields[name] if name == "headers" else [*form[name], *fields[name]]
+        for name in _COLLECTED & form.keys() & fields.keys()
+    }
+    return form | fields | added
 
 
 def _is_same(value: object, other: object) -> bool:

@@ -131,8 +131,8 @@ class _Reader(Struct):
             targets = set(ways.values())
             pages = {p.fp: p for p in await changes.facts_of(job_id, targets)}
             landed |= {fp: pages[to] for fp, to in ways.items() if to in pages}
-            known = await changes.known_urls(job_id, targets - pages.keys())
-            on = dict(_ways(known, ignore_query=ignore_query))
+            further = await changes.known_urls(job_id, targets - pages.keys())
+            on = dict(_ways(further, ignore_query=ignore_query))
             ways = {fp: on[to] for fp, to in ways.items() if to in on}
         return landed
 
