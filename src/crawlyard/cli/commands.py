@@ -22,7 +22,6 @@ with lazily():
     from crawlyard.cli import (
         accounts,
         api,
-        audit,
         db,
         events,
         hosts,
@@ -34,7 +33,7 @@ with lazily():
     )
     from crawlyard.cli.jobs import check, crawl, diff, groups, jobs
     from crawlyard.cli.schedules import schedules, triggers
-    from crawlyard.cli.server import agents, demo, serve, service, work
+    from crawlyard.cli.server import agents, audit, demo, serve, service, work
     from crawlyard.cli.sites import sessions
     from crawlyard.cli.templates import templates
 
