@@ -252,7 +252,9 @@ def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
         "run_changes": with_columns("run_changes", lambda _: {"whole_id": None}),
         "shards": [*before["shards"], used | {"job_no": 6, "shard": -1}],
         "unproven_pages": [],
-        "webhooks": with_columns("webhooks", lambda _: {"metadata": "{}"}),
+        "webhooks": with_columns(
+            "webhooks", lambda _: {"metadata": "{}", "group_id": None, "format": "standard"}
+        ),
     }
 
 

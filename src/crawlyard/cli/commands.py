@@ -22,6 +22,7 @@ with lazily():
     from crawlyard.cli import (
         accounts,
         api,
+        audit,
         db,
         events,
         hosts,
@@ -71,6 +72,7 @@ PANELS: Mapping[str, Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]
         "users": lambda: accounts.users_app,
         "tokens": lambda: accounts.tokens_app,
         "settings": lambda: accounts.settings_app,
+        "audit": lambda: audit.app,
         "webhooks": lambda: webhooks.app,
         "mcp": lambda: agents.mcp,
         "skill": lambda: agents.skill,

@@ -83,6 +83,7 @@ class Services:
             paused_ttl=self.settings.paused_ttl,
             retention=self.settings.retention,
             events=self.settings.events_kept,
+            audit=self.settings.audit_kept,
             operations=self.settings.operations_kept,
             credentials=self.settings.credentials_kept,
             usage=self.settings.usage_kept,
@@ -117,7 +118,11 @@ class Services:
 
     async def seal(self) -> "sealing.Seal":
         """Return the seal for the secrets of sites."""
-        return await cookies.Sealer(self.store, self.settings.secret_key).seal()
+        return await self._sealer.seal()
+
+    @cached_property
+    def _sealer(self) -> "cookies.Sealer":
+        return cookies.Sealer(self.store, self.settings.secret_key)
 
     @cached_property
     def access(self) -> "credentials.Credentials":

@@ -70,8 +70,28 @@ MAX_BODY = 20_000
 EXCERPT = 1024
 """Bytes of a response body that are stored."""
 
+OF_A_JOB = frozenset({"job", "group"})
+"""Kinds of events that a webhook of a job receives: those of the job, and of its group."""
+
 PAYLOAD_VERSION = 1
 """`data.v` of a message and `v` of an event. Fields never change their meaning within a version."""
+
+
+class MessageFormat(StrEnum):
+    """Formats of messages."""
+
+    STANDARD = auto()  # Standard Webhooks: signed JSON
+    # as Firecrawl's API sends them about a crawl and about a batch of URLs
+    FIRECRAWL_CRAWL = auto()
+    FIRECRAWL_BATCH = auto()
+
+
+JOB_FORMATS = (
+    MessageFormat.STANDARD,
+    MessageFormat.FIRECRAWL_CRAWL,
+    MessageFormat.FIRECRAWL_BATCH,
+)
+"""Formats of messages to the webhooks of a job."""
 
 
 class JobWebhook(OptionRecord, frozen=True, kw_only=True):
@@ -88,6 +108,7 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     # whsec_…; empty: one is generated, and shown when it is rotated
     secret: Annotated[str, HIDDEN] = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
+    format: MessageFormat = MessageFormat.STANDARD  # one of `JOB_FORMATS`
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -103,6 +124,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     id: str
     owner: str
     url: str
+    format: MessageFormat = MessageFormat.STANDARD
     description: str = ""
     events: tuple[str, ...] = (EVERYTHING,)  # names, or patterns such as "job.*"
     secrets: Annotated[tuple[Secret, ...], HIDDEN]  # the current one first; two during rotation
@@ -116,6 +138,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     # grants that allow them; if withdrawn, they are blocked
     by_grant: Annotated[tuple[Grant, ...], HIDDEN] = ()
     job_id: str | None = None  # belongs to this job, and is deleted with it
+    group_id: Annotated[str | None, HIDDEN] = None  # of that job
     schedule_id: str | None = None  # receives only what concerns this schedule and its runs
     metadata: Mapping[str, Any] = field(default_factory=dict)  # returned in each message
     version: int = 1
@@ -135,14 +158,15 @@ class Webhook(Struct, frozen=True, kw_only=True):
     def wants(self, event: Event) -> bool:
         """Return whether *event* should be delivered to it.
 
-        The event must have the same owner, belong to the webhook's job and schedule if it has them,
-        and match a pattern. A test event goes only to the webhook that it is about.
+        The event must have the same owner, belong to the webhook's job (or the group of that) and
+        schedule if it has them, and match a pattern. A test event goes only to the webhook that it
+        is about.
         """
         if event.owner != self.owner:
             return False
         if event.name is EventName.WEBHOOK_TEST:
             return event.subject == self.id
-        if self.job_id not in (None, event.subject):
+        if self.job_id is not None and event.subject not in (self.job_id, self.group_id):
             return False
         if self.schedule_id not in (None, event.subject, event.data.get("schedule_id")):
             return False
@@ -330,8 +354,8 @@ def message_id(webhook_id: str, seq: int) -> str:
     return f"msg_{digest.hexdigest()}"
 
 
-def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
-    """Check that each pattern matches an event, of *kind* if given.
+def check_patterns(patterns: Iterable[str], *, kinds: Collection[str] = ()) -> None:
+    """Check that each pattern matches an event, of these *kinds* if given.
 
     Raises:
         Invalid: one matches none, there are none, or there are too many.
@@ -339,7 +363,7 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
     words = tuple(patterns)
     if not 1 <= len(words) <= MAX_PATTERNS:
         raise Invalid("events", f"expected 1 to {MAX_PATTERNS} names or patterns, got {len(words)}")
-    names = [n for n in EventName if kind in ("", n.kind)]
+    names = [n for n in EventName if not kinds or n.kind in kinds]
     for pattern in words:
         fits = len(pattern) <= _LONGEST_PATTERN and any(fnmatchcase(n, pattern) for n in names)
         if not fits:
@@ -373,14 +397,16 @@ class Subscribers:
 
     def __init__(self, endpoints: Iterable[tuple[Webhook, int]]) -> None:
         self._of_owner: dict[str, list[tuple[Webhook, int]]] = defaultdict(list)
-        self._of_job: dict[str, list[tuple[Webhook, int]]] = defaultdict(list)
+        self._of_subject: dict[str, list[tuple[Webhook, int]]] = defaultdict(list)
         self._by_id: dict[str, tuple[Webhook, int]] = {}
         for webhook, since in endpoints:
             self._by_id[webhook.id] = webhook, since
             if webhook.job_id is None:
                 self._of_owner[webhook.owner].append((webhook, since))
             else:
-                self._of_job[webhook.job_id].append((webhook, since))
+                self._of_subject[webhook.job_id].append((webhook, since))
+            if webhook.group_id is not None:
+                self._of_subject[webhook.group_id].append((webhook, since))
 
     def of(self, event: Event) -> Iterator[Webhook]:
         """Yield the webhooks that receive *event*."""
@@ -388,7 +414,7 @@ class Subscribers:
             webhook.id: (webhook, since)
             for webhook, since in (
                 *self._of_owner.get(event.owner, ()),
-                *self._of_job.get(event.subject, ()),
+                *self._of_subject.get(event.subject, ()),
                 *((self._by_id[event.subject],) if event.subject in self._by_id else ()),
             )
         }

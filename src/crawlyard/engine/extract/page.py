@@ -21,7 +21,7 @@ from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, page_text, structured
 from crawlyard.engine.extract.logout_sign import SessionSigns, logout_sign
 from crawlyard.engine.extract.page_text import visible_length
-from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints
+from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints, without_query
 from crawlyard.lazy import lazily
 
 # it needs an extra
@@ -49,6 +49,7 @@ class ExtractOptions(Struct, frozen=True):
     css: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
     follow_nofollow: bool = False
     outgoing: bool = True  # keep links with their texts
+    ignore_query: bool = False
     anchors: bool = False
     ignored: tuple[str, ...] = ()  # CSS of elements to leave out of the text
     session: SessionSigns | None = None  # None: the job has no session
@@ -62,6 +63,7 @@ def extract_options_of(spec: JobSpec) -> ExtractOptions:
         css=spec.extract,
         follow_nofollow=spec.follow_nofollow,
         outgoing=spec.keep_links,
+        ignore_query=spec.ignore_query,
         anchors=spec.keep_anchors,
         ignored=spec.ignore_css,
         session=SessionSigns(selectors=selectors) if spec.session else None,
@@ -414,7 +416,10 @@ def _encode_links(
     while len(data) > MAX_LINK_BYTES:
         links = links[: len(links) * MAX_LINK_BYTES // len(data)]
         data = encode_links(links)
-    return data, packed_fingerprints([link[0] for link in links])
+    targets = [link[0] for link in links]
+    if options.ignore_query:  # both the URLs, and the keys of their pages
+        targets += [without_query(url) for url in targets]
+    return data, packed_fingerprints(targets)
 
 
 def _links(

@@ -52,8 +52,9 @@ class Poster:
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, guard: Guard
     ) -> PostResponse:
-        """Send one POST of *body*, which is JSON, to *url*; return the response.
+        """Send one POST of *body* to *url*; return the response.
 
+        The body is JSON unless *headers* has another `Content-Type`.
         Only the status matters: a response whose body breaks off or never ends is valid.
 
         Raises:

@@ -17,15 +17,13 @@ from crawlyard.core.webhooks.webhook import (
     Delivery,
     DeliveryAttempt,
     Webhook,
-    encode_message,
-    message,
 )
 from crawlyard.engine.http.fetch import FetchFailed, NotContacted, retry_after_s
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.webhook_post import TIMEOUT, Poster
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.webhooks.signing import sign_body
+from crawlyard.services.webhooks.formats import FORMATS, OutgoingMessage
 from crawlyard.store.queries import Claimed
 from crawlyard.store.store import Store
 
@@ -181,10 +179,16 @@ class Deliverer:
         at, started = self._clock.now(), self._clock.monotonic()
         status, excerpt, error, wait = None, "", "", None
         try:
-            body = encode_message(message(event, self._options.public_url, webhook.metadata))
-            # wall clock: the receiver compares the timestamp with its own
-            headers = sign_body(delivery.id, self._clock.wall(), body, webhook.signing(at))
-            answer = await self._poster.post(webhook.url, headers, body, guard)
+            outgoing = OutgoingMessage(
+                webhook=webhook,
+                delivery=delivery,
+                event=event,
+                now=at,
+                wall=self._clock.wall(),
+                public_url=self._options.public_url,
+            )
+            content = FORMATS[webhook.format](outgoing)
+            answer = await self._poster.post(webhook.url, content.headers, content.body, guard)
             status, excerpt, error = answer.status, answer.excerpt, _complaint(answer.status)
             asked_s = retry_after_s(answer.retry_after, self._clock.wall())
             wait = None if asked_s is None else timedelta(seconds=asked_s)

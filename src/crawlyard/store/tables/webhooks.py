@@ -22,6 +22,7 @@ webhooks = Table(
     Column("owner", CleanText, nullable=False),
     Column("url", CleanText, nullable=False),
     Column("receiver", CleanText, nullable=False),  # host and port of the URL
+    Column("format", String(16), nullable=False),
     Column("description", CleanText, nullable=False),
     Column("events", CleanText, nullable=False),  # JSON
     Column("secrets", CleanText, nullable=False),  # JSON
@@ -33,6 +34,7 @@ webhooks = Table(
     Column("failures", Integer, nullable=False),  # since `failing_since`
     Column("held_until", Instant),
     Column("job_id", String(36), index=True),
+    Column("group_id", String(36)),  # of that job
     Column("schedule_id", String(36)),
     Column("metadata", CleanText, nullable=False),  # JSON
     Column("since_seq", BigInteger, nullable=False),  # it gets the events after this one
@@ -42,10 +44,12 @@ webhooks = Table(
 )
 
 _WITHOUT_JOB = webhooks.c.job_id.is_(None)
+_OF_GROUP = webhooks.c.group_id.is_not(None)
 
 Index("webhooks_owner", webhooks.c.owner, webhooks.c.id)
 # without webhooks of jobs: an owner may have any number of these, one or more for each job
 Index("webhooks_own", webhooks.c.owner, sqlite_where=_WITHOUT_JOB)
+Index("webhooks_group", webhooks.c.group_id, sqlite_where=_OF_GROUP)
 
 deliveries = Table(
     "deliveries",

@@ -1,14 +1,20 @@
-/** Settings: tokens, webhooks, site logins, users, and grants for crawls. */
-import { $, $$, get, load, put, segment, toast, user } from "../core/all.js";
+/** Settings: tokens, triggers, webhooks, site logins, users, and grants for crawls. */
+import { $, $$, get, load, may, put, segment, toast, user } from "../core/all.js";
 import { read, submits, write } from "../core/form.js";
 import { list } from "../parts/declarative.js";
 
 const past = (when) => when && Date.parse(when) < Date.now();
 const HOW = { form: "login form", cookies: "cookies", basic: "password", bearer: "token" };
+const names = new Map(); // of schedules and templates, by id
+const issued = (item) => {
+  const is = item.revoked_at ? "revoked" : past(item.expires_at) ? "expired" : "on";
+  return { ...item, is, gone: is !== "on", other: item.user !== user.id };
+};
 const VIEWS = {
-  tokens: (token) => {
-    const is = token.revoked_at ? "revoked" : past(token.expires_at) ? "expired" : "on";
-    return { ...token, is, gone: is !== "on", other: token.user !== user.id, may: token.scopes.join(", ") || "all permissions of the role" };
+  tokens: (token) => ({ ...issued(token), may: token.scopes.join(", ") || "all permissions of the role" }),
+  triggers: (trigger) => {
+    const [place, target] = trigger.schedule_id ? ["schedules", trigger.schedule_id] : ["templates", trigger.template_id];
+    return { ...issued(trigger), place, target, starts: names.get(target) ?? `A ${place.slice(0, -1)}` };
   },
   webhooks: (hook) => ({ ...hook, is: !hook.active ? "disabled" : hook.failing_since ? "late" : "on" }),
   deliveries: (delivery) => {
@@ -16,8 +22,19 @@ const VIEWS = {
     return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "Not sent yet" };
   },
   sessions: (session) => ({ ...session, how: HOW[session.kind] ?? session.kind, places: session.origins.join(", ") }),
+  audit: (entry) => {
+    const { name, by, kind, reason, session, section, host } = entry.data;
+    const subject = entry.subject.length > 20 ? `…${entry.subject.slice(-8)}` : entry.subject;
+    return { ...entry, on: name || subject, detail: [by, kind, reason, session, section, host].filter(Boolean).join(" · ") };
+  },
   users: (user) => ({ ...user, is: user.disabled_at ? "disabled" : "on" }),
 };
+for (const place of $("#triggers") ? ["schedules", "templates"] : []) {
+  if (!may(`${place}:read`)) continue;
+  const { items } = await get(`/${place}?limit=200`);
+  for (const { id, name } of items) names.set(id, name);
+  $(`#${place}`).append(...items.map(({ name }) => new Option("", name)));
+}
 for (const root of $$("[data-list][data-own]")) {
   if (root.id === "deliveries" && !new URLSearchParams(location.search).get("webhook")) continue;
   root.hidden = false;
