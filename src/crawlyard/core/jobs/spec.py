@@ -27,6 +27,7 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.unique_key import UniqueKey, check_unique_key
 from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
+from crawlyard.core.webhooks.channel_names import ChannelNames, check_channel_names
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.core.workers.tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.errors import Invalid
@@ -543,7 +544,6 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     keep_anchors: Annotated[
         bool, about("store the ids of elements, to check fragments", label="Keep ids of elements")
     ] = False
-
     retention_s: Annotated[
         Seconds | None,
         about(
@@ -562,14 +562,14 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
         tuple[JobWebhook, ...],
         about(
             "webhooks for events of the job",
-            help="Send events of the job to URL; a JSON object can add events, secret and "
-            "metadata. Repeatable.",
+            help="Send events to URL; a JSON object can add events, secret, metadata. Repeatable.",
             panel=Panel.JOB,
             flag="--webhook",
             metavar="URL",
             longest=MAX_WEBHOOKS,
         ),
     ] = ()
+    notify: ChannelNames = ()
 
     def __post_init__(self) -> None:
         check_record(self, self._checks())
@@ -580,6 +580,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
             yield partial(check_worker_tags, "worker_tags", self.worker_tags)
         if self.unique_key is not None:
             yield partial(check_unique_key, self.unique_key)
+        yield partial(check_channel_names, self.notify)
         if self.since is not None:
             yield partial(check_earlier_job, self.since)
         if not self.render or self.actions or self.screenshot is not ScreenshotChoice.OFF:

@@ -5,21 +5,26 @@ import { list } from "../parts/declarative.js";
 
 const past = (when) => when && Date.parse(when) < Date.now();
 const HOW = { form: "login form", cookies: "cookies", basic: "password", bearer: "token" };
+const withStatus = (hook) => ({ ...hook, is: !hook.active ? "disabled" : hook.failing_since ? "late" : "on" });
+const withAnswer = (delivery) => {
+  const last = delivery.attempts.at(-1);
+  return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "Not sent yet" };
+};
+const OF = { deliveries: "webhook", messages: "channel" }; // lists of the record that the address names
 const VIEWS = {
   tokens: (token) => {
     const is = token.revoked_at ? "revoked" : past(token.expires_at) ? "expired" : "on";
     return { ...token, is, gone: is !== "on", other: token.user !== user.id, may: token.scopes.join(", ") || "all permissions of the role" };
   },
-  webhooks: (hook) => ({ ...hook, is: !hook.active ? "disabled" : hook.failing_since ? "late" : "on" }),
-  deliveries: (delivery) => {
-    const last = delivery.attempts.at(-1);
-    return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "Not sent yet" };
-  },
+  webhooks: withStatus,
+  deliveries: withAnswer,
+  channels: (channel) => ({ ...withStatus(channel), what: channel.on.map((word) => word.replace("_", " ")).join(", ") + (channel.quiet_hours && `; quiet ${channel.quiet_hours} ${channel.zone}`) }),
+  messages: withAnswer,
   sessions: (session) => ({ ...session, how: HOW[session.kind] ?? session.kind, places: session.origins.join(", ") }),
   users: (user) => ({ ...user, is: user.disabled_at ? "disabled" : "on" }),
 };
 for (const root of $$("[data-list][data-own]")) {
-  if (root.id === "deliveries" && !new URLSearchParams(location.search).get("webhook")) continue;
+  if (OF[root.id] && !new URLSearchParams(location.search).get(OF[root.id])) continue;
   root.hidden = false;
   list(root, { view: VIEWS[root.id] });
 }
